@@ -1,0 +1,75 @@
+# `make` lists the targets. PYTHON=/path/to/python chooses the interpreter of
+# .venv; without it the newest supported one that works is taken.
+
+WORKDIR ?= runs/quickstart
+CONFIG ?= configs/icrl/quickstart.py
+# Processes that share the tests.
+JOBS ?= 2
+# More arguments for pytest: make test ARGS="-k reset --durations=20"
+ARGS ?=
+
+BIN = .venv/bin/python
+PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
+VERSIONS = 3.11 3.12 3.13
+
+# A PYTHONPATH of the caller would put other packages before the pinned ones.
+unexport PYTHONPATH PYTHONHOME
+export PYTHON
+
+.PHONY: help venv install quickstart test test-slow test-matrix lint format \
+  bench coverage constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
+	  Makefile
+
+venv: ## .venv with the project and its pinned dependencies
+	@sh scripts/venv.sh .venv
+
+install: venv
+
+quickstart: venv ## train S5 and GRU on a memory task (minutes on 2 cores)
+	$(BIN) -m experiments.icrl --config=$(CONFIG) --workdir="$(WORKDIR)"
+
+test: venv lint ## lint and the whole test suite
+	$(BIN) $(PYTEST) $(ARGS)
+
+test-slow: venv ## the tests marked slow
+	$(BIN) $(PYTEST) -m slow --timeout=1800 $(ARGS)
+
+test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
+	@ran=; failed=; \
+	for version in $(VERSIONS); do \
+	  status=0; \
+	  PYTHON= sh scripts/venv.sh .venvs/$$version $$version || status=$$?; \
+	  if [ $$status -eq 3 ]; then continue; fi; \
+	  ran="$$ran $$version"; \
+	  if [ $$status -ne 0 ] || \
+	    ! .venvs/$$version/bin/python $(PYTEST) $(ARGS); then \
+	    failed="$$failed $$version"; \
+	  fi; \
+	done; \
+	echo "Ran on:$${ran:- none}. Failed on:$${failed:- none}."; \
+	[ -n "$$ran" ] && [ -z "$$failed" ]
+
+lint: venv ## ruff, both checks and format
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+
+format: venv ## let ruff rewrite what it can
+	$(BIN) -m ruff check --fix .
+	$(BIN) -m ruff format .
+
+bench: venv ## time and memory of the recurrences
+	$(BIN) -m benchmarks.recurrence
+
+coverage: venv ## the tests with line and branch coverage
+	$(BIN) $(PYTEST) --cov --cov-report=term-missing $(ARGS)
+
+constraints: ## pin the newest dependencies that fit, for each Python present
+	@sh scripts/constraints.sh
+
+clean: ## remove environments and caches; runs/ stays
+	rm -rf .venv .venvs .cache .hypothesis .pytest_cache .ruff_cache build \
+	  dist htmlcov .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,345 @@
+"""In-context reinforcement learning: recurrent policies on memory tasks.
+
+    python -m experiments.icrl --config=configs/icrl/quickstart.py --workdir=DIR
+    python -m experiments.icrl --config=... --workdir=DIR --mode=evaluate
+
+The first command trains every arm of the config (one kind of memory each), all
+seeds of an arm as one program, and resumes where an earlier run stopped. It
+ends with a table, `DIR/learning_curve.png` and `DIR/results.json`; each arm has
+`metrics.jsonl` and `checkpoints/` in `DIR/ARM`. The second command restores
+the trained policies, plays new episodes and shows one of them step by step.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import pathlib
+import re
+import shlex
+import sys
+from typing import Any
+
+from absl import flags
+import jax
+import ml_collections
+import numpy as np
+
+from jaxseq.rl import evaluate
+from jaxseq.rl import ppo
+from jaxseq.rl import seeds
+from jaxseq.rl import transcript
+from jaxseq.training import app
+from jaxseq.training import checkpoint
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+from jaxseq.training import loop
+from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import plots
+from jaxseq.training import progress
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+EXPERIMENT = "icrl"
+RESULTS = "results.json"
+
+_EPISODE_ROWS = 64  # steps shown of an episode, at most
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = flags.DEFINE_enum(
+  "mode",
+  "train",
+  ["train", "evaluate"],
+  "train, or evaluate the policies that are in the workdir",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A comparison of arms that share an environment.
+
+  Attributes:
+    ppo: fields of `ppo.Config` that all arms share.
+    arms: for each arm, by name, the fields in which it differs; it is trained
+      in the sub-directory of that name.
+    seed: all random numbers come from it.
+    num_seeds: independent runs of each arm.
+    updates_per_chunk: updates between two returns to the host.
+    chunks_per_checkpoint: chunks between two checkpoints.
+    keep_checkpoints: how many of the newest checkpoints stay.
+    evaluation_episodes: episodes per seed in an evaluation.
+    evaluation_greedy: whether evaluations take the most probable action.
+    tensorboard: whether to write event files as well.
+    references: levels to draw as dashed lines in the plot, by label.
+  """
+
+  ppo: Mapping[str, Any]
+  arms: Mapping[str, Mapping[str, Any]]
+  seed: int = 0
+  num_seeds: int = 2
+  updates_per_chunk: int = 5
+  chunks_per_checkpoint: int = 6
+  keep_checkpoints: int = 3
+  evaluation_episodes: int = 128
+  evaluation_greedy: bool = False
+  tensorboard: bool = True
+  references: Mapping[str, float] = ml_collections.FrozenConfigDict()
+
+  def __post_init__(self):
+    if not self.arms:
+      raise ValueError("arms: got none, expected at least one.")
+    for name in self.arms:
+      if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+          f"arms: got the name {name!r}, expected one that can be that of a"
+          " directory."
+        )
+    for name in (
+      "num_seeds",
+      "updates_per_chunk",
+      "chunks_per_checkpoint",
+      "keep_checkpoints",
+      "evaluation_episodes",
+    ):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)}, expected 1 or more."
+        )
+
+
+# What may differ from the run that is resumed: it changes no trained number.
+_MAY_CHANGE = (
+  "keep_checkpoints",
+  "evaluation_episodes",
+  "evaluation_greedy",
+  "tensorboard",
+  "references",
+)
+
+
+def arm_config(config: Config, arm: str) -> ppo.Config:
+  """Returns the whole configuration of one arm.
+
+  Raises:
+    UserError: a field is unknown or has a wrong value.
+  """
+  merged = ml_collections.ConfigDict(config.ppo.to_dict(), type_safe=False)
+  merged.update(config.arms[arm].to_dict())
+  return config_lib.from_config_dict(
+    ppo.Config, merged, name=f"config.arms.{arm}"
+  )
+
+
+def train(config: Config, directory: pathlib.Path) -> dict[str, Any]:
+  """Trains all arms from where they are, and evaluates them.
+
+  Args:
+    config: the configuration.
+    directory: of the run.
+
+  Returns:
+    For each arm the number of parameters and, per seed, the mean return of the
+    last twentieth of the training and that of the evaluation.
+  """
+  results = {}
+  for name in config.arms:
+    arm = arm_config(config, name)
+    runners = _train_arm(config, name, arm, directory / name)
+    results[name] = _evaluate(config, arm, runners.variables)
+    _, values = _curve(directory, name)
+    late = values[:, -max(1, values.shape[1] // 20) :]
+    results[name]["training"] = np.nanmean(late, axis=-1).tolist()
+  return results
+
+
+def _train_arm(
+  config: Config, name: str, arm: ppo.Config, directory: pathlib.Path
+) -> ppo.RunnerState:
+  """Trains the seeds of one arm; returns their states."""
+
+  @functools.cache
+  def chunk_of(count: int):
+    train = seeds.spread(
+      lambda runner: ppo.train(arm, runner, count), config.num_seeds
+    )
+    return jax.jit(train, donate_argnums=0)
+
+  label = name.ljust(max(map(len, config.arms)))
+  bar = progress.Progress(
+    arm.num_updates * arm.steps_per_update,
+    metric="episode_return",
+    label=label,
+  )
+  with (
+    checkpoint.Checkpointer(
+      directory / workdir_lib.CHECKPOINTS, keep=config.keep_checkpoints
+    ) as checkpointer,
+    metrics_lib.MetricWriter(
+      directory, tensorboard=config.tensorboard
+    ) as writer,
+  ):
+    return loop.run(
+      lambda runners, count: chunk_of(count)(runners),
+      _initial(config, arm)(_keys(config)[0]),
+      num_updates=arm.num_updates,
+      chunk_size=config.updates_per_chunk,
+      update_axis=1,
+      steps_per_update=arm.steps_per_update,
+      checkpointer=checkpointer,
+      checkpoint_every=config.chunks_per_checkpoint,
+      writer=writer,
+      progress=bar,
+    )
+
+
+def _initial(config: Config, arm: ppo.Config):
+  """Returns the compiled function from the seeds' keys to their states."""
+  # A program of its own: some versions of XLA hang on initialisation and
+  # training in one.
+  init = functools.partial(ppo.init, arm)
+  return jax.jit(seeds.spread(init, config.num_seeds))
+
+
+def _keys(config: Config) -> tuple[jax.Array, jax.Array]:
+  """Returns the seeds' keys for training and for evaluation."""
+  key_train, key_evaluate = jax.random.split(jax.random.key(config.seed))
+  return (
+    jax.random.split(key_train, config.num_seeds),
+    jax.random.split(key_evaluate, config.num_seeds),
+  )
+
+
+def _evaluate(
+  config: Config, arm: ppo.Config, variables: Any
+) -> dict[str, Any]:
+  """Plays whole episodes with each seed's policy."""
+
+  def play(inputs):
+    return evaluate.evaluate(
+      arm,
+      *inputs,
+      num_episodes=config.evaluation_episodes,
+      greedy=config.evaluation_greedy,
+    )
+
+  play_all = jax.jit(seeds.spread(play, config.num_seeds))
+  played = jax.device_get(play_all((variables, _keys(config)[1])))
+  sizes = [leaf[0].size for leaf in jax.tree.leaves(variables)]
+  return {
+    "parameters": sum(sizes),
+    "evaluation": played["mean_return"].tolist(),
+    "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
+  }
+
+
+def restore(
+  config: Config, directory: pathlib.Path
+) -> dict[str, tuple[int, Any]]:
+  """Returns the step and the variables of each arm's newest checkpoint.
+
+  Raises:
+    UserError: an arm has no checkpoint, or none that is whole.
+  """
+  restored = {}
+  for name in config.arms:
+    arm = arm_config(config, name)
+    template = jax.eval_shape(_initial(config, arm), _keys(config)[0])
+    place = directory / name / workdir_lib.CHECKPOINTS
+    with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
+      found = checkpointer.restore(template)
+    if found is None:
+      raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
+    restored[name] = found[0], found[1].variables
+  return restored
+
+
+def _curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
+  rows = metrics_lib.read(directory / name)
+  return metrics_lib.column(rows, "episode_return")
+
+
+def _finish(config: Config, directory: pathlib.Path, results: Any) -> None:
+  """Writes and shows what a training run ends with."""
+  workdir_lib.write_json(directory / RESULTS, results)
+  task = arm_config(config, next(iter(config.arms))).env_id
+  picture = plots.learning_curve(
+    directory / "learning_curve.png",
+    {name: _curve(directory, name) for name in config.arms},
+    xlabel="environment steps",
+    ylabel="return of the episodes that ended",
+    title=f"{task}, {config.num_seeds} seeds",
+    references=dict(config.references),
+    smooth=5,
+  )
+  tables.show(
+    ["memory", "parameters", "return in training", "in evaluation"],
+    [
+      [
+        name,
+        f"{result['parameters']:,}",
+        tables.mean_std(result["training"]),
+        tables.mean_std(result["evaluation"]),
+      ]
+      for name, result in results.items()
+    ],
+    title=(
+      f"{task}: mean ± standard deviation over {config.num_seeds} seeds; last"
+      f" twentieth of the training, {config.evaluation_episodes} new episodes"
+    ),
+  )
+  command = shlex.join(["python", "-m", "experiments.icrl", *sys.argv[1:]])
+  print(f"Learning curve: {picture}")
+  print(f"Watch the trained policies: {command} --mode=evaluate")
+
+
+def _watch(config: Config, directory: pathlib.Path) -> None:
+  """Evaluates the policies in a directory, and shows an episode of each."""
+  rows = []
+  for name, (step, variables) in restore(config, directory).items():
+    arm = arm_config(config, name)
+    player = ppo.player(arm)
+    episode = evaluate.record(
+      arm,
+      jax.tree.map(lambda leaf: leaf[0], variables),
+      _keys(config)[1][0],
+      _EPISODE_ROWS,
+      greedy=config.evaluation_greedy,
+    )
+    tables.show(
+      transcript.columns(player),
+      transcript.rows(player, jax.device_get(episode)),
+      title=f"{arm.env_id}, played by {name} (seed 0) after {step:,} steps",
+    )
+    print()
+    result = _evaluate(config, arm, variables)
+    for seed, (mean, length) in enumerate(
+      zip(result["evaluation"], result["evaluation_length"])
+    ):
+      rows.append([name, seed, f"{step:,}", f"{mean:.3f}", f"{length:.1f}"])
+  tables.show(
+    ["memory", "seed", "trained for", "mean return", "mean length"],
+    rows,
+    title=f"{config.evaluation_episodes} new episodes of every policy",
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe."""
+  del argv
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, Config)
+    for name in config.arms:
+      ppo.player(arm_config(config, name))
+    find = workdir_lib.prepare
+    if _MODE.value == "evaluate":
+      find = workdir_lib.open_existing
+    directory = find(
+      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=_MAY_CHANGE
+    )
+  if _MODE.value == "evaluate":
+    _watch(config, directory)
+  else:
+    _finish(config, directory, train(config, directory))
+
+
+if __name__ == "__main__":
+  app.run_main(main)

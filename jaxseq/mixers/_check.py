@@ -1,0 +1,81 @@
+"""What every mixer checks about the arrays a caller hands in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def check_inputs(
+  d_model: int,
+  x: jax.Array,
+  state: PyTree,
+  initial_state: Callable[[tuple[int, ...]], PyTree],
+  reset: jax.Array | None,
+  *,
+  step: bool = False,
+) -> tuple[int, ...]:
+  """Checks the arguments of a mixer's `apply` or `step`.
+
+  Args:
+    d_model: width the mixer was configured for.
+    x: (*batch, time, d_model), or (*batch, d_model) for one step.
+    state: the caller's state, or None.
+    initial_state: function from a batch shape to a fresh state; it tells the
+      structure and the shapes that `state` must have.
+    reset: the caller's reset flags, or None.
+    step: whether x is one step, without a time axis.
+
+  Returns:
+    The batch shape.
+
+  Raises:
+    ValueError: naming the argument, what came and what is expected.
+  """
+  layout = "(*batch, d_model)" if step else "(*batch, time, d_model)"
+  shape = jnp.shape(x)
+  if len(shape) < (1 if step else 2):
+    raise ValueError(f"x must have shape {layout}; got {shape}.")
+  if shape[-1] != d_model:
+    raise ValueError(
+      f"x must have shape {layout} with d_model = {d_model}; got {shape}."
+    )
+  if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+    raise ValueError(
+      f"x must be of a floating dtype; got {jnp.result_type(x)}."
+    )
+  if not step and shape[-2] == 0:
+    raise ValueError(f"x must have at least one time step; got shape {shape}.")
+  if reset is not None:
+    if jnp.shape(reset) != shape[:-1]:
+      raise ValueError(
+        f"reset must have the shape of x without its features, {shape[:-1]}; "
+        f"got {jnp.shape(reset)}."
+      )
+    if jnp.result_type(reset) != jnp.bool_:
+      raise ValueError(
+        f"reset must be of dtype bool; got {jnp.result_type(reset)}."
+      )
+  batch = shape[:-1] if step else shape[:-2]
+  if state is not None:
+    _check_state(state, jax.eval_shape(lambda: initial_state(batch)))
+  return batch
+
+
+def _check_state(state: PyTree, expected: PyTree):
+  """Compares structure and shapes; dtypes are the mixer's own concern."""
+  if jax.tree.structure(state) != jax.tree.structure(expected):
+    raise ValueError(
+      "state must have the structure of initial_state, "
+      f"{jax.tree.structure(expected)}; got {jax.tree.structure(state)}."
+    )
+  want = [leaf.shape for leaf in jax.tree.leaves(expected)]
+  have = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+  if want != have:
+    raise ValueError(
+      "state must have the shapes of initial_state for the batch shape of x, "
+      f"{want}; got {have}."
+    )

@@ -1,0 +1,62 @@
+"""From continuous to discrete time for diagonal systems: x' = Lambda x + B u.
+
+Each function gives the decay and the factor that multiplies B u, so that no
+discretised copy of B is needed.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+# Below this the quotient of ZOH is replaced by its limit; the error of the
+# limit is half of |dt Lambda|, far below float32 rounding.
+_SMALL = 1e-12
+
+
+def zoh(Lambda: jax.Array, dt: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Zero-order hold: the input is constant over a step.
+
+  S4 (arXiv:2111.00396), S5 (arXiv:2208.04933, section 2.3):
+  exp(dt Lambda) and (exp(dt Lambda) - 1) / Lambda.
+
+  Args:
+    Lambda: eigenvalues, real or complex; zero is allowed.
+    dt: positive step sizes, in the time unit of 1 / Lambda; broadcastable.
+
+  Returns:
+    The decay and the input factor, of the common shape.
+  """
+  z = Lambda * dt
+  tiny = jnp.abs(z) < _SMALL
+  # expm1 keeps the digits that exp(z) - 1 loses for small z. The inner select
+  # keeps the gradient of the branch that is not taken finite.
+  quotient = jnp.expm1(z) / jnp.where(tiny, 1, Lambda)
+  return jnp.exp(z), jnp.where(tiny, dt, quotient)
+
+
+def bilinear(Lambda: jax.Array, dt: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Bilinear (Tustin) transform, as S4 uses it (arXiv:2111.00396, eq. 3).
+
+  Args:
+    Lambda: eigenvalues, real or complex.
+    dt: positive step sizes, in the time unit of 1 / Lambda; broadcastable.
+
+  Returns:
+    The decay (1 + dt Lambda / 2) / (1 - dt Lambda / 2) and the input factor
+    dt / (1 - dt Lambda / 2), of the common shape.
+  """
+  half = 0.5 * dt * Lambda
+  return (1 + half) / (1 - half), dt / (1 - half)
+
+
+METHODS: dict[str, Callable] = {"zoh": zoh, "bilinear": bilinear}
+
+
+def get(name: str) -> Callable:
+  """The discretisation of that name; ValueError lists the names there are."""
+  if name not in METHODS:
+    raise ValueError(
+      f"discretization must be one of {tuple(METHODS)}; got {name!r}."
+    )
+  return METHODS[name]

@@ -1,0 +1,347 @@
+"""Linear recurrences with a diagonal transition: h_t = a_t * h_{t-1} + b_t."""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+METHODS = ("auto", "sequential", "associative", "chunked")
+
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  `benchmarks/recurrence.py` prints the timings behind the choice for the
+  machine it runs on. On CPUs one step at a time is the fastest at every shape
+  measured, forward and gradient. On accelerators a loop over time is bound by
+  latency, so the logarithmic depth of the tree is taken there; that half of
+  the choice rests on the depth of the programs and not on a timing.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "associative" and "chunked".
+  """
+  if platform == "cpu" or time == 1:
+    return "sequential"
+  return "associative"
+
+
+def resolve_method(method: str, time: int) -> str:
+  """Replaces "auto"; raises ValueError for an unknown method."""
+  if method not in METHODS:
+    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  if method == "auto":
+    return choose_method(jax.default_backend(), time)
+  return method
+
+
+def linear_scan(
+  a: jax.Array,
+  b: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  reverse: bool = False,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Computes h_t = a_t * h_{t-1} + b_t for every t.
+
+  The gradient is the same recurrence run the other way (Martin and Cundy,
+  "Parallelizing linear recurrent neural nets over sequence length",
+  arXiv:1709.04057, section 2.3), with respect to `a`, `b` and `init` and from
+  cotangents on both results. It is finite where `a` is 0 or 1, and can itself
+  be differentiated (reverse mode).
+
+  Args:
+    a: decays, real or complex, of any shape that broadcasts to that of `b`; a
+      time-invariant `a` may have shape (n,).
+    b: (*batch, time, n) inputs, real or complex.
+    init: (*batch, n) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    reverse: run from the last element to the first: h_t = a_t * h_{t+1} + b_t.
+      A reset at t then forgets the elements after t.
+    method: "sequential" (one step at a time), "associative" (a tree over
+      time), "chunked" (blocks side by side, then the carries between them) or
+      "auto" (see `choose_method`). All agree to rounding.
+
+  Returns:
+    The states (*batch, time, n) and the state (*batch, n) after the element
+    that was consumed last. Their dtype is the common one of `a`, `b` and
+    `init`, and at least float32.
+
+  Raises:
+    ValueError: if shapes, dtypes or the method do not fit the above.
+  """
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  if b.ndim < 2:
+    raise ValueError(f"b must have shape (*batch, time, n); got {b.shape}.")
+  batch, time, n = b.shape[:-2], b.shape[-2], b.shape[-1]
+  if time == 0:
+    raise ValueError(f"b must have at least one element; got shape {b.shape}.")
+  _check_broadcast("a", a.shape, b.shape)
+  dtype = _accumulator_dtype(a, b, init)
+  if init is None:
+    init = jnp.zeros(batch + (n,), dtype)
+  elif jnp.shape(init) != batch + (n,):
+    raise ValueError(
+      f"init must have shape {batch + (n,)}, that of b without time; got "
+      f"{jnp.shape(init)}."
+    )
+  check_reset(reset, batch + (time,))
+  method = resolve_method(method, time)
+
+  # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
+  # that a time-invariant decay is neither repeated nor differentiated per step.
+  rows = math.prod(batch)
+  a = jnp.reshape(a, (1,) * (b.ndim - a.ndim) + a.shape)
+  if all(size == 1 for size in a.shape[:-2]):
+    a = a.reshape((1,) + a.shape[-2:])
+  else:
+    a = jnp.broadcast_to(a, batch + a.shape[-2:])
+    a = a.reshape((rows,) + a.shape[-2:])
+  h, final = _scan(
+    a.astype(dtype),
+    b.reshape(rows, time, n).astype(dtype),
+    init.reshape(rows, n).astype(dtype),
+    None if reset is None else reset.reshape(rows, time),
+    bool(reverse),
+    method,
+  )
+  return h.reshape(b.shape), final.reshape(batch + (n,))
+
+
+def linear_step(
+  a: jax.Array,
+  b: jax.Array,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+) -> jax.Array:
+  """Consumes one element: returns a * state + b.
+
+  Args:
+    a: decay, broadcastable to `b`.
+    b: (*batch, n) input.
+    state: (*batch, n) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    The state (*batch, n) after the element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  a, b = jnp.asarray(a), jnp.asarray(b)
+  if b.ndim < 1:
+    raise ValueError(f"b must have shape (*batch, n); got {b.shape}.")
+  _check_broadcast("a", a.shape, b.shape)
+  if jnp.shape(state) != b.shape:
+    raise ValueError(
+      f"state must have the shape of b, {b.shape}; got {jnp.shape(state)}."
+    )
+  check_reset(reset, b.shape[:-1])
+  dtype = _accumulator_dtype(a, b, state)
+  state = jnp.asarray(state, dtype)
+  if reset is not None:
+    state = forget(reset, state)
+  return a.astype(dtype) * state + b.astype(dtype)
+
+
+def check_reset(reset: jax.Array | None, shape: tuple[int, ...]):
+  """Raises ValueError unless `reset` is None or a bool array of that shape."""
+  if reset is None:
+    return
+  if jnp.shape(reset) != shape:
+    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
+  if jnp.result_type(reset) != jnp.bool_:
+    raise ValueError(
+      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
+    )
+
+
+def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
+  """Zeros where `reset` is set: a select, so that no inf or NaN survives."""
+  return jnp.where(reset[..., None], jnp.zeros((), state.dtype), state)
+
+
+def _check_broadcast(name, shape, target):
+  try:
+    fits = jnp.broadcast_shapes(shape, target) == tuple(target)
+  except ValueError:
+    fits = False
+  if not fits:
+    raise ValueError(
+      f"{name} must broadcast to the shape of b, {tuple(target)}; got {shape}."
+    )
+
+
+def _accumulator_dtype(*arrays):
+  dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
+  if not jnp.issubdtype(dtype, jnp.inexact):
+    raise ValueError(f"a and b must be real or complex; got {dtype}.")
+  return dtype
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _scan(a, b, init, reset, reverse, method):
+  """The recurrence on a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T].
+
+  Returns h [B, T, n] and the last state [B, n].
+  """
+  run = {
+    "sequential": _sequential,
+    "associative": _associative,
+    "chunked": _chunked,
+  }[method]
+  return run(a, b, init, reset, reverse)
+
+
+def _scan_forward(a, b, init, reset, reverse, method):
+  h, final = _scan(a, b, init, reset, reverse, method)
+  return (h, final), (a, h, init, reset)
+
+
+def _scan_backward(reverse, method, residuals, cotangents):
+  """lam_t = g_t + a_{t+1} lam_{t+1}; db = lam, da_t = lam_t h_{t-1}."""
+  a, h, init, reset = residuals
+  g, g_final = cotangents
+  first, last = (-1, 0) if reverse else (0, -1)
+  g = jnp.asarray(g).at[:, last].add(g_final)
+  # Element t passes its cotangent on through the decay of its successor; the
+  # entry that has none meets a zero state, so its value does not matter.
+  shift = 1 if reverse else -1
+  a_next = a if a.shape[1] == 1 else jnp.roll(a, shift, axis=1)
+  reset_next = None if reset is None else jnp.roll(reset, shift, axis=1)
+  lam, _ = _scan(
+    a_next, g, jnp.zeros_like(init), reset_next, not reverse, method
+  )
+  before = _previous(h, init, reverse)
+  if reset is not None:
+    before = forget(reset, before)
+  da = lam * before
+  axes = tuple(i for i in range(3) if a.shape[i] != da.shape[i])
+  da = jnp.sum(da, axis=axes, keepdims=True)
+  d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
+  if reset is not None:
+    d_init = forget(reset[:, first], d_init)
+  return da, lam, d_init, None
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+def _previous(h, init, reverse):
+  """The state before each element: `h` shifted by one, `init` at the start."""
+  if reverse:
+    return jnp.concatenate([h[:, 1:], init[:, None]], axis=1)
+  return jnp.concatenate([init[:, None], h[:, :-1]], axis=1)
+
+
+def _sequential(a, b, init, reset, reverse):
+  """One step at a time; nothing but the states is stored."""
+  time = b.shape[1]
+
+  def body(i, carry):
+    h, states = carry
+    t = time - 1 - i if reverse else i
+    if reset is not None:
+      h = forget(_at(reset, t), h)
+    h = _at(a, t) * h + _at(b, t)
+    return h, lax.dynamic_update_slice_in_dim(states, h[:, None], t, axis=1)
+
+  # Every element is written; the loop fills the array in place.
+  final, states = lax.fori_loop(0, time, body, (init, jnp.zeros_like(b)))
+  return states, final
+
+
+def _at(x, t):
+  """Element t along axis 1, which may be of size 1."""
+  if x.shape[1] == 1:
+    return x[:, 0]
+  return lax.dynamic_slice_in_dim(x, t, 1, axis=1)[:, 0]
+
+
+def _combine(left, right):
+  """Composes two affine maps; `left` is applied first.
+
+  A decay of zero is a select: what a reset forgets may be inf or NaN.
+  """
+  a_left, b_left = left
+  a_right, b_right = right
+  carried = jnp.where(a_right == 0, 0, a_right * b_left)
+  return a_right * a_left, carried + b_right
+
+
+def _associative(a, b, init, reset, reverse):
+  """A tree over time (`jax.lax.associative_scan`)."""
+  first, last = (-1, 0) if reverse else (0, -1)
+  if reset is not None:
+    a = jnp.where(reset[..., None], 0, a)
+  a = jnp.broadcast_to(a, b.shape)
+  carried = jnp.where(a[:, first] == 0, 0, a[:, first] * init)
+  b = b.at[:, first].add(carried)
+  _, h = lax.associative_scan(_combine, (a, b), reverse=reverse, axis=1)
+  return h, h[:, last]
+
+
+def _chunked(a, b, init, reset, reverse):
+  """Blocks side by side, the carries between blocks, the blocks once more.
+
+  With blocks of about sqrt(T) elements the depth is O(sqrt(T)) and the work
+  twice that of the loop; only the states are stored.
+  """
+  rows, time, n = b.shape
+  size = max(1, math.isqrt(time))
+  blocks = -(-time // size)
+  if blocks == 1 or size == 1:
+    return _sequential(a, b, init, reset, reverse)
+  pad = blocks * size - time
+  # Padding comes after the last element consumed, and its states are dropped.
+  widths = ((0, 0), (pad, 0) if reverse else (0, pad))
+
+  def split(x, fill):
+    if x.shape[:2] == (1, 1):
+      return x
+    if x.shape[1] == 1:
+      return x.repeat(blocks, axis=0)
+    x = jnp.broadcast_to(x, (rows,) + x.shape[1:])
+    x = jnp.pad(
+      x, widths + ((0, 0),) * (x.ndim - 2), constant_values=fill
+    )
+    return x.reshape((rows * blocks, size) + x.shape[2:])
+
+  a_blocks, b_blocks = split(a, 1), split(b, 0)
+  reset_blocks = None if reset is None else split(reset, False)
+
+  # What each block does to the state that enters it: decay and addend.
+  def summarise(i, carry):
+    decay, h = carry
+    t = size - 1 - i if reverse else i
+    a_t = _at(a_blocks, t)
+    if reset is not None:
+      decay, h = (forget(_at(reset_blocks, t), x) for x in (decay, h))
+    return a_t * decay, a_t * h + _at(b_blocks, t)
+
+  ones = jnp.ones((rows * blocks, n), b.dtype)
+  decay, addend = lax.fori_loop(
+    0, size, summarise, (ones, jnp.zeros_like(ones))
+  )
+  decay, addend = (x.reshape(rows, blocks, n) for x in (decay, addend))
+  after, _ = _associative(decay, addend, init, None, reverse)
+  entering = _previous(after, init, reverse)
+  h, _ = _sequential(
+    a_blocks,
+    b_blocks,
+    entering.reshape(rows * blocks, n),
+    reset_blocks,
+    reverse,
+  )
+  h = h.reshape(rows, blocks * size, n)
+  h = h[:, pad:] if reverse else h[:, :time]
+  return h, h[:, 0 if reverse else -1]

@@ -1,0 +1,417 @@
+"""Time-invariant diagonal systems with the read-out fused into the scan.
+
+    h_t = Lambda_bar * h_{t-1} + B_bar u_t        (reset: h_{t-1} taken as 0)
+    y_t = Re(C h_t) + D * u_t
+
+The states of all T elements would need far more memory than inputs and outputs
+do. Here time is cut into chunks: a chunk's inputs are projected, its states
+computed, and its outputs read off before the next chunk begins. The backward
+pass keeps the state at each chunk boundary and recomputes the rest.
+
+Complex numbers are carried as (real, imaginary) pairs side by side in one real
+array [..., 2P], so that both projections are single real matrix products.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import linear
+
+
+class _System(NamedTuple):
+  """The system in real form; S is P for a real system and 2P for a complex."""
+
+  a: tuple[jax.Array, ...]  # ([P],), or real and imaginary part
+  w_in: jax.Array  # [H, S]
+  w_out: jax.Array  # [S, M]
+  D: jax.Array | None  # [M] with M == H
+
+
+class _Options(NamedTuple):
+  reverse: bool
+  method: str
+  chunk_size: int
+
+
+def lti_scan(
+  Lambda_bar: jax.Array,
+  B_bar: jax.Array,
+  C: jax.Array,
+  u: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  D: jax.Array | None = None,
+  reset: jax.Array | None = None,
+  reverse: bool = False,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs y_t = Re(C h_t) + D u_t over h_t = Lambda_bar h_{t-1} + B_bar u_t.
+
+  The layer of S5 (Smith et al., "Simplified state space layers for sequence
+  modeling", arXiv:2208.04933, section 3) with conjugate symmetry is this with
+  2 C. Memory beyond inputs and outputs grows with time / chunk_size, in the
+  gradient too.
+
+  Args:
+    Lambda_bar: (P,) discretised eigenvalues, real or complex.
+    B_bar: (P, H) input matrix, real or complex.
+    C: (M, P) output matrix, real or complex.
+    u: (*batch, time, H) real inputs.
+    init: (*batch, P) state before the first element; zeros if None.
+    D: (M,) feed-through, element by element; needs M == H. Absent if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    reverse: run from the last element to the first.
+    chunk_size: elements per chunk; by platform and batch size if None.
+    method: how the states inside a chunk are computed: "sequential",
+      "associative", "chunked" or "auto", as in `linear_scan`.
+
+  Returns:
+    Outputs (*batch, time, M) in the dtype of `u`, and the state (*batch, P)
+    after the element that was consumed last; it is complex if any of
+    Lambda_bar, B_bar, C and init is. All is computed in float32 or wider.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  u = jnp.asarray(u)
+  batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
+  size = _chunk_size(chunk_size, time, rows)
+  method = linear.resolve_method(method, size)
+  given = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
+  is_complex = any(jnp.iscomplexobj(x) for x in given)
+  real = jnp.result_type(*(jnp.real(x) for x in given), u, jnp.float32)
+
+  def parts(x):
+    x = jnp.asarray(x)
+    halves = (jnp.real(x), jnp.imag(x)) if is_complex else (x,)
+    return tuple(half.astype(real) for half in halves)
+
+  C_parts = parts(C)
+  system = _System(
+    a=parts(Lambda_bar),
+    w_in=jnp.concatenate(parts(B_bar), axis=0).T,
+    # Re(C h) = Re C Re h - Im C Im h.
+    w_out=jnp.concatenate((C_parts[0],) + tuple(-x for x in C_parts[1:]), 1).T,
+    D=None if D is None else jnp.asarray(D, real),
+  )
+  P = jnp.shape(Lambda_bar)[0]
+  if init is None:
+    init = jnp.zeros(batch + (P,), real)
+  y, final = _run(
+    system,
+    u.reshape((rows, time) + u.shape[-1:]),
+    tuple(x.reshape(rows, P) for x in parts(init)),
+    None if reset is None else reset.reshape(rows, time),
+    _Options(bool(reverse), method, size),
+  )
+  final = lax.complex(*final) if is_complex else final[0]
+  return y.reshape(u.shape[:-1] + y.shape[-1:]), final.reshape(batch + (P,))
+
+
+def _check(Lambda_bar, B_bar, C, D, u, init, reset):
+  """Checks shapes and dtypes; returns batch shape, time and batch size."""
+  if jnp.ndim(Lambda_bar) != 1:
+    raise ValueError(
+      f"Lambda_bar must have shape (P,); got {jnp.shape(Lambda_bar)}."
+    )
+  P = jnp.shape(Lambda_bar)[0]
+  if u.ndim < 2 or u.shape[-2] == 0:
+    raise ValueError(
+      "u must have shape (*batch, time, H) with at least one element; got "
+      f"{u.shape}."
+    )
+  if not jnp.issubdtype(u.dtype, jnp.floating):
+    raise ValueError(f"u must be of a floating dtype; got {u.dtype}.")
+  H = u.shape[-1]
+  if jnp.shape(B_bar) != (P, H):
+    raise ValueError(
+      f"B_bar must have shape (P, H) = {(P, H)}; got {jnp.shape(B_bar)}."
+    )
+  if jnp.ndim(C) != 2 or jnp.shape(C)[1] != P:
+    raise ValueError(
+      f"C must have shape (M, P) with P = {P}; got {jnp.shape(C)}."
+    )
+  M = jnp.shape(C)[0]
+  if D is not None and not jnp.shape(D) == (M,) == (H,):
+    raise ValueError(
+      f"D must have shape (M,) with M == H; got {jnp.shape(D)} with M = {M} "
+      f"and H = {H}."
+    )
+  batch, time = u.shape[:-2], u.shape[-2]
+  if init is not None and jnp.shape(init) != batch + (P,):
+    raise ValueError(
+      f"init must have shape {batch + (P,)}; got {jnp.shape(init)}."
+    )
+  linear.check_reset(reset, batch + (time,))
+  return batch, time, math.prod(batch)
+
+
+def _chunk_size(chunk_size, time, rows):
+  """Elements per chunk, at most `time`."""
+  if chunk_size is not None:
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+      raise ValueError(
+        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
+      )
+    return min(chunk_size, time)
+  if jax.default_backend() == "cpu":
+    # Enough rows for an efficient matrix product, few enough for the cache.
+    return min(time, max(32, min(256, 1024 // max(rows, 1))))
+  return min(time, 1024)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _run(system, u, init, reset, options):
+  """u [B, T, H], init of [B, P], reset [B, T] -> y [B, T, M], final state."""
+  return _forward(system, u, init, reset, options)[0]
+
+
+def _forward(system, u, init, reset, options):
+  rows, time, _ = u.shape
+  size = options.chunk_size
+
+  def chunk(h, y, start, length):
+    u_c = _time_major(u, start, length)
+    reset_c = None if reset is None else _time_major(reset, start, length)
+    after, states = _states(system, u_c, h, reset_c, options)
+    y_c = _dot(states, system.w_out)
+    if system.D is not None:
+      y_c = y_c + system.D * u_c
+    return after, _write(y, y_c, start), h
+
+  y = jnp.zeros((rows, time, system.w_out.shape[1]), u.dtype)
+  h, y, boundaries, tail = _over_chunks(
+    chunk, init, y, time, size, options.reverse
+  )
+  residuals = (system, u, reset, boundaries, tail)
+  return (y, h), residuals
+
+
+def _backward(options, residuals, cotangents):
+  """One reverse pass over the chunks, each recomputed from its first state.
+
+  lam_t = Re/Im(C)^T g_t + conj-transposed decay of lam_{t+1};
+  dLambda = sum lam_t h_{t-1}, dB = sum lam_t u_t^T, dC = sum g_t h_t^T.
+  """
+  system, u, reset, boundaries, tail = residuals
+  g, g_final = cotangents
+  rows, time, _ = u.shape
+  w_in_t, w_out_t = system.w_in.T, system.w_out.T
+
+  def chunk(carry, du, start, length, h):
+    mu, grads = carry
+    u_c = _time_major(u, start, length)
+    g_c = _time_major(g, start, length)
+    reset_c = None if reset is None else _time_major(reset, start, length)
+    _, states = _states(system, u_c, h, reset_c, options)
+    mu, lam, d_a = _adjoint(
+      system, _dot(g_c, w_out_t), h, states, mu, reset_c, options
+    )
+    du_c = _dot(lam, w_in_t)
+    d_D = None
+    if system.D is not None:
+      du_c = du_c + system.D * g_c
+      d_D = jnp.sum(g_c * u_c, axis=(0, 1))
+    new = _System(d_a, _outer(u_c, lam), _outer(states, g_c), d_D)
+    grads = jax.tree.map(jnp.add, grads, new)
+    return (mu, grads), _write(du, du_c, start), None
+
+  zeros = jax.tree.map(jnp.zeros_like, system)
+  (mu, grads), du, _, _ = _over_chunks(
+    chunk,
+    (tuple(g_final), zeros),
+    jnp.zeros(u.shape, u.dtype),
+    time,
+    options.chunk_size,
+    not options.reverse,
+    (boundaries, tail),
+  )
+  return grads, du, mu, None
+
+
+_run.defvjp(_forward, _backward)
+
+
+def _over_chunks(chunk, carry, out, time, size, reverse, extra=None):
+  """Folds `chunk(carry, out, start, length, [extra])` over the chunks of time.
+
+  The remainder of a length that is no multiple of `size` is a shorter chunk at
+  the end of time. Returns the carry, the filled `out`, and what the calls
+  returned third: stacked for the whole chunks, and for the remainder.
+  """
+  count, rest = divmod(time, size)
+  stacked = tail = None
+
+  def whole(carry_out, x):
+    index, extra_c = x
+    args = () if extra is None else (extra_c,)
+    carry, out, kept = chunk(*carry_out, index * size, size, *args)
+    return (carry, out), kept
+
+  def remainder(carry, out):
+    args = () if extra is None else (extra[1],)
+    return chunk(carry, out, count * size, rest, *args)
+
+  if rest and reverse:
+    carry, out, tail = remainder(carry, out)
+  xs = (jnp.arange(count), None if extra is None else extra[0])
+  (carry, out), stacked = lax.scan(whole, (carry, out), xs, reverse=reverse)
+  if rest and not reverse:
+    carry, out, tail = remainder(carry, out)
+  return carry, out, stacked, tail
+
+
+def _states(system, u, h, reset, options):
+  """States [T, B, S] of a chunk u [T, B, H], and the state after it."""
+  Bu = _dot(u, system.w_in)
+  if options.method != "sequential":
+    return _states_by_scan(system, Bu, h, reset, options)
+
+  def body(h, x):
+    Bu_t, reset_t = x
+    if reset_t is not None:
+      h = tuple(linear.forget(reset_t, part) for part in h)
+    h = _affine(system.a, h, _split(Bu_t, system.a))
+    return h, jnp.concatenate(h, axis=-1)
+
+  return lax.scan(body, h, (Bu, reset), reverse=options.reverse)
+
+
+def _states_by_scan(system, Bu, h, reset, options):
+  """As `_states`, through `linear_scan`: few and large operations."""
+  join = (lambda x: x[0]) if len(system.a) == 1 else (lambda x: lax.complex(*x))
+  states, final = linear.linear_scan(
+    join(system.a),
+    join(_split(Bu, system.a)).swapaxes(0, 1),
+    join(h),
+    reset=None if reset is None else reset.swapaxes(0, 1),
+    reverse=options.reverse,
+    method=options.method,
+  )
+  return _parts(final, system.a), jnp.concatenate(
+    _parts(states.swapaxes(0, 1), system.a), axis=-1
+  )
+
+
+def _adjoint(system, g, h, states, mu, reset, options):
+  """The chunk backwards: lam_t = g_t + mu_{t+1}, mu_t = a^T lam_t.
+
+  Args:
+    system: the system.
+    g: [T, B, S] cotangents of the states.
+    h: state before the chunk.
+    states: [T, B, S] states of the chunk.
+    mu: what the elements consumed later pass back.
+    reset: [T, B] or None.
+    options: the options.
+
+  Returns:
+    mu for the elements consumed before, lam [T, B, S], and the cotangent of a.
+  """
+  first = jnp.concatenate(h, axis=-1)[None]
+  parts = [states[1:], first] if options.reverse else [first, states[:-1]]
+  before = jnp.concatenate(parts, axis=0)
+  if options.method != "sequential":
+    return _adjoint_by_scan(system, g, before, mu, reset, options)
+
+  def body(carry, x):
+    mu, d_a = carry
+    g_t, before_t, reset_t = x
+    lam = tuple(m + part for m, part in zip(mu, _split(g_t, system.a)))
+    out = jnp.concatenate(lam, axis=-1)
+    if reset_t is not None:
+      lam = tuple(linear.forget(reset_t, part) for part in lam)
+      before_t = linear.forget(reset_t, before_t)
+    d_a = tuple(
+      map(jnp.add, d_a, _product_conj(lam, _split(before_t, system.a)))
+    )
+    return (_product_conj(lam, system.a), d_a), out
+
+  zeros = tuple(jnp.zeros_like(m) for m in mu)
+  (mu, d_a), lam = lax.scan(
+    body, (mu, zeros), (g, before, reset), reverse=not options.reverse
+  )
+  return mu, lam, tuple(jnp.sum(part, axis=0) for part in d_a)
+
+
+def _adjoint_by_scan(system, g, before, mu, reset, options):
+  """As `_adjoint`, through `linear_scan` with the conjugate decay."""
+  is_complex = len(system.a) > 1
+  join = (lambda x: lax.complex(*x)) if is_complex else (lambda x: x[0])
+  last = 0 if options.reverse else -1
+  g = join(_split(g, system.a)).at[last].add(join(mu)).swapaxes(0, 1)
+  a = jnp.conj(join(system.a))
+  shift = 1 if options.reverse else -1
+  # The wrapped-around flag meets a zero state.
+  later = None if reset is None else jnp.roll(reset.swapaxes(0, 1), shift, 1)
+  lam, final = linear.linear_scan(
+    a, g, reset=later, reverse=not options.reverse, method=options.method
+  )
+  lam = _parts(lam.swapaxes(0, 1), system.a)
+  passed, kept = _parts(a * final, system.a), lam
+  if reset is not None:
+    first = -1 if options.reverse else 0
+    passed = tuple(linear.forget(reset[first], part) for part in passed)
+    before = linear.forget(reset, before)
+    kept = tuple(linear.forget(reset, part) for part in lam)
+  d_a = _product_conj(kept, _split(before, system.a))
+  d_a = tuple(jnp.sum(part, axis=(0, 1)) for part in d_a)
+  return passed, jnp.concatenate(lam, axis=-1), d_a
+
+
+def _split(x, a):
+  """[..., S] -> its parts, as many as `a` has."""
+  return (x,) if len(a) == 1 else tuple(jnp.split(x, 2, axis=-1))
+
+
+def _parts(x, a):
+  """A real or complex array -> its parts, as many as `a` has."""
+  return (x,) if len(a) == 1 else (jnp.real(x), jnp.imag(x))
+
+
+def _affine(a, h, b):
+  """a * h + b, by parts."""
+  if len(a) == 1:
+    return (a[0] * h[0] + b[0],)
+  return (
+    a[0] * h[0] - a[1] * h[1] + b[0],
+    a[0] * h[1] + a[1] * h[0] + b[1],
+  )
+
+
+def _product_conj(x, y):
+  """x * conj(y), by parts: the transpose of multiplication by y."""
+  if len(x) == 1:
+    return (x[0] * y[0],)
+  return x[0] * y[0] + x[1] * y[1], x[1] * y[0] - x[0] * y[1]
+
+
+def _dot(x, w):
+  """[T, B, n] @ [n, m], in the dtype of w."""
+  flat = x.reshape(-1, x.shape[-1]).astype(w.dtype)
+  return (flat @ w).reshape(x.shape[:-1] + w.shape[1:])
+
+
+def _outer(x, y):
+  """Sum over time and batch of x y^T: [T, B, n], [T, B, m] -> [n, m]."""
+  dtype = jnp.result_type(x, y)
+  x = x.reshape(-1, x.shape[-1]).astype(dtype)
+  return x.T @ y.reshape(-1, y.shape[-1]).astype(dtype)
+
+
+def _time_major(x, start, length):
+  """[B, T, ...] -> [length, B, ...]: one step is one stretch of memory."""
+  return lax.dynamic_slice_in_dim(x, start, length, axis=1).swapaxes(0, 1)
+
+
+def _write(out, x, start):
+  """Puts a time-major chunk back into [B, T, ...]."""
+  x = x.swapaxes(0, 1).astype(out.dtype)
+  return lax.dynamic_update_slice_in_dim(out, x, start, axis=1)

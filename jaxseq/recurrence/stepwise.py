@@ -1,0 +1,111 @@
+"""The recurrence that must be taken one step at a time: any step function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def select(reset: jax.Array, fresh: PyTree, carry: PyTree) -> PyTree:
+  """Takes `fresh` where `reset` is set, and `carry` elsewhere.
+
+  A select and not a product: an infinite or undefined state must not survive.
+  """
+
+  def leaf(new, old):
+    mask = reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim))
+    return jnp.where(mask, new, old)
+
+  return jax.tree.map(leaf, fresh, carry)
+
+
+def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
+  """Checks the shapes of `fold`'s arguments; returns the batch shape."""
+  leaves = jax.tree.leaves(xs)
+  if not leaves:
+    raise ValueError("xs has no arrays: the number of steps is unknown.")
+  for leaf in leaves:
+    if jnp.ndim(leaf) < 2:
+      raise ValueError(
+        "xs must hold arrays of shape (*batch, time, features); got shape "
+        f"{jnp.shape(leaf)}."
+      )
+  leading = {jnp.shape(leaf)[:-1] for leaf in leaves}
+  if len(leading) > 1:
+    raise ValueError(
+      f"all arrays of xs must share one (*batch, time); got {sorted(leading)}."
+    )
+  *batch, time = leading.pop()
+  batch = tuple(batch)
+  if time == 0:
+    raise ValueError("xs has no time steps: the time axis has length 0.")
+  for leaf in jax.tree.leaves(init):
+    if jnp.shape(leaf)[: len(batch)] != batch:
+      raise ValueError(
+        f"init must hold arrays of shape {batch} + (...), as xs has batch "
+        f"shape {batch}; got shape {jnp.shape(leaf)}."
+      )
+  if reset is not None:
+    check_reset(reset, batch + (time,))
+  return batch
+
+
+def check_reset(reset: jax.Array, shape: tuple[int, ...]):
+  """Raises ValueError unless `reset` is a bool array of that shape."""
+  if jnp.shape(reset) != shape:
+    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
+  if jnp.result_type(reset) != jnp.bool_:
+    raise ValueError(
+      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
+    )
+
+
+def fold(
+  step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+  init: PyTree,
+  xs: PyTree,
+  *,
+  reset: jax.Array | None = None,
+  fresh: PyTree | None = None,
+  unroll: int = 1,
+) -> tuple[PyTree, PyTree]:
+  """Folds a step function over the time axis.
+
+  Args:
+    step: `step(carry, x_t) -> (carry, y_t)`, where the leaves of `x_t` are
+      those of `xs` without the time axis. The carry keeps its structure,
+      shapes and dtypes.
+    init: carry before the first element, a pytree of (*batch, ...) arrays.
+    xs: pytree of (*batch, time, features) arrays.
+    reset: (*batch, time) bool; where it is True the carry is put back to
+      `fresh` before that element is consumed.
+    fresh: carry of a fresh sequence, a pytree like `init` (its leaves may
+      leave out the batch axes); zeros if None.
+    unroll: number of steps in one iteration of the compiled loop.
+
+  Returns:
+    The outputs, a pytree of (*batch, time, ...) arrays, and the carry after
+    the last element.
+
+  Raises:
+    ValueError: if the shapes of `xs`, `init` and `reset` do not fit together.
+  """
+  batch = _check_fold(init, xs, reset)
+  rank = len(batch)
+  if reset is not None and fresh is None:
+    fresh = jax.tree.map(jnp.zeros_like, init)
+
+  def body(carry, element):
+    x_t, reset_t = element
+    if reset_t is not None:
+      carry = select(reset_t, fresh, carry)
+    return step(carry, x_t)
+
+  time_major = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, rank, 0), xs)
+  flags = None if reset is None else jnp.moveaxis(reset, rank, 0)
+  final, ys = lax.scan(body, init, (time_major, flags), unroll=unroll)
+  return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, rank), ys), final

@@ -1,0 +1,99 @@
+"""Action spaces: what a policy decides, and how its choices are distributed."""
+
+import dataclasses
+import math
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.nn import distributions
+from jaxseq.rl.envs import spaces as more_spaces
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """What the policy decides in one step.
+
+  Attributes:
+    kind: "categorical", one choice: a () int32 action; "factored", k
+      independent choices: (k,) int32; or "gaussian", numbers: (n,) float32.
+    sizes: number of options of each choice; for "gaussian" the shape of the
+      environment's action.
+  """
+
+  kind: Literal["categorical", "factored", "gaussian"]
+  sizes: tuple[int, ...]
+
+  @property
+  def num_outputs(self) -> int:
+    """Width of the policy head: logits, or the mean of the Gaussian."""
+    if self.kind == "gaussian":
+      return math.prod(self.sizes)
+    return sum(self.sizes)
+
+  def to_environment(self, action: Array) -> Array:
+    """Turns one action, without batch axes, into what the environment takes."""
+    if self.kind == "gaussian":
+      return action.reshape(self.sizes)
+    return action
+
+
+def spec_of(space: Any) -> Spec:
+  """Returns the spec of an action space.
+
+  Args:
+    space: gymnax's `Discrete` or `Box`, or our `MultiDiscrete`.
+
+  Raises:
+    ValueError: for any other space.
+  """
+  match space:
+    case spaces.Discrete():
+      return Spec("categorical", (space.n,))
+    case more_spaces.MultiDiscrete():
+      return Spec("factored", space.sizes)
+    case spaces.Box():
+      return Spec("gaussian", tuple(space.shape))
+  raise ValueError(
+    f"action space: got {space!r}, expected Discrete, MultiDiscrete or Box."
+  )
+
+
+class Factored(NamedTuple):
+  """Independent categorical choices, as (..., k) int32.
+
+  Attributes:
+    parts: the distributions of the choices.
+  """
+
+  parts: tuple[distributions.Categorical, ...]
+
+  def sample(self, key: Array) -> Array:
+    """Draws all choices: (..., k) int32."""
+    keys = jax.random.split(key, len(self.parts))
+    return jnp.stack([p.sample(k) for p, k in zip(self.parts, keys)], axis=-1)
+
+  def mode(self) -> Array:
+    """Returns the most probable choices: (..., k) int32."""
+    return jnp.stack([part.mode() for part in self.parts], axis=-1)
+
+  def log_prob(self, action: Array) -> Array:
+    """Returns the log-probability of (..., k) choices: (...)."""
+    return sum(p.log_prob(action[..., i]) for i, p in enumerate(self.parts))
+
+  def entropy(self) -> Array:
+    """Returns the sum of the choices' entropies: (...)."""
+    return sum(part.entropy() for part in self.parts)
+
+
+def factored(sizes: tuple[int, ...], logits: Array) -> Factored:
+  """Splits (..., sum(sizes)) logits into the logits of `len(sizes)` choices."""
+  ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+  parts = jnp.split(logits, ends, axis=-1)
+  return Factored(tuple(distributions.Categorical(part) for part in parts))

@@ -1,0 +1,143 @@
+"""The base of the environments here: gymnax's interface, cheap auto-reset."""
+
+import functools
+from typing import Any
+from typing import ClassVar
+
+from gymnax.environments import environment
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import spaces
+
+
+class Environment(environment.Environment):
+  """A gymnax 1.0 environment that draws random words once per step.
+
+  gymnax's own `step` splits its key and computes a whole reset at every step,
+  so that both the generator and an expensive reset are paid for over and
+  over. Here `step` makes a single call into the generator, for the words of
+  the step and of a possible reset together, and environments are written so
+  that a reset is as cheap as a step. What callers see is the same.
+
+  A subclass is a frozen dataclass, hence hashable by value and static under
+  `jit`: two environments made alike share one compilation. It defines
+  `start`, `advance`, `is_terminated`, the spaces and `default_params`; its
+  state has a field `time`, the () int32 number of steps played.
+
+  Attributes:
+    step_words: uint32 random words that `advance` consumes.
+    reset_words: uint32 random words that `start` consumes.
+  """
+
+  step_words: ClassVar[int] = 0
+  reset_words: ClassVar[int] = 0
+
+  def start(self, words: jax.Array, params: Any) -> tuple[Any, Any]:
+    """Starts an episode.
+
+    Args:
+      words: (reset_words,) uint32.
+      params: the environment's parameters.
+
+    Returns:
+      The first observation and the state.
+    """
+    raise NotImplementedError
+
+  def restart(
+    self, words: jax.Array, state: Any, params: Any
+  ) -> tuple[Any, Any]:
+    """Starts the episode after the one that ended in `state`."""
+    del state
+    return self.start(words, params)
+
+  def advance(
+    self, words: jax.Array, state: Any, action: Any, params: Any
+  ) -> tuple[Any, Any, jax.Array]:
+    """Plays one step; time limit and reset are not its concern.
+
+    Args:
+      words: (step_words,) uint32.
+      state: the state before the step.
+      action: an element of the action space.
+      params: the environment's parameters.
+
+    Returns:
+      The observation, the state after the step and the () float32 reward.
+    """
+    raise NotImplementedError
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: Any, params: Any = None
+  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step, and starts the next episode if this one has ended.
+
+    Args:
+      key: random key.
+      state: the state before the step.
+      action: an element of the action space.
+      params: the environment's parameters; the default ones if None.
+
+    Returns:
+      The observation and the state (of the next episode if this one has
+      ended), the () float32 reward, whether the episode has terminated and
+      whether the time limit has cut it off (() bool; both may hold), and a
+      dictionary with `terminated`, `truncated` and `final_observation`, the
+      observation that the step led to, before any reset.
+
+    Raises:
+      ValueError: if the action has the wrong shape or kind of number.
+    """
+    if params is None:
+      params = self.default_params
+    words = _words(key, self.step_words + self.reset_words)
+    final_observation, stepped, reward = self._advance(
+      words[: self.step_words], state, action, params
+    )
+    terminated = self.is_terminated(stepped, params)
+    truncated = self.is_truncated(stepped, params)
+    done = terminated | truncated
+    fresh = self.restart(words[self.step_words :], stepped, params)
+    observation, state = jax.tree.map(
+      lambda new, old: jnp.where(done, new, old),
+      fresh,
+      (final_observation, stepped),
+    )
+    info = {
+      "terminated": terminated,
+      "truncated": truncated,
+      "final_observation": final_observation,
+    }
+    return observation, state, reward, terminated, truncated, info
+
+  def step_env(
+    self, key: jax.Array, state: Any, action: Any, params: Any
+  ) -> tuple[Any, Any, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step without time limit and reset, as gymnax names it."""
+    words = _words(key, self.step_words)
+    observation, state, reward = self._advance(words, state, action, params)
+    return observation, state, reward, self.is_terminated(state, params), {}
+
+  def reset_env(self, key: jax.Array, params: Any) -> tuple[Any, Any]:
+    """Starts an episode, as gymnax names it."""
+    return self.start(_words(key, self.reset_words), params)
+
+  @property
+  def num_actions(self) -> int:
+    """Number of actions of an environment with a `Discrete` action space."""
+    return self.action_space().n
+
+  def _advance(self, words, state, action, params):
+    spaces.check("action", self.action_space(params), action)
+    observation, state, reward = self.advance(words, state, action, params)
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, state = jax.lax.stop_gradient((observation, state))
+    return observation, state, reward
+
+
+def _words(key: jax.Array, count: int) -> jax.Array:
+  if not count:
+    return jnp.zeros((0,), jnp.uint32)
+  return jax.random.bits(key, (count,), jnp.uint32)

@@ -1,0 +1,110 @@
+"""What the card games share: a deck, its replay, and the natural end."""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import ClassVar
+
+from gymnax.environments import environment
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import decks
+
+
+@dataclasses.dataclass(frozen=True)
+class CardGame(base.Environment):
+  """A game that deals one deck, and ends after a fixed number of steps.
+
+  A subclass sets `card_types`, defines `deal_first` and `advance`, and has a
+  state with the fields `time` and `deck`.
+
+  Attributes:
+    num_decks: decks of 52 cards that are shuffled together.
+    card_types: what is seen of a card: 4 suits, 13 ranks or 2 colours.
+  """
+
+  num_decks: int = 1
+
+  card_types: ClassVar[int]
+  step_words: ClassVar[int] = 1
+  reset_words: ClassVar[int] = 1
+
+  def __post_init__(self):
+    if not 1 <= self.num_decks <= decks.MAX_DECKS:
+      raise ValueError(
+        f"num_decks: got {self.num_decks}, expected 1 to {decks.MAX_DECKS}."
+      )
+
+  @property
+  def num_cards(self) -> int:
+    """Number of cards dealt in an episode."""
+    return self.num_decks * decks.CARDS_PER_DECK
+
+  @property
+  def num_steps(self) -> int:
+    """Number of steps of an episode: one for each card after the first."""
+    return self.num_cards - 1
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters; the time limit lies beyond the natural end."""
+    return environment.EnvParams(max_steps_in_episode=self.num_steps + 1)
+
+  def deal_first(
+    self, deck: decks.Deck, word: jax.Array
+  ) -> tuple[Any, environment.EnvState]:
+    """Deals the first card from a full deck.
+
+    Args:
+      deck: the full deck.
+      word: () uint32 random word.
+
+    Returns:
+      The first observation and the state.
+    """
+    raise NotImplementedError
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset_with_deck(
+    self, order: jax.Array
+  ) -> tuple[Any, environment.EnvState]:
+    """Starts an episode with a known deck, which every auto-reset replays.
+
+    Args:
+      order: (num_cards,) integers below `card_types`, in dealing order.
+
+    Returns:
+      The first observation and the state.
+
+    Raises:
+      ValueError: if `order` has another shape or is not of integers.
+    """
+    # A deck in a known order takes no notice of the random word.
+    return self.deal_first(self._full_deck(order), jnp.uint32(0))
+
+  def start(
+    self, words: jax.Array, params: Any
+  ) -> tuple[Any, environment.EnvState]:
+    """Deals the first card of a new deck."""
+    del params
+    return self.deal_first(self._full_deck(), words[0])
+
+  def restart(
+    self, words: jax.Array, state: environment.EnvState, params: Any
+  ) -> tuple[Any, environment.EnvState]:
+    """Deals the first card of a new deck, or of the known one again."""
+    del params
+    return self.deal_first(self._full_deck(state.deck.order), words[0])
+
+  def is_terminated(
+    self, state: environment.EnvState, params: Any
+  ) -> jax.Array:
+    """Returns whether the last card has been answered, () bool."""
+    del params
+    return state.time >= self.num_steps
+
+  def _full_deck(self, order: jax.Array | None = None) -> decks.Deck:
+    copies = self.num_cards // self.card_types
+    return decks.full(self.card_types, copies, order)

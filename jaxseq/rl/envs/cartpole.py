@@ -1,0 +1,145 @@
+"""Cart-poles that show only a part of their state."""
+
+import dataclasses
+import math
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import randomness
+
+# The constants of gymnasium's CartPole.
+_GRAVITY = 9.8
+_CART_MASS = 1.0
+_POLE_MASS = 0.1
+_POLE_HALF_LENGTH = 0.5
+_FORCE = 10.0
+_TIME_STEP = 0.02
+_MAX_POSITION = 2.4
+_MAX_ANGLE = 12 * 2 * math.pi / 360
+_MAX_START = 0.05
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of a cart-pole, all () and, but for the time, float32.
+
+  Attributes:
+    time: int32, steps played.
+    x: position of the cart in metres.
+    x_dot: its velocity in metres per second.
+    theta: angle of the pole from upright in radians.
+    theta_dot: its velocity in radians per second.
+  """
+
+  time: jax.Array
+  x: jax.Array
+  x_dot: jax.Array
+  theta: jax.Array
+  theta_dot: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionOnlyCartPole(base.Environment):
+  """Balances a pole, seeing where cart and pole are but not how fast.
+
+  Every step earns one part in `max_steps`. The episode terminates when the
+  cart is more than 2.4 m from the middle or the pole more than 12 degrees
+  from upright, and is truncated after `max_steps` steps.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859), the dynamics
+  those of gymnasium's CartPole, integrated by Euler's method.
+
+  Attributes:
+    max_steps: time limit.
+  """
+
+  max_steps: int = 200
+
+  reset_words = 4
+
+  def __post_init__(self):
+    if self.max_steps < 1:
+      raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more.")
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit."""
+    return environment.EnvParams(max_steps_in_episode=self.max_steps)
+
+  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+    """Starts near the middle, nearly upright and nearly at rest."""
+    x, x_dot, theta, theta_dot = randomness.uniform(
+      words, -_MAX_START, _MAX_START
+    )
+    state = EnvState(
+      time=jnp.int32(0), x=x, x_dot=x_dot, theta=theta, theta_dot=theta_dot
+    )
+    return self.observe(None, state, None, params), state
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Pushes the cart to the left (0) or right (1) for one time step."""
+    del words
+    state = push(state, jnp.where(action == 1, _FORCE, -_FORCE))
+    reward = jnp.float32(1) / params.max_steps_in_episode
+    return self.observe(None, state, action, params), state, reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the position and the angle, (2,) float32."""
+    del key, action, params
+    return jnp.stack([state.x, state.theta])
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether the cart is off or the pole has fallen, () bool."""
+    del params
+    return (jnp.abs(state.x) > _MAX_POSITION) | (
+      jnp.abs(state.theta) > _MAX_ANGLE
+    )
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """Push to the left or to the right."""
+    del params
+    return spaces.Discrete(2)
+
+  def observation_space(self, params: Any = None) -> spaces.Box:
+    """Twice the range within which the episode goes on."""
+    del params
+    high = np.array([2 * _MAX_POSITION, 2 * _MAX_ANGLE], np.float32)
+    return spaces.Box(-high, high, (2,))
+
+
+def push(state: EnvState, force: jax.Array) -> EnvState:
+  """Integrates the dynamics over one time step.
+
+  Args:
+    state: the state before.
+    force: () force on the cart in newtons.
+
+  Returns:
+    The state after.
+  """
+  total_mass = _CART_MASS + _POLE_MASS
+  pole_moment = _POLE_MASS * _POLE_HALF_LENGTH
+  sin, cos = jnp.sin(state.theta), jnp.cos(state.theta)
+  pull = (force + pole_moment * state.theta_dot**2 * sin) / total_mass
+  theta_acc = (_GRAVITY * sin - cos * pull) / (
+    _POLE_HALF_LENGTH * (4 / 3 - _POLE_MASS * cos**2 / total_mass)
+  )
+  x_acc = pull - pole_moment * theta_acc * cos / total_mass
+  return EnvState(
+    time=state.time + 1,
+    x=state.x + _TIME_STEP * state.x_dot,
+    x_dot=state.x_dot + _TIME_STEP * x_acc,
+    theta=state.theta + _TIME_STEP * state.theta_dot,
+    theta_dot=state.theta_dot + _TIME_STEP * theta_acc,
+  )

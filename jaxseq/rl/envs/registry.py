@@ -1,0 +1,94 @@
+"""Environments by name, ours and gymnax's."""
+
+import difflib
+import functools
+from typing import Any
+
+import gymnax
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import cartpole
+from jaxseq.rl.envs import repeat_first
+from jaxseq.rl.envs import repeat_previous
+
+_DIFFICULTIES = ("Easy", "Medium", "Hard")
+
+# For each game of POPGym: its class and its options at each difficulty.
+_GAMES = {
+  "RepeatPrevious": (
+    repeat_previous.RepeatPrevious,
+    {"num_decks": (1, 2, 3), "k": (4, 32, 64)},
+  ),
+  "RepeatFirst": (repeat_first.RepeatFirst, {"num_decks": (1, 8, 16)}),
+  "PositionOnlyCartPole": (
+    cartpole.PositionOnlyCartPole,
+    {"max_steps": (200, 400, 600)},
+  ),
+}
+
+_ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
+
+
+def _factories() -> dict[str, Any]:
+  factories = {}
+  for game in (*_GAMES, *_ALIASES):
+    make_game, options = _GAMES[_ALIASES.get(game, game)]
+    for level, difficulty in enumerate(_DIFFICULTIES):
+      factories[game + difficulty] = functools.partial(
+        make_game, **{name: values[level] for name, values in options.items()}
+      )
+  return factories
+
+
+_FACTORIES = _factories()
+
+
+def names() -> tuple[str, ...]:
+  """Returns the ids of the environments of this package."""
+  return tuple(_FACTORIES)
+
+
+def make(env_id: str, **options: Any) -> tuple[Any, Any]:
+  """Makes an environment.
+
+  Args:
+    env_id: one of `names()`, such as "RepeatPreviousEasy", or any id that
+      gymnax knows, such as "MemoryChain-bsuite".
+    **options: passed on to the environment, in place of those of the id.
+
+  Returns:
+    The environment, with gymnax 1.0's interface, and its default parameters.
+
+  Raises:
+    ValueError: if the id or an option is unknown, or an option is out of
+      range.
+  """
+  if env_id not in _FACTORIES and env_id not in gymnax.registered_envs:
+    raise ValueError(_unknown_id(env_id))
+  factory = _FACTORIES.get(env_id) or functools.partial(gymnax.make, env_id)
+  try:
+    made = factory(**options)
+  except TypeError as error:
+    raise ValueError(
+      f"options: {env_id} does not take {sorted(options)}: {error}"
+    ) from error
+  if isinstance(made, base.Environment):
+    return made, made.default_params
+  return made
+
+
+def register() -> None:
+  """Makes the environments of this package known to `gymnax.make`.
+
+  An id that is taken already is left alone.
+  """
+  for env_id, factory in _FACTORIES.items():
+    if env_id not in gymnax.registered_envs:
+      gymnax.register(env_id, factory)
+
+
+def _unknown_id(env_id: Any) -> str:
+  known = list(dict.fromkeys([*_FACTORIES, *gymnax.registered_envs]))
+  close = difflib.get_close_matches(str(env_id), known, n=3)
+  hint = f"did you mean {' or '.join(close)}? " if close else ""
+  return f"env_id: got {env_id!r}, {hint}expected one of {', '.join(known)}."

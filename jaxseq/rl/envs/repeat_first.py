@@ -1,0 +1,84 @@
+"""RepeatFirst: keep naming the suit of the first card."""
+
+import dataclasses
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import decks
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of RepeatFirst.
+
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
+    first: () int32, the first card.
+    card: () int32, the card on show.
+  """
+
+  time: jax.Array
+  deck: decks.Deck
+  first: jax.Array
+  card: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class RepeatFirst(card_game.CardGame):
+  """Shows one card after the other; always the first is asked for.
+
+  With n cards, every one of the n-1 steps earns 1/(n-1) if the action is the
+  suit of the first card and -1/(n-1) if not. Then the game terminates.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    num_decks: decks of 52 cards that are shuffled together.
+  """
+
+  card_types = decks.SUITS
+
+  def deal_first(
+    self, deck: decks.Deck, word: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Deals the first card; see the base class."""
+    card, deck = decks.deal(deck, word)
+    return card, EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del params
+    scale = jnp.float32(1 / self.num_steps)
+    reward = jnp.where(action == state.first, scale, -scale)
+    card, deck = decks.deal(state.deck, words[0])
+    return (
+      card,
+      state.replace(time=state.time + 1, deck=deck, card=card),
+      reward,
+    )
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the suit of the card on show, () int32."""
+    del key, action, params
+    return state.card
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """The four suits."""
+    del params
+    return spaces.Discrete(decks.SUITS)
+
+  def observation_space(self, params: Any = None) -> spaces.Discrete:
+    """The four suits."""
+    del params
+    return spaces.Discrete(decks.SUITS)

@@ -1,0 +1,126 @@
+"""Evaluation of a trained policy: returns of whole episodes, and recordings."""
+
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import ppo
+from jaxseq.rl import rollout
+
+Array = jax.Array
+
+
+class _Progress(NamedTuple):
+  """What is known of each episode so far."""
+
+  world: rollout.World
+  key: Array
+  episode_return: Array
+  episode_length: Array
+  complete: Array
+  time: Array
+
+
+@functools.partial(
+  jax.jit, static_argnums=0, static_argnames=("num_episodes", "greedy", "limit")
+)
+def evaluate(
+  config: ppo.Config,
+  variables: Any,
+  key: Array,
+  *,
+  num_episodes: int = 128,
+  greedy: bool = False,
+  limit: int | None = None,
+) -> dict[str, Array]:
+  """Plays one whole episode in each of `num_episodes` fresh environments.
+
+  Only the first episode of each environment counts. Counting all episodes
+  that end within a given number of steps would favour the short ones.
+
+  Args:
+    config: the configuration the policy was trained with.
+    variables: the network's variables.
+    key: random key.
+    num_episodes: how many episodes.
+    greedy: whether to take the most probable action instead of sampling.
+    limit: steps after which to stop waiting; the environment's own time limit
+      if None.
+
+  Returns:
+    `episode_return` float32, `episode_length` int32 and `complete` bool, all
+    (num_episodes,), and the scalar `mean_return` over the complete episodes,
+    NaN if there are none. The numbers of an incomplete episode are those up to
+    the limit.
+  """
+  player = ppo.player(config)
+  if limit is None:
+    limit = player.env_params.max_steps_in_episode
+  key_start, key_play = jax.random.split(key)
+
+  def step(now: _Progress) -> _Progress:
+    key_next, key_step = jax.random.split(now.key)
+    world, taken = rollout.step(
+      player, variables, now.world, key_step, greedy=greedy
+    )
+    counts = ~now.complete
+    return _Progress(
+      world=world,
+      key=key_next,
+      episode_return=now.episode_return + counts * taken.reward,
+      episode_length=now.episode_length + counts,
+      complete=now.complete | taken.terminated | taken.truncated,
+      time=now.time + 1,
+    )
+
+  end = jax.lax.while_loop(
+    lambda now: (now.time < limit) & ~now.complete.all(),
+    step,
+    _Progress(
+      world=rollout.start(player, key_start, num_episodes),
+      key=key_play,
+      episode_return=jnp.zeros((num_episodes,), jnp.float32),
+      episode_length=jnp.zeros((num_episodes,), jnp.int32),
+      complete=jnp.zeros((num_episodes,), bool),
+      time=jnp.zeros((), jnp.int32),
+    ),
+  )
+  return {
+    "episode_return": end.episode_return,
+    "episode_length": end.episode_length,
+    "complete": end.complete,
+    "mean_return": end.episode_return.mean(where=end.complete),
+  }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="greedy")
+def record(
+  config: ppo.Config,
+  variables: Any,
+  key: Array,
+  num_steps: int,
+  *,
+  greedy: bool = False,
+) -> rollout.Transition:
+  """Plays `num_steps` steps of one environment from its start.
+
+  Args:
+    config: the configuration the policy was trained with.
+    variables: the network's variables.
+    key: random key.
+    num_steps: steps to play, over as many episodes as they hold.
+    greedy: whether to take the most probable action instead of sampling.
+
+  Returns:
+    The transitions, with a leading axis (num_steps,).
+  """
+  player = ppo.player(config)
+  key_start, key_play = jax.random.split(key)
+  world = rollout.start(player, key_start, 1)
+  _, transitions = rollout.collect(
+    player, variables, world, key_play, num_steps, greedy=greedy
+  )
+  return jax.tree.map(lambda x: x[:, 0], transitions)

@@ -1,0 +1,397 @@
+"""Recurrent PPO as pure functions: init, update, train.
+
+All of them can be jitted and vmapped over seeds, with the configuration
+static. A whole run is one program,
+
+    runner = ppo.init(config, key)
+    runner, metrics = ppo.train(config, runner, config.num_updates)
+
+or chunks of updates with logging and checkpoints between them.
+
+The loop is that of Lu et al., "Structured State Space Models for In-Context
+Reinforcement Learning", arXiv:2303.03982, with one addition: an episode that
+is cut off by a time limit is bootstrapped from the value of its last
+observation. PPO is from Schulman et al., arXiv:1707.06347.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq import mixers
+from jaxseq.rl import actions
+from jaxseq.rl import gae
+from jaxseq.rl import losses
+from jaxseq.rl import networks
+from jaxseq.rl import rollout
+from jaxseq.training import optimizers
+from jaxseq.training import recipes
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that a training run depends on, except its key.
+
+  Attributes:
+    env_id: an id that `jaxseq.rl.envs.make` knows.
+    env_options: pairs of names and values passed on to it.
+    env_params: pairs of names and values of the environment's parameters that
+      are not the default ones.
+    network: the actor-critic.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment between updates.
+    total_steps: environment steps of the whole run, over all environments;
+      rounded down to whole updates.
+    num_epochs: passes over each rollout.
+    num_minibatches: minibatches in a pass; each holds whole environments.
+    learning_rate: of Adam.
+    learning_rate_schedule: "constant", or "linear" to 0 over the run.
+    ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
+      own parameters (eigenvalues, input matrix, step sizes).
+    max_grad_norm: gradients are scaled down to this global norm.
+    adam_epsilon: of Adam.
+    gamma: discount.
+    gae_lambda: of the advantage estimates.
+    clip: range of the probability ratio, and of the value if `clip_value`.
+    clip_value: whether the value loss is clipped.
+    normalize_advantage: whether advantages are normalised in each minibatch.
+    value_coef: weight of the value loss.
+    entropy_coef: weight of the entropy bonus.
+    bootstrap_truncated: whether an episode that a time limit cuts off is
+      continued by the critic. If not, a cut counts as an end.
+  """
+
+  env_id: str = "RepeatPreviousEasy"
+  env_options: tuple[tuple[str, Any], ...] = ()
+  env_params: tuple[tuple[str, Any], ...] = ()
+  network: networks.Config = networks.Config()
+  num_envs: int = 64
+  rollout_length: int = 1024
+  total_steps: int = 15_000_000
+  num_epochs: int = 30
+  num_minibatches: int = 8
+  learning_rate: float = 5e-5
+  learning_rate_schedule: Literal["constant", "linear"] = "constant"
+  ssm_learning_rate_factor: float = 1.0
+  max_grad_norm: float = 0.5
+  adam_epsilon: float = 1e-5
+  gamma: float = 0.99
+  gae_lambda: float = 1.0
+  clip: float = 0.2
+  clip_value: bool = True
+  normalize_advantage: bool = True
+  value_coef: float = 1.0
+  entropy_coef: float = 0.0
+  bootstrap_truncated: bool = True
+
+  def __post_init__(self):
+    for name in (
+      "num_envs",
+      "rollout_length",
+      "total_steps",
+      "num_epochs",
+      "num_minibatches",
+      "learning_rate",
+      "ssm_learning_rate_factor",
+      "max_grad_norm",
+      "adam_epsilon",
+      "clip",
+    ):
+      if not getattr(self, name) > 0:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)}, expected more than 0."
+        )
+    for name in ("gamma", "gae_lambda"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to 1.")
+    for name in ("value_coef", "entropy_coef"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)}, expected 0 or more."
+        )
+    if self.learning_rate_schedule not in ("constant", "linear"):
+      raise ValueError(
+        f"learning_rate_schedule: got {self.learning_rate_schedule!r},"
+        " expected 'constant' or 'linear'."
+      )
+    if self.num_envs % self.num_minibatches:
+      raise ValueError(
+        f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
+        f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      )
+    factor = self.ssm_learning_rate_factor
+    if factor != 1 and not hasattr(
+      mixers.get(self.network.mixer), "SSM_PARAMETERS"
+    ):
+      raise ValueError(
+        f"ssm_learning_rate_factor: got {factor}, expected 1: the mixer"
+        f" {self.network.mixer!r} names no parameters for a group of their own."
+      )
+    if not self.steps_per_update <= self.total_steps < 2**31:
+      raise ValueError(
+        f"total_steps: got {self.total_steps}, expected at least one update"
+        f" (num_envs * rollout_length = {self.steps_per_update}) and less"
+        " than 2**31."
+      )
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps between updates."""
+    return self.num_envs * self.rollout_length
+
+  @property
+  def num_updates(self) -> int:
+    """Updates of the whole run."""
+    return self.total_steps // self.steps_per_update
+
+
+class RunnerState(NamedTuple):
+  """All that changes during training: save it to go on later.
+
+  Attributes:
+    variables: the network's.
+    opt_state: the optimiser's.
+    world: environments, and the network's memory of them.
+    key: random key.
+    num_updates: () int32, updates done.
+  """
+
+  variables: Any
+  opt_state: Any
+  world: rollout.World
+  key: Array
+  num_updates: Array
+
+
+class _Batch(NamedTuple):
+  """A rollout as the update uses it, axes (num_envs, time)."""
+
+  memory: Any  # at the start of the rollout: no time axis
+  transition: rollout.Transition
+  advantage: Array
+  target: Array
+
+
+def player(config: Config) -> rollout.Player:
+  """Returns the environment of a configuration and the network to play it.
+
+  Args:
+    config: the configuration.
+
+  Raises:
+    ValueError: if the environment or an option is unknown, or if the policy
+      has no head for its action space.
+  """
+  env, env_params = rollout.environment(
+    config.env_id, config.env_options, config.env_params
+  )
+  spec = actions.spec_of(env.action_space(env_params))
+  return rollout.Player(
+    env, env_params, networks.ActorCritic(config.network, spec)
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init(config: Config, key: Array) -> RunnerState:
+  """Returns the state before the first update.
+
+  Compiled on its own: jit it apart from `train`.
+
+  Args:
+    config: the configuration.
+    key: random key.
+
+  Raises:
+    ValueError: if the environment or an option is unknown.
+  """
+  key_network, key_world, key_run = jax.random.split(key, 3)
+  players = player(config)
+  world = rollout.start(players, key_world, config.num_envs)
+  variables = players.network.init(key_network, world.observation[:, None])
+  return RunnerState(
+    variables=variables,
+    opt_state=_optimizer(config).init(variables),
+    world=world,
+    key=key_run,
+    num_updates=jnp.zeros((), jnp.int32),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def update(
+  config: Config, runner: RunnerState
+) -> tuple[RunnerState, dict[str, Array]]:
+  """Plays one rollout and learns from it.
+
+  Args:
+    config: the configuration.
+    runner: the state of the run.
+
+  Returns:
+    The new state and a dict of scalars. `episode_return` and `episode_length`
+    are means over the `episodes` episodes that ended in the rollout, NaN if
+    there were none; losses and diagnostics are means over minibatches;
+    `grad_norm` is that before clipping; `env_steps` counts all steps so far.
+  """
+  key, key_rollout, key_learn = jax.random.split(runner.key, 3)
+  players = player(config)
+  world, transition = rollout.collect(
+    players,
+    runner.variables,
+    runner.world,
+    key_rollout,
+    config.rollout_length,
+    final_values=config.bootstrap_truncated and _can_truncate(players),
+  )
+  # This step of the memory is not kept: the next rollout takes it again.
+  _, last_value, _ = players.network.apply(
+    runner.variables,
+    world.observation,
+    world.memory,
+    world.reset,
+    method="step",
+  )
+  transition = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transition)
+  advantage, target = gae.advantages(
+    transition.reward,
+    transition.value,
+    last_value,
+    transition.terminated,
+    transition.truncated,
+    transition.final_value,
+    gamma=config.gamma,
+    gae_lambda=config.gae_lambda,
+  )
+  batch = _Batch(runner.world.memory, transition, advantage, target)
+  variables, opt_state, metrics = _learn(
+    config,
+    players.network,
+    runner.variables,
+    runner.opt_state,
+    batch,
+    key_learn,
+  )
+  num_updates = runner.num_updates + 1
+  metrics |= _episode_metrics(transition)
+  metrics["explained_variance"] = losses.explained_variance(
+    transition.value, target
+  )
+  metrics["env_steps"] = num_updates * config.steps_per_update
+  return RunnerState(variables, opt_state, world, key, num_updates), metrics
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2), donate_argnums=1)
+def train(
+  config: Config, runner: RunnerState, num_updates: int
+) -> tuple[RunnerState, dict[str, Array]]:
+  """Runs `num_updates` updates; the buffers of `runner` are reused.
+
+  Args:
+    config: the configuration.
+    runner: the state of the run; not to be used again afterwards.
+    num_updates: how many updates.
+
+  Returns:
+    The new state, and the metrics of `update` stacked along a leading axis.
+  """
+  return jax.lax.scan(
+    lambda runner, _: update(config, runner), runner, length=num_updates
+  )
+
+
+def _optimizer(config: Config) -> optax.GradientTransformation:
+  """Adam with a clipped global norm, and the recurrence in its own group."""
+  shared = {
+    "learning_rate": config.learning_rate,
+    "schedule": config.learning_rate_schedule,
+    "total_steps": (
+      config.num_updates * config.num_epochs * config.num_minibatches
+    ),
+    "eps": config.adam_epsilon,
+    "max_grad_norm": config.max_grad_norm,
+  }
+  if config.ssm_learning_rate_factor == 1:
+    return optimizers.make_optimizer(optimizers.Config(**shared))
+  mixer = mixers.get(config.network.mixer)
+  return optimizers.make_optimizer(
+    recipes.slow_ssm(
+      mixer.SSM_PARAMETERS, config.ssm_learning_rate_factor, **shared
+    )
+  )
+
+
+def _can_truncate(players: rollout.Player) -> bool:
+  """Whether some episode may reach the time limit before its natural end."""
+  natural = getattr(players.env, "num_steps", math.inf)
+  return natural >= players.env_params.max_steps_in_episode
+
+
+def _learn(config, network, variables, opt_state, batch, key):
+  """Runs all epochs over one batch: a single loop over its minibatches."""
+  optimizer = _optimizer(config)
+  keys = jax.random.split(key, config.num_epochs)
+  orders = jax.vmap(lambda key: jax.random.permutation(key, config.num_envs))(
+    keys
+  )
+  orders = orders.reshape(
+    config.num_epochs * config.num_minibatches,
+    config.num_envs // config.num_minibatches,
+  )
+
+  def step(carry, chosen):
+    variables, opt_state = carry
+    minibatch = jax.tree.map(lambda x: x[chosen], batch)
+    gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(
+      config, network, variables, minibatch
+    )
+    metrics["grad_norm"] = optax.tree.norm(gradients)
+    updates, opt_state = optimizer.update(gradients, opt_state, variables)
+    return (optax.apply_updates(variables, updates), opt_state), metrics
+
+  (variables, opt_state), metrics = jax.lax.scan(
+    step, (variables, opt_state), orders
+  )
+  return variables, opt_state, jax.tree.map(jnp.mean, metrics)
+
+
+def _loss(config, network, variables, batch):
+  """The PPO loss of a minibatch, the network run in parallel over time."""
+  taken = batch.transition
+  policy, value, _ = network.apply(
+    variables, taken.observation, batch.memory, taken.reset
+  )
+  total, metrics = losses.ppo(
+    policy.log_prob(taken.action),
+    policy.entropy(),
+    value,
+    old_log_prob=taken.log_prob,
+    old_value=taken.value,
+    advantage=batch.advantage,
+    target=batch.target,
+    clip=config.clip,
+    value_coef=config.value_coef,
+    entropy_coef=config.entropy_coef,
+    clip_value=config.clip_value,
+    normalize_advantage=config.normalize_advantage,
+  )
+  return total, metrics | {"loss": total}
+
+
+def _episode_metrics(transition):
+  """Means over the episodes that ended, NaN if none did."""
+  ended = transition.terminated | transition.truncated
+  count = ended.sum()
+  return {
+    "episodes": count,
+    "episode_return": transition.episode_return.mean(where=ended),
+    "episode_length": transition.episode_length.mean(where=ended),
+  }

@@ -1,0 +1,247 @@
+"""Playing a recurrent policy in a batch of environments, inside `jit`."""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import envs
+from jaxseq.rl import networks
+from jaxseq.rl import wrappers
+
+Array = jax.Array
+
+
+class World(NamedTuple):
+  """A batch of environments with the policy's memory of them.
+
+  Attributes:
+    env_state: environment states, leading axis num_envs.
+    observation: (num_envs, d), to act on next.
+    reset: (num_envs,) bool; the observation is the first of an episode that
+      follows another one.
+    memory: sequence-model states, leading axis num_envs.
+  """
+
+  env_state: Any
+  observation: Array
+  reset: Array
+  memory: Any
+
+
+class Transition(NamedTuple):
+  """What one step leaves behind; leading axes as the caller stacks them.
+
+  Attributes:
+    observation: (..., d), acted on.
+    reset: (...) bool; whether it was the first of an episode. The flag that
+      the network saw with it: `terminated | truncated` of the step before.
+    action: (..., *action shape).
+    log_prob: (...), of the action.
+    value: (...), of the observation.
+    reward: (...) float32.
+    terminated: (...) bool; the episode ended after this step.
+    truncated: (...) bool; the episode was cut off after this step.
+    final_value: (...), value of the observation the step led to where the
+      episode was cut off, 0 elsewhere; None if it was not asked for.
+    episode_return: (...) float32, of the episode that ended here.
+    episode_length: (...) int32, likewise.
+  """
+
+  observation: Array
+  reset: Array
+  action: Array
+  log_prob: Array
+  value: Array
+  reward: Array
+  terminated: Array
+  truncated: Array
+  final_value: Array | None
+  episode_return: Array
+  episode_length: Array
+
+
+@functools.cache
+def environment(
+  env_id: str,
+  options: tuple[tuple[str, Any], ...] = (),
+  params: tuple[tuple[str, Any], ...] = (),
+) -> tuple[Any, Any]:
+  """Returns the environment that agents see, and its parameters.
+
+  Args:
+    env_id: an id that `jaxseq.rl.envs.make` knows.
+    options: pairs of names and values, passed on to it.
+    params: fields of the environment's parameters that get other values.
+
+  Returns:
+    An environment with flat float32 observations that hold the previous
+    action and the first-step flag, and with episode statistics; and the
+    parameters to call it with.
+
+  Raises:
+    ValueError: if the id, an option or a parameter is unknown.
+  """
+  # The result is cached, so it must hold arrays, never tracers of a caller.
+  with jax.ensure_compile_time_eval():
+    env, env_params = envs.make(env_id, **dict(options))
+    known = [field.name for field in dataclasses.fields(env_params)]
+    for name, _ in params:
+      if name not in known:
+        raise ValueError(
+          f"env_params: {env_id} has no parameter {name!r}, expected one of"
+          f" {', '.join(known)}."
+        )
+    env_params = dataclasses.replace(env_params, **dict(params))
+    env = wrappers.EpisodeStatistics(wrappers.FlattenHistory(env))
+  return env, env_params
+
+
+class Player(NamedTuple):
+  """A policy and where it plays.
+
+  Attributes:
+    env: an environment with the interface of gymnax.
+    env_params: its parameters.
+    network: the policy and critic.
+  """
+
+  env: Any
+  env_params: Any
+  network: networks.ActorCritic
+
+
+def start(player: Player, key: Array, num_envs: int) -> World:
+  """Returns `num_envs` fresh environments and fresh memories of them."""
+  reset = jax.vmap(player.env.reset, in_axes=(0, None))
+  observation, env_state = reset(
+    jax.random.split(key, num_envs), player.env_params
+  )
+  return World(
+    env_state=env_state,
+    observation=observation,
+    # Fresh memories are in the state that a reset would put them in.
+    reset=jnp.zeros((num_envs,), bool),
+    memory=player.network.initial_state((num_envs,)),
+  )
+
+
+def step(
+  player: Player,
+  variables: Any,
+  world: World,
+  key: Array,
+  *,
+  greedy: bool = False,
+  final_values: bool = False,
+) -> tuple[World, Transition]:
+  """Plays one step in every environment.
+
+  Args:
+    player: the policy and the environment.
+    variables: the network's variables.
+    world: where to go on.
+    key: random key.
+    greedy: whether to take the most probable action instead of sampling.
+    final_values: whether to compute `Transition.final_value`.
+
+  Returns:
+    The world afterwards, and the transitions, leading axis num_envs.
+  """
+  env, env_params, network = player
+  num_envs = world.reset.shape[0]
+  key_action, key_env = jax.random.split(key)
+  policy, value, memory = network.apply(
+    variables, world.observation, world.memory, world.reset, method="step"
+  )
+  action = policy.mode() if greedy else policy.sample(key_action)
+  observation, env_state, reward, terminated, truncated, info = jax.vmap(
+    env.step, in_axes=(0, 0, 0, None)
+  )(
+    jax.random.split(key_env, num_envs),
+    world.env_state,
+    jax.vmap(network.actions.to_environment)(action),
+    env_params,
+  )
+  final_value = None
+  if final_values:
+    final_value = _value_where(
+      truncated & ~terminated,
+      network,
+      variables,
+      info["final_observation"],
+      memory,
+    )
+  transition = Transition(
+    observation=world.observation,
+    reset=world.reset,
+    action=action,
+    log_prob=policy.log_prob(action),
+    value=value,
+    reward=reward,
+    terminated=terminated,
+    truncated=truncated,
+    final_value=final_value,
+    episode_return=info["returned_episode_return"],
+    episode_length=info["returned_episode_length"],
+  )
+  done = terminated | truncated
+  return World(env_state, observation, done, memory), transition
+
+
+def collect(
+  player: Player,
+  variables: Any,
+  world: World,
+  key: Array,
+  num_steps: int,
+  **options: bool,
+) -> tuple[World, Transition]:
+  """Plays `num_steps` steps; the options are those of `step`.
+
+  Returns:
+    The world afterwards, and the transitions, axes (num_steps, num_envs).
+  """
+  return jax.lax.scan(
+    lambda world, key: step(player, variables, world, key, **options),
+    world,
+    jax.random.split(key, num_steps),
+  )
+
+
+@jax.custom_batching.custom_vmap
+def _any(flags: Array) -> Array:
+  return flags.any()
+
+
+@_any.def_vmap
+def _any_of_all(axis_size, in_batched, flags):
+  """One answer for the whole batch: a `cond` on it stays a branch.
+
+  Under `vmap` a `cond` on a batched predicate runs both branches. Whether any
+  flag of any member is set is a safe predicate for all of them.
+  """
+  del axis_size, in_batched
+  return _any(flags), False
+
+
+def _value_where(flags, network, variables, observation, memory) -> Array:
+  """Values of observations that continue from `memory`; 0 where not flagged.
+
+  Costs a step of the network only when some flag is set, which is rare.
+  """
+
+  def compute():
+    _, value, _ = network.apply(
+      variables, observation, memory, jnp.zeros_like(flags), method="step"
+    )
+    return value
+
+  dtype = jax.eval_shape(compute).dtype
+  value = jax.lax.cond(
+    _any(flags), compute, lambda: jnp.zeros(flags.shape, dtype)
+  )
+  return jnp.where(flags, value, 0)

@@ -1,0 +1,97 @@
+"""An episode as a table to read: what was seen, done and earned."""
+
+from typing import Any
+
+from gymnax.environments import spaces
+import numpy as np
+
+from jaxseq.rl import rollout
+from jaxseq.rl.envs import repeat_first
+from jaxseq.rl.envs import repeat_previous
+from jaxseq.rl.envs import spaces as more_spaces
+
+
+def columns(player: rollout.Player) -> list[str]:
+  """Returns the headers of the table."""
+  asked = ["asked"] if _answers(player.env, np.zeros(1)) is not None else []
+  return ["step", "observation", *asked, "action", "reward", "value"]
+
+
+def rows(
+  player: rollout.Player, episode: rollout.Transition, limit: int | None = None
+) -> list[list[Any]]:
+  """Returns one row per step of the first episode in a recording.
+
+  In games that ask for a card the row also shows which card would be right.
+
+  Args:
+    player: who was recorded.
+    episode: what `evaluate.record` returned.
+    limit: the most rows to return.
+  """
+  done = np.asarray(episode.terminated | episode.truncated)
+  length = int(done.argmax()) + 1 if done.any() else done.size
+  length = min(length, limit or length)
+  space = player.env.env.env.observation_space(player.env_params)
+  seen = np.asarray(episode.observation)[:length]
+  answers = _answers(player.env, seen[:, : more_spaces.flat_size(space)])
+  out = []
+  for t in range(length):
+    row = [t, describe(space, seen[t])]
+    if answers is not None:
+      row.append(answers[t])
+    action = np.asarray(episode.action[t])
+    row.append(_number(action) if action.ndim == 0 else _numbers(action))
+    out.append([*row, f"{episode.reward[t]:+.3f}", f"{episode.value[t]:+.3f}"])
+  return out
+
+
+def describe(space: Any, flat: np.ndarray) -> str:
+  """Returns a flat observation in words; numbers beyond its size are ignored.
+
+  Args:
+    space: the space of the observation before it was flattened.
+    flat: the flattened observation.
+  """
+  match space:
+    case spaces.Discrete():
+      choice = flat[: space.n]
+      return str(int(choice.argmax())) if choice.any() else "-"
+    case spaces.Box():
+      return _numbers(flat[: more_spaces.flat_size(space)])
+    case spaces.Tuple():
+      parts = {str(i): part for i, part in enumerate(space.spaces)}
+    case spaces.Dict():
+      parts = space.spaces
+    case _:
+      raise ValueError(f"space: got {space!r}, expected one of gymnax.")
+  told, start = [], 0
+  for name, part in parts.items():
+    text = describe(part, flat[start:])
+    named = isinstance(space, spaces.Dict)
+    told.append(f"{name}={text}" if named else text)
+    start += more_spaces.flat_size(part)
+  return " ".join(told)
+
+
+def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
+  """Returns the card that is asked for at each step; None in other games."""
+  game = env.env.env
+  shown = [str(card) for card in cards.reshape(len(cards), -1).argmax(-1)]
+  if isinstance(game, repeat_first.RepeatFirst):
+    return [shown[0]] * len(shown)
+  if isinstance(game, repeat_previous.RepeatPrevious):
+    return [
+      shown[t - game.k + 1] if t >= game.k - 1 else "-"
+      for t in range(len(shown))
+    ]
+  return None
+
+
+def _number(value: Any) -> str:
+  value = np.asarray(value).item()
+  return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _numbers(values: np.ndarray) -> str:
+  return " ".join(_number(value) for value in np.ravel(values))

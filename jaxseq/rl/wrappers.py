@@ -1,0 +1,247 @@
+"""Wrappers around environments with the interface of gymnax 1.0.
+
+A wrapper is hashable if its environment is, works under `jit`, `vmap` and
+`scan`, and hands everything that it does not change on to the environment.
+The environment resets itself when an episode ends, so a wrapper sees two
+observations there, the last of one episode in `info["final_observation"]`
+and the first of the next, and has to get both right.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import Literal
+
+from flax import struct
+from gymnax.environments import spaces as gymnax_spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import spaces
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper:
+  """Hands everything on to an environment.
+
+  Attributes:
+    env: the environment.
+  """
+
+  env: Any
+
+  def __getattr__(self, name: str) -> Any:
+    # Unpickling asks for attributes before `env` is there.
+    if name == "env" or name.startswith("__"):
+      raise AttributeError(name)
+    return getattr(self.env, name)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(self, key: jax.Array, params: Any = None) -> tuple[Any, Any]:
+    """Starts an episode.
+
+    Args:
+      key: random key.
+      params: the environment's parameters; the default ones if None.
+
+    Returns:
+      The first observation and the state.
+    """
+    return self.env.reset(key, params)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: Any, params: Any = None
+  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step, and starts the next episode if this one has ended.
+
+    Args:
+      key: random key.
+      state: the state before the step.
+      action: an element of the action space.
+      params: the environment's parameters; the default ones if None.
+
+    Returns:
+      Observation, state, reward, terminated, truncated and info, as gymnax
+      has them.
+    """
+    return self.env.step(key, state, action, params)
+
+  @property
+  def observation_size(self) -> int:
+    """How many numbers an observation holds when it is flattened."""
+    return spaces.flat_size(self.observation_space(self.default_params))
+
+
+@dataclasses.dataclass(frozen=True)
+class FlattenHistory(Wrapper):
+  """Flat observations that tell what was done before, and what is new.
+
+  The observation is one float32 vector: the environment's observation, the
+  previous action, and whether this is the first step of an episode. Discrete
+  parts become one-hots; continuous actions stand as they were given, even
+  beyond their bounds. A recurrent policy needs the first-step flag: a linear
+  recurrence cannot tell from its state alone that it is fresh.
+
+  POPGym gives this to every agent, by its wrappers PreviousAction and
+  Antialias (Morad et al., arXiv:2303.01859). Its own encoding is
+  `previous_action="first", first_step="one_hot"`.
+
+  Attributes:
+    env: the environment; discrete or continuous observations and actions, or
+      tuples and dictionaries of these.
+    previous_action: what stands for the previous action on a first step:
+      "zeros", or "first", the flattened action whose numbers are all 0.
+    first_step: "number" (1 on a first step, then 0) or "one_hot" ((0, 1) on a
+      first step, then (1, 0)).
+  """
+
+  previous_action: Literal["zeros", "first"] = "zeros"
+  first_step: Literal["number", "one_hot"] = "number"
+
+  def __post_init__(self):
+    for name, known in (
+      ("previous_action", ("zeros", "first")),
+      ("first_step", ("number", "one_hot")),
+    ):
+      if getattr(self, name) not in known:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)!r}, expected one of {known}."
+        )
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+    """Starts an episode; see `Wrapper.reset`."""
+    params = self.env.default_params if params is None else params
+    observation, state = self.env.reset(key, params)
+    flat = self._flatten(
+      observation, self._no_action(params), jnp.bool_(True), params
+    )
+    return flat, state
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: Any, params: Any = None
+  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step; see `Wrapper.step`."""
+    params = self.env.default_params if params is None else params
+    observation, state, reward, terminated, truncated, info = self.env.step(
+      key, state, action, params
+    )
+    done = terminated | truncated
+    action = spaces.flatten(self.env.action_space(params), action)
+    before = jnp.where(done, self._no_action(params), action)
+    final = self._flatten(
+      info["final_observation"], action, jnp.bool_(False), params
+    )
+    info = {**info, "final_observation": final}
+    flat = self._flatten(observation, before, done, params)
+    return flat, state, reward, terminated, truncated, info
+
+  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+    """All vectors of the size of an observation."""
+    params = self.env.default_params if params is None else params
+    size = spaces.flat_size(self.env.observation_space(params))
+    size += spaces.flat_size(self.env.action_space(params))
+    size += 2 if self.first_step == "one_hot" else 1
+    return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+
+  def _no_action(self, params: Any) -> jax.Array:
+    space = self.env.action_space(params)
+    if self.previous_action == "zeros":
+      return jnp.zeros((spaces.flat_size(space),), jnp.float32)
+    return spaces.flatten(space, spaces.zeros(space))
+
+  def _flatten(
+    self, observation: Any, action: jax.Array, first: jax.Array, params: Any
+  ) -> jax.Array:
+    space = self.env.observation_space(params)
+    flag = first.astype(jnp.float32)[None]
+    if self.first_step == "one_hot":
+      flag = jnp.concatenate([1 - flag, flag])
+    return jnp.concatenate([spaces.flatten(space, observation), action, flag])
+
+
+@struct.dataclass
+class StatisticsState:
+  """State of `EpisodeStatistics`, all () but the first.
+
+  Attributes:
+    env_state: the environment's state.
+    episode_return: float32, rewards of the episode so far.
+    episode_length: int32, steps of the episode so far.
+    returned_episode_return: float32, return of the last finished episode.
+    returned_episode_length: int32, length of the last finished episode.
+  """
+
+  env_state: Any
+  episode_return: jax.Array
+  episode_length: jax.Array
+  returned_episode_return: jax.Array
+  returned_episode_length: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeStatistics(Wrapper):
+  """Reports the return and length of every episode when it ends.
+
+  `info` gains `returned_episode`, () bool, whether the episode ended with this
+  step, and `returned_episode_return`, () float32, and
+  `returned_episode_length`, () int32, of the episode that ended last: 0 until
+  a first one has ended.
+
+  Attributes:
+    env: the environment.
+  """
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, key: jax.Array, params: Any = None
+  ) -> tuple[Any, StatisticsState]:
+    """Starts an episode; see `Wrapper.reset`."""
+    observation, env_state = self.env.reset(key, params)
+    none, nothing = jnp.int32(0), jnp.float32(0)
+    return observation, StatisticsState(
+      env_state=env_state,
+      episode_return=nothing,
+      episode_length=none,
+      returned_episode_return=nothing,
+      returned_episode_length=none,
+    )
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    key: jax.Array,
+    state: StatisticsState,
+    action: Any,
+    params: Any = None,
+  ) -> tuple[
+    Any, StatisticsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step; see `Wrapper.step`."""
+    observation, env_state, reward, terminated, truncated, info = self.env.step(
+      key, state.env_state, action, params
+    )
+    done = terminated | truncated
+    total = state.episode_return + jnp.asarray(reward, jnp.float32)
+    length = state.episode_length + 1
+    state = StatisticsState(
+      env_state=env_state,
+      episode_return=jnp.where(done, 0, total),
+      episode_length=jnp.where(done, 0, length),
+      returned_episode_return=jnp.where(
+        done, total, state.returned_episode_return
+      ),
+      returned_episode_length=jnp.where(
+        done, length, state.returned_episode_length
+      ),
+    )
+    info = {
+      **info,
+      "returned_episode": done,
+      "returned_episode_return": state.returned_episode_return,
+      "returned_episode_length": state.returned_episode_length,
+    }
+    return observation, state, reward, terminated, truncated, info

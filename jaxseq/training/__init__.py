@@ -1,0 +1,50 @@
+"""What every experiment shares: configs, checkpoints, metrics, host loop.
+
+The modules are imported when first used, so that a program pays only for
+those that it needs (Orbax, matplotlib and tensorboardX are not light):
+
+  app          absl entry point; a user's mistake becomes one sentence
+  config       ml_collections config -> validated frozen dataclass
+  workdir      the directory of one run: config.json, versions.json
+  checkpoint   asynchronous Orbax checkpoints, verified when restored
+  metrics      metrics.jsonl and TensorBoard event files
+  loop         chunks of compiled updates, logging, checkpoints, exact resume
+  signals      a stop that is asked for by SIGTERM or SIGINT
+  progress     bar with a metric, speed and time left
+  optimizers   parameter groups by path; recipes: those of the papers
+  plots        learning curves as PNG
+  tables       results on the terminal
+"""
+
+import importlib
+
+_MODULES = (
+  "app",
+  "array_files",
+  "checkpoint",
+  "config",
+  "errors",
+  "integrity",
+  "leaves",
+  "loop",
+  "metrics",
+  "optimizers",
+  "plots",
+  "progress",
+  "recipes",
+  "signals",
+  "tables",
+  "workdir",
+)
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str):
+  if name in _MODULES:
+    return importlib.import_module(f"{__name__}.{name}")
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted(__all__)

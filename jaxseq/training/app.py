@@ -1,0 +1,193 @@
+"""The entry point of an experiment: absl flags, and errors in one sentence.
+
+A binary looks like this:
+
+    _CONFIG, _WORKDIR = app.define_flags()
+
+    def main(argv):
+      del argv
+      with errors.setup():
+        config = config_lib.parse(_CONFIG.value, Config)
+        directory = workdir.prepare(_WORKDIR.value, config, experiment="icrl")
+        ...                                   # build models, load data
+      ...                                     # train
+
+    if __name__ == "__main__":
+      app.run_main(main)
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+import importlib.util
+import pathlib
+import re
+import sys
+from typing import Any
+from typing import NoReturn
+
+from absl import app as absl_app
+from absl import flags
+from absl import logging
+import ml_collections
+from ml_collections import config_flags
+
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+
+USER_ERROR_EXIT_CODE = 2
+
+
+@functools.cache
+def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+  """Defines `--config=FILE[:VARIANT]` and `--workdir=DIR`, both required.
+
+  Returns:
+    The holders of both flags. Several experiments in one process share them.
+  """
+  config = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "config file, with a variant after a colon if it has any; single fields "
+    "are overridden with --config.FIELD=VALUE",
+    lock_config=True,
+  )
+  workdir = flags.DEFINE_string(
+    "workdir",
+    None,
+    "directory of this run; the same command on the same directory resumes",
+  )
+  flags.mark_flags_as_required(["config", "workdir"])
+  return config, workdir
+
+
+def run_main(
+  main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None
+) -> NoReturn:
+  """Parses the flags, runs `main` and exits with its code.
+
+  A wrong flag or config, and any `errors.UserError` that `main` raises, is
+  printed as `error: <one sentence>` on stderr and ends the program with exit
+  code 2. Every other exception keeps its traceback.
+
+  Args:
+    main: called with the arguments that are no flags; returns an exit code.
+    argv: the command line; `sys.argv` if None.
+  """
+
+  def guarded(rest: list[str]) -> int | None:
+    try:
+      return main(rest)
+    except errors.UserError as error:
+      _exit_with(error)
+
+  absl_app.run(guarded, argv, flags_parser=_parse_flags)
+
+
+def _exit_with(error: BaseException | str) -> NoReturn:
+  text = error if isinstance(error, str) else errors.one_sentence(error)
+  print(f"error: {text}", file=sys.stderr, flush=True)
+  sys.exit(USER_ERROR_EXIT_CODE)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses flags; every mistake ends the program with one sentence."""
+  # Orbax reports every step of a save at INFO.
+  logging.set_verbosity(logging.WARNING)
+  file, overrides = _config_arguments(argv)
+  try:
+    if file is None and overrides:
+      raise errors.UserError("--config=FILE is missing: name a config file")
+    try:
+      rest = flags.FLAGS(argv)
+    except (flags.Error, LookupError, AttributeError, OSError, SyntaxError):
+      # ml_collections reports several mistakes as bare AttributeErrors or
+      # with a traceback inside the message: look for the cause.
+      if file is not None:
+        config = _load_config(file)
+        for path, value in overrides:
+          _check_override(config, path, value)
+      raise
+    if file is not None:
+      # A missing file would only be reported when the config is first used.
+      _require_file(file)
+  except errors.UserError as error:
+    _exit_with(error)
+  except flags.Error as error:
+    _exit_with(_first_line(error))
+  if len(rest) > 1:
+    _exit_with(f"unexpected argument {rest[1]!r}: flags start with --")
+  return rest
+
+
+def _first_line(error: Exception) -> str:
+  text = str(error).strip().splitlines()[0]
+  return re.sub(r"^flag (--\S+)=None: .*", r"\1 is required", text)
+
+
+def _config_arguments(
+  argv: Sequence[str],
+) -> tuple[str | None, list[tuple[str, str | None]]]:
+  """Returns the value of `--config` and the pairs of its overrides."""
+  file, overrides = None, []
+  for i, argument in enumerate(argv[1:], start=1):
+    match = re.match(r"--?(?:no)?config(\.[^=]+)?(?:=(.*))?$", argument, re.S)
+    if not match:
+      continue
+    value = match[2]
+    if value is None and i + 1 < len(argv):
+      value = argv[i + 1]
+    if match[1] is None:
+      file = value
+    else:
+      overrides.append((match[1][1:], value))
+  return file, overrides
+
+
+def _require_file(spec: str) -> pathlib.Path:
+  path = pathlib.Path(spec.split(":", 1)[0])
+  if not path.is_file():
+    raise errors.UserError(f"--config: there is no file {str(path)!r}")
+  return path
+
+
+def _load_config(spec: str) -> Any:
+  """Returns the config that `FILE[:VARIANT]` names."""
+  path = _require_file(spec)
+  variant = spec.partition(":")[2]
+  found = importlib.util.spec_from_file_location("_jaxseq_config", path)
+  if found is None or found.loader is None:
+    raise errors.UserError(f"--config: {str(path)!r} is no Python file")
+  module = importlib.util.module_from_spec(found)
+  try:
+    found.loader.exec_module(module)
+    return module.get_config(*([variant] if variant else []))
+  except (ValueError, TypeError, AttributeError, SyntaxError) as error:
+    raise errors.UserError(
+      f"--config: {path}: {errors.one_sentence(error)}"
+    ) from error
+
+
+def _check_override(config: Any, path: str, value: str | None) -> None:
+  """Raises a UserError if `--config.path=value` names no field of a type."""
+  holder, name = config, "config"
+  *parents, last = path.split(".")
+  for part in [*parents, last]:
+    # `field[0]` overrides one item of a tuple.
+    field = part.split("[", 1)[0]
+    if not isinstance(holder, ml_collections.ConfigDict):
+      raise errors.UserError(
+        f"--config.{path}: {name} is {holder!r}, which has no fields"
+      )
+    if field not in holder:
+      raise errors.UserError(
+        f"--config.{path}: "
+        + config_lib.unknown_field(name, field, holder.keys())
+      )
+    if holder.get_type(field) is type(None):
+      raise errors.UserError(
+        f"--config.{path}={value}: the config file sets {field!r} to a bare "
+        "None, which has no type to read a value with; set it there to "
+        "ml_collections.config_dict.placeholder(TYPE)"
+      )
+    holder, name = holder[field], f"{name}.{field}"

@@ -1,0 +1,125 @@
+"""Arrays in files, by Orbax: the part of a checkpoint that is large."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import logging
+import os
+import pathlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxseq.training import errors
+from jaxseq.training import leaves as leaves_lib
+
+
+class ArrayFiles:
+  """Writes and reads flat lists of described leaves."""
+
+  def __init__(self):
+    self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    logging.getLogger("absl").addFilter(_no_orbax_errors)
+
+  def write(
+    self,
+    path: pathlib.Path,
+    leaves: Sequence[leaves_lib.Leaf],
+    values: Sequence[Any],
+  ) -> None:
+    """Starts to write; copies everything before it returns.
+
+    Args:
+      path: directory to make.
+      leaves: descriptions of the leaves.
+      values: their arrays, as `leaves.to_host` gives them.
+    """
+    arrays = {
+      leaves_lib.storage_name(i, leaf): value
+      for i, (leaf, value) in enumerate(zip(leaves, values))
+      if _has_file(leaf)
+    }
+    if arrays:
+      self._orbax.save(path, args=ocp.args.PyTreeSave(arrays))
+
+  def read(
+    self,
+    path: pathlib.Path,
+    leaves: Sequence[leaves_lib.Leaf],
+    templates: Sequence[Any],
+  ) -> list[Any]:
+    """Reads what `write` wrote.
+
+    Args:
+      path: the directory.
+      leaves: descriptions of the leaves, as they were when written.
+      templates: for each leaf what it is restored onto; where that lives on
+        several processes, so does the result.
+
+    Returns:
+      For each leaf a numpy array or jax.Array; None for Python values.
+    """
+    args = {
+      leaves_lib.storage_name(i, leaf): _restore_args(template)
+      for i, (leaf, template) in enumerate(zip(leaves, templates))
+      if _has_file(leaf)
+    }
+    arrays: Mapping[str, Any] = {}
+    if args:
+      arrays = self._orbax.restore(
+        path, args=ocp.args.PyTreeRestore(restore_args=args)
+      )
+    return [
+      arrays[leaves_lib.storage_name(i, leaf)]
+      if _has_file(leaf)
+      else _without_file(leaf)
+      for i, leaf in enumerate(leaves)
+    ]
+
+  def wait(self) -> None:
+    """Waits until everything is written; raises what went wrong."""
+    self._orbax.wait_until_finished()
+
+  def close(self) -> None:
+    """Ends Orbax's threads."""
+    self._orbax.close()
+
+
+def reason(error: Exception) -> str:
+  """Returns in a few words why a write failed."""
+  text = errors.one_sentence(error)
+  # Orbax's storage wraps what the system said in three layers.
+  code = re.search(r"os_error_code='(\d+)'", text)
+  return os.strerror(int(code[1])) if code else text
+
+
+def _has_file(leaf: leaves_lib.Leaf) -> bool:
+  """Returns whether Orbax keeps the leaf: it refuses arrays without items."""
+  return leaf.kind != "python" and 0 not in leaf.shape
+
+
+def _without_file(leaf: leaves_lib.Leaf) -> np.ndarray | None:
+  """Returns a leaf that needs no file."""
+  if leaf.kind == "python":
+    return None
+  if leaf.kind == "array":
+    return np.zeros(leaf.shape, leaf.dtype)
+  words = jax.random.key_data(jax.random.key(0, impl=leaf.detail))
+  return np.zeros(leaf.shape + words.shape, words.dtype)
+
+
+def _restore_args(template: Any) -> ocp.RestoreArgs:
+  if leaves_lib.is_whole(template):
+    return ocp.RestoreArgs(restore_type=np.ndarray)
+  return ocp.ArrayRestoreArgs(
+    sharding=template.sharding,
+    global_shape=template.shape,
+    dtype=template.dtype,
+  )
+
+
+def _no_orbax_errors(record: logging.LogRecord) -> bool:
+  """Drops tracebacks of Orbax's threads, whose errors `wait` raises."""
+  return record.levelno < logging.ERROR or "orbax" not in record.pathname

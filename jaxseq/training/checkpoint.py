@@ -1,0 +1,380 @@
+"""Checkpoints that are written in the background and verified when read.
+
+Arrays are written by Orbax. Around it stand: digests of every leaf and file
+(`integrity`), one rename that makes a checkpoint exist at once and whole, and
+the fall-back to the newest good checkpoint when a newer one is damaged.
+
+    checkpoints/30/state/            Orbax
+    checkpoints/30/integrity.json    digests, metrics
+    checkpoints/40.damaged/          set aside by `restore`
+    checkpoints/tmp-50/              being written; meaningless after a kill
+"""
+
+from collections.abc import Mapping
+import concurrent.futures
+import math
+import os
+import pathlib
+import shutil
+from typing import Any
+from typing import Literal
+
+from absl import logging
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from jaxseq.training import array_files
+from jaxseq.training import errors
+from jaxseq.training import integrity
+from jaxseq.training import leaves as leaves_lib
+
+_STATE = "state"
+_TEMPORARY = "tmp-"
+_DAMAGED = ".damaged"
+
+
+class CheckpointError(errors.UserError):
+  """Checkpoints cannot be written, are all damaged, or do not fit."""
+
+
+class Checkpointer:
+  """Saves and restores pytrees by step number, in one directory.
+
+  Every process of a multi-process program makes one and calls the same
+  methods; the directory must be on storage that all of them share.
+
+  Args:
+    directory: where the checkpoints are; made when first saved to.
+    keep: how many of the newest checkpoints are kept.
+    keep_best: how many of those with the best metric are kept besides.
+    best_metric: name of that metric, among those given to `save`.
+    best_mode: whether the largest or the smallest values are the best.
+    read_only: never sets damaged checkpoints aside; `save` is an error.
+  """
+
+  def __init__(
+    self,
+    directory: str | os.PathLike,
+    *,
+    keep: int = 3,
+    keep_best: int = 0,
+    best_metric: str | None = None,
+    best_mode: Literal["max", "min"] = "max",
+    read_only: bool = False,
+  ):
+    if keep < 1:
+      raise ValueError(f"keep must be at least 1, got {keep}")
+    if keep_best < 0 or (keep_best > 0) != (best_metric is not None):
+      raise ValueError(
+        "keep_best and best_metric go together, got "
+        f"keep_best={keep_best} and best_metric={best_metric!r}"
+      )
+    if best_mode not in ("max", "min"):
+      raise ValueError(f"best_mode must be 'max' or 'min', got {best_mode!r}")
+    self._directory = pathlib.Path(directory).absolute()
+    self._keep = keep
+    self._keep_best = keep_best
+    self._best_metric = best_metric
+    self._best_mode = best_mode
+    self._read_only = read_only
+    self._arrays = array_files.ArrayFiles()
+    self._thread = concurrent.futures.ThreadPoolExecutor(
+      1, thread_name_prefix="checkpoint"
+    )
+    self._pending: tuple[int, concurrent.futures.Future] | None = None
+    self._cleaned = False
+
+  def __enter__(self) -> "Checkpointer":
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    self.close()
+
+  @property
+  def directory(self) -> pathlib.Path:
+    """The directory of the checkpoints."""
+    return self._directory
+
+  def steps(self) -> list[int]:
+    """Returns the steps of the checkpoints that are there, oldest first."""
+    if not self._directory.is_dir():
+      return []
+    names = [p.name for p in self._directory.iterdir() if p.is_dir()]
+    return sorted(int(name) for name in names if name.isdigit())
+
+  def best_step(self) -> int | None:
+    """Returns the step with the best metric; None if no step has one."""
+    ranked = self._ranked()
+    return ranked[0] if ranked else None
+
+  def save(
+    self, step: int, tree: Any, metrics: Mapping[str, float] | None = None
+  ) -> None:
+    """Starts to save a tree; returns when it has been copied to the host.
+
+    The tree's buffers may be donated or changed afterwards. An earlier save
+    that is still being written is waited for first.
+
+    Args:
+      step: number of the checkpoint.
+      tree: leaves are arrays of any numeric dtype, typed keys, and Python
+        numbers or strings.
+      metrics: numbers kept with it.
+
+    Raises:
+      CheckpointError: this or the earlier save failed, or the step exists.
+    """
+    if self._read_only:
+      raise ValueError("save() on a Checkpointer with read_only=True")
+    self.wait()
+    if self._path(step).exists():
+      raise CheckpointError(
+        f"checkpoint {step} exists already in {str(self._directory)!r}"
+      )
+    pairs, _ = leaves_lib.flatten(tree)
+    leaves = [leaves_lib.describe(path, leaf) for path, leaf in pairs]
+    values = leaves_lib.to_host([leaf for _, leaf in pairs])
+    temporary = self._directory / f"{_TEMPORARY}{step}"
+    try:
+      if jax.process_index() == 0:
+        self._clean()
+        if temporary.exists():
+          # An earlier try to save this step has failed.
+          shutil.rmtree(temporary)
+        temporary.mkdir(parents=True)
+      if jax.process_count() > 1:
+        # Reads the arrays that live on several processes before it returns.
+        self._arrays.write(temporary / _STATE, leaves, values)
+    except OSError as error:
+      raise self._cannot_write(step, error) from error
+    numbers = {k: float(v) for k, v in (metrics or {}).items()}
+    record = integrity.Record(
+      step,
+      {k: v for k, v in numbers.items() if math.isfinite(v)},
+      leaves,
+      [],
+      {},
+    )
+    future = self._thread.submit(self._commit, temporary, record, values)
+    self._pending = (step, future)
+
+  def restore(
+    self, template: Any, step: int | None = None
+  ) -> tuple[int, Any] | None:
+    """Restores the newest checkpoint that is whole.
+
+    Newer ones that are damaged are set aside (renamed to `N.damaged`) with a
+    warning that says what was wrong with them.
+
+    Args:
+      template: a tree like the one that was saved, of arrays or
+        ShapeDtypeStructs: gives structure, shapes, dtypes and placement.
+      step: restores this one or fails; the newest good one if None.
+
+    Returns:
+      The step and the tree; None if there are no checkpoints.
+
+    Raises:
+      CheckpointError: every checkpoint is damaged, or the template has another
+        structure, shape or dtype than what was saved.
+    """
+    self.wait()
+    damaged: dict[int, str] = {}
+    steps = self.steps()
+    if step is not None:
+      if step not in steps:
+        raise CheckpointError(
+          f"there is no checkpoint {step} in {str(self._directory)!r}; the "
+          f"steps there are {steps}"
+        )
+      steps = [step]
+    for candidate in reversed(steps):
+      problem, tree = self._load(candidate, template)
+      if problem is None:
+        if damaged:
+          self._set_aside(damaged, candidate)
+        return candidate, tree
+      damaged[candidate] = problem
+    if not damaged:
+      return None
+    told = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
+    raise CheckpointError(
+      f"no checkpoint in {str(self._directory)!r} is whole ({told}); remove "
+      "that directory to start anew"
+    )
+
+  def wait(self) -> None:
+    """Waits until the last save is on disk.
+
+    Raises:
+      CheckpointError: it could not be written.
+    """
+    if self._pending is None:
+      return
+    step, future = self._pending
+    self._pending = None
+    try:
+      future.result()
+    except (OSError, ValueError) as error:
+      raise self._cannot_write(step, error) from error
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"checkpoint {step}")
+
+  def close(self) -> None:
+    """Waits for the last save and ends the background thread."""
+    try:
+      self.wait()
+    finally:
+      self._thread.shutdown()
+      self._arrays.close()
+
+  def _path(self, step: int) -> pathlib.Path:
+    return self._directory / str(step)
+
+  def _cannot_write(self, step: int, error: Exception) -> CheckpointError:
+    return CheckpointError(
+      f"checkpoint {step} could not be written to {str(self._directory)!r}: "
+      f"{array_files.reason(error)}"
+    )
+
+  def _clean(self) -> None:
+    """Removes what an earlier process left half written."""
+    if not self._cleaned and self._directory.is_dir():
+      for path in self._directory.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    self._cleaned = True
+
+  def _commit(
+    self,
+    temporary: pathlib.Path,
+    record: integrity.Record,
+    values: list[Any],
+  ) -> None:
+    """Runs in the background: writes, then makes the step exist."""
+    if jax.process_count() == 1:
+      self._arrays.write(temporary / _STATE, record.leaves, values)
+    self._arrays.wait()
+    if jax.process_index() != 0:
+      return
+    record = record._replace(
+      digests=[
+        integrity.leaf_digest(value) if isinstance(value, np.ndarray) else None
+        for value in values
+      ],
+      files=integrity.file_digests(temporary),
+    )
+    integrity.write(temporary, record)
+    os.rename(temporary, self._path(record.step))
+    _sync_directory(self._directory)
+    self._prune()
+
+  def _ranked(self) -> list[int]:
+    """Returns the steps that have the metric, best first, newest of equals."""
+    values = {}
+    for step in self.steps():
+      try:
+        record = integrity.read(self._path(step))
+      except (integrity.DamagedError, OSError):
+        continue
+      if self._best_metric in record.metrics:
+        values[step] = record.metrics[self._best_metric]
+    sign = -1 if self._best_mode == "max" else 1
+    return sorted(values, key=lambda step: (sign * values[step], -step))
+
+  def _prune(self) -> None:
+    """Removes the checkpoints that are neither new nor good enough."""
+    steps = self.steps()
+    kept = set(steps[-self._keep :])
+    if self._keep_best:
+      kept |= set(self._ranked()[: self._keep_best])
+    for step in steps:
+      if step not in kept:
+        # Renamed first: a kill must not leave half a checkpoint.
+        doomed = self._directory / f"{_TEMPORARY}old-{step}"
+        os.rename(self._path(step), doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+  def _load(self, step: int, template: Any) -> tuple[str | None, Any]:
+    """Returns what is wrong with a checkpoint, or None and its tree."""
+    path = self._path(step)
+    pairs, treedef = leaves_lib.flatten(template)
+    wanted = [leaves_lib.describe(p, leaf) for p, leaf in pairs]
+    record, problem = None, None
+    try:
+      record = integrity.read(path)
+      if record.step != step:
+        problem = f"it is of step {record.step}"
+    except (integrity.DamagedError, OSError) as error:
+      problem = errors.one_sentence(error)
+    if not _everywhere(problem is None):
+      return problem or "it is damaged for another process", None
+    misfit = leaves_lib.mismatch(record.leaves, wanted)
+    if misfit:
+      raise CheckpointError(
+        f"checkpoint {step} in {str(self._directory)!r} is of another model or "
+        f"state: {misfit}"
+      )
+    try:
+      integrity.check_files(path, record)
+    except (integrity.DamagedError, OSError) as error:
+      problem = errors.one_sentence(error)
+    if not _everywhere(problem is None):
+      return problem or "it is damaged for another process", None
+    # Paths are the same; the order may not be, as with another kind of dict.
+    order = {leaf.path: i for i, leaf in enumerate(record.leaves)}
+    by_path = dict(pairs)
+    templates = [by_path[leaf.path] for leaf in record.leaves]
+    values: list[Any] = []
+    try:
+      values = self._arrays.read(path / _STATE, record.leaves, templates)
+      integrity.check_leaves(record, values)
+    # Orbax's own errors are of many types.
+    except Exception as error:
+      problem = errors.one_sentence(error)
+    if not _everywhere(problem is None):
+      return problem or "it is damaged for another process", None
+    out = [
+      leaves_lib.from_host(record.leaves[i], values[i], by_path[p])
+      for p, i in ((p, order[p]) for p, _ in pairs)
+    ]
+    return None, jax.tree.unflatten(treedef, out)
+
+  def _set_aside(self, damaged: Mapping[int, str], used: int) -> None:
+    """Warns of damaged checkpoints and makes their numbers free again."""
+    fate = "ignored" if self._read_only else "set aside"
+    if not self._read_only and jax.process_index() == 0:
+      for step in damaged:
+        target = self._path(step).with_suffix(_DAMAGED)
+        try:
+          if target.exists():
+            shutil.rmtree(target)
+          os.rename(self._path(step), target)
+        except OSError as error:
+          fate = f"not set aside ({errors.one_sentence(error)})"
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices("damaged checkpoints set aside")
+    told = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
+    logging.warning(
+      "Damaged checkpoints in %s are %s (%s); going on from step %d instead",
+      self._directory,
+      fate,
+      told,
+      used,
+    )
+
+
+def _everywhere(mine: bool) -> bool:
+  """Returns whether something holds on all processes."""
+  if jax.process_count() == 1:
+    return mine
+  return bool(np.all(multihost_utils.process_allgather(np.bool_(mine))))
+
+
+def _sync_directory(path: pathlib.Path) -> None:
+  """Puts a rename on disk."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

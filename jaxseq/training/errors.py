@@ -1,0 +1,39 @@
+"""Errors that are the user's to mend, told in one sentence."""
+
+import contextlib
+
+
+class UserError(ValueError):
+  """A mistake in a flag, config, path or data set; the message is for a user.
+
+  `app.run_main` prints the message alone, without a traceback.
+  """
+
+
+@contextlib.contextmanager
+def setup():
+  """Turns what goes wrong inside into a `UserError`.
+
+  Wrap the part of a program that reads configs, data and files and builds
+  models: there a ValueError, a missing file, a missing permission or a missing
+  optional package is the user's to mend. Anything else is a bug and keeps its
+  traceback.
+  """
+  try:
+    yield
+  except UserError:
+    raise
+  except (ValueError, OSError) as error:
+    raise UserError(one_sentence(error)) from error
+  except ModuleNotFoundError as error:
+    raise UserError(
+      f"the package {error.name!r} is needed here and is not installed"
+    ) from error
+
+
+def one_sentence(error: BaseException) -> str:
+  """Returns the error's message on one line, or its type if it has none."""
+  if isinstance(error, OSError) and error.strerror:
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}"
+  return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,132 @@
+"""The record that tells whether a checkpoint is whole.
+
+Array files do not notice a flipped bit: it would be read back as a wrong
+number. So each checkpoint has an `integrity.json` with a digest of every leaf,
+taken from the copy in memory before it is written, and of every file. The
+record is written canonically, with a digest of its own, so that damage to the
+record itself shows too.
+"""
+
+from collections.abc import Sequence
+import hashlib
+import json
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.training import leaves as leaves_lib
+from jaxseq.training import workdir
+
+FILE = "integrity.json"
+_FORMAT = 1
+
+
+class DamagedError(Exception):
+  """A checkpoint is not what was written; the message says what differs."""
+
+
+class Record(NamedTuple):
+  """What is known of a checkpoint.
+
+  Attributes:
+    step: its step.
+    metrics: finite numbers that the caller gave with it.
+    leaves: descriptions of the leaves, in the order of the tree.
+    digests: SHA-256 of each leaf; None for Python values, which are in the
+      record itself, and for arrays that live on several processes.
+    files: path below the checkpoint -> [size in bytes, SHA-256].
+  """
+
+  step: int
+  metrics: dict[str, float]
+  leaves: list[leaves_lib.Leaf]
+  digests: list[str | None]
+  files: dict[str, list]
+
+
+def leaf_digest(value: np.ndarray) -> str:
+  """Returns the SHA-256 of an array's dtype, shape and bytes."""
+  digest = hashlib.sha256(f"{value.dtype.name}{value.shape}".encode())
+  # bfloat16 and its like have no buffer interface of their own.
+  digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+  return digest.hexdigest()
+
+
+def file_digests(root: pathlib.Path) -> dict[str, list]:
+  """Returns size and SHA-256 of every file below `root`, by relative path."""
+  out = {}
+  for path in sorted(root.rglob("*")):
+    if path.is_file() and path != root / FILE:
+      with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      out[path.relative_to(root).as_posix()] = [path.stat().st_size, digest]
+  return out
+
+
+def write(root: pathlib.Path, record: Record) -> None:
+  """Writes the record of the checkpoint in `root`."""
+  workdir.write_text(root / FILE, _encode(record))
+
+
+def read(root: pathlib.Path) -> Record:
+  """Reads the record of the checkpoint in `root`.
+
+  Raises:
+    DamagedError: the record is missing or was altered.
+  """
+  try:
+    raw = (root / FILE).read_bytes()
+  except FileNotFoundError:
+    raise DamagedError(f"{FILE} is missing") from None
+  try:
+    text = raw.decode("utf-8")
+    stored = json.loads(text)
+    record = Record(
+      stored["step"],
+      stored["metrics"],
+      [
+        leaves_lib.Leaf(path, kind, dtype, tuple(shape), detail)
+        for path, kind, dtype, shape, detail in stored["leaves"]
+      ],
+      stored["digests"],
+      stored["files"],
+    )
+    whole = text == _encode(record)
+  except (ValueError, KeyError, TypeError):
+    whole = False
+  if not whole:
+    raise DamagedError(f"{FILE} was altered")
+  return record
+
+
+def check_files(root: pathlib.Path, record: Record) -> None:
+  """Raises a DamagedError unless every file is as it was written."""
+  for name, (size, digest) in record.files.items():
+    path = root / name
+    try:
+      found = path.stat().st_size
+      if found != size:
+        raise DamagedError(f"{name} has {found} bytes instead of {size}")
+      with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+          raise DamagedError(f"{name} was altered: its SHA-256 differs")
+    except FileNotFoundError:
+      raise DamagedError(f"{name} is missing") from None
+
+
+def check_leaves(record: Record, values: Sequence[Any]) -> None:
+  """Raises a DamagedError unless every leaf is as it was in memory."""
+  for leaf, digest, value in zip(record.leaves, record.digests, values):
+    if digest is not None and leaf_digest(value) != digest:
+      raise DamagedError(f"leaf {leaf.path!r} differs from what was saved")
+
+
+def _encode(record: Record) -> str:
+  content = {"format": _FORMAT, **record._asdict()}
+  body = json.dumps(content, sort_keys=True, allow_nan=False)
+  own = hashlib.sha256(body.encode()).hexdigest()
+  return json.dumps(
+    {**content, "sha256": own}, sort_keys=True, indent=1, allow_nan=False
+  )

@@ -1,0 +1,199 @@
+"""The host loop: chunks of compiled updates, and what lies between them.
+
+    state = init(key)                        # jitted on its own
+    chunk = jax.jit(train, static_argnums=1, donate_argnums=0)
+    state = loop.run(
+      chunk, state, num_updates=1000, chunk_size=10,
+      checkpointer=checkpointer, writer=writer, progress=progress,
+    )
+
+`chunk(state, n)` makes n updates and returns the new state and metrics. What
+it computes must depend on its arguments only (the state holds the keys): then
+a run that was killed and started again gives, bit for bit, the numbers of one
+that was not, because it resumes where a chunk ended.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import sys
+import time
+from typing import Any
+from typing import TypeVar
+
+from absl import logging
+import jax
+import numpy as np
+
+from jaxseq.training import errors
+from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import signals
+
+State = TypeVar("State")
+Metrics = Mapping[str, Any]
+
+
+def run(
+  run_chunk: Callable[[State, int], tuple[State, Metrics]],
+  state: State,
+  *,
+  num_updates: int,
+  chunk_size: int,
+  update_axis: int | None = 0,
+  steps_per_update: int = 1,
+  checkpointer: Any = None,
+  checkpoint_every: int = 1,
+  writer: metrics_lib.MetricWriter | None = None,
+  evaluate: Callable[[State, int], Metrics] | None = None,
+  evaluate_every: int = 1,
+  progress: Any = None,
+) -> State:
+  """Trains to the end, from the newest checkpoint if there is one.
+
+  Steps (in rows, checkpoints and the progress bar) are updates times
+  `steps_per_update`. Rows that an earlier process wrote after the checkpoint
+  are dropped and written again. The last row of each chunk tells the speed, as
+  "steps_per_second", unless the chunk may have been compiled.
+
+  SIGTERM and SIGINT let the running chunk end; then the state is saved and
+  `signals.Stopped` ends the program, with exit code 0 for SIGTERM.
+
+  Args:
+    run_chunk: makes a number of updates; returns the new state and metrics. It
+      may donate its state.
+    state: a pytree, the state before the first update; also the template that
+      checkpoints are restored onto.
+    num_updates: updates of the whole run.
+    chunk_size: updates between two returns to the host; the last chunk may be
+      shorter.
+    update_axis: the axis of the metrics that counts the chunk's updates, each
+      of which becomes a row; None if the metrics are of the chunk as a whole,
+      which becomes one row. What remains is a scalar, or a vector over seeds.
+      A function vmapped over seeds puts the seeds first: its axis is 1.
+    steps_per_update: such as environment steps, or examples.
+    checkpointer: a `checkpoint.Checkpointer`; None saves nothing.
+    checkpoint_every: chunks between two checkpoints; the end is always saved.
+    writer: where rows go; None writes none.
+    evaluate: called with the state and the step; returns more metrics, for a
+      row of their own. It must not donate the state.
+    evaluate_every: chunks between two evaluations; the end is always evaluated.
+    progress: a `progress.Progress`, which is entered and left here.
+
+  Returns:
+    The state after the last update.
+
+  Raises:
+    ValueError: a number is not positive, or the metrics do not fit
+      `update_axis`.
+    UserError: the checkpoint is from beyond the end of this run.
+    Stopped: a signal asked for it.
+  """
+  for name, value in (
+    ("num_updates", num_updates),
+    ("chunk_size", chunk_size),
+    ("steps_per_update", steps_per_update),
+    ("checkpoint_every", checkpoint_every),
+    ("evaluate_every", evaluate_every),
+  ):
+    if value < 1:
+      raise ValueError(f"{name} must be at least 1, got {value}")
+  compiled = set()
+  with signals.GracefulStop() as stop, progress or _Silent() as bar:
+    done, state = _restore(checkpointer, state, num_updates, steps_per_update)
+    if writer is not None:
+      writer.resume(done * steps_per_update if done else None)
+    bar.start(done * steps_per_update)
+    stopped = stop.requested()
+    while done < num_updates and not stopped:
+      # A run whose chunk size was changed comes back to multiples of it.
+      count = min(chunk_size - done % chunk_size, num_updates - done)
+      start = time.monotonic()
+      state, metrics = run_chunk(state, count)
+      metrics = jax.device_get(metrics)
+      seconds = time.monotonic() - start
+      rows = list(metrics_lib.split_updates(metrics, count, update_axis))
+      done += count
+      step, chunk, last = (
+        done * steps_per_update,
+        -(-done // chunk_size),
+        done == num_updates,
+      )
+      if count in compiled:
+        # The first chunk of a size is compiled: its time tells no speed.
+        rows[-1]["steps_per_second"] = count * steps_per_update / seconds
+      compiled.add(count)
+      for back, row in zip(range(len(rows) - 1, -1, -1), rows):
+        _write(writer, (done - back) * steps_per_update, row)
+      latest = metrics_lib.flatten(rows[-1])
+      if evaluate is not None and (last or chunk % evaluate_every == 0):
+        evaluated = metrics_lib.flatten(jax.device_get(evaluate(state, step)))
+        _write(writer, step, evaluated)
+        latest.update(evaluated)
+      bar.update(step, latest)
+      # Asked once a chunk: with several processes it is a collective call.
+      stopped = stop.requested()
+      due = last or stopped or chunk % checkpoint_every == 0
+      if checkpointer is not None and due:
+        if writer is not None:
+          # The rows before a checkpoint are never written again.
+          writer.flush()
+        means = {name: float(np.mean(value)) for name, value in latest.items()}
+        checkpointer.save(step, state, means)
+    if checkpointer is not None:
+      checkpointer.wait()
+  if stopped and done < num_updates:
+    _tell_stop(stopped, done * steps_per_update, checkpointer)
+    raise signals.Stopped(stopped, done * steps_per_update)
+  return state
+
+
+def _restore(checkpointer, state, num_updates, steps_per_update):
+  """Returns how many updates are done, and the state after them."""
+  restored = checkpointer.restore(state) if checkpointer is not None else None
+  if restored is None:
+    return 0, state
+  step, state = restored
+  done, rest = divmod(step, steps_per_update)
+  if rest or done > num_updates:
+    raise errors.UserError(
+      f"the checkpoint of step {step} in {str(checkpointer.directory)!r} is no "
+      f"step of this run, which ends at {num_updates * steps_per_update} and "
+      f"makes {steps_per_update} steps per update"
+    )
+  logging.info("Resuming after step %d", step)
+  return done, state
+
+
+def _write(writer, step: int, row: Metrics) -> None:
+  if writer is not None:
+    writer.write(step, row)
+
+
+def _tell_stop(name: str, step: int, checkpointer: Any) -> None:
+  if jax.process_index() != 0:
+    return
+  if checkpointer is None:
+    text = "nothing was saved"
+  elif step == 0:
+    text = "there was nothing to save yet"
+  else:
+    text = (
+      f"the state is saved in {checkpointer.directory}; run the same command "
+      "again to go on from there"
+    )
+  print(f"{name}: stopped after step {step}; {text}", file=sys.stderr)
+
+
+class _Silent:
+  """Stands in for a progress bar that nobody asked for."""
+
+  def __enter__(self) -> "_Silent":
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    pass
+
+  def start(self, step: int) -> None:
+    pass
+
+  def update(self, step: int, metrics: Metrics) -> None:
+    pass

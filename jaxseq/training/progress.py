@@ -1,0 +1,153 @@
+"""A progress bar: done, speed, time left, and the metric that matters."""
+
+import collections
+from collections.abc import Mapping
+import math
+import sys
+import time
+from typing import Any
+from typing import TextIO
+
+import numpy as np
+
+_WINDOW = 20  # updates of the bar over which the speed is measured
+
+
+class Progress:
+  """Context manager that draws a bar on stderr; silent if it is no terminal.
+
+  Drawn with rich where that is installed, otherwise as one plain line.
+
+  Args:
+    total: steps of the whole run.
+    unit: what a step is called, in the singular.
+    metric: name of the metric to show; None shows none.
+    label: what runs, before the bar.
+    stream: where to draw; `sys.stderr` if None.
+  """
+
+  def __init__(
+    self,
+    total: int,
+    *,
+    unit: str = "step",
+    metric: str | None = None,
+    label: str = "",
+    stream: TextIO | None = None,
+  ):
+    self._total = total
+    self._unit = unit
+    self._metric = metric
+    self._label = label
+    self._stream = stream or sys.stderr
+    self._value = math.nan
+    self._times: collections.deque = collections.deque(maxlen=_WINDOW)
+    self._bar = None
+    self._task = None
+    self._drawn = False
+
+  def __enter__(self) -> "Progress":
+    if self._stream.isatty():
+      self._bar, self._task = _rich_bar(self._stream, self._total, self._label)
+      if self._bar is not None:
+        self._bar.start()
+    return self
+
+  def __exit__(self, *unused_exception) -> None:
+    if self._bar is not None:
+      self._bar.stop()
+      self._bar = None
+    elif self._drawn:
+      self._stream.write("\n")
+      self._stream.flush()
+
+  def start(self, step: int) -> None:
+    """Shows that the run begins, or goes on, at `step`."""
+    self._times.clear()
+    self._draw(step)
+
+  def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
+    """Shows that `step` steps are done.
+
+    Args:
+      step: steps done, of `total`.
+      metrics: the newest values; of a vector its mean is shown, and of values
+        that are not finite the last finite one stays.
+    """
+    # The first chunk compiles: its time says nothing of the speed.
+    self._times.append((time.monotonic(), step))
+    value = (metrics or {}).get(self._metric)
+    if value is not None:
+      mean = float(np.mean(np.asarray(value, float)))
+      self._value = mean if math.isfinite(mean) else self._value
+    self._draw(step)
+
+  def speed(self) -> float | None:
+    """Returns steps per second of late; None before it is known."""
+    if len(self._times) < 2:
+      return None
+    (first, begin), (last, end) = self._times[0], self._times[-1]
+    return (end - begin) / (last - first) if last > first else None
+
+  def status(self, step: int) -> str:
+    """Returns the words beside the bar."""
+    parts = []
+    if self._metric is not None and math.isfinite(self._value):
+      parts.append(f"{self._metric} {self._value:.4g}")
+    speed = self.speed()
+    if speed is None:
+      parts.append("compiling" if not self._times else "")
+    else:
+      left = max(self._total - step, 0) / speed if speed else math.inf
+      parts.append(f"{short_number(speed)} {self._unit}s/s")
+      parts.append(f"{short_time(left)} left")
+    return "  ".join(part for part in parts if part)
+
+  def _draw(self, step: int) -> None:
+    if self._bar is not None:
+      self._bar.update(self._task, completed=step, status=self.status(step))
+    elif self._stream.isatty():
+      share = min(step / self._total, 1.0) if self._total else 1.0
+      filled = round(20 * share)
+      bar = "#" * filled + "-" * (20 - filled)
+      text = f"{self._label} [{bar}] {share:4.0%}  {self.status(step)}"
+      # Clears what a longer line has left.
+      self._stream.write(f"\r{text.strip()}\x1b[K")
+      self._stream.flush()
+      self._drawn = True
+
+
+def short_number(value: float) -> str:
+  """Returns a number in at most about five characters, such as 12.3k."""
+  for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    if abs(value) >= limit:
+      return f"{value / limit:.3g}{suffix}"
+  return f"{value:.3g}"
+
+
+def short_time(seconds: float) -> str:
+  """Returns a duration such as 45s, 3m05s or 2h10m."""
+  if not math.isfinite(seconds):
+    return "?"
+  minutes, rest = divmod(round(seconds), 60)
+  if minutes == 0:
+    return f"{rest}s"
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+
+
+def _rich_bar(stream: TextIO, total: int, label: str):
+  """Returns a bar and its task, or (None, None) without rich."""
+  try:
+    from rich import console
+    from rich import progress
+  except ImportError:
+    return None, None
+  bar = progress.Progress(
+    progress.TextColumn("{task.description}"),
+    progress.BarColumn(bar_width=24),
+    progress.TaskProgressColumn(),
+    progress.TextColumn("{task.fields[status]}"),
+    console=console.Console(file=stream),
+  )
+  return bar, bar.add_task(label, total=total, status="")

@@ -1,0 +1,166 @@
+"""The parameter groups with which state space models were published.
+
+Each function takes the two learning rates of a paper and returns an
+`optimizers.Config`; further options go through unchanged:
+
+    config = recipes.s5("BfastandCdecay", ssm_learning_rate=1e-3, factor=3,
+                        weight_decay=0.04, schedule="cosine", total_steps=8000)
+"""
+
+import types
+from typing import Any
+from typing import Literal
+
+from jaxseq.training import optimizers
+
+# The names of the parameters that S5's code calls "ssm", by recipe, and of
+# those that it trains at their learning rate but with weight decay.
+_LAMBDA = ("Lambda_re", "Lambda_im")
+S5_SSM = types.MappingProxyType(
+  {
+    "standard": (*_LAMBDA, "log_step", "B"),
+    "BandCdecay": (*_LAMBDA, "log_step"),
+    "BfastandCdecay": (*_LAMBDA, "log_step"),
+    "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
+  }
+)
+S5_SLOW_WITH_DECAY = types.MappingProxyType({"BandCdecay": ("B",)})
+
+S5Recipe = Literal["standard", "BandCdecay", "BfastandCdecay", "noBCdecay"]
+
+
+def s5(
+  recipe: S5Recipe,
+  *,
+  ssm_learning_rate: float,
+  factor: float,
+  weight_decay: float,
+  dt_global: bool = False,
+  **options: Any,
+) -> optimizers.Config:
+  """Returns the groups of S5 (Smith et al., arXiv:2208.04933, and its code).
+
+  Group "ssm" has its own learning rate and no decay; everything else has the
+  global learning rate and decay. That includes biases and the parameters of
+  norms, which the paper's code meant to spare and does not.
+
+  Args:
+    recipe: "standard": Lambda, B and log_step are in "ssm". "BandCdecay": B has
+      the ssm learning rate and decay. "BfastandCdecay": B is trained like
+      everything else. "noBCdecay": B, C and D are in "ssm".
+    ssm_learning_rate: peak, of the group "ssm".
+    factor: global learning rate / ssm learning rate.
+    weight_decay: of everything outside of "ssm".
+    dt_global: trains log_step like everything else, with decay.
+    **options: further fields of `optimizers.Config`.
+
+  Raises:
+    ValueError: there is no such recipe.
+  """
+  if recipe not in S5_SSM:
+    raise ValueError(f"recipe must be one of {tuple(S5_SSM)}, got {recipe!r}")
+  ssm = S5_SSM[recipe]
+  if dt_global:
+    ssm = tuple(name for name in ssm if name != "log_step")
+  groups = [
+    optimizers.Group(
+      "ssm",
+      optimizers.leaf_names(*ssm),
+      learning_rate=ssm_learning_rate,
+      weight_decay=0.0,
+    )
+  ]
+  slow = S5_SLOW_WITH_DECAY.get(recipe)
+  if slow:
+    groups.append(
+      optimizers.Group(
+        "ssm_decay",
+        optimizers.leaf_names(*slow),
+        learning_rate=ssm_learning_rate,
+      )
+    )
+  return optimizers.Config(
+    learning_rate=factor * ssm_learning_rate,
+    weight_decay=weight_decay,
+    groups=tuple(groups),
+    no_decay=None,
+    **options,
+  )
+
+
+def s4(
+  *,
+  learning_rate: float,
+  ssm_learning_rate: float,
+  weight_decay: float,
+  dt_global: bool = False,
+  slow_c: bool = False,
+  ssm: tuple[str, ...] = ("Lambda_re", "Lambda_im", "P", "B"),
+  dt: tuple[str, ...] = ("log_step",),
+  **options: Any,
+) -> optimizers.Config:
+  """Returns the groups of S4 and S4D (configs of the authors' repository).
+
+  dt, A, P and B have their own learning rate and no decay; biases and the
+  parameters of norms have no decay; D, C and linear weights have decay.
+
+  Args:
+    learning_rate: peak, of everything outside of the groups.
+    ssm_learning_rate: peak, of dt, A, P and B.
+    weight_decay: of C, D and linear weights.
+    dt_global: dt has the global learning rate, and still no decay (ListOps,
+      Text, Retrieval).
+    slow_c: C has the ssm learning rate, and still decay (Image, Pathfinder,
+      Path-X).
+    ssm: names of the parameters of A, P and B in the mixer; all must exist
+      that the mixer has, others are ignored.
+    dt: names of the parameters of dt.
+    **options: further fields of `optimizers.Config`.
+  """
+  groups = [
+    optimizers.Group(
+      "ssm",
+      optimizers.leaf_names(*ssm),
+      learning_rate=ssm_learning_rate,
+      weight_decay=0.0,
+    ),
+    optimizers.Group(
+      "dt",
+      optimizers.leaf_names(*dt),
+      learning_rate=None if dt_global else ssm_learning_rate,
+      weight_decay=0.0,
+    ),
+  ]
+  if slow_c:
+    groups.append(
+      optimizers.Group(
+        "C",
+        optimizers.leaf_names("C"),
+        learning_rate=ssm_learning_rate,
+      )
+    )
+  return optimizers.Config(
+    learning_rate=learning_rate,
+    weight_decay=weight_decay,
+    groups=tuple(groups),
+    **options,
+  )
+
+
+def slow_ssm(
+  parameters: tuple[str, ...], multiplier: float, **options: Any
+) -> optimizers.Config:
+  """Returns one group for a mixer's own parameters.
+
+  Args:
+    parameters: their names; a mixer module lists them in `SSM_PARAMETERS`.
+    multiplier: their learning rate / the global one; they have no decay.
+    **options: further fields of `optimizers.Config`.
+  """
+  group = optimizers.Group(
+    "ssm",
+    optimizers.leaf_names(*parameters),
+    multiplier=multiplier,
+    weight_decay=0.0,
+  )
+  return optimizers.Config(groups=(group,), **options)

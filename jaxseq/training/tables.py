@@ -1,0 +1,134 @@
+"""Tables of results for the terminal."""
+
+from collections.abc import Sequence
+import sys
+from typing import Any
+from typing import TextIO
+
+import numpy as np
+
+
+def mean_std(values: Any, digits: int = 3) -> str:
+  """Returns "mean ± std" over seeds, as "0.981 ± 0.004".
+
+  Args:
+    values: one number per seed; values that are not finite are left out, and
+      their number is told.
+    digits: after the decimal point.
+
+  Returns:
+    The text; a single value has no spread, and no finite value gives "-". The
+    spread is the standard deviation with n - 1 in the denominator.
+  """
+  values = np.atleast_1d(np.asarray(values, float)).ravel()
+  finite = values[np.isfinite(values)]
+  if finite.size == 0:
+    return "-"
+  text = f"{finite.mean():.{digits}f}"
+  if finite.size > 1:
+    text += f" ± {finite.std(ddof=1):.{digits}f}"
+  lost = values.size - finite.size
+  return text + (f" ({lost} of {values.size} not finite)" if lost else "")
+
+
+def render(
+  columns: Sequence[str],
+  rows: Sequence[Sequence[Any]],
+  title: str | None = None,
+) -> str:
+  """Returns a table as aligned plain text.
+
+  Args:
+    columns: headers.
+    rows: cells; numbers are aligned to the right and floats are shortened.
+    title: a line above the table.
+
+  Raises:
+    ValueError: a row has another number of cells than there are columns.
+  """
+  cells = [[_text(cell) for cell in row] for row in rows]
+  for row in cells:
+    if len(row) != len(columns):
+      raise ValueError(
+        f"each row must have {len(columns)} cells, one per column, got {row}"
+      )
+  right = [
+    bool(rows) and all(_is_number(row[i]) for row in rows)
+    for i in range(len(columns))
+  ]
+  widths = [
+    max(len(line[i]) for line in [list(columns), *cells])
+    for i in range(len(columns))
+  ]
+
+  def join(line: Sequence[str]) -> str:
+    padded = [
+      cell.rjust(width) if to_right else cell.ljust(width)
+      for cell, width, to_right in zip(line, widths, right)
+    ]
+    return "  ".join(padded).rstrip()
+
+  lines = [title] if title else []
+  lines += [join(columns), "  ".join("-" * width for width in widths)]
+  lines += [join(row) for row in cells]
+  return "\n".join(lines)
+
+
+def show(
+  columns: Sequence[str],
+  rows: Sequence[Sequence[Any]],
+  title: str | None = None,
+  stream: TextIO | None = None,
+) -> str:
+  """Prints a table and returns its plain text.
+
+  Args:
+    columns: headers.
+    rows: cells.
+    title: a line above the table.
+    stream: where to print; `sys.stdout` if None.
+
+  Returns:
+    What `render` returns.
+  """
+  stream = stream or sys.stdout
+  text = render(columns, rows, title)
+  if not (stream.isatty() and _show_rich(columns, rows, title, stream)):
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    shown = text.encode(encoding, "replace").decode(encoding)
+    if shown != text:
+      shown = text.replace("±", "+-").encode(encoding, "replace")
+      shown = shown.decode(encoding)
+    print(shown, file=stream, flush=True)
+  return text
+
+
+def _show_rich(columns, rows, title, stream) -> bool:
+  """Prints with rich; returns whether it is installed."""
+  try:
+    from rich import console
+    from rich import table
+    from rich import text
+  except ImportError:
+    return False
+  grid = table.Table(title=title, title_justify="left")
+  for i, column in enumerate(columns):
+    numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
+    grid.add_column(column, justify="right" if numeric else "left")
+  for row in rows:
+    # Cells are text, not markup: "[0, 1]" must stay.
+    grid.add_row(*(text.Text(_text(cell)) for cell in row))
+  console.Console(file=stream).print(grid)
+  return True
+
+
+def _is_number(cell: Any) -> bool:
+  return isinstance(cell, (int, float, np.number)) and not isinstance(
+    cell, bool
+  )
+
+
+def _text(cell: Any) -> str:
+  if isinstance(cell, (float, np.floating)):
+    return f"{cell:.4g}"
+  return str(cell)

@@ -1,0 +1,44 @@
+"""Set-up that every test shares: the environment, float64, golden arrays."""
+
+import os
+import pathlib
+
+_TESTS = pathlib.Path(__file__).resolve().parent
+
+# Read by jax when it is first imported, and inherited by subprocesses.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA sizes its thread pool from NPROC. jax 0.10.2 can wait for ever on a pool
+# of two threads when one program holds QR and vmapped loops.
+os.environ.setdefault("NPROC", "8")
+# No display, and no need for a writable home directory.
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault(
+  "MPLCONFIGDIR", str(_TESTS.parent / ".cache" / "matplotlib")
+)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def x64():
+  """Runs the test with 64-bit types on."""
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope="session")
+def golden():
+  """Returns a function: `golden("ssm/s5_layer")` loads that file's arrays.
+
+  The name is a path below `tests/golden`, without the `.npz`; the result is a
+  dict from names to numpy arrays.
+  """
+
+  def load(name: str) -> dict[str, np.ndarray]:
+    path = _TESTS / "golden" / f"{name}.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+      return {key: arrays[key] for key in arrays.files}
+
+  return load

@@ -1,0 +1,527 @@
+"""What holds for every registered mixer; the list is in the registry."""
+
+import dataclasses
+import functools
+import types
+from typing import Any
+from typing import NamedTuple
+
+import chex
+import jax
+from jax import test_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+
+_D_MODEL = 6
+# Options beyond the defaults that change how a mixer computes.
+_OPTIONS = {
+  "gru": [{"heads": 2}, {"d_hidden": 4}],
+  "lstm": [{"heads": 3}, {"d_hidden": 8, "heads": 2}],
+  "s5": [
+    {"ssm_size": 8, "blocks": 2},
+    {
+      "ssm_size": 8,
+      "blocks": 1,
+      "discretization": "bilinear",
+      "clip_eigs": True,
+    },
+    {"ssm_size": 6, "blocks": 2, "conj_sym": False},
+  ],
+}
+# float64 sums in another order, over at most 37 steps of decaying recurrences.
+_FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
+# The same in float32.
+_FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
+
+
+class _Mixer(NamedTuple):
+  """A mixer bound to one configuration, its functions compiled once."""
+
+  module: types.ModuleType
+  config: Any
+  params: Any
+  apply: Any
+  step: Any
+
+
+def _cases():
+  for name in mixers.names():
+    for options in [{}, *_OPTIONS.get(name, [])]:
+      words = [f"{key}={value}" for key, value in options.items()]
+      yield pytest.param(
+        (name, tuple(options.items())), id="-".join([name, *words])
+      )
+
+
+@functools.cache
+def _mixer(case):
+  name, options = case
+  module = mixers.get(name)
+  config = mixers.make_config(name, d_model=_D_MODEL, **dict(options))
+  init = jax.jit(module.init, static_argnums=1)
+  params = _perturbed(init(jax.random.key(0), config))
+  return _Mixer(
+    module,
+    config,
+    params,
+    jax.jit(functools.partial(module.apply, config)),
+    jax.jit(functools.partial(module.step, config)),
+  )
+
+
+def _perturbed(params):
+  """Moves every parameter a little: zero biases would hide mistakes."""
+  leaves, structure = jax.tree.flatten(params)
+  rng = np.random.default_rng(0)
+  return structure.unflatten(
+    [leaf + 0.05 * rng.normal(size=leaf.shape).astype("f") for leaf in leaves]
+  )
+
+
+@pytest.fixture(params=_cases())
+def mixer(request):
+  return _mixer(request.param)
+
+
+def _double(params):
+  return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+
+
+def _sequence(*shape, dtype=jnp.float64, seed=0):
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.normal(size=(*shape, _D_MODEL)), dtype)
+
+
+def _used_state(mixer, params, batch, dtype=jnp.float64):
+  """A state that some sequence has left behind."""
+  state = mixer.module.initial_state(mixer.config, batch, dtype)
+  x = _sequence(*batch, dtype=dtype, seed=9)
+  for _ in range(2):
+    _, state = mixer.step(params, x, state)
+  return state
+
+
+def _fold_steps(mixer, params, x, state, reset=None):
+  """`step` as the body of a scan; batch is one axis or none."""
+
+  def body(state, element):
+    x_t, reset_t = element
+    y, state = mixer.module.step(mixer.config, params, x_t, state, reset_t)
+    return state, y
+
+  axis = x.ndim - 2
+  xs = (
+    jnp.moveaxis(x, axis, 0),
+    None if reset is None else jnp.moveaxis(reset, axis, 0),
+  )
+  state, ys = jax.lax.scan(body, state, xs)
+  return jnp.moveaxis(ys, 0, axis), state
+
+
+def _as_real(tree):
+  """Complex leaves as pairs of real ones, for finite differences."""
+  return jax.tree.map(
+    lambda leaf: (
+      jnp.stack([leaf.real, leaf.imag], -1) if jnp.iscomplexobj(leaf) else leaf
+    ),
+    tree,
+  )
+
+
+def _as_state(tree, like):
+  return jax.tree.map(
+    lambda leaf, target: (
+      jax.lax.complex(leaf[..., 0], leaf[..., 1])
+      if jnp.iscomplexobj(target)
+      else leaf
+    ),
+    tree,
+    like,
+  )
+
+
+# 1. `apply` is the fold of `step`.
+
+
+@pytest.mark.parametrize(
+  ("batch", "time", "with_reset"),
+  [
+    ((), 37, True),
+    ((2,), 1, True),
+    ((2,), 7, False),
+    ((2, 3), 2, True),
+  ],
+)
+def test_apply_equals_steps(x64, mixer, batch, time, with_reset):
+  params = _double(mixer.params)
+  x = _sequence(*batch, time)
+  state = _used_state(mixer, params, batch)
+  reset = None
+  if with_reset:
+    reset = np.random.default_rng(1).random((*batch, time)) < 0.3
+    reset = jnp.asarray(reset)
+  steps = jax.jit(functools.partial(_fold_steps, mixer))
+  got = mixer.apply(params, x, state, reset)
+  chex.assert_trees_all_close(got, steps(params, x, state, reset), **_FLOAT64)
+  assert got[0].shape == x.shape
+
+
+def test_no_state_means_a_fresh_one(x64, mixer):
+  params = _double(mixer.params)
+  x = _sequence(2, 7)
+  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  chex.assert_trees_all_close(
+    mixer.apply(params, x), mixer.apply(params, x, fresh), **_FLOAT64
+  )
+
+
+# 2. Halves with the state carried.
+
+
+@pytest.mark.parametrize("split", [1, 4])
+def test_halves_equal_whole(x64, mixer, split):
+  params = _double(mixer.params)
+  x = _sequence(2, 7)
+  state = _used_state(mixer, params, (2,))
+  reset = jnp.zeros((2, 7), bool).at[0, 2].set(True).at[1, 5].set(True)
+  whole = mixer.apply(params, x, state, reset)
+  first, state = mixer.apply(params, x[:, :split], state, reset[:, :split])
+  second, state = mixer.apply(params, x[:, split:], state, reset[:, split:])
+  y = jnp.concatenate([first, second], 1)
+  chex.assert_trees_all_close((y, state), whole, **_FLOAT64)
+
+
+# 3. Resets.
+
+_RESETS = {
+  "none": [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
+  "first": [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
+  "last": [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
+  "every": [[1, 1, 1, 1, 1], [1, 1, 1, 1, 1]],
+  "mixed": [[0, 0, 1, 1, 0], [1, 0, 0, 1, 0]],
+}
+
+
+def test_resets_equal_episodes_alone(x64, mixer):
+  params = _double(mixer.params)
+  x = _sequence(2, 5)
+  used = _used_state(mixer, params, (2,))
+  for kind, rows in _RESETS.items():
+    reset = jnp.asarray(rows, bool)
+    y, final = mixer.apply(params, x, used, reset)
+    for i, row in enumerate(rows):
+      state = jax.tree.map(lambda leaf: leaf[i], used)  # noqa: B023
+      starts = [0, *(t for t in range(1, 5) if row[t])]
+      for start, stop in zip(starts, [*starts[1:], 5]):
+        if row[start]:
+          state = None
+        alone, state = mixer.apply(params, x[i, start:stop], state)
+        np.testing.assert_allclose(
+          y[i, start:stop], alone, err_msg=kind, **_FLOAT64
+        )
+      chex.assert_trees_all_close(
+        jax.tree.map(lambda leaf: leaf[i], final),  # noqa: B023
+        state,
+        **_FLOAT64,
+      )
+
+
+def test_nothing_undefined_passes_a_reset(mixer):
+  params = mixer.params
+  x = _sequence(1, 6, dtype=jnp.float32)
+  fresh, end = mixer.apply(params, x[:, 3:])
+  state = jax.tree.map(
+    lambda leaf: jnp.full_like(leaf, jnp.inf),
+    mixer.module.initial_state(mixer.config, (1,)),
+  )
+  reset = jnp.asarray([[False, False, False, True, False, False]])
+  for bad in (jnp.nan, jnp.inf):
+    y, final = mixer.apply(params, x.at[:, :3].set(bad), state, reset)
+    chex.assert_trees_all_close((y[:, 3:], final), (fresh, end), **_FLOAT32)
+  y, after = mixer.step(params, x[:, 3], state, reset[:, 3])
+  _, expected = mixer.step(
+    params, x[:, 3], mixer.module.initial_state(mixer.config, (1,))
+  )
+  np.testing.assert_allclose(y, fresh[:, 0], **_FLOAT32)
+  chex.assert_trees_all_close(after, expected, **_FLOAT32)
+
+
+# 4. Causality.
+
+
+@pytest.mark.parametrize("t", [1, 6])
+def test_future_does_not_leak(x64, mixer, t):
+  params = _double(mixer.params)
+  x = _sequence(2, 7)
+  before, _ = mixer.apply(params, x)
+  after, _ = mixer.apply(params, x.at[:, t:].add(1.0))
+  np.testing.assert_allclose(
+    after[:, :t], before[:, :t], rtol=1e-13, atol=1e-13
+  )
+  assert jnp.abs(after[:, t] - before[:, t]).max() > 1e-6
+
+
+# 5. Gradients.
+
+
+def _gradient_problem(mixer):
+  params = _double(mixer.params)
+  x = _sequence(2, 4)
+  state = _used_state(mixer, params, (2,))
+  reset = jnp.zeros((2, 4), bool).at[0, 2].set(True)
+  return params, x, state, reset
+
+
+def test_finite_differences(x64, mixer):
+  params, x, state, reset = _gradient_problem(mixer)
+
+  @jax.jit
+  def function(params, x, real_state):
+    y, final = mixer.module.apply(
+      mixer.config, params, x, _as_state(real_state, state), reset
+    )
+    return y, _as_real(final)
+
+  # Steps of 1e-4 leave errors of about 1e-8 in central differences.
+  test_util.check_grads(
+    function,
+    (params, x, _as_real(state)),
+    order=1,
+    modes=["rev"],
+    eps=1e-4,
+    atol=1e-6,
+    rtol=1e-6,
+  )
+
+
+def test_gradients_equal_those_of_steps(x64, mixer):
+  params, x, state, reset = _gradient_problem(mixer)
+
+  def gradients(function):
+    def loss(params, x, real_state):
+      y, final = function(params, x, _as_state(real_state, state), reset)
+      leaves = [y, *jax.tree.leaves(_as_real(final))]
+      weights = np.random.default_rng(3)
+      return sum(jnp.sum(a * weights.normal(size=a.shape)) for a in leaves)
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(
+      params, x, _as_real(state)
+    )
+
+  got = gradients(functools.partial(mixer.module.apply, mixer.config))
+  chex.assert_trees_all_close(
+    got, gradients(functools.partial(_fold_steps, mixer)), **_FLOAT64
+  )
+  for leaf in jax.tree.leaves(got):
+    assert jnp.abs(leaf).max() > 0
+
+
+# 6. Transformations and dtypes.
+
+
+def test_compiled_equals_op_by_op(mixer):
+  x = _sequence(2, 5, dtype=jnp.float32)
+  with jax.disable_jit():
+    expected = mixer.module.apply(mixer.config, mixer.params, x)
+  chex.assert_trees_all_close(
+    mixer.apply(mixer.params, x), expected, **_FLOAT32
+  )
+
+
+def test_vmap_over_batch(mixer):
+  x = _sequence(2, 7, dtype=jnp.float32)
+  reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+  state = _used_state(mixer, mixer.params, (2,), jnp.float32)
+  chex.assert_trees_all_close(
+    jax.vmap(mixer.apply, (None, 0, 0, 0))(mixer.params, x, state, reset),
+    mixer.apply(mixer.params, x, state, reset),
+    **_FLOAT32,
+  )
+
+
+def test_vmap_over_params_and_gradients(mixer):
+  """An ensemble trained in one program, as over seeds."""
+  many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1]), mixer.params)
+  x = _sequence(2, 7, dtype=jnp.float32)
+
+  def loss(params):
+    y, _ = mixer.module.apply(mixer.config, params, x)
+    return jnp.sum(y * y)
+
+  together = jax.jit(jax.vmap(jax.value_and_grad(loss)))(many)
+  apart = [
+    jax.jit(jax.value_and_grad(loss))(jax.tree.map(lambda a: a[i], many))  # noqa: B023
+    for i in range(2)
+  ]
+  chex.assert_trees_all_close(
+    together,
+    jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart),
+    # Gradients of a sum of 84 squares.
+    rtol=1e-3,
+    atol=1e-4,
+  )
+
+
+def test_checkpoint(mixer):
+  x = _sequence(2, 7, dtype=jnp.float32)
+
+  def loss(params, function):
+    y, _ = function(params, x)
+    return jnp.sum(y * y)
+
+  function = functools.partial(mixer.module.apply, mixer.config)
+  plain = jax.jit(lambda params: jax.grad(loss)(params, function))
+  saved = jax.jit(
+    lambda params: jax.grad(loss)(params, jax.checkpoint(function))
+  )
+  chex.assert_trees_all_close(
+    saved(mixer.params), plain(mixer.params), rtol=1e-3, atol=1e-4
+  )
+
+
+def test_bfloat16(mixer):
+  x = _sequence(2, 37, dtype=jnp.bfloat16)
+  y, state = mixer.apply(mixer.params, x)
+  expected, _ = mixer.apply(mixer.params, x.astype(jnp.float32))
+  assert y.dtype == jnp.bfloat16
+  for leaf in jax.tree.leaves(state):
+    assert leaf.dtype in (jnp.float32, jnp.complex64)
+  # bfloat16 has 8 bits: one rounding is 4e-3 of the value.
+  difference = jnp.abs(y.astype(jnp.float32) - expected).max()
+  assert difference <= 2e-2 * jnp.abs(expected).max()
+  slope = jax.grad(
+    lambda x: mixer.apply(mixer.params, x)[0].astype(jnp.float32).sum()
+  )(x)
+  assert slope.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
+  state_dtype = jnp.promote_types(dtype, jnp.float32)
+  fresh = mixer.module.initial_state(mixer.config, (2, 3), state_dtype)
+  for leaf in jax.tree.leaves(fresh):
+    assert leaf.real.dtype == state_dtype
+    assert leaf.shape[:2] == (2, 3)
+  x = _sequence(2, 3, 7, dtype=dtype)
+  for y, state in (
+    jax.eval_shape(mixer.apply, mixer.params, x, fresh),
+    jax.eval_shape(mixer.apply, mixer.params, x),
+  ):
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
+  y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
+  assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)
+  chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
+
+
+def test_second_call_does_not_trace_again(mixer):
+  traces = []
+
+  def counted(function):
+    def run(*arguments):
+      traces.append(function)
+      return function(mixer.config, *arguments)
+
+    return jax.jit(run)
+
+  step, apply = counted(mixer.module.step), counted(mixer.module.apply)
+  x = _sequence(2, 5, dtype=jnp.float32)
+  state = mixer.module.initial_state(mixer.config, (2,))
+  for _ in range(2):
+    _, state = step(mixer.params, x[:, 0], state)
+    _, state = apply(mixer.params, x, state)
+  assert traces == [mixer.module.step, mixer.module.apply]
+
+
+# The configuration and the parameters.
+
+
+def test_config_is_hashable_and_static(mixer):
+  config = mixer.config
+  assert hash(config) == hash(dataclasses.replace(config))
+  assert config == dataclasses.replace(config)
+  assert config != dataclasses.replace(config, d_model=_D_MODEL * 2)
+  assert mixers.module_of(config) is mixer.module
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    config.d_model = 3
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_defaults_suffice(name):
+  config = mixers.get(name).Config(d_model=64)
+  params = jax.eval_shape(
+    lambda key: mixers.get(name).init(key, config), jax.random.key(0)
+  )
+  assert isinstance(params, dict)
+  for leaf in jax.tree.leaves(params):
+    assert leaf.dtype == jnp.float32
+
+
+def test_init_is_deterministic(mixer):
+  init = jax.jit(mixer.module.init, static_argnums=1)
+  first = init(jax.random.key(1), mixer.config)
+  chex.assert_trees_all_equal(first, init(jax.random.key(1), mixer.config))
+  other = init(jax.random.key(2), mixer.config)
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, other)
+  assert any(jax.tree.leaves(changed))
+
+
+# Bad arguments.
+
+
+def _replaced(mixer, **changes):
+  arguments = {
+    "x": jnp.zeros((2, 5, _D_MODEL)),
+    "state": mixer.module.initial_state(mixer.config, (2,)),
+    "reset": jnp.zeros((2, 5), bool),
+  }
+  return arguments | changes
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"x": jnp.zeros((2, 5, _D_MODEL + 1))}, r"x .*got \(2, 5, 7\)"),
+    ({"x": jnp.zeros(_D_MODEL)}, r"x .*got \(6,\)"),
+    ({"x": jnp.zeros((2, 5, _D_MODEL), int)}, "x .*int32"),
+    ({"reset": jnp.zeros((5, 2), bool)}, r"reset .*got \(5, 2\)"),
+    ({"reset": jnp.zeros((2, 5))}, "reset .*float32"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+  ],
+)
+def test_apply_names_the_bad_argument(mixer, changes, message):
+  with pytest.raises(ValueError, match=message):
+    mixer.module.apply(
+      mixer.config, mixer.params, **_replaced(mixer, **changes)
+    )
+
+
+def test_state_of_another_batch(mixer):
+  state = mixer.module.initial_state(mixer.config, (3,))
+  with pytest.raises(ValueError, match="state "):
+    mixer.module.apply(
+      mixer.config, mixer.params, **_replaced(mixer, state=state)
+    )
+  with pytest.raises(ValueError, match="state "):
+    mixer.module.step(
+      mixer.config, mixer.params, jnp.zeros((2, _D_MODEL)), state
+    )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"x": jnp.zeros((2, _D_MODEL + 1))}, r"x .*got \(2, 7\)"),
+    ({"reset": jnp.zeros((3,), bool)}, r"reset .*got \(3,\)"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+  ],
+)
+def test_step_names_the_bad_argument(mixer, changes, message):
+  arguments = _replaced(
+    mixer, x=jnp.zeros((2, _D_MODEL)), reset=jnp.zeros((2,), bool)
+  )
+  with pytest.raises(ValueError, match=message):
+    mixer.module.step(mixer.config, mixer.params, **(arguments | changes))

@@ -1,0 +1,233 @@
+"""lti_scan against linear_scan with the projections around it."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+
+METHODS = ("sequential", "associative", "chunked")
+P, H = 3, 4
+
+
+def unfused(Lambda_bar, B_bar, C, u, init=None, D=None, **kwargs):
+  """The definition: every state is stored."""
+  inputs = jnp.einsum("ph,...th->...tp", B_bar, u)
+  states, final = recurrence.linear_scan(
+    Lambda_bar, inputs, init, method="sequential", **kwargs
+  )
+  y = jnp.real(jnp.einsum("mp,...tp->...tm", C, states))
+  return (y if D is None else y + D * u), final
+
+
+def problem(time, is_complex, seed=0, M=H):
+  rng = np.random.default_rng(seed)
+
+  def draw(*shape):
+    x = rng.normal(size=shape)
+    return x + 1j * rng.normal(size=shape) if is_complex else x
+
+  Lambda_bar = rng.uniform(0.5, 1, P)
+  if is_complex:
+    Lambda_bar = Lambda_bar * np.exp(1j * rng.normal(size=P))
+  arguments = (
+    Lambda_bar,
+    draw(P, H),
+    draw(M, P),
+    rng.normal(size=(2, time, H)),
+    draw(2, P),
+    rng.normal(size=M),
+  )
+  weights = rng.normal(size=(2, time, M)), draw(2, P)
+  reset = rng.uniform(size=(2, time)) < 0.2
+  return arguments, weights, reset
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("is_complex", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("time", [1, 7, 33])
+def test_values_and_gradients_equal_the_unfused_form(
+  x64, method, is_complex, reverse, time
+):
+  del x64
+  arguments, (w, w_final), reset = problem(time, is_complex)
+
+  def evaluate(run, reset):
+    def loss(*arguments):
+      y, final = run(
+        *arguments[:5], D=arguments[5], reset=reset, reverse=reverse
+      )
+      value = jnp.sum(y * w) + jnp.real(jnp.sum(final * w_final))
+      return value, (y, final)
+
+    grad = jax.jit(jax.value_and_grad(loss, range(6), has_aux=True))
+    return grad(*arguments)
+
+  for flags in (None, reset):
+    expected = evaluate(unfused, flags)
+    # Whole chunks, a remainder, chunks of one element, one chunk.
+    for size in (1, 4, None):
+      fused = functools.partial(
+        recurrence.lti_scan, chunk_size=size, method=method
+      )
+      # float64 rounding over at most 33 elements.
+      chex.assert_trees_all_close(
+        evaluate(fused, flags), expected, rtol=1e-10, atol=1e-11
+      )
+
+
+@pytest.mark.parametrize("method", ["sequential", "associative"])
+def test_gradients_of_gradients(x64, method):
+  del x64
+  arguments, _, reset = problem(5, True)
+
+  @jax.jit
+  def run(*arguments):
+    return recurrence.lti_scan(
+      *arguments[:5], D=arguments[5], reset=reset, chunk_size=2, method=method
+    )
+
+  check_grads(run, arguments, order=2, modes=["rev"])
+
+
+@pytest.mark.parametrize("case", ["none", "resets", "reset_at_0", "all"])
+@pytest.mark.parametrize("method", METHODS)
+def test_golden_reset_scan(x64, golden, case, method):
+  """Outputs and gradients of the public in-context RL code."""
+  del x64
+  data = golden("ssm/s5_reset")
+
+  def loss(parts):
+    c = {k: jax.lax.complex(*parts[k]) for k in ("Lambda_bar", "B_bar", "h0")}
+    ys, hT = recurrence.lti_scan(
+      c["Lambda_bar"],
+      c["B_bar"],
+      2 * data["C_tilde"],
+      parts["u"][None],
+      c["h0"][None],
+      reset=data[f"{case}/resets"].astype(bool)[None],
+      chunk_size=4,
+      method=method,
+    )
+    value = jnp.sum(ys[0] * data["w"])
+    value += jnp.sum(jnp.real(hT)) + 0.5 * jnp.sum(jnp.imag(hT))
+    return value, (ys[0], hT[0])
+
+  parts = {
+    k: (data[k].real, data[k].imag) for k in ("Lambda_bar", "B_bar", "h0")
+  }
+  parts["u"] = data["u"]
+  grads, (ys, hT) = jax.jit(jax.grad(loss, has_aux=True))(parts)
+  # The tolerances that the golden set gives for float64.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
+  close(ys, data[f"{case}/ys"])
+  close(hT, data[f"{case}/hT"])
+  close(grads["u"], data[f"{case}/grad_u"], rtol=1e-8)
+  for name in ("Lambda_bar", "B_bar", "h0"):
+    for grad, part in zip(grads[name], ("re", "im")):
+      close(grad, data[f"{case}/grad_{name}_{part}"], rtol=1e-8)
+
+
+def test_more_outputs_than_inputs_and_no_feed_through(x64):
+  del x64
+  arguments, _, _ = problem(9, True, M=6)
+  y, final = recurrence.lti_scan(*arguments[:5], chunk_size=4)
+  # float64 rounding.
+  chex.assert_trees_all_close((y, final), unfused(*arguments[:5]), rtol=1e-11)
+  assert y.shape == (2, 9, 6)
+
+
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_batch_axes(batch):
+  arguments, _, _ = problem(9, True)
+  Lambda_bar, B_bar, C = (x.astype(np.complex64) for x in arguments[:3])
+  u = np.ones((*batch, 9, H), np.float32)
+  y, final = recurrence.lti_scan(Lambda_bar, B_bar, C, u)
+  assert y.shape == u.shape
+  assert final.shape == (*batch, P)
+  assert final.dtype == jnp.complex64
+  # Every row is the same sequence; float32 rounding.
+  np.testing.assert_allclose(y, jnp.broadcast_to(y[(0,) * len(batch)], y.shape))
+
+
+def test_bfloat16_inputs_are_accumulated_in_float32():
+  arguments, _, _ = problem(50, True)
+  Lambda_bar, B_bar, C = (x.astype(np.complex64) for x in arguments[:3])
+  u = jnp.asarray(arguments[3], jnp.bfloat16)
+  y, final = recurrence.lti_scan(Lambda_bar, B_bar, C, u)
+  exact, _ = recurrence.lti_scan(Lambda_bar, B_bar, C, u.astype(jnp.float32))
+  assert y.dtype == jnp.bfloat16
+  assert final.dtype == jnp.complex64
+  # Only the result is rounded, to 8 bits.
+  np.testing.assert_allclose(y.astype("f4"), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reset_forgets_inf_and_nan(method):
+  arguments, _, _ = problem(9, True)
+  Lambda_bar, B_bar, C = (x.astype(np.complex64) for x in arguments[:3])
+  u = jnp.ones((1, 9, H)).at[0, 3, 0].set(jnp.nan).at[0, 2, 1].set(jnp.inf)
+  reset = jnp.zeros((1, 9), bool).at[0, 4].set(True)
+  y, final = recurrence.lti_scan(
+    Lambda_bar, B_bar, C, u, reset=reset, chunk_size=8, method=method
+  )
+  assert jnp.all(jnp.isfinite(y[:, 4:]))
+  assert jnp.all(jnp.isfinite(final))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_memory_does_not_hold_the_states(method):
+  """Temporaries of the gradient stay well below one array of all states."""
+  states, width, time = 64, 8, 4096
+  f = functools.partial(
+    recurrence.lti_scan, chunk_size=64, method=method
+  )
+
+  def loss(Lambda_bar, B_bar, C, u):
+    return jnp.sum(f(Lambda_bar, B_bar, C, u)[0] ** 2)
+
+  s = jax.ShapeDtypeStruct
+  compiled = (
+    jax.jit(jax.grad(loss, (0, 1, 2, 3)))
+    .lower(
+      s((states,), jnp.complex64),
+      s((states, width), jnp.complex64),
+      s((width, states), jnp.complex64),
+      s((2, time, width), jnp.float32),
+    )
+    .compile()
+  )
+  all_states = 2 * time * states * 8
+  assert compiled.memory_analysis().temp_size_in_bytes < all_states / 3
+
+
+@pytest.mark.parametrize(
+  ("kwargs", "message"),
+  [
+    ({"Lambda_bar": jnp.ones((P, 1))}, r"Lambda_bar must have shape \(P,\)"),
+    ({"B_bar": jnp.ones((H, P))}, r"B_bar must have shape \(P, H\) = \(3, 4\)"),
+    ({"C": jnp.ones((H, 2))}, r"C must have shape \(M, P\) with P = 3"),
+    ({"u": jnp.ones(H)}, r"u must have shape \(\*batch, time, H\)"),
+    ({"u": jnp.ones((5, H), int)}, "u must be of a floating dtype"),
+    ({"D": jnp.ones(3)}, r"D must have shape \(M,\) with M == H"),
+    ({"init": jnp.ones((1, P))}, r"init must have shape \(2, 3\)"),
+    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
+    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
+    ({"method": "fft"}, "method must be one of"),
+  ],
+)
+def test_bad_arguments_are_named(kwargs, message):
+  arguments = {
+    "Lambda_bar": jnp.ones(P),
+    "B_bar": jnp.ones((P, H)),
+    "C": jnp.ones((H, P)),
+    "u": jnp.ones((2, 5, H)),
+  } | kwargs
+  with pytest.raises(ValueError, match=message):
+    recurrence.lti_scan(**arguments)

@@ -1,0 +1,216 @@
+"""What holds for every game of the package."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.rl import envs
+from jaxseq.rl.envs import spaces
+
+_STEPS = 60
+
+
+# The difficulties of a game differ in numbers only, and replays cover them.
+_GAMES = [
+  name
+  for name in envs.names()
+  if name.endswith("Easy") and not name.startswith("Stateless")
+]
+
+
+@pytest.fixture(params=_GAMES)
+def made(request):
+  return envs.make(request.param)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _play(env, params, key):
+  """Plays random actions: the first observation and state, and all steps."""
+  key_reset, key_steps = jax.random.split(key)
+  first, state = env.reset(key_reset, params)
+
+  def body(state, key):
+    key_action, key_step = jax.random.split(key)
+    action = env.action_space(params).sample(key_action)
+    stepped = env.step(key_step, state, action, params)
+    return stepped[1], (action, stepped)
+
+  state, (actions, steps) = jax.lax.scan(
+    body, state, jax.random.split(key_steps, _STEPS)
+  )
+  return first, state, actions, steps
+
+
+def _types(tree):
+  return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
+def test_types(made):
+  env, params = made
+  first, state = env.reset(jax.random.key(0), params)
+  action = jnp.zeros_like(env.action_space(params).sample(jax.random.key(1)))
+  observation, next_state, reward, terminated, truncated, info = env.step(
+    jax.random.key(2), state, action, params
+  )
+  assert _types(observation) == _types(first)
+  assert _types(info["final_observation"]) == _types(first)
+  assert _types(next_state) == _types(state)
+  assert _types(reward) == ((), jnp.float32)
+  for flag in (terminated, truncated):
+    assert _types(flag) == ((), jnp.bool_)
+  assert set(info) == {"terminated", "truncated", "final_observation"}
+  for leaf in jax.tree.leaves((first, state, observation, next_state, reward)):
+    assert not leaf.weak_type
+    assert leaf.dtype in (jnp.int32, jnp.float32)
+
+
+def test_types_do_not_follow_the_default_width(made):
+  env, params = made
+
+  def run(key):
+    return _play(env, params, key)[:2]
+
+  narrow = jax.eval_shape(run, jax.random.key(0))
+  with jax.enable_x64(True):
+    assert jax.eval_shape(run, jax.random.key(0)) == narrow
+
+
+def test_a_step_is_traced_once(made):
+  env, params = made
+  traces = []
+
+  @jax.jit
+  def step(key, state, action):
+    traces.append(key)
+    return env.step(key, state, action, params)
+
+  key = jax.random.key(0)
+  _, state = env.reset(key, params)
+  for _ in range(3):
+    _, state, *_ = step(key, state, jnp.int32(0))
+  assert len(traces) == 1
+
+
+def test_observations_are_in_their_space(made):
+  env, params = made
+  space = env.observation_space(params)
+  first, _, _, steps = _play(env, params, jax.random.key(0))
+  spaces.check("observation", space, first)
+  assert space.contains(first)
+  assert jax.vmap(space.contains)(steps[0]).all()
+  assert jax.vmap(space.contains)(steps[5]["final_observation"]).all()
+
+
+def test_vmap_equals_single_environments(made):
+  env, params = made
+  keys = jax.random.split(jax.random.key(0), 4)
+  together = jax.vmap(lambda key: _play(env, params, key))(keys)
+  for i, key in enumerate(keys):
+    alone = _play(env, params, key)
+    # The cart-pole is chaotic, and vectorised sines differ in the last bit.
+    jax.tree.map(
+      lambda one, all_, i=i: np.testing.assert_allclose(
+        one, all_[i], rtol=1e-4, atol=1e-5
+      ),
+      alone,
+      together,
+    )
+
+
+def test_auto_reset(made):
+  env, params = made
+  params = params.replace(max_steps_in_episode=7)
+  _, _, actions, steps = _play(env, params, jax.random.key(0))
+  observation, state, reward, terminated, truncated, info = steps
+  np.testing.assert_array_equal(info["terminated"], terminated)
+  np.testing.assert_array_equal(info["truncated"], truncated)
+  done = np.asarray(terminated | truncated)
+  assert done.sum() >= _STEPS // 7
+  # The clock starts again with each episode.
+  time = np.asarray(state.time)
+  expected = 0
+  for t in range(_STEPS):
+    expected = 0 if done[t] else expected + 1
+    assert time[t] == expected
+  # Off an end, the two observations are one; on an end, the observation is
+  # that of the new state and the final one that of the state before the reset.
+  final = info["final_observation"]
+  np.testing.assert_array_equal(
+    np.asarray(final)[~done], np.asarray(observation)[~done]
+  )
+  np.testing.assert_array_equal(
+    observation,
+    jax.vmap(lambda state: env.observe(None, state, None, params))(state),
+  )
+  for t in np.flatnonzero(done):
+    before = jax.tree.map(lambda leaf, t=t: leaf[t - 1], state)
+    _, stepped, rewarded, *_ = env.step_env(
+      jax.random.key(0), before, actions[t], params
+    )
+    assert rewarded == reward[t]
+    if not env.step_words:
+      np.testing.assert_allclose(
+        final[t], env.observe(None, stepped, None, params), atol=1e-6
+      )
+
+
+def test_the_time_limit_is_no_termination(made):
+  env, params = made
+  params = params.replace(max_steps_in_episode=1)
+  _, state = env.reset(jax.random.key(0), params)
+  _, _, _, terminated, truncated, _ = env.step(
+    jax.random.key(1), state, jnp.int32(0), params
+  )
+  assert truncated
+  assert not terminated
+
+
+def test_default_parameters_are_used_when_none_are_given(made):
+  env, params = made
+  key = jax.random.key(0)
+  observation, state = env.reset(key)
+  jax.tree.map(
+    np.testing.assert_array_equal, (observation, state), env.reset(key, params)
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    env.step(key, state, jnp.int32(1)),
+    env.step(key, state, jnp.int32(1), params),
+  )
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_every_generator_works(made, impl):
+  env, params = made
+  keys = jax.random.split(jax.random.key(0, impl=impl), 16)
+  observation, _ = jax.vmap(lambda key: env.reset(key, params))(keys)
+  assert len(np.unique(np.asarray(observation), axis=0)) > 1
+
+
+def test_a_batch_of_actions_without_vmap_is_refused(made):
+  env, params = made
+  _, state = env.reset(jax.random.key(0), params)
+  with pytest.raises(ValueError, match=r"action: got int32\[3\], expected"):
+    env.step(jax.random.key(0), state, jnp.zeros(3, jnp.int32), params)
+
+
+def test_nothing_leaks(made):
+  env, params = made
+  with jax.checking_leaks():
+    _play(env, params, jax.random.key(0))
+
+
+def test_gradients_do_not_flow_through_the_dynamics():
+  env, params = envs.make("PositionOnlyCartPoleEasy")
+  _, state = env.reset(jax.random.key(0), params)
+
+  def outcome(theta):
+    observation, stepped, *_ = env.step(
+      jax.random.key(1), state.replace(theta=theta), jnp.int32(0), params
+    )
+    return observation.sum() + stepped.x_dot + stepped.theta_dot
+
+  assert jax.grad(outcome)(state.theta) == 0

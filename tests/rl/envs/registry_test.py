@@ -1,0 +1,106 @@
+import subprocess
+import sys
+
+import gymnax
+from gymnax.environments import environment
+import jax
+import pytest
+
+from jaxseq.rl import envs
+
+
+@pytest.mark.parametrize("env_id", envs.names())
+def test_gymnax_knows_every_environment(env_id):
+  env, params = envs.make(env_id)
+  assert isinstance(env, environment.Environment)
+  assert gymnax.make(env_id) == (env, params)
+  assert hash(gymnax.make(env_id)[0]) == hash(env)
+
+
+def test_the_alias_is_the_same_environment():
+  for difficulty in ("Easy", "Medium", "Hard"):
+    alias = envs.make(f"StatelessCartPole{difficulty}")
+    assert alias == envs.make(f"PositionOnlyCartPole{difficulty}")
+
+
+def test_environments_differ_between_difficulties():
+  made = {envs.make(env_id)[0] for env_id in envs.names()}
+  # The alias adds none.
+  assert len(made) == len(envs.names()) - 3
+
+
+def test_ids_of_gymnax_pass_through():
+  env, params = envs.make("MemoryChain-bsuite", num_bits=3)
+  assert env.name == "MemoryChain-bsuite"
+  assert params.memory_length == 5
+  assert env.observation_space(params).shape == (5,)
+
+
+def test_options_replace_those_of_the_id():
+  env, params = envs.make("RepeatPreviousHard", num_decks=1, k=2)
+  assert env == envs.make("RepeatPreviousEasy", k=2)[0]
+  assert params.max_steps_in_episode == 52
+
+
+@pytest.mark.parametrize("env_id", ["RepeatPreviusEasy", "", "Nothing", None])
+def test_an_unknown_id_is_refused(env_id):
+  with pytest.raises(ValueError, match="env_id: got .*RepeatPreviousEasy, "):
+    envs.make(env_id)
+
+
+def test_a_near_match_is_named():
+  with pytest.raises(ValueError, match="did you mean RepeatFirstEasy"):
+    envs.make("repeatFirst-Easy")
+
+
+@pytest.mark.parametrize("env_id", ["RepeatFirstEasy", "CartPole-v1"])
+def test_an_unknown_option_is_refused(env_id):
+  with pytest.raises(ValueError, match=f"options: {env_id} .*'speed'"):
+    envs.make(env_id, speed=2)
+
+
+@pytest.mark.parametrize(
+  ("env_id", "options", "name"),
+  [
+    ("RepeatPreviousEasy", {"k": 0}, "k"),
+    ("RepeatPreviousEasy", {"k": 52}, "k"),
+    ("RepeatFirstEasy", {"num_decks": 0}, "num_decks"),
+    ("RepeatFirstEasy", {"num_decks": 1001}, "num_decks"),
+    ("PositionOnlyCartPoleEasy", {"max_steps": 0}, "max_steps"),
+  ],
+)
+def test_an_option_out_of_range_is_refused(env_id, options, name):
+  with pytest.raises(ValueError, match=f"^{name}: got .* expected"):
+    envs.make(env_id, **options)
+
+
+def test_importing_registers_once_and_leaves_taken_ids_alone():
+  program = """
+import importlib
+import gymnax
+from gymnax.environments import environment
+taken = lambda **options: gymnax.make("CartPole-v1")[0]
+gymnax.register("RepeatFirstEasy", taken)
+from jaxseq.rl import envs
+importlib.reload(envs)
+envs.register()
+assert len(set(gymnax.registered_envs)) == len(gymnax.registered_envs)
+assert set(envs.names()) <= set(gymnax.registered_envs)
+assert gymnax.make("RepeatFirstEasy")[0].name == "CartPole-v1"
+assert envs.make("RepeatFirstEasy")[0].name == "RepeatFirst"
+"""
+  subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_equal_environments_share_one_compilation():
+  traces = []
+
+  def reset(env, key, params):
+    traces.append(env)
+    return env.reset(key, params)
+
+  reset = jax.jit(reset, static_argnums=0)
+  for _ in range(3):
+    env, params = envs.make("RepeatPreviousEasy")
+    reset(env, jax.random.key(0), params)
+  assert len(traces) == 1

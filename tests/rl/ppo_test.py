@@ -1,0 +1,356 @@
+import dataclasses
+import functools
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+from jaxseq.rl import networks
+from jaxseq.rl import ppo
+from jaxseq.rl import rollout
+from tests.rl import toy
+
+for _name, _factory in {
+  "JaxseqTest-Paid": toy.Paid,
+  "JaxseqTest-PaidEnding": functools.partial(toy.Paid, 50, longest=9),
+}.items():
+  if _name not in gymnax.registered_envs:
+    gymnax.register(_name, _factory)
+
+
+def small(mixer="gru", **options):
+  """A configuration that compiles and runs in moments."""
+  network = networks.Config(
+    mixer=mixer,
+    d_model=16,
+    encoder_widths=(16,),
+    head_widths=(16,),
+    num_layers=1,
+  )
+  settings = {
+    "network": network,
+    "num_envs": 4,
+    "rollout_length": 32,
+    "total_steps": 1024,
+    "num_epochs": 2,
+    "num_minibatches": 2,
+    "learning_rate": 1e-3,
+  }
+  return ppo.Config(**(settings | options))
+
+
+def play(config, key, num_rollouts):
+  """Collects rollouts; returns the last one and where it started."""
+  key_init, *keys = jax.random.split(key, num_rollouts + 1)
+  runner = ppo.init(config, key_init)
+  player = ppo.player(config)
+  world = runner.world
+
+  @jax.jit
+  def collect(world, key):
+    return rollout.collect(
+      player,
+      runner.variables,
+      world,
+      key,
+      config.rollout_length,
+      final_values=True,
+    )
+
+  for key in keys:
+    before = world
+    world, taken = collect(before, key)
+  taken = jax.tree.map(lambda x: np.swapaxes(x, 0, 1), taken)
+  return player, runner.variables, before, world, taken
+
+
+def equal(actual, expected, **tolerance):
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+      a, b = jax.random.key_data(a), jax.random.key_data(b)
+    np.testing.assert_allclose(a, b, **tolerance)
+
+
+@pytest.mark.parametrize("mixer", mixers.names())
+def test_ratio_is_one_before_the_first_optimizer_step(mixer):
+  # 120 steps of RepeatPreviousEasy hold two ends of an episode each. The
+  # second rollout starts from the memory that the first one left.
+  config = small(mixer, rollout_length=120, total_steps=10_000)
+  player, variables, before, _, taken = play(config, jax.random.key(0), 2)
+  assert taken.reset.sum() >= 4
+  assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(before.memory))
+  policy, value, _ = jax.jit(player.network.apply)(
+    variables, taken.observation, before.memory, taken.reset
+  )
+  ratio = jnp.exp(policy.log_prob(taken.action) - taken.log_prob)
+  # Float32 rounding, accumulated over a recurrence of 240 steps.
+  np.testing.assert_allclose(ratio, 1, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(value, taken.value, rtol=0, atol=1e-4)
+
+
+def test_a_shift_of_the_flags_is_seen_by_the_ratio():
+  config = small(rollout_length=120, total_steps=10_000)
+  player, variables, before, _, taken = play(config, jax.random.key(0), 2)
+  done = taken.terminated | taken.truncated
+  policy, _, _ = jax.jit(player.network.apply)(
+    variables, taken.observation, before.memory, done
+  )
+  ratio = np.exp(policy.log_prob(taken.action) - taken.log_prob)
+  assert np.abs(ratio - 1).max() > 1e-4
+
+
+def test_reset_flags_are_the_ends_of_the_steps_before():
+  config = small(rollout_length=120, total_steps=10_000)
+  _, _, before, after, taken = play(config, jax.random.key(1), 2)
+  done = taken.terminated | taken.truncated
+  np.testing.assert_array_equal(taken.reset[:, 1:], done[:, :-1])
+  np.testing.assert_array_equal(taken.reset[:, 0], before.reset)
+  np.testing.assert_array_equal(after.reset, done[:, -1])
+  # The last number of an observation is the first-step flag.
+  np.testing.assert_array_equal(taken.observation[..., -1] == 1, taken.reset)
+
+
+@pytest.mark.parametrize("mixer", ["gru", "s5"])
+def test_final_value_continues_the_episode(mixer):
+  config = small(mixer, env_id="JaxseqTest-Paid")
+  player, variables, before, _, taken = play(config, jax.random.key(2), 2)
+  # All environments are cut off together, every five steps.
+  ends = np.flatnonzero(taken.truncated[0])
+  assert ends.size == 6
+  assert (taken.truncated == taken.truncated[:1]).all()
+  # Each step that was cut off led to an observation that the rollout lacks.
+  action = jax.nn.one_hot(taken.action[:, ends], 2)
+  clock = jnp.full((*action.shape[:2], 1), jnp.sin(5.0))
+  final = jnp.concatenate([clock, action, jnp.zeros_like(clock)], axis=-1)
+  whole = np.insert(taken.observation, ends + 1, final, axis=1)
+  reset = np.insert(taken.reset, ends + 1, False, axis=1)
+  _, value, _ = jax.jit(player.network.apply)(
+    variables, whole, before.memory, reset
+  )
+  places = ends + 1 + np.arange(ends.size)
+  np.testing.assert_allclose(
+    value[:, places], taken.final_value[:, ends], rtol=0, atol=1e-5
+  )
+  np.testing.assert_array_equal(taken.final_value[~taken.truncated], 0)
+
+
+def _constant_critic(variables, value):
+  """Sets the last layer of the critic so that it always says `value`."""
+  critic = variables["params"]["critic"]["out"]
+  constant = {
+    "kernel": jnp.zeros_like(critic["kernel"]),
+    "bias": jnp.full_like(critic["bias"], value),
+  }
+  params = variables["params"]
+  critic = params["critic"] | {"out": constant}
+  return {"params": params | {"critic": critic}}
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_bootstrapping_makes_a_time_limit_invisible(bootstrap):
+  # Reward 1 for ever is worth 1 / (1 - gamma). A critic that says so is right
+  # at every step, also at time limits, exactly if these are bootstrapped.
+  config = small(
+    env_id="JaxseqTest-Paid",
+    gamma=0.9,
+    gae_lambda=0.95,
+    bootstrap_truncated=bootstrap,
+    value_coef=1.0,
+  )
+  runner = ppo.init(config, jax.random.key(0))
+  runner = runner._replace(variables=_constant_critic(runner.variables, 10.0))
+  _, metrics = ppo.update(dataclasses.replace(config, num_epochs=1), runner)
+  if bootstrap:
+    assert metrics["value_loss"] < 1e-8
+  else:
+    assert metrics["value_loss"] > 1
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_the_critic_learns_the_value_of_reward_for_ever(bootstrap):
+  config = small(
+    env_id="JaxseqTest-Paid",
+    gamma=0.8,
+    num_envs=8,
+    total_steps=10**6,
+    learning_rate=3e-3,
+    bootstrap_truncated=bootstrap,
+    clip_value=False,
+  )
+  runner = ppo.init(config, jax.random.key(0))
+  runner, _ = ppo.train(config, runner, 100)
+  player = ppo.player(config)
+  _, taken = rollout.collect(
+    player, runner.variables, runner.world, jax.random.key(1), 20
+  )
+  if bootstrap:
+    np.testing.assert_allclose(taken.value, 5.0, atol=0.25)
+  else:
+    # Just before the limit one more reward is all that is left.
+    assert taken.value[taken.truncated].max() < 2
+
+
+def test_seeds_under_vmap_are_separate_runs():
+  config = small("s5")
+  keys = jax.random.split(jax.random.key(3), 3)
+
+  def run(key):
+    return ppo.train(config, ppo.init(config, key), 3)
+
+  runners, metrics = jax.vmap(run)(keys)
+  for i, key in enumerate(keys):
+    runner, expected = run(key)
+    # Batched products round differently.
+    equal(
+      jax.tree.map(lambda x, i=i: x[i], runners.variables),
+      runner.variables,
+      rtol=1e-4,
+      atol=1e-5,
+    )
+    equal(
+      jax.tree.map(lambda x, i=i: x[i], metrics), expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_branch_stays_a_branch_under_vmap():
+  config = small(env_id="JaxseqTest-Paid")
+  runners = jax.vmap(lambda key: ppo.init(config, key))(
+    jax.random.split(jax.random.key(0), 2)
+  )
+  program = jax.make_jaxpr(jax.vmap(functools.partial(ppo.update, config)))(
+    runners
+  )
+  assert " cond[" in str(program)
+
+
+def test_chunks_of_updates_are_the_same_run():
+  config = small(env_id="JaxseqTest-PaidEnding")
+  whole, metrics = ppo.train(config, ppo.init(config, jax.random.key(4)), 4)
+  runner = ppo.init(config, jax.random.key(4))
+  runner, first = ppo.train(config, runner, 2)
+  runner, second = ppo.train(config, runner, 2)
+  # Two programs, so that rounding may differ.
+  equal(runner, whole, rtol=1e-4, atol=1e-5)
+  parts = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
+  equal(parts, metrics, rtol=1e-3, atol=1e-4)
+
+
+def test_metrics():
+  config = small(env_id="JaxseqTest-PaidEnding")
+  runner, metrics = ppo.train(config, ppo.init(config, jax.random.key(5)), 3)
+  assert runner.num_updates == 3
+  np.testing.assert_array_equal(metrics["env_steps"], [128, 256, 384])
+  # Every step pays 1, so that return and length agree.
+  assert (metrics["episodes"] > 5).all()
+  np.testing.assert_allclose(
+    metrics["episode_return"], metrics["episode_length"], rtol=1e-6
+  )
+  assert all(np.isfinite(value).all() for value in metrics.values())
+  assert (metrics["grad_norm"] > 0).all()
+  assert (
+    (metrics["clip_fraction"] >= 0) & (metrics["clip_fraction"] <= 1)
+  ).all()
+  assert (metrics["entropy"] <= np.log(2) + 1e-6).all()
+
+
+def test_no_episode_end_gives_no_return():
+  config = small(rollout_length=8)
+  _, metrics = ppo.update(config, ppo.init(config, jax.random.key(0)))
+  assert metrics["episodes"] == 0
+  assert np.isnan(metrics["episode_return"])
+  finite = set(metrics) - {"episode_return", "episode_length"}
+  assert all(np.isfinite(metrics[name]) for name in finite)
+
+
+@pytest.mark.parametrize(
+  "options", [{"continuous": 2}, {"choices": (3, 2)}, {}], ids=str
+)
+def test_action_spaces(options):
+  config = small(
+    env_id="JaxseqTest-Paid",
+    env_options=tuple(options.items()),
+    entropy_coef=0.01,
+  )
+  runner, metrics = ppo.train(config, ppo.init(config, jax.random.key(6)), 2)
+  assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+def test_gymnax_environments_and_their_parameters():
+  config = small(
+    env_id="MemoryChain-bsuite", env_params=(("memory_length", 3),)
+  )
+  _, metrics = ppo.update(config, ppo.init(config, jax.random.key(7)))
+  assert metrics["episode_length"] == 4
+
+
+def test_the_linear_schedule_ends_at_zero():
+  config = small(learning_rate_schedule="linear")
+  runner = ppo.init(config, jax.random.key(0))
+  runner, _ = ppo.train(config, runner, config.num_updates)
+  before = runner.variables
+  runner, _ = ppo.update(config, runner)
+  equal(runner.variables, before, rtol=0, atol=0)
+
+
+def test_the_ssm_learning_rate_factor():
+  # Adam's first step is the learning rate, whatever the gradient.
+  config = small("s5", num_epochs=1, num_minibatches=1, adam_epsilon=1e-12)
+  config = dataclasses.replace(config, ssm_learning_rate_factor=0.1)
+  runner = ppo.init(config, jax.random.key(0))
+  after, _ = ppo.update(config, runner)
+  moves = jax.tree.map(
+    lambda a, b: np.abs(a - b).max(), after.variables, runner.variables
+  )
+  flat = {
+    jax.tree_util.keystr(path): move
+    for path, move in jax.tree_util.tree_leaves_with_path(moves)
+  }
+  for path, move in flat.items():
+    slow = any(name in path for name in ("Lambda", "log_step", "'B'"))
+    np.testing.assert_allclose(
+      move, 1e-4 if slow else 1e-3, rtol=0.02, err_msg=path
+    )
+
+
+def test_second_call_does_not_compile():
+  config = small()
+  runner = ppo.init(config, jax.random.key(0))
+  runner, _ = ppo.update(config, runner)
+  size = ppo.update._cache_size()
+  runner, _ = ppo.update(small(), runner)
+  assert ppo.update._cache_size() == size
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"num_minibatches": 3}, "num_minibatches: got 3, expected a divisor"),
+    ({"num_envs": 0}, "num_envs: got 0, expected more than 0"),
+    ({"gamma": 1.5}, "gamma: got 1.5, expected 0 to 1"),
+    ({"entropy_coef": -1.0}, "entropy_coef: got -1.0, expected 0 or more"),
+    ({"total_steps": 100}, "total_steps: got 100, expected at least one"),
+    ({"learning_rate_schedule": "exp"}, "learning_rate_schedule: got 'exp'"),
+  ],
+  ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_settings(options, message):
+  with pytest.raises(ValueError, match=message):
+    small(**options)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"env_id": "RepeatPreviousEsay"}, "env_id: .* did you mean"),
+    ({"env_options": (("kk", 1),)}, "options: RepeatPreviousEasy"),
+    ({"env_params": (("length", 1),)}, "env_params: .* has no parameter"),
+  ],
+  ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_environments(options, message):
+  with pytest.raises(ValueError, match=message):
+    ppo.init(small(**options), jax.random.key(0))

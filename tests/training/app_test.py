@@ -1,0 +1,183 @@
+"""The command line: what a user does wrong is told in one sentence."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from jaxseq.training import errors
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_PROGRAM = """
+import dataclasses
+from absl import flags
+from jaxseq.training import app
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "break"], "")
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  learning_rate: float
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  num_updates: int
+  seconds_per_chunk: float
+  optimizer: Optimizer
+  untyped: int | None
+
+def main(argv):
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, Config)
+    if _MODE.value == "evaluate":
+      open("/no/such/data.npz")
+  if _MODE.value == "break":
+    raise ValueError("a bug")
+  print(config.num_updates, config.optimizer.learning_rate, _WORKDIR.value)
+
+if __name__ == "__main__":
+  app.run_main(main)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """Returns a function that runs a program with arguments."""
+  folder = tmp_path_factory.mktemp("app")
+  (folder / "program.py").write_text(_PROGRAM)
+  (folder / "config.py").write_text((_HERE / "toy_config.py").read_text())
+  (folder / "syntax.py").write_text("def get_config(:\n")
+  (folder / "nameless.py").write_text("def get_config():\n  return oops\n")
+  environment = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
+
+  def call(*arguments):
+    return subprocess.run(
+      [sys.executable, "program.py", *arguments],
+      cwd=folder,
+      env=environment,
+      capture_output=True,
+      text=True,
+      timeout=60,
+    )
+
+  return call
+
+
+def test_a_right_command_line(run):
+  done = run(
+    "--config=config.py:long",
+    "--workdir=w",
+    "--config.optimizer.learning_rate=0.5",
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == "240 0.5 w\n"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (
+      ["--config.numupdates=3"],
+      "--config.numupdates: config has no field 'numupdates' (did you mean "
+      "'num_updates'?); its fields are: num_updates, optimizer, "
+      "seconds_per_chunk, untyped",
+    ),
+    (
+      ["--config.optimizer.lr=3"],
+      "--config.optimizer.lr: config.optimizer has no field 'lr'; its fields "
+      "are: learning_rate",
+    ),
+    (
+      ["--config.num_updates.deep=3"],
+      "--config.num_updates.deep: config.num_updates is 24, which has no "
+      "fields",
+    ),
+    (
+      ["--config.num_updates=many"],
+      "flag --config.num_updates=many: invalid literal for int() with base "
+      "10: 'many'",
+    ),
+    (
+      ["--config.untyped=3"],
+      "--config.untyped=3: the config file sets 'untyped' to a bare None, "
+      "which has no type to read a value with; set it there to "
+      "ml_collections.config_dict.placeholder(TYPE)",
+    ),
+    (
+      ["--mod=train"],
+      "Unknown command line flag 'mod'. Did you mean: mode ?",
+    ),
+    (
+      ["--mode=play"],
+      "flag --mode=play: value should be one of <train|evaluate|break>",
+    ),
+    (["stray"], "unexpected argument 'stray': flags start with --"),
+    (["--mode=evaluate"], "/no/such/data.npz: No such file or directory"),
+  ],
+)
+def test_wrong_arguments(run, arguments, message):
+  done = run("--config=config.py", "--workdir=w", *arguments)
+  assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+  assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--workdir=w"], "--config is required"),
+    (
+      ["--workdir=w", "--config.num_updates=3"],
+      "--config=FILE is missing: name a config file",
+    ),
+    (
+      ["--config=config.py"],
+      "--workdir is required",
+    ),
+    (
+      ["--config=absent.py", "--workdir=w"],
+      "--config: there is no file 'absent.py'",
+    ),
+    (
+      ["--config=absent.py", "--workdir=w", "--config.num_updates=3"],
+      "--config: there is no file 'absent.py'",
+    ),
+    (
+      ["--config=config.py:short", "--workdir=w"],
+      "--config: config.py: variant must be 'plain' or 'long', got 'short'",
+    ),
+    (
+      ["--config=syntax.py", "--workdir=w"],
+      "--config: syntax.py: invalid syntax (syntax.py, line 1)",
+    ),
+  ],
+)
+def test_wrong_config(run, arguments, message):
+  done = run(*arguments)
+  assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+
+
+def test_bugs_keep_their_traceback(run):
+  done = run("--config=config.py", "--workdir=w", "--mode=break")
+  assert done.returncode == 1
+  assert "Traceback" in done.stderr
+  assert "a bug" in done.stderr
+  done = run("--config=nameless.py", "--workdir=w")
+  assert done.returncode == 1
+  assert "name 'oops' is not defined" in done.stderr
+
+
+def test_setup_translates_expected_errors_only():
+  with pytest.raises(errors.UserError, match="^two lines$"):
+    with errors.setup():
+      raise ValueError("two\nlines")
+  with pytest.raises(errors.UserError, match="'absent_package' is needed"):
+    with errors.setup():
+      import absent_package  # noqa: F401
+  with pytest.raises(ZeroDivisionError):
+    with errors.setup():
+      _ = 1 / 0

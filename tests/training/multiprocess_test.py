@@ -1,0 +1,69 @@
+"""Checkpoints, signals and metrics with two processes on this machine."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.training import checkpoint
+from jaxseq.training import metrics
+
+_HERE = pathlib.Path(__file__).resolve().parent
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
+
+
+def test_two_processes_save_stop_and_fall_back_together(tmp_path):
+  port = str(free_port())
+  processes = [
+    subprocess.Popen(
+      [
+        sys.executable,
+        str(_HERE / "two_processes.py"),
+        str(number),
+        port,
+        str(tmp_path),
+      ],
+      env={
+        **os.environ,
+        "PYTHONPATH": str(_HERE.parents[1]),
+        "XLA_FLAGS": "",
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number in range(2)
+  ]
+  try:
+    told = [process.communicate(timeout=90) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  for process, (out, err) in zip(processes, told):
+    assert process.returncode == 0, err
+    assert out.endswith("right\n")
+  # Process 0 alone writes rows and tells of the stop.
+  assert [row["step"] for row in metrics.read(tmp_path)] == [1, 2, 3, 4]
+  assert "stopped after step 4" in told[0][1]
+  assert "stopped after step 4" not in told[1][1]
+  # One process restores what two have saved.
+  template = {
+    "split": jnp.zeros(8),
+    "whole": jnp.zeros(3),
+    "host": np.zeros(2),
+    "local": jnp.zeros(2),
+  }
+  with checkpoint.Checkpointer(tmp_path / "checkpoints") as reader:
+    step, state = reader.restore(template)
+  assert step == 4
+  np.testing.assert_array_equal(state["split"], np.arange(8.0) + 4)
+  np.testing.assert_array_equal(state["whole"], 4)

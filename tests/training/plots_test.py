@@ -1,0 +1,101 @@
+"""Learning curves: a whole PNG from any values a run can give."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+from jaxseq.training import plots
+
+pytest.importorskip("matplotlib")
+
+
+def size_of(path):
+  data = path.read_bytes()
+  assert data[:8] == b"\x89PNG\r\n\x1a\n"
+  assert data[-8:-4] == b"IEND"
+  return struct.unpack(">II", data[16:24])
+
+
+def pixels_of(path):
+  from matplotlib import image
+
+  return image.imread(path)
+
+
+def test_writes_a_png_in_a_new_directory(tmp_path):
+  steps = np.arange(50) * 8192
+  rng = np.random.default_rng(0)
+  curves = {
+    "S5": (steps, np.tanh(steps / 1e5) + 0.05 * rng.normal(size=(3, 50))),
+    "GRU": (steps, 0.5 * np.tanh(steps / 2e5)),
+  }
+  path = plots.learning_curve(
+    tmp_path / "new" / "curve.png",
+    curves,
+    xlabel="environment steps",
+    ylabel="return",
+    title="RepeatPreviousEasy",
+    references={"reference": 0.98},
+    smooth=3,
+  )
+  width, height = size_of(path)
+  assert width > 800
+  assert height > 500
+  assert [p.name for p in path.parent.iterdir()] == ["curve.png"]
+  pixels = pixels_of(path)
+  for colour in ((0, 114, 178), (213, 94, 0)):
+    near = np.abs(pixels[..., :3] * 255 - colour).max(-1) < 3
+    assert near.sum() > 500, colour
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    np.full((2, 4), np.nan),
+    np.array([[np.nan, 1, np.inf, 2.0], [np.nan, np.nan, 1.0, 3.0]]),
+    np.zeros((1, 4)),
+  ],
+)
+def test_values_that_are_not_finite(tmp_path, values):
+  path = tmp_path / "curve.png"
+  plots.learning_curve(path, {"x": (np.arange(4), values)}, smooth=2)
+  size_of(path)
+
+
+def test_one_point(tmp_path):
+  size_of(plots.learning_curve(tmp_path / "a.png", {"x": ([3], [[1.0]])}))
+
+
+def test_mean_spread_and_smoothing():
+  values = [[1.0, 3.0, np.nan, 5.0], [3.0, 5.0, 7.0, np.inf]]
+  steps, mean, spread = plots._prepare("x", range(4), values, 1)
+  np.testing.assert_array_equal(steps, range(4))
+  np.testing.assert_array_equal(mean, [2, 4, 7, 5])
+  np.testing.assert_array_equal(spread, [1, 1, 0, 0])
+  _, mean, _ = plots._prepare("x", range(4), values, 2)
+  np.testing.assert_array_equal(mean, [2, 3, 4.5, 6])
+
+
+@pytest.mark.parametrize(
+  ("curves", "match"),
+  [
+    ({}, "at least one curve"),
+    ({"a": (range(3), np.ones((2, 4)))}, r"curve 'a': .* got \(2, 4\)"),
+    ({"a": (range(3), np.ones((1, 2, 3)))}, r"got \(1, 2, 3\)"),
+    ({str(i): ([0], [0]) for i in range(8)}, "at most 7 curves, got 8"),
+  ],
+)
+def test_wrong_curves(tmp_path, curves, match):
+  with pytest.raises(ValueError, match=match):
+    plots.learning_curve(tmp_path / "curve.png", curves)
+  assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_a_note_says_so(tmp_path, monkeypatch, caplog):
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  path = tmp_path / "a.png"
+  assert plots.learning_curve(path, {"x": ([0, 1], [0, 1])}) is None
+  assert "matplotlib is not installed" in caplog.text
+  assert not path.exists()

@@ -1,0 +1,108 @@
+"""The progress bar: right words, and silence where nobody looks."""
+
+import io
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from jaxseq.training import progress
+
+
+class Terminal(io.StringIO):
+  def isatty(self):
+    return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock that the test moves."""
+  now = [100.0]
+  monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+  return now
+
+
+def drive(bar, clock):
+  """Runs 400 of 1000 steps at 50 steps per second, after a slow compile."""
+  with bar:
+    bar.start(0)
+    clock[0] += 60.0
+    for step in (100, 200, 300, 400):
+      bar.update(step, {"return": [0.25, 0.75]})
+      clock[0] += 2.0
+
+
+def test_silent_without_a_terminal(clock):
+  stream = io.StringIO()
+  drive(progress.Progress(1000, metric="return", stream=stream), clock)
+  assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_shows_metric_speed_and_time_left(clock, monkeypatch, rich):
+  if rich:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+  else:
+    monkeypatch.setitem(sys.modules, "rich", None)
+  stream = Terminal()
+  bar = progress.Progress(1000, metric="return", label="s5", stream=stream)
+  drive(bar, clock)
+  shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+  assert "s5" in shown
+  assert "40%" in shown
+  # 600 steps are left at 50 a second: the compilation does not count.
+  assert "return 0.5  50 steps/s  12s left" in shown
+  if not rich:
+    assert shown.startswith("\rs5 [--------------------]   0%  compiling\r")
+    assert shown.endswith("\n")
+
+
+def test_last_finite_value_stays(clock):
+  bar = progress.Progress(10, metric="return", stream=io.StringIO())
+  bar.update(1, {"return": math.nan})
+  assert bar.status(1) == ""
+  bar.update(2, {"return": np.float32(1.5)})
+  bar.update(3, {"return": math.nan, "other": 1.0})
+  bar.update(4, None)
+  assert bar.status(4).startswith("return 1.5")
+
+
+def test_speed_is_that_of_late(clock):
+  bar = progress.Progress(10_000, stream=io.StringIO())
+  assert bar.speed() is None
+  step = 0
+  for rate in [1] * 30 + [100] * 30:
+    clock[0] += 1.0
+    step += rate
+    bar.update(step)
+  assert bar.speed() == pytest.approx(100)
+
+
+def test_going_on_does_not_count_old_steps(clock):
+  bar = progress.Progress(1000, stream=io.StringIO())
+  bar.start(900)
+  bar.update(910)
+  clock[0] += 1.0
+  bar.update(920)
+  assert bar.speed() == pytest.approx(10)
+  assert bar.status(920) == "10 steps/s  8s left"
+
+
+@pytest.mark.parametrize(
+  ("value", "text"),
+  [(0.5, "0.5"), (999, "999"), (12_345, "12.3k"), (2.5e6, "2.5M"), (3e9, "3G")],
+)
+def test_short_number(value, text):
+  assert progress.short_number(value) == text
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [(0.2, "0s"), (59.6, "1m00s"), (185, "3m05s"), (7800, "2h10m"), (1e400, "?")],
+)
+def test_short_time(seconds, text):
+  assert progress.short_time(seconds) == text

@@ -1,0 +1,90 @@
+"""Tables: aligned, rounded, and printable anywhere."""
+
+import io
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from jaxseq.training import tables
+
+
+@pytest.mark.parametrize(
+  ("values", "text"),
+  [
+    ([0.5, 1.0], "0.750 ± 0.354"),
+    (0.25, "0.250"),
+    ([1.0, 2.0, math.nan], "1.500 ± 0.707 (1 of 3 not finite)"),
+    ([math.nan], "-"),
+    (np.ones(3, np.float32), "1.000 ± 0.000"),
+  ],
+)
+def test_mean_std(values, text):
+  assert tables.mean_std(values) == text
+
+
+def test_mean_std_digits():
+  assert tables.mean_std([1.0, 2.0], digits=1) == "1.5 ± 0.7"
+
+
+def test_render():
+  text = tables.render(
+    ["model", "return", "params"],
+    [["s5", "0.98 ± 0.01", 12345], ["gru", "0.6 ± 0.1", 9]],
+    title="Results",
+  )
+  assert text == (
+    "Results\n"
+    "model  return       params\n"
+    "-----  -----------  ------\n"
+    "s5     0.98 ± 0.01   12345\n"
+    "gru    0.6 ± 0.1         9"
+  )
+
+
+def test_floats_are_shortened():
+  lines = tables.render(["x"], [[0.123456789], [np.float32(1e-9)]]).splitlines()
+  assert lines[2:] == ["0.1235", " 1e-09"]
+
+
+def test_no_rows():
+  assert tables.render(["a", "b"], []) == "a  b\n-  -"
+
+
+def test_rows_must_fit():
+  with pytest.raises(ValueError, match="each row must have 2 cells"):
+    tables.render(["a", "b"], [[1]])
+
+
+def test_show_prints_and_returns():
+  stream = io.StringIO()
+  text = tables.show(["a"], [["±"]], stream=stream)
+  assert stream.getvalue() == text + "\n"
+
+
+def test_show_on_a_stream_without_the_sign():
+  raw = io.BytesIO()
+  stream = io.TextIOWrapper(raw, encoding="ascii")
+  tables.show(["a"], [["1 ± 2"]], stream=stream)
+  stream.flush()
+  assert raw.getvalue().decode("ascii").splitlines()[-1] == "1 +- 2"
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_show_on_a_terminal(monkeypatch, rich):
+  if rich:
+    pytest.importorskip("rich")
+  else:
+    monkeypatch.setitem(sys.modules, "rich", None)
+
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  stream = Terminal()
+  text = tables.show(["name", "x"], [["[0, 1]", 2.0]], "T", stream=stream)
+  shown = stream.getvalue()
+  for word in ("T", "name", "[0, 1]", "2"):
+    assert word in shown
+  assert (shown == text + "\n") != rich

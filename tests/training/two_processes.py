@@ -1,0 +1,103 @@
+"""One of the two processes that multiprocess_test.py starts.
+
+Arguments: its number, the port of the coordinator, the directory. It saves and
+restores arrays that live on both processes, damages the newest checkpoint
+(process 0), falls back, and stops when a signal reaches process 1 only.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+
+import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.training import checkpoint
+from jaxseq.training import loop
+from jaxseq.training import metrics
+from jaxseq.training import signals
+
+
+def main(number, port, directory):
+  jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
+  mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+  axis = jax.sharding.PartitionSpec("x")
+  split = jax.sharding.NamedSharding(mesh, axis)
+  whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+  def place(x, sharding):
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  def make(value):
+    return {
+      "split": place(np.arange(8.0, dtype=np.float32) + value, split),
+      "whole": place(np.full(3, value, np.float32), whole),
+      "host": np.full(2, value),
+      "local": jnp.full(2, value),
+    }
+
+  @jax.jit
+  def advance(state):
+    return jax.tree.map(lambda x: x + 1, state)
+
+  def run_chunk(state, count):
+    for _ in range(count):
+      state = {
+        **advance({k: state[k] for k in ("split", "whole")}),
+        "host": state["host"] + 1,
+        "local": state["local"] + 1,
+      }
+    if number == 1 and state["host"][0] == 4:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return state, {"x": np.zeros(count)}
+
+  def run(saver, writer):
+    return loop.run(
+      run_chunk,
+      make(0.0),
+      num_updates=6,
+      chunk_size=2,
+      checkpointer=saver,
+      writer=writer,
+    )
+
+  def check(state, value):
+    assert np.all(state["host"] == value)
+    assert np.all(np.asarray(state["local"]) == value)
+    assert np.all(np.asarray(state["whole"]) == value)
+    assert state["split"].sharding.is_equivalent_to(split, 1)
+    shard = state["split"].addressable_shards[0]
+    np.testing.assert_array_equal(
+      shard.data, np.arange(8.0)[shard.index] + value
+    )
+
+  with (
+    checkpoint.Checkpointer(directory / "checkpoints") as saver,
+    metrics.MetricWriter(directory, tensorboard=False) as writer,
+  ):
+    with pytest.raises(signals.Stopped) as stopped:
+      run(saver, writer)
+    assert (stopped.value.code, stopped.value.step) == (0, 4)
+    assert saver.steps() == [2, 4]
+    check(saver.restore(make(9.0))[1], 4)
+    multihost_utils.sync_global_devices("damage")
+    if number == 0:
+      file = max((directory / "checkpoints/4").rglob("*/d/*"))
+      file.write_bytes(file.read_bytes()[:-1] + b"?")
+    multihost_utils.sync_global_devices("damaged")
+    step, state = saver.restore(make(9.0))
+    assert step == 2
+    check(state, 2)
+    assert saver.steps() == [2]
+    saver.save(4, make(4.0))
+    saver.wait()
+    assert saver.steps() == [2, 4]
+  print("right")
+
+
+if __name__ == "__main__":
+  main(int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]))
