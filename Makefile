@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart test test-slow test-matrix lint format \
-  bench coverage constraints clean
+  bench notebooks coverage constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
@@ -62,6 +62,13 @@ format: venv ## let ruff rewrite what it can
 
 bench: venv ## time and memory of the recurrences
 	$(BIN) -m benchmarks.recurrence
+
+notebooks: venv ## write and run the notebooks from their sources
+	for source in colabs/*.py; do \
+	  .venv/bin/jupytext --quiet --to ipynb $$source && \
+	  MPLBACKEND=module://matplotlib_inline.backend_inline \
+	  .venv/bin/jupyter-execute --inplace $${source%.py}.ipynb || exit 1; \
+	done
 
 coverage: venv ## the tests with line and branch coverage
 	$(BIN) $(PYTEST) --cov --cov-report=term-missing $(ARGS)

@@ -59,14 +59,14 @@ def init(
   )
   params = {
     # Drawn as one matrix: the fan-in of every gate is d_model.
-    "W": lecun(key_w, (config.d_model, input_gates * width)).reshape(
-      config.d_model, input_gates, width
-    ),
+    "W": lecun(
+      key_w, (config.d_model, input_gates * width), jnp.float32
+    ).reshape(config.d_model, input_gates, width),
     "R": jnp.moveaxis(blocks, 1, 2),
     "b": jnp.zeros((biases, width), jnp.float32),
   }
   if width != config.d_model:
-    params["W_out"] = lecun(key_out, (width, config.d_model))
+    params["W_out"] = lecun(key_out, (width, config.d_model), jnp.float32)
     params["b_out"] = jnp.zeros((config.d_model,), jnp.float32)
   return params
 

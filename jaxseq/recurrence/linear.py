@@ -311,9 +311,7 @@ def _chunked(a, b, init, reset, reverse):
     if x.shape[1] == 1:
       return x.repeat(blocks, axis=0)
     x = jnp.broadcast_to(x, (rows,) + x.shape[1:])
-    x = jnp.pad(
-      x, widths + ((0, 0),) * (x.ndim - 2), constant_values=fill
-    )
+    x = jnp.pad(x, widths + ((0, 0),) * (x.ndim - 2), constant_values=fill)
     return x.reshape((rows * blocks, size) + x.shape[2:])
 
   a_blocks, b_blocks = split(a, 1), split(b, 0)

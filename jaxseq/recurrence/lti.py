@@ -169,7 +169,7 @@ def _chunk_size(chunk_size, time, rows):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _run(system, u, init, reset, options):
-  """u [B, T, H], init of [B, P], reset [B, T] -> y [B, T, M], final state."""
+  """U [B, T, H], init of [B, P], reset [B, T] -> y [B, T, M], final state."""
   return _forward(system, u, init, reset, options)[0]
 
 
@@ -190,50 +190,53 @@ def _forward(system, u, init, reset, options):
   h, y, boundaries, tail = _over_chunks(
     chunk, init, y, time, size, options.reverse
   )
-  residuals = (system, u, reset, boundaries, tail)
-  return (y, h), residuals
+  return (y, h), (system, u, init, reset, boundaries, tail)
 
 
 def _backward(options, residuals, cotangents):
   """One reverse pass over the chunks, each recomputed from its first state.
 
-  lam_t = Re/Im(C)^T g_t + conj-transposed decay of lam_{t+1};
-  dLambda = sum lam_t h_{t-1}, dB = sum lam_t u_t^T, dC = sum g_t h_t^T.
+  lam_t = C^T g_t + a^T lam_{t+1}; da = sum lam_t h_{t-1}, dB = sum lam_t u_t^T,
+  dC = sum g_t h_t^T, du_t = B^T lam_t, all in real form.
   """
-  system, u, reset, boundaries, tail = residuals
+  system, u, init, reset, boundaries, tail = residuals
   g, g_final = cotangents
   rows, time, _ = u.shape
   w_in_t, w_out_t = system.w_in.T, system.w_out.T
 
   def chunk(carry, du, start, length, h):
-    mu, grads = carry
+    adjoint, grads = carry
     u_c = _time_major(u, start, length)
     g_c = _time_major(g, start, length)
     reset_c = None if reset is None else _time_major(reset, start, length)
     _, states = _states(system, u_c, h, reset_c, options)
-    mu, lam, d_a = _adjoint(
-      system, _dot(g_c, w_out_t), h, states, mu, reset_c, options
+    adjoint, lam = _adjoint(
+      system, _dot(g_c, w_out_t), states, adjoint, reset_c, options
     )
     du_c = _dot(lam, w_in_t)
     d_D = None
     if system.D is not None:
       du_c = du_c + system.D * g_c
       d_D = jnp.sum(g_c * u_c, axis=(0, 1))
-    new = _System(d_a, _outer(u_c, lam), _outer(states, g_c), d_D)
+    new = _outer(u_c, lam), _outer(states, g_c), d_D
     grads = jax.tree.map(jnp.add, grads, new)
-    return (mu, grads), _write(du, du_c, start), None
+    return (adjoint, grads), _write(du, du_c, start), None
 
-  zeros = jax.tree.map(jnp.zeros_like, system)
-  (mu, grads), du, _, _ = _over_chunks(
+  mu = tuple(g_final)
+  zeros = tuple(jnp.zeros_like(part) for part in mu)
+  grads = jax.tree.map(jnp.zeros_like, (system.w_in, system.w_out, system.D))
+  ((mu, later, d_a), grads), du, _, _ = _over_chunks(
     chunk,
-    (tuple(g_final), zeros),
+    ((mu, zeros, zeros), grads),
     jnp.zeros(u.shape, u.dtype),
     time,
     options.chunk_size,
     not options.reverse,
     (boundaries, tail),
   )
-  return grads, du, mu, None
+  d_a = _add(d_a, _product_conj(later, init))
+  d_a = tuple(jnp.sum(part, axis=0) for part in d_a)
+  return _System(d_a, *grads), du, mu, None
 
 
 _run.defvjp(_forward, _backward)
@@ -300,70 +303,69 @@ def _states_by_scan(system, Bu, h, reset, options):
   )
 
 
-def _adjoint(system, g, h, states, mu, reset, options):
-  """The chunk backwards: lam_t = g_t + mu_{t+1}, mu_t = a^T lam_t.
+def _adjoint(system, g, states, carry, reset, options):
+  """The chunk backwards: lam_t = g_t + mu_{t+1} with mu_t = a^T lam_t.
+
+  The state before element t is that of element t - 1, so its product with
+  lam_t, the cotangent of a, is taken when element t - 1 comes up; for the first
+  element of a chunk that is in the next call.
 
   Args:
     system: the system.
     g: [T, B, S] cotangents of the states.
-    h: state before the chunk.
     states: [T, B, S] states of the chunk.
-    mu: what the elements consumed later pass back.
+    carry: what the elements consumed later leave: mu, the lam of the element
+      after, and the cotangent of a [B, P], all by parts.
     reset: [T, B] or None.
     options: the options.
 
   Returns:
-    mu for the elements consumed before, lam [T, B, S], and the cotangent of a.
+    The carry, and lam [T, B, S].
   """
-  first = jnp.concatenate(h, axis=-1)[None]
-  parts = [states[1:], first] if options.reverse else [first, states[:-1]]
-  before = jnp.concatenate(parts, axis=0)
   if options.method != "sequential":
-    return _adjoint_by_scan(system, g, before, mu, reset, options)
+    return _adjoint_by_scan(system, g, states, carry, reset, options)
 
   def body(carry, x):
-    mu, d_a = carry
-    g_t, before_t, reset_t = x
-    lam = tuple(m + part for m, part in zip(mu, _split(g_t, system.a)))
+    mu, later, d_a = carry
+    g_t, h_t, reset_t = x
+    d_a = _add(d_a, _product_conj(later, _split(h_t, system.a)))
+    lam = _add(mu, _split(g_t, system.a))
     out = jnp.concatenate(lam, axis=-1)
     if reset_t is not None:
       lam = tuple(linear.forget(reset_t, part) for part in lam)
-      before_t = linear.forget(reset_t, before_t)
-    d_a = tuple(
-      map(jnp.add, d_a, _product_conj(lam, _split(before_t, system.a)))
-    )
-    return (_product_conj(lam, system.a), d_a), out
+    return (_product_conj(lam, system.a), lam, d_a), out
 
-  zeros = tuple(jnp.zeros_like(m) for m in mu)
-  (mu, d_a), lam = lax.scan(
-    body, (mu, zeros), (g, before, reset), reverse=not options.reverse
-  )
-  return mu, lam, tuple(jnp.sum(part, axis=0) for part in d_a)
+  return lax.scan(body, carry, (g, states, reset), reverse=not options.reverse)
 
 
-def _adjoint_by_scan(system, g, before, mu, reset, options):
+def _adjoint_by_scan(system, g, states, carry, reset, options):
   """As `_adjoint`, through `linear_scan` with the conjugate decay."""
+  mu, later, d_a = carry
   is_complex = len(system.a) > 1
   join = (lambda x: lax.complex(*x)) if is_complex else (lambda x: x[0])
-  last = 0 if options.reverse else -1
+  first, last = (-1, 0) if options.reverse else (0, -1)
   g = join(_split(g, system.a)).at[last].add(join(mu)).swapaxes(0, 1)
   a = jnp.conj(join(system.a))
   shift = 1 if options.reverse else -1
-  # The wrapped-around flag meets a zero state.
-  later = None if reset is None else jnp.roll(reset.swapaxes(0, 1), shift, 1)
-  lam, final = linear.linear_scan(
-    a, g, reset=later, reverse=not options.reverse, method=options.method
+  # The flag that is wrapped around meets a zero state.
+  after = None if reset is None else jnp.roll(reset.swapaxes(0, 1), shift, 1)
+  lam, _ = linear.linear_scan(
+    a, g, reset=after, reverse=not options.reverse, method=options.method
   )
   lam = _parts(lam.swapaxes(0, 1), system.a)
-  passed, kept = _parts(a * final, system.a), lam
+  kept = lam
   if reset is not None:
-    first = -1 if options.reverse else 0
-    passed = tuple(linear.forget(reset[first], part) for part in passed)
-    before = linear.forget(reset, before)
     kept = tuple(linear.forget(reset, part) for part in lam)
-  d_a = _product_conj(kept, _split(before, system.a))
-  d_a = tuple(jnp.sum(part, axis=(0, 1)) for part in d_a)
-  return passed, jnp.concatenate(lam, axis=-1), d_a
+  # Each state meets the lam of the element after it.
+  shifted = tuple(
+    jnp.roll(part, shift, axis=0).at[last].set(part_later)
+    for part, part_later in zip(kept, later)
+  )
+  products = _product_conj(shifted, _split(states, system.a))
+  d_a = _add(d_a, tuple(jnp.sum(part, axis=0) for part in products))
+  later = tuple(part[first] for part in kept)
+  carry = _product_conj(later, system.a), later, d_a
+  return carry, jnp.concatenate(lam, axis=-1)
 
 
 def _split(x, a):
@@ -377,7 +379,7 @@ def _parts(x, a):
 
 
 def _affine(a, h, b):
-  """a * h + b, by parts."""
+  """A * h + b, by parts."""
   if len(a) == 1:
     return (a[0] * h[0] + b[0],)
   return (
@@ -386,8 +388,13 @@ def _affine(a, h, b):
   )
 
 
+def _add(x, y):
+  """X + y, by parts."""
+  return tuple(map(jnp.add, x, y))
+
+
 def _product_conj(x, y):
-  """x * conj(y), by parts: the transpose of multiplication by y."""
+  """X * conj(y), by parts: the transpose of multiplication by y."""
   if len(x) == 1:
     return (x[0] * y[0],)
   return x[0] * y[0] + x[1] * y[1], x[1] * y[0] - x[0] * y[1]

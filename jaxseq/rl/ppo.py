@@ -289,15 +289,18 @@ def update(
   return RunnerState(variables, opt_state, world, key, num_updates), metrics
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2), donate_argnums=1)
+@functools.partial(jax.jit, static_argnums=(0, 2))
 def train(
   config: Config, runner: RunnerState, num_updates: int
 ) -> tuple[RunnerState, dict[str, Array]]:
-  """Runs `num_updates` updates; the buffers of `runner` are reused.
+  """Runs `num_updates` updates.
+
+  A program that has no more use for the old state can give its buffers to the
+  new one: `jax.jit(ppo.train, static_argnums=(0, 2), donate_argnums=1)`.
 
   Args:
     config: the configuration.
-    runner: the state of the run; not to be used again afterwards.
+    runner: the state of the run.
     num_updates: how many updates.
 
   Returns:

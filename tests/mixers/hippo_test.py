@@ -1,5 +1,7 @@
 """HiPPO-LegS and its diagonalisation against the original S5 code."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def test_golden_legs(golden, N):
   A, B = hippo.legs(N)
   form = hippo.legs_dplr(N)
   # float64 on both sides.
-  close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
   close(A, data[f"N{N}/A"])
   close(B, data[f"N{N}/B_real"])
   close(form.Lambda, data[f"N{N}/Lambda"])

@@ -88,22 +88,20 @@ def test_equals_the_loop(x64, method, time, dtype):
   @jax.jit
   def run(a, b, init, reset):
     results = []
-    for reverse in (False, True):
-      for start in (init, None):
-        results.append(
-          recurrence.linear_scan(
-            a, b, start, reset=reset, reverse=reverse, method=method
-          )
+    for reverse, start in ((False, init), (True, None)):
+      results.append(
+        recurrence.linear_scan(
+          a, b, start, reset=reset, reverse=reverse, method=method
         )
+      )
     return results
 
   for kind in ("none", "first", "last", "every", "random"):
     reset = make_reset(rng, kind, (2, time))
     results = run(a, b, init, reset)
     expected = [
-      loop(*exact[:2], start, reset, reverse)
-      for reverse in (False, True)
-      for start in (exact[2], np.zeros_like(exact[2]))
+      loop(*exact, reset, reverse=False),
+      loop(*exact[:2], np.zeros_like(exact[2]), reset, reverse=True),
     ]
     for (h, final), (h_exact, final_exact) in zip(results, expected):
       assert h.dtype == final.dtype == jnp.promote_types(dtype, jnp.float32)

@@ -51,7 +51,7 @@ def problem(time, is_complex, seed=0, M=H):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("is_complex", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("time", [1, 7, 33])
+@pytest.mark.parametrize("time", [1, 33])
 def test_values_and_gradients_equal_the_unfused_form(
   x64, method, is_complex, reverse, time
 ):
@@ -69,10 +69,10 @@ def test_values_and_gradients_equal_the_unfused_form(
     grad = jax.jit(jax.value_and_grad(loss, range(6), has_aux=True))
     return grad(*arguments)
 
-  for flags in (None, reset):
+  for flags in (None, reset) if method == "sequential" else (reset,):
     expected = evaluate(unfused, flags)
-    # Whole chunks, a remainder, chunks of one element, one chunk.
-    for size in (1, 4, None):
+    # Whole chunks and a remainder, then one chunk.
+    for size in (4, None):
       fused = functools.partial(
         recurrence.lti_scan, chunk_size=size, method=method
       )
@@ -185,9 +185,7 @@ def test_a_reset_forgets_inf_and_nan(method):
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
   states, width, time = 64, 8, 4096
-  f = functools.partial(
-    recurrence.lti_scan, chunk_size=64, method=method
-  )
+  f = functools.partial(recurrence.lti_scan, chunk_size=64, method=method)
 
   def loss(Lambda_bar, B_bar, C, u):
     return jnp.sum(f(Lambda_bar, B_bar, C, u)[0] ** 2)

@@ -172,26 +172,27 @@ def test_bootstrapping_makes_a_time_limit_invisible(bootstrap):
 
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_the_critic_learns_the_value_of_reward_for_ever(bootstrap):
+  # Every step is the last with probability 1/4: a critic that takes a cut for
+  # an end learns 1 / (1 - 3/4 gamma).
   config = small(
     env_id="JaxseqTest-Paid",
+    env_options=(("cut", 0.25), ("limit", 50)),
     gamma=0.8,
     num_envs=8,
-    total_steps=10**6,
+    total_steps=100 * 8 * 32,
     learning_rate=3e-3,
+    learning_rate_schedule="linear",
     bootstrap_truncated=bootstrap,
     clip_value=False,
   )
   runner = ppo.init(config, jax.random.key(0))
-  runner, _ = ppo.train(config, runner, 100)
+  runner, metrics = ppo.train(config, runner, config.num_updates)
   player = ppo.player(config)
   _, taken = rollout.collect(
-    player, runner.variables, runner.world, jax.random.key(1), 20
+    player, runner.variables, runner.world, jax.random.key(1), 50
   )
-  if bootstrap:
-    np.testing.assert_allclose(taken.value, 5.0, atol=0.25)
-  else:
-    # Just before the limit one more reward is all that is left.
-    assert taken.value[taken.truncated].max() < 2
+  expected = 5.0 if bootstrap else 2.5
+  np.testing.assert_allclose(taken.value.mean(), expected, rtol=0.1)
 
 
 def test_seeds_under_vmap_are_separate_runs():
@@ -302,17 +303,17 @@ def test_the_ssm_learning_rate_factor():
   config = dataclasses.replace(config, ssm_learning_rate_factor=0.1)
   runner = ppo.init(config, jax.random.key(0))
   after, _ = ppo.update(config, runner)
-  moves = jax.tree.map(
-    lambda a, b: np.abs(a - b).max(), after.variables, runner.variables
-  )
-  flat = {
-    jax.tree_util.keystr(path): move
-    for path, move in jax.tree_util.tree_leaves_with_path(moves)
-  }
-  for path, move in flat.items():
-    slow = any(name in path for name in ("Lambda", "log_step", "'B'"))
+  before = jax.tree_util.tree_leaves_with_path(runner.variables)
+  for (path, old), new in zip(before, jax.tree.leaves(after.variables)):
+    name = jax.tree_util.keystr(path)
+    slow = any(f"'{part}'" in name for part in mixers.get("s5").SSM_PARAMETERS)
     np.testing.assert_allclose(
-      move, 1e-4 if slow else 1e-3, rtol=0.02, err_msg=path
+      np.abs(new - old).max(),
+      1e-4 if slow else 1e-3,
+      rtol=0.02,
+      # A float32 sum is exact to half a unit in the last place.
+      atol=np.spacing(np.abs(old).max()),
+      err_msg=name,
     )
 
 

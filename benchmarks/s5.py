@@ -1,0 +1,102 @@
+"""S5 with resets against the flags-through-`associative_scan` formulation.
+
+  python -m benchmarks.s5
+
+Both compute the same layer, which is checked: discretised parameters
+in, outputs and final state out; the gradient is with respect to all parameters,
+the inputs and the state. They take turns; the best of ten is printed.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import baselines
+from benchmarks import timing
+from jaxseq import recurrence
+
+
+def problem(time, rows, width, states, seed=0):
+  rng = np.random.default_rng(seed)
+
+  def draw(*shape):
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)) / np.sqrt(2)
+
+  dt = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), states))
+  Lambda_bar = np.exp((-0.5 - 1j * np.pi * np.arange(states)) * dt)
+  floats = (
+    draw(states, width) * 0.1 / np.sqrt(width),
+    draw(width, states) / np.sqrt(states),
+    rng.normal(size=width),
+    rng.normal(size=(rows, time, width)),
+    draw(rows, states),
+  )
+  single = (Lambda_bar,) + floats
+  single = [
+    jnp.asarray(x, jnp.complex64 if np.iscomplexobj(x) else jnp.float32)
+    for x in single
+  ]
+  reset = jnp.asarray(rng.uniform(size=(rows, time)) < 0.01)
+  return (*single, reset)
+
+
+def ours(Lambda_bar, B_bar, C, D, u, state, reset):
+  return recurrence.lti_scan(
+    Lambda_bar, B_bar, 2 * C, u, state, D=D, reset=reset
+  )
+
+
+def baseline(Lambda_bar, B_bar, C, D, u, state, reset):
+  return baselines.s5_reset_apply(
+    Lambda_bar, B_bar, C, D, u, state, reset.astype(jnp.float32)
+  )
+
+
+def gradient(layer):
+  def loss(*arguments):
+    y, state = layer(*arguments)
+    return jnp.sum(y**2) + jnp.sum(jnp.real(state))
+
+  return jax.grad(loss, argnums=range(6))
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--repeats", type=int, default=10)
+  repeats = parser.parse_args().repeats
+  rows, width, states = 8, 128, 64
+  print(timing.machine(), f"; B={rows}, H={width}, P={states}, float32", sep="")
+  print(
+    f"{'T':>6} {'':>8} {'wall ms':>15} {'ratio':>6} {'CPU ms':>15} "
+    f"{'ratio':>6} {'temporary MB':>15} {'ratio':>6} {'compile s':>11}"
+  )
+  for time in (1024, 16384):
+    arguments = problem(time, rows, width, states)
+    for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
+      new, old = timing.interleaved(
+        [(wrap(ours), arguments), (wrap(baseline), arguments)], repeats
+      )
+      results = jax.jit(wrap(ours))(*arguments)
+      expected = jax.jit(wrap(baseline))(*arguments)
+      for x, y in zip(results, expected):
+        # float32 and up to 16,384 elements; relative to the largest value.
+        assert np.abs(x - y).max() < 1e-3 * np.abs(y).max()
+
+      def pair(attribute, scale, digits, new=new, old=old):
+        a, b = getattr(new, attribute), getattr(old, attribute)
+        values = f"{scale * b:.{digits}f} {scale * a:.{digits}f}"
+        return f"{values:>15} {b / a:6.1f}"
+
+      compile_times = f"{old.compile:.1f} {new.compile:.1f}"
+      print(
+        f"{time:>6} {label:>8} {pair('wall', 1e3, 1)} {pair('cpu', 1e3, 1)} "
+        f"{pair('temporary', 1e-6, 1)} {compile_times:>11}",
+        flush=True,
+      )
+  print("in each pair: the baseline, then lti_scan")
+
+
+if __name__ == "__main__":
+  main()

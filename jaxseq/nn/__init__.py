@@ -1,0 +1,34 @@
+"""Flax layers around the mixers: layers, stacks of them, heads.
+
+The mixers themselves are pure functions and need none of this.
+"""
+
+from jaxseq.nn.distributions import Categorical
+from jaxseq.nn.distributions import DiagonalGaussian
+from jaxseq.nn.heads import MLP
+from jaxseq.nn.heads import CategoricalHead
+from jaxseq.nn.heads import ClassificationHead
+from jaxseq.nn.heads import GaussianHead
+from jaxseq.nn.heads import RegressionHead
+from jaxseq.nn.heads import ValueHead
+from jaxseq.nn.layer import LayerConfig
+from jaxseq.nn.layer import SequenceLayer
+from jaxseq.nn.mixer import SequenceMixer
+from jaxseq.nn.model import ModelConfig
+from jaxseq.nn.model import SequenceModel
+
+__all__ = [
+  "MLP",
+  "Categorical",
+  "CategoricalHead",
+  "ClassificationHead",
+  "DiagonalGaussian",
+  "GaussianHead",
+  "LayerConfig",
+  "ModelConfig",
+  "RegressionHead",
+  "SequenceLayer",
+  "SequenceMixer",
+  "SequenceModel",
+  "ValueHead",
+]

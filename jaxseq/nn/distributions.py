@@ -1,0 +1,85 @@
+"""Distributions of actions and predictions, as pytrees."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+def _wide(x: jax.Array) -> jax.Array:
+  """At least float32: log-probabilities need the digits."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Categorical(NamedTuple):
+  """Distribution over the integers 0, ..., n - 1.
+
+  Attributes:
+    logits: (..., n) unnormalised log-probabilities; -inf forbids a value.
+  """
+
+  logits: jax.Array
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws values: (...) int32."""
+    return jax.random.categorical(key, _wide(self.logits)).astype(jnp.int32)
+
+  def log_prob(self, x: jax.Array) -> jax.Array:
+    """Returns the log-probabilities (...) of integers (...)."""
+    log_p = jax.nn.log_softmax(_wide(self.logits))
+    index = x[..., None].astype(jnp.int32)
+    shape = jnp.broadcast_shapes(log_p.shape[:-1], x.shape)
+    return jnp.take_along_axis(
+      jnp.broadcast_to(log_p, (*shape, log_p.shape[-1])),
+      jnp.broadcast_to(index, (*shape, 1)),
+      axis=-1,
+    )[..., 0]
+
+  def entropy(self) -> jax.Array:
+    """Returns the entropies (...) in nats."""
+    log_p = jax.nn.log_softmax(_wide(self.logits))
+    # 0 log 0 = 0, also in the gradient.
+    finite = jnp.where(jnp.isneginf(log_p), 0, log_p)
+    return -jnp.sum(jnp.exp(log_p) * finite, axis=-1)
+
+  def mode(self) -> jax.Array:
+    """Returns the most probable values: (...) int32."""
+    return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+
+
+class DiagonalGaussian(NamedTuple):
+  """Normal distribution over (n,) vectors with independent components.
+
+  Attributes:
+    mean: (..., n).
+    log_std: (..., n), or a shape that broadcasts to it.
+  """
+
+  mean: jax.Array
+  log_std: jax.Array
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws vectors: (..., n)."""
+    mean, log_std = self._parameters()
+    noise = jax.random.normal(key, mean.shape, mean.dtype)
+    return mean + jnp.exp(log_std) * noise
+
+  def log_prob(self, x: jax.Array) -> jax.Array:
+    """Returns the log-densities (...) of vectors (..., n)."""
+    mean, log_std = self._parameters()
+    z = (x - mean) * jnp.exp(-log_std)
+    terms = -0.5 * z * z - log_std - 0.5 * math.log(2 * math.pi)
+    return jnp.sum(terms, axis=-1)
+
+  def entropy(self) -> jax.Array:
+    """Returns the differential entropies (...) in nats."""
+    _, log_std = self._parameters()
+    return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e), axis=-1)
+
+  def mode(self) -> jax.Array:
+    """Returns the means: (..., n)."""
+    return self._parameters()[0]
+
+  def _parameters(self):
+    return jnp.broadcast_arrays(_wide(self.mean), _wide(self.log_std))

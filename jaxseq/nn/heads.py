@@ -1,0 +1,268 @@
+"""What stands on top of a sequence model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq.nn import dense
+from jaxseq.nn import distributions
+
+_ACTIVATIONS = {
+  "leaky_relu": linen.leaky_relu,
+  "relu": linen.relu,
+  "gelu": linen.gelu,
+  "silu": linen.silu,
+  "tanh": linen.tanh,
+}
+POOLINGS = ("none", "mean", "last")
+
+
+def _kernel_init(gain: float | None):
+  """Orthogonal with that gain, or LeCun-normal for None."""
+  if gain is None:
+    return linen.initializers.lecun_normal()
+  return linen.initializers.orthogonal(gain)
+
+
+class MLP(linen.Module):
+  """Dense layers with an activation between them.
+
+  Attributes:
+    widths: widths of the layers.
+    activation: name of the activation.
+    gain: gain of the orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer; `gain` if None.
+    activate_last: whether the activation follows the last layer too.
+    dtype: dtype of the activations; float64 inputs stay float64.
+  """
+
+  widths: Sequence[int]
+  activation: str = "leaky_relu"
+  gain: float | None = None
+  out_gain: float | None = None
+  activate_last: bool = False
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps (..., n) to (..., widths[-1])."""
+    if self.activation not in _ACTIVATIONS:
+      raise ValueError(
+        f"activation must be one of {', '.join(_ACTIVATIONS)}; got "
+        f"{self.activation!r}."
+      )
+    dtype = dense.activation_dtype(self.dtype, x)
+    for i, width in enumerate(self.widths):
+      last = i == len(self.widths) - 1
+      gain = self.out_gain if last and self.out_gain is not None else self.gain
+      x = dense.Dense(
+        width, dtype=dtype, kernel_init=_kernel_init(gain), name=f"dense_{i}"
+      )(x)
+      if not last or self.activate_last:
+        x = _ACTIVATIONS[self.activation](x)
+    return x
+
+
+class CategoricalHead(linen.Module):
+  """Policy over n actions.
+
+  The gains' defaults are those of arXiv:2303.03982.
+
+  Attributes:
+    num_actions: n.
+    widths: widths of the hidden layers.
+    activation: name of their activation.
+    gain: gain of their orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer; small means near uniform at first.
+    dtype: dtype of the activations.
+  """
+
+  num_actions: int
+  widths: Sequence[int] = ()
+  activation: str = "leaky_relu"
+  gain: float | None = 2.0
+  out_gain: float | None = 0.01
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> distributions.Categorical:
+    """Maps (..., n) features to a distribution with batch shape (...)."""
+    widths = (*self.widths, self.num_actions)
+    return distributions.Categorical(_mlp(self, widths)(x))
+
+
+class GaussianHead(linen.Module):
+  """Policy over vectors, with a standard deviation that sees no input.
+
+  Attributes:
+    num_outputs: width of the vectors.
+    widths: widths of the hidden layers.
+    activation: name of their activation.
+    gain: gain of their orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer.
+    log_std: initial logarithm of the standard deviation.
+    dtype: dtype of the activations.
+  """
+
+  num_outputs: int
+  widths: Sequence[int] = ()
+  activation: str = "leaky_relu"
+  gain: float | None = 2.0
+  out_gain: float | None = 0.01
+  log_std: float = 0.0
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> distributions.DiagonalGaussian:
+    """Maps (..., n) features to a distribution with batch shape (...)."""
+    mean = _mlp(self, (*self.widths, self.num_outputs))(x)
+    log_std = self.param(
+      "log_std",
+      linen.initializers.constant(self.log_std),
+      (self.num_outputs,),
+    )
+    return distributions.DiagonalGaussian(
+      mean, jnp.broadcast_to(log_std, mean.shape)
+    )
+
+
+class ValueHead(linen.Module):
+  """Value function.
+
+  Attributes:
+    widths: widths of the hidden layers.
+    activation: name of their activation.
+    gain: gain of their orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer.
+    dtype: dtype of the activations; values are at least float32.
+  """
+
+  widths: Sequence[int] = ()
+  activation: str = "leaky_relu"
+  gain: float | None = 2.0
+  out_gain: float | None = 1.0
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps (..., n) features to values (...)."""
+    value = _mlp(self, (*self.widths, 1))(x)[..., 0]
+    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+
+
+class RegressionHead(linen.Module):
+  """Predicts vectors, or their mean and variance.
+
+  Attributes:
+    num_outputs: width of the vectors.
+    widths: widths of the hidden layers.
+    activation: name of their activation.
+    gain: gain of the orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer.
+    with_variance: whether a second network predicts the variance, elu(v) + 1
+      (Smith et al., arXiv:2208.04933, pendulum).
+    dtype: dtype of the activations; outputs are at least float32.
+  """
+
+  num_outputs: int
+  widths: Sequence[int] = ()
+  activation: str = "tanh"
+  gain: float | None = None
+  out_gain: float | None = None
+  with_variance: bool = False
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
+    """Maps (..., n) features to (..., num_outputs), or to a pair of them."""
+    widths = (*self.widths, self.num_outputs)
+    mean = _mlp(self, widths)(x)
+    wide = jnp.promote_types(mean.dtype, jnp.float32)
+    if not self.with_variance:
+      return mean.astype(wide)
+    v = _mlp(self, widths, "variance")(x)
+    return mean.astype(wide), linen.elu(v.astype(wide)) + 1
+
+
+class ClassificationHead(linen.Module):
+  """Logits of classes, for each element or for the sequence.
+
+  Attributes:
+    num_classes: number of classes.
+    pooling: "none", "mean" over time, or "last" element.
+    widths: widths of the hidden layers.
+    activation: name of their activation.
+    gain: gain of the orthogonal initialisation; LeCun-normal if None.
+    out_gain: gain of the last layer.
+    dtype: dtype of the activations; logits are at least float32.
+  """
+
+  num_classes: int
+  pooling: str = "mean"
+  widths: Sequence[int] = ()
+  activation: str = "gelu"
+  gain: float | None = None
+  out_gain: float | None = None
+  dtype: Any = "float32"
+
+  @linen.compact
+  def __call__(
+    self, x: jax.Array, lengths: jax.Array | None = None
+  ) -> jax.Array:
+    """Maps features to logits.
+
+    Args:
+      x: (*batch, time, n); (*batch, n) also, with pooling "none".
+      lengths: (*batch,) numbers of valid elements; all are valid if None.
+
+    Returns:
+      (*batch, num_classes), or (*batch, time, num_classes) with pooling "none".
+
+    Raises:
+      ValueError: for an unknown pooling, or lengths of another shape.
+    """
+    pooled = _pool(self.pooling, x, lengths)
+    logits = _mlp(self, (*self.widths, self.num_classes))(pooled)
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def _mlp(head, widths, name="mlp"):
+  """The network of a head."""
+  return MLP(
+    widths,
+    head.activation,
+    head.gain,
+    head.out_gain,
+    dtype=head.dtype,
+    name=name,
+  )
+
+
+def _pool(pooling, x, lengths):
+  """Reduces (*batch, time, n) over its valid elements."""
+  if pooling not in POOLINGS:
+    raise ValueError(
+      f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}."
+    )
+  if pooling == "none":
+    return x
+  if jnp.ndim(x) < 2:
+    raise ValueError(
+      f"x must have shape (*batch, time, features) for pooling {pooling!r}; "
+      f"got {jnp.shape(x)}."
+    )
+  if lengths is None:
+    return x.mean(-2) if pooling == "mean" else x[..., -1, :]
+  if jnp.shape(lengths) != x.shape[:-2]:
+    raise ValueError(
+      f"lengths must have shape {x.shape[:-2]}; got {jnp.shape(lengths)}."
+    )
+  if pooling == "last":
+    index = (lengths - 1)[..., None, None]
+    return jnp.take_along_axis(x, index, axis=-2)[..., 0, :]
+  valid = jnp.arange(x.shape[-2]) < lengths[..., None]
+  total = jnp.where(valid[..., None], x, 0).sum(-2)
+  return total / lengths[..., None].astype(x.dtype)

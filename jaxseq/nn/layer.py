@@ -1,0 +1,209 @@
+"""A mixer with what the papers put around it."""
+
+import dataclasses
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq.nn import dense
+from jaxseq.nn import mixer
+
+NORMS = ("none", "layer", "rms", "batch")
+ACTIVATIONS = ("full_glu", "half_glu1", "half_glu2", "gelu", "none")
+_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerConfig:
+  """Options of a layer.
+
+  Attributes:
+    mixer: Config of a mixer; its d_model is the layer's width.
+    norm: "none", "layer", "rms" or "batch" (over batch and time).
+    prenorm: whether the norm stands before the mixer or after the residual sum.
+    gtrxl_norm: whether a second norm follows the mixer, of the same kind, or a
+      layer norm where `norm` is "none" (arXiv:2303.03982, after GTrXL).
+    shared_norm: whether that one has the parameters of the first, as in the
+      code of that paper.
+    activation: what follows the mixer; y is its output, g = dropout(gelu(y)),
+      out1 and out2 are dense:
+        "full_glu": out1(g) * sigmoid(out2(g)).
+        "half_glu1": g * sigmoid(out2(g)).
+        "half_glu2": y * sigmoid(out2(g)).
+        "gelu": g.
+        "none": y.
+      A dropout follows all of them but "gelu".
+    dropout: rate; the mask is shared over time.
+    residual: whether the layer adds its input to its output.
+    batch_norm_momentum: weight of the old running statistics.
+    dtype: dtype of the activations; float64 inputs stay float64. Parameters
+      are float32 and states at least float32.
+  """
+
+  mixer: Any
+  _: dataclasses.KW_ONLY
+  norm: str = "none"
+  prenorm: bool = True
+  gtrxl_norm: bool = False
+  shared_norm: bool = False
+  activation: str = "full_glu"
+  dropout: float = 0.0
+  residual: bool = True
+  batch_norm_momentum: float = 0.95
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    for name, choices in (("norm", NORMS), ("activation", ACTIVATIONS)):
+      if getattr(self, name) not in choices:
+        raise ValueError(
+          f"{name} must be one of {', '.join(choices)}; got "
+          f"{getattr(self, name)!r}."
+        )
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout must be in [0, 1); got {self.dropout}.")
+    if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
+      raise ValueError(
+        "dtype must be float32, bfloat16, float16 or float64; got "
+        f"{self.dtype!r}."
+      )
+    if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
+      raise ValueError(
+        "shared_norm needs two norms: gtrxl_norm, and a norm other than 'none'."
+      )
+
+
+class SequenceLayer(linen.Module):
+  """Norm, mixer, activation or gate, dropout, residual.
+
+  Smith et al., arXiv:2208.04933, and Lu et al., arXiv:2303.03982, with the
+  details of their code: GELU by its tanh approximation, epsilon 1e-6 in norms.
+
+  Attributes:
+    config: options.
+  """
+
+  config: LayerConfig
+
+  @linen.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    state: Any = None,
+    reset: jax.Array | None = None,
+    train: bool = False,
+    options: dict[str, Any] | None = None,
+    step: bool = False,
+  ) -> tuple[jax.Array, Any]:
+    """Runs over a sequence.
+
+    Args:
+      x: (*batch, time, d_model).
+      state: the mixer's state before the first element; fresh if None.
+      reset: (*batch, time) bool, or None.
+      train: whether dropout is on (it draws from the "dropout" keys) and batch
+        norm uses, and updates, the statistics of the batch.
+      options: keyword options of the mixer's own `apply`.
+      step: whether x is one element, without a time axis.
+
+    Returns:
+      y of x's shape, in the dtype of the activations, and the state after the
+      last element.
+
+    Raises:
+      ValueError: if a shape or dtype does not fit.
+    """
+    config = self.config
+    _check_width(config, x)
+    x = x.astype(dense.activation_dtype(config.dtype, x))
+    norm = second = None
+    if config.norm != "none":
+      norm = make_norm(config, config.norm, x.dtype, train, "norm")
+    if config.gtrxl_norm:
+      kind = "layer" if config.norm == "none" else config.norm
+      second = (
+        norm
+        if config.shared_norm
+        else make_norm(config, kind, x.dtype, train, "mixer_norm")
+      )
+    y = norm(x) if norm and config.prenorm else x
+    bound = mixer.SequenceMixer(config.mixer, x.dtype, name="mixer")
+    run = bound.step if step else bound
+    y, state = run(y, state, reset, **(options or {}))
+    if second:
+      y = second(y)
+    y = self._activate(y, train, step)
+    if config.residual:
+      y = x + y
+    if norm and not config.prenorm:
+      y = norm(y)
+    return y, state
+
+  def step(
+    self,
+    x: jax.Array,
+    state: Any,
+    reset: jax.Array | None = None,
+    options: dict[str, Any] | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Runs over one element; `__call__` without the time axis."""
+    return self(x, state, reset, options=options, step=True)
+
+  @linen.nowrap
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
+  ) -> Any:
+    """Returns the state of a fresh sequence; works on an unbound module."""
+    bound = mixer.SequenceMixer(self.config.mixer, parent=None)
+    return bound.initial_state(batch_shape, dtype)
+
+  def _activate(self, y, train, step):
+    kind = self.config.activation
+
+    def dropout(values):
+      # One mask for the whole sequence.
+      axes = () if step else (-2,)
+      layer = linen.Dropout(self.config.dropout, broadcast_dims=axes)
+      return layer(values, deterministic=not train)
+
+    def out(name, values):
+      return dense.Dense(y.shape[-1], dtype=y.dtype, name=name)(values)
+
+    if kind == "none":
+      return dropout(y)
+    g = dropout(linen.gelu(y))
+    if kind == "gelu":
+      return g
+    if kind == "full_glu":
+      value = out("out1", g)
+    else:
+      value = g if kind == "half_glu1" else y
+    return dropout(value * linen.sigmoid(out("out2", g)))
+
+
+def make_norm(
+  config: LayerConfig, kind: str, dtype: Any, train: bool, name: str
+) -> linen.Module:
+  """Makes a norm of one of the kinds in `NORMS`, other than "none"."""
+  options = {"epsilon": _EPSILON, "dtype": dtype, "name": name}
+  if kind == "layer":
+    return linen.LayerNorm(**options)
+  if kind == "rms":
+    return linen.RMSNorm(**options)
+  # The epsilon of the original is flax's own, another one than in layer norms.
+  return linen.BatchNorm(
+    use_running_average=not train,
+    momentum=config.batch_norm_momentum,
+    dtype=dtype,
+    name=name,
+  )
+
+
+def _check_width(config, x):
+  width = config.mixer.d_model
+  if jnp.ndim(x) < 1 or x.shape[-1] != width:
+    raise ValueError(
+      f"x must have {width} features, as the mixer has d_model = {width}; got "
+      f"shape {jnp.shape(x)}."
+    )
