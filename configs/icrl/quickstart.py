@@ -46,7 +46,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "network": {
         **network,
         "mixer": "s5",
-        "mixer_options": {"d_state": 64},
+        "mixer_options": {"ssm_size": 64, "blocks": 1},
         "num_layers": 2,
       }
     },

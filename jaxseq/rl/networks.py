@@ -4,19 +4,16 @@ Lu et al., "Structured State Space Models for In-Context Reinforcement
 Learning", arXiv:2303.03982, and its published code.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import math
 from typing import Any
 from typing import Literal
 
-from flax import linen as nn
+from flax import linen
 import jax
-import jax.numpy as jnp
 
 from jaxseq import mixers
-from jaxseq.nn import distributions
-from jaxseq.nn import model
+from jaxseq import nn
 from jaxseq.rl import actions as actions_lib
 
 Array = jax.Array
@@ -31,11 +28,13 @@ class Config:
     mixer_options: pairs of names and values for the mixer's own Config.
     d_model: width of the sequence model.
     num_layers: its layers; 0 makes a policy without memory.
-    activation: what follows the mixer in a layer.
+    activation: what follows the mixer in a layer, see `nn.LayerConfig`.
     residual: whether a layer adds its input to its output.
-    norm: the layers' normalisation.
+    norm: the layers' normalisation; not "batch", whose statistics would tie
+      environments to each other.
     prenorm: whether it stands before the mixer or after the residual sum.
     gtrxl_norm: whether another one follows the mixer.
+    shared_norm: whether that one has the same parameters.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the actor and of the critic.
@@ -50,6 +49,7 @@ class Config:
   norm: Literal["none", "layer", "rms"] = "none"
   prenorm: bool = True
   gtrxl_norm: bool = False
+  shared_norm: bool = False
   encoder_widths: tuple[int, ...] = (128,)
   head_widths: tuple[int, ...] = (128, 128)
 
@@ -58,6 +58,10 @@ class Config:
       raise ValueError(
         f"num_layers: got {self.num_layers}, expected 0 or more."
       )
+    if self.norm not in ("none", "layer", "rms"):
+      raise ValueError(
+        f"norm: got {self.norm!r}, expected 'none', 'layer' or 'rms'."
+      )
     for name in ("encoder_widths", "head_widths"):
       if any(width < 1 for width in getattr(self, name)):
         raise ValueError(
@@ -65,27 +69,27 @@ class Config:
         )
     self.memory()
 
-  def memory(self) -> model.ModelConfig:
+  def memory(self) -> nn.ModelConfig:
     """Returns the configuration of the sequence model.
 
     Raises:
-      ValueError: if the mixer or one of its options is unknown.
+      ValueError: if the mixer or one of the options is unknown.
     """
-    mixer = mixers.make_config(
-      self.mixer, d_model=self.d_model, **dict(self.mixer_options)
-    )
-    return model.ModelConfig(
-      mixer=mixer,
-      num_layers=self.num_layers,
+    return nn.ModelConfig(
+      mixers.make_config(
+        self.mixer, d_model=self.d_model, **dict(self.mixer_options)
+      ),
+      num_layers=max(self.num_layers, 1),
       activation=self.activation,
       residual=self.residual,
       norm=self.norm,
       prenorm=self.prenorm,
       gtrxl_norm=self.gtrxl_norm,
+      shared_norm=self.shared_norm,
     )
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(linen.Module):
   """Policy and critic that share an encoder and a memory.
 
   Attributes:
@@ -96,27 +100,13 @@ class ActorCritic(nn.Module):
   config: Config
   actions: actions_lib.Spec
 
-  def setup(self):
-    config = self.config
-    self.encoder = MLP((*config.encoder_widths, config.d_model), math.sqrt(2))
-    if config.num_layers:
-      self.memory = model.SequenceModel(config.memory())
-    self.actor = Head(config.head_widths, self.actions.num_outputs, 0.01)
-    self.critic = Head(config.head_widths, 1, 1.0)
-    if self.actions.kind == "gaussian":
-      self.log_std = self.param(
-        "log_std", nn.initializers.zeros, (self.actions.num_outputs,)
-      )
-
-  def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-    """Returns fresh memories; works on an unbound module."""
-    if not self.config.num_layers:
-      return ()
-    memory = model.SequenceModel(self.config.memory(), parent=None)
-    return memory.initial_state(batch_shape)
-
+  @linen.compact
   def __call__(
-    self, observation: Array, states: Any = None, reset: Array | None = None
+    self,
+    observation: Array,
+    states: Any = None,
+    reset: Array | None = None,
+    step: bool = False,
   ) -> tuple[Any, Array, Any]:
     """Runs over whole sequences.
 
@@ -125,87 +115,66 @@ class ActorCritic(nn.Module):
       states: memories before the first element; fresh ones if None.
       reset: (*batch, time) bool; where True the memory is made fresh before
         that observation.
+      step: whether there is no time axis.
 
     Returns:
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    x = _flat(self.encoder, observation)
-    if self.config.num_layers:
-      x, states = self.memory(x, states, reset)
-    return self._policy(x), self._value(x), states
+    config = self.config
+    x = nn.MLP(
+      (*config.encoder_widths, config.d_model),
+      gain=math.sqrt(2),
+      activate_last=True,
+      name="encoder",
+    )(observation)
+    if config.num_layers:
+      memory = nn.SequenceModel(config.memory(), name="memory")
+      x, states = memory(x, states, reset, step=step)
+    policy = _actor(self.actions, config.head_widths)(x)
+    value = nn.ValueHead(config.head_widths, name="critic")(x)
+    return policy, value, states
 
   def step(
     self, observation: Array, states: Any, reset: Array | None = None
   ) -> tuple[Any, Array, Any]:
     """Runs over one element; `__call__` without the time axis."""
-    x = self.encoder(observation)
-    if self.config.num_layers:
-      x, states = self.memory.step(x, states, reset)
-    return self._policy(x), self._value(x), states
+    return self(observation, states, reset, step=True)
 
-  def _policy(self, x: Array) -> Any:
-    outputs = _flat(self.actor, x)
-    match self.actions.kind:
-      case "categorical":
-        return distributions.Categorical(outputs)
-      case "factored":
-        return actions_lib.factored(self.actions.sizes, outputs)
-    log_std = jnp.broadcast_to(self.log_std, outputs.shape)
-    return distributions.DiagonalGaussian(outputs, log_std)
-
-  def _value(self, x: Array) -> Array:
-    return _flat(self.critic, x)[..., 0]
+  @linen.nowrap
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
+  ) -> Any:
+    """Returns fresh memories; works on an unbound module."""
+    if not self.config.num_layers:
+      return ()
+    memory = nn.SequenceModel(self.config.memory(), parent=None)
+    return memory.initial_state(batch_shape, dtype)
 
 
-class MLP(nn.Module):
-  """Dense layers, each with a leaky ReLU.
-
-  Attributes:
-    widths: of the layers.
-    gain: of their orthogonal initialisation.
-  """
-
-  widths: Sequence[int]
-  gain: float
-
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    for i, width in enumerate(self.widths):
-      x = nn.leaky_relu(_dense(width, self.gain, f"layer_{i}")(x))
-    return x
+def _actor(actions: actions_lib.Spec, widths: tuple[int, ...]) -> linen.Module:
+  size, name = actions.num_outputs, "actor"
+  match actions.kind:
+    case "gaussian":
+      return nn.GaussianHead(size, widths, name=name)
+    case "factored":
+      return FactoredHead(actions.sizes, widths, name=name)
+  return nn.CategoricalHead(size, widths, name=name)
 
 
-class Head(nn.Module):
-  """An MLP with a linear layer on top.
+class FactoredHead(linen.Module):
+  """Policy over several independent choices.
 
   Attributes:
-    widths: of the hidden layers.
-    outputs: width of the linear layer.
-    gain: of its initialisation; that of the hidden layers is 2.
+    sizes: number of options of each choice.
+    widths: widths of the hidden layers.
   """
 
-  widths: Sequence[int]
-  outputs: int
-  gain: float
+  sizes: tuple[int, ...]
+  widths: tuple[int, ...]
 
-  @nn.compact
-  def __call__(self, x: Array) -> Array:
-    x = MLP(self.widths, 2.0, name="body")(x)
-    return _dense(self.outputs, self.gain, "out")(x)
-
-
-def _flat(layers: nn.Module, x: Array) -> Array:
-  """Applies layers to the last axis with all others merged into one.
-
-  A matrix product summed over one axis needs no transposed copies: on CPU the
-  gradient takes half the time that it takes with several leading axes.
-  """
-  y = layers(x.reshape(-1, x.shape[-1]))
-  return y.reshape(*x.shape[:-1], y.shape[-1])
-
-
-def _dense(width: int, gain: float, name: str) -> nn.Dense:
-  return nn.Dense(
-    width, kernel_init=nn.initializers.orthogonal(gain), name=name
-  )
+  @linen.compact
+  def __call__(self, x: Array) -> actions_lib.Factored:
+    """Maps (..., n) features to a distribution with batch shape (...)."""
+    head = nn.CategoricalHead(sum(self.sizes), self.widths, name="joint")
+    return actions_lib.factored(self.sizes, head(x).logits)

@@ -140,14 +140,13 @@ def test_final_value_continues_the_episode(mixer):
 
 def _constant_critic(variables, value):
   """Sets the last layer of the critic so that it always says `value`."""
-  critic = variables["params"]["critic"]["out"]
-  constant = {
-    "kernel": jnp.zeros_like(critic["kernel"]),
-    "bias": jnp.full_like(critic["bias"], value),
+  params = dict(variables["params"])
+  layers = dict(params["critic"]["mlp"])
+  layers["dense_1"] = {
+    "kernel": jnp.zeros_like(layers["dense_1"]["kernel"]),
+    "bias": jnp.full_like(layers["dense_1"]["bias"], value),
   }
-  params = variables["params"]
-  critic = params["critic"] | {"out": constant}
-  return {"params": params | {"critic": critic}}
+  return {"params": params | {"critic": {"mlp": layers}}}
 
 
 @pytest.mark.parametrize("bootstrap", [True, False])

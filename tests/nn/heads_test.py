@@ -1,0 +1,175 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+
+
+def _x(*shape):
+  return jax.random.normal(jax.random.key(5), (*shape, 8))
+
+
+def _init(head, *arguments):
+  return jax.jit(head.init)(jax.random.key(0), *arguments)
+
+
+def test_mlp():
+  mlp = nn.MLP((5, 3), activation="tanh")
+  variables = _init(mlp, _x(2, 4))
+  p = variables["params"]
+  hidden = jnp.tanh(_x(2, 4) @ p["dense_0"]["kernel"] + p["dense_0"]["bias"])
+  expected = hidden @ p["dense_1"]["kernel"] + p["dense_1"]["bias"]
+  # float32 products in another order.
+  np.testing.assert_allclose(
+    mlp.apply(variables, _x(2, 4)), expected, rtol=1e-5, atol=1e-5
+  )
+  last = nn.MLP((5, 3), activation="tanh", activate_last=True)
+  np.testing.assert_allclose(
+    last.apply(variables, _x(2, 4)), jnp.tanh(expected), rtol=1e-5, atol=1e-5
+  )
+
+
+def test_gradient_of_dense_layers_with_merged_axes(x64):
+  """Leading axes are merged inside; values and gradients do not notice."""
+  mlp = nn.MLP((5,))
+  x = _x(2, 3, 4).astype(jnp.float64)
+  variables = _init(mlp, x)
+  kernel = variables["params"]["dense_0"]["kernel"]
+
+  def loss(kernel):
+    y = jnp.einsum("abci,io->abco", x, kernel)
+    return jnp.sum(jnp.sin(y))
+
+  got = jax.grad(lambda v: jnp.sum(jnp.sin(mlp.apply(v, x))))(variables)
+  np.testing.assert_allclose(
+    got["params"]["dense_0"]["kernel"], jax.grad(loss)(kernel), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("gain", [2.0, 0.01])
+def test_orthogonal_gains(gain):
+  variables = _init(nn.MLP((8, 4), gain=2.0, out_gain=gain), _x(1))
+  for name, scale in (("dense_0", 2.0), ("dense_1", gain)):
+    kernel = variables["params"][name]["kernel"]
+    np.testing.assert_allclose(
+      kernel.T @ kernel,
+      scale**2 * jnp.eye(kernel.shape[1]),
+      # Float32 QR.
+      atol=1e-5 * scale**2,
+    )
+
+
+def test_unknown_activation():
+  with pytest.raises(ValueError, match="activation must be one of .*'sine'"):
+    nn.MLP((3,), activation="sine").init(jax.random.key(0), _x(1))
+
+
+def test_categorical_head_starts_near_uniform():
+  head = nn.CategoricalHead(3, (16,))
+  variables = _init(head, _x(2, 4))
+  pi = head.apply(variables, _x(2, 4))
+  assert isinstance(pi, nn.Categorical)
+  assert pi.logits.shape == (2, 4, 3)
+  np.testing.assert_allclose(pi.entropy(), np.log(3), atol=1e-2)
+
+
+def test_gaussian_head():
+  head = nn.GaussianHead(2, (16,), log_std=-1.0)
+  variables = _init(head, _x(2, 4))
+  assert variables["params"]["log_std"].shape == (2,)
+  pi = head.apply(variables, _x(2, 4))
+  assert pi.mean.shape == (2, 4, 2)
+  np.testing.assert_array_equal(pi.log_std, jnp.full((2, 4, 2), -1.0))
+  slope = jax.grad(
+    lambda v: head.apply(v, _x(2, 4)).log_prob(jnp.ones((2, 4, 2))).sum()
+  )(variables)
+  assert jnp.all(slope["params"]["log_std"] != 0)
+
+
+def test_value_head():
+  head = nn.ValueHead((16,))
+  assert head.apply(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4)
+
+
+def test_regression_head():
+  head = nn.RegressionHead(2, (16,))
+  assert head.apply(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4, 2)
+  head = nn.RegressionHead(2, (16,), with_variance=True)
+  mean, variance = head.apply(_init(head, _x(2, 4)), 20 * _x(2, 4))
+  assert mean.shape == variance.shape == (2, 4, 2)
+  assert jnp.all(variance > 0)
+
+
+@pytest.mark.parametrize("pooling", ["none", "mean", "last"])
+def test_classification_head(pooling):
+  head = nn.ClassificationHead(3, pooling)
+  x = _x(2, 5)
+  lengths = jnp.asarray([5, 2])
+  variables = _init(head, x, lengths)
+  logits = head.apply(variables, x, lengths)
+  p = variables["params"]["mlp"]["dense_0"]
+  if pooling == "none":
+    pooled = x
+  elif pooling == "mean":
+    pooled = jnp.stack([x[0].mean(0), x[1, :2].mean(0)])
+  else:
+    pooled = jnp.stack([x[0, 4], x[1, 1]])
+  np.testing.assert_allclose(
+    logits, pooled @ p["kernel"] + p["bias"], rtol=1e-5, atol=1e-5
+  )
+  full = head.apply(variables, x, jnp.asarray([5, 5]))
+  np.testing.assert_allclose(
+    head.apply(variables, x), full, rtol=1e-5, atol=1e-5
+  )
+
+
+def test_padding_may_be_undefined():
+  head = nn.ClassificationHead(3)
+  x = _x(2, 5)
+  lengths = jnp.asarray([5, 2])
+  variables = _init(head, x, lengths)
+  np.testing.assert_array_equal(
+    head.apply(variables, x.at[1, 2:].set(jnp.nan), lengths),
+    head.apply(variables, x, lengths),
+  )
+
+
+@pytest.mark.parametrize(
+  ("head", "arguments", "message"),
+  [
+    (nn.ClassificationHead(3, "max"), (_x(2, 5),), "pooling must be one of"),
+    (nn.ClassificationHead(3), (_x(),), r"x must have shape \(\*batch, time"),
+    (
+      nn.ClassificationHead(3),
+      (_x(2, 5), jnp.ones((5,))),
+      r"lengths must have shape \(2,\); got \(5,\)",
+    ),
+  ],
+)
+def test_bad_arguments(head, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    head.init(jax.random.key(0), *arguments)
+
+
+@pytest.mark.parametrize(
+  "head",
+  [
+    nn.CategoricalHead(3, (16,), dtype="bfloat16"),
+    nn.GaussianHead(3, (16,), dtype="bfloat16"),
+    nn.ValueHead((16,), dtype="bfloat16"),
+    nn.RegressionHead(3, (16,), with_variance=True, dtype="bfloat16"),
+    nn.ClassificationHead(3, dtype="bfloat16"),
+  ],
+)
+def test_bfloat16(head):
+  x = _x(2, 5)
+  variables = _init(head, x)
+  for leaf in jax.tree.leaves(variables):
+    assert leaf.dtype == jnp.float32
+  full = head.clone(dtype="float32").apply(variables, x)
+  for low, high in zip(
+    jax.tree.leaves(head.apply(variables, x)), jax.tree.leaves(full)
+  ):
+    # Two products in bfloat16, 4e-3 each, over values of order one.
+    np.testing.assert_allclose(low.astype(jnp.float32), high, atol=5e-2)

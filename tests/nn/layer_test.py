@@ -1,0 +1,171 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+from jaxseq import nn
+
+_GRU = mixers.make_config("gru", d_model=4)
+
+
+def _x(*shape):
+  return jax.random.normal(jax.random.key(5), (*shape, 4)) + 0.5
+
+
+def _layer(**options):
+  layer = nn.SequenceLayer(nn.LayerConfig(_GRU, **options))
+  variables = jax.jit(layer.init)(jax.random.key(0), _x(2, 3))
+  return layer, variables
+
+
+def _gru(variables, x):
+  y, _ = mixers.get("gru").apply(_GRU, variables["params"]["mixer"], x)
+  return y
+
+
+def test_none_is_the_mixer_and_a_residual():
+  layer, variables = _layer(activation="none")
+  x = _x(2, 3)
+  y, _ = layer.apply(variables, x)
+  np.testing.assert_array_equal(y, x + _gru(variables, x))
+  layer = nn.SequenceLayer(
+    nn.LayerConfig(_GRU, activation="none", residual=False)
+  )
+  y, _ = layer.apply(variables, x)
+  np.testing.assert_array_equal(y, _gru(variables, x))
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms", "batch"])
+@pytest.mark.parametrize("prenorm", [True, False])
+def test_norms(kind, prenorm):
+  layer, variables = _layer(norm=kind, prenorm=prenorm, activation="none")
+  x = _x(2, 3)
+
+  def norm(x):
+    match kind:
+      case "layer":
+        mean = x.mean(-1, keepdims=True)
+        return (x - mean) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-6)
+      case "rms":
+        return x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+    return x / jnp.sqrt(1 + 1e-5)  # The running statistics at the start.
+
+  y, _ = layer.apply(variables, x)
+  if prenorm:
+    expected = x + _gru(variables, norm(x))
+  else:
+    expected = norm(x + _gru(variables, x))
+  # float32, other formula of the variance.
+  np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gtrxl_norm_has_its_own_parameters_unless_shared():
+  _, variables = _layer(norm="rms", gtrxl_norm=True)
+  assert set(variables["params"]) == {
+    "norm",
+    "mixer_norm",
+    "mixer",
+    "out1",
+    "out2",
+  }
+  shared, variables = _layer(norm="rms", gtrxl_norm=True, shared_norm=True)
+  assert "mixer_norm" not in variables["params"]
+  apart = nn.SequenceLayer(nn.LayerConfig(_GRU, norm="rms", gtrxl_norm=True))
+  params = variables["params"] | {
+    "norm": {"scale": jnp.asarray([1.0, 2.0, 3.0, 4.0])}
+  }
+  y, _ = shared.apply({"params": params}, _x(2, 3))
+  params = params | {"mixer_norm": params["norm"]}
+  expected, _ = apart.apply({"params": params}, _x(2, 3))
+  np.testing.assert_array_equal(y, expected)
+
+
+def test_gtrxl_norm_alone_is_a_layer_norm():
+  _, variables = _layer(gtrxl_norm=True)
+  assert set(variables["params"]["mixer_norm"]) == {"scale", "bias"}
+  assert "norm" not in variables["params"]
+
+
+def test_batch_norm_sees_batch_and_time():
+  layer, variables = _layer(norm="batch", activation="none")
+  x = _x(3, 5)
+  (y, _), changed = layer.apply(
+    variables, x, train=True, mutable=["batch_stats"]
+  )
+  normed = (x - x.mean((0, 1))) / jnp.sqrt(x.var((0, 1)) + 1e-5)
+  # float32, other formula of the variance.
+  np.testing.assert_allclose(
+    y, x + _gru(variables, normed), rtol=1e-4, atol=1e-5
+  )
+  np.testing.assert_allclose(
+    changed["batch_stats"]["norm"]["mean"], 0.05 * x.mean((0, 1)), rtol=1e-4
+  )
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu", "half_glu2"])
+def test_dropout_mask_is_shared_over_time(activation):
+  layer, variables = _layer(dropout=0.5, residual=False, activation=activation)
+  x = jnp.broadcast_to(_x(1, 1), (64, 7, 4)) + _x(64, 7)
+  rngs = {"dropout": jax.random.key(1)}
+  y, _ = layer.apply(variables, x, train=True, rngs=rngs)
+  dropped = y == 0
+  np.testing.assert_array_equal(dropped, dropped[:, :1].repeat(7, 1))
+  # 256 fair coins: five standard deviations are 0.16.
+  assert abs(dropped[:, 0].mean() - 0.5) < 0.16
+  quiet, _ = layer.apply(variables, x)
+  assert not jnp.any(quiet == 0)
+
+
+def test_step_equals_sequence():
+  layer, variables = _layer(norm="layer", gtrxl_norm=True, dropout=0.3)
+  x = _x(2, 3)
+  y, final = layer.apply(variables, x)
+  state = layer.initial_state((2,))
+  for t in range(3):
+    y_t, state = layer.apply(variables, x[:, t], state, method="step")
+    np.testing.assert_allclose(y_t, y[:, t], rtol=1e-5, atol=1e-5)
+  chex.assert_trees_all_close(state, final, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["layer", "rms", "batch"])
+@pytest.mark.parametrize("activation", ["full_glu", "half_glu1", "gelu"])
+def test_bfloat16(norm, activation):
+  options = {"norm": norm, "activation": activation, "gtrxl_norm": True}
+  _, variables = _layer(**options)
+  config = nn.LayerConfig(_GRU, dtype="bfloat16", **options)
+  layer = nn.SequenceLayer(config)
+  variables_low = layer.init(jax.random.key(0), _x(2, 9))
+  chex.assert_trees_all_equal(variables, variables_low)
+  y, state = layer.apply(variables, _x(2, 9))
+  assert y.dtype == jnp.bfloat16
+  assert state.h.dtype == jnp.float32
+  expected, _ = nn.SequenceLayer(nn.LayerConfig(_GRU, **options)).apply(
+    variables, _x(2, 9)
+  )
+  # A few roundings of 4e-3 each.
+  difference = jnp.abs(y.astype(jnp.float32) - expected).max()
+  assert difference < 2e-2 * jnp.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"norm": "group"}, "norm must be one of none, layer, rms, batch; got 'gr"),
+    ({"activation": "relu"}, "activation must be one of full_glu, .*'relu'"),
+    ({"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),
+    ({"dtype": "int8"}, "dtype must be float32, .*'int8'"),
+    ({"shared_norm": True, "norm": "rms"}, "shared_norm needs two norms"),
+    ({"shared_norm": True, "gtrxl_norm": True}, "shared_norm needs two norms"),
+  ],
+)
+def test_bad_config(options, message):
+  with pytest.raises(ValueError, match=message):
+    nn.LayerConfig(_GRU, **options)
+
+
+def test_bad_width():
+  layer, variables = _layer(norm="layer")
+  with pytest.raises(ValueError, match=r"x must have 4 features.*\(2, 3, 5\)"):
+    layer.apply(variables, jnp.ones((2, 3, 5)))

@@ -1,0 +1,115 @@
+import chex
+from flax import errors
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import mixers
+from jaxseq import nn
+
+_CONFIGS = {
+  "gru": mixers.make_config("gru", d_model=4, d_hidden=6, heads=2),
+  "s5": mixers.make_config("s5", d_model=4, ssm_size=8, blocks=2),
+}
+
+
+@pytest.fixture(params=list(_CONFIGS))
+def config(request):
+  return _CONFIGS[request.param]
+
+
+def _x(*shape):
+  return jax.random.normal(jax.random.key(5), (*shape, 4))
+
+
+def test_parameters_are_the_mixers_own(config):
+  module = mixers.module_of(config)
+  layer = nn.SequenceMixer(config)
+  x = _x(2, 5)
+  params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
+  own = module.init(jax.random.key(1), config)
+  chex.assert_trees_all_equal_shapes_and_dtypes(params, own)
+  # Both ways round: Flax's parameters in the functions, theirs in Flax.
+  chex.assert_trees_all_equal(
+    layer.apply({"params": params}, x), module.apply(config, params, x)
+  )
+  chex.assert_trees_all_equal(
+    layer.apply({"params": own}, x), module.apply(config, own, x)
+  )
+
+
+def test_init_draws_as_the_mixer(config):
+  """Same key, same numbers: not one key per array."""
+  layer = nn.SequenceMixer(config)
+  params = layer.init(jax.random.key(3), _x(2, 5))["params"]
+  # The key that Flax derives for the module's first draw.
+  key = layer.apply(
+    {},
+    method=lambda m: m.make_rng("params"),
+    rngs={"params": jax.random.key(3)},
+  )
+  own = mixers.module_of(config).init(key, config)
+  chex.assert_trees_all_equal(params, own)
+
+
+def test_step_and_state(config):
+  layer = nn.SequenceMixer(config)
+  x = _x(2, 3)
+  variables = jax.jit(layer.init)(jax.random.key(0), x)
+  y, final = layer.apply(variables, x)
+  state = layer.initial_state((2,))
+  chex.assert_trees_all_equal_shapes_and_dtypes(state, final)
+  for t in range(3):
+    y_t, state = layer.apply(variables, x[:, t], state, method="step")
+    chex.assert_trees_all_close(y_t, y[:, t], rtol=1e-4, atol=1e-5)
+  chex.assert_trees_all_close(state, final, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dtype(config, dtype):
+  layer = nn.SequenceMixer(config, dtype)
+  variables = jax.jit(layer.init)(jax.random.key(0), _x(2, 3))
+  y, state = jax.eval_shape(layer.apply, variables, _x(2, 3))
+  assert y.dtype == dtype
+  for leaf in jax.tree.leaves((variables, state)):
+    assert leaf.dtype in (jnp.float32, jnp.complex64)
+
+
+def test_float64_stays(x64, config):
+  layer = nn.SequenceMixer(config)
+  x = _x(2, 3).astype(jnp.float64)
+  variables = jax.jit(layer.init)(jax.random.key(0), x)
+  y, _ = jax.eval_shape(layer.apply, variables, x)
+  assert y.dtype == jnp.float64
+
+
+def test_options_reach_the_mixer():
+  config = _CONFIGS["s5"]
+  layer = nn.SequenceMixer(config)
+  x = _x(2, 3)
+  variables = jax.jit(layer.init)(jax.random.key(0), x)
+  gaps = jnp.full((2, 3), 2.0)
+  y, _ = layer.apply(variables, x, gaps=gaps)
+  expected, _ = mixers.get("s5").apply(
+    config, variables["params"], x, gaps=gaps
+  )
+  chex.assert_trees_all_equal(y, expected)
+  plain, _ = layer.apply(variables, x)
+  assert jnp.abs(plain - y).max() > 1e-3
+
+
+def test_missing_parameters(config):
+  with pytest.raises(errors.ScopeParamNotFoundError):
+    nn.SequenceMixer(config).apply({}, _x(2, 3))
+
+
+def test_not_a_mixer():
+  with pytest.raises(ValueError, match="config must be the Config of one of"):
+    nn.SequenceMixer(3).init(jax.random.key(0), _x(2, 3))
+
+
+def test_integer_inputs(config):
+  with pytest.raises(
+    ValueError, match="x must be of a floating dtype; got int"
+  ):
+    nn.SequenceMixer(config).init(jax.random.key(0), jnp.ones((2, 3, 4), int))
