@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,12 +16,25 @@ def _x(*shape):
   return jax.random.normal(jax.random.key(5), (*shape, 4)) + 0.5
 
 
+@functools.cache
 def _layer(**options):
   layer = nn.SequenceLayer(nn.LayerConfig(_GRU, **options))
   variables = jax.jit(layer.init)(jax.random.key(0), _x(2, 3))
   return layer, variables
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="train")
+def _run(layer, variables, x, *, train=False, rngs=None):
+  """The layer's outputs and, where it trains, its new batch statistics."""
+  if not train:
+    return layer.apply(variables, x)[0]
+  (y, _), changed = layer.apply(
+    variables, x, train=True, rngs=rngs, mutable=["batch_stats"]
+  )
+  return y, changed
+
+
+@jax.jit
 def _gru(variables, x):
   y, _ = mixers.get("gru").apply(_GRU, variables["params"]["mixer"], x)
   return y
@@ -28,13 +43,15 @@ def _gru(variables, x):
 def test_none_is_the_mixer_and_a_residual():
   layer, variables = _layer(activation="none")
   x = _x(2, 3)
-  y, _ = layer.apply(variables, x)
-  np.testing.assert_array_equal(y, x + _gru(variables, x))
+  # float32; fused and not.
+  close = {"rtol": 1e-5, "atol": 1e-6}
+  y = _run(layer, variables, x)
+  np.testing.assert_allclose(y, x + _gru(variables, x), **close)
   layer = nn.SequenceLayer(
     nn.LayerConfig(_GRU, activation="none", residual=False)
   )
-  y, _ = layer.apply(variables, x)
-  np.testing.assert_array_equal(y, _gru(variables, x))
+  y = _run(layer, variables, x)
+  np.testing.assert_allclose(y, _gru(variables, x), **close)
 
 
 @pytest.mark.parametrize("kind", ["layer", "rms", "batch"])
@@ -52,7 +69,7 @@ def test_norms(kind, prenorm):
         return x / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
     return x / jnp.sqrt(1 + 1e-5)  # The running statistics at the start.
 
-  y, _ = layer.apply(variables, x)
+  y = _run(layer, variables, x)
   if prenorm:
     expected = x + _gru(variables, norm(x))
   else:
@@ -76,10 +93,10 @@ def test_gtrxl_norm_has_its_own_parameters_unless_shared():
   params = variables["params"] | {
     "norm": {"scale": jnp.asarray([1.0, 2.0, 3.0, 4.0])}
   }
-  y, _ = shared.apply({"params": params}, _x(2, 3))
+  y = _run(shared, {"params": params}, _x(2, 3))
   params = params | {"mixer_norm": params["norm"]}
-  expected, _ = apart.apply({"params": params}, _x(2, 3))
-  np.testing.assert_array_equal(y, expected)
+  expected = _run(apart, {"params": params}, _x(2, 3))
+  np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
 def test_gtrxl_norm_alone_is_a_layer_norm():
@@ -91,9 +108,7 @@ def test_gtrxl_norm_alone_is_a_layer_norm():
 def test_batch_norm_sees_batch_and_time():
   layer, variables = _layer(norm="batch", activation="none")
   x = _x(3, 5)
-  (y, _), changed = layer.apply(
-    variables, x, train=True, mutable=["batch_stats"]
-  )
+  y, changed = _run(layer, variables, x, train=True)
   normed = (x - x.mean((0, 1))) / jnp.sqrt(x.var((0, 1)) + 1e-5)
   # float32, other formula of the variance.
   np.testing.assert_allclose(
@@ -109,28 +124,30 @@ def test_dropout_mask_is_shared_over_time(activation):
   layer, variables = _layer(dropout=0.5, residual=False, activation=activation)
   x = jnp.broadcast_to(_x(1, 1), (64, 7, 4)) + _x(64, 7)
   rngs = {"dropout": jax.random.key(1)}
-  y, _ = layer.apply(variables, x, train=True, rngs=rngs)
+  y, _ = _run(layer, variables, x, train=True, rngs=rngs)
   dropped = y == 0
   np.testing.assert_array_equal(dropped, dropped[:, :1].repeat(7, 1))
   # 256 fair coins: five standard deviations are 0.16.
   assert abs(dropped[:, 0].mean() - 0.5) < 0.16
-  quiet, _ = layer.apply(variables, x)
-  assert not jnp.any(quiet == 0)
+  assert not jnp.any(_run(layer, variables, x) == 0)
 
 
 def test_step_equals_sequence():
   layer, variables = _layer(norm="layer", gtrxl_norm=True, dropout=0.3)
   x = _x(2, 3)
-  y, final = layer.apply(variables, x)
+  y, final = jax.jit(layer.apply)(variables, x)
+  step = jax.jit(functools.partial(layer.apply, method="step"))
   state = layer.initial_state((2,))
   for t in range(3):
-    y_t, state = layer.apply(variables, x[:, t], state, method="step")
+    y_t, state = step(variables, x[:, t], state)
     np.testing.assert_allclose(y_t, y[:, t], rtol=1e-5, atol=1e-5)
   chex.assert_trees_all_close(state, final, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["layer", "rms", "batch"])
-@pytest.mark.parametrize("activation", ["full_glu", "half_glu1", "gelu"])
+@pytest.mark.parametrize(
+  ("norm", "activation"),
+  [("layer", "full_glu"), ("rms", "half_glu1"), ("batch", "gelu")],
+)
 def test_bfloat16(norm, activation):
   options = {"norm": norm, "activation": activation, "gtrxl_norm": True}
   _, variables = _layer(**options)
@@ -141,9 +158,8 @@ def test_bfloat16(norm, activation):
   y, state = layer.apply(variables, _x(2, 9))
   assert y.dtype == jnp.bfloat16
   assert state.h.dtype == jnp.float32
-  expected, _ = nn.SequenceLayer(nn.LayerConfig(_GRU, **options)).apply(
-    variables, _x(2, 9)
-  )
+  full, _ = _layer(**options)
+  expected = _run(full, variables, _x(2, 9))
   # A few roundings of 4e-3 each.
   difference = jnp.abs(y.astype(jnp.float32) - expected).max()
   assert difference < 2e-2 * jnp.abs(expected).max()

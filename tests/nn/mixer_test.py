@@ -1,3 +1,5 @@
+import functools
+
 import chex
 from flax import errors
 import jax
@@ -30,12 +32,10 @@ def test_parameters_are_the_mixers_own(config):
   own = module.init(jax.random.key(1), config)
   chex.assert_trees_all_equal_shapes_and_dtypes(params, own)
   # Both ways round: Flax's parameters in the functions, theirs in Flax.
-  chex.assert_trees_all_equal(
-    layer.apply({"params": params}, x), module.apply(config, params, x)
-  )
-  chex.assert_trees_all_equal(
-    layer.apply({"params": own}, x), module.apply(config, own, x)
-  )
+  bound = jax.jit(layer.apply)
+  free = jax.jit(functools.partial(module.apply, config))
+  for tree in (params, own):
+    chex.assert_trees_all_equal(bound({"params": tree}, x), free(tree, x))
 
 
 def test_init_draws_as_the_mixer(config):
@@ -56,11 +56,12 @@ def test_step_and_state(config):
   layer = nn.SequenceMixer(config)
   x = _x(2, 3)
   variables = jax.jit(layer.init)(jax.random.key(0), x)
-  y, final = layer.apply(variables, x)
+  y, final = jax.jit(layer.apply)(variables, x)
+  step = jax.jit(functools.partial(layer.apply, method="step"))
   state = layer.initial_state((2,))
   chex.assert_trees_all_equal_shapes_and_dtypes(state, final)
   for t in range(3):
-    y_t, state = layer.apply(variables, x[:, t], state, method="step")
+    y_t, state = step(variables, x[:, t], state)
     chex.assert_trees_all_close(y_t, y[:, t], rtol=1e-4, atol=1e-5)
   chex.assert_trees_all_close(state, final, rtol=1e-4, atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_step_and_state(config):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dtype(config, dtype):
   layer = nn.SequenceMixer(config, dtype)
-  variables = jax.jit(layer.init)(jax.random.key(0), _x(2, 3))
+  variables = jax.eval_shape(layer.init, jax.random.key(0), _x(2, 3))
   y, state = jax.eval_shape(layer.apply, variables, _x(2, 3))
   assert y.dtype == dtype
   for leaf in jax.tree.leaves((variables, state)):
@@ -78,7 +79,7 @@ def test_dtype(config, dtype):
 def test_float64_stays(x64, config):
   layer = nn.SequenceMixer(config)
   x = _x(2, 3).astype(jnp.float64)
-  variables = jax.jit(layer.init)(jax.random.key(0), x)
+  variables = jax.eval_shape(layer.init, jax.random.key(0), x)
   y, _ = jax.eval_shape(layer.apply, variables, x)
   assert y.dtype == jnp.float64
 
@@ -89,12 +90,12 @@ def test_options_reach_the_mixer():
   x = _x(2, 3)
   variables = jax.jit(layer.init)(jax.random.key(0), x)
   gaps = jnp.full((2, 3), 2.0)
-  y, _ = layer.apply(variables, x, gaps=gaps)
-  expected, _ = mixers.get("s5").apply(
-    config, variables["params"], x, gaps=gaps
-  )
+  bound = jax.jit(layer.apply)
+  free = jax.jit(functools.partial(mixers.get("s5").apply, config))
+  y, _ = bound(variables, x, gaps=gaps)
+  expected, _ = free(variables["params"], x, gaps=gaps)
   chex.assert_trees_all_equal(y, expected)
-  plain, _ = layer.apply(variables, x)
+  plain, _ = bound(variables, x)
   assert jnp.abs(plain - y).max() > 1e-3
 
 

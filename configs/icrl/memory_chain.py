@@ -1,0 +1,24 @@
+"""How long a bit is remembered: bsuite's memory chain (Osband et al., 2019).
+
+    python -m experiments.icrl --config=configs/icrl/memory_chain.py:20 \
+      --workdir=DIR
+
+The first observation shows a bit, and the last action, after as many steps as
+the config's argument says, is to name it; the return is 1 or -1, so 0 is chance.
+What was reached, and in what time, is in docs/RESULTS.md.
+"""
+
+import ml_collections
+
+from configs.icrl import quickstart
+
+
+def get_config(length: str = "20") -> ml_collections.ConfigDict:
+  config = quickstart.get_config()
+  config.ppo.update(
+    env_id="MemoryChain-bsuite",
+    env_params={"memory_length": int(length)},
+    total_steps=204_800,
+  )
+  config.references = {"perfect": 1.0, "chance": 0.0}
+  return config

@@ -1,0 +1,53 @@
+"""S5 at the size and budget of the paper, on any POPGym game we have.
+
+    python -m experiments.icrl \
+      --config=configs/icrl/popgym_s5.py:RepeatPreviousHard --workdir=DIR
+
+The hyper-parameters are those of the code of Lu et al., "Structured State
+Space Models for In-Context Reinforcement Learning", arXiv:2303.03982: four
+layers of width 256 and 15 million environment steps; an end by time limit
+counts as an end. It is meant for a GPU: on one CPU core a run would take more
+than a day. It has not been run to its end by us, so no result is given.
+"""
+
+import ml_collections
+
+
+def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
+  config = ml_collections.ConfigDict()
+  config.seed = 42
+  config.num_seeds = 1
+  config.updates_per_chunk = 1
+  config.chunks_per_checkpoint = 10
+  config.evaluation_episodes = 128
+  config.ppo = {
+    "env_id": env_id,
+    "num_envs": 64,
+    "rollout_length": 1024,
+    "total_steps": 15_000_000,
+    "num_epochs": 30,
+    "num_minibatches": 8,
+    "learning_rate": 5e-5,
+    "gamma": 0.99,
+    "gae_lambda": 1.0,
+    "clip": 0.2,
+    "entropy_coef": 0.0,
+    "value_coef": 1.0,
+    "max_grad_norm": 0.5,
+    "bootstrap_truncated": False,
+  }
+  config.arms = {
+    "s5": {
+      "network": {
+        "mixer": "s5",
+        "mixer_options": {
+          "ssm_size": 256,
+          "blocks": 1,
+          "c_init": "lecun_normal",
+        },
+        "d_model": 256,
+        "num_layers": 4,
+      }
+    }
+  }
+  return config

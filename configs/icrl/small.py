@@ -1,0 +1,19 @@
+"""The quickstart's comparison on any environment, by its id.
+
+    python -m experiments.icrl \
+      --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR
+
+The ids are those of `jaxseq.rl.envs.names()`. What was reached, and in what
+time, is in docs/RESULTS.md.
+"""
+
+import ml_collections
+
+from configs.icrl import quickstart
+
+
+def get_config(env_id: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
+  config = quickstart.get_config()
+  config.ppo.env_id = env_id
+  config.references = {}
+  return config

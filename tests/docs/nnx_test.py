@@ -1,0 +1,29 @@
+import pathlib
+import re
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import mixers
+
+_PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "nnx.md"
+
+
+def test_the_page_runs_and_means_what_it_says():
+  blocks = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+  assert blocks
+  names = {}
+  exec(compile("\n".join(blocks), str(_PAGE), "exec"), names)
+  # What the module computes is what the pure functions compute.
+  config, x, reset = names["config"], names["x"], names["reset"]
+  params = mixers.get("s5").init(nnx.Rngs(0).params(), config)
+  y, final = mixers.get("s5").apply(config, params, x, None, reset)
+  # float32, compiled and not.
+  np.testing.assert_allclose(names["y"], y, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(names["final"], final, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(names["state"], final, rtol=1e-4, atol=1e-4)
+  leaves = jax.tree.leaves(names["gradients"])
+  assert len(leaves) == len(params)
+  assert all(jnp.abs(leaf).max() > 0 for leaf in leaves)
