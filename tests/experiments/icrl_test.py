@@ -1,0 +1,136 @@
+"""The in-context RL binary as a user runs it: in processes of its own."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxseq.training import metrics
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GRU_ONLY = "tests/experiments/gru_only.py"
+# What differs between two runs with the same numbers.
+CLOCK = ("wall_time", "steps_per_second")
+
+
+def command(config, workdir, *flags):
+  return [
+    sys.executable,
+    "-m",
+    "experiments.icrl",
+    f"--config={config}",
+    f"--workdir={workdir}",
+    *flags,
+  ]
+
+
+def run(config, workdir, *flags):
+  return subprocess.run(
+    command(config, workdir, *flags),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=110,
+    check=False,
+  )
+
+
+def rows(workdir, arm="gru"):
+  return [
+    {key: value for key, value in row.items() if key not in CLOCK}
+    for row in metrics.read(workdir / arm)
+  ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+  """A whole run: its directory and what it printed."""
+  workdir = tmp_path_factory.mktemp("icrl") / "run"
+  result = run(GRU_ONLY, workdir)
+  assert result.returncode == 0, result.stderr
+  return workdir, result.stdout
+
+
+def test_a_run_leaves_what_it_promises(uninterrupted):
+  workdir, output = uninterrupted
+  for name in ("config.json", "versions.json", "results.json"):
+    json.loads((workdir / name).read_text())
+  picture = (workdir / "learning_curve.png").read_bytes()
+  assert picture.startswith(b"\x89PNG")
+  assert [row["step"] for row in rows(workdir)] == [
+    256 * (i + 1) for i in range(12)
+  ]
+  assert list((workdir / "gru").rglob("events.out.tfevents.*"))
+  assert re.search(r"gru +[\d,]+ +-?\d\.\d+ ± \d\.\d+", output)
+  assert "--mode=evaluate" in output
+
+
+def test_evaluation_shows_an_episode(uninterrupted):
+  workdir, _ = uninterrupted
+  result = run(GRU_ONLY, workdir, "--mode=evaluate")
+  assert result.returncode == 0, result.stderr
+  # The deck has 52 cards; the last action is the 51st.
+  assert re.search(r"^ +50 +\d +\d +\d +[+-]0\.021", result.stdout, re.M)
+  assert "mean return" in result.stdout
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_the_same_numbers(
+  uninterrupted, tmp_path, how
+):
+  whole, _ = uninterrupted
+  workdir = tmp_path / "run"
+  process = subprocess.Popen(
+    command(GRU_ONLY, workdir),
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  checkpoints = workdir / "gru" / "checkpoints"
+  deadline = time.monotonic() + 90
+  # The digits exclude checkpoints that are still being written.
+  while not any(p.name.isdigit() for p in checkpoints.glob("*")):
+    assert process.poll() is None, "the run ended before its first checkpoint"
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  os.kill(process.pid, how)
+  code = process.wait(timeout=60)
+  assert code == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+  assert not (workdir / "results.json").exists()
+  result = run(GRU_ONLY, workdir)
+  assert result.returncode == 0, result.stderr
+  assert rows(workdir) == rows(whole)
+  assert (workdir / "results.json").read_text() == (
+    whole / "results.json"
+  ).read_text()
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--config.ppo.learnin_rate=1e-3"], "learnin_rate.*learning_rate"),
+    (["--config.ppo.env_id=NoSuchEnv"], "NoSuchEnv"),
+    (["--config.ppo.num_minibatches=3"], "num_minibatches: got 3, expected"),
+    (["--mode=evaluate"], "absent"),
+  ],
+)
+def test_wrong_input_gets_one_sentence(tmp_path, flags, message):
+  result = run(GRU_ONLY, tmp_path / "absent", *flags)
+  assert result.returncode == 2
+  assert "Traceback" not in result.stderr
+  assert re.search(message, result.stderr), result.stderr
+  assert not (tmp_path / "absent" / "gru").exists()
+
+
+def test_the_workdir_of_something_else_is_refused(tmp_path):
+  (tmp_path / "thesis.tex").write_text("precious")
+  result = run(GRU_ONLY, tmp_path)
+  assert result.returncode == 2
+  assert "Traceback" not in result.stderr
+  assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
