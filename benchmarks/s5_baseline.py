@@ -1,40 +1,40 @@
-"""The formulation of `baselines.s5_reset_apply` as a mixer, to train with.
+"""S5 as a mixer in the formulation of `baselines.s5_reset_apply`.
 
-Parameters and configuration are those of `jaxseq.mixers.s5`. One step is a
-sequence of one element, as in the public in-context RL code.
+Parameters and results are those of `jaxseq.mixers.s5`. A single step is a
+sequence of length one, as in the public in-context RL code.
 """
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from benchmarks import baselines
 from jaxseq.mixers import discretize
 from jaxseq.mixers import s5
 
-SSM_PARAMETERS = s5.SSM_PARAMETERS
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(s5.Config):
-  """Options of S5; one direction only."""
-
-
 init = s5.init
 initial_state = s5.initial_state
 
 
+@dataclasses.dataclass(frozen=True)
+class Config(s5.Config):
+  """Options of S5; only zero-order hold and conjugate pairs, causal."""
+
+
 def apply(config, params, x, state=None, reset=None):
-  """As `s5.apply`, for x (batch, time, d_model)."""
+  batch, time = x.shape[:-2], x.shape[-2]
   if state is None:
-    state = initial_state(config, x.shape[:-2])
+    state = initial_state(config, batch)
   if reset is None:
-    reset = jnp.zeros(x.shape[:-1], bool)
-  Lambda = params["Lambda_re"] + 1j * params["Lambda_im"]
-  dt = config.step_rescale * jnp.exp(params["log_step"][:, 0])
-  Lambda_bar, factor = discretize.get(config.discretization)(Lambda, dt)
-  B = params["B"][..., 0] + 1j * params["B"][..., 1]
-  C = params["C"][..., 0] + 1j * params["C"][..., 1]
+    reset = jnp.zeros((*batch, time), bool)
+  Lambda = jax.lax.complex(params["Lambda_re"], params["Lambda_im"])
+  Lambda_bar, factor = discretize.get("zoh")(
+    Lambda, jnp.exp(params["log_step"][:, 0])
+  )
+  B, C = (
+    jax.lax.complex(m[..., 0], m[..., 1]) for m in (params["B"], params["C"])
+  )
   return baselines.s5_reset_apply(
     Lambda_bar,
     factor[:, None] * B,
@@ -47,8 +47,6 @@ def apply(config, params, x, state=None, reset=None):
 
 
 def step(config, params, x, state, reset=None):
-  """As `s5.step`, for x (batch, d_model)."""
-  if reset is not None:
-    reset = reset[..., None]
-  y, state = apply(config, params, x[..., None, :], state, reset)
-  return y[..., 0, :], state
+  reset = None if reset is None else reset[:, None]
+  y, state = apply(config, params, x[:, None], state, reset)
+  return y[:, 0], state

@@ -24,9 +24,15 @@ import jax
 import ml_collections
 import numpy as np
 
+from jaxseq.rl import seeds
+
+if __name__ == "__main__":
+  # Imports below use a device, which fixes the number of devices.
+  seeds.split_cpu()
+
+# ruff: noqa: E402
 from jaxseq.rl import evaluate
 from jaxseq.rl import ppo
-from jaxseq.rl import seeds
 from jaxseq.rl import transcript
 from jaxseq.training import app
 from jaxseq.training import checkpoint
@@ -158,10 +164,11 @@ def _train_arm(
 
   @functools.cache
   def chunk_of(count: int):
-    train = seeds.spread(
-      lambda runner: ppo.train(arm, runner, count), config.num_seeds
+    return seeds.jit(
+      lambda runner: ppo.train(arm, runner, count),
+      config.num_seeds,
+      donate_argnums=0,
     )
-    return jax.jit(train, donate_argnums=0)
 
   label = name.ljust(max(map(len, config.arms)))
   bar = progress.Progress(
@@ -194,9 +201,14 @@ def _train_arm(
 def _initial(config: Config, arm: ppo.Config):
   """Returns the compiled function from the seeds' keys to their states."""
   # A program of its own: some versions of XLA hang on initialisation and
-  # training in one.
-  init = functools.partial(ppo.init, arm)
-  return jax.jit(seeds.spread(init, config.num_seeds))
+  # training in one. It runs once, so that optimising it costs more than it
+  # gives.
+  options = {}
+  if jax.default_backend() == "cpu":
+    options["compiler_options"] = {"xla_backend_optimization_level": 0}
+  return seeds.jit(
+    functools.partial(ppo.init, arm), config.num_seeds, **options
+  )
 
 
 def _keys(config: Config) -> tuple[jax.Array, jax.Array]:
@@ -221,7 +233,7 @@ def _evaluate(
       greedy=config.evaluation_greedy,
     )
 
-  play_all = jax.jit(seeds.spread(play, config.num_seeds))
+  play_all = seeds.jit(play, config.num_seeds)
   played = jax.device_get(play_all((variables, _keys(config)[1])))
   sizes = [leaf[0].size for leaf in jax.tree.leaves(variables)]
   return {

@@ -15,6 +15,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault(
   "MPLCONFIGDIR", str(_TESTS.parent / ".cache" / "matplotlib")
 )
+# Compiled programs are shared between the test processes, with the programs
+# that tests start, and with the next run of the tests.
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR", str(_TESTS.parent / ".cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

@@ -31,10 +31,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "env_id": "RepeatPreviousEasy",
     "num_envs": 16,
     "rollout_length": 256,
-    "total_steps": 614_400,
+    "total_steps": 409_600,
     "num_epochs": 4,
     "num_minibatches": 4,
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "linear",
+    "gae_lambda": 0.95,
   }
   network = {
     "d_model": 64,
@@ -48,6 +50,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
         "mixer": "s5",
         "mixer_options": {"ssm_size": 64, "blocks": 1},
         "num_layers": 2,
+        "norm": "layer",
       }
     },
     "gru": {

@@ -126,8 +126,15 @@ def _unrolled_step(cell, params, state, x, reset):
   """One step, without a loop."""
   if reset is not None:
     state = stepwise.select(reset[None], _zeros_like(state), state)
-  inputs = tuple(leaf[0] for leaf in _project(params, x[None]))
-  new, _ = cell.forward(inputs, _recurrent(params, state[0]), state)
+  inputs, gates, width = params.input_kernel.shape
+  # One product, no copies of parts of the kernel: this may stand in a loop.
+  product = x @ params.input_kernel.reshape(inputs, gates * width)
+  parts = jnp.split(product, gates, -1)
+  projected = tuple(
+    to_heads(part + bias, params.kernel.shape[0])
+    for part, bias in zip(parts, params.input_bias)
+  )
+  new, _ = cell.forward(projected, _recurrent(params, state[0]), state)
   return new
 
 

@@ -18,8 +18,8 @@ from jaxseq import mixers
 _D_MODEL = 6
 # Options beyond the defaults that change how a mixer computes.
 _OPTIONS = {
-  "gru": [{"heads": 2}, {"d_hidden": 4}],
-  "lstm": [{"heads": 3}, {"d_hidden": 8, "heads": 2}],
+  "gru": [{"d_hidden": 4, "heads": 2}],
+  "lstm": [{"heads": 3}],
   "s5": [
     {"ssm_size": 8, "blocks": 2},
     {

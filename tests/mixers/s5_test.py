@@ -57,9 +57,8 @@ def test_golden_layer(x64, golden, case):
     y, _ = s5.apply(config, params, u)
     return jnp.sum(y * data["w"]), y
 
-  (_, y), (grads, grad_u) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
-    params, data["u"]
-  )
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+  (_, y), (grads, grad_u) = gradient(params, data["u"])
   close(y, data[f"{case}/y"], FORWARD)
   close(grad_u, data[f"{case}/grad/u"], GRADIENT)
   for name in params:
@@ -101,9 +100,10 @@ def test_golden_resets(x64, golden, case):
     value = jnp.sum(y[0] * data["w"])
     return value + jnp.sum(jnp.real(h1 * jnp.conj(data["wh"]))), (y[0], h1)
 
-  (value, (y, h1)), grads = jax.value_and_grad(
-    loss, (0, 1, 2, 3), has_aux=True
-  )(params, data["x"], data["h0"].real, data["h0"].imag)
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True))
+  (value, (y, h1)), grads = gradient(
+    params, data["x"], data["h0"].real, data["h0"].imag
+  )
   close(value, data["loss"], FORWARD)
   close(y, data["y"], FORWARD)
   close(h1, data["h1"], FORWARD)
