@@ -27,10 +27,10 @@ import numpy as np
 from jaxseq.rl import seeds
 
 if __name__ == "__main__":
-  # Imports below use a device, which fixes the number of devices.
+  # gymnax, which the imports below bring, uses a device when it is imported;
+  # from then on the number of devices is fixed.
   seeds.split_cpu()
 
-# ruff: noqa: E402
 from jaxseq.rl import evaluate
 from jaxseq.rl import ppo
 from jaxseq.rl import transcript

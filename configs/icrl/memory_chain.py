@@ -4,7 +4,7 @@
       --workdir=DIR
 
 The first observation shows a bit, and the last action, after as many steps as
-the config's argument says, is to name it; the return is 1 or -1, so 0 is chance.
+the config's argument says, is to name it. The return is 1 or -1: 0 is chance.
 What was reached, and in what time, is in docs/RESULTS.md.
 """
 
