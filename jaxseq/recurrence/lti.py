@@ -162,8 +162,11 @@ def _chunk_size(chunk_size, time, rows):
       )
     return min(chunk_size, time)
   if jax.default_backend() == "cpu":
-    # Enough rows for an efficient matrix product, few enough for the cache.
-    return min(time, max(32, min(256, 1024 // max(rows, 1))))
+    # Matrix products want 2048 rows, but 1024 do where there would be fewer
+    # than eight chunks: the chunk is what memory goes to.
+    rows = max(rows, 1)
+    size = max(1024 // rows, min(2048 // rows, time // 8))
+    return min(time, max(32, min(256, size)))
   return min(time, 1024)
 
 
