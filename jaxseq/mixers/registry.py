@@ -25,7 +25,7 @@ What holds for every mixer:
      is True the state is put back to `initial_state` before element t is
      consumed, whatever it held.
   4. Nothing of the future leaks into y[:t]. (Not for configurations that read
-     in both directions; these take no state, no reset and no step.)
+     in both directions; these take no state and have no step.)
   5. Gradients reach params, x and state, through y and through the last state.
   6. `jit`, `vmap`, `grad`, `jax.checkpoint` and any length of at least 1 work.
      States are at least float32 and keep structure, shapes and dtypes from

@@ -130,17 +130,19 @@ def init(key: jax.Array, config: Config) -> Params:
       [jnp.asarray(part, jnp.float32) @ B for part in (V_inv.real, V_inv.imag)],
       axis=-1,
     ),
-    "D": jax.random.normal(key_D, (H,)),
+    "D": jax.random.normal(key_D, (H,), jnp.float32),
     "log_step": jax.random.uniform(
       key_step,
       (P, 1),
+      jnp.float32,
       minval=math.log(config.dt_min),
       maxval=math.log(config.dt_max),
     ),
   }
   if config.c_init == "complex_normal":
     width = 2 * P if config.bidirectional else P
-    params["C"] = math.sqrt(0.5) * jax.random.normal(key_C, (H, width, 2))
+    C = jax.random.normal(key_C, (H, width, 2), jnp.float32)
+    params["C"] = math.sqrt(0.5) * C
   elif config.bidirectional:
     params["C1"] = _init_C(key_C, config, V)
     params["C2"] = _init_C(key_C2, config, V)
@@ -152,7 +154,7 @@ def init(key: jax.Array, config: Config) -> Params:
 def _lecun(key, shape):
   """Unit variance, drawn from a normal cut at two standard deviations."""
   # 0.8796... is the standard deviation of the cut unit normal.
-  cut = jax.random.truncated_normal(key, -2.0, 2.0, shape)
+  cut = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
   return cut / 0.87962566103423978
 
 

@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import stepwise
+from jaxseq.recurrence import resets
 
 Arrays = tuple[jax.Array, ...]
 
@@ -115,7 +115,7 @@ def _run_chunk(cell, params, state, x, reset, *, keep=False):
   def body(state, element):
     inputs, reset_t = element
     if reset_t is not None:
-      state = stepwise.select(reset_t[None], _zeros_like(state), state)
+      state = resets.select(reset_t[None], _zeros_like(state), state)
     new, saved = cell.forward(inputs, _recurrent(params, state[0]), state)
     return new, (new[0], (state, saved) if keep else None)
 
@@ -125,7 +125,7 @@ def _run_chunk(cell, params, state, x, reset, *, keep=False):
 def _unrolled_step(cell, params, state, x, reset):
   """One step, without a loop."""
   if reset is not None:
-    state = stepwise.select(reset[None], _zeros_like(state), state)
+    state = resets.select(reset[None], _zeros_like(state), state)
   inputs, gates, width = params.input_kernel.shape
   # One product, no copies of parts of the kernel: this may stand in a loop.
   product = x @ params.input_kernel.reshape(inputs, gates * width)
@@ -154,7 +154,7 @@ def _pull_chunk(cell, params, state, x, reset, d_hidden, d_state):
     )
     d_state = (d_state[0] + through, *d_state[1:])
     if reset_t is not None:
-      d_state = stepwise.select(reset_t[None], _zeros_like(d_state), d_state)
+      d_state = resets.select(reset_t[None], _zeros_like(d_state), d_state)
     # Gates without a product between have one cotangent for both sides.
     distinct = {id(leaf): leaf for leaf in (*d_inputs, *d_recurrent)}
     order = list(distinct)
@@ -321,7 +321,7 @@ def gated_step(
     raise ValueError(f"x must have shape (batch, inputs); got {jnp.shape(x)}.")
   _check(params, state, x, x.shape[:-1])
   if reset is not None:
-    stepwise.check_reset(reset, x.shape[:-1])
+    resets.check(reset, x.shape[:-1])
   return _unrolled_step(cell, params, state, x, reset)
 
 
@@ -367,7 +367,7 @@ def gated_scan(
     )
   _check(params, state, x, x.shape[:-1])
   if reset is not None:
-    stepwise.check_reset(reset, x.shape[:-1])
+    resets.check(reset, x.shape[:-1])
   if chunk_size is None:
     width = max(1, state[0].size)
     chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // width)

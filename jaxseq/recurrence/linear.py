@@ -7,6 +7,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import resets
+
 METHODS = ("auto", "sequential", "associative", "chunked")
 
 
@@ -93,7 +95,7 @@ def linear_scan(
       f"init must have shape {batch + (n,)}, that of b without time; got "
       f"{jnp.shape(init)}."
     )
-  check_reset(reset, batch + (time,))
+  resets.check(reset, batch + (time,))
   method = resolve_method(method, time)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
@@ -145,29 +147,12 @@ def linear_step(
     raise ValueError(
       f"state must have the shape of b, {b.shape}; got {jnp.shape(state)}."
     )
-  check_reset(reset, b.shape[:-1])
+  resets.check(reset, b.shape[:-1])
   dtype = _accumulator_dtype(a, b, state)
   state = jnp.asarray(state, dtype)
   if reset is not None:
-    state = forget(reset, state)
+    state = resets.forget(reset, state)
   return a.astype(dtype) * state + b.astype(dtype)
-
-
-def check_reset(reset: jax.Array | None, shape: tuple[int, ...]):
-  """Raises ValueError unless `reset` is None or a bool array of that shape."""
-  if reset is None:
-    return
-  if jnp.shape(reset) != shape:
-    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
-  if jnp.result_type(reset) != jnp.bool_:
-    raise ValueError(
-      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
-    )
-
-
-def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
-  """Zeros where `reset` is set: a select, so that no inf or NaN survives."""
-  return jnp.where(reset[..., None], jnp.zeros((), state.dtype), state)
 
 
 def _check_broadcast(name, shape, target):
@@ -223,13 +208,13 @@ def _scan_backward(reverse, method, residuals, cotangents):
   )
   before = _previous(h, init, reverse)
   if reset is not None:
-    before = forget(reset, before)
+    before = resets.forget(reset, before)
   da = lam * before
   axes = tuple(i for i in range(3) if a.shape[i] != da.shape[i])
   da = jnp.sum(da, axis=axes, keepdims=True)
   d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
   if reset is not None:
-    d_init = forget(reset[:, first], d_init)
+    d_init = resets.forget(reset[:, first], d_init)
   return da, lam, d_init, None
 
 
@@ -251,7 +236,7 @@ def _sequential(a, b, init, reset, reverse):
     h, states = carry
     t = time - 1 - i if reverse else i
     if reset is not None:
-      h = forget(_at(reset, t), h)
+      h = resets.forget(_at(reset, t), h)
     h = _at(a, t) * h + _at(b, t)
     return h, lax.dynamic_update_slice_in_dim(states, h[:, None], t, axis=1)
 
@@ -323,7 +308,7 @@ def _chunked(a, b, init, reset, reverse):
     t = size - 1 - i if reverse else i
     a_t = _at(a_blocks, t)
     if reset is not None:
-      decay, h = (forget(_at(reset_blocks, t), x) for x in (decay, h))
+      decay, h = (resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
     return a_t * decay, a_t * h + _at(b_blocks, t)
 
   ones = jnp.ones((rows * blocks, n), b.dtype)

@@ -21,6 +21,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import linear
+from jaxseq.recurrence import resets
 
 
 class _System(NamedTuple):
@@ -149,7 +150,7 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
     raise ValueError(
       f"init must have shape {batch + (P,)}; got {jnp.shape(init)}."
     )
-  linear.check_reset(reset, batch + (time,))
+  resets.check(reset, batch + (time,))
   return batch, time, math.prod(batch)
 
 
@@ -283,7 +284,7 @@ def _states(system, u, h, reset, options):
   def body(h, x):
     Bu_t, reset_t = x
     if reset_t is not None:
-      h = tuple(linear.forget(reset_t, part) for part in h)
+      h = tuple(resets.forget(reset_t, part) for part in h)
     h = _affine(system.a, h, _split(Bu_t, system.a))
     return h, jnp.concatenate(h, axis=-1)
 
@@ -335,7 +336,7 @@ def _adjoint(system, g, states, carry, reset, options):
     lam = _add(mu, _split(g_t, system.a))
     out = jnp.concatenate(lam, axis=-1)
     if reset_t is not None:
-      lam = tuple(linear.forget(reset_t, part) for part in lam)
+      lam = tuple(resets.forget(reset_t, part) for part in lam)
     return (_product_conj(lam, system.a), lam, d_a), out
 
   return lax.scan(body, carry, (g, states, reset), reverse=not options.reverse)
@@ -358,7 +359,7 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
   lam = _parts(lam.swapaxes(0, 1), system.a)
   kept = lam
   if reset is not None:
-    kept = tuple(linear.forget(reset, part) for part in lam)
+    kept = tuple(resets.forget(reset, part) for part in lam)
   # Each state meets the lam of the element after it.
   shifted = tuple(
     jnp.roll(part, shift, axis=0).at[last].set(part_later)

@@ -7,20 +7,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import resets
+
 PyTree = Any
-
-
-def select(reset: jax.Array, fresh: PyTree, carry: PyTree) -> PyTree:
-  """Takes `fresh` where `reset` is set, and `carry` elsewhere.
-
-  A select and not a product: an infinite or undefined state must not survive.
-  """
-
-  def leaf(new, old):
-    mask = reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim))
-    return jnp.where(mask, new, old)
-
-  return jax.tree.map(leaf, fresh, carry)
 
 
 def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
@@ -49,19 +38,8 @@ def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
         f"init must hold arrays of shape {batch} + (...), as xs has batch "
         f"shape {batch}; got shape {jnp.shape(leaf)}."
       )
-  if reset is not None:
-    check_reset(reset, batch + (time,))
+  resets.check(reset, batch + (time,))
   return batch
-
-
-def check_reset(reset: jax.Array, shape: tuple[int, ...]):
-  """Raises ValueError unless `reset` is a bool array of that shape."""
-  if jnp.shape(reset) != shape:
-    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
-  if jnp.result_type(reset) != jnp.bool_:
-    raise ValueError(
-      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
-    )
 
 
 def fold(
@@ -102,7 +80,7 @@ def fold(
   def body(carry, element):
     x_t, reset_t = element
     if reset_t is not None:
-      carry = select(reset_t, fresh, carry)
+      carry = resets.select(reset_t, fresh, carry)
     return step(carry, x_t)
 
   time_major = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, rank, 0), xs)

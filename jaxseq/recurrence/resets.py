@@ -1,0 +1,41 @@
+"""What all recurrences do with reset flags."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def check(reset: jax.Array | None, shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless `reset` is None or a bool array of that shape."""
+  if reset is None:
+    return
+  if jnp.shape(reset) != shape:
+    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
+  if jnp.result_type(reset) != jnp.bool_:
+    raise ValueError(
+      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
+    )
+
+
+def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
+  """Zeros where `reset` is set, and `state` (*reset.shape, n) elsewhere.
+
+  A select and not a product: an infinite or undefined state must not survive.
+  """
+  return jnp.where(reset[..., None], jnp.zeros((), state.dtype), state)
+
+
+def select(reset: jax.Array, fresh: PyTree, carry: PyTree) -> PyTree:
+  """Takes `fresh` where `reset` is set, and `carry` elsewhere.
+
+  A select and not a product: an infinite or undefined state must not survive.
+  """
+
+  def leaf(new, old):
+    mask = reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim))
+    return jnp.where(mask, new, old)
+
+  return jax.tree.map(leaf, fresh, carry)
