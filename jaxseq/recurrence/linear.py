@@ -16,10 +16,10 @@ def choose_method(platform: str, time: int) -> str:
   """Decides what `method="auto"` means.
 
   `benchmarks/recurrence.py` prints the timings behind the choice for the
-  machine it runs on. On CPUs one step at a time is the fastest at every shape
-  measured, forward and gradient. On accelerators a loop over time is bound by
-  latency, so the logarithmic depth of the tree is taken there; that half of
-  the choice rests on the depth of the programs and not on a timing.
+  machine it runs on. On CPUs one step at a time was the fastest at nearly every
+  shape measured, forward and gradient. On accelerators a loop over time is
+  bound by latency, so the logarithmic depth of the tree is taken there; that
+  half of the choice rests on the depth of the programs and not on a timing.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
