@@ -298,7 +298,10 @@ def _finish(config: Config, directory: pathlib.Path, results: Any) -> None:
       f" twentieth of the training, {config.evaluation_episodes} new episodes"
     ),
   )
-  command = shlex.join(["python", "-m", "experiments.icrl", *sys.argv[1:]])
+  python = pathlib.Path(sys.executable)
+  if python.is_relative_to(pathlib.Path.cwd()):
+    python = python.relative_to(pathlib.Path.cwd())
+  command = shlex.join([str(python), "-m", "experiments.icrl", *sys.argv[1:]])
   print(f"Learning curve: {picture}")
   print(f"Watch the trained policies: {command} --mode=evaluate")
 

@@ -3,8 +3,8 @@
     python -m experiments.icrl \
       --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR
 
-The ids are those of `jaxseq.rl.envs.names()`. What was reached, and in what
-time, is in docs/RESULTS.md.
+The ids are those of `jaxseq.rl.envs.names()`. The settings were chosen on
+RepeatPreviousEasy; nothing is promised for other environments.
 """
 
 import ml_collections
