@@ -200,14 +200,15 @@ def _train_arm(
 
 def _initial(config: Config, arm: ppo.Config):
   """Returns the compiled function from the seeds' keys to their states."""
-  # A program of its own: some versions of XLA hang on initialisation and
-  # training in one. It runs once, so that optimising it costs more than it
-  # gives.
   options = {}
   if jax.default_backend() == "cpu":
+    # It runs once: optimising it costs more than it gives.
     options["compiler_options"] = {"xla_backend_optimization_level": 0}
   return seeds.jit(
-    functools.partial(ppo.init, arm), config.num_seeds, **options
+    functools.partial(ppo.init, arm),
+    config.num_seeds,
+    one_by_one=True,
+    **options,
   )
 
 

@@ -1,6 +1,7 @@
 """The same program for many seeds, side by side and over all devices."""
 
 from collections.abc import Callable
+import functools
 import os
 from typing import Any
 
@@ -27,7 +28,9 @@ def split_cpu() -> None:
   jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
-def spread(function: Callable, num_seeds: int) -> Callable:
+def spread(
+  function: Callable, num_seeds: int, *, one_by_one: bool = False
+) -> Callable:
   """Maps a function over a leading axis of seeds.
 
   The seeds are dealt out evenly to as many devices as possible, which then
@@ -36,11 +39,16 @@ def spread(function: Callable, num_seeds: int) -> Callable:
   Args:
     function: a function of pytrees of arrays, for one seed.
     num_seeds: length of the leading axis.
+    one_by_one: whether a device takes its seeds one after the other instead.
+      Initialisation needs it: on CPU, jax 0.10.2 waits for ever when there are
+      as many batched QR decompositions at once as the pool has threads.
 
   Returns:
     The function on pytrees that all have a leading axis of seeds.
   """
   mapped = jax.vmap(function)
+  if one_by_one:
+    mapped = functools.partial(jax.lax.map, function)
   count = _devices(num_seeds)
   if count == 1:
     return mapped
@@ -51,12 +59,19 @@ def spread(function: Callable, num_seeds: int) -> Callable:
   )
 
 
-def jit(function: Callable, num_seeds: int, **options: Any) -> Callable:
-  """Compiles `spread(function, num_seeds)`.
+def jit(
+  function: Callable,
+  num_seeds: int,
+  *,
+  one_by_one: bool = False,
+  **options: Any,
+) -> Callable:
+  """Compiles `spread(function, num_seeds, one_by_one=one_by_one)`.
 
   Args:
     function: a function of pytrees of arrays, for one seed.
     num_seeds: length of the leading axis.
+    one_by_one: see `spread`.
     **options: of `jax.jit`.
   """
   devices = jax.local_device_count()
@@ -65,7 +80,8 @@ def jit(function: Callable, num_seeds: int, **options: Any) -> Callable:
     settings = {"xla_cpu_multi_thread_eigen": False}
     settings |= options.pop("compiler_options", {})
     options["compiler_options"] = settings
-  return jax.jit(spread(function, num_seeds), **options)
+  mapped = spread(function, num_seeds, one_by_one=one_by_one)
+  return jax.jit(mapped, **options)
 
 
 def _devices(num_seeds: int) -> int:

@@ -1,10 +1,6 @@
 """What holds for every registered mixer; the list is in the registry."""
 
-import dataclasses
 import functools
-import types
-from typing import Any
-from typing import NamedTuple
 
 import chex
 import jax
@@ -13,78 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import mixers
+from tests.mixers import cases
 
-_D_MODEL = 6
-# Options beyond the defaults that change how a mixer computes.
-_OPTIONS = {
-  "gru": [{"d_hidden": 4, "heads": 2}],
-  "lstm": [{"heads": 3}],
-  "s5": [
-    {"ssm_size": 8, "blocks": 2},
-    {
-      "ssm_size": 8,
-      "blocks": 1,
-      "discretization": "bilinear",
-      "clip_eigs": True,
-    },
-    {"ssm_size": 6, "blocks": 2, "conj_sym": False},
-  ],
-}
 # float64 sums in another order, over at most 37 steps of decaying recurrences.
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
 # The same in float32.
 _FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
-
-
-class _Mixer(NamedTuple):
-  """A mixer bound to one configuration, its functions compiled once."""
-
-  module: types.ModuleType
-  config: Any
-  params: Any
-  apply: Any
-  step: Any
-
-
-def _cases():
-  for name in mixers.names():
-    for options in [{}, *_OPTIONS.get(name, [])]:
-      words = [f"{key}={value}" for key, value in options.items()]
-      yield pytest.param(
-        (name, tuple(options.items())), id="-".join([name, *words])
-      )
-
-
-@functools.cache
-def _mixer(case):
-  name, options = case
-  module = mixers.get(name)
-  config = mixers.make_config(name, d_model=_D_MODEL, **dict(options))
-  init = jax.jit(module.init, static_argnums=1)
-  with jax.enable_x64(False):  # Whichever test comes first.
-    params = _perturbed(init(jax.random.key(0), config))
-  return _Mixer(
-    module,
-    config,
-    params,
-    jax.jit(functools.partial(module.apply, config)),
-    jax.jit(functools.partial(module.step, config)),
-  )
-
-
-def _perturbed(params):
-  """Moves every parameter a little: zero biases would hide mistakes."""
-  leaves, structure = jax.tree.flatten(params)
-  rng = np.random.default_rng(0)
-  return structure.unflatten(
-    [leaf + 0.05 * rng.normal(size=leaf.shape).astype("f") for leaf in leaves]
-  )
-
-
-@pytest.fixture(params=_cases())
-def mixer(request):
-  return _mixer(request.param)
 
 
 def _double(params):
@@ -93,7 +23,7 @@ def _double(params):
 
 def _sequence(*shape, dtype=jnp.float64, seed=0):
   rng = np.random.default_rng(seed)
-  return jnp.asarray(rng.normal(size=(*shape, _D_MODEL)), dtype)
+  return jnp.asarray(rng.normal(size=(*shape, cases.D_MODEL)), dtype)
 
 
 def _used_state(mixer, params, batch, dtype=jnp.float64):
@@ -436,94 +366,3 @@ def test_second_call_does_not_trace_again(mixer):
     _, state = step(mixer.params, x[:, 0], state)
     _, state = apply(mixer.params, x, state)
   assert traces == [mixer.module.step, mixer.module.apply]
-
-
-# The configuration and the parameters.
-
-
-def test_config_is_hashable_and_static(mixer):
-  config = mixer.config
-  assert hash(config) == hash(dataclasses.replace(config))
-  assert config == dataclasses.replace(config)
-  assert config != dataclasses.replace(config, d_model=_D_MODEL * 2)
-  assert mixers.module_of(config) is mixer.module
-  with pytest.raises(dataclasses.FrozenInstanceError):
-    config.d_model = 3
-
-
-@pytest.mark.parametrize("name", mixers.names())
-def test_defaults_suffice(x64, name):
-  config = mixers.get(name).Config(d_model=64)
-  params = jax.eval_shape(
-    lambda key: mixers.get(name).init(key, config), jax.random.key(0)
-  )
-  assert isinstance(params, dict)
-  for leaf in jax.tree.leaves(params):
-    assert leaf.dtype == jnp.float32
-
-
-def test_init_is_deterministic(mixer):
-  init = jax.jit(mixer.module.init, static_argnums=1)
-  first = init(jax.random.key(1), mixer.config)
-  chex.assert_trees_all_equal(first, init(jax.random.key(1), mixer.config))
-  other = init(jax.random.key(2), mixer.config)
-  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, other)
-  assert any(jax.tree.leaves(changed))
-
-
-# Bad arguments.
-
-
-def _replaced(mixer, **changes):
-  arguments = {
-    "x": jnp.zeros((2, 5, _D_MODEL)),
-    "state": mixer.module.initial_state(mixer.config, (2,)),
-    "reset": jnp.zeros((2, 5), bool),
-  }
-  return arguments | changes
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"x": jnp.zeros((2, 5, _D_MODEL + 1))}, r"x .*got \(2, 5, 7\)"),
-    ({"x": jnp.zeros(_D_MODEL)}, r"x .*got \(6,\)"),
-    ({"x": jnp.zeros((2, 5, _D_MODEL), int)}, "x .*int32"),
-    ({"reset": jnp.zeros((5, 2), bool)}, r"reset .*got \(5, 2\)"),
-    ({"reset": jnp.zeros((2, 5))}, "reset .*float32"),
-    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
-  ],
-)
-def test_apply_names_the_bad_argument(mixer, changes, message):
-  with pytest.raises(ValueError, match=message):
-    mixer.module.apply(
-      mixer.config, mixer.params, **_replaced(mixer, **changes)
-    )
-
-
-def test_state_of_another_batch(mixer):
-  state = mixer.module.initial_state(mixer.config, (3,))
-  with pytest.raises(ValueError, match="state "):
-    mixer.module.apply(
-      mixer.config, mixer.params, **_replaced(mixer, state=state)
-    )
-  with pytest.raises(ValueError, match="state "):
-    mixer.module.step(
-      mixer.config, mixer.params, jnp.zeros((2, _D_MODEL)), state
-    )
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"x": jnp.zeros((2, _D_MODEL + 1))}, r"x .*got \(2, 7\)"),
-    ({"reset": jnp.zeros((3,), bool)}, r"reset .*got \(3,\)"),
-    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
-  ],
-)
-def test_step_names_the_bad_argument(mixer, changes, message):
-  arguments = _replaced(
-    mixer, x=jnp.zeros((2, _D_MODEL)), reset=jnp.zeros((2,), bool)
-  )
-  with pytest.raises(ValueError, match=message):
-    mixer.module.step(mixer.config, mixer.params, **(arguments | changes))

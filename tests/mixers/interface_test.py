@@ -1,0 +1,99 @@
+"""How every registered mixer is configured and answers bad arguments."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import mixers
+from tests.mixers import cases
+
+
+def test_config_is_hashable_and_static(mixer):
+  config = mixer.config
+  assert hash(config) == hash(dataclasses.replace(config))
+  assert config == dataclasses.replace(config)
+  assert config != dataclasses.replace(config, d_model=cases.D_MODEL * 2)
+  assert mixers.module_of(config) is mixer.module
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    config.d_model = 3
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_defaults_suffice(x64, name):
+  config = mixers.get(name).Config(d_model=64)
+  params = jax.eval_shape(
+    lambda key: mixers.get(name).init(key, config), jax.random.key(0)
+  )
+  assert isinstance(params, dict)
+  for leaf in jax.tree.leaves(params):
+    assert leaf.dtype == jnp.float32
+
+
+def test_init_is_deterministic(mixer):
+  init = jax.jit(mixer.module.init, static_argnums=1)
+  first = init(jax.random.key(1), mixer.config)
+  chex.assert_trees_all_equal(first, init(jax.random.key(1), mixer.config))
+  other = init(jax.random.key(2), mixer.config)
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), first, other)
+  assert any(jax.tree.leaves(changed))
+
+
+# Bad arguments.
+
+
+def _replaced(mixer, **changes):
+  arguments = {
+    "x": jnp.zeros((2, 5, cases.D_MODEL)),
+    "state": mixer.module.initial_state(mixer.config, (2,)),
+    "reset": jnp.zeros((2, 5), bool),
+  }
+  return arguments | changes
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"x": jnp.zeros((2, 5, cases.D_MODEL + 1))}, r"x .*got \(2, 5, 7\)"),
+    ({"x": jnp.zeros(cases.D_MODEL)}, r"x .*got \(6,\)"),
+    ({"x": jnp.zeros((2, 5, cases.D_MODEL), int)}, "x .*int32"),
+    ({"reset": jnp.zeros((5, 2), bool)}, r"reset .*got \(5, 2\)"),
+    ({"reset": jnp.zeros((2, 5))}, "reset .*float32"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+  ],
+)
+def test_apply_names_the_bad_argument(mixer, changes, message):
+  with pytest.raises(ValueError, match=message):
+    mixer.module.apply(
+      mixer.config, mixer.params, **_replaced(mixer, **changes)
+    )
+
+
+def test_state_of_another_batch(mixer):
+  state = mixer.module.initial_state(mixer.config, (3,))
+  with pytest.raises(ValueError, match="state "):
+    mixer.module.apply(
+      mixer.config, mixer.params, **_replaced(mixer, state=state)
+    )
+  with pytest.raises(ValueError, match="state "):
+    mixer.module.step(
+      mixer.config, mixer.params, jnp.zeros((2, cases.D_MODEL)), state
+    )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"x": jnp.zeros((2, cases.D_MODEL + 1))}, r"x .*got \(2, 7\)"),
+    ({"reset": jnp.zeros((3,), bool)}, r"reset .*got \(3,\)"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+  ],
+)
+def test_step_names_the_bad_argument(mixer, changes, message):
+  arguments = _replaced(
+    mixer, x=jnp.zeros((2, cases.D_MODEL)), reset=jnp.zeros((2,), bool)
+  )
+  with pytest.raises(ValueError, match=message):
+    mixer.module.step(mixer.config, mixer.params, **(arguments | changes))
