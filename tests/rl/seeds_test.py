@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.rl import seeds
+
+
+def program(x, scale):
+  noise = jax.random.normal(jax.random.key(0), (5,))
+  return {"y": scale * jnp.sin(x) + noise.sum(), "n": x.sum()}
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_each_seed_is_a_call(num_seeds, one_by_one):
+  x = jax.random.normal(jax.random.key(1), (num_seeds, 4))
+  scale = jnp.arange(1.0, num_seeds + 1)
+  function = seeds.jit(
+    lambda both: program(*both), num_seeds, one_by_one=one_by_one
+  )
+  actual = function((x, scale))
+  for i in range(num_seeds):
+    expected = program(x[i], scale[i])
+    jax.tree.map(
+      lambda a, e, i=i: np.testing.assert_allclose(a[i], e, rtol=1e-6),
+      actual,
+      expected,
+    )
+
+
+_ON_DEVICES = """
+from jaxseq.rl import seeds
+import jax
+seeds.split_cpu()
+import jax.numpy as jnp
+import numpy as np
+cores = jax.local_device_count()
+for num_seeds, used in ((4, {4: 4, 3: 2, 2: 2, 1: 1}), (3, {4: 3, 3: 3, 2: 1, 1: 1})):
+  for one_by_one in (False, True):
+    double = seeds.jit(lambda x: 2 * x, num_seeds, one_by_one=one_by_one)
+    y = double(jnp.arange(num_seeds))
+    assert list(np.asarray(y)) == [2 * i for i in range(num_seeds)]
+    if cores in used:
+      assert len(y.sharding.device_set) == used[cores], (cores, y.sharding)
+print("devices", cores)
+"""
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_seeds_are_dealt_out_to_devices(count):
+  code = _ON_DEVICES
+  if count:
+    setting = f"jax.config.update('jax_num_cpu_devices', {count})\n"
+    code = code.replace("seeds.split_cpu()", setting + "seeds.split_cpu()")
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=False,
+  )
+  assert result.returncode == 0, result.stderr
+  # A number that has been set is kept.
+  if count:
+    assert f"devices {count}" in result.stdout
