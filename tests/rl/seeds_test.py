@@ -39,7 +39,10 @@ seeds.split_cpu()
 import jax.numpy as jnp
 import numpy as np
 cores = jax.local_device_count()
-for num_seeds, used in ((4, {4: 4, 3: 2, 2: 2, 1: 1}), (3, {4: 3, 3: 3, 2: 1, 1: 1})):
+for num_seeds, used in (
+  (4, {4: 4, 3: 2, 2: 2, 1: 1}),
+  (3, {4: 3, 3: 3, 2: 1, 1: 1}),
+):
   for one_by_one in (False, True):
     double = seeds.jit(lambda x: 2 * x, num_seeds, one_by_one=one_by_one)
     y = double(jnp.arange(num_seeds))
