@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import pathlib
+import sys
 
 import pytest
 
@@ -28,7 +29,8 @@ def prepare(path, config=None, **options):
   return workdir.prepare(path, config or Config(), **settings)
 
 
-def test_makes_the_directory_and_describes_the_run(tmp_path):
+def test_makes_the_directory_and_describes_the_run(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "argv", ["toy.py", "--flag=1"])
   path = prepare(tmp_path / "a" / "b")
   config = json.loads((path / "config.json").read_text())
   assert config["experiment"] == "toy"
@@ -39,7 +41,8 @@ def test_makes_the_directory_and_describes_the_run(tmp_path):
     assert versions[name][0].isdigit(), name
   assert versions["platform"] == "cpu"
   assert versions["device_count"] >= 1
-  assert "pytest" in versions["command"]
+  assert "toy.py" in versions["command"]
+  assert "--flag=1" in versions["command"]
   assert versions["earlier"] == []
   if versions["git"] is not None:
     assert len(versions["git"]["commit"]) == 40
