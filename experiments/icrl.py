@@ -10,18 +10,14 @@ ends with a table, `DIR/learning_curve.png` and `DIR/results.json`; each arm has
 the trained policies, plays new episodes and shows one of them step by step.
 """
 
-from collections.abc import Mapping
-import dataclasses
 import functools
 import pathlib
-import re
 import shlex
 import sys
 from typing import Any
 
 from absl import flags
 import jax
-import ml_collections
 import numpy as np
 
 from jaxseq.rl import seeds
@@ -31,6 +27,7 @@ if __name__ == "__main__":
   # from then on the number of devices is fixed.
   seeds.split_cpu()
 
+from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
 from jaxseq.rl import ppo
 from jaxseq.rl import transcript
@@ -59,59 +56,6 @@ _MODE = flags.DEFINE_enum(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """A comparison of arms that share an environment.
-
-  Attributes:
-    ppo: fields of `ppo.Config` that all arms share.
-    arms: for each arm, by name, the fields in which it differs; it is trained
-      in the sub-directory of that name.
-    seed: all random numbers come from it.
-    num_seeds: independent runs of each arm.
-    updates_per_chunk: updates between two returns to the host.
-    chunks_per_checkpoint: chunks between two checkpoints.
-    keep_checkpoints: how many of the newest checkpoints stay.
-    evaluation_episodes: episodes per seed in an evaluation.
-    evaluation_greedy: whether evaluations take the most probable action.
-    tensorboard: whether to write event files as well.
-    references: levels to draw as dashed lines in the plot, by label.
-  """
-
-  ppo: Mapping[str, Any]
-  arms: Mapping[str, Mapping[str, Any]]
-  seed: int = 0
-  num_seeds: int = 2
-  updates_per_chunk: int = 5
-  chunks_per_checkpoint: int = 6
-  keep_checkpoints: int = 3
-  evaluation_episodes: int = 128
-  evaluation_greedy: bool = False
-  tensorboard: bool = True
-  references: Mapping[str, float] = ml_collections.FrozenConfigDict()
-
-  def __post_init__(self):
-    if not self.arms:
-      raise ValueError("arms: got none, expected at least one.")
-    for name in self.arms:
-      if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(
-          f"arms: got the name {name!r}, expected one that can be that of a"
-          " directory."
-        )
-    for name in (
-      "num_seeds",
-      "updates_per_chunk",
-      "chunks_per_checkpoint",
-      "keep_checkpoints",
-      "evaluation_episodes",
-    ):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected 1 or more."
-        )
-
-
 # What may differ from the run that is resumed: it changes no trained number.
 _MAY_CHANGE = (
   "keep_checkpoints",
@@ -122,20 +66,7 @@ _MAY_CHANGE = (
 )
 
 
-def arm_config(config: Config, arm: str) -> ppo.Config:
-  """Returns the whole configuration of one arm.
-
-  Raises:
-    UserError: a field is unknown or has a wrong value.
-  """
-  merged = ml_collections.ConfigDict(config.ppo.to_dict(), type_safe=False)
-  merged.update(config.arms[arm].to_dict())
-  return config_lib.from_config_dict(
-    ppo.Config, merged, name=f"config.arms.{arm}"
-  )
-
-
-def train(config: Config, directory: pathlib.Path) -> dict[str, Any]:
+def train(config: comparison.Config, directory: pathlib.Path) -> dict[str, Any]:
   """Trains all arms from where they are, and evaluates them.
 
   Args:
@@ -148,17 +79,17 @@ def train(config: Config, directory: pathlib.Path) -> dict[str, Any]:
   """
   results = {}
   for name in config.arms:
-    arm = arm_config(config, name)
+    arm = comparison.arm_config(config, name)
     runners = _train_arm(config, name, arm, directory / name)
     results[name] = _evaluate(config, arm, runners.variables)
     _, values = _curve(directory, name)
     late = values[:, -max(1, values.shape[1] // 20) :]
-    results[name]["training"] = np.nanmean(late, axis=-1).tolist()
+    results[name]["training"] = [_mean(seed) for seed in late]
   return results
 
 
 def _train_arm(
-  config: Config, name: str, arm: ppo.Config, directory: pathlib.Path
+  config: comparison.Config, name: str, arm: ppo.Config, directory: pathlib.Path
 ) -> ppo.RunnerState:
   """Trains the seeds of one arm; returns their states."""
 
@@ -198,7 +129,7 @@ def _train_arm(
     )
 
 
-def _initial(config: Config, arm: ppo.Config):
+def _initial(config: comparison.Config, arm: ppo.Config):
   """Returns the compiled function from the seeds' keys to their states."""
   options = {}
   if jax.default_backend() == "cpu":
@@ -212,7 +143,7 @@ def _initial(config: Config, arm: ppo.Config):
   )
 
 
-def _keys(config: Config) -> tuple[jax.Array, jax.Array]:
+def _keys(config: comparison.Config) -> tuple[jax.Array, jax.Array]:
   """Returns the seeds' keys for training and for evaluation."""
   key_train, key_evaluate = jax.random.split(jax.random.key(config.seed))
   return (
@@ -222,7 +153,7 @@ def _keys(config: Config) -> tuple[jax.Array, jax.Array]:
 
 
 def _evaluate(
-  config: Config, arm: ppo.Config, variables: Any
+  config: comparison.Config, arm: ppo.Config, variables: Any
 ) -> dict[str, Any]:
   """Plays whole episodes with each seed's policy."""
 
@@ -245,7 +176,7 @@ def _evaluate(
 
 
 def restore(
-  config: Config, directory: pathlib.Path
+  config: comparison.Config, directory: pathlib.Path
 ) -> dict[str, tuple[int, Any]]:
   """Returns the step and the variables of each arm's newest checkpoint.
 
@@ -254,7 +185,7 @@ def restore(
   """
   restored = {}
   for name in config.arms:
-    arm = arm_config(config, name)
+    arm = comparison.arm_config(config, name)
     template = jax.eval_shape(_initial(config, arm), _keys(config)[0])
     place = directory / name / workdir_lib.CHECKPOINTS
     with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
@@ -265,24 +196,23 @@ def restore(
   return restored
 
 
+def _mean(values: np.ndarray) -> float:
+  """Returns the mean of what is finite, NaN if nothing is."""
+  finite = values[np.isfinite(values)]
+  return float(finite.mean()) if finite.size else float("nan")
+
+
 def _curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
   rows = metrics_lib.read(directory / name)
   return metrics_lib.column(rows, "episode_return")
 
 
-def _finish(config: Config, directory: pathlib.Path, results: Any) -> None:
+def _finish(
+  config: comparison.Config, directory: pathlib.Path, results: Any
+) -> None:
   """Writes and shows what a training run ends with."""
-  workdir_lib.write_json(directory / RESULTS, results)
-  task = arm_config(config, next(iter(config.arms))).env_id
-  picture = plots.learning_curve(
-    directory / "learning_curve.png",
-    {name: _curve(directory, name) for name in config.arms},
-    xlabel="environment steps",
-    ylabel="return of the episodes that ended",
-    title=f"{task}, {config.num_seeds} seeds",
-    references=dict(config.references),
-    smooth=5,
-  )
+  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  task = comparison.arm_config(config, next(iter(config.arms))).env_id
   tables.show(
     ["memory", "parameters", "return in training", "in evaluation"],
     [
@@ -299,6 +229,18 @@ def _finish(config: Config, directory: pathlib.Path, results: Any) -> None:
       f" twentieth of the training, {config.evaluation_episodes} new episodes"
     ),
   )
+  try:
+    picture = plots.learning_curve(
+      directory / "learning_curve.png",
+      {name: _curve(directory, name) for name in config.arms},
+      xlabel="environment steps",
+      ylabel="return of the episodes that ended",
+      title=f"{task}, {config.num_seeds} seeds",
+      references=dict(config.references),
+      smooth=5,
+    )
+  except ModuleNotFoundError as error:
+    picture = f"not drawn, {error.name} is not installed"
   python = pathlib.Path(sys.executable)
   if python.is_relative_to(pathlib.Path.cwd()):
     python = python.relative_to(pathlib.Path.cwd())
@@ -307,11 +249,11 @@ def _finish(config: Config, directory: pathlib.Path, results: Any) -> None:
   print(f"Watch the trained policies: {command} --mode=evaluate")
 
 
-def _watch(config: Config, directory: pathlib.Path) -> None:
+def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
   rows = []
   for name, (step, variables) in restore(config, directory).items():
-    arm = arm_config(config, name)
+    arm = comparison.arm_config(config, name)
     player = ppo.player(arm)
     episode = evaluate.record(
       arm,
@@ -342,9 +284,9 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = config_lib.parse(_CONFIG.value, comparison.Config)
     for name in config.arms:
-      ppo.player(arm_config(config, name))
+      ppo.player(comparison.arm_config(config, name))
     find = workdir_lib.prepare
     if _MODE.value == "evaluate":
       find = workdir_lib.open_existing

@@ -80,6 +80,20 @@ def test_evaluation_shows_an_episode(uninterrupted):
   assert "mean return" in result.stdout
 
 
+def test_a_run_in_which_no_episode_ends(tmp_path):
+  flags = [
+    "--config.ppo.env_id=RepeatPreviousHard",
+    "--config.ppo.rollout_length=8",
+    "--config.ppo.total_steps=64",
+  ]
+  result = run(GRU_ONLY, tmp_path / "run", *flags)
+  assert result.returncode == 0, result.stderr
+  assert "Traceback" not in result.stderr
+  results = json.loads((tmp_path / "run" / "results.json").read_text())
+  assert results["gru"]["training"] == ["nan", "nan"]
+  assert all(abs(mean) <= 1 for mean in results["gru"]["evaluation"])
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_an_interrupted_run_ends_with_the_same_numbers(
   uninterrupted, tmp_path, how
