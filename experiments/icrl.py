@@ -16,11 +16,10 @@ import shlex
 import sys
 from typing import Any
 
-from absl import flags
 import jax
 import numpy as np
 
-from jaxseq.rl import seeds
+from jaxseq.training import seeds
 
 if __name__ == "__main__":
   # gymnax, which the imports below bring, uses a device when it is imported;
@@ -32,13 +31,11 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import ppo
 from jaxseq.rl import transcript
 from jaxseq.training import app
-from jaxseq.training import checkpoint
+from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
-from jaxseq.training import loop
 from jaxseq.training import metrics as metrics_lib
 from jaxseq.training import plots
-from jaxseq.training import progress
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
@@ -48,12 +45,7 @@ RESULTS = "results.json"
 _EPISODE_ROWS = 64  # steps shown of an episode, at most
 
 _CONFIG, _WORKDIR = app.define_flags()
-_MODE = flags.DEFINE_enum(
-  "mode",
-  "train",
-  ["train", "evaluate"],
-  "train, or evaluate the policies that are in the workdir",
-)
+_MODE = app.define_mode()
 
 
 # What may differ from the run that is resumed: it changes no trained number.
@@ -101,46 +93,22 @@ def _train_arm(
       donate_argnums=0,
     )
 
-  label = name.ljust(max(map(len, config.arms)))
-  bar = progress.Progress(
-    arm.num_updates * arm.steps_per_update,
+  return arms_lib.train_arm(
+    name.ljust(max(map(len, config.arms))),
+    lambda runners, count: chunk_of(count)(runners),
+    _initial(config, arm)(_keys(config)[0]),
+    directory,
+    config,
+    num_updates=arm.num_updates,
     metric="episode_return",
-    label=label,
+    update_axis=1,
+    steps_per_update=arm.steps_per_update,
   )
-  with (
-    checkpoint.Checkpointer(
-      directory / workdir_lib.CHECKPOINTS, keep=config.keep_checkpoints
-    ) as checkpointer,
-    metrics_lib.MetricWriter(
-      directory, tensorboard=config.tensorboard
-    ) as writer,
-  ):
-    return loop.run(
-      lambda runners, count: chunk_of(count)(runners),
-      _initial(config, arm)(_keys(config)[0]),
-      num_updates=arm.num_updates,
-      chunk_size=config.updates_per_chunk,
-      update_axis=1,
-      steps_per_update=arm.steps_per_update,
-      checkpointer=checkpointer,
-      checkpoint_every=config.chunks_per_checkpoint,
-      writer=writer,
-      progress=bar,
-    )
 
 
 def _initial(config: comparison.Config, arm: ppo.Config):
   """Returns the compiled function from the seeds' keys to their states."""
-  options = {}
-  if jax.default_backend() == "cpu":
-    # It runs once: optimising it costs more than it gives.
-    options["compiler_options"] = {"xla_backend_optimization_level": 0}
-  return seeds.jit(
-    functools.partial(ppo.init, arm),
-    config.num_seeds,
-    one_by_one=True,
-    **options,
-  )
+  return arms_lib.initial(functools.partial(ppo.init, arm), config.num_seeds)
 
 
 def _keys(config: comparison.Config) -> tuple[jax.Array, jax.Array]:
@@ -186,13 +154,10 @@ def restore(
   restored = {}
   for name in config.arms:
     arm = comparison.arm_config(config, name)
-    template = jax.eval_shape(_initial(config, arm), _keys(config)[0])
-    place = directory / name / workdir_lib.CHECKPOINTS
-    with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-      found = checkpointer.restore(template)
-    if found is None:
-      raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
-    restored[name] = found[0], found[1].variables
+    step, runners = arms_lib.restore(
+      name, _initial(config, arm), _keys(config)[0], directory
+    )
+    restored[name] = step, runners.variables
   return restored
 
 
@@ -245,6 +210,12 @@ def _finish(
   if python.is_relative_to(pathlib.Path.cwd()):
     python = python.relative_to(pathlib.Path.cwd())
   command = shlex.join([str(python), "-m", "experiments.icrl", *sys.argv[1:]])
+  if not all(
+    np.isfinite(result[kind]).all()
+    for result in results.values()
+    for kind in ("training", "evaluation")
+  ):
+    print("- in the table: no episode ended")
   print(f"Learning curve: {picture}")
   print(f"Watch the trained policies: {command} --mode=evaluate")
 

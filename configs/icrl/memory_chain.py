@@ -14,6 +14,9 @@ from configs.icrl import quickstart
 
 
 def get_config(length: str = "20") -> ml_collections.ConfigDict:
+  # Episodes of gymnax end after 1,000 steps, whatever the memory's length.
+  if not length.isdigit() or not 1 <= int(length) <= 998:
+    raise ValueError(f"length: got {length!r}, expected 1 to 998.")
   config = quickstart.get_config()
   config.ppo.update(
     env_id="MemoryChain-bsuite",

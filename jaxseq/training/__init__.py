@@ -11,6 +11,10 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   loop         chunks of compiled updates, logging, checkpoints, exact resume
   signals      a stop that is asked for by SIGTERM or SIGINT
   progress     bar with a metric, speed and time left
+  arms         what comparisons have in common; training one arm
+  seeds        one program for many seeds, over all devices
+  supervised   a problem's state and its updates by gradient
+  study        arms and seeds of a supervised problem, start to end
   optimizers   parameter groups by path; recipes: those of the papers
   plots        learning curves as PNG
   tables       results on the terminal
@@ -20,6 +24,7 @@ import importlib
 
 _MODULES = (
   "app",
+  "arms",
   "array_files",
   "checkpoint",
   "config",
@@ -32,7 +37,10 @@ _MODULES = (
   "plots",
   "progress",
   "recipes",
+  "seeds",
   "signals",
+  "study",
+  "supervised",
   "tables",
   "workdir",
 )

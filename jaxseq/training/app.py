@@ -36,6 +36,11 @@ from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 
 USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+
+# The flags that this module defines are those of the program that asks for
+# them: `--help` shows them.
+flags.disclaim_key_flags()
 
 
 @functools.cache
@@ -50,7 +55,10 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     None,
     "config file, with a variant after a colon if it has any; single fields "
     "are overridden with --config.FIELD=VALUE",
-    lock_config=True,
+    # Fields that the file leaves at their defaults can be overridden too; what
+    # fields there are is checked when the config becomes a dataclass.
+    lock_config=False,
+    accept_new_attributes=True,
   )
   workdir = flags.DEFINE_string(
     "workdir",
@@ -61,6 +69,17 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   return config, workdir
 
 
+@functools.cache
+def define_mode() -> flags.FlagHolder:
+  """Defines `--mode=train|evaluate`; returns its holder."""
+  return flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "evaluate"],
+    "train, or evaluate what is in the workdir",
+  )
+
+
 def run_main(
   main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None
 ) -> NoReturn:
@@ -68,7 +87,8 @@ def run_main(
 
   A wrong flag or config, and any `errors.UserError` that `main` raises, is
   printed as `error: <one sentence>` on stderr and ends the program with exit
-  code 2. Every other exception keeps its traceback.
+  code 2; an interruption ends with one line and exit code 130. Every other
+  exception keeps its traceback.
 
   Args:
     main: called with the arguments that are no flags; returns an exit code.
@@ -80,6 +100,14 @@ def run_main(
       return main(rest)
     except errors.UserError as error:
       _exit_with(error)
+    except KeyboardInterrupt:
+      print(
+        "interrupted: what came after the last checkpoint is lost; the same "
+        "command goes on from there",
+        file=sys.stderr,
+        flush=True,
+      )
+      sys.exit(INTERRUPTED_EXIT_CODE)
 
   absl_app.run(guarded, argv, flags_parser=_parse_flags)
 
@@ -183,6 +211,7 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
       raise errors.UserError(
         f"--config.{path}: "
         + config_lib.unknown_field(name, field, holder.keys())
+        + " in the config file"
       )
     if holder.get_type(field) is type(None):
       raise errors.UserError(

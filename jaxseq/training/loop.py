@@ -20,7 +20,6 @@ import time
 from typing import Any
 from typing import TypeVar
 
-from absl import logging
 import jax
 import numpy as np
 
@@ -101,6 +100,8 @@ def run(
     done, state = _restore(checkpointer, state, num_updates, steps_per_update)
     if writer is not None:
       writer.resume(done * steps_per_update if done else None)
+    if done:
+      _tell_resume(bar, done * steps_per_update, num_updates * steps_per_update)
     bar.start(done * steps_per_update)
     stopped = stop.requested()
     while done < num_updates and not stopped:
@@ -159,13 +160,22 @@ def _restore(checkpointer, state, num_updates, steps_per_update):
       f"step of this run, which ends at {num_updates * steps_per_update} and "
       f"makes {steps_per_update} steps per update"
     )
-  logging.info("Resuming after step %d", step)
   return done, state
 
 
 def _write(writer, step: int, row: Metrics) -> None:
   if writer is not None:
     writer.write(step, row)
+
+
+def _tell_resume(bar: Any, step: int, total: int) -> None:
+  if jax.process_index() != 0:
+    return
+  label = f"{bar.label}: " if getattr(bar, "label", "") else ""
+  text = f"goes on after step {step:,} of {total:,}"
+  if step == total:
+    text = f"was trained to its end before, step {step:,}"
+  print(f"{label}{text}", file=sys.stderr)
 
 
 def _tell_stop(name: str, step: int, checkpointer: Any) -> None:

@@ -108,7 +108,9 @@ class MetricWriter:
     if self._events is not None:
       for name, value in flat.items():
         for tag, scalar in _tags(name, value):
-          self._events.add_scalar(tag, scalar, step, walltime=now)
+          # TensorBoard cannot draw what is not finite.
+          if math.isfinite(scalar):
+            self._events.add_scalar(tag, scalar, step, walltime=now)
 
   def flush(self) -> None:
     """Puts everything written so far on disk."""

@@ -38,6 +38,7 @@ class Progress:
     self._total = total
     self._unit = unit
     self._metric = metric
+    self.label = label.strip()
     self._label = label
     self._stream = stream or sys.stderr
     self._value = math.nan

@@ -7,6 +7,7 @@ Each function takes the two learning rates of a paper and returns an
                         weight_decay=0.04, schedule="cosine", total_steps=8000)
 """
 
+import dataclasses
 import types
 from typing import Any
 from typing import Literal
@@ -164,3 +165,99 @@ def slow_ssm(
     weight_decay=0.0,
   )
   return optimizers.Config(groups=(group,), **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """How a network around some mixer is trained.
+
+  Attributes:
+    name: "plain": everything alike. "ssm": the mixer's own parameters (its
+      SSM_PARAMETERS) have `ssm_learning_rate` and no weight decay. "s4", "s5":
+      the groups of these functions.
+    learning_rate: peak of the global learning rate.
+    ssm_learning_rate: peak for the mixer's own parameters; the global one if
+      None.
+    weight_decay: decoupled weight decay.
+    schedule: after the warm-up: "constant", "linear" or "cosine".
+    warmup_steps: optimiser steps in which the rates rise from 0.
+    final_fraction: of the peak, at the end.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    max_grad_norm: gradients are scaled down to this norm; None does not clip.
+    s5_groups: which of the groups of `s5`.
+    dt_global: dt has the global learning rate ("s4" and "s5").
+    slow_c: C has the ssm learning rate ("s4").
+  """
+
+  name: Literal["plain", "ssm", "s4", "s5"] = "ssm"
+  learning_rate: float = 1e-3
+  ssm_learning_rate: float | None = None
+  weight_decay: float = 0.0
+  schedule: Literal["constant", "linear", "cosine"] = "cosine"
+  warmup_steps: int = 0
+  final_fraction: float = 0.0
+  b1: float = 0.9
+  b2: float = 0.999
+  max_grad_norm: float | None = 1.0
+  s5_groups: S5Recipe = "standard"
+  dt_global: bool = False
+  slow_c: bool = False
+
+
+def make(
+  recipe: Recipe, ssm_parameters: tuple[str, ...], total_steps: int
+) -> optimizers.Config:
+  """Returns the optimiser's configuration for a recipe.
+
+  Args:
+    recipe: the recipe.
+    ssm_parameters: names of the mixer's own parameters; with none, or those of
+      a mixer that has not S4's or S5's, everything is trained alike.
+    total_steps: optimiser steps of the whole run.
+  """
+  options = {
+    "schedule": recipe.schedule,
+    "warmup_steps": recipe.warmup_steps,
+    "total_steps": total_steps,
+    "final_fraction": recipe.final_fraction,
+    "b1": recipe.b1,
+    "b2": recipe.b2,
+    "max_grad_norm": recipe.max_grad_norm,
+  }
+  slow = recipe.ssm_learning_rate
+  slow = recipe.learning_rate if slow is None else slow
+  if recipe.name == "plain" or not ssm_parameters:
+    return optimizers.Config(
+      learning_rate=recipe.learning_rate,
+      weight_decay=recipe.weight_decay,
+      **options,
+    )
+  if recipe.name == "s5":
+    return s5(
+      recipe.s5_groups,
+      ssm_learning_rate=slow,
+      factor=recipe.learning_rate / slow,
+      weight_decay=recipe.weight_decay,
+      dt_global=recipe.dt_global,
+      **options,
+    )
+  if recipe.name == "s4":
+    dt = ("log_step",)
+    return s4(
+      learning_rate=recipe.learning_rate,
+      ssm_learning_rate=slow,
+      weight_decay=recipe.weight_decay,
+      dt_global=recipe.dt_global,
+      slow_c=recipe.slow_c,
+      ssm=tuple(name for name in ssm_parameters if name not in dt),
+      dt=dt,
+      **options,
+    )
+  return slow_ssm(
+    ssm_parameters,
+    slow / recipe.learning_rate,
+    learning_rate=recipe.learning_rate,
+    weight_decay=recipe.weight_decay,
+    **options,
+  )

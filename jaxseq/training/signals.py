@@ -5,6 +5,7 @@ finishes the chunk that runs, saves, and leaves with exit code 0, so that the
 job counts as ended in order and can be started again.
 """
 
+import os
 import signal
 import threading
 
@@ -57,6 +58,12 @@ class GracefulStop:
     name = signal.Signals(number).name
     if name == "SIGINT" and self._name == "SIGINT":
       raise KeyboardInterrupt
+    if self._name is None and jax.process_index() == 0:
+      # Not print: the handler may have come in the middle of one.
+      text = f"\n{name}: stopping after what runs now (or is being compiled)"
+      if name == "SIGINT":
+        text += "; again, to stop at once"
+      os.write(2, f"{text}\n".encode())
     self._name = self._name or name
 
   def requested(self) -> str | None:

@@ -63,6 +63,8 @@ def prepare(
     UserError: the directory cannot be written, is a file, or holds something
       else than this experiment with this config.
   """
+  if not os.fspath(workdir):
+    raise errors.UserError("workdir is empty: name a directory")
   path = pathlib.Path(workdir)
   _make_writable(path)
   described = {

@@ -30,6 +30,7 @@ class Config:
   seconds_per_chunk: float
   optimizer: Optimizer
   untyped: int | None
+  left_out: int = 1
 
 def main(argv):
   with errors.setup():
@@ -38,7 +39,7 @@ def main(argv):
       open("/no/such/data.npz")
   if _MODE.value == "break":
     raise ValueError("a bug")
-  print(config.num_updates, config.optimizer.learning_rate, _WORKDIR.value)
+  print(config.num_updates, config.left_out, config.optimizer.learning_rate, _WORKDIR.value)
 
 if __name__ == "__main__":
   app.run_main(main)
@@ -73,9 +74,10 @@ def test_a_right_command_line(run):
     "--config=config.py:long",
     "--workdir=w",
     "--config.optimizer.learning_rate=0.5",
+    "--config.left_out=2",  # The file leaves it at its default.
   )
   assert done.returncode == 0, done.stderr
-  assert done.stdout == "240 0.5 w\n"
+  assert done.stdout == "240 2 0.5 w\n"
 
 
 @pytest.mark.parametrize(
@@ -83,14 +85,23 @@ def test_a_right_command_line(run):
   [
     (
       ["--config.numupdates=3"],
-      "--config.numupdates: config has no field 'numupdates' (did you mean "
-      "'num_updates'?); its fields are: num_updates, optimizer, "
+      "config has no field 'numupdates' (did you mean "
+      "'num_updates'?); its fields are: left_out, num_updates, optimizer, "
       "seconds_per_chunk, untyped",
     ),
     (
       ["--config.optimizer.lr=3"],
-      "--config.optimizer.lr: config.optimizer has no field 'lr'; its fields "
-      "are: learning_rate",
+      "config.optimizer has no field 'lr'; its fields are: learning_rate",
+    ),
+    (
+      ["--config.left_out=x"],
+      "config.left_out must be an int, got 'x' (str)",
+    ),
+    (
+      ["--config.optimiser.learning_rate=3"],
+      "--config.optimiser.learning_rate: config has no field 'optimiser' (did "
+      "you mean 'optimizer'?); its fields are: num_updates, optimizer, "
+      "seconds_per_chunk, untyped in the config file",
     ),
     (
       ["--config.num_updates.deep=3"],

@@ -10,7 +10,8 @@ _PROGRAM = """
 import sys
 import jaxseq.training
 names = jaxseq.training.__all__
-light = [name for name in names if name not in ("array_files", "checkpoint")]
+HEAVY = ("array_files", "arms", "checkpoint", "study")
+light = [name for name in names if name not in HEAVY]
 for name in light:
   getattr(jaxseq.training, name)
 loaded = {"matplotlib", "orbax", "rich", "tensorboardX"} & set(sys.modules)

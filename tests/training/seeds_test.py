@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import seeds
+from jaxseq.training import seeds
 
 
 def program(x, scale):
@@ -32,8 +32,18 @@ def test_each_seed_is_a_call(num_seeds, one_by_one):
     )
 
 
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_shared_arguments_go_to_all_seeds(one_by_one):
+  x = jnp.arange(6.0).reshape(3, 2)
+  data = seeds.share({"table": np.arange(2.0)}, 3)
+  function = seeds.jit(
+    lambda x, data: x * data["table"], 3, shared=1, one_by_one=one_by_one
+  )
+  np.testing.assert_array_equal(function(x, data), x * np.arange(2.0))
+
+
 _ON_DEVICES = """
-from jaxseq.rl import seeds
+from jaxseq.training import seeds
 import jax
 seeds.split_cpu()
 import jax.numpy as jnp

@@ -1,7 +1,6 @@
 """The same program for many seeds, side by side and over all devices."""
 
 from collections.abc import Callable
-import functools
 import os
 from typing import Any
 
@@ -29,7 +28,11 @@ def split_cpu() -> None:
 
 
 def spread(
-  function: Callable, num_seeds: int, *, one_by_one: bool = False
+  function: Callable,
+  num_seeds: int,
+  *,
+  shared: int = 0,
+  one_by_one: bool = False,
 ) -> Callable:
   """Maps a function over a leading axis of seeds.
 
@@ -39,38 +42,80 @@ def spread(
   Args:
     function: a function of pytrees of arrays, for one seed.
     num_seeds: length of the leading axis.
+    shared: how many of the last arguments have no axis of seeds: all seeds get
+      them whole. See `share`.
     one_by_one: whether a device takes its seeds one after the other instead.
       Initialisation needs it: on CPU, jax 0.10.2 waits for ever when there are
       as many batched QR decompositions at once as the pool has threads.
 
   Returns:
-    The function on pytrees that all have a leading axis of seeds.
+    The function on pytrees that have a leading axis of seeds, but for the
+    shared ones.
   """
-  mapped = jax.vmap(function)
-  if one_by_one:
-    mapped = functools.partial(jax.lax.map, function)
+
+  def mapped(*arguments):
+    own = arguments[: len(arguments) - shared]
+    rest = arguments[len(own) :]
+
+    def of_one(own):
+      return function(*own, *rest)
+
+    return jax.lax.map(of_one, own) if one_by_one else jax.vmap(of_one)(own)
+
+  mesh = _mesh(num_seeds)
+  if mesh is None:
+    return mapped
+  by_seed = jax.sharding.PartitionSpec("seeds")
+
+  def spread_out(*arguments):
+    own = (by_seed,) * (len(arguments) - shared)
+    specs = own + (jax.sharding.PartitionSpec(),) * shared
+    return jax.shard_map(
+      mapped, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False
+    )(*arguments)
+
+  return spread_out
+
+
+def share(tree: Any, num_seeds: int) -> Any:
+  """Puts arrays onto all devices that `spread` uses, once and for all calls.
+
+  Args:
+    tree: pytree of arrays.
+    num_seeds: as for `spread`.
+
+  Returns:
+    The tree, on the devices.
+  """
+  mesh = _mesh(num_seeds)
+  if mesh is None:
+    return jax.device_put(tree)
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return jax.device_put(tree, everywhere)
+
+
+def _mesh(num_seeds: int) -> jax.sharding.Mesh | None:
+  """Returns the devices that share the seeds; None if that is one."""
   count = _devices(num_seeds)
   if count == 1:
-    return mapped
-  mesh = jax.sharding.Mesh(jax.local_devices()[:count], ("seeds",))
-  by_seed = jax.sharding.PartitionSpec("seeds")
-  return jax.shard_map(
-    mapped, mesh=mesh, in_specs=by_seed, out_specs=by_seed, check_vma=False
-  )
+    return None
+  return jax.sharding.Mesh(jax.local_devices()[:count], ("seeds",))
 
 
 def jit(
   function: Callable,
   num_seeds: int,
   *,
+  shared: int = 0,
   one_by_one: bool = False,
   **options: Any,
 ) -> Callable:
-  """Compiles `spread(function, num_seeds, one_by_one=one_by_one)`.
+  """Compiles `spread(function, num_seeds, ...)`.
 
   Args:
     function: a function of pytrees of arrays, for one seed.
     num_seeds: length of the leading axis.
+    shared: see `spread`.
     one_by_one: see `spread`.
     **options: of `jax.jit`.
   """
@@ -80,7 +125,7 @@ def jit(
     settings = {"xla_cpu_multi_thread_eigen": False}
     settings |= options.pop("compiler_options", {})
     options["compiler_options"] = settings
-  mapped = spread(function, num_seeds, one_by_one=one_by_one)
+  mapped = spread(function, num_seeds, shared=shared, one_by_one=one_by_one)
   return jax.jit(mapped, **options)
 
 

@@ -1,0 +1,330 @@
+"""Supervised comparisons from start to end: arms, seeds, results.
+
+A binary makes an `Arm` for every arm of its configuration, and leaves training,
+evaluation and the results' files, table and plot to `run` and `finish`.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from jaxseq.training import arms as arms_lib
+from jaxseq.training import config as config_lib
+from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import plots
+from jaxseq.training import progress
+from jaxseq.training import seeds
+from jaxseq.training import supervised
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+RESULTS = "results.json"
+
+# What may differ from the run that is resumed: it changes no trained number.
+MAY_CHANGE = ("keep_checkpoints", "tensorboard", "references")
+
+
+class Arm(NamedTuple):
+  """An arm of a supervised comparison, ready to be trained.
+
+  Attributes:
+    problem: what to train.
+    optimizer: how.
+    metric: name of the metric that the progress bar and the plot show; one of
+      those that `problem.evaluate` returns.
+    examples: number of examples, or tokens, of one update, for the speed.
+    unit: what they are.
+  """
+
+  problem: supervised.Problem
+  optimizer: optax.GradientTransformation
+  metric: str
+  examples: int
+  unit: str = "examples"
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(arms_lib.Arms):
+  """What supervised experiments have in their configuration.
+
+  Attributes:
+    num_updates: of each run.
+    chunks_per_evaluation: chunks between two evaluations.
+  """
+
+  _: dataclasses.KW_ONLY
+  num_updates: int = 1000
+  updates_per_chunk: int = 50
+  chunks_per_evaluation: int = 2
+
+  def __post_init__(self):
+    super().__post_init__()
+    self.check_positive("num_updates", "chunks_per_evaluation")
+
+
+def open_workdir(
+  workdir: str, config: Supervised, experiment: str, mode: str
+) -> pathlib.Path:
+  """Returns the directory of a run, made or (to evaluate) found.
+
+  Args:
+    workdir: the flag.
+    config: the configuration.
+    experiment: name of the experiment.
+    mode: "train" or "evaluate".
+
+  Raises:
+    UserError: the directory is of something else, or there is nothing in it.
+  """
+  find = workdir_lib.prepare if mode == "train" else workdir_lib.open_existing
+  return find(workdir, config, experiment=experiment, may_change=MAY_CHANGE)
+
+
+def main(
+  config: Supervised,
+  directory: pathlib.Path,
+  arms: Mapping[str, Arm],
+  mode: str,
+  *,
+  title: str,
+  columns: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+  """Trains and evaluates, or only evaluates, and shows the results.
+
+  Args:
+    config: the configuration.
+    directory: of the run.
+    arms: by name.
+    mode: "train" or "evaluate".
+    title: of table and plot.
+    columns: metrics of the table, to their headings.
+
+  Returns:
+    The results, see `run`.
+  """
+  results = (run if mode == "train" else evaluate)(config, directory, arms)
+  finish(config, directory, arms, results, mode, title=title, columns=columns)
+  return results
+
+
+def evaluate(
+  config: Supervised, directory: pathlib.Path, arms: Mapping[str, Arm]
+) -> dict[str, dict[str, Any]]:
+  """Evaluates the newest checkpoints of all arms.
+
+  Args:
+    config: the configuration.
+    directory: of the run.
+    arms: by name.
+
+  Returns:
+    As `run`, without the seconds.
+
+  Raises:
+    UserError: an arm has no checkpoint, or none that is whole.
+  """
+  results = {}
+  for name, arm in arms.items():
+    _, variables = variables_of(config, directory, name, arm)
+    metrics = evaluator(config, arm)(variables)
+    results[name] = _measured(directory / name, variables) | _lists(metrics)
+  return results
+
+
+def run(
+  config: Supervised, directory: pathlib.Path, arms: Mapping[str, Arm]
+) -> dict[str, dict[str, Any]]:
+  """Trains and evaluates all arms of a supervised comparison.
+
+  Args:
+    config: the configuration.
+    directory: of the run.
+    arms: by name.
+
+  Returns:
+    For each arm: "parameters" of a seed, "seconds" that training took in this
+    process, compilation included, "updates_per_second" (of all seeds together;
+    the median over chunks), and the final metrics, a list over seeds each.
+  """
+  width = max(map(len, arms))
+  results = {}
+  for name, arm in arms.items():
+    start = time.monotonic()
+    state, evaluate = _train(config, name.ljust(width), arm, directory / name)
+    seconds = time.monotonic() - start
+    results[name] = (
+      {"seconds": seconds}
+      | _measured(directory / name, state.variables)
+      | _lists(evaluate(state))
+    )
+  return results
+
+
+def variables_of(
+  config: Supervised, directory: pathlib.Path, name: str, arm: Arm
+) -> tuple[int, Any]:
+  """Returns the step and the variables of an arm's newest checkpoint.
+
+  Raises:
+    UserError: the arm has no checkpoint, or none that is whole.
+  """
+  make = arms_lib.initial(_init_of(arm), config.num_seeds)
+  step, state = arms_lib.restore(name, make, _keys(config), directory)
+  return step, state.variables
+
+
+def evaluator(config: Supervised, arm: Arm) -> Callable[[Any], Any]:
+  """Returns the compiled function from the seeds' variables to metrics."""
+  data = seeds.share(arm.problem.data, config.num_seeds)
+  compiled = seeds.jit(arm.problem.evaluate, config.num_seeds, shared=1)
+  return lambda variables: jax.device_get(compiled(variables, data))
+
+
+def num_parameters(variables: Any) -> int:
+  """Counts the parameters of one of the seeds in variables."""
+  return sum(leaf[0].size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _measured(directory, variables):
+  """Returns what a run tells about an arm besides its metrics."""
+  return {
+    "parameters": num_parameters(variables),
+    "updates_per_second": _speed(directory),
+  }
+
+
+def _lists(metrics):
+  return jax.tree.map(lambda x: np.asarray(x).tolist(), metrics)
+
+
+def _init_of(arm):
+  return functools.partial(supervised.init, arm.problem, arm.optimizer)
+
+
+def _keys(config: Supervised) -> jax.Array:
+  return jax.random.split(jax.random.key(config.seed), config.num_seeds)
+
+
+def _train(config, label, arm, directory):
+  """Returns the trained states, and the function that evaluates them."""
+  data = seeds.share(arm.problem.data, config.num_seeds)
+
+  @functools.cache
+  def chunk_of(count: int):
+    return seeds.jit(
+      lambda state, data: supervised.train(
+        arm.problem, arm.optimizer, state, data, count
+      ),
+      config.num_seeds,
+      shared=1,
+      donate_argnums=0,
+    )
+
+  evaluate = evaluator(config, arm)
+
+  def evaluate_state(state, step=None):
+    del step
+    return evaluate(state.variables)
+
+  state = arms_lib.train_arm(
+    label,
+    lambda state, count: chunk_of(count)(state, data),
+    arms_lib.initial(_init_of(arm), config.num_seeds)(_keys(config)),
+    directory,
+    config,
+    num_updates=config.num_updates,
+    metric=arm.metric,
+    update_axis=None,
+    evaluate=evaluate_state,
+    evaluate_every=config.chunks_per_evaluation,
+  )
+  return state, evaluate_state
+
+
+def _speed(directory):
+  """Returns the median number of updates per second, NaN if unknown."""
+  _, values = metrics_lib.column(
+    metrics_lib.read(directory), "steps_per_second"
+  )
+  values = np.asarray(values)
+  return float(np.median(values)) if values.size else float("nan")
+
+
+def finish(
+  config: Supervised,
+  directory: pathlib.Path,
+  arms: Mapping[str, Arm],
+  results: Mapping[str, Any],
+  mode: str,
+  *,
+  title: str,
+  columns: Mapping[str, str],
+) -> None:
+  """Shows the results; after a training, writes them and draws the curve too.
+
+  Args:
+    config: the configuration.
+    directory: of the run; gets results.json and learning_curve.png.
+    arms: by name.
+    results: as from `run`.
+    mode: "train" or "evaluate".
+    title: of table and plot.
+    columns: metrics of the table, to their headings.
+  """
+  _show(config, arms, results, title, columns)
+  if mode != "train":
+    return
+  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  metric = next(iter(arms.values())).metric
+  try:
+    picture = plots.learning_curve(
+      directory / "learning_curve.png",
+      {
+        name: metrics_lib.column(metrics_lib.read(directory / name), metric)
+        for name in results
+      },
+      xlabel="updates",
+      ylabel=columns.get(metric, metric),
+      title=title,
+      references=dict(config.references),
+    )
+  except ModuleNotFoundError as error:
+    picture = f"not drawn, {error.name} is not installed"
+  print(f"Learning curve: {picture}")
+
+
+def _show(config, arms, results, title, columns):
+  unit = next(iter(arms.values())).unit
+  rows = []
+  for name, result in results.items():
+    speed = result["updates_per_second"] * arms[name].examples
+    rows.append(
+      [
+        name,
+        f"{result['parameters']:,}",
+        *(_cell(result[metric]) for metric in columns),
+        progress.short_number(speed * config.num_seeds),
+      ]
+    )
+  seeds_text = f"mean ± standard deviation over {config.num_seeds} seeds"
+  tables.show(
+    ["arm", "parameters", *columns.values(), f"{unit}/s"],
+    rows,
+    title=f"{title}; {seeds_text}" if config.num_seeds > 1 else title,
+  )
+
+
+def _cell(value):
+  """Metrics are lists over seeds; what all seeds share is one number."""
+  if isinstance(value, list):
+    return tables.mean_std(value)
+  return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

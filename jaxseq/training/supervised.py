@@ -1,0 +1,192 @@
+"""A supervised problem as pure functions, and its updates by gradient.
+
+    state = supervised.init(problem, optimizer, key)    # jitted on its own
+    state, metrics = supervised.train(problem, optimizer, state, data, count)
+
+A problem draws its batches itself, on the device: from arrays that lie there,
+or from a generator. So many updates are one program, `vmap` trains many seeds
+at once, and a run depends on nothing but its state.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+class Loss(NamedTuple):
+  """What a problem's loss function returns beside the loss.
+
+  Attributes:
+    metrics: scalars of the batch.
+    collections: Flax collections that the model updated, such as
+      {"batch_stats": ...}; they replace those of the variables.
+    carry: what the next batch's loss starts from.
+  """
+
+  metrics: Metrics
+  collections: PyTree = {}
+  carry: PyTree = None
+
+
+class Problem(NamedTuple):
+  """A model on a task, for one seed.
+
+  Attributes:
+    init: key -> variables, a dict of Flax collections with "params".
+    sample: (key, update, data) -> batch. `key` is the same for all updates of a
+      seed, `update` counts those made; see `draw`.
+    loss: (variables, batch, carry, key) -> (scalar, Loss).
+    evaluate: (variables, data) -> metrics on data that is never trained on.
+    data: arrays that all seeds share; passed to `sample` and `evaluate`.
+    carry: the first carry, the same for all seeds; None where batches are
+      independent.
+  """
+
+  init: Callable[[jax.Array], PyTree]
+  sample: Callable[[jax.Array, jax.Array, PyTree], PyTree]
+  loss: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, Loss]]
+  evaluate: Callable[[PyTree, PyTree], Metrics]
+  data: PyTree = None
+  carry: PyTree = None
+
+
+class State(NamedTuple):
+  """All that training goes on from.
+
+  Attributes:
+    variables: of the model.
+    opt_state: of the optimiser.
+    carry: see `Problem`.
+    key: key of the run; it does not change.
+    update: number of updates made, int32.
+  """
+
+  variables: PyTree
+  opt_state: PyTree
+  carry: PyTree
+  key: jax.Array
+  update: jax.Array
+
+
+def init(
+  problem: Problem, optimizer: optax.GradientTransformation, key: jax.Array
+) -> State:
+  """Returns the state before the first update.
+
+  Args:
+    problem: the problem.
+    optimizer: the optimiser.
+    key: random key; all of the run comes from it.
+  """
+  key_init, key_run = jax.random.split(key)
+  variables = dict(problem.init(key_init))
+  return State(
+    variables,
+    optimizer.init({"params": variables["params"]}),
+    problem.carry,
+    key_run,
+    jnp.zeros((), jnp.int32),
+  )
+
+
+def update(
+  problem: Problem,
+  optimizer: optax.GradientTransformation,
+  state: State,
+  data: PyTree,
+) -> tuple[State, Metrics]:
+  """Draws a batch and makes one update.
+
+  Args:
+    problem: the problem.
+    optimizer: the optimiser.
+    state: the state.
+    data: the problem's data, on the device.
+
+  Returns:
+    The state after the update, and metrics: those of the loss function, "loss"
+    and "grad_norm".
+  """
+  key_data, key_loss = jax.random.split(state.key)
+  batch = problem.sample(key_data, state.update, data)
+  key_loss = jax.random.fold_in(key_loss, state.update)
+  trained = {"params": state.variables["params"]}
+  rest = {k: v for k, v in state.variables.items() if k != "params"}
+
+  def loss(trained):
+    return problem.loss({**rest, **trained}, batch, state.carry, key_loss)
+
+  (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+  updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+  trained = optax.apply_updates(trained, updates)
+  metrics = {
+    "loss": value,
+    "grad_norm": optax.tree.norm(grads),
+    **extra.metrics,
+  }
+  state = State(
+    {**rest, **extra.collections, **trained},
+    opt_state,
+    extra.carry,
+    state.key,
+    state.update + 1,
+  )
+  return state, metrics
+
+
+def train(
+  problem: Problem,
+  optimizer: optax.GradientTransformation,
+  state: State,
+  data: PyTree,
+  count: int,
+) -> tuple[State, Metrics]:
+  """Makes `count` updates; returns the state and the metrics' means."""
+
+  def body(state, _):
+    return update(problem, optimizer, state, data)
+
+  state, metrics = lax.scan(body, state, length=count)
+  return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+
+
+def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:
+  """Returns the indices of a batch: epochs in random order, one by one.
+
+  Epochs follow each other without a gap: every example is drawn once before
+  any is drawn again, and where an epoch ends within a batch the next begins.
+
+  Args:
+    key: key of the run; the same for all updates.
+    update: number of updates made, int32.
+    size: number of examples.
+    batch: size of a batch, at most `size`.
+
+  Returns:
+    (batch,) int32.
+  """
+  if not 1 <= batch <= size:
+    raise ValueError(f"batch must be from 1 to size={size}; got {batch}.")
+  position = update * batch + jnp.arange(batch)
+  epoch = position // size
+
+  def order(number):
+    return jax.random.permutation(jax.random.fold_in(key, number), size)
+
+  first = order(epoch[0])[position % size]
+  # A second permutation costs only where an epoch ends.
+  return lax.cond(
+    epoch[0] == epoch[-1],
+    lambda: first,
+    lambda: jnp.where(
+      epoch == epoch[0], first, order(epoch[-1])[position % size]
+    ),
+  )
