@@ -4,6 +4,7 @@ Arrays in, arrays out: nothing here knows of layers or parameters, and nothing
 else in the package loops over time.
 """
 
+from jaxseq.recurrence.convolution import fft_convolution
 from jaxseq.recurrence.gated import GatedCell
 from jaxseq.recurrence.gated import GatedParams
 from jaxseq.recurrence.gated import from_heads
@@ -13,11 +14,30 @@ from jaxseq.recurrence.gated import to_heads
 from jaxseq.recurrence.linear import linear_scan
 from jaxseq.recurrence.linear import linear_step
 from jaxseq.recurrence.lti import lti_scan
+from jaxseq.recurrence.outer import outer_scan
+from jaxseq.recurrence.outer import outer_scan_heads
+from jaxseq.recurrence.outer import outer_step
+from jaxseq.recurrence.selective import selective_scan
+from jaxseq.recurrence.selective import selective_step
+from jaxseq.recurrence.siso import siso_kernel
+from jaxseq.recurrence.siso import siso_scan
+from jaxseq.recurrence.softmax import SoftmaxState
+from jaxseq.recurrence.softmax import softmax_combine
+from jaxseq.recurrence.softmax import softmax_initial
+from jaxseq.recurrence.softmax import softmax_scan
+from jaxseq.recurrence.softmax import softmax_step
+from jaxseq.recurrence.softmax_outer import softmax_decay
+from jaxseq.recurrence.softmax_outer import softmax_outer_initial
+from jaxseq.recurrence.softmax_outer import softmax_outer_scan
+from jaxseq.recurrence.softmax_outer import softmax_outer_step
 from jaxseq.recurrence.stepwise import fold
+from jaxseq.recurrence.window import window_attention
 
 __all__ = [
   "GatedCell",
   "GatedParams",
+  "SoftmaxState",
+  "fft_convolution",
   "fold",
   "from_heads",
   "gated_scan",
@@ -25,5 +45,21 @@ __all__ = [
   "linear_scan",
   "linear_step",
   "lti_scan",
+  "outer_scan",
+  "outer_scan_heads",
+  "outer_step",
+  "selective_scan",
+  "selective_step",
+  "siso_kernel",
+  "siso_scan",
+  "softmax_combine",
+  "softmax_decay",
+  "softmax_initial",
+  "softmax_outer_initial",
+  "softmax_outer_scan",
+  "softmax_outer_step",
+  "softmax_scan",
+  "softmax_step",
   "to_heads",
+  "window_attention",
 ]

@@ -1,0 +1,109 @@
+"""Folding a function over chunks of time, with memory for the chunk borders."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def over_chunks(
+  function: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]],
+  size: int,
+  carry: PyTree,
+  xs: PyTree,
+  flags: PyTree,
+) -> tuple[PyTree, PyTree]:
+  """Folds `function(carry, xs, flags) -> (carry, ys)` over chunks of time.
+
+  The backward pass keeps the carry at the start of each chunk and runs each
+  chunk again, from the last to the first. Neither pass copies xs or ys.
+
+  Args:
+    function: what is done with a chunk; it closes over no traced arrays.
+    size: elements per chunk; the remainder of the length is a shorter chunk.
+    carry: pytree of floating-point arrays; structure, shapes and dtypes stay.
+    xs: pytree of (rows, time, ...) floating-point arrays.
+    flags: pytree of (rows, time, ...) arrays that have no gradient.
+
+  Returns:
+    The carry after the last chunk, and ys, a pytree of (rows, time, ...).
+  """
+  return _forward(function, size, carry, xs, flags)[0]
+
+
+def _forward(function, size, carry, xs, flags):
+  time = jax.tree.leaves(xs)[0].shape[1]
+  count, rest = _count(time, size)
+  shapes = jax.eval_shape(
+    function, carry, *_slice((xs, flags), 0, min(size, time))
+  )[1]
+  ys = jax.tree.map(
+    lambda y: jnp.zeros((y.shape[0], time) + y.shape[2:], y.dtype), shapes
+  )
+
+  def chunk(carry, ys, start, length):
+    carry, new = function(carry, *_slice((xs, flags), start, length))
+    return carry, _write(ys, new, start)
+
+  def whole(carry_ys, index):
+    return chunk(*carry_ys, index * size, size), carry_ys[0]
+
+  borders = None
+  if count:
+    (carry, ys), borders = lax.scan(whole, (carry, ys), jnp.arange(count))
+  last = carry
+  if rest:
+    carry, ys = chunk(carry, ys, count * size, rest)
+  return (carry, ys), (xs, flags, borders, last)
+
+
+def _backward(function, size, residuals, cotangents):
+  xs, flags, borders, last = residuals
+  d_carry, d_ys = cotangents
+  time = jax.tree.leaves(xs)[0].shape[1]
+  count, rest = _count(time, size)
+
+  def chunk(d_carry, d_xs, start, length, carry):
+    xs_c, flags_c = _slice((xs, flags), start, length)
+    _, pull = jax.vjp(lambda c, x: function(c, x, flags_c), carry, xs_c)
+    d_carry, new = pull((d_carry, _slice(d_ys, start, length)))
+    return d_carry, _write(d_xs, new, start)
+
+  def whole(carry, x):
+    index, border = x
+    return chunk(*carry, index * size, size, border), None
+
+  d_xs = jax.tree.map(jnp.zeros_like, xs)
+  if rest:
+    d_carry, d_xs = chunk(d_carry, d_xs, count * size, rest, last)
+  if count:
+    (d_carry, d_xs), _ = lax.scan(
+      whole, (d_carry, d_xs), (jnp.arange(count), borders), reverse=True
+    )
+  return d_carry, d_xs, None
+
+
+over_chunks.defvjp(_forward, _backward)
+
+
+def _count(time, size):
+  """Whole chunks, and what is left; one chunk alone needs no loop."""
+  return (0, time) if time <= size else divmod(time, size)
+
+
+def _slice(tree, start, length):
+  return jax.tree.map(
+    lambda x: lax.dynamic_slice_in_dim(x, start, length, axis=1), tree
+  )
+
+
+def _write(tree, new, start):
+  return jax.tree.map(
+    lambda x, y: lax.dynamic_update_slice_in_dim(x, y, start, axis=1), tree, new
+  )

@@ -1,0 +1,408 @@
+"""Linear recurrences with a matrix state and rank-one updates.
+
+    S_t = exp(decay_t)[:, None] * S_{t-1} + k_t v_t^T,   o_t = q_t S_t
+
+Linear attention (arXiv:2006.16236) has no decay, RetNet (arXiv:2307.08621) a
+constant, Mamba-2 (arXiv:2405.21060) one number per head and element, gated
+linear attention (arXiv:2312.06635) one per channel of the keys.
+
+Time is cut into chunks, of which only the matrix states in between are kept;
+the backward pass goes back chunk by chunk and recomputes the rest.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _outer_chunk
+from jaxseq.recurrence import resets
+
+METHODS = ("auto", "sequential", "associative", "chunked")
+
+
+class _Options(NamedTuple):
+  method: str
+  chunk_size: int
+
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  The matrix products were the fastest at every shape measured on CPUs
+  (`benchmarks/ssd.py` compares), and are the form that accelerators are built
+  for; that half of the choice rests on no timing.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "associative" and "chunked".
+  """
+  del platform
+  return "sequential" if time == 1 else "chunked"
+
+
+def outer_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence over time; heads are batch axes.
+
+  Args:
+    q: (*batch, time, dk) queries, floating.
+    k: (*batch, time, dk) keys.
+    v: (*batch, time, dv) values.
+    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the factor on
+      the state, usually at most 0; -inf forgets. None means a factor of 1.
+    init: (*batch, dk, dv) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk; by platform and state size if None.
+    method: how a chunk is computed: "sequential" (one element at a time),
+      "associative" (a tree, which holds one chunk's matrix states), "chunked"
+      (matrix products) or "auto" (see `choose_method`). All agree to rounding.
+
+  Returns:
+    Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the last element, at least float32 like all that is
+    computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  _check_floating(q=q, k=k, v=v)
+  if jnp.ndim(v) < 2 or jnp.shape(v)[-2] == 0:
+    raise ValueError(
+      "v must have shape (*batch, time, dv) with at least one element; got "
+      f"{jnp.shape(v)}."
+    )
+  lead = jnp.shape(v)[:-1]
+  _check_keys(lead, lead, q, k, decay)
+  batch = lead[:-1]
+  state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
+  _check_state("init", init, state_shape)
+  resets.check(reset, lead)
+  rows, time = math.prod(batch), lead[-1]
+
+  def one_head(x):
+    if x is None:
+      return None
+    return jnp.reshape(x, (rows, time, 1, jnp.shape(x)[-1]))
+
+  o, final = outer_scan_heads(
+    *map(one_head, (q, k, v, decay)),
+    None if init is None else jnp.reshape(init, (rows, 1, *state_shape[-2:])),
+    reset=None if reset is None else jnp.reshape(reset, (rows, time)),
+    chunk_size=chunk_size,
+    method=method,
+  )
+  return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
+
+
+def outer_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`outer_scan` with heads as an axis after time.
+
+  The layout in which projections leave heads. Heads may share queries and keys
+  in groups (head h belongs to group h * groups // heads, as in Mamba-2); the
+  products of queries and keys are then taken once per group.
+
+  Args:
+    q: (*batch, time, groups, dk) queries, floating.
+    k: (*batch, time, groups, dk) keys.
+    v: (*batch, time, heads, dv) values; heads is a multiple of groups.
+    decay: (*batch, time, heads, dk), (*batch, time, heads, 1) or None.
+    init: (*batch, heads, dk, dv) state before the first element, or None.
+    reset: (*batch, time) bool or None.
+    chunk_size: as in `outer_scan`.
+    method: as in `outer_scan`.
+
+  Returns:
+    Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
+    dv); dtypes as in `outer_scan`.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  _check_floating(q=q, k=k, v=v)
+  if jnp.ndim(v) < 3 or 0 in jnp.shape(v)[-3:-1]:
+    raise ValueError(
+      "v must have shape (*batch, time, heads, dv) with at least one element "
+      f"and head; got {jnp.shape(v)}."
+    )
+  lead = jnp.shape(v)[:-1]
+  *batch, time, heads = lead
+  groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
+  if groups < 1 or heads % groups:
+    raise ValueError(
+      "the heads of v must be a multiple of the groups of q; got v of shape "
+      f"{jnp.shape(v)} and q of shape {jnp.shape(q)}."
+    )
+  _check_keys((*batch, time, groups), lead, q, k, decay)
+  dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
+  _check_state("init", init, (*batch, heads, dk, dv))
+  resets.check(reset, (*batch, time))
+  if method not in METHODS:
+    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  if method == "auto":
+    method = choose_method(jax.default_backend(), time)
+  size = _chunk_size(chunk_size, time, dk, dv)
+  out = jnp.result_type(q, k, v)
+  dtype = _accumulator_dtype(q, k, v, decay, init)
+  rows, per_group = math.prod(batch), heads // groups
+  if init is None:
+    init = jnp.zeros((*batch, heads, dk, dv), dtype)
+  x = _outer_chunk.Inputs(
+    jnp.reshape(q, (rows, time, groups, 1, dk)),
+    jnp.reshape(k, (rows, time, groups, 1, dk)),
+    jnp.reshape(v, (rows, time, groups, per_group, dv)),
+    None
+    if decay is None
+    else jnp.reshape(decay, (rows, time, groups, per_group, -1)),
+  )
+  o, final = _run(
+    x,
+    jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype),
+    None if reset is None else jnp.reshape(reset, (rows, time)),
+    _Options(method, size),
+  )
+  return (
+    o.reshape(*lead, dv).astype(out),
+    final.reshape(*batch, heads, dk, dv),
+  )
+
+
+def outer_step(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None,
+  state: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `outer_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk) query.
+    k: (*batch, dk) key.
+    v: (*batch, dv) value.
+    decay: (*batch, dk) or (*batch, 1) log-decay, or None.
+    state: (*batch, dk, dv) state before the element.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    The output (*batch, dv) in the common dtype of q, k and v, and the state
+    (*batch, dk, dv) after the element, at least float32.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  _check_floating(q=q, k=k, v=v)
+  if jnp.ndim(v) < 1:
+    raise ValueError(f"v must have shape (*batch, dv); got {jnp.shape(v)}.")
+  batch = jnp.shape(v)[:-1]
+  _check_keys(batch, batch, q, k, decay)
+  _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
+  resets.check(reset, batch)
+  out = jnp.result_type(q, k, v)
+  dtype = _accumulator_dtype(q, k, v, decay, state)
+  q, k, v, decay, state = (
+    None if x is None else jnp.asarray(x, dtype)
+    for x in (q, k, v, decay, state)
+  )
+  o, state = _outer_chunk.step(q, k, v, decay, state, reset)
+  return o.astype(out), state
+
+
+def _check_floating(**arrays):
+  for name, x in arrays.items():
+    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+      raise ValueError(
+        f"{name} must be of a floating dtype; got {jnp.result_type(x)}."
+      )
+
+
+def _check_keys(lead, decay_lead, q, k, decay):
+  """Checks q, k and decay against the axes before their features."""
+  if jnp.shape(k)[:-1] != lead or jnp.ndim(k) != len(lead) + 1:
+    raise ValueError(
+      f"k must have shape {(*lead, 'dk')}, as v and q have it; got "
+      f"{jnp.shape(k)}."
+    )
+  if jnp.shape(q) != jnp.shape(k):
+    raise ValueError(
+      f"q must have the shape of k, {jnp.shape(k)}; got {jnp.shape(q)}."
+    )
+  if decay is None:
+    return
+  _check_floating(decay=decay)
+  dk = jnp.shape(k)[-1]
+  if jnp.shape(decay) not in ((*decay_lead, dk), (*decay_lead, 1)):
+    raise ValueError(
+      f"decay must have shape {(*decay_lead, dk)} or {(*decay_lead, 1)}; got "
+      f"{jnp.shape(decay)}."
+    )
+
+
+def _check_state(name, state, shape):
+  if state is None:
+    return
+  if jnp.shape(state) != shape:
+    raise ValueError(
+      f"{name} must have shape {tuple(shape)}; got {jnp.shape(state)}."
+    )
+  _check_floating(**{name: state})
+
+
+def _accumulator_dtype(*arrays):
+  return jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
+
+
+def _chunk_size(chunk_size, time, dk, dv):
+  """Elements per chunk, at most `time`."""
+  if chunk_size is not None:
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+      raise ValueError(
+        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
+      )
+    return min(chunk_size, time)
+  # Work in a chunk grows with its length, that between chunks with the state;
+  # the states kept for the gradient should not outgrow the inputs.
+  size = 32 if jax.default_backend() == "cpu" else 128
+  while size < 256 and size * size < dk * dv:
+    size *= 2
+  return min(time, size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _run(x, init, reset, options):
+  """Inputs [N, T, G, R|1, F], init [N G, R, K, V] -> o, the last state."""
+  return _over_time(x, init, reset, options, keep=False)[0]
+
+
+def _chunk(options, dtype):
+  """A function from a chunk's inputs and the state before it to o, state."""
+
+  def heads_first(x):
+    # [N, C, G, R, F] -> [N G, R, C, F].
+    x = jnp.moveaxis(x.astype(dtype), 1, 3)
+    return x.reshape(-1, *x.shape[2:])
+
+  def run(x, state, reset):
+    groups = x.v.shape[2]
+    if reset is not None:
+      reset = jnp.repeat(reset, groups, axis=0)
+    o, state = _outer_chunk.run(
+      options.method, jax.tree.map(heads_first, x), state, reset
+    )
+    return jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1), state
+
+  return run
+
+
+def _forward(x, init, reset, options):
+  results, boundaries = _over_time(x, init, reset, options, keep=True)
+  return results, (x, reset, boundaries)
+
+
+def _over_time(x, init, reset, options, keep):
+  """Returns (o, the last state), and if `keep` the state before each chunk."""
+  run = _chunk(options, init.dtype)
+
+  def chunk(carry, start, length):
+    state, o = carry
+    part, reset_c = _slice((x, reset), start, length)
+    o_c, after = run(part, state, reset_c)
+    return (after, _write(o, o_c, start)), state if keep else None
+
+  o = jnp.zeros(x.v.shape, x.v.dtype)
+  (final, o), boundaries = _over_chunks(
+    chunk, (init, o), x.v.shape[1], options.chunk_size
+  )
+  return (o, final), boundaries
+
+
+def _backward(options, residuals, cotangents):
+  x, reset, boundaries = residuals
+  g, d_state = cotangents
+  run = _chunk(options, d_state.dtype)
+
+  def chunk(carry, start, length, state):
+    d_state, d_x = carry
+    part, reset_c, g_c = _slice((x, reset, g), start, length)
+    _, pull = jax.vjp(lambda *args: run(*args, reset_c), part, state)
+    d_part, d_state = pull((g_c.astype(d_state.dtype), d_state))
+    return (d_state, _write(d_x, d_part, start)), None
+
+  d_x = jax.tree.map(jnp.zeros_like, x)
+  (d_state, d_x), _ = _over_chunks(
+    chunk, (d_state, d_x), x.v.shape[1], options.chunk_size, boundaries
+  )
+  return d_x, d_state, None
+
+
+_run.defvjp(_forward, _backward)
+
+
+def _over_chunks(chunk, carry, time, size, kept=None):
+  """Folds `chunk(carry, start, length, [kept])` over the chunks of time.
+
+  The remainder of a length that is no multiple of `size` is a shorter chunk at
+  the end of time. With `kept`, what an earlier fold returned, time runs
+  backwards. Returns the carry and what each call returned second.
+  """
+  count, rest = divmod(time, size)
+  reverse = kept is not None
+  whole = tail = None
+
+  def body(carry, x):
+    index, extra = x
+    args = (extra,) if reverse else ()
+    return chunk(carry, index * size, size, *args)
+
+  if rest and reverse:
+    carry, tail = chunk(carry, count * size, rest, kept[1])
+  xs = (jnp.arange(count), kept[0] if reverse else None)
+  carry, whole = lax.scan(body, carry, xs, reverse=reverse)
+  if rest and not reverse:
+    carry, tail = chunk(carry, count * size, rest)
+  return carry, (whole, tail)
+
+
+def _slice(tree, start, length):
+  return jax.tree.map(
+    lambda leaf: lax.dynamic_slice_in_dim(leaf, start, length, axis=1), tree
+  )
+
+
+def _write(out, x, start):
+  """Puts a chunk back into [N, T, ...]."""
+  return jax.tree.map(
+    lambda whole, part: lax.dynamic_update_slice_in_dim(
+      whole, part.astype(whole.dtype), start, axis=1
+    ),
+    out,
+    x,
+  )

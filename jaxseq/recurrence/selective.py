@@ -1,0 +1,259 @@
+"""The selective scan: a diagonal state space model whose system is an input.
+
+    h_t = exp(delta_t A) * h_{t-1} + delta_t B_t x_t     (reset: h_{t-1} is 0)
+    y_t = C_t h_t + D x_t
+
+Gu and Dao, "Mamba: Linear-time sequence modeling with selective state spaces",
+arXiv:2312.00752, section 3. Each of the d channels has n states of its own, so
+that all states of a sequence would be n times as large as its inputs. Here time
+is cut into chunks: decays and inputs of the states are formed where they are
+used, outputs are read off inside the chunk, and the backward pass keeps the
+state at each chunk boundary and recomputes the rest.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import chunks
+from jaxseq.recurrence import linear
+from jaxseq.recurrence import resets
+from jaxseq.recurrence import selective_chunk
+
+
+def selective_scan(
+  x: jax.Array,
+  delta: jax.Array,
+  A: jax.Array,
+  B: jax.Array,
+  C: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  D: jax.Array | None = None,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """Runs y_t = C_t h_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t.
+
+  Memory beyond inputs and outputs grows with time / chunk_size, in the gradient
+  too. A, B, C and init may be complex; y is the real part then, and of a system
+  that has one of each conjugate pair the output is that for 2 C.
+
+  Args:
+    x: (*batch, time, d) real inputs.
+    delta: (*batch, time, d) step sizes, real and not negative.
+    A: (d, n) continuous decays, with negative real part.
+    B: input weights in one of three forms: (*batch, time, n), shared by all
+      channels; (*batch, time, g, n), each shared by one of g groups of d / g
+      neighbouring channels; (1, ..., 1, d, n), the same at all times, with a 1
+      for each axis of batch and time.
+    C: output weights, in the same forms as B.
+    init: (*batch, d, n) state before the first element; zeros if None.
+    D: (d,) feed-through; absent if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk; by length if None.
+    method: how the states inside a chunk are computed: "sequential",
+      "associative", "chunked" or "auto", as in `linear_scan`.
+
+  Returns:
+    Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
+    after the last element. All is computed in float32 or wider.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:]:
+    raise ValueError(
+      "x must have shape (*batch, time, d) with at least one element; got "
+      f"{jnp.shape(x)}."
+    )
+  *batch, time, _ = jnp.shape(x)
+  size = _chunk_size(chunk_size, time)
+  method = linear.resolve_method(method, size)
+
+  def run(weights, inputs, h, reset):
+    function = functools.partial(selective_chunk.run, method)
+    (_, h), y = chunks.over_chunks(function, size, (weights, h), inputs, reset)
+    return h, y
+
+  return _by_group(
+    run, x, delta, A, B, C, init, D, reset, batch=tuple(batch), time=(time,)
+  )
+
+
+def selective_step(
+  x: jax.Array,
+  delta: jax.Array,
+  A: jax.Array,
+  B: jax.Array,
+  C: jax.Array,
+  state: jax.Array,
+  *,
+  D: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `selective_scan` without the time axis.
+
+  Args:
+    x: (*batch, d) real input.
+    delta: (*batch, d) step sizes.
+    A: (d, n) continuous decays.
+    B: (*batch, n), (*batch, g, n), or (1, ..., 1, d, n), as in
+      `selective_scan`.
+    C: in the same forms as B.
+    state: (*batch, d, n) state before the element.
+    D: (d,) feed-through; absent if None.
+    reset: (*batch,) bool; where true the state is put back to zeros first.
+
+  Returns:
+    Output (*batch, d) in the dtype of x, and the state (*batch, d, n) after the
+    element, float32 or wider.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  if jnp.ndim(x) < 1 or jnp.shape(x)[-1] == 0:
+    raise ValueError(
+      f"x must have shape (*batch, d) with d > 0; got {jnp.shape(x)}."
+    )
+  batch = jnp.shape(x)[:-1]
+  return _by_group(
+    selective_chunk.step,
+    x,
+    delta,
+    A,
+    B,
+    C,
+    state,
+    D,
+    reset,
+    batch=batch,
+    time=(),
+  )
+
+
+def _chunk_size(chunk_size, time):
+  """Elements per chunk, at most `time`."""
+  if chunk_size is not None:
+    if not isinstance(chunk_size, int) or chunk_size < 1:
+      raise ValueError(
+        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
+      )
+    return min(chunk_size, time)
+  # Boundaries and states of a chunk take the least memory at sqrt(time). A size
+  # that divides the length saves the code for a remainder.
+  size = max(32, min(256, math.isqrt(time)))
+  for divisor in range(size, size // 2, -1):
+    if time % divisor == 0:
+      return divisor
+  return min(size, time)
+
+
+def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
+  """Checks all arguments, and runs each group of channels on its own.
+
+  `run` is a function of weights, inputs, state and flags, in the layouts of
+  `selective_chunk`, to the new state and y. `time` is (time,), or () for one
+  element. Returns y and the state in the caller's layout.
+  """
+  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
+  lead, d = (*batch, *time), x.shape[-1]
+  _check(x, delta, A, D, init, reset, batch, time)
+  n = A.shape[1]
+  groups = {
+    "B": _num_groups("B", B.shape, lead, d, n),
+    "C": _num_groups("C", C.shape, lead, d, n),
+  }
+  g = max(1, *groups.values())
+  if not set(groups.values()) <= {0, 1, g}:
+    raise ValueError(
+      "B and C must have equally many groups, or one of them a single one; got "
+      f"{groups['B']} and {groups['C']}."
+    )
+  given = (A, B, C) + (() if init is None else (init,))
+  real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
+  dtype = jnp.result_type(real, *given)
+  rows = (math.prod(batch), *time)
+
+  def by_channel(array):
+    """[R, d, n] -> [g, R, n, d / g]."""
+    array = array.astype(dtype).reshape(-1, g, d // g, n)
+    return jnp.moveaxis(array, (1, 3), (0, 2))
+
+  def by_element(name, array):
+    """(*batch, time, [g,] n) -> [g, R, T, n]."""
+    array = array.astype(dtype).reshape(*rows, groups[name], n)
+    return jnp.broadcast_to(jnp.moveaxis(array, -2, 0), (g, *rows, n))
+
+  def split(array):
+    """(*batch, time, d) -> [g, R, T, d / g]."""
+    return jnp.moveaxis(array.reshape(*rows, g, d // g), -2, 0)
+
+  arguments = (
+    selective_chunk.Weights(
+      by_channel(A)[:, 0],
+      None if groups["B"] else by_channel(B)[:, 0],
+      None if groups["C"] else by_channel(C)[:, 0],
+      None if D is None else jnp.asarray(D, real).reshape(g, -1),
+    ),
+    selective_chunk.Inputs(
+      split(x),
+      split(delta),
+      by_element("B", B) if groups["B"] else None,
+      by_element("C", C) if groups["C"] else None,
+    ),
+    by_channel(jnp.zeros((*batch, d, n)) if init is None else init),
+  )
+  reset = None if reset is None else reset.reshape(rows)
+  if g == 1:
+    # Without an axis of size 1 in between, over which layouts are chosen badly.
+    one = run(*jax.tree.map(lambda leaf: leaf[0], arguments), reset)
+    h, y = jax.tree.map(lambda leaf: leaf[None], one)
+  else:
+    h, y = jax.vmap(run, (0, 0, 0, None))(*arguments, reset)
+  h = jnp.moveaxis(h, (0, 2), (1, 3)).reshape(*batch, d, n)
+  return jnp.moveaxis(y, 0, -2).reshape(x.shape), h
+
+
+def _check(x, delta, A, D, init, reset, batch, time):
+  """Checks all but B and C."""
+  d = x.shape[-1]
+  for name, array in (("x", x), ("delta", delta)):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+      raise ValueError(
+        f"{name} must be of a floating dtype; got {array.dtype}."
+      )
+  if delta.shape != x.shape:
+    raise ValueError(
+      f"delta must have the shape of x, {x.shape}; got {delta.shape}."
+    )
+  if A.ndim != 2 or A.shape[0] != d or A.shape[1] == 0:
+    raise ValueError(f"A must have shape (d, n) with d = {d}; got {A.shape}.")
+  if D is not None and jnp.shape(D) != (d,):
+    raise ValueError(f"D must have shape {(d,)}; got {jnp.shape(D)}.")
+  if init is not None and jnp.shape(init) != (*batch, *A.shape):
+    name = "init" if time else "state"
+    raise ValueError(
+      f"{name} must have shape {(*batch, *A.shape)}; got {jnp.shape(init)}."
+    )
+  resets.check(reset, (*batch, *time))
+
+
+def _num_groups(name, shape, lead, d, n):
+  """Number of groups of B or C; 0 if it is the same at all times."""
+  constant = (1,) * len(lead) + (d, n)
+  if shape == (*lead, n):
+    return 1
+  if shape == constant:
+    return 0
+  *front, g, last = shape if len(shape) > 1 else (0, 0)
+  if (*front, last) == (*lead, n) and g and d % g == 0:
+    return g
+  raise ValueError(
+    f"{name} must have shape {(*lead, n)}, {(*lead, 'g', n)} with g a divisor "
+    f"of d = {d}, or {constant}; got {shape}."
+  )

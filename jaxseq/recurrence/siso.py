@@ -1,0 +1,362 @@
+"""Single-input, single-output linear systems side by side, one per channel.
+
+    x_t = A x_{t-1} + B u_t,   y_t = Re(C x_t)      (reset: x_{t-1} taken as 0)
+
+Time is cut into chunks of L elements. Within a chunk this is the causal
+convolution with K_l = C A^l B; from chunk to chunk the state is carried:
+
+    y_t    = sum_{s <= t} K_{t-s} u_s + C A^{t+1} x      t = 0 .. L-1
+    x next = A^L x + sum_s A^{L-1-s} B u_s
+
+All of it is matrix products, batched over channels; only the states between
+chunks are taken one after the other. With resets, only what follows the last
+one in a chunk reaches the next chunk, only what precedes the first one sees the
+state, and the convolution keeps the elements on the two sides apart.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import convolution
+from jaxseq.recurrence import resets
+
+# A transition in real form: a pair of (H, N), real and imaginary part of a
+# diagonal, where a state is [..., 2N], real parts before imaginary parts; or
+# (H, N) a real diagonal; or (H, N, N) real.
+Transition = tuple[jax.Array, jax.Array] | jax.Array
+
+
+class _Chunk(NamedTuple):
+  """What a chunk of L elements does; S real numbers make up a state."""
+
+  kernel: jax.Array  # [H, L], C A^l B
+  read_in: jax.Array  # [H, S, L], A^l B
+  read_out: jax.Array  # [H, S, L], C A^(l + 1)
+  powers: list[Transition]  # A^1, A^2, A^4, ..., A^L
+
+
+def siso_scan(
+  A: jax.Array,
+  B: jax.Array,
+  C: jax.Array,
+  u: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs x_t = A x_{t-1} + B u_t, y_t = Re(C x_t) in every channel.
+
+  The layers of S4 and S4D (Gu et al., arXiv:2111.00396 and 2206.11893) with
+  conjugate symmetry are this with 2 C. Memory beyond inputs and outputs is that
+  of a state per chunk, in the gradient too.
+
+  Args:
+    A: (H, N) diagonals, real or complex; or (H, N, N) matrices, real.
+    B: (H, N) input vectors.
+    C: (H, N) output vectors.
+    u: (*batch, time, H) real inputs.
+    init: (*batch, H, N) state before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the state is put back to zeros (not
+      to `init`) before that element is consumed.
+    chunk_size: elements per chunk, a power of two; by the size of the state if
+      None.
+
+  Returns:
+    Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
+    after the last element; it is complex if any of A, B, C and init is. All is
+    computed in float32 or wider.
+
+  Raises:
+    ValueError: if shapes, dtypes or the chunk size do not fit the above.
+  """
+  batch, time = _check(A, B, C, u, init, reset, chunk_size)
+  A, B, C, is_complex = _real_form(A, B, C, init, u)
+  H, S = B.shape
+  size = _chunk_size(time, S) if chunk_size is None else chunk_size
+  chunk = _chunk(A, B, C, size)
+  rows = math.prod(batch)
+  if init is not None:
+    init = _joined_parts(init, is_complex).astype(B.dtype).reshape(rows, H, S)
+  y, final = _run(
+    chunk,
+    u.reshape(rows, time, H),
+    init,
+    None if reset is None else reset.reshape(rows, time),
+  )
+  final = final.reshape(batch + (H, S))
+  if is_complex:
+    final = lax.complex(*jnp.split(final, 2, axis=-1))
+  return y.reshape(u.shape), final
+
+
+def siso_kernel(
+  A: jax.Array, B: jax.Array, C: jax.Array, length: int
+) -> jax.Array:
+  """The impulse responses Re(C A^l B), for l < length.
+
+  K_{mj+i} is the product of C A^{mj} and A^i B, so that about 2 sqrt(length)
+  vectors are computed for each channel.
+
+  Args:
+    A: (H, N) or (H, N, N), as in `siso_scan`.
+    B: (H, N).
+    C: (H, N).
+    length: number of elements.
+
+  Returns:
+    (H, length), real.
+
+  Raises:
+    ValueError: if shapes or the length do not fit the above.
+  """
+  _check_system(A, B, C)
+  if length < 1:
+    raise ValueError(f"length must be at least 1; got {length}.")
+  A, B, C, _ = _real_form(A, B, C)
+  inner = 1 << (length.bit_length() // 2)
+  outer = -(-length // inner)
+  powers = _powers(A, inner)
+  ins = _orbit(powers, B, inner)
+  outs = _orbit(_powers(_transpose(powers[-1]), outer), C, outer)
+  kernel = jnp.einsum("hsj,hsi->hji", outs, ins, precision="highest")
+  return kernel.reshape(kernel.shape[0], -1)[:, :length]
+
+
+def _check_system(A, B, C):
+  shape = jnp.shape(B)
+  if len(shape) != 2:
+    raise ValueError(f"B must have shape (H, N); got {shape}.")
+  if jnp.shape(C) != shape:
+    raise ValueError(
+      f"C must have the shape of B, {shape}; got {jnp.shape(C)}."
+    )
+  if jnp.shape(A) not in (shape, shape + shape[1:]):
+    raise ValueError(
+      f"A must have shape {shape} or {shape + shape[1:]}; got {jnp.shape(A)}."
+    )
+  if jnp.ndim(A) == 3 and any(jnp.iscomplexobj(x) for x in (A, B, C)):
+    raise ValueError("A, B and C must be real if A has matrices; got complex.")
+
+
+def _check(A, B, C, u, init, reset, chunk_size):
+  """Checks shapes and dtypes; returns batch shape and time."""
+  _check_system(A, B, C)
+  if jnp.ndim(u) < 2 or u.shape[-2] == 0:
+    raise ValueError(
+      "u must have shape (*batch, time, H) with at least one element; got "
+      f"{jnp.shape(u)}."
+    )
+  if not jnp.issubdtype(jnp.result_type(u), jnp.floating):
+    raise ValueError(
+      f"u must be of a floating dtype; got {jnp.result_type(u)}."
+    )
+  H, N = jnp.shape(B)
+  if u.shape[-1] != H:
+    raise ValueError(
+      f"u must have one channel for each of the {H} systems; got {u.shape}."
+    )
+  batch, time = u.shape[:-2], u.shape[-2]
+  if init is not None and jnp.shape(init) != batch + (H, N):
+    raise ValueError(
+      f"init must have shape {batch + (H, N)}; got {jnp.shape(init)}."
+    )
+  if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
+    raise ValueError("init must be real if A has matrices; got complex.")
+  resets.check(reset, batch + (time,))
+  if chunk_size is not None and (
+    not isinstance(chunk_size, int)
+    or chunk_size < 1
+    or chunk_size & (chunk_size - 1)
+  ):
+    raise ValueError(
+      f"chunk_size must be a power of two or None; got {chunk_size!r}."
+    )
+  return batch, time
+
+
+def _chunk_size(time, states):
+  """Elements per chunk, a power of two."""
+  size = min(64, max(16, states))
+  return 1 << (min(size, time) - 1).bit_length()
+
+
+def _real_form(A, B, C, *others):
+  """A, B and C as real arrays of one dtype, and whether they were complex."""
+  arrays = [x for x in (A, B, C, *others) if x is not None]
+  is_complex = any(jnp.iscomplexobj(x) for x in arrays)
+  dtype = jnp.result_type(*(jnp.real(x) for x in arrays), jnp.float32)
+  if is_complex:
+    A = tuple(part(A).astype(dtype) for part in (jnp.real, jnp.imag))
+    # Re(C x) = Re C Re x - Im C Im x.
+    C = jnp.conj(C)
+  else:
+    A = jnp.asarray(A, dtype)
+  B, C = (_joined_parts(x, is_complex).astype(dtype) for x in (B, C))
+  return A, B, C, is_complex
+
+
+def _joined_parts(x, is_complex):
+  """Real parts before imaginary parts along the last axis."""
+  if not is_complex:
+    return jnp.asarray(x)
+  return jnp.concatenate([jnp.real(x), jnp.imag(x)], axis=-1)
+
+
+def _times(A, x):
+  """A x for x [H, S, ...]."""
+  if isinstance(A, tuple):
+    a, b = (_as_column(part, x) for part in A)
+    re, im = jnp.split(x, 2, axis=1)
+    return jnp.concatenate([a * re - b * im, a * im + b * re], axis=1)
+  if A.ndim == 2:
+    return _as_column(A, x) * x
+  return jnp.einsum("hij,hj...->hi...", A, x, precision="highest")
+
+
+def _as_column(a, x):
+  return a.reshape(a.shape + (1,) * (x.ndim - 2))
+
+
+def _transpose(A):
+  if isinstance(A, tuple):
+    return A[0], -A[1]
+  return A if A.ndim == 2 else A.swapaxes(1, 2)
+
+
+def _square(A):
+  if isinstance(A, tuple):
+    a, b = A
+    return (a - b) * (a + b), 2 * a * b
+  if A.ndim == 2:
+    return A * A
+  return jnp.einsum("hij,hjk->hik", A, A, precision="highest")
+
+
+def _powers(A, count):
+  """[A, A^2, A^4, ...]; the last is A^count if count is a power of two."""
+  powers = [A]
+  while 1 << (len(powers) - 1) < count:
+    powers.append(_square(powers[-1]))
+  return powers
+
+
+def _orbit(powers, x, count):
+  """[x, A x, A^2 x, ...] by doubling: x [H, S] -> [H, S, count]."""
+  orbit = x[..., None]
+  for power in powers:
+    if orbit.shape[-1] >= count:
+      break
+    orbit = jnp.concatenate([orbit, _times(power, orbit)], axis=-1)
+  return orbit[..., :count]
+
+
+def _advance(powers, x, count):
+  """A^count x, from A, A^2, A^4, ..."""
+  for bit, power in enumerate(powers):
+    if count >> bit & 1:
+      x = _times(power, x)
+  return x
+
+
+def _chunk(A, B, C, size):
+  """The chunk of `size` elements, a power of two."""
+  powers = _powers(A, size)
+  read_in = _orbit(powers, B, size)
+  transposed = [_transpose(power) for power in powers]
+  read_out = _orbit(transposed, _times(transposed[0], C), size)
+  kernel = jnp.einsum("hsl,hs->hl", read_in, C, precision="highest")
+  return _Chunk(kernel, read_in, read_out, powers)
+
+
+def _run(chunk, u, init, reset):
+  """U [B, T, H], init [B, H, S], reset [B, T] -> y [B, T, H], state [B, H, S].
+
+  Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
+  rows, which lie side by side in memory.
+  """
+  H, S, size = chunk.read_in.shape
+  rows, time, _ = u.shape
+  count = -(-time // size)
+  # The first chunk is the shorter one: zeros before it leave no trace.
+  pad = count * size - time
+
+  def split(x):
+    """[B, T, ...] -> [L, chunks, B, ...]."""
+    x = jnp.pad(x, ((0, 0), (pad, 0)) + ((0, 0),) * (x.ndim - 2))
+    x = x.reshape((rows, count, size) + x.shape[2:])
+    return jnp.moveaxis(x, 0, 2).swapaxes(0, 1)
+
+  blocks = jnp.moveaxis(split(u.astype(chunk.kernel.dtype)), -1, 0)
+  blocks = blocks.reshape(H, size, count * rows)
+  ids = alive = None
+  if reset is not None:
+    # How many resets there have been in the chunk, up to and with an element.
+    ids = jnp.cumsum(split(reset).astype(jnp.int32), axis=0)
+    alive = ids == 0
+    ids = ids.reshape(size, count * rows)
+
+  y = jax.checkpoint(convolution.chunk_convolution)(chunk.kernel, blocks, ids)
+  reaching = blocks if ids is None else jnp.where(ids == ids[-1], blocks, 0)
+  gains = jnp.einsum("hsl,hlr->hsr", chunk.read_in[:, :, ::-1], reaching)
+  gains = jnp.moveaxis(gains.reshape(H, S, count, rows), 2, 0)
+
+  start = None
+  if init is not None:
+    start = jnp.moveaxis(init, 0, 2)  # [H, S, B]
+    if reset is not None:
+      # A state that nothing sees may be undefined.
+      start = jnp.where(alive[pad, 0], start, 0)
+    seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out[..., : size - pad], start)
+    start = _advance(chunk.powers, start, size - pad)
+    if reset is not None:
+      seen = jnp.where(alive[pad:, 0], seen, 0)
+      start = jnp.where(alive[-1, 0], start, 0)
+    first = jnp.pad(seen, ((0, 0), (pad, 0), (0, 0)))
+  else:
+    first = jnp.zeros((H, size, rows), y.dtype)
+  entering, final = _between(chunk.powers[-1], gains, start, alive)
+  entering = jnp.moveaxis(entering, 0, 2).reshape(H, S, -1)
+  seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out, entering)
+  if reset is not None:
+    seen = jnp.where(alive[:, 1:].reshape(size, -1), seen, 0)
+  y = y + jnp.concatenate([first, seen], axis=2)
+
+  y = y.reshape(H, size, count, rows).transpose(3, 2, 1, 0)
+  y = y.reshape(rows, count * size, H)[:, pad:]
+  return y.astype(u.dtype), jnp.moveaxis(final, 2, 0)
+
+
+def _between(decay, gains, start, alive):
+  """The states between chunks.
+
+  Args:
+    decay: A^L.
+    gains: [chunks, H, S, B], what the elements of each chunk add.
+    start: [H, S, B], what the initial state adds to the state after the first
+      chunk; None for nothing.
+    alive: [L, chunks, B], no reset in the chunk so far; or None.
+
+  Returns:
+    The states that enter the chunks after the first [chunks - 1, H, S, B], and
+    the last state [H, S, B].
+  """
+  state = gains[0] if start is None else gains[0] + start
+
+  def body(state, x):
+    gain, first, last = x
+    if first is not None:
+      # A state that nothing sees may be undefined.
+      state = jnp.where(first, state, 0)
+    after = _times(decay, state)
+    if last is not None:
+      after = jnp.where(last, after, 0)
+    return after + gain, state
+
+  flags = (None, None) if alive is None else (alive[0, 1:], alive[-1, 1:])
+  final, entering = lax.scan(body, state, (gains[1:], *flags))
+  return entering, final

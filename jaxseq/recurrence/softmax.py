@@ -1,0 +1,159 @@
+"""Attention with one query as a recurrence: a running softmax average."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import softmax_outer
+
+SoftmaxState = softmax_chunk.SoftmaxState
+softmax_combine = softmax_chunk.softmax_combine
+
+
+def softmax_scan(
+  scores: jax.Array,
+  values: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, SoftmaxState]:
+  """Averages values under softmax weights, over every prefix.
+
+    outputs_t = sum_{s<=t} exp(scores_s) values_s / sum_{s<=t} exp(scores_s)
+
+  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3. Stable for
+  any scores: all weights are relative to a running maximum, which a reset puts
+  back too.
+
+  Args:
+    scores: (*batch, time); -inf counts as masked.
+    values: (*batch, time, dv).
+    init: state before the first element; the average of nothing if None.
+    reset: (*batch, time) bool; where true the state is put back to the average
+      of nothing (not to `init`) before the element is consumed.
+    mask: (*batch, time) bool; elements where it is false are left out. They
+      still have an output: the average of what came before.
+    chunk_size: elements that are worked on together; by platform if None. The
+      results do not depend on it, memory in the gradient does.
+    method: "sequential", "associative", "chunked" or "auto", as in
+      `softmax_outer_scan`.
+
+  Returns:
+    outputs (*batch, time, dv) in the common dtype of scores and values, 0 where
+    there is nothing to average; and the state after the last element: m, u
+    (*batch,) and w (*batch, dv), at least float32 like all that is computed
+    inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  scores, values = _check(scores, values, init, mask, 1)
+  if mask is not None:
+    scores, values = _leave_out(mask, scores, values)
+  if chunk_size is None and jax.default_backend() == "cpu":
+    # Half the size for matrices: products of weights and values are all there
+    # is, and their cost grows with it.
+    chunk_size = 32
+  logits = scores[..., None]
+  outputs, final = softmax_outer.softmax_outer_scan(
+    jnp.ones_like(logits),
+    logits,
+    None,
+    values,
+    None if init is None else _one_channel(init),
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
+  )
+  return outputs, _no_channel(final)
+
+
+def softmax_step(
+  scores: jax.Array,
+  values: jax.Array,
+  state: SoftmaxState,
+  *,
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element; `softmax_scan` without the time axis.
+
+  Args:
+    scores: (*batch,).
+    values: (*batch, dv).
+    state: state before the element.
+    reset: (*batch,) bool; where true the state is put back to the average of
+      nothing first.
+    mask: (*batch,) bool; where false the element is left out.
+
+  Returns:
+    The output (*batch, dv) and the state after the element.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  scores, values = _check(scores, values, state, mask, 0)
+  if mask is not None:
+    scores, values = _leave_out(mask, scores, values)
+  logits = scores[..., None]
+  outputs, state = softmax_outer.softmax_outer_step(
+    jnp.ones_like(logits),
+    logits,
+    None,
+    values,
+    _one_channel(state),
+    reset=reset,
+  )
+  return outputs, _no_channel(state)
+
+
+def softmax_initial(
+  batch: tuple[int, ...], dv: int, dtype=jnp.float32
+) -> SoftmaxState:
+  """Returns the average of nothing: m, u (*batch,) and w (*batch, dv)."""
+  return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
+
+
+def _leave_out(mask, scores, values):
+  # Values too, so that nothing undefined in them gets into a gradient.
+  scores = jnp.where(mask, scores, softmax_chunk.NEG)
+  return scores, jnp.where(mask[..., None], values, 0)
+
+
+def _one_channel(state):
+  m, u, w = (jnp.asarray(x) for x in state)
+  return SoftmaxState(m[..., None], u[..., None], w[..., None, :])
+
+
+def _no_channel(state):
+  return SoftmaxState(state.m[..., 0], state.u[..., 0], state.w[..., 0, :])
+
+
+def _check(scores, values, state, mask, time_axes):
+  scores, values = jnp.asarray(scores), jnp.asarray(values)
+  layout = "(*batch, time)" if time_axes else "(*batch,)"
+  if scores.ndim < time_axes:
+    raise ValueError(f"scores must have shape {layout}; got {scores.shape}.")
+  if values.shape[:-1] != scores.shape or values.ndim != scores.ndim + 1:
+    raise ValueError(
+      f"values must have the shape of scores, {scores.shape}, and one more "
+      f"axis; got {values.shape}."
+    )
+  for name, x in (("scores", scores), ("values", values)):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+  if mask is not None:
+    if jnp.shape(mask) != scores.shape:
+      raise ValueError(
+        f"mask must have shape {scores.shape}; got {jnp.shape(mask)}."
+      )
+    if jnp.result_type(mask) != jnp.bool_:
+      raise ValueError(
+        f"mask must be of dtype bool; got {jnp.result_type(mask)}."
+      )
+  batch = scores.shape[: scores.ndim - time_axes]
+  softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
+  return scores, values

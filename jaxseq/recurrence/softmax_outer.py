@@ -1,0 +1,307 @@
+"""LightNet's additive recurrence: one softmax average per key channel."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import resets
+from jaxseq.recurrence import softmax_chunk
+
+SoftmaxState = softmax_chunk.SoftmaxState
+
+METHODS = ("auto", "sequential", "associative", "chunked")
+
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  `benchmarks/softmax.py` prints the timings behind the choice for the machine
+  it runs on: matrix products over chunks were the fastest on CPUs, forward and
+  gradient, at every shape but single elements. On accelerators the choice rests
+  on the number of operations in a row and not on a timing.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "associative" and "chunked".
+  """
+  del platform
+  return "sequential" if time == 1 else "chunked"
+
+
+def resolve_method(method: str, time: int) -> str:
+  """Replaces "auto"; raises ValueError for an unknown method."""
+  if method not in METHODS:
+    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  if method == "auto":
+    return choose_method(jax.default_backend(), time)
+  return method
+
+
+def resolve_chunk_size(chunk_size: int | None, time: int) -> int:
+  """Replaces None; raises ValueError for what is no size."""
+  if chunk_size is None:
+    chunk_size = 64 if jax.default_backend() == "cpu" else 128
+  elif not isinstance(chunk_size, int) or chunk_size < 1:
+    raise ValueError(
+      f"chunk_size must be a positive integer or None; got {chunk_size!r}."
+    )
+  return min(chunk_size, time)
+
+
+def softmax_outer_scan(
+  q: jax.Array,
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  sink: float | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Averages k v^T under running softmax weights per channel, and reads with q.
+
+    o_t = sum_d q_t[d] (sum_{s<=t} exp(logits_s[d]) k_s[d] v_s)
+                       / (sum_{s<=t} exp(logits_s[d]))
+
+  Qin et al., "You Only Scan Once: Efficient Multi-dimension Sequential Modeling
+  with LightNet", arXiv:2405.21022, in a form that is stable for any logits: all
+  weights are relative to a running maximum. Memory beyond inputs and outputs
+  grows with time / chunk_size times the state, in the gradient too.
+
+  Args:
+    q: (*batch, time, dk) queries.
+    logits: (*batch, time, dk); -inf means that the channel leaves the element
+      out.
+    k: (*batch, time, dk) factors of the values; ones if None.
+    v: (*batch, time, dv) values.
+    init: state before the first element; that of a fresh sequence if None.
+    reset: (*batch, time) bool; where true the state is put back to that of a
+      fresh sequence (not to `init`) before the element is consumed.
+    chunk_size: elements per chunk; by platform if None.
+    method: how a chunk is computed: "sequential" (one step at a time),
+      "associative" (a tree over time; holds dk * dv numbers for each element of
+      the chunk), "chunked" (matrix products) or "auto" (see `choose_method`).
+      All agree to rounding. In "chunked" a NaN or infinity in one element makes
+      all channels of the outputs that depend on it NaN, without a gradient.
+    sink: logit of an element without a value that every fresh sequence starts
+      with; 0 gives the phantom element of LightNet's first author's code. A
+      channel's weights then sum to less than 1. Absent if None.
+
+  Returns:
+    o (*batch, time, dv) in the common dtype of the inputs; a channel that has
+    seen no element adds 0 to it. And the state after the last element: m, u
+    (*batch, dk) and w (*batch, dk, dv), at least float32 like all that is
+    computed inside.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  inputs, batch, dtype = _check(q, logits, k, v, init, 1)
+  time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
+  if time == 0:
+    raise ValueError(
+      f"v must have at least one element; got shape {inputs.v.shape}."
+    )
+  resets.check(reset, batch + (time,))
+  _check_sink(sink)
+  method = resolve_method(method, time)
+  size = resolve_chunk_size(chunk_size, time)
+  rows = math.prod(batch)
+  if init is None:
+    init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
+  o, final = softmax_chunk.run(
+    jax.tree.map(lambda x: x.reshape((rows,) + x.shape[-2:]), inputs),
+    jax.tree.map(
+      lambda x: jnp.asarray(x, dtype).reshape((rows,) + x.shape[len(batch) :]),
+      init,
+    ),
+    None if reset is None else reset.reshape(rows, time),
+    sink=sink,
+    size=size,
+    method=method,
+  )
+  return o.reshape(batch + (time, dv)), jax.tree.map(
+    lambda x: x.reshape(batch + x.shape[1:]), final
+  )
+
+
+def softmax_outer_step(
+  q: jax.Array,
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  state: SoftmaxState,
+  *,
+  reset: jax.Array | None = None,
+  sink: float | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element; `softmax_outer_scan` without the time axis.
+
+  Args:
+    q: (*batch, dk).
+    logits: (*batch, dk).
+    k: (*batch, dk) or None.
+    v: (*batch, dv).
+    state: state before the element.
+    reset: (*batch,) bool; where true the state is put back to that of a fresh
+      sequence first.
+    sink: as in `softmax_outer_scan`.
+
+  Returns:
+    o (*batch, dv) and the state after the element.
+
+  Raises:
+    ValueError: if shapes or dtypes do not fit the above.
+  """
+  inputs, batch, dtype = _check(q, logits, k, v, state, 0)
+  out = jnp.result_type(*jax.tree.leaves(inputs))
+  resets.check(reset, batch)
+  _check_sink(sink)
+  state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
+  if reset is not None:
+    state = resets.select(reset, softmax_chunk.fresh(sink, state), state)
+  inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
+  o, state = softmax_chunk.step(*inputs, state)
+  return o.astype(out), state
+
+
+def softmax_decay(
+  logits: jax.Array,
+  m: jax.Array,
+  u: jax.Array,
+  *,
+  reset: jax.Array | None = None,
+  sink: float | None = None,
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+  """What makes a multiplicative recurrence an additive one: decays and shares.
+
+  With Delta_t the sum of exp(logits_s) over s <= t, the weight exp(logits_s) /
+  Delta_t of element s is its share exp(logits_s) / Delta_s times the decays
+  Delta_{r-1} / Delta_r of the elements r after it.
+
+  Args:
+    logits: (*batch, time, n); -inf adds nothing.
+    m: (*batch, n) largest logit before the first element; -1e30 for none.
+    u: (*batch, n) sum of exp(logit - m) before the first element; 0 for none.
+    reset: (*batch, time) bool; where true the sum starts anew with the element.
+    sink: as in `softmax_outer_scan`.
+
+  Returns:
+    The logarithms (*batch, time, n) of the decays, 0 where the sum before is 0;
+    the shares (*batch, time, n); and m and u after the last element. At least
+    float32.
+
+  Raises:
+    ValueError: if shapes, dtypes or options do not fit the above.
+  """
+  logits = jnp.asarray(logits)
+  if logits.ndim < 2 or logits.shape[-2] == 0:
+    raise ValueError(
+      "logits must have shape (*batch, time, n) with at least one element; got "
+      f"{logits.shape}."
+    )
+  batch, n = logits.shape[:-2], logits.shape[-1]
+  for name, x in (("m", m), ("u", u)):
+    if jnp.shape(x) != batch + (n,):
+      raise ValueError(
+        f"{name} must have shape {batch + (n,)}; got {jnp.shape(x)}."
+      )
+  resets.check(reset, logits.shape[:-1])
+  _check_sink(sink)
+  dtype = jnp.result_type(logits, m, u, jnp.float32)
+  rows = math.prod(batch)
+  decay, share, m, u = softmax_chunk.log_decay(
+    logits.astype(dtype).reshape((rows,) + logits.shape[-2:]),
+    jnp.asarray(m, dtype).reshape(rows, n),
+    jnp.asarray(u, dtype).reshape(rows, n),
+    None if reset is None else reset.reshape(rows, -1),
+    sink,
+  )
+  shape = batch + (n,)
+  return (
+    decay.reshape(logits.shape),
+    share.reshape(logits.shape),
+    (m.reshape(shape), u.reshape(shape)),
+  )
+
+
+def softmax_outer_initial(
+  batch: tuple[int, ...],
+  dk: int,
+  dv: int,
+  dtype=jnp.float32,
+  *,
+  sink: float | None = None,
+) -> SoftmaxState:
+  """Returns the state of a fresh sequence.
+
+  Args:
+    batch: leading axes.
+    dk: number of channels with a logit.
+    dv: width of the values.
+    dtype: dtype of the state.
+    sink: as in `softmax_outer_scan`.
+
+  Returns:
+    m, u (*batch, dk) and w (*batch, dk, dv).
+  """
+  like = SoftmaxState(
+    *(jnp.zeros(batch + shape, dtype) for shape in ((dk,), (dk,), (dk, dv)))
+  )
+  return softmax_chunk.fresh(sink, like)
+
+
+def _check(q, logits, k, v, state, time_axes):
+  """Checks the arguments; returns arrays, batch shape and accumulator dtype."""
+  given = {"q": q, "logits": logits, "k": k, "v": v}
+  given = {
+    name: None if x is None else jnp.asarray(x) for name, x in given.items()
+  }
+  layout = "(*batch, time, {})" if time_axes else "(*batch, {})"
+  shape = given["q"].shape
+  for name, x in given.items():
+    if x is None:
+      continue
+    last = "dv" if name == "v" else "dk"
+    if x.ndim < 1 + time_axes:
+      raise ValueError(
+        f"{name} must have shape {layout.format(last)}; got {x.shape}."
+      )
+    if x.shape[:-1] != shape[:-1] or (last == "dk" and x.shape != shape):
+      raise ValueError(
+        f"{name} must have shape {layout.format(last)} to go with q of shape "
+        f"{shape}; got {x.shape}."
+      )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+  batch = shape[: -1 - time_axes]
+  dk, dv = shape[-1], given["v"].shape[-1]
+  check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
+  arrays = [x for x in given.values() if x is not None]
+  dtype = jnp.result_type(*arrays, *(state or ()), jnp.float32)
+  return softmax_chunk.Inputs(**given), batch, dtype
+
+
+def check_state(state, shapes) -> None:
+  """Raises ValueError unless `state` is None or three arrays of such shapes."""
+  if state is None:
+    return
+  got = [jnp.shape(x) for x in state]
+  if got != list(shapes):
+    raise ValueError(
+      "the state must be (m, u, w) of shapes "
+      f"{', '.join(map(str, shapes))}; got {', '.join(map(str, got))}."
+    )
+
+
+def _check_sink(sink):
+  if sink is not None and not (
+    isinstance(sink, (int, float)) and math.isfinite(sink)
+  ):
+    raise ValueError(f"sink must be a finite number or None; got {sink!r}.")

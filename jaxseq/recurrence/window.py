@@ -1,0 +1,204 @@
+"""Causal softmax attention with a bounded reach, in blocks of queries."""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+# Queries per block. Measured on a CPU core with a reach of 1024 and widths of
+# 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
+_BLOCK = 256
+
+
+def window_attention(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+  window: int,
+  *,
+  block_size: int | None = None,
+) -> jax.Array:
+  """Lets each element attend to itself and to at most `window` before it.
+
+  o_t = sum_j softmax_j(q_t . k_j / sqrt(D)) v_j over the visible j (Vaswani et
+  al., "Attention is all you need", arXiv:1706.03762, eq. 1). Queries are taken
+  in blocks, and the backward pass computes the weights of a block again: memory
+  beyond inputs and outputs is that of one block, and the work grows with time *
+  window. What is not visible is cut off by selects, undefined numbers too; an
+  element that sees undefined numbers gives NaN.
+
+  Args:
+    q: (*batch, time, heads, D) queries, of a floating dtype.
+    k: (*batch, earlier + time, groups, D) keys: those of `earlier` elements
+      before the first query, then one for each query; `groups` divides `heads`,
+      and heads / groups neighbouring heads share a key.
+    v: like k, values.
+    start: (*batch, time) integer, index along the time axis of k: t sees no
+      element before start[t]; at most the index of its own, earlier + t.
+    window: number of elements that an element sees beside itself.
+    block_size: queries per block; 256 if None.
+
+  Returns:
+    (*batch, time, heads, D) in the dtype of q.
+
+  Raises:
+    ValueError: if shapes or sizes do not fit the above.
+  """
+  batch, time, earlier = _check(q, k, v, start, window, block_size)
+  rows = math.prod(batch)
+  q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
+  position = earlier + jnp.arange(time)
+  start = jnp.maximum(start.reshape(rows, time), position - window)
+
+  # All that is not finite is taken out, since zero times it is not zero, and
+  # put back where it is visible: the visible elements are without gaps.
+  bad = ~(_finite(k) & _finite(v))
+  last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
+  undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
+  q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+
+  size = min(time, _BLOCK if block_size is None else block_size)
+  count = -(-time // size)
+  size = -(-time // count)  # Blocks of one size, with little padding.
+  reach = min(window, earlier + (count - 1) * size)
+  front, back = max(0, reach - earlier), count * size - time
+  k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
+  # Indices are now those of the padded keys.
+  start = start - earlier + reach
+  o = _blocks(
+    _pad(q, 0, back),
+    k,
+    v,
+    _pad(start, 0, back),
+    size,
+  )[:, :time]
+  o = jnp.where(undefined[..., None, None], jnp.nan, o)
+  return o.reshape(batch + o.shape[1:])
+
+
+def _check(q, k, v, start, window, block_size):
+  """Checks the arguments; returns batch shape, time and earlier elements."""
+  if jnp.ndim(q) < 3 or 0 in jnp.shape(q):
+    raise ValueError(
+      f"q must have shape (*batch, time, heads, D); got {jnp.shape(q)}."
+    )
+  *batch, time, heads, width = q.shape
+  batch = tuple(batch)
+  shape = jnp.shape(k)
+  if (
+    len(shape) != jnp.ndim(q)
+    or shape[:-3] != batch
+    or shape[-1] != width
+    or shape[-3] < time
+    or heads % max(1, shape[-2])
+  ):
+    raise ValueError(
+      f"k must have shape (*batch, at least {time}, groups, {width}) with "
+      f"batch = {batch} and groups a divisor of {heads}; got {shape}."
+    )
+  if jnp.shape(v) != shape:
+    raise ValueError(f"v must have the shape of k; got {jnp.shape(v)}.")
+  if jnp.shape(start) != batch + (time,):
+    raise ValueError(
+      f"start must have shape {batch + (time,)}; got {jnp.shape(start)}."
+    )
+  for name, size in (("window", window), ("block_size", block_size)):
+    if size is not None and size < 1:
+      raise ValueError(f"{name} must be at least 1; got {size}.")
+  return batch, time, shape[-3] - time
+
+
+def _finite(x):
+  """Whether all numbers of an element are finite: [B, T, heads, D] -> [B, T]."""
+  return jnp.all(jnp.isfinite(x), axis=(2, 3))
+
+
+def _pad(x, front, back):
+  """Zeros before and after, along time."""
+  if not front and not back:
+    return x
+  return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
+
+
+def _attend(q, k, v, start, first):
+  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
+
+  `first` is the index of the block's first key; query i is key reach + i.
+  """
+  size, keys = q.shape[1], k.shape[1]
+  index = jnp.arange(keys)
+  own = keys - size + jnp.arange(size)
+  visible = index >= (start - first)[:, :, None]
+  visible &= index <= own[:, None]
+  if q.dtype != jnp.float64:
+    return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
+  # The function above takes its softmax in float32.
+  rows, groups, width = q.shape[0], k.shape[2], q.shape[3]
+  q = q.reshape(rows, size, groups, -1, width)
+  scores = jnp.einsum("bqghd,bkgd->bghqk", q, k) / math.sqrt(width)
+  scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
+  o = jnp.einsum("bghqk,bkgd->bqghd", jax.nn.softmax(scores), v)
+  return o.reshape(rows, size, -1, width)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _blocks(q, k, v, start, size):
+  """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
+  time, keys = q.shape[1], k.shape[1]
+  if time == size:
+    return _attend(q, k, v, start, 0)
+
+  def body(out, first):
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, keys - time + size)
+    o = _attend(block[0], *near, block[1], first)
+    return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
+
+  firsts = jnp.arange(0, time, size)
+  return lax.scan(body, jnp.zeros_like(q), firsts)[0]
+
+
+def _blocks_forward(q, k, v, start, size):
+  return _blocks(q, k, v, start, size), (q, k, v, start)
+
+
+def _blocks_backward(size, residuals, d_o):
+  """From the last block to the first; a carry holds what keys still collect."""
+  q, k, v, start = residuals
+  time, keys = q.shape[1], k.shape[1]
+  reach = keys - time
+
+  def body(carry, first):
+    late, dq, dk, dv = carry
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, reach + size)
+    _, pull = jax.vjp(
+      lambda q, k, v: _attend(q, k, v, block[1], first), block[0], *near
+    )
+    new, *collected = pull(lax.dynamic_slice_in_dim(d_o, first, size, axis=1))
+    collected = tuple(x.at[:, size:].add(y) for x, y in zip(collected, late))
+    dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
+    dk, dv = (
+      lax.dynamic_update_slice_in_dim(x, y[:, reach:], first + reach, axis=1)
+      for x, y in zip((dk, dv), collected)
+    )
+    return (tuple(x[:, :reach] for x in collected), dq, dk, dv), None
+
+  late = tuple(jnp.zeros_like(x[:, :reach]) for x in (k, v))
+  grads = jax.tree.map(jnp.zeros_like, (q, k, v))
+  firsts = jnp.arange(0, time, size)
+  (late, dq, dk, dv), _ = lax.scan(body, (late, *grads), firsts, reverse=True)
+  dk, dv = (x.at[:, :reach].set(y) for x, y in zip((dk, dv), late))
+  return dq, dk, dv, None
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
+def _slice(tree, first, length):
+  return jax.tree.map(
+    lambda x: lax.dynamic_slice_in_dim(x, first, length, axis=1), tree
+  )

@@ -1,0 +1,187 @@
+"""siso_scan and its kernels against the recurrence, one step at a time."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+
+H, N = 3, 2
+KINDS = ("real", "complex", "matrix")
+
+
+def steps(A, B, C, u, init=None, reset=None):
+  """The definition, as a loop over time."""
+  dtype = jnp.result_type(A, B, C)
+  if init is None:
+    init = jnp.zeros((*u.shape[:-2], *B.shape), dtype)
+
+  def body(x, element):
+    u_t, reset_t = element
+    if reset_t is not None:
+      x = jnp.where(reset_t[..., None, None], 0, x)
+    if A.ndim == 3:
+      x = jnp.einsum("hij,...hj->...hi", A, x) + B * u_t[..., None]
+    else:
+      x = A * x + B * u_t[..., None]
+    return x, jnp.real(jnp.sum(C * x, -1))
+
+  flags = None if reset is None else jnp.moveaxis(reset, -1, 0)
+  x, y = jax.lax.scan(body, init.astype(dtype), (jnp.moveaxis(u, -2, 0), flags))
+  return jnp.moveaxis(y, 0, -2), x
+
+
+def problem(kind, time, batch=(2,), seed=0):
+  rng = np.random.default_rng(seed)
+
+  def draw(*shape):
+    x = rng.normal(size=shape)
+    return x + 1j * rng.normal(size=shape) if kind == "complex" else x
+
+  A = rng.uniform(0.5, 1, (H, N))
+  if kind == "complex":
+    A = A * np.exp(1j * rng.normal(size=(H, N)))
+  if kind == "matrix":
+    A = np.linalg.qr(rng.normal(size=(H, N, N)))[0] * A[..., None]
+  u, init = rng.normal(size=(*batch, time, H)), draw(*batch, H, N)
+  reset = rng.uniform(size=(*batch, time)) < 0.15
+  return (A, draw(H, N), draw(H, N), u, init), reset
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  ("time", "size", "state", "flags"),
+  [
+    # Chunks with squares of two sizes and a shorter first one.
+    (43, 16, True, True),
+    # Without resets the smallest blocks are larger than a small chunk.
+    (150, 64, False, False),
+    (43, None, True, False),
+    (1, None, True, True),
+  ],
+)
+def test_values_and_gradients(x64, kind, time, size, state, flags):
+  arguments, reset = problem(kind, time)
+  reset = reset if flags else None
+  if not state:
+    arguments = arguments[:-1]
+  rng = np.random.default_rng(1)
+  w, w_final = rng.normal(size=(2, time, H)), rng.normal(size=(2, H, N))
+
+  def evaluate(function, **options):
+    def loss(*arguments):
+      y, final = function(*arguments, reset=reset, **options)
+      value = jnp.sum(y * w) + jnp.sum(jnp.real(final * w_final))
+      return value, (y, final)
+
+    argnums = range(len(arguments))
+    return jax.jit(jax.value_and_grad(loss, argnums, has_aux=True))(*arguments)
+
+  chex.assert_trees_all_close(
+    evaluate(recurrence.siso_scan, chunk_size=size),
+    evaluate(steps),
+    # float64 rounding over at most 150 elements.
+    rtol=1e-10,
+    atol=1e-11,
+  )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [1, 7, 40])
+def test_kernel_is_the_impulse_response(x64, kind, length):
+  (A, B, C, _, _), _ = problem(kind, 1)
+  impulse = jnp.zeros((length, H)).at[0].set(1)
+  expected, _ = steps(A, B, C, impulse)
+  kernel = recurrence.siso_kernel(A, B, C, length)
+  # float64 rounding.
+  np.testing.assert_allclose(kernel, expected.T, rtol=1e-11, atol=1e-12)
+
+
+def test_convolution_by_fft(x64):
+  (A, B, C, u, _), _ = problem("complex", 21)
+  y = recurrence.fft_convolution(u, recurrence.siso_kernel(A, B, C, 21))
+  # float64 rounding.
+  np.testing.assert_allclose(y, steps(A, B, C, u)[0], rtol=1e-11, atol=1e-11)
+
+
+def test_gradients_of_gradients(x64):
+  (A, B, C, u, init), reset = problem("matrix", 5)
+
+  @jax.jit
+  def run(A, u):
+    return recurrence.siso_scan(
+      A, B, C, u, init, reset=jnp.asarray(reset), chunk_size=2
+    )
+
+  check_grads(run, (A, u), order=2, modes=["rev"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_undefined_passes_a_reset(kind):
+  (A, B, C, u, init), _ = problem(kind, 30, batch=())
+  u = u.astype(np.float32)
+  system = [
+    x.astype(np.complex64 if kind == "complex" else "f") for x in (A, B, C)
+  ]
+  reset = np.zeros(30, bool)
+  reset[[3, 13, 24]] = True
+
+  @jax.jit
+  @jax.value_and_grad
+  def loss(u, init):
+    y, final = recurrence.siso_scan(
+      *system, u, init, reset=jnp.asarray(reset), chunk_size=8
+    )
+    return jnp.sum(y[13:24] ** 2) + jnp.sum(jnp.abs(final))
+
+  clean = loss(u, init.astype(system[0].dtype))
+  broken = u.copy()
+  broken[:13] = np.nan
+  broken[14:20] = u[14:20]
+  bad = loss(
+    broken,
+    np.full_like(system[0], np.inf)
+    if kind != "matrix"
+    else np.full((H, N), np.inf, "f"),
+  )
+  np.testing.assert_allclose(bad[0], clean[0], rtol=1e-6)
+  np.testing.assert_allclose(bad[1][13:], clean[1][13:], rtol=1e-5, atol=1e-6)
+
+
+def test_memory_holds_no_state_per_element():
+  shape = (2, 2048, 16)
+  u = jax.ShapeDtypeStruct(shape, jnp.float32)
+  A = jax.ShapeDtypeStruct((16, 32), jnp.complex64)
+
+  def loss(A, B, C, u):
+    return jnp.sum(recurrence.siso_scan(A, B, C, u)[0] ** 2)
+
+  compiled = jax.jit(jax.grad(loss, range(4))).lower(A, A, A, u).compile()
+  # Inputs are 256 KiB, all states would be 16 MiB; with chunks of 64 there is
+  # one state of 64 numbers for 64 elements, as much as the inputs.
+  assert compiled.memory_analysis().temp_size_in_bytes < 2**22
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"A": np.ones((H, 5))}, r"A must have shape \(3, 2\) or \(3, 2, 2\)"),
+    ({"B": np.ones(3)}, r"B must have shape \(H, N\); got \(3,\)"),
+    ({"C": np.ones((H, 5))}, r"C must have the shape of B"),
+    ({"A": np.ones((H, N, N)) * 1j}, "must be real if A has matrices"),
+    ({"u": np.ones((2, 4, 5))}, "one channel for each of the 3 systems"),
+    ({"u": np.ones((2, 0, H))}, "at least one element"),
+    ({"u": np.ones((2, 4, H), int)}, "u must be of a floating dtype"),
+    ({"init": np.ones((H, N))}, r"init must have shape \(2, 3, 2\)"),
+    ({"reset": np.ones((2, 5), bool)}, r"reset must have shape \(2, 4\)"),
+    ({"chunk_size": 6}, "chunk_size must be a power of two or None; got 6"),
+  ],
+)
+def test_bad_arguments_are_named(changes, message):
+  (A, B, C, u, init), _ = problem("real", 4)
+  arguments = {"A": A, "B": B, "C": C, "u": u, "init": init} | changes
+  with pytest.raises(ValueError, match=message):
+    recurrence.siso_scan(**arguments)
