@@ -9,6 +9,22 @@ import jax.numpy as jnp
 PyTree = Any
 
 
+def check_positive(config: Any, *names: str) -> None:
+  """Checks that fields of a configuration are positive integers.
+
+  Args:
+    config: the configuration.
+    *names: its fields.
+
+  Raises:
+    ValueError: naming the field and what came.
+  """
+  for name in names:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+      raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+
+
 def check_inputs(
   d_model: int,
   x: jax.Array,
@@ -60,6 +76,11 @@ def check_inputs(
         f"reset must be of dtype bool; got {jnp.result_type(reset)}."
       )
   batch = shape[:-1] if step else shape[:-2]
+  if step and state is None:
+    raise ValueError(
+      "state must be given to step; that of a fresh sequence is "
+      "initial_state(config, batch_shape)."
+    )
   if state is not None:
     _check_state(state, jax.eval_shape(lambda: initial_state(batch)))
   return batch

@@ -6,19 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _check
 
 Params = dict[str, jax.Array]
 
 
 def check_config(config: Any):
   """Raises ValueError unless the sizes of a configuration fit together."""
-  for name in ("d_model", "heads"):
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name} must be at least 1; got {getattr(config, name)}."
-      )
+  _check.check_positive(config, "d_model", "heads")
+  if config.d_hidden is not None:
+    _check.check_positive(config, "d_hidden")
   width = hidden_width(config)
-  if width < 1 or width % config.heads:
+  if width % config.heads:
     raise ValueError(
       "d_hidden must be a positive multiple of heads; got d_hidden = "
       f"{width}, heads = {config.heads}."

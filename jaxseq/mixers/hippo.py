@@ -1,4 +1,4 @@
-"""HiPPO-LegS and its diagonalisation, in numpy float64 on the host.
+"""HiPPO matrices and their diagonalisation, in numpy float64 on the host.
 
 The eigenvector matrix of HiPPO itself is too ill-conditioned to use (condition
 number 8e10 at N = 16), so the normal part of its normal-plus-low-rank form is
@@ -6,6 +6,8 @@ diagonalised, by a Hermitian solver. On the host, because initialisation needs
 float64 and accelerators have no general eigensolver.
 """
 
+import math
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,8 @@ class DPLR(NamedTuple):
 
   Attributes:
     Lambda: (N,) complex128 eigenvalues of the normal part, by imaginary part.
-    P: (N,) complex128 low-rank vector in the eigenbasis.
+    P: (N,) complex128 low-rank vector in the eigenbasis; (r, N) where the
+      rank r may differ from 1, as A = V (diag(Lambda) - sum_r P_r P_r^H) V^H.
     B: (N,) complex128 input vector in the eigenbasis.
     V: (N, N) complex128 eigenvectors, in columns; unitary. Their phases are
       the solver's choice.
@@ -47,6 +50,145 @@ def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
   return A, B
 
 
+def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
+  """HiPPO-LegT (arXiv:2008.07669, theorem 1), as S4's code scales it.
+
+  Args:
+    N: state size.
+
+  Returns:
+    A (N, N) and B (N,), float64.
+
+  Raises:
+    ValueError: if N is not positive.
+  """
+  if N < 1:
+    raise ValueError(f"N must be positive; got {N}.")
+  n = np.arange(N)
+  root = np.sqrt(2.0 * n + 1.0)
+  above = n[:, None] < n
+  sign = np.where(above, (-1.0) ** (n[:, None] - n), 1.0)
+  return -0.5 * np.outer(root, root) * sign, 0.5 * root
+
+
+def fourier(N: int) -> tuple[np.ndarray, np.ndarray]:
+  """HiPPO-FouT (Gu et al., "How to train your HiPPO", arXiv:2206.12037).
+
+  Args:
+    N: state size, even.
+
+  Returns:
+    A (N, N) and B (N,), float64.
+
+  Raises:
+    ValueError: if N is not positive and even.
+  """
+  if N < 1 or N % 2:
+    raise ValueError(f"N must be positive and even; got {N}.")
+  B = np.zeros(N)
+  B[::2] = math.sqrt(2)
+  B[0] = 1
+  even = np.arange(0, N, 2)
+  S = np.zeros((N, N))
+  S[even, even + 1] = -np.pi * np.arange(N // 2)
+  S[even + 1, even] = np.pi * np.arange(N // 2)
+  return S - np.outer(B, B), B
+
+
+def _low_rank(name, N):
+  """Real P (r, N) such that A + P^T P is normal."""
+  n = np.arange(N)
+  if name == "legs":
+    return np.sqrt(n + 0.5)[None]
+  if name == "fourier":
+    return fourier(N)[1][None]
+  P = np.sqrt(n + 0.5)
+  return np.stack([np.where(n % 2, P, 0), np.where(n % 2, 0, P)])
+
+
+HIPPO = types.MappingProxyType({"legs": legs, "legt": legt, "fourier": fourier})
+
+
+def half_dplr(name: str, N: int) -> DPLR:
+  """Diagonal plus low rank form, one of each conjugate pair (arXiv:2111.00396).
+
+  Args:
+    name: "legs", "legt" or "fourier".
+    N: state size, even.
+
+  Returns:
+    The form with Lambda (N/2,), P (r, N/2), B (N/2,) and V (N, N/2), where r is
+    2 for "legt" and 1 for the others. The kept half has the eigenvalues with
+    negative imaginary part.
+
+  Raises:
+    ValueError: if there is no such matrix, or N is not positive and even.
+  """
+  if name not in HIPPO:
+    raise ValueError(f"name must be one of {tuple(HIPPO)}; got {name!r}.")
+  if N < 1 or N % 2:
+    raise ValueError(f"N must be positive and even; got {N}.")
+  A, B = HIPPO[name](N)
+  P = _low_rank(name, N)
+  Lambda, V = _normal_part(A + P.T @ P)
+  Lambda, V = Lambda[: N // 2], V[:, : N // 2]
+  if name == "fourier":
+    # The pair of frequency 0 has one eigenvalue, and the solver may choose any
+    # two vectors for it: these are conjugates of each other.
+    Lambda[-1] = Lambda[-1].real
+    V[:, -1] = 0
+    V[:2, -1] = math.sqrt(0.5), 1j * math.sqrt(0.5)
+  V_inv = V.conj().T
+  return DPLR(Lambda, P @ V_inv.T, V_inv @ B, V)
+
+
+def _normal_part(normal):
+  """Eigenvalues, by imaginary part, and eigenvectors.
+
+  A real number times I plus a skew-symmetric matrix, which is i times a
+  Hermitian one.
+  """
+  imag, V = np.linalg.eigh(-1j * normal)
+  return np.mean(np.diagonal(normal)) + 1j * imag, V
+
+
+def diagonal(name: str, N: int) -> np.ndarray:
+  """Eigenvalues that S4D starts from (Gu et al., arXiv:2206.11893, section 4).
+
+  Args:
+    name: "legs" (the normal part of HiPPO-LegS), "lin" (-1/2 + i pi n), "inv"
+      (-1/2 + i N/pi (N/(2n+1) - 1)), "inv2" (N/(n+1) instead of N/(2n+1)),
+      "quad" (-1/2 + i (1+2n)^2/pi) or "real" (-(n+1)).
+    N: state size, conjugates counted, even.
+
+  Returns:
+    (N/2,) complex128, with imaginary parts <= 0; for "real", whose states are
+    no pairs, (N,) without imaginary parts.
+
+  Raises:
+    ValueError: if there is no such choice, or N is not positive and even.
+  """
+  if name not in DIAGONAL:
+    raise ValueError(f"name must be one of {DIAGONAL}; got {name!r}.")
+  if N < 1 or N % 2:
+    raise ValueError(f"N must be positive and even; got {N}.")
+  if name == "legs":
+    return half_dplr("legs", N).Lambda
+  if name == "real":
+    return -(np.arange(N) + 1.0) + 0j
+  n = np.arange(N // 2)
+  imag = {
+    "lin": np.pi * n,
+    "inv": N / np.pi * (N / (2 * n + 1) - 1),
+    "inv2": N / np.pi * (N / (n + 1) - 1),
+    "quad": (1 + 2 * n) ** 2 / np.pi,
+  }[name]
+  return -0.5 - 1j * imag
+
+
+DIAGONAL = ("lin", "inv", "inv2", "quad", "real", "legs")
+
+
 def legs_dplr(N: int) -> DPLR:
   """Diagonal plus low rank form of HiPPO-LegS (S4, arXiv:2111.00396, app. C).
 
@@ -62,11 +204,9 @@ def legs_dplr(N: int) -> DPLR:
   A, B = legs(N)
   P = np.sqrt(np.arange(N) + 0.5)
   normal = A + np.outer(P, P)
-  # -1/2 I plus a skew-symmetric matrix, which is i times a Hermitian one.
-  real = np.mean(np.diagonal(normal))
-  imag, V = np.linalg.eigh(-1j * normal)
+  Lambda, V = _normal_part(normal)
   V_inv = V.conj().T
-  return DPLR(real + 1j * imag, V_inv @ P, V_inv @ B, V)
+  return DPLR(Lambda, V_inv @ P, V_inv @ B, V)
 
 
 def block_legs(

@@ -43,9 +43,15 @@ _CONTRACT = ("Config", "init", "initial_state", "apply", "step")
 
 # Module paths and not modules: a mixer is imported when it is first asked for.
 _MODULES = {
+  "aaren": "jaxseq.mixers.aaren",
+  "attention": "jaxseq.mixers.attention",
+  "elman": "jaxseq.mixers.elman",
   "gru": "jaxseq.mixers.gru",
+  "lightnet": "jaxseq.mixers.lightnet",
   "lstm": "jaxseq.mixers.lstm",
+  "mamba": "jaxseq.mixers.mamba",
   "s5": "jaxseq.mixers.s5",
+  "slstm": "jaxseq.mixers.slstm",
 }
 
 
@@ -86,7 +92,7 @@ def get(name: str) -> types.ModuleType:
   """
   if name not in _MODULES:
     raise ValueError(
-      f"name must be one of the mixers {', '.join(names())}; got {name!r}."
+      f"there is no mixer {name!r}; the mixers are {', '.join(names())}."
     )
   module = importlib.import_module(_MODULES[name])
   missing = [entry for entry in _CONTRACT if not hasattr(module, entry)]

@@ -68,9 +68,8 @@ class Config:
   bidirectional: bool = False
 
   def __post_init__(self):
-    if self.d_model < 1:
-      raise ValueError(f"d_model must be positive; got {self.d_model}.")
-    if self.ssm_size < 1 or self.blocks < 1 or self.ssm_size % self.blocks:
+    _check.check_positive(self, "d_model", "ssm_size", "blocks")
+    if self.ssm_size % self.blocks:
       raise ValueError(
         "ssm_size must be a positive multiple of blocks; got ssm_size = "
         f"{self.ssm_size} and blocks = {self.blocks}."
@@ -218,6 +217,7 @@ def apply(
     ValueError: if an argument does not fit the above, or a bidirectional model
       is given a state.
   """
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,
@@ -277,6 +277,7 @@ def step(
     ValueError: if an argument does not fit the above, or the model is
       bidirectional.
   """
+  x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,
     x,

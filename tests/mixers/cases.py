@@ -14,8 +14,23 @@ from jaxseq import mixers
 D_MODEL = 6
 # Options beyond the defaults that change how a mixer computes.
 _OPTIONS = {
+  "attention": [{"kv_heads": 2, "window": 3, "positions": "none"}],
+  "slstm": [{"d_hidden": 4, "heads": 2}],
   "gru": [{"d_hidden": 4, "heads": 2}],
+  "aaren": [{"heads": 2}],
+  "lightnet": [
+    {
+      "heads": 3,
+      "delta_0": 0,
+      "gate": "silu",
+      "gate_position": "post",
+      "scale_q": True,
+      "lrpe": "none",
+    },
+    {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
+  ],
   "lstm": [{"heads": 3}],
+  "mamba": [{"d_state": 4, "d_conv": 2, "expand": 1, "bias": True}],
   "s5": [
     {"ssm_size": 8, "blocks": 2},
     {

@@ -263,6 +263,16 @@ def test_compiled_equals_op_by_op(mixer):
   )
 
 
+def test_numpy_arrays_and_no_state(mixer):
+  x = np.random.default_rng(0).normal(size=(2, 3, cases.D_MODEL))
+  y, _ = jax.eval_shape(
+    lambda: mixer.module.apply(mixer.config, mixer.params, x)
+  )
+  assert y.dtype == jnp.float32
+  with pytest.raises(ValueError, match="state must be given to step"):
+    mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
+
+
 def test_vmap_over_batch(mixer):
   x = _sequence(2, 7, dtype=jnp.float32)
   reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)

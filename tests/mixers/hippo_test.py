@@ -69,3 +69,56 @@ def test_bad_sizes_are_named(args, message):
 def test_legs_needs_a_state():
   with pytest.raises(ValueError, match="N must be positive; got 0"):
     hippo.legs(0)
+
+
+@pytest.mark.parametrize("name", ["legs", "legt", "fourier"])
+@pytest.mark.parametrize("N", [4, 16, 64])
+def test_golden_dplr(golden, name, N):
+  """state-spaces/s4: matrices, and what is free of eigenvectors' phases."""
+  data = golden("ssm/hippo_dplr")
+  if f"{name}/N{N}/A" not in data:
+    pytest.skip("the golden set has no such size")
+  A, B = hippo.HIPPO[name](N)
+  Lambda, P, B_half, V = hippo.half_dplr(name, N)
+  # float64 on both sides; the eigenvalues reach 1e3.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
+  close(A, data[f"{name}/N{N}/A"])
+  close(B, data[f"{name}/N{N}/B"])
+  if name != "legt":
+    close(Lambda, data[f"{name}/N{N}/half_W"])
+    close(np.abs(P), data[f"{name}/N{N}/half_absP"])
+    close(np.abs(B_half), data[f"{name}/N{N}/half_absB"])
+    close(B_half * P[0].conj(), data[f"{name}/N{N}/half_B_conjP"])
+  # The half and its conjugate are the whole.
+  whole = V @ np.diag(Lambda) @ V.conj().T
+  P = P @ V.T
+  low = 2 * P.real
+  close(2 * whole.real - low.T @ low, A)
+  close(2 * (V @ B_half).real, B)
+  close(low, data[f"{name}/N{N}/P_real"])
+
+
+@pytest.mark.parametrize("N", [16, 64])
+@pytest.mark.parametrize("name", hippo.DIAGONAL)
+def test_golden_diagonal(golden, name, N):
+  expected = golden("ssm/hippo_dplr")[f"s4d/{name}/N{N}/A"]
+  # float64 on both sides; the golden set has N / 2 of the real numbers.
+  np.testing.assert_allclose(
+    hippo.diagonal(name, N)[: N // 2], expected, rtol=1e-9
+  )
+
+
+@pytest.mark.parametrize(
+  ("function", "args", "message"),
+  [
+    (hippo.half_dplr, ("lmu", 4), "name must be one of .*; got 'lmu'"),
+    (hippo.half_dplr, ("legs", 5), "N must be positive and even; got 5"),
+    (hippo.diagonal, ("cubic", 4), "name must be one of .*; got 'cubic'"),
+    (hippo.diagonal, ("lin", 0), "N must be positive and even; got 0"),
+    (hippo.fourier, (3,), "N must be positive and even; got 3"),
+    (hippo.legt, (0,), "N must be positive; got 0"),
+  ],
+)
+def test_bad_choices_are_named(function, args, message):
+  with pytest.raises(ValueError, match=message):
+    function(*args)

@@ -1,0 +1,300 @@
+"""Causal multi-head softmax attention over a window, with a KV cache as state.
+
+  o_t = sum_j softmax_j(q_t . k_j / sqrt(d_head)) v_j,   t - window <= j <= t
+
+over the elements j of t's own episode. Vaswani et al., "Attention is all you
+need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
+arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
+arXiv:2305.13245.
+
+Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
+are forgotten: the state has a fixed size.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+from jaxseq.mixers import _check
+from jaxseq.mixers import positions
+
+Params = dict[str, jax.Array]
+
+POSITIONS = ("rotary", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    kv_heads: number of heads of keys and values, a divisor of `heads`; `heads`
+      if None. Neighbouring heads share them.
+    d_head: width of a head; d_model / heads, rounded up to an even number, if
+      None.
+    window: number of elements that an element sees beside itself. The state
+      holds that many keys and values: 8 * window * kv_heads * d_head bytes in
+      float32, half a megabyte at the default and d_model = 64.
+    positions: "rotary", or "none" for no positions at all.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+  """
+
+  d_model: int
+  heads: int = 4
+  kv_heads: int | None = None
+  d_head: int | None = None
+  window: int = 1024
+  positions: str = "rotary"
+  rotary_base: float = 10000.0
+
+  def __post_init__(self):
+    for name in ("d_model", "heads", "window"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    if self.groups < 1 or self.heads % self.groups:
+      raise ValueError(
+        f"kv_heads must divide heads; got kv_heads = {self.kv_heads} and heads "
+        f"= {self.heads}."
+      )
+    if self.positions not in POSITIONS:
+      raise ValueError(
+        f"positions must be one of {POSITIONS}; got {self.positions!r}."
+      )
+    if self.head_width < 1:
+      raise ValueError(f"d_head must be positive; got {self.d_head}.")
+    if self.positions == "rotary" and self.head_width % 2:
+      raise ValueError(
+        f"d_head must be even under rotary positions; got {self.d_head}."
+      )
+    if not self.rotary_base > 1:
+      raise ValueError(
+        f"rotary_base must be greater than 1; got {self.rotary_base}."
+      )
+
+  @property
+  def groups(self) -> int:
+    """Number of heads of keys and values."""
+    return self.heads if self.kv_heads is None else self.kv_heads
+
+  @property
+  def head_width(self) -> int:
+    """Width of a head."""
+    if self.d_head is not None:
+      return self.d_head
+    return 2 * math.ceil(self.d_model / self.heads / 2)
+
+
+class State(NamedTuple):
+  """The last elements, oldest first; those before the episode are zeros.
+
+  Attributes:
+    keys: (*batch, window, kv_heads, d_head), before positions are added.
+    values: (*batch, window, kv_heads, d_head).
+    length: (*batch,) number of elements since the state was fresh, in floating
+      point: more than 2^24 in float32 are not counted.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  length: jax.Array
+
+
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, no biases.
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q: (d_model, heads * d_head).
+      W_k, W_v: (d_model, kv_heads * d_head).
+      W_o: (heads * d_head, d_model).
+  """
+  keys = jax.random.split(key, 4)
+  lecun = jax.nn.initializers.lecun_normal()
+  inner = config.heads * config.head_width
+  shared = config.groups * config.head_width
+  return {
+    "W_q": lecun(keys[0], (config.d_model, inner), jnp.float32),
+    "W_k": lecun(keys[1], (config.d_model, shared), jnp.float32),
+    "W_v": lecun(keys[2], (config.d_model, shared), jnp.float32),
+    "W_o": lecun(keys[3], (inner, config.d_model), jnp.float32),
+  }
+
+
+def initial_state(
+  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
+) -> State:
+  """Returns the state of a fresh sequence: no elements.
+
+  Args:
+    config: options.
+    batch_shape: leading axes.
+    dtype: dtype of the state, at least float32.
+
+  Returns:
+    The state.
+  """
+  shape = (*batch_shape, config.window, config.groups, config.head_width)
+  return State(
+    jnp.zeros(shape, dtype),
+    jnp.zeros(shape, dtype),
+    jnp.zeros(shape[:-3], dtype),
+  )
+
+
+def apply(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, State]:
+  """Runs attention over a sequence; the work grows with time * window.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, d_model), floating.
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool; True puts the state back to a fresh one before
+      that element is consumed: it and those after it see nothing before it.
+
+  Returns:
+    y of x's shape and dtype, and the state after the last element, float32 or
+    wider.
+
+  Raises:
+    ValueError: if a shape or dtype does not fit.
+  """
+  batch = _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+  )
+  time = x.shape[-2]
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  earlier = 0 if state is None else config.window
+  total = earlier + time
+
+  q, k, v = (
+    (x.astype(dtype) @ params[name].astype(dtype)).reshape(
+      *batch, time, heads, config.head_width
+    )
+    for name, heads in (
+      ("W_q", config.heads),
+      ("W_k", config.groups),
+      ("W_v", config.groups),
+    )
+  )
+  if state is None:
+    begin = jnp.zeros(batch, jnp.int32)
+    length = jnp.zeros(batch, dtype)
+  else:
+    k = jnp.concatenate([state.keys.astype(dtype), k], axis=-3)
+    v = jnp.concatenate([state.values.astype(dtype), v], axis=-3)
+    length = state.length.astype(dtype)
+    # The caller's flag may void what a state says: any number will do then.
+    held = jnp.clip(jnp.nan_to_num(length), 0, earlier)
+    begin = earlier - jnp.round(held).astype(jnp.int32)
+  start, last_reset = _starts(begin, reset, earlier, time)
+
+  o = recurrence.window_attention(
+    *_turned(config, q, k, time), v, start, config.window
+  )
+  y = o.reshape(*batch, time, -1) @ params["W_o"].astype(dtype)
+
+  since = time - last_reset
+  length = jnp.where(last_reset < 0, length + time, since.astype(dtype))
+  kept = jnp.arange(total)[-config.window :] >= start[..., -1:]
+  keys, values = (
+    jnp.where(kept[..., None, None], z[..., -config.window :, :, :], 0)
+    for z in (k, v)
+  )
+  short = config.window - total
+  if short > 0:
+    widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
+    keys, values = (jnp.pad(z, widths) for z in (keys, values))
+  return y.astype(x.dtype), State(keys, values, length)
+
+
+def step(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, State]:
+  """Runs attention over one element; the cache moves on by one.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, d_model), floating.
+    state: state before the element.
+    reset: (*batch,) bool.
+
+  Returns:
+    y of x's shape and dtype, and the state after the element.
+
+  Raises:
+    ValueError: if a shape or dtype does not fit.
+  """
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+    step=True,
+  )
+  reset = None if reset is None else reset[..., None]
+  y, state = apply(config, params, x[..., None, :], state, reset)
+  return y[..., 0, :], state
+
+
+def _starts(begin, reset, earlier, time):
+  """Where the episode of each element begins, among cached and new elements.
+
+  Args:
+    begin: (*batch,) where that of the cached ones does.
+    reset: (*batch, time) or None.
+    earlier: number of cached elements.
+    time: number of elements.
+
+  Returns:
+    (*batch, time), and for each row the last element with a reset or -1.
+  """
+  if reset is None:
+    start = jnp.broadcast_to(begin[..., None], (*begin.shape, time))
+    return start, jnp.full(begin.shape, -1)
+  last = jnp.where(reset, jnp.arange(time), -1)
+  last = jax.lax.cummax(last, axis=last.ndim - 1)
+  start = jnp.where(last < 0, begin[..., None], earlier + last)
+  return start, last[..., -1]
+
+
+def _turned(config, q, k, time):
+  """Queries and keys with their positions; only differences matter."""
+  if config.positions == "none":
+    return q, k
+  total = k.shape[-3]
+  # Of numpy, the positions of one step are a constant, and the compiler takes
+  # the sines of a constant once and for all.
+  index = np.arange(total) if time == 1 else jnp.arange(total)
+  index = index[:, None]
+  return (
+    positions.rotary(q, index[total - time :], config.rotary_base),
+    positions.rotary(k, index, config.rotary_base),
+  )

@@ -1,0 +1,370 @@
+"""Positions: TPE and LRPE, along one axis and along several.
+
+TPE mixes along an axis with one fixed exponential decay per head; LRPE turns
+queries and keys by angles whose difference is all that a product of the two
+sees. Both are those of LightNet (Qin et al., "You Only Scan Once: Efficient
+Multi-dimension Sequential Modeling with LightNet", arXiv:2405.21022) as its
+first author's code has them.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+
+Params = dict[str, jax.Array]
+
+ACTIVATIONS = ("none", "relu", "sigmoid", "silu", "softmax")
+
+
+def frequencies(count: int, width: int, base: float = 10000.0) -> np.ndarray:
+  """Returns base^(-2 i / width) for i < count, in float64."""
+  return base ** (-2.0 * np.arange(count) / width)
+
+
+def angles(positions: jax.Array, theta: np.ndarray, dtype) -> jax.Array:
+  """Returns positions * theta, up to multiples of 2 pi.
+
+  A float32 product of a position of 100,000 and a frequency of 1 is off by
+  0.004. Here the position is taken apart into digits of eight bits whose angles
+  are reduced in float64 beforehand.
+
+  Args:
+    positions: (...,) integers, or whole numbers in floating point, from 0 to
+      2^24.
+    theta: (n,) frequencies, a numpy array.
+    dtype: dtype of the result.
+
+  Returns:
+    (..., n) angles; their slope with respect to positions is theta.
+  """
+  rest = jnp.asarray(positions, dtype)[..., None]
+  total = jnp.zeros((), dtype)
+  for size in (2**16, 2**8):
+    digit = jnp.floor(rest / size)
+    rest = rest - digit * size
+    total = total + digit * np.mod(size * theta, 2 * np.pi).astype(dtype)
+  return total + rest * theta.astype(dtype)
+
+
+def rotary(
+  x: jax.Array, positions: jax.Array, base: float = 10000.0
+) -> jax.Array:
+  """Rotary position embedding: turns channel i with channel i + D / 2.
+
+  (x1 cos - x2 sin, x1 sin + x2 cos) with x1 the first and x2 the second half of
+  the channels; Su et al., "RoFormer", arXiv:2104.09864, in the layout of
+  GPT-NeoX. Called LRPE "rotate" in LightNet's code.
+
+  Args:
+    x: (..., D), D even.
+    positions: integers or whole numbers, of a shape that broadcasts to that of
+      x without its last axis: (time,) for x (..., time, D), (*batch, time, 1)
+      for x (*batch, time, heads, D).
+    base: the slowest frequency is about 1 / base.
+
+  Returns:
+    Array like x.
+
+  Raises:
+    ValueError: if D is odd.
+  """
+  x = jnp.asarray(x)
+  width = x.shape[-1]
+  if width % 2:
+    raise ValueError(f"x must have an even number of channels; got {x.shape}.")
+  # Angles of hundreds of radians have no digits left in bfloat16.
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  phase = angles(positions, frequencies(width // 2, width, base), dtype)
+  x1, x2 = jnp.split(x.astype(dtype), 2, axis=-1)
+  cos, sin = jnp.cos(phase), jnp.sin(phase)
+  turned = jnp.concatenate([x1 * cos - x2 * sin, x1 * sin + x2 * cos], axis=-1)
+  return turned.astype(x.dtype)
+
+
+def lrpe_cosine(
+  x: jax.Array,
+  positions: jax.Array,
+  base: float = 10000.0,
+  *,
+  half: bool = False,
+) -> jax.Array:
+  """LRPE "cosine": [x cos(n theta), x sin(n theta)] at position n.
+
+  The product of two such vectors is sum_i q_i k_i cos(theta_i (n - m)).
+
+  Args:
+    x: (..., D).
+    positions: as in `rotary`.
+    base: theta_i = base^(-2 i / D).
+    half: theta is 0 for the second half of the channels.
+
+  Returns:
+    (..., 2 D).
+  """
+  x = jnp.asarray(x)
+  width = x.shape[-1]
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  phase = angles(positions, cosine_frequencies(width, base, half), dtype)
+  turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def cosine_frequencies(
+  width: int, base: float = 10000.0, half: bool = False
+) -> np.ndarray:
+  """Returns the frequencies (width,) of `lrpe_cosine`."""
+  theta = frequencies(width, width, base)
+  if half:
+    theta[width // 2 :] = 0
+  return theta
+
+
+def md_frequencies(width: int, axes: int, base: float = 10000.0) -> np.ndarray:
+  """Returns frequencies for `md_lrpe`: ceil(width / axes) of them."""
+  count = -(-width // axes)
+  return frequencies(count, count, base)
+
+
+def md_lrpe(
+  x: jax.Array,
+  shape: tuple[int, ...],
+  theta: jax.Array | np.ndarray | None = None,
+  *,
+  num_extra: int = 0,
+  activation: str = "none",
+) -> jax.Array:
+  """MD-LRPE: LRPE "cosine" for the elements of an array of several axes.
+
+  Element (s_1, ..., s_m) has the phases [s_1 theta, ..., s_m theta], cut to D
+  channels: each axis turns a block of channels of its own.
+
+  Args:
+    x: (..., n, D) with n = num_extra + prod(shape): extra elements, which have
+      no place in the array and phase 0, then the array row by row.
+    shape: sizes of the array's axes.
+    theta: (e,) or, with x (..., heads, n, D), (heads, e) frequencies with e *
+      len(shape) >= D; `md_frequencies` if None.
+    num_extra: number of extra elements.
+    activation: applied to x first; one of "none", "relu", "sigmoid", "silu" and
+      "softmax", which is over the n elements.
+
+  Returns:
+    (..., n, 2 D): [f(x) cos, f(x) sin].
+
+  Raises:
+    ValueError: if sizes or the activation do not fit the above.
+  """
+  x = jnp.asarray(x)
+  check_grid("x", x.shape[-2], shape, num_extra)
+  if activation not in ACTIVATIONS:
+    raise ValueError(
+      f"activation must be one of {ACTIVATIONS}; got {activation!r}."
+    )
+  width = x.shape[-1]
+  if theta is None:
+    theta = md_frequencies(width, len(shape))
+  if np.shape(theta)[-1] * len(shape) < width:
+    raise ValueError(
+      f"theta must have at least {-(-width // len(shape))} frequencies, "
+      f"{width} channels over {len(shape)} axes; got {np.shape(theta)}."
+    )
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  phase = _grid_phases(shape, jnp.asarray(theta, dtype), width, num_extra)
+  x = _activate(x, activation)
+  turned = [x * jnp.cos(phase), x * jnp.sin(phase)]
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def check_grid(
+  name: str, count: int, shape: tuple[int, ...], num_extra: int
+) -> None:
+  """Raises ValueError unless count = num_extra + prod(shape)."""
+  if not shape or any(size < 1 for size in shape) or num_extra < 0:
+    raise ValueError(
+      "shape must hold at least one positive size and num_extra must not be "
+      f"negative; got {shape} and {num_extra}."
+    )
+  if count != num_extra + math.prod(shape):
+    raise ValueError(
+      f"{name} must have num_extra + prod(shape) = "
+      f"{num_extra + math.prod(shape)} elements; got {count}."
+    )
+
+
+def _grid_phases(shape, theta, width, num_extra):
+  """(..., n, width) phases of the elements of a row-major grid."""
+  grid = np.stack(np.indices(shape), axis=-1).reshape(-1, len(shape))
+  phase = grid[:, :, None].astype(theta.dtype) * theta[..., None, None, :]
+  phase = phase.reshape(phase.shape[:-2] + (-1,))[..., :width]
+  widths = ((0, 0),) * (phase.ndim - 2) + ((num_extra, 0), (0, 0))
+  return jnp.pad(phase, widths)
+
+
+def _activate(x, activation):
+  if activation == "none":
+    return x
+  if activation == "softmax":
+    return jax.nn.softmax(x, axis=-2)
+  return getattr(jax.nn, activation)(x)
+
+
+def init_tpe(key: jax.Array, d_model: int, heads: int = 1) -> Params:
+  """Draws the parameters of one TPE.
+
+  Args:
+    key: random key.
+    d_model: number of channels.
+    heads: number of decays; divides d_model.
+
+  Returns:
+    A dict of float32 arrays: q, k (d_model,) ones; log_decay (heads,) zeros,
+    the decay is sigmoid(log_decay); norm (d_model,) ones; W_o (d_model,
+    d_model), LeCun-normal.
+
+  Raises:
+    ValueError: if heads does not divide d_model.
+  """
+  if heads < 1 or d_model % heads:
+    raise ValueError(
+      f"heads must divide d_model; got {heads} and d_model = {d_model}."
+    )
+  lecun = jax.nn.initializers.lecun_normal()
+  return {
+    "q": jnp.ones((d_model,), jnp.float32),
+    "k": jnp.ones((d_model,), jnp.float32),
+    "log_decay": jnp.zeros((heads,), jnp.float32),
+    "norm": jnp.ones((d_model,), jnp.float32),
+    "W_o": lecun(key, (d_model, d_model), jnp.float32),
+  }
+
+
+def tpe(
+  params: Params,
+  x: jax.Array,
+  state: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """TPE: y_t = W_o RMSNorm((q_h . k_h) sum_{s <= t} lambda_h^(t-s) x_s).
+
+  A Toeplitz matrix of exponentials along time, computed as a recurrence. In
+  LightNet's language model its output replaces the embedding.
+
+  Args:
+    params: from `init_tpe`.
+    x: (*batch, time, d_model).
+    state: (*batch, d_model) sum before the first element; zeros if None.
+    reset: (*batch, time) bool; where true the sum is put back to zeros before
+      the element is consumed.
+
+  Returns:
+    y of x's shape and dtype, and the sum (*batch, d_model) after the last
+    element.
+
+  Raises:
+    ValueError: if a shape does not fit the above.
+  """
+  _check_tpe(params, x)
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  decay, gain = _tpe_decay_and_gain(params, dtype)
+  sums, state = recurrence.linear_scan(
+    decay, x.astype(dtype), state, reset=reset
+  )
+  return _tpe_output(params, gain * sums, x.dtype), state
+
+
+def tpe_step(
+  params: Params,
+  x: jax.Array,
+  state: jax.Array,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element; `tpe` without the time axis."""
+  _check_tpe(params, x)
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  decay, gain = _tpe_decay_and_gain(params, dtype)
+  state = recurrence.linear_step(decay, x.astype(dtype), state, reset=reset)
+  return _tpe_output(params, gain * state, x.dtype), state
+
+
+def md_tpe(
+  params: list[Params], x: jax.Array, axes: tuple[int, ...]
+) -> jax.Array:
+  """MD-TPE: the sum of one TPE along each axis.
+
+  Each is causal along its own axis; all other axes are batch axes.
+
+  Args:
+    params: one dict from `init_tpe` for each entry of `axes`.
+    x: (*batch, *shape, d_model).
+    axes: axes of x to run along, not the last.
+
+  Returns:
+    Array like x.
+
+  Raises:
+    ValueError: if the number of axes or a shape does not fit the above.
+  """
+  if len(params) != len(axes) or not axes:
+    raise ValueError(
+      f"params must have one entry for each axis; got {len(params)} and axes "
+      f"= {tuple(axes)}."
+    )
+  channels = jnp.ndim(x) - 1
+  total = 0
+  for one, axis in zip(params, axes):
+    if axis % jnp.ndim(x) == channels:
+      raise ValueError(f"axes must not hold the last axis; got {tuple(axes)}.")
+    y, _ = tpe(one, jnp.moveaxis(x, axis, -2))
+    total = total + jnp.moveaxis(y, -2, axis)
+  return total
+
+
+def _check_tpe(params, x):
+  width = params["q"].shape[0]
+  if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != width:
+    raise ValueError(
+      f"x must have d_model = {width} channels, as params; got {jnp.shape(x)}."
+    )
+
+
+def _tpe_decay_and_gain(params, dtype):
+  """Decay and gain of every channel, (d_model,)."""
+  q, k, log_decay = (params[name].astype(dtype) for name in _TPE_SCAN)
+  heads = log_decay.shape[0]
+  width = q.shape[0] // heads
+  gain = jnp.sum((q * k).reshape(heads, width), axis=-1)
+  decay = jax.nn.sigmoid(log_decay)
+  return jnp.repeat(decay, width), jnp.repeat(gain, width)
+
+
+_TPE_SCAN = ("q", "k", "log_decay")
+
+
+def _tpe_output(params, x, dtype):
+  y = rms_norm(x, params["norm"], 1e-5, eps_on="sum")
+  return (y @ params["W_o"].astype(x.dtype)).astype(dtype)
+
+
+def rms_norm(
+  x: jax.Array, weight: jax.Array, eps: float, *, eps_on: str = "mean"
+) -> jax.Array:
+  """Divides by the root of the mean square over the last axis.
+
+  Args:
+    x: (..., d).
+    weight: (d,) factors.
+    eps: added under the root.
+    eps_on: what eps is added to: the "mean" of the squares, or their "sum" as
+      LightNet's first author's code has it, which is eps / d on the mean.
+
+  Returns:
+    Array like x, computed in its dtype.
+  """
+  if eps_on == "sum":
+    eps = eps / x.shape[-1]
+  square = jnp.mean(x * x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(square + eps) * weight.astype(x.dtype)

@@ -1,0 +1,126 @@
+"""Attention against an explicit softmax over each episode, in float64."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.mixers import attention
+
+
+def turn(x, positions, base):
+  """Rotary positions by complex numbers; x (time, heads, D)."""
+  half = x.shape[-1] // 2
+  theta = base ** (-np.arange(half) / half)
+  z = x[..., :half] + 1j * x[..., half:]
+  z = z * np.exp(1j * positions[:, None, None] * theta)
+  return np.concatenate([z.real, z.imag], -1)
+
+
+def episode(config, params, x):
+  """One episode from a fresh state, element by element."""
+  time = len(x)
+  split = lambda name, heads: (x @ params[name]).reshape(time, heads, -1)  # noqa: E731
+  q = split("W_q", config.heads)
+  k, v = split("W_k", config.groups), split("W_v", config.groups)
+  if config.positions == "rotary":
+    # Any origin will do.
+    places = 3.0 + np.arange(time)
+    q, k = (turn(z, places, config.rotary_base) for z in (q, k))
+  out = np.zeros_like(q)
+  for t in range(time):
+    seen = slice(max(0, t - config.window), t + 1)
+    for head in range(config.heads):
+      group = head * config.groups // config.heads
+      scores = k[seen, group] @ q[t, head] / np.sqrt(q.shape[-1])
+      weights = np.exp(scores - scores.max())
+      out[t, head] = weights @ v[seen, group] / weights.sum()
+  return out.reshape(time, -1) @ params["W_o"]
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"heads": 6, "kv_heads": 3, "window": 3, "rotary_base": 100.0},
+    {"heads": 2, "kv_heads": 1, "d_head": 3, "positions": "none"},
+  ],
+)
+def test_equals_softmax_over_each_episode(x64, options):
+  config = attention.Config(8, **options)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
+  x = np.random.default_rng(0).normal(size=(2, 14, 8))
+  reset = np.zeros((2, 14), bool)
+  reset[0, 5] = reset[0, 9] = reset[1, 0] = True
+  y, state = jax.jit(lambda x: attention.apply(config, params, x, None, reset))(
+    x
+  )
+  for row, begins in ((0, (0, 5, 9, 14)), (1, (0, 14))):
+    for begin, end in zip(begins, begins[1:]):
+      # float64 rounding.
+      np.testing.assert_allclose(
+        y[row, begin:end],
+        episode(config, params, x[row, begin:end]),
+        rtol=1e-11,
+        atol=1e-12,
+      )
+  np.testing.assert_array_equal(state.length, [5, 14])
+
+
+def test_a_long_stream_forgets_what_left_the_window(x64):
+  """Steps far beyond the window, from a state that `apply` left behind."""
+  config = attention.Config(4, heads=2, window=3)
+  params = attention.init(jax.random.key(0), config)
+  params = {name: np.asarray(w, np.float64) for name, w in params.items()}
+  x = np.random.default_rng(0).normal(size=(20, 4))
+  y, state = jax.jit(lambda x: attention.apply(config, params, x))(x[:9])
+  step = jax.jit(lambda x, state: attention.step(config, params, x, state))
+  ys = list(y)
+  for t in range(9, 20):
+    y, state = step(x[t], state)
+    ys.append(y)
+  # float64 rounding.
+  np.testing.assert_allclose(
+    np.stack(ys), episode(config, params, x), rtol=1e-11, atol=1e-12
+  )
+  assert state.keys.shape == (3, 2, 2)
+
+
+def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
+  config = attention.Config(4, heads=2, window=3)
+  params = attention.init(jax.random.key(0), config)
+  state = jax.tree.map(
+    lambda leaf: jnp.full_like(leaf, jnp.nan),
+    attention.initial_state(config, (1,)),
+  )
+  reset = jnp.asarray([[True, False]])
+
+  def loss(params, x, state):
+    y, final = attention.apply(config, params, x, state, reset)
+    return jnp.sum(y) + sum(jnp.sum(leaf) for leaf in final)
+
+  gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+  grads = gradient(params, jnp.ones((1, 2, 4)), state)
+  chex.assert_tree_all_finite(grads)
+  chex.assert_trees_all_equal(grads[2], jax.tree.map(jnp.zeros_like, state))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"d_model": 0}, "d_model must be positive; got 0"),
+    (
+      {"heads": 4, "kv_heads": 3},
+      "kv_heads must divide heads; got kv_heads = 3",
+    ),
+    ({"window": 0}, "window must be positive; got 0"),
+    ({"positions": "alibi"}, "positions must be one of .*; got 'alibi'"),
+    ({"d_head": 3}, "d_head must be even under rotary positions; got 3"),
+    ({"rotary_base": 1.0}, "rotary_base must be greater than 1"),
+  ],
+)
+def test_bad_options_are_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    attention.Config(**{"d_model": 4} | options)

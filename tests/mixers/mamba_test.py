@@ -1,0 +1,215 @@
+"""Mamba against the original implementation (float64), and its own options."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.mixers import mamba
+
+# The tolerances that the golden sets give for float64, relative to the largest
+# value: outputs and gradients.
+FORWARD, GRADIENT = 1e-9, 1e-8
+
+# Names of the original's parameters; its linear weights are transposed.
+NAMES = {
+  "A_log": "A_log",
+  "D": "D",
+  "in_proj": "in_proj.weight",
+  "conv_weight": "conv1d.weight",
+  "conv_bias": "conv1d.bias",
+  "x_proj": "x_proj.weight",
+  "dt_proj": "dt_proj.weight",
+  "dt_bias": "dt_proj.bias",
+  "out_proj": "out_proj.weight",
+}
+
+
+def close(actual, expected, tolerance):
+  np.testing.assert_allclose(
+    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
+  )
+
+
+def ours(data, prefix):
+  """The original's parameters, or their gradients, in our layout."""
+  params = {}
+  for name, original in NAMES.items():
+    value = data[prefix + original]
+    if original == "conv1d.weight":
+      value = value[:, 0]
+    params[name] = value.T if original.endswith("weight") else value
+  return params
+
+
+def config_for(params):
+  d_model = params["in_proj"].shape[0]
+  d_inner, d_state = params["A_log"].shape
+  return mamba.Config(
+    d_model,
+    expand=d_inner // d_model,
+    d_state=d_state,
+    d_conv=params["conv_weight"].shape[0],
+    dt_rank=params["dt_proj"].shape[0],
+  )
+
+
+@pytest.fixture
+def block(golden):
+  data = golden("ssm/mamba_block")
+  params = ours(data, "param/")
+  return data, params, config_for(params)
+
+
+def test_golden_block(x64, block):
+  """state-spaces/mamba: outputs, and the gradients of sum(y * w)."""
+  del x64
+  data, params, config = block
+
+  def loss(params, x):
+    y, _ = mamba.apply(config, params, x)
+    return jnp.sum(y * data["w"]), y
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+  (_, y), (grads, grad_x) = gradient(params, data["x"])
+  close(y, data["y"], FORWARD)
+  close(grad_x, data["grad/x"], GRADIENT)
+  expected = ours(data, "grad/")
+  assert grads.keys() == expected.keys()
+  for name in grads:
+    close(grads[name], expected[name], GRADIENT)
+
+
+def test_golden_steps_and_their_states(x64, block):
+  del x64
+  data, params, config = block
+  step = jax.jit(functools.partial(mamba.step, config, params))
+  state = mamba.initial_state(config, (2,), jnp.float64)
+  for t in range(data["x"].shape[1]):
+    y, state = step(data["x"][:, t], state)
+    close(y, data["step_y"][:, t], FORWARD)
+    check_state(
+      state, data["step_conv_state"][:, t], data["step_ssm_state"][:, t]
+    )
+
+
+def check_state(state, conv, ssm):
+  """The original keeps the present input of the convolution as well."""
+  close(state.conv, np.swapaxes(conv[..., 1:], 1, 2), FORWARD)
+  close(state.ssm, ssm, FORWARD)
+
+
+def test_golden_states_after_a_prompt(x64, block):
+  """Also a prompt that is shorter than the convolution."""
+  del x64
+  data, params, config = block
+  apply = jax.jit(functools.partial(mamba.apply, config, params))
+  for prefix, length in (
+    ("prefill", int(data["prefill_len"])),
+    ("prefill2", 2),
+  ):
+    y, state = apply(data["x"][:, :length])
+    check_state(
+      state, data[f"{prefix}_conv_state"], data[f"{prefix}_ssm_state"]
+    )
+    if prefix == "prefill":
+      close(y, data["prefill_y"], FORWARD)
+
+
+def test_golden_language_model(x64, golden):
+  """Two blocks with their norms, tied embeddings."""
+  del x64
+  data = golden("ssm/mamba_lm")
+
+  def norm(x, weight):
+    return weight * x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5)
+
+  @jax.jit
+  def model(embedding, layers):
+    x = embedding[data["ids"]]
+    for weight, params in layers:
+      y, _ = mamba.apply(config_for(params), params, norm(x, weight))
+      x = x + y
+    return norm(x, data["param/norm_f.weight"]) @ embedding.T, x
+
+  layers = [
+    (
+      data[f"param/layers.{i}.norm.weight"],
+      ours(data, f"param/layers.{i}.mixer."),
+    )
+    for i in range(2)
+  ]
+  logits, x = model(data["param/embedding"], layers)
+  close(x, data["residual_out"], FORWARD)
+  close(logits, data["logits"], FORWARD)
+
+
+def test_initial_parameters():
+  config = mamba.Config(64, d_state=8, bias=True)
+  params = mamba.init(jax.random.key(0), config)
+  shapes = {
+    "in_proj": (64, 256),
+    "in_proj_bias": (256,),
+    "conv_weight": (4, 128),
+    "conv_bias": (128,),
+    "x_proj": (128, 4 + 16),
+    "dt_proj": (4, 128),
+    "dt_bias": (128,),
+    "A_log": (128, 8),
+    "D": (128,),
+    "out_proj": (128, 64),
+    "out_proj_bias": (64,),
+  }
+  assert {k: v.shape for k, v in params.items()} == shapes
+  chex.assert_type(list(params.values()), jnp.float32)
+  # float32 rounding, here and below.
+  np.testing.assert_allclose(
+    np.exp(params["A_log"]), np.tile(np.arange(1, 9), (128, 1)), rtol=1e-6
+  )
+  dt = jax.nn.softplus(params["dt_bias"])
+  assert np.all((dt >= 0.001 - 1e-6) & (dt <= 0.1 + 1e-6))
+  # Log-uniform: the mean logarithm is that of the geometric mean; 128 draws
+  # of standard deviation 1.33 estimate it to 0.12.
+  assert abs(np.log(dt).mean() - np.log(0.01)) < 0.5
+  for name, fan_in in (
+    ("in_proj", 64),
+    ("conv_weight", 4),
+    ("conv_bias", 4),
+    ("x_proj", 128),
+    ("dt_proj", 4),
+    ("out_proj", 128),
+  ):
+    largest, bound = np.abs(params[name]).max(), fan_in**-0.5
+    # The largest of at least 128 uniform draws.
+    assert 0.9 * bound < largest <= bound
+
+
+def test_options_of_the_initial_step_sizes():
+  config = mamba.Config(
+    32, dt_init="constant", dt_scale=0.5, dt_init_floor=0.05, dt_rank=4
+  )
+  params = mamba.init(jax.random.key(0), config)
+  # float32 rounding.
+  np.testing.assert_allclose(params["dt_proj"], 0.25, rtol=1e-6)
+  dt = jax.nn.softplus(params["dt_bias"])
+  np.testing.assert_allclose(dt.min(), 0.05, rtol=1e-5)
+  assert dt.max() > 0.06
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
+    ({"d_conv": 0}, "d_conv must be a positive integer; got 0"),
+    ({"dt_rank": 0}, "dt_rank must be a positive integer; got 0"),
+    ({"dt_min": 0.2}, "0 < dt_min <= dt_max; got 0.2 and 0.1"),
+    ({"dt_init": "zeros"}, "dt_init must be one of .*; got 'zeros'"),
+    ({"dt_scale": 0.0}, "dt_scale must be positive; got 0.0"),
+  ],
+)
+def test_bad_options_are_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    mamba.Config(**{"d_model": 4} | options)
