@@ -5,6 +5,7 @@ The mixers themselves are pure functions and need none of this.
 
 from jaxseq.nn.distributions import Categorical
 from jaxseq.nn.distributions import DiagonalGaussian
+from jaxseq.nn.feedforward import FeedForward
 from jaxseq.nn.heads import MLP
 from jaxseq.nn.heads import CategoricalHead
 from jaxseq.nn.heads import ClassificationHead
@@ -16,6 +17,8 @@ from jaxseq.nn.layer import SequenceLayer
 from jaxseq.nn.mixer import SequenceMixer
 from jaxseq.nn.model import ModelConfig
 from jaxseq.nn.model import SequenceModel
+from jaxseq.nn.network import NetworkConfig
+from jaxseq.nn.network import SequenceNetwork
 
 __all__ = [
   "MLP",
@@ -23,12 +26,15 @@ __all__ = [
   "CategoricalHead",
   "ClassificationHead",
   "DiagonalGaussian",
+  "FeedForward",
   "GaussianHead",
   "LayerConfig",
   "ModelConfig",
+  "NetworkConfig",
   "RegressionHead",
   "SequenceLayer",
   "SequenceMixer",
   "SequenceModel",
+  "SequenceNetwork",
   "ValueHead",
 ]

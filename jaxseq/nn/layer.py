@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.nn import dense
+from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
 
 NORMS = ("none", "layer", "rms", "batch")
 ACTIVATIONS = ("full_glu", "half_glu1", "half_glu2", "gelu", "none")
-_EPSILON = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,11 @@ class LayerConfig:
       A dropout follows all of them but "gelu".
     dropout: rate; the mask is shared over time.
     residual: whether the layer adds its input to its output.
+    feedforward: a second half with norm and residual of its own, see
+      `feedforward.FeedForward`: "relu", "gelu", "swiglu", or "none".
+    feedforward_width: its hidden width; 4 times that of the layer, for "swiglu"
+      8/3 times it, if None.
+    norm_epsilon: added to the variance in layer and RMS norms.
     batch_norm_momentum: weight of the old running statistics.
     dtype: dtype of the activations; float64 inputs stay float64. Parameters
       are float32 and states at least float32.
@@ -51,11 +56,18 @@ class LayerConfig:
   activation: str = "full_glu"
   dropout: float = 0.0
   residual: bool = True
+  feedforward: str = "none"
+  feedforward_width: int | None = None
+  norm_epsilon: float = 1e-6
   batch_norm_momentum: float = 0.95
   dtype: str = "float32"
 
   def __post_init__(self):
-    for name, choices in (("norm", NORMS), ("activation", ACTIVATIONS)):
+    for name, choices in (
+      ("norm", NORMS),
+      ("activation", ACTIVATIONS),
+      ("feedforward", feedforward.KINDS),
+    ):
       if getattr(self, name) not in choices:
         raise ValueError(
           f"{name} must be one of {', '.join(choices)}; got "
@@ -68,6 +80,10 @@ class LayerConfig:
         "dtype must be float32, bfloat16, float16 or float64; got "
         f"{self.dtype!r}."
       )
+    if self.feedforward_width is not None and self.feedforward_width < 1:
+      raise ValueError(
+        f"feedforward_width must be at least 1; got {self.feedforward_width}."
+      )
     if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
       raise ValueError(
         "shared_norm needs two norms: gtrxl_norm, and a norm other than 'none'."
@@ -79,6 +95,7 @@ class SequenceLayer(linen.Module):
 
   Smith et al., arXiv:2208.04933, and Lu et al., arXiv:2303.03982, with the
   details of their code: GELU by its tanh approximation, epsilon 1e-6 in norms.
+  With `feedforward` it is the block of a Transformer with another mixer.
 
   Attributes:
     config: options.
@@ -138,6 +155,8 @@ class SequenceLayer(linen.Module):
       y = x + y
     if norm and not config.prenorm:
       y = norm(y)
+    if config.feedforward != "none":
+      y = self._feed_forward(y, train, step)
     return y, state
 
   def step(
@@ -158,14 +177,34 @@ class SequenceLayer(linen.Module):
     bound = mixer.SequenceMixer(self.config.mixer, parent=None)
     return bound.initial_state(batch_shape, dtype)
 
+  def _feed_forward(self, x, train, step):
+    config = self.config
+    norm = None
+    if config.norm != "none":
+      norm = make_norm(config, config.norm, x.dtype, train, "feedforward_norm")
+    y = feedforward.FeedForward(
+      config.feedforward,
+      _feedforward_width(config),
+      config.dropout,
+      x.dtype,
+      name="feedforward",
+    )(norm(x) if norm and config.prenorm else x, train, step)
+    y = self._dropout(y, train, step)
+    if config.residual:
+      y = x + y
+    return norm(y) if norm and not config.prenorm else y
+
+  def _dropout(self, y, train, step):
+    # One mask for the whole sequence.
+    axes = () if step else (-2,)
+    layer = linen.Dropout(self.config.dropout, broadcast_dims=axes)
+    return layer(y, deterministic=not train)
+
   def _activate(self, y, train, step):
     kind = self.config.activation
 
     def dropout(values):
-      # One mask for the whole sequence.
-      axes = () if step else (-2,)
-      layer = linen.Dropout(self.config.dropout, broadcast_dims=axes)
-      return layer(values, deterministic=not train)
+      return self._dropout(values, train, step)
 
     def out(name, values):
       return dense.Dense(y.shape[-1], dtype=y.dtype, name=name)(values)
@@ -186,7 +225,7 @@ def make_norm(
   config: LayerConfig, kind: str, dtype: Any, train: bool, name: str
 ) -> linen.Module:
   """Makes a norm of one of the kinds in `NORMS`, other than "none"."""
-  options = {"epsilon": _EPSILON, "dtype": dtype, "name": name}
+  options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}
   if kind == "layer":
     return linen.LayerNorm(**options)
   if kind == "rms":
@@ -198,6 +237,13 @@ def make_norm(
     dtype=dtype,
     name=name,
   )
+
+
+def _feedforward_width(config):
+  if config.feedforward_width is not None:
+    return config.feedforward_width
+  width = config.mixer.d_model
+  return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width
 
 
 def _check_width(config, x):

@@ -1,0 +1,114 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+
+_SMALL = {
+  "mixer": "gru",
+  "d_model": 6,
+  "num_layers": 2,
+  "norm": "rms",
+  "feedforward": "swiglu",
+}
+# Both sides make the same operations in another order.
+_FLOAT32 = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def _tokens(*shape):
+  return jnp.asarray(np.random.default_rng(0).integers(0, 5, shape))
+
+
+def _network(**options):
+  config = nn.NetworkConfig(**{**_SMALL, **options})
+  return nn.SequenceNetwork(config, num_outputs=5, vocab_size=5)
+
+
+@pytest.mark.parametrize("options", [{}, {"tie": True}, {"prenorm": False}])
+def test_sequence_equals_steps_and_halves(options):
+  network = _network(**options)
+  tokens = _tokens(2, 7)
+  variables = network.init(jax.random.key(0), tokens)
+  reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+  apply = jax.jit(network.apply)
+  whole, final = apply(variables, tokens, None, reset)
+  assert whole.shape == (2, 7, 5)
+  states = network.initial_state((2,))
+  first, states = apply(variables, tokens[:, :4], states, reset[:, :4])
+  second, states = apply(variables, tokens[:, 4:], states, reset[:, 4:])
+  halves = jnp.concatenate([first, second], axis=1)
+  chex.assert_trees_all_close((halves, states), (whole, final), **_FLOAT32)
+  step = jax.jit(lambda *args: network.apply(*args, method="step"))
+  states = network.initial_state((2,))
+  for t in range(7):
+    y, states = step(variables, tokens[:, t], states, reset[:, t])
+    np.testing.assert_allclose(y, whole[:, t], **_FLOAT32)
+
+
+def test_pooling_counts_valid_elements_only():
+  network = nn.SequenceNetwork(
+    nn.NetworkConfig(**_SMALL, pooling="mean"), num_outputs=3
+  )
+  x = jax.random.normal(jax.random.key(1), (2, 7, 4))
+  variables = network.init(jax.random.key(0), x)
+  lengths = jnp.array([4, 7])
+  y, _ = network.apply(variables, x, lengths=lengths)
+  assert y.shape == (2, 3)
+  alone, _ = network.apply(variables, x[:1, :4])
+  np.testing.assert_allclose(y[:1], alone, **_FLOAT32)
+
+
+def test_bfloat16_activations():
+  tokens = _tokens(2, 7)
+  network = _network(dtype="bfloat16", tie=True)
+  variables = network.init(jax.random.key(0), tokens)
+  chex.assert_tree_all_finite(variables)
+  for leaf in jax.tree.leaves(variables):
+    assert leaf.dtype == jnp.float32
+  logits, states = network.apply(variables, tokens)
+  assert logits.dtype == jnp.float32
+  for leaf in jax.tree.leaves(states):
+    assert leaf.dtype == jnp.float32
+
+
+def test_dropout_is_on_in_training_only():
+  network = _network(dropout=0.5)
+  tokens = _tokens(2, 7)
+  variables = network.init(jax.random.key(0), tokens)
+  once, twice = (
+    network.apply(
+      variables, tokens, train=True, rngs={"dropout": jax.random.key(i)}
+    )[0]
+    for i in range(2)
+  )
+  assert jnp.abs(once - twice).max() > 1e-3
+  still, _ = network.apply(variables, tokens)
+  again, _ = network.apply(variables, tokens, train=False)
+  np.testing.assert_array_equal(still, again)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"mixer": "nothing"}, "must be one of the mixers"),
+    ({"mixer_options": (("size", 3),)}, "has no option size"),
+    ({"pooling": "max"}, "pooling must be one of none, mean, last"),
+    ({"tie": True, "pooling": "mean"}, "tie needs pooling='none'"),
+    ({"feedforward": "big"}, "feedforward must be one of none, relu"),
+    ({"feedforward_width": 0}, "feedforward_width must be at least 1"),
+  ],
+)
+def test_bad_options(options, message):
+  with pytest.raises(ValueError, match=message):
+    nn.NetworkConfig(**{**_SMALL, **options})
+
+
+def test_bad_inputs():
+  network = _network()
+  with pytest.raises(ValueError, match=r"inputs must be integer tokens"):
+    network.init(jax.random.key(0), jnp.zeros((2, 7)))
+  network = nn.SequenceNetwork(nn.NetworkConfig(**_SMALL, tie=True), 5)
+  with pytest.raises(ValueError, match="tie needs tokens"):
+    network.init(jax.random.key(0), jnp.zeros((2, 7, 3)))
