@@ -1,0 +1,89 @@
+"""Generated sets on disk, for those that take long to generate.
+
+Nothing is written unless a caller asks for it. The folder is $JAXSEQ_CACHE, or
+~/.cache/jaxseq.
+"""
+
+from collections.abc import Callable
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+import zipfile
+import zlib
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+def folder() -> pathlib.Path:
+  """Returns the folder of cached sets; it need not exist."""
+  path = os.environ.get("JAXSEQ_CACHE")
+  if path:
+    return pathlib.Path(path)
+  return pathlib.Path.home() / ".cache" / "jaxseq"
+
+
+def arrays(
+  name: str,
+  options: dict[str, Any],
+  make: Callable[[], Arrays],
+  *,
+  enabled: bool = True,
+) -> Arrays:
+  """Returns arrays from the cache, or makes and keeps them.
+
+  Args:
+    name: name of the set; the first part of the file's name.
+    options: everything that the arrays depend on, the version of the generator
+      included, as JSON values.
+    make: function that makes the arrays.
+    enabled: whether to read and write the cache; False calls `make` alone.
+
+  Returns:
+    The arrays by name.
+  """
+  if not enabled:
+    return make()
+  described = json.dumps(options, sort_keys=True)
+  digest = hashlib.sha256(described.encode()).hexdigest()[:16]
+  path = folder() / f"{name}-{digest}.npz"
+  found = _read(path)
+  if found is None:
+    found = make()
+    _write(path, found)
+  return found
+
+
+def _read(path: pathlib.Path) -> Arrays | None:
+  """Returns what the file holds; None if it is absent or damaged."""
+  try:
+    # The archive keeps a checksum of every array, verified as it is read.
+    with np.load(path, allow_pickle=False) as stored:
+      return {key: stored[key] for key in stored.files}
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    return None
+
+
+def _write(path: pathlib.Path, values: Arrays) -> None:
+  """Writes beside the target and renames, so that no reader sees a part."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+  except OSError as error:
+    raise ValueError(
+      f"the cache folder {path.parent} cannot be written to "
+      f"({error.strerror}); set JAXSEQ_CACHE to one that can."
+    ) from error
+  try:
+    with os.fdopen(handle, "wb") as file:
+      np.savez_compressed(file, **values)
+    os.replace(temporary, path)
+  except BaseException:
+    pathlib.Path(temporary).unlink(missing_ok=True)
+    raise

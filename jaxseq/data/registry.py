@@ -1,0 +1,118 @@
+"""The names of the data sets."""
+
+from collections.abc import Callable
+import importlib
+import inspect
+from typing import Any
+
+from jaxseq.data import types
+
+# "module:function" and not functions: a loader's module is imported when its
+# set is first asked for.
+_LOADERS = {
+  "acsf1": "jaxseq.data.series:acsf1",
+  "arrow_head": "jaxseq.data.series:arrow_head",
+  "autots_hourly": "jaxseq.data.forecasting:autots_hourly",
+  "basic_motions": "jaxseq.data.series:basic_motions",
+  "cardano_sentiment": "jaxseq.data.series:cardano_sentiment",
+  "covid_3month": "jaxseq.data.series:covid_3month",
+  "digits": "jaxseq.data.images:digits",
+  "fashion": "jaxseq.data.images:fashion",
+  "gunpoint": "jaxseq.data.series:gunpoint",
+  "hawkes": "jaxseq.data.point_processes:hawkes",
+  "italy_power_demand": "jaxseq.data.series:italy_power_demand",
+  "japanese_vowels": "jaxseq.data.series:japanese_vowels",
+  "kjv": "jaxseq.data.text:kjv",
+  "listops": "jaxseq.data.listops:load",
+  "mnist1d": "jaxseq.data.mnist1d:load",
+  "mnist_subset": "jaxseq.data.images:mnist_subset",
+  "osuleaf": "jaxseq.data.series:osuleaf",
+  "pathfinder": "jaxseq.data.pathfinder:load",
+  "pendulum": "jaxseq.data.pendulum:load",
+  "pickup_gesture": "jaxseq.data.series:pickup_gesture",
+  "plaid": "jaxseq.data.series:plaid",
+  "poisson": "jaxseq.data.point_processes:poisson",
+  "python_source": "jaxseq.data.text:python_source",
+  "renewal": "jaxseq.data.point_processes:renewal",
+  "self_correcting": "jaxseq.data.point_processes:self_correcting",
+  "tecator": "jaxseq.data.series:tecator",
+  "unit_test": "jaxseq.data.series:unit_test",
+}
+
+
+def register(name: str, path: str) -> None:
+  """Makes a loader known under a name.
+
+  Args:
+    name: name for `load`.
+    path: "module:function" of a function with keyword options that returns
+      `Splits`; an option called `seed` takes the seed given to `load`.
+
+  Raises:
+    ValueError: if the name stands for another loader already.
+  """
+  if _LOADERS.setdefault(name, path) != path:
+    raise ValueError(
+      f"name {name!r} is taken: it stands for {_LOADERS[name]}, not for {path}."
+    )
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of all data sets, sorted."""
+  return tuple(sorted(_LOADERS))
+
+
+def loader(name: str) -> Callable[..., types.Splits]:
+  """Returns the function that loads a data set.
+
+  Args:
+    name: one of `names()`.
+
+  Returns:
+    The function.
+
+  Raises:
+    ValueError: if there is no such set.
+  """
+  if name not in _LOADERS:
+    raise ValueError(
+      f"name must be one of the data sets {', '.join(names())}; got {name!r}."
+    )
+  module, function = _LOADERS[name].split(":")
+  return getattr(importlib.import_module(module), function)
+
+
+def load(name: str, seed: int | None = None, **options: Any) -> types.Splits:
+  """Loads or generates a data set.
+
+  Args:
+    name: one of `names()`.
+    seed: seed of what is random: the examples of a generated set, the split of
+      a set that comes in one piece. Equal seeds give equal sets. None is the
+      seed of the published set, where there is one, and 0 elsewhere.
+    **options: options of the set's loader.
+
+  Returns:
+    The splits, checked for consistency.
+
+  Raises:
+    ValueError: if there is no such set or option, or a value is out of range.
+    MissingData: if what holds the data is not installed.
+  """
+  function = loader(name)
+  known = inspect.signature(function).parameters
+  unknown = sorted(set(options) - set(known))
+  if unknown:
+    listed = [option for option in known if option != "seed"]
+    raise ValueError(
+      f"data set {name!r} has no option {', '.join(unknown)}; its options are "
+      f"{', '.join(listed) or 'none'}."
+    )
+  if "seed" in known and seed is not None:
+    options["seed"] = seed
+  splits = function(**options)
+  for part in ("train", "valid", "test"):
+    dataset = getattr(splits, part)
+    if dataset is not None:
+      types.check(dataset, f"{name}, {part}")
+  return splits

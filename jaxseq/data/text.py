@@ -1,0 +1,227 @@
+"""Bytes to model: the King James Bible, and Python's standard library.
+
+A corpus is divided in its own order: the first 90 % are for training, the next
+5 % for validation and the last 5 % for testing. Inputs and targets are the same
+bytes, one apart; every byte of a part but the very first of the corpus is a
+target once. Bits per byte are nats / ln 2, over all targets of a part.
+"""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sysconfig
+
+import numpy as np
+
+from jaxseq.data import types
+
+# What the program of Debian's bible-kjv 4.39 prints.
+KJV_BYTES = 4404412
+KJV_SHA256 = "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d"
+_KJV_COMMAND = ("-f", "gen1:1-rev22:21")
+
+
+def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
+  """Returns the text of the King James Bible, one verse a line.
+
+  Args:
+    path: file with the text; if None, what the program `bible` prints.
+
+  Returns:
+    The text, 4404412 bytes of ASCII.
+
+  Raises:
+    ValueError: if it is another text than that of Debian's bible-kjv 4.39,
+      saying what differs.
+    MissingData: if there is no such file or program.
+  """
+  if path is not None:
+    path = pathlib.Path(path)
+    if not path.is_file():
+      raise types.MissingData(
+        f"{path} is not a file: give the output of `bible "
+        f"{' '.join(_KJV_COMMAND)}` as path, or apt-get install bible-kjv."
+      )
+    return _check_kjv(path.read_bytes(), str(path))
+  program = shutil.which("bible")
+  if program is None:
+    raise types.MissingData(
+      "the program `bible`, which holds the text, is not installed: apt-get "
+      "install bible-kjv."
+    )
+  result = subprocess.run(
+    [program, *_KJV_COMMAND],
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    check=False,
+    timeout=120,
+  )
+  if result.returncode or not result.stdout:
+    words = result.stderr.decode(errors="replace").strip()
+    raise types.MissingData(
+      f"the program {program} printed no text ({words or 'no message'}): "
+      "apt-get install bible-kjv bible-kjv-text."
+    )
+  return _check_kjv(result.stdout, program)
+
+
+def _check_kjv(content, source):
+  found = hashlib.sha256(content).hexdigest()
+  differences = []
+  if len(content) != KJV_BYTES:
+    differences.append(f"{len(content)} bytes where {KJV_BYTES} are expected")
+  if found != KJV_SHA256:
+    differences.append(f"sha256 {found} where {KJV_SHA256} is expected")
+  if differences:
+    raise ValueError(
+      f"{source} is not the text of Debian's bible-kjv 4.39: "
+      f"{'; '.join(differences)}. Results on it cannot be compared."
+    )
+  return content
+
+
+def split_bytes(
+  content: bytes, valid: float = 0.05, test: float = 0.05
+) -> tuple[types.ArrayDataset, types.ArrayDataset, types.ArrayDataset]:
+  """Divides a corpus in its own order.
+
+  Args:
+    content: the corpus.
+    valid: share of the validation part, next to last.
+    test: share of the test part, the last.
+
+  Returns:
+    Training, validation and test parts: inputs and targets (1, bytes) uint8. A
+    part's first input is the last byte of the part before it.
+
+  Raises:
+    ValueError: if a part would be empty.
+  """
+  data = np.frombuffer(content, np.uint8)
+  first = len(data) - round((valid + test) * len(data))
+  second = len(data) - round(test * len(data))
+  if not 1 < first < second < len(data):
+    raise ValueError(
+      "valid and test must be positive shares that leave bytes to each part "
+      f"of the {len(data)}; got {valid} and {test}."
+    )
+
+  def part(start, end):
+    return types.ArrayDataset(
+      data[None, start - 1 : end - 1], data[None, start:end]
+    )
+
+  return part(1, first), part(first, second), part(second, len(data))
+
+
+def kjv(path: str | os.PathLike | None = None) -> types.Splits:
+  """Loads the King James Bible as bytes.
+
+  Args:
+    path: see `kjv_bytes`.
+
+  Returns:
+    The splits: inputs and targets (1, bytes) uint8.
+
+  Raises:
+    ValueError: if it is another text.
+    MissingData: if the text is not there.
+  """
+  return types.Splits(
+    *split_bytes(kjv_bytes(path)),
+    types.Info(
+      description="The King James Bible byte by byte; which byte is next?",
+      source="Debian's bible-kjv 4.39",
+      licence="public domain",
+      num_classes=256,
+      vocab_size=256,
+      # Of the whole text, and of interpolated 5-grams over the test bytes.
+      details={
+        "bits_per_byte": {"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.28}
+      },
+    ),
+  )
+
+
+def python_files(
+  root: str | os.PathLike | None = None,
+) -> tuple[list[tuple[str, str]], bytes]:
+  """Reads the source files of Python's standard library.
+
+  Args:
+    root: folder of the library; that of the running interpreter if None.
+
+  Returns:
+    The manifest, sorted (name, sha256) of each file, and all files one after
+    the other in that order, each behind a line with its name.
+
+  Raises:
+    MissingData: if there are no source files.
+  """
+  if root is None:
+    root = sysconfig.get_path("stdlib")
+  root = pathlib.Path(root)
+  # Installed packages, and what running leaves behind, are not the library.
+  skipped = {"__pycache__", "dist-packages", "site-packages"}
+  paths = {
+    path.relative_to(root).as_posix(): path
+    for path in root.rglob("*.py")
+    if not skipped & set(path.relative_to(root).parts[:-1])
+  }
+  if not paths:
+    raise types.MissingData(
+      f"{root} has no Python source files: install Python's standard library, "
+      "or give its folder as root."
+    )
+  manifest, pieces = [], []
+  for name in sorted(paths):
+    content = paths[name].read_bytes()
+    manifest.append((name, hashlib.sha256(content).hexdigest()))
+    pieces += [f"# {name}\n".encode(), content]
+  return manifest, b"".join(pieces)
+
+
+def manifest_digest(manifest: list[tuple[str, str]]) -> str:
+  """Returns one sha256 for a manifest: state it beside a result."""
+  lines = "".join(f"{digest}  {name}\n" for name, digest in manifest)
+  return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def python_source(
+  root: str | os.PathLike | None = None, digest: str | None = None
+) -> types.Splits:
+  """Loads Python's standard library as bytes.
+
+  Args:
+    root: see `python_files`.
+    digest: digest that the manifest must have; the corpus is another one with
+      another interpreter, so a comparison should state it. Not checked if None.
+
+  Returns:
+    The splits: inputs and targets (1, bytes) uint8. info.details: the manifest
+    and its digest.
+
+  Raises:
+    ValueError: if the manifest has another digest.
+    MissingData: if there are no source files.
+  """
+  manifest, content = python_files(root)
+  found = manifest_digest(manifest)
+  if digest is not None and digest != found:
+    raise ValueError(
+      f"digest must be that of the {len(manifest)} files found, {found}; got "
+      f"{digest}. Another version of Python has another corpus."
+    )
+  return types.Splits(
+    *split_bytes(content),
+    types.Info(
+      description="Python source code byte by byte; which byte is next?",
+      source="the standard library of the running Python",
+      licence="PSF-2.0",
+      num_classes=256,
+      vocab_size=256,
+      details={"manifest": tuple(manifest), "digest": found},
+    ),
+  )

@@ -1,0 +1,77 @@
+"""Associative recall: which value goes with the key asked for?
+
+Each sequence has a random map of its own from keys to values. It shows pairs
+(key, value), then the special token, and a key that was shown; the value of
+that key is to be given at the key. Tokens: keys 0 .. K - 1, values K .. K + U -
+1, special K + U.
+
+Sources: arXiv 1610.06258; the task of arXiv 2212.14052 (H3) and its code.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.data.tokens import types
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of associative recall.
+
+  Attributes:
+    pairs: number of pairs shown; keys repeat when there are fewer.
+    keys: K, the number of keys.
+    values: U, the number of values.
+  """
+
+  pairs: int = 9
+  keys: int = 10
+  values: int = 10
+
+  def __post_init__(self):
+    types.at_least(self, pairs=1, keys=1, values=2)
+
+  @property
+  def time(self) -> int:
+    """Length of a sequence."""
+    return 2 * self.pairs + 2
+
+  @property
+  def vocab_size(self) -> int:
+    """Number of tokens: keys, values and the special token."""
+    return self.keys + self.values + 1
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes of the targets: the tokens' own numbers."""
+    return self.vocab_size
+
+
+def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+  """Samples associative recall.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of sequences.
+
+  Returns:
+    The batch; the mask is True on the last element only.
+  """
+  special = config.vocab_size - 1
+
+  def row(key):
+    key_map, key_shown, key_query = jax.random.split(key, 3)
+    values = types.integers(
+      key_map, (config.keys,), config.keys, config.keys + config.values
+    )
+    shown = types.integers(key_shown, (config.pairs,), 0, config.keys)
+    query = shown[types.integers(key_query, (), 0, config.pairs)]
+    pairs = jnp.stack([shown, values[shown]], axis=-1).reshape(-1)
+    inputs = jnp.concatenate([pairs, jnp.stack([special, query])])
+    last = jnp.arange(config.time) == config.time - 1
+    return types.TokenBatch(inputs, jnp.where(last, values[query], 0), last)
+
+  return types.rows(row, key, batch_size)

@@ -1,0 +1,95 @@
+"""Multi-query associative recall (MQAR).
+
+The first 2 n elements are n pairs (key, value), keys from 1 .. V/2 - 1 and
+values from V/2 .. V - 1, each without repetition. Then each key is asked for
+once: key i stands at 2 n + 2 gap_i, and its value is to be given there. The
+gaps come without repetition from 0 .. (length - 2 n)/2 - 1 with probabilities
+proportional to (gap + 1)^(power - 1). All other elements are random tokens, or
+0.
+
+Source: arXiv 2312.04927 (Zoology) and its code.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.data.tokens import types
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of MQAR.
+
+  Attributes:
+    length: number of elements, even, at least 4 times `pairs`.
+    pairs: n, the number of pairs.
+    vocab_size: V, even; n must be less than V / 2.
+    power: exponent of the distribution of gaps; small ones ask early.
+    random_others: whether the elements that are neither pairs nor queries are
+      random tokens of 0 .. V - 1, keys included; 0 otherwise.
+  """
+
+  length: int = 64
+  pairs: int = 4
+  vocab_size: int = 8192
+  power: float = 0.01
+  random_others: bool = True
+
+  def __post_init__(self):
+    types.at_least(self, pairs=1)
+    types.at_least(self, length=4 * self.pairs, vocab_size=2 * self.pairs + 2)
+    for name in ("length", "vocab_size"):
+      if getattr(self, name) % 2:
+        raise ValueError(f"{name} must be even; got {getattr(self, name)}.")
+    if not self.power > 0:
+      raise ValueError(f"power must be positive; got {self.power}.")
+
+  @property
+  def time(self) -> int:
+    """Length of a sequence."""
+    return self.length
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes of the targets: the tokens' own numbers."""
+    return self.vocab_size
+
+
+def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+  """Samples MQAR.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of sequences.
+
+  Returns:
+    The batch; the mask is True at the n queries.
+  """
+  half = config.vocab_size // 2
+  context = 2 * config.pairs
+  gaps = (config.length - context) // 2
+  logits = (config.power - 1) * jnp.log(jnp.arange(1.0, gaps + 1))
+
+  def row(key):
+    key_keys, key_values, key_gaps, key_others = jax.random.split(key, 4)
+    keys = 1 + types.distinct(key_keys, config.pairs, half - 1)
+    values = half + types.distinct(key_values, config.pairs, half)
+    queries = context + 2 * types.distinct(key_gaps, config.pairs, gaps, logits)
+    inputs = jnp.zeros(config.length, jnp.int32)
+    if config.random_others:
+      inputs = types.integers(
+        key_others, (config.length,), 0, config.vocab_size
+      )
+    pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
+    inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
+    nothing = jnp.zeros(config.length, jnp.int32)
+    return types.TokenBatch(
+      inputs,
+      nothing.at[queries].set(values),
+      nothing.at[queries].set(1) > 0,
+    )
+
+  return types.rows(row, key, batch_size)

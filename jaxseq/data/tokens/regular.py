@@ -1,0 +1,215 @@
+"""Regular languages: state tracking with a handful of states.
+
+Random strings of random length, padded at the end; the class of the string is
+the target at its last element, or that of every prefix at each element.
+
+Source: arXiv 2207.02098 and its code: trained on lengths 1 .. 40, tested on
+longer ones; the score is the mean accuracy over test lengths.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.data.tokens import types
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+  """Options of a regular language.
+
+  Attributes:
+    min_length: smallest number of symbols.
+    max_length: largest number of symbols; the time axis has this length.
+    every_step: whether every prefix counts, and not only the whole string.
+  """
+
+  min_length: int = 1
+  max_length: int = 40
+  every_step: bool = False
+
+  def __post_init__(self):
+    types.length_range(self)
+
+  @property
+  def time(self) -> int:
+    """Length of a padded sequence."""
+    return self.max_length
+
+
+@dataclasses.dataclass(frozen=True)
+class ParityConfig(_Config):
+  """Options of parity. Tokens: 0, 1, and 2 after the end."""
+
+  vocab_size = 3
+  num_classes = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class EvenPairsConfig(_Config):
+  """Options of even pairs. Tokens: 0, 1, and 2 after the end."""
+
+  vocab_size = 3
+  num_classes = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class CycleNavigationConfig(_Config):
+  """Options of cycle navigation. Tokens: steps -1, 0, 1 as 0, 1, 2; end 3."""
+
+  vocab_size = 4
+  num_classes = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ModularArithmeticConfig(_Config):
+  """Options of modular arithmetic: lengths are odd.
+
+  Tokens: numbers 0 .. 4, then + - * as 5, 6, 7, and 8 after the end.
+  """
+
+  vocab_size = 9
+  num_classes = 5
+
+  def __post_init__(self):
+    super().__post_init__()
+    for name in ("min_length", "max_length"):
+      # Even bounds are allowed: they stand for the odd numbers between them.
+      if self.min_length == self.max_length and self.max_length % 2 == 0:
+        raise ValueError(
+          f"{name} must leave an odd length; got {getattr(self, name)}."
+        )
+
+
+def _padded(length, string, classes, config):
+  """Cuts a string at its length and chooses what counts."""
+  place = jnp.arange(config.max_length)
+  inside = place < length
+  mask = inside if config.every_step else place == length - 1
+  end = config.vocab_size - 1
+  return types.TokenBatch(jnp.where(inside, string, end), classes, mask)
+
+
+def _symbols(key, config, count):
+  return types.integers(key, (config.max_length,), 0, count)
+
+
+def sample_parity(
+  key: jax.Array, config: ParityConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples parity: the number of ones, modulo 2.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def row(key):
+    key_length, key_string = jax.random.split(key)
+    string = _symbols(key_string, config, 2)
+    length = types.draw_length(key_length, config)
+    return _padded(length, string, jnp.cumsum(string) % 2, config)
+
+  return types.rows(row, key, batch_size)
+
+
+def sample_even_pairs(
+  key: jax.Array, config: EvenPairsConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples even pairs: the number of unequal neighbours, modulo 2.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def row(key):
+    key_length, key_string = jax.random.split(key)
+    string = _symbols(key_string, config, 2)
+    unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
+    length = types.draw_length(key_length, config)
+    return _padded(length, string, jnp.cumsum(unequal) % 2, config)
+
+  return types.rows(row, key, batch_size)
+
+
+def sample_cycle_navigation(
+  key: jax.Array, config: CycleNavigationConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples cycle navigation: the place on a ring of 5 after steps from 0.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def row(key):
+    key_length, key_string = jax.random.split(key)
+    string = _symbols(key_string, config, 3)
+    length = types.draw_length(key_length, config)
+    return _padded(length, string, jnp.cumsum(string - 1) % 5, config)
+
+  return types.rows(row, key, batch_size)
+
+
+def _evaluate(string):
+  """Value modulo 5 of every prefix that ends in a number; * binds first."""
+
+  def read(state, token):
+    # The expression is total + term, and term may still be multiplied.
+    total, term, operator = state
+    number = token < 5
+    product = operator == 7
+    signed = jnp.where(operator == 6, -token, token)
+    next_total = jnp.where(product, total, total + term) % 5
+    next_term = jnp.where(product, term * token, signed) % 5
+    total = jnp.where(number, next_total, total)
+    term = jnp.where(number, next_term, term)
+    operator = jnp.where(number, operator, token)
+    return (total, term, operator), (total + term) % 5
+
+  start = jnp.zeros((), string.dtype)
+  _, values = jax.lax.scan(read, (start, start, start + 5), string)
+  return values
+
+
+def sample_modular_arithmetic(
+  key: jax.Array, config: ModularArithmeticConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples sums and products modulo 5, without brackets.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of expressions.
+
+  Returns:
+    The batch. With every_step the elements that are numbers count.
+  """
+  shortest = config.min_length // 2
+  longest = (config.max_length - 1) // 2
+
+  def row(key):
+    key_length, key_numbers, key_operators = jax.random.split(key, 3)
+    numbers = _symbols(key_numbers, config, 5)
+    operators = 5 + _symbols(key_operators, config, 3)
+    at_number = jnp.arange(config.max_length) % 2 == 0
+    string = jnp.where(at_number, numbers, operators)
+    length = 1 + 2 * types.integers(key_length, (), shortest, longest + 1)
+    batch = _padded(length, string, _evaluate(string), config)
+    return batch._replace(mask=batch.mask & at_number)
+
+  return types.rows(row, key, batch_size)

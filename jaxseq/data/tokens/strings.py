@@ -1,0 +1,404 @@
+"""Tasks from strings to strings, context-free and context-sensitive.
+
+A sequence is a string of n symbols and then as many blanks as the answer has
+symbols; the answer is to be given at the blanks, where the mask is True. Blanks
+also fill up to the length of the longest sequence. The blank is the last token.
+
+Source: arXiv 2207.02098 and its code: trained on lengths 1 .. 40, tested on
+longer ones.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.data.tokens import types
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+  """Options of a task on strings.
+
+  Attributes:
+    min_length: smallest number of symbols of the string.
+    max_length: largest number of symbols of the string.
+  """
+
+  min_length: int = 1
+  max_length: int = 40
+
+  smallest = 1
+
+  def __post_init__(self):
+    types.length_range(self, self.smallest)
+
+  @property
+  def max_answer(self) -> int:
+    """Length of the longest answer."""
+    return self.max_length
+
+  @property
+  def time(self) -> int:
+    """Length of a padded sequence: string and answer."""
+    return self.max_length + self.max_answer
+
+
+@dataclasses.dataclass(frozen=True)
+class _SymbolsConfig(_Config):
+  """Options of a task on strings of any symbols.
+
+  Attributes:
+    min_length: smallest number of symbols of the string.
+    max_length: largest number of symbols of the string.
+    symbols: number of symbols.
+  """
+
+  symbols: int = 2
+
+  def __post_init__(self):
+    super().__post_init__()
+    types.at_least(self, symbols=2)
+
+  @property
+  def vocab_size(self) -> int:
+    """Number of tokens: the symbols and the blank."""
+    return self.symbols + 1
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes of the targets: the symbols."""
+    return self.symbols
+
+
+@dataclasses.dataclass(frozen=True)
+class ReverseConfig(_SymbolsConfig):
+  """Options of reversing a string."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OddsFirstConfig(_SymbolsConfig):
+  """Options of odds first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DuplicateConfig(_SymbolsConfig):
+  """Options of writing a string twice."""
+
+  @property
+  def max_answer(self) -> int:
+    """Length of the longest answer."""
+    return 2 * self.max_length
+
+
+@dataclasses.dataclass(frozen=True)
+class BucketSortConfig(_SymbolsConfig):
+  """Options of bucket sort."""
+
+  symbols: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class MissingDuplicateConfig(_SymbolsConfig):
+  """Options of the missing duplicate: lengths are even, hole before blank."""
+
+  min_length: int = 2
+
+  smallest = 2
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.min_length == self.max_length and self.max_length % 2:
+      raise ValueError(
+        f"max_length must leave an even length; got {self.max_length}."
+      )
+
+  @property
+  def vocab_size(self) -> int:
+    """Number of tokens: the symbols, the hole and the blank."""
+    return self.symbols + 2
+
+  @property
+  def max_answer(self) -> int:
+    """Length of the answer."""
+    return 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig(_Config):
+  """Options of stack manipulation.
+
+  Tokens: 0 and 1 on the stack, pop 2, push 0 as 3, push 1 as 4, blank 5.
+  Classes: 0, 1, and 2 for the end of the stack.
+  """
+
+  vocab_size = 6
+  num_classes = 3
+
+  @property
+  def max_answer(self) -> int:
+    """Length of the longest answer."""
+    return self.max_length + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BinaryAdditionConfig(_Config):
+  """Options of binary addition.
+
+  Tokens: 0, 1, plus 2, blank 3. Classes: 0, 1, and 2 for the end of the sum.
+  """
+
+  min_length: int = 3
+
+  vocab_size = 4
+  num_classes = 3
+  smallest = 3
+
+  @property
+  def max_answer(self) -> int:
+    """Length of the longest answer."""
+    return self.max_length + 1
+
+
+def _assemble(config, string, length, answer, answer_length):
+  """Lays out string, answer and blanks along the time axis."""
+  place = jnp.arange(config.time)
+  inputs = jnp.full(config.time, config.vocab_size - 1)
+  inputs = inputs.at[: config.max_length].set(string)
+  inputs = jnp.where(place < length, inputs, config.vocab_size - 1)
+  nth = place - length
+  mask = (nth >= 0) & (nth < answer_length)
+  return types.TokenBatch(inputs, answer[jnp.where(mask, nth, 0)], mask)
+
+
+def _sample(answer, key, config, batch_size):
+  """Samples strings of equally likely symbols.
+
+  Args:
+    answer: function from (string, length) to the answer, (max_answer,), of
+      which as many symbols count as config.max_answer is multiples of
+      config.max_length.
+    key: random key.
+    config: options with `symbols`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+  times = config.max_answer // config.max_length
+
+  def row(key):
+    key_length, key_string = jax.random.split(key)
+    length = types.draw_length(key_length, config)
+    string = types.integers(key_string, (config.max_length,), 0, config.symbols)
+    return _assemble(
+      config, string, length, answer(string, length), times * length
+    )
+
+  return types.rows(row, key, batch_size)
+
+
+def sample_reverse(
+  key: jax.Array, config: ReverseConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples strings and their mirror images.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def answer(string, length):
+    return string[length - 1 - jnp.arange(config.max_answer)]
+
+  return _sample(answer, key, config, batch_size)
+
+
+def sample_duplicate(
+  key: jax.Array, config: DuplicateConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples strings that are to be written twice.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def answer(string, length):
+    return string[jnp.arange(config.max_answer) % length]
+
+  return _sample(answer, key, config, batch_size)
+
+
+def sample_odds_first(
+  key: jax.Array, config: OddsFirstConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples strings of which places 1, 3, .. come first, then 0, 2, ..
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def answer(string, length):
+    place = jnp.arange(config.max_answer)
+    odds = length // 2
+    source = jnp.where(place < odds, 2 * place + 1, 2 * (place - odds))
+    # Beyond the length nothing counts, and the index need only be valid.
+    return string[jnp.minimum(source, config.max_length - 1)]
+
+  return _sample(answer, key, config, batch_size)
+
+
+def sample_bucket_sort(
+  key: jax.Array, config: BucketSortConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples strings that are to be sorted.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+
+  def answer(string, length):
+    inside = jnp.arange(config.max_length) < length
+    return jnp.sort(jnp.where(inside, string, config.symbols))
+
+  return _sample(answer, key, config, batch_size)
+
+
+def sample_missing_duplicate(
+  key: jax.Array, config: MissingDuplicateConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples strings that stand there twice with a hole; what was in it?
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+  shortest = (config.min_length + 1) // 2
+  longest = config.max_length // 2
+
+  def row(key):
+    key_length, key_string, key_hole = jax.random.split(key, 3)
+    half = types.integers(key_length, (), shortest, longest + 1)
+    string = types.integers(key_string, (config.max_length,), 0, config.symbols)
+    string = string[jnp.arange(config.max_length) % half]
+    hole = types.integers(key_hole, (), 0, 2 * half)
+    return _assemble(
+      config,
+      string.at[hole].set(config.symbols),
+      2 * half,
+      string[hole][None],
+      1,
+    )
+
+  return types.rows(row, key, batch_size)
+
+
+def sample_stack(
+  key: jax.Array, config: StackConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples a stack and actions on it; what is on it afterwards?
+
+  The answer to n symbols has n + 1: the stack from its top to its bottom, the
+  end 2, and zeros, which count.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+  size = config.max_length
+
+  def act(state, token):
+    stack, height = state
+    push = (token == 3) | (token == 4)
+    # Writing at `size`, out of range, leaves the stack as it is.
+    where = jnp.where(push, height, size)
+    stack = stack.at[where].set(token - 3, mode="drop")
+    height = height + push - (token == 2)
+    return (stack, jnp.maximum(height, 0)), None
+
+  def row(key):
+    key_length, key_height, key_bits, key_actions = jax.random.split(key, 4)
+    length = types.draw_length(key_length, config)
+    height = types.integers(key_height, (), 1, jnp.maximum(length, 2))
+    bits = types.integers(key_bits, (size,), 0, 2)
+    actions = types.integers(key_actions, (size,), 2, 5)
+    place = jnp.arange(size)
+    string = jnp.where(place < height, bits, actions)
+    acting = (place >= height) & (place < length)
+    (stack, height), _ = jax.lax.scan(
+      act, (bits, height), jnp.where(acting, string, 0)
+    )
+    down = jnp.arange(config.max_answer)
+    answer = jnp.where(down < height, stack[height - 1 - down], 0)
+    return _assemble(
+      config, string, length, answer.at[height].set(2), length + 1
+    )
+
+  return types.rows(row, key, batch_size)
+
+
+def sample_binary_addition(
+  key: jax.Array, config: BinaryAdditionConfig, batch_size: int
+) -> types.TokenBatch:
+  """Samples sums of two numbers with the lowest digit first.
+
+  The answer to n symbols has n + 1: the sum without leading zeros, lowest digit
+  first, the end 2, and zeros, which count.
+
+  Args:
+    key: random key.
+    config: options; static under `jit`.
+    batch_size: number of strings.
+
+  Returns:
+    The batch.
+  """
+  size = config.max_length
+  place = jnp.arange(size)
+
+  def add(carry, digits):
+    total = carry + digits
+    return total // 2, total % 2
+
+  def row(key):
+    key_length, key_plus, key_bits = jax.random.split(key, 3)
+    length = types.draw_length(key_length, config)
+    plus = types.integers(key_plus, (), 1, length - 1)
+    bits = types.integers(key_bits, (size,), 0, 2)
+    first = jnp.where(place < plus, bits, 0)
+    shifted = bits[jnp.minimum(plus + 1 + place, size - 1)]
+    second = jnp.where(plus + 1 + place < length, shifted, 0)
+    _, total = jax.lax.scan(add, jnp.int32(0), first + second)
+    digits = jnp.maximum(jnp.max(jnp.where(total > 0, place + 1, 0)), 1)
+    answer = jnp.pad(total, (0, 1)).at[digits].set(2)
+    string = bits.at[plus].set(2)
+    return _assemble(config, string, length, answer, length + 1)
+
+  return types.rows(row, key, batch_size)
