@@ -1,0 +1,193 @@
+"""Next-byte prediction on a text, with any mixer; generation of text.
+
+    python -m experiments.language_model --workdir=DIR \
+      --config=configs/language_model/kjv.py
+    python -m experiments.language_model --config=... --workdir=DIR \
+      --mode=generate --prompt="In the beginning" --length=400 --temperature=0.8
+
+The first command trains every arm of the config (one mixer each) and goes on
+where an earlier run stopped. It ends with the bits per byte over the whole test
+text, read with carried states, a table, `DIR/learning_curve.png`,
+`DIR/results.json` and a sample of each arm. The second command continues a
+prompt with the newest checkpoints; `--mode=evaluate` only scores them.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import Any
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxseq import data
+from jaxseq.tasks import base
+from jaxseq.tasks import generation
+from jaxseq.tasks import language
+from jaxseq.training import app
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+from jaxseq.training import seeds
+from jaxseq.training import study
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = flags.DEFINE_enum(
+  "mode",
+  "train",
+  ["train", "evaluate", "generate"],
+  "train, or score the checkpoints in the workdir, or continue a prompt",
+)
+_PROMPT = flags.DEFINE_string("prompt", "", "text to continue")
+_LENGTH = flags.DEFINE_integer(
+  "length", 400, "bytes to generate", lower_bound=1
+)
+_TEMPERATURE = flags.DEFINE_float(
+  "temperature", 0.8, "of sampling; 0 is greedy", lower_bound=0.0
+)
+_SEED = flags.DEFINE_integer("seed", 0, "seed of the sampling")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(study.Supervised):
+  """A comparison of networks on one text.
+
+  Attributes:
+    data: name of the text in `jaxseq.data`.
+    data_options: options of its loader.
+    length: bytes of a piece, through which gradients flow.
+    valid_tokens: bytes of the validation part that an evaluation reads.
+    test_streams: parts that the test text is read in, side by side; each begins
+      with fresh states.
+    network: fields of `nn.NetworkConfig` that all arms share.
+    optimizer: fields of `recipes.Recipe` that all arms share.
+    batch_size: streams of text per update.
+  """
+
+  _: dataclasses.KW_ONLY
+  data: str
+  data_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  length: int = 256
+  valid_tokens: int = 65_536
+  test_streams: int = 1
+  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  batch_size: int = 16
+
+  def __post_init__(self):
+    super().__post_init__()
+    self.check_positive("length", "valid_tokens", "test_streams")
+
+
+def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
+  """Builds every arm.
+
+  Raises:
+    ValueError: if an option is wrong.
+  """
+  arms = {}
+  for name in config.arms:
+    arm = base.arm_config(config, name)
+    arms[name] = study.Arm(
+      language.make_problem(
+        arm,
+        corpus,
+        length=config.length,
+        valid_tokens=config.valid_tokens,
+      ),
+      base.make_optimizer(arm, config.num_updates),
+      metric="bits_per_token",
+      examples=arm.batch_size * config.length,
+      unit="bytes",
+    )
+  return arms
+
+
+def test_bits(
+  config: Config,
+  directory: pathlib.Path,
+  name: str,
+  arm: study.Arm,
+  corpus: language.Corpus,
+) -> list[float]:
+  """Returns bits per byte over all of the test text, one per seed."""
+  network = language.make_network(base.arm_config(config, name), corpus)
+  _, variables = study.variables_of(config, directory, name, arm)
+  text = language.streams(corpus.test, config.test_streams)
+  score = seeds.jit(
+    lambda variables, text: language.bits_per_token(
+      network, variables, text, 1024
+    ),
+    config.num_seeds,
+    shared=1,
+  )
+  bits = score(variables, seeds.share(text, config.num_seeds))
+  return np.asarray(bits).tolist()
+
+
+def continue_prompt(
+  config: Config,
+  directory: pathlib.Path,
+  name: str,
+  arm: study.Arm,
+  corpus: language.Corpus,
+) -> str:
+  """Returns a text that the first seed of an arm has written."""
+  network = language.make_network(base.arm_config(config, name), corpus)
+  _, variables = study.variables_of(config, directory, name, arm)
+  prompt = bytes([language.START]) + _PROMPT.value.encode()
+  tokens, _ = jax.jit(
+    lambda variables, prompt, key: generation.generate(
+      network,
+      variables,
+      prompt,
+      _LENGTH.value,
+      key,
+      temperature=_TEMPERATURE.value,
+    )
+  )(
+    jax.tree.map(lambda leaf: leaf[0], jax.device_get(variables)),
+    jnp.asarray(np.frombuffer(prompt, np.uint8), jnp.int32),
+    jax.random.key(_SEED.value),
+  )
+  written = bytes(np.asarray(tokens).astype(np.uint8))
+  return _PROMPT.value + written.decode("utf-8", errors="replace")
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe."""
+  del argv
+  seeds.split_cpu()
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, Config)
+    corpus = language.from_splits(data.load(config.data, **config.data_options))
+    arms = make_arms(config, corpus)
+    directory = study.open_workdir(
+      _WORKDIR.value, config, "language_model", _MODE.value
+    )
+  if _MODE.value != "generate":
+    run = study.run if _MODE.value == "train" else study.evaluate
+    results = run(config, directory, arms)
+    for name, arm in arms.items():
+      results[name]["test_bits"] = test_bits(
+        config, directory, name, arm, corpus
+      )
+    study.finish(
+      config,
+      directory,
+      arms,
+      results,
+      _MODE.value,
+      title=f"{config.data}, bits per byte",
+      columns={"bits_per_token": "validation", "test_bits": "whole test text"},
+    )
+  if _MODE.value != "evaluate":
+    for name, arm in arms.items():
+      print(f"\n--- {name} (seed 0), temperature {_TEMPERATURE.value} ---")
+      print(continue_prompt(config, directory, name, arm, corpus))
+
+
+if __name__ == "__main__":
+  app.run_main(main)

@@ -1,0 +1,145 @@
+"""What supervised problems share: an arm's options, batches, averages."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.training import arms as arms_lib
+from jaxseq.training import optimizers
+from jaxseq.training import recipes
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig:
+  """How one arm is built and trained.
+
+  Attributes:
+    network: of the arm.
+    optimizer: of the arm.
+    batch_size: examples per update.
+  """
+
+  network: nn.NetworkConfig = nn.NetworkConfig()
+  optimizer: recipes.Recipe = recipes.Recipe()
+  batch_size: int = 32
+
+  def __post_init__(self):
+    if self.batch_size < 1:
+      raise ValueError(f"batch_size: got {self.batch_size}, expected >= 1.")
+
+
+def arm_config(config: Any, name: str) -> ArmConfig:
+  """Returns the whole configuration of an arm.
+
+  Args:
+    config: an `arms.Arms` with the fields `network`, `optimizer` and
+      `batch_size`, which arms share.
+    name: of the arm.
+
+  Raises:
+    UserError: (a ValueError) a field is unknown or has a wrong value.
+  """
+  shared = {
+    "network": config.network.to_dict(),
+    "optimizer": config.optimizer.to_dict(),
+    "batch_size": config.batch_size,
+  }
+  return arms_lib.merge(config, name, shared, ArmConfig)
+
+
+def make_optimizer(
+  arm: ArmConfig, num_updates: int
+) -> optax.GradientTransformation:
+  """Returns the optimiser of an arm for a run of `num_updates`."""
+  module = mixers.get(arm.network.mixer)
+  names = getattr(module, "SSM_PARAMETERS", ())
+  return optimizers.make_optimizer(
+    recipes.make(arm.optimizer, names, num_updates)
+  )
+
+
+def average_over(
+  function: Callable[[PyTree], tuple[dict[str, jax.Array], jax.Array]],
+  examples: PyTree,
+  batch_size: int,
+) -> dict[str, jax.Array]:
+  """Averages metrics over all examples, batch by batch.
+
+  Args:
+    function: from a batch to metrics that are means over its examples, and the
+      weight of these means (such as the number of scored elements). It gets
+      whole batches; the last one may be shorter.
+    examples: pytree of arrays with a leading axis of examples.
+    batch_size: examples at once.
+
+  Returns:
+    The weighted means.
+  """
+  count = jax.tree.leaves(examples)[0].shape[0]
+  whole, rest = divmod(count, min(batch_size, count))
+  size = min(batch_size, count)
+
+  def weighted(batch):
+    metrics, weight = function(batch)
+    weight = jnp.asarray(weight, jnp.float32)
+    # Elements that are not scored may be undefined: none counts for nothing.
+    scaled = jax.tree.map(
+      lambda x: jnp.where(weight > 0, x * weight, 0.0), metrics
+    )
+    return scaled, weight
+
+  stacked = jax.tree.map(
+    lambda x: x[: whole * size].reshape((whole, size) + x.shape[1:]), examples
+  )
+  totals = jax.tree.map(lambda x: x.sum(axis=0), lax.map(weighted, stacked))
+  if rest:
+    last = weighted(jax.tree.map(lambda x: x[whole * size :], examples))
+    totals = jax.tree.map(jnp.add, totals, last)
+  metrics, weight = totals
+  return jax.tree.map(lambda x: x / weight, metrics)
+
+
+def cross_entropy(
+  logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the mean cross-entropy and accuracy over what is scored.
+
+  Args:
+    logits: (..., classes).
+    labels: (...) integers.
+    mask: (...) bool, which labels are scored; all if None.
+
+  Returns:
+    Cross-entropy in nats, accuracy, and the number of scored labels.
+  """
+  losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  right = (jnp.argmax(logits, axis=-1) == labels).astype(losses.dtype)
+  if mask is None:
+    mask = jnp.ones(labels.shape, bool)
+  weight = mask.sum()
+  divisor = jnp.maximum(weight, 1)
+
+  def mean(x):
+    return jnp.where(mask, x, 0).sum() / divisor
+
+  return mean(losses), mean(right), weight
+
+
+def take(arrays: PyTree, index: jax.Array) -> PyTree:
+  """Picks examples out of arrays with a leading axis of examples."""
+  return jax.tree.map(lambda x: jnp.take(x, index, axis=0), arrays)
+
+
+def host(arrays: PyTree) -> PyTree:
+  """Returns the arrays as numpy arrays, without Nones' positions changed."""
+  return jax.tree.map(np.asarray, arrays)

@@ -1,0 +1,87 @@
+"""Networks of equal size, and what they cost to run."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+
+
+def count_parameters(
+  config: nn.NetworkConfig, num_outputs: int, vocab_size: int | None, width: int
+) -> int:
+  """Counts the parameters of a network without making them.
+
+  Args:
+    config: of the network.
+    num_outputs: its outputs.
+    vocab_size: number of tokens; None for feature vectors.
+    width: number of features, where the inputs are no tokens.
+  """
+  network = nn.SequenceNetwork(config, num_outputs, vocab_size)
+  inputs = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  if vocab_size is None:
+    inputs = jax.ShapeDtypeStruct((1, 2, width), jnp.float32)
+  variables = jax.eval_shape(
+    network.init, jax.eval_shape(lambda: jax.random.key(0)), inputs
+  )
+  return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def fit_width(
+  config: nn.NetworkConfig,
+  num_outputs: int,
+  vocab_size: int | None,
+  width: int,
+  budget: int,
+  multiple: int = 8,
+) -> nn.NetworkConfig:
+  """Chooses d_model so that a network comes closest to a number of parameters.
+
+  Args:
+    config: of the network; its d_model is replaced.
+    num_outputs: its outputs.
+    vocab_size: number of tokens; None for feature vectors.
+    width: number of features, where the inputs are no tokens.
+    budget: number of parameters.
+    multiple: d_model is a multiple of this.
+
+  Returns:
+    The configuration.
+
+  Raises:
+    ValueError: if the smallest width is beyond twice the budget.
+  """
+
+  def at(units):
+    chosen = dataclasses.replace(config, d_model=units * multiple)
+    return chosen, count_parameters(chosen, num_outputs, vocab_size, width)
+
+  low, high = 1, 2
+  if at(low)[1] > 2 * budget:
+    raise ValueError(
+      f"budget must be at least {at(low)[1] // 2} for mixer {config.mixer!r}, "
+      f"whose smallest network has {at(low)[1]} parameters; got {budget}."
+    )
+  while at(high)[1] < budget:
+    low, high = high, 2 * high
+  while high - low > 1:
+    middle = (low + high) // 2
+    if at(middle)[1] < budget:
+      low = middle
+    else:
+      high = middle
+  return min(at(low), at(high), key=lambda pair: abs(pair[1] - budget))[0]
+
+
+def state_bytes(config: nn.NetworkConfig) -> int:
+  """Returns the size of the carried states of one sequence, in bytes."""
+  network = nn.SequenceNetwork(config, 1)
+  states: Any = jax.eval_shape(network.initial_state)
+  return sum(
+    leaf.size * np.dtype(leaf.dtype).itemsize
+    for leaf in jax.tree.leaves(states)
+  )

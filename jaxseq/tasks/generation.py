@@ -1,0 +1,122 @@
+"""Sampling of tokens from a network, in memory that does not grow."""
+
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+
+def sample(
+  key: jax.Array,
+  logits: jax.Array,
+  *,
+  temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
+) -> jax.Array:
+  """Draws one token from each row of logits.
+
+  Args:
+    key: random key.
+    logits: (*batch, vocab).
+    temperature: divides the logits; 0 takes the most probable token.
+    top_k: only the k most probable tokens are drawn; all if None.
+    top_p: only the smallest set of the most probable tokens whose probabilities
+      sum to at least p is drawn from (arXiv:1904.09751); all if None.
+
+  Returns:
+    (*batch,) int32.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  if temperature < 0:
+    raise ValueError(f"temperature must be at least 0; got {temperature}.")
+  if top_k is not None and not 1 <= top_k <= logits.shape[-1]:
+    raise ValueError(
+      f"top_k must be from 1 to {logits.shape[-1]}, the number of tokens; got "
+      f"{top_k}."
+    )
+  if top_p is not None and not 0 < top_p <= 1:
+    raise ValueError(f"top_p must be in (0, 1]; got {top_p}.")
+  if temperature == 0:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  logits = logits / temperature
+  if top_k is not None:
+    least = lax.top_k(logits, top_k)[0][..., -1:]
+    logits = jnp.where(logits < least, -jnp.inf, logits)
+  if top_p is not None:
+    ranked = jnp.sort(logits, axis=-1, descending=True)
+    before = jnp.cumsum(jax.nn.softmax(ranked), axis=-1) - jax.nn.softmax(
+      ranked
+    )
+    least = jnp.min(
+      jnp.where(before < top_p, ranked, jnp.inf), axis=-1, keepdims=True
+    )
+    logits = jnp.where(logits < least, -jnp.inf, logits)
+  return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+
+
+def generate(
+  network: Any,
+  variables: Any,
+  prompt: jax.Array,
+  length: int,
+  key: jax.Array,
+  *,
+  states: Any = None,
+  temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
+) -> tuple[jax.Array, Any]:
+  """Continues a prompt, token by token.
+
+  The prompt is read at once, and the states carry all that is remembered of it
+  and of what has been generated.
+
+  Args:
+    network: a `SequenceNetwork` of tokens that does not pool, or anything with
+      the same `apply`.
+    variables: of the network.
+    prompt: (*batch, time) int tokens, at least one.
+    length: number of tokens to generate, at least 1.
+    key: random key.
+    states: states before the prompt; fresh ones if None.
+    temperature: see `sample`, as for the other options.
+    top_k: see `sample`.
+    top_p: see `sample`.
+
+  Returns:
+    The generated tokens (*batch, length) int32, and the states after all of
+    them but the last.
+
+  Raises:
+    ValueError: if the prompt is empty or an option is out of range.
+  """
+  if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
+    raise ValueError(
+      "prompt must have shape (*batch, time) with at least one token; got "
+      f"{jnp.shape(prompt)}."
+    )
+  if length < 1:
+    raise ValueError(f"length must be at least 1; got {length}.")
+
+  def draw(key, logits):
+    return sample(
+      key, logits, temperature=temperature, top_k=top_k, top_p=top_p
+    )
+
+  logits, states = network.apply(variables, prompt, states)
+  keys = jax.random.split(key, length)
+  first = draw(keys[0], logits[..., -1, :])
+
+  def body(carry, key):
+    token, states = carry
+    logits, states = network.apply(variables, token, states, method="step")
+    token = draw(key, logits)
+    return (token, states), token
+
+  (_, states), rest = lax.scan(body, (first, states), keys[1:])
+  tokens = jnp.concatenate([first[None], rest], axis=0)
+  return jnp.moveaxis(tokens, 0, -1), states

@@ -1,0 +1,239 @@
+"""Next-token prediction on one long text, with states carried along it.
+
+The text is a single array of tokens; documents are packed into it one after the
+other, and a flag at the first token of each resets the network's states there.
+Training reads the text as parallel streams, piece by piece: the states after a
+piece are those before the next one (gradients stop there).
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data as data_lib
+from jaxseq import nn
+from jaxseq.tasks import base
+from jaxseq.training import supervised
+
+# What the network reads where a document begins.
+START = 0
+
+
+class Text(NamedTuple):
+  """A text, or the same part of it in training and test.
+
+  Attributes:
+    tokens: (n,) integers, uint8 for bytes.
+    starts: (n,) bool, True at the first token of a document.
+  """
+
+  tokens: np.ndarray
+  starts: np.ndarray
+
+
+class Corpus(NamedTuple):
+  """A text divided for training, validation and testing.
+
+  Attributes:
+    train: first part.
+    valid: second part.
+    test: last part.
+    vocab_size: number of tokens.
+  """
+
+  train: Text
+  valid: Text
+  test: Text
+  vocab_size: int
+
+
+def from_splits(splits: data_lib.Splits) -> Corpus:
+  """Returns a text of `jaxseq.data` as a corpus.
+
+  Args:
+    splits: parts with targets (1, n), the tokens, and perhaps extras "starts"
+      (1, n), True where a document begins.
+
+  Raises:
+    ValueError: if the parts are no texts.
+  """
+
+  def part(dataset):
+    tokens = dataset.targets
+    if tokens.ndim != 2 or len(tokens) != 1:
+      raise ValueError(
+        f"the data must be one text, (1, n) tokens; got shape {tokens.shape}."
+      )
+    starts = np.zeros(tokens.shape[1], bool)
+    if dataset.extras and "starts" in dataset.extras:
+      starts = np.array(dataset.extras["starts"][0], bool)
+    starts[0] = True
+    return Text(tokens[0], starts)
+
+  train, valid, test, info = splits
+  return Corpus(part(train), part(valid), part(test), info.vocab_size)
+
+
+def streams(text: Text, count: int) -> Text:
+  """Cuts a text into equally long consecutive streams, side by side.
+
+  Args:
+    text: (n,) arrays.
+    count: number of streams.
+
+  Returns:
+    (count, n // count) arrays; what is left over at the end, less than `count`
+    tokens, is dropped.
+
+  Raises:
+    ValueError: if there are more streams than tokens.
+  """
+  each = len(text.tokens) // count
+  if each < 1:
+    raise ValueError(
+      f"count must be at most {len(text.tokens)}, the number of tokens; got "
+      f"{count}."
+    )
+  return Text(*(x[: count * each].reshape(count, each) for x in text))
+
+
+def make_problem(
+  arm: base.ArmConfig,
+  corpus: Corpus,
+  *,
+  length: int,
+  valid_tokens: int = 65_536,
+) -> supervised.Problem:
+  """Returns the problem of predicting each token from those before it.
+
+  Args:
+    arm: network and batch size, the number of parallel streams.
+    corpus: the text.
+    length: tokens of a piece.
+    valid_tokens: how many tokens of the validation part an evaluation reads,
+      as one stream for each of `arm.batch_size`.
+
+  Returns:
+    A problem whose evaluation gives "bits_per_token" on the validation part.
+
+  Raises:
+    ValueError: if the text is too short for the streams, or the network pools.
+  """
+  if arm.network.pooling != "none":
+    raise ValueError(
+      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
+      "every token is predicted."
+    )
+  count = arm.batch_size
+  pieces = len(corpus.train.tokens) // (count * length)
+  if pieces < 1:
+    raise ValueError(
+      f"batch_size * length: got {count} * {length}, expected at most "
+      f"{len(corpus.train.tokens)}, the number of training tokens."
+    )
+  network = make_network(arm, corpus)
+  part = count * pieces * length
+  train = streams(Text(*(x[:part] for x in corpus.train)), count)
+  valid = streams(Text(*(x[:valid_tokens] for x in corpus.valid)), count)
+
+  def init(key):
+    return network.init(key, jnp.zeros((1, 1), jnp.int32))
+
+  def sample(key, update, data):
+    del key
+    # Streams begin wherever the text was cut, and again after its end.
+    return _window(data["train"], update % pieces * length, length)
+
+  def loss(variables, batch, carry, key):
+    inputs, targets, reset = batch
+    (logits, states), collections = network.apply(
+      variables,
+      inputs,
+      carry,
+      reset,
+      train=True,
+      rngs={"dropout": key},
+      mutable=["batch_stats"],
+    )
+    value, accuracy, _ = base.cross_entropy(logits, targets)
+    metrics = {
+      "train_bits_per_token": value / math.log(2),
+      "train_accuracy": accuracy,
+    }
+    carry = jax.tree.map(lax.stop_gradient, states)
+    return value, supervised.Loss(metrics, collections, carry)
+
+  def evaluate(variables, data):
+    return {
+      "bits_per_token": bits_per_token(
+        network, variables, data["valid"], max(length, 512)
+      )
+    }
+
+  return supervised.Problem(
+    init,
+    sample,
+    loss,
+    evaluate,
+    {"train": train, "valid": valid},
+    network.initial_state((count,)),
+  )
+
+
+def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:
+  """Returns the network of an arm."""
+  return nn.SequenceNetwork(arm.network, corpus.vocab_size, corpus.vocab_size)
+
+
+def bits_per_token(
+  network: nn.SequenceNetwork, variables, text: Text, length: int
+) -> jax.Array:
+  """Scores all tokens of a text, with states carried from piece to piece.
+
+  Args:
+    network: the network.
+    variables: of the network.
+    text: (streams, n) arrays; every stream begins with fresh states.
+    length: tokens of a piece; it changes nothing but memory and speed.
+
+  Returns:
+    The mean negative log-likelihood in bits.
+  """
+  count, total = text.tokens.shape
+  length = min(length, total)
+  states = network.initial_state((count,))
+  whole, rest = divmod(total, length)
+
+  def piece(states, start, size):
+    inputs, targets, starts = _window(text, start, size)
+    logits, states = network.apply(variables, inputs, states, starts)
+    nats, _, scored = base.cross_entropy(logits, targets)
+    return states, nats * scored
+
+  states, nats = lax.scan(
+    lambda states, i: piece(states, i * length, length),
+    states,
+    jnp.arange(whole),
+  )
+  nats = nats.sum()
+  if rest:
+    nats = nats + piece(states, whole * length, rest)[1]
+  return nats / (count * total) / math.log(2)
+
+
+def _window(text: Text, start, length):
+  """Inputs, targets and resets (streams, length) from `start` on."""
+  targets = _slice(text.tokens, start, length).astype(jnp.int32)
+  starts = _slice(text.starts, start, length)
+  before = _slice(text.tokens, jnp.maximum(start - 1, 0), 1).astype(jnp.int32)
+  inputs = jnp.concatenate([before, targets[:, :-1]], axis=1)
+  starts = starts.at[:, 0].set(starts[:, 0] | (start == 0))
+  return jnp.where(starts, START, inputs), targets, starts
+
+
+def _slice(x, start, length):
+  return lax.dynamic_slice_in_dim(x, start, length, axis=1)

@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.tasks import generation
+
+
+def _network():
+  config = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
+  network = nn.SequenceNetwork(config, num_outputs=7, vocab_size=7)
+  variables = network.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+  return network, variables
+
+
+def test_greedy_is_the_argmax_of_the_whole_prefix():
+  network, variables = _network()
+  prompt = jnp.array([[1, 2, 3], [4, 5, 6]])
+  tokens, states = generation.generate(
+    network, variables, prompt, 5, jax.random.key(1), temperature=0.0
+  )
+  assert tokens.shape == (2, 5)
+  prefix = prompt
+  for i in range(5):
+    logits, after = network.apply(variables, prefix)
+    expected = jnp.argmax(logits[:, -1], axis=-1)
+    np.testing.assert_array_equal(tokens[:, i], expected)
+    last, prefix = after, jnp.concatenate([prefix, expected[:, None]], axis=1)
+  # One more float32 rounding per step.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    states,
+    last,
+  )
+
+
+def test_generation_goes_on_from_states():
+  network, variables = _network()
+  prompt = jnp.array([1, 2, 3, 4])
+  options = {"temperature": 0.0}
+  whole, _ = generation.generate(
+    network, variables, prompt, 6, jax.random.key(1), **options
+  )
+  first, states = generation.generate(
+    network, variables, prompt, 3, jax.random.key(1), **options
+  )
+  rest, _ = generation.generate(
+    network,
+    variables,
+    first[-1:],
+    3,
+    jax.random.key(1),
+    states=states,
+    **options,
+  )
+  np.testing.assert_array_equal(jnp.concatenate([first, rest]), whole)
+
+
+def test_samples_follow_the_distribution():
+  logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
+  many = jnp.broadcast_to(logits, (20_000, 4))
+
+  def shares(**options):
+    drawn = generation.sample(jax.random.key(0), many, **options)
+    return np.bincount(drawn, minlength=4) / len(drawn)
+
+  # Five standard deviations of a share of 20,000 draws are 0.018.
+  near = {"atol": 0.018, "rtol": 0}
+  np.testing.assert_allclose(shares(), [0.5, 0.3, 0.15, 0.05], **near)
+  np.testing.assert_allclose(
+    shares(top_k=2), [0.5 / 0.8, 0.3 / 0.8, 0, 0], **near
+  )
+  np.testing.assert_allclose(
+    shares(top_p=0.9), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], **near
+  )
+  squares = np.array([0.5, 0.3, 0.15, 0.05]) ** 2
+  np.testing.assert_allclose(
+    shares(temperature=0.5), squares / squares.sum(), **near
+  )
+  np.testing.assert_array_equal(shares(temperature=0.0), [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"temperature": -1.0}, "temperature must be at least 0"),
+    ({"top_k": 8}, "top_k must be from 1 to 7"),
+    ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
+  ],
+)
+def test_bad_options(options, message):
+  with pytest.raises(ValueError, match=message):
+    generation.sample(jax.random.key(0), jnp.zeros((2, 7)), **options)
+
+
+def test_bad_prompt():
+  network, variables = _network()
+  empty = jnp.zeros((2, 0), jnp.int32)
+  with pytest.raises(ValueError, match="with at least one token"):
+    generation.generate(network, variables, empty, 3, jax.random.key(0))
+  with pytest.raises(ValueError, match="length must be at least 1"):
+    generation.generate(
+      network, variables, jnp.ones((1,), jnp.int32), 0, jax.random.key(0)
+    )
