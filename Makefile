@@ -11,13 +11,15 @@ ARGS ?=
 BIN = .venv/bin/python
 PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
 VERSIONS = 3.11 3.12 3.13
+# The Python of the environment with torch and transformers.
+INTEROP_PYTHON ?= 3.11
 
 # A PYTHONPATH of the caller would put other packages before the pinned ones.
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart test test-slow test-matrix lint format \
-  bench notebooks coverage constraints clean
+.PHONY: help venv install quickstart test test-slow test-interop test-compile \
+  test-matrix lint format bench notebooks coverage constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
@@ -35,7 +37,26 @@ test: venv lint ## lint and the whole test suite
 	$(BIN) $(PYTEST) $(ARGS)
 
 test-slow: venv ## the tests marked slow
-	$(BIN) $(PYTEST) -m slow --timeout=1800 $(ARGS)
+	XLA_FLAGS= $(BIN) $(PYTEST) -m slow --timeout=1800 $(ARGS)
+
+test-interop: ## jaxseq against the transformers library (downloads torch)
+	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
+	.venvs/interop/bin/python -m pip --disable-pip-version-check --no-input \
+	  install --quiet --constraint constraints/$(INTEROP_PYTHON).txt \
+	  --requirement tests/interop/requirements.txt
+	.venvs/interop/bin/python -m pytest -m interop $(ARGS) tests/interop
+
+test-compile: ## every mixer through the compilers of a TPU and an H100
+	@PYTHON= sh scripts/venv.sh .venvs/compile
+	version=`.venvs/compile/bin/python -c \
+	  'import sys; print("%d.%d" % sys.version_info[:2])'` && \
+	jax=`.venvs/compile/bin/python -c 'import jax; print(jax.__version__)'` && \
+	.venvs/compile/bin/python -m pip --disable-pip-version-check --no-input \
+	  install --quiet --constraint constraints/$$version.txt \
+	  "jax[tpu]==$$jax" "jax-cuda12-plugin==$$jax" "jax-cuda12-pjrt==$$jax" \
+	  nvidia-cuda-nvcc-cu12
+	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
+	  tests/compile
 
 test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	@ran=; failed=; \

@@ -8,7 +8,16 @@ import importlib
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("mixers", "nn", "recurrence", "rl", "training")
+_SUBPACKAGES = (
+  "data",
+  "interop",
+  "mixers",
+  "nn",
+  "recurrence",
+  "rl",
+  "tasks",
+  "training",
+)
 
 __all__ = ["__version__", *_SUBPACKAGES]
 

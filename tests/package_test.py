@@ -20,8 +20,11 @@ ALLOWED_LAYERS = {
   "recurrence": set(),
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
+  "interop": {"recurrence", "mixers", "nn"},
   "training": {"recurrence", "mixers", "nn"},
-  "rl": {"recurrence", "mixers", "nn", "training"},
+  "data": set(),
+  "tasks": {"recurrence", "mixers", "nn", "training", "data"},
+  "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
 }
 # The layers that people use without Flax.
 PLAIN_LAYERS = ("recurrence", "mixers")
@@ -147,7 +150,7 @@ try:
 except RuntimeError:
   print("no device was touched")
 """
-  lines = import_lines("recurrence", "mixers", "nn", "training")
+  lines = import_lines("recurrence", "mixers", "nn", "interop", "training")
   result = run_python(
     "\n".join(["import jaxseq", *lines, code]),
     JAX_PLATFORMS="no_such_platform",

@@ -36,6 +36,7 @@ class MLP(linen.Module):
     gain: gain of the orthogonal initialisation; LeCun-normal if None.
     out_gain: gain of the last layer; `gain` if None.
     activate_last: whether the activation follows the last layer too.
+    out_bias: whether the last layer has a bias.
     dtype: dtype of the activations; float64 inputs stay float64.
   """
 
@@ -44,6 +45,7 @@ class MLP(linen.Module):
   gain: float | None = None
   out_gain: float | None = None
   activate_last: bool = False
+  out_bias: bool = True
   dtype: Any = "float32"
 
   @linen.compact
@@ -59,7 +61,11 @@ class MLP(linen.Module):
       last = i == len(self.widths) - 1
       gain = self.out_gain if last and self.out_gain is not None else self.gain
       x = dense.Dense(
-        width, dtype=dtype, kernel_init=_kernel_init(gain), name=f"dense_{i}"
+        width,
+        use_bias=self.out_bias or not last,
+        dtype=dtype,
+        kernel_init=_kernel_init(gain),
+        name=f"dense_{i}",
       )(x)
       if not last or self.activate_last:
         x = _ACTIVATIONS[self.activation](x)
@@ -197,6 +203,7 @@ class ClassificationHead(linen.Module):
     activation: name of their activation.
     gain: gain of the orthogonal initialisation; LeCun-normal if None.
     out_gain: gain of the last layer.
+    out_bias: whether the last layer has a bias.
     dtype: dtype of the activations; logits are at least float32.
   """
 
@@ -206,6 +213,7 @@ class ClassificationHead(linen.Module):
   activation: str = "gelu"
   gain: float | None = None
   out_gain: float | None = None
+  out_bias: bool = True
   dtype: Any = "float32"
 
   @linen.compact
@@ -225,17 +233,20 @@ class ClassificationHead(linen.Module):
       ValueError: for an unknown pooling, or lengths of another shape.
     """
     pooled = _pool(self.pooling, x, lengths)
-    logits = _mlp(self, (*self.widths, self.num_classes))(pooled)
+    logits = _mlp(
+      self, (*self.widths, self.num_classes), out_bias=self.out_bias
+    )(pooled)
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def _mlp(head, widths, name="mlp"):
+def _mlp(head, widths, name="mlp", out_bias=True):
   """The network of a head."""
   return MLP(
     widths,
     head.activation,
     head.gain,
     head.out_gain,
+    out_bias=out_bias,
     dtype=head.dtype,
     name=name,
   )

@@ -37,6 +37,8 @@ class LayerConfig:
       A dropout follows all of them but "gelu".
     dropout: rate; the mask is shared over time.
     residual: whether the layer adds its input to its output.
+    residual_float32: whether that sum stays float32 where `dtype` is narrower,
+      and with it the layer's input and output (arXiv:2312.00752, its code).
     feedforward: a second half with norm and residual of its own, see
       `feedforward.FeedForward`: "relu", "gelu", "swiglu", or "none".
     feedforward_width: its hidden width; 4 times that of the layer, for "swiglu"
@@ -56,6 +58,7 @@ class LayerConfig:
   activation: str = "full_glu"
   dropout: float = 0.0
   residual: bool = True
+  residual_float32: bool = False
   feedforward: str = "none"
   feedforward_width: int | None = None
   norm_epsilon: float = 1e-6
@@ -125,27 +128,28 @@ class SequenceLayer(linen.Module):
       step: whether x is one element, without a time axis.
 
     Returns:
-      y of x's shape, in the dtype of the activations, and the state after the
-      last element.
+      y of x's shape, in the dtype of the activations, or of the residual sum if
+      that is another, and the state after the last element.
 
     Raises:
       ValueError: if a shape or dtype does not fit.
     """
     config = self.config
     _check_width(config, x)
-    x = x.astype(dense.activation_dtype(config.dtype, x))
+    dtype = dense.activation_dtype(config.dtype, x)
+    x = x.astype(residual_dtype(config, x))
     norm = second = None
     if config.norm != "none":
-      norm = make_norm(config, config.norm, x.dtype, train, "norm")
+      norm = make_norm(config, config.norm, dtype, train, "norm")
     if config.gtrxl_norm:
       kind = "layer" if config.norm == "none" else config.norm
       second = (
         norm
         if config.shared_norm
-        else make_norm(config, kind, x.dtype, train, "mixer_norm")
+        else make_norm(config, kind, dtype, train, "mixer_norm")
       )
-    y = norm(x) if norm and config.prenorm else x
-    bound = mixer.SequenceMixer(config.mixer, x.dtype, name="mixer")
+    y = norm(x) if norm and config.prenorm else x.astype(dtype)
+    bound = mixer.SequenceMixer(config.mixer, dtype, name="mixer")
     run = bound.step if step else bound
     y, state = run(y, state, reset, **(options or {}))
     if second:
@@ -156,8 +160,8 @@ class SequenceLayer(linen.Module):
     if norm and not config.prenorm:
       y = norm(y)
     if config.feedforward != "none":
-      y = self._feed_forward(y, train, step)
-    return y, state
+      y = self._feed_forward(y, dtype, train, step)
+    return y.astype(x.dtype), state
 
   def step(
     self,
@@ -177,18 +181,18 @@ class SequenceLayer(linen.Module):
     bound = mixer.SequenceMixer(self.config.mixer, parent=None)
     return bound.initial_state(batch_shape, dtype)
 
-  def _feed_forward(self, x, train, step):
+  def _feed_forward(self, x, dtype, train, step):
     config = self.config
     norm = None
     if config.norm != "none":
-      norm = make_norm(config, config.norm, x.dtype, train, "feedforward_norm")
+      norm = make_norm(config, config.norm, dtype, train, "feedforward_norm")
     y = feedforward.FeedForward(
       config.feedforward,
       _feedforward_width(config),
       config.dropout,
-      x.dtype,
+      dtype,
       name="feedforward",
-    )(norm(x) if norm and config.prenorm else x, train, step)
+    )(norm(x) if norm and config.prenorm else x.astype(dtype), train, step)
     y = self._dropout(y, train, step)
     if config.residual:
       y = x + y
@@ -219,6 +223,14 @@ class SequenceLayer(linen.Module):
     else:
       value = g if kind == "half_glu1" else y
     return dropout(value * linen.sigmoid(out("out2", g)))
+
+
+def residual_dtype(config: LayerConfig, x: jax.Array) -> jnp.dtype:
+  """Returns the dtype of a layer's input and output."""
+  dtype = dense.activation_dtype(config.dtype, x)
+  if not config.residual_float32:
+    return dtype
+  return jnp.promote_types(dtype, jnp.float32)
 
 
 def make_norm(

@@ -88,13 +88,12 @@ class SequenceModel(linen.Module):
       ValueError: if a shape, a dtype or the structure of `states` does not fit.
     """
     config = self.config
+    dtype = dense.activation_dtype(config.dtype, x)
     if states is not None:
       _check_states(states, self.initial_state)
     elif step:
-      dtype = jnp.promote_types(
-        dense.activation_dtype(config.dtype, x), jnp.float32
-      )
-      states = self.initial_state(x.shape[:-1], dtype)
+      wide = jnp.promote_types(dtype, jnp.float32)
+      states = self.initial_state(x.shape[:-1], wide)
     kind = layer.SequenceLayer
     if config.remat:
       # Positions of train and step; a scan's body needs no barrier.
@@ -102,7 +101,7 @@ class SequenceModel(linen.Module):
         kind, static_argnums=(4, 6), prevent_cse=not config.scan_layers
       )
     if config.scan_layers:
-      x = x.astype(dense.activation_dtype(config.dtype, x))
+      x = x.astype(layer.residual_dtype(config, x))
       stack = linen.scan(
         kind,
         variable_axes={"params": 0, "batch_stats": 0},
@@ -120,8 +119,8 @@ class SequenceModel(linen.Module):
         after.append(state)
       after = tuple(after)
     if config.final_norm:
-      x = layer.make_norm(config, config.norm, x.dtype, train, "final_norm")(x)
-    return x, after
+      x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
+    return x.astype(dtype), after
 
   def step(
     self,

@@ -27,6 +27,7 @@ class NetworkConfig:
     prenorm: whether norms stand before the mixers or after the residual sums.
     activation: what follows a mixer.
     residual: whether a layer adds its input to its output.
+    residual_float32: whether that sum stays float32 where `dtype` is narrower.
     feedforward: second half of a layer.
     feedforward_width: its hidden width.
     dropout: rate, in the layers.
@@ -36,6 +37,8 @@ class NetworkConfig:
     pooling: "none" reads out every element; "mean" and "last" reduce the
       sequence first.
     head_widths: hidden widths of the read-out.
+    head_bias: whether the read-out's last layer has a bias; with `tie` it never
+      has.
     tie: whether the read-out is the transposed embedding (tokens only).
     scan_layers: whether the layers are one scanned layer.
     remat: whether gradients recompute inside each layer.
@@ -50,6 +53,7 @@ class NetworkConfig:
   prenorm: bool = True
   activation: str = "half_glu2"
   residual: bool = True
+  residual_float32: bool = False
   feedforward: str = "none"
   feedforward_width: int | None = None
   dropout: float = 0.0
@@ -57,6 +61,7 @@ class NetworkConfig:
   final_norm: bool | None = None
   pooling: Literal["none", "mean", "last"] = "none"
   head_widths: tuple[int, ...] = ()
+  head_bias: bool = True
   tie: bool = False
   scan_layers: bool = False
   remat: bool = False
@@ -90,6 +95,7 @@ class NetworkConfig:
       prenorm=self.prenorm,
       activation=self.activation,
       residual=self.residual,
+      residual_float32=self.residual_float32,
       feedforward=self.feedforward,
       feedforward_width=self.feedforward_width,
       dropout=self.dropout,
@@ -186,6 +192,7 @@ class SequenceNetwork(linen.Module):
       self.num_outputs,
       pooling="none" if step else config.pooling,
       widths=config.head_widths,
+      out_bias=config.head_bias,
       dtype=x.dtype,
       name="head",
     )

@@ -1,9 +1,12 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import mixers
 from jaxseq import nn
 
 _SMALL = {
@@ -73,6 +76,41 @@ def test_bfloat16_activations():
     assert leaf.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_float32_residual_sums_keep_small_terms(scan_layers):
+  config = nn.ModelConfig(
+    mixers.get("gru").Config(6),
+    norm="rms",
+    activation="none",
+    dtype="bfloat16",
+    scan_layers=scan_layers,
+    residual_float32=True,
+  )
+  # What the layers add is at most 1, less than half a step of bfloat16 here.
+  x = jnp.full((1, 3, 6), 1000.0)
+  variables = nn.SequenceModel(config).init(jax.random.key(0), x)
+
+  def last_layer(**options):
+    model = nn.SequenceModel(dataclasses.replace(config, **options))
+    y, _ = model.apply(variables, x)
+    assert y.dtype == jnp.bfloat16
+    layer = nn.SequenceLayer(dataclasses.replace(config, **options))
+    params = variables["params"]["layers" if scan_layers else "layers_0"]
+    if scan_layers:
+      params = jax.tree.map(lambda leaf: leaf[0], params)
+    y, _ = layer.apply({"params": params}, x)
+    return y
+
+  narrow = last_layer(residual_float32=False)
+  assert narrow.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(narrow, x.astype(jnp.bfloat16))
+  wide, added = last_layer(), last_layer(residual=False)
+  assert wide.dtype == added.dtype == jnp.float32
+  assert jnp.max(jnp.abs(added)) > 0.01
+  # The sum's own rounding in float32: 1000 / 2^24.
+  np.testing.assert_allclose(wide - x, added, rtol=0, atol=1e-4)
+
+
 def test_dropout_is_on_in_training_only():
   network = _network(dropout=0.5)
   tokens = _tokens(2, 7)
@@ -92,7 +130,7 @@ def test_dropout_is_on_in_training_only():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mixer": "nothing"}, "must be one of the mixers"),
+    ({"mixer": "nothing"}, "there is no mixer"),
     ({"mixer_options": (("size", 3),)}, "has no option size"),
     ({"pooling": "max"}, "pooling must be one of none, mean, last"),
     ({"tie": True, "pooling": "mean"}, "tie needs pooling='none'"),
@@ -112,3 +150,15 @@ def test_bad_inputs():
   network = nn.SequenceNetwork(nn.NetworkConfig(**_SMALL, tie=True), 5)
   with pytest.raises(ValueError, match="tie needs tokens"):
     network.init(jax.random.key(0), jnp.zeros((2, 7, 3)))
+
+
+def test_head_bias():
+  def head(**options):
+    network = _network(head_widths=(3,), **options)
+    variables = jax.eval_shape(network.init, jax.random.key(0), _tokens(1, 2))
+    return variables["params"]["head"]["mlp"]
+
+  assert head()["dense_1"].keys() == {"kernel", "bias"}
+  without = head(head_bias=False)
+  assert without["dense_0"].keys() == {"kernel", "bias"}
+  assert without["dense_1"].keys() == {"kernel"}

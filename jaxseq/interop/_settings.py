@@ -1,0 +1,243 @@
+"""Between `config.json` of Mamba and Mamba-2 and `NetworkConfig`.
+
+Names and defaults of the entries are those of `MambaConfig` and `Mamba2Config`
+of the transformers library, which leaves them out of the file where they are
+the defaults.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+from typing import Any
+
+from jaxseq import nn
+
+_MISSING = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+  """An option of a mixer and what stands for it in the file.
+
+  Attributes:
+    option: name in the mixer's Config.
+    name: name in config.json.
+    kind: type of the value.
+    default: value where the file has none; one must be there if missing.
+  """
+
+  option: str
+  name: str
+  kind: type
+  default: Any = _MISSING
+
+
+_SHARED = (
+  _Entry("expand", "expand", int, 2),
+  _Entry("d_conv", "conv_kernel", int, 4),
+  _Entry("dt_min", "time_step_min", float, 0.001),
+  _Entry("dt_max", "time_step_max", float, 0.1),
+  _Entry("dt_init_floor", "time_step_floor", float, 1e-4),
+  _Entry("conv_bias", "use_conv_bias", bool, True),
+  _Entry("bias", "use_bias", bool, False),
+)
+_ENTRIES = {
+  "mamba": (
+    *_SHARED,
+    _Entry("d_state", "state_size", int, 16),
+    _Entry("dt_init", "time_step_init_scheme", str, "random"),
+    _Entry("dt_scale", "time_step_scale", float, 1.0),
+  ),
+  "mamba2": (
+    *_SHARED,
+    _Entry("d_state", "state_size", int, 128),
+    _Entry("headdim", "head_dim", int),
+    _Entry("ngroups", "n_groups", int, 8),
+  ),
+}
+_TIED = {"mamba": True, "mamba2": False}
+_ARCHITECTURES = {"mamba": "MambaForCausalLM", "mamba2": "Mamba2ForCausalLM"}
+# What a network must be for the other library to have it.
+_NETWORK = {
+  "norm": "rms",
+  "prenorm": True,
+  "activation": "none",
+  "residual": True,
+  "feedforward": "none",
+  "pooling": "none",
+  "head_widths": (),
+}
+
+
+def from_json(
+  entries: Mapping[str, Any], where: str
+) -> tuple[nn.NetworkConfig, int]:
+  """Translates the contents of a config.json.
+
+  Args:
+    entries: the contents.
+    where: the file, for messages.
+
+  Returns:
+    The options of the network, and the number of its tokens.
+
+  Raises:
+    ValueError: if the model is another one, an entry is missing or of another
+      type, or a value is one that the network has not.
+  """
+  mixer = entries.get("model_type")
+  if mixer not in _ENTRIES:
+    raise ValueError(
+      f"{where}: model_type must be one of {', '.join(_ENTRIES)}; got "
+      f"{mixer!r}."
+    )
+
+  def get(name, kind, default=_MISSING):
+    return _get(entries, where, name, kind, default)
+
+  activation = get("hidden_act", str, "silu")
+  if activation not in ("silu", "swish"):
+    raise ValueError(
+      f"{where}: hidden_act must be 'silu', the only one that jaxseq's {mixer} "
+      f"has; got {activation!r}."
+    )
+  d_model = get("hidden_size", int)
+  epsilon = get("layer_norm_epsilon", float, 1e-5)
+  options = {
+    entry.option: get(entry.name, entry.kind, entry.default)
+    for entry in _ENTRIES[mixer]
+  }
+  if mixer == "mamba":
+    rank = entries.get("time_step_rank", "auto")
+    if rank != "auto":
+      options["dt_rank"] = get("time_step_rank", int)
+  else:
+    heads = get("num_heads", int)
+    if heads * options["headdim"] != options["expand"] * d_model:
+      raise ValueError(
+        f"{where}: num_heads * head_dim must be expand * hidden_size; got "
+        f"{heads} * {options['headdim']} and {options['expand']} * {d_model}."
+      )
+    options["dt_limit"] = _get_limit(entries, where)
+    options["norm_eps"] = epsilon
+    options["norm_groups"] = options["ngroups"]
+  try:
+    config = nn.NetworkConfig(
+      mixer=mixer,
+      mixer_options=tuple(sorted(options.items())),
+      d_model=d_model,
+      num_layers=get("num_hidden_layers", int),
+      norm_epsilon=epsilon,
+      residual_float32=get("residual_in_fp32", bool, True),
+      tie=get("tie_word_embeddings", bool, _TIED[mixer]),
+      head_bias=False,
+      **_NETWORK,
+    )
+  except ValueError as error:
+    raise ValueError(f"{where} does not make a network: {error}") from error
+  return config, get("vocab_size", int)
+
+
+def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
+  """Translates the options of a network to the contents of a config.json.
+
+  Args:
+    config: options of the network.
+    vocab_size: number of its tokens.
+
+  Returns:
+    The contents.
+
+  Raises:
+    ValueError: if the network is one that the transformers library has not.
+  """
+  if config.mixer not in _ENTRIES:
+    raise ValueError(
+      f"mixer must be one of {', '.join(_ENTRIES)} to be saved in this format; "
+      f"got {config.mixer!r}."
+    )
+  _check_network(config)
+  stack = config.stack()
+  mixer = stack.mixer
+  entries = {
+    "architectures": [_ARCHITECTURES[config.mixer]],
+    "model_type": config.mixer,
+    "vocab_size": vocab_size,
+    "hidden_size": config.d_model,
+    "num_hidden_layers": config.num_layers,
+    "layer_norm_epsilon": config.norm_epsilon,
+    "hidden_act": "silu",
+    "residual_in_fp32": config.residual_float32,
+    "tie_word_embeddings": config.tie,
+    # The defaults may lie outside of a small vocabulary.
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+  }
+  for entry in _ENTRIES[config.mixer]:
+    entries[entry.name] = getattr(mixer, entry.option)
+  if config.mixer == "mamba":
+    entries["time_step_rank"] = mixer.rank
+    entries["intermediate_size"] = mixer.d_inner
+    return entries
+  entries["head_dim"] = mixer.head_width
+  entries["num_heads"] = mixer.heads
+  if mixer.chunk_size is not None:
+    entries["chunk_size"] = mixer.chunk_size
+  if mixer.dt_limit != (0.0, math.inf):
+    entries["time_step_limit"] = list(mixer.dt_limit)
+  if mixer.norm_eps != config.norm_epsilon:
+    raise ValueError(
+      "the mixer's norm_eps must be the network's norm_epsilon to be saved in "
+      f"this format; got {mixer.norm_eps} and {config.norm_epsilon}."
+    )
+  if mixer.norm_groups != mixer.ngroups:
+    raise ValueError(
+      "the mixer's norm_groups must be its ngroups to be saved in this format; "
+      f"got {mixer.norm_groups} and {mixer.ngroups}."
+    )
+  return entries
+
+
+def _check_network(config):
+  needed = dict(_NETWORK)
+  if not config.tie:
+    needed["head_bias"] = False
+  for name, value in needed.items():
+    if getattr(config, name) != value:
+      raise ValueError(
+        f"{name} must be {value!r} to be saved in this format; got "
+        f"{getattr(config, name)!r}."
+      )
+  if not config.stack().final_norm:
+    raise ValueError("final_norm must not be False to be saved in this format.")
+
+
+def _get(entries, where, name, kind, default):
+  value = entries.get(name, default)
+  if value is _MISSING:
+    raise ValueError(f"{where} has no {name}.")
+  if kind is float and type(value) is int:
+    value = float(value)
+  if kind is int and type(value) is float and value.is_integer():
+    value = int(value)
+  if type(value) is not kind:
+    raise ValueError(
+      f"{where}: {name} must be of type {kind.__name__}; got {value!r}."
+    )
+  return value
+
+
+def _get_limit(entries, where):
+  limit = entries.get("time_step_limit", (0.0, math.inf))
+  try:
+    low, high = (
+      # Strict JSON has no infinity.
+      float(bound["__float__"] if isinstance(bound, dict) else bound)
+      for bound in limit
+    )
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f"{where}: time_step_limit must be two numbers; got {limit!r}."
+    ) from error
+  return low, high

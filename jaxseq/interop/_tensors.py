@@ -1,0 +1,181 @@
+"""Names and layouts of the tensors of a model, here and in PyTorch."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+
+_Path = tuple[str, ...]
+
+
+class _Layout(NamedTuple):
+  """How a tensor is laid out in PyTorch, and back."""
+
+  to_torch: Callable[[np.ndarray], np.ndarray]
+  from_torch: Callable[[np.ndarray], np.ndarray]
+
+
+_SAME = _Layout(lambda x: x, lambda x: x)
+# torch.nn.Linear holds (out, in).
+_LINEAR = _Layout(lambda x: x.T, lambda x: x.T)
+# torch.nn.Conv1d holds (channels, 1, width) of a depthwise convolution.
+_CONV = _Layout(lambda x: x.T[:, None], lambda x: x[:, 0].T)
+
+_SHARED = {
+  "in_proj": ("in_proj.weight", _LINEAR),
+  "in_proj_bias": ("in_proj.bias", _SAME),
+  "conv_weight": ("conv1d.weight", _CONV),
+  "conv_bias": ("conv1d.bias", _SAME),
+  "A_log": ("A_log", _SAME),
+  "D": ("D", _SAME),
+  "out_proj": ("out_proj.weight", _LINEAR),
+  "out_proj_bias": ("out_proj.bias", _SAME),
+}
+_MIXERS = {
+  "mamba": {
+    **_SHARED,
+    "x_proj": ("x_proj.weight", _LINEAR),
+    "dt_proj": ("dt_proj.weight", _LINEAR),
+    "dt_bias": ("dt_proj.bias", _SAME),
+  },
+  "mamba2": {
+    **_SHARED,
+    "dt_bias": ("dt_bias", _SAME),
+    "norm_scale": ("norm.weight", _SAME),
+  },
+}
+
+
+def shapes(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
+  """Returns the parameters' shapes and dtypes, as `init` would make them."""
+  network = nn.SequenceNetwork(config, vocab_size, vocab_size)
+  tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+  return jax.eval_shape(network.init, jax.random.key(0), tokens)["params"]
+
+
+def from_torch(
+  config: nn.NetworkConfig,
+  vocab_size: int,
+  tensors: Mapping[str, np.ndarray],
+  where: str,
+) -> dict[str, Any]:
+  """Makes the parameters of a network, whose layers must not be scanned.
+
+  Args:
+    config: options of the network.
+    vocab_size: number of its tokens.
+    tensors: floating arrays by their PyTorch names.
+    where: where they come from, for messages.
+
+  Returns:
+    The parameters, float32.
+
+  Raises:
+    ValueError: if tensors are missing, or there are others, or one has another
+      shape or is not floating.
+  """
+  expected = _flatten(shapes(config, vocab_size))
+  places = {_place(config, path): path for path in expected}
+  missing = sorted(name for name, _ in places if name not in tensors)
+  if missing:
+    raise ValueError(
+      f"{where} lacks {_some(missing)}, which config.json asks for."
+    )
+  known = {name for name, _ in places}
+  unexpected = sorted(name for name in tensors if name not in known)
+  if unexpected:
+    raise ValueError(
+      f"{where} holds {_some(unexpected)}, which config.json has no place for."
+    )
+  params: dict[str, Any] = {}
+  for (name, layout), path in places.items():
+    tensor, want = tensors[name], expected[path]
+    torch_shape = layout.to_torch(np.broadcast_to(0.0, want.shape)).shape
+    if tensor.shape != torch_shape:
+      raise ValueError(
+        f"{where}: {name} must have shape {torch_shape}, by config.json; got "
+        f"{tensor.shape}."
+      )
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+      raise ValueError(
+        f"{where}: {name} must be of a floating dtype; got {tensor.dtype}."
+      )
+    # A copy: the tensor may be a view of a file that changes later.
+    leaf = np.array(layout.from_torch(tensor), want.dtype, order="C")
+    _put(params, path, jnp.asarray(leaf))
+  return params
+
+
+def to_torch(
+  config: nn.NetworkConfig, vocab_size: int, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Names and lays out the parameters of a network; undoes `from_torch`.
+
+  Args:
+    config: options of the network; its layers must not be scanned.
+    vocab_size: number of its tokens.
+    params: its parameters.
+
+  Returns:
+    Arrays by their PyTorch names, in the parameters' dtypes.
+
+  Raises:
+    ValueError: if the parameters are not those of such a network.
+  """
+  expected = {
+    path: leaf.shape
+    for path, leaf in _flatten(shapes(config, vocab_size)).items()
+  }
+  leaves = _flatten(params)
+  got = {path: jnp.shape(leaf) for path, leaf in leaves.items()}
+  for path in sorted(expected.keys() | got.keys()):
+    if expected.get(path) != got.get(path):
+      raise ValueError(
+        "variables must be those of a network with this config; "
+        f"{'/'.join(path)} should have shape {expected.get(path)}, got "
+        f"{got.get(path)} (None: absent)."
+      )
+  return {
+    name: layout.to_torch(np.asarray(leaves[path]))
+    for path in expected
+    for name, layout in [_place(config, path)]
+  }
+
+
+def _place(config, path):
+  """Returns the PyTorch name and the layout of the parameter at a path."""
+  if path == ("embed", "embedding"):
+    return "backbone.embeddings.weight", _SAME
+  if path == ("head", "mlp", "dense_0", "kernel"):
+    return "lm_head.weight", _LINEAR
+  if path == ("stack", "final_norm", "scale"):
+    return "backbone.norm_f.weight", _SAME
+  layer = f"backbone.layers.{path[1].removeprefix('layers_')}"
+  if path[2:] == ("norm", "scale"):
+    return f"{layer}.norm.weight", _SAME
+  name, layout = _MIXERS[config.mixer][path[3]]
+  return f"{layer}.mixer.{name}", layout
+
+
+def _flatten(tree) -> dict[_Path, Any]:
+  return {
+    tuple(entry.key for entry in path): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _put(tree, path, leaf):
+  for name in path[:-1]:
+    tree = tree.setdefault(name, {})
+  tree[path[-1]] = leaf
+
+
+def _some(names):
+  shown = ", ".join(names[:4])
+  return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

@@ -1,0 +1,251 @@
+"""Directories of Mamba and Mamba-2 language models of the transformers library.
+
+`MambaForCausalLM` and `Mamba2ForCausalLM` are a `SequenceNetwork` of tokens:
+embedding, layers of RMS norm, mixer and residual, final RMS norm, and a
+read-out without bias or tied to the embedding (arXiv:2312.00752,
+arXiv:2405.21060). A directory holds `config.json` and `model.safetensors`, or
+several files of the latter format and `model.safetensors.index.json`.
+
+Parameters are float32, whatever the files hold, and so are activations unless
+the `dtype` of the options is replaced. Bounds on Mamba-2's step sizes
+(`time_step_limit`) hold when generating too; the transformers library leaves
+them out there.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+from jaxseq.interop import _settings
+from jaxseq.interop import _tensors
+from jaxseq.interop import safetensors_file
+
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_EMBEDDING = "backbone.embeddings.weight"
+# The name in files of the first releases.
+_OLD_EMBEDDING = "backbone.embedding.weight"
+_HEAD = "lm_head.weight"
+
+
+def load(
+  directory: str | os.PathLike, *, scan_layers: bool = False
+) -> tuple[nn.NetworkConfig, dict[str, Any]]:
+  """Loads a model.
+
+  Args:
+    directory: holds config.json and the weights.
+    scan_layers: whether the network shall have its layers scanned: compile time
+      does not grow with their number.
+
+  Returns:
+    The options of a `SequenceNetwork`, and its variables, float32. See
+    `make_network` for the network itself.
+
+  Raises:
+    ValueError: if the directory has no such files, the model is of another
+      type or has an option that the network has not, or tensors are missing,
+      unexpected or misshapen.
+  """
+  directory = pathlib.Path(directory)
+  path = directory / _CONFIG
+  config, vocab_size = _settings.from_json(_read_json(path), str(path))
+  tensors = _read_tensors(directory)
+  if _OLD_EMBEDDING in tensors:
+    tensors.setdefault(_EMBEDDING, tensors.pop(_OLD_EMBEDDING))
+  if config.tie:
+    _drop_tied_head(tensors, directory)
+  params = _tensors.from_torch(config, vocab_size, tensors, str(directory))
+  if scan_layers:
+    config = dataclasses.replace(config, scan_layers=True)
+    params = {**params, "stack": _stack_layers(params["stack"])}
+  return config, {"params": params}
+
+
+def save(
+  directory: str | os.PathLike,
+  config: nn.NetworkConfig,
+  variables: Mapping[str, Any],
+  *,
+  dtype: str = "float32",
+  entries: Mapping[str, Any] | None = None,
+) -> None:
+  """Writes a model so that `load` and the transformers library can read it.
+
+  Args:
+    directory: it is made if absent; files of the same names are replaced.
+    config: options of a `SequenceNetwork` with mixer "mamba" or "mamba2", RMS
+      norms in front of the mixers and nothing behind them.
+    variables: its variables.
+    dtype: dtype of the weights in the file: "float32", "bfloat16" or "float16".
+    entries: more entries of config.json, such as eos_token_id.
+
+  Raises:
+    ValueError: if the transformers library has no such network, the variables
+      are not those of the network, or an entry is there already.
+  """
+  if dtype not in ("float32", "bfloat16", "float16"):
+    raise ValueError(
+      f"dtype must be float32, bfloat16 or float16; got {dtype!r}."
+    )
+  params = variables["params"]
+  vocab_size = _vocab_size(variables)
+  contents = _settings.to_json(config, vocab_size)
+  for name, value in (entries or {}).items():
+    if contents.get(name) is not None:
+      raise ValueError(
+        f"entries must not hold {name}, which the network itself decides; got "
+        f"{value!r}."
+      )
+    contents[name] = value
+  contents["dtype"] = dtype
+  if config.scan_layers:
+    config = dataclasses.replace(config, scan_layers=False)
+    params = {**params, "stack": _split_layers(params, config.num_layers)}
+  tensors = {
+    name: tensor.astype(jnp.dtype(dtype))
+    for name, tensor in _tensors.to_torch(config, vocab_size, params).items()
+  }
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  # The other library wants to know whose layout it is.
+  safetensors_file.write(directory / _WEIGHTS, tensors, {"format": "pt"})
+  text = json.dumps(contents, indent=2, sort_keys=True)
+  (directory / _CONFIG).write_text(text + "\n")
+
+
+def make_network(
+  config: nn.NetworkConfig, variables: Mapping[str, Any]
+) -> nn.SequenceNetwork:
+  """Makes the network of tokens that options and variables belong to.
+
+  Args:
+    config: from `load`.
+    variables: from `load`.
+
+  Returns:
+    The network, with as many tokens as the embedding has rows.
+
+  Raises:
+    ValueError: if there is no embedding among the variables.
+  """
+  vocab_size = _vocab_size(variables)
+  return nn.SequenceNetwork(config, vocab_size, vocab_size)
+
+
+def _vocab_size(variables):
+  try:
+    return jnp.shape(variables["params"]["embed"]["embedding"])[0]
+  except (KeyError, TypeError) as error:
+    raise ValueError(
+      "variables must be those of a network of tokens, with "
+      "params/embed/embedding; got none."
+    ) from error
+
+
+def _read_json(path):
+  if not path.is_file():
+    raise ValueError(
+      f"{path.parent} must be a directory with a {path.name}; there is none."
+    )
+  try:
+    contents = json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"{path} is not JSON ({error}).") from error
+  if not isinstance(contents, dict):
+    raise ValueError(
+      f"{path} must hold a JSON object; got {type(contents).__name__}."
+    )
+  return contents
+
+
+def _read_tensors(directory):
+  if (directory / _WEIGHTS).is_file():
+    return safetensors_file.read(directory / _WEIGHTS)
+  if (directory / _INDEX).is_file():
+    return _read_shards(directory)
+  pickles = sorted(path.name for path in directory.glob("*.bin"))
+  if pickles:
+    raise ValueError(
+      f"{directory} must hold {_WEIGHTS}; it holds its weights only as "
+      f"{', '.join(pickles)}, pickles, which are not read because they can run "
+      "any code: convert them with the transformers library's save_pretrained."
+    )
+  raise ValueError(
+    f"{directory} must hold {_WEIGHTS} or {_INDEX}; there is neither."
+  )
+
+
+def _read_shards(directory):
+  index = directory / _INDEX
+  files = _read_json(index).get("weight_map")
+  if not isinstance(files, dict) or not all(
+    isinstance(name, str) and pathlib.PurePath(name).name == name
+    for name in files.values()
+  ):
+    raise ValueError(
+      f"{index} must have a weight_map from tensors to files beside it; got "
+      f"{str(files)[:80]}."
+    )
+  tensors = {}
+  for name in sorted(set(files.values())):
+    if not (directory / name).is_file():
+      raise ValueError(f"{index} names {name}, which is not in {directory}.")
+    for tensor, value in safetensors_file.read(directory / name).items():
+      if files.get(tensor) != name:
+        raise ValueError(
+          f"{directory / name} holds {tensor}, which {index} does not say."
+        )
+      tensors[tensor] = value
+  lost = sorted(files.keys() - tensors.keys())
+  if lost:
+    raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
+  return tensors
+
+
+def _drop_tied_head(tensors, directory):
+  """Removes a second copy of the embedding."""
+  head = tensors.pop(_HEAD, None)
+  embedding = tensors.get(_EMBEDDING)
+  if head is not None and not np.array_equal(head, embedding):
+    raise ValueError(
+      f"{directory}: {_HEAD} must equal {_EMBEDDING}, as config.json ties "
+      "them; it does not."
+    )
+
+
+def _stack_layers(stack):
+  names = sorted(
+    (name for name in stack if name.startswith("layers_")),
+    key=lambda name: int(name.removeprefix("layers_")),
+  )
+  layers = jax.tree.map(
+    lambda *leaves: jnp.stack(leaves), *(stack[name] for name in names)
+  )
+  rest = {name: leaf for name, leaf in stack.items() if name not in names}
+  return {**rest, "layers": layers}
+
+
+def _split_layers(params, num_layers):
+  stack = params.get("stack", {})
+  rest = {name: leaf for name, leaf in stack.items() if name != "layers"}
+  layers = stack.get("layers", {})
+  for leaf in jax.tree.leaves(layers):
+    if jnp.shape(leaf)[:1] != (num_layers,):
+      raise ValueError(
+        f"variables must have {num_layers} scanned layers, as the config says; "
+        f"a parameter has shape {jnp.shape(leaf)}."
+      )
+  return rest | {
+    f"layers_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], layers)
+    for i in range(num_layers)
+  }

@@ -1,0 +1,305 @@
+"""Loading and saving, against outputs that the transformers library made.
+
+`python -m tests.interop.models` has written the golden directories.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import shutil
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.interop import huggingface
+from jaxseq.interop import safetensors_file
+from jaxseq.tasks import generation
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
+MODELS = ("mamba", "mamba2")
+# Logits of size 1 to 4, in float32 on both sides in another order: ten times
+# the largest difference seen.
+_FLOAT32 = {"rtol": 0, "atol": 3e-5}
+
+
+@functools.cache
+def _loaded(name):
+  return huggingface.load(GOLDEN / name)
+
+
+@functools.cache
+def _outputs(name):
+  with np.load(GOLDEN / name / "outputs.npz") as outputs:
+    return {key: outputs[key] for key in outputs.files}
+
+
+def _logits(config, variables, ids):
+  network = huggingface.make_network(config, variables)
+  return jax.jit(network.apply)(variables, jnp.asarray(ids))[0]
+
+
+def _copy(name, directory, **entries):
+  """Copies a golden model, with other entries in its config.json."""
+  shutil.copytree(GOLDEN / name, directory, dirs_exist_ok=True)
+  path = directory / "config.json"
+  contents = json.loads(path.read_text()) | entries
+  contents = {k: v for k, v in contents.items() if v != "absent"}
+  path.write_text(json.dumps(contents))
+  return directory
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_and_greedy_tokens(name):
+  config, variables = _loaded(name)
+  outputs = _outputs(name)
+  logits = _logits(config, variables, outputs["ids"])
+  assert np.std(outputs["logits"]) > 0.3
+  np.testing.assert_allclose(logits, outputs["logits"], **_FLOAT32)
+  network = huggingface.make_network(config, variables)
+
+  @jax.jit
+  def go_on(prompt):
+    length = outputs["greedy"].shape[1]
+    key = jax.random.key(0)
+    return generation.generate(
+      network, variables, prompt, length, key, temperature=0.0
+    )
+
+  tokens, _ = go_on(jnp.asarray(outputs["ids"]))
+  assert tokens.shape[1] >= 30
+  np.testing.assert_array_equal(tokens, outputs["greedy"])
+
+
+def test_the_original_codes_language_model(golden, tmp_path):
+  arrays = golden("ssm/mamba_lm")
+  names = [name for name in arrays if name.startswith("param/")]
+  tensors = {
+    # Files of the first releases have this name for the embedding.
+    f"backbone.{name.removeprefix('param/')}": arrays[name]
+    for name in names
+  }
+  tensors["backbone.embedding.weight"] = tensors.pop("backbone.embedding")
+  safetensors_file.write(tmp_path / "model.safetensors", tensors)
+  (tmp_path / "config.json").write_text(
+    '{"model_type": "mamba", "vocab_size": 11, "hidden_size": 18,'
+    ' "state_size": 4, "num_hidden_layers": 2}'
+  )
+  config, variables = huggingface.load(tmp_path)
+  assert config.tie
+  logits = _logits(config, variables, arrays["ids"])
+  # Parameters and activations are rounded to float32.
+  np.testing.assert_allclose(logits, arrays["logits"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("scan_layers", [False, True])
+def test_round_trip_is_exact(name, scan_layers, tmp_path):
+  config, variables = huggingface.load(GOLDEN / name, scan_layers=scan_layers)
+  huggingface.save(tmp_path, config, variables)
+  again = huggingface.load(tmp_path, scan_layers=scan_layers)
+  assert again[0] == config
+  chex.assert_trees_all_equal(again[1], variables)
+  chex.assert_trees_all_equal_dtypes(again[1], variables)
+  for leaf in jax.tree.leaves(variables):
+    assert leaf.dtype == jnp.float32
+
+
+def test_tensors_are_written_as_they_were(tmp_path):
+  for name, dtype in (("mamba", "float32"), ("mamba2", "bfloat16")):
+    entries = {"eos_token_id": 3}
+    huggingface.save(
+      tmp_path / name, *_loaded(name), dtype=dtype, entries=entries
+    )
+    theirs = safetensors_file.read(GOLDEN / name / "model.safetensors")
+    ours = safetensors_file.read(tmp_path / name / "model.safetensors")
+    chex.assert_trees_all_equal(ours, theirs)
+    chex.assert_trees_all_equal_dtypes(ours, theirs)
+    contents = json.loads((tmp_path / name / "config.json").read_text())
+    assert contents["eos_token_id"] == 3
+    theirs = json.loads((GOLDEN / name / "config.json").read_text())
+    for key in contents.keys() & theirs.keys() - {"eos_token_id"}:
+      assert contents[key] == theirs[key], key
+
+
+def test_scanned_layers_are_the_same_network():
+  outputs = _outputs("mamba")
+  config, variables = huggingface.load(GOLDEN / "mamba", scan_layers=True)
+  logits = _logits(config, variables, outputs["ids"])
+  np.testing.assert_allclose(logits, outputs["logits"], **_FLOAT32)
+
+
+def test_shards(tmp_path):
+  _copy("mamba", tmp_path)
+  tensors = safetensors_file.read(GOLDEN / "mamba" / "model.safetensors")
+  (tmp_path / "model.safetensors").unlink()
+  files = {name: f"part-{i % 3}" for i, name in enumerate(sorted(tensors))}
+  for file in set(files.values()):
+    part = {name: tensors[name] for name in files if files[name] == file}
+    safetensors_file.write(tmp_path / file, part)
+
+  def load(weight_map):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    return huggingface.load(tmp_path)
+
+  chex.assert_trees_all_equal(load(files)[1], _loaded("mamba")[1])
+  with pytest.raises(ValueError, match="names part-9, which is not in"):
+    load(files | {"x": "part-9"})
+  with pytest.raises(ValueError, match="part-1 lacks x"):
+    load(files | {"x": "part-1"})
+  first = min(files)
+  rest = {name: file for name, file in files.items() if name != first}
+  with pytest.raises(ValueError, match=f"part-0 holds {first}, which"):
+    load(rest)
+  with pytest.raises(ValueError, match="must have a weight_map"):
+    load(files | {"x": "../part-1"})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_memory_does_not_grow(name):
+  config, variables = _loaded(name)
+  network = huggingface.make_network(config, variables)
+
+  def states(time, length):
+    _, states = jax.eval_shape(
+      lambda prompt: generation.generate(
+        network, variables, prompt, length, jax.random.key(0), temperature=0.0
+      ),
+      jax.ShapeDtypeStruct((2, time), jnp.int32),
+    )
+    return states
+
+  fresh = jax.eval_shape(lambda: network.initial_state((2,)))
+  assert states(1, 2) == states(500, 2) == states(1, 100_000) == fresh
+  numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(fresh))
+  d_inner, layers, batch = 64, 2, 2
+  channels, per_channel = (d_inner, 8) if name == "mamba" else (128, 16)
+  expected = layers * batch * (3 * channels + d_inner * per_channel)
+  assert numbers == expected
+
+
+@pytest.mark.parametrize(
+  ("entries", "message"),
+  [
+    ({"model_type": "llama"}, "must be one of mamba, mamba2; got 'llama'"),
+    ({"model_type": "absent"}, "must be one of mamba, mamba2; got None"),
+    ({"vocab_size": "absent"}, "has no vocab_size"),
+    ({"hidden_size": "32"}, "hidden_size must be of type int; got '32'"),
+    ({"hidden_act": "relu"}, "hidden_act must be 'silu', .* got 'relu'"),
+    ({"state_size": 0}, "not make a network: d_state must be a positive"),
+    ({"expand": 1.5}, "expand must be of type int; got 1.5"),
+    ({"num_hidden_layers": 3}, "lacks backbone.layers.2.*and 6 more, which"),
+    ({"num_hidden_layers": 1}, "holds backbone.layers.1.*and 6 more, which"),
+    ({"use_conv_bias": False}, "holds backbone.layers.0.mixer.conv1d.bias, "),
+    ({"tie_word_embeddings": False}, "lacks lm_head.weight, which config"),
+    (
+      {"state_size": 4},
+      r"mixer.A_log must have shape \(64, 4\), by config.json; got \(64, 8\)",
+    ),
+    ({"conv_kernel": 3}, r"must have shape \(64, 1, 3\), by config.json"),
+  ],
+)
+def test_configs_that_do_not_fit(entries, message, tmp_path):
+  directory = _copy("mamba", tmp_path, **entries)
+  with pytest.raises(ValueError, match=message):
+    huggingface.load(directory)
+
+
+@pytest.mark.parametrize(
+  ("entries", "message"),
+  [
+    ({"num_heads": 4}, "num_heads . head_dim must be expand . hidden_size"),
+    ({"n_groups": 3}, "not make a network: ngroups must divide the number"),
+    ({"time_step_limit": 1.0}, "time_step_limit must be two numbers; got 1.0"),
+    ({"time_step_limit": [2, 1]}, r"dt_limit must be \(low, high\)"),
+    ({"tie_word_embeddings": True}, "lm_head.weight must equal backbone.emb"),
+  ],
+)
+def test_mamba2_configs_that_do_not_fit(entries, message, tmp_path):
+  directory = _copy("mamba2", tmp_path, **entries)
+  with pytest.raises(ValueError, match=message):
+    huggingface.load(directory)
+
+
+def test_limits_and_copies_of_a_tied_embedding(tmp_path):
+  directory = _copy("mamba2", tmp_path / "a", time_step_limit=[0.01, 0.1])
+  config, variables = huggingface.load(directory)
+  assert dict(config.mixer_options)["dt_limit"] == (0.01, 0.1)
+  huggingface.save(tmp_path / "b", config, variables)
+  assert huggingface.load(tmp_path / "b")[0] == config
+  directory = _copy("mamba", tmp_path / "c")
+  path = directory / "model.safetensors"
+  tensors = dict(safetensors_file.read(GOLDEN / "mamba" / path.name))
+  tensors["lm_head.weight"] = tensors["backbone.embeddings.weight"]
+  safetensors_file.write(path, tensors)
+  chex.assert_trees_all_equal(
+    huggingface.load(directory)[1], _loaded("mamba")[1]
+  )
+
+
+def test_directories_that_hold_no_model(tmp_path):
+  with pytest.raises(ValueError, match="a directory with a config.json; there"):
+    huggingface.load(tmp_path / "absent")
+  (tmp_path / "config.json").write_text("{")
+  with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    huggingface.load(tmp_path)
+  (tmp_path / "config.json").write_text("[]")
+  with pytest.raises(ValueError, match="must hold a JSON object; got list"):
+    huggingface.load(tmp_path)
+  _copy("mamba", tmp_path)
+  weights = tmp_path / "model.safetensors"
+  weights.rename(tmp_path / "pytorch_model.bin")
+  with pytest.raises(ValueError, match=r"only as pytorch_model\.bin, pickles"):
+    huggingface.load(tmp_path)
+  (tmp_path / "pytorch_model.bin").unlink()
+  with pytest.raises(ValueError, match="there is neither"):
+    huggingface.load(tmp_path)
+  tensors = dict(safetensors_file.read(GOLDEN / "mamba" / weights.name))
+  tensors["backbone.norm_f.weight"] = np.ones(32, np.int32)
+  safetensors_file.write(weights, tensors)
+  with pytest.raises(ValueError, match="norm_f.weight must be of a floating"):
+    huggingface.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"mixer": "gru", "mixer_options": ()}, "mixer must be one of mamba"),
+    ({"norm": "layer"}, "norm must be 'rms' to be saved in this format"),
+    ({"activation": "gelu"}, "activation must be 'none'"),
+    ({"feedforward": "swiglu"}, "feedforward must be 'none'"),
+    ({"final_norm": False}, "final_norm must not be False"),
+    ({"head_bias": True}, "head_bias must be False"),
+    ({"norm_epsilon": 1e-3}, "norm_eps must be the network's norm_epsilon"),
+    ({"num_layers": 3}, "stack/layers_2/mixer/A_log should have shape"),
+  ],
+)
+def test_networks_that_the_library_has_not(options, message, tmp_path):
+  config, variables = _loaded("mamba2")
+  config = dataclasses.replace(config, **options)
+  with pytest.raises(ValueError, match=message):
+    huggingface.save(tmp_path, config, variables)
+
+
+def test_other_arguments_of_save(tmp_path):
+  config, variables = _loaded("mamba2")
+  options = dict(config.mixer_options) | {"norm_groups": 1}
+  ungrouped = dataclasses.replace(config, mixer_options=tuple(options.items()))
+  with pytest.raises(ValueError, match="norm_groups must be its ngroups"):
+    huggingface.save(tmp_path, ungrouped, variables)
+  with pytest.raises(ValueError, match="dtype must be float32"):
+    huggingface.save(tmp_path, config, variables, dtype="int8")
+  with pytest.raises(ValueError, match="entries must not hold vocab_size"):
+    huggingface.save(tmp_path, config, variables, entries={"vocab_size": 1})
+  with pytest.raises(ValueError, match="must be those of a network of tokens"):
+    huggingface.save(tmp_path, config, {"params": {}})
+  assert not list(tmp_path.iterdir())
+  config, variables = huggingface.load(GOLDEN / "mamba", scan_layers=True)
+  config = dataclasses.replace(config, num_layers=3)
+  with pytest.raises(ValueError, match="must have 3 scanned layers"):
+    huggingface.save(tmp_path, config, variables)
