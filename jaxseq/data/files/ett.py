@@ -10,11 +10,23 @@ Sources: arXiv 2012.07436 (ETT); the splits of Time-Series-Library (arXiv
 
 import os
 import pathlib
+from typing import Any
 
 from jaxseq.data import forecasting
 from jaxseq.data import types
 
 HORIZONS = (96, 192, 336, 720)
+# Where Time-Series-Library keeps each set, below its folder "dataset".
+LAYOUT = {
+  "ECL": "electricity/electricity.csv",
+  "ETTh1": "ETT-small/ETTh1.csv",
+  "ETTh2": "ETT-small/ETTh2.csv",
+  "ETTm1": "ETT-small/ETTm1.csv",
+  "ETTm2": "ETT-small/ETTm2.csv",
+  "Exchange": "exchange_rate/exchange_rate.csv",
+  "Traffic": "traffic/traffic.csv",
+  "Weather": "weather/weather.csv",
+}
 _MONTH = 30 * 24
 _STEPS_PER_HOUR = {"ETTh1": 1, "ETTh2": 1, "ETTm1": 4, "ETTm2": 4}
 
@@ -84,3 +96,25 @@ def load(
     source=str(path),
     licence="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
   )
+
+
+def load_benchmark(
+  root: str | os.PathLike, name: str, **options: Any
+) -> types.Splits:
+  """Loads a set of the benchmark by its name in the tables.
+
+  Args:
+    root: folder "dataset" of Time-Series-Library.
+    name: a key of `LAYOUT`.
+    **options: options of `load`.
+
+  Returns:
+    The splits.
+
+  Raises:
+    ValueError: if there is no such set, or see `load`.
+    MissingData: if the file is not there.
+  """
+  if name not in LAYOUT:
+    raise ValueError(f"name must be one of {', '.join(LAYOUT)}; got {name!r}.")
+  return load(pathlib.Path(root) / LAYOUT[name], **options)

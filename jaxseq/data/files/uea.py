@@ -12,12 +12,27 @@ from collections.abc import Sequence
 import os
 import pathlib
 import re
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxseq.data import batching
 from jaxseq.data import types
+
+# The multivariate sets of Time-Series-Library's tables.
+BENCHMARK = (
+  "EthanolConcentration",
+  "FaceDetection",
+  "Handwriting",
+  "Heartbeat",
+  "JapaneseVowels",
+  "PEMS-SF",
+  "SelfRegulationSCP1",
+  "SelfRegulationSCP2",
+  "SpokenArabicDigits",
+  "UWaveGestureLibrary",
+)
 
 _PAIR = re.compile(r"\(\s*([^,()]+?)\s*,\s*([^,()]+?)\s*\)")
 
@@ -257,3 +272,27 @@ def load(
     ),
   )
   return types.carve_valid(splits, valid_fraction, seed)
+
+
+def load_problem(
+  root: str | os.PathLike, name: str, **options: Any
+) -> types.Splits:
+  """Loads a problem from the layout of the archive and Time-Series-Library.
+
+  Args:
+    root: folder with a folder for each problem, in which are NAME_TRAIN.ts and
+      NAME_TEST.ts.
+    name: name of the problem, such as one of `BENCHMARK`.
+    **options: options of `load`.
+
+  Returns:
+    The splits, see `load`.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: if a file is not there.
+  """
+  folder = pathlib.Path(root) / name
+  return load(
+    folder / f"{name}_TRAIN.ts", folder / f"{name}_TEST.ts", **options
+  )

@@ -1,0 +1,97 @@
+"""CIFAR-10 in its binary version, as sequences of pixels.
+
+A record is one byte for the class and 3 x 32 x 32 bytes for the colours red,
+green and blue, row by row.
+
+Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html. Grey is
+the task Image of the Long Range Arena, colour is sequential CIFAR.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.data import types
+
+CLASSES = (
+  "airplane",
+  "automobile",
+  "bird",
+  "cat",
+  "deer",
+  "dog",
+  "frog",
+  "horse",
+  "ship",
+  "truck",
+)
+_SIZE = 32
+_RECORD = 1 + 3 * _SIZE * _SIZE
+# Brightness of the three colours, ITU-R BT.601.
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def _read(path, grey):
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: unpack CIFAR-10's binary version there."
+    )
+  content = np.fromfile(path, np.uint8)
+  if not len(content) or len(content) % _RECORD:
+    raise ValueError(
+      f"{path} is damaged: records of {_RECORD} bytes are expected; got "
+      f"{len(content)} bytes."
+    )
+  records = content.reshape(-1, _RECORD)
+  if records[:, 0].max() >= len(CLASSES):
+    raise ValueError(
+      f"{path} is damaged: classes must lie in 0 .. 9; got "
+      f"{records[:, 0].max()}."
+    )
+  pixels = records[:, 1:].reshape(-1, 3, _SIZE * _SIZE).swapaxes(1, 2)
+  pixels = pixels.astype(np.float32) / 255
+  if grey:
+    pixels = pixels @ _GREY[:, None]
+  return pixels, records[:, 0].astype(np.int32)
+
+
+def load(
+  path: str | os.PathLike,
+  seed: int = 0,
+  grey: bool = True,
+  valid_fraction: float = 0.1,
+) -> types.Splits:
+  """Loads CIFAR-10.
+
+  Args:
+    path: folder with data_batch_1.bin .. data_batch_5.bin and test_batch.bin.
+    seed: seed of the choice of validation images.
+    grey: whether the colours are mixed to one grey.
+    valid_fraction: share of each class of the training images that is for
+      validation.
+
+  Returns:
+    The splits: inputs (n, 1024, 1), or (n, 1024, 3) in colour, in 0 .. 1, the
+    pixels row by row; targets (n,).
+
+  Raises:
+    ValueError: if a file is damaged or an option out of range.
+    MissingData: if a file is not there.
+  """
+  folder = pathlib.Path(path)
+  names = [f"data_batch_{number}.bin" for number in range(1, 6)]
+  read = [_read(folder / name, grey) for name in names]
+  splits = types.Splits(
+    types.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
+    None,
+    types.ArrayDataset(*_read(folder / "test_batch.bin", grey)),
+    types.Info(
+      description="A photograph of 32 x 32 pixels; of what?",
+      source=f"CIFAR-10, {folder}",
+      licence="see source",
+      num_classes=10,
+      details={"classes": CLASSES, "height": _SIZE, "width": _SIZE},
+    ),
+  )
+  return types.carve_valid(splits, valid_fraction, seed)

@@ -1,0 +1,441 @@
+"""Recorded episodes for offline reinforcement learning.
+
+Steps of all episodes lie one after the other in arrays of the host or of the
+device; a model sees windows of them. The arrays of a rollout become episodes by
+`from_steps`, players of different skill are combined by `mix`, and
+`sample_windows` draws training batches on the device:
+
+  recorded = trajectories.from_steps(observations, actions, rewards, dones)
+  windows = trajectories.sample_windows(key, recorded, batch=64, context=20)
+
+Source: Decision Transformer, arXiv 2106.01345.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+import tempfile
+from typing import NamedTuple
+import zipfile
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.data import types
+
+Array = jax.Array | np.ndarray
+
+
+class Trajectories(NamedTuple):
+  """Complete episodes, one after the other.
+
+  Attributes:
+    observations: (steps, ...), what was seen before the action.
+    actions: (steps, ...) float32, or (steps,) int32.
+    rewards: (steps,) float32, what followed the action.
+    dones: (steps,) bool, True at the last step of an episode.
+    timesteps: (steps,) int32, number of the step in its episode, from 0.
+    returns_to_go: (steps,) float32, sum of this and all later rewards of the
+      episode.
+  """
+
+  observations: Array
+  actions: Array
+  rewards: Array
+  dones: Array
+  timesteps: Array
+  returns_to_go: Array
+
+
+class Windows(NamedTuple):
+  """Stretches of single episodes, padded with zeros before their start.
+
+  Attributes:
+    observations: (batch, context, ...).
+    actions: (batch, context, ...).
+    rewards: (batch, context).
+    returns_to_go: (batch, context) float32.
+    timesteps: (batch, context) int32.
+    mask: (batch, context) bool, False in the padding; the last is True.
+  """
+
+  observations: jax.Array
+  actions: jax.Array
+  rewards: jax.Array
+  returns_to_go: jax.Array
+  timesteps: jax.Array
+  mask: jax.Array
+
+
+class Statistics(NamedTuple):
+  """What a model is normalised by and compared with.
+
+  Attributes:
+    mean: mean observation, float32 of an observation's shape.
+    deviation: standard deviation of each entry of it, at least 1e-6.
+    lengths: (episodes,) int32.
+    returns: (episodes,) float32.
+  """
+
+  mean: np.ndarray
+  deviation: np.ndarray
+  lengths: np.ndarray
+  returns: np.ndarray
+
+
+def _narrow(array):
+  array = np.asarray(array)
+  if np.issubdtype(array.dtype, np.floating):
+    return array.astype(np.float32)
+  if array.dtype in (np.int64, np.uint32, np.uint64):
+    return array.astype(np.int32)
+  return array
+
+
+def from_flat(
+  observations: Array, actions: Array, rewards: Array, dones: Array
+) -> Trajectories:
+  """Makes trajectories of steps that follow each other.
+
+  Args:
+    observations: (steps, ...); the first is that of a fresh episode.
+    actions: (steps, ...).
+    rewards: (steps,).
+    dones: (steps,) bool, True at the last step of an episode.
+
+  Returns:
+    The episodes, as arrays of the host. Steps behind the last done belong to no
+    complete episode and are left out.
+
+  Raises:
+    ValueError: if the shapes do not belong together or no episode ends.
+  """
+  arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
+  observations, actions, rewards, dones = arrays
+  steps = dones.shape
+  for name, array, exact in (
+    ("observations", observations, False),
+    ("actions", actions, False),
+    ("rewards", rewards, True),
+    ("dones", dones, True),
+  ):
+    fits = array.shape == steps if exact else array.shape[:1] == steps
+    if len(steps) != 1 or not fits:
+      raise ValueError(
+        f"{name} must be (steps{'' if exact else ', ...'}) with the steps of "
+        f"dones; got shape {array.shape} beside {steps}."
+      )
+  dones = dones.astype(bool)
+  if not dones.any():
+    raise ValueError(
+      f"dones must be True at the end of an episode; none of the {len(dones)} "
+      "steps is."
+    )
+  ends = np.flatnonzero(dones) + 1
+  count = ends[-1]
+  lengths = np.diff(ends, prepend=0)
+  timesteps = np.arange(count) - np.repeat(ends - lengths, lengths)
+  # Each episode is summed by itself: the difference of two sums over all steps
+  # would lose digits.
+  rewards = rewards[:count].astype(np.float64)
+  returns = np.concatenate(
+    [np.cumsum(part[::-1])[::-1] for part in np.split(rewards, ends[:-1])]
+  )
+  return Trajectories(
+    _narrow(observations[:count]),
+    _narrow(actions[:count]),
+    rewards.astype(np.float32),
+    dones[:count],
+    timesteps.astype(np.int32),
+    returns.astype(np.float32),
+  )
+
+
+def from_steps(
+  observations: Array,
+  actions: Array,
+  rewards: Array,
+  dones: Array,
+  *,
+  fresh: bool = True,
+) -> Trajectories:
+  """Cuts the complete episodes out of a rollout of parallel environments.
+
+  Args:
+    observations: (time, envs, ...), seen before the action.
+    actions: (time, envs, ...).
+    rewards: (time, envs), following the action.
+    dones: (time, envs) bool, True where the step ends the episode.
+    fresh: whether each environment starts with a fresh episode; if not, what
+      comes before its first done is left out.
+
+  Returns:
+    The episodes, by environment and then by time.
+
+  Raises:
+    ValueError: if the shapes do not belong together, or no episode is complete.
+  """
+  arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
+  dones = arrays[-1]
+  shapes = ", ".join(str(array.shape) for array in arrays)
+  if dones.ndim != 2 or any(a.shape[:2] != dones.shape for a in arrays):
+    raise ValueError(
+      "observations, actions, rewards and dones must be (time, envs, ...) with "
+      f"the same time and envs; got shapes {shapes}."
+    )
+  pieces = []
+  for env in range(dones.shape[1]):
+    ends = np.flatnonzero(dones[:, env]) + 1
+    start = 0 if fresh else ends[0] if len(ends) else 0
+    if len(ends) and ends[-1] > start:
+      pieces.append([array[start : ends[-1], env] for array in arrays])
+  if not pieces:
+    raise ValueError(
+      f"dones must hold a complete episode; none of the {dones.shape[1]} "
+      f"environments has one in {dones.shape[0]} steps."
+    )
+  return from_flat(*(np.concatenate(parts) for parts in zip(*pieces)))
+
+
+def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
+  """Puts the episodes of several trajectories one after the other.
+
+  Args:
+    parts: trajectories of one environment.
+
+  Returns:
+    All episodes.
+  """
+  return Trajectories(*(np.concatenate(arrays) for arrays in zip(*parts)))
+
+
+def _starts(trajectories):
+  """Where each episode starts, and its length."""
+  ends = np.flatnonzero(np.asarray(trajectories.dones)) + 1
+  lengths = np.diff(ends, prepend=0)
+  return ends - lengths, lengths
+
+
+def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
+  """Returns some episodes.
+
+  Args:
+    trajectories: the trajectories.
+    episodes: numbers of episodes, in the order wanted.
+
+  Returns:
+    These episodes, as arrays of the host.
+  """
+  starts, lengths = _starts(trajectories)
+  rows = np.concatenate(
+    [np.arange(starts[i], starts[i] + lengths[i]) for i in episodes]
+  )
+  return Trajectories(*(np.asarray(array)[rows] for array in trajectories))
+
+
+def statistics(trajectories: Trajectories) -> Statistics:
+  """Computes what a model is normalised by and compared with.
+
+  Args:
+    trajectories: the training episodes.
+
+  Returns:
+    The statistics.
+  """
+  observations = np.asarray(trajectories.observations, np.float64)
+  starts, lengths = _starts(trajectories)
+  return Statistics(
+    observations.mean(0).astype(np.float32),
+    np.maximum(observations.std(0), 1e-6).astype(np.float32),
+    lengths.astype(np.int32),
+    np.asarray(trajectories.returns_to_go)[starts],
+  )
+
+
+def mix(
+  parts: Sequence[Trajectories],
+  episodes: int,
+  seed: int = 0,
+  shares: Sequence[float] | None = None,
+) -> Trajectories:
+  """Combines players of different skill.
+
+  Args:
+    parts: the trajectories of each player.
+    episodes: number of episodes of the mixture.
+    seed: seed of which episodes are taken, and of their order.
+    shares: weight of each player; equal if None.
+
+  Returns:
+    The episodes, none of them twice.
+
+  Raises:
+    ValueError: if the weights are not as they should be, or a player has too
+      few episodes for its share.
+  """
+  weights = np.ones(len(parts)) if shares is None else np.array(shares, float)
+  if weights.shape != (len(parts),) or weights.min() < 0 or not weights.sum():
+    raise ValueError(
+      f"shares must be {len(parts)} weights of at least 0, one for each part; "
+      f"got {shares}."
+    )
+  # Rounded so that the numbers add up.
+  bounds = np.cumsum(weights) / weights.sum() * episodes
+  counts = np.diff(np.rint(bounds).astype(int), prepend=0)
+  rng = np.random.default_rng(seed)
+  chosen, offset = [], 0
+  for number, (part, count) in enumerate(zip(parts, counts)):
+    available = int(np.sum(part.dones))
+    if count > available:
+      raise ValueError(
+        f"episodes asks for {count} of part {number}, which has {available}."
+      )
+    chosen.append(offset + rng.choice(available, count, replace=False))
+    offset += available
+  order = rng.permutation(np.concatenate(chosen))
+  return take(concatenate(parts), order)
+
+
+def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
+  """Returns the episodes with the highest returns.
+
+  Cloning their actions is the usual baseline of return conditioning.
+
+  Args:
+    trajectories: the trajectories.
+    share: share of the episodes, in 0 .. 1; at least one is taken.
+
+  Returns:
+    The episodes, in their order.
+
+  Raises:
+    ValueError: if share is not in 0 .. 1.
+  """
+  if not 0 < share <= 1:
+    raise ValueError(f"share must lie above 0 and up to 1; got {share}.")
+  returns = statistics(trajectories).returns
+  count = max(1, round(share * len(returns)))
+  order = np.argsort(-returns, kind="stable")
+  return take(trajectories, np.sort(order[:count]))
+
+
+def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
+  """Cuts windows; can be traced.
+
+  Args:
+    trajectories: the trajectories.
+    starts: (batch,) integers, the first step of each window.
+    context: number of steps of a window; one that the episode cuts short is
+      moved to the end, behind padding.
+
+  Returns:
+    The windows.
+  """
+  timesteps = jnp.asarray(trajectories.timesteps)
+  ahead = jnp.arange(context)
+  places = jnp.minimum(starts[:, None] + ahead, len(timesteps) - 1)
+  # In the next episode time starts again; at the very end it stands still.
+  same = timesteps[places] == timesteps[starts][:, None] + ahead
+  moved = ahead - (context - same.sum(axis=1, keepdims=True))
+  mask = moved >= 0
+  places = jnp.where(mask, starts[:, None] + moved, 0)
+
+  def cut(array):
+    found = jnp.asarray(array)[places]
+    padding = mask.reshape(mask.shape + (1,) * (found.ndim - 2))
+    return jnp.where(padding, found, jnp.zeros((), found.dtype))
+
+  return Windows(
+    cut(trajectories.observations),
+    cut(trajectories.actions),
+    cut(trajectories.rewards),
+    cut(trajectories.returns_to_go),
+    cut(timesteps),
+    mask,
+  )
+
+
+def sample_windows(
+  key: jax.Array, trajectories: Trajectories, batch: int, context: int
+) -> Windows:
+  """Draws windows that start at any step, all equally likely; can be traced.
+
+  An episode is so chosen in proportion to its length. Put the trajectories on
+  the device once, by `jax.device_put`.
+
+  Args:
+    key: source of randomness.
+    trajectories: the trajectories.
+    batch: number of windows.
+    context: number of steps of a window.
+
+  Returns:
+    The windows, see `windows`.
+  """
+  starts = jax.random.randint(key, (batch,), 0, len(trajectories.timesteps))
+  return windows(trajectories, starts, context)
+
+
+def save(path: str | os.PathLike, trajectories: Trajectories) -> None:
+  """Writes trajectories to a file, whole or not at all.
+
+  Args:
+    path: the file, by custom *.npz; its folder must exist.
+    trajectories: the trajectories.
+
+  Raises:
+    ValueError: if the file cannot be written.
+  """
+  path = pathlib.Path(path)
+  # Returns and time steps follow from the rest.
+  names = ("observations", "actions", "rewards", "dones")
+  arrays = {name: np.asarray(getattr(trajectories, name)) for name in names}
+  try:
+    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+  except OSError as error:
+    raise ValueError(
+      f"path {path} cannot be written to: {error.strerror}."
+    ) from error
+  try:
+    with os.fdopen(handle, "wb") as file:
+      np.savez_compressed(file, **arrays)
+    os.replace(temporary, path)
+  except BaseException:
+    pathlib.Path(temporary).unlink(missing_ok=True)
+    raise
+
+
+def load(path: str | os.PathLike) -> Trajectories:
+  """Reads what `save` wrote.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The trajectories, as arrays of the host.
+
+  Raises:
+    ValueError: if the file is damaged or holds something else.
+    MissingData: if there is no such file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: record trajectories and save them there."
+    )
+  try:
+    # Opened here, because numpy leaves a file open that is no archive.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+      arrays = [
+        stored[name] for name in ("observations", "actions", "rewards", "dones")
+      ]
+  except (zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f"{path} is damaged: {error}.") from error
+  except (AttributeError, OSError, ValueError, EOFError, KeyError) as error:
+    raise ValueError(
+      f"{path} must hold the arrays that save writes; reading it failed with "
+      f"{error!r}."
+    ) from error
+  return from_flat(*arrays)

@@ -1,0 +1,83 @@
+"""Arrays on disk: found again, and made again where they are damaged."""
+
+import numpy as np
+import pytest
+
+from jaxseq.data import cache
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  path = tmp_path / "cache"
+  monkeypatch.setenv("JAXSEQ_CACHE", str(path))
+  return path
+
+
+class Maker:
+  """Counts how often arrays are made."""
+
+  def __init__(self):
+    self.count = 0
+
+  def __call__(self):
+    self.count += 1
+    return {"a": np.arange(5000), "b": np.ones((2, 3), np.float32)}
+
+
+def test_arrays_are_made_once(folder):
+  make = Maker()
+  for _ in range(2):
+    found = cache.arrays("set", {"seed": 1, "sizes": [2, 3]}, make)
+    np.testing.assert_array_equal(found["a"], np.arange(5000))
+    assert found["b"].dtype == np.float32
+  assert make.count == 1
+  cache.arrays("set", {"seed": 2, "sizes": [2, 3]}, make)
+  cache.arrays("other", {"seed": 1, "sizes": [2, 3]}, make)
+  assert make.count == 3
+  # Nothing half-written stays behind.
+  assert len(list(folder.iterdir())) == 3
+
+
+def test_nothing_is_written_unasked(folder):
+  make = Maker()
+  for _ in range(2):
+    cache.arrays("set", {}, make, enabled=False)
+  assert make.count == 2
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other"])
+def test_damaged_files_are_made_again(folder, damage):
+  make = Maker()
+  cache.arrays("set", {}, make)
+  (path,) = folder.iterdir()
+  content = path.read_bytes()
+  middle = len(content) // 2
+  path.write_bytes(
+    {
+      "cut": content[:middle],
+      "flip": content[:middle]
+      + bytes([content[middle] ^ 1])
+      + content[middle + 1 :],
+      "empty": b"",
+      "other": b"no archive",
+    }[damage]
+  )
+  found = cache.arrays("set", {}, make)
+  np.testing.assert_array_equal(found["a"], np.arange(5000))
+  assert make.count == 2
+  cache.arrays("set", {}, make)
+  assert make.count == 2
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("")
+  monkeypatch.setenv("JAXSEQ_CACHE", str(tmp_path / "file" / "below"))
+  with pytest.raises(ValueError, match="below cannot .* set JAXSEQ_CACHE"):
+    cache.arrays("set", {}, Maker())
+
+
+def test_the_folder_is_in_the_home_directory(monkeypatch, tmp_path):
+  monkeypatch.delenv("JAXSEQ_CACHE", raising=False)
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert cache.folder() == tmp_path / ".cache" / "jaxseq"

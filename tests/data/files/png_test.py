@@ -1,0 +1,85 @@
+"""Greyscale PNG files, written by hand and by another library."""
+
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from jaxseq.data.files import png
+
+
+def chunk(name, content):
+  check = zlib.crc32(name + content)
+  return (
+    struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+  )
+
+
+def encode(rows, width, kind=(8, 0, 0, 0, 0)):
+  header = struct.pack(">II5B", width, len(rows), *kind)
+  return (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", header)
+    + chunk(b"tEXt", b"Comment\0none")
+    + chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    + chunk(b"IEND", b"")
+  )
+
+
+def images():
+  rng = np.random.default_rng(0)
+  smooth = np.add.outer(np.arange(13) ** 2, 3 * np.arange(17)).astype(np.uint8)
+  noise = rng.integers(0, 256, (13, 17)).astype(np.uint8)
+  return smooth, noise, np.zeros((1, 1), np.uint8), noise[:, :1]
+
+
+def test_files_of_another_library(tmp_path):
+  path = tmp_path / "a.png"
+  for image in images():
+    Image.fromarray(image).save(path)
+    np.testing.assert_array_equal(png.read_png(path), image)
+
+
+def filtered(image, kind):
+  """Rows of one of the five filters, from the definition."""
+  wide = np.zeros((len(image) + 1, image.shape[1] + 1), int)
+  wide[1:, 1:] = image
+  left, above, corner = wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1]
+  guess = left + above - corner
+  near = np.stack([left, above, corner])
+  # The first of those that are closest.
+  paeth = np.take_along_axis(near, np.abs(near - guess).argmin(0)[None], 0)[0]
+  taken = [0 * left, left, above, (left + above) // 2, paeth][kind]
+  return [
+    bytes([kind]) + row.astype(np.uint8).tobytes() for row in image - taken
+  ]
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_every_filter(tmp_path, kind):
+  path = tmp_path / "a.png"
+  for image in images():
+    path.write_bytes(encode(filtered(image, kind), image.shape[1]))
+    np.testing.assert_array_equal(png.read_png(path), image)
+
+
+def test_wrong_files_are_refused(tmp_path):
+  path = tmp_path / "a.png"
+  rows = filtered(images()[1], 0)
+  good = encode(rows, 17)
+  flipped = good[:-30] + bytes([good[-30] ^ 1]) + good[-29:]
+  for bad, message in (
+    (b"", "not in the PNG format"),
+    (good[:-7], "damaged: it ends within a chunk"),
+    (flipped, "damaged: a checksum differs"),
+    (good[:8], "damaged: it has no header"),
+    (encode(rows[1:] + [b""], 17), "234 bytes are expected and 216 there"),
+    (encode([bytes([9]) + rows[0][1:]], 17), "row 0 has filter 9"),
+    (encode(rows, 17, (8, 2, 0, 0, 0)), "must be greyscale .*type 2, 8 bits"),
+    (encode(rows, 17, (16, 0, 0, 0, 0)), "got colour type 0, 16 bits"),
+  ):
+    path.write_bytes(bad)
+    with pytest.raises(ValueError, match=message):
+      png.read_png(path)

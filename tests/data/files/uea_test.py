@@ -1,0 +1,129 @@
+"""The .ts format, and problems made of two files."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data.files import uea
+
+_HEADER = """# a comment
+@problemName Toy
+@timeStamps false
+@classLabel true One two
+@data
+"""
+
+
+def write(path, cases, header=_HEADER):
+  path.write_text(header + "\n".join(cases) + "\n")
+  return path
+
+
+def test_ragged_multivariate_cases(tmp_path):
+  path = write(tmp_path / "a.ts", ["1,2,3:4,5,?:one", "", "% no", "6:7,8:Two"])
+  found = uea.read_ts(path)
+  assert found.name == "Toy"
+  assert found.classes == ("One", "two")
+  assert found.labels == ["one", "Two"]
+  assert found.times is None
+  nan = np.nan
+  np.testing.assert_array_equal(found.series[0], [[1, 4], [2, 5], [3, nan]])
+  np.testing.assert_array_equal(found.series[1], [[6, 7], [nan, 8]])
+  numbers = uea.class_numbers(found.labels, found.classes, path)
+  assert numbers.tolist() == [0, 1]
+
+
+def test_time_stamps_and_numbers_as_targets(tmp_path):
+  header = "@timestamps true\n@targetlabel true\n@data\n"
+  path = write(tmp_path / "a.ts", ["(0,1),(0.5,2):(0,3),(0.5,4):-1.5"], header)
+  found = uea.read_ts(path)
+  np.testing.assert_array_equal(found.series[0], [[1, 3], [2, 4]])
+  np.testing.assert_array_equal(found.times[0], [0, 0.5])
+  assert found.labels == [-1.5]
+  assert found.classes is None
+  assert found.name == "a"
+
+
+@pytest.mark.parametrize(
+  ("header", "case", "message"),
+  [
+    (_HEADER, "1,x:one", "line 6: .*'x'"),
+    (_HEADER, "1:2:one\n1:one", "line 7: .* 1 channels where .* have 2"),
+    (_HEADER, ":one", "line 6: could not convert"),
+    ("@problemName Toy\n1,2\n", "", "line 2: the header must end with @data"),
+    ("@problemName Toy\n", "", "has no line @data"),
+  ],
+)
+def test_wrong_files_are_refused(tmp_path, header, case, message):
+  path = write(tmp_path / "a.ts", [case], header)
+  with pytest.raises(ValueError, match=message):
+    uea.read_ts(path)
+
+
+def archive(root, train, test, name="Toy"):
+  (root / name).mkdir()
+  write(root / name / f"{name}_TRAIN.ts", train)
+  write(root / name / f"{name}_TEST.ts", test)
+  return root
+
+
+def test_a_problem_in_the_layout_of_the_archive(tmp_path):
+  train = ["1,2,3:0,0,0:one", "5,6,7:0,0,0:two", "1,2,3:1,1,1:one"]
+  root = archive(tmp_path, train, ["3:3:two"])
+  plain = uea.load_problem(root, "Toy", normalize=False)
+  assert plain.train.inputs.shape == (3, 3, 2)
+  # Padded to one time axis, with lengths in both parts.
+  assert plain.test.inputs[0].tolist() == [[3, 3], [0, 0], [0, 0]]
+  assert plain.test.lengths.tolist() == [1]
+  assert plain.train.lengths.tolist() == [3, 3, 3]
+  assert plain.train.extras is None
+  assert plain.info.num_classes == 2
+  splits = uea.load_problem(root, "Toy")
+  values = plain.train.inputs.reshape(-1, 2)
+  mean, deviation = values.mean(0), values.std(0)
+  np.testing.assert_allclose(splits.info.details["mean"], mean, rtol=1e-6)
+  np.testing.assert_allclose(
+    splits.train.inputs, (plain.train.inputs - mean) / deviation, atol=1e-6
+  )
+  np.testing.assert_allclose(
+    splits.test.inputs[0, 0], (3 - mean) / deviation, rtol=1e-6
+  )
+  assert np.all(splits.test.inputs[0, 1:] == 0)
+
+
+def test_missing_values_are_zero_and_marked(tmp_path):
+  root = archive(tmp_path, ["1,?,4:1,2:one"], ["2,3:3,?:two"])
+  splits = uea.load_problem(root, "Toy")
+  observed = splits.train.extras["observed"]
+  assert observed[0].tolist() == [[True, True], [False, True], [True, False]]
+  assert np.all(splits.train.inputs[~observed] == 0)
+  assert np.isfinite(splits.test.inputs).all()
+  assert splits.test.extras["observed"].sum() == 3
+
+
+def test_validation_cases(tmp_path):
+  train = [f"{i},{i}:{('one', 'two')[i % 2]}" for i in range(20)]
+  root = archive(tmp_path, train, ["1,1:one"])
+  first, again, other = (
+    uea.load_problem(root, "Toy", seed=seed, valid_fraction=0.2)
+    for seed in (0, 0, 1)
+  )
+  assert np.bincount(first.valid.targets).tolist() == [2, 2]
+  assert len(first.train.inputs) == 16
+  np.testing.assert_array_equal(first.valid.inputs, again.valid.inputs)
+  assert not np.array_equal(first.valid.inputs, other.valid.inputs)
+
+
+def test_what_is_wrong_with_a_problem_is_said(tmp_path):
+  root = archive(tmp_path, ["1:1:one"], ["1:one"])
+  with pytest.raises(ValueError, match="equally many channels; got 2 and 1"):
+    uea.load_problem(root, "Toy")
+  write(root / "Toy" / "Toy_TEST.ts", ["1:1:three"])
+  with pytest.raises(ValueError, match="among One, two; got 'three'"):
+    uea.load_problem(root, "Toy")
+  write(root / "Toy" / "Toy_TEST.ts", [])
+  with pytest.raises(ValueError, match="must hold labelled cases"):
+    uea.load_problem(root, "Toy")
+  with pytest.raises(data.MissingData, match="Heartbeat_TRAIN.ts is not a"):
+    uea.load_problem(root, "Heartbeat")
+  assert len(uea.BENCHMARK) == 10

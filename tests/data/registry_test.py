@@ -1,0 +1,89 @@
+"""Names of data sets, and `load` with its options and messages."""
+
+import functools
+import inspect
+import subprocess
+import sys
+import types as python_types
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import registry
+
+
+def test_every_name_has_a_loader():
+  for name in data.names():
+    loader = data.loader(name)
+    assert callable(loader)
+    function = loader
+    while isinstance(function, functools.partial):
+      function = function.func
+    assert "Returns:" in function.__doc__, name
+
+
+def test_importing_the_package_needs_neither_jax_nor_a_loader():
+  code = (
+    "import sys, jaxseq.data\n"
+    "assert 'jax' not in sys.modules\n"
+    "assert 'jaxseq.data.forecasting' not in sys.modules"
+  )
+  subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+  assert list(data.names()) == sorted(data.names())
+
+
+def test_sets_of_files_need_their_place():
+  with pytest.raises(ValueError, match="'cifar' needs the option path, the"):
+    data.load("cifar")
+  with pytest.raises(data.MissingData, match="data_batch_1.bin is not a file"):
+    data.load("cifar", path="nowhere")
+
+
+def test_unknown_names_and_options_are_named():
+  with pytest.raises(ValueError, match="data sets acsf1, .*; got 'mnist'"):
+    data.load("mnist")
+  with pytest.raises(
+    ValueError, match="no option depth; its options are size, train"
+  ):
+    data.load("listops", depth=3)
+  with pytest.raises(ValueError, match="its options are .*valid_fraction"):
+    data.load("unit_test", fraction=0.1)
+
+
+@pytest.fixture
+def own_set(monkeypatch):
+  """Registers a set of this test; returns what its loader was called with."""
+  calls = []
+
+  def load(seed: int = 7, rows: int = 3, bad: bool = False):
+    calls.append((seed, rows))
+    inputs = np.zeros((rows, 4, 1), np.float32)
+    part = data.ArrayDataset(inputs, np.zeros(rows + bad, np.int32))
+    return data.Splits(part, None, part, data.Info("", "", ""))
+
+  module = python_types.ModuleType("own_sets")
+  module.load = load
+  monkeypatch.setitem(sys.modules, "own_sets", module)
+  monkeypatch.setattr(registry, "_LOADERS", dict(registry._LOADERS))
+  data.register("own", "own_sets:load")
+  return calls
+
+
+def test_own_sets_can_be_registered(own_set):
+  assert "own" in data.names()
+  assert inspect.isfunction(data.loader("own"))
+  data.register("own", "own_sets:load")
+  with pytest.raises(ValueError, match="'own' is taken: it stands for own_se"):
+    data.register("own", "own_sets:other")
+
+
+def test_the_seed_is_passed_on_if_given(own_set):
+  data.load("own")
+  data.load("own", seed=0, rows=2)
+  assert own_set == [(7, 3), (0, 2)]
+
+
+def test_loaded_sets_are_checked(own_set):
+  with pytest.raises(ValueError, match="own, train: targets .* got shape"):
+    data.load("own", bad=True)

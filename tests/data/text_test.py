@@ -1,0 +1,126 @@
+"""Byte corpora: their division, and what is checked of their content."""
+
+import hashlib
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import text
+
+_CONTENT = bytes(np.random.default_rng(0).integers(0, 128, 2000, np.uint8))
+
+
+def test_a_corpus_is_divided_in_its_order():
+  parts = text.split_bytes(_CONTENT)
+  joined = b"".join(part.targets.tobytes() for part in parts)
+  # Every byte but the first is a target once.
+  assert joined == _CONTENT[1:]
+  assert [part.targets.shape for part in parts] == [
+    (1, 1799),
+    (1, 100),
+    (1, 100),
+  ]
+  for part in parts:
+    np.testing.assert_array_equal(part.inputs[0, 1:], part.targets[0, :-1])
+  assert parts[1].inputs[0, 0] == parts[0].targets[0, -1]
+  for shares in ((0, 0.1), (0.1, 0), (0.5, 0.5)):
+    with pytest.raises(ValueError, match="leave bytes to each part"):
+      text.split_bytes(_CONTENT, *shares)
+
+
+def know_as_kjv(monkeypatch):
+  monkeypatch.setattr(text, "KJV_BYTES", len(_CONTENT))
+  monkeypatch.setattr(text, "KJV_SHA256", hashlib.sha256(_CONTENT).hexdigest())
+
+
+def write_program(folder, code):
+  program = folder / "bible"
+  program.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
+  program.chmod(0o755)
+
+
+def test_kjv_from_a_file_or_a_program(tmp_path, monkeypatch):
+  know_as_kjv(monkeypatch)
+  path = tmp_path / "kjv.txt"
+  path.write_bytes(_CONTENT)
+  splits = data.load("kjv", path=path)
+  assert splits.info.vocab_size == 256
+  assert splits.train.inputs[0, 0] == _CONTENT[0]
+  write_program(
+    tmp_path,
+    "assert sys.argv[1:] == ['-f', 'gen1:1-rev22:21']\n"
+    f"sys.stdout.buffer.write(open({str(path)!r}, 'rb').read())",
+  )
+  monkeypatch.setenv("PATH", str(tmp_path))
+  printed = data.load("kjv")
+  np.testing.assert_array_equal(splits.test.targets, printed.test.targets)
+
+
+def test_another_text_is_refused(tmp_path, monkeypatch):
+  know_as_kjv(monkeypatch)
+  path = tmp_path / "kjv.txt"
+  for content, message in (
+    (_CONTENT[:-1], "1999 bytes where 2000 are expected; sha256"),
+    (_CONTENT[:-1] + b"?", "kjv.txt is not .*: sha256 .* is expected"),
+  ):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+      text.kjv(path)
+
+
+def test_where_to_get_kjv_is_said(tmp_path, monkeypatch):
+  monkeypatch.setenv("PATH", str(tmp_path))
+  with pytest.raises(data.MissingData, match="apt-get install bible-kjv"):
+    data.load("kjv")
+  write_program(tmp_path, "sys.exit('no text')")
+  with pytest.raises(data.MissingData, match="printed no text .no text."):
+    data.load("kjv")
+  with pytest.raises(data.MissingData, match="nothing is not a file"):
+    data.load("kjv", path=tmp_path / "nothing")
+
+
+@pytest.fixture
+def library(tmp_path):
+  files = {
+    "b.py": "x = 1\n" * 20,
+    "a/c.py": "# \N{SNOWMAN}\n" * 20,
+    "a/site-packages/no.py": "no",
+    "__pycache__/no.py": "no",
+    "a/no.txt": "no",
+  }
+  for name, content in files.items():
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+  return tmp_path
+
+
+def test_python_files_in_sorted_order(library):
+  manifest, content = text.python_files(library)
+  assert [name for name, _ in manifest] == ["a/c.py", "b.py"]
+  expected = f"# a/c.py\n{(library / 'a/c.py').read_text('utf-8')}# b.py\nx = 1"
+  assert content.startswith(expected.encode())
+  splits = data.load("python_source", root=library)
+  assert splits.info.details["digest"] == text.manifest_digest(manifest)
+
+
+def test_the_corpus_can_be_pinned(library, tmp_path):
+  digest = data.load("python_source", root=library).info.details["digest"]
+  data.load("python_source", root=library, digest=digest)
+  (library / "b.py").write_text("x = 2\n" * 20)
+  with pytest.raises(ValueError, match=f"of the 2 files found, .* {digest}"):
+    data.load("python_source", root=library, digest=digest)
+  with pytest.raises(data.MissingData, match="has no Python source files"):
+    data.load("python_source", root=tmp_path / "nowhere")
+
+
+def test_the_running_library_has_sources():
+  manifest, content = text.python_files()
+  names = {name for name, _ in manifest}
+  assert {"os.py", "json/decoder.py"} <= names
+  assert len(content) > 10**7
+  with open(os.__file__, "rb") as file:
+    assert file.read() in content
