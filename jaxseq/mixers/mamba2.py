@@ -51,6 +51,9 @@ class Config:
     conv_bias: whether the convolution has a bias.
     bias: whether in_proj and out_proj have biases.
     norm_eps: added to the mean square in the norm.
+    norm_groups: groups of neighbouring channels, of one size, that the norm
+      takes its mean squares over. Weights that were trained with ngroups > 1
+      mostly have as many here.
   """
 
   d_model: int
@@ -68,10 +71,17 @@ class Config:
   conv_bias: bool = True
   bias: bool = False
   norm_eps: float = 1e-5
+  norm_groups: int = 1
 
   def __post_init__(self):
     _check.check_positive(
-      self, "d_model", "expand", "d_state", "ngroups", "d_conv"
+      self,
+      "d_model",
+      "expand",
+      "d_state",
+      "ngroups",
+      "d_conv",
+      "norm_groups",
     )
     for name in ("headdim", "chunk_size"):
       if getattr(self, name) is not None:
@@ -85,6 +95,11 @@ class Config:
       raise ValueError(
         "ngroups must divide the number of heads; got ngroups = "
         f"{self.ngroups} and {self.heads} heads of {self.head_width}."
+      )
+    if self.d_inner % self.norm_groups:
+      raise ValueError(
+        "norm_groups must divide expand * d_model; got norm_groups = "
+        f"{self.norm_groups}, expand * d_model = {self.d_inner}."
       )
     for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
       bounds = tuple(getattr(self, name))  # Hashable, whatever came.
@@ -303,7 +318,7 @@ def _run(config, params, x, state, reset, *, step):
   y, ssm = _ssm(
     config, params, jax.nn.silu(xBC), dt, state.ssm, reset, step=step
   )
-  y = _rms_norm(y * jax.nn.silu(z), params["norm_scale"], config.norm_eps)
+  y = _rms_norm(config, y * jax.nn.silu(z), params["norm_scale"])
   y = _linear(params, "out_proj", y)
   return y.astype(x.dtype), State(window, ssm)
 
@@ -334,9 +349,11 @@ def _ssm(config, params, xBC, dt, state, reset, *, step):
   return y.reshape(*lead, inner), state
 
 
-def _rms_norm(x, scale, eps):
-  mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(mean_square + eps) * scale
+def _rms_norm(config, x, scale):
+  groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
+  mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
+  groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)
+  return groups.reshape(x.shape) * scale
 
 
 def _linear(params, name, x):

@@ -12,39 +12,43 @@ the backward pass goes back chunk by chunk and recomputes the rest.
 
 import functools
 import math
-from typing import NamedTuple
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import _outer_chunk
+from jaxseq.recurrence import chunks
+from jaxseq.recurrence import outer_chunk
+from jaxseq.recurrence import outer_forms
 from jaxseq.recurrence import resets
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 
 
-class _Options(NamedTuple):
-  method: str
-  chunk_size: int
-
-
-def choose_method(platform: str, time: int) -> str:
+def choose_method(
+  platform: str, time: int, state_size: int, per_channel: bool
+) -> str:
   """Decides what `method="auto"` means.
 
-  The matrix products were the fastest at every shape measured on CPUs
-  (`benchmarks/ssd.py` compares), and are the form that accelerators are built
-  for; that half of the choice rests on no timing.
+  On CPUs the matrix products ("chunked") were as fast as single steps or faster
+  at all shapes measured, forward and gradient, from 8 x 8 to 64 x 64 states,
+  with one exception: a decay per channel of a small state, where they took
+  about twice as long at 16 x 16 and half as long at 32 x 32. They are the form
+  that accelerators are built for; that half of the choice rests on no timing.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
     time: number of elements.
+    state_size: dk * dv.
+    per_channel: whether each channel of the keys has a decay of its own.
 
   Returns:
     One of "sequential", "associative" and "chunked".
   """
-  del platform
-  return "sequential" if time == 1 else "chunked"
+  if time == 1:
+    return "sequential"
+  if platform == "cpu" and per_channel and state_size <= 256:
+    return "sequential"
+  return "chunked"
 
 
 def outer_scan(
@@ -166,14 +170,15 @@ def outer_scan_heads(
   if method not in METHODS:
     raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
   if method == "auto":
-    method = choose_method(jax.default_backend(), time)
+    per_channel = decay is not None and jnp.shape(decay)[-1] > 1
+    method = choose_method(jax.default_backend(), time, dk * dv, per_channel)
   size = _chunk_size(chunk_size, time, dk, dv)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, init)
   rows, per_group = math.prod(batch), heads // groups
   if init is None:
     init = jnp.zeros((*batch, heads, dk, dv), dtype)
-  x = _outer_chunk.Inputs(
+  x = outer_forms.Inputs(
     jnp.reshape(q, (rows, time, groups, 1, dk)),
     jnp.reshape(k, (rows, time, groups, 1, dk)),
     jnp.reshape(v, (rows, time, groups, per_group, dv)),
@@ -181,16 +186,14 @@ def outer_scan_heads(
     if decay is None
     else jnp.reshape(decay, (rows, time, groups, per_group, -1)),
   )
-  o, final = _run(
-    x,
+  final, o = chunks.over_chunks(
+    functools.partial(_chunk, method, out),
+    size,
     jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype),
+    x,
     None if reset is None else jnp.reshape(reset, (rows, time)),
-    _Options(method, size),
   )
-  return (
-    o.reshape(*lead, dv).astype(out),
-    final.reshape(*batch, heads, dk, dv),
-  )
+  return o.reshape(*lead, dv), final.reshape(*batch, heads, dk, dv)
 
 
 def outer_step(
@@ -232,7 +235,7 @@ def outer_step(
     None if x is None else jnp.asarray(x, dtype)
     for x in (q, k, v, decay, state)
   )
-  o, state = _outer_chunk.step(q, k, v, decay, state, reset)
+  o, state = outer_chunk.step(q, k, v, decay, state, reset)
   return o.astype(out), state
 
 
@@ -296,113 +299,28 @@ def _chunk_size(chunk_size, time, dk, dv):
   return min(time, size)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _run(x, init, reset, options):
-  """Inputs [N, T, G, R|1, F], init [N G, R, K, V] -> o, the last state."""
-  return _over_time(x, init, reset, options, keep=False)[0]
+def _chunk(method, out, state, x, reset):
+  """One chunk.
 
+  Args:
+    method: how.
+    out: dtype of the outputs.
+    state: [N G, R, K, V] before the chunk.
+    x: inputs [N, C, G, R|1, F].
+    reset: [N, C] or None.
 
-def _chunk(options, dtype):
-  """A function from a chunk's inputs and the state before it to o, state."""
-
-  def heads_first(x):
-    # [N, C, G, R, F] -> [N G, R, C, F].
-    x = jnp.moveaxis(x.astype(dtype), 1, 3)
-    return x.reshape(-1, *x.shape[2:])
-
-  def run(x, state, reset):
-    groups = x.v.shape[2]
-    if reset is not None:
-      reset = jnp.repeat(reset, groups, axis=0)
-    o, state = _outer_chunk.run(
-      options.method, jax.tree.map(heads_first, x), state, reset
-    )
-    return jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1), state
-
-  return run
-
-
-def _forward(x, init, reset, options):
-  results, boundaries = _over_time(x, init, reset, options, keep=True)
-  return results, (x, reset, boundaries)
-
-
-def _over_time(x, init, reset, options, keep):
-  """Returns (o, the last state), and if `keep` the state before each chunk."""
-  run = _chunk(options, init.dtype)
-
-  def chunk(carry, start, length):
-    state, o = carry
-    part, reset_c = _slice((x, reset), start, length)
-    o_c, after = run(part, state, reset_c)
-    return (after, _write(o, o_c, start)), state if keep else None
-
-  o = jnp.zeros(x.v.shape, x.v.dtype)
-  (final, o), boundaries = _over_chunks(
-    chunk, (init, o), x.v.shape[1], options.chunk_size
-  )
-  return (o, final), boundaries
-
-
-def _backward(options, residuals, cotangents):
-  x, reset, boundaries = residuals
-  g, d_state = cotangents
-  run = _chunk(options, d_state.dtype)
-
-  def chunk(carry, start, length, state):
-    d_state, d_x = carry
-    part, reset_c, g_c = _slice((x, reset, g), start, length)
-    _, pull = jax.vjp(lambda *args: run(*args, reset_c), part, state)
-    d_part, d_state = pull((g_c.astype(d_state.dtype), d_state))
-    return (d_state, _write(d_x, d_part, start)), None
-
-  d_x = jax.tree.map(jnp.zeros_like, x)
-  (d_state, d_x), _ = _over_chunks(
-    chunk, (d_state, d_x), x.v.shape[1], options.chunk_size, boundaries
-  )
-  return d_x, d_state, None
-
-
-_run.defvjp(_forward, _backward)
-
-
-def _over_chunks(chunk, carry, time, size, kept=None):
-  """Folds `chunk(carry, start, length, [kept])` over the chunks of time.
-
-  The remainder of a length that is no multiple of `size` is a shorter chunk at
-  the end of time. With `kept`, what an earlier fold returned, time runs
-  backwards. Returns the carry and what each call returned second.
+  Returns:
+    The state after the chunk, and the outputs [N, C, G, R, V].
   """
-  count, rest = divmod(time, size)
-  reverse = kept is not None
-  whole = tail = None
+  groups = x.v.shape[2]
 
-  def body(carry, x):
-    index, extra = x
-    args = (extra,) if reverse else ()
-    return chunk(carry, index * size, size, *args)
+  def heads_first(leaf):
+    # [N, C, G, R, F] -> [N G, R, C, F].
+    leaf = jnp.moveaxis(leaf.astype(state.dtype), 1, 3)
+    return leaf.reshape(-1, *leaf.shape[2:])
 
-  if rest and reverse:
-    carry, tail = chunk(carry, count * size, rest, kept[1])
-  xs = (jnp.arange(count), kept[0] if reverse else None)
-  carry, whole = lax.scan(body, carry, xs, reverse=reverse)
-  if rest and not reverse:
-    carry, tail = chunk(carry, count * size, rest)
-  return carry, (whole, tail)
-
-
-def _slice(tree, start, length):
-  return jax.tree.map(
-    lambda leaf: lax.dynamic_slice_in_dim(leaf, start, length, axis=1), tree
-  )
-
-
-def _write(out, x, start):
-  """Puts a chunk back into [N, T, ...]."""
-  return jax.tree.map(
-    lambda whole, part: lax.dynamic_update_slice_in_dim(
-      whole, part.astype(whole.dtype), start, axis=1
-    ),
-    out,
-    x,
-  )
+  if reset is not None:
+    reset = jnp.repeat(reset, groups, axis=0)
+  o, state = outer_chunk.run(method, jax.tree.map(heads_first, x), state, reset)
+  o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
+  return state, o.astype(out)

@@ -1,0 +1,380 @@
+"""Linear attention: causal, multi-head, with any of the usual decays.
+
+  q_t = phi(W_q x_t),  k_t = phi(W_k x_t),  v_t = W_v x_t        per head
+  S_t = diag(alpha_t) S_{t-1} + k_t v_t^T,  o_t = q_t S_t
+  y_t = W_o (norm(o_t) * gate(x_t))
+
+The default is the linear transformer: phi(x) = elu(x) + 1, no decay, and o_t
+divided by q_t z_t with z_t the running sum of the keys (Katharopoulos et al.,
+"Transformers are RNNs", arXiv:2006.16236, section 3). The other options are
+those of its descendants:
+
+  RetNet (Sun et al., arXiv:2307.08621, section 2): a constant decay per head,
+  rotary positions, RMS norm of every head, a gate.
+    Config(d, d_value=d // 2, feature_map="none", decay="fixed",
+           normalization="rms", positions="rotary", gate="silu", eps=1e-5)
+
+  Gated linear attention (Yang et al., arXiv:2312.06635, section 4): a decay per
+  key channel that the input decides.
+    Config(d, d_key=d // 8, feature_map="none", decay="vector",
+           normalization="rms", gate="silu", eps=1e-5)
+
+The "scalar" decay lies between the two: one number per head that the input
+decides, as in Mamba-2 (arXiv:2405.21060), here parametrised like the latter.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+from jaxseq.mixers import _check
+from jaxseq.mixers import positions
+
+Params = dict[str, jax.Array]
+
+FEATURE_MAPS = ("elu", "relu", "silu", "none")
+DECAYS = ("none", "fixed", "scalar", "vector")
+NORMALIZATIONS = ("sum", "rms")
+POSITIONS = ("none", "rotary")
+GATES = ("none", "silu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of linear attention.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    heads: number of heads.
+    d_key: width of a head's queries and keys; d_model / heads, rounded up to an
+      even number, if None.
+    d_value: width of a head's values; as d_key's default if None.
+    feature_map: phi, "elu" (elu(x) + 1), "relu", "silu" or "none".
+    decay: alpha, "none" (1), "fixed" (1 - 2^(-5 - h) for head h), "scalar"
+      (sigmoid(W_a x + b_a)^(1 / decay_temperature), one per head) or "vector"
+      (the same for every key channel, with W_a of rank decay_rank).
+    decay_rank: rank of the "vector" decay's projection.
+    decay_temperature: larger is slower decay.
+    normalization: what is done with o, "sum" (divided by q_t z_t, where z
+      decays like S; the feature map must not be negative) or "rms" (q is scaled
+      by d_key^-0.5, and o divided by the root of its mean square in the head).
+    eps: added to q_t z_t, or to the mean square.
+    positions: "none" or "rotary", which turns queries and keys, not those of
+      the sum z (Su et al., arXiv:2104.09864, section 3.3). Not for "vector"
+      decays: channels that are turned into each other must decay alike.
+    rotary_base: the slowest rotary frequency is about 1 / rotary_base.
+    gate: what the heads' outputs are multiplied by, "none" (1) or "silu"
+      (silu(W_g x)).
+  """
+
+  d_model: int
+  heads: int = 4
+  d_key: int | None = None
+  d_value: int | None = None
+  feature_map: str = "elu"
+  decay: str = "none"
+  decay_rank: int = 16
+  decay_temperature: float = 16.0
+  normalization: str = "sum"
+  eps: float = 1e-6
+  positions: str = "none"
+  rotary_base: float = 10000.0
+  gate: str = "none"
+
+  def __post_init__(self):
+    _check.check_positive(self, "d_model", "heads", "decay_rank")
+    for name in ("d_key", "d_value"):
+      if getattr(self, name) is not None:
+        _check.check_positive(self, name)
+    for name, choices in (
+      ("feature_map", FEATURE_MAPS),
+      ("decay", DECAYS),
+      ("normalization", NORMALIZATIONS),
+      ("positions", POSITIONS),
+      ("gate", GATES),
+    ):
+      if getattr(self, name) not in choices:
+        raise ValueError(
+          f"{name} must be one of {choices}; got {getattr(self, name)!r}."
+        )
+    for name in ("decay_temperature", "eps"):
+      if not getattr(self, name) > 0:
+        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    if not self.rotary_base > 1:
+      raise ValueError(
+        f"rotary_base must be greater than 1; got {self.rotary_base}."
+      )
+    if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
+      raise ValueError(
+        'feature_map must be "elu" or "relu" with normalization = "sum", whose '
+        f"divisor must not be negative; got {self.feature_map!r}."
+      )
+    if self.positions == "rotary":
+      if self.decay == "vector":
+        raise ValueError(
+          'positions must be "none" with decay = "vector"; got "rotary".'
+        )
+      if self.key_width % 2:
+        raise ValueError(
+          f"d_key must be even under rotary positions; got {self.d_key}."
+        )
+
+  @property
+  def key_width(self) -> int:
+    """Width of a head's queries and keys."""
+    return self._default_width if self.d_key is None else self.d_key
+
+  @property
+  def value_width(self) -> int:
+    """Width of a head's values."""
+    return self._default_width if self.d_value is None else self.d_value
+
+  @property
+  def _default_width(self):
+    return 2 * math.ceil(self.d_model / self.heads / 2)
+
+
+class State(NamedTuple):
+  """State of linear attention; what the configuration does not need is None.
+
+  Attributes:
+    S: (*batch, heads, d_key, d_value), decayed sum of k v^T.
+    z: (*batch, heads, d_key), decayed sum of the keys, if normalization is
+      "sum".
+    position: (*batch,) number of elements since the state was fresh, if
+      positions is "rotary"; in floating point: more than 2^24 in float32 are
+      not counted.
+  """
+
+  S: jax.Array
+  z: jax.Array | None
+  position: jax.Array | None
+
+
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters: LeCun-normal matrices, zero biases.
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict of float32 arrays:
+      W_q, W_k: (d_model, heads * d_key).
+      W_v: (d_model, heads * d_value).
+      W_o: (heads * d_value, d_model).
+      W_a: (d_model, heads), or (d_model, decay_rank) under "vector" decays.
+      W_a2: (decay_rank, heads * d_key), under "vector" decays.
+      b_a: (heads,) or (heads * d_key,), under "scalar" and "vector" decays.
+      W_g: (d_model, heads * d_value), if there is a gate.
+      norm_scale: (d_value,), ones, if normalization is "rms".
+  """
+  keys = jax.random.split(key, 7)
+  lecun = jax.nn.initializers.lecun_normal()
+  width = config.d_model
+  inner = config.heads * config.key_width
+  values = config.heads * config.value_width
+  params = {
+    "W_q": lecun(keys[0], (width, inner), jnp.float32),
+    "W_k": lecun(keys[1], (width, inner), jnp.float32),
+    "W_v": lecun(keys[2], (width, values), jnp.float32),
+    "W_o": lecun(keys[3], (values, width), jnp.float32),
+  }
+  if config.decay == "scalar":
+    params["W_a"] = lecun(keys[4], (width, config.heads), jnp.float32)
+    params["b_a"] = jnp.zeros((config.heads,), jnp.float32)
+  elif config.decay == "vector":
+    rank = config.decay_rank
+    params["W_a"] = lecun(keys[4], (width, rank), jnp.float32)
+    params["W_a2"] = lecun(keys[5], (rank, inner), jnp.float32)
+    params["b_a"] = jnp.zeros((inner,), jnp.float32)
+  if config.gate != "none":
+    params["W_g"] = lecun(keys[6], (width, values), jnp.float32)
+  if config.normalization == "rms":
+    params["norm_scale"] = jnp.ones((config.value_width,), jnp.float32)
+  return params
+
+
+def initial_state(
+  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
+) -> State:
+  """Returns the state of a fresh sequence: zeros.
+
+  Args:
+    config: options.
+    batch_shape: leading axes.
+    dtype: dtype of the state, at least float32.
+
+  Returns:
+    The state.
+  """
+  shape = (*batch_shape, config.heads, config.key_width)
+  return State(
+    jnp.zeros((*shape, config.value_width), dtype),
+    jnp.zeros(shape, dtype) if config.normalization == "sum" else None,
+    jnp.zeros(batch_shape, dtype) if config.positions == "rotary" else None,
+  )
+
+
+def apply(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, State]:
+  """Runs over a sequence; the work grows with time.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, d_model), floating.
+    state: state before the first element; a fresh one if None.
+    reset: (*batch, time) bool; where true the state is put back to a fresh one
+      before that element is consumed.
+
+  Returns:
+    y of x's shape and dtype, and the state after the last element, float32 or
+    wider.
+
+  Raises:
+    ValueError: if a shape or dtype does not fit.
+  """
+  x = jnp.asarray(x)
+  batch = _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+  )
+  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  if state is None:
+    state = initial_state(config, batch, dtype)
+  u = x.astype(dtype)
+  params = {name: leaf.astype(dtype) for name, leaf in params.items()}
+
+  q, k = (_features(config, _heads(config, u @ params[w])) for w in _KEYS)
+  v = _heads(config, u @ params["W_v"])
+  turned, position = _turned(config, q, k, state.position, reset)
+  o, state = _attend(config, params, (q, k), turned, v, u, state, reset)
+  if config.gate == "silu":
+    o = o * jax.nn.silu(_heads(config, u @ params["W_g"]))
+  y = o.reshape(*x.shape[:-1], -1) @ params["W_o"]
+  return y.astype(x.dtype), state._replace(position=position)
+
+
+def step(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: State,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, State]:
+  """Consumes one element; `apply` without the time axis.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, d_model), floating.
+    state: state before the element.
+    reset: (*batch,) bool or None.
+
+  Returns:
+    y of x's shape and dtype, and the state after the element.
+
+  Raises:
+    ValueError: if a shape or dtype does not fit.
+  """
+  x = jnp.asarray(x)
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+    step=True,
+  )
+  reset = None if reset is None else reset[..., None]
+  y, state = apply(config, params, x[..., None, :], state, reset)
+  return y[..., 0, :], state
+
+
+_KEYS = ("W_q", "W_k")
+
+
+def _heads(config, x):
+  """(..., heads * width) -> (..., heads, width)."""
+  return x.reshape(*x.shape[:-1], config.heads, -1)
+
+
+def _features(config, x):
+  if config.feature_map == "elu":
+    return jax.nn.elu(x) + 1
+  if config.feature_map == "none":
+    return x
+  return getattr(jax.nn, config.feature_map)(x)
+
+
+def _log_decay(config, params, x):
+  """Logarithms (..., heads, d_key | 1) of alpha, or None."""
+  if config.decay == "none":
+    return None
+  if config.decay == "fixed":
+    fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
+    shape = (*x.shape[:-1], config.heads)
+    return jnp.broadcast_to(jnp.asarray(fixed, x.dtype), shape)[..., None]
+  logits = x @ params["W_a"]
+  if config.decay == "vector":
+    logits = logits @ params["W_a2"]
+  logits = _heads(config, logits + params["b_a"])
+  return jax.nn.log_sigmoid(logits) / config.decay_temperature
+
+
+def _attend(config, params, plain, turned, v, x, state, reset):
+  """Normalised outputs (..., heads, d_value), and S and z after them."""
+
+  def scan(q, k, v, init):
+    return recurrence.outer_scan_heads(q, k, v, decay, init, reset=reset)
+
+  decay = _log_decay(config, params, x)
+  if config.normalization == "rms":
+    q, k = turned
+    o, S = scan(q * config.key_width**-0.5, k, v, state.S)
+    o = positions.rms_norm(o, params["norm_scale"], config.eps)
+    return o, State(S, None, None)
+  # The keys' sum is one more column of S, of values 1.
+  one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
+  if config.positions == "none":
+    o, S = scan(
+      *plain,
+      jnp.concatenate([v, one], axis=-1),
+      jnp.concatenate([state.S, z], axis=-1),
+    )
+    total, z = o[..., -1:], S[..., -1:]
+    o, S = o[..., :-1], S[..., :-1]
+  else:
+    o, S = scan(*turned, v, state.S)
+    total, z = scan(*plain, one, z)
+  return o / (total + config.eps), State(S, z[..., 0], None)
+
+
+def _turned(config, q, k, position, reset):
+  """Queries and keys with their positions, and the position that follows."""
+  if config.positions == "none":
+    return (q, k), None
+  index = jnp.arange(q.shape[-3])
+  place = position[..., None] + index.astype(position.dtype)
+  if reset is not None:
+    last = jax.lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
+    since = (index - last).astype(position.dtype)
+    place = jnp.where(last < 0, place, since)
+  turned = (
+    positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
+  )
+  return tuple(turned), place[..., -1] + 1

@@ -1,0 +1,63 @@
+"""What the tests of outer_scan share: its definition, arguments, gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+
+GROUPS, HEADS, DK, DV = 2, 4, 3, 5
+CHUNK = 6
+
+
+def loop(q, k, v, decay, init, reset=None):
+  """The definition, in numpy: heads after time, as `outer_scan_heads`."""
+  rows, time, heads, _ = v.shape
+  q, k = (np.repeat(x, heads // x.shape[2], axis=2) for x in (q, k))
+  state = init.copy()
+  o = np.zeros(v.shape)
+  for t in range(time):
+    if reset is not None:
+      state[reset[:, t]] = 0
+    if decay is not None:
+      state = np.exp(decay[:, t])[..., None] * state
+    state = state + k[:, t, :, :, None] * v[:, t, :, None]
+    o[:, t] = np.einsum("bhk,bhkv->bhv", q[:, t], state)
+  return o, state
+
+
+def problem(time, kind, groups=GROUPS, rows=2, seed=0):
+  """Arguments of `outer_scan_heads` in float64."""
+  rng = np.random.default_rng(seed)
+  q, k = rng.normal(size=(2, rows, time, groups, DK))
+  v = rng.normal(size=(rows, time, HEADS, DV))
+  decay = -rng.exponential(0.2, (rows, time, HEADS, DK))
+  if kind in ("scalar", "forget"):
+    decay = decay[..., :1]
+  if kind == "forget":
+    decay[rng.uniform(size=decay.shape) < 0.3] = -np.inf
+  init = rng.normal(size=(rows, HEADS, DK, DV))
+  return q, k, v, None if kind == "none" else decay, init
+
+
+@functools.partial(jax.jit, static_argnames=("method", "chunk_size"))
+def run(arguments, reset=None, method="chunked", chunk_size=CHUNK):
+  return recurrence.outer_scan_heads(
+    *arguments, reset=reset, chunk_size=chunk_size, method=method
+  )
+
+
+@functools.partial(jax.jit, static_argnames=("method", "chunk_size"))
+def evaluate(arguments, reset=None, method="chunked", chunk_size=CHUNK):
+  """Results, and gradients with cotangents on outputs and last state."""
+
+  def loss(arguments):
+    o, final = run(arguments, reset, method, chunk_size)
+    rng = np.random.default_rng(5)
+    value = jnp.sum(o * rng.normal(size=o.shape).astype(o.dtype))
+    weights = rng.normal(size=final.shape).astype(final.dtype)
+    return value + jnp.sum(final * weights), (o, final)
+
+  return jax.value_and_grad(loss, has_aux=True)(arguments)
