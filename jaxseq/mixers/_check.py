@@ -86,6 +86,26 @@ def check_inputs(
   return batch
 
 
+def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
+  """Checks which elements a mixer is told to leave out.
+
+  Args:
+    mask: the caller's mask, or None.
+    x: (..., d_model), checked already.
+
+  Raises:
+    ValueError: unless the mask is bool and has the shape of x without its
+      features.
+  """
+  if mask is None:
+    return
+  if jnp.shape(mask) != x.shape[:-1] or jnp.result_type(mask) != jnp.bool_:
+    raise ValueError(
+      "mask must be bool and have the shape of x without its features, "
+      f"{x.shape[:-1]}; got {jnp.result_type(mask)} {jnp.shape(mask)}."
+    )
+
+
 def _check_state(state: PyTree, expected: PyTree):
   """Compares structure and shapes; dtypes are the mixer's own concern."""
   if jax.tree.structure(state) != jax.tree.structure(expected):

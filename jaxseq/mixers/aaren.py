@@ -44,16 +44,13 @@ class Config:
   block_size: int | None = None
 
   def __post_init__(self):
-    if self.d_model < 1:
-      raise ValueError(f"d_model must be positive; got {self.d_model}.")
-    if self.heads is not None and (self.heads < 1 or self.d_model % self.heads):
+    _check.check_positive(self, "d_model")
+    for name in ("heads", "block_size"):
+      if getattr(self, name) is not None:
+        _check.check_positive(self, name)
+    if self.d_model % self.num_heads:
       raise ValueError(
-        f"heads must be positive and divide d_model = {self.d_model}; got "
-        f"{self.heads}."
-      )
-    if self.block_size is not None and self.block_size < 1:
-      raise ValueError(
-        f"block_size must be positive or None; got {self.block_size}."
+        f"heads must divide d_model = {self.d_model}; got {self.heads}."
       )
 
   @property
@@ -144,6 +141,7 @@ def apply(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,
@@ -151,8 +149,8 @@ def apply(
     lambda shape: initial_state(config, shape),
     reset,
   )
+  _check.check_mask(mask, x)
   dtype = _dtype(x, state)
-  _check_mask(mask, x)
   if state is None:
     state = initial_state(config, batch, dtype)
   time, heads = x.shape[-2], config.num_heads
@@ -199,6 +197,7 @@ def step(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,
@@ -207,7 +206,7 @@ def step(
     reset,
     step=True,
   )
-  _check_mask(mask, x)
+  _check.check_mask(mask, x)
   scores, values = _project(config, params, x.astype(_dtype(x, state)))
   reset, mask = (
     None if flag is None else _per_head(flag, batch + (config.num_heads,), -1)
@@ -220,17 +219,7 @@ def step(
 
 
 def _dtype(x, state):
-  return jnp.result_type(x.dtype, jnp.float32, *(state or ()))
-
-
-def _check_mask(mask, x):
-  if mask is None:
-    return
-  if jnp.shape(mask) != x.shape[:-1] or jnp.result_type(mask) != jnp.bool_:
-    raise ValueError(
-      f"mask must be bool and have the shape of x without its features, "
-      f"{x.shape[:-1]}; got {jnp.result_type(mask)} {jnp.shape(mask)}."
-    )
+  return jnp.result_type(x, jnp.float32, *map(jnp.asarray, state or ()))
 
 
 def _per_head(flag, shape, axis):

@@ -176,6 +176,7 @@ def apply(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,
@@ -251,6 +252,7 @@ def step(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
+  x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,
     x,

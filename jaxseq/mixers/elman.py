@@ -96,6 +96,7 @@ def initial_state(
 
 
 def _run(config, params, x, state, reset, *, step):
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,

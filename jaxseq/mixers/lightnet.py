@@ -6,16 +6,16 @@
   y_t = W_o RMSNorm(o_t * sigmoid(W_u2 W_u1 x_t))
 
 Qin et al., "You Only Scan Once: Efficient Multi-dimension Sequential Modeling
-with LightNet", arXiv:2405.21022. The keys are the logits of a softmax over time,
-and the state is a running average. Where there is no time order, in an image,
-one average over all positions serves every query: `apply(..., shape=(h, w))`.
+with LightNet", arXiv:2405.21022. The keys are the logits of a softmax over
+time, and the state is a running average. Where there is no time order, in an
+image, one average over all positions serves every query: `apply(..., shape=(h,
+w))`.
 
 Two public codes of this layer differ in details; all of them are options, see
 `Config`.
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
@@ -23,9 +23,11 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.mixers import _lightnet
 from jaxseq.mixers import positions
 
 Params = dict[str, jax.Array]
+single_scan = _lightnet.single_scan
 
 DECAYS = ("vector", "scalar")
 GATES = ("sigmoid", "silu")
@@ -53,8 +55,8 @@ class Config:
       codes.
     d_key: key channels of a head; d_model / heads if None.
     gate_rank: rank of the gate's projection; d_model / heads if None.
-    delta_0: 1: every sequence starts with an element of logit 0 and no value; 0:
-      with nothing, so that the first element has the weight 1.
+    delta_0: 1: every sequence starts with an element of logit 0 and no value;
+      0: with nothing, so that the first element has the weight 1.
     decay: "vector": the keys are logits, one for each channel. "scalar": one
       logit for each head from a projection of its own, W_f, and keys are
       silu(W_k x).
@@ -90,17 +92,14 @@ class Config:
   lrpe_base: float = 10000.0
 
   def __post_init__(self):
-    if self.d_model < 1:
-      raise ValueError(f"d_model must be positive; got {self.d_model}.")
-    if self.heads is not None and (self.heads < 1 or self.d_model % self.heads):
+    _check.check_positive(self, "d_model")
+    for name in ("heads", "d_key", "gate_rank"):
+      if getattr(self, name) is not None:
+        _check.check_positive(self, name)
+    if self.d_model % self.num_heads:
       raise ValueError(
-        f"heads must be positive and divide d_model = {self.d_model}; got "
-        f"{self.heads}."
+        f"heads must divide d_model = {self.d_model}; got {self.heads}."
       )
-    for name in ("d_key", "gate_rank"):
-      value = getattr(self, name)
-      if value is not None and value < 1:
-        raise ValueError(f"{name} must be positive or None; got {value}.")
     choices = {
       "delta_0": (0, 1),
       "decay": DECAYS,
@@ -148,6 +147,11 @@ class Config:
       ("rotary",) if self.decay == "vector" else ()
     )
     return self.key_width * (2 if self.lrpe in doubled else 1)
+
+  @property
+  def sink(self) -> float | None:
+    """Logit of what every fresh sequence starts with; None for nothing."""
+    return 0.0 if self.delta_0 else None
 
 
 class State(NamedTuple):
@@ -227,7 +231,7 @@ def initial_state(
     1 if config.decay == "scalar" else rows,
     config.d_model // heads,
     dtype,
-    sink=_sink(config),
+    sink=config.sink,
   )
   w = jnp.zeros((*batch_shape, heads, rows, config.d_model // heads), dtype)
   position = None
@@ -252,8 +256,8 @@ def apply(
   Args:
     config: options.
     params: from `init`.
-    x: (*batch, time, d_model). With `shape`, time is the extra elements and then
-      the array row by row.
+    x: (*batch, time, d_model). With `shape`, time is the extra elements and
+      then the array row by row.
     state: state before the first element; fresh if None.
     reset: (*batch, time) bool; where true the state is that of a fresh
       sequence before the element is consumed.
@@ -274,7 +278,7 @@ def apply(
     ValueError: if an argument does not fit the above.
   """
   if shape is not None:
-    return _apply_array(
+    return _run_array(
       config, params, x, state, reset, mask, tuple(shape), num_extra
     )
   if num_extra:
@@ -307,6 +311,7 @@ def step(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,
     x,
@@ -315,7 +320,7 @@ def step(
     reset,
     step=True,
   )
-  _check_mask(mask, x)
+  _check.check_mask(mask, x)
   reset, mask = (
     None if flag is None else flag[..., None] for flag in (reset, mask)
   )
@@ -323,41 +328,8 @@ def step(
   return y[..., 0, :], state
 
 
-def single_scan(
-  q: jax.Array,
-  logits: jax.Array,
-  v: jax.Array,
-  shape: tuple[int, ...] | None = None,
-  *,
-  num_extra: int = 0,
-  theta: jax.Array | None = None,
-) -> jax.Array:
-  """The operation without time order: q (softmax(logits)^T v), one pass.
-
-  Section 3.2 of the paper. Without positions it does not depend on the order of
-  the elements.
-
-  Args:
-    q: (*batch, n, dk) queries.
-    logits: (*batch, n, dk); the softmax is over the n elements.
-    v: (*batch, n, dv).
-    shape: sizes of the axes of an array: MD-LRPE on queries and keys; without
-      positions if None.
-    num_extra: number of elements before the array.
-    theta: frequencies, as in `positions.md_lrpe`.
-
-  Returns:
-    (*batch, n, dv).
-  """
-  keys = jax.nn.softmax(logits, axis=-2)
-  if shape is not None:
-    q, keys = (
-      positions.md_lrpe(z, shape, theta, num_extra=num_extra) for z in (q, keys)
-    )
-  return q @ (keys.swapaxes(-1, -2) @ v)
-
-
 def _run(config, params, x, state, reset, mask):
+  x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
     x,
@@ -365,17 +337,47 @@ def _run(config, params, x, state, reset, mask):
     lambda shape: initial_state(config, shape),
     reset,
   )
-  _check_mask(mask, x)
-  dtype = jnp.result_type(x.dtype, jnp.float32, *jax.tree.leaves(state))
+  _check.check_mask(mask, x)
+  state = jax.tree.map(jnp.asarray, state)
+  dtype = jnp.result_type(x, jnp.float32, *jax.tree.leaves(state))
   if state is None:
     state = initial_state(config, batch, dtype)
-  state = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
-  u = x.astype(dtype)
-  place, position = _places(state.position, reset, x.shape[-2])
-  run = _scalar if config.decay == "scalar" else _vector
-  o, state = run(config, params, u, state, reset, mask, place)
-  y = _output(config, params, o.reshape(x.shape), u)
-  return y.astype(x.dtype), state._replace(position=position)
+  m, u, w, position = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
+  place, position = _places(position, reset, x.shape[-2])
+  run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
+  wide = x.astype(dtype)
+  o, average = run(
+    config,
+    params,
+    wide,
+    recurrence.SoftmaxState(m, u, w),
+    reset,
+    mask,
+    place,
+  )
+  y = _lightnet.output(config, params, o.reshape(x.shape), wide)
+  return y.astype(x.dtype), State(*average, position)
+
+
+def _run_array(config, params, x, state, reset, mask, shape, num_extra):
+  """`apply` without time order."""
+  x = jnp.asarray(x)
+  _check.check_inputs(config.d_model, x, None, lambda _: None, None)
+  _check.check_mask(mask, x)
+  positions.check_grid("x", x.shape[-2], shape, num_extra)
+  if state is not None or reset is not None:
+    raise ValueError(
+      "with shape there is no time: state and reset must be None."
+    )
+  if config.decay != "vector" or config.lrpe not in ("none", "cosine"):
+    raise ValueError(
+      'shape needs decay="vector" and lrpe "none" or "cosine"; got decay = '
+      f"{config.decay!r} and lrpe = {config.lrpe!r}."
+    )
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  o = _lightnet.array(config, params, wide, mask, shape, num_extra)
+  y = _lightnet.output(config, params, o.reshape(x.shape), wide)
+  return y.astype(x.dtype), None
 
 
 def _places(position, reset, time):
@@ -389,158 +391,3 @@ def _places(position, reset, time):
     since = (index - last).astype(position.dtype)
     place = jnp.where(last < 0, place, since)
   return place[..., None], place[..., -1] + 1
-
-
-def _vector(config, params, x, state, reset, mask, place):
-  """Logits for each key channel: the additive recurrence itself."""
-  q, logits = _queries(config, params, x), _heads(config, x, params["W_k"])
-  v = _heads(config, x, params["W_v"])
-  logits, v = _leave_out(mask, logits, v)
-  k = None
-  if config.lrpe != "none":
-    width, base = config.key_width, config.lrpe_base
-    if config.lrpe == "rotary":
-      # Of the weighted key, channels 1 and 2 of a pair meet r1 cos + r2 sin and
-      # r2 cos - r1 sin of the rotated query's r1, r2 at the key's own angle.
-      q = positions.rotary(q, place, base)
-      r1, r2 = jnp.split(q, 2, axis=-1)
-      q = jnp.concatenate([r1, r2, r2, -r1], axis=-1)
-      theta = positions.frequencies(width // 2, width, base)
-      angle = positions.angles(place, theta, x.dtype)
-      angle = jnp.concatenate([angle, angle], axis=-1)
-    else:
-      half = config.lrpe == "cosine_half"
-      q = positions.lrpe_cosine(q, place, base, half=half)
-      theta = positions.cosine_frequencies(width, base, half)
-      angle = positions.angles(place, theta, x.dtype)
-    k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-    k = jnp.broadcast_to(k, q.shape)
-    logits = jnp.concatenate([logits, logits], axis=-1)
-  # The heads are one more batch axis of the average.
-  q, logits, k, v = (
-    None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
-  )
-  if reset is not None:
-    reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
-  o, average = recurrence.softmax_outer_scan(
-    q,
-    logits,
-    k,
-    v,
-    recurrence.SoftmaxState(state.m, state.u, state.w),
-    reset=reset,
-    sink=_sink(config),
-  )
-  return jnp.moveaxis(o, -3, -2), State(*average, None)
-
-
-def _scalar(config, params, x, state, reset, mask, place):
-  """One logit for each head: a decay, and the multiplicative recurrence."""
-  q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
-  k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
-  logits = x @ params["W_f"].astype(x.dtype)
-  if mask is not None:
-    logits = jnp.where(mask[..., None], logits, -jnp.inf)
-    k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
-  decay, share, (m, u) = recurrence.softmax_decay(
-    logits, state.m[..., 0], state.u[..., 0], reset=reset, sink=_sink(config)
-  )
-  if config.input_gate:
-    k = k * share[..., None]
-  if config.lrpe == "rotary":
-    q, k = (positions.rotary(z, place, config.lrpe_base) for z in (q, k))
-  elif config.lrpe != "none":
-    half = config.lrpe == "cosine_half"
-    q, k = (
-      positions.lrpe_cosine(z, place, config.lrpe_base, half=half)
-      for z in (q, k)
-    )
-  o, w = recurrence.outer_scan_heads(
-    q, k, v, decay[..., None], state.w, reset=reset
-  )
-  return o, State(m[..., None], u[..., None], w, None)
-
-
-def _apply_array(config, params, x, state, reset, mask, shape, num_extra):
-  """`apply` without time order."""
-  _check.check_inputs(config.d_model, x, None, lambda _: None, None)
-  _check_mask(mask, x)
-  positions.check_grid("x", x.shape[-2], shape, num_extra)
-  if state is not None or reset is not None:
-    raise ValueError(
-      "with shape there is no time: state and reset must be None."
-    )
-  if config.decay != "vector" or config.lrpe not in ("none", "cosine"):
-    raise ValueError(
-      'shape needs decay="vector" and lrpe "none" or "cosine"; got decay = '
-      f"{config.decay!r} and lrpe = {config.lrpe!r}."
-    )
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  u = x.astype(dtype)
-  logits, v = _heads(config, u, params["W_k"]), _heads(config, u, params["W_v"])
-  logits, v = _leave_out(mask, logits, v)
-  q, logits, v = (
-    jnp.moveaxis(z, -2, -3) for z in (_queries(config, params, u), logits, v)
-  )
-  theta = None
-  if config.lrpe != "none":
-    theta = positions.md_frequencies(
-      config.key_width, len(shape), config.lrpe_base
-    )
-  o = single_scan(
-    q,
-    logits,
-    v,
-    None if config.lrpe == "none" else shape,
-    num_extra=num_extra,
-    theta=theta,
-  )
-  o = jnp.moveaxis(o, -3, -2).reshape(x.shape)
-  return _output(config, params, o, u).astype(x.dtype), None
-
-
-def _sink(config):
-  return 0.0 if config.delta_0 else None
-
-
-def _check_mask(mask, x):
-  if mask is None:
-    return
-  if jnp.shape(mask) != x.shape[:-1] or jnp.result_type(mask) != jnp.bool_:
-    raise ValueError(
-      "mask must be bool and have the shape of x without its features, "
-      f"{x.shape[:-1]}; got {jnp.result_type(mask)} {jnp.shape(mask)}."
-    )
-
-
-def _leave_out(mask, logits, v):
-  """Logits and values (..., time, H, width) with masked elements left out."""
-  if mask is None:
-    return logits, v
-  mask = mask[..., None, None]
-  return jnp.where(mask, logits, -jnp.inf), jnp.where(mask, v, 0)
-
-
-def _heads(config, x, W):
-  """(..., d_model) -> (..., H, width)."""
-  y = x @ W.astype(x.dtype)
-  return y.reshape(*y.shape[:-1], config.num_heads, -1)
-
-
-def _queries(config, params, x):
-  q = jax.nn.silu(_heads(config, x, params["W_q"]))
-  return q / math.sqrt(config.key_width) if config.scale_q else q
-
-
-def _output(config, params, o, x):
-  """Gate, norm and output projection."""
-  W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
-  gate = getattr(jax.nn, config.gate)((x @ W_u1) @ W_u2)
-  if config.gate_position == "pre":
-    o = o * gate
-  o = positions.rms_norm(
-    o, params["norm"], config.norm_eps, eps_on=config.norm_eps_on
-  )
-  if config.gate_position == "post":
-    o = o * gate
-  return o @ W_o

@@ -8,12 +8,16 @@ _BLOCK = 32
 _BLOCK_WITH_RESETS = 4
 
 
-def fft_convolution(u: jax.Array, kernel: jax.Array) -> jax.Array:
+def fft_convolution(
+  u: jax.Array, kernel: jax.Array, backward: jax.Array | None = None
+) -> jax.Array:
   """Causal convolution of whole sequences: y_t = sum_{s <= t} K_{t-s} u_s.
 
   Args:
     u: (*batch, time, H) real.
     kernel: (H, time) real.
+    backward: (H, time) real kernel for what follows an element, which adds
+      sum_{s > t} backward_{s-t-1} u_s; or None.
 
   Returns:
     (*batch, time, H) in the common dtype, at least float32.
@@ -26,13 +30,24 @@ def fft_convolution(u: jax.Array, kernel: jax.Array) -> jax.Array:
       "u must have shape (*batch, time, H) and kernel (H, time); got "
       f"{jnp.shape(u)} and {jnp.shape(kernel)}."
     )
+  if backward is not None and jnp.shape(backward) != kernel.shape:
+    raise ValueError(
+      f"backward must have the shape of kernel, {kernel.shape}; got "
+      f"{jnp.shape(backward)}."
+    )
   dtype = jnp.result_type(u, kernel, jnp.float32)
   time = u.shape[-2]
   # Room for the whole product, so that nothing wraps around; powers of two
   # are what every FFT is fast at.
   room = 1 << (2 * time - 1).bit_length()
   spectrum = jnp.fft.rfft(u.swapaxes(-1, -2).astype(dtype), room)
-  spectrum = spectrum * jnp.fft.rfft(kernel.astype(dtype), room)
+  kernel = kernel.astype(dtype)
+  if backward is not None:
+    # Lags -1, -2, ... are the last, the last but one, ... of the circle.
+    lags = jnp.flip(backward.astype(dtype), -1)
+    gap = jnp.zeros((len(kernel), room - 2 * time), dtype)
+    kernel = jnp.concatenate([kernel, gap, lags], axis=-1)
+  spectrum = spectrum * jnp.fft.rfft(kernel, room)
   return jnp.fft.irfft(spectrum, room)[..., :time].swapaxes(-1, -2)
 
 

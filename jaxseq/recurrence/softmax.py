@@ -45,7 +45,8 @@ def softmax_scan(
     outputs (*batch, time, dv) in the common dtype of scores and values, 0 where
     there is nothing to average; and the state after the last element: m, u
     (*batch,) and w (*batch, dv), at least float32 like all that is computed
-    inside.
+    inside. (In float32 u stops growing at 2^24 equal weights that come one at a
+    time.)
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.

@@ -105,6 +105,7 @@ def step(
 ) -> tuple[jax.Array, SoftmaxState]:
   """Consumes one element: [..., D], [..., E] and the state of `run`."""
   logits = clamp(logits)
+  state = state._replace(m=clamp(state.m))
   m = jnp.maximum(state.m, logits)
   old = jnp.exp(state.m - m)
   weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
@@ -137,6 +138,7 @@ def run(
     o [R, T, E] in the common dtype of the inputs, and the state after the last
     element.
   """
+  init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
   # One in value; the slope is what moving m does to the weights.
   scale = jnp.exp(jnp.where(jnp.isfinite(shift), init.m - shift, 0))
@@ -369,10 +371,12 @@ def _one_shift(state, inputs, reset, shift, *, sink):
   counts, sees, stays = _masks(reset, q.shape[1])
   weight = jnp.where(logits > NEG, jnp.exp(logits - shift[:, None]), 0)
   entering = jnp.where(sees[:, 0], jnp.exp(jnp.minimum(state.m - shift, 0)), 0)
+  # All outputs are divided by u: no accelerator's short products here.
   u = jnp.einsum(
     "rts,rsd->rtd",
     jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:]).astype(q.dtype),
     weight,
+    precision=lax.Precision.HIGHEST,
   )
   begin = 0 if sink is None else jnp.exp(jnp.minimum(sink - shift, 0))[:, None]
   u = u + jnp.where(sees, (entering * state.u)[:, None], begin)

@@ -16,10 +16,11 @@ METHODS = ("auto", "sequential", "associative", "chunked")
 def choose_method(platform: str, time: int) -> str:
   """Decides what `method="auto"` means.
 
-  `benchmarks/softmax.py` prints the timings behind the choice for the machine
-  it runs on: matrix products over chunks were the fastest on CPUs, forward and
-  gradient, at every shape but single elements. On accelerators the choice rests
-  on the number of operations in a row and not on a timing.
+  `benchmarks/softmax.py` prints timings of the machine it runs on. For one
+  channel on a busy CPU, steps and matrix products over chunks took about the
+  same time but for short forward passes, where steps were faster. On
+  accelerators the choice rests on the number of operations in a row and not on
+  a timing.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.

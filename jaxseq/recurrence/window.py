@@ -112,7 +112,7 @@ def _check(q, k, v, start, window, block_size):
 
 
 def _finite(x):
-  """Whether all numbers of an element are finite: [B, T, heads, D] -> [B, T]."""
+  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
   return jnp.all(jnp.isfinite(x), axis=(2, 3))
 
 

@@ -1,0 +1,85 @@
+"""Times the methods of `softmax_outer_scan` and `softmax_scan`.
+
+  python -m benchmarks.softmax [--quick]
+
+What `method="auto"` is decided from. For each shape, forward and forward with
+gradient, the methods take turns and the best of five is printed. D is the
+number of key channels; without it the shape is that of `softmax_scan`.
+"""
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import timing
+from jaxseq import recurrence
+from jaxseq.recurrence import softmax_outer
+
+METHODS = ("sequential", "associative", "chunked")
+# Rows, time, D, width of the values.
+SHAPES = (
+  (8, 128, None, 64),
+  (8, 1024, None, 64),
+  (8, 1024, 32, 32),
+  (8, 1, 32, 32),
+  (64, 1024, None, 64),
+  (2, 8192, 64, 64),
+)
+
+
+def problem(shape):
+  """Random logits, as far apart as those of a fresh layer."""
+  rng = np.random.default_rng(0)
+  rows, time, dk, dv = shape
+  sizes = [()] if dk is None else [(dk,)] * 3
+  inputs = [rng.normal(size=(rows, time, *size)) for size in sizes]
+  inputs.append(rng.normal(size=(rows, time, dv)))
+  return tuple(jnp.asarray(x, jnp.float32) for x in inputs)
+
+
+def forward(method, dk):
+  scan = (
+    recurrence.softmax_scan if dk is None else recurrence.softmax_outer_scan
+  )
+  return lambda *inputs: scan(*inputs, method=method)[0]
+
+
+def gradient(method, dk):
+  run = forward(method, dk)
+
+  def loss(*inputs):
+    return jnp.sum(run(*inputs) ** 2)
+
+  return jax.grad(loss, argnums=(0, 1) if dk is None else (0, 1, 2, 3))
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument(
+    "--quick", action="store_true", help="the first four shapes only"
+  )
+  quick = parser.parse_args().quick
+  print(timing.machine())
+  print(
+    f"{'B, T, D, E':>18} {'':>9}"
+    + "".join(f"{name + ' ms':>16}" for name in METHODS)
+    + "   auto"
+  )
+  for shape in SHAPES[:4] if quick else SHAPES:
+    for label, make in (("forward", forward), ("gradient", gradient)):
+      results = timing.interleaved(
+        [(make(method, shape[2]), problem(shape)) for method in METHODS]
+      )
+      chosen = softmax_outer.choose_method(jax.default_backend(), shape[1])
+      print(
+        f"{', '.join(map(str, shape)):>18} {label:>9}"
+        + "".join(f"{1e3 * result.wall:16.2f}" for result in results)
+        + f"   {chosen}",
+        flush=True,
+      )
+
+
+if __name__ == "__main__":
+  main()

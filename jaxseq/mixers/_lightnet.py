@@ -1,0 +1,217 @@
+"""What LightNet computes between its projections; see `lightnet`."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import positions
+
+Params = dict[str, jax.Array]
+
+# Logit of an element that is left out. Not -inf: where all elements are, a
+# softmax of these is still defined.
+_NOTHING = -1e30
+
+
+def vector(
+  config: Any,
+  params: Params,
+  x: jax.Array,
+  state: recurrence.SoftmaxState,
+  reset: jax.Array | None,
+  mask: jax.Array | None,
+  place: jax.Array | None,
+) -> tuple[jax.Array, recurrence.SoftmaxState]:
+  """Logits for each key channel: the additive recurrence itself.
+
+  Args:
+    config: a `lightnet.Config`.
+    params: from `lightnet.init`.
+    x: (*batch, time, d_model).
+    state: m, u and w of `lightnet.State`.
+    reset: (*batch, time) bool or None.
+    mask: (*batch, time) bool or None.
+    place: (*batch, time, 1) positions; None if lrpe is "none".
+
+  Returns:
+    o (*batch, time, H, d_model / H) and the state after the last element.
+  """
+  q = _queries(config, params, x)
+  logits, v = _logits_v(config, params, x, mask)
+  k = None
+  if config.lrpe != "none":
+    width, base = config.key_width, config.lrpe_base
+    if config.lrpe == "rotary":
+      # Of the weighted key, channels 1 and 2 of a pair meet r1 cos + r2 sin and
+      # r2 cos - r1 sin of the rotated query's r1, r2 at the key's own angle.
+      q = positions.rotary(q, place, base)
+      r1, r2 = jnp.split(q, 2, axis=-1)
+      q = jnp.concatenate([r1, r2, r2, -r1], axis=-1)
+      theta = positions.frequencies(width // 2, width, base)
+      angle = positions.angles(place, theta, x.dtype)
+      angle = jnp.concatenate([angle, angle], axis=-1)
+    else:
+      half = config.lrpe == "cosine_half"
+      q = positions.lrpe_cosine(q, place, base, half=half)
+      theta = positions.cosine_frequencies(width, base, half)
+      angle = positions.angles(place, theta, x.dtype)
+    k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    k = jnp.broadcast_to(k, q.shape)
+    logits = jnp.concatenate([logits, logits], axis=-1)
+  # The heads are one more batch axis of the average.
+  q, logits, k, v = (
+    None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
+  )
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
+  o, state = recurrence.softmax_outer_scan(
+    q, logits, k, v, state, reset=reset, sink=config.sink
+  )
+  return jnp.moveaxis(o, -3, -2), state
+
+
+def scalar(
+  config: Any,
+  params: Params,
+  x: jax.Array,
+  state: recurrence.SoftmaxState,
+  reset: jax.Array | None,
+  mask: jax.Array | None,
+  place: jax.Array | None,
+) -> tuple[jax.Array, recurrence.SoftmaxState]:
+  """One logit for each head: a decay, and the multiplicative recurrence.
+
+  Arguments and results as in `vector`.
+  """
+  q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
+  k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
+  logits = x @ params["W_f"].astype(x.dtype)
+  if mask is not None:
+    logits = jnp.where(mask[..., None], logits, _NOTHING)
+    k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
+  decay, share, (m, u) = recurrence.softmax_decay(
+    logits, state.m[..., 0], state.u[..., 0], reset=reset, sink=config.sink
+  )
+  if config.input_gate:
+    k = k * share[..., None]
+  if config.lrpe == "rotary":
+    q, k = (positions.rotary(z, place, config.lrpe_base) for z in (q, k))
+  elif config.lrpe != "none":
+    half = config.lrpe == "cosine_half"
+    q, k = (
+      positions.lrpe_cosine(z, place, config.lrpe_base, half=half)
+      for z in (q, k)
+    )
+  o, w = recurrence.outer_scan_heads(
+    q, k, v, decay[..., None], state.w, reset=reset
+  )
+  return o, recurrence.SoftmaxState(m[..., None], u[..., None], w)
+
+
+def array(
+  config: Any,
+  params: Params,
+  x: jax.Array,
+  mask: jax.Array | None,
+  shape: tuple[int, ...],
+  num_extra: int,
+) -> jax.Array:
+  """All elements of an array see each other.
+
+  Args:
+    config: a `lightnet.Config`.
+    params: from `lightnet.init`.
+    x: (*batch, n, d_model), n = num_extra + prod(shape).
+    mask: (*batch, n) bool or None.
+    shape: sizes of the array's axes.
+    num_extra: number of elements before the array.
+
+  Returns:
+    (*batch, n, H, d_model / H).
+  """
+  # The heads are one more batch axis.
+  q, logits, v = (
+    jnp.moveaxis(z, -2, -3)
+    for z in (_queries(config, params, x), *_logits_v(config, params, x, mask))
+  )
+  if config.lrpe == "none":
+    o = single_scan(q, logits, v)
+  else:
+    theta = positions.md_frequencies(
+      config.key_width, len(shape), config.lrpe_base
+    )
+    o = single_scan(q, logits, v, shape, num_extra=num_extra, theta=theta)
+  return jnp.moveaxis(o, -3, -2)
+
+
+def single_scan(
+  q: jax.Array,
+  logits: jax.Array,
+  v: jax.Array,
+  shape: tuple[int, ...] | None = None,
+  *,
+  num_extra: int = 0,
+  theta: jax.Array | None = None,
+) -> jax.Array:
+  """The operation without time order: q (softmax(logits)^T v), one pass.
+
+  Section 3.2 of the paper. Without positions it does not depend on the order of
+  the elements.
+
+  Args:
+    q: (*batch, n, dk) queries.
+    logits: (*batch, n, dk); the softmax is over the n elements.
+    v: (*batch, n, dv).
+    shape: sizes of the axes of an array: MD-LRPE on queries and keys; without
+      positions if None.
+    num_extra: number of elements before the array.
+    theta: frequencies, as in `positions.md_lrpe`.
+
+  Returns:
+    (*batch, n, dv).
+  """
+  keys = jax.nn.softmax(logits, axis=-2)
+  if shape is not None:
+    q, keys = (
+      positions.md_lrpe(z, shape, theta, num_extra=num_extra) for z in (q, keys)
+    )
+  return q @ (keys.swapaxes(-1, -2) @ v)
+
+
+def output(
+  config: Any, params: Params, o: jax.Array, x: jax.Array
+) -> jax.Array:
+  """Gate, norm and output projection of o (..., d_model); x gates."""
+  W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
+  gate = getattr(jax.nn, config.gate)((x @ W_u1) @ W_u2)
+  if config.gate_position == "pre":
+    o = o * gate
+  o = positions.rms_norm(
+    o, params["norm"], config.norm_eps, eps_on=config.norm_eps_on
+  )
+  if config.gate_position == "post":
+    o = o * gate
+  return o @ W_o
+
+
+def _logits_v(config, params, x, mask):
+  """Logits and values (..., time, H, width), masked elements left out."""
+  logits, v = (_heads(config, x, params[name]) for name in ("W_k", "W_v"))
+  if mask is None:
+    return logits, v
+  mask = mask[..., None, None]
+  return jnp.where(mask, logits, _NOTHING), jnp.where(mask, v, 0)
+
+
+def _queries(config, params, x):
+  q = jax.nn.silu(_heads(config, x, params["W_q"]))
+  return q / math.sqrt(config.key_width) if config.scale_q else q
+
+
+def _heads(config, x, W):
+  """(..., d_model) -> (..., H, width)."""
+  y = x @ W.astype(x.dtype)
+  return y.reshape(*y.shape[:-1], config.num_heads, -1)

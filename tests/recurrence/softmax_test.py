@@ -1,0 +1,496 @@
+"""softmax_scan against softmaxes over every prefix, and a loop over time."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+
+METHODS = ("sequential", "associative", "chunked")
+# float64, relative to the largest value: outputs and gradients.
+FORWARD, GRADIENT = 1e-9, 1e-8
+
+
+def close(actual, expected, tolerance):
+  np.testing.assert_allclose(
+    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
+  )
+
+
+def prefixes(scores, values, reset=None, mask=None):
+  """The definition: (outputs, m, u, w) of every prefix of every episode."""
+  time = scores.shape[-1]
+  seen = np.tri(time, dtype=bool)
+  if reset is not None:
+    episode = np.cumsum(reset, axis=-1)
+    seen = seen & (episode[..., :, None] == episode[..., None, :])
+  if mask is not None:
+    seen = seen & mask[..., None, :]
+  pairs = np.where(seen, scores[..., None, :], -np.inf)
+  m = pairs.max(axis=-1, initial=-1e30)
+  weights = np.exp(pairs - m[..., None])
+  u = weights.sum(axis=-1)
+  w = weights @ values
+  return w / np.where(u > 0, u, 1)[..., None], m, u, w
+
+
+def loop(scores, values, init, reset, mask):
+  """The recurrence of the paper, one element at a time."""
+
+  def step(state, element):
+    s, v, reset, mask = element
+    m, u, w = state
+    m, u, w = (
+      jnp.where(reset, -1e30, m),
+      jnp.where(reset, 0, u),
+      jnp.where(reset[:, None], 0, w),
+    )
+    highest = jnp.where(mask, jnp.maximum(m, s), m)
+    old = jnp.exp(m - highest)
+    new = jnp.where(mask, jnp.exp(jnp.where(mask, s - highest, 0)), 0)
+    u = old * u + new
+    w = old[:, None] * w + new[:, None] * v
+    o = w / jnp.where(u > 0, u, 1)[:, None]
+    return (highest, u, w), o
+
+  elements = jax.tree.map(
+    lambda x: jnp.moveaxis(x, 1, 0), (scores, values, reset, mask)
+  )
+  state, o = jax.lax.scan(step, tuple(init), elements)
+  return jnp.moveaxis(o, 0, 1), recurrence.SoftmaxState(*state)
+
+
+def evaluate(function, scores, values, init, reset, mask):
+  """Results, and gradients from cotangents on the outputs and the state."""
+
+  def loss(scores, values, init):
+    results = function(scores, values, init, reset, mask)
+    rng = np.random.default_rng(5)
+    return sum(
+      jnp.sum(x * rng.normal(size=x.shape)) for x in jax.tree.leaves(results)
+    ), results
+
+  gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
+  (_, results), grads = gradient(scores, values, init)
+  return results, grads
+
+
+# Compiled once for all methods.
+looped = jax.jit(functools.partial(evaluate, loop))
+
+
+def problem(time, dv=3, scale=1.0, seed=0):
+  """Scores, values, a state that others have left behind, no flags."""
+  rng = np.random.default_rng(seed)
+  scores = scale * rng.normal(size=(2, time))
+  values = rng.normal(size=(2, time, dv))
+  init = recurrence.SoftmaxState(
+    rng.normal(size=2), rng.uniform(1, 2, 2), rng.normal(size=(2, dv))
+  )
+  return scores, values, init
+
+
+@pytest.mark.parametrize("name", ["prefix_attention", "prefix_attention_sharp"])
+def test_golden_prefixes(x64, golden, name):
+  """Values, states and gradients of q, k and v, with and without resets."""
+  del x64
+  data = golden(f"aaren/{name}")
+
+  @jax.jit
+  def gradient(q, k, v, reset):
+    def loss(q, k, v):
+      scores = data["scale"] * jnp.einsum("hd,bhtd->bht", q, k)
+      flags = jnp.broadcast_to(reset[:, None], scores.shape)
+      o, final = recurrence.softmax_scan(scores, v, reset=flags, chunk_size=5)
+      return jnp.sum(o * data["cot"]), (o, final)
+
+    return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
+
+  for suffix in ("", "_reset"):
+    reset = data["reset"] if suffix else np.zeros_like(data["reset"])
+    (_, (o, final)), grads = gradient(data["q"], data["k"], data["v"], reset)
+    close(o, data["o" + suffix], FORWARD)
+    for part, expected in zip(final, "muw"):
+      close(part, data[expected + suffix][:, :, -1], FORWARD)
+    for grad, expected in zip(grads, ("dq", "dk", "dv")):
+      close(grad, data[expected + suffix], GRADIENT)
+
+
+@pytest.mark.parametrize(
+  ("method", "dtype"),
+  [("chunked", np.float64), *((method, np.float32) for method in METHODS)],
+)
+def test_golden_extreme_scores(golden, method, dtype):
+  """Ramps of 2000, offsets of 700, spikes, and masked elements first."""
+  data = golden("aaren/prefix_attention_extreme")
+
+  @jax.jit
+  def gradient(scores, values, cotangent):
+    def loss(scores, values):
+      o, final = recurrence.softmax_scan(scores, values, method=method)
+      return jnp.sum(o * cotangent), (o, final)
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(scores, values)
+
+  with jax.enable_x64(dtype == np.float64):
+    (_, (o, final)), (d_scores, d_values) = gradient(
+      *(data[name].astype(dtype) for name in ("s", "v", "cot"))
+    )
+  assert o.dtype == dtype
+  forward, backward = FORWARD, GRADIENT
+  if dtype == np.float32:
+    # Rounding scores of 700 moves their exponentials by 3e-5 ...
+    forward, backward = 3e-5, 3e-5
+    # ... and this is what the computation adds.
+    rounded = data["s"].astype(dtype).astype(np.float64)
+    want, *_ = prefixes(rounded, data["v"])
+    np.testing.assert_allclose(o, want, rtol=0, atol=2e-6)
+  np.testing.assert_allclose(o, data["o"], rtol=0, atol=forward)
+  np.testing.assert_allclose(final.u, data["u"][..., -1], rtol=10 * forward)
+  close(d_scores, data["ds"], backward)
+  close(d_values, data["dv"], backward)
+  # The sixth row starts with three masked elements.
+  assert not np.any(o[:, 5, :3])
+  assert not np.any(d_scores[:, 5, :3])
+
+
+def test_golden_operator(golden):
+  """Associative for averages of very different magnitude; and its identity."""
+  data = golden("aaren/operator")
+  # Differences of scores of hundreds, in float32.
+  for dtype, tolerance in ((np.float64, FORWARD), (np.float32, 1e-4)):
+    with jax.enable_x64(dtype == np.float64):
+      a, b, c, ab, abc = (
+        recurrence.SoftmaxState(
+          *(jnp.asarray(data[f"{x}_{y}"], dtype) for y in "muw")
+        )
+        for x in ("A", "B", "C", "AB", "ABC")
+      )
+      combine = recurrence.softmax_combine
+      options = {"rtol": tolerance, "atol": tolerance}
+      chex.assert_trees_all_close(combine(a, b), ab, **options)
+      chex.assert_trees_all_close(combine(b, a), ab, **options)
+      chex.assert_trees_all_close(combine(combine(a, b), c), abc, **options)
+      chex.assert_trees_all_close(combine(a, combine(b, c)), abc, **options)
+      nothing = recurrence.softmax_initial(a.m.shape, 4, dtype)
+      minus_inf = nothing._replace(m=jnp.full_like(a.m, -jnp.inf))
+      for empty in (nothing, minus_inf):
+        chex.assert_trees_all_close(combine(a, empty), a)
+        chex.assert_trees_all_close(combine(empty, a), a)
+        chex.assert_trees_all_close(combine(empty, nothing), nothing)
+
+
+def flags(time):
+  """Kinds of resets, and of masks, (2, time) each."""
+  rng = np.random.default_rng(1)
+  none = np.zeros((2, time), bool)
+  at = lambda *where: none | np.isin(np.arange(time), where)  # noqa: E731
+  resets = {
+    "none": none,
+    "first": at(0),
+    "last": at(time - 1),
+    "every": ~none,
+    "random": rng.random((2, time)) < 0.2,
+    "consecutive": at(4, 5, 6, 17, 18, 19, 20),
+  }
+  masks = {
+    "none": ~none,
+    "leading": np.arange(time) >= np.array([[3], [22]]),
+    "random": rng.random((2, time)) < 0.7,
+    "all": none,
+  }
+  cases = [(name, reset, masks["none"]) for name, reset in resets.items()]
+  cases += [(name, resets["none"], mask) for name, mask in masks.items()]
+  return [*cases, ("both", resets["random"], masks["random"])]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_values_and_gradients_equal_the_loop(x64, method):
+  """Two chunks and a remainder of one; close and distant scores."""
+  del x64
+
+  def scan(scores, values, init, reset, mask):
+    return recurrence.softmax_scan(
+      scores,
+      values,
+      init,
+      reset=reset,
+      mask=mask,
+      chunk_size=18,
+      method=method,
+    )
+
+  compiled = jax.jit(functools.partial(evaluate, scan))
+  for scale in (1.0, 300.0):
+    arguments = problem(37, scale=scale)
+    for name, reset, mask in flags(37):
+      got = compiled(*arguments, reset, mask)
+      want = looped(*arguments, reset, mask)
+      for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
+        np.testing.assert_allclose(
+          a,
+          b,
+          # float64 rounding over 37 elements, in values of up to 1e3.
+          rtol=1e-10,
+          atol=1e-11,
+          err_msg=f"{name}, scale {scale}",
+        )
+
+
+@pytest.mark.parametrize("time", [1, 2, 7, 41])
+def test_any_length_equals_the_definition(x64, time):
+  """No options at all; 41 is prime and longer than the chunk on CPUs."""
+  del x64
+  scores, values, _ = problem(time)
+  o, final = jax.jit(recurrence.softmax_scan)(scores, values)
+  want, *state = (
+    x[:, -1] if x.ndim == 2 else x for x in prefixes(scores, values)
+  )
+  np.testing.assert_allclose(o, want, rtol=1e-12, atol=1e-13)
+  np.testing.assert_allclose(final.m, state[0])
+  np.testing.assert_allclose(final.u, state[1], rtol=1e-12)
+  np.testing.assert_allclose(final.w, state[2][:, -1], rtol=1e-12, atol=1e-13)
+
+
+def test_steps_and_pieces_equal_the_whole(x64):
+  """Carried over borders with a reset before, at and after them, or none."""
+  del x64
+  scores, values, init = problem(11)
+  mask = np.ones((2, 11), bool)
+  mask[1, 2:4] = False
+  scan = jax.jit(recurrence.softmax_scan)
+  step = jax.jit(recurrence.softmax_step)
+  for at in (None, 4, 5, 6):
+    reset = np.zeros((2, 11), bool)
+    if at is not None:
+      reset[0, at] = True
+    whole = scan(scores, values, init, reset=reset, mask=mask)
+    outputs, state = [], init
+    for piece in (slice(0, 5), slice(5, 11)):
+      o, state = scan(
+        scores[:, piece],
+        values[:, piece],
+        state,
+        reset=reset[:, piece],
+        mask=mask[:, piece],
+      )
+      outputs.append(o)
+    # float64 rounding, here and below.
+    chex.assert_trees_all_close(
+      (jnp.concatenate(outputs, 1), state), whole, rtol=1e-12
+    )
+    outputs, state = [], init
+    for t in range(11):
+      o, state = step(
+        scores[:, t],
+        values[:, t],
+        state,
+        reset=reset[:, t],
+        mask=mask[:, t],
+      )
+      outputs.append(o)
+    chex.assert_trees_all_close(
+      (jnp.stack(outputs, 1), state), whole, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_minus_infinity_is_a_mask(method):
+  """What is masked has no say, not even as NaN; nothing is averaged to 0."""
+  scores, values, _ = problem(20)
+  scores, values = scores.astype("f"), values.astype("f")
+  mask = np.arange(20) >= np.array([[3], [20]])
+
+  @jax.jit
+  def gradient(scores, values, mask):
+    def loss(scores, values):
+      o, final = recurrence.softmax_scan(
+        scores, values, mask=mask, method=method
+      )
+      return jnp.sum(o**2) + jnp.sum(final.w), o
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(scores, values)
+
+  spoiled = np.where(mask[..., None], values, np.nan)
+  masked = gradient(scores, spoiled, mask)
+  chex.assert_tree_all_finite(masked)
+  (_, o), (d_scores, d_values) = masked
+  assert not np.any(o[0, :3])
+  assert not np.any(o[1])
+  assert not np.any(d_scores[~mask])
+  assert not np.any(d_values[~mask])
+  hidden = np.where(mask, scores, -np.inf).astype("f")
+  # The same operations.
+  chex.assert_trees_all_close(
+    gradient(hidden, values, np.ones_like(mask)), masked, rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reset_forgets_inf_and_nan(method):
+  scores, values, _ = problem(20)
+  scores, values = scores.astype("f"), values.astype("f")
+  scores[0, 1], scores[1, 2], values[0, 3] = np.nan, np.inf, np.nan
+  reset = np.zeros((2, 20), bool)
+  reset[:, 4] = True
+  init = recurrence.SoftmaxState(
+    *(jnp.full(shape, jnp.inf) for shape in ((2,), (2,), (2, 3)))
+  )
+
+  @jax.jit
+  def gradient(scores, values):
+    def loss(scores, values):
+      o, final = recurrence.softmax_scan(
+        scores, values, init, reset=reset, method=method
+      )
+      return jnp.sum(o[:, 4:] ** 2) + jnp.sum(final.w), (o[:, 4:], final)
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(scores, values)
+
+  (_, (o, final)), (d_scores, d_values) = gradient(scores, values)
+  chex.assert_tree_all_finite((d_scores[:, 4:], d_values[:, 4:]))
+  want, m, u, w = prefixes(scores[:, 4:], values[:, 4:])
+  # float32 rounding.
+  options = {"rtol": 1e-5, "atol": 1e-6}
+  np.testing.assert_allclose(o, want, **options)
+  last = (m[:, -1], u[:, -1], w[:, -1])
+  chex.assert_trees_all_close(tuple(final), last, **options)
+
+
+def test_one_extreme_row_leaves_the_others_alone():
+  """Under vmap both forms of a chunk run, and one of them is not for it."""
+  scores, values, _ = problem(20)
+  scores[1] *= 1e4
+  arguments = scores.astype("f"), values.astype("f")
+
+  def loss(scores, values):
+    o, final = recurrence.softmax_scan(scores, values)
+    return jnp.sum(o**2) + jnp.sum(final.w)
+
+  @jax.jit
+  def mapped(scores, values):
+    def total(*x):
+      return jnp.sum(jax.vmap(loss)(*x))
+
+    return (
+      jax.vmap(jax.grad(loss, (0, 1)))(scores, values),
+      jax.grad(total, (0, 1))(scores, values),
+    )
+
+  together, of_the_sum = mapped(*arguments)
+  gradient = jax.jit(jax.grad(loss, (0, 1)))
+  apart = [gradient(*(x[i] for x in arguments)) for i in range(2)]
+  apart = jax.tree.map(lambda *x: jnp.stack(x), *apart)
+  # float32 rounding.
+  chex.assert_trees_all_close(together, apart, rtol=1e-5, atol=1e-6)
+  chex.assert_trees_all_close(of_the_sum, apart, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_gradients(x64):
+  """Against those of the loop, for one direction."""
+  del x64
+  *arguments, init = problem(5, dv=2)
+  none = np.zeros((2, 5), bool)
+  rng = np.random.default_rng(3)
+  direction = [rng.normal(size=x.shape) for x in arguments]
+
+  def twice(function):
+    def loss(scores, values):
+      o, final = function(scores, values, init, none, ~none)
+      return jnp.sum(o**2) + jnp.sum(final.w)
+
+    def slope(*x):
+      grads = jax.grad(loss, (0, 1))(*x)
+      return sum(jnp.sum(g * d) for g, d in zip(grads, direction))
+
+    return jax.jit(jax.grad(slope, (0, 1)))(*arguments)
+
+  def scan(scores, values, init, reset, mask):
+    return recurrence.softmax_scan(
+      scores, values, init, reset=reset, mask=mask, chunk_size=3
+    )
+
+  # float64 rounding.
+  chex.assert_trees_all_close(twice(scan), twice(loop), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_inputs_are_accumulated_in_float32(method):
+  """In bfloat16 u would stop growing at 256 elements."""
+  time = 1000
+  scores = jnp.zeros((1, time), jnp.bfloat16)
+  values = jnp.ones((1, time, 2), jnp.bfloat16).at[:, ::2].set(3)
+  scan = functools.partial(recurrence.softmax_scan, method=method)
+  o, final = jax.jit(scan)(scores, values)
+  assert o.dtype == jnp.bfloat16
+  chex.assert_type(list(final), jnp.float32)
+  np.testing.assert_array_equal(final.u, time)
+  np.testing.assert_array_equal(final.w, 2 * time)
+  np.testing.assert_array_equal(o[:, -1], 2)
+
+
+@pytest.mark.parametrize("method", ["sequential", "chunked"])
+def test_long_streams_keep_their_digits(method):
+  """A running average of 131,072 elements in float32.
+
+  Forms that keep the logarithm of the sum, and not its two parts, are off by
+  7e-4 here, and by more if all scores are large.
+  """
+  time = 131072
+  rng = np.random.default_rng(0)
+  scores = rng.normal(size=(1, time)).astype("f")
+  values = rng.normal(size=(1, time, 1)).astype("f")
+  scan = jax.jit(functools.partial(recurrence.softmax_scan, method=method))
+  for offset in (np.float32(0), np.float32(30)):
+    weights = np.exp((scores + offset).astype(np.float64))
+    want = np.cumsum(weights * values[..., 0], 1) / np.cumsum(weights, 1)
+    o, _ = scan(scores + offset, values)
+    # 1.1e-5 is what the same sum in another order was measured to have.
+    assert np.abs(o[..., 0] - want).max() < 2e-5
+
+
+def test_batch_axes_equal_vmap():
+  batch = (2, 3)
+  rng = np.random.default_rng(1)
+  draw = lambda *shape: rng.normal(size=(*batch, *shape)).astype("f")  # noqa: E731
+  arguments = draw(7), draw(7, 2), draw(7) > 1, draw(7) < 1
+
+  def one(scores, values, reset, mask):
+    return recurrence.softmax_scan(scores, values, reset=reset, mask=mask)
+
+  mapped = jax.vmap(jax.vmap(one))
+  got = jax.jit(one)(*arguments)
+  # The same operations in another layout.
+  chex.assert_trees_all_close(
+    got, jax.jit(mapped)(*arguments), rtol=1e-5, atol=1e-6
+  )
+  shapes = [x.shape for x in jax.tree.leaves(got)]
+  assert shapes == [(*batch, 7, 2), batch, batch, (*batch, 2)]
+
+
+@pytest.mark.parametrize(
+  ("kwargs", "message"),
+  [
+    ({"scores": jnp.ones(())}, r"scores must have shape \(\*batch, time\)"),
+    ({"scores": jnp.ones((2, 5), int)}, "scores must be of a floating dtype"),
+    ({"values": jnp.ones((2, 4, 3))}, r"values must have .* \(2, 5\), and one"),
+    (
+      {"scores": jnp.ones((2, 0)), "values": jnp.ones((2, 0, 3))},
+      "at least one element",
+    ),
+    ({"init": jnp.ones((3, 2))}, r"the state must be \(m, u, w\) of shapes"),
+    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
+    ({"mask": jnp.ones((5,), bool)}, r"mask must have shape \(2, 5\)"),
+    ({"mask": jnp.ones((2, 5))}, "mask must be of dtype bool; got float32"),
+    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
+    ({"method": "fft"}, "method must be one of"),
+  ],
+)
+def test_bad_arguments_are_named(kwargs, message):
+  arguments = {"scores": jnp.ones((2, 5)), "values": jnp.ones((2, 5, 3))}
+  with pytest.raises(ValueError, match=message):
+    recurrence.softmax_scan(**arguments | kwargs)
