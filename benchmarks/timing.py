@@ -10,14 +10,15 @@ class Measurement(NamedTuple):
   """What one compiled function costs.
 
   Attributes:
-    wall: seconds by the clock, best of the runs.
-    cpu: CPU seconds of the process in the run that used the fewest.
+    wall: seconds by the clock, best of the runs; None if it was not run.
+    cpu: CPU seconds of the process in the run that used the fewest; None if it
+      was not run.
     compile: seconds to compile.
     temporary: bytes of XLA temporaries; None where the backend does not tell.
   """
 
-  wall: float
-  cpu: float
+  wall: float | None
+  cpu: float | None
   compile: float
   temporary: int | None
 
@@ -27,31 +28,39 @@ def measure(function, arguments, repeats: int = 5) -> Measurement:
   return interleaved([(function, arguments)], repeats)[0]
 
 
-def interleaved(pairs, repeats: int = 5) -> list[Measurement]:
+def interleaved(
+  pairs, repeats: int = 5, memory_limit: float = float("inf")
+) -> list[Measurement]:
   """Times several (function, arguments), taking turns.
 
   On a machine that others use too, a ratio of two timings means something only
-  if both saw the same load.
+  if both saw the same load. What would need more bytes of temporaries than
+  `memory_limit` is compiled and not run.
   """
-  compiled, compile_times = [], []
+  compiled, compile_times, memory = [], [], []
   for function, arguments in pairs:
     start = time.perf_counter()
     compiled.append(jax.jit(function).lower(*arguments).compile())
     compile_times.append(time.perf_counter() - start)
-    jax.block_until_ready(compiled[-1](*arguments))
+    analysis = compiled[-1].memory_analysis()
+    memory.append(None if analysis is None else analysis.temp_size_in_bytes)
+  run = [i for i, size in enumerate(memory) if (size or 0) <= memory_limit]
+  for i in run:
+    jax.block_until_ready(compiled[i](*pairs[i][1]))
   best = [(float("inf"), float("inf"))] * len(pairs)
   for _ in range(repeats):
-    for i, (_, arguments) in enumerate(pairs):
+    for i in run:
+      arguments = pairs[i][1]
       wall, cpu = time.perf_counter(), time.process_time()
       jax.block_until_ready(compiled[i](*arguments))
       wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
       best[i] = (min(best[i][0], wall), min(best[i][1], cpu))
-  results = []
-  for program, (wall, cpu), seconds in zip(compiled, best, compile_times):
-    analysis = program.memory_analysis()
-    temporary = None if analysis is None else analysis.temp_size_in_bytes
-    results.append(Measurement(wall, cpu, seconds, temporary))
-  return results
+  return [
+    Measurement(
+      *(best[i] if i in run else (None, None)), compile_times[i], memory[i]
+    )
+    for i in range(len(pairs))
+  ]
 
 
 def machine() -> str:

@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from jaxseq import mixers
+
 # Options in which a mixer's network differs from the others: what its paper
 # puts around it. The block of Mamba has a gate of its own.
 _TRANSFORMER = {"activation": "none", "feedforward": "swiglu"}
@@ -13,6 +15,34 @@ _NETWORKS = {
   "mamba": {"activation": "none"},
   "mamba2": {"activation": "none"},
 }
+
+
+def base(task: str, **options: object) -> ml_collections.ConfigDict:
+  """Returns the comparison of all mixers on a set of `jaxseq.data`.
+
+  Args:
+    task: name of the set.
+    **options: of its loader.
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_seeds = 2
+  config.num_updates = 4000
+  config.updates_per_chunk = 100
+  config.chunks_per_evaluation = 5
+  config.batch_size = 64
+  config.kind = "classify"
+  config.task = task
+  config.task_options = dict(options)
+  config.budget = 50_000
+  config.network = {"num_layers": 2, "norm": "layer", "pooling": "mean"}
+  config.optimizer = {
+    "learning_rate": 3e-3,
+    "weight_decay": 0.05,
+    "warmup_steps": 100,
+  }
+  config.arms = arms(mixers.names())
+  return config
 
 
 def arms(names: tuple[str, ...]) -> dict[str, dict]:
@@ -33,3 +63,9 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.batch_size = 4
   config.arms = arms(("gru", "lstm"))
   return config
+
+
+def check(variant: str) -> None:
+  """Raises ValueError if there is no such variant."""
+  if variant not in ("full", "tiny"):
+    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")

@@ -6,12 +6,15 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxseq import mixers
 
 D_MODEL = 6
+# float32 sums in another order, over at most 37 steps.
+FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 # Options beyond the defaults that change how a mixer computes.
 _OPTIONS = {
   "attention": [{"kv_heads": 2, "window": 3, "positions": "none"}],
@@ -29,8 +32,48 @@ _OPTIONS = {
     },
     {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
   ],
+  "linear_attention": [
+    {
+      "heads": 2,
+      "d_value": 3,
+      "feature_map": "none",
+      "decay": "fixed",
+      "normalization": "rms",
+      "positions": "rotary",
+      "gate": "silu",
+    },
+    {
+      "heads": 2,
+      "d_key": 3,
+      "feature_map": "silu",
+      "decay": "vector",
+      "decay_rank": 2,
+      "normalization": "rms",
+    },
+    {"heads": 2, "decay": "scalar", "positions": "rotary"},
+  ],
   "lstm": [{"heads": 3}],
   "mamba": [{"d_state": 4, "d_conv": 2, "expand": 1, "bias": True}],
+  "mamba2": [
+    {
+      "headdim": 3,
+      "d_state": 4,
+      "ngroups": 2,
+      "d_conv": 2,
+      "dt_limit": (0.01, 0.06),
+      "bias": True,
+      "chunk_size": 3,
+    },
+  ],
+  "s4": [
+    {"d_state": 4, "init": "legt", "method": "convolution"},
+    {"d_state": 4, "init": "fourier", "n_ssm": 3, "dt_transform": "softplus"},
+  ],
+  "s4d": [
+    {"d_state": 4, "init": "legs", "n_ssm": 2, "method": "chunks"},
+    {"d_state": 4, "init": "inv", "discretization": "bilinear"},
+    {"d_state": 4, "init": "real", "dt_tie": False},
+  ],
   "s5": [
     {"ssm_size": 8, "blocks": 2},
     {
@@ -63,6 +106,10 @@ def cases():
       )
 
 
+def plain_cases():
+  return [pytest.param((name, ()), id=name) for name in mixers.names()]
+
+
 @functools.cache
 def bind(case):
   name, options = case
@@ -87,3 +134,18 @@ def _perturbed(params):
   return structure.unflatten(
     [leaf + 0.05 * rng.normal(size=leaf.shape).astype("f") for leaf in leaves]
   )
+
+
+def sequence(*shape, dtype=jnp.float64, seed=0):
+  """Returns inputs (*shape, D_MODEL)."""
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.normal(size=(*shape, D_MODEL)), dtype)
+
+
+def used_state(mixer, params, batch, dtype=jnp.float64):
+  """Returns a state that some sequence has left behind."""
+  state = mixer.module.initial_state(mixer.config, batch, dtype)
+  x = sequence(*batch, dtype=dtype, seed=9)
+  for _ in range(2):
+    _, state = mixer.step(params, x, state)
+  return state

@@ -13,26 +13,10 @@ from tests.mixers import cases
 
 # float64 sums in another order, over at most 37 steps of decaying recurrences.
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
-# The same in float32.
-_FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def _double(params):
   return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-
-
-def _sequence(*shape, dtype=jnp.float64, seed=0):
-  rng = np.random.default_rng(seed)
-  return jnp.asarray(rng.normal(size=(*shape, cases.D_MODEL)), dtype)
-
-
-def _used_state(mixer, params, batch, dtype=jnp.float64):
-  """A state that some sequence has left behind."""
-  state = mixer.module.initial_state(mixer.config, batch, dtype)
-  x = _sequence(*batch, dtype=dtype, seed=9)
-  for _ in range(2):
-    _, state = mixer.step(params, x, state)
-  return state
 
 
 def _fold_steps(mixer, params, x, state, reset=None):
@@ -79,17 +63,12 @@ def _as_state(tree, like):
 
 @pytest.mark.parametrize(
   ("batch", "time", "with_reset"),
-  [
-    ((), 37, True),
-    ((2,), 1, True),
-    ((2,), 7, False),
-    ((2, 3), 2, True),
-  ],
+  [((), 37, True), ((2,), 1, False), ((2, 3), 2, True)],
 )
 def test_apply_equals_steps(x64, mixer, batch, time, with_reset):
   params = _double(mixer.params)
-  x = _sequence(*batch, time)
-  state = _used_state(mixer, params, batch)
+  x = cases.sequence(*batch, time)
+  state = cases.used_state(mixer, params, batch)
   reset = None
   if with_reset:
     reset = np.random.default_rng(1).random((*batch, time)) < 0.3
@@ -102,7 +81,7 @@ def test_apply_equals_steps(x64, mixer, batch, time, with_reset):
 
 def test_no_state_means_a_fresh_one(x64, mixer):
   params = _double(mixer.params)
-  x = _sequence(2, 7)
+  x = cases.sequence(2, 7)
   fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
   chex.assert_trees_all_close(
     mixer.apply(params, x), mixer.apply(params, x, fresh), **_FLOAT64
@@ -115,8 +94,8 @@ def test_no_state_means_a_fresh_one(x64, mixer):
 @pytest.mark.parametrize("split", [1, 4])
 def test_halves_equal_whole(x64, mixer, split):
   params = _double(mixer.params)
-  x = _sequence(2, 7)
-  state = _used_state(mixer, params, (2,))
+  x = cases.sequence(2, 7)
+  state = cases.used_state(mixer, params, (2,))
   reset = jnp.zeros((2, 7), bool).at[0, 2].set(True).at[1, 5].set(True)
   whole = mixer.apply(params, x, state, reset)
   first, state = mixer.apply(params, x[:, :split], state, reset[:, :split])
@@ -138,8 +117,8 @@ _RESETS = {
 
 def test_resets_equal_episodes_alone(x64, mixer):
   params = _double(mixer.params)
-  x = _sequence(2, 5)
-  used = _used_state(mixer, params, (2,))
+  x = cases.sequence(2, 5)
+  used = cases.used_state(mixer, params, (2,))
   for kind, rows in _RESETS.items():
     reset = jnp.asarray(rows, bool)
     y, final = mixer.apply(params, x, used, reset)
@@ -162,7 +141,7 @@ def test_resets_equal_episodes_alone(x64, mixer):
 
 def test_nothing_undefined_passes_a_reset(mixer):
   params = mixer.params
-  x = _sequence(1, 6, dtype=jnp.float32)
+  x = cases.sequence(1, 6, dtype=jnp.float32)
   fresh, end = mixer.apply(params, x[:, 3:])
   state = jax.tree.map(
     lambda leaf: jnp.full_like(leaf, jnp.inf),
@@ -171,13 +150,15 @@ def test_nothing_undefined_passes_a_reset(mixer):
   reset = jnp.asarray([[False, False, False, True, False, False]])
   for bad in (jnp.nan, jnp.inf):
     y, final = mixer.apply(params, x.at[:, :3].set(bad), state, reset)
-    chex.assert_trees_all_close((y[:, 3:], final), (fresh, end), **_FLOAT32)
+    chex.assert_trees_all_close(
+      (y[:, 3:], final), (fresh, end), **cases.FLOAT32
+    )
   y, after = mixer.step(params, x[:, 3], state, reset[:, 3])
   _, expected = mixer.step(
     params, x[:, 3], mixer.module.initial_state(mixer.config, (1,))
   )
-  np.testing.assert_allclose(y, fresh[:, 0], **_FLOAT32)
-  chex.assert_trees_all_close(after, expected, **_FLOAT32)
+  np.testing.assert_allclose(y, fresh[:, 0], **cases.FLOAT32)
+  chex.assert_trees_all_close(after, expected, **cases.FLOAT32)
 
 
 # 4. Causality.
@@ -186,7 +167,7 @@ def test_nothing_undefined_passes_a_reset(mixer):
 @pytest.mark.parametrize("t", [1, 6])
 def test_future_does_not_leak(x64, mixer, t):
   params = _double(mixer.params)
-  x = _sequence(2, 7)
+  x = cases.sequence(2, 7)
   before, _ = mixer.apply(params, x)
   after, _ = mixer.apply(params, x.at[:, t:].add(1.0))
   np.testing.assert_allclose(
@@ -200,8 +181,8 @@ def test_future_does_not_leak(x64, mixer, t):
 
 def _gradient_problem(mixer):
   params = _double(mixer.params)
-  x = _sequence(2, 4)
-  state = _used_state(mixer, params, (2,))
+  x = cases.sequence(2, 4)
+  state = cases.used_state(mixer, params, (2,))
   reset = jnp.zeros((2, 4), bool).at[0, 2].set(True)
   return params, x, state, reset
 
@@ -251,81 +232,11 @@ def test_gradients_equal_those_of_steps(x64, mixer):
     assert jnp.abs(leaf).max() > 0
 
 
-# 6. Transformations and dtypes.
-
-
-def test_compiled_equals_op_by_op(mixer):
-  x = _sequence(2, 5, dtype=jnp.float32)
-  with jax.disable_jit():
-    expected = mixer.module.apply(mixer.config, mixer.params, x)
-  chex.assert_trees_all_close(
-    mixer.apply(mixer.params, x), expected, **_FLOAT32
-  )
-
-
-def test_numpy_arrays_and_no_state(mixer):
-  x = np.random.default_rng(0).normal(size=(2, 3, cases.D_MODEL))
-  y, _ = jax.eval_shape(
-    lambda: mixer.module.apply(mixer.config, mixer.params, x)
-  )
-  assert y.dtype == jnp.float32
-  with pytest.raises(ValueError, match="state must be given to step"):
-    mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
-
-
-def test_vmap_over_batch(mixer):
-  x = _sequence(2, 7, dtype=jnp.float32)
-  reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
-  state = _used_state(mixer, mixer.params, (2,), jnp.float32)
-  chex.assert_trees_all_close(
-    jax.vmap(mixer.apply, (None, 0, 0, 0))(mixer.params, x, state, reset),
-    mixer.apply(mixer.params, x, state, reset),
-    **_FLOAT32,
-  )
-
-
-def test_vmap_over_params_and_gradients(mixer):
-  """An ensemble trained in one program, as over seeds."""
-  many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1]), mixer.params)
-  x = _sequence(2, 7, dtype=jnp.float32)
-
-  def loss(params):
-    y, _ = mixer.module.apply(mixer.config, params, x)
-    return jnp.sum(y * y)
-
-  together = jax.jit(jax.vmap(jax.value_and_grad(loss)))(many)
-  apart = [
-    jax.jit(jax.value_and_grad(loss))(jax.tree.map(lambda a: a[i], many))  # noqa: B023
-    for i in range(2)
-  ]
-  chex.assert_trees_all_close(
-    together,
-    jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart),
-    # Gradients of a sum of 84 squares.
-    rtol=1e-3,
-    atol=1e-4,
-  )
-
-
-def test_checkpoint(mixer):
-  x = _sequence(2, 7, dtype=jnp.float32)
-
-  def loss(params, function):
-    y, _ = function(params, x)
-    return jnp.sum(y * y)
-
-  function = functools.partial(mixer.module.apply, mixer.config)
-  plain = jax.jit(lambda params: jax.grad(loss)(params, function))
-  saved = jax.jit(
-    lambda params: jax.grad(loss)(params, jax.checkpoint(function))
-  )
-  chex.assert_trees_all_close(
-    saved(mixer.params), plain(mixer.params), rtol=1e-3, atol=1e-4
-  )
+# 6. Dtypes; tests/mixers/transformations_test.py has the rest.
 
 
 def test_bfloat16(mixer):
-  x = _sequence(2, 37, dtype=jnp.bfloat16)
+  x = cases.sequence(2, 37, dtype=jnp.bfloat16)
   y, state = mixer.apply(mixer.params, x)
   expected, _ = mixer.apply(mixer.params, x.astype(jnp.float32))
   assert y.dtype == jnp.bfloat16
@@ -347,7 +258,7 @@ def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   for leaf in jax.tree.leaves(fresh):
     assert leaf.real.dtype == state_dtype
     assert leaf.shape[:2] == (2, 3)
-  x = _sequence(2, 3, 7, dtype=dtype)
+  x = cases.sequence(2, 3, 7, dtype=dtype)
   for y, state in (
     jax.eval_shape(mixer.apply, mixer.params, x, fresh),
     jax.eval_shape(mixer.apply, mixer.params, x),
@@ -357,22 +268,3 @@ def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
   assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)
   chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
-
-
-def test_second_call_does_not_trace_again(mixer):
-  traces = []
-
-  def counted(function):
-    def run(*arguments):
-      traces.append(function)
-      return function(mixer.config, *arguments)
-
-    return jax.jit(run)
-
-  step, apply = counted(mixer.module.step), counted(mixer.module.apply)
-  x = _sequence(2, 5, dtype=jnp.float32)
-  state = mixer.module.initial_state(mixer.config, (2,))
-  for _ in range(2):
-    _, state = step(mixer.params, x[:, 0], state)
-    _, state = apply(mixer.params, x, state)
-  assert traces == [mixer.module.step, mixer.module.apply]

@@ -1,0 +1,229 @@
+"""The recurrences as they are usually written in JAX, to be measured against.
+
+Functions with the names and arguments of `jaxseq.recurrence`: one
+`jax.lax.associative_scan` over the states of all elements, matrix states too;
+`lax.scan` with its own gradient for gated networks; for attention the scores of
+all pairs. Inside `recurrences()` the mixers compute with them:
+
+  with naive.recurrences():
+    y, state = mixer.apply(config, params, x)
+"""
+
+import contextlib
+import math
+from unittest import mock
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+
+
+def _combine(left, right):
+  a_left, b_left = left
+  a_right, b_right = right
+  return a_right * a_left, a_right * b_left + b_right
+
+
+def _scan(a, b, init, reset, axis):
+  """The states h_t = a_t h_{t-1} + b_t of all elements, and the last one."""
+  if reset is not None:
+    flags = reset.reshape(reset.shape + (1,) * (a.ndim - reset.ndim))
+    a = jnp.where(flags, 0, a)
+  a = jnp.broadcast_to(a, b.shape)
+  if init is not None:
+    first = lax.index_in_dim(a, 0, axis, keepdims=False) * init
+    at_0 = (slice(None),) * axis + (0,)
+    b = b.at[at_0].add(first)
+  _, h = lax.associative_scan(_combine, (a, b), axis=axis)
+  return h, lax.index_in_dim(h, h.shape[axis] - 1, axis, keepdims=False)
+
+
+def linear_scan(a, b, init=None, *, reset=None, reverse=False, method="auto"):
+  """`recurrence.linear_scan`, forward in time."""
+  del method
+  if reverse:
+    raise ValueError("reverse: got True, expected False.")
+  a = jnp.broadcast_to(a, b.shape)
+  return _scan(a, b, init, reset, b.ndim - 2)
+
+
+def lti_scan(
+  Lambda_bar, B_bar, C, u, init=None, *, D=None, reset=None, **options
+):
+  """`recurrence.lti_scan` with complex projections, forward in time."""
+  if options.get("reverse"):
+    raise ValueError("reverse: got True, expected False.")
+  b = u @ B_bar.T
+  h, final = _scan(
+    jnp.broadcast_to(Lambda_bar, b.shape), b, init, reset, b.ndim - 2
+  )
+  y = (h @ C.T).real
+  if D is not None:
+    y = y + D * u
+  return y.astype(u.dtype), final
+
+
+def siso_scan(A, B, C, u, init=None, *, reset=None, chunk_size=None):
+  """`recurrence.siso_scan` for diagonal systems."""
+  del chunk_size
+  if jnp.ndim(A) != 2:
+    raise ValueError(f"A must have shape (H, N); got {jnp.shape(A)}.")
+  b = u[..., None] * B
+  h, final = _scan(A, b, init, reset, u.ndim - 2)
+  return jnp.sum(h * C, axis=-1).real.astype(u.dtype), final
+
+
+def selective_scan(
+  x, delta, A, B, C, init=None, *, D=None, reset=None, **options
+):
+  """`recurrence.selective_scan` for B and C that all channels share."""
+  del options
+  a = jnp.exp(delta[..., None] * A)
+  b = (delta * x)[..., None] * B[..., None, :]
+  h, final = _scan(a, b, init, reset, x.ndim - 2)
+  y = jnp.sum(h * C[..., None, :], axis=-1)
+  if D is not None:
+    y = y + D * x
+  return y.astype(x.dtype), final
+
+
+def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None, **options):
+  """`recurrence.outer_scan_heads` over all matrix states."""
+  del options
+  per_group = v.shape[-2] // k.shape[-2]
+  q, k = (jnp.repeat(x, per_group, axis=-2) for x in (q, k))
+  b = k[..., None] * v[..., None, :]
+  a = jnp.ones_like(b) if decay is None else jnp.exp(decay)[..., None]
+  S, final = _scan(a, b, init, reset, v.ndim - 3)
+  return jnp.einsum("...k,...kv->...v", q, S).astype(v.dtype), final
+
+
+def softmax_outer_scan(
+  q, logits, k, v, init=None, *, reset=None, sink=None, **options
+):
+  """`recurrence.softmax_outer_scan` over all running averages."""
+  del options
+  axis = v.ndim - 2
+  k = jnp.ones_like(logits) if k is None else k
+  leaf = recurrence.SoftmaxState(
+    logits, jnp.ones_like(logits), k[..., None] * v[..., None, :]
+  )
+  fresh = recurrence.softmax_outer_initial(
+    v.shape[:-2], logits.shape[-1], v.shape[-1], sink=sink
+  )
+  first = fresh if init is None else init
+  flag = jnp.zeros(v.shape[:-1], bool) if reset is None else reset
+
+  def start(state, at):
+    """Puts a state before the elements where `at` is true."""
+    state = jax.tree.map(
+      lambda x: jnp.broadcast_to(
+        jnp.expand_dims(x, axis),
+        x.shape[:axis] + flag.shape[axis:] + x.shape[axis:],
+      ),
+      state,
+    )
+    return _select(at, recurrence.softmax_combine(state, leaf), leaf)
+
+  if sink is not None:
+    leaf = start(fresh, flag)
+  at_0 = jnp.zeros_like(flag).at[..., 0].set(True)
+  leaf = start(first, at_0 & ~flag)
+
+  def combine(left, right):
+    (state_left, flag_left), (state_right, flag_right) = left, right
+    both = recurrence.softmax_combine(state_left, state_right)
+    return (
+      _select(flag_right, state_right, both),
+      flag_left | flag_right,
+    )
+
+  (states, _) = lax.associative_scan(combine, (leaf, flag), axis=axis)
+  average = states.w / jnp.where(states.u > 0, states.u, 1)[..., None]
+  o = jnp.einsum("...k,...kv->...v", q, average)
+  final = jax.tree.map(
+    lambda x: lax.index_in_dim(x, flag.shape[axis] - 1, axis, keepdims=False),
+    states,
+  )
+  return o.astype(v.dtype), final
+
+
+def _select(flag, new, old):
+  return jax.tree.map(
+    lambda x, y: jnp.where(
+      flag.reshape(flag.shape + (1,) * (x.ndim - flag.ndim)), x, y
+    ),
+    new,
+    old,
+  )
+
+
+def softmax_scan(
+  scores, values, init=None, *, reset=None, mask=None, **options
+):
+  """`recurrence.softmax_scan` without masks."""
+  del options
+  if mask is not None:
+    raise ValueError("mask: got an array, expected None.")
+  if init is not None:
+    init = recurrence.SoftmaxState(
+      init.m[..., None], init.u[..., None], init.w[..., None, :]
+    )
+  logits = scores[..., None]
+  outputs, final = softmax_outer_scan(
+    jnp.ones_like(logits), logits, None, values, init, reset=reset
+  )
+  return outputs, recurrence.SoftmaxState(
+    final.m[..., 0], final.u[..., 0], final.w[..., 0, :]
+  )
+
+
+def gated_scan(cell, params, state, x, *, reset=None, chunk_size=None):
+  """`recurrence.gated_scan` as a scan that JAX differentiates."""
+  del chunk_size
+
+  def body(state, element):
+    x_t, reset_t = element
+    state = recurrence.gated_step(cell, params, state, x_t, reset=reset_t)
+    return state, state[0]
+
+  final, hidden = lax.scan(body, tuple(state), (x, reset))
+  return hidden, final
+
+
+def window_attention(q, k, v, start, window, *, block_size=None):
+  """`recurrence.window_attention` with the scores of all pairs."""
+  del block_size
+  time, keys = q.shape[-3], k.shape[-3]
+  repeats = q.shape[-2] // k.shape[-2]
+  k, v = (jnp.repeat(x, repeats, axis=-2) for x in (k, v))
+  own = keys - time + jnp.arange(time)[:, None]
+  index = jnp.arange(keys)
+  visible = (index <= own) & (index >= own - window)
+  visible = visible & (index >= start[..., None])
+  scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
+  scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
+  return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
+
+
+@contextlib.contextmanager
+def recurrences():
+  """Lets the mixers that are traced inside compute with this module."""
+  replaced = {
+    function.__name__: function
+    for function in (
+      gated_scan,
+      linear_scan,
+      lti_scan,
+      outer_scan_heads,
+      selective_scan,
+      siso_scan,
+      softmax_outer_scan,
+      softmax_scan,
+      window_attention,
+    )
+  }
+  with mock.patch.multiple(recurrence, **replaced):
+    yield

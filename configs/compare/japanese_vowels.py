@@ -1,0 +1,23 @@
+"""All mixers on JapaneseVowels: nine speakers, 12 coefficients, 7 to 29 frames.
+
+    python -m experiments.compare --config=configs/compare/japanese_vowels.py \
+      --workdir=runs/compare_japanese_vowels
+
+The recordings are inside the package aeon (`pip install --no-deps aeon`). A
+random forest on summary statistics gets 0.965. `:tiny` shows in seconds whether
+everything works.
+"""
+
+import ml_collections
+
+from configs.compare import _shared
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  _shared.check(variant)
+  config = _shared.base("japanese_vowels")
+  config.num_updates = 1500
+  config.batch_size = 32
+  config.network.dropout = 0.2
+  config.references = {"random forest": 0.965}
+  return _shared.tiny(config) if variant == "tiny" else config

@@ -1,0 +1,109 @@
+"""What JAX makes of every registered mixer: `jit`, `vmap`, `checkpoint`.
+
+Options change what is computed and not how it is transformed, so these run over
+each mixer's defaults only.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.mixers import cases
+
+
+@pytest.fixture(params=cases.plain_cases())
+def mixer(request):
+  return cases.bind(request.param)
+
+
+def test_compiled_equals_op_by_op(mixer):
+  x = cases.sequence(2, 5, dtype=jnp.float32)
+  with jax.disable_jit():
+    expected = mixer.module.apply(mixer.config, mixer.params, x)
+  chex.assert_trees_all_close(
+    mixer.apply(mixer.params, x), expected, **cases.FLOAT32
+  )
+
+
+def test_numpy_arrays_and_no_state(mixer):
+  x = np.random.default_rng(0).normal(size=(2, 3, cases.D_MODEL))
+  y, _ = jax.eval_shape(
+    lambda: mixer.module.apply(mixer.config, mixer.params, x)
+  )
+  assert y.dtype == jnp.float32
+  with pytest.raises(ValueError, match="state must be given to step"):
+    mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
+
+
+def test_vmap_over_batch(mixer):
+  x = cases.sequence(2, 7, dtype=jnp.float32)
+  reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+  state = cases.used_state(mixer, mixer.params, (2,), jnp.float32)
+  chex.assert_trees_all_close(
+    jax.vmap(mixer.apply, (None, 0, 0, 0))(mixer.params, x, state, reset),
+    mixer.apply(mixer.params, x, state, reset),
+    **cases.FLOAT32,
+  )
+
+
+def test_vmap_over_params_and_gradients(mixer):
+  """An ensemble trained in one program, as over seeds."""
+  many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1]), mixer.params)
+  x = cases.sequence(2, 7, dtype=jnp.float32)
+
+  def loss(params):
+    y, _ = mixer.module.apply(mixer.config, params, x)
+    return jnp.sum(y * y)
+
+  together = jax.jit(jax.vmap(jax.value_and_grad(loss)))(many)
+  apart = [
+    jax.jit(jax.value_and_grad(loss))(jax.tree.map(lambda a: a[i], many))  # noqa: B023
+    for i in range(2)
+  ]
+  chex.assert_trees_all_close(
+    together,
+    jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart),
+    # Gradients of a sum of 84 squares.
+    rtol=1e-3,
+    atol=1e-4,
+  )
+
+
+def test_checkpoint(mixer):
+  x = cases.sequence(2, 7, dtype=jnp.float32)
+
+  def loss(params, function):
+    y, _ = function(params, x)
+    return jnp.sum(y * y)
+
+  function = functools.partial(mixer.module.apply, mixer.config)
+  plain = jax.jit(lambda params: jax.grad(loss)(params, function))
+  saved = jax.jit(
+    lambda params: jax.grad(loss)(params, jax.checkpoint(function))
+  )
+  chex.assert_trees_all_close(
+    saved(mixer.params), plain(mixer.params), rtol=1e-3, atol=1e-4
+  )
+
+
+def test_second_call_does_not_trace_again(mixer):
+  traces = []
+
+  def counted(function):
+    def run(*arguments):
+      traces.append(function)
+      return function(mixer.config, *arguments)
+
+    return jax.jit(run)
+
+  step, apply = counted(mixer.module.step), counted(mixer.module.apply)
+  x = cases.sequence(2, 5, dtype=jnp.float32)
+  state = mixer.module.initial_state(mixer.config, (2,))
+  for _ in range(2):
+    _, state = step(mixer.params, x[:, 0], state)
+    _, state = apply(mixer.params, x, state)
+  assert traces == [mixer.module.step, mixer.module.apply]
