@@ -13,6 +13,9 @@ models the source of Python's standard library, which is always there; with
 `:tiny` nothing is learnt, and in seconds it shows whether everything works.
 """
 
+import json
+import pathlib
+
 import ml_collections
 
 _VARIANTS = ("full", "stdlib", "tiny")
@@ -51,7 +54,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.length = 16
     config.batch_size = 4
     config.valid_tokens = 256
-    config.data_options = {"max_bytes": 20_000}
+    config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}
     config.network.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
     config.arms = {"gru": {"network": {"mixer": "gru"}}}

@@ -48,8 +48,12 @@ _MODULES = {
   "elman": "jaxseq.mixers.elman",
   "gru": "jaxseq.mixers.gru",
   "lightnet": "jaxseq.mixers.lightnet",
+  "linear_attention": "jaxseq.mixers.linear_attention",
   "lstm": "jaxseq.mixers.lstm",
   "mamba": "jaxseq.mixers.mamba",
+  "mamba2": "jaxseq.mixers.mamba2",
+  "s4": "jaxseq.mixers.s4",
+  "s4d": "jaxseq.mixers.s4d",
   "s5": "jaxseq.mixers.s5",
   "slstm": "jaxseq.mixers.slstm",
 }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 from typing import Any
+from typing import TypeVar
 
 import jax
 from jax import lax
@@ -38,13 +39,20 @@ class ArmConfig:
       raise ValueError(f"batch_size: got {self.batch_size}, expected >= 1.")
 
 
-def arm_config(config: Any, name: str) -> ArmConfig:
+Arm = TypeVar("Arm", bound=ArmConfig)
+
+
+def arm_config(
+  config: Any, name: str, cls: type[Arm] = ArmConfig, **shared: Any
+) -> Arm:
   """Returns the whole configuration of an arm.
 
   Args:
     config: an `arms.Arms` with the fields `network`, `optimizer` and
       `batch_size`, which arms share.
     name: of the arm.
+    cls: class of an arm's configuration.
+    **shared: values of further fields of `cls` that arms share.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
@@ -53,8 +61,9 @@ def arm_config(config: Any, name: str) -> ArmConfig:
     "network": config.network.to_dict(),
     "optimizer": config.optimizer.to_dict(),
     "batch_size": config.batch_size,
+    **shared,
   }
-  return arms_lib.merge(config, name, shared, ArmConfig)
+  return arms_lib.merge(config, name, shared, cls)
 
 
 def make_optimizer(

@@ -22,6 +22,8 @@ _COLOURS = (
   "#000000",
 )
 _GREY = "#666666"
+# Beyond as many curves as there are colours, these tell them apart.
+_STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 
 
 def learning_curve(
@@ -58,9 +60,10 @@ def learning_curve(
   }
   if not prepared:
     raise ValueError("curves must hold at least one curve, got none")
-  if len(prepared) > len(_COLOURS):
+  looks = [(colour, style) for style in _STYLES for colour in _COLOURS]
+  if len(prepared) > len(looks):
     raise ValueError(
-      f"curves must hold at most {len(_COLOURS)} curves, got {len(prepared)}"
+      f"curves must hold at most {len(looks)} curves, got {len(prepared)}"
     )
   try:
     # Slow to import, and not needed by a program that draws nothing.
@@ -75,13 +78,15 @@ def learning_curve(
   backend_agg.FigureCanvasAgg(fig)
   axes = fig.add_subplot()
   ends = []
-  for colour, (label, (steps, mean, spread)) in zip(_COLOURS, prepared.items()):
+  for (colour, style), (label, (steps, mean, spread)) in zip(
+    looks, prepared.items()
+  ):
     axes.fill_between(
       steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0
     )
     # A single point would be an invisible line.
     marker = "o" if np.isfinite(mean).sum() == 1 else None
-    axes.plot(steps, mean, color=colour, lw=1.8, marker=marker, ms=4)
+    axes.plot(steps, mean, color=colour, ls=style, lw=1.8, marker=marker, ms=4)
     finite = np.flatnonzero(np.isfinite(mean))
     if finite.size:
       ends.append((mean[finite[-1]], label, colour, "bold"))

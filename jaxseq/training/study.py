@@ -5,6 +5,7 @@ evaluation and the results' files, table and plot to `run` and `finish`.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
 import functools
@@ -97,6 +98,7 @@ def main(
   *,
   title: str,
   columns: Mapping[str, str],
+  **options: Any,
 ) -> dict[str, dict[str, Any]]:
   """Trains and evaluates, or only evaluates, and shows the results.
 
@@ -107,12 +109,22 @@ def main(
     mode: "train" or "evaluate".
     title: of table and plot.
     columns: metrics of the table, to their headings.
+    **options: more of `finish`.
 
   Returns:
     The results, see `run`.
   """
   results = (run if mode == "train" else evaluate)(config, directory, arms)
-  finish(config, directory, arms, results, mode, title=title, columns=columns)
+  finish(
+    config,
+    directory,
+    arms,
+    results,
+    mode,
+    title=title,
+    columns=columns,
+    **options,
+  )
   return results
 
 
@@ -268,6 +280,9 @@ def finish(
   *,
   title: str,
   columns: Mapping[str, str],
+  baselines: Mapping[str, Mapping[str, float]] | None = None,
+  drawn: Collection[str] | None = None,
+  levels: Mapping[str, float] | None = None,
 ) -> None:
   """Shows the results; after a training, writes them and draws the curve too.
 
@@ -279,30 +294,46 @@ def finish(
     mode: "train" or "evaluate".
     title: of table and plot.
     columns: metrics of the table, to their headings.
+    baselines: what is known without training, by label: metrics for the last
+      rows of the table, and for results.json under "baselines".
+    drawn: names of the arms to plot; all if None.
+    levels: dashed lines of the plot, by label, beside those of the
+      configuration; the baselines' values of the plotted metric if None.
   """
-  _show(config, arms, results, title, columns)
+  baselines = baselines or {}
+  _show(config, arms, results, title, columns, baselines)
   if mode != "train":
     return
-  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  written = dict(results)
+  if baselines:
+    written["baselines"] = {k: dict(v) for k, v in baselines.items()}
+  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(written))
   metric = next(iter(arms.values())).metric
+  if levels is None:
+    levels = {
+      label: values[metric]
+      for label, values in baselines.items()
+      if metric in values
+    }
   try:
     picture = plots.learning_curve(
       directory / "learning_curve.png",
       {
         name: metrics_lib.column(metrics_lib.read(directory / name), metric)
         for name in results
+        if drawn is None or name in drawn
       },
       xlabel="updates",
       ylabel=columns.get(metric, metric),
       title=title,
-      references=dict(config.references),
+      references={**levels, **config.references},
     )
   except ModuleNotFoundError as error:
     picture = f"not drawn, {error.name} is not installed"
   print(f"Learning curve: {picture}")
 
 
-def _show(config, arms, results, title, columns):
+def _show(config, arms, results, title, columns, baselines):
   unit = next(iter(arms.values())).unit
   rows = []
   for name, result in results.items():
@@ -315,6 +346,12 @@ def _show(config, arms, results, title, columns):
         progress.short_number(speed * config.num_seeds),
       ]
     )
+  for label, values in baselines.items():
+    cells = [
+      tables.mean_std(values[metric]) if metric in values else "-"
+      for metric in columns
+    ]
+    rows.append([label, "-", *cells, "-"])
   seeds_text = f"mean ± standard deviation over {config.num_seeds} seeds"
   tables.show(
     ["arm", "parameters", *columns.values(), f"{unit}/s"],

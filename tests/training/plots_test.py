@@ -84,7 +84,7 @@ def test_mean_spread_and_smoothing():
     ({}, "at least one curve"),
     ({"a": (range(3), np.ones((2, 4)))}, r"curve 'a': .* got \(2, 4\)"),
     ({"a": (range(3), np.ones((1, 2, 3)))}, r"got \(1, 2, 3\)"),
-    ({str(i): ([0], [0]) for i in range(8)}, "at most 7 curves, got 8"),
+    ({str(i): ([0], [0]) for i in range(22)}, "at most 21 curves, got 22"),
   ],
 )
 def test_wrong_curves(tmp_path, curves, match):
