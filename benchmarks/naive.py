@@ -3,7 +3,11 @@
 Functions with the names and arguments of `jaxseq.recurrence`: one
 `jax.lax.associative_scan` over the states of all elements, matrix states too;
 `lax.scan` with its own gradient for gated networks; for attention the scores of
-all pairs. Inside `recurrences()` the mixers compute with them:
+all pairs. S4 and S4D run whole sequences as in their papers: a convolution by
+FFT with a kernel from a matrix that is held in memory, Vandermonde's (H, N,
+time) or Cauchy's (H, N, frequencies); with resets or a state S4D is an
+`associative_scan`, and S4, whose transitions are dense, goes step by step.
+Inside `recurrences()` the mixers compute with them:
 
   with naive.recurrences():
     y, state = mixer.apply(config, params, x)
@@ -16,8 +20,10 @@ from unittest import mock
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import recurrence
+from jaxseq.mixers import _dplr
 
 
 def _combine(left, right):
@@ -28,10 +34,10 @@ def _combine(left, right):
 
 def _scan(a, b, init, reset, axis):
   """The states h_t = a_t h_{t-1} + b_t of all elements, and the last one."""
+  a = jnp.broadcast_to(a, b.shape)
   if reset is not None:
     flags = reset.reshape(reset.shape + (1,) * (a.ndim - reset.ndim))
     a = jnp.where(flags, 0, a)
-  a = jnp.broadcast_to(a, b.shape)
   if init is not None:
     first = lax.index_in_dim(a, 0, axis, keepdims=False) * init
     at_0 = (slice(None),) * axis + (0,)
@@ -66,13 +72,73 @@ def lti_scan(
 
 
 def siso_scan(A, B, C, u, init=None, *, reset=None, chunk_size=None):
-  """`recurrence.siso_scan` for diagonal systems."""
+  """`recurrence.siso_scan`; step by step where the transitions are matrices."""
   del chunk_size
+  b = u[..., None] * B
+  axis = u.ndim - 2
+  if jnp.ndim(A) == 2:
+    h, final = _scan(A, b, init, reset, axis)
+    return jnp.sum(h * C, axis=-1).real.astype(u.dtype), final
+
+  def body(h, element):
+    b_t, reset_t = element
+    if reset_t is not None:
+      h = jnp.where(reset_t[..., None, None], 0, h)
+    h = jnp.einsum("hij,...hj->...hi", A, h) + b_t
+    return h, jnp.sum(h * C, axis=-1)
+
+  if init is None:
+    init = jnp.zeros(b.shape[:axis] + b.shape[axis + 1 :], b.dtype)
+  flags = None if reset is None else jnp.moveaxis(reset, axis, 0)
+  final, y = lax.scan(body, init, (jnp.moveaxis(b, axis, 0), flags))
+  return jnp.moveaxis(y, 0, axis).astype(u.dtype), final
+
+
+def siso_kernel(A, B, C, length):
+  """`recurrence.siso_kernel` for diagonal systems, by Vandermonde's matrix."""
   if jnp.ndim(A) != 2:
     raise ValueError(f"A must have shape (H, N); got {jnp.shape(A)}.")
-  b = u[..., None] * B
-  h, final = _scan(A, b, init, reset, u.ndim - 2)
-  return jnp.sum(h * C, axis=-1).real.astype(u.dtype), final
+  logarithm = jnp.log(A.astype(jnp.result_type(A, jnp.complex64)))
+  powers = jnp.exp(logarithm[..., None] * jnp.arange(length))
+  return jnp.einsum("hn,hnl->hl", B * C, powers).real
+
+
+def fft_convolution(u, kernel, backward=None):
+  """`recurrence.fft_convolution` in one direction."""
+  if backward is not None:
+    raise ValueError("backward: got an array, expected None.")
+  time = u.shape[-2]
+  spectrum = jnp.fft.rfft(kernel, 2 * time).T
+  spectrum = spectrum * jnp.fft.rfft(u, 2 * time, axis=-2)
+  return jnp.fft.irfft(spectrum, 2 * time, axis=-2)[..., :time, :]
+
+
+def cauchy_kernel(system, C, length):
+  """S4's kernel for low rank 1 (arXiv:2111.00396, algorithm 1).
+
+  With the arguments of `jaxseq.mixers._dplr.kernel`. All is multiplied by 1 +
+  omega, which is 0 at the highest frequency.
+  """
+  Lambda, P, B, dt = system
+  if len(P) != 1:
+    raise ValueError(f"P must have low rank 1; got {len(P)}.")
+  omega = np.exp(-2j * np.pi * np.arange(length // 2 + 1) / length)
+  if length % 2 == 0:
+    omega[-1] = -1
+  omega = jnp.asarray(omega, Lambda.dtype)
+  Lambda, P, B, C = (
+    jnp.concatenate([x, x.conj()], -1) for x in (Lambda, P[0], B, C)
+  )
+  g = 2 / dt[:, None] * (1 - omega)
+  cauchy = 1 / (g[:, None] - (1 + omega) * Lambda[..., None])
+
+  def product(x, y):
+    return jnp.einsum("...hn,hnf->...hf", x * y, cauchy)
+
+  low_rank = product(C, P) * product(P.conj(), B)
+  low_rank = low_rank / (1 + (1 + omega) * product(P.conj(), P))
+  spectrum = 2 * (product(C, B) - (1 + omega) * low_rank)
+  return jnp.fft.irfft(spectrum, length)
 
 
 def selective_scan(
@@ -214,16 +280,21 @@ def recurrences():
   replaced = {
     function.__name__: function
     for function in (
+      fft_convolution,
       gated_scan,
       linear_scan,
       lti_scan,
       outer_scan_heads,
       selective_scan,
+      siso_kernel,
       siso_scan,
       softmax_outer_scan,
       softmax_scan,
       window_attention,
     )
   }
-  with mock.patch.multiple(recurrence, **replaced):
+  with (
+    mock.patch.multiple(recurrence, **replaced),
+    mock.patch.object(_dplr, "kernel", cauchy_kernel),
+  ):
     yield

@@ -35,6 +35,8 @@ class LayerConfig:
         "gelu": g.
         "none": y.
       A dropout follows all of them but "gelu".
+    exact_gelu: the GELU of `activation` by the error function, as in S4's code,
+      and not by its tanh approximation, as in S5's.
     dropout: rate; the mask is shared over time.
     residual: whether the layer adds its input to its output.
     residual_float32: whether that sum stays float32 where `dtype` is narrower,
@@ -56,6 +58,7 @@ class LayerConfig:
   gtrxl_norm: bool = False
   shared_norm: bool = False
   activation: str = "full_glu"
+  exact_gelu: bool = False
   dropout: float = 0.0
   residual: bool = True
   residual_float32: bool = False
@@ -215,7 +218,7 @@ class SequenceLayer(linen.Module):
 
     if kind == "none":
       return dropout(y)
-    g = dropout(linen.gelu(y))
+    g = dropout(linen.gelu(y, approximate=not self.config.exact_gelu))
     if kind == "gelu":
       return g
     if kind == "full_glu":

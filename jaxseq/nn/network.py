@@ -26,6 +26,7 @@ class NetworkConfig:
     norm: see `LayerConfig`, as for all options down to `norm_epsilon`.
     prenorm: whether norms stand before the mixers or after the residual sums.
     activation: what follows a mixer.
+    exact_gelu: whether its GELU is exact.
     residual: whether a layer adds its input to its output.
     residual_float32: whether that sum stays float32 where `dtype` is narrower.
     feedforward: second half of a layer.
@@ -52,6 +53,7 @@ class NetworkConfig:
   norm: Literal["none", "layer", "rms", "batch"] = "layer"
   prenorm: bool = True
   activation: str = "half_glu2"
+  exact_gelu: bool = False
   residual: bool = True
   residual_float32: bool = False
   feedforward: str = "none"
@@ -94,6 +96,7 @@ class NetworkConfig:
       norm=self.norm,
       prenorm=self.prenorm,
       activation=self.activation,
+      exact_gelu=self.exact_gelu,
       residual=self.residual,
       residual_float32=self.residual_float32,
       feedforward=self.feedforward,

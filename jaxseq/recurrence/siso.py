@@ -346,6 +346,9 @@ def _between(decay, gains, start, alive):
     the last state [H, S, B].
   """
   state = gains[0] if start is None else gains[0] + start
+  if len(gains) == 1:
+    # A loop of no turns, which jax refuses where it does not compile.
+    return gains[1:], state
 
   def body(state, x):
     gain, first, last = x

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.mixers import s4d
 from jaxseq.mixers import s5
 
 # float64 on both sides; the originals scan in another order.
@@ -54,6 +55,41 @@ def test_s5_layer(golden, x64, activation, order, kind):
     model = nn.SequenceModel(nn.ModelConfig(mixer, num_layers=1, **options))
     y, _ = model.apply({"params": {"layers_0": params}}, x)
   np.testing.assert_allclose(y, data[f"{prefix}y"], **_TOLERANCE)
+
+
+@pytest.mark.parametrize("case", ["uni_glu", "bi_glu"])
+def test_s4_block(golden, x64, case):
+  """The block of S4's code, whose arrays have a diagonal kernel."""
+  del x64
+  data = golden("ssm/s4_block")
+  raw = _tree(data, f"{case}/param/")
+  both = case.startswith("bi")
+  H, M = raw["layer.kernel.A_real"].shape
+  C, inv_dt = raw["layer.kernel.C"], raw["layer.kernel.inv_dt"]
+  mixer = {
+    "Lambda_re": raw["layer.kernel.A_real"],
+    "Lambda_im": -raw["layer.kernel.A_imag"],
+    "B": raw["layer.kernel.B"][0],
+    "C": C if both else C[0],
+    "D": raw["layer.D"][0],
+    "log_step": inv_dt[:, 0],
+  }
+  kernels = jnp.split(raw["output_linear.0.weight"].T, 2, axis=1)
+  biases = jnp.split(raw["output_linear.0.bias"], 2)
+  params = {
+    f"out{i + 1}": {"kernel": kernels[i], "bias": biases[i]} for i in range(2)
+  }
+  config = nn.LayerConfig(
+    s4d.Config(H, 2 * M, dt_transform="softplus", bidirectional=both),
+    activation="full_glu",
+    exact_gelu=True,
+    residual=False,
+    norm="none",
+  )
+  y, _ = nn.SequenceLayer(config).apply(
+    {"params": {"mixer": mixer, **params}}, jnp.asarray(data[f"{case}/x"])
+  )
+  np.testing.assert_allclose(y, data[f"{case}/y"], **_TOLERANCE)
 
 
 _STACKS = {

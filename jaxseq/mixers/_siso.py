@@ -1,0 +1,244 @@
+"""What S4 and S4D share: parameters of a system per channel, and its passes.
+
+Both are linear systems with one input and one output for every channel, with
+real parts of eigenvalues and step sizes stored through a transform, and both
+have a kernel that a convolution applies to whole sequences.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import recurrence
+from jaxseq.mixers import _check
+
+METHODS = ("auto", "convolution", "chunks")
+
+# Smallest distance of an initial eigenvalue from the imaginary axis.
+_FLOOR = 1e-4
+
+
+def _softplus_inverse(x):
+  # Also where exp(x) would round to 1.
+  return x + np.log(-np.expm1(-x))
+
+
+# How a positive number is stored: from the parameter, and to it.
+TRANSFORMS = {
+  "exp": (jnp.exp, np.log),
+  "softplus": (jax.nn.softplus, _softplus_inverse),
+  "relu": (lambda x: jax.nn.relu(x) + _FLOOR, lambda x: x - _FLOOR),
+  "none": (lambda x: x, lambda x: x),
+}
+REAL_TRANSFORMS = tuple(TRANSFORMS)
+DT_TRANSFORMS = ("exp", "softplus")
+
+
+class System(NamedTuple):
+  """Systems in discrete time, as `recurrence.siso_scan` takes them.
+
+  Attributes:
+    A: (H, N) or (H, N, N).
+    B: (H, N).
+    C: (directions, H, N), where y = Re(C x).
+    kernel: from a length to the kernels (directions, H, length).
+  """
+
+  A: jax.Array
+  B: jax.Array
+  C: jax.Array
+  kernel: Callable[[int], jax.Array]
+
+
+def check_config(config: Any) -> None:
+  """Checks the options that both have; raises ValueError."""
+  _check.check_positive(config, "d_model", "d_state")
+  if config.d_state % 2:
+    raise ValueError(f"d_state must be even; got {config.d_state}.")
+  if config.n_ssm is not None:
+    _check.check_positive(config, "n_ssm")
+    if config.d_model % config.n_ssm:
+      raise ValueError(
+        "n_ssm must divide d_model; got n_ssm = "
+        f"{config.n_ssm} and d_model = {config.d_model}."
+      )
+  if not 0 < config.dt_min <= config.dt_max:
+    raise ValueError(
+      "dt_min and dt_max must satisfy 0 < dt_min <= dt_max; got "
+      f"{config.dt_min} and {config.dt_max}."
+    )
+  if not config.step_rescale > 0:
+    raise ValueError(
+      f"step_rescale must be positive; got {config.step_rescale}."
+    )
+  for name, choices in (
+    ("real_transform", REAL_TRANSFORMS),
+    ("dt_transform", DT_TRANSFORMS),
+    ("method", METHODS),
+  ):
+    if getattr(config, name) not in choices:
+      raise ValueError(
+        f"{name} must be one of {choices}; got {getattr(config, name)!r}."
+      )
+
+
+def copies(config: Any) -> int:
+  """Number of different (Lambda, P, B) in a layer."""
+  return config.d_model if config.n_ssm is None else config.n_ssm
+
+
+def to_channels(config: Any, x: jax.Array) -> jax.Array:
+  """(..., n_ssm, N) -> (..., H, N): channel h has copy h modulo n_ssm."""
+  repeats = config.d_model // copies(config)
+  return jnp.tile(x, (1,) * (x.ndim - 2) + (repeats, 1))
+
+
+def to_pair(z: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+  """Complex numpy array -> float32 real and imaginary part, (*shape, 2)."""
+  z = np.broadcast_to(z, shape)
+  return jnp.asarray(np.stack([z.real, z.imag], -1), jnp.float32)
+
+
+def from_pair(x: jax.Array, dtype: Any) -> jax.Array:
+  """(..., 2) -> (...) complex with parts of that dtype."""
+  x = x.astype(dtype)
+  return lax.complex(x[..., 0], x[..., 1])
+
+
+def init_Lambda(config: Any, Lambda: np.ndarray) -> dict[str, jax.Array]:
+  """Parameters of the eigenvalues (N,), (n_ssm, N) each."""
+  _, store = TRANSFORMS[config.real_transform]
+  shape = copies(config), Lambda.size
+  re = store(np.maximum(-Lambda.real, _FLOOR))
+  return {
+    "Lambda_re": jnp.asarray(np.broadcast_to(re, shape), jnp.float32),
+    "Lambda_im": jnp.asarray(np.broadcast_to(Lambda.imag, shape), jnp.float32),
+  }
+
+
+def real_part(config: Any, params: dict, dtype: Any) -> jax.Array:
+  """Re(Lambda), (n_ssm, N)."""
+  load, _ = TRANSFORMS[config.real_transform]
+  return -load(params["Lambda_re"].astype(dtype))
+
+
+def complex_Lambda(config: Any, params: dict, dtype: Any) -> jax.Array:
+  """Lambda, (n_ssm, N) complex."""
+  re = real_part(config, params, dtype)
+  return lax.complex(re, params["Lambda_im"].astype(dtype))
+
+
+def init_step(key: jax.Array, config: Any, shape: tuple[int, ...]) -> jax.Array:
+  """Step sizes as they are stored, log-uniform in [dt_min, dt_max]."""
+  low, high = math.log(config.dt_min), math.log(config.dt_max)
+  log_step = jax.random.uniform(key, shape, jnp.float32, low, high)
+  if config.dt_transform == "exp":
+    return log_step
+  dt = jnp.exp(log_step)
+  return dt + jnp.log(-jnp.expm1(-dt))
+
+
+def step_sizes(config: Any, params: dict, dtype: Any) -> jax.Array:
+  """Step sizes at the sampling rate of use, in the shape of the parameter."""
+  load, _ = TRANSFORMS[config.dt_transform]
+  return config.step_rescale * load(params["log_step"].astype(dtype))
+
+
+def choose_method(time: int, init: str, *, carried: bool) -> str:
+  """Decides what `method="auto"` means for sequences without resets.
+
+  `benchmarks/s4.py` prints the timings of both for the machine it runs on. On a
+  CPU the convolution took half the time of the chunks for the gradient at 1024
+  elements. With a state handed in it would have to add the response to that,
+  which the chunks have anyway. For accelerators the choice rests on no timing.
+
+  Args:
+    time: number of elements.
+    init: the option of that name.
+    carried: whether a state is handed in.
+
+  Returns:
+    "convolution" or "chunks".
+  """
+  # The eigenvalues of LegT's normal part lie on the imaginary axis, where the
+  # low-rank correction of S4's kernel cancels what the diagonal has too much:
+  # errors of 2e-3 in float32 at 16384 elements, against 4e-6 by chunks.
+  if carried or init == "legt":
+    return "chunks"
+  # What fits one chunk is one matrix product there.
+  return "chunks" if time <= 64 else "convolution"
+
+
+def run(
+  config: Any,
+  system: System,
+  u: jax.Array,
+  state: jax.Array | None,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs over a sequence, in one direction or both.
+
+  The second direction goes backwards and excludes the present element, as in
+  the code of S4.
+
+  Args:
+    config: options; `method` is of interest here.
+    system: the systems.
+    u: (*batch, time, H), float32 or wider.
+    state: (*batch, H, N) as `recurrence.siso_scan` takes it, or None.
+    reset: (*batch, time) bool or None; with it the pass is by chunks.
+
+  Returns:
+    y (*batch, time, H) and the last state of the first direction.
+  """
+  A, B, C, _ = system
+  method = config.method
+  if method == "auto":
+    method = choose_method(u.shape[-2], config.init, carried=state is not None)
+  if reset is None and method == "convolution":
+    return _convolve(system, u, state)
+  y, final = recurrence.siso_scan(A, B, C[0], u, state, reset=reset)
+  if len(C) == 2:
+    y = y + _backwards(A, B, C[1], u, reset)
+  return y, final
+
+
+def _convolve(system, u, state):
+  A, B, C, kernel = system
+  time = u.shape[-2]
+  K = kernel(time)
+  y = recurrence.fft_convolution(u, K[0], K[1] if len(K) == 2 else None)
+  if state is not None:
+    flat = state.reshape(-1, *state.shape[-2:])
+    seen = jax.vmap(lambda x: recurrence.siso_kernel(A, x, C[0], time))(
+      _after(A, flat)
+    )
+    y = y + jnp.swapaxes(seen, 1, 2).reshape(u.shape)
+  # Where only the state is used, the outputs are never computed; and the other
+  # way round.
+  _, final = recurrence.siso_scan(A, B, C[0], u, state)
+  return y, final
+
+
+def _after(A, x):
+  """A x for x (rows, H, N)."""
+  if A.ndim == 2:
+    return A * x
+  return jnp.einsum("hij,bhj->bhi", A, x, precision="highest")
+
+
+def _backwards(A, B, C, u, reset):
+  """y_t = sum over s > t in t's episode of Re(C A^(s-t-1) B) u_s."""
+  if reset is not None:
+    # What follows t is another episode if t + 1 starts one.
+    ends = jnp.roll(reset, -1, axis=-1).at[..., -1].set(True)
+    reset = jnp.flip(ends, -1)
+  y, _ = recurrence.siso_scan(A, B, C, jnp.flip(u, -2), reset=reset)
+  y = jnp.roll(jnp.flip(y, -2), -1, axis=-2).at[..., -1, :].set(0)
+  return y if reset is None else jnp.where(ends[..., None], 0, y)

@@ -1,0 +1,295 @@
+"""S4: a diagonal plus low rank state space model for every channel.
+
+    x'(t) = A x(t) + B u(t),   y(t) = 2 Re(C x(t)) + D u(t)
+    A = diag(Lambda) - sum_r P_r P_r^H
+
+discretised by the bilinear transform with one learned step size per channel.
+Gu, Goel, Re, "Efficiently modeling long sequences with structured state
+spaces", arXiv:2111.00396, as its code has it today: one P for both low-rank
+factors (arXiv:2202.09729), which keeps every eigenvalue in the left half plane.
+
+The parameter is the output vector C itself. The code of the paper trains C~ =
+C (I - A_bar^L) for one length L instead, which saves the power of A_bar in
+every pass, but then the model depends on L, and C, which a step needs, takes
+the solution of a linear system. `to_truncated` and `from_truncated` convert.
+
+Only the state space model itself is here; the activation, gate and residual of
+the paper's layer are in `jaxseq.nn`.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.mixers import _check
+from jaxseq.mixers import _dplr
+from jaxseq.mixers import _siso
+from jaxseq.mixers import hippo
+
+Params = dict[str, jax.Array]
+
+# The parameters that the paper trains with the smaller learning rate.
+SSM_PARAMETERS = ("Lambda_re", "Lambda_im", "P", "B", "log_step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of S4; the defaults are those of the paper's code.
+
+  Attributes:
+    d_model: width of inputs and outputs, H.
+    d_state: states per channel, conjugates counted, N; even.
+    n_ssm: number of different (Lambda, P, B); channel h has that of number h
+      modulo n_ssm. One per channel if None.
+    init: HiPPO matrix at the start: "legs", "legt" or "fourier".
+    dt_min: smallest initial step size.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+    real_transform: -Re(Lambda) is this function of the parameter: "exp",
+      "softplus", "relu" (plus 1e-4) or "none".
+    dt_transform: the step size is this function of the parameter: "exp" or
+      "softplus".
+    step_rescale: factor on all step sizes; 2 runs a model on every second
+      sample of the signal that it was trained on.
+    bidirectional: a second kernel for what follows an element; not causal, so
+      it has no `step` and takes no state.
+    method: how a sequence without resets is run: "convolution" (by FFT),
+      "chunks" (matrix products, the state carried from chunk to chunk) or
+      "auto". With resets it is always "chunks". They agree to rounding, but for
+      "legt", whose convolution loses up to 3 more digits; "auto" knows.
+  """
+
+  d_model: int
+  d_state: int = 64
+  n_ssm: int | None = 1
+  init: str = "legs"
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+  real_transform: str = "exp"
+  dt_transform: str = "exp"
+  step_rescale: float = 1.0
+  bidirectional: bool = False
+  method: str = "auto"
+
+  def __post_init__(self):
+    _siso.check_config(self)
+    if self.init not in hippo.HIPPO:
+      raise ValueError(
+        f"init must be one of {tuple(hippo.HIPPO)}; got {self.init!r}."
+      )
+
+
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters (arXiv:2111.00396, section 3, and its code).
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict of float32 arrays, where M = N / 2, one of each conjugate pair is
+    kept, a last axis of 2 holds real and imaginary part, and the rank r is 2
+    for "legt" and 1 otherwise:
+      Lambda_re: (n_ssm, M), from which real_transform makes -Re(Lambda).
+      Lambda_im: (n_ssm, M), Im(Lambda).
+      P: (r, n_ssm, M, 2).
+      B: (n_ssm, M, 2).
+      C: (H, M, 2); (2, H, M, 2) if bidirectional, forwards and backwards.
+      D: (H,).
+      log_step: (H,), from which dt_transform makes the step sizes.
+  """
+  H, M, n = config.d_model, config.d_state // 2, _siso.copies(config)
+  form = hippo.half_dplr(config.init, config.d_state)
+  key_C, key_D, key_step = jax.random.split(key, 3)
+  directions = (2,) if config.bidirectional else ()
+  C = jax.random.normal(key_C, (*directions, H, M, 2), jnp.float32)
+  return {
+    **_siso.init_Lambda(config, form.Lambda),
+    "P": _siso.to_pair(form.P[:, None], (len(form.P), n, M)),
+    "B": _siso.to_pair(form.B, (n, M)),
+    "C": math.sqrt(0.5) * C,
+    "D": jax.random.normal(key_D, (H,), jnp.float32),
+    "log_step": _siso.init_step(key_step, config, (H,)),
+  }
+
+
+def initial_state(
+  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
+) -> jax.Array:
+  """Returns the state of a fresh sequence: zeros.
+
+  Args:
+    config: options.
+    batch_shape: leading axes.
+    dtype: real dtype, at least float32, whose complex counterpart is used.
+
+  Returns:
+    (*batch, H, N / 2), complex64 for float32.
+  """
+  shape = (*batch_shape, config.d_model, config.d_state // 2)
+  return jnp.zeros(shape, jnp.result_type(dtype, jnp.complex64))
+
+
+def apply(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs over a sequence.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, H), floating.
+    state: (*batch, H, N / 2) complex state before the first element; fresh if
+      None.
+    reset: (*batch, time) bool; where true the state is that of a fresh
+      sequence before the element is consumed. A bidirectional model keeps the
+      elements on the two sides of a reset apart in both directions.
+
+  Returns:
+    y (*batch, time, H) in the dtype of x, and the state (*batch, H, N / 2)
+    after the last element, complex64 or wider.
+
+  Raises:
+    ValueError: if an argument does not fit the above, or a bidirectional model
+      is given a state.
+  """
+  x = jnp.asarray(x)
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+  )
+  if config.bidirectional and state is not None:
+    raise ValueError("state must be None for a bidirectional S4.")
+  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  if state is not None:
+    state = _dplr.join(state)
+  y, state = _siso.run(
+    config, _discrete(config, params, u.dtype), u, state, reset
+  )
+  y = y + params["D"].astype(u.dtype) * u
+  return y.astype(x.dtype), _dplr.split(state)
+
+
+def step(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: jax.Array,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element, in O(N) per channel.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, H), floating.
+    state: (*batch, H, N / 2) complex.
+    reset: (*batch,) bool or None.
+
+  Returns:
+    y (*batch, H) in the dtype of x, and the state (*batch, H, N / 2).
+
+  Raises:
+    ValueError: if an argument does not fit the above, or the model is
+      bidirectional.
+  """
+  x = jnp.asarray(x)
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+    step=True,
+  )
+  if config.bidirectional:
+    raise ValueError("a bidirectional S4 has no step: it needs the future.")
+  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  if reset is not None:
+    # A select: an infinite or undefined state must not survive.
+    state = jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
+  state = _dplr.advance(_continuous(config, params, u.dtype), state, u)
+  C = _siso.from_pair(params["C"], u.dtype)
+  y = 2 * jnp.sum(C.real * state.real - C.imag * state.imag, -1)
+  return (y + params["D"].astype(u.dtype) * u).astype(x.dtype), state
+
+
+def to_truncated(config: Config, params: Params, length: int) -> jax.Array:
+  """C~ = C (I - A_bar^length), what the code of the paper trains.
+
+  Args:
+    config: options.
+    params: from `init`.
+    length: length of the sequences that C~ is for.
+
+  Returns:
+    An array like params["C"].
+  """
+  return _convert(config, params, length, _dplr.truncate)
+
+
+def from_truncated(
+  config: Config, params: Params, length: int, truncated: jax.Array
+) -> jax.Array:
+  """C for a C~ of the code of the paper; the inverse of `to_truncated`.
+
+  Badly conditioned where length is short against 1 / dt: use float64.
+
+  Args:
+    config: options.
+    params: from `init`; its C is not used.
+    length: length of the sequences that C~ is for.
+    truncated: (H, N / 2, 2), or (2, H, N / 2, 2) if bidirectional.
+
+  Returns:
+    An array like params["C"].
+  """
+  params = {**params, "C": jnp.asarray(truncated)}
+  return _convert(config, params, length, _dplr.untruncate)
+
+
+def _convert(config, params, length, function):
+  dtype = jnp.promote_types(params["C"].dtype, jnp.float32)
+  A_bar, _ = _dplr.transition(_continuous(config, params, dtype))
+  C = function(A_bar, _directions(config, params, dtype), length)
+  return jnp.stack([C.real, C.imag], -1).reshape(params["C"].shape)
+
+
+def _directions(config, params, dtype):
+  """C of all directions, (directions, H, M) complex."""
+  C = _siso.from_pair(params["C"], dtype)
+  return C if config.bidirectional else C[None]
+
+
+def _continuous(config, params, dtype):
+  """The systems of all channels in continuous time."""
+  complex_params = (
+    _siso.complex_Lambda(config, params, dtype),
+    _siso.from_pair(params["P"], dtype),
+    _siso.from_pair(params["B"], dtype),
+  )
+  return _dplr.System(
+    *(_siso.to_channels(config, leaf) for leaf in complex_params),
+    _siso.step_sizes(config, params, dtype),
+  )
+
+
+def _discrete(config, params, dtype):
+  """The systems of all channels in discrete time, on joined states."""
+  continuous = _continuous(config, params, dtype)
+  A_bar, B_bar = _dplr.transition(continuous)
+  C = _directions(config, params, dtype)
+
+  def kernel(length):
+    truncated = _dplr.truncate(A_bar, C, length)
+    return _dplr.kernel(continuous, truncated, length)
+
+  return _siso.System(A_bar, B_bar, _dplr.read_out(C), kernel)

@@ -1,0 +1,267 @@
+"""S4D: a diagonal state space model for every channel.
+
+    x'(t) = Lambda x(t) + B u(t),   y(t) = 2 Re(C x(t)) + D u(t)
+
+discretised with one learned step size per channel. Gu, Gupta, Goel, Re, "On the
+parameterization and initialization of diagonal state space models",
+arXiv:2206.11893. With `init = "real"` all of it is real: an exponential moving
+average per state (the paper's S4D-Real).
+
+Only the state space model itself is here; the activation, gate and residual of
+the paper's layer are in `jaxseq.nn`.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import _check
+from jaxseq.mixers import _siso
+from jaxseq.mixers import discretize
+from jaxseq.mixers import hippo
+
+Params = dict[str, jax.Array]
+
+# The parameters that the paper trains with the smaller learning rate.
+SSM_PARAMETERS = ("Lambda_re", "Lambda_im", "B", "log_step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of S4D; the defaults are those of the paper's short version.
+
+  Attributes:
+    d_model: width of inputs and outputs, H.
+    d_state: states per channel, conjugates counted, N; even.
+    n_ssm: number of different (Lambda, B); channel h has that of number h
+      modulo n_ssm. One per channel if None.
+    init: eigenvalues at the start: "lin", "inv", "legs", "inv2", "quad" or
+      "real" (see `hippo.diagonal`); with "real" they stay real.
+    discretization: "zoh" or "bilinear".
+    dt_min: smallest initial step size.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+    dt_tie: one step size per channel; otherwise one per state.
+    real_transform: -Re(Lambda) is this function of the parameter: "exp",
+      "softplus", "relu" (plus 1e-4) or "none".
+    dt_transform: the step size is this function of the parameter: "exp" or
+      "softplus".
+    step_rescale: factor on all step sizes; 2 runs a model on every second
+      sample of the signal that it was trained on.
+    bidirectional: a second kernel for what follows an element; not causal, so
+      it has no `step` and takes no state.
+    method: how a sequence without resets is run: "convolution" (by FFT),
+      "chunks" (matrix products, the state carried from chunk to chunk) or
+      "auto". With resets it is always "chunks". They agree to rounding.
+  """
+
+  d_model: int
+  d_state: int = 64
+  n_ssm: int | None = None
+  init: str = "lin"
+  discretization: str = "zoh"
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+  dt_tie: bool = True
+  real_transform: str = "exp"
+  dt_transform: str = "exp"
+  step_rescale: float = 1.0
+  bidirectional: bool = False
+  method: str = "auto"
+
+  def __post_init__(self):
+    _siso.check_config(self)
+    if self.init not in hippo.DIAGONAL:
+      raise ValueError(
+        f"init must be one of {hippo.DIAGONAL}; got {self.init!r}."
+      )
+    discretize.get(self.discretization)
+
+  @property
+  def num_states(self) -> int:
+    """M, the number of states per channel that are kept."""
+    return self.d_state if self.init == "real" else self.d_state // 2
+
+
+def init(key: jax.Array, config: Config) -> Params:
+  """Draws the parameters (arXiv:2206.11893, section 4, and its code).
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict of float32 arrays. One of each conjugate pair is kept, M = N / 2, and
+    a last axis of 2 holds real and imaginary part; under "real" M = N, and
+    there are no such axis and no Lambda_im:
+      Lambda_re: (n_ssm, M), from which real_transform makes -Re(Lambda).
+      Lambda_im: (n_ssm, M), Im(Lambda).
+      B: (n_ssm, M, 2).
+      C: (H, M, 2); (2, H, M, 2) if bidirectional, forwards and backwards.
+      D: (H,).
+      log_step: (H,), or (H, M) without dt_tie, from which dt_transform makes
+        the step sizes.
+  """
+  H, M, n = config.d_model, config.num_states, _siso.copies(config)
+  real = config.init == "real"
+  key_C, key_D, key_step = jax.random.split(key, 3)
+  directions = (2,) if config.bidirectional else ()
+  C = jax.random.normal(
+    key_C, (*directions, H, M, *(() if real else (2,))), jnp.float32
+  )
+  params = {
+    **_siso.init_Lambda(config, hippo.diagonal(config.init, config.d_state)),
+    "C": C if real else math.sqrt(0.5) * C,
+    "D": jax.random.normal(key_D, (H,), jnp.float32),
+    "log_step": _siso.init_step(
+      key_step, config, (H,) if config.dt_tie else (H, M)
+    ),
+  }
+  if real:
+    del params["Lambda_im"]
+    params["B"] = jnp.ones((n, M), jnp.float32)
+  elif config.init == "legs":
+    params["B"] = _siso.to_pair(
+      hippo.half_dplr("legs", config.d_state).B, (n, M)
+    )
+  else:
+    params["B"] = _siso.to_pair(1.0 + 0j, (n, M))
+  return params
+
+
+def initial_state(
+  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
+) -> jax.Array:
+  """Returns the state of a fresh sequence: zeros.
+
+  Args:
+    config: options.
+    batch_shape: leading axes.
+    dtype: real dtype, at least float32, whose complex counterpart is used
+      unless the model is real.
+
+  Returns:
+    (*batch, H, M), complex64 for float32, or float32 for a real model.
+  """
+  if config.init != "real":
+    dtype = jnp.result_type(dtype, jnp.complex64)
+  shape = (*batch_shape, config.d_model, config.num_states)
+  return jnp.zeros(shape, dtype)
+
+
+def apply(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: jax.Array | None = None,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs over a sequence.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, time, H), floating.
+    state: (*batch, H, M) state before the first element; fresh if None.
+    reset: (*batch, time) bool; where true the state is that of a fresh
+      sequence before the element is consumed. A bidirectional model keeps the
+      elements on the two sides of a reset apart in both directions.
+
+  Returns:
+    y (*batch, time, H) in the dtype of x, and the state (*batch, H, M) after
+    the last element.
+
+  Raises:
+    ValueError: if an argument does not fit the above, or a bidirectional model
+      is given a state.
+  """
+  x = jnp.asarray(x)
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+  )
+  if config.bidirectional and state is not None:
+    raise ValueError("state must be None for a bidirectional S4D.")
+  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  y, state = _siso.run(
+    config, _discrete(config, params, u.dtype), u, state, reset
+  )
+  y = y + params["D"].astype(u.dtype) * u
+  return y.astype(x.dtype), state
+
+
+def step(
+  config: Config,
+  params: Params,
+  x: jax.Array,
+  state: jax.Array,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Consumes one element.
+
+  Args:
+    config: options.
+    params: from `init`.
+    x: (*batch, H), floating.
+    state: (*batch, H, M).
+    reset: (*batch,) bool or None.
+
+  Returns:
+    y (*batch, H) in the dtype of x, and the state (*batch, H, M).
+
+  Raises:
+    ValueError: if an argument does not fit the above, or the model is
+      bidirectional.
+  """
+  x = jnp.asarray(x)
+  _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    lambda shape: initial_state(config, shape),
+    reset,
+    step=True,
+  )
+  if config.bidirectional:
+    raise ValueError("a bidirectional S4D has no step: it needs the future.")
+  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  if reset is not None:
+    # A select: an infinite or undefined state must not survive.
+    state = jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
+  A, B, C, _ = _discrete(config, params, u.dtype)
+  state = A * state + B * u[..., None]
+  y = jnp.sum(jnp.real(C[0]) * jnp.real(state), -1)
+  if jnp.iscomplexobj(C):
+    y = y - jnp.sum(jnp.imag(C[0]) * jnp.imag(state), -1)
+  return (y + params["D"].astype(u.dtype) * u).astype(x.dtype), state
+
+
+def _discrete(config, params, dtype):
+  """The systems of all channels in discrete time."""
+  if config.init == "real":
+    Lambda = _siso.real_part(config, params, dtype)
+    B, C = params["B"].astype(dtype), params["C"].astype(dtype)
+  else:
+    Lambda = _siso.complex_Lambda(config, params, dtype)
+    B, C = (_siso.from_pair(params[name], dtype) for name in ("B", "C"))
+  dt = _siso.step_sizes(config, params, dtype)
+  if config.dt_tie:
+    dt = dt[:, None]
+  A_bar, factor = discretize.get(config.discretization)(
+    _siso.to_channels(config, Lambda), dt
+  )
+  B_bar = factor * _siso.to_channels(config, B)
+  # The factor 2 also where there are no pairs, as in the paper's code.
+  C = 2 * (C if config.bidirectional else C[None])
+
+  def kernel(length):
+    return jnp.stack(
+      [recurrence.siso_kernel(A_bar, B_bar, one, length) for one in C]
+    )
+
+  return _siso.System(A_bar, B_bar, C, kernel)

@@ -1,0 +1,341 @@
+"""S4 against the original implementations (float64), and its own options."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+from jaxseq.mixers import _dplr
+from jaxseq.mixers import hippo
+from jaxseq.mixers import s4
+
+# The tolerances that the golden sets give for float64, relative to the largest
+# value: outputs and gradients.
+FORWARD, GRADIENT = 1e-9, 1e-8
+
+
+def close(actual, expected, tolerance):
+  np.testing.assert_allclose(
+    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
+  )
+
+
+def pair(z):
+  return jnp.asarray(np.stack([z.real, z.imag], -1))
+
+
+def subtree(data, prefix):
+  return {
+    key.removeprefix(prefix): value
+    for key, value in data.items()
+    if key.startswith(prefix)
+  }
+
+
+def kernel_problem(data):
+  """Configuration and parameters of a case of s4_kernel."""
+  H, M = data["B"].shape
+  soft = bool(data["dt_transform_softplus"])
+  config = s4.Config(
+    H, 2 * M, n_ssm=None, dt_transform="softplus" if soft else "exp"
+  )
+  params = {
+    "Lambda_re": jnp.asarray(data["A_real"]),
+    "Lambda_im": -jnp.asarray(data["A_imag"]),
+    "P": pair(data["P"]),
+    "B": pair(data["B"]),
+    "C": pair(data["C"]),
+    "D": jnp.zeros(H),
+    "log_step": jnp.asarray(data["inv_dt"]),
+  }
+  return config, params
+
+
+def kernel(config, params, length):
+  """The kernel by Woodbury's identity: the response to an impulse."""
+  config = dataclasses.replace(config, method="convolution")
+  impulse = jnp.zeros((length, config.d_model), params["C"].dtype)
+  y, _ = s4.apply(config, params, impulse.at[0].set(1))
+  return y.T
+
+
+@pytest.mark.parametrize("case", ["legs_L32", "legs_L25", "fourier_L24"])
+def test_golden_kernel(x64, golden, case):
+  """state-spaces/s4: the kernel, C~, and gradients with C~ held."""
+  del x64
+  data = subtree(golden("ssm/s4_kernel"), f"{case}/")
+  config, params = kernel_problem(data)
+  length = data["K"].shape[1]
+  tilde = pair(data["C_tilde"])
+
+  @jax.jit
+  def convert(params):
+    return s4.to_truncated(config, params, length)
+
+  close(convert(params), tilde, FORWARD)
+
+  def loss(params, tilde):
+    C = s4.from_truncated(config, params, length, tilde)
+    K = kernel(config, {**params, "C": C}, length)
+    return jnp.sum(K * data["w"]), (C, K)
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+  (_, (C, K)), (grads, grad_tilde) = gradient(params, tilde)
+  close(C, params["C"], FORWARD)
+  close(K, data["K"], FORWARD)
+  close(K, data["K_materialised"], FORWARD)
+  close(grads["log_step"], data["grad_inv_dt"][:, 0], GRADIENT)
+  close(grads["Lambda_re"], data["grad_A_real"], GRADIENT)
+  close(-grads["Lambda_im"], data["grad_A_imag"], GRADIENT)
+  close(grads["P"], data["grad_P"], GRADIENT)
+  close(grads["B"], data["grad_B"][0], GRADIENT)
+  close(grad_tilde, data["grad_C"][0], GRADIENT)
+
+
+@pytest.mark.parametrize("case", ["legs_L25", "fourier_L24"])
+def test_golden_states_and_steps(x64, golden, case):
+  """state-spaces/s4: recurrent mode, and what a state adds, by both methods."""
+  del x64
+  data = subtree(golden("ssm/s4_kernel"), f"{case}/")
+  config, params = kernel_problem(data)
+  M = config.d_state // 2
+  u = jnp.swapaxes(jnp.asarray(data["u"]), 1, 2)
+  state0 = jnp.asarray(data["state0"])
+  for method in ("convolution", "chunks"):
+    apply = jax.jit(
+      functools.partial(s4.apply, dataclasses.replace(config, method=method))
+    )
+    y, state = apply(params, u)
+    close(jnp.swapaxes(y, 1, 2), data["step_y"], FORWARD)
+    close(state, data["step_state"][..., :M], FORWARD)
+    with_state, state = apply(params, u, state0)
+    close(jnp.swapaxes(with_state - y, 1, 2), data["K_state"], FORWARD)
+    close(state, data["state1"], FORWARD)
+
+  def body(state, u_t):
+    y, state = s4.step(config, params, u_t, state)
+    return state, y
+
+  state, y = jax.jit(lambda *xs: jax.lax.scan(body, *xs))(
+    jnp.zeros_like(state0), jnp.swapaxes(u, 0, 1)
+  )
+  close(jnp.transpose(y, (1, 2, 0)), data["step_y"], FORWARD)
+  close(state, data["step_state"][..., :M], FORWARD)
+
+
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_golden_without_pairs(x64, golden, case):
+  """annotated-s4, where all eigenvalues are kept and y = Re(C^H x)."""
+  del x64
+  data = subtree(golden("ssm/s4_annotated"), f"{case}/")
+  L, Lambda, P = int(data["L"]), data["Lambda"], data["P"]
+  N = Lambda.size
+  power = np.linalg.matrix_power(data["A_bar"], L)
+  C = data["C_tilde"].conj() @ np.linalg.inv(np.eye(N) - power)
+  # State N - 1 - n is the conjugate of state n times the phase between their
+  # eigenvectors, which P shows.
+  phase = P[::-1] / P.conj()
+  close(np.abs(phase), np.ones(N), 1e-12)
+  half = ((C + (C[::-1] * phase).conj()) / 2)[: N // 2]
+  config = s4.Config(1, N)
+  params = {
+    "Lambda_re": jnp.log(-Lambda.real[None, : N // 2]),
+    "Lambda_im": jnp.asarray(Lambda.imag[None, : N // 2]),
+    "P": pair(P[None, None, : N // 2]),
+    "B": pair(data["B"][None, : N // 2]),
+    "C": pair(half[None]),
+    "D": jnp.zeros(1),
+    "log_step": jnp.log(data["step"])[None],
+  }
+  K = jax.jit(lambda params: kernel(config, params, L))(params)
+  close(K[0], data["K"], FORWARD)
+
+
+def test_rank_two_kernel_is_that_of_the_matrices(x64):
+  """LegT, both directions, by Woodbury's identity and by powers."""
+  del x64
+  config = s4.Config(4, 6, n_ssm=2, init="legt", bidirectional=True)
+  params = s4.init(jax.random.key(0), config)
+  params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+  system = s4._continuous(config, params, jnp.float64)
+  A, B = _dplr.transition(system)
+  C = s4._directions(config, params, jnp.float64)
+  got = jax.jit(_dplr.kernel, static_argnums=2)(
+    system, _dplr.truncate(A, C, 11), 11
+  )
+  for one, K in zip(C, got):
+    expected = recurrence.siso_kernel(A, B, _dplr.read_out(one), 11)
+    # Re(Lambda) = -1e-4 leaves few digits to the difference of two sums.
+    np.testing.assert_allclose(K, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", hippo.HIPPO)
+def test_starts_from_hippo(x64, name):
+  """A_bar and B_bar are the bilinear transform of the HiPPO matrix."""
+  del x64
+  N, dt = 6, 0.05
+  config = s4.Config(1, N, init=name)
+  params = s4.init(jax.random.key(0), config)
+  params = {**params, "log_step": jnp.log(jnp.full(1, dt))}
+  A_bar, B_bar = _dplr.transition(s4._continuous(config, params, jnp.float64))
+  A, B = hippo.HIPPO[name](N)
+  left = np.linalg.inv(np.eye(N) - dt / 2 * A)
+  V = hippo.half_dplr(name, N).V
+  # Markov parameters do not depend on the basis: v^T A_bar^l B_bar.
+  v = np.random.default_rng(0).normal(size=N)
+  c = _dplr.read_out(jnp.asarray(v @ V)[None])
+  got = recurrence.siso_kernel(A_bar, B_bar, c, 5)[0]
+  matrix, vector = left @ (np.eye(N) + dt / 2 * A), left @ (dt * B)
+  expected = [v @ np.linalg.matrix_power(matrix, k) @ vector for k in range(5)]
+  # float32 parameters, and eigenvalues kept 1e-4 away from the imaginary axis.
+  np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
+
+
+def test_resets_by_chunks_equal_convolutions_of_episodes(x64):
+  del x64
+  config = s4.Config(4, 8, n_ssm=2, method="convolution")
+  key_p, key_x = jax.random.split(jax.random.key(0))
+  params = s4.init(key_p, config)
+  x = jax.random.normal(key_x, (1, 120, 4), jnp.float64)
+  starts = [0, 40, 80, 120]
+  reset = jnp.zeros((1, 120), bool).at[0, jnp.asarray(starts[1:-1])].set(True)
+  for both in (False, True):
+    config = dataclasses.replace(config, bidirectional=both)
+    if both:
+      params = {**params, "C": jnp.stack([params["C"], -params["C"][::-1]])}
+    apply = jax.jit(functools.partial(s4.apply, config, params))
+    whole, final = apply(x, None, reset)
+    parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
+    # float64 rounding.
+    chex.assert_trees_all_close(
+      (whole, final),
+      (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
+      rtol=1e-9,
+      atol=1e-11,
+    )
+
+
+def test_second_direction_excludes_the_present_element():
+  config = s4.Config(4, 8, bidirectional=True)
+  params = s4.init(jax.random.key(0), config)
+  forward, backward = params["C"]
+  x = jax.random.normal(jax.random.key(1), (1, 9, 4))
+  one_way = dataclasses.replace(config, bidirectional=False)
+
+  @jax.jit
+  def run(C, x, D):
+    return s4.apply(one_way, {**params, "C": C, "D": D}, x)[0]
+
+  after = run(backward, x[:, ::-1], jnp.zeros(4))[:, ::-1]
+  expected = np.array(run(forward, x, params["D"]))
+  expected[:, :-1] += after[:, 1:]
+  for method in ("convolution", "chunks"):
+    chosen = dataclasses.replace(config, method=method)
+    y, _ = jax.jit(functools.partial(s4.apply, chosen))(params, x)
+    # float32 rounding.
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_shapes_and_scales_follow_the_options():
+  for options, shapes in (
+    ({}, {"P": (1, 1, 32, 2), "B": (1, 32, 2), "C": (512, 32, 2)}),
+    (
+      {"init": "legt", "d_state": 8, "n_ssm": None, "bidirectional": True},
+      {"P": (2, 512, 4, 2), "B": (512, 4, 2), "C": (2, 512, 4, 2)},
+    ),
+  ):
+    config = s4.Config(512, **options)
+    params = s4.init(jax.random.key(0), config)
+    n, M = shapes["B"][:2]
+    expected = {
+      "Lambda_re": (n, M),
+      "Lambda_im": (n, M),
+      "D": (512,),
+      "log_step": (512,),
+    } | shapes
+    assert {k: v.shape for k, v in params.items()} == expected
+    chex.assert_type(list(params.values()), jnp.float32)
+    assert set(s4.SSM_PARAMETERS) < set(params)
+    # Thousands of draws with E |C|^2 = 1.
+    np.testing.assert_allclose(np.mean(params["C"] ** 2), 0.5, rtol=0.05)
+    dt = np.exp(params["log_step"])
+    # float32 rounding of the ends.
+    assert np.all((dt > 0.99e-3) & (dt < 0.101))
+    assert np.ptp(np.log(dt)) > 4
+
+
+@pytest.mark.parametrize("transform", ["exp", "softplus", "relu", "none"])
+def test_transforms_store_the_same_system(transform):
+  config = s4.Config(
+    3,
+    8,
+    real_transform=transform,
+    dt_transform="softplus" if transform == "softplus" else "exp",
+  )
+  plain = s4.Config(3, 8)
+  key = jax.random.key(0)
+  systems = [
+    s4._continuous(c, s4.init(key, c), jnp.float32) for c in (config, plain)
+  ]
+  # float32 rounding through logarithms.
+  chex.assert_trees_all_close(*systems, rtol=1e-5)
+
+
+def test_rescaled_steps_are_longer_steps():
+  params = s4.init(jax.random.key(0), s4.Config(3, 8))
+  x = jax.random.normal(jax.random.key(1), (1, 5, 3))
+  twice = {**params, "log_step": params["log_step"] + np.log(2)}
+  apply = jax.jit(s4.apply, static_argnums=0)
+  # float32 rounding.
+  np.testing.assert_allclose(
+    apply(s4.Config(3, 8, step_rescale=2.0), params, x)[0],
+    apply(s4.Config(3, 8), twice, x)[0],
+    atol=1e-5,
+  )
+
+
+def test_cauchy_matrix_is_not_stored():
+  config = s4.Config(32, 64, method="convolution")
+  params = jax.eval_shape(lambda: s4.init(jax.random.key(0), config))
+  x = jax.ShapeDtypeStruct((1, 8192, 32), jnp.float32)
+
+  def loss(params, x):
+    return jnp.sum(s4.apply(config, params, x)[0] ** 2)
+
+  compiled = jax.jit(jax.grad(loss)).lower(params, x).compile()
+  # The Cauchy matrix has 32 * 32 * 4097 complex numbers, 32 MiB; the sequence
+  # has 1 MiB and the FFTs hold a few times that, twice as long.
+  assert compiled.memory_analysis().temp_size_in_bytes < 24 * 2**20
+
+
+def test_bidirectional_has_neither_step_nor_state():
+  config = s4.Config(4, 8, bidirectional=True)
+  params = s4.init(jax.random.key(0), config)
+  state = s4.initial_state(config, (2,))
+  with pytest.raises(ValueError, match="bidirectional S4 has no step"):
+    s4.step(config, params, jnp.ones((2, 4)), state)
+  with pytest.raises(ValueError, match="state must be None"):
+    s4.apply(config, params, jnp.ones((2, 3, 4)), state)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"d_state": 7}, "d_state must be even; got 7"),
+    ({"n_ssm": 3}, "n_ssm must divide d_model; got n_ssm = 3 and d_model = 4"),
+    ({"init": "lin"}, "init must be one of .*; got 'lin'"),
+    ({"dt_min": 0.2}, "0 < dt_min <= dt_max; got 0.2 and 0.1"),
+    ({"step_rescale": 0.0}, "step_rescale must be positive"),
+    ({"real_transform": "square"}, "real_transform must be one of"),
+    ({"dt_transform": "relu"}, "dt_transform must be one of"),
+    ({"method": "scan"}, "method must be one of"),
+  ],
+)
+def test_bad_options_are_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    s4.Config(**{"d_model": 4} | options)
