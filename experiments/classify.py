@@ -7,18 +7,21 @@
 The first command trains every arm of the config (one mixer each), all seeds of
 an arm as one program, and resumes where an earlier run stopped. It ends with a
 table, `DIR/learning_curve.png` and `DIR/results.json`. The second command
-evaluates the newest checkpoints.
+evaluates the newest checkpoints. Data with numbers at every element in place of
+classes, such as the pendulum's, make it a regression.
 """
 
 from collections.abc import Mapping
 import dataclasses
 from typing import Any
+from typing import Literal
 
 import ml_collections
 
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
+from jaxseq.tasks import regression
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
@@ -39,6 +42,8 @@ class Config(study.Supervised):
     network: fields of `nn.NetworkConfig` that all arms share.
     optimizer: fields of `recipes.Recipe` that all arms share.
     batch_size: examples per update.
+    gaps: see `regression.ArmConfig`; of a regression only.
+    image_size: see `regression.ArmConfig`; of a regression only.
   """
 
   _: dataclasses.KW_ONLY
@@ -47,22 +52,36 @@ class Config(study.Supervised):
   network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   batch_size: int = 32
+  gaps: Literal["scale", "append", "ignore"] = "append"
+  image_size: int = 0
 
 
-def make_arms(config: Config) -> dict[str, study.Arm]:
-  """Loads the data and builds every arm.
+def make_arms(config: Config, splits: data.Splits) -> dict[str, study.Arm]:
+  """Builds every arm.
 
   Raises:
-    ValueError: if an option is wrong, or the data are not there.
+    ValueError: if an option is wrong.
   """
-  splits = data.load(config.data, **config.data_options)
   arms = {}
   for name in config.arms:
-    arm = base.arm_config(config, name)
+    if splits.info.num_classes is not None:
+      arm = base.arm_config(config, name)
+      problem = classification.make_problem(arm, splits)
+      metric = "accuracy"
+    else:
+      arm = base.arm_config(
+        config,
+        name,
+        regression.ArmConfig,
+        gaps=config.gaps,
+        image_size=config.image_size,
+      )
+      problem = regression.make_problem(arm, splits)
+      metric = "mse"
     arms[name] = study.Arm(
-      classification.make_problem(arm, splits),
+      problem,
       base.make_optimizer(arm, config.num_updates),
-      metric="accuracy",
+      metric=metric,
       examples=arm.batch_size,
       unit="sequences",
     )
@@ -75,17 +94,21 @@ def main(argv: list[str]) -> None:
   seeds.split_cpu()
   with errors.setup():
     config = config_lib.parse(_CONFIG.value, Config)
-    arms = make_arms(config)
+    splits = data.load(config.data, **config.data_options)
+    arms = make_arms(config, splits)
     directory = study.open_workdir(
       _WORKDIR.value, config, "classify", _MODE.value
     )
+  columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
+  if splits.info.num_classes is None:
+    columns = {"mse": "mean squared error", "test_loss": "loss"}
   study.main(
     config,
     directory,
     arms,
     _MODE.value,
-    title=f"{config.data}: accuracy on the test set",
-    columns={"accuracy": "accuracy", "test_loss": "loss (nats)"},
+    title=f"{config.data}: {next(iter(columns.values()))} on the test set",
+    columns=columns,
   )
 
 

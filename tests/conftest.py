@@ -10,8 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA sizes its thread pool from NPROC. jax 0.10.2 can wait for ever on a pool
 # of two threads when one program holds QR and vmapped loops.
 os.environ.setdefault("NPROC", "8")
-# Compiling is most of what the tests do, and a third of it is optimising machine
-# code that runs once. `make test-slow`, which trains, leaves that on.
+# Compiling is most of what the tests do, and a third of that is optimising
+# machine code that runs once. `make test-slow`, which trains, leaves it on.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # No display, and no need for a writable home directory.
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -9,12 +9,15 @@ from benchmarks import mixers as mixers_benchmark
 from jaxseq import mixers
 from tests.mixers import cases
 
+# float32 over a few elements, and gradients summed over all of them.
+_FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
+
 
 @pytest.mark.parametrize("name", mixers.names())
 def test_the_usual_form_is_the_same_mixer(name):
   mixer = cases.bind((name, ()))
-  x = jax.random.normal(jax.random.key(1), (2, 9, cases.D_MODEL))
-  reset = jnp.zeros((2, 9), bool).at[0, 4].set(True).at[1, 0].set(True)
+  x = cases.sequence(2, 6, dtype=jnp.float32)
+  reset = jnp.zeros((2, 6), bool).at[0, 4].set(True).at[1, 0].set(True)
   _, state = mixer.step(
     mixer.params, x[:, 0], mixer.module.initial_state(mixer.config, (2,))
   )
@@ -27,10 +30,24 @@ def test_the_usual_form_is_the_same_mixer(name):
 
     return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, x)
 
-  # float32 over 9 elements, and gradients summed over all of them.
   chex.assert_trees_all_close(
     jax.jit(mixers_benchmark.usual(value_and_gradient))(mixer.params, x),
     jax.jit(value_and_gradient)(mixer.params, x),
-    rtol=1e-3,
-    atol=1e-4,
+    **_FLOAT32,
+  )
+
+
+@pytest.mark.parametrize("time", [7, 8])
+@pytest.mark.parametrize("name", ["s4", "s4d"])
+def test_the_usual_kernel_is_the_same_kernel(name, time):
+  mixer = cases.bind((name, (("d_state", 4), ("method", "convolution"))))
+  x = cases.sequence(2, time, dtype=jnp.float32)
+
+  def outputs(params, x):
+    return mixer.module.apply(mixer.config, params, x)[0]
+
+  usual = jax.jit(mixers_benchmark.usual(outputs))(mixer.params, x)
+  assert jnp.std(usual) > 0.1
+  chex.assert_trees_all_close(
+    usual, jax.jit(outputs)(mixer.params, x), **_FLOAT32
   )

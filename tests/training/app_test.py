@@ -39,7 +39,8 @@ def main(argv):
       open("/no/such/data.npz")
   if _MODE.value == "break":
     raise ValueError("a bug")
-  print(config.num_updates, config.left_out, config.optimizer.learning_rate, _WORKDIR.value)
+  rate = config.optimizer.learning_rate
+  print(config.num_updates, config.left_out, rate, _WORKDIR.value)
 
 if __name__ == "__main__":
   app.run_main(main)
