@@ -1,5 +1,7 @@
 """What the gated recurrent mixers share: sizes, parameters, array layouts."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -76,11 +78,12 @@ def run(
   weights: recurrence.GatedParams,
   params: Params,
   x: jax.Array,
-  state: tuple[jax.Array, ...],
+  state: Any,
   reset: jax.Array | None,
+  initial_state: Callable[..., Any],
   *,
   step: bool,
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+) -> tuple[jax.Array, Any]:
   """Runs a gated network over a sequence, or over one step of it.
 
   Args:
@@ -89,15 +92,30 @@ def run(
     weights: the weights of the recurrence.
     params: the mixer's parameters, for the output projection.
     x: (*batch, time, d_model), or (*batch, d_model) if `step`.
-    state: tuple of (*batch, d_hidden) arrays.
+    state: NamedTuple of (*batch, d_hidden) arrays; None for a fresh one.
     reset: x's shape without the features, bool, or None.
+    initial_state: the mixer's own function of this name.
     step: whether x is one step.
 
   Returns:
     Outputs of x's shape and dtype, and the state after the last step.
+
+  Raises:
+    ValueError: if a shape or dtype does not fit.
   """
+  x = jnp.asarray(x)
+  batch = _check.check_inputs(
+    config.d_model,
+    x,
+    state,
+    functools.partial(initial_state, config),
+    reset,
+    step=step,
+  )
+  if state is None:
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    state = initial_state(config, batch, wide)
   lead, heads = x.shape[:-1], config.heads
-  batch = lead if step else lead[:-1]
   dtype = jnp.result_type(x.dtype, jnp.float32, *state)
   weights, params = jax.tree.map(
     lambda leaf: leaf.astype(dtype), (weights, params)
@@ -124,4 +142,4 @@ def run(
     y = y @ params["W_out"] + params["b_out"]
   y = y.reshape(*lead, config.d_model).astype(x.dtype)
   after = (recurrence.from_heads(leaf) for leaf in after)
-  return y, tuple(leaf.reshape(*batch, -1) for leaf in after)
+  return y, state._make(leaf.reshape(*batch, -1) for leaf in after)

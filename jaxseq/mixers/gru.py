@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
 from jaxseq.mixers import _gated
 
 Params = dict[str, jax.Array]
@@ -114,19 +113,6 @@ def initial_state(
 
 
 def _run(config, params, x, state, reset, *, step):
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=step,
-  )
-  if state is None:
-    state = initial_state(
-      config, batch, jnp.promote_types(x.dtype, jnp.float32)
-    )
   # The biases of r and z may stand on either side; n's stand on both.
   bias = params["b"]
   weights = recurrence.GatedParams(
@@ -135,10 +121,9 @@ def _run(config, params, x, state, reset, *, step):
     params["R"],
     jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])]),
   )
-  y, final = _gated.run(
-    _CELL, config, weights, params, x, state, reset, step=step
+  return _gated.run(
+    _CELL, config, weights, params, x, state, reset, initial_state, step=step
   )
-  return y, State(*final)
 
 
 def apply(

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
 from jaxseq.mixers import _gated
 
 Params = dict[str, jax.Array]
@@ -127,24 +126,10 @@ def initial_state(
 
 
 def _run(config, params, x, state, reset, *, step):
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=step,
-  )
-  if state is None:
-    state = initial_state(
-      config, batch, jnp.promote_types(x.dtype, jnp.float32)
-    )
   weights = recurrence.GatedParams(params["W"], params["b"], params["R"])
-  y, final = _gated.run(
-    _CELL, config, weights, params, x, state, reset, step=step
+  return _gated.run(
+    _CELL, config, weights, params, x, state, reset, initial_state, step=step
   )
-  return y, State(*final)
 
 
 def apply(

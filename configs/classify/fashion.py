@@ -1,0 +1,32 @@
+"""Fashion-MNIST read row by row or pixel by pixel: 60,000 images.
+
+    python -m experiments.classify --config=configs/classify/fashion.py \
+      --workdir=runs/fashion
+
+The images are those of Debian's package dataset-fashion-mnist (`apt-get install
+dataset-fashion-mnist`), or of the folder --config.data_options.path=DIR. Rows
+are sequences of 28 elements;
+
+    --config=configs/classify/fashion.py:pixel
+
+has sequences of 784, and is meant for a GPU. `:tiny` learns nothing, and shows
+in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.classify import _shared
+
+
+def get_config(variant: str = "row") -> ml_collections.ConfigDict:
+  _shared.check(variant, "row", "pixel", "tiny")
+  config = _shared.base()
+  config.data = "fashion"
+  order = "pixel" if variant == "pixel" else "row"
+  config.data_options = {"order": order}
+  config.num_updates = 9000
+  config.network.update(norm="layer", dropout=0.1)
+  if variant == "pixel":
+    config.num_updates = 90_000
+    config.network.update(d_model=128, num_layers=4, norm="batch")
+  return _shared.tiny(config) if variant == "tiny" else config

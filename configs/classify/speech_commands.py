@@ -1,0 +1,69 @@
+"""Speech Commands, 35 words at 16 kHz, raw audio of length 16,000.
+
+    python -m experiments.classify --workdir=runs/speech_commands \
+      --config=configs/classify/speech_commands.py \
+      --config.data_options.path=/data/speech_commands_v0.02
+
+The recordings are not part of this project; the folder is the unpacked archive
+of the published set. Networks and optimisers are those published for S5
+(arXiv:2208.04933, its code) and S4 (state-spaces/s4): 0.9652 and 0.9608 on the
+test set. Meant for a large GPU; it has not been run to its end by us, so no
+result is given. `:tiny` learns nothing of the same folder.
+"""
+
+import ml_collections
+
+from configs.classify import _shared
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  _shared.check(variant, "full", "tiny")
+  updates_per_epoch = 84_843 // 16
+  config = _shared.base()
+  config.num_seeds = 1
+  config.num_updates = 40 * updates_per_epoch
+  config.updates_per_chunk = 500
+  config.chunks_per_evaluation = 10
+  config.batch_size = 16
+  config.data = "speech_commands"
+  config.data_options = {"path": "data/speech_commands"}
+  config.network = {"num_layers": 6, "norm": "batch", "pooling": "mean"}
+  config.optimizer = {"schedule": "cosine", "max_grad_norm": None}
+  config.references = {"S5 (paper)": 0.9652, "S4 (paper)": 0.9608}
+  config.arms = {
+    "s5": {
+      "network": {
+        **_shared.s5_paper(128, 16, c_init="lecun_normal"),
+        "d_model": 96,
+        "activation": "half_glu1",
+        "dropout": 0.1,
+      },
+      "optimizer": {
+        "name": "s5",
+        "s5_groups": "noBCdecay",
+        "learning_rate": 8e-3,
+        "ssm_learning_rate": 2e-3,
+        "weight_decay": 0.04,
+        "warmup_steps": updates_per_epoch,
+      },
+    },
+    "s4": {
+      "network": {
+        "mixer": "s4",
+        "mixer_options": {
+          "d_state": 64,
+          "n_ssm": 2,
+          "bidirectional": True,
+        },
+        "d_model": 128,
+      },
+      "optimizer": {
+        "name": "s4",
+        "learning_rate": 1e-2,
+        "ssm_learning_rate": 1e-3,
+        "weight_decay": 0.05,
+        "warmup_steps": 1000,
+      },
+    },
+  }
+  return _shared.tiny(config) if variant == "tiny" else config

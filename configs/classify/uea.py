@@ -1,0 +1,48 @@
+"""A problem of the UEA archive of multivariate time series.
+
+    python -m experiments.classify --config=configs/classify/uea.py \
+      --workdir=runs/heartbeat \
+      --config.data_options.train_path=/data/Heartbeat_TRAIN.ts \
+      --config.data_options.test_path=/data/Heartbeat_TEST.ts
+
+The files are not part of this project (timeseriesclassification.com). Aaren
+against the Transformer it replaces, in the setting of arXiv:2405.13956. The
+argument is the name of a problem that comes with the package aeon, which needs
+no files:
+
+    --config=configs/classify/uea.py:japanese_vowels
+
+also basic_motions, italy_power_demand, gunpoint, osuleaf and others that
+`jaxseq.data.names()` lists. `:tiny` learns nothing of the files, and shows in
+seconds whether they can be read.
+"""
+
+import ml_collections
+
+from configs.classify import _shared
+
+
+def get_config(variant: str = "uea") -> ml_collections.ConfigDict:
+  config = _shared.base()
+  config.data = "uea" if variant == "tiny" else variant
+  if config.data == "uea":
+    config.data_options = {
+      "train_path": "data/Heartbeat_TRAIN.ts",
+      "test_path": "data/Heartbeat_TEST.ts",
+    }
+  config.num_seeds = 5
+  config.num_updates = 2000
+  config.batch_size = 16
+  config.network.update(
+    norm="layer",
+    prenorm=False,
+    activation="none",
+    feedforward="gelu",
+    dropout=0.1,
+  )
+  config.optimizer.learning_rate = 1e-3
+  config.arms = {
+    "aaren": {"network": {"mixer": "aaren"}},
+    "attention": {"network": {"mixer": "attention"}},
+  }
+  return _shared.tiny(config) if variant == "tiny" else config

@@ -1,0 +1,21 @@
+"""A Poisson process whose rate swings: 1 + 0.8 sin(2 pi t / 10).
+
+    python -m experiments.events --config=configs/events/poisson.py \
+      --workdir=runs/poisson
+
+Nothing but the time tells of the next event. As in `hawkes.py`, the process
+itself is the line to reach. `:tiny` learns nothing, and shows in seconds
+whether everything works.
+"""
+
+import ml_collections
+
+from configs.events import hawkes
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in ("full", "tiny"):
+    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  config = hawkes.get_config("poisson" if variant == "full" else "tiny")
+  config.data = "poisson"
+  return config

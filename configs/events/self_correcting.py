@@ -1,0 +1,21 @@
+"""A self-correcting process: events hold further events back.
+
+    python -m experiments.events --config=configs/events/self_correcting.py \
+      --workdir=runs/self_correcting
+
+The intensity is exp(t / 2 - N / 5) after N events, which come rather evenly. As
+in `hawkes.py`, the process itself is the line to reach. `:tiny` learns nothing,
+and shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.events import hawkes
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in ("full", "tiny"):
+    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  config = hawkes.get_config("self_correcting" if variant == "full" else "tiny")
+  config.data = "self_correcting"
+  return config

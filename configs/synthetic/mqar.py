@@ -1,0 +1,58 @@
+"""Multi-query associative recall: which value came with each key?
+
+    python -m experiments.synthetic --config=configs/synthetic/mqar.py \
+      --workdir=runs/mqar
+
+The task of arXiv:2312.04927 with a smaller vocabulary, 256 of 8,192 tokens: 8
+pairs in sequences of 64. Attention and selective mixers solve it; how wide a
+mixer with a state of fixed size must be grows with the number of pairs. After
+the training, the table shows more pairs and longer sequences.
+
+    --config=configs/synthetic/mqar.py:paper
+
+has the paper's vocabulary, and sequences of 256 with 16 pairs. `:tiny` learns
+nothing, and shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.synthetic import _shared
+
+_VARIANTS = ("full", "paper", "tiny")
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in _VARIANTS:
+    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_seeds = 2
+  config.num_updates = 8000
+  config.updates_per_chunk = 200
+  config.batch_size = 64
+  config.task = "mqar"
+  config.task_options = {"length": 64, "pairs": 8, "vocab_size": 256}
+  config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+  config.optimizer = {
+    "learning_rate": 2e-3,
+    "weight_decay": 0.1,
+    "warmup_steps": 200,
+  }
+  config.arms = _shared.arms("attention", "mamba", "s5")
+  config.test_options = {
+    "16 pairs": {"pairs": 16},
+    "length 128": {"length": 128},
+  }
+  if variant == "paper":
+    config.num_updates = 62_500
+    config.task_options = {"length": 256, "pairs": 16, "vocab_size": 8192}
+    config.network.d_model = 128
+    config.test_options = {
+      "32 pairs": {"pairs": 32},
+      "length 512": {"length": 512},
+    }
+  if variant == "tiny":
+    config.task_options = {"length": 8, "pairs": 2, "vocab_size": 8}
+    config.test_options = {"longer": {"length": 12}}
+    return _shared.tiny(config)
+  return config

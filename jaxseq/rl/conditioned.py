@@ -1,0 +1,166 @@
+"""Playing a model that is asked for a return (`jaxseq.tasks.decision`)."""
+
+from typing import Any
+from typing import NamedTuple
+
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl import recording
+from jaxseq.rl import rollout
+from jaxseq.tasks import decision
+
+Array = jax.Array
+
+
+class _Now(NamedTuple):
+  """Where the episodes are, leading axis episodes but for key and time."""
+
+  env_state: Any
+  observation: Array
+  memory: Any
+  to_go: Array
+  total: Array
+  over: Array
+  key: Array
+  time: Array
+
+
+def actions_of(player: rollout.Player) -> decision.Actions:
+  """Returns what is decided in an environment.
+
+  Raises:
+    ValueError: if that is neither one choice nor bounded numbers in a vector.
+  """
+  space = player.env.action_space(player.env_params)
+  match space:
+    case spaces.Discrete():
+      return decision.Actions("discrete", space.n)
+    case spaces.Box() if len(space.shape) == 1:
+      low = np.broadcast_to(np.asarray(space.low, float), space.shape)
+      high = np.broadcast_to(np.asarray(space.high, float), space.shape)
+      if np.isfinite(low).all() and np.isfinite(high).all():
+        return decision.Actions(
+          "continuous",
+          space.shape[0],
+          tuple(low.tolist()),
+          tuple(high.tolist()),
+        )
+  raise ValueError(
+    f"action space: got {space!r}, expected Discrete, or a Box of finite "
+    "bounds and one axis."
+  )
+
+
+def play(
+  arm: decision.ArmConfig,
+  model: decision.DecisionModel,
+  variables: Any,
+  scale: decision.Scales,
+  player: rollout.Player,
+  key: Array,
+  targets: Array,
+) -> Array:
+  """Plays one whole episode for each return that is asked for.
+
+  The model sees each token once; all that it knows of the episode is in the
+  states of its mixers, which are carried from the first step to the last.
+
+  Args:
+    arm: of the model.
+    model: the model.
+    variables: of the model.
+    scale: by what observations and returns are scaled.
+    player: the environment; its network is not used.
+    key: random key.
+    targets: (episodes,) returns asked for.
+
+  Returns:
+    (episodes,) returns achieved.
+  """
+  env, env_params, _ = player
+  count = targets.shape[0]
+  size = recording.observation_size(player)
+  key_start, key_play = jax.random.split(key)
+  observation, env_state = jax.vmap(env.reset, in_axes=(0, None))(
+    jax.random.split(key_start, count), env_params
+  )
+
+  def step(now: _Now) -> _Now:
+    key, key_step = jax.random.split(now.key)
+    returns = now.to_go / scale.returns
+    if not arm.conditioned:
+      returns = jnp.zeros_like(returns)
+    seen = (now.observation[:, :size] - scale.mean) / scale.deviation
+    time = jnp.full((count,), now.time)
+    output, memory = model.apply(
+      variables, returns, seen, time, now.memory, method="decide"
+    )
+    action = decision.choose(model.actions, output)
+    memory = model.apply(variables, action, time, memory, method="remember")
+    observation, env_state, reward, terminated, truncated, _ = jax.vmap(
+      env.step, in_axes=(0, 0, 0, None)
+    )(jax.random.split(key_step, count), now.env_state, action, env_params)
+    reward = jnp.where(now.over, 0.0, reward)
+    return _Now(
+      env_state=env_state,
+      observation=observation,
+      memory=memory,
+      to_go=now.to_go - reward,
+      total=now.total + reward,
+      over=now.over | terminated | truncated,
+      key=key,
+      time=now.time + 1,
+    )
+
+  limit = env_params.max_steps_in_episode
+  end = jax.lax.while_loop(
+    lambda now: (now.time < limit) & ~now.over.all(),
+    step,
+    _Now(
+      env_state=env_state,
+      observation=observation,
+      memory=model.initial_state((count,)),
+      to_go=jnp.asarray(targets, jnp.float32),
+      total=jnp.zeros((count,), jnp.float32),
+      over=jnp.zeros((count,), bool),
+      key=key_play,
+      time=jnp.zeros((), jnp.int32),
+    ),
+  )
+  return end.total
+
+
+def achieved(
+  arm: decision.ArmConfig,
+  model: decision.DecisionModel,
+  variables: Any,
+  scale: decision.Scales,
+  player: rollout.Player,
+  key: Array,
+  targets: tuple[float, ...],
+  episodes: int,
+) -> dict[str, Array]:
+  """Returns the mean return over episodes for each return asked for.
+
+  Args:
+    arm: see `play`, as for all arguments down to `key`.
+    model: of the arm.
+    variables: of the model.
+    scale: of the recording.
+    player: the environment.
+    key: random key.
+    targets: returns asked for.
+    episodes: for each of them.
+
+  Returns:
+    "return", for the last target, and "return_TARGET" for each of them.
+  """
+  asked = jnp.repeat(jnp.array(targets, jnp.float32), episodes)
+  totals = play(arm, model, variables, scale, player, key, asked)
+  means = totals.reshape(len(targets), episodes).mean(axis=1)
+  return {"return": means[-1]} | {
+    f"return_{target:g}": mean for target, mean in zip(targets, means)
+  }

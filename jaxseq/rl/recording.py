@@ -1,0 +1,186 @@
+"""Recordings of players of three skills, for offline reinforcement learning.
+
+PPO is trained for a while and its policy kept every so often. The random player
+is the policy before the first update, the expert that after the last one, and
+the medium player the first that has come half the way between their returns.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+from typing import NamedTuple
+
+from gymnax.environments import spaces
+import jax
+import numpy as np
+
+from jaxseq.data import trajectories as trajectories_lib
+from jaxseq.rl import evaluate
+from jaxseq.rl import ppo
+from jaxseq.rl import rollout
+from jaxseq.rl.envs import spaces as more_spaces
+
+Trajectories = trajectories_lib.Trajectories
+LEVELS = ("random", "medium", "expert")
+
+
+class Level(NamedTuple):
+  """A player of some skill.
+
+  Attributes:
+    variables: of its network, on the host.
+    mean_return: of whole episodes that it played.
+  """
+
+  variables: Any
+  mean_return: float
+
+
+def observation_size(player: rollout.Player) -> int:
+  """Returns how many of the first numbers of an observation are its own.
+
+  Behind them stand the previous action and the first-step flag, which a model
+  that is shown the actions does not need.
+  """
+  space = player.env.env.env.observation_space(player.env_params)
+  return more_spaces.flat_size(space)
+
+
+def train_levels(
+  config: ppo.Config,
+  key: jax.Array,
+  checkpoints: int = 20,
+  episodes: int = 64,
+  report: Callable[[int, float], None] = lambda steps, mean_return: None,
+) -> dict[str, Level]:
+  """Trains an agent and keeps it at three levels of skill.
+
+  Args:
+    config: of the agent.
+    key: random key.
+    checkpoints: how often the policy is looked at.
+    episodes: whole episodes that are played each time.
+    report: is told the number of environment steps and the mean return.
+
+  Returns:
+    The players by the names in `LEVELS`.
+
+  Raises:
+    ValueError: if there are fewer updates than checkpoints.
+  """
+  if not 1 <= checkpoints <= config.num_updates:
+    raise ValueError(
+      f"checkpoints: got {checkpoints}, expected 1 to {config.num_updates}, "
+      "the number of updates."
+    )
+  key_init, key_play = jax.random.split(key)
+
+  def look(runner):
+    played = evaluate.evaluate(
+      config, runner.variables, key_play, num_episodes=episodes
+    )
+    # An episode beyond the limit counts with what it got so far.
+    mean = float(np.mean(played["episode_return"]))
+    report(int(runner.num_updates) * config.steps_per_update, mean)
+    return Level(jax.device_get(runner.variables), mean)
+
+  runner = ppo.init(config, key_init)
+  seen = [look(runner)]
+  bounds = np.linspace(0, config.num_updates, checkpoints + 1).astype(int)
+  for count in np.diff(bounds):
+    runner, _ = ppo.train(config, runner, int(count))
+    seen.append(look(runner))
+  first, last = seen[0], seen[-1]
+  halfway = 0.5 * (first.mean_return + last.mean_return)
+  # The last one is above it, or the training has led to nothing.
+  medium = next((p for p in seen[1:] if p.mean_return > halfway), last)
+  return dict(zip(LEVELS, (first, medium, last)))
+
+
+def record(
+  config: ppo.Config, variables: Any, key: jax.Array, episodes: int
+) -> Trajectories:
+  """Plays whole episodes, one in each of as many environments.
+
+  Later episodes of an environment are left out: of those that end within some
+  time, too many would be short.
+
+  Args:
+    config: of the agent.
+    variables: of its network.
+    key: random key; actions are sampled.
+    episodes: number of episodes.
+
+  Returns:
+    The episodes. Observations are vectors without the previous action; actions
+    are within the bounds of their space.
+  """
+  player = ppo.player(config)
+  limit = int(player.env_params.max_steps_in_episode)
+  played = jax.device_get(_collect(config, variables, key, episodes, limit))
+  dones = played.terminated | played.truncated
+  if not dones.any(axis=0).all():
+    raise ValueError(
+      f"env_id: the episodes of {config.env_id} do not end within "
+      f"{limit} steps."
+    )
+  actions = played.action
+  space = player.env.action_space(player.env_params)
+  if isinstance(space, spaces.Box):
+    actions = np.clip(actions, space.low, space.high)
+  lengths = dones.argmax(axis=0) + 1
+  # Steps by environment, as far as its first episode goes.
+  rows = np.arange(limit) < lengths[:, None]
+
+  def flat(array):
+    return np.swapaxes(np.asarray(array), 0, 1)[rows]
+
+  size = observation_size(player)
+  return trajectories_lib.from_flat(
+    flat(played.observation[..., :size]),
+    flat(actions),
+    flat(played.reward),
+    flat(dones),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _collect(config, variables, key, num_envs, num_steps):
+  player = ppo.player(config)
+  key_start, key_play = jax.random.split(key)
+  world = rollout.start(player, key_start, num_envs)
+  return rollout.collect(player, variables, world, key_play, num_steps)[1]
+
+
+def make(
+  config: ppo.Config,
+  key: jax.Array,
+  episodes: int,
+  seed: int = 0,
+  **options: Any,
+) -> tuple[Trajectories, dict[str, float]]:
+  """Trains an agent and records equally many episodes of each level.
+
+  Args:
+    config: of the agent.
+    key: random key.
+    episodes: number of episodes of all levels together.
+    seed: seed of the order of the episodes.
+    **options: more of `train_levels`.
+
+  Returns:
+    The mixture, and the mean return that each level recorded.
+  """
+  key_train, *keys = jax.random.split(key, 1 + len(LEVELS))
+  levels = train_levels(config, key_train, **options)
+  each = -(-episodes // len(LEVELS))
+  parts = {
+    name: record(config, levels[name].variables, key, each)
+    for name, key in zip(LEVELS, keys)
+  }
+  means = {
+    name: float(trajectories_lib.statistics(part).returns.mean())
+    for name, part in parts.items()
+  }
+  mixture = trajectories_lib.mix(list(parts.values()), episodes, seed)
+  return mixture, means

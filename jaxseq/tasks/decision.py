@@ -1,0 +1,356 @@
+"""Offline reinforcement learning as sequence modelling: Decision Transformer.
+
+A recorded episode becomes the tokens (return-to-go, observation, action) of its
+steps, and a network with any causal mixer predicts each action at the token of
+its observation. Asked for a high return, it plays as the recorded players did
+where they got one. Chen et al., arXiv:2106.01345; with Aaren for attention:
+Feng et al., arXiv:2405.13956.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import nn
+from jaxseq.data import trajectories as trajectories_lib
+from jaxseq.nn import dense
+from jaxseq.tasks import base
+from jaxseq.training import supervised
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """How one arm is built and trained.
+
+  Attributes:
+    conditioned: whether the network sees returns-to-go. If not, these tokens
+      are 0, and the network clones the recorded behaviour.
+    top_share: share of the episodes, those with the highest returns, that are
+      learnt from.
+  """
+
+  _: dataclasses.KW_ONLY
+  conditioned: bool = True
+  top_share: float = 1.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not 0 < self.top_share <= 1:
+      raise ValueError(
+        f"top_share: got {self.top_share}, expected more than 0 and at most 1."
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+  """What is decided in one step.
+
+  Attributes:
+    kind: "discrete": one of `size` options, () int32; "continuous": `size`
+      numbers, (size,) float32.
+    size: number of options, or of numbers.
+    low: smallest values of the numbers.
+    high: largest values of the numbers.
+  """
+
+  kind: Literal["discrete", "continuous"]
+  size: int
+  low: tuple[float, ...] = ()
+  high: tuple[float, ...] = ()
+
+
+class Scales(NamedTuple):
+  """By what observations and returns are scaled.
+
+  Attributes:
+    mean: (d,) of the recorded observations.
+    deviation: (d,) of them.
+    returns: () float32, the largest absolute return of an episode.
+  """
+
+  mean: Array
+  deviation: Array
+  returns: Array
+
+
+def scales(recorded: trajectories_lib.Trajectories) -> Scales:
+  """Returns by what a recording is scaled."""
+  known = trajectories_lib.statistics(recorded)
+  largest = max(float(np.abs(known.returns).max()), 1e-6)
+  return Scales(known.mean, known.deviation, np.float32(largest))
+
+
+class DecisionModel(linen.Module):
+  """The network around a mixer, for whole windows and for single steps.
+
+    outputs, states = model.apply(
+      variables, returns, observations, actions, timesteps, reset=reset
+    )
+    output, states = model.apply(
+      variables, returns_t, observation_t, timestep_t, states, method="decide"
+    )
+    states = model.apply(
+      variables, action_t, timestep_t, states, method="remember"
+    )
+
+  All three tokens of a step are embedded, the learnt embedding of the time step
+  is added, and a layer norm follows.
+
+  Attributes:
+    config: options of the stack of layers.
+    actions: what is decided.
+    max_timesteps: number of embeddings; later steps share the last.
+  """
+
+  config: nn.NetworkConfig
+  actions: Actions
+  max_timesteps: int
+
+  def setup(self):
+    """Makes the layers."""
+    width, dtype = self.config.d_model, jnp.dtype(self.config.dtype)
+    self.embed_return = dense.Dense(width, dtype=dtype)
+    self.embed_observation = dense.Dense(width, dtype=dtype)
+    self.embed_action = dense.Dense(width, dtype=dtype)
+    self.embed_timestep = linen.Embed(
+      self.max_timesteps,
+      width,
+      dtype=dtype,
+      embedding_init=linen.initializers.normal(0.02),
+    )
+    self.norm = linen.LayerNorm(epsilon=self.config.norm_epsilon, dtype=dtype)
+    self.stack = nn.SequenceModel(self.config.stack())
+    self.head = dense.Dense(self.actions.size, dtype=dtype)
+
+  def __call__(
+    self,
+    returns: Array,
+    observations: Array,
+    actions: Array,
+    timesteps: Array,
+    states: Any = None,
+    reset: Array | None = None,
+    train: bool = False,
+  ) -> tuple[Array, Any]:
+    """Runs over windows.
+
+    Args:
+      returns: (*batch, time) returns-to-go, scaled.
+      observations: (*batch, time, d), scaled.
+      actions: (*batch, time) int32, or (*batch, time, n) float32.
+      timesteps: (*batch, time) int32.
+      states: states before the first step; fresh ones if None.
+      reset: (*batch, time) bool; where True the states are made fresh before
+        that step. What precedes it, such as padding, is forgotten.
+      train: whether dropout is on.
+
+    Returns:
+      (*batch, time, size) float32: logits, or the actions themselves; and the
+      states after the last action.
+    """
+    tokens = jnp.stack(
+      [
+        self._token(self.embed_return, returns[..., None], timesteps),
+        self._token(self.embed_observation, observations, timesteps),
+        self._token(self.embed_action, self._numbers(actions), timesteps),
+      ],
+      axis=-2,
+    )
+    *batch, time, _, width = tokens.shape
+    if reset is not None:
+      reset = jnp.zeros((*batch, time, 3), bool).at[..., 0].set(reset)
+      reset = reset.reshape(*batch, 3 * time)
+    y, states = self.stack(
+      tokens.reshape(*batch, 3 * time, width), states, reset, train
+    )
+    y = y.reshape(*batch, time, 3, width)[..., 1, :]
+    return self._outputs(y), states
+
+  def decide(
+    self, returns: Array, observation: Array, timestep: Array, states: Any
+  ) -> tuple[Array, Any]:
+    """Runs over the first two tokens of one step.
+
+    Args:
+      returns: (*batch,) return-to-go, scaled.
+      observation: (*batch, d), scaled.
+      timestep: (*batch,) int32.
+      states: states after the step before.
+
+    Returns:
+      (*batch, size), as from `__call__`, and the states to remember the action
+      with.
+    """
+    token = self._token(self.embed_return, returns[..., None], timestep)
+    _, states = self.stack(token, states, step=True)
+    token = self._token(self.embed_observation, observation, timestep)
+    y, states = self.stack(token, states, step=True)
+    return self._outputs(y), states
+
+  def remember(self, action: Array, timestep: Array, states: Any) -> Any:
+    """Runs over the last token of one step; returns the states after it."""
+    token = self._token(self.embed_action, self._numbers(action), timestep)
+    return self.stack(token, states, step=True)[1]
+
+  @linen.nowrap
+  def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+    """Returns the states of a fresh episode; works on an unbound module."""
+    stack = nn.SequenceModel(self.config.stack(), parent=None)
+    return stack.initial_state(batch_shape)
+
+  def _token(self, embed, x, timestep):
+    place = jnp.minimum(timestep, self.max_timesteps - 1)
+    return self.norm(embed(x) + self.embed_timestep(place))
+
+  def _numbers(self, action):
+    if self.actions.kind == "discrete":
+      return jax.nn.one_hot(action, self.actions.size)
+    return action
+
+  def _outputs(self, y):
+    y = self.head(y).astype(jnp.float32)
+    if self.actions.kind == "discrete":
+      return y
+    low, high = jnp.array(self.actions.low), jnp.array(self.actions.high)
+    return 0.5 * (low + high) + 0.5 * (high - low) * jnp.tanh(y)
+
+
+def choose(actions: Actions, output: Array) -> Array:
+  """Returns the actions that outputs (*batch, size) of the model stand for."""
+  if actions.kind == "discrete":
+    return jnp.argmax(output, axis=-1).astype(jnp.int32)
+  return output
+
+
+def make_model(
+  arm: ArmConfig, actions: Actions, max_timesteps: int
+) -> DecisionModel:
+  """Returns the model of an arm.
+
+  Raises:
+    ValueError: if its network pools or has batch norm.
+  """
+  if arm.network.pooling != "none":
+    raise ValueError(
+      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
+      "every action is predicted."
+    )
+  if arm.network.norm == "batch":
+    raise ValueError(
+      "network.norm: got 'batch', expected 'layer', 'rms' or 'none'."
+    )
+  return DecisionModel(arm.network, actions, max_timesteps)
+
+
+def inputs(
+  arm: ArmConfig, windows: trajectories_lib.Windows, scale: Scales
+) -> tuple[Array, Array, Array, Array]:
+  """Returns returns, observations, actions and time steps for the model."""
+  returns = windows.returns_to_go / scale.returns
+  if not arm.conditioned:
+    returns = jnp.zeros_like(returns)
+  observations = (windows.observations - scale.mean) / scale.deviation
+  return returns, observations, windows.actions, windows.timesteps
+
+
+def first_steps(mask: Array) -> Array:
+  """Returns where the padding (..., time) ends: the first True of each row."""
+  before = jnp.pad(mask[..., :-1], [(0, 0)] * (mask.ndim - 1) + [(1, 0)])
+  return mask & ~before
+
+
+def imitation_loss(
+  actions: Actions, outputs: Array, taken: Array, mask: Array
+) -> tuple[Array, dict[str, Array]]:
+  """Returns how far outputs are from the actions that were taken.
+
+  Args:
+    actions: what is decided.
+    outputs: (..., size) of the model.
+    taken: (...) int32 or (..., size) float32.
+    mask: (...) bool, what counts.
+
+  Returns:
+    The mean cross-entropy (nats), or squared error per number; and metrics.
+  """
+  if actions.kind == "discrete":
+    loss, accuracy, _ = base.cross_entropy(outputs, taken, mask)
+    return loss, {"train_accuracy": accuracy}
+  error = jnp.mean((outputs - taken) ** 2, axis=-1)
+  return jnp.where(mask, error, 0).sum() / jnp.maximum(mask.sum(), 1), {}
+
+
+def make_problem(
+  arm: ArmConfig,
+  model: DecisionModel,
+  recorded: trajectories_lib.Trajectories,
+  *,
+  context: int,
+  evaluate: Callable[[Any, Scales], dict[str, Array]],
+) -> supervised.Problem:
+  """Returns the problem of predicting recorded actions.
+
+  Args:
+    arm: batch size, and which episodes are learnt from.
+    model: of the arm.
+    recorded: all episodes; observations are vectors.
+    context: steps of a window.
+    evaluate: from variables and scales to metrics, by playing.
+
+  Raises:
+    ValueError: if the recording has other actions than the model.
+  """
+  discrete = model.actions.kind == "discrete"
+  shape = recorded.actions.shape[1:]
+  if shape != (() if discrete else (model.actions.size,)):
+    raise ValueError(
+      f"recorded: the actions must be {model.actions.kind}, with size "
+      f"{model.actions.size}; got shape {recorded.actions.shape}."
+    )
+  scale = scales(recorded)
+  learnt = recorded
+  if arm.top_share < 1:
+    learnt = trajectories_lib.best(recorded, arm.top_share)
+
+  def init(key):
+    windows = trajectories_lib.windows(learnt, jnp.zeros(1, jnp.int32), 1)
+    return model.init(key, *inputs(arm, windows, scale))
+
+  def sample(key, update, data):
+    return trajectories_lib.sample_windows(
+      jax.random.fold_in(key, update),
+      data["recorded"],
+      arm.batch_size,
+      context,
+    ), data["scale"]
+
+  def loss(variables, batch, carry, key):
+    windows, scale = batch
+    outputs, _ = model.apply(
+      variables,
+      *inputs(arm, windows, scale),
+      reset=first_steps(windows.mask),
+      train=True,
+      rngs={"dropout": key},
+    )
+    value, metrics = imitation_loss(
+      model.actions, outputs, windows.actions, windows.mask
+    )
+    return value, supervised.Loss(metrics, {}, carry)
+
+  return supervised.Problem(
+    init,
+    sample,
+    loss,
+    lambda variables, data: evaluate(variables, data["scale"]),
+    {"recorded": learnt, "scale": scale},
+  )

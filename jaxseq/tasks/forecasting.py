@@ -1,0 +1,282 @@
+"""Forecasting of a multivariate series: a window in, the next values out.
+
+The windows of a span are cut on the device, out of the span itself: the
+thousand windows that share a value do not hold it a thousand times.
+"""
+
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+from flax import linen
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data as data_lib
+from jaxseq import nn
+from jaxseq.tasks import base
+from jaxseq.training import supervised
+
+# Added to a window's variance, as in the code of arXiv:2205.14415.
+EPSILON = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """How one arm is built and trained.
+
+  Attributes:
+    channels: "independent": each channel is a sequence of its own, and all of
+      them share the network (arXiv:2211.14730); "mixed": an element of the
+      sequence is all channels at one time.
+    normalize: whether each channel of a window is shifted and scaled to mean 0
+      and standard deviation 1, and the forecast is put back (Kim et al., ICLR
+      2022, "RevIN"; Liu et al., arXiv:2205.14415).
+    affine: whether the normalised channels get a learnt scale and shift.
+  """
+
+  _: dataclasses.KW_ONLY
+  channels: Literal["independent", "mixed"] = "independent"
+  normalize: bool = True
+  affine: bool = False
+
+
+class Spans(NamedTuple):
+  """The three spans of a series; the windows lie at every step.
+
+  Attributes:
+    train: (time, channels) float32.
+    valid: (time, channels) float32, from the first validation input on.
+    test: (time, channels) float32, from the first test input on.
+    input_length: times of an input.
+    horizon: times of a target.
+  """
+
+  train: np.ndarray
+  valid: np.ndarray
+  test: np.ndarray
+  input_length: int
+  horizon: int
+
+
+def spans(splits: data_lib.Splits) -> Spans:
+  """Returns what the windows of `jaxseq.data` were cut from.
+
+  Args:
+    splits: windows at every step, as from `data.forecasting.make_splits`.
+
+  Raises:
+    ValueError: if the parts are no such windows.
+  """
+
+  def join(name, part):
+    inputs, targets = part.inputs, part.targets
+    if (
+      inputs.ndim != 3
+      or targets.ndim != 3
+      or targets.shape[::2] != inputs.shape[::2]
+    ):
+      raise ValueError(
+        f"{name}: targets must be values (windows, horizon, channels); got "
+        f"shape {targets.shape} beside inputs of shape {inputs.shape}."
+      )
+    span = np.concatenate([inputs[:-1, 0], inputs[-1], targets[-1]])
+    length = inputs.shape[1]
+    if not np.array_equal(span[length : length + len(inputs)], targets[:, 0]):
+      raise ValueError(f"{name}: the windows must lie at every step of a span.")
+    return np.asarray(span, np.float32)
+
+  if splits.valid is None:
+    raise ValueError("the data must have validation windows; they have none.")
+  return Spans(
+    join("train", splits.train),
+    join("valid", splits.valid),
+    join("test", splits.test),
+    splits.train.inputs.shape[1],
+    splits.train.targets.shape[1],
+  )
+
+
+class Forecaster(linen.Module):
+  """A sequence network that forecasts all times of a horizon at once.
+
+  The network reads the window; the values of the horizon are read out of its
+  last state.
+
+  Attributes:
+    config: options of the network, which pools.
+    horizon: times to forecast.
+    channels: see `ArmConfig`.
+    normalize: see `ArmConfig`.
+    affine: see `ArmConfig`.
+  """
+
+  config: nn.NetworkConfig
+  horizon: int
+  channels: str = "independent"
+  normalize: bool = True
+  affine: bool = False
+
+  @linen.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Forecasts.
+
+    Args:
+      x: (*batch, time, channels).
+      train: whether dropout is on, and batch norm uses batch statistics.
+
+    Returns:
+      (*batch, horizon, channels).
+    """
+    count = x.shape[-1]
+    if self.normalize:
+      mean = lax.stop_gradient(x.mean(axis=-2, keepdims=True))
+      variance = lax.stop_gradient(x.var(axis=-2, keepdims=True))
+      deviation = jnp.sqrt(variance + EPSILON)
+      x = (x - mean) / deviation
+    if self.affine:
+      scale = self.param("scale", linen.initializers.ones, (count,))
+      shift = self.param("shift", linen.initializers.zeros, (count,))
+      x = x * scale + shift
+    if self.channels == "independent":
+      network = nn.SequenceNetwork(self.config, self.horizon, name="network")
+      y, _ = network(jnp.swapaxes(x, -1, -2)[..., None], train=train)
+      y = jnp.swapaxes(y, -1, -2)
+    else:
+      network = nn.SequenceNetwork(
+        self.config, self.horizon * count, name="network"
+      )
+      y, _ = network(x, train=train)
+      y = y.reshape(*y.shape[:-1], self.horizon, count)
+    if self.affine:
+      # As in the code of the paper: the scale may come close to 0.
+      y = (y - shift) / (scale + EPSILON**2)
+    return y * deviation + mean if self.normalize else y
+
+
+def make_forecaster(arm: ArmConfig, horizon: int) -> Forecaster:
+  """Returns the model of an arm."""
+  return Forecaster(
+    arm.network, horizon, arm.channels, arm.normalize, arm.affine
+  )
+
+
+def windows(span: jax.Array, starts: jax.Array, length: int) -> jax.Array:
+  """Cuts windows (n, length, channels) that begin at `starts` (n,)."""
+  return jax.vmap(
+    lambda start: lax.dynamic_slice_in_dim(span, start, length, axis=0)
+  )(starts)
+
+
+def make_problem(arm: ArmConfig, series: Spans) -> supervised.Problem:
+  """Returns the problem of forecasting a series.
+
+  Args:
+    arm: network and batch size, in windows; the network pools.
+    series: the spans.
+
+  Returns:
+    A problem whose evaluation gives "mse" and "mae" over all windows, times and
+    channels of the test span, and "valid_mse", in the units of the spans.
+
+  Raises:
+    ValueError: if the network does not pool, or batches are larger than the
+      number of training windows.
+  """
+  if arm.network.pooling == "none":
+    raise ValueError("network.pooling: got 'none', expected 'last' or 'mean'.")
+  length, horizon = series.input_length, series.horizon
+  total = length + horizon
+  size = len(series.train) - total + 1
+  if arm.batch_size > size:
+    raise ValueError(
+      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
+      "of training windows."
+    )
+  model = make_forecaster(arm, horizon)
+
+  def init(key):
+    return model.init(key, jnp.asarray(series.train[:length]))
+
+  def sample(key, update, data):
+    starts = supervised.draw(key, update, size, arm.batch_size)
+    return windows(data["train"], starts, total)
+
+  def loss(variables, batch, carry, key):
+    forecast, collections = model.apply(
+      variables,
+      batch[:, :length],
+      train=True,
+      rngs={"dropout": key},
+      mutable=["batch_stats"],
+    )
+    errors = _errors(forecast, batch[:, length:])
+    metrics = {f"train_{name}": value for name, value in errors.items()}
+    return errors["mse"], supervised.Loss(metrics, collections, carry)
+
+  def score(variables, span):
+    def function(starts):
+      batch = windows(span, starts, total)
+      forecast = model.apply(variables, batch[:, :length])
+      return _errors(forecast, batch[:, length:]), starts.shape[0]
+
+    starts = jnp.arange(span.shape[0] - total + 1)
+    return base.average_over(function, starts, max(arm.batch_size, 128))
+
+  def evaluate(variables, data):
+    valid = score(variables, data["valid"])
+    return score(variables, data["test"]) | {"valid_mse": valid["mse"]}
+
+  arrays = {
+    "train": series.train,
+    "valid": series.valid,
+    "test": series.test,
+  }
+  return supervised.Problem(init, sample, loss, evaluate, arrays)
+
+
+def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
+  """Scores what needs no training, over all windows of the test span.
+
+  Args:
+    series: the spans.
+    period: length of the season in steps, at most the input length.
+
+  Returns:
+    "mse" and "mae" of "repeat last" (the last value of the window) and of
+    "seasonal naive" (the value a whole number of periods before).
+
+  Raises:
+    ValueError: if the input does not hold a period.
+  """
+  length, horizon = series.input_length, series.horizon
+  if not 1 <= period <= length:
+    raise ValueError(
+      f"period: got {period}, expected 1 to {length}, the length of the input."
+    )
+  view = np.lib.stride_tricks.sliding_window_view(
+    series.test, length + horizon, axis=0
+  )
+  places = {
+    "repeat last": np.full(horizon, length - 1),
+    "seasonal naive": length - period + np.arange(horizon) % period,
+  }
+  totals = {name: np.zeros(2) for name in places}
+  # In parts: all windows at once may not fit into memory.
+  for start in range(0, len(view), 256):
+    part = np.asarray(view[start : start + 256], np.float64)
+    for name, place in places.items():
+      error = part[..., length:] - part[..., place]
+      totals[name] += np.square(error).sum(), np.abs(error).sum()
+  count = len(view) * horizon * series.test.shape[1]
+  return {
+    name: {"mse": float(mse / count), "mae": float(mae / count)}
+    for name, (mse, mae) in totals.items()
+  }
+
+
+def _errors(forecast, target):
+  error = forecast - target
+  return {"mse": jnp.mean(error**2), "mae": jnp.mean(jnp.abs(error))}

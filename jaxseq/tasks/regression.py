@@ -1,0 +1,225 @@
+"""Regression at every element of a sequence, also at irregular times.
+
+The network predicts the mean and the variance of every target, as in the
+pendulum experiment of Smith et al., arXiv:2208.04933, section 6.3, after
+Schirmer et al., arXiv:2111.11344.
+"""
+
+import dataclasses
+import inspect
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import data as data_lib
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.nn import dense
+from jaxseq.tasks import base
+from jaxseq.training import supervised
+
+# The smallest variance, as in the paper's code.
+_FLOOR = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(base.ArmConfig):
+  """How one arm is built and trained.
+
+  Attributes:
+    gaps: what becomes of the time between elements, where the data have it:
+      "scale": it multiplies the mixer's step sizes (S5); "append": it is a
+      feature more; "ignore".
+    image_size: height and width of the images that the elements are, which a
+      small convolutional network reads; 0 for feature vectors.
+  """
+
+  _: dataclasses.KW_ONLY
+  gaps: Literal["scale", "append", "ignore"] = "append"
+  image_size: int = 0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.image_size < 0 or self.image_size % 8:
+      raise ValueError(
+        f"image_size: got {self.image_size}, expected a multiple of 8, or 0."
+      )
+    if self.gaps == "scale":
+      apply = mixers.get(self.network.mixer).apply
+      if "gaps" not in inspect.signature(apply).parameters:
+        raise ValueError(
+          f"gaps: got 'scale', expected 'append' or 'ignore' for the mixer "
+          f"{self.network.mixer!r}, which has no step sizes to multiply."
+        )
+
+
+class ImageEncoder(linen.Module):
+  """Two convolutions with pooling, and two dense layers, for each image.
+
+  Attributes:
+    size: height and width, a multiple of 8.
+    width: of the features.
+    channels: of the convolutions.
+  """
+
+  size: int
+  width: int
+  channels: int = 12
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps (..., size * size) pixels, row by row, to (..., width)."""
+    images = x.reshape(-1, self.size, self.size, 1)
+    y = linen.Conv(self.channels, (5, 5), padding=2, name="conv_0")(images)
+    y = _pool(linen.relu(y))
+    y = linen.Conv(self.channels, (3, 3), strides=2, padding=1, name="conv_1")(
+      y
+    )
+    y = _pool(linen.relu(y))
+    y = y.reshape(*x.shape[:-1], -1)
+    y = linen.relu(dense.Dense(self.width, name="dense_0")(y))
+    return dense.Dense(self.width, name="dense_1")(y)
+
+
+class Regressor(linen.Module):
+  """Encoder, stack of layers, and heads for mean and variance.
+
+  Attributes:
+    config: the arm; its network does not pool.
+    num_outputs: width of the targets.
+  """
+
+  config: ArmConfig
+  num_outputs: int
+
+  @linen.compact
+  def __call__(
+    self, x: jax.Array, gaps: jax.Array | None = None, train: bool = False
+  ) -> tuple[jax.Array, jax.Array]:
+    """Predicts.
+
+    Args:
+      x: (*batch, time, features), or pixels row by row.
+      gaps: (*batch, time), time since the element before; None if all are 1.
+      train: whether dropout is on, and batch norm uses batch statistics.
+
+    Returns:
+      Means and variances, (*batch, time, num_outputs) each.
+    """
+    config, network = self.config, self.config.network
+    if config.image_size:
+      x = ImageEncoder(config.image_size, network.d_model, name="images")(x)
+    if gaps is not None and config.gaps == "append":
+      x = jnp.concatenate([x, gaps[..., None]], axis=-1)
+    if x.shape[-1] != network.d_model or not config.image_size:
+      x = dense.Dense(network.d_model, name="encoder")(x)
+    options = None
+    if gaps is not None and config.gaps == "scale":
+      options = {"gaps": gaps}
+    y, _ = nn.SequenceModel(network.stack(), name="stack")(
+      x, train=train, options=options
+    )
+    return nn.RegressionHead(
+      self.num_outputs, network.head_widths, with_variance=True, name="head"
+    )(y)
+
+
+def negative_log_likelihood(
+  mean: jax.Array, variance: jax.Array, targets: jax.Array
+) -> jax.Array:
+  """Returns that of a Gaussian, (...), summed over the targets' last axis.
+
+  The constant, half the logarithm of 2 pi for each number, is left out.
+  """
+  variance = jnp.maximum(variance, _FLOOR)
+  terms = jnp.log(variance) + (targets - mean) ** 2 / variance
+  return 0.5 * terms.sum(axis=-1)
+
+
+def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
+  """Returns the problem of predicting numbers at every element.
+
+  Args:
+    arm: network and batch size; the network does not pool.
+    splits: inputs (n, time, features) and targets (n, time, numbers), all of
+      one length; extras "gaps" (n, time) where times are irregular.
+
+  Returns:
+    A problem whose evaluation gives "mse" and "test_loss" on the test
+    sequences, and "valid_mse" where there are validation sequences.
+
+  Raises:
+    ValueError: if the network pools, the targets are not numbers at every
+      element, or batches are larger than the training set.
+  """
+  if arm.network.pooling != "none":
+    raise ValueError(
+      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
+      "every element has an output."
+    )
+  targets = splits.train.targets
+  if targets.ndim != 3 or splits.train.lengths is not None:
+    raise ValueError(
+      "the data must have numbers (n, time, numbers) as targets, and sequences "
+      f"of one length; got targets of shape {targets.shape}."
+    )
+  size = targets.shape[0]
+  if arm.batch_size > size:
+    raise ValueError(
+      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
+      "of training examples."
+    )
+  model = Regressor(arm, targets.shape[-1])
+
+  def gaps(part):
+    return None if part.extras is None else part.extras.get("gaps")
+
+  def init(key):
+    one = jax.tree.map(lambda x: jnp.asarray(x[:1]), splits.train)
+    return model.init(key, one.inputs, gaps(one))
+
+  def sample(key, update, data):
+    index = supervised.draw(key, update, size, arm.batch_size)
+    return base.take(data["train"], index)
+
+  def loss(variables, batch, carry, key):
+    (mean, variance), collections = model.apply(
+      variables,
+      batch.inputs,
+      gaps(batch),
+      train=True,
+      rngs={"dropout": key},
+      mutable=["batch_stats"],
+    )
+    value = negative_log_likelihood(mean, variance, batch.targets).mean()
+    mse = jnp.mean((mean - batch.targets) ** 2)
+    return value, supervised.Loss({"train_mse": mse}, collections, carry)
+
+  def score(variables, part):
+    def function(batch):
+      mean, variance = model.apply(variables, batch.inputs, gaps(batch))
+      loss = negative_log_likelihood(mean, variance, batch.targets).mean()
+      mse = jnp.mean((mean - batch.targets) ** 2)
+      return {"mse": mse, "test_loss": loss}, batch.inputs.shape[0]
+
+    return base.average_over(function, part, arm.batch_size)
+
+  def evaluate(variables, data):
+    metrics = score(variables, data["test"])
+    if "valid" in data:
+      metrics["valid_mse"] = score(variables, data["valid"])["mse"]
+    return metrics
+
+  arrays = {"train": splits.train, "test": splits.test}
+  if splits.valid is not None:
+    arrays["valid"] = splits.valid
+  return supervised.Problem(init, sample, loss, evaluate, base.host(arrays))
+
+
+def _pool(x):
+  """Maximum over squares of 2 by 2: a reshape is faster than a window."""
+  *batch, height, width, channels = x.shape
+  x = x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
+  return x.max(axis=(-4, -2))

@@ -1,0 +1,58 @@
+"""Every config of a supervised experiment, and every arm of it, is accepted."""
+
+import importlib
+import itertools
+import pathlib
+
+import pytest
+
+from jaxseq.tasks import base
+from jaxseq.tasks import regression
+from jaxseq.training import config as config_lib
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+# Arguments beside the default one and "tiny".
+VARIANTS = {
+  "classify/lra": ("text", "image", "pathfinder", "pathx"),
+  "classify/mnist1d": ("shuffled", "tiny"),
+  "classify/pendulum": ("short", "tiny"),
+  "classify/smnist": ("permuted", "mnist", "tiny"),
+  "classify/fashion": ("pixel", "tiny"),
+  "classify/uea": ("japanese_vowels", "tiny"),
+  "forecast/hourly": ("seasonal", "tiny"),
+  "synthetic/induction": ("short", "tiny"),
+  "synthetic/mqar": ("paper", "tiny"),
+  "synthetic/selective_copying": ("plain", "tiny"),
+  "synthetic/state_tracking": ("S3", "Z60", "tiny"),
+}
+
+
+@pytest.mark.parametrize(
+  "experiment", ["classify", "decision", "events", "forecast", "synthetic"]
+)
+def test_configs(experiment):
+  module = importlib.import_module(f"experiments.{experiment}")
+  arm_config = getattr(module, "arm_config", base.arm_config)
+  files = sorted((CONFIGS / experiment).glob("[!_]*.py"))
+  assert files
+  for path in files:
+    name = f"{experiment}/{path.stem}"
+    get_config = importlib.import_module(
+      f"configs.{experiment}.{path.stem}"
+    ).get_config
+    variants = VARIANTS.get(name, ("tiny",))
+    for arguments in itertools.chain([()], ((v,) for v in variants)):
+      config = config_lib.from_config_dict(
+        module.Config, get_config(*arguments), name=name
+      )
+      for arm in config.arms:
+        if name == "classify/pendulum":
+          made = base.arm_config(
+            config, arm, regression.ArmConfig, gaps=config.gaps
+          )
+        else:
+          made = arm_config(config, arm)
+        base.make_optimizer(made, config.num_updates)
+    if name != "classify/uea":
+      with pytest.raises(ValueError, match="got 'huge'"):
+        get_config("huge")

@@ -1,0 +1,176 @@
+"""Every supervised binary from start to end, at a size that learns nothing."""
+
+import importlib
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from absl import flags
+import numpy as np
+import pytest
+
+from jaxseq.training import errors
+from jaxseq.training import metrics
+from jaxseq.training import seeds
+
+# ml_collections loads config files in a way that Python 3.13 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What differs between two runs with the same numbers.
+CLOCK = ("wall_time", "steps_per_second", "seconds", "updates_per_second")
+
+# Experiment, or another config of it: config, an arm, and a metric of it.
+RUNS = {
+  "classify": ("mnist1d.py:tiny", "gru", "accuracy"),
+  "synthetic": ("copying.py:tiny", "gru", "accuracy"),
+  "compare": ("mnist1d.py:tiny", "lstm", "accuracy"),
+  "forecast": ("hourly.py:tiny", "gru-8", "mse"),
+  "events": ("hawkes.py:tiny", "gru", "nll"),
+  "decision": ("cartpole.py:tiny", "cloning", "return"),
+}
+PICTURES = {
+  "forecast": ("horizons.png", "forecasts.png"),
+  "decision": ("returns.png",),
+}
+TABLES = {
+  "classify": "accuracy",
+  "synthetic": "copying, accuracy under other options",
+  "compare": "state (bytes)",
+  "forecast": "seasonal naive-8",
+  "events": "true process",
+  "decision": "recorded: expert",
+}
+
+
+def arguments(experiment, workdir, *more):
+  config = RUNS[experiment][0]
+  return [
+    f"experiments.{experiment}",
+    f"--config=configs/{experiment}/{config}",
+    f"--workdir={workdir}",
+    "--config.num_seeds=1",
+    "--config.chunks_per_checkpoint=1",
+    "--config.tensorboard=False",
+    *more,
+  ]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+  """Runs an experiment in this process; returns what it printed."""
+  monkeypatch.chdir(ROOT)
+  # The devices of this process are set already.
+  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
+
+  def call(experiment, workdir, *more):
+    module = importlib.import_module(f"experiments.{experiment}")
+    argv = arguments(experiment, workdir, *more)
+    monkeypatch.setattr(sys, "argv", argv)
+    try:
+      flags.FLAGS(argv)
+      module.main([])
+    finally:
+      flags.FLAGS.unparse_flags()
+      # Flags of single fields are made when they are met.
+      for name in [name for name in flags.FLAGS if "config." in name]:
+        delattr(flags.FLAGS, name)
+    return capsys.readouterr().out
+
+  return call
+
+
+def without_clock(value):
+  if isinstance(value, dict):
+    return {k: without_clock(v) for k, v in value.items() if k not in CLOCK}
+  if isinstance(value, list):
+    return [without_clock(item) for item in value]
+  return value
+
+
+def results(workdir):
+  return without_clock(json.loads((workdir / "results.json").read_text()))
+
+
+@pytest.mark.parametrize("experiment", list(RUNS))
+def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
+  _, arm, metric = RUNS[experiment]
+  whole = tmp_path / "whole"
+  output = run(experiment, whole)
+  assert TABLES[experiment] in output
+  for picture in ("learning_curve.png", *PICTURES.get(experiment, ())):
+    assert (whole / picture).read_bytes().startswith(b"\x89PNG"), picture
+  (value,) = results(whole)[arm][metric]
+  assert np.isfinite(value)
+  rows = without_clock(metrics.read(whole / arm))
+  assert {row["step"] for row in rows} == {2, 4}
+  assert rows[-1][metric] == [value]
+
+  # As if the run had been killed between its two checkpoints.
+  part = tmp_path / "part"
+  shutil.copytree(whole, part)
+  (part / "results.json").unlink()
+  for directory in part.glob("*/checkpoints/4"):
+    shutil.rmtree(directory)
+  run(experiment, part)
+  assert results(part) == results(whole)
+  assert without_clock(metrics.read(part / arm)) == rows
+
+  before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+  shown = run(experiment, whole, "--mode=evaluate")
+  assert f"{value:.3f}" in shown
+  assert TABLES[experiment] in shown
+  files = [path for path in before if path.is_file()]
+  assert all(path.stat().st_mtime_ns == before[path] for path in files)
+
+
+@pytest.mark.parametrize("experiment", list(RUNS))
+def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
+  arm = RUNS[experiment][1].partition("-")[0]
+  for override, message in (
+    ("num_updtes=3", "no field 'num_updtes'.*did you mean 'num_updates'"),
+    (f"arms.{arm}.network.mixer=gruu", "no mixer 'gruu'"),
+    (f"arms.{arm}.batch_sise=3", "batch_sise.*did you mean 'batch_size'"),
+  ):
+    with pytest.raises(errors.UserError, match=message):
+      run(experiment, tmp_path / "absent", f"--config.{override}")
+  with pytest.raises(errors.UserError, match="absent"):
+    run(experiment, tmp_path / "absent", "--mode=evaluate")
+  assert not (tmp_path / "absent").exists()
+
+
+def test_language_model(tmp_path):
+  """In processes of its own: its flags are others."""
+  workdir = tmp_path / "run"
+
+  def call(*more):
+    return subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        "experiments.language_model",
+        "--config=configs/language_model/kjv.py:tiny",
+        "--config.tensorboard=False",
+        f"--workdir={workdir}",
+        *more,
+      ],
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      timeout=110,
+      check=False,
+    )
+
+  done = call("--length=5")
+  assert done.returncode == 0, done.stderr
+  assert "whole test text" in done.stdout
+  assert "--- gru (seed 0)" in done.stdout
+  assert (workdir / "learning_curve.png").is_file()
+  (bits,) = results(workdir)["gru"]["test_bits"]
+  # Untrained: near the 8 bits of a uniform guess.
+  assert 6 < bits < 12
+  shown = call("--mode=generate", "--prompt=import", "--length=5")
+  assert shown.returncode == 0, shown.stderr
+  assert "\nimport" in shown.stdout

@@ -1,0 +1,39 @@
+"""Networks of equal size: parameters counted without making them."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import nn
+from jaxseq.tasks import budget
+
+GRU = nn.NetworkConfig(mixer="gru", num_layers=1, d_model=8)
+
+
+@pytest.mark.parametrize("vocab", [None, 5])
+def test_the_count_is_that_of_the_parameters(vocab):
+  network = nn.SequenceNetwork(GRU, 3, vocab)
+  inputs = jnp.zeros((1, 2, 4)) if vocab is None else jnp.zeros((1, 2), int)
+  variables = jax.jit(network.init)(jax.random.key(0), inputs)
+  made = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+  assert budget.count_parameters(GRU, 3, vocab, 4) == made
+
+
+def test_the_width_comes_closest():
+  def count(config):
+    return budget.count_parameters(config, 3, None, 4)
+
+  fitted = budget.fit_width(GRU, 3, None, 4, 20_000)
+  assert fitted.d_model % 8 == 0
+  distance = abs(count(fitted) - 20_000)
+  for other in (fitted.d_model - 8, fitted.d_model + 8):
+    config = nn.NetworkConfig(mixer="gru", num_layers=1, d_model=other)
+    assert distance <= abs(count(config) - 20_000)
+  with pytest.raises(ValueError, match="budget must be at least .* got 10"):
+    budget.fit_width(GRU, 3, None, 4, 10)
+
+
+def test_the_size_of_the_states():
+  assert budget.state_bytes(GRU) == 8 * 4
+  lstm = nn.NetworkConfig(mixer="lstm", num_layers=3, d_model=8)
+  assert budget.state_bytes(lstm) == 3 * 2 * 8 * 4

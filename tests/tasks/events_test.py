@@ -1,0 +1,207 @@
+"""Event prediction: the densities, the terms of the likelihood, the network."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.data import point_processes
+from jaxseq.tasks import events
+
+PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
+
+
+def _arm(**options):
+  network = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
+  return events.ArmConfig(
+    network, batch_size=4, components=3, mark_width=4, **options
+  )
+
+
+def _mixture(shape=()):
+  key_weight, key_mean, key_scale = jax.random.split(jax.random.key(0), 3)
+  return events.Mixture(
+    jax.nn.log_softmax(jax.random.normal(key_weight, (*shape, 3))),
+    jax.random.normal(key_mean, (*shape, 3)),
+    0.5 * jax.random.normal(key_scale, (*shape, 3)) - 0.5,
+  )
+
+
+@pytest.fixture(scope="module")
+def splits():
+  return data.load("hawkes", seed=2, **PARTS)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_mixture_is_a_distribution():
+  mixture = _mixture()
+  log_gap = jnp.linspace(-12, 12, 20_001)
+  gap = jnp.exp(log_gap)
+  density = jnp.exp(jax.vmap(mixture.log_density)(gap))
+  integral = jnp.trapezoid(density, gap)
+  # The trapezoids are 0.0012 wide in log gap: their error is below 1e-6.
+  np.testing.assert_allclose(integral, 1, rtol=1e-6)
+  np.testing.assert_allclose(
+    mixture.expectation(), jnp.trapezoid(density * gap, gap), rtol=1e-6
+  )
+  middle = 10_000
+  tail = jnp.trapezoid(density[middle:], gap[middle:])
+  np.testing.assert_allclose(
+    jnp.exp(mixture.log_survival(gap[middle])), tail, rtol=1e-6
+  )
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_mixture_against_scipy():
+  stats = pytest.importorskip("scipy.stats")
+  mixture = _mixture((4,))
+  gap = np.array([0.01, 0.5, 2.0, 40.0])
+  scale = np.exp(np.asarray(mixture.log_scale))
+  parts = stats.lognorm(s=scale, scale=np.exp(np.asarray(mixture.mean)))
+  weight = np.exp(np.asarray(mixture.log_weight))
+  np.testing.assert_allclose(
+    mixture.log_density(jnp.asarray(gap)),
+    np.log((weight * parts.pdf(gap[:, None])).sum(-1)),
+    rtol=1e-9,
+  )
+  np.testing.assert_allclose(
+    mixture.log_survival(jnp.asarray(gap)),
+    np.log((weight * parts.sf(gap[:, None])).sum(-1)),
+    rtol=1e-9,
+  )
+
+
+def test_survival_is_finite_far_out():
+  mixture = events.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
+  value, slope = jax.value_and_grad(mixture.log_survival)(jnp.float32(1e4))
+  assert np.isfinite([value, slope]).all()
+  assert value < -1e3
+
+
+def test_the_terms_of_a_hawkes_process_by_hand():
+  # One mark, events at 1 and 3, observed until 4.
+  process = point_processes.Hawkes(mu=(0.5,), a=((0.4,),), b=2.0)
+  happened = point_processes.Events(
+    np.array([[1.0, 3.0, 0.0]]),
+    np.zeros((1, 3), np.int32),
+    np.array([2], np.int32),
+    4.0,
+  )
+  terms = events.Terms(*process.log_density(happened))
+  first = math.log(0.5) - 0.5
+  second = math.log(0.5 + 0.8 * math.exp(-4)) - 1.0 - 0.4 * -math.expm1(-4)
+  # Of the excitation at 3, exp(-4) is left from the event at 1.
+  tail = -0.5 - 0.4 * (1 + math.exp(-4)) * -math.expm1(-2)
+  nll, event_nll = events.per_event(terms, jnp.array([2]))
+  # The terms come in float64 and are averaged in float32.
+  np.testing.assert_allclose(nll, -(first + second + tail) / 2, rtol=1e-6)
+  np.testing.assert_allclose(event_nll, -(first + second) / 2, rtol=1e-6)
+
+
+def test_the_model_counts_the_terms_of_the_process():
+  """A renewal process with log-normal gaps, said by hand and by the model."""
+  lengths = np.array([2, 0], np.int32)
+  times = np.array([[0.5, 2.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
+  gaps = np.array([[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]], np.float32)
+  marks = np.array([[1, 0, 0], [0, 0, 0]], np.int32)
+  happened = events.Sequences(gaps, times, marks, lengths)
+  shape = (2, 4, 1)
+  prediction = events.Prediction(
+    events.Mixture(
+      jnp.zeros(shape), jnp.full(shape, 0.3), jnp.full(shape, -0.7)
+    ),
+    jnp.broadcast_to(jnp.log(jnp.array([0.25, 0.75])), (2, 4, 2)),
+  )
+  terms = events.log_likelihood(prediction, happened, horizon=3.0)
+
+  def density(gap):
+    z = (math.log(gap) - 0.3) / math.exp(-0.7)
+    return -0.5 * z * z + 0.7 - 0.5 * math.log(2 * math.pi) - math.log(gap)
+
+  def survival(gap):
+    z = (math.log(gap) - 0.3) / math.exp(-0.7)
+    return math.log(0.5 * math.erfc(z / math.sqrt(2)))
+
+  expected = [
+    [density(0.5) + math.log(0.75), density(1.5) + math.log(0.25), 0],
+    [0, 0, 0],
+  ]
+  np.testing.assert_allclose(terms.events, expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    terms.tail, [survival(1.0), survival(3.0)], rtol=1e-5
+  )
+
+
+def test_statistics_and_baselines(splits):
+  known = events.statistics(splits)
+  part = splits.train
+  logs = np.concatenate(
+    [np.log(g[:n, 0]) for g, n in zip(part.inputs, part.lengths)]
+  )
+  np.testing.assert_allclose(known.log_mean, logs.mean(), rtol=1e-6)
+  np.testing.assert_allclose(known.log_deviation, logs.std(), rtol=1e-6)
+  assert (known.num_marks, known.horizon) == (3, 8.0)
+  truth = events.baselines(splits)["true process"]
+  # The loader averages in float64, from densities that are stored in float32.
+  np.testing.assert_allclose(
+    truth["event_nll"], splits.info.details["nats_per_event"]["test"], rtol=1e-5
+  )
+  tail = splits.test.extras["tail"].sum() / splits.test.lengths.sum()
+  np.testing.assert_allclose(truth["nll"], truth["event_nll"] - tail, rtol=1e-5)
+
+
+def test_evaluation_and_what_the_network_sees(splits):
+  arm = _arm(time_frequencies=2)
+  problem = events.make_problem(arm, splits)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  metrics = jax.jit(problem.evaluate)(variables, problem.data)
+  truth = events.baselines(splits)["true process"]
+  np.testing.assert_allclose(
+    metrics["nll"] - truth["nll"], metrics["nll_gap"], rtol=1e-3, atol=1e-5
+  )
+  network = events.make_network(arm, events.statistics(splits))
+  test = problem.data["test"]
+  apply = jax.jit(network.apply)
+  ones = jnp.ones((5, test.gaps.shape[1] + 1))
+  before = apply(variables, test, ones)
+  # Event 2 changes what is said from event 3 on, and nothing before.
+  changed = test._replace(
+    gaps=test.gaps + 0.5 * (np.arange(test.gaps.shape[1]) == 2),
+    marks=np.where(np.arange(test.marks.shape[1]) == 2, 1, test.marks),
+  )
+  after = apply(variables, changed, ones)
+  np.testing.assert_array_equal(before.gap.mean[:, :3], after.gap.mean[:, :3])
+  assert jnp.abs(before.gap.mean[:, 3:] - after.gap.mean[:, 3:]).max() > 1e-4
+  # The gap that leads to an event tells of its mark, and of nothing else.
+  later = apply(variables, test, 3 * ones)
+  np.testing.assert_array_equal(later.gap.mean, before.gap.mean)
+  assert jnp.abs(later.mark_logits - before.mark_logits).max() > 1e-4
+  loss, _ = jax.jit(problem.loss)(variables, test, None, jax.random.key(1))
+  np.testing.assert_allclose(loss, metrics["nll"], rtol=1e-5)
+
+
+def test_one_mark_is_certain():
+  poisson = data.load("poisson", seed=0, **PARTS)
+  problem = events.make_problem(_arm(mark_sees_gap=False), poisson)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  metrics = jax.jit(problem.evaluate)(variables, problem.data)
+  assert metrics["accuracy"] == 1
+  assert "gap_in" not in variables["params"]
+
+
+def test_wrong_options(splits):
+  with pytest.raises(ValueError, match="components: got 0"):
+    events.ArmConfig(components=0)
+  with pytest.raises(ValueError, match="time_frequencies: got -1"):
+    events.ArmConfig(time_frequencies=-1)
+  pooling = nn.NetworkConfig(mixer="gru", pooling="last")
+  with pytest.raises(ValueError, match="pooling: got 'last'"):
+    events.make_problem(events.ArmConfig(pooling, batch_size=2), splits)
+  with pytest.raises(ValueError, match="batch_size: got 32, expected at most"):
+    events.make_problem(events.ArmConfig(_arm().network), splits)
+  with pytest.raises(ValueError, match="must be event sequences"):
+    events.sequences(splits.train._replace(extras=None))

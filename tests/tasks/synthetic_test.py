@@ -1,0 +1,94 @@
+"""Sampled tasks: fresh batches, fixed tests, other options afterwards."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import nn
+from jaxseq.data import tokens
+from jaxseq.tasks import base
+from jaxseq.tasks import synthetic
+
+ARM = base.ArmConfig(
+  nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1), batch_size=3
+)
+COPYING = {"blanks": 2, "memorise": 2, "vocab_size": 6}
+
+
+def test_batches_and_metrics():
+  problem = synthetic.make_problem(ARM, "copying", COPYING, test_batches=2)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  sample = jax.jit(problem.sample)
+  first = sample(jax.random.key(1), 0, None)
+  again = sample(jax.random.key(1), 0, None)
+  other = sample(jax.random.key(1), 1, None)
+  np.testing.assert_array_equal(first.inputs, again.inputs)
+  assert (first.inputs != other.inputs).any()
+  assert first.inputs.shape == (3, 6)
+  loss, extra = jax.jit(problem.loss)(variables, first, None, jax.random.key(2))
+  network = nn.SequenceNetwork(ARM.network, 6, 6)
+  logits, _ = jax.jit(network.apply)(variables, first.inputs)
+  log_p = jax.nn.log_softmax(logits)
+  picked = jnp.take_along_axis(log_p, first.targets[..., None], -1)[..., 0]
+  np.testing.assert_allclose(loss, -picked[first.mask].mean(), rtol=1e-5)
+  right = (jnp.argmax(logits, -1) == first.targets)[first.mask]
+  np.testing.assert_allclose(extra.metrics["train_accuracy"], right.mean())
+  evaluate = jax.jit(lambda variables: problem.evaluate(variables, None))
+  metrics = evaluate(variables)
+  assert set(metrics) == {"accuracy", "solved", "test_loss"}
+  # A sequence is solved only if both of its tokens are.
+  assert metrics["solved"] <= metrics["accuracy"]
+  same = jax.jit(
+    lambda variables: synthetic.accuracy_at(
+      ARM, "copying", COPYING, variables, 3, 2
+    )
+  )(variables)
+  np.testing.assert_array_equal(metrics["test_loss"], same["test_loss"])
+
+
+def test_a_network_that_knows_scores_one():
+  """Every element of this task is its own answer: the identity solves it."""
+  options = {"group": "S3", "min_length": 1, "max_length": 1}
+  config = tokens.make_config("group_words", **options)
+  network = nn.SequenceNetwork(ARM.network, 6, config.vocab_size)
+  problem = synthetic.make_problem(ARM, "group_words", options)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  inputs = jnp.arange(6)[:, None]
+  hidden = {**variables["params"]}
+  logits, _ = jax.jit(network.apply)(variables, inputs)
+  # The read-out is solved for: six tokens, six features and a bias.
+  kernel, bias = (
+    hidden["head"]["mlp"]["dense_0"][k] for k in ("kernel", "bias")
+  )
+  features = jnp.linalg.solve(kernel.T, (logits[:, 0] - bias).T).T
+  weights = jnp.linalg.lstsq(features, 50 * jnp.eye(6))[0]
+  hidden["head"] = {"mlp": {"dense_0": {"kernel": weights, "bias": 0 * bias}}}
+  metrics = synthetic.accuracy_at(
+    ARM, "group_words", options, {"params": hidden}, 16, 2
+  )
+  assert metrics["accuracy"] == metrics["solved"] == 1
+
+
+def test_tasks_on_signals_have_errors():
+  problem = synthetic.make_problem(ARM, "adding", {"length": 5}, test_batches=1)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  metrics = jax.jit(lambda v: problem.evaluate(v, None))(variables)
+  assert set(metrics) == {"test_loss"}
+  batch = problem.sample(jax.random.key(0), 0, None)
+  loss, _ = jax.jit(problem.loss)(variables, batch, None, jax.random.key(0))
+  outputs, _ = jax.jit(nn.SequenceNetwork(ARM.network, 1).apply)(
+    variables, batch.inputs
+  )
+  error = np.asarray(outputs - batch.targets)[:, -1]
+  np.testing.assert_allclose(loss, np.mean(error**2), rtol=1e-5)
+
+
+def test_chance_and_wrong_options():
+  assert synthetic.chance("copying", COPYING) == 1 / 6
+  assert synthetic.chance("adding", {}) is None
+  pooled = base.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="mean"))
+  with pytest.raises(ValueError, match="pooling: got 'mean'"):
+    synthetic.make_problem(pooled, "copying", COPYING)
+  with pytest.raises(ValueError, match="no option blancs"):
+    synthetic.make_problem(ARM, "copying", {"blancs": 3})
