@@ -1,5 +1,6 @@
 """Set-up that every test shares: the environment, float64, golden arrays."""
 
+import itertools
 import os
 import pathlib
 
@@ -28,6 +29,22 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+
+# Tests since the compiled programs were last freed.
+_tests_since = itertools.count(1)
+
+
+def pytest_runtest_teardown(item, nextitem):
+  """Frees compiled programs at the end of a file, and every 100 tests.
+
+  They add up to gigabytes, and to more memory maps than Linux gives a process.
+  """
+  global _tests_since
+  other_file = nextitem is None or nextitem.path != item.path
+  if next(_tests_since) >= 100 or other_file:
+    jax.clear_caches()
+    _tests_since = itertools.count(1)
 
 
 @pytest.fixture

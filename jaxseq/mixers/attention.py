@@ -55,9 +55,7 @@ class Config:
   rotary_base: float = 10000.0
 
   def __post_init__(self):
-    for name in ("d_model", "heads", "window"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    _check.check_positive(self, "d_model", "heads", "window")
     if self.groups < 1 or self.heads % self.groups:
       raise ValueError(
         f"kv_heads must divide heads; got kv_heads = {self.kv_heads} and heads "

@@ -110,12 +110,12 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be positive; got 0"),
+    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
     (
       {"heads": 4, "kv_heads": 3},
       "kv_heads must divide heads; got kv_heads = 3",
     ),
-    ({"window": 0}, "window must be positive; got 0"),
+    ({"window": 0}, "window must be a positive integer; got 0"),
     ({"positions": "alibi"}, "positions must be one of .*; got 'alibi'"),
     ({"d_head": 3}, "d_head must be even under rotary positions; got 3"),
     ({"rotary_base": 1.0}, "rotary_base must be greater than 1"),

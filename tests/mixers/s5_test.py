@@ -233,7 +233,7 @@ def test_half_the_sampling_rate_gives_every_second_output():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be positive; got 0"),
+    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
     ({"ssm_size": 9, "blocks": 2}, "ssm_size must be a positive multiple"),
     ({"ssm_size": 6, "blocks": 2}, "ssm_size / blocks must be even"),
     ({"discretization": "euler"}, "discretization must be one of"),
