@@ -30,7 +30,6 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-
 # Tests since the compiled programs were last freed.
 _tests_since = itertools.count(1)
 

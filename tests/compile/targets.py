@@ -4,10 +4,12 @@ Needs libtpu and JAX's CUDA plugin (`make test-compile` installs them); they
 compile for a described device and run nothing.
 """
 
+import contextlib
 import functools
 import glob
 import os
 import sysconfig
+from unittest import mock
 
 import jax
 from jax.experimental import topologies
@@ -99,6 +101,9 @@ def _put_ptxas_on_path():
 def compiled(platform: str, function, *arguments):
   """Compiles a function for shapes.
 
+  Methods and chunk sizes that depend on `jax.default_backend()` are those of
+  the platform.
+
   Args:
     platform: as in `sharding`.
     function: to compile.
@@ -112,4 +117,20 @@ def compiled(platform: str, function, *arguments):
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
     arguments,
   )
-  return jax.jit(function).lower(*shapes).compile()
+  with choosing_for(platform):
+    lowered = jax.jit(function).lower(*shapes)
+  return lowered.compile()
+
+
+@contextlib.contextmanager
+def choosing_for(platform: str):
+  """What depends on `jax.default_backend()` is as on that platform inside.
+
+  Args:
+    platform: "cpu", "tpu" or "cuda".
+  """
+  backend = "gpu" if platform == "cuda" else platform
+  # What was traced for another platform may hold that platform's choices.
+  jax.clear_caches()
+  with mock.patch.object(jax, "default_backend", return_value=backend):
+    yield
