@@ -19,6 +19,7 @@ import ml_collections
 
 from jaxseq import data
 from jaxseq.tasks import base
+from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
@@ -37,11 +38,11 @@ class Config(study.Supervised):
   Attributes:
     data: name of the process in `jaxseq.data`.
     data_options: options of its loader.
-    components: see `events.ArmConfig`; arms may differ in it, as in the next
-      three.
-    mark_width: see `events.ArmConfig`.
-    mark_sees_gap: see `events.ArmConfig`.
-    time_frequencies: see `events.ArmConfig`.
+    components: see `event_network.ArmConfig`; arms may differ in it, as in the
+      next three.
+    mark_width: see `event_network.ArmConfig`.
+    mark_sees_gap: see `event_network.ArmConfig`.
+    time_frequencies: see `event_network.ArmConfig`.
     network: fields of `nn.NetworkConfig` that all arms share.
     optimizer: fields of `recipes.Recipe` that all arms share.
     batch_size: sequences per update.
@@ -59,12 +60,12 @@ class Config(study.Supervised):
   batch_size: int = 32
 
 
-def arm_config(config: Config, name: str) -> events.ArmConfig:
+def arm_config(config: Config, name: str) -> event_network.ArmConfig:
   """Returns the whole configuration of an arm."""
   return base.arm_config(
     config,
     name,
-    events.ArmConfig,
+    event_network.ArmConfig,
     components=config.components,
     mark_width=config.mark_width,
     mark_sees_gap=config.mark_sees_gap,

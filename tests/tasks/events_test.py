@@ -10,6 +10,7 @@ import pytest
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import point_processes
+from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 
 PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
@@ -17,14 +18,14 @@ PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
 
 def _arm(**options):
   network = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
-  return events.ArmConfig(
+  return event_network.ArmConfig(
     network, batch_size=4, components=3, mark_width=4, **options
   )
 
 
 def _mixture(shape=()):
   key_weight, key_mean, key_scale = jax.random.split(jax.random.key(0), 3)
-  return events.Mixture(
+  return event_network.Mixture(
     jax.nn.log_softmax(jax.random.normal(key_weight, (*shape, 3))),
     jax.random.normal(key_mean, (*shape, 3)),
     0.5 * jax.random.normal(key_scale, (*shape, 3)) - 0.5,
@@ -76,7 +77,7 @@ def test_the_mixture_against_scipy():
 
 
 def test_survival_is_finite_far_out():
-  mixture = events.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
+  mixture = event_network.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
   value, slope = jax.value_and_grad(mixture.log_survival)(jnp.float32(1e4))
   assert np.isfinite([value, slope]).all()
   assert value < -1e3
@@ -108,10 +109,10 @@ def test_the_model_counts_the_terms_of_the_process():
   times = np.array([[0.5, 2.0, 0.0], [0.0, 0.0, 0.0]], np.float32)
   gaps = np.array([[0.5, 1.5, 0.0], [0.0, 0.0, 0.0]], np.float32)
   marks = np.array([[1, 0, 0], [0, 0, 0]], np.int32)
-  happened = events.Sequences(gaps, times, marks, lengths)
+  happened = event_network.Sequences(gaps, times, marks, lengths)
   shape = (2, 4, 1)
-  prediction = events.Prediction(
-    events.Mixture(
+  prediction = event_network.Prediction(
+    event_network.Mixture(
       jnp.zeros(shape), jnp.full(shape, 0.3), jnp.full(shape, -0.7)
     ),
     jnp.broadcast_to(jnp.log(jnp.array([0.25, 0.75])), (2, 4, 2)),
@@ -195,13 +196,13 @@ def test_one_mark_is_certain():
 
 def test_wrong_options(splits):
   with pytest.raises(ValueError, match="components: got 0"):
-    events.ArmConfig(components=0)
+    event_network.ArmConfig(components=0)
   with pytest.raises(ValueError, match="time_frequencies: got -1"):
-    events.ArmConfig(time_frequencies=-1)
+    event_network.ArmConfig(time_frequencies=-1)
   pooling = nn.NetworkConfig(mixer="gru", pooling="last")
   with pytest.raises(ValueError, match="pooling: got 'last'"):
-    events.make_problem(events.ArmConfig(pooling, batch_size=2), splits)
+    events.make_problem(event_network.ArmConfig(pooling, batch_size=2), splits)
   with pytest.raises(ValueError, match="batch_size: got 32, expected at most"):
-    events.make_problem(events.ArmConfig(_arm().network), splits)
+    events.make_problem(event_network.ArmConfig(_arm().network), splits)
   with pytest.raises(ValueError, match="must be event sequences"):
     events.sequences(splits.train._replace(extras=None))
