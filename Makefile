@@ -54,7 +54,7 @@ test-compile: ## every mixer through the compilers of a TPU and an H100
 	.venvs/compile/bin/python -m pip --disable-pip-version-check --no-input \
 	  install --quiet --constraint constraints/$$version.txt \
 	  "jax[tpu]==$$jax" "jax-cuda12-plugin==$$jax" "jax-cuda12-pjrt==$$jax" \
-	  nvidia-cuda-nvcc-cu12
+	  nvidia-cuda-nvcc-cu12 flatbuffers
 	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
 	  tests/compile
 

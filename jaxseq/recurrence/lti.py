@@ -168,7 +168,8 @@ def _chunk_size(chunk_size, time, rows):
     rows = max(rows, 1)
     size = max(1024 // rows, min(2048 // rows, time // 8))
     return min(time, max(32, min(256, size)))
-  return min(time, 1024)
+  # Long enough to keep the device busy, and never all states of many rows.
+  return min(time, max(128, min(1024, 2**14 // max(rows, 1))))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
