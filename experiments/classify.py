@@ -1,4 +1,4 @@
-"""Classification of sequences, with any mixer.
+r"""Classification of sequences, with any mixer.
 
     python -m experiments.classify --config=configs/classify/digits.py \
       --workdir=DIR

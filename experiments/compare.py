@@ -1,4 +1,4 @@
-"""All mixers on one task, with equally many parameters.
+r"""All mixers on one task, with equally many parameters.
 
     python -m experiments.compare --config=configs/compare/mnist1d.py \
       --workdir=DIR

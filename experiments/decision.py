@@ -1,4 +1,4 @@
-"""Offline reinforcement learning from recorded episodes, with any mixer.
+r"""Offline reinforcement learning from recorded episodes, with any mixer.
 
     python -m experiments.decision --config=configs/decision/cartpole.py \
       --workdir=DIR

@@ -1,4 +1,4 @@
-"""Long-horizon forecasting of a multivariate series, with any mixer.
+r"""Long-horizon forecasting of a multivariate series, with any mixer.
 
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=DIR

@@ -1,4 +1,4 @@
-"""Next-byte prediction on a text, with any mixer; generation of text.
+r"""Next-byte prediction on a text, with any mixer; generation of text.
 
     python -m experiments.language_model --workdir=DIR \
       --config=configs/language_model/kjv.py

@@ -1,4 +1,4 @@
-"""What a mixer can learn and what it cannot: tasks sampled without end.
+r"""What a mixer can learn and what it cannot: tasks sampled without end.
 
     python -m experiments.synthetic \
       --config=configs/synthetic/selective_copying.py --workdir=DIR

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8 by 8 pixels, read pixel by pixel.
+r"""Handwritten digits of 8 by 8 pixels, read pixel by pixel.
 
     python -m experiments.classify --config=configs/classify/digits.py \
       --workdir=runs/digits

@@ -1,4 +1,4 @@
-"""Fashion-MNIST read row by row or pixel by pixel: 60,000 images.
+r"""Fashion-MNIST read row by row or pixel by pixel: 60,000 images.
 
     python -m experiments.classify --config=configs/classify/fashion.py \
       --workdir=runs/fashion

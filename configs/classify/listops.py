@@ -1,4 +1,4 @@
-"""ListOps: the value of nested lists of digits under MIN, MAX, MED and SM.
+r"""ListOps: the value of nested lists of digits under MIN, MAX, MED and SM.
 
     python -m experiments.classify --config=configs/classify/listops.py \
       --workdir=runs/listops

@@ -1,4 +1,4 @@
-"""The Long Range Arena with S5, as published.
+r"""The Long Range Arena with S5, as published.
 
     python -m experiments.classify --config=configs/classify/lra.py:listops \
       --workdir=runs/lra_listops

@@ -1,4 +1,4 @@
-"""MNIST-1D: ten shapes, shifted and disturbed, 40 points each.
+r"""MNIST-1D: ten shapes, shifted and disturbed, 40 points each.
 
     python -m experiments.classify --config=configs/classify/mnist1d.py \
       --workdir=runs/mnist1d

@@ -1,4 +1,4 @@
-"""Pathfinder: are two discs on the same dashed path? Images as sequences.
+r"""Pathfinder: are two discs on the same dashed path? Images as sequences.
 
     python -m experiments.classify --config=configs/classify/pathfinder.py \
       --workdir=runs/pathfinder

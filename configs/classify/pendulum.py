@@ -1,4 +1,4 @@
-"""Pendulum: the angle from noisy images at irregular times, a regression.
+r"""Pendulum: the angle from noisy images at irregular times, a regression.
 
     python -m experiments.classify --config=configs/classify/pendulum.py \
       --workdir=runs/pendulum

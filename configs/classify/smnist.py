@@ -1,4 +1,4 @@
-"""Handwritten digits read pixel by pixel: 5,000 images of MNIST, length 784.
+r"""Handwritten digits read pixel by pixel: 5,000 images of MNIST, length 784.
 
     python -m experiments.classify --config=configs/classify/smnist.py \
       --workdir=runs/smnist

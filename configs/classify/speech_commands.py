@@ -1,4 +1,4 @@
-"""Speech Commands, 35 words at 16 kHz, raw audio of length 16,000.
+r"""Speech Commands, 35 words at 16 kHz, raw audio of length 16,000.
 
     python -m experiments.classify --workdir=runs/speech_commands \
       --config=configs/classify/speech_commands.py \

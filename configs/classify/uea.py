@@ -1,4 +1,4 @@
-"""A problem of the UEA archive of multivariate time series.
+r"""A problem of the UEA archive of multivariate time series.
 
     python -m experiments.classify --config=configs/classify/uea.py \
       --workdir=runs/heartbeat \

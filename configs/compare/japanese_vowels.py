@@ -1,4 +1,4 @@
-"""All mixers on JapaneseVowels: nine speakers, 12 coefficients, 7 to 29 frames.
+r"""All mixers on JapaneseVowels: nine speakers, 7 to 29 frames of 12 numbers.
 
     python -m experiments.compare --config=configs/compare/japanese_vowels.py \
       --workdir=runs/compare_japanese_vowels

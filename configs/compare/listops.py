@@ -1,4 +1,4 @@
-"""All mixers on short ListOps: nested lists of digits, 51 to 199 tokens.
+r"""All mixers on short ListOps: nested lists of digits, 51 to 199 tokens.
 
     python -m experiments.compare --config=configs/compare/listops.py \
       --workdir=runs/compare_listops

@@ -1,4 +1,4 @@
-"""All mixers on 5,000 images of MNIST, read pixel by pixel: 784 elements.
+r"""All mixers on 5,000 images of MNIST, read pixel by pixel: 784 elements.
 
     python -m experiments.compare --config=configs/compare/smnist.py \
       --workdir=runs/compare_smnist

@@ -1,4 +1,4 @@
-"""CartPole-v1 from recorded episodes: balance as long as you are asked to.
+r"""CartPole-v1 from recorded episodes: balance as long as you are asked to.
 
     python -m experiments.decision --config=configs/decision/cartpole.py \
       --workdir=runs/decision_cartpole

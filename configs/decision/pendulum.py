@@ -1,4 +1,4 @@
-"""Pendulum-v1 from recorded episodes: numbers as actions.
+r"""Pendulum-v1 from recorded episodes: numbers as actions.
 
     python -m experiments.decision --config=configs/decision/pendulum.py \
       --workdir=runs/decision_pendulum

@@ -1,4 +1,4 @@
-"""A Hawkes process with three marks, whose likelihood is known.
+r"""A Hawkes process with three marks, whose likelihood is known.
 
     python -m experiments.events --config=configs/events/hawkes.py \
       --workdir=runs/hawkes

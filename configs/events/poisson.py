@@ -1,4 +1,4 @@
-"""A Poisson process whose rate swings: 1 + 0.8 sin(2 pi t / 10).
+r"""A Poisson process whose rate swings: 1 + 0.8 sin(2 pi t / 10).
 
     python -m experiments.events --config=configs/events/poisson.py \
       --workdir=runs/poisson

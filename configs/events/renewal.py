@@ -1,4 +1,4 @@
-"""A renewal process: gaps of a gamma distribution with shape 3.
+r"""A renewal process: gaps of a gamma distribution with shape 3.
 
     python -m experiments.events --config=configs/events/renewal.py \
       --workdir=runs/renewal

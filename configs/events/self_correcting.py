@@ -1,4 +1,4 @@
-"""A self-correcting process: events hold further events back.
+r"""A self-correcting process: events hold further events back.
 
     python -m experiments.events --config=configs/events/self_correcting.py \
       --workdir=runs/self_correcting

@@ -1,4 +1,4 @@
-"""The long-horizon benchmark: ETTh1 or another table of the same form.
+r"""The long-horizon benchmark: ETTh1 or another table of the same form.
 
     python -m experiments.forecast --workdir=runs/etth1 \
       --config=configs/forecast/ett.py \

@@ -1,4 +1,4 @@
-"""Two years of hourly weather and traffic: 4 channels, 17,520 hours.
+r"""Two years of hourly weather and traffic: 4 channels, 17,520 hours.
 
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=runs/forecast_hourly

@@ -1,4 +1,4 @@
-"""How long a bit is remembered: bsuite's memory chain (Osband et al., 2019).
+r"""How long a bit is remembered: bsuite's memory chain (Osband et al., 2019).
 
     python -m experiments.icrl --config=configs/icrl/memory_chain.py:20 \
       --workdir=DIR

@@ -1,4 +1,4 @@
-"""The GRU of the paper's comparison, on any POPGym game we have.
+r"""The GRU of the paper's comparison, on any POPGym game we have.
 
     python -m experiments.icrl \
       --config=configs/icrl/popgym_gru.py:RepeatPreviousHard --workdir=DIR

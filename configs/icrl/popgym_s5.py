@@ -1,4 +1,4 @@
-"""S5 at the size and budget of the paper, on any POPGym game we have.
+r"""S5 at the size and budget of the paper, on any POPGym game we have.
 
     python -m experiments.icrl \
       --config=configs/icrl/popgym_s5.py:RepeatPreviousHard --workdir=DIR

@@ -1,4 +1,4 @@
-"""S5 against a GRU on a memory task, in minutes on two CPU cores.
+r"""S5 against a GRU on a memory task, in minutes on two CPU cores.
 
     python -m experiments.icrl --config=configs/icrl/quickstart.py \
       --workdir=runs/quickstart

@@ -1,4 +1,4 @@
-"""The quickstart's comparison on any environment, by its id.
+r"""The quickstart's comparison on any environment, by its id.
 
     python -m experiments.icrl \
       --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR

@@ -1,4 +1,4 @@
-"""The King James Bible, byte by byte.
+r"""The King James Bible, byte by byte.
 
     python -m experiments.language_model --workdir=runs/kjv \
       --config=configs/language_model/kjv.py
@@ -28,10 +28,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.seed = 0
   config.num_seeds = 1
   config.num_updates = 6000
-  config.updates_per_chunk = 100
-  config.chunks_per_evaluation = 5
+  config.updates_per_chunk = 20
+  config.chunks_per_evaluation = 10
+  config.chunks_per_checkpoint = 10
   config.batch_size = 16
   config.data = "kjv" if variant == "full" else "python_source"
+  config.data_options = {}
   config.length = 256
   config.test_streams = 1 if variant == "full" else 16
   config.network = {

@@ -1,4 +1,4 @@
-"""Plain copying: ten tokens, a hundred blanks, and the ten tokens again.
+r"""Plain copying: ten tokens, a hundred blanks, and the ten tokens again.
 
     python -m experiments.synthetic --config=configs/synthetic/copying.py \
       --workdir=runs/copying

@@ -1,4 +1,4 @@
-"""Induction heads: trained at length 256, tested at 64 to 16,384.
+r"""Induction heads: trained at length 256, tested at 64 to 16,384.
 
     python -m experiments.synthetic --config=configs/synthetic/induction.py \
       --workdir=runs/induction

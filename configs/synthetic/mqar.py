@@ -1,4 +1,4 @@
-"""Multi-query associative recall: which value came with each key?
+r"""Multi-query associative recall: which value came with each key?
 
     python -m experiments.synthetic --config=configs/synthetic/mqar.py \
       --workdir=runs/mqar

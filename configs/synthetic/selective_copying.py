@@ -1,4 +1,4 @@
-"""Selective copying and plain copying: a pair that tells mixers apart.
+r"""Selective copying and plain copying: a pair that tells mixers apart.
 
     python -m experiments.synthetic --workdir=runs/selective_copying \
       --config=configs/synthetic/selective_copying.py

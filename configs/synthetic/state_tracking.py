@@ -1,4 +1,4 @@
-"""State tracking: the product of a word in a group, at every element.
+r"""State tracking: the product of a word in a group, at every element.
 
     python -m experiments.synthetic --workdir=runs/state_tracking \
       --config=configs/synthetic/state_tracking.py

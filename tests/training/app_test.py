@@ -100,9 +100,9 @@ def test_a_right_command_line(run):
     ),
     (
       ["--config.optimiser.learning_rate=3"],
-      "--config.optimiser.learning_rate: config has no field 'optimiser' (did "
-      "you mean 'optimizer'?); its fields are: num_updates, optimizer, "
-      "seconds_per_chunk, untyped in the config file",
+      "--config.optimiser.learning_rate: config (in the config file) has no "
+      "field 'optimiser' (did you mean 'optimizer'?); its fields are: "
+      "num_updates, optimizer, seconds_per_chunk, untyped",
     ),
     (
       ["--config.num_updates.deep=3"],
