@@ -59,7 +59,7 @@ def test_what_to_install_is_said(monkeypatch):
   for package in ("aeon", "sktime"):
     monkeypatch.setitem(sys.modules, package, None)
   with pytest.raises(
-    data.MissingData, match="aeon .and sktime.: .*--no-deps aeon is"
+    data.MissingData, match="of the package aeon .and sktime.: pip"
   ):
     data.load("gunpoint")
   # aeon does not have this one.
