@@ -63,7 +63,7 @@ def test_what_to_install_is_said(monkeypatch):
   ):
     data.load("gunpoint")
   # aeon does not have this one.
-  with pytest.raises(data.MissingData, match="PLAID .* --no-deps 'sktime'"):
+  with pytest.raises(data.MissingData, match="PLAID .* --no-deps sktime"):
     data.load("plaid")
 
 

@@ -39,6 +39,15 @@ def test_numpy_arrays_and_no_state(mixer):
     mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
 
 
+def test_one_element_is_a_step(mixer):
+  x = cases.sequence(2, 1, dtype=jnp.float32)
+  state = cases.used_state(mixer, mixer.params, (2,), jnp.float32)
+  y, after = mixer.step(mixer.params, x[:, 0], state)
+  chex.assert_trees_all_close(
+    mixer.apply(mixer.params, x, state), (y[:, None], after), **cases.FLOAT32
+  )
+
+
 def test_vmap_over_batch(mixer):
   x = cases.sequence(2, 7, dtype=jnp.float32)
   reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
