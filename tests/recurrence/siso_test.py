@@ -161,8 +161,9 @@ def test_memory_holds_no_state_per_element():
 
   compiled = jax.jit(jax.grad(loss, range(4))).lower(A, A, A, u).compile()
   # Inputs are 256 KiB, all states would be 16 MiB; with chunks of 64 there is
-  # one state of 64 numbers for 64 elements, as much as the inputs.
-  assert compiled.memory_analysis().temp_size_in_bytes < 2**22
+  # one state of 64 numbers for 64 elements, as much as the inputs. Versions of
+  # the compiler keep 16 to 17 such arrays.
+  assert compiled.memory_analysis().temp_size_in_bytes < 20 * 2**18
 
 
 @pytest.mark.parametrize(
