@@ -2,19 +2,8 @@
 
 import ml_collections
 
+from configs import blocks
 from jaxseq import mixers
-
-# Options in which a mixer's network differs from the others: what its paper
-# puts around it. The block of Mamba has a gate of its own.
-_TRANSFORMER = {"activation": "none", "feedforward": "swiglu"}
-_NETWORKS = {
-  "aaren": _TRANSFORMER,
-  "attention": _TRANSFORMER,
-  "lightnet": _TRANSFORMER,
-  "linear_attention": _TRANSFORMER,
-  "mamba": {"activation": "none"},
-  "mamba2": {"activation": "none"},
-}
 
 
 def base(task: str, **options: object) -> ml_collections.ConfigDict:
@@ -41,16 +30,8 @@ def base(task: str, **options: object) -> ml_collections.ConfigDict:
     "weight_decay": 0.05,
     "warmup_steps": 100,
   }
-  config.arms = arms(mixers.names())
+  config.arms = blocks.arms(*mixers.names())
   return config
-
-
-def arms(names: tuple[str, ...]) -> dict[str, dict]:
-  """Returns the arms for mixers by name, each in the block of its paper."""
-  return {
-    name: {"network": {"mixer": name, **_NETWORKS.get(name, {})}}
-    for name in names
-  }
 
 
 def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -61,7 +42,7 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.network.update(d_model=8, num_layers=1)
   config.optimizer.update(warmup_steps=0)
   config.batch_size = 4
-  config.arms = arms(("gru", "lstm"))
+  config.arms = blocks.arms("gru", "lstm")
   return config
 
 

@@ -12,6 +12,7 @@ works.
 
 import ml_collections
 
+from configs import blocks
 from configs.synthetic import _shared
 
 
@@ -28,7 +29,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.task_options = {"blanks": 100, "memorise": 10, "vocab_size": 10}
   config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
   config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
-  config.arms = _shared.arms("s4", "s5", "gru", "mamba")
+  config.arms = blocks.arms("s4", "s5", "gru", "mamba")
   config.test_options = {
     "200 blanks": {"blanks": 200},
     "400 blanks": {"blanks": 400},

@@ -18,6 +18,7 @@ shows in seconds whether everything works.
 
 import ml_collections
 
+from configs import blocks
 from configs.synthetic import _shared
 
 _VARIANTS = ("full", "short", "tiny")
@@ -41,7 +42,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "learning_rate": 1e-3,
     "schedule": "constant",
   }
-  config.arms = _shared.arms("mamba", "attention", "s5")
+  config.arms = blocks.arms("mamba", "attention", "s5")
   longest = 14 if variant == "full" else 12
   config.test_options = {
     f"{2**i:,}": {"length": 2**i} for i in range(6, longest + 1)

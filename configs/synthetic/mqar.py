@@ -16,6 +16,7 @@ nothing, and shows in seconds whether everything works.
 
 import ml_collections
 
+from configs import blocks
 from configs.synthetic import _shared
 
 _VARIANTS = ("full", "paper", "tiny")
@@ -38,7 +39,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "weight_decay": 0.1,
     "warmup_steps": 200,
   }
-  config.arms = _shared.arms("attention", "mamba", "s5")
+  config.arms = blocks.arms("attention", "mamba2", "mamba", "aaren")
   config.test_options = {
     "16 pairs": {"pairs": 16},
     "length 128": {"length": 128},

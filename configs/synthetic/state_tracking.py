@@ -5,7 +5,7 @@ r"""State tracking: the product of a word in a group, at every element.
 
 Words of up to 32 elements of A_5, the smallest group that is not solvable;
 tests have words of up to 128. A diagonal linear recurrence of fixed depth can
-not follow A_5 as words grow (arXiv:2404.08819), a GRU can.
+not follow A_5 as words grow (arXiv:2404.08819), an LSTM can.
 
     --config=configs/synthetic/state_tracking.py:S3
 
@@ -15,6 +15,7 @@ takes another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
 
 import ml_collections
 
+from configs import blocks
 from configs.synthetic import _shared
 from jaxseq.data.tokens import groups
 
@@ -42,7 +43,7 @@ def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
     "weight_decay": 0.01,
     "warmup_steps": 200,
   }
-  config.arms = _shared.arms("gru", "lstm", "mamba", "s5")
+  config.arms = blocks.arms("lstm", "slstm", "mamba", "s5")
   config.test_options = {
     f"{length}": {"min_length": length, "max_length": length}
     for length in (32, 64, 128)
