@@ -1,6 +1,8 @@
 """What every mixer checks about the arrays a caller hands in."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
+import functools
 from typing import Any
 
 import jax
@@ -23,6 +25,47 @@ def check_positive(config: Any, *names: str) -> None:
     value = getattr(config, name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
       raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+
+
+def check_params(
+  config_type: type, init: Callable[..., PyTree], config: Any, params: PyTree
+) -> None:
+  """Checks that parameters are those of a configuration.
+
+  Args:
+    config_type: the mixer's Config.
+    init: the mixer's function of this name.
+    config: the caller's configuration.
+    params: the caller's parameters.
+
+  Raises:
+    ValueError: naming the argument, what came and what is expected.
+  """
+  if not isinstance(config, config_type):
+    raise ValueError(
+      f"config must be a {config_type.__module__}.Config, the first argument; "
+      f"got {type(config).__name__}."
+    )
+  expected = _expected_shapes(init, config)
+  is_mapping = isinstance(params, Mapping)
+  if not is_mapping or set(params) != set(expected):
+    came = sorted(params) if is_mapping else type(params).__name__
+    raise ValueError(
+      f"params must be a dict of {sorted(expected)}, as init makes it for "
+      f"{config}; got {came}."
+    )
+  for name, shape in expected.items():
+    if jnp.shape(params[name]) != shape:
+      raise ValueError(
+        f"params[{name!r}] must have shape {shape}, as init makes it for "
+        f"{config}; got {jnp.shape(params[name])}."
+      )
+
+
+@functools.lru_cache(maxsize=512)
+def _expected_shapes(init, config):
+  params = jax.eval_shape(lambda: init(jax.random.key(0), config))
+  return {name: leaf.shape for name, leaf in params.items()}
 
 
 def check_inputs(

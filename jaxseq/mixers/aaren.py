@@ -141,6 +141,7 @@ def apply(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -197,6 +198,7 @@ def step(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,

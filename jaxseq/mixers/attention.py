@@ -174,6 +174,7 @@ def apply(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -250,6 +251,7 @@ def step(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _check
 from jaxseq.mixers import _gated
 
 Params = dict[str, jax.Array]
@@ -95,6 +96,7 @@ def initial_state(
 
 
 def _run(config, params, x, state, reset, *, step):
+  _check.check_params(Config, init, config, params)
   weights = recurrence.GatedParams(params["W"], params["b"], params["R"])
   return _gated.run(
     _CELL, config, weights, params, x, state, reset, initial_state, step=step

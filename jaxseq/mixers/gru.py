@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _check
 from jaxseq.mixers import _gated
 
 Params = dict[str, jax.Array]
@@ -113,6 +114,7 @@ def initial_state(
 
 
 def _run(config, params, x, state, reset, *, step):
+  _check.check_params(Config, init, config, params)
   # The biases of r and z may stand on either side; n's stand on both.
   bias = params["b"]
   weights = recurrence.GatedParams(

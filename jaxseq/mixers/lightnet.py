@@ -311,6 +311,7 @@ def step(
   Raises:
     ValueError: if an argument does not fit the above.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,
@@ -329,6 +330,7 @@ def step(
 
 
 def _run(config, params, x, state, reset, mask):
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -361,6 +363,7 @@ def _run(config, params, x, state, reset, mask):
 
 def _run_array(config, params, x, state, reset, mask, shape, num_extra):
   """`apply` without time order."""
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(config.d_model, x, None, lambda _: None, None)
   _check.check_mask(mask, x)

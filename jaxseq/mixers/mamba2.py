@@ -288,6 +288,7 @@ def step(
 
 
 def _run(config, params, x, state, reset, *, step):
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,

@@ -177,6 +177,7 @@ def apply(
     ValueError: if an argument does not fit the above, or a bidirectional model
       is given a state.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,
@@ -218,6 +219,7 @@ def step(
     ValueError: if an argument does not fit the above, or the model is
       bidirectional.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,

@@ -217,6 +217,7 @@ def apply(
     ValueError: if an argument does not fit the above, or a bidirectional model
       is given a state.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -277,6 +278,7 @@ def step(
     ValueError: if an argument does not fit the above, or the model is
       bidirectional.
   """
+  _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   _check.check_inputs(
     config.d_model,

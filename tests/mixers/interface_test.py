@@ -97,3 +97,21 @@ def test_step_names_the_bad_argument(mixer, changes, message):
   )
   with pytest.raises(ValueError, match=message):
     mixer.module.step(mixer.config, mixer.params, **(arguments | changes))
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_parameters_of_another_configuration(name):
+  module = mixers.get(name)
+  config = module.Config(d_model=4)
+  other = module.Config(d_model=8)
+  params = module.init(jax.random.key(0), config)
+  x, state = jnp.zeros((2, 5, 8)), module.initial_state(other, (2,))
+  message = r"params\['\w+'\] must have shape .*d_model=8.*; got "
+  with pytest.raises(ValueError, match=message):
+    module.apply(other, params, x)
+  with pytest.raises(ValueError, match=message):
+    module.step(other, params, x[:, 0], state)
+  with pytest.raises(ValueError, match="params must be a dict of .*; got list"):
+    module.apply(config, [], x[..., :4])
+  with pytest.raises(ValueError, match=rf"{name}.Config, the first .*got dict"):
+    module.apply(params, config, x[..., :4])

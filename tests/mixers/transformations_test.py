@@ -1,4 +1,4 @@
-"""What JAX makes of every registered mixer: `jit`, `vmap`, `checkpoint`.
+"""What JAX makes of every registered mixer: `jit`, `vmap`, bfloat16, ...
 
 Options change what is computed and not how it is transformed, so these run over
 each mixer's defaults only.
@@ -37,6 +37,31 @@ def test_numpy_arrays_and_no_state(mixer):
   assert y.dtype == jnp.float32
   with pytest.raises(ValueError, match="state must be given to step"):
     mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
+
+
+def test_no_state_means_a_fresh_one(mixer):
+  params = mixer.params
+  x = cases.sequence(2, 7, dtype=jnp.float32)
+  fresh = mixer.module.initial_state(mixer.config, (2,))
+  chex.assert_trees_all_close(
+    mixer.apply(params, x), mixer.apply(params, x, fresh), **cases.FLOAT32
+  )
+
+
+def test_bfloat16(mixer):
+  x = cases.sequence(2, 37, dtype=jnp.bfloat16)
+  y, state = mixer.apply(mixer.params, x)
+  expected, _ = mixer.apply(mixer.params, x.astype(jnp.float32))
+  assert y.dtype == jnp.bfloat16
+  for leaf in jax.tree.leaves(state):
+    assert leaf.dtype in (jnp.float32, jnp.complex64)
+  # bfloat16 has 8 bits: one rounding is 4e-3 of the value.
+  difference = jnp.abs(y.astype(jnp.float32) - expected).max()
+  assert difference <= 2e-2 * jnp.abs(expected).max()
+  slope = jax.grad(
+    lambda x: mixer.apply(mixer.params, x)[0].astype(jnp.float32).sum()
+  )(x)
+  assert slope.dtype == jnp.bfloat16
 
 
 def test_one_element_is_a_step(mixer):
