@@ -8,6 +8,7 @@ the inputs and the state. They take turns; the best of ten is printed.
 """
 
 import argparse
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -42,9 +43,16 @@ def problem(time, rows, width, states, seed=0):
   return (*single, reset)
 
 
-def ours(Lambda_bar, B_bar, C, D, u, state, reset):
+def ours(Lambda_bar, B_bar, C, D, u, state, reset, chunk_size=None):
   return recurrence.lti_scan(
-    Lambda_bar, B_bar, 2 * C, u, state, D=D, reset=reset
+    Lambda_bar,
+    B_bar,
+    2 * C,
+    u,
+    state,
+    D=D,
+    reset=reset,
+    chunk_size=chunk_size,
   )
 
 
@@ -65,7 +73,9 @@ def gradient(layer):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--repeats", type=int, default=10)
-  repeats = parser.parse_args().repeats
+  parser.add_argument("--chunk_size", type=int, help="of lti_scan")
+  flags = parser.parse_args()
+  layer = functools.partial(ours, chunk_size=flags.chunk_size)
   rows, width, states = 8, 128, 64
   print(timing.machine(), f"; B={rows}, H={width}, P={states}, float32", sep="")
   print(
@@ -76,9 +86,9 @@ def main():
     arguments = problem(time, rows, width, states)
     for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
       new, old = timing.interleaved(
-        [(wrap(ours), arguments), (wrap(baseline), arguments)], repeats
+        [(wrap(layer), arguments), (wrap(baseline), arguments)], flags.repeats
       )
-      results = jax.jit(wrap(ours))(*arguments)
+      results = jax.jit(wrap(layer))(*arguments)
       expected = jax.jit(wrap(baseline))(*arguments)
       for x, y in zip(results, expected):
         # float32 and up to 16,384 elements; relative to the largest value.
