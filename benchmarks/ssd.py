@@ -82,10 +82,8 @@ def main():
     for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
       sizes = [None, *flags.chunk_sizes]
       scans = [functools.partial(ours, chunk_size=size) for size in sizes]
-      # What runs right after the baseline pays for its gigabytes of
-      # temporaries, which are given back; so that run is not reported.
-      old, _, *others = timing.interleaved(
-        [(wrap(scan), arguments) for scan in (baseline, ours, *scans)],
+      old, *others = timing.interleaved(
+        [(wrap(scan), arguments) for scan in (baseline, *scans)],
         flags.repeats,
       )
       for size, new in zip(sizes, others):

@@ -34,7 +34,9 @@ def interleaved(
   """Times several (function, arguments), taking turns.
 
   On a machine that others use too, a ratio of two timings means something only
-  if both saw the same load. What would need more bytes of temporaries than
+  if both saw the same load. Each timed run follows an untimed one of the same
+  program: what runs right after another pays for the gigabytes of temporaries
+  that the other gives back. What would need more bytes of temporaries than
   `memory_limit` is compiled and not run.
   """
   compiled, compile_times, memory = [], [], []
@@ -51,6 +53,7 @@ def interleaved(
   for _ in range(repeats):
     for i in run:
       arguments = pairs[i][1]
+      jax.block_until_ready(compiled[i](*arguments))
       wall, cpu = time.perf_counter(), time.process_time()
       jax.block_until_ready(compiled[i](*arguments))
       wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
