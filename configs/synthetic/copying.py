@@ -22,14 +22,14 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
-  config.num_updates = 8000
-  config.updates_per_chunk = 200
+  config.num_updates = 1000
+  config.updates_per_chunk = 50
   config.batch_size = 32
   config.task = "copying"
   config.task_options = {"blanks": 100, "memorise": 10, "vocab_size": 10}
   config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
   config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
-  config.arms = blocks.arms("s4", "s5", "gru", "mamba")
+  config.arms = blocks.arms("s4", "s4d", "gru", "mamba")
   config.test_options = {
     "200 blanks": {"blanks": 200},
     "400 blanks": {"blanks": 400},

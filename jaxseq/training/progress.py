@@ -11,12 +11,14 @@ from typing import TextIO
 import numpy as np
 
 _WINDOW = 20  # updates of the bar over which the speed is measured
+_LINE_SECONDS = 30.0  # between lines where there is no terminal
 
 
 class Progress:
-  """Context manager that draws a bar on stderr; silent if it is no terminal.
+  """Context manager that draws a bar on stderr.
 
-  Drawn with rich where that is installed, otherwise as one plain line.
+  Drawn with rich where that is installed, otherwise as one plain line. If the
+  stream is no terminal, a line at most every 30 seconds takes its place.
 
   Args:
     total: steps of the whole run.
@@ -46,8 +48,10 @@ class Progress:
     self._bar = None
     self._task = None
     self._drawn = False
+    self._last_line = -math.inf
 
   def __enter__(self) -> "Progress":
+    self._last_line = time.monotonic()
     if self._stream.isatty():
       self._bar, self._task = _rich_bar(self._stream, self._total, self._label)
       if self._bar is not None:
@@ -105,10 +109,10 @@ class Progress:
     return "  ".join(part for part in parts if part)
 
   def _draw(self, step: int) -> None:
+    share = min(step / self._total, 1.0) if self._total else 1.0
     if self._bar is not None:
       self._bar.update(self._task, completed=step, status=self.status(step))
     elif self._stream.isatty():
-      share = min(step / self._total, 1.0) if self._total else 1.0
       filled = round(20 * share)
       bar = "#" * filled + "-" * (20 - filled)
       text = f"{self._label} [{bar}] {share:4.0%}  {self.status(step)}"
@@ -116,6 +120,11 @@ class Progress:
       self._stream.write(f"\r{text.strip()}\x1b[K")
       self._stream.flush()
       self._drawn = True
+    elif time.monotonic() - self._last_line >= _LINE_SECONDS:
+      self._last_line = time.monotonic()
+      text = f"{self._label} {share:4.0%}  {self.status(step)}"
+      self._stream.write(f"{text.strip()}\n")
+      self._stream.flush()
 
 
 def short_number(value: float) -> str:

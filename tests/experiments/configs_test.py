@@ -22,7 +22,7 @@ VARIANTS = {
   "forecast/hourly": ("seasonal", "tiny"),
   "synthetic/induction": ("short", "tiny"),
   "synthetic/mqar": ("paper", "tiny"),
-  "synthetic/selective_copying": ("plain", "tiny"),
+  "synthetic/selective_copying": ("tiny",),
   "synthetic/state_tracking": ("S3", "Z60", "tiny"),
 }
 

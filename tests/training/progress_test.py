@@ -34,10 +34,20 @@ def drive(bar, clock):
       clock[0] += 2.0
 
 
-def test_silent_without_a_terminal(clock):
+def test_a_line_now_and_then_without_a_terminal(clock):
   stream = io.StringIO()
-  drive(progress.Progress(1000, metric="return", stream=stream), clock)
-  assert stream.getvalue() == ""
+  bar = progress.Progress(10_000, metric="return", label="s5", stream=stream)
+  drive(bar, clock)
+  with bar:
+    for step in range(500, 3500, 100):
+      bar.update(step, {"return": 0.25})
+      clock[0] += 2.0
+  lines = stream.getvalue().splitlines()
+  # One after the compilation, and one 30 seconds after the second start.
+  assert len(lines) == 2
+  assert lines[0].startswith("s5   1%  return 0.5")
+  line = r"s5  20%  return 0.25  50 steps/s  2m4\ds left"
+  assert re.fullmatch(line, lines[1])
 
 
 @pytest.mark.parametrize("rich", [True, False])
