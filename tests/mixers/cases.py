@@ -97,12 +97,15 @@ class Mixer(NamedTuple):
   step: Any
 
 
-def cases():
+def cases(marks=()):
+  """Yields each mixer with its defaults, and, so marked, with other options."""
   for name in mixers.names():
     for options in [{}, *_OPTIONS.get(name, [])]:
       words = [f"{key}={value}" for key, value in options.items()]
       yield pytest.param(
-        (name, tuple(options.items())), id="-".join([name, *words])
+        (name, tuple(options.items())),
+        id="-".join([name, *words]),
+        marks=marks if options else (),
       )
 
 
