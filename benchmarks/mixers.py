@@ -8,7 +8,8 @@ inputs. The usual form (`benchmarks/naive.py`) is the same mixer with one
 `associative_scan` over all states, a plain `lax.scan` (gated networks) or the
 scores of all pairs (attention); a test checks that both agree. The two take
 turns; the best of the runs is printed. Where the usual form would need more
-temporary memory than --memory_limit, it is compiled and not run.
+temporary memory than --memory_limit, it is compiled and not run; where it takes
+longer than --time_limit, it is run once.
 """
 
 import argparse
@@ -57,11 +58,14 @@ def usual(function):
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--mixers", nargs="+", default=mixers.names())
-  parser.add_argument("--times", type=int, nargs="+", default=[1024, 4096])
+  parser.add_argument(
+    "--times", type=int, nargs="+", default=[1024, 4096, 16384]
+  )
   parser.add_argument("--rows", type=int, default=2)
   parser.add_argument("--d_model", type=int, default=64)
   parser.add_argument("--repeats", type=int, default=3)
   parser.add_argument("--memory_limit", type=float, default=8.0, help="GB")
+  parser.add_argument("--time_limit", type=float, default=10.0, help="seconds")
   flags = parser.parse_args()
   print(
     timing.machine(),
@@ -81,7 +85,10 @@ def main():
           (usual(wrap(apply)), arguments),
         ]
         new, old = timing.interleaved(
-          pair, flags.repeats, memory_limit=flags.memory_limit * 1e9
+          pair,
+          flags.repeats,
+          memory_limit=flags.memory_limit * 1e9,
+          time_limit=flags.time_limit,
         )
         print(f"{name:>16} {time:>6} {label:>8} {_row(new, old)}", flush=True)
   print("in each pair: the usual form, then jaxseq")
