@@ -14,7 +14,6 @@ def test_limits_of_memory_and_time():
   small, slow = timing.interleaved([(product, (x,))] * 2, 2, time_limit=0.0)
   assert small.wall > 0
   assert slow.wall > 0
-  (large,) = timing.interleaved([(product, (x,))], 1, memory_limit=10)
+  (large,) = timing.interleaved([(product, (x,))], 1, memory_limit=-1)
   assert large.wall is None
-  assert large.temporary > 10
   assert large.compile > 0
