@@ -1,0 +1,199 @@
+"""What a set of runs on a set of tasks says, and how surely.
+
+Scores are arrays (runs, tasks), normalised so that they can be compared between
+tasks. Aggregates, intervals and profiles are those of Agarwal et al., "Deep
+reinforcement learning at the edge of the statistical precipice",
+arXiv:2108.13264, sections 4.1 to 4.3.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Aggregate = Callable[[np.ndarray], np.ndarray]
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+  """Returns the mean over tasks of the mean over runs.
+
+  Args:
+    scores: (..., runs, tasks).
+
+  Returns:
+    (...,).
+  """
+  return np.mean(scores, axis=(-2, -1))
+
+
+def median(scores: np.ndarray) -> np.ndarray:
+  """Returns the median over tasks of the mean over runs.
+
+  Args:
+    scores: (..., runs, tasks).
+
+  Returns:
+    (...,).
+  """
+  return np.median(np.mean(scores, axis=-2), axis=-1)
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+  """Returns the interquartile mean: that of the middle half of all scores.
+
+  A quarter of them, rounded down, is left out at either end.
+
+  Args:
+    scores: (..., runs, tasks).
+
+  Returns:
+    (...,).
+  """
+  scores = np.asarray(scores, float)
+  flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+  cut = flat.shape[-1] // 4
+  return np.mean(flat[..., cut : flat.shape[-1] - cut], axis=-1)
+
+
+def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
+  """Returns how far scores stay below a target on average; less is better.
+
+  Args:
+    scores: (..., runs, tasks).
+    target: what lies above it counts as the target.
+
+  Returns:
+    (...,).
+  """
+  return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
+
+
+AGGREGATES: dict[str, Aggregate] = {
+  "mean": mean,
+  "median": median,
+  "iqm": iqm,
+  "optimality_gap": optimality_gap,
+}
+
+
+def bootstrap(
+  scores: np.ndarray,
+  aggregate: Aggregate = iqm,
+  *,
+  resamples: int = 2000,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> tuple[float, float]:
+  """Returns a stratified bootstrap interval of an aggregate.
+
+  Each resample draws as many runs as there are, with replacement, for every
+  task on its own; the interval lies between percentiles of the aggregates. Of
+  one run it has no width: one run says nothing of the spread.
+
+  Args:
+    scores: (runs, tasks), finite.
+    aggregate: one of this module, or another function of (..., runs, tasks).
+    resamples: number of resamples.
+    confidence: share of the resamples inside the interval.
+    seed: of the resamples.
+
+  Returns:
+    Lower and upper end.
+
+  Raises:
+    ValueError: if the scores are not a finite table, or a number is out of
+      range.
+  """
+  scores = _table("scores", scores)
+  if resamples < 1:
+    raise ValueError(f"resamples must be at least 1; got {resamples}.")
+  if not 0 < confidence < 1:
+    raise ValueError(f"confidence must lie in (0, 1); got {confidence}.")
+  rng = np.random.default_rng(seed)
+  runs, tasks = scores.shape
+  values = []
+  # In pieces of a few megabytes.
+  piece = max(1, 1_000_000 // scores.size)
+  for first in range(0, resamples, piece):
+    count = min(piece, resamples - first)
+    rows = rng.integers(runs, size=(count, runs, tasks))
+    values.append(aggregate(scores[rows, np.arange(tasks)]))
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+  return float(low), float(high)
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
+  """Returns how probably a run of x beats one of y, averaged over tasks.
+
+  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
+
+  Args:
+    x: (runs, tasks), finite.
+    y: (other number of runs, tasks), finite.
+
+  Returns:
+    A number in [0, 1].
+
+  Raises:
+    ValueError: if an array is no finite table, or the tasks differ in number.
+  """
+  x, y = _table("x", x), _table("y", y)
+  if x.shape[1] != y.shape[1]:
+    raise ValueError(
+      f"y must have the tasks of x, {x.shape[1]}; got {y.shape[1]}."
+    )
+  pairs = x[:, None], y[None]
+  wins = np.greater(*pairs) + 0.5 * np.equal(*pairs)
+  return float(np.mean(wins))
+
+
+def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
+  """Returns the share of scores above each of several levels.
+
+  Args:
+    scores: (runs, tasks), finite.
+    taus: (levels,).
+
+  Returns:
+    (levels,) numbers in [0, 1].
+
+  Raises:
+    ValueError: if the scores are not a finite table.
+  """
+  scores = _table("scores", scores)
+  return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))
+
+
+def max_over_training(curves: np.ndarray) -> float:
+  """Returns the mean over runs of the best point of each one's curve.
+
+  With mean episodic returns as points it is the MMER of POPGym (Morad et al.,
+  arXiv:2303.01859, section 5).
+
+  Args:
+    curves: (runs, points); NaN marks points without a value.
+
+  Returns:
+    The mean.
+
+  Raises:
+    ValueError: if the curves are no table, or one of them has no value.
+  """
+  curves = np.asarray(curves, float)
+  if curves.ndim != 2 or not np.isfinite(curves).any(axis=1).all():
+    raise ValueError(
+      "curves must have shape (runs, points), with a finite value in each run; "
+      f"got {curves.shape}."
+    )
+  return float(np.mean(np.nanmax(curves, axis=1)))
+
+
+def _table(name, scores):
+  scores = np.asarray(scores, float)
+  if scores.ndim != 2 or scores.size == 0:
+    raise ValueError(
+      f"{name} must have shape (runs, tasks); got {scores.shape}."
+    )
+  if not np.isfinite(scores).all():
+    raise ValueError(f"{name} must be finite; got NaN or infinity.")
+  return scores

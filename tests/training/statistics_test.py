@@ -1,0 +1,89 @@
+"""Aggregates against values of rliable, and against their definitions."""
+
+import numpy as np
+import pytest
+
+from jaxseq.training import statistics
+
+
+@pytest.fixture
+def arrays(golden):
+  return golden("spr/rliable_aggregates")
+
+
+@pytest.mark.parametrize("run", ["a", "b"])
+def test_golden_aggregates(arrays, run):
+  scores = arrays[f"hns_{run}"]
+  for name, expected in zip(arrays["agg_names"], arrays[f"agg_{run}"]):
+    np.testing.assert_allclose(
+      statistics.AGGREGATES[str(name)](scores), expected, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("run", ["a", "b"])
+def test_golden_intervals(arrays, run):
+  for i, name in enumerate(arrays["agg_names"]):
+    interval = statistics.bootstrap(
+      arrays[f"hns_{run}"], statistics.AGGREGATES[str(name)], resamples=5000
+    )
+    # Two random draws of 5,000 resamples each.
+    np.testing.assert_allclose(interval, arrays[f"ci95_{run}"][:, i], atol=0.02)
+
+
+def test_golden_comparison_and_profile(arrays):
+  a, b = arrays["hns_a"], arrays["hns_b"]
+  np.testing.assert_allclose(
+    statistics.probability_of_improvement(a, b),
+    arrays["prob_improvement_a_over_b"],
+    rtol=1e-12,
+  )
+  np.testing.assert_allclose(
+    statistics.performance_profile(a, arrays["profile_tau"]),
+    arrays["profile_a"],
+    rtol=1e-12,
+  )
+
+
+def test_bootstrap_covers_the_truth():
+  """About as often as it says, of the mean of ten runs on three tasks."""
+  rng = np.random.default_rng(0)
+  hits = 0
+  for seed in range(200):
+    scores = rng.normal(size=(10, 3))
+    low, high = statistics.bootstrap(
+      scores, statistics.mean, resamples=300, confidence=0.9, seed=seed
+    )
+    hits += low < 0 < high
+  # 0.9 less what ten runs miss; four standard deviations of 200 draws.
+  assert 0.75 < hits / 200 < 0.97
+
+
+def test_equal_runs_and_one_run():
+  scores = np.ones((3, 2))
+  assert statistics.bootstrap(scores) == (1.0, 1.0)
+  assert statistics.probability_of_improvement(scores, scores[:1]) == 0.5
+  assert statistics.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
+
+
+def test_max_over_training():
+  curves = [[0.0, 0.5, np.nan], [np.nan, 0.1, 0.9]]
+  assert statistics.max_over_training(curves) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda f: f.bootstrap(np.ones(3)), r"\(runs, tasks\); got \(3,\)"),
+    (lambda f: f.bootstrap(np.full((2, 2), np.nan)), "must be finite"),
+    (lambda f: f.bootstrap(np.ones((2, 2)), resamples=0), "got 0"),
+    (lambda f: f.bootstrap(np.ones((2, 2)), confidence=1.0), "got 1.0"),
+    (
+      lambda f: f.probability_of_improvement(np.ones((2, 2)), np.ones((2, 3))),
+      "tasks of x, 2; got 3",
+    ),
+    (lambda f: f.max_over_training([[np.nan]]), "finite value in each run"),
+  ],
+)
+def test_wrong_arguments(call, message):
+  with pytest.raises(ValueError, match=message):
+    call(statistics)
