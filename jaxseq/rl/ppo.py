@@ -68,6 +68,11 @@ class Config:
     entropy_coef: weight of the entropy bonus.
     bootstrap_truncated: whether an episode that a time limit cuts off is
       continued by the critic. If not, a cut counts as an end.
+    segment_length: elements of a rollout that an update runs in parallel; the
+      memory is carried from one segment to the next, and the gradient computes
+      each of them again, so that its memory grows with a segment and not with
+      the rollout. All of the rollout at once if None.
+    truncate_gradient: whether the gradient stops at the borders of segments.
   """
 
   env_id: str = "RepeatPreviousEasy"
@@ -92,6 +97,8 @@ class Config:
   value_coef: float = 1.0
   entropy_coef: float = 0.0
   bootstrap_truncated: bool = True
+  segment_length: int | None = None
+  truncate_gradient: bool = False
 
   def __post_init__(self):
     for name in (
@@ -127,6 +134,17 @@ class Config:
       raise ValueError(
         f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
         f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      )
+    if self.segment_length is None:
+      if self.truncate_gradient:
+        raise ValueError(
+          "truncate_gradient: got True, expected False without a"
+          " segment_length."
+        )
+    elif self.segment_length < 1 or self.rollout_length % self.segment_length:
+      raise ValueError(
+        f"segment_length: got {self.segment_length}, expected a divisor of"
+        f" rollout_length = {self.rollout_length}."
       )
     factor = self.ssm_learning_rate_factor
     if factor != 1 and not hasattr(
@@ -369,13 +387,8 @@ def _learn(config, network, variables, opt_state, batch, key):
 def _loss(config, network, variables, batch):
   """The PPO loss of a minibatch, the network run in parallel over time."""
   taken = batch.transition
-  policy, value, _ = network.apply(
-    variables, taken.observation, batch.memory, taken.reset
-  )
   total, metrics = losses.ppo(
-    policy.log_prob(taken.action),
-    policy.entropy(),
-    value,
+    *_replay(config, network, variables, batch.memory, taken),
     old_log_prob=taken.log_prob,
     old_value=taken.value,
     advantage=batch.advantage,
@@ -387,6 +400,36 @@ def _loss(config, network, variables, batch):
     normalize_advantage=config.normalize_advantage,
   )
   return total, metrics | {"loss": total}
+
+
+def _replay(config, network, variables, memory, taken):
+  """Log-probabilities, entropies and values, each (num_envs, time)."""
+
+  def run(memory, segment):
+    observation, reset, action = segment
+    policy, value, memory = network.apply(variables, observation, memory, reset)
+    return memory, (policy.log_prob(action), policy.entropy(), value)
+
+  sequence = taken.observation, taken.reset, taken.action
+  length = config.segment_length
+  if length is None:
+    return run(memory, sequence)[1]
+
+  def step(memory, segment):
+    if config.truncate_gradient:
+      memory = jax.lax.stop_gradient(memory)
+    return run(memory, segment)
+
+  segments = jax.tree.map(
+    lambda x: jnp.moveaxis(
+      x.reshape(x.shape[0], -1, length, *x.shape[2:]), 1, 0
+    ),
+    sequence,
+  )
+  _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)
+  return jax.tree.map(
+    lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1), outputs
+  )
 
 
 def _episode_metrics(transition):
