@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -55,42 +56,193 @@ def learning_curve(
   Raises:
     ValueError: there is no curve, or steps and values do not fit.
   """
+  figure = _figure(path, 7.0, 4.2)
+  prepared = _prepare_all(curves, smooth)
+  if figure is None:
+    return None
+  axes = figure.add_subplot()
+  ends = _draw(axes, prepared, references or {})
+  axes.set_xlabel(xlabel)
+  axes.set_ylabel(ylabel)
+  axes.set_title(title, loc="left", fontsize=11)
+  _label_ends(axes, ends)
+  return _save(figure, pathlib.Path(path))
+
+
+def learning_curves(
+  path: str | os.PathLike,
+  panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
+  *,
+  xlabel: str = "steps",
+  ylabel: str = "",
+  references: Mapping[str, Mapping[str, float]] | None = None,
+  smooth: int = 1,
+) -> pathlib.Path | None:
+  """Draws one panel of learning curves for each of several tasks.
+
+  Args:
+    path: the PNG file to write.
+    panels: titles to curves, which are those of `learning_curve`. A label has
+      the same colour in all panels.
+    xlabel: of the axis of steps.
+    ylabel: of the axis of values.
+    references: titles to labels and values of dashed horizontal lines.
+    smooth: each point is the mean of the last `smooth` values of its seed.
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+
+  Raises:
+    ValueError: there is no panel or no curve, or steps and values do not fit.
+  """
+  if not panels:
+    raise ValueError("panels must hold at least one panel, got none")
+  columns = min(3, len(panels))
+  rows = -(-len(panels) // columns)
+  prepared = {
+    title: _prepare_all(curves, smooth) for title, curves in panels.items()
+  }
+  labels = list(dict.fromkeys(label for p in prepared.values() for label in p))
+  figure = _figure(path, 3.6 * columns, 2.8 * rows + 0.6)
+  if figure is None:
+    return None
+  grid = figure.subplots(rows, columns, squeeze=False)
+  for axes, (title, curves) in zip(grid.flat, prepared.items()):
+    _draw(axes, curves, (references or {}).get(title, {}), labels)
+    axes.set_title(title, loc="left", fontsize=10)
+  for axes in list(grid.flat)[len(panels) :]:
+    axes.set_axis_off()
+  figure.supxlabel(xlabel, fontsize=10)
+  figure.supylabel(ylabel, fontsize=10)
+  lines = {}
+  for axes in grid.flat:
+    for line in axes.get_lines():
+      if line.get_label() in labels:
+        lines.setdefault(line.get_label(), line)
+  figure.legend(
+    [lines[label] for label in labels],
+    labels,
+    loc="outside upper center",
+    ncols=min(len(labels), 8),
+    frameon=False,
+    fontsize=9,
+  )
+  return _save(figure, pathlib.Path(path))
+
+
+def intervals(
+  path: str | os.PathLike,
+  panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+) -> pathlib.Path | None:
+  """Draws estimates with their intervals, one panel for each quantity.
+
+  Args:
+    path: the PNG file to write.
+    panels: titles to labels and (estimate, lower end, upper end).
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+
+  Raises:
+    ValueError: if there is no panel, or panels have other labels.
+  """
+  if not panels:
+    raise ValueError("panels must hold at least one panel, got none")
+  labels = list(next(iter(panels.values())))
+  for title, values in panels.items():
+    if list(values) != labels:
+      raise ValueError(
+        f"panel {title!r}: got the labels {list(values)}, expected {labels}."
+      )
+  figure = _figure(path, 2.6 * len(panels) + 1.2, 0.32 * len(labels) + 1.0)
+  if figure is None:
+    return None
+  grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+  for axes, (title, values) in zip(grid, panels.items()):
+    for row, (colour, label) in enumerate(
+      zip(itertools.cycle(_COLOURS), labels)
+    ):
+      estimate, low, high = values[label]
+      axes.barh(row, high - low, left=low, height=0.6, color=colour, alpha=0.35)
+      axes.plot([estimate] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="x", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.set_yticks(range(len(labels)), labels, fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+  return _save(figure, pathlib.Path(path))
+
+
+def _figure(path, width: float, height: float):
+  """Returns a figure, or None, with a warning, without matplotlib."""
+  try:
+    # Slow to import, and not needed by a program that draws nothing.
+    from matplotlib import figure
+    from matplotlib.backends import backend_agg
+  except ImportError:
+    logging.warning("matplotlib is not installed: %s is not drawn", path)
+    return None
+  fig = figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
+  backend_agg.FigureCanvasAgg(fig)
+  return fig
+
+
+def _prepare_all(curves, smooth):
   prepared = {
     label: _prepare(label, *curve, smooth) for label, curve in curves.items()
   }
   if not prepared:
     raise ValueError("curves must hold at least one curve, got none")
-  looks = [(colour, style) for style in _STYLES for colour in _COLOURS]
-  if len(prepared) > len(looks):
+  most = len(_STYLES) * len(_COLOURS)
+  if len(prepared) > most:
     raise ValueError(
-      f"curves must hold at most {len(looks)} curves, got {len(prepared)}"
+      f"curves must hold at most {most} curves, got {len(prepared)}"
     )
-  try:
-    # Slow to import, and not needed by a program that draws nothing.
-    from matplotlib import figure
-    from matplotlib import ticker
-    from matplotlib.backends import backend_agg
-  except ImportError:
-    logging.warning("matplotlib is not installed: %s is not drawn", path)
-    return None
+  return prepared
 
-  fig = figure.Figure(figsize=(7.0, 4.2), dpi=150, layout="constrained")
-  backend_agg.FigureCanvasAgg(fig)
-  axes = fig.add_subplot()
+
+def _draw(axes, prepared, references, labels=None):
+  """Draws curves and references; returns where their labels belong.
+
+  Args:
+    axes: to draw on.
+    prepared: labels to steps, mean and spread.
+    references: labels to values.
+    labels: all labels, in the order of their colours; those of `prepared` if
+      None.
+  """
+  from matplotlib import ticker
+
+  looks = dict(
+    zip(
+      labels or prepared,
+      [(colour, style) for style in _STYLES for colour in _COLOURS],
+    )
+  )
   ends = []
-  for (colour, style), (label, (steps, mean, spread)) in zip(
-    looks, prepared.items()
-  ):
+  for label, (steps, mean, spread) in prepared.items():
+    colour, style = looks[label]
     axes.fill_between(
       steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0
     )
     # A single point would be an invisible line.
     marker = "o" if np.isfinite(mean).sum() == 1 else None
-    axes.plot(steps, mean, color=colour, ls=style, lw=1.8, marker=marker, ms=4)
+    axes.plot(
+      steps,
+      mean,
+      color=colour,
+      ls=style,
+      lw=1.8,
+      marker=marker,
+      ms=4,
+      label=label,
+    )
     finite = np.flatnonzero(np.isfinite(mean))
     if finite.size:
       ends.append((mean[finite[-1]], label, colour, "bold"))
-  for label, value in (references or {}).items():
+  for label, value in references.items():
     axes.axhline(value, color=_GREY, lw=1.0, ls=(0, (4, 3)), zorder=1)
     ends.append((value, label, _GREY, "normal"))
   axes.margins(x=0.0, y=0.06)
@@ -103,11 +255,7 @@ def learning_curve(
   axes.set_axisbelow(True)
   axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
   axes.xaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-  axes.set_xlabel(xlabel)
-  axes.set_ylabel(ylabel)
-  axes.set_title(title, loc="left", fontsize=11)
-  _label_ends(axes, ends)
-  return _save(fig, pathlib.Path(path))
+  return ends
 
 
 def _prepare(label: str, steps: Any, values: Any, smooth: int):

@@ -99,3 +99,42 @@ def test_without_matplotlib_a_note_says_so(tmp_path, monkeypatch, caplog):
   assert plots.learning_curve(path, {"x": ([0, 1], [0, 1])}) is None
   assert "matplotlib is not installed" in caplog.text
   assert not path.exists()
+
+
+def test_panels_share_the_colours_of_their_labels(tmp_path, monkeypatch):
+  drawn = []
+  save = plots._save
+
+  def keep(figure, path):
+    drawn.append(figure)
+    return save(figure, path)
+
+  monkeypatch.setattr(plots, "_save", keep)
+  x = np.arange(5)
+  path = plots.learning_curves(
+    tmp_path / "panels.png",
+    {
+      "one": {"s5": (x, x), "gru": (x, -x)},
+      "two": {"gru": (x, np.stack([x, 2 * x]))},
+    },
+    references={"two": {"perfect": 9.0}},
+  )
+  assert path.read_bytes().startswith(b"\x89PNG")
+  (figure,) = drawn
+  colours = [
+    {line.get_label(): line.get_color() for line in axes.get_lines()}
+    for axes in figure.axes
+  ]
+  assert colours[0]["gru"] == colours[1]["gru"] != colours[0]["s5"]
+  with pytest.raises(ValueError, match="at least one panel"):
+    plots.learning_curves(tmp_path / "none.png", {})
+
+
+def test_intervals(tmp_path):
+  values = {"s5": (0.5, 0.4, 0.6), "gru": (0.3, 0.3, 0.3)}
+  path = plots.intervals(tmp_path / "a.png", {"IQM": values, "mean": values})
+  assert path.read_bytes().startswith(b"\x89PNG")
+  with pytest.raises(ValueError, match=r"panel 'b': got the labels \['s5'\]"):
+    plots.intervals(
+      tmp_path / "b.png", {"a": values, "b": {"s5": (0.5, 0.4, 0.6)}}
+    )
