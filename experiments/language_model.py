@@ -58,6 +58,8 @@ class Config(study.Supervised):
     data: name of the text in `jaxseq.data`.
     data_options: options of its loader.
     length: bytes of a piece, through which gradients flow.
+    jump_every: pieces that a stream of the training reads one after the other
+      before it goes on at a random place; never if None.
     valid_tokens: bytes of the validation part that an evaluation reads.
     test_streams: parts that the test text is read in, side by side; each begins
       with fresh states.
@@ -70,6 +72,7 @@ class Config(study.Supervised):
   data: str
   data_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   length: int = 256
+  jump_every: int | None = None
   valid_tokens: int = 65_536
   test_streams: int = 1
   network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
@@ -95,6 +98,7 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
         arm,
         corpus,
         length=config.length,
+        jump_every=config.jump_every,
         valid_tokens=config.valid_tokens,
       ),
       base.make_optimizer(arm, config.num_updates),

@@ -27,7 +27,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 1
-  config.num_updates = 6000
+  config.num_updates = 5000
   config.updates_per_chunk = 20
   config.chunks_per_evaluation = 10
   config.chunks_per_checkpoint = 10
@@ -35,6 +35,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.data = "kjv" if variant == "full" else "python_source"
   config.data_options = {}
   config.length = 256
+  config.jump_every = 8
   config.test_streams = 1 if variant == "full" else 16
   config.network = {
     "d_model": 192,

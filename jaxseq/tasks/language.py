@@ -106,6 +106,7 @@ def make_problem(
   corpus: Corpus,
   *,
   length: int,
+  jump_every: int | None = None,
   valid_tokens: int = 65_536,
 ) -> supervised.Problem:
   """Returns the problem of predicting each token from those before it.
@@ -114,6 +115,10 @@ def make_problem(
     arm: network and batch size, the number of parallel streams.
     corpus: the text.
     length: tokens of a piece.
+    jump_every: pieces that a stream reads one after the other, before it goes
+      on at a random place with fresh states; streams that never jump if None,
+      each with an equal part of the text. Neighbouring pieces are alike: with
+      few streams, jumps make the batches more varied.
     valid_tokens: how many tokens of the validation part an evaluation reads,
       as one stream for each of `arm.batch_size`.
 
@@ -123,6 +128,8 @@ def make_problem(
   Raises:
     ValueError: if the text is too short for the streams, or the network pools.
   """
+  if jump_every is not None and jump_every < 1:
+    raise ValueError(f"jump_every: got {jump_every}, expected 1 or more.")
   if arm.network.pooling != "none":
     raise ValueError(
       f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
@@ -144,9 +151,14 @@ def make_problem(
     return network.init(key, jnp.zeros((1, 1), jnp.int32))
 
   def sample(key, update, data):
-    del key
-    # Streams begin wherever the text was cut, and again after its end.
-    return _window(data["train"], update % pieces * length, length)
+    if jump_every is None:
+      # Streams begin wherever the text was cut, and again after its end.
+      return _window(data["train"], update % pieces * length, length)
+    turn, piece = update // jump_every, update % jump_every
+    starts = jax.random.randint(
+      jax.random.fold_in(key, turn), (count,), 0, pieces * length
+    )
+    return _jumped(data["train"], starts, piece * length, length)
 
   def loss(variables, batch, carry, key):
     inputs, targets, reset = batch
@@ -233,6 +245,25 @@ def _window(text: Text, start, length):
   inputs = jnp.concatenate([before, targets[:, :-1]], axis=1)
   starts = starts.at[:, 0].set(starts[:, 0] | (start == 0))
   return jnp.where(starts, START, inputs), targets, starts
+
+
+def _jumped(text: Text, begins, offset, length):
+  """The window of each stream, `offset` after the place it has jumped to.
+
+  What follows the end of a stream is its beginning.
+  """
+  total = text.tokens.shape[1]
+  index = (begins[:, None] + offset + jnp.arange(-1, length)) % total
+
+  def take(x):
+    return jnp.take_along_axis(x, index, axis=1)
+
+  tokens = take(text.tokens).astype(jnp.int32)
+  starts = take(text.starts)[:, 1:]
+  # A stream that has just jumped, or gone on at its beginning, starts afresh.
+  starts = starts.at[:, 0].set(starts[:, 0] | (offset == 0))
+  starts = starts | (index[:, 1:] == 0)
+  return jnp.where(starts, START, tokens[:, :-1]), tokens[:, 1:], starts
 
 
 def _slice(x, start, length):

@@ -14,6 +14,8 @@ ARM = base.ArmConfig(
   nn.NetworkConfig(mixer="gru", d_model=5, num_layers=1), batch_size=2
 )
 
+KEY = jax.random.key(3)
+
 
 def _text(count, starts, seed=0):
   tokens = np.random.default_rng(seed).integers(1, 7, count).astype(np.uint8)
@@ -72,6 +74,38 @@ def test_batches_follow_each_other_and_tell_where_documents_start():
     )
 
 
+def test_streams_jump_to_random_places():
+  problem = language.make_problem(
+    ARM, CORPUS, length=4, jump_every=2, valid_tokens=10
+  )
+  streams = CORPUS.train.tokens[:24].reshape(2, 12)
+  starts = CORPUS.train.starts[:24].reshape(2, 12)
+  sample = jax.jit(lambda update: problem.sample(KEY, update, problem.data))
+  places = []
+  for turn in range(30):
+    batches = [sample(2 * turn + i) for i in range(2)]
+    inputs, targets, reset = (
+      np.concatenate(parts, axis=1) for parts in zip(*batches)
+    )
+    for row in range(2):
+      # A stream holds no piece of eight twice.
+      (begin,) = (
+        at
+        for at in range(12)
+        if (np.roll(streams[row], -at)[:8] == targets[row]).all()
+      )
+      expected = np.roll(starts[row], -begin)[:8]
+      expected[0] = True
+      expected[(12 - begin) % 12 :][:1] = True
+      np.testing.assert_array_equal(reset[row], expected)
+      before = np.roll(streams[row], 1 - begin)[:8]
+      np.testing.assert_array_equal(
+        inputs[row], np.where(expected, language.START, before)
+      )
+      places.append((row, begin))
+  assert len(set(places)) > 15
+
+
 def test_the_loss_goes_on_from_the_states():
   problem = language.make_problem(ARM, CORPUS, length=4, valid_tokens=10)
   variables = jax.jit(problem.init)(jax.random.key(0))
@@ -120,6 +154,8 @@ def test_bits_do_not_depend_on_the_pieces():
 def test_wrong_options():
   with pytest.raises(ValueError, match=r"batch_size \* length: got 2 \* 14"):
     language.make_problem(ARM, CORPUS, length=14)
+  with pytest.raises(ValueError, match="jump_every: got 0, expected 1 or more"):
+    language.make_problem(ARM, CORPUS, length=4, jump_every=0)
   pooled = base.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="last"))
   with pytest.raises(ValueError, match="pooling: got 'last'"):
     language.make_problem(pooled, CORPUS, length=2)
