@@ -158,10 +158,11 @@ def main(argv: list[str]) -> None:
         directory / "further_tests.json", config_lib.to_json(further)
       )
     metric = next(iter(columns))
+    labels = tables.natural_order(config.test_options)
     tables.show(
-      ["arm", *config.test_options],
+      ["arm", *labels],
       [
-        [name, *(tables.mean_std(tests[label][metric]) for label in tests)]
+        [name, *(tables.mean_std(tests[label][metric]) for label in labels)]
         for name, tests in further.items()
       ],
       title=f"{config.task}, {columns[metric]} under other options",

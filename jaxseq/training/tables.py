@@ -1,6 +1,8 @@
 """Tables of results for the terminal."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence
+import re
 import sys
 from typing import Any
 from typing import TextIO
@@ -29,6 +31,18 @@ def mean_std(values: Any, digits: int = 3) -> str:
     text += f" ± {finite.std(ddof=1):.{digits}f}"
   lost = values.size - finite.size
   return text + (f" ({lost} of {values.size} not finite)" if lost else "")
+
+
+def natural_order(labels: Iterable[str]) -> list[str]:
+  """Sorts labels by the numbers in them: "64", "256", "1,024"."""
+
+  def key(label: str):
+    parts = re.split(r"(\d+)", re.sub(r"(?<=\d),(?=\d)", "", label))
+    # Words stand at even places, numbers at odd ones.
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+  return sorted(labels, key=key)
 
 
 def render(

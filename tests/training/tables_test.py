@@ -88,3 +88,15 @@ def test_show_on_a_terminal(monkeypatch, rich):
   for word in ("T", "name", "[0, 1]", "2"):
     assert word in shown
   assert (shown == text + "\n") != rich
+
+
+def test_natural_order():
+  labels = ["1,024", "64", "16,384", "256", "length 12", "length 9"]
+  assert tables.natural_order(labels) == [
+    "64",
+    "256",
+    "1,024",
+    "16,384",
+    "length 9",
+    "length 12",
+  ]
