@@ -13,14 +13,14 @@ from jaxseq.training import config as config_lib
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
 VARIANTS = {
-  "classify/lra": ("text", "image", "pathfinder", "pathx"),
+  "classify/lra": ("text", "retrieval", "image", "pathfinder", "pathx"),
   "classify/mnist1d": ("shuffled", "tiny"),
   "classify/pendulum": ("short", "tiny"),
   "classify/smnist": ("permuted", "mnist", "tiny"),
   "classify/fashion": ("pixel", "tiny"),
   "classify/uea": ("japanese_vowels", "tiny"),
   "forecast/hourly": ("seasonal", "tiny"),
-  "synthetic/induction": ("short", "tiny"),
+  "synthetic/induction": ("paper", "tiny"),
   "synthetic/mqar": ("paper", "tiny"),
   "synthetic/selective_copying": ("tiny",),
   "synthetic/state_tracking": ("S3", "Z60", "tiny"),
