@@ -225,8 +225,9 @@ def retrieval(path: str | os.PathLike, max_length: int = 4000) -> types.Splits:
           f"expected; got {len(columns)} columns."
         )
       labels.append(_label(columns[0], 2, file, number))
-      first.append(columns[3])
-      second.append(columns[4])
+      # A character is at least a byte; the rest need not lie in memory.
+      first.append(columns[3][:max_length])
+      second.append(columns[4][:max_length])
     inputs, lengths = encode(first, max_length)
     others, other_lengths = encode(second, max_length)
     parts[part] = types.ArrayDataset(

@@ -1,8 +1,9 @@
 """Group word problems: state tracking.
 
-Tokens are elements of a finite group G, uniform and independent; the target at
-every element is the product so far, s_t = s_{t-1} o g_t with s_0 the identity.
-As permutations (a o b)(x) = a(b(x)): g_t is applied first.
+Tokens are elements of a finite group G, uniform and independent over all of it
+or over a few that generate it; the target at every element is the product so
+far, s_t = s_{t-1} o g_t with s_0 the identity. As permutations (a o b)(x) =
+a(b(x)): g_t is applied first.
 
 A diagonal linear recurrence of fixed depth can follow Z_60, but not A_5 as the
 words grow, nor S_5: these are not solvable (arXiv 2404.08819).
@@ -20,6 +21,14 @@ import numpy as np
 from jaxseq.data.tokens import types
 
 GROUPS = ("A4xZ5", "A5", "S3", "S5", "Z60")
+ALPHABETS = ("all", "generators")
+# Permutations by where they send 0, 1, ..., other elements by number.
+_GENERATORS = {
+  "A4xZ5": ((0, 2, 3, 1), (1, 2, 0, 3)),
+  "A5": ((1, 2, 0, 3, 4), (1, 2, 3, 4, 0)),
+  "S3": ((1, 0, 2), (1, 2, 0)),
+  "S5": ((1, 0, 2, 3, 4), (1, 2, 3, 4, 0)),
+}
 
 
 class Group(NamedTuple):
@@ -90,23 +99,56 @@ def group(name: str) -> Group:
   return _permutation_group(int(name[1]), even=name[0] == "A")
 
 
+@functools.cache
+def generators(name: str) -> tuple[int, ...]:
+  """Returns the numbers of a few elements whose products are all of a group.
+
+  Args:
+    name: of the group.
+
+  Returns:
+    Of "A5" a cycle of three and one of five, of "S3" and "S5" a transposition
+    and a cycle of all, of "A4xZ5" two cycles of three and a step, of "Z60" a
+    step forward and one back.
+
+  Raises:
+    ValueError: if there is no such group.
+  """
+  group(name)  # Checks the name.
+  if name == "Z60":
+    return (1, 59)
+  cycles = _GENERATORS[name]
+  elements = _permutations(len(cycles[0]), even=name[0] == "A")
+  numbers = {tuple(p): i for i, p in enumerate(elements)}
+  found = tuple(numbers[cycle] for cycle in cycles)
+  if name == "A4xZ5":
+    return (*(5 * number for number in found), 1)
+  return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Options of group word problems.
 
   Attributes:
     group: name of the group, see `group`.
+    alphabet: "all" elements of the group, or its "generators".
     min_length: smallest number of elements.
     max_length: largest number of elements; every sequence is padded to it with
       the identity.
   """
 
   group: str = "A5"
+  alphabet: str = "all"
   min_length: int = 3
   max_length: int = 30
 
   def __post_init__(self):
     group(self.group)
+    if self.alphabet not in ALPHABETS:
+      raise ValueError(
+        f"alphabet must be one of {ALPHABETS}; got {self.alphabet!r}."
+      )
     types.length_range(self)
 
   @property
@@ -138,12 +180,17 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
   """
   table, identity = group(config.group)
   table = jnp.asarray(table)
+  if config.alphabet == "all":
+    letters = jnp.arange(config.vocab_size)
+  else:
+    letters = jnp.asarray(generators(config.group))
 
   def row(key):
     key_length, key_word = jax.random.split(key)
     length = types.draw_length(key_length, config)
     counted = jnp.arange(config.max_length) < length
-    word = types.integers(key_word, (config.max_length,), 0, config.vocab_size)
+    word = types.integers(key_word, (config.max_length,), 0, len(letters))
+    word = letters[word]
     word = jnp.where(counted, word, identity)
 
     def multiply(state, element):

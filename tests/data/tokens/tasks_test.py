@@ -379,6 +379,21 @@ def test_solvability_of_the_groups():
     assert (len(members) == 1) == (name not in ("A5", "S5")), name
 
 
+@pytest.mark.parametrize("name", groups.GROUPS)
+def test_generators_generate(name):
+  table, identity = groups.group(name)
+  letters = np.array(groups.generators(name))
+  reached = np.array([identity])
+  while len(new := np.union1d(reached, table[np.ix_(reached, letters)])) > len(
+    reached
+  ):
+    reached = new
+  assert len(reached) == len(table)
+  config = tokens.make_config("group_words", group=name, alphabet="generators")
+  batch = tokens.get("group_words").sample(jax.random.key(0), config, 8)
+  assert set(np.unique(batch.inputs[batch.mask])) == set(letters.tolist())
+
+
 def test_permutations_compose_from_the_right():
   # In lexicographic order: 1 swaps the last two, 2 swaps the first two.
   table, _ = groups.group("S3")
