@@ -8,7 +8,9 @@ The first command trains every arm of the config (one mixer each), all seeds of
 an arm as one program, and resumes where an earlier run stopped. It ends with a
 table, `DIR/learning_curve.png` and `DIR/results.json`. The second command
 evaluates the newest checkpoints. Data with numbers at every element in place of
-classes, such as the pendulum's, make it a regression.
+classes, such as the pendulum's, make it a regression. Where an example is two
+sequences, as in the Long Range Arena's Retrieval, they are encoded by the same
+network, and its read-out compares them.
 """
 
 from collections.abc import Mapping
@@ -63,6 +65,7 @@ def make_arms(config: Config, splits: data.Splits) -> dict[str, study.Arm]:
     ValueError: if an option is wrong.
   """
   arms = {}
+  unit = "pairs" if classification.is_paired(splits) else "sequences"
   for name in config.arms:
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
@@ -83,7 +86,7 @@ def make_arms(config: Config, splits: data.Splits) -> dict[str, study.Arm]:
       base.make_optimizer(arm, config.num_updates),
       metric=metric,
       examples=arm.batch_size,
-      unit="sequences",
+      unit=unit,
     )
   return arms
 

@@ -75,12 +75,14 @@ def make_arms(
   Raises:
     ValueError: if an option is wrong, or the data are not there.
   """
-  splits, width = None, 1
+  splits, width, pairs = None, 1, False
   if config.kind == "classify":
     splits = data.load(config.task, **config.task_options)
     inputs = splits.train.inputs
     outputs, vocab = splits.info.num_classes, splits.info.vocab_size
     width, time = inputs.shape[-1], inputs.shape[1]
+    pairs = classification.is_paired(splits)
+    time *= 2 if pairs else 1
   else:
     task = tokens.make_config(config.task, **config.task_options)
     outputs, vocab, time = task.num_classes, task.vocab_size, task.time
@@ -93,7 +95,7 @@ def make_arms(
     arm = base.arm_config(config, name)
     if config.budget is not None:
       network = budget_lib.fit_width(
-        arm.network, outputs, vocab, width, config.budget
+        arm.network, outputs, vocab, width, config.budget, pairs=pairs
       )
       arm = dataclasses.replace(arm, network=network)
     if splits is not None:

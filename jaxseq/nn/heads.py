@@ -194,7 +194,11 @@ class RegressionHead(linen.Module):
 
 
 class ClassificationHead(linen.Module):
-  """Logits of classes, for each element or for the sequence.
+  """Logits of classes, for each element, the sequence, or a pair of sequences.
+
+  A pair with the pooled features a and b is read as [a, b, a - b, a * b], as in
+  the task Retrieval of the Long Range Arena (Tay et al., arXiv:2011.04006;
+  Smith et al., arXiv:2208.04933), so that its order counts.
 
   Attributes:
     num_classes: number of classes.
@@ -204,6 +208,7 @@ class ClassificationHead(linen.Module):
     gain: gain of the orthogonal initialisation; LeCun-normal if None.
     out_gain: gain of the last layer.
     out_bias: whether the last layer has a bias.
+    pairs: whether sequences come in pairs; they must be pooled.
     dtype: dtype of the activations; logits are at least float32.
   """
 
@@ -214,6 +219,7 @@ class ClassificationHead(linen.Module):
   gain: float | None = None
   out_gain: float | None = None
   out_bias: bool = True
+  pairs: bool = False
   dtype: Any = "float32"
 
   @linen.compact
@@ -223,16 +229,21 @@ class ClassificationHead(linen.Module):
     """Maps features to logits.
 
     Args:
-      x: (*batch, time, n); (*batch, n) also, with pooling "none".
-      lengths: (*batch,) numbers of valid elements; all are valid if None.
+      x: (*batch, time, n); (*batch, n) also, with pooling "none"; (*batch, 2,
+        time, n) for pairs.
+      lengths: (*batch,) numbers of valid elements, (*batch, 2) for pairs; all
+        are valid if None. The mean over no element is 0.
 
     Returns:
       (*batch, num_classes), or (*batch, time, num_classes) with pooling "none".
 
     Raises:
-      ValueError: for an unknown pooling, or lengths of another shape.
+      ValueError: for an unknown pooling, one that does not suit pairs, or an
+        array of another shape.
     """
     pooled = _pool(self.pooling, x, lengths)
+    if self.pairs:
+      pooled = _match(self.pooling, x, pooled)
     logits = _mlp(
       self, (*self.widths, self.num_classes), out_bias=self.out_bias
     )(pooled)
@@ -276,4 +287,17 @@ def _pool(pooling, x, lengths):
     return jnp.take_along_axis(x, index, axis=-2)[..., 0, :]
   valid = jnp.arange(x.shape[-2]) < lengths[..., None]
   total = jnp.where(valid[..., None], x, 0).sum(-2)
-  return total / lengths[..., None].astype(x.dtype)
+  # An empty text has no element.
+  return total / jnp.maximum(lengths, 1)[..., None].astype(x.dtype)
+
+
+def _match(pooling, x, pooled):
+  """Features of pairs (*batch, 4 n) out of pooled ones (*batch, 2, n)."""
+  if pooling == "none":
+    raise ValueError("pairs need pooling 'mean' or 'last'; got 'none'.")
+  if jnp.ndim(x) < 3 or x.shape[-3] != 2:
+    raise ValueError(
+      f"x must have shape (*batch, 2, time, features) for pairs; got {x.shape}."
+    )
+  a, b = pooled[..., 0, :], pooled[..., 1, :]
+  return jnp.concatenate([a, b, a - b, a * b], axis=-1)

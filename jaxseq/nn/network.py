@@ -125,11 +125,15 @@ class SequenceNetwork(linen.Module):
     num_outputs: width of the read-out: classes, or regressed values.
     vocab_size: number of tokens; None for feature vectors, which a dense layer
       encodes.
+    pairs: whether an example is two sequences, (*batch, 2, time), of which each
+      is encoded alone; the read-out of both is that of
+      `heads.ClassificationHead`. The network pools.
   """
 
   config: NetworkConfig
   num_outputs: int
   vocab_size: int | None = None
+  pairs: bool = False
 
   @linen.compact
   def __call__(
@@ -145,7 +149,8 @@ class SequenceNetwork(linen.Module):
     """Runs over a sequence.
 
     Args:
-      inputs: (*batch, time) integer tokens, or (*batch, time, features).
+      inputs: (*batch, time) integer tokens, or (*batch, time, features). With
+        `pairs`, the last axis of the batch has length 2, here as elsewhere.
       states: states before the first element; fresh ones if None.
       reset: (*batch, time) bool; where True the states are put back to fresh
         ones before that element. None for no resets.
@@ -158,12 +163,18 @@ class SequenceNetwork(linen.Module):
 
     Returns:
       Outputs, at least float32: (*batch, time, num_outputs), or (*batch,
-      num_outputs) with pooling; and the states after the last element.
+      num_outputs) with pooling, without the axis of pairs; and the states after
+      the last element.
 
     Raises:
       ValueError: if a shape or dtype does not fit.
     """
     config = self.config
+    if self.pairs and (step or config.pooling == "none"):
+      raise ValueError(
+        "pairs need whole sequences and pooling 'mean' or 'last'; got "
+        + ("a step." if step else "pooling 'none'.")
+      )
     dtype = jnp.dtype(config.dtype)
     embed = None
     if self.vocab_size is not None:
@@ -196,6 +207,7 @@ class SequenceNetwork(linen.Module):
       pooling="none" if step else config.pooling,
       widths=config.head_widths,
       out_bias=config.head_bias,
+      pairs=self.pairs,
       dtype=x.dtype,
       name="head",
     )

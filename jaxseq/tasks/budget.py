@@ -11,7 +11,11 @@ from jaxseq import nn
 
 
 def count_parameters(
-  config: nn.NetworkConfig, num_outputs: int, vocab_size: int | None, width: int
+  config: nn.NetworkConfig,
+  num_outputs: int,
+  vocab_size: int | None,
+  width: int,
+  pairs: bool = False,
 ) -> int:
   """Counts the parameters of a network without making them.
 
@@ -20,11 +24,13 @@ def count_parameters(
     num_outputs: its outputs.
     vocab_size: number of tokens; None for feature vectors.
     width: number of features, where the inputs are no tokens.
+    pairs: whether an example is two sequences.
   """
-  network = nn.SequenceNetwork(config, num_outputs, vocab_size)
-  inputs = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  network = nn.SequenceNetwork(config, num_outputs, vocab_size, pairs)
+  batch = (1, 2) if pairs else (1,)
+  inputs = jax.ShapeDtypeStruct((*batch, 2), jnp.int32)
   if vocab_size is None:
-    inputs = jax.ShapeDtypeStruct((1, 2, width), jnp.float32)
+    inputs = jax.ShapeDtypeStruct((*batch, 2, width), jnp.float32)
   variables = jax.eval_shape(
     network.init, jax.eval_shape(lambda: jax.random.key(0)), inputs
   )
@@ -38,6 +44,7 @@ def fit_width(
   width: int,
   budget: int,
   multiple: int = 8,
+  pairs: bool = False,
 ) -> nn.NetworkConfig:
   """Chooses d_model so that a network comes closest to a number of parameters.
 
@@ -48,6 +55,7 @@ def fit_width(
     width: number of features, where the inputs are no tokens.
     budget: number of parameters.
     multiple: d_model is a multiple of this.
+    pairs: whether an example is two sequences.
 
   Returns:
     The configuration.
@@ -58,7 +66,9 @@ def fit_width(
 
   def at(units):
     chosen = dataclasses.replace(config, d_model=units * multiple)
-    return chosen, count_parameters(chosen, num_outputs, vocab_size, width)
+    return chosen, count_parameters(
+      chosen, num_outputs, vocab_size, width, pairs
+    )
 
   low, high = 1, 2
   if at(low)[1] > 2 * budget:

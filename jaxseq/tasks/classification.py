@@ -1,4 +1,9 @@
-"""Classification of whole sequences, from arrays that fit on the device."""
+"""Classification of whole sequences, from arrays that fit on the device.
+
+Data whose extras hold "second", (n, time) or (n, time, features) like the
+inputs, and "second_lengths", (n,), where the inputs have lengths, are pairs of
+sequences with one class, such as the Long Range Arena's Retrieval.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +14,18 @@ from jaxseq.tasks import base
 from jaxseq.training import supervised
 
 
+def is_paired(splits: data_lib.Splits) -> bool:
+  """Returns whether an example is two sequences."""
+  return "second" in (splits.train.extras or {})
+
+
 def make_problem(
   arm: base.ArmConfig, splits: data_lib.Splits
 ) -> supervised.Problem:
   """Returns the problem of learning the labels of sequences.
 
   Args:
-    arm: network and batch size; the network pools over time.
+    arm: network and batch size in examples; the network pools over time.
     splits: train and test examples, `info` with num_classes and, for tokens,
       vocab_size.
 
@@ -24,8 +34,8 @@ def make_problem(
     test examples, and "valid_accuracy" where there are validation examples.
 
   Raises:
-    ValueError: if the network does not pool, or batches are larger than the
-      training set.
+    ValueError: if the network does not pool, batches are larger than the
+      training set, or the two halves of pairs do not fit together.
   """
   if arm.network.pooling == "none":
     raise ValueError("network.pooling: got 'none', expected 'mean' or 'last'.")
@@ -35,26 +45,39 @@ def make_problem(
       f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
       "of training examples."
     )
+  paired = is_paired(splits)
+  _check_pairs(splits, paired)
   network = nn.SequenceNetwork(
-    arm.network, splits.info.num_classes, splits.info.vocab_size
+    arm.network, splits.info.num_classes, splits.info.vocab_size, paired
   )
   held_out = {"": splits.test}
   if splits.valid is not None:
     held_out["valid_"] = splits.valid
 
+  def sequences(batch):
+    if not paired:
+      return batch.inputs, batch.lengths
+    inputs = jnp.stack([batch.inputs, batch.extras["second"]], axis=1)
+    if batch.lengths is None:
+      return inputs, None
+    second = batch.extras["second_lengths"]
+    return inputs, jnp.stack([batch.lengths, second], axis=1)
+
   def init(key):
     batch = jax.tree.map(lambda x: jnp.asarray(x[:1]), splits.train)
-    return network.init(key, batch.inputs, lengths=batch.lengths)
+    inputs, lengths = sequences(batch)
+    return network.init(key, inputs, lengths=lengths)
 
   def sample(key, update, data):
     index = supervised.draw(key, update, size, arm.batch_size)
     return base.take(data["train"], index)
 
   def loss(variables, batch, carry, key):
+    inputs, lengths = sequences(batch)
     (logits, _), collections = network.apply(
       variables,
-      batch.inputs,
-      lengths=batch.lengths,
+      inputs,
+      lengths=lengths,
       train=True,
       rngs={"dropout": key},
       mutable=["batch_stats"],
@@ -66,7 +89,8 @@ def make_problem(
 
   def score(variables):
     def function(batch):
-      logits, _ = network.apply(variables, batch.inputs, lengths=batch.lengths)
+      inputs, lengths = sequences(batch)
+      logits, _ = network.apply(variables, inputs, lengths=lengths)
       value, accuracy, count = base.cross_entropy(logits, batch.targets)
       return {"test_loss": value, "accuracy": accuracy}, count
 
@@ -88,3 +112,30 @@ def make_problem(
     f"{prefix}test": part for prefix, part in held_out.items()
   }
   return supervised.Problem(init, sample, loss, evaluate, base.host(arrays))
+
+
+def _check_pairs(splits, paired):
+  """Checks that all parts have the second sequences, or none has."""
+  for name, part in zip(("train", "valid", "test"), splits[:3]):
+    if part is None:
+      continue
+    extras = part.extras or {}
+    if ("second" in extras) != paired:
+      raise ValueError(
+        "extras['second'] must be in all parts of the data or in none; "
+        f"{name} differs from train."
+      )
+    if not paired:
+      continue
+    shape = extras["second"].shape
+    if shape != part.inputs.shape:
+      raise ValueError(
+        f"{name}: extras['second'] must have the shape of inputs, "
+        f"{part.inputs.shape}; got {shape}."
+      )
+    if (part.lengths is None) != ("second_lengths" not in extras):
+      raise ValueError(
+        f"{name}: lengths and extras['second_lengths'] must be given both or "
+        f"neither; only the {'second' if part.lengths is None else 'first'} "
+        "came."
+      )

@@ -126,6 +126,44 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
   assert all(path.stat().st_mtime_ns == before[path] for path in files)
 
 
+def test_pairs_of_texts(run, tmp_path, monkeypatch):
+  """The Long Range Arena's Retrieval, from files, with its own recipe."""
+  rng = np.random.default_rng(0)
+  for part, count in (("train", 12), ("eval", 5), ("test", 7)):
+    rows = []
+    for number in range(count):
+      first, second = ("ab " * length for length in rng.integers(0, 9, 2))
+      rows.append(f"{number % 2}.0\tP{number}\tQ{number}\t{first}\t{second}\n")
+    path = tmp_path / f"new_aan_pairs.{part}.tsv"
+    path.write_text("".join(rows))
+  config = "lra.py:retrieval"
+  monkeypatch.setitem(RUNS, "classify", (config, "s5", "accuracy"))
+  sizes = {
+    "data_options.path": tmp_path,
+    "data_options.max_length": 20,
+    "num_updates": 4,
+    "updates_per_chunk": 2,
+    "chunks_per_evaluation": 1,
+    "batch_size": 4,
+    "network.d_model": 8,
+    "network.num_layers": 1,
+    "arms.s5.network.mixer_options.ssm_size": 16,
+    "arms.s5.network.mixer_options.blocks": 2,
+    "optimizer.warmup_steps": 1,
+  }
+  options = [f"--config.{name}={value}" for name, value in sizes.items()]
+  workdir = tmp_path / "run"
+  output = run("classify", workdir, *options)
+  assert "pairs/s" in output
+  found = results(workdir)["s5"]
+  (accuracy,) = found["accuracy"]
+  assert accuracy in np.float32(np.arange(8) / 7)
+  assert np.isfinite(found["test_loss"]).all()
+  (tmp_path / "new_aan_pairs.eval.tsv").unlink()
+  with pytest.raises(errors.UserError, match="eval.tsv is not a file"):
+    run("classify", tmp_path / "absent", *options)
+
+
 @pytest.mark.parametrize("experiment", list(RUNS))
 def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
   arm = RUNS[experiment][1].partition("-")[0]

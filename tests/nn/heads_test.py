@@ -135,9 +135,51 @@ def test_padding_may_be_undefined():
   )
 
 
+def test_the_mean_over_no_element_is_zero():
+  head = nn.ClassificationHead(3)
+  lengths = jnp.asarray([5, 0])
+  variables = _init(head, _x(2, 5), lengths)
+  logits = head.apply(variables, _x(2, 5), lengths)
+  bias = variables["params"]["mlp"]["dense_0"]["bias"]
+  np.testing.assert_array_equal(logits[1], bias)
+
+
+def test_pairs():
+  head = nn.ClassificationHead(3, widths=(6,), pairs=True)
+  x = _x(2, 2, 5)
+  lengths = jnp.asarray([[5, 2], [1, 4]])
+  variables = _init(head, x, lengths)
+  apply = jax.jit(head.apply)
+  logits = apply(variables, x, lengths)
+  p = jax.tree.map(np.asarray, variables["params"]["mlp"])
+  for row, ends, found in zip(np.asarray(x), lengths, logits):
+    a, b = (values[:end].mean(0) for values, end in zip(row, ends))
+    features = np.concatenate([a, b, a - b, a * b])
+    hidden = features @ p["dense_0"]["kernel"] + p["dense_0"]["bias"]
+    inner = np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)
+    hidden = 0.5 * hidden * (1 + np.tanh(inner))
+    expected = hidden @ p["dense_1"]["kernel"] + p["dense_1"]["bias"]
+    # float32 sums in another order.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+  swapped = apply(variables, x[:, ::-1], lengths[:, ::-1])
+  assert np.abs(swapped - logits).max() > 0.1
+  padded = x.at[0, 1, 2:].set(jnp.nan).at[1, 0, 1:].set(jnp.nan)
+  np.testing.assert_array_equal(apply(variables, padded, lengths), logits)
+
+
 @pytest.mark.parametrize(
   ("head", "arguments", "message"),
   [
+    (
+      nn.ClassificationHead(3, pairs=True),
+      (_x(4, 3, 5),),
+      r"x must have shape \(\*batch, 2, time, .* got \(4, 3, 5, 8\)",
+    ),
+    (
+      nn.ClassificationHead(3, "none", pairs=True),
+      (_x(4, 2, 5),),
+      "pairs need pooling 'mean' or 'last'; got 'none'",
+    ),
     (nn.ClassificationHead(3, "max"), (_x(2, 5),), "pooling must be one of"),
     (nn.ClassificationHead(3), (_x(),), r"x must have shape \(\*batch, time"),
     (

@@ -63,6 +63,43 @@ def test_pooling_counts_valid_elements_only():
   np.testing.assert_allclose(y[:1], alone, **_FLOAT32)
 
 
+def test_pairs_are_encoded_one_by_one():
+  config = nn.NetworkConfig(
+    **{**_SMALL, "num_layers": 1}, pooling="last", head_widths=(4,)
+  )
+  network = nn.SequenceNetwork(config, 3, vocab_size=5, pairs=True)
+  tokens = _tokens(2, 2, 7)
+  lengths = jnp.array([[4, 7], [5, 2]])
+  variables = jax.jit(network.init)(jax.random.key(0), tokens, lengths=lengths)
+  apply = jax.jit(network.apply)
+  logits, states = apply(variables, tokens, lengths=lengths)
+  assert logits.shape == (2, 3)
+  for leaf in jax.tree.leaves(states):
+    assert leaf.shape[:2] == (2, 2)
+
+  params = variables["params"]
+  stack = nn.SequenceModel(config.stack())
+  encode = jax.jit(lambda x: stack.apply({"params": params["stack"]}, x)[0])
+  for row, ends, found in zip(tokens, lengths, logits):
+    a, b = (
+      encode(params["embed"]["embedding"][document])[end - 1]
+      for document, end in zip(row, ends)
+    )
+    features = jnp.concatenate([a, b, a - b, a * b])
+    expected = nn.MLP((4, 3), "gelu").apply(
+      {"params": params["head"]["mlp"]}, features
+    )
+    np.testing.assert_allclose(found, expected, **_FLOAT32)
+
+  # Neither what the padding holds nor how much there is of it counts.
+  padding = jnp.arange(7) >= lengths[..., None]
+  longer = jnp.pad(jnp.where(padding, 3, tokens), [(0, 0), (0, 0), (0, 2)])
+  other, _ = apply(variables, longer, lengths=lengths)
+  np.testing.assert_allclose(other, logits, **_FLOAT32)
+  swapped, _ = apply(variables, tokens[:, ::-1], lengths=lengths[:, ::-1])
+  assert jnp.abs(swapped - logits).max() > 1e-2
+
+
 def test_bfloat16_activations():
   tokens = _tokens(2, 7)
   network = _network(dtype="bfloat16", tie=True)
@@ -150,6 +187,13 @@ def test_bad_inputs():
   network = nn.SequenceNetwork(nn.NetworkConfig(**_SMALL, tie=True), 5)
   with pytest.raises(ValueError, match="tie needs tokens"):
     network.init(jax.random.key(0), jnp.zeros((2, 7, 3)))
+  config = nn.NetworkConfig(**_SMALL)
+  network = nn.SequenceNetwork(config, 5, vocab_size=5, pairs=True)
+  with pytest.raises(ValueError, match="pairs need .*; got pooling 'none'"):
+    network.init(jax.random.key(0), _tokens(3, 2, 7))
+  network = network.clone(config=dataclasses.replace(config, pooling="last"))
+  with pytest.raises(ValueError, match="pairs need .*; got a step"):
+    network.init(jax.random.key(0), _tokens(3, 2), None, method="step")
 
 
 def test_head_bias():

@@ -1,5 +1,7 @@
 """Networks of equal size: parameters counted without making them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,13 +12,15 @@ from jaxseq.tasks import budget
 GRU = nn.NetworkConfig(mixer="gru", num_layers=1, d_model=8)
 
 
-@pytest.mark.parametrize("vocab", [None, 5])
-def test_the_count_is_that_of_the_parameters(vocab):
-  network = nn.SequenceNetwork(GRU, 3, vocab)
-  inputs = jnp.zeros((1, 2, 4)) if vocab is None else jnp.zeros((1, 2), int)
+@pytest.mark.parametrize(("vocab", "pairs"), [(None, False), (5, True)])
+def test_the_count_is_that_of_the_parameters(vocab, pairs):
+  config = dataclasses.replace(GRU, pooling="mean")
+  network = nn.SequenceNetwork(config, 3, vocab, pairs)
+  shape = (1, 2, 6) if pairs else (1, 6)
+  inputs = jnp.zeros((*shape, 4)) if vocab is None else jnp.zeros(shape, int)
   variables = jax.jit(network.init)(jax.random.key(0), inputs)
   made = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-  assert budget.count_parameters(GRU, 3, vocab, 4) == made
+  assert budget.count_parameters(config, 3, vocab, 4, pairs) == made
 
 
 def test_the_width_comes_closest():

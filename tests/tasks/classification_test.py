@@ -11,6 +11,14 @@ from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.training import supervised
 
+PAIRS = nn.NetworkConfig(
+  mixer="gru",
+  d_model=8,
+  num_layers=1,
+  pooling="mean",
+  norm="none",
+  head_widths=(16,),
+)
 NETWORK = nn.NetworkConfig(
   mixer="gru", d_model=8, num_layers=1, pooling="mean", norm="batch"
 )
@@ -63,6 +71,75 @@ def test_a_class_is_learnt():
   )(state.variables, splits.test.inputs, splits.test.lengths)
   right = np.argmax(logits, axis=-1) == splits.test.targets
   np.testing.assert_allclose(after["accuracy"], right.mean(), rtol=1e-6)
+
+
+def _pairs():
+  """The class is whether both of a pair have the same channel louder."""
+
+  def part(splits_part, half):
+    first, second = (
+      data.types.take(splits_part, rows)
+      for rows in (np.arange(half), np.arange(half, 2 * half))
+    )
+    return data.ArrayDataset(
+      first.inputs,
+      (first.targets == second.targets).astype(np.int32),
+      first.lengths,
+      {"second": second.inputs, "second_lengths": second.lengths},
+    )
+
+  train, _, test, info = _splits(with_valid=False)
+  return data.Splits(part(train, 20), None, part(test, 75), info)
+
+
+def test_pairs_are_compared():
+  splits = _pairs()
+  problem = classification.make_problem(
+    base.ArmConfig(PAIRS, batch_size=20), splits
+  )
+  optimizer = optax.adam(0.02)
+  state = jax.jit(lambda key: supervised.init(problem, optimizer, key))(
+    jax.random.key(0)
+  )
+  state, _ = jax.jit(
+    lambda state, data: supervised.train(problem, optimizer, state, data, 150)
+  )(state, problem.data)
+  evaluate = jax.jit(problem.evaluate)
+  accuracy = evaluate(state.variables, problem.data)["accuracy"]
+  # Each half alone says nothing of the class.
+  assert accuracy > 0.8
+  # Padding is 9, and nothing comes of it.
+  clean = jax.tree.map(np.copy, problem.data)
+  inputs, _, lengths, extras = clean["test"]
+  inputs[np.arange(6) >= lengths[:, None]] = 0
+  extras["second"][np.arange(6) >= extras["second_lengths"][:, None]] = 0
+  np.testing.assert_allclose(
+    evaluate(state.variables, clean)["test_loss"],
+    evaluate(state.variables, problem.data)["test_loss"],
+    rtol=1e-6,
+  )
+
+
+def test_wrong_pairs():
+  splits = _pairs()
+  extras = splits.test.extras
+
+  def check(test, message):
+    with pytest.raises(ValueError, match=message):
+      classification.make_problem(
+        base.ArmConfig(PAIRS, batch_size=4), splits._replace(test=test)
+      )
+
+  check(splits.test._replace(extras=None), "test differs from train")
+  check(
+    splits.test._replace(extras={**extras, "second": extras["second"][:, 1:]}),
+    r"test: extras\['second'\] must .* \(75, 6, 2\); got \(75, 5, 2\)",
+  )
+  check(
+    splits.test._replace(extras={"second": extras["second"]}),
+    "test: lengths and .* both or neither; only the first came",
+  )
+  check(splits.test._replace(lengths=None), "only the second came")
 
 
 def test_wrong_options():
