@@ -3,9 +3,11 @@ r"""State tracking: the product of a word in a group, at every element.
     python -m experiments.synthetic --workdir=runs/state_tracking \
       --config=configs/synthetic/state_tracking.py
 
-Words of up to 32 elements of A_5, the smallest group that is not solvable;
-tests have words of up to 128. A diagonal linear recurrence of fixed depth can
-not follow A_5 as words grow (arXiv:2404.08819), an LSTM can.
+Words of up to 32 elements over two generators of A_5, the smallest group that
+is not solvable; tests have words of up to 128. A diagonal linear recurrence of
+fixed depth can not follow A_5 as words grow (arXiv:2404.08819), an LSTM can.
+With --config.task_options.alphabet=all the words are over all 60 elements, and
+an LSTM needs many more updates.
 
     --config=configs/synthetic/state_tracking.py:S3
 
@@ -28,12 +30,13 @@ def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
-  config.num_updates = 10_000
+  config.num_updates = 3000
   config.updates_per_chunk = 200
   config.batch_size = 64
   config.task = "group_words"
   config.task_options = {
     "group": "S3" if variant == "tiny" else variant,
+    "alphabet": "generators",
     "min_length": 3,
     "max_length": 32,
   }
