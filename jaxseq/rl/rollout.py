@@ -8,7 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import batching
 from jaxseq.rl import envs
+from jaxseq.rl import meta_suites  # noqa: F401, so that its ids are known
+from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 
@@ -19,10 +22,11 @@ class World(NamedTuple):
   """A batch of environments with the policy's memory of them.
 
   Attributes:
-    env_state: environment states, leading axis num_envs.
+    env_state: environment states, leading axis num_envs; of a mixture, a tuple
+      of those of each block.
     observation: (num_envs, d), to act on next.
-    reset: (num_envs,) bool; the observation is the first of an episode that
-      follows another one.
+    reset: (num_envs,) bool; the memory is to be made fresh before the
+      observation, the first of an episode that follows another one.
     memory: sequence-model states, leading axis num_envs.
   """
 
@@ -38,7 +42,8 @@ class Transition(NamedTuple):
   Attributes:
     observation: (..., d), acted on.
     reset: (...) bool; whether it was the first of an episode. The flag that
-      the network saw with it: `terminated | truncated` of the step before.
+      the network saw with it: `terminated | truncated` of the step before, or
+      what its environment asked for.
     action: (..., *action shape).
     log_prob: (...), of the action.
     value: (...), of the observation.
@@ -49,6 +54,8 @@ class Transition(NamedTuple):
       episode was cut off, 0 elsewhere; None if it was not asked for.
     episode_return: (...) float32, of the episode that ended here.
     episode_length: (...) int32, likewise.
+    trial: (...) int32, to which trial of a meta-episode the step belonged;
+      None where episodes have no trials.
   """
 
   observation: Array
@@ -62,6 +69,7 @@ class Transition(NamedTuple):
   final_value: Array | None
   episode_return: Array
   episode_length: Array
+  trial: Array | None = None
 
 
 @functools.cache
@@ -79,8 +87,8 @@ def environment(
 
   Returns:
     An environment with flat float32 observations that hold the previous
-    action and the first-step flag, and with episode statistics; and the
-    parameters to call it with.
+    action and the first-step flag, and with episode statistics, or a mixture
+    of such environments; and the parameters to call it with.
 
   Raises:
     ValueError: if the id, an option or a parameter is unknown.
@@ -96,15 +104,24 @@ def environment(
           f" {', '.join(known)}."
         )
     env_params = dataclasses.replace(env_params, **dict(params))
-    env = wrappers.EpisodeStatistics(wrappers.FlattenHistory(env))
+    env = _as_seen(env)
   return env, env_params
+
+
+def _as_seen(env: Any) -> Any:
+  """The environment as agents see it, in each block of a mixture."""
+  if isinstance(env, mixtures.Mixture):
+    return mixtures.Mixture(tuple(map(_as_seen, env.envs)))
+  if not getattr(env, "shows_history", False):
+    env = wrappers.FlattenHistory(env)
+  return wrappers.EpisodeStatistics(env)
 
 
 class Player(NamedTuple):
   """A policy and where it plays.
 
   Attributes:
-    env: an environment with the interface of gymnax.
+    env: an environment with the interface of gymnax, or a mixture.
     env_params: its parameters.
     network: the policy and critic.
   """
@@ -116,7 +133,9 @@ class Player(NamedTuple):
 
 def start(player: Player, key: Array, num_envs: int) -> World:
   """Returns `num_envs` fresh environments and fresh memories of them."""
-  reset = jax.vmap(player.env.reset, in_axes=(0, None))
+  reset = player.env.reset
+  if not isinstance(player.env, mixtures.Mixture):
+    reset = jax.vmap(reset, in_axes=(0, None))
   observation, env_state = reset(
     jax.random.split(key, num_envs), player.env_params
   )
@@ -158,9 +177,10 @@ def step(
     variables, world.observation, world.memory, world.reset, method="step"
   )
   action = policy.mode() if greedy else policy.sample(key_action)
-  observation, env_state, reward, terminated, truncated, info = jax.vmap(
-    env.step, in_axes=(0, 0, 0, None)
-  )(
+  env_step = env.step
+  if not isinstance(env, mixtures.Mixture):
+    env_step = jax.vmap(env_step, in_axes=(0, 0, 0, None))
+  observation, env_state, reward, terminated, truncated, info = env_step(
     jax.random.split(key_env, num_envs),
     world.env_state,
     jax.vmap(network.actions.to_environment)(action),
@@ -187,9 +207,12 @@ def step(
     final_value=final_value,
     episode_return=info["returned_episode_return"],
     episode_length=info["returned_episode_length"],
+    trial=info.get("trial"),
   )
-  done = terminated | truncated
-  return World(env_state, observation, done, memory), transition
+  reset = terminated | truncated
+  if "forget" in info:
+    reset |= info["forget"]
+  return World(env_state, observation, reset, memory), transition
 
 
 def collect(
@@ -212,22 +235,6 @@ def collect(
   )
 
 
-@jax.custom_batching.custom_vmap
-def _any(flags: Array) -> Array:
-  return flags.any()
-
-
-@_any.def_vmap
-def _any_of_all(axis_size, in_batched, flags):
-  """One answer for the whole batch: a `cond` on it stays a branch.
-
-  Under `vmap` a `cond` on a batched predicate runs both branches. Whether any
-  flag of any member is set is a safe predicate for all of them.
-  """
-  del axis_size, in_batched
-  return _any(flags), False
-
-
 def _value_where(flags, network, variables, observation, memory) -> Array:
   """Values of observations that continue from `memory`; 0 where not flagged.
 
@@ -242,6 +249,6 @@ def _value_where(flags, network, variables, observation, memory) -> Array:
 
   dtype = jax.eval_shape(compute).dtype
   value = jax.lax.cond(
-    _any(flags), compute, lambda: jnp.zeros(flags.shape, dtype)
+    batching.any_of_batch(flags), compute, lambda: jnp.zeros(flags.shape, dtype)
   )
   return jnp.where(flags, value, 0)

@@ -1,6 +1,7 @@
 """Environments whose values and returns can be worked out by hand."""
 
 import dataclasses
+import functools
 
 from flax import struct
 from gymnax.environments import environment
@@ -71,6 +72,116 @@ class Paid(base.Environment):
 
   def _seen(self, time):
     return jnp.sin(time.astype(jnp.float32))[None]
+
+
+@struct.dataclass
+class WalkState(environment.EnvState):
+  time: jax.Array
+  position: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk(base.Environment):
+  """Starts anywhere between -1 and 1 and walks to and fro.
+
+  Shows position and time, and pays the position after each step. Terminates
+  beyond `edge`, and is cut off after `limit` steps. With `bounds`, the action
+  is what is added to the position, within these; else it goes by 1 to the
+  left (0) or right (1).
+  """
+
+  limit: int = 6
+  edge: float = 3.0
+  bounds: tuple[float, float] | None = None
+
+  reset_words = 1
+
+  @property
+  def default_params(self):
+    return environment.EnvParams(max_steps_in_episode=self.limit)
+
+  def start(self, words, params):
+    position = randomness.uniform(words[0], -1.0, 1.0)
+    state = WalkState(jnp.int32(0), position)
+    return self.observe(None, state, None, params), state
+
+  def advance(self, words, state, action, params):
+    if self.bounds is None:
+      action = 2 * action - 1
+    position = state.position + jnp.asarray(action, jnp.float32).reshape(())
+    state = WalkState(state.time + 1, position)
+    return self.observe(None, state, action, params), state, position
+
+  def observe(self, key, state, action, params):
+    return jnp.stack([state.position, state.time.astype(jnp.float32)])
+
+  def is_terminated(self, state, params):
+    return jnp.abs(state.position) > self.edge
+
+  def observation_space(self, params=None):
+    return spaces.Box(-100.0, 100.0, (2,))
+
+  def action_space(self, params=None):
+    if self.bounds is None:
+      return spaces.Discrete(2)
+    return spaces.Box(*self.bounds, (1,))
+
+
+@struct.dataclass
+class GuessState(environment.EnvState):
+  time: jax.Array
+  bit: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Guess(base.Environment):
+  """Pays 1 if the first of two actions is a hidden bit; shows the time."""
+
+  reset_words = 1
+
+  @property
+  def default_params(self):
+    return environment.EnvParams(max_steps_in_episode=2)
+
+  def start(self, words, params):
+    bit = (words[0] >> 31).astype(jnp.int32)
+    state = GuessState(jnp.int32(0), bit)
+    return self.observe(None, state, None, params), state
+
+  def advance(self, words, state, action, params):
+    right = (state.time == 0) & (action == state.bit)
+    state = state.replace(time=state.time + 1)
+    observation = self.observe(None, state, action, params)
+    return observation, state, right.astype(jnp.float32)
+
+  def observe(self, key, state, action, params):
+    return state.time.astype(jnp.float32)[None]
+
+  def is_terminated(self, state, params):
+    return jnp.zeros_like(state.time, bool)
+
+  def observation_space(self, params=None):
+    return spaces.Box(0.0, 2.0, (1,))
+
+  def action_space(self, params=None):
+    return spaces.Discrete(2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def play(env, params, key, num_steps):
+  """Plays random actions: first observation, first state, actions, steps."""
+  key_reset, key_steps = jax.random.split(key)
+  first, state = env.reset(key_reset, params)
+
+  def body(state, key):
+    key_action, key_step = jax.random.split(key)
+    action = env.action_space(params).sample(key_action)
+    stepped = env.step(key_step, state, action, params)
+    return stepped[1], (action, stepped)
+
+  keys = jax.random.split(key_steps, num_steps)
+  _, (actions, steps) = jax.lax.scan(body, state, keys)
+  return first, state, actions, steps
 
 
 def paid(**options):

@@ -1,4 +1,4 @@
-"""What the card games share: a deck, its replay, and the natural end."""
+"""What the card games share: cards, their replay, and the natural end."""
 
 import dataclasses
 import functools
@@ -15,10 +15,11 @@ from jaxseq.rl.envs import decks
 
 @dataclasses.dataclass(frozen=True)
 class CardGame(base.Environment):
-  """A game that deals one deck, and ends after a fixed number of steps.
+  """A game that deals its cards and ends, mostly after the last of them.
 
   A subclass sets `card_types`, defines `deal_first` and `advance`, and has a
-  state with the fields `time` and `deck`.
+  state with the fields `time` and `deck`. It gives what else it does
+  differently: how many words it draws, how long it lasts, how it ends.
 
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
@@ -53,13 +54,13 @@ class CardGame(base.Environment):
     return environment.EnvParams(max_steps_in_episode=self.num_steps + 1)
 
   def deal_first(
-    self, deck: decks.Deck, word: jax.Array
+    self, deck: decks.Deck, words: jax.Array
   ) -> tuple[Any, environment.EnvState]:
-    """Deals the first card from a full deck.
+    """Deals what the first observation shows from a full deck.
 
     Args:
       deck: the full deck.
-      word: () uint32 random word.
+      words: (reset_words,) uint32 random words.
 
     Returns:
       The first observation and the state.
@@ -81,22 +82,23 @@ class CardGame(base.Environment):
     Raises:
       ValueError: if `order` has another shape or is not of integers.
     """
-    # A deck in a known order takes no notice of the random word.
-    return self.deal_first(self._full_deck(order), jnp.uint32(0))
+    # A deck in a known order takes no notice of the random words.
+    words = jnp.zeros((self.reset_words,), jnp.uint32)
+    return self.deal_first(self._full_deck(order), words)
 
   def start(
     self, words: jax.Array, params: Any
   ) -> tuple[Any, environment.EnvState]:
-    """Deals the first card of a new deck."""
+    """Starts with a new deck."""
     del params
-    return self.deal_first(self._full_deck(), words[0])
+    return self.deal_first(self._full_deck(), words)
 
   def restart(
     self, words: jax.Array, state: environment.EnvState, params: Any
   ) -> tuple[Any, environment.EnvState]:
-    """Deals the first card of a new deck, or of the known one again."""
+    """Starts with a new deck, or with the known one again."""
     del params
-    return self.deal_first(self._full_deck(state.deck.order), words[0])
+    return self.deal_first(self._full_deck(state.deck.order), words)
 
   def is_terminated(
     self, state: environment.EnvState, params: Any

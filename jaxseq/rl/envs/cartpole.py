@@ -75,12 +75,7 @@ class PositionOnlyCartPole(base.Environment):
 
   def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""
-    x, x_dot, theta, theta_dot = randomness.uniform(
-      words, -_MAX_START, _MAX_START
-    )
-    state = EnvState(
-      time=jnp.int32(0), x=x, x_dot=x_dot, theta=theta, theta_dot=theta_dot
-    )
+    state = EnvState(**_start(words))
     return self.observe(None, state, None, params), state
 
   def advance(
@@ -118,6 +113,97 @@ class PositionOnlyCartPole(base.Environment):
     return spaces.Box(-high, high, (2,))
 
 
+@dataclasses.dataclass(frozen=True)
+class VelocityOnlyCartPole(PositionOnlyCartPole):
+  """Balances a pole, seeing how fast cart and pole are but not where.
+
+  The first observation of an episode shows position and angle in place of the
+  velocities. That is a slip of the original which is kept.
+
+  Attributes:
+    max_steps: time limit.
+  """
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the two velocities; at first position and angle, (2,) float32."""
+    del key, action, params
+    return jnp.where(
+      state.time == 0,
+      jnp.stack([state.x, state.theta]),
+      jnp.stack([state.x_dot, state.theta_dot]),
+    )
+
+  def observation_space(self, params: Any = None) -> spaces.Box:
+    """Velocities have no bounds."""
+    del params
+    high = np.full((2,), np.inf, np.float32)
+    return spaces.Box(-high, high, (2,))
+
+
+@struct.dataclass
+class NoisyEnvState(EnvState):
+  """State of a cart-pole that is seen through noise.
+
+  Attributes:
+    noise: (2,) float32, what is added to position and angle before they are
+      shown.
+  """
+
+  noise: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
+  """Balances a pole, seeing with an error where cart and pole are.
+
+  Independent normal noise is added to every observation, the first included,
+  and the sum is clipped to the observation space.
+
+  Attributes:
+    max_steps: time limit.
+    noise_sigma: standard deviation of the noise, in metres and in radians.
+  """
+
+  noise_sigma: float = 0.1
+
+  step_words = 2
+  reset_words = 6
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.noise_sigma >= 0:
+      raise ValueError(
+        f"noise_sigma: got {self.noise_sigma}, expected 0 or more."
+      )
+
+  def start(
+    self, words: jax.Array, params: Any
+  ) -> tuple[jax.Array, NoisyEnvState]:
+    """Starts near the middle, nearly upright and nearly at rest."""
+    state = NoisyEnvState(**_start(words[:4]), noise=self._noise(words[4:]))
+    return self.observe(None, state, None, params), state
+
+  def advance(
+    self, words: jax.Array, state: NoisyEnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, NoisyEnvState, jax.Array]:
+    """Pushes the cart to the left (0) or right (1) for one time step."""
+    state = state.replace(noise=self._noise(words))
+    return super().advance(words, state, action, params)
+
+  def observe(
+    self, key: Any, state: NoisyEnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the position and the angle with noise, (2,) float32."""
+    high = self.observation_space(params).high
+    exact = super().observe(key, state, action, params)
+    return jnp.clip(exact + state.noise, -high, high)
+
+  def _noise(self, words):
+    return randomness.normal(words, self.noise_sigma)
+
+
 def push(state: EnvState, force: jax.Array) -> EnvState:
   """Integrates the dynamics over one time step.
 
@@ -136,10 +222,24 @@ def push(state: EnvState, force: jax.Array) -> EnvState:
     _POLE_HALF_LENGTH * (4 / 3 - _POLE_MASS * cos**2 / total_mass)
   )
   x_acc = pull - pole_moment * theta_acc * cos / total_mass
-  return EnvState(
+  return state.replace(
     time=state.time + 1,
     x=state.x + _TIME_STEP * state.x_dot,
     x_dot=state.x_dot + _TIME_STEP * x_acc,
     theta=state.theta + _TIME_STEP * state.theta_dot,
     theta_dot=state.theta_dot + _TIME_STEP * theta_acc,
   )
+
+
+def _start(words):
+  """The fields of a fresh state, drawn from four words."""
+  x, x_dot, theta, theta_dot = randomness.uniform(
+    words, -_MAX_START, _MAX_START
+  )
+  return {
+    "time": jnp.int32(0),
+    "x": x,
+    "x_dot": x_dot,
+    "theta": theta,
+    "theta_dot": theta_dot,
+  }

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxseq.rl.envs import randomness
 
+COLORS = 2
 SUITS = 4
 RANKS = 13
 CARDS_PER_DECK = SUITS * RANKS

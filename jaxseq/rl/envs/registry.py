@@ -6,8 +6,18 @@ from typing import Any
 
 import gymnax
 
+from jaxseq.rl.envs import autoencode
+from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import battleship
 from jaxseq.rl.envs import cartpole
+from jaxseq.rl.envs import concentration
+from jaxseq.rl.envs import count_recall
+from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import higher_lower
+from jaxseq.rl.envs import labyrinth
+from jaxseq.rl.envs import minesweeper
+from jaxseq.rl.envs import pendulum
 from jaxseq.rl.envs import repeat_first
 from jaxseq.rl.envs import repeat_previous
 
@@ -20,9 +30,52 @@ _GAMES = {
     {"num_decks": (1, 2, 3), "k": (4, 32, 64)},
   ),
   "RepeatFirst": (repeat_first.RepeatFirst, {"num_decks": (1, 8, 16)}),
+  "Autoencode": (autoencode.Autoencode, {"num_decks": (1, 2, 3)}),
+  "CountRecall": (
+    count_recall.CountRecall,
+    {
+      "num_decks": (1, 2, 4),
+      "card_types": (decks.COLORS, decks.SUITS, decks.RANKS),
+    },
+  ),
+  "HigherLower": (higher_lower.HigherLower, {"num_decks": (1, 2, 3)}),
+  "Concentration": (
+    concentration.Concentration,
+    {
+      "num_decks": (1, 2, 1),
+      "card_types": (decks.COLORS, decks.COLORS, decks.RANKS),
+    },
+  ),
+  "Battleship": (battleship.Battleship, {"board_size": (8, 10, 12)}),
+  "MineSweeper": (
+    minesweeper.MineSweeper,
+    {"height": (4, 6, 8), "width": (4, 6, 8), "num_mines": (2, 6, 10)},
+  ),
+  "MultiarmedBandit": (
+    bandit.MultiarmedBandit,
+    {"num_arms": (10, 20, 30), "max_steps": (200, 400, 600)},
+  ),
+  "LabyrinthEscape": (labyrinth.LabyrinthEscape, {"size": (5, 7, 9)}),
+  "LabyrinthExplore": (labyrinth.LabyrinthExplore, {"size": (5, 7, 9)}),
   "PositionOnlyCartPole": (
     cartpole.PositionOnlyCartPole,
     {"max_steps": (200, 400, 600)},
+  ),
+  "VelocityOnlyCartPole": (
+    cartpole.VelocityOnlyCartPole,
+    {"max_steps": (200, 400, 600)},
+  ),
+  "NoisyPositionOnlyCartPole": (
+    cartpole.NoisyPositionOnlyCartPole,
+    {"noise_sigma": (0.1, 0.2, 0.3)},
+  ),
+  "PositionOnlyPendulum": (
+    pendulum.PositionOnlyPendulum,
+    {"max_steps": (200, 150, 100)},
+  ),
+  "NoisyPositionOnlyPendulum": (
+    pendulum.NoisyPositionOnlyPendulum,
+    {"noise_sigma": (0.1, 0.2, 0.3)},
   ),
 }
 

@@ -46,10 +46,10 @@ class RepeatFirst(card_game.CardGame):
   card_types = decks.SUITS
 
   def deal_first(
-    self, deck: decks.Deck, word: jax.Array
+    self, deck: decks.Deck, words: jax.Array
   ) -> tuple[jax.Array, EnvState]:
     """Deals the first card; see the base class."""
-    card, deck = decks.deal(deck, word)
+    card, deck = decks.deal(deck, words[0])
     return card, EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
 
   def advance(

@@ -58,10 +58,10 @@ class RepeatPrevious(card_game.CardGame):
       )
 
   def deal_first(
-    self, deck: decks.Deck, word: jax.Array
+    self, deck: decks.Deck, words: jax.Array
   ) -> tuple[jax.Array, EnvState]:
     """Deals the first card; see the base class."""
-    card, deck = decks.deal(deck, word)
+    card, deck = decks.deal(deck, words[0])
     before = jnp.zeros((self.k - 1,), jnp.int32)
     window = jnp.concatenate([before, card[None]])
     return card, EnvState(time=jnp.int32(0), deck=deck, window=window)

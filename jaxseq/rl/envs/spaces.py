@@ -81,6 +81,9 @@ def flatten(space: spaces.Space, element: Any) -> jax.Array:
       return jnp.asarray(element).astype(jnp.float32).reshape(-1)
     case MultiDiscrete() if not isinstance(element, tuple | list):
       # All choices at once: a board may have a hundred of them.
+      if len(set(space.sizes)) == 1:
+        choices = jnp.asarray(element)[:, None]
+        return _one_hot(choices, space.sizes[0]).reshape(-1)
       choice = np.repeat(np.arange(len(space.sizes)), space.sizes)
       option = np.concatenate([np.arange(size) for size in space.sizes])
       return (jnp.asarray(element)[choice] == option).astype(jnp.float32)

@@ -28,7 +28,10 @@ def made(request):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _play(env, params, key):
-  """Plays random actions: the first observation and state, and all steps."""
+  """Plays random actions: the first observation, the state, all steps.
+
+  Each step comes with the data of its key and its action.
+  """
   key_reset, key_steps = jax.random.split(key)
   first, state = env.reset(key_reset, params)
 
@@ -36,12 +39,17 @@ def _play(env, params, key):
     key_action, key_step = jax.random.split(key)
     action = env.action_space(params).sample(key_action)
     stepped = env.step(key_step, state, action, params)
-    return stepped[1], (action, stepped)
+    return stepped[1], (jax.random.key_data(key_step), action, stepped)
 
-  state, (actions, steps) = jax.lax.scan(
+  state, (keys, actions, steps) = jax.lax.scan(
     body, state, jax.random.split(key_steps, _STEPS)
   )
-  return first, state, actions, steps
+  return first, state, (keys, actions), steps
+
+
+def _no_action(env, params):
+  """The action whose numbers are all 0."""
+  return jnp.zeros_like(env.action_space(params).sample(jax.random.key(0)))
 
 
 def _types(tree):
@@ -90,7 +98,7 @@ def test_a_step_is_traced_once(made):
   key = jax.random.key(0)
   _, state = env.reset(key, params)
   for _ in range(3):
-    _, state, *_ = step(key, state, jnp.int32(0))
+    _, state, *_ = step(key, state, _no_action(env, params))
   assert len(traces) == 1
 
 
@@ -122,9 +130,10 @@ def test_vmap_equals_single_environments(made):
 
 def test_auto_reset(made):
   env, params = made
+  endless = params.replace(max_steps_in_episode=1000)
   params = params.replace(max_steps_in_episode=7)
-  _, _, actions, steps = _play(env, params, jax.random.key(0))
-  observation, state, reward, terminated, truncated, info = steps
+  _, _, (keys, actions), steps = _play(env, params, jax.random.key(0))
+  observation, state, _, terminated, truncated, info = steps
   np.testing.assert_array_equal(info["terminated"], terminated)
   np.testing.assert_array_equal(info["truncated"], truncated)
   done = np.asarray(terminated | truncated)
@@ -145,16 +154,15 @@ def test_auto_reset(made):
     observation,
     jax.vmap(lambda state: env.observe(None, state, None, params))(state),
   )
-  for t in np.flatnonzero(done):
+  for t in np.flatnonzero(done & ~np.asarray(terminated)):
     before = jax.tree.map(lambda leaf, t=t: leaf[t - 1], state)
-    _, stepped, rewarded, *_ = env.step_env(
-      jax.random.key(0), before, actions[t], params
+    # The same step, with a time limit that does not cut it off.
+    key = jax.random.wrap_key_data(keys[t])
+    seen, stepped, *_ = env.step(key, before, actions[t], endless)
+    np.testing.assert_allclose(final[t], seen, atol=1e-6)
+    np.testing.assert_allclose(
+      final[t], env.observe(None, stepped, None, params), atol=1e-6
     )
-    assert rewarded == reward[t]
-    if not env.step_words:
-      np.testing.assert_allclose(
-        final[t], env.observe(None, stepped, None, params), atol=1e-6
-      )
 
 
 def test_the_time_limit_is_no_termination(made):
@@ -162,7 +170,7 @@ def test_the_time_limit_is_no_termination(made):
   params = params.replace(max_steps_in_episode=1)
   _, state = env.reset(jax.random.key(0), params)
   _, _, _, terminated, truncated, _ = env.step(
-    jax.random.key(1), state, jnp.int32(0), params
+    jax.random.key(1), state, _no_action(env, params), params
   )
   assert truncated
   assert not terminated
@@ -175,10 +183,11 @@ def test_default_parameters_are_used_when_none_are_given(made):
   jax.tree.map(
     np.testing.assert_array_equal, (observation, state), env.reset(key, params)
   )
+  action = env.action_space(params).sample(key)
   jax.tree.map(
     np.testing.assert_array_equal,
-    env.step(key, state, jnp.int32(1)),
-    env.step(key, state, jnp.int32(1), params),
+    env.step(key, state, action),
+    env.step(key, state, action, params),
   )
 
 
@@ -186,8 +195,16 @@ def test_default_parameters_are_used_when_none_are_given(made):
 def test_every_generator_works(made, impl):
   env, params = made
   keys = jax.random.split(jax.random.key(0, impl=impl), 16)
-  observation, _ = jax.vmap(lambda key: env.reset(key, params))(keys)
-  assert len(np.unique(np.asarray(observation), axis=0)) > 1
+  first, state = jax.vmap(lambda key: env.reset(key, params))(keys)
+  if not env.reset_words:
+    # All is hidden at first: see what the first step shows.
+    action = _no_action(env, params)
+    first, *_ = jax.vmap(lambda *now: env.step(*now, action, params))(
+      keys, state
+    )
+  # Where the first observation tells nothing, what is hidden differs.
+  leaves = jax.tree.leaves((first, state))
+  assert any(len(np.unique(leaf, axis=0)) > 1 for leaf in leaves)
 
 
 def test_a_batch_of_actions_without_vmap_is_refused(made):

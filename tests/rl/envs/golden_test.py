@@ -9,7 +9,15 @@ from jaxseq.rl import envs
 from jaxseq.rl.envs import cartpole
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
-_CARD_GAMES = ("RepeatPrevious", "RepeatFirst")
+# The arrays that hold the cards of each game.
+_CARD_GAMES = {
+  "RepeatPrevious": ("cards",),
+  "RepeatFirst": ("cards",),
+  "Autoencode": ("cards",),
+  "CountRecall": ("value_cards", "query_cards"),
+  "HigherLower": ("ranks",),
+  "Concentration": ("cards",),
+}
 
 
 def _episodes(arrays, difficulty):
@@ -20,6 +28,19 @@ def _episodes(arrays, difficulty):
     if level == difficulty:
       episodes.setdefault(int(episode), {})[key] = array
   return [episodes[i] for i in sorted(episodes)]
+
+
+def _card_episodes(golden, game, difficulty):
+  """Recorded episodes with their `order`, and `played`, of one length."""
+  episodes = _episodes(golden(f"icrl/popgym_{game}"), difficulty)
+  longest = max(len(episode["actions"]) for episode in episodes)
+  for episode in episodes:
+    order = [episode[name] for name in _CARD_GAMES[game]]
+    episode["order"] = order[0] if len(order) == 1 else np.stack(order)
+    # What is played after the end is in the next episode.
+    after = longest - len(episode["actions"])
+    episode["played"] = np.pad(episode["actions"], (0, after))
+  return episodes
 
 
 def _replay(env, params, order, actions):
@@ -48,18 +69,24 @@ def _replay(env, params, order, actions):
     "rewards": rewards,
     "terminated": terminated,
     "truncated": truncated,
-    "after_reset": observation[-1],
+    "first": first,
+    "after": observation,
   }
 
 
 def _assert_replayed(replayed, episode):
   for name in ("obs", "terminated", "truncated"):
-    np.testing.assert_array_equal(replayed[name], episode[name])
+    expected = episode[name]
+    np.testing.assert_array_equal(replayed[name][: len(expected)], expected)
   # The same numbers, once rounded to float32.
+  num_steps = len(episode["rewards"])
   np.testing.assert_allclose(
-    replayed["rewards"], episode["rewards"], rtol=1e-7, atol=0
+    replayed["rewards"][:num_steps], episode["rewards"], rtol=1e-7, atol=0
   )
-  assert replayed["after_reset"] == episode["cards"][0]
+  # The same deck is dealt again.
+  np.testing.assert_array_equal(
+    replayed["after"][num_steps - 1], replayed["first"]
+  )
 
 
 @pytest.mark.parametrize("difficulty", _DIFFICULTIES)
@@ -67,10 +94,10 @@ def _assert_replayed(replayed, episode):
 def test_card_game_under_jit(golden, game, difficulty):
   env, params = envs.make(game + difficulty)
   replay = jax.jit(_replay, static_argnums=0)
-  episodes = _episodes(golden(f"icrl/popgym_{game}"), difficulty)
-  assert len(episodes) == 3
+  episodes = _card_episodes(golden, game, difficulty)
+  assert len(episodes) == (2 if game == "HigherLower" else 3)
   for episode in episodes:
-    replayed = replay(env, params, episode["cards"], episode["actions"])
+    replayed = replay(env, params, episode["order"], episode["played"])
     _assert_replayed(replayed, episode)
 
 
@@ -78,10 +105,10 @@ def test_card_game_under_jit(golden, game, difficulty):
 @pytest.mark.parametrize("game", _CARD_GAMES)
 def test_card_game_under_vmap(golden, game, difficulty):
   env, params = envs.make(game + difficulty)
-  episodes = _episodes(golden(f"icrl/popgym_{game}"), difficulty)
+  episodes = _card_episodes(golden, game, difficulty)
   replayed = jax.vmap(lambda *deck: _replay(env, params, *deck))(
-    np.stack([episode["cards"] for episode in episodes]),
-    np.stack([episode["actions"] for episode in episodes]),
+    np.stack([episode["order"] for episode in episodes]),
+    np.stack([episode["played"] for episode in episodes]),
   )
   for i, episode in enumerate(episodes):
     _assert_replayed({k: v[i] for k, v in replayed.items()}, episode)

@@ -1,3 +1,5 @@
+import math
+
 import hypothesis
 from hypothesis import strategies
 import jax
@@ -46,7 +48,24 @@ def test_uniform_has_the_moments_of_the_uniform_distribution():
   np.testing.assert_allclose(drawn.std(), 0.1 / np.sqrt(12), rtol=0.01)
 
 
+def test_normal_inverts_the_distribution_function():
+  # One word for each of 2**16 intervals of equal probability.
+  words = np.arange(2**15, 2**32, 2**16, dtype=np.uint64).astype(np.uint32)
+  drawn = np.asarray(randomness.normal(jnp.asarray(words)), np.float64)
+  below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in drawn])
+  # The words lie 2**-24 below or above the middles of the grid of 2**23 points,
+  # and float32 rounds the last of 24 bits.
+  np.testing.assert_allclose(below, (np.arange(2**16) + 0.5) / 2**16, atol=3e-7)
+
+
+def test_normal_is_finite_and_symmetric():
+  ends = randomness.normal(jnp.array([0, 2**32 - 1], jnp.uint32), 2.0)
+  assert ends[0] == -ends[1]
+  assert 10 < ends[1] < 11
+
+
 def test_types_are_the_same_with_64_bits(x64):
   word = jnp.uint32(2**31)
   assert randomness.below(word, 10).dtype == jnp.int32
   assert randomness.uniform(word, 0.0, 1.0).dtype == jnp.float32
+  assert randomness.normal(word, 2.0).dtype == jnp.float32

@@ -66,6 +66,8 @@ def test_an_unknown_option_is_refused(env_id):
     ("RepeatPreviousEasy", {"k": 52}, "k"),
     ("RepeatFirstEasy", {"num_decks": 0}, "num_decks"),
     ("RepeatFirstEasy", {"num_decks": 1001}, "num_decks"),
+    ("CountRecallEasy", {"card_types": 3}, "card_types"),
+    ("ConcentrationEasy", {"card_types": 4}, "card_types"),
     ("PositionOnlyCartPoleEasy", {"max_steps": 0}, "max_steps"),
   ],
 )

@@ -1,0 +1,105 @@
+"""Autoencode: watch a deck, then name its cards backwards."""
+
+import dataclasses
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces as gymnax_spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of Autoencode.
+
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
+    stack: (n,) int32, the cards that have been shown and not been answered,
+      last first; zeros stand after them.
+  """
+
+  time: jax.Array
+  deck: decks.Deck
+  stack: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencode(card_game.CardGame):
+  """Shows all cards, then has them named from the last to the first.
+
+  An observation is a mode, 1 while the deck is being watched and 0 when it is
+  played back, and a suit. With n cards c_0, c_1, ... the first n-1 steps earn
+  0 and lead to the observations (1, c_1), (1, c_2), ..., (0, c_{n-1}). The n
+  steps that follow ask for c_{n-1}, ..., c_1, c_0; each earns 1/n if the
+  action is that suit and -1/n if not, and leads to the observation (0, 0).
+  The game terminates after 2n-1 steps.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    num_decks: decks of 52 cards that are shuffled together.
+  """
+
+  card_types = decks.SUITS
+
+  @property
+  def num_steps(self) -> int:
+    """Number of steps of an episode: to watch, and to play back."""
+    return 2 * self.num_cards - 1
+
+  def deal_first(
+    self, deck: decks.Deck, words: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Deals the first card; see the base class."""
+    card, deck = decks.deal(deck, words[0])
+    after = jnp.zeros((self.num_cards - 1,), jnp.int32)
+    stack = jnp.concatenate([card[None], after])
+    state = EnvState(time=jnp.int32(0), deck=deck, stack=stack)
+    return self.observe(None, state, None, None), state
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del params
+    watching = state.time < self.num_cards - 1
+    right = action == state.stack[0]
+    scale = jnp.float32(1 / self.num_cards)
+    reward = jnp.where(watching, 0, jnp.where(right, scale, -scale))
+    card, deck = decks.deal(state.deck, words[0])
+    # Shifting is cheaper than writing at a place: under vmap that is a scatter.
+    pushed = jnp.concatenate([card[None], state.stack[:-1]])
+    popped = jnp.concatenate([state.stack[1:], jnp.zeros((1,), jnp.int32)])
+    state = EnvState(
+      time=state.time + 1,
+      deck=deck,
+      stack=jnp.where(watching, pushed, popped),
+    )
+    return self.observe(None, state, None, None), state, reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the mode and the suit of the card on show, (2,) int32."""
+    del key, action, params
+    last = self.num_cards - 1
+    mode = (state.time < last).astype(jnp.int32)
+    suit = jnp.where(state.time <= last, state.stack[0], 0)
+    return jnp.stack([mode, suit])
+
+  def action_space(self, params: Any = None) -> gymnax_spaces.Discrete:
+    """The four suits."""
+    del params
+    return gymnax_spaces.Discrete(decks.SUITS)
+
+  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+    """Playing back (0) or watching (1), and the four suits."""
+    del params
+    return spaces.MultiDiscrete((2, decks.SUITS))

@@ -1,0 +1,135 @@
+"""MultiarmedBandit: find out which arm pays best, and pull it."""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import ClassVar
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import randomness
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of MultiarmedBandit.
+
+  Attributes:
+    time: () int32, steps played.
+    payouts: (num_arms,) float32, probability of each arm to pay.
+    won: () int32, whether the last pull has paid.
+  """
+
+  time: jax.Array
+  payouts: jax.Array
+  won: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiarmedBandit(base.Environment):
+  """Pulls one of several arms that pay with different probabilities.
+
+  The probabilities are drawn uniformly from [0, 1) for each episode. Of L
+  steps each earns 1/L if the arm pays and -1/L if not, and shows 1 or 0. The
+  first observation is 0. The episode is truncated after L steps.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    num_arms: number of arms.
+    max_steps: L, the time limit.
+  """
+
+  num_arms: int = 10
+  max_steps: int = 200
+
+  step_words: ClassVar[int] = 1
+
+  def __post_init__(self):
+    for name in ("num_arms", "max_steps"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)}, expected 1 or more."
+        )
+
+  @property
+  def reset_words(self) -> int:
+    """Random words of a reset, one for each arm."""
+    return self.num_arms
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit."""
+    return environment.EnvParams(max_steps_in_episode=self.max_steps)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset_with_payouts(
+    self, payouts: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Starts an episode with known arms; the next ones are random again.
+
+    Args:
+      payouts: (num_arms,) floats in [0, 1], probability of each arm to pay.
+
+    Returns:
+      The first observation and the state.
+
+    Raises:
+      ValueError: if `payouts` has another shape.
+    """
+    if payouts.shape != (self.num_arms,):
+      raise ValueError(
+        f"payouts: got shape {list(payouts.shape)}, expected [{self.num_arms}]."
+      )
+    return self._first(payouts.astype(jnp.float32))
+
+  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+    """Draws the probabilities."""
+    del params
+    return self._first(randomness.uniform(words))
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del params
+    # A sum over the arms is cheaper than a look-up, under vmap a gather.
+    is_pulled = np.arange(self.num_arms, dtype=np.int32) == action
+    payout = jnp.sum(jnp.where(is_pulled, state.payouts, 0))
+    won = randomness.uniform(words[0]) < payout
+    scale = jnp.float32(1 / self.max_steps)
+    reward = jnp.where(won, scale, -scale)
+    won = won.astype(jnp.int32)
+    return won, state.replace(time=state.time + 1, won=won), reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns whether the last pull has paid, () int32."""
+    del key, action, params
+    return state.won
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns that nothing but the time limit ends an episode, () bool."""
+    del state, params
+    return jnp.bool_(False)
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """The arms."""
+    del params
+    return spaces.Discrete(self.num_arms)
+
+  def observation_space(self, params: Any = None) -> spaces.Discrete:
+    """Lost or won."""
+    del params
+    return spaces.Discrete(2)
+
+  def _first(self, payouts):
+    nothing = jnp.int32(0)
+    return nothing, EnvState(time=nothing, payouts=payouts, won=nothing)

@@ -1,0 +1,232 @@
+"""Battleship: sink all ships, told of every shot whether it has hit."""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import preparation
+from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces as more_spaces
+
+# On fewer rows and columns the first three ships can bar the last one.
+_MIN_BOARD_SIZE = 6
+
+
+class Fleet(NamedTuple):
+  """Ships, while they are placed one after the other.
+
+  Attributes:
+    board: (board_size,) int32 bitboard, the cells of the ships placed.
+    placed: () int32, number of ships placed.
+  """
+
+  board: jax.Array
+  placed: jax.Array
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of Battleship.
+
+  Attributes:
+    time: () int32, steps played.
+    ships: (board_size,) int32 bitboard, the cells of all ships.
+    guesses: (board_size,) int32 bitboard, the cells shot at.
+    hits: () int32, cells of ships that have been shot at.
+    hit: () int32, whether the last shot was the first to hit its cell.
+    fleet: the ships of the next episode.
+  """
+
+  time: jax.Array
+  ships: jax.Array
+  guesses: jax.Array
+  hits: jax.Array
+  hit: jax.Array
+  fleet: Fleet
+
+
+@dataclasses.dataclass(frozen=True)
+class Battleship(base.Environment):
+  """Shoots at the cells of a board on which ships are hidden.
+
+  Ships of 2, 3, 3 and 4 cells are placed in this order, each uniformly on a
+  free straight segment; they may touch. A shot (row, column) that is the first
+  to hit a cell of a ship shows 1 and earns 1/12, any other one shows 0 and
+  earns -1/(s^2-12) on a board of s x s cells. The first observation is 0. The
+  episode terminates when all 12 cells are hit and is truncated after s^2
+  steps; both may happen at once.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    board_size: number of rows and of columns.
+  """
+
+  board_size: int = 8
+
+  ship_sizes: ClassVar[tuple[int, ...]] = (2, 3, 3, 4)
+  step_words: ClassVar[int] = 1
+  reset_words: ClassVar[int] = preparation.SEED_WORDS
+
+  def __post_init__(self):
+    if not _MIN_BOARD_SIZE <= self.board_size <= bitboard.MAX_WIDTH:
+      raise ValueError(
+        f"board_size: got {self.board_size}, expected {_MIN_BOARD_SIZE} to"
+        f" {bitboard.MAX_WIDTH}."
+      )
+
+  @property
+  def num_ship_cells(self) -> int:
+    """Number of cells to be hit."""
+    return sum(self.ship_sizes)
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit, one step for each cell."""
+    return environment.EnvParams(max_steps_in_episode=self.board_size**2)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset_with_board(self, board: jax.Array) -> tuple[jax.Array, EnvState]:
+    """Starts an episode with known ships; the next ones are random again.
+
+    Args:
+      board: (board_size, board_size) integers, 1 where a ship lies and 0
+        elsewhere.
+
+    Returns:
+      The first observation and the state.
+
+    Raises:
+      ValueError: if `board` has another shape.
+    """
+    if board.shape != (self.board_size, self.board_size):
+      raise ValueError(
+        f"board: got shape {list(board.shape)}, expected"
+        f" [{self.board_size}, {self.board_size}]."
+      )
+    return self._first(bitboard.from_grid(board))
+
+  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+    """Places the ships."""
+    del params
+    return self._first(self._finish(words, self._no_fleet(), True))
+
+  def restart(
+    self, words: jax.Array, state: EnvState, params: Any
+  ) -> tuple[jax.Array, EnvState]:
+    """Takes over the ships placed while the last episode was played."""
+    done = self.is_terminated(state, params) | self.is_truncated(state, params)
+    return self._first(self._finish(words, state.fleet, done))
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del params
+    shot = bitboard.cell(self.board_size, action[0], action[1])
+    hit = ~bitboard.is_empty(state.ships & ~state.guesses & shot)
+    misses = self.board_size**2 - self.num_ship_cells
+    reward = jnp.where(
+      hit, jnp.float32(1 / self.num_ship_cells), jnp.float32(-1 / misses)
+    )
+    hit = hit.astype(jnp.int32)
+    state = EnvState(
+      time=state.time + 1,
+      ships=state.ships,
+      guesses=state.guesses | shot,
+      hits=state.hits + hit,
+      hit=hit,
+      fleet=self._try_to_place(words, state.fleet),
+    )
+    return hit, state, reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns whether the last shot has hit, () int32."""
+    del key, action, params
+    return state.hit
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether all ships are sunk, () bool."""
+    del params
+    return state.hits == self.num_ship_cells
+
+  def action_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+    """A row and a column."""
+    del params
+    return more_spaces.MultiDiscrete((self.board_size, self.board_size))
+
+  def observation_space(self, params: Any = None) -> spaces.Discrete:
+    """Missed or hit."""
+    del params
+    return spaces.Discrete(2)
+
+  def _first(self, ships):
+    nothing = jnp.int32(0)
+    state = EnvState(
+      time=nothing,
+      ships=ships,
+      guesses=jnp.zeros_like(ships),
+      hits=nothing,
+      hit=nothing,
+      fleet=self._no_fleet(),
+    )
+    return nothing, state
+
+  def _no_fleet(self):
+    board = jnp.zeros((self.board_size,), jnp.int32)
+    return Fleet(board=board, placed=jnp.int32(0))
+
+  def _finish(self, words, fleet, is_wanted):
+    return preparation.finish(
+      words,
+      fleet,
+      is_wanted,
+      lambda fleet: fleet.placed == len(self.ship_sizes),
+      self._try_to_place,
+      self.step_words,
+    ).board
+
+  def _try_to_place(self, words: jax.Array, fleet: Fleet) -> Fleet:
+    """Places the next ship if a random segment of its size is free.
+
+    Trying until it is free makes all free segments equally likely.
+    """
+    sizes = np.array(self.ship_sizes, np.int32)
+    size = jnp.sum(
+      jnp.where(np.arange(len(sizes)) == fleet.placed, sizes, 0),
+      dtype=jnp.int32,
+    )
+    lines = self.board_size
+    starts = lines - size + 1
+    # Orientation, then line, then where on the line.
+    index = randomness.below(words[0], 2 * lines * starts)
+    line, first = index // starts, index % starts
+    across = line < lines
+    rows = np.arange(lines, dtype=np.int32)
+    segment = jnp.where(
+      across,
+      jnp.where(rows == line, ((1 << size) - 1) << first, 0),
+      jnp.where(
+        (rows >= first) & (rows < first + size), 1 << (line - lines), 0
+      ),
+    )
+    fits = (fleet.placed < len(sizes)) & bitboard.is_empty(
+      fleet.board & segment
+    )
+    return Fleet(
+      board=jnp.where(fits, fleet.board | segment, fleet.board),
+      placed=fleet.placed + fits.astype(jnp.int32),
+    )

@@ -1,0 +1,180 @@
+"""Concentration: turn over pairs of equal cards."""
+
+import dataclasses
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces as gymnax_spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import spaces
+
+# Of suits, a single deck has an odd number of cards each.
+_CARD_TYPES = (decks.COLORS, decks.RANKS)
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of Concentration.
+
+  Attributes:
+    time: () int32, steps played.
+    deck: the cards of the positions that have never been turned.
+    values: (n,) int32, the card at each position, `card_types` at those that
+      have never been turned.
+    matched: (n,) int32, 1 where a card has found its pair.
+    shown: (2,) int32, the positions that were face up after the last step
+      without being matched before, -1 for none.
+    held: () int32, the position that waits for a second one, or -1.
+  """
+
+  time: jax.Array
+  deck: decks.Deck
+  values: jax.Array
+  matched: jax.Array
+  shown: jax.Array
+  held: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Concentration(card_game.CardGame):
+  """All n cards lie face down; each step turns one of them over.
+
+  Turning a card that is matched already earns -1/L for each card in the hand,
+  that one included, and takes them all out of the hand; L = 2n is the time
+  limit. Any other first card earns 0 and stays in the hand. A second card
+  earns 2/n if it lies elsewhere and equals the first; both are matched then.
+  If not, it earns -2/L. Either way the hand is empty again. Observed are the
+  matched cards and the hand, before it is emptied; a card that is face down
+  reads `card_types`. The game terminates when all cards are matched and is
+  truncated after L steps.
+
+  A position gets its card when it is first turned, drawn from the cards that
+  lie nowhere yet. As nothing is known of a card until then, this is the same
+  as shuffling and laying out all of them at the start.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    num_decks: decks of 52 cards that are shuffled together.
+    card_types: what is seen of a card: 2 colours or 13 ranks.
+  """
+
+  card_types: int = decks.COLORS
+
+  reset_words = 0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.card_types not in _CARD_TYPES:
+      raise ValueError(
+        f"card_types: got {self.card_types}, expected 2 colours or 13 ranks."
+      )
+
+  @property
+  def num_steps(self) -> int:
+    """The time limit, L = 2n."""
+    # POPGym has ceil(2n - n/(2n-1)), which is the same for every n.
+    return 2 * self.num_cards
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit."""
+    return environment.EnvParams(max_steps_in_episode=self.num_steps)
+
+  def deal_first(
+    self, deck: decks.Deck, words: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Lays out all cards face down; see the base class.
+
+    The order of a known deck is that of the positions.
+    """
+    del words
+    face_down = jnp.full((self.num_cards,), self.card_types, jnp.int32)
+    state = EnvState(
+      time=jnp.int32(0),
+      deck=deck,
+      values=face_down,
+      matched=jnp.zeros((self.num_cards,), jnp.int32),
+      shown=jnp.full((2,), -1, jnp.int32),
+      held=jnp.int32(-1),
+    )
+    return face_down, state
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Turns the card at the position `action`; see the base class."""
+    position = jnp.asarray(action).astype(jnp.int32)
+    turned = self._at(position)
+    card, deck = self._card(words[0], state, position)
+    values = jnp.where(turned, card, state.values)
+    waits = state.held >= 0
+    first = self._at(state.held)
+    again = jnp.any(turned & (state.matched == 1))
+    pair = jnp.any(first & ~turned & (values == card)) & ~again
+    reward = jnp.where(
+      pair,
+      jnp.float32(2 / self.num_cards),
+      jnp.where(
+        again | waits,
+        -(1 + waits.astype(jnp.float32)) / self.num_steps,
+        jnp.float32(0),
+      ),
+    )
+    state = EnvState(
+      time=state.time + 1,
+      deck=deck,
+      values=values,
+      matched=jnp.where(pair & (turned | first), 1, state.matched),
+      shown=jnp.stack([state.held, position]),
+      held=jnp.where(again | waits, -1, position),
+    )
+    return self.observe(None, state, None, None), state, reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the card at each position, or `card_types`, (n,) int32."""
+    del key, action, params
+    face_up = (
+      (state.matched == 1) | self._at(state.shown[0]) | self._at(state.shown[1])
+    )
+    return jnp.where(face_up, state.values, self.card_types)
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether all cards are matched, () bool."""
+    del params
+    return jnp.all(state.matched == 1)
+
+  def action_space(self, params: Any = None) -> gymnax_spaces.Discrete:
+    """The positions."""
+    del params
+    return gymnax_spaces.Discrete(self.num_cards)
+
+  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+    """The card types and face down, for each position."""
+    del params
+    return spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)
+
+  def _at(self, position):
+    """Marks one position, (n,) bool, or none if it is negative."""
+    return jnp.arange(self.num_cards, dtype=jnp.int32) == position
+
+  def _card(self, word, state, position):
+    """The card at a position, and the deck when it has been laid there."""
+    if state.deck.order is not None:
+      return state.deck.order[position], state.deck
+    known = jnp.sum(
+      jnp.where(self._at(position), state.values, 0), dtype=jnp.int32
+    )
+    drawn, deck = decks.deal(state.deck, word)
+    fresh = known == self.card_types
+    deck = jax.tree.map(
+      lambda new, old: jnp.where(fresh, new, old), deck, state.deck
+    )
+    return jnp.where(fresh, drawn, known), deck

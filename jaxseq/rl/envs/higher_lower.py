@@ -1,0 +1,83 @@
+"""HigherLower: guess whether the next card is higher or lower."""
+
+import dataclasses
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import decks
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of HigherLower.
+
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
+    card: () int32, the card on show.
+  """
+
+  time: jax.Array
+  deck: decks.Deck
+  card: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class HigherLower(card_game.CardGame):
+  """Shows one card after the other; the next one is to be guessed.
+
+  With n cards, each of the n-1 steps uncovers one card. It earns 1/n if that
+  card has a higher rank than the one before and the action is 0, or a lower
+  rank and the action is 1, -1/n if it is the other way round, and 0 if the
+  ranks are equal. Then the game terminates. Counting cards improves little on
+  looking at the card on show alone.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    num_decks: decks of 52 cards that are shuffled together.
+  """
+
+  card_types = decks.RANKS
+
+  def deal_first(
+    self, deck: decks.Deck, words: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Deals the first card; see the base class."""
+    card, deck = decks.deal(deck, words[0])
+    return card, EnvState(time=jnp.int32(0), deck=deck, card=card)
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del params
+    card, deck = decks.deal(state.deck, words[0])
+    scale = jnp.float32(1 / self.num_cards)
+    right = (action == 0) == (card > state.card)
+    reward = jnp.where(right, scale, -scale)
+    reward = jnp.where(card == state.card, 0, reward)
+    return card, EnvState(time=state.time + 1, deck=deck, card=card), reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the rank of the card on show, () int32."""
+    del key, action, params
+    return state.card
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """Higher (0) or lower (1)."""
+    del params
+    return spaces.Discrete(2)
+
+  def observation_space(self, params: Any = None) -> spaces.Discrete:
+    """The thirteen ranks."""
+    del params
+    return spaces.Discrete(decks.RANKS)

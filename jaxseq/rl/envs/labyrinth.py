@@ -1,0 +1,384 @@
+"""Labyrinths, seen three by three cells at a time: escape, or explore."""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import ClassVar
+from typing import NamedTuple
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import mazes
+from jaxseq.rl.envs import preparation
+from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces as more_spaces
+
+# What a cell shows. A fifth value, hidden, is in the space but never seen.
+FREE, WALL, START, GOAL = range(4)
+_NUM_CELL_VALUES = 5
+# The moves, and what stands for the last one on a first step.
+LEFT, RIGHT, UP, DOWN, NO_MOVE = range(5)
+_MIN_ROOMS = 3
+# A goal that is in no view.
+_NOWHERE = -1
+
+
+class Place(NamedTuple):
+  """A cell of the grid.
+
+  Attributes:
+    row: () int32.
+    column: () int32.
+  """
+
+  row: jax.Array
+  column: jax.Array
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of a labyrinth.
+
+  Attributes:
+    time: () int32, steps played.
+    free: (height + 1,) int32 bitboard, the cells that are no wall; a row of
+      walls is added below the grid.
+    start: where the agent starts.
+    goal: where it is to go; row and column -1 in LabyrinthExplore.
+    position: where it is.
+    move: () int32, its last move, 4 on the first step.
+    next_maze: the maze of the next episode.
+  """
+
+  time: jax.Array
+  free: jax.Array
+  start: Place
+  goal: Place
+  position: Place
+  move: jax.Array
+  next_maze: mazes.Maze
+
+
+@struct.dataclass
+class ExploreState(EnvState):
+  """State of LabyrinthExplore.
+
+  Attributes:
+    explored: (height + 1,) int32 bitboard, the cells visited.
+    num_free: () int32, number of free cells without the start.
+    num_new: () int32, how many of them have not been visited.
+  """
+
+  explored: jax.Array
+  num_free: jax.Array
+  num_new: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Labyrinth(base.Environment):
+  """What the two labyrinths share: mazes, moves and what is seen.
+
+  The maze (see `mazes`) has an opening in each of two opposite outer walls,
+  anywhere beside a room: the start and, if there is one, the goal. The moves
+  are left, right, up and down; one into a wall or off the grid does nothing.
+
+  An observation is ten integers. The first nine are the cells around the
+  agent, row by row: 0 free, 1 wall, 2 start, 3 goal. On the uppermost row of
+  the grid the view starts with this row, on the leftmost column with this
+  column, and a row or column of walls is added at the end. The tenth is the
+  last move, 4 on the first step.
+
+  The episode is truncated after `episode_length` - 1 steps, and a step costs
+  1 / `episode_length`.
+
+  Attributes:
+    size: number of rows and of columns of rooms; the grid has 2 size + 1.
+    episode_length: the time limit plus 1.
+  """
+
+  size: int = 5
+  episode_length: int = 1024
+
+  # Passages of the next maze that are carved in each step.
+  carves_per_step: ClassVar[int] = 1
+  reset_words: ClassVar[int] = preparation.SEED_WORDS + 3
+
+  def __post_init__(self):
+    if not _MIN_ROOMS <= self.size <= mazes.MAX_ROOMS:
+      raise ValueError(
+        f"size: got {self.size}, expected {_MIN_ROOMS} to {mazes.MAX_ROOMS}."
+      )
+    if self.episode_length < 2:
+      raise ValueError(
+        f"episode_length: got {self.episode_length}, expected 2 or more."
+      )
+
+  @property
+  def step_words(self) -> int:
+    """Random words of a step, all for the next maze."""
+    return self.carves_per_step * mazes.WORDS
+
+  @property
+  def height(self) -> int:
+    """Number of rows and of columns of the grid."""
+    return 2 * self.size + 1
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit."""
+    return environment.EnvParams(max_steps_in_episode=self.episode_length - 1)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset_with_grid(
+    self, key: jax.Array, grid: jax.Array
+  ) -> tuple[jax.Array, EnvState]:
+    """Starts an episode in a known maze; the next ones are random again.
+
+    Args:
+      key: random key; the next maze begins with it.
+      grid: (height, height) integers: 0 free, 1 wall, 2 start, 3 goal.
+
+    Returns:
+      The first observation and the state.
+
+    Raises:
+      ValueError: if `grid` has another shape.
+    """
+    if grid.shape != (self.height, self.height):
+      raise ValueError(
+        f"grid: got shape {list(grid.shape)}, expected"
+        f" [{self.height}, {self.height}]."
+      )
+
+    def first(value):
+      index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)
+      return Place(index // self.height, index % self.height)
+
+    maze = mazes.begin(self.size, jax.random.bits(key, (), jnp.uint32))
+    free = bitboard.from_grid(grid != WALL)
+    return self._enter(free, first(START), first(GOAL), maze)
+
+  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+    """Carves a maze and enters it."""
+    del params
+    return self._next(words, mazes.begin(self.size, words[-1]), True)
+
+  def restart(
+    self, words: jax.Array, state: EnvState, params: Any
+  ) -> tuple[jax.Array, EnvState]:
+    """Enters the maze carved while the last episode was played."""
+    done = self.is_terminated(state, params) | self.is_truncated(state, params)
+    return self._next(words, state.next_maze, done)
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the cells around the agent and its last move, (10,) int32."""
+    del key, action, params
+    row, column = state.position
+    top, first = jnp.maximum(row - 1, 0), jnp.maximum(column - 1, 0)
+    rows = jax.lax.dynamic_slice(state.free, (top,), (3,))
+    three = np.arange(3, dtype=np.int32)
+    is_free = (rows[:, None] >> (first + three)) & 1
+    # At the upper and the left border the third row or column is beyond view.
+    is_seen = (top + three <= row + 1)[:, None] & (first + three <= column + 1)
+    view = jnp.where(is_seen & (is_free == 1), FREE, WALL)
+    for place, value in ((state.start, START), (state.goal, GOAL)):
+      is_here = (top + three == place.row)[:, None]
+      is_here &= first + three == place.column
+      view = jnp.where(is_seen & is_here, value, view)
+    return jnp.concatenate([view.reshape(9), state.move[None]])
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """Left, right, up and down."""
+    del params
+    return spaces.Discrete(NO_MOVE)
+
+  def observation_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+    """Nine cells and the last move."""
+    del params
+    return more_spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
+
+  def _next(self, words, maze, is_wanted):
+    maze = preparation.finish(
+      words[: preparation.SEED_WORDS],
+      maze,
+      is_wanted,
+      mazes.is_done,
+      mazes.carve,
+      mazes.WORDS,
+    )
+    entrance, first_room = words[preparation.SEED_WORDS :][:2]
+    # Which outer wall, and beside which rooms the two openings are.
+    index = randomness.below(entrance, 4 * self.size**2)
+    side, index = index // self.size**2, index % self.size**2
+    end = self.height - 1
+    places = []
+    for along, across in (
+      (index // self.size, jnp.where(side % 2 == 0, 0, end)),
+      (index % self.size, jnp.where(side % 2 == 0, end, 0)),
+    ):
+      along = 2 * along + 1
+      places.append(
+        Place(
+          jnp.where(side < 2, across, along), jnp.where(side < 2, along, across)
+        )
+      )
+    return self._enter(
+      mazes.free_places(maze), *places, mazes.begin(self.size, first_room)
+    )
+
+  def _enter(self, free, start, goal, next_maze):
+    """Starts an episode.
+
+    Args:
+      free: (height,) int32 bitboard, the free cells; with or without the
+        openings.
+      start: where the agent starts.
+      goal: the other opening.
+      next_maze: the maze of the next episode.
+    """
+    raise NotImplementedError
+
+  def _cell(self, place):
+    return bitboard.cell(self.height + 1, *place)
+
+  def _first(self, free, start, goal, next_maze):
+    free = jnp.concatenate([free, jnp.zeros((1,), jnp.int32)])
+    return EnvState(
+      time=jnp.int32(0),
+      free=free | self._cell(start) | self._cell(goal),
+      start=start,
+      goal=goal,
+      position=start,
+      move=jnp.int32(NO_MOVE),
+      next_maze=next_maze,
+    )
+
+  def _go(self, words, state, move):
+    """Moves, and carves on at the next maze."""
+    row, column = state.position
+    down = (move == DOWN).astype(jnp.int32) - (move == UP)
+    right = (move == RIGHT).astype(jnp.int32) - (move == LEFT)
+    # Off the grid there are only walls; a shift by -1 is not defined.
+    target = Place(row + down, jnp.maximum(column + right, 0))
+    can = ~bitboard.is_empty(state.free & self._cell(target))
+    maze = state.next_maze
+    pieces = words.reshape(self.carves_per_step, mazes.WORDS)
+    maze = jax.lax.fori_loop(
+      0,
+      self.carves_per_step,
+      lambda i, maze: mazes.carve(pieces[i], maze),
+      maze,
+    )
+    return state.replace(
+      time=state.time + 1,
+      position=Place(
+        jnp.where(can, target.row, row), jnp.where(can, target.column, column)
+      ),
+      move=jnp.asarray(move).astype(jnp.int32),
+      next_maze=maze,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LabyrinthEscape(Labyrinth):
+  """Looks for the way out of a maze.
+
+  Every step costs 1/1024; the one that reaches the goal earns 1 on top, and
+  the episode terminates. It is truncated after 1023 steps; both may happen at
+  once. Moves and observations are those of `Labyrinth`.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    size: number of rows and of columns of rooms; the grid has 2 size + 1.
+    episode_length: the time limit plus 1; a step costs one part in it.
+  """
+
+  # A way out can be much shorter than the number of passages of a maze.
+  carves_per_step = 2
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    state = self._go(words, state, action)
+    cost = 1 / self.episode_length
+    reward = jnp.where(
+      self.is_terminated(state, params),
+      jnp.float32(1 - cost),
+      jnp.float32(-cost),
+    )
+    return self.observe(None, state, action, params), state, reward
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether the agent is at the goal, () bool."""
+    del params
+    return (state.position.row == state.goal.row) & (
+      state.position.column == state.goal.column
+    )
+
+  def _enter(self, free, start, goal, next_maze):
+    state = self._first(free, start, goal, next_maze)
+    return self.observe(None, state, None, None), state
+
+
+@dataclasses.dataclass(frozen=True)
+class LabyrinthExplore(Labyrinth):
+  """Visits every cell of a maze.
+
+  With F free cells besides the start, a step into one of them for the first
+  time earns 1/F; any other step costs 1/1024. The episode terminates when all
+  are visited and is truncated after 1023 steps; both may happen at once.
+  Moves and observations are those of `Labyrinth`; there is no goal.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    size: number of rows and of columns of rooms; the grid has 2 size + 1.
+    episode_length: the time limit plus 1; a step costs one part in it.
+  """
+
+  def advance(
+    self, words: jax.Array, state: ExploreState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, ExploreState, jax.Array]:
+    """Plays one step; see the base class."""
+    state = self._go(words, state, action)
+    here = self._cell(state.position)
+    is_new = bitboard.is_empty(state.explored & here)
+    reward = jnp.where(
+      is_new,
+      jnp.float32(1) / state.num_free.astype(jnp.float32),
+      jnp.float32(-1 / self.episode_length),
+    )
+    state = state.replace(
+      explored=state.explored | here,
+      num_new=state.num_new - is_new.astype(jnp.int32),
+    )
+    return self.observe(None, state, action, params), state, reward
+
+  def is_terminated(self, state: ExploreState, params: Any) -> jax.Array:
+    """Returns whether all free cells are visited, () bool."""
+    del params
+    return state.num_new == 0
+
+  def _enter(self, free, start, goal, next_maze):
+    del goal
+    nowhere = Place(jnp.int32(_NOWHERE), jnp.int32(_NOWHERE))
+    first = self._first(free, start, nowhere, next_maze)
+    num_free = bitboard.count(first.free) - 1
+    state = ExploreState(
+      **{f.name: getattr(first, f.name) for f in dataclasses.fields(first)},
+      explored=self._cell(start),
+      num_free=num_free,
+      num_new=num_free,
+    )
+    return self.observe(None, state, None, None), state

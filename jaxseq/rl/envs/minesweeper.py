@@ -1,0 +1,209 @@
+"""MineSweeper: open all cells but the mines, seeing one count at a time."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from flax import struct
+from gymnax.environments import environment
+from gymnax.environments import spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces as more_spaces
+
+# A count above is not seen: nine mines fill the cells around and the cell.
+_MAX_COUNT = 9
+# Mines laid in one go of a loop; the boards of POPGym have up to ten.
+_UNROLL = 16
+
+
+@struct.dataclass
+class EnvState(environment.EnvState):
+  """State of MineSweeper.
+
+  Attributes:
+    time: () int32, steps played.
+    mines: (height,) int32 bitboard, the cells with a mine.
+    opened: (height,) int32 bitboard, the clear cells opened.
+    num_opened: () int32, number of clear cells opened.
+    exploded: () int32, 1 once a mine has been opened.
+    count: () int32, the number last seen.
+  """
+
+  time: jax.Array
+  mines: jax.Array
+  opened: jax.Array
+  num_opened: jax.Array
+  exploded: jax.Array
+  count: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class MineSweeper(base.Environment):
+  """Opens the cells of a board on which mines are hidden.
+
+  Opening a cell (row, column) shows the number of mines in it and the eight
+  cells around it. With m clear cells, one opened for the first time earns 1/m,
+  one opened before -0.5/(m-2), and a mine -0.5-1/m. The first observation is
+  0. The episode terminates with a mine, or when all m clear cells are open; it
+  is truncated after m steps if it does not terminate with the last one.
+
+  The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    height: number of rows.
+    width: number of columns.
+    num_mines: number of mines; they lie anywhere with equal probability.
+  """
+
+  height: int = 4
+  width: int = 4
+  num_mines: int = 2
+
+  def __post_init__(self):
+    for name in ("height", "width"):
+      if not 1 <= getattr(self, name) <= bitboard.MAX_WIDTH:
+        raise ValueError(
+          f"{name}: got {getattr(self, name)}, expected 1 to"
+          f" {bitboard.MAX_WIDTH}."
+        )
+    if self.num_mines < 1 or self.num_clear < 3:
+      raise ValueError(
+        f"num_mines: got {self.num_mines}, expected 1 to"
+        f" {self.height * self.width - 3}, which leaves three clear cells."
+      )
+
+  @property
+  def reset_words(self) -> int:
+    """Random words of a reset, one for each mine."""
+    return self.num_mines
+
+  @property
+  def num_clear(self) -> int:
+    """Number of cells without a mine."""
+    return self.height * self.width - self.num_mines
+
+  @property
+  def default_params(self) -> environment.EnvParams:
+    """Parameters: the time limit, one step for each clear cell."""
+    return environment.EnvParams(max_steps_in_episode=self.num_clear)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset_with_mines(self, mines: jax.Array) -> tuple[jax.Array, EnvState]:
+    """Starts an episode with known mines; the next ones are random again.
+
+    Args:
+      mines: (height, width) integers, 1 where a mine lies and 0 elsewhere;
+        `num_mines` of them.
+
+    Returns:
+      The first observation and the state.
+
+    Raises:
+      ValueError: if `mines` has another shape.
+    """
+    if mines.shape != (self.height, self.width):
+      raise ValueError(
+        f"mines: got shape {list(mines.shape)}, expected"
+        f" [{self.height}, {self.width}]."
+      )
+    return self._first(bitboard.from_grid(mines))
+
+  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+    """Lays the mines."""
+    del params
+    return self._first(self._lay_mines(words))
+
+  def advance(
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState, jax.Array]:
+    """Plays one step; see the base class."""
+    del words, params
+    row, column = action[0], action[1]
+    here = bitboard.cell(self.height, row, column)
+    is_mine = ~bitboard.is_empty(state.mines & here)
+    is_new = bitboard.is_empty((state.mines | state.opened) & here)
+    found = jnp.float32(1 / self.num_clear)
+    again = jnp.float32(-0.5 / (self.num_clear - 2))
+    boom = jnp.float32(-0.5 - 1 / self.num_clear)
+    reward = jnp.where(is_mine, boom, jnp.where(is_new, found, again))
+    rows = np.arange(self.height, dtype=np.int32)
+    # Bits that would lie left of the board fall off.
+    around = jnp.where(
+      jnp.abs(rows - row) <= 1, (jnp.int32(7) << column) >> 1, 0
+    )
+    count = bitboard.count(state.mines & around)
+    state = EnvState(
+      time=state.time + 1,
+      mines=state.mines,
+      opened=state.opened | (here & ~state.mines),
+      num_opened=state.num_opened + is_new.astype(jnp.int32),
+      exploded=is_mine.astype(jnp.int32),
+      count=count,
+    )
+    return count, state, reward
+
+  def observe(
+    self, key: Any, state: EnvState, action: Any, params: Any
+  ) -> jax.Array:
+    """Returns the number of mines around the cell last opened, () int32."""
+    del key, action, params
+    return state.count
+
+  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether the game is lost or won, () bool."""
+    del params
+    return (state.exploded != 0) | (state.num_opened == self.num_clear)
+
+  def is_truncated(self, state: EnvState, params: Any) -> jax.Array:
+    """Returns whether the limit is reached by a game still open, () bool."""
+    at_limit = state.time >= params.max_steps_in_episode
+    return at_limit & ~self.is_terminated(state, params)
+
+  def action_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+    """A row and a column."""
+    del params
+    return more_spaces.MultiDiscrete((self.height, self.width))
+
+  def observation_space(self, params: Any = None) -> spaces.Discrete:
+    """The possible numbers of mines in three by three cells."""
+    del params
+    return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
+
+  def _first(self, mines):
+    nothing = jnp.int32(0)
+    state = EnvState(
+      time=nothing,
+      mines=mines,
+      opened=jnp.zeros_like(mines),
+      num_opened=nothing,
+      exploded=nothing,
+      count=nothing,
+    )
+    return nothing, state
+
+  def _lay_mines(self, words: jax.Array) -> jax.Array:
+    """Draws `num_mines` different cells, all sets being equally likely.
+
+    This is Floyd's algorithm: for j = n-k, ..., n-1 it takes a random cell of
+    0..j, or j itself if that one is taken (Bentley and Floyd, "A sample of
+    brilliance", CACM 30, 1987).
+    """
+    order = np.arange(self.num_mines, dtype=np.int32)
+    last = jnp.asarray(self.num_clear + order)
+
+    def settle(i, cells):
+      is_taken = jnp.any((cells == cells[i]) & (order < i))
+      return jnp.where((order == i) & is_taken, last, cells)
+
+    cells = randomness.below(words, last + 1)
+    unroll = min(self.num_mines, _UNROLL)
+    cells = jax.lax.fori_loop(0, self.num_mines, settle, cells, unroll=unroll)
+    rows = np.arange(self.height, dtype=np.int32)[:, None]
+    bits = jnp.where(rows == cells // self.width, 1 << cells % self.width, 0)
+    return jnp.sum(bits, axis=-1, dtype=jnp.int32)

@@ -1,0 +1,267 @@
+"""Meta-episodes: several trials at one task, with one memory of them all.
+
+What an agent finds out in one trial helps it in the next only if its memory
+lasts. `Trials` therefore shows the end of a trial as a number in the
+observation, and says that an episode has ended, which is what resets a
+memory, only after the last trial.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import ClassVar
+from typing import Literal
+
+from flax import struct
+from gymnax.environments import spaces as gymnax_spaces
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import batching
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class Params:
+  """Parameters of a meta-episode.
+
+  Attributes:
+    env: those of the environment; its time limit is that of one trial.
+    max_steps_in_episode: time limit of the meta-episode. The default one is
+      never reached, for the trials are over before.
+  """
+
+  env: Any
+  max_steps_in_episode: int
+
+
+@struct.dataclass
+class TrialsState:
+  """State of `Trials`.
+
+  Attributes:
+    env_state: the environment's state.
+    start: the first observation and state of the meta-episode if every trial
+      starts from there, else None.
+    trial: () int32, trials that are over.
+    time: () int32, steps of the meta-episode.
+    trial_returns: (num_trials,) float32, rewards of each trial so far.
+  """
+
+  env_state: Any
+  start: Any
+  trial: jax.Array
+  time: jax.Array
+  trial_returns: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials(wrappers.Wrapper):
+  """Makes one episode of several episodes of an environment.
+
+  An episode of the environment, a trial, may terminate or be truncated: either
+  way the next one starts, and its first observation follows. The meta-episode
+  terminates with its last trial. After that the environment is reset from
+  scratch, so that what it draws in `reset` alone lasts for a meta-episode.
+
+  The observation is one float32 vector: the environment's observation
+  flattened, the previous action, the previous reward if asked for, whether a
+  trial has just ended (1 with the first observation of each trial but the
+  first), and whether this is the start of the meta-episode. At that start, the
+  previous action and reward are 0. `info["final_observation"]` of the last
+  step shows the last observation of the last trial.
+
+  `info` gains `trial`, () int32, to which trial the step belonged; and, after
+  the step, `trial_ended` and `trial_truncated`, () bool, whether the trial is
+  over and whether its time limit was reached; and `trial_returns`,
+  (num_trials,) float32.
+
+  Attributes:
+    env: the environment.
+    num_trials: trials in a meta-episode.
+    trial_steps: time limit of a trial; the environment's own if None.
+    same_start: whether every trial of a meta-episode starts from the state
+      that the first one has started from, instead of a fresh one.
+    previous_action: "one_hot" for discrete actions as one-hots, or "number"
+      for their index.
+    previous_reward: whether the observation holds the previous reward.
+    reward_scale: by what rewards are multiplied.
+    keep_memory: whether a policy keeps its memory from one trial to the next.
+      If not, it is made fresh before each trial, which shows what memory is
+      worth: `info["forget"]`, () bool, asks for that.
+  """
+
+  num_trials: int = 4
+  trial_steps: int | None = None
+  same_start: bool = False
+  previous_action: Literal["one_hot", "number"] = "one_hot"
+  previous_reward: bool = False
+  reward_scale: float = 1.0
+  keep_memory: bool = True
+
+  # Policies are not shown the previous action and a flag a second time.
+  shows_history: ClassVar[bool] = True
+
+  def __post_init__(self):
+    if self.num_trials < 1:
+      raise ValueError(
+        f"num_trials: got {self.num_trials}, expected 1 or more."
+      )
+    if self.trial_steps is not None and self.trial_steps < 1:
+      raise ValueError(
+        f"trial_steps: got {self.trial_steps}, expected 1 or more, or None."
+      )
+    if self.previous_action not in ("one_hot", "number"):
+      raise ValueError(
+        f"previous_action: got {self.previous_action!r}, expected 'one_hot' or"
+        " 'number'."
+      )
+    if not math.isfinite(self.reward_scale):
+      raise ValueError(
+        f"reward_scale: got {self.reward_scale}, expected a finite number."
+      )
+
+  @property
+  def num_steps(self) -> int:
+    """The most steps that all trials can take."""
+    limit = self.trial_steps or self.env.default_params.max_steps_in_episode
+    return self.num_trials * int(limit)
+
+  @property
+  def default_params(self) -> Params:
+    """Those of the environment, and a limit that the trials do not reach."""
+    env_params = self.env.default_params
+    if self.trial_steps is not None:
+      env_params = env_params.replace(max_steps_in_episode=self.trial_steps)
+    return Params(env=env_params, max_steps_in_episode=self.num_steps + 1)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, key: jax.Array, params: Params | None = None
+  ) -> tuple[jax.Array, TrialsState]:
+    """Starts a meta-episode; see `Wrapper.reset`."""
+    params = self.default_params if params is None else params
+    return self._start(key, params)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    key: jax.Array,
+    state: TrialsState,
+    action: Any,
+    params: Params | None = None,
+  ) -> tuple[
+    jax.Array, TrialsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step; see `Wrapper.step`."""
+    params = self.default_params if params is None else params
+    key_step, key_reset = jax.random.split(key)
+    observation, env_state, reward, ended, cut, info = self.env.step(
+      key_step, state.env_state, action, params.env
+    )
+    over = ended | cut
+    if self.same_start:
+      observation, env_state = _where(
+        over, state.start, (observation, env_state)
+      )
+    reward = jnp.float32(self.reward_scale) * jnp.asarray(reward, jnp.float32)
+    played = jnp.arange(self.num_trials, dtype=jnp.int32) == state.trial
+    going = TrialsState(
+      env_state=env_state,
+      start=state.start,
+      trial=state.trial + over.astype(jnp.int32),
+      time=state.time + 1,
+      trial_returns=state.trial_returns + jnp.where(played, reward, 0),
+    )
+    terminated = going.trial >= self.num_trials
+    truncated = going.time >= params.max_steps_in_episode
+    # After the last trial there is no next one to show.
+    final = self._flatten(
+      _where(terminated, info["final_observation"], observation),
+      self._flat_action(action, params),
+      reward,
+      over,
+      jnp.bool_(False),
+      params,
+    )
+    info = {
+      **info,
+      "terminated": terminated,
+      "truncated": truncated,
+      "final_observation": final,
+      "trial": state.trial,
+      "trial_ended": over,
+      "trial_truncated": cut,
+      "trial_returns": going.trial_returns,
+    }
+    if not self.keep_memory:
+      info["forget"] = over
+    # A start draws the whole task, and is needed once in many steps.
+    done = terminated | truncated
+    shown, state = jax.lax.cond(
+      batching.any_of_batch(done),
+      lambda: _where(done, self._start(key_reset, params), (final, going)),
+      lambda: (final, going),
+    )
+    return shown, state, reward, terminated, truncated, info
+
+  def observation_space(
+    self, params: Params | None = None
+  ) -> gymnax_spaces.Box:
+    """All vectors of the size of an observation."""
+    params = self.default_params if params is None else params
+    size = spaces.flat_size(self.env.observation_space(params.env))
+    size += self._action_size(params) + self.previous_reward + 2
+    return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+
+  def action_space(self, params: Params | None = None) -> Any:
+    """That of the environment."""
+    params = self.default_params if params is None else params
+    return self.env.action_space(params.env)
+
+  def _start(self, key, params):
+    observation, env_state = self.env.reset(key, params.env)
+    state = TrialsState(
+      env_state=env_state,
+      start=(observation, env_state) if self.same_start else None,
+      trial=jnp.int32(0),
+      time=jnp.int32(0),
+      trial_returns=jnp.zeros((self.num_trials,), jnp.float32),
+    )
+    flat = self._flatten(
+      observation,
+      jnp.zeros((self._action_size(params),), jnp.float32),
+      jnp.float32(0),
+      jnp.bool_(False),
+      jnp.bool_(True),
+      params,
+    )
+    return flat, state
+
+  def _action_size(self, params):
+    space = self.action_space(params)
+    if self.previous_action == "number":
+      return sum(leaf.size for leaf in jax.tree.leaves(spaces.zeros(space)))
+    return spaces.flat_size(space)
+
+  def _flat_action(self, action, params):
+    if self.previous_action == "number":
+      leaves = jax.tree.leaves(action)
+      return jnp.concatenate(
+        [jnp.asarray(leaf).astype(jnp.float32).reshape(-1) for leaf in leaves]
+      )
+    return spaces.flatten(self.action_space(params), action)
+
+  def _flatten(self, observation, action, reward, ended, start, params):
+    space = self.env.observation_space(params.env)
+    parts = [spaces.flatten(space, observation), action]
+    if self.previous_reward:
+      parts.append(reward[None])
+    flags = jnp.stack([ended, start]).astype(jnp.float32)
+    return jnp.concatenate([*parts, flags])
+
+
+def _where(flag, new, old):
+  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)

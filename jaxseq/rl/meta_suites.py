@@ -1,0 +1,139 @@
+"""Tasks for learning to learn, by name.
+
+Importing this module makes them known to `jaxseq.rl.envs.make` and to
+`gymnax.make`:
+
+- "ProjectedCartPole", the cart-pole of Lu et al., "Structured State Space
+  Models for In-Context Reinforcement Learning", arXiv:2303.03982, as their
+  published code has it, there called NoisyStatelessMetaCartPole.
+- "ProjectedControl", in the spirit of their experiments across tasks with
+  random projections. The sizes, the distributions and the tasks are our own
+  choice: the paper's are those of DeepMind's control suite.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import gymnax
+
+from jaxseq.rl import meta
+from jaxseq.rl import mixtures
+from jaxseq.rl import projections
+from jaxseq.rl.envs import cartpole
+
+
+class _Reward(NamedTuple):
+  """What the rewards of a task can add up to, by absolute value.
+
+  Attributes:
+    step: the largest of a step.
+    once: whether it is paid once in a trial, instead of at every step.
+  """
+
+  step: float
+  once: bool = False
+
+
+# gymnax's continuous control. MountainCarContinuous pays 100 on arrival.
+_REWARDS = {
+  "Pendulum-v1": _Reward(16.2736044),
+  "MountainCarContinuous-v0": _Reward(100.0, once=True),
+  "PointRobot-misc": _Reward(1.0),
+  "Reacher-misc": _Reward(1.0),
+  "Swimmer-misc": _Reward(1.0),
+}
+
+CONTROL_TASKS = tuple(_REWARDS)
+HELD_OUT_TASKS = ("Reacher-misc",)
+TRAINING_TASKS = tuple(t for t in CONTROL_TASKS if t not in HELD_OUT_TASKS)
+
+
+def projected_cartpole(
+  num_trials: int = 16,
+  max_steps: int = 200,
+  observation_size: int = 4,
+  keep_memory: bool = True,
+) -> meta.Trials:
+  """Returns the position-only cart-pole, seen through a random matrix.
+
+  Every meta-episode draws an orthogonal map of position and angle, and one
+  initial state from which each of its trials starts. The observation has 7
+  numbers: the 4 that the map makes, the previous action as 0 or 1, whether a
+  trial has just ended, and whether the meta-episode has just started.
+
+  Args:
+    num_trials: trials in a meta-episode.
+    max_steps: time limit of a trial, at most worth a return of 1.
+    observation_size: numbers that the map makes.
+    keep_memory: whether policies keep their memory between trials.
+
+  Raises:
+    ValueError: if a number is below 1.
+  """
+  env = projections.Projected(
+    cartpole.PositionOnlyCartPole(max_steps), observation_size, "orthogonal"
+  )
+  return meta.Trials(
+    env,
+    num_trials,
+    same_start=True,
+    previous_action="number",
+    keep_memory=keep_memory,
+  )
+
+
+def projected_control(
+  tasks: tuple[str, ...] = TRAINING_TASKS,
+  num_trials: int = 4,
+  trial_steps: int = 200,
+  observation_size: int = 12,
+  action_size: int = 2,
+) -> mixtures.Mixture:
+  """Returns continuous control tasks, each in its block of the batch.
+
+  Every meta-episode draws a Gaussian map of the observations and directions
+  for the actions; each of its trials starts afresh. The observation holds the
+  projected one, the previous action and reward, whether a trial has just
+  ended, and whether the meta-episode has just started. Rewards are scaled so
+  that those of a trial lie between -1 and 1. What Swimmer-misc shows, 16
+  numbers, does not all fit through a map to 12.
+
+  Args:
+    tasks: ids out of `CONTROL_TASKS`. Train on `TRAINING_TASKS` and see how
+      well `HELD_OUT_TASKS` are learned within a meta-episode.
+    num_trials: trials in a meta-episode.
+    trial_steps: time limit of a trial. A car driven as well as can be arrives
+      after some 150 to 190 steps.
+    observation_size: numbers that the map of observations makes.
+    action_size: numbers in the agent's action.
+
+  Raises:
+    ValueError: if there is no task or an unknown one, or a number below 1.
+  """
+  unknown = [task for task in tasks if task not in _REWARDS]
+  if unknown or not tasks:
+    raise ValueError(
+      f"tasks: got {tasks}, expected one or more of {', '.join(_REWARDS)}."
+    )
+  envs = []
+  for task in tasks:
+    env, _ = gymnax.make(task)
+    env = projections.Projected(env, observation_size, "gaussian", action_size)
+    trials = meta.Trials(env, num_trials, trial_steps, previous_reward=True)
+    reward = _REWARDS[task]
+    largest = reward.step * (1 if reward.once else trial_steps)
+    envs.append(dataclasses.replace(trials, reward_scale=1 / largest))
+  return mixtures.Mixture(tuple(envs))
+
+
+def register() -> None:
+  """Makes the tasks known; an id that is taken already is left alone."""
+  for env_id, factory in {
+    "ProjectedCartPole": projected_cartpole,
+    "ProjectedControl": projected_control,
+  }.items():
+    if env_id not in gymnax.registered_envs:
+      gymnax.register(env_id, factory)
+
+
+register()

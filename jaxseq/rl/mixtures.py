@@ -1,0 +1,215 @@
+"""Several environments side by side in one batch."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class Params:
+  """Parameters of a mixture.
+
+  Attributes:
+    envs: those of each environment.
+    max_steps_in_episode: the greatest of their time limits. A lower one cuts
+      off the episodes of all.
+  """
+
+  envs: tuple[Any, ...]
+  max_steps_in_episode: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """A batch of environments, of which each block is of another kind.
+
+  `reset` and `step` are those of a whole batch: they take and return what
+  `jax.vmap` of a single environment's would. The batch is cut into as many
+  equal blocks as there are environments, in their order, so that each step
+  costs what its environment costs; under `vmap`, choosing the environment by
+  an index would compute all of them for every member.
+
+  Attributes:
+    envs: the environments, with the interface of gymnax; observations of one
+      shape, and actions of one space.
+  """
+
+  envs: tuple[Any, ...]
+
+  def __post_init__(self):
+    if not self.envs:
+      raise ValueError("envs: got none, expected 1 or more environments.")
+    for name in ("observation_space", "action_space"):
+      found = [getattr(env, name)(env.default_params) for env in self.envs]
+      if len({_signature(space) for space in found}) > 1:
+        raise ValueError(
+          f"envs: got the {name.replace('_', ' ')}s"
+          f" {', '.join(map(repr, found))}, expected one for all."
+        )
+
+  @property
+  def default_params(self) -> Params:
+    """Those of the environments."""
+    params = tuple(env.default_params for env in self.envs)
+    return Params(
+      envs=params,
+      max_steps_in_episode=max(int(p.max_steps_in_episode) for p in params),
+    )
+
+  @property
+  def num_steps(self) -> float:
+    """The most steps that an episode lasts by itself; infinity if unknown."""
+    return max(getattr(env, "num_steps", math.inf) for env in self.envs)
+
+  @property
+  def num_trials(self) -> int:
+    """Trials in an episode; 0 if environments have none, or do not agree."""
+    counts = {getattr(env, "num_trials", 0) for env in self.envs}
+    return counts.pop() if len(counts) == 1 else 0
+
+  @property
+  def observation_size(self) -> int:
+    """How many numbers an observation holds when it is flattened."""
+    return spaces.flat_size(self.observation_space())
+
+  def observation_space(self, params: Params | None = None) -> Any:
+    """That of the first environment, for one member of the batch."""
+    params = self.default_params if params is None else params
+    return self.envs[0].observation_space(params.envs[0])
+
+  def action_space(self, params: Params | None = None) -> Any:
+    """That of the first environment, for one member of the batch."""
+    params = self.default_params if params is None else params
+    return self.envs[0].action_space(params.envs[0])
+
+  def members(self, num_envs: int) -> np.ndarray:
+    """Returns which of the environments each member of a batch is.
+
+    Args:
+      num_envs: members of the batch.
+
+    Returns:
+      (num_envs,) int, indices into `envs`.
+
+    Raises:
+      ValueError: if the batch cannot be cut into equal blocks.
+    """
+    if num_envs < 1 or num_envs % len(self.envs):
+      raise ValueError(
+        f"num_envs: got {num_envs}, expected a multiple of {len(self.envs)}:"
+        " each environment of the mixture has a block of one size."
+      )
+    return np.repeat(np.arange(len(self.envs)), num_envs // len(self.envs))
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, keys: jax.Array, params: Params | None = None
+  ) -> tuple[Any, tuple[Any, ...]]:
+    """Starts an episode in every member of the batch.
+
+    Args:
+      keys: (num_envs,) random keys.
+      params: the parameters; the default ones if None.
+
+    Returns:
+      The first observations, leading axis num_envs, and the states of each
+      block, leading axis num_envs / len(envs).
+
+    Raises:
+      ValueError: if the batch cannot be cut into equal blocks.
+    """
+    params = self.default_params if params is None else params
+    started = [
+      jax.vmap(env.reset, in_axes=(0, None))(part, _limited(params, i))
+      for i, (env, part) in enumerate(zip(self.envs, self._cut(keys)))
+    ]
+    observations, states = zip(*started)
+    return _join(observations), states
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    keys: jax.Array,
+    state: tuple[Any, ...],
+    action: Any,
+    params: Params | None = None,
+  ) -> tuple[
+    Any, tuple[Any, ...], jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step in every member of the batch.
+
+    Args:
+      keys: (num_envs,) random keys.
+      state: the states of each block.
+      action: elements of the action space, leading axis num_envs.
+      params: the parameters; the default ones if None.
+
+    Returns:
+      Observation, state, reward, terminated, truncated and info, as gymnax has
+      them, with a leading axis num_envs; but the state is that of each block,
+      and `info` has what all environments report in the same shape.
+
+    Raises:
+      ValueError: if the batch cannot be cut into equal blocks.
+    """
+    params = self.default_params if params is None else params
+    stepped = [
+      jax.vmap(env.step, in_axes=(0, 0, 0, None))(*now, _limited(params, i))
+      for i, (env, *now) in enumerate(
+        zip(self.envs, self._cut(keys), state, self._cut(action))
+      )
+    ]
+    observations, states, rewards, terminated, truncated, infos = zip(*stepped)
+    shared = [
+      name
+      for name in infos[0]
+      if len({_shape(info.get(name)) for info in infos}) == 1
+    ]
+    return (
+      _join(observations),
+      states,
+      _join(rewards),
+      _join(terminated),
+      _join(truncated),
+      {name: _join([info[name] for info in infos]) for name in shared},
+    )
+
+  def _cut(self, batch):
+    """The blocks of a batch."""
+    member = self.members(jax.tree.leaves(batch)[0].shape[0])
+    size = member.size // len(self.envs)
+    return [
+      jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch)
+      for i in range(len(self.envs))
+    ]
+
+
+def _limited(params, i):
+  """The parameters of one environment, under the time limit for all."""
+  limit = jnp.minimum(
+    params.envs[i].max_steps_in_episode, params.max_steps_in_episode
+  )
+  return params.envs[i].replace(max_steps_in_episode=limit)
+
+
+def _join(blocks):
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts), *blocks)
+
+
+def _shape(tree):
+  """Structure, shapes without the batch axis and types, as a key."""
+  leaves, structure = jax.tree.flatten(tree)
+  return structure, tuple((x.shape[1:], x.dtype) for x in leaves)
+
+
+def _signature(space):
+  shape = getattr(space, "shape", None)
+  return type(space), shape and tuple(shape), spaces.flat_size(space)

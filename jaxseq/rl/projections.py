@@ -1,0 +1,205 @@
+"""Random linear views: the same task in a body that is new each time."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from typing import Literal
+
+from flax import struct
+from gymnax.environments import spaces as gymnax_spaces
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class ProjectedState:
+  """State of `Projected`.
+
+  Attributes:
+    env_state: the environment's state.
+    observation_map: (observation_size, d) float32, d being the size of the
+      environment's observation.
+    action_map: (k, action_size) float32, k being the size of the
+      environment's action, or None.
+  """
+
+  env_state: Any
+  observation_map: jax.Array
+  action_map: jax.Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Projected(wrappers.Wrapper):
+  """Shows observations through a random matrix, and turns actions by another.
+
+  The matrices are drawn by `reset` and kept when `step` goes on to the next
+  episode: inside `meta.Trials` they last for one meta-episode.
+
+  Observations are flattened and multiplied by the observation map. It is
+  either "orthogonal", sqrt(2) times a matrix with orthonormal columns (rows if
+  there are more columns than rows), or "gaussian", with independent entries of
+  variance 1 / d. The agent's action is multiplied by the action map, whose
+  rows are independent directions of norm 1, clipped to [-1, 1] and scaled to
+  the bounds of the environment's actions.
+
+  The setting of Lu et al., "Structured State Space Models for In-Context
+  Reinforcement Learning", arXiv:2303.03982.
+
+  Attributes:
+    env: the environment.
+    observation_size: numbers in an observation.
+    kind: distribution of the observation map, "orthogonal" or "gaussian".
+    action_size: numbers in an action; None leaves actions as they are. With a
+      number, the environment's actions must be a bounded Box.
+  """
+
+  observation_size: int = 12
+  kind: Literal["orthogonal", "gaussian"] = "orthogonal"
+  action_size: int | None = None
+
+  def __post_init__(self):
+    if self.observation_size < 1:
+      raise ValueError(
+        f"observation_size: got {self.observation_size}, expected 1 or more."
+      )
+    if self.kind not in ("orthogonal", "gaussian"):
+      raise ValueError(
+        f"kind: got {self.kind!r}, expected 'orthogonal' or 'gaussian'."
+      )
+    if self.action_size is None:
+      return
+    if self.action_size < 1:
+      raise ValueError(
+        f"action_size: got {self.action_size}, expected 1 or more, or None."
+      )
+    space = self.env.action_space(self.env.default_params)
+    if not (
+      isinstance(space, gymnax_spaces.Box)
+      and np.isfinite(np.asarray(space.low)).all()
+      and np.isfinite(np.asarray(space.high)).all()
+    ):
+      raise ValueError(
+        f"action_size: got {self.action_size}, expected None: the actions of"
+        f" the environment, {space!r}, are not a Box with finite bounds."
+      )
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, key: jax.Array, params: Any = None
+  ) -> tuple[jax.Array, ProjectedState]:
+    """Draws the maps and starts an episode; see `Wrapper.reset`."""
+    params = self.env.default_params if params is None else params
+    key_env, key_observation, key_action = jax.random.split(key, 3)
+    observation, env_state = self.env.reset(key_env, params)
+    size = spaces.flat_size(self.env.observation_space(params))
+    shape = (self.observation_size, size)
+    if self.kind == "orthogonal":
+      observation_map = math.sqrt(2) * orthonormal(key_observation, shape)
+    else:
+      observation_map = _normal(key_observation, shape) / math.sqrt(size)
+    action_map = None
+    if self.action_size is not None:
+      acted = spaces.flat_size(self.env.action_space(params))
+      action_map = _normal(key_action, (acted, self.action_size))
+      action_map /= jnp.linalg.norm(action_map, axis=1, keepdims=True)
+    state = ProjectedState(env_state, observation_map, action_map)
+    return self._project(observation, state, params), state
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    key: jax.Array,
+    state: ProjectedState,
+    action: Any,
+    params: Any = None,
+  ) -> tuple[
+    jax.Array, ProjectedState, jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step; see `Wrapper.step`."""
+    params = self.env.default_params if params is None else params
+    if self.action_size is not None:
+      spaces.check("action", self.action_space(params), action)
+      action = scale_to_bounds(
+        self.env.action_space(params), state.action_map @ action
+      )
+    observation, env_state, reward, terminated, truncated, info = self.env.step(
+      key, state.env_state, action, params
+    )
+    state = state.replace(env_state=env_state)
+    final = self._project(info["final_observation"], state, params)
+    info = {**info, "final_observation": final}
+    shown = self._project(observation, state, params)
+    return shown, state, reward, terminated, truncated, info
+
+  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+    """All vectors of the size of an observation."""
+    del params
+    return gymnax_spaces.Box(-math.inf, math.inf, (self.observation_size,))
+
+  def action_space(self, params: Any = None) -> Any:
+    """That of the environment, or numbers that matter between -1 and 1."""
+    if self.action_size is None:
+      params = self.env.default_params if params is None else params
+      return self.env.action_space(params)
+    return gymnax_spaces.Box(-1.0, 1.0, (self.action_size,))
+
+  def _project(self, observation, state, params):
+    space = self.env.observation_space(params)
+    # Full precision also on accelerators: the map is not learned around.
+    return jnp.matmul(
+      state.observation_map,
+      spaces.flatten(space, observation),
+      precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+  """Draws a matrix with orthonormal columns, or rows, uniformly.
+
+  Gram-Schmidt on Gaussian vectors, as a loop: the factorisations of linear
+  algebra libraries are calls that stall or serialise a compiled training run.
+
+  Args:
+    key: random key.
+    shape: rows and columns.
+
+  Returns:
+    float32 of that shape; its columns are orthonormal, or its rows if there
+    are more columns than rows.
+  """
+  vectors = _normal(key, (min(shape), max(shape)))
+
+  def add(i, basis):
+    vector = vectors[i]
+    # The second time removes what rounding has left of the first.
+    for _ in range(2):
+      vector = vector - basis.T @ (basis @ vector)
+    return basis.at[i].set(vector / jnp.linalg.norm(vector))
+
+  basis = jax.lax.fori_loop(0, min(shape), add, jnp.zeros_like(vectors))
+  return basis if shape[0] <= shape[1] else basis.T
+
+
+def scale_to_bounds(space: gymnax_spaces.Box, action: jax.Array) -> jax.Array:
+  """Clips an action to [-1, 1] and scales that to the bounds of a space.
+
+  Args:
+    space: where the action is to lie, with finite bounds.
+    action: (k,), as many numbers as an element of the space has.
+
+  Returns:
+    An element of the space, float32.
+  """
+  low = jnp.asarray(space.low, jnp.float32)
+  high = jnp.asarray(space.high, jnp.float32)
+  action = jnp.clip(action, -1, 1).reshape(space.shape)
+  return (high + low) / 2 + (high - low) / 2 * action
+
+
+def _normal(key, shape):
+  return jax.random.normal(key, shape, jnp.float32)

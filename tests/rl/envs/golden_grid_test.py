@@ -1,0 +1,124 @@
+"""Replays of boards, arms and mazes that the original POPGym has recorded."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.rl import envs
+from tests.rl.envs import recordings
+
+_DIFFICULTIES = ("Easy", "Medium", "Hard")
+_KEY = jax.random.key(0)
+# For each game: what is hidden, and how an episode starts with it.
+_GAMES = {
+  "Battleship": ("board", lambda env, board: env.reset_with_board(board)),
+  "MineSweeper": ("mine_grid", lambda env, mines: env.reset_with_mines(mines)),
+  "LabyrinthEscape": ("grid", lambda env, g: env.reset_with_grid(_KEY, g)),
+  "LabyrinthExplore": ("grid", lambda env, g: env.reset_with_grid(_KEY, g)),
+}
+_SEEN = ("obs", "rewards", "terminated", "truncated")
+
+
+def _episodes(golden, game, difficulty):
+  """Recorded episodes, with the actions drawn out to one length."""
+  episodes = recordings.episodes(golden(f"icrl/popgym_{game}"), difficulty)
+  longest = max(len(episode["actions"]) for episode in episodes)
+  for episode in episodes:
+    actions = np.asarray(episode["actions"], np.int32)
+    # What is played after the end is in the next episode.
+    after = [(0, longest - len(actions))] + [(0, 0)] * (actions.ndim - 1)
+    episode["actions"] = np.pad(actions, after)
+  return episodes
+
+
+def _replay(env, params, reset, hidden, actions):
+  """Plays one episode: what is seen, earned and flagged, and the states."""
+  first, state = reset(env, hidden)
+
+  def body(state, step):
+    key, action = step
+    _, state, reward, terminated, truncated, info = env.step(
+      key, state, action, params
+    )
+    seen = info["final_observation"]
+    return state, (seen, reward, terminated, truncated, state)
+
+  keys = jax.random.split(_KEY, actions.shape[0])
+  _, (seen, *outcome, states) = jax.lax.scan(body, state, (keys, actions))
+  seen = jnp.concatenate([first[None], seen])
+  return dict(zip(_SEEN, (seen, *outcome))), states
+
+
+def _assert_replayed(replayed, episode):
+  for name in ("obs", "terminated", "truncated"):
+    expected = episode[name]
+    np.testing.assert_array_equal(replayed[name][: len(expected)], expected)
+  # The same numbers, once rounded to float32.
+  expected = episode["rewards"]
+  np.testing.assert_allclose(
+    replayed["rewards"][: len(expected)], expected, rtol=1e-7, atol=0
+  )
+  assert (episode["terminated"] | episode["truncated"])[-1]
+
+
+@pytest.mark.parametrize("difficulty", _DIFFICULTIES)
+@pytest.mark.parametrize("game", _GAMES)
+def test_board(golden, game, difficulty):
+  env, params = envs.make(game + difficulty)
+  name, reset = _GAMES[game]
+  episodes = _episodes(golden, game, difficulty)
+  assert len(episodes) == (4 if game == "MineSweeper" else 3)
+  replay = functools.partial(_replay, env, params, reset)
+  together, states = jax.jit(jax.vmap(replay))(
+    np.stack([episode[name] for episode in episodes]),
+    np.stack([episode["actions"] for episode in episodes]),
+  )
+  for i, episode in enumerate(episodes):
+    _assert_replayed({k: v[i] for k, v in together.items()}, episode)
+    if "states" in episode:
+      # The state after the last step is that of the next episode.
+      places = episode["states"][1:-1]
+      for j, places_of in enumerate(states.position):
+        np.testing.assert_array_equal(places_of[i][: len(places)], places[:, j])
+  if difficulty != "Easy":
+    return
+  # One episode without vmap: the one that ends last.
+  longest = np.argmax([len(episode["rewards"]) for episode in episodes])
+  episode = episodes[longest]
+  alone, _ = jax.jit(replay)(episode[name], episode["actions"])
+  _assert_replayed(alone, episode)
+
+
+@pytest.mark.parametrize("difficulty", _DIFFICULTIES)
+def test_bandit(golden, difficulty):
+  env, params = envs.make("MultiarmedBandit" + difficulty)
+  episodes = _episodes(golden, "MultiarmedBandit", difficulty)
+  assert len(episodes) == 2
+
+  @jax.jit
+  @jax.vmap
+  def replay(payouts, words, actions):
+    first, state = env.reset_with_payouts(payouts)
+
+    def body(state, step):
+      word, action = step
+      seen, state, reward = env.advance(word[None], state, action, params)
+      terminated = env.is_terminated(state, params)
+      truncated = env.is_truncated(state, params)
+      return state, (seen, reward, terminated, truncated)
+
+    _, (seen, *outcome) = jax.lax.scan(body, state, (words, actions))
+    return dict(zip(_SEEN, (jnp.concatenate([first[None], seen]), *outcome)))
+
+  uniforms = np.stack([episode["uniforms"] for episode in episodes])
+  # Payouts are multiples of 2**-24, so 32 bits of a draw decide as all do.
+  replayed = replay(
+    np.stack([episode["payouts"] for episode in episodes]),
+    (uniforms * 2**32).astype(np.uint32),
+    np.stack([episode["actions"] for episode in episodes]),
+  )
+  for i, episode in enumerate(episodes):
+    _assert_replayed({k: v[i] for k, v in replayed.items()}, episode)
