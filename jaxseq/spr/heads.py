@@ -1,0 +1,290 @@
+"""The head: values of all actions from a latent, and SPR's projection.
+
+Dueling (Wang et al., arXiv:1511.06581), noisy (Fortunato et al.,
+arXiv:1706.10295, factorised Gaussian noise) and categorical (Bellemare et al.,
+arXiv:1707.06887, C51), each of which can be left out. SPR (arXiv:2007.05929)
+compares latents behind the head's own hidden layers, without noise and without
+the ReLU.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import layers
+
+Array = jax.Array
+Params = dict[str, dict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a head; the defaults are those of SPR's code.
+
+  Attributes:
+    num_actions: number of actions.
+    features: elements of a latent: height * width * channels.
+    hidden: width of each hidden layer.
+    streams: "separate": value and advantage have hidden layers of their own;
+      "shared": they share one.
+    dueling: whether there is a value stream beside that of the advantages,
+      whose mean over the actions is then subtracted.
+    noisy: whether weights carry noise.
+    atoms: of the distribution of returns; None for their expectation alone.
+    v_min: lowest return of the distribution.
+    v_max: highest return of the distribution.
+    advantage_bias: whether one more bias is added to the advantages of every
+      action. In a dueling head the subtraction of the mean takes it out again.
+    gradient_scale: factor on the gradient that enters the latent; that through
+      the projection is not scaled.
+    sigma: initial scale of the noise, times sqrt(in).
+    bias_sigma: "out": the noise of biases starts at sigma / sqrt(out); "in":
+      at sigma / sqrt(in).
+    initializer: of the weights; noisy layers have biases within 1 / sqrt(in)
+      in either case.
+  """
+
+  num_actions: int
+  features: int
+  hidden: int = 256
+  streams: Literal["separate", "shared"] = "separate"
+  dueling: bool = True
+  noisy: bool = True
+  atoms: int | None = 51
+  v_min: float = -10.0
+  v_max: float = 10.0
+  advantage_bias: bool = True
+  gradient_scale: float = 2**-0.5
+  sigma: float = 0.5
+  bias_sigma: Literal["out", "in"] = "out"
+  initializer: layers.Initializer = "pytorch"
+
+  def __post_init__(self):
+    layers.check_positive(self, "num_actions", "features", "hidden")
+    layers.check_choice("streams", self.streams, ("separate", "shared"))
+    layers.check_choice("bias_sigma", self.bias_sigma, ("out", "in"))
+    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
+    if self.atoms is not None and self.atoms < 2:
+      raise ValueError(f"atoms must be None or at least 2; got {self.atoms}.")
+    if not self.v_min < self.v_max:
+      raise ValueError(
+        f"v_min must be below v_max; got {self.v_min} and {self.v_max}."
+      )
+
+  @property
+  def hidden_layers(self) -> tuple[str, ...]:
+    """Names of the hidden layers, in the order of the projection."""
+    if self.streams == "shared":
+      return ("hidden",)
+    if not self.dueling:
+      return ("advantage_hidden",)
+    return ("value_hidden", "advantage_hidden")
+
+  @property
+  def projection_width(self) -> int:
+    """Elements of a projected latent."""
+    return self.hidden * len(self.hidden_layers)
+
+  @property
+  def sizes(self) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of all layers, by name."""
+    atoms = 1 if self.atoms is None else self.atoms
+    sizes = dict.fromkeys(self.hidden_layers, (self.features, self.hidden))
+    sizes["advantage_out"] = (self.hidden, self.num_actions * atoms)
+    if self.dueling:
+      sizes["value_out"] = (self.hidden, atoms)
+    return sizes
+
+
+class Noise(NamedTuple):
+  """Noise of a layer: that of its weight is their outer product.
+
+  Attributes:
+    inputs: (in,).
+    outputs: (out,), which is the noise of the bias, too.
+  """
+
+  inputs: Array
+  outputs: Array
+
+
+def init(key: Array, config: Config) -> Params:
+  """Draws the parameters.
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict from the names in `config.sizes` to layers: "w" (in, out), "b"
+    (out,) and, if noisy, "w_sigma" and "b_sigma" like them; all float32. The
+    inputs of hidden layers are latents flattened as (height, width, channels);
+    the outputs of "advantage_out" are (num_actions, atoms), flattened. With
+    advantage_bias also "advantage_bias": (atoms,), zeros.
+  """
+  sizes = config.sizes
+  params: Params = {}
+  keys = jax.random.split(key, 2 * len(sizes))
+  for i, (name, shape) in enumerate(sizes.items()):
+    layer = layers.init(keys[2 * i], shape, config.initializer)
+    if config.noisy:
+      bound = 1 / math.sqrt(shape[0])
+      fan = shape[1] if config.bias_sigma == "out" else shape[0]
+      layer["b"] = jax.random.uniform(
+        keys[2 * i + 1], shape[1:], jnp.float32, -bound, bound
+      )
+      layer["w_sigma"] = jnp.full(shape, config.sigma * bound, jnp.float32)
+      layer["b_sigma"] = jnp.full(
+        shape[1:], config.sigma / math.sqrt(fan), jnp.float32
+      )
+    params[name] = layer
+  if config.advantage_bias:
+    atoms = 1 if config.atoms is None else config.atoms
+    params["advantage_bias"] = jnp.zeros((atoms,), jnp.float32)
+  return params
+
+
+def draw_noise(
+  key: Array, config: Config, dtype: str = "float32"
+) -> dict[str, Noise] | None:
+  """Draws noise for all layers; None if the head is not noisy."""
+  if not config.noisy:
+    return None
+  noise = {}
+  keys = jax.random.split(key, len(config.sizes))
+  for key, (name, (inputs, outputs)) in zip(keys, config.sizes.items()):
+    key_in, key_out = jax.random.split(key)
+    noise[name] = scale_noise(
+      jax.random.normal(key_in, (inputs,), dtype),
+      jax.random.normal(key_out, (outputs,), dtype),
+    )
+  return noise
+
+
+def scale_noise(inputs: Array, outputs: Array) -> Noise:
+  """Returns noise from standard normals: sign(x) sqrt(|x|) of each."""
+
+  def scale(x):
+    return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
+
+  return Noise(scale(inputs), scale(outputs))
+
+
+def apply(
+  config: Config,
+  params: Params,
+  latent: Array,
+  noise: dict[str, Noise] | None = None,
+) -> Array:
+  """Returns the distributions of returns, or the values, of all actions.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (*batch, height, width, channels) with `features` elements.
+    noise: from `draw_noise`, the same for the whole batch; None for none.
+
+  Returns:
+    Logits (*batch, num_actions, atoms); values (*batch, num_actions) without
+    atoms.
+
+  Raises:
+    ValueError: if the latents have another size, or there is noise for a head
+      that is not noisy.
+  """
+  if noise is not None and not config.noisy:
+    raise ValueError("noise must be None for a head that is not noisy.")
+  x = scale_gradient(_flatten(config, latent), config.gradient_scale)
+  noise = noise or {}
+  atoms = 1 if config.atoms is None else config.atoms
+
+  def layer(name, x):
+    return layers.dense(_perturb(params[name], noise.get(name)), x)
+
+  hidden = {name: jax.nn.relu(layer(name, x)) for name in config.hidden_layers}
+  shared = config.streams == "shared"
+  y = layer("advantage_out", hidden["hidden" if shared else "advantage_hidden"])
+  y = y.reshape(*y.shape[:-1], config.num_actions, atoms)
+  if config.advantage_bias:
+    y = y + params["advantage_bias"]
+  if config.dueling:
+    value = layer("value_out", hidden["hidden" if shared else "value_hidden"])
+    y = value[..., None, :] + y - y.mean(axis=-2, keepdims=True)
+  return y if config.atoms is not None else y[..., 0]
+
+
+def support(config: Config, dtype: str = "float32") -> Array:
+  """Returns the returns that the atoms stand for: (atoms,)."""
+  return jnp.linspace(config.v_min, config.v_max, config.atoms, dtype=dtype)
+
+
+def action_values(config: Config, outputs: Array) -> Array:
+  """Returns the values (*batch, num_actions) of what `apply` returned."""
+  if config.atoms is None:
+    return outputs
+  return jax.nn.softmax(outputs, axis=-1) @ support(config, outputs.dtype)
+
+
+def project(config: Config, params: Params, latent: Array) -> Array:
+  """Projects latents: the hidden layers without noise, ReLU or scaling.
+
+  Args:
+    config: options.
+    params: from `init`, or `projection_params` of them.
+    latent: (*batch, height, width, channels) with `features` elements.
+
+  Returns:
+    (*batch, projection_width): value stream first, then advantages.
+
+  Raises:
+    ValueError: if the latents have another size.
+  """
+  x = _flatten(config, latent)
+  parts = [layers.dense(params[name], x) for name in config.hidden_layers]
+  return jnp.concatenate(parts, axis=-1)
+
+
+def projection_params(config: Config, params: Params) -> Params:
+  """Returns the part of the parameters that `project` needs."""
+  return {
+    name: {"w": params[name]["w"], "b": params[name]["b"]}
+    for name in config.hidden_layers
+  }
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def scale_gradient(x: Array, scale: float) -> Array:
+  """Returns x, of any shape; its gradient is multiplied by a factor."""
+  del scale
+  return x
+
+
+scale_gradient.defvjp(
+  lambda x, scale: (x, None),
+  lambda scale, _, cotangent: (scale * cotangent,),
+)
+
+
+def _flatten(config, latent):
+  x = latent.reshape(*latent.shape[:-3], -1)
+  if latent.ndim < 3 or x.shape[-1] != config.features:
+    raise ValueError(
+      "latent must have shape (*batch, height, width, channels) with "
+      f"{config.features} elements each; got {latent.shape}."
+    )
+  return x
+
+
+def _perturb(layer, noise):
+  if noise is None:
+    return layer
+  outer = noise.inputs[:, None] * noise.outputs
+  return {
+    "w": layer["w"] + layer["w_sigma"] * outer,
+    "b": layer["b"] + layer["b_sigma"] * noise.outputs,
+  }

@@ -1,0 +1,127 @@
+"""What an update is given: a batch of transitions, and what is random."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import augmentation
+from jaxseq.spr import heads
+
+Array = jax.Array
+
+
+class Batch(NamedTuple):
+  """What an update learns from; K is 0 without self-prediction.
+
+  Attributes:
+    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
+      or floating in [0, 1].
+    next_observation: (batch, height, width, frames), s_{t+n}.
+    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
+    return_n: (batch,), the n rewards from t on, discounted.
+    discount: () or (batch,), gamma^n.
+    done: (K + 1, batch) bool, whether the episode ended with the action taken
+      at t .. t + K.
+    done_n: (batch,) bool, whether it ended within n steps.
+    weight: (batch,) importance weights; they weigh both losses.
+  """
+
+  observation: Array
+  next_observation: Array
+  action: Array
+  return_n: Array
+  discount: Array
+  done: Array
+  done_n: Array
+  weight: Array
+
+
+class Augmentations(NamedTuple):
+  """Augmentations of s_t, of s_{t+1} .. s_{t+K}, and of s_{t+n} twice."""
+
+  online: augmentation.Draws | Array
+  spr: augmentation.Draws | None
+  next_target: augmentation.Draws
+  next_online: augmentation.Draws
+
+
+class Draws(NamedTuple):
+  """All that is random about an update.
+
+  Attributes:
+    noise: of the online head, for the whole update; None if it is not noisy.
+    target_noise: of the target head; None unless it is "fresh".
+    augmentations: None if nothing is augmented.
+    dropout: four random keys, as the fields of Augmentations; None without
+      dropout.
+  """
+
+  noise: dict[str, heads.Noise] | None = None
+  target_noise: dict[str, heads.Noise] | None = None
+  augmentations: Augmentations | None = None
+  dropout: Array | None = None
+
+
+def check(batch: Batch, ahead: int, image_shape: tuple[int, int, int]) -> None:
+  """Checks the shapes of a batch.
+
+  Args:
+    batch: the batch.
+    ahead: K.
+    image_shape: (height, width, frames).
+
+  Raises:
+    ValueError: naming the field, what came and what is expected.
+  """
+  size = jnp.shape(batch.weight)[0]
+  shapes = {
+    "observation": (ahead + 1, size, *image_shape),
+    "next_observation": (size, *image_shape),
+    "action": (max(ahead, 1), size),
+    "return_n": (size,),
+    "done": (ahead + 1, size),
+    "done_n": (size,),
+  }
+  for name, shape in shapes.items():
+    came = jnp.shape(getattr(batch, name))
+    if came != shape:
+      raise ValueError(f"batch.{name} must have shape {shape}; got {came}.")
+  if jnp.shape(batch.discount) not in ((), (size,)):
+    raise ValueError(
+      f"batch.discount must have shape () or {(size,)}; got "
+      f"{jnp.shape(batch.discount)}."
+    )
+
+
+def augment(
+  config: augmentation.Config | None,
+  batch: Batch,
+  draws: Augmentations | None,
+) -> Augmentations:
+  """Returns the images that each branch sees.
+
+  Args:
+    config: of the augmentation; None for none.
+    batch: the batch.
+    draws: one for each branch; None for no augmentation.
+
+  Returns:
+    The images in the fields of `Augmentations`; None for `spr` without
+    self-prediction.
+  """
+  following = batch.observation[1:] if batch.observation.shape[0] > 1 else None
+  images = Augmentations(
+    online=batch.observation[0],
+    spr=following,
+    next_target=batch.next_observation,
+    next_online=batch.next_observation,
+  )
+  if config is None:
+    return images
+  return Augmentations(
+    *(
+      None if image is None else augmentation.apply(config, image, draw)
+      for image, draw in zip(images, draws)
+    )
+  )

@@ -1,0 +1,141 @@
+"""Convolutions and dense layers of the agents, and how they are initialised.
+
+A layer is a dict: "w" (height, width, in, out) or (in, out), and "b" (out,).
+"""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Layer = dict[str, Array]
+Initializer = Literal["pytorch", "xavier"]
+
+INITIALIZERS = ("pytorch", "xavier")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+  """Checks an option that is one of some names.
+
+  Raises:
+    ValueError: naming the option, what came and what is expected.
+  """
+  if value not in choices:
+    raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
+
+
+def check_positive(config: object, *names: str) -> None:
+  """Checks that fields of a configuration are positive integers.
+
+  Raises:
+    ValueError: naming the field and what came.
+  """
+  for name in names:
+    value = getattr(config, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+      raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+
+
+def init(key: Array, shape: tuple[int, ...], initializer: Initializer) -> Layer:
+  """Draws a layer.
+
+  Args:
+    key: random key.
+    shape: of the weight: (..., in, out).
+    initializer: "pytorch", that library's default: weight and bias uniform
+      within 1 / sqrt(fan in); or "xavier": weights uniform within
+      sqrt(6 / (fan in + fan out)), biases zero.
+
+  Returns:
+    The layer, float32.
+
+  Raises:
+    ValueError: if there is no such initializer.
+  """
+  check_choice("initializer", initializer, INITIALIZERS)
+  taps = math.prod(shape[:-2])
+  fan_in, fan_out = taps * shape[-2], taps * shape[-1]
+  key_w, key_b = jax.random.split(key)
+  if initializer == "pytorch":
+    bound = 1 / math.sqrt(fan_in)
+    b = jax.random.uniform(key_b, shape[-1:], jnp.float32, -bound, bound)
+  else:
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    b = jnp.zeros(shape[-1:], jnp.float32)
+  w = jax.random.uniform(key_w, shape, jnp.float32, -bound, bound)
+  return {"w": w, "b": b}
+
+
+def conv(
+  layer: Layer,
+  x: Array,
+  *,
+  stride: int = 1,
+  padding: str = "SAME",
+  dtype: str | None = None,
+) -> Array:
+  """Convolves images.
+
+  Args:
+    layer: "w" (height, width, in, out) and "b" (out,). The weight (out, in,
+      height, width) of a PyTorch layer is `w.transpose(2, 3, 1, 0)` here.
+    x: (batch, height, width, in), floating.
+    stride: of both axes.
+    padding: "SAME" or "VALID".
+    dtype: what to multiply in; that of x and the weight if None.
+
+  Returns:
+    (batch, height', width', out), in the dtype of x.
+  """
+  w = layer["w"]
+  inputs = x
+  if dtype is not None:
+    inputs, w = x.astype(dtype), w.astype(dtype)
+  y = jax.lax.conv_general_dilated(
+    inputs,
+    w,
+    (stride, stride),
+    padding,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  return y.astype(x.dtype) + layer["b"]
+
+
+def dense(layer: Layer, x: Array) -> Array:
+  """Returns x w + b: (..., in) to (..., out)."""
+  return x @ layer["w"] + layer["b"]
+
+
+def max_pool(x: Array) -> Array:
+  """Takes maxima over 3x3 windows, 2 apart, padded as "SAME".
+
+  Args:
+    x: (batch, height, width, channels).
+
+  Returns:
+    (batch, ceil(height / 2), ceil(width / 2), channels).
+  """
+  # A Python number is what lets the reduction be differentiated.
+  return jax.lax.reduce_window(
+    x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
+  )
+
+
+def renormalize(x: Array, epsilon: float) -> Array:
+  """Maps every image linearly so that its values fill [0, 1].
+
+  Args:
+    x: (..., height, width, channels); minimum and maximum are taken over these
+      three axes together.
+    epsilon: added to the range. With 0, as in the paper's code, an image of
+      one value becomes NaN.
+
+  Returns:
+    An array like x.
+  """
+  axes = (-3, -2, -1)
+  low = x.min(axis=axes, keepdims=True)
+  high = x.max(axis=axes, keepdims=True)
+  return (x - low) / (high - low + epsilon)

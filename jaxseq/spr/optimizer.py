@@ -1,0 +1,94 @@
+"""The agents' optimiser: Adam, and gradients clipped in two groups.
+
+SPR clips the gradient of the encoder and the head by their common norm, that
+of the transition model by its own, and that of the predictor not at all.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Array = jax.Array
+Params = dict[str, dict]
+
+# Parts of the parameters that are clipped together.
+GROUPS = (("encoder", "head"), ("transition",))
+
+# Added to norms, as in PyTorch.
+_NORM_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the optimiser; the defaults are those of SPR's code.
+
+  Attributes:
+    learning_rate: of all parameters.
+    b1: decay of the first moment.
+    b2: decay of the second moment.
+    epsilon: added to the root of the second moment.
+    weight_decay: decoupled weight decay, times the learning rate (AdamW); not
+      of vectors (biases).
+    max_grad_norm: of each group; None does not clip.
+    flat: whether Adam runs over one vector of all parameters: fewer, larger
+      operations, at the cost of copying parameters and gradients.
+  """
+
+  learning_rate: float = 1e-4
+  b1: float = 0.9
+  b2: float = 0.999
+  epsilon: float = 1.5e-4
+  weight_decay: float = 0.0
+  max_grad_norm: float | None = 10.0
+  flat: bool = False
+
+  def __post_init__(self):
+    for name in ("learning_rate", "epsilon", "max_grad_norm"):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"{name} must be positive; got {value}.")
+    if not self.weight_decay >= 0:
+      raise ValueError(
+        f"weight_decay must not be negative; got {self.weight_decay}."
+      )
+
+
+def make(config: Config) -> optax.GradientTransformation:
+  """Returns the optimiser, without the clipping."""
+  adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
+  steps = [optax.flatten(adam) if config.flat else adam]
+  if config.weight_decay:
+    steps.append(
+      optax.add_decayed_weights(
+        config.weight_decay,
+        mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+      )
+    )
+  return optax.chain(*steps, optax.scale_by_learning_rate(config.learning_rate))
+
+
+def clip(
+  grads: Params, max_norm: float | None
+) -> tuple[Params, tuple[Array, ...]]:
+  """Scales the gradients of each group down to a norm.
+
+  Args:
+    grads: gradients of the parameters, by part.
+    max_norm: of each group; None leaves them as they are.
+
+  Returns:
+    The gradients, and the norms that each of GROUPS had before, 0 where there
+    is no such part.
+  """
+  grads, norms = dict(grads), []
+  for group in GROUPS:
+    parts = {name: grads[name] for name in group if name in grads}
+    squares = [jnp.square(leaf).sum() for leaf in jax.tree.leaves(parts)]
+    norm = jnp.sqrt(sum(squares, jnp.float32(0)))
+    norms.append(norm)
+    if max_norm is not None:
+      scale = jnp.minimum(1, max_norm / (norm + _NORM_EPSILON))
+      grads.update(jax.tree.map(lambda g, s=scale: g * s, parts))
+  return grads, tuple(norms)

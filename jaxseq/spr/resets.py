@@ -1,0 +1,140 @@
+"""Resets of an agent's weights, and what is annealed between them.
+
+Encoder and transition model are shrunk and perturbed (Ash and Adams,
+arXiv:1910.08475), everything else is drawn anew: D'Oro et al., "Sample-
+Efficient Reinforcement Learning by Breaking the Replay Ratio Barrier", ICLR
+2023 (SR-SPR), and Schwarzer et al., arXiv:2305.19452 (BBF), which after each
+reset lets n-step returns get shorter and the discount larger.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import heads
+from jaxseq.spr import networks
+from jaxseq.spr import update
+
+Array = jax.Array
+
+# Parts of the parameters that are shrunk and perturbed.
+SHRUNK = ("encoder", "transition")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """When and how weights are reset; the defaults are those of BBF.
+
+  Attributes:
+    every: environment steps between resets.
+    last: no reset comes after this environment step.
+    shrink: factor on the old weights of encoder and transition model.
+    perturb: factor on the new ones that are added to them.
+  """
+
+  every: int = 20_000
+  last: int = 100_000
+  shrink: float = 0.5
+  perturb: float = 0.5
+
+  def __post_init__(self):
+    if self.every < 1:
+      raise ValueError(f"every must be positive; got {self.every}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Annealing:
+  """n and the discount over the updates since a reset; as in BBF by default.
+
+  Attributes:
+    updates: number of updates until the final values are reached.
+    first_steps: n at first.
+    last_steps: n in the end.
+    first_gamma: discount at first.
+    last_gamma: discount in the end.
+  """
+
+  updates: int = 10_000
+  first_steps: int = 10
+  last_steps: int = 3
+  first_gamma: float = 0.97
+  last_gamma: float = 0.997
+
+  def __post_init__(self):
+    for name in ("updates", "first_steps", "last_steps"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    for name in ("first_gamma", "last_gamma"):
+      if not 0 < getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be in (0, 1); got {getattr(self, name)}."
+        )
+
+
+def is_due(config: Config, step: int) -> bool:
+  """Whether weights are reset after an environment step, counted from 1."""
+  return step > 0 and step % config.every == 0 and step <= config.last
+
+
+def n_step_settings(
+  config: Annealing, updates: int | Array
+) -> tuple[Array, Array]:
+  """Returns n and the discount after some updates since a reset.
+
+  Both n and 1 - gamma move along straight lines of their logarithms.
+
+  Args:
+    config: options.
+    updates: number of updates since the last reset, or since the start.
+
+  Returns:
+    n (int32) and gamma (floating), both of the shape of `updates`.
+  """
+  left = jnp.clip((config.updates - updates) / config.updates, 0, 1)
+
+  def between(first, last):
+    return jnp.exp(left * jnp.log(first / last)) * last
+
+  steps = jnp.round(between(config.first_steps, config.last_steps))
+  gamma = 1 - between(1 - config.first_gamma, 1 - config.last_gamma)
+  return steps.astype(jnp.int32), gamma
+
+
+def reset(
+  key: Array, config: Config, agent: update.Config, state: update.State
+) -> update.State:
+  """Resets an agent's weights.
+
+  Online and target network get new weights of their own, a momentum copy those
+  of the online network, and the optimiser starts anew, as in BBF's code.
+
+  Args:
+    key: random key.
+    config: how.
+    agent: options of the agent.
+    state: the agent before.
+
+  Returns:
+    The agent after; `step` goes on.
+  """
+  keys = jax.random.split(key, 3)
+  params = _mix(config, state.params, networks.init(keys[0], agent.networks))
+  other = networks.init(keys[1], agent.networks)
+  target = {name: other[name] for name in state.target}
+  fresh = update.start(
+    agent, params, heads.draw_noise(keys[2], agent.networks.head)
+  )
+  return fresh._replace(
+    target=_mix(config, state.target, target), step=state.step
+  )
+
+
+def _mix(config, old, new):
+  def mix(a, b):
+    return (config.shrink * a + config.perturb * b).astype(a.dtype)
+
+  return {
+    name: jax.tree.map(mix, old[name], part) if name in SHRUNK else part
+    for name, part in new.items()
+  }

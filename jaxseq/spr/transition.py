@@ -1,0 +1,242 @@
+"""The transition model: the next latent from a latent and an action.
+
+    x = relu(conv([z, planes that are 1 for the action, else 0]))
+    x = batch_norm(x)
+    z' = renormalize(relu(conv(x)))
+
+SPR (Schwarzer et al., arXiv:2007.05929, section 2.2 and its code). The batch
+norm always takes the mean and variance of the batch it sees, on its own in
+every step of a rollout. The later agents (SR-SPR, BBF) have none.
+"""
+
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import layers
+
+Array = jax.Array
+Params = dict[str, dict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a transition model; the defaults are those of SPR.
+
+  Attributes:
+    num_actions: number of actions.
+    channels: of the latent.
+    hidden: channels between the convolutions; those of the latent if None.
+    norm: "batch" or "none".
+    norm_epsilon: added to the variance.
+    residual: whether z is added before the last ReLU.
+    renormalize: whether every new latent is mapped to [0, 1].
+    epsilon: added to the range of a latent that is renormalised.
+    initializer: "pytorch" or "xavier".
+    unroll: whether a rollout is written out step by step, not as a loop: on a
+      CPU the gradient of a convolution is many times slower inside a loop.
+    dtype: what the convolutions multiply in, such as "bfloat16"; the dtype of
+      the latent if None.
+  """
+
+  num_actions: int
+  channels: int = 64
+  hidden: int | None = None
+  norm: Literal["batch", "none"] = "batch"
+  norm_epsilon: float = 1e-5
+  residual: bool = False
+  renormalize: bool = True
+  epsilon: float = 1e-5
+  initializer: layers.Initializer = "pytorch"
+  unroll: bool = True
+  dtype: str | None = None
+
+  def __post_init__(self):
+    layers.check_positive(self, "num_actions", "channels")
+    if self.hidden is not None:
+      layers.check_positive(self, "hidden")
+    layers.check_choice("norm", self.norm, ("batch", "none"))
+    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
+    if not self.norm_epsilon > 0:
+      raise ValueError(
+        f"norm_epsilon must be positive; got {self.norm_epsilon}."
+      )
+    if not self.epsilon >= 0:
+      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+
+  @property
+  def width(self) -> int:
+    """Channels between the convolutions."""
+    return self.channels if self.hidden is None else self.hidden
+
+
+class Statistics(NamedTuple):
+  """What a batch norm divides by and subtracts.
+
+  Attributes:
+    mean: (..., width).
+    variance: (..., width), of the batch as a whole (divided by its size).
+  """
+
+  mean: Array
+  variance: Array
+
+
+def init(key: Array, config: Config) -> Params:
+  """Draws the parameters.
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A nested dict of float32 arrays: "conv_in", a layer of 3x3 windows from
+    channels + num_actions (the latent's channels come first) to width;
+    "conv_out", one from width to channels; with norm "batch", "norm": "scale"
+    and "bias" (width,).
+  """
+  key_in, key_out = jax.random.split(key)
+  shape_in = (3, 3, config.channels + config.num_actions, config.width)
+  shape_out = (3, 3, config.width, config.channels)
+  params = {
+    "conv_in": layers.init(key_in, shape_in, config.initializer),
+    "conv_out": layers.init(key_out, shape_out, config.initializer),
+  }
+  if config.norm == "batch":
+    params["norm"] = {
+      "scale": jnp.ones((config.width,), jnp.float32),
+      "bias": jnp.zeros((config.width,), jnp.float32),
+    }
+  return params
+
+
+def step(
+  config: Config,
+  params: Params,
+  latent: Array,
+  action: Array,
+  statistics: Statistics | None = None,
+) -> tuple[Array, Statistics | None]:
+  """Predicts the next latents.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, height, width, channels).
+    action: (batch,) integers below num_actions.
+    statistics: of the batch norm; those of this batch if None.
+
+  Returns:
+    The next latents, like `latent`, and the statistics that were used; None
+    with norm "none".
+
+  Raises:
+    ValueError: if a shape does not fit.
+  """
+  shape = latent.shape
+  if len(shape) != 4 or shape[-1] != config.channels:
+    raise ValueError(
+      "latent must have shape (batch, height, width, channels) with channels "
+      f"= {config.channels}; got {shape}."
+    )
+  if action.shape != shape[:1]:
+    raise ValueError(
+      f"action must have shape {shape[:1]}, one for each latent; got "
+      f"{action.shape}."
+    )
+  planes = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
+  planes = jnp.broadcast_to(
+    planes[:, None, None], (*shape[:-1], config.num_actions)
+  )
+  x = jnp.concatenate([latent, planes], axis=-1)
+  x = jax.nn.relu(layers.conv(params["conv_in"], x, dtype=config.dtype))
+  if config.norm == "batch":
+    x, statistics = _batch_norm(config, params["norm"], x, statistics)
+  x = layers.conv(params["conv_out"], x, dtype=config.dtype)
+  if config.residual:
+    x = x + latent
+  x = jax.nn.relu(x)
+  if config.renormalize:
+    x = layers.renormalize(x, config.epsilon)
+  return x, statistics
+
+
+def _batch_norm(config, params, x, statistics):
+  if statistics is None:
+    mean = x.mean(axis=(0, 1, 2))
+    variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
+    statistics = Statistics(mean, variance)
+  scale = params["scale"] * jax.lax.rsqrt(
+    statistics.variance + config.norm_epsilon
+  )
+  return (x - statistics.mean) * scale + params["bias"], statistics
+
+
+def apply(
+  config: Config, params: Params, latent: Array, action: Array
+) -> tuple[Array, Statistics | None]:
+  """Rolls the model out.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, height, width, channels), the latents to start from.
+    action: (steps, batch) integers below num_actions, steps at least 1.
+
+  Returns:
+    The latents after each step, (steps, batch, height, width, channels), and
+    the statistics of the batch norm in each step, (steps, width) each; None
+    with norm "none".
+
+  Raises:
+    ValueError: if a shape does not fit.
+  """
+  if action.ndim != 2 or action.shape[0] == 0:
+    raise ValueError(
+      f"action must have shape (steps, batch) with steps >= 1; got "
+      f"{action.shape}."
+    )
+  if not config.unroll:
+
+    def body(carry, action):
+      carry, statistics = step(config, params, carry, action)
+      return carry, (carry, statistics)
+
+    return jax.lax.scan(body, latent, action)[1]
+  out = []
+  for k in range(action.shape[0]):
+    latent, statistics = step(config, params, latent, action[k])
+    out.append((latent, statistics))
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *out)
+
+
+def running_statistics(
+  running: Statistics,
+  statistics: Statistics,
+  count: int,
+  momentum: float = 0.1,
+) -> Statistics:
+  """Follows the statistics of a rollout, one step after the other.
+
+  They are for a model that is to be used on single latents; SPR never does so.
+
+  Args:
+    running: (width,) each; zeros and ones at first.
+    statistics: (steps, width) each, from `apply`.
+    count: number of elements each of them was taken over: batch * height *
+      width of the latents, at least 2.
+    momentum: weight of each step's statistics.
+
+  Returns:
+    The running statistics after the steps. Variances are unbiased (divided by
+    count - 1), as in PyTorch's batch norm.
+  """
+  mean, variance = running
+  for k in range(statistics.mean.shape[0]):
+    unbiased = statistics.variance[k] * count / (count - 1)
+    mean = (1 - momentum) * mean + momentum * statistics.mean[k]
+    variance = (1 - momentum) * variance + momentum * unbiased
+  return Statistics(mean, variance)

@@ -1,0 +1,216 @@
+"""Configurations of the published agents, by name.
+
+    spr         SPR with augmentation, as its code (arXiv:2007.05929)
+    spr_no_aug  the same without augmentation: dropout, a slow momentum target
+    der         data-efficient Rainbow (arXiv:1906.05243), Dopamine's
+    drq         DrQ(eps) (arXiv:2004.13649, arXiv:2108.13264), Dopamine's
+    sr_spr      SPR with resets and more updates (D'Oro et al., ICLR 2023)
+    bbf         "Bigger, Better, Faster" (arXiv:2305.19452)
+
+The last four follow Dopamine and its descendants in what they share: padded
+convolutions, one hidden layer for both streams, no batch norm, no clipping.
+Where that code is wrong (rewards, states and priorities of n-step targets) they
+do not follow it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+from jaxseq.spr import augmentation
+from jaxseq.spr import encoders
+from jaxseq.spr import heads
+from jaxseq.spr import networks
+from jaxseq.spr import optimizer
+from jaxseq.spr import resets as resets_lib
+from jaxseq.spr import transition
+from jaxseq.spr import update as update_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """An agent: its update, and how it is run.
+
+  Attributes:
+    update: options of the update.
+    updates_per_step: updates after each environment step.
+    num_steps: n of the returns, where nothing is annealed.
+    gamma: discount, where nothing is annealed.
+    annealing: of n and discount; None for none.
+    resets: of the weights; None for none.
+    min_replay: environment steps before the first update.
+    epsilon_train: chance of a random action from min_replay on.
+    epsilon_eval: chance of a random action in evaluation.
+    acts_with_target: whether the target network acts.
+    priority_exponent: of the priorities that an update reports.
+    beta: exponent of the importance weights, at min_replay and at the end.
+    new_priority: of transitions that come in: "one", or the "max" so far.
+  """
+
+  update: update_lib.Config
+  updates_per_step: int = 2
+  num_steps: int = 10
+  gamma: float = 0.99
+  annealing: resets_lib.Annealing | None = None
+  resets: resets_lib.Config | None = None
+  min_replay: int = 2000
+  epsilon_train: float = 0.0
+  epsilon_eval: float = 0.001
+  acts_with_target: bool = False
+  priority_exponent: float = 0.5
+  beta: tuple[float, float] = (0.4, 1.0)
+  new_priority: str = "one"
+
+
+_IMAGE = (84, 84, 4)
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of the agents."""
+  return tuple(_VARIANTS)
+
+
+def get(
+  name: str, num_actions: int, image_shape: tuple[int, int, int] = _IMAGE
+) -> Variant:
+  """Returns the configuration of an agent.
+
+  Args:
+    name: one of `names()`.
+    num_actions: number of actions.
+    image_shape: (height, width, frames) of observations.
+
+  Raises:
+    ValueError: if there is no such agent.
+  """
+  if name not in _VARIANTS:
+    raise ValueError(f"name must be one of {names()}; got {name!r}.")
+  return _VARIANTS[name](num_actions, image_shape)
+
+
+def _spr(num_actions, image_shape):
+  encoder = encoders.Config(image_shape=image_shape)
+  return Variant(update_lib.Config(_networks(encoder, num_actions)))
+
+
+def _spr_no_aug(num_actions, image_shape):
+  encoder = encoders.Config(image_shape=image_shape, dropout=0.5)
+  return Variant(
+    update_lib.Config(
+      _networks(encoder, num_actions), augmentation=None, momentum_tau=0.01
+    )
+  )
+
+
+def _networks(encoder, num_actions):
+  shape = encoders.latent_shape(encoder)
+  return networks.Config(
+    encoder,
+    heads.Config(num_actions, math.prod(shape)),
+    transition.Config(num_actions, shape[-1]),
+  )
+
+
+def _der(num_actions, image_shape):
+  parts = _dopamine_networks(num_actions, image_shape, predicts=False)
+  return _dopamine(
+    parts,
+    {"augmentation": None, "target_period": 2000},
+    updates_per_step=1,
+    min_replay=1600,
+  )
+
+
+def _drq(num_actions, image_shape):
+  parts = _dopamine_networks(
+    num_actions, image_shape, predicts=False, noisy=False, atoms=None
+  )
+  return _dopamine(
+    parts,
+    {},
+    updates_per_step=1,
+    min_replay=1600,
+    epsilon_train=0.01,
+  )
+
+
+def _sr_spr(num_actions, image_shape):
+  return _dopamine(
+    _dopamine_networks(num_actions, image_shape, noisy=False),
+    {"target_tau": 0.005},
+    updates_per_step=8,
+    resets=resets_lib.Config(every=5000, shrink=0.8, perturb=0.2),
+    acts_with_target=True,
+  )
+
+
+def _bbf(num_actions, image_shape):
+  encoder = {"kind": "impala", "channels": (16, 32, 32), "width": 4}
+  parts = _dopamine_networks(
+    num_actions, image_shape, encoder=encoder, noisy=False, hidden=2048
+  )
+  return _dopamine(
+    parts,
+    {"target_tau": 0.005},
+    weight_decay=0.1,
+    annealing=resets_lib.Annealing(),
+    resets=resets_lib.Config(),
+    acts_with_target=True,
+  )
+
+
+def _dopamine_networks(
+  num_actions, image_shape, *, predicts=True, encoder=None, hidden=512, **head
+):
+  encoder = encoders.Config(
+    image_shape=image_shape,
+    padding="SAME",
+    # Latents are compared, and so brought to one scale, by those that predict.
+    renormalize=predicts,
+    initializer="xavier",
+    **(encoder or {}),
+  )
+  shape = encoders.latent_shape(encoder)
+  head = heads.Config(
+    num_actions,
+    math.prod(shape),
+    hidden=hidden,
+    streams="shared",
+    advantage_bias=False,
+    gradient_scale=1.0,
+    bias_sigma="in",
+    initializer="xavier",
+    **head,
+  )
+  model = None
+  if predicts:
+    model = transition.Config(
+      num_actions, shape[-1], norm="none", initializer="xavier"
+    )
+  return networks.Config(encoder, head, model)
+
+
+def _dopamine(parts, options, *, weight_decay=0.0, **run):
+  defaults = {
+    "augmentation": augmentation.Config(exclusive=True),
+    "shared_next": True,
+    "spr_target": "target",
+    "target_noise": "fresh",
+    "priority": "loss",
+    "optimizer": optimizer.Config(
+      weight_decay=weight_decay, max_grad_norm=None
+    ),
+  }
+  config = update_lib.Config(parts, **{**defaults, **options})
+  run = {"beta": (0.5, 0.5), "new_priority": "max", **run}
+  return Variant(config, **run)
+
+
+_VARIANTS: dict[str, Callable[..., Variant]] = {
+  "spr": _spr,
+  "spr_no_aug": _spr_no_aug,
+  "der": _der,
+  "drq": _drq,
+  "sr_spr": _sr_spr,
+  "bbf": _bbf,
+}

@@ -1,0 +1,136 @@
+"""Tests of the transition model, against golden values of SPR's own code."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.spr import transition
+from tests.spr import reference
+
+TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
+
+
+def load(arrays, prefix):
+  tensors = {
+    name.removeprefix(prefix + "_network_")
+    .replace("_net_0_", ".net.0.")
+    .replace("2_", "2."): value
+    for name, value in arrays.items()
+    if name.startswith(prefix + "_network_")
+  }
+  return jax.tree.map(jnp.asarray, reference.transition(tensors, ""))
+
+
+@pytest.mark.parametrize("name", ["C8_A4_bn", "C6_A3_none"])
+def test_rollout_equals_the_reference(x64, golden, name):
+  arrays = golden(f"spr/transition_{name}")
+  channels, actions = int(name[1]), int(name[4])
+  config = transition.Config(
+    actions,
+    channels,
+    norm="batch" if name.endswith("bn") else "none",
+    norm_epsilon=float(arrays["bn_eps"]),
+    residual=bool(arrays["residual"]),
+    renormalize=bool(arrays["renormalize"]),
+    epsilon=0.0,
+  )
+  params = load(arrays, "w")
+  x0 = jnp.asarray(reference.images(arrays["x0"]))
+  action = jnp.asarray(arrays["actions"])
+  cotangent = jnp.asarray(reference.images(arrays["cotangent"]))
+
+  @jax.jit
+  def run(params, x0):
+    def rollout(params, x0):
+      return transition.apply(config, params, x0, action)
+
+    latents, vjp, statistics = jax.vjp(rollout, params, x0, has_aux=True)
+    return latents, statistics, vjp(cotangent)
+
+  latents, statistics, (grads, grad_x0) = run(params, x0)
+  expected = reference.images(arrays["latents"])
+  # With batch norm, the golden file has the first channels.
+  np.testing.assert_allclose(
+    latents[..., : expected.shape[-1]], expected, **TOLERANCE
+  )
+  np.testing.assert_allclose(
+    grad_x0, reference.images(arrays["grad_x0"]), **TOLERANCE
+  )
+  jax.tree.map(
+    lambda got, want: np.testing.assert_allclose(got, want, **TOLERANCE),
+    grads,
+    load(arrays, "g"),
+  )
+  if config.norm == "none":
+    assert statistics is None
+    return
+  count = latents[0, ..., 0].size
+  running = transition.running_statistics(
+    transition.Statistics(jnp.zeros(channels), jnp.ones(channels)),
+    statistics,
+    count,
+    float(arrays["bn_momentum"]),
+  )
+  for got, kind in zip(running, ("mean", "var")):
+    np.testing.assert_allclose(
+      got, arrays[f"b_network_2_running_{kind}"], **TOLERANCE
+    )
+  latent, _ = transition.step(config, params, x0, action[0], running)
+  np.testing.assert_allclose(
+    latent, reference.images(arrays["latent_step1_evalmode"]), **TOLERANCE
+  )
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_a_loop_equals_the_unrolled_rollout(x64, norm):
+  config = transition.Config(3, 4, hidden=5, norm=norm, residual=True)
+  loop = dataclasses.replace(config, unroll=False)
+  params = transition.init(jax.random.key(0), config)
+  params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+  latent = jax.random.uniform(jax.random.key(1), (2, 4, 3, 4))
+  action = jnp.array([[0, 2], [1, 1], [2, 0]])
+  outs = [
+    jax.jit(lambda p, z, a, c=c: transition.apply(c, p, z, a))(
+      params, latent, action
+    )
+    for c in (config, loop)
+  ]
+  jax.tree.map(
+    # Only the order of the sums differs.
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13),
+    *outs,
+  )
+  assert outs[0][0].shape == (3, 2, 4, 3, 4)
+
+
+def test_parameters_have_the_stated_shapes():
+  params = transition.init(jax.random.key(0), transition.Config(6))
+  shapes = jax.tree.map(jnp.shape, params)
+  assert shapes == {
+    "conv_in": {"w": (3, 3, 70, 64), "b": (64,)},
+    "conv_out": {"w": (3, 3, 64, 64), "b": (64,)},
+    "norm": {"scale": (64,), "bias": (64,)},
+  }
+  assert "norm" not in transition.init(
+    jax.random.key(0), transition.Config(6, norm="none")
+  )
+
+
+def test_bad_input_is_refused():
+  with pytest.raises(ValueError, match="norm must be one of"):
+    transition.Config(3, norm="layer")
+  with pytest.raises(ValueError, match="num_actions must be a positive"):
+    transition.Config(0)
+  config = transition.Config(3, 4)
+  params = transition.init(jax.random.key(0), config)
+  latent = jnp.zeros((2, 3, 3, 4))
+  action = jnp.zeros((1, 2), jnp.int32)
+  with pytest.raises(ValueError, match="latent must have shape"):
+    transition.apply(config, params, latent[..., :3], action)
+  with pytest.raises(ValueError, match="action must have shape"):
+    transition.apply(config, params, latent, action[0])
+  with pytest.raises(ValueError, match="one for each latent"):
+    transition.apply(config, params, latent, action[:, :1])
