@@ -6,11 +6,12 @@
 The first command trains every arm of the config (one kind of memory each), all
 seeds of an arm as one program, and resumes where an earlier run stopped. It
 ends with a table, `DIR/learning_curve.png` and `DIR/results.json`; each arm has
-`metrics.jsonl` and `checkpoints/` in `DIR/ARM`. The second command restores
-the trained policies, plays new episodes and shows one of them step by step.
+`metrics.jsonl` and `checkpoints/` in `DIR/ARM`. Where episodes consist of
+trials, `DIR/trials.png` shows how returns rise from one to the next. The second
+command restores the trained policies, plays new episodes and shows one of them
+step by step.
 """
 
-import functools
 import pathlib
 import shlex
 import sys
@@ -26,15 +27,14 @@ if __name__ == "__main__":
   # from then on the number of devices is fixed.
   seeds.split_cpu()
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
-from jaxseq.rl import ppo
+from jaxseq.rl import study
 from jaxseq.rl import transcript
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
-from jaxseq.training import metrics as metrics_lib
 from jaxseq.training import plots
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
@@ -46,130 +46,6 @@ _EPISODE_ROWS = 64  # steps shown of an episode, at most
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MODE = app.define_mode()
-
-
-# What may differ from the run that is resumed: it changes no trained number.
-_MAY_CHANGE = (
-  "keep_checkpoints",
-  "evaluation_episodes",
-  "evaluation_greedy",
-  "tensorboard",
-  "references",
-)
-
-
-def train(config: comparison.Config, directory: pathlib.Path) -> dict[str, Any]:
-  """Trains all arms from where they are, and evaluates them.
-
-  Args:
-    config: the configuration.
-    directory: of the run.
-
-  Returns:
-    For each arm the number of parameters and, per seed, the mean return of the
-    last twentieth of the training and that of the evaluation.
-  """
-  results = {}
-  for name in config.arms:
-    arm = comparison.arm_config(config, name)
-    runners = _train_arm(config, name, arm, directory / name)
-    results[name] = _evaluate(config, arm, runners.variables)
-    _, values = _curve(directory, name)
-    late = values[:, -max(1, values.shape[1] // 20) :]
-    results[name]["training"] = [_mean(seed) for seed in late]
-  return results
-
-
-def _train_arm(
-  config: comparison.Config, name: str, arm: ppo.Config, directory: pathlib.Path
-) -> ppo.RunnerState:
-  """Trains the seeds of one arm; returns their states."""
-
-  @functools.cache
-  def chunk_of(count: int):
-    return seeds.jit(
-      lambda runner: ppo.train(arm, runner, count),
-      config.num_seeds,
-      donate_argnums=0,
-    )
-
-  return arms_lib.train_arm(
-    name.ljust(max(map(len, config.arms))),
-    lambda runners, count: chunk_of(count)(runners),
-    _initial(config, arm)(_keys(config)[0]),
-    directory,
-    config,
-    num_updates=arm.num_updates,
-    metric="episode_return",
-    update_axis=1,
-    steps_per_update=arm.steps_per_update,
-  )
-
-
-def _initial(config: comparison.Config, arm: ppo.Config):
-  """Returns the compiled function from the seeds' keys to their states."""
-  return arms_lib.initial(functools.partial(ppo.init, arm), config.num_seeds)
-
-
-def _keys(config: comparison.Config) -> tuple[jax.Array, jax.Array]:
-  """Returns the seeds' keys for training and for evaluation."""
-  key_train, key_evaluate = jax.random.split(jax.random.key(config.seed))
-  return (
-    jax.random.split(key_train, config.num_seeds),
-    jax.random.split(key_evaluate, config.num_seeds),
-  )
-
-
-def _evaluate(
-  config: comparison.Config, arm: ppo.Config, variables: Any
-) -> dict[str, Any]:
-  """Plays whole episodes with each seed's policy."""
-
-  def play(inputs):
-    return evaluate.evaluate(
-      arm,
-      *inputs,
-      num_episodes=config.evaluation_episodes,
-      greedy=config.evaluation_greedy,
-    )
-
-  play_all = seeds.jit(play, config.num_seeds)
-  played = jax.device_get(play_all((variables, _keys(config)[1])))
-  sizes = [leaf[0].size for leaf in jax.tree.leaves(variables)]
-  return {
-    "parameters": sum(sizes),
-    "evaluation": played["mean_return"].tolist(),
-    "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
-  }
-
-
-def restore(
-  config: comparison.Config, directory: pathlib.Path
-) -> dict[str, tuple[int, Any]]:
-  """Returns the step and the variables of each arm's newest checkpoint.
-
-  Raises:
-    UserError: an arm has no checkpoint, or none that is whole.
-  """
-  restored = {}
-  for name in config.arms:
-    arm = comparison.arm_config(config, name)
-    step, runners = arms_lib.restore(
-      name, _initial(config, arm), _keys(config)[0], directory
-    )
-    restored[name] = step, runners.variables
-  return restored
-
-
-def _mean(values: np.ndarray) -> float:
-  """Returns the mean of what is finite, NaN if nothing is."""
-  finite = values[np.isfinite(values)]
-  return float(finite.mean()) if finite.size else float("nan")
-
-
-def _curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
-  rows = metrics_lib.read(directory / name)
-  return metrics_lib.column(rows, "episode_return")
 
 
 def _finish(
@@ -197,7 +73,7 @@ def _finish(
   try:
     picture = plots.learning_curve(
       directory / "learning_curve.png",
-      {name: _curve(directory, name) for name in config.arms},
+      {name: study.curve(directory, name) for name in config.arms},
       xlabel="environment steps",
       ylabel="return of the episodes that ended",
       title=f"{task}, {config.num_seeds} seeds",
@@ -217,19 +93,33 @@ def _finish(
   ):
     print("- in the table: no episode ended")
   print(f"Learning curve: {picture}")
+  trials = {
+    name: (1 + np.arange(len(result["trials"][0])), result["trials"])
+    for name, result in results.items()
+    if "trials" in result
+  }
+  if trials:
+    within = plots.learning_curve(
+      directory / "trials.png",
+      trials,
+      xlabel="trial within an episode",
+      ylabel="mean return of the trial",
+      title=f"{task}, {config.evaluation_episodes} new episodes",
+    )
+    print(f"Return per trial: {within}")
   print(f"Watch the trained policies: {command} --mode=evaluate")
 
 
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
   rows = []
-  for name, (step, variables) in restore(config, directory).items():
+  for name, (step, variables) in study.restore(config, directory).items():
     arm = comparison.arm_config(config, name)
-    player = ppo.player(arm)
+    player = algorithms.of(arm).player(arm)
     episode = evaluate.record(
       arm,
       jax.tree.map(lambda leaf: leaf[0], variables),
-      _keys(config)[1][0],
+      study.evaluation_keys(config)[0],
       _EPISODE_ROWS,
       greedy=config.evaluation_greedy,
     )
@@ -239,7 +129,7 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
       title=f"{arm.env_id}, played by {name} (seed 0) after {step:,} steps",
     )
     print()
-    result = _evaluate(config, arm, variables)
+    result = study.evaluate_arm(config, arm, variables)
     for seed, (mean, length) in enumerate(
       zip(result["evaluation"], result["evaluation_length"])
     ):
@@ -257,17 +147,18 @@ def main(argv: list[str]) -> None:
   with errors.setup():
     config = config_lib.parse(_CONFIG.value, comparison.Config)
     for name in config.arms:
-      ppo.player(comparison.arm_config(config, name))
+      arm = comparison.arm_config(config, name)
+      algorithms.of(arm).player(arm)
     find = workdir_lib.prepare
     if _MODE.value == "evaluate":
       find = workdir_lib.open_existing
     directory = find(
-      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=_MAY_CHANGE
+      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
     )
   if _MODE.value == "evaluate":
     _watch(config, directory)
   else:
-    _finish(config, directory, train(config, directory))
+    _finish(config, directory, study.train(config, directory))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ r"""Recurrent Q-learning (R2D2) with two kinds of memory, on two CPU cores.
 
 The task is the quickstart's, RepeatPreviousEasy: without memory the mean return
 is -0.5, a perfect player gets 1. In training one step in fifty is random at the
-end, which costs about 0.02; evaluations take the best action.
+end, which costs about 0.03; evaluations take the best action. Expected there
+after 307,200 steps: 0.98 or more for every seed. Takes a few minutes on two
+cores.
 
     --config=configs/icrl/r2d2.py:tiny
 

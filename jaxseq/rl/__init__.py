@@ -1,4 +1,5 @@
-"""In-context reinforcement learning: environments, recurrent PPO, evaluation.
+"""In-context reinforcement learning: environments, algorithms, evaluation.
 
-Import the modules you need: `jaxseq.rl.ppo`, `jaxseq.rl.envs`, ...
+Import the modules you need: `jaxseq.rl.ppo`, `jaxseq.rl.r2d2`,
+`jaxseq.rl.envs`, ...
 """

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import ppo
+from jaxseq.rl import r2d2
 from jaxseq.rl import rollout
 
 Array = jax.Array
@@ -20,6 +22,7 @@ class _Progress(NamedTuple):
   key: Array
   episode_return: Array
   episode_length: Array
+  trial_returns: Array
   complete: Array
   time: Array
 
@@ -28,7 +31,7 @@ class _Progress(NamedTuple):
   jax.jit, static_argnums=0, static_argnames=("num_episodes", "greedy", "limit")
 )
 def evaluate(
-  config: ppo.Config,
+  config: ppo.Config | r2d2.Config,
   variables: Any,
   key: Array,
   *,
@@ -54,12 +57,15 @@ def evaluate(
     `episode_return` float32, `episode_length` int32 and `complete` bool, all
     (num_episodes,), and the scalar `mean_return` over the complete episodes,
     NaN if there are none. The numbers of an incomplete episode are those up to
-    the limit.
+    the limit. If episodes consist of trials, also `trial_returns` float32
+    (num_episodes, num_trials), and `mean_trial_returns` (num_trials,) over the
+    complete episodes: how an agent gets better within an episode.
   """
-  player = ppo.player(config)
+  player = algorithms.of(config).player(config)
   if limit is None:
     limit = player.env_params.max_steps_in_episode
   key_start, key_play = jax.random.split(key)
+  num_trials = getattr(player.env, "num_trials", 0)
 
   def step(now: _Progress) -> _Progress:
     key_next, key_step = jax.random.split(now.key)
@@ -67,11 +73,17 @@ def evaluate(
       player, variables, now.world, key_step, greedy=greedy
     )
     counts = ~now.complete
+    trial_returns = now.trial_returns
+    if num_trials:
+      played = taken.trial[:, None] == jnp.arange(num_trials)
+      reward = (counts * taken.reward)[:, None]
+      trial_returns = trial_returns + jnp.where(played, reward, 0)
     return _Progress(
       world=world,
       key=key_next,
       episode_return=now.episode_return + counts * taken.reward,
       episode_length=now.episode_length + counts,
+      trial_returns=trial_returns,
       complete=now.complete | taken.terminated | taken.truncated,
       time=now.time + 1,
     )
@@ -84,21 +96,28 @@ def evaluate(
       key=key_play,
       episode_return=jnp.zeros((num_episodes,), jnp.float32),
       episode_length=jnp.zeros((num_episodes,), jnp.int32),
+      trial_returns=jnp.zeros((num_episodes, num_trials), jnp.float32),
       complete=jnp.zeros((num_episodes,), bool),
       time=jnp.zeros((), jnp.int32),
     ),
   )
-  return {
+  result = {
     "episode_return": end.episode_return,
     "episode_length": end.episode_length,
     "complete": end.complete,
     "mean_return": end.episode_return.mean(where=end.complete),
   }
+  if num_trials:
+    result["trial_returns"] = end.trial_returns
+    result["mean_trial_returns"] = end.trial_returns.mean(
+      axis=0, where=end.complete[:, None]
+    )
+  return result
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="greedy")
 def record(
-  config: ppo.Config,
+  config: ppo.Config | r2d2.Config,
   variables: Any,
   key: Array,
   num_steps: int,
@@ -117,7 +136,7 @@ def record(
   Returns:
     The transitions, with a leading axis (num_steps,).
   """
-  player = ppo.player(config)
+  player = algorithms.of(config).player(config)
   key_start, key_play = jax.random.split(key)
   world = rollout.start(player, key_start, 1)
   _, transitions = rollout.collect(

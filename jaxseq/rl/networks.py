@@ -121,18 +121,10 @@ class ActorCritic(linen.Module):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    config = self.config
-    x = nn.MLP(
-      (*config.encoder_widths, config.d_model),
-      gain=math.sqrt(2),
-      activate_last=True,
-      name="encoder",
-    )(observation)
-    if config.num_layers:
-      memory = nn.SequenceModel(config.memory(), name="memory")
-      x, states = memory(x, states, reset, step=step)
-    policy = _actor(self.actions, config.head_widths)(x)
-    value = nn.ValueHead(config.head_widths, name="critic")(x)
+    widths = self.config.head_widths
+    x, states = features(self.config, observation, states, reset, step)
+    policy = _actor(self.actions, widths)(x)
+    value = nn.ValueHead(widths, name="critic")(x)
     return policy, value, states
 
   def step(
@@ -146,10 +138,48 @@ class ActorCritic(linen.Module):
     self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
   ) -> Any:
     """Returns fresh memories; works on an unbound module."""
-    if not self.config.num_layers:
-      return ()
-    memory = nn.SequenceModel(self.config.memory(), parent=None)
-    return memory.initial_state(batch_shape, dtype)
+    return initial_state(self.config, batch_shape, dtype)
+
+
+def features(
+  config: Config,
+  observation: Array,
+  states: Any = None,
+  reset: Array | None = None,
+  step: bool = False,
+) -> tuple[Array, Any]:
+  """Runs the encoder and the memory, as parts of the module that calls it.
+
+  Args:
+    config: options.
+    observation: as in `ActorCritic`, and so are states, reset and step.
+    states: memories before the first element.
+    reset: (*batch, time) bool.
+    step: whether there is no time axis.
+
+  Returns:
+    Features (*batch, time, d_model), and the memories after the last element.
+  """
+  x = nn.MLP(
+    (*config.encoder_widths, config.d_model),
+    gain=math.sqrt(2),
+    activate_last=True,
+    name="encoder",
+  )(observation)
+  if config.num_layers:
+    memory = nn.SequenceModel(config.memory(), name="memory")
+    x, states = memory(x, states, reset, step=step)
+  return x, states
+
+
+def initial_state(
+  config: Config, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
+) -> Any:
+  """Returns fresh memories."""
+  if not config.num_layers:
+    return ()
+  memory = nn.SequenceModel(config.memory(), parent=None)
+  return memory.initial_state(batch_shape, dtype)
 
 
 def _actor(actions: actions_lib.Spec, widths: tuple[int, ...]) -> linen.Module:

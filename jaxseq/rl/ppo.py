@@ -16,7 +16,6 @@ observation. PPO is from Schulman et al., arXiv:1707.06347.
 
 import dataclasses
 import functools
-import math
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -25,14 +24,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import mixers
 from jaxseq.rl import actions
 from jaxseq.rl import gae
 from jaxseq.rl import losses
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
-from jaxseq.training import optimizers
-from jaxseq.training import recipes
+from jaxseq.rl import shared
 
 Array = jax.Array
 
@@ -101,35 +98,20 @@ class Config:
   truncate_gradient: bool = False
 
   def __post_init__(self):
-    for name in (
-      "num_envs",
-      "rollout_length",
-      "total_steps",
-      "num_epochs",
-      "num_minibatches",
-      "learning_rate",
-      "ssm_learning_rate_factor",
-      "max_grad_norm",
-      "adam_epsilon",
-      "clip",
-    ):
-      if not getattr(self, name) > 0:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected more than 0."
-        )
-    for name in ("gamma", "gae_lambda"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to 1.")
-    for name in ("value_coef", "entropy_coef"):
-      if not getattr(self, name) >= 0:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected 0 or more."
-        )
-    if self.learning_rate_schedule not in ("constant", "linear"):
-      raise ValueError(
-        f"learning_rate_schedule: got {self.learning_rate_schedule!r},"
-        " expected 'constant' or 'linear'."
-      )
+    shared.check_fields(
+      self,
+      positive=(
+        "num_envs",
+        "rollout_length",
+        "total_steps",
+        "num_epochs",
+        "num_minibatches",
+        "clip",
+      ),
+      shares=("gamma", "gae_lambda"),
+      not_negative=("value_coef", "entropy_coef"),
+    )
+    shared.check_optimizer(self)
     if self.num_envs % self.num_minibatches:
       raise ValueError(
         f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
@@ -145,14 +127,6 @@ class Config:
       raise ValueError(
         f"segment_length: got {self.segment_length}, expected a divisor of"
         f" rollout_length = {self.rollout_length}."
-      )
-    factor = self.ssm_learning_rate_factor
-    if factor != 1 and not hasattr(
-      mixers.get(self.network.mixer), "SSM_PARAMETERS"
-    ):
-      raise ValueError(
-        f"ssm_learning_rate_factor: got {factor}, expected 1: the mixer"
-        f" {self.network.mixer!r} names no parameters for a group of their own."
       )
     if not self.steps_per_update <= self.total_steps < 2**31:
       raise ValueError(
@@ -268,7 +242,7 @@ def update(
     runner.world,
     key_rollout,
     config.rollout_length,
-    final_values=config.bootstrap_truncated and _can_truncate(players),
+    final_values=config.bootstrap_truncated and shared.can_truncate(players),
   )
   # This step of the memory is not kept: the next rollout takes it again.
   _, last_value, _ = players.network.apply(
@@ -299,7 +273,7 @@ def update(
     key_learn,
   )
   num_updates = runner.num_updates + 1
-  metrics |= _episode_metrics(transition)
+  metrics |= shared.episode_metrics(transition)
   metrics["explained_variance"] = losses.explained_variance(
     transition.value, target
   )
@@ -330,30 +304,8 @@ def train(
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
-  """Adam with a clipped global norm, and the recurrence in its own group."""
-  shared = {
-    "learning_rate": config.learning_rate,
-    "schedule": config.learning_rate_schedule,
-    "total_steps": (
-      config.num_updates * config.num_epochs * config.num_minibatches
-    ),
-    "eps": config.adam_epsilon,
-    "max_grad_norm": config.max_grad_norm,
-  }
-  if config.ssm_learning_rate_factor == 1:
-    return optimizers.make_optimizer(optimizers.Config(**shared))
-  mixer = mixers.get(config.network.mixer)
-  return optimizers.make_optimizer(
-    recipes.slow_ssm(
-      mixer.SSM_PARAMETERS, config.ssm_learning_rate_factor, **shared
-    )
-  )
-
-
-def _can_truncate(players: rollout.Player) -> bool:
-  """Whether some episode may reach the time limit before its natural end."""
-  natural = getattr(players.env, "num_steps", math.inf)
-  return natural >= players.env_params.max_steps_in_episode
+  num_steps = config.num_updates * config.num_epochs * config.num_minibatches
+  return shared.make_optimizer(config, num_steps)
 
 
 def _learn(config, network, variables, opt_state, batch, key):
@@ -430,14 +382,3 @@ def _replay(config, network, variables, memory, taken):
   return jax.tree.map(
     lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1), outputs
   )
-
-
-def _episode_metrics(transition):
-  """Means over the episodes that ended, NaN if none did."""
-  ended = transition.terminated | transition.truncated
-  count = ended.sum()
-  return {
-    "episodes": count,
-    "episode_return": transition.episode_return.mean(where=ended),
-    "episode_length": transition.episode_length.mean(where=ended),
-  }

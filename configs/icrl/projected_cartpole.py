@@ -1,0 +1,94 @@
+r"""Learning within an episode: cart-poles seen through a random matrix.
+
+    python -m experiments.icrl --config=configs/icrl/projected_cartpole.py \
+      --workdir=runs/projected_cartpole
+
+An episode is eight trials at one cart-pole, whose position and angle are shown
+through a random matrix that is new in each episode: what a number means has to
+be found out. `trials.png` shows the return of each trial in episodes with new
+matrices; a trial is worth at most 1. The arm "forgets" is the same network with
+a fresh memory in every trial.
+
+    --config=configs/icrl/projected_cartpole.py:paper
+
+has the 16 trials of 200 steps of arXiv:2303.03982 and its network; it is meant
+for a GPU, and has not been run to its end by us. `:tiny` learns nothing, and
+shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+_VARIANTS = ("full", "paper", "tiny")
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in _VARIANTS:
+    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_seeds = 1 if variant == "paper" else 2
+  config.updates_per_chunk = 5
+  config.chunks_per_checkpoint = 10
+  config.evaluation_episodes = 128
+  options = {"num_trials": 8, "max_steps": 100}
+  config.ppo = {
+    "env_id": "ProjectedCartPole",
+    "num_envs": 64,
+    "rollout_length": 256,
+    "total_steps": 4_000_000,
+    "num_epochs": 4,
+    "num_minibatches": 4,
+    "learning_rate": 1e-3,
+    "learning_rate_schedule": "linear",
+    "gae_lambda": 0.95,
+    "entropy_coef": 0.01,
+  }
+  network = {
+    "mixer": "gru",
+    "d_model": 64,
+    "encoder_widths": (64,),
+    "head_widths": (64,),
+    "num_layers": 1,
+    "activation": "none",
+    "residual": False,
+  }
+  if variant == "paper":
+    options = {"num_trials": 16, "max_steps": 200}
+    config.updates_per_chunk = 1
+    config.ppo.update(
+      rollout_length=1024,
+      total_steps=15_000_000,
+      num_epochs=30,
+      num_minibatches=8,
+      learning_rate=5e-5,
+      learning_rate_schedule="constant",
+      gae_lambda=1.0,
+      entropy_coef=0.0,
+    )
+    network = {
+      "mixer": "s5",
+      "mixer_options": {"ssm_size": 256, "blocks": 1},
+      "d_model": 256,
+      "num_layers": 4,
+    }
+  if variant == "tiny":
+    options = {"num_trials": 2, "max_steps": 12}
+    config.num_seeds = 1
+    config.updates_per_chunk = 2
+    config.chunks_per_checkpoint = 1
+    config.evaluation_episodes = 8
+    config.ppo.update(
+      num_envs=4, rollout_length=32, total_steps=4 * 128, num_epochs=1
+    )
+    network.update(d_model=8, encoder_widths=(8,), head_widths=(8,))
+  config.arms = {
+    network["mixer"]: {
+      "network": network,
+      "env_options": tuple(options.items()),
+    },
+    "forgets": {
+      "network": network,
+      "env_options": (*options.items(), ("keep_memory", False)),
+    },
+  }
+  return config

@@ -1,0 +1,79 @@
+r"""Eight kinds of memory on six games of POPGym, at equal budgets.
+
+    python -m experiments.icrl_suite --config=configs/icrl_suite/popgym.py \
+      --workdir=runs/icrl_suite
+
+The easy level of each game, three seeds, 409,600 environment steps each, and
+the settings of the quickstart throughout. In the aggregates a random player
+counts as 0 and the reference player of each game as 1: one with a perfect
+memory, and Thompson sampling for the bandit. Takes about half an hour on two
+cores.
+
+    --config=configs/icrl_suite/popgym.py:tiny
+
+learns nothing, and shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.icrl import quickstart
+
+# Returns of a random and of a reference player.
+_BOUNDS = {
+  "RepeatPreviousEasy": (-0.51, 1.0),
+  "RepeatFirstEasy": (-0.5, 1.0),
+  "CountRecallEasy": (-0.93, 1.0),
+  "AutoencodeEasy": (-0.5, 1.0),
+  "PositionOnlyCartPoleEasy": (0.11, 1.0),
+  "MultiarmedBanditEasy": (0.0, 0.66),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in ("full", "tiny"):
+    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  config = quickstart.get_config(variant)
+  config.num_seeds = 3
+  config.references = {}
+  config.tensorboard = False
+  config.bounds = dict(_BOUNDS)
+  config.environments = {env_id: {} for env_id in _BOUNDS}
+  network = {
+    "d_model": 64,
+    "encoder_widths": (128,),
+    "head_widths": (128, 128),
+  }
+  transformer = {**network, "num_layers": 2, "norm": "layer"}
+  config.arms = {
+    **config.arms,
+    "lstm": {"network": {**config.arms.gru.network, "mixer": "lstm"}},
+    "mamba": {
+      "network": {
+        **network,
+        "mixer": "mamba",
+        "mixer_options": {"expand": 1},
+        "num_layers": 2,
+        "norm": "layer",
+        "activation": "none",
+      }
+    },
+    "lightnet": {"network": {**transformer, "mixer": "lightnet"}},
+    "aaren": {"network": {**transformer, "mixer": "aaren"}},
+    "attention": {
+      "network": {
+        **transformer,
+        "mixer": "attention",
+        "mixer_options": {"window": 128},
+      }
+    },
+    "none": {"network": {**network, "num_layers": 0}},
+  }
+  if variant == "tiny":
+    config.num_seeds = 1
+    config.environments = {"RepeatFirstEasy": {}, "MultiarmedBanditEasy": {}}
+    config.bounds = {name: _BOUNDS[name] for name in config.environments}
+    config.arms = {
+      "gru": config.arms.gru,
+      "none": {"network": {**config.arms.none.network, "d_model": 8}},
+    }
+  return config

@@ -1,0 +1,221 @@
+r"""In-context RL over many environments: every arm on each of them.
+
+    python -m experiments.icrl_suite --config=configs/icrl_suite/popgym.py \
+      --workdir=DIR
+    python -m experiments.icrl_suite --config=... --workdir=DIR --mode=evaluate
+
+Each environment is a run of `experiments.icrl` in a sub-directory of its own,
+and what is finished is not done again. The suite ends with a table of returns,
+one of aggregates with bootstrap intervals, `DIR/learning_curves.png`,
+`DIR/aggregates.png` and `DIR/results.json`. The second command plays new
+episodes with the newest checkpoints.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from jaxseq.training import seeds
+
+if __name__ == "__main__":
+  # Before the imports below use a device.
+  seeds.split_cpu()
+
+from jaxseq.rl import algorithms
+from jaxseq.rl import comparison
+from jaxseq.rl import study
+from jaxseq.training import app
+from jaxseq.training import arms as arms_lib
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+from jaxseq.training import plots
+from jaxseq.training import statistics
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+EXPERIMENT = "icrl_suite"
+RESULTS = "results.json"
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = app.define_mode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(comparison.Config):
+  """A comparison of arms on several environments.
+
+  Attributes:
+    environments: by id, the fields of the algorithms' configurations that
+      differ there.
+    bounds: by id, the returns that count as 0 and as 1 in the aggregates, such
+      as those of a random and of a perfect player.
+  """
+
+  _: dataclasses.KW_ONLY
+  environments: Mapping[str, Mapping[str, Any]]
+  bounds: Mapping[str, tuple[float, float]] = arms_lib.EMPTY
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not self.environments:
+      raise ValueError("environments: got none, expected at least one.")
+    for name in self.environments:
+      low, high = self.bounds.get(name, (0.0, 1.0))
+      if not low < high:
+        raise ValueError(
+          f"bounds.{name}: got {low} and {high}, expected a lower and a higher"
+          " return."
+        )
+
+
+def on(config: Config, env_id: str) -> comparison.Config:
+  """Returns the comparison of the arms on one environment."""
+  fields = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(comparison.Config)
+  }
+  for algorithm in algorithms.names():
+    shared = ml_collections.ConfigDict(dict(fields[algorithm]), type_safe=False)
+    shared.update(dict(config.environments[env_id]))
+    shared.env_id = env_id
+    fields[algorithm] = ml_collections.FrozenConfigDict(shared)
+  return comparison.Config(**fields)
+
+
+def normalized(config: Config, results: Any, arm: str) -> np.ndarray:
+  """Returns an arm's evaluations as scores (seeds, environments)."""
+  columns = []
+  for env_id in config.environments:
+    low, high = config.bounds.get(env_id, (0.0, 1.0))
+    returns = np.asarray(results[env_id][arm]["evaluation"], float)
+    columns.append((returns - low) / (high - low))
+  return np.stack(columns, axis=1)
+
+
+def run(config: Config, directory: pathlib.Path, mode: str) -> dict[str, Any]:
+  """Trains or evaluates on every environment.
+
+  Args:
+    config: the suite.
+    directory: of the suite.
+    mode: "train" or "evaluate".
+
+  Returns:
+    For each environment the results of each arm.
+  """
+  results = {}
+  for index, env_id in enumerate(config.environments):
+    local, place = on(config, env_id), directory / env_id
+    if mode == "evaluate":
+      results[env_id] = {
+        name: study.evaluate_arm(
+          local, comparison.arm_config(local, name), variables
+        )
+        for name, (_, variables) in study.restore(local, place).items()
+      }
+      continue
+    finished = place / RESULTS
+    if finished.is_file():
+      results[env_id] = json.loads(finished.read_text())
+      continue
+    print(f"{env_id} ({index + 1} of {len(config.environments)})", flush=True)
+    results[env_id] = study.train(local, place)
+    workdir_lib.write_json(finished, config_lib.to_json(results[env_id]))
+  return results
+
+
+def finish(
+  config: Config, directory: pathlib.Path, results: Any, mode: str
+) -> None:
+  """Shows the tables; after a training also draws and writes."""
+  arms = list(config.arms)
+  tables.show(
+    ["environment", *arms],
+    [
+      [env_id, *(tables.mean_std(found[arm]["evaluation"]) for arm in arms)]
+      for env_id, found in results.items()
+    ],
+    title=(
+      f"Return of {config.evaluation_episodes} new episodes; mean ± standard"
+      f" deviation over {config.num_seeds} seeds"
+    ),
+  )
+  print()
+  aggregates = {
+    label: {arm: _with_interval(config, results, arm, name) for arm in arms}
+    for name, label in (
+      ("iqm", "IQM"),
+      ("mean", "mean"),
+      ("optimality_gap", "optimality gap"),
+    )
+  }
+  tables.show(
+    ["memory", *aggregates],
+    [
+      [
+        arm,
+        *(
+          "{:.3f} [{:.3f}, {:.3f}]".format(*aggregates[label][arm])
+          for label in aggregates
+        ),
+      ]
+      for arm in arms
+    ],
+    title="Normalised returns with 95 % bootstrap intervals",
+  )
+  if mode == "evaluate":
+    return
+  workdir_lib.write_json(
+    directory / RESULTS,
+    config_lib.to_json({"environments": results, "aggregates": aggregates}),
+  )
+  curves = plots.learning_curves(
+    directory / "learning_curves.png",
+    {
+      env_id: {arm: study.curve(directory / env_id, arm) for arm in arms}
+      for env_id in results
+    },
+    xlabel="environment steps",
+    ylabel="return of the episodes that ended",
+    smooth=5,
+  )
+  bars = plots.intervals(directory / "aggregates.png", aggregates)
+  print(f"Pictures: {curves}, {bars}")
+
+
+def _with_interval(config, results, arm, name):
+  """An aggregate with the ends of its interval; NaN if no episode ended."""
+  scores = normalized(config, results, arm)
+  if not np.isfinite(scores).all():
+    return (float("nan"),) * 3
+  aggregate = statistics.AGGREGATES[name]
+  low, high = statistics.bootstrap(scores, aggregate)
+  return float(aggregate(scores)), low, high
+
+
+def main(argv: list[str]) -> None:
+  """Runs the suite that the flags describe."""
+  del argv
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, Config)
+    for env_id in config.environments:
+      local = on(config, env_id)
+      for name in config.arms:
+        arm = comparison.arm_config(local, name)
+        algorithms.of(arm).player(arm)
+    find = workdir_lib.prepare
+    if _MODE.value == "evaluate":
+      find = workdir_lib.open_existing
+    directory = find(
+      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
+    )
+  finish(config, directory, run(config, directory, _MODE.value), _MODE.value)
+
+
+if __name__ == "__main__":
+  app.run_main(main)

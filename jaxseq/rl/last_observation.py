@@ -1,0 +1,111 @@
+"""Episodes that show their last observation before the next one begins."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import mixtures
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import spaces
+
+
+@struct.dataclass
+class LastObservationState:
+  """State of `LastObservation`.
+
+  Attributes:
+    env_state: the environment's state.
+    cut: () bool; the observation on show is the last of an episode.
+    first: the first observation of the episode after that.
+    info: of the step that cut the episode off.
+  """
+
+  env_state: Any
+  cut: jax.Array
+  first: Any
+  info: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LastObservation(wrappers.Wrapper):
+  """Shows the observation at which a time limit cuts an episode off.
+
+  An environment that resets itself hides that observation in `info`, where a
+  recurrent policy does not meet it. Here it follows in its turn, and the step
+  after it does nothing, whatever the action: it pays 0, says `truncated`, and
+  leads to the first observation of the next episode. Whoever learns from what
+  was played finds at each step with `truncated` an observation to take the
+  value of, and no action. An episode that a time limit ends is so longer by
+  one step; one that terminates is as it was.
+
+  Attributes:
+    env: the environment.
+  """
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, key: jax.Array, params: Any = None
+  ) -> tuple[Any, LastObservationState]:
+    """Starts an episode; see `Wrapper.reset`."""
+    params = self.env.default_params if params is None else params
+    observation, env_state = self.env.reset(key, params)
+    action = spaces.zeros(self.env.action_space(params))
+    stepped = jax.eval_shape(self.env.step, key, env_state, action, params)
+    return observation, LastObservationState(
+      env_state=env_state,
+      cut=jnp.bool_(False),
+      first=observation,
+      info=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), stepped[-1]),
+    )
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    key: jax.Array,
+    state: LastObservationState,
+    action: Any,
+    params: Any = None,
+  ) -> tuple[
+    Any, LastObservationState, jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step; see `Wrapper.step`.
+
+    The `info` of the step that says `truncated` is that of the step before,
+    which ended the episode.
+    """
+    params = self.env.default_params if params is None else params
+    first, env_state, reward, terminated, truncated, info = self.env.step(
+      key, state.env_state, action, params
+    )
+    never = jnp.bool_(False)
+    cut = truncated & ~terminated
+    shown = _where(cut, info["final_observation"], first)
+    played = (shown, env_state, reward, terminated, cut, info)
+    waited = (
+      state.first,
+      state.env_state,
+      jnp.zeros_like(reward),
+      never,
+      never,
+      state.info,
+    )
+    shown, env_state, reward, terminated, cut, info = _where(
+      state.cut, waited, played
+    )
+    after = LastObservationState(env_state, cut, first, info)
+    return shown, after, reward, terminated, state.cut, info
+
+
+def show_last(env: Any) -> Any:
+  """Returns an environment, or a mixture of some, with `LastObservation`."""
+  if isinstance(env, mixtures.Mixture):
+    return mixtures.Mixture(tuple(map(show_last, env.envs)))
+  return LastObservation(env)
+
+
+def _where(flag, new, old):
+  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)

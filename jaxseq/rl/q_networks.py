@@ -1,0 +1,117 @@
+"""The recurrent Q-network: encoder, sequence model, values of all actions.
+
+It is called as the actor-critic is: its policy is epsilon-greedy, and its value
+that of the best action. So it plays wherever an actor-critic plays.
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import nn
+from jaxseq.rl import actions as actions_lib
+from jaxseq.rl import networks
+
+Array = jax.Array
+
+# The variables that are no parameters: (), "epsilon".
+EXPLORATION = "exploration"
+
+# Of the last layers: at first all values are near 0.
+_OUT_GAIN = 0.01
+
+
+class EpsilonGreedy(NamedTuple):
+  """The best action, or with some probability one drawn uniformly.
+
+  Attributes:
+    values: (..., n) action values.
+    epsilon: probability of a uniform draw, of a shape that broadcasts to (...).
+  """
+
+  values: Array
+  epsilon: Array
+
+  def sample(self, key: Array) -> Array:
+    """Draws actions: (...) int32."""
+    shape, n = self.values.shape[:-1], self.values.shape[-1]
+    key_whether, key_which = jax.random.split(key)
+    explores = jax.random.uniform(key_whether, shape) < self.epsilon
+    drawn = jax.random.randint(key_which, shape, 0, n, jnp.int32)
+    return jnp.where(explores, drawn, self.mode())
+
+  def mode(self) -> Array:
+    """Returns the best actions: (...) int32."""
+    return jnp.argmax(self.values, axis=-1).astype(jnp.int32)
+
+  def log_prob(self, action: Array) -> Array:
+    """Returns the log-probabilities of actions (...): (...)."""
+    chance = self.epsilon / self.values.shape[-1]
+    best = (1 - self.epsilon) + chance
+    return jnp.log(jnp.where(action == self.mode(), best, chance))
+
+
+class QNetwork(linen.Module):
+  """Action values on top of an encoder and a memory.
+
+  `variables["exploration"]["epsilon"]`, a () number, is how often the policy
+  explores; where it is missing, never.
+
+  Attributes:
+    config: options; the hidden widths are `head_widths`.
+    actions: what is decided: one choice.
+    dueling: whether the values are those of a state plus the advantages of
+      the actions over their mean (Wang et al., arXiv:1511.06581, equation 9).
+  """
+
+  config: networks.Config
+  actions: actions_lib.Spec
+  dueling: bool = True
+
+  @linen.compact
+  def __call__(
+    self,
+    observation: Array,
+    states: Any = None,
+    reset: Array | None = None,
+    step: bool = False,
+  ) -> tuple[EpsilonGreedy, Array, Any]:
+    """Runs over whole sequences.
+
+    Args:
+      observation: (*batch, time, d).
+      states: memories before the first element; fresh ones if None.
+      reset: (*batch, time) bool; where True the memory is made fresh before
+        that observation.
+      step: whether there is no time axis.
+
+    Returns:
+      The policy with batch shape (*batch, time), which holds the action values
+      (*batch, time, n); the values of the best actions (*batch, time); and the
+      memories after the last element.
+    """
+    (n,), widths = self.actions.sizes, self.config.head_widths
+    x, states = networks.features(self.config, observation, states, reset, step)
+    head = nn.CategoricalHead(n, widths, out_gain=_OUT_GAIN, name="advantage")
+    values = head(x).logits
+    if self.dueling:
+      base = nn.ValueHead(widths, out_gain=_OUT_GAIN, name="value")(x)
+      values += base[..., None] - values.mean(axis=-1, keepdims=True)
+    epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
+    return EpsilonGreedy(values, epsilon), values.max(axis=-1), states
+
+  def step(
+    self, observation: Array, states: Any, reset: Array | None = None
+  ) -> tuple[EpsilonGreedy, Array, Any]:
+    """Runs over one element; `__call__` without the time axis."""
+    return self(observation, states, reset, step=True)
+
+  @linen.nowrap
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
+  ) -> Any:
+    """Returns fresh memories; works on an unbound module."""
+    return networks.initial_state(self.config, batch_shape, dtype)

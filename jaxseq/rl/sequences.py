@@ -1,0 +1,136 @@
+"""Playing sequences that overlap, for a replay of recurrent experience.
+
+Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
+Learning", ICLR 2019, section 3: a sequence is stored with the state that the
+memory had before it, and with steps in front of it that bring this state up to
+date with later parameters (burn-in).
+"""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import rollout
+
+Array = jax.Array
+
+
+class Tail(NamedTuple):
+  """The last steps before a sequence; leading axis num_envs.
+
+  Attributes:
+    memory: before these steps; () if there are none.
+    observation: (num_envs, burn_in, d).
+    reset: (num_envs, burn_in) bool.
+  """
+
+  memory: Any
+  observation: Array
+  reset: Array
+
+
+class Sequence(NamedTuple):
+  """What is stored; leading axis num_envs, or as the caller stacks them.
+
+  Attributes:
+    memory: before the first observation.
+    observation: (..., burn_in + time + 1, d); those of the burn-in, those acted
+      on, and the one after the last step.
+    reset: (..., burn_in + time + 1) bool; the flag that the network saw with
+      each observation.
+    action: (..., time) int32.
+    reward: (..., time) float32.
+    terminated: (..., time) bool; the episode ended after the step.
+    cut: (..., time) bool; the observation was the last of an episode that a
+      time limit cut off, and nothing was done there.
+  """
+
+  memory: Any
+  observation: Array
+  reset: Array
+  action: Array
+  reward: Array
+  terminated: Array
+  cut: Array
+
+
+def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
+  """Returns the world and the steps before it, to play the first sequence.
+
+  Nothing has been played: the steps before are made up, and the first
+  observation is marked as a reset, so that they do not matter.
+
+  Args:
+    world: as from `rollout.start`.
+    burn_in: steps before a sequence.
+  """
+  num_envs, size = world.observation.shape
+  tail = Tail(
+    memory=world.memory if burn_in else (),
+    observation=jnp.zeros((num_envs, burn_in, size), world.observation.dtype),
+    reset=jnp.zeros((num_envs, burn_in), bool),
+  )
+  return world._replace(reset=jnp.ones_like(world.reset)), tail
+
+
+def play(
+  player: rollout.Player,
+  variables: Any,
+  world: rollout.World,
+  tail: Tail,
+  key: Array,
+  length: int,
+) -> tuple[rollout.World, Tail, Sequence, rollout.Transition]:
+  """Plays a sequence in every environment.
+
+  Args:
+    player: the policy and the environment. Where its environment says
+      `truncated`, the observation acted on must have been the last of an
+      episode, as in `last_observation.LastObservation`.
+    variables: the network's variables.
+    world: where to go on.
+    tail: the steps before.
+    key: random key.
+    length: steps to play, a multiple of the burn-in.
+
+  Returns:
+    The world and the tail afterwards, the sequences, and the transitions with
+    axes (num_envs, length).
+  """
+  burn_in = tail.reset.shape[1]
+  piece = burn_in or length
+
+  def play_piece(world, key):
+    after, taken = rollout.collect(player, variables, world, key, piece)
+    return after, (world.memory, taken)
+
+  after, (memories, taken) = jax.lax.scan(
+    play_piece, world, jax.random.split(key, length // piece)
+  )
+  # (pieces, steps, num_envs) to (num_envs, time).
+  taken = jax.tree.map(
+    lambda x: jnp.swapaxes(x.reshape(length, *x.shape[2:]), 0, 1), taken
+  )
+  observation = jnp.concatenate(
+    [tail.observation, taken.observation, after.observation[:, None]], axis=1
+  )
+  reset = jnp.concatenate(
+    [tail.reset, taken.reset, after.reset[:, None]], axis=1
+  )
+  sequence = Sequence(
+    memory=tail.memory if burn_in else world.memory,
+    observation=observation,
+    reset=reset,
+    action=taken.action,
+    reward=taken.reward,
+    terminated=taken.terminated,
+    cut=taken.truncated,
+  )
+  tail = Tail(
+    memory=jax.tree.map(lambda x: x[-1], memories) if burn_in else (),
+    observation=observation[:, length:-1],
+    reset=reset[:, length:-1],
+  )
+  return after, tail, sequence, taken

@@ -1,0 +1,165 @@
+"""Training and evaluating all arms of a comparison, from where they are."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq.rl import algorithms
+from jaxseq.rl import comparison
+from jaxseq.rl import evaluate
+from jaxseq.training import arms as arms_lib
+from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import seeds
+
+# What may differ from the run that is resumed: it changes no trained number.
+MAY_CHANGE = (
+  "keep_checkpoints",
+  "evaluation_episodes",
+  "evaluation_greedy",
+  "tensorboard",
+  "references",
+)
+
+
+def train(
+  config: comparison.Config, directory: pathlib.Path
+) -> dict[str, dict[str, Any]]:
+  """Trains all arms from where they are, and evaluates them.
+
+  Args:
+    config: the configuration.
+    directory: of the run.
+
+  Returns:
+    For each arm what `evaluate_arm` returns and, per seed, `training`, the mean
+    return of the last twentieth of the training, and `best`, the highest mean
+    return of an update's episodes, smoothed over a twentieth of the training.
+  """
+  results = {}
+  for name in config.arms:
+    arm = comparison.arm_config(config, name)
+    runners = _train_arm(config, name, arm, directory / name)
+    results[name] = evaluate_arm(config, arm, runners.variables)
+    _, values = curve(directory, name)
+    span = max(1, values.shape[1] // 20)
+    results[name]["training"] = [_mean(seed[-span:]) for seed in values]
+    results[name]["best"] = [
+      max(_mean(seed[i : i + span]) for i in range(len(seed) - span + 1))
+      for seed in values
+    ]
+  return results
+
+
+def evaluate_arm(
+  config: comparison.Config, arm: Any, variables: Any
+) -> dict[str, Any]:
+  """Plays whole episodes with each seed's policy.
+
+  Args:
+    config: the comparison.
+    arm: configuration of the arm.
+    variables: of all seeds, leading axis num_seeds.
+
+  Returns:
+    The number of `parameters` and, per seed, the mean returns `evaluation` and
+    lengths `evaluation_length`; if episodes consist of trials also the mean
+    return of each, `trials`.
+  """
+
+  def play(inputs):
+    return evaluate.evaluate(
+      arm,
+      *inputs,
+      num_episodes=config.evaluation_episodes,
+      greedy=config.evaluation_greedy,
+    )
+
+  play_all = seeds.jit(play, config.num_seeds)
+  played = jax.device_get(play_all((variables, evaluation_keys(config))))
+  sizes = [leaf[0].size for leaf in jax.tree.leaves(variables["params"])]
+  result = {
+    "parameters": sum(sizes),
+    "evaluation": played["mean_return"].tolist(),
+    "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
+  }
+  if "mean_trial_returns" in played:
+    result["trials"] = played["mean_trial_returns"].tolist()
+  return result
+
+
+def restore(
+  config: comparison.Config, directory: pathlib.Path
+) -> dict[str, tuple[int, Any]]:
+  """Returns the step and the variables of each arm's newest checkpoint.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+
+  Raises:
+    UserError: an arm has no checkpoint, or none that is whole.
+  """
+  restored = {}
+  for name in config.arms:
+    arm = comparison.arm_config(config, name)
+    step, runners = arms_lib.restore(
+      name, _initial(config, arm), _training_keys(config), directory
+    )
+    restored[name] = step, runners.variables
+  return restored
+
+
+def curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
+  """Returns steps (n,) and returns (seeds, n) of an arm's training."""
+  rows = metrics_lib.read(directory / name)
+  return metrics_lib.column(rows, "episode_return")
+
+
+def evaluation_keys(config: comparison.Config) -> jax.Array:
+  """Returns the keys (num_seeds,) for evaluations."""
+  _, key = jax.random.split(jax.random.key(config.seed))
+  return jax.random.split(key, config.num_seeds)
+
+
+def _training_keys(config):
+  key, _ = jax.random.split(jax.random.key(config.seed))
+  return jax.random.split(key, config.num_seeds)
+
+
+def _train_arm(config, name, arm, directory) -> Any:
+  """Trains the seeds of one arm; returns their states."""
+
+  @functools.cache
+  def chunk_of(count: int):
+    return seeds.jit(
+      lambda runner: algorithms.of(arm).train(arm, runner, count),
+      config.num_seeds,
+      donate_argnums=0,
+    )
+
+  return arms_lib.train_arm(
+    name.ljust(max(map(len, config.arms))),
+    lambda runners, count: chunk_of(count)(runners),
+    _initial(config, arm)(_training_keys(config)),
+    directory,
+    config,
+    num_updates=arm.num_updates,
+    metric="episode_return",
+    update_axis=1,
+    steps_per_update=arm.steps_per_update,
+  )
+
+
+def _initial(config, arm):
+  """Returns the compiled function from the seeds' keys to their states."""
+  init = functools.partial(algorithms.of(arm).init, arm)
+  return arms_lib.initial(init, config.num_seeds)
+
+
+def _mean(values: np.ndarray) -> float:
+  """Returns the mean of what is finite, NaN if nothing is."""
+  finite = values[np.isfinite(values)]
+  return float(finite.mean()) if finite.size else float("nan")

@@ -1,0 +1,95 @@
+"""A suite of environments: tables, pictures, and going on where it stopped."""
+
+import json
+import pathlib
+import shutil
+import sys
+
+from absl import flags
+import numpy as np
+import pytest
+
+from experiments import icrl_suite
+from jaxseq.training import errors
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# ml_collections loads config files in a way that Python 3.13 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+  """Runs the suite in this process; returns what it printed."""
+  monkeypatch.chdir(ROOT)
+
+  def call(workdir, *more):
+    argv = [
+      "experiments.icrl_suite",
+      "--config=tests/experiments/suite_none.py",
+      f"--workdir={workdir}",
+      *more,
+    ]
+    monkeypatch.setattr(sys, "argv", argv)
+    try:
+      flags.FLAGS(argv)
+      icrl_suite.main([])
+    finally:
+      flags.FLAGS.unparse_flags()
+      # Flags of single fields are made when they are met.
+      for name in [name for name in flags.FLAGS if "config." in name]:
+        delattr(flags.FLAGS, name)
+    return capsys.readouterr().out
+
+  return call
+
+
+def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
+  whole = tmp_path / "whole"
+  output = run(whole)
+  assert "MultiarmedBanditEasy (1 of 2)" in output
+  assert "optimality gap" in output
+  for picture in ("learning_curves.png", "aggregates.png"):
+    assert (whole / picture).read_bytes().startswith(b"\x89PNG"), picture
+  results = json.loads((whole / "results.json").read_text())
+  environments = results["environments"]
+  assert set(environments) == {"MultiarmedBanditEasy", "RepeatFirstEasy"}
+  for arms in environments.values():
+    assert set(arms) == {"none"}
+    for found in arms.values():
+      assert np.isfinite(found["evaluation"]).all()
+      assert found["best"][0] >= found["training"][0]
+  # One seed each: scores from the bounds of the games.
+  bandit, first = (
+    environments[name]["none"]["evaluation"][0]
+    for name in ("MultiarmedBanditEasy", "RepeatFirstEasy")
+  )
+  expected = (bandit / 0.66 + (first + 0.5) / 1.5) / 2
+  np.testing.assert_allclose(
+    results["aggregates"]["mean"]["none"][0], expected, rtol=1e-9
+  )
+
+  # As if the suite had been stopped between the two environments.
+  part = tmp_path / "part"
+  shutil.copytree(whole, part)
+  shutil.rmtree(part / "RepeatFirstEasy")
+  (part / "results.json").unlink()
+  output = run(part)
+  assert "MultiarmedBanditEasy (1 of 2)" not in output
+  assert json.loads((part / "results.json").read_text()) == results
+
+  shown = run(whole, "--mode=evaluate")
+  assert f"{bandit:.3f}" in shown
+
+
+@pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("ppo.num_minibatches=3", "num_minibatches: got 3"),
+    ("environments.RepeatFirstEasy.gama=1", "gama.*did you mean 'gamma'"),
+    ("bounds.RepeatFirstEasy=(1.0,0.0)", "expected a lower and a higher"),
+  ],
+)
+def test_wrong_input_gets_one_sentence(run, tmp_path, override, message):
+  with pytest.raises(errors.UserError, match=message):
+    run(tmp_path / "absent", f"--config.{override}")
+  assert not (tmp_path / "absent").exists()
