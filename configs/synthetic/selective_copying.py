@@ -22,14 +22,14 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
-  config.num_updates = 5000
+  config.num_updates = 4000
   config.updates_per_chunk = 200
   config.batch_size = 32
   config.task = "selective_copying"
   config.task_options = {"blanks": 112, "memorise": 8, "vocab_size": 16}
   config.network = {"d_model": 64, "num_layers": 2, "norm": "rms"}
   config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
-  config.arms = blocks.arms("mamba", "mamba2", "s4", "s4d")
+  config.arms = blocks.arms("mamba", "s4")
   config.test_options = {
     "168 blanks": {"blanks": 168},
     "224 blanks": {"blanks": 224},
