@@ -60,17 +60,24 @@ def _as_state(tree, like):
 # 1. `apply` is the fold of `step`.
 
 
-@pytest.mark.parametrize(("batch", "time"), [((), 37), ((2, 3), 2)])
-def test_apply_equals_steps(x64, any_mixer, batch, time):
-  params = _double(any_mixer.params)
+def _check_apply_equals_steps(mixer, batch, time):
+  params = _double(mixer.params)
   x = cases.sequence(*batch, time)
-  state = cases.used_state(any_mixer, params, batch)
+  state = cases.used_state(mixer, params, batch)
   reset = np.random.default_rng(1).random((*batch, time)) < 0.3
   reset = jnp.asarray(reset)
-  steps = jax.jit(functools.partial(_fold_steps, any_mixer))
-  got = any_mixer.apply(params, x, state, reset)
+  steps = jax.jit(functools.partial(_fold_steps, mixer))
+  got = mixer.apply(params, x, state, reset)
   chex.assert_trees_all_close(got, steps(params, x, state, reset), **_FLOAT64)
   assert got[0].shape == x.shape
+
+
+def test_apply_equals_steps(x64, any_mixer):
+  _check_apply_equals_steps(any_mixer, (), 37)
+
+
+def test_apply_equals_steps_with_batch_axes(x64, mixer):
+  _check_apply_equals_steps(mixer, (2, 3), 2)
 
 
 # 2. Halves with the state carried.
@@ -173,9 +180,9 @@ def _gradient_problem(mixer):
   return params, x, state, reset
 
 
-def test_gradients(x64, any_mixer):
+def test_gradients(x64, mixer):
   """Those of the fold of `step`, and the slopes of finite differences."""
-  params, x, state, reset = _gradient_problem(any_mixer)
+  params, x, state, reset = _gradient_problem(mixer)
   arguments = params, x, _as_real(state)
 
   def value_and_gradients(function):
@@ -188,9 +195,9 @@ def test_gradients(x64, any_mixer):
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
 
   apply = value_and_gradients(
-    functools.partial(any_mixer.module.apply, any_mixer.config)
+    functools.partial(mixer.module.apply, mixer.config)
   )
-  steps = value_and_gradients(functools.partial(_fold_steps, any_mixer))
+  steps = value_and_gradients(functools.partial(_fold_steps, mixer))
   _, got = apply(*arguments)
   chex.assert_trees_all_close(got, steps(*arguments)[1], **_FLOAT64)
   for leaf in jax.tree.leaves(got):

@@ -42,7 +42,12 @@ def _stacked(variables, num_layers=2):
 
 @pytest.mark.parametrize(
   ("mixer", "scan_layers"),
-  [("gru", False), ("lstm", True), ("s5", False), ("s5", True)],
+  [
+    ("gru", False),
+    ("s5", True),
+    pytest.param("lstm", True, marks=pytest.mark.slow),
+    pytest.param("s5", False, marks=pytest.mark.slow),
+  ],
 )
 def test_one_definition_three_ways(mixer, scan_layers):
   """Whole sequence, pieces with carried states, single steps; with resets."""
@@ -77,7 +82,12 @@ def test_resets_equal_episodes_alone():
 
 
 @pytest.mark.parametrize(
-  ("mixer", "remat"), [("gru", False), ("s5", False), ("s5", True)]
+  ("mixer", "remat"),
+  [
+    ("gru", False),
+    ("s5", True),
+    pytest.param("s5", False, marks=pytest.mark.slow),
+  ],
 )
 def test_scanned_layers_equal_separate_ones(mixer, remat):
   model, variables = _model(mixer, final_norm=False)
@@ -296,7 +306,9 @@ class _Classifier(linen.Module):
     return nn.ClassificationHead(2, name="head")(x, lengths)
 
 
-@pytest.mark.parametrize("mixer", ["gru", "s5"])
+@pytest.mark.parametrize(
+  "mixer", ["gru", pytest.param("s5", marks=pytest.mark.slow)]
+)
 def test_classifier_learns(mixer):
   """Which of two values comes first: not seen in the mean of the inputs."""
   lengths = jnp.full((32,), 6)

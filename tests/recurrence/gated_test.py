@@ -74,8 +74,8 @@ def _reference(name, params, state, x, reset):
     (1, True, True, None),
     (1, False, False, 3),
     (2, True, True, 3),
-    (2, True, False, 1),
-    (2, False, True, 7),
+    pytest.param(2, True, False, 1, marks=pytest.mark.slow),
+    pytest.param(2, False, True, 7, marks=pytest.mark.slow),
   ],
 )
 def test_equals_fold(x64, name, heads, bias, with_reset, chunk_size):

@@ -1,6 +1,7 @@
 """lti_scan against linear_scan with the projections around it."""
 
 import functools
+import itertools
 
 import chex
 import jax
@@ -49,9 +50,19 @@ def problem(time, is_complex, seed=0, M=H):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("time", [1, 33])
+@pytest.mark.parametrize(
+  ("is_complex", "reverse", "time"),
+  [
+    (False, False, 33),
+    (True, True, 33),
+    (True, False, 1),
+    *(
+      pytest.param(*values, marks=pytest.mark.slow)
+      for values in itertools.product((False, True), (False, True), (1, 33))
+      if values not in ((False, False, 33), (True, True, 33), (True, False, 1))
+    ),
+  ],
+)
 def test_values_and_gradients_equal_the_unfused_form(
   x64, method, is_complex, reverse, time
 ):
@@ -96,7 +107,14 @@ def test_gradients_of_gradients(x64, method):
   check_grads(run, arguments, order=2, modes=["rev"])
 
 
-@pytest.mark.parametrize("case", ["none", "resets", "reset_at_0", "all"])
+@pytest.mark.parametrize(
+  "case",
+  [
+    "resets",
+    "reset_at_0",
+    *(pytest.param(case, marks=pytest.mark.slow) for case in ("none", "all")),
+  ],
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_golden_reset_scan(x64, golden, case, method):
   """Outputs and gradients of the public in-context RL code."""

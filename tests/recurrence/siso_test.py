@@ -59,7 +59,7 @@ def problem(kind, time, batch=(2,), seed=0):
     (43, 16, True, True),
     # Without resets the smallest blocks are larger than a small chunk.
     (150, 64, False, False),
-    (43, None, True, False),
+    pytest.param(43, None, True, False, marks=pytest.mark.slow),
     (1, None, True, True),
   ],
 )

@@ -268,7 +268,7 @@ def test_no_episode_end_gives_no_return():
 
 
 @pytest.mark.parametrize(
-  "options", [{"continuous": 2}, {"choices": (3, 2)}, {}], ids=str
+  "options", [{"continuous": 2}, {"choices": (3, 2)}], ids=str
 )
 def test_action_spaces(options):
   config = small(
@@ -326,7 +326,9 @@ def test_second_call_does_not_compile():
   assert ppo.update._cache_size() == size
 
 
-@pytest.mark.parametrize("num_layers", [1, 0])
+@pytest.mark.parametrize(
+  "num_layers", [1, pytest.param(0, marks=pytest.mark.slow)]
+)
 def test_memory_is_what_solves_a_memory_task(num_layers):
   # Name the card before the one before; 1/4 of the guesses are right.
   config = ppo.Config(

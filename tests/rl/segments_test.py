@@ -41,7 +41,9 @@ def problem(mixer):
   return config, gradient
 
 
-@pytest.mark.parametrize("mixer", ["gru", "mamba"])
+@pytest.mark.parametrize(
+  "mixer", ["gru", pytest.param("mamba", marks=pytest.mark.slow)]
+)
 def test_segments_give_the_same_loss_and_gradient(mixer):
   config, gradient = problem(mixer)
   whole, metrics = gradient(config)

@@ -13,7 +13,13 @@ import pytest
 
 from jaxseq.rl import envs
 
-_DIFFICULTIES = ("Easy", "Medium", "Hard")
+
+# The other levels are in the replays of the original's episodes as well.
+def _slow(*values):
+  return pytest.param(*values, marks=pytest.mark.slow)
+
+
+_DIFFICULTIES = ("Easy", _slow("Medium"), _slow("Hard"))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3))
@@ -163,12 +169,12 @@ def test_perfect_memory_earns_one(game, player, difficulty):
     # One suit in four, one count in 27 or 17, one guess in two.
     ("AutoencodeEasy", -1 / 2, 0),
     ("CountRecallEasy", 2 / 27 - 1, 0),
-    ("CountRecallHard", 2 / 17 - 1, 0),
+    _slow("CountRecallHard", 2 / 17 - 1, 0),
     ("HigherLowerEasy", 0, 0),
     # Measured with a standard error of 0.005 and rounded.
     ("ConcentrationEasy", -0.20, 0.02),
-    ("ConcentrationMedium", -0.18, 0.02),
-    ("ConcentrationHard", -0.84, 0.02),
+    _slow("ConcentrationMedium", -0.18, 0.02),
+    _slow("ConcentrationHard", -0.84, 0.02),
   ],
 )
 def test_random_play(env_id, expected, slack):
@@ -192,7 +198,8 @@ def test_looking_at_the_card_on_show_earns_half():
 
 
 @pytest.mark.parametrize(
-  ("difficulty", "expected"), [("Easy", 0.53), ("Medium", 0.52), ("Hard", 0.51)]
+  ("difficulty", "expected"),
+  [("Easy", 0.53), _slow("Medium", 0.52), _slow("Hard", 0.51)],
 )
 def test_counting_cards_helps_a_little(difficulty, expected):
   env, _ = envs.make(f"HigherLower{difficulty}")
@@ -206,7 +213,8 @@ def test_counting_cards_helps_a_little(difficulty, expected):
 
 
 @pytest.mark.parametrize(
-  ("difficulty", "expected"), [("Easy", 0.81), ("Medium", 0.81), ("Hard", 0.70)]
+  ("difficulty", "expected"),
+  [("Easy", 0.81), _slow("Medium", 0.81), _slow("Hard", 0.70)],
 )
 def test_perfect_memory_finds_pairs(difficulty, expected):
   env, _ = envs.make(f"Concentration{difficulty}")

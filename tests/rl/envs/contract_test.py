@@ -58,10 +58,10 @@ def _types(tree):
 
 def test_types(made):
   env, params = made
-  first, state = env.reset(jax.random.key(0), params)
-  action = jnp.zeros_like(env.action_space(params).sample(jax.random.key(1)))
-  observation, next_state, reward, terminated, truncated, info = env.step(
-    jax.random.key(2), state, action, params
+  key = jax.random.key(0)
+  first, state = jax.eval_shape(lambda: env.reset(key, params))
+  observation, next_state, reward, terminated, truncated, info = jax.eval_shape(
+    lambda state: env.step(key, state, _no_action(env, params), params), state
   )
   assert _types(observation) == _types(first)
   assert _types(info["final_observation"]) == _types(first)
@@ -84,22 +84,6 @@ def test_types_do_not_follow_the_default_width(made):
   narrow = jax.eval_shape(run, jax.random.key(0))
   with jax.enable_x64(True):
     assert jax.eval_shape(run, jax.random.key(0)) == narrow
-
-
-def test_a_step_is_traced_once(made):
-  env, params = made
-  traces = []
-
-  @jax.jit
-  def step(key, state, action):
-    traces.append(key)
-    return env.step(key, state, action, params)
-
-  key = jax.random.key(0)
-  _, state = env.reset(key, params)
-  for _ in range(3):
-    _, state, *_ = step(key, state, _no_action(env, params))
-  assert len(traces) == 1
 
 
 def test_observations_are_in_their_space(made):
@@ -152,56 +136,70 @@ def test_auto_reset(made):
   )
   np.testing.assert_array_equal(
     observation,
-    jax.vmap(lambda state: env.observe(None, state, None, params))(state),
+    jax.jit(jax.vmap(lambda state: env.observe(None, state, None, params)))(
+      state
+    ),
   )
+
+  # The same step, with a time limit that does not cut it off.
+  @jax.jit
+  def step_without_limit(key, state, action):
+    seen, stepped, *_ = env.step(key, state, action, endless)
+    return seen, env.observe(None, stepped, None, params)
+
   for t in np.flatnonzero(done & ~np.asarray(terminated)):
     before = jax.tree.map(lambda leaf, t=t: leaf[t - 1], state)
-    # The same step, with a time limit that does not cut it off.
     key = jax.random.wrap_key_data(keys[t])
-    seen, stepped, *_ = env.step(key, before, actions[t], endless)
+    seen, observed = step_without_limit(key, before, actions[t])
     np.testing.assert_allclose(final[t], seen, atol=1e-6)
-    np.testing.assert_allclose(
-      final[t], env.observe(None, stepped, None, params), atol=1e-6
-    )
+    np.testing.assert_allclose(final[t], observed, atol=1e-6)
 
 
 def test_the_time_limit_is_no_termination(made):
   env, params = made
   params = params.replace(max_steps_in_episode=1)
-  _, state = env.reset(jax.random.key(0), params)
-  _, _, _, terminated, truncated, _ = env.step(
-    jax.random.key(1), state, _no_action(env, params), params
-  )
-  assert truncated
-  assert not terminated
+  *_, steps = _play(env, params, jax.random.key(0))
+  _, _, _, terminated, truncated, _ = steps
+  assert (terminated | truncated).all()
+  # Some games can be over after a single step, but not after every first one.
+  assert (truncated & ~terminated).any()
 
 
-def test_default_parameters_are_used_when_none_are_given(made):
-  env, params = made
+@pytest.mark.parametrize(
+  "env_id", ["AutoencodeEasy", "PositionOnlyCartPoleEasy"]
+)
+def test_default_parameters_are_used_when_none_are_given(env_id):
+  env, params = envs.make(env_id)
   key = jax.random.key(0)
-  observation, state = env.reset(key)
-  jax.tree.map(
-    np.testing.assert_array_equal, (observation, state), env.reset(key, params)
-  )
-  action = env.action_space(params).sample(key)
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    env.step(key, state, action),
-    env.step(key, state, action, params),
-  )
+
+  @jax.jit
+  def run(*params):
+    observation, state = env.reset(key, *params)
+    action = env.action_space(*params).sample(key)
+    return observation, env.step(key, state, action, *params)
+
+  jax.tree.map(np.testing.assert_array_equal, run(), run(params))
 
 
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
-def test_every_generator_works(made, impl):
+@pytest.mark.parametrize(
+  "impl", ["rbg", pytest.param("unsafe_rbg", marks=pytest.mark.slow)]
+)
+def test_other_generators_work(made, impl):
   env, params = made
   keys = jax.random.split(jax.random.key(0, impl=impl), 16)
-  first, state = jax.vmap(lambda key: env.reset(key, params))(keys)
-  if not env.reset_words:
-    # All is hidden at first: see what the first step shows.
-    action = _no_action(env, params)
-    first, *_ = jax.vmap(lambda *now: env.step(*now, action, params))(
-      keys, state
-    )
+
+  @jax.jit
+  def run(keys):
+    first, state = jax.vmap(lambda key: env.reset(key, params))(keys)
+    if not env.reset_words:
+      # All is hidden at first: see what the first step shows.
+      action = _no_action(env, params)
+      first, *_ = jax.vmap(lambda *now: env.step(*now, action, params))(
+        keys, state
+      )
+    return first, state
+
+  first, state = run(keys)
   # Where the first observation tells nothing, what is hidden differs.
   leaves = jax.tree.leaves((first, state))
   assert any(len(np.unique(leaf, axis=0)) > 1 for leaf in leaves)
@@ -209,15 +207,18 @@ def test_every_generator_works(made, impl):
 
 def test_a_batch_of_actions_without_vmap_is_refused(made):
   env, params = made
-  _, state = env.reset(jax.random.key(0), params)
+  key = jax.random.key(0)
+  _, state = jax.eval_shape(lambda: env.reset(key, params))
   with pytest.raises(ValueError, match=r"action: got int32\[3\], expected"):
-    env.step(jax.random.key(0), state, jnp.zeros(3, jnp.int32), params)
+    jax.eval_shape(
+      lambda state: env.step(key, state, jnp.zeros(3, jnp.int32), params), state
+    )
 
 
 def test_nothing_leaks(made):
   env, params = made
   with jax.checking_leaks():
-    _play(env, params, jax.random.key(0))
+    jax.eval_shape(lambda key: _play(env, params, key), jax.random.key(0))
 
 
 def test_gradients_do_not_flow_through_the_dynamics():

@@ -218,7 +218,9 @@ def test_no_cell_twice_in_random_order(game, level, expected):
     )
 
 
-@pytest.mark.parametrize("level", ["Easy", "Hard"])
+@pytest.mark.parametrize(
+  "level", ["Easy", pytest.param("Hard", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
   ("game", "player"),
   [("Battleship", _ships_first), ("MineSweeper", _clear_cells_first)],

@@ -76,6 +76,10 @@ def _balance(seen, t, state, key):
   return (lean + 0.1 * state.x_dot > 0).astype(jnp.int32)
 
 
+def _slow(*values):
+  return pytest.param(*values, marks=pytest.mark.slow)
+
+
 _CARD_GAMES = {
   "RepeatPreviousEasy": _previous(4),
   "RepeatPreviousMedium": _previous(32),
@@ -86,7 +90,12 @@ _CARD_GAMES = {
 }
 
 
-@pytest.mark.parametrize("env_id", list(_CARD_GAMES))
+_GAMES = [
+  env_id if env_id.endswith("Easy") else _slow(env_id) for env_id in _CARD_GAMES
+]
+
+
+@pytest.mark.parametrize("env_id", _GAMES)
 def test_perfect_memory_earns_one(env_id):
   env, _ = envs.make(env_id)
   returns, lengths, truncated = _returns(
@@ -98,7 +107,7 @@ def test_perfect_memory_earns_one(env_id):
   assert not truncated.any()
 
 
-@pytest.mark.parametrize("env_id", ["RepeatPreviousEasy", "RepeatPreviousHard"])
+@pytest.mark.parametrize("env_id", ["RepeatPreviousEasy"])
 def test_one_card_off_is_chance(env_id):
   env, _ = envs.make(env_id)
   returns, _, _ = _returns(env, jax.random.key(0), 256, _previous(env.k + 1))
@@ -106,7 +115,7 @@ def test_one_card_off_is_chance(env_id):
   assert -0.56 < float(returns.mean()) < -0.46
 
 
-@pytest.mark.parametrize("env_id", list(_CARD_GAMES))
+@pytest.mark.parametrize("env_id", _GAMES)
 def test_random_play_of_card_games(env_id):
   env, _ = envs.make(env_id)
   returns, _, _ = _returns(env, jax.random.key(1), 512, _random(4))
@@ -116,7 +125,8 @@ def test_random_play_of_card_games(env_id):
 
 
 @pytest.mark.parametrize(
-  ("difficulty", "expected"), [("Easy", 0.11), ("Medium", 0.06), ("Hard", 0.04)]
+  ("difficulty", "expected"),
+  [("Easy", 0.11), _slow("Medium", 0.06), _slow("Hard", 0.04)],
 )
 def test_random_play_of_the_cartpole(difficulty, expected):
   env, _ = envs.make(f"PositionOnlyCartPole{difficulty}")
@@ -130,7 +140,7 @@ def test_random_play_of_the_cartpole(difficulty, expected):
   assert not truncated.any()
 
 
-@pytest.mark.parametrize("difficulty", ["Easy", "Medium", "Hard"])
+@pytest.mark.parametrize("difficulty", ["Easy", _slow("Medium"), _slow("Hard")])
 def test_a_good_controller_balances_to_the_limit(difficulty):
   env, _ = envs.make(f"PositionOnlyCartPole{difficulty}")
   returns, lengths, truncated = _returns(env, jax.random.key(3), 16, _balance)
