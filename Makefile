@@ -13,13 +13,15 @@ PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
 VERSIONS = 3.11 3.12 3.13
 # The Python of the environment with torch and transformers.
 INTEROP_PYTHON ?= 3.11
+# The Python of the environment with the original POPGym.
+POPGYM_PYTHON ?= 3.11
 
 # A PYTHONPATH of the caller would put other packages before the pinned ones.
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart test test-slow test-interop test-compile \
-  test-matrix lint format bench notebooks coverage constraints clean
+.PHONY: help venv install quickstart test test-slow test-interop test-popgym \
+  test-compile test-matrix lint format bench notebooks coverage constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
@@ -45,6 +47,14 @@ test-interop: ## jaxseq against the transformers library (downloads torch)
 	  install --quiet --constraint constraints/$(INTEROP_PYTHON).txt \
 	  --requirement tests/interop/requirements.txt
 	.venvs/interop/bin/python -m pytest -m interop $(ARGS) tests/interop
+
+test-popgym: ## our games beside the original POPGym (ten minutes or more)
+	@PYTHON= sh scripts/venv.sh .venvs/popgym $(POPGYM_PYTHON)
+	.venvs/popgym/bin/python -m pip --disable-pip-version-check --no-input \
+	  install --quiet --constraint constraints/$(POPGYM_PYTHON).txt \
+	  --requirement tests/popgym/requirements.txt
+	XLA_FLAGS= .venvs/popgym/bin/python $(PYTEST) -m popgym --timeout=3600 \
+	  $(ARGS) tests/popgym
 
 test-compile: ## every mixer through the compilers of a TPU and an H100
 	@PYTHON= sh scripts/venv.sh .venvs/compile

@@ -7,16 +7,18 @@ The first command trains every arm of the config (one kind of memory each), all
 seeds of an arm as one program, and resumes where an earlier run stopped. It
 ends with a table, `DIR/learning_curve.png` and `DIR/results.json`; each arm has
 `metrics.jsonl` and `checkpoints/` in `DIR/ARM`. Where episodes consist of
-trials, `DIR/trials.png` shows how returns rise from one to the next. The second
-command restores the trained policies, plays new episodes and shows one of them
-step by step.
+trials, `DIR/trials.png` shows how returns rise from one to the next, and
+`DIR/episode_ARM.gif` is an episode to watch. The second command restores the
+trained policies, plays new episodes and shows one of them step by step.
 """
 
+import functools
 import pathlib
 import shlex
 import sys
 from typing import Any
 
+from absl import logging
 import jax
 import numpy as np
 
@@ -30,6 +32,7 @@ if __name__ == "__main__":
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
+from jaxseq.rl import rendering
 from jaxseq.rl import study
 from jaxseq.rl import transcript
 from jaxseq.training import app
@@ -107,7 +110,28 @@ def _finish(
       title=f"{task}, {config.evaluation_episodes} new episodes",
     )
     print(f"Return per trial: {within}")
+  for name in config.arms:
+    if (episode := directory / f"episode_{name}.gif").is_file():
+      print(f"An episode of {name}: {episode}")
   print(f"Watch the trained policies: {command} --mode=evaluate")
+
+
+def _film(
+  config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
+) -> list[rendering.Film]:
+  """Plays an episode with an arm's first seed, and writes it as a GIF."""
+  films = rendering.film(
+    comparison.arm_config(config, name),
+    jax.tree.map(lambda leaf: leaf[0], jax.device_get(variables)),
+    study.evaluation_keys(config)[0],
+    greedy=config.evaluation_greedy,
+  )
+  path = directory / f"episode_{name}.gif"
+  try:
+    rendering.write_gif(path, rendering.frames(films))
+  except ModuleNotFoundError as error:
+    logging.warning("%s is not installed: %s is not drawn", error.name, path)
+  return films
 
 
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
@@ -115,20 +139,14 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   rows = []
   for name, (step, variables) in study.restore(config, directory).items():
     arm = comparison.arm_config(config, name)
-    player = algorithms.of(arm).player(arm)
-    episode = evaluate.record(
-      arm,
-      jax.tree.map(lambda leaf: leaf[0], variables),
-      study.evaluation_keys(config)[0],
-      _EPISODE_ROWS,
-      greedy=config.evaluation_greedy,
-    )
-    tables.show(
-      transcript.columns(player),
-      transcript.rows(player, jax.device_get(episode)),
-      title=f"{arm.env_id}, played by {name} (seed 0) after {step:,} steps",
-    )
-    print()
+    films = _film(config, directory, name, variables)
+    for player, film in zip(evaluate.members(arm), films):
+      tables.show(
+        transcript.columns(player),
+        transcript.rows(player, film.taken, _EPISODE_ROWS),
+        title=f"{film.title}, played by {name} (seed 0) after {step:,} steps",
+      )
+      print()
     result = study.evaluate_arm(config, arm, variables)
     for seed, (mean, length) in enumerate(
       zip(result["evaluation"], result["evaluation_length"])
@@ -158,7 +176,8 @@ def main(argv: list[str]) -> None:
   if _MODE.value == "evaluate":
     _watch(config, directory)
   else:
-    _finish(config, directory, study.train(config, directory))
+    show = functools.partial(_film, config, directory)
+    _finish(config, directory, study.train(config, directory, show))
 
 
 if __name__ == "__main__":

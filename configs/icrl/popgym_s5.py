@@ -22,6 +22,7 @@ def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
   config.evaluation_episodes = 128
   config.ppo = {
     "env_id": env_id,
+    "normalize_observation": False,
     "num_envs": 64,
     "rollout_length": 1024,
     "total_steps": 15_000_000,

@@ -33,6 +33,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   options = {"num_trials": 8, "max_steps": 100}
   config.ppo = {
     "env_id": "ProjectedCartPole",
+    "normalize_observation": False,
     "num_envs": 64,
     "rollout_length": 256,
     "total_steps": 4_000_000,

@@ -30,6 +30,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.references = {"perfect": 1.0, "no memory": -0.5}
   config.ppo = {
     "env_id": "RepeatPreviousEasy",
+    "normalize_observation": False,
     "num_envs": 16,
     "rollout_length": 256,
     "total_steps": 409_600,

@@ -28,6 +28,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.chunks_per_checkpoint = 10
   config.r2d2 = {
     "env_id": "RepeatPreviousEasy",
+    "normalize_observation": False,
     "num_envs": 16,
     "sequence_length": 32,
     "burn_in": 8,

@@ -4,7 +4,12 @@ r"""The quickstart's comparison on any environment, by its id.
       --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR
 
 The ids are those of `jaxseq.rl.envs.names()`. The settings were chosen on
-RepeatPreviousEasy; nothing is promised for other environments.
+RepeatPreviousEasy; nothing is promised for other environments. Where
+observations are numbers of very different sizes,
+
+    --config.ppo.normalize_observation=True
+
+shows them to the network less their running mean, in standard deviations.
 """
 
 import ml_collections

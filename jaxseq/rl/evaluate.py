@@ -8,11 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.rl import algorithms
+from jaxseq.rl import mixtures
 from jaxseq.rl import ppo
 from jaxseq.rl import r2d2
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 
 Array = jax.Array
+
+_RECORDED = ("greedy", "member")
 
 
 class _Progress(NamedTuple):
@@ -115,7 +119,25 @@ def evaluate(
   return result
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="greedy")
+def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
+  """Returns a player for each environment of a mixture, in its order.
+
+  Args:
+    config: the configuration. If its environment is no mixture, there is one
+      player.
+  """
+  player = algorithms.of(config).player(config)
+  if not isinstance(player.env, mixtures.Mixture):
+    return (player,)
+  with jax.ensure_compile_time_eval():
+    parts = [
+      player.env.member(i, player.env_params)
+      for i in range(len(player.env.envs))
+    ]
+  return tuple(rollout.Player(*part, player.network) for part in parts)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record(
   config: ppo.Config | r2d2.Config,
   variables: Any,
@@ -123,6 +145,7 @@ def record(
   num_steps: int,
   *,
   greedy: bool = False,
+  member: int = 0,
 ) -> rollout.Transition:
   """Plays `num_steps` steps of one environment from its start.
 
@@ -132,14 +155,50 @@ def record(
     key: random key.
     num_steps: steps to play, over as many episodes as they hold.
     greedy: whether to take the most probable action instead of sampling.
+    member: which environment of a mixture.
 
   Returns:
     The transitions, with a leading axis (num_steps,).
   """
-  player = algorithms.of(config).player(config)
+  return record_states(
+    config, variables, key, num_steps, greedy=greedy, member=member
+  )[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
+def record_states(
+  config: ppo.Config | r2d2.Config,
+  variables: Any,
+  key: Array,
+  num_steps: int,
+  *,
+  greedy: bool = False,
+  member: int = 0,
+) -> tuple[rollout.Transition, Any]:
+  """Does what `record` does, and also tells what the agent does not see.
+
+  Args:
+    config: as for `record`, and so are the others.
+    variables: the network's variables.
+    key: random key.
+    num_steps: steps to play.
+    greedy: whether to take the most probable action.
+    member: which environment of a mixture.
+
+  Returns:
+    The transitions, and the states before each step of the environment inside
+    all wrappers, with a leading axis (num_steps,).
+  """
+  player = members(config)[member]
   key_start, key_play = jax.random.split(key)
-  world = rollout.start(player, key_start, 1)
-  _, transitions = rollout.collect(
-    player, variables, world, key_play, num_steps, greedy=greedy
+
+  def step(world, key):
+    after, taken = rollout.step(player, variables, world, key, greedy=greedy)
+    return after, (taken, wrappers.innermost_state(world.env_state))
+
+  _, played = jax.lax.scan(
+    step,
+    rollout.start(player, key_start, 1),
+    jax.random.split(key_play, num_steps),
   )
-  return jax.tree.map(lambda x: x[:, 0], transitions)
+  return jax.tree.map(lambda x: x[:, 0], played)

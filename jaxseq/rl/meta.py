@@ -90,7 +90,8 @@ class Trials(wrappers.Wrapper):
     reward_scale: by what rewards are multiplied.
     keep_memory: whether a policy keeps its memory from one trial to the next.
       If not, it is made fresh before each trial, which shows what memory is
-      worth: `info["forget"]`, () bool, asks for that.
+      worth: `info["forget"]`, () bool, asks for that, and the first observation
+      of every trial looks like that of a meta-episode.
   """
 
   num_trials: int = 4
@@ -177,13 +178,15 @@ class Trials(wrappers.Wrapper):
     )
     terminated = going.trial >= self.num_trials
     truncated = going.time >= params.max_steps_in_episode
+    # Who forgets is not shown how the trial before ended.
+    fresh = over & ~terminated & (not self.keep_memory)
     # After the last trial there is no next one to show.
     final = self._flatten(
       _where(terminated, info["final_observation"], observation),
-      self._flat_action(action, params),
-      reward,
-      over,
-      jnp.bool_(False),
+      jnp.where(fresh, 0, self._flat_action(action, params)),
+      jnp.where(fresh, 0, reward),
+      over & ~fresh,
+      fresh,
       params,
     )
     info = {
@@ -215,6 +218,11 @@ class Trials(wrappers.Wrapper):
     size = spaces.flat_size(self.env.observation_space(params.env))
     size += self._action_size(params) + self.previous_reward + 2
     return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+
+  def shown_space(self, params: Params | None = None) -> Any:
+    """The space of what an observation begins with: the environment's own."""
+    params = self.default_params if params is None else params
+    return self.env.observation_space(params.env)
 
   def action_space(self, params: Params | None = None) -> Any:
     """That of the environment."""

@@ -85,10 +85,29 @@ class Mixture:
     params = self.default_params if params is None else params
     return self.envs[0].observation_space(params.envs[0])
 
+  def shown_space(self, params: Params | None = None) -> Any:
+    """That of the first environment, for one member of the batch."""
+    params = self.default_params if params is None else params
+    return self.envs[0].shown_space(params.envs[0])
+
   def action_space(self, params: Params | None = None) -> Any:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].action_space(params.envs[0])
+
+  def member(self, index: int, params: Params) -> tuple[Any, Any]:
+    """Returns one of the environments, and its parameters.
+
+    Args:
+      index: which one.
+      params: of the mixture.
+    """
+    limit = jnp.minimum(
+      params.envs[index].max_steps_in_episode, params.max_steps_in_episode
+    )
+    return self.envs[index], params.envs[index].replace(
+      max_steps_in_episode=limit
+    )
 
   def members(self, num_envs: int) -> np.ndarray:
     """Returns which of the environments each member of a batch is.
@@ -128,8 +147,8 @@ class Mixture:
     """
     params = self.default_params if params is None else params
     started = [
-      jax.vmap(env.reset, in_axes=(0, None))(part, _limited(params, i))
-      for i, (env, part) in enumerate(zip(self.envs, self._cut(keys)))
+      jax.vmap(env.reset, in_axes=(0, None))(part, limited)
+      for (env, limited), part in zip(self._each(params), self._cut(keys))
     ]
     observations, states = zip(*started)
     return _join(observations), states
@@ -162,9 +181,9 @@ class Mixture:
     """
     params = self.default_params if params is None else params
     stepped = [
-      jax.vmap(env.step, in_axes=(0, 0, 0, None))(*now, _limited(params, i))
-      for i, (env, *now) in enumerate(
-        zip(self.envs, self._cut(keys), state, self._cut(action))
+      jax.vmap(env.step, in_axes=(0, 0, 0, None))(*now, limited)
+      for (env, limited), *now in zip(
+        self._each(params), self._cut(keys), state, self._cut(action)
       )
     ]
     observations, states, rewards, terminated, truncated, infos = zip(*stepped)
@@ -182,6 +201,10 @@ class Mixture:
       {name: _join([info[name] for info in infos]) for name in shared},
     )
 
+  def _each(self, params):
+    """The environments and their parameters."""
+    return [self.member(i, params) for i in range(len(self.envs))]
+
   def _cut(self, batch):
     """The blocks of a batch."""
     member = self.members(jax.tree.leaves(batch)[0].shape[0])
@@ -190,14 +213,6 @@ class Mixture:
       jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch)
       for i in range(len(self.envs))
     ]
-
-
-def _limited(params, i):
-  """The parameters of one environment, under the time limit for all."""
-  limit = jnp.minimum(
-    params.envs[i].max_steps_in_episode, params.max_steps_in_episode
-  )
-  return params.envs[i].replace(max_steps_in_episode=limit)
 
 
 def _join(blocks):

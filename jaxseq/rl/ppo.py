@@ -25,9 +25,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq.rl import actions
+from jaxseq.rl import devices
 from jaxseq.rl import gae
 from jaxseq.rl import losses
 from jaxseq.rl import networks
+from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import shared
 
@@ -44,6 +46,8 @@ class Config:
     env_params: pairs of names and values of the environment's parameters that
       are not the default ones.
     network: the actor-critic.
+    normalize_observation: whether the network sees the numbers of observations
+      less their mean, in standard deviations; see `normalization`.
     num_envs: environments played side by side.
     rollout_length: steps in each environment between updates.
     total_steps: environment steps of the whole run, over all environments;
@@ -70,12 +74,16 @@ class Config:
       each of them again, so that its memory grows with a segment and not with
       the rollout. All of the rollout at once if None.
     truncate_gradient: whether the gradient stops at the borders of segments.
+    devices: how many devices share the environments; 0 for all there are, or,
+      where seeds are dealt out to devices, all that these leave. A divisor of
+      the environments of a minibatch. Numbers are the same to rounding.
   """
 
   env_id: str = "RepeatPreviousEasy"
   env_options: tuple[tuple[str, Any], ...] = ()
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
+  normalize_observation: bool = False
   num_envs: int = 64
   rollout_length: int = 1024
   total_steps: int = 15_000_000
@@ -96,6 +104,7 @@ class Config:
   bootstrap_truncated: bool = True
   segment_length: int | None = None
   truncate_gradient: bool = False
+  devices: int = 1
 
   def __post_init__(self):
     shared.check_fields(
@@ -109,13 +118,19 @@ class Config:
         "clip",
       ),
       shares=("gamma", "gae_lambda"),
-      not_negative=("value_coef", "entropy_coef"),
+      not_negative=("value_coef", "entropy_coef", "devices"),
     )
     shared.check_optimizer(self)
     if self.num_envs % self.num_minibatches:
       raise ValueError(
         f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
         f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      )
+    if self.minibatch_size % max(self.devices, 1):
+      raise ValueError(
+        f"devices: got {self.devices}, expected a divisor of the"
+        f" {self.minibatch_size} environments of a minibatch (num_envs /"
+        " num_minibatches)."
       )
     if self.segment_length is None:
       if self.truncate_gradient:
@@ -139,6 +154,11 @@ class Config:
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     return self.num_envs * self.rollout_length
+
+  @property
+  def minibatch_size(self) -> int:
+    """Environments of a minibatch."""
+    return self.num_envs // self.num_minibatches
 
   @property
   def num_updates(self) -> int:
@@ -187,9 +207,10 @@ def player(config: Config) -> rollout.Player:
     config.env_id, config.env_options, config.env_params
   )
   spec = actions.spec_of(env.action_space(env_params))
-  return rollout.Player(
-    env, env_params, networks.ActorCritic(config.network, spec)
-  )
+  network = networks.ActorCritic(config.network, spec)
+  if config.normalize_observation:
+    network = normalization.normalized(network, env, env_params)
+  return rollout.Player(env, env_params, network)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -203,19 +224,22 @@ def init(config: Config, key: Array) -> RunnerState:
     key: random key.
 
   Raises:
-    ValueError: if the environment or an option is unknown.
+    ValueError: if the environment or an option is unknown, or if there are
+      fewer devices.
   """
+  devices.check(config.devices, config.minibatch_size)
   key_network, key_world, key_run = jax.random.split(key, 3)
   players = player(config)
   world = rollout.start(players, key_world, config.num_envs)
   variables = players.network.init(key_network, world.observation[:, None])
-  return RunnerState(
+  runner = RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),
     world=world,
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
   )
+  return _placed(config, runner)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -234,6 +258,7 @@ def update(
     there were none; losses and diagnostics are means over minibatches;
     `grad_norm` is that before clipping; `env_steps` counts all steps so far.
   """
+  runner = _placed(config, runner)
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   players = player(config)
   world, transition = rollout.collect(
@@ -272,13 +297,16 @@ def update(
     batch,
     key_learn,
   )
+  if config.normalize_observation:
+    variables = normalization.observe(variables, transition.observation)
   num_updates = runner.num_updates + 1
   metrics |= shared.episode_metrics(transition)
   metrics["explained_variance"] = losses.explained_variance(
     transition.value, target
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
-  return RunnerState(variables, opt_state, world, key, num_updates), metrics
+  runner = RunnerState(variables, opt_state, world, key, num_updates)
+  return _placed(config, runner), metrics
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
@@ -303,6 +331,12 @@ def train(
   )
 
 
+def _placed(config: Config, runner: RunnerState) -> RunnerState:
+  """Deals the environments out to the devices; the rest is on all of them."""
+  rest = devices.replicate(runner._replace(world=None), config.devices)
+  return rest._replace(world=devices.spread(runner.world, config.devices))
+
+
 def _optimizer(config: Config) -> optax.GradientTransformation:
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
   return shared.make_optimizer(config, num_steps)
@@ -317,12 +351,17 @@ def _learn(config, network, variables, opt_state, batch, key):
   )
   orders = orders.reshape(
     config.num_epochs * config.num_minibatches,
-    config.num_envs // config.num_minibatches,
+    config.minibatch_size,
   )
+  # A minibatch has environments of all devices. A rollout is small beside what
+  # the gradient keeps, so that each device gets all of it, once.
+  batch = devices.replicate(batch, config.devices)
 
   def step(carry, chosen):
     variables, opt_state = carry
-    minibatch = jax.tree.map(lambda x: x[chosen], batch)
+    minibatch = devices.spread(
+      jax.tree.map(lambda x: x[chosen], batch), config.devices
+    )
     gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(
       config, network, variables, minibatch
     )

@@ -23,6 +23,7 @@ from jaxseq.rl import actions
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
 from jaxseq.rl import networks
+from jaxseq.rl import normalization
 from jaxseq.rl import q_learning
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
@@ -44,6 +45,9 @@ class Config:
     env_params: pairs of names and values of the environment's parameters that
       are not the default ones.
     network: encoder, memory and widths of the heads.
+    normalize_observation: whether the network sees the numbers of observations
+      less their mean, in standard deviations; see `normalization`. The replay
+      keeps them as they are.
     dueling: whether values and advantages have a head each.
     num_envs: environments played side by side.
     sequence_length: steps in each environment between updates: one sequence.
@@ -86,6 +90,7 @@ class Config:
   env_options: tuple[tuple[str, Any], ...] = ()
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
+  normalize_observation: bool = False
   dueling: bool = True
   num_envs: int = 64
   sequence_length: int = 80
@@ -200,6 +205,7 @@ class RunnerState(NamedTuple):
     replay: sequences to learn from, the bulk of all this.
     key: random key.
     num_updates: () int32, updates done.
+    statistics: of observations, () if they are not normalised.
   """
 
   learned: q_learning.Learned
@@ -209,11 +215,12 @@ class RunnerState(NamedTuple):
   replay: sequence_replay.Replay
   key: Array
   num_updates: Array
+  statistics: Any = ()
 
   @property
   def variables(self) -> dict[str, Any]:
     """The network's variables, with epsilon for a policy that is sampled."""
-    return _variables(self.learned.params, self.epsilon)
+    return _variables(self.learned.params, self.epsilon, self.statistics)
 
 
 def player(config: Config) -> rollout.Player:
@@ -237,6 +244,8 @@ def player(config: Config) -> rollout.Player:
       " each."
     )
   network = q_networks.QNetwork(config.network, spec, config.dueling)
+  if config.normalize_observation:
+    network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)
 
 
@@ -256,13 +265,14 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   learner = _learner(config)
   world = rollout.start(learner, key_world, config.num_envs)
-  params = learner.network.init(key_network, world.observation[:, None])
-  params = params["params"]
+  variables = learner.network.init(key_network, world.observation[:, None])
+  params = variables["params"]
+  statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
   world, tail = sequences.start(world, config.burn_in)
   played = jax.eval_shape(
     lambda *args: _play(config, *args),
-    _variables(params, epsilon),
+    _variables(params, epsilon, statistics),
     world,
     tail,
     key_run,
@@ -283,6 +293,7 @@ def init(config: Config, key: Array) -> RunnerState:
     replay=sequence_replay.init(one, config.replay_sequences),
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
+    statistics=statistics,
   )
 
 
@@ -308,15 +319,23 @@ def update(
   epsilon = exploration(config, runner.num_updates)
   world, tail, sequence, transition = _play(
     config,
-    _variables(runner.learned.params, epsilon),
+    _variables(runner.learned.params, epsilon, runner.statistics),
     runner.world,
     runner.tail,
     key_play,
   )
   replay = sequence_replay.add(runner.replay, sequence)
   learned, priority, metrics = _learn_if_ready(
-    config, runner.learned, replay, runner.num_updates, key_learn
+    config,
+    runner.learned,
+    runner.statistics,
+    replay,
+    runner.num_updates,
+    key_learn,
   )
+  statistics = runner.statistics
+  if config.normalize_observation:
+    statistics = normalization.merge(statistics, transition.observation)
   num_updates = runner.num_updates + 1
   metrics |= shared.episode_metrics(transition)
   metrics["epsilon"] = epsilon
@@ -329,6 +348,7 @@ def update(
     replay=replay._replace(priority=priority),
     key=key,
     num_updates=num_updates,
+    statistics=statistics,
   )
   return runner, metrics
 
@@ -365,8 +385,11 @@ def exploration(config: Config, num_updates: Array) -> Array:
   )
 
 
-def _variables(params, epsilon):
-  return {"params": params, q_networks.EXPLORATION: {"epsilon": epsilon}}
+def _variables(params, epsilon, statistics):
+  variables = {"params": params, q_networks.EXPLORATION: {"epsilon": epsilon}}
+  if statistics:
+    variables[normalization.COLLECTION] = statistics
+  return variables
 
 
 def _optimizer(config):
@@ -399,15 +422,18 @@ def _play(config, variables, world, tail, key):
   return world, tail, sequence, transition
 
 
-def _learn_if_ready(config, learned, replay, num_updates, key):
+def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
   """Learns once the replay has enough; also returns the priorities."""
+  network = player(config).network
+  if config.normalize_observation:
+    network = normalization.Bound(network, statistics)
   ready = replay.count >= config.learning_starts
   num_steps = (num_updates - config.first_update) * config.num_minibatches
 
   def learn():
     return q_learning.learn(
       config,
-      player(config).network,
+      network,
       _optimizer(config),
       learned,
       replay,

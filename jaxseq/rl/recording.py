@@ -42,8 +42,7 @@ def observation_size(player: rollout.Player) -> int:
   Behind them stand the previous action and the first-step flag, which a model
   that is shown the actions does not need.
   """
-  space = player.env.env.env.observation_space(player.env_params)
-  return more_spaces.flat_size(space)
+  return more_spaces.flat_size(player.env.shown_space(player.env_params))
 
 
 def train_levels(

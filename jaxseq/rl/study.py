@@ -1,5 +1,6 @@
 """Training and evaluating all arms of a comparison, from where they are."""
 
+from collections.abc import Callable
 import functools
 import pathlib
 from typing import Any
@@ -9,10 +10,10 @@ import numpy as np
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
+from jaxseq.rl import devices
 from jaxseq.rl import evaluate
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import seeds
 
 # What may differ from the run that is resumed: it changes no trained number.
 MAY_CHANGE = (
@@ -25,13 +26,17 @@ MAY_CHANGE = (
 
 
 def train(
-  config: comparison.Config, directory: pathlib.Path
+  config: comparison.Config,
+  directory: pathlib.Path,
+  show: Callable[[str, Any], None] = lambda name, variables: None,
 ) -> dict[str, dict[str, Any]]:
   """Trains all arms from where they are, and evaluates them.
 
   Args:
     config: the configuration.
     directory: of the run.
+    show: is given the name of each arm that is trained, and the variables of
+      all seeds, leading axis num_seeds.
 
   Returns:
     For each arm what `evaluate_arm` returns and, per seed, `training`, the mean
@@ -43,6 +48,7 @@ def train(
     arm = comparison.arm_config(config, name)
     runners = _train_arm(config, name, arm, directory / name)
     results[name] = evaluate_arm(config, arm, runners.variables)
+    show(name, runners.variables)
     _, values = curve(directory, name)
     span = max(1, values.shape[1] // 20)
     results[name]["training"] = [_mean(seed[-span:]) for seed in values]
@@ -77,7 +83,7 @@ def evaluate_arm(
       greedy=config.evaluation_greedy,
     )
 
-  play_all = seeds.jit(play, config.num_seeds)
+  play_all = devices.jit(play, config.num_seeds, _devices(arm))
   played = jax.device_get(play_all((variables, evaluation_keys(config))))
   sizes = [leaf[0].size for leaf in jax.tree.leaves(variables["params"])]
   result = {
@@ -134,9 +140,10 @@ def _train_arm(config, name, arm, directory) -> Any:
 
   @functools.cache
   def chunk_of(count: int):
-    return seeds.jit(
+    return devices.jit(
       lambda runner: algorithms.of(arm).train(arm, runner, count),
       config.num_seeds,
+      _devices(arm),
       donate_argnums=0,
     )
 
@@ -156,7 +163,14 @@ def _train_arm(config, name, arm, directory) -> Any:
 def _initial(config, arm):
   """Returns the compiled function from the seeds' keys to their states."""
   init = functools.partial(algorithms.of(arm).init, arm)
-  return arms_lib.initial(init, config.num_seeds)
+  if _devices(arm) == 1:
+    return arms_lib.initial(init, config.num_seeds)
+  return devices.jit(init, config.num_seeds, _devices(arm), one_by_one=True)
+
+
+def _devices(arm) -> int:
+  """How many devices share the environments of a seed, as the arm says."""
+  return getattr(arm, "devices", 1)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from gymnax.environments import spaces
 import numpy as np
 
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.rl.envs import repeat_first
 from jaxseq.rl.envs import repeat_previous
 from jaxseq.rl.envs import spaces as more_spaces
@@ -32,7 +33,7 @@ def rows(
   done = np.asarray(episode.terminated | episode.truncated)
   length = int(done.argmax()) + 1 if done.any() else done.size
   length = min(length, limit or length)
-  space = player.env.env.env.observation_space(player.env_params)
+  space = player.env.shown_space(player.env_params)
   seen = np.asarray(episode.observation)[:length]
   answers = _answers(player.env, seen[:, : more_spaces.flat_size(space)])
   out = []
@@ -41,7 +42,7 @@ def rows(
     if answers is not None:
       row.append(answers[t])
     action = np.asarray(episode.action[t])
-    row.append(_number(action) if action.ndim == 0 else _numbers(action))
+    row.append(_number(action) if action.ndim == 0 else numbers(action))
     out.append([*row, f"{episode.reward[t]:+.3f}", f"{episode.value[t]:+.3f}"])
   return out
 
@@ -58,7 +59,7 @@ def describe(space: Any, flat: np.ndarray) -> str:
       choice = flat[: space.n]
       return str(int(choice.argmax())) if choice.any() else "-"
     case spaces.Box():
-      return _numbers(flat[: more_spaces.flat_size(space)])
+      return numbers(flat[: more_spaces.flat_size(space)])
     case spaces.Tuple():
       parts = {str(i): part for i, part in enumerate(space.spaces)}
     case spaces.Dict():
@@ -74,9 +75,14 @@ def describe(space: Any, flat: np.ndarray) -> str:
   return " ".join(told)
 
 
+def numbers(values: np.ndarray) -> str:
+  """Returns the numbers of an array in a line of text."""
+  return " ".join(_number(value) for value in np.ravel(values))
+
+
 def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
   """Returns the card that is asked for at each step; None in other games."""
-  game = env.env.env
+  game = wrappers.innermost(env)
   shown = [str(card) for card in cards.reshape(len(cards), -1).argmax(-1)]
   if isinstance(game, repeat_first.RepeatFirst):
     return [shown[0]] * len(shown)
@@ -91,7 +97,3 @@ def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
 def _number(value: Any) -> str:
   value = np.asarray(value).item()
   return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _numbers(values: np.ndarray) -> str:
-  return " ".join(_number(value) for value in np.ravel(values))

@@ -21,6 +21,20 @@ import jax.numpy as jnp
 from jaxseq.rl.envs import spaces
 
 
+def innermost(env: Any) -> Any:
+  """Returns the environment inside all wrappers."""
+  while isinstance(env, Wrapper):
+    env = env.env
+  return env
+
+
+def innermost_state(state: Any) -> Any:
+  """Returns the state of the environment inside all wrappers."""
+  while hasattr(state, "env_state"):
+    state = state.env_state
+  return state
+
+
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
   """Hands everything on to an environment.
@@ -146,6 +160,11 @@ class FlattenHistory(Wrapper):
     size += spaces.flat_size(self.env.action_space(params))
     size += 2 if self.first_step == "one_hot" else 1
     return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+
+  def shown_space(self, params: Any = None) -> Any:
+    """The space of what an observation begins with: the environment's own."""
+    params = self.env.default_params if params is None else params
+    return self.env.observation_space(params)
 
   def _no_action(self, params: Any) -> jax.Array:
     space = self.env.action_space(params)

@@ -30,6 +30,8 @@ def test_source_and_notebook_say_the_same(path):
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
   monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
   monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+  # What would train for minutes trains for a moment.
+  monkeypatch.setenv("JAXSEQ_TINY", "1")
   root = str(COLABS.parent)
   # The notebook finds the package where the tests do, installed or not.
   old = os.environ.get("PYTHONPATH")

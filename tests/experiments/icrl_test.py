@@ -63,6 +63,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
     json.loads((workdir / name).read_text())
   picture = (workdir / "learning_curve.png").read_bytes()
   assert picture.startswith(b"\x89PNG")
+  assert (workdir / "episode_gru.gif").read_bytes().startswith(b"GIF89a")
   assert [row["step"] for row in rows(workdir)] == [
     256 * (i + 1) for i in range(12)
   ]
@@ -73,11 +74,13 @@ def test_a_run_leaves_what_it_promises(uninterrupted):
 
 def test_evaluation_shows_an_episode(uninterrupted):
   workdir, _ = uninterrupted
+  written = (workdir / "episode_gru.gif").stat().st_mtime_ns
   result = run(GRU_ONLY, workdir, "--mode=evaluate")
   assert result.returncode == 0, result.stderr
   # The deck has 52 cards; the last action is the 51st.
   assert re.search(r"^ +50 +\d +\d +\d +[+-]0\.021", result.stdout, re.M)
   assert "mean return" in result.stdout
+  assert (workdir / "episode_gru.gif").stat().st_mtime_ns > written
 
 
 def test_a_run_in_which_no_episode_ends(tmp_path):
@@ -94,7 +97,10 @@ def test_a_run_in_which_no_episode_ends(tmp_path):
   assert all(abs(mean) <= 1 for mean in results["gru"]["evaluation"])
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+  "how",
+  [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_ends_with_the_same_numbers(
   uninterrupted, tmp_path, how
 ):

@@ -266,10 +266,15 @@ def test_memory_can_be_made_fresh_before_each_trial(config):
     ppo.player(config), runner.variables, runner.world, jax.random.key(1), 64
   )
   ended, start = np.moveaxis(np.asarray(taken.observation[..., -2:]), -1, 0)
-  first = (ended == 1) | (start == 1)
-  np.testing.assert_array_equal(taken.reset[1:], first[1:])
+  # Every trial begins like a meta-episode: nothing of the last one is shown.
+  np.testing.assert_array_equal(taken.reset[1:], start[1:] == 1)
+  assert not ended.any()
+  assert not np.asarray(taken.observation)[start == 1][:, 4].any()
+  np.testing.assert_array_equal(
+    np.diff(taken.trial, axis=0) != 0, start[1:] == 1
+  )
   # Rewards are still those of one episode.
-  np.testing.assert_array_equal(start[1:] == 1, taken.terminated[:-1])
+  assert start[1:].sum() > taken.terminated[:-1].sum() > 0
 
 
 def test_evaluation_reports_the_return_of_each_trial(config):

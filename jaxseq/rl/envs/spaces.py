@@ -60,6 +60,26 @@ def flat_size(space: spaces.Space) -> int:
   raise ValueError(_unknown(space))
 
 
+def is_number(space: spaces.Space) -> np.ndarray:
+  """Tells the numbers of a `Box` from one-hots in what `flatten` makes.
+
+  Args:
+    space: a gymnax space, or `MultiDiscrete`.
+
+  Returns:
+    (flat_size(space),) bool, True at the numbers of a `Box`.
+
+  Raises:
+    ValueError: if the space is of an unknown kind.
+  """
+  match space:
+    case spaces.Tuple():
+      return np.concatenate([is_number(part) for part in space.spaces])
+    case spaces.Dict():
+      return np.concatenate([is_number(p) for p in space.spaces.values()])
+  return np.full((flat_size(space),), isinstance(space, spaces.Box))
+
+
 def flatten(space: spaces.Space, element: Any) -> jax.Array:
   """Returns an element of a space as one vector.
 

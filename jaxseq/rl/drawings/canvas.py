@@ -1,0 +1,170 @@
+"""A picture to draw on, in pixels from the upper left corner."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+# As in the plots: told apart with every kind of colour vision.
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+YELLOW = "#E69F00"
+SKY = "#56B4E9"
+BLACK = "#222222"
+GREY = "#777777"
+LIGHT = "#d8d8d8"
+PALE = "#f0f0f0"
+WHITE = "#ffffff"
+
+# Everything is drawn as many times larger, so that slopes become smooth.
+_SCALE = 2
+
+
+class Canvas:
+  """A white picture, drawn with pillow.
+
+  Points are pairs (x, y), boxes are (left, top, right, bottom).
+  """
+
+  def __init__(self, width: int, height: int):
+    """Makes the picture.
+
+    Args:
+      width: pixels.
+      height: pixels.
+    """
+    # Not needed by a program that draws nothing, and slow to import.
+    from PIL import Image
+    from PIL import ImageDraw
+
+    self.width, self.height = width, height
+    self._image = Image.new("RGB", (width * _SCALE, height * _SCALE), WHITE)
+    self._draw = ImageDraw.Draw(self._image)
+
+  def box(
+    self,
+    box: tuple[float, float, float, float],
+    fill: str | None = None,
+    outline: str | None = None,
+    width: float = 1,
+    radius: float = 0,
+  ) -> None:
+    """Draws a rectangle, with round corners if a radius is given."""
+    self._draw.rounded_rectangle(
+      _scaled(box),
+      radius * _SCALE,
+      fill,
+      outline,
+      round(width * _SCALE) if outline else 0,
+    )
+
+  def circle(
+    self,
+    center: tuple[float, float],
+    radius: float,
+    fill: str | None = None,
+    outline: str | None = None,
+    width: float = 1,
+  ) -> None:
+    """Draws a circle."""
+    x, y = center
+    self._draw.ellipse(
+      _scaled((x - radius, y - radius, x + radius, y + radius)),
+      fill,
+      outline,
+      round(width * _SCALE),
+    )
+
+  def line(
+    self, points: list[tuple[float, float]], color: str, width: float = 1
+  ) -> None:
+    """Draws a line through points."""
+    self._draw.line(
+      [_scaled(point) for point in points],
+      color,
+      round(width * _SCALE),
+      joint="curve",
+    )
+
+  def text(
+    self,
+    point: tuple[float, float],
+    text: str,
+    size: float = 14,
+    color: str = BLACK,
+    anchor: str = "mm",
+  ) -> None:
+    """Writes a line of text.
+
+    Args:
+      point: where its anchor is.
+      text: the line.
+      size: of the letters, in pixels.
+      color: of the letters.
+      anchor: two letters: left, middle or right; ascender, middle or baseline
+        ("s").
+    """
+    font = _font(round(size * _SCALE))
+    self._draw.text(_scaled(point), text, color, font, anchor)
+
+  def pixels(self) -> np.ndarray:
+    """Returns the picture, (height, width, 3) uint8."""
+    return np.asarray(self._image.reduce(_SCALE))
+
+
+def grid(
+  area: tuple[float, float, float, float], rows: int, columns: int
+) -> list[list[tuple[float, float, float, float]]]:
+  """Returns the boxes of square cells, as large as fit in the middle of a box.
+
+  Args:
+    area: the box.
+    rows: number of rows.
+    columns: number of columns.
+
+  Returns:
+    For each row its boxes.
+  """
+  left, top, right, bottom = area
+  size = min((right - left) / columns, (bottom - top) / rows)
+  left += (right - left - size * columns) / 2
+  top += (bottom - top - size * rows) / 2
+  return [
+    [
+      (
+        left + column * size,
+        top + row * size,
+        left + (column + 1) * size,
+        top + (row + 1) * size,
+      )
+      for column in range(columns)
+    ]
+    for row in range(rows)
+  ]
+
+
+def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
+  """Returns the middle of a box."""
+  return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def inset(
+  box: tuple[float, float, float, float], margin: float
+) -> tuple[float, float, float, float]:
+  """Returns a box that is smaller by a margin on each side."""
+  return box[0] + margin, box[1] + margin, box[2] - margin, box[3] - margin
+
+
+def _scaled(numbers):
+  return tuple(float(number) * _SCALE for number in numbers)
+
+
+@functools.cache
+def _font(size: int) -> Any:
+  # It has the suits of cards, and every installation of matplotlib brings it.
+  import matplotlib
+  from PIL import ImageFont
+
+  path = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+  return ImageFont.truetype(path, size)

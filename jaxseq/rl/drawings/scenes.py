@@ -1,0 +1,119 @@
+"""Which drawing belongs to which environment, and the frame around it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gymnax.environments.classic_control import cartpole as gymnax_cartpole
+from gymnax.environments.classic_control import continuous_mountain_car
+from gymnax.environments.classic_control import mountain_car
+from gymnax.environments.classic_control import pendulum as gymnax_pendulum
+from gymnax.environments.misc import point_robot
+from gymnax.environments.misc import reacher
+from gymnax.environments.misc import swimmer
+import numpy as np
+
+from jaxseq.rl import transcript
+from jaxseq.rl.drawings import boards
+from jaxseq.rl.drawings import bodies
+from jaxseq.rl.drawings import canvas as canvas_lib
+from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import timeline
+from jaxseq.rl.envs import bandit
+from jaxseq.rl.envs import battleship
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import cartpole
+from jaxseq.rl.envs import concentration
+from jaxseq.rl.envs import labyrinth
+from jaxseq.rl.envs import minesweeper
+from jaxseq.rl.envs import pendulum
+
+WIDTH, HEIGHT = 440, 360
+
+_SCENES = (
+  (labyrinth.Labyrinth, boards.draw_labyrinth),
+  (battleship.Battleship, boards.draw_battleship),
+  (minesweeper.MineSweeper, boards.draw_minesweeper),
+  (concentration.Concentration, boards.draw_concentration),
+  (bandit.MultiarmedBandit, boards.draw_bandit),
+  (cartpole.PositionOnlyCartPole, bodies.draw_cartpole),
+  (gymnax_cartpole.CartPole, bodies.draw_cartpole),
+  (pendulum.PositionOnlyPendulum, bodies.draw_pendulum),
+  (gymnax_pendulum.Pendulum, bodies.draw_pendulum),
+  (continuous_mountain_car.ContinuousMountainCar, bodies.draw_mountain_car),
+  (mountain_car.MountainCar, bodies.draw_mountain_car),
+  (point_robot.PointRobot, bodies.draw_points),
+  (swimmer.Swimmer, bodies.draw_points),
+  (reacher.Reacher, bodies.draw_reacher),
+)
+_MOVES = ("left", "right", "up", "down")
+
+
+def of(game: Any) -> Callable[..., None]:
+  """Returns the function that draws a step of a game.
+
+  Games that have none of their own are shown as a timeline.
+
+  Args:
+    game: the environment inside all wrappers.
+  """
+  for kind, draw in _SCENES:
+    if isinstance(game, kind):
+      return draw
+  return timeline.draw
+
+
+def frame(film: film_lib.Film, t: int) -> np.ndarray:
+  """Returns step t of an episode as a picture.
+
+  Above the drawing stand the game, the trial if there are several, and the
+  step; below it the action, its reward and the rewards so far, this one
+  included.
+
+  Args:
+    film: the episode.
+    t: the step.
+
+  Returns:
+    (HEIGHT, WIDTH, 3) uint8.
+  """
+  canvas = canvas_lib.Canvas(WIDTH, HEIGHT)
+  place = f"step {t + 1}"
+  if film.taken.trial is not None:
+    place = f"trial {int(film.taken.trial[t]) + 1}, {place}"
+  canvas.text((14, 18), film.title, 14, anchor="lm")
+  canvas.text((WIDTH - 14, 18), place, 14, canvas_lib.GREY, "rm")
+  of(film.game)(canvas, (14, 38, WIDTH - 14, HEIGHT - 42), film, t)
+  reward = float(film.taken.reward[t])
+  total = float(film.taken.reward[: t + 1].sum())
+  bottom = HEIGHT - 20
+  canvas.text((14, bottom), action_text(film, t), 14, anchor="lm")
+  canvas.text(
+    (WIDTH * 0.6, bottom),
+    timeline.signed(reward, 3),
+    14,
+    timeline.reward_color(reward),
+    "rm",
+  )
+  canvas.text((WIDTH - 14, bottom), f"return {total:+.3f}", 14, anchor="rm")
+  return canvas.pixels()
+
+
+def action_text(film: film_lib.Film, t: int) -> str:
+  """Returns the action of step t in words; "" where the drawing shows it."""
+  action = film.action(t)
+  match film.game:
+    case labyrinth.Labyrinth():
+      return _MOVES[action[0]]
+    case cartpole.PositionOnlyCartPole() | gymnax_cartpole.CartPole():
+      return f"push {_MOVES[action[0]]}"
+    case battleship.Battleship() | minesweeper.MineSweeper():
+      return f"row {action[0] + 1}, column {action[1] + 1}"
+    case pendulum.PositionOnlyPendulum() | gymnax_pendulum.Pendulum():
+      return f"torque {action[0]:+.2f}"
+    case bandit.MultiarmedBandit():
+      return f"arm {action[0]}"
+    case concentration.Concentration():
+      return f"card {action[0] + 1}"
+    case card_game.CardGame():
+      return ""  # The timeline shows it.
+  return f"action {transcript.numbers(film.taken.action[t])}"

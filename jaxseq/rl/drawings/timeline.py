@@ -1,0 +1,184 @@
+"""The last steps side by side: for card games, and for anything else."""
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.rl import transcript
+from jaxseq.rl.drawings import canvas as canvas_lib
+from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.envs import autoencode
+from jaxseq.rl.envs import card_game
+from jaxseq.rl.envs import count_recall
+from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import higher_lower
+from jaxseq.rl.envs import repeat_first
+from jaxseq.rl.envs import repeat_previous
+
+_COLUMNS = 8
+_LABELS = 52  # pixels
+_RED = "#c1121f"
+_SUITS = "♣♦♥♠"
+_RANKS = ("A", *map(str, range(2, 11)), "J", "Q", "K")
+_MAX_LINES = 4
+
+
+class Mark(NamedTuple):
+  """What stands in one cell.
+
+  Attributes:
+    text: lines of text; "" for an empty cell.
+    color: of the text.
+    is_card: whether it is drawn as a card.
+  """
+
+  text: str
+  color: str = canvas_lib.BLACK
+  is_card: bool = False
+
+
+NOTHING = Mark("")
+
+
+def card(choice: int, types: int) -> Mark:
+  """Returns a playing card.
+
+  Args:
+    choice: which of the types.
+    types: 2 colours, 4 suits or 13 ranks.
+  """
+  match types:
+    case decks.COLORS:
+      return Mark("■", (canvas_lib.BLACK, _RED)[choice], True)
+    case decks.SUITS:
+      red = choice in (1, 2)
+      return Mark(_SUITS[choice], _RED if red else canvas_lib.BLACK, True)
+  return Mark(_RANKS[choice], canvas_lib.BLACK, True)
+
+
+def rows(film: film_lib.Film, t: int) -> dict[str, Mark]:
+  """Returns what is shown of step t, by the labels of the rows.
+
+  Args:
+    film: the episode.
+    t: the step.
+  """
+  game = film.game
+  if not isinstance(game, card_game.CardGame):
+    lines = transcript.describe(film.space, film.seen(t)).split()
+    if len(lines) > _MAX_LINES:
+      lines = [*lines[: _MAX_LINES - 1], "…"]
+    done = transcript.numbers(film.taken.action[t]).replace(" ", "\n")
+    return {"sees": Mark("\n".join(lines)), "does": Mark(done)}
+  seen, (done,), types = film.choices(t), film.action(t), game.card_types
+  time = int(film.states.time[t])
+  first = t - time  # Of this game: in a meta-episode there may be others.
+  match game:
+    case repeat_first.RepeatFirst():
+      asked = film.choices(first)[0]
+    case repeat_previous.RepeatPrevious():
+      known = time >= game.k - 1
+      asked = film.choices(t - game.k + 1)[0] if known else None
+    case autoencode.Autoencode():
+      watches, suit = seen
+      asked = None if watches else int(film.states.stack[t][0])
+      return {
+        "sees": card(suit, types) if watches else Mark("play\nback"),
+        "asked": NOTHING if asked is None else card(asked, types),
+        "does": NOTHING if watches else card(done, types),
+      }
+    case count_recall.CountRecall():
+      value, query = seen
+      count = sum(film.choices(i)[0] == query for i in range(first, t + 1))
+      return {
+        "sees": card(value, types),
+        "query": card(query, types),
+        "asked": Mark(str(count)),
+        "does": Mark(str(done)),
+      }
+    case higher_lower.HigherLower():
+      return {
+        "sees": card(seen[0], types),
+        "does": Mark(("higher", "lower")[done]),
+      }
+    case _:
+      raise ValueError(f"game: got {game!r}, expected one with a timeline.")
+  return {
+    "sees": card(seen[0], types),
+    "asked": NOTHING if asked is None else card(asked, types),
+    "does": card(done, types),
+  }
+
+
+def draw(
+  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+) -> None:
+  """Draws the last steps up to step t, which stands in a frame.
+
+  Args:
+    canvas: where to draw.
+    area: its box.
+    film: the episode.
+    t: the step.
+  """
+  left, top, right, bottom = area
+  width = (right - left - _LABELS) / _COLUMNS
+  first = max(0, t - _COLUMNS + 1)
+  columns = {step: rows(film, step) for step in range(first, t + 1)}
+  labels = [*columns[t], "earns"]
+  height = (bottom - top) / len(labels)
+  middles = {name: top + (i + 0.5) * height for i, name in enumerate(labels)}
+  for name, y in middles.items():
+    canvas.text((left, y), name, 13, canvas_lib.GREY, "lm")
+  for step, marks in columns.items():
+    x = left + _LABELS + (step - first + 0.5) * width
+    if step == t:
+      canvas.box(
+        (x - width / 2 + 1, top, x + width / 2 - 1, bottom),
+        canvas_lib.PALE,
+        canvas_lib.GREY,
+        radius=6,
+      )
+    for name, mark in marks.items():
+      _draw_mark(canvas, (x, middles[name]), mark, width, height)
+    reward = float(film.taken.reward[step])
+    canvas.text(
+      (x, middles["earns"]), signed(reward, 2), 11, reward_color(reward)
+    )
+
+
+def signed(value: float, digits: int) -> str:
+  """Returns a number with its sign; one that is exactly 0 without."""
+  return f"{value:+.{digits}f}" if value else "0"
+
+
+def reward_color(reward: float) -> str:
+  """Returns green for what is good, orange for what is bad."""
+  if not reward:
+    return canvas_lib.GREY
+  return canvas_lib.GREEN if reward > 0 else canvas_lib.ORANGE
+
+
+def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
+  if not mark.text:
+    return
+  x, y = point
+  if mark.is_card:
+    tall = min(height * 0.8, width * 1.1)
+    wide = tall * 0.72
+    canvas.box(
+      (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2),
+      canvas_lib.WHITE,
+      canvas_lib.GREY,
+      radius=4,
+    )
+    canvas.text(point, mark.text, tall * 0.5, mark.color)
+    return
+  lines = mark.text.split("\n")
+  longest = max(map(len, lines))
+  size = float(np.clip(1.5 * width / longest, 8, 15))
+  for i, line in enumerate(lines):
+    shift = (i - (len(lines) - 1) / 2) * size * 1.25
+    canvas.text((x, y + shift), line, size, mark.color)

@@ -1,0 +1,177 @@
+"""Observations on one scale: running means and variances of their numbers.
+
+The statistics are variables of the network that no gradient changes, beside its
+parameters. So they go wherever the policy goes: a checkpoint keeps them, each
+seed has its own, and an evaluation uses them as they are. A training run adds
+what it has played when it has learned from it, and never in between: a policy
+that is computed again is then the one that was played.
+"""
+
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl.envs import spaces
+
+Array = jax.Array
+
+# The variables that are no parameters: `Statistics`.
+COLLECTION = "statistics"
+
+# Added to variances: the numbers that never change stay finite.
+_EPSILON = 1e-8
+# In standard deviations; a number that hardly ever changes is soon beyond it.
+_MAX_SIZE = 10.0
+
+
+class Statistics(NamedTuple):
+  """What is known of the observations so far.
+
+  Attributes:
+    count: () float32, how many they are.
+    mean: (d,) float32.
+    variance: (d,) float32, the mean square of what is left without the mean;
+      1 before the first observation.
+  """
+
+  count: Array
+  mean: Array
+  variance: Array
+
+
+def initial(size: int) -> Statistics:
+  """Returns what leaves observations of `size` numbers as they are."""
+  return Statistics(
+    count=jnp.zeros((), jnp.float32),
+    mean=jnp.zeros((size,), jnp.float32),
+    variance=jnp.ones((size,), jnp.float32),
+  )
+
+
+def merge(statistics: Statistics, observation: Array) -> Statistics:
+  """Adds a batch of observations, of all environments at once.
+
+  Chan et al., "Algorithms for computing the sample variance", The American
+  Statistician 37(3), 1983, with means in place of sums, which would outgrow
+  float32. The batch is summed as differences from one of its members: values
+  that are large and close together keep their digits.
+
+  Args:
+    statistics: of what came before.
+    observation: (..., d), at least one.
+
+  Returns:
+    The statistics of both together.
+  """
+  flat = observation.reshape(-1, observation.shape[-1]).astype(jnp.float32)
+  origin = flat[0]
+  offset = (flat - origin).mean(axis=0)
+  variance = jnp.square(flat - origin - offset).mean(axis=0)
+  count = statistics.count + flat.shape[0]
+  share = flat.shape[0] / count
+  shift = origin - statistics.mean + offset
+  return Statistics(
+    count=count,
+    mean=statistics.mean + share * shift,
+    variance=statistics.variance
+    + share * (variance - statistics.variance)
+    + share * (1 - share) * jnp.square(shift),
+  )
+
+
+def normalize(statistics: Statistics, observation: Array) -> Array:
+  """Returns observations (..., d) less the mean, in standard deviations.
+
+  They are clipped to 10 standard deviations on either side. No gradient flows
+  into the statistics.
+  """
+  _, mean, variance = jax.lax.stop_gradient(statistics)
+  scaled = (observation - mean) * jax.lax.rsqrt(variance + _EPSILON)
+  return jnp.clip(scaled, -_MAX_SIZE, _MAX_SIZE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalized:
+  """A network that sees normalised observations; called as that network is.
+
+  Its variables hold `Statistics` under `COLLECTION`.
+
+  Attributes:
+    network: the network, of `networks` or `q_networks`.
+    is_number: for each entry of an observation whether it is normalised. The
+      others, one-hots and flags, have a scale that means something.
+  """
+
+  network: Any
+  is_number: tuple[bool, ...]
+
+  @property
+  def actions(self) -> Any:
+    """What the policy decides."""
+    return self.network.actions
+
+  def init(self, key: Array, observation: Array) -> dict[str, Any]:
+    """Returns the network's variables, with statistics of nothing."""
+    variables = self.network.init(key, observation)
+    return {**variables, COLLECTION: initial(len(self.is_number))}
+
+  def apply(
+    self, variables: Any, observation: Array, *args: Any, **options: Any
+  ) -> Any:
+    """Runs the network; the arguments are those of its own `apply`."""
+    variables = dict(variables)
+    scaled = normalize(variables.pop(COLLECTION), observation)
+    seen = jnp.where(jnp.array(self.is_number), scaled, observation)
+    return self.network.apply(variables, seen, *args, **options)
+
+  def initial_state(self, *args: Any, **options: Any) -> Any:
+    """Returns fresh memories."""
+    return self.network.initial_state(*args, **options)
+
+
+class Bound(NamedTuple):
+  """A normalised network for whoever has its parameters only.
+
+  Attributes:
+    network: the network.
+    statistics: to use.
+  """
+
+  network: Normalized
+  statistics: Statistics
+
+  def apply(self, variables: Any, *args: Any, **options: Any) -> Any:
+    """Runs the network; the arguments are those of its own `apply`."""
+    variables = {**variables, COLLECTION: self.statistics}
+    return self.network.apply(variables, *args, **options)
+
+
+def normalized(network: Any, env: Any, env_params: Any) -> Normalized:
+  """Returns a network that sees the observations of an environment normalised.
+
+  What the environment itself shows as numbers is normalised. One-hots, the
+  previous action and reward, and flags are left as they are; so a game whose
+  observations are choices only is left as it is.
+
+  Args:
+    network: the network.
+    env: an environment as `rollout.environment` returns it.
+    env_params: its parameters.
+  """
+  own = spaces.is_number(env.shown_space(env_params)).tolist()
+  size = spaces.flat_size(env.observation_space(env_params))
+  return Normalized(network, (*own, *(False,) * (size - len(own))))
+
+
+def observe(variables: Any, observation: Array) -> dict[str, Any]:
+  """Returns a normalised network's variables after more observations.
+
+  Args:
+    variables: of a `Normalized`.
+    observation: (..., d), those that were played.
+  """
+  merged = merge(variables[COLLECTION], observation)
+  return {**variables, COLLECTION: merged}

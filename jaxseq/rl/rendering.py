@@ -1,0 +1,141 @@
+"""Episodes of a policy as animated pictures."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq.rl import evaluate
+from jaxseq.rl import ppo
+from jaxseq.rl import r2d2
+from jaxseq.rl import wrappers
+from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import scenes
+
+Film = film_lib.Film
+
+_COLORS = 64  # of a frame; it keeps files small
+# In seconds: of a whole animation, of one frame, and of the last one.
+_WHOLE, _SHORTEST, _LONGEST, _LAST = 12.0, 0.05, 0.5, 1.5
+
+
+def film(
+  config: ppo.Config | r2d2.Config,
+  variables: Any,
+  key: jax.Array,
+  *,
+  greedy: bool = False,
+  limit: int = 4000,
+) -> list[Film]:
+  """Plays one episode to be drawn; of a mixture one of each environment.
+
+  Args:
+    config: the configuration the policy was trained with.
+    variables: the network's variables.
+    key: random key.
+    greedy: whether to take the most probable action instead of sampling.
+    limit: steps after which to stop.
+
+  Returns:
+    The episodes.
+  """
+  players, films = evaluate.members(config), []
+  for index, player in enumerate(players):
+    num_steps = min(limit, int(player.env_params.max_steps_in_episode))
+    taken, states = jax.device_get(
+      evaluate.record_states(
+        config, variables, key, num_steps, greedy=greedy, member=index
+      )
+    )
+    done = taken.terminated | taken.truncated
+    length = int(done.argmax()) + 1 if done.any() else done.size
+    taken, states = jax.tree.map(
+      lambda leaf, length=length: np.asarray(leaf)[:length], (taken, states)
+    )
+    game = wrappers.innermost(player.env)
+    title = config.env_id
+    if len(players) > 1:
+      title += f": {type(game).__name__}"
+    films.append(
+      Film(
+        title=title,
+        game=game,
+        space=player.env.shown_space(player.env_params),
+        states=states,
+        taken=taken,
+      )
+    )
+  return films
+
+
+def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
+  """Draws episodes, one after the other.
+
+  Args:
+    films: the episodes.
+    limit: the most frames of each. Of a longer episode every second step is
+      drawn, or every third and so on, and in any case the last one.
+
+  Returns:
+    Pictures (height, width, 3) uint8.
+
+  Raises:
+    ModuleNotFoundError: matplotlib or pillow is not installed.
+  """
+  pictures = []
+  for episode in films:
+    last = episode.length - 1
+    every = -(-episode.length // limit)
+    # Counted from the last one, which is drawn in any case.
+    steps = range(last % every, episode.length, every)
+    pictures += [scenes.frame(episode, t) for t in steps]
+  return pictures
+
+
+def write_gif(
+  path: str | os.PathLike, pictures: Sequence[np.ndarray]
+) -> pathlib.Path:
+  """Writes pictures as an animation that is repeated for ever.
+
+  It takes some 12 seconds, less if there are few pictures. The last one stays
+  for a while.
+
+  Args:
+    path: the GIF file to write; it is whole at any time.
+    pictures: (height, width, 3) uint8, at least one.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: there is no picture.
+    ModuleNotFoundError: pillow is not installed.
+  """
+  if not pictures:
+    raise ValueError("pictures: got none, expected at least one.")
+  from PIL import Image
+
+  path = pathlib.Path(path)
+  seconds = float(np.clip(_WHOLE / len(pictures), _SHORTEST, _LONGEST))
+  images = [
+    Image.fromarray(picture).quantize(
+      _COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    for picture in pictures
+  ]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.tmp")
+  images[0].save(
+    temporary,
+    format="GIF",
+    save_all=True,
+    append_images=images[1:],
+    duration=[round(1000 * seconds)] * (len(images) - 1)
+    + [round(1000 * _LAST)],
+    loop=0,
+  )
+  os.replace(temporary, path)
+  return path
