@@ -3,6 +3,7 @@
 
 WORKDIR ?= runs/quickstart
 CONFIG ?= configs/icrl/quickstart.py
+SPR_WORKDIR ?= runs/spr
 # Processes that share the tests.
 JOBS ?= 2
 # More arguments for pytest: make test ARGS="-k reset --durations=20"
@@ -20,8 +21,9 @@ POPGYM_PYTHON ?= 3.11
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart test test-slow test-interop test-popgym \
-  test-compile test-matrix lint format bench notebooks coverage constraints clean
+.PHONY: help venv install quickstart spr-quick test test-slow test-interop \
+  test-popgym test-compile test-matrix lint format bench notebooks coverage \
+  constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
@@ -34,6 +36,10 @@ install: venv
 
 quickstart: venv ## train S5 and GRU on a memory task (minutes on 2 cores)
 	$(BIN) -m experiments.icrl --config=$(CONFIG) --workdir="$(WORKDIR)"
+
+spr-quick: venv ## SPR against Rainbow on MinAtar's Breakout (minutes)
+	$(BIN) -m experiments.spr --config=configs/spr/minatar_quick.py \
+	  --workdir="$(SPR_WORKDIR)"
 
 test: venv lint ## lint and the whole test suite
 	$(BIN) $(PYTEST) $(ARGS)

@@ -14,6 +14,7 @@ from jaxseq.rl import r2d2
 from jaxseq.rl import wrappers
 from jaxseq.rl.drawings import film as film_lib
 from jaxseq.rl.drawings import scenes
+from jaxseq.training import animation
 
 Film = film_lib.Film
 
@@ -114,28 +115,7 @@ def write_gif(
     ValueError: there is no picture.
     ModuleNotFoundError: pillow is not installed.
   """
-  if not pictures:
-    raise ValueError("pictures: got none, expected at least one.")
-  from PIL import Image
-
-  path = pathlib.Path(path)
-  seconds = float(np.clip(_WHOLE / len(pictures), _SHORTEST, _LONGEST))
-  images = [
-    Image.fromarray(picture).quantize(
-      _COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
-    )
-    for picture in pictures
-  ]
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  images[0].save(
-    temporary,
-    format="GIF",
-    save_all=True,
-    append_images=images[1:],
-    duration=[round(1000 * seconds)] * (len(images) - 1)
-    + [round(1000 * _LAST)],
-    loop=0,
-  )
-  os.replace(temporary, path)
-  return path
+  count = max(len(pictures), 1)
+  each = float(np.clip(_WHOLE / count, _SHORTEST, _LONGEST))
+  seconds = [each] * (count - 1) + [_LAST]
+  return animation.write_gif(path, pictures, seconds, colors=_COLORS)

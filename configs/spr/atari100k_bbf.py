@@ -1,0 +1,18 @@
+r"""BBF, "Bigger, Better, Faster", on a game of Atari-100k.
+
+    python -m experiments.spr --config=configs/spr/atari100k_bbf.py:pong \
+      --workdir=runs/bbf_pong
+
+The agent of arXiv:2305.19452 with 2 updates a step, as in its published
+settings; `--config.settings.agent.updates_per_step=8` is the paper's main one.
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
+seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+"""
+
+import ml_collections
+
+from configs.spr import _shared
+
+
+def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("bbf", game)

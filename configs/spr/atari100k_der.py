@@ -1,0 +1,17 @@
+r"""Data-efficient Rainbow on a game of Atari-100k.
+
+    python -m experiments.spr --config=configs/spr/atari100k_der.py:pong \
+      --workdir=runs/der_pong
+
+The agent of arXiv:1906.05243 with the settings of Dopamine.
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
+seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+"""
+
+import ml_collections
+
+from configs.spr import _shared
+
+
+def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("der", game)

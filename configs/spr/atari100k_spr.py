@@ -1,0 +1,18 @@
+r"""SPR with augmentation on a game of Atari-100k.
+
+    python -m experiments.spr --config=configs/spr/atari100k_spr.py:pong \
+      --workdir=runs/spr_pong
+
+The agent of arXiv:2007.05929 as its code has it, but for that code's mistake in
+the n-step targets (`--config.settings.learning.done_n=first` brings it back).
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
+seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+"""
+
+import ml_collections
+
+from configs.spr import _shared
+
+
+def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("spr", game)

@@ -1,0 +1,137 @@
+"""Self-predictive reinforcement learning from images, on few steps.
+
+    python -m experiments.spr --config=configs/spr/minatar_quick.py \
+      --workdir=DIR
+    python -m experiments.spr --config=... --workdir=DIR --mode=evaluate
+
+The first command trains every arm of the config (one agent each), and resumes
+where an earlier run stopped. It ends with whole games of every policy, a table,
+`DIR/learning_curve.png` and `DIR/results.json`; each arm has `metrics.jsonl`,
+`checkpoints/` and `game.gif`, a game of its first seed, in `DIR/ARM`. The
+second command restores the trained policies and plays such games again.
+"""
+
+import pathlib
+from typing import Any
+
+from jaxseq.training import seeds
+
+if __name__ == "__main__":
+  # gymnax, which the imports below bring, uses a device when it is imported;
+  # from then on the number of devices is fixed.
+  seeds.split_cpu()
+
+from jaxseq.spr import study
+from jaxseq.training import app
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+from jaxseq.training import plots
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+EXPERIMENT = "spr"
+RESULTS = "results.json"
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = app.define_mode()
+
+
+def _finish(
+  config: study.Config,
+  directory: pathlib.Path,
+  arms: dict[str, study.Arm],
+  results: dict[str, Any],
+) -> None:
+  """Writes and shows what a training run ends with."""
+  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  games = sorted({arm.settings.game for arm in arms.values()})
+  title = f"{', '.join(games)}: mean ± standard deviation over seeds"
+  tables.show(
+    ["agent", "parameters", "return in training", "in evaluation"],
+    [
+      [
+        name,
+        f"{result['parameters']:,}",
+        tables.mean_std(result["training"], 2),
+        tables.mean_std(result["evaluation"], 2),
+      ]
+      for name, result in results.items()
+    ],
+    title=(
+      f"{title} ({config.num_seeds}); last twentieth of the training, "
+      f"{config.evaluation_games} new games"
+    ),
+  )
+  try:
+    picture = plots.learning_curve(
+      directory / "learning_curve.png",
+      {name: study.curve(directory, name) for name in arms},
+      xlabel="environment steps",
+      ylabel="return of the games that ended",
+      title=f"{', '.join(games)}, {config.num_seeds} seeds",
+      references=dict(config.references),
+      smooth=5,
+    )
+  except ModuleNotFoundError as error:
+    picture = f"not drawn, {error.name} is not installed"
+  print(f"Learning curve: {picture}")
+  _tell_games(results)
+
+
+def _tell_games(results: dict[str, Any]) -> None:
+  for name, result in results.items():
+    print(f"A game of {name}: {result['gif']}")
+
+
+def _watch(
+  config: study.Config, directory: pathlib.Path, arms: dict[str, study.Arm]
+) -> None:
+  """Plays new games with the policies in a directory."""
+  rows, results = [], {}
+  for name, (step, state) in study.restore(config, directory, arms).items():
+    result = study.evaluate_arm(config, arms[name], state, directory / name)
+    results[name] = result
+    for seed, (games, length) in enumerate(
+      zip(result["games"], result["evaluation_length"])
+    ):
+      rows.append(
+        [
+          name,
+          seed,
+          f"{step:,}",
+          tables.mean_std(games, 2),
+          f"{max(games):g}",
+          f"{length:.1f}",
+        ]
+      )
+  tables.show(
+    ["agent", "seed", "trained for", "return", "best game", "mean length"],
+    rows,
+    title=(
+      f"{config.evaluation_games} games of every policy; mean ± standard "
+      "deviation over games"
+    ),
+  )
+  _tell_games(results)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe."""
+  del argv
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, study.Config)
+    arms = {name: study.make_arm(config, name) for name in config.arms}
+    find = workdir_lib.prepare
+    if _MODE.value == "evaluate":
+      find = workdir_lib.open_existing
+    directory = find(
+      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
+    )
+  if _MODE.value == "evaluate":
+    _watch(config, directory, arms)
+  else:
+    _finish(config, directory, arms, study.train(config, directory, arms))
+
+
+if __name__ == "__main__":
+  app.run_main(main)

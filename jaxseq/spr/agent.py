@@ -1,0 +1,341 @@
+"""The agent in its environment: act, store, learn.
+
+One environment step is `choose`, a step of the game, `observe`, and then, once
+there are min_replay steps, updates_per_step times `learn`:
+
+    state, action = agent.choose(config, state, learning=True)
+    step = ...                           # of a game, see `environments`
+    state, played = agent.observe(config, state, action, step)
+    for _ in range(config.variant.updates_per_step):
+      state, metrics = agent.learn(config, state)
+
+All are pure functions for one seed, and can be vmapped over several. A caller
+that donates the state changes the replay in place. `runner` is such a caller.
+
+Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
+"""
+
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import environments
+from jaxseq.spr import layers
+from jaxseq.spr import networks
+from jaxseq.spr import replay as replay_lib
+from jaxseq.spr import resets
+from jaxseq.spr import update
+from jaxseq.spr import variants
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How an agent is trained.
+
+  Attributes:
+    variant: the agent. Its update's done_n holds for the replay, too.
+    frame_shape: of a frame, as in the game.
+    stack: frames in an observation.
+    num_steps: environment steps of the whole training.
+    batch_size: sequences in an update.
+    capacity: of the replay; num_steps if None, which overwrites nothing.
+    prioritized: whether sequences are drawn by priority.
+    clip_rewards: whether the agent learns from the signs of rewards alone.
+  """
+
+  variant: variants.Variant
+  frame_shape: tuple[int, ...] = (84, 84)
+  stack: int = 4
+  num_steps: int = 100_000
+  batch_size: int = 32
+  capacity: int | None = None
+  prioritized: bool = True
+  clip_rewards: bool = True
+
+  def __post_init__(self):
+    layers.check_positive(self, "num_steps", "batch_size")
+    replay = self.replay
+    image_shape = self.variant.update.networks.encoder.image_shape
+    if image_shape != replay.observation_shape:
+      raise ValueError(
+        f"encoder.image_shape must be {replay.observation_shape}, the shape of "
+        f"{self.stack} frames; got {image_shape}."
+      )
+    least = replay.steps_before + replay.steps_after + 1
+    if self.variant.min_replay < least:
+      raise ValueError(
+        f"min_replay must be at least {least} for a sequence to be drawn; got "
+        f"{self.variant.min_replay}."
+      )
+    if replay.capacity < self.variant.min_replay:
+      raise ValueError(
+        f"capacity must be at least min_replay = {self.variant.min_replay}; "
+        f"got {replay.capacity}."
+      )
+
+  @property
+  def replay(self) -> replay_lib.Config:
+    """Options of the replay."""
+    variant = self.variant
+    agent = variant.update
+    longest = variant.num_steps
+    if variant.annealing is not None:
+      longest = max(variant.annealing.first_steps, variant.annealing.last_steps)
+    return replay_lib.Config(
+      capacity=self.num_steps if self.capacity is None else self.capacity,
+      frame_shape=self.frame_shape,
+      stack=self.stack,
+      num_predictions=agent.num_predictions if agent.predicts else 0,
+      max_steps=longest,
+      prioritized=self.prioritized,
+      priority_exponent=variant.priority_exponent,
+      new_priority=variant.new_priority,
+      done_n=agent.done_n,
+    )
+
+
+class State(NamedTuple):
+  """An agent in the middle of its training.
+
+  Attributes:
+    agent: networks and optimiser.
+    replay: what was seen.
+    game: state of a game on the device; () if it runs on the host.
+    observation: (height, width, stack * channels) uint8, to act upon next.
+    key: random key of all that is to come.
+    step: () int32, environment steps so far.
+    since_reset: () int32, updates since the weights were last reset.
+    game_return: () float32, rewards of the current game so far, as it counts.
+    game_length: () int32, its steps so far.
+  """
+
+  agent: update.State
+  replay: replay_lib.State
+  game: Any
+  observation: Array
+  key: Array
+  step: Array
+  since_reset: Array
+  game_return: Array
+  game_length: Array
+
+
+class Played(NamedTuple):
+  """What a step tells of the game; the last two count if it is over.
+
+  Attributes:
+    over: () bool.
+    game_return: () float32, sum of its rewards, as it counts.
+    game_length: () int32, its steps.
+  """
+
+  over: Array
+  game_return: Array
+  game_length: Array
+
+
+def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
+  """Returns the state before the first step.
+
+  Args:
+    key: random key.
+    config: options.
+    frame: uint8 of config.frame_shape, the first one of a game.
+    game: state of the game, if it runs on the device.
+  """
+  key_agent, key = jax.random.split(key)
+  blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
+  return State(
+    agent=update.init(key_agent, config.variant.update),
+    replay=replay_lib.init(config.replay),
+    game=game,
+    observation=push(config, blank, frame, True),
+    key=key,
+    step=jnp.zeros((), jnp.int32),
+    since_reset=jnp.zeros((), jnp.int32),
+    game_return=jnp.zeros((), jnp.float32),
+    game_length=jnp.zeros((), jnp.int32),
+  )
+
+
+def push(
+  config: Config, observation: Array, frame: Array, done: Array
+) -> Array:
+  """Returns the next observation.
+
+  Args:
+    config: options.
+    observation: (height, width, stack * channels) uint8, the one before.
+    frame: uint8 of config.frame_shape, which comes last.
+    done: () bool, whether it begins an episode: then older frames are 0.
+  """
+  frame = jnp.asarray(frame)
+  if frame.ndim == 2:
+    frame = frame[..., None]
+  older = jnp.where(done, 0, observation[..., frame.shape[-1] :])
+  return jnp.concatenate([older, frame], axis=-1)
+
+
+def act(
+  config: Config,
+  agent: update.State,
+  observation: Array,
+  key: Array,
+  *,
+  epsilon: float | Array,
+  noisy: bool,
+) -> Array:
+  """Chooses actions: the best one or, with chance epsilon, any.
+
+  Args:
+    config: options.
+    agent: the networks.
+    observation: (*batch, height, width, stack * channels) uint8.
+    key: random key.
+    epsilon: chance of an action at random.
+    noisy: whether the head's noise is on, that of the last update.
+
+  Returns:
+    (*batch,) int32.
+  """
+  variant = config.variant
+  params = agent.target if variant.acts_with_target else agent.params
+  values = networks.action_values(
+    variant.update.networks,
+    params,
+    observation,
+    agent.noise if noisy else None,
+  )
+  best = jnp.argmax(values, axis=-1).astype(jnp.int32)
+  key_whether, key_which = jax.random.split(key)
+  other = jax.random.randint(key_which, best.shape, 0, values.shape[-1])
+  whether = jax.random.uniform(key_whether, best.shape) < epsilon
+  return jnp.where(whether, other, best)
+
+
+def choose(
+  config: Config, state: State, *, learning: bool
+) -> tuple[State, Array]:
+  """Chooses the next action.
+
+  Args:
+    config: options.
+    state: before.
+    learning: whether there are min_replay steps; until then actions are random.
+
+  Returns:
+    The state, with a new key, and the action () int32.
+  """
+  key, now = jax.random.split(state.key)
+  state = state._replace(key=key)
+  if learning:
+    epsilon = config.variant.epsilon_train
+    action = act(
+      config, state.agent, state.observation, now, epsilon=epsilon, noisy=True
+    )
+    return state, action
+  number = config.variant.update.networks.head.num_actions
+  return state, jax.random.randint(now, (), 0, number, jnp.int32)
+
+
+def observe(
+  config: Config, state: State, action: Array, step: environments.Step
+) -> tuple[State, Played]:
+  """Stores what came of an action.
+
+  The end of a life, the end of a game and its time limit are all ends of an
+  episode to the replay, as in SPR's code; only a game that is over ends the
+  return that is reported.
+
+  Args:
+    config: options.
+    state: before.
+    action: () int32, from `choose`.
+    step: what came of it.
+
+  Returns:
+    The state after, and what to report of the game.
+  """
+  channels = state.observation.shape[-1] // config.stack
+  newest = state.observation[..., -channels:].reshape(config.frame_shape)
+  reward = jnp.asarray(step.reward, jnp.float32)
+  seen = jnp.sign(reward) if config.clip_rewards else reward
+  played = Played(
+    over=step.over,
+    game_return=state.game_return + reward,
+    game_length=state.game_length + 1,
+  )
+  state = state._replace(
+    replay=replay_lib.add(
+      config.replay, state.replay, newest, action, seen, step.done
+    ),
+    observation=push(config, state.observation, step.frame, step.done),
+    step=state.step + 1,
+    game_return=jnp.where(step.over, 0, played.game_return),
+    game_length=jnp.where(step.over, 0, played.game_length),
+  )
+  return state, played
+
+
+def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
+  """Draws a batch, does an update, and sets the batch's priorities."""
+  variant = config.variant
+  key, key_draw, key_update = jax.random.split(state.key, 3)
+  num_steps, gamma = variant.num_steps, variant.gamma
+  if variant.annealing is not None:
+    num_steps, gamma = resets.n_step_settings(
+      variant.annealing, state.since_reset
+    )
+  sample = replay_lib.sample(
+    config.replay,
+    state.replay,
+    replay_lib.draw(key_draw, config.replay, config.batch_size),
+    beta=_beta(config, state.step),
+    num_steps=num_steps,
+    gamma=gamma,
+  )
+  agent, metrics = update.train_step(
+    variant.update, state.agent, sample.batch, key_update
+  )
+  replay = replay_lib.update_priorities(
+    config.replay, state.replay, sample.slot, metrics.priority
+  )
+  state = state._replace(
+    agent=agent, replay=replay, key=key, since_reset=state.since_reset + 1
+  )
+  return state, metrics
+
+
+def _beta(config, step):
+  """The exponent of the importance weights, on a line over the training."""
+  first, last = config.variant.beta
+  begin = config.variant.min_replay
+  length = max(config.num_steps - begin, 1)
+  return first + (last - first) * jnp.clip((step - begin) / length, 0, 1)
+
+
+def reset_is_due(config: Config, step: int) -> bool:
+  """Whether weights are reset after a step, counted from 1.
+
+  None comes after the last step: the agent would be left untrained.
+  """
+  due = config.variant.resets
+  return (
+    due is not None and step < config.num_steps and resets.is_due(due, step)
+  )
+
+
+def reset(config: Config, state: State) -> State:
+  """Resets the weights, of a variant that does so."""
+  key, now = jax.random.split(state.key)
+  variant = config.variant
+  return state._replace(
+    agent=resets.reset(now, variant.resets, variant.update, state.agent),
+    key=key,
+    since_reset=jnp.zeros_like(state.since_reset),
+  )

@@ -1,0 +1,100 @@
+"""Whole games with a trained policy, and what they returned."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import environments
+from jaxseq.spr import runner
+from jaxseq.spr import update
+
+
+class Result(NamedTuple):
+  """Games that were played to their end.
+
+  Attributes:
+    returns: (games,) float64, sums of rewards as the game counts them.
+    lengths: (games,) int64, numbers of steps.
+    frames: (steps, *frame_shape) uint8, of the first of the games; empty if
+      none were to be kept.
+  """
+
+  returns: np.ndarray
+  lengths: np.ndarray
+  frames: np.ndarray
+
+
+def make(
+  config: agent_lib.Config, game: environments.Game
+) -> Callable[..., Result]:
+  """Returns `play`, which is compiled when it is first used."""
+  return functools.partial(_play, config, game, _policy(config))
+
+
+def _policy(config):
+  push = jax.vmap(functools.partial(agent_lib.push, config))
+
+  def policy(agent, observation, frame, fresh, key):
+    observation = push(observation, frame, fresh)
+    epsilon = config.variant.epsilon_eval
+    action = agent_lib.act(
+      config, agent, observation, key, epsilon=epsilon, noisy=False
+    )
+    return observation, action
+
+  return jax.jit(policy)
+
+
+def _play(
+  config: agent_lib.Config,
+  game: environments.Game,
+  policy: Callable[..., Any],
+  agent: update.State,
+  key: jax.Array,
+  num_games: int,
+  keep_frames: int = 0,
+) -> Result:
+  """Plays games side by side, each of them once.
+
+  The head's noise is off, a random action has the chance epsilon_eval, and the
+  loss of a life changes nothing.
+
+  Args:
+    config: of the agent.
+    game: what it plays.
+    policy: from `_policy`.
+    agent: the networks, of one seed.
+    key: random key, of the games as well.
+    num_games: number of games.
+    keep_frames: how many frames of the first game to return at most.
+
+  Returns:
+    Returns, lengths and frames.
+  """
+  key, key_games = jax.random.split(key)
+  seeds = runner.game_seeds(jax.random.split(key_games, num_games))
+  players = game.play(seeds)
+  frame, fresh = players.reset(), np.ones(num_games, bool)
+  observation = jnp.zeros(
+    (num_games, *config.replay.observation_shape), jnp.uint8
+  )
+  returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
+  playing, frames = np.ones(num_games, bool), []
+  while playing.any():
+    if playing[0] and len(frames) < keep_frames:
+      frames.append(np.asarray(frame[0]))
+    key, now = jax.random.split(key)
+    observation, action = policy(agent, observation, frame, fresh, now)
+    step = players.step(np.asarray(action))
+    returns += np.where(playing, step.reward, 0)
+    lengths += playing
+    playing = playing & ~step.over
+    frame, fresh = step.frame, step.over
+  shape = (len(frames), *game.frame_shape)
+  return Result(returns, lengths, np.asarray(frames, np.uint8).reshape(shape))

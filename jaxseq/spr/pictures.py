@@ -1,0 +1,74 @@
+"""Games as moving pictures: GIF files."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.training import animation
+
+# Okabe and Ito's colours, told apart with every kind of colour vision, and two
+# greys: one for each channel.
+_COLOURS = (
+  (230, 159, 0),
+  (86, 180, 233),
+  (0, 158, 115),
+  (240, 228, 66),
+  (0, 114, 178),
+  (213, 85, 0),
+  (204, 121, 167),
+  (255, 255, 255),
+  (150, 150, 150),
+  (90, 90, 90),
+)
+
+
+def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
+  """Returns frames as colour images.
+
+  Args:
+    frames: (time, height, width) uint8 grey values, or (time, height, width,
+      channels) uint8, where each channel gets a colour and the last one that
+      is not 0 is seen.
+    size: height that images are enlarged to, by a whole factor.
+
+  Returns:
+    (time, height', width', 3) uint8.
+
+  Raises:
+    ValueError: there are more channels than colours.
+  """
+  if frames.ndim == 3:
+    out = np.repeat(frames[..., None], 3, axis=-1)
+  else:
+    if frames.shape[-1] > len(_COLOURS):
+      raise ValueError(
+        f"frames must have at most {len(_COLOURS)} channels; got "
+        f"{frames.shape[-1]}."
+      )
+    out = np.zeros((*frames.shape[:3], 3), np.uint8)
+    for channel in range(frames.shape[-1]):
+      out[frames[..., channel] > 0] = _COLOURS[channel]
+  factor = max(1, size // out.shape[1])
+  return out.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def write_gif(
+  path: str | os.PathLike, frames: np.ndarray, *, per_second: float = 15.0
+) -> pathlib.Path:
+  """Writes frames as a GIF that repeats for ever.
+
+  Args:
+    path: the file.
+    frames: as for `images`, at least one.
+    per_second: frames per second.
+
+  Returns:
+    The path.
+
+  Raises:
+    ModuleNotFoundError: pillow is not installed.
+  """
+  pictures = images(frames)
+  seconds = [1 / per_second] * len(pictures)
+  return animation.write_gif(path, pictures, seconds)

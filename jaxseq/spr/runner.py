@@ -1,0 +1,312 @@
+"""Many steps of an agent, for all seeds at once: what is compiled, and how.
+
+On a GPU or TPU as many steps as possible are one compiled call. On a CPU
+convolutions are several times slower inside a loop that is compiled; there one
+step and one update are compiled, and Python loops over them. Either way the
+state is donated, so that the replay is changed in place, and the numbers are
+the same up to rounding.
+
+A game on the host takes its steps in between, one player for each seed. Its
+state is in no checkpoint: to go on from one, all actions in the replay are
+played again, which takes less than a millisecond each.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import environments
+from jaxseq.training import errors
+from jaxseq.training import seeds
+
+State = agent_lib.State
+Chunk = Callable[[State, int], tuple[State, dict[str, np.ndarray]]]
+
+_LOSSES = ("loss", "rl_loss", "spr_loss", "stem_norm")
+
+
+class Segment(NamedTuple):
+  """Steps of one kind.
+
+  Attributes:
+    length: number of steps.
+    learning: whether updates are done.
+    resets: whether weights are reset after the last of the steps.
+  """
+
+  length: int
+  learning: bool
+  resets: bool
+
+
+def segments(
+  config: agent_lib.Config, start: int, count: int
+) -> Iterator[Segment]:
+  """Cuts the `count` steps after the first `start` where their kind changes."""
+  end = start + count
+  while start < end:
+    learning = start >= config.variant.min_replay
+    stop = end if learning else min(end, config.variant.min_replay)
+    if config.variant.resets is not None:
+      every = config.variant.resets.every
+      stop = min(stop, (start // every + 1) * every)
+    yield Segment(stop - start, learning, agent_lib.reset_is_due(config, stop))
+    start = stop
+
+
+def init(
+  config: agent_lib.Config, game: environments.Game, key: jax.Array
+) -> State:
+  """Returns the state of one seed before the first step.
+
+  Args:
+    config: of the agent.
+    game: what it plays; one on the host shows its first frame to the function
+      of `make_chunk`.
+    key: random key.
+  """
+  if not game.on_device:
+    blank = jnp.zeros(game.frame_shape, jnp.uint8)
+    return agent_lib.init(key, config, blank)
+  key, key_game = jax.random.split(key)
+  state, frame = game.init(key_game)
+  return agent_lib.init(key, config, frame, state)
+
+
+def make_chunk(
+  config: agent_lib.Config,
+  game: environments.Game,
+  keys: jax.Array,
+  *,
+  compiled_loop: bool | None = None,
+) -> Chunk:
+  """Returns the function that takes some steps, for `training.loop`.
+
+  Args:
+    config: of the agent.
+    game: what it plays.
+    keys: the seeds' keys (seeds,); games on the host get theirs from them.
+    compiled_loop: whether loops over steps and updates are compiled; None
+      leaves that to the platform.
+
+  Returns:
+    A function from states and a number of steps to the states after them and
+    metrics (seeds,): the means of the games that ended (NaN if none did),
+    "episode_return" and "episode_length", their number "episodes", and the
+    means of "loss", "rl_loss", "spr_loss" and "stem_norm" over the updates (NaN
+    before the first one). The states are donated.
+  """
+  if compiled_loop is None:
+    compiled_loop = jax.default_backend() != "cpu"
+  if not game.on_device:
+    return _HostChunk(config, game, keys, compiled_loop)
+  programs = _Programs(config, len(keys), game)
+
+  def chunk(state: State, count: int):
+    log = _Log()
+    for segment in segments(config, int(state.step[0]), count):
+      if compiled_loop:
+        steps = programs.steps(segment.length, segment.learning)
+        state, (played, losses) = steps(state)
+        log.add(played, losses)
+      else:
+        for _ in range(segment.length):
+          state, played = programs.step(segment.learning)(state)
+          log.add(played, None)
+          if segment.learning:
+            state = programs.learn_all(state, log)
+      if segment.resets:
+        state = programs.reset(state)
+    return state, log.means()
+
+  return chunk
+
+
+class _Programs:
+  """What is compiled, each when it is first used."""
+
+  def __init__(self, config, num_seeds, game):
+    self._config = config
+    self._num_seeds = num_seeds
+    self._game = game
+    self.step = functools.cache(self._step)
+    self.steps = functools.cache(self._steps)
+    self.choose = functools.cache(self._choose)
+    self.observe = functools.cache(self._observe)
+    self.reset = self._jit(functools.partial(agent_lib.reset, config))
+    self.learn = self._jit(self._learn_one)
+
+  def _jit(self, function):
+    return seeds.jit(function, self._num_seeds, donate_argnums=0)
+
+  def _interact(self, learning, state):
+    state, action = agent_lib.choose(self._config, state, learning=learning)
+    key, now = jax.random.split(state.key)
+    game, step = self._game.step(state.game, action, now)
+    state = state._replace(key=key, game=game)
+    return agent_lib.observe(self._config, state, action, step)
+
+  def _learn_one(self, state):
+    state, metrics = agent_lib.learn(self._config, state)
+    return state, {name: getattr(metrics, name) for name in _LOSSES}
+
+  def _learn_scanned(self, state):
+    return jax.lax.scan(
+      lambda state, _: self._learn_one(state),
+      state,
+      length=self._config.variant.updates_per_step,
+    )
+
+  def learn_all(self, state, log):
+    """Does the updates of a step, one after the other."""
+    for _ in range(self._config.variant.updates_per_step):
+      state, losses = self.learn(state)
+      log.add(None, losses)
+    return state
+
+  def _step(self, learning):
+    return self._jit(functools.partial(self._interact, learning))
+
+  def _steps(self, length, learning):
+    def body(state, _):
+      state, played = self._interact(learning, state)
+      losses = None
+      if learning:
+        state, losses = self._learn_scanned(state)
+      return state, (played, losses)
+
+    return self._jit(lambda state: jax.lax.scan(body, state, length=length))
+
+  def _choose(self, learning):
+    choose = functools.partial(
+      agent_lib.choose, self._config, learning=learning
+    )
+    return self._jit(choose)
+
+  def _observe(self, learns):
+    def observe(state, action, step):
+      state, played = agent_lib.observe(self._config, state, action, step)
+      losses = None
+      if learns:
+        state, losses = self._learn_scanned(state)
+      return state, (played, losses)
+
+    return self._jit(observe)
+
+
+class _HostChunk:
+  """Takes steps of a game that runs on the host."""
+
+  def __init__(self, config, game, keys, compiled_loop):
+    if config.replay.capacity < config.num_steps:
+      raise ValueError(
+        f"capacity must be at least num_steps = {config.num_steps} for a game "
+        "on the host: from the actions in it a run goes on; got "
+        f"{config.replay.capacity}."
+      )
+    self._config = config
+    self._compiled_loop = compiled_loop
+    self._players = game.play(game_seeds(keys))
+    self._programs = _Programs(config, len(keys), game)
+    self._position = None
+
+  def __call__(self, state: State, count: int):
+    start = int(state.step[0])
+    if self._position != start:
+      state = self._go_to(state, start)
+    log, programs = _Log(), self._programs
+    for segment in segments(self._config, start, count):
+      for _ in range(segment.length):
+        state, action = programs.choose(segment.learning)(state)
+        step = self._players.step(np.asarray(action))
+        learns_inside = segment.learning and self._compiled_loop
+        state, seen = programs.observe(learns_inside)(state, action, step)
+        log.add(*seen)
+        if segment.learning and not learns_inside:
+          state = programs.learn_all(state, log)
+      if segment.resets:
+        state = programs.reset(state)
+    self._position = start + count
+    return state, log.means()
+
+  def _go_to(self, state, start):
+    """Brings the players to where the state is."""
+    frame = self._players.reset()
+    played = jax.device_get(
+      (state.replay.action, state.replay.reward, state.replay.done)
+    )
+    same = True
+    for action, reward, done in zip(*(x[:, :start].T for x in played)):
+      step = self._players.step(action)
+      frame = step.frame
+      seen = step.reward
+      if self._config.clip_rewards:
+        seen = np.sign(seen)
+      same &= bool((seen == reward).all() and (step.done == done).all())
+    if start == 0:
+      push = jax.vmap(
+        lambda old, new: agent_lib.push(self._config, old, new, True)
+      )
+      return state._replace(observation=push(state.observation, frame))
+    frame = frame.reshape(*state.observation.shape[:3], -1)
+    newest = np.asarray(state.observation)[..., -frame.shape[-1] :]
+    if not same or not (newest == frame).all():
+      raise errors.UserError(
+        f"the first {start:,} actions of this run do not give the same game as "
+        "before: it can go on only with the game and the emulator that it had"
+      )
+    return state
+
+
+def game_seeds(keys: jax.Array) -> np.ndarray:
+  """Returns integer seeds (seeds,) for games on the host, from keys."""
+  draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, 2**31 - 1))
+  return np.asarray(draw(keys))
+
+
+class _Log:
+  """Collects what steps and updates tell, on the device until the end."""
+
+  def __init__(self):
+    self._played: list[Any] = []
+    self._losses: list[Any] = []
+
+  def add(self, played, losses) -> None:
+    if played is not None:
+      self._played.append(played)
+    if losses is not None:
+      self._losses.append(losses)
+
+  def means(self) -> dict[str, np.ndarray]:
+    played, losses = jax.device_get((self._played, self._losses))
+    over, returns, lengths = (_flat(x) for x in zip(*played))
+    means = {
+      "episode_return": _mean(returns, over),
+      "episode_length": _mean(lengths, over),
+      "episodes": over.sum(axis=1),
+    }
+    for name in _LOSSES:
+      means[name] = np.full(len(over), np.nan)
+      if losses:
+        values = _flat([step[name] for step in losses])
+        means[name] = _mean(values, np.ones_like(values, bool))
+    return means
+
+
+def _flat(arrays):
+  """Joins arrays (seeds, ...) along one axis after that of the seeds."""
+  return np.concatenate([x.reshape(len(x), -1) for x in arrays], axis=1)
+
+
+def _mean(values, counts):
+  """Returns means over the second axis of what counts, NaN if nothing does."""
+  number = counts.sum(axis=1)
+  total = np.where(counts, values, 0).sum(axis=1)
+  return np.where(number > 0, total / np.maximum(number, 1), np.nan)

@@ -1,0 +1,439 @@
+"""Human-normalised scores on Atari-100k, beside those that are published.
+
+A score is the mean return of one run's evaluation games, unclipped. Normalised,
+0 is a random player and 1 a human one. `published` has the other agents'
+numbers. Of most of them one mean score per game is known and no single runs:
+means and medians over games can be compared with theirs, the interquartile mean
+(IQM) and the optimality gap of single runs cannot (Agarwal et al.,
+arXiv:2108.13264). Those of mean scores are other quantities; where they are
+shown they are called so.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import difflib
+import os
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.spr import published
+from jaxseq.training import plots
+from jaxseq.training import statistics
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+TABLE = "suite.txt"
+AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
+
+_TITLES = {
+  "mean": "mean",
+  "median": "median",
+  "iqm": "IQM",
+  "optimality_gap": "optimality gap",
+}
+_TAUS = np.linspace(0.0, 3.0, 121)
+
+
+class Table(NamedTuple):
+  """The arguments of `tables.show` and `tables.render`."""
+
+  columns: list[str]
+  rows: list[list[Any]]
+  title: str
+
+
+class Report(NamedTuple):
+  """What `write` made.
+
+  Attributes:
+    tables: scores of each game, and aggregates.
+    aggregates: what `aggregate` returned.
+    pictures: the files; none if matplotlib is not installed.
+  """
+
+  tables: tuple[Table, Table]
+  aggregates: dict[str, tuple[float, float, float]]
+  pictures: tuple[pathlib.Path, ...]
+
+
+def check_game(game: str) -> None:
+  """Raises a ValueError unless a name is that of a game of Atari-100k."""
+  if game not in published.GAMES:
+    close = difflib.get_close_matches(game.lower(), published.GAMES, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ValueError(
+      f"game must be one of {', '.join(published.GAMES)}; got {game!r}{hint}."
+    )
+
+
+def normalise(game: str, score: Any) -> np.ndarray:
+  """Returns (score - random) / (human - random).
+
+  Args:
+    game: its name, such as "kung_fu_master".
+    score: mean returns of unclipped games, any shape.
+
+  Returns:
+    float64 of that shape.
+
+  Raises:
+    ValueError: if there is no such game among the 26.
+  """
+  check_game(game)
+  low, high = published.RANDOM[game], published.HUMAN[game]
+  return (np.asarray(score, float) - low) / (high - low)
+
+
+def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
+  """Returns normalised scores as the array that `statistics` wants.
+
+  Args:
+    scores: games to the scores of their runs, equally many of each.
+
+  Returns:
+    (runs, games) float64, columns in the order of the mapping.
+
+  Raises:
+    ValueError: if there is no game, a name is unknown, a score is not finite,
+      or games differ in their number of runs.
+  """
+  if not scores:
+    raise ValueError("scores must hold at least one game, got none.")
+  columns = {}
+  for game, values in scores.items():
+    column = normalise(game, values)
+    if column.ndim != 1 or not column.size or not np.isfinite(column).all():
+      raise ValueError(
+        f"scores[{game!r}] must be finite numbers, one per run; got {values}."
+      )
+    columns[game] = column
+  counts = {game: column.size for game, column in columns.items()}
+  if len(set(counts.values())) > 1:
+    raise ValueError(
+      f"scores must have equally many runs of each game; got {counts}."
+    )
+  return np.stack(list(columns.values()), axis=1)
+
+
+def aggregate(
+  table: np.ndarray,
+  *,
+  resamples: int = 2000,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> dict[str, tuple[float, float, float]]:
+  """Returns each aggregate with the ends of its bootstrap interval.
+
+  Args:
+    table: (runs, games) normalised scores.
+    resamples: of the bootstrap, stratified over games.
+    confidence: share of the resamples inside the interval.
+    seed: of the resamples.
+
+  Returns:
+    "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
+    end). Of one run the intervals have no width.
+
+  Raises:
+    ValueError: as `statistics.bootstrap`.
+  """
+  options = {"resamples": resamples, "confidence": confidence, "seed": seed}
+  return {
+    name: (
+      float(function(table)),
+      *statistics.bootstrap(table, function, **options),
+    )
+    for name, function in statistics.AGGREGATES.items()
+  }
+
+
+def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
+  """Returns an agent's published mean scores, normalised.
+
+  Args:
+    agent: a name in `published.SCORES`.
+    games: names of games.
+
+  Returns:
+    (1, games) float64: one mean over runs for each game, no run.
+
+  Raises:
+    ValueError: if an agent or a game is unknown.
+  """
+  if agent not in published.SCORES:
+    raise ValueError(
+      f"agent must be one of {', '.join(published.SCORES)}; got {agent!r}."
+    )
+  for game in games:
+    check_game(game)
+  return normalised_table(
+    {game: [published.SCORES[agent][game]] for game in games}
+  )
+
+
+def published_aggregates(
+  games: Sequence[str],
+) -> dict[str, published.Aggregates]:
+  """Returns what other agents reach on the same games.
+
+  Args:
+    games: names of games.
+
+  Returns:
+    By agent: on all 26 games what is published; on fewer of them the mean and
+    the median, computed from published scores.
+
+  Raises:
+    ValueError: if a game is unknown.
+  """
+  if set(games) == set(published.GAMES):
+    return dict(published.AGGREGATES)
+  found = {}
+  for agent in published.SCORES:
+    table = published_table(agent, games)
+    found[agent] = published.Aggregates(
+      float(statistics.mean(table)),
+      float(statistics.median(table)),
+      source="computed from published scores of the games",
+    )
+  return found
+
+
+def sample_efficiency(
+  curves: Mapping[str, tuple[Any, Any]],
+  *,
+  resamples: int = 500,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the IQM over the course of training.
+
+  The score of a run at a step is its last finite one up to that step.
+
+  Args:
+    curves: games to (steps (n,), ascending, and scores (runs, n)); n may
+      differ between games.
+    resamples: of the bootstrap at each step.
+    confidence: share of the resamples inside the intervals.
+    seed: of the resamples.
+
+  Returns:
+    Steps (m,), all those of the curves from the one on at which every run of
+    every game has a score, and (3, m): IQM, lower and upper ends.
+
+  Raises:
+    ValueError: if shapes do not fit, or some run has no score.
+  """
+  if not curves:
+    raise ValueError("curves must hold at least one game, got none.")
+  curves = {game: _curve(game, *curve) for game, curve in curves.items()}
+  grid = np.unique(np.concatenate([steps for steps, _ in curves.values()]))
+  held = {
+    game: [_hold(steps, row, grid) for row in values]
+    for game, (steps, values) in curves.items()
+  }
+  known = np.isfinite([row for rows in held.values() for row in rows])
+  first = int(np.argmax(known.all(axis=0)))
+  points = []
+  for i in range(first, grid.size):
+    table = normalised_table(
+      {game: [row[i] for row in rows] for game, rows in held.items()}
+    )
+    ends = statistics.bootstrap(
+      table, resamples=resamples, confidence=confidence, seed=seed
+    )
+    points.append((statistics.iqm(table), *ends))
+  return grid[first:], np.transpose(points)
+
+
+def write(
+  directory: str | os.PathLike,
+  scores: Mapping[str, Sequence[float]],
+  *,
+  name: str = "ours",
+  against: Sequence[str] = AGAINST,
+  curves: Mapping[str, tuple[Any, Any]] | None = None,
+  resamples: int = 2000,
+  seed: int = 0,
+) -> Report:
+  """Writes the table of a suite and its figures.
+
+      suite.txt              scores of each game, and aggregates
+      aggregates.png         aggregates with intervals, and published ones
+      profile.png            share of runs above each level
+      sample_efficiency.png  IQM over training, if there are curves
+
+  Args:
+    directory: where to; made if it does not exist.
+    scores: games to the scores of their runs, equally many of each.
+    name: what the agent is called.
+    against: names in `published.SCORES` to show scores and profiles of.
+    curves: what `sample_efficiency` takes; None for none.
+    resamples: of the bootstrap.
+    seed: of the resamples.
+
+  Returns:
+    The tables, the aggregates and the names of the pictures.
+
+  Raises:
+    ValueError: as `normalised_table` and `sample_efficiency`, or if a name in
+      `against` is unknown.
+  """
+  table = normalised_table(scores)
+  ours = aggregate(table, resamples=resamples, seed=seed)
+  rivals = {agent: published_table(agent, list(scores)) for agent in against}
+  made = (
+    _games_table(scores, table, name, against),
+    _aggregates_table(list(scores), table, name, ours),
+  )
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  text = "\n\n".join(tables.render(*item) for item in made)
+  workdir_lib.write_text(directory / TABLE, text + "\n")
+  pictures = [
+    _draw_aggregates(directory, list(scores), name, ours),
+    _draw_profile(directory, table, name, rivals),
+  ]
+  if curves is not None:
+    pictures.append(_draw_sample_efficiency(directory, curves, seed))
+  return Report(made, ours, tuple(file for file in pictures if file))
+
+
+def _curve(game, steps, values):
+  """Returns a curve as arrays (n,) and (runs, n)."""
+  steps, values = np.asarray(steps), np.asarray(values, float)
+  if (
+    steps.ndim != 1
+    or values.ndim != 2
+    or values.shape[1] != steps.size
+    or (np.diff(steps) < 0).any()
+  ):
+    raise ValueError(
+      f"curves[{game!r}] must be ascending steps (n,) and scores (runs, n); "
+      f"got the shapes {steps.shape} and {values.shape}."
+    )
+  if not np.isfinite(values).any(axis=1).all():
+    raise ValueError(f"curves[{game!r}] must have a finite score of each run.")
+  return steps, values
+
+
+def _hold(steps, values, grid):
+  """Returns the last finite value up to each step of a grid; NaN before it."""
+  finite = np.isfinite(values)
+  index = np.searchsorted(steps[finite], grid, side="right") - 1
+  return np.where(index < 0, np.nan, values[finite][index])
+
+
+def _games(count):
+  """Returns how many games there are, in words."""
+  if count == len(published.GAMES):
+    return f"all {count} games"
+  return f"{count} of the {len(published.GAMES)} games"
+
+
+def _runs(count):
+  return "1 run" if count == 1 else f"{count} runs"
+
+
+def _games_table(scores, table, name, against) -> Table:
+  others = {
+    "random": published.RANDOM,
+    "human": published.HUMAN,
+    **{agent: published.SCORES[agent] for agent in against},
+  }
+  rows = [
+    [
+      game,
+      tables.mean_std(scores[game], digits=1),
+      tables.mean_std(table[:, i]),
+      *(f"{found[game]:>8.1f}" for found in others.values()),
+    ]
+    for i, game in enumerate(scores)
+  ]
+  return Table(
+    ["game", name, "normalised", *(f"{other:>8}" for other in others)],
+    rows,
+    f"Scores on {_games(len(rows))}: mean ± standard deviation over "
+    f"{_runs(table.shape[0])}; published means",
+  )
+
+
+def _aggregates_table(games, table, name, ours) -> Table:
+  form = "{:.3f} [{:.3f}, {:.3f}]" if table.shape[0] > 1 else "{:.3f}"
+  rows = [
+    [
+      name,
+      str(table.shape[0]),
+      *(form.format(*ours[key]) for key in _TITLES),
+      _iqm_of_means(table),
+    ]
+  ]
+  for agent, found in published_aggregates(games).items():
+    of_means = "-"
+    if agent in published.SCORES:
+      of_means = _iqm_of_means(published_table(agent, games))
+    values = [getattr(found, key) for key in _TITLES]
+    rows.append(
+      [
+        agent,
+        "-" if found.runs is None else str(found.runs),
+        *("-" if value is None else f"{value:.3f}" for value in values),
+        of_means,
+      ]
+    )
+  title = f"Human-normalised aggregates over {_games(len(games))}"
+  if table.shape[0] > 1:
+    title += ", with 95 % bootstrap intervals"
+  title += "; IQM of means: of one mean score per game, not of runs"
+  return Table(
+    ["agent", "runs", *_TITLES.values(), "IQM of means"], rows, title
+  )
+
+
+def _iqm_of_means(table):
+  return f"{statistics.iqm(table.mean(axis=0, keepdims=True)):.3f}"
+
+
+def _draw_aggregates(directory, games, name, ours):
+  panels = {title: {name: ours[key]} for key, title in _TITLES.items()}
+  for agent, found in published_aggregates(games).items():
+    for key, title in _TITLES.items():
+      value = getattr(found, key)
+      # What is not known, such as all intervals, is not drawn.
+      value = np.nan if value is None else value
+      panels[title][agent] = (value, np.nan, np.nan)
+  return plots.intervals(directory / "aggregates.png", panels)
+
+
+def _draw_profile(directory, table, name, rivals):
+  """Draws each run's share of games above a level: their mean and spread."""
+  return plots.learning_curve(
+    directory / "profile.png",
+    {
+      label: (
+        _TAUS,
+        [statistics.performance_profile(row[None], _TAUS) for row in rows],
+      )
+      for label, rows in {
+        name: table,
+        **{f"{agent}, means": rows for agent, rows in rivals.items()},
+      }.items()
+    },
+    xlabel="human-normalised score",
+    ylabel="share of scores above it",
+    title=f"{_games(table.shape[1])}, {name}: {_runs(table.shape[0])} on each",
+  )
+
+
+def _draw_sample_efficiency(directory, curves, seed):
+  steps, (iqm, low, high) = sample_efficiency(curves, seed=seed)
+  return plots.learning_curve(
+    directory / "sample_efficiency.png",
+    {"IQM": (steps, iqm), "97.5 %": (steps, high), "2.5 %": (steps, low)},
+    xlabel="agent steps",
+    ylabel="human-normalised score",
+    title=f"IQM over {_games(len(curves))}, and its 95 % bootstrap interval",
+  )

@@ -1,0 +1,143 @@
+"""From the fields of a config file to a game and an agent.
+
+A published agent is named, and what differs is written beside it:
+
+    settings = Settings(game="freeway", head={"hidden": 128})
+    game = make_game(settings)
+    config = agent_config(settings, game)
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import types
+from typing import Any
+from typing import Literal
+
+import ml_collections
+
+from jaxseq.spr import agent
+from jaxseq.spr import atari
+from jaxseq.spr import encoders
+from jaxseq.spr import environments
+from jaxseq.spr import minatar
+from jaxseq.spr import variants
+from jaxseq.training import config as config_lib
+
+_ENVIRONMENTS = types.MappingProxyType({"minatar": minatar, "atari": atari})
+_EMPTY = ml_collections.FrozenConfigDict()
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """A game, and an agent that is to learn it.
+
+  Attributes:
+    environment: "minatar" or "atari".
+    game: name of the game, such as "breakout".
+    variant: name of the published agent, see `variants.names()`.
+    self_prediction: False leaves the prediction of latents out.
+    num_steps: environment steps of the whole training.
+    batch_size: sequences in an update.
+    capacity: steps that the replay keeps; num_steps if None.
+    prioritized: whether sequences are drawn by priority.
+    clip_rewards: whether the agent learns from the signs of rewards alone.
+    encoder: fields of `encoders.Config` that differ from the agent's, and from
+      those that suit the game's frames.
+    head: fields of `heads.Config` that differ.
+    transition: fields of `transition.Config` that differ.
+    learning: fields of `update.Config` that differ, such as "optimizer": a
+      mapping again.
+    agent: fields of `variants.Variant` that differ, such as "min_replay".
+  """
+
+  environment: Literal["minatar", "atari"] = "minatar"
+  game: str = "breakout"
+  variant: str = "spr"
+  self_prediction: bool = True
+  num_steps: int = 100_000
+  batch_size: int = 32
+  capacity: int | None = None
+  prioritized: bool = True
+  clip_rewards: bool = True
+  encoder: Mapping[str, Any] = _EMPTY
+  head: Mapping[str, Any] = _EMPTY
+  transition: Mapping[str, Any] = _EMPTY
+  learning: Mapping[str, Any] = _EMPTY
+  agent: Mapping[str, Any] = _EMPTY
+
+
+def make_game(settings: Settings) -> environments.Game:
+  """Returns the game.
+
+  Raises:
+    ValueError: there is no such game, or it is not installed.
+  """
+  return _ENVIRONMENTS[settings.environment].make(settings.game)
+
+
+def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
+  """Returns the whole configuration of the agent.
+
+  Args:
+    settings: what was asked for.
+    game: from `make_game`.
+
+  Raises:
+    ValueError: there is no such agent, or a field is unknown or wrong.
+  """
+  variant = variants.get(settings.variant, game.num_actions)
+  networks = variant.update.networks
+  encoder = _with(
+    networks.encoder,
+    {
+      **game.encoder,
+      **settings.encoder,
+      "image_shape": game.image_shape,
+    },
+    "encoder",
+  )
+  height, width, channels = encoders.latent_shape(encoder)
+  head = _with(
+    networks.head,
+    {**settings.head, "features": height * width * channels},
+    "head",
+  )
+  transition = None
+  if settings.self_prediction and networks.transition is not None:
+    transition = _with(
+      networks.transition,
+      {**settings.transition, "channels": channels},
+      "transition",
+    )
+  networks = dataclasses.replace(
+    networks, encoder=encoder, head=head, transition=transition
+  )
+  update = dataclasses.replace(variant.update, networks=networks)
+  update = _with(update, settings.learning, "learning")
+  variant = dataclasses.replace(variant, update=update)
+  return agent.Config(
+    variant=_with(variant, settings.agent, "agent"),
+    frame_shape=game.frame_shape,
+    stack=game.stack,
+    num_steps=settings.num_steps,
+    batch_size=settings.batch_size,
+    capacity=settings.capacity,
+    prioritized=settings.prioritized,
+    clip_rewards=settings.clip_rewards,
+  )
+
+
+def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
+  """Returns a dataclass with fields changed; mappings change its own ones."""
+  fields = {
+    field.name: getattr(config, field.name)
+    for field in dataclasses.fields(config)
+  }
+  for key, value in changes.items():
+    old = fields.get(key)
+    if dataclasses.is_dataclass(old) and isinstance(
+      value, (Mapping, ml_collections.ConfigDict)
+    ):
+      value = _with(old, value, f"{name}.{key}")
+    fields[key] = value
+  return config_lib.from_config_dict(type(config), fields, name=name)

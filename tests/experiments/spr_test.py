@@ -1,0 +1,111 @@
+"""The self-predictive RL binary as a user runs it: in a process of its own."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from jaxseq.training import metrics
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = "tests/spr/tiny_config.py"
+STEPS = 70
+
+
+def run(workdir, *flags, config=TINY):
+  return subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "experiments.spr",
+      f"--config={config}",
+      f"--workdir={workdir}",
+      *flags,
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=110,
+    check=False,
+  )
+
+
+def rows(workdir):
+  return [
+    {
+      key: repr(value)
+      for key, value in row.items()
+      if key not in metrics.WALL_CLOCK_FIELDS
+    }
+    for row in metrics.read(workdir / "spr")
+  ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """A whole run: its directory and what it printed."""
+  workdir = tmp_path_factory.mktemp("spr") / "run"
+  result = run(workdir)
+  assert result.returncode == 0, result.stderr
+  return workdir, result.stdout
+
+
+def test_a_run_leaves_what_it_promises(whole):
+  workdir, output = whole
+  results = json.loads((workdir / "results.json").read_text())
+  assert len(results["spr"]["games"][0]) == 4
+  picture = (workdir / "learning_curve.png").read_bytes()
+  assert picture.startswith(b"\x89PNG")
+  assert (workdir / "spr" / "game.gif").read_bytes().startswith(b"GIF89a")
+  assert list((workdir / "spr").rglob("events.out.tfevents.*"))
+  assert [int(row["step"]) for row in rows(workdir)] == [
+    *range(10, STEPS + 1, 10)
+  ]
+  # Updates begin after 40 steps.
+  assert [row["loss"] == "[nan]" for row in rows(workdir)] == [True] * 4 + [
+    False
+  ] * 3
+  assert re.search(r"spr +[\d,]+ +-?\d+\.\d+ +-?\d+\.\d+", output)
+
+
+def test_a_run_goes_on_to_the_same_numbers(whole, tmp_path):
+  workdir, _ = whole
+  other = tmp_path / "run"
+  shutil.copytree(workdir, other)
+  # As if it had been killed between the checkpoints of steps 60 and 70.
+  (other / "results.json").unlink()
+  shutil.rmtree(other / "spr" / "checkpoints" / str(STEPS))
+  assert (other / "spr" / "checkpoints" / "60").is_dir()
+  result = run(other)
+  assert result.returncode == 0, result.stderr
+  assert "goes on after step 60 of 70" in result.stderr
+  assert rows(other) == rows(workdir)
+  found, expected = (
+    json.loads((place / "results.json").read_text())["spr"]
+    for place in (other, workdir)
+  )
+  assert found.pop("gif") != expected.pop("gif")
+  assert found == expected
+
+
+def test_evaluation_plays_the_policy(whole):
+  workdir, _ = whole
+  (workdir / "spr" / "game.gif").unlink()
+  result = run(workdir, "--mode=evaluate")
+  assert result.returncode == 0, result.stderr
+  expected = json.loads((workdir / "results.json").read_text())
+  best = max(expected["spr"]["games"][0])
+  assert re.search(rf"spr +0 +{STEPS} .* {best:g} ", result.stdout)
+  assert (workdir / "spr" / "game.gif").exists()
+
+
+def test_wrong_input_gets_one_sentence(tmp_path):
+  result = run(tmp_path / "absent", "--config.settings.game=pong")
+  assert result.returncode == 2
+  assert "Traceback" not in result.stderr
+  assert "MinAtar's, asterix" in result.stderr
+  assert not (tmp_path / "absent").exists()

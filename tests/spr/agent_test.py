@@ -1,0 +1,191 @@
+"""Tests of the agent's loop: what is stored, when it learns, how it resumes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import runner
+from jaxseq.spr import settings as settings_lib
+from tests.spr import games
+
+STEPS = 20
+CHANGES = {
+  "num_steps": STEPS,
+  "batch_size": 3,
+  "head": {"hidden": 3, "atoms": 3},
+  "learning": {
+    "augmentation": None,
+    "num_predictions": 1,
+    "momentum_tau": 0.5,
+    "optimizer": {"learning_rate": 0.01},
+  },
+  "agent": {
+    "min_replay": 12,
+    "num_steps": 2,
+    "updates_per_step": 2,
+    "resets": {"every": 15, "shrink": 0.5, "perturb": 0.5},
+  },
+}
+KEYS = (1, 2)
+
+
+def config_for(game, **changes):
+  settings = settings_lib.Settings(**{**CHANGES, **changes})
+  return settings_lib.agent_config(settings, game)
+
+
+def start(config, game):
+  keys = jax.vmap(jax.random.key)(jnp.array(KEYS))
+  init = jax.jit(jax.vmap(lambda key: runner.init(config, game, key)))
+  return keys, init(keys)
+
+
+def copy(tree):
+  """A copy that survives a donation."""
+  return jax.tree.map(jnp.copy, tree)
+
+
+def same(a, b, **tolerance):
+  def data(leaf):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)
+
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(data(x), data(y), **tolerance)
+
+
+@pytest.fixture(scope="module")
+def played():
+  """A run on the host: config, game, keys, state and metrics of two halves."""
+  game = games.make()
+  config = config_for(game)
+  keys, state = start(config, game)
+  chunk = runner.make_chunk(config, game, keys)
+  state, first = chunk(state, 13)
+  middle = copy(state)
+  state, second = chunk(state, STEPS - 13)
+  return config, game, keys, middle, state, first, second
+
+
+def test_the_replay_holds_what_was_played(played):
+  _, _, _, _, state, first, second = played
+  for seed, length in enumerate((7, 8)):
+    count = np.arange(STEPS) % length
+    replay = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.replay)
+    np.testing.assert_array_equal(replay.frames[:, 0], count)
+    np.testing.assert_array_equal(
+      replay.done, ((count + 1) % 3 == 0) | (count + 1 == length)
+    )
+    # The agent sees signs; the report has the game's own rewards.
+    np.testing.assert_array_equal(replay.reward, replay.action == 1)
+    earned = 2 * np.asarray(replay.reward)
+    games_of_first = [earned[:length].sum()]
+    np.testing.assert_allclose(
+      first["episode_return"][seed], np.mean(games_of_first)
+    )
+    np.testing.assert_allclose(
+      second["episode_return"][seed], earned[length : 2 * length].sum()
+    )
+  np.testing.assert_array_equal(first["episodes"], [1, 1])
+  np.testing.assert_array_equal(second["episode_length"], [7, 8])
+  np.testing.assert_array_equal(state.step, [STEPS, STEPS])
+
+
+def test_it_learns_from_min_replay_on(played):
+  _, _, _, middle, state, first, second = played
+  # Steps 12 .. 19 of 0 .. 19, two updates each; the weights were reset after
+  # the 15th step.
+  np.testing.assert_array_equal(middle.agent.step, [2, 2])
+  np.testing.assert_array_equal(state.agent.step, [16, 16])
+  np.testing.assert_array_equal(state.since_reset, [10, 10])
+  for metrics in (first, second):
+    for name in ("loss", "rl_loss", "spr_loss", "stem_norm"):
+      assert np.isfinite(metrics[name]).all()
+  # Seeds are runs of their own.
+  assert second["loss"][0] != second["loss"][1]
+
+
+def test_a_game_on_the_host_resumes_by_its_actions(played):
+  config, game, keys, middle, state, _, second = played
+  chunk = runner.make_chunk(config, game, keys)
+  again, metrics = chunk(copy(middle), STEPS - 13)
+  same(again, state)
+  same(metrics, second)
+  other = runner.make_chunk(config, games.make(length=9), keys)
+  with pytest.raises(ValueError, match="first 13 actions"):
+    other(copy(middle), 1)
+
+
+@pytest.mark.slow
+def test_both_kinds_of_loops_give_the_same_numbers():
+  game = games.make(on_device=True)
+  config = config_for(game)
+  runs = []
+  for compiled_loop in (False, True):
+    keys, state = start(config, game)
+    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
+    state, first = chunk(state, 12)
+    runs.append((*chunk(state, 3), first))
+  assert np.isnan(runs[0][2]["loss"]).all()
+  assert np.isfinite(runs[0][1]["loss"]).all()
+  # Rounding, amplified by Adam's division by small second moments.
+  same(runs[0], runs[1], rtol=1e-3, atol=1e-4)
+
+
+def test_frames_are_stacked_and_blanked():
+  config = config_for(games.make())
+  observation = jnp.zeros((4, 4, 2), jnp.uint8)
+  seen = []
+  for count, done in ((1, True), (2, False), (3, False), (4, True)):
+    observation = agent_lib.push(
+      config, observation, games.frame_of(count), done
+    )
+    seen.append(observation[0, 0].tolist())
+  assert seen == [[0, 1], [1, 2], [2, 3], [0, 4]]
+
+
+def test_a_run_is_cut_where_steps_change():
+  config = config_for(games.make())
+  assert [tuple(part) for part in runner.segments(config, 10, 10)] == [
+    (2, False, False),
+    (3, True, True),
+    (5, True, False),
+  ]
+  # None after the last step.
+  assert not agent_lib.reset_is_due(
+    dataclasses.replace(config, num_steps=15), 15
+  )
+
+
+@pytest.mark.parametrize("done_n", ["any", "first"])
+def test_one_field_says_which_done_cuts_the_returns(done_n):
+  learning = {**CHANGES["learning"], "done_n": done_n}
+  config = config_for(games.make(), learning=learning)
+  assert config.variant.update.done_n == config.replay.done_n == done_n
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"agent": {"min_replay": 3}}, "min_replay must be at least"),
+    ({"capacity": 400}, "capacity must be at least min_replay = 2000; got 400"),
+    ({"head": {"hiden": 3}}, "hiden.*hidden"),
+    ({"variant": "ppo"}, "name must be one of .*'ppo'"),
+  ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+  settings = settings_lib.Settings(**changes)
+  with pytest.raises(ValueError, match=message):
+    settings_lib.agent_config(settings, games.make())
+
+
+def test_a_game_on_the_host_needs_a_replay_of_all_steps():
+  game = games.make()
+  config = config_for(game, capacity=15)
+  with pytest.raises(ValueError, match="num_steps = 20.*got 15"):
+    runner.make_chunk(config, game, jax.random.split(jax.random.key(0), 1))

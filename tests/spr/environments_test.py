@@ -1,0 +1,92 @@
+"""Tests of the games: MinAtar's, Atari's as far as they are installed."""
+
+import sys
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.spr import atari
+from jaxseq.spr import environments
+from jaxseq.spr import minatar
+
+
+@pytest.mark.parametrize("name", minatar.names())
+def test_a_step_keeps_the_form_of_minatars_states(name):
+  game = minatar.make(name)
+  key = jax.random.key(0)
+  state, frame = jax.eval_shape(game.init, key)
+  action = jax.ShapeDtypeStruct((), jnp.int32)
+  after, step = jax.eval_shape(game.step, state, action, key)
+
+  def form(tree):
+    return [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+
+  assert form(after) == form(state)
+  for shown in (frame, step.frame):
+    assert (shown.shape, shown.dtype) == (game.frame_shape, jnp.uint8)
+  assert game.on_device
+  assert game.image_shape == game.frame_shape
+  assert (step.reward.dtype, step.done.dtype) == (jnp.float32, jnp.bool_)
+
+
+def test_minatars_players_are_those_of_gymnax():
+  players = minatar.make("breakout").play(np.array([3, 4]))
+  frame = players.reset()
+  env, params = gymnax.make("Breakout-MinAtar")
+  key, first = jax.random.split(jax.random.key(4))
+  observation, state = env.reset(first, params)
+  ends = 0
+  for t in range(40):
+    np.testing.assert_array_equal(frame[1], 255 * np.asarray(observation))
+    step = players.step(np.array([0, t % 3]))
+    key, now = jax.random.split(key)
+    observation, state, reward, ended, _, _ = env.step(
+      now, state, t % 3, params
+    )
+    assert step.reward[1] == reward
+    assert step.done[1] == step.over[1] == ended
+    frame, ends = step.frame, ends + int(ended)
+  assert ends > 0
+  again = minatar.make("breakout").play(np.array([3, 4]))
+  np.testing.assert_array_equal(again.reset(), players.reset())
+
+
+def test_an_unknown_game_of_minatar():
+  with pytest.raises(ValueError, match="asterix, breakout.*got 'pong'"):
+    minatar.make("pong")
+
+
+def test_atari_without_its_package(monkeypatch):
+  monkeypatch.setitem(sys.modules, "ale_py", None)
+  with pytest.raises(ValueError, match=r"pip install 'jaxseq\[atari\]'"):
+    atari.make("pong")
+
+
+def test_atari():
+  pytest.importorskip("ale_py")
+  with pytest.raises(ValueError, match="'ms_pacman'; got 'MsPacman'"):
+    atari.make("MsPacman")
+  game = atari.make("breakout")
+  assert (game.num_actions, game.image_shape) == (4, (84, 84, 4))
+  assert not game.on_device
+  seeds = np.array([3, 7])
+  players, again = game.play(seeds), game.play(seeds)
+  np.testing.assert_array_equal(players.reset(), again.reset())
+  rng = np.random.default_rng(0)
+  lost, over = np.zeros(2, int), np.zeros(2, int)
+  for _ in range(250):
+    action = rng.integers(game.num_actions, size=2)
+    step, other = players.step(action), again.step(action)
+    for x, y in zip(step, other):
+      np.testing.assert_array_equal(x, y)
+    assert isinstance(step, environments.Step)
+    assert not (step.over & ~step.done).any()
+    lost, over = lost + step.done, over + step.over
+  assert step.frame.dtype == np.uint8
+  assert step.frame.shape == (2, 84, 84)
+  # A game has five lives.
+  assert (over > 0).all()
+  assert (lost // 5 == over).all()
