@@ -36,7 +36,7 @@ class Priorities(NamedTuple):
     rows: (rows, width) floating, at least 0; slot i is in row i // width. There
       may be slots more than asked for, of priority 0.
     sums: (rows,) twice, the sum of each row.
-    highest: (), the highest priority that was ever set, and at least 1.
+    highest: (), the highest value that was ever given, and at least 1.
   """
 
   rows: Array
@@ -85,13 +85,14 @@ def put(priorities: Priorities, slot: Array, value: Array) -> Priorities:
   """
   rows, sums, highest = priorities
   value = jnp.asarray(value, rows.dtype)
+  highest = jnp.maximum(highest, value.max())
   # All that write to one slot write the same: an order would not be kept.
   value = value[jnp.argmax(slot[:, None] == slot[None, :], axis=1)]
   row, column = slot // rows.shape[1], slot % rows.shape[1]
   rows = rows.at[row, column].set(value)
   new = _total(rows[row])
   sums = Double(sums.high.at[row].set(new.high), sums.low.at[row].set(new.low))
-  return Priorities(rows, sums, jnp.maximum(highest, value.max()))
+  return Priorities(rows, sums, highest)
 
 
 def draw(key: Array, number: int, dtype: str = "float32") -> Double:

@@ -13,17 +13,8 @@ from tests.mixers import cases
 _FLOAT32 = {"rtol": 1e-3, "atol": 1e-4}
 
 
-# The other forms are written like one of these.
-_QUICK = ("attention", "lightnet", "mamba2", "s5")
-
-
-@pytest.mark.parametrize(
-  "name",
-  [
-    name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in mixers.names()
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mixers.names())
 def test_the_usual_form_is_the_same_mixer(name):
   mixer = cases.bind((name, ()))
   x = cases.sequence(2, 6, dtype=jnp.float32)

@@ -12,6 +12,7 @@ def _bytes(name, context):
   return streaming.state_bytes(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mixers.names())
 def test_only_attention_remembers_more_of_a_longer_context(name, monkeypatch):
   # The longer context is read in two pieces.

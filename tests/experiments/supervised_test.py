@@ -94,7 +94,19 @@ def results(workdir):
   return without_clock(json.loads((workdir / "results.json").read_text()))
 
 
-@pytest.mark.parametrize("experiment", list(RUNS))
+# What these two do beyond `classify` has tests of its own.
+_LIKE_CLASSIFY = ("compare", "synthetic")
+
+
+@pytest.mark.parametrize(
+  "experiment",
+  [
+    pytest.param(name, marks=pytest.mark.slow)
+    if name in _LIKE_CLASSIFY
+    else name
+    for name in RUNS
+  ],
+)
 def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
   _, arm, metric = RUNS[experiment]
   whole = tmp_path / "whole"

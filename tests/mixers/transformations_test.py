@@ -77,6 +77,7 @@ def test_one_element_is_a_step(mixer):
   )
 
 
+@pytest.mark.slow
 def test_vmap_over_batch(mixer):
   x = cases.sequence(2, 7, dtype=jnp.float32)
   reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
@@ -114,6 +115,7 @@ def test_vmap_over_params_gradients_and_checkpoint(mixer):
   )
 
 
+@pytest.mark.slow
 def test_second_call_does_not_trace_again(mixer):
   traces = []
 

@@ -116,6 +116,7 @@ def test_steps_equal_scan(x64, name):
   chex.assert_trees_all_close(state, final, **_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(_CELLS))
 def test_finite_differences_of_second_order(x64, name):
   params, state, x, reset = _arguments(name, time=4, batch=2)

@@ -93,6 +93,7 @@ def test_values_and_gradients_equal_the_unfused_form(
       )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sequential", "associative"])
 def test_gradients_of_gradients(x64, method):
   del x64

@@ -77,6 +77,7 @@ def test_incomplete_episodes_are_told_apart():
   assert np.isnan(none["mean_return"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("greedy", [False, True])
 def test_vmap_over_seeds(greedy):
   config, first = trained("RepeatPreviousEasy")

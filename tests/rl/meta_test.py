@@ -306,6 +306,7 @@ if "JaxseqTest-Guesses" not in gymnax.registered_envs:
   )
 
 
+@pytest.mark.slow
 def test_what_the_first_trial_shows_is_learned_to_be_used_in_the_others(config):
   # When the next trial starts, the reward of a guess is two steps old: it has
   # to be remembered from one trial to the next.

@@ -212,6 +212,7 @@ if "JaxseqTest-Mixture" not in gymnax.registered_envs:
   gymnax.register("JaxseqTest-Mixture", _there_and_back)
 
 
+@pytest.mark.slow
 def test_a_policy_learns_and_is_evaluated_on_a_mixture():
   config = ppo.Config(
     env_id="JaxseqTest-Mixture",

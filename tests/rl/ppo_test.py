@@ -75,7 +75,17 @@ def equal(actual, expected, **tolerance):
     np.testing.assert_allclose(a, b, **tolerance)
 
 
-@pytest.mark.parametrize("mixer", mixers.names())
+# One of each kind of state; `make test-slow` has the others.
+_KINDS = ("attention", "gru", "mamba", "s5")
+
+
+@pytest.mark.parametrize(
+  "mixer",
+  [
+    name if name in _KINDS else pytest.param(name, marks=pytest.mark.slow)
+    for name in mixers.names()
+  ],
+)
 def test_ratio_is_one_before_the_first_optimizer_step(mixer):
   # 120 steps of RepeatPreviousEasy hold two ends of an episode each. The
   # second rollout starts from the memory that the first one left.
@@ -114,7 +124,9 @@ def test_reset_flags_are_the_ends_of_the_steps_before():
   np.testing.assert_array_equal(taken.observation[..., -1] == 1, taken.reset)
 
 
-@pytest.mark.parametrize("mixer", ["gru", "s5"])
+@pytest.mark.parametrize(
+  "mixer", ["gru", pytest.param("s5", marks=pytest.mark.slow)]
+)
 def test_final_value_continues_the_episode(mixer):
   config = small(mixer, env_id="JaxseqTest-Paid")
   player, variables, before, _, taken = play(config, jax.random.key(2), 2)
@@ -169,6 +181,7 @@ def test_bootstrapping_makes_a_time_limit_invisible(bootstrap):
     assert metrics["value_loss"] > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_the_critic_learns_the_value_of_reward_for_ever(bootstrap):
   # Every step is the last with probability 1/4: a critic that takes a cut for
@@ -200,6 +213,7 @@ def stacked(config, key, num_seeds):
   return runners, jax.tree.map(lambda *leaves: jnp.stack(leaves), *runners)
 
 
+@pytest.mark.slow
 def test_seeds_under_vmap_are_separate_runs():
   config = small("s5")
   runners, together = stacked(config, jax.random.key(3), 3)
@@ -258,6 +272,7 @@ def test_metrics():
   assert (metrics["entropy"] <= np.log(2) + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_no_episode_end_gives_no_return():
   config = small(rollout_length=8)
   _, metrics = ppo.update(config, ppo.init(config, jax.random.key(0)))
@@ -268,7 +283,12 @@ def test_no_episode_end_gives_no_return():
 
 
 @pytest.mark.parametrize(
-  "options", [{"continuous": 2}, {"choices": (3, 2)}], ids=str
+  "options",
+  [
+    {"continuous": 2},
+    pytest.param({"choices": (3, 2)}, marks=pytest.mark.slow),
+  ],
+  ids=str,
 )
 def test_action_spaces(options):
   config = small(
@@ -288,6 +308,7 @@ def test_gymnax_environments_and_their_parameters():
   assert metrics["episode_length"] == 4
 
 
+@pytest.mark.slow
 def test_the_linear_schedule_ends_at_zero():
   config = small(learning_rate_schedule="linear")
   runner = ppo.init(config, jax.random.key(0))

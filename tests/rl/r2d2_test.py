@@ -345,6 +345,7 @@ def memory_task(num_layers):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [1, pytest.param(0, marks=SLOW)])
 def test_memory_is_what_solves_a_memory_task(num_layers):
   config = memory_task(num_layers)

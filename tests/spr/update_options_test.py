@@ -166,6 +166,7 @@ def test_values_without_distribution_or_predictions():
   )
 
 
+@pytest.mark.slow
 def test_optimizer_options():
   params = start(tiny()).params
   grads = jax.tree.map(lambda leaf: 3 * jnp.cos(leaf), params)
@@ -196,6 +197,7 @@ def test_optimizer_options():
   )
 
 
+@pytest.mark.slow
 def test_state_can_be_donated_and_keys_decide():
   config = tiny(augmentation=augmentation.Config(pad=1))
   donating = jax.jit(update.train_step, static_argnums=0, donate_argnums=1)

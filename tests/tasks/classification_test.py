@@ -41,6 +41,7 @@ def _splits(with_valid=True):
   return data.Splits(part(40), valid, part(150), info)
 
 
+@pytest.mark.slow
 def test_a_class_is_learnt():
   splits = _splits()
   problem = classification.make_problem(

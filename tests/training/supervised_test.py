@@ -69,6 +69,7 @@ def test_chunks_do_not_matter():
   chex.assert_trees_all_close(whole.variables, parts.variables, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (9, 2), (5, 1)])
 def test_every_epoch_draws_every_example(size, batch):
   key = jax.random.key(3)

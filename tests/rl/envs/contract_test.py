@@ -96,6 +96,7 @@ def test_observations_are_in_their_space(made):
   assert jax.vmap(space.contains)(steps[5]["final_observation"]).all()
 
 
+@pytest.mark.slow
 def test_vmap_equals_single_environments(made):
   env, params = made
   keys = jax.random.split(jax.random.key(0), 4)

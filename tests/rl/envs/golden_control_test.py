@@ -136,6 +136,7 @@ def test_the_recordings_reach_every_rule(golden):
       assert (np.abs(of["obs"]) == high).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "expected"),
   [

@@ -10,7 +10,7 @@ import pytest
 from jaxseq.rl import envs
 from tests.rl.envs import recordings
 
-_DIFFICULTIES = ("Easy", "Medium", "Hard")
+_DIFFICULTIES = ("Easy", pytest.param("Medium", marks=pytest.mark.slow), "Hard")
 _KEY = jax.random.key(0)
 # For each game: what is hidden, and how an episode starts with it.
 _GAMES = {

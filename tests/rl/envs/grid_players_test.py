@@ -258,6 +258,7 @@ def test_bandit_players(game, level, expected):
       np.testing.assert_allclose(returns.mean(), (k - 1) / (k + 1), atol=0.035)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "level", "expected"),
   _levels(
