@@ -24,7 +24,7 @@ os.environ.setdefault(
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR", str(_TESTS.parent / ".cache" / "jax")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402

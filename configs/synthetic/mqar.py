@@ -4,9 +4,10 @@ r"""Multi-query associative recall: which value came with each key?
       --workdir=runs/mqar
 
 The task of arXiv:2312.04927 with a smaller vocabulary, 256 of 8,192 tokens: 8
-pairs in sequences of 64. Attention and selective mixers solve it; how wide a
-mixer with a state of fixed size must be grows with the number of pairs. After
-the training, the table shows more pairs and longer sequences.
+pairs in sequences of 64. Attention and Mamba-2 solve it within these updates;
+Aaren can not, and Mamba, with 16 states for each channel, has not. How large a
+state of fixed size must be grows with the number of pairs. After the training,
+the table shows more pairs and longer sequences.
 
     --config=configs/synthetic/mqar.py:paper
 

@@ -94,16 +94,14 @@ def results(workdir):
   return without_clock(json.loads((workdir / "results.json").read_text()))
 
 
-# What these two do beyond `classify` has tests of its own.
-_LIKE_CLASSIFY = ("compare", "synthetic")
+# What these do beyond `classify` and `events` has tests of its own.
+_SLOW = ("compare", "decision", "synthetic")
 
 
 @pytest.mark.parametrize(
   "experiment",
   [
-    pytest.param(name, marks=pytest.mark.slow)
-    if name in _LIKE_CLASSIFY
-    else name
+    pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name
     for name in RUNS
   ],
 )

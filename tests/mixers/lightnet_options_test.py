@@ -87,6 +87,7 @@ def definition(config, params, x):
   return o @ params["W_o"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "options",
   [

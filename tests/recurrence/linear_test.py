@@ -131,7 +131,12 @@ def test_equals_the_loop(x64, method, time, dtype):
 )
 @pytest.mark.parametrize(
   ("a_shape", "reverse"),
-  [((N,), False), ((2, 1, N), True), ((6, N), True), ((2, 6, 1), False)],
+  [
+    ((N,), False),
+    ((6, N), True),
+    pytest.param((2, 1, N), True, marks=pytest.mark.slow),
+    pytest.param((2, 6, 1), False, marks=pytest.mark.slow),
+  ],
 )
 def test_gradients(x64, method, reverse, kind, a_shape):
   """Both orders, with cotangents on the states and on the final state."""
@@ -178,6 +183,7 @@ def test_gradients_agree_between_methods_at_an_odd_length(x64, reverse):
     chex.assert_trees_all_close(gradients(method), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_gradients_are_finite_and_right_at_the_borders(x64, method, value):

@@ -131,6 +131,7 @@ def test_transcript_of_repeat_previous():
   assert len(transcript.rows(player, episode, limit=7)) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "env_id", ["RepeatFirstEasy", "MemoryChain-bsuite", "JaxseqTest-Paid"]
 )

@@ -70,6 +70,7 @@ def assert_near(a, b):
   )
 
 
+@pytest.mark.slow
 def test_target_network_follows_by_period_and_share():
   config = tiny(target_period=2, target_tau=0.25)
   state = before = start(config)

@@ -95,6 +95,7 @@ def test_all_sets_of_mines_are_equally_likely():
   assert statistic < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 1023])
 def test_the_next_maze_is_whole_and_its_openings_face_each_other(steps):
   env, params = envs.make("LabyrinthEscapeEasy", size=3)

@@ -10,7 +10,11 @@ import pytest
 from jaxseq.rl import envs
 from tests.rl.envs import recordings
 
-_DIFFICULTIES = ("Easy", pytest.param("Medium", marks=pytest.mark.slow), "Hard")
+_DIFFICULTIES = (
+  "Easy",
+  pytest.param("Medium", marks=pytest.mark.slow),
+  pytest.param("Hard", marks=pytest.mark.slow),
+)
 _KEY = jax.random.key(0)
 # For each game: what is hidden, and how an episode starts with it.
 _GAMES = {
