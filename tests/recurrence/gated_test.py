@@ -72,7 +72,7 @@ def _reference(name, params, state, x, reset):
   ("heads", "bias", "with_reset", "chunk_size"),
   [
     (1, True, True, None),
-    (1, False, False, 3),
+    pytest.param(1, False, False, 3, marks=pytest.mark.slow),
     (2, True, True, 3),
     pytest.param(2, True, False, 1, marks=pytest.mark.slow),
     pytest.param(2, False, True, 7, marks=pytest.mark.slow),

@@ -141,6 +141,7 @@ def test_info_is_what_all_report_in_one_shape():
     assert set(info) == usual | told
 
 
+@pytest.mark.slow
 def test_control_tasks():
   assert set(meta_suites.HELD_OUT_TASKS).isdisjoint(meta_suites.TRAINING_TASKS)
   mixture, params = envs.make(

@@ -300,6 +300,7 @@ def test_action_spaces(options):
   assert all(np.isfinite(value).all() for value in metrics.values())
 
 
+@pytest.mark.slow
 def test_gymnax_environments_and_their_parameters():
   config = small(
     env_id="MemoryChain-bsuite", env_params=(("memory_length", 3),)

@@ -134,6 +134,7 @@ def test_predictions_can_aim_at_the_target_network():
   assert_near(got, want)
 
 
+@pytest.mark.slow
 def test_values_without_distribution_or_predictions():
   config = tiny(
     transition=None,
