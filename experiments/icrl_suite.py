@@ -146,8 +146,9 @@ def finish(
     ),
   )
   print()
+  found = {arm: _aggregates(config, results, arm) for arm in arms}
   aggregates = {
-    label: {arm: _with_interval(config, results, arm, name) for arm in arms}
+    label: {arm: found[arm][name] for arm in arms}
     for name, label in (
       ("iqm", "IQM"),
       ("mean", "mean"),
@@ -188,14 +189,12 @@ def finish(
   print(f"Pictures: {curves}, {bars}")
 
 
-def _with_interval(config, results, arm, name):
-  """An aggregate with the ends of its interval; NaN if no episode ended."""
+def _aggregates(config, results, arm):
+  """Aggregates with their intervals; NaN if no episode ended."""
   scores = normalized(config, results, arm)
   if not np.isfinite(scores).all():
-    return (float("nan"),) * 3
-  aggregate = statistics.AGGREGATES[name]
-  low, high = statistics.bootstrap(scores, aggregate)
-  return float(aggregate(scores)), low, high
+    return dict.fromkeys(statistics.AGGREGATES, (float("nan"),) * 3)
+  return statistics.aggregates(scores)
 
 
 def main(argv: list[str]) -> None:

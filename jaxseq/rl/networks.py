@@ -89,16 +89,33 @@ class Config:
     )
 
 
-class ActorCritic(linen.Module):
-  """Policy and critic that share an encoder and a memory.
+class Recurrent(linen.Module):
+  """A network with a memory: `__call__` is what a subclass adds.
 
   Attributes:
     config: options.
-    actions: what the policy decides.
+    actions: what is decided.
   """
 
   config: Config
   actions: actions_lib.Spec
+
+  def step(
+    self, observation: Array, states: Any, reset: Array | None = None
+  ) -> tuple[Any, Array, Any]:
+    """Runs over one element; `__call__` without the time axis."""
+    return self(observation, states, reset, step=True)
+
+  @linen.nowrap
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
+  ) -> Any:
+    """Returns fresh memories; works on an unbound module."""
+    return initial_state(self.config, batch_shape, dtype)
+
+
+class ActorCritic(Recurrent):
+  """Policy and critic that share an encoder and a memory."""
 
   @linen.compact
   def __call__(
@@ -126,19 +143,6 @@ class ActorCritic(linen.Module):
     policy = _actor(self.actions, widths)(x)
     value = nn.ValueHead(widths, name="critic")(x)
     return policy, value, states
-
-  def step(
-    self, observation: Array, states: Any, reset: Array | None = None
-  ) -> tuple[Any, Array, Any]:
-    """Runs over one element; `__call__` without the time axis."""
-    return self(observation, states, reset, step=True)
-
-  @linen.nowrap
-  def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
-    """Returns fresh memories; works on an unbound module."""
-    return initial_state(self.config, batch_shape, dtype)
 
 
 def features(

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
-from jaxseq.rl import actions as actions_lib
 from jaxseq.rl import networks
 
 Array = jax.Array
@@ -54,21 +53,19 @@ class EpsilonGreedy(NamedTuple):
     return jnp.log(jnp.where(action == self.mode(), best, chance))
 
 
-class QNetwork(linen.Module):
+class QNetwork(networks.Recurrent):
   """Action values on top of an encoder and a memory.
 
   `variables["exploration"]["epsilon"]`, a () number, is how often the policy
   explores; where it is missing, never.
 
+  The hidden widths are `head_widths` of `config`; `actions` must be one choice.
+
   Attributes:
-    config: options; the hidden widths are `head_widths`.
-    actions: what is decided: one choice.
     dueling: whether the values are those of a state plus the advantages of
       the actions over their mean (Wang et al., arXiv:1511.06581, equation 9).
   """
 
-  config: networks.Config
-  actions: actions_lib.Spec
   dueling: bool = True
 
   @linen.compact
@@ -102,16 +99,3 @@ class QNetwork(linen.Module):
       values += base[..., None] - values.mean(axis=-1, keepdims=True)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1), states
-
-  def step(
-    self, observation: Array, states: Any, reset: Array | None = None
-  ) -> tuple[EpsilonGreedy, Array, Any]:
-    """Runs over one element; `__call__` without the time axis."""
-    return self(observation, states, reset, step=True)
-
-  @linen.nowrap
-  def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
-    """Returns fresh memories; works on an unbound module."""
-    return networks.initial_state(self.config, batch_shape, dtype)

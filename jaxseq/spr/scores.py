@@ -50,7 +50,7 @@ class Report(NamedTuple):
 
   Attributes:
     tables: scores of each game, and aggregates.
-    aggregates: what `aggregate` returned.
+    aggregates: what `statistics.aggregates` returned.
     pictures: the files; none if matplotlib is not installed.
   """
 
@@ -116,38 +116,6 @@ def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
       f"scores must have equally many runs of each game; got {counts}."
     )
   return np.stack(list(columns.values()), axis=1)
-
-
-def aggregate(
-  table: np.ndarray,
-  *,
-  resamples: int = 2000,
-  confidence: float = 0.95,
-  seed: int = 0,
-) -> dict[str, tuple[float, float, float]]:
-  """Returns each aggregate with the ends of its bootstrap interval.
-
-  Args:
-    table: (runs, games) normalised scores.
-    resamples: of the bootstrap, stratified over games.
-    confidence: share of the resamples inside the interval.
-    seed: of the resamples.
-
-  Returns:
-    "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
-    end). Of one run the intervals have no width.
-
-  Raises:
-    ValueError: as `statistics.bootstrap`.
-  """
-  options = {"resamples": resamples, "confidence": confidence, "seed": seed}
-  return {
-    name: (
-      float(function(table)),
-      *statistics.bootstrap(table, function, **options),
-    )
-    for name, function in statistics.AGGREGATES.items()
-  }
 
 
 def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
@@ -283,7 +251,7 @@ def write(
       `against` is unknown.
   """
   table = normalised_table(scores)
-  ours = aggregate(table, resamples=resamples, seed=seed)
+  ours = statistics.aggregates(table, resamples=resamples, seed=seed)
   rivals = {agent: published_table(agent, list(scores)) for agent in against}
   made = (
     _games_table(scores, table, name, against),

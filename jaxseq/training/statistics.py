@@ -7,6 +7,7 @@ arXiv:2108.13264, sections 4.1 to 4.3.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -120,6 +121,28 @@ def bootstrap(
   tail = (1 - confidence) / 2
   low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
   return float(low), float(high)
+
+
+def aggregates(
+  scores: np.ndarray, **options: Any
+) -> dict[str, tuple[float, float, float]]:
+  """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
+
+  Args:
+    scores: (runs, tasks), finite.
+    **options: of `bootstrap`.
+
+  Returns:
+    "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
+    end).
+
+  Raises:
+    ValueError: as `bootstrap`.
+  """
+  return {
+    name: (float(function(scores)), *bootstrap(scores, function, **options))
+    for name, function in AGGREGATES.items()
+  }
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:

@@ -39,7 +39,7 @@ def test_golden_normalised(arrays):
 
 
 def test_golden_aggregates(arrays):
-  found = scores.aggregate(scores.normalised_table(_by_game(arrays, "a")))
+  found = statistics.aggregates(scores.normalised_table(_by_game(arrays, "a")))
   values = np.asarray([found[name] for name in statistics.AGGREGATES])
   np.testing.assert_allclose(values[:, 0], arrays["agg_a"], rtol=1e-12)
   # Random draws of 2,000 and of 5,000 resamples.

@@ -7,6 +7,7 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl.envs import cartpole
+from tests.rl.envs import recordings
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 # The arrays that hold the cards of each game.
@@ -20,19 +21,9 @@ _CARD_GAMES = {
 }
 
 
-def _episodes(arrays, difficulty):
-  """The recorded episodes of a difficulty, each a dict of arrays."""
-  episodes = {}
-  for name, array in arrays.items():
-    level, episode, key = name.split("/")
-    if level == difficulty:
-      episodes.setdefault(int(episode), {})[key] = array
-  return [episodes[i] for i in sorted(episodes)]
-
-
 def _card_episodes(golden, game, difficulty):
   """Recorded episodes with their `order`, and `played`, of one length."""
-  episodes = _episodes(golden(f"icrl/popgym_{game}"), difficulty)
+  episodes = recordings.episodes(golden(f"icrl/popgym_{game}"), difficulty)
   longest = max(len(episode["actions"]) for episode in episodes)
   for episode in episodes:
     order = [episode[name] for name in _CARD_GAMES[game]]
@@ -152,7 +143,9 @@ def _cartpole_step(env, params, state, action):
 @pytest.mark.parametrize("difficulty", _DIFFICULTIES)
 def test_cartpole(golden, difficulty):
   env, params = envs.make("PositionOnlyCartPole" + difficulty)
-  episodes = _episodes(golden("icrl/popgym_PositionOnlyCartPole"), difficulty)
+  episodes = recordings.episodes(
+    golden("icrl/popgym_PositionOnlyCartPole"), difficulty
+  )
   assert len(episodes) == 2
   step = jax.jit(_cartpole_step, static_argnums=0)
   steps = jax.jit(
