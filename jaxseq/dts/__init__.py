@@ -1,0 +1,19 @@
+"""Disentangled time series: sequence VAEs whose latents keep information.
+
+Li et al., "Towards Learning Disentangled Representations for Time Series", KDD
+2022, arXiv:2105.08179, and the objectives it is compared with as settings of
+one weighted form. Pure functions of arrays:
+
+    estimators     log q(z) from a batch; mutual information, total correlation
+    divergences    analytic KL, maximum mean discrepancy, DIP-VAE's penalties
+    density_ratio  the total correlation by a discriminator (FactorVAE)
+    objective      the regulariser of every method
+    schedules      annealing, and the strength of the reversal
+    reversal       gradient reversal
+    groups         what makes a class segment differ from a domain segment
+    batches        means and sums over masked and sharded batches
+
+A latent is (batch, D), and q(z | x) is a Gaussian with mean `mu` and log
+variance `logvar`, both (batch, D); the prior is standard normal. All
+information is in nats.
+"""

@@ -1,0 +1,64 @@
+"""Means over batches whose last rows may be padding and that may be sharded.
+
+A mask is (batch,) bool, True where a row counts. An axis name is that of a
+mapped axis (`jax.shard_map`, `jax.vmap`) over which the rows of the batch are
+dealt out evenly, in order; the results are those of the whole batch.
+"""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def mean(
+  x: Array, mask: Array | None = None, axis_name: str | None = None
+) -> Array:
+  """Averages over the rows that count.
+
+  Args:
+    x: (batch, ...).
+    mask: (batch,) bool; all rows count if None.
+    axis_name: mapped axis that shares the batch.
+
+  Returns:
+    (...); zeros if no row counts. Masked rows have no gradient, and may hold
+    anything.
+  """
+  if mask is None:
+    total, count = x.sum(axis=0), x.shape[0]
+  else:
+    rows = mask.reshape(mask.shape + (1,) * (x.ndim - 1))
+    total = jnp.where(rows, x, 0).sum(axis=0)
+    count = mask.sum()
+  if axis_name is not None:
+    total, count = lax.psum(total, axis_name), lax.psum(count, axis_name)
+  return total / jnp.maximum(count, 1)
+
+
+def gather(x: Array, axis_name: str | None) -> Array:
+  """Returns the rows of all shards, in order: (shards * batch, ...)."""
+  if axis_name is None:
+    return x
+  return lax.all_gather(x, axis_name, tiled=True)
+
+
+def hide(x: Array, mask: Array | None) -> Array:
+  """Returns (batch, ...) with zeros, which are harmless, in masked rows."""
+  if mask is None:
+    return x
+  return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, 0)
+
+
+def check_mask(mask: Array | None, rows: int, name: str = "mask") -> None:
+  """Checks a mask's shape and dtype.
+
+  Raises:
+    ValueError: naming what came and what is expected.
+  """
+  if mask is not None and (mask.shape != (rows,) or mask.dtype != bool):
+    raise ValueError(
+      f"{name} must be a bool array of shape {(rows,)}; got {mask.dtype} "
+      f"{mask.shape}."
+    )

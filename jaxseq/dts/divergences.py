@@ -1,0 +1,175 @@
+"""Divergences from the prior that need no estimate of log q(z).
+
+The analytic KL, the maximum mean discrepancy of InfoVAE (Zhao et al.,
+arXiv:1706.02262) and Wasserstein auto-encoders (Tolstikhin et al.,
+arXiv:1711.01558), and the penalties of DIP-VAE (Kumar et al.,
+arXiv:1711.00848).
+"""
+
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.dts import _check
+from jaxseq.dts import batches
+
+Array = jax.Array
+Kernel = Literal["rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae"]
+
+KERNELS = ("rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae")
+_IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def kl(mu: Array, logvar: Array) -> Array:
+  """Returns KL(q(z_d | x) || N(0, 1)) of each coordinate, in nats: (..., D)."""
+  return 0.5 * (jnp.square(mu) + jnp.exp(logvar) - logvar - 1)
+
+
+def mmd(
+  z: Array,
+  prior: Array,
+  *,
+  kernel: Kernel = "imq_wae",
+  unbiased: bool = True,
+  mask: Array | None = None,
+) -> Array:
+  """Estimates the squared maximum mean discrepancy of q(z) and p(z).
+
+  With squared distances d2 in D dimensions the kernels are
+
+      rbf_infovae   exp(-d2 / D^2), as in InfoVAE's tutorial
+      rbf_2d        exp(-d2 / (2 D))
+      imq_wae       sum over s of C / (C + d2), C = 2 D s, for seven scales s
+      rbf_wae       exp(-d2 / (2 sigma^2)), sigma^2 from `median_width`
+
+  Args:
+    z: (n, D) samples of q(z), one for each window.
+    prior: (n, D) samples of the prior.
+    kernel: its name.
+    unbiased: whether to leave out the distance of a sample to itself. The
+      result then may be negative: it has no root and no logarithm.
+    mask: (n,) bool, False for rows of both that do not count.
+
+  Returns:
+    () value. NaN if it is unbiased and fewer than two rows count.
+
+  Raises:
+    ValueError: for an unknown kernel, or shapes that do not fit.
+  """
+  _check.choice("kernel", kernel, KERNELS)
+  if z.ndim != 2 or z.shape != prior.shape:
+    raise ValueError(
+      "z and prior must both be (samples, D), equally many; got "
+      f"{z.shape} and {prior.shape}."
+    )
+  batches.check_mask(mask, z.shape[0])
+  z, prior = batches.hide(z, mask), batches.hide(prior, mask)
+  valid = jnp.ones(z.shape[0], bool) if mask is None else mask
+  pairs = (valid[:, None] & valid).astype(z.dtype)
+  count = valid.sum().astype(z.dtype)
+  distances = [_squares(z, z), _squares(prior, prior), _squares(z, prior)]
+  width = None
+  if kernel == "rbf_wae":
+    width = _median_width(distances[0], distances[2], pairs > 0)
+  inside_z, inside_prior, across = (
+    _kernel(kernel, d2, z.shape[-1], width) * pairs for d2 in distances
+  )
+  inside = inside_z + inside_prior
+  total = inside.sum()
+  if unbiased:
+    total = (total - jnp.trace(inside)) / (count * (count - 1))
+  else:
+    total = total / count**2
+  return total - 2 * across.sum() / count**2
+
+
+def median_width(z: Array, prior: Array, mask: Array | None = None) -> Array:
+  """Returns sigma^2 of the heuristic in the code of Wasserstein auto-encoders.
+
+  With h = (n^2 - n) / 2: the h-th largest squared distance between samples and
+  prior samples, plus the h-th largest among samples, including those to
+  themselves. A constant for gradients.
+
+  Args:
+    z: (n, D).
+    prior: (n, D).
+    mask: (n,) bool, False for rows of both that do not count.
+
+  Returns:
+    ().
+  """
+  valid = jnp.ones(z.shape[0], bool) if mask is None else mask
+  z, prior = batches.hide(z, mask), batches.hide(prior, mask)
+  return _median_width(
+    _squares(z, z), _squares(z, prior), valid[:, None] & valid
+  )
+
+
+def _squares(a, b):
+  return jnp.square(a[:, None] - b).sum(axis=-1)
+
+
+def _median_width(among, across, pairs):
+  count = jnp.sqrt(pairs.sum()).round().astype(int)
+  place = pairs.size - (count**2 - count) // 2
+  widths = [
+    jnp.sort(jnp.where(pairs, d2, -jnp.inf), axis=None)[place]
+    for d2 in (among, across)
+  ]
+  return lax.stop_gradient(widths[0] + widths[1])
+
+
+def _kernel(kernel, d2, dim, width):
+  if kernel == "rbf_infovae":
+    return jnp.exp(-d2 / dim**2)
+  if kernel == "rbf_2d":
+    return jnp.exp(-d2 / (2 * dim))
+  if kernel == "rbf_wae":
+    return jnp.exp(-d2 / (2 * width))
+  return sum(2 * dim * s / (2 * dim * s + d2) for s in _IMQ_SCALES)
+
+
+def covariance(
+  mu: Array,
+  logvar: Array | None = None,
+  *,
+  mask: Array | None = None,
+  axis_name: str | None = None,
+) -> Array:
+  """Returns the covariance of the means, or of the samples, over a batch.
+
+  Args:
+    mu: (batch, D).
+    logvar: (batch, D); with it the mean variance of q(z | x) is added, which
+      gives the covariance of z.
+    mask: (batch,) bool, False for rows that do not count.
+    axis_name: mapped axis that shares the batch.
+
+  Returns:
+    (D, D), divided by the number of rows.
+  """
+  centred = mu - batches.mean(mu, mask, axis_name)
+  outer = centred[:, :, None] * centred[:, None, :]
+  result = batches.mean(outer, mask, axis_name)
+  if logvar is None:
+    return result
+  return result + jnp.diag(batches.mean(jnp.exp(logvar), mask, axis_name))
+
+
+def dip_penalty(cov: Array, off_diagonal: float, diagonal: float) -> Array:
+  """Returns DIP-VAE's penalty on a covariance that is not the identity.
+
+  Args:
+    cov: (D, D) from `covariance`, of the means (DIP-VAE I) or of the samples
+      (DIP-VAE II).
+    off_diagonal: weight of the squares beside the diagonal.
+    diagonal: weight of the squares of what the diagonal differs from 1.
+
+  Returns:
+    ().
+  """
+  variances = jnp.diagonal(cov)
+  beside = jnp.square(cov).sum() - jnp.square(variances).sum()
+  return off_diagonal * beside + diagonal * jnp.square(variances - 1).sum()

@@ -1,0 +1,350 @@
+"""Estimates of log q(z) from a batch, and what the KL consists of.
+
+The aggregate posterior q(z) = 1/N sum_n q(z | x_n) of N windows is estimated
+from the rows of a batch:
+
+    exact   the rows are all N windows
+    batch   the rows weigh the same; I(x; z) cannot exceed log(batch), and is
+            far too small when N is larger
+    mws     minibatch-weighted sampling: about q(z) / N, so that its values are
+            off by constants; a loss, not something to report
+    mss     minibatch-stratified sampling: an unbiased estimate of q(z)
+
+Chen et al., "Isolating Sources of Disentanglement in VAEs", arXiv:1802.04942,
+section 4.1 and appendix C. The weights of `mss` are those of the derivation,
+
+    W[i, i] = 1 / N,  W[i, i + 1] = (N - M) / (N M),  others 1 / M,
+
+with M = batch - 1. The code published with the paper puts 1 / N into the first
+column instead, which makes it the same as `batch`.
+"""
+
+from collections.abc import Sequence
+import functools
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.dts import _check
+from jaxseq.dts import _mixture
+from jaxseq.dts import batches
+
+Array = jax.Array
+Kind = Literal["exact", "batch", "mws", "mss"]
+Groups = Sequence[Sequence[int]]
+
+KINDS = ("exact", "batch", "mws", "mss")
+
+
+class Densities(NamedTuple):
+  """Log densities of B samples z, in nats; K is the number of groups.
+
+  Attributes:
+    log_qz_x: (B,) log q(z | x) of the x that z was drawn for.
+    log_qz_x_d: (B, D) the same for each coordinate.
+    log_pz: (B,) log p(z).
+    log_pz_d: (B, D) log p(z_d).
+    log_qz: (B,) estimate of log q(z).
+    log_qz_d: (B, D) of log q(z_d).
+    log_qz_x_g: (B, K) log q(z_G | x), or None without groups, as the others.
+    log_qz_g: (B, K) estimate of log q(z_G).
+    log_qz_prod_g: (B, K) sum of log q(z_d) over the coordinates of a group.
+  """
+
+  log_qz_x: Array
+  log_qz_x_d: Array
+  log_pz: Array
+  log_pz_d: Array
+  log_qz: Array
+  log_qz_d: Array
+  log_qz_x_g: Array | None = None
+  log_qz_g: Array | None = None
+  log_qz_prod_g: Array | None = None
+
+
+class Terms(NamedTuple):
+  """Parts of KL(q(z | x) || p(z)), in nats; kl = mi + tc + dwkl.
+
+  Means of a batch, or one value for each sample with a leading axis.
+
+  Attributes:
+    kl: () log q(z | x) - log p(z).
+    mi: () mutual information I(x; z).
+    tc: () total correlation of the coordinates.
+    dwkl: () dimension-wise KL, of the marginals q(z_d) to the prior.
+    dwkl_d: (D,) the same for each coordinate.
+    tc_group: () total correlation of the groups, or None without groups, as
+      the others; tc = tc_group + sum of tc_within.
+    tc_within: (K,) total correlation inside each group.
+    group_mi: (K,) mutual information I(x; z_G).
+  """
+
+  kl: Array
+  mi: Array
+  tc: Array
+  dwkl: Array
+  dwkl_d: Array
+  tc_group: Array | None = None
+  tc_within: Array | None = None
+  group_mi: Array | None = None
+
+
+def log_densities(
+  z: Array,
+  mu: Array,
+  logvar: Array,
+  *,
+  kind: Kind = "mss",
+  size: int | None = None,
+  groups: Groups | None = None,
+  mask: Array | None = None,
+  rows: int | None = None,
+  axis_name: str | None = None,
+  own: Array | None = None,
+) -> Densities:
+  """Computes log densities of samples under posterior, prior and q(z).
+
+  Gradients flow through everything, also through log q(z).
+
+  Args:
+    z: (B, D) floating samples.
+    mu: (R, D) means of q(z | x) of the rows that q(z) is estimated from.
+    logvar: (R, D) log variances.
+    kind: how q(z) is estimated, see above.
+    size: N, the number of windows in the data set; needed by "mws" and "mss",
+      and not less than the number of rows.
+    groups: pairs (start, end), ranges of coordinates that cover each
+      coordinate once.
+    mask: (R,) bool, False where a row is padding and has no part in q(z); at
+      least one row must count. What belongs to masked samples is meaningless.
+    rows: how many samples are compared with all rows at a time, so that
+      (rows, R, D) is the largest array in memory; all of them if None.
+    axis_name: mapped axis (`jax.shard_map`, `jax.vmap`) that shares the rows
+      and samples, in order; q(z) then is that of the rows of all shards.
+    own: (B,) int, the row that each sample was drawn from; the i-th for the
+      i-th sample if None. Within the shard.
+
+  Returns:
+    The densities, in float32 or wider.
+
+  Raises:
+    ValueError: for shapes that do not fit, an unknown kind, a size that is
+      missing or too small, or groups that are no partition.
+  """
+  dtype = jnp.promote_types(jnp.result_type(z, mu, logvar), jnp.float32)
+  z, mu, logvar = (jnp.asarray(x, dtype) for x in (z, mu, logvar))
+  _check_inputs(z, mu, logvar, kind, mask, rows, own)
+  if groups is not None:
+    groups = _check.partition(groups, z.shape[-1])
+  if own is None:
+    own = jnp.arange(z.shape[0])
+  if mask is not None:
+    mu, logvar = batches.hide(mu, mask), batches.hide(logvar, mask)
+    z = batches.hide(z, mask[own])
+  log_qz_x_d = _mixture.log_normal(z, mu[own], logvar[own])
+  log_pz_d = _mixture.log_normal(z, 0.0, 0.0)
+  if axis_name is not None:
+    own = own + lax.axis_index(axis_name) * mu.shape[0]
+    mu, logvar = (batches.gather(x, axis_name) for x in (mu, logvar))
+    mask = None if mask is None else batches.gather(mask, axis_name)
+  _check_size(kind, size, mu.shape[0], mask is not None)
+
+  of_one = functools.partial(
+    _mixture.aggregate,
+    mu=mu,
+    logvar=logvar,
+    mask=mask,
+    kind=kind,
+    size=size,
+    groups=groups,
+  )
+  if rows is None or rows >= z.shape[0]:
+    log_qz, log_qz_d, log_qz_g = jax.vmap(of_one)(z, own)
+  else:
+    # Recomputed in the backward pass, which would else keep every piece.
+    log_qz, log_qz_d, log_qz_g = lax.map(
+      jax.checkpoint(lambda args: of_one(*args)), (z, own), batch_size=rows
+    )
+  return Densities(
+    log_qz_x=log_qz_x_d.sum(axis=-1),
+    log_qz_x_d=log_qz_x_d,
+    log_pz=log_pz_d.sum(axis=-1),
+    log_pz_d=log_pz_d,
+    log_qz=log_qz,
+    log_qz_d=log_qz_d,
+    log_qz_x_g=_mixture.group_sums(log_qz_x_d, groups),
+    log_qz_g=log_qz_g,
+    log_qz_prod_g=_mixture.group_sums(log_qz_d, groups),
+  )
+
+
+def _check_inputs(z, mu, logvar, kind, mask, rows, own):
+  _check.choice("kind", kind, KINDS)
+  if z.ndim != 2 or mu.ndim != 2 or z.shape[-1] != mu.shape[-1]:
+    raise ValueError(
+      "z and mu must be (samples, D) and (rows, D) with the same D; got "
+      f"{z.shape} and {mu.shape}."
+    )
+  if logvar.shape != mu.shape:
+    raise ValueError(
+      f"logvar must have the shape of mu, {mu.shape}; got {logvar.shape}."
+    )
+  batches.check_mask(mask, mu.shape[0])
+  if rows is not None:
+    _check.positive("rows", rows)
+  if own is None and z.shape[0] > mu.shape[0]:
+    raise ValueError(
+      f"own must say which of the {mu.shape[0]} rows each of the {z.shape[0]} "
+      "samples was drawn from; got None."
+    )
+  if own is not None and (
+    own.shape != z.shape[:1] or not jnp.issubdtype(own.dtype, jnp.integer)
+  ):
+    raise ValueError(
+      f"own must be integers of shape {z.shape[:1]}; got {own.dtype} "
+      f"{own.shape}."
+    )
+
+
+def _check_size(kind, size, rows, masked):
+  if kind not in ("mws", "mss"):
+    return
+  if size is None:
+    raise ValueError(
+      f"size must be the number of windows in the data set for {kind!r}; got "
+      "None."
+    )
+  _check.positive("size", size)
+  if size < rows and not masked:
+    raise ValueError(
+      f"size must not be less than the {rows} rows of the batch; got {size}."
+    )
+  if kind == "mss" and rows < 2:
+    raise ValueError(f"'mss' needs at least 2 rows in the batch; got {rows}.")
+
+
+def per_sample(densities: Densities) -> Terms:
+  """Splits log q(z | x) - log p(z) of each sample.
+
+  The parts add up to it whatever the estimate of q(z) is. A single one may be
+  negative.
+
+  Args:
+    densities: from `log_densities`.
+
+  Returns:
+    The terms with a leading axis (B,).
+  """
+  product = densities.log_qz_d.sum(axis=-1)
+  dwkl_d = densities.log_qz_d - densities.log_pz_d
+  terms = Terms(
+    kl=densities.log_qz_x - densities.log_pz,
+    mi=densities.log_qz_x - densities.log_qz,
+    tc=densities.log_qz - product,
+    dwkl=dwkl_d.sum(axis=-1),
+    dwkl_d=dwkl_d,
+  )
+  if densities.log_qz_g is None:
+    return terms
+  return terms._replace(
+    tc_group=densities.log_qz - densities.log_qz_g.sum(axis=-1),
+    tc_within=densities.log_qz_g - densities.log_qz_prod_g,
+    group_mi=densities.log_qz_x_g - densities.log_qz_g,
+  )
+
+
+def decompose(
+  densities: Densities,
+  mask: Array | None = None,
+  axis_name: str | None = None,
+) -> Terms:
+  """Averages the terms of the KL over samples.
+
+  Args:
+    densities: from `log_densities`.
+    mask: (B,) bool, False for samples that do not count.
+    axis_name: mapped axis that shares the samples.
+
+  Returns:
+    The terms; none of them has a bound that holds for estimates, so that a
+    negative total correlation means that the estimate is noisy.
+  """
+  batches.check_mask(mask, densities.log_qz.shape[0])
+  return jax.tree.map(
+    lambda x: batches.mean(x, mask, axis_name), per_sample(densities)
+  )
+
+
+def exact_terms(
+  z: Array,
+  mu: Array,
+  logvar: Array,
+  *,
+  groups: Groups | None = None,
+  rows: int = 256,
+  own: Array | None = None,
+) -> Terms:
+  """Evaluates the terms with the exact q(z) of a whole data set.
+
+  Args:
+    z: (B, D) samples; one for each window, or fewer.
+    mu: (N, D), of all windows.
+    logvar: (N, D).
+    groups: as in `log_densities`.
+    rows: samples at a time; (rows, N, D) is the largest array.
+    own: (B,) int, window of each sample; the i-th if None.
+
+  Returns:
+    Means over the samples.
+  """
+  densities = log_densities(
+    z, mu, logvar, kind="exact", groups=groups, rows=rows, own=own
+  )
+  return decompose(densities)
+
+
+def mi_agg(
+  z: Array, mu: Array, logvar: Array, *, rows: int | None = None
+) -> Array:
+  """Estimates I(x; z) on one big batch, with the entropy of q(z | x) exact.
+
+  He et al., "Lagging Inference Networks and Posterior Collapse in VAEs",
+  arXiv:1901.05534, appendix: E log q(z | x) - E log q(z), where q(z) is the
+  mixture of the batch. About log(batch) is the most that it can show.
+
+  Args:
+    z: (B, D), one sample for each row.
+    mu: (B, D).
+    logvar: (B, D).
+    rows: samples at a time, as in `log_densities`.
+
+  Returns:
+    (), nats.
+  """
+  densities = log_densities(z, mu, logvar, kind="exact", rows=rows)
+  negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
+  return negative_entropy.mean() - densities.log_qz.mean()
+
+
+def infonce(
+  z: Array, mu: Array, logvar: Array, *, rows: int | None = None
+) -> Array:
+  """Returns InfoNCE's lower bound of I(x; z) with the true critic.
+
+  van den Oord et al., arXiv:1807.03748; Poole et al., arXiv:1905.06922: the
+  mean of log q(z_i | x_i) - log(1/B sum_j q(z_i | x_j)), at most log(B).
+
+  Args:
+    z: (B, D), one sample for each row.
+    mu: (B, D).
+    logvar: (B, D).
+    rows: samples at a time, as in `log_densities`.
+
+  Returns:
+    (), nats.
+  """
+  densities = log_densities(z, mu, logvar, kind="batch", rows=rows)
+  return decompose(densities).mi
