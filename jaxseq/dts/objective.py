@@ -1,0 +1,202 @@
+"""The regulariser of every method: what is added to the reconstruction.
+
+One weighted sum of mutual information, total correlation and dimension-wise KL
+(see `weights`, whose `Config` is the one used here), and what is done against
+posteriors that collapse: annealing, free bits, a least KL, a capacity.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.dts import batches
+from jaxseq.dts import divergences
+from jaxseq.dts import estimators
+from jaxseq.dts import schedules
+from jaxseq.dts import weights as weights_lib
+
+Array = jax.Array
+Config = weights_lib.Config
+Weights = weights_lib.Weights
+weights = weights_lib.weights
+METHODS = weights_lib.METHODS
+
+
+def regularizer(
+  config: Config,
+  mu: Array,
+  logvar: Array,
+  z: Array,
+  *,
+  size: int,
+  progress: Array | float,
+  key: Array | None = None,
+  mask: Array | None = None,
+  groups: estimators.Groups | None = None,
+  axis_name: str | None = None,
+  tc: Array | None = None,
+) -> tuple[Array, dict[str, Array]]:
+  """Computes the regulariser of a batch, to be minimised.
+
+  Args:
+    config: options; static.
+    mu: (batch, D) means of q(z | x).
+    logvar: (batch, D) log variances.
+    z: (batch, D) one sample for each row.
+    size: number of windows in the data set; static.
+    progress: () part of the training that is done, in [0, 1]; may be traced.
+    key: random key for samples of the prior; needed by kl_marg="mmd". The same
+      on all shards.
+    mask: (batch,) bool, False where a row is padding.
+    groups: pairs (start, end) of coordinates that cover each one once. They
+      add metrics, and are needed by w_gtc and free bits of groups.
+    axis_name: mapped axis that shares the batch; the value then is that of the
+      whole batch on every shard.
+    tc: () total correlation by a density ratio; for "factor_vae" only, which
+      needs it.
+
+  Returns:
+    The value (), nats times weights, and metrics, each (): "regularizer", its
+    coefficient "anneal", the closed-form "kl", the estimates "mi", "tc" and
+    "dwkl" and, with groups, "tc_group", "tc_within_K" and "mi_group_K"; and
+    "mmd", "tc_ratio", "capacity" and "dip" where they are used. Their sum mi +
+    tc + dwkl is a sampled kl. Those of the estimator "mws" are no nats.
+
+  Raises:
+    ValueError: for a missing key, tc or groups, one that is not used, or what
+      `estimators.log_densities` refuses.
+  """
+  _check_inputs(config, key, groups, tc)
+  densities = estimators.log_densities(
+    z,
+    mu,
+    logvar,
+    kind=config.estimator,
+    size=size,
+    groups=groups,
+    mask=mask,
+    rows=config.rows,
+    axis_name=axis_name,
+  )
+  terms = estimators.decompose(densities, mask, axis_name)
+  analytic = batches.mean(divergences.kl(mu, logvar), mask, axis_name)
+  metrics = _term_metrics(terms, analytic)
+
+  weight = weights_lib.weights(config)
+  if config.form == "A":
+    value, base = weight.mi * terms.mi, 0.0
+  else:
+    each = analytic
+    if config.kl_cond == "sampled":
+      difference = densities.log_qz_x_d - densities.log_pz_d
+      each = batches.mean(difference, mask, axis_name)
+    value, capacity = _conditional(config, weight, each, groups, progress)
+    base = weight.mi
+    if capacity is not None:
+      metrics["capacity"] = capacity
+  if config.kl_marg == "mmd":
+    mmd = _mmd(config, key, z, mask, axis_name)
+    metrics["mmd"] = mmd
+    excess = weight.dw - base
+    value += (
+      config.mmd_weight if config.mmd_weight is not None else excess
+    ) * (mmd)
+  else:
+    ratio = terms.tc if tc is None else tc
+    value += _times(weight.tc - base, ratio)
+    value += _times(weight.dw - base, terms.dwkl)
+    value += _times(weight.gtc - weight.tc, terms.tc_group)
+  if tc is not None:
+    metrics["tc_ratio"] = tc
+  if config.mi_cap is not None:
+    value += config.alpha * jax.nn.relu(terms.mi - config.mi_cap)
+  dip = weights_lib.dip_weights(config)
+  if dip is not None:
+    cov = divergences.covariance(
+      mu,
+      None if config.method == "dip_vae_i" else logvar,
+      mask=mask,
+      axis_name=axis_name,
+    )
+    metrics["dip"] = divergences.dip_penalty(cov, *dip)
+    value += metrics["dip"]
+
+  coefficient = schedules.anneal(
+    progress,
+    1.0,
+    config.anneal,
+    shape=config.anneal_shape,
+    cycles=config.anneal_cycles,
+    ratio=config.anneal_ratio,
+  ).astype(value.dtype)
+  value *= coefficient
+  metrics |= {"anneal": coefficient, "regularizer": value}
+  return value, jax.lax.stop_gradient(metrics)
+
+
+def _times(weight, term):
+  """Skips terms without weight, and their share of the backward pass."""
+  return weight * term if weight else 0.0
+
+
+def _term_metrics(terms, analytic):
+  metrics = {
+    "kl": analytic.sum(),
+    "mi": terms.mi,
+    "tc": terms.tc,
+    "dwkl": terms.dwkl,
+  }
+  if terms.tc_group is not None:
+    metrics["tc_group"] = terms.tc_group
+    for k in range(terms.tc_within.shape[0]):
+      metrics[f"tc_within_{k}"] = terms.tc_within[k]
+      metrics[f"mi_group_{k}"] = terms.group_mi[k]
+  return metrics
+
+
+def _conditional(config, weight, each, groups, progress):
+  """Returns what KL(q(z | x) || p(z)) costs, and the capacity or None.
+
+  Args:
+    config: options.
+    weight: weights of the terms.
+    each: (D,) the KL of each coordinate, averaged over the batch.
+    groups: ranges of coordinates or None.
+    progress: part of the training.
+  """
+  if config.free_bits_per == "group" and groups is not None:
+    each = jnp.stack([each[a:b].sum() for a, b in groups])
+  # The mean over the batch is inside the maximum.
+  kl = jnp.maximum(each, config.free_bits) if config.free_bits else each
+  kl = kl.sum()
+  if config.delta_min:
+    kl = jnp.maximum(kl, config.delta_min)
+  if config.capacity is None:
+    return weight.mi * kl, None
+  risen = schedules.ramp(progress, 0.0, config.capacity_ramp).astype(kl.dtype)
+  capacity = config.capacity * risen
+  return config.capacity_weight * jnp.abs(kl - capacity), capacity
+
+
+def _mmd(config, key, z, mask, axis_name):
+  rows = batches.gather(z, axis_name)
+  if mask is not None:
+    mask = batches.gather(mask, axis_name)
+  prior = jax.random.normal(key, rows.shape, rows.dtype)
+  value = divergences.mmd(rows, prior, kernel=config.mmd_kernel, mask=mask)
+  # Every shard has the same value, and a share of the gradient.
+  return value if axis_name is None else jax.lax.pmean(value, axis_name)
+
+
+def _check_inputs(config, key, groups, tc):
+  if config.kl_marg == "mmd" and key is None:
+    raise ValueError("key must be a random key for kl_marg='mmd'; got None.")
+  if (tc is None) == (config.method == "factor_vae"):
+    raise ValueError(
+      "tc must be the total correlation by a density ratio for factor_vae, and "
+      f"None for others; got {'None' if tc is None else 'one'} for "
+      f"{config.method}."
+    )
+  if groups is None and config.w_gtc is not None:
+    raise ValueError("groups must be given with w_gtc; got None.")
+  if groups is None and config.free_bits and config.free_bits_per == "group":
+    raise ValueError("groups must be given with free bits of groups; got None.")

@@ -1,0 +1,250 @@
+"""Options of the regulariser, and the weights that a method gives its terms.
+
+All methods minimise the reconstruction's negative log likelihood plus
+
+    w_mi I(x; z) + w_gtc TC_group + w_tc sum_k TC_within,k + w_dw DWKL
+
+with the weights
+
+                                       mi            gtc, tc    dw
+    vae                                1             1          1
+    beta_vae      (arXiv:1804.03599)   beta          beta       beta
+    beta_tcvae    (arXiv:1802.04942)   1             beta       1
+    factor_vae    (arXiv:1802.05983)   1             1 + gamma  1
+    info_vae      (arXiv:1706.02262)   1 - alpha     lam        lam
+    annealed_vae  (arXiv:1804.03599)   1             1          1
+    dip_vae_i/ii  (arXiv:1711.00848)   1             1          1
+    dts           (arXiv:2105.08179)   beta - alpha  beta       beta
+
+DTS keeps the heavier penalty of beta-VAE on total correlation and
+dimension-wise KL, and rewards mutual information. If the decoder could model
+anything, the posterior collapses where w_mi > 1, need not where it is 1, and
+does not in the optimum where it is below; below 0 information is rewarded that
+the decoder never reads, so that alpha is best between beta - 1 and beta.
+"""
+
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+from jaxseq.dts import _check
+from jaxseq.dts import divergences
+from jaxseq.dts import estimators
+from jaxseq.dts import schedules
+
+METHODS = (
+  "vae",
+  "beta_vae",
+  "beta_tcvae",
+  "factor_vae",
+  "info_vae",
+  "annealed_vae",
+  "dip_vae_i",
+  "dip_vae_ii",
+  "dts",
+)
+# Methods that reward mutual information, by alpha.
+_REWARDING = ("info_vae", "dts")
+# DIP-VAE's weight of the diagonal over that beside it.
+_DIP_FACTOR = {"dip_vae_i": 10.0, "dip_vae_ii": 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the regulariser.
+
+  Attributes:
+    method: see the head of this file.
+    alpha: reward of the mutual information, of "dts" and "info_vae".
+    beta: penalty of "beta_vae", "beta_tcvae" and "dts".
+    gamma: what "factor_vae" adds on the total correlation.
+    lam: penalty of the divergence of q(z) from the prior of "info_vae".
+    dip_off_diagonal: penalty of the covariance beside the diagonal, "dip_vae".
+    dip_diagonal: of its diagonal; ten times that (I), or the same (II), if
+      None.
+    w_gtc: weight of the total correlation of groups, if it is to differ from
+      that within them.
+    estimator: how q(z) is estimated, see `estimators`.
+    form: "A" samples all terms; "B" has KL(q(z | x) || p(z)) with the weight
+      of the mutual information, and adds what the other terms weigh more. Both
+      have the same expectation.
+    kl_cond: whether form B has that KL in closed form or sampled.
+    kl_marg: whether form B has KL(q(z) || p(z)) sampled, or replaced by the
+      maximum mean discrepancy ("info_vae" and "dts").
+    mmd_weight: weight of the discrepancy; that of the KL if None.
+    mmd_kernel: its kernel, see `divergences.mmd`.
+    mi_cap: nats above which mutual information is not rewarded any more.
+    free_bits: nats of KL(q(z | x) || p(z)) that cost nothing, by the mean of
+      the batch, in each coordinate or group (Kingma et al., arXiv:1606.04934).
+    free_bits_per: "coordinate" or "group".
+    delta_min: nats below which that KL, as a whole, is not reduced.
+    capacity: C in nats. The KL is pulled to what rises linearly from 0 to C,
+      by capacity_weight * |KL - C(t)| instead of its weight. Methods published
+      so have anneal="none".
+    capacity_weight: weight of that.
+    capacity_ramp: part of the training in which C(t) rises.
+    anneal: coefficient of the whole regulariser, see `schedules.anneal`.
+    anneal_shape: shape of its rise.
+    anneal_cycles: number of rises of "cyclical".
+    anneal_ratio: part of the training, or of a cycle, that the rise takes.
+    objective: "marginal_reward" is DTS as a re-implementation quotes it, with
+      +(alpha - beta) KL(q(z) || p(z)) in what is maximised. It penalises
+      mutual information and is unbounded for alpha > beta + 1; for comparison
+      only.
+    rows: samples that are compared with the batch at a time; all if None.
+  """
+
+  method: Literal[
+    "vae",
+    "beta_vae",
+    "beta_tcvae",
+    "factor_vae",
+    "info_vae",
+    "annealed_vae",
+    "dip_vae_i",
+    "dip_vae_ii",
+    "dts",
+  ] = "dts"
+  alpha: float = 0.5
+  beta: float = 1.0
+  gamma: float = 10.0
+  lam: float = 1.0
+  dip_off_diagonal: float = 10.0
+  dip_diagonal: float | None = None
+  w_gtc: float | None = None
+  estimator: estimators.Kind = "mss"
+  form: Literal["A", "B"] = "B"
+  kl_cond: Literal["analytic", "sampled"] = "analytic"
+  kl_marg: Literal["sampled", "mmd"] = "sampled"
+  mmd_weight: float | None = None
+  mmd_kernel: divergences.Kernel = "imq_wae"
+  mi_cap: float | None = None
+  free_bits: float = 0.0
+  free_bits_per: Literal["coordinate", "group"] = "coordinate"
+  delta_min: float = 0.0
+  capacity: float | None = None
+  capacity_weight: float = 1000.0
+  capacity_ramp: float = 1.0
+  anneal: schedules.Kind = "monotonic"
+  anneal_shape: schedules.Shape = "linear"
+  anneal_cycles: int = 4
+  anneal_ratio: float | None = None
+  objective: Literal["elbo", "marginal_reward"] = "elbo"
+  rows: int | None = None
+
+  def __post_init__(self):
+    for name, choices in (
+      ("method", METHODS),
+      ("estimator", estimators.KINDS),
+      ("form", ("A", "B")),
+      ("kl_cond", ("analytic", "sampled")),
+      ("kl_marg", ("sampled", "mmd")),
+      ("mmd_kernel", divergences.KERNELS),
+      ("free_bits_per", ("coordinate", "group")),
+      ("anneal", schedules.KINDS),
+      ("anneal_shape", schedules.SHAPES),
+      ("objective", ("elbo", "marginal_reward")),
+    ):
+      _check.choice(name, getattr(self, name), choices)
+    _check.number("alpha", self.alpha)
+    for name in (
+      "beta",
+      "gamma",
+      "lam",
+      "dip_off_diagonal",
+      "free_bits",
+      "delta_min",
+      "capacity_weight",
+    ):
+      _check.number(name, getattr(self, name), 0.0)
+    for name in ("dip_diagonal", "w_gtc", "mmd_weight", "mi_cap", "capacity"):
+      if getattr(self, name) is not None:
+        _check.number(name, getattr(self, name), 0.0)
+    for name in ("capacity_ramp", "anneal_ratio"):
+      value = getattr(self, name)
+      if value is not None and not 0 < value <= 1:
+        raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
+    _check.positive("anneal_cycles", self.anneal_cycles)
+    if self.rows is not None:
+      _check.positive("rows", self.rows)
+    self._check_combinations()
+
+  def _check_combinations(self):
+    if self.form == "A":
+      changed = {
+        "free_bits": self.free_bits > 0,
+        "delta_min": self.delta_min > 0,
+        "capacity": self.capacity is not None,
+        "kl_marg='mmd'": self.kl_marg == "mmd",
+        "method='factor_vae'": self.method == "factor_vae",
+      }
+      for name, is_set in changed.items():
+        if is_set:
+          raise ValueError(f"{name} needs form 'B'; got form 'A'.")
+    if self.method == "annealed_vae" and self.capacity is None:
+      raise ValueError("annealed_vae needs a capacity in nats; got None.")
+    if self.kl_marg == "mmd" and (
+      self.method not in _REWARDING or self.w_gtc is not None
+    ):
+      raise ValueError(
+        "kl_marg='mmd' stands for the divergence of q(z) as a whole, so method "
+        f"must be one of {', '.join(_REWARDING)} and w_gtc None; got "
+        f"{self.method!r} and {self.w_gtc}."
+      )
+    if self.w_gtc is not None and self.method == "factor_vae":
+      raise ValueError(
+        "w_gtc must be None for factor_vae, whose discriminator does not know "
+        f"of groups; got {self.w_gtc}."
+      )
+    if self.mi_cap is not None and self.method not in _REWARDING:
+      raise ValueError(
+        "mi_cap is for methods that reward mutual information, "
+        f"{', '.join(_REWARDING)}; got {self.method!r}."
+      )
+    if self.objective == "marginal_reward" and self.method != "dts":
+      raise ValueError(
+        f"marginal_reward is an objective of dts; got {self.method!r}."
+      )
+
+
+class Weights(NamedTuple):
+  """Weights of the terms, see the head of this file."""
+
+  mi: float
+  gtc: float
+  tc: float
+  dw: float
+
+
+def weights(config: Config) -> Weights:
+  """Returns what a method's terms weigh in the loss."""
+  method = config.method
+  if method == "dts" and config.objective == "marginal_reward":
+    # KL(q(z | x) || p) is the mutual information plus KL(q(z) || p).
+    marginal = 1.0 - (config.alpha - config.beta)
+    result = Weights(1.0, marginal, marginal, marginal)
+  elif method == "dts":
+    result = Weights(config.beta - config.alpha, *(config.beta,) * 3)
+  elif method == "info_vae":
+    result = Weights(1.0 - config.alpha, *(config.lam,) * 3)
+  elif method == "beta_vae":
+    result = Weights(*(config.beta,) * 4)
+  elif method == "beta_tcvae":
+    result = Weights(1.0, config.beta, config.beta, 1.0)
+  elif method == "factor_vae":
+    result = Weights(1.0, 1.0 + config.gamma, 1.0 + config.gamma, 1.0)
+  else:
+    result = Weights(1.0, 1.0, 1.0, 1.0)
+  if config.w_gtc is not None:
+    result = result._replace(gtc=config.w_gtc)
+  return result
+
+
+def dip_weights(config: Config) -> tuple[float, float] | None:
+  """Returns DIP-VAE's weights beside and on the diagonal; None for others."""
+  if config.method not in _DIP_FACTOR:
+    return None
+  diagonal = config.dip_diagonal
+  if diagonal is None:
+    diagonal = _DIP_FACTOR[config.method] * config.dip_off_diagonal
+  return config.dip_off_diagonal, diagonal
