@@ -1,0 +1,153 @@
+r"""Disentangled codes of time series, by any method and with any backbone.
+
+    python -m experiments.dts --config=configs/dts/quick.py --workdir=DIR
+    python -m experiments.dts --config=... --workdir=DIR --mode=evaluate
+
+The first command trains every arm of the config (a method, or a backbone), all
+seeds as one program, and resumes where an earlier run stopped. It ends with a
+table and `DIR/results.json`; with the pictures `learning_curve.png`,
+`information.png` (mutual information, total correlation and dimension-wise KL
+over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
+training) and `ARM/traversal.png` (what the decoder makes of a code in which one
+coordinate moves). Where windows have known factors, the table holds metrics of
+disentanglement too; where there are two domains, `ARM/probes.json` says what
+each segment of the code knows. The second command evaluates the newest
+checkpoints.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+from typing import Literal
+
+import ml_collections
+
+from jaxseq import data
+from jaxseq.dts import problem as problem_lib
+from jaxseq.dts import report
+from jaxseq.training import app
+from jaxseq.training import arms as arms_lib
+from jaxseq.training import config as config_lib
+from jaxseq.training import errors
+from jaxseq.training import seeds
+from jaxseq.training import study
+
+_CONFIG, _WORKDIR = app.define_flags()
+_MODE = app.define_mode()
+
+_EMPTY = ml_collections.FrozenConfigDict()
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(study.Supervised):
+  """A comparison of methods on one set of windows.
+
+  Attributes:
+    data: name of the data set in `jaxseq.data`.
+    data_options: options of its loader.
+    model: fields of `dts.model.ModelConfig` that all arms share.
+    objective: fields of `dts.objective.Config` that all arms share.
+    optimizer: fields of `recipes.Recipe` that all arms share.
+    adaptation: fields of `dts.adaptation.Config`; None without domains.
+    aggressive: see `dts.problem.ArmConfig`.
+    batch_size: windows per update.
+    evaluated: at most so many test windows are evaluated.
+    metric: what the progress bar and the learning curve show.
+  """
+
+  _: dataclasses.KW_ONLY
+  data: str
+  data_options: Mapping[str, Any] = _EMPTY
+  model: Mapping[str, Any] = _EMPTY
+  objective: Mapping[str, Any] = _EMPTY
+  optimizer: Mapping[str, Any] = _EMPTY
+  adaptation: Mapping[str, Any] | None = None
+  aggressive: bool = False
+  batch_size: int = 128
+  evaluated: int = 4096
+  metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.metric == "test_accuracy" and self.adaptation is None:
+      raise ValueError("metric: 'test_accuracy' needs adaptation; got None.")
+
+
+def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
+  """Returns the whole configuration of every arm.
+
+  Raises:
+    UserError: (a ValueError) a field is unknown or has a wrong value.
+  """
+  shared = {
+    "model": config.model.to_dict(),
+    "objective": config.objective.to_dict(),
+    # The fields of a recipe that the config leaves out are those of an arm.
+    "optimizer": dataclasses.asdict(problem_lib.ArmConfig().optimizer)
+    | config.optimizer.to_dict(),
+    "aggressive": config.aggressive,
+    "batch_size": config.batch_size,
+    "evaluated": config.evaluated,
+  }
+  if config.adaptation is not None:
+    shared["adaptation"] = config.adaptation.to_dict()
+  return {
+    name: arms_lib.merge(config, name, shared, problem_lib.ArmConfig)
+    for name in config.arms
+  }
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe."""
+  del argv
+  seeds.split_cpu()
+  with errors.setup():
+    config = config_lib.parse(_CONFIG.value, Config)
+    configs = arm_configs(config)
+    splits = data.load(config.data, **config.data_options)
+    arms = {
+      name: study.Arm(
+        problem_lib.make_problem(arm, splits, config.num_updates),
+        problem_lib.make_optimizer(arm, config.num_updates),
+        metric=config.metric,
+        examples=arm.batch_size,
+        unit="windows",
+      )
+      for name, arm in configs.items()
+    }
+    directory = study.open_workdir(_WORKDIR.value, config, "dts", _MODE.value)
+  run = study.run if _MODE.value == "train" else study.evaluate
+  results = run(config, directory, arms)
+  columns = {
+    "nll": "nll",
+    "kl": "kl",
+    "mi": "mi",
+    "tc": "tc",
+    "dwkl": "dwkl",
+    "gap": "gap",
+    "active": "active",
+  }
+  if config.adaptation is not None:
+    columns = {"valid_accuracy": "source", "test_accuracy": "target"} | columns
+  for name, arm in configs.items():
+    _, variables = study.variables_of(config, directory, name, arms[name])
+    scores = report.arm(
+      arm, splits, variables, directory / name, draw=_MODE.value == "train"
+    )
+    results[name] |= scores
+    columns |= {key: key for key in scores}
+  study.finish(
+    config,
+    directory,
+    arms,
+    results,
+    _MODE.value,
+    title=f"{config.data}: nats per test window",
+    columns=columns,
+  )
+  if _MODE.value == "train":
+    report.comparison(directory, list(configs))
+
+
+if __name__ == "__main__":
+  app.run_main(main)

@@ -1,0 +1,142 @@
+"""Classifiers on two segments of the code, for learning across domains.
+
+Training windows are those of the source domain, with their classes, and those
+of the target domain without; see `groups` for the losses.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import data as data_lib
+from jaxseq import nn
+from jaxseq.dts import groups
+from jaxseq.dts import schedules
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(groups.Config):
+  """Options: those of the losses, and these.
+
+  Attributes:
+    widths: hidden widths of the classifiers.
+  """
+
+  _: dataclasses.KW_ONLY
+  widths: tuple[int, ...] = (128,)
+
+
+class Heads(linen.Module):
+  """The four classifiers.
+
+  Attributes:
+    config: options.
+    classes: number of classes.
+    domains: number of domains.
+  """
+
+  config: Config
+  classes: int
+  domains: int
+
+  @linen.compact
+  def __call__(self, mu: jax.Array, strength: jax.Array | float = 1.0) -> Any:
+    """Returns the logits of all classifiers.
+
+    Args:
+      mu: (batch, D) means of the code.
+      strength: () coefficient of the reversal.
+    """
+    outputs = {
+      "yy": self.classes,
+      "yd": self.domains,
+      "dd": self.domains,
+      "dy": self.classes,
+    }
+    seen = groups.inputs(self.config, mu, strength)
+    return groups.Heads(
+      **{
+        name: nn.MLP((*self.config.widths, size), activation="relu", name=name)(
+          getattr(seen, name)
+        )
+        for name, size in outputs.items()
+      }
+    )
+
+
+def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
+  """Returns the classifiers for a set of two domains.
+
+  Raises:
+    ValueError: if the windows have no classes or no domains.
+  """
+  for name in ("domain", "source"):
+    for part in ("train", "test"):
+      if name not in (getattr(splits, part).extras or {}):
+        raise ValueError(
+          f"adaptation needs windows of two domains, with {name!r} in the "
+          f"extras; those of the {part} part have none."
+        )
+  if splits.info.num_classes is None:
+    raise ValueError("adaptation needs windows with classes; got none.")
+  domains = int(splits.train.extras["domain"].max()) + 1
+  return Heads(config, splits.info.num_classes, domains)
+
+
+def loss(
+  config: Config,
+  heads: Heads,
+  params: Any,
+  mu: jax.Array,
+  batch: data_lib.ArrayDataset,
+  progress: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the weighted sum of the classifiers' losses, and each of them.
+
+  Args:
+    config: options.
+    heads: the classifiers.
+    params: theirs.
+    mu: (batch, D).
+    batch: windows; the classes of the target's have no influence.
+    progress: () part of the training that is done.
+  """
+  strength = schedules.dann_lambda(progress, 1.0)
+  logits = heads.apply({"params": params}, mu, strength)
+  losses = groups.losses(
+    config,
+    logits,
+    batch.targets,
+    batch.extras["domain"],
+    batch.extras["source"],
+  )
+  return groups.total(config, losses), losses._asdict()
+
+
+def evaluate(
+  heads: Heads,
+  params: Any,
+  encode: Callable[[data_lib.ArrayDataset], jax.Array],
+  parts: dict[str, data_lib.ArrayDataset],
+) -> dict[str, jax.Array]:
+  """Returns how often the class is told right from its own segment.
+
+  Args:
+    heads: the classifiers.
+    params: theirs.
+    encode: from windows to means (n, D).
+    parts: windows by name.
+
+  Returns:
+    "NAME_accuracy" for each part.
+  """
+  metrics = {}
+  for name, part in parts.items():
+    logits = heads.apply({"params": params}, encode(part))
+    right = jnp.argmax(logits.yy, axis=-1) == part.targets
+    metrics[f"{name}_accuracy"] = right.mean()
+  return metrics

@@ -1,0 +1,161 @@
+"""What encoders and decoders of series are made of: mixers and convolutions."""
+
+import dataclasses
+from typing import Any
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq import nn
+from jaxseq.nn import dense
+
+KINDS = ("mixer", "conv", "mlp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+  """Options that encoders and decoders share.
+
+  Attributes:
+    kind: "mixer" (a stack of sequence layers), "conv" or "mlp".
+    network: the stack of a mixer, its width and its number of layers; what the
+      configuration says of pooling and of the read-out is not used.
+    widths: channels of the convolutions, or hidden widths of the MLP; not of a
+      mixer.
+  """
+
+  kind: Literal["mixer", "conv", "mlp"] = "mixer"
+  network: nn.NetworkConfig = nn.NetworkConfig(
+    mixer="lstm",
+    num_layers=1,
+    norm="none",
+    activation="none",
+    residual=False,
+  )
+  widths: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise ValueError(
+        f"kind: got {self.kind!r}, expected one of {', '.join(KINDS)}."
+      )
+    if any(width < 1 for width in self.widths):
+      raise ValueError(f"widths: got {self.widths}, expected widths above 0.")
+    if self.kind != "mixer" and not self.widths:
+      raise ValueError(f"widths: got none, kind {self.kind!r} needs some.")
+
+
+class Stack(linen.Module):
+  """Sequence layers that may see a condition in front of every one.
+
+  Attributes:
+    config: of the layers.
+    conditioned: whether the condition is added in front of every layer, and not
+      of the first alone.
+  """
+
+  config: nn.ModelConfig
+  conditioned: bool = False
+
+  @linen.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    condition: jax.Array | None = None,
+    states: Any = None,
+    train: bool = False,
+    step: bool = False,
+  ) -> tuple[jax.Array, Any]:
+    """Runs over a sequence, or over one element.
+
+    Args:
+      x: (*batch, time, features), without time in a step.
+      condition: (*batch, n), or None; the same at all times.
+      states: of the layers; fresh ones if None.
+      train: whether dropout is on.
+      step: whether x is one element.
+
+    Returns:
+      (*batch, time, width), without time in a step, and the states after it.
+    """
+    width = self.config.mixer.d_model
+    dtype = dense.activation_dtype(self.config.dtype, x)
+    x = dense.Dense(width, dtype=dtype, name="input")(x)
+    after = []
+    for i in range(self.config.num_layers):
+      if condition is not None and (i == 0 or self.conditioned):
+        bias = dense.Dense(
+          width, use_bias=False, dtype=dtype, name=f"condition_{i}"
+        )(condition)
+        x = x + (bias if step else bias[..., None, :])
+      layer = nn.SequenceLayer(self.config, name=f"layers_{i}")
+      state = None if states is None else states[i]
+      if step and state is None:
+        state = layer.initial_state(x.shape[:-1])
+      x, state = layer(x, state, train=train, step=step)
+      after.append(state)
+    return x, tuple(after)
+
+
+class CausalConv(linen.Module):
+  """Residual causal convolutions with dilations 1, 2, 4, ...
+
+  What a layer has seen of the past is its state, so that steps and pieces give
+  what the whole gives.
+
+  Attributes:
+    widths: channels of the layers, all the same.
+    kernel: width of the filters.
+    conditioned: whether the condition is added in every layer, and not in the
+      first alone.
+  """
+
+  widths: tuple[int, ...]
+  kernel: int = 3
+  conditioned: bool = True
+
+  @linen.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    condition: jax.Array | None = None,
+    states: Any = None,
+    train: bool = False,
+    step: bool = False,
+  ) -> tuple[jax.Array, Any]:
+    """Runs over a sequence, or over one element; see `Stack`."""
+    del train
+    if len(set(self.widths)) != 1:
+      raise ValueError(
+        f"widths: got {self.widths}, residual layers need equal ones."
+      )
+    width = self.widths[0]
+    x = dense.Dense(width, name="input")(x)
+    if step:
+      x = x[..., None, :]
+    after = []
+    for i in range(len(self.widths)):
+      reach = (self.kernel - 1) * 2**i
+      past = None if states is None else states[i]
+      if past is None:
+        past = jnp.zeros((*x.shape[:-2], reach, width), x.dtype)
+      seen = jnp.concatenate([past, x], axis=-2)
+      y = linen.Conv(
+        width,
+        (self.kernel,),
+        kernel_dilation=2**i,
+        padding="VALID",
+        name=f"conv_{i}",
+      )(seen)
+      if condition is not None and (i == 0 or self.conditioned):
+        y = (
+          y
+          + dense.Dense(width, use_bias=False, name=f"condition_{i}")(
+            condition
+          )[..., None, :]
+        )
+      x = x + linen.relu(y)
+      after.append(seen[..., seen.shape[-2] - reach :, :])
+    return (x[..., 0, :] if step else x), tuple(after)

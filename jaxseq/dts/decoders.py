@@ -1,0 +1,174 @@
+"""From a code to a series: autoregressive decoders, and others."""
+
+import dataclasses
+from typing import Any
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq.dts import backbones
+from jaxseq.nn import dense
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig(backbones.Backbone):
+  """Options of a decoder.
+
+  Attributes:
+    form: "ar": p(x|z) is the product over t of p(x_t | x_<t, z), trained with
+      the true past at the input. "nonar": every x_t depends on z alone.
+    skip_z: whether every layer gets the code, and not the input alone.
+    word_dropout: rate at which elements of the past are zeroed in training
+      (Bowman et al., arXiv:1511.06349); of "ar" only.
+  """
+
+  _: dataclasses.KW_ONLY
+  form: Literal["ar", "nonar"] = "nonar"
+  skip_z: bool = False
+  word_dropout: float = 0.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if not 0 <= self.word_dropout < 1:
+      raise ValueError(
+        f"word_dropout: got {self.word_dropout}, expected 0 <= rate < 1."
+      )
+    if self.form == "ar" and self.kind == "mlp":
+      raise ValueError("form: got 'ar' with kind 'mlp', which has no time.")
+    if self.form == "nonar" and self.word_dropout:
+      raise ValueError("word_dropout needs form='ar'; got 'nonar'.")
+
+
+class Decoder(linen.Module):
+  """The mean of p(x|z), with the past at the input or without.
+
+  Attributes:
+    config: options.
+    length: times of a series.
+    channels: of a series.
+  """
+
+  config: DecoderConfig
+  length: int
+  channels: int
+
+  def setup(self):
+    config = self.config
+    if config.kind == "mixer":
+      self.stack = backbones.Stack(config.network.stack(), config.skip_z)
+    elif config.form == "ar":
+      self.stack = backbones.CausalConv(
+        config.widths, conditioned=config.skip_z
+      )
+    elif config.kind == "mlp":
+      self.hidden = [dense.Dense(width) for width in config.widths]
+    else:
+      # Each layer doubles the length.
+      self.start = dense.Dense(
+        -(-self.length // 2 ** len(config.widths)) * config.widths[0]
+      )
+      self.hidden = [
+        linen.ConvTranspose(width, (4,), strides=(2,), padding="SAME")
+        for width in (*config.widths[1:], self.channels)
+      ]
+    if config.kind != "conv" or config.form == "ar":
+      wide = config.kind == "mlp"
+      self.out = dense.Dense(self.channels * (self.length if wide else 1))
+
+  def __call__(
+    self, z: jax.Array, x: jax.Array | None = None, train: bool = False
+  ) -> jax.Array:
+    """Returns the mean of the series.
+
+    Args:
+      z: (*batch, D).
+      x: (*batch, length, channels), the series; of "ar" only, where element t
+        of the mean depends on those before t.
+      train: whether dropout and `word_dropout` are on; they draw from the
+        "dropout" keys.
+
+    Returns:
+      (*batch, length, channels).
+
+    Raises:
+      ValueError: if x is missing, or not needed.
+    """
+    if (x is None) == (self.config.form == "ar"):
+      raise ValueError(
+        f"x: form {self.config.form!r} "
+        + ("needs the series; got None." if x is None else "takes no series.")
+      )
+    if self.config.form == "ar":
+      return self._with_past(z, x, train)
+    shape = (*z.shape[:-1], self.length, self.channels)
+    if self.config.kind == "mlp":
+      for layer in self.hidden:
+        z = linen.relu(layer(z))
+      return self.out(z).reshape(shape)
+    if self.config.kind == "conv":
+      h = linen.relu(self.start(z))
+      h = h.reshape(*z.shape[:-1], -1, self.config.widths[0])
+      for i, layer in enumerate(self.hidden):
+        h = layer(linen.relu(h) if i else h)
+      return h[..., : self.length, :]
+    # What tells the times apart where a mixer has no clock of its own.
+    times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]
+    inputs = jnp.concatenate(
+      [
+        jnp.broadcast_to(z[..., None, :], (*shape[:-1], z.shape[-1])),
+        jnp.broadcast_to(times, (*shape[:-1], 1)),
+      ],
+      axis=-1,
+    )
+    h, _ = self.stack(inputs, z if self.config.skip_z else None, train=train)
+    return self.out(h)
+
+  def begin(self, z: jax.Array) -> Any:
+    """Returns the states before the first element, which z sets ("ar").
+
+    A mixer reads the code as an element of its own, in front of the series:
+    that sets the state of any of them. Convolutions begin with zeros.
+    """
+    if self.config.kind == "conv":
+      reach = backbones.CausalConv.kernel - 1
+      return tuple(
+        jnp.zeros((*z.shape[:-1], reach * 2**i, width), z.dtype)
+        for i, width in enumerate(self.config.widths)
+      )
+    nothing = jnp.zeros((*z.shape[:-1], self.channels + 1), z.dtype)
+    # The last input tells this element from a series' first.
+    _, states = self.stack(nothing.at[..., -1].set(1), z, step=True)
+    return states
+
+  def step(
+    self, z: jax.Array, previous: jax.Array, states: Any
+  ) -> tuple[jax.Array, Any]:
+    """Returns the mean of one element, given the one before it ("ar").
+
+    Args:
+      z: (*batch, D).
+      previous: (*batch, channels), zeros in front of the first.
+      states: from `begin` or the step before.
+
+    Returns:
+      (*batch, channels), and the states after it.
+    """
+    h, states = self.stack(_marked(previous), z, states, step=True)
+    return self.out(h), states
+
+  def _with_past(self, z, x, train):
+    past = jnp.pad(x[..., :-1, :], [(0, 0)] * (x.ndim - 2) + [(1, 0), (0, 0)])
+    if train and self.config.word_dropout:
+      keep = jax.random.bernoulli(
+        self.make_rng("dropout"), 1 - self.config.word_dropout, past.shape[:-1]
+      )
+      past = jnp.where(keep[..., None], past, 0)
+    h, _ = self.stack(_marked(past), z, self.begin(z), train=train)
+    return self.out(h)
+
+
+def _marked(x):
+  """Appends the input that is 1 for the code's own element alone."""
+  return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)])

@@ -1,0 +1,139 @@
+"""From a series to the mean and log-variance of its code."""
+
+import dataclasses
+from typing import Literal
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq.dts import backbones
+from jaxseq.nn import dense
+
+LOGVAR_MIN, LOGVAR_MAX = -10.0, 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig(backbones.Backbone):
+  """Options of an encoder.
+
+  Attributes:
+    bidirectional: whether a mixer also reads the series from its end.
+    pooling: what is kept of a mixer's outputs, or of the convolutions' where
+      the lengths of series differ: "last" (of each direction the output that
+      has seen all; convolutions keep the whole map) or "mean".
+  """
+
+  _: dataclasses.KW_ONLY
+  bidirectional: bool = True
+  pooling: Literal["last", "mean"] = "last"
+
+
+def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
+  """Reverses the valid elements of series and leaves the padding behind them.
+
+  Args:
+    x: (*batch, time, features).
+    lengths: (*batch,) numbers of valid elements; all are if None.
+
+  Returns:
+    x's shape.
+  """
+  if lengths is None:
+    return jnp.flip(x, axis=-2)
+  times = jnp.arange(x.shape[-2])
+  index = lengths[..., None] - 1 - times
+  index = jnp.where(index >= 0, index, times)
+  return jnp.take_along_axis(x, index[..., None], axis=-2)
+
+
+def valid(x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+  """Returns (*batch, time) bool: which elements are no padding."""
+  if lengths is None:
+    return jnp.ones(x.shape[:-1], bool)
+  return jnp.arange(x.shape[-2]) < lengths[..., None]
+
+
+class Encoder(linen.Module):
+  """Backbone, and dense layers to mean and log-variance.
+
+  Attributes:
+    config: options.
+    latent: number D of coordinates.
+  """
+
+  config: EncoderConfig
+  latent: int
+
+  @linen.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    lengths: jax.Array | None = None,
+    train: bool = False,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Encodes.
+
+    Args:
+      x: (*batch, time, channels).
+      lengths: (*batch,) numbers of valid elements; all are if None. What lies
+        behind them changes nothing.
+      train: whether dropout is on.
+
+    Returns:
+      mu and logvar, (*batch, D) each, the latter in [-10, 4].
+
+    Raises:
+      ValueError: an MLP gets series of different lengths.
+    """
+    kind = self.config.kind
+    x = jnp.where(valid(x, lengths)[..., None], x, 0)
+    if kind == "mlp":
+      if lengths is not None:
+        raise ValueError("an MLP encodes series of one length; got lengths.")
+      h = x.reshape(*x.shape[:-2], -1)
+      for i, width in enumerate(self.config.widths):
+        h = linen.relu(dense.Dense(width, name=f"dense_{i}")(h))
+    elif kind == "conv":
+      h = self._convolve(x, lengths)
+    else:
+      h = self._read(x, lengths, train)
+    mu = dense.Dense(self.latent, name="mu")(h)
+    logvar = dense.Dense(self.latent, name="logvar")(h)
+    return mu, jnp.clip(logvar, LOGVAR_MIN, LOGVAR_MAX)
+
+  def _convolve(self, x, lengths):
+    for i, width in enumerate(self.config.widths):
+      x = linen.Conv(width, (4,), strides=2, padding="SAME", name=f"conv_{i}")(
+        x
+      )
+      x = linen.relu(x)
+      if lengths is not None:
+        lengths = (lengths + 1) // 2
+        # A window that reaches over the end sees zeros, as at a series' own.
+        x = jnp.where(valid(x, lengths)[..., None], x, 0)
+    if lengths is None and self.config.pooling == "last":
+      return x.reshape(*x.shape[:-2], -1)
+    return _mean(x, lengths)
+
+  def _read(self, x, lengths, train):
+    directions = [("forward", x)]
+    if self.config.bidirectional:
+      directions.append(("backward", reverse(x, lengths)))
+    features = []
+    for name, series in directions:
+      stack = backbones.Stack(self.config.network.stack(), name=name)
+      y, _ = stack(series, train=train)
+      if self.config.pooling == "mean":
+        features.append(_mean(y, lengths))
+      elif lengths is None:
+        features.append(y[..., -1, :])
+      else:
+        last = (lengths - 1)[..., None, None]
+        features.append(jnp.take_along_axis(y, last, axis=-2)[..., 0, :])
+    return jnp.concatenate(features, axis=-1)
+
+
+def _mean(x, lengths):
+  mask = valid(x, lengths)[..., None]
+  return jnp.where(mask, x, 0).sum(axis=-2) / mask.sum(axis=-2)

@@ -1,0 +1,186 @@
+"""Tests of the problem of learning codes: one update, evaluation, options."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseq import data as data_lib
+from jaxseq.dts import adaptation
+from jaxseq.dts import aggressive
+from jaxseq.dts import decoders
+from jaxseq.dts import encoders
+from jaxseq.dts import evaluation
+from jaxseq.dts import model
+from jaxseq.dts import objective
+from jaxseq.dts import problem
+from jaxseq.training import recipes
+from jaxseq.training import supervised
+
+_LENGTH = 8
+
+
+def _windows(count, seed):
+  rng = np.random.default_rng(seed)
+  level = rng.integers(0, 4, count)
+  x = level[:, None, None] + 0.1 * rng.standard_normal((count, _LENGTH, 1))
+  domain = np.arange(count) % 2
+  return data_lib.ArrayDataset(
+    np.float32(x),
+    np.int32(level),
+    extras={"domain": np.int32(domain), "source": domain == 0},
+  )
+
+
+def _splits():
+  info = data_lib.Info("levels", "the test", "none", num_classes=4)
+  return data_lib.Splits(_windows(64, 0), None, _windows(32, 1), info)
+
+
+def _arm(segments=(), **options):
+  return problem.ArmConfig(
+    model=model.ModelConfig(
+      encoders.EncoderConfig(kind="mlp", widths=(16,)),
+      decoders.DecoderConfig(kind="mlp", widths=(16,)),
+      latent=3,
+      segments=segments,
+    ),
+    optimizer=recipes.Recipe(
+      learning_rate=5e-3, schedule="constant", max_grad_norm=5.0
+    ),
+    batch_size=32,
+    **options,
+  )
+
+
+def _train(arm, splits, count, total=None):
+  made = problem.make_problem(arm, splits, total or count)
+  optimizer = problem.make_optimizer(arm, total or count)
+  state = jax.jit(functools.partial(supervised.init, made, optimizer))(
+    jax.random.key(0)
+  )
+  step = jax.jit(
+    lambda state, data: supervised.train(made, optimizer, state, data, count)
+  )
+  after, metrics = step(state, made.data)
+  return made, state, after, metrics
+
+
+def test_learns_and_uses_the_code():
+  made, _, state, _ = _train(_arm(), _splits(), 400)
+  metrics = jax.jit(made.evaluate)(state.variables, made.data)
+  # Four levels are log 4 = 1.39 nats; without a code the decoder's scale is
+  # that of the levels, with it that of the noise.
+  assert metrics["mi"] > 0.9
+  assert metrics["gap"] > 3
+  assert metrics["noise_scale"] < 0.6
+  np.testing.assert_allclose(
+    metrics["neg_elbo"], metrics["nll"] + metrics["kl"], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    metrics["kl"], sum(metrics["kl_d"].values()), rtol=1e-5
+  )
+
+
+def test_gap_is_zero_where_the_code_is_not_used():
+  splits = _splits()
+  vae = problem.make_model(_arm(), splits)
+  params = vae.init(jax.random.key(0), splits.test.inputs)["params"]
+  kernel = params["decoder"]["hidden_0"]["kernel"]
+  params["decoder"]["hidden_0"]["kernel"] = jnp.zeros_like(kernel)
+  metrics = evaluation.evaluate(vae, {"params": params}, splits.test)
+  np.testing.assert_allclose(metrics["gap"], 0, atol=1e-5)  # float32 sums
+  assert metrics["mi"] > 0
+
+
+def test_discriminator_is_trained_alone():
+  arm = _arm(objective=objective.Config(method="factor_vae", form="B"))
+  _, before, after, metrics = _train(arm, _splits(), 2)
+  old, new = (s.variables["params"] for s in (before, after))
+  chex.assert_trees_all_equal_structs(old, new)
+  moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), old, new)
+  assert moved["discriminator"]["logits"]["kernel"]
+  assert moved["model"]["encoder"]["mu"]["kernel"]
+  # Adam's first steps are as large as its learning rate, 1e-4.
+  steps = jax.tree.map(
+    lambda a, b: np.abs(a - b).max(), old["discriminator"], new["discriminator"]
+  )
+  assert max(jax.tree.leaves(steps)) < 2.5e-4
+  assert np.isfinite(metrics["train_tc_ratio"])
+
+
+def test_aggressive_updates_move_the_encoder_alone():
+  arm = _arm(aggressive=True)
+  _, before, after, _ = _train(arm, _splits(), 3, total=100)
+  old, new = (s.variables["params"]["model"] for s in (before, after))
+  chex.assert_trees_all_equal(old["decoder"], new["decoder"])
+  assert np.any(
+    old["encoder"]["mu"]["kernel"] != new["encoder"]["mu"]["kernel"]
+  )
+
+
+def test_aggressive_rounds():
+  state = aggressive.initial()
+  splits = _splits()
+  vae = problem.make_model(_arm(), splits)
+  variables = vae.init(jax.random.key(0), splits.test.inputs)
+  advance = jax.jit(
+    lambda state: aggressive.advance(state, vae, variables, splits.test)
+  )
+  frozen = []
+  for _ in range(200):
+    frozen.append(bool(state.frozen))
+    state = advance(state)
+  # The parameters stay as they are, and so does the information: each round
+  # ends at its second look, 20 updates on; the first one counts as a rise.
+  expected = ([True] * 20 + [False]) * (1 + aggressive.PATIENCE)
+  assert frozen == expected + [False] * (200 - len(expected))
+
+
+def test_frozen_parameters_keep_their_momentum():
+  optimizer = aggressive.hold_frozen(optax.adam(0.1), optax.adam(0.1))
+  params = {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}
+  state = optimizer.init(params)
+  ones = jax.tree.map(jnp.ones_like, params)
+  _, state = optimizer.update(ones, state, params)
+  updates, state = optimizer.update(
+    ones | {"decoder": jnp.zeros(2)}, state, params
+  )
+  np.testing.assert_array_equal(updates["decoder"], 0)
+  assert np.all(updates["encoder"] != 0)
+  again, _ = optimizer.update(ones, state, params)
+  # Constant gradients give steps of the learning rate; float32.
+  np.testing.assert_allclose(again["decoder"], -0.1, rtol=1e-4)
+
+
+def test_classes_of_the_target_have_no_influence():
+  splits = _splits()
+  wrong = np.where(splits.train.extras["source"], splits.train.targets, 3)
+  other = splits._replace(train=splits.train._replace(targets=np.int32(wrong)))
+  config = adaptation.Config(class_size=2, domain_size=1, widths=(8,))
+  arm = _arm((2, 1), adaptation=config)
+  made, _, state, metrics = _train(arm, splits, 5)
+  _, _, state_other, _ = _train(arm, other, 5)
+  chex.assert_trees_all_equal(state.variables, state_other.variables)
+  assert {"train_yy", "train_yd", "train_dd", "train_dy"} <= set(metrics)
+  assert "train_tc_group" in metrics
+  accuracy = made.evaluate(state.variables, made.data)["test_accuracy"]
+  assert 0 <= accuracy <= 1
+
+
+def test_wrong_options():
+  splits = _splits()
+  with pytest.raises(ValueError, match=r"segments: got \(\), expected \(12, 4"):
+    _arm(adaptation=adaptation.Config())
+  arm = dataclasses.replace(_arm(), batch_size=65)
+  with pytest.raises(ValueError, match="expected at most 64"):
+    problem.make_problem(arm, splits, 10)
+  arm = _arm((2, 1), adaptation=adaptation.Config(2, 1))
+  plain = splits._replace(train=splits.train._replace(extras=None))
+  with pytest.raises(ValueError, match="two domains, with 'domain'"):
+    problem.make_problem(arm, plain, 10)
