@@ -1,7 +1,7 @@
 """The regulariser of every method: what is added to the reconstruction.
 
 One weighted sum of mutual information, total correlation and dimension-wise KL
-(see `weights`, whose `Config` is the one used here), and what is done against
+(see `methods`), and what is done against
 posteriors that collapse: annealing, free bits, a least KL, a capacity.
 """
 
@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from jaxseq.dts import batches
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
+from jaxseq.dts import methods
 from jaxseq.dts import schedules
-from jaxseq.dts import weights as weights_lib
 
 Array = jax.Array
-Config = weights_lib.Config
-Weights = weights_lib.Weights
-weights = weights_lib.weights
-METHODS = weights_lib.METHODS
+Config = methods.Config
+Weights = methods.Weights
+weights = methods.weights
+METHODS = methods.METHODS
 
 
 def regularizer(
@@ -66,6 +66,8 @@ def regularizer(
       `estimators.log_densities` refuses.
   """
   _check_inputs(config, key, groups, tc)
+  dtype = jnp.promote_types(jnp.result_type(mu, logvar, z), jnp.float32)
+  mu, logvar, z = (jnp.asarray(x, dtype) for x in (mu, logvar, z))
   densities = estimators.log_densities(
     z,
     mu,
@@ -81,7 +83,7 @@ def regularizer(
   analytic = batches.mean(divergences.kl(mu, logvar), mask, axis_name)
   metrics = _term_metrics(terms, analytic)
 
-  weight = weights_lib.weights(config)
+  weight = methods.weights(config)
   if config.form == "A":
     value, base = weight.mi * terms.mi, 0.0
   else:
@@ -97,9 +99,7 @@ def regularizer(
     mmd = _mmd(config, key, z, mask, axis_name)
     metrics["mmd"] = mmd
     excess = weight.dw - base
-    value += (
-      config.mmd_weight if config.mmd_weight is not None else excess
-    ) * (mmd)
+    value += mmd * (excess if config.mmd_weight is None else config.mmd_weight)
   else:
     ratio = terms.tc if tc is None else tc
     value += _times(weight.tc - base, ratio)
@@ -109,7 +109,7 @@ def regularizer(
     metrics["tc_ratio"] = tc
   if config.mi_cap is not None:
     value += config.alpha * jax.nn.relu(terms.mi - config.mi_cap)
-  dip = weights_lib.dip_weights(config)
+  dip = methods.dip_weights(config)
   if dip is not None:
     cov = divergences.covariance(
       mu,

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-@jax.custom_vjp
 def reverse(x: Array, coefficient: Array | float) -> Array:
   """Returns x; the gradient behind it is multiplied by -coefficient.
 
@@ -25,6 +24,11 @@ def reverse(x: Array, coefficient: Array | float) -> Array:
   Returns:
     An array equal to x.
   """
+  return _reverse(x, jnp.asarray(coefficient, x.dtype))
+
+
+@jax.custom_vjp
+def _reverse(x, coefficient):
   del coefficient
   return x
 
@@ -34,8 +38,7 @@ def _forward(x, coefficient):
 
 
 def _backward(coefficient, cotangent):
-  reversed_ = (-coefficient * cotangent).astype(cotangent.dtype)
-  return reversed_, jnp.zeros_like(coefficient)
+  return -coefficient * cotangent, jnp.zeros_like(coefficient)
 
 
-reverse.defvjp(_forward, _backward)
+_reverse.defvjp(_forward, _backward)

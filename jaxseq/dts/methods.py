@@ -1,4 +1,4 @@
-"""Options of the regulariser, and the weights that a method gives its terms.
+"""Options of the regulariser, and the weights that methods give its terms.
 
 All methods minimise the reconstruction's negative log likelihood plus
 
@@ -201,9 +201,14 @@ class Config:
         "mi_cap is for methods that reward mutual information, "
         f"{', '.join(_REWARDING)}; got {self.method!r}."
       )
-    if self.objective == "marginal_reward" and self.method != "dts":
+    if self.mi_cap is not None and self.estimator == "mws":
+      raise ValueError("mi_cap needs nats, which 'mws' does not estimate.")
+    if self.objective == "marginal_reward" and (
+      self.method != "dts" or self.mi_cap is not None
+    ):
       raise ValueError(
-        f"marginal_reward is an objective of dts; got {self.method!r}."
+        "marginal_reward is an objective of dts, without mi_cap; got "
+        f"{self.method!r} and {self.mi_cap}."
       )
 
 

@@ -1,0 +1,130 @@
+"""When the posterior collapses: the sign of w_mi - 1 decides.
+
+Discrete observations x = 0 .. N - 1, free tables of mu and logvar, a decoder
+that can model anything, and the exact q(z). The best decoder leaves the
+objective (1 - w_mi) I(x; z) - w_tc TC - w_dw DWKL up to a constant.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseq.dts import objective
+from jaxseq.nn import heads
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def train(config, number, width, samples, steps, mu, logvar):
+  """Returns the metrics of all steps, and log p(x | z) as "fit"."""
+  decoder = heads.MLP((width, width, number), activation="tanh")
+  optimizer = optax.adam(5e-3)
+  params = {
+    "mu": mu,
+    "logvar": logvar,
+    "decoder": decoder.init(jax.random.key(0), mu),
+  }
+
+  def loss(params, key):
+    mu, logvar = params["mu"], jnp.clip(params["logvar"], -8, 3)
+    noise = jax.random.normal(key, (samples, *mu.shape))
+    z = mu + jnp.exp(logvar / 2) * noise
+    log_probs = jax.nn.log_softmax(decoder.apply(params["decoder"], z))
+    fit = jnp.diagonal(log_probs, axis1=1, axis2=2).mean()
+
+    def regularizer(z):
+      return objective.regularizer(
+        config, mu, logvar, z, size=number, progress=0.0
+      )
+
+    value, metrics = jax.vmap(regularizer)(z)
+    metrics = jax.tree.map(jnp.mean, metrics)
+    return value.mean() - fit, metrics | {"fit": fit}
+
+  def step(carry, key):
+    params, state = carry
+    grads, metrics = jax.grad(loss, has_aux=True)(params, key)
+    updates, state = optimizer.update(grads, state)
+    return (optax.apply_updates(params, updates), state), metrics
+
+  keys = jax.random.split(jax.random.key(1), steps)
+  return jax.lax.scan(step, (params, optimizer.init(params)), keys)[1]
+
+
+def starts(number):
+  """Returns tables that start collapsed, and spread out."""
+  normal = np.random.default_rng(0).normal(size=(number, 2)).astype(np.float32)
+  return {
+    "small": (0.1 * normal, np.zeros_like(normal)),
+    "spread": (normal, np.full_like(normal, -3.0)),
+  }
+
+
+def config(alpha, beta, **options):
+  return objective.Config(
+    alpha=alpha, beta=beta, estimator="exact", anneal="none", **options
+  )
+
+
+@pytest.mark.parametrize(
+  ("alpha", "beta", "start"), [(0.0, 4.0, "spread"), (0.5, 1.0, "small")]
+)
+def test_information_is_lost_or_kept_whatever_the_start(alpha, beta, start):
+  metrics = train(config(alpha, beta), 16, 32, 1, 400, *starts(16)[start])
+  end = {key: x[-50:].mean() for key, x in metrics.items()}
+  if alpha < beta - 1:
+    assert metrics["mi"][0] > 1.5
+    assert end["mi"] < 0.1
+  else:
+    # Of log 16 = 2.77 nats.
+    assert metrics["mi"][0] < 0.1
+    assert end["mi"] > 1.8
+    assert end["fit"] > -1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["small", "spread"])
+@pytest.mark.parametrize(
+  ("alpha", "beta"),
+  [
+    (0.0, 4.0),
+    (2.0, 4.0),
+    (0.5, 1.0),
+    (1.0, 1.0),
+    (3.5, 4.0),
+    (4.0, 4.0),
+    (5.0, 4.0),
+  ],
+)
+def test_phases(alpha, beta, start):
+  metrics = train(config(alpha, beta), 64, 128, 4, 3000, *starts(64)[start])
+  end = {key: float(x[-300:].mean()) for key, x in metrics.items()}
+  if alpha <= beta - 2:
+    assert end["mi"] < 0.05, end
+  else:
+    # Of log 64 = 4.16 nats.
+    assert end["mi"] > 3.2, end
+    assert end["fit"] > -1.0, end
+    assert end["tc"] < 0.25, end
+    assert end["dwkl"] < 0.05, end
+
+
+@pytest.mark.slow
+def test_at_the_border_the_start_decides():
+  ends = [
+    train(config(0.0, 1.0), 64, 128, 4, 3000, *start)["mi"][-300:].mean()
+    for start in starts(64).values()
+  ]
+  assert ends[0] < 0.05
+  assert ends[1] > 1.0
+
+
+@pytest.mark.slow
+def test_a_cap_ends_the_reward():
+  # Without it 3.7 nats are kept.
+  capped = config(4.0, 4.0, mi_cap=2.0)
+  metrics = train(capped, 64, 128, 4, 3000, *starts(64)["spread"])
+  np.testing.assert_allclose(metrics["mi"][-300:].mean(), 2.0, atol=0.25)
