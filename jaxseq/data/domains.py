@@ -163,8 +163,8 @@ def runs(
   Args:
     keys: arrays (rows,); a recording ends where any of them changes.
     times: (rows,) time of each row, or None.
-    gap: a recording ends as well where the time goes back, or ahead by more
-      than this.
+    gap: a recording ends as well where the time jumps by more than this, ahead
+      or back.
 
   Returns:
     The first row of each recording, increasing.
@@ -174,8 +174,7 @@ def runs(
   for key in keys:
     change[1:] |= key[1:] != key[:-1]
   if times is not None:
-    ahead = np.diff(times)
-    change[1:] |= (ahead < 0) | (ahead > gap)
+    change[1:] |= np.abs(np.diff(times)) > gap
   return np.flatnonzero(change)
 
 
