@@ -11,6 +11,7 @@ from jaxseq.data import types
 # set is first asked for.
 _LOADERS = {
   "acsf1": "jaxseq.data.series:acsf1",
+  "activities": "jaxseq.data.activities:load",
   "arrow_head": "jaxseq.data.series:arrow_head",
   "autots_hourly": "jaxseq.data.forecasting:autots_hourly",
   "basic_motions": "jaxseq.data.series:basic_motions",
@@ -18,10 +19,14 @@ _LOADERS = {
   "cifar": "jaxseq.data.files.cifar:load",
   "covid_3month": "jaxseq.data.series:covid_3month",
   "digits": "jaxseq.data.images:digits",
+  "ecg": "jaxseq.data.factors:ecg",
+  "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
   "ett": "jaxseq.data.files.ett:load",
   "fashion": "jaxseq.data.images:fashion",
   "gunpoint": "jaxseq.data.series:gunpoint",
   "hawkes": "jaxseq.data.point_processes:hawkes",
+  "heartbeat": "jaxseq.data.factors:heartbeat",
+  "hhar": "jaxseq.data.files.hhar:load",
   "italy_power_demand": "jaxseq.data.series:italy_power_demand",
   "japanese_vowels": "jaxseq.data.series:japanese_vowels",
   "kjv": "jaxseq.data.text:kjv",
@@ -41,11 +46,16 @@ _LOADERS = {
   "python_source": "jaxseq.data.text:python_source",
   "renewal": "jaxseq.data.point_processes:renewal",
   "seasonal": "jaxseq.data.forecasting:seasonal",
+  "seasonal_factors": "jaxseq.data.factors:seasonal",
   "self_correcting": "jaxseq.data.point_processes:self_correcting",
   "speech_commands": "jaxseq.data.files.speech_commands:load",
   "tecator": "jaxseq.data.series:tecator",
+  "uci_har": "jaxseq.data.files.uci_har:load",
   "uea": "jaxseq.data.files.uea:load",
   "unit_test": "jaxseq.data.series:unit_test",
+  "uwave": "jaxseq.data.files.uwave:load",
+  "watch": "jaxseq.data.watch:load",
+  "wisdm": "jaxseq.data.files.wisdm:load",
 }
 
 

@@ -1,0 +1,235 @@
+"""Synthetic activities of subjects who differ: a set for domain adaptation.
+
+An activity is a base frequency with three harmonics in three channels, like the
+acceleration of a phone. Each subject has a tempo, a gain, a way of wearing the
+sensor (a rotation) and a noise of its own. All of this is fixed; what is drawn
+for a window are the phases, the amplitude and the noise.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.data import domains
+from jaxseq.data import types
+
+# Base frequency of each class in Hz.
+FREQUENCIES = (1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
+RATE = 50.0
+
+_CHANNELS = 3
+_HARMONICS = 3
+_GRAVITY = np.array([0.0, 0.0, 1.0])
+_CLASS_SEED, _SUBJECT_SEED = 100, 1000
+_TEMPO = (0.9, 1.12)
+_GAIN = (0.7, 1.4)
+_ANGLE = (0.0, np.radians(60.0))
+_NOISE = (0.05, 0.2)
+_JITTER = (0.9, 1.1)
+
+
+class Subject(NamedTuple):
+  """What is particular to a subject.
+
+  Attributes:
+    tempo: factor of the frequencies.
+    gain: factor of the amplitudes.
+    rotation: (3, 3), of the sensor.
+    noise: standard deviation of the sensor's noise.
+  """
+
+  tempo: float
+  gain: float
+  rotation: np.ndarray
+  noise: float
+
+
+def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+  """Returns the rotation about an axis, by Rodrigues' formula.
+
+  Args:
+    axis: (3,) of length 1.
+    angle: in radians.
+
+  Returns:
+    (3, 3).
+  """
+  x, y, z = axis
+  cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+  return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def subject(number: int) -> Subject:
+  """Returns a subject, the same in every set.
+
+  Args:
+    number: number of the subject, from 0.
+
+  Returns:
+    The subject.
+  """
+  rng = np.random.RandomState(_SUBJECT_SEED + number)
+  tempo = rng.uniform(*_TEMPO)
+  gain = rng.uniform(*_GAIN)
+  axis = rng.normal(size=3)
+  angle = rng.uniform(*_ANGLE)
+  noise = rng.uniform(*_NOISE)
+  axis = axis / np.linalg.norm(axis)
+  return Subject(tempo, gain, rotation(axis, angle), noise)
+
+
+def harmonics(label: int) -> np.ndarray:
+  """Returns the amplitudes of a class, (channels, harmonics)."""
+  rng = np.random.RandomState(_CLASS_SEED + label)
+  amplitudes = rng.uniform(0.2, 1.0, (_CHANNELS, _HARMONICS))
+  return amplitudes / np.arange(1, _HARMONICS + 1)
+
+
+def activity_series(
+  labels: np.ndarray,
+  who: Subject,
+  phases: np.ndarray,
+  jitter: np.ndarray | float = 1.0,
+  length: int = 128,
+) -> np.ndarray:
+  """Makes windows of a subject, without noise.
+
+  The value is rotation (gravity + gain jitter sum_h H[:, h] sin(2 pi h f tempo
+  t + phase_h)), with f and H of the class.
+
+  Args:
+    labels: (n,) classes 0 .. 5.
+    who: the subject.
+    phases: (n, 3) phases of the harmonics.
+    jitter: (n,) or a number, a factor of the window's amplitude.
+    length: number of elements in time, 50 per second.
+
+  Returns:
+    (n, length, 3) float64.
+  """
+  labels = np.asarray(labels)
+  time = np.arange(length) / RATE
+  base = np.array(FREQUENCIES)[labels] * who.tempo
+  order = np.arange(1, _HARMONICS + 1)
+  turns = base[:, None, None] * order * time[:, None]
+  waves = np.sin(2 * np.pi * turns + phases[:, None])
+  amplitudes = np.stack([harmonics(c) for c in range(len(FREQUENCIES))])
+  motion = np.einsum("nth,nch->ntc", waves, amplitudes[labels])
+  scale = who.gain * np.broadcast_to(jitter, labels.shape)[:, None, None]
+  return (_GRAVITY + scale * motion) @ who.rotation.T
+
+
+def sample(
+  rng: np.random.Generator, number: int, count: int, length: int = 128
+) -> types.ArrayDataset:
+  """Draws windows of one subject.
+
+  Args:
+    rng: source of randomness.
+    number: number of the subject.
+    count: number of windows.
+    length: number of elements in time.
+
+  Returns:
+    Inputs (count, length, 3) and targets (count,), the classes. extras, each
+    (count,): subject, int32; tempo and gain, float32.
+  """
+  who = subject(number)
+  labels = rng.integers(0, len(FREQUENCIES), count, dtype=np.int32)
+  phases = rng.uniform(0, 2 * np.pi, (count, _HARMONICS))
+  jitter = rng.uniform(*_JITTER, count)
+  series = activity_series(labels, who, phases, jitter, length)
+  series = series + who.noise * rng.standard_normal(series.shape)
+  return types.ArrayDataset(
+    series.astype(np.float32),
+    labels,
+    None,
+    {
+      "subject": np.full(count, number, np.int32),
+      "tempo": np.full(count, who.tempo, np.float32),
+      "gain": np.full(count, who.gain, np.float32),
+    },
+  )
+
+
+def load(
+  seed: int = 0,
+  source: int | Sequence[int] = 0,
+  target: int | Sequence[int] = 1,
+  train: int = 400,
+  valid: int = 100,
+  test: int = 400,
+  length: int = 128,
+  scaling: domains.Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Makes a set of activities with a shift between subjects.
+
+  Args:
+    seed: seed of the windows; subjects and classes are always the same.
+    source: number, or numbers, of the subjects with labels, from 0.
+    target: number, or numbers, of the subjects without.
+    train: number of training windows of each subject.
+    valid: number of validation windows of each source subject.
+    test: number of test windows of each target subject.
+    length: elements of a window in time, 50 per second.
+    scaling: see `domains.make_splits`.
+    unlabelled: see `domains.adapt`.
+
+  Returns:
+    The splits, see `domains.adapt`; no window is in two parts. Inputs (n,
+    length, 3); targets (n,), 6 classes. extras: domain and subject, int32;
+    tempo and gain of the subject, float32.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  counts = {"train": train, "valid": valid, "test": test, "length": length}
+  for name, count in counts.items():
+    if count < 1:
+      raise ValueError(f"{name} must be at least 1; got {count}.")
+  sources, targets = (
+    (numbers,) if np.isscalar(numbers) else tuple(numbers)
+    for numbers in (source, target)
+  )
+  subjects = sources + targets
+  if not sources or not targets or len(set(subjects)) < len(subjects):
+    raise ValueError(
+      "source and target must name at least one subject each, and none twice; "
+      f"got {source} and {target}."
+    )
+  if min(subjects) < 0:
+    raise ValueError(
+      f"source and target must be at least 0; got {min(subjects)}."
+    )
+
+  def draw(part, count, numbers):
+    drawn = []
+    for number in numbers:
+      rng = np.random.default_rng([seed, part, number])
+      windows = sample(rng, number, count, length)
+      domain = np.full(count, subjects.index(number), np.int32)
+      drawn.append(windows._replace(extras=windows.extras | {"domain": domain}))
+    return domains.joined(drawn)
+
+  return domains.make_splits(
+    draw(0, train, sources),
+    draw(1, valid, sources),
+    draw(0, train, targets),
+    draw(2, test, targets),
+    types.Info(
+      description="Synthetic motion of a subject; which of 6 activities?",
+      source="sums of sines with a subject's tempo, gain and rotation",
+      licence="none needed",
+      num_classes=len(FREQUENCIES),
+      details={
+        "by": "subject",
+        "domains": subjects,
+        "num_sources": len(sources),
+        "scaling": scaling,
+      },
+    ),
+    scaling=scaling,
+    unlabelled=unlabelled,
+  )

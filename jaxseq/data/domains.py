@@ -1,0 +1,422 @@
+"""Domain adaptation: learn on some subjects, be tested on others.
+
+`windows` cuts recordings, `adapt` takes windows of the source and the target
+domains. A training set holds windows of both, and those of the target carry
+`UNLABELLED` for a class, so that no training can see their labels; they are in
+the test set.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.data import types
+
+UNLABELLED = -1
+
+# Source and target subjects of the tables of CoDATS (arXiv 2005.10996), by its
+# numbering; "watch" has no published pairs, these are one fixed choice.
+PAIRS = {
+  "uci_har": (
+    (14, 19),
+    (12, 16),
+    (18, 23),
+    (17, 25),
+    (7, 24),
+    (9, 18),
+    (12, 18),
+    (6, 23),
+    (2, 11),
+    (7, 13),
+  ),
+  "hhar": (
+    (1, 3),
+    (1, 6),
+    (0, 6),
+    (4, 6),
+    (5, 8),
+    (2, 7),
+    (5, 6),
+    (3, 8),
+    (3, 5),
+    (4, 5),
+  ),
+  "wisdm": (
+    (3, 11),
+    (21, 31),
+    (25, 29),
+    (2, 25),
+    (0, 8),
+    (2, 32),
+    (4, 15),
+    (1, 7),
+    (7, 30),
+    (1, 11),
+  ),
+  "uwave": (
+    (4, 5),
+    (3, 7),
+    (2, 6),
+    (4, 8),
+    (7, 8),
+    (1, 8),
+    (1, 7),
+    (2, 7),
+    (3, 5),
+    (2, 5),
+  ),
+  "watch": (
+    (1, 2),
+    (3, 4),
+    (5, 6),
+    (7, 8),
+    (9, 10),
+    (2, 7),
+    (4, 9),
+    (6, 1),
+    (8, 3),
+    (10, 5),
+  ),
+}
+
+Scaling = Literal["source", "own", "none"]
+Holding = Literal["tail", "stratified"]
+
+
+class Recordings(NamedTuple):
+  """Recordings of different lengths.
+
+  Attributes:
+    series: arrays (length_i, channels), one for each recording.
+    labels: (n,) int32 classes.
+    attributes: further integers of each recording by name, (n,) int32: the
+      subject, the device.
+  """
+
+  series: Sequence[np.ndarray]
+  labels: np.ndarray
+  attributes: Mapping[str, np.ndarray]
+
+
+def windows(
+  recordings: Recordings, length: int, step: int
+) -> types.ArrayDataset:
+  """Cuts recordings in windows; no window reaches over the end of one.
+
+  Args:
+    recordings: the recordings. One that is shorter than a window has none.
+    length: elements of a window in time.
+    step: elements from the start of a window to that of the next.
+
+  Returns:
+    Inputs (n, length, channels) float32; targets (n,), the label of the
+    recording. extras: the attributes, "recording", the number of the recording,
+    and "start", the window's first element in it; all (n,) int32.
+
+  Raises:
+    ValueError: if a number is out of range or no recording is long enough.
+  """
+  if length < 1 or step < 1:
+    raise ValueError(
+      f"length and step must be at least 1; got {length} and {step}."
+    )
+  longest = max(map(len, recordings.series), default=0)
+  if longest < length:
+    raise ValueError(
+      f"length must be at most that of the longest recording, {longest}; got "
+      f"{length}."
+    )
+  inputs, places, starts = [], [], []
+  for place, series in enumerate(recordings.series):
+    if len(series) < length:
+      continue
+    view = np.lib.stride_tricks.sliding_window_view(series, length, axis=0)
+    cut = np.moveaxis(view[::step], -1, 1).astype(np.float32)
+    inputs.append(cut)
+    places.append(np.full(len(cut), place, np.int32))
+    starts.append(np.arange(len(cut), dtype=np.int32) * step)
+  place = np.concatenate(places)
+  extras = {
+    name: np.asarray(values, np.int32)[place]
+    for name, values in recordings.attributes.items()
+  }
+  extras |= {"recording": place, "start": np.concatenate(starts)}
+  return types.ArrayDataset(
+    np.concatenate(inputs),
+    np.asarray(recordings.labels, np.int32)[place],
+    None,
+    extras,
+  )
+
+
+def runs(
+  keys: Sequence[np.ndarray],
+  times: np.ndarray | None = None,
+  gap: float = np.inf,
+) -> np.ndarray:
+  """Finds where recordings start in rows that follow one another.
+
+  Args:
+    keys: arrays (rows,); a recording ends where any of them changes.
+    times: (rows,) time of each row, or None.
+    gap: a recording ends as well where the time jumps by more than this, ahead
+      or back.
+
+  Returns:
+    The first row of each recording, increasing.
+  """
+  change = np.zeros(len(keys[0]), bool)
+  change[:1] = True
+  for key in keys:
+    change[1:] |= key[1:] != key[:-1]
+  if times is not None:
+    change[1:] |= np.abs(np.diff(times)) > gap
+  return np.flatnonzero(change)
+
+
+def split_tails(
+  dataset: types.ArrayDataset, fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Divides windows at a time in every recording.
+
+  Args:
+    dataset: windows, as `windows` returns them.
+    fraction: share of the windows of each recording, the last ones, in the
+      second part; rounded to whole windows.
+
+  Returns:
+    The row indices of the first and of the second part. Windows that share
+    elements in time with one of the second part are in neither.
+
+  Raises:
+    ValueError: if fraction is not in 0 .. 1.
+  """
+  if not 0 <= fraction <= 1:
+    raise ValueError(f"fraction must lie in 0 .. 1; got {fraction}.")
+  recording, start = dataset.extras["recording"], dataset.extras["start"]
+  length = dataset.inputs.shape[1]
+  first, second = [], []
+  for number in np.unique(recording):
+    rows = np.flatnonzero(recording == number)
+    rows = rows[np.argsort(start[rows], kind="stable")]
+    kept = len(rows) - round(fraction * len(rows))
+    second.append(rows[kept:])
+    rows, tail = rows[:kept], rows[kept:]
+    if len(tail):
+      rows = rows[start[rows] + length <= start[tail[0]]]
+    first.append(rows)
+  return np.sort(np.concatenate(first)), np.sort(np.concatenate(second))
+
+
+def _hold_out(dataset, fraction, holding, seed):
+  """The windows that stay, and those held out; None if there are none."""
+  if not fraction:
+    return dataset, None
+  if holding == "tail":
+    first, second = split_tails(dataset, fraction)
+  else:
+    first, second = types.stratified_split(dataset.targets, fraction, seed)
+  for rows in (first, second):
+    if not len(rows):
+      raise ValueError(
+        f"a fraction of {fraction} leaves one of two parts of "
+        f"{len(dataset.inputs)} windows empty."
+      )
+  return types.take(dataset, first), types.take(dataset, second)
+
+
+def _statistics(dataset):
+  """Mean and deviation of each channel over the elements that count."""
+  values = dataset.inputs
+  if dataset.lengths is not None:
+    inside = np.arange(values.shape[1]) < dataset.lengths[:, None]
+    values = values[inside]
+  values = values.reshape(-1, values.shape[-1]).astype(np.float64)
+  deviation = values.std(axis=0)
+  return values.mean(axis=0), np.where(deviation == 0, 1, deviation)
+
+
+def _scaled(dataset, statistics):
+  """Shifts and scales each window by the statistics of its domain."""
+  if dataset is None:
+    return None
+  domain = dataset.extras["domain"]
+  mean = np.stack([mean for mean, _ in statistics])[domain, None]
+  deviation = np.stack([deviation for _, deviation in statistics])[domain, None]
+  inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
+  if dataset.lengths is not None:
+    inside = np.arange(inputs.shape[1]) < dataset.lengths[:, None]
+    inputs = inputs * inside[..., None]
+  return dataset._replace(inputs=inputs)
+
+
+def joined(parts: Sequence[types.ArrayDataset]) -> types.ArrayDataset:
+  """Returns the examples of several sets, one after the other."""
+  inputs, targets, lengths, extras = zip(*parts)
+  names = extras[0] or ()
+  return types.ArrayDataset(
+    np.concatenate(inputs),
+    np.concatenate(targets),
+    None if lengths[0] is None else np.concatenate(lengths),
+    {name: np.concatenate([e[name] for e in extras]) for name in names} or None,
+  )
+
+
+def labelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+  """Returns the examples with a label: those of the source domains."""
+  return types.take(dataset, dataset.targets != UNLABELLED)
+
+
+def unlabelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+  """Returns the examples without a label: those of the target domains."""
+  return types.take(dataset, dataset.targets == UNLABELLED)
+
+
+def make_splits(
+  source: types.ArrayDataset,
+  valid: types.ArrayDataset | None,
+  target: types.ArrayDataset,
+  test: types.ArrayDataset,
+  info: types.Info,
+  *,
+  scaling: Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Puts the windows of source and target domains together.
+
+  Args:
+    source: labelled windows to learn from; all parts have extras["domain"],
+      (n,) int32 from 0.
+    valid: windows of the source domains to choose options with, or None.
+    target: windows of the target domains to adapt to; their labels are hidden.
+    test: windows of the target domains to report.
+    info: what is known of the set.
+    scaling: mean and standard deviation of each channel become 0 and 1 over the
+      windows of `source`; or, if "own", over those windows of `source` and
+      `target` that are of the same domain; nothing is scaled if "none".
+    unlabelled: whether the training set holds the windows of `target`.
+
+  Returns:
+    The splits, see `adapt`.
+
+  Raises:
+    ValueError: if scaling is none of these.
+  """
+  count = 1 + max(part.extras["domain"].max() for part in (source, target))
+  if scaling == "source":
+    statistics = [_statistics(source)] * count
+  elif scaling == "own":
+    both = joined([source, target])
+    statistics = [
+      _statistics(types.take(both, both.extras["domain"] == domain))
+      for domain in range(count)
+    ]
+  elif scaling == "none":
+    statistics = [(np.zeros(1), np.ones(1))] * count
+  else:
+    raise ValueError(
+      f"scaling must be 'source', 'own' or 'none'; got {scaling!r}."
+    )
+  train = source
+  if unlabelled:
+    hidden = np.full_like(target.targets, UNLABELLED)
+    train = joined([source, target._replace(targets=hidden)])
+  parts = [_scaled(part, statistics) for part in (train, valid, test)]
+  return types.Splits(*parts, info)
+
+
+def _selected(values, by, names):
+  """Numbers of the domains asked for, after a check that they are there."""
+  names = (names,) if np.isscalar(names) else tuple(names)
+  there = np.unique(values)
+  for name in names:
+    if name not in there:
+      raise ValueError(
+        f"{by} must be one of {', '.join(map(str, there))}; got {name!r}."
+      )
+  if not names:
+    raise ValueError(f"at least one {by} is needed; got none.")
+  return names
+
+
+def adapt(
+  dataset: types.ArrayDataset,
+  by: str,
+  source: int | Sequence[int],
+  target: int | Sequence[int],
+  info: types.Info,
+  *,
+  valid_fraction: float = 0.2,
+  held_out: float = 0.0,
+  holding: Holding = "tail",
+  scaling: Scaling = "source",
+  unlabelled: bool = True,
+  seed: int = 0,
+) -> types.Splits:
+  """Makes a domain adaptation problem from windows.
+
+  Args:
+    dataset: labelled windows with extras, as `windows` returns them.
+    by: name in extras of what makes a domain, such as "subject".
+    source: the value, or values, of the source domains.
+    target: the same of the target domains.
+    info: what is known of the set.
+    valid_fraction: share of the source windows that is for validation. Labels
+      of the target choose nothing.
+    held_out: share of the target windows that is for testing only. At 0 all
+      target windows are in the training set, without labels, and in the test
+      set.
+    holding: how windows are held out: "tail", the last ones of each recording,
+      without those that overlap with them; or "stratified", the same share of
+      each class at random, for recordings of one window.
+    scaling: see `make_splits`.
+    unlabelled: whether the training set holds the target windows. Without them
+      it is what a model without adaptation learns from.
+    seed: seed of the stratified choice.
+
+  Returns:
+    The splits: train has source windows, then target windows with targets of
+    `UNLABELLED`; `labelled` and `unlabelled` tell them apart. valid is of the
+    source, test of the target. extras["domain"], (n,) int32, is the number of
+    the domain in info.details["domains"], which lists the source domains, then
+    the target domains; info.details["num_sources"] are source domains.
+
+  Raises:
+    ValueError: if an option is out of range or a domain is not there.
+  """
+  values = dataset.extras[by]
+  sources = _selected(values, by, source)
+  targets = _selected(values, by, target)
+  names = sources + targets
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f"source and target must be different; got {sources} and {targets}."
+    )
+  if holding not in ("tail", "stratified"):
+    raise ValueError(
+      f"holding must be 'tail' or 'stratified'; got {holding!r}."
+    )
+  domain = np.full(len(values), -1, np.int32)
+  for number, name in enumerate(names):
+    domain[values == name] = number
+  dataset = dataset._replace(extras=dataset.extras | {"domain": domain})
+  count = len(sources)
+  of_source = types.take(dataset, (domain >= 0) & (domain < count))
+  of_target = types.take(dataset, domain >= count)
+  learn, valid = _hold_out(of_source, valid_fraction, holding, seed)
+  see, test = _hold_out(of_target, held_out, holding, seed)
+  problem = {"by": by, "domains": names, "num_sources": count}
+  details = {**info.details, **problem, "scaling": scaling}
+  return make_splits(
+    learn,
+    valid,
+    see,
+    of_target if test is None else test,
+    dataclasses.replace(info, details=details),
+    scaling=scaling,
+    unlabelled=unlabelled,
+  )

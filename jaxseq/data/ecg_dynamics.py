@@ -1,0 +1,410 @@
+"""ECGs from a dynamical model, with six known factors.
+
+A point runs around a circle, once in every heart beat; the ECG z is pushed up
+and down as the point passes the angles of the waves P, Q, R, S and T:
+
+  x' = g x - w y,  y' = g y + w x,  g = 1 - sqrt(x^2 + y^2),  w = 2 pi / RR
+  z' = -sum_i a_i d_i exp(-d_i^2 / (2 b_i^2)) - (z - z0),  d_i = angle - theta_i
+
+with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
+
+On the circle the angle is the integral of w, and what is left, z' + z = a known
+input, is a scalar linear recurrence: `by_recurrence`. `by_runge_kutta` solves
+the three equations as they stand.
+
+Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
+follow the heart rate as in the authors' code (ECGSYN).
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Literal
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.data import factors
+from jaxseq.data import types
+from jaxseq.recurrence import linear
+
+# Angular frequency of the beat, (n,) or (n, time), at a time in seconds.
+Rate = Callable[[np.ndarray], np.ndarray]
+
+# The waves P, Q, R, S and T at a heart rate of 60 beats per minute.
+_ANGLES = np.radians([-70.0, -15.0, 0.0, 15.0, 100.0])
+_PUSHES = np.array([1.2, -5.0, 30.0, -7.5, 0.75])
+_BREATHING = (0.005, 0.25)
+_Z = 0.04
+# z at R is about 0.04. A fixed number: one for each series would take the
+# amplitudes away.
+GAIN = 25.0
+# A breath, after which the start is forgotten to exp(-4).
+_WARM_UP = 4.0
+_STEP = 1 / 512
+# Heights of P and T beside R in the published model.
+_P_HEIGHT, _T_HEIGHT = 0.25, 0.4
+# Spectrum of the times between beats: frequencies in Hz of blood pressure and
+# breathing, width of both peaks, power of the first over that of the second.
+_PEAKS, _PEAK_WIDTH, _POWER_RATIO = (0.1, 0.25), 0.01, 0.5
+# Series made at a time; bounds the memory.
+_CHUNK = 256
+
+
+class Waves(NamedTuple):
+  """Parameters of the model, for n series.
+
+  Attributes:
+    heart_rate: (n,) mean heart rate in beats per minute.
+    a: (n, 5) pushes of the waves P, Q, R, S and T.
+    theta: (n, 5) angles at which they come, in radians.
+    b: (n, 5) their widths, in radians.
+  """
+
+  heart_rate: np.ndarray
+  a: np.ndarray
+  theta: np.ndarray
+  b: np.ndarray
+
+
+def adjusted(heart_rate: np.ndarray) -> Waves:
+  """Returns the published waves at a heart rate.
+
+  Args:
+    heart_rate: (n,) in beats per minute.
+
+  Returns:
+    The waves: wider, and P, Q, S and T farther from R, at a higher rate.
+  """
+  h = np.sqrt(np.asarray(heart_rate, float) / 60)[:, None]
+  powers = np.array([0.5, 1.0, 0.0, 1.0, 0.5])
+  return Waves(
+    np.asarray(heart_rate, float),
+    np.broadcast_to(_PUSHES, (len(h), 5)),
+    _ANGLES * h**powers,
+    factors.WIDTHS * h,
+  )
+
+
+def waves(levels: np.ndarray) -> Waves:
+  """Returns the waves of given factors, those of `factors.ECG`.
+
+  Amplitudes are those of P and T beside an R of 1, and of R; the published
+  model has 0.25, 0.4 and 1. Intervals stretch the angles of P and T.
+
+  Args:
+    levels: (n, 6) levels of the factors.
+
+  Returns:
+    The waves.
+  """
+  value = factors.factor_values(levels, factors.ECG)
+  published = adjusted(value["heart_rate"])
+  a, theta = published.a.copy(), published.theta.copy()
+  a[:, 0] *= value["p_amplitude"] / _P_HEIGHT
+  a[:, 1:4] *= value["r_amplitude"][:, None]
+  a[:, 4] *= value["t_amplitude"] / _T_HEIGHT
+  theta[:, 0] *= value["pr_interval"]
+  theta[:, 4] *= value["qt_interval"]
+  return published._replace(a=a, theta=theta)
+
+
+def steady(heart_rate: np.ndarray) -> Rate:
+  """Returns the rate of hearts that beat evenly; heart_rate (n,) per minute."""
+  rate = 2 * np.pi * np.asarray(heart_rate, float) / 60
+
+  def at(time):
+    return rate[:, None] if np.ndim(time) else rate
+
+  return at
+
+
+def variable(
+  rng: np.random.Generator, heart_rate: np.ndarray, deviation: float
+) -> Rate:
+  """Draws how hearts vary from beat to beat.
+
+  The time between beats is a sum of cosines with random phases, whose spectrum
+  has two Gaussian peaks at 0.1 Hz and 0.25 Hz.
+
+  Args:
+    rng: source of randomness.
+    heart_rate: (n,) mean heart rate in beats per minute.
+    deviation: standard deviation of the heart rate in beats per minute.
+
+  Returns:
+    Angular frequency as a function of time.
+  """
+  heart_rate = np.asarray(heart_rate, float)
+  grid = np.arange(-4, 4.01, 0.25) * _PEAK_WIDTH
+  frequencies = np.concatenate([grid + peak for peak in _PEAKS])
+  shape = np.exp(-(grid**2) / (2 * _PEAK_WIDTH**2))
+  power = np.concatenate([_POWER_RATIO * shape, shape])
+  weights = np.sqrt(2 * power / power.sum())
+  phases = rng.uniform(0, 2 * np.pi, (len(heart_rate), len(grid) * 2))
+  mean = 60 / heart_rate
+  spread = 60 * deviation / heart_rate**2
+
+  def at(time):
+    time = np.asarray(time, float)
+    shift = (slice(None),) + (None,) * time.ndim
+    # One frequency at a time: all at once would take too much memory.
+    wave = sum(
+      weight * np.cos(2 * np.pi * frequency * time + phase[shift])
+      for weight, frequency, phase in zip(weights, frequencies, phases.T)
+    )
+    return 2 * np.pi / (mean[shift] + spread[shift] * wave)
+
+  return at
+
+
+def breathing(time: np.ndarray) -> np.ndarray:
+  """Returns the baseline z0 at a time in seconds."""
+  height, frequency = _BREATHING
+  return height * np.sin(2 * np.pi * frequency * time)
+
+
+def _pushed(angle, parameters):
+  """What the waves do to z' at an angle (n, ...)."""
+  total = np.zeros_like(angle)
+  shift = (slice(None),) + (None,) * (angle.ndim - 1)
+  for a, theta, b in zip(parameters.a.T, parameters.theta.T, parameters.b.T):
+    apart = angle - theta[shift]
+    apart -= 2 * np.pi * np.rint(apart / (2 * np.pi))
+    total -= a[shift] * apart * np.exp(apart**2 / (-2 * b[shift] ** 2))
+  return total
+
+
+def derivative(
+  state: np.ndarray, time: float, parameters: Waves, rate: np.ndarray
+) -> np.ndarray:
+  """Returns the right-hand side of the model.
+
+  Args:
+    state: (n, 3), x, y and z.
+    time: in seconds.
+    parameters: the waves of n series.
+    rate: (n,) angular frequency w at that time.
+
+  Returns:
+    (n, 3).
+  """
+  x, y, z = state.T
+  g = 1 - np.hypot(x, y)
+  pushed = _pushed(np.arctan2(y, x), parameters)
+  return np.stack(
+    [g * x - rate * y, g * y + rate * x, pushed - (z - breathing(time))], -1
+  )
+
+
+def by_runge_kutta(
+  parameters: Waves,
+  steps: int,
+  step: float = _STEP,
+  rate: Rate | None = None,
+  angle: np.ndarray | float = 0.0,
+) -> np.ndarray:
+  """Solves the model by the classical Runge-Kutta method of order 4.
+
+  Args:
+    parameters: the waves of n series.
+    steps: number of steps.
+    step: length of a step in seconds.
+    rate: angular frequency as a function of time; steady if None.
+    angle: where on the circle the series start, a number or (n,).
+
+  Returns:
+    (n, steps + 1, 3) float64: x, y and z at the times 0, step, 2 step, ...; z
+    starts at 0.04.
+  """
+  rate = steady(parameters.heart_rate) if rate is None else rate
+  angle = np.broadcast_to(angle, parameters.heart_rate.shape)
+  state = np.stack([np.cos(angle), np.sin(angle), np.full(len(angle), _Z)], -1)
+  states = [state]
+  for k in range(steps):
+    start, middle, end = k * step, (k + 0.5) * step, (k + 1) * step
+    w_start, w_middle, w_end = rate(start), rate(middle), rate(end)
+    k1 = derivative(state, start, parameters, w_start)
+    k2 = derivative(state + step / 2 * k1, middle, parameters, w_middle)
+    k3 = derivative(state + step / 2 * k2, middle, parameters, w_middle)
+    k4 = derivative(state + step * k3, end, parameters, w_end)
+    state = state + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    states.append(state)
+  return np.stack(states, axis=1)
+
+
+def by_recurrence(
+  parameters: Waves,
+  steps: int,
+  step: float = _STEP,
+  rate: Rate | None = None,
+  angle: np.ndarray | float = 0.0,
+  method: str = "auto",
+) -> np.ndarray:
+  """Solves the model as a linear recurrence in z.
+
+  z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
+  by Simpson's rule, which is of order 4 as well; u is the input at the known
+  angle.
+
+  Args:
+    parameters: the waves of n series.
+    steps: number of steps.
+    step: length of a step in seconds.
+    rate: angular frequency as a function of time; steady if None.
+    angle: where on the circle the series start, a number or (n,).
+    method: method of `recurrence.linear_scan`.
+
+  Returns:
+    (n, steps + 1): z at the times 0, step, 2 step, ...; float64 if 64-bit types
+    are on, float32 otherwise.
+  """
+  rate = steady(parameters.heart_rate) if rate is None else rate
+  # Starts and middles of all steps in turn.
+  times = np.arange(2 * steps + 1) * (step / 2)
+  shape = (len(parameters.heart_rate), len(times))
+  w = np.broadcast_to(rate(times), shape)
+  # The trapezoid rule: w changes within seconds, a step is a fraction of one.
+  moved = np.cumsum((w[:, 1:] + w[:, :-1]) * (step / 4), axis=1)
+  start = np.broadcast_to(angle, shape[:1])[:, None]
+  angles = start + np.pad(moved, ((0, 0), (1, 0)))
+  u = _pushed(angles, parameters) + breathing(times)
+  decay = np.exp(-step)
+  inputs = (
+    decay * u[:, :-2:2] + 4 * np.exp(-step / 2) * u[:, 1::2] + u[:, 2::2]
+  ) * (step / 6)
+  z, _ = linear.linear_scan(
+    jnp.full(1, decay),
+    jnp.asarray(inputs)[..., None],
+    jnp.full((len(u), 1), _Z),
+    method=method,
+  )
+  z = np.asarray(z)[..., 0]
+  return np.concatenate([np.full((len(z), 1), _Z, z.dtype), z], axis=1)
+
+
+def ecg_series(
+  levels: np.ndarray,
+  length: int = 128,
+  rate: int = 64,
+  start: float | np.ndarray = -np.pi,
+  heart_rate_deviation: float = 0.0,
+  rng: np.random.Generator | None = None,
+  method: Literal["recurrence", "runge_kutta"] = "recurrence",
+) -> np.ndarray:
+  """Makes ECGs, without noise.
+
+  The model runs for four seconds before the first element.
+
+  Args:
+    levels: (n, 6) levels of the factors of `factors.ECG`.
+    length: number of elements in time.
+    rate: elements per second, a divisor of 512, the number of steps in one.
+    start: phase of the beat at the first element, a number or (n,); 0 is R.
+    heart_rate_deviation: standard deviation of the heart rate within a series,
+      in beats per minute.
+    rng: source of its randomness; not needed at 0.
+    method: how the equations are solved.
+
+  Returns:
+    (n, length) float64; z times `GAIN`.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  if method not in ("recurrence", "runge_kutta"):
+    raise ValueError(
+      f"method must be 'recurrence' or 'runge_kutta'; got {method!r}."
+    )
+  per_second = round(1 / _STEP)
+  if length < 1 or rate < 1 or per_second % rate:
+    raise ValueError(
+      f"length must be at least 1 and rate a divisor of {per_second}; got "
+      f"{length} and {rate}."
+    )
+  if not heart_rate_deviation >= 0 or (heart_rate_deviation and rng is None):
+    raise ValueError(
+      "heart_rate_deviation must be at least 0, and above 0 needs rng; got "
+      f"{heart_rate_deviation}."
+    )
+  start = np.broadcast_to(start, len(levels))
+  warm_up = round(_WARM_UP * per_second)
+  stride = per_second // rate
+  steps = warm_up + (length - 1) * stride
+  parts = []
+  for first in range(0, len(levels), _CHUNK):
+    rows = slice(first, first + _CHUNK)
+    parameters = waves(levels[rows])
+    turning = steady(parameters.heart_rate)
+    if heart_rate_deviation:
+      turning = variable(rng, parameters.heart_rate, heart_rate_deviation)
+    # Back by what the warm-up turns.
+    times = np.arange(2 * warm_up + 1) * (_STEP / 2)
+    w = np.broadcast_to(turning(times), (len(parameters.a), len(times)))
+    turned = np.trapezoid(w, dx=_STEP / 2, axis=1)
+    options = {"rate": turning, "angle": start[rows] - turned}
+    if method == "recurrence":
+      z = by_recurrence(parameters, steps, **options)
+    else:
+      z = by_runge_kutta(parameters, steps, **options)[..., 2]
+    parts.append(GAIN * z[:, warm_up::stride].astype(float))
+  return np.concatenate(parts)
+
+
+def load(
+  seed: int = 0,
+  train: int = 8192,
+  valid: int = 1024,
+  test: int = 4096,
+  length: int = 128,
+  rate: int = 64,
+  start: Literal["aligned", "random"] = "aligned",
+  heart_rate_deviation: float = 0.0,
+  noise: float = 0.05,
+) -> types.Splits:
+  """Makes a set of ECGs of the dynamical model.
+
+  A thousand series take some two seconds of a CPU core.
+
+  Args:
+    seed: see `factors.seasonal`.
+    train: number of training series.
+    valid: number of validation series.
+    test: number of test series.
+    length: number of elements in time.
+    rate: elements per second, a divisor of 512.
+    start: see `factors.ecg`.
+    heart_rate_deviation: standard deviation of the heart rate within a series,
+      in beats per minute; 1 is usual, 0 is an even beat.
+    noise: see `factors.seasonal`.
+
+  Returns:
+    The splits, see `factors.ecg`.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  starts = factors.start_sampler(start)
+  solve = functools.partial(
+    ecg_series,
+    length=length,
+    rate=rate,
+    heart_rate_deviation=heart_rate_deviation,
+  )
+
+  def make(rng, count):
+    levels = factors.sample_factors(rng, count)
+    phase = starts(rng, count)
+    series = solve(levels, start=phase, rng=rng)
+    return levels, series, {"start": phase.astype(np.float32)}
+
+  return factors.make_splits(
+    make,
+    tuple(factors.ECG),
+    seed,
+    {"train": train, "valid": valid, "test": test},
+    noise,
+    description="An ECG of a dynamical model; which six factors made it?",
+    source="dynamical model of McSharry et al., 2003",
+    licence="none needed",
+  )

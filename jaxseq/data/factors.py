@@ -1,0 +1,406 @@
+"""Series with known factors: a seasonal series with a trend, and ECGs.
+
+Every series is made from six factors of eight levels each, which are drawn
+independently and uniformly: data to measure how well a model disentangles.
+The functions `*_series` make the series of given levels, without noise.
+
+The ECG is a sum of Gaussians in the phase of the heart beat, one for each of
+the waves P, Q, R, S and T: the shape of the dynamical model of McSharry et al.,
+IEEE Trans. Biomed. Eng. 50(3), 2003, with amplitudes given directly.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from jaxseq.data import types
+
+LEVELS = 8
+
+# Name of each factor: its values at the lowest and at the highest level.
+SEASONAL = {
+  "amplitude": (0.5, 1.5),
+  "frequency": (2.0, 6.0),
+  "phase": (0.0, 7 * np.pi / 8),
+  "slope": (-1.0, 1.0),
+  "offset": (-0.5, 0.5),
+  "harmonic": (0.0, 0.6),
+}
+ECG = {
+  "heart_rate": (50.0, 110.0),
+  "p_amplitude": (0.05, 0.3),
+  "r_amplitude": (0.6, 1.4),
+  "t_amplitude": (-0.1, 0.5),
+  "pr_interval": (0.8, 1.2),
+  "qt_interval": (0.85, 1.25),
+}
+HEARTBEAT = {"offset": (-0.2, 0.2)} | {
+  name: ends for name, ends in ECG.items() if name != "heart_rate"
+}
+
+# Widths of the waves P, Q, R, S and T in the phase of the beat.
+WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
+_CENTRES = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
+# Depths of Q and S as shares of the height of R.
+_Q_SHARE, _S_SHARE = 0.12, 0.25
+
+
+def sample_factors(
+  rng: np.random.Generator, count: int, factors: int = 6
+) -> np.ndarray:
+  """Draws the levels of independent, uniform factors.
+
+  Args:
+    rng: source of randomness.
+    count: number of series.
+    factors: number of factors.
+
+  Returns:
+    (count, factors) int32 in 0 .. 7.
+  """
+  return rng.integers(0, LEVELS, (count, factors), dtype=np.int32)
+
+
+def factor_values(
+  levels: np.ndarray, ranges: dict[str, tuple[float, float]]
+) -> dict[str, np.ndarray]:
+  """Returns what the levels of factors stand for.
+
+  Args:
+    levels: (..., factors) integers in 0 .. 7.
+    ranges: the lowest and the highest value of each factor, such as `ECG`; the
+      values of the levels between lie evenly.
+
+  Returns:
+    The values (...) float64 of each factor by name.
+
+  Raises:
+    ValueError: if the number of factors is another or a level is out of range.
+  """
+  levels = np.asarray(levels)
+  if levels.shape[-1:] != (len(ranges),):
+    raise ValueError(
+      f"levels must have a last axis of {len(ranges)} ({', '.join(ranges)}); "
+      f"got shape {levels.shape}."
+    )
+  if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
+    raise ValueError(
+      f"levels must lie in 0 .. {LEVELS - 1}; got {levels.min()} .. "
+      f"{levels.max()}."
+    )
+  return {
+    name: np.linspace(*ends, LEVELS)[levels[..., i]]
+    for i, (name, ends) in enumerate(ranges.items())
+  }
+
+
+def wrap(angle: np.ndarray) -> np.ndarray:
+  """Returns the angle in -pi .. pi (pi excluded) that is the same direction."""
+  return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
+  """Makes seasonal series with a trend.
+
+  At tau = t / length, with w = 2 pi frequency tau + phase, the value is
+  offset + slope (tau - 1/2) + amplitude (sin(w) + harmonic sin(2 w)).
+
+  Args:
+    levels: (..., 6) levels of the factors of `SEASONAL`.
+    length: number of elements in time.
+
+  Returns:
+    (..., length) float64.
+  """
+  value = factor_values(np.asarray(levels)[..., None, :], SEASONAL)
+  tau = np.arange(length) / length
+  w = 2 * np.pi * value["frequency"] * tau + value["phase"]
+  wave = np.sin(w) + value["harmonic"] * np.sin(2 * w)
+  trend = value["offset"] + value["slope"] * (tau - 0.5)
+  return trend + value["amplitude"] * wave
+
+
+def _beats(value, phase):
+  """The sum of the five waves at a phase."""
+  centres = list(_CENTRES)
+  centres[0] = centres[0] * value["pr_interval"]
+  centres[4] = centres[4] * value["qt_interval"]
+  r = value["r_amplitude"]
+  heights = [
+    value["p_amplitude"],
+    -_Q_SHARE * r,
+    r,
+    -_S_SHARE * r,
+    value["t_amplitude"],
+  ]
+  return sum(
+    height * np.exp(-(wrap(phase - centre) ** 2) / (2 * width**2))
+    for height, centre, width in zip(heights, centres, WIDTHS)
+  )
+
+
+def ecg_series(
+  levels: np.ndarray,
+  length: int = 128,
+  rate: float = 64.0,
+  start: float | np.ndarray = -np.pi,
+) -> np.ndarray:
+  """Makes ECGs of a constant heart rate.
+
+  Args:
+    levels: (..., 6) levels of the factors of `ECG`.
+    length: number of elements in time.
+    rate: elements per second.
+    start: phase of the beat at the first element, a number or (...); 0 is the
+      peak of R.
+
+  Returns:
+    (..., length) float64.
+  """
+  value = factor_values(np.asarray(levels)[..., None, :], ECG)
+  turns = value["heart_rate"] / 60 * np.arange(length) / rate
+  phase = np.asarray(start)[..., None] + 2 * np.pi * turns
+  return _beats(value, phase)
+
+
+def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
+  """Makes single heart beats over a baseline.
+
+  Args:
+    levels: (..., 6) levels of the factors of `HEARTBEAT`.
+    length: number of elements in time, in which the phase of the beat goes
+      from -pi to pi.
+
+  Returns:
+    (..., length) float64.
+  """
+  value = factor_values(np.asarray(levels)[..., None, :], HEARTBEAT)
+  phase = -np.pi + 2 * np.pi * np.arange(length) / length
+  return value["offset"] + _beats(value, phase)
+
+
+def make_splits(
+  make: Callable[
+    [np.random.Generator, int],
+    tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
+  ],
+  names: tuple[str, ...],
+  seed: int,
+  counts: dict[str, int],
+  noise: float,
+  **info: str,
+) -> types.Splits:
+  """Makes the three parts of a set of series with known factors.
+
+  Args:
+    make: function of a source of randomness and a number of series that returns
+      their levels (count, factors), the series (count, length) and extras.
+    names: names of the factors.
+    seed: seed; each part has a stream of its own.
+    counts: number of series of "train", "valid" and "test".
+    noise: standard deviation of Gaussian noise on every element.
+    **info: description, source and licence.
+
+  Returns:
+    The splits, see `seasonal`.
+
+  Raises:
+    ValueError: if a number is out of range.
+  """
+  for name, count in counts.items():
+    if count < 1:
+      raise ValueError(f"{name} must be at least 1; got {count}.")
+  if not noise >= 0:
+    raise ValueError(f"noise must be at least 0; got {noise}.")
+  parts, scale = {}, None
+  for number, (name, count) in enumerate(counts.items()):
+    rng = np.random.default_rng([seed, number])
+    levels, series, extras = make(rng, count)
+    series = series + noise * rng.standard_normal(series.shape)
+    if scale is None:
+      # One number for the whole set: a scale of each series would take away
+      # what the factors say about amplitudes.
+      scale = float(series.std())
+    parts[name] = types.ArrayDataset(
+      (series / scale).astype(np.float32)[..., None],
+      levels.astype(np.int32),
+      None,
+      extras or None,
+    )
+  details = {
+    "factors": names,
+    "sizes": (LEVELS,) * len(names),
+    "scale": scale,
+    "noise": noise,
+  }
+  return types.Splits(**parts, info=types.Info(**info, details=details))
+
+
+def _check_length(length):
+  if length < 1:
+    raise ValueError(f"length must be at least 1; got {length}.")
+
+
+def seasonal(
+  seed: int = 0,
+  train: int = 8192,
+  valid: int = 1024,
+  test: int = 4096,
+  length: int = 64,
+  noise: float = 0.05,
+) -> types.Splits:
+  """Makes a set of seasonal series with a trend.
+
+  Args:
+    seed: seed; the three parts have streams of their own.
+    train: number of training series.
+    valid: number of validation series.
+    test: number of test series.
+    length: number of elements in time.
+    noise: standard deviation of Gaussian noise on every element. Without noise
+      equal levels give equal series, in different parts as well.
+
+  Returns:
+    The splits: inputs (n, length, 1); targets (n, 6), the levels 0 .. 7 of the
+    factors. All inputs are divided by one number, the standard deviation of all
+    training values. info.details: names and sizes of the factors, the scale and
+    the noise.
+
+  Raises:
+    ValueError: if a number is out of range.
+  """
+  _check_length(length)
+
+  def make(rng, count):
+    levels = sample_factors(rng, count)
+    return levels, seasonal_series(levels, length), {}
+
+  return make_splits(
+    make,
+    tuple(SEASONAL),
+    seed,
+    {"train": train, "valid": valid, "test": test},
+    noise,
+    description="A seasonal series with a trend; which six factors made it?",
+    source="sines over a line",
+    licence="none needed",
+  )
+
+
+def ecg(
+  seed: int = 0,
+  train: int = 8192,
+  valid: int = 1024,
+  test: int = 4096,
+  length: int = 128,
+  rate: float = 64.0,
+  start: Literal["aligned", "random"] = "aligned",
+  noise: float = 0.05,
+) -> types.Splits:
+  """Makes a set of ECGs.
+
+  Args:
+    seed: see `seasonal`.
+    train: number of training series.
+    valid: number of validation series.
+    test: number of test series.
+    length: number of elements in time; 128 at 64 per second and 64 at 32 per
+      second are the usual choices.
+    rate: elements per second.
+    start: where in a beat a series starts: always half a beat from the peak of
+      R, or anywhere, uniformly, which is a nuisance and no factor.
+    noise: see `seasonal`.
+
+  Returns:
+    The splits, see `seasonal`. extras["start"], (n,) float32, is the phase of
+    the first element in -pi .. pi.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  _check_length(length)
+  if not rate > 0:
+    raise ValueError(f"rate must be positive; got {rate}.")
+  starts = start_sampler(start)
+
+  def make(rng, count):
+    levels = sample_factors(rng, count)
+    phase = starts(rng, count)
+    series = ecg_series(levels, length, rate, phase)
+    return levels, series, {"start": phase.astype(np.float32)}
+
+  return make_splits(
+    make,
+    tuple(ECG),
+    seed,
+    {"train": train, "valid": valid, "test": test},
+    noise,
+    description="A synthetic ECG; which six factors made it?",
+    source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
+    licence="none needed",
+  )
+
+
+def start_sampler(
+  start: str,
+) -> Callable[[np.random.Generator, int], np.ndarray]:
+  """Returns the function that draws the phases at which series start.
+
+  Args:
+    start: "aligned" or "random", see `ecg`.
+
+  Returns:
+    A function of a source of randomness and a number of series; it returns
+    (count,) float64 in -pi .. pi.
+
+  Raises:
+    ValueError: if start is neither.
+  """
+  if start == "aligned":
+    return lambda rng, count: np.full(count, -np.pi)
+  if start == "random":
+    return lambda rng, count: rng.uniform(-np.pi, np.pi, count)
+  raise ValueError(f"start must be 'aligned' or 'random'; got {start!r}.")
+
+
+def heartbeat(
+  seed: int = 0,
+  train: int = 8192,
+  valid: int = 1024,
+  test: int = 4096,
+  length: int = 64,
+  noise: float = 0.05,
+) -> types.Splits:
+  """Makes a set of single heart beats.
+
+  Args:
+    seed: see `seasonal`.
+    train: number of training series.
+    valid: number of validation series.
+    test: number of test series.
+    length: number of elements in time.
+    noise: see `seasonal`.
+
+  Returns:
+    The splits, see `seasonal`.
+
+  Raises:
+    ValueError: if a number is out of range.
+  """
+  _check_length(length)
+
+  def make(rng, count):
+    levels = sample_factors(rng, count)
+    return levels, heartbeat_series(levels, length), {}
+
+  return make_splits(
+    make,
+    tuple(HEARTBEAT),
+    seed,
+    {"train": train, "valid": valid, "test": test},
+    noise,
+    description="A synthetic heart beat; which six factors made it?",
+    source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
+    licence="none needed",
+  )

@@ -1,0 +1,195 @@
+"""HHAR: activities of nine users with several phones or watches at once.
+
+A csv file holds the readings of one sensor: Index, Arrival_Time (ms),
+Creation_Time (ns), x, y, z, User, Model, Device, gt. The ground truth gt is
+"null" between activities. Devices read at rates of their own, from 50 to 200
+per second; nothing is resampled.
+
+Source: Stisen et al., SenSys 2015,
+https://archive.ics.uci.edu/dataset/344/heterogeneity+activity+recognition.
+"""
+
+import array
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.data import domains
+from jaxseq.data import types
+
+CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
+USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
+_COLUMNS = (
+  "Index",
+  "Arrival_Time",
+  "Creation_Time",
+  "x",
+  "y",
+  "z",
+  "User",
+  "Model",
+  "Device",
+  "gt",
+)
+_NULL = "null"
+# Stands for the class of a reading between activities.
+_BETWEEN = -1
+
+
+def _number(word, names, what, path, number):
+  try:
+    return names.index(word)
+  except ValueError:
+    raise ValueError(
+      f"{path}, line {number}: {what} must be one of {', '.join(names)}; got "
+      f"{word!r}."
+    ) from None
+
+
+def _rows(path):
+  """Columns of the file: values, times, users, devices, classes, names."""
+  # Arrays of machine numbers: the phones' file has 13 million lines.
+  values, times = array.array("f"), array.array("d")
+  users, devices, labels = (array.array("b") for _ in range(3))
+  names = []
+  with open(path, encoding="utf-8", errors="replace") as file:
+    header = tuple(next(file, "").strip().split(","))
+    if header != _COLUMNS:
+      raise ValueError(
+        f"{path}, line 1: the columns {','.join(_COLUMNS)} are expected; got "
+        f"{','.join(header)[:80]!r}."
+      )
+    for number, line in enumerate(file, 2):
+      words = line.strip().split(",")
+      if words == [""]:
+        continue
+      if len(words) != len(_COLUMNS):
+        raise ValueError(
+          f"{path}, line {number}: {len(_COLUMNS)} fields are expected; got "
+          f"{len(words)}."
+        )
+      _, arrival, _, x, y, z, user, _, device, label = words
+      try:
+        time, row = float(arrival), (float(x), float(y), float(z))
+      except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}.") from error
+      if device not in names:
+        names.append(device)
+      times.append(time)
+      values.extend(row)
+      users.append(_number(user, USERS, "User", path, number))
+      devices.append(names.index(device))
+      labels.append(
+        _BETWEEN
+        if label == _NULL
+        else _number(label, CLASSES, "gt", path, number)
+      )
+  columns = [np.array(column) for column in (times, users, devices, labels)]
+  return np.array(values).reshape(-1, 3), *columns, names
+
+
+def read(
+  path: str | os.PathLike, max_gap: float = 1.0
+) -> tuple[domains.Recordings, tuple[str, ...]]:
+  """Reads the readings of a sensor.
+
+  Args:
+    path: the csv file, such as "Phones_accelerometer.csv".
+    max_gap: seconds between two readings over which a recording ends.
+
+  Returns:
+    The recordings, each of one user, device and activity, with the attributes
+    user, the place among `USERS`, and device; and the devices' names, sorted.
+
+  Raises:
+    ValueError: naming the line that is not as it should be.
+    MissingData: if the file is not there.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: unpack HHAR's 'Activity recognition exp' there."
+    )
+  values, times, users, devices, labels, names = _rows(path)
+  order = np.argsort(names)
+  names = tuple(names[i] for i in order)
+  devices = np.argsort(order)[devices]
+  # Devices may take turns in the file; readings of each keep their order.
+  rows = np.lexsort((devices, users))
+  values, times, users, devices, labels = (
+    column[rows] for column in (values, times, users, devices, labels)
+  )
+  first = domains.runs([users, devices, labels], times, 1000 * max_gap)
+  active = labels[first] != _BETWEEN
+  series = np.split(values, first[1:])
+  first = first[active]
+  return domains.Recordings(
+    [cut for cut, kept in zip(series, active) if kept],
+    labels[first].astype(np.int32),
+    {
+      "user": users[first].astype(np.int32),
+      "device": devices[first].astype(np.int32),
+    },
+  ), names
+
+
+def load(
+  path: str | os.PathLike,
+  by: str = "user",
+  source: int | Sequence[int] = 1,
+  target: int | Sequence[int] = 3,
+  window: int = 128,
+  step: int = 128,
+  max_gap: float = 1.0,
+  valid_fraction: float = 0.2,
+  held_out: float = 0.0,
+  scaling: domains.Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Loads HHAR as a problem of domain adaptation between users or devices.
+
+  Args:
+    path: the csv file, such as "Phones_accelerometer.csv", whose 13 million
+      lines take a minute.
+    by: "user" or "device".
+    source: user or device, or several, with labels: 0 .. 8 for users a .. i,
+      see `domains.PAIRS`; places in info.details["devices"] for devices.
+    target: the same of the domain without labels.
+    window: readings of a window.
+    step: readings from the start of a window to that of the next.
+    max_gap: see `read`.
+    valid_fraction: see `domains.adapt`.
+    held_out: see `domains.adapt`.
+    scaling: see `domains.make_splits`.
+    unlabelled: see `domains.adapt`.
+
+  Returns:
+    The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
+    order of `CLASSES`. extras: domain, user, device, recording and start.
+
+  Raises:
+    ValueError: if the file is not as it should be or an option out of range.
+    MissingData: if the file is not there.
+  """
+  if by not in ("user", "device"):
+    raise ValueError(f"by must be 'user' or 'device'; got {by!r}.")
+  recordings, names = read(path, max_gap)
+  return domains.adapt(
+    domains.windows(recordings, window, step),
+    by,
+    source,
+    target,
+    types.Info(
+      description="Motion of a phone or watch; which of 6 activities?",
+      source=f"HHAR, {path}",
+      licence="see source",
+      num_classes=len(CLASSES),
+      details={"classes": CLASSES, "users": USERS, "devices": names},
+    ),
+    valid_fraction=valid_fraction,
+    held_out=held_out,
+    scaling=scaling,
+    unlabelled=unlabelled,
+  )

@@ -1,0 +1,171 @@
+"""UCI HAR: activities of 30 subjects with a phone at the waist.
+
+The folders train and test hold, for each of nine signals, a file with a window
+of 128 values in each line, and files with the class and the subject of each
+window. Windows overlap by half. As the two folders hold different subjects,
+both are read, and the domains are subjects.
+
+Source: Anguita et al., ESANN 2013,
+https://archive.ics.uci.edu/dataset/240/human+activity+recognition+using+smartphones.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.data import domains
+from jaxseq.data import types
+
+CLASSES = (
+  "walking",
+  "walking_upstairs",
+  "walking_downstairs",
+  "sitting",
+  "standing",
+  "laying",
+)
+SIGNALS = (
+  "body_acc_x",
+  "body_acc_y",
+  "body_acc_z",
+  "body_gyro_x",
+  "body_gyro_y",
+  "body_gyro_z",
+  "total_acc_x",
+  "total_acc_y",
+  "total_acc_z",
+)
+LENGTH = 128
+_STEP = LENGTH // 2
+
+
+def _rows(path, width, dtype):
+  """The numbers of a file, (lines, width)."""
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: unpack 'UCI HAR Dataset' there."
+    )
+  rows = []
+  with open(path, encoding="ascii", errors="replace") as file:
+    for number, line in enumerate(file, 1):
+      words = line.split()
+      if not words:
+        continue
+      if len(words) != width:
+        raise ValueError(
+          f"{path}, line {number}: {width} numbers are expected; got "
+          f"{len(words)}."
+        )
+      try:
+        rows.append(np.array(words, dtype))
+      except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}.") from error
+  return np.array(rows, dtype).reshape(-1, width)
+
+
+def _part(folder, part):
+  """Windows, classes and subjects of one of the two folders."""
+  signals = folder / part / "Inertial Signals"
+  inputs = [
+    _rows(signals / f"{name}_{part}.txt", LENGTH, np.float32)
+    for name in SIGNALS
+  ]
+  labels = _rows(folder / part / f"y_{part}.txt", 1, np.int32)[:, 0]
+  subjects = _rows(folder / part / f"subject_{part}.txt", 1, np.int32)[:, 0]
+  counts = {len(array) for array in (*inputs, labels, subjects)}
+  if len(counts) > 1:
+    raise ValueError(
+      f"{folder / part} must have as many lines in each file; got "
+      f"{', '.join(map(str, sorted(counts)))}."
+    )
+  wrong = np.flatnonzero((labels < 1) | (labels > len(CLASSES)))
+  if len(wrong):
+    raise ValueError(
+      f"{folder / part / f'y_{part}.txt'}: classes must lie in 1 .. "
+      f"{len(CLASSES)}; got {labels[wrong[0]]}."
+    )
+  return np.stack(inputs, axis=-1), labels - 1, subjects
+
+
+def read(path: str | os.PathLike) -> types.ArrayDataset:
+  """Reads the windows of all subjects.
+
+  Args:
+    path: the folder "UCI HAR Dataset".
+
+  Returns:
+    Inputs (n, 128, 9), the signals in the order of `SIGNALS`, acceleration in g
+    and angular velocity in radians per second; targets (n,) in the order of
+    `CLASSES`. extras, (n,) int32: subject, 1 .. 30; recording, the number of
+    the run of windows of one subject and class; and start, the window's first
+    element in it.
+
+  Raises:
+    ValueError: naming the file and line that is not as it should be.
+    MissingData: if a file is not there.
+  """
+  folder = pathlib.Path(path)
+  read_parts = [_part(folder, part) for part in ("train", "test")]
+  inputs, labels, subjects = map(np.concatenate, zip(*read_parts))
+  first = domains.runs([labels, subjects])
+  lengths = np.diff(np.append(first, len(labels)))
+  recording = np.repeat(np.arange(len(first), dtype=np.int32), lengths)
+  start = (np.arange(len(labels)) - first[recording]) * _STEP
+  return types.ArrayDataset(
+    inputs,
+    labels,
+    None,
+    {
+      "subject": subjects,
+      "recording": recording,
+      "start": start.astype(np.int32),
+    },
+  )
+
+
+def load(
+  path: str | os.PathLike,
+  source: int | Sequence[int] = 14,
+  target: int | Sequence[int] = 19,
+  valid_fraction: float = 0.2,
+  held_out: float = 0.0,
+  scaling: domains.Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Loads UCI HAR as a problem of domain adaptation between subjects.
+
+  Args:
+    path: the folder "UCI HAR Dataset".
+    source: subject, or subjects, with labels, 1 .. 30; see `domains.PAIRS`.
+    target: subject, or subjects, without.
+    valid_fraction: see `domains.adapt`.
+    held_out: see `domains.adapt`.
+    scaling: see `domains.make_splits`.
+    unlabelled: see `domains.adapt`.
+
+  Returns:
+    The splits, see `domains.adapt` and `read`.
+
+  Raises:
+    ValueError: if a file is not as it should be or an option out of range.
+    MissingData: if a file is not there.
+  """
+  return domains.adapt(
+    read(path),
+    "subject",
+    source,
+    target,
+    types.Info(
+      description="Motion of a phone at the waist; which of 6 activities?",
+      source=f"UCI HAR, {path}",
+      licence="see source",
+      num_classes=len(CLASSES),
+      details={"classes": CLASSES, "signals": SIGNALS, "rate": 50.0},
+    ),
+    valid_fraction=valid_fraction,
+    held_out=held_out,
+    scaling=scaling,
+    unlabelled=unlabelled,
+  )

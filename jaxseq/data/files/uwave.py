@@ -1,0 +1,153 @@
+"""uWave: eight gestures of eight users, by acceleration, on seven days.
+
+The archive holds "U1 (2).rar" for user 1 on day 2, and so on; unpacked to
+folders of that name, there is a file *Acceleration3-4.txt for the fourth time
+that gesture 3 was made, with a line "x y z" in g for each element in time. In
+one file's name the second number is absent.
+
+Source: Liu et al., PerCom 2009. The archive of the UEA has the same gestures,
+mixed over users.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+import re
+
+import numpy as np
+
+from jaxseq.data import batching
+from jaxseq.data import domains
+from jaxseq.data import types
+
+GESTURES = 8
+_FOLDER = re.compile(r"U(\d+)\s*\((\d+)\)")
+_FILE = re.compile(r"Acceleration(\d+)-(\d*)\.txt")
+
+
+def read_gesture(path: str | os.PathLike) -> np.ndarray:
+  """Reads one gesture.
+
+  Args:
+    path: the file.
+
+  Returns:
+    (length, 3) float32, in g.
+
+  Raises:
+    ValueError: naming the line that is not as it should be.
+  """
+  rows = []
+  with open(path, encoding="ascii", errors="replace") as file:
+    for number, line in enumerate(file, 1):
+      words = line.split()
+      if not words:
+        continue
+      try:
+        if len(words) != 3:
+          raise ValueError(f"3 numbers are expected; got {len(words)}")
+        rows.append([float(word) for word in words])
+      except ValueError as error:
+        raise ValueError(f"{path}, line {number}: {error}.") from error
+  if not rows:
+    raise ValueError(f"{path} has no lines of numbers.")
+  return np.array(rows, np.float32)
+
+
+def read(path: str | os.PathLike) -> domains.Recordings:
+  """Reads all gestures.
+
+  Args:
+    path: the folder that holds the folders "U1 (1)" to "U8 (7)".
+
+  Returns:
+    The gestures, with labels 0 .. 7 and the attributes user, 1 .. 8; day, 1 ..
+    7; and repetition, from 1, or 0 if the file's name does not tell.
+
+  Raises:
+    ValueError: naming the file, and line, that is not as it should be.
+    MissingData: if there are no such folders.
+  """
+  root = pathlib.Path(path)
+  folders = [
+    (int(match[1]), int(match[2]), entry)
+    for entry in (root.iterdir() if root.is_dir() else ())
+    if entry.is_dir() and (match := _FOLDER.fullmatch(entry.name))
+  ]
+  series, labels, rest = [], [], []
+  for user, day, folder in sorted(folders):
+    for file in sorted(folder.rglob("*Acceleration*.txt")):
+      match = _FILE.search(file.name)
+      if not match or not 1 <= int(match[1]) <= GESTURES:
+        raise ValueError(
+          f"{file} must end in Acceleration, a gesture in 1 .. {GESTURES}, a "
+          "hyphen and a repetition."
+        )
+      series.append(read_gesture(file))
+      labels.append(int(match[1]) - 1)
+      rest.append((user, day, int(match[2] or 0)))
+  if not series:
+    raise types.MissingData(
+      f"{root} has no folders such as 'U1 (1)' with files of gestures: unpack "
+      "the uWave gesture library and each of its rar files there."
+    )
+  names = ("user", "day", "repetition")
+  attributes = np.array(rest, np.int32).T
+  return domains.Recordings(
+    series, np.array(labels, np.int32), dict(zip(names, attributes))
+  )
+
+
+def load(
+  path: str | os.PathLike,
+  source: int | Sequence[int] = 4,
+  target: int | Sequence[int] = 5,
+  seed: int = 0,
+  valid_fraction: float = 0.2,
+  held_out: float = 0.0,
+  scaling: domains.Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Loads uWave as a problem of domain adaptation between users.
+
+  Args:
+    path: the folder that holds the folders "U1 (1)" to "U8 (7)".
+    source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
+    target: user, or users, without.
+    seed: seed of what is held out, a share of each gesture.
+    valid_fraction: see `domains.adapt`.
+    held_out: see `domains.adapt`.
+    scaling: see `domains.make_splits`.
+    unlabelled: see `domains.adapt`.
+
+  Returns:
+    The splits, see `domains.adapt`: inputs (n, time, 3), padded with 0 at the
+    end to the longest gesture of all users; targets (n,). extras: domain, user,
+    day and repetition.
+
+  Raises:
+    ValueError: if a file is not as it should be or an option out of range.
+    MissingData: if there are no such folders.
+  """
+  recordings = read(path)
+  inputs, lengths = batching.pad_sequences(recordings.series)
+  return domains.adapt(
+    types.ArrayDataset(
+      inputs, recordings.labels, lengths, dict(recordings.attributes)
+    ),
+    "user",
+    source,
+    target,
+    types.Info(
+      description="Acceleration of a hand; which of 8 gestures?",
+      source=f"uWave gesture library, {path}",
+      licence="see source",
+      num_classes=GESTURES,
+    ),
+    valid_fraction=valid_fraction,
+    held_out=held_out,
+    holding="stratified",
+    scaling=scaling,
+    unlabelled=unlabelled,
+    seed=seed,
+  )

@@ -1,0 +1,204 @@
+"""WISDM AR v1.1: activities of 36 users with a phone in the pocket, at 20 Hz.
+
+WISDM_ar_v1.1_raw.txt holds a record "user,activity,time,x,y,z;" in each line,
+the time in nanoseconds. The published file has its oddities, which are read as
+follows: two records in a line, a comma before the semicolon, and empty lines do
+no harm; records without all of their fields, or with a time of 0, are left out.
+
+Source: Kwapisz et al., SensorKDD 2010,
+https://www.cis.fordham.edu/wisdm/dataset.php.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.data import domains
+from jaxseq.data import types
+
+CLASSES = (
+  "Walking",
+  "Jogging",
+  "Sitting",
+  "Standing",
+  "Upstairs",
+  "Downstairs",
+)
+RATE = 20.0
+_FIELDS = 6
+# Of a subject in the numbering of CoDATS: a fifth of its windows of 128, the
+# test windows there, must be more than 30.
+_MIN_RECORDS = 19200
+
+
+def _parse(fields, path, number):
+  """User, class, time and values of a record with all fields."""
+  user, activity, time, *values = fields
+  if activity not in CLASSES:
+    raise ValueError(
+      f"{path}, line {number}: the activity must be one of "
+      f"{', '.join(CLASSES)}; got {activity!r}."
+    )
+  try:
+    return int(user), CLASSES.index(activity), *map(float, [time, *values])
+  except ValueError as error:
+    raise ValueError(f"{path}, line {number}: {error}.") from error
+
+
+def _records(path):
+  """The complete records of the file, and the number of the others."""
+  found, left_out = [], 0
+  with open(path, encoding="utf-8", errors="replace") as file:
+    for number, line in enumerate(file, 1):
+      for record in line.strip().split(";"):
+        fields = [field.strip() for field in record.split(",")]
+        if fields[-1] == "" and len(fields) == _FIELDS + 1:
+          fields.pop()
+        if fields == [""]:
+          continue
+        if len(fields) != _FIELDS or "" in fields:
+          left_out += 1
+          continue
+        parsed = _parse(fields, path, number)
+        if parsed[2] == 0:
+          left_out += 1
+          continue
+        found.append(parsed)
+  return found, left_out
+
+
+def read(
+  path: str | os.PathLike, max_gap: float = 1.0
+) -> tuple[domains.Recordings, int]:
+  """Reads the recordings.
+
+  Args:
+    path: the file WISDM_ar_v1.1_raw.txt.
+    max_gap: seconds between two records over which a recording ends.
+
+  Returns:
+    The recordings, each of one user and activity, with the attribute user, the
+    number in the file; and how many records were left out.
+
+  Raises:
+    ValueError: naming the line that is not as it should be, or if there is no
+      complete record.
+    MissingData: if the file is not there.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise types.MissingData(
+      f"{path} is not a file: unpack WISDM_ar_v1.1 there."
+    )
+  found, left_out = _records(path)
+  if not found:
+    raise ValueError(
+      f"{path} has no record of the form user,activity,time,x,y,z; with all of "
+      "its fields."
+    )
+  users, labels, times, *axes = (np.array(column) for column in zip(*found))
+  first = domains.runs([users, labels], times, 1e9 * max_gap)
+  values = np.stack(axes, axis=-1).astype(np.float32)
+  return domains.Recordings(
+    np.split(values, first[1:]),
+    labels[first].astype(np.int32),
+    {"user": users[first].astype(np.int32)},
+  ), left_out
+
+
+def renumbered(
+  recordings: domains.Recordings, min_records: int = _MIN_RECORDS
+) -> domains.Recordings:
+  """Leaves out users with few records and numbers the others from 0.
+
+  This is the numbering of CoDATS, which `domains.PAIRS` follows.
+
+  Args:
+    recordings: the recordings, as `read` returns them.
+    min_records: a user needs more records than this.
+
+  Returns:
+    The recordings of the other users, with the attribute subject, the place
+    among them in the order of their numbers, besides user.
+
+  Raises:
+    ValueError: if no user has as many.
+  """
+  user = recordings.attributes["user"]
+  lengths = np.array([len(series) for series in recordings.series])
+  numbers, place = np.unique(user, return_inverse=True)
+  totals = np.bincount(place, weights=lengths)
+  enough = totals > min_records
+  if not enough.any():
+    raise ValueError(
+      f"min_records must be less than {int(totals.max())}, the most of a user; "
+      f"got {min_records}."
+    )
+  subject = (np.cumsum(enough) - 1)[place].astype(np.int32)
+  rows = np.flatnonzero(enough[place])
+  return domains.Recordings(
+    [recordings.series[row] for row in rows],
+    recordings.labels[rows],
+    {"subject": subject[rows], "user": user[rows]},
+  )
+
+
+def load(
+  path: str | os.PathLike,
+  source: int | Sequence[int] = 3,
+  target: int | Sequence[int] = 11,
+  window: int = 128,
+  step: int = 128,
+  max_gap: float = 1.0,
+  min_records: int = _MIN_RECORDS,
+  valid_fraction: float = 0.2,
+  held_out: float = 0.0,
+  scaling: domains.Scaling = "source",
+  unlabelled: bool = True,
+) -> types.Splits:
+  """Loads WISDM AR as a problem of domain adaptation between subjects.
+
+  Args:
+    path: the file WISDM_ar_v1.1_raw.txt.
+    source: subject, or subjects, with labels, in the numbering of `renumbered`;
+      see `domains.PAIRS`.
+    target: subject, or subjects, without.
+    window: elements of a window in time, 20 per second.
+    step: elements from the start of a window to that of the next.
+    max_gap: see `read`.
+    min_records: see `renumbered`.
+    valid_fraction: see `domains.adapt`.
+    held_out: see `domains.adapt`.
+    scaling: see `domains.make_splits`.
+    unlabelled: see `domains.adapt`.
+
+  Returns:
+    The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
+    order of `CLASSES`. extras: domain, subject, user (the number in the file),
+    recording and start. info.details["left_out"] is the number of records that
+    were left out.
+
+  Raises:
+    ValueError: if the file is not as it should be or an option out of range.
+    MissingData: if the file is not there.
+  """
+  recordings, left_out = read(path, max_gap)
+  return domains.adapt(
+    domains.windows(renumbered(recordings, min_records), window, step),
+    "subject",
+    source,
+    target,
+    types.Info(
+      description="Motion of a phone in the pocket; which of 6 activities?",
+      source=f"WISDM AR v1.1, {path}",
+      licence="see source",
+      num_classes=len(CLASSES),
+      details={"classes": CLASSES, "rate": RATE, "left_out": left_out},
+    ),
+    valid_fraction=valid_fraction,
+    held_out=held_out,
+    scaling=scaling,
+    unlabelled=unlabelled,
+  )
