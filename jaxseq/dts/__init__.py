@@ -1,0 +1,1 @@
+"""Disentangled representations of time series."""
