@@ -1,0 +1,169 @@
+"""The beta-VAE score: which factor do two batches have in common?
+
+Higgins et al., "beta-VAE: Learning Basic Visual Concepts with a Constrained
+Variational Framework", ICLR 2017, section 3, as in disentanglement_lib.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _draws
+from jaxseq.dts.metrics import _sklearn
+
+# Batches that are made at a time, so that 10,000 points need little memory.
+_PIECE = 64
+
+
+class BetaVae(NamedTuple):
+  """Accuracies of a linear classifier of the common factor.
+
+  Attributes:
+    train: on the points that it was trained on.
+    evaluation: on other points: the score.
+  """
+
+  train: float
+  evaluation: float
+
+
+def beta_vae_from_table(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  *,
+  train_points: int = 10_000,
+  evaluation_points: int = 5_000,
+  batch: int = 64,
+  seed: int = 0,
+) -> BetaVae:
+  """Returns the score of codes whose factors are known.
+
+  It is easy to satisfy: a rotation of the factors, or several codes for each,
+  can reach 1.
+
+  Args:
+    codes: (n, D) float.
+    factors: (n, K) int, K >= 2.
+    train_points: points that the classifier is trained on.
+    evaluation_points: points that it is scored on.
+    batch: pairs that a point is the mean of.
+    seed: of the draws.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  codes, factors = _checks.pair(codes, factors, factors_least=2)
+  draw = functools.partial(_draws.pairs_from_table, codes, factors)
+  return _score(draw, train_points, evaluation_points, batch, seed)
+
+
+def beta_vae_from_encoder(
+  encode: Callable[[np.ndarray], np.ndarray],
+  sizes: Sequence[int],
+  *,
+  train_points: int = 10_000,
+  evaluation_points: int = 5_000,
+  batch: int = 64,
+  seed: int = 0,
+) -> BetaVae:
+  """Returns the score of an encoder of a generator with known factors.
+
+  Args:
+    encode: from factors (m, K) int64 to codes (m, D): generates a window for
+      each row and encodes it.
+    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
+    train_points: points that the classifier is trained on.
+    evaluation_points: points that it is scored on.
+    batch: pairs that a point is the mean of.
+    seed: of the draws of factors; what `encode` draws is its own.
+
+  Raises:
+    ValueError: a size is below 2, or `encode` returns another shape.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  sizes = _draws.check_sizes(sizes)
+  draw = functools.partial(_draws.pairs_from_encoder, encode, sizes)
+  return _score(draw, train_points, evaluation_points, batch, seed)
+
+
+def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns mean distances of pairs, coordinate by coordinate.
+
+  Args:
+    first: (V, b, D) codes.
+    second: (V, b, D) codes that have one factor in common with them.
+
+  Returns:
+    (V, D) float64.
+
+  Raises:
+    ValueError: shapes differ.
+  """
+  first, second = np.asarray(first, float), np.asarray(second, float)
+  if first.ndim != 3 or first.shape != second.shape:
+    raise ValueError(
+      "both codes must be (points, pairs, codes) of one shape; got "
+      f"{first.shape} and {second.shape}."
+    )
+  return np.abs(first - second).mean(1)
+
+
+def beta_vae_from_features(
+  train_features: np.ndarray,
+  train_factor: np.ndarray,
+  evaluation_features: np.ndarray,
+  evaluation_factor: np.ndarray,
+) -> BetaVae:
+  """Returns the score of recorded points.
+
+  Args:
+    train_features: (V, D) from `beta_vae_features`.
+    train_factor: (V,) int, the factor in common.
+    evaluation_features: (W, D).
+    evaluation_factor: (W,) int.
+
+  Raises:
+    ValueError: shapes or dtypes do not fit, or all points have one factor.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  train = _checks.code_array(train_features, "train_features")
+  other = _checks.code_array(evaluation_features, "evaluation_features")
+  train_factor = _checks.label_array(train_factor, len(train), "train_factor")
+  evaluation_factor = _checks.label_array(
+    evaluation_factor, len(other), "evaluation_factor"
+  )
+  if np.ptp(train_factor) == 0:
+    raise ValueError(
+      "train_factor must hold at least two factors; got "
+      f"{train_factor[0]} only."
+    )
+  model = _sklearn.load("linear_model").LogisticRegression()
+  model.fit(train, train_factor)
+  return BetaVae(
+    float(model.score(train, train_factor)),
+    float(model.score(other, evaluation_factor)),
+  )
+
+
+def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
+  """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
+  _checks.positive("batch", batch)
+  rng = np.random.default_rng(seed)
+  points = []
+  for name, total in (
+    ("train_points", train_points),
+    ("evaluation_points", evaluation_points),
+  ):
+    _checks.positive(name, total)
+    features, factor = [], []
+    for start in range(0, total, _PIECE):
+      first, second, common = draw(rng, min(_PIECE, total - start), batch)
+      features.append(beta_vae_features(first, second))
+      factor.append(common)
+    points += [np.concatenate(features), np.concatenate(factor)]
+  return beta_vae_from_features(*points)

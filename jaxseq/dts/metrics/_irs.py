@@ -1,0 +1,84 @@
+"""Interventional robustness score.
+
+Suter et al., "Robustly Disentangled Causal Mechanisms", arXiv:1811.00007,
+section 4, as in disentanglement_lib.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _information
+
+
+class Irs(NamedTuple):
+  """The score and what it is made of.
+
+  Attributes:
+    score: mean of `per_code`, weighted by `deviations`.
+    matrix: (D', K) robustness of code d while factor k is held.
+    per_code: (D',) the largest entry of each row.
+    deviations: (D',) largest distance of a code from its mean.
+    active: (D,) bool: the codes that vary, which the D' are.
+  """
+
+  score: float
+  matrix: np.ndarray
+  per_code: np.ndarray
+  deviations: np.ndarray
+  active: np.ndarray
+
+
+def irs(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  *,
+  bins: int = 20,
+  quantile: float = 0.99,
+) -> Irs:
+  """Returns how little codes move while the factor that they stand for is held.
+
+  For each level of a factor: the distances of a code from its mean within the
+  level, of which the quantile; its mean over levels, relative to the code's
+  largest distance from its global mean, is what 1 lacks. A noise code has a
+  positive score too (about 0.2), as no quantile reaches the largest distance.
+
+  Factors are binned like codes first, which joins levels if there are more than
+  `bins`.
+
+  Args:
+    codes: (n, D) float. Codes that do not vary are left out.
+    factors: (n, K) int.
+    bins: number of bins of a factor.
+    quantile: of the distances, in (0, 1].
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, a factor is constant, or no code
+      varies.
+  """
+  codes, factors = _checks.pair(codes, factors)
+  if not 0 < quantile <= 1:
+    raise ValueError(f"quantile must lie in (0, 1]; got {quantile!r}.")
+  active = np.ptp(codes, axis=0) > 0
+  if not active.any():
+    raise ValueError(
+      "codes must vary in at least one column; all are constant."
+    )
+  codes = codes[:, active]
+  levels = _information.discretise(factors, bins)
+  deviations = np.abs(codes - codes.mean(0)).max(0)
+  matrix = np.empty((codes.shape[1], factors.shape[1]))
+  for k, column in enumerate(levels.T):
+    held = [
+      _quantile_distance(codes[column == level], quantile)
+      for level in np.unique(column)
+    ]
+    matrix[:, k] = 1.0 - np.mean(held, axis=0) / deviations
+  per_code = matrix.max(1)
+  score = float(np.average(per_code, weights=deviations))
+  return Irs(score, matrix, per_code, deviations, active)
+
+
+def _quantile_distance(codes: np.ndarray, quantile: float) -> np.ndarray:
+  return np.quantile(np.abs(codes - codes.mean(0)), quantile, axis=0)

@@ -1,0 +1,130 @@
+"""Separated attribute predictability, continuous and discrete.
+
+Kumar et al., "Variational Inference of Disentangled Latent Concepts from
+Unlabeled Observations", arXiv:1711.00848, section 3, as in disentanglement_lib.
+Both are mean gaps between the two best codes of each factor, and far apart: on
+one and the same good representation 0.98 and 0.36. Never mix them in one table.
+"""
+
+import numpy as np
+
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _gap
+from jaxseq.dts.metrics import _sklearn
+
+# Below this variance a code counts as constant.
+_CONSTANT = 1e-12
+
+
+def sap_continuous(codes: np.ndarray, factors: np.ndarray) -> float:
+  """Returns the gap in squared correlation.
+
+  Args:
+    codes: (n, D) float, D >= 2.
+    factors: (n, K) int, whose order means something.
+
+  Returns:
+    The mean gap, in 0 .. 1.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
+  """
+  return float(_gap.top_two_gap(sap_matrix_continuous(codes, factors)).mean())
+
+
+def sap_matrix_continuous(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
+  """Returns the squared Pearson correlation of each code with each factor.
+
+  Args:
+    codes: (n, D) float.
+    factors: (n, K) int.
+
+  Returns:
+    (D, K) float64 in 0 .. 1; 0 for a code whose variance is below 1e-12.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
+  """
+  codes, factors = _checks.pair(codes, factors)
+  codes = codes - codes.mean(0)
+  factors = factors - factors.mean(0)
+  degrees = len(codes) - 1
+  covariance = codes.T @ factors / degrees
+  code_variance = np.square(codes).sum(0)[:, None] / degrees
+  factor_variance = np.square(factors).sum(0) / degrees
+  varies = code_variance > _CONSTANT
+  product = np.where(varies, code_variance, 1.0) * factor_variance
+  return np.where(varies, np.square(covariance) / product, 0.0)
+
+
+def sap_discrete(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  codes_test: np.ndarray,
+  factors_test: np.ndarray,
+  *,
+  seed: int = 0,
+) -> float:
+  """Returns the gap in accuracy of linear classifiers of one code.
+
+  This is the version that comparisons in the literature report by default.
+
+  Args:
+    codes: (n, D) float, D >= 2: what classifiers are trained on.
+    factors: (n, K) int.
+    codes_test: (m, D) float: what they are scored on.
+    factors_test: (m, K) int.
+    seed: of the classifiers.
+
+  Returns:
+    The mean gap, in 0 .. 1.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  matrix = sap_matrix_discrete(
+    codes, factors, codes_test, factors_test, seed=seed
+  )
+  return float(_gap.top_two_gap(matrix).mean())
+
+
+def sap_matrix_discrete(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  codes_test: np.ndarray,
+  factors_test: np.ndarray,
+  *,
+  seed: int = 0,
+) -> np.ndarray:
+  """Returns the test accuracy of a linear SVM of each code for each factor.
+
+  C = 0.01, classes weighted to balance, codes not standardised: a code of small
+  scale scores low.
+
+  Args:
+    codes: (n, D) float.
+    factors: (n, K) int.
+    codes_test: (m, D) float.
+    factors_test: (m, K) int.
+    seed: of the classifiers.
+
+  Returns:
+    (D, K) float64 in 0 .. 1.
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  codes, factors, codes_test, factors_test = _checks.train_and_test(
+    codes, factors, codes_test, factors_test
+  )
+  svm = _sklearn.load("svm")
+  out = np.empty((codes.shape[1], factors.shape[1]))
+  for d in range(codes.shape[1]):
+    for k in range(factors.shape[1]):
+      model = svm.LinearSVC(C=0.01, class_weight="balanced", random_state=seed)
+      model.fit(codes[:, d, None], factors[:, k])
+      predicted = model.predict(codes_test[:, d, None])
+      out[d, k] = np.mean(predicted == factors_test[:, k])
+  return out

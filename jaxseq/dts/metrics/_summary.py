@@ -1,0 +1,103 @@
+"""The usual metrics of a representation in one dict."""
+
+import numpy as np
+
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _dci
+from jaxseq.dts.metrics import _factor_vae
+from jaxseq.dts.metrics import _gap
+from jaxseq.dts.metrics import _information
+from jaxseq.dts.metrics import _irs
+from jaxseq.dts.metrics import _modularity
+from jaxseq.dts.metrics import _sap
+from jaxseq.dts.metrics import _unsupervised
+
+
+def summary(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  codes_test: np.ndarray | None = None,
+  factors_test: np.ndarray | None = None,
+  *,
+  bins: int = 20,
+  votes: int = 10_000,
+  trees: int = 100,
+  active_variance: float = 0.01,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Returns the usual metrics.
+
+  Hand in means of q(z|x), not samples, of windows that the model was not
+  trained on: 10,000, and 5,000 for testing, for numbers that are reported.
+  "information_bias" tells how much of the mutual information that MIG and
+  modularity compare is nothing.
+
+  Args:
+    codes: (n, D) float, D >= 2. A golden or published array (D, n) must be
+      transposed.
+    factors: (n, K) int, K >= 2.
+    codes_test: (m, D) float. What is learned by scikit-learn (DCI, discrete
+      SAP, explicitness) is there only if given.
+    factors_test: (m, K) int.
+    bins: number of bins of a code.
+    votes: training votes of the FactorVAE score, and half as many to score.
+    trees: boosting stages of DCI.
+    active_variance: a code with a larger variance is active.
+    seed: of everything random.
+
+  Returns:
+    "mig", "sap_continuous", "modularity", "modularity_active" (of active codes
+    only; 0 if there is none), "irs", "factor_vae", "gaussian_tc",
+    "gaussian_wasserstein" (normalised), "pairwise_information", "active_codes",
+    "information_bias" (of the factor with the most levels) and, with test data,
+    "sap_discrete", "dci_disentanglement", "dci_completeness",
+    "dci_informativeness", "explicitness" (both on test data).
+
+  Raises:
+    ValueError: shapes or dtypes are wrong, a factor is constant, or no code
+      varies.
+    ModuleNotFoundError: test data are given and scikit-learn is not installed.
+  """
+  codes, factors = _checks.pair(codes, factors, codes_least=2, factors_least=2)
+  if (codes_test is None) != (factors_test is None):
+    raise ValueError("codes_test and factors_test must be given together.")
+  if codes_test is not None:
+    test = _checks.train_and_test(codes, factors, codes_test, factors_test)[2:]
+  active = codes.var(0, ddof=1) > active_variance
+  matrix = _information.information_matrix(codes, factors, bins)
+  modularity = _modularity.modularity_per_code(matrix)
+  gap = _gap.top_two_gap(matrix) / _information.entropies(factors)
+  voted = _factor_vae.factor_vae_from_table(
+    codes,
+    factors,
+    train_votes=votes,
+    evaluation_votes=max(1, votes // 2),
+    seed=seed,
+  )
+  levels = max(len(np.unique(column)) for column in factors.T)
+  out = {
+    "mig": gap.mean(),
+    "sap_continuous": _sap.sap_continuous(codes, factors),
+    "modularity": modularity.mean(),
+    "modularity_active": modularity[active].mean() if active.any() else 0.0,
+    "irs": _irs.irs(codes, factors, bins=bins).score,
+    "factor_vae": voted.evaluation,
+    "gaussian_tc": _unsupervised.gaussian_total_correlation(codes),
+    "gaussian_wasserstein": _unsupervised.gaussian_wasserstein(codes, True),
+    "pairwise_information": _unsupervised.mean_pairwise_information(
+      codes, bins
+    ),
+    "active_codes": active.sum(),
+    "information_bias": _information.information_bias(len(codes), bins, levels),
+  }
+  if codes_test is not None:
+    learned = _dci.dci(codes, factors, *test, trees=trees, seed=seed)
+    explicit = _modularity.explicitness(codes, factors, *test)
+    out |= {
+      "sap_discrete": _sap.sap_discrete(codes, factors, *test, seed=seed),
+      "dci_disentanglement": learned.disentanglement,
+      "dci_completeness": learned.completeness,
+      "dci_informativeness": learned.informativeness_test,
+      "explicitness": explicit.test.mean(),
+    }
+  return {name: float(value) for name, value in out.items()}

@@ -1,0 +1,91 @@
+"""Scores of how independent codes are of each other; no factors needed.
+
+As in Locatello et al., "Challenging Common Assumptions in the Unsupervised
+Learning of Disentangled Representations", arXiv:1811.12359, section 5.3. Less
+is better; a representation that says nothing scores well.
+"""
+
+import numpy as np
+
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _information
+
+
+def gaussian_total_correlation(codes: np.ndarray) -> float:
+  """Returns the total correlation of a Gaussian with the codes' covariance C.
+
+      0.5 (sum_d log C_dd - log det C)
+
+  Of means of q(z|x) it is not the total correlation of q(z).
+
+  Args:
+    codes: (n, D) float. Codes that do not vary are left out.
+
+  Returns:
+    Nats, >= 0. A code that is a linear function of others makes it infinite,
+    or what rounding leaves of that.
+
+  Raises:
+    ValueError: codes have another shape, are not finite, or none varies.
+  """
+  covariance = _covariance(codes)
+  sign, log_determinant = np.linalg.slogdet(covariance)
+  if sign <= 0:
+    return float("inf")
+  return float(0.5 * (np.log(np.diag(covariance)).sum() - log_determinant))
+
+
+def gaussian_wasserstein(codes: np.ndarray, normalised: bool = False) -> float:
+  """Returns the squared Wasserstein-2 distance of two Gaussians.
+
+  One has the codes' covariance C, the other only its diagonal S:
+  2 tr C - 2 tr (C S)^(1/2).
+
+  Args:
+    codes: (n, D) float. Codes that do not vary are left out.
+    normalised: whether to divide by tr C, so that scale does not matter.
+
+  Returns:
+    In squared units of the codes, or without unit; >= 0 up to rounding.
+
+  Raises:
+    ValueError: codes have another shape, are not finite, or none varies.
+  """
+  covariance = _covariance(codes)
+  scale = np.sqrt(np.diag(covariance))
+  # C S has the eigenvalues of this symmetric matrix.
+  eigenvalues = np.linalg.eigvalsh(covariance * np.outer(scale, scale))
+  roots = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
+  distance = 2 * np.trace(covariance) - 2 * roots
+  return float(distance / np.trace(covariance) if normalised else distance)
+
+
+def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
+  """Returns the mean mutual information of two different binned codes.
+
+  Args:
+    codes: (n, D) float, D >= 2. Codes that do not vary count, with 0.
+    bins: number of bins of a code.
+
+  Returns:
+    Nats, biased by about (bins - 1)^2 / (2 n).
+
+  Raises:
+    ValueError: codes have another shape or are not finite.
+  """
+  codes = _checks.code_array(codes, least=2)
+  binned = _information.discretise(codes, bins)
+  information = _information.pairwise_information(binned, binned)
+  count = len(information)
+  total = information.sum() - np.trace(information)
+  return float(total / (count * (count - 1)))
+
+
+def _covariance(codes) -> np.ndarray:
+  codes = _checks.code_array(codes)
+  codes = codes[:, np.ptp(codes, axis=0) > 0]
+  if not codes.shape[1]:
+    raise ValueError(
+      "codes must vary in at least one column; all are constant."
+    )
+  return np.atleast_2d(np.cov(codes, rowvar=False))
