@@ -50,6 +50,7 @@ class Config(study.Supervised):
     optimizer: fields of `recipes.Recipe` that all arms share.
     adaptation: fields of `dts.adaptation.Config`; None without domains.
     aggressive: see `dts.problem.ArmConfig`.
+    elbo_weight: see `dts.problem.ArmConfig`.
     batch_size: windows per update.
     evaluated: at most so many test windows are evaluated.
     metric: what the progress bar and the learning curve show.
@@ -63,6 +64,7 @@ class Config(study.Supervised):
   optimizer: Mapping[str, Any] = _EMPTY
   adaptation: Mapping[str, Any] | None = None
   aggressive: bool = False
+  elbo_weight: float = 1.0
   batch_size: int = 128
   evaluated: int = 4096
   metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
@@ -86,6 +88,7 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
     "optimizer": dataclasses.asdict(problem_lib.ArmConfig().optimizer)
     | config.optimizer.to_dict(),
     "aggressive": config.aggressive,
+    "elbo_weight": config.elbo_weight,
     "batch_size": config.batch_size,
     "evaluated": config.evaluated,
   }

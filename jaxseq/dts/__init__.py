@@ -8,11 +8,29 @@ one weighted form. Pure functions of arrays:
     divergences    analytic KL, maximum mean discrepancy, DIP-VAE's penalties
     density_ratio  the total correlation by a discriminator (FactorVAE)
     objective      the regulariser of every method
-    methods        its options, and what its terms weigh
+    weights        its options, and what its terms weigh
     schedules      annealing, and the strength of the reversal
     reversal       gradient reversal
     groups         what makes a class segment differ from a domain segment
     batches        means and sums over masked and sharded batches
+
+Models, with any mixer of the package as backbone, and their training:
+
+    encoders       from a series to mean and log-variance, in both directions
+    decoders       from a code to a series, autoregressive or not
+    model          both together, the likelihood, and generation
+    aggressive     updates of the encoder ahead of the decoder's
+    adaptation     classifiers on two segments
+    problem        all of it as a problem for `jaxseq.training`
+
+What comes of it:
+
+    evaluation     likelihood, information and use of the code on test windows
+    metrics        how disentangled any representation is; needs arrays only
+    probes         what segments of a code know
+    diagnostics    active units, anomalies, gaps
+    pictures       curves, heat maps, traversals
+    report         all of these for a trained model
 
 A latent is (batch, D), and q(z | x) is a Gaussian with mean `mu` and log
 variance `logvar`, both (batch, D); the prior is standard normal. All

@@ -1,7 +1,8 @@
 """Classifiers on two segments of the code, for learning across domains.
 
-Training windows are those of the source domain, with their classes, and those
-of the target domain without; see `groups` for the losses.
+Training windows are those of the source domains, with their classes, and those
+of the target domains, which have `data.domains.UNLABELLED` for one. The losses
+are those of `groups`.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq import data as data_lib
 from jaxseq import nn
+from jaxseq.data import domains as domains_lib
 from jaxseq.dts import groups
 from jaxseq.dts import schedules
 
@@ -74,13 +76,11 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
   Raises:
     ValueError: if the windows have no classes or no domains.
   """
-  for name in ("domain", "source"):
-    for part in ("train", "test"):
-      if name not in (getattr(splits, part).extras or {}):
-        raise ValueError(
-          f"adaptation needs windows of two domains, with {name!r} in the "
-          f"extras; those of the {part} part have none."
-        )
+  if "domain" not in (splits.train.extras or {}):
+    raise ValueError(
+      "adaptation needs windows of several domains, with 'domain' in the "
+      f"extras (`data.domains`); got {sorted(splits.train.extras or ())}."
+    )
   if splits.info.num_classes is None:
     raise ValueError("adaptation needs windows with classes; got none.")
   domains = int(splits.train.extras["domain"].max()) + 1
@@ -102,7 +102,7 @@ def loss(
     heads: the classifiers.
     params: theirs.
     mu: (batch, D).
-    batch: windows; the classes of the target's have no influence.
+    batch: windows, with "domain" in the extras.
     progress: () part of the training that is done.
   """
   strength = schedules.dann_lambda(progress, 1.0)
@@ -112,7 +112,7 @@ def loss(
     logits,
     batch.targets,
     batch.extras["domain"],
-    batch.extras["source"],
+    batch.targets != domains_lib.UNLABELLED,
   )
   return groups.total(config, losses), losses._asdict()
 

@@ -55,6 +55,7 @@ class Decoder(linen.Module):
   channels: int
 
   def setup(self):
+    """Makes the layers."""
     config = self.config
     if config.kind == "mixer":
       self.stack = backbones.Stack(config.network.stack(), config.skip_z)

@@ -30,7 +30,8 @@ class ModelConfig:
     encoder: from series to code.
     decoder: from code to series.
     latent: number D of coordinates of a code.
-    segments: sizes of the code's segments, which add up to `latent`; () for one.
+    segments: sizes of the code's segments, which add up to `latent`; one
+      segment if empty.
     scale: standard deviation s of the likelihood; None learns one, from 1 on.
   """
 
@@ -75,6 +76,7 @@ class VAE(linen.Module):
   channels: int
 
   def setup(self):
+    """Makes encoder, decoder and scale."""
     self.encoder = encoders.Encoder(self.config.encoder, self.config.latent)
     self.decoder = decoders.Decoder(
       self.config.decoder, self.length, self.channels

@@ -34,6 +34,8 @@ class ArmConfig:
     adaptation: classifiers on the segments, see `adaptation`; None for none.
     aggressive: whether the encoder is trained ahead of the decoder, see
       `aggressive`.
+    elbo_weight: factor on -log p(x|z) and the regulariser, beside the
+      classifiers; 0 trains these alone.
     discriminator_learning_rate: of FactorVAE's discriminator.
     evaluated: at most so many test windows are evaluated; the exact mixture has
       as many components.
@@ -47,6 +49,7 @@ class ArmConfig:
   batch_size: int = 128
   adaptation: adaptation_lib.Config | None = None
   aggressive: bool = False
+  elbo_weight: float = 1.0
   discriminator_learning_rate: float = 1e-4
   evaluated: int = 4096
 
@@ -54,6 +57,8 @@ class ArmConfig:
     for name in ("batch_size", "evaluated"):
       if getattr(self, name) < 2:
         raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 2.")
+    if not self.elbo_weight >= 0:
+      raise ValueError(f"elbo_weight: got {self.elbo_weight}, expected >= 0.")
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
@@ -176,7 +181,8 @@ def make_problem(
       )
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     metrics["train_nll"] = nll
-    return nll + value + extra, supervised.Loss(metrics, {}, carry)
+    value = arm.elbo_weight * (nll + value) + extra
+    return value, supervised.Loss(metrics, {}, carry)
 
   def evaluate(variables, data):
     params = variables["params"]

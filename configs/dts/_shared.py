@@ -1,0 +1,83 @@
+"""What the configs of disentangled time series share."""
+
+import ml_collections
+
+# Arms of the comparisons, by method; weights as in `jaxseq.dts.weights`.
+METHODS = {
+  "vae": {"method": "vae"},
+  "beta_vae_4": {"method": "beta_vae", "beta": 4.0},
+  "beta_vae_10": {"method": "beta_vae", "beta": 10.0},
+  "beta_tcvae_4": {"method": "beta_tcvae", "beta": 4.0},
+  "beta_tcvae_10": {"method": "beta_tcvae", "beta": 10.0},
+  "factor_vae": {"method": "factor_vae", "gamma": 10.0},
+  "info_vae": {
+    "method": "info_vae",
+    "alpha": 0.5,
+    "lam": 10.0,
+    "kl_marg": "mmd",
+  },
+  "annealed_vae": {
+    "method": "annealed_vae",
+    "capacity": 20.0,
+    "capacity_weight": 100.0,
+  },
+  "dip_vae_i": {"method": "dip_vae_i"},
+  "dip_vae_ii": {"method": "dip_vae_ii"},
+  "dts_light": {"method": "dts", "beta": 1.0, "alpha": 0.5},
+  "dts_4": {"method": "dts", "beta": 4.0, "alpha": 3.5},
+  "dts_10": {"method": "dts", "beta": 10.0, "alpha": 9.5},
+}
+
+
+def arms(*names: str) -> dict[str, dict]:
+  """Returns one arm for each of these methods."""
+  return {name: {"objective": METHODS[name]} for name in names}
+
+
+def base(data: str, **options: object) -> ml_collections.ConfigDict:
+  """Returns a comparison on series with known factors.
+
+  Convolutions encode, and dense layers decode all times at once: nothing
+  collapses, and what is compared is which coordinate means what.
+
+  Args:
+    data: name of the data set.
+    **options: of its loader.
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_seeds = 3
+  config.num_updates = 4000
+  config.updates_per_chunk = 250
+  config.chunks_per_evaluation = 4
+  config.batch_size = 128
+  config.data = data
+  config.data_options = dict(options)
+  config.model = {
+    "latent": 10,
+    "encoder": {"kind": "conv", "widths": (32, 64, 64)},
+    "decoder": {"kind": "mlp", "widths": (256, 256)},
+  }
+  config.objective = {"anneal": "monotonic"}
+  config.optimizer = {"learning_rate": 1e-3}
+  config.metric = "nll"
+  return config
+
+
+def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Shrinks a comparison to seconds: it learns nothing."""
+  config.num_seeds = 1
+  config.num_updates = 4
+  config.updates_per_chunk = 2
+  config.chunks_per_evaluation = 1
+  config.batch_size = 8
+  config.evaluated = 64
+  config.data_options.update(train=64, valid=8, test=64, length=16)
+  config.arms = arms("vae", "dts_light")
+  return config
+
+
+def check(variant: str, variants: tuple[str, ...]) -> None:
+  """Raises ValueError if there is no such variant."""
+  if variant not in variants:
+    raise ValueError(f"variant: got {variant!r}, expected one of {variants}.")

@@ -1,0 +1,67 @@
+r"""From one arm to the other: exercises told from a smartwatch.
+
+    python -m experiments.dts --config=configs/dts/watch_adaptation.py \
+      --workdir=runs/dts_watch
+
+Windows of the left arm have labels, those of the right arm have none until they
+are scored. The code has a segment for the exercise and another for the arm.
+"source" is the accuracy on held-out windows of the left arm, "target" that on
+the right. Labels of the target choose nothing: the last update counts. The
+recordings are a file of the package seglearn (`pip install --no-deps seglearn`).
+
+    --config=configs/dts/watch_adaptation.py:reverse    from right to left
+    --config=configs/dts/watch_adaptation.py:own        as above, but each arm
+                                                        scaled by itself
+    --config=configs/dts/watch_adaptation.py:own_reverse
+
+`:tiny` learns nothing, and shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.dts import _shared
+
+_VARIANTS = {
+  "full": (0, 1, "source"),
+  "reverse": (1, 0, "source"),
+  "own": (0, 1, "own"),
+  "own_reverse": (1, 0, "own"),
+  "tiny": (0, 1, "source"),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  _shared.check(variant, tuple(_VARIANTS))
+  source, target, scaling = _VARIANTS[variant]
+  config = _shared.base(
+    "watch", by="side", source=source, target=target, scaling=scaling
+  )
+  config.num_updates = 1500
+  config.updates_per_chunk = 100
+  config.model = {
+    "latent": 16,
+    "segments": (12, 4),
+    "encoder": {"kind": "conv", "widths": (32, 64, 64), "pooling": "mean"},
+    "decoder": {"kind": "mlp", "widths": (256, 256)},
+  }
+  config.adaptation = {"class_size": 12, "domain_size": 4}
+  config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
+  config.elbo_weight = 0.01
+  config.metric = "test_accuracy"
+  alone = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
+  config.arms = {
+    "source_only": {"adaptation": alone, "elbo_weight": 0.0},
+    "adversary": {
+      "adaptation": {"w_dd": 0.0, "w_dy": 0.0},
+      "elbo_weight": 0.0,
+    },
+    "dts": {},
+    "dts_entropy": {"adaptation": {"adversary": "entropy"}},
+  }
+  if variant == "tiny":
+    options = config.data_options.to_dict()
+    arms = config.arms.to_dict()
+    config = _shared.tiny(config)
+    config.data_options = options
+    config.arms = {name: arms[name] for name in ("source_only", "dts")}
+  return config
