@@ -16,7 +16,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   supervised   a problem's state and its updates by gradient
   study        arms and seeds of a supervised problem, start to end
   optimizers   parameter groups by path; recipes: those of the papers
-  plots        learning curves as PNG
+  figures      empty figures; plots: learning curves as PNG
   tables       results on the terminal
 """
 
@@ -29,6 +29,7 @@ _MODULES = (
   "checkpoint",
   "config",
   "errors",
+  "figures",
   "integrity",
   "leaves",
   "loop",

@@ -8,21 +8,10 @@ import pathlib
 from typing import Any
 import warnings
 
-from absl import logging
 import numpy as np
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; without
-# the yellow, which is faint on white.
-_COLOURS = (
-  "#0072B2",
-  "#D55E00",
-  "#009E73",
-  "#CC79A7",
-  "#E69F00",
-  "#56B4E9",
-  "#000000",
-)
-_GREY = "#666666"
+from jaxseq.training import figures
+
 # Beyond as many curves as there are colours, these tell them apart.
 _STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 
@@ -56,7 +45,7 @@ def learning_curve(
   Raises:
     ValueError: there is no curve, or steps and values do not fit.
   """
-  figure = _figure(path, 7.0, 4.2)
+  figure = figures.new(path, 7.0, 4.2)
   prepared = _prepare_all(curves, smooth)
   if figure is None:
     return None
@@ -66,7 +55,7 @@ def learning_curve(
   axes.set_ylabel(ylabel)
   axes.set_title(title, loc="left", fontsize=11)
   _label_ends(axes, ends)
-  return _save(figure, pathlib.Path(path))
+  return figures.save(figure, path)
 
 
 def learning_curves(
@@ -103,7 +92,7 @@ def learning_curves(
     title: _prepare_all(curves, smooth) for title, curves in panels.items()
   }
   labels = list(dict.fromkeys(label for p in prepared.values() for label in p))
-  figure = _figure(path, 3.6 * columns, 2.8 * rows + 0.6)
+  figure = figures.new(path, 3.6 * columns, 2.8 * rows + 0.6)
   if figure is None:
     return None
   grid = figure.subplots(rows, columns, squeeze=False)
@@ -127,7 +116,7 @@ def learning_curves(
     frameon=False,
     fontsize=9,
   )
-  return _save(figure, pathlib.Path(path))
+  return figures.save(figure, path)
 
 
 def intervals(
@@ -154,13 +143,13 @@ def intervals(
       raise ValueError(
         f"panel {title!r}: got the labels {list(values)}, expected {labels}."
       )
-  figure = _figure(path, 2.6 * len(panels) + 1.2, 0.32 * len(labels) + 1.0)
+  figure = figures.new(path, 2.6 * len(panels) + 1.2, 0.32 * len(labels) + 1.0)
   if figure is None:
     return None
   grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
   for axes, (title, values) in zip(grid, panels.items()):
     for row, (colour, label) in enumerate(
-      zip(itertools.cycle(_COLOURS), labels)
+      zip(itertools.cycle(figures.COLOURS), labels)
     ):
       estimate, low, high = values[label]
       axes.barh(row, high - low, left=low, height=0.6, color=colour, alpha=0.35)
@@ -172,21 +161,7 @@ def intervals(
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-  return _save(figure, pathlib.Path(path))
-
-
-def _figure(path, width: float, height: float):
-  """Returns a figure, or None, with a warning, without matplotlib."""
-  try:
-    # Slow to import, and not needed by a program that draws nothing.
-    from matplotlib import figure
-    from matplotlib.backends import backend_agg
-  except ImportError:
-    logging.warning("matplotlib is not installed: %s is not drawn", path)
-    return None
-  fig = figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
-  backend_agg.FigureCanvasAgg(fig)
-  return fig
+  return figures.save(figure, path)
 
 
 def _prepare_all(curves, smooth):
@@ -195,7 +170,7 @@ def _prepare_all(curves, smooth):
   }
   if not prepared:
     raise ValueError("curves must hold at least one curve, got none")
-  most = len(_STYLES) * len(_COLOURS)
+  most = len(_STYLES) * len(figures.COLOURS)
   if len(prepared) > most:
     raise ValueError(
       f"curves must hold at most {most} curves, got {len(prepared)}"
@@ -218,7 +193,7 @@ def _draw(axes, prepared, references, labels=None):
   looks = dict(
     zip(
       labels or prepared,
-      [(colour, style) for style in _STYLES for colour in _COLOURS],
+      [(colour, style) for style in _STYLES for colour in figures.COLOURS],
     )
   )
   ends = []
@@ -243,8 +218,8 @@ def _draw(axes, prepared, references, labels=None):
     if finite.size:
       ends.append((mean[finite[-1]], label, colour, "bold"))
   for label, value in references.items():
-    axes.axhline(value, color=_GREY, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    ends.append((value, label, _GREY, "normal"))
+    axes.axhline(value, color=figures.GREY, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    ends.append((value, label, figures.GREY, "normal"))
   axes.margins(x=0.0, y=0.06)
   first, last = axes.get_xlim()
   if 0 < first < 0.1 * last:
@@ -319,12 +294,3 @@ def _short(value: float, unused_position: int) -> str:
     if abs(value) >= limit:
       return f"{value / limit:g}{suffix}"
   return f"{value:g}"
-
-
-def _save(fig: Any, path: pathlib.Path) -> pathlib.Path:
-  """Writes the figure; the file is whole at any time."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  fig.savefig(temporary, format="png")
-  os.replace(temporary, path)
-  return path

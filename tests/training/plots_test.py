@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from jaxseq.training import figures
 from jaxseq.training import plots
 
 pytest.importorskip("matplotlib")
@@ -103,13 +104,13 @@ def test_without_matplotlib_a_note_says_so(tmp_path, monkeypatch, caplog):
 
 def test_panels_share_the_colours_of_their_labels(tmp_path, monkeypatch):
   drawn = []
-  save = plots._save
+  save = figures.save
 
   def keep(figure, path):
     drawn.append(figure)
     return save(figure, path)
 
-  monkeypatch.setattr(plots, "_save", keep)
+  monkeypatch.setattr(figures, "save", keep)
   x = np.arange(5)
   path = plots.learning_curves(
     tmp_path / "panels.png",

@@ -151,7 +151,7 @@ def _by_level(column: np.ndarray):
   """Returns rows ordered by level, and where each level begins in them.
 
   Returns:
-    Rows (n,), starts (L,), counts (L,), and each row's level (n,) in 0 .. L - 1.
+    Rows (n,), starts (L,), counts (L,), and the level 0 .. L - 1 of each row.
   """
   _, level, counts = np.unique(column, return_inverse=True, return_counts=True)
   starts = np.cumsum(counts) - counts

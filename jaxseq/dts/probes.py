@@ -1,0 +1,330 @@
+"""Probes: what a simple model can read off a representation.
+
+A probe is trained on frozen codes, standardised by its training examples, and
+scored on others. Windows that overlap, or that are cut from one recording, must
+not lie on both sides.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+import warnings
+
+import numpy as np
+
+from jaxseq.dts.metrics import _auc
+from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _sklearn
+
+KINDS = ("linear", "mlp")
+_HIDDEN = (128,)
+_STEPS = 1000
+
+
+class Classification(NamedTuple):
+  """Scores of a classifier.
+
+  Attributes:
+    accuracy: share of the test examples that are right.
+    auc: one-vs-rest area under the ROC curve, mean over those classes that were
+      trained on and that some, and not all, test examples are of; NaN if there
+      is no such class.
+  """
+
+  accuracy: float
+  auc: float
+
+
+class Windows(NamedTuple):
+  """Codes of windows, and what is known of them.
+
+  Attributes:
+    codes: (n, D) float, means of q(z|x).
+    classes: (n,) int.
+  """
+
+  codes: np.ndarray
+  classes: np.ndarray
+
+
+def classify(
+  codes: np.ndarray,
+  labels: np.ndarray,
+  codes_test: np.ndarray,
+  labels_test: np.ndarray,
+  *,
+  kind: str = "linear",
+  seed: int = 0,
+) -> Classification:
+  """Trains a classifier of codes and scores it on others.
+
+  Args:
+    codes: (n, D) float.
+    labels: (n,) int, of at least two classes.
+    codes_test: (m, D) float.
+    labels_test: (m,) int. A class that is not in `labels` counts as wrong.
+    kind: "linear", logistic regression; "mlp", one hidden layer of 128 ReLUs.
+    seed: of an MLP's weights and batches.
+
+  Raises:
+    ValueError: shapes, dtypes or the kind are wrong, or there is one class.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  codes, codes_test = _both(codes, codes_test)
+  labels_test = _checks.label_array(labels_test, len(codes_test), "labels_test")
+  model = _trained_classifier(codes, labels, kind, seed)
+  return _scores(model, codes_test, labels_test)
+
+
+def regress(
+  codes: np.ndarray,
+  targets: np.ndarray,
+  codes_test: np.ndarray,
+  targets_test: np.ndarray,
+  *,
+  kind: str = "linear",
+  seed: int = 0,
+) -> np.ndarray:
+  """Trains a regression from codes and scores it on others.
+
+  Args:
+    codes: (n, D) float.
+    targets: (n, K) float, as factors or their levels. Each column has a model
+      of its own.
+    codes_test: (m, D) float.
+    targets_test: (m, K) float.
+    kind: "linear", least squares; "mlp", one hidden layer of 128 ReLUs.
+    seed: of an MLP's weights and batches.
+
+  Returns:
+    (K,) float64 R^2 of each target on the test examples: 1 at best, 0 for their
+    mean, negative for worse.
+
+  Raises:
+    ValueError: shapes, dtypes or the kind are wrong, or a target is constant.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  codes, codes_test = _both(codes, codes_test)
+  targets = _checks.code_array(targets, "targets")
+  targets_test = _checks.code_array(targets_test, "targets_test")
+  if targets.shape[1] != targets_test.shape[1] or (
+    (len(targets), len(targets_test)) != (len(codes), len(codes_test))
+  ):
+    raise ValueError(
+      f"targets and targets_test must have a row for each of {len(codes)} and "
+      f"{len(codes_test)} examples, and equally many columns; got shapes "
+      f"{targets.shape} and {targets_test.shape}."
+    )
+  constant = (np.ptp(targets, axis=0) == 0) | (
+    np.ptp(targets_test, axis=0) == 0
+  )
+  if constant.any():
+    raise ValueError(
+      f"targets must vary; columns {np.flatnonzero(constant).tolist()} do not."
+    )
+  out = []
+  for target, target_test in zip(targets.T, targets_test.T):
+    mean, scale = target.mean(), target.std()
+    model = _pipeline(_regressor(kind, seed))
+    _fit(model, codes, (target - mean) / scale)
+    out.append(model.score(codes_test, (target_test - mean) / scale))
+  return np.array(out)
+
+
+def domain_table(
+  source: Windows,
+  source_test: Windows,
+  target: Windows,
+  target_test: Windows,
+  segments: Mapping[str, Any],
+  *,
+  kind: str = "linear",
+  seed: int = 0,
+) -> dict[str, dict[str, float]]:
+  """Returns what each segment of z says of the domain and of the class.
+
+  The class probe is trained on `source` only; labels of the target are used to
+  score it and for nothing else. The domain probe, source against target, is
+  trained on `source` and `target` together, weighted so that both count alike,
+  and scored on `source_test` and `target_test` apart: chance is 0.5 on average
+  over the two, but 1 and 0 are possible for a probe that knows nothing.
+
+  A segment that holds the class has C near 1 and D near chance; one that holds
+  the domain has the reverse. Report both segments: a slice of z that no loss
+  made different passes neither.
+
+  Args:
+    source: windows of the source domain to train on.
+    source_test: other windows of it.
+    target: windows of the target domain to train the domain probe on.
+    target_test: other windows of it.
+    segments: names to columns of the codes, each a slice or indices, as
+      {"g_y": slice(0, 12), "g_d": slice(12, 16)}.
+    kind: of both probes, one of `KINDS`.
+    seed: of an MLP's weights and batches.
+
+  Returns:
+    For each segment "Acc/D-S", "Acc/D-T", "Acc/C-S", "Acc/C-T", "AUC/C-S" and
+    "AUC/C-T": accuracy of the domain (D) and accuracy and area under the ROC
+    curve of the class (C), on test windows of source (S) and target (T). An
+    area is NaN where all test windows are of one class.
+
+  Raises:
+    ValueError: shapes, dtypes or the kind are wrong, there is no segment, or
+      the source has one class.
+    ModuleNotFoundError: scikit-learn is not installed.
+  """
+  parts = {
+    "source": source,
+    "source_test": source_test,
+    "target": target,
+    "target_test": target_test,
+  }
+  parts = {name: _windows(name, windows) for name, windows in parts.items()}
+  width = parts["source"].codes.shape[1]
+  for name, windows in parts.items():
+    if windows.codes.shape[1] != width:
+      raise ValueError(
+        f"{name}.codes must have {width} codes, as source.codes; got shape "
+        f"{windows.codes.shape}."
+      )
+  if not segments:
+    raise ValueError("segments must hold at least one segment; got none.")
+  return {
+    name: _segment_row(
+      *(
+        Windows(_columns(windows.codes, columns, name), windows.classes)
+        for windows in parts.values()
+      ),
+      kind,
+      seed,
+    )
+    for name, columns in segments.items()
+  }
+
+
+def _segment_row(source, source_test, target, target_test, kind, seed):
+  """Returns the row of one segment."""
+  both = np.concatenate([source.codes, target.codes])
+  is_target = np.repeat([0, 1], [len(source.codes), len(target.codes)])
+  domain = _trained_classifier(both, is_target, kind, seed, balanced=True)
+  label = _trained_classifier(source.codes, source.classes, kind, seed)
+  class_s = _scores(label, source_test.codes, source_test.classes)
+  class_t = _scores(label, target_test.codes, target_test.classes)
+  return {
+    "Acc/D-S": float(np.mean(domain.predict(source_test.codes) == 0)),
+    "Acc/D-T": float(np.mean(domain.predict(target_test.codes) == 1)),
+    "Acc/C-S": class_s.accuracy,
+    "Acc/C-T": class_t.accuracy,
+    "AUC/C-S": class_s.auc,
+    "AUC/C-T": class_t.auc,
+  }
+
+
+def _both(codes, codes_test):
+  codes = _checks.code_array(codes)
+  codes_test = _checks.code_array(codes_test, "codes_test")
+  if codes.shape[1] != codes_test.shape[1]:
+    raise ValueError(
+      f"codes_test must have {codes.shape[1]} codes, as codes; got shape "
+      f"{codes_test.shape}."
+    )
+  return codes, codes_test
+
+
+def _windows(name: str, windows: Windows) -> Windows:
+  codes = _checks.code_array(windows.codes, f"{name}.codes")
+  classes = _checks.label_array(windows.classes, len(codes), f"{name}.classes")
+  return Windows(codes, classes)
+
+
+def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:
+  try:
+    out = codes[:, columns]
+  except IndexError as error:
+    raise ValueError(
+      f"segment {name!r} must be columns of {codes.shape[1]} codes; got "
+      f"{columns!r}."
+    ) from error
+  if out.ndim != 2 or not out.shape[1]:
+    raise ValueError(
+      f"segment {name!r} must be a slice or a list of columns, of at least one "
+      f"of {codes.shape[1]} codes; got {columns!r}."
+    )
+  return out
+
+
+def _trained_classifier(codes, labels, kind, seed, balanced=False):
+  labels = _checks.label_array(labels, len(codes), "labels")
+  if len(np.unique(labels)) < 2:
+    raise ValueError(
+      "labels must be of at least two classes; got "
+      f"{np.unique(labels).tolist()}."
+    )
+  if balanced:
+    rows = _balanced_rows(labels, seed)
+    codes, labels = codes[rows], labels[rows]
+  return _fit(_pipeline(_classifier(kind, seed)), codes, labels)
+
+
+def _scores(model, codes, labels) -> Classification:
+  probabilities = model.predict_proba(codes)
+  accuracy = float(np.mean(model.classes_[probabilities.argmax(1)] == labels))
+  if len(np.unique(labels)) < 2 or not np.isin(labels, model.classes_).any():
+    return Classification(accuracy, float("nan"))
+  area = _auc.one_vs_rest(labels, probabilities, model.classes_)
+  return Classification(accuracy, area)
+
+
+def _balanced_rows(labels: np.ndarray, seed: int) -> np.ndarray:
+  """Returns rows in which each label is as often as the most frequent one.
+
+  MLPs of scikit-learn take no class weights.
+  """
+  rng = np.random.default_rng(seed)
+  members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+  most = max(len(m) for m in members)
+  return np.concatenate([_repeated(m, most, rng) for m in members])
+
+
+def _repeated(members, count, rng):
+  """Returns all members as often as goes, and a random choice of them."""
+  times, rest = divmod(count, len(members))
+  some = rng.choice(members, rest, replace=False)
+  return np.concatenate([np.tile(members, times), some])
+
+
+def _pipeline(model):
+  pipeline = _sklearn.load("pipeline")
+  preprocessing = _sklearn.load("preprocessing")
+  return pipeline.make_pipeline(preprocessing.StandardScaler(), model)
+
+
+def _classifier(kind: str, seed: int):
+  if _kind(kind) == "linear":
+    return _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
+  return _sklearn.load("neural_network").MLPClassifier(
+    _HIDDEN, max_iter=_STEPS, random_state=seed
+  )
+
+
+def _regressor(kind: str, seed: int):
+  if _kind(kind) == "linear":
+    return _sklearn.load("linear_model").LinearRegression()
+  return _sklearn.load("neural_network").MLPRegressor(
+    _HIDDEN, max_iter=_STEPS, random_state=seed
+  )
+
+
+def _kind(kind: str) -> str:
+  if kind not in KINDS:
+    raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+  return kind
+
+
+def _fit(model, codes, labels):
+  """Trains a model; one that is stopped after its last step is good enough."""
+  exceptions = _sklearn.load("exceptions")
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+    return model.fit(codes, labels)
