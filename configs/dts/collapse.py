@@ -63,7 +63,10 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
   config.num_updates = 1200
   config.updates_per_chunk = 100
   config.batch_size = 64
-  config.model.decoder = {"form": "ar", **_DECODERS.get(variant, _DECODERS["conv"])}
+  config.model.decoder = {
+    "form": "ar",
+    **_DECODERS.get(variant, _DECODERS["conv"]),
+  }
   config.optimizer = {"learning_rate": 2e-3}
   config.objective = {"anneal": "none"}
   config.arms = {

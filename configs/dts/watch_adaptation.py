@@ -7,7 +7,8 @@ Windows of the left arm have labels, those of the right arm have none until they
 are scored. The code has a segment for the exercise and another for the arm.
 "source" is the accuracy on held-out windows of the left arm, "target" that on
 the right. Labels of the target choose nothing: the last update counts. The
-recordings are a file of the package seglearn (`pip install --no-deps seglearn`).
+recordings are a file of the package seglearn (`pip install --no-deps
+seglearn`).
 
     --config=configs/dts/watch_adaptation.py:reverse    from right to left
     --config=configs/dts/watch_adaptation.py:own        as above, but each arm
