@@ -99,6 +99,40 @@ class Stack(linen.Module):
     return x, tuple(after)
 
 
+class Conv(linen.Module):
+  """A convolution over time as a matrix product of windows.
+
+  XLA's own ones take several times as long on CPUs, inside of loops above all.
+
+  Attributes:
+    width: channels of the result.
+    kernel: width of the filters.
+    stride: of the windows.
+    dilation: distance between the elements of a window.
+  """
+
+  width: int
+  kernel: int
+  stride: int = 1
+  dilation: int = 1
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps (*batch, time, channels) to all windows that lie inside.
+
+    Returns:
+      (*batch, (time - dilation * (kernel - 1) - 1) // stride + 1, width).
+    """
+    reach = self.dilation * (self.kernel - 1)
+    count = (x.shape[-2] - reach - 1) // self.stride + 1
+    end = (count - 1) * self.stride + 1
+    starts = range(0, reach + 1, self.dilation)
+    shifted = [x[..., i : i + end : self.stride, :] for i in starts]
+    return dense.Dense(self.width, name="filters")(
+      jnp.concatenate(shifted, axis=-1)
+    )
+
+
 class CausalConv(linen.Module):
   """Residual causal convolutions with dilations 1, 2, 4, ...
 
@@ -142,13 +176,7 @@ class CausalConv(linen.Module):
       if past is None:
         past = jnp.zeros((*x.shape[:-2], reach, width), x.dtype)
       seen = jnp.concatenate([past, x], axis=-2)
-      y = linen.Conv(
-        width,
-        (self.kernel,),
-        kernel_dilation=2**i,
-        padding="VALID",
-        name=f"conv_{i}",
-      )(seen)
+      y = Conv(width, self.kernel, dilation=2**i, name=f"conv_{i}")(seen)
       if condition is not None and (i == 0 or self.conditioned):
         y = (
           y

@@ -66,12 +66,13 @@ class Decoder(linen.Module):
     elif config.kind == "mlp":
       self.hidden = [dense.Dense(width) for width in config.widths]
     else:
-      # Each layer doubles the length.
+      # Each layer doubles the length, by two outputs for each element (Shi et
+      # al., arXiv:1609.05158).
       self.start = dense.Dense(
         -(-self.length // 2 ** len(config.widths)) * config.widths[0]
       )
       self.hidden = [
-        linen.ConvTranspose(width, (4,), strides=(2,), padding="SAME")
+        backbones.Conv(2 * width, 3)
         for width in (*config.widths[1:], self.channels)
       ]
     if config.kind != "conv" or config.form == "ar":
@@ -111,8 +112,10 @@ class Decoder(linen.Module):
     if self.config.kind == "conv":
       h = linen.relu(self.start(z))
       h = h.reshape(*z.shape[:-1], -1, self.config.widths[0])
+      around = [(0, 0)] * (h.ndim - 2) + [(1, 1), (0, 0)]
       for i, layer in enumerate(self.hidden):
-        h = layer(linen.relu(h) if i else h)
+        h = layer(jnp.pad(linen.relu(h) if i else h, around))
+        h = h.reshape(*h.shape[:-2], 2 * h.shape[-2], h.shape[-1] // 2)
       return h[..., : self.length, :]
     # What tells the times apart where a mixer has no clock of its own.
     times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]

@@ -104,9 +104,9 @@ class Encoder(linen.Module):
 
   def _convolve(self, x, lengths):
     for i, width in enumerate(self.config.widths):
-      x = linen.Conv(width, (4,), strides=2, padding="SAME", name=f"conv_{i}")(
-        x
-      )
+      ends = (1, 1 + x.shape[-2] % 2)
+      x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [ends, (0, 0)])
+      x = backbones.Conv(width, 4, stride=2, name=f"conv_{i}")(x)
       x = linen.relu(x)
       if lengths is not None:
         lengths = (lengths + 1) // 2
