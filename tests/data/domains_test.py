@@ -99,7 +99,7 @@ def test_adapt_hides_the_labels_of_the_target(cut):
   assert details["domains"] == (2, 7, 1)
   assert details["num_sources"] == 2
   assert "by" not in _INFO.details
-  # 4 + 2 + 2 windows are for validation, or overlap with those that are.
+  # No window is in two parts.
   rows = [tuple(row.ravel()) for part in splits[:2] for row in part.inputs]
   assert len(set(rows)) == len(rows)
 
