@@ -21,6 +21,7 @@ import functools
 from typing import Literal
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,6 +50,8 @@ _P_HEIGHT, _T_HEIGHT = 0.25, 0.4
 _PEAKS, _PEAK_WIDTH, _POWER_RATIO = (0.1, 0.25), 0.01, 0.5
 # Series made at a time; bounds the memory.
 _CHUNK = 256
+
+_scan = jax.jit(linear.linear_scan)
 
 
 class Waves(NamedTuple):
@@ -239,7 +242,6 @@ def by_recurrence(
   step: float = _STEP,
   rate: Rate | None = None,
   angle: np.ndarray | float = 0.0,
-  method: str = "auto",
 ) -> np.ndarray:
   """Solves the model as a linear recurrence in z.
 
@@ -253,7 +255,6 @@ def by_recurrence(
     step: length of a step in seconds.
     rate: angular frequency as a function of time; steady if None.
     angle: where on the circle the series start, a number or (n,).
-    method: method of `recurrence.linear_scan`.
 
   Returns:
     (n, steps + 1): z at the times 0, step, 2 step, ...; float64 if 64-bit types
@@ -273,11 +274,10 @@ def by_recurrence(
   inputs = (
     decay * u[:, :-2:2] + 4 * np.exp(-step / 2) * u[:, 1::2] + u[:, 2::2]
   ) * (step / 6)
-  z, _ = linear.linear_scan(
+  z, _ = _scan(
     jnp.full(1, decay),
     jnp.asarray(inputs)[..., None],
     jnp.full((len(u), 1), _Z),
-    method=method,
   )
   z = np.asarray(z)[..., 0]
   return np.concatenate([np.full((len(z), 1), _Z, z.dtype), z], axis=1)

@@ -95,6 +95,12 @@ def factor_values(
   }
 
 
+def _over_time(levels, ranges):
+  """The values with an axis more, for time."""
+  values = factor_values(levels, ranges)
+  return {name: value[..., None] for name, value in values.items()}
+
+
 def wrap(angle: np.ndarray) -> np.ndarray:
   """Returns the angle in -pi .. pi (pi excluded) that is the same direction."""
   return (angle + np.pi) % (2 * np.pi) - np.pi
@@ -113,7 +119,7 @@ def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
   Returns:
     (..., length) float64.
   """
-  value = factor_values(np.asarray(levels)[..., None, :], SEASONAL)
+  value = _over_time(levels, SEASONAL)
   tau = np.arange(length) / length
   w = 2 * np.pi * value["frequency"] * tau + value["phase"]
   wave = np.sin(w) + value["harmonic"] * np.sin(2 * w)
@@ -158,7 +164,7 @@ def ecg_series(
   Returns:
     (..., length) float64.
   """
-  value = factor_values(np.asarray(levels)[..., None, :], ECG)
+  value = _over_time(levels, ECG)
   turns = value["heart_rate"] / 60 * np.arange(length) / rate
   phase = np.asarray(start)[..., None] + 2 * np.pi * turns
   return _beats(value, phase)
@@ -175,7 +181,7 @@ def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
   Returns:
     (..., length) float64.
   """
-  value = factor_values(np.asarray(levels)[..., None, :], HEARTBEAT)
+  value = _over_time(levels, HEARTBEAT)
   phase = -np.pi + 2 * np.pi * np.arange(length) / length
   return value["offset"] + _beats(value, phase)
 

@@ -1,0 +1,149 @@
+"""The dynamical model against stored values, and its two solutions."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import ecg_dynamics
+from jaxseq.data import factors
+
+_STEP = 1 / 512
+
+
+@pytest.fixture(scope="module")
+def stored(golden):
+  return golden("dts/synth")
+
+
+@pytest.fixture(scope="module")
+def parameters(stored):
+  return ecg_dynamics.Waves(
+    *(stored[f"ode_{name}"] for name in ("hr", "a", "theta", "b"))
+  )
+
+
+@pytest.fixture(scope="module")
+def solved(stored, parameters):
+  """The states after every step of the stored trajectory."""
+  steps = (stored["ode_traj"].shape[1] - 1) * int(stored["ode_substeps"])
+  return ecg_dynamics.by_runge_kutta(parameters, steps)
+
+
+def test_right_hand_side(stored, parameters):
+  rate = 2 * np.pi * parameters.heart_rate / 60
+  for k, state in enumerate(stored["ode_traj"].swapaxes(0, 1)):
+    time = k * float(stored["ode_dt"])
+    np.testing.assert_allclose(
+      ecg_dynamics.derivative(state, time, parameters, rate),
+      stored["ode_rhs"][:, k],
+      atol=1e-12,  # Float64 rounding of values up to 10.
+    )
+
+
+def test_trajectory(stored, solved):
+  # The same steps of the same method: rounding only.
+  np.testing.assert_allclose(
+    solved[:, :: int(stored["ode_substeps"])], stored["ode_traj"], atol=1e-12
+  )
+
+
+def test_waves_follow_the_heart_rate(parameters):
+  published = ecg_dynamics.adjusted(parameters.heart_rate)
+  np.testing.assert_allclose(published.theta, parameters.theta, atol=1e-12)
+  np.testing.assert_allclose(published.b, parameters.b, atol=1e-12)
+
+
+def test_the_recurrence_solves_the_same_equation(x64, parameters, solved):
+  # Both are of order 4 in the step: halving it divides their distance by 16.
+  steps = solved.shape[1] - 1
+  found = ecg_dynamics.by_recurrence(parameters, steps)
+  distance = abs(found - solved[..., 2]).max()
+  assert found.dtype == np.float64
+  # z spans 0.06; the error of a step is (step / width of R)^4 / 2880 of it,
+  # about 1e-7 at the fastest of these hearts.
+  assert distance < 1e-8
+  half = _STEP / 2
+  fine = abs(
+    ecg_dynamics.by_recurrence(parameters, 400, half)
+    - ecg_dynamics.by_runge_kutta(parameters, 400, half)[..., 2]
+  ).max()
+  coarse = abs(found - solved[..., 2])[:, :201].max()
+  assert 12 < coarse / fine < 20
+
+
+def test_the_recurrence_in_float32(parameters, solved):
+  found = ecg_dynamics.by_recurrence(parameters, solved.shape[1] - 1)
+  assert found.dtype == np.float32
+  # z is below 0.08 and remembers 512 steps: rounding of 6e-8 z a step adds up
+  # to sqrt(512) of it, and stays below ten times 1e-7.
+  np.testing.assert_allclose(found, solved[..., 2], atol=1e-6)
+
+
+def test_hearts_that_vary(x64, parameters):
+  rng = np.random.default_rng(0)
+  many = ecg_dynamics.variable(rng, np.full(300, 60.0), 2.0)
+  gaps = 2 * np.pi / many(np.arange(0, 100, 2.0))
+  # 60 * 2 / 60^2 seconds; 300 independent hearts.
+  assert gaps.std() == pytest.approx(1 / 30, rel=0.05)
+  assert gaps.mean() == pytest.approx(1, abs=0.002)
+  rate = ecg_dynamics.variable(rng, parameters.heart_rate, 2.0)
+  np.testing.assert_allclose(
+    ecg_dynamics.by_recurrence(parameters, 300, rate=rate),
+    ecg_dynamics.by_runge_kutta(parameters, 300, rate=rate)[..., 2],
+    # As above, and the trapezoid rule for the angle: below 1e-7 radians.
+    atol=1e-7,
+  )
+
+
+def test_power_of_the_variation():
+  rate = ecg_dynamics.variable(np.random.default_rng(1), np.full(40, 60.0), 2.0)
+  gaps = 2 * np.pi / rate(np.arange(0, 400, 1.0))
+  power = (abs(np.fft.rfft(gaps - gaps.mean(1, keepdims=True))) ** 2).mean(0)
+  frequency = np.fft.rfftfreq(400, 1.0)
+  low = power[abs(frequency - 0.1) < 0.045].sum()
+  high = power[abs(frequency - 0.25) < 0.045].sum()
+  # The standard error of the ratio over 40 hearts is about 3 %.
+  assert low / high == pytest.approx(0.5, rel=0.1)
+  assert low + high > 0.99 * power[1:].sum()
+
+
+def test_series_of_factors():
+  levels = factors.sample_factors(np.random.default_rng(0), 3)
+  start = np.array([-np.pi, -1.0, 2.0])
+  series = ecg_dynamics.ecg_series(levels, 4, 8, start)
+  other = ecg_dynamics.ecg_series(levels, 4, 8, start, method="runge_kutta")
+  # Float32 against float64, times the gain of 25; see above.
+  np.testing.assert_allclose(series, other, atol=2e-5)
+
+
+def test_r_comes_half_a_beat_after_an_aligned_start():
+  levels = factors.sample_factors(np.random.default_rng(0), 8)
+  series = ecg_dynamics.ecg_series(levels, 64, 64)
+  rate = np.linspace(50, 110, 8)[levels[:, 0]] / 60
+  for row, expected in zip(series, 32 / rate):
+    # Within the first beat, and to an element.
+    assert abs(row[: round(1.6 * expected)].argmax() - expected) <= 1
+
+
+def test_loading():
+  options = {"train": 6, "valid": 1, "test": 2, "length": 16, "rate": 16}
+  splits = data.load("ecg_dynamics", **options)
+  again = data.load("ecg_dynamics", **options)
+  assert splits.train.inputs.shape == (6, 16, 1)
+  assert splits.test.targets.shape == (2, 6)
+  assert splits.info.details["factors"] == tuple(factors.ECG)
+  np.testing.assert_array_equal(splits.test.inputs, again.test.inputs)
+  moving = data.load(
+    "ecg_dynamics", start="random", heart_rate_deviation=3.0, **options
+  )
+  assert abs(moving.train.inputs - splits.train.inputs).max() > 0.1
+
+
+def test_wrong_options_are_named():
+  levels = np.zeros((1, 6), int)
+  with pytest.raises(ValueError, match="divisor of 512; got 128 and 60"):
+    ecg_dynamics.ecg_series(levels, rate=60)
+  with pytest.raises(ValueError, match="'runge_kutta'; got 'euler'"):
+    ecg_dynamics.ecg_series(levels, method="euler")
+  with pytest.raises(ValueError, match="above 0 needs rng; got 1.0"):
+    ecg_dynamics.ecg_series(levels, heart_rate_deviation=1.0)
