@@ -225,10 +225,10 @@ def test_values_are_the_weighted_terms(results):
     ):
       np.testing.assert_allclose(metrics[key], term, **TOLERANCE, err_msg=key)
     assert all(x.shape == () for x in metrics.values())
-  for name, coefficient in (("monotonic", 1.0), ("none", 1.0)):
-    got, metrics = later["dts" if name == "none" else name]
+  for name in ("dts", "monotonic"):
+    got, metrics = later[name]
     np.testing.assert_allclose(got, dts, **TOLERANCE)
-    assert metrics["anneal"] == coefficient
+    assert metrics["anneal"] == 1
   got, metrics = later["annealed_vae"]
   np.testing.assert_allclose(got, 1000 * abs(kl - 20.0), **TOLERANCE)
   assert metrics["capacity"] == 20
