@@ -23,8 +23,9 @@ def mean(
     axis_name: mapped axis that shares the batch.
 
   Returns:
-    (...); zeros if no row counts. Masked rows have no gradient, and may hold
-    anything.
+    (...); zeros if no row counts. Masked rows may hold anything, and have no
+    gradient. What x was computed from may not: 0 times infinity is no number,
+    so that `hide` comes first.
   """
   if mask is None:
     total, count = x.sum(axis=0), x.shape[0]

@@ -101,7 +101,8 @@ def discriminator_loss(
   Returns:
     () -(E log D(z) + E log(1 - D(z_permuted))) / 2; log 2 by guessing.
   """
-  each = (
-    jax.nn.log_softmax(logits)[:, 0] + jax.nn.log_softmax(logits_permuted)[:, 1]
+  real, permuted = (
+    jax.nn.log_softmax(batches.hide(x, mask)) for x in (logits, logits_permuted)
   )
+  each = real[:, 0] + permuted[:, 1]
   return -0.5 * batches.mean(each, mask, axis_name)

@@ -150,12 +150,13 @@ def covariance(
   Returns:
     (D, D), divided by the number of rows.
   """
-  centred = mu - batches.mean(mu, mask, axis_name)
+  centred = batches.hide(mu - batches.mean(mu, mask, axis_name), mask)
   outer = centred[:, :, None] * centred[:, None, :]
   result = batches.mean(outer, mask, axis_name)
   if logvar is None:
     return result
-  return result + jnp.diag(batches.mean(jnp.exp(logvar), mask, axis_name))
+  variance = jnp.exp(batches.hide(logvar, mask))
+  return result + jnp.diag(batches.mean(variance, mask, axis_name))
 
 
 def dip_penalty(cov: Array, off_diagonal: float, diagonal: float) -> Array:

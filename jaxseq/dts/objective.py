@@ -67,7 +67,9 @@ def regularizer(
   """
   _check_inputs(config, key, groups, tc)
   dtype = jnp.promote_types(jnp.result_type(mu, logvar, z), jnp.float32)
-  mu, logvar, z = (jnp.asarray(x, dtype) for x in (mu, logvar, z))
+  mu, logvar, z = (
+    batches.hide(jnp.asarray(x, dtype), mask) for x in (mu, logvar, z)
+  )
   densities = estimators.log_densities(
     z,
     mu,

@@ -20,7 +20,7 @@ DOMAIN = np.array([0, 0, 55, 0, 0, 1, 1, 1])
 def make():
   rng = np.random.default_rng(0)
   mu = rng.normal(size=(ROWS, 5))
-  mu[2] = np.nan
+  mu[2] = 1e3
   weights = groups.Heads(
     *(
       rng.normal(size=shape)
