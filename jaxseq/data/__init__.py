@@ -5,9 +5,11 @@
     ...
 
 `data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
-`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.files` reads
-the formats that the papers' sets come in. Nothing is ever downloaded: a package
-that is not installed raises `MissingData`.
+`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
+series with known factors, `jaxseq.data.domains` splits between subjects or
+devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
+Nothing is ever downloaded: a package that is not installed raises
+`MissingData`.
 """
 
 from jaxseq.data.batching import Batch

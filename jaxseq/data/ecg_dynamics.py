@@ -149,13 +149,11 @@ def variable(
   spread = 60 * deviation / heart_rate**2
 
   def at(time):
-    time = np.asarray(time, float)
-    shift = (slice(None),) + (None,) * time.ndim
-    # One frequency at a time: all at once would take too much memory.
-    wave = sum(
-      weight * np.cos(2 * np.pi * frequency * time + phase[shift])
-      for weight, frequency, phase in zip(weights, frequencies, phases.T)
-    )
+    # A cosine of a sum, so that all series share those of the time.
+    turns = 2 * np.pi * np.multiply.outer(frequencies, time)
+    wave = (weights * np.cos(phases)) @ np.cos(turns)
+    wave -= (weights * np.sin(phases)) @ np.sin(turns)
+    shift = (slice(None),) + (None,) * np.ndim(time)
     return 2 * np.pi / (mean[shift] + spread[shift] * wave)
 
   return at

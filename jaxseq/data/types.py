@@ -21,8 +21,8 @@ class ArrayDataset(NamedTuple):
   Attributes:
     inputs: (n, time, features) float32, or (n, time) tokens. Tokens are int32,
       or uint8 where a set is large; `batches` delivers int32.
-    targets: (n,) int32 classes, (n, time) int32 tokens or float32 values
-      (n, ...).
+    targets: (n,) int32 classes, (n, time) int32 tokens, (n, factors) int32
+      levels of the factors that made a series, or float32 values (n, ...).
     lengths: (n,) int32, the number of elements in time that count, of sequences
       that were padded at their end; None if all are of full length.
     extras: further arrays with leading axis n, by name; None if there are none.
