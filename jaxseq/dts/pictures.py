@@ -1,0 +1,422 @@
+"""What a disentangling model learned, as PNG files.
+
+Every function returns the path of the file, or None, with a warning, if
+matplotlib is not installed. Maps of numbers use cividis, and lines Okabe and
+Ito's colours: both are read with every kind of colour vision.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.training import figures
+from jaxseq.training import plots
+
+_MAP = "cividis"
+_QUANTITIES = ("mi", "tc", "dwkl")
+_TITLES = {
+  "mi": "mutual information (nats)",
+  "tc": "total correlation (nats)",
+  "dwkl": "dimension-wise KL (nats)",
+}
+_METRICS = {
+  "mig": "MIG",
+  "sap_continuous": "SAP, continuous",
+  "sap_discrete": "SAP, discrete",
+  "irs": "IRS",
+  "factor_vae": "FactorVAE score",
+  "beta_vae": "beta-VAE score",
+  "gaussian_tc": "Gaussian TC (nats)",
+  "gaussian_wasserstein": "Wasserstein, relative",
+  "dci_disentanglement": "DCI disentanglement",
+  "dci_completeness": "DCI completeness",
+  "dci_informativeness": "DCI informativeness",
+}
+# More cells than this and their numbers are too small to read.
+_MOST_NUMBERS = 200
+
+
+def kl_heat_map(
+  path: str | os.PathLike,
+  steps: Sequence[int],
+  kl: np.ndarray,
+  *,
+  title: str = "",
+) -> pathlib.Path | None:
+  """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
+
+  Args:
+    path: the PNG file to write.
+    steps: (n,) increasing steps at which it was measured.
+    kl: (n, D) float, nats.
+    title: above the plot.
+
+  Raises:
+    ValueError: shapes do not fit, or steps do not increase.
+  """
+  steps, kl = np.asarray(steps, float), np.asarray(kl, float)
+  if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
+    raise ValueError(
+      "kl must be (steps, codes) with a row for each step; got shape "
+      f"{kl.shape} for steps of shape {steps.shape}."
+    )
+  if (np.diff(steps) <= 0).any():
+    raise ValueError("steps must increase.")
+  codes = kl.shape[1]
+  figure = figures.new(path, 7.0, 1.5 + 0.24 * min(max(codes, 5), 32))
+  if figure is None:
+    return None
+  axes = figure.add_subplot()
+  mesh = axes.pcolormesh(
+    _edges(steps), np.arange(codes + 1) - 0.5, kl.T, cmap=_MAP, vmin=0
+  )
+  axes.invert_yaxis()
+  # At most about sixteen labels.
+  axes.set_yticks(range(0, codes, -(-codes // 16)))
+  axes.set_xlabel("steps")
+  axes.set_ylabel("coordinate")
+  axes.set_title(title, loc="left", fontsize=11)
+  figure.colorbar(mesh, ax=axes, label="KL (nats)", pad=0.02)
+  return figures.save(figure, path)
+
+
+def information_curves(
+  path: str | os.PathLike,
+  runs: Mapping[str, Mapping[str, np.ndarray]],
+  *,
+  smooth: int = 1,
+) -> pathlib.Path | None:
+  """Draws the three parts of the KL over training, one panel for each.
+
+  Args:
+    path: the PNG file to write.
+    runs: names to "steps" (n,), "mi", "tc" and "dwkl", each (n,) or (seeds, n),
+      nats. Parts that are not there are left out.
+    smooth: each point is the mean of the last `smooth` values of its seed.
+
+  Raises:
+    ValueError: there is no run with such a part, or shapes do not fit.
+  """
+  panels = {
+    _TITLES[name]: {
+      run: (values["steps"], values[name])
+      for run, values in runs.items()
+      if name in values
+    }
+    for name in _QUANTITIES
+  }
+  panels = {title: curves for title, curves in panels.items() if curves}
+  if not panels:
+    raise ValueError(
+      f"runs must have one of {', '.join(_QUANTITIES)}; got "
+      f"{ {run: sorted(values) for run, values in runs.items()} }."
+    )
+  return plots.learning_curves(path, panels, smooth=smooth)
+
+
+def traversal_grid(
+  path: str | os.PathLike,
+  traversal: np.ndarray,
+  *,
+  values: Sequence[float] | None = None,
+  names: Sequence[str] | None = None,
+  channels: Sequence[str] | None = None,
+  title: str = "",
+) -> pathlib.Path | None:
+  """Draws windows decoded while one coordinate moves, a row for each.
+
+  Args:
+    path: the PNG file to write.
+    traversal: (D, S, T, C) float: windows decoded with coordinate d at the s-th
+      value. An autoregressive decoder must run freely.
+    values: (S,) of the coordinate; from -3 to 3 if None.
+    names: (D,) of the rows; z0, z1, ... if None.
+    channels: (C,) names for the legend; numbers if None.
+    title: above the plot.
+
+  Raises:
+    ValueError: shapes do not fit.
+  """
+  traversal = _grid("traversal", traversal)
+  rows, columns = traversal.shape[:2]
+  if values is None:
+    values = np.linspace(-3.0, 3.0, columns)
+  tops = [f"{value:+.3g}" if value else "0" for value in values]
+  return _draw_grid(
+    path,
+    traversal,
+    _named("names", names, "z", rows),
+    _named("values", tops, "", columns),
+    channels,
+    title,
+    "value of the coordinate",
+    "",
+  )
+
+
+def swap_grid(
+  path: str | os.PathLike,
+  swapped: np.ndarray,
+  *,
+  rows: Sequence[str] | None = None,
+  columns: Sequence[str] | None = None,
+  channels: Sequence[str] | None = None,
+  title: str = "",
+) -> pathlib.Path | None:
+  """Draws windows decoded from g_y of one window and g_d of another.
+
+  Down a column the domain stays and the class changes; along a row the class
+  stays. Cells of the diagonal, where both come from one window if rows and
+  columns are the same windows, are framed.
+
+  Args:
+    path: the PNG file to write.
+    swapped: (R, S, T, C) float: g_y of the r-th window with g_d of the s-th.
+    rows: (R,) what the windows of g_y are; numbers if None.
+    columns: (S,) what those of g_d are; numbers if None.
+    channels: (C,) names for the legend; numbers if None.
+    title: above the plot.
+
+  Raises:
+    ValueError: shapes do not fit.
+  """
+  swapped = _grid("swapped", swapped)
+  return _draw_grid(
+    path,
+    swapped,
+    _named("rows", rows, "", swapped.shape[0]),
+    _named("columns", columns, "", swapped.shape[1]),
+    channels,
+    title,
+    "$g_d$ of",
+    "$g_y$ of",
+    diagonal=swapped.shape[0] == swapped.shape[1],
+  )
+
+
+def information_map(
+  path: str | os.PathLike,
+  information: np.ndarray,
+  *,
+  names: Sequence[str] | None = None,
+  factors: Sequence[str] | None = None,
+  title: str = "",
+  label: str = "mutual information (nats)",
+) -> pathlib.Path | None:
+  """Draws what each code says of each factor; the best of each is framed.
+
+  A factor with one bright cell has a large gap; a code with one bright cell is
+  modular.
+
+  Args:
+    path: the PNG file to write.
+    information: (D, K) float >= 0, as of `metrics.information_matrix`, divided
+      by entropies or not.
+    names: (D,) of the codes; z0, z1, ... if None.
+    factors: (K,) names; numbers if None.
+    title: above the plot, as f"MIG {mig:.3f}".
+    label: of the colours.
+
+  Raises:
+    ValueError: shapes do not fit.
+  """
+  table = np.asarray(information, float)
+  if table.ndim != 2 or not table.size:
+    raise ValueError(
+      f"information must be (codes, factors); got shape {table.shape}."
+    )
+  codes, count = table.shape
+  names = _named("names", names, "z", codes)
+  factors = _named("factors", factors, "", count)
+  figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
+  if figure is None:
+    return None
+  from matplotlib import patches
+
+  axes = figure.add_subplot()
+  image = axes.imshow(table, cmap=_MAP, vmin=0, aspect="auto")
+  # White on black, which is seen on every colour of the map.
+  for k, d in enumerate(table.argmax(0)):
+    for colour, width in (("black", 3.5), ("white", 1.5)):
+      axes.add_patch(
+        patches.Rectangle(
+          (k - 0.46, d - 0.44), 0.92, 0.88, fill=False, ec=colour, lw=width
+        )
+      )
+  if table.size <= _MOST_NUMBERS:
+    half = image.norm.vmax / 2
+    for (d, k), value in np.ndenumerate(table):
+      colour = "black" if value > half else "white"
+      axes.text(
+        k, d, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
+      )
+  slanted = max(map(len, factors)) > 6
+  axes.set_xticks(
+    range(count),
+    factors,
+    rotation=30 if slanted else 0,
+    ha="right" if slanted else "center",
+    fontsize=9,
+  )
+  axes.set_yticks(range(codes), names, fontsize=9)
+  axes.tick_params(length=0)
+  axes.spines[:].set_visible(False)
+  axes.set_title(title, loc="left", fontsize=11)
+  figure.colorbar(image, ax=axes, label=label, pad=0.03)
+  return figures.save(figure, path)
+
+
+def metric_bars(
+  path: str | os.PathLike,
+  runs: Mapping[str, Mapping[str, float | Sequence[float]]],
+  *,
+  metrics: Sequence[str] | None = None,
+) -> pathlib.Path | None:
+  """Draws metrics of runs as bars with their numbers, one panel for each.
+
+  Args:
+    path: the PNG file to write.
+    runs: names to metrics (as `metrics.summary` returns them), each a number or
+      one for each seed: then the bar is the mean, and a line is drawn from the
+      smallest to the largest. A metric that a run lacks leaves its place empty.
+    metrics: which, in this order; all, in the order of the runs, if None.
+
+  Raises:
+    ValueError: there is no run or no metric.
+  """
+  found = dict.fromkeys(name for values in runs.values() for name in values)
+  metrics = list(found if metrics is None else metrics)
+  if not metrics or not set(metrics) <= set(found):
+    raise ValueError(
+      f"metrics must be among {list(found)} of the runs; got {metrics}."
+    )
+  columns = min(4, len(metrics))
+  rows = -(-len(metrics) // columns)
+  height = 0.55 + 0.3 * len(runs)
+  figure = figures.new(path, 1.4 + 2.3 * columns, 0.3 + height * rows)
+  if figure is None:
+    return None
+  figure.get_layout_engine().set(h_pad=0.08)
+  grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+  for axes in grid.flat[len(metrics) :]:
+    axes.set_axis_off()
+  for axes, name in zip(grid.flat, metrics):
+    _draw_bars(axes, [values.get(name) for values in runs.values()])
+    label = _METRICS.get(name, name.replace("_", " "))
+    axes.set_title(label, loc="left", fontsize=10)
+    axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
+    axes.set_ylim(len(runs) - 0.5, -0.5)
+  return figures.save(figure, path)
+
+
+def _draw_bars(axes, values) -> None:
+  """Draws one bar, with its number, for each run."""
+  values = [np.atleast_1d(np.nan if v is None else v) for v in values]
+  for row, seeds in enumerate(values):
+    mean = float(np.mean(seeds))
+    if not np.isfinite(mean):
+      continue
+    colour = figures.COLOURS[row % len(figures.COLOURS)]
+    axes.barh(row, mean, height=0.66, color=colour, alpha=0.75)
+    low, high = np.min(seeds), np.max(seeds)
+    if len(seeds) > 1:
+      axes.plot([low, high], [row, row], color="black", lw=1.2)
+    axes.annotate(
+      f"{mean:.4g}"
+      if abs(mean) >= 10 or mean == round(mean)
+      else f"{mean:.3f}",
+      xy=(max(high, mean, 0.0), row),
+      xytext=(4, 0),
+      textcoords="offset points",
+      va="center",
+      fontsize=8,
+    )
+  axes.axvline(0, color=figures.GREY, lw=0.8)
+  # Room for the numbers.
+  low, high = axes.get_xlim()
+  axes.set_xlim(low, high + 0.28 * (high - low))
+  axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+  axes.tick_params(axis="y", length=0)
+  axes.set_xticks([])
+
+
+def _draw_grid(
+  path,
+  windows,
+  lefts,
+  tops,
+  channels,
+  title,
+  top_label,
+  left_label,
+  diagonal=False,
+):
+  """Draws windows (R, S, T, C), all on one scale."""
+  rows, columns, length, count = windows.shape
+  channels = _named("channels", channels, "channel ", count)
+  figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
+  if figure is None:
+    return None
+  grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+  for (r, s), axes in np.ndenumerate(grid):
+    for c in range(count):
+      axes.plot(
+        windows[r, s, :, c],
+        color=figures.COLOURS[c % len(figures.COLOURS)],
+        lw=1.0,
+        label=channels[c],
+      )
+    framed = diagonal and r == s
+    axes.spines[:].set_color("black" if framed else "#cccccc")
+    axes.spines[:].set_linewidth(1.4 if framed else 0.6)
+    axes.set_xticks([])
+    axes.set_yticks([])
+  axes.margins(x=0.02, y=0.08)
+  for axes, top in zip(grid[0], tops):
+    axes.set_title(top, fontsize=9)
+  for axes, left in zip(grid[:, 0], lefts):
+    axes.set_ylabel(left, rotation=0, ha="right", va="center", fontsize=9)
+  figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
+  if left_label:
+    figure.supylabel(left_label, fontsize=10)
+  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GREY)
+  if count > 1:
+    figure.legend(
+      grid[0, 0].get_lines(),
+      channels,
+      loc="outside right upper",
+      frameon=False,
+      fontsize=8,
+    )
+  return figures.save(figure, path)
+
+
+def _grid(name: str, windows: np.ndarray) -> np.ndarray:
+  windows = np.asarray(windows, float)
+  if windows.ndim != 4 or not windows.size:
+    raise ValueError(
+      f"{name} must be (rows, columns, time, channels); got shape "
+      f"{windows.shape}."
+    )
+  return windows
+
+
+def _named(name: str, given, prefix: str, count: int) -> list[str]:
+  if given is None:
+    return [f"{prefix}{i}" for i in range(count)]
+  if len(given) != count:
+    raise ValueError(f"{name} must be {count} names; got {len(given)}.")
+  return [str(value) for value in given]
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+  """Returns the borders of cells around increasing centres."""
+  if len(centres) == 1:
+    return centres[0] + np.array([-0.5, 0.5])
+  middles = (centres[1:] + centres[:-1]) / 2
+  first = 2 * centres[0] - middles[0]
+  last = 2 * centres[-1] - middles[-1]
+  return np.concatenate([[first], middles, [last]])
