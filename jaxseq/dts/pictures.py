@@ -22,6 +22,19 @@ _TITLES = {
   "tc": "total correlation (nats)",
   "dwkl": "dimension-wise KL (nats)",
 }
+_METRICS = {
+  "mig": "MIG",
+  "sap_continuous": "SAP, continuous",
+  "sap_discrete": "SAP, discrete",
+  "irs": "IRS",
+  "factor_vae": "FactorVAE score",
+  "beta_vae": "beta-VAE score",
+  "gaussian_tc": "Gaussian TC (nats)",
+  "gaussian_wasserstein": "Wasserstein, relative",
+  "dci_disentanglement": "DCI disentanglement",
+  "dci_completeness": "DCI completeness",
+  "dci_informativeness": "DCI informativeness",
+}
 # More cells than this and their numbers are too small to read.
 _MOST_NUMBERS = 200
 
@@ -210,12 +223,12 @@ def information_map(
   Raises:
     ValueError: shapes do not fit.
   """
-  from_caller = np.asarray(information, float)
-  if from_caller.ndim != 2 or not from_caller.size:
+  table = np.asarray(information, float)
+  if table.ndim != 2 or not table.size:
     raise ValueError(
-      f"information must be (codes, factors); got shape {from_caller.shape}."
+      f"information must be (codes, factors); got shape {table.shape}."
     )
-  codes, count = from_caller.shape
+  codes, count = table.shape
   names = _named("names", names, "z", codes)
   factors = _named("factors", factors, "", count)
   figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
@@ -224,14 +237,18 @@ def information_map(
   from matplotlib import patches
 
   axes = figure.add_subplot()
-  image = axes.imshow(from_caller, cmap=_MAP, vmin=0, aspect="auto")
-  for k, d in enumerate(from_caller.argmax(0)):
-    axes.add_patch(
-      patches.Rectangle((k - 0.5, d - 0.5), 1, 1, fill=False, ec="white", lw=2)
-    )
-  if from_caller.size <= _MOST_NUMBERS:
+  image = axes.imshow(table, cmap=_MAP, vmin=0, aspect="auto")
+  # White on black, which is seen on every colour of the map.
+  for k, d in enumerate(table.argmax(0)):
+    for colour, width in (("black", 3.5), ("white", 1.5)):
+      axes.add_patch(
+        patches.Rectangle(
+          (k - 0.46, d - 0.44), 0.92, 0.88, fill=False, ec=colour, lw=width
+        )
+      )
+  if table.size <= _MOST_NUMBERS:
     half = image.norm.vmax / 2
-    for (d, k), value in np.ndenumerate(from_caller):
+    for (d, k), value in np.ndenumerate(table):
       colour = "black" if value > half else "white"
       axes.text(
         k, d, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
@@ -282,12 +299,14 @@ def metric_bars(
   figure = figures.new(path, 1.4 + 2.3 * columns, 0.3 + height * rows)
   if figure is None:
     return None
+  figure.get_layout_engine().set(h_pad=0.08)
   grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
   for axes in grid.flat[len(metrics) :]:
     axes.set_axis_off()
   for axes, name in zip(grid.flat, metrics):
     _draw_bars(axes, [values.get(name) for values in runs.values()])
-    axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
+    label = _METRICS.get(name, name.replace("_", " "))
+    axes.set_title(label, loc="left", fontsize=10)
     axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
     axes.set_ylim(len(runs) - 0.5, -0.5)
   return figures.save(figure, path)
@@ -306,7 +325,9 @@ def _draw_bars(axes, values) -> None:
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)
     axes.annotate(
-      f"{mean:.3g}" if abs(mean) >= 10 else f"{mean:.3f}",
+      f"{mean:.4g}"
+      if abs(mean) >= 10 or mean == round(mean)
+      else f"{mean:.3f}",
       xy=(max(high, mean, 0.0), row),
       xytext=(4, 0),
       textcoords="offset points",

@@ -304,7 +304,7 @@ def _classifier(kind: str, seed: int):
   if _kind(kind) == "linear":
     return _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
   return _sklearn.load("neural_network").MLPClassifier(
-    _HIDDEN, max_iter=_STEPS, random_state=seed
+    hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
   )
 
 
@@ -312,7 +312,7 @@ def _regressor(kind: str, seed: int):
   if _kind(kind) == "linear":
     return _sklearn.load("linear_model").LinearRegression()
   return _sklearn.load("neural_network").MLPRegressor(
-    _HIDDEN, max_iter=_STEPS, random_state=seed
+    hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
   )
 
 

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from jaxseq.dts import metrics
+from tests.dts.metrics import cases
+
+pytest.importorskip("sklearn")
+
+
+@pytest.mark.parametrize("name", ["good", "mixed"])
+def test_golden(golden, name):
+  arrays = golden(f"dts/votes_{name}")
+  points = []
+  for part in ("train", "eval"):
+    codes = [arrays[f"bvae_{part}_codes{i}"] for i in (1, 2)]
+    features = metrics.beta_vae_features(*codes)
+    np.testing.assert_allclose(
+      features, arrays[f"bvae_{part}_features"], atol=1e-12
+    )
+    points += [features, arrays[f"bvae_{part}_factor_index"]]
+  # Versions of the solver may put one of 40 points on the other side.
+  np.testing.assert_allclose(
+    metrics.beta_vae_from_features(*points),
+    (arrays["bvae_train_accuracy"], arrays["bvae_eval_accuracy"]),
+    atol=0.026,
+  )
+
+
+def test_codes_for_factors_and_noise():
+  rng = np.random.default_rng(0)
+  factors = cases.grid((3, 4), repeats=20)
+  options = {"train_points": 200, "evaluation_points": 100, "batch": 16}
+  codes = cases.one_to_one(factors, rng)
+  assert metrics.beta_vae_from_table(codes, factors, **options) == (1.0, 1.0)
+  # It cannot tell a rotation from the factors: what it is known for.
+  mixed = metrics.beta_vae_from_table(
+    cases.rotated(factors, rng), factors, **options
+  )
+  assert mixed.evaluation > 0.6
+  noise = rng.normal(size=factors.shape)
+  # Chance is a half; four standard deviations of 100 points.
+  assert metrics.beta_vae_from_table(noise, factors, **options).evaluation < 0.7
+  encoded = metrics.beta_vae_from_encoder(np.negative, (3, 4), **options)
+  assert encoded == (1.0, 1.0)
+
+
+def test_wrong_points():
+  with pytest.raises(ValueError, match="at least two factors; got 1 only"):
+    metrics.beta_vae_from_features(np.eye(2), [1, 1], np.eye(2), [0, 1])
+  with pytest.raises(ValueError, match=r"one shape; got \(2, 2\) and \(2, 2\)"):
+    metrics.beta_vae_features(np.eye(2), np.eye(2))

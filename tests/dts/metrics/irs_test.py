@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from jaxseq.dts import metrics
+from tests.dts.metrics import cases
+
+
+@pytest.mark.parametrize("name", cases.SETS)
+def test_golden(golden, name):
+  arrays = golden(f"dts/metrics_{name}")
+  codes, factors, _, _ = cases.recorded(arrays)
+  result = metrics.irs(codes, factors)
+  np.testing.assert_array_equal(
+    codes[:, result.active], arrays["irs_active_mus"].T
+  )
+  for seen, expected in (
+    (result.score, "irs"),
+    (result.matrix, "irs_matrix"),
+    (result.per_code, "irs_per_code"),
+    (result.deviations, "irs_max_deviations"),
+  ):
+    np.testing.assert_allclose(
+      seen, arrays[expected], atol=1e-10, err_msg=expected
+    )
+
+
+def test_wrong_arguments():
+  factors = cases.grid((2, 2))
+  with pytest.raises(ValueError, match="all are constant"):
+    metrics.irs(np.ones((4, 2)), factors)
+  with pytest.raises(
+    ValueError, match=r"quantile must lie in \(0, 1\]; got 99"
+  ):
+    metrics.irs(factors, factors, quantile=99)

@@ -1,0 +1,161 @@
+import sys
+
+import numpy as np
+import pytest
+
+from jaxseq.dts import pictures
+from jaxseq.training import figures
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """Figures that would be saved; writing them takes most of the time."""
+  kept = []
+
+  def keep(figure, path):
+    kept.append(figure)
+    return path
+
+  monkeypatch.setattr(figures, "save", keep)
+  return kept
+
+
+def test_kl_heat_map_is_a_png(tmp_path):
+  kl = np.abs(np.random.default_rng(0).normal(size=(5, 3)))
+  path = pictures.kl_heat_map(
+    tmp_path / "new" / "kl.png", [0, 10, 20, 40, 80], kl, title="a run"
+  )
+  assert path == tmp_path / "new" / "kl.png"
+  assert path.read_bytes().startswith(b"\x89PNG")
+  assert [p.name for p in path.parent.iterdir()] == ["kl.png"]
+
+
+def test_kl_heat_map_cells(tmp_path, drawn):
+  kl = np.arange(6.0).reshape(3, 2)
+  pictures.kl_heat_map(tmp_path / "a", [0, 10, 30], kl)
+  (mesh,) = drawn[0].axes[0].collections
+  np.testing.assert_array_equal(mesh.get_array().reshape(2, 3), kl.T)
+  np.testing.assert_array_equal(
+    mesh.get_coordinates()[0, :, 0], [-5, 5, 20, 40]
+  )
+  pictures.kl_heat_map(tmp_path / "b", [7], kl[:1])
+  (mesh,) = drawn[1].axes[0].collections
+  np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [6.5, 7.5])
+
+
+def test_information_curves(tmp_path, drawn):
+  steps = np.arange(4)
+  runs = {
+    "VAE": {"steps": steps, "mi": steps, "tc": 0 * steps},
+    "DTS": {"steps": steps, "mi": np.stack([steps, 3 * steps])},
+  }
+  pictures.information_curves(tmp_path / "a.png", runs)
+  first, second = drawn[0].axes
+  assert first.get_title(loc="left") == "mutual information (nats)"
+  assert [len(axes.get_lines()) for axes in (first, second)] == [2, 1]
+  lines = {line.get_label(): line for line in first.get_lines()}
+  np.testing.assert_array_equal(lines["DTS"].get_ydata(), 2 * steps)
+
+
+def test_traversal_grid(tmp_path, drawn):
+  windows = np.random.default_rng(0).normal(size=(2, 3, 8, 2))
+  pictures.traversal_grid(tmp_path / "a.png", windows, names=["freq", "amp"])
+  axes = np.array(drawn[0].axes).reshape(2, 3)
+  for (d, s), cell in np.ndenumerate(axes):
+    for c, line in enumerate(cell.get_lines()):
+      np.testing.assert_array_equal(line.get_ydata(), windows[d, s, :, c])
+  assert [cell.get_title() for cell in axes[0]] == ["-3", "0", "+3"]
+  assert [cell.get_ylabel() for cell in axes[:, 0]] == ["freq", "amp"]
+  # One scale, so that what does not change is seen not to.
+  assert len({cell.get_ylim() for cell in axes.flat}) == 1
+
+
+def test_swap_grid(tmp_path, drawn):
+  windows = np.random.default_rng(0).normal(size=(2, 2, 8, 1))
+  pictures.swap_grid(
+    tmp_path / "a.png", windows, rows=["walk", "run"], columns=["A", "B"]
+  )
+  axes = np.array(drawn[0].axes).reshape(2, 2)
+  assert [cell.get_title() for cell in axes[0]] == ["A", "B"]
+  assert [cell.get_ylabel() for cell in axes[:, 0]] == ["walk", "run"]
+  widths = [cell.spines["top"].get_linewidth() for cell in axes.flat]
+  assert widths[0] == widths[3] > widths[1] == widths[2]
+
+
+def test_information_map(tmp_path, drawn):
+  table = np.array([[0.1, 0.9], [0.8, 0.2], [0.0, 0.3]])
+  pictures.information_map(
+    tmp_path / "a.png", table, factors=["frequency", "phase"], title="MIG 0.6"
+  )
+  axes = drawn[0].axes[0]
+  np.testing.assert_array_equal(axes.get_images()[0].get_array(), table)
+  centres = {
+    tuple(np.round(np.add(p.get_xy(), (p.get_width() / 2, p.get_height() / 2))))
+    for p in axes.patches
+  }
+  assert centres == {(0, 1), (1, 0)}
+  assert sorted(text.get_text() for text in axes.texts)[:2] == ["0.00", "0.10"]
+
+
+def test_metric_bars(tmp_path, drawn):
+  runs = {"VAE": {"mig": [0.1, 0.3], "irs": 0.5}, "DTS": {"mig": 0.4}}
+  pictures.metric_bars(tmp_path / "a.png", runs)
+  mig, irs = drawn[0].axes
+  assert mig.get_title(loc="left") == "MIG"
+  np.testing.assert_allclose([p.get_width() for p in mig.patches], [0.2, 0.4])
+  assert [text.get_text() for text in mig.texts] == ["0.200", "0.400"]
+  # What a run lacks is no bar of height 0.
+  assert len(irs.patches) == 1
+
+
+def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  windows = np.zeros((2, 2, 3, 1))
+  path = tmp_path / "a.png"
+  assert pictures.kl_heat_map(path, [0, 1], np.ones((2, 2))) is None
+  assert pictures.traversal_grid(path, windows) is None
+  assert pictures.swap_grid(path, windows) is None
+  assert pictures.information_map(path, np.ones((2, 2))) is None
+  assert pictures.metric_bars(path, {"a": {"mig": 1.0}}) is None
+  assert not path.exists()
+
+
+@pytest.mark.parametrize(
+  ("draw", "match"),
+  [
+    (
+      lambda p: pictures.kl_heat_map(p, [0], np.ones((2, 2))),
+      r"got shape \(2, 2\) for steps of shape \(1,\)",
+    ),
+    (
+      lambda p: pictures.kl_heat_map(p, [1, 1], np.ones((2, 2))),
+      "steps must increase",
+    ),
+    (
+      lambda p: pictures.information_curves(p, {"a": {"steps": [0]}}),
+      "one of mi, tc, dwkl",
+    ),
+    (
+      lambda p: pictures.traversal_grid(p, np.ones((2, 3, 4))),
+      r"traversal must be .* got shape \(2, 3, 4\)",
+    ),
+    (
+      lambda p: pictures.swap_grid(p, np.ones((2, 2, 4, 1)), rows=["a"]),
+      "rows must be 2 names; got 1",
+    ),
+    (
+      lambda p: pictures.information_map(p, np.ones(3)),
+      r"information must be .* got shape \(3,\)",
+    ),
+    (
+      lambda p: pictures.metric_bars(p, {"a": {"mig": 1}}, metrics=["dci"]),
+      r"among \['mig'\] of the runs; got \['dci'\]",
+    ),
+  ],
+)
+def test_wrong_arguments(tmp_path, draw, match):
+  with pytest.raises(ValueError, match=match):
+    draw(tmp_path / "a.png")
+  assert not list(tmp_path.iterdir())
