@@ -82,9 +82,7 @@ def test_last_finite_value_stays(clock):
 
 
 def test_several_metrics_stand_side_by_side(clock):
-  bar = progress.Progress(
-    100, metric=("return", "loss"), stream=io.StringIO()
-  )
+  bar = progress.Progress(100, metric=("return", "loss"), stream=io.StringIO())
   bar.update(10, {"loss": [math.nan], "return": [1.0, 2.0], "other": 5.0})
   assert bar.status(10) == "return 1.5"
   clock[0] += 2.0
