@@ -31,6 +31,8 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     "variant": agent,
     "num_steps": 100_000,
     # What else can be changed on the command line.
+    "transition": {"kind": "conv"},
+    "memory": {"mixer": "none"},
     "learning": {"done_n": "any"},
     "agent": {"updates_per_step": variants.get(agent, 18).updates_per_step},
   }

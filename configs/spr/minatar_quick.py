@@ -45,6 +45,9 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
       "optimizer": {"learning_rate": 5e-4},
     },
     "agent": {"min_replay": 1000, "updates_per_step": 1},
+    # What else can be changed on the command line.
+    "transition": {"kind": "conv"},
+    "memory": {"mixer": "none"},
   }
   config.arms = {"spr": {}, "rainbow": {"self_prediction": False}}
   if variant == "tiny":

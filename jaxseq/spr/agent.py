@@ -16,6 +16,8 @@ Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
 """
 
 import dataclasses
+import functools
+import math
 from typing import Any
 from typing import NamedTuple
 
@@ -27,6 +29,8 @@ from jaxseq.spr import layers
 from jaxseq.spr import networks
 from jaxseq.spr import replay as replay_lib
 from jaxseq.spr import resets
+from jaxseq.spr import sequence_replay
+from jaxseq.spr import sequence_update
 from jaxseq.spr import update
 from jaxseq.spr import variants
 
@@ -43,7 +47,8 @@ class Config:
     stack: frames in an observation.
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
-    capacity: of the replay; num_steps if None, which overwrites nothing.
+    capacity: of the replay; if None num_steps, which overwrites nothing, up to
+      a multiple of the steps between sequences for an agent with a memory.
     prioritized: whether sequences are drawn by priority.
     clip_rewards: whether the agent learns from the signs of rewards alone.
   """
@@ -66,11 +71,10 @@ class Config:
         f"encoder.image_shape must be {replay.observation_shape}, the shape of "
         f"{self.stack} frames; got {image_shape}."
       )
-    least = replay.steps_before + replay.steps_after + 1
-    if self.variant.min_replay < least:
+    if self.variant.min_replay < replay.least:
       raise ValueError(
-        f"min_replay must be at least {least} for a sequence to be drawn; got "
-        f"{self.variant.min_replay}."
+        f"min_replay must be at least {replay.least} for a sequence to be "
+        f"drawn; got {self.variant.min_replay}."
       )
     if replay.capacity < self.variant.min_replay:
       raise ValueError(
@@ -86,8 +90,14 @@ class Config:
     longest = variant.num_steps
     if variant.annealing is not None:
       longest = max(variant.annealing.first_steps, variant.annealing.last_steps)
+    sequence, span, every = agent.sequence, 1, 1
+    if agent.recurrent:
+      span, every = sequence.span, sequence.length
+    capacity = self.capacity
+    if capacity is None:
+      capacity = math.ceil(self.num_steps / every) * every
     return replay_lib.Config(
-      capacity=self.num_steps if self.capacity is None else self.capacity,
+      capacity=capacity,
       frame_shape=self.frame_shape,
       stack=self.stack,
       num_predictions=agent.num_predictions if agent.predicts else 0,
@@ -96,6 +106,8 @@ class Config:
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
       done_n=agent.done_n,
+      span=span,
+      every=every,
     )
 
 
@@ -107,6 +119,7 @@ class State(NamedTuple):
     replay: what was seen.
     game: state of a game on the device; () if it runs on the host.
     observation: (height, width, stack * channels) uint8, to act upon next.
+    memory: the agent's before that observation; () without one.
     key: random key of all that is to come.
     step: () int32, environment steps so far.
     since_reset: () int32, updates since the weights were last reset.
@@ -118,6 +131,7 @@ class State(NamedTuple):
   replay: replay_lib.State
   game: Any
   observation: Array
+  memory: Any
   key: Array
   step: Array
   since_reset: Array
@@ -150,11 +164,14 @@ def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
   """
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
+  memory = networks.initial_memory(config.variant.update.networks)
   return State(
     agent=update.init(key_agent, config.variant.update),
-    replay=replay_lib.init(config.replay),
+    replay=replay_lib.init(config.replay, memory),
     game=game,
     observation=push(config, blank, frame, True),
+    # Buffers of its own, so that the state can be donated.
+    memory=jax.tree.map(jnp.copy, memory),
     key=key,
     step=jnp.zeros((), jnp.int32),
     since_reset=jnp.zeros((), jnp.int32),
@@ -189,7 +206,8 @@ def act(
   *,
   epsilon: float | Array,
   noisy: bool,
-) -> Array:
+  memory: Any = (),
+) -> tuple[Array, Any]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
   Args:
@@ -199,23 +217,25 @@ def act(
     key: random key.
     epsilon: chance of an action at random.
     noisy: whether the head's noise is on, that of the last update.
+    memory: before the observations; () for an agent without one.
 
   Returns:
-    (*batch,) int32.
+    (*batch,) int32, and the memory after the observations.
   """
   variant = config.variant
   params = agent.target if variant.acts_with_target else agent.params
-  values = networks.action_values(
+  values, memory = networks.action_values(
     variant.update.networks,
     params,
     observation,
     agent.noise if noisy else None,
+    memory,
   )
   best = jnp.argmax(values, axis=-1).astype(jnp.int32)
   key_whether, key_which = jax.random.split(key)
   other = jax.random.randint(key_which, best.shape, 0, values.shape[-1])
   whether = jax.random.uniform(key_whether, best.shape) < epsilon
-  return jnp.where(whether, other, best)
+  return jnp.where(whether, other, best), memory
 
 
 def choose(
@@ -229,18 +249,28 @@ def choose(
     learning: whether there are min_replay steps; until then actions are random.
 
   Returns:
-    The state, with a new key, and the action () int32.
+    The state, with a new key and the memory after the observation, and the
+    action () int32.
   """
   key, now = jax.random.split(state.key)
   state = state._replace(key=key)
-  if learning:
-    epsilon = config.variant.epsilon_train
-    action = act(
-      config, state.agent, state.observation, now, epsilon=epsilon, noisy=True
-    )
-    return state, action
   number = config.variant.update.networks.head.num_actions
-  return state, jax.random.randint(now, (), 0, number, jnp.int32)
+  anything = jax.random.randint(now, (), 0, number, jnp.int32)
+  # A memory takes in what is seen even while actions are random.
+  if not (learning or config.variant.update.recurrent):
+    return state, anything
+  replay = sequence_replay.remember(config.replay, state.replay, state.memory)
+  action, memory = act(
+    config,
+    state.agent,
+    state.observation,
+    now,
+    epsilon=config.variant.epsilon_train,
+    noisy=True,
+    memory=state.memory,
+  )
+  state = state._replace(replay=replay, memory=memory)
+  return state, action if learning else anything
 
 
 def observe(
@@ -275,6 +305,11 @@ def observe(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(config, state.observation, step.frame, step.done),
+    memory=jax.tree.map(
+      lambda fresh, old: jnp.where(step.done, fresh, old),
+      networks.initial_memory(config.variant.update.networks),
+      state.memory,
+    ),
     step=state.step + 1,
     game_return=jnp.where(step.over, 0, played.game_return),
     game_length=jnp.where(step.over, 0, played.game_length),
@@ -291,15 +326,21 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  sample = replay_lib.sample(
-    config.replay,
+  draw = functools.partial(replay_lib.sample, config.replay)
+  train_step = update.train_step
+  if variant.update.recurrent:
+    draw = functools.partial(
+      sequence_replay.sample, config.replay, variant.update.sequence
+    )
+    train_step = sequence_update.train_step
+  sample = draw(
     state.replay,
     replay_lib.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
   )
-  agent, metrics = update.train_step(
+  agent, metrics = train_step(
     variant.update, state.agent, sample.batch, key_update
   )
   replay = replay_lib.update_priorities(

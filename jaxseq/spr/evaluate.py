@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import environments
+from jaxseq.spr import networks
 from jaxseq.spr import runner
 from jaxseq.spr import update
 
@@ -39,14 +40,25 @@ def make(
 
 def _policy(config):
   push = jax.vmap(functools.partial(agent_lib.push, config))
+  initial = networks.initial_memory(config.variant.update.networks)
 
-  def policy(agent, observation, frame, fresh, key):
+  def policy(agent, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
-    epsilon = config.variant.epsilon_eval
-    action = agent_lib.act(
-      config, agent, observation, key, epsilon=epsilon, noisy=False
+
+    def renew(first, old):
+      begins = fresh.reshape(-1, *(1,) * first.ndim)
+      return jnp.where(begins, first, old)
+
+    action, memory = agent_lib.act(
+      config,
+      agent,
+      observation,
+      key,
+      epsilon=config.variant.epsilon_eval,
+      noisy=False,
+      memory=jax.tree.map(renew, initial, memory),
     )
-    return observation, action
+    return observation, memory, action
 
   return jax.jit(policy)
 
@@ -63,7 +75,7 @@ def _play(
   """Plays games side by side, each of them once.
 
   The head's noise is off, a random action has the chance epsilon_eval, and the
-  loss of a life changes nothing.
+  loss of a life changes nothing; a memory, too, lasts for a whole game.
 
   Args:
     config: of the agent.
@@ -84,13 +96,16 @@ def _play(
   observation = jnp.zeros(
     (num_games, *config.replay.observation_shape), jnp.uint8
   )
+  memory = networks.initial_memory(config.variant.update.networks, (num_games,))
   returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
   playing, frames = np.ones(num_games, bool), []
   while playing.any():
     if playing[0] and len(frames) < keep_frames:
       frames.append(np.asarray(frame[0]))
     key, now = jax.random.split(key)
-    observation, action = policy(agent, observation, frame, fresh, now)
+    observation, memory, action = policy(
+      agent, observation, memory, frame, fresh, now
+    )
     step = players.step(np.asarray(action))
     returns += np.where(playing, step.reward, 0)
     lengths += playing

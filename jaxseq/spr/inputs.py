@@ -1,5 +1,6 @@
 """What an update is given: a batch of transitions, and what is random."""
 
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -38,12 +39,16 @@ class Batch(NamedTuple):
 
 
 class Augmentations(NamedTuple):
-  """Augmentations of s_t, of s_{t+1} .. s_{t+K}, and of s_{t+n} twice."""
+  """Augmentations of s_t, of s_{t+1} .. s_{t+K}, and of s_{t+n} twice.
+
+  For sequences the first and the third are of all their images, as the online
+  and the target network see them, and the last is None.
+  """
 
   online: augmentation.Draws | Array
-  spr: augmentation.Draws | None
-  next_target: augmentation.Draws
-  next_online: augmentation.Draws
+  spr: augmentation.Draws | Array | None
+  next_target: augmentation.Draws | Array
+  next_online: augmentation.Draws | Array | None
 
 
 class Draws(NamedTuple):
@@ -83,15 +88,20 @@ def check(batch: Batch, ahead: int, image_shape: tuple[int, int, int]) -> None:
     "done": (ahead + 1, size),
     "done_n": (size,),
   }
-  for name, shape in shapes.items():
-    came = jnp.shape(getattr(batch, name))
-    if came != shape:
-      raise ValueError(f"batch.{name} must have shape {shape}; got {came}.")
+  check_shapes(batch, shapes)
   if jnp.shape(batch.discount) not in ((), (size,)):
     raise ValueError(
       f"batch.discount must have shape () or {(size,)}; got "
       f"{jnp.shape(batch.discount)}."
     )
+
+
+def check_shapes(batch: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+  """Raises a ValueError unless fields of a batch have these shapes."""
+  for name, shape in shapes.items():
+    came = jnp.shape(getattr(batch, name))
+    if came != shape:
+      raise ValueError(f"batch.{name} must have shape {shape}; got {came}.")
 
 
 def augment(
@@ -117,6 +127,15 @@ def augment(
     next_target=batch.next_observation,
     next_online=batch.next_observation,
   )
+  return augment_images(config, images, draws)
+
+
+def augment_images(
+  config: augmentation.Config | None,
+  images: Augmentations,
+  draws: Augmentations | None,
+) -> Augmentations:
+  """Returns images of each branch augmented by its draws; None stays None."""
   if config is None:
     return images
   return Augmentations(

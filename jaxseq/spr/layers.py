@@ -135,7 +135,11 @@ def renormalize(x: Array, epsilon: float) -> Array:
   Returns:
     An array like x.
   """
-  axes = (-3, -2, -1)
-  low = x.min(axis=axes, keepdims=True)
-  high = x.max(axis=axes, keepdims=True)
-  return (x - low) / (high - low + epsilon)
+  flat = x.reshape(*x.shape[:-3], -1)
+  # By their places: the derivative of a maximum compares all elements with it,
+  # and is NaN where a compiler has computed the two with different rounding.
+  low, high = (
+    jnp.take_along_axis(flat, find(flat, axis=-1, keepdims=True), axis=-1)
+    for find in (jnp.argmin, jnp.argmax)
+  )
+  return ((flat - low) / (high - low + epsilon)).reshape(x.shape)

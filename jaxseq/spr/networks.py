@@ -1,17 +1,22 @@
 """The networks of an agent, put together.
 
 The parameters are a dict of "encoder" and "head" and, for an agent that
-predicts its own latents, "transition" and "predictor".
+predicts its own latents, "transition" and "predictor"; for one with a memory,
+"memory".
 """
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 
 from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import layers
+from jaxseq.spr import memory as memory_lib
+from jaxseq.spr import mixer_transition
+from jaxseq.spr import stacks
 from jaxseq.spr import transition as transition_lib
 
 Array = jax.Array
@@ -25,13 +30,16 @@ class Config:
   Attributes:
     encoder: options of the encoder.
     head: options of the head.
-    transition: options of the transition model; None for an agent without
-      self-prediction.
+    transition: options of the transition model, of convolutions or of a mixer;
+      None for an agent without self-prediction.
+    memory: options of the memory; None for an agent that acts upon the newest
+      frames alone.
   """
 
   encoder: encoders.Config
   head: heads.Config
-  transition: transition_lib.Config | None = None
+  transition: transition_lib.Config | mixer_transition.Config | None = None
+  memory: stacks.Config | None = None
 
   def __post_init__(self):
     shape = encoders.latent_shape(self.encoder)
@@ -42,14 +50,16 @@ class Config:
       )
     if self.transition is None:
       return
-    for name, came, expected in (
-      ("channels", self.transition.channels, shape[-1]),
-      ("num_actions", self.transition.num_actions, self.head.num_actions),
-    ):
-      if came != expected:
+    expected = {"num_actions": self.head.num_actions}
+    if isinstance(self.transition, mixer_transition.Config):
+      expected["latent_shape"] = shape
+    else:
+      expected["channels"] = shape[-1]
+    for name, value in expected.items():
+      if getattr(self.transition, name) != value:
         raise ValueError(
-          f"transition.{name} must be {expected}, as in the encoder and head; "
-          f"got {came}."
+          f"transition.{name} must be {value}, as in the encoder and head; got "
+          f"{getattr(self.transition, name)}."
         )
 
 
@@ -69,13 +79,35 @@ def init(key: Array, config: Config) -> Params:
     "encoder": encoders.init(keys[0], config.encoder),
     "head": heads.init(keys[1], config.head),
   }
+  if config.memory is not None:
+    # A key of its own, so that the other parts are as they are without it.
+    params["memory"] = memory_lib.init(
+      jax.random.fold_in(key, 4),
+      config.memory,
+      encoders.latent_shape(config.encoder),
+    )
   if config.transition is not None:
     width = config.head.projection_width
-    params["transition"] = transition_lib.init(keys[2], config.transition)
+    model = _transition_model(config)
+    params["transition"] = model.init(keys[2], config.transition)
     params["predictor"] = layers.init(
       keys[3], (width, width), config.head.initializer
     )
   return params
+
+
+def _transition_model(config):
+  """Returns the module of the transition model."""
+  if isinstance(config.transition, mixer_transition.Config):
+    return mixer_transition
+  return transition_lib
+
+
+def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
+  """Returns the memory at the beginning of an episode; () without one."""
+  if config.memory is None:
+    return ()
+  return memory_lib.initial_state(config.memory, batch_shape)
 
 
 def action_values(
@@ -83,21 +115,27 @@ def action_values(
   params: Params,
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
-) -> Array:
+  memory: Any = (),
+) -> tuple[Array, Any]:
   """Returns the values of all actions, to act by: nothing is augmented.
 
   Args:
     config: options.
-    params: "encoder" and "head" at least.
+    params: "encoder" and "head" at least, and "memory" if there is one.
     image: (*batch, height, width, frames).
     noise: of the head; None for none, as in evaluation.
+    memory: before the image, with leading axes *batch; () without one.
 
   Returns:
-    (*batch, num_actions).
+    (*batch, num_actions), and the memory after the image.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
+  if config.memory is not None:
+    latent, memory = memory_lib.step(
+      config.memory, params["memory"], latent, memory
+    )
   outputs = heads.apply(config.head, params["head"], latent, noise)
-  return heads.action_values(config.head, outputs)
+  return heads.action_values(config.head, outputs), memory
 
 
 def encode_project(
@@ -132,7 +170,7 @@ def predict(
   Returns:
     (steps, batch, projection_width).
   """
-  latents, _ = transition_lib.apply(
+  latents, _ = _transition_model(config).apply(
     config.transition, params["transition"], latent, action
   )
   projected = heads.project(config.head, params["head"], latents)

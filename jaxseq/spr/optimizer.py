@@ -1,7 +1,8 @@
 """The agents' optimiser: Adam, and gradients clipped in two groups.
 
 SPR clips the gradient of the encoder and the head by their common norm, that
-of the transition model by its own, and that of the predictor not at all.
+of the transition model by its own, and that of the predictor not at all. A
+memory goes with encoder and head, between which it stands.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ Array = jax.Array
 Params = dict[str, dict]
 
 # Parts of the parameters that are clipped together.
-GROUPS = (("encoder", "head"), ("transition",))
+GROUPS = (("encoder", "memory", "head"), ("transition",))
 
 # Added to norms, as in PyTorch.
 _NORM_EPSILON = 1e-6

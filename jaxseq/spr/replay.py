@@ -26,6 +26,7 @@ priorities of Schaul et al., arXiv:1511.05952.
 
 import dataclasses
 import math
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -59,6 +60,9 @@ class Config:
     done_n: "any": whether an episode ended within n steps; "first": whether it
       ended with the first one, which the released code of SPR says instead.
     dtype: of rewards, returns and priorities.
+    span: steps from the first to the last one of a sequence that is learned
+      from; 1 learns from single steps. See `sequence_replay`.
+    every: sequences begin in slots that are multiples of this.
   """
 
   capacity: int = 100_000
@@ -71,9 +75,13 @@ class Config:
   new_priority: Literal["one", "max"] = "one"
   done_n: Literal["any", "first"] = "any"
   dtype: str = "float32"
+  span: int = 1
+  every: int = 1
 
   def __post_init__(self):
-    layers.check_positive(self, "capacity", "stack", "max_steps")
+    layers.check_positive(
+      self, "capacity", "stack", "max_steps", "span", "every"
+    )
     layers.check_choice("new_priority", self.new_priority, ("one", "max"))
     layers.check_choice("done_n", self.done_n, ("any", "first"))
     layers.check_choice("dtype", self.dtype, ("float32", "float64"))
@@ -81,11 +89,15 @@ class Config:
       raise ValueError(
         f"num_predictions must not be negative; got {self.num_predictions}."
       )
-    least = self.steps_before + self.steps_after + 1
-    if self.capacity < least:
+    if self.capacity < self.least:
       raise ValueError(
-        f"capacity must be at least {least} for such stacks, predictions and "
-        f"returns; got {self.capacity}."
+        f"capacity must be at least {self.least} for such stacks, predictions "
+        f"and returns; got {self.capacity}."
+      )
+    if self.capacity % self.every:
+      raise ValueError(
+        f"capacity must be a multiple of {self.every}, the steps between "
+        f"sequences; got {self.capacity}."
       )
 
   @property
@@ -96,7 +108,12 @@ class Config:
   @property
   def steps_after(self) -> int:
     """How many of the newest steps cannot be drawn, as in SPR's code."""
-    return self.num_predictions + self.max_steps + 2
+    return self.span - 1 + self.num_predictions + self.max_steps + 2
+
+  @property
+  def least(self) -> int:
+    """How many steps make sure that a sequence can be drawn."""
+    return self.steps_before + self.steps_after + self.every
 
   @property
   def observation_shape(self) -> tuple[int, ...]:
@@ -118,6 +135,8 @@ class State(NamedTuple):
     priorities: of the slots; 0 where no sequence can start.
     cursor: () int32, the slot that is written next.
     size: () int32, how many steps there are.
+    memory: the agent's before the steps in every config.every-th slot, a pytree
+      with a leading axis capacity / every; () for an agent without one.
   """
 
   frames: Array
@@ -127,6 +146,7 @@ class State(NamedTuple):
   priorities: priorities.Priorities
   cursor: Array
   size: Array
+  memory: Any = ()
 
 
 class Sequences(NamedTuple):
@@ -163,8 +183,13 @@ class Sample(NamedTuple):
   priority: Array
 
 
-def init(config: Config) -> State:
-  """Returns an empty replay."""
+def init(config: Config, memory: Any = ()) -> State:
+  """Returns an empty replay.
+
+  Args:
+    config: options.
+    memory: one of the agent's, to be kept with the steps; () without one.
+  """
   shape = (config.capacity,)
   return State(
     frames=jnp.zeros((*shape, math.prod(config.frame_shape)), jnp.uint8),
@@ -174,6 +199,10 @@ def init(config: Config) -> State:
     priorities=priorities.init(jnp.zeros(shape, config.dtype)),
     cursor=jnp.zeros((), jnp.int32),
     size=jnp.zeros((), jnp.int32),
+    memory=jax.tree.map(
+      lambda x: jnp.zeros((config.capacity // config.every, *x.shape), x.dtype),
+      memory,
+    ),
   )
 
 
@@ -239,13 +268,18 @@ def num_starts(config: Config, state: State) -> Array:
 
   There must be one to sample.
   """
-  cut = config.steps_before + config.steps_after
-  return jnp.maximum(state.size - cut, 0)
+  newest = state.cursor - 1 - config.steps_after
+  oldest = state.cursor - state.size + config.steps_before
+  count = newest // config.every - (oldest - 1) // config.every
+  return jnp.maximum(count, 0)
 
 
 def _can_start(config, state, slot):
   age = (state.cursor - 1 - slot) % config.capacity
-  return (age >= config.steps_after) & (age < state.size - config.steps_before)
+  has_all = (age >= config.steps_after) & (
+    age < state.size - config.steps_before
+  )
+  return has_all & (slot % config.every == 0)
 
 
 def draw(key: Array, config: Config, batch_size: int) -> priorities.Double:

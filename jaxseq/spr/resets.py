@@ -18,7 +18,8 @@ from jaxseq.spr import update
 
 Array = jax.Array
 
-# Parts of the parameters that are shrunk and perturbed.
+# Parts of the parameters that are shrunk and perturbed. A memory is not among
+# them: it stands behind the encoder, as the head does.
 SHRUNK = ("encoder", "transition")
 
 

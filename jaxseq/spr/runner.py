@@ -129,6 +129,45 @@ def make_chunk(
   return chunk
 
 
+def lower_step(
+  config: agent_lib.Config, game: environments.Game, num_seeds: int = 1
+) -> dict[str, jax.stages.Lowered]:
+  """Lowers what one step of all seeds runs where loops are compiled.
+
+  Nothing is allocated: the compiled programs tell what they would take.
+
+  Args:
+    config: of the agent, which has begun to learn.
+    game: what it plays.
+    num_seeds: number of seeds.
+
+  Returns:
+    By name, the programs of a step: "step" of a game on the device; "choose"
+    and, with the updates in it, "observe" of one on the host.
+  """
+  programs = _Programs(config, num_seeds, game)
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
+  state = jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys)
+  if game.on_device:
+    return {"step": programs.steps(1, True).lower(state)}
+  choose = programs.choose(True)
+  _, action = jax.eval_shape(choose, state)
+
+  def of_all(dtype, *shape):
+    return jax.ShapeDtypeStruct((num_seeds, *shape), dtype)
+
+  step = environments.Step(
+    frame=of_all(jnp.uint8, *game.frame_shape),
+    reward=of_all(jnp.float32),
+    done=of_all(bool),
+    over=of_all(bool),
+  )
+  return {
+    "choose": choose.lower(state),
+    "observe": programs.observe(True).lower(state, action, step),
+  }
+
+
 class _Programs:
   """What is compiled, each when it is first used."""
 

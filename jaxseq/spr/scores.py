@@ -20,21 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.spr import published
-from jaxseq.training import plots
+from jaxseq.spr import score_figures
 from jaxseq.training import statistics
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
-
-_TITLES = {
-  "mean": "mean",
-  "median": "median",
-  "iqm": "IQM",
-  "optimality_gap": "optimality gap",
-}
-_TAUS = np.linspace(0.0, 3.0, 121)
 
 
 class Table(NamedTuple):
@@ -262,11 +254,16 @@ def write(
   text = "\n\n".join(tables.render(*item) for item in made)
   workdir_lib.write_text(directory / TABLE, text + "\n")
   pictures = [
-    _draw_aggregates(directory, list(scores), name, ours),
-    _draw_profile(directory, table, name, rivals),
+    score_figures.aggregates(
+      directory, name, ours, published_aggregates(list(scores))
+    ),
+    score_figures.profile(directory, table, name, rivals),
   ]
   if curves is not None:
-    pictures.append(_draw_sample_efficiency(directory, curves, seed))
+    course = sample_efficiency(curves, seed=seed)
+    pictures.append(
+      score_figures.sample_efficiency(directory, len(curves), *course)
+    )
   return Report(made, ours, tuple(file for file in pictures if file))
 
 
@@ -295,17 +292,6 @@ def _hold(steps, values, grid):
   return np.where(index < 0, np.nan, values[finite][index])
 
 
-def _games(count):
-  """Returns how many games there are, in words."""
-  if count == len(published.GAMES):
-    return f"all {count} games"
-  return f"{count} of the {len(published.GAMES)} games"
-
-
-def _runs(count):
-  return "1 run" if count == 1 else f"{count} runs"
-
-
 def _games_table(scores, table, name, against) -> Table:
   others = {
     "random": published.RANDOM,
@@ -324,8 +310,8 @@ def _games_table(scores, table, name, against) -> Table:
   return Table(
     ["game", name, "normalised", *(f"{other:>8}" for other in others)],
     rows,
-    f"Scores on {_games(len(rows))}: mean ± standard deviation over "
-    f"{_runs(table.shape[0])}; published means",
+    f"Scores on {score_figures.games(len(rows))}: mean ± standard deviation "
+    f"over {score_figures.runs(table.shape[0])}; published means",
   )
 
 
@@ -335,7 +321,7 @@ def _aggregates_table(games, table, name, ours) -> Table:
     [
       name,
       str(table.shape[0]),
-      *(form.format(*ours[key]) for key in _TITLES),
+      *(form.format(*ours[key]) for key in score_figures.TITLES),
       _iqm_of_means(table),
     ]
   ]
@@ -343,7 +329,7 @@ def _aggregates_table(games, table, name, ours) -> Table:
     of_means = "-"
     if agent in published.SCORES:
       of_means = _iqm_of_means(published_table(agent, games))
-    values = [getattr(found, key) for key in _TITLES]
+    values = [getattr(found, key) for key in score_figures.TITLES]
     rows.append(
       [
         agent,
@@ -352,56 +338,16 @@ def _aggregates_table(games, table, name, ours) -> Table:
         of_means,
       ]
     )
-  title = f"Human-normalised aggregates over {_games(len(games))}"
+  title = f"Human-normalised aggregates over {score_figures.games(len(games))}"
   if table.shape[0] > 1:
     title += ", with 95 % bootstrap intervals"
   title += "; IQM of means: of one mean score per game, not of runs"
   return Table(
-    ["agent", "runs", *_TITLES.values(), "IQM of means"], rows, title
+    ["agent", "runs", *score_figures.TITLES.values(), "IQM of means"],
+    rows,
+    title,
   )
 
 
 def _iqm_of_means(table):
   return f"{statistics.iqm(table.mean(axis=0, keepdims=True)):.3f}"
-
-
-def _draw_aggregates(directory, games, name, ours):
-  panels = {title: {name: ours[key]} for key, title in _TITLES.items()}
-  for agent, found in published_aggregates(games).items():
-    for key, title in _TITLES.items():
-      value = getattr(found, key)
-      # What is not known, such as all intervals, is not drawn.
-      value = np.nan if value is None else value
-      panels[title][agent] = (value, np.nan, np.nan)
-  return plots.intervals(directory / "aggregates.png", panels)
-
-
-def _draw_profile(directory, table, name, rivals):
-  """Draws each run's share of games above a level: their mean and spread."""
-  return plots.learning_curve(
-    directory / "profile.png",
-    {
-      label: (
-        _TAUS,
-        [statistics.performance_profile(row[None], _TAUS) for row in rows],
-      )
-      for label, rows in {
-        name: table,
-        **{f"{agent}, means": rows for agent, rows in rivals.items()},
-      }.items()
-    },
-    xlabel="human-normalised score",
-    ylabel="share of scores above it",
-    title=f"{_games(table.shape[1])}, {name}: {_runs(table.shape[0])} on each",
-  )
-
-
-def _draw_sample_efficiency(directory, curves, seed):
-  steps, (iqm, low, high) = sample_efficiency(curves, seed=seed)
-  return plots.learning_curve(
-    directory / "sample_efficiency.png",
-    {"IQM": (steps, iqm), "97.5 %": (steps, high), "2.5 %": (steps, low)},
-    xlabel="agent steps",
-    ylabel="human-normalised score",
-    title=f"IQM over {_games(len(curves))}, and its 95 % bootstrap interval",
-  )

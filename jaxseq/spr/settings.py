@@ -15,11 +15,14 @@ from typing import Literal
 
 import ml_collections
 
+from jaxseq import mixers
 from jaxseq.spr import agent
 from jaxseq.spr import atari
 from jaxseq.spr import encoders
 from jaxseq.spr import environments
 from jaxseq.spr import minatar
+from jaxseq.spr import mixer_transition
+from jaxseq.spr import stacks
 from jaxseq.spr import variants
 from jaxseq.training import config as config_lib
 
@@ -44,7 +47,12 @@ class Settings:
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames.
     head: fields of `heads.Config` that differ.
-    transition: fields of `transition.Config` that differ.
+    transition: "kind": "conv" for the convolutions of SPR, or the name of a
+      mixer; and fields of `transition.Config` that differ from the agent's, or
+      those of `mixer_transition.Config`.
+    memory: "mixer": the name of a mixer that remembers, and fields of
+      `stacks.Config`; none if empty or with "mixer": "none". What an agent with
+      a memory learns from is "sequence" in `learning`.
     learning: fields of `update.Config` that differ, such as "optimizer": a
       mapping again.
     agent: fields of `variants.Variant` that differ, such as "min_replay".
@@ -62,6 +70,7 @@ class Settings:
   encoder: Mapping[str, Any] = _EMPTY
   head: Mapping[str, Any] = _EMPTY
   transition: Mapping[str, Any] = _EMPTY
+  memory: Mapping[str, Any] = _EMPTY
   learning: Mapping[str, Any] = _EMPTY
   agent: Mapping[str, Any] = _EMPTY
 
@@ -104,13 +113,13 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
   )
   transition = None
   if settings.self_prediction and networks.transition is not None:
-    transition = _with(
-      networks.transition,
-      {**settings.transition, "channels": channels},
-      "transition",
-    )
+    transition = _transition(settings, networks.transition, encoder)
   networks = dataclasses.replace(
-    networks, encoder=encoder, head=head, transition=transition
+    networks,
+    encoder=encoder,
+    head=head,
+    transition=transition,
+    memory=_memory(settings),
   )
   update = dataclasses.replace(variant.update, networks=networks)
   update = _with(update, settings.learning, "learning")
@@ -125,6 +134,39 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
     prioritized=settings.prioritized,
     clip_rewards=settings.clip_rewards,
   )
+
+
+def _transition(
+  settings: Settings, published: Any, encoder: encoders.Config
+) -> Any:
+  """Returns the configuration of the transition model."""
+  fields = dict(settings.transition)
+  kind = fields.pop("kind", "conv")
+  shape = encoders.latent_shape(encoder)
+  if kind == "conv":
+    return _with(published, {**fields, "channels": shape[-1]}, "transition")
+  shared = {
+    name: getattr(published, name)
+    for name in ("num_actions", "initializer", "renormalize", "epsilon")
+  }
+  return config_lib.from_config_dict(
+    mixer_transition.Config,
+    {**shared, **fields, "mixer": kind, "latent_shape": shape},
+    name="transition",
+  )
+
+
+def _memory(settings: Settings) -> stacks.Config | None:
+  """Returns the configuration of the memory."""
+  fields = settings.memory
+  if fields and "mixer" not in fields:
+    raise ValueError(
+      f"memory must name its mixer, 'none' or one of {mixers.names()}; got "
+      f"{dict(fields)}."
+    )
+  if fields.get("mixer", "none") == "none":
+    return None
+  return config_lib.from_config_dict(stacks.Config, fields, name="memory")
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:

@@ -107,7 +107,7 @@ def _train_arm(config, label, arm, directory):
     directory,
     config,
     num_updates=arm.agent.num_steps,
-    metric="episode_return",
+    metric=("episode_return", "loss"),
     update_axis=None,
   )
   result = evaluate_arm(config, arm, state, directory)

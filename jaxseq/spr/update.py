@@ -12,6 +12,7 @@ Schwarzer et al., arXiv:2007.05929, and its code; the later agents that
 `variants` names differ in the options.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Literal
 from typing import NamedTuple
@@ -25,9 +26,10 @@ from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import layers
-from jaxseq.spr import losses
 from jaxseq.spr import networks as networks_lib
+from jaxseq.spr import objective
 from jaxseq.spr import optimizer as optimizer_lib
+from jaxseq.spr import sequences
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -64,6 +66,8 @@ class Config:
     priority: "kl": KL(target || prediction); "loss": the loss of the values
       itself. Agents without a distribution have min(|error|, 1) with "kl".
     optimizer: options of the optimiser.
+    sequence: what an agent with a memory learns from, see `sequence_update`;
+      means nothing without one.
   """
 
   networks: networks_lib.Config
@@ -80,6 +84,7 @@ class Config:
   target_noise: Literal["copied", "fresh"] = "copied"
   priority: Literal["kl", "loss"] = "kl"
   optimizer: optimizer_lib.Config = optimizer_lib.Config()
+  sequence: sequences.Config = sequences.Config()
 
   def __post_init__(self):
     layers.check_positive(self, "num_predictions", "target_period")
@@ -99,6 +104,11 @@ class Config:
     return self.networks.transition is not None
 
   @property
+  def recurrent(self) -> bool:
+    """Whether the agent has a memory."""
+    return self.networks.memory is not None
+
+  @property
   def has_momentum(self) -> bool:
     """Whether there is a momentum copy."""
     return self.predicts and self.spr_target == "momentum"
@@ -109,7 +119,8 @@ class State(NamedTuple):
 
   Attributes:
     params: of the online networks.
-    target: "encoder" and "head" of the target network.
+    target: "encoder" and "head" of the target network, and its "memory" if
+      there is one.
     momentum: "encoder" and the hidden layers of "head"; None without.
     optimizer: state of the optimiser.
     noise: the online head's noise of the last update, by which to act until
@@ -179,7 +190,8 @@ def start(
 
 
 def _target_part(params):
-  return {"encoder": params["encoder"], "head": params["head"]}
+  parts = ("encoder", "memory", "head")
+  return {name: params[name] for name in parts if name in params}
 
 
 def _momentum_part(config, params):
@@ -189,6 +201,22 @@ def _momentum_part(config, params):
 
 def draw(key: Array, config: Config, batch_size: int) -> inputs.Draws:
   """Draws what is random about an update of a batch of some size."""
+  alone = (batch_size,)
+  shapes = [alone, (config.num_predictions, batch_size), alone, alone]
+  return draw_for(key, config, inputs.Augmentations(*shapes))
+
+
+def draw_for(
+  key: Array, config: Config, shapes: inputs.Augmentations
+) -> inputs.Draws:
+  """Draws what is random about an update.
+
+  Args:
+    key: random key.
+    config: options.
+    shapes: of the images of each branch, without their own axes; None where
+      there are none.
+  """
   keys = jax.random.split(key, 4)
   head = config.networks.head
   noise = heads.draw_noise(keys[0], head)
@@ -196,10 +224,10 @@ def draw(key: Array, config: Config, batch_size: int) -> inputs.Draws:
   target_noise = heads.draw_noise(keys[1], head) if fresh else None
   augmentations = None
   if config.augmentation is not None:
-    shapes = [(batch_size,)] * 4
-    shapes[1] = (config.num_predictions, batch_size)
     draws = [
-      augmentation_lib.draw(key, config.augmentation, shape)
+      None
+      if shape is None
+      else augmentation_lib.draw(key, config.augmentation, shape)
       for key, shape in zip(jax.random.split(keys[2], 4), shapes)
     ]
     if not config.predicts:
@@ -246,13 +274,33 @@ def update(
   def loss(params):
     return _loss(config, params, batch, draws, images.online, target, projected)
 
+  return descend(config, state, loss, draws.noise)
+
+
+def descend(
+  config: Config,
+  state: State,
+  loss: Callable[[Params], tuple[Array, Metrics]],
+  noise: dict[str, heads.Noise] | None,
+) -> tuple[State, Metrics]:
+  """Does an update by the gradient of a loss; all copies follow.
+
+  Args:
+    config: options.
+    state: before the update.
+    loss: function from parameters to the loss and metrics without norms.
+    noise: of the online head, by which to act from now on.
+
+  Returns:
+    The state after the update, and its metrics.
+  """
   grads, metrics = jax.grad(loss, has_aux=True)(state.params)
   grads, norms = optimizer_lib.clip(grads, config.optimizer.max_grad_norm)
   steps, optimizer_state = optimizer_lib.make(config.optimizer).update(
     grads, state.optimizer, state.params
   )
   params = optax.apply_updates(state.params, steps)
-  state = _follow(config, state, params, draws.noise)
+  state = _follow(config, state, params, noise)
   state = state._replace(params=params, optimizer=optimizer_state)
   return state, metrics._replace(stem_norm=norms[0], transition_norm=norms[1])
 
@@ -263,15 +311,23 @@ def _outputs(config, params, image, noise, key):
   return latent, heads.apply(head, params["head"], latent, noise)
 
 
-def _keys(draws):
+def dropout_keys(draws: inputs.Draws) -> tuple[Array | None, ...]:
+  """Returns the four keys of the dropout, or None in their place."""
   return (None,) * 4 if draws.dropout is None else tuple(draws.dropout)
+
+
+def noise_of_target(
+  config: Config, state: State, draws: inputs.Draws
+) -> dict[str, heads.Noise] | None:
+  """Returns the noise of the target network in an update."""
+  copied = config.target_noise == "copied"
+  return state.target_noise if copied else draws.target_noise
 
 
 def _value_target(config, state, batch, images, draws):
   """Returns target distributions (batch, atoms), or values (batch,)."""
-  head, keys = config.networks.head, _keys(draws)
-  copied = config.target_noise == "copied"
-  noise = state.target_noise if copied else draws.target_noise
+  keys = dropout_keys(draws)
+  noise = noise_of_target(config, state, draws)
   _, outputs = _outputs(
     config, state.target, images.next_target, noise, keys[2]
   )
@@ -280,50 +336,43 @@ def _value_target(config, state, batch, images, draws):
     _, chooser = _outputs(
       config, state.params, images.next_online, draws.noise, keys[3]
     )
-  action = jnp.argmax(heads.action_values(head, chooser), axis=-1)
-  outputs = losses.take_action(outputs, action)
-  done = batch.done_n if config.done_n == "any" else batch.done[0]
-  discount = jnp.where(done, 0, batch.discount)
-  if head.atoms is None:
-    return batch.return_n + discount * outputs
-  probs = jax.nn.softmax(outputs, axis=-1)
-  return losses.project_categorical(
-    probs, batch.return_n, discount, head.v_min, head.v_max
-  )
+  return objective.bootstrap(config, batch, outputs, chooser)
 
 
 def _spr_target(config, state, images, draws):
   """Returns the projections (K, batch, width) to predict; None without."""
   if not config.predicts:
     return None
-  weights = state.momentum if config.has_momentum else state.target
   return networks_lib.encode_project(
-    config.networks, weights, images.spr, _keys(draws)[1]
+    config.networks,
+    predicted_weights(config, state),
+    images.spr,
+    dropout_keys(draws)[1],
   )
+
+
+def predicted_weights(config: Config, state: State) -> Params:
+  """Returns the weights that encode and project what is to be predicted."""
+  return state.momentum if config.has_momentum else state.target
 
 
 def _loss(config, params, batch, draws, image, target, projected):
   """Returns the loss and metrics, of which the norms are still missing."""
-  key, noise = _keys(draws)[0], draws.noise
-  latent, outputs = _outputs(config, params, image, noise, key)
-  outputs = losses.take_action(outputs, batch.action[0])
-  if config.networks.head.atoms is None:
-    rl, kl = losses.huber(target - outputs)
-  else:
-    log_probs = jax.nn.log_softmax(outputs, axis=-1)
-    rl = losses.cross_entropy(target, log_probs)
-    kl = losses.kl_divergence(target, log_probs)
-  spr = jnp.zeros_like(rl)
-  if config.predicts:
-    predicted = networks_lib.predict(
-      config.networks, params, latent, batch.action
-    )
-    mask = losses.episode_mask(batch.done)[1:]
-    distance = losses.spr_distance(predicted, projected)
-    spr = jnp.where(mask, distance, 0).mean(axis=0)
-  rl_loss, spr_loss = ((batch.weight * loss).mean() for loss in (rl, spr))
+  latent, outputs = _outputs(
+    config, params, image, draws.noise, dropout_keys(draws)[0]
+  )
+  terms = objective.terms(
+    config, params, batch, latent, outputs, target, projected
+  )
+  return weigh(config, batch.weight, *terms)
+
+
+def weigh(
+  config: Config, weight: Array, rl: Array, spr: Array, priority: Array
+) -> tuple[Array, Metrics]:
+  """Returns the whole loss of (batch,) losses, and metrics without norms."""
+  rl_loss, spr_loss = ((weight * loss).mean() for loss in (rl, spr))
   loss = rl_loss + config.spr_weight * spr_loss
-  priority = jax.lax.stop_gradient(kl if config.priority == "kl" else rl)
   return loss, Metrics(loss, rl_loss, spr_loss, None, None, priority)
 
 

@@ -10,7 +10,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   metrics      metrics.jsonl and TensorBoard event files
   loop         chunks of compiled updates, logging, checkpoints, exact resume
   signals      a stop that is asked for by SIGTERM or SIGINT
-  progress     bar with a metric, speed and time left
+  progress     bar with metrics, speed and time left
   arms         what comparisons have in common; training one arm
   seeds        one program for many seeds, over all devices
   supervised   a problem's state and its updates by gradient

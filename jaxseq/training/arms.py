@@ -110,7 +110,7 @@ def train_arm(
   config: Arms,
   *,
   num_updates: int,
-  metric: str,
+  metric: str | tuple[str, ...],
   update_axis: int | None,
   steps_per_update: int = 1,
   **options: Any,
@@ -124,7 +124,7 @@ def train_arm(
     directory: of the arm.
     config: of the comparison.
     num_updates: of the whole run.
-    metric: that the progress bar shows.
+    metric: that the progress bar shows; several are shown side by side.
     update_axis: as in `loop.run`.
     steps_per_update: as in `loop.run`.
     **options: more of `loop.run`.

@@ -1,4 +1,4 @@
-"""A progress bar: done, speed, time left, and the metric that matters."""
+"""A progress bar: done, speed, time left, and the metrics that matter."""
 
 import collections
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Progress:
   Args:
     total: steps of the whole run.
     unit: what a step is called, in the singular.
-    metric: name of the metric to show; None shows none.
+    metric: name of the metric to show, or names of several; None shows none.
     label: what runs, before the bar.
     stream: where to draw; `sys.stderr` if None.
   """
@@ -33,17 +33,17 @@ class Progress:
     total: int,
     *,
     unit: str = "step",
-    metric: str | None = None,
+    metric: str | tuple[str, ...] | None = None,
     label: str = "",
     stream: TextIO | None = None,
   ):
     self._total = total
     self._unit = unit
-    self._metric = metric
+    names = (metric,) if isinstance(metric, str) else metric or ()
+    self._values = dict.fromkeys(names, math.nan)
     self.label = label.strip()
     self._label = label
     self._stream = stream or sys.stderr
-    self._value = math.nan
     self._times: collections.deque = collections.deque(maxlen=_WINDOW)
     self._bar = None
     self._task = None
@@ -81,10 +81,10 @@ class Progress:
     """
     # The first chunk compiles: its time says nothing of the speed.
     self._times.append((time.monotonic(), step))
-    value = (metrics or {}).get(self._metric)
-    if value is not None:
-      mean = float(np.mean(np.asarray(value, float)))
-      self._value = mean if math.isfinite(mean) else self._value
+    for name in self._values.keys() & (metrics or {}).keys():
+      mean = float(np.mean(np.asarray(metrics[name], float)))
+      if math.isfinite(mean):
+        self._values[name] = mean
     self._draw(step)
 
   def speed(self) -> float | None:
@@ -96,9 +96,11 @@ class Progress:
 
   def status(self, step: int) -> str:
     """Returns the words beside the bar."""
-    parts = []
-    if self._metric is not None and math.isfinite(self._value):
-      parts.append(f"{self._metric} {self._value:.4g}")
+    parts = [
+      f"{name} {value:.4g}"
+      for name, value in self._values.items()
+      if math.isfinite(value)
+    ]
     speed = self.speed()
     if speed is None:
       parts.append("compiling" if not self._times else "")

@@ -34,14 +34,14 @@ def run(workdir, *flags, config=TINY):
   )
 
 
-def rows(workdir):
+def rows(workdir, arm="spr"):
   return [
     {
       key: repr(value)
       for key, value in row.items()
       if key not in metrics.WALL_CLOCK_FIELDS
     }
-    for row in metrics.read(workdir / "spr")
+    for row in metrics.read(workdir / arm)
   ]
 
 
@@ -90,6 +90,27 @@ def test_a_run_goes_on_to_the_same_numbers(whole, tmp_path):
   )
   assert found.pop("gif") != expected.pop("gif")
   assert found == expected
+
+
+@pytest.mark.slow
+def test_agents_with_mixers_go_on_to_the_same_numbers(tmp_path):
+  config = "tests/spr/tiny_memory_config.py"
+  whole, other = tmp_path / "whole", tmp_path / "other"
+  result = run(whole, config=config)
+  assert result.returncode == 0, result.stderr
+  shutil.copytree(whole, other)
+  (other / "results.json").unlink()
+  arms = ("memory", "mixer_transition")
+  for arm in arms:
+    assert rows(whole, arm)[-1]["loss"] != "[nan]"
+    shutil.rmtree(other / arm / "checkpoints" / str(STEPS))
+  result = run(other, config=config)
+  assert result.returncode == 0, result.stderr
+  assert result.stderr.count("goes on after step 60 of 70") == len(arms)
+  for arm in arms:
+    assert rows(other, arm) == rows(whole, arm)
+  result = run(other, "--mode=evaluate", config=config)
+  assert result.returncode == 0, result.stderr
 
 
 def test_evaluation_plays_the_policy(whole):

@@ -58,17 +58,10 @@ def test_the_best_action_is_played_without_noise():
   np.testing.assert_array_equal(result.returns, [2 * 7, 2 * 8])
   assert result.frames.shape == (0, 4, 4)
   observation = np.zeros((1, 4, 4, 2), np.uint8)
-  assert (
-    agent_lib.act(
-      config,
-      agent,
-      observation,
-      jax.random.key(0),
-      epsilon=0.0,
-      noisy=True,
-    )
-    == 1
+  action, memory = agent_lib.act(
+    config, agent, observation, jax.random.key(0), epsilon=0.0, noisy=True
   )
+  assert (action, memory) == (1, ())
 
 
 def test_pictures_of_grey_frames(tmp_path):

@@ -150,7 +150,7 @@ def test_values_without_distribution_or_predictions():
   assert state.noise is None
   after, metrics = step(config, state, batch, inputs.Draws())
   q, q_next = (
-    networks.action_values(parts, state.params, image)
+    networks.action_values(parts, state.params, image)[0]
     for image in (batch.observation[0], batch.next_observation)
   )
   target = batch.return_n + 0.9 * (1 - batch.done_n) * q_next.max(axis=-1)
@@ -263,8 +263,8 @@ def test_head_must_fit_the_encoder():
 def test_noise_changes_the_values_to_act_by():
   config = tiny()
   state, image = start(config), tiny_batch(0).observation[0]
-  plain = networks.action_values(config.networks, state.params, image)
-  noisy = networks.action_values(
+  plain, _ = networks.action_values(config.networks, state.params, image)
+  noisy, _ = networks.action_values(
     config.networks, state.params, image, state.noise
   )
   assert noisy.shape == (6, 3)

@@ -81,6 +81,15 @@ def test_last_finite_value_stays(clock):
   assert bar.status(4).startswith("return 1.5")
 
 
+def test_several_metrics_stand_side_by_side(clock):
+  bar = progress.Progress(100, metric=("return", "loss"), stream=io.StringIO())
+  bar.update(10, {"loss": [math.nan], "return": [1.0, 2.0], "other": 5.0})
+  assert bar.status(10) == "return 1.5"
+  clock[0] += 2.0
+  bar.update(20, {"loss": [0.25, 0.75], "return": math.nan})
+  assert bar.status(20) == "return 1.5  loss 0.5  5 steps/s  16s left"
+
+
 def test_speed_is_that_of_late(clock):
   bar = progress.Progress(10_000, stream=io.StringIO())
   assert bar.speed() is None

@@ -1,0 +1,197 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Learning a game from few frames
+#
+# SPR ([arXiv:2007.05929](https://arxiv.org/abs/2007.05929)) is a Q-learning
+# agent that also predicts its own future: from what it sees now, and the
+# actions it is about to take, what its encoder will make of the next five
+# frames. Nothing of that is needed to act. It gives the encoder more to learn
+# from than rewards, which are rare, and so the agent needs fewer games.
+#
+# This page trains such an agent on Breakout, in the small version of MinAtar,
+# in some minutes on two CPU cores. The last part says what changes for Atari.
+
+# %% [markdown]
+# The next cell installs jaxseq if it is absent: from the checkout that this
+# notebook lies in. On Colab, clone the repository first and start the notebook
+# from inside it.
+
+# %%
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("jaxseq") is None:
+  here = pathlib.Path.cwd().resolve()
+  checkouts = [p for p in (here, *here.parents) if (p / "jaxseq").is_dir()]
+  if not checkouts:
+    raise FileNotFoundError(f"{here} is not inside a checkout of jaxseq.")
+  subprocess.run(
+    [sys.executable, "-m", "pip", "install", "-q", f"{checkouts[0]}[log]"],
+    check=True,
+  )
+
+# %%
+import os
+import tempfile
+
+from IPython import display
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+from jaxseq.spr import environments
+from jaxseq.spr import evaluate
+from jaxseq.spr import pictures
+from jaxseq.spr import runner
+from jaxseq.spr import settings as settings_lib
+from jaxseq.training import progress
+
+# With this variable set the agent learns for a moment only: for tests.
+TINY = "JAXSEQ_TINY" in os.environ
+
+# %% [markdown]
+# ## The agent
+#
+# A published agent is named, and what differs is written beside it. MinAtar's
+# frames have 10 by 10 pixels: shifting them by 4, as SPR does with Atari's,
+# would change what they mean, so there is no augmentation here, and the targets
+# of the predictions follow slowly, as in the paper.
+
+# %%
+NUM_STEPS = 60 if TINY else 12_000
+
+settings = settings_lib.Settings(
+  environment="minatar",
+  game="breakout",
+  variant="spr",
+  num_steps=NUM_STEPS,
+  batch_size=4 if TINY else 32,
+  encoder={"channels": (2,)} if TINY else {},
+  head={"hidden": 4 if TINY else 64},
+  learning={
+    "augmentation": None,
+    "momentum_tau": 0.01,
+    "optimizer": {"learning_rate": 5e-4},
+  },
+  agent={"min_replay": 40 if TINY else 1000, "updates_per_step": 1},
+)
+game = settings_lib.make_game(settings)
+config = settings_lib.agent_config(settings, game)
+print("frames", game.frame_shape, "  actions", game.num_actions)
+
+# %% [markdown]
+# ## Training
+#
+# A chunk is some steps of the environment, each with an update once there are
+# `min_replay` steps to learn from. The state holds all that changes: networks,
+# optimiser, game, replay and random key. It is given away with each call and
+# changed in place.
+
+# %%
+keys = jax.random.split(jax.random.key(0), 1)
+state = jax.jit(jax.vmap(lambda key: runner.init(config, game, key)))(keys)
+chunk = runner.make_chunk(config, game, keys)
+
+rows = []
+CHUNK = 20 if TINY else 250
+with progress.Progress(
+  NUM_STEPS, metric=("episode_return", "loss"), label="spr"
+) as bar:
+  bar.start(0)
+  for done in range(CHUNK, NUM_STEPS + 1, CHUNK):
+    state, metrics = chunk(state, CHUNK)
+    rows.append({name: value[0] for name, value in metrics.items()})
+    bar.update(done, metrics)
+
+# %%
+steps = CHUNK * np.arange(1, len(rows) + 1)
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+left.plot(steps, [row["episode_return"] for row in rows])
+left.axhline(0.4, color="grey", linestyle="--")
+left.set_title("Return of a game; dashed: random play", loc="left")
+for name in ("rl_loss", "spr_loss"):
+  right.plot(steps, [row[name] for row in rows], label=name)
+right.set_title("Losses of the values and of the predictions", loc="left")
+right.legend(frameon=False)
+for ax in (left, right):
+  ax.set(xlabel="environment steps")
+  ax.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %% [markdown]
+# ## Watch it
+#
+# Whole games with the trained policy, side by side, without the noise that it
+# explores by. The picture is the first of them.
+
+# %%
+agent = jax.tree.map(lambda leaf: leaf[0], state.agent)
+play = evaluate.make(config, game)
+NUM_GAMES = 3 if TINY else 50
+played = play(agent, jax.random.key(1), NUM_GAMES, keep_frames=300)
+mean, best = played.returns.mean(), played.returns.max()
+print(f"{NUM_GAMES} games: mean return {mean:.2f}, best {best:g}")
+
+with tempfile.TemporaryDirectory() as directory:
+  path = pictures.write_gif(pathlib.Path(directory) / "game.gif", played.frames)
+  picture = display.Image(data=path.read_bytes(), format="gif")
+display.display(picture)
+
+# %% [markdown]
+# ## What changes for Atari
+#
+# Four frames of 84 by 84 pixels in place of one of 10 by 10, three convolutions
+# in place of one, random shifts, two updates a step, and 100,000 steps: two
+# hours of play. The next cell builds that agent; it needs no emulator. The
+# replay keeps each frame once, on the device, and the program that takes a step
+# changes it in place.
+
+# %%
+atari = environments.Game("pong", (84, 84), 4, num_actions=6, play=None)
+published = settings_lib.agent_config(
+  settings_lib.Settings(environment="atari", game="pong"), atari
+)
+
+
+def size(config, game):
+  state = jax.eval_shape(
+    lambda key: runner.init(config, game, key), jax.random.key(0)
+  )
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(state.agent.params))
+  return parameters, state.replay.frames.size / 1e6
+
+
+for name, one, where in (
+  ("MinAtar", config, game),
+  ("Atari-100k", published, atari),
+):
+  parameters, megabytes = size(one, where)
+  print(f"{name:<12}{parameters:>12,} parameters{megabytes:>8.1f} MB of frames")
+
+# %% [markdown]
+# The emulator with its games comes by `pip install 'jaxseq[atari]'`. The run
+# needs a GPU:
+#
+#     python -m experiments.spr --config=configs/spr/atari100k_spr.py:pong \
+#       --workdir=runs/spr_pong
+#
+# It goes on where it stopped, ends with 100 whole games, and leaves the same
+# curve and picture in its directory. `atari100k_der`, `atari100k_sr_spr` and
+# `atari100k_bbf` are other agents. Two fields bring in a sequence mixer, any of
+# `jaxseq.mixers`:
+#
+#     --config.settings.memory.mixer=lstm       remembers between frames
+#     --config.settings.transition.kind=s5      predicts latents

@@ -1,0 +1,85 @@
+"""A memory between encoder and head: any registered mixer over time.
+
+    m_t = z_t + W_out y_t,  (y_t, h_t) = step(W_in z_t, h_{t-1})
+
+z_t is the encoder's latent, flattened, and m_t what the head sees instead. It
+has the shape of z_t, so that the head stays as it is; what is predicted by
+self-prediction is z_t itself. Where an episode begins the state h is fresh.
+
+Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
+How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
+(R2D2), see `sequence_update`.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import stacks
+
+Array = jax.Array
+Params = dict[str, dict]
+
+
+def init(
+  key: Array, config: stacks.Config, latent_shape: tuple[int, int, int]
+) -> Params:
+  """Draws the parameters, those of `stacks.init`.
+
+  Args:
+    key: random key.
+    config: options.
+    latent_shape: (height, width, channels) of the encoder's latents.
+  """
+  size = math.prod(latent_shape)
+  return stacks.init(key, config, size, size)
+
+
+def step(
+  config: stacks.Config, params: Params, latent: Array, state: Any
+) -> tuple[Array, Any]:
+  """Takes in one latent of each sequence.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (*batch, height, width, channels).
+    state: before it, fresh where an episode begins.
+
+  Returns:
+    What the head is to see, like `latent`, and the state after it.
+  """
+  x = latent.reshape(*latent.shape[:-3], -1)
+  y, state = stacks.step(config, params, x, state)
+  return latent + y.reshape(latent.shape), state
+
+
+def apply(
+  config: stacks.Config, params: Params, latent: Array, state: Any, reset: Array
+) -> tuple[Array, Any]:
+  """Takes in whole sequences; equals folding `step` over them.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (time, batch, height, width, channels).
+    state: before the first latents.
+    reset: (time, batch) bool, whether an episode begins there.
+
+  Returns:
+    What the head is to see, like `latent`, and the state after the last one.
+  """
+  x = jnp.swapaxes(latent.reshape(*latent.shape[:2], -1), 0, 1)
+  y, state = stacks.apply(config, params, x, state, jnp.swapaxes(reset, 0, 1))
+  return latent + jnp.swapaxes(y, 0, 1).reshape(latent.shape), state
+
+
+def initial_state(
+  config: stacks.Config,
+  batch_shape: tuple[int, ...] = (),
+  dtype: Any = "float32",
+) -> Any:
+  """Returns the state before the first latent of an episode."""
+  return stacks.initial_state(config, batch_shape, dtype)

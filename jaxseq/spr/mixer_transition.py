@@ -1,0 +1,137 @@
+"""A transition model with a memory: any registered mixer over latents.
+
+    x_k = W_in [z_{k-1}, one-hot of the action]
+    y_k, h_k = step(x_k, h_{k-1}),  h_0 fresh
+    z_k = renormalize(relu(z_{k-1} + W_out y_k))
+
+It takes the place of SPR's convolutions (`transition`). A prediction sees only
+the latent before it there; here the state h carries all latents and actions
+since z_0 as well. Latents are flattened, not pooled: the projection that
+predictions are compared by has a weight for each place of a latent. d_model is
+far less than their elements, so what does not change goes past the stack.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.spr import layers
+from jaxseq.spr import stacks
+
+Array = jax.Array
+Params = dict[str, dict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(stacks.Config):
+  """Options of a transition model: those of its stack, and these.
+
+  Attributes:
+    num_actions: number of actions.
+    latent_shape: (height, width, channels) of a latent.
+    skip: whether the latent before is added, before the ReLU.
+    renormalize: whether every new latent is mapped to [0, 1].
+    epsilon: added to the range of a latent that is renormalised.
+    unroll: whether a rollout is written out step by step, not as a loop: faster
+      to run and slower to compile.
+  """
+
+  _: dataclasses.KW_ONLY
+  num_actions: int
+  latent_shape: tuple[int, int, int]
+  skip: bool = True
+  renormalize: bool = True
+  epsilon: float = 1e-5
+  unroll: bool = True
+
+  def __post_init__(self):
+    super().__post_init__()
+    layers.check_positive(self, "num_actions")
+    if not self.epsilon >= 0:
+      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+
+
+def init(key: Array, config: Config) -> Params:
+  """Draws the parameters, those of `stacks.init`.
+
+  The inputs are a latent, flattened as (height, width, channels), and then the
+  actions.
+  """
+  size = math.prod(config.latent_shape)
+  return stacks.init(key, config, size + config.num_actions, size)
+
+
+def step(
+  config: Config, params: Params, latent: Array, action: Array, state: Any
+) -> tuple[Array, Any]:
+  """Predicts the next latents.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, *latent_shape).
+    action: (batch,) integers below num_actions.
+    state: of the stack, after the steps before.
+
+  Returns:
+    The next latents, like `latent`, and the state after the step.
+
+  Raises:
+    ValueError: if a shape does not fit.
+  """
+  if latent.ndim != 4 or latent.shape[1:] != tuple(config.latent_shape):
+    raise ValueError(
+      f"latent must have shape (batch, *{tuple(config.latent_shape)}); got "
+      f"{latent.shape}."
+    )
+  if action.shape != latent.shape[:1]:
+    raise ValueError(
+      f"action must have shape {latent.shape[:1]}, one for each latent; got "
+      f"{action.shape}."
+    )
+  one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
+  x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
+  y, state = stacks.step(config, params, x, state)
+  y = y.reshape(latent.shape)
+  y = jax.nn.relu(latent + y if config.skip else y)
+  if config.renormalize:
+    y = layers.renormalize(y, config.epsilon)
+  return y, state
+
+
+def apply(
+  config: Config, params: Params, latent: Array, action: Array
+) -> tuple[Array, Any]:
+  """Rolls the model out, from a fresh state.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, *latent_shape), the latents to start from.
+    action: (steps, batch) integers below num_actions, steps at least 1.
+
+  Returns:
+    The latents after each step, (steps, batch, *latent_shape), and the state
+    after the last one.
+
+  Raises:
+    ValueError: if a shape does not fit.
+  """
+  if action.ndim != 2 or action.shape[0] == 0:
+    raise ValueError(
+      f"action must have shape (steps, batch) with steps >= 1; got "
+      f"{action.shape}."
+    )
+
+  def body(carry, action):
+    latent, state = step(config, params, carry[0], action, carry[1])
+    return (latent, state), latent
+
+  state = stacks.initial_state(config, latent.shape[:1], latent.dtype)
+  (_, state), latents = jax.lax.scan(
+    body, (latent, state), action, unroll=config.unroll
+  )
+  return latents, state

@@ -1,0 +1,100 @@
+"""A step changes the replay in place: the compiled program has no copy of it.
+
+The programs are compiled for a ring of a size that the machine need not have.
+"""
+
+import math
+
+import jax
+import pytest
+
+from jaxseq.spr import environments
+from jaxseq.spr import minatar
+from jaxseq.spr import runner
+from jaxseq.spr import settings as settings_lib
+
+CAPACITY = 20_000
+
+
+def sizes(game, num_seeds=1, **changes):
+  """Returns (aliased, temporary) bytes of a step, and those of the frames."""
+  settings = settings_lib.Settings(
+    **{
+      "num_steps": CAPACITY,
+      "batch_size": 2,
+      "encoder": {"channels": (2,), "kernels": (8,), "strides": (8,)},
+      "head": {"hidden": 2, "atoms": 3},
+      "learning": {"augmentation": None, "num_predictions": 1},
+      "agent": {"num_steps": 2, "updates_per_step": 2},
+      **changes,
+    }
+  )
+  config = settings_lib.agent_config(settings, game)
+  lowered = runner.lower_step(config, game, num_seeds)
+  memory = {
+    name: program.compile().memory_analysis()
+    for name, program in lowered.items()
+  }
+  frames = num_seeds * CAPACITY * math.prod(game.frame_shape)
+  return {
+    name: (found.alias_size_in_bytes, found.temp_size_in_bytes)
+    for name, found in memory.items()
+  }, frames
+
+
+def check(found, frames):
+  for name, (aliased, temporary) in found.items():
+    assert aliased >= frames, name
+    # Two updates of such networks take a few sequences of frames, and the
+    # priorities, 4 bytes for each 7056 of a frame, may be written anew.
+    assert temporary < 0.02 * frames, name
+
+
+def test_a_step_on_the_host_has_one_replay():
+  game = environments.Game("pong", (84, 84), 4, 3, play=None)
+  # The agent whose step is compiled fastest.
+  found, frames = sizes(game, variant="der")
+  assert set(found) == {"choose", "observe"}
+  check(found, frames)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_seeds", [1, 2])
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+def test_so_has_self_prediction_of_many_seeds_with_a_memory(num_seeds, memory):
+  game = environments.Game("pong", (84, 84), 4, 3, play=None)
+  learning = {
+    "augmentation": None,
+    "num_predictions": 1,
+    "sequence": {"length": 2, "burn_in": 1},
+  }
+  found, frames = sizes(
+    game,
+    num_seeds,
+    learning=learning,
+    memory={"mixer": memory, "d_model": 2},
+  )
+  check(found, frames)
+
+
+@pytest.mark.slow
+def test_a_step_on_the_device_has_one_replay():
+  found, frames = sizes(
+    minatar.make("breakout"),
+    encoder={"channels": (2,)},
+  )
+  assert set(found) == {"step"}
+  (aliased, temporary), *_ = found.values()
+  assert aliased >= frames
+  # A frame is small here, beside its priority and the networks.
+  assert temporary < 0.2 * frames
+
+
+def test_a_program_that_copies_would_be_noticed():
+  game = environments.Game("pong", (84, 84), 4, 3, play=None)
+  frames = jax.ShapeDtypeStruct((CAPACITY, 84 * 84), "uint8")
+  copying = jax.jit(lambda x: x.at[0].set(1)).lower(frames).compile()
+  found = copying.memory_analysis()
+  sizes_of = found.alias_size_in_bytes, found.temp_size_in_bytes
+  with pytest.raises(AssertionError):
+    check({"copying": sizes_of}, CAPACITY * math.prod(game.frame_shape))

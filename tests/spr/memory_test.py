@@ -1,0 +1,260 @@
+"""Tests of agents with a memory: what they act upon is what they learn from."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import evaluate
+from jaxseq.spr import heads
+from jaxseq.spr import inputs
+from jaxseq.spr import networks
+from jaxseq.spr import replay as replay_lib
+from jaxseq.spr import runner
+from jaxseq.spr import sequence_replay
+from jaxseq.spr import sequence_update
+from jaxseq.spr import settings as settings_lib
+from jaxseq.spr import update
+from tests.spr import agent_test
+from tests.spr import games
+from tests.spr import mixer_transition_test
+
+QUICK = ("lstm",)
+SEQUENCE = {"length": 3, "burn_in": 2}
+CAPACITY, STEPS, AHEAD, N = 24, 34, 2, 3
+
+
+# Frames that differ from place to place.
+_PATTERN = 29 * np.arange(16, dtype=np.int32).reshape(games.SHAPE) + 37
+
+
+def vivid():
+  """The game on the device, with frames that are told apart better."""
+  game = games.make(on_device=True)
+
+  def frame_of(count):
+    return ((count + 1) * _PATTERN % 251).astype(jnp.uint8)
+
+  def init(key):
+    count, _ = game.init(key)
+    return count, frame_of(count)
+
+  def step(count, action, key):
+    count, taken = game.step(count, action, key)
+    return count, taken._replace(frame=frame_of(count))
+
+  return dataclasses.replace(game, init=init, step=step)
+
+
+def config_for(mixer, *, game=None, **changes):
+  """An agent whose ring is soon full."""
+  options = {"attention": {"heads": 2, "window": 4}}.get(mixer, {})
+  learning = {
+    **agent_test.CHANGES["learning"],
+    "num_predictions": AHEAD,
+    "sequence": SEQUENCE,
+  }
+  settings = settings_lib.Settings(
+    **{
+      **agent_test.CHANGES,
+      "num_steps": STEPS,
+      "capacity": CAPACITY,
+      "memory": {"mixer": mixer, "d_model": 4, "mixer_options": options},
+      "learning": learning,
+      "agent": {"min_replay": 20, "num_steps": N},
+      **changes,
+    }
+  )
+  return settings_lib.agent_config(settings, game or vivid())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def play(config, key):
+  """Returns the state after STEPS random steps, and what was seen in each."""
+  game = vivid()
+  parts = config.variant.update.networks
+
+  def value(state, memory):
+    params = state.agent.params
+    return networks.action_values(
+      parts, params, state.observation, memory=memory
+    )[0]
+
+  def body(state, _):
+    seen = value(state, state.memory), value(state, fresh)
+    state, action = agent_lib.choose(config, state, learning=False)
+    game_state, step = game.step(state.game, action, state.key)
+    state = state._replace(game=game_state)
+    state, _ = agent_lib.observe(config, state, action, step)
+    return state, (*seen, step.done)
+
+  fresh = networks.initial_memory(parts)
+  state = runner.init(config, game, key)
+  return jax.lax.scan(body, state, length=STEPS)
+
+
+@pytest.mark.parametrize("mixer", mixer_transition_test.of_all_mixers(QUICK))
+def test_sequences_give_the_values_that_were_acted_upon(mixer):
+  config = config_for(mixer)
+  state, (acted, fresh, done) = jax.device_get(play(config, jax.random.key(0)))
+  # The memory is fresh after each end of an episode, and matters elsewhere.
+  begins = np.concatenate([[True], done[:-1]])
+  np.testing.assert_array_equal(acted[begins], fresh[begins])
+  assert (np.abs(acted - fresh).max(axis=1) > 1e-6)[~begins].all()
+
+  # Multiples of 3 from which all is there. The newest step is 33, in slot 9; a
+  # sequence needs 5 steps, 7 after them, and one before for its first stack.
+  can_start = np.flatnonzero(
+    np.asarray(state.replay.priorities.rows).reshape(-1)[:CAPACITY]
+  )
+  np.testing.assert_array_equal(can_start, [12, 15, 18, 21])
+  assert replay_lib.num_starts(config.replay, state.replay) == 4
+
+  @jax.jit
+  def values(params, replay, slot):
+    batch = sequence_replay.take(
+      config.replay,
+      config.variant.update.sequence,
+      replay,
+      slot,
+      num_steps=N,
+      gamma=0.9,
+    )
+    return batch.reset, sequence_update.action_values(
+      config.variant.update, params, batch
+    )
+
+  reset, learned = values(state.agent.params, state.replay, can_start)
+  step = can_start + np.arange(len(reset))[:, None]
+  np.testing.assert_array_equal(reset, begins[step])
+  assert reset.any(axis=0).all()
+  # Float32, in parallel over time instead of step by step.
+  np.testing.assert_allclose(learned, acted[step], rtol=1e-4, atol=1e-5)
+
+
+def test_without_what_it_remembers_an_update_is_that_of_single_steps():
+  config = config_for("lstm")
+  agent, sequence = config.variant.update, config.variant.update.sequence
+  state, _ = play(config, jax.random.key(0))
+  start = state.agent
+  for part in (start.params, start.target):
+    part["memory"]["out"] = jax.tree.map(jnp.zeros_like, part["memory"]["out"])
+  slot = jnp.array([15, 12, 21])
+  weight = jnp.array([1.0, 0.5, 0.25])
+  noise = heads.draw_noise(jax.random.key(1), agent.networks.head)
+
+  @jax.jit
+  def both(start, replay):
+    keywords = {"num_steps": N, "gamma": 0.9}
+    batch = sequence_replay.take(
+      config.replay, sequence, replay, slot, **keywords
+    )
+    draws = inputs.Draws(noise)
+    after, metrics = sequence_update.update(
+      agent, start, batch._replace(weight=weight), draws
+    )
+    places = slot + sequence.burn_in + jnp.arange(sequence.length)[:, None]
+    places = places.reshape(-1)
+    around = replay_lib.sequences(config.replay, replay, places, **keywords)
+
+    def images(offset):
+      return replay_lib.observations(config.replay, replay, places + offset)
+
+    alone = inputs.Batch(
+      observation=images(around.offset[: AHEAD + 1]),
+      next_observation=images(around.offset[N]),
+      action=around.prev_action[1 : AHEAD + 1],
+      return_n=around.return_n[0],
+      discount=0.9**N,
+      done=around.done,
+      done_n=around.done_n[0],
+      weight=jnp.tile(weight, sequence.length),
+    )
+    return after, metrics, update.update(agent, start, alone, draws)
+
+  after, metrics, (wanted, steps) = both(start, state.replay)
+  assert metrics.spr_loss > 0
+  # Sums of the same float32 terms in another order.
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  close(metrics[:2], steps[:2])
+  close(metrics.spr_loss, steps.spr_loss)
+  for part in ("encoder", "head", "transition", "predictor"):
+    jax.tree.map(close, after.params[part], wanted.params[part])
+  priority = np.reshape(steps.priority, (sequence.length, -1))
+  close(
+    metrics.priority, 0.9 * priority.max(axis=0) + 0.1 * priority.mean(axis=0)
+  )
+  # The memory's way out learns; with it, what the memory holds would matter.
+  assert (np.asarray(after.params["memory"]["out"]["w"]) != 0).any()
+
+
+def test_a_run_learns_and_goes_on_from_its_state():
+  game = games.make()
+  config = config_for("lstm", game=game, capacity=None, num_steps=25)
+  assert config.replay.capacity == 27
+  keys = jax.random.split(jax.random.key(0), 1)
+  init = jax.jit(jax.vmap(functools.partial(runner.init, config, game)))
+  state = init(keys)
+  chunk = runner.make_chunk(config, game, keys)
+  state, _ = chunk(state, 20)
+  middle = agent_test.copy(state)
+  state, metrics = chunk(state, 3)
+  for name in ("loss", "rl_loss", "spr_loss", "stem_norm"):
+    assert np.isfinite(metrics[name]).all()
+  assert state.agent.step == 3 * config.variant.updates_per_step
+  again, repeated = chunk(agent_test.copy(middle), 3)
+  agent_test.same(again, state)
+  agent_test.same(repeated, metrics)
+  before, after = middle.agent.params, state.agent.params
+  moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
+  assert all(jax.tree.leaves(moved["memory"]))
+
+
+def test_a_new_game_is_played_with_a_fresh_memory():
+  config = config_for("lstm")
+  parts = config.variant.update.networks
+  init = jax.jit(update.init, static_argnums=1)
+  agent = init(jax.random.key(0), config.variant.update)
+  policy = evaluate._policy(config)
+  observation = jnp.ones((2, *config.replay.observation_shape), jnp.uint8)
+  frame = jnp.full((2, *games.SHAPE), 9, jnp.uint8)
+  fresh = networks.initial_memory(parts, (2,))
+  used = jax.tree.map(lambda x: x + 1, fresh)
+  begins = jnp.array([True, False])
+
+  def after(memory, begins):
+    key = jax.random.key(1)
+    seen = policy(agent, observation, memory, frame, begins, key)[1]
+    return jax.tree.leaves(seen)
+
+  got, of_fresh, of_used = (
+    after(used, begins),
+    after(fresh, begins),
+    after(used, ~begins),
+  )
+  for x, y, z in zip(got, of_fresh, of_used):
+    np.testing.assert_array_equal(x[0], y[0])
+    assert (x[0] != z[0]).any()
+    assert (x[1] != y[1]).any()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"memory": {"d_model": 4}}, "memory must name its mixer"),
+    ({"memory": {"mixer": "gpt"}}, "no mixer 'gpt'"),
+    ({"capacity": 25}, "capacity must be a multiple of 3.*got 25"),
+    (
+      {"agent": {"min_replay": 14, "num_steps": N}},
+      "min_replay must be at least 15 .* got 14",
+    ),
+  ],
+)
+def test_what_does_not_fit_is_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    config_for("lstm", **changes)
+  assert config_for("none").variant.update.networks.memory is None
