@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from jaxseq.dts import problem
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
 from jaxseq.training import config as config_lib
@@ -13,6 +14,9 @@ from jaxseq.training import config as config_lib
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
 VARIANTS = {
+  "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
+  "dts/ecg": ("heartbeat", "dynamics", "tiny"),
+  "dts/watch_adaptation": ("reverse", "own", "own_reverse", "tiny"),
   "classify/lra": ("text", "retrieval", "image", "pathfinder", "pathx"),
   "classify/mnist1d": ("shuffled", "tiny"),
   "classify/pendulum": ("short", "tiny"),
@@ -56,3 +60,18 @@ def test_configs(experiment):
     if name != "classify/uea":
       with pytest.raises(ValueError, match="got 'huge'"):
         get_config("huge")
+
+
+def test_configs_of_codes():
+  module = importlib.import_module("experiments.dts")
+  for path in sorted((CONFIGS / "dts").glob("[!_]*.py")):
+    name = f"dts/{path.stem}"
+    get_config = importlib.import_module(f"configs.dts.{path.stem}").get_config
+    for arguments in [(), *((v,) for v in VARIANTS.get(name, ("tiny",)))]:
+      config = config_lib.from_config_dict(
+        module.Config, get_config(*arguments), name=name
+      )
+      for arm in module.arm_configs(config).values():
+        problem.make_optimizer(arm, config.num_updates)
+    with pytest.raises(ValueError, match="got 'huge'"):
+      get_config("huge")

@@ -30,10 +30,12 @@ RUNS = {
   "forecast": ("hourly.py:tiny", "gru-8", "mse"),
   "events": ("hawkes.py:tiny", "gru", "nll"),
   "decision": ("cartpole.py:tiny", "cloning", "return"),
+  "dts": ("quick.py:tiny", "vae", "nll"),
 }
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
+  "dts": ("information.png", "vae/traversal.png", "vae/information_map.png"),
 }
 TABLES = {
   "classify": "accuracy",
@@ -42,6 +44,7 @@ TABLES = {
   "forecast": "seasonal naive-8",
   "events": "true process",
   "decision": "recorded: expert",
+  "dts": "nats per test window",
 }
 
 
@@ -94,8 +97,8 @@ def results(workdir):
   return without_clock(json.loads((workdir / "results.json").read_text()))
 
 
-# What these do beyond `classify` and `events` has tests of its own.
-_SLOW = ("compare", "decision", "synthetic")
+# What these do beyond `classify` and `dts` has tests of its own.
+_SLOW = ("compare", "decision", "events", "forecast", "synthetic")
 
 
 @pytest.mark.parametrize(

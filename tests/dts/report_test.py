@@ -1,0 +1,100 @@
+"""Tests of traversals, swaps, and the scores of an arm."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import data as data_lib
+from jaxseq.dts import adaptation
+from jaxseq.dts import decoders
+from jaxseq.dts import encoders
+from jaxseq.dts import model
+from jaxseq.dts import problem
+from jaxseq.dts import report
+
+_LENGTH, _LATENT = 6, 4
+
+
+def _arm(**options):
+  return problem.ArmConfig(
+    model=model.ModelConfig(
+      encoders.EncoderConfig(kind="mlp", widths=(8,)),
+      decoders.DecoderConfig(kind="mlp", widths=(8,)),
+      latent=_LATENT,
+      segments=(3, 1),
+    ),
+    batch_size=8,
+    **options,
+  )
+
+
+def _windows(count, seed, targets):
+  rng = np.random.default_rng(seed)
+  return data_lib.ArrayDataset(
+    rng.standard_normal((count, _LENGTH, 1)).astype(np.float32),
+    np.int32(targets),
+    extras={"domain": np.arange(count, dtype=np.int32) % 2},
+  )
+
+
+def _model():
+  vae = model.VAE(_arm().model, _LENGTH, 1)
+  return vae, vae.init(jax.random.key(0), jnp.zeros((1, _LENGTH, 1)))
+
+
+def test_traversals_move_one_coordinate():
+  vae, variables = _model()
+  mu = jnp.array([0.5, -1.0, 0.0, 3.0])
+  moved = report.traversals(vae, variables, mu)
+  assert moved.shape == (_LATENT, 7, _LENGTH, 1)
+  expected = vae.apply(
+    variables, mu.at[1].set(report.TRAVERSAL[2]), method="decode"
+  )
+  np.testing.assert_allclose(moved[1, 2], expected, atol=1e-5)  # float32
+  # The last position of the last coordinate, and the middle of the third, are
+  # where the code is.
+  np.testing.assert_allclose(moved[3, 6], moved[2, 3], atol=1e-5)
+  effects = report.traversal_effects(moved)
+  assert effects.shape == (_LATENT,)
+  np.testing.assert_allclose(
+    effects[0], np.mean(np.diff(moved[0], axis=0) ** 2), rtol=1e-5
+  )
+
+
+def test_swaps_exchange_the_second_segment():
+  vae, variables = _model()
+  mu = jax.random.normal(jax.random.key(1), (3, _LATENT))
+  swapped = report.swaps(vae, variables, mu)
+  assert swapped.shape == (3, 3, _LENGTH, 1)
+  mixed = mu[2].at[3].set(mu[0, 3])
+  expected = vae.apply(variables, mixed, method="decode")
+  np.testing.assert_allclose(swapped[2, 0], expected, atol=1e-5)  # float32
+
+
+def test_scores_of_two_domains(tmp_path):
+  pytest.importorskip("sklearn")
+  config = adaptation.Config(class_size=3, domain_size=1, widths=(4,))
+  arm = _arm(adaptation=config)
+  labels = np.arange(32) // 2 % 3
+  hidden = np.where(np.arange(32) % 2, -1, labels)
+  splits = data_lib.Splits(
+    _windows(32, 0, hidden),
+    _windows(16, 1, labels[:16]),
+    _windows(16, 2, labels[:16]),
+    data_lib.Info("noise", "the test", "none", num_classes=3),
+  )
+  made = problem.make_problem(arm, splits, 1)
+  keys = jax.random.split(jax.random.key(0))
+  variables = jax.vmap(made.init)(keys)
+  scores = report.arm(arm, splits, variables, tmp_path)
+  assert set(scores) == {
+    f"{what} in {segment}"
+    for what in ("class", "domain")
+    for segment in ("g_y", "g_d")
+  }
+  for values in scores.values():
+    assert len(values) == 2
+    assert all(0 <= value <= 1 for value in values)
+  for name in ("probes.json", "traversal.png", "swap.png"):
+    assert (tmp_path / name).stat().st_size
