@@ -12,6 +12,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq.dts import _window_grid
 from jaxseq.training import figures
 from jaxseq.training import plots
 
@@ -140,20 +141,19 @@ def traversal_grid(
   Raises:
     ValueError: shapes do not fit.
   """
-  traversal = _grid("traversal", traversal)
+  traversal = _window_grid.check("traversal", traversal)
   rows, columns = traversal.shape[:2]
   if values is None:
     values = np.linspace(-3.0, 3.0, columns)
   tops = [f"{value:+.3g}" if value else "0" for value in values]
-  return _draw_grid(
+  return _window_grid.draw(
     path,
     traversal,
-    _named("names", names, "z", rows),
-    _named("values", tops, "", columns),
-    channels,
-    title,
-    "value of the coordinate",
-    "",
+    _window_grid.names("names", names, "z", rows),
+    _window_grid.names("values", tops, "", columns),
+    channels=channels,
+    title=title,
+    top_label="value of the coordinate",
   )
 
 
@@ -183,16 +183,16 @@ def swap_grid(
   Raises:
     ValueError: shapes do not fit.
   """
-  swapped = _grid("swapped", swapped)
-  return _draw_grid(
+  swapped = _window_grid.check("swapped", swapped)
+  return _window_grid.draw(
     path,
     swapped,
-    _named("rows", rows, "", swapped.shape[0]),
-    _named("columns", columns, "", swapped.shape[1]),
-    channels,
-    title,
-    "$g_d$ of",
-    "$g_y$ of",
+    _window_grid.names("rows", rows, "", swapped.shape[0]),
+    _window_grid.names("columns", columns, "", swapped.shape[1]),
+    channels=channels,
+    title=title,
+    top_label="$g_d$ of",
+    left_label="$g_y$ of",
     diagonal=swapped.shape[0] == swapped.shape[1],
   )
 
@@ -229,8 +229,8 @@ def information_map(
       f"information must be (codes, factors); got shape {table.shape}."
     )
   codes, count = table.shape
-  names = _named("names", names, "z", codes)
-  factors = _named("factors", factors, "", count)
+  names = _window_grid.names("names", names, "z", codes)
+  factors = _window_grid.names("factors", factors, "", count)
   figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
   if figure is None:
     return None
@@ -341,75 +341,6 @@ def _draw_bars(axes, values) -> None:
   axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
   axes.tick_params(axis="y", length=0)
   axes.set_xticks([])
-
-
-def _draw_grid(
-  path,
-  windows,
-  lefts,
-  tops,
-  channels,
-  title,
-  top_label,
-  left_label,
-  diagonal=False,
-):
-  """Draws windows (R, S, T, C), all on one scale."""
-  rows, columns, length, count = windows.shape
-  channels = _named("channels", channels, "channel ", count)
-  figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
-  if figure is None:
-    return None
-  grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-  for (r, s), axes in np.ndenumerate(grid):
-    for c in range(count):
-      axes.plot(
-        windows[r, s, :, c],
-        color=figures.COLOURS[c % len(figures.COLOURS)],
-        lw=1.0,
-        label=channels[c],
-      )
-    framed = diagonal and r == s
-    axes.spines[:].set_color("black" if framed else "#cccccc")
-    axes.spines[:].set_linewidth(1.4 if framed else 0.6)
-    axes.set_xticks([])
-    axes.set_yticks([])
-  axes.margins(x=0.02, y=0.08)
-  for axes, top in zip(grid[0], tops):
-    axes.set_title(top, fontsize=9)
-  for axes, left in zip(grid[:, 0], lefts):
-    axes.set_ylabel(left, rotation=0, ha="right", va="center", fontsize=9)
-  figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
-  if left_label:
-    figure.supylabel(left_label, fontsize=10)
-  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GREY)
-  if count > 1:
-    figure.legend(
-      grid[0, 0].get_lines(),
-      channels,
-      loc="outside right upper",
-      frameon=False,
-      fontsize=8,
-    )
-  return figures.save(figure, path)
-
-
-def _grid(name: str, windows: np.ndarray) -> np.ndarray:
-  windows = np.asarray(windows, float)
-  if windows.ndim != 4 or not windows.size:
-    raise ValueError(
-      f"{name} must be (rows, columns, time, channels); got shape "
-      f"{windows.shape}."
-    )
-  return windows
-
-
-def _named(name: str, given, prefix: str, count: int) -> list[str]:
-  if given is None:
-    return [f"{prefix}{i}" for i in range(count)]
-  if len(given) != count:
-    raise ValueError(f"{name} must be {count} names; got {len(given)}.")
-  return [str(value) for value in given]
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:

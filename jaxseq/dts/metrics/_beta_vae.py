@@ -42,8 +42,8 @@ def beta_vae_from_table(
 ) -> BetaVae:
   """Returns the score of codes whose factors are known.
 
-  It is easy to satisfy: a rotation of the factors, or several codes for each,
-  can reach 1.
+  It is easy to satisfy: several codes for each factor reach 1, and so do codes
+  that know nothing of one factor (Kim and Mnih, arXiv:1802.05983, section 4).
 
   Args:
     codes: (n, D) float.

@@ -32,11 +32,10 @@ def test_codes_for_factors_and_noise():
   options = {"train_points": 200, "evaluation_points": 100, "batch": 16}
   codes = cases.one_to_one(factors, rng)
   assert metrics.beta_vae_from_table(codes, factors, **options) == (1.0, 1.0)
-  # It cannot tell a rotation from the factors: what it is known for.
-  mixed = metrics.beta_vae_from_table(
-    cases.rotated(factors, rng), factors, **options
-  )
-  assert mixed.evaluation > 0.6
+  # What it is known for: nothing need be known of one factor. A batch in which
+  # no pair differs much may come out wrong.
+  one = metrics.beta_vae_from_table(codes[:, :1], factors, **options)
+  assert min(one) > 0.97
   noise = rng.normal(size=factors.shape)
   # Chance is a half; four standard deviations of 100 points.
   assert metrics.beta_vae_from_table(noise, factors, **options).evaluation < 0.7

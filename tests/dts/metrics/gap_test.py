@@ -18,7 +18,7 @@ def test_golden(golden, name):
 
 
 @hypothesis.given(strategies.integers(0, 2**32 - 1))
-@hypothesis.settings(deadline=None, derandomize=True, max_examples=20)
+@hypothesis.settings(deadline=None, derandomize=True, max_examples=10)
 def test_order_and_labels_do_not_matter(seed):
   rng = np.random.default_rng(seed)
   factors = rng.integers(4, size=(100, 3))

@@ -1,0 +1,119 @@
+"""Grids of windows, all on one scale."""
+
+from collections.abc import Sequence
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.training import figures
+
+
+def draw(
+  path: str | os.PathLike,
+  windows: np.ndarray,
+  lefts: Sequence[str],
+  tops: Sequence[str],
+  *,
+  channels: Sequence[str] | None = None,
+  title: str = "",
+  top_label: str = "",
+  left_label: str = "",
+  diagonal: bool = False,
+) -> pathlib.Path | None:
+  """Draws a grid of windows.
+
+  Args:
+    path: the PNG file to write.
+    windows: (R, S, T, C) float.
+    lefts: (R,) names of the rows.
+    tops: (S,) names of the columns.
+    channels: (C,) names for the legend; numbers if None.
+    title: above the grid.
+    top_label: what the names of the columns are.
+    left_label: what the names of the rows are.
+    diagonal: whether to frame the cells of the diagonal.
+
+  Returns:
+    The path; None, with a warning, if matplotlib is not installed.
+
+  Raises:
+    ValueError: there are not as many names as channels.
+  """
+  rows, columns, length, count = windows.shape
+  channels = names("channels", channels, "channel ", count)
+  figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
+  if figure is None:
+    return None
+  grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+  for (r, s), axes in np.ndenumerate(grid):
+    for c in range(count):
+      axes.plot(
+        windows[r, s, :, c],
+        color=figures.COLOURS[c % len(figures.COLOURS)],
+        lw=1.0,
+        label=channels[c],
+      )
+    framed = diagonal and r == s
+    axes.spines[:].set_color("black" if framed else "#cccccc")
+    axes.spines[:].set_linewidth(1.4 if framed else 0.6)
+    axes.set_xticks([])
+    axes.set_yticks([])
+  axes.margins(x=0.02, y=0.08)
+  for axes, top in zip(grid[0], tops):
+    axes.set_title(top, fontsize=9)
+  for axes, left in zip(grid[:, 0], lefts):
+    axes.set_ylabel(left, rotation=0, ha="right", va="center", fontsize=9)
+  figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
+  if left_label:
+    figure.supylabel(left_label, fontsize=10)
+  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GREY)
+  if count > 1:
+    figure.legend(
+      grid[0, 0].get_lines(),
+      channels,
+      loc="outside right upper",
+      frameon=False,
+      fontsize=8,
+    )
+  return figures.save(figure, path)
+
+
+def check(name: str, windows: np.ndarray) -> np.ndarray:
+  """Returns windows (R, S, T, C) as float64, checked.
+
+  Args:
+    name: of the argument, for messages.
+    windows: what came.
+
+  Raises:
+    ValueError: naming the argument and what came.
+  """
+  windows = np.asarray(windows, float)
+  if windows.ndim != 4 or not windows.size:
+    raise ValueError(
+      f"{name} must be (rows, columns, time, channels); got shape "
+      f"{windows.shape}."
+    )
+  return windows
+
+
+def names(
+  name: str, given: Sequence[str] | None, prefix: str, count: int
+) -> list[str]:
+  """Returns names that are given, or a prefix with numbers.
+
+  Args:
+    name: of the argument, for messages.
+    given: the names, or None.
+    prefix: before the numbers.
+    count: how many there must be.
+
+  Raises:
+    ValueError: there are more or fewer.
+  """
+  if given is None:
+    return [f"{prefix}{i}" for i in range(count)]
+  if len(given) != count:
+    raise ValueError(f"{name} must be {count} names; got {len(given)}.")
+  return [str(value) for value in given]
