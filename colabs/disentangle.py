@@ -49,6 +49,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.dts import decoders
+from jaxseq.dts import diagnostics
 from jaxseq.dts import encoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
@@ -156,7 +157,7 @@ for axis, (name, (variables, _)) in zip(axes, results.items()):
 
 # %%
 moved = np.asarray(report.traversals(vae, params, codes[0]))
-effects = np.asarray(report.traversal_effects(moved))
+effects = diagnostics.traversal_effect(moved)
 fig, axes = plt.subplots(1, 3, figsize=(11, 2.4), sharey=True)
 for axis, coordinate in zip(axes, np.argsort(-effects)):
   for shade, series in zip(np.linspace(0.1, 0.9, 7), moved[coordinate]):

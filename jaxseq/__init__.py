@@ -10,11 +10,13 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = (
   "data",
+  "dts",
   "interop",
   "mixers",
   "nn",
   "recurrence",
   "rl",
+  "spr",
   "tasks",
   "training",
 )

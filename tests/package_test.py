@@ -22,9 +22,11 @@ ALLOWED_LAYERS = {
   "nn": {"recurrence", "mixers"},
   "interop": {"recurrence", "mixers", "nn"},
   "training": {"recurrence", "mixers", "nn"},
-  "data": set(),
+  "data": {"recurrence"},
   "tasks": {"recurrence", "mixers", "nn", "training", "data"},
   "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
+  "spr": {"recurrence", "mixers", "nn", "training", "rl"},
+  "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
 }
 # The layers that people use without Flax.
 PLAIN_LAYERS = ("recurrence", "mixers")

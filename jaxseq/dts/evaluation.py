@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import data as data_lib
+from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.dts import model as model_lib
 from jaxseq.tasks import base
@@ -84,7 +85,7 @@ def evaluate(
   other = jnp.zeros_like(z).at[order].set(z[jnp.roll(order, 1)])
   own = nll(vae, variables, data.inputs, z, data.lengths).mean()
   foreign = nll(vae, variables, data.inputs, other, data.lengths).mean()
-  kl_d = (0.5 * (mu**2 + jnp.exp(logvar) - logvar - 1)).mean(axis=0)
+  kl_d = divergences.kl(mu, logvar).mean(axis=0)
   terms = estimators.exact_terms(z, mu, logvar)
   variances = jnp.var(mu, axis=0, ddof=1)
   scale = vae.config.scale

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseq import data as data_lib
 from jaxseq.data import domains as domains_lib
+from jaxseq.dts import diagnostics
 from jaxseq.dts import evaluation
 from jaxseq.dts import metrics as metrics_lib
 from jaxseq.dts import model as model_lib
@@ -42,8 +43,9 @@ def arm(
     splits: the windows; where `info.details` names "factors", the targets are
       their levels, (n, K).
     variables: of the problem, with a leading axis of seeds.
-    directory: of the arm; gets kl.png, traversal.png, information_map.png where
-      factors are known and, with segments, swap.png and probes.json.
+    directory: of the arm; gets kl.png if it holds metrics, traversal.png,
+      information_map.png where factors are known, and swap.png and probes.json
+      with segments.
     trees: of DCI's boosting; 0 leaves DCI and what else is learned out.
     draw: whether to write these files.
 
@@ -111,18 +113,6 @@ def traversals(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
   each = jnp.arange(size)
   moved = moved.at[each, :, each].set(jnp.asarray(TRAVERSAL, mu.dtype))
   return model_lib.generate(vae, variables, moved)
-
-
-def traversal_effects(traversal: jax.Array) -> jax.Array:
-  """Returns how much each coordinate changes a window: (D,).
-
-  Args:
-    traversal: (D, steps, length, channels), from `traversals`.
-
-  Returns:
-    The mean squared change from one step to the next.
-  """
-  return jnp.square(jnp.diff(traversal, axis=1)).mean(axis=(1, 2, 3))
 
 
 def swaps(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
@@ -211,7 +201,9 @@ def _domain_scores(rows):
 
 def _draw(vae, variables, test, directory):
   """Draws the first seed's KL over training, traversals and swaps."""
-  rows = metric_files.read(directory)
+  rows = []
+  if (directory / metric_files.FILE).exists():
+    rows = metric_files.read(directory)
   size = vae.config.latent
   columns = [metric_files.column(rows, f"kl_d/{i}") for i in range(size)]
   steps = columns[0][0]
@@ -221,7 +213,7 @@ def _draw(vae, variables, test, directory):
   few = base.take(test, np.arange(min(4, len(test.inputs))))
   mu, _ = evaluation.encode(vae, variables, few.inputs, few.lengths)
   traversal = jax.jit(lambda mu: traversals(vae, variables, mu))(mu[0])
-  effects = traversal_effects(traversal)
+  effects = diagnostics.traversal_effect(traversal)
   pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),

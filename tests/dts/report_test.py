@@ -55,11 +55,6 @@ def test_traversals_move_one_coordinate():
   # The last position of the last coordinate, and the middle of the third, are
   # where the code is.
   np.testing.assert_allclose(moved[3, 6], moved[2, 3], atol=1e-5)
-  effects = report.traversal_effects(moved)
-  assert effects.shape == (_LATENT,)
-  np.testing.assert_allclose(
-    effects[0], np.mean(np.diff(moved[0], axis=0) ** 2), rtol=1e-5
-  )
 
 
 def test_swaps_exchange_the_second_segment():

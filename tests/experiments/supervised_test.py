@@ -180,9 +180,12 @@ def test_pairs_of_texts(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("experiment", list(RUNS))
 def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
   arm = RUNS[experiment][1].partition("-")[0]
+  wrong = (f"arms.{arm}.network.mixer=gruu", "no mixer 'gruu'")
+  if experiment == "dts":
+    wrong = (f"arms.{arm}.objective.method=vea", "method.*'vea'")
   for override, message in (
     ("num_updtes=3", "no field 'num_updtes'.*did you mean 'num_updates'"),
-    (f"arms.{arm}.network.mixer=gruu", "no mixer 'gruu'"),
+    wrong,
     (f"arms.{arm}.batch_sise=3", "batch_sise.*did you mean 'batch_size'"),
   ):
     with pytest.raises(errors.UserError, match=message):
