@@ -333,7 +333,7 @@ for config in configs:
     )[0]
 
   grad = jax.value_and_grad(value, argnums=(0, 1))
-  want = grad(mu, logvar, eps, mask)
+  want = jax.jit(grad)(mu, logvar, eps, mask)
   inside = jax.value_and_grad(
     functools.partial(value, axis_name="data"), argnums=(0, 1)
   )
