@@ -157,7 +157,9 @@ for axis, (name, (variables, _)) in zip(axes, results.items()):
 
 # %%
 moved = np.asarray(report.traversals(vae, params, codes[0]))
-effects = diagnostics.traversal_effect(moved)
+effects = diagnostics.traversal_effect(
+  moved, vae.apply(params, codes[0], method="decode")
+)
 fig, axes = plt.subplots(1, 3, figsize=(11, 2.4), sharey=True)
 for axis, coordinate in zip(axes, np.argsort(-effects)):
   for shade, series in zip(np.linspace(0.1, 0.9, 7), moved[coordinate]):

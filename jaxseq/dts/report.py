@@ -212,8 +212,13 @@ def _draw(vae, variables, test, directory):
     pictures.kl_heat_map(directory / "kl.png", steps, kl)
   few = base.take(test, np.arange(min(4, len(test.inputs))))
   mu, _ = evaluation.encode(vae, variables, few.inputs, few.lengths)
-  traversal = jax.jit(lambda mu: traversals(vae, variables, mu))(mu[0])
-  effects = diagnostics.traversal_effect(traversal)
+  traversal, reference = jax.jit(
+    lambda mu: (
+      traversals(vae, variables, mu),
+      model_lib.generate(vae, variables, mu),
+    )
+  )(mu[0])
+  effects = diagnostics.traversal_effect(traversal, reference)
   pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),
