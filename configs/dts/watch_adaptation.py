@@ -3,7 +3,8 @@ r"""From one arm to the other: exercises told from a smartwatch.
     python -m experiments.dts --config=configs/dts/watch_adaptation.py \
       --workdir=runs/dts_watch
 
-Windows of the left arm have labels, those of the right arm have none until they
+Windows are described by 12 statistics for each of 6 channels. Those of the left
+arm have labels, those of the right arm have none until they
 are scored. The code has a segment for the exercise and another for the arm.
 "source" is the accuracy on held-out windows of the left arm, "target" that on
 the right. Labels of the target choose nothing: the last update counts. The
@@ -35,15 +36,22 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, tuple(_VARIANTS))
   source, target, scaling = _VARIANTS[variant]
   config = _shared.base(
-    "watch", by="side", source=source, target=target, scaling=scaling
+    "watch",
+    by="side",
+    source=source,
+    target=target,
+    scaling=scaling,
+    features="statistics",
   )
   config.num_updates = 1500
   config.updates_per_chunk = 100
+  config.batch_size = 512
+  config.optimizer = {"learning_rate": 2e-3}
   config.model = {
     "latent": 16,
     "segments": (12, 4),
-    "encoder": {"kind": "conv", "widths": (32, 64, 64), "pooling": "mean"},
-    "decoder": {"kind": "mlp", "widths": (256, 256)},
+    "encoder": {"kind": "mlp", "widths": (64,)},
+    "decoder": {"kind": "mlp", "widths": (64,)},
   }
   config.adaptation = {"class_size": 12, "domain_size": 4}
   config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import statistics
 from jaxseq.data import types
 
 UNLABELLED = -1
@@ -83,6 +84,7 @@ PAIRS = {
   ),
 }
 
+Features = Literal["raw", "statistics"]
 Scaling = Literal["source", "own", "none"]
 Holding = Literal["tail", "stratified"]
 
@@ -229,7 +231,7 @@ def _hold_out(dataset, fraction, holding, seed):
   return types.take(dataset, first), types.take(dataset, second)
 
 
-def _statistics(dataset):
+def _moments(dataset):
   """Mean and deviation of each channel over the elements that count."""
   values = dataset.inputs
   if dataset.lengths is not None:
@@ -240,13 +242,13 @@ def _statistics(dataset):
   return values.mean(axis=0), np.where(deviation == 0, 1, deviation)
 
 
-def _scaled(dataset, statistics):
-  """Shifts and scales each window by the statistics of its domain."""
+def _scaled(dataset, moments):
+  """Shifts and scales each window by the moments of its domain."""
   if dataset is None:
     return None
   domain = dataset.extras["domain"]
-  mean = np.stack([mean for mean, _ in statistics])[domain, None]
-  deviation = np.stack([deviation for _, deviation in statistics])[domain, None]
+  mean = np.stack([mean for mean, _ in moments])[domain, None]
+  deviation = np.stack([deviation for _, deviation in moments])[domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
   if dataset.lengths is not None:
     inside = np.arange(inputs.shape[1]) < dataset.lengths[:, None]
@@ -308,15 +310,15 @@ def make_splits(
   """
   count = 1 + max(part.extras["domain"].max() for part in (source, target))
   if scaling == "source":
-    statistics = [_statistics(source)] * count
+    moments = [_moments(source)] * count
   elif scaling == "own":
     both = joined([source, target])
-    statistics = [
-      _statistics(types.take(both, both.extras["domain"] == domain))
+    moments = [
+      _moments(types.take(both, both.extras["domain"] == domain))
       for domain in range(count)
     ]
   elif scaling == "none":
-    statistics = [(np.zeros(1), np.ones(1))] * count
+    moments = [(np.zeros(1), np.ones(1))] * count
   else:
     raise ValueError(
       f"scaling must be 'source', 'own' or 'none'; got {scaling!r}."
@@ -325,7 +327,7 @@ def make_splits(
   if unlabelled:
     hidden = np.full_like(target.targets, UNLABELLED)
     train = joined([source, target._replace(targets=hidden)])
-  parts = [_scaled(part, statistics) for part in (train, valid, test)]
+  parts = [_scaled(part, moments) for part in (train, valid, test)]
   return types.Splits(*parts, info)
 
 
@@ -353,6 +355,7 @@ def adapt(
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
   holding: Holding = "tail",
+  features: Features = "raw",
   scaling: Scaling = "source",
   unlabelled: bool = True,
   seed: int = 0,
@@ -373,6 +376,8 @@ def adapt(
     holding: how windows are held out: "tail", the last ones of each recording,
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
+    features: "raw", the windows; or "statistics", 12 numbers for each channel
+      (see `statistics.describe`) as a single element in time.
     scaling: see `make_splits`.
     unlabelled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
@@ -409,13 +414,17 @@ def adapt(
   of_target = types.take(dataset, domain >= count)
   learn, valid = _hold_out(of_source, valid_fraction, holding, seed)
   see, test = _hold_out(of_target, held_out, holding, seed)
+  parts = [learn, valid, see, of_target if test is None else test]
+  if features == "statistics":
+    parts = [part and statistics.described(part) for part in parts]
+  elif features != "raw":
+    raise ValueError(
+      f"features must be 'raw' or 'statistics'; got {features!r}."
+    )
   problem = {"by": by, "domains": names, "num_sources": count}
   details = {**info.details, **problem, "scaling": scaling}
   return make_splits(
-    learn,
-    valid,
-    see,
-    of_target if test is None else test,
+    *parts,
     dataclasses.replace(info, details=details),
     scaling=scaling,
     unlabelled=unlabelled,

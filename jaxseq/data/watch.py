@@ -77,6 +77,7 @@ def load(
   step: int = 50,
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
+  features: domains.Features = "raw",
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
 ) -> types.Splits:
@@ -90,12 +91,13 @@ def load(
     step: elements from the start of a window to that of the next.
     valid_fraction: see `domains.adapt`.
     held_out: see `domains.adapt`.
+    features: see `domains.adapt`.
     scaling: see `domains.make_splits`.
     unlabelled: see `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
-    angular velocity; targets (n,), 7 exercises. extras: domain, subject, side,
+    angular velocity, or (n, 1, 72); targets (n,), 7 exercises. extras: domain, subject, side,
     recording and start. With windows of 100 at every 50 there are 4677 in all.
 
   Raises:
@@ -119,6 +121,7 @@ def load(
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,
+    features=features,
     scaling=scaling,
     unlabelled=unlabelled,
   )
