@@ -97,6 +97,7 @@ def ideal(config, steps, mu, logvar):
   return jax.lax.scan(step, (params, optimizer.init(params)), keys)[1]
 
 
+@pytest.mark.slow
 def test_information_is_lost_or_kept_whatever_the_start():
   table = starts(16)
   lost = ideal(config(0.0, 4.0), 300, *table["spread"])

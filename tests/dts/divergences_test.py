@@ -42,6 +42,7 @@ def test_discrepancies_equal_the_reference(x64, golden):
   assert checked == 13
 
 
+@pytest.mark.slow
 def test_masked_rows_do_not_count_in_discrepancies(x64, golden):
   arrays = golden("dts/mmd")
   keep = np.ones(40, bool)

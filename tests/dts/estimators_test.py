@@ -27,7 +27,9 @@ def problem(rows, dim, seed=0, noise=0.5):
   return z, mu, logvar
 
 
-@pytest.mark.parametrize("name", ["tc_a", "tc_b"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("tc_a", marks=pytest.mark.slow), "tc_b"]
+)
 def test_values_equal_the_reference(x64, golden, name):
   arrays = golden(f"dts/{name}")
   inputs = [jnp.asarray(arrays[key]) for key in ("z", "mu", "logvar")]
@@ -115,6 +117,7 @@ def test_exact_decomposition_equals_the_reference(x64, golden):
   )
 
 
+@pytest.mark.slow
 def test_published_gaps_of_the_estimators():
   # Batches of 32 out of 512 windows: what an estimator is good for shows in
   # how far it is from the exact values.
@@ -431,6 +434,7 @@ def test_identities(compiled, seed, noise):
       close(a, np.roll(b, 5, axis=0))
 
 
+@pytest.mark.slow
 def test_exact_terms_of_several_samples_of_each_row(x64):
   z, mu, logvar = problem(ROWS, DIM)
   own = np.tile(np.arange(ROWS), 2)
