@@ -4,12 +4,11 @@ r"""From one arm to the other: exercises told from a smartwatch.
       --workdir=runs/dts_watch
 
 Windows are described by 12 statistics for each of 6 channels. Those of the left
-arm have labels, those of the right arm have none until they
-are scored. The code has a segment for the exercise and another for the arm.
-"source" is the accuracy on held-out windows of the left arm, "target" that on
-the right. Labels of the target choose nothing: the last update counts. The
-recordings are a file of the package seglearn (`pip install --no-deps
-seglearn`).
+arm have labels, those of the right arm have none until they are scored. The
+code has a segment for the exercise and another for the arm. "source" is the
+accuracy on held-out windows of the left arm, "target" that on the right. Labels
+of the target choose nothing: the last update counts. The recordings are a file
+of the package seglearn (`pip install --no-deps seglearn`).
 
     --config=configs/dts/watch_adaptation.py:reverse    from right to left
     --config=configs/dts/watch_adaptation.py:own        as above, but each arm
@@ -45,7 +44,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   )
   config.num_updates = 1500
   config.updates_per_chunk = 100
-  config.batch_size = 512
+  config.batch_size = 256
   config.optimizer = {"learning_rate": 2e-3}
   config.model = {
     "latent": 16,

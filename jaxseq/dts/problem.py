@@ -106,7 +106,6 @@ def make_problem(
       "of training windows."
     )
   vae = make_model(arm, splits)
-  groups = arm.model.ranges() or None
   factor = arm.objective.method == "factor_vae"
   discriminator = density_ratio.Discriminator()
   heads = None
@@ -128,60 +127,37 @@ def make_problem(
     return base.take(data["train"], index)
 
   def loss(variables, batch, carry, key):
-    keys = dict(zip(("z", "dropout", "prior", "permute"), _split(key, 4)))
+    names = ("z", "dropout", "prior", "permute")
+    keys = dict(zip(names, jax.random.split(key, len(names))))
     params = variables["params"]
     progress = carry["update"] / num_updates
     if arm.aggressive:
       params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
     model_params = {"params": params["model"]}
-    rngs = {"dropout": keys["dropout"]}
     mu, logvar = vae.apply(
       model_params,
       batch.inputs,
       batch.lengths,
       True,
       method="encode",
-      rngs=rngs,
+      rngs={"dropout": keys["dropout"]},
     )
-    z = model_lib.sample(keys["z"], mu, logvar)
-    nll = vae.apply(
-      model_params,
-      batch.inputs,
-      z,
-      batch.lengths,
-      True,
-      method="nll",
-      rngs=rngs,
-    ).mean()
-    extra, tc = 0.0, None
-    if factor:
-      tc, extra = _density_ratio(
-        discriminator, params["discriminator"], keys["permute"], z
+    value, metrics = 0.0, {}
+    if arm.elbo_weight:
+      value, metrics = _bound(
+        arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
       )
-    value, metrics = objective_lib.regularizer(
-      arm.objective,
-      mu,
-      logvar,
-      z,
-      size=size,
-      progress=progress,
-      key=keys["prior"],
-      groups=groups,
-      tc=tc,
-    )
     if heads is not None:
       supervision, more = adaptation_lib.loss(
         arm.adaptation, heads, params["heads"], mu, batch, progress
       )
-      extra, metrics = extra + supervision, metrics | more
+      value, metrics = value + supervision, metrics | more
     carry = {**carry, "update": carry["update"] + 1}
     if arm.aggressive:
       carry["aggressive"] = aggressive_lib.advance(
         carry["aggressive"], vae, lax.stop_gradient(model_params), watched
       )
     metrics = {f"train_{name}": x for name, x in metrics.items()}
-    metrics["train_nll"] = nll
-    value = arm.elbo_weight * (nll + value) + extra
     return value, supervised.Loss(metrics, {}, carry)
 
   def evaluate(variables, data):
@@ -261,8 +237,37 @@ def _label(tree):
   return jax.tree_util.tree_map_with_path(of, tree)
 
 
-def _split(key, count):
-  return tuple(jax.random.split(key, count))
+def _bound(
+  arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
+):
+  """Returns -log p(x|z) and the regulariser of a batch, and their metrics."""
+  z = model_lib.sample(keys["z"], mu, logvar)
+  nll = vae.apply(
+    {"params": params["model"]},
+    batch.inputs,
+    z,
+    batch.lengths,
+    True,
+    method="nll",
+    rngs={"dropout": keys["dropout"]},
+  ).mean()
+  loss, tc = 0.0, None
+  if arm.objective.method == "factor_vae":
+    tc, loss = _density_ratio(
+      discriminator, params["discriminator"], keys["permute"], z
+    )
+  value, metrics = objective_lib.regularizer(
+    arm.objective,
+    mu,
+    logvar,
+    z,
+    size=size,
+    progress=progress,
+    key=keys["prior"],
+    groups=arm.model.ranges() or None,
+    tc=tc,
+  )
+  return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def _density_ratio(
