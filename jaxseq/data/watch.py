@@ -98,7 +98,8 @@ def load(
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
     angular velocity, or (n, 1, 72); targets (n,), 7 exercises. extras: domain,
-    subject, side, recording and start. With windows of 100 at every 50 there are 4677 in all.
+    subject, side, recording and start. With windows of 100 at every 50 there
+    are 4677 in all.
 
   Raises:
     ValueError: if an option is out of range.
