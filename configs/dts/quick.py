@@ -1,4 +1,4 @@
-r"""Three methods on seasonal series, in minutes.
+r"""Methods on seasonal series, in minutes.
 
     python -m experiments.dts --config=configs/dts/quick.py --workdir=runs/dts
 
@@ -16,5 +16,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, ("full", "tiny"))
   config = _shared.base("seasonal_factors")
   config.num_seeds = 2
-  config.arms = _shared.arms("vae", "beta_tcvae_10", "dts_10")
+  config.arms = _shared.arms(
+    "vae", "beta_vae_10", "beta_tcvae_10", "dts_10", "dts_10_dw"
+  )
   return _shared.tiny(config) if variant == "tiny" else config

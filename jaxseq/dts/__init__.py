@@ -8,7 +8,7 @@ one weighted form. Pure functions of arrays:
     divergences    analytic KL, maximum mean discrepancy, DIP-VAE's penalties
     density_ratio  the total correlation by a discriminator (FactorVAE)
     objective      the regulariser of every method
-    weights        its options, and what its terms weigh
+    methods        its options, and what its terms weigh
     schedules      annealing, and the strength of the reversal
     reversal       gradient reversal
     groups         what makes a class segment differ from a domain segment

@@ -64,6 +64,7 @@ class Config:
       None.
     w_gtc: weight of the total correlation of groups, if it is to differ from
       that within them.
+    w_dw: weight of the dimension-wise KL, if it is to differ from the method's.
     estimator: how q(z) is estimated, see `estimators`.
     form: "A" samples all terms; "B" has KL(q(z | x) || p(z)) with the weight
       of the mutual information, and adds what the other terms weigh more. Both
@@ -112,6 +113,7 @@ class Config:
   dip_off_diagonal: float = 10.0
   dip_diagonal: float | None = None
   w_gtc: float | None = None
+  w_dw: float | None = None
   estimator: estimators.Kind = "mss"
   form: Literal["A", "B"] = "B"
   kl_cond: Literal["analytic", "sampled"] = "analytic"
@@ -157,7 +159,14 @@ class Config:
       "capacity_weight",
     ):
       _check.number(name, getattr(self, name), 0.0)
-    for name in ("dip_diagonal", "w_gtc", "mmd_weight", "mi_cap", "capacity"):
+    for name in (
+      "dip_diagonal",
+      "w_gtc",
+      "w_dw",
+      "mmd_weight",
+      "mi_cap",
+      "capacity",
+    ):
       if getattr(self, name) is not None:
         _check.number(name, getattr(self, name), 0.0)
     for name in ("capacity_ramp", "anneal_ratio"):
@@ -184,12 +193,14 @@ class Config:
     if self.method == "annealed_vae" and self.capacity is None:
       raise ValueError("annealed_vae needs a capacity in nats; got None.")
     if self.kl_marg == "mmd" and (
-      self.method not in _REWARDING or self.w_gtc is not None
+      self.method not in _REWARDING
+      or self.w_gtc is not None
+      or self.w_dw is not None
     ):
       raise ValueError(
         "kl_marg='mmd' stands for the divergence of q(z) as a whole, so method "
-        f"must be one of {', '.join(_REWARDING)} and w_gtc None; got "
-        f"{self.method!r} and {self.w_gtc}."
+        f"must be one of {', '.join(_REWARDING)}, and w_gtc and w_dw None; got "
+        f"{self.method!r}, {self.w_gtc} and {self.w_dw}."
       )
     if self.w_gtc is not None and self.method == "factor_vae":
       raise ValueError(
@@ -242,6 +253,8 @@ def weights(config: Config) -> Weights:
     result = Weights(1.0, 1.0, 1.0, 1.0)
   if config.w_gtc is not None:
     result = result._replace(gtc=config.w_gtc)
+  if config.w_dw is not None:
+    result = result._replace(dw=config.w_dw)
   return result
 
 

@@ -18,6 +18,7 @@ from jaxseq.dts import methods
     ({}, (0.5, 1, 1, 1)),
     ({"alpha": 3.5, "beta": 4.0}, (0.5, 4, 4, 4)),
     ({"alpha": 3.5, "beta": 4.0, "w_gtc": 8.0}, (0.5, 8, 4, 4)),
+    ({"alpha": 3.5, "beta": 4.0, "w_dw": 1.0}, (0.5, 4, 4, 1)),
     (
       {"alpha": 10.0, "beta": 5.0, "objective": "marginal_reward"},
       (1, -4, -4, -4),
