@@ -19,6 +19,7 @@ def test_the_baseline_is_the_same_layer(wrap):
   )
 
 
+@pytest.mark.slow
 def test_gradient_takes_a_sixth_of_the_temporary_memory():
   arguments = s5.problem(time=1024, rows=8, width=128, states=64)
 

@@ -43,6 +43,7 @@ def run(monkeypatch, capsys):
   return call
 
 
+@pytest.mark.slow
 def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   whole = tmp_path / "whole"
   output = run(whole)

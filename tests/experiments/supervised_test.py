@@ -97,8 +97,8 @@ def results(workdir):
   return without_clock(json.loads((workdir / "results.json").read_text()))
 
 
-# What these do beyond `classify` and `dts` has tests of its own.
-_SLOW = ("compare", "decision", "events", "forecast", "synthetic")
+# What these do beyond `classify` has tests of its own.
+_SLOW = ("compare", "decision", "dts", "events", "forecast", "synthetic")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,7 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
   assert all(path.stat().st_mtime_ns == before[path] for path in files)
 
 
+@pytest.mark.slow
 def test_pairs_of_texts(run, tmp_path, monkeypatch):
   """The Long Range Arena's Retrieval, from files, with its own recipe."""
   rng = np.random.default_rng(0)

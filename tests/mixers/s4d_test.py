@@ -247,6 +247,7 @@ def test_resets_by_chunks_equal_convolutions_of_episodes(x64):
     )
 
 
+@pytest.mark.slow
 def test_half_the_sampling_rate_gives_every_second_output():
   """step_rescale = 2 on every second sample of a signal held for two steps."""
   config = s4d.Config(4, 8)

@@ -183,6 +183,7 @@ def test_one_element_and_no_options(x64):
   )
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients(x64):
   del x64
   arguments, reset = problem(4)

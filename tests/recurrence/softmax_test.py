@@ -390,6 +390,7 @@ def test_one_extreme_row_leaves_the_others_alone():
   chex.assert_trees_all_close(of_the_sum, apart, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients(x64):
   """Against those of the loop, for one direction."""
   del x64

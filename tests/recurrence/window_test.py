@@ -64,6 +64,7 @@ def test_values_and_gradients(x64, earlier, time, window, size):
   )
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients(x64):
   q, k, v, start = problem(2, 5, batch=())
 

@@ -76,7 +76,7 @@ def equal(actual, expected, **tolerance):
 
 
 # One of each kind of state; `make test-slow` has the others.
-_KINDS = ("attention", "gru", "mamba", "s5")
+_KINDS = ("gru", "mamba", "s5")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,9 @@ def _constant_critic(variables, value):
   return {"params": params | {"critic": {"mlp": layers}}}
 
 
-@pytest.mark.parametrize("bootstrap", [True, False])
+@pytest.mark.parametrize(
+  "bootstrap", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_bootstrapping_makes_a_time_limit_invisible(bootstrap):
   # Reward 1 for ever is worth 1 / (1 - gamma). A critic that says so is right
   # at every step, also at time limits, exactly if these are bootstrapped.
@@ -319,6 +321,7 @@ def test_the_linear_schedule_ends_at_zero():
   equal(runner.variables, before, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_the_ssm_learning_rate_factor():
   # Adam's first step is the learning rate, whatever the gradient.
   config = small("s5", num_epochs=1, num_minibatches=1, adam_epsilon=1e-12)

@@ -86,6 +86,7 @@ def test_levels(monkeypatch):
     recording.train_levels(CONFIG, jax.random.key(0), checkpoints=5)
 
 
+@pytest.mark.slow
 def test_play_asks_the_model_step_by_step():
   arm = decision.ArmConfig(
     nn.NetworkConfig(mixer="gru", d_model=4, num_layers=1, activation="none")

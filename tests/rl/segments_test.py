@@ -41,6 +41,7 @@ def problem(mixer):
   return config, gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "mixer", ["gru", pytest.param("mamba", marks=pytest.mark.slow)]
 )

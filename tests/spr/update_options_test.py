@@ -88,6 +88,7 @@ def test_target_network_follows_by_period_and_share():
   )
 
 
+@pytest.mark.slow
 def test_momentum_copy_is_one_update_behind():
   config = tiny()
   first = start(config)

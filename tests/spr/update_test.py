@@ -153,7 +153,9 @@ def check_tensors(tensors, arrays, name, names="param_names"):
     )
 
 
-@pytest.mark.parametrize("name", ["tau1", "tau001"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("tau1", marks=pytest.mark.slow), "tau001"]
+)
 def test_updates_equal_the_reference(x64, golden, name):
   arrays = golden(f"spr/full_update_{name}")
   config, state, batch, draws = golden_case(arrays)
