@@ -68,6 +68,7 @@ def test_bfloat16(mixer):
   assert slope.dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_one_element_is_a_step(mixer):
   x = cases.sequence(2, 1, dtype=jnp.float32)
   state = cases.used_state(mixer, mixer.params, (2,), jnp.float32)
@@ -89,6 +90,7 @@ def test_vmap_over_batch(mixer):
   )
 
 
+@pytest.mark.slow
 def test_vmap_over_params_gradients_and_checkpoint(mixer):
   """An ensemble trained in one program, as over seeds, with less memory."""
   many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf * 1.1]), mixer.params)

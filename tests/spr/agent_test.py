@@ -72,6 +72,7 @@ def played():
   return config, game, keys, middle, state, first, second
 
 
+@pytest.mark.slow
 def test_the_replay_holds_what_was_played(played):
   _, _, _, _, state, first, second = played
   for seed, length in enumerate((7, 8)):
