@@ -362,7 +362,7 @@ def load(
 ) -> types.Splits:
   """Makes a set of ECGs of the dynamical model.
 
-  A thousand series take some two seconds of a CPU core.
+  A thousand series take about four seconds of a CPU core.
 
   Args:
     seed: see `factors.seasonal`.
