@@ -23,6 +23,7 @@ from typing import Literal
 import ml_collections
 
 from jaxseq import data
+from jaxseq.dts import probes
 from jaxseq.dts import problem as problem_lib
 from jaxseq.dts import report
 from jaxseq.training import app
@@ -74,6 +75,8 @@ class Config(study.Supervised):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.trees < 0:
+      raise ValueError(f"trees: got {self.trees}, expected 0 or more.")
     if self.metric == "test_accuracy" and self.adaptation is None:
       raise ValueError("metric: 'test_accuracy' needs adaptation; got None.")
 
@@ -97,10 +100,17 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
   }
   if config.adaptation is not None:
     shared["adaptation"] = config.adaptation.to_dict()
-  return {
+  arms = {
     name: arms_lib.merge(config, name, shared, problem_lib.ArmConfig)
     for name in config.arms
   }
+  for name, arm in arms.items():
+    if (arm.adaptation is None) != (config.adaptation is None):
+      raise ValueError(
+        f"arms.{name}.adaptation: either all arms have it or none; set "
+        "config.adaptation."
+      )
+  return arms
 
 
 def main(argv: list[str]) -> None:
@@ -110,6 +120,9 @@ def main(argv: list[str]) -> None:
   with errors.setup():
     config = config_lib.parse(_CONFIG.value, Config)
     configs = arm_configs(config)
+    if config.adaptation is not None or config.trees:
+      # Needed after the training: better missed before.
+      probes.require()
     splits = data.load(config.data, **config.data_options)
     arms = {
       name: study.Arm(

@@ -74,13 +74,16 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
   """Returns the classifiers for a set of two domains.
 
   Raises:
-    ValueError: if the windows have no classes or no domains.
+    ValueError: if the windows have no classes or no domains, or none are held
+      out for validation.
   """
   if "domain" not in (splits.train.extras or {}):
     raise ValueError(
       "adaptation needs windows of several domains, with 'domain' in the "
       f"extras (`data.domains`); got {sorted(splits.train.extras or ())}."
     )
+  if splits.valid is None:
+    raise ValueError("adaptation needs validation windows of the source.")
   if splits.info.num_classes is None:
     raise ValueError("adaptation needs windows with classes; got none.")
   domains = int(splits.train.extras["domain"].max()) + 1

@@ -23,8 +23,11 @@ import optax
 
 from jaxseq.dts import estimators
 from jaxseq.dts import model as model_lib
+from jaxseq.training import optimizers
 
 CHECK_EVERY, MAX_INNER, PATIENCE = 10, 100, 5
+
+_ENCODER = optimizers.Group("encoder", r"(^|/)encoder(/|$)")
 
 
 class State(NamedTuple):
@@ -66,13 +69,14 @@ def freeze_decoder(params: Any, state: State) -> Any:
   Returns:
     The same values.
   """
+  labels = optimizers.path_labels(params, (_ENCODER,), no_decay=None)
 
-  def freeze(path, x):
-    if _is_encoder(path):
+  def freeze(label, x):
+    if label == _ENCODER.name:
       return x
     return jnp.where(state.frozen, lax.stop_gradient(x), x)
 
-  return jax.tree_util.tree_map_with_path(freeze, params)
+  return jax.tree.map(freeze, labels, params)
 
 
 def advance(
@@ -137,18 +141,8 @@ def hold_frozen(
 
   return optax.partition(
     {
-      "encoder": encoder,
+      _ENCODER.name: encoder,
       "rest": optax.GradientTransformation(rest.init, update),
     },
-    _label,
+    lambda tree: optimizers.path_labels(tree, (_ENCODER,), no_decay=None),
   )
-
-
-def _label(tree):
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: "encoder" if _is_encoder(path) else "rest", tree
-  )
-
-
-def _is_encoder(path):
-  return any(getattr(key, "key", None) == "encoder" for key in path)

@@ -47,6 +47,11 @@ class Windows(NamedTuple):
   classes: np.ndarray
 
 
+def require() -> None:
+  """Raises ModuleNotFoundError, in one sentence, without scikit-learn."""
+  _sklearn.load("linear_model")
+
+
 def classify(
   codes: np.ndarray,
   labels: np.ndarray,

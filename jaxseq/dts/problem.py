@@ -21,6 +21,8 @@ from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
+_DISCRIMINATOR = optimizers.Group("discriminator", r"(^|/)discriminator/")
+
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
@@ -207,12 +209,12 @@ def make_optimizer(
     return main
   return optax.partition(
     {
-      "main": main,
-      "discriminator": optax.adam(
+      "rest": main,
+      _DISCRIMINATOR.name: optax.adam(
         arm.discriminator_learning_rate, b1=0.5, b2=0.9
       ),
     },
-    _label,
+    lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),
   )
 
 
@@ -227,14 +229,6 @@ def _adam(arm, num_updates, *parts):
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)
   )
-
-
-def _label(tree):
-  def of(path, _):
-    names = [getattr(key, "key", None) for key in path]
-    return "discriminator" if "discriminator" in names else "main"
-
-  return jax.tree_util.tree_map_with_path(of, tree)
 
 
 def _bound(

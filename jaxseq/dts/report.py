@@ -69,7 +69,7 @@ def arm(
     np.arange(min(config.evaluated, len(splits.test.inputs))),
   )
   seeds = range(len(jax.tree.leaves(models)[0]))
-  scores, written = {}, {}
+  scores = {}
   if "factors" in splits.info.details:
     codes = [means(seed, test) for seed in seeds]
     factors = np.asarray(test.targets)
@@ -86,10 +86,9 @@ def arm(
   if config.adaptation is not None:
     rows = [_domain_rows(config, splits, test, seed, means) for seed in seeds]
     scores |= _domain_scores(rows)
-    written[PROBES] = rows
+    if draw:
+      workdir.write_json(directory / PROBES, rows)
   if draw:
-    for name, content in written.items():
-      workdir.write_json(directory / name, content)
     _draw(vae, _seed(models, 0), test, directory)
   return scores
 

@@ -164,7 +164,7 @@ def test_two_domains():
   target = splits.train.extras["domain"] == 1
   hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
   splits = splits._replace(
-    train=splits.train._replace(targets=np.int32(hidden))
+    train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
   )
   config = adaptation.Config(class_size=2, domain_size=1, widths=(8,))
   made, _, state, metrics = _train(_arm((2, 1), adaptation=config), splits, 5)
@@ -182,6 +182,8 @@ def test_wrong_options():
   with pytest.raises(ValueError, match="expected at most 64"):
     problem.make_problem(arm, splits, 10)
   arm = _arm((2, 1), adaptation=adaptation.Config(2, 1))
+  with pytest.raises(ValueError, match="validation windows of the source"):
+    problem.make_problem(arm, splits, 10)
   plain = splits._replace(train=splits.train._replace(extras=None))
   with pytest.raises(ValueError, match="several domains, with 'domain'"):
     problem.make_problem(arm, plain, 10)
