@@ -28,7 +28,7 @@ What comes of it:
     evaluation     likelihood, information and use of the code on test windows
     metrics        how disentangled any representation is; needs arrays only
     probes         what segments of a code know
-    diagnostics    active units, anomalies, gaps
+    diagnostics    anomaly scores, the effect of a coordinate
     pictures       curves, heat maps, traversals
     report         all of these for a trained model
 

@@ -54,6 +54,25 @@ def nll(
   return jax.lax.map(of_one, (x, z, lengths), batch_size=min(_BATCH, len(x)))
 
 
+def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:
+  """Returns which coordinates vary with the window, (D,) bool.
+
+  A KL of 1 nat in all, spread over ten coordinates, can leave all ten active.
+
+  Args:
+    mu: (n, D) means of q(z|x), n >= 2.
+    threshold: of the unbiased variance.
+  """
+  return jnp.var(mu, axis=0, ddof=1) > threshold
+
+
+def exchange(key: jax.Array, count: int) -> jax.Array:
+  """Returns whose code each window gets, (count,): nobody keeps its own."""
+  order = jax.random.permutation(key, count)
+  # One cycle through all of them.
+  return jnp.zeros_like(order).at[order].set(jnp.roll(order, 1))
+
+
 def evaluate(
   vae: model_lib.VAE,
   variables: Any,
@@ -80,14 +99,11 @@ def evaluate(
   mu, logvar = encode(vae, variables, data.inputs, data.lengths)
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = model_lib.sample(key_z, mu, logvar)
-  # A cycle through all windows in random order: nobody keeps its own code.
-  order = jax.random.permutation(key_other, len(z))
-  other = jnp.zeros_like(z).at[order].set(z[jnp.roll(order, 1)])
+  other = z[exchange(key_other, len(z))]
   own = nll(vae, variables, data.inputs, z, data.lengths).mean()
   foreign = nll(vae, variables, data.inputs, other, data.lengths).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
   terms = estimators.exact_terms(z, mu, logvar)
-  variances = jnp.var(mu, axis=0, ddof=1)
   scale = vae.config.scale
   if scale is None:
     scale = jnp.exp(variables["params"]["log_scale"])
@@ -99,7 +115,7 @@ def evaluate(
     "tc": terms.tc,
     "dwkl": terms.dwkl,
     "gap": foreign - own,
-    "active": (variances > ACTIVE_VARIANCE).sum(),
+    "active": active(mu).sum(),
     "noise_scale": jnp.asarray(scale, jnp.float32),
     "kl_d": {str(i): kl_d[i] for i in range(kl_d.shape[0])},
   }

@@ -1,0 +1,52 @@
+"""Tests of what is measured on test windows."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseq import data as data_lib
+from jaxseq.dts import decoders
+from jaxseq.dts import encoders
+from jaxseq.dts import evaluation
+from jaxseq.dts import model
+
+
+def test_active_coordinates():
+  # Unbiased variances of two values a and -a: 2 a^2.
+  mu = np.outer([1.0, -1.0], [0.0705, 0.0709, 0.0, 3.0])
+  assert evaluation.active(mu).tolist() == [False, True, False, True]
+  assert evaluation.active(mu, 1.0).sum() == 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_no_window_keeps_its_own_code(count):
+  for seed in range(20):
+    order = evaluation.exchange(jax.random.key(seed), count)
+    assert sorted(order.tolist()) == list(range(count))
+    assert np.all(order != np.arange(count))
+
+
+def test_gap_and_kl_by_hand():
+  config = model.ModelConfig(
+    encoders.EncoderConfig(kind="mlp", widths=(4,)),
+    decoders.DecoderConfig(kind="mlp", widths=(4,)),
+    latent=2,
+    scale=0.5,
+  )
+  vae = model.VAE(config, 3, 1)
+  x = np.float32(np.random.default_rng(0).standard_normal((6, 3, 1)))
+  variables = vae.init(jax.random.key(0), x)
+  windows = data_lib.ArrayDataset(x, np.zeros(6, np.int32))
+  found = evaluation.evaluate(vae, variables, windows, limit=5)
+  mu, logvar = vae.apply(variables, x[:5], method="encode")
+  kl = 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).mean(axis=0)
+  np.testing.assert_allclose(found["kl_d"]["1"], kl[1], rtol=1e-5)  # float32
+  assert found["active"] == evaluation.active(mu).sum()
+  key_z, key_other = jax.random.split(jax.random.key(0))
+  z = model.sample(key_z, mu, logvar)
+  own, foreign = (
+    vae.apply(variables, x[:5], code, method="nll").mean()
+    for code in (z, z[evaluation.exchange(key_other, 5)])
+  )
+  np.testing.assert_allclose(found["nll"], own, rtol=1e-5)
+  np.testing.assert_allclose(found["gap"], foreign - own, atol=1e-4)
