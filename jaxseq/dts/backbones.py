@@ -169,21 +169,26 @@ class CausalConv(linen.Module):
     x = dense.Dense(width, name="input")(x)
     if step:
       x = x[..., None, :]
+    if states is None:
+      states = self.initial_state(x.shape[:-2], x.dtype)
     after = []
-    for i in range(len(self.widths)):
-      reach = (self.kernel - 1) * 2**i
-      past = None if states is None else states[i]
-      if past is None:
-        past = jnp.zeros((*x.shape[:-2], reach, width), x.dtype)
+    for i, past in enumerate(states):
       seen = jnp.concatenate([past, x], axis=-2)
       y = Conv(width, self.kernel, dilation=2**i, name=f"conv_{i}")(seen)
       if condition is not None and (i == 0 or self.conditioned):
-        y = (
-          y
-          + dense.Dense(width, use_bias=False, name=f"condition_{i}")(
-            condition
-          )[..., None, :]
-        )
+        name = f"condition_{i}"
+        bias = dense.Dense(width, use_bias=False, name=name)(condition)
+        y = y + bias[..., None, :]
       x = x + linen.relu(y)
-      after.append(seen[..., seen.shape[-2] - reach :, :])
+      after.append(seen[..., seen.shape[-2] - past.shape[-2] :, :])
     return (x[..., 0, :] if step else x), tuple(after)
+
+  @linen.nowrap
+  def initial_state(
+    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
+  ) -> Any:
+    """Returns what the layers see of the past before a series: zeros."""
+    return tuple(
+      jnp.zeros((*batch_shape, (self.kernel - 1) * 2**i, width), dtype)
+      for i, width in enumerate(self.widths)
+    )

@@ -136,11 +136,7 @@ class Decoder(linen.Module):
     that sets the state of any of them. Convolutions begin with zeros.
     """
     if self.config.kind == "conv":
-      reach = backbones.CausalConv.kernel - 1
-      return tuple(
-        jnp.zeros((*z.shape[:-1], reach * 2**i, width), z.dtype)
-        for i, width in enumerate(self.config.widths)
-      )
+      return self.stack.initial_state(z.shape[:-1], z.dtype)
     nothing = jnp.zeros((*z.shape[:-1], self.channels + 1), z.dtype)
     # The last input tells this element from a series' first.
     _, states = self.stack(nothing.at[..., -1].set(1), z, step=True)
