@@ -3,7 +3,7 @@ r"""SPR against the same agent without self-prediction, on a MinAtar game.
     python -m experiments.spr --config=configs/spr/minatar_quick.py \
       --workdir=runs/spr
 
-Breakout on 10x10 images: expect returns of 6 to 7 after some minutes on two
+Breakout on 10x10 images: expect returns of 6 to 9 after some minutes on two
 cores; random play gets 0.4. `:GAME` chooses another game: asterix, freeway,
 seaquest or space_invaders. The agents are those of the paper but for their
 size, a larger learning rate, and images that are not augmented: a shift by 4 of

@@ -43,9 +43,9 @@ def arm(
     splits: the windows; where `info.details` names "factors", the targets are
       their levels, (n, K).
     variables: of the problem, with a leading axis of seeds.
-    directory: of the arm; gets kl.png if it holds metrics, traversal.png,
-      information_map.png where factors are known, and swap.png and probes.json
-      with segments.
+    directory: of the arm; gets kl.png if it holds metrics, traversal.png where
+      windows have more than one element in time, information_map.png where
+      factors are known, and swap.png and probes.json with segments.
     trees: of DCI's boosting; 0 leaves DCI and what else is learned out.
     draw: whether to write these files.
 
@@ -209,6 +209,8 @@ def _draw(vae, variables, test, directory):
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
     pictures.kl_heat_map(directory / "kl.png", steps, kl)
+  if vae.length == 1:
+    return  # Statistics of a window have no course in time.
   few = base.take(test, np.arange(min(4, len(test.inputs))))
   mu, _ = evaluation.encode(vae, variables, few.inputs, few.lengths)
   traversal, reference = jax.jit(
