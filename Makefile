@@ -11,6 +11,7 @@ ARGS ?=
 
 BIN = .venv/bin/python
 PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
+TEST = sh scripts/test.sh
 VERSIONS = 3.11 3.12 3.13
 # The Python of the environment with torch and transformers.
 INTEROP_PYTHON ?= 3.11
@@ -42,10 +43,10 @@ spr-quick: venv ## SPR against Rainbow on MinAtar's Breakout (minutes)
 	  --workdir="$(SPR_WORKDIR)"
 
 test: venv lint ## lint and the whole test suite
-	$(BIN) $(PYTEST) $(ARGS)
+	$(TEST) $(BIN) $(JOBS) quick $(ARGS)
 
 test-slow: venv ## the tests marked slow
-	XLA_FLAGS= $(BIN) $(PYTEST) -m slow --timeout=1800 $(ARGS)
+	XLA_FLAGS= $(TEST) $(BIN) $(JOBS) slow $(ARGS)
 
 test-interop: ## jaxseq against the transformers library (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
@@ -82,7 +83,7 @@ test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	  if [ $$status -eq 3 ]; then continue; fi; \
 	  ran="$$ran $$version"; \
 	  if [ $$status -ne 0 ] || \
-	    ! .venvs/$$version/bin/python $(PYTEST) $(ARGS); then \
+	    ! $(TEST) .venvs/$$version/bin/python $(JOBS) quick $(ARGS); then \
 	    failed="$$failed $$version"; \
 	  fi; \
 	done; \

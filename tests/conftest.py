@@ -34,6 +34,16 @@ import pytest  # noqa: E402
 _tests_since = itertools.count(1)
 
 
+def pytest_runtest_setup(item):
+  """Says what a test of many devices needs, where it is missing."""
+  if item.get_closest_marker("devices") and jax.device_count() < 8:
+    pytest.fail(
+      f"needs 8 devices, there are {jax.device_count()}: set "
+      "JAX_NUM_CPU_DEVICES=8, as `make test` does.",
+      pytrace=False,
+    )
+
+
 def pytest_runtest_teardown(item, nextitem):
   """Frees compiled programs at the end of a file, and every 100 tests.
 

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Runs the tests: `scripts/test.sh PYTHON JOBS quick|slow [pytest's arguments]`.
+#
+# The number of devices is fixed when jax starts. Tests marked "devices" need
+# eight, so that they are a second run of pytest.
+set -u
+
+python=$1
+jobs=$2
+kind=$3
+shift 3
+
+case $kind in
+  quick) chosen="not slow"; limit=120 ;;
+  slow) chosen="slow"; limit=1800 ;;
+  *) echo "test.sh: got $kind, expected quick or slow." >&2; exit 2 ;;
+esac
+chosen="$chosen and not compile and not interop and not popgym"
+
+run() {
+  devices=$1
+  shift
+  "$python" -m pytest --numprocesses="$jobs" --dist=worksteal \
+    --timeout=$limit -m "$chosen and $devices" "$@"
+  status=$?
+  # 5: the arguments selected none of these tests.
+  [ $status -eq 5 ] && status=0
+  return $status
+}
+
+run "not devices" "$@"
+one=$?
+JAX_NUM_CPU_DEVICES=8 run devices "$@"
+eight=$?
+[ $one -eq 0 ] && [ $eight -eq 0 ]
