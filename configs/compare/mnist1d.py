@@ -16,5 +16,6 @@ from configs.compare import _shared
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant)
   config = _shared.base("mnist1d")
+  config.num_updates = 2500
   config.references = {"GRU of the authors": 0.91, "CNN": 0.94}
   return _shared.tiny(config) if variant == "tiny" else config
