@@ -25,12 +25,12 @@ from jaxseq.tasks import budget as budget_lib
 from jaxseq.tasks import classification
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import seeds
 from jaxseq.training import study
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -118,7 +118,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     arms, configs = make_arms(config)
     directory = study.open_workdir(
       _WORKDIR.value, config, "compare", _MODE.value

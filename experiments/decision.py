@@ -49,6 +49,7 @@ RECORDED = "recorded.npz"
 LEVELS = "levels.json"
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -216,7 +217,7 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     agent = config_lib.from_config_dict(
       ppo.Config, config.ppo, name="config.ppo"
     )

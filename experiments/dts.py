@@ -28,12 +28,13 @@ from jaxseq.dts import problem as problem_lib
 from jaxseq.dts import report
 from jaxseq.training import app
 from jaxseq.training import arms as arms_lib
-from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import seeds
 from jaxseq.training import study
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 _EMPTY = ml_collections.FrozenConfigDict()
@@ -101,7 +102,10 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
   if config.adaptation is not None:
     shared["adaptation"] = config.adaptation.to_dict()
   arms = {
-    name: arms_lib.merge(config, name, shared, problem_lib.ArmConfig)
+    name: mesh_lib.split_time(
+      config.mesh,
+      arms_lib.merge(config, name, shared, problem_lib.ArmConfig),
+    )
     for name in config.arms
   }
   for name, arm in arms.items():
@@ -118,7 +122,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     configs = arm_configs(config)
     if config.adaptation is not None or config.trees:
       # Needed after the training: better missed before.

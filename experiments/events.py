@@ -22,12 +22,12 @@ from jaxseq.tasks import base
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import seeds
 from jaxseq.training import study
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     splits = data.load(config.data, **config.data_options)
     arms = make_arms(config, splits)
     directory = study.open_workdir(

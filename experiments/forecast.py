@@ -28,13 +28,13 @@ from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import forecasting
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import plots
 from jaxseq.training import seeds
 from jaxseq.training import study
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -202,7 +202,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     series = load(config)
     baselines = {
       horizon: forecasting.baselines(spans, config.period)

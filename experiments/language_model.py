@@ -28,12 +28,12 @@ from jaxseq.tasks import base
 from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import seeds
 from jaxseq.training import study
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
@@ -120,14 +120,14 @@ def test_bits(
   network = language.make_network(base.arm_config(config, name), corpus)
   _, variables = study.variables_of(config, directory, name, arm)
   text = language.streams(corpus.test, config.test_streams)
-  score = seeds.jit(
+  score = study.compile_for(
+    config,
     lambda variables, text: language.bits_per_token(
       network, variables, text, 1024
     ),
-    config.num_seeds,
     shared=1,
   )
-  bits = score(variables, seeds.share(text, config.num_seeds))
+  bits = score(variables, study.share(config, text))
   return np.asarray(bits).tolist()
 
 
@@ -165,7 +165,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     corpus = language.from_splits(data.load(config.data, **config.data_options))
     arms = make_arms(config, corpus)
     directory = study.open_workdir(

@@ -33,6 +33,7 @@ from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -123,7 +124,7 @@ def test_further(
           config.further_batches,
         )
 
-      metrics = seeds.jit(score, config.num_seeds)(variables)
+      metrics = study.compile_for(config, score)(variables)
       results[name][label] = jax.tree.map(
         lambda x: np.asarray(x).tolist(), metrics
       )
@@ -135,7 +136,7 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = study.parse(_CONFIG.value, Config, _MESH.value)
     arms = make_arms(config)
     directory = study.open_workdir(
       _WORKDIR.value, config, "synthetic", _MODE.value

@@ -49,6 +49,8 @@ class LayerConfig:
     batch_norm_momentum: weight of the old running statistics.
     dtype: dtype of the activations; float64 inputs stay float64. Parameters
       are float32 and states at least float32.
+    time_axis: mesh axis over whose devices the mixer splits time, where the
+      mesh in force (`jax.set_mesh`) has it; "" for none.
   """
 
   mixer: Any
@@ -67,6 +69,7 @@ class LayerConfig:
   norm_epsilon: float = 1e-6
   batch_norm_momentum: float = 0.95
   dtype: str = "float32"
+  time_axis: str = ""
 
   def __post_init__(self):
     for name, choices in (
@@ -152,7 +155,9 @@ class SequenceLayer(linen.Module):
         else make_norm(config, kind, dtype, train, "mixer_norm")
       )
     y = norm(x) if norm and config.prenorm else x.astype(dtype)
-    bound = mixer.SequenceMixer(config.mixer, dtype, name="mixer")
+    bound = mixer.SequenceMixer(
+      config.mixer, dtype, config.time_axis, name="mixer"
+    )
     run = bound.step if step else bound
     y, state = run(y, state, reset, **(options or {}))
     if second:

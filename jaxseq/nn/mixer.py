@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from absl import logging
 from flax import errors
 from flax import linen
 import jax
@@ -20,10 +21,14 @@ class SequenceMixer(linen.Module):
   Attributes:
     config: Config of some mixer.
     dtype: dtype of the activations; float64 inputs stay float64.
+    time_axis: axis of the mesh in force (`jax.set_mesh`) over whose devices
+      `__call__` splits time; "" for none. Without such a mesh, and for lengths
+      that do not come out even, every device works on all of it.
   """
 
   config: Any
   dtype: Any = "float32"
+  time_axis: str = ""
 
   def __call__(
     self,
@@ -45,7 +50,10 @@ class SequenceMixer(linen.Module):
     """
     module = mixers.module_of(self.config)
     x = x.astype(dense.activation_dtype(self.dtype, x))
-    return module.apply(self.config, self._params(), x, state, reset, **options)
+    params = self._params()
+    if self._splits(x):
+      return self._split(module, params, x, state, reset, options)
+    return module.apply(self.config, params, x, state, reset, **options)
 
   def step(
     self,
@@ -66,6 +74,62 @@ class SequenceMixer(linen.Module):
     """Returns the state of a fresh sequence; works on an unbound module."""
     module = mixers.module_of(self.config)
     return module.initial_state(self.config, batch_shape, dtype)
+
+  def _splits(self, x) -> bool:
+    """Returns whether time is split over devices."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    count = sizes.get(self.time_axis, 1)
+    if count == 1 or self.is_initializing():
+      return False
+    if x.shape[-2] % count:
+      logging.warning(
+        "%d elements are not split over the %d devices of mesh axis %r: every "
+        "one of these works on all of them",
+        x.shape[-2],
+        count,
+        self.time_axis,
+      )
+      return False
+    return True
+
+  def _split(self, module, params, x, state, reset, options):
+    """As `module.apply`, each device on its part of the time."""
+    if state is None:
+      wide = jnp.promote_types(x.dtype, jnp.float32)
+      state = module.initial_state(self.config, x.shape[:-2], wide)
+    whole = jax.sharding.PartitionSpec()
+    flags = jax.sharding.PartitionSpec(*[None] * (x.ndim - 2), self.time_axis)
+    features = jax.sharding.PartitionSpec(*flags, None)
+    # What the mixer takes for every element, such as the gaps of S5, is split.
+    arrays = {
+      name: value
+      for name, value in options.items()
+      if isinstance(value, jax.Array)
+    }
+    rest = {k: v for k, v in options.items() if k not in arrays}
+    split = {
+      name: flags if value.shape == x.shape[:-1] else whole
+      for name, value in arrays.items()
+    }
+
+    def local(params, x, state, reset, arrays):
+      return module.apply(
+        self.config,
+        params,
+        x,
+        state,
+        reset,
+        axis=self.time_axis,
+        **arrays,
+        **rest,
+      )
+
+    return jax.shard_map(
+      local,
+      in_specs=(whole, features, whole, flags, split),
+      out_specs=(features, whole),
+      axis_names={self.time_axis},
+    )(params, x, state, reset, arrays)
 
   def _params(self) -> dict[str, Any]:
     params = self.variables.get("params")

@@ -44,6 +44,7 @@ class NetworkConfig:
     scan_layers: whether the layers are one scanned layer.
     remat: whether gradients recompute inside each layer.
     dtype: dtype of the activations.
+    time_axis: mesh axis over which the mixers split time.
   """
 
   mixer: str = "s5"
@@ -68,6 +69,7 @@ class NetworkConfig:
   scan_layers: bool = False
   remat: bool = False
   dtype: str = "float32"
+  time_axis: str = ""
 
   def __post_init__(self):
     if self.pooling not in heads.POOLINGS:
@@ -107,6 +109,7 @@ class NetworkConfig:
       scan_layers=self.scan_layers,
       remat=self.remat,
       dtype=self.dtype,
+      time_axis=self.time_axis,
     )
 
 

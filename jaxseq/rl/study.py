@@ -112,7 +112,9 @@ def restore(
   for name in config.arms:
     arm = comparison.arm_config(config, name)
     step, runners = arms_lib.restore(
-      name, _initial(config, arm), _training_keys(config), directory
+      name,
+      jax.eval_shape(_initial(config, arm), _training_keys(config)),
+      directory,
     )
     restored[name] = step, runners.variables
   return restored

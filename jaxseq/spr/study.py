@@ -168,7 +168,9 @@ def restore(
   """
   return {
     name: arms_lib.restore(
-      name, _initial(config, arm), _training_keys(config), directory
+      name,
+      jax.eval_shape(_initial(config, arm), _training_keys(config)),
+      directory,
     )
     for name, arm in arms.items()
   }

@@ -14,6 +14,7 @@ import optax
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.training import arms as arms_lib
+from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -48,7 +49,7 @@ def arm_config(
   """Returns the whole configuration of an arm.
 
   Args:
-    config: an `arms.Arms` with the fields `network`, `optimizer` and
+    config: a `study.Supervised` with the fields `network`, `optimizer` and
       `batch_size`, which arms share.
     name: of the arm.
     cls: class of an arm's configuration.
@@ -63,7 +64,9 @@ def arm_config(
     "batch_size": config.batch_size,
     **shared,
   }
-  return arms_lib.merge(config, name, shared, cls)
+  return mesh_lib.split_time(
+    config.mesh, arms_lib.merge(config, name, shared, cls)
+  )
 
 
 def make_optimizer(
@@ -99,6 +102,7 @@ def average_over(
   size = min(batch_size, count)
 
   def weighted(batch):
+    batch = mesh_lib.spread_evenly(batch)
     metrics, weight = function(batch)
     weight = jnp.asarray(weight, jnp.float32)
     # Elements that are not scored may be undefined: none counts for nothing.

@@ -12,6 +12,10 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   signals      a stop that is asked for by SIGTERM or SIGINT
   progress     bar with metrics, speed and time left
   arms         what comparisons have in common; training one arm
+  mesh         devices that share examples, parameters and time
+  placement    on which devices a comparison's programs run
+  processes    several processes that run one program
+  watchdog     ends a program that has come to a standstill
   seeds        one program for many seeds, over all devices
   supervised   a problem's state and its updates by gradient
   study        arms and seeds of a supervised problem, start to end
@@ -33,9 +37,12 @@ _MODULES = (
   "integrity",
   "leaves",
   "loop",
+  "mesh",
   "metrics",
   "optimizers",
+  "placement",
   "plots",
+  "processes",
   "progress",
   "recipes",
   "seeds",
@@ -43,6 +50,7 @@ _MODULES = (
   "study",
   "supervised",
   "tables",
+  "watchdog",
   "workdir",
 )
 

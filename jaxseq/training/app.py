@@ -34,6 +34,7 @@ from ml_collections import config_flags
 
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import processes
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -66,6 +67,7 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     "directory of this run; the same command on the same directory resumes",
   )
   flags.mark_flags_as_required(["config", "workdir"])
+  processes.define_flags()
   return config, workdir
 
 
@@ -77,6 +79,18 @@ def define_mode() -> flags.FlagHolder:
     "train",
     ["train", "evaluate"],
     "train, or evaluate what is in the workdir",
+  )
+
+
+@functools.cache
+def define_mesh() -> flags.FlagHolder:
+  """Defines `--mesh=data=4,time=2`; returns its holder."""
+  return flags.DEFINE_list(
+    "mesh",
+    [],
+    "how devices share the run: data=N groups share the examples of a batch "
+    "(0: all), parameters=N devices of each share the parameters, time=N the "
+    "time axis; split_data=1 deals the data set out too",
   )
 
 
@@ -97,6 +111,7 @@ def run_main(
 
   def guarded(rest: list[str]) -> int | None:
     try:
+      processes.start()
       return main(rest)
     except errors.UserError as error:
       _exit_with(error)

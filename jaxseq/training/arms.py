@@ -159,14 +159,13 @@ def train_arm(
 
 
 def restore(
-  label: str, initial: Callable, keys: jax.Array, directory: pathlib.Path
+  label: str, template: Any, directory: pathlib.Path
 ) -> tuple[int, Any]:
   """Returns the step and the state of an arm's newest checkpoint.
 
   Args:
     label: name of the arm, its sub-directory.
-    initial: compiled function from the seeds' keys to their states.
-    keys: the seeds' keys.
+    template: the shapes of the seeds' states, see `Checkpointer.restore`.
     directory: of the run.
 
   Raises:
@@ -174,7 +173,7 @@ def restore(
   """
   place = directory / label / workdir_lib.CHECKPOINTS
   with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-    found = checkpointer.restore(jax.eval_shape(initial, keys))
+    found = checkpointer.restore(template)
   if found is None:
     raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
   return found

@@ -25,7 +25,12 @@ import numpy as np
 
 from jaxseq.training import errors
 from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import processes
 from jaxseq.training import signals
+from jaxseq.training import watchdog
+
+# Seconds; compiling a large program takes many minutes.
+_PATIENCE = 3600
 
 State = TypeVar("State")
 Metrics = Mapping[str, Any]
@@ -45,6 +50,7 @@ def run(
   evaluate: Callable[[State, int], Metrics] | None = None,
   evaluate_every: int = 1,
   progress: Any = None,
+  patience: float | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
 
@@ -76,6 +82,10 @@ def run(
       row of their own. It must not donate the state.
     evaluate_every: chunks between two evaluations; the end is always evaluated.
     progress: a `progress.Progress`, which is entered and left here.
+    patience: seconds without a sign of life, compilation included, after which
+      the program ends, see `watchdog`; 0 for never. None is an hour with
+      several processes, which may wait for one another for ever, and otherwise
+      never.
 
   Returns:
     The state after the last update.
@@ -95,8 +105,14 @@ def run(
   ):
     if value < 1:
       raise ValueError(f"{name} must be at least 1, got {value}")
+  if patience is None:
+    patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled = set()
-  with signals.GracefulStop() as stop, progress or _Silent() as bar:
+  with (
+    signals.GracefulStop() as stop,
+    watchdog.Watchdog(patience) as dog,
+    _bar(progress) as bar,
+  ):
     done, state = _restore(checkpointer, state, num_updates, steps_per_update)
     if writer is not None:
       writer.resume(done * steps_per_update if done else None)
@@ -107,6 +123,7 @@ def run(
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
+      dog.beat(f"making the updates after step {done * steps_per_update}")
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
       metrics = jax.device_get(metrics)
@@ -125,12 +142,13 @@ def run(
       for back, row in zip(range(len(rows) - 1, -1, -1), rows):
         _write(writer, (done - back) * steps_per_update, row)
       latest = metrics_lib.flatten(rows[-1])
+      dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
         evaluated = metrics_lib.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
       bar.update(step, latest)
-      # Asked once a chunk: with several processes it is a collective call.
+      # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
       due = last or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
@@ -169,7 +187,7 @@ def _write(writer, step: int, row: Metrics) -> None:
 
 
 def _tell_resume(bar: Any, step: int, total: int) -> None:
-  if jax.process_index() != 0:
+  if not processes.is_first():
     return
   label = f"{bar.label}: " if getattr(bar, "label", "") else ""
   text = f"goes on after step {step:,} of {total:,}"
@@ -179,7 +197,7 @@ def _tell_resume(bar: Any, step: int, total: int) -> None:
 
 
 def _tell_stop(name: str, step: int, checkpointer: Any) -> None:
-  if jax.process_index() != 0:
+  if not processes.is_first():
     return
   if checkpointer is None:
     text = "nothing was saved"
@@ -191,6 +209,13 @@ def _tell_stop(name: str, step: int, checkpointer: Any) -> None:
       "again to go on from there"
     )
   print(f"{name}: stopped after step {step}; {text}", file=sys.stderr)
+
+
+def _bar(progress: Any) -> Any:
+  """Returns what shows the progress: of several processes the first does."""
+  if progress is None or not processes.is_first():
+    return _Silent()
+  return progress
 
 
 class _Silent:

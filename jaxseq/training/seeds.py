@@ -27,6 +27,29 @@ def split_cpu() -> None:
   jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
+def over(
+  function: Callable, *, shared: int = 0, one_by_one: bool = False
+) -> Callable:
+  """Maps a function over a leading axis of seeds, wherever they are.
+
+  Args:
+    function: a function of pytrees of arrays, for one seed.
+    shared: see `spread`.
+    one_by_one: see `spread`.
+  """
+
+  def mapped(*arguments):
+    own = arguments[: len(arguments) - shared]
+    rest = arguments[len(own) :]
+
+    def of_one(own):
+      return function(*own, *rest)
+
+    return jax.lax.map(of_one, own) if one_by_one else jax.vmap(of_one)(own)
+
+  return mapped
+
+
 def spread(
   function: Callable,
   num_seeds: int,
@@ -52,16 +75,7 @@ def spread(
     The function on pytrees that have a leading axis of seeds, but for the
     shared ones.
   """
-
-  def mapped(*arguments):
-    own = arguments[: len(arguments) - shared]
-    rest = arguments[len(own) :]
-
-    def of_one(own):
-      return function(*own, *rest)
-
-    return jax.lax.map(of_one, own) if one_by_one else jax.vmap(of_one)(own)
-
+  mapped = over(function, shared=shared, one_by_one=one_by_one)
   mesh = _mesh(num_seeds)
   if mesh is None:
     return mapped

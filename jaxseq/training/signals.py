@@ -11,7 +11,6 @@ import threading
 
 import jax
 from jax.experimental import multihost_utils
-import numpy as np
 
 EXIT_CODES = {"SIGTERM": 0, "SIGINT": 130}
 
@@ -35,15 +34,23 @@ class GracefulStop:
 
   A second SIGINT interrupts at once. Outside the main thread, where Python
   cannot handle signals, nothing is changed.
+
+  With several processes `jax.distributed` listens for SIGTERM, whichever of
+  them it reaches, and they agree on where all of them stop; SIGINT is passed on
+  as SIGTERM.
   """
 
   def __init__(self):
     self._name: str | None = None
+    self._alone = jax.process_count() == 1
+    self._agreed = False
+    self._asked = 0
     self._previous: dict[signal.Signals, object] = {}
 
   def __enter__(self) -> "GracefulStop":
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
+      own = (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,)
+      for number in own:
         self._previous[number] = signal.signal(number, self._handle)
     return self
 
@@ -65,18 +72,19 @@ class GracefulStop:
         text += "; again, to stop at once"
       os.write(2, f"{text}\n".encode())
     self._name = self._name or name
+    if not self._alone:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   def requested(self) -> str | None:
     """Returns the name of the signal that asked for a stop, or None.
 
-    With several processes this is a collective call: all of them get the same
-    answer, whichever of them the signal reached.
+    With several processes all of them must call it equally often: the call at
+    which it first returns a name is the same for all.
     """
-    if jax.process_count() == 1:
+    if self._alone:
       return self._name
-    names = list(EXIT_CODES)
-    mine = names.index(self._name) + 1 if self._name else 0
-    everyone = multihost_utils.process_allgather(np.int32(mine))
-    # The smallest code that is not 0, so that SIGTERM prevails.
-    heard = [int(code) for code in np.ravel(everyone) if code]
-    return names[min(heard) - 1] if heard else None
+    self._asked += 1
+    if multihost_utils.reached_preemption_sync_point(self._asked):
+      self._agreed = True
+      self._name = self._name or "SIGTERM"
+    return self._name if self._agreed else None

@@ -7,12 +7,14 @@ evaluation and the results' files, table and plot to `run` and `finish`.
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
 import time
 from typing import Any
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -20,10 +22,12 @@ import optax
 
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
+from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import placement
 from jaxseq.training import plots
+from jaxseq.training import processes
 from jaxseq.training import progress
-from jaxseq.training import seeds
 from jaxseq.training import supervised
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
@@ -31,7 +35,7 @@ from jaxseq.training import workdir as workdir_lib
 RESULTS = "results.json"
 
 # What may differ from the run that is resumed: it changes no trained number.
-MAY_CHANGE = ("keep_checkpoints", "tensorboard", "references")
+MAY_CHANGE = ("keep_checkpoints", "tensorboard", "references", "mesh")
 
 
 class Arm(NamedTuple):
@@ -60,16 +64,36 @@ class Supervised(arms_lib.Arms):
   Attributes:
     num_updates: of each run.
     chunks_per_evaluation: chunks between two evaluations.
+    mesh: how devices share a run. Without one they take seeds each.
   """
 
   _: dataclasses.KW_ONLY
   num_updates: int = 1000
   updates_per_chunk: int = 50
   chunks_per_evaluation: int = 2
+  mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig()
 
   def __post_init__(self):
     super().__post_init__()
     self.check_positive("num_updates", "chunks_per_evaluation")
+
+
+Config = TypeVar("Config", bound=Supervised)
+
+
+def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
+  """Returns the configuration that the flags `--config` and `--mesh` give.
+
+  Args:
+    config: value of the first.
+    cls: class of the configuration.
+    mesh: value of the second.
+
+  Raises:
+    UserError: there is no config, or one of them is wrong.
+  """
+  parsed = config_lib.parse(config, cls)
+  return dataclasses.replace(parsed, mesh=mesh_lib.parse(mesh, parsed.mesh))
 
 
 def open_workdir(
@@ -189,16 +213,27 @@ def variables_of(
   Raises:
     UserError: the arm has no checkpoint, or none that is whole.
   """
-  make = arms_lib.initial(_init_of(arm), config.num_seeds)
-  step, state = arms_lib.restore(name, make, _keys(config), directory)
+  step, state = arms_lib.restore(name, _template(config, arm), directory)
   return step, state.variables
 
 
 def evaluator(config: Supervised, arm: Arm) -> Callable[[Any], Any]:
   """Returns the compiled function from the seeds' variables to metrics."""
-  data = seeds.share(arm.problem.data, config.num_seeds)
-  compiled = seeds.jit(arm.problem.evaluate, config.num_seeds, shared=1)
+  data = share(config, arm.problem.data)
+  compiled = compile_for(config, arm.problem.evaluate, shared=1)
   return lambda variables: jax.device_get(compiled(variables, data))
+
+
+def compile_for(
+  config: Supervised, function: Callable, **options: Any
+) -> Callable:
+  """Compiles a function of one seed for all; see `placement.compiled`."""
+  return placement.compiled(config.mesh, config.num_seeds, function, **options)
+
+
+def share(config: Supervised, data: Any) -> Any:
+  """Puts data that all seeds share onto the devices."""
+  return placement.share(config.mesh, config.num_seeds, data)
 
 
 def num_parameters(variables: Any) -> int:
@@ -223,22 +258,49 @@ def _init_of(arm):
 
 
 def _keys(config: Supervised) -> jax.Array:
-  return jax.random.split(jax.random.key(config.seed), config.num_seeds)
+  return placement.keys(config.mesh, config.seed, config.num_seeds)
+
+
+def _template(config, arm):
+  """Returns the shapes of all seeds' states, placed as they are trained."""
+  shapes = jax.eval_shape(jax.vmap(_init_of(arm)), _keys(config))
+  where = placement.state_placements(config.mesh, shapes)
+  if where is None:
+    return shapes
+
+  def placed(x, sharding):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+  return jax.tree.map(placed, shapes, where)
+
+
+def _initial(config, arm):
+  """Returns the states of all seeds before the first update."""
+  keys, init = _keys(config), _init_of(arm)
+  where = placement.state_placements(
+    config.mesh, jax.eval_shape(jax.vmap(init), keys)
+  )
+  if where is None:
+    return arms_lib.initial(init, config.num_seeds)(keys)
+  return compile_for(config, init, out_shardings=where)(keys)
 
 
 def _train(config, label, arm, directory):
   """Returns the trained states, and the function that evaluates them."""
-  data = seeds.share(arm.problem.data, config.num_seeds)
+  data = share(config, arm.problem.data)
+  state = _initial(config, arm)
+  where = placement.state_placements(config.mesh, state)
 
   @functools.cache
   def chunk_of(count: int):
-    return seeds.jit(
+    return compile_for(
+      config,
       lambda state, data: supervised.train(
         arm.problem, arm.optimizer, state, data, count
       ),
-      config.num_seeds,
       shared=1,
       donate_argnums=0,
+      out_shardings=(where, placement.everywhere(config.mesh)),
     )
 
   evaluate = evaluator(config, arm)
@@ -250,7 +312,7 @@ def _train(config, label, arm, directory):
   state = arms_lib.train_arm(
     label,
     lambda state, count: chunk_of(count)(state, data),
-    arms_lib.initial(_init_of(arm), config.num_seeds)(_keys(config)),
+    state,
     directory,
     config,
     num_updates=config.num_updates,
@@ -302,7 +364,7 @@ def finish(
   """
   baselines = baselines or {}
   _show(config, arms, results, title, columns, baselines)
-  if mode != "train":
+  if mode != "train" or not processes.is_first():
     return
   written = dict(results)
   if baselines:

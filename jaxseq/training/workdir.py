@@ -28,6 +28,7 @@ import jax
 
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import processes
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -66,6 +67,15 @@ def prepare(
   if not os.fspath(workdir):
     raise errors.UserError("workdir is empty: name a directory")
   path = pathlib.Path(workdir)
+  may_change = tuple(may_change)
+  processes.first_then_rest(
+    lambda: _prepare(path, config, experiment, may_change),
+    f"workdir {str(path)!r}",
+  )
+  return path
+
+
+def _prepare(path, config, experiment, may_change):
   _make_writable(path)
   described = {
     "program": _PROGRAM,
@@ -75,11 +85,10 @@ def prepare(
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
   else:
-    _check_same_run(path, described, tuple(may_change))
-  if jax.process_index() == 0:
+    _check_same_run(path, described, may_change)
+  if processes.is_first():
     write_json(path / CONFIG_FILE, described)
     _write_versions(path / VERSIONS_FILE)
-  return path
 
 
 def open_existing(

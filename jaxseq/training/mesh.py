@@ -1,0 +1,295 @@
+"""One program on many devices: examples, parameters and time shared out.
+
+A mesh of devices has three axes. The examples of a batch are dealt out along
+"data" and "parameters"; every array of parameters (and of the optimiser) is cut
+along "parameters", and XLA puts it together where it is used (ZeRO, arXiv:
+1910.02054, stage 3); the mixers split time along "time", see `nn.LayerConfig`.
+The program is that of one device: XLA cuts it into pieces, and random numbers
+do not depend on the cut, so that only rounding differs. That is why a run may
+go on with another mesh than it began with.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq.training import errors
+
+DATA = "data"
+PARAMETERS = "parameters"
+TIME = "time"
+
+_P = jax.sharding.PartitionSpec
+# Cutting what is smaller costs more messages than it saves memory.
+_MIN_SIZE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """How devices share a run; 1, 1, 1 is a run without a mesh.
+
+  Attributes:
+    data: groups of devices that share the examples of a batch; 0 for as many
+      as the other fields leave.
+    parameters: devices of a group that share the parameters, and the examples
+      of the group.
+    time: devices that share the time axis of every mixer.
+    split_data: whether a device keeps only its part of the data set, and a
+      process reads only the parts of its devices. Batches are then put together
+      over the devices. If false, every device has all of it.
+  """
+
+  data: int = 1
+  parameters: int = 1
+  time: int = 1
+  split_data: bool = False
+
+  def __post_init__(self):
+    for name, least in (("data", 0), ("parameters", 1), ("time", 1)):
+      if getattr(self, name) < least:
+        raise ValueError(
+          f"mesh.{name}: got {getattr(self, name)}, expected {least} or more."
+        )
+
+  @property
+  def trivial(self) -> bool:
+    """Whether this is one device."""
+    return (self.data, self.parameters, self.time) == (1, 1, 1)
+
+
+def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
+  """Changes a configuration as the flag `--mesh` asks.
+
+  Args:
+    pairs: such as ["data=4", "time=2"].
+    config: what is changed.
+
+  Raises:
+    UserError: a pair is none, or a field or its value is wrong.
+  """
+  known = {field.name: field.type for field in dataclasses.fields(MeshConfig)}
+  changed = {}
+  for pair in pairs:
+    name, _, value = pair.partition("=")
+    if name not in known or not value.isdecimal():
+      raise errors.UserError(
+        f"--mesh: got {pair!r}, expected NAME=NUMBER with a name of "
+        f"{', '.join(known)}"
+      )
+    changed[name] = known[name](int(value))
+  try:
+    return dataclasses.replace(config, **changed)
+  except ValueError as error:
+    raise errors.UserError(f"--mesh: {error}") from error
+
+
+def make(config: MeshConfig) -> jax.sharding.Mesh | None:
+  """Returns the mesh over the devices of all processes; None for one device.
+
+  Args:
+    config: its shape.
+
+  Raises:
+    UserError: (a ValueError) there are fewer devices, or `data=0` does not come
+      out even, or a process would have none, or several processes have no mesh.
+  """
+  if config.trivial:
+    if jax.process_count() > 1:
+      raise errors.UserError(
+        f"mesh: got one device, expected one of the {jax.device_count()} of "
+        f"{jax.process_count()} processes each: set config.mesh.data=0 to "
+        "share the examples between all"
+      )
+    return None
+  total = jax.device_count()
+  rest = config.parameters * config.time
+  data = config.data or total // rest
+  asked = f"{config.data} x {config.parameters} x {config.time}"
+  if not config.data and (not data or total % rest):
+    raise errors.UserError(
+      f"mesh: got parameters={config.parameters} and time={config.time}, "
+      f"expected a product that divides the {total} devices"
+    )
+  count = data * rest
+  if count > total:
+    raise errors.UserError(
+      f"mesh: got {asked} (data, parameters, time), expected at most the "
+      f"{total} devices that there are"
+    )
+  if jax.process_count() > 1 and count != total:
+    raise errors.UserError(
+      f"mesh: got {asked} (data, parameters, time), expected all {total} "
+      f"devices, as there are {jax.process_count()} processes"
+    )
+  devices = np.array(jax.devices()[:count])
+  return jax.sharding.Mesh(
+    devices.reshape(data, config.parameters, config.time),
+    (DATA, PARAMETERS, TIME),
+  )
+
+
+def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
+  """Compiles a function within a mesh, so that `spread` finds it.
+
+  Args:
+    function: of pytrees of arrays.
+    mesh: the mesh.
+    **options: of `jax.jit`.
+  """
+  compiled = jax.jit(function, **options)
+
+  @functools.wraps(function)
+  def call(*arguments):
+    with jax.set_mesh(mesh):
+      return compiled(*arguments)
+
+  return call
+
+
+def spread(tree: Any) -> Any:
+  """Deals the examples of a batch out; without a mesh it changes nothing.
+
+  Args:
+    tree: pytree of arrays with a leading axis of examples, inside `jit`.
+
+  Returns:
+    The tree, with the same values.
+
+  Raises:
+    UserError: (a ValueError) the examples do not come out even.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if DATA not in mesh.axis_names:
+    return tree
+  count = _count(mesh)
+
+  def put(x):
+    if x.shape[0] % count:
+      raise errors.UserError(
+        f"mesh: got {count} groups of devices for the {x.shape[0]} examples of "
+        "a batch, expected a divisor of these (data times parameters)"
+      )
+    free = (_P.UNCONSTRAINED,) * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, _P((DATA, PARAMETERS), *free))
+
+  return jax.tree.map(put, tree)
+
+
+def spread_evenly(tree: Any) -> Any:
+  """`spread`, but examples that do not come out even stay where XLA puts them.
+
+  For evaluations, whose last batch is shorter.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  sizes = {x.shape[0] for x in jax.tree.leaves(tree)}
+  if DATA not in mesh.axis_names or any(n % _count(mesh) for n in sizes):
+    return tree
+  return spread(tree)
+
+
+def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+  """Returns the placement of arrays that every device has whole."""
+  return jax.sharding.NamedSharding(mesh, _P())
+
+
+def cut_parameters(mesh: jax.sharding.Mesh, tree: Any, skip: int = 0) -> Any:
+  """Returns placements that share parameters out.
+
+  Args:
+    mesh: the mesh.
+    tree: pytree of arrays or ShapeDtypeStructs.
+    skip: leading axes that are never cut, such as that of seeds.
+
+  Returns:
+    Placements in the tree's structure: along "parameters" the longest axis that
+    comes out even is cut; arrays of fewer than 1024 items are whole.
+  """
+  count = mesh.shape[PARAMETERS]
+
+  def place(x):
+    axes = [i for i in range(skip, x.ndim) if x.shape[i] % count == 0]
+    if count == 1 or not axes or math.prod(x.shape[skip:]) < _MIN_SIZE:
+      return whole(mesh)
+    longest = max(axes, key=lambda i: x.shape[i])
+    return jax.sharding.NamedSharding(mesh, _P(*[None] * longest, PARAMETERS))
+
+  return jax.tree.map(place, tree)
+
+
+def cut_examples(mesh: jax.sharding.Mesh, tree: Any, axis: int = 0) -> Any:
+  """Returns placements that share examples out.
+
+  Args:
+    mesh: the mesh.
+    tree: pytree of arrays or ShapeDtypeStructs.
+    axis: that of the examples; arrays without it, or whose axis does not come
+      out even, are whole.
+  """
+  count = _count(mesh)
+
+  def place(x):
+    if np.ndim(x) <= axis or np.shape(x)[axis] % count:
+      return whole(mesh)
+    spec = _P(*[None] * axis, (DATA, PARAMETERS))
+    return jax.sharding.NamedSharding(mesh, spec)
+
+  return jax.tree.map(place, tree)
+
+
+def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
+  """Puts a data set onto the devices.
+
+  Args:
+    tree: pytree of host arrays, the same on all processes.
+    mesh: the mesh.
+    split: whether examples (the first axis) are shared out; a process then
+      reads no others. If false, every device gets all.
+
+  Returns:
+    The tree, of arrays on the devices.
+  """
+  placements = (
+    cut_examples(mesh, tree)
+    if split
+    else jax.tree.map(lambda _: whole(mesh), tree)
+  )
+  return jax.tree.map(
+    lambda x, where: jax.make_array_from_callback(
+      np.shape(x), where, lambda index: np.asarray(x[index])
+    ),
+    tree,
+    placements,
+  )
+
+
+def split_time(config: MeshConfig, arm: Any) -> Any:
+  """Makes the mixers of a configuration split time, if the mesh does.
+
+  Args:
+    config: the mesh.
+    arm: a dataclass; every field "time_axis" in it, or in dataclasses in it, is
+      set.
+
+  Returns:
+    The configuration.
+  """
+  if config.time == 1:
+    return arm
+  changed = {}
+  for field in dataclasses.fields(arm):
+    value = getattr(arm, field.name)
+    if field.name == "time_axis":
+      changed[field.name] = TIME
+    elif dataclasses.is_dataclass(value):
+      changed[field.name] = split_time(config, value)
+  return dataclasses.replace(arm, **changed)
+
+
+def _count(mesh) -> int:
+  return mesh.shape[DATA] * mesh.shape[PARAMETERS]

@@ -1,0 +1,141 @@
+"""Several processes that run one program, each with its own devices.
+
+    python -m experiments.NAME ... --distributed                 on every host
+    python -m experiments.NAME ... --coordinator=HOST:PORT \
+      --num_processes=2 --process_id=0                           by hand
+
+`jax.distributed` connects them. With `--distributed` it finds the others by
+itself on TPU VMs, under SLURM, Open MPI and Kubernetes.
+"""
+
+import functools
+import os
+import sys
+
+from absl import flags
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from jaxseq.training import errors
+
+flags.disclaim_key_flags()
+
+# Seconds without a sign of life after which a process counts as gone.
+_HEARTBEAT = 100
+
+
+@functools.cache
+def define_flags() -> tuple[flags.FlagHolder, ...]:
+  """Defines the flags by which processes find each other; returns holders."""
+  return (
+    flags.DEFINE_bool(
+      "distributed",
+      False,
+      "run as one of several processes that the cluster (TPU VMs, SLURM, "
+      "Open MPI, Kubernetes) tells of each other",
+    ),
+    flags.DEFINE_string(
+      "coordinator",
+      None,
+      "HOST:PORT of process 0, to run as one of several processes",
+    ),
+    flags.DEFINE_integer(
+      "num_processes", None, "with --coordinator, how many there are"
+    ),
+    flags.DEFINE_integer(
+      "process_id", None, "with --coordinator, the number of this one, from 0"
+    ),
+  )
+
+
+def start() -> None:
+  """Connects this process to the others, if the flags ask for it.
+
+  Only process 0 prints results: the standard output of the others is closed.
+  Nothing may have used a device before.
+
+  Raises:
+    UserError: the flags do not go together, or the others were not found.
+  """
+  automatic, coordinator, count, number = (f.value for f in define_flags())
+  by_hand = (coordinator, count, number)
+  if not automatic and by_hand == (None, None, None):
+    return
+  if automatic and by_hand != (None, None, None):
+    raise errors.UserError(
+      "--distributed: finds the other processes by itself; leave out "
+      "--coordinator, --num_processes and --process_id, or --distributed"
+    )
+  if not automatic and None in by_hand:
+    raise errors.UserError(
+      f"--coordinator={coordinator}, --num_processes={count}, "
+      f"--process_id={number}: expected all three"
+    )
+  if not automatic and not 0 <= number < count:
+    raise errors.UserError(
+      f"--process_id: got {number}, expected 0 to {count - 1}"
+    )
+  connect(coordinator, count, number)
+  if jax.process_index() != 0:
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def connect(
+  coordinator: str | None = None,
+  count: int | None = None,
+  number: int | None = None,
+) -> None:
+  """Connects this process to the others by `jax.distributed`.
+
+  Args:
+    coordinator: HOST:PORT of process 0; None where the cluster tells.
+    count: number of processes.
+    number: that of this one.
+
+  Raises:
+    UserError: the others were not found.
+  """
+  try:
+    jax.distributed.initialize(
+      coordinator, count, number, heartbeat_timeout_seconds=_HEARTBEAT
+    )
+  except (ValueError, RuntimeError) as error:
+    raise errors.UserError(
+      f"the other processes were not found: {errors.one_sentence(error)}"
+    ) from error
+
+
+def is_first() -> bool:
+  """Returns whether this process is the one that writes and tells results."""
+  return jax.process_index() == 0
+
+
+def first_then_rest(function, name: str):
+  """Calls a function on process 0, and on the others when it has succeeded.
+
+  Args:
+    function: called without arguments.
+    name: of the point where the processes meet.
+
+  Returns:
+    What it returned on this process.
+
+  Raises:
+    UserError: on the others, when process 0 raised an exception.
+  """
+  if jax.process_count() == 1:
+    return function()
+  result, failed = None, True
+  try:
+    if is_first():
+      result = function()
+    failed = False
+  finally:
+    # The others wait here, and must not wait for ever.
+    failed = bool(multihost_utils.broadcast_one_to_all(np.bool_(failed)))
+  if is_first():
+    return result
+  if failed:
+    raise errors.UserError(f"process 0 failed at: {name}")
+  return function()

@@ -1,0 +1,100 @@
+"""An experiment on two processes, stopped, and gone on with on one."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxseq.training import metrics
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def start(workdir, devices, *flags, log):
+  command = [
+    sys.executable,
+    "-m",
+    "experiments.classify",
+    "--config=tests/experiments/gru_digits.py",
+    f"--workdir={workdir}",
+    "--mesh=data=0",
+    *flags,
+  ]
+  environment = {
+    **os.environ,
+    "JAX_NUM_CPU_DEVICES": str(devices),
+    "PYTHONPATH": str(_ROOT),
+  }
+  with open(log.with_suffix(".out"), "w") as out, open(log, "w") as err:
+    return subprocess.Popen(
+      command, cwd=_ROOT, env=environment, stdout=out, stderr=err
+    )
+
+
+def losses(workdir):
+  return metrics.column(metrics.read(workdir / "gru"), "loss")
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
+
+
+@pytest.mark.timeout(300)
+def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path):
+  whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+  alone = start(whole, 4, log=tmp_path / "alone.log")
+  port = free_port()
+  logs = [tmp_path / f"{number}.log" for number in range(2)]
+  two = [
+    start(
+      stopped,
+      2,
+      f"--coordinator=127.0.0.1:{port}",
+      "--num_processes=2",
+      f"--process_id={number}",
+      log=logs[number],
+    )
+    for number in range(2)
+  ]
+  try:
+    deadline = time.monotonic() + 100
+    while not (stopped / "gru/metrics.jsonl").exists():
+      assert time.monotonic() < deadline, logs[0].read_text()
+      assert two[0].poll() is None, logs[0].read_text()
+      time.sleep(0.1)
+    two[1].send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in two] == [0, 0]
+    assert alone.wait(100) == 0, (tmp_path / "alone.log").read_text()
+  finally:
+    for process in (alone, *two):
+      process.kill()
+  told = re.search(r"stopped after step (\d+)", logs[0].read_text())
+  step = int(told[1])
+  assert 0 < step < 400
+  assert [p.name for p in (stopped / "gru/checkpoints").iterdir()] == [
+    str(step)
+  ]
+  assert losses(stopped)[0][-1] == step
+  # The other process tells nothing.
+  assert "stopped" not in logs[1].read_text()
+
+  last = start(stopped, 2, log=tmp_path / "last.log")
+  try:
+    assert last.wait(100) == 0, (tmp_path / "last.log").read_text()
+  finally:
+    last.kill()
+  text = (tmp_path / "last.log").read_text()
+  assert f"goes on after step {step}" in text
+  (steps, values), (expected_steps, expected) = losses(stopped), losses(whole)
+  np.testing.assert_array_equal(steps, expected_steps)
+  # The same sums in another order, in float32, fed back 400 times.
+  np.testing.assert_allclose(values, expected, rtol=1e-3)
