@@ -127,10 +127,12 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
       f"mesh: got {asked} (data, parameters, time), expected all {total} "
       f"devices, as there are {jax.process_count()} processes"
     )
-  devices = np.array(jax.devices()[:count])
-  return jax.sharding.Mesh(
-    devices.reshape(data, config.parameters, config.time),
+  # Neighbours on the last axis are close to each other.
+  return jax.make_mesh(
+    (data, config.parameters, config.time),
     (DATA, PARAMETERS, TIME),
+    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    devices=jax.devices()[:count],
   )
 
 
