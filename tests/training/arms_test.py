@@ -68,10 +68,11 @@ def test_train_and_restore(tmp_path):
   )
   keys = jax.random.split(jax.random.key(0), 2)
   make = arms.initial(_init, 2)
+  shapes = jax.eval_shape(make, keys)
   with pytest.raises(
     errors.UserError, match="holds no checkpoint: train first"
   ):
-    arms.restore("a", make, keys, tmp_path)
+    arms.restore("a", shapes, tmp_path)
 
   def train(num_updates):
     return arms.train_arm(
@@ -87,7 +88,7 @@ def test_train_and_restore(tmp_path):
 
   state = train(7)
   np.testing.assert_array_equal(state["n"], [7, 7])
-  step, restored = arms.restore("a", make, keys, tmp_path)
+  step, restored = arms.restore("a", shapes, tmp_path)
   assert step == 7
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   rows = metrics.read(tmp_path / "a")

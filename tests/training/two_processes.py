@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import jax
 from jax.experimental import multihost_utils
@@ -53,15 +54,18 @@ def main(number, port, directory):
       }
     if number == 1 and state["host"][0] == 4:
       os.kill(os.getpid(), signal.SIGTERM)
+    # The listener for signals looks once a second.
+    time.sleep(0.1)
     return state, {"x": np.zeros(count)}
 
   def run(saver, writer):
     return loop.run(
       run_chunk,
       make(0.0),
-      num_updates=6,
+      num_updates=2000,
       chunk_size=2,
       checkpointer=saver,
+      checkpoint_every=2,
       writer=writer,
     )
 
@@ -81,21 +85,28 @@ def main(number, port, directory):
   ):
     with pytest.raises(signals.Stopped) as stopped:
       run(saver, writer)
-    assert (stopped.value.code, stopped.value.step) == (0, 4)
-    assert saver.steps() == [2, 4]
-    check(saver.restore(make(9.0))[1], 4)
+    last = stopped.value.step
+    assert stopped.value.code == 0
+    assert 4 <= last < 2000
+    # Both have stopped at the same step.
+    np.testing.assert_array_equal(
+      multihost_utils.process_allgather(np.int32(last)), last
+    )
+    before = saver.steps()[-2]
+    assert saver.steps()[-1] == last
+    check(saver.restore(make(9.0))[1], last)
     multihost_utils.sync_global_devices("damage")
     if number == 0:
-      file = max((directory / "checkpoints/4").rglob("*/d/*"))
+      file = max((directory / f"checkpoints/{last}").rglob("*/d/*"))
       file.write_bytes(file.read_bytes()[:-1] + b"?")
     multihost_utils.sync_global_devices("damaged")
     step, state = saver.restore(make(9.0))
-    assert step == 2
-    check(state, 2)
-    assert saver.steps() == [2]
-    saver.save(4, make(4.0))
+    assert step == before
+    check(state, before)
+    assert saver.steps()[-1] == before
+    saver.save(last, make(float(last)))
     saver.wait()
-    assert saver.steps() == [2, 4]
+    assert saver.steps()[-2:] == [before, last]
   print("right")
 
 
