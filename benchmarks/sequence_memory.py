@@ -1,0 +1,189 @@
+"""Memory of a TPU v5e for a layer whose time is split over chips, without TPUs.
+
+  make test-compile        # once: installs the compiler
+  .venvs/compile/bin/python -m benchmarks.sequence_memory \
+    [--mixers=s5,mamba] [--plot=docs/sequence_memory.png]
+
+Compiles the gradient of every mixer, with respect to parameters and inputs, for
+4 (2x2) and 16 (4x4) chips, and prints what each chip needs beside arguments and
+results, and which collectives the program holds. Lengths grow at 16 chips, and
+with the chips at a fixed length per chip. Nothing is run.
+"""
+
+import collections
+import functools
+import itertools
+import os
+import re
+import time
+
+from absl import app
+from absl import flags
+import jax
+from jax.experimental import topologies
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxseq import mixers
+from jaxseq.training import figures
+from tests.compile import targets
+
+_MIXERS = flags.DEFINE_list("mixers", None, "Mixers; all if not given.")
+_BATCH = flags.DEFINE_integer("batch", 1, "Sequences.")
+_WIDTH = flags.DEFINE_integer("d_model", 256, "Width of the layer.")
+_PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
+
+_TOPOLOGIES = {4: "v5e:2x2", 16: "v5e:4x4"}
+# (chips, length): at fixed chips, and at 65,536 tokens per chip.
+_CASES = ((16, 2**16), (16, 2**18), (16, 2**20), (4, 2**18))
+_COLLECTIVES = (
+  "all-gather",
+  "all-reduce",
+  "reduce-scatter",
+  "all-to-all",
+  "collective-permute",
+)
+
+
+@functools.cache
+def mesh_of(chips: int) -> jax.sharding.Mesh:
+  """Returns a described slice as a mesh with the axis "time"."""
+  # No question to the metadata server of a cloud machine.
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  found = topologies.get_topology_desc(
+    platform="tpu", topology_name=_TOPOLOGIES[chips]
+  )
+  return topologies.make_mesh(found, (chips,), ("time",))
+
+
+def compile_gradient(name: str, chips: int, length: int, batch: int, width):
+  """Returns the compiled gradient of a mixer."""
+  module = mixers.get(name)
+  config = mixers.make_config(name, d_model=width)
+  mesh = mesh_of(chips)
+
+  def shapes(tree, spec):
+    place = NamedSharding(mesh, spec)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree
+    )
+
+  params = shapes(
+    jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0)), P()
+  )
+  x, reset = shapes(
+    (
+      jax.ShapeDtypeStruct((batch, length, width), jnp.float32),
+      jax.ShapeDtypeStruct((batch, length), jnp.bool_),
+    ),
+    P(None, "time"),
+  )
+
+  def local(params, x, reset):
+    return module.apply(config, params, x, None, reset, axis="time")[0]
+
+  run = jax.shard_map(
+    local,
+    mesh=mesh,
+    in_specs=(P(), P(None, "time"), P(None, "time")),
+    out_specs=P(None, "time"),
+  )
+
+  def loss(params, x, reset):
+    return (run(params, x, reset) ** 2).sum()
+
+  with targets.choosing_for("tpu"):
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    return gradient.lower(params, x, reset).compile()
+
+
+def schedule(text: str) -> dict[str, tuple[int, int]]:
+  """Counts a scheduled program's collectives, and those that overlap others.
+
+  Args:
+    text: of the program.
+
+  Returns:
+    For each kind: how many there are, and between how many starts and ends
+    other operations lie.
+  """
+  lines = text.splitlines()
+  found = collections.defaultdict(lambda: [0, 0])
+  for i, line in enumerate(lines):
+    match = re.search(r"= .*? ([a-z-]+?)(-start)?\(", line)
+    if not match or match[1] not in _COLLECTIVES:
+      continue
+    found[match[1]][0] += 1
+    if not match[2]:
+      continue
+    name = line.split("=")[0].strip().split()[-1]
+    for after, other in enumerate(lines[i + 1 :]):
+      if f"{match[1]}-done(" in other and name in other:
+        busy = [
+          text
+          for text in lines[i + 1 : i + 1 + after]
+          if re.search(r" (fusion|while|dot|convolution|custom-call)\(", text)
+        ]
+        found[match[1]][1] += bool(busy)
+        break
+  return {kind: tuple(counts) for kind, counts in found.items()}
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  batch, width = _BATCH.value, _WIDTH.value
+  print(
+    f"TPU v5e, batch {batch}, d_model {width}, float32, jax {jax.__version__}"
+  )
+  print("temporary MB a chip (gradient); MFLOP and MB touched per token")
+  table = {}
+  for name in _MIXERS.value or mixers.names():
+    table[name] = {}
+    for chips, length in _CASES:
+      start = time.process_time()
+      program = compile_gradient(name, chips, length, batch, width)
+      seconds = time.process_time() - start
+      memory = program.memory_analysis().temp_size_in_bytes
+      cost = program.cost_analysis()
+      local = batch * length / chips
+      table[name][chips, length] = memory
+      kinds = schedule(program.as_text())
+      told = ", ".join(
+        f"{count} {kind}"
+        + (f" ({overlapped} overlapped)" if overlapped else "")
+        for kind, (count, overlapped) in sorted(kinds.items())
+      )
+      print(
+        f"{name:<18}{chips:>3} chips {length:>9,} tokens {memory / 1e6:>10.1f}"
+        f" MB  {cost['flops'] / local / 1e6:>8.3f} MFLOP "
+        f"{cost['bytes accessed'] / local / 1e6:>8.4f} MB  {told}  "
+        f"[{seconds:.0f} s]",
+        flush=True,
+      )
+  if _PLOT.value:
+    draw(table, _PLOT.value)
+
+
+def draw(table, path: str) -> None:
+  """Draws memory against length at 16 chips."""
+  figure = figures.new(path, 6, 4)
+  if figure is None:
+    return
+  axes = figure.subplots()
+  lengths = [length for chips, length in _CASES if chips == 16]
+  styles = itertools.product(("-", "--"), figures.COLOURS)
+  for (name, values), (style, colour) in zip(table.items(), styles):
+    sizes = [values[16, length] / 1e6 for length in lengths]
+    axes.plot(lengths, sizes, style, color=colour, marker="o", label=name)
+  axes.set_xscale("log", base=2)
+  axes.set_yscale("log")
+  axes.set_xlabel("tokens, over 16 chips")
+  axes.set_ylabel("temporary MB a chip, gradient")
+  axes.legend(fontsize="small", ncols=2)
+  figures.save(figure, path)
+
+
+if __name__ == "__main__":
+  app.run(main)
