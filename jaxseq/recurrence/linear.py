@@ -166,7 +166,8 @@ def _check_broadcast(name, shape, target):
     )
 
 
-def accumulator_dtype(*arrays):
+def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
+  """The dtype to compute in; ValueError unless real or complex."""
   dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
   if not jnp.issubdtype(dtype, jnp.inexact):
     raise ValueError(f"a and b must be real or complex; got {dtype}.")

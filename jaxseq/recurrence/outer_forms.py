@@ -114,7 +114,9 @@ def _scalar_backward(residuals, cotangents):
     )
     d_last = jnp.sum(d_leave, -2, keepdims=True)
     d_last += through * jnp.sum(d_after * state, (-1, -2), keepdims=True)
-    da = outer_decays.d_log_decay(d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a)
+    da = outer_decays.d_log_decay(
+      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a
+    )
   return Inputs(dq, dk, dv, da), d_state, None
 
 

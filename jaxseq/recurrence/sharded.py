@@ -16,14 +16,14 @@ For use inside `jax.shard_map`. Each function is that of the same name in
 
 A summary has the size of a state and does not grow with time. It is computed
 first, from sums over the chunk without outputs; then the plain function runs
-with the state that enters, in one pass. Only `outer_scan` and `siso_scan`, whose
-outputs are cheap to correct afterwards, run from zeros beside the exchange and
-add what the entering state contributes: the chunk's own work then does not wait
-for other devices, as in LASP-2 (Sun et al., arXiv:2502.07563, section 3).
+with the state that enters, in one pass, after the exchange. Only `outer_scan`
+and `siso_scan`, whose outputs are cheap to correct afterwards, run from zeros
+beside the exchange and add what the entering state contributes: the chunk's own
+work then does not wait for other devices, as in LASP-2 (Sun et al.,
+arXiv:2502.07563, section 3).
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -34,7 +34,6 @@ from jaxseq.recurrence import linear
 from jaxseq.recurrence import lti
 from jaxseq.recurrence import outer
 from jaxseq.recurrence import outer_decays
-from jaxseq.recurrence import resets
 from jaxseq.recurrence import selective
 from jaxseq.recurrence import sharded_exchange
 from jaxseq.recurrence import sharded_summaries
@@ -157,9 +156,7 @@ def siso_scan(
     return run(A, B, C, u, init)
   A, B, C, u, init, reset = sharded_exchange.vary(axis, A, B, C, u, init, reset)
   wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
-  y, state = siso.siso_scan(
-    A, B, C, wide, reset=reset, chunk_size=chunk_size
-  )
+  y, state = siso.siso_scan(A, B, C, wide, reset=reset, chunk_size=chunk_size)
   if init is not None:
     state = state.astype(jnp.result_type(state, init))
   through = None if reset is None else ~jnp.any(reset, axis=-1)
@@ -319,7 +316,7 @@ def softmax_scan(
   chunk_size: int | None = None,
   method: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
-  """`recurrence.softmax_scan`; a summary is m, u and w, and with resets a flag."""
+  """`recurrence.softmax_scan`; a summary is m, u, w, and with resets a flag."""
   return softmax.scan_with(
     functools.partial(softmax_outer_scan, axis=axis, exchange=exchange),
     scores,
@@ -384,7 +381,7 @@ def softmax_decay(
   reset: jax.Array | None = None,
   sink: float | None = None,
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-  """`recurrence.softmax_decay`; a summary is m and u, and with resets a flag."""
+  """`recurrence.softmax_decay`; a summary is m, u, and with resets a flag."""
   run = functools.partial(softmax_outer_module.softmax_decay, sink=sink)
   if axis is None:
     return run(logits, m, u, reset=reset)

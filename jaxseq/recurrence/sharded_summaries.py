@@ -291,6 +291,4 @@ def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
     nothing = softmax_chunk.fresh(None, before)
     before = resets.select(right.through, before, nothing)
     through = left.through & right.through
-  return Averaged(
-    through, softmax_chunk.softmax_combine(before, right.state)
-  )
+  return Averaged(through, softmax_chunk.softmax_combine(before, right.state))

@@ -36,8 +36,7 @@ def run(
   mesh: jax.sharding.Mesh | None = None,
   exchange: str = "gather",
 ) -> Callable[..., tuple[jax.Array, Any]]:
-  """A function of `timed`, `fixed` and reset: the case on one device or more.
-  """
+  """A function of `timed`, `fixed` and reset, on one device or several."""
   options = dict(case.options)
   if mesh is None:
     function = getattr(recurrence, case.name)

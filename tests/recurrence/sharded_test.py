@@ -11,7 +11,12 @@ pytestmark = pytest.mark.devices
 
 # One for each recurrence; the others are variants.
 _QUICK = (
-  "linear", "lti", "siso_matrix", "selective", "outer_heads", "softmax_outer_sink"
+  "linear",
+  "lti",
+  "siso_matrix",
+  "selective",
+  "outer_heads",
+  "softmax_outer_sink",
 )
 
 
