@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import collectives
 from jaxseq.recurrence import resets
 from jaxseq.recurrence import softmax_chunk
 from jaxseq.recurrence.sharded_attention import layout as layouts
@@ -93,16 +94,9 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
   segments = None
   if reset is not None:
     segments = _segments(reset, axis, layout)
-  # Loops and branches need all of one type as to which mesh axes they vary
-  # along.
-  zero = sum(jnp.zeros_like(x[..., :1, :1]).sum().astype(int) for x in (q, k))
-  zero += jnp.zeros_like(v[..., :1, :1]).sum().astype(int)
-  zero += 0 * lax.axis_index(axis)
-  if segments is not None:
-    zero += jnp.zeros_like(segments).sum()
-  q, k, v = (x + zero.astype(x.dtype) for x in (q, k, v))
+  q, k, v, segments = collectives.alike(axis, (q, k, v, segments))
   dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
-  like = jnp.zeros(q.shape[:-1], dtype) + zero.astype(dtype)
+  like = jnp.zeros_like(q[..., 0], dtype=dtype)
   nothing = SoftmaxState(
     like + softmax_chunk.NEG,
     like,
@@ -284,13 +278,6 @@ def pack(state: SoftmaxState) -> jax.Array:
 def unpack(packed: jax.Array) -> SoftmaxState:
   """Undoes `pack`."""
   return SoftmaxState(packed[..., -2], packed[..., -1], packed[..., :-2])
-
-
-def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:
-  """Sends to the device that is `hops` to the right, around the ring."""
-  devices = lax.axis_size(axis)
-  pairs = [(i, (i + hops) % devices) for i in range(devices)]
-  return lax.ppermute(x, axis, pairs)
 
 
 def _over_heads(visible):

@@ -4,6 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import collectives
 from jaxseq.recurrence import softmax_chunk
 from jaxseq.recurrence.sharded_attention import blocks
 
@@ -55,8 +56,8 @@ def token_ring(
       own,
     )
     if step:
-      share = blocks.unpack(blocks.shift(blocks.pack(share), axis, step))
+      share = blocks.unpack(collectives.shift(blocks.pack(share), axis, step))
     state = softmax_chunk.softmax_combine(state, share)
     if step < devices - 1:
-      visiting = blocks.shift(visiting, axis, -1)
+      visiting = collectives.shift(visiting, axis, -1)
   return blocks.finish(problem, state, init, jnp.asarray(q).dtype)

@@ -6,6 +6,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import collectives
 from jaxseq.recurrence.sharded_attention import blocks
 
 
@@ -89,7 +90,7 @@ def _ring(axis, mask, q, kv, nothing, segments):
 
   def body(carry, step):
     state, kv = carry
-    return (visit(state, kv, step), blocks.shift(kv, axis)), None
+    return (visit(state, kv, step), collectives.shift(kv, axis)), None
 
   (state, kv), _ = lax.scan(body, (nothing, kv), jnp.arange(devices - 1))
   return visit(state, kv, devices - 1)
@@ -134,7 +135,11 @@ def _ring_backward(axis, mask, residuals, cotangent):
   def body(carry, step):
     d_q, d_kv, kv = carry
     d_q, d_kv = visit(d_q, d_kv, kv, step)
-    return (d_q, blocks.shift(d_kv, axis), blocks.shift(kv, axis)), None
+    return (
+      d_q,
+      collectives.shift(d_kv, axis),
+      collectives.shift(kv, axis),
+    ), None
 
   wide = state.w.dtype
   d_q, d_kv = (jnp.zeros_like(x, dtype=wide) for x in (q, kv))
@@ -143,7 +148,7 @@ def _ring_backward(axis, mask, residuals, cotangent):
   d_q, d_kv = visit(d_q, d_kv, kv, devices - 1)
   if devices > 1:
     # The last that came by are those of the device to the right.
-    d_kv = blocks.shift(d_kv, axis)
+    d_kv = collectives.shift(d_kv, axis)
   nothing = jax.tree.map(jnp.zeros_like, state)
   return d_q.astype(q.dtype), d_kv.astype(kv.dtype), nothing, None
 

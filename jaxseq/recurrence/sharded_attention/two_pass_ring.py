@@ -4,6 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import collectives
 from jaxseq.recurrence.sharded_attention import blocks
 
 
@@ -50,7 +51,7 @@ def ring_self_attention(
 
   def fill(k, step):
     block = blocks.scores(problem.q, k, visible(step))
-    return blocks.shift(k, axis), block
+    return collectives.shift(k, axis), block
 
   k, row = lax.scan(fill, problem.k, steps[:-1])
   last = blocks.scores(problem.q, k, visible(devices - 1))
@@ -65,7 +66,7 @@ def ring_self_attention(
     w, v = carry
     block, step = element
     w = w + blocks.read(block, v, visible(step))
-    return (w, blocks.shift(v, axis)), None
+    return (w, collectives.shift(v, axis)), None
 
   (w, v), _ = lax.scan(
     weigh, (problem.nothing.w, problem.v), (weights[:-1], steps[:-1])
