@@ -217,23 +217,29 @@ def accumulate(
     The averages.
   """
   layout = mask.layout
-  merged = []
-  for a in range(layout.parts):
-    part = split(state, layout, a)
-    for c in range(layout.parts):
 
-      def merge(part, a=a, c=c):
-        block = jax.checkpoint(attend)(
-          layout.part(q, a),
-          layout.part(k, c),
-          layout.part(v, c),
-          mask.visible(i, j, a, c),
-        )
-        return softmax_chunk.softmax_combine(part, block)
+  # Outside of the branches: what these need in the gradient would be copied.
+  @jax.checkpoint
+  def run(state, q, k, v):
+    merged = []
+    for a in range(layout.parts):
+      part = split(state, layout, a)
+      for c in range(layout.parts):
 
-      part = where_needed(mask, i, j, a, c, merge, part)
-    merged.append(part)
-  return join(merged)
+        def merge(part, a=a, c=c):
+          block = attend(
+            layout.part(q, a),
+            layout.part(k, c),
+            layout.part(v, c),
+            mask.visible(i, j, a, c),
+          )
+          return softmax_chunk.softmax_combine(part, block)
+
+        part = where_needed(mask, i, j, a, c, merge, part)
+      merged.append(part)
+    return join(merged)
+
+  return run(state, q, k, v)
 
 
 def where_needed(mask: Mask, i, j, part, other, function, carry):
