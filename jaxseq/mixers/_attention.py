@@ -18,6 +18,7 @@ from jaxseq.mixers import positions
 from jaxseq.recurrence import collectives
 from jaxseq.recurrence import halo
 from jaxseq.recurrence import sharded_attention
+from jaxseq.recurrence import sharded_exchange
 
 Outputs = tuple[jax.Array, jax.Array, jax.Array]
 
@@ -97,9 +98,9 @@ def _with_halo(config: Any, q, k, v, state, reset, axis: str) -> Outputs:
     flags = halo.previous_flags(reset, count, axis)
     last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
     begin = jnp.maximum(begin, last)
-  q, k, v, begin = collectives.alike(axis, (q, k, v, begin))
+  q, k, v, begin = sharded_exchange.vary(axis, q, k, v, begin)
   o, keys, values = _attend(config, q, k, v, begin, reset)
-  return o, *collectives.from_last(axis, (keys, values))
+  return o, *sharded_exchange.replicate_last((keys, values), axis)
 
 
 def _by_scheme(

@@ -1,4 +1,4 @@
-"""What programs in which time is split over devices share.
+"""Moves of arrays that are split over devices, or the same on all.
 
 For use inside `jax.shard_map`; `axis` is the name of the mesh axis.
 """
@@ -12,46 +12,11 @@ import jax.numpy as jnp
 PyTree = Any
 
 
-def alike(axis: str, tree: PyTree) -> PyTree:
-  """Gives all arrays one type as to the mesh axes along which they differ.
-
-  Loops, branches and functions with a gradient of their own want that of what
-  goes in and what comes out. Values stay the same; the gradient of an array
-  that was the same on all devices is summed over them.
-
-  Args:
-    axis: name of a mesh axis along which all may differ from now on.
-    tree: arrays of numbers or bools.
-
-  Returns:
-    The arrays.
-  """
-  # A zero that differs, in type, wherever one of the arrays does.
-  zero = 0 * lax.axis_index(axis)
-  for leaf in jax.tree.leaves(tree):
-    zero += jnp.sum(jnp.zeros_like(leaf).astype(jnp.int32))
-
-  def vary(leaf):
-    if leaf.dtype == jnp.bool_:
-      return leaf | zero.astype(bool)
-    return leaf + zero.astype(leaf.dtype)
-
-  return jax.tree.map(vary, tree)
-
-
 def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:
   """Sends to the device that is `hops` to the right, around the ring."""
   devices = lax.axis_size(axis)
   pairs = [(i, (i + hops) % devices) for i in range(devices)]
   return lax.ppermute(x, axis, pairs)
-
-
-def from_last(axis: str, tree: PyTree) -> PyTree:
-  """The last device's arrays, the same on all devices."""
-  last = lax.axis_index(axis) == lax.axis_size(axis) - 1
-  return jax.tree.map(
-    lambda leaf: lax.psum(jnp.where(last, leaf, 0), axis), tree
-  )
 
 
 def joined(axis: str, tree: PyTree, along: int) -> PyTree:

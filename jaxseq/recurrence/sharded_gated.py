@@ -7,10 +7,12 @@ the rows of the batch, or the heads of a block-diagonal recurrence.
 
 import jax
 from jax import lax
+import jax.numpy as jnp
 
 from jaxseq.recurrence import collectives
 from jaxseq.recurrence import gated
 from jaxseq.recurrence import resets
+from jaxseq.recurrence import sharded_exchange
 
 SCHEMES = ("auto", "batch", "heads", "relay")
 
@@ -64,8 +66,9 @@ def sharded_gated_scan(
   gated.check_scan(params, state, x, reset)
   heads, batch, _ = state[0].shape
   chosen = choose(scheme, lax.axis_size(axis), batch, heads)
-  arguments = params, tuple(state), x, reset
-  params, state, x, reset = collectives.alike(axis, arguments)
+  params, state, x, reset = sharded_exchange.vary(
+    axis, params, tuple(state), x, reset
+  )
   run = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
 
   def scan(params, state, x, reset):
@@ -167,7 +170,7 @@ def _relay(scan, params, state, x, reset, axis):
     received = tuple(collectives.shift(leaf, axis) for leaf in after)
     return resets.select(own == number + 1, received, state), None
 
-  turns = jax.numpy.arange(lax.axis_size(axis) - 1)
+  turns = jnp.arange(lax.axis_size(axis) - 1)
   state, _ = lax.scan(turn, state, turns)
   hidden, final = scan(params, state, x, reset)
-  return hidden, collectives.from_last(axis, final)
+  return hidden, sharded_exchange.replicate_last(final, axis)

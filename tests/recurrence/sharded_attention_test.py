@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import collectives
 from jaxseq.recurrence import sharded_attention
+from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
 
@@ -39,24 +40,6 @@ def definition(q, k, v, reset, causal, d_o):
   return o, (d_scores @ k, d_k, d_v)
 
 
-def resets(devices, random):
-  """(rows, TIME): all that could go wrong at borders, and random ones."""
-  index, size = np.arange(TIME), TIME // devices
-  shard = index // size
-  rng = np.random.default_rng(1)
-  return np.stack(
-    [
-      index < 0,  # None.
-      index == TIME - size,  # The first element of a shard.
-      index == size - 1,  # The last one.
-      index >= 0,
-      (shard != 1) & (index % 2 == 0),  # A shard without, between others.
-      index == 1,  # In the first shard only.
-      *(rng.random((random, TIME)) < 0.15),
-    ]
-  )
-
-
 def problem(rows, heads=8, groups=2, dtype=np.float64, time=TIME):
   rng = np.random.default_rng(0)
   return (
@@ -64,10 +47,6 @@ def problem(rows, heads=8, groups=2, dtype=np.float64, time=TIME):
     rng.normal(size=(rows, groups, time, 4)).astype(dtype),
     rng.normal(size=(rows, groups, time, 3)).astype(dtype),
   )
-
-
-def mesh_of(devices):
-  return jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("sp",))
 
 
 def split(name, devices, with_reset=True, **options):
@@ -78,7 +57,7 @@ def split(name, devices, with_reset=True, **options):
   long, flags = P(None, None, "sp"), P(None, "sp")
   return jax.shard_map(
     lambda q, k, v, *reset: scheme(q, k, v, reset=reset[0] if reset else None),
-    mesh=mesh_of(devices),
+    mesh=cases.mesh_of(devices),
     in_specs=(long,) * 3 + (flags,) * with_reset,
     out_specs=long,
   )
@@ -87,7 +66,7 @@ def split(name, devices, with_reset=True, **options):
 def check(name, devices, order, causal, dtype=np.float64, random=2):
   """Values, gradients, causality, and where the results lie."""
   tolerance = 1e-12 if dtype == np.float64 else 1e-5
-  reset = resets(devices, random)
+  reset = cases.masks(TIME, devices, random)
   arrays = problem(len(reset), dtype=dtype)
   d_o = np.random.default_rng(2).normal(size=(*arrays[0].shape[:3], 3))
   d_o = d_o.astype(dtype)
@@ -101,8 +80,8 @@ def check(name, devices, order, causal, dtype=np.float64, random=2):
     o, pull = jax.vjp(lambda *qkv: function(*qkv, reset), q, k, v)
     return o, pull(d_o)
 
-  sharding = jax.NamedSharding(mesh_of(devices), P(None, None, "sp"))
-  flat = jax.NamedSharding(mesh_of(devices), P(None, "sp"))
+  sharding = jax.NamedSharding(cases.mesh_of(devices), P(None, None, "sp"))
+  flat = jax.NamedSharding(cases.mesh_of(devices), P(None, "sp"))
 
   def evaluate(*arrays):
     *arrays, flags = (x[:, ..., places, :] for x in arrays)
@@ -159,7 +138,7 @@ def test_float32(name):
 
 def test_bfloat16_is_accumulated_in_float32():
   q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in problem(2))
-  reset = resets(2, 0)[4:6]
+  reset = cases.masks(TIME, 2, 0)[4:6]
   functions = [split(name, 2) for name in NAMES]
   got = jax.jit(lambda *xs: [f(*xs) for f in functions])(q, k, v, reset)
   q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
@@ -262,7 +241,7 @@ def test_zigzag_is_undone():
   np.testing.assert_array_equal(sharded_attention.from_zigzag(there, 3), x)
   positions = jax.shard_map(
     lambda: sharded_attention.local_positions(8, "sp", "zigzag"),
-    mesh=mesh_of(3),
+    mesh=cases.mesh_of(3),
     in_specs=(),
     out_specs=P("sp"),
   )()

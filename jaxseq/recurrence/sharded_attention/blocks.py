@@ -12,8 +12,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import collectives
 from jaxseq.recurrence import resets
+from jaxseq.recurrence import sharded_exchange
 from jaxseq.recurrence import softmax_chunk
 from jaxseq.recurrence.sharded_attention import layout as layouts
 
@@ -94,7 +94,7 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
   segments = None
   if reset is not None:
     segments = _segments(reset, axis, layout)
-  q, k, v, segments = collectives.alike(axis, (q, k, v, segments))
+  q, k, v, segments = sharded_exchange.vary(axis, q, k, v, segments)
   dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
   like = jnp.zeros_like(q[..., 0], dtype=dtype)
   nothing = SoftmaxState(
