@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-# By how much the elements that one device receives differ from the operand's:
-# a function of the number of devices.
+# Elements that one device receives, over those of the operand: a function of
+# the number of devices.
 _RECEIVED = {
   "ppermute": lambda devices: 1,
   "all_gather": lambda devices: devices - 1,
@@ -27,16 +27,20 @@ class Collective(NamedTuple):
     shape: of the operand on one device.
     dtype: of the operand.
     times: how often it is run; more than once inside a loop.
+    receivers: number of devices that something is sent to; None for all.
   """
 
   name: str
   shape: tuple[int, ...]
   dtype: np.dtype
   times: int
+  receivers: int | None = None
 
   def received(self, devices: int) -> float:
-    """Elements that each of so many devices receives, in all runs."""
+    """Elements that so many devices receive in all runs, on average."""
     factor = _RECEIVED[self.name](devices)
+    if self.receivers is not None:
+      factor *= self.receivers / devices
     return self.times * factor * math.prod(self.shape)
 
 
@@ -80,8 +84,11 @@ def _collectives(jaxpr, times) -> Iterator[Collective]:
   for equation, repeats, _ in _equations(jaxpr, times):
     name = equation.primitive.name.removesuffix("_invariant")
     if name in _RECEIVED:
+      pairs = equation.params.get("perm")
+      receivers = None if pairs is None else len(pairs)
       for operand in equation.invars:
-        yield Collective(name, operand.aval.shape, operand.aval.dtype, repeats)
+        aval = operand.aval
+        yield Collective(name, aval.shape, aval.dtype, repeats, receivers)
 
 
 def _equations(jaxpr, times, inside=False):
