@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.recurrence import sharded_gated
 
 Params = dict[str, jax.Array]
 
@@ -83,6 +84,8 @@ def run(
   initial_state: Callable[..., Any],
   *,
   step: bool,
+  axis: str | None = None,
+  scheme: str = "auto",
 ) -> tuple[jax.Array, Any]:
   """Runs a gated network over a sequence, or over one step of it.
 
@@ -96,13 +99,16 @@ def run(
     reset: x's shape without the features, bool, or None.
     initial_state: the mixer's own function of this name.
     step: whether x is one step.
+    axis: name of the mesh axis over which time is split, or None.
+    scheme: how, as in `recurrence.sharded_gated_scan`.
 
   Returns:
     Outputs of x's shape and dtype, and the state after the last step.
 
   Raises:
-    ValueError: if a shape or dtype does not fit.
+    ValueError: if a shape or dtype does not fit, or a scheme.
   """
+  sharded_gated.check_scheme(scheme)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -134,9 +140,12 @@ def run(
     time = lead[-1]
     rows = x.reshape(-1, time, config.d_model).swapaxes(0, 1).astype(dtype)
     reset = None if reset is None else reset.reshape(-1, time).T
-    hidden, after = recurrence.gated_scan(
-      cell, weights, before, rows, reset=reset
-    )
+    scan = recurrence.gated_scan
+    if axis is not None:
+      scan = functools.partial(
+        recurrence.sharded_gated_scan, axis=axis, scheme=scheme
+      )
+    hidden, after = scan(cell, weights, before, rows, reset=reset)
     y = recurrence.from_heads(hidden).swapaxes(0, 1)
   if "W_out" in params:
     y = y @ params["W_out"] + params["b_out"]

@@ -17,11 +17,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxseq import recurrence
+from jaxseq.mixers import _attention
 from jaxseq.mixers import _check
-from jaxseq.mixers import positions
 
 Params = dict[str, jax.Array]
 
@@ -156,6 +154,9 @@ def apply(
   x: jax.Array,
   state: State | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
+  scheme: str = "halo",
 ) -> tuple[jax.Array, State]:
   """Runs attention over a sequence; the work grows with time * window.
 
@@ -166,15 +167,23 @@ def apply(
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool; True puts the state back to a fresh one before
       that element is consumed: it and those after it see nothing before it.
+    axis: name of the mesh axis over which time is split, inside
+      `jax.shard_map`: x and reset are this device's chunk, the states those
+      before and after the whole sequence, the same on every device.
+    scheme: how the devices exchange what they need: "halo", where each receives
+      the `window` keys and values before its own; or, if all elements together
+      are at most `window` + 1, one of `recurrence.sharded_attention.SCHEMES`:
+      "gather", "ring", "ring_self_attention", "token_ring" or "ulysses".
 
   Returns:
     y of x's shape and dtype, and the state after the last element, float32 or
     wider.
 
   Raises:
-    ValueError: if a shape or dtype does not fit.
+    ValueError: if a shape or dtype does not fit, or the scheme.
   """
   _check.check_params(Config, init, config, params)
+  _attention.check_scheme(scheme)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -185,9 +194,6 @@ def apply(
   )
   time = x.shape[-2]
   dtype = jnp.promote_types(x.dtype, jnp.float32)
-  earlier = 0 if state is None else config.window
-  total = earlier + time
-
   q, k, v = (
     (x.astype(dtype) @ params[name].astype(dtype)).reshape(
       *batch, time, heads, config.head_width
@@ -198,31 +204,25 @@ def apply(
       ("W_v", config.groups),
     )
   )
-  if state is None:
-    begin = jnp.zeros(batch, jnp.int32)
-    length = jnp.zeros(batch, dtype)
+  whole = time
+  if axis is None:
+    o, keys, values = _attention.local(config, q, k, v, state, reset)
   else:
-    k = jnp.concatenate([state.keys.astype(dtype), k], axis=-3)
-    v = jnp.concatenate([state.values.astype(dtype), v], axis=-3)
-    length = state.length.astype(dtype)
-    # The caller's flag may void what a state says: any number will do then.
-    held = jnp.clip(jnp.nan_to_num(length), 0, earlier)
-    begin = earlier - jnp.round(held).astype(jnp.int32)
-  start, last_reset = _starts(begin, reset, earlier, time)
-
-  o = recurrence.window_attention(
-    *_turned(config, q, k, time), v, start, config.window
-  )
+    whole *= jax.lax.axis_size(axis)
+    o, keys, values = _attention.split(
+      config, q, k, v, state, reset, axis, scheme
+    )
   y = o.reshape(*batch, time, -1) @ params["W_o"].astype(dtype)
 
-  since = time - last_reset
-  length = jnp.where(last_reset < 0, length + time, since.astype(dtype))
-  kept = jnp.arange(total)[-config.window :] >= start[..., -1:]
-  keys, values = (
-    jnp.where(kept[..., None, None], z[..., -config.window :, :, :], 0)
-    for z in (k, v)
-  )
-  short = config.window - total
+  length = jnp.zeros(batch, dtype)
+  if state is not None:
+    length = state.length.astype(dtype)
+  length = length + whole
+  last_reset = _attention.last_reset(reset, time, axis)
+  if last_reset is not None:
+    since = whole - last_reset
+    length = jnp.where(last_reset < 0, length, since.astype(dtype))
+  short = config.window - keys.shape[-3]
   if short > 0:
     widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
     keys, values = (jnp.pad(z, widths) for z in (keys, values))
@@ -264,39 +264,3 @@ def step(
   reset = None if reset is None else reset[..., None]
   y, state = apply(config, params, x[..., None, :], state, reset)
   return y[..., 0, :], state
-
-
-def _starts(begin, reset, earlier, time):
-  """Where the episode of each element begins, among cached and new elements.
-
-  Args:
-    begin: (*batch,) where that of the cached ones does.
-    reset: (*batch, time) or None.
-    earlier: number of cached elements.
-    time: number of elements.
-
-  Returns:
-    (*batch, time), and for each row the last element with a reset or -1.
-  """
-  if reset is None:
-    start = jnp.broadcast_to(begin[..., None], (*begin.shape, time))
-    return start, jnp.full(begin.shape, -1)
-  last = jnp.where(reset, jnp.arange(time), -1)
-  last = jax.lax.cummax(last, axis=last.ndim - 1)
-  start = jnp.where(last < 0, begin[..., None], earlier + last)
-  return start, last[..., -1]
-
-
-def _turned(config, q, k, time):
-  """Queries and keys with their positions; only differences matter."""
-  if config.positions == "none":
-    return q, k
-  total = k.shape[-3]
-  # Of numpy, the positions of one step are a constant, and the compiler takes
-  # the sines of a constant once and for all.
-  index = np.arange(total) if time == 1 else jnp.arange(total)
-  index = index[:, None]
-  return (
-    positions.rotary(q, index[total - time :], config.rotary_base),
-    positions.rotary(k, index, config.rotary_base),
-  )

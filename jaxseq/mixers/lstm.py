@@ -126,11 +126,11 @@ def initial_state(
   return State(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
-def _run(config, params, x, state, reset, *, step):
+def _run(config, params, x, state, reset, **options):
   _check.check_params(Config, init, config, params)
   weights = recurrence.GatedParams(params["W"], params["b"], params["R"])
   return _gated.run(
-    _CELL, config, weights, params, x, state, reset, initial_state, step=step
+    _CELL, config, weights, params, x, state, reset, initial_state, **options
   )
 
 
@@ -140,6 +140,9 @@ def apply(
   x: jax.Array,
   state: State | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
+  scheme: str = "auto",
 ) -> tuple[jax.Array, State]:
   """Runs the LSTM over a sequence.
 
@@ -150,15 +153,22 @@ def apply(
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool; True puts the state back to a fresh one before
       that element is consumed.
+    axis: name of the mesh axis over which time is split, inside
+      `jax.shard_map`: x and reset are this device's chunk, the states those
+      before and after the whole sequence, the same on every device.
+    scheme: how the devices share the work: "batch", "heads", "relay", or "auto"
+      for the first of them that fits (`recurrence.sharded_gated_scan`).
 
   Returns:
     y of x's shape and dtype, and the state after the last element, float32 or
     wider.
 
   Raises:
-    ValueError: if a shape or dtype does not fit.
+    ValueError: if a shape or dtype does not fit, or the scheme.
   """
-  return _run(config, params, x, state, reset, step=False)
+  return _run(
+    config, params, x, state, reset, step=False, axis=axis, scheme=scheme
+  )
 
 
 def step(

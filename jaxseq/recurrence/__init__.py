@@ -19,6 +19,7 @@ from jaxseq.recurrence.outer import outer_scan_heads
 from jaxseq.recurrence.outer import outer_step
 from jaxseq.recurrence.selective import selective_scan
 from jaxseq.recurrence.selective import selective_step
+from jaxseq.recurrence.sharded_gated import sharded_gated_scan
 from jaxseq.recurrence.siso import siso_kernel
 from jaxseq.recurrence.siso import siso_scan
 from jaxseq.recurrence.softmax import SoftmaxState
@@ -50,6 +51,7 @@ __all__ = [
   "outer_step",
   "selective_scan",
   "selective_step",
+  "sharded_gated_scan",
   "siso_kernel",
   "siso_scan",
   "softmax_combine",

@@ -45,13 +45,15 @@ class GatedParams(NamedTuple):
   """Weights of a gated recurrence.
 
   Attributes:
-    input_kernel: (inputs, input gates, heads * features).
+    input_kernel: (inputs, input gates, heads * features); or None if the
+      inputs of `gated_scan` are such products already, (time, batch, input
+      gates * heads * features).
     input_bias: (input gates, heads * features).
     kernel: (heads, features, gates, features), [head, in, gate, out].
     bias: (gates, heads * features), added to the recurrent product; or None.
   """
 
-  input_kernel: jax.Array
+  input_kernel: jax.Array | None
   input_bias: jax.Array
   kernel: jax.Array
   bias: jax.Array | None = None
@@ -80,6 +82,12 @@ def _project(params: GatedParams, x: jax.Array) -> Arrays:
   gradient of the kernel a plain matrix product.
   """
   heads = params.kernel.shape[0]
+  if params.input_kernel is None:
+    parts = jnp.split(x, len(params.input_bias), -1)
+    return tuple(
+      to_heads(part + bias, heads)
+      for part, bias in zip(parts, params.input_bias)
+    )
   flat = x.reshape(-1, x.shape[-1])
   return tuple(
     to_heads(
@@ -269,15 +277,24 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
     )
   heads, features, gates, _ = shape
   width = heads * features
-  kernel = jnp.shape(params.input_kernel)
-  if len(kernel) != 3 or (kernel[0], kernel[2]) != (x.shape[-1], width):
+  if params.input_kernel is None:
+    input_gates = x.shape[-1] // width
+    if x.shape[-1] != input_gates * width:
+      raise ValueError(
+        f"x must have a multiple of {width} features without "
+        f"params.input_kernel; got {x.shape[-1]}."
+      )
+  else:
+    kernel = jnp.shape(params.input_kernel)
+    if len(kernel) != 3 or (kernel[0], kernel[2]) != (x.shape[-1], width):
+      raise ValueError(
+        f"params.input_kernel must have shape ({x.shape[-1]}, input gates, "
+        f"{width}); got {kernel}."
+      )
+    input_gates = kernel[1]
+  if jnp.shape(params.input_bias) != (input_gates, width):
     raise ValueError(
-      f"params.input_kernel must have shape ({x.shape[-1]}, input gates, "
-      f"{width}); got {kernel}."
-    )
-  if jnp.shape(params.input_bias) != (kernel[1], width):
-    raise ValueError(
-      f"params.input_bias must have shape {(kernel[1], width)}; got "
+      f"params.input_bias must have shape {(input_gates, width)}; got "
       f"{jnp.shape(params.input_bias)}."
     )
   if params.bias is not None and jnp.shape(params.bias) != (gates, width):
@@ -293,6 +310,22 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
       )
 
 
+def check_scan(
+  params: GatedParams,
+  state: Arrays,
+  x: jax.Array,
+  reset: jax.Array | None,
+) -> None:
+  """Raises ValueError unless the arguments of `gated_scan` fit together."""
+  if jnp.ndim(x) != 3 or x.shape[0] == 0:
+    raise ValueError(
+      "x must have shape (time, batch, inputs) with at least one step; got "
+      f"{jnp.shape(x)}."
+    )
+  _check(params, state, x, x.shape[:-1])
+  resets.check(reset, x.shape[:-1])
+
+
 def gated_step(
   cell: GatedCell,
   params: GatedParams,
@@ -305,7 +338,7 @@ def gated_step(
 
   Args:
     cell: the pointwise functions.
-    params: weights.
+    params: weights, with an input kernel.
     state: tuple of (heads, batch, features) arrays; the first is the hidden
       state.
     x: (batch, inputs).
@@ -360,14 +393,7 @@ def gated_scan(
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.
   """
-  if jnp.ndim(x) != 3 or x.shape[0] == 0:
-    raise ValueError(
-      "x must have shape (time, batch, inputs) with at least one step; got "
-      f"{jnp.shape(x)}."
-    )
-  _check(params, state, x, x.shape[:-1])
-  if reset is not None:
-    resets.check(reset, x.shape[:-1])
+  check_scan(params, state, x, reset)
   if chunk_size is None:
     width = max(1, state[0].size)
     chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // width)

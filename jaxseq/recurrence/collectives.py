@@ -1,0 +1,60 @@
+"""Moves of arrays that are split over devices, or the same on all.
+
+For use inside `jax.shard_map`; `axis` is the name of the mesh axis.
+"""
+
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:
+  """Sends to the device that is `hops` to the right, around the ring."""
+  devices = lax.axis_size(axis)
+  pairs = [(i, (i + hops) % devices) for i in range(devices)]
+  return lax.ppermute(x, axis, pairs)
+
+
+def joined(axis: str, tree: PyTree, along: int) -> PyTree:
+  """The devices' arrays one behind the other, the same on all devices.
+
+  A sum, since the type of a gathered array says that devices differ.
+
+  Args:
+    axis: name of the mesh axis.
+    tree: arrays.
+    along: the array axis to join.
+
+  Returns:
+    The arrays.
+  """
+
+  def join(leaf):
+    shape = list(leaf.shape)
+    shape[along] *= lax.axis_size(axis)
+    begin = lax.axis_index(axis) * leaf.shape[along]
+    whole = jnp.broadcast_to(jnp.zeros_like(leaf[:1].sum()), shape)
+    whole = lax.dynamic_update_slice_in_dim(whole, leaf, begin, along)
+    return lax.psum(whole, axis)
+
+  return jax.tree.map(join, tree)
+
+
+def own_slice(axis: str, x: jax.Array, along: int) -> jax.Array:
+  """This device's share of an array that all devices have.
+
+  Args:
+    axis: name of the mesh axis.
+    x: the array.
+    along: the array axis that is split into equal pieces.
+
+  Returns:
+    The piece.
+  """
+  size = x.shape[along] // lax.axis_size(axis)
+  begin = lax.axis_index(axis) * size
+  return lax.dynamic_slice_in_dim(x, begin, size, along)

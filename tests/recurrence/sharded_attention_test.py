@@ -1,0 +1,276 @@
+"""Attention with time split over devices, against the definition in numpy."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import collectives
+from jaxseq.recurrence import sharded_attention
+from tests.recurrence import sharded_cases as cases
+
+pytestmark = pytest.mark.devices
+
+P = jax.sharding.PartitionSpec
+TIME = 16
+NAMES = sorted(sharded_attention.SCHEMES)
+
+
+def definition(q, k, v, reset, causal, d_o):
+  """Outputs (rows, heads, time, e), and the gradients of q, k and v."""
+  repeats = q.shape[1] // k.shape[1]
+  k, v = (np.repeat(x, repeats, axis=1) for x in (k, v))
+  segment = np.cumsum(reset, axis=-1)
+  visible = segment[:, :, None] == segment[:, None]
+  if causal:
+    visible &= np.tri(q.shape[2], dtype=bool)
+  scale = 1 / np.sqrt(q.shape[-1])
+  scores = np.where(visible[:, None], q @ k.swapaxes(2, 3) * scale, -np.inf)
+  weights = np.exp(scores - scores.max(-1, keepdims=True))
+  weights /= weights.sum(-1, keepdims=True)
+  o = weights @ v
+  d_weights = d_o @ v.swapaxes(2, 3) - np.sum(d_o * o, -1, keepdims=True)
+  d_scores = weights * d_weights * scale
+  d_k, d_v = d_scores.swapaxes(2, 3) @ q, weights.swapaxes(2, 3) @ d_o
+  d_k, d_v = (
+    x.reshape(x.shape[0], -1, repeats, *x.shape[2:]).sum(2) for x in (d_k, d_v)
+  )
+  return o, (d_scores @ k, d_k, d_v)
+
+
+def problem(rows, heads=8, groups=2, dtype=np.float64, time=TIME):
+  rng = np.random.default_rng(0)
+  return (
+    rng.normal(size=(rows, heads, time, 4)).astype(dtype),
+    rng.normal(size=(rows, groups, time, 4)).astype(dtype),
+    rng.normal(size=(rows, groups, time, 3)).astype(dtype),
+  )
+
+
+def split(name, devices, with_reset=True, **options):
+  """A scheme as a function of whole arrays; in zig-zag order if so asked."""
+  scheme = functools.partial(
+    sharded_attention.SCHEMES[name], axis="sp", **options
+  )
+  long, flags = P(None, None, "sp"), P(None, "sp")
+  return jax.shard_map(
+    lambda q, k, v, *reset: scheme(q, k, v, reset=reset[0] if reset else None),
+    mesh=cases.mesh_of(devices),
+    in_specs=(long,) * 3 + (flags,) * with_reset,
+    out_specs=long,
+  )
+
+
+def check(name, devices, order, causal, dtype=np.float64, random=2):
+  """Values, gradients, causality, and where the results lie."""
+  tolerance = 1e-12 if dtype == np.float64 else 1e-5
+  reset = cases.masks(TIME, devices, random)
+  arrays = problem(len(reset), dtype=dtype)
+  d_o = np.random.default_rng(2).normal(size=(*arrays[0].shape[:3], 3))
+  d_o = d_o.astype(dtype)
+  places = np.arange(TIME)
+  if order == "zigzag":
+    places = sharded_attention.zigzag_order(TIME, devices)
+  function = split(name, devices, order=order, causal=causal)
+
+  @jax.jit
+  def run(q, k, v, reset, d_o):
+    o, pull = jax.vjp(lambda *qkv: function(*qkv, reset), q, k, v)
+    return o, pull(d_o)
+
+  sharding = jax.NamedSharding(cases.mesh_of(devices), P(None, None, "sp"))
+  flat = jax.NamedSharding(cases.mesh_of(devices), P(None, "sp"))
+
+  def evaluate(*arrays):
+    *arrays, flags = (x[:, ..., places, :] for x in arrays)
+    placed = [jax.device_put(x, sharding) for x in arrays]
+    flags = jax.device_put(flags[..., 0], flat)
+    o, gradients = run(*placed[:3], flags, placed[3])
+    assert o.sharding.is_equivalent_to(sharding, o.ndim)
+    back = np.argsort(places)
+    return jax.tree.map(lambda x: np.asarray(x)[:, :, back], (o, gradients))
+
+  got = evaluate(*arrays, d_o, reset[..., None])
+  want = definition(*arrays, reset, causal, d_o)
+  # The same sums in another order.
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * 10),
+    got,
+    want,
+  )
+  assert got[0].dtype == dtype
+  if causal:
+    # What comes later leaves no trace, not even in rounding.
+    last = TIME - TIME // devices // 2 - 1
+    other = [np.copy(x) for x in arrays]
+    for x in other:
+      x[:, :, last:] = np.nan
+    changed = evaluate(*other, d_o, reset[..., None])[0]
+    np.testing.assert_array_equal(changed[:, :, :last], got[0][:, :, :last])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_and_gradients_are_those_of_one_device(x64, name):
+  check(name, 4, "contiguous", causal=True)
+
+
+@pytest.mark.parametrize("name", ["ring", "token_ring"])
+def test_zigzag_order(x64, name):
+  check(name, 2, "zigzag", causal=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("order", sharded_attention.ORDERS)
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", NAMES)
+def test_all_orders_and_numbers_of_devices(x64, name, devices, order, causal):
+  check(name, devices, order, causal, random=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_float32(name):
+  check(name, 8, "contiguous", causal=True, dtype=np.float32)
+
+
+def test_bfloat16_is_accumulated_in_float32():
+  q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in problem(2))
+  reset = cases.masks(TIME, 2, 0)[4:6]
+  functions = [split(name, 2) for name in NAMES]
+  got = jax.jit(lambda *xs: [f(*xs) for f in functions])(q, k, v, reset)
+  q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+  want, _ = definition(q, k, v, reset, True, np.zeros((*q.shape[:3], 3)))
+  for o in got:
+    assert o.dtype == jnp.bfloat16
+    # Half a unit of the last of eight bits, of numbers up to 4: what rounding
+    # the result costs, and nothing else.
+    np.testing.assert_allclose(
+      np.asarray(o, np.float64), want, rtol=2**-8, atol=1e-5
+    )
+
+
+def test_a_query_that_sees_nothing_of_a_block_gets_the_average_of_nothing():
+  q, k, v = problem(1, dtype=np.float32)
+  v[0, 0, 3] = k[0, 1, 5] = np.nan
+
+  def attend(q, k, v):
+    return sharded_attention.attend(q, k, v, np.zeros((TIME, TIME), bool))
+
+  state, pull = jax.vjp(attend, q, k, v)
+  np.testing.assert_array_equal(state.m, np.full_like(q[..., 0], -1e30))
+  np.testing.assert_array_equal(state.u, np.zeros(q.shape[:3]))
+  np.testing.assert_array_equal(state.w, np.zeros((*q.shape[:3], 3)))
+  for gradient in pull(jax.tree.map(jnp.ones_like, state)):
+    np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+def trace(name, devices, time, gradient=False):
+  """A function and arguments, to be traced."""
+  function = split(name, devices, with_reset=False)
+  if gradient:
+    forward = function
+    function = jax.grad(lambda *xs: jnp.sum(forward(*xs) ** 2), (0, 1, 2))
+  return function, *problem(1, time=devices * time, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+  ("name", "forward", "gradient"),
+  [
+    ("gather", {"all_gather": 1}, {"all_gather": 1, "reduce_scatter": 1}),
+    # Keys and values in one message, then with their gradients behind them,
+    # which have one more hop to go.
+    ("ring", {"ppermute": 3}, {"ppermute": 3 + 6 + 1}),
+    ("ring_self_attention", {"ppermute": 6}, {"ppermute": 12}),
+    ("token_ring", {"ppermute": 6}, {"ppermute": 12}),
+    ("ulysses", {"all_to_all": 4}, {"all_to_all": 8}),
+  ],
+)
+def test_number_of_collectives(name, forward, gradient):
+  assert collectives.count(collectives.of(*trace(name, 4, 2))) == forward
+  program = trace(name, 4, 2, gradient=True)
+  assert collectives.count(collectives.of(*program)) == gradient
+
+
+def test_resets_cost_one_gather_of_flags():
+  flags = np.zeros((1, 8 * TIME), bool)
+  arrays = problem(1, time=8 * TIME, dtype=np.float32)
+  for name in ("gather", "ulysses"):
+    found = collectives.of(split(name, 8), *arrays, flags)
+    extra = [each for each in found if each.dtype == bool]
+    assert [(e.name, e.shape) for e in extra] == [("all_gather", (1, TIME))]
+    without = collectives.of(split(name, 8, False), *arrays)
+    assert len(found) == len(without) + 1
+
+
+def test_memory_of_the_ring_does_not_grow_with_the_number_of_devices():
+  def largest(name, devices):
+    program = trace(name, devices, 4, gradient=True)
+    return collectives.largest(*program)
+
+  assert largest("ring", 8) == largest("ring", 2)
+  # The gathered keys and values, of width 7.
+  assert largest("gather", 8) == 8 * 2 * 4 * 7
+
+
+def test_work_is_that_of_the_parts_that_see_something():
+  devices = 4
+  expected = np.zeros((devices, devices), int)
+  order = sharded_attention.zigzag_order(TIME, devices).reshape(2 * devices, -1)
+  for i, q in enumerate(order):
+    for j, k in enumerate(order):
+      sees = q.max() >= k.min()
+      expected[(i // 2 - j // 2) % devices, i // 2] += sees
+  work = sharded_attention.work(devices, "zigzag")
+  np.testing.assert_array_equal(work, expected)
+  # All devices do the same, in every step: two of four quarters.
+  np.testing.assert_array_equal(work, [[3] * 4] + [[2] * 4] * 3)
+  moving = sharded_attention.work(devices, "zigzag", "queries")
+  np.testing.assert_array_equal(moving, work)
+  np.testing.assert_array_equal(
+    sharded_attention.work(devices).sum(0), [4, 8, 12, 16]
+  )
+
+
+def test_zigzag_is_undone():
+  x = np.arange(2 * 24 * 3).reshape(2, 24, 3)
+  there = sharded_attention.to_zigzag(x, 3)
+  np.testing.assert_array_equal(there[:, :8], x[:, [*range(4), *range(20, 24)]])
+  np.testing.assert_array_equal(sharded_attention.from_zigzag(there, 3), x)
+  positions = jax.shard_map(
+    lambda: sharded_attention.local_positions(8, "sp", "zigzag"),
+    mesh=cases.mesh_of(3),
+    in_specs=(),
+    out_specs=P("sp"),
+  )()
+  np.testing.assert_array_equal(
+    positions, sharded_attention.zigzag_order(24, 3)
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "devices", "shapes", "options", "message"),
+  [
+    ("ulysses", 8, {"heads": 6}, {}, "got 6 heads and 8 devices on axis 'sp'"),
+    (
+      "ring",
+      2,
+      {},
+      {"order": "random"},
+      "order must be one of .*; got 'random",
+    ),
+    ("ring", 16 // 2, {"time": 8}, {"order": "zigzag"}, "even number .* got 1"),
+    ("ring", 2, {"groups": 3}, {}, "k must have shape .* divisor of 8; got"),
+  ],
+)
+def test_what_does_not_fit(name, devices, shapes, options, message):
+  function = split(name, devices, with_reset=False, **options)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(function, *problem(1, **shapes))
+
+
+def test_zigzag_needs_a_length_that_fits():
+  with pytest.raises(ValueError, match="got 12 elements and 4 devices"):
+    sharded_attention.to_zigzag(np.zeros((12, 1)), 4)

@@ -1,0 +1,152 @@
+"""Gated networks with time split over devices, against one device."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import collectives
+from jaxseq import recurrence
+from jaxseq.mixers import lstm
+from jaxseq.recurrence import sharded_gated
+from tests.recurrence import sharded_cases as cases
+
+pytestmark = pytest.mark.devices
+
+P = jax.sharding.PartitionSpec
+TIME = 16
+_CELL = lstm._CELL  # Two leaves of state; inputs of four gates.
+_SCHEMES = ("batch", "heads", "relay")
+
+
+def problem(rows, heads=4, time=TIME, dtype=np.float64, bias=True):
+  """Weights, state and inputs; a bias on the recurrent side too."""
+  rng = np.random.default_rng(0)
+  features, inputs = 2, 3
+
+  def normal(*shape):
+    return rng.normal(size=shape).astype(dtype)
+
+  params = recurrence.GatedParams(
+    normal(inputs, 4, heads * features),
+    normal(4, heads * features),
+    normal(heads, features, 4, features),
+    normal(4, heads * features) if bias else None,
+  )
+  state = normal(heads, rows, features), normal(heads, rows, features)
+  return params, state, normal(time, rows, inputs)
+
+
+def split(devices, scheme, with_reset=True):
+  def scan(params, state, x, reset=None):
+    return recurrence.sharded_gated_scan(
+      _CELL, params, state, x, axis="sp", scheme=scheme, reset=reset
+    )
+
+  return jax.shard_map(
+    scan,
+    mesh=cases.mesh_of(devices),
+    in_specs=(P(), P(), P("sp")) + (P("sp"),) * with_reset,
+    out_specs=(P("sp"), P()),
+  )
+
+
+def whole(params, state, x, reset):
+  return recurrence.gated_scan(_CELL, params, state, x, reset=reset)
+
+
+def evaluate(function, arguments, reset):
+  @jax.jit
+  def run(*arguments):
+    out, pull = jax.vjp(lambda *xs: function(*xs, reset), *arguments)
+    rng = np.random.default_rng(2)
+    draw = lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype)  # noqa: E731
+    return out, pull(jax.tree.map(draw, out))
+
+  return run(*arguments)
+
+
+def check(devices, scheme, random=2):
+  reset = cases.masks(TIME, devices, random)
+  rows = len(reset) // 8 * 8
+  reset = reset[:rows].T
+  arguments = problem(rows, heads=8)
+  chex.assert_trees_all_close(
+    evaluate(split(devices, scheme), arguments, reset),
+    evaluate(whole, arguments, reset),
+    rtol=1e-11,  # float64 sums in another order, also over all of time.
+    atol=1e-11,
+  )
+
+
+@pytest.mark.parametrize("scheme", _SCHEMES)
+def test_values_and_gradients_are_those_of_one_device(x64, scheme):
+  check(4, scheme)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2, 8])
+@pytest.mark.parametrize("scheme", _SCHEMES)
+def test_other_numbers_of_devices(x64, scheme, devices):
+  check(devices, scheme, random=20)
+
+
+def test_without_resets_and_biases(x64):
+  arguments = problem(1, heads=1, bias=False)
+  got = jax.jit(split(2, "auto", with_reset=False))(*arguments)
+  # float64 rounding: the same steps.
+  chex.assert_trees_all_close(got, whole(*arguments, None), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("scheme", "expected"),
+  [
+    # Inputs or what each head makes of them, and hidden states.
+    ("batch", {"all_to_all": 2}),
+    ("heads", {"all_to_all": 2}),
+    # Two leaves of state.
+    ("relay", {"ppermute": 7 * 2}),
+  ],
+)
+def test_number_of_collectives(scheme, expected):
+  scan = split(8, scheme, with_reset=False)
+  arguments = problem(8, heads=8, dtype=np.float32)
+  found = collectives.of(lambda *xs: scan(*xs)[0], *arguments)
+  assert collectives.count(found) == expected
+  # The last state is one sum for each leaf, or of both.
+  found = collectives.of(lambda *xs: scan(*xs)[1], *arguments)
+  assert collectives.count(found)["psum"] in (1, 2)
+
+
+def test_turns_leave_nothing_behind_but_states():
+  scan = split(8, "relay", with_reset=False)
+  arguments = problem(2, heads=1, time=8 * 32, dtype=np.float32)
+
+  def loss(*arguments):
+    return jnp.sum(scan(*arguments)[0] ** 2)
+
+  largest = collectives.largest(jax.grad(loss, (0, 1, 2)), *arguments)
+  # Four gates of a chunk, and not of each of seven turns.
+  assert largest < 2 * 32 * 2 * 4 * 2
+
+
+def test_auto_takes_the_first_that_fits():
+  choose = sharded_gated.choose
+  assert choose("auto", devices=4, batch=8, heads=4) == "batch"
+  assert choose("auto", devices=4, batch=3, heads=4) == "heads"
+  assert choose("auto", devices=4, batch=3, heads=2) == "relay"
+  assert choose("relay", devices=4, batch=8, heads=4) == "relay"
+
+
+@pytest.mark.parametrize(
+  ("scheme", "message"),
+  [
+    ("batch", "multiple of the number of devices; got 3 and 2 devices"),
+    ("heads", "number of heads that is a multiple .* got 1 and 2 devices"),
+    ("turns", "scheme must be one of .*; got 'turns'"),
+  ],
+)
+def test_what_does_not_fit(scheme, message):
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(split(2, scheme, False), *problem(3, heads=1))
