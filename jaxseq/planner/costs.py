@@ -17,10 +17,11 @@ KINDS = ("attention", "recurrent")
 class CostModel:
   """Seconds and bytes of one row on a group of `degree` devices.
 
-    time = sum_k (square_seconds s_k^2 + token_seconds s_k) / degree
-         + comm(degree, sum_k s_k) + row_overhead
+    time = (sum_k square_seconds s_k^2 + token_seconds tokens) / degree
+         + comm(degree, tokens) + row_overhead
 
-  A group of one device exchanges nothing. Between the devices of a larger one:
+  where `tokens` are those of the documents and the padding of the row. A group
+  of one device exchanges nothing. Between the devices of a larger one:
 
     attention  all-to-all of activations, forward and backward:
       8 layers latency + exchange_bytes tokens / (degree bandwidth)
@@ -42,6 +43,8 @@ class CostModel:
     state_bytes: recurrent: bytes of one layer's state.
     bandwidths: bytes per second inside groups of 2, 4, 8, ... devices; larger
       groups have the last one.
+    chunks: rising tokens per device that rows are padded to, as
+      `rows.chunk_sizes` returns them; no padding if empty.
   """
 
   kind: str
@@ -55,6 +58,7 @@ class CostModel:
   exchange_bytes: float = 0.0
   state_bytes: float = 0.0
   bandwidths: tuple[float, ...] = (math.inf,)
+  chunks: tuple[int, ...] = ()
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -103,11 +107,25 @@ class CostModel:
     lengths = np.asarray(lengths, float)
     return lengths * (self.square_seconds * lengths + self.token_seconds)
 
+  def padded(self, tokens, degree):
+    """Returns the tokens of a row with its padding, array or not.
+
+    A row that is longer than the longest chunks is not padded.
+    """
+    if not self.chunks:
+      return tokens
+    needed = -(-np.asarray(tokens) // degree)
+    place = np.searchsorted(self.chunks, needed)
+    sizes = np.append(self.chunks, 0)[place] * degree
+    return np.maximum(sizes, tokens)
+
   def time(self, tokens_list: Sequence[int], degree: int) -> float:
     """Returns the seconds of a row that holds documents of these lengths."""
-    tokens = float(np.sum(tokens_list))
-    computing = float(np.sum(self.work(tokens_list))) / degree
-    return computing + self.comm(degree, tokens) + self.row_overhead
+    tokens = np.sum(tokens_list)
+    row = self.padded(tokens, degree)
+    computing = np.sum(self.work(tokens_list)) / degree
+    computing += self.token_seconds * (row - tokens) / degree
+    return float(computing + self.comm(degree, row) + self.row_overhead)
 
 
 def gpt_7b(kind: str = "attention", num_devices: int = 64) -> CostModel:

@@ -82,7 +82,7 @@ _BYTED_SHARE = np.array([0.80, 0.17, 0.02, 0.0095, 0.0005])
 def byted_like(
   rng: np.random.Generator, count: int, limit: int | None = None
 ) -> np.ndarray:
-  """Lengths like ByteDance's: 80 % up to 4K, 1 % from 128K, with 44 % of tokens.
+  """Lengths like ByteDance's: 44 % of tokens in 1 % of the documents.
 
   Log-uniform between the lengths of which ByteScale tells the shares (Ge et
   al., arXiv:2502.21231); one document in 2000 has 2M tokens.

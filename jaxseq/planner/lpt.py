@@ -6,7 +6,6 @@ level the longest first, where there is least to do. Graham's rule (SIAM J.
 Appl. Math. 17, 1969), for tasks that may take several processors.
 """
 
-from collections.abc import Sequence
 import heapq
 
 import numpy as np
@@ -53,8 +52,11 @@ def place(
     degree = int(problem.degrees[column])
     blocks = problem.num_devices // degree
     halves = blocks // len(loads)
-    heap = [(load, b * halves + i) for b, load in enumerate(loads)
-            for i in range(halves)]
+    heap = [
+      (load, b * halves + i)
+      for b, load in enumerate(loads)
+      for i in range(halves)
+    ]
     documents = np.flatnonzero(choice == column)
     # Documents are sorted by falling length, and time rises with length.
     if column:
@@ -74,9 +76,7 @@ def place(
       rows = [([d], b) for b, ds in enumerate(members) for d in ds]
     else:
       rows = [(ds, b) for b, ds in enumerate(members) if ds]
-    placements += [
-      schedule.Placement(ds, degree, b * degree) for ds, b in rows
-    ]
+    placements += [schedule.Placement(ds, degree, b * degree) for ds, b in rows]
   return max(loads), placements
 
 
@@ -101,28 +101,33 @@ def choose_degrees(
 
 
 def solve(
-  problem: problem_lib.Problem,
-  lower_bound: float,
-  targets: Sequence[float] = TARGETS,
+  problem: problem_lib.Problem, lower_bound: float
 ) -> list[schedule.Placement]:
-  """Plans for every guess and keeps the best plan.
+  """Plans for every guess, then for as many around the best one.
 
   Args:
     problem: documents and devices.
     lower_bound: seconds.
-    targets: guesses, as multiples of the lower bound.
 
   Returns:
     Placements of one row each.
   """
   long = is_long(problem, lower_bound)
-  best, tried = None, set()
-  for target in targets:
-    choice = choose_degrees(problem, long, target * lower_bound)
-    if choice.tobytes() in tried:
-      continue
-    tried.add(choice.tobytes())
-    found = place(problem, choice)
-    if best is None or found[0] < best[0]:
-      best = found
-  return schedule.pack(problem, best[1])
+  best, tried = (np.inf, 0.0, []), set()
+
+  def search(targets, best):
+    for target in targets:
+      choice = choose_degrees(problem, long, target * lower_bound)
+      if choice.tobytes() in tried:
+        continue
+      tried.add(choice.tobytes())
+      load, placements = place(problem, choice)
+      if load < best[0]:
+        best = load, target, placements
+    return best
+
+  best = search(TARGETS, best)
+  step = TARGETS[1] / TARGETS[0]
+  around = np.geomspace(best[1] / step, best[1] * step, len(TARGETS))
+  best = search(around, best)
+  return schedule.pack(problem, best[2])

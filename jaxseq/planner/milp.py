@@ -53,8 +53,8 @@ def solve(
     (document, column, block)
     for document in np.flatnonzero(long).tolist()
     for column, block in blocks
-    if useful[document, column] and problem.times[document, column]
-    <= upper_bound
+    if useful[document, column]
+    and problem.times[document, column] <= upper_bound
   ]
   short_work = problem.shares[~long, 0].sum()
   result = _milp(
@@ -123,9 +123,7 @@ def _round(problem, long, chosen):
     devices = slice(block * degree, (block + 1) * degree)
     loads[devices] += problem.times[document, column]
     if column:
-      placements.append(
-        schedule.Placement([document], degree, block * degree)
-      )
+      placements.append(schedule.Placement([document], degree, block * degree))
     else:
       alone[block].append(document)
   for document in np.flatnonzero(~long).tolist():

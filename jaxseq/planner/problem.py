@@ -89,8 +89,11 @@ def make_problem(
   tokens = lengths[:, None].astype(float)
   flowing = cost_model.work(tokens) / degrees + per_token * tokens
   feasible = tokens <= capacity * degrees
-  times = np.where(feasible, flowing + fixed, np.inf)
-  # A row of degree d has at most capacity * d tokens, and holds d devices.
+  padding = cost_model.padded(tokens, degrees) - tokens
+  padding = padding * (cost_model.token_seconds / degrees + per_token)
+  times = np.where(feasible, flowing + padding + fixed, np.inf)
+  # A row of degree d has at most capacity * d tokens, and holds d devices. Of
+  # its padding nobody knows before it is packed.
   shares = flowing * degrees + tokens / capacity * fixed
   shares = np.where(feasible, shares, np.inf)
   return Problem(
