@@ -60,15 +60,38 @@ def plan(
   if method == "stream":
     rows = stream.homogeneous(problem, num_devices)
     return schedule.assemble(problem, rows, bound, "stream")
-  best = schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")
-  for degree, rows in stream.candidates(problem, best.makespan):
-    streams = degree == num_devices and cost_model.kind == "recurrent"
-    name = "stream" if streams else f"homogeneous-{degree}"
-    found = schedule.assemble(problem, rows, bound, name)
-    best = min(best, found, key=lambda assignment: assignment.makespan)
+  best = min(propose(problem, bound), key=_makespan)
   if method == "milp":
     rows = milp.solve(problem, bound, best.makespan, time_limit)
     if rows is not None:
       found = schedule.assemble(problem, rows, bound, "milp")
-      best = min(best, found, key=lambda assignment: assignment.makespan)
+      best = min(best, found, key=_makespan)
   return best
+
+
+def propose(
+  problem: problem_lib.Problem, bound: float
+) -> list[schedule.Assignment]:
+  """Returns the plan of LPT and that of every degree that fits all documents.
+
+  Args:
+    problem: documents and devices.
+    bound: seconds that no plan can go below.
+
+  Returns:
+    The assignments, LPT's first.
+  """
+  found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
+  for degree in problem.degrees.tolist():
+    if problem.lengths[0] <= problem.capacity * degree:
+      streams = (
+        degree == problem.num_devices and problem.cost_model.kind == "recurrent"
+      )
+      name = "stream" if streams else f"homogeneous-{degree}"
+      rows = stream.homogeneous(problem, degree)
+      found.append(schedule.assemble(problem, rows, bound, name))
+  return found
+
+
+def _makespan(assignment):
+  return assignment.makespan

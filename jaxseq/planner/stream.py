@@ -8,8 +8,6 @@ and the rows that memory asks for come on top of the even share.
 
 import heapq
 
-import numpy as np
-
 from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
 
@@ -48,19 +46,3 @@ def homogeneous(
     if documents
   ]
   return schedule.pack(problem, placements)
-
-
-def candidates(problem: problem_lib.Problem, limit: float):
-  """Yields homogeneous plans that might take less than `limit` seconds.
-
-  Args:
-    problem: documents and devices.
-    limit: seconds.
-
-  Yields:
-    The degree, and placements of one row each.
-  """
-  even = problem.shares.sum(axis=0) / problem.num_devices
-  for degree, bound in zip(problem.degrees.tolist(), even.tolist()):
-    if np.isfinite(bound) and bound < limit:
-      yield degree, homogeneous(problem, degree)
