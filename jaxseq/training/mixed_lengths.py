@@ -1,0 +1,127 @@
+"""Loss and gradient of a planned batch on a mesh of devices.
+
+The arrays of `jaxseq.planner.rows` run wave by wave. Each wave sees the devices
+as a mesh (groups, sp): along "sp" the tokens of a row are split, and a model
+that is parallel over the sequence exchanges what it must; between groups
+nothing is exchanged but sums. Which documents share a row, a wave or a device
+changes neither the loss nor its gradient: both are sums over targets, divided
+by the number of targets of the whole batch.
+
+  loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
+  batch = rows.lay_out(assignment, documents, chunks, uniform=False)
+  loss, gradients = loss_and_grad(params, batch)
+
+A mixer whose state resets takes any mix of group sizes in one wave: the groups'
+borders are resets, and the mesh is that of the largest group. Attention takes
+waves of one degree (`uniform=True`).
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.planner import rows
+
+GROUPS = "groups"
+SEQUENCE = "sp"
+
+Params = Any
+# (params, wave, axis) -> sum of the losses of this device's targets.
+TokenLoss = Callable[[Params, rows.Wave, str], jax.Array]
+
+
+def make_mesh(
+  degree: int, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Returns the mesh (groups, sp) of neighbouring devices.
+
+  Args:
+    degree: devices of a group.
+    devices: the devices in the order of the plan; all if None.
+
+  Returns:
+    The mesh.
+
+  Raises:
+    ValueError: if the degree does not divide the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  if degree < 1 or len(devices) % degree:
+    raise ValueError(
+      f"degree must divide the number of devices, {len(devices)}; got {degree}."
+    )
+  return jax.sharding.Mesh(
+    np.reshape(np.array(devices, object), (-1, degree)), (GROUPS, SEQUENCE)
+  )
+
+
+def make_loss_and_grad(
+  token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
+) -> Callable[[Params, rows.Batch], tuple[jax.Array, Params]]:
+  """Binds a model's loss to the devices.
+
+  Args:
+    token_loss: called inside `jax.shard_map` with the parameters, this device's
+      part of a wave, arrays (1, chunk), and the name of the axis over which the
+      row is split. Returns the sum, not the mean, of the losses where
+      `wave.mask` is true; scalar. It is traced once for every `rows.Key`.
+    devices: the devices in the order of the plan; all if None.
+
+  Returns:
+    A function of the parameters and a batch that returns the loss per target
+    and its gradient.
+  """
+
+  @functools.cache
+  def program(degree):
+    mesh = make_mesh(degree, devices)
+    split = jax.P(GROUPS, SEQUENCE)
+
+    # Each device differentiates its own sum. What it gathered from others sends
+    # their part of the gradient back to them, so that the sum over devices is
+    # the gradient of the whole.
+    def add(total, params, wave, weight):
+      own = jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
+      added = lax.psum(own, (GROUPS, SEQUENCE))
+      return jax.tree.map(lambda x, y: x + weight * y, total, added)
+
+    mapped = jax.shard_map(
+      add,
+      mesh=mesh,
+      in_specs=(jax.P(), jax.P(), split, jax.P()),
+      out_specs=jax.P(),
+      check_vma=False,
+    )
+    everywhere, split = (
+      jax.sharding.NamedSharding(mesh, spec) for spec in (jax.P(), split)
+    )
+    return jax.jit(mapped, donate_argnums=0), everywhere, split
+
+  def loss_and_grad(params, batch):
+    if batch.num_targets < 1:
+      raise ValueError(
+        "a batch must have a target: a document of at least 2 tokens."
+      )
+    total = _zeros(params)
+    for key, wave in zip(batch.keys, batch.waves):
+      add, everywhere, split = program(key.sp_degree)
+      # One mesh in one program: what comes from another one's is moved, which
+      # copies nothing, since the devices are the same.
+      total, params = jax.device_put((total, params), everywhere)
+      wave = jax.device_put(wave, split)
+      total = add(total, params, wave, 1 / batch.num_targets)
+    return total
+
+  return loss_and_grad
+
+
+def _zeros(params):
+  """A loss and gradients to add to."""
+  dtype = jnp.result_type(*jax.tree.leaves(params))
+  return jnp.zeros((), dtype), jax.tree.map(jnp.zeros_like, params)
