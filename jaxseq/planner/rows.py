@@ -1,18 +1,22 @@
 """Tokens of a plan as arrays of few static shapes: waves.
 
-Wave w holds the w-th row of every device. Rows run by falling degree on aligned
-blocks, so all devices of a row come to it in the same wave. A wave is seen as a
-mesh of (groups, degree) devices, each with `chunk` tokens: its tokens are
-(groups, degree * chunk), device g d + i holding tokens i chunk to (i + 1) chunk
-of row g. A wave may hold rows of smaller degree, which then lie side by side in
-one array row; resets, segments and positions keep them apart. Attention, which
-exchanges by degree, takes waves of one degree only.
+A wave holds at most one row for every device. It is seen as a mesh of (groups,
+degree) devices, each with `chunk` tokens: its arrays are (groups, degree *
+chunk), where device g d + i holds elements i chunk to (i + 1) chunk of row g.
+
+There are two ways to fill waves. Uniform ones hold rows of one degree and chunk
+size; groups do not know of each other, so that none waits, and those without a
+row in a wave leave it out. Mixed ones hold the w-th row of every device, of any
+degree: rows of smaller groups lie side by side in the array row of the largest,
+and resets keep them apart. They are fewer, but groups that share an array row
+go on together. Attention, which exchanges by degree, needs uniform ones.
 
 Shapes come from a small set, so that few programs are compiled: `chunk` is one
 of `chunks`, the degree a power of two. What is left of a chunk is padding:
 masked, with a segment of its own, and a reset at its start.
 """
 
+import bisect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,19 +65,22 @@ class Batch(NamedTuple):
   Attributes:
     keys: the key of each wave.
     waves: the arrays of each wave.
+    active: (rows,) bool of each wave, False where a group has nothing to do.
     num_targets: targets of the whole batch: the loss is the sum over all waves
       divided by this, never a mean of a row.
   """
 
   keys: list[Key]
   waves: list[Wave]
+  active: list[np.ndarray]
   num_targets: int
 
   @property
   def padding(self) -> float:
-    """Share of the arrays' elements that is padding."""
-    size = sum(wave.segment.size for wave in self.waves)
-    return sum(int((wave.segment < 0).sum()) for wave in self.waves) / size
+    """Share of padding in what is computed."""
+    rows = [w.segment[active] for w, active in zip(self.waves, self.active)]
+    size = sum(segment.size for segment in rows)
+    return sum(int((segment < 0).sum()) for segment in rows) / size
 
 
 def chunk_sizes(tokens_per_device: int, levels: int = 3) -> tuple[int, ...]:
@@ -106,8 +113,8 @@ def lay_out(
     documents: integer tokens of each document, (length,).
     chunks: tokens per device that arrays may have; the largest must hold every
       row of the plan.
-    uniform: whether a wave holds rows of one degree only, as attention needs
-      it. Mixers with a state that resets run any mix.
+    uniform: whether a wave holds rows of one degree and chunk size only, as
+      attention needs it. Mixers whose state resets run any mix.
 
   Returns:
     The batch.
@@ -122,20 +129,26 @@ def lay_out(
     raise ValueError(
       f"documents must be the {len(planned)} of the plan; got {len(documents)}."
     )
-  keys, waves = [], []
-  for rows in _waves(assignment, uniform):
-    needed = max(-(-_tokens(row, documents) // row.degree) for row in rows)
-    fitting = [chunk for chunk in chunks if chunk >= needed]
-    if not fitting:
-      raise ValueError(
-        f"chunks must hold {needed} tokens per device; got {tuple(chunks)}."
-      )
+  chunks = sorted(chunks)
+  needed = [
+    -(-_tokens(row, documents) // row.degree) for row in assignment.rows
+  ]
+  if max(needed) > chunks[-1]:
+    raise ValueError(
+      f"chunks must hold {max(needed)} tokens per device; got {tuple(chunks)}."
+    )
+  sizes = [chunks[bisect.bisect_left(chunks, tokens)] for tokens in needed]
+  num_devices = len(assignment.loads)
+  keys, waves, active = [], [], []
+  for members in _waves(assignment, sizes, uniform):
+    chunk = max(sizes[i] for i in members)
+    rows = [assignment.rows[i] for i in members]
     degree = max(row.degree for row in rows)
-    groups = len(assignment.loads) // degree
-    keys.append(Key(groups, min(fitting) * degree, degree))
-    waves.append(_fill(rows, documents, keys[-1], min(fitting)))
+    keys.append(Key(num_devices // degree, chunk * degree, degree))
+    waves.append(_fill(rows, documents, keys[-1], chunk))
+    active.append(np.any(waves[-1].segment >= 0, axis=1))
   num_targets = sum(len(tokens) - 1 for tokens in documents)
-  return Batch(keys, waves, num_targets)
+  return Batch(keys, waves, active, num_targets)
 
 
 def empty(key: Key) -> Wave:
@@ -166,17 +179,17 @@ def _tokens(row, documents):
   return sum(len(documents[i]) for i in row.doc_ids)
 
 
-def _waves(assignment, uniform):
-  """Lists of rows that run at the same time, in order."""
+def _waves(assignment, sizes, uniform):
+  """Lists of indices of rows that run in one wave, in order."""
   turns, waves = {}, {}
-  for row in assignment.rows:
-    # Rows of one degree are waves of their own, larger degrees first.
-    level = -row.degree if uniform else 0
+  for index, row in enumerate(assignment.rows):
+    # The larger degrees and chunks first.
+    level = (-row.degree, -sizes[index]) if uniform else (0, 0)
     taken = turns.setdefault(level, np.zeros(len(assignment.loads), int))
     devices = slice(row.first_device, row.first_device + row.degree)
     turn = int(taken[devices].max())
     taken[devices] = turn + 1
-    waves.setdefault((level, turn), []).append(row)
+    waves.setdefault((*level, turn), []).append(index)
   return [waves[key] for key in sorted(waves)]
 
 

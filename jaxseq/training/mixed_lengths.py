@@ -2,18 +2,15 @@
 
 The arrays of `jaxseq.planner.rows` run wave by wave. Each wave sees the devices
 as a mesh (groups, sp): along "sp" the tokens of a row are split, and a model
-that is parallel over the sequence exchanges what it must; between groups
-nothing is exchanged but sums. Which documents share a row, a wave or a device
-changes neither the loss nor its gradient: both are sums over targets, divided
-by the number of targets of the whole batch.
+that is parallel over the sequence exchanges what it must. Between groups
+nothing is exchanged before the end of the step, when the gradients are summed,
+so that no group waits for another. Which documents share a row, a wave or a
+device changes neither the loss nor its gradient: both are sums over targets,
+divided by the number of targets of the whole batch.
 
   loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
-  batch = rows.lay_out(assignment, documents, chunks, uniform=False)
+  batch = rows.lay_out(assignment, documents, chunks, uniform=True)
   loss, gradients = loss_and_grad(params, batch)
-
-A mixer whose state resets takes any mix of group sizes in one wave: the groups'
-borders are resets, and the mesh is that of the largest group. Attention takes
-waves of one degree (`uniform=True`).
 """
 
 from collections.abc import Callable
@@ -82,46 +79,66 @@ def make_loss_and_grad(
   def program(degree):
     mesh = make_mesh(degree, devices)
     split = jax.P(GROUPS, SEQUENCE)
+    # Every device has totals of its own; their order is the same in all meshes.
+    each = jax.P((GROUPS, SEQUENCE))
 
     # Each device differentiates its own sum. What it gathered from others sends
     # their part of the gradient back to them, so that the sum over devices is
     # the gradient of the whole.
-    def add(total, params, wave, weight):
-      own = jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
-      added = lax.psum(own, (GROUPS, SEQUENCE))
-      return jax.tree.map(lambda x, y: x + weight * y, total, added)
+    def add(totals, params, wave, active, weight):
+      def work():
+        own = jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
+        return jax.tree.map(lambda x, y: x + weight * y, totals, own)
+
+      return lax.cond(active[0], work, lambda: totals)
 
     mapped = jax.shard_map(
       add,
       mesh=mesh,
-      in_specs=(jax.P(), jax.P(), split, jax.P()),
-      out_specs=jax.P(),
+      in_specs=(each, jax.P(), split, jax.P(GROUPS), jax.P()),
+      out_specs=each,
       check_vma=False,
     )
-    everywhere, split = (
-      jax.sharding.NamedSharding(mesh, spec) for spec in (jax.P(), split)
+    places = [
+      jax.sharding.NamedSharding(mesh, spec)
+      for spec in (each, jax.P(), split, jax.P(GROUPS))
+    ]
+    return jax.jit(mapped, donate_argnums=0), places
+
+  @functools.cache
+  def ends():
+    """The first totals of all devices, from parameters; and their sums."""
+    each, everywhere, *_ = program(1)[1]
+    count = each.mesh.size
+
+    def zeros(params):
+      like = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params
+      return jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), like)
+
+    def sums(totals):
+      return jax.tree.map(lambda x: jnp.sum(x, axis=0), totals)
+
+    return (
+      jax.jit(zeros, out_shardings=each),
+      jax.jit(sums, out_shardings=everywhere),
     )
-    return jax.jit(mapped, donate_argnums=0), everywhere, split
 
   def loss_and_grad(params, batch):
     if batch.num_targets < 1:
       raise ValueError(
         "a batch must have a target: a document of at least 2 tokens."
       )
-    total = _zeros(params)
-    for key, wave in zip(batch.keys, batch.waves):
-      add, everywhere, split = program(key.sp_degree)
+    zeros, sums = ends()
+    params = jax.device_put(params, program(1)[1][1])
+    totals = zeros(params)
+    for key, wave, active in zip(batch.keys, batch.waves, batch.active):
+      add, places = program(key.sp_degree)
       # One mesh in one program: what comes from another one's is moved, which
       # copies nothing, since the devices are the same.
-      total, params = jax.device_put((total, params), everywhere)
-      wave = jax.device_put(wave, split)
-      total = add(total, params, wave, 1 / batch.num_targets)
-    return total
+      totals, params, wave, active = jax.device_put(
+        (totals, params, wave, active), tuple(places)
+      )
+      totals = add(totals, params, wave, active, 1 / batch.num_targets)
+    return sums(jax.device_put(totals, program(1)[1][0]))
 
   return loss_and_grad
-
-
-def _zeros(params):
-  """A loss and gradients to add to."""
-  dtype = jnp.result_type(*jax.tree.leaves(params))
-  return jnp.zeros((), dtype), jax.tree.map(jnp.zeros_like, params)

@@ -44,7 +44,8 @@ def test_arrays_hold_every_document_once(data):
   documents, _, batch = make(kind, lengths, num_devices, chunks)
   assert batch.num_targets == sum(n - 1 for n in lengths)
   seen = []
-  for key, wave in zip(batch.keys, batch.waves):
+  for key, wave, active in zip(batch.keys, batch.waves, batch.active):
+    np.testing.assert_array_equal(active, (wave.segment >= 0).any(axis=1))
     assert key.rows * key.sp_degree == num_devices
     assert key.row_length // key.sp_degree in chunks
     for array in wave:
@@ -100,7 +101,29 @@ def test_one_degree_in_a_wave_where_asked_for():
   for key, wave in zip(uniform.keys, uniform.waves):
     segments = set(wave.segment.ravel().tolist()) - {-1}
     assert {degree_of[i] for i in segments} == {key.sp_degree}
-  assert 0 < mixed.padding < uniform.padding < 1
+  assert 0 < uniform.padding <= mixed.padding < 1
+
+
+def test_uniform_waves_pad_each_row_by_itself():
+  # Rows of 16 and of 3 tokens on two devices.
+  row_list = [
+    planner.Row((0,), (0,), 1, 0, 0.0),
+    planner.Row((1,), (0,), 1, 1, 0.0),
+  ]
+  plan = planner.Assignment(row_list, np.ones(2), 1.0, 1.0, "by hand", 0.0)
+  documents = [np.zeros(16, int), np.zeros(3, int)]
+  mixed, uniform = (
+    rows.lay_out(plan, documents, [4, 8, 16], uniform=uniform)
+    for uniform in (False, True)
+  )
+  assert mixed.keys == [rows.Key(2, 16, 1)]
+  assert uniform.keys == [rows.Key(2, 16, 1), rows.Key(2, 4, 1)]
+  assert [active.tolist() for active in uniform.active] == [
+    [True, False],
+    [False, True],
+  ]
+  assert uniform.padding == 1 / 20
+  assert mixed.padding == 13 / 32
 
 
 def test_few_keys():
