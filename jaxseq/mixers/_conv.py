@@ -11,7 +11,9 @@ zero. Short convolutions of this kind stand in front of the recurrence in H3
 import jax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import halo
 from jaxseq.recurrence import resets
+from jaxseq.recurrence import sharded_exchange
 
 
 def causal_conv(
@@ -20,6 +22,8 @@ def causal_conv(
   bias: jax.Array | None,
   window: jax.Array,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Convolves a sequence.
 
@@ -32,6 +36,10 @@ def causal_conv(
       oldest first; zeros for a fresh sequence.
     reset: (*batch, time) bool; where true all inputs before that element count
       as zero from there on.
+    axis: name of the mesh axis over which time is split, or None. x and reset
+      are this device's chunk; window, here and as a result, belongs to the
+      whole sequence and is the same on all devices. What a chunk sees of those
+      before it comes in one `ppermute`, or one for each chunk that it is from.
 
   Returns:
     y (*batch, time, channels) and the window after the last element, both in
@@ -48,6 +56,8 @@ def causal_conv(
   dtype = _check(x, weight, bias, window, x.shape[:-2])
   resets.check(reset, x.shape[:-1])
   width, time = weight.shape[0], x.shape[-2]
+  if axis is not None and width > 1:
+    window = _arriving(x.astype(dtype), window.astype(dtype), reset, axis)
   weight = weight.astype(dtype)
   padded = jnp.concatenate([window.astype(dtype), x.astype(dtype)], axis=-2)
   cut = _cut(reset, width)
@@ -66,6 +76,8 @@ def causal_conv(
     # The newest entry has lag 0 seen from the last element.
     lags = [cut[lag][..., -1] for lag in reversed(range(width - 1))]
     window = resets.forget(jnp.stack(lags, axis=-1), window)
+  if axis is not None and width > 1:
+    window = sharded_exchange.replicate_last(window, axis)
   return y, window
 
 
@@ -128,6 +140,25 @@ def _check(x, weight, bias, window, batch):
       f"{jnp.shape(window)}."
     )
   return jnp.result_type(x.dtype, window, jnp.float32)
+
+
+def _arriving(x, window, reset, axis):
+  """The window before this device's chunk, cut at the resets in it."""
+  count = window.shape[-2]
+  if reset is None:
+    return halo.previous(x, count, axis, window)
+  # The flags travel as one more channel.
+  flags = reset[..., None].astype(x.dtype)
+  arrived = halo.previous(
+    jnp.concatenate([x, flags], axis=-1),
+    count,
+    axis,
+    jnp.pad(window, [(0, 0)] * (window.ndim - 1) + [(0, 1)]),
+  )
+  # An entry is cut off by a reset after it.
+  flags = arrived[..., -1] > 0
+  later = jax.lax.cumsum(flags.astype(jnp.int32), flags.ndim - 1, reverse=True)
+  return resets.forget(later > flags, arrived[..., :-1])
 
 
 def _cut(reset, width):

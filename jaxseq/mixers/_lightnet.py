@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -24,6 +25,7 @@ def vector(
   reset: jax.Array | None,
   mask: jax.Array | None,
   place: jax.Array | None,
+  axis: str | None = None,
 ) -> tuple[jax.Array, recurrence.SoftmaxState]:
   """Logits for each key channel: the additive recurrence itself.
 
@@ -35,6 +37,7 @@ def vector(
     reset: (*batch, time) bool or None.
     mask: (*batch, time) bool or None.
     place: (*batch, time, 1) positions; None if lrpe is "none".
+    axis: name of the mesh axis over which time is split, or None.
 
   Returns:
     o (*batch, time, H, d_model / H) and the state after the last element.
@@ -67,8 +70,8 @@ def vector(
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
-  o, state = recurrence.softmax_outer_scan(
-    q, logits, k, v, state, reset=reset, sink=config.sink
+  o, state = sharded.softmax_outer_scan(
+    q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
   )
   return jnp.moveaxis(o, -3, -2), state
 
@@ -81,6 +84,7 @@ def scalar(
   reset: jax.Array | None,
   mask: jax.Array | None,
   place: jax.Array | None,
+  axis: str | None = None,
 ) -> tuple[jax.Array, recurrence.SoftmaxState]:
   """One logit for each head: a decay, and the multiplicative recurrence.
 
@@ -92,8 +96,13 @@ def scalar(
   if mask is not None:
     logits = jnp.where(mask[..., None], logits, _NOTHING)
     k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
-  decay, share, (m, u) = recurrence.softmax_decay(
-    logits, state.m[..., 0], state.u[..., 0], reset=reset, sink=config.sink
+  decay, share, (m, u) = sharded.softmax_decay(
+    logits,
+    state.m[..., 0],
+    state.u[..., 0],
+    axis=axis,
+    reset=reset,
+    sink=config.sink,
   )
   if config.input_gate:
     k = k * share[..., None]
@@ -105,8 +114,8 @@ def scalar(
       positions.lrpe_cosine(z, place, config.lrpe_base, half=half)
       for z in (q, k)
     )
-  o, w = recurrence.outer_scan_heads(
-    q, k, v, decay[..., None], state.w, reset=reset
+  o, w = sharded.outer_scan_heads(
+    q, k, v, decay[..., None], state.w, axis=axis, reset=reset
   )
   return o, recurrence.SoftmaxState(m[..., None], u[..., None], w)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.recurrence import sharded
 
 METHODS = ("auto", "convolution", "chunks")
 
@@ -181,6 +182,7 @@ def run(
   u: jax.Array,
   state: jax.Array | None,
   reset: jax.Array | None,
+  axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs over a sequence, in one direction or both.
 
@@ -193,11 +195,15 @@ def run(
     u: (*batch, time, H), float32 or wider.
     state: (*batch, H, N) as `recurrence.siso_scan` takes it, or None.
     reset: (*batch, time) bool or None; with it the pass is by chunks.
+    axis: name of the mesh axis over which time is split, or None; with it the
+      pass is by chunks and in one direction.
 
   Returns:
     y (*batch, time, H) and the last state of the first direction.
   """
   A, B, C, _ = system
+  if axis is not None:
+    return sharded.siso_scan(A, B, C[0], u, state, axis=axis, reset=reset)
   method = config.method
   if method == "auto":
     method = choose_method(u.shape[-2], config.init, carried=state is not None)

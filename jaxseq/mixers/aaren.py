@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 State = recurrence.SoftmaxState
@@ -119,6 +120,7 @@ def apply(
   state: State | None = None,
   reset: jax.Array | None = None,
   *,
+  axis: str | None = None,
   mask: jax.Array | None = None,
   block_size: int | None = None,
 ) -> tuple[jax.Array, State]:
@@ -134,6 +136,8 @@ def apply(
     mask: (*batch, time) bool; elements where it is false, padding say, are left
       out of all averages. Where there is nothing to average y is b_o.
     block_size: in the place of the option of the same name.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y of x's shape and dtype, and the state after the last element.
@@ -161,10 +165,11 @@ def apply(
     None if flag is None else _per_head(flag, batch + (heads, time), -2)
     for flag in (reset, mask)
   )
-  outputs, state = recurrence.softmax_scan(
+  outputs, state = sharded.softmax_scan(
     jnp.moveaxis(scores, -1, -2),
     jnp.moveaxis(values, -2, -3),
     state,
+    axis=axis,
     reset=reset,
     mask=mask,
     chunk_size=config.block_size if block_size is None else block_size,

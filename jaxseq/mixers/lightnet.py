@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _lightnet
+from jaxseq.mixers import _places
 from jaxseq.mixers import positions
 
 Params = dict[str, jax.Array]
@@ -247,6 +248,7 @@ def apply(
   state: State | None = None,
   reset: jax.Array | None = None,
   *,
+  axis: str | None = None,
   mask: jax.Array | None = None,
   shape: tuple[int, ...] | None = None,
   num_extra: int = 0,
@@ -269,6 +271,8 @@ def apply(
       part.
     num_extra: with `shape`, number of elements that stand before the array and
       have no place in it: class or condition tokens.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y of x's shape and dtype, and the state after the last element, which is
@@ -278,12 +282,14 @@ def apply(
     ValueError: if an argument does not fit the above.
   """
   if shape is not None:
+    if axis is not None:
+      raise ValueError(f"axis must be None with shape; got {axis!r}.")
     return _run_array(
       config, params, x, state, reset, mask, tuple(shape), num_extra
     )
   if num_extra:
     raise ValueError(f"num_extra needs shape; got num_extra = {num_extra}.")
-  return _run(config, params, x, state, reset, mask)
+  return _run(config, params, x, state, reset, mask, axis)
 
 
 def step(
@@ -329,7 +335,7 @@ def step(
   return y[..., 0, :], state
 
 
-def _run(config, params, x, state, reset, mask):
+def _run(config, params, x, state, reset, mask, axis=None):
   _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
@@ -345,7 +351,10 @@ def _run(config, params, x, state, reset, mask):
   if state is None:
     state = initial_state(config, batch, dtype)
   m, u, w, position = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
-  place, position = _places(position, reset, x.shape[-2])
+  place = None
+  if position is not None:
+    place, position = _places.since_reset(position, reset, x.shape[-2], axis)
+    place = place[..., None]
   run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
   wide = x.astype(dtype)
   o, average = run(
@@ -356,6 +365,7 @@ def _run(config, params, x, state, reset, mask):
     reset,
     mask,
     place,
+    axis,
   )
   y = _lightnet.output(config, params, o.reshape(x.shape), wide)
   return y.astype(x.dtype), State(*average, position)
@@ -381,16 +391,3 @@ def _run_array(config, params, x, state, reset, mask, shape, num_extra):
   o = _lightnet.array(config, params, wide, mask, shape, num_extra)
   y = _lightnet.output(config, params, o.reshape(x.shape), wide)
   return y.astype(x.dtype), None
-
-
-def _places(position, reset, time):
-  """Positions (*batch, time, 1) since the last reset; that of what follows."""
-  if position is None:
-    return None, None
-  index = jnp.arange(time)
-  place = position[..., None] + index.astype(position.dtype)
-  if reset is not None:
-    last = jax.lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
-    since = (index - last).astype(position.dtype)
-    place = jnp.where(last < 0, place, since)
-  return place[..., None], place[..., -1] + 1

@@ -31,9 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.mixers import _places
 from jaxseq.mixers import positions
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -227,6 +228,8 @@ def apply(
   x: jax.Array,
   state: State | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
 ) -> tuple[jax.Array, State]:
   """Runs over a sequence; the work grows with time.
 
@@ -237,6 +240,8 @@ def apply(
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool; where true the state is put back to a fresh one
       before that element is consumed.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y of x's shape and dtype, and the state after the last element, float32 or
@@ -262,8 +267,8 @@ def apply(
 
   q, k = (_features(config, _heads(config, u @ params[w])) for w in _KEYS)
   v = _heads(config, u @ params["W_v"])
-  turned, position = _turned(config, q, k, state.position, reset)
-  o, state = _attend(config, params, (q, k), turned, v, u, state, reset)
+  turned, position = _turned(config, q, k, state.position, reset, axis)
+  o, state = _attend(config, params, (q, k), turned, v, u, state, reset, axis)
   if config.gate == "silu":
     o = o * jax.nn.silu(_heads(config, u @ params["W_g"]))
   y = o.reshape(*x.shape[:-1], -1) @ params["W_o"]
@@ -338,11 +343,13 @@ def _log_decay(config, params, x):
   return jax.nn.log_sigmoid(logits) / config.decay_temperature
 
 
-def _attend(config, params, plain, turned, v, x, state, reset):
+def _attend(config, params, plain, turned, v, x, state, reset, axis):
   """Normalised outputs (..., heads, d_value), and S and z after them."""
 
   def scan(q, k, v, init):
-    return recurrence.outer_scan_heads(q, k, v, decay, init, reset=reset)
+    return sharded.outer_scan_heads(
+      q, k, v, decay, init, axis=axis, reset=reset
+    )
 
   decay = _log_decay(config, params, x)
   if config.normalization == "rms":
@@ -366,17 +373,12 @@ def _attend(config, params, plain, turned, v, x, state, reset):
   return o / (total + config.eps), State(S, z[..., 0], None)
 
 
-def _turned(config, q, k, position, reset):
+def _turned(config, q, k, position, reset, axis):
   """Queries and keys with their positions, and the position that follows."""
   if config.positions == "none":
     return (q, k), None
-  index = jnp.arange(q.shape[-3])
-  place = position[..., None] + index.astype(position.dtype)
-  if reset is not None:
-    last = jax.lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
-    since = (index - last).astype(position.dtype)
-    place = jnp.where(last < 0, place, since)
+  place, after = _places.since_reset(position, reset, q.shape[-3], axis)
   turned = (
     positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
   )
-  return tuple(turned), place[..., -1] + 1
+  return tuple(turned), after

@@ -14,6 +14,7 @@ paper; norm and residual around it are in `jaxseq.nn`.
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _conv
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -201,6 +203,8 @@ def apply(
   x: jax.Array,
   state: State | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
 ) -> tuple[jax.Array, State]:
   """Runs over a sequence.
 
@@ -211,6 +215,8 @@ def apply(
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool; where true the state is that of a fresh
       sequence before the element is consumed, the convolution's inputs too.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y (*batch, time, d_model) in the dtype of x, and the state after the last
@@ -219,7 +225,7 @@ def apply(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
-  return _run(config, params, x, state, reset, step=False)
+  return _run(config, params, x, state, reset, step=False, axis=axis)
 
 
 def step(
@@ -247,7 +253,7 @@ def step(
   return _run(config, params, x, state, reset, step=True)
 
 
-def _run(config, params, x, state, reset, *, step):
+def _run(config, params, x, state, reset, *, step, axis=None):
   _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
@@ -262,8 +268,11 @@ def _run(config, params, x, state, reset, *, step):
   if state is None:
     state = initial_state(config, batch, dtype)
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-  conv = _conv.causal_conv_step if step else _conv.causal_conv
-  scan = recurrence.selective_step if step else recurrence.selective_scan
+  if step:
+    conv, scan = _conv.causal_conv_step, recurrence.selective_step
+  else:
+    conv = functools.partial(_conv.causal_conv, axis=axis)
+    scan = functools.partial(sharded.selective_scan, axis=axis)
 
   inner, N = config.d_inner, config.d_state
   u = _linear(params, "in_proj", x.astype(dtype))

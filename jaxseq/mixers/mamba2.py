@@ -14,6 +14,7 @@ code. This is the whole block of the paper; norm and residual around it are in
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _conv
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -241,6 +243,8 @@ def apply(
   x: jax.Array,
   state: State | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
 ) -> tuple[jax.Array, State]:
   """Runs over a sequence.
 
@@ -251,6 +255,8 @@ def apply(
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool; where true the state is that of a fresh
       sequence before the element is consumed, the convolution's inputs too.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y (*batch, time, d_model) in the dtype of x, and the state after the last
@@ -259,7 +265,7 @@ def apply(
   Raises:
     ValueError: if a shape or dtype does not fit.
   """
-  return _run(config, params, x, state, reset, step=False)
+  return _run(config, params, x, state, reset, step=False, axis=axis)
 
 
 def step(
@@ -287,7 +293,7 @@ def step(
   return _run(config, params, x, state, reset, step=True)
 
 
-def _run(config, params, x, state, reset, *, step):
+def _run(config, params, x, state, reset, *, step, axis=None):
   _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
@@ -302,7 +308,9 @@ def _run(config, params, x, state, reset, *, step):
   if state is None:
     state = initial_state(config, batch, dtype)
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-  conv = _conv.causal_conv_step if step else _conv.causal_conv
+  conv = _conv.causal_conv_step
+  if not step:
+    conv = functools.partial(_conv.causal_conv, axis=axis)
 
   inner, channels = config.d_inner, config.conv_channels
   z, xBC, dt = jnp.split(
@@ -317,14 +325,14 @@ def _run(config, params, x, state, reset, *, step):
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
   y, ssm = _ssm(
-    config, params, jax.nn.silu(xBC), dt, state.ssm, reset, step=step
+    config, params, jax.nn.silu(xBC), dt, state.ssm, reset, step, axis
   )
   y = _rms_norm(config, y * jax.nn.silu(z), params["norm_scale"])
   y = _linear(params, "out_proj", y)
   return y.astype(x.dtype), State(window, ssm)
 
 
-def _ssm(config, params, xBC, dt, state, reset, *, step):
+def _ssm(config, params, xBC, dt, state, reset, step, axis):
   """The recurrence: xBC (..., conv_channels), dt (..., heads)."""
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
@@ -343,8 +351,15 @@ def _ssm(config, params, xBC, dt, state, reset, *, step):
       reset = jnp.broadcast_to(reset[..., None], (*lead, config.heads))
     y, state = recurrence.outer_step(C, B, scaled, decay, state, reset=reset)
   else:
-    y, state = recurrence.outer_scan_heads(
-      C, B, scaled, decay, state, reset=reset, chunk_size=config.chunk_size
+    y, state = sharded.outer_scan_heads(
+      C,
+      B,
+      scaled,
+      decay,
+      state,
+      axis=axis,
+      reset=reset,
+      chunk_size=config.chunk_size,
     )
   y = y + params["D"][:, None] * x
   return y.reshape(*lead, inner), state

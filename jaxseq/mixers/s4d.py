@@ -157,6 +157,8 @@ def apply(
   x: jax.Array,
   state: jax.Array | None = None,
   reset: jax.Array | None = None,
+  *,
+  axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs over a sequence.
 
@@ -168,6 +170,8 @@ def apply(
     reset: (*batch, time) bool; where true the state is that of a fresh
       sequence before the element is consumed. A bidirectional model keeps the
       elements on the two sides of a reset apart in both directions.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y (*batch, time, H) in the dtype of x, and the state (*batch, H, M) after
@@ -175,7 +179,7 @@ def apply(
 
   Raises:
     ValueError: if an argument does not fit the above, or a bidirectional model
-      is given a state.
+      is given a state or an axis.
   """
   _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
@@ -188,9 +192,11 @@ def apply(
   )
   if config.bidirectional and state is not None:
     raise ValueError("state must be None for a bidirectional S4D.")
+  if config.bidirectional and axis is not None:
+    raise ValueError("axis must be None for a bidirectional S4D.")
   u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   y, state = _siso.run(
-    config, _discrete(config, params, u.dtype), u, state, reset
+    config, _discrete(config, params, u.dtype), u, state, reset, axis
   )
   y = y + params["D"].astype(u.dtype) * u
   return y.astype(x.dtype), state

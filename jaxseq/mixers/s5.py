@@ -22,6 +22,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import discretize
 from jaxseq.mixers import hippo
+from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -193,6 +194,7 @@ def apply(
   state: jax.Array | None = None,
   reset: jax.Array | None = None,
   *,
+  axis: str | None = None,
   gaps: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Runs over a sequence.
@@ -208,6 +210,8 @@ def apply(
     gaps: (*batch, time) time since the element before, in units of the step
       size, for irregularly sampled sequences (appendix G.3 of the paper); 1
       everywhere if None. The first gap of a fresh sequence is 1 by convention.
+    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
+      only; see `registry`.
 
   Returns:
     y (*batch, time, H) in the dtype of x, and the state (*batch, P) after the
@@ -215,7 +219,7 @@ def apply(
 
   Raises:
     ValueError: if an argument does not fit the above, or a bidirectional model
-      is given a state.
+      is given a state or an axis.
   """
   _check.check_params(Config, init, config, params)
   x = jnp.asarray(x)
@@ -230,6 +234,8 @@ def apply(
     state = initial_state(config, batch, _real_dtype(x))
   elif config.bidirectional:
     raise ValueError("state must be None for a bidirectional S5.")
+  if config.bidirectional and axis is not None:
+    raise ValueError("axis must be None for a bidirectional S5.")
   if gaps is not None and jnp.shape(gaps) != x.shape[:-1]:
     raise ValueError(
       f"gaps must have shape {x.shape[:-1]}, that of x without its features; "
@@ -237,7 +243,7 @@ def apply(
     )
   run = _regular if gaps is None else _irregular
   if not config.bidirectional:
-    return run(config, params, params["C"], x, state, reset, gaps, False)
+    return run(config, params, params["C"], x, state, reset, gaps, False, axis)
   C1, C2 = _directions(config, params)
   y1, state = run(config, params, C1, x, state, reset, gaps, False)
   fresh = jnp.zeros_like(state)
@@ -315,7 +321,7 @@ def _discretise(config, params, dtype, gaps=None):
   return discretize.get(config.discretization)(Lambda, dt)
 
 
-def _regular(config, params, C, x, state, reset, gaps, reverse):
+def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """The fused scan over a sequence with equal steps."""
   del gaps
   dtype = _real_dtype(x)
@@ -323,25 +329,26 @@ def _regular(config, params, C, x, state, reset, gaps, reverse):
   B = params["B"].astype(dtype)
   B_bar = factor[:, None] * jax.lax.complex(B[..., 0], B[..., 1])
   C = _factor(config) * C.astype(dtype)
-  return recurrence.lti_scan(
+  return sharded.lti_scan(
     Lambda_bar,
     B_bar,
     jax.lax.complex(C[..., 0], C[..., 1]),
     x,
     state,
     D=params["D"],
+    axis=axis,
     reset=reset,
     reverse=reverse,
   )
 
 
-def _irregular(config, params, C, x, state, reset, gaps, reverse):
+def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """As `_regular` with a step size per element; the states are stored."""
   u = x.astype(_real_dtype(x))
   Lambda_bar, factor = _discretise(config, params, u.dtype, gaps)
   Bu = factor * _project(params["B"], u)
-  states, state = recurrence.linear_scan(
-    Lambda_bar, Bu, state, reset=reset, reverse=reverse
+  states, state = sharded.linear_scan(
+    Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
   )
   y = _read_out(config, C, states)
   if params["D"] is not None:

@@ -38,13 +38,19 @@ def over_chunks(
 
 
 def _forward(function, size, carry, xs, flags):
-  time = jax.tree.leaves(xs)[0].shape[1]
+  some = jax.tree.leaves(xs)[0]
+  time = some.shape[1]
   count, rest = _count(time, size)
   shapes = jax.eval_shape(
     function, carry, *_slice((xs, flags), 0, min(size, time))
   )[1]
+  # Like the inputs: inside `jax.shard_map` arrays have the type of values that
+  # are the same on all devices, or of such as differ.
   ys = jax.tree.map(
-    lambda y: jnp.zeros((y.shape[0], time) + y.shape[2:], y.dtype), shapes
+    lambda y: jnp.zeros_like(
+      some, y.dtype, shape=(y.shape[0], time) + y.shape[2:]
+    ),
+    shapes,
   )
 
   def chunk(carry, ys, start, length):

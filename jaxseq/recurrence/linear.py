@@ -87,9 +87,9 @@ def linear_scan(
   if time == 0:
     raise ValueError(f"b must have at least one element; got shape {b.shape}.")
   _check_broadcast("a", a.shape, b.shape)
-  dtype = _accumulator_dtype(a, b, init)
+  dtype = accumulator_dtype(a, b, init)
   if init is None:
-    init = jnp.zeros(batch + (n,), dtype)
+    init = jnp.zeros_like(b, dtype, shape=batch + (n,))
   elif jnp.shape(init) != batch + (n,):
     raise ValueError(
       f"init must have shape {batch + (n,)}, that of b without time; got "
@@ -148,7 +148,7 @@ def linear_step(
       f"state must have the shape of b, {b.shape}; got {jnp.shape(state)}."
     )
   resets.check(reset, b.shape[:-1])
-  dtype = _accumulator_dtype(a, b, state)
+  dtype = accumulator_dtype(a, b, state)
   state = jnp.asarray(state, dtype)
   if reset is not None:
     state = resets.forget(reset, state)
@@ -166,7 +166,8 @@ def _check_broadcast(name, shape, target):
     )
 
 
-def _accumulator_dtype(*arrays):
+def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
+  """The dtype to compute in; ValueError unless real or complex."""
   dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
   if not jnp.issubdtype(dtype, jnp.inexact):
     raise ValueError(f"a and b must be real or complex; got {dtype}.")
@@ -311,7 +312,7 @@ def _chunked(a, b, init, reset, reverse):
       decay, h = (resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
     return a_t * decay, a_t * h + _at(b_blocks, t)
 
-  ones = jnp.ones((rows * blocks, n), b.dtype)
+  ones = jnp.ones_like(b, shape=(rows * blocks, n))
   decay, addend = lax.fori_loop(
     0, size, summarise, (ones, jnp.zeros_like(ones))
   )

@@ -104,7 +104,7 @@ def lti_scan(
   )
   P = jnp.shape(Lambda_bar)[0]
   if init is None:
-    init = jnp.zeros(batch + (P,), real)
+    init = jnp.zeros_like(u, real, shape=batch + (P,))
   y, final = _run(
     system,
     u.reshape((rows, time) + u.shape[-1:]),
@@ -191,7 +191,7 @@ def _forward(system, u, init, reset, options):
       y_c = y_c + system.D * u_c
     return after, _write(y, y_c, start), h
 
-  y = jnp.zeros((rows, time, system.w_out.shape[1]), u.dtype)
+  y = jnp.zeros_like(u, shape=(rows, time, system.w_out.shape[1]))
   h, y, boundaries, tail = _over_chunks(
     chunk, init, y, time, size, options.reverse
   )
@@ -233,7 +233,7 @@ def _backward(options, residuals, cotangents):
   ((mu, later, d_a), grads), du, _, _ = _over_chunks(
     chunk,
     ((mu, zeros, zeros), grads),
-    jnp.zeros(u.shape, u.dtype),
+    jnp.zeros_like(u),
     time,
     options.chunk_size,
     not options.reverse,

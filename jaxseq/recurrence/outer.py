@@ -177,7 +177,7 @@ def outer_scan_heads(
   dtype = _accumulator_dtype(q, k, v, decay, init)
   rows, per_group = math.prod(batch), heads // groups
   if init is None:
-    init = jnp.zeros((*batch, heads, dk, dv), dtype)
+    init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
   x = outer_forms.Inputs(
     jnp.reshape(q, (rows, time, groups, 1, dk)),
     jnp.reshape(k, (rows, time, groups, 1, dk)),

@@ -47,13 +47,18 @@ def _lowest(dtype):
   return 2 * math.log(jnp.finfo(dtype).tiny)
 
 
+def clamp(a: jax.Array) -> jax.Array:
+  """Log-decays, finite: those that are lower have the same exponential, 0."""
+  return jnp.maximum(a, _lowest(a.dtype))
+
+
 def log_decay_sums(a: jax.Array) -> Sums:
   """Sums of a [..., C, A] over time."""
   C = a.shape[-2]
   lowest = _lowest(a.dtype)
   bits = jnp.finfo(a.dtype).nmant + 1
   unit = 2.0 ** (math.ceil(math.log2(-lowest * C)) - bits)
-  a = jnp.maximum(a, lowest)
+  a = clamp(a)
   high = jnp.round(a / unit) * unit
   triangle = jnp.tril(jnp.ones((C, C), a.dtype))
   return Sums(_over_time(triangle, high), _over_time(triangle, a - high))

@@ -114,7 +114,9 @@ def _scalar_backward(residuals, cotangents):
     )
     d_last = jnp.sum(d_leave, -2, keepdims=True)
     d_last += through * jnp.sum(d_after * state, (-1, -2), keepdims=True)
-    da = outer_decays.d_log_decay(d_sums.at[..., -1:, :].add(d_last), x.a)
+    da = outer_decays.d_log_decay(
+      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a
+    )
   return Inputs(dq, dk, dv, da), d_state, None
 
 
@@ -173,7 +175,7 @@ def _vector_backward(residuals, cotangents):
     enter * x.q, g, -2, -2
   )
   d_last = contractions.sum_over(d_after * after, -1).swapaxes(-1, -2)
-  d_sums = (x.q * dq - x.k * dk).at[..., -1:, :].add(d_last)
+  d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
   da = outer_decays.d_log_decay(d_sums, x.a)
   return (
     Inputs(contractions.sum_over(dq, 1), contractions.sum_over(dk, 1), dv, da),

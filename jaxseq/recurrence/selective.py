@@ -72,7 +72,7 @@ def selective_scan(
       f"{jnp.shape(x)}."
     )
   *batch, time, _ = jnp.shape(x)
-  size = _chunk_size(chunk_size, time)
+  size = resolve_chunk_size(chunk_size, time)
   method = linear.resolve_method(method, size)
 
   def run(weights, inputs, h, reset):
@@ -136,7 +136,7 @@ def selective_step(
   )
 
 
-def _chunk_size(chunk_size, time):
+def resolve_chunk_size(chunk_size, time):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
     if not isinstance(chunk_size, int) or chunk_size < 1:
@@ -206,7 +206,9 @@ def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
       by_element("B", B) if groups["B"] else None,
       by_element("C", C) if groups["C"] else None,
     ),
-    by_channel(jnp.zeros((*batch, d, n)) if init is None else init),
+    by_channel(
+      jnp.zeros_like(x, shape=(*batch, d, n)) if init is None else init
+    ),
   )
   reset = None if reset is None else reset.reshape(rows)
   if g == 1:

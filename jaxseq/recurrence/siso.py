@@ -320,11 +320,14 @@ def _run(chunk, u, init, reset):
   else:
     first = jnp.zeros((H, size, rows), y.dtype)
   entering, final = _between(chunk.powers[-1], gains, start, alive)
-  entering = jnp.moveaxis(entering, 0, 2).reshape(H, S, -1)
-  seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out, entering)
-  if reset is not None:
-    seen = jnp.where(alive[:, 1:].reshape(size, -1), seen, 0)
-  y = y + jnp.concatenate([first, seen], axis=2)
+  if count > 1:
+    # XLA's CPU backend can crash over empty products inside `jax.shard_map`.
+    entering = jnp.moveaxis(entering, 0, 2).reshape(H, S, -1)
+    seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out, entering)
+    if reset is not None:
+      seen = jnp.where(alive[:, 1:].reshape(size, -1), seen, 0)
+    first = jnp.concatenate([first, seen], axis=2)
+  y = y + first
 
   y = y.reshape(H, size, count, rows).transpose(3, 2, 1, 0)
   y = y.reshape(rows, count * size, H)[:, pad:]
@@ -363,3 +366,52 @@ def _between(decay, gains, start, alive):
   flags = (None, None) if alive is None else (alive[0, 1:], alive[-1, 1:])
   final, entering = lax.scan(body, state, (gains[1:], *flags))
   return entering, final
+
+
+def siso_response(
+  A: jax.Array, C: jax.Array, state: jax.Array, length: int
+) -> jax.Array:
+  """The outputs Re(C A^(t+1) state), t < length, of systems without inputs.
+
+  Products of matrices for as many states as there are in a scan, one for each
+  chunk of elements.
+
+  Args:
+    A: (H, N) or (H, N, N), as in `siso_scan`.
+    C: (H, N).
+    state: (*batch, H, N), real or complex as `siso_scan` returns it.
+    length: number of elements.
+
+  Returns:
+    (*batch, length, H), real.
+  """
+  *batch, H, N = state.shape
+  A, x, C, _ = _real_form(A, state.reshape(-1, H, N), C)
+  size = _chunk_size(length, C.shape[-1])
+  count = -(-length // size)
+  powers = _powers(A, size)
+  transposed = [_transpose(power) for power in powers]
+  read_out = _orbit(transposed, _times(transposed[0], C), size)
+  starts = _orbit(_powers(powers[-1], count), jnp.moveaxis(x, 0, 2), count)
+  y = jnp.einsum("hsl,hsrc->rclh", read_out, starts)
+  return y.reshape(*batch, count * size, H)[..., :length, :]
+
+
+def siso_advance(A: jax.Array, state: jax.Array) -> jax.Array:
+  """A state for state (*batch, H, N) and A (H, N) or (H, N, N)."""
+  if A.ndim == 2:
+    return A * state
+  return jnp.einsum("hij,...hj->...hi", A, state, precision="highest")
+
+
+def siso_power(A: jax.Array, count: int) -> jax.Array:
+  """A^count of (H, N) or (H, N, N), by repeated squaring."""
+  if A.ndim == 2:
+    return lax.integer_pow(A, count)
+  power, squares = None, A
+  while count:
+    if count & 1:
+      power = squares if power is None else power @ squares
+    count >>= 1
+    squares = _square(squares) if count else squares
+  return power

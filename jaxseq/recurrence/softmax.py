@@ -1,5 +1,8 @@
 """Attention with one query as a recurrence: a running softmax average."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -51,6 +54,29 @@ def softmax_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  return scan_with(
+    softmax_outer.softmax_outer_scan,
+    scores,
+    values,
+    init,
+    mask=mask,
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
+  )
+
+
+def scan_with(
+  outer_scan: Callable[..., tuple[jax.Array, SoftmaxState]],
+  scores: jax.Array,
+  values: jax.Array,
+  init: SoftmaxState | None,
+  *,
+  mask: jax.Array | None,
+  chunk_size: int | None,
+  **options: Any,
+) -> tuple[jax.Array, SoftmaxState]:
+  """`softmax_scan` by a function with the arguments of `softmax_outer_scan`."""
   scores, values = _check(scores, values, init, mask, 1)
   if mask is not None:
     scores, values = _leave_out(mask, scores, values)
@@ -59,15 +85,14 @@ def softmax_scan(
     # is, and their cost grows with it.
     chunk_size = 32
   logits = scores[..., None]
-  outputs, final = softmax_outer.softmax_outer_scan(
+  outputs, final = outer_scan(
     jnp.ones_like(logits),
     logits,
     None,
     values,
     None if init is None else _one_channel(init),
-    reset=reset,
     chunk_size=chunk_size,
-    method=method,
+    **options,
   )
   return outputs, _no_channel(final)
 

@@ -1,0 +1,50 @@
+"""Where elements stand in their sequence, for embeddings of positions."""
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import sharded
+
+
+def since_reset(
+  position: jax.Array,
+  reset: jax.Array | None,
+  time: int,
+  axis: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Counts the elements since the sequence was fresh.
+
+  Args:
+    position: (*batch,) floating, the number of elements before the first one.
+    reset: (*batch, time) bool or None; an element with a reset has place 0.
+    time: number of elements.
+    axis: name of the mesh axis over which time is split, or None; see
+      `recurrence.sharded`. With resets, the counts of the chunks are exchanged.
+
+  Returns:
+    The places (*batch, time) of the elements, and that (*batch,) of the element
+    after the last one, in the dtype of position.
+  """
+  index = jnp.arange(time)
+  if axis is not None and reset is not None:
+    # The count is a recurrence itself: one more with each element.
+    counts, after = sharded.linear_scan(
+      jnp.ones((1,), position.dtype),
+      jnp.ones((*reset.shape, 1), position.dtype),
+      position[..., None],
+      axis=axis,
+      reset=reset,
+    )
+    return counts[..., 0] - 1, after[..., 0]
+  first, count = 0, time
+  if axis is not None:
+    first = lax.axis_index(axis) * time
+    count = lax.axis_size(axis) * time
+  place = position[..., None] + (first + index).astype(position.dtype)
+  if reset is None:
+    return place, position + count
+  last = lax.cummax(jnp.where(reset, index, -1), axis=reset.ndim - 1)
+  since = (index - last).astype(position.dtype)
+  place = jnp.where(last < 0, place, since)
+  return place, place[..., -1] + 1

@@ -1,0 +1,435 @@
+"""The recurrences with time split over the devices of a mesh axis.
+
+For use inside `jax.shard_map`. Each function is that of the same name in
+`jaxseq.recurrence` with two more options:
+
+  axis: name of the mesh axis over which time is split into equal, contiguous
+    chunks, the first on the first device; arrays are this device's chunks.
+    `init` is the state before the first element of the whole sequence, the same
+    on all devices, and the state returned that after the last element of the
+    whole sequence, the same on all devices (a sum over devices hands it out,
+    which is dropped with it). None stands for time that is not split: the plain
+    function.
+  exchange: "gather", one `all_gather` of a packed summary per chunk, or
+    "ppermute", ceil(log2(devices)) + 1 messages with one summary each; see
+    `sharded_exchange.entering`.
+
+A summary has the size of a state and does not grow with time. It is computed
+first, from sums over the chunk without outputs; then the plain function runs
+with the state that enters, in one pass, after the exchange. Only `outer_scan`
+and `siso_scan`, whose outputs are cheap to correct afterwards, run from zeros
+beside the exchange and add what the entering state contributes: the chunk's own
+work then does not wait for other devices, as in LASP-2 (Sun et al.,
+arXiv:2502.07563, section 3).
+"""
+
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import linear
+from jaxseq.recurrence import lti
+from jaxseq.recurrence import outer
+from jaxseq.recurrence import outer_decays
+from jaxseq.recurrence import selective
+from jaxseq.recurrence import sharded_exchange
+from jaxseq.recurrence import sharded_summaries
+from jaxseq.recurrence import siso
+from jaxseq.recurrence import softmax
+from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import softmax_outer as softmax_outer_module
+
+Decayed = sharded_summaries.Decayed
+SoftmaxState = softmax_chunk.SoftmaxState
+
+
+def linear_scan(
+  a: jax.Array,
+  b: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  reverse: bool = False,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.linear_scan`; a summary is the product of decays, and a state.
+
+  With `reverse`, time runs from the last device to the first, `init` is the
+  state after the end of the sequence, and the state returned that after its
+  first element.
+  """
+  run = functools.partial(linear.linear_scan, reverse=reverse, method=method)
+  if axis is None:
+    return run(a, b, init, reset=reset)
+  dtype = linear.accumulator_dtype(a, b, init)
+  a, b, reset, init = sharded_exchange.vary(axis, a, b, reset, init)
+  summary = sharded_summaries.linear(
+    a.astype(dtype), b.astype(dtype), reset, reverse=reverse
+  )
+  state = _entering(
+    summary,
+    init,
+    sharded_summaries.combine_linear,
+    axis=axis,
+    exchange=exchange,
+    reverse=reverse,
+  )
+  h, final = run(a, b, state, reset=reset)
+  return h, sharded_exchange.replicate_last(final, axis, reverse=reverse)
+
+
+def lti_scan(
+  Lambda_bar: jax.Array,
+  B_bar: jax.Array,
+  C: jax.Array,
+  u: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  D: jax.Array | None = None,
+  reset: jax.Array | None = None,
+  reverse: bool = False,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.lti_scan`; a summary is a state, and with resets one flag.
+
+  With `reverse` as in `linear_scan`.
+  """
+  run = functools.partial(
+    lti.lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
+  )
+  if axis is None:
+    return run(Lambda_bar, B_bar, C, u, init, D=D, reset=reset)
+  Lambda_bar, B_bar, C, u, init, D, reset = sharded_exchange.vary(
+    axis, Lambda_bar, B_bar, C, u, init, D, reset
+  )
+  # The states alone: one output row of zeros.
+  nothing = jnp.zeros_like(C[:1])
+  _, state = run(Lambda_bar, B_bar, nothing, u, init=None, reset=reset)
+  through = None if reset is None else ~jnp.any(reset, axis=-1)
+  power = lax.integer_pow(Lambda_bar, u.shape[-2])
+
+  def combine(left, right, hops):
+    carried = lax.integer_pow(power, hops) * left.state
+    carried = sharded_summaries.entered(right.through, carried)
+    through = sharded_summaries.all_through(left, right)
+    return Decayed(through, None, carried + right.state)
+
+  state = _entering(
+    Decayed(through, None, state),
+    init,
+    combine,
+    axis=axis,
+    exchange=exchange,
+    reverse=reverse,
+  )
+  y, final = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
+  return y, sharded_exchange.replicate_last(final, axis, reverse=reverse)
+
+
+def siso_scan(
+  A: jax.Array,
+  B: jax.Array,
+  C: jax.Array,
+  u: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.siso_scan`; a summary is a state, and with resets one flag.
+
+  The convolutions inside the chunk run beside the exchange; the response to
+  the entering state is added at the end.
+  """
+  run = functools.partial(siso.siso_scan, reset=reset, chunk_size=chunk_size)
+  if axis is None:
+    return run(A, B, C, u, init)
+  A, B, C, u, init, reset = sharded_exchange.vary(axis, A, B, C, u, init, reset)
+  wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
+  y, state = siso.siso_scan(A, B, C, wide, reset=reset, chunk_size=chunk_size)
+  if init is not None:
+    state = state.astype(jnp.result_type(state, init))
+  through = None if reset is None else ~jnp.any(reset, axis=-1)
+  power = siso.siso_power(A, u.shape[-2])
+
+  def advance(chunk, state, hops):
+    carried = siso.siso_advance(siso.siso_power(power, hops), state)
+    carried = carried.astype(chunk.state.dtype)
+    return sharded_summaries.entered(chunk.through, carried) + chunk.state
+
+  def combine(left, right, hops):
+    through = sharded_summaries.all_through(left, right)
+    return Decayed(through, None, advance(right, left.state, hops))
+
+  summary = Decayed(through, None, state)
+  state = _entering(summary, init, combine, axis=axis, exchange=exchange)
+  seen = siso.siso_response(A, C, state, u.shape[-2])
+  y = y + sharded_summaries.entered(_before_resets(reset), seen)
+  final = advance(summary, state, 1)
+  return y.astype(u.dtype), sharded_exchange.replicate_last(final, axis)
+
+
+def selective_scan(
+  x: jax.Array,
+  delta: jax.Array,
+  A: jax.Array,
+  B: jax.Array,
+  C: jax.Array,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  D: jax.Array | None = None,
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.selective_scan`; a summary is a state and the sums of delta."""
+  run = functools.partial(
+    selective.selective_scan, chunk_size=chunk_size, method=method
+  )
+  if axis is None:
+    return run(x, delta, A, B, C, init, D=D, reset=reset)
+  x, delta, A, B, C, init, D, reset = sharded_exchange.vary(
+    axis, x, delta, A, B, C, init, D, reset
+  )
+  given = (A, B, C) + (() if init is None else (init,))
+  decays = A.astype(jnp.result_type(*given, x, delta, jnp.float32))
+  size = selective.resolve_chunk_size(chunk_size, x.shape[-2])
+  state = _entering(
+    sharded_summaries.selective(x, delta, decays, B, reset, size),
+    init,
+    functools.partial(sharded_summaries.combine_selective, decays),
+    axis=axis,
+    exchange=exchange,
+  )
+  y, final = run(x, delta, A, B, C, state, D=D, reset=reset)
+  return y, sharded_exchange.replicate_last(final, axis)
+
+
+def outer_scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.outer_scan`; as `outer_scan_heads` with a single head."""
+  options = {"reset": reset, "chunk_size": chunk_size, "method": method}
+  if axis is None:
+    return outer.outer_scan(q, k, v, decay, init, **options)
+  q, k, v, decay = (
+    None if z is None else jnp.expand_dims(z, -2) for z in (q, k, v, decay)
+  )
+  o, final = outer_scan_heads(
+    q,
+    k,
+    v,
+    decay,
+    None if init is None else jnp.expand_dims(init, -3),
+    axis=axis,
+    exchange=exchange,
+    **options,
+  )
+  return o[..., 0, :], final[..., 0, :, :]
+
+
+def outer_scan_heads(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None = None,
+  init: jax.Array | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, jax.Array]:
+  """`recurrence.outer_scan_heads`, by LASP-2.
+
+  A summary is a state and the sums of the log-decays, and with resets one flag.
+  It is one product of keys and values; the scan of the chunk from zeros runs
+  beside the exchange, and the entering state is read with the decayed queries
+  at the end. In the gradient its cotangent, one more product, is sent while the
+  scan runs backwards.
+  """
+  run = functools.partial(
+    outer.outer_scan_heads, chunk_size=chunk_size, method=method
+  )
+  if axis is None:
+    return run(q, k, v, decay, init, reset=reset)
+  q, k, v, decay, init, reset = sharded_exchange.vary(
+    axis, q, k, v, decay, init, reset
+  )
+  given = [z for z in (q, k, v, decay, init) if z is not None]
+  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
+  q, k, v = (z.astype(dtype) for z in (q, k, v))
+  decay = None if decay is None else decay.astype(dtype)
+  o, _ = run(q, k, v, decay, reset=reset)
+  heads = v.shape[-2]
+  summary = sharded_summaries.outer(k, v, decay, reset, heads)
+  state = _entering(
+    summary,
+    init,
+    sharded_summaries.combine_outer,
+    axis=axis,
+    exchange=exchange,
+  )
+  before = _before_resets(reset)
+  q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
+  if decay is not None:
+    decay = sharded_summaries.keep(before, outer_decays.clamp(decay))
+    q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
+  seen = jnp.einsum("...thk,...hkv->...thv", q, state)
+  o = o + sharded_summaries.entered(before, seen)
+  final = sharded_summaries.advance_outer(summary, state)
+  return o.astype(out), sharded_exchange.replicate_last(final, axis)
+
+
+def softmax_scan(
+  scores: jax.Array,
+  values: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, SoftmaxState]:
+  """`recurrence.softmax_scan`; a summary is m, u, w, and with resets a flag."""
+  return softmax.scan_with(
+    functools.partial(softmax_outer_scan, axis=axis, exchange=exchange),
+    scores,
+    values,
+    init,
+    mask=mask,
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
+  )
+
+
+def softmax_outer_scan(
+  q: jax.Array,
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  sink: float | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """`recurrence.softmax_outer_scan`; summaries as those of `softmax_scan`."""
+  run = functools.partial(
+    softmax_outer_module.softmax_outer_scan,
+    chunk_size=chunk_size,
+    method=method,
+    sink=sink,
+  )
+  if axis is None:
+    return run(q, logits, k, v, init, reset=reset)
+  q, logits, k, v, init, reset = sharded_exchange.vary(
+    axis, q, logits, k, v, init, reset
+  )
+  given = jax.tree.leaves((q, logits, k, v, init))
+  dtype = jnp.result_type(*given, jnp.float32)
+  state = _entering_average(
+    logits.astype(dtype),
+    None if k is None else k.astype(dtype),
+    v.astype(dtype),
+    init,
+    reset,
+    sink,
+    axis=axis,
+    exchange=exchange,
+  )
+  o, final = run(q, logits, k, v, state, reset=reset)
+  return o, sharded_exchange.replicate_last(final, axis)
+
+
+def softmax_decay(
+  logits: jax.Array,
+  m: jax.Array,
+  u: jax.Array,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  sink: float | None = None,
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+  """`recurrence.softmax_decay`; a summary is m, u, and with resets a flag."""
+  run = functools.partial(softmax_outer_module.softmax_decay, sink=sink)
+  if axis is None:
+    return run(logits, m, u, reset=reset)
+  logits, m, u, reset = sharded_exchange.vary(axis, logits, m, u, reset)
+  dtype = jnp.result_type(logits, m, u, jnp.float32)
+  logits = logits.astype(dtype)
+  state = _entering_average(
+    logits,
+    None,
+    jnp.zeros_like(logits[..., :0]),
+    SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (0,))),
+    reset,
+    sink,
+    axis=axis,
+    exchange=exchange,
+  )
+  decay, share, final = run(logits, state.m, state.u, reset=reset)
+  return decay, share, sharded_exchange.replicate_last(final, axis)
+
+
+def _entering(summary: Decayed, init: Any, combine, **options) -> jax.Array:
+  """The state that enters this device's chunk; `init` may be None."""
+  zeros = jax.tree.map(jnp.zeros_like, summary)
+  first = zeros
+  if init is not None:
+    first = zeros._replace(state=init.astype(zeros.state.dtype))
+  return sharded_exchange.entering(
+    summary, first, zeros, combine, **options
+  ).state
+
+
+def _entering_average(logits, k, v, init, reset, sink, **options):
+  """As `_entering`, of a softmax average; in the dtype of the logits."""
+  summary = sharded_summaries.softmax_outer(logits, k, v, reset, sink)
+  neutral = jax.tree.map(jnp.zeros_like, summary)
+  neutral = neutral._replace(state=softmax_chunk.fresh(None, summary.state))
+  begin = softmax_chunk.fresh(sink, summary.state)
+  if init is not None:
+    begin = jax.tree.map(lambda z: z.astype(logits.dtype), init)
+  return sharded_exchange.entering(
+    summary,
+    neutral._replace(state=begin),
+    neutral,
+    sharded_summaries.combine_softmax,
+    **options,
+  ).state
+
+
+def _before_resets(reset):
+  """(*batch, time) bool: the state before the chunk is seen; None for all."""
+  return None if reset is None else jnp.cumsum(reset, axis=-1) == 0

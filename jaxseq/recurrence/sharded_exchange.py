@@ -1,0 +1,216 @@
+"""The state that enters a device's chunk of time, from one small exchange.
+
+Time is split over the devices of a mesh axis. Each device sums up its chunk:
+what it does to a state that enters it, a pytree of the size of a state, however
+long the chunk is. The operator of the recurrence makes the summary of two
+neighbouring chunks out of theirs, so that every device can work out the state
+that enters its own chunk from the summaries before it.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+PyTree = Any
+
+# Of the summaries of two neighbouring stretches of time, and the number of
+# chunks that the right one consists of, the summary of both.
+Combine = Callable[[PyTree, PyTree, int], PyTree]
+
+EXCHANGES = ("gather", "ppermute")
+
+
+def vary(axis: str, *trees: PyTree) -> Any:
+  """Gives all leaves one type: that of values that differ between devices.
+
+  Loops want carries, and custom derivatives want cotangents, that differ over
+  the same mesh axes before and after. The gradient of a value that was the same
+  on all devices is summed over them.
+
+  Args:
+    axis: name of a mesh axis.
+    *trees: pytrees of arrays.
+
+  Returns:
+    The trees, in a list unless there is only one.
+  """
+  zero = lax.axis_index(axis) * 0
+  for leaf in jax.tree.leaves(trees):
+    # A constant with the type of the leaf.
+    zero = zero + jnp.zeros_like(leaf, zero.dtype, shape=())
+
+  def mixed(leaf):
+    leaf = jnp.asarray(leaf)
+    if leaf.dtype == jnp.bool_:
+      return leaf | (zero != 0)
+    return leaf + zero.astype(leaf.dtype)
+
+  trees = [jax.tree.map(mixed, tree) for tree in trees]
+  return trees[0] if len(trees) == 1 else trees
+
+
+def entering(
+  summary: PyTree,
+  initial: PyTree,
+  neutral: PyTree,
+  combine: Combine,
+  *,
+  axis: str,
+  exchange: str = "gather",
+  reverse: bool = False,
+) -> PyTree:
+  """Combines the initial state and the summaries of the chunks before.
+
+  "gather" is one `all_gather` of the packed summaries, of which each device
+  combines those it needs, with a tree: the single exchange of LASP-2 (Sun et
+  al., arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
+  "ppermute" is a shift by one device and Hillis and Steele's scan over devices
+  ("Data parallel algorithms", 1986): ceil(log2(devices)) more messages of one
+  packed summary each, one after the other, and the same number in the gradient.
+
+  Args:
+    summary: this device's; arrays of any real or complex dtype, or bool.
+    initial: a summary that brings the state before the whole sequence with it,
+      in structure, shapes and dtypes like `summary`.
+    neutral: a summary that changes nothing when it stands on the left.
+    combine: the operator; works on summaries with a further leading axis.
+    axis: name of the mesh axis.
+    exchange: "gather" or "ppermute".
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    A summary of all that is before this device's chunk.
+
+  Raises:
+    ValueError: if `exchange` is unknown.
+  """
+  if exchange not in EXCHANGES:
+    raise ValueError(f"exchange must be one of {EXCHANGES}; got {exchange!r}.")
+  devices = lax.axis_size(axis)
+  summary, initial, neutral = vary(axis, summary, initial, neutral)
+  if devices == 1:
+    return initial
+  rank = _rank(axis, reverse)
+  packed, unpack = _pack(summary)
+  if exchange == "ppermute":
+    return _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
+  gathered = lax.all_gather(packed, axis)
+  if reverse:
+    gathered = gathered[::-1]
+  # Those before this device come last, in order; the initial state before them.
+  twice = jnp.concatenate([gathered, gathered])
+  last = unpack(lax.dynamic_slice_in_dim(twice, rank, devices))
+  start = devices - 1 - rank
+  index = jnp.arange(devices)
+
+  def place(leaf, first, nothing):
+    where = index.reshape((devices,) + (1,) * (leaf.ndim - 1))
+    leaf = jnp.where(where < start, nothing, leaf)
+    return jnp.where(where == start, first, leaf)
+
+  return fold(combine, jax.tree.map(place, last, initial, neutral), neutral)
+
+
+def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
+  """Combines neighbours along the first axis until one is left.
+
+  A tree of logarithmic depth. An odd one out is the first, so that of any two
+  the right one stands for a power of two of elements.
+
+  Args:
+    combine: the operator.
+    tree: summaries, (count, ...).
+    neutral: as in `entering`.
+
+  Returns:
+    The summary of all, without the first axis.
+  """
+  hops = 1
+  while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
+    if count % 2:
+      tree = jax.tree.map(
+        lambda leaf, nothing: jnp.concatenate(
+          [jnp.broadcast_to(nothing, leaf[:1].shape), leaf]
+        ),
+        tree,
+        neutral,
+      )
+    pairs = [jax.tree.map(lambda leaf, i=i: leaf[i::2], tree) for i in (0, 1)]
+    tree = combine(*pairs, hops)
+    hops *= 2
+  return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
+  """Hands what the device that is last in time has to all devices.
+
+  One sum of packed arrays, of which all but one are zero. A caller that drops
+  the result drops the sum.
+
+  Args:
+    tree: pytree of arrays.
+    axis: name of the mesh axis.
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    The tree of the last device, the same on all devices also in type.
+  """
+  packed, unpack = _pack(vary(axis, tree))
+  is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
+  return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
+
+
+def _rank(axis, reverse):
+  index = lax.axis_index(axis)
+  return lax.axis_size(axis) - 1 - index if reverse else index
+
+
+def _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse):
+  devices = lax.axis_size(axis)
+
+  def send(x, hops):
+    pairs = [(i, i + hops) for i in range(devices - hops)]
+    if reverse:
+      pairs = [(devices - 1 - i, devices - 1 - j) for i, j in pairs]
+    return lax.ppermute(x, axis, pairs)
+
+  packed = jnp.where(rank == 0, _pack(initial)[0], send(packed, 1))
+  hops = 1
+  while hops < devices:
+    both = combine(unpack(send(packed, hops)), unpack(packed), hops)
+    # A device that nobody sends to receives zeros.
+    packed = jnp.where(rank >= hops, _pack(both)[0], packed)
+    hops *= 2
+  return unpack(packed)
+
+
+def _pack(tree):
+  """One real vector of all leaves, and the function back from (..., n)."""
+  leaves, structure = jax.tree.flatten(tree)
+  shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+  real = [leaf for leaf in leaves if leaf.dtype != jnp.bool_]
+  dtype = jnp.result_type(jnp.float32, *map(jnp.real, real))
+
+  def flat(leaf):
+    if jnp.iscomplexobj(leaf):
+      leaf = jnp.stack([jnp.real(leaf), jnp.imag(leaf)])
+    return leaf.astype(dtype).reshape(-1)
+
+  def unpack(packed):
+    lead, start, out = packed.shape[:-1], 0, []
+    for shape, leaf_dtype in shapes:
+      is_complex = jnp.issubdtype(leaf_dtype, jnp.complexfloating)
+      size = math.prod(shape) * (2 if is_complex else 1)
+      part = packed[..., start : start + size]
+      start += size
+      if is_complex:
+        part = lax.complex(*jnp.split(part, 2, axis=-1))
+      part = part != 0 if leaf_dtype == jnp.bool_ else part.astype(leaf_dtype)
+      out.append(part.reshape(lead + shape))
+    return jax.tree.unflatten(structure, out)
+
+  return jnp.concatenate([flat(leaf) for leaf in leaves]), unpack
