@@ -1,14 +1,18 @@
-"""Two small language models, split over devices and plain."""
+"""Small language models, split over devices and of one document alone."""
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import mixers
 from jaxseq import recurrence
+from jaxseq.recurrence import sharded
 
 VOCABULARY = 11
 WIDTH = 4
+# With a short convolution, which must not reach over a reset either.
+MAMBA2 = mixers.make_config("mamba2", d_model=WIDTH, d_state=3, headdim=4)
 
 
 def init(seed=0):
@@ -21,41 +25,42 @@ def init(seed=0):
     "value": (WIDTH, WIDTH),
     "output": (WIDTH, VOCABULARY),
   }
-  return {
+  params = {
     name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()
   }
+  mixer = mixers.get("mamba2").init(jax.random.key(seed), MAMBA2)
+  dtype = params["output"].dtype
+  params["mamba2"] = jax.tree.map(lambda leaf: leaf.astype(dtype), mixer)
+  return params
 
 
 def _coefficients(params, x):
   return jax.nn.sigmoid(x @ params["decay"]), x @ params["value"]
 
 
-def recurrent_alone(params, x, position):
-  del position
+def recurrent_alone(params, x):
   return recurrence.linear_scan(*_coefficients(params, x))[0]
 
 
 def recurrent_split(params, x, wave, axis):
-  """One gather of what each device does to the state that comes to it."""
   a, b = _coefficients(params, x)
-  reset = wave.reset
-  ones = jnp.ones_like(b[:, 0])
-  _, added = recurrence.linear_scan(a, b, reset=reset)
-  _, kept = recurrence.linear_scan(a, jnp.zeros_like(b), ones, reset=reset)
-  kept, added = lax.all_gather(jnp.stack([kept, added]), axis, axis=1)
-  state = jnp.zeros_like(ones)
-  entering = []
-  for device in range(kept.shape[0]):
-    entering.append(state)
-    state = kept[device] * state + added[device]
-  here = jnp.stack(entering)[lax.axis_index(axis)]
-  return recurrence.linear_scan(a, b, here, reset=reset)[0]
+  return sharded.linear_scan(a, b, reset=wave.reset, axis=axis)[0]
 
 
-def _waves(position):
-  """Positions as features."""
+def mamba2_alone(params, x):
+  return mixers.get("mamba2").apply(MAMBA2, params["mamba2"], x)[0]
+
+
+def mamba2_split(params, x, wave, axis):
+  apply = mixers.get("mamba2").apply
+  return apply(MAMBA2, params["mamba2"], x, None, wave.reset, axis=axis)[0]
+
+
+def _with_places(x, position):
+  """Adds positions as features."""
   position = position[..., None] / 3.0
-  return jnp.concatenate([jnp.sin(position), jnp.cos(position)] * 2, axis=-1)
+  features = [jnp.sin(position), jnp.cos(position)] * (WIDTH // 2)
+  return x + jnp.concatenate(features, axis=-1)
 
 
 def _attend(q, k, v, visible):
@@ -63,16 +68,16 @@ def _attend(q, k, v, visible):
   return jax.nn.softmax(scores) @ v
 
 
-def attention_alone(params, x, position):
-  x = x + _waves(position)
-  q, k, v = (x @ params[name] for name in ("query", "key", "value"))
+def attention_alone(params, x):
   time = jnp.arange(x.shape[-2])
+  x = _with_places(x, time)
+  q, k, v = (x @ params[name] for name in ("query", "key", "value"))
   return _attend(q, k, v, time[:, None] >= time)
 
 
 def attention_split(params, x, wave, axis):
   """Keys and values of the whole row, queries of this device."""
-  x = x + _waves(wave.position)
+  x = _with_places(x, wave.position)
   q, k, v = (x @ params[name] for name in ("query", "key", "value"))
   k, v, segment = (
     lax.all_gather(array, axis, axis=1, tiled=True)
@@ -85,8 +90,16 @@ def attention_split(params, x, wave, axis):
   return _attend(q, k, v, visible & same)
 
 
-ALONE = {"recurrent": recurrent_alone, "attention": attention_alone}
-SPLIT = {"recurrent": recurrent_split, "attention": attention_split}
+ALONE = {
+  "recurrent": recurrent_alone,
+  "attention": attention_alone,
+  "mamba2": mamba2_alone,
+}
+SPLIT = {
+  "recurrent": recurrent_split,
+  "attention": attention_split,
+  "mamba2": mamba2_split,
+}
 
 
 def _sum_of_losses(params, y, targets, mask):
@@ -114,12 +127,11 @@ def pad(documents, length=128):
 
 def reference_loss(kind, params, tokens, lengths):
   """One document at a time, each as if it were alone, summed over targets."""
-  position = jnp.arange(tokens.shape[1])
 
   def one(arguments):
     tokens, length = arguments
-    y = ALONE[kind](params, params["embedding"][tokens], position)
-    mask = position < length - 1
+    y = ALONE[kind](params, params["embedding"][tokens])
+    mask = jnp.arange(len(tokens)) < length - 1
     return _sum_of_losses(params, y, jnp.roll(tokens, -1), mask)
 
   # What is behind the end of a document cannot change what comes before.
