@@ -27,7 +27,6 @@ from scipy import stats
 from benchmarks import timing
 from jaxseq import mixers
 from jaxseq import planner
-from jaxseq.planner import baselines
 from jaxseq.planner import lengths as lengths_lib
 from jaxseq.planner import rows
 from jaxseq.planner import schedule
@@ -124,13 +123,12 @@ def alone(lengths, num_devices):
 def make_plans(cost_model, lengths):
   """Returns five plans, and what their rows are padded to."""
   arguments = lengths, DEVICES, cost_model, float(CAPACITY)
-  full, fine = (CAPACITY,), rows.chunk_sizes(CAPACITY, 4)
-  static = baselines.static(*arguments, degree=LIMIT // CAPACITY)
+  full, half, fine = (rows.chunk_sizes(CAPACITY, n) for n in (1, 2, 4))
   return {
     "plan, 4 chunk sizes": (planner.plan(*arguments), fine),
     "plan, 1 chunk size": (planner.plan(*arguments), full),
-    "static, 4 chunk sizes": (static, fine),
     "every document alone, 4": (alone(lengths, DEVICES), fine),
+    "every document alone, 2": (alone(lengths, DEVICES), half),
     "every document alone, 1": (alone(lengths, DEVICES), full),
   }
 

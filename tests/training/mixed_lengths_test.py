@@ -91,6 +91,7 @@ def test_gradient_does_not_depend_on_the_plan(x64, kind):
   assert len(degrees) > 1
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_the_plan():
   kind = "recurrent"
   documents = [draw_documents(seed, 9) for seed in range(20)]
