@@ -133,8 +133,8 @@ def make_loss_and_grad(
     totals = zeros(params)
     for key, wave, active in zip(batch.keys, batch.waves, batch.active):
       add, places = program(key.sp_degree)
-      # One mesh in one program: what comes from another one's is moved, which
-      # copies nothing, since the devices are the same.
+      # What comes from another mesh of the same devices is relabelled, which
+      # copies nothing: jax 0.11.2 aborts on two meshes in one program.
       totals, params, wave, active = jax.device_put(
         (totals, params, wave, active), tuple(places)
       )

@@ -2,7 +2,8 @@
 
 The reference drew 5 batches (2 at 512 devices), from the real lengths where
 ours come from buckets. Lengths have long tails: where the means of so few draws
-are uncertain, two of their standard errors are allowed.
+are uncertain, three standard errors of the difference are allowed; there are
+thirty comparisons, of which one or two are beyond two.
 """
 
 import numpy as np
@@ -45,7 +46,7 @@ DEVICES = (8, 64, 512)
 
 
 def compare(distribution, kind, num_devices, draws):
-  """Returns by how much the means differ beyond what is allowed."""
+  """Checks the means of one setting, and returns them."""
   cell = mixed_lengths.simulate(
     distribution, planner.gpt_7b(kind, num_devices), num_devices, draws
   )
@@ -53,7 +54,8 @@ def compare(distribution, kind, num_devices, draws):
   few = 2 if num_devices == 512 else 5
   for (mean, error), values in zip(cell, REFERENCE[distribution, kind]):
     spread = error * np.sqrt(draws)
-    allowed = max(0.15 * values[column], 2 * spread / np.sqrt(few))
+    uncertain = spread * np.sqrt(1 / few + 1 / draws)
+    allowed = max(0.15 * values[column], 3 * uncertain)
     assert abs(mean - values[column]) <= allowed, (mean, values[column])
   return cell
 

@@ -208,7 +208,6 @@ def test_one_compilation_per_key(kind):
     plan = planner.plan(lengths, DEVICES, COSTS[kind], float(CAPACITY))
     batch = lay_out(kind, plan, documents)
     keys |= set(batch.keys)
-    # Virtual devices that run two programs at once can wait for each other.
     assert np.isfinite(float(loss_and_grad(params, batch)[0]))
   assert 1 < len(traces) == len(keys) <= 4
 
