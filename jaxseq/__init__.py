@@ -14,6 +14,7 @@ _SUBPACKAGES = (
   "interop",
   "mixers",
   "nn",
+  "planner",
   "recurrence",
   "rl",
   "spr",

@@ -21,16 +21,20 @@ ALLOWED_LAYERS = {
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
   "interop": {"recurrence", "mixers", "nn"},
-  "training": {"recurrence", "mixers", "nn"},
+  "planner": set(),
+  "training": {"recurrence", "mixers", "nn", "planner"},
   "data": {"recurrence"},
   "tasks": {"recurrence", "mixers", "nn", "training", "data"},
   "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
 }
-# The layers that people use without Flax.
-PLAIN_LAYERS = ("recurrence", "mixers")
-PLAIN_LIBRARIES = {"jax", "numpy", "chex"}
+# The layers that people use without Flax, and what they may import.
+PLAIN_LIBRARIES = {
+  "recurrence": {"jax", "numpy", "chex"},
+  "mixers": {"jax", "numpy", "chex"},
+  "planner": {"numpy", "scipy"},
+}
 LOOPS = {"scan", "associative_scan", "fori_loop", "while_loop"}
 
 
@@ -104,13 +108,13 @@ def test_layers_import_one_way(layer):
         assert parts[1] in allowed, f"{path}: {layer} must not import {name}"
 
 
-@pytest.mark.parametrize("layer", PLAIN_LAYERS)
-def test_plain_layers_need_only_jax_numpy_and_chex(layer):
+@pytest.mark.parametrize("layer", PLAIN_LIBRARIES)
+def test_plain_layers_need_few_libraries(layer):
   for path, tree in sources(layer).items():
     for name in imported_names(path, tree):
       library = name.split(".")[0]
       assert (
-        library in PLAIN_LIBRARIES | {"jaxseq"}
+        library in PLAIN_LIBRARIES[layer] | {"jaxseq"}
         or library in sys.stdlib_module_names
       ), f"{path}: {layer} must not import {name}"
 
@@ -193,6 +197,13 @@ names = ("flax", "gymnax", "matplotlib", "optax", "orbax", "tensorboardX")
 print([name for name in names if name in sys.modules])
 """
   assert run_python(code).stdout == "[]\n"
+
+
+def test_planner_loads_no_jax():
+  code = "\n".join(
+    [*import_lines("planner"), "import sys; print('jax' in sys.modules)"]
+  )
+  assert run_python(code).stdout == "False\n"
 
 
 def test_subpackages_are_attributes():

@@ -19,6 +19,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   seeds        one program for many seeds, over all devices
   supervised   a problem's state and its updates by gradient
   study        arms and seeds of a supervised problem, start to end
+  mixed_lengths  loss and gradient of a planned batch on many devices
   optimizers   parameter groups by path; recipes: those of the papers
   figures      empty figures; plots: learning curves as PNG
   tables       results on the terminal
@@ -39,6 +40,7 @@ _MODULES = (
   "loop",
   "mesh",
   "metrics",
+  "mixed_lengths",
   "optimizers",
   "placement",
   "plots",

@@ -1,0 +1,103 @@
+"""What plans are compared with: static meshes, and packing by tokens."""
+
+from collections.abc import Sequence
+import heapq
+
+import numpy as np
+
+from jaxseq.planner import bounds
+from jaxseq.planner import costs
+from jaxseq.planner import packing as packing_lib
+from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import schedule
+
+
+def static(
+  lengths: Sequence[int],
+  num_devices: int,
+  cost_model: costs.CostModel,
+  memory_per_device: float,
+  degree: int,
+) -> schedule.Assignment:
+  """One fixed degree for every document: best-fit rows, spread by time.
+
+  Args:
+    lengths: (documents,) tokens of each document.
+    num_devices: number of devices, a power of two.
+    cost_model: seconds and bytes.
+    memory_per_device: bytes.
+    degree: devices of every group, a power of two.
+
+  Returns:
+    The assignment.
+
+  Raises:
+    ValueError: as `planner.plan`; if a document does not fit on a group, or if
+      `degree` is not that of a group.
+  """
+  problem = problem_lib.make_problem(
+    lengths, num_devices, cost_model, memory_per_device
+  )
+  if degree not in problem.degrees:
+    raise ValueError(
+      f"degree must be one of {problem.degrees.tolist()}; got {degree}."
+    )
+  rows = packing_lib.best_fit(problem.lengths, problem.capacity * degree)
+  times = [cost_model.time(problem.lengths[row], degree) for row in rows]
+  heap = [(0.0, block) for block in range(num_devices // degree)]
+  placed = []
+  for index in np.argsort(-np.array(times), kind="stable").tolist():
+    load, block = heap[0]
+    heapq.heapreplace(heap, (load + times[index], block))
+    documents = np.array(rows[index])
+    placed.append(schedule.Placement(documents, degree, block * degree))
+  bound = bounds.by_bisection(problem)
+  return schedule.assemble(problem, placed, bound, f"static-{degree}")
+
+
+def packing(
+  lengths: Sequence[int],
+  num_devices: int,
+  cost_model: costs.CostModel,
+  memory_per_device: float,
+) -> schedule.Assignment:
+  """The smallest degree for every document, balanced by tokens alone.
+
+  The naive scheduler of ByteScale (Ge et al., arXiv:2502.21231, algorithm 1),
+  on aligned groups of powers of two: documents that fit on one device are
+  packed into full rows, longer ones get as few devices as hold them, and every
+  row goes to the devices with the fewest tokens.
+
+  Args:
+    lengths: (documents,) tokens of each document.
+    num_devices: number of devices, a power of two.
+    cost_model: seconds and bytes.
+    memory_per_device: bytes.
+
+  Returns:
+    The assignment.
+
+  Raises:
+    ValueError: as `planner.plan`.
+  """
+  problem = problem_lib.make_problem(
+    lengths, num_devices, cost_model, memory_per_device
+  )
+  tokens = np.zeros(num_devices)
+  placed = []
+
+  def put(documents, degree):
+    block = int(tokens[::degree].argmin())
+    devices = slice(block * degree, (block + 1) * degree)
+    tokens[devices] += problem.lengths[documents].sum() / degree
+    placed.append(schedule.Placement(documents, degree, block * degree))
+
+  smallest = problem.degrees[np.isfinite(problem.times).argmax(axis=1)]
+  for document in np.flatnonzero(smallest > 1).tolist():
+    put(np.array([document]), int(smallest[document]))
+  short = np.flatnonzero(smallest == 1)
+  rows = packing_lib.best_fit(problem.lengths[short], problem.capacity)
+  for row in sorted(rows, key=lambda row: -problem.lengths[short[row]].sum()):
+    put(short[row], 1)
+  bound = bounds.by_bisection(problem)
+  return schedule.assemble(problem, placed, bound, "packing")

@@ -1,0 +1,133 @@
+"""Longest processing time first, with a degree for every long document.
+
+A guess T of the time of the step gives each long document the smallest degree
+that is done by T; then all are placed, the largest blocks first and on each
+level the longest first, where there is least to do. Graham's rule (SIAM J.
+Appl. Math. 17, 1969), for tasks that may take several processors.
+"""
+
+import heapq
+
+import numpy as np
+
+from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import schedule
+
+# Guesses of the step's time, as multiples of its lower bound.
+TARGETS = np.geomspace(0.3, 2.5, 16)
+# A document with more of the step's time than this is long.
+LONG = 0.3
+
+
+def is_long(problem: problem_lib.Problem, lower_bound: float) -> np.ndarray:
+  """Tells which documents' degrees are worth a choice.
+
+  Args:
+    problem: documents and devices.
+    lower_bound: seconds.
+
+  Returns:
+    (documents,) bool: those that do not fit on one device or take too much of
+    its time.
+  """
+  return problem.times[:, 0] > LONG * lower_bound
+
+
+def place(
+  problem: problem_lib.Problem, choice: np.ndarray
+) -> tuple[float, list[schedule.Placement]]:
+  """Puts documents on blocks, by falling degree and time.
+
+  Args:
+    problem: documents and devices.
+    choice: (documents,) the column of `problem.degrees` of each document.
+
+  Returns:
+    The largest load, with documents of degree 1 paying for their part of a
+    row, and one placement per document of a larger degree and per device.
+  """
+  loads = [0.0]
+  placements = []
+  for column in range(len(problem.degrees) - 1, -1, -1):
+    degree = int(problem.degrees[column])
+    blocks = problem.num_devices // degree
+    halves = blocks // len(loads)
+    heap = [
+      (load, b * halves + i)
+      for b, load in enumerate(loads)
+      for i in range(halves)
+    ]
+    documents = np.flatnonzero(choice == column)
+    # Documents are sorted by falling length, and time rises with length.
+    if column:
+      times = problem.times[documents, column].tolist()
+    else:
+      times = problem.shares[documents, column].tolist()
+    heapq.heapify(heap)
+    members = [[] for _ in range(blocks)]
+    for document, time in zip(documents.tolist(), times):
+      load, block = heap[0]
+      heapq.heapreplace(heap, (load + time, block))
+      members[block].append(document)
+    loads = [0.0] * blocks
+    for load, block in heap:
+      loads[block] = load
+    if column:
+      rows = [([d], b) for b, ds in enumerate(members) for d in ds]
+    else:
+      rows = [(ds, b) for b, ds in enumerate(members) if ds]
+    placements += [schedule.Placement(ds, degree, b * degree) for ds, b in rows]
+  return max(loads), placements
+
+
+def choose_degrees(
+  problem: problem_lib.Problem, long: np.ndarray, target: float
+) -> np.ndarray:
+  """Picks the smallest degree that is done by `target`, or the fastest.
+
+  Args:
+    problem: documents and devices.
+    long: (documents,) bool; the others get degree 1.
+    target: seconds.
+
+  Returns:
+    (documents,) int64, columns of `problem.degrees`.
+  """
+  done = problem.times <= target
+  first = np.where(
+    done.any(axis=1), done.argmax(axis=1), problem.times.argmin(axis=1)
+  )
+  return np.where(long, first, 0)
+
+
+def solve(
+  problem: problem_lib.Problem, lower_bound: float
+) -> list[schedule.Placement]:
+  """Plans for every guess, then for as many around the best one.
+
+  Args:
+    problem: documents and devices.
+    lower_bound: seconds.
+
+  Returns:
+    Placements of one row each.
+  """
+  long = is_long(problem, lower_bound)
+  best, tried = (np.inf, 0.0, []), set()
+
+  def search(targets, best):
+    for target in targets:
+      choice = choose_degrees(problem, long, target * lower_bound)
+      if choice.tobytes() in tried:
+        continue
+      tried.add(choice.tobytes())
+      load, placements = place(problem, choice)
+      if load < best[0]:
+        best = load, target, placements
+    return best
+
+  best = search(TARGETS, best)
+  step = TARGETS[1] / TARGETS[0]
+  around = np.geomspace(best[1] / step, best[1] * step, len(TARGETS))
+  best = search(around, best)
+  return schedule.pack(problem, best[2])

@@ -1,0 +1,97 @@
+"""The plan of one step: rows, groups of devices and their order."""
+
+from collections.abc import Sequence
+
+from jaxseq.planner import bounds
+from jaxseq.planner import costs
+from jaxseq.planner import lpt
+from jaxseq.planner import milp
+from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import schedule
+from jaxseq.planner import stream
+
+METHODS = ("lpt", "milp", "stream")
+
+
+def plan(
+  lengths: Sequence[int],
+  num_devices: int,
+  cost_model: costs.CostModel,
+  memory_per_device: float,
+  *,
+  method: str = "lpt",
+  time_limit: float | None = None,
+) -> schedule.Assignment:
+  """Assigns documents to aligned groups of devices so that the step is short.
+
+  The same arguments give the same plan, unless a time limit ends "milp" early.
+  The order of the documents matters only between equally long ones.
+
+  Args:
+    lengths: (documents,) tokens of each document.
+    num_devices: number of devices, a power of two.
+    cost_model: seconds and bytes.
+    memory_per_device: bytes.
+    method: "lpt": heuristic, milliseconds, with all homogeneous degrees as
+      candidates beside it; "milp": refined by HiGHS, seconds to minutes, "lpt"
+      where that is better; "stream": one degree, all devices, for recurrent
+      mixers.
+    time_limit: seconds for "milp"; until it is proved if None.
+
+  Returns:
+    The assignment. Its `method` is what found it: "lpt", "milp", "stream", or
+    "homogeneous-D" where all groups have degree D.
+
+  Raises:
+    ValueError: if an argument is out of range, or if a document fits nowhere;
+      the message names its index.
+  """
+  if method not in METHODS:
+    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  if method == "stream" and cost_model.kind != "recurrent":
+    raise ValueError(
+      'method "stream" is for recurrent mixers: attention pays for the '
+      f"exchange of every token; got a cost model of kind {cost_model.kind!r}."
+    )
+  problem = problem_lib.make_problem(
+    lengths, num_devices, cost_model, memory_per_device
+  )
+  bound = bounds.by_bisection(problem)
+  if method == "stream":
+    rows = stream.homogeneous(problem, num_devices)
+    return schedule.assemble(problem, rows, bound, "stream")
+  best = min(propose(problem, bound), key=_makespan)
+  if method == "milp":
+    rows = milp.solve(problem, bound, best.makespan, time_limit)
+    if rows is not None:
+      found = schedule.assemble(problem, rows, bound, "milp")
+      best = min(best, found, key=_makespan)
+  return best
+
+
+def propose(
+  problem: problem_lib.Problem, bound: float
+) -> list[schedule.Assignment]:
+  """Returns the plan of LPT and that of every degree that fits all documents.
+
+  Args:
+    problem: documents and devices.
+    bound: seconds that no plan can go below.
+
+  Returns:
+    The assignments, LPT's first.
+  """
+  found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
+  for degree in problem.degrees.tolist():
+    if problem.lengths[0] <= problem.capacity * degree:
+      streams = (
+        degree == problem.num_devices and problem.cost_model.kind == "recurrent"
+      )
+      name = "stream" if streams else f"homogeneous-{degree}"
+      rows = stream.homogeneous(problem, degree)
+      found.append(schedule.assemble(problem, rows, bound, name))
+  return found
+
+
+def _makespan(assignment):
+  return assignment.makespan

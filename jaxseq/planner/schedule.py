@@ -1,0 +1,131 @@
+"""From documents on blocks of devices to rows with times: the Assignment.
+
+A block of degree d is d neighbouring devices, number b those from b d to
+b d + d - 1. Rows run by falling degree. All larger blocks above a block cover
+its devices equally, so they become free together: no device ever waits, and its
+time is the sum of the times of its rows.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.planner import packing
+from jaxseq.planner import problem as problem_lib
+
+
+class Row(NamedTuple):
+  """Documents that one group of devices works on together.
+
+  Attributes:
+    doc_ids: the caller's numbers of the documents.
+    offsets: first token of each document in the row.
+    degree: number of devices.
+    first_device: number of the first of them, a multiple of the degree.
+    start_time: seconds after the start of the step.
+  """
+
+  doc_ids: tuple[int, ...]
+  offsets: tuple[int, ...]
+  degree: int
+  first_device: int
+  start_time: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+  """Which devices work on which documents, in which order.
+
+  Attributes:
+    rows: in the order of their execution; every document is in one of them.
+    loads: (num_devices,) seconds of every device.
+    makespan: seconds of the step, the largest load.
+    lower_bound: seconds that no plan can go below.
+    method: how the plan was found.
+    optimal_gap: makespan / lower_bound - 1; the optimum may lie anywhere
+      between the two.
+  """
+
+  rows: list[Row]
+  loads: np.ndarray
+  makespan: float
+  lower_bound: float
+  method: str
+  optimal_gap: float
+
+
+class Placement(NamedTuple):
+  """Documents, by their place in the problem, on one block.
+
+  Attributes:
+    documents: places of the documents.
+    degree: devices of the block.
+    first_device: the first of them.
+  """
+
+  documents: Sequence[int]
+  degree: int
+  first_device: int
+
+
+def pack(
+  problem: problem_lib.Problem, placements: Sequence[Placement]
+) -> list[Placement]:
+  """Splits what is on each block into rows that fit into memory.
+
+  Args:
+    problem: documents and devices.
+    placements: at most one for each block.
+
+  Returns:
+    Placements of one row each.
+  """
+  rows = []
+  for documents, degree, first_device in placements:
+    documents = np.asarray(documents, np.int64)
+    lengths = problem.lengths[documents]
+    for row in packing.best_fit(lengths, problem.capacity * degree):
+      rows.append(Placement(documents[row], degree, first_device))
+  return rows
+
+
+def assemble(
+  problem: problem_lib.Problem,
+  rows: Sequence[Placement],
+  lower_bound: float,
+  method: str,
+) -> Assignment:
+  """Orders rows by falling degree and adds up their times.
+
+  Args:
+    problem: documents and devices.
+    rows: placements of one row each, as `pack` returns them.
+    lower_bound: seconds.
+    method: how the plan was found.
+
+  Returns:
+    The assignment.
+  """
+  loads = np.zeros(problem.num_devices)
+  done = []
+  for documents, degree, first_device in sorted(rows, key=lambda r: -r.degree):
+    lengths = problem.lengths[documents]
+    offsets = np.cumsum(lengths) - lengths
+    block = slice(first_device, first_device + degree)
+    start = float(loads[first_device])
+    loads[block] = start + problem.cost_model.time(lengths, degree)
+    done.append(
+      Row(
+        tuple(problem.order[documents].tolist()),
+        tuple(offsets.tolist()),
+        degree,
+        first_device,
+        start,
+      )
+    )
+  makespan = float(loads.max())
+  return Assignment(
+    done, loads, makespan, lower_bound, method, makespan / lower_bound - 1
+  )

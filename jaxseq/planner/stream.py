@@ -1,0 +1,48 @@
+"""One degree for all documents; the largest is the stream.
+
+For a recurrent mixer a row over all devices is a stream: documents one behind
+the other, cut into equal pieces wherever that falls, with the state reset at
+their starts. Equal tokens are equal time there, so only the exchange of states
+and the rows that memory asks for come on top of the even share.
+"""
+
+import heapq
+
+from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import schedule
+
+
+def homogeneous(
+  problem: problem_lib.Problem, degree: int
+) -> list[schedule.Placement]:
+  """Spreads single documents over equal groups, then packs each group's.
+
+  Args:
+    problem: documents and devices.
+    degree: devices of every group.
+
+  Returns:
+    Placements of one row each.
+
+  Raises:
+    ValueError: if the longest document does not fit on such a group.
+  """
+  if problem.lengths[0] > problem.capacity * degree:
+    raise ValueError(
+      f"document {problem.order[0]} of {problem.lengths[0]} tokens does not "
+      f"fit on {degree} devices with memory for {problem.capacity} tokens each."
+    )
+  blocks = problem.num_devices // degree
+  column = degree.bit_length() - 1
+  heap = [(0.0, block) for block in range(blocks)]
+  members = [[] for _ in range(blocks)]
+  for document, share in enumerate(problem.shares[:, column].tolist()):
+    load, block = heap[0]
+    heapq.heapreplace(heap, (load + share, block))
+    members[block].append(document)
+  placements = [
+    schedule.Placement(documents, degree, block * degree)
+    for block, documents in enumerate(members)
+    if documents
+  ]
+  return schedule.pack(problem, placements)

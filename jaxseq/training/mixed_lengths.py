@@ -1,0 +1,144 @@
+"""Loss and gradient of a planned batch on a mesh of devices.
+
+The arrays of `jaxseq.planner.rows` run wave by wave. Each wave sees the devices
+as a mesh (groups, sp): along "sp" the tokens of a row are split, and a model
+that is parallel over the sequence exchanges what it must. Between groups
+nothing is exchanged before the end of the step, when the gradients are summed,
+so that no group waits for another. Which documents share a row, a wave or a
+device changes neither the loss nor its gradient: both are sums over targets,
+divided by the number of targets of the whole batch.
+
+  loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
+  batch = rows.lay_out(assignment, documents, chunks, uniform=True)
+  loss, gradients = loss_and_grad(params, batch)
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.planner import rows
+
+GROUPS = "groups"
+SEQUENCE = "sp"
+
+Params = Any
+# (params, wave, axis) -> sum of the losses of this device's targets.
+TokenLoss = Callable[[Params, rows.Wave, str], jax.Array]
+
+
+def make_mesh(
+  degree: int, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """Returns the mesh (groups, sp) of neighbouring devices.
+
+  Args:
+    degree: devices of a group.
+    devices: the devices in the order of the plan; all if None.
+
+  Returns:
+    The mesh.
+
+  Raises:
+    ValueError: if the degree does not divide the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  if degree < 1 or len(devices) % degree:
+    raise ValueError(
+      f"degree must divide the number of devices, {len(devices)}; got {degree}."
+    )
+  return jax.sharding.Mesh(
+    np.reshape(np.array(devices, object), (-1, degree)), (GROUPS, SEQUENCE)
+  )
+
+
+def make_loss_and_grad(
+  token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
+) -> Callable[[Params, rows.Batch], tuple[jax.Array, Params]]:
+  """Binds a model's loss to the devices.
+
+  Args:
+    token_loss: called inside `jax.shard_map` with the parameters, this device's
+      part of a wave, arrays (1, chunk), and the name of the axis over which the
+      row is split. Returns the sum, not the mean, of the losses where
+      `wave.mask` is true; scalar. It is traced once for every `rows.Key`.
+    devices: the devices in the order of the plan; all if None.
+
+  Returns:
+    A function of the parameters and a batch that returns the loss per target
+    and its gradient.
+  """
+
+  @functools.cache
+  def program(degree):
+    mesh = make_mesh(degree, devices)
+    split = jax.P(GROUPS, SEQUENCE)
+    # Every device has totals of its own; their order is the same in all meshes.
+    each = jax.P((GROUPS, SEQUENCE))
+
+    # Each device differentiates its own sum. What it gathered from others sends
+    # their part of the gradient back to them, so that the sum over devices is
+    # the gradient of the whole.
+    def add(totals, params, wave, active, weight):
+      def work():
+        own = jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
+        return jax.tree.map(lambda x, y: x + weight * y, totals, own)
+
+      return lax.cond(active[0], work, lambda: totals)
+
+    mapped = jax.shard_map(
+      add,
+      mesh=mesh,
+      in_specs=(each, jax.P(), split, jax.P(GROUPS), jax.P()),
+      out_specs=each,
+      check_vma=False,
+    )
+    places = [
+      jax.sharding.NamedSharding(mesh, spec)
+      for spec in (each, jax.P(), split, jax.P(GROUPS))
+    ]
+    return jax.jit(mapped, donate_argnums=0), places
+
+  @functools.cache
+  def ends():
+    """The first totals of all devices, from parameters; and their sums."""
+    each, everywhere, *_ = program(1)[1]
+    count = each.mesh.size
+
+    def zeros(params):
+      like = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params
+      return jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), like)
+
+    def sums(totals):
+      return jax.tree.map(lambda x: jnp.sum(x, axis=0), totals)
+
+    return (
+      jax.jit(zeros, out_shardings=each),
+      jax.jit(sums, out_shardings=everywhere),
+    )
+
+  def loss_and_grad(params, batch):
+    if batch.num_targets < 1:
+      raise ValueError(
+        "a batch must have a target: a document of at least 2 tokens."
+      )
+    zeros, sums = ends()
+    params = jax.device_put(params, program(1)[1][1])
+    totals = zeros(params)
+    for key, wave, active in zip(batch.keys, batch.waves, batch.active):
+      add, places = program(key.sp_degree)
+      # What comes from another mesh of the same devices is relabelled, which
+      # copies nothing: jax 0.11.2 aborts on two meshes in one program.
+      totals, params, wave, active = jax.device_put(
+        (totals, params, wave, active), tuple(places)
+      )
+      totals = add(totals, params, wave, active, 1 / batch.num_targets)
+    return sums(jax.device_put(totals, program(1)[1][0]))
+
+  return loss_and_grad

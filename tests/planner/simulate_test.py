@@ -1,0 +1,57 @@
+"""The event simulation on plans small enough to follow by hand."""
+
+import numpy as np
+import pytest
+
+from jaxseq import planner
+from jaxseq.planner import flexsp
+from jaxseq.planner import simulate
+
+COSTS = planner.CostModel("recurrent", token_seconds=1.0, row_overhead=1.0)
+
+
+def row(doc, degree, first_device):
+  return planner.Row((doc,), (0,), degree, first_device, 0.0)
+
+
+def test_rows_wait_for_all_devices_of_their_group():
+  # Documents of 3, 7 and 4 tokens; rows take 4, 8 and 1 + 4 / 2 seconds.
+  rows = [row(0, 1, 0), row(1, 1, 1), row(2, 2, 0)]
+  result = simulate.simulate(rows, [3, 7, 4], 2, COSTS)
+  np.testing.assert_array_equal(result.start_times, [0, 0, 8])
+  np.testing.assert_array_equal(result.loads, [11, 11])
+  np.testing.assert_array_equal(result.idle, [4, 0])
+  assert result.makespan == 11
+
+
+def test_larger_blocks_first_leave_no_gap():
+  rows = [row(2, 2, 0), row(0, 1, 0), row(1, 1, 1)]
+  result = simulate.simulate(rows, [3, 7, 4], 2, COSTS)
+  np.testing.assert_array_equal(result.start_times, [0, 3, 3])
+  np.testing.assert_array_equal(result.loads, [7, 11])
+  np.testing.assert_array_equal(result.idle, 0)
+
+
+def test_devices_that_are_not_there_are_named():
+  with pytest.raises(ValueError, match="devices 1 to 2; there are 2"):
+    simulate.simulate([row(0, 2, 1)], [4], 2, COSTS)
+
+
+def test_flexsp_keeps_every_device_in_one_group():
+  model = planner.CostModel(
+    "attention", 1.0, 0.02, exchange_bytes=0.2, bandwidths=(1.0,)
+  )
+  lengths = [120, 50, 33, 20, 14, 9, 9, 5, 3]
+  # As many buckets as lengths: nothing is rounded up.
+  plan = flexsp.plan(lengths, 4, model, 64, num_buckets=9, time_limit=5.0)
+  placed = sorted(i for row in plan.rows for i in row.doc_ids)
+  assert placed == list(range(len(lengths)))
+  groups = {(row.first_device, row.degree) for row in plan.rows}
+  devices = [
+    d for first, degree in groups for d in range(first, first + degree)
+  ]
+  assert len(devices) == len(set(devices)) <= 4
+  events = simulate.simulate(plan.rows, lengths, 4, model)
+  np.testing.assert_allclose(events.makespan, plan.makespan, rtol=1e-9)
+  best = planner.plan(lengths, 4, model, 64, method="milp", time_limit=5.0)
+  assert plan.lower_bound <= best.makespan <= plan.makespan * (1 + 1e-9)

@@ -1,0 +1,253 @@
+"""Planned batches on eight devices against one document at a time."""
+
+import functools
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import planner
+from jaxseq.planner import baselines
+from jaxseq.planner import rows
+from jaxseq.training import mixed_lengths
+from tests.planner import models
+
+pytestmark = pytest.mark.devices
+
+CAPACITY = 16
+DEVICES = 8
+COSTS = {
+  "recurrent": planner.CostModel(
+    "recurrent", 1.0, row_overhead=0.5, state_bytes=2.0, bandwidths=(1.0,)
+  ),
+  "attention": planner.CostModel(
+    "attention", 1.0, square_seconds=0.05, exchange_bytes=1.0, bandwidths=(1.0,)
+  ),
+}
+COSTS["mamba2"] = COSTS["recurrent"]
+
+
+def draw_documents(seed, count=14):
+  rng = np.random.default_rng(seed)
+  lengths = rng.integers(1, CAPACITY + 8, count)
+  # One document that only all devices hold, and one of the smallest size.
+  lengths[:2] = 5 * CAPACITY + 3, 1
+  rng.shuffle(lengths)
+  return [rng.integers(models.VOCABULARY, size=n) for n in lengths]
+
+
+def make_plans(kind, documents):
+  lengths = [len(document) for document in documents]
+  arguments = lengths, DEVICES, COSTS[kind], float(CAPACITY)
+  plans = [planner.plan(*arguments), baselines.packing(*arguments)]
+  plans.append(baselines.static(*arguments, degree=DEVICES))
+  return plans
+
+
+def lay_out(kind, plan, documents):
+  return rows.lay_out(plan, documents, (CAPACITY,), uniform=kind == "attention")
+
+
+def bind(kind, on_trace=lambda: None):
+  def token_loss(params, wave, axis):
+    on_trace()
+    return models.token_loss(kind, params, wave, axis)
+
+  return mixed_lengths.make_loss_and_grad(token_loss)
+
+
+@pytest.mark.parametrize(
+  "kind",
+  [
+    "recurrent",
+    "attention",
+    pytest.param("mamba2", marks=pytest.mark.slow),
+  ],
+)
+def test_gradient_does_not_depend_on_the_plan(x64, kind):
+  documents = draw_documents(0)
+  params = models.init()
+  expected = jax.jit(
+    jax.value_and_grad(
+      lambda params: models.reference_loss(kind, params, *models.pad(documents))
+    )
+  )(params)
+  loss_and_grad = bind(kind)
+  degrees = set()
+  plans = make_plans(kind, documents)
+  assert len({str(plan.rows) for plan in plans}) == 3
+  for plan in plans:
+    batch = lay_out(kind, plan, documents)
+    degrees |= {key.sp_degree for key in batch.keys}
+    actual = loss_and_grad(params, batch)
+    # Sums of a few hundred terms in float64, in another order.
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10),
+      actual,
+      expected,
+    )
+  assert len(degrees) > 1
+
+
+@pytest.mark.slow
+def test_training_does_not_depend_on_the_plan():
+  kind = "recurrent"
+  documents = [draw_documents(seed, 9) for seed in range(20)]
+
+  def train(loss_and_grad, batches):
+    params, losses = jax.tree.map(jnp.float32, models.init()), []
+    for batch in batches:
+      loss, gradients = loss_and_grad(params, batch)
+      params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients)
+      losses.append(float(loss))
+    return losses, params
+
+  @jax.jit
+  def one_at_a_time(params, tokens, lengths):
+    return jax.value_and_grad(
+      lambda params: models.reference_loss(kind, params, tokens, lengths)
+    )(params)
+
+  expected, _ = train(
+    lambda params, batch: one_at_a_time(params, *batch),
+    [models.pad(batch) for batch in documents],
+  )
+  loss_and_grad = bind(kind)
+  for choice in range(3):
+    batches = [
+      lay_out(kind, make_plans(kind, batch)[choice], batch)
+      for batch in documents
+    ]
+    losses, _ = train(loss_and_grad, batches)
+    # float32 sums in another order, over 20 steps.
+    np.testing.assert_allclose(losses, expected, rtol=1e-6, atol=0)
+  assert expected[-1] < expected[0]
+
+
+def run_outputs(kind, wave, degree, params):
+  mesh = mixed_lengths.make_mesh(degree)
+  split = jax.P(mixed_lengths.GROUPS, mixed_lengths.SEQUENCE)
+  return jax.jit(
+    jax.shard_map(
+      lambda params, wave: models.outputs(
+        kind, params, wave, mixed_lengths.SEQUENCE
+      ),
+      mesh=mesh,
+      in_specs=(jax.P(), split),
+      out_specs=split,
+      check_vma=False,
+    )
+  )(params, wave)
+
+
+@pytest.mark.parametrize("kind", models.SPLIT)
+def test_nothing_leaks_between_documents(kind):
+  params = models.init()
+  # Documents that start at the first and at the last token of a device, that
+  # end there, that have one token, and that reach over three devices.
+  lengths = [16, 15, 3, 40, 6, 1, 1, 7, 20]
+  offsets = np.cumsum([0, *lengths[:-1]])
+  assert {0, 15} <= set(offsets % CAPACITY)
+  rng = np.random.default_rng(1)
+  documents = [rng.integers(models.VOCABULARY, size=n) for n in lengths]
+  row = planner.Row(tuple(range(9)), tuple(offsets.tolist()), 8, 0, 0.0)
+  plan = planner.Assignment([row], np.ones(8), 1.0, 1.0, "by hand", 0.0)
+  batch = lay_out(kind, plan, documents)
+  run = functools.partial(run_outputs, kind, degree=8, params=params)
+  before = np.asarray(run(batch.waves[0]))
+  segment = batch.waves[0].segment
+  for index in range(len(documents)):
+    changed = list(documents)
+    changed[index] = (documents[index] + 1) % models.VOCABULARY
+    after = np.asarray(run(lay_out(kind, plan, changed).waves[0]))
+    different = (before != after).any(axis=-1)
+    assert different[segment == index].all()
+    # Bit by bit.
+    assert not different[segment != index].any()
+
+
+def test_mixed_groups_of_one_wave_do_not_leak(x64):
+  # Groups of 4, 2, 1 and 1 devices side by side in one program.
+  lengths, degrees = [60, 20, 9, 16, 7], [4, 2, 1, 1]
+  rng = np.random.default_rng(2)
+  documents = [rng.integers(models.VOCABULARY, size=n) for n in lengths]
+  placed = [
+    ((0,), (0,), 0),
+    ((1,), (0,), 4),
+    ((2, 4), (0, 9), 6),
+    ((3,), (0,), 7),
+  ]
+  plan_rows = [
+    planner.Row(ids, offsets, degree, first, 0.0)
+    for (ids, offsets, first), degree in zip(placed, degrees)
+  ]
+  plan = planner.Assignment(plan_rows, np.ones(8), 1.0, 1.0, "by hand", 0.0)
+  batch = lay_out("recurrent", plan, documents)
+  assert batch.keys == [rows.Key(2, 64, 4)]
+  params = models.init()
+  y = run_outputs("recurrent", batch.waves[0], 4, params)
+  for index, document in enumerate(documents):
+    x = params["embedding"][document]
+    expected = models.recurrent_alone(params, x)
+    actual = y[batch.waves[0].segment == index]
+    # The scan of a device starts from a gathered state.
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "attention"])
+def test_one_compilation_per_key(kind):
+  traces = []
+  loss_and_grad = bind(kind, lambda: traces.append(1))
+  params = models.init()
+  keys = set()
+  for seed in range(50):
+    documents = draw_documents(seed)
+    lengths = [len(document) for document in documents]
+    plan = planner.plan(lengths, DEVICES, COSTS[kind], float(CAPACITY))
+    batch = lay_out(kind, plan, documents)
+    keys |= set(batch.keys)
+    assert np.isfinite(float(loss_and_grad(params, batch)[0]))
+  assert 1 < len(traces) == len(keys) <= 4
+
+
+def test_groups_exchange_nothing_with_each_other():
+  # Of the program of one wave: every collective is among the devices of a
+  # group, so that a group that is done goes on alone.
+  axes = []
+
+  def token_loss(params, wave, axis):
+    axes.append(axis)
+    return models.token_loss("attention", params, wave, axis)
+
+  documents = draw_documents(0)
+  plan = make_plans("attention", documents)[0]
+  batch = lay_out("attention", plan, documents)
+  loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
+  jaxpr = jax.make_jaxpr(lambda params: loss_and_grad(params, batch))(
+    models.init()
+  )
+  used = [axis for equation in equations(jaxpr) for axis in axes_of(equation)]
+  assert used
+  assert set(used) == {mixed_lengths.SEQUENCE} == set(axes)
+
+
+def equations(jaxpr):
+  for equation in jaxpr.eqns:
+    yield equation
+    for inner in core.jaxprs_in_params(equation.params):
+      yield from equations(inner)
+
+
+def axes_of(equation):
+  names = equation.params.get("axis_name", equation.params.get("axes", ()))
+  names = names if isinstance(names, tuple) else (names,)
+  return [name for name in names if isinstance(name, str)]
+
+
+def test_a_batch_without_a_target_is_refused():
+  plan = planner.plan([1, 1], DEVICES, COSTS["recurrent"], float(CAPACITY))
+  batch = lay_out("recurrent", plan, [np.zeros(1, int)] * 2)
+  with pytest.raises(ValueError, match="must have a target"):
+    bind("recurrent")(models.init(), batch)
