@@ -97,7 +97,11 @@ def start_worker(name: str, devices: int, folder: str) -> dict:
       f"--d_model={_WIDTH.value}",
       f"--worker={name},{devices},{path}",
     ],
-    env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)},
+    env={
+      **os.environ,
+      "JAX_PLATFORMS": "cpu",
+      "JAX_NUM_CPU_DEVICES": str(devices),
+    },
     check=True,
   )
   with np.load(path) as arrays:
