@@ -196,7 +196,9 @@ def test_mixed_groups_of_one_wave_do_not_leak(x64):
     np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["recurrent", "attention"])
+@pytest.mark.parametrize(
+  "kind", ["recurrent", pytest.param("attention", marks=pytest.mark.slow)]
+)
 def test_one_compilation_per_key(kind):
   traces = []
   loss_and_grad = bind(kind, lambda: traces.append(1))
