@@ -235,6 +235,29 @@ def test_groups_exchange_nothing_with_each_other():
   assert set(used) == {mixed_lengths.SEQUENCE} == set(axes)
 
 
+def test_bytes_exchanged_are_those_of_the_cost_model():
+  # One layer whose summary is a decay and a state, float32.
+  model = planner.CostModel(
+    "recurrent", 1.0, state_bytes=2 * models.WIDTH * 4, bandwidths=(1.0,)
+  )
+  params = jax.tree.map(jnp.float32, models.init())
+  for degree in (2, 8):
+    key = rows.Key(DEVICES // degree, degree * CAPACITY, degree)
+    batch = rows.Batch([key], [rows.empty(key)], [np.ones(key.rows, bool)], 1)
+    jaxpr = jax.make_jaxpr(functools.partial(bind("recurrent"), batch=batch))(
+      params
+    )
+    received = 0
+    for equation in equations(jaxpr):
+      # What a device gets of the others' parts, and of the sums for its own.
+      if "all_gather" in equation.primitive.name:
+        received += (degree - 1) * equation.invars[0].aval.size * 4
+      elif "scatter" in equation.primitive.name and axes_of(equation):
+        received += (degree - 1) * equation.outvars[0].aval.size * 4
+    # With links of one byte per second, seconds are bytes.
+    assert received == model.comm(degree, CAPACITY)
+
+
 def equations(jaxpr):
   for equation in jaxpr.eqns:
     yield equation
