@@ -108,9 +108,12 @@ class SequenceLayer(linen.Module):
 
   Attributes:
     config: options.
+    fixed: keyword options of the mixer's own `apply` or `step` that are no
+      arrays, as pairs; so they stay what they are under `linen.remat`.
   """
 
   config: LayerConfig
+  fixed: tuple[tuple[str, Any], ...] = ()
 
   @linen.compact
   def __call__(
@@ -159,7 +162,7 @@ class SequenceLayer(linen.Module):
       config.mixer, dtype, config.time_axis, name="mixer"
     )
     run = bound.step if step else bound
-    y, state = run(y, state, reset, **(options or {}))
+    y, state = run(y, state, reset, **dict(self.fixed), **(options or {}))
     if second:
       y = second(y)
     y = self._activate(y, train, step)

@@ -95,10 +95,12 @@ def linear(
 
 
 def combine_linear(left: Decayed, right: Decayed, hops: int) -> Decayed:
-  """The operator; a decay of zero is a select, as in `linear_scan`."""
+  """The operator; a decay of zero is a select: what is forgotten may be NaN."""
   del hops
-  carried = jnp.where(right.decay == 0, 0, right.decay * left.state)
-  return Decayed(None, right.decay * left.decay, carried + right.state)
+  none = right.decay == 0
+  decay = jnp.where(none, 0, right.decay * left.decay)
+  carried = jnp.where(none, 0, right.decay * left.state)
+  return Decayed(None, decay, carried + right.state)
 
 
 def outer(

@@ -25,6 +25,8 @@ import numpy as np
 
 from jaxseq.planner import rows
 
+_Spec = jax.sharding.PartitionSpec
+
 GROUPS = "groups"
 SEQUENCE = "sp"
 
@@ -78,9 +80,9 @@ def make_loss_and_grad(
   @functools.cache
   def program(degree):
     mesh = make_mesh(degree, devices)
-    split = jax.P(GROUPS, SEQUENCE)
+    split = _Spec(GROUPS, SEQUENCE)
     # Every device has totals of its own; their order is the same in all meshes.
-    each = jax.P((GROUPS, SEQUENCE))
+    each = _Spec((GROUPS, SEQUENCE))
 
     # Each device differentiates its own sum. What it gathered from others sends
     # their part of the gradient back to them, so that the sum over devices is
@@ -95,13 +97,13 @@ def make_loss_and_grad(
     mapped = jax.shard_map(
       add,
       mesh=mesh,
-      in_specs=(each, jax.P(), split, jax.P(GROUPS), jax.P()),
+      in_specs=(each, _Spec(), split, _Spec(GROUPS), _Spec()),
       out_specs=each,
       check_vma=False,
     )
     places = [
       jax.sharding.NamedSharding(mesh, spec)
-      for spec in (each, jax.P(), split, jax.P(GROUPS))
+      for spec in (each, _Spec(), split, _Spec(GROUPS))
     ]
     return jax.jit(mapped, donate_argnums=0), places
 
