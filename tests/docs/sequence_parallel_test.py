@@ -18,7 +18,7 @@ def test_the_page_runs_and_means_what_it_says():
   names = {}
   exec(compile("\n".join(blocks), str(_PAGE), "exec"), names)
   x, reset, params = names["x"], names["reset"], names["params"]
-  module, config = names["mamba2"], names["config"]
+  module, config = names["s5"], names["config"]
   y, state = jax.jit(module.apply, static_argnums=0)(
     config, params, x, None, reset
   )
