@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import collectives
 from jaxseq.recurrence import sharded_attention
+from jaxseq.recurrence.sharded_attention import blocks
 from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
@@ -116,8 +117,11 @@ def test_values_and_gradients_are_those_of_one_device(x64, name):
   check(name, 4, "contiguous", causal=True)
 
 
-@pytest.mark.parametrize("name", ["ring", "token_ring"])
-def test_zigzag_order(x64, name):
+@pytest.mark.parametrize(
+  "name", ["ring", pytest.param("token_ring", marks=pytest.mark.slow)]
+)
+def test_zigzag_order_and_few_queries_at_a_time(x64, monkeypatch, name):
+  monkeypatch.setattr(blocks, "_TILE", 2)
   check(name, 2, "zigzag", causal=True)
 
 

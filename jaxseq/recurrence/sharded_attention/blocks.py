@@ -19,6 +19,9 @@ from jaxseq.recurrence.sharded_attention import layout as layouts
 
 SoftmaxState = softmax_chunk.SoftmaxState
 
+# Queries that are worked on at once: memory for scores grows with it.
+_TILE = 128
+
 
 class Mask(NamedTuple):
   """Who sees whom.
@@ -133,7 +136,9 @@ def attend(
 ) -> SoftmaxState:
   """Attention to one block of keys.
 
-  What is not visible is cut off by selects, undefined numbers too.
+  Some of the queries at a time, if there are many; the gradient computes their
+  weights again. What is not visible is cut off by selects, undefined numbers
+  too.
 
   Args:
     q: (*batch, heads, queries, d).
@@ -147,6 +152,39 @@ def attend(
     m, u (*batch, heads, queries) and w (*batch, heads, queries, e), at least
     float32. m is a constant to gradients: it cancels in the average.
   """
+  time = q.shape[-2]
+  size = _tile_size(time)
+  if size == time:
+    return _attend_tile(q, k, v, visible, m)
+
+  def split(x, axis):
+    if x is None:
+      return None
+    axis %= x.ndim
+    shape = (*x.shape[:axis], time // size, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+  @jax.checkpoint
+  def tile(element):
+    q, visible, m = element
+    return _attend_tile(q, k, v, visible, m)
+
+  state = lax.map(tile, (split(q, -2), split(visible, -2), split(m, -1)))
+  flat = q.shape[:-1]
+  return SoftmaxState(
+    jnp.moveaxis(state.m, 0, -2).reshape(flat),
+    jnp.moveaxis(state.u, 0, -2).reshape(flat),
+    jnp.moveaxis(state.w, 0, -3).reshape(*flat, -1),
+  )
+
+
+def _tile_size(time):
+  """The largest divisor up to `_TILE`; all of time if that is very small."""
+  size = next(n for n in range(min(_TILE, time), 0, -1) if time % n == 0)
+  return size if 8 * size >= min(_TILE, time) else time
+
+
+def _attend_tile(q, k, v, visible, m):
   s = scores(q, k, visible)
   if m is None:
     m = jnp.max(s, axis=-1)
