@@ -54,6 +54,23 @@ def of(function, *arguments) -> list[Collective]:
   return list(_collectives(_without_dead_code(closed.jaxpr), 1))
 
 
+def equations(function, *arguments):
+  """Lists a program's equations, loops unfolded in number only.
+
+  What is worked out and not used is left out.
+
+  Args:
+    function: to trace.
+    *arguments: arrays or shapes.
+
+  Returns:
+    For each equation of the traced program: it, how often it is run, and
+    whether devices run it, inside a `shard_map`.
+  """
+  closed = jax.make_jaxpr(jax.jit(function))(*arguments)
+  return list(_equations(_without_dead_code(closed.jaxpr), 1))
+
+
 def largest(function, *arguments) -> int:
   """Elements of the largest array inside the `shard_map` of a function."""
   closed = jax.make_jaxpr(function)(*arguments)

@@ -1,0 +1,173 @@
+"""Predicted time of a step whose time axis is split over 8 to 4096 TPU chips.
+
+  python -m benchmarks.scaling_model [--mixers=s5,mamba2] [--plot=FILE.png]
+
+Nothing is run. The gradient of one layer is traced for the elements that a chip
+holds; its matrix products and the collectives that it really has are counted.
+The prediction is a roofline for the chip and latency and bandwidth for links:
+
+  chip    max(FLOP / peak, bytes / HBM bandwidth), bytes being what matrix
+          products and loops read and write once each, and what stays on the
+          chip between fused operations counting nothing
+  links   for each collective: hops around a square torus at a microsecond, and
+          the bytes that a chip receives at the bandwidth of one axis
+  step    both, one after the other: no overlap is assumed
+
+with the data sheet of a TPU v5e: 197 TFLOP/s, 819 GB/s, 2 x 50 GB/s for an axis
+of the torus. A pod has 256 chips; what is beyond is a larger torus that nobody
+sells, so that only the trend means something. What the model leaves out:
+operations on vectors, which on a TPU can cost more than products, start-up of
+kernels, and everything that is no layer. Read ratios, not seconds.
+"""
+
+import math
+import os
+from typing import NamedTuple
+
+from absl import app
+from absl import flags
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import collectives
+from jaxseq import mixers
+from jaxseq.training import figures
+
+P = jax.sharding.PartitionSpec
+
+_MIXERS = flags.DEFINE_list(
+  "mixers", ["s5", "mamba", "mamba2", "lightnet", "aaren"], "Mixers."
+)
+_WIDTH = flags.DEFINE_integer("d_model", 1024, "Width of the layer.")
+_LENGTH = flags.DEFINE_integer("length", 2**20, "Tokens, fixed.")
+_LOCAL = flags.DEFINE_integer("local", 2**14, "Tokens per chip, fixed.")
+_PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
+
+_CHIPS = (8, 16, 64, 256, 1024, 4096)
+_PEAK, _HBM, _LINK, _HOP = 197e12, 819e9, 100e9, 1e-6
+
+
+class Work(NamedTuple):
+  """What one chip does in a step.
+
+  Attributes:
+    flops: of matrix products.
+    bytes: read and written, see above.
+  """
+
+  flops: float
+  bytes: float
+
+
+def work_of(function, *arguments) -> Work:
+  """Counts the work of a program on one chip, loops as often as they run."""
+  flops = size = 0.0
+  for equation, times, inside in collectives.equations(function, *arguments):
+    if not inside:
+      continue
+    name = equation.primitive.name
+    if name == "dot_general":
+      (contracted, _), _ = equation.params["dimension_numbers"]
+      left, out = equation.invars[0].aval, equation.outvars[0].aval
+      depth = math.prod(left.shape[axis] for axis in contracted)
+      flops += times * 2 * depth * math.prod(out.shape)
+    if name in ("dot_general", "scan"):
+      size += times * (_bytes(equation.invars) + _bytes(equation.outvars))
+  return Work(flops, size)
+
+
+def _bytes(variables) -> float:
+  return sum(
+    math.prod(v.aval.shape) * v.aval.dtype.itemsize
+    for v in variables
+    if hasattr(v.aval, "shape") and hasattr(v.aval.dtype, "itemsize")
+  )
+
+
+def traced(name: str, width: int, chips: int, local: int):
+  """Returns the traced gradient of a layer, and its arguments' shapes."""
+  module = mixers.get(name)
+  config = mixers.make_config(name, d_model=width)
+  params = jax.eval_shape(
+    lambda key: module.init(key, config), jax.random.key(0)
+  )
+  x = jax.ShapeDtypeStruct((1, chips * local, width), jnp.bfloat16)
+  reset = jax.ShapeDtypeStruct((1, chips * local), jnp.bool_)
+  mesh = jax.sharding.AbstractMesh(
+    (chips,), ("time",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  split = P(None, "time")
+
+  def apply(params, x, reset):
+    return module.apply(config, params, x, None, reset, axis="time")[0]
+
+  run = jax.shard_map(
+    apply, mesh=mesh, in_specs=(P(), split, split), out_specs=split
+  )
+
+  def loss(params, x, reset):
+    return jnp.sum(run(params, x, reset).astype(jnp.float32) ** 2)
+
+  return jax.grad(loss, argnums=(0, 1)), (params, x, reset)
+
+
+def predict(name: str, width: int, chips: int, local: int):
+  """Returns the seconds of the chip and of the links."""
+  gradient, arguments = traced(name, width, chips, local)
+  work = work_of(gradient, *arguments)
+  links = 0.0
+  for found in collectives.of(gradient, *arguments):
+    hops = 1 if found.name == "ppermute" else 2 * (math.sqrt(chips) / 2)
+    received = found.received(chips) * found.dtype.itemsize
+    links += found.times * _HOP * hops + received / _LINK
+  return max(work.flops / _PEAK, work.bytes / _HBM), links
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  width = _WIDTH.value
+  print(f"TPU v5e, one layer of width {width}, gradient, bfloat16; ms a step")
+  curves = {}
+  for title, tokens in (
+    (f"{_LENGTH.value:,} tokens", lambda chips: _LENGTH.value // chips),
+    (f"{_LOCAL.value:,} tokens a chip", lambda chips: _LOCAL.value),
+  ):
+    print(f"\n{title}: chip + links, and the share of the links")
+    print(f"{'chips':<18}" + "".join(f"{chips:>20,}" for chips in _CHIPS))
+    for name in _MIXERS.value:
+      cells = []
+      for chips in _CHIPS:
+        chip, links = predict(name, width, chips, tokens(chips))
+        curves.setdefault(title, {}).setdefault(name, []).append(chip + links)
+        share = links / (chip + links)
+        cells.append(f"{chip * 1e3:.3f} + {links * 1e3:.3f} {share:>4.0%}")
+      print(f"{name:<18}" + "".join(f"{cell:>20}" for cell in cells))
+  if _PLOT.value:
+    draw(curves, _PLOT.value)
+
+
+def draw(curves, path: str) -> None:
+  """Draws the predicted time of a step against the chips."""
+  figure = figures.new(path, 9, 4)
+  if figure is None:
+    return
+  for axes, (title, by_name) in zip(figure.subplots(1, 2), curves.items()):
+    for (name, seconds), colour in zip(by_name.items(), figures.COLOURS):
+      axes.plot(
+        _CHIPS, [1e3 * s for s in seconds], "o-", color=colour, label=name
+      )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_title(title)
+    axes.set_xlabel("chips")
+    axes.set_ylabel("predicted ms a step")
+  axes.legend()
+  figures.save(figure, path)
+
+
+if __name__ == "__main__":
+  app.run(main)
