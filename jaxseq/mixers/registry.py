@@ -11,9 +11,12 @@ A mixer is a module with these five names:
     The state of a fresh sequence: a pytree of arrays with leading axes
     batch_shape. `dtype` is the real dtype of the state, complex states take the
     complex dtype of the same precision.
-  apply(config, params, x, state=None, reset=None) -> (y, state)
+  apply(config, params, x, state=None, reset=None, *, axis=None) -> (y, state)
     x and y are (*batch, time, d_model) of one dtype; reset is (*batch, time)
-    bool.
+    bool. axis is the name of a mesh axis over which time is split into equal,
+    contiguous parts, for use inside `jax.shard_map` only: x, reset and y are
+    then the part of this device, and both states those of the whole sequence,
+    the same on all devices.
   step(config, params, x, state, reset=None) -> (y, state)
     The same for one element: x and y are (*batch, d_model), reset (*batch,).
 
@@ -31,6 +34,9 @@ What holds for every mixer:
      States are at least float32 and keep structure, shapes and dtypes from
      call to call, so that `step` can be the body of a `lax.scan`.
   7. The original implementation's numbers are reproduced.
+  8. `apply` with the time split over the devices of a mesh axis equals `apply`
+     on one device. (Configurations that read in both directions raise a
+     ValueError where they cannot.)
 """
 
 import dataclasses

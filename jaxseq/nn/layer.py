@@ -105,9 +105,12 @@ class SequenceLayer(linen.Module):
 
   Attributes:
     config: options.
+    fixed: keyword options of the mixer's own `apply` or `step` that are no
+      arrays, as pairs; so they stay what they are under `linen.remat`.
   """
 
   config: LayerConfig
+  fixed: tuple[tuple[str, Any], ...] = ()
 
   @linen.compact
   def __call__(
@@ -154,7 +157,7 @@ class SequenceLayer(linen.Module):
     y = norm(x) if norm and config.prenorm else x.astype(dtype)
     bound = mixer.SequenceMixer(config.mixer, dtype, name="mixer")
     run = bound.step if step else bound
-    y, state = run(y, state, reset, **(options or {}))
+    y, state = run(y, state, reset, **dict(self.fixed), **(options or {}))
     if second:
       y = second(y)
     y = self._activate(y, train, step)

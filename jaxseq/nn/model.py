@@ -6,6 +6,7 @@ from typing import Any
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import mixers
 from jaxseq.nn import dense
@@ -94,6 +95,7 @@ class SequenceModel(linen.Module):
     elif step:
       wide = jnp.promote_types(dtype, jnp.float32)
       states = self.initial_state(x.shape[:-1], wide)
+    options, fixed = _split(options)
     kind = layer.SequenceLayer
     if config.remat:
       # Positions of train and step; a scan's body needs no barrier.
@@ -108,13 +110,13 @@ class SequenceModel(linen.Module):
         split_rngs={"params": True, "dropout": True},
         in_axes=(0, *[linen.broadcast] * 4),
         length=config.num_layers,
-      )(config, name="layers")
+      )(config, fixed, name="layers")
       x, after = stack(x, states, reset, train, options, step)
     else:
       after = []
       for i in range(config.num_layers):
         state = None if states is None else states[i]
-        block = kind(config, name=f"layers_{i}")
+        block = kind(config, fixed, name=f"layers_{i}")
         x, state = block(x, state, reset, train, options, step)
         after.append(state)
       after = tuple(after)
@@ -166,6 +168,18 @@ class SequenceModel(linen.Module):
       lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)),
       state,
     )
+
+
+def _split(options):
+  """Options that hold arrays, and pairs of those that do not."""
+  arrays, fixed = {}, []
+  for name, value in (options or {}).items():
+    kinds = jax.Array, np.ndarray
+    if any(isinstance(leaf, kinds) for leaf in jax.tree.leaves(value)):
+      arrays[name] = value
+    else:
+      fixed.append((name, value))
+  return arrays, tuple(fixed)
 
 
 def _check_states(states, initial_state):

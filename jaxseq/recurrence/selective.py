@@ -72,7 +72,7 @@ def selective_scan(
       f"{jnp.shape(x)}."
     )
   *batch, time, _ = jnp.shape(x)
-  size = resolve_chunk_size(chunk_size, time)
+  size = _chunk_size(chunk_size, time)
   method = linear.resolve_method(method, size)
 
   def run(weights, inputs, h, reset):
@@ -136,7 +136,7 @@ def selective_step(
   )
 
 
-def resolve_chunk_size(chunk_size, time):
+def _chunk_size(chunk_size, time):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
     if not isinstance(chunk_size, int) or chunk_size < 1:

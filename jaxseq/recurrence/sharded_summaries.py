@@ -1,19 +1,17 @@
-"""What a chunk of time does to a state that enters it, in closed form.
+"""What a chunk of time does to a state that enters it.
 
 The state after the chunk is the state after it from zeros, plus what is left of
-the state that entered. Both are sums over the chunk, without a loop over its
-elements; no output is read off. Elements before the last reset are taken out
-first: they must leave no trace, undefined numbers neither.
+the state that entered. Both are sums over the chunk; no output is read off.
+Elements before the last reset are taken out first: they must leave no trace,
+undefined numbers neither.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import chunks
 from jaxseq.recurrence import outer_decays
 from jaxseq.recurrence import resets
 from jaxseq.recurrence import sharded_exchange
@@ -95,10 +93,12 @@ def linear(
 
 
 def combine_linear(left: Decayed, right: Decayed, hops: int) -> Decayed:
-  """The operator; a decay of zero is a select, as in `linear_scan`."""
+  """The operator; a decay of zero is a select: what is forgotten may be NaN."""
   del hops
-  carried = jnp.where(right.decay == 0, 0, right.decay * left.state)
-  return Decayed(None, right.decay * left.decay, carried + right.state)
+  none = right.decay == 0
+  decay = jnp.where(none, 0, right.decay * left.decay)
+  carried = jnp.where(none, 0, right.decay * left.state)
+  return Decayed(None, decay, carried + right.state)
 
 
 def outer(
@@ -158,65 +158,20 @@ def advance_outer(chunk: Decayed, state: jax.Array) -> jax.Array:
 
 
 def selective(
-  x: jax.Array,
-  delta: jax.Array,
-  A: jax.Array,
-  B: jax.Array,
-  reset: jax.Array | None,
-  size: int,
+  state: jax.Array, delta: jax.Array, reset: jax.Array | None
 ) -> Decayed:
-  """Of `selective_scan`: sums over pieces of time, decays from sums of delta.
+  """Of `selective_scan`, given the state after the chunk from zeros.
 
   Args:
-    x: (*batch, time, d).
-    delta: (*batch, time, d).
-    A: (d, n).
-    B: in one of the forms of `selective_scan`.
+    state: (*batch, d, n).
+    delta: (*batch, time, d), in the real dtype to compute in.
     reset: (*batch, time) bool or None.
-    size: elements whose states' addends are held at a time.
 
   Returns:
-    decay, the sums of delta (*batch, d), and state (*batch, d, n).
+    decay, the sums of delta (*batch, d), and the state.
   """
-  *batch, time, d = x.shape
-  n, rows = A.shape[1], math.prod(batch)
   through, kept = through_and_kept(reset)
-  x, delta = keep(kept, x), keep(kept, delta)
-  constant = B.shape == (1,) * (x.ndim - 1) + (d, n)
-  if constant:
-    groups = d
-  else:
-    groups = 1 if B.ndim == x.ndim else B.shape[-2]
-    B = keep(kept, B).reshape(rows, time, groups, n, 1)
-  real = jnp.real(A).dtype
-  split = (rows, time, groups, 1, d // groups)
-  weights = A.reshape(groups, d // groups, n).swapaxes(1, 2)
-  inputs = (
-    delta.astype(real).reshape(split),
-    (delta * x).astype(real).reshape(split),
-    None if constant else B.astype(A.dtype),
-  )
-  state = jnp.zeros_like(x, A.dtype, shape=(rows, *weights.shape))
-  (_, state), _ = chunks.over_chunks(
-    _selective_piece, size, (weights, state), inputs, None
-  )
-  if constant:
-    state = state * B.astype(A.dtype).reshape(d, n, 1)
-  state = jnp.moveaxis(state, 2, 3).reshape(*batch, d, n)
-  return Decayed(through, jnp.sum(delta.astype(real), axis=-2), state)
-
-
-def _selective_piece(carry, inputs, flags):
-  """State [R, G, N, D] after a piece of inputs [R, T, G, ...]."""
-  del flags
-  A, h = carry
-  delta, u, B = inputs
-  later = lax.cumsum(delta, 1, reverse=True)
-  after = jnp.concatenate([later[:, 1:], jnp.zeros_like(later[:, :1])], axis=1)
-  addends = jnp.exp(after * A) * u
-  if B is not None:
-    addends = addends * B
-  return (A, jnp.exp(later[:, 0] * A) * h + jnp.sum(addends, axis=1)), ()
+  return Decayed(through, jnp.sum(keep(kept, delta), axis=-2), state)
 
 
 def combine_selective(

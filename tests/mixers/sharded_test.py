@@ -52,8 +52,20 @@ def _arguments(mixer, devices, size, dtype=jnp.float64):
   params = jax.tree.map(lambda leaf: leaf.astype(dtype), mixer.params)
   reset = _resets(devices * size, devices)
   x = cases.sequence(*reset.shape, dtype=dtype)
-  state = cases.used_state(mixer, params, (len(reset),), dtype)
+  state = _some_state(mixer, (len(reset),), dtype)
   return params, x, state, reset
+
+
+def _some_state(mixer, batch, dtype):
+  """A state unlike a fresh one, without compiling `step`."""
+  rng = np.random.default_rng(2)
+  return jax.tree.map(
+    # Maxima of nothing become maxima of something; sums stay positive.
+    lambda leaf: (
+      jnp.where(jnp.real(leaf) < -1e29, 0, leaf) + rng.random(leaf.shape)
+    ).astype(leaf.dtype),
+    mixer.module.initial_state(mixer.config, batch, dtype),
+  )
 
 
 def test_values_are_those_of_one_device(x64, mixer):
@@ -87,3 +99,94 @@ def test_gradients_are_those_of_one_device(x64, any_mixer, devices):
     rtol=1e-9,
     atol=1e-9,  # Sums over all elements and rows.
   )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("name", mixers.names())
+def test_models_of_all_mixers(x64, name, scan_layers, remat):
+  mixer = mixers.make_config(name, d_model=4)
+  _check_model(nn.ModelConfig(mixer, scan_layers=scan_layers, remat=remat))
+
+
+def _check_model(config):
+  model = nn.SequenceModel(config)
+  reset = _resets(8, 4)
+  x = cases.sequence(*reset.shape)[..., :4]
+  variables = jax.jit(model.init)(jax.random.key(0), x)
+  variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), variables)
+
+  def run(options):
+    def apply(variables, x, reset):
+      return model.apply(variables, x, None, reset, options=options)
+
+    return apply
+
+  split = jax.shard_map(
+    run({"axis": "sp"}),
+    mesh=_mesh(4),
+    in_specs=(P(), _SPLIT, _SPLIT),
+    out_specs=(_SPLIT, P()),
+  )
+
+  def gradients(apply):
+    def loss(variables, x):
+      y, states = apply(variables, x, reset)
+      return jnp.sum(y**2), (y, states)
+
+    run = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.jit(run)(variables, x)
+
+  chex.assert_trees_all_close(
+    gradients(split), gradients(run(None)), rtol=1e-9, atol=1e-9
+  )
+
+
+def _zeros(module, config):
+  """Parameters of the right shapes."""
+  shapes = jax.eval_shape(
+    lambda key: module.init(key, config), jax.random.key(0)
+  )
+  return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@pytest.mark.parametrize("name", ["s4", "s4d", "s5"])
+def test_no_bidirectional_models(name):
+  module = mixers.get(name)
+  config = mixers.make_config(name, d_model=4, bidirectional=True)
+  params = _zeros(module, config)
+  with pytest.raises(ValueError, match="axis must be None for a bidirectional"):
+    module.apply(config, params, jnp.zeros((1, 4, 4)), axis="sp")
+
+
+def test_no_arrays_without_time():
+  module = mixers.get("lightnet")
+  config = mixers.make_config("lightnet", d_model=4)
+  params = _zeros(module, config)
+  with pytest.raises(ValueError, match="axis must be None with shape"):
+    module.apply(config, params, jnp.zeros((1, 4, 4)), axis="sp", shape=(2, 2))
+
+
+@pytest.mark.slow
+def test_gaps_in_time(x64):
+  module, config = (
+    mixers.get("s5"),
+    mixers.make_config("s5", d_model=cases.D_MODEL, ssm_size=4, blocks=1),
+  )
+  params = module.init(jax.random.key(0), config)
+  reset = _resets(8, 4)
+  x = cases.sequence(*reset.shape)
+  gaps = jnp.asarray(np.random.default_rng(0).uniform(0.5, 2, reset.shape))
+
+  def run(x, reset, gaps, axis=None):
+    return module.apply(config, params, x, None, reset, gaps=gaps, axis=axis)
+
+  split = jax.shard_map(
+    functools.partial(run, axis="sp"),
+    mesh=_mesh(4),
+    in_specs=(_SPLIT,) * 3,
+    out_specs=(_SPLIT, P()),
+  )
+  got, want = (jax.jit(f)(x, reset, gaps) for f in (split, run))
+  chex.assert_trees_all_close(got, want, **_FLOAT64)

@@ -324,9 +324,9 @@ def test_memory_does_not_hold_the_states(method):
 
 def test_default_chunks_have_no_remainder_where_they_can():
   for time, size in ((1, 1), (31, 31), (784, 28), (1000, 25), (4096, 64)):
-    assert selective.resolve_chunk_size(None, time) == size
+    assert selective._chunk_size(None, time) == size
   # No divisor near the square root.
-  assert selective.resolve_chunk_size(None, 4099) == 64
+  assert selective._chunk_size(None, 4099) == 64
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,21 @@
 """The recurrences with time split over devices, against those on one device."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import recurrence
+from jaxseq.recurrence import sharded
+from tests.recurrence import collectives
 from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
+
+P = jax.sharding.PartitionSpec
 
 # One for each recurrence; the others are variants.
 _QUICK = (
@@ -18,32 +26,32 @@ _QUICK = (
   "outer_heads",
   "softmax_outer_sink",
 )
+# Elements of a chunk.
+_LENGTH = 4
 
 
-def _values_and_gradients(function, timed, fixed, reset, seed=2):
+def _make(name, devices, dtype, length=_LENGTH, random=20):
+  """The case and its resets."""
+  time = devices * length
+  reset = jnp.asarray(cases.masks(time, devices, random))
+  return cases.make(name, len(reset), time, dtype), reset
+
+
+def _with_gradients(function):
   """Outputs, final state, and the gradients from random cotangents on both."""
 
-  @jax.jit
-  def run(timed, fixed):
+  def run(timed, fixed, reset):
     out, pull = jax.vjp(lambda *args: function(*args, reset), timed, fixed)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(2)
     cotangents = jax.tree.map(
       lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), out
     )
     return out, pull(cotangents)
 
-  return run(timed, fixed)
+  return run
 
 
-def _compare(name, devices, exchange, dtype, tolerance, length=4):
-  time = devices * length
-  reset = jnp.asarray(cases.masks(time, devices))
-  case = cases.make(name, len(reset), time, dtype)
-  arguments = case.timed, case.fixed, reset
-  got = _values_and_gradients(
-    cases.run(case, cases.mesh_of(devices), exchange), *arguments
-  )
-  want = _values_and_gradients(cases.run(case), *arguments)
+def _assert_close(got, want, tolerance):
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(
       x, y, rtol=tolerance, atol=tolerance * max(1, np.max(np.abs(y)))
@@ -53,11 +61,69 @@ def _compare(name, devices, exchange, dtype, tolerance, length=4):
   )
 
 
-# The same sums in another order: a few units of the last place of float64.
+def _check(name, devices, exchange, dtype, tolerance, length=_LENGTH):
+  case, reset = _make(name, devices, dtype, length)
+  arguments = case.timed, case.fixed, reset
+  split = cases.run(case, cases.mesh_of(devices), exchange)
+  got, want = (
+    jax.jit(_with_gradients(f))(*arguments) for f in (split, cases.run(case))
+  )
+  _assert_close(got, want, tolerance)
+
+
+@functools.cache
+def _compiled(name):
+  """Arguments in float64, placed on four devices, and the compiled function."""
+  case, reset = _make(name, 4, np.float64)
+  mesh = cases.mesh_of(4)
+
+  def place(tree, spec):
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
+
+  split = P(None, "sp")
+  arguments = (
+    place(case.timed, split),
+    place(case.fixed, P()),
+    place(reset, split),
+  )
+  run = jax.jit(_with_gradients(cases.run(case, mesh)))
+  return case, arguments, run
+
+
 @pytest.mark.parametrize("name", _QUICK)
 @pytest.mark.usefixtures("x64")
 def test_values_and_gradients_are_those_of_one_device(name):
-  _compare(name, 4, "gather", np.float64, 1e-12)
+  case, arguments, run = _compiled(name)
+  (y, final), gradients = run(*arguments)
+  want = jax.jit(_with_gradients(cases.run(case)))(*arguments)
+  # The same sums in another order: a few units of the last place of float64.
+  _assert_close(((y, final), gradients), want, 1e-12)
+  assert y.sharding.spec[1] == "sp"
+  assert all(x.is_fully_replicated for x in jax.tree.leaves(final))
+
+
+@pytest.mark.parametrize("name", _QUICK)
+@pytest.mark.usefixtures("x64")
+def test_nothing_of_the_future_leaks(name):
+  _, (timed, fixed, reset), run = _compiled(name)
+  # In the middle of the last chunk.
+  t = reset.shape[1] - 2
+  changed = jax.tree.map(lambda x: x.at[:, t].add(1), timed)
+  before, after = (run(x, fixed, reset)[0][0] for x in (timed, changed))
+  np.testing.assert_array_equal(before[:, :t], after[:, :t])
+  assert np.any(before[:, t:] != after[:, t:])
+
+
+@pytest.mark.parametrize("name", _QUICK)
+@pytest.mark.usefixtures("x64")
+def test_undefined_numbers_do_not_pass_a_reset(name):
+  _, (timed, fixed, reset), run = _compiled(name)
+  # The row whose only reset is at the second element of the first chunk.
+  row = int(np.argmax((np.sum(reset, axis=1) == 1) & reset[:, 1]))
+  bad = jax.tree.map(lambda x: x.at[row, 0].set(jnp.nan), timed)
+  got, want = (run(x, fixed, reset)[0] for x in (bad, timed))
+  np.testing.assert_array_equal(got[0][row, 1:], want[0][row, 1:])
+  jax.tree.map(np.testing.assert_array_equal, got[1], want[1])
 
 
 @pytest.mark.slow
@@ -66,4 +132,144 @@ def test_values_and_gradients_are_those_of_one_device(name):
 @pytest.mark.parametrize("name", cases.NAMES)
 @pytest.mark.usefixtures("x64")
 def test_any_number_of_devices(name, devices, exchange):
-  _compare(name, devices, exchange, np.float64, 1e-12)
+  _check(name, devices, exchange, np.float64, 1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_float32(name):
+  # Sums of 16 numbers and more, in another order.
+  _check(name, 4, "gather", np.float32, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [1, 150])
+@pytest.mark.parametrize("name", cases.NAMES)
+@pytest.mark.usefixtures("x64")
+def test_any_length(name, length):
+  # Sums over up to 300 elements.
+  _check(name, 2, "gather", np.float64, 1e-11, length)
+
+
+def _gradient(case, exchange="gather"):
+  run = cases.run(case, cases.mesh_of(8), exchange)
+
+  def loss(timed, fixed, reset):
+    return sum(
+      jnp.sum(jnp.real(x)) for x in jax.tree.leaves(run(timed, fixed, reset))
+    )
+
+  return jax.grad(loss, (0, 1))
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+    for name in cases.NAMES
+  ],
+)
+def test_one_exchange_whose_size_does_not_grow_with_time(name):
+  sizes = []
+  for length in (2, 8):
+    case, reset = _make(name, 8, np.float32, length, random=0)
+    arguments = case.timed, case.fixed, reset
+    run = cases.run(case, cases.mesh_of(8))
+    (gather,) = collectives.used(run, *arguments)
+    assert gather.name == "all_gather"
+    sizes.append(gather.size)
+  assert sizes[0] == sizes[1]
+  # A state, and a decay of its size at the most.
+  state = sum(
+    x.size * (2 if jnp.iscomplexobj(x) else 1)
+    for x in jax.tree.leaves(case.fixed["init"])
+  )
+  assert state <= sizes[0] <= 2 * state + 2 * len(reset)
+
+
+@pytest.mark.parametrize("name", ["lti", "outer_heads", "softmax_outer_sink"])
+def test_the_gradient_adds_one_reduce_scatter(name):
+  case, reset = _make(name, 8, np.float32, random=0)
+  names = collectives.names(_gradient(case), case.timed, case.fixed, reset)
+  assert sorted(names) == ["all_gather", "reduce_scatter"]
+
+
+@pytest.mark.parametrize("name", ["linear", "softmax_outer_sink"])
+def test_messages_between_neighbours_grow_with_the_logarithm(name):
+  case, reset = _make(name, 8, np.float32, random=0)
+  arguments = case.timed, case.fixed, reset
+  run = cases.run(case, cases.mesh_of(8), "ppermute")
+  messages = 1 + math.ceil(math.log2(8))
+  assert collectives.names(run, *arguments) == ["ppermute"] * messages
+  gradient = collectives.names(_gradient(case, "ppermute"), *arguments)
+  assert gradient == ["ppermute"] * 2 * messages
+
+
+def test_a_final_state_that_is_dropped_costs_nothing():
+  case, reset = _make("linear", 4, np.float32, random=0)
+  arguments = case.timed, case.fixed, reset
+  run = jax.jit(cases.run(case, cases.mesh_of(4)))
+  text = jax.jit(lambda *args: run(*args)[0]).lower(*arguments).compile()
+  text = text.as_text()
+  assert text.count(" all-gather(") == 1
+  assert " all-reduce(" not in text
+  assert " all-reduce(" in run.lower(*arguments).compile().as_text()
+
+
+def test_vmap_outside_and_a_scan_over_layers_inside():
+  # Two recurrences, one after the other, of three sets of decays.
+  rng = np.random.default_rng(0)
+  a = jnp.asarray(rng.uniform(size=(3, 2, 2)), jnp.float32)
+  b = jnp.asarray(rng.normal(size=(2, 16, 2)), jnp.float32)
+
+  def layers(scan):
+    def run(a, b):
+      return jax.lax.scan(lambda b, a: (jnp.tanh(scan(a, b)[0]), None), b, a)[0]
+
+    return run
+
+  split = jax.shard_map(
+    layers(functools.partial(sharded.linear_scan, axis="sp")),
+    mesh=cases.mesh_of(4),
+    in_specs=(P(), P(None, "sp")),
+    out_specs=P(None, "sp"),
+  )
+  got, want = (
+    jax.jit(jax.vmap(f, (0, None)))(a, b)
+    for f in (split, layers(recurrence.linear_scan))
+  )
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)  # float32.
+
+
+@pytest.mark.slow
+def test_bfloat16_inputs_keep_states_in_float32():
+  case, reset = _make("outer_no_decay", 4, np.float32)
+  timed = jax.tree.map(lambda x: x.astype(jnp.bfloat16), case.timed)
+  arguments = timed, case.fixed, reset
+  y, final = jax.jit(cases.run(case, cases.mesh_of(4)))(*arguments)
+  want_y, want_final = jax.jit(cases.run(case))(*arguments)
+  assert y.dtype == jnp.bfloat16
+  assert final.dtype == jnp.float32
+  # Rounded once, to 8 bits; the sums themselves are float32.
+  np.testing.assert_allclose(
+    y.astype(np.float32), want_y.astype(np.float32), rtol=2**-7, atol=1e-4
+  )
+  _assert_close(final, want_final, 1e-5)
+
+
+def test_errors_name_what_came():
+  b = jnp.zeros((1, 8, 2))
+
+  def run(**options):
+    split = jax.shard_map(
+      functools.partial(sharded.linear_scan, axis="sp", **options),
+      mesh=cases.mesh_of(4),
+      in_specs=(P(), P(None, "sp")),
+      out_specs=(P(None, "sp"), P()),
+    )
+    return jax.eval_shape(split, jnp.ones((2,)), b)
+
+  with pytest.raises(ValueError, match="exchange must be one of .* got 'ring'"):
+    run(exchange="ring")
+  with pytest.raises(ValueError, match="method must be one of"):
+    run(method="none")

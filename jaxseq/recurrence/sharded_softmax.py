@@ -1,0 +1,129 @@
+"""The running softmax averages with time split over devices; see `sharded`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import sharded_exchange
+from jaxseq.recurrence import sharded_summaries
+from jaxseq.recurrence import softmax
+from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import softmax_outer
+
+SoftmaxState = softmax_chunk.SoftmaxState
+
+
+def softmax_scan(
+  scores: jax.Array,
+  values: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  mask: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+) -> tuple[jax.Array, SoftmaxState]:
+  """`recurrence.softmax_scan`; a summary is m, u, w, and with resets a flag."""
+  return softmax.scan_with(
+    functools.partial(softmax_outer_scan, axis=axis, exchange=exchange),
+    scores,
+    values,
+    init,
+    mask=mask,
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
+  )
+
+
+def softmax_outer_scan(
+  q: jax.Array,
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  init: SoftmaxState | None = None,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  chunk_size: int | None = None,
+  method: str = "auto",
+  sink: float | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """`recurrence.softmax_outer_scan`; summaries as those of `softmax_scan`."""
+  run = functools.partial(
+    softmax_outer.softmax_outer_scan,
+    chunk_size=chunk_size,
+    method=method,
+    sink=sink,
+  )
+  if axis is None:
+    return run(q, logits, k, v, init, reset=reset)
+  q, logits, k, v, init, reset = sharded_exchange.vary(
+    axis, q, logits, k, v, init, reset
+  )
+  given = jax.tree.leaves((q, logits, k, v, init))
+  dtype = jnp.result_type(*given, jnp.float32)
+  state = _entering_average(
+    logits.astype(dtype),
+    None if k is None else k.astype(dtype),
+    v.astype(dtype),
+    init,
+    reset,
+    sink,
+    axis=axis,
+    exchange=exchange,
+  )
+  o, final = run(q, logits, k, v, state, reset=reset)
+  return o, sharded_exchange.replicate_last(final, axis)
+
+
+def softmax_decay(
+  logits: jax.Array,
+  m: jax.Array,
+  u: jax.Array,
+  *,
+  axis: str | None,
+  exchange: str = "gather",
+  reset: jax.Array | None = None,
+  sink: float | None = None,
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+  """`recurrence.softmax_decay`; a summary is m, u, and with resets a flag."""
+  run = functools.partial(softmax_outer.softmax_decay, sink=sink)
+  if axis is None:
+    return run(logits, m, u, reset=reset)
+  logits, m, u, reset = sharded_exchange.vary(axis, logits, m, u, reset)
+  dtype = jnp.result_type(logits, m, u, jnp.float32)
+  logits = logits.astype(dtype)
+  state = _entering_average(
+    logits,
+    None,
+    jnp.zeros_like(logits[..., :0]),
+    SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (0,))),
+    reset,
+    sink,
+    axis=axis,
+    exchange=exchange,
+  )
+  decay, share, final = run(logits, state.m, state.u, reset=reset)
+  return decay, share, sharded_exchange.replicate_last(final, axis)
+
+
+def _entering_average(logits, k, v, init, reset, sink, **options):
+  """The average that enters this device's chunk, in the dtype of the logits."""
+  summary = sharded_summaries.softmax_outer(logits, k, v, reset, sink)
+  neutral = jax.tree.map(jnp.zeros_like, summary)
+  neutral = neutral._replace(state=softmax_chunk.fresh(None, summary.state))
+  begin = softmax_chunk.fresh(sink, summary.state)
+  if init is not None:
+    begin = jax.tree.map(lambda z: z.astype(logits.dtype), init)
+  return sharded_exchange.entering(
+    summary,
+    neutral._replace(state=begin),
+    neutral,
+    sharded_summaries.combine_softmax,
+    **options,
+  ).state
