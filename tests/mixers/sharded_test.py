@@ -190,3 +190,42 @@ def test_gaps_in_time(x64):
   )
   got, want = (jax.jit(f)(x, reset, gaps) for f in (split, run))
   chex.assert_trees_all_close(got, want, **_FLOAT64)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "s5",
+    *(
+      pytest.param(name, marks=pytest.mark.slow)
+      for name in mixers.names()
+      if name != "s5"
+    ),
+  ],
+)
+def test_a_second_axis_splits_the_batch(x64, name):
+  mixer = cases.bind((name, ()))
+  params, x, state, reset = _arguments(mixer, 4, 2)
+  x, reset = x[:6], reset[:6]
+  state = jax.tree.map(lambda leaf: leaf[:6], state)
+  devices = np.asarray(jax.devices()).reshape(2, 4)
+  both = P("data", "sp")
+  split = jax.shard_map(
+    functools.partial(mixer.module.apply, mixer.config, axis="sp"),
+    mesh=jax.sharding.Mesh(devices, ("data", "sp")),
+    in_specs=(P(), both, P("data"), both),
+    out_specs=(both, P("data")),
+  )
+
+  def gradients(apply):
+    def loss(params, x, state):
+      y, state = apply(params, x, state, reset)
+      return sum(
+        jnp.sum(jnp.real(leaf)) for leaf in jax.tree.leaves((y, state))
+      ), y
+
+    run = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
+    return jax.jit(run)(params, x, state)
+
+  got, want = gradients(split), gradients(mixer.apply)
+  chex.assert_trees_all_close(got, want, rtol=1e-9, atol=1e-9)
