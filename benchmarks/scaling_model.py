@@ -155,7 +155,8 @@ def draw(curves, path: str) -> None:
   figure = figures.new(path, 9, 4)
   if figure is None:
     return
-  for axes, (title, by_name) in zip(figure.subplots(1, 2), curves.items()):
+  both = figure.subplots(1, 2)
+  for axes, (title, by_name) in zip(both, curves.items()):
     for (name, seconds), colour in zip(by_name.items(), figures.COLOURS):
       axes.plot(
         _CHIPS, [1e3 * s for s in seconds], "o-", color=colour, label=name
@@ -165,7 +166,7 @@ def draw(curves, path: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("chips")
     axes.set_ylabel("predicted ms a step")
-  axes.legend()
+  both[0].legend(loc="lower left", fontsize="small")
   figures.save(figure, path)
 
 

@@ -158,7 +158,8 @@ def spread(tree: Any) -> Any:
   """Deals the examples of a batch out; without a mesh it changes nothing.
 
   Args:
-    tree: pytree of arrays with a leading axis of examples, inside `jit`.
+    tree: pytree of arrays with a leading axis of examples, and of scalars,
+      inside `jit`.
 
   Returns:
     The tree, with the same values.
@@ -172,6 +173,8 @@ def spread(tree: Any) -> Any:
   count = _count(mesh)
 
   def put(x):
+    if not x.ndim:
+      return x
     if x.shape[0] % count:
       raise errors.UserError(
         f"mesh: got {count} groups of devices for the {x.shape[0]} examples of "
@@ -189,7 +192,7 @@ def spread_evenly(tree: Any) -> Any:
   For evaluations, whose last batch is shorter.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  sizes = {x.shape[0] for x in jax.tree.leaves(tree)}
+  sizes = {x.shape[0] for x in jax.tree.leaves(tree) if x.ndim}
   if DATA not in mesh.axis_names or any(n % _count(mesh) for n in sizes):
     return tree
   return spread(tree)
