@@ -98,17 +98,21 @@ def softmax_decay(
   logits, m, u, reset = sharded_exchange.vary(axis, logits, m, u, reset)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   logits = logits.astype(dtype)
+  # Averages of zeros, for want of values: XLA's CPU backend can crash over
+  # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
+  # over time are not kept but computed again.
   state = _entering_average(
     logits,
     None,
-    jnp.zeros_like(logits[..., :0]),
-    SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (0,))),
+    jnp.zeros_like(logits[..., :1]),
+    SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (1,))),
     reset,
     sink,
     axis=axis,
     exchange=exchange,
   )
-  decay, share, final = run(logits, state.m, state.u, reset=reset)
+  run = jax.checkpoint(functools.partial(run, reset=reset))
+  decay, share, final = run(logits, state.m, state.u)
   return decay, share, sharded_exchange.replicate_last(final, axis)
 
 

@@ -192,17 +192,8 @@ def test_gaps_in_time(x64):
   chex.assert_trees_all_close(got, want, **_FLOAT64)
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    "s5",
-    *(
-      pytest.param(name, marks=pytest.mark.slow)
-      for name in mixers.names()
-      if name != "s5"
-    ),
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mixers.names())
 def test_a_second_axis_splits_the_batch(x64, name):
   mixer = cases.bind((name, ()))
   params, x, state, reset = _arguments(mixer, 4, 2)
