@@ -18,9 +18,3 @@ def mixer(request):
 def common_mixer(request):
   """Every mixer with its defaults; those like others are slow tests."""
   return cases.bind(request.param)
-
-
-@pytest.fixture(params=cases.cases())
-def any_mixer(request):
-  """Every mixer under every set of options."""
-  return cases.bind(request.param)

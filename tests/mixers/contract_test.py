@@ -266,21 +266,19 @@ def test_gradients_equal_those_of_steps(x64, common_mixer):
     *(pytest.param(x, marks=pytest.mark.slow) for x in ("f4", "f8")),
   ],
 )
-def test_states_keep_shapes_and_dtypes(x64, any_mixer, dtype):
+def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   state_dtype = jnp.promote_types(dtype, jnp.float32)
-  fresh = any_mixer.module.initial_state(any_mixer.config, (2, 3), state_dtype)
+  fresh = mixer.module.initial_state(mixer.config, (2, 3), state_dtype)
   for leaf in jax.tree.leaves(fresh):
     assert leaf.real.dtype == state_dtype
     assert leaf.shape[:2] == (2, 3)
   x = cases.sequence(2, 3, 7, dtype=dtype)
   for y, state in (
-    jax.eval_shape(any_mixer.apply, any_mixer.params, x, fresh),
-    jax.eval_shape(any_mixer.apply, any_mixer.params, x),
+    jax.eval_shape(mixer.apply, mixer.params, x, fresh),
+    jax.eval_shape(mixer.apply, mixer.params, x),
   ):
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
-  y, state = jax.eval_shape(
-    any_mixer.step, any_mixer.params, x[..., 0, :], fresh
-  )
+  y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
   assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)
   chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
