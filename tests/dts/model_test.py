@@ -60,14 +60,16 @@ def _data(batch=2):
   return x, jax.random.normal(keys[1], (batch, _LATENT))
 
 
-@pytest.mark.parametrize("decoder", ["lstm", "conv", *_SLOW])
+@pytest.mark.parametrize(
+  "decoder", [pytest.param("lstm", marks=pytest.mark.slow), "conv", *_SLOW]
+)
 @pytest.mark.parametrize(
   "skip_z", [True, pytest.param(False, marks=pytest.mark.slow)]
 )
 def test_autoregressive_decoder(decoder, skip_z):
   vae = _vae(decoder=decoder, form="ar", skip_z=skip_z)
   x, z = _data()
-  variables = vae.init(jax.random.key(1), x)
+  variables = jax.jit(vae.init)(jax.random.key(1), x)
 
   @jax.jit
   def run(variables, x, z):
@@ -92,7 +94,9 @@ def test_autoregressive_decoder(decoder, skip_z):
   assert np.all(np.abs(mean - other).max(axis=(0, 2)) > 1e-5)
 
 
-@pytest.mark.parametrize("encoder", ["lstm", "conv", *_SLOW])
+@pytest.mark.parametrize(
+  "encoder", [pytest.param("lstm", marks=pytest.mark.slow), "conv", *_SLOW]
+)
 @pytest.mark.parametrize(
   "pooling", ["last", pytest.param("mean", marks=pytest.mark.slow)]
 )
@@ -101,7 +105,7 @@ def test_padding_changes_nothing(encoder, pooling):
   module = encoders.Encoder(config, _LATENT)
   x, _ = _data(3)
   lengths = jnp.array([9, 4, 1])
-  variables = module.init(jax.random.key(1), x, lengths)
+  variables = jax.jit(module.init)(jax.random.key(1), x, lengths)
   encode = jax.jit(module.apply)
   mu, logvar = encode(variables, x, lengths)
   behind = ~encoders.valid(x, lengths)[..., None]
@@ -147,14 +151,13 @@ def test_reverse():
 def test_decoder_without_a_past(kind):
   vae = _vae(decoder=kind)
   x, z = _data()
-  variables = vae.init(jax.random.key(1), x)
-  mean = vae.apply(variables, z, method="decode")
+  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  apply = jax.jit(vae.apply, static_argnames="method")
+  mean = apply(variables, z, method="decode")
   chex.assert_shape(mean, x.shape)
   np.testing.assert_array_equal(mean, model.generate(vae, variables, z))
   # Neither does the series at the input matter, nor are all times alike.
-  np.testing.assert_array_equal(
-    mean, vae.apply(variables, z, x, method="decode")
-  )
+  np.testing.assert_array_equal(mean, apply(variables, z, x, method="decode"))
   assert np.abs(np.diff(mean, axis=1)).max() > 1e-4
 
 

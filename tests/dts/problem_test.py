@@ -91,10 +91,13 @@ def test_learns_and_uses_the_code():
 def test_gap_is_zero_where_the_code_is_not_used():
   splits = _splits()
   vae = problem.make_model(_arm(), splits)
-  params = vae.init(jax.random.key(0), splits.test.inputs)["params"]
+  params = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)["params"]
   kernel = params["decoder"]["hidden_0"]["kernel"]
   params["decoder"]["hidden_0"]["kernel"] = jnp.zeros_like(kernel)
-  metrics = evaluation.evaluate(vae, {"params": params}, splits.test)
+  evaluate = jax.jit(
+    lambda params, test: evaluation.evaluate(vae, params, test)
+  )
+  metrics = evaluate({"params": params}, splits.test)
   np.testing.assert_allclose(metrics["gap"], 0, atol=1e-5)  # float32 sums
   assert metrics["mi"] > 0
 
@@ -129,7 +132,7 @@ def test_aggressive_rounds():
   state = aggressive.initial()
   splits = _splits()
   vae = problem.make_model(_arm(), splits)
-  variables = vae.init(jax.random.key(0), splits.test.inputs)
+  variables = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)
   advance = jax.jit(
     lambda state: aggressive.advance(state, vae, variables, splits.test)
   )
@@ -159,6 +162,7 @@ def test_frozen_parameters_keep_their_momentum():
   np.testing.assert_allclose(again["decoder"], -0.1, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_domains():
   splits = _splits()
   target = splits.train.extras["domain"] == 1

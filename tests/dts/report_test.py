@@ -40,7 +40,7 @@ def _windows(count, seed, targets):
 
 def _model():
   vae = model.VAE(_arm().model, _LENGTH, 1)
-  return vae, vae.init(jax.random.key(0), jnp.zeros((1, _LENGTH, 1)))
+  return vae, jax.jit(vae.init)(jax.random.key(0), jnp.zeros((1, _LENGTH, 1)))
 
 
 def test_traversals_move_one_coordinate():
@@ -81,7 +81,7 @@ def test_scores_of_two_domains(tmp_path):
   )
   made = problem.make_problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
-  variables = jax.vmap(made.init)(keys)
+  variables = jax.jit(jax.vmap(made.init))(keys)
   scores = report.arm(arm, splits, variables, tmp_path)
   assert set(scores) == {
     f"{what} in {segment}"

@@ -52,7 +52,9 @@ def layer_params(data, prefix):
   }
 
 
-@pytest.mark.parametrize("order", ["postnorm", "prenorm"])
+@pytest.mark.parametrize(
+  "order", ["postnorm", pytest.param("prenorm", marks=pytest.mark.slow)]
+)
 def test_golden_stack(x64, golden, order):
   """Two encoder layers: their outputs, and the gradients of sum(y * cot)."""
   del x64
@@ -107,7 +109,7 @@ def test_parameter_count_of_the_paper():
 
 def random_params(config=CONFIG):
   """Float64 parameters, none of them zero."""
-  params = aaren.init(jax.random.key(0), config)
+  params = jax.jit(aaren.init, static_argnums=1)(jax.random.key(0), config)
   rng = np.random.default_rng(0)
   return {
     name: value + 0.1 * rng.normal(size=value.shape)
@@ -194,7 +196,9 @@ def test_padding_is_left_out(x64):
 
 
 def test_initial_parameters():
-  params = aaren.init(jax.random.key(0), aaren.Config(64))
+  params = jax.jit(aaren.init, static_argnums=1)(
+    jax.random.key(0), aaren.Config(64)
+  )
   shapes = dict.fromkeys(("W_q", "W_k", "W_v", "W_o"), (64, 64))
   shapes |= dict.fromkeys(("q_tok", "b_q", "b_k", "b_v", "b_o"), (64,))
   assert {name: leaf.shape for name, leaf in params.items()} == shapes

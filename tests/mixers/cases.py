@@ -97,6 +97,10 @@ class Mixer(NamedTuple):
   step: Any
 
 
+# One of each kind of state.
+_COMMON = ("attention", "gru", "lightnet", "mamba", "s5")
+
+
 def cases(marks=()):
   """Yields each mixer with its defaults, and, so marked, with other options."""
   for name in mixers.names():
@@ -109,8 +113,12 @@ def cases(marks=()):
       )
 
 
-def plain_cases():
-  return [pytest.param((name, ()), id=name) for name in mixers.names()]
+def plain_cases(marks=()):
+  """Returns each mixer with its defaults; so marked those like others."""
+  return [
+    pytest.param((name, ()), id=name, marks=() if name in _COMMON else marks)
+    for name in mixers.names()
+  ]
 
 
 @functools.cache
@@ -148,7 +156,7 @@ def sequence(*shape, dtype=jnp.float64, seed=0):
 def used_state(mixer, params, batch, dtype=jnp.float64):
   """Returns a state that some sequence has left behind."""
   state = mixer.module.initial_state(mixer.config, batch, dtype)
-  x = sequence(*batch, dtype=dtype, seed=9)
+  x, reset = sequence(*batch, dtype=dtype, seed=9), np.zeros(batch, bool)
   for _ in range(2):
-    _, state = mixer.step(params, x, state)
+    _, state = mixer.step(params, x, state, reset)
   return state

@@ -14,25 +14,42 @@ from tests.mixers import cases
 _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
 
 
+# Every sequence has this length, so that each mixer's `apply` and `step` are
+# compiled once for most of these tests.
+_TIME = 37
+
+
 def _double(params):
-  return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+  return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
 
-def _fold_steps(mixer, params, x, state, reset=None):
-  """`step` as the body of a scan; batch is one axis or none."""
+def _problem(mixer, *batch, time=_TIME):
+  """Returns parameters, inputs and a state that others have left behind."""
+  params = jax.device_put(_double(mixer.params))
+  x = np.asarray(cases.sequence(*batch, time))
+  return params, x, cases.used_state(mixer, params, batch)
+
+
+def _steps(mixer, params, x, state, reset):
+  """Folds the compiled `step`; batch is any number of axes."""
+  outputs = []
+  for t in range(x.shape[-2]):
+    y, state = mixer.step(params, x[..., t, :], state, reset[..., t])
+    outputs.append(y)
+  return np.stack(outputs, -2), state
+
+
+def _scan_steps(mixer, params, x, state, reset):
+  """Folds `step` in one program, which has a gradient; batch is one axis."""
 
   def body(state, element):
     x_t, reset_t = element
     y, state = mixer.module.step(mixer.config, params, x_t, state, reset_t)
     return state, y
 
-  axis = x.ndim - 2
-  xs = (
-    jnp.moveaxis(x, axis, 0),
-    None if reset is None else jnp.moveaxis(reset, axis, 0),
-  )
-  state, ys = jax.lax.scan(body, state, xs)
-  return jnp.moveaxis(ys, 0, axis), state
+  elements = jnp.moveaxis(x, 1, 0), jnp.moveaxis(reset, 1, 0)
+  state, ys = jax.lax.scan(body, state, elements)
+  return jnp.moveaxis(ys, 0, 1), state
 
 
 def _as_real(tree):
@@ -61,19 +78,16 @@ def _as_state(tree, like):
 
 
 def _check_apply_equals_steps(mixer, batch, time):
-  params = _double(mixer.params)
-  x = cases.sequence(*batch, time)
-  state = cases.used_state(mixer, params, batch)
+  params, x, state = _problem(mixer, *batch, time=time)
   reset = np.random.default_rng(1).random((*batch, time)) < 0.3
-  reset = jnp.asarray(reset)
-  steps = jax.jit(functools.partial(_fold_steps, mixer))
   got = mixer.apply(params, x, state, reset)
-  chex.assert_trees_all_close(got, steps(params, x, state, reset), **_FLOAT64)
+  expected = _steps(mixer, params, x, state, reset)
+  chex.assert_trees_all_close(got, expected, **_FLOAT64)
   assert got[0].shape == x.shape
 
 
 def test_apply_equals_steps(x64, mixer):
-  _check_apply_equals_steps(mixer, (2,), 37)
+  _check_apply_equals_steps(mixer, (2,), _TIME)
 
 
 @pytest.mark.slow
@@ -82,110 +96,112 @@ def test_apply_equals_steps_with_batch_axes(x64, mixer, batch):
   _check_apply_equals_steps(mixer, batch, 2)
 
 
-# 2. Halves with the state carried.
+# 2. Pieces with the state carried.
 
 
-def test_halves_equal_whole(x64, mixer):
-  split = 4
-  params = _double(mixer.params)
-  x = cases.sequence(2, 7)
-  state = cases.used_state(mixer, params, (2,))
-  reset = jnp.zeros((2, 7), bool).at[0, 2].set(True).at[1, 5].set(True)
+def test_pieces_equal_whole(x64, mixer):
+  """Three pieces of twelve elements and a last one by `step`."""
+  params, x, state = _problem(mixer, 2)
+  reset = np.zeros((2, _TIME), bool)
+  reset[0, 2] = reset[1, 12] = reset[1, 30] = True
   whole = mixer.apply(params, x, state, reset)
-  first, state = mixer.apply(params, x[:, :split], state, reset[:, :split])
-  second, state = mixer.apply(params, x[:, split:], state, reset[:, split:])
-  y = jnp.concatenate([first, second], 1)
+  pieces = []
+  for start in range(0, 36, 12):
+    piece = slice(start, start + 12)
+    y, state = mixer.apply(params, x[:, piece], state, reset[:, piece])
+    pieces.append(y)
+  y, state = mixer.step(params, x[:, 36], state, reset[:, 36])
+  y = np.concatenate([*pieces, y[:, None]], 1)
   chex.assert_trees_all_close((y, state), whole, **_FLOAT64)
 
 
-# 3. Resets.
+# 3. Resets; where each of two sequences has them.
 
 _RESETS = {
-  "none": [[0, 0, 0, 0, 0], [0, 0, 0, 0, 0]],
-  "first": [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
-  "last": [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
-  "every": [[1, 1, 1, 1, 1], [1, 1, 1, 1, 1]],
-  "mixed": [[0, 1, 0, 0, 0], [1, 0, 0, 0, 1]],
+  "none": [[], []],
+  "first": [[0], [0]],
+  "last": [[36], [36]],
+  "every": [range(_TIME), range(_TIME)],
+  "mixed": [[1], [0, 4, 20]],
 }
 
 
 def test_resets_equal_episodes_alone(x64, mixer):
-  params = _double(mixer.params)
-  x = cases.sequence(2, 5)
-  used = cases.used_state(mixer, params, (2,))
-  fresh = mixer.module.initial_state(mixer.config, (), jnp.float64)
-  for kind, rows in _RESETS.items():
-    reset = jnp.asarray(rows, bool)
-    y, final = mixer.apply(params, x, used, reset)
-    for i, row in enumerate(rows):
-      state = jax.tree.map(lambda leaf: leaf[i], used)  # noqa: B023
-      starts = [0, *(t for t in range(1, 5) if row[t])]
-      for start, stop in zip(starts, [*starts[1:], 5]):
-        if row[start]:
-          state = fresh
-        alone, state = mixer.apply(params, x[i, start:stop], state)
-        np.testing.assert_allclose(
-          y[i, start:stop], alone, err_msg=kind, **_FLOAT64
-        )
-      chex.assert_trees_all_close(
-        jax.tree.map(lambda leaf: leaf[i], final),  # noqa: B023
+  params, x, used = _problem(mixer, 2)
+  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  fresh, used = jax.device_get((fresh, used))
+  never = np.zeros(2, bool)
+  for kind, places in _RESETS.items():
+    reset = np.stack([np.isin(np.arange(_TIME), at) for at in places])
+    outputs, state = [], used
+    for t in range(_TIME):
+      # Episodes begin from a fresh state, and no step knows of resets.
+      begins = reset[:, t]
+      state = jax.tree.map(
+        lambda new, old: np.where(
+          begins.reshape(2, *[1] * (new.ndim - 1)),  # noqa: B023
+          new,
+          old,
+        ),
+        fresh,
         state,
-        **_FLOAT64,
       )
-
-
-def test_nothing_undefined_passes_a_reset(mixer):
-  params = mixer.params
-  x = cases.sequence(1, 6, dtype=jnp.float32)
-  fresh, end = mixer.apply(params, x[:, 3:])
-  state = jax.tree.map(
-    lambda leaf: jnp.full_like(leaf, jnp.inf),
-    mixer.module.initial_state(mixer.config, (1,)),
-  )
-  reset = jnp.asarray([[False, False, False, True, False, False]])
-  for bad in (jnp.nan, jnp.inf):
-    y, final = mixer.apply(params, x.at[:, :3].set(bad), state, reset)
-    chex.assert_trees_all_close(
-      (y[:, 3:], final), (fresh, end), **cases.FLOAT32
+      y, state = mixer.step(params, x[:, t], state, never)
+      outputs.append(y)
+    y, final = mixer.apply(params, x, used, reset)
+    np.testing.assert_allclose(
+      y, np.stack(outputs, 1), err_msg=kind, **_FLOAT64
     )
-  y, after = mixer.step(params, x[:, 3], state, reset[:, 3])
-  _, expected = mixer.step(
-    params, x[:, 3], mixer.module.initial_state(mixer.config, (1,))
-  )
-  np.testing.assert_allclose(y, fresh[:, 0], **cases.FLOAT32)
-  chex.assert_trees_all_close(after, expected, **cases.FLOAT32)
+    chex.assert_trees_all_close(final, state, **_FLOAT64)
+
+
+def test_nothing_undefined_passes_a_reset(x64, mixer):
+  params, x, used = _problem(mixer, 2)
+  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  undefined = jax.tree.map(lambda leaf: np.full_like(leaf, np.inf), fresh)
+  reset = np.zeros((2, _TIME), bool)
+  reset[:, 3] = True
+  y, end = mixer.apply(params, x, used, reset)
+  for bad in (np.nan, np.inf):
+    x_bad = x.copy()
+    x_bad[:, :3] = bad
+    y_bad, end_bad = mixer.apply(params, x_bad, undefined, reset)
+    chex.assert_tree_all_finite((y_bad[:, 3:], end_bad))
+    chex.assert_trees_all_close(
+      (y_bad[:, 3:], end_bad), (y[:, 3:], end), **_FLOAT64
+    )
+  got = mixer.step(params, x[:, 3], undefined, reset[:, 3])
+  expected = mixer.step(params, x[:, 3], fresh, np.zeros(2, bool))
+  chex.assert_tree_all_finite(got)
+  chex.assert_trees_all_close(got, expected, **_FLOAT64)
+  np.testing.assert_allclose(got[0], y[:, 3], **_FLOAT64)
 
 
 # 4. Causality.
 
 
-@pytest.mark.parametrize("t", [6, pytest.param(1, marks=pytest.mark.slow)])
-def test_future_does_not_leak(x64, mixer, t):
-  params = _double(mixer.params)
-  x = cases.sequence(2, 7)
-  before, _ = mixer.apply(params, x)
-  after, _ = mixer.apply(params, x.at[:, t:].add(1.0))
-  np.testing.assert_allclose(
-    after[:, :t], before[:, :t], rtol=1e-13, atol=1e-13
-  )
-  assert jnp.abs(after[:, t] - before[:, t]).max() > 1e-6
+def test_future_does_not_leak(x64, mixer):
+  params, x, state = _problem(mixer, 2)
+  never = np.zeros((2, _TIME), bool)
+  before, _ = mixer.apply(params, x, state, never)
+  for t in (1, 6):
+    other = x.copy()
+    other[:, t:] += 1.0
+    after, _ = mixer.apply(params, other, state, never)
+    np.testing.assert_allclose(
+      after[:, :t], before[:, :t], rtol=1e-13, atol=1e-13
+    )
+    assert np.abs(after[:, t] - before[:, t]).max() > 1e-6
 
 
 # 5. Gradients.
 
 
 def _gradient_problem(mixer):
-  params = _double(mixer.params)
-  x = cases.sequence(2, 4)
-  state = cases.used_state(mixer, params, (2,))
-  reset = jnp.zeros((2, 4), bool).at[0, 2].set(True)
-  return params, x, state, reset
-
-
-def test_gradients(x64, mixer):
-  """Those of the fold of `step`, and the slopes of finite differences."""
-  params, x, state, reset = _gradient_problem(mixer)
-  arguments = params, x, _as_real(state)
+  """Returns arguments, all real, and a function of (value, gradients)."""
+  params, x, state = _problem(mixer, 2, time=4)
+  reset = np.zeros((2, 4), bool)
+  reset[0, 2] = True
 
   def value_and_gradients(function):
     def loss(params, x, real_state):
@@ -196,14 +212,18 @@ def test_gradients(x64, mixer):
 
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
 
-  apply = value_and_gradients(
-    functools.partial(mixer.module.apply, mixer.config)
-  )
-  steps = value_and_gradients(functools.partial(_fold_steps, mixer))
-  _, got = apply(*arguments)
-  chex.assert_trees_all_close(got, steps(*arguments)[1], **_FLOAT64)
+  apply = functools.partial(mixer.module.apply, mixer.config)
+  steps = functools.partial(_scan_steps, mixer)
+  arguments = jax.device_get((params, x, jax.jit(_as_real)(state)))
+  return arguments, value_and_gradients(apply), value_and_gradients(steps)
+
+
+def test_gradients(x64, mixer):
+  """None is missing, and their slopes are those of finite differences."""
+  arguments, apply, _ = _gradient_problem(mixer)
+  got = jax.device_get(apply(*arguments)[1])
   for leaf in jax.tree.leaves(got):
-    assert jnp.abs(leaf).max() > 0
+    assert np.abs(leaf).max() > 0
 
   rng = np.random.default_rng(4)
   # S5's fastest states turn by tens of radians per unit of log_step: larger
@@ -217,34 +237,48 @@ def test_gradients(x64, mixer):
     )
     above, below = (apply(*end)[0] for end in ends)
     slope = sum(
-      jnp.vdot(a, d)
+      np.vdot(a, d)
       for a, d in zip(jax.tree.leaves(got), jax.tree.leaves(direction))
     )
     # Rounding of the two values over epsilon, and a third derivative.
     np.testing.assert_allclose(
-      (above - below) / (2 * epsilon), slope, rtol=1e-5, atol=1e-5
+      (np.asarray(above) - np.asarray(below)) / (2 * epsilon),
+      slope,
+      rtol=1e-5,
+      atol=1e-5,
     )
+
+
+def test_gradients_equal_those_of_steps(x64, common_mixer):
+  arguments, apply, steps = _gradient_problem(common_mixer)
+  chex.assert_trees_all_close(
+    apply(*arguments)[1], steps(*arguments)[1], **_FLOAT64
+  )
 
 
 # 6. Dtypes; tests/mixers/transformations_test.py has the rest.
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
-def test_states_keep_shapes_and_dtypes(x64, any_mixer, dtype):
+@pytest.mark.parametrize(
+  "dtype",
+  [
+    jnp.bfloat16,
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("f4", "f8")),
+  ],
+)
+def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   state_dtype = jnp.promote_types(dtype, jnp.float32)
-  fresh = any_mixer.module.initial_state(any_mixer.config, (2, 3), state_dtype)
+  fresh = mixer.module.initial_state(mixer.config, (2, 3), state_dtype)
   for leaf in jax.tree.leaves(fresh):
     assert leaf.real.dtype == state_dtype
     assert leaf.shape[:2] == (2, 3)
   x = cases.sequence(2, 3, 7, dtype=dtype)
   for y, state in (
-    jax.eval_shape(any_mixer.apply, any_mixer.params, x, fresh),
-    jax.eval_shape(any_mixer.apply, any_mixer.params, x),
+    jax.eval_shape(mixer.apply, mixer.params, x, fresh),
+    jax.eval_shape(mixer.apply, mixer.params, x),
   ):
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
-  y, state = jax.eval_shape(
-    any_mixer.step, any_mixer.params, x[..., 0, :], fresh
-  )
+  y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
   assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)
   chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)

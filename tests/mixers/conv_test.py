@@ -51,12 +51,10 @@ def test_equals_the_loop(x64, width, time, options):
 def test_steps_equal_the_sequence(x64):
   del x64
   x, weight, bias, window, reset = problem(7, 4, (2, 3))
-  expected = _conv.causal_conv(x, weight, bias, window, reset)
-  ys = []
+  expected = jax.jit(_conv.causal_conv)(x, weight, bias, window, reset)
+  step, ys = jax.jit(_conv.causal_conv_step), []
   for t in range(7):
-    y, window = _conv.causal_conv_step(
-      x[..., t, :], weight, bias, window, reset[..., t]
-    )
+    y, window = step(x[..., t, :], weight, bias, window, reset[..., t])
     ys.append(y)
   chex.assert_trees_all_close(
     (jnp.stack(ys, -2), window), expected, rtol=1e-12, atol=1e-14
@@ -86,7 +84,7 @@ def test_a_reset_forgets_inf_and_nan(time):
     y, last = _conv.causal_conv(x, weight, bias, window, reset)
     return jnp.sum(y[:, 1:]) + jnp.sum(last)
 
-  value, grads = jax.value_and_grad(loss, (0, 1))(x, window)
+  value, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, window)
   chex.assert_tree_all_finite((value, grads))
   # What lies before the reset has no influence.
   assert not grads[0][0, 0].any()

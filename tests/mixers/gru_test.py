@@ -33,7 +33,9 @@ def _golden_mixer(data):
   return config, params, x, gru.State(jnp.asarray(h))
 
 
-@pytest.mark.parametrize("name", ["gru_zeroinit", "gru_randinit"])
+@pytest.mark.parametrize(
+  "name", [pytest.param("gru_zeroinit", marks=pytest.mark.slow), "gru_randinit"]
+)
 def test_golden(golden, x64, name):
   data = golden(f"flashrnn/{name}")
   config, params, x, state = _golden_mixer(data)
@@ -45,9 +47,8 @@ def test_golden(golden, x64, name):
     y, final = gru.apply(config, params, x, state)
     return jnp.sum(y[..., :width] * cotangent), (y[..., :width], final.h)
 
-  gradients, (hidden, last) = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
-    params, x, state
-  )
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+  gradients, (hidden, last) = gradient(params, x, state)
   d_params, d_x, d_state = gradients
   chex.assert_trees_all_close(
     {
@@ -77,7 +78,7 @@ def test_equals_flax_cell(x64):
   cell = linen.GRUCell(d_model, param_dtype=jnp.float64)
   x = jax.random.normal(keys[0], (batch, time, d_model), jnp.float64)
   h = jax.random.normal(keys[1], (batch, d_model), jnp.float64)
-  variables = cell.init(keys[2], h, x[:, 0])
+  variables = jax.jit(cell.init)(keys[2], h, x[:, 0])
   # Biases start at zero, which would hide a wrong order.
   theirs = jax.tree.map(
     lambda leaf: leaf + jax.random.normal(keys[3], leaf.shape, leaf.dtype),
@@ -88,9 +89,11 @@ def test_equals_flax_cell(x64):
     "R": jnp.stack([theirs[k]["kernel"] for k in ("hn", "hr", "hz")], 1)[None],
     "b": jnp.stack([theirs[k]["bias"] for k in ("hn", "ir", "iz", "in")]),
   }
-  y, state = gru.apply(gru.Config(d_model), mine, x, gru.State(h))
+  apply = jax.jit(gru.apply, static_argnums=0)
+  step = jax.jit(cell.apply)
+  y, state = apply(gru.Config(d_model), mine, x, gru.State(h))
   for t in range(time):
-    h, expected = cell.apply({"params": theirs}, h, x[:, t])
+    h, expected = step({"params": theirs}, h, x[:, t])
     np.testing.assert_allclose(y[:, t], expected, rtol=1e-11, atol=1e-12)
   np.testing.assert_allclose(state.h, h, rtol=1e-11, atol=1e-12)
 
@@ -98,7 +101,7 @@ def test_equals_flax_cell(x64):
 @pytest.mark.parametrize("d_hidden", [None, 12])
 def test_init(d_hidden):
   config = gru.Config(8, d_hidden=d_hidden, heads=2)
-  params = gru.init(jax.random.key(0), config)
+  params = jax.jit(gru.init, static_argnums=1)(jax.random.key(0), config)
   width = d_hidden or 8
   shapes = {
     "W": (8, 3, width),
@@ -118,7 +121,9 @@ def test_init(d_hidden):
 
 
 def test_scale_of_the_input_kernel():
-  params = gru.init(jax.random.key(0), gru.Config(256))
+  params = jax.jit(gru.init, static_argnums=1)(
+    jax.random.key(0), gru.Config(256)
+  )
   # 196,608 draws: the relative error of the deviation is about 0.2 %.
   np.testing.assert_allclose(params["W"].std(), 256**-0.5, rtol=0.01)
 

@@ -5,6 +5,7 @@ import dataclasses
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxseq import mixers
@@ -104,7 +105,10 @@ def test_parameters_of_another_configuration(name):
   module = mixers.get(name)
   config = module.Config(d_model=4)
   other = module.Config(d_model=8)
-  params = module.init(jax.random.key(0), config)
+  params = jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0)),
+  )
   x, state = jnp.zeros((2, 5, 8)), module.initial_state(other, (2,))
   message = r"params\['\w+'\] must have shape .*d_model=8.*; got "
   with pytest.raises(ValueError, match=message):

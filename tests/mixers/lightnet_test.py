@@ -58,7 +58,15 @@ def layer_params(data, prefix):
   return params | {"norm": data[f"{prefix}{norm}.weight"]}
 
 
-@pytest.mark.parametrize("name", list(LAYERS))
+@pytest.mark.parametrize(
+  "name",
+  [
+    "layer_fla",
+    "layer_scalar_rotlrpe",
+    pytest.param("layer_vec_nolrpe", marks=pytest.mark.slow),
+    pytest.param("layer_vec_coslrpe", marks=pytest.mark.slow),
+  ],
+)
 def test_golden_layer(x64, golden, name):
   """Outputs, and the gradients of sum(o * cot)."""
   del x64

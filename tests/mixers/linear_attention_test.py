@@ -186,7 +186,7 @@ def test_uniform_keys_average_the_values(x64):
   params = {"W_q": identity, "W_k": 0 * identity, "W_v": identity}
   params["W_o"] = identity
   x = np.random.default_rng(0).normal(size=(9, 4))
-  y, _ = linear_attention.apply(config, params, x)
+  y, _ = jax.jit(linear_attention.apply, static_argnums=0)(config, params, x)
   mean = np.cumsum(x, 0) / np.arange(1, 10)[:, None]
   # eps, and float64 rounding.
   np.testing.assert_allclose(y, mean, rtol=0, atol=1e-10)
@@ -205,11 +205,15 @@ def test_initial_parameters():
     "W_g": (64, 128),
     "norm_scale": (32,),
   }
-  params = linear_attention.init(jax.random.key(0), config)
+  params = jax.jit(linear_attention.init, static_argnums=1)(
+    jax.random.key(0), config
+  )
   assert {name: leaf.shape for name, leaf in params.items()} == shapes
   assert all(leaf.dtype == jnp.float32 for leaf in params.values())
   config = linear_attention.Config(64, decay="scalar")
-  params = linear_attention.init(jax.random.key(0), config)
+  params = jax.jit(linear_attention.init, static_argnums=1)(
+    jax.random.key(0), config
+  )
   assert params["W_a"].shape == (64, 4)
   # 4096 normal draws estimate their standard deviation to 1.1 %.
   assert abs(np.std(params["W_q"]) * 8 - 1) < 0.05

@@ -33,7 +33,10 @@ def _golden_mixer(data):
   return config, params, x, lstm.State(h, c)
 
 
-@pytest.mark.parametrize("name", ["lstm_zeroinit", "lstm_randinit"])
+@pytest.mark.parametrize(
+  "name",
+  [pytest.param("lstm_zeroinit", marks=pytest.mark.slow), "lstm_randinit"],
+)
 @pytest.mark.parametrize("through", ["apply", "step"])
 def test_golden(golden, x64, name, through):
   data = golden(f"flashrnn/{name}")
@@ -42,7 +45,6 @@ def test_golden(golden, x64, name, through):
   batch, time, _ = x.shape
   cotangent = data["cot"].reshape(2, batch, time, width)
 
-  @jax.jit
   def loss(params, x, state):
     # The golden loss weighs the cell at every step, and `apply` returns the
     # last one: so it runs over sequences of length 1.
@@ -56,9 +58,8 @@ def test_golden(golden, x64, name, through):
     states = jnp.stack(states, 2)
     return jnp.sum(states * cotangent), (states, state)
 
-  gradients, (states, last) = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(
-    params, x, state
-  )
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+  gradients, (states, last) = gradient(params, x, state)
   d_params, d_x, d_state = gradients
   chex.assert_trees_all_close(
     {
@@ -84,7 +85,8 @@ def test_golden(golden, x64, name, through):
 def test_golden_in_one_call(golden, x64):
   data = golden("flashrnn/lstm_randinit")
   config, params, x, state = _golden_mixer(data)
-  y, last = lstm.apply(config, params, x, state)
+  apply = jax.jit(lstm.apply, static_argnums=0)
+  y, last = apply(config, params, x, state)
   width = config.d_hidden
   np.testing.assert_allclose(
     y[..., :width],
@@ -107,7 +109,7 @@ def test_equals_flax_cell(x64):
   cell = linen.OptimizedLSTMCell(d_model, param_dtype=jnp.float64)
   x = jax.random.normal(keys[0], (batch, time, d_model), jnp.float64)
   c, h = jax.random.normal(keys[1], (2, batch, d_model), jnp.float64)
-  variables = cell.init(keys[2], (c, h), x[:, 0])
+  variables = jax.jit(cell.init)(keys[2], (c, h), x[:, 0])
   # Biases start at zero, which would hide a wrong order.
   theirs = jax.tree.map(
     lambda leaf: leaf + jax.random.normal(keys[3], leaf.shape, leaf.dtype),
@@ -119,9 +121,11 @@ def test_equals_flax_cell(x64):
     "R": jnp.stack([theirs[f"h{gate}"]["kernel"] for gate in gates], 1)[None],
     "b": jnp.stack([theirs[f"h{gate}"]["bias"] for gate in gates]),
   }
-  y, state = lstm.apply(lstm.Config(d_model), mine, x, lstm.State(h, c))
+  apply = jax.jit(lstm.apply, static_argnums=0)
+  step = jax.jit(cell.apply)
+  y, state = apply(lstm.Config(d_model), mine, x, lstm.State(h, c))
   for t in range(time):
-    (c, h), expected = cell.apply({"params": theirs}, (c, h), x[:, t])
+    (c, h), expected = step({"params": theirs}, (c, h), x[:, t])
     np.testing.assert_allclose(y[:, t], expected, rtol=1e-11, atol=1e-12)
   np.testing.assert_allclose(state.h, h, rtol=1e-11, atol=1e-12)
   np.testing.assert_allclose(state.c, c, rtol=1e-11, atol=1e-12)

@@ -142,7 +142,9 @@ def test_groups_limits_and_biases(x64):
   rng = np.random.default_rng(0)
   params = {
     name: np.float64(leaf) + 0.1 * rng.normal(size=leaf.shape)
-    for name, leaf in mamba2.init(jax.random.key(0), config).items()
+    for name, leaf in jax.jit(mamba2.init, static_argnums=1)(
+      jax.random.key(0), config
+    ).items()
   }
   x = rng.normal(size=(11, 6))
   apply = jax.jit(functools.partial(mamba2.apply, config))
@@ -160,7 +162,7 @@ def test_initial_parameters():
   config = mamba2.Config(
     256, headdim=4, d_state=8, ngroups=2, bias=True, dt_init_floor=0.002
   )
-  params = mamba2.init(jax.random.key(0), config)
+  params = jax.jit(mamba2.init, static_argnums=1)(jax.random.key(0), config)
   shapes = {
     "in_proj": (256, 512 + 512 + 32 + 128),
     "in_proj_bias": (1184,),

@@ -64,7 +64,14 @@ def kernel(config, params, length):
   return y.T
 
 
-@pytest.mark.parametrize("case", ["legs_L32", "legs_L25", "fourier_L24"])
+@pytest.mark.parametrize(
+  "case",
+  [
+    "legs_L25",
+    pytest.param("legs_L32", marks=pytest.mark.slow),
+    pytest.param("fourier_L24", marks=pytest.mark.slow),
+  ],
+)
 def test_golden_kernel(x64, golden, case):
   """state-spaces/s4: the kernel, C~, and gradients with C~ held."""
   del x64
@@ -97,7 +104,9 @@ def test_golden_kernel(x64, golden, case):
   close(grad_tilde, data["grad_C"][0], GRADIENT)
 
 
-@pytest.mark.parametrize("case", ["legs_L25", "fourier_L24"])
+@pytest.mark.parametrize(
+  "case", ["legs_L25", pytest.param("fourier_L24", marks=pytest.mark.slow)]
+)
 def test_golden_states_and_steps(x64, golden, case):
   """state-spaces/s4: recurrent mode, and what a state adds, by both methods."""
   del x64
@@ -160,16 +169,21 @@ def test_rank_two_kernel_is_that_of_the_matrices(x64):
   """LegT, both directions, by Woodbury's identity and by powers."""
   del x64
   config = s4.Config(4, 6, n_ssm=2, init="legt", bidirectional=True)
-  params = s4.init(jax.random.key(0), config)
-  params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
-  system = s4._continuous(config, params, jnp.float64)
-  A, B = _dplr.transition(system)
-  C = s4._directions(config, params, jnp.float64)
-  got = jax.jit(_dplr.kernel, static_argnums=2)(
-    system, _dplr.truncate(A, C, 11), 11
-  )
-  for one, K in zip(C, got):
-    expected = recurrence.siso_kernel(A, B, _dplr.read_out(one), 11)
+  params = jax.jit(s4.init, static_argnums=1)(jax.random.key(0), config)
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+  @jax.jit
+  def kernels(params):
+    system = s4._continuous(config, params, jnp.float64)
+    A, B = _dplr.transition(system)
+    C = s4._directions(config, params, jnp.float64)
+    by_woodbury = _dplr.kernel(system, _dplr.truncate(A, C, 11), 11)
+    by_powers = [
+      recurrence.siso_kernel(A, B, _dplr.read_out(one), 11) for one in C
+    ]
+    return by_woodbury, by_powers
+
+  for K, expected in zip(*kernels(params), strict=True):
     # Re(Lambda) = -1e-4 leaves few digits to the difference of two sums.
     np.testing.assert_allclose(K, expected, rtol=0, atol=1e-9)
 
@@ -180,7 +194,7 @@ def test_starts_from_hippo(x64, name):
   del x64
   N, dt = 6, 0.05
   config = s4.Config(1, N, init=name)
-  params = s4.init(jax.random.key(0), config)
+  params = jax.jit(s4.init, static_argnums=1)(jax.random.key(0), config)
   params = {**params, "log_step": jnp.log(jnp.full(1, dt))}
   A_bar, B_bar = _dplr.transition(s4._continuous(config, params, jnp.float64))
   A, B = hippo.HIPPO[name](N)
@@ -196,7 +210,10 @@ def test_starts_from_hippo(x64, name):
   np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
 
 
-def test_resets_by_chunks_equal_convolutions_of_episodes(x64):
+@pytest.mark.parametrize(
+  "both", [pytest.param(False, marks=pytest.mark.slow), True]
+)
+def test_resets_by_chunks_equal_convolutions_of_episodes(x64, both):
   del x64
   config = s4.Config(4, 8, n_ssm=2, method="convolution")
   key_p, key_x = jax.random.split(jax.random.key(0))
@@ -204,25 +221,24 @@ def test_resets_by_chunks_equal_convolutions_of_episodes(x64):
   x = jax.random.normal(key_x, (1, 120, 4), jnp.float64)
   starts = [0, 40, 80, 120]
   reset = jnp.zeros((1, 120), bool).at[0, jnp.asarray(starts[1:-1])].set(True)
-  for both in (False, True):
-    config = dataclasses.replace(config, bidirectional=both)
-    if both:
-      params = {**params, "C": jnp.stack([params["C"], -params["C"][::-1]])}
-    apply = jax.jit(functools.partial(s4.apply, config, params))
-    whole, final = apply(x, None, reset)
-    parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
-    # float64 rounding.
-    chex.assert_trees_all_close(
-      (whole, final),
-      (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
-      rtol=1e-9,
-      atol=1e-11,
-    )
+  config = dataclasses.replace(config, bidirectional=both)
+  if both:
+    params = {**params, "C": jnp.stack([params["C"], -params["C"][::-1]])}
+  apply = jax.jit(functools.partial(s4.apply, config, params))
+  whole, final = apply(x, None, reset)
+  parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
+  # float64 rounding.
+  chex.assert_trees_all_close(
+    (whole, final),
+    (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
+    rtol=1e-9,
+    atol=1e-11,
+  )
 
 
 def test_second_direction_excludes_the_present_element():
   config = s4.Config(4, 8, bidirectional=True)
-  params = s4.init(jax.random.key(0), config)
+  params = jax.jit(s4.init, static_argnums=1)(jax.random.key(0), config)
   forward, backward = params["C"]
   x = jax.random.normal(jax.random.key(1), (1, 9, 4))
   one_way = dataclasses.replace(config, bidirectional=False)
@@ -250,7 +266,7 @@ def test_shapes_and_scales_follow_the_options():
     ),
   ):
     config = s4.Config(512, **options)
-    params = s4.init(jax.random.key(0), config)
+    params = jax.jit(s4.init, static_argnums=1)(jax.random.key(0), config)
     n, M = shapes["B"][:2]
     expected = {
       "Lambda_re": (n, M),
@@ -287,7 +303,9 @@ def test_transforms_store_the_same_system(transform):
 
 
 def test_rescaled_steps_are_longer_steps():
-  params = s4.init(jax.random.key(0), s4.Config(3, 8))
+  params = jax.jit(s4.init, static_argnums=1)(
+    jax.random.key(0), s4.Config(3, 8)
+  )
   x = jax.random.normal(jax.random.key(1), (1, 5, 3))
   twice = {**params, "log_step": params["log_step"] + np.log(2)}
   apply = jax.jit(s4.apply, static_argnums=0)

@@ -67,7 +67,16 @@ def problem(case, data):
   return config, params
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+  "case",
+  [
+    "min",
+    "diag_bilinear",
+    "diag_real",
+    pytest.param("diag_zoh", marks=pytest.mark.slow),
+    pytest.param("diag_legs_dtfree", marks=pytest.mark.slow),
+  ],
+)
 def test_golden_kernel(x64, golden, case):
   """The kernel and its gradients, as the response to an impulse."""
   del x64
@@ -98,7 +107,10 @@ def test_golden_kernel(x64, golden, case):
     close(grads[name], value.reshape(grads[name].shape), GRADIENT)
 
 
-@pytest.mark.parametrize("case", ["diag_bilinear", "diag_legs_dtfree"])
+@pytest.mark.parametrize(
+  "case",
+  [pytest.param("diag_bilinear", marks=pytest.mark.slow), "diag_legs_dtfree"],
+)
 def test_golden_states(x64, golden, case):
   """From a state: outputs, what the state adds to them, and the last state."""
   del x64
@@ -168,7 +180,14 @@ def test_golden_layer(x64, golden):
     close(grads[ours], data[f"grad/{name}"], GRADIENT)
 
 
-@pytest.mark.parametrize("case", ["uni_glu", "bi_glu", "bi_id"])
+@pytest.mark.parametrize(
+  "case",
+  [
+    "bi_glu",
+    pytest.param("uni_glu", marks=pytest.mark.slow),
+    pytest.param("bi_id", marks=pytest.mark.slow),
+  ],
+)
 def test_golden_block(x64, golden, case):
   """state-spaces/s4's block, whose reference arrays have diagonal kernels."""
   del x64
@@ -227,24 +246,26 @@ def test_golden_initial_eigenvalues(golden, init):
   np.testing.assert_allclose(re, np.broadcast_to(A.real, re.shape), rtol=1e-5)
 
 
-def test_resets_by_chunks_equal_convolutions_of_episodes(x64):
+@pytest.mark.parametrize(
+  "both", [pytest.param(False, marks=pytest.mark.slow), True]
+)
+def test_resets_by_chunks_equal_convolutions_of_episodes(x64, both):
   del x64
   starts = [0, 40, 80]
   reset = jnp.zeros((1, 80), bool).at[0, jnp.asarray(starts[1:-1])].set(True)
   x = jax.random.normal(jax.random.key(1), (1, 80, 4), jnp.float64)
-  for both in (False, True):
-    config = s4d.Config(4, 8, method="convolution", bidirectional=both)
-    params = s4d.init(jax.random.key(0), config)
-    apply = jax.jit(functools.partial(s4d.apply, config, params))
-    whole, final = apply(x, None, reset)
-    parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
-    # float64 rounding.
-    chex.assert_trees_all_close(
-      (whole, final),
-      (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
-      rtol=1e-9,
-      atol=1e-11,
-    )
+  config = s4d.Config(4, 8, method="convolution", bidirectional=both)
+  params = jax.jit(s4d.init, static_argnums=1)(jax.random.key(0), config)
+  apply = jax.jit(functools.partial(s4d.apply, config, params))
+  whole, final = apply(x, None, reset)
+  parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
+  # float64 rounding.
+  chex.assert_trees_all_close(
+    (whole, final),
+    (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
+    rtol=1e-9,
+    atol=1e-11,
+  )
 
 
 @pytest.mark.slow

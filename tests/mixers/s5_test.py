@@ -45,7 +45,16 @@ def config_for(params, **options):
   return s5.Config(d_model=H, ssm_size=size, blocks=1, **options)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+  "case",
+  [
+    pytest.param(
+      case,
+      marks=pytest.mark.slow if case in ("bidir_cn", "rescale2") else (),
+    )
+    for case in CASES
+  ],
+)
 def test_golden_layer(x64, golden, case):
   """lindermanlab/S5: outputs, and the gradients of sum(y * w)."""
   del x64
@@ -73,11 +82,21 @@ def test_golden_irregular_steps(x64, golden, case):
   params = subtree(data, f"{case}/param/")
   config = config_for(params, bidirectional=case == "bidir")
   gaps = np.concatenate([[1.0], data[f"{case}/timesteps"]])
-  y, _ = s5.apply(config, params, data[f"{case}/u"], gaps=gaps)
+  y, _ = jax.jit(s5.apply, static_argnums=0)(
+    config, params, data[f"{case}/u"], gaps=gaps
+  )
   close(y, data[f"{case}/y"], FORWARD)
 
 
-@pytest.mark.parametrize("case", ["a", "b", "noreset", "allreset"])
+@pytest.mark.parametrize(
+  "case",
+  [
+    "a",
+    "b",
+    pytest.param("noreset", marks=pytest.mark.slow),
+    pytest.param("allreset", marks=pytest.mark.slow),
+  ],
+)
 def test_golden_resets(x64, golden, case):
   """The public in-context RL code, with all gradients."""
   del x64
@@ -141,7 +160,7 @@ def test_golden_initial_eigenvalues_and_projections(golden):
 )
 def test_initial_scales(c_init, std):
   config = s5.Config(128, ssm_size=256, blocks=4, c_init=c_init)
-  params = s5.init(jax.random.key(1), config)
+  params = jax.jit(s5.init, static_argnums=1)(jax.random.key(1), config)
   # 32,768 draws: the estimate is good to half a per cent.
   np.testing.assert_allclose(np.std(params["C"]), std, rtol=0.03)
   # B is real before it is projected: half of its variance in each part.
@@ -176,20 +195,22 @@ def test_shapes_follow_the_options():
 def test_gaps_of_one_are_no_gaps_and_steps_take_gaps():
   config = s5.Config(4, ssm_size=8, blocks=1)
   key_p, key_x, key_g, key_r = jax.random.split(jax.random.key(0), 4)
-  params = s5.init(key_p, config)
+  params = jax.jit(s5.init, static_argnums=1)(key_p, config)
+  apply = jax.jit(s5.apply, static_argnums=0)
+  step = jax.jit(s5.step, static_argnums=0)
   x = jax.random.normal(key_x, (2, 9, 4))
   reset = jax.random.bernoulli(key_r, 0.3, (2, 9))
   gaps = jax.random.uniform(key_g, (2, 9), minval=0.5, maxval=3.0)
   # float32 rounding, here and below.
   close_32 = functools.partial(chex.assert_trees_all_close, atol=1e-5)
   close_32(
-    s5.apply(config, params, x, None, reset, gaps=jnp.ones((2, 9))),
-    s5.apply(config, params, x, None, reset),
+    apply(config, params, x, None, reset, gaps=jnp.ones((2, 9))),
+    apply(config, params, x, None, reset),
   )
-  whole, final = s5.apply(config, params, x, None, reset, gaps=gaps)
+  whole, final = apply(config, params, x, None, reset, gaps=gaps)
   state, ys = s5.initial_state(config, (2,)), []
   for t in range(9):
-    y, state = s5.step(
+    y, state = step(
       config, params, x[:, t], state, reset[:, t], gaps=gaps[:, t]
     )
     ys.append(y)

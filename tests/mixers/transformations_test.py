@@ -20,6 +20,14 @@ def mixer(request):
   return cases.bind(request.param)
 
 
+@pytest.fixture(
+  scope="module", params=cases.plain_cases(marks=pytest.mark.slow)
+)
+def common_mixer(request):
+  """The two quick tests of one share a compiled program."""
+  return cases.bind(request.param)
+
+
 @pytest.mark.slow
 def test_compiled_equals_op_by_op(mixer):
   x = cases.sequence(2, 5, dtype=jnp.float32)
@@ -40,16 +48,19 @@ def test_numpy_arrays_and_no_state(mixer):
     mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
 
 
-def test_no_state_means_a_fresh_one(mixer):
-  params = mixer.params
-  x = cases.sequence(2, 7, dtype=jnp.float32)
+def test_no_state_means_a_fresh_one(common_mixer):
+  mixer = common_mixer
+  x = cases.sequence(2, 37, dtype=jnp.float32)
   fresh = mixer.module.initial_state(mixer.config, (2,))
   chex.assert_trees_all_close(
-    mixer.apply(params, x), mixer.apply(params, x, fresh), **cases.FLOAT32
+    mixer.apply(mixer.params, x),
+    mixer.apply(mixer.params, x, fresh),
+    **cases.FLOAT32,
   )
 
 
-def test_bfloat16(mixer):
+def test_bfloat16(common_mixer):
+  mixer = common_mixer
   x = cases.sequence(2, 37, dtype=jnp.bfloat16)
   y, state = mixer.apply(mixer.params, x)
   expected, _ = mixer.apply(mixer.params, x.astype(jnp.float32))

@@ -55,10 +55,11 @@ def test_one_definition_three_ways(mixer, scan_layers):
   apply = jax.jit(model.apply)
   x = _x(2, 3, 6)
   reset = jax.random.bernoulli(jax.random.key(1), 0.3, x.shape[:-1])
-  y, final = apply(variables, x, None, reset)
+  states = model.initial_state((2, 3))
+  y, final = apply(variables, x, states, reset)
 
-  first, states = apply(variables, x[..., :4, :], None, reset[..., :4])
-  second, states = apply(variables, x[..., 4:, :], states, reset[..., 4:])
+  first, states = apply(variables, x[..., :3, :], states, reset[..., :3])
+  second, states = apply(variables, x[..., 3:, :], states, reset[..., 3:])
   pieces = jnp.concatenate([first, second], -2)
   chex.assert_trees_all_close((pieces, states), (y, final), **_CLOSE)
 
@@ -75,16 +76,16 @@ def test_resets_equal_episodes_alone():
   model, variables = _model("s5")
   apply = jax.jit(model.apply)
   x = _x(1, 6)
-  reset = jnp.asarray([[False, False, True, False, False, True]])
+  reset = jnp.asarray([[False, False, True, False, True, False]])
   y, _ = apply(variables, x, None, reset)
-  alone = [apply(variables, x[:, a:b])[0] for a, b in ((0, 2), (2, 5), (5, 6))]
+  alone = [apply(variables, x[:, a:b])[0] for a, b in ((0, 2), (2, 4), (4, 6))]
   np.testing.assert_allclose(y, jnp.concatenate(alone, 1), **_CLOSE)
 
 
 @pytest.mark.parametrize(
   ("mixer", "remat"),
   [
-    ("gru", False),
+    pytest.param("gru", False, marks=pytest.mark.slow),
     ("s5", True),
     pytest.param("s5", False, marks=pytest.mark.slow),
   ],
@@ -120,6 +121,7 @@ def test_scanned_layers_draw_different_parameters():
   assert jnp.abs(kernel[0] - kernel[1]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_remat_saves_memory_and_changes_nothing():
   x = _x(8, 64)
   rngs = {"dropout": jax.random.key(2)}
@@ -170,7 +172,9 @@ def test_compile_time_does_not_grow_with_scanned_layers():
   assert size(8, False) > 3 * size(2, False)
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_training_mode(scan_layers):
   model, variables = _model(
     norm="batch", dropout=0.5, scan_layers=scan_layers, final_norm=True
@@ -196,7 +200,8 @@ def test_training_mode(scan_layers):
 
 
 @pytest.mark.parametrize(
-  ("mixer", "scan_layers"), [("gru", True), ("s5", False)]
+  ("mixer", "scan_layers"),
+  [pytest.param("gru", True, marks=pytest.mark.slow), ("s5", False)],
 )
 def test_bfloat16(mixer, scan_layers):
   options = {"scan_layers": scan_layers}
@@ -213,10 +218,9 @@ def test_bfloat16(mixer, scan_layers):
 
 def test_step_without_states_starts_fresh():
   model, variables = _model("s5")
-  y, _ = model.apply(variables, _x(2), None, method="step")
-  expected, _ = model.apply(
-    variables, _x(2), model.initial_state((2,)), method="step"
-  )
+  step = jax.jit(functools.partial(model.apply, method="step"))
+  y, _ = step(variables, _x(2), None)
+  expected, _ = step(variables, _x(2), model.initial_state((2,)))
   np.testing.assert_array_equal(y, expected)
 
 
@@ -238,9 +242,10 @@ def test_many_seeds_in_one_program():
   x = _x(2, 5)
   many = jax.jit(jax.vmap(model.init, (0, None)))(keys, x)
   together, _ = jax.jit(jax.vmap(model.apply, (0, None)))(many, x)
+  apply = jax.jit(model.apply)
   for i in range(3):
     one = jax.tree.map(lambda leaf: leaf[i], many)  # noqa: B023
-    np.testing.assert_allclose(together[i], model.apply(one, x)[0], **_CLOSE)
+    np.testing.assert_allclose(together[i], apply(one, x)[0], **_CLOSE)
 
 
 class _Policy(linen.Module):
@@ -291,7 +296,7 @@ def test_policy_in_a_scan():
     return jax.lax.scan(body, init, elements)[1]
 
   action, log_prob, value = rollout(jax.random.key(2))
-  pi, values, _ = policy.apply(variables, x, None, reset)
+  pi, values, _ = jax.jit(policy.apply)(variables, x, None, reset)
   np.testing.assert_allclose(pi.log_prob(action.T), log_prob.T, **_CLOSE)
   np.testing.assert_allclose(values, value.T, **_CLOSE)
 
@@ -306,9 +311,8 @@ class _Classifier(linen.Module):
     return nn.ClassificationHead(2, name="head")(x, lengths)
 
 
-@pytest.mark.parametrize(
-  "mixer", ["gru", pytest.param("s5", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mixer", ["gru", "s5"])
 def test_classifier_learns(mixer):
   """Which of two values comes first: not seen in the mean of the inputs."""
   lengths = jnp.full((32,), 6)

@@ -53,8 +53,8 @@ def test_weak_decays_keep_their_digits_after_strong_ones():
   ("method", "kind"),
   [
     ("sequential", "vector"),
-    ("associative", "scalar"),
-    ("chunked", "scalar"),
+    pytest.param("associative", "scalar", marks=pytest.mark.slow),
+    pytest.param("chunked", "scalar", marks=pytest.mark.slow),
     ("chunked", "vector"),
   ],
 )
@@ -107,7 +107,9 @@ def array_sizes(jaxpr):
         yield from array_sizes(inner)
 
 
-@pytest.mark.parametrize("kind", ["scalar", "vector"])
+@pytest.mark.parametrize(
+  "kind", [pytest.param("scalar", marks=pytest.mark.slow), "vector"]
+)
 def test_memory_does_not_hold_the_states(kind):
   """Forward and gradient stay well below one array of all states."""
   time, heads, width = 2048, 2, 32

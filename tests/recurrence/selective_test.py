@@ -16,6 +16,14 @@ METHODS = ("sequential", "associative", "chunked")
 D, N, GROUPS = 4, 3, 2
 
 
+def quick(*names):
+  """The methods, all but these as slow tests."""
+  return [
+    pytest.param(name, marks=() if name in names else pytest.mark.slow)
+    for name in METHODS
+  ]
+
+
 def loop(x, delta, A, B, C, init=None, *, D=None, reset=None):
   """The definition: states (rows, d, n), one step at a time."""
   rows, time, d = x.shape
@@ -83,7 +91,16 @@ def evaluate(function, arguments, reset):
 
 
 @pytest.mark.parametrize(
-  "case", ["full", "plain", "noz", "constBC", "group", "complex"]
+  "case",
+  [
+    "full",
+    "group",
+    "complex",
+    *(
+      pytest.param(case, marks=pytest.mark.slow)
+      for case in ("plain", "noz", "constBC")
+    ),
+  ],
 )
 def test_golden(x64, golden, case):
   """selective_scan_ref of state-spaces/mamba, both of its losses."""
@@ -149,9 +166,9 @@ def close(actual, expected, tolerance):
   ("method", "form", "is_complex"),
   [
     ("sequential", "shared", False),
-    ("sequential", "constant", True),
+    pytest.param("sequential", "constant", True, marks=pytest.mark.slow),
     ("associative", "groups", True),
-    ("associative", "constant", False),
+    pytest.param("associative", "constant", False, marks=pytest.mark.slow),
     ("chunked", "shared", False),
   ],
 )
@@ -199,7 +216,7 @@ def test_gradients_of_gradients(x64):
 def test_steps_equal_the_scan(x64, form):
   del x64
   arguments, reset = problem(6, form)
-  y, final = recurrence.selective_scan(**arguments, reset=reset)
+  y, final = jax.jit(recurrence.selective_scan)(**arguments, reset=reset)
   state, ys = arguments.pop("init"), []
   step = jax.jit(recurrence.selective_step)
   for t in range(6):
@@ -262,7 +279,9 @@ def test_a_reset_forgets_inf_and_nan(method):
   assert not d_init[0].any()
 
 
-@pytest.mark.parametrize("batch", [(), (2, 3)])
+@pytest.mark.parametrize(
+  "batch", [pytest.param((), marks=pytest.mark.slow), (2, 3)]
+)
 def test_batch_axes_equal_vmap(batch):
   rng = np.random.default_rng(1)
   time = 7
@@ -280,10 +299,13 @@ def test_batch_axes_equal_vmap(batch):
   mapped = one
   for _ in batch:
     mapped = jax.vmap(mapped)
-  got = one(*arguments, init, reset)
+  got = jax.jit(one)(*arguments, init, reset)
   # The same operations in another layout.
   chex.assert_trees_all_close(
-    got, mapped(*arguments, init, reset), rtol=1e-6, atol=1e-6
+    got,
+    jax.jit(mapped)(*arguments, init, reset),
+    rtol=1e-6,
+    atol=1e-6,
   )
   assert got[0].shape == (*batch, time, D)
   assert got[1].shape == (*batch, D, N)
@@ -293,9 +315,10 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   arguments, reset = problem(50)
   arguments = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), arguments)
   wide = arguments | {"x": arguments["x"].astype(jnp.bfloat16)}
-  y, final = recurrence.selective_scan(**wide, reset=reset)
+  scan = jax.jit(recurrence.selective_scan)
+  y, final = scan(**wide, reset=reset)
   wide["x"] = wide["x"].astype(jnp.float32)
-  exact, exact_final = recurrence.selective_scan(**wide, reset=reset)
+  exact, exact_final = scan(**wide, reset=reset)
   assert y.dtype == jnp.bfloat16
   assert final.dtype == jnp.float32
   # Only the result is rounded, to 8 bits; the state not at all.
@@ -303,7 +326,7 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick("chunked"))
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
   d, n, time = 16, 32, 4096

@@ -13,6 +13,10 @@ H, N = 3, 2
 KINDS = ("real", "complex", "matrix")
 
 
+def _slow(*values, kinds=KINDS):
+  return [pytest.param(*values, kind, marks=pytest.mark.slow) for kind in kinds]
+
+
 def steps(A, B, C, u, init=None, reset=None):
   """The definition, as a loop over time."""
   dtype = jnp.result_type(A, B, C)
@@ -51,19 +55,20 @@ def problem(kind, time, batch=(2,), seed=0):
   return (A, draw(H, N), draw(H, N), u, init), reset
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-  ("time", "size", "state", "flags"),
+  ("time", "size", "state", "flags", "kind"),
   [
     # Chunks with squares of two sizes and a shorter first one.
-    (43, 16, True, True),
+    *((43, 16, True, True, kind) for kind in KINDS),
     # Without resets the smallest blocks are larger than a small chunk.
-    (150, 64, False, False),
-    pytest.param(43, None, True, False, marks=pytest.mark.slow),
-    (1, None, True, True),
+    (150, 64, False, False, "real"),
+    *_slow(150, 64, False, False, kinds=("complex", "matrix")),
+    *_slow(43, None, True, False),
+    (1, None, True, True, "matrix"),
+    *_slow(1, None, True, True, kinds=("real", "complex")),
   ],
 )
-def test_values_and_gradients(x64, kind, time, size, state, flags):
+def test_values_and_gradients(x64, time, size, state, flags, kind):
   arguments, reset = problem(kind, time)
   reset = reset if flags else None
   if not state:
@@ -90,7 +95,9 @@ def test_values_and_gradients(x64, kind, time, size, state, flags):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("length", [1, 7, 40])
+@pytest.mark.parametrize(
+  "length", [1, pytest.param(7, marks=pytest.mark.slow), 40]
+)
 def test_kernel_is_the_impulse_response(x64, kind, length):
   (A, B, C, _, _), _ = problem(kind, 1)
   impulse = jnp.zeros((length, H)).at[0].set(1)
@@ -107,6 +114,7 @@ def test_convolution_by_fft(x64):
   np.testing.assert_allclose(y, steps(A, B, C, u)[0], rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_gradients_of_gradients(x64):
   (A, B, C, u, init), reset = problem("matrix", 5)
 
@@ -119,7 +127,13 @@ def test_gradients_of_gradients(x64):
   check_grads(run, (A, u), order=2, modes=["rev"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  "kind",
+  [
+    "complex",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("real", "matrix")),
+  ],
+)
 def test_nothing_undefined_passes_a_reset(kind):
   (A, B, C, u, init), _ = problem(kind, 30, batch=())
   u = u.astype(np.float32)

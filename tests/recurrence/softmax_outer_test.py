@@ -19,6 +19,14 @@ SINK = 0.5
 FORWARD, GRADIENT = 1e-9, 1e-8
 
 
+def quick(*names):
+  """The methods, all but these as slow tests."""
+  return [
+    pytest.param(name, marks=() if name in names else pytest.mark.slow)
+    for name in METHODS
+  ]
+
+
 def close(actual, expected, tolerance):
   np.testing.assert_allclose(
     actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
@@ -120,7 +128,12 @@ def test_golden_core(x64, golden):
 
 @pytest.mark.parametrize(
   ("method", "dtype"),
-  [("chunked", np.float64), *((method, np.float32) for method in METHODS)],
+  [
+    ("chunked", np.float32),
+    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
+    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
+    pytest.param("associative", np.float32, marks=pytest.mark.slow),
+  ],
 )
 def test_golden_extreme_logits(golden, method, dtype):
   """Ramps and spikes of 300, and an offset of 180."""
@@ -199,7 +212,16 @@ def test_values_and_gradients_equal_the_loop(x64, method):
         )
 
 
-def test_results_do_not_depend_on_chunks(x64):
+@pytest.mark.parametrize(
+  ("size", "with_k"),
+  [
+    (4, True),
+    (None, False),
+    pytest.param(1, False, marks=pytest.mark.slow),
+    pytest.param(17, False, marks=pytest.mark.slow),
+  ],
+)
+def test_results_do_not_depend_on_chunks(x64, size, with_k):
   """Nor on whether there is a reset argument, or a k of ones."""
   del x64
   q, logits, _, v, init = problem(37)
@@ -207,13 +229,15 @@ def test_results_do_not_depend_on_chunks(x64):
   ones = np.ones_like(q)
   want = jax.jit(loop)(q, logits, ones, v, init, none)
   scan = jax.jit(recurrence.softmax_outer_scan, static_argnames="chunk_size")
-  for size, k in ((1, None), (4, ones), (17, None), (None, None)):
-    got = scan(q, logits, k, v, init, chunk_size=size)
-    # float64 rounding.
-    chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
+  k = ones if with_k else None
+  got = scan(q, logits, k, v, init, chunk_size=size)
+  # float64 rounding.
+  chex.assert_trees_all_close(got, want, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("time", [1, 7, 67])
+@pytest.mark.parametrize(
+  "time", [1, pytest.param(7, marks=pytest.mark.slow), 67]
+)
 def test_any_length_equals_steps(x64, time):
   """67 is prime and longer than the chunk on CPUs."""
   del x64
@@ -238,7 +262,7 @@ def test_any_length_equals_steps(x64, time):
   )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick("chunked"))
 def test_a_channel_leaves_out_minus_infinity(method):
   """And adds nothing before its first element."""
   *inputs, _ = problem(20)
@@ -330,7 +354,9 @@ def test_decays_make_the_multiplicative_form(x64):
   )
 
 
-@pytest.mark.parametrize("with_gradient", [False, True])
+@pytest.mark.parametrize(
+  "with_gradient", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_memory_does_not_hold_the_states(with_gradient):
   """XLA's temporaries stay well below one array of all states."""
   rows, time, dk, dv = 2, 4096, 32, 32

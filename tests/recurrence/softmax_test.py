@@ -15,6 +15,14 @@ METHODS = ("sequential", "associative", "chunked")
 FORWARD, GRADIENT = 1e-9, 1e-8
 
 
+def quick(*names):
+  """The methods, all but these as slow tests."""
+  return [
+    pytest.param(name, marks=() if name in names else pytest.mark.slow)
+    for name in METHODS
+  ]
+
+
 def close(actual, expected, tolerance):
   np.testing.assert_allclose(
     actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
@@ -122,7 +130,12 @@ def test_golden_prefixes(x64, golden, name):
 
 @pytest.mark.parametrize(
   ("method", "dtype"),
-  [("chunked", np.float64), *((method, np.float32) for method in METHODS)],
+  [
+    ("chunked", np.float32),
+    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
+    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
+    pytest.param("associative", np.float32, marks=pytest.mark.slow),
+  ],
 )
 def test_golden_extreme_scores(golden, method, dtype):
   """Ramps of 2000, offsets of 700, spikes, and masked elements first."""
@@ -241,7 +254,9 @@ def test_values_and_gradients_equal_the_loop(x64, method):
         )
 
 
-@pytest.mark.parametrize("time", [1, 2, 7, 41])
+@pytest.mark.parametrize(
+  "time", [1, pytest.param(2, marks=pytest.mark.slow), 41]
+)
 def test_any_length_equals_the_definition(x64, time):
   """No options at all; 41 is prime and longer than the chunk on CPUs."""
   del x64
@@ -298,7 +313,7 @@ def test_steps_and_pieces_equal_the_whole(x64):
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick("chunked"))
 def test_minus_infinity_is_a_mask(method):
   """What is masked has no say, not even as NaN; nothing is averaged to 0."""
   scores, values, _ = problem(20)
@@ -330,7 +345,7 @@ def test_minus_infinity_is_a_mask(method):
   )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick("chunked"))
 def test_a_reset_forgets_inf_and_nan(method):
   scores, values, _ = problem(20)
   scores, values = scores.astype("f"), values.astype("f")
@@ -419,7 +434,7 @@ def test_gradients_of_gradients(x64):
   chex.assert_trees_all_close(twice(scan), twice(loop), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick("sequential"))
 def test_bfloat16_inputs_are_accumulated_in_float32(method):
   """In bfloat16 u would stop growing at 256 elements."""
   time = 1000

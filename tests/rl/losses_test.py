@@ -33,7 +33,7 @@ def _check(data, function, arguments, names):
   gradient = jax.value_and_grad(
     function, argnums=tuple(range(len(arguments))), has_aux=True
   )
-  (total, (parts, log_prob)), gradients = gradient(*arguments)
+  (total, (parts, log_prob)), gradients = jax.jit(gradient)(*arguments)
   np.testing.assert_allclose(total, data["total"], atol=ATOL)
   np.testing.assert_allclose(log_prob, data["log_prob"], atol=ATOL)
   for name in ("actor_loss", "value_loss", "entropy"):

@@ -238,8 +238,13 @@ def config():
   )
 
 
+@functools.cache
+def started(config):
+  return ppo.init(config, jax.random.key(0))
+
+
 def test_memory_is_reset_at_the_end_of_a_meta_episode_alone(config):
-  runner = ppo.init(config, jax.random.key(0))
+  runner = started(config)
   player = ppo.player(config)
   _, taken = jax.jit(rollout.collect, static_argnums=(0, 4))(
     player, runner.variables, runner.world, jax.random.key(1), 64
@@ -278,7 +283,7 @@ def test_memory_can_be_made_fresh_before_each_trial(config):
 
 
 def test_evaluation_reports_the_return_of_each_trial(config):
-  runner = ppo.init(config, jax.random.key(0))
+  runner = started(config)
   result = evaluate.evaluate(
     config, runner.variables, jax.random.key(1), num_episodes=8
   )

@@ -167,18 +167,21 @@ def test_golden(golden, x64, name):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name.endswith("_a") else pytest.mark.slow)
+    for name in NAMES
+  ],
+)
 def test_two_halves_and_single_steps(golden, x64, name):
   _, network, variables, _, states, inputs = load(golden, name)
   observation, reset = inputs
-  policy, value, after = network.apply(variables, observation, states[0], reset)
+  apply = jax.jit(network.apply)
+  policy, value, after = apply(variables, observation, states[0], reset)
   cut = 7
-  first = network.apply(
-    variables, observation[:, :cut], states[0], reset[:, :cut]
-  )
-  second = network.apply(
-    variables, observation[:, cut:], first[2], reset[:, cut:]
-  )
+  first = apply(variables, observation[:, :cut], states[0], reset[:, :cut])
+  second = apply(variables, observation[:, cut:], first[2], reset[:, cut:])
   close = functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-10)
   close(np.concatenate([first[1], second[1]], axis=1), value)
   jax.tree.map(close, second[2], after)
@@ -248,9 +251,10 @@ def test_no_layers_is_no_memory():
   assert network.initial_state((3,)) == ()
   observation = jax.random.normal(jax.random.key(0), (3, 5, 9))
   variables = jax.jit(network.init)(jax.random.key(1), observation)
-  _, value, states = network.apply(variables, observation, ())
+  apply = jax.jit(network.apply)
+  _, value, states = apply(variables, observation, ())
   assert states == ()
-  _, shuffled, _ = network.apply(variables, observation[:, ::-1], ())
+  _, shuffled, _ = apply(variables, observation[:, ::-1], ())
   np.testing.assert_allclose(shuffled[:, ::-1], value, atol=1e-6)
 
 

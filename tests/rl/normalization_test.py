@@ -152,19 +152,20 @@ def test_ppo_learns_from_what_it_played_and_then_counts_it():
   # The optimiser has not touched them: they are the merged ones to rounding.
   for found, expected in zip(
     after.variables[normalization.COLLECTION],
-    normalization.merge(before, taken.observation),
+    jax.jit(normalization.merge)(before, taken.observation),
   ):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
   # The loss sees the policy that was played: all ratios are 1.
   assert abs(metrics["approx_kl"]) < 1e-6
   # An evaluation sees the same as the last rollout, frozen.
   played = evaluate.record(config, runner.variables, jax.random.key(2), 12)
-  _, value, _ = ppo.player(config).network.apply(
+  _, value, _ = jax.jit(ppo.player(config).network.apply)(
     runner.variables, played.observation, (), None
   )
   np.testing.assert_allclose(played.value, value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_r2d2_keeps_observations_and_normalizes_what_it_learns_from():
   config = r2d2.Config(
     env_id="JaxseqTest-Walk",

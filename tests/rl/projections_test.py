@@ -47,7 +47,7 @@ def test_distributions_of_the_maps():
     toy.Walk(bounds=(-1.0, 1.0)), 3, "gaussian", action_size=2
   )
   keys = jax.random.split(jax.random.key(0), 10_000)
-  _, state = jax.vmap(env.reset)(keys)
+  _, state = jax.jit(jax.vmap(env.reset))(keys)
   assert state.observation_map.shape == (10_000, 3, 2)
   # Six uncorrelated entries of variance 1 / d, d = 2. Five standard errors.
   flat = np.asarray(state.observation_map).reshape(-1, 6)
@@ -58,7 +58,7 @@ def test_distributions_of_the_maps():
   )
   np.testing.assert_allclose(state.action_map.mean(axis=0), 0, atol=0.036)
   env = projections.Projected(toy.Walk(), 4)
-  _, state = env.reset(jax.random.key(0))
+  _, state = jax.jit(env.reset)(jax.random.key(0))
   np.testing.assert_allclose(
     state.observation_map.T @ state.observation_map, 2 * np.eye(2), atol=1e-6
   )
@@ -164,7 +164,7 @@ def test_projected_cartpole():
     assert base.x_dot[t] == start.env_state.env_state.x_dot
   assert not np.allclose(shown[over, :4], first[:4], atol=1e-3)
   # From there on the dynamics are those of the plain environment.
-  _, expected, *_ = bare.step(
+  _, expected, *_ = jax.jit(bare.step)(
     key, start.env_state.env_state, actions[0], bare_params
   )
   np.testing.assert_allclose(expected.theta, base.theta[0], atol=1e-6)

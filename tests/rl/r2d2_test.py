@@ -102,10 +102,10 @@ def play_and_replay(config, key):
   return played, replay, *jnp.split(jax.lax.map(values, both), 2)
 
 
-# Kinds of memory with the length of the burn-in; the others are slow tests.
-FAST = {"gru": 0, "s5": 16}
+# Kinds of memory with the length of the burn-in.
+BURN_IN = {"gru": 0, "s5": 16}
 MIXERS = [
-  pytest.param(name, FAST.get(name, 8), marks=[] if name in FAST else SLOW)
+  pytest.param(name, BURN_IN.get(name, 8), marks=[] if name == "s5" else SLOW)
   for name in mixers.names()
 ]
 
@@ -220,7 +220,6 @@ RUN = small(
 )
 
 
-@pytest.mark.slow
 def test_the_run_of_one_seed():
   config = RUN
   runner = r2d2.init(config, jax.random.key(5))
@@ -259,6 +258,7 @@ def test_the_run_of_one_seed():
   )
 
 
+@pytest.mark.slow
 def test_chunks_and_seeds_are_the_same_runs():
   config = RUN
   runners = [r2d2.init(config, k) for k in jax.random.split(jax.random.key(3))]

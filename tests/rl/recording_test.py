@@ -35,7 +35,9 @@ PENDULUM = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("config", [CONFIG, PENDULUM])
+@pytest.mark.parametrize(
+  "config", [CONFIG, pytest.param(PENDULUM, marks=pytest.mark.slow)]
+)
 def test_one_whole_episode_of_each_environment(config):
   variables = ppo.init(config, jax.random.key(0)).variables
   recorded = recording.record(config, variables, jax.random.key(1), 6)

@@ -22,9 +22,7 @@ def problem(mixer):
     env_params=(("memory_length", 6),),
     rollout_length=24,
   )
-  player, variables, before, _, taken = ppo_test.play(
-    config, jax.random.key(0), 2
-  )
+  player, variables, before, _, taken = ppo_test.play(config)
   ones = jnp.ones_like(taken.reward)
   batch = ppo._Batch(
     before.memory,
@@ -71,6 +69,7 @@ def test_a_truncated_gradient_is_another_one_of_the_same_loss():
   )
 
 
+@pytest.mark.slow
 def test_memory_grows_with_a_segment():
   def temporary(length):
     config = ppo_test.small(

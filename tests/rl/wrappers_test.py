@@ -184,9 +184,16 @@ _PLAYED = [
 @pytest.mark.parametrize(
   ("env_id", "changes", "size", "steps", "options"),
   [
-    *((*played, {}) for played in _PLAYED),
-    *((*_PLAYED[i], _POPGYM) for i in (0, -1)),
+    (*_PLAYED[-1], {}),
+    (*_PLAYED[0], _POPGYM),
     (*_PLAYED[2], {"first_step": "one_hot"}),
+    *(
+      pytest.param(*values, marks=pytest.mark.slow)
+      for values in (
+        *((*played, {}) for played in _PLAYED[:-1]),
+        (*_PLAYED[-1], _POPGYM),
+      )
+    ),
   ],
 )
 def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
@@ -205,7 +212,7 @@ def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
     function = lambda element: spaces.flatten(space, element)  # noqa: E731
     for _ in range(depth):
       function = jax.vmap(function)
-    return np.asarray(function(elements))
+    return np.asarray(jax.jit(function)(elements))
 
   observed, acted = plain.observation_space(params), plain.action_space(params)
   flat_actions = flatten(acted, actions, 2)
@@ -240,7 +247,14 @@ def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
 
 @pytest.mark.parametrize(
   ("env_id", "changes", "size", "steps", "outside"),
-  [*((*played, True) for played in _PLAYED), (*_PLAYED[2], False)],
+  [
+    (*_PLAYED[0], True),
+    (*_PLAYED[2], True),
+    (*_PLAYED[2], False),
+    *(
+      pytest.param(*_PLAYED[i], True, marks=pytest.mark.slow) for i in (1, 3, 4)
+    ),
+  ],
 )
 def test_episode_statistics(env_id, changes, size, steps, outside):
   env, params = envs.make(env_id)

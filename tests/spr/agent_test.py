@@ -97,6 +97,7 @@ def test_the_replay_holds_what_was_played(played):
   np.testing.assert_array_equal(state.step, [STEPS, STEPS])
 
 
+@pytest.mark.slow
 def test_it_learns_from_min_replay_on(played):
   _, _, _, middle, state, first, second = played
   # Steps 12 .. 19 of 0 .. 19, two updates each; the weights were reset after
@@ -111,6 +112,7 @@ def test_it_learns_from_min_replay_on(played):
   assert second["loss"][0] != second["loss"][1]
 
 
+@pytest.mark.slow
 def test_a_game_on_the_host_resumes_by_its_actions(played):
   config, game, keys, middle, state, _, second = played
   chunk = runner.make_chunk(config, game, keys)

@@ -95,7 +95,7 @@ def test_impala_equals_its_definition(x64):
     renormalize=False,
     initializer="xavier",
   )
-  params = encoders.init(jax.random.key(0), config)
+  params = jax.jit(encoders.init, static_argnums=1)(jax.random.key(0), config)
   params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
   rng = np.random.default_rng(0)
   image = rng.normal(size=(9, 10, 2))
@@ -150,11 +150,12 @@ def test_dropout_keeps_the_mean_and_is_off_without_a_key():
   small = {"image_shape": (6, 6, 1), "channels": (64,), "kernels": (3,)}
   small |= {"strides": (1,), "renormalize": False}
   config = encoders.Config(dropout=0.5, **small)
-  params = encoders.init(jax.random.key(0), config)
+  params = jax.jit(encoders.init, static_argnums=1)(jax.random.key(0), config)
   image = jax.random.uniform(jax.random.key(1), (256, 6, 6, 1))
-  plain = encoders.apply(encoders.Config(**small), params, image)
-  off = encoders.apply(config, params, image)
-  on = encoders.apply(config, params, image, jax.random.key(2))
+  apply = jax.jit(encoders.apply, static_argnums=0)
+  plain = apply(encoders.Config(**small), params, image)
+  off = apply(config, params, image)
+  on = apply(config, params, image, jax.random.key(2))
   np.testing.assert_array_equal(off, plain)
   live = plain > 0
   np.testing.assert_allclose(
@@ -180,9 +181,10 @@ def test_convolutions_in_bfloat16_stay_near():
     image_shape=(24, 24, 2), channels=(8, 8), kernels=(4, 3), strides=(2, 1)
   )
   half = dataclasses.replace(config, dtype="bfloat16")
-  params = encoders.init(jax.random.key(0), config)
+  params = jax.jit(encoders.init, static_argnums=1)(jax.random.key(0), config)
   image = jax.random.bits(jax.random.key(1), (2, 24, 24, 2), jnp.uint8)
-  full, rounded = (encoders.apply(c, params, image) for c in (config, half))
+  apply = jax.jit(encoders.apply, static_argnums=0)
+  full, rounded = (apply(c, params, image) for c in (config, half))
   assert rounded.dtype == jnp.float32
   # Latents are in [0, 1]; bfloat16 keeps 8 bits.
   np.testing.assert_allclose(rounded, full, atol=0.03)

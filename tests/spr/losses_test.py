@@ -29,7 +29,13 @@ def test_n_step_returns_equal_the_reference(x64, golden):
     assert len(got[0]) == 29
 
 
-@pytest.mark.parametrize("name", ["c51_A4_n10_double", "c51_A6_n10_single"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "c51_A4_n10_double",
+    pytest.param("c51_A6_n10_single", marks=pytest.mark.slow),
+  ],
+)
 def test_categorical_losses_equal_the_reference(x64, golden, name):
   arrays = {
     key: jnp.asarray(value) for key, value in golden(f"spr/{name}").items()

@@ -61,7 +61,10 @@ def leaves(config, state):
   return np.asarray(state.priorities.rows).reshape(-1)[: config.capacity]
 
 
-@pytest.mark.parametrize("name", ["replay_K2_n3_wrap", "replay_K5_n10"])
+@pytest.mark.parametrize(
+  "name",
+  [pytest.param("replay_K2_n3_wrap", marks=pytest.mark.slow), "replay_K5_n10"],
+)
 def test_sequences_equal_the_reference(x64, golden, name):
   arrays = golden(f"spr/{name}")
   config = replay.Config(

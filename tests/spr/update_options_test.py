@@ -98,6 +98,7 @@ def test_momentum_copy_is_one_update_behind():
   assert_near(third.momentum["encoder"], second.params["encoder"])
 
 
+@pytest.mark.slow
 def test_done_n_switch_looks_at_the_first_step_only():
   batch = tiny_batch(0)
   assert (batch.done_n != batch.done[0]).any()
@@ -110,6 +111,7 @@ def test_done_n_switch_looks_at_the_first_step_only():
   assert abs(other[1].rl_loss - got[1].rl_loss) > 1e-4
 
 
+@pytest.mark.slow
 def test_predictions_can_aim_at_the_target_network():
   config = tiny(spr_target="target")
   state = start(config)
@@ -218,8 +220,9 @@ def test_state_can_be_donated_and_keys_decide():
 
 def test_every_branch_draws_for_itself():
   config = tiny(target_noise="fresh", augmentation=augmentation.Config())
-  draws = update.draw(jax.random.key(0), config, 50)
-  rows = [np.ravel(draw.row) for draw in draws.augmentations]
+  draw = jax.jit(update.draw, static_argnums=(1, 2))
+  draws = draw(jax.random.key(0), config, 50)
+  rows = [np.ravel(one.row) for one in draws.augmentations]
   assert draws.augmentations.spr.row.shape == (2, 50)
   for i in range(4):
     for j in range(i):
@@ -228,7 +231,7 @@ def test_every_branch_draws_for_itself():
     draws.noise["value_out"].inputs, draws.target_noise["value_out"].inputs
   )
   shared = dataclasses.replace(config, shared_next=True)
-  _, _, third, fourth = update.draw(jax.random.key(0), shared, 50).augmentations
+  _, _, third, fourth = draw(jax.random.key(0), shared, 50).augmentations
   np.testing.assert_array_equal(third.row, fourth.row)
 
 

@@ -40,19 +40,18 @@ def splits():
 @pytest.mark.usefixtures("x64")
 def test_the_mixture_is_a_distribution():
   mixture = _mixture()
-  log_gap = jnp.linspace(-12, 12, 20_001)
-  gap = jnp.exp(log_gap)
-  density = jnp.exp(jax.vmap(mixture.log_density)(gap))
-  integral = jnp.trapezoid(density, gap)
+  gap = np.exp(np.linspace(-12, 12, 20_001))
+  density = np.exp(jax.jit(jax.vmap(mixture.log_density))(gap))
+  integral = np.trapezoid(density, gap)
   # The trapezoids are 0.0012 wide in log gap: their error is below 1e-6.
   np.testing.assert_allclose(integral, 1, rtol=1e-6)
   np.testing.assert_allclose(
-    mixture.expectation(), jnp.trapezoid(density * gap, gap), rtol=1e-6
+    mixture.expectation(), np.trapezoid(density * gap, gap), rtol=1e-6
   )
   middle = 10_000
-  tail = jnp.trapezoid(density[middle:], gap[middle:])
+  tail = np.trapezoid(density[middle:], gap[middle:])
   np.testing.assert_allclose(
-    jnp.exp(mixture.log_survival(gap[middle])), tail, rtol=1e-6
+    np.exp(jax.jit(mixture.log_survival)(gap[middle])), tail, rtol=1e-6
   )
 
 
@@ -65,12 +64,12 @@ def test_the_mixture_against_scipy():
   parts = stats.lognorm(s=scale, scale=np.exp(np.asarray(mixture.mean)))
   weight = np.exp(np.asarray(mixture.log_weight))
   np.testing.assert_allclose(
-    mixture.log_density(jnp.asarray(gap)),
+    jax.jit(mixture.log_density)(gap),
     np.log((weight * parts.pdf(gap[:, None])).sum(-1)),
     rtol=1e-9,
   )
   np.testing.assert_allclose(
-    mixture.log_survival(jnp.asarray(gap)),
+    jax.jit(mixture.log_survival)(gap),
     np.log((weight * parts.sf(gap[:, None])).sum(-1)),
     rtol=1e-9,
   )

@@ -45,7 +45,9 @@ def test_spans_of_something_else(splits):
     )
 
 
-@pytest.mark.parametrize("channels", ["independent", "mixed"])
+@pytest.mark.parametrize(
+  "channels", ["independent", pytest.param("mixed", marks=pytest.mark.slow)]
+)
 def test_forecasts_move_with_the_window(channels):
   model = forecasting.make_forecaster(_arm(channels=channels), 5)
   x = jax.random.normal(jax.random.key(0), (3, 24, 2))

@@ -80,7 +80,9 @@ def test_the_likelihood_of_a_gaussian():
   np.testing.assert_allclose(exact, np.log(1e-6), rtol=1e-6)
 
 
-@pytest.mark.parametrize("gaps", ["scale", "append", "ignore"])
+@pytest.mark.parametrize(
+  "gaps", ["scale", "append", pytest.param("ignore", marks=pytest.mark.slow)]
+)
 def test_what_becomes_of_the_gaps(gaps):
   network = nn.NetworkConfig(
     mixer="s5", mixer_options=(("ssm_size", 4), ("blocks", 1)), num_layers=1

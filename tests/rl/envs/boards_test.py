@@ -62,7 +62,14 @@ def test_ships_are_uniform_on_free_segments():
   assert statistic < limit
 
 
-@pytest.mark.parametrize("steps", [1, 3, 40])
+@pytest.mark.parametrize(
+  "steps",
+  [
+    1,
+    pytest.param(3, marks=pytest.mark.slow),
+    pytest.param(40, marks=pytest.mark.slow),
+  ],
+)
 def test_ships_are_complete_however_short_the_episode(steps):
   env, params = envs.make("BattleshipHard")
   params = params.replace(max_steps_in_episode=steps)
@@ -78,7 +85,7 @@ def test_ships_are_complete_however_short_the_episode(steps):
     return jax.lax.scan(body, state, jax.random.split(key, 40))[1]
 
   ships = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 8))
-  assert (jax.vmap(jax.vmap(bitboard.count))(ships) == 12).all()
+  assert (jax.jit(jax.vmap(jax.vmap(bitboard.count)))(ships) == 12).all()
   # Ships after each step; with one step an episode the first are not seen.
   fleets = 40 // steps + (steps > 1)
   assert len(np.unique(ships.reshape(-1, 12), axis=0)) == 8 * fleets

@@ -34,8 +34,8 @@ def _observe_many(env, seed, num_episodes, num_steps):
   ("env_id", "types"),
   [
     ("HigherLowerMedium", 13),
-    ("CountRecallEasy", 2),
-    ("CountRecallMedium", 4),
+    pytest.param("CountRecallEasy", 2, marks=pytest.mark.slow),
+    pytest.param("CountRecallMedium", 4, marks=pytest.mark.slow),
     ("CountRecallHard", 13),
     ("AutoencodeMedium", 4),
   ],
@@ -97,7 +97,13 @@ def _turn(env, state, key, positions):
   return jax.lax.scan(body, state, (keys, positions))[1]
 
 
-@pytest.mark.parametrize("env_id", ["ConcentrationEasy", "ConcentrationHard"])
+@pytest.mark.parametrize(
+  "env_id",
+  [
+    "ConcentrationEasy",
+    pytest.param("ConcentrationHard", marks=pytest.mark.slow),
+  ],
+)
 def test_cards_laid_when_turned_equal_a_layout_known_before(env_id):
   env, _ = envs.make(env_id)
   num_cards = env.num_cards

@@ -112,9 +112,8 @@ def test_replay(golden, game, difficulty):
     if noise is None:
       np.testing.assert_array_equal(final, seen)
     else:
-      shown = jax.vmap(lambda s: env.observe(None, s, None, params))(
-        state.replace(noise=drawn)
-      )
+      observe = jax.vmap(lambda s: env.observe(None, s, None, params))
+      shown = jax.jit(observe)(state.replace(noise=drawn))
       np.testing.assert_allclose(final, shown, rtol=0, atol=1e-6)
 
 

@@ -87,12 +87,25 @@ def test_board(golden, game, difficulty):
       places = episode["states"][1:-1]
       for j, places_of in enumerate(states.position):
         np.testing.assert_array_equal(places_of[i][: len(places)], places[:, j])
-  if difficulty != "Easy":
-    return
-  # One episode without vmap: the one that ends last.
-  longest = np.argmax([len(episode["rewards"]) for episode in episodes])
-  episode = episodes[longest]
-  alone, _ = jax.jit(replay)(episode[name], episode["actions"])
+
+
+@pytest.mark.parametrize(
+  "game",
+  [
+    pytest.param(
+      game, marks=pytest.mark.slow if game.startswith("Labyrinth") else ()
+    )
+    for game in _GAMES
+  ],
+)
+def test_board_without_vmap(golden, game):
+  """The episode that ends last."""
+  env, params = envs.make(game + "Easy")
+  name, reset = _GAMES[game]
+  episodes = _episodes(golden, game, "Easy")
+  episode = max(episodes, key=lambda episode: len(episode["rewards"]))
+  replay = jax.jit(functools.partial(_replay, env, params, reset))
+  alone, _ = replay(episode[name], episode["actions"])
   _assert_replayed(alone, episode)
 
 

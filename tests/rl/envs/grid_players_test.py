@@ -198,6 +198,7 @@ def test_random_play(game, level, expected):
     np.testing.assert_array_equal(lengths, num_steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "level", "expected"),
   _levels(Battleship=(0.07, 0.08, 0.07), MineSweeper=(-0.23, -0.38, -0.42)),
@@ -280,6 +281,7 @@ def test_random_walks_in_labyrinths(game, level, expected):
     np.testing.assert_allclose(returns, terminated - lengths / 1024, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("game", "level", "expected"),
   _levels(

@@ -151,7 +151,12 @@ def test_a_good_controller_balances_to_the_limit(difficulty):
 
 
 @pytest.mark.parametrize(
-  "env_id", ["RepeatPreviousEasy", "RepeatPreviousHard", "RepeatFirstMedium"]
+  "env_id",
+  [
+    "RepeatPreviousEasy",
+    _slow("RepeatPreviousHard"),
+    _slow("RepeatFirstMedium"),
+  ],
 )
 def test_every_episode_deals_the_whole_deck(env_id):
   env, params = envs.make(env_id)
