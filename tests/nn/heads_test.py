@@ -197,9 +197,14 @@ def test_bad_arguments(head, arguments, message):
 @pytest.mark.parametrize(
   "head",
   [
-    nn.CategoricalHead(3, (16,), dtype="bfloat16"),
     nn.GaussianHead(3, (16,), dtype="bfloat16"),
-    nn.ValueHead((16,), dtype="bfloat16"),
+    *(
+      pytest.param(head, marks=pytest.mark.slow)
+      for head in (
+        nn.CategoricalHead(3, (16,), dtype="bfloat16"),
+        nn.ValueHead((16,), dtype="bfloat16"),
+      )
+    ),
     nn.RegressionHead(3, (16,), with_variance=True, dtype="bfloat16"),
     nn.ClassificationHead(3, dtype="bfloat16"),
   ],
