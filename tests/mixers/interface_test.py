@@ -12,6 +12,12 @@ from jaxseq import mixers
 from tests.mixers import cases
 
 
+@pytest.fixture(scope="module", params=cases.cases(marks=pytest.mark.slow))
+def mixer(request):
+  """As for the other tests, but the parameters are zeros."""
+  return cases.bind(request.param, zeros=True)
+
+
 def test_config_is_hashable_and_static(mixer):
   config = mixer.config
   assert hash(config) == hash(dataclasses.replace(config))
@@ -33,7 +39,8 @@ def test_defaults_suffice(x64, name):
     assert leaf.dtype == jnp.float32
 
 
-def test_init_is_deterministic(mixer):
+def test_init_is_deterministic(common_mixer):
+  mixer = common_mixer
   init = jax.jit(mixer.module.init, static_argnums=1)
   first = init(jax.random.key(1), mixer.config)
   chex.assert_trees_all_equal(first, init(jax.random.key(1), mixer.config))

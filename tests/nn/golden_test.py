@@ -36,7 +36,9 @@ def _mixer(params, **options):
 @pytest.mark.parametrize(
   "activation", ["full_glu", "half_glu1", "half_glu2", "gelu"]
 )
-@pytest.mark.parametrize("kind", ["layer", "model"])
+@pytest.mark.parametrize(
+  "kind", ["layer", pytest.param("model", marks=pytest.mark.slow)]
+)
 def test_s5_layer(golden, x64, activation, order, kind):
   data = golden("ssm/s5_layer")
   prefix = f"{activation}_{order}/"
@@ -57,7 +59,9 @@ def test_s5_layer(golden, x64, activation, order, kind):
   np.testing.assert_allclose(y, data[f"{prefix}y"], **_TOLERANCE)
 
 
-@pytest.mark.parametrize("case", ["uni_glu", "bi_glu"])
+@pytest.mark.parametrize(
+  "case", [pytest.param("uni_glu", marks=pytest.mark.slow), "bi_glu"]
+)
 def test_s4_block(golden, x64, case):
   """The block of S4's code, whose arrays have a diagonal kernel."""
   del x64

@@ -119,7 +119,13 @@ def test_batch_norm_sees_batch_and_time():
   )
 
 
-@pytest.mark.parametrize("activation", ["none", "gelu", "half_glu2"])
+@pytest.mark.parametrize(
+  "activation",
+  [
+    "half_glu2",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "gelu")),
+  ],
+)
 def test_dropout_mask_is_shared_over_time(activation):
   layer, variables = _layer(dropout=0.5, residual=False, activation=activation)
   x = jnp.broadcast_to(_x(1, 1), (64, 7, 4)) + _x(64, 7)
@@ -146,7 +152,11 @@ def test_step_equals_sequence():
 
 @pytest.mark.parametrize(
   ("norm", "activation"),
-  [("layer", "full_glu"), ("rms", "half_glu1"), ("batch", "gelu")],
+  [
+    ("layer", "full_glu"),
+    pytest.param("rms", "half_glu1", marks=pytest.mark.slow),
+    pytest.param("batch", "gelu", marks=pytest.mark.slow),
+  ],
 )
 def test_bfloat16(norm, activation):
   options = {"norm": norm, "activation": activation, "gtrxl_norm": True}

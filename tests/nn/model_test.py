@@ -43,8 +43,8 @@ def _stacked(variables, num_layers=2):
 @pytest.mark.parametrize(
   ("mixer", "scan_layers"),
   [
-    ("gru", False),
     ("s5", True),
+    pytest.param("gru", False, marks=pytest.mark.slow),
     pytest.param("lstm", True, marks=pytest.mark.slow),
     pytest.param("s5", False, marks=pytest.mark.slow),
   ],

@@ -29,15 +29,18 @@ def _network(**options):
   return nn.SequenceNetwork(config, num_outputs=5, vocab_size=5)
 
 
-@pytest.mark.parametrize("options", [{}, {"tie": True}, {"prenorm": False}])
+@pytest.mark.parametrize(
+  "options",
+  [{}, {"tie": True}, pytest.param({"prenorm": False}, marks=pytest.mark.slow)],
+)
 def test_sequence_equals_steps_and_halves(options):
   network = _network(**options)
-  tokens = _tokens(2, 7)
-  variables = network.init(jax.random.key(0), tokens)
-  reset = jnp.zeros((2, 7), bool).at[0, 3].set(True)
+  tokens = _tokens(2, 8)
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
+  reset = jnp.zeros((2, 8), bool).at[0, 3].set(True)
   apply = jax.jit(network.apply)
   whole, final = apply(variables, tokens, None, reset)
-  assert whole.shape == (2, 7, 5)
+  assert whole.shape == (2, 8, 5)
   states = network.initial_state((2,))
   first, states = apply(variables, tokens[:, :4], states, reset[:, :4])
   second, states = apply(variables, tokens[:, 4:], states, reset[:, 4:])
@@ -45,7 +48,7 @@ def test_sequence_equals_steps_and_halves(options):
   chex.assert_trees_all_close((halves, states), (whole, final), **_FLOAT32)
   step = jax.jit(lambda *args: network.apply(*args, method="step"))
   states = network.initial_state((2,))
-  for t in range(7):
+  for t in range(8):
     y, states = step(variables, tokens[:, t], states, reset[:, t])
     np.testing.assert_allclose(y, whole[:, t], **_FLOAT32)
 
@@ -113,7 +116,9 @@ def test_bfloat16_activations():
     assert leaf.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_float32_residual_sums_keep_small_terms(scan_layers):
   config = nn.ModelConfig(
     mixers.get("gru").Config(6),

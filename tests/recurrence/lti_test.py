@@ -11,17 +11,9 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from tests.recurrence import methods
 
-METHODS = ("sequential", "associative", "chunked")
 P, H = 3, 4
-
-
-def quick(*names):
-  """The methods, all but these as slow tests."""
-  return [
-    pytest.param(name, marks=() if name in names else pytest.mark.slow)
-    for name in METHODS
-  ]
 
 
 def unfused(Lambda_bar, B_bar, C, u, init=None, D=None, **kwargs):
@@ -57,7 +49,7 @@ def problem(time, is_complex, seed=0, M=H):
   return arguments, weights, reset
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 @pytest.mark.parametrize(
   ("is_complex", "reverse", "time"),
   [
@@ -124,7 +116,7 @@ def test_gradients_of_gradients(x64, method):
     ),
   ],
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_golden_reset_scan(x64, golden, case, method):
   """Outputs and gradients of the public in-context RL code."""
   del x64
@@ -195,7 +187,7 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   np.testing.assert_allclose(y.astype("f4"), exact, rtol=2**-8, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_a_reset_forgets_inf_and_nan(method):
   arguments, _, _ = problem(9, True)
   Lambda_bar, B_bar, C = (x.astype(np.complex64) for x in arguments[:3])
@@ -207,7 +199,7 @@ def test_a_reset_forgets_inf_and_nan(method):
   assert jnp.all(jnp.isfinite(final))
 
 
-@pytest.mark.parametrize("method", quick("sequential"))
+@pytest.mark.parametrize("method", methods.quick("sequential"))
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
   states, width, time = 64, 8, 4096

@@ -11,17 +11,9 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import selective
+from tests.recurrence import methods
 
-METHODS = ("sequential", "associative", "chunked")
 D, N, GROUPS = 4, 3, 2
-
-
-def quick(*names):
-  """The methods, all but these as slow tests."""
-  return [
-    pytest.param(name, marks=() if name in names else pytest.mark.slow)
-    for name in METHODS
-  ]
 
 
 def loop(x, delta, A, B, C, init=None, *, D=None, reset=None):
@@ -251,7 +243,7 @@ def test_many_states_are_summed_alike(x64):
   )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_a_reset_forgets_inf_and_nan(method):
   arguments, _ = problem(9)
   arguments = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), arguments)
@@ -326,7 +318,7 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", quick("chunked"))
+@pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
   d, n, time = 16, 32, 4096

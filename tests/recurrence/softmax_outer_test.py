@@ -10,21 +10,13 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import softmax_outer
+from tests.recurrence import methods
 
-METHODS = ("sequential", "associative", "chunked")
 DK, DV = 3, 2
 SINK = 0.5
 
 # float64, relative to the largest value: outputs and gradients.
 FORWARD, GRADIENT = 1e-9, 1e-8
-
-
-def quick(*names):
-  """The methods, all but these as slow tests."""
-  return [
-    pytest.param(name, marks=() if name in names else pytest.mark.slow)
-    for name in METHODS
-  ]
 
 
 def close(actual, expected, tolerance):
@@ -184,7 +176,7 @@ def resets(time):
   }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_values_and_gradients_equal_the_loop(x64, method):
   """Two chunks and a remainder of one; close and distant logits; a sink."""
   del x64
@@ -262,7 +254,7 @@ def test_any_length_equals_steps(x64, time):
   )
 
 
-@pytest.mark.parametrize("method", quick("chunked"))
+@pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_a_channel_leaves_out_minus_infinity(method):
   """And adds nothing before its first element."""
   *inputs, _ = problem(20)

@@ -9,18 +9,10 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from tests.recurrence import methods
 
-METHODS = ("sequential", "associative", "chunked")
 # float64, relative to the largest value: outputs and gradients.
 FORWARD, GRADIENT = 1e-9, 1e-8
-
-
-def quick(*names):
-  """The methods, all but these as slow tests."""
-  return [
-    pytest.param(name, marks=() if name in names else pytest.mark.slow)
-    for name in METHODS
-  ]
 
 
 def close(actual, expected, tolerance):
@@ -221,7 +213,7 @@ def flags(time):
   return [*cases, ("both", resets["random"], masks["random"])]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_values_and_gradients_equal_the_loop(x64, method):
   """Two chunks and a remainder of one; close and distant scores."""
   del x64
@@ -313,7 +305,7 @@ def test_steps_and_pieces_equal_the_whole(x64):
     )
 
 
-@pytest.mark.parametrize("method", quick("chunked"))
+@pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_minus_infinity_is_a_mask(method):
   """What is masked has no say, not even as NaN; nothing is averaged to 0."""
   scores, values, _ = problem(20)
@@ -345,7 +337,7 @@ def test_minus_infinity_is_a_mask(method):
   )
 
 
-@pytest.mark.parametrize("method", quick("chunked"))
+@pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_a_reset_forgets_inf_and_nan(method):
   scores, values, _ = problem(20)
   scores, values = scores.astype("f"), values.astype("f")
@@ -376,6 +368,7 @@ def test_a_reset_forgets_inf_and_nan(method):
   chex.assert_trees_all_close(tuple(final), last, **options)
 
 
+@pytest.mark.slow
 def test_one_extreme_row_leaves_the_others_alone():
   """Under vmap both forms of a chunk run, and one of them is not for it."""
   scores, values, _ = problem(20)
@@ -434,7 +427,7 @@ def test_gradients_of_gradients(x64):
   chex.assert_trees_all_close(twice(scan), twice(loop), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", quick("sequential"))
+@pytest.mark.parametrize("method", methods.quick("sequential"))
 def test_bfloat16_inputs_are_accumulated_in_float32(method):
   """In bfloat16 u would stop growing at 256 elements."""
   time = 1000

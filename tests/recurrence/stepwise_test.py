@@ -92,7 +92,8 @@ def test_reset_clears_an_undefined_carry():
   chex.assert_trees_all_equal(final, jnp.asarray([2.0, 2.0]))
 
 
-def test_gradients(x64):
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_gradients(x64, order):
   init, xs = _inputs((2,), 4)
   reset = jnp.asarray([[False, True, False, False], [False] * 4])
 
@@ -100,7 +101,7 @@ def test_gradients(x64):
   def function(init, xs):
     return recurrence.fold(_step, init, xs, reset=reset)
 
-  test_util.check_grads(function, (init, xs), order=2)
+  test_util.check_grads(function, (init, xs), order=order)
 
 
 @pytest.mark.parametrize(

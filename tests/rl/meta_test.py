@@ -263,6 +263,7 @@ def test_memory_is_reset_at_the_end_of_a_meta_episode_alone(config):
   )
 
 
+@pytest.mark.slow
 def test_memory_can_be_made_fresh_before_each_trial(config):
   options = (*config.env_options, ("keep_memory", False))
   config = dataclasses.replace(config, env_options=options)

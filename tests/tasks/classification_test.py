@@ -93,6 +93,7 @@ def _pairs():
   return data.Splits(part(train, 20), None, part(test, 75), info)
 
 
+@pytest.mark.slow
 def test_pairs_are_compared():
   splits = _pairs()
   problem = classification.make_problem(

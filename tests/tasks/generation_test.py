@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from jaxseq import nn
 from jaxseq.tasks import generation
 
 
+@functools.cache
 def _network():
   config = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
   network = nn.SequenceNetwork(config, num_outputs=7, vocab_size=7)

@@ -122,8 +122,15 @@ def test_vmap_equals_single_environments(made):
     )
 
 
-def test_auto_reset(made):
-  env, params = made
+@pytest.mark.parametrize(
+  "game",
+  [
+    pytest.param(game, marks=() if game in _FEW_GAMES else pytest.mark.slow)
+    for game in _GAMES
+  ],
+)
+def test_auto_reset(game):
+  env, params = envs.make(game)
   endless = params.replace(max_steps_in_episode=1000)
   params = params.replace(max_steps_in_episode=7)
   _, _, (keys, actions), steps = _play(env, params, jax.random.key(0))
