@@ -74,7 +74,9 @@ def check(devices, window, scheme, state=True, random=2):
 
 
 # The window reaches into the next device's elements, and beyond all of them.
-@pytest.mark.parametrize("window", [3, 20])
+@pytest.mark.parametrize(
+  "window", [20, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_halo(x64, window):
   check(4, window, "halo")
 

@@ -21,10 +21,8 @@ P = jax.sharding.PartitionSpec
 _QUICK = (
   "linear",
   "lti",
-  "siso_matrix",
   "selective",
   "outer_heads",
-  "softmax_outer_sink",
 )
 # Elements of a chunk.
 _LENGTH = 4

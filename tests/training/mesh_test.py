@@ -105,10 +105,10 @@ def mesh(**fields):
 @pytest.mark.parametrize(
   "config",
   [
-    mesh(data=0),
-    mesh(data=2, parameters=4),
     mesh(data=2, parameters=2, split_data=True),
     mesh(data=4, time=2),
+    pytest.param(mesh(data=0), marks=pytest.mark.slow),
+    pytest.param(mesh(data=2, parameters=4), marks=pytest.mark.slow),
   ],
   ids=str,
 )

@@ -144,7 +144,17 @@ def run_outputs(kind, wave, degree, params):
   )(params, wave)
 
 
-@pytest.mark.parametrize("kind", models.SPLIT)
+@pytest.mark.parametrize(
+  "kind",
+  [
+    "recurrent",
+    *(
+      pytest.param(kind, marks=pytest.mark.slow)
+      for kind in models.SPLIT
+      if kind != "recurrent"
+    ),
+  ],
+)
 def test_nothing_leaks_between_documents(kind):
   params = models.init()
   # Documents that start at the first and at the last token of a device, that
