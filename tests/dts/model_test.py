@@ -147,7 +147,9 @@ def test_reverse():
   )
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "lstm"])
+@pytest.mark.parametrize(
+  "kind", ["mlp", "conv", pytest.param("lstm", marks=pytest.mark.slow)]
+)
 def test_decoder_without_a_past(kind):
   vae = _vae(decoder=kind)
   x, z = _data()

@@ -105,7 +105,9 @@ _STACKS = {
 
 
 @pytest.mark.parametrize("name", list(_STACKS))
-@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize(
+  "scan_layers", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_s5_reset_stack(golden, x64, name, scan_layers):
   data = golden("ssm/s5_reset_stack")
   params = _tree(data, f"{name}/param/")

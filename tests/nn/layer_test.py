@@ -54,8 +54,17 @@ def test_none_is_the_mixer_and_a_residual():
   np.testing.assert_allclose(y, _gru(variables, x), **close)
 
 
-@pytest.mark.parametrize("kind", ["layer", "rms", "batch"])
-@pytest.mark.parametrize("prenorm", [True, False])
+@pytest.mark.parametrize(
+  ("kind", "prenorm"),
+  [
+    ("layer", True),
+    ("rms", True),
+    ("batch", True),
+    ("layer", False),
+    pytest.param("rms", False, marks=pytest.mark.slow),
+    pytest.param("batch", False, marks=pytest.mark.slow),
+  ],
+)
 def test_norms(kind, prenorm):
   layer, variables = _layer(norm=kind, prenorm=prenorm, activation="none")
   x = _x(2, 3)

@@ -132,7 +132,13 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=pytest.mark.slow if name.endswith("_norm") else ())
+    for name in NAMES
+  ],
+)
 def test_golden(golden, x64, name):
   data, network, variables, gradients, states, inputs = load(golden, name)
   observation, reset = inputs

@@ -35,6 +35,7 @@ def reference(value, uniform):
   return np.searchsorted(upto, np.maximum(wanted, 0), side="left")
 
 
+@pytest.mark.slow
 def test_a_million_slots_are_found_as_with_float64():
   rng = np.random.default_rng(0)
   value = np.exp(rng.normal(size=MILLION, scale=2)).astype(np.float32)

@@ -9,7 +9,7 @@ from jaxseq.rl import envs
 from jaxseq.rl.envs import cartpole
 from tests.rl.envs import recordings
 
-_DIFFICULTIES = ("Easy", "Medium", "Hard")
+_DIFFICULTIES = ("Easy", pytest.param("Medium", marks=pytest.mark.slow), "Hard")
 # The arrays that hold the cards of each game.
 _CARD_GAMES = {
   "RepeatPrevious": ("cards",),
