@@ -36,12 +36,17 @@ class Collective(NamedTuple):
   times: int
   receivers: int | None = None
 
+  @property
+  def size(self) -> int:
+    """Elements of the operand."""
+    return math.prod(self.shape)
+
   def received(self, devices: int) -> float:
     """Elements that so many devices receive in all runs, on average."""
     factor = _RECEIVED[self.name](devices)
     if self.receivers is not None:
       factor *= self.receivers / devices
-    return self.times * factor * math.prod(self.shape)
+    return self.times * factor * self.size
 
 
 def of(function, *arguments) -> list[Collective]:
@@ -52,6 +57,17 @@ def of(function, *arguments) -> list[Collective]:
   """
   closed = jax.make_jaxpr(jax.jit(function))(*arguments)
   return list(_collectives(_without_dead_code(closed.jaxpr), 1))
+
+
+def exchanges(function, *arguments) -> list[Collective]:
+  """As `of`, without the sums."""
+  return [each for each in of(function, *arguments) if each.name != "psum"]
+
+
+def names(function, *arguments) -> list[str]:
+  """The names of the exchanges, one for each time that they are run."""
+  found = exchanges(function, *arguments)
+  return [each.name for each in found for _ in range(each.times)]
 
 
 def equations(function, *arguments):

@@ -10,8 +10,9 @@ For use inside `jax.shard_map`. Each function is that of the same name in
     whole sequence, the same on all devices (a sum over devices hands it out,
     which is dropped with it). None stands for time that is not split: the plain
     function.
-  exchange: "gather", one `all_gather` of a packed summary per chunk, or
-    "ppermute", ceil(log2(devices)) + 1 messages with one summary each; see
+  exchange: "gather", one `all_gather` of a packed summary per chunk,
+    "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
+    "auto", which is the first unless very much would be gathered; see
     `sharded_exchange.entering`.
 
 A summary has the size of a state and does not grow with time. It is computed
@@ -59,7 +60,7 @@ def linear_scan(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   reset: jax.Array | None = None,
   reverse: bool = False,
   method: str = "auto",
@@ -98,7 +99,7 @@ def lti_scan(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   D: jax.Array | None = None,
   reset: jax.Array | None = None,
   reverse: bool = False,
@@ -149,7 +150,7 @@ def siso_scan(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -195,7 +196,7 @@ def selective_scan(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   D: jax.Array | None = None,
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
@@ -236,7 +237,7 @@ def outer_scan(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
@@ -269,7 +270,7 @@ def outer_scan_heads(
   init: jax.Array | None = None,
   *,
   axis: str | None,
-  exchange: str = "gather",
+  exchange: str = "auto",
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",

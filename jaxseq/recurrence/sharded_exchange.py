@@ -21,7 +21,12 @@ PyTree = Any
 # chunks that the right one consists of, the summary of both.
 Combine = Callable[[PyTree, PyTree, int], PyTree]
 
-EXCHANGES = ("gather", "ppermute")
+EXCHANGES = ("auto", "gather", "ppermute")
+
+# Bytes that a device may receive in one gather before "auto" prefers messages
+# whose number grows with the logarithm of the devices.
+_MOST_GATHERED = 2**20
+_FEW_DEVICES = 8
 
 
 def vary(axis: str, *trees: PyTree) -> Any:
@@ -60,7 +65,7 @@ def entering(
   combine: Combine,
   *,
   axis: str,
-  exchange: str = "gather",
+  exchange: str = "auto",
   reverse: bool = False,
 ) -> PyTree:
   """Combines the initial state and the summaries of the chunks before.
@@ -71,6 +76,9 @@ def entering(
   "ppermute" is a shift by one device and Hillis and Steele's scan over devices
   ("Data parallel algorithms", 1986): ceil(log2(devices)) more messages of one
   packed summary each, one after the other, and the same number in the gradient.
+  "auto" is "gather" as long as there are at most 8 devices, or each receives at
+  most 1 MiB by it: that follows from the volumes, (devices - 1) summaries
+  against ceil(log2(devices)) + 1, and not from a timing.
 
   Args:
     summary: this device's; arrays of any real or complex dtype, or bool.
@@ -79,7 +87,7 @@ def entering(
     neutral: a summary that changes nothing when it stands on the left.
     combine: the operator; works on summaries with a further leading axis.
     axis: name of the mesh axis.
-    exchange: "gather" or "ppermute".
+    exchange: "auto", "gather" or "ppermute".
     reverse: time runs from the last device to the first.
 
   Returns:
@@ -96,6 +104,10 @@ def entering(
     return initial
   rank = _rank(axis, reverse)
   packed, unpack = _pack(summary)
+  if exchange == "auto":
+    received = (devices - 1) * packed.size * packed.dtype.itemsize
+    many = devices > _FEW_DEVICES and received > _MOST_GATHERED
+    exchange = "ppermute" if many else "gather"
   if exchange == "ppermute":
     return _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
   gathered = lax.all_gather(packed, axis)

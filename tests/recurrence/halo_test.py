@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import collectives
 from jaxseq.recurrence import halo
-from tests.recurrence import collectives
 
 pytestmark = pytest.mark.devices
 

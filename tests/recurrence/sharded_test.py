@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import collectives
 from jaxseq import recurrence
 from jaxseq.recurrence import sharded
-from tests.recurrence import collectives
 from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
@@ -173,7 +173,7 @@ def test_one_exchange_whose_size_does_not_grow_with_time(name):
     case, reset = _make(name, 8, np.float32, length, random=0)
     arguments = case.timed, case.fixed, reset
     run = cases.run(case, cases.mesh_of(8))
-    (gather,) = collectives.used(run, *arguments)
+    (gather,) = collectives.exchanges(run, *arguments)
     assert gather.name == "all_gather"
     sizes.append(gather.size)
   assert sizes[0] == sizes[1]
@@ -201,6 +201,25 @@ def test_messages_between_neighbours_grow_with_the_logarithm(name):
   assert collectives.names(run, *arguments) == ["ppermute"] * messages
   gradient = collectives.names(_gradient(case, "ppermute"), *arguments)
   assert gradient == ["ppermute"] * 2 * messages
+
+
+@pytest.mark.parametrize(
+  ("width", "expected"), [(8, ["all_gather"]), (256, ["ppermute"] * 5)]
+)
+def test_large_summaries_of_many_devices_are_not_gathered(width, expected):
+  # 16 devices that are not there: nothing but the types is needed.
+  mesh = jax.sharding.AbstractMesh(
+    (16,), ("sp",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  split = P(None, "sp")
+  run = jax.shard_map(
+    lambda q, k, v: sharded.outer_scan(q, k, v, axis="sp")[0],
+    mesh=mesh,
+    in_specs=(split,) * 3,
+    out_specs=split,
+  )
+  shape = jax.ShapeDtypeStruct((1, 64, width), np.float32)
+  assert collectives.names(run, shape, shape, shape) == expected
 
 
 def test_a_final_state_that_is_dropped_costs_nothing():

@@ -11,13 +11,13 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.training import arms as arms_lib
+from jaxseq.training import study
 
 Frozen = ml_collections.FrozenConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison(arms_lib.Arms):
+class Comparison(study.Supervised):
   network: Frozen = Frozen({"mixer": "gru", "d_model": 4})
   optimizer: Frozen = Frozen({"learning_rate": 0.1, "schedule": "constant"})
   batch_size: int = 8

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import collectives
 from jaxseq import planner
 from jaxseq.planner import baselines
 from jaxseq.planner import rows
 from jaxseq.training import mixed_lengths
 from tests.planner import models
-from tests.recurrence import collectives
 
 pytestmark = pytest.mark.devices
 
@@ -259,7 +259,9 @@ def test_bytes_exchanged_are_those_of_the_cost_model():
     batch = rows.Batch([key], [rows.empty(key)], [np.ones(key.rows, bool)], 1)
     run = functools.partial(bind("recurrent"), batch=batch)
     received = 0
-    for name, size in collectives.used(run, params):
+    for name, size in (
+      (each.name, each.size) for each in collectives.exchanges(run, params)
+    ):
       # A device gets the others' parts, or their addends to its own part.
       part = {"all_gather": size, "reduce_scatter": size // degree}[name]
       received += (degree - 1) * part * 4

@@ -10,7 +10,7 @@ from jaxseq.training import processes
 def _parsed():
   processes.define_flags()
   if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
+    flags.FLAGS.mark_as_parsed()
 
 
 @pytest.mark.parametrize(
