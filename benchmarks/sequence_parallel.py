@@ -251,8 +251,21 @@ def temporary(function, arguments) -> int:
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  meanings = {
+    "W": "devices",
+    "B": "rows of the batch",
+    "h": "heads of queries",
+    "g": "heads of keys and values",
+    "C": "elements on each device",
+    "d": "width of a head",
+  }
   for name, size in Sizes(8, 1, 8, 8, 512, 64)._asdict().items():
-    parser.add_argument(f"--{name}", type=int, default=size)
+    parser.add_argument(
+      f"--{name}",
+      type=int,
+      default=size,
+      help=f"{meanings[name]}; {size} if not given",
+    )
   sizes = Sizes(**vars(parser.parse_args()))
   if jax.device_count() < sizes.W:
     parser.error(

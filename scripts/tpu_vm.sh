@@ -4,6 +4,7 @@
 #   export TPU_NAME=seq TPU_ZONE=us-west4-a TPU_TYPE=v5litepod-16
 #   export TPU_RUNTIME=v2-alpha-tpuv5-lite        # and TPU_SPOT=1 if it may be
 #   scripts/tpu_vm.sh create                      # taken away
+#   scripts/tpu_vm.sh describe                    # until it is ACTIVE
 #   scripts/tpu_vm.sh install                     # this commit, on every host
 #   scripts/tpu_vm.sh run classify --config=configs/classify/digits.py \
 #     --workdir=/mnt/runs/digits --mesh=data=0
@@ -57,7 +58,8 @@ usage() {
 action=$1
 shift
 case $action in
-  create | install | run | watch | stop | delete) ;;
+  create | describe | install | run | watch | stop | delete) ;;
+  -h | --help) usage ;;
   *) echo "tpu_vm.sh: there is no action '$action'." >&2; usage ;;
 esac
 need TPU_NAME TPU_ZONE
@@ -70,6 +72,8 @@ case $action in
       --node-id="$TPU_NAME" --zone="$TPU_ZONE" \
       --accelerator-type="$TPU_TYPE" --runtime-version="$TPU_RUNTIME" \
       ${TPU_SPOT:+--spot}
+    ;;
+  describe)
     call gcloud compute tpus queued-resources describe "$TPU_NAME" \
       --zone="$TPU_ZONE" --format='value(state)'
     ;;
@@ -77,10 +81,12 @@ case $action in
     # Every host must run the same commit.
     commit=$(git rev-parse --short HEAD)
     archive=${TMPDIR:-/tmp}/jaxseq-$commit.tar.gz
-    git archive --format=tar.gz --prefix=jaxseq/ -o "$archive" HEAD
+    call git archive --format=tar.gz --prefix=jaxseq/ -o "$archive" HEAD
     call gcloud compute tpus tpu-vm scp "$archive" \
       "$TPU_NAME:jaxseq.tar.gz" --zone="$TPU_ZONE" --worker=all
-    everywhere "rm -rf jaxseq && tar xzf jaxseq.tar.gz && cd jaxseq && \
+    everywhere "if (cd jaxseq 2>/dev/null && $running); then \
+echo 'a run is going on here' >&2; exit 1; fi; \
+rm -rf jaxseq && tar xzf jaxseq.tar.gz && cd jaxseq && \
 make venv && .venv/bin/python -m pip install --quiet \
 \"jax[tpu]==\$(.venv/bin/python -c 'import jax; print(jax.__version__)')\""
     ;;

@@ -89,7 +89,7 @@ def test_create_and_delete(call, tmp_path):
   options = {"TPU_TYPE": "v5litepod-16", "TPU_RUNTIME": "v2-alpha-tpuv5-lite"}
   assert call("create", **options, TPU_SPOT="1").returncode == 0
   assert call("delete").returncode == 0
-  create, _, delete = (tmp_path / "gcloud.log").read_text().splitlines()
+  create, delete = (tmp_path / "gcloud.log").read_text().splitlines()
   assert create == (
     "compute tpus queued-resources create seq --node-id=seq --zone=somewhere "
     "--accelerator-type=v5litepod-16 --runtime-version=v2-alpha-tpuv5-lite "

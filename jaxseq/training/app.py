@@ -35,6 +35,7 @@ from ml_collections import config_flags
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import processes
+from jaxseq.training import signals
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -111,14 +112,15 @@ def run_main(
 
   def guarded(rest: list[str]) -> int | None:
     try:
+      signals.exit_on_sigterm()
       processes.start()
       return main(rest)
     except errors.UserError as error:
       _exit_with(error)
     except KeyboardInterrupt:
       print(
-        "interrupted: what came after the last checkpoint is lost; the same "
-        "command goes on from there",
+        "interrupted; the same command goes on from the last checkpoint, or "
+        "begins anew where there is none",
         file=sys.stderr,
         flush=True,
       )

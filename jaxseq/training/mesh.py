@@ -79,8 +79,13 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
     name, _, value = pair.partition("=")
     if name not in known or not value.isdecimal():
       raise errors.UserError(
-        f"--mesh: got {pair!r}, expected NAME=NUMBER with a name of "
-        f"{', '.join(known)}"
+        f"--mesh: got {pair!r}, expected NAME=NUMBER, a whole number from 0, "
+        f"with a name of {', '.join(known)}"
+      )
+    if name in changed or (known[name] is bool and value not in ("0", "1")):
+      raise errors.UserError(
+        f"--mesh: got {pair!r}, expected every name once, and split_data=0 or "
+        "split_data=1"
       )
     changed[name] = known[name](int(value))
   try:

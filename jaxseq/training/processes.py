@@ -10,6 +10,7 @@ itself on TPU VMs, under SLURM, Open MPI and Kubernetes.
 
 import functools
 import os
+import re
 import sys
 
 from absl import flags
@@ -72,6 +73,10 @@ def start() -> None:
       f"--coordinator={coordinator}, --num_processes={count}, "
       f"--process_id={number}: expected all three"
     )
+  if not automatic and not re.fullmatch(r".+:\d+", coordinator):
+    raise errors.UserError(
+      f"--coordinator: got {coordinator!r}, expected HOST:PORT"
+    )
   if not automatic and not 0 <= number < count:
     raise errors.UserError(
       f"--process_id: got {number}, expected 0 to {count - 1}"
@@ -101,8 +106,9 @@ def connect(
       coordinator, count, number, heartbeat_timeout_seconds=_HEARTBEAT
     )
   except (ValueError, RuntimeError) as error:
+    hint = "" if coordinator else " (without a cluster, use --coordinator)"
     raise errors.UserError(
-      f"the other processes were not found: {errors.one_sentence(error)}"
+      f"the other processes were not found: {errors.one_sentence(error)}{hint}"
     ) from error
 
 

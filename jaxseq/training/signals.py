@@ -29,6 +29,26 @@ class Stopped(SystemExit):
     self.step = step
 
 
+def exit_on_sigterm() -> None:
+  """Makes SIGTERM end the program in order where no loop runs.
+
+  Before training, and between two runs, there is nothing to save: what has been
+  trained is saved already.
+  """
+
+  def leave(number, frame):
+    del frame
+    os.write(
+      2,
+      b"\nSIGTERM: stopped outside of training; what was trained is saved, and "
+      b"the same command goes on from there\n",
+    )
+    raise SystemExit(EXIT_CODES[signal.Signals(number).name])
+
+  if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGTERM, leave)
+
+
 class GracefulStop:
   """Context manager in which SIGTERM and SIGINT only ask for a stop.
 

@@ -400,12 +400,13 @@ def _show(config, arms, results, title, columns, baselines):
   rows = []
   for name, result in results.items():
     speed = result["updates_per_second"] * arms[name].examples
+    known = np.isfinite(speed)
     rows.append(
       [
         name,
         f"{result['parameters']:,}",
         *(_cell(result[metric]) for metric in columns),
-        progress.short_number(speed * config.num_seeds),
+        progress.short_number(speed * config.num_seeds) if known else "-",
       ]
     )
   for label, values in baselines.items():

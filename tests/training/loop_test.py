@@ -336,6 +336,24 @@ def test_kill_9_changes_no_number(tmp_path, toy_reference):
   assert rows_of(workdir) == toy_reference[1]
 
 
+def test_sigterm_outside_of_the_loop_ends_in_order():
+  code = (
+    "import os, signal; from jaxseq.training import signals;"
+    "signals.exit_on_sigterm(); os.kill(os.getpid(), signal.SIGTERM);"
+    "print('still here')"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    text=True,
+    timeout=60,
+    check=False,
+  )
+  assert result.returncode == 0
+  assert "SIGTERM: stopped outside of training" in result.stderr
+  assert not result.stdout
+
+
 def test_sigterm_saves_and_exits_with_0(tmp_path, toy_reference):
   workdir = tmp_path / "run"
   process = start_and_wait(workdir, 3)

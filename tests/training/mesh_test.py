@@ -189,6 +189,10 @@ def test_the_flag():
     mesh_lib.parse(["tme=2"], base_config)
   with pytest.raises(errors.UserError, match="got 'time=two', expected NAME="):
     mesh_lib.parse(["time=two"], base_config)
+  with pytest.raises(errors.UserError, match="got 'data=3', expected every na"):
+    mesh_lib.parse(["data=2", "data=3"], base_config)
+  with pytest.raises(errors.UserError, match="split_data=0 or split_data=1"):
+    mesh_lib.parse(["split_data=3"], base_config)
   with pytest.raises(errors.UserError, match="mesh.time: got 0, expected 1"):
     mesh_lib.parse(["time=0"], base_config)
 

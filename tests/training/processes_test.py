@@ -21,6 +21,10 @@ def _parsed():
       "--process_id=None: expected all three",
     ),
     (
+      {"coordinator": "here", "num_processes": 2, "process_id": 0},
+      "--coordinator: got 'here', expected HOST:PORT",
+    ),
+    (
       {"coordinator": "here:1", "num_processes": 2, "process_id": 2},
       "--process_id: got 2, expected 0 to 1",
     ),
