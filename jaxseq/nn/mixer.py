@@ -7,6 +7,7 @@ from flax import errors
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import mixers
 from jaxseq.nn import dense
@@ -100,17 +101,11 @@ class SequenceMixer(linen.Module):
     whole = jax.sharding.PartitionSpec()
     flags = jax.sharding.PartitionSpec(*[None] * (x.ndim - 2), self.time_axis)
     features = jax.sharding.PartitionSpec(*flags, None)
+    arrays, fixed = split_options(options)
     # What the mixer takes for every element, such as the gaps of S5, is split.
-    arrays = {
-      name: value
-      for name, value in options.items()
-      if isinstance(value, jax.Array)
-    }
-    rest = {k: v for k, v in options.items() if k not in arrays}
-    split = {
-      name: flags if value.shape == x.shape[:-1] else whole
-      for name, value in arrays.items()
-    }
+    split = jax.tree.map(
+      lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
+    )
 
     def local(params, x, state, reset, arrays):
       return module.apply(
@@ -121,7 +116,7 @@ class SequenceMixer(linen.Module):
         reset,
         axis=self.time_axis,
         **arrays,
-        **rest,
+        **fixed,
       )
 
     return jax.shard_map(
@@ -148,3 +143,15 @@ class SequenceMixer(linen.Module):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+def split_options(
+  options: dict[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Returns a mixer's options that hold arrays, and those that hold none."""
+  arrays, fixed = {}, {}
+  for name, value in (options or {}).items():
+    leaves = jax.tree.leaves(value)
+    holds = any(isinstance(leaf, (jax.Array, np.ndarray)) for leaf in leaves)
+    (arrays if holds else fixed)[name] = value
+  return arrays, fixed

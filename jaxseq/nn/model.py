@@ -6,11 +6,11 @@ from typing import Any
 from flax import linen
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxseq import mixers
 from jaxseq.nn import dense
 from jaxseq.nn import layer
+from jaxseq.nn import mixer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ class SequenceModel(linen.Module):
     elif step:
       wide = jnp.promote_types(dtype, jnp.float32)
       states = self.initial_state(x.shape[:-1], wide)
-    options, fixed = _split(options)
+    options, fixed = mixer.split_options(options)
+    fixed = tuple(fixed.items())
     kind = layer.SequenceLayer
     if config.remat:
       # Positions of train and step; a scan's body needs no barrier.
@@ -168,18 +169,6 @@ class SequenceModel(linen.Module):
       lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)),
       state,
     )
-
-
-def _split(options):
-  """Options that hold arrays, and pairs of those that do not."""
-  arrays, fixed = {}, []
-  for name, value in (options or {}).items():
-    kinds = jax.Array, np.ndarray
-    if any(isinstance(leaf, kinds) for leaf in jax.tree.leaves(value)):
-      arrays[name] = value
-    else:
-      fixed.append((name, value))
-  return arrays, tuple(fixed)
 
 
 def _check_states(states, initial_state):

@@ -68,7 +68,6 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     "directory of this run; the same command on the same directory resumes",
   )
   flags.mark_flags_as_required(["config", "workdir"])
-  processes.define_flags()
   return config, workdir
 
 
@@ -85,7 +84,12 @@ def define_mode() -> flags.FlagHolder:
 
 @functools.cache
 def define_mesh() -> flags.FlagHolder:
-  """Defines `--mesh=data=4,time=2`; returns its holder."""
+  """Defines `--mesh=data=4,time=2`, and the flags of several processes.
+
+  Returns:
+    The holder of `--mesh`.
+  """
+  processes.define_flags()
   return flags.DEFINE_list(
     "mesh",
     [],

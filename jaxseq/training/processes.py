@@ -57,8 +57,10 @@ def start() -> None:
   Nothing may have used a device before.
 
   Raises:
-    UserError: the flags do not go together, or the others were not found.
+    UserError: the flags do not go together, or joining the others failed.
   """
+  if "coordinator" not in flags.FLAGS:
+    return
   automatic, coordinator, count, number = (f.value for f in define_flags())
   by_hand = (coordinator, count, number)
   if not automatic and by_hand == (None, None, None):
@@ -99,7 +101,7 @@ def connect(
     number: that of this one.
 
   Raises:
-    UserError: the others were not found.
+    UserError: they were not found, or a device has been used already.
   """
   try:
     jax.distributed.initialize(
@@ -108,7 +110,7 @@ def connect(
   except (ValueError, RuntimeError) as error:
     hint = "" if coordinator else " (without a cluster, use --coordinator)"
     raise errors.UserError(
-      f"the other processes were not found: {errors.one_sentence(error)}{hint}"
+      f"cannot join the other processes: {errors.one_sentence(error)}{hint}"
     ) from error
 
 

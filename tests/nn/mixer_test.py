@@ -4,10 +4,12 @@ import chex
 from flax import errors
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq.nn import mixer
 
 _CONFIGS = {
   "gru": mixers.make_config("gru", d_model=4, d_hidden=6, heads=2),
@@ -114,3 +116,13 @@ def test_integer_inputs(config):
     ValueError, match="x must be of a floating dtype; got int"
   ):
     nn.SequenceMixer(config).init(jax.random.key(0), jnp.ones((2, 3, 4), int))
+
+
+def test_options_with_and_without_arrays():
+  gaps, shape = np.ones((2, 3)), (4, 4)
+  arrays, fixed = mixer.split_options(
+    {"gaps": gaps, "shape": shape, "axis": "t"}
+  )
+  assert list(arrays) == ["gaps"]
+  assert fixed == {"shape": shape, "axis": "t"}
+  assert mixer.split_options(None) == ({}, {})
