@@ -25,15 +25,14 @@ priorities of Schaul et al., arXiv:1511.05952.
 """
 
 import dataclasses
-import math
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxseq.spr import frames as frames_lib
 from jaxseq.spr import inputs
 from jaxseq.spr import layers
 from jaxseq.spr import losses
@@ -118,16 +117,14 @@ class Config:
   @property
   def observation_shape(self) -> tuple[int, ...]:
     """Of a stack: (height, width, stack * channels) for images."""
-    lead, channels = _split(self.frame_shape)
-    return (*lead, channels * self.stack)
+    return frames_lib.stacked_shape(self.frame_shape, self.stack)
 
 
 class State(NamedTuple):
   """The steps that are kept, in slots 0 .. capacity - 1.
 
   Attributes:
-    frames: (capacity, size of a frame) uint8. They are flat because memory is
-      padded to tiles on some devices, small images many times over.
+    frames: (capacity, rows, 128) uint8, see `frames`.
     action: (capacity,) int32, taken at that frame.
     reward: (capacity,) floating, for that action.
     done: (capacity,) bool, whether the episode ended with that action; then
@@ -192,7 +189,7 @@ def init(config: Config, memory: Any = ()) -> State:
   """
   shape = (config.capacity,)
   return State(
-    frames=jnp.zeros((*shape, math.prod(config.frame_shape)), jnp.uint8),
+    frames=frames_lib.init(config.capacity, config.frame_shape),
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
@@ -239,11 +236,11 @@ def add(
   cursor = state.cursor
 
   def write(array, value):
-    value = jnp.asarray(value, array.dtype).reshape(1, *array.shape[1:])
+    value = jnp.asarray(value, array.dtype)[None]
     return jax.lax.dynamic_update_slice_in_dim(array, value, cursor, 0)
 
   state = state._replace(
-    frames=write(state.frames, frame),
+    frames=frames_lib.write(state.frames, frame, cursor),
     action=write(state.action, action),
     reward=write(state.reward, reward),
     done=write(state.done, done),
@@ -416,21 +413,6 @@ def observations(config: Config, state: State, slot: Array) -> Array:
     (*batch, *config.observation_shape) uint8, oldest frame first. Frames from
     before an end of an episode are 0.
   """
-  back = np.arange(config.stack - 1, -1, -1, dtype=np.int32)
-  place = (slot[..., None] - back) % config.capacity
-  frames = state.frames[place]
-  # A frame is of the same episode if there is no end from it to the last one.
-  ended = state.done[place].at[..., -1].set(False)
-  ends = jax.lax.cumsum(ended.astype(jnp.int32), ended.ndim - 1, reverse=True)
-  frames = jnp.where(ends[..., None] == 0, frames, 0)
-  lead, channels = _split(config.frame_shape)
-  frames = frames.reshape(*place.shape, math.prod(lead), channels)
-  frames = jnp.swapaxes(frames, -3, -2)
-  return frames.reshape(*slot.shape, *config.observation_shape)
-
-
-def _split(frame_shape):
-  """Returns the shape without channels, and how many of those there are."""
-  if len(frame_shape) == 2:
-    return frame_shape, 1
-  return frame_shape[:-1], math.prod(frame_shape[-1:])
+  return frames_lib.stacks(
+    state.frames, state.done, slot, config.stack, config.frame_shape
+  )

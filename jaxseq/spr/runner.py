@@ -130,7 +130,10 @@ def make_chunk(
 
 
 def lower_step(
-  config: agent_lib.Config, game: environments.Game, num_seeds: int = 1
+  config: agent_lib.Config,
+  game: environments.Game,
+  num_seeds: int = 1,
+  sharding: jax.sharding.Sharding | None = None,
 ) -> dict[str, jax.stages.Lowered]:
   """Lowers what one step of all seeds runs where loops are compiled.
 
@@ -140,6 +143,8 @@ def lower_step(
     config: of the agent, which has begun to learn.
     game: what it plays.
     num_seeds: number of seeds.
+    sharding: where all arrays lie; None for the default device. That of a
+      described device compiles for it without the hardware.
 
   Returns:
     By name, the programs of a step: "step" of a game on the device; "choose"
@@ -147,7 +152,10 @@ def lower_step(
   """
   programs = _Programs(config, num_seeds, game)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
-  state = jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys)
+  state = _placed(
+    jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys),
+    sharding,
+  )
   if game.on_device:
     return {"step": programs.steps(1, True).lower(state)}
   choose = programs.choose(True)
@@ -164,8 +172,20 @@ def lower_step(
   )
   return {
     "choose": choose.lower(state),
-    "observe": programs.observe(True).lower(state, action, step),
+    "observe": programs.observe(True).lower(
+      state, *_placed((action, step), sharding)
+    ),
   }
+
+
+def _placed(tree, sharding):
+  """Shapes like those of a tree, with a sharding."""
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    tree,
+  )
 
 
 class _Programs:

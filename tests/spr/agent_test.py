@@ -78,7 +78,7 @@ def test_the_replay_holds_what_was_played(played):
   for seed, length in enumerate((7, 8)):
     count = np.arange(STEPS) % length
     replay = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.replay)
-    np.testing.assert_array_equal(replay.frames[:, 0], count)
+    np.testing.assert_array_equal(replay.frames[:, 0, 0], count)
     np.testing.assert_array_equal(
       replay.done, ((count + 1) % 3 == 0) | (count + 1 == length)
     )
