@@ -1,0 +1,73 @@
+"""The page on mixers runs, and its table says what the code does."""
+
+import importlib
+import math
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.mixers import registry
+
+_TEXT = (
+  pathlib.Path(__file__).resolve().parents[2] / "docs" / "mixers.md"
+).read_text()
+_FIRST, _LEAKY, _REGISTER = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
+
+
+def test_the_first_example_runs():
+  exec(compile(_FIRST, "mixers.md", "exec"), {})
+
+
+def test_the_table_has_every_mixer_with_its_state_and_parameters():
+  rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \| (\d+) \|$", _TEXT, re.M)
+  assert sorted(name for name, *_ in rows) == list(mixers.names())
+  for name, state_bytes, parameters in rows:
+    module = mixers.get(name)
+    config = mixers.make_config(name, d_model=64)
+    state = jax.eval_shape(lambda m=module, c=config: m.initial_state(c))
+    params = jax.eval_shape(
+      lambda m=module, c=config: m.init(jax.random.key(0), c)
+    )
+    size = sum(
+      math.prod(leaf.shape) * leaf.dtype.itemsize
+      for leaf in jax.tree.leaves(state)
+    )
+    assert size == int(state_bytes), name
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert count == int(parameters), name
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+  """What is there after the page's mixer has been registered."""
+  (tmp_path / "leaky.py").write_text(_LEAKY)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+  names = {"mixers": mixers, "nn": nn}
+  exec(compile(_REGISTER, "mixers.md", "exec"), names)
+  return names
+
+
+def test_the_mixer_of_the_page_keeps_the_contract(names):
+  leaky = importlib.import_module("leaky")
+  config = mixers.make_config("leaky", d_model=3)
+  params = leaky.init(jax.random.key(0), config)
+  x = jax.random.normal(jax.random.key(1), (2, 9, 3))
+  reset = jnp.zeros((2, 9), bool).at[0, 4].set(True)
+  state = leaky.initial_state(config, (2,)) + 1
+  y, final = leaky.apply(config, params, x, state, reset)
+  for t in range(9):
+    y_t, state = leaky.step(config, params, x[:, t], state, reset[:, t])
+    # float32, in another order.
+    np.testing.assert_allclose(y_t, y[:, t], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(final, state, rtol=1e-5, atol=1e-6)
+
+  network = nn.SequenceNetwork(names["network_config"], num_outputs=2)
+  outputs, _ = network.init_with_output(jax.random.key(2), x)
+  assert outputs[0].shape == (2, 9, 2)
