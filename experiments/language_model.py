@@ -9,7 +9,9 @@ The first command trains every arm of the config (one mixer each) and goes on
 where an earlier run stopped. It ends with the bits per byte over the whole test
 text, read with carried states, a table, `DIR/learning_curve.png`,
 `DIR/results.json` and a sample of each arm. The second command continues a
-prompt with the newest checkpoints; `--mode=evaluate` only scores them.
+prompt with the newest checkpoints; `--mode=evaluate` only scores them. With
+`dynamic` in the config the text is also scored while the network learns from
+what it has scored, as an adaptive compressor does.
 """
 
 from collections.abc import Mapping
@@ -25,9 +27,11 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.tasks import base
+from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
+from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import seeds
 from jaxseq.training import study
@@ -63,6 +67,8 @@ class Config(study.Supervised):
     valid_tokens: bytes of the validation part that an evaluation reads.
     test_streams: parts that the test text is read in, side by side; each begins
       with fresh states.
+    dynamic: fields of `dynamic_evaluation.Config`, to score the test text, as
+      one stream, also while learning from it; empty leaves that out.
     network: fields of `nn.NetworkConfig` that all arms share.
     optimizer: fields of `recipes.Recipe` that all arms share.
     batch_size: streams of text per update.
@@ -75,6 +81,7 @@ class Config(study.Supervised):
   jump_every: int | None = None
   valid_tokens: int = 65_536
   test_streams: int = 1
+  dynamic: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   batch_size: int = 16
@@ -82,6 +89,17 @@ class Config(study.Supervised):
   def __post_init__(self):
     super().__post_init__()
     self.check_positive("length", "valid_tokens", "test_streams")
+    self.dynamic_evaluation()
+
+  def dynamic_evaluation(self) -> dynamic_evaluation.Config:
+    """Returns the options of dynamic evaluation.
+
+    Raises:
+      ValueError: a field is unknown or wrong.
+    """
+    return config_lib.from_config_dict(
+      dynamic_evaluation.Config, self.dynamic, name="dynamic"
+    )
 
 
 def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
@@ -118,17 +136,45 @@ def test_bits(
 ) -> list[float]:
   """Returns bits per byte over all of the test text, one per seed."""
   network = language.make_network(base.arm_config(config, name), corpus)
-  _, variables = study.variables_of(config, directory, name, arm)
   text = language.streams(corpus.test, config.test_streams)
-  score = study.compile_for(
+  return _scores(
     config,
+    study.variables_of(config, directory, name, arm)[1],
     lambda variables, text: language.bits_per_token(
       network, variables, text, 1024
     ),
-    shared=1,
+    text,
   )
-  bits = score(variables, study.share(config, text))
-  return np.asarray(bits).tolist()
+
+
+def dynamic_test_bits(
+  config: Config,
+  directory: pathlib.Path,
+  name: str,
+  arm: study.Arm,
+  corpus: language.Corpus,
+) -> list[float]:
+  """Returns the same while the network learns from what it has scored."""
+  arm_config = base.arm_config(config, name)
+  network = language.make_network(arm_config, corpus)
+  options = config.dynamic_evaluation()
+  return _scores(
+    config,
+    study.variables_of(config, directory, name, arm)[1],
+    lambda variables, texts: dynamic_evaluation.bits_per_token(
+      options, network, variables, *texts
+    ),
+    (
+      language.streams(corpus.train, arm_config.batch_size),
+      language.streams(corpus.test, 1),
+    ),
+  )
+
+
+def _scores(config, variables, function, texts):
+  """One score per seed, of variables and texts that all seeds share."""
+  score = study.compile_for(config, function, shared=1)
+  return np.asarray(score(variables, study.share(config, texts))).tolist()
 
 
 def continue_prompt(
@@ -174,10 +220,14 @@ def main(argv: list[str]) -> None:
   if _MODE.value != "generate":
     run = study.run if _MODE.value == "train" else study.evaluate
     results = run(config, directory, arms)
+    columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
+    if config.dynamic:
+      columns["dynamic_bits"] = "learning from it"
     for name, arm in arms.items():
-      results[name]["test_bits"] = test_bits(
-        config, directory, name, arm, corpus
-      )
+      where = (config, directory, name, arm, corpus)
+      results[name]["test_bits"] = test_bits(*where)
+      if config.dynamic:
+        results[name]["dynamic_bits"] = dynamic_test_bits(*where)
     study.finish(
       config,
       directory,
@@ -185,7 +235,7 @@ def main(argv: list[str]) -> None:
       results,
       _MODE.value,
       title=f"{config.data}, bits per byte",
-      columns={"bits_per_token": "validation", "test_bits": "whole test text"},
+      columns=columns,
     )
   if _MODE.value != "evaluate":
     for name, arm in arms.items():

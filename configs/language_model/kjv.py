@@ -37,6 +37,9 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.length = 256
   config.jump_every = 8
   config.test_streams = 1 if variant == "full" else 16
+  config.dynamic = {}
+  if variant == "full":
+    config.dynamic = {"learning_rate": 1e-4, "decay": 1e-3, "length": 64}
   config.network = {
     "d_model": 192,
     "num_layers": 3,
@@ -57,6 +60,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.length = 16
     config.batch_size = 4
     config.valid_tokens = 256
+    config.dynamic = {"length": 8, "pieces": 4}
     config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}
     config.network.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)

@@ -153,7 +153,7 @@ def make_problem(
   def sample(key, update, data):
     if jump_every is None:
       # Streams begin wherever the text was cut, and again after its end.
-      return _window(data["train"], update % pieces * length, length)
+      return window(data["train"], update % pieces * length, length)
     turn, piece = update // jump_every, update % jump_every
     starts = jax.random.randint(
       jax.random.fold_in(key, turn), (count,), 0, pieces * length
@@ -221,7 +221,7 @@ def bits_per_token(
   whole, rest = divmod(total, length)
 
   def piece(states, start, size):
-    inputs, targets, starts = _window(text, start, size)
+    inputs, targets, starts = window(text, start, size)
     logits, states = network.apply(variables, inputs, states, starts)
     nats, _, scored = base.cross_entropy(logits, targets)
     return states, nats * scored
@@ -237,8 +237,21 @@ def bits_per_token(
   return nats / (count * total) / math.log(2)
 
 
-def _window(text: Text, start, length):
-  """Inputs, targets and resets (streams, length) from `start` on."""
+def window(
+  text: Text, start: jax.Array | int, length: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns inputs, targets and resets of a piece.
+
+  Args:
+    text: (streams, n) arrays.
+    start: where the piece begins; may be traced.
+    length: its tokens.
+
+  Returns:
+    The tokens before those of the piece, int32, with `START` where a document
+    begins; the tokens of the piece, int32; and where documents begin, bool; all
+    (streams, length). The first piece begins with one.
+  """
   targets = _slice(text.tokens, start, length).astype(jnp.int32)
   starts = _slice(text.starts, start, length)
   before = _slice(text.tokens, jnp.maximum(start - 1, 0), 1).astype(jnp.int32)

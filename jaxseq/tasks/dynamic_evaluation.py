@@ -1,0 +1,161 @@
+"""Dynamic evaluation: a language model that goes on learning under test.
+
+Each piece of the test text is scored first, and then learned from, as an
+adaptive compressor learns from what it has coded:
+
+    theta <- theta - learning_rate g / (sqrt(s) + epsilon)
+                   + min(decay sqrt(s) / mean sqrt(s), 1) (theta_0 - theta)
+
+with theta_0 the trained parameters, g the gradient of the piece's mean negative
+log-likelihood, and s the mean squares of such gradients on the training text.
+Krause et al., "Dynamic evaluation of neural sequence models", arXiv:1709.07432,
+sections 4 and 5.
+"""
+
+import dataclasses
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import nn
+from jaxseq.tasks import base
+from jaxseq.tasks import language
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of dynamic evaluation.
+
+  Attributes:
+    learning_rate: of the steps; 0 learns nothing.
+    decay: back to the trained parameters.
+    epsilon: added to the root mean squares of gradients.
+    length: tokens of a piece: scored together, then learned from.
+    pieces: of the training text, from which the mean squares come.
+  """
+
+  learning_rate: float = 1e-4
+  decay: float = 1e-3
+  epsilon: float = 1e-3
+  length: int = 64
+  pieces: int = 200
+
+  def __post_init__(self):
+    for name in ("length", "pieces", "epsilon"):
+      if not getattr(self, name) > 0:
+        raise ValueError(
+          f"dynamic.{name}: got {getattr(self, name)}, expected more than 0."
+        )
+    for name in ("learning_rate", "decay"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(
+          f"dynamic.{name}: got {getattr(self, name)}, expected 0 or more."
+        )
+
+
+def bits_per_token(
+  config: Config,
+  network: nn.SequenceNetwork,
+  variables,
+  train: language.Text,
+  text: language.Text,
+) -> jax.Array:
+  """Scores a text while learning from it.
+
+  Args:
+    config: options.
+    network: the network, without batch norm.
+    variables: of the network, as trained; they stay as they are.
+    train: (streams, n) the training text, whose beginnings give the mean
+      squares of gradients.
+    text: (1, n) what is scored, as one stream. Tokens beyond the last whole
+      piece are scored and not learned from.
+
+  Returns:
+    The mean negative log-likelihood in bits.
+
+  Raises:
+    ValueError: if the training text is shorter than a piece.
+  """
+  start = variables["params"]
+  root = jax.tree.map(jnp.sqrt, _mean_squares(config, network, start, train))
+  total = sum(leaf.sum() for leaf in jax.tree.leaves(root))
+  mean = total / sum(leaf.size for leaf in jax.tree.leaves(root))
+  back = jax.tree.map(
+    lambda leaf: jnp.minimum(config.decay * leaf / mean, 1.0), root
+  )
+
+  def learn(theta, gradient):
+    return jax.tree.map(
+      lambda old, g, s, b, first: (
+        old
+        - config.learning_rate * g / (s + config.epsilon)
+        + b * (first - old)
+      ),
+      theta,
+      gradient,
+      root,
+      back,
+      start,
+    )
+
+  def piece(carry, i):
+    theta, states = carry
+    (nats, states), gradient = _gradient(
+      network, theta, states, text, i * config.length, config.length
+    )
+    return (learn(theta, gradient), states), nats
+
+  length = text.tokens.shape[1]
+  whole, rest = divmod(length, config.length)
+  (theta, states), nats = lax.scan(
+    piece,
+    (start, network.initial_state((len(text.tokens),))),
+    jnp.arange(whole),
+  )
+  total = nats.sum() * config.length
+  if rest:
+    (nats, _), _ = _gradient(
+      network, theta, states, text, whole * config.length, rest
+    )
+    total = total + nats * rest
+  return total / length / math.log(2)
+
+
+def _mean_squares(config, network, params, train):
+  """Mean squares of the gradients of the first pieces of a text."""
+  pieces = min(config.pieces, train.tokens.shape[1] // config.length)
+  if pieces < 1:
+    raise ValueError(
+      f"dynamic.length: got {config.length}, expected at most "
+      f"{train.tokens.shape[1]}, the tokens of a stream of the training text."
+    )
+
+  def piece(carry, i):
+    squares, states = carry
+    (_, states), gradient = _gradient(
+      network, params, states, train, i * config.length, config.length
+    )
+    squares = jax.tree.map(lambda s, g: s + g * g, squares, gradient)
+    return (squares, states), None
+
+  first = (
+    jax.tree.map(jnp.zeros_like, params),
+    network.initial_state((len(train.tokens),)),
+  )
+  (squares, _), _ = lax.scan(piece, first, jnp.arange(pieces))
+  return jax.tree.map(lambda s: s / pieces, squares)
+
+
+def _gradient(network, params, states, text, start, length):
+  """Mean nats of a piece, the states after it, and the gradient."""
+
+  def loss(params):
+    inputs, targets, starts = language.window(text, start, length)
+    logits, after = network.apply({"params": params}, inputs, states, starts)
+    nats, *_ = base.cross_entropy(logits, targets)
+    return nats, after
+
+  return jax.value_and_grad(loss, has_aux=True)(params)
