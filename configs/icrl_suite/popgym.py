@@ -6,8 +6,8 @@ r"""Eight kinds of memory on six games of POPGym, at equal budgets.
 The easy level of each game, three seeds, 409,600 environment steps each, and
 the settings of the quickstart throughout. In the aggregates a random player
 counts as 0 and the reference player of each game as 1: one with a perfect
-memory, and Thompson sampling for the bandit. Takes some hours on two cores; what
-is done is kept when it is stopped.
+memory, and Thompson sampling for the bandit. Takes some hours on two cores; the
+runs that are over are kept when it is stopped.
 
     --config=configs/icrl_suite/popgym.py:tiny
 
