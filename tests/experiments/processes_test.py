@@ -111,12 +111,15 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(
   assert "stopped" not in logs[1].read_text()
 
   # Not beside the two, which then would be slower to meet.
-  for path, devices, name in ((stopped, 2, "last"), (whole, 4, "alone")):
-    log = tmp_path / f"{name}.log"
-    process = start(experiment, path, devices, log=log)
-    try:
-      assert process.wait(200) == 0, log.read_text()
-    finally:
+  ends = [
+    start(experiment, stopped, 2, log=tmp_path / "last.log"),
+    start(experiment, whole, 4, log=tmp_path / "alone.log"),
+  ]
+  try:
+    for process, name in zip(ends, ("last", "alone")):
+      assert process.wait(200) == 0, (tmp_path / f"{name}.log").read_text()
+  finally:
+    for process in ends:
       process.kill()
   text = (tmp_path / "last.log").read_text()
   assert f"goes on after step {step}" in text
