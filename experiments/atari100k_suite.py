@@ -22,12 +22,6 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxseq.training import seeds
-
-if __name__ == "__main__":
-  # Before the imports below use a device.
-  seeds.split_cpu()
-
 from experiments import spr
 from jaxseq.spr import published
 from jaxseq.spr import scores
@@ -35,6 +29,7 @@ from jaxseq.spr import study
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import seeds
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
@@ -193,6 +188,7 @@ def _curves(config, directory, name):
 def main(argv: list[str]) -> None:
   """Runs the suite that the flags describe."""
   del argv
+  seeds.split_cpu()
   with errors.setup():
     config = config_lib.parse(_CONFIG.value, Config)
     arms = make_arms(config)

@@ -23,13 +23,6 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxseq.training import seeds
-
-if __name__ == "__main__":
-  # gymnax, which the imports below bring, uses a device when it is imported;
-  # from then on the number of devices is fixed.
-  seeds.split_cpu()
-
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
 from jaxseq.rl import ppo
@@ -41,7 +34,9 @@ from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import plots
+from jaxseq.training import processes
 from jaxseq.training import progress
+from jaxseq.training import seeds
 from jaxseq.training import study
 from jaxseq.training import workdir as workdir_lib
 
@@ -126,29 +121,39 @@ def recorded_episodes(
 ) -> tuple[trajectories.Trajectories, dict[str, float]]:
   """Loads the recording of a run, or makes it.
 
+  The first of several processes makes it, on its own devices; the others wait.
+
   Returns:
     The episodes, and the mean return of each level.
   """
   path = directory / RECORDED
-  if not path.is_file():
-    bar = progress.Progress(
-      agent.num_updates * agent.steps_per_update,
-      metric="return",
-      label="recording",
-    )
-    with bar:
-      episodes, levels = recording.make(
-        agent,
-        jax.random.key(config.seed),
-        config.episodes,
-        config.seed,
-        checkpoints=config.checkpoints,
-        report=lambda steps, mean: bar.update(steps, {"return": mean}),
-      )
-    # The recording comes last: where it is, the levels are.
-    workdir_lib.write_json(directory / LEVELS, levels)
-    trajectories.save(path, episodes)
+
+  def make():
+    if not path.is_file():
+      _record(config, agent, directory)
+
+  processes.first_then_rest(make, f"recording {str(path)!r}")
   return trajectories.load(path), json.loads((directory / LEVELS).read_text())
+
+
+def _record(config, agent, directory):
+  bar = progress.Progress(
+    agent.num_updates * agent.steps_per_update,
+    metric="return",
+    label="recording",
+  )
+  with bar:
+    episodes, levels = recording.make(
+      agent,
+      jax.random.key(config.seed),
+      config.episodes,
+      config.seed,
+      checkpoints=config.checkpoints,
+      report=lambda steps, mean: bar.update(steps, {"return": mean}),
+    )
+  # The recording comes last: where it is, the levels are.
+  workdir_lib.write_json(directory / LEVELS, levels)
+  trajectories.save(directory / RECORDED, episodes)
 
 
 def make_arms(
@@ -216,6 +221,7 @@ def draw_returns(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  seeds.split_cpu()
   with errors.setup():
     config = study.parse(_CONFIG.value, Config, _MESH.value)
     agent = config_lib.from_config_dict(
@@ -252,7 +258,8 @@ def main(argv: list[str]) -> None:
     },
     levels=levels,
   )
-  if _MODE.value == "train" and len(config.targets) > 1:
+  trained = _MODE.value == "train" and processes.is_first()
+  if trained and len(config.targets) > 1:
     picture = draw_returns(config, directory, results)
     if picture is not None:
       print(f"Drawn: {picture}")

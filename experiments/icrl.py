@@ -10,6 +10,8 @@ ends with a table, `DIR/learning_curve.png` and `DIR/results.json`; each arm has
 trials, `DIR/trials.png` shows how returns rise from one to the next, and
 `DIR/episode_ARM.gif` is an episode to watch. The second command restores the
 trained policies, plays new episodes and shows one of them step by step.
+
+With `--mesh=data=N` N devices share the environments of PPO (docs/devices.md).
 """
 
 import functools
@@ -22,13 +24,6 @@ from absl import logging
 import jax
 import numpy as np
 
-from jaxseq.training import seeds
-
-if __name__ == "__main__":
-  # gymnax, which the imports below bring, uses a device when it is imported;
-  # from then on the number of devices is fixed.
-  seeds.split_cpu()
-
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
@@ -38,7 +33,11 @@ from jaxseq.rl import transcript
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import placement
 from jaxseq.training import plots
+from jaxseq.training import processes
+from jaxseq.training import seeds
+from jaxseq.training import study as training_study
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
@@ -48,6 +47,7 @@ RESULTS = "results.json"
 _EPISODE_ROWS = 64  # steps shown of an episode, at most
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -119,10 +119,16 @@ def _finish(
 def _film(
   config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
 ) -> list[rendering.Film]:
-  """Plays an episode with an arm's first seed, and writes it as a GIF."""
+  """Plays an episode with an arm's first seed, and writes it as a GIF.
+
+  Of several processes only the first does so; the others return no film.
+  """
+  variables = placement.gather(config.mesh, variables)
+  if not processes.is_first():
+    return []
   films = rendering.film(
     comparison.arm_config(config, name),
-    jax.tree.map(lambda leaf: leaf[0], jax.device_get(variables)),
+    jax.tree.map(lambda leaf: leaf[0], variables),
     study.evaluation_keys(config)[0],
     greedy=config.evaluation_greedy,
   )
@@ -162,8 +168,9 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, comparison.Config)
+    config = training_study.parse(_CONFIG.value, comparison.Config, _MESH.value)
     for name in config.arms:
       arm = comparison.arm_config(config, name)
       algorithms.of(arm).player(arm)
@@ -177,7 +184,9 @@ def main(argv: list[str]) -> None:
     _watch(config, directory)
   else:
     show = functools.partial(_film, config, directory)
-    _finish(config, directory, study.train(config, directory, show))
+    results = study.train(config, directory, show)
+    if processes.is_first():
+      _finish(config, directory, results)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,6 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxseq.training import seeds
-
-if __name__ == "__main__":
-  # Before the imports below use a device.
-  seeds.split_cpu()
-
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import study
@@ -34,7 +28,10 @@ from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import plots
+from jaxseq.training import processes
+from jaxseq.training import seeds
 from jaxseq.training import statistics
+from jaxseq.training import study as training_study
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
@@ -42,6 +39,7 @@ EXPERIMENT = "icrl_suite"
 RESULTS = "results.json"
 
 _CONFIG, _WORKDIR = app.define_flags()
+_MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 
@@ -125,7 +123,8 @@ def run(config: Config, directory: pathlib.Path, mode: str) -> dict[str, Any]:
       continue
     print(f"{env_id} ({index + 1} of {len(config.environments)})", flush=True)
     results[env_id] = study.train(local, place)
-    workdir_lib.write_json(finished, config_lib.to_json(results[env_id]))
+    if processes.is_first():
+      workdir_lib.write_json(finished, config_lib.to_json(results[env_id]))
   return results
 
 
@@ -169,7 +168,7 @@ def finish(
     ],
     title="Normalised returns with 95 % bootstrap intervals",
   )
-  if mode == "evaluate":
+  if mode == "evaluate" or not processes.is_first():
     return
   workdir_lib.write_json(
     directory / RESULTS,
@@ -200,8 +199,9 @@ def _aggregates(config, results, arm):
 def main(argv: list[str]) -> None:
   """Runs the suite that the flags describe."""
   del argv
+  seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = training_study.parse(_CONFIG.value, Config, _MESH.value)
     for env_id in config.environments:
       local = on(config, env_id)
       for name in config.arms:

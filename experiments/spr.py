@@ -14,18 +14,12 @@ second command restores the trained policies and plays such games again.
 import pathlib
 from typing import Any
 
-from jaxseq.training import seeds
-
-if __name__ == "__main__":
-  # gymnax, which the imports below bring, uses a device when it is imported;
-  # from then on the number of devices is fixed.
-  seeds.split_cpu()
-
 from jaxseq.spr import study
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import plots
+from jaxseq.training import seeds
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
 
@@ -118,6 +112,7 @@ def _watch(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  seeds.split_cpu()
   with errors.setup():
     config = config_lib.parse(_CONFIG.value, study.Config)
     arms = {name: study.make_arm(config, name) for name in config.arms}

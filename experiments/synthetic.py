@@ -27,6 +27,7 @@ from jaxseq.tasks import synthetic
 from jaxseq.training import app
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import processes
 from jaxseq.training import seeds
 from jaxseq.training import study
 from jaxseq.training import tables
@@ -154,7 +155,7 @@ def main(argv: list[str]) -> None:
   )
   if config.test_options:
     further = test_further(config, directory, arms)
-    if _MODE.value == "train":
+    if _MODE.value == "train" and processes.is_first():
       workdir_lib.write_json(
         directory / "further_tests.json", config_lib.to_json(further)
       )

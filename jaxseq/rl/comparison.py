@@ -9,6 +9,7 @@ from jaxseq.rl import ppo
 from jaxseq.rl import r2d2
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
+from jaxseq.training import mesh as mesh_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Config(arms_lib.Arms):
     r2d2: fields of `r2d2.Config` that all arms with R2D2 share.
     evaluation_episodes: episodes per seed in an evaluation.
     evaluation_greedy: whether evaluations take the most probable action.
+    mesh: how devices share a run of PPO: its environments are the examples.
+      Without one they take seeds each.
   """
 
   _: dataclasses.KW_ONLY
@@ -30,11 +33,18 @@ class Config(arms_lib.Arms):
   r2d2: Mapping[str, Any] = arms_lib.EMPTY
   evaluation_episodes: int = 128
   evaluation_greedy: bool = False
+  mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig()
 
   def __post_init__(self):
     super().__post_init__()
     self.check_positive("evaluation_episodes")
     algorithms.get(self.algorithm)
+    if self.mesh.time > 1 or self.mesh.split_data:
+      raise ValueError(
+        f"mesh: got {self.mesh}, expected time=1 and split_data=0: devices "
+        "share environments (data) and parameters here, as time is played step "
+        "by step and there is no data set."
+      )
 
 
 def arm_config(config: Config, arm: str) -> ppo.Config | r2d2.Config:
@@ -53,6 +63,10 @@ def arm_config(config: Config, arm: str) -> ppo.Config | r2d2.Config:
     raise errors.UserError(
       f"config.arms.{arm}.algorithm: got {name!r}, expected one of"
       f" {', '.join(algorithms.names())}"
+    )
+  if name != "ppo" and not config.mesh.trivial:
+    raise errors.UserError(
+      f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
     )
   return arms_lib.merge(
     dataclasses.replace(config, arms={arm: fields}),

@@ -25,13 +25,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq.rl import actions
-from jaxseq.rl import devices
 from jaxseq.rl import gae
 from jaxseq.rl import losses
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import shared
+from jaxseq.training import mesh
 
 Array = jax.Array
 
@@ -74,9 +74,6 @@ class Config:
       each of them again, so that its memory grows with a segment and not with
       the rollout. All of the rollout at once if None.
     truncate_gradient: whether the gradient stops at the borders of segments.
-    devices: how many devices share the environments; 0 for all there are, or,
-      where seeds are dealt out to devices, all that these leave. A divisor of
-      the environments of a minibatch. Numbers are the same to rounding.
   """
 
   env_id: str = "RepeatPreviousEasy"
@@ -104,7 +101,6 @@ class Config:
   bootstrap_truncated: bool = True
   segment_length: int | None = None
   truncate_gradient: bool = False
-  devices: int = 1
 
   def __post_init__(self):
     shared.check_fields(
@@ -118,19 +114,13 @@ class Config:
         "clip",
       ),
       shares=("gamma", "gae_lambda"),
-      not_negative=("value_coef", "entropy_coef", "devices"),
+      not_negative=("value_coef", "entropy_coef"),
     )
     shared.check_optimizer(self)
     if self.num_envs % self.num_minibatches:
       raise ValueError(
         f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
         f" num_envs = {self.num_envs}: a minibatch holds whole environments."
-      )
-    if self.minibatch_size % max(self.devices, 1):
-      raise ValueError(
-        f"devices: got {self.devices}, expected a divisor of the"
-        f" {self.minibatch_size} environments of a minibatch (num_envs /"
-        " num_minibatches)."
       )
     if self.segment_length is None:
       if self.truncate_gradient:
@@ -224,22 +214,19 @@ def init(config: Config, key: Array) -> RunnerState:
     key: random key.
 
   Raises:
-    ValueError: if the environment or an option is unknown, or if there are
-      fewer devices.
+    ValueError: if the environment or an option is unknown.
   """
-  devices.check(config.devices, config.minibatch_size)
   key_network, key_world, key_run = jax.random.split(key, 3)
   players = player(config)
   world = rollout.start(players, key_world, config.num_envs)
   variables = players.network.init(key_network, world.observation[:, None])
-  runner = RunnerState(
+  return RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),
     world=world,
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
   )
-  return _placed(config, runner)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -257,8 +244,12 @@ def update(
     are means over the `episodes` episodes that ended in the rollout, NaN if
     there were none; losses and diagnostics are means over minibatches;
     `grad_norm` is that before clipping; `env_steps` counts all steps so far.
+
+  Raises:
+    UserError: (a ValueError) the devices of a mesh (`mesh.jit`) are no divisor
+      of the environments of a minibatch.
   """
-  runner = _placed(config, runner)
+  runner = runner._replace(world=mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   players = player(config)
   world, transition = rollout.collect(
@@ -305,8 +296,9 @@ def update(
     transition.value, target
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
+  world = mesh.spread_evenly(world)
   runner = RunnerState(variables, opt_state, world, key, num_updates)
-  return _placed(config, runner), metrics
+  return runner, metrics
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
@@ -331,12 +323,6 @@ def train(
   )
 
 
-def _placed(config: Config, runner: RunnerState) -> RunnerState:
-  """Deals the environments out to the devices; the rest is on all of them."""
-  rest = devices.replicate(runner._replace(world=None), config.devices)
-  return rest._replace(world=devices.spread(runner.world, config.devices))
-
-
 def _optimizer(config: Config) -> optax.GradientTransformation:
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
   return shared.make_optimizer(config, num_steps)
@@ -355,12 +341,12 @@ def _learn(config, network, variables, opt_state, batch, key):
   )
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
-  batch = devices.replicate(batch, config.devices)
+  batch = mesh.replicate(batch)
 
   def step(carry, chosen):
     variables, opt_state = carry
-    minibatch = devices.spread(
-      jax.tree.map(lambda x: x[chosen], batch), config.devices
+    minibatch = mesh.spread(
+      jax.tree.map(lambda x: x[chosen], batch), "environments of a minibatch"
     )
     gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(
       config, network, variables, minibatch

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import math
 import pathlib
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
-from jaxseq.rl import devices
 from jaxseq.rl import evaluate
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import placement
 
 # What may differ from the run that is resumed: it changes no trained number.
 MAY_CHANGE = (
@@ -22,7 +23,10 @@ MAY_CHANGE = (
   "evaluation_greedy",
   "tensorboard",
   "references",
+  "mesh",
 )
+# The field of a state that has an axis of environments.
+_ENVIRONMENTS = "world"
 
 
 def train(
@@ -36,7 +40,7 @@ def train(
     config: the configuration.
     directory: of the run.
     show: is given the name of each arm that is trained, and the variables of
-      all seeds, leading axis num_seeds.
+      all seeds, leading axis num_seeds; with several processes, on each.
 
   Returns:
     For each arm what `evaluate_arm` returns and, per seed, `training`, the mean
@@ -83,11 +87,11 @@ def evaluate_arm(
       greedy=config.evaluation_greedy,
     )
 
-  play_all = devices.jit(play, config.num_seeds, _devices(arm))
-  played = jax.device_get(play_all((variables, evaluation_keys(config))))
-  sizes = [leaf[0].size for leaf in jax.tree.leaves(variables["params"])]
+  play_all = placement.compiled(config.mesh, config.num_seeds, play)
+  played = jax.device_get(play_all((variables, _keys(config)[1])))
+  leaves = jax.tree.leaves(variables["params"])
   result = {
-    "parameters": sum(sizes),
+    "parameters": sum(math.prod(leaf.shape[1:]) for leaf in leaves),
     "evaluation": played["mean_return"].tolist(),
     "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
   }
@@ -111,11 +115,8 @@ def restore(
   restored = {}
   for name in config.arms:
     arm = comparison.arm_config(config, name)
-    step, runners = arms_lib.restore(
-      name,
-      jax.eval_shape(_initial(config, arm), _training_keys(config)),
-      directory,
-    )
+    template = arms_lib.template(*_start(config, arm))
+    step, runners = arms_lib.restore(name, template, directory)
     restored[name] = step, runners.variables
   return restored
 
@@ -127,32 +128,45 @@ def curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
 
 
 def evaluation_keys(config: comparison.Config) -> jax.Array:
-  """Returns the keys (num_seeds,) for evaluations."""
-  _, key = jax.random.split(jax.random.key(config.seed))
-  return jax.random.split(key, config.num_seeds)
+  """Returns the keys (num_seeds,) for evaluations, on one device."""
+  return _split(config)[1]
 
 
-def _training_keys(config):
-  key, _ = jax.random.split(jax.random.key(config.seed))
-  return jax.random.split(key, config.num_seeds)
+def _split(config):
+  """Returns keys (num_seeds,) for training, and for evaluations."""
+  keys = jax.random.split(jax.random.key(config.seed))
+  return tuple(jax.random.split(key, config.num_seeds) for key in keys)
+
+
+def _keys(config):
+  return placement.create(config.mesh, lambda: _split(config))
+
+
+def _start(config, arm):
+  """Returns the arguments of `arms.initial_state` and `arms.template`."""
+  init = functools.partial(algorithms.of(arm).init, arm)
+  return config.mesh, init, _keys(config)[0], _ENVIRONMENTS
 
 
 def _train_arm(config, name, arm, directory) -> Any:
   """Trains the seeds of one arm; returns their states."""
+  runners = arms_lib.initial_state(*_start(config, arm))
+  where = placement.state_placements(config.mesh, runners, _ENVIRONMENTS)
 
   @functools.cache
   def chunk_of(count: int):
-    return devices.jit(
-      lambda runner: algorithms.of(arm).train(arm, runner, count),
+    return placement.compiled(
+      config.mesh,
       config.num_seeds,
-      _devices(arm),
+      lambda runner: algorithms.of(arm).train(arm, runner, count),
       donate_argnums=0,
+      out_shardings=(where, placement.everywhere(config.mesh)),
     )
 
   return arms_lib.train_arm(
     name.ljust(max(map(len, config.arms))),
     lambda runners, count: chunk_of(count)(runners),
-    _initial(config, arm)(_training_keys(config)),
+    runners,
     directory,
     config,
     num_updates=arm.num_updates,
@@ -160,19 +174,6 @@ def _train_arm(config, name, arm, directory) -> Any:
     update_axis=1,
     steps_per_update=arm.steps_per_update,
   )
-
-
-def _initial(config, arm):
-  """Returns the compiled function from the seeds' keys to their states."""
-  init = functools.partial(algorithms.of(arm).init, arm)
-  if _devices(arm) == 1:
-    return arms_lib.initial(init, config.num_seeds)
-  return devices.jit(init, config.num_seeds, _devices(arm), one_by_one=True)
-
-
-def _devices(arm) -> int:
-  """How many devices share the environments of a seed, as the arm says."""
-  return getattr(arm, "devices", 1)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -11,11 +11,11 @@ import functools
 import types
 from typing import Any
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.device_free import gymnax
 from jaxseq.spr import environments
 
 _IDS = types.MappingProxyType(

@@ -6,6 +6,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   app          absl entry point; a user's mistake becomes one sentence
   config       ml_collections config -> validated frozen dataclass
   workdir      the directory of one run: config.json, versions.json
+  lock         one program at a time writes to that directory
   checkpoint   asynchronous Orbax checkpoints, verified when restored
   metrics      metrics.jsonl and TensorBoard event files
   loop         chunks of compiled updates, logging, checkpoints, exact resume
@@ -37,6 +38,7 @@ _MODULES = (
   "figures",
   "integrity",
   "leaves",
+  "lock",
   "loop",
   "mesh",
   "metrics",

@@ -65,7 +65,8 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   workdir = flags.DEFINE_string(
     "workdir",
     None,
-    "directory of this run; the same command on the same directory resumes",
+    "directory of this run; the same command on the same directory resumes; "
+    "only one program at a time may write there",
   )
   flags.mark_flags_as_required(["config", "workdir"])
   return config, workdir
@@ -93,9 +94,10 @@ def define_mesh() -> flags.FlagHolder:
   return flags.DEFINE_list(
     "mesh",
     [],
-    "how devices share the run: data=N groups share the examples of a batch "
-    "(0: all), parameters=N devices of each share the parameters, time=N the "
-    "time axis; split_data=1 deals the data set out too",
+    "how devices share the run: data=N groups share the examples of a batch, "
+    "or the environments of PPO (0: all), parameters=N devices of each share "
+    "the parameters; of supervised experiments time=N the time axis, and "
+    "split_data=1 deals the data set out too",
   )
 
 

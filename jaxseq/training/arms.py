@@ -18,7 +18,9 @@ from jaxseq.training import checkpoint
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import loop
+from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import placement
 from jaxseq.training import progress
 from jaxseq.training import seeds
 from jaxseq.training import workdir as workdir_lib
@@ -186,3 +188,45 @@ def initial(init: Callable, num_seeds: int) -> Callable:
     # It runs once: optimising it costs more than it gives.
     options["compiler_options"] = {"xla_backend_optimization_level": 0}
   return seeds.jit(init, num_seeds, one_by_one=True, **options)
+
+
+def initial_state(
+  mesh: mesh_lib.MeshConfig, init: Callable, keys: jax.Array, examples: str
+) -> Any:
+  """Returns the states of all seeds before the first update, where they belong.
+
+  Args:
+    mesh: the mesh.
+    init: key -> state of one seed.
+    keys: (num_seeds,), see `placement.create`.
+    examples: see `placement.state_placements`.
+  """
+  where = _placements(mesh, init, keys, examples)[1]
+  if where is None:
+    return initial(init, len(keys))(keys)
+  make = placement.compiled(
+    mesh, len(keys), init, one_by_one=True, out_shardings=where
+  )
+  return make(keys)
+
+
+def template(
+  mesh: mesh_lib.MeshConfig, init: Callable, keys: jax.Array, examples: str
+) -> Any:
+  """Returns the shapes of all seeds' states, placed as they are trained.
+
+  The arguments are those of `initial_state`.
+  """
+  shapes, where = _placements(mesh, init, keys, examples)
+  if where is None:
+    return shapes
+
+  def placed(x, sharding):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+  return jax.tree.map(placed, shapes, where)
+
+
+def _placements(mesh, init, keys, examples):
+  shapes = jax.eval_shape(jax.vmap(init), keys)
+  return shapes, placement.state_placements(mesh, shapes, examples)

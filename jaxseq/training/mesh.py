@@ -159,12 +159,13 @@ def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
   return call
 
 
-def spread(tree: Any) -> Any:
+def spread(tree: Any, what: str = "examples of a batch") -> Any:
   """Deals the examples of a batch out; without a mesh it changes nothing.
 
   Args:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
+    what: what they are, for the message.
 
   Returns:
     The tree, with the same values.
@@ -182,8 +183,8 @@ def spread(tree: Any) -> Any:
       return x
     if x.shape[0] % count:
       raise errors.UserError(
-        f"mesh: got {count} groups of devices for the {x.shape[0]} examples of "
-        "a batch, expected a divisor of these (data times parameters)"
+        f"mesh: got {count} groups of devices for the {x.shape[0]} {what}, "
+        "expected a divisor of these (data times parameters)"
       )
     free = (_P.UNCONSTRAINED,) * (x.ndim - 1)
     return jax.lax.with_sharding_constraint(x, _P((DATA, PARAMETERS), *free))
@@ -192,15 +193,29 @@ def spread(tree: Any) -> Any:
 
 
 def spread_evenly(tree: Any) -> Any:
-  """`spread`, but examples that do not come out even stay where XLA puts them.
+  """`spread`, but arrays that do not come out even stay where XLA puts them.
 
-  For evaluations, whose last batch is shorter.
+  For evaluations, whose last batch is shorter, and for environments of several
+  kinds, which are arrays of several lengths.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  sizes = {x.shape[0] for x in jax.tree.leaves(tree) if x.ndim}
-  if DATA not in mesh.axis_names or any(n % _count(mesh) for n in sizes):
+  if DATA not in mesh.axis_names:
     return tree
-  return spread(tree)
+  count = _count(mesh)
+  return jax.tree.map(
+    lambda x: x if x.ndim and x.shape[0] % count else spread(x), tree
+  )
+
+
+def replicate(tree: Any) -> Any:
+  """Puts arrays whole onto all devices; without a mesh it changes nothing.
+
+  Args:
+    tree: pytree of arrays, inside `jit`.
+  """
+  if DATA not in jax.sharding.get_abstract_mesh().axis_names:
+    return tree
+  return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _P()), tree)
 
 
 def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:

@@ -11,7 +11,6 @@ import jax
 
 from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import seeds
-from jaxseq.training import supervised
 
 
 def compiled(
@@ -20,6 +19,7 @@ def compiled(
   function: Callable,
   *,
   shared: int = 0,
+  one_by_one: bool = False,
   **options: Any,
 ) -> Callable:
   """Compiles a function of one seed for all seeds.
@@ -29,6 +29,7 @@ def compiled(
     num_seeds: length of the arguments' leading axis.
     function: of pytrees of arrays.
     shared: how many of the last arguments all seeds get whole.
+    one_by_one: see `seeds.spread`.
     **options: of `jax.jit`. With a mesh, results that `out_shardings` does not
       place are whole on every device.
 
@@ -38,9 +39,12 @@ def compiled(
   mesh = mesh_lib.make(config)
   if mesh is None:
     options.pop("out_shardings", None)
-    return seeds.jit(function, num_seeds, shared=shared, **options)
+    return seeds.jit(
+      function, num_seeds, shared=shared, one_by_one=one_by_one, **options
+    )
   options.setdefault("out_shardings", mesh_lib.whole(mesh))
-  return mesh_lib.jit(seeds.over(function, shared=shared), mesh, **options)
+  mapped = seeds.over(function, shared=shared, one_by_one=one_by_one)
+  return mesh_lib.jit(mapped, mesh, **options)
 
 
 def share(config: mesh_lib.MeshConfig, num_seeds: int, data: Any) -> Any:
@@ -57,22 +61,27 @@ def share(config: mesh_lib.MeshConfig, num_seeds: int, data: Any) -> Any:
   return mesh_lib.place(data, mesh, config.split_data)
 
 
-def state_placements(config: mesh_lib.MeshConfig, state: Any) -> Any:
-  """Returns where a `supervised.State` of all seeds lies; None without a mesh.
+def state_placements(
+  config: mesh_lib.MeshConfig, state: Any, examples: str
+) -> Any:
+  """Returns where the state of all seeds lies; None without a mesh.
 
   Args:
     config: the mesh.
-    state: the state, or its shapes, with a leading axis of seeds.
+    state: the state, or its shapes, with a leading axis of seeds: a NamedTuple
+      with the fields `variables` and `opt_state`, which the devices along
+      "parameters" share.
+    examples: name of the field whose arrays have an axis of examples behind
+      that of the seeds. The fields that are not named here are whole on every
+      device.
   """
   mesh = mesh_lib.make(config)
   if mesh is None:
     return None
-  return supervised.State(
-    mesh_lib.cut_parameters(mesh, state.variables, skip=1),
-    mesh_lib.cut_parameters(mesh, state.opt_state, skip=1),
-    mesh_lib.cut_examples(mesh, state.carry, axis=1),
-    mesh_lib.whole(mesh),
-    mesh_lib.whole(mesh),
+  return jax.tree.map(lambda _: mesh_lib.whole(mesh), state)._replace(
+    variables=mesh_lib.cut_parameters(mesh, state.variables, skip=1),
+    opt_state=mesh_lib.cut_parameters(mesh, state.opt_state, skip=1),
+    **{examples: mesh_lib.cut_examples(mesh, getattr(state, examples), axis=1)},
   )
 
 
@@ -82,13 +91,36 @@ def everywhere(config: mesh_lib.MeshConfig) -> Any:
   return None if mesh is None else mesh_lib.whole(mesh)
 
 
+def gather(config: mesh_lib.MeshConfig, tree: Any) -> Any:
+  """Returns the host's copies of arrays that devices may share.
+
+  With a mesh all processes have to call it.
+
+  Args:
+    config: the mesh.
+    tree: pytree of arrays.
+  """
+  where = everywhere(config)
+  if where is not None:
+    tree = jax.jit(lambda tree: tree, out_shardings=where)(tree)
+  return jax.device_get(tree)
+
+
+def create(config: mesh_lib.MeshConfig, function: Callable[[], Any]) -> Any:
+  """Returns what a function makes, on all devices if there is a mesh.
+
+  Args:
+    config: the mesh.
+    function: called without arguments; returns arrays, such as keys.
+  """
+  where = everywhere(config)
+  if where is None:
+    return function()
+  return jax.jit(function, out_shardings=where)()
+
+
 def keys(config: mesh_lib.MeshConfig, seed: int, num_seeds: int) -> jax.Array:
   """Returns the keys of the seeds, on all devices if there is a mesh."""
-  mesh = mesh_lib.make(config)
-
-  def split():
-    return jax.random.split(jax.random.key(seed), num_seeds)
-
-  if mesh is None:
-    return split()
-  return jax.jit(split, out_shardings=mesh_lib.whole(mesh))()
+  return create(
+    config, lambda: jax.random.split(jax.random.key(seed), num_seeds)
+  )

@@ -13,12 +13,15 @@ def split_cpu() -> None:
   A small network leaves a second core idle, however many threads share the
   work of one seed; two seeds on a core each take half the time.
 
-  To be called before anything uses a device; importing gymnax does. Nothing
-  changes if the number of CPU devices has been set already.
+  To be called before anything uses a device. Nothing changes if the number of
+  CPU devices has been set already, nor where several processes have joined:
+  they use devices to do so, and may share the cores.
   """
   # XLA sizes its thread pool from NPROC. jax 0.10.2 can wait for ever where
   # the pool has as few threads as the machine has cores, and they are two.
   os.environ.setdefault("NPROC", "8")
+  if jax.distributed.is_initialized():
+    return
   flags = os.environ.get("XLA_FLAGS", "")
   if "xla_force_host_platform_device_count" in flags:
     return

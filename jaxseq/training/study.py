@@ -36,6 +36,8 @@ RESULTS = "results.json"
 
 # What may differ from the run that is resumed: it changes no trained number.
 MAY_CHANGE = ("keep_checkpoints", "tensorboard", "references", "mesh")
+# The field of a state that has an axis of examples.
+_EXAMPLES = "carry"
 
 
 class Arm(NamedTuple):
@@ -78,7 +80,7 @@ class Supervised(arms_lib.Arms):
     self.check_positive("num_updates", "chunks_per_evaluation")
 
 
-Config = TypeVar("Config", bound=Supervised)
+Config = TypeVar("Config", bound=arms_lib.Arms)
 
 
 def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
@@ -86,7 +88,7 @@ def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
 
   Args:
     config: value of the first.
-    cls: class of the configuration.
+    cls: class of the configuration, with a field `mesh`.
     mesh: value of the second.
 
   Raises:
@@ -262,34 +264,16 @@ def _keys(config: Supervised) -> jax.Array:
 
 
 def _template(config, arm):
-  """Returns the shapes of all seeds' states, placed as they are trained."""
-  shapes = jax.eval_shape(jax.vmap(_init_of(arm)), _keys(config))
-  where = placement.state_placements(config.mesh, shapes)
-  if where is None:
-    return shapes
-
-  def placed(x, sharding):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-  return jax.tree.map(placed, shapes, where)
-
-
-def _initial(config, arm):
-  """Returns the states of all seeds before the first update."""
-  keys, init = _keys(config), _init_of(arm)
-  where = placement.state_placements(
-    config.mesh, jax.eval_shape(jax.vmap(init), keys)
-  )
-  if where is None:
-    return arms_lib.initial(init, config.num_seeds)(keys)
-  return compile_for(config, init, out_shardings=where)(keys)
+  return arms_lib.template(config.mesh, _init_of(arm), _keys(config), _EXAMPLES)
 
 
 def _train(config, label, arm, directory):
   """Returns the trained states, and the function that evaluates them."""
   data = share(config, arm.problem.data)
-  state = _initial(config, arm)
-  where = placement.state_placements(config.mesh, state)
+  state = arms_lib.initial_state(
+    config.mesh, _init_of(arm), _keys(config), _EXAMPLES
+  )
+  where = placement.state_placements(config.mesh, state, _EXAMPLES)
 
   @functools.cache
   def chunk_of(count: int):

@@ -4,6 +4,7 @@
     versions.json    interpreter, libraries, device, commit, command line, time
     metrics.jsonl    scalars (`metrics`)
     checkpoints/     (`checkpoint`)
+    .lock            the program that writes here (`lock`)
 
 The same command on the same directory resumes the run. A directory that holds
 anything else is refused, so that no program overwrites another one's files.
@@ -28,6 +29,7 @@ import jax
 
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
+from jaxseq.training import lock
 from jaxseq.training import processes
 
 CONFIG_FILE = "config.json"
@@ -48,7 +50,8 @@ def prepare(
 ) -> pathlib.Path:
   """Makes the directory of a run, or checks that it may be resumed.
 
-  Writes `config.json` and `versions.json` (process 0 only).
+  Process 0 locks it until the program ends, and writes `config.json` and
+  `versions.json`.
 
   Args:
     workdir: the directory; made if it does not exist.
@@ -61,8 +64,8 @@ def prepare(
     The path of the directory.
 
   Raises:
-    UserError: the directory cannot be written, is a file, or holds something
-      else than this experiment with this config.
+    UserError: the directory cannot be written, is a file, is in use by another
+      program, or holds something else than this experiment with this config.
   """
   if not os.fspath(workdir):
     raise errors.UserError("workdir is empty: name a directory")
@@ -84,7 +87,10 @@ def _prepare(path, config, experiment, may_change):
   }
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
-  else:
+  if processes.is_first():
+    lock.hold(path)
+  # Only now is it sure that nobody makes it something else.
+  if (path / CONFIG_FILE).exists():
     _check_same_run(path, described, may_change)
   if processes.is_first():
     write_json(path / CONFIG_FILE, described)
@@ -98,7 +104,7 @@ def open_existing(
   experiment: str,
   may_change: Iterable[str] = (),
 ) -> pathlib.Path:
-  """Checks that a directory holds a run, to read it; writes nothing.
+  """Checks that a directory holds a run, to read it; writes and locks nothing.
 
   Args:
     workdir: the directory.

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import icrl_suite
 from jaxseq.training import errors
+from jaxseq.training import seeds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # ml_collections loads config files in a way that Python 3.13 deprecates.
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 def run(monkeypatch, capsys):
   """Runs the suite in this process; returns what it printed."""
   monkeypatch.chdir(ROOT)
+  # The devices of this process are set already.
+  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
 
   def call(workdir, *more):
     argv = [

@@ -6,6 +6,28 @@ import subprocess
 import sys
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
+_EXPERIMENTS = """
+import importlib
+import pathlib
+import sys
+from absl import flags
+for path in sorted(pathlib.Path(sys.argv[1]).glob("[a-z]*.py")):
+  if path.stem == "language_model":
+    # It has more modes than the others, which defined the flag before it.
+    delattr(flags.FLAGS, "mode")
+  importlib.import_module(f"experiments.{path.stem}")
+import jax._src.xla_bridge as bridge
+assert not bridge.backends_are_initialized()
+from jaxseq.rl import envs
+env, params = envs.make("FrozenLake-misc", is_slippery=False)
+import jax
+key = jax.random.key(0)
+step = jax.jit(env.step)
+state = env.reset(key, params)[1]
+for action in (1, 1, 2):  # down, down, right
+  state = step(key, state, action, params)[1]
+print(int(state.position))
+"""
 _PROGRAM = """
 import sys
 import jaxseq.training
@@ -29,13 +51,24 @@ except AttributeError as error:
 """
 
 
-def test_imports():
+def run(*arguments):
   done = subprocess.run(
-    [sys.executable, "-W", "error", "-c", _PROGRAM],
+    [sys.executable, *arguments],
     env={**os.environ, "PYTHONPATH": str(_ROOT)},
     capture_output=True,
     text=True,
     timeout=60,
   )
   assert done.returncode == 0, done.stderr
+  return done
+
+
+def test_imports():
+  done = run("-W", "error", "-c", _PROGRAM)
   assert done.stdout == "module 'jaxseq.training' has no attribute 'absent'\n"
+
+
+def test_experiments_touch_no_device_before_they_join_other_processes():
+  done = run("-c", _EXPERIMENTS, str(_ROOT / "experiments"))
+  # An environment of gymnax that holds a table still works.
+  assert done.stdout == "9\n"

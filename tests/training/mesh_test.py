@@ -74,7 +74,7 @@ def initial(config, task):
 
   keys = placement.keys(config, 3, _SEEDS)
   shapes = jax.eval_shape(jax.vmap(init), keys)
-  where = placement.state_placements(config, shapes)
+  where = placement.state_placements(config, shapes, "carry")
   make = placement.compiled(config, _SEEDS, init, out_shardings=where)
   return make(keys), where
 
@@ -202,6 +202,7 @@ def test_one_device_is_no_mesh():
   tree = {"x": jnp.arange(3)}
   assert mesh_lib.spread(tree) is tree
   assert mesh_lib.spread_evenly(tree) is tree
+  assert mesh_lib.replicate(tree) is tree
   arm = base.ArmConfig()
   assert mesh_lib.split_time(mesh(data=4), arm) is arm
   split = mesh_lib.split_time(mesh(time=2), arm)

@@ -1,0 +1,78 @@
+"""One program at a time writes to the directory of a run.
+
+The lock is one of the operating system (`flock`) on a file in the directory,
+held until the process ends: however it ends, nothing stale is left. The file
+stays, and tells who took the lock last.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import socket
+
+from absl import logging
+
+from jaxseq.training import errors
+
+FILE = ".lock"
+
+# What file systems answer that have no locks.
+_WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+# Descriptors of the locks that this process holds, by device and inode.
+_held: dict[tuple[int, int], int] = {}
+
+
+def hold(directory: pathlib.Path) -> None:
+  """Locks a directory until this process ends; again changes nothing.
+
+  On a file system without locks a warning says that there is none.
+
+  Args:
+    directory: of the run.
+
+  Raises:
+    UserError: another program has locked it; on the same host, or on another
+      that shares the file system if that passes locks on, as NFS does.
+    OSError: the lock's file cannot be opened.
+  """
+  path = directory / FILE
+  descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+  found = os.fstat(descriptor)
+  file = found.st_dev, found.st_ino
+  if file in _held:
+    os.close(descriptor)
+    return
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    holder = _holder(descriptor)
+    os.close(descriptor)
+    raise errors.UserError(
+      f"workdir {str(directory)!r} is in use by another program ({holder}): "
+      "wait until it ends or stop it, or choose another workdir"
+    ) from error
+  except OSError as error:
+    os.close(descriptor)
+    if error.errno not in _WITHOUT:
+      raise
+    logging.warning(
+      "%s cannot be locked (%s): see to it that no other program writes there",
+      directory,
+      errors.one_sentence(error),
+    )
+    return
+  _held[file] = descriptor
+  told = {"pid": os.getpid(), "host": socket.gethostname()}
+  os.ftruncate(descriptor, 0)
+  os.pwrite(descriptor, json.dumps(told).encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+  """Tells who holds the lock, as far as the file tells."""
+  try:
+    told = json.loads(os.pread(descriptor, 1000, 0))
+    return f"process {told['pid']} on {told['host']}"
+  except (OSError, ValueError, KeyError, TypeError):
+    return "which has not told its number yet"

@@ -1,0 +1,98 @@
+"""Two programs on one workdir: the second is told who holds it."""
+
+import errno
+import fcntl
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from jaxseq.training import errors
+from jaxseq.training import lock
+from jaxseq.training import workdir
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_HOLDER = """
+import pathlib, sys
+from jaxseq.training import lock
+lock.hold(pathlib.Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+  """Another program that holds the lock of `tmp_path` until it is killed."""
+  process = subprocess.Popen(
+    [sys.executable, "-c", _HOLDER, str(tmp_path)],
+    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with process:
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+
+
+def prepare(path):
+  return workdir.prepare(path, {"x": 1}, experiment="toy")
+
+
+def test_the_second_program_is_refused_until_the_first_is_killed(
+  tmp_path, holder
+):
+  told = rf"workdir '{tmp_path}' is in use by another program \(process "
+  with pytest.raises(errors.UserError, match=f"{told}{holder.pid} on "):
+    prepare(tmp_path)
+  # Nothing was written there.
+  assert [path.name for path in tmp_path.iterdir()] == [lock.FILE]
+  holder.send_signal(signal.SIGKILL)
+  holder.wait(30)
+  prepare(tmp_path)
+  # The same program may come back.
+  prepare(tmp_path)
+  refused = subprocess.run(
+    [sys.executable, "-c", _HOLDER, str(tmp_path)],
+    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert refused.returncode
+  assert f"process {os.getpid()} on {socket.gethostname()}" in refused.stderr
+
+
+def test_readers_need_no_lock(tmp_path, holder):
+  other = prepare(tmp_path / "other")
+  shutil.copy(other / workdir.CONFIG_FILE, tmp_path)
+  assert holder.poll() is None
+  found = workdir.open_existing(tmp_path, {"x": 1}, experiment="toy")
+  assert found == tmp_path
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, caplog):
+  def flock(descriptor, how):
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+  monkeypatch.setattr(fcntl, "flock", flock)
+  prepare(tmp_path)
+  (record,) = caplog.records
+  assert "cannot be locked" in record.getMessage()
+  assert (tmp_path / "config.json").is_file()
+
+
+def test_a_directory_that_was_removed_is_locked_again(tmp_path):
+  path = tmp_path / "run"
+  path.mkdir()
+  lock.hold(path)
+  (path / lock.FILE).unlink()
+  lock.hold(path)
+  assert (path / lock.FILE).read_text()
