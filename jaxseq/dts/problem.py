@@ -14,6 +14,7 @@ from jaxseq.dts import adaptation as adaptation_lib
 from jaxseq.dts import aggressive as aggressive_lib
 from jaxseq.dts import density_ratio
 from jaxseq.dts import evaluation
+from jaxseq.dts import forecasts
 from jaxseq.dts import model as model_lib
 from jaxseq.dts import objective as objective_lib
 from jaxseq.tasks import base
@@ -41,6 +42,9 @@ class ArmConfig:
     discriminator_learning_rate: of FactorVAE's discriminator.
     evaluated: at most so many test windows are evaluated; the exact mixture has
       as many components.
+    prefix_rate: share of the windows of which the encoder sees the first half
+      alone in training, which forecasts need: see `forecasts`. q(z) then is
+      that of windows seen so or so.
   """
 
   model: model_lib.ModelConfig = model_lib.ModelConfig()
@@ -54,6 +58,7 @@ class ArmConfig:
   elbo_weight: float = 1.0
   discriminator_learning_rate: float = 1e-4
   evaluated: int = 4096
+  prefix_rate: float = 0.0
 
   def __post_init__(self):
     for name in ("batch_size", "evaluated"):
@@ -61,6 +66,8 @@ class ArmConfig:
         raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 2.")
     if not self.elbo_weight >= 0:
       raise ValueError(f"elbo_weight: got {self.elbo_weight}, expected >= 0.")
+    if not 0 <= self.prefix_rate <= 1:
+      raise ValueError(f"prefix_rate: got {self.prefix_rate}, expected 0 to 1.")
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
@@ -136,9 +143,15 @@ def make_problem(
     if arm.aggressive:
       params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
     model_params = {"params": params["model"]}
+    seen = batch.inputs
+    if arm.prefix_rate:
+      rows = jax.random.bernoulli(
+        jax.random.fold_in(key, 1), arm.prefix_rate, (arm.batch_size,)
+      )
+      seen = forecasts.first_half(seen, rows)
     mu, logvar = vae.apply(
       model_params,
-      batch.inputs,
+      seen,
       batch.lengths,
       True,
       method="encode",
