@@ -4,7 +4,8 @@ r"""Disentangled codes of time series, by any method and with any backbone.
     python -m experiments.dts --config=... --workdir=DIR --mode=evaluate
 
 The first command trains every arm of the config (a method, or a backbone), all
-seeds as one program, and resumes where an earlier run stopped. It ends with a
+seeds as one program, which arms that differ in the objective's weights alone
+share, and resumes where an earlier run stopped. It ends with a
 table and `DIR/results.json`; with the pictures `learning_curve.png`,
 `information.png` (mutual information, total correlation and dimension-wise KL
 over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
@@ -128,6 +129,15 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
   return arms
 
 
+def _stacks(configs):
+  """Returns a number that arms of one program share; None for one alone."""
+  stacks = list(map(problem_lib.stack_of, configs.values()))
+  return [
+    stacks.index(stack) if stack and stacks.count(stack) > 1 else None
+    for stack in stacks
+  ]
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
@@ -142,13 +152,16 @@ def main(argv: list[str]) -> None:
     downstream.check(config.downstream, splits)
     arms = {
       name: study.Arm(
-        problem_lib.make_problem(arm, splits, config.num_updates),
+        problem_lib.make_problem(
+          arm, splits, config.num_updates, traced_weights=stack is not None
+        ),
         problem_lib.make_optimizer(arm, config.num_updates),
         metric=config.metric,
         examples=arm.batch_size,
         unit="windows",
+        stack=stack,
       )
-      for name, arm in configs.items()
+      for (name, arm), stack in zip(configs.items(), _stacks(configs))
     }
     directory = study.open_workdir(_WORKDIR.value, config, "dts", _MODE.value)
   run = study.run if _MODE.value == "train" else study.evaluate

@@ -15,6 +15,7 @@ from jaxseq.dts import aggressive as aggressive_lib
 from jaxseq.dts import density_ratio
 from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
+from jaxseq.dts import methods
 from jaxseq.dts import model as model_lib
 from jaxseq.dts import objective as objective_lib
 from jaxseq.tasks import base
@@ -88,8 +89,21 @@ def make_model(arm: ArmConfig, splits: data_lib.Splits) -> model_lib.VAE:
   return model_lib.VAE(arm.model, length, channels)
 
 
+def stack_of(arm: ArmConfig) -> ArmConfig | None:
+  """Returns what arms share that can be trained side by side as one program.
+
+  That are arms whose objectives differ in weights alone. None for an arm that
+  cannot have its weights traced.
+  """
+  left = methods.without_weights(arm.objective)
+  return None if left is None else dataclasses.replace(arm, objective=left)
+
+
 def make_problem(
-  arm: ArmConfig, splits: data_lib.Splits, num_updates: int
+  arm: ArmConfig,
+  splits: data_lib.Splits,
+  num_updates: int,
+  traced_weights: bool = False,
 ) -> supervised.Problem:
   """Returns the problem of learning to encode the windows of a set.
 
@@ -98,6 +112,8 @@ def make_problem(
     splits: windows of one length, which may be padded at their end. With
       `adaptation`, the extras tell class and domain, see there.
     num_updates: of the whole run; schedules need it.
+    traced_weights: whether the weights of the objective's terms are in the
+      carry, so that the problem is the same for all arms of a `stack_of`.
 
   Returns:
     A problem whose variables hold "model" and, where they are needed, "heads"
@@ -160,7 +176,17 @@ def make_problem(
     value, metrics = 0.0, {}
     if arm.elbo_weight:
       value, metrics = _bound(
-        arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
+        arm,
+        vae,
+        discriminator,
+        params,
+        batch,
+        mu,
+        logvar,
+        keys,
+        size,
+        progress,
+        carry.get("weights"),
       )
     if heads is not None:
       supervision, more = adaptation_lib.loss(
@@ -195,6 +221,8 @@ def make_problem(
   )
   watched = base.take(arrays["train"], jnp.arange(min(size, 512)))
   carry = {"update": jnp.zeros((), jnp.int32)}
+  if traced_weights:
+    carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
   if arm.aggressive:
     carry["aggressive"] = aggressive_lib.initial()
   return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
@@ -245,7 +273,17 @@ def _adam(arm, num_updates, *parts):
 
 
 def _bound(
-  arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
+  arm,
+  vae,
+  discriminator,
+  params,
+  batch,
+  mu,
+  logvar,
+  keys,
+  size,
+  progress,
+  weight,
 ):
   """Returns -log p(x|z) and the regulariser of a batch, and their metrics."""
   z = model_lib.sample(keys["z"], mu, logvar)
@@ -273,6 +311,7 @@ def _bound(
     key=keys["prior"],
     groups=arm.model.ranges() or None,
     tc=tc,
+    weight=weight,
   )
   return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 

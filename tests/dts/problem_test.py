@@ -191,3 +191,72 @@ def test_wrong_options():
   plain = splits._replace(train=splits.train._replace(extras=None))
   with pytest.raises(ValueError, match="several domains, with 'domain'"):
     problem.make_problem(arm, plain, 10)
+
+
+def test_traced_weights_are_those_of_separate_arms():
+  splits = _splits()
+  arms = [
+    _arm(objective=objective.Config(anneal="none", **options))
+    for options in (
+      {"method": "vae"},
+      {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0},
+    )
+  ]
+  assert problem.stack_of(arms[0]) == problem.stack_of(arms[1])
+  expected = [_train(arm, splits, 3)[2].variables for arm in arms]
+  made = [
+    problem.make_problem(arm, splits, 3, traced_weights=True) for arm in arms
+  ]
+  optimizer = problem.make_optimizer(arms[0], 3)
+  state = jax.jit(functools.partial(supervised.init, made[0], optimizer))(
+    jax.random.key(0)
+  )
+  states = [state._replace(carry=one.carry) for one in made]
+  states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+  train = jax.jit(
+    jax.vmap(
+      lambda state: supervised.train(made[0], optimizer, state, made[0].data, 3)
+    )
+  )
+  got = train(states)[0].variables
+  expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+  # Three steps of 5e-3 by Adam, in float32, summed in another order.
+  chex.assert_trees_all_close(got, expected, atol=2e-5)
+  first, second = (jax.tree.map(lambda x, i=i: x[i], got) for i in range(2))
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), first, second)
+  assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"method": "factor_vae"},
+    {"method": "dip_vae_i"},
+    {"method": "annealed_vae", "capacity": 3.0},
+    {"method": "info_vae", "kl_marg": "mmd"},
+    {"mi_cap": 2.0},
+    {"w_gtc": 2.0},
+    {"objective": "marginal_reward"},
+  ],
+)
+def test_what_is_more_than_weights_is_not_stacked(options):
+  assert problem.stack_of(_arm(objective=objective.Config(**options))) is None
+
+
+def test_the_encoder_sees_first_halves_in_training():
+  arm = dataclasses.replace(_arm(), prefix_rate=1.0)
+  splits = _splits()
+  made = problem.make_problem(arm, splits, 1)
+  variables = jax.jit(made.init)(jax.random.key(0))
+  batch = jax.tree.map(lambda x: x[:32], made.data["train"])
+  changed = batch._replace(inputs=batch.inputs.copy())
+  changed.inputs[:, _LENGTH // 2 :] += 1
+
+  @jax.jit
+  def kl(batch):
+    _, extra = made.loss(variables, batch, made.carry, jax.random.key(1))
+    return extra.metrics["train_kl"]
+
+  assert kl(changed) == kl(batch)
+  with pytest.raises(ValueError, match="prefix_rate: got 1.5"):
+    dataclasses.replace(arm, prefix_rate=1.5)
