@@ -328,10 +328,9 @@ def make_batch(seed):
 
 
 def check(config, state, batch, theirs):
-  """Compares some updates; returns the largest relative difference."""
+  """Compares some updates; returns PyTorch's agent after them."""
   agent = Agent(network_theirs(state.params), noise_theirs(state.target_noise))
   ours = jax.jit(functools.partial(update_lib.update, config))
-  worst = 0.0
   for i in range(COMPARED):
     draws = update_lib.draw(jax.random.key(i), config, BATCH)
     augmentations = [
@@ -342,13 +341,25 @@ def check(config, state, batch, theirs):
     want, priority = agent.update(
       theirs, noise_theirs(draws.noise), augmentations
     )
-    # float32, summed in another order, through three updates.
-    for a, b in ((metrics[:5], want), (metrics.priority, priority)):
-      a, b = np.array(a), b.numpy()
-      np.testing.assert_allclose(a, b, rtol=5e-4)
-      worst = max(worst, np.max(np.abs(a / b - 1)))
-  print(f"loss {want[0]:.4f}, spr {want[2]:.4f} in update {COMPARED}")
-  return worst, agent
+    differences = [
+      np.max(np.abs(np.array(a) / b.numpy() - 1))
+      for a, b in (
+        (metrics[:3], want[:3]),
+        (metrics[3:5], want[3:]),
+        (metrics.priority, priority),
+      )
+    ]
+    print(
+      f"update {i + 1}: loss {want[0]:.4f}; relative differences of losses "
+      "{:.0e}, norms {:.0e}, priorities {:.0e}".format(*differences)
+    )
+    # float32, summed in another order. Adam's first steps are as large for the
+    # smallest gradients as for the largest: what is rounding in them moves
+    # weights, and gradients more than losses.
+    limits = (1e-4, 1e-3, 1e-4) if i == 0 else (5e-4, 2e-2, 5e-3)
+    if np.any(np.array(differences) > limits):
+      raise SystemExit(f"these should be below {limits}")
+  return agent
 
 
 def main():
@@ -365,8 +376,7 @@ def main():
     f"torch {torch.__version__} with {torch.get_num_threads()} threads, jax "
     f"{jax.__version__}; batch {BATCH}, {AHEAD} predictions, float32"
   )
-  worst, agent = check(config, state, batch, theirs)
-  print(f"largest relative difference {worst:.1e}")
+  agent = check(config, state, batch, theirs)
   start = time.perf_counter()
   step = (
     jax.jit(functools.partial(update_lib.train_step, config), donate_argnums=0)
