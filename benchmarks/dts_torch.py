@@ -12,6 +12,8 @@ batch and noise, and it is checked that losses and norms of gradients agree over
 some updates. Then whole epochs are timed, in turns; the best of the runs is
 printed. jaxseq's epoch is one program (`lax.scan`), and with --seeds several
 models are trained by it side by side (`vmap`), which PyTorch trains one by one.
+Where other work takes the cores, PyTorch's threads wait for one another and
+count the waiting as work: --threads 1 is its best there.
 """
 
 import argparse
@@ -218,7 +220,12 @@ def main():
   parser.add_argument("--seeds", type=int, default=4)
   parser.add_argument("--windows", type=int, default=8192)
   parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument(
+    "--threads", type=int, help="of torch; its choice if none"
+  )
   flags = parser.parse_args()
+  if flags.threads:
+    torch.set_num_threads(flags.threads)
   splits = data_lib.load(
     "seasonal_factors", train=flags.windows, valid=1, test=2
   )

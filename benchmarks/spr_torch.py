@@ -366,7 +366,12 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--updates", type=int, default=5)
   parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument(
+    "--threads", type=int, help="of torch; its choice if none"
+  )
   flags = parser.parse_args()
+  if flags.threads:
+    torch.set_num_threads(flags.threads)
   config = variants.get("spr", ACTIONS).update
   state = jax.jit(functools.partial(update_lib.init, config=config))(
     jax.random.key(0)
