@@ -137,7 +137,7 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
   """Loads a synthetic ECG in which some stretches have another count of beats.
 
   Args:
-    length: elements of a window in time; a beat has ten.
+    length: elements of a window in time; a beat has twenty.
     step: from the start of a window to that of the next.
 
   Returns:

@@ -36,7 +36,12 @@ def draw_forecasts(
       axes.plot(
         time[-series.shape[1] :], series[i, :, 0], color=colour, label=label
       )
-  panels[0].legend(fontsize=8, ncols=1 + len(forecasts), loc="lower left")
+  figure.legend(
+    *panels[0].get_legend_handles_labels(),
+    fontsize=8,
+    ncols=1 + len(forecasts),
+    loc="outside upper left",
+  )
   panels[-1].set_xlabel("time")
   return figures.save(figure, path)
 
