@@ -4,15 +4,18 @@ r"""Disentangled codes of time series, by any method and with any backbone.
     python -m experiments.dts --config=... --workdir=DIR --mode=evaluate
 
 The first command trains every arm of the config (a method, or a backbone), all
-seeds as one program, and resumes where an earlier run stopped. It ends with a
+seeds as one program, which arms that differ in the objective's weights alone
+share, and resumes where an earlier run stopped. It ends with a
 table and `DIR/results.json`; with the pictures `learning_curve.png`,
 `information.png` (mutual information, total correlation and dimension-wise KL
 over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
 training) and `ARM/traversal.png` (what the decoder makes of a code in which one
 coordinate moves). Where windows have known factors, the table holds metrics of
 disentanglement too; where there are two domains, `ARM/probes.json` says what
-each segment of the code knows. The second command evaluates the newest
-checkpoints.
+each segment of the code knows. With `config.downstream` the table shows what
+the codes are good for as well, beside baselines without a model: "classify",
+"forecast" (`ARM/forecasts.png`) and "anomaly" (`ARM/anomaly.png`), see
+`jaxseq.dts.downstream`. The second command evaluates the newest checkpoints.
 """
 
 from collections.abc import Mapping
@@ -23,6 +26,7 @@ from typing import Literal
 import ml_collections
 
 from jaxseq import data
+from jaxseq.dts import downstream
 from jaxseq.dts import probes
 from jaxseq.dts import problem as problem_lib
 from jaxseq.dts import report
@@ -57,6 +61,9 @@ class Config(study.Supervised):
     evaluated: at most so many test windows are evaluated.
     trees: of DCI's boosting, which takes half a minute for each model; 0 leaves
       DCI out.
+    prefix_rate: see `dts.problem.ArmConfig`.
+    downstream: tasks for the codes of trained models, of `downstream.TASKS`.
+    labelled: training windows with labels for the task "classify".
     metric: what the progress bar and the learning curve show.
   """
 
@@ -72,12 +79,16 @@ class Config(study.Supervised):
   batch_size: int = 128
   evaluated: int = 4096
   trees: int = 0
+  prefix_rate: float = 0.0
+  downstream: tuple[str, ...] = ()
+  labelled: int = 1000
   metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
 
   def __post_init__(self):
     super().__post_init__()
     if self.trees < 0:
       raise ValueError(f"trees: got {self.trees}, expected 0 or more.")
+    self.check_positive("labelled")
     if self.metric == "test_accuracy" and self.adaptation is None:
       raise ValueError("metric: 'test_accuracy' needs adaptation; got None.")
 
@@ -98,6 +109,7 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
     "elbo_weight": config.elbo_weight,
     "batch_size": config.batch_size,
     "evaluated": config.evaluated,
+    "prefix_rate": config.prefix_rate,
   }
   if config.adaptation is not None:
     shared["adaptation"] = config.adaptation.to_dict()
@@ -117,6 +129,15 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
   return arms
 
 
+def _stacks(configs):
+  """Returns a number that arms of one program share; None for one alone."""
+  stacks = list(map(problem_lib.stack_of, configs.values()))
+  return [
+    stacks.index(stack) if stack and stacks.count(stack) > 1 else None
+    for stack in stacks
+  ]
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
@@ -128,15 +149,19 @@ def main(argv: list[str]) -> None:
       # Needed after the training: better missed before.
       probes.require()
     splits = data.load(config.data, **config.data_options)
+    downstream.check(config.downstream, splits)
     arms = {
       name: study.Arm(
-        problem_lib.make_problem(arm, splits, config.num_updates),
+        problem_lib.make_problem(
+          arm, splits, config.num_updates, traced_weights=stack is not None
+        ),
         problem_lib.make_optimizer(arm, config.num_updates),
         metric=config.metric,
         examples=arm.batch_size,
         unit="windows",
+        stack=stack,
       )
-      for name, arm in configs.items()
+      for (name, arm), stack in zip(configs.items(), _stacks(configs))
     }
     directory = study.open_workdir(_WORKDIR.value, config, "dts", _MODE.value)
   run = study.run if _MODE.value == "train" else study.evaluate
@@ -162,6 +187,15 @@ def main(argv: list[str]) -> None:
       trees=config.trees,
       draw=_MODE.value == "train",
     )
+    scores |= downstream.scores(
+      config.downstream,
+      arm,
+      splits,
+      variables,
+      directory / name,
+      labelled=config.labelled,
+      draw=_MODE.value == "train",
+    )
     results[name] |= scores
     columns |= {key: key for key in scores}
   study.finish(
@@ -172,6 +206,12 @@ def main(argv: list[str]) -> None:
     _MODE.value,
     title=f"{config.data}: nats per test window",
     columns=columns,
+    baselines=downstream.baselines(
+      config.downstream,
+      splits,
+      evaluated=config.evaluated,
+      labelled=config.labelled,
+    ),
   )
   if _MODE.value == "train":
     report.comparison(directory, list(configs))

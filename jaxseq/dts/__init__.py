@@ -29,6 +29,8 @@ What comes of it:
     metrics        how disentangled any representation is; needs arrays only
     probes         what segments of a code know
     diagnostics    anomaly scores, the effect of a coordinate
+    forecasts      the second half of a window from the code of the first
+    downstream     classes, forecasts and anomalies from codes
     pictures       curves, heat maps, traversals
     report         all of these for a trained model
 

@@ -45,6 +45,18 @@ METHODS = (
 )
 # Methods that reward mutual information, by alpha.
 _REWARDING = ("info_vae", "dts")
+# Methods that are nothing but weights, and the fields that give these.
+_WEIGHTED = ("vae", "beta_vae", "beta_tcvae", "info_vae", "dts")
+_WEIGHT_FIELDS = (
+  "method",
+  "alpha",
+  "beta",
+  "gamma",
+  "lam",
+  "dip_off_diagonal",
+  "dip_diagonal",
+  "w_dw",
+)
 # DIP-VAE's weight of the diagonal over that beside it.
 _DIP_FACTOR = {"dip_vae_i": 10.0, "dip_vae_ii": 1.0}
 
@@ -256,6 +268,29 @@ def weights(config: Config) -> Weights:
   if config.w_dw is not None:
     result = result._replace(dw=config.w_dw)
   return result
+
+
+def without_weights(config: Config) -> Config | None:
+  """Returns what is left of the options if their weights are traced.
+
+  Objectives for which that is equal are one program with different `weights`.
+
+  Returns:
+    A "dts" objective with default weights, or None for methods and options that
+    are more than weights.
+  """
+  if (
+    config.method not in _WEIGHTED
+    or config.kl_marg == "mmd"
+    or config.mi_cap is not None
+    or config.w_gtc is not None
+    or config.objective != "elbo"
+  ):
+    return None
+  fields = {field.name: field.default for field in dataclasses.fields(Config)}
+  return dataclasses.replace(
+    config, **{name: fields[name] for name in _WEIGHT_FIELDS}
+  )
 
 
 def dip_weights(config: Config) -> tuple[float, float] | None:

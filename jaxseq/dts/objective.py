@@ -34,6 +34,7 @@ def regularizer(
   groups: estimators.Groups | None = None,
   axis_name: str | None = None,
   tc: Array | None = None,
+  weight: methods.Weights | None = None,
 ) -> tuple[Array, dict[str, Array]]:
   """Computes the regulariser of a batch, to be minimised.
 
@@ -53,6 +54,8 @@ def regularizer(
       whole batch on every shard.
     tc: () total correlation by a density ratio; for "factor_vae" only, which
       needs it.
+    weight: what the terms weigh, which may be traced; those of the method if
+      None.
 
   Returns:
     The value (), nats times weights, and metrics, each (): "regularizer", its
@@ -85,7 +88,8 @@ def regularizer(
   analytic = batches.mean(divergences.kl(mu, logvar), mask, axis_name)
   metrics = _term_metrics(terms, analytic)
 
-  weight = methods.weights(config)
+  if weight is None:
+    weight = methods.weights(config)
   if config.form == "A":
     value, base = weight.mi * terms.mi, 0.0
   else:
@@ -136,8 +140,14 @@ def regularizer(
 
 
 def _times(weight, term):
-  """Skips terms without weight, and their share of the backward pass."""
-  return weight * term if weight else 0.0
+  """Skips terms without weight, and their share of the backward pass.
+
+  Whether a traced weight is 0 is not known; terms of groups are None without
+  groups, which then have no weight of their own.
+  """
+  if term is None or (isinstance(weight, (int, float)) and not weight):
+    return 0.0
+  return weight * term
 
 
 def _term_metrics(terms, analytic):

@@ -14,6 +14,8 @@ from jaxseq.dts import adaptation as adaptation_lib
 from jaxseq.dts import aggressive as aggressive_lib
 from jaxseq.dts import density_ratio
 from jaxseq.dts import evaluation
+from jaxseq.dts import forecasts
+from jaxseq.dts import methods
 from jaxseq.dts import model as model_lib
 from jaxseq.dts import objective as objective_lib
 from jaxseq.tasks import base
@@ -41,6 +43,9 @@ class ArmConfig:
     discriminator_learning_rate: of FactorVAE's discriminator.
     evaluated: at most so many test windows are evaluated; the exact mixture has
       as many components.
+    prefix_rate: share of the windows of which the encoder sees the first half
+      alone in training, which forecasts need: see `forecasts`. q(z) then is
+      that of windows seen so or so.
   """
 
   model: model_lib.ModelConfig = model_lib.ModelConfig()
@@ -54,6 +59,7 @@ class ArmConfig:
   elbo_weight: float = 1.0
   discriminator_learning_rate: float = 1e-4
   evaluated: int = 4096
+  prefix_rate: float = 0.0
 
   def __post_init__(self):
     for name in ("batch_size", "evaluated"):
@@ -61,6 +67,8 @@ class ArmConfig:
         raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 2.")
     if not self.elbo_weight >= 0:
       raise ValueError(f"elbo_weight: got {self.elbo_weight}, expected >= 0.")
+    if not 0 <= self.prefix_rate <= 1:
+      raise ValueError(f"prefix_rate: got {self.prefix_rate}, expected 0 to 1.")
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
@@ -81,8 +89,21 @@ def make_model(arm: ArmConfig, splits: data_lib.Splits) -> model_lib.VAE:
   return model_lib.VAE(arm.model, length, channels)
 
 
+def stack_of(arm: ArmConfig) -> ArmConfig | None:
+  """Returns what arms share that can be trained side by side as one program.
+
+  That are arms whose objectives differ in weights alone. None for an arm that
+  cannot have its weights traced.
+  """
+  left = methods.without_weights(arm.objective)
+  return None if left is None else dataclasses.replace(arm, objective=left)
+
+
 def make_problem(
-  arm: ArmConfig, splits: data_lib.Splits, num_updates: int
+  arm: ArmConfig,
+  splits: data_lib.Splits,
+  num_updates: int,
+  traced_weights: bool = False,
 ) -> supervised.Problem:
   """Returns the problem of learning to encode the windows of a set.
 
@@ -91,6 +112,8 @@ def make_problem(
     splits: windows of one length, which may be padded at their end. With
       `adaptation`, the extras tell class and domain, see there.
     num_updates: of the whole run; schedules need it.
+    traced_weights: whether the weights of the objective's terms are in the
+      carry, so that the problem is the same for all arms of a `stack_of`.
 
   Returns:
     A problem whose variables hold "model" and, where they are needed, "heads"
@@ -136,9 +159,15 @@ def make_problem(
     if arm.aggressive:
       params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
     model_params = {"params": params["model"]}
+    seen = batch.inputs
+    if arm.prefix_rate:
+      rows = jax.random.bernoulli(
+        jax.random.fold_in(key, 1), arm.prefix_rate, (arm.batch_size,)
+      )
+      seen = forecasts.first_half(seen, rows)
     mu, logvar = vae.apply(
       model_params,
-      batch.inputs,
+      seen,
       batch.lengths,
       True,
       method="encode",
@@ -147,7 +176,17 @@ def make_problem(
     value, metrics = 0.0, {}
     if arm.elbo_weight:
       value, metrics = _bound(
-        arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
+        arm,
+        vae,
+        discriminator,
+        params,
+        batch,
+        mu,
+        logvar,
+        keys,
+        size,
+        progress,
+        carry.get("weights"),
       )
     if heads is not None:
       supervision, more = adaptation_lib.loss(
@@ -182,6 +221,8 @@ def make_problem(
   )
   watched = base.take(arrays["train"], jnp.arange(min(size, 512)))
   carry = {"update": jnp.zeros((), jnp.int32)}
+  if traced_weights:
+    carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
   if arm.aggressive:
     carry["aggressive"] = aggressive_lib.initial()
   return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
@@ -232,7 +273,17 @@ def _adam(arm, num_updates, *parts):
 
 
 def _bound(
-  arm, vae, discriminator, params, batch, mu, logvar, keys, size, progress
+  arm,
+  vae,
+  discriminator,
+  params,
+  batch,
+  mu,
+  logvar,
+  keys,
+  size,
+  progress,
+  weight,
 ):
   """Returns -log p(x|z) and the regulariser of a batch, and their metrics."""
   z = model_lib.sample(keys["z"], mu, logvar)
@@ -260,6 +311,7 @@ def _bound(
     key=keys["prior"],
     groups=arm.model.ranges() or None,
     tc=tc,
+    weight=weight,
   )
   return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 

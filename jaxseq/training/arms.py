@@ -6,6 +6,7 @@ Each arm is trained in a sub-directory of its own, all its seeds as one program.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 import re
@@ -23,6 +24,7 @@ from jaxseq.training import metrics as metrics_lib
 from jaxseq.training import placement
 from jaxseq.training import progress
 from jaxseq.training import seeds
+from jaxseq.training import stacked
 from jaxseq.training import workdir as workdir_lib
 
 EMPTY = ml_collections.FrozenConfigDict()
@@ -108,7 +110,7 @@ def train_arm(
   label: str,
   chunk: Callable[[Any, int], tuple[Any, Any]],
   state: Any,
-  directory: pathlib.Path,
+  directory: pathlib.Path | Sequence[pathlib.Path],
   config: Arms,
   *,
   num_updates: int,
@@ -123,7 +125,7 @@ def train_arm(
     label: in front of the progress bar.
     chunk: as in `loop.run`.
     state: before the first update.
-    directory: of the arm.
+    directory: of the arm; or those of several, trained as one, see `stacked`.
     config: of the comparison.
     num_updates: of the whole run.
     metric: that the progress bar shows; several are shown side by side.
@@ -137,14 +139,17 @@ def train_arm(
   bar = progress.Progress(
     num_updates * steps_per_update, metric=metric, label=label
   )
-  with (
-    checkpoint.Checkpointer(
+  if isinstance(directory, pathlib.Path):
+    checkpoints = checkpoint.Checkpointer(
       directory / workdir_lib.CHECKPOINTS, keep=config.keep_checkpoints
-    ) as checkpointer,
-    metrics_lib.MetricWriter(
+    )
+    metrics = metrics_lib.MetricWriter(
       directory, tensorboard=config.tensorboard
-    ) as writer,
-  ):
+    )
+  else:
+    checkpoints = stacked.Checkpointers(directory, keep=config.keep_checkpoints)
+    metrics = stacked.MetricWriters(directory, tensorboard=config.tensorboard)
+  with checkpoints as checkpointer, metrics as writer:
     return loop.run(
       chunk,
       state,

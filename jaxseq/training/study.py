@@ -6,6 +6,7 @@ evaluation and the results' files, table and plot to `run` and `finish`.
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -28,6 +29,7 @@ from jaxseq.training import placement
 from jaxseq.training import plots
 from jaxseq.training import processes
 from jaxseq.training import progress
+from jaxseq.training import stacked
 from jaxseq.training import supervised
 from jaxseq.training import tables
 from jaxseq.training import workdir as workdir_lib
@@ -50,6 +52,9 @@ class Arm(NamedTuple):
       those that `problem.evaluate` returns.
     examples: number of examples, or tokens, of one update, for the speed.
     unit: what they are.
+    stack: arms that have the same one, and not None, are trained side by side
+      as one program, unless there is a mesh. Their problems and optimisers must
+      differ in `problem.carry` alone.
   """
 
   problem: supervised.Problem
@@ -57,6 +62,7 @@ class Arm(NamedTuple):
   metric: str
   examples: int
   unit: str = "examples"
+  stack: Hashable | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,20 +197,40 @@ def run(
   Returns:
     For each arm: "parameters" of a seed, "seconds" that training took in this
     process, compilation included, "updates_per_second" (of all seeds together;
-    the median over chunks), and the final metrics, a list over seeds each.
+    the median over chunks), and the final metrics, a list over seeds each. Of
+    arms that are trained side by side both times are those of all together.
   """
   width = max(map(len, arms))
   results = {}
-  for name, arm in arms.items():
+  for names in _stacks(config, arms):
     start = time.monotonic()
-    state, evaluate = _train(config, name.ljust(width), arm, directory / name)
-    seconds = time.monotonic() - start
-    results[name] = (
-      {"seconds": seconds}
-      | _measured(directory / name, state.variables)
-      | _lists(evaluate(state))
+    label = names[0] if len(names) == 1 else f"{len(names)} arms"
+    state, evaluate = _train(
+      config,
+      label.ljust(width),
+      [arms[name] for name in names],
+      [directory / name for name in names],
     )
-  return results
+    seconds = time.monotonic() - start
+    metrics = stacked.split(evaluate(state), len(names))
+    for name, part, own in zip(
+      names, stacked.split(state, len(names)), metrics
+    ):
+      results[name] = (
+        {"seconds": seconds}
+        | _measured(directory / name, part.variables)
+        | _lists(own)
+      )
+  return {name: results[name] for name in arms}
+
+
+def _stacks(config, arms):
+  """Returns the names of arms that are trained together."""
+  stacks = {}
+  for name, arm in arms.items():
+    alone = arm.stack is None or not config.mesh.trivial
+    stacks.setdefault((name,) if alone else (None, arm.stack), []).append(name)
+  return list(stacks.values())
 
 
 def variables_of(
@@ -267,18 +293,22 @@ def _template(config, arm):
   return arms_lib.template(config.mesh, _init_of(arm), _keys(config), _EXAMPLES)
 
 
-def _train(config, label, arm, directory):
+def _train(config, label, arms, directories):
   """Returns the trained states, and the function that evaluates them."""
-  data = share(config, arm.problem.data)
+  arm, count_arms = arms[0], len(arms)
+  wide = dataclasses.replace(config, num_seeds=count_arms * config.num_seeds)
+  data = share(wide, arm.problem.data)
   state = arms_lib.initial_state(
     config.mesh, _init_of(arm), _keys(config), _EXAMPLES
   )
+  if count_arms > 1:
+    state = stacked.tile(state, [each.problem.carry for each in arms])
   where = placement.state_placements(config.mesh, state, _EXAMPLES)
 
   @functools.cache
   def chunk_of(count: int):
     return compile_for(
-      config,
+      wide,
       lambda state, data: supervised.train(
         arm.problem, arm.optimizer, state, data, count
       ),
@@ -287,17 +317,23 @@ def _train(config, label, arm, directory):
       out_shardings=(where, placement.everywhere(config.mesh)),
     )
 
+  # Arm by arm: evaluations take more memory than updates.
   evaluate = evaluator(config, arm)
 
   def evaluate_state(state, step=None):
     del step
-    return evaluate(state.variables)
+    if count_arms == 1:
+      return evaluate(state.variables)
+    parts = [
+      evaluate(part) for part in stacked.split(state.variables, count_arms)
+    ]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
   state = arms_lib.train_arm(
     label,
     lambda state, count: chunk_of(count)(state, data),
     state,
-    directory,
+    directories[0] if count_arms == 1 else directories,
     config,
     num_updates=config.num_updates,
     metric=arm.metric,

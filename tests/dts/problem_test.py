@@ -191,3 +191,75 @@ def test_wrong_options():
   plain = splits._replace(train=splits.train._replace(extras=None))
   with pytest.raises(ValueError, match="several domains, with 'domain'"):
     problem.make_problem(arm, plain, 10)
+
+
+def test_traced_weights_are_those_of_separate_arms():
+  splits = _splits()
+  arms = [
+    _arm(objective=objective.Config(anneal="none", **options))
+    for options in (
+      {"method": "vae"},
+      {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0},
+    )
+  ]
+  assert problem.stack_of(arms[0]) == problem.stack_of(arms[1])
+  plain, traced = (
+    [problem.make_problem(arm, splits, 3, traced_weights=t) for arm in arms]
+    for t in (False, True)
+  )
+  batch = jax.tree.map(lambda x: x[:32], plain[0].data["train"])
+  variables = jax.jit(plain[0].init)(jax.random.key(0))
+  carries = jax.tree.map(
+    lambda *leaves: jnp.stack(leaves), *(made.carry for made in traced)
+  )
+
+  def grads(loss, carry):
+    key = jax.random.key(1)
+    return jax.grad(lambda v: loss(v, batch, carry, key)[0])(variables)
+
+  @jax.jit
+  def both():
+    alone = [grads(made.loss, made.carry) for made in plain]
+    together = jax.vmap(lambda carry: grads(traced[0].loss, carry))(carries)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone), together
+
+  expected, got = both()
+  # float32, summed in another order; gradients are of size 1 to 30.
+  chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-4)
+  apart = jax.tree.map(lambda x: jnp.abs(x[0] - x[1]).max(), got)
+  assert max(jax.tree.leaves(apart)) > 0.1
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"method": "factor_vae"},
+    {"method": "dip_vae_i"},
+    {"method": "annealed_vae", "capacity": 3.0},
+    {"method": "info_vae", "kl_marg": "mmd"},
+    {"mi_cap": 2.0},
+    {"w_gtc": 2.0},
+    {"objective": "marginal_reward"},
+  ],
+)
+def test_what_is_more_than_weights_is_not_stacked(options):
+  assert problem.stack_of(_arm(objective=objective.Config(**options))) is None
+
+
+def test_the_encoder_sees_first_halves_in_training():
+  arm = dataclasses.replace(_arm(), prefix_rate=1.0)
+  splits = _splits()
+  made = problem.make_problem(arm, splits, 1)
+  variables = jax.jit(made.init)(jax.random.key(0))
+  batch = jax.tree.map(lambda x: x[:32], made.data["train"])
+  changed = batch._replace(inputs=batch.inputs.copy())
+  changed.inputs[:, _LENGTH // 2 :] += 1
+
+  @jax.jit
+  def kl(batch):
+    _, extra = made.loss(variables, batch, made.carry, jax.random.key(1))
+    return extra.metrics["train_kl"]
+
+  assert kl(changed) == kl(batch)
+  with pytest.raises(ValueError, match="prefix_rate: got 1.5"):
+    dataclasses.replace(arm, prefix_rate=1.5)

@@ -15,6 +15,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
 VARIANTS = {
   "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
+  "dts/downstream": ("ecg", "mitdb", "tiny"),
   "dts/ecg": ("heartbeat", "dynamics", "tiny"),
   "dts/watch_adaptation": ("reverse", "own", "own_reverse", "tiny"),
   "classify/lra": ("text", "retrieval", "image", "pathfinder", "pathx"),

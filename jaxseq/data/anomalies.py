@@ -1,0 +1,212 @@
+"""Windows of series with labelled anomalies, which ship inside packages.
+
+A model is trained on windows without anomalies and has to tell those with one
+among others that come later, or from another recording. Only the packages' data
+files are read; the packages are not imported.
+"""
+
+import importlib.util
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.data import types
+
+
+class Series(NamedTuple):
+  """A series with labels.
+
+  Attributes:
+    values: (time,) float64.
+    anomalous: (time,) bool.
+  """
+
+  values: np.ndarray
+  anomalous: np.ndarray
+
+
+def parse_csv(text: str, source: str) -> Series:
+  """Reads a table whose last two columns are a value and a label.
+
+  Args:
+    text: the table: a line of names, then a line for each time.
+    source: what to call it in messages.
+
+  Raises:
+    ValueError: naming the line that is not as it should be.
+  """
+  rows = []
+  for number, line in enumerate(text.splitlines()[1:], 2):
+    try:
+      value, label = (float(cell) for cell in line.split(",")[-2:])
+    except ValueError as error:
+      raise ValueError(
+        f"{source}, line {number}: expected a value and a label; got {line!r}."
+      ) from error
+    if label not in (0, 1):
+      raise ValueError(
+        f"{source}, line {number}: labels are 0 and 1; got {label:g}."
+      )
+    rows.append((value, label))
+  if not rows:
+    raise ValueError(f"{source} has no lines of values.")
+  values, labels = np.array(rows).T
+  return Series(values, labels == 1)
+
+
+def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
+  """Cuts a series in windows.
+
+  Args:
+    series: the series.
+    length: elements of a window in time.
+    step: elements from the start of a window to that of the next.
+
+  Returns:
+    Inputs (n, length, 1) float32; targets (n,) int32, 1 where a window holds
+    anomalous elements. extras["start"], (n,) int32: the first element.
+
+  Raises:
+    ValueError: if the series is shorter than a window, or a number is below 1.
+  """
+  if length < 1 or step < 1:
+    raise ValueError(
+      f"length and step must be at least 1; got {length} and {step}."
+    )
+  if len(series.values) < length:
+    raise ValueError(
+      f"length must be at most {len(series.values)}, that of the shortest part "
+      f"of the series; got {length}."
+    )
+  start = np.arange(0, len(series.values) - length + 1, step)
+  index = start[:, None] + np.arange(length)
+  return types.ArrayDataset(
+    series.values[index][..., None].astype(np.float32),
+    series.anomalous[index].any(axis=1).astype(np.int32),
+    extras={"start": start.astype(np.int32)},
+  )
+
+
+def make_splits(
+  train: Series,
+  valid: Series,
+  test: Series,
+  length: int,
+  step: int,
+  info: types.Info,
+) -> types.Splits:
+  """Makes the windows of the three parts of a set.
+
+  Args:
+    train: a series without anomalies.
+    valid: a series to choose options with.
+    test: a series with anomalies.
+    length: elements of a window in time.
+    step: from the start of a window to that of the next.
+    info: what is known of the set.
+
+  Returns:
+    The splits, see `windows`; values are shifted and scaled to mean 0 and
+    standard deviation 1 over the training series. info.details: that mean and
+    deviation.
+
+  Raises:
+    ValueError: there is an anomaly in the training series or none in the test
+      series, or a number is out of range.
+  """
+  if train.anomalous.any() or not test.anomalous.any():
+    raise ValueError(
+      "anomalies must be in the test series and not in the training series; "
+      f"got {test.anomalous.sum()} and {train.anomalous.sum()} elements."
+    )
+  mean, deviation = float(train.values.mean()), float(train.values.std())
+
+  def cut(series):
+    scaled = (series.values - mean) / (deviation or 1.0)
+    return windows(Series(scaled, series.anomalous), length, step)
+
+  details = {**info.details, "mean": mean, "deviation": deviation}
+  info = types.Info(
+    info.description, info.source, info.licence, 2, None, details
+  )
+  return types.Splits(cut(train), cut(valid), cut(test), info)
+
+
+def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
+  """Loads a synthetic ECG in which some stretches have another count of beats.
+
+  Args:
+    length: elements of a window in time; a beat has twenty.
+    step: from the start of a window to that of the next.
+
+  Returns:
+    The splits, see `make_splits`: 10000 elements each, of which 300 in three
+    stretches are anomalous in the validation and in the test series.
+
+  Raises:
+    ValueError: if a number is out of range.
+    MissingData: if aeon is not installed.
+  """
+  parts = [
+    _read("aeon", f"UnitTest/ecg-diff-count-3_{part}.csv")
+    for part in ("TRAIN_NA", "TRAIN_A", "TEST")
+  ]
+  return make_splits(
+    *parts,
+    length,
+    step,
+    types.Info(
+      description="A synthetic ECG; does a window hold an anomaly?",
+      source="aeon load_ecg_diff_count_3",
+      licence="BSD-3-Clause (package)",
+    ),
+  )
+
+
+def mitdb(length: int = 128, step: int = 4) -> types.Splits:
+  """Loads a real ECG with one anomalous stretch near its end.
+
+  Args:
+    length: elements of a window in time.
+    step: from the start of a window to that of the next.
+
+  Returns:
+    The splits, see `make_splits`: the first 60 % of the 7500 elements are the
+    training series and the next 15 % that of the validation, both without an
+    anomaly; the rest, with 352 anomalous elements, is the test series.
+
+  Raises:
+    ValueError: if a number is out of range.
+    MissingData: if sktime is not installed.
+  """
+  whole = _read("sktime", "mitdb/mitdb.csv")
+  count = len(whole.values)
+  ends = (0, int(0.6 * count), int(0.75 * count), count)
+  parts = [
+    Series(whole.values[start:end], whole.anomalous[start:end])
+    for start, end in zip(ends[:-1], ends[1:])
+  ]
+  return make_splits(
+    *parts,
+    length,
+    step,
+    types.Info(
+      description="An ECG; does a window hold an anomaly?",
+      source="sktime mitdb.csv (MIT-BIH arrhythmia database)",
+      licence="BSD-3-Clause (package), ODC-BY (database)",
+    ),
+  )
+
+
+def _read(package: str, file: str) -> Series:
+  """Reads a file inside a package that need not be importable."""
+  spec = importlib.util.find_spec(package)
+  for root in (spec and spec.submodule_search_locations) or ():
+    path = pathlib.Path(root) / "datasets" / "data" / file
+    if path.is_file():
+      return parse_csv(path.read_text(), str(path))
+  raise types.MissingData(
+    f"{file} is a file of the package {package}: pip install --no-deps "
+    f"{package} is enough, as nothing else of it is used."
+  )

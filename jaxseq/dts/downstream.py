@@ -1,0 +1,249 @@
+"""What the codes of a trained model are good for, on windows of the test set.
+
+classify   probes that read the classes, or the levels of all factors, from
+           the means of codes
+forecast   the second half of a window from the code of the first, beside
+           the same model with the code of another window
+anomaly    -ELBO as a score of how strange a window is
+"""
+
+from collections.abc import Sequence
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import data as data_lib
+from jaxseq.dts import diagnostics
+from jaxseq.dts import divergences
+from jaxseq.dts import downstream_pictures
+from jaxseq.dts import evaluation
+from jaxseq.dts import forecasts
+from jaxseq.dts import model as model_lib
+from jaxseq.dts import probes
+from jaxseq.dts import problem as problem_lib
+from jaxseq.dts.metrics import _sklearn
+
+TASKS = ("classify", "forecast", "anomaly")
+# Samples of z for each window's ELBO.
+SAMPLES = 8
+_DRAWN = 4
+
+
+def check(tasks: Sequence[str], splits: data_lib.Splits) -> None:
+  """Checks that a set of windows has what the tasks need.
+
+  Args:
+    tasks: some of `TASKS`.
+    splits: the windows.
+
+  Raises:
+    ValueError: a task is unknown or named twice, or the windows do not fit it.
+    ModuleNotFoundError: scikit-learn is not installed, and is needed.
+  """
+  if len(set(tasks)) < len(tasks) or set(tasks) - set(TASKS):
+    raise ValueError(
+      f"downstream: got {tuple(tasks)}, expected some of {', '.join(TASKS)}, "
+      "each once."
+    )
+  train, test = splits.train, splits.test
+  if "classify" in tasks:
+    probes.require()
+    kind = np.asarray(train.targets).dtype
+    if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
+      raise ValueError(
+        "downstream: 'classify' needs integer targets (n,) or (n, factors); "
+        f"got {train.targets.shape} of {kind}."
+      )
+  if "forecast" in tasks and (
+    test.lengths is not None or test.inputs.shape[1] < 2
+  ):
+    raise ValueError(
+      "downstream: 'forecast' needs windows of one length above 1; got shape "
+      f"{test.inputs.shape}"
+      + (" with lengths." if test.lengths is not None else ".")
+    )
+  if "anomaly" in tasks:
+    probes.require()
+    labels = np.unique(test.targets).tolist()
+    if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
+      raise ValueError(
+        "downstream: 'anomaly' needs targets (n,) that are 0 in training and 0 "
+        f"and 1 in the test set; got {test.targets.shape} with {labels[:5]} in "
+        "the test set."
+      )
+
+
+def scores(
+  tasks: Sequence[str],
+  config: problem_lib.ArmConfig,
+  splits: data_lib.Splits,
+  variables: Any,
+  directory: pathlib.Path,
+  *,
+  labelled: int = 1000,
+  draw: bool = True,
+) -> dict[str, list[float]]:
+  """Scores all seeds of an arm on downstream tasks, and draws the first one.
+
+  Args:
+    tasks: some of `TASKS`, see `check`.
+    config: of the arm.
+    splits: the windows.
+    variables: of the problem, with a leading axis of seeds.
+    directory: of the arm; gets forecasts.png and anomaly.png.
+    labelled: of so many training windows the labels are known.
+    draw: whether to write these files.
+
+  Returns:
+    A list over seeds for each score. "class linear" and "class mlp": test
+    accuracy of the probes, the mean over factors where there are several.
+    "forecast mse" and, with the code of another window, "forecast other".
+    "anomaly auc": area under the ROC curve.
+  """
+  vae = problem_lib.make_model(config, splits)
+  models = {"params": variables["params"]["model"]}
+  train, test = _parts(splits, config.evaluated, labelled)
+  found = {}
+
+  @jax.jit
+  def means(model, part):
+    return evaluation.encode(vae, model, part.inputs, part.lengths)[0]
+
+  @jax.jit
+  def continued(model, x):
+    z = forecasts.encode(vae, model, x)
+    other = z[evaluation.exchange(jax.random.key(0), len(z))]
+    return tuple(forecasts.forecast(vae, model, x, c) for c in (z, other))
+
+  @jax.jit
+  def strangeness(model, part):
+    return anomaly_scores(vae, model, part)
+
+  for seed in range(len(jax.tree.leaves(models)[0])):
+    model = jax.tree.map(lambda x, seed=seed: x[seed], models)
+    drawn = draw and seed == 0
+    row = {}
+    if "classify" in tasks:
+      codes = [np.asarray(means(model, part)) for part in (train, test)]
+      row |= _accuracies(codes, train.targets, test.targets, seed)
+    if "forecast" in tasks:
+      own, other = continued(model, test.inputs)
+      row["forecast mse"] = forecasts.mse(own, test.inputs)
+      row["forecast other"] = forecasts.mse(other, test.inputs)
+      if drawn:
+        downstream_pictures.draw_forecasts(
+          directory / "forecasts.png",
+          test.inputs[:_DRAWN],
+          {
+            "forecast": np.asarray(own[:_DRAWN]),
+            "with another window's code": np.asarray(other[:_DRAWN]),
+          },
+        )
+    if "anomaly" in tasks:
+      strange = np.asarray(strangeness(model, test))
+      row["anomaly auc"] = diagnostics.anomaly_auc(strange, test.targets)
+      if drawn:
+        downstream_pictures.draw_anomalies(
+          directory / "anomaly.png", strange, test.targets
+        )
+    for name, value in row.items():
+      found.setdefault(name, []).append(value)
+  return found
+
+
+def baselines(
+  tasks: Sequence[str],
+  splits: data_lib.Splits,
+  *,
+  evaluated: int = 4096,
+  labelled: int = 1000,
+) -> dict[str, dict[str, float]]:
+  """Returns what can be had on the same windows without a model.
+
+  Args:
+    tasks: some of `TASKS`, see `check`.
+    splits: the windows.
+    evaluated: at most so many test windows are used.
+    labelled: of so many training windows the labels are known.
+
+  Returns:
+    Scores as those of `scores`, by baseline. "raw windows": probes of all
+    elements. "last value" and "linear map": forecasts from the first half.
+    "Gaussian": anomalies by the Mahalanobis distance from the training windows,
+    with the covariance of Ledoit & Wolf (2004).
+  """
+  train, test = _parts(splits, evaluated, labelled)
+  found = {}
+  if "classify" in tasks:
+    raw = [np.asarray(part.inputs) for part in (train, test)]
+    raw = [x.reshape(len(x), -1) for x in raw]
+    found["raw windows"] = _accuracies(raw, train.targets, test.targets, 0)
+  every = np.asarray(splits.train.inputs)
+  if "forecast" in tasks:
+    x = np.asarray(test.inputs)
+    found["last value"] = {
+      "forecast mse": forecasts.mse(forecasts.last_value(x), x)
+    }
+    found["linear map"] = {
+      "forecast mse": forecasts.mse(forecasts.linear(every, x), x)
+    }
+  if "anomaly" in tasks:
+    gaussian = _sklearn.load("covariance").LedoitWolf()
+    gaussian.fit(every.reshape(len(every), -1))
+    distance = gaussian.mahalanobis(test.inputs.reshape(len(test.inputs), -1))
+    found["Gaussian"] = {
+      "anomaly auc": diagnostics.anomaly_auc(distance, test.targets)
+    }
+  return found
+
+
+def anomaly_scores(
+  vae: model_lib.VAE, variables: Any, dataset: data_lib.ArrayDataset
+) -> jax.Array:
+  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    dataset: windows.
+  """
+  x, lengths = dataset.inputs, dataset.lengths
+  mu, logvar = evaluation.encode(vae, variables, x, lengths)
+
+  def of_sample(key):
+    z = model_lib.sample(key, mu, logvar)
+    return evaluation.nll(vae, variables, x, z, lengths)
+
+  keys = jax.random.split(jax.random.key(0), SAMPLES)
+  nll = jax.lax.map(of_sample, keys).mean(axis=0)
+  return nll + divergences.kl(mu, logvar).sum(axis=-1)
+
+
+def _parts(splits, evaluated, labelled):
+  """Returns the training windows with labels, and the test windows."""
+
+  def first(part, count):
+    return jax.tree.map(lambda x: np.asarray(x)[:count], part)
+
+  return first(splits.train, labelled), first(splits.test, evaluated)
+
+
+def _accuracies(codes, targets, targets_test, seed):
+  """Returns the accuracy of each kind of probe, the mean over factors."""
+  columns = targets.reshape(len(targets), -1).T
+  columns_test = targets_test.reshape(len(targets_test), -1).T
+  return {
+    f"class {kind}": float(
+      np.mean(
+        [
+          probes.classify(
+            codes[0], labels, codes[1], test, kind=kind, seed=seed
+          ).accuracy
+          for labels, test in zip(columns, columns_test)
+        ]
+      )
+    )
+    for kind in probes.KINDS
+  }

@@ -1,0 +1,72 @@
+"""Forecasts and scores of anomalies as PNG files.
+
+Every function returns the path of the file, or None, with a warning, if
+matplotlib is not installed.
+"""
+
+from collections.abc import Mapping
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.training import figures
+
+
+def draw_forecasts(
+  path: str | os.PathLike,
+  windows: np.ndarray,
+  forecasts: Mapping[str, np.ndarray],
+) -> pathlib.Path | None:
+  """Draws windows and forecasts of their ends, a panel for each window.
+
+  Args:
+    path: the PNG file to write.
+    windows: (n, time, channels), of which the first channel is drawn.
+    forecasts: by label, (n, times, channels) of the last times each.
+  """
+  figure = figures.new(path, 7.0, 0.6 + 1.4 * len(windows))
+  if figure is None:
+    return None
+  panels = figure.subplots(len(windows), 1, sharex=True, squeeze=False)[:, 0]
+  time = np.arange(windows.shape[1])
+  for i, axes in enumerate(panels):
+    axes.plot(time, windows[i, :, 0], color=figures.GREY, lw=1, label="window")
+    for (label, series), colour in zip(forecasts.items(), figures.COLOURS):
+      axes.plot(
+        time[-series.shape[1] :], series[i, :, 0], color=colour, label=label
+      )
+  figure.legend(
+    *panels[0].get_legend_handles_labels(),
+    fontsize=8,
+    ncols=1 + len(forecasts),
+    loc="outside upper left",
+  )
+  panels[-1].set_xlabel("time")
+  return figures.save(figure, path)
+
+
+def draw_anomalies(
+  path: str | os.PathLike, scores: np.ndarray, anomalous: np.ndarray
+) -> pathlib.Path | None:
+  """Draws the scores of windows, with those that hold an anomaly marked.
+
+  Args:
+    path: the PNG file to write.
+    scores: (n,) in nats, in the order of the windows.
+    anomalous: (n,) bool or 0 and 1.
+  """
+  figure = figures.new(path, 7.0, 3.0)
+  if figure is None:
+    return None
+  axes = figure.add_subplot()
+  index, strange = np.arange(len(scores)), np.asarray(anomalous, bool)
+  for label, rows, colour in (
+    ("normal", ~strange, figures.COLOURS[0]),
+    ("anomalous", strange, figures.COLOURS[1]),
+  ):
+    axes.plot(index[rows], scores[rows], ".", ms=3, color=colour, label=label)
+  axes.set_xlabel("test window")
+  axes.set_ylabel("-ELBO (nats)")
+  axes.legend(fontsize=8)
+  return figures.save(figure, path)

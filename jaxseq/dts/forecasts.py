@@ -1,0 +1,119 @@
+"""Forecasts from a code: the second half of a window from the first.
+
+The encoder sees the first half alone, the rest is zeros to it; the decoder goes
+on by itself. A model can do so if it was trained for it on some of its windows,
+see `problem.ArmConfig.prefix_rate`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.dts import evaluation
+from jaxseq.dts import model as model_lib
+
+_BATCH = 256
+
+
+def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
+  """Zeros the second half of windows.
+
+  Args:
+    x: (*batch, time, channels).
+    rows: (*batch,) bool, of which windows; of all if None.
+
+  Returns:
+    x's shape, with its first time // 2 elements as they are.
+  """
+  keep = jnp.arange(x.shape[-2]) < x.shape[-2] // 2
+  if rows is not None:
+    keep = keep | ~rows[..., None]
+  return jnp.where(keep[..., None], x, 0)
+
+
+def encode(vae: model_lib.VAE, variables: Any, x: jax.Array) -> jax.Array:
+  """Returns the means (n, D) of the codes of first halves.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    x: (n, time, channels) whole windows.
+  """
+  return evaluation.encode(vae, variables, first_half(x))[0]
+
+
+def forecast(
+  vae: model_lib.VAE, variables: Any, x: jax.Array, z: jax.Array
+) -> jax.Array:
+  """Decodes the second halves of windows.
+
+  An autoregressive decoder reads the true first half and then what it decoded
+  itself; another has the code alone.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    x: (n, time, channels), of which the first halves are used.
+    z: (n, D) codes.
+
+  Returns:
+    (n, time - time // 2, channels).
+  """
+  half = x.shape[-2] // 2
+  autoregressive = vae.config.decoder.form == "ar"
+
+  def of_one(window):
+    prompt, code = window
+    series = model_lib.generate(
+      vae, variables, code, prompt if autoregressive else None
+    )
+    return series[half:]
+
+  return jax.lax.map(of_one, (x[:, :half], z), batch_size=min(_BATCH, len(x)))
+
+
+def last_value(x: np.ndarray) -> np.ndarray:
+  """Repeats the last element of the first half.
+
+  Args:
+    x: (n, time, channels).
+
+  Returns:
+    (n, time - time // 2, channels).
+  """
+  half = x.shape[1] // 2
+  return np.repeat(x[:, half - 1 : half], x.shape[1] - half, axis=1)
+
+
+def linear(train: np.ndarray, x: np.ndarray) -> np.ndarray:
+  """Forecasts by a linear map of first halves, by least squares.
+
+  Args:
+    train: (m, time, channels) windows to learn from.
+    x: (n, time, channels).
+
+  Returns:
+    (n, time - time // 2, channels).
+  """
+  half = x.shape[1] // 2
+
+  def inputs(windows):
+    flat = windows[:, :half].reshape(len(windows), -1)
+    return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+
+  after = train[:, half:].reshape(len(train), -1)
+  weights = np.linalg.lstsq(inputs(train), after, rcond=None)[0]
+  return (inputs(x) @ weights).reshape(x[:, half:].shape)
+
+
+def mse(forecasts: np.ndarray, x: np.ndarray) -> float:
+  """Returns the mean squared error of forecasts.
+
+  Args:
+    forecasts: (n, time - time // 2, channels).
+    x: (n, time, channels), the whole windows.
+  """
+  true = np.asarray(x, np.float64)[:, x.shape[1] // 2 :]
+  return float(np.square(np.asarray(forecasts, np.float64) - true).mean())
