@@ -34,6 +34,7 @@ from jaxseq.training import app
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
 from jaxseq.training import mesh as mesh_lib
+from jaxseq.training import processes
 from jaxseq.training import seeds
 from jaxseq.training import study
 
@@ -177,6 +178,7 @@ def main(argv: list[str]) -> None:
   }
   if config.adaptation is not None:
     columns = {"valid_accuracy": "source", "test_accuracy": "target"} | columns
+  draw = _MODE.value == "train" and processes.is_first()
   for name, arm in configs.items():
     _, variables = study.variables_of(config, directory, name, arms[name])
     scores = report.arm(
@@ -185,7 +187,7 @@ def main(argv: list[str]) -> None:
       variables,
       directory / name,
       trees=config.trees,
-      draw=_MODE.value == "train",
+      draw=draw,
     )
     scores |= downstream.scores(
       config.downstream,
@@ -194,7 +196,7 @@ def main(argv: list[str]) -> None:
       variables,
       directory / name,
       labelled=config.labelled,
-      draw=_MODE.value == "train",
+      draw=draw,
     )
     results[name] |= scores
     columns |= {key: key for key in scores}
@@ -213,7 +215,7 @@ def main(argv: list[str]) -> None:
       labelled=config.labelled,
     ),
   )
-  if _MODE.value == "train":
+  if draw:
     report.comparison(directory, list(configs))
 
 

@@ -30,6 +30,7 @@ from jaxseq.tasks import forecasting
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import plots
+from jaxseq.training import processes
 from jaxseq.training import seeds
 from jaxseq.training import study
 
@@ -172,7 +173,7 @@ def draw_forecasts(
 ) -> pathlib.Path | None:
   """Draws forecasts of the first seeds from the middle of the test span.
 
-  The channel drawn is the last one, at the longest horizon.
+  The channel drawn is the last one, at the longest horizon. Process 0 draws.
   """
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2
@@ -188,6 +189,9 @@ def draw_forecasts(
       jnp.asarray(window[:length]),
     )
     lines[name] = (times[length:], np.asarray(forecast)[:, -1])
+  # All processes restore checkpoints together; one draws.
+  if not processes.is_first():
+    return None
   return plots.learning_curve(
     directory / "forecasts.png",
     lines,
@@ -237,7 +241,7 @@ def main(argv: list[str]) -> None:
   )
   if _MODE.value == "train":
     drawn = [draw_forecasts(config, directory, arms, series[longest])]
-    if len(config.horizons) > 1:
+    if len(config.horizons) > 1 and processes.is_first():
       drawn.append(draw_horizons(config, directory, results, baselines))
     for picture in drawn:
       if picture is not None:
