@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _dplr
+from jaxseq.recurrence import sharded
 
 
 def _combine(left, right):
@@ -293,8 +294,25 @@ def recurrences():
       window_attention,
     )
   }
+  unsplit = {
+    name: _without_axis(function)
+    for name, function in replaced.items()
+    if hasattr(sharded, name)
+  }
   with (
     mock.patch.multiple(recurrence, **replaced),
+    mock.patch.multiple(sharded, **unsplit),
     mock.patch.object(_dplr, "kernel", cauchy_kernel),
   ):
     yield
+
+
+def _without_axis(function):
+  """The function with the argument of `sharded` that splits time, unused."""
+
+  def on_one_device(*args, axis, **options):
+    if axis is not None:
+      raise ValueError(f"axis: got {axis!r}, expected None.")
+    return function(*args, **options)
+
+  return on_one_device

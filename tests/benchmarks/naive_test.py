@@ -38,6 +38,17 @@ def test_the_usual_form_is_the_same_mixer(name):
   )
 
 
+@pytest.mark.parametrize("name", mixers.names())
+def test_the_usual_form_is_another_program(name):
+  apply, arguments = mixers_benchmark.problem(name, time=6, rows=2, d_model=8)
+  forward = mixers_benchmark.forward(apply)
+  shapes = jax.eval_shape(lambda *arguments: arguments, *arguments)
+  ours = jax.make_jaxpr(forward)(*shapes)
+  assert str(jax.make_jaxpr(mixers_benchmark.usual(forward))(*shapes)) != str(
+    ours
+  )
+
+
 @pytest.mark.parametrize("time", [7, 8])
 @pytest.mark.parametrize("name", ["s4", "s4d"])
 def test_the_usual_kernel_is_the_same_kernel(name, time):
