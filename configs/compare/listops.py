@@ -16,7 +16,7 @@ from configs.compare import _shared
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant)
   config = _shared.base("listops", size="small")
-  config.num_updates = 4000
+  config.num_updates = 1000
   config.batch_size = 32
   config.optimizer.learning_rate = 2e-3
   if variant == "tiny":

@@ -4,8 +4,10 @@ r"""The King James Bible, byte by byte.
       --config=configs/language_model/kjv.py
 
 The text is that of Debian's package bible-kjv (`apt-get install bible-kjv`).
-The last 5 % are the test text. To compare with, in bits per byte: 2.28 for an
-interpolated 5-gram; bzip2 needs 1.70 on the whole text.
+The last 5 % are the test text, which is scored with the network as trained, and
+while it learns from what it has scored. To compare with, in bits per byte: 2.28
+for an interpolated 5-gram; bzip2 needs 1.70 on the whole text, 1.80 on the test
+text after the rest. `--mesh=data=2` uses both cores of a small machine.
 
     --config=configs/language_model/kjv.py:stdlib
 
@@ -27,7 +29,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 1
-  config.num_updates = 5000
+  config.num_updates = 3000
   config.updates_per_chunk = 20
   config.chunks_per_evaluation = 10
   config.chunks_per_checkpoint = 10
@@ -45,11 +47,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "num_layers": 3,
     "norm": "rms",
     "activation": "none",
+    "dropout": 0.1,
   }
   config.optimizer = {
     "learning_rate": 2e-3,
     "warmup_steps": 200,
-    "weight_decay": 0.01,
+    "weight_decay": 0.1,
   }
   if variant == "full":
     config.references = {"5-gram": 2.28, "bzip2": 1.70}
