@@ -124,57 +124,55 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
       examples=arm.batch_size * config.length,
       unit="bytes",
     )
+    if config.dynamic:
+      dynamic_evaluation.check(
+        config.dynamic_evaluation(),
+        arm.network,
+        language.streams(corpus.train, arm.batch_size),
+      )
   return arms
 
 
-def test_bits(
+def test_scores(
   config: Config,
   directory: pathlib.Path,
   name: str,
   arm: study.Arm,
   corpus: language.Corpus,
-) -> list[float]:
-  """Returns bits per byte over all of the test text, one per seed."""
-  network = language.make_network(base.arm_config(config, name), corpus)
-  text = language.streams(corpus.test, config.test_streams)
-  return _scores(
-    config,
-    study.variables_of(config, directory, name, arm)[1],
-    lambda variables, text: language.bits_per_token(
-      network, variables, text, 1024
-    ),
-    text,
-  )
+) -> dict[str, list[float]]:
+  """Returns bits per byte over all of the test text, one per seed.
 
-
-def dynamic_test_bits(
-  config: Config,
-  directory: pathlib.Path,
-  name: str,
-  arm: study.Arm,
-  corpus: language.Corpus,
-) -> list[float]:
-  """Returns the same while the network learns from what it has scored."""
+  "test_bits" are those of the network as it was trained; "dynamic_bits", if the
+  config asks for them, those while it learns from what it has scored.
+  """
   arm_config = base.arm_config(config, name)
   network = language.make_network(arm_config, corpus)
-  options = config.dynamic_evaluation()
-  return _scores(
-    config,
-    study.variables_of(config, directory, name, arm)[1],
-    lambda variables, texts: dynamic_evaluation.bits_per_token(
-      options, network, variables, *texts
-    ),
-    (
-      language.streams(corpus.train, arm_config.batch_size),
-      language.streams(corpus.test, 1),
-    ),
-  )
+  _, variables = study.variables_of(config, directory, name, arm)
 
+  def scores(function, texts):
+    score = study.compile_for(config, function, shared=1)
+    return np.asarray(score(variables, study.share(config, texts))).tolist()
 
-def _scores(config, variables, function, texts):
-  """One score per seed, of variables and texts that all seeds share."""
-  score = study.compile_for(config, function, shared=1)
-  return np.asarray(score(variables, study.share(config, texts))).tolist()
+  found = {
+    "test_bits": scores(
+      lambda variables, text: language.bits_per_token(
+        network, variables, text, 1024
+      ),
+      language.streams(corpus.test, config.test_streams),
+    )
+  }
+  if config.dynamic:
+    options = config.dynamic_evaluation()
+    found["dynamic_bits"] = scores(
+      lambda variables, texts: dynamic_evaluation.bits_per_token(
+        options, network, variables, *texts
+      ),
+      (
+        language.streams(corpus.train, arm_config.batch_size),
+        language.streams(corpus.test, 1),
+      ),
+    )
+  return found
 
 
 def continue_prompt(
@@ -224,10 +222,7 @@ def main(argv: list[str]) -> None:
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
     for name, arm in arms.items():
-      where = (config, directory, name, arm, corpus)
-      results[name]["test_bits"] = test_bits(*where)
-      if config.dynamic:
-        results[name]["dynamic_bits"] = dynamic_test_bits(*where)
+      results[name] |= test_scores(config, directory, name, arm, corpus)
     study.finish(
       config,
       directory,

@@ -5,12 +5,11 @@ among others that come later, or from another recording. Only the packages' data
 files are read; the packages are not imported.
 """
 
-import importlib.util
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import packages
 from jaxseq.data import types
 
 
@@ -200,13 +199,5 @@ def mitdb(length: int = 128, step: int = 4) -> types.Splits:
 
 
 def _read(package: str, file: str) -> Series:
-  """Reads a file inside a package that need not be importable."""
-  spec = importlib.util.find_spec(package)
-  for root in (spec and spec.submodule_search_locations) or ():
-    path = pathlib.Path(root) / "datasets" / "data" / file
-    if path.is_file():
-      return parse_csv(path.read_text(), str(path))
-  raise types.MissingData(
-    f"{file} is a file of the package {package}: pip install --no-deps "
-    f"{package} is enough, as nothing else of it is used."
-  )
+  path = packages.find(file, f"datasets/data/{file}", package)
+  return parse_csv(path.read_text(), str(path))

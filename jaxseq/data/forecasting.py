@@ -7,14 +7,13 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 
 from collections.abc import Sequence
 import csv
-import importlib.util
 import io
-import pathlib
 from typing import NamedTuple
 import zipfile
 
 import numpy as np
 
+from jaxseq.data import packages
 from jaxseq.data import types
 
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
@@ -266,17 +265,8 @@ def autots_hourly(
     ValueError: if an option is out of range.
     MissingData: if autots is not installed.
   """
-  # Only the package's file is read; importing the package takes seconds.
-  spec = importlib.util.find_spec("autots")
-  for root in (spec and spec.submodule_search_locations) or ():
-    path = pathlib.Path(root) / "datasets" / "data" / "traffic_hourly.zip"
-    if path.is_file():
-      break
-  else:
-    raise types.MissingData(
-      "the hourly series are inside autots: pip install --no-deps 'autots', of "
-      "which only a file is read."
-    )
+  file = "traffic_hourly.zip"
+  path = packages.find(file, f"datasets/data/{file}", "autots")
   with zipfile.ZipFile(path) as archive:
     text = archive.read(archive.namelist()[0]).decode()
   series = parse_csv(text, str(path), _HOURLY_COLUMNS)

@@ -4,9 +4,9 @@ Only the packages' data files are read; the packages are not imported.
 """
 
 import functools
-import importlib.util
 import pathlib
 
+from jaxseq.data import packages
 from jaxseq.data import types
 from jaxseq.data.files import uea
 
@@ -30,19 +30,12 @@ _PACKAGES = ("aeon", "sktime")
 _SKTIME_ONLY = ("plaid", "tecator")
 
 
-def _find(problem: str, packages: tuple[str, ...]) -> pathlib.Path:
+def _find(problem: str, where: tuple[str, ...]) -> pathlib.Path:
   """Returns the folder of a problem inside one of the packages."""
-  for package in packages:
-    spec = importlib.util.find_spec(package)
-    for root in (spec and spec.submodule_search_locations) or ():
-      folder = pathlib.Path(root) / "datasets" / "data" / problem
-      if (folder / f"{problem}_TRAIN.ts").is_file():
-        return folder
-  also = "".join(f" (and {package})" for package in packages[1:])
-  raise types.MissingData(
-    f"{problem} is a file of the package {packages[0]}{also}: pip install "
-    f"--no-deps {packages[0]} is enough, as nothing else of it is used."
+  training = packages.find(
+    problem, f"datasets/data/{problem}/{problem}_TRAIN.ts", *where
   )
+  return training.parent
 
 
 def load(
@@ -72,9 +65,9 @@ def load(
     raise ValueError(
       f"problem must be one of {', '.join(PROBLEMS)}; got {problem!r}."
     )
-  packages = ("sktime",) if problem in _SKTIME_ONLY else _PACKAGES
+  where = ("sktime",) if problem in _SKTIME_ONLY else _PACKAGES
   name = PROBLEMS[problem]
-  folder = _find(name, packages)
+  folder = _find(name, where)
   return uea.load(
     folder / f"{name}_TRAIN.ts",
     folder / f"{name}_TEST.ts",

@@ -9,29 +9,16 @@ not imported.
 """
 
 from collections.abc import Sequence
-import importlib.util
-import pathlib
 from typing import Literal
 
 import numpy as np
 
 from jaxseq.data import domains
+from jaxseq.data import packages
 from jaxseq.data import types
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
-
-
-def _find() -> pathlib.Path:
-  spec = importlib.util.find_spec("seglearn")
-  for root in (spec and spec.submodule_search_locations) or ():
-    path = pathlib.Path(root) / "data" / "watch_dataset.npy"
-    if path.is_file():
-      return path
-  raise types.MissingData(
-    "the smartwatch recordings are a file of the package seglearn: pip install "
-    "--no-deps seglearn is enough, as nothing else of it is used."
-  )
 
 
 def read() -> tuple[domains.Recordings, tuple[str, ...]]:
@@ -45,7 +32,9 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
     ValueError: if the file is not as it should be.
     MissingData: if seglearn is not installed.
   """
-  path = _find()
+  path = packages.find(
+    "watch_dataset.npy", "data/watch_dataset.npy", "seglearn"
+  )
   # A pickle, trusted as much as the package that it comes with.
   content = np.load(path, allow_pickle=True)
   content = content.item() if content.ndim == 0 else None

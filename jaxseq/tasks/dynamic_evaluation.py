@@ -55,6 +55,32 @@ class Config:
         )
 
 
+def check(
+  config: Config, network: nn.NetworkConfig, train: language.Text
+) -> None:
+  """Checks that a network can be evaluated so.
+
+  Args:
+    config: options.
+    network: options of the network.
+    train: (streams, n) the training text.
+
+  Raises:
+    ValueError: if the network has batch norm, whose statistics are not learned
+      here, or the training text is shorter than a piece.
+  """
+  if network.norm == "batch":
+    raise ValueError(
+      "dynamic: got a network with norm='batch', expected another norm: its "
+      "statistics cannot follow the test text."
+    )
+  if train.tokens.shape[1] < config.length:
+    raise ValueError(
+      f"dynamic.length: got {config.length}, expected at most "
+      f"{train.tokens.shape[1]}, the tokens of a stream of the training text."
+    )
+
+
 def bits_per_token(
   config: Config,
   network: nn.SequenceNetwork,
@@ -66,7 +92,7 @@ def bits_per_token(
 
   Args:
     config: options.
-    network: the network, without batch norm.
+    network: the network.
     variables: of the network, as trained; they stay as they are.
     train: (streams, n) the training text, whose beginnings give the mean
       squares of gradients.
@@ -77,8 +103,9 @@ def bits_per_token(
     The mean negative log-likelihood in bits.
 
   Raises:
-    ValueError: if the training text is shorter than a piece.
+    ValueError: see `check`.
   """
+  check(config, network.config, train)
   start = variables["params"]
   root = jax.tree.map(jnp.sqrt, _mean_squares(config, network, start, train))
   total = sum(leaf.sum() for leaf in jax.tree.leaves(root))
@@ -127,11 +154,6 @@ def bits_per_token(
 def _mean_squares(config, network, params, train):
   """Mean squares of the gradients of the first pieces of a text."""
   pieces = min(config.pieces, train.tokens.shape[1] // config.length)
-  if pieces < 1:
-    raise ValueError(
-      f"dynamic.length: got {config.length}, expected at most "
-      f"{train.tokens.shape[1]}, the tokens of a stream of the training text."
-    )
 
   def piece(carry, i):
     squares, states = carry

@@ -146,7 +146,7 @@ def test_autots_from_a_stand_in(tmp_path, monkeypatch):
   # Rain and temperature never change.
   assert np.all(splits.train.inputs[..., 1:3] == 0)
   monkeypatch.setitem(sys.modules, "autots", None)
-  with pytest.raises(data.MissingData, match="pip install --no-deps 'autots'"):
+  with pytest.raises(data.MissingData, match="pip install --no-deps autots"):
     data.load("autots_hourly")
 
 

@@ -108,6 +108,10 @@ def test_wrong_options_are_refused(variables):
     dynamic_evaluation.Config(decay=-1)
   with pytest.raises(ValueError, match="dynamic.length: got 0, expected more"):
     dynamic_evaluation.Config(length=0)
+  with pytest.raises(ValueError, match="norm='batch', expected another norm"):
+    dynamic_evaluation.check(
+      dynamic_evaluation.Config(), nn.NetworkConfig(norm="batch"), TRAIN
+    )
   with pytest.raises(ValueError, match="dynamic.length: got 40, expected at"):
     dynamic_evaluation.bits_per_token(
       dynamic_evaluation.Config(length=40), NETWORK, variables, TRAIN, TEXT
