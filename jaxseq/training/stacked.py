@@ -24,6 +24,9 @@ PyTree = Any
 
 def split(tree: PyTree, count: int) -> list[PyTree]:
   """Divides a pytree into `count` equal parts of its leading axis."""
+  if count == 1:
+    # Arrays that processes share stay untouched.
+    return [tree]
 
   def part(x, i):
     size = x.shape[0] // count

@@ -322,8 +322,6 @@ def _train(config, label, arms, directories):
 
   def evaluate_state(state, step=None):
     del step
-    if count_arms == 1:
-      return evaluate(state.variables)
     parts = [
       evaluate(part) for part in stacked.split(state.variables, count_arms)
     ]
