@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded_gated
 
 Params = dict[str, jax.Array]
@@ -148,7 +149,7 @@ def run(
     hidden, after = scan(cell, weights, before, rows, reset=reset)
     y = recurrence.from_heads(hidden).swapaxes(0, 1)
   if "W_out" in params:
-    y = y @ params["W_out"] + params["b_out"]
+    y = contractions.linear(y, params["W_out"]) + params["b_out"]
   y = y.reshape(*lead, config.d_model).astype(x.dtype)
   after = (recurrence.from_heads(leaf) for leaf in after)
   return y, state._make(leaf.reshape(*batch, -1) for leaf in after)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
@@ -92,7 +93,7 @@ def scalar(
   """
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
-  logits = x @ params["W_f"].astype(x.dtype)
+  logits = contractions.linear(x, params["W_f"].astype(x.dtype))
   if mask is not None:
     logits = jnp.where(mask[..., None], logits, _NOTHING)
     k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
@@ -195,7 +196,9 @@ def output(
 ) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
-  gate = getattr(jax.nn, config.gate)((x @ W_u1) @ W_u2)
+  gate = getattr(jax.nn, config.gate)(
+    contractions.linear(contractions.linear(x, W_u1), W_u2)
+  )
   if config.gate_position == "pre":
     o = o * gate
   o = positions.rms_norm(
@@ -203,7 +206,7 @@ def output(
   )
   if config.gate_position == "post":
     o = o * gate
-  return o @ W_o
+  return contractions.linear(o, W_o)
 
 
 def _logits_v(config, params, x, mask):
@@ -222,5 +225,5 @@ def _queries(config, params, x):
 
 def _heads(config, x, W):
   """(..., d_model) -> (..., H, width)."""
-  y = x @ W.astype(x.dtype)
+  y = contractions.linear(x, W.astype(x.dtype))
   return y.reshape(*y.shape[:-1], config.num_heads, -1)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
@@ -244,13 +245,13 @@ def _project(config, params, x):
   # through W_k once.
   W_score = jnp.einsum("ihw,hw->ih", p["W_k"].reshape(-1, heads, width), q)
   b_score = jnp.sum(p["b_k"].reshape(heads, width) * q, axis=-1)
-  values = x @ p["W_v"] + p["b_v"]
+  values = contractions.linear(x, p["W_v"]) + p["b_v"]
   return (
-    x @ W_score + b_score,
+    contractions.linear(x, W_score) + b_score,
     values.reshape(x.shape[:-1] + (heads, width)),
   )
 
 
 def _output(params, outputs, dtype):
-  y = outputs @ params["W_o"].astype(outputs.dtype)
+  y = contractions.linear(outputs, params["W_o"].astype(outputs.dtype))
   return (y + params["b_o"].astype(outputs.dtype)).astype(dtype)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxseq.mixers import _attention
 from jaxseq.mixers import _check
+from jaxseq.recurrence import contractions
 
 Params = dict[str, jax.Array]
 
@@ -195,7 +196,7 @@ def apply(
   time = x.shape[-2]
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   q, k, v = (
-    (x.astype(dtype) @ params[name].astype(dtype)).reshape(
+    contractions.linear(x.astype(dtype), params[name].astype(dtype)).reshape(
       *batch, time, heads, config.head_width
     )
     for name, heads in (
@@ -212,7 +213,9 @@ def apply(
     o, keys, values = _attention.split(
       config, q, k, v, state, reset, axis, scheme
     )
-  y = o.reshape(*batch, time, -1) @ params["W_o"].astype(dtype)
+  y = contractions.linear(
+    o.reshape(*batch, time, -1), params["W_o"].astype(dtype)
+  )
 
   length = jnp.zeros(batch, dtype)
   if state is not None:

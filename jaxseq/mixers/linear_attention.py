@@ -34,6 +34,7 @@ import numpy as np
 from jaxseq.mixers import _check
 from jaxseq.mixers import _places
 from jaxseq.mixers import positions
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
@@ -265,13 +266,16 @@ def apply(
   u = x.astype(dtype)
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
 
-  q, k = (_features(config, _heads(config, u @ params[w])) for w in _KEYS)
-  v = _heads(config, u @ params["W_v"])
+  q, k = (
+    _features(config, _heads(config, contractions.linear(u, params[w])))
+    for w in _KEYS
+  )
+  v = _heads(config, contractions.linear(u, params["W_v"]))
   turned, position = _turned(config, q, k, state.position, reset, axis)
   o, state = _attend(config, params, (q, k), turned, v, u, state, reset, axis)
   if config.gate == "silu":
-    o = o * jax.nn.silu(_heads(config, u @ params["W_g"]))
-  y = o.reshape(*x.shape[:-1], -1) @ params["W_o"]
+    o = o * jax.nn.silu(_heads(config, contractions.linear(u, params["W_g"])))
+  y = contractions.linear(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y.astype(x.dtype), state._replace(position=position)
 
 
@@ -336,9 +340,9 @@ def _log_decay(config, params, x):
     fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
     shape = (*x.shape[:-1], config.heads)
     return jnp.broadcast_to(jnp.asarray(fixed, x.dtype), shape)[..., None]
-  logits = x @ params["W_a"]
+  logits = contractions.linear(x, params["W_a"])
   if config.decay == "vector":
-    logits = logits @ params["W_a2"]
+    logits = contractions.linear(logits, params["W_a2"])
   logits = _heads(config, logits + params["b_a"])
   return jax.nn.log_sigmoid(logits) / config.decay_temperature
 

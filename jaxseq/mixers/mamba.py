@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _conv
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
@@ -282,9 +283,13 @@ def _run(config, params, x, state, reset, *, step, axis=None):
   )
   u = jax.nn.silu(u)
   low, B, C = jnp.split(
-    u @ params["x_proj"], (config.rank, config.rank + N), axis=-1
+    contractions.linear(u, params["x_proj"]),
+    (config.rank, config.rank + N),
+    axis=-1,
   )
-  delta = jax.nn.softplus(low @ params["dt_proj"] + params["dt_bias"])
+  delta = jax.nn.softplus(
+    contractions.linear(low, params["dt_proj"]) + params["dt_bias"]
+  )
   y, ssm = scan(
     u,
     delta,
@@ -300,6 +305,6 @@ def _run(config, params, x, state, reset, *, step, axis=None):
 
 
 def _linear(params, name, x):
-  y = x @ params[name]
+  y = contractions.linear(x, params[name])
   bias = params.get(f"{name}_bias")
   return y if bias is None else y + bias

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _conv
+from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
@@ -373,6 +374,6 @@ def _rms_norm(config, x, scale):
 
 
 def _linear(params, name, x):
-  y = x @ params[name]
+  y = contractions.linear(x, params[name])
   bias = params.get(f"{name}_bias")
   return y if bias is None else y + bias
