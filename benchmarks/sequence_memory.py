@@ -2,18 +2,21 @@
 
   make test-compile        # once: installs the compiler
   .venvs/compile/bin/python -m benchmarks.sequence_memory \
-    [--mixers=s5,mamba] [--plot=docs/sequence_memory.png]
+    [--mixers=s5,mamba] [--table=FILE.json] [--plot=docs/sequence_memory.png]
 
 Compiles the gradient of every mixer, with respect to parameters and inputs, for
 4 (2x2) and 16 (4x4) chips, and prints what each chip needs beside arguments and
 results, and which collectives the program holds. Lengths grow at 16 chips, and
-with the chips at a fixed length per chip. Nothing is run.
+with the chips at a fixed length per chip. Nothing is run. All mixers take some
+twenty minutes; what is in the table file already is not compiled again.
 """
 
 import collections
 import functools
 import itertools
+import json
 import os
+import pathlib
 import re
 import time
 
@@ -32,6 +35,7 @@ from tests.compile import targets
 _MIXERS = flags.DEFINE_list("mixers", None, "Mixers; all if not given.")
 _BATCH = flags.DEFINE_integer("batch", 1, "Sequences.")
 _WIDTH = flags.DEFINE_integer("d_model", 256, "Width of the layer.")
+_TABLE = flags.DEFINE_string("table", None, "JSON file that keeps the rows.")
 _PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
 
 _TOPOLOGIES = {4: "v5e:2x2", 16: "v5e:4x4"}
@@ -130,33 +134,41 @@ def schedule(text: str) -> dict[str, tuple[int, int]]:
   return {kind: tuple(counts) for kind, counts in found.items()}
 
 
+def measure(name: str, chips: int, length: int) -> dict[str, object]:
+  """Returns the temporary MB of a chip, the collectives, and CPU seconds."""
+  start = time.process_time()
+  program = compile_gradient(name, chips, length, _BATCH.value, _WIDTH.value)
+  told = ", ".join(
+    f"{count} {kind}" + (f" ({overlapped} overlapped)" if overlapped else "")
+    for kind, (count, overlapped) in sorted(schedule(program.as_text()).items())
+  )
+  return {
+    "mb": round(program.memory_analysis().temp_size_in_bytes / 1e6, 1),
+    "collectives": told,
+    "seconds": round(time.process_time() - start),
+  }
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  batch, width = _BATCH.value, _WIDTH.value
-  print(
-    f"TPU v5e, batch {batch}, d_model {width}, float32, jax {jax.__version__}"
-  )
+  path = pathlib.Path(_TABLE.value) if _TABLE.value else None
+  kept = json.loads(path.read_text()) if path and path.exists() else {}
+  setting = f"batch {_BATCH.value}, d_model {_WIDTH.value}"
+  print(f"TPU v5e, {setting}, float32, jax {jax.__version__}")
   print("temporary MB a chip, gradient; collectives; [CPU seconds to compile]")
-  table = {}
+  table = collections.defaultdict(dict)
   for name in _MIXERS.value or mixers.names():
-    table[name] = {}
     for chips, length in _CASES:
-      start = time.process_time()
-      program = compile_gradient(name, chips, length, batch, width)
-      seconds = time.process_time() - start
-      memory = program.memory_analysis().temp_size_in_bytes
-      table[name][chips, length] = memory
-      kinds = schedule(program.as_text())
-      told = ", ".join(
-        f"{count} {kind}"
-        + (f" ({overlapped} overlapped)" if overlapped else "")
-        for kind, (count, overlapped) in sorted(kinds.items())
-      )
+      key = f"{name}, {chips} chips, {length:,} tokens, {setting}"
+      row = kept.get(key) or measure(name, chips, length)
+      table[name][chips, length] = row["mb"]
+      kept[key] = row
+      if path:
+        path.write_text(json.dumps(kept, indent=2) + "\n")
       print(
-        f"{name:<18}{chips:>3} chips {length:>9,} tokens {memory / 1e6:>10.1f}"
-        f" MB  {told}  "
-        f"[{seconds:.0f} s]",
+        f"{name:<18}{chips:>3} chips {length:>9,} tokens {row['mb']:>10.1f} MB"
+        f"  {row['collectives']}  [{row['seconds']} s]",
         flush=True,
       )
   if _PLOT.value:
@@ -172,7 +184,7 @@ def draw(table, path: str) -> None:
   lengths = [length for chips, length in _CASES if chips == 16]
   styles = itertools.product(("-", "--"), figures.COLOURS)
   for (name, values), (style, colour) in zip(table.items(), styles):
-    sizes = [values[16, length] / 1e6 for length in lengths]
+    sizes = [values[16, length] for length in lengths]
     axes.plot(lengths, sizes, style, color=colour, marker="o", label=name)
   axes.set_xscale("log", base=2)
   axes.set_yscale("log")

@@ -247,7 +247,7 @@ def main(argv: list[str]) -> None:
     arms,
     _MODE.value,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
-    columns={"return": "return"}
+    columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},
     baselines={
       f"recorded: {name}": {"return": mean} for name, mean in levels.items()

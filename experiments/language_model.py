@@ -201,7 +201,14 @@ def continue_prompt(
     jax.random.key(_SEED.value),
   )
   written = bytes(np.asarray(tokens).astype(np.uint8))
-  return _PROMPT.value + written.decode("utf-8", errors="replace")
+  return _PROMPT.value + printable(written.decode("utf-8", errors="replace"))
+
+
+def printable(text: str) -> str:
+  """Returns the text with what could steer a terminal written as escapes."""
+  return "".join(
+    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text
+  )
 
 
 def main(argv: list[str]) -> None:

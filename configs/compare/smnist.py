@@ -16,9 +16,10 @@ from configs.compare import _shared
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant)
   config = _shared.base("mnist_subset", order="pixel")
-  config.num_updates = 500
+  config.num_updates = 300
   config.batch_size = 32
-  config.budget = 20_000
+  config.budget = 10_000
+  config.optimizer.update(learning_rate=5e-3, warmup_steps=50)
   config.references = {"linear model": 0.902, "nearest neighbour": 0.933}
   if variant == "tiny":
     config.task_options.order = "row"

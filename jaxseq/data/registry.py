@@ -97,7 +97,7 @@ def loader(name: str) -> Callable[..., types.Splits]:
   """
   if name not in _LOADERS:
     raise ValueError(
-      f"name must be one of the data sets {', '.join(names())}; got {name!r}."
+      f"data: got {name!r}, expected one of the sets {', '.join(names())}."
     )
   module, function = _LOADERS[name].split(":")
   return getattr(importlib.import_module(module), function)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import functools
+import numbers
 from typing import Any
 
 import jax
@@ -23,7 +24,8 @@ def check_positive(config: Any, *names: str) -> None:
   """
   for name in names:
     value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    is_integer = isinstance(value, numbers.Integral) and value is not True
+    if not is_integer or value < 1:
       raise ValueError(f"{name} must be a positive integer; got {value!r}.")
 
 
@@ -44,7 +46,7 @@ def check_params(
   if not isinstance(config, config_type):
     raise ValueError(
       f"config must be a {config_type.__module__}.Config, the first argument; "
-      f"got {type(config).__name__}."
+      f"got {type(config).__module__}.{type(config).__name__}."
     )
   expected = _expected_shapes(init, config)
   is_mapping = isinstance(params, Mapping)
@@ -108,15 +110,16 @@ def check_inputs(
     )
   if not step and shape[-2] == 0:
     raise ValueError(f"x must have at least one time step; got shape {shape}.")
+  if 0 in shape:
+    raise ValueError(f"x must have at least one sequence; got shape {shape}.")
   if reset is not None:
+    if getattr(reset, "dtype", None) != jnp.bool_:
+      came = getattr(reset, "dtype", type(reset).__name__)
+      raise ValueError(f"reset must be an array of dtype bool; got {came}.")
     if jnp.shape(reset) != shape[:-1]:
       raise ValueError(
         f"reset must have the shape of x without its features, {shape[:-1]}; "
         f"got {jnp.shape(reset)}."
-      )
-    if jnp.result_type(reset) != jnp.bool_:
-      raise ValueError(
-        f"reset must be of dtype bool; got {jnp.result_type(reset)}."
       )
   batch = shape[:-1] if step else shape[:-2]
   if step and state is None:
@@ -127,6 +130,27 @@ def check_inputs(
   if state is not None:
     _check_state(state, jax.eval_shape(lambda: initial_state(batch)))
   return batch
+
+
+def state_dtype(batch_shape: tuple[int, ...], dtype: Any) -> jnp.dtype:
+  """Returns the dtype of a fresh state: float32 or wider.
+
+  Args:
+    batch_shape: the leading axes that were asked for.
+    dtype: the dtype that was asked for.
+
+  Raises:
+    ValueError: unless batch_shape is a tuple and dtype a real floating one.
+  """
+  if not isinstance(batch_shape, tuple | list):
+    raise ValueError(
+      f"batch_shape must be a tuple, as (8,); got {batch_shape!r}."
+    )
+  if not jnp.issubdtype(dtype, jnp.floating):
+    raise ValueError(
+      f"dtype must be a real floating one, as float32; got {dtype!r}."
+    )
+  return jnp.promote_types(dtype, jnp.float32)
 
 
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:

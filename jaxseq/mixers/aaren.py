@@ -103,11 +103,15 @@ def initial_state(
   Args:
     config: options.
     batch_shape: leading axes.
-    dtype: dtype of the state, at least float32.
+    dtype: dtype of the state; float32 if it is narrower.
 
   Returns:
     m, u (*batch, heads) and w (*batch, heads, d_model / heads).
+
+  Raises:
+    ValueError: if batch_shape or dtype is not of that kind.
   """
+  dtype = _check.state_dtype(batch_shape, dtype)
   heads = config.num_heads
   return recurrence.softmax_initial(
     (*batch_shape, heads), config.d_model // heads, dtype

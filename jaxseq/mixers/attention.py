@@ -136,11 +136,15 @@ def initial_state(
   Args:
     config: options.
     batch_shape: leading axes.
-    dtype: dtype of the state, at least float32.
+    dtype: dtype of the state; float32 if it is narrower.
 
   Returns:
     The state.
+
+  Raises:
+    ValueError: if batch_shape or dtype is not of that kind.
   """
+  dtype = _check.state_dtype(batch_shape, dtype)
   shape = (*batch_shape, config.window, config.groups, config.head_width)
   return State(
     jnp.zeros(shape, dtype),

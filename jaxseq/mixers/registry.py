@@ -9,8 +9,9 @@ A mixer is a module with these five names:
     A dict of float32 arrays.
   initial_state(config, batch_shape=(), dtype=float32) -> state
     The state of a fresh sequence: a pytree of arrays with leading axes
-    batch_shape. `dtype` is the real dtype of the state, complex states take the
-    complex dtype of the same precision.
+    batch_shape. `dtype` is the real dtype of the state, float32 where a
+    narrower one is asked for; complex states take the complex dtype of the same
+    precision.
   apply(config, params, x, state=None, reset=None, *, axis=None) -> (y, state)
     x and y are (*batch, time, d_model) of one dtype; reset is (*batch, time)
     bool. axis is the name of a mesh axis over which time is split into equal,

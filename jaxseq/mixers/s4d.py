@@ -139,12 +139,16 @@ def initial_state(
   Args:
     config: options.
     batch_shape: leading axes.
-    dtype: real dtype, at least float32, whose complex counterpart is used
-      unless the model is real.
+    dtype: real dtype, float32 if it is narrower; its complex counterpart is
+      used unless the model is real.
 
   Returns:
     (*batch, H, M), complex64 for float32, or float32 for a real model.
+
+  Raises:
+    ValueError: if batch_shape or dtype is not of that kind.
   """
+  dtype = _check.state_dtype(batch_shape, dtype)
   if config.init != "real":
     dtype = jnp.result_type(dtype, jnp.complex64)
   shape = (*batch_shape, config.d_model, config.num_states)

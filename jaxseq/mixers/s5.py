@@ -178,11 +178,16 @@ def initial_state(
   Args:
     config: options.
     batch_shape: leading axes.
-    dtype: real dtype, at least float32, whose complex counterpart is used.
+    dtype: real dtype whose complex counterpart is used; float32 if it is
+      narrower.
 
   Returns:
     (*batch, P), complex64 for float32.
+
+  Raises:
+    ValueError: if batch_shape or dtype is not of that kind.
   """
+  dtype = _check.state_dtype(batch_shape, dtype)
   shape = (*batch_shape, config.num_states)
   return jnp.zeros(shape, jnp.result_type(dtype, jnp.complex64))
 

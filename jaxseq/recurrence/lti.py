@@ -230,16 +230,17 @@ def _backward(options, residuals, cotangents):
   mu = tuple(g_final)
   zeros = tuple(jnp.zeros_like(part) for part in mu)
   grads = jax.tree.map(jnp.zeros_like, (system.w_in, system.w_out, system.D))
-  ((mu, later, d_a), grads), du, _, _ = _over_chunks(
+  fresh = None if reset is None else jnp.zeros((rows,), bool)
+  ((mu, later, fresh, d_a), grads), du, _, _ = _over_chunks(
     chunk,
-    ((mu, zeros, zeros), grads),
+    ((mu, zeros, fresh, zeros), grads),
     jnp.zeros_like(u),
     time,
     options.chunk_size,
     not options.reverse,
     (boundaries, tail),
   )
-  d_a = _add(d_a, _product_conj(later, init))
+  d_a = _add(d_a, _forget(fresh, _product_conj(later, init)))
   d_a = tuple(jnp.sum(part, axis=0) for part in d_a)
   return _System(d_a, *grads), du, mu, None
 
@@ -284,9 +285,7 @@ def _states(system, u, h, reset, options):
 
   def body(h, x):
     Bu_t, reset_t = x
-    if reset_t is not None:
-      h = tuple(resets.forget(reset_t, part) for part in h)
-    h = _affine(system.a, h, _split(Bu_t, system.a))
+    h = _affine(system.a, _forget(reset_t, h), _split(Bu_t, system.a))
     return h, jnp.concatenate(h, axis=-1)
 
   return lax.scan(body, h, (Bu, reset), reverse=options.reverse)
@@ -320,7 +319,8 @@ def _adjoint(system, g, states, carry, reset, options):
     g: [T, B, S] cotangents of the states.
     states: [T, B, S] states of the chunk.
     carry: what the elements consumed later leave: mu, the lam of the element
-      after, and the cotangent of a [B, P], all by parts.
+      after, whether that one starts afresh [B] or None, and the cotangent of a
+      [B, P]; all but the third by parts.
     reset: [T, B] or None.
     options: the options.
 
@@ -331,21 +331,21 @@ def _adjoint(system, g, states, carry, reset, options):
     return _adjoint_by_scan(system, g, states, carry, reset, options)
 
   def body(carry, x):
-    mu, later, d_a = carry
+    mu, later, fresh, d_a = carry
     g_t, h_t, reset_t = x
-    d_a = _add(d_a, _product_conj(later, _split(h_t, system.a)))
+    # The product is forgotten, not a factor: the state may be inf or nan.
+    product = _product_conj(later, _split(h_t, system.a))
+    d_a = _add(d_a, _forget(fresh, product))
     lam = _add(mu, _split(g_t, system.a))
-    out = jnp.concatenate(lam, axis=-1)
-    if reset_t is not None:
-      lam = tuple(resets.forget(reset_t, part) for part in lam)
-    return (_product_conj(lam, system.a), lam, d_a), out
+    mu = _product_conj(_forget(reset_t, lam), system.a)
+    return (mu, lam, reset_t, d_a), jnp.concatenate(lam, axis=-1)
 
   return lax.scan(body, carry, (g, states, reset), reverse=not options.reverse)
 
 
 def _adjoint_by_scan(system, g, states, carry, reset, options):
   """As `_adjoint`, through `linear_scan` with the conjugate decay."""
-  mu, later, d_a = carry
+  mu, later, fresh, d_a = carry
   is_complex = len(system.a) > 1
   join = (lambda x: lax.complex(*x)) if is_complex else (lambda x: x[0])
   first, last = (-1, 0) if options.reverse else (0, -1)
@@ -358,19 +358,29 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
     a, g, reset=after, reverse=not options.reverse, method=options.method
   )
   lam = _parts(lam.swapaxes(0, 1), system.a)
-  kept = lam
-  if reset is not None:
-    kept = tuple(resets.forget(reset, part) for part in lam)
+
+  def next_of(x, carried):
+    return jnp.roll(x, shift, axis=0).at[last].set(carried)
+
   # Each state meets the lam of the element after it.
-  shifted = tuple(
-    jnp.roll(part, shift, axis=0).at[last].set(part_later)
-    for part, part_later in zip(kept, later)
+  products = _product_conj(
+    tuple(map(next_of, lam, later)), _split(states, system.a)
   )
-  products = _product_conj(shifted, _split(states, system.a))
+  first_reset = None
+  if reset is not None:
+    products = _forget(next_of(reset, fresh), products)
+    first_reset = reset[first]
   d_a = _add(d_a, tuple(jnp.sum(part, axis=0) for part in products))
-  later = tuple(part[first] for part in kept)
-  carry = _product_conj(later, system.a), later, d_a
-  return carry, jnp.concatenate(lam, axis=-1)
+  later = tuple(part[first] for part in lam)
+  mu = _product_conj(_forget(first_reset, later), system.a)
+  return (mu, later, first_reset, d_a), jnp.concatenate(lam, axis=-1)
+
+
+def _forget(reset, x):
+  """Zeros where `reset`, by parts; everything stays if it is None."""
+  if reset is None:
+    return x
+  return tuple(resets.forget(reset, part) for part in x)
 
 
 def _split(x, a):

@@ -137,6 +137,8 @@ def unknown_field(name: str, field: str, known: typing.Iterable[str]) -> str:
   known = sorted(known)
   close = difflib.get_close_matches(field, known, n=1)
   hint = f" (did you mean {close[0]!r}?)" if close else ""
+  if name == "config" and not close:
+    hint = " (does the file belong to another experiment?)"
   listed = ", ".join(known) or "none"
   return f"{name} has no field {field!r}{hint}; its fields are: {listed}"
 

@@ -1,5 +1,6 @@
 """Learning curves as PNG files."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
@@ -14,6 +15,7 @@ from jaxseq.training import figures
 
 # Beyond as many curves as there are colours, these tell them apart.
 _STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+_BANDS = "bands: mean ± standard deviation over seeds"
 
 
 def learning_curve(
@@ -32,7 +34,8 @@ def learning_curve(
     path: the PNG file to write.
     curves: labels to (steps (n,), values (seeds, n) or (n,)). Values that are
       not finite are left out of means; the band is the mean plus and minus
-      the standard deviation over seeds (of two seeds: from one to the other).
+      the standard deviation over seeds, that of the tables: with n - 1 in the
+      denominator.
     xlabel: of the axis of steps.
     ylabel: of the axis of values.
     title: above the plot.
@@ -54,6 +57,8 @@ def learning_curve(
   axes.set_xlabel(xlabel)
   axes.set_ylabel(ylabel)
   axes.set_title(title, loc="left", fontsize=11)
+  if _has_bands([prepared]):
+    figure.supxlabel(_BANDS, fontsize=8, color=figures.GREY)
   _label_ends(axes, ends)
   return figures.save(figure, path)
 
@@ -101,7 +106,8 @@ def learning_curves(
     axes.set_title(title, loc="left", fontsize=10)
   for axes in list(grid.flat)[len(panels) :]:
     axes.set_axis_off()
-  figure.supxlabel(xlabel, fontsize=10)
+  bands = f"\n{_BANDS}" if _has_bands(prepared.values()) else ""
+  figure.supxlabel(xlabel + bands, fontsize=10)
   figure.supylabel(ylabel, fontsize=10)
   lines = {}
   for axes in grid.flat:
@@ -229,7 +235,10 @@ def _draw(axes, prepared, references, labels=None):
   axes.grid(axis="y", color="#dddddd", lw=0.6)
   axes.set_axisbelow(True)
   axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
-  axes.xaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+  whole = all(np.all(steps % 1 == 0) for steps, _, _ in prepared.values())
+  axes.xaxis.set_major_locator(
+    ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
+  )
   return ends
 
 
@@ -251,14 +260,20 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
       ],
       axis=1,
     )
-  return steps, _nan(np.nanmean, values.T), _nan(np.nanstd, values.T)
+  mean, spread = _nan(np.nanmean, values.T), _nan(np.nanstd, values.T, ddof=1)
+  # A single value has no spread.
+  return steps, mean, np.where(np.isfinite(mean), np.nan_to_num(spread), np.nan)
 
 
-def _nan(function, values: np.ndarray) -> np.ndarray:
+def _has_bands(panels: Iterable[Mapping[str, tuple]]) -> bool:
+  return any(np.any(c[2] > 0) for panel in panels for c in panel.values())
+
+
+def _nan(function, values: np.ndarray, **options) -> np.ndarray:
   """Applies a nan-function to the last axis; all NaN gives NaN in silence."""
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
-    return function(values, axis=-1)
+    return function(values, axis=-1, **options)
 
 
 def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:

@@ -2,8 +2,12 @@
 
 import importlib
 import math
+import os
 import pathlib
 import re
+import shlex
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +56,25 @@ def names(tmp_path, monkeypatch):
   names = {"mixers": mixers, "nn": nn}
   exec(compile(_REGISTER, "mixers.md", "exec"), names)
   return names
+
+
+@pytest.mark.slow
+def test_the_contract_tests_take_the_mixer_of_the_page(tmp_path):
+  (tmp_path / "leaky.py").write_text(_LEAKY)
+  (command,) = re.findall(r"```\n(PYTHONPATH=.*?)```", _TEXT, re.DOTALL)
+  words = shlex.split(command.replace("\\\n", " "))
+  assert words[:2] == ["PYTHONPATH=.", "python"]
+  result = subprocess.run(
+    [sys.executable, *words[2:], "--no-header", "-p", "no:cacheprovider"],
+    env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    cwd=pathlib.Path(__file__).resolve().parents[2],
+    capture_output=True,
+    text=True,
+    timeout=600,
+    check=False,
+  )
+  assert result.returncode == 0, result.stdout + result.stderr
+  assert re.search(r"\b\d\d? passed", result.stdout)
 
 
 def test_the_mixer_of_the_page_keeps_the_contract(names):

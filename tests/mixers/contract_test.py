@@ -177,6 +177,28 @@ def test_nothing_undefined_passes_a_reset(x64, mixer):
   np.testing.assert_allclose(got[0], y[:, 3], **_FLOAT64)
 
 
+def test_nothing_undefined_passes_a_reset_backwards(x64, mixer):
+  """A state that has diverged does not reach the gradient of parameters."""
+  params, x, _ = _problem(mixer, 2, time=4)
+  reset = np.zeros((2, 4), bool)
+  reset[:, 0] = True
+
+  @jax.jit
+  def gradients(state):
+    def loss(params, x):
+      y, final = mixer.module.apply(mixer.config, params, x, state, reset)
+      leaves = [y, *jax.tree.leaves(_as_real(final))]
+      return sum(jnp.sum(leaf) for leaf in leaves)
+
+    return jax.grad(loss, argnums=(0, 1))(params, x)
+
+  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  expected = gradients(fresh)
+  for bad in (np.nan, np.inf):
+    got = gradients(jax.tree.map(lambda a, b=bad: np.full_like(a, b), fresh))
+    chex.assert_trees_all_close(got, expected, **_FLOAT64)
+
+
 # 4. Causality.
 
 
@@ -279,6 +301,10 @@ def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   ):
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
+  asked = jax.tree.map(jnp.zeros_like, fresh)
+  if dtype == jnp.bfloat16:
+    asked = mixer.module.initial_state(mixer.config, (2, 3), dtype)
+  chex.assert_trees_all_equal_shapes_and_dtypes(asked, fresh)
   y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
   assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)
   chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)

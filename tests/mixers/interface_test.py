@@ -66,9 +66,14 @@ def _replaced(mixer, **changes):
   [
     ({"x": jnp.zeros((2, 5, cases.D_MODEL + 1))}, r"x .*got \(2, 5, 7\)"),
     ({"x": jnp.zeros(cases.D_MODEL)}, r"x .*got \(6,\)"),
+    (
+      {"x": jnp.zeros((0, 5, cases.D_MODEL))},
+      r"one sequence; got .*\(0, 5, 6\)",
+    ),
     ({"x": jnp.zeros((2, 5, cases.D_MODEL), int)}, "x .*int32"),
     ({"reset": jnp.zeros((5, 2), bool)}, r"reset .*got \(5, 2\)"),
     ({"reset": jnp.zeros((2, 5))}, "reset .*float32"),
+    ({"reset": [[True] * 5] * 2}, "reset .*list"),
     ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
   ],
 )
@@ -77,6 +82,15 @@ def test_apply_names_the_bad_argument(mixer, changes, message):
     mixer.module.apply(
       mixer.config, mixer.params, **_replaced(mixer, **changes)
     )
+
+
+def test_initial_state_names_the_bad_argument(mixer):
+  initial_state = mixer.module.initial_state
+  with pytest.raises(ValueError, match=r"batch_shape must be .*; got 2"):
+    initial_state(mixer.config, 2)
+  for dtype in (jnp.int32, jnp.complex64):
+    with pytest.raises(ValueError, match="dtype must be a real floating one"):
+      initial_state(mixer.config, (2,), dtype)
 
 
 def test_state_of_another_batch(mixer):
@@ -124,5 +138,5 @@ def test_parameters_of_another_configuration(name):
     module.step(other, params, x[:, 0], state)
   with pytest.raises(ValueError, match="params must be a dict of .*; got list"):
     module.apply(config, [], x[..., :4])
-  with pytest.raises(ValueError, match=rf"{name}.Config, the first .*got dict"):
+  with pytest.raises(ValueError, match=rf"{name}.Config, .*got builtins.dict"):
     module.apply(params, config, x[..., :4])

@@ -74,7 +74,8 @@ def test_mean_spread_and_smoothing():
   steps, mean, spread = plots._prepare("x", range(4), values, 1)
   np.testing.assert_array_equal(steps, range(4))
   np.testing.assert_array_equal(mean, [2, 4, 7, 5])
-  np.testing.assert_array_equal(spread, [1, 1, 0, 0])
+  # With n - 1 in the denominator, as in the tables.
+  np.testing.assert_allclose(spread, [2**0.5, 2**0.5, 0, 0], rtol=1e-12)
   _, mean, _ = plots._prepare("x", range(4), values, 2)
   np.testing.assert_array_equal(mean, [2, 3, 4.5, 6])
 
