@@ -32,28 +32,12 @@ import pytest  # noqa: E402
 
 from jaxseq import mixers  # noqa: E402
 
+# Mixers from outside the package for the contract tests: NAME:MODULE, ...
+for _text in filter(None, os.environ.get("TEST_MIXERS", "").split(",")):
+  mixers.register(*_text.split(":"))
+
 # Tests since the compiled programs were last freed.
 _tests_since = itertools.count(1)
-
-
-def pytest_addoption(parser):
-  """Lets the contract tests run over a mixer from outside the package."""
-  parser.addoption(
-    "--mixer",
-    action="append",
-    default=[],
-    metavar="NAME:MODULE",
-    help="a mixer to register before tests are collected; may be repeated",
-  )
-
-
-def pytest_configure(config):
-  """Registers the mixers of `--mixer`."""
-  for text in config.getoption("--mixer"):
-    name, found, module = text.partition(":")
-    if not found:
-      raise pytest.UsageError(f"--mixer: got {text!r}, expected NAME:MODULE.")
-    mixers.register(name, module)
 
 
 def pytest_runtest_setup(item):

@@ -63,10 +63,11 @@ def test_the_contract_tests_take_the_mixer_of_the_page(tmp_path):
   (tmp_path / "leaky.py").write_text(_LEAKY)
   (command,) = re.findall(r"```\n(PYTHONPATH=.*?)```", _TEXT, re.DOTALL)
   words = shlex.split(command.replace("\\\n", " "))
-  assert words[:2] == ["PYTHONPATH=.", "python"]
+  variable, mixer = words[1].split("=")
+  assert words[2] == "python"
   result = subprocess.run(
-    [sys.executable, *words[2:], "--no-header", "-p", "no:cacheprovider"],
-    env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    [sys.executable, *words[3:], "--no-header", "-p", "no:cacheprovider"],
+    env={**os.environ, "PYTHONPATH": str(tmp_path), variable: mixer},
     cwd=pathlib.Path(__file__).resolve().parents[2],
     capture_output=True,
     text=True,
