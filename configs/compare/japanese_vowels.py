@@ -4,7 +4,7 @@ r"""All mixers on JapaneseVowels: nine speakers, 7 to 29 frames of 12 numbers.
       --workdir=runs/compare_japanese_vowels
 
 The recordings are inside the package aeon (`pip install --no-deps aeon`). A
-random forest on summary statistics gets 0.965. `:tiny` shows in seconds whether
+random forest on summary statistics gets 0.958. `:tiny` shows in seconds whether
 everything works.
 """
 
@@ -19,5 +19,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.num_updates = 1500
   config.batch_size = 32
   config.network.dropout = 0.2
-  config.references = {"random forest": 0.965}
+  config.references = {"random forest": 0.958}
   return _shared.tiny(config) if variant == "tiny" else config
