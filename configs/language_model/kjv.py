@@ -7,7 +7,8 @@ The text is that of Debian's package bible-kjv (`apt-get install bible-kjv`).
 The last 5 % are the test text, which is scored with the network as trained, and
 while it learns from what it has scored. To compare with, in bits per byte: 2.27
 for an interpolated n-gram of five bytes before; bzip2 needs 1.70 on the whole
-text, 1.79 on the test text after the rest (`benchmarks.text_references`). `--mesh=data=2` uses both cores of a small machine.
+text, 1.79 on the test text after the rest (`benchmarks.text_references`).
+`--mesh=data=2` uses both cores of a small machine.
 
     --config=configs/language_model/kjv.py:stdlib
 

@@ -230,7 +230,7 @@ def _backward(options, residuals, cotangents):
   mu = tuple(g_final)
   zeros = tuple(jnp.zeros_like(part) for part in mu)
   grads = jax.tree.map(jnp.zeros_like, (system.w_in, system.w_out, system.D))
-  fresh = None if reset is None else jnp.zeros((rows,), bool)
+  fresh = None if reset is None else jnp.zeros_like(reset[:, 0])
   ((mu, later, fresh, d_a), grads), du, _, _ = _over_chunks(
     chunk,
     ((mu, zeros, fresh, zeros), grads),

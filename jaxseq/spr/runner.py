@@ -203,7 +203,9 @@ class _Programs:
     self.learn = self._jit(self._learn_one)
 
   def _jit(self, function):
-    return seeds.jit(function, self._num_seeds, donate_argnums=0)
+    return seeds.jit(
+      function, self._num_seeds, one_by_one=False, donate_argnums=0
+    )
 
   def _interact(self, learning, state):
     state, action = agent_lib.choose(self._config, state, learning=learning)

@@ -19,7 +19,7 @@ def compiled(
   function: Callable,
   *,
   shared: int = 0,
-  one_by_one: bool = False,
+  one_by_one: bool | None = None,
   **options: Any,
 ) -> Callable:
   """Compiles a function of one seed for all seeds.

@@ -31,7 +31,7 @@ def split_cpu() -> None:
 
 
 def over(
-  function: Callable, *, shared: int = 0, one_by_one: bool = False
+  function: Callable, *, shared: int = 0, one_by_one: bool | None = None
 ) -> Callable:
   """Maps a function over a leading axis of seeds, wherever they are.
 
@@ -48,7 +48,13 @@ def over(
     def of_one(own):
       return function(*own, *rest)
 
-    return jax.lax.map(of_one, own) if one_by_one else jax.vmap(of_one)(own)
+    in_turn = one_by_one
+    if in_turn is None:
+      # A product of one seed's matrices is as quick as a CPU can be; those of
+      # several at once, by `vmap`, take up to three times as long a seed.
+      several = any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(own))
+      in_turn = several and jax.default_backend() == "cpu"
+    return jax.lax.map(of_one, own) if in_turn else jax.vmap(of_one)(own)
 
   return mapped
 
@@ -58,21 +64,23 @@ def spread(
   num_seeds: int,
   *,
   shared: int = 0,
-  one_by_one: bool = False,
+  one_by_one: bool | None = None,
 ) -> Callable:
   """Maps a function over a leading axis of seeds.
 
   The seeds are dealt out evenly to as many devices as possible, which then
-  work independently; each device runs its seeds by `vmap`.
+  work independently. A GPU or TPU runs its seeds by `vmap`, a CPU one after the
+  other.
 
   Args:
     function: a function of pytrees of arrays, for one seed.
     num_seeds: length of the leading axis.
     shared: how many of the last arguments have no axis of seeds: all seeds get
       them whole. See `share`.
-    one_by_one: whether a device takes its seeds one after the other instead.
-      Initialisation needs it: on CPU, jax 0.10.2 waits for ever when there are
-      as many batched QR decompositions at once as the pool has threads.
+    one_by_one: whether a device takes its seeds one after the other; None:
+      as above. Initialisation needs it: on CPU, jax 0.10.2 waits for ever when
+      there are as many batched QR decompositions at once as the pool has
+      threads. Convolutions do not, which CPUs are slow at inside of loops.
 
   Returns:
     The function on pytrees that have a leading axis of seeds, but for the
@@ -124,7 +132,7 @@ def jit(
   num_seeds: int,
   *,
   shared: int = 0,
-  one_by_one: bool = False,
+  one_by_one: bool | None = None,
   **options: Any,
 ) -> Callable:
   """Compiles `spread(function, num_seeds, ...)`.

@@ -14,7 +14,7 @@ def program(x, scale):
   return {"y": scale * jnp.sin(x) + noise.sum(), "n": x.sum()}
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("one_by_one", [None, False, True])
 @pytest.mark.parametrize("num_seeds", [1, 3])
 def test_each_seed_is_a_call(num_seeds, one_by_one):
   x = jax.random.normal(jax.random.key(1), (num_seeds, 4))
@@ -32,7 +32,7 @@ def test_each_seed_is_a_call(num_seeds, one_by_one):
     )
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("one_by_one", [None, False, True])
 def test_shared_arguments_go_to_all_seeds(one_by_one):
   x = jnp.arange(6.0).reshape(3, 2)
   data = seeds.share({"table": np.arange(2.0)}, 3)
@@ -80,3 +80,17 @@ def test_seeds_are_dealt_out_to_devices(count):
   # A number that has been set is kept.
   if count:
     assert f"devices {count}" in result.stdout
+
+
+@pytest.mark.parametrize(
+  ("platform", "num_seeds", "loops"),
+  [("cpu", 1, False), ("cpu", 3, True), ("tpu", 3, False)],
+)
+def test_only_cpus_take_several_seeds_in_turn(
+  monkeypatch, platform, num_seeds, loops
+):
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  jaxpr = jax.make_jaxpr(seeds.over(lambda x: x @ x))(
+    jnp.zeros((num_seeds, 2, 2))
+  )
+  assert ("scan" in str(jaxpr)) == loops
