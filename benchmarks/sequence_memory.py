@@ -176,21 +176,50 @@ def main(argv: list[str]) -> None:
 
 
 def draw(table, path: str) -> None:
-  """Draws memory against length at 16 chips."""
-  figure = figures.new(path, 6, 4)
+  """Draws memory against length, at 16 chips and at one length per chip."""
+  figure = figures.new(path, 9.5, 4)
   if figure is None:
     return
-  axes = figure.subplots()
-  lengths = [length for chips, length in _CASES if chips == 16]
-  styles = itertools.product(("-", "--"), figures.COLOURS)
-  for (name, values), (style, colour) in zip(table.items(), styles):
-    sizes = [values[16, length] for length in lengths]
-    axes.plot(lengths, sizes, style, color=colour, marker="o", label=name)
-  axes.set_xscale("log", base=2)
-  axes.set_yscale("log")
-  axes.set_xlabel("tokens, over 16 chips")
-  axes.set_ylabel("temporary MB a chip, gradient")
-  axes.legend(fontsize="small", ncols=2)
+  panels = {
+    "16 chips": [case for case in _CASES if case[0] == 16],
+    "65,536 tokens a chip": sorted(c for c in _CASES if c[1] // c[0] == 2**16),
+  }
+  grid = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+  for axes, (title, cases) in zip(grid, panels.items()):
+    styles = itertools.product(("-", "--"), figures.COLOURS)
+    for (name, values), (style, colour) in zip(table.items(), styles):
+      axes.plot(
+        [length for _, length in cases],
+        [values[case] for case in cases],
+        style,
+        color=colour,
+        marker="o",
+        ms=4,
+        label=name,
+      )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel("tokens of the sequence")
+    axes.set_xticks(
+      [length for _, length in cases],
+      [f"{length:,}\n{chips} chips" for chips, length in cases],
+      fontsize=8,
+    )
+    axes.minorticks_off()
+    axes.margins(x=0.15)
+    axes.grid(color="#dddddd", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+  grid[0].set_ylabel("temporary MB a chip, gradient")
+  lines, names = grid[0].get_legend_handles_labels()
+  figure.legend(
+    lines,
+    names,
+    loc="outside right center",
+    fontsize=8,
+    frameon=False,
+    handlelength=3,
+  )
   figures.save(figure, path)
 
 

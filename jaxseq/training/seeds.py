@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def split_cpu() -> None:
@@ -48,12 +49,15 @@ def over(
     def of_one(own):
       return function(*own, *rest)
 
+    if all(leaf.shape[0] == 1 for leaf in jax.tree.leaves(own)):
+      # Without an axis of length 1, which would reach every operation.
+      alone = of_one(jax.tree.map(lambda leaf: leaf[0], own))
+      return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), alone)
     in_turn = one_by_one
     if in_turn is None:
       # A product of one seed's matrices is as quick as a CPU can be; those of
       # several at once, by `vmap`, take up to three times as long a seed.
-      several = any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(own))
-      in_turn = several and jax.default_backend() == "cpu"
+      in_turn = jax.default_backend() == "cpu"
     return jax.lax.map(of_one, own) if in_turn else jax.vmap(of_one)(own)
 
   return mapped

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import recurrence
 from jaxseq.training import seeds
 
 
@@ -43,6 +44,7 @@ def test_shared_arguments_go_to_all_seeds(one_by_one):
 
 
 _ON_DEVICES = """
+from jaxseq import recurrence
 from jaxseq.training import seeds
 import jax
 seeds.split_cpu()
@@ -94,3 +96,26 @@ def test_only_cpus_take_several_seeds_in_turn(
     jnp.zeros((num_seeds, 2, 2))
   )
   assert ("scan" in str(jaxpr)) == loops
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_fourier_transforms_of_shared_examples(num_seeds):
+  """XLA's CPU compiler fails where an axis of seeds precedes gathered ones."""
+  mesh = jax.make_mesh((8,), ("data",))
+  x = np.random.default_rng(0).normal(size=(16, 64, 1)).astype(np.float32)
+  w = np.arange(4.0 * num_seeds, dtype=np.float32).reshape(-1, 1, 4)
+  kernel = jnp.ones((4, 64))
+
+  def function(w, x):
+    return recurrence.fft_convolution(x @ w, kernel).mean(-2)
+
+  place = jax.sharding.NamedSharding
+  shared = jax.device_put(x, place(mesh, jax.sharding.PartitionSpec("data")))
+  whole = place(mesh, jax.sharding.PartitionSpec())
+  mapped = jax.jit(seeds.over(function, shared=1), out_shardings=whole)
+  expected = np.stack([np.cumsum(x @ one, -2).mean(-2) for one in w])
+  # float32 transforms of 64 elements.
+  np.testing.assert_allclose(
+    mapped(jax.device_put(w, whole), shared), expected, rtol=1e-4, atol=1e-3
+  )
