@@ -3,11 +3,12 @@ r"""Eight kinds of memory on six games of POPGym, at equal budgets.
     python -m experiments.icrl_suite --config=configs/icrl_suite/popgym.py \
       --workdir=runs/icrl_suite
 
-The easy level of each game, three seeds, 409,600 environment steps each, and
+The easy level of each game, four seeds, 409,600 environment steps each, and
 the settings of the quickstart throughout. In the aggregates a random player
 counts as 0 and the reference player of each game as 1: one with a perfect
-memory, and Thompson sampling for the bandit. Takes some hours on two cores; the
-runs that are over are kept when it is stopped.
+memory, and Thompson sampling for the bandit. Takes most of
+an hour on two cores by the time of single updates; it has not been run as a
+whole. The runs that are over are kept when it is stopped.
 
     --config=configs/icrl_suite/popgym.py:tiny
 
@@ -33,7 +34,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant not in ("full", "tiny"):
     raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
   config = quickstart.get_config(variant)
-  config.num_seeds = 3
+  config.num_seeds = 4  # As many on each of two cores.
   config.references = {}
   config.tensorboard = False
   config.bounds = dict(_BOUNDS)
