@@ -49,16 +49,18 @@ def over(
     def of_one(own):
       return function(*own, *rest)
 
-    if all(leaf.shape[0] == 1 for leaf in jax.tree.leaves(own)):
-      # Without an axis of length 1, which would reach every operation.
-      alone = of_one(jax.tree.map(lambda leaf: leaf[0], own))
-      return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), alone)
     in_turn = one_by_one
     if in_turn is None:
       # A product of one seed's matrices is as quick as a CPU can be; those of
       # several at once, by `vmap`, take up to three times as long a seed.
       in_turn = jax.default_backend() == "cpu"
-    return jax.lax.map(of_one, own) if in_turn else jax.vmap(of_one)(own)
+    if not in_turn:
+      return jax.vmap(of_one)(own)
+    if any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(own)):
+      return jax.lax.map(of_one, own)
+    # No loop, and no axis of length 1 in every operation.
+    alone = of_one(jax.tree.map(lambda leaf: leaf[0], own))
+    return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), alone)
 
   return mapped
 
@@ -84,7 +86,8 @@ def spread(
     one_by_one: whether a device takes its seeds one after the other; None:
       as above. Initialisation needs it: on CPU, jax 0.10.2 waits for ever when
       there are as many batched QR decompositions at once as the pool has
-      threads. Convolutions do not, which CPUs are slow at inside of loops.
+      threads. False for what is changed in place, such as a replay, which
+      would be copied in every call.
 
   Returns:
     The function on pytrees that have a leading axis of seeds, but for the

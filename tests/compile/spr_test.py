@@ -23,9 +23,9 @@ CAPACITY = 100_000
 # kernels of the H100.
 TEMPORARY = {
   "tpu": {"choose": 2, "observe": 32},
-  "cuda": {"choose": 9, "observe": 72},
+  "cuda": {"choose": 9, "observe": 53},
 }
-KERNELS = {"choose": 28, "observe": 1220}
+KERNELS = {"choose": 28, "observe": 1280}
 
 
 @functools.cache

@@ -41,7 +41,9 @@ def test_sets_of_files_need_their_place():
 
 
 def test_unknown_names_and_options_are_named():
-  with pytest.raises(ValueError, match="data sets acsf1, .*; got 'mnist'"):
+  with pytest.raises(
+    ValueError, match="got 'mnist', expected one of the sets acsf1, "
+  ):
     data.load("mnist")
   with pytest.raises(
     ValueError, match="no option depth; its options are size, train"
