@@ -37,9 +37,9 @@ def dot(
 def linear(x: jax.Array, w: jax.Array, **options) -> jax.Array:
   """The product of (..., n) and (n, m), with a plain one as its gradient in w.
 
-  The leading axes of x are merged first. The gradient in w then sums over one
-  axis; over several, XLA transposes the operands on CPUs, and takes up to twice
-  as long. Not on TPUs, where merging axes can move the whole array.
+  On CPUs the leading axes of x are merged first. The gradient in w then sums
+  over one axis; over several, XLA transposes the operands, and takes up to
+  twice as long. On TPUs merging axes can move the whole array.
 
   Args:
     x: (..., n).
@@ -50,7 +50,7 @@ def linear(x: jax.Array, w: jax.Array, **options) -> jax.Array:
     (..., m).
   """
   dimensions = (((x.ndim - 1,), (0,)), ((), ()))
-  if x.ndim <= 2 or jax.default_backend() == "tpu":
+  if x.ndim <= 2 or jax.default_backend() != "cpu":
     return lax.dot_general(x, w, dimensions, **options)
   lead = x.shape[:-1]
   x = x.reshape(math.prod(lead), x.shape[-1])
