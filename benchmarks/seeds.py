@@ -32,9 +32,16 @@ def main():
     icrl_suite.Config, popgym.get_config(), name="config"
   )
   arms = icrl_suite.on(suite, ENVIRONMENT)
+  chosen = flags.arms.split(",")
+  unknown = [arm for arm in chosen if arm not in suite.arms]
+  if unknown:
+    parser.error(
+      f"--arms: got {', '.join(unknown)}, expected some of"
+      f" {', '.join(suite.arms)}."
+    )
   print(timing.machine())
   print(f"{'CPU ms per update and seed':<28} {'vmap':>8} {'in turn':>8}")
-  for arm in flags.arms.split(","):
+  for arm in chosen:
     config = comparison.arm_config(arms, arm)
     keys = jax.random.split(jax.random.key(0), flags.seeds)
     runners = jax.jit(

@@ -154,8 +154,10 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   path = pathlib.Path(_TABLE.value) if _TABLE.value else None
   kept = json.loads(path.read_text()) if path and path.exists() else {}
-  setting = f"batch {_BATCH.value}, d_model {_WIDTH.value}"
-  print(f"TPU v5e, {setting}, float32, jax {jax.__version__}")
+  setting = (
+    f"batch {_BATCH.value}, d_model {_WIDTH.value}, jax {jax.__version__}"
+  )
+  print(f"TPU v5e, float32, {setting}")
   print("temporary MB a chip, gradient; collectives; [CPU seconds to compile]")
   table = collections.defaultdict(dict)
   for name in _MIXERS.value or mixers.names():

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import ensemble
 
 from jaxseq import data
+from jaxseq.training import tables
 
 
 def features(inputs: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
@@ -42,7 +43,12 @@ def main():
   parser.add_argument("--data", default="japanese_vowels")
   parser.add_argument("--seeds", type=int, default=3)
   flags = parser.parse_args()
-  splits = data.load(flags.data)
+  try:
+    splits = data.load(flags.data)
+  except ValueError as error:
+    parser.error(str(error))
+  if splits.train.inputs.ndim != 3 or splits.train.targets.ndim != 1:
+    parser.error(f"--data: {flags.data} holds no labelled series.")
   train, test = (
     (features(part.inputs, part.lengths), part.targets)
     for part in (splits.train, splits.test)
@@ -55,7 +61,7 @@ def main():
   ]
   print(
     f"{flags.data}: {len(train[1])} series to train on, {len(test[1])} to"
-    f" test; random forest {np.mean(scores):.3f} ± {np.std(scores, ddof=1):.3f}"
+    f" test; random forest {tables.mean_std(scores)}"
   )
 
 

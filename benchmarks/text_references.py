@@ -13,6 +13,7 @@ import bz2
 import numpy as np
 
 from jaxseq import data
+from jaxseq.tasks import language
 
 
 def bits_bzip2(text: bytes, before: bytes = b"") -> float:
@@ -64,7 +65,14 @@ def main():
   parser.add_argument("--data", default="kjv", help="a text of jaxseq.data")
   parser.add_argument("--order", type=int, default=5, help="bytes before")
   flags = parser.parse_args()
-  splits = data.load(flags.data)
+  if not 0 <= flags.order <= 6:
+    parser.error(f"--order: got {flags.order}, expected 0 to 6 bytes.")
+  try:
+    splits = data.load(flags.data)
+    # Refuses what is no text.
+    language.from_splits(splits)
+  except ValueError as error:
+    parser.error(str(error))
   train, valid, test = (part.targets[0].tobytes() for part in splits[:3])
   before = train + valid
   print(

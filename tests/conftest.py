@@ -34,7 +34,12 @@ from jaxseq import mixers  # noqa: E402
 
 # Mixers from outside the package for the contract tests: NAME:MODULE, ...
 for _text in filter(None, os.environ.get("TEST_MIXERS", "").split(",")):
-  mixers.register(*_text.split(":"))
+  _name, _colon, _module = _text.partition(":")
+  if not _colon:
+    raise pytest.UsageError(
+      f"TEST_MIXERS: got {_text!r}, expected NAME:MODULE, as leaky:leaky."
+    )
+  mixers.register(_name, _module)
 
 # Tests since the compiled programs were last freed.
 _tests_since = itertools.count(1)

@@ -9,6 +9,9 @@ not imported.
 """
 
 from collections.abc import Sequence
+import os
+import pickle
+from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -19,6 +22,14 @@ from jaxseq.data import types
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
+# What arrays of numpy 1 and 2 are made of.
+_PARTS = {
+  ("numpy", "dtype"),
+  ("numpy", "ndarray"),
+  ("numpy.core.multiarray", "_reconstruct"),
+  ("numpy._core.multiarray", "_reconstruct"),
+  ("_codecs", "encode"),
+}
 
 
 def read() -> tuple[domains.Recordings, tuple[str, ...]]:
@@ -35,9 +46,7 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
   path = packages.find(
     "watch_dataset.npy", "data/watch_dataset.npy", "seglearn"
   )
-  # A pickle, trusted as much as the package that it comes with.
-  content = np.load(path, allow_pickle=True)
-  content = content.item() if content.ndim == 0 else None
+  content = _content(path)
   if not isinstance(content, dict) or set(_KEYS) - set(content):
     raise ValueError(
       f"{path} must hold a dict with the keys {', '.join(_KEYS)}."
@@ -56,6 +65,36 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
     labels,
     {"subject": subject, "side": side},
   ), names
+
+
+class _Unpickler(pickle.Unpickler):
+  """Reads arrays, containers and numbers: nothing that could run code."""
+
+  def find_class(self, module: str, name: str) -> Any:
+    if (module, name) not in _PARTS:
+      raise pickle.UnpicklingError(f"it names {module}.{name}")
+    # The place of numpy 1, where numpy 2 warns.
+    module = module.replace("numpy.core", "numpy._core")
+    return super().find_class(module, name)
+
+
+def _content(path: str | os.PathLike) -> Any:
+  """Returns the object in an .npy file of a single one."""
+  with open(path, "rb") as file:
+    try:
+      np.lib.format.read_magic(file)
+      shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+      if shape != () or not dtype.hasobject:
+        raise ValueError(f"it is an array {shape} of {dtype}")
+      array = _Unpickler(file).load()
+      if not isinstance(array, np.ndarray):
+        raise ValueError(f"it is a {type(array).__name__}")
+      # The object lies in an array without axes.
+      return array.item()
+    except (ValueError, EOFError, pickle.UnpicklingError) as error:
+      raise ValueError(
+        f"{path} must be an .npy file of one dict of arrays: {error}."
+      ) from error
 
 
 def load(

@@ -49,13 +49,11 @@ def linear(x: jax.Array, w: jax.Array, **options) -> jax.Array:
   Returns:
     (..., m).
   """
-  dimensions = (((x.ndim - 1,), (0,)), ((), ()))
-  if x.ndim <= 2 or jax.default_backend() != "cpu":
-    return lax.dot_general(x, w, dimensions, **options)
-  lead = x.shape[:-1]
-  x = x.reshape(math.prod(lead), x.shape[-1])
-  product = lax.dot_general(x, w, (((1,), (0,)), ((), ())), **options)
-  return product.reshape(*lead, w.shape[1])
+  if x.ndim > 2 and jax.default_backend() == "cpu":
+    *lead, n = x.shape
+    product = linear(x.reshape(math.prod(lead), n), w, **options)
+    return product.reshape(*lead, w.shape[1])
+  return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), **options)
 
 
 def sum_over(x: jax.Array, axis: int) -> jax.Array:

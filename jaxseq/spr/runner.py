@@ -203,6 +203,7 @@ class _Programs:
     self.learn = self._jit(self._learn_one)
 
   def _jit(self, function):
+    # Side by side, so that the replays are changed in place.
     return seeds.jit(
       function, self._num_seeds, one_by_one=False, donate_argnums=0
     )

@@ -266,7 +266,9 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
 
 
 def _has_bands(panels: Iterable[Mapping[str, tuple]]) -> bool:
-  return any(np.any(c[2] > 0) for panel in panels for c in panel.values())
+  return any(
+    np.any(spread > 0) for panel in panels for _, _, spread in panel.values()
+  )
 
 
 def _nan(function, values: np.ndarray, **options) -> np.ndarray:

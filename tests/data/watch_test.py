@@ -1,6 +1,7 @@
 """The smartwatch recordings, from files as the package has them."""
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_arms_and_subjects(package):
   )
 
 
-def test_what_is_wrong_is_said(package, monkeypatch):
+def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   package()
   with pytest.raises(ValueError, match="'side' or 'subject'; got 'arm'"):
     data.load("watch", by="arm")
@@ -66,6 +67,17 @@ def test_what_is_wrong_is_said(package, monkeypatch):
     data.load("watch", by="subject", window=20)
   package(side=[0.0])
   with pytest.raises(ValueError, match="for each of its 42 recordings"):
+    data.load("watch")
+  (path,) = tmp_path.glob("seglearn/data/*.npy")
+  for content, said in (
+    (np.array({"X": os.getcwd}, object), "it names posix.getcwd"),
+    (np.zeros(3), "it is an array"),
+  ):
+    np.save(path, content)
+    with pytest.raises(ValueError, match=f"one dict of arrays: {said}"):
+      data.load("watch")
+  path.write_bytes(b"no array")
+  with pytest.raises(ValueError, match="one dict of arrays: "):
     data.load("watch")
   package(X=[])
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

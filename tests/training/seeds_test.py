@@ -44,7 +44,6 @@ def test_shared_arguments_go_to_all_seeds(one_by_one):
 
 
 _ON_DEVICES = """
-from jaxseq import recurrence
 from jaxseq.training import seeds
 import jax
 seeds.split_cpu()
