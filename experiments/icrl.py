@@ -73,6 +73,7 @@ def _finish(
       f" twentieth of the training, {config.evaluation_episodes} new episodes"
     ),
   )
+  _show_trials(config, results)
   try:
     picture = plots.learning_curve(
       directory / "learning_curve.png",
@@ -116,6 +117,36 @@ def _finish(
   print(f"Watch the trained policies: {command} --mode=evaluate")
 
 
+def _show_trials(config: comparison.Config, results: Any) -> None:
+  """Shows the return of each trial, where episodes consist of trials."""
+  trials = {
+    name: np.asarray(result["trials"])
+    for name, result in results.items()
+    if "trials" in result
+  }
+  if not trials:
+    return
+  count = max(values.shape[1] for values in trials.values())
+  print()
+  tables.show(
+    ["trial", *trials],
+    [
+      [
+        str(trial + 1),
+        *(
+          tables.mean_std(values[:, trial]) if trial < values.shape[1] else ""
+          for values in trials.values()
+        ),
+      ]
+      for trial in range(count)
+    ],
+    title=(
+      f"Return of each trial of {config.evaluation_episodes} new episodes;"
+      f" mean ± standard deviation over {config.num_seeds} seeds"
+    ),
+  )
+
+
 def _film(
   config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
 ) -> list[rendering.Film]:
@@ -142,7 +173,7 @@ def _film(
 
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
-  rows = []
+  rows, results = [], {}
   for name, (step, variables) in study.restore(config, directory).items():
     arm = comparison.arm_config(config, name)
     films = _film(config, directory, name, variables)
@@ -153,7 +184,7 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
         title=f"{film.title}, played by {name} (seed 0) after {step:,} steps",
       )
       print()
-    result = study.evaluate_arm(config, arm, variables)
+    results[name] = result = study.evaluate_arm(config, arm, variables)
     for seed, (mean, length) in enumerate(
       zip(result["evaluation"], result["evaluation_length"])
     ):
@@ -163,6 +194,7 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
     rows,
     title=f"{config.evaluation_episodes} new episodes of every policy",
   )
+  _show_trials(config, results)
 
 
 def main(argv: list[str]) -> None:

@@ -83,6 +83,18 @@ def test_evaluation_shows_an_episode(uninterrupted):
   assert (workdir / "episode_gru.gif").stat().st_mtime_ns > written
 
 
+def test_returns_of_trials(tmp_path):
+  config, workdir = "configs/icrl/projected_cartpole.py:tiny", tmp_path / "run"
+  trained = run(config, workdir)
+  assert trained.returncode == 0, trained.stderr
+  assert (workdir / "trials.png").read_bytes().startswith(b"\x89PNG")
+  results = json.loads((workdir / "results.json").read_text())
+  means = [results[arm]["trials"][0] for arm in ("forgets", "gru")]
+  for trial, row in enumerate(zip(*means, strict=True)):
+    expected = rf"^ *{trial + 1} +" + " +".join(f"{mean:.3f}" for mean in row)
+    assert re.search(expected, trained.stdout, re.M)
+
+
 def test_a_run_in_which_no_episode_ends(tmp_path):
   flags = [
     "--config.ppo.env_id=RepeatPreviousHard",
