@@ -1,0 +1,79 @@
+r"""What S5 needs to learn a memory task: one choice changed in each arm.
+
+    python -m experiments.icrl --workdir=DIR \
+      --config=configs/icrl/ablation.py:RepeatFirstEasy
+
+The arm "s5" is that of the quickstart; the argument is any environment whose
+episodes end. In the arm "stale_flags" the first observation of an episode holds
+the last action of the episode before and no first-step flag: the flag is raised
+once, at the start of the training. That is how an agent sees things whose
+observations are completed outside an environment that resets itself, as in the
+published code of arXiv:2303.03982. `RepeatFirstEasy,tiny` learns nothing, and
+shows in seconds whether everything works.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import ClassVar
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from configs.icrl import quickstart
+from jaxseq.rl import envs
+from jaxseq.rl import wrappers
+from jaxseq.rl.envs import spaces
+
+
+@dataclasses.dataclass(frozen=True)
+class StaleHistory(wrappers.FlattenHistory):
+  """Observations whose last parts do not notice that an episode is over."""
+
+  # Policies are not shown the previous action and a flag a second time.
+  shows_history: ClassVar[bool] = True
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: Any, params: Any = None
+  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step; see `Wrapper.step`."""
+    params = self.env.default_params if params is None else params
+    flat, *rest = super().step(key, state, action, params)
+    shown = spaces.flat_size(self.env.observation_space(params))
+    taken = spaces.flatten(self.env.action_space(params), action)
+    return flat.at[shown:].set(jnp.append(taken, 0.0)), *rest
+
+
+def _stale(env_id: str) -> str:
+  """Makes an environment with stale flags known, and returns its id."""
+  name = f"{env_id}-stale"
+  if name not in gymnax.registered_envs:
+    gymnax.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
+  return name
+
+
+def get_config(argument: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
+  env_id, _, variant = argument.partition(",")
+  config = quickstart.get_config(variant or "full")
+  config.num_seeds = 4 if variant != "tiny" else 1
+  config.references = {}
+  config.ppo.env_id = env_id
+  network = config.arms.s5.network.to_dict()
+  s5 = network["mixer_options"]
+  config.arms = {
+    "s5": {"network": network},
+    "stale_flags": {"network": network, "env_id": _stale(env_id)},
+    "no_norm": {"network": {**network, "norm": "none"}},
+    "slow_ssm": {"network": network, "ssm_learning_rate_factor": 0.1},
+    "constant_rate": {
+      "network": network,
+      "learning_rate_schedule": "constant",
+    },
+    "clip_eigs": {
+      "network": {**network, "mixer_options": {**s5, "clip_eigs": True}}
+    },
+  }
+  return config
