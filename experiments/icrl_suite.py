@@ -5,10 +5,10 @@ r"""In-context RL over many environments: every arm on each of them.
     python -m experiments.icrl_suite --config=... --workdir=DIR --mode=evaluate
 
 Each environment is a run of `experiments.icrl` in a sub-directory of its own,
-and what is finished is not done again. The suite ends with a table of returns,
-one of aggregates with bootstrap intervals, `DIR/learning_curves.png`,
-`DIR/aggregates.png` and `DIR/results.json`. The second command plays new
-episodes with the newest checkpoints.
+and what is finished is not done again. The suite ends with tables of returns,
+of the best ones in training, and of aggregates with bootstrap intervals; with
+`DIR/learning_curves.png`, `DIR/aggregates.png` and `DIR/results.json`. The
+second command plays new episodes with the newest checkpoints.
 """
 
 from collections.abc import Mapping
@@ -133,18 +133,23 @@ def finish(
 ) -> None:
   """Shows the tables; after a training also draws and writes."""
   arms = list(config.arms)
-  tables.show(
-    ["environment", *arms],
-    [
-      [env_id, *(tables.mean_std(found[arm]["evaluation"]) for arm in arms)]
-      for env_id, found in results.items()
-    ],
-    title=(
-      f"Return of {config.evaluation_episodes} new episodes; mean ± standard"
-      f" deviation over {config.num_seeds} seeds"
-    ),
-  )
-  print()
+  shown = {
+    "evaluation": f"Return of {config.evaluation_episodes} new episodes",
+    # MMER: Morad et al., arXiv:2303.01859, section 5.
+    "best": "Highest mean return in training, over a twentieth of it (MMER)",
+  }
+  if mode == "evaluate":
+    del shown["best"]
+  for kind, what in shown.items():
+    tables.show(
+      ["environment", *arms],
+      [
+        [env_id, *(tables.mean_std(found[arm][kind]) for arm in arms)]
+        for env_id, found in results.items()
+      ],
+      title=f"{what}; mean ± standard deviation over {config.num_seeds} seeds",
+    )
+    print()
   found = {arm: _aggregates(config, results, arm) for arm in arms}
   aggregates = {
     label: {arm: found[arm][name] for arm in arms}

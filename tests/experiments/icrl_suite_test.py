@@ -52,6 +52,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   output = run(whole)
   assert "MultiarmedBanditEasy (1 of 2)" in output
   assert "optimality gap" in output
+  assert "MMER" in output
   for picture in ("learning_curves.png", "aggregates.png"):
     assert (whole / picture).read_bytes().startswith(b"\x89PNG"), picture
   results = json.loads((whole / "results.json").read_text())
