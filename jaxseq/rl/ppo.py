@@ -69,6 +69,11 @@ class Config:
     entropy_coef: weight of the entropy bonus.
     bootstrap_truncated: whether an episode that a time limit cuts off is
       continued by the critic. If not, a cut counts as an end.
+    returns_per_trial: whether values and advantages take the end of a trial
+      for that of an episode, as the memory does not. What later trials bring is
+      then not credited to earlier ones: they are not played worse for the sake
+      of finding something out, and a trial that is over is over, instead of
+      being followed at once by the rewards of the next.
     segment_length: elements of a rollout that an update runs in parallel; the
       memory is carried from one segment to the next, and the gradient computes
       each of them again, so that its memory grows with a segment and not with
@@ -99,6 +104,7 @@ class Config:
   value_coef: float = 1.0
   entropy_coef: float = 0.0
   bootstrap_truncated: bool = True
+  returns_per_trial: bool = False
   segment_length: int | None = None
   truncate_gradient: bool = False
 
@@ -190,12 +196,20 @@ def player(config: Config) -> rollout.Player:
     config: the configuration.
 
   Raises:
-    ValueError: if the environment or an option is unknown, or if the policy
-      has no head for its action space.
+    ValueError: if the environment or an option is unknown, if the policy has
+      no head for its action space, or if trials are asked for where episodes
+      have none.
   """
   env, env_params = rollout.environment(
     config.env_id, config.env_options, config.env_params
   )
+  if config.returns_per_trial and not all(
+    hasattr(each, "num_trials") for each in getattr(env, "envs", (env,))
+  ):
+    raise ValueError(
+      "returns_per_trial: got True, expected False: the episodes of"
+      f" {config.env_id} have no trials."
+    )
   spec = actions.spec_of(env.action_space(env_params))
   network = networks.ActorCritic(config.network, spec)
   if config.normalize_observation:
@@ -269,11 +283,14 @@ def update(
     method="step",
   )
   transition = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transition)
+  over = transition.terminated
+  if config.returns_per_trial:
+    over |= transition.trial_ended
   advantage, target = gae.advantages(
     transition.reward,
     transition.value,
     last_value,
-    transition.terminated,
+    over,
     transition.truncated,
     transition.final_value,
     gamma=config.gamma,

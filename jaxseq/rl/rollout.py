@@ -57,6 +57,7 @@ class Transition(NamedTuple):
     episode_length: (...) int32, likewise.
     trial: (...) int32, to which trial of a meta-episode the step belonged;
       None where episodes have no trials.
+    trial_ended: (...) bool; the trial ended after this step; None likewise.
   """
 
   observation: Array
@@ -71,6 +72,7 @@ class Transition(NamedTuple):
   episode_return: Array
   episode_length: Array
   trial: Array | None = None
+  trial_ended: Array | None = None
 
 
 @functools.cache
@@ -209,6 +211,7 @@ def step(
     episode_return=info["returned_episode_return"],
     episode_length=info["returned_episode_length"],
     trial=info.get("trial"),
+    trial_ended=info.get("trial_ended"),
   )
   reset = terminated | truncated
   if "forget" in info:

@@ -283,6 +283,26 @@ def test_memory_can_be_made_fresh_before_each_trial(config):
   assert start[1:].sum() > taken.terminated[:-1].sum() > 0
 
 
+@pytest.mark.parametrize("per_trial", [True, False])
+def test_trials_can_be_credited_apart(config, per_trial):
+  config = dataclasses.replace(
+    config, returns_per_trial=per_trial, gamma=1.0, gae_lambda=0.0
+  )
+  runner = started(config)
+  # A critic is wrong by its value where the future it promised has ended.
+  runner = runner._replace(variables=toy.constant_critic(runner.variables, 2.0))
+  _, key, _ = jax.random.split(runner.key, 3)
+  _, taken = jax.jit(rollout.collect, static_argnums=(0, 4))(
+    ppo.player(config), runner.variables, runner.world, key, 64
+  )
+  over = taken.trial_ended if per_trial else taken.terminated
+  assert (taken.trial_ended & ~taken.terminated).any()
+  expected = 0.5 * np.mean((taken.reward - np.where(over, 2.0, 0.0)) ** 2)
+  _, metrics = ppo.update(config, runner)
+  # Means of 256 float32 numbers.
+  np.testing.assert_allclose(metrics["value_loss"], expected, rtol=1e-5)
+
+
 def test_evaluation_reports_the_return_of_each_trial(config):
   runner = started(config)
   result = evaluate.evaluate(

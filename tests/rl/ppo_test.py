@@ -152,17 +152,6 @@ def test_final_value_continues_the_episode(mixer):
   np.testing.assert_array_equal(taken.final_value[~taken.truncated], 0)
 
 
-def _constant_critic(variables, value):
-  """Sets the last layer of the critic so that it always says `value`."""
-  params = dict(variables["params"])
-  layers = dict(params["critic"]["mlp"])
-  layers["dense_1"] = {
-    "kernel": jnp.zeros_like(layers["dense_1"]["kernel"]),
-    "bias": jnp.full_like(layers["dense_1"]["bias"], value),
-  }
-  return {"params": params | {"critic": {"mlp": layers}}}
-
-
 @pytest.mark.parametrize(
   "bootstrap", [True, pytest.param(False, marks=pytest.mark.slow)]
 )
@@ -178,7 +167,9 @@ def test_bootstrapping_makes_a_time_limit_invisible(bootstrap):
     num_epochs=1,
   )
   runner = ppo.init(config, jax.random.key(0))
-  runner = runner._replace(variables=_constant_critic(runner.variables, 10.0))
+  runner = runner._replace(
+    variables=toy.constant_critic(runner.variables, 10.0)
+  )
   after, metrics = ppo.update(config, runner)
   # An equal configuration is the same program.
   size = ppo.update._cache_size()
@@ -428,6 +419,7 @@ def test_wrong_settings(options, message):
     ({"env_id": "RepeatPreviousEsay"}, "env_id: .* did you mean"),
     ({"env_options": (("kk", 1),)}, "options: RepeatPreviousEasy"),
     ({"env_params": (("length", 1),)}, "env_params: .* has no parameter"),
+    ({"returns_per_trial": True}, "RepeatPreviousEasy have no trials"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,
 )

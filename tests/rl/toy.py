@@ -190,3 +190,14 @@ def paid(**options):
   return wrappers.EpisodeStatistics(
     wrappers.FlattenHistory(env)
   ), env.default_params
+
+
+def constant_critic(variables, value):
+  """Sets the last layer of the critic so that it always says `value`."""
+  params = dict(variables["params"])
+  layers = dict(params["critic"]["mlp"])
+  layers["dense_1"] = {
+    "kernel": jnp.zeros_like(layers["dense_1"]["kernel"]),
+    "bias": jnp.full_like(layers["dense_1"]["bias"], value),
+  }
+  return {"params": params | {"critic": {"mlp": layers}}}
