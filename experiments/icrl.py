@@ -69,8 +69,8 @@ def _finish(
       for name, result in results.items()
     ],
     title=(
-      f"{task}: mean ± standard deviation over {config.num_seeds} seeds; last"
-      f" twentieth of the training, {config.evaluation_episodes} new episodes"
+      f"{task}: {tables.over_seeds(config.num_seeds)}; last twentieth of the"
+      f" training, {config.evaluation_episodes} new episodes"
     ),
   )
   _show_trials(config, results)
@@ -80,7 +80,7 @@ def _finish(
       {name: study.curve(directory, name) for name in config.arms},
       xlabel="environment steps",
       ylabel="return of the episodes that ended",
-      title=f"{task}, {config.num_seeds} seeds",
+      title=f"{task}, {tables.num_seeds(config.num_seeds)}",
       references=dict(config.references),
       smooth=5,
     )
@@ -142,7 +142,7 @@ def _show_trials(config: comparison.Config, results: Any) -> None:
     ],
     title=(
       f"Return of each trial of {config.evaluation_episodes} new episodes;"
-      f" mean ± standard deviation over {config.num_seeds} seeds"
+      f" {tables.over_seeds(config.num_seeds)}"
     ),
   )
 

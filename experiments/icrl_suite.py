@@ -147,7 +147,7 @@ def finish(
         [env_id, *(tables.mean_std(found[arm][kind]) for arm in arms)]
         for env_id, found in results.items()
       ],
-      title=f"{what}; mean ± standard deviation over {config.num_seeds} seeds",
+      title=f"{what}; {tables.over_seeds(config.num_seeds)}",
     )
     print()
   found = {arm: _aggregates(config, results, arm) for arm in arms}

@@ -39,7 +39,6 @@ def _finish(
   """Writes and shows what a training run ends with."""
   workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
   games = sorted({arm.settings.game for arm in arms.values()})
-  title = f"{', '.join(games)}: mean ± standard deviation over seeds"
   tables.show(
     ["agent", "parameters", "return in training", "in evaluation"],
     [
@@ -52,8 +51,8 @@ def _finish(
       for name, result in results.items()
     ],
     title=(
-      f"{title} ({config.num_seeds}); last twentieth of the training, "
-      f"{config.evaluation_games} new games"
+      f"{', '.join(games)}: {tables.over_seeds(config.num_seeds)}; last"
+      f" twentieth of the training, {config.evaluation_games} new games"
     ),
   )
   try:
@@ -62,7 +61,7 @@ def _finish(
       {name: study.curve(directory, name) for name in arms},
       xlabel="environment steps",
       ylabel="return of the games that ended",
-      title=f"{', '.join(games)}, {config.num_seeds} seeds",
+      title=f"{', '.join(games)}, {tables.num_seeds(config.num_seeds)}",
       references=dict(config.references),
       smooth=5,
     )

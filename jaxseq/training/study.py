@@ -433,11 +433,10 @@ def _show(config, arms, results, title, columns, baselines):
       for metric in columns
     ]
     rows.append([label, "-", *cells, "-"])
-  seeds_text = f"mean ± standard deviation over {config.num_seeds} seeds"
   tables.show(
     ["arm", "parameters", *columns.values(), f"{unit}/s"],
     rows,
-    title=f"{title}; {seeds_text}" if config.num_seeds > 1 else title,
+    title=f"{title}; {tables.over_seeds(config.num_seeds)}",
   )
 
 

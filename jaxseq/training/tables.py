@@ -33,6 +33,17 @@ def mean_std(values: Any, digits: int = 3) -> str:
   return text + (f" ({lost} of {values.size} not finite)" if lost else "")
 
 
+def num_seeds(count: int) -> str:
+  """Returns "one seed" or, say, "4 seeds"."""
+  return "one seed" if count == 1 else f"{count} seeds"
+
+
+def over_seeds(count: int) -> str:
+  """Returns what the cells of `mean_std` are, for a table's title."""
+  spread = "" if count == 1 else "mean ± standard deviation over "
+  return spread + num_seeds(count)
+
+
 def natural_order(labels: Iterable[str]) -> list[str]:
   """Sorts labels by the numbers in them: "64", "256", "1,024"."""
 

@@ -100,3 +100,8 @@ def test_natural_order():
     "length 9",
     "length 12",
   ]
+
+
+def test_seeds_in_words():
+  assert tables.over_seeds(1) == "one seed"
+  assert tables.over_seeds(3) == "mean ± standard deviation over 3 seeds"
