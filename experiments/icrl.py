@@ -15,6 +15,7 @@ With `--mesh=data=N` N devices share the environments of PPO (docs/devices.md).
 """
 
 import functools
+import itertools
 import pathlib
 import shlex
 import sys
@@ -97,15 +98,10 @@ def _finish(
   ):
     print("- in the table: no episode ended")
   print(f"Learning curve: {picture}")
-  trials = {
-    name: (1 + np.arange(len(result["trials"][0])), result["trials"])
-    for name, result in results.items()
-    if "trials" in result
-  }
-  if trials:
+  if trials := _trials(results):
     within = plots.learning_curve(
       directory / "trials.png",
-      trials,
+      {name: (1 + np.arange(v.shape[1]), v) for name, v in trials.items()},
       xlabel="trial within an episode",
       ylabel="mean return of the trial",
       title=f"{task}, {config.evaluation_episodes} new episodes",
@@ -117,28 +113,31 @@ def _finish(
   print(f"Watch the trained policies: {command} --mode=evaluate")
 
 
-def _show_trials(config: comparison.Config, results: Any) -> None:
-  """Shows the return of each trial, where episodes consist of trials."""
-  trials = {
+def _trials(results: Any) -> dict[str, np.ndarray]:
+  """Returns of trials (seeds, trials), of the arms whose episodes have them."""
+  return {
     name: np.asarray(result["trials"])
     for name, result in results.items()
     if "trials" in result
   }
+
+
+def _show_trials(config: comparison.Config, results: Any) -> None:
+  """Shows the return of each trial, where episodes consist of trials."""
+  trials = _trials(results)
   if not trials:
     return
-  count = max(values.shape[1] for values in trials.values())
+  columns = [map(tables.mean_std, values.T) for values in trials.values()]
   print()
   tables.show(
     ["trial", *trials],
     [
-      [
-        str(trial + 1),
-        *(
-          tables.mean_std(values[:, trial]) if trial < values.shape[1] else ""
-          for values in trials.values()
-        ),
-      ]
-      for trial in range(count)
+      [str(trial), *cells]
+      for trial, cells in enumerate(
+        # Arms may differ in their number of trials.
+        itertools.zip_longest(*columns, fillvalue=""),
+        start=1,
+      )
     ],
     title=(
       f"Return of each trial of {config.evaluation_episodes} new episodes;"

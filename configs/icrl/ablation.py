@@ -3,13 +3,14 @@ r"""What S5 needs to learn a memory task: one choice changed in each arm.
     python -m experiments.icrl --workdir=DIR \
       --config=configs/icrl/ablation.py:RepeatFirstEasy
 
-The arm "s5" is that of the quickstart; the argument is any environment whose
-episodes end. In the arm "stale_flags" the first observation of an episode holds
-the last action of the episode before and no first-step flag: the flag is raised
-once, at the start of the training. That is how an agent sees things whose
-observations are completed outside an environment that resets itself, as in the
-published code of arXiv:2303.03982. `RepeatFirstEasy,tiny` learns nothing, and
-shows in seconds whether everything works.
+The arm "s5" is that of the quickstart; the argument is a game of POPGym, or
+another environment without trials. In the arm "stale_flags" the first
+observation of an episode holds the last action of the episode before and no
+first-step flag: the flag is raised once, at the start of the training. That is
+how an agent sees things whose observations are completed outside an environment
+that resets itself, as in the published code of arXiv:2303.03982.
+`RepeatFirstEasy,tiny` learns nothing, and shows in seconds whether everything
+works.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@ r"""Eight kinds of memory on six games of POPGym, at equal budgets.
 The easy level of each game, four seeds, 409,600 environment steps each, and
 the settings of the quickstart throughout. In the aggregates a random player
 counts as 0 and the reference player of each game as 1: one with a perfect
-memory, and Thompson sampling for the bandit. Most of an hour on two cores
-without other work, more beside it: docs/RESULTS.md has what came out. The runs
-that are over are kept when it is stopped.
+memory, and Thompson sampling for the bandit. Two hours on two cores beside
+other runs; docs/RESULTS.md has what came out. The runs that are over are kept
+when it is stopped.
 
     --config=configs/icrl_suite/popgym.py:tiny
 

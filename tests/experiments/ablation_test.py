@@ -5,8 +5,21 @@ import jax
 import numpy as np
 
 from configs.icrl import ablation
+from jaxseq.rl import comparison
+from jaxseq.rl import ppo
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import registry
+from jaxseq.training import study
+
+
+def test_every_arm_can_play():
+  config = study.parse(
+    ablation.get_config("CountRecallEasy"), comparison.Config, ""
+  )
+  arms = [comparison.arm_config(config, name) for name in config.arms]
+  assert len(set(arms)) == 6
+  for arm in arms:
+    assert ppo.player(arm).env_params.max_steps_in_episode > 0
 
 
 def test_flags_are_stale():
