@@ -5,10 +5,11 @@ r"""In-context RL over many environments: every arm on each of them.
     python -m experiments.icrl_suite --config=... --workdir=DIR --mode=evaluate
 
 Each environment is a run of `experiments.icrl` in a sub-directory of its own,
-and what is finished is not done again. The suite ends with tables of returns,
-of the best ones in training, and of aggregates with bootstrap intervals; with
-`DIR/learning_curves.png`, `DIR/aggregates.png` and `DIR/results.json`. The
-second command plays new episodes with the newest checkpoints.
+and what is finished is not done again. The suite ends with tables of returns in
+evaluation and in training, of speeds, and of aggregates with bootstrap
+intervals; with `DIR/learning_curves.png`, `DIR/aggregates.png` and
+`DIR/results.json`. The second command plays new episodes with the newest
+checkpoints.
 """
 
 from collections.abc import Mapping
@@ -48,9 +49,9 @@ class Config(comparison.Config):
   """A comparison of arms on several environments.
 
   Attributes:
-    environments: by id, the fields of the algorithms' configurations that
-      differ there.
-    bounds: by id, the returns that count as 0 and as 1 in the aggregates, such
+    environments: by name, the fields of the algorithms' configurations that
+      differ there. The name is the environment's id unless they hold `env_id`.
+    bounds: by name, the returns that count as 0 and as 1 in the aggregates, such
       as those of a random and of a perfect player.
   """
 
@@ -71,16 +72,16 @@ class Config(comparison.Config):
         )
 
 
-def on(config: Config, env_id: str) -> comparison.Config:
-  """Returns the comparison of the arms on one environment."""
+def on(config: Config, name: str) -> comparison.Config:
+  """Returns the comparison of the arms on one environment, by its name."""
   fields = {
     field.name: getattr(config, field.name)
     for field in dataclasses.fields(comparison.Config)
   }
   for algorithm in algorithms.names():
     shared = ml_collections.ConfigDict(dict(fields[algorithm]), type_safe=False)
-    shared.update(dict(config.environments[env_id]))
-    shared.env_id = env_id
+    shared.env_id = name
+    shared.update(dict(config.environments[name]))
     fields[algorithm] = ml_collections.FrozenConfigDict(shared)
   return comparison.Config(**fields)
 
@@ -137,9 +138,10 @@ def finish(
     "evaluation": f"Return of {config.evaluation_episodes} new episodes",
     # MMER: Morad et al., arXiv:2303.01859, section 5.
     "best": "Highest mean return in training, over a twentieth of it (MMER)",
+    "overall": "Mean return over the whole training",
   }
   if mode == "evaluate":
-    del shown["best"]
+    shown = {"evaluation": shown["evaluation"]}
   for kind, what in shown.items():
     tables.show(
       ["environment", *arms],
@@ -148,6 +150,16 @@ def finish(
         for env_id, found in results.items()
       ],
       title=f"{what}; {tables.over_seeds(config.num_seeds)}",
+    )
+    print()
+  if mode == "train":
+    tables.show(
+      ["environment", *arms],
+      [
+        [name, *(f"{study.speed(directory / name, arm):,.0f}" for arm in arms)]
+        for name in results
+      ],
+      title="Environment steps per second in training, of all seeds together",
     )
     print()
   found = {arm: _aggregates(config, results, arm) for arm in arms}

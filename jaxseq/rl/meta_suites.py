@@ -52,6 +52,7 @@ def projected_cartpole(
   num_trials: int = 16,
   max_steps: int = 200,
   observation_size: int = 4,
+  noise_sigma: float = 0.0,
   keep_memory: bool = True,
 ) -> meta.Trials:
   """Returns the position-only cart-pole, seen through a random matrix.
@@ -65,14 +66,20 @@ def projected_cartpole(
     num_trials: trials in a meta-episode.
     max_steps: time limit of a trial, at most worth a return of 1.
     observation_size: numbers that the map makes.
+    noise_sigma: standard deviation of what is added to position and angle, in
+      metres and radians, before they are mapped. Without noise the first few
+      observations give the map away.
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
-    ValueError: if a number is below 1.
+    ValueError: if a number of trials, steps or sizes is below 1, or the noise
+      below 0.
   """
-  env = projections.Projected(
-    cartpole.PositionOnlyCartPole(max_steps), observation_size, "orthogonal"
-  )
+  if noise_sigma:
+    base = cartpole.NoisyPositionOnlyCartPole(max_steps, noise_sigma)
+  else:
+    base = cartpole.PositionOnlyCartPole(max_steps)
+  env = projections.Projected(base, observation_size, "orthogonal")
   return meta.Trials(
     env,
     num_trials,

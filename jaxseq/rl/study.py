@@ -44,8 +44,9 @@ def train(
 
   Returns:
     For each arm what `evaluate_arm` returns and, per seed, `training`, the mean
-    return of the last twentieth of the training, and `best`, the highest mean
-    return of an update's episodes, smoothed over a twentieth of the training.
+    return of the last twentieth of the training; `best`, the highest mean
+    return of an update's episodes, smoothed over a twentieth of the training;
+    and `overall`, the mean return over all of it.
   """
   results = {}
   for name in config.arms:
@@ -60,6 +61,7 @@ def train(
       max(_mean(seed[i : i + span]) for i in range(len(seed) - span + 1))
       for seed in values
     ]
+    results[name]["overall"] = [_mean(seed) for seed in values]
   return results
 
 
@@ -125,6 +127,27 @@ def curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
   """Returns steps (n,) and returns (seeds, n) of an arm's training."""
   rows = metrics_lib.read(directory / name)
   return metrics_lib.column(rows, "episode_return")
+
+
+def speed(directory: pathlib.Path, name: str) -> float:
+  """Returns the median environment steps per second of an arm's training.
+
+  Args:
+    directory: of the run.
+    name: of the arm.
+
+  Returns:
+    Steps of all seeds together; NaN where the training was a single chunk.
+  """
+  rows = [
+    row
+    for row in metrics_lib.read(directory / name)
+    if "steps_per_second" in row
+  ]
+  if not rows:
+    return float("nan")
+  num_seeds = len(rows[0]["episode_return"])
+  return num_seeds * float(np.median([row["steps_per_second"] for row in rows]))
 
 
 def evaluation_keys(config: comparison.Config) -> jax.Array:

@@ -9,9 +9,13 @@ from absl import flags
 import numpy as np
 import pytest
 
+from configs.icrl_suite import memory_chain
 from experiments import icrl_suite
+from jaxseq.rl import comparison
+from jaxseq.rl import ppo
 from jaxseq.training import errors
 from jaxseq.training import seeds
+from jaxseq.training import study
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # ml_collections loads config files in a way that Python 3.13 deprecates.
@@ -53,6 +57,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   assert "MultiarmedBanditEasy (1 of 2)" in output
   assert "optimality gap" in output
   assert "MMER" in output
+  assert "steps per second" in output
   for picture in ("learning_curves.png", "aggregates.png"):
     assert (whole / picture).read_bytes().startswith(b"\x89PNG"), picture
   results = json.loads((whole / "results.json").read_text())
@@ -63,6 +68,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
     for found in arms.values():
       assert np.isfinite(found["evaluation"]).all()
       assert found["best"][0] >= found["training"][0]
+      assert found["best"][0] >= found["overall"][0]
   # One seed each: scores from the bounds of the games.
   bandit, first = (
     environments[name]["none"]["evaluation"][0]
@@ -84,6 +90,22 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
 
   shown = run(whole, "--mode=evaluate")
   assert f"{bandit:.3f}" in shown
+
+
+@pytest.mark.parametrize("variant", ["full", "sweep", "tiny"])
+def test_the_lengths_of_the_memory_chain(variant):
+  config = study.parse(
+    memory_chain.get_config(variant), icrl_suite.Config, ""
+  )
+  lengths = [int(name.removeprefix("memory_")) for name in config.environments]
+  assert len(lengths) == {"full": 4, "sweep": 23, "tiny": 2}[variant]
+  for length, name in zip(lengths, config.environments):
+    local = icrl_suite.on(config, name)
+    for name in config.arms:
+      arm = comparison.arm_config(local, name)
+      assert ppo.player(arm).env_params.memory_length == length
+      if variant != "tiny":
+        assert arm.total_steps == 10_000 * (length + 1)
 
 
 @pytest.mark.parametrize(

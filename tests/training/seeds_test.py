@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -81,6 +82,28 @@ def test_seeds_are_dealt_out_to_devices(count):
   # A number that has been set is kept.
   if count:
     assert f"devices {count}" in result.stdout
+
+
+@pytest.mark.parametrize(
+  ("cores", "flags", "threads"),
+  [
+    (1, "", 2),
+    (2, "", 3),
+    (64, "", 65),
+    (2, "--xla_force_host_platform_device_count=8 --xla_dump_to=x", 9),
+    (4, "--xla_force_host_platform_device_count=2", 5),
+  ],
+)
+def test_the_pool_has_a_thread_more_than_cores_and_devices(
+  monkeypatch, cores, flags, threads
+):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+  monkeypatch.setenv("XLA_FLAGS", flags)
+  monkeypatch.delenv("NPROC")
+  # As where several processes have joined: no device is set.
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  seeds.split_cpu()
+  assert os.environ["NPROC"] == str(threads)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+r"""How long S5, an LSTM and attention remember a bit: bsuite's memory chain.
+
+    python -m experiments.icrl_suite --workdir=runs/memory_chain \
+      --config=configs/icrl_suite/memory_chain.py
+
+The first observation shows a bit, and the last action, so many steps later, is
+to name it: the return is 1 or -1. Each length is played for 10,000 episodes.
+Osband et al., "Behaviour Suite for Reinforcement Learning", arXiv:1908.03568,
+call a length solved if the regret over all of them, relative to that of chance,
+is below 0.75: if the mean return over the whole training is above 0.25.
+
+    --config=configs/icrl_suite/memory_chain.py:sweep
+
+has all the lengths of their experiment "memory_len". `:tiny` learns nothing,
+and shows in seconds whether everything works.
+"""
+
+import ml_collections
+
+from configs.icrl import quickstart
+
+_EPISODES = 10_000
+_LENGTHS = {
+  "full": (10, 30, 60, 100),
+  "sweep": (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10)),
+  "tiny": (3, 5),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+  if variant not in _LENGTHS:
+    raise ValueError(
+      f"variant: got {variant!r}, expected one of {tuple(_LENGTHS)}."
+    )
+  tiny = variant == "tiny"
+  config = quickstart.get_config("tiny" if tiny else "full")
+  config.num_seeds = 1 if tiny else 4  # As many on each of two cores.
+  config.references = {}
+  config.tensorboard = False
+  config.environments = {
+    f"memory_{length}": {
+      "env_id": "MemoryChain-bsuite",
+      "env_params": {"memory_length": length},
+      # An episode is one step longer than the memory.
+      "total_steps": (
+        config.ppo.total_steps if tiny else _EPISODES * (length + 1)
+      ),
+    }
+    for length in _LENGTHS[variant]
+  }
+  config.bounds = {name: (-1.0, 1.0) for name in config.environments}
+  s5 = config.arms.s5.network.to_dict()
+  gru = config.arms.gru.network.to_dict()
+  attention = {"mixer": "attention", "mixer_options": {"window": 128}}
+  config.arms = {
+    "s5": {"network": s5},
+    "lstm": {"network": {**gru, "mixer": "lstm"}},
+    "attention": {"network": {**s5, **attention}},
+  }
+  return config
