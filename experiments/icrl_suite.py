@@ -51,8 +51,8 @@ class Config(comparison.Config):
   Attributes:
     environments: by name, the fields of the algorithms' configurations that
       differ there. The name is the environment's id unless they hold `env_id`.
-    bounds: by name, the returns that count as 0 and as 1 in the aggregates, such
-      as those of a random and of a perfect player.
+    bounds: by name, the returns that count as 0 and as 1 in the aggregates,
+      such as those of a random and of a perfect player.
   """
 
   _: dataclasses.KW_ONLY

@@ -48,7 +48,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     }
     for length in _LENGTHS[variant]
   }
-  config.bounds = {name: (-1.0, 1.0) for name in config.environments}
+  config.bounds = dict.fromkeys(config.environments, (-1.0, 1.0))
   s5 = config.arms.s5.network.to_dict()
   gru = config.arms.gru.network.to_dict()
   attention = {"mixer": "attention", "mixer_options": {"window": 128}}
