@@ -94,9 +94,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
 
 @pytest.mark.parametrize("variant", ["full", "sweep", "tiny"])
 def test_the_lengths_of_the_memory_chain(variant):
-  config = study.parse(
-    memory_chain.get_config(variant), icrl_suite.Config, ""
-  )
+  config = study.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
   lengths = [int(name.removeprefix("memory_")) for name in config.environments]
   assert len(lengths) == {"full": 4, "sweep": 23, "tiny": 2}[variant]
   for length, name in zip(lengths, config.environments):
