@@ -74,7 +74,7 @@ def _finish(
       f" training, {config.evaluation_episodes} new episodes"
     ),
   )
-  _show_trials(config, results)
+  _show_evaluations(config, task, results)
   try:
     picture = plots.learning_curve(
       directory / "learning_curve.png",
@@ -98,13 +98,19 @@ def _finish(
   ):
     print("- in the table: no episode ended")
   print(f"Learning curve: {picture}")
-  if trials := _trials(results):
-    within = plots.learning_curve(
+  trials = {
+    where: {
+      name: (1 + np.arange(values.shape[1]), values)
+      for name, values in _trials(found).items()
+    }
+    for where, found in _evaluated(task, results).items()
+  }
+  if all(trials.values()):
+    within = plots.learning_curves(
       directory / "trials.png",
-      {name: (1 + np.arange(v.shape[1]), v) for name, v in trials.items()},
+      trials,
       xlabel="trial within an episode",
       ylabel="mean return of the trial",
-      title=f"{task}, {config.evaluation_episodes} new episodes",
     )
     print(f"Return per trial: {within}")
   for name in config.arms:
@@ -113,37 +119,62 @@ def _finish(
   print(f"Watch the trained policies: {command} --mode=evaluate")
 
 
-def _trials(results: Any) -> dict[str, np.ndarray]:
+def _evaluated(task: str, results: Any) -> dict[str, Any]:
+  """Evaluations of all arms: on the task, and on the further ones."""
+  found = {task: results}
+  for name in next(iter(results.values())).get("evaluations", {}):
+    found[name] = {
+      arm: result["evaluations"][name] for arm, result in results.items()
+    }
+  return found
+
+
+def _trials(found: Any) -> dict[str, np.ndarray]:
   """Returns of trials (seeds, trials), of the arms whose episodes have them."""
   return {
     name: np.asarray(result["trials"])
-    for name, result in results.items()
+    for name, result in found.items()
     if "trials" in result
   }
 
 
-def _show_trials(config: comparison.Config, results: Any) -> None:
-  """Shows the return of each trial, where episodes consist of trials."""
-  trials = _trials(results)
-  if not trials:
-    return
-  columns = [map(tables.mean_std, values.T) for values in trials.values()]
-  print()
-  tables.show(
-    ["trial", *trials],
-    [
-      [str(trial), *cells]
-      for trial, cells in enumerate(
-        # Arms may differ in their number of trials.
-        itertools.zip_longest(*columns, fillvalue=""),
-        start=1,
-      )
-    ],
-    title=(
-      f"Return of each trial of {config.evaluation_episodes} new episodes;"
-      f" {tables.over_seeds(config.num_seeds)}"
-    ),
+def _show_evaluations(
+  config: comparison.Config, task: str, results: Any
+) -> None:
+  """Shows returns in further environments, and those of trials, if any."""
+  over = (
+    f"{config.evaluation_episodes} new episodes;"
+    f" {tables.over_seeds(config.num_seeds)}"
   )
+  evaluated = _evaluated(task, results)
+  if len(evaluated) > 1:
+    print()
+    tables.show(
+      ["environment", *results],
+      [
+        [where, *(tables.mean_std(arm["evaluation"]) for arm in found.values())]
+        for where, found in evaluated.items()
+      ],
+      title=f"Return of {over}",
+    )
+  for where, found in evaluated.items():
+    trials = _trials(found)
+    if not trials:
+      continue
+    columns = [map(tables.mean_std, values.T) for values in trials.values()]
+    print()
+    tables.show(
+      ["trial", *trials],
+      [
+        [str(trial), *cells]
+        for trial, cells in enumerate(
+          # Arms may differ in their number of trials.
+          itertools.zip_longest(*columns, fillvalue=""),
+          start=1,
+        )
+      ],
+      title=f"{where}: return of each trial of {over}",
+    )
 
 
 def _film(
@@ -193,7 +224,8 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
     rows,
     title=f"{config.evaluation_episodes} new episodes of every policy",
   )
-  _show_trials(config, results)
+  task = comparison.arm_config(config, next(iter(config.arms))).env_id
+  _show_evaluations(config, task, results)
 
 
 def main(argv: list[str]) -> None:
@@ -205,6 +237,7 @@ def main(argv: list[str]) -> None:
     for name in config.arms:
       arm = comparison.arm_config(config, name)
       algorithms.of(arm).player(arm)
+      comparison.evaluation_configs(config, arm)
     find = workdir_lib.prepare
     if _MODE.value == "evaluate":
       find = workdir_lib.open_existing

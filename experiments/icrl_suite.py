@@ -224,6 +224,7 @@ def main(argv: list[str]) -> None:
       for name in config.arms:
         arm = comparison.arm_config(local, name)
         algorithms.of(arm).player(arm)
+        comparison.evaluation_configs(local, arm)
     find = workdir_lib.prepare
     if _MODE.value == "evaluate":
       find = workdir_lib.open_existing

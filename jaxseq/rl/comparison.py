@@ -7,6 +7,7 @@ from typing import Any
 from jaxseq.rl import algorithms
 from jaxseq.rl import ppo
 from jaxseq.rl import r2d2
+from jaxseq.rl.envs import spaces
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
 from jaxseq.training import mesh as mesh_lib
@@ -23,6 +24,9 @@ class Config(arms_lib.Arms):
     r2d2: fields of `r2d2.Config` that all arms with R2D2 share.
     evaluation_episodes: episodes per seed in an evaluation.
     evaluation_greedy: whether evaluations take the most probable action.
+    evaluations: further environments to evaluate the trained policies on, such
+      as tasks that they have not seen: by name, the options that differ from
+      those of the training (`env_options`).
     mesh: how devices share a run of PPO: its environments are the examples.
       Without one they take seeds each.
   """
@@ -33,6 +37,7 @@ class Config(arms_lib.Arms):
   r2d2: Mapping[str, Any] = arms_lib.EMPTY
   evaluation_episodes: int = 128
   evaluation_greedy: bool = False
+  evaluations: Mapping[str, Mapping[str, Any]] = arms_lib.EMPTY
   mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig()
 
   def __post_init__(self):
@@ -45,6 +50,37 @@ class Config(arms_lib.Arms):
         "share environments (data) and parameters here, as time is played step "
         "by step and there is no data set."
       )
+
+
+def evaluation_configs(
+  config: Config, arm: ppo.Config | r2d2.Config
+) -> dict[str, ppo.Config | r2d2.Config]:
+  """Returns an arm's configuration with each of the `evaluations`' options.
+
+  Args:
+    config: the comparison.
+    arm: the whole configuration of the arm.
+
+  Raises:
+    UserError: (a ValueError) an environment does not know an option, or the
+      arm's network does not fit it.
+  """
+  trained = algorithms.of(arm).player(arm)
+  found = {}
+  for name, options in config.evaluations.items():
+    merged = dict(arm.env_options) | dict(options.items())
+    found[name] = dataclasses.replace(arm, env_options=tuple(merged.items()))
+    player = algorithms.of(arm).player(found[name])
+    for what in ("observation_space", "action_space"):
+      expected, got = (
+        getattr(p.env, what)(p.env_params) for p in (trained, player)
+      )
+      if spaces.signature(got) != spaces.signature(expected):
+        raise errors.UserError(
+          f"config.evaluations.{name}: got the {what.replace('_', ' ')} {got},"
+          f" expected that of the training, {expected}"
+        )
+  return found
 
 
 def arm_config(config: Config, arm: str) -> ppo.Config | r2d2.Config:

@@ -95,6 +95,7 @@ def projected_control(
   trial_steps: int = 200,
   observation_size: int = 12,
   action_size: int = 2,
+  keep_memory: bool = True,
 ) -> mixtures.Mixture:
   """Returns continuous control tasks, each in its block of the batch.
 
@@ -113,6 +114,7 @@ def projected_control(
       after some 150 to 190 steps.
     observation_size: numbers that the map of observations makes.
     action_size: numbers in the agent's action.
+    keep_memory: whether policies keep their memory between trials.
 
   Raises:
     ValueError: if there is no task or an unknown one, or a number below 1.
@@ -126,7 +128,13 @@ def projected_control(
   for task in tasks:
     env, _ = gymnax.make(task)
     env = projections.Projected(env, observation_size, "gaussian", action_size)
-    trials = meta.Trials(env, num_trials, trial_steps, previous_reward=True)
+    trials = meta.Trials(
+      env,
+      num_trials,
+      trial_steps,
+      previous_reward=True,
+      keep_memory=keep_memory,
+    )
     reward = _REWARDS[task]
     largest = reward.step * (1 if reward.once else trial_steps)
     envs.append(dataclasses.replace(trials, reward_scale=1 / largest))

@@ -49,7 +49,7 @@ class Mixture:
       raise ValueError("envs: got none, expected 1 or more environments.")
     for name in ("observation_space", "action_space"):
       found = [getattr(env, name)(env.default_params) for env in self.envs]
-      if len({_signature(space) for space in found}) > 1:
+      if len({spaces.signature(space) for space in found}) > 1:
         raise ValueError(
           f"envs: got the {name.replace('_', ' ')}s"
           f" {', '.join(map(repr, found))}, expected one for all."
@@ -223,8 +223,3 @@ def _shape(tree):
   """Structure, shapes without the batch axis and types, as a key."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, tuple((x.shape[1:], x.dtype) for x in leaves)
-
-
-def _signature(space):
-  shape = getattr(space, "shape", None)
-  return type(space), shape and tuple(shape), spaces.flat_size(space)

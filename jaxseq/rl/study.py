@@ -21,6 +21,7 @@ MAY_CHANGE = (
   "keep_checkpoints",
   "evaluation_episodes",
   "evaluation_greedy",
+  "evaluations",
   "tensorboard",
   "references",
   "mesh",
@@ -78,8 +79,24 @@ def evaluate_arm(
   Returns:
     The number of `parameters` and, per seed, the mean returns `evaluation` and
     lengths `evaluation_length`; if episodes consist of trials also the mean
-    return of each, `trials`.
+    return of each, `trials`. If the comparison has further `evaluations`, a
+    dictionary of that name with the same of each of them.
   """
+  leaves = jax.tree.leaves(variables["params"])
+  result = {
+    "parameters": sum(math.prod(leaf.shape[1:]) for leaf in leaves),
+    **_play(config, arm, variables),
+  }
+  further = comparison.evaluation_configs(config, arm)
+  if further:
+    result["evaluations"] = {
+      name: _play(config, other, variables) for name, other in further.items()
+    }
+  return result
+
+
+def _play(config, arm, variables) -> dict[str, Any]:
+  """Plays whole episodes in the environment of a configuration."""
 
   def play(inputs):
     return evaluate.evaluate(
@@ -91,9 +108,7 @@ def evaluate_arm(
 
   play_all = placement.compiled(config.mesh, config.num_seeds, play)
   played = jax.device_get(play_all((variables, _keys(config)[1])))
-  leaves = jax.tree.leaves(variables["params"])
   result = {
-    "parameters": sum(math.prod(leaf.shape[1:]) for leaf in leaves),
     "evaluation": played["mean_return"].tolist(),
     "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
   }

@@ -187,30 +187,6 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))
 
 
-def max_over_training(curves: np.ndarray) -> float:
-  """Returns the mean over runs of the best point of each one's curve.
-
-  With mean episodic returns as points it is the MMER of POPGym (Morad et al.,
-  arXiv:2303.01859, section 5).
-
-  Args:
-    curves: (runs, points); NaN marks points without a value.
-
-  Returns:
-    The mean.
-
-  Raises:
-    ValueError: if the curves are no table, or one of them has no value.
-  """
-  curves = np.asarray(curves, float)
-  if curves.ndim != 2 or not np.isfinite(curves).any(axis=1).all():
-    raise ValueError(
-      "curves must have shape (runs, points), with a finite value in each run; "
-      f"got {curves.shape}."
-    )
-  return float(np.mean(np.nanmax(curves, axis=1)))
-
-
 def _table(name, scores):
   scores = np.asarray(scores, float)
   if scores.ndim != 2 or scores.size == 0:

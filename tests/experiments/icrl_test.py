@@ -89,11 +89,15 @@ def test_returns_of_trials(tmp_path):
   assert result.returncode == 0, result.stderr
   assert (workdir / "trials.png").read_bytes().startswith(b"\x89PNG")
   results = json.loads((workdir / "results.json").read_text())
-  [means] = results["gru"]["trials"]
-  assert len(means) == 2
-  for trial, mean in enumerate(means):
-    row = rf"^{trial + 1} +{mean:.3f}$"
-    assert re.search(row, result.stdout, re.M), result.stdout
+  gru = results["gru"]
+  for found, num_trials in (gru, 2), (gru["evaluations"]["three trials"], 3):
+    [means] = found["trials"]
+    assert len(means) == num_trials
+    for trial, mean in enumerate(means):
+      row = rf"^{trial + 1} +{mean:.3f}$"
+      assert re.search(row, result.stdout, re.M), result.stdout
+  [further] = gru["evaluations"]["three trials"]["evaluation"]
+  assert re.search(rf"^three trials +{further:.3f}$", result.stdout, re.M)
 
 
 def test_a_run_in_which_no_episode_ends(tmp_path):

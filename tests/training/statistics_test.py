@@ -65,11 +65,6 @@ def test_equal_runs_and_one_run():
   assert statistics.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
 
 
-def test_max_over_training():
-  curves = [[0.0, 0.5, np.nan], [np.nan, 0.1, 0.9]]
-  assert statistics.max_over_training(curves) == pytest.approx(0.7)
-
-
 @pytest.mark.parametrize(
   ("call", "message"),
   [
@@ -81,7 +76,6 @@ def test_max_over_training():
       lambda f: f.probability_of_improvement(np.ones((2, 2)), np.ones((2, 3))),
       "tasks of x, 2; got 3",
     ),
-    (lambda f: f.max_over_training([[np.nan]]), "finite value in each run"),
   ],
 )
 def test_wrong_arguments(call, message):

@@ -60,6 +60,22 @@ def flat_size(space: spaces.Space) -> int:
   raise ValueError(_unknown(space))
 
 
+def signature(space: spaces.Space) -> tuple[Any, ...]:
+  """Returns what two spaces have in common whose elements one network can take.
+
+  Args:
+    space: any that `flat_size` knows.
+
+  Returns:
+    Type, shape and flat size; bounds may differ.
+
+  Raises:
+    TypeError: if the space is of another kind.
+  """
+  shape = getattr(space, "shape", None)
+  return type(space), shape and tuple(shape), flat_size(space)
+
+
 def is_number(space: spaces.Space) -> np.ndarray:
   """Tells the numbers of a `Box` from one-hots in what `flatten` makes.
 

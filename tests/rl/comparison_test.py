@@ -1,0 +1,62 @@
+"""Which environments an arm is evaluated on, beside that of its training."""
+
+import ml_collections
+import pytest
+
+from jaxseq.rl import comparison
+from jaxseq.training import errors
+from jaxseq.training import study
+
+
+def _configs(env_id, options, **evaluations):
+  memoryless = {
+    "network": {"num_layers": 0},
+    "env_options": tuple(options.items()),
+  }
+  config = study.parse(
+    ml_collections.ConfigDict(
+      {
+        "arms": {"none": memoryless},
+        "ppo": {"env_id": env_id},
+        "evaluations": evaluations,
+      }
+    ),
+    comparison.Config,
+  )
+  arm = comparison.arm_config(config, "none")
+  return arm, comparison.evaluation_configs(config, arm)
+
+
+def test_options_of_the_training_stay_where_they_are_not_replaced():
+  arm, further = _configs(
+    "ProjectedCartPole",
+    {"num_trials": 2, "keep_memory": False},
+    longer={"num_trials": 5},
+    same={},
+  )
+  assert further["same"] == arm
+  options = dict(further["longer"].env_options)
+  assert options == {"num_trials": 5, "keep_memory": False}
+  assert _configs("ProjectedCartPole", {})[1] == {}
+
+
+def test_tasks_that_were_held_out():
+  _, further = _configs(
+    "ProjectedControl",
+    {"keep_memory": False},
+    reacher={"tasks": ("Reacher-misc",)},
+  )
+  assert dict(further["reacher"].env_options)["tasks"] == ("Reacher-misc",)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"observation_size": 5}, "evaluations.other.*observation space"),
+    ({"num_trails": 5}, "num_trails"),
+    ({"num_trials": 0}, "num_trials: got 0"),
+  ],
+)
+def test_environments_that_do_not_fit_are_refused(options, message):
+  with pytest.raises((errors.UserError, ValueError), match=message):
+    _configs("ProjectedCartPole", {}, other=options)
