@@ -53,6 +53,7 @@ def projected_cartpole(
   max_steps: int = 200,
   observation_size: int = 4,
   noise_sigma: float = 0.0,
+  max_start: float = 0.05,
   keep_memory: bool = True,
 ) -> meta.Trials:
   """Returns the position-only cart-pole, seen through a random matrix.
@@ -69,16 +70,19 @@ def projected_cartpole(
     noise_sigma: standard deviation of what is added to position and angle, in
       metres and radians, before they are mapped. Without noise the first few
       observations give the map away.
+    max_start: bound of position, angle and velocities of a first state, by
+      absolute value. The further a pole leans, the sooner one has to know to
+      which side.
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
-    ValueError: if a number of trials, steps or sizes is below 1, or the noise
-      below 0.
+    ValueError: if a number of trials, steps or sizes is below 1, the noise
+      below 0, or the start not between 0 and where a pole has fallen.
   """
   if noise_sigma:
-    base = cartpole.NoisyPositionOnlyCartPole(max_steps, noise_sigma)
+    base = cartpole.NoisyPositionOnlyCartPole(max_steps, max_start, noise_sigma)
   else:
-    base = cartpole.PositionOnlyCartPole(max_steps)
+    base = cartpole.PositionOnlyCartPole(max_steps, max_start)
   env = projections.Projected(base, observation_size, "orthogonal")
   return meta.Trials(
     env,

@@ -23,7 +23,6 @@ _FORCE = 10.0
 _TIME_STEP = 0.02
 _MAX_POSITION = 2.4
 _MAX_ANGLE = 12 * 2 * math.pi / 360
-_MAX_START = 0.05
 
 
 @struct.dataclass
@@ -58,15 +57,22 @@ class PositionOnlyCartPole(base.Environment):
 
   Attributes:
     max_steps: time limit.
+    max_start: bound of the four numbers of a first state, by absolute value.
   """
 
   max_steps: int = 200
+  max_start: float = 0.05
 
   reset_words = 4
 
   def __post_init__(self):
     if self.max_steps < 1:
       raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more.")
+    if not 0 <= self.max_start < _MAX_ANGLE:
+      raise ValueError(
+        f"max_start: got {self.max_start}, expected 0 or more and less than"
+        f" {_MAX_ANGLE:.3f}, the angle at which a pole has fallen."
+      )
 
   @property
   def default_params(self) -> environment.EnvParams:
@@ -75,7 +81,7 @@ class PositionOnlyCartPole(base.Environment):
 
   def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""
-    state = EnvState(**_start(words))
+    state = EnvState(**self._start(words))
     return self.observe(None, state, None, params), state
 
   def advance(
@@ -112,6 +118,19 @@ class PositionOnlyCartPole(base.Environment):
     high = np.array([2 * _MAX_POSITION, 2 * _MAX_ANGLE], np.float32)
     return spaces.Box(-high, high, (2,))
 
+  def _start(self, words):
+    """The fields of a fresh state, drawn from four words."""
+    x, x_dot, theta, theta_dot = randomness.uniform(
+      words, -self.max_start, self.max_start
+    )
+    return {
+      "time": jnp.int32(0),
+      "x": x,
+      "x_dot": x_dot,
+      "theta": theta,
+      "theta_dot": theta_dot,
+    }
+
 
 @dataclasses.dataclass(frozen=True)
 class VelocityOnlyCartPole(PositionOnlyCartPole):
@@ -122,6 +141,7 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
 
   Attributes:
     max_steps: time limit.
+    max_start: bound of the four numbers of a first state, by absolute value.
   """
 
   def observe(
@@ -163,6 +183,7 @@ class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
 
   Attributes:
     max_steps: time limit.
+    max_start: bound of the four numbers of a first state, by absolute value.
     noise_sigma: standard deviation of the noise, in metres and in radians.
   """
 
@@ -182,7 +203,9 @@ class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
     self, words: jax.Array, params: Any
   ) -> tuple[jax.Array, NoisyEnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""
-    state = NoisyEnvState(**_start(words[:4]), noise=self._noise(words[4:]))
+    state = NoisyEnvState(
+      **self._start(words[:4]), noise=self._noise(words[4:])
+    )
     return self.observe(None, state, None, params), state
 
   def advance(
@@ -229,17 +252,3 @@ def push(state: EnvState, force: jax.Array) -> EnvState:
     theta=state.theta + _TIME_STEP * state.theta_dot,
     theta_dot=state.theta_dot + _TIME_STEP * theta_acc,
   )
-
-
-def _start(words):
-  """The fields of a fresh state, drawn from four words."""
-  x, x_dot, theta, theta_dot = randomness.uniform(
-    words, -_MAX_START, _MAX_START
-  )
-  return {
-    "time": jnp.int32(0),
-    "x": x,
-    "x_dot": x_dot,
-    "theta": theta,
-    "theta_dot": theta_dot,
-  }
