@@ -210,6 +210,18 @@ def test_noise_is_drawn_anew_at_every_step_and_reset(env_id):
   np.testing.assert_allclose((noise**4).mean(), 3, atol=0.15)
 
 
+@pytest.mark.parametrize("game", ["", "Noisy"])
+def test_first_states_of_a_cart_pole_fill_their_bounds(game):
+  env, params = envs.make(f"{game}PositionOnlyCartPoleEasy", max_start=0.15)
+  keys = jax.random.split(jax.random.key(0), 1000)
+  _, state = jax.jit(jax.vmap(lambda key: env.reset(key, params)))(keys)
+  for name in ("x", "x_dot", "theta", "theta_dot"):
+    values = getattr(state, name)
+    # Of 1,000 numbers one is this close to a bound, but for one time in e^6.
+    assert 0.148 < values.max() <= 0.15, name
+    assert -0.15 <= values.min() < -0.148, name
+
+
 def test_noise_sigma_below_zero_is_refused():
   for game in (
     "NoisyPositionOnlyCartPoleEasy",

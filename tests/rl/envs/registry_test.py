@@ -69,6 +69,7 @@ def test_an_unknown_option_is_refused(env_id):
     ("CountRecallEasy", {"card_types": 3}, "card_types"),
     ("ConcentrationEasy", {"card_types": 4}, "card_types"),
     ("PositionOnlyCartPoleEasy", {"max_steps": 0}, "max_steps"),
+    ("PositionOnlyCartPoleEasy", {"max_start": 0.3}, "max_start"),
   ],
 )
 def test_an_option_out_of_range_is_refused(env_id, options, name):
