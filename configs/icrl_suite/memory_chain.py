@@ -21,7 +21,7 @@ from configs.icrl import quickstart
 
 _EPISODES = 10_000
 _LENGTHS = {
-  "full": (10, 30, 60, 100),
+  "full": (10, 30, 100),
   "sweep": (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10)),
   "tiny": (3, 5),
 }

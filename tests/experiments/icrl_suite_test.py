@@ -96,7 +96,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
 def test_the_lengths_of_the_memory_chain(variant):
   config = study.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
   lengths = [int(name.removeprefix("memory_")) for name in config.environments]
-  assert len(lengths) == {"full": 4, "sweep": 23, "tiny": 2}[variant]
+  assert len(lengths) == {"full": 3, "sweep": 23, "tiny": 2}[variant]
   for length, name in zip(lengths, config.environments):
     local = icrl_suite.on(config, name)
     for name in config.arms:
