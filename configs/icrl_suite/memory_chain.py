@@ -38,7 +38,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.references = {}
   config.tensorboard = False
   config.environments = {
-    f"memory_{length}": {
+    f"memory_{length:03}": {
       "env_id": "MemoryChain-bsuite",
       "env_params": {"memory_length": length},
       # An episode is one step longer than the memory.
