@@ -71,8 +71,11 @@ def test_seeds_are_dealt_out_to_devices(count):
   if count:
     setting = f"jax.config.update('jax_num_cpu_devices', {count})\n"
     code = code.replace("seeds.split_cpu()", setting + "seeds.split_cpu()")
+  # With a pool of the size that users get.
+  environment = {k: v for k, v in os.environ.items() if k != "NPROC"}
   result = subprocess.run(
     [sys.executable, "-c", code],
+    env=environment,
     capture_output=True,
     text=True,
     timeout=100,
