@@ -36,7 +36,8 @@ def _pool_size() -> int:
   Every device may keep a thread waiting for the others, so that with one more
   some work always goes on; jax 0.10.2 can wait for ever where there are two
   threads for two cores. Beyond that more threads cost more than they give: a
-  pool of 8 on two cores trains S5 by PPO at two thirds of the speed.
+  pool of 8 on two cores trains S5 by PPO at two thirds to four fifths of the
+  speed (`benchmarks.threads`).
   """
   forced = re.search(
     r"xla_force_host_platform_device_count=(\d+)",
