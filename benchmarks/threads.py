@@ -56,7 +56,7 @@ def main():
     _measure(flags.measure)
     return
   sizes = flags.threads.split(",")
-  print(f"{len(os.sched_getaffinity(0))} cores")
+  print(f"{seeds.num_cores()} cores")
   print(f"{'environment steps/s':<20}" + "".join(f"{n:>9}" for n in sizes))
   for arm in flags.arms.split(","):
     best = dict.fromkeys(sizes, 0.0)

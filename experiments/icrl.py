@@ -75,18 +75,15 @@ def _finish(
     ),
   )
   _show_evaluations(config, task, results)
-  try:
-    picture = plots.learning_curve(
-      directory / "learning_curve.png",
-      {name: study.curve(directory, name) for name in config.arms},
-      xlabel="environment steps",
-      ylabel="return of the episodes that ended",
-      title=f"{task}, {tables.num_seeds(config.num_seeds)}",
-      references=dict(config.references),
-      smooth=5,
-    )
-  except ModuleNotFoundError as error:
-    picture = f"not drawn, {error.name} is not installed"
+  picture = plots.learning_curve(
+    directory / "learning_curve.png",
+    {name: study.curve(directory, name) for name in config.arms},
+    xlabel="environment steps",
+    ylabel="return of the episodes that ended",
+    title=f"{task}, {tables.num_seeds(config.num_seeds)}",
+    references=dict(config.references),
+    smooth=5,
+  )
   python = pathlib.Path(sys.executable)
   if python.is_relative_to(pathlib.Path.cwd()):
     python = python.relative_to(pathlib.Path.cwd())
@@ -97,7 +94,7 @@ def _finish(
     for kind in ("training", "evaluation")
   ):
     print("- in the table: no episode ended")
-  print(f"Learning curve: {picture}")
+  print(f"Learning curve: {picture or 'not drawn'}")
   trials = {
     where: {
       name: (1 + np.arange(values.shape[1]), values)
@@ -112,7 +109,7 @@ def _finish(
       xlabel="trial within an episode",
       ylabel="mean return of the trial",
     )
-    print(f"Return per trial: {within}")
+    print(f"Return per trial: {within or 'not drawn'}")
   for name in config.arms:
     if (episode := directory / f"episode_{name}.gif").is_file():
       print(f"An episode of {name}: {episode}")

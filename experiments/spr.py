@@ -55,19 +55,16 @@ def _finish(
       f" twentieth of the training, {config.evaluation_games} new games"
     ),
   )
-  try:
-    picture = plots.learning_curve(
-      directory / "learning_curve.png",
-      {name: study.curve(directory, name) for name in arms},
-      xlabel="environment steps",
-      ylabel="return of the games that ended",
-      title=f"{', '.join(games)}, {tables.num_seeds(config.num_seeds)}",
-      references=dict(config.references),
-      smooth=5,
-    )
-  except ModuleNotFoundError as error:
-    picture = f"not drawn, {error.name} is not installed"
-  print(f"Learning curve: {picture}")
+  picture = plots.learning_curve(
+    directory / "learning_curve.png",
+    {name: study.curve(directory, name) for name in arms},
+    xlabel="environment steps",
+    ylabel="return of the games that ended",
+    title=f"{', '.join(games)}, {tables.num_seeds(config.num_seeds)}",
+    references=dict(config.references),
+    smooth=5,
+  )
+  print(f"Learning curve: {picture or 'not drawn'}")
   _tell_games(results)
 
 

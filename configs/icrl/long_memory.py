@@ -6,6 +6,7 @@ r"""S5 against a GRU where 32 cards have to be held in memory, or 64.
 RepeatPreviousMedium deals two decks one by one; at every step the agent is to
 name the suit of the card 31 before the one on show. Every card is new, so that
 the memory has to be a queue of 32. Chance is -0.5, a perfect player gets 1.
+Some 17 minutes on two cores.
 
     --config=configs/icrl/long_memory.py:Hard
 

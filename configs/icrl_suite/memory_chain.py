@@ -7,7 +7,8 @@ The first observation shows a bit, and the last action, so many steps later, is
 to name it: the return is 1 or -1. Each length is played for 10,000 episodes.
 Osband et al., "Behaviour Suite for Reinforcement Learning", arXiv:1908.03568,
 call a length solved if the regret over all of them, relative to that of chance,
-is below 0.75: if the mean return over the whole training is above 0.25.
+is below 0.75: if the mean return over the whole training is above 0.25. Twenty
+minutes on two cores.
 
     --config=configs/icrl_suite/memory_chain.py:sweep
 

@@ -62,12 +62,17 @@ def evaluation_configs(
     arm: the whole configuration of the arm.
 
   Raises:
-    UserError: (a ValueError) an environment does not know an option, or the
-      arm's network does not fit it.
+    UserError: (a ValueError) an environment does not know an option, the arm's
+      network does not fit it, or it has the name of the one of the training.
   """
   trained = algorithms.of(arm).player(arm)
   found = {}
   for name, options in config.evaluations.items():
+    if name == arm.env_id:
+      raise errors.UserError(
+        f"config.evaluations: got the name {name!r}, expected another one than"
+        " that of the environment of the training"
+      )
     merged = dict(arm.env_options) | dict(options.items())
     found[name] = dataclasses.replace(arm, env_options=tuple(merged.items()))
     player = algorithms.of(arm).player(found[name])

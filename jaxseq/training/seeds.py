@@ -27,7 +27,15 @@ def split_cpu() -> None:
     return
   if jax.config.jax_num_cpu_devices > 0:
     return
-  jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+  jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+  """Returns how many CPU cores this process may use."""
+  # Of a process that is bound to some cores only Linux can tell.
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def _pool_size() -> int:
@@ -44,7 +52,7 @@ def _pool_size() -> int:
     os.environ.get("XLA_FLAGS", ""),
   )
   devices = int(forced[1]) if forced else jax.config.jax_num_cpu_devices
-  return max(len(os.sched_getaffinity(0)), devices) + 1
+  return max(num_cores(), devices) + 1
 
 
 def over(

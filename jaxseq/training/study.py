@@ -395,22 +395,19 @@ def finish(
       for label, values in baselines.items()
       if metric in values
     }
-  try:
-    picture = plots.learning_curve(
-      directory / "learning_curve.png",
-      {
-        name: metrics_lib.column(metrics_lib.read(directory / name), metric)
-        for name in results
-        if drawn is None or name in drawn
-      },
-      xlabel="updates",
-      ylabel=columns.get(metric, metric),
-      title=title,
-      references={**levels, **config.references},
-    )
-  except ModuleNotFoundError as error:
-    picture = f"not drawn, {error.name} is not installed"
-  print(f"Learning curve: {picture}")
+  picture = plots.learning_curve(
+    directory / "learning_curve.png",
+    {
+      name: metrics_lib.column(metrics_lib.read(directory / name), metric)
+      for name in results
+      if drawn is None or name in drawn
+    },
+    xlabel="updates",
+    ylabel=columns.get(metric, metric),
+    title=title,
+    references={**levels, **config.references},
+  )
+  print(f"Learning curve: {picture or 'not drawn'}")
 
 
 def _show(config, arms, results, title, columns, baselines):

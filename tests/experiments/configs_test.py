@@ -1,4 +1,4 @@
-"""Every config of a supervised experiment, and every arm of it, is accepted."""
+"""Every config, and every arm of it, is accepted."""
 
 import importlib
 import itertools
@@ -7,6 +7,8 @@ import pathlib
 import pytest
 
 from jaxseq.dts import problem
+from jaxseq.rl import algorithms
+from jaxseq.rl import comparison
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
 from jaxseq.training import config as config_lib
@@ -25,6 +27,13 @@ VARIANTS = {
   "classify/fashion": ("pixel", "tiny"),
   "classify/uea": ("japanese_vowels", "tiny"),
   "forecast/hourly": ("seasonal", "tiny"),
+  "icrl/ablation": ("RepeatFirstEasy,tiny",),
+  "icrl/long_memory": ("Hard", "tiny"),
+  "icrl/memory_chain": ("100",),
+  "icrl/popgym_gru": ("RepeatPreviousHard",),
+  "icrl/popgym_s5": ("RepeatPreviousHard",),
+  "icrl/projected_cartpole": ("paper", "tiny"),
+  "icrl/small": ("BattleshipEasy",),
   "synthetic/induction": ("paper", "tiny"),
   "synthetic/mqar": ("paper", "tiny"),
   "synthetic/selective_copying": ("tiny",),
@@ -76,3 +85,20 @@ def test_configs_of_codes():
         problem.make_optimizer(arm, config.num_updates)
     with pytest.raises(ValueError, match="got 'huge'"):
       get_config("huge")
+
+
+@pytest.mark.parametrize(
+  "path", sorted((CONFIGS / "icrl").glob("*.py")), ids=lambda path: path.stem
+)
+def test_configs_of_memories(path):
+  name = f"icrl/{path.stem}"
+  get_config = importlib.import_module(f"configs.icrl.{path.stem}").get_config
+  for arguments in [(), *((v,) for v in VARIANTS.get(name, ("tiny",)))]:
+    config = config_lib.from_config_dict(
+      comparison.Config, get_config(*arguments), name=name
+    )
+    for arm_name in config.arms:
+      arm = comparison.arm_config(config, arm_name)
+      player = algorithms.of(arm).player(arm)
+      assert player.env_params.max_steps_in_episode > 0
+      comparison.evaluation_configs(config, arm)

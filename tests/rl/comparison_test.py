@@ -58,5 +58,10 @@ def test_tasks_that_were_held_out():
   ],
 )
 def test_environments_that_do_not_fit_are_refused(options, message):
-  with pytest.raises((errors.UserError, ValueError), match=message):
+  with pytest.raises(ValueError, match=message):
     _configs("ProjectedCartPole", {}, other=options)
+
+
+def test_the_name_of_the_training_is_taken():
+  with pytest.raises(errors.UserError, match="evaluations: got the name 'Proj"):
+    _configs("ProjectedCartPole", {}, ProjectedCartPole={})

@@ -109,6 +109,13 @@ def test_the_pool_has_a_thread_more_than_cores_and_devices(
   assert os.environ["NPROC"] == str(threads)
 
 
+def test_cores_where_no_process_can_be_bound_to_some(monkeypatch):
+  assert 1 <= seeds.num_cores() <= os.cpu_count()
+  monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+  monkeypatch.setattr(os, "cpu_count", lambda: 6)
+  assert seeds.num_cores() == 6
+
+
 @pytest.mark.parametrize(
   ("platform", "num_seeds", "loops"),
   [("cpu", 1, False), ("cpu", 3, True), ("tpu", 3, False)],

@@ -70,7 +70,7 @@ def signature(space: spaces.Space) -> tuple[Any, ...]:
     Type, shape and flat size; bounds may differ.
 
   Raises:
-    TypeError: if the space is of another kind.
+    ValueError: if the space is of another kind.
   """
   shape = getattr(space, "shape", None)
   return type(space), shape and tuple(shape), flat_size(space)
