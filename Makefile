@@ -63,7 +63,7 @@ test-popgym: ## our games beside the original POPGym (ten minutes or more)
 	XLA_FLAGS= .venvs/popgym/bin/python $(PYTEST) -m popgym --timeout=3600 \
 	  $(ARGS) tests/popgym
 
-test-compile: ## mixers and a step of SPR by the compilers of a TPU and an H100
+test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	@PYTHON= sh scripts/venv.sh .venvs/compile
 	version=`.venvs/compile/bin/python -c \
 	  'import sys; print("%d.%d" % sys.version_info[:2])'` && \

@@ -99,16 +99,16 @@ def projected_control(
   trial_steps: int = 200,
   observation_size: int = 12,
   action_size: int = 2,
+  same_start: bool = False,
   keep_memory: bool = True,
 ) -> mixtures.Mixture:
   """Returns continuous control tasks, each in its block of the batch.
 
   Every meta-episode draws a Gaussian map of the observations and directions
-  for the actions; each of its trials starts afresh. The observation holds the
-  projected one, the previous action and reward, whether a trial has just
-  ended, and whether the meta-episode has just started. Rewards are scaled so
-  that those of a trial lie between -1 and 1. What Swimmer-misc shows, 16
-  numbers, does not all fit through a map to 12.
+  for the actions. The observation holds the projected one, the previous action
+  and reward, whether a trial has just ended, and whether the meta-episode has
+  just started. Rewards are scaled so that those of a trial lie between -1 and
+  1. What Swimmer-misc shows, 16 numbers, does not all fit through a map to 12.
 
   Args:
     tasks: ids out of `CONTROL_TASKS`. Train on `TRAINING_TASKS` and see how
@@ -118,6 +118,8 @@ def projected_control(
       after some 150 to 190 steps.
     observation_size: numbers that the map of observations makes.
     action_size: numbers in the agent's action.
+    same_start: whether every trial of a meta-episode starts from the same
+      state, hidden goals included, instead of a fresh one.
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
@@ -136,6 +138,7 @@ def projected_control(
       env,
       num_trials,
       trial_steps,
+      same_start=same_start,
       previous_reward=True,
       keep_memory=keep_memory,
     )

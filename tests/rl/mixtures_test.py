@@ -181,6 +181,26 @@ def test_control_tasks():
   assert (np.abs(returns[:, paying]).max(axis=(0, 2)) > 0).all()
 
 
+@pytest.mark.parametrize("same_start", [False, True])
+def test_control_tasks_start_where_they_did(same_start):
+  mixture, params = envs.make(
+    "ProjectedControl",
+    tasks=("PointRobot-misc",),
+    num_trials=2,
+    trial_steps=3,
+    same_start=same_start,
+  )
+  keys = jax.random.split(jax.random.key(0), 2)
+  _, first = mixture.reset(keys, params)
+  state = first
+  for _ in range(3):
+    _, state, *_ = mixture.step(keys, state, jnp.ones((2, 2)), params)
+  robots = [trials[0].env_state.env_state for trials in (first, state)]
+  for name in ("goal", "pos"):
+    values = [getattr(robot, name) for robot in robots]
+    assert np.array_equal(*values) == same_start
+
+
 def test_unknown_tasks_are_refused():
   with pytest.raises(ValueError, match="tasks: got .*'CartPole-v1'.* expected"):
     envs.make("ProjectedControl", tasks=("CartPole-v1",))
