@@ -136,10 +136,25 @@ def renormalize(x: Array, epsilon: float) -> Array:
     An array like x.
   """
   flat = x.reshape(*x.shape[:-3], -1)
+  low, high = _bounds(flat)
+  return ((flat - low) / (high - low + epsilon)).reshape(x.shape)
+
+
+@jax.custom_jvp
+def _bounds(flat):
+  """Minimum and maximum over the last axis, which stays, with length 1."""
+  return tuple(f(flat, axis=-1, keepdims=True) for f in (jnp.min, jnp.max))
+
+
+@_bounds.defjvp
+def _bounds_jvp(primals, tangents):
   # By their places: the derivative of a maximum compares all elements with it,
   # and is NaN where a compiler has computed the two with different rounding.
-  low, high = (
-    jnp.take_along_axis(flat, find(flat, axis=-1, keepdims=True), axis=-1)
+  places = [
+    find(primals[0], axis=-1, keepdims=True)
     for find in (jnp.argmin, jnp.argmax)
+  ]
+  return tuple(
+    tuple(jnp.take_along_axis(x, place, axis=-1) for place in places)
+    for x in (primals[0], tangents[0])
   )
-  return ((flat - low) / (high - low + epsilon)).reshape(x.shape)
