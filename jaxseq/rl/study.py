@@ -58,10 +58,7 @@ def train(
     _, values = curve(directory, name)
     span = max(1, values.shape[1] // 20)
     results[name]["training"] = [_mean(seed[-span:]) for seed in values]
-    results[name]["best"] = [
-      max(_mean(seed[i : i + span]) for i in range(len(seed) - span + 1))
-      for seed in values
-    ]
+    results[name]["best"] = [highest_mean(seed, span) for seed in values]
     results[name]["overall"] = [_mean(seed) for seed in values]
   return results
 
@@ -212,6 +209,20 @@ def _train_arm(config, name, arm, directory) -> Any:
     update_axis=1,
     steps_per_update=arm.steps_per_update,
   )
+
+
+def highest_mean(values: np.ndarray, span: int) -> float:
+  """Returns the highest mean of neighbouring values.
+
+  Args:
+    values: (n,), NaN for updates in which no episode ended; those are left out.
+    span: how many neighbours, at most n.
+
+  Returns:
+    The mean, NaN if no value is finite.
+  """
+  means = [_mean(values[i : i + span]) for i in range(len(values) - span + 1)]
+  return max(filter(math.isfinite, means), default=float("nan"))
 
 
 def _mean(values: np.ndarray) -> float:
