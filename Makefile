@@ -14,7 +14,7 @@ PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
 TEST = sh scripts/test.sh
 VERSIONS = 3.11 3.12 3.13
 # The Python of the environment with torch and transformers.
-INTEROP_PYTHON ?= 3.11
+INTEROP_PYTHON ?= 3.13
 # The Python of the environment with the original POPGym.
 POPGYM_PYTHON ?= 3.11
 
