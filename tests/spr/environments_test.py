@@ -90,3 +90,35 @@ def test_atari():
   # A game has five lives.
   assert (over > 0).all()
   assert (lost // 5 == over).all()
+
+
+def test_atari_shows_the_golden_frames(golden):
+  pytest.importorskip("ale_py")
+  arrays = golden("spr/frames_alevec_breakout")
+  first = int(arrays["seed"])
+  seeds = np.arange(first, first + int(arrays["num_envs"]))
+  players = atari.make(str(arrays["game"])).play(seeds)
+  np.testing.assert_array_equal(players.reset(), arrays["frames"][0])
+  for t, action in enumerate(arrays["actions"]):
+    step = players.step(action)
+    np.testing.assert_array_equal(step.frame, arrays["frames"][t + 1])
+    # Those of the golden file are clipped to their signs.
+    np.testing.assert_array_equal(np.sign(step.reward), arrays["reward"][t])
+    ended = arrays["terminated"][t] | arrays["truncated"][t]
+    np.testing.assert_array_equal(step.done, ended)
+
+
+def test_every_game_of_minatar_is_played():
+  for name in minatar.names():
+    game = minatar.make(name)
+    players = game.play(np.arange(2))
+    frames = [players.reset()]
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+      action = rng.integers(game.num_actions, size=2)
+      frames.append(players.step(action).frame)
+    frames = np.stack(frames)
+    assert frames.shape == (31, 2, *game.frame_shape), name
+    assert frames.dtype == np.uint8
+    # Something moves.
+    assert (frames[1:] != frames[0]).any(axis=(0, 2, 3, 4)).all(), name
