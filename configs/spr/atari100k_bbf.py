@@ -6,8 +6,9 @@ r"""BBF, "Bigger, Better, Faster", on a game of Atari-100k.
 The agent of arXiv:2305.19452 with 2 updates a step and resets every 20,000
 steps, as in its published settings. The paper's main results are those of
 `--config.settings.agent.updates_per_step=8`; resets stay where they are in
-steps, and so come after four times as many updates. The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
-seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+steps, and so come after four times as many updates. The package ale-py has to
+be installed (`pip install 'jaxseq[atari]'`). A seed needs a GPU and hours;
+`--config.num_seeds=5` trains five together.
 """
 
 import ml_collections
