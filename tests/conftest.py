@@ -74,6 +74,20 @@ def x64():
     yield
 
 
+@pytest.fixture
+def atari_stand_in(monkeypatch):
+  """Makes games of Atari, which may not be installed, that nobody can play."""
+  # Most tests need nothing of SPR.
+  from jaxseq.spr import atari
+  from jaxseq.spr import environments
+
+  monkeypatch.setattr(
+    atari,
+    "make",
+    lambda name: environments.Game(name, (84, 84), 4, 6, play=None),
+  )
+
+
 @pytest.fixture(scope="session")
 def golden():
   """Returns a function: `golden("ssm/s5_layer")` loads that file's arrays.

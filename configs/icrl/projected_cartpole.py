@@ -13,8 +13,12 @@ All trials of an episode start from the same state, in which the pole may lean
 by up to 11 of the 12 degrees at which it has fallen, and position and angle are
 seen with a little noise (5 mm, 0.3 degrees). So the first steps of a trial
 decide it, and tell little: what was seen in the trials before is worth
-remembering. In trials of 100 steps a matrix is found out within the trial, and
-a fresh memory does as well. Some 20 minutes on two cores.
+remembering. Some 20 minutes on two cores.
+
+    --config=configs/icrl/projected_cartpole.py:long
+
+has trials of 100 steps and four times the noise: a matrix is found out within
+the trial, and a fresh memory does as well.
 
 Two settings make learning quick. Numbers are shown in standard deviations, for
 what tells how a pole moves, the difference of two observations, is tiny. And
@@ -32,7 +36,7 @@ everything works.
 
 import ml_collections
 
-_VARIANTS = ("full", "paper", "tiny")
+_VARIANTS = ("full", "long", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -73,6 +77,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "activation": "none",
     "residual": False,
   }
+  if variant == "long":
+    options.update(max_steps=100, noise_sigma=0.02)
   if variant == "paper":
     options = {"num_trials": 16, "max_steps": 200}
     config.updates_per_chunk = 1

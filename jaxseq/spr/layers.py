@@ -150,11 +150,10 @@ def _bounds(flat):
 def _bounds_jvp(primals, tangents):
   # By their places: the derivative of a maximum compares all elements with it,
   # and is NaN where a compiler has computed the two with different rounding.
-  places = [
-    find(primals[0], axis=-1, keepdims=True)
-    for find in (jnp.argmin, jnp.argmax)
-  ]
-  return tuple(
-    tuple(jnp.take_along_axis(x, place, axis=-1) for place in places)
-    for x in (primals[0], tangents[0])
-  )
+  (flat,), (tangent,) = primals, tangents
+  places = [f(flat, axis=-1, keepdims=True) for f in (jnp.argmin, jnp.argmax)]
+
+  def taken(x):
+    return tuple(jnp.take_along_axis(x, place, axis=-1) for place in places)
+
+  return taken(flat), taken(tangent)

@@ -25,17 +25,16 @@ ROLLOUT = 95_000
 MINIBATCH = 560
 
 
-def configuration(memory, num_epochs):
-  """64 environments of RepeatPreviousEasy, 1024 steps, 8 minibatches."""
+def configuration(memory):
+  """64 environments of RepeatPreviousEasy, 1024 steps, 30 x 8 minibatches."""
   config = config_lib.parse(MEMORIES[memory].get_config(), comparison.Config)
-  config = comparison.arm_config(config, memory)
-  return dataclasses.replace(config, num_epochs=num_epochs)
+  return comparison.arm_config(config, memory)
 
 
 @functools.cache
 def started(memory, num_epochs):
-  """Kernels of an update, and MB of temporaries."""
-  config = configuration(memory, num_epochs)
+  """Kernels of an update of so many epochs, and MB of temporaries."""
+  config = dataclasses.replace(configuration(memory), num_epochs=num_epochs)
   runner = jax.eval_shape(lambda key: ppo.init(config, key), jax.random.key(0))
   compiled = targets.compiled(
     "cuda", functools.partial(ppo.update, config), runner
@@ -44,27 +43,28 @@ def started(memory, num_epochs):
   return kernels.count(compiled.as_text()), temporary
 
 
-def per_update(memory):
-  """Kernels of the rollout and of one minibatch."""
-  config = configuration(memory, 1)
+def kernels_of(memory):
+  """Kernels of the rollout, of one minibatch, and of a whole update."""
+  config = configuration(memory)
   one, two = (started(memory, epochs)[0] for epochs in (1, 2))
-  minibatch = (two - one) / config.num_minibatches
-  return one - minibatch * config.num_minibatches, minibatch
+  epoch = two - one
+  minibatch = epoch / config.num_minibatches
+  return one - epoch, minibatch, one + (config.num_epochs - 1) * epoch
 
 
 def test_s5_learns_with_few_kernels():
-  totals = {}
-  for memory in MEMORIES:
-    rollout, minibatch = per_update(memory)
-    totals[memory] = rollout + 30 * 8 * minibatch
+  counts = {memory: kernels_of(memory) for memory in MEMORIES}
+  for memory, (rollout, minibatch, update) in counts.items():
     print(
-      f"\n{memory:>5}: {rollout:,.0f} kernels in the rollout and around it,"
-      f" {minibatch:,.0f} for a minibatch, {totals[memory]:,.0f} in an update,"
+      f"\n{memory:>5}: {rollout:,} kernels in the rollout and around it,"
+      f" {minibatch:,.0f} for a minibatch, {update:,} in an update,"
       f" temporary {started(memory, 2)[1]:.0f} MB"
     )
-  rollout, minibatch = per_update("s5")
+  (rollout, minibatch, update), (_, slow, slow_update) = (
+    counts[memory] for memory in ("s5", "gru")
+  )
   assert rollout <= ROLLOUT
   assert minibatch <= MINIBATCH
   # A GRU starts its kernels again at each of 1024 steps, there and back.
-  assert per_update("gru")[1] >= 2 * 1024
-  assert totals["gru"] >= 20 * totals["s5"]
+  assert slow >= 2 * 1024
+  assert slow_update >= 20 * update

@@ -19,7 +19,7 @@ from jaxseq.nn import heads
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def train(config, number, width, samples, steps, mu, logvar):
+def train(config, number, width, samples, steps, mu, logvar, seed=1):
   """Returns the metrics of all steps, and log p(x | z) as "fit"."""
   decoder = heads.MLP((width, width, number), activation="tanh")
   optimizer = optax.adam(5e-3)
@@ -51,7 +51,7 @@ def train(config, number, width, samples, steps, mu, logvar):
     updates, state = optimizer.update(grads, state)
     return (optax.apply_updates(params, updates), state), metrics
 
-  keys = jax.random.split(jax.random.key(1), steps)
+  keys = jax.random.split(jax.random.key(seed), steps)
   return jax.lax.scan(step, (params, optimizer.init(params)), keys)[1]
 
 
@@ -124,8 +124,14 @@ def test_information_is_lost_or_kept_whatever_the_start():
   ],
 )
 def test_phases(alpha, beta, start):
-  metrics = train(config(alpha, beta), 64, 128, 4, 3000, *starts(64)[start])
-  end = {key: float(x[-300:].mean()) for key, x in metrics.items()}
+  # The mean over seeds: one ends up to a tenth of its dwkl above it.
+  runs = [
+    train(config(alpha, beta), 64, 128, 4, 3000, *starts(64)[start], seed)
+    for seed in (1, 2, 3)
+  ]
+  end = {
+    key: float(np.mean([run[key][-300:] for run in runs])) for key in runs[0]
+  }
   if alpha <= beta - 2:
     assert end["mi"] < 0.05, end
   else:
@@ -133,8 +139,7 @@ def test_phases(alpha, beta, start):
     assert end["mi"] > 3.2, end
     assert end["fit"] > -1.0, end
     assert end["tc"] < 0.25, end
-    # 0.0501 with alpha = beta = 1 from the spread start, else less than 0.05.
-    assert end["dwkl"] < 0.06, end
+    assert end["dwkl"] < 0.05, end
 
 
 @pytest.mark.slow

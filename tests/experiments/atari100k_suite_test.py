@@ -4,21 +4,11 @@ import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
-from jaxseq.spr import atari
-from jaxseq.spr import environments
 from jaxseq.spr import published
 from jaxseq.spr import variants
 from jaxseq.training import config as config_lib
 
-
-@pytest.fixture(autouse=True)
-def games(monkeypatch):
-  """Stands in for Atari's games, which may not be installed."""
-  monkeypatch.setattr(
-    atari,
-    "make",
-    lambda name: environments.Game(name, (84, 84), 4, 6, play=None),
-  )
+pytestmark = pytest.mark.usefixtures("atari_stand_in")
 
 
 def suite(variant, **changes):

@@ -32,7 +32,7 @@ VARIANTS = {
   "icrl/memory_chain": ("100",),
   "icrl/popgym_gru": ("RepeatPreviousHard",),
   "icrl/popgym_s5": ("RepeatPreviousHard",),
-  "icrl/projected_cartpole": ("paper", "tiny"),
+  "icrl/projected_cartpole": ("long", "paper", "tiny"),
   "icrl/small": ("BattleshipEasy",),
   "synthetic/induction": ("paper", "tiny"),
   "synthetic/mqar": ("paper", "tiny"),

@@ -69,6 +69,8 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
       for kind in ("best", "overall", "evaluation"):
         assert np.isfinite(found[kind]).all(), kind
       assert found["best"][0] >= found["overall"][0]
+      # "NaN" where no episode ended in the last twentieth.
+      assert not found["best"][0] < float(found["training"][0])
   # One seed each: scores from the bounds of the games.
   bandit, first = (
     environments[name]["none"]["evaluation"][0]

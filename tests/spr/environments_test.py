@@ -108,17 +108,17 @@ def test_atari_shows_the_golden_frames(golden):
     np.testing.assert_array_equal(step.done, ended)
 
 
-def test_every_game_of_minatar_is_played():
-  for name in minatar.names():
-    game = minatar.make(name)
-    players = game.play(np.arange(2))
-    frames = [players.reset()]
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-      action = rng.integers(game.num_actions, size=2)
-      frames.append(players.step(action).frame)
-    frames = np.stack(frames)
-    assert frames.shape == (31, 2, *game.frame_shape), name
-    assert frames.dtype == np.uint8
-    # Something moves.
-    assert (frames[1:] != frames[0]).any(axis=(0, 2, 3, 4)).all(), name
+@pytest.mark.parametrize("name", minatar.names())
+def test_every_game_of_minatar_is_played(name):
+  game = minatar.make(name)
+  players = game.play(np.arange(2))
+  frames = [players.reset()]
+  rng = np.random.default_rng(0)
+  for _ in range(30):
+    action = rng.integers(game.num_actions, size=2)
+    frames.append(players.step(action).frame)
+  frames = np.stack(frames)
+  assert frames.shape == (31, 2, *game.frame_shape)
+  assert frames.dtype == np.uint8
+  # Something moves.
+  assert (frames[1:] != frames[0]).any(axis=(0, 2, 3, 4)).all()

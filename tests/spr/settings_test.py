@@ -5,8 +5,6 @@ import pathlib
 
 import pytest
 
-from jaxseq.spr import atari
-from jaxseq.spr import environments
 from jaxseq.spr import study
 from jaxseq.training import config as config_lib
 
@@ -22,18 +20,8 @@ def arms_of(name, *arguments):
   return {arm: study.make_arm(config, arm) for arm in config.arms}
 
 
-@pytest.fixture
-def pong(monkeypatch):
-  """Stands in for Atari's Pong, which may not be installed."""
-  monkeypatch.setattr(
-    atari,
-    "make",
-    lambda name: environments.Game(name, (84, 84), 4, 6, play=None),
-  )
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_every_config_makes_its_agents(name, pong):
+def test_every_config_makes_its_agents(name, atari_stand_in):
   arms = arms_of(name)
   assert arms
   for arm in arms.values():
@@ -44,7 +32,7 @@ def test_every_config_makes_its_agents(name, pong):
     module.get_config("huge")
 
 
-def test_atari_100k_is_the_published_agent(pong):
+def test_atari_100k_is_the_published_agent(atari_stand_in):
   agent = arms_of("atari100k_spr")["spr"].agent
   assert (agent.num_steps, agent.variant.updates_per_step) == (100_000, 2)
   assert agent.variant.min_replay == 2000
