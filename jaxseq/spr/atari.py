@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.spr import atari_xla
 from jaxseq.spr import environments
 
 _SKIP = 4
@@ -62,6 +63,9 @@ def make(name: str) -> environments.Game:
     stack=4,
     num_actions=len(emulator.getMinimalActionSet()),
     play=functools.partial(_Players, name),
+    play_compiled=functools.partial(_play_compiled, name)
+    if atari_xla.is_available(package)
+    else None,
   )
 
 
@@ -78,30 +82,45 @@ def _package() -> Any:
   return ale_py
 
 
+def _emulators(name: str, count: int, **options: Any) -> Any:
+  """Returns emulators of a game, `AtariVectorEnv`."""
+  return _package().vector_env.AtariVectorEnv(
+    name,
+    count,
+    frameskip=_SKIP,
+    img_height=_SIZE,
+    img_width=_SIZE,
+    # The agent stacks frames by itself, as the replay does.
+    stack_num=1,
+    max_num_frames_per_episode=_MAX_FRAMES,
+    noop_max=30,
+    use_fire_reset=False,
+    # Tells that a life was lost. "episodic_life" would begin another game.
+    life_loss_info=True,
+    reward_clipping=False,
+    repeat_action_probability=0.0,
+    **options,
+  )
+
+
+def _play_compiled(name: str, seeds: np.ndarray) -> atari_xla.Players:
+  """Returns players whom compiled functions can call."""
+  emulators = [
+    _emulators(name, 1, num_threads=1, autoreset_mode="NextStep") for _ in seeds
+  ]
+  return atari_xla.Players(emulators, seeds)
+
+
 class _Players:
   """Emulators side by side."""
 
   def __init__(self, name: str, seeds: np.ndarray):
     self._seeds = np.asarray(seeds, np.int64)
     self._frames = 0  # since the beginning of each game
-    self._emulators = _package().vector_env.AtariVectorEnv(
-      name,
-      len(self._seeds),
-      frameskip=_SKIP,
-      img_height=_SIZE,
-      img_width=_SIZE,
-      # The agent stacks frames by itself, as the replay does.
-      stack_num=1,
-      max_num_frames_per_episode=_MAX_FRAMES,
-      noop_max=30,
-      use_fire_reset=False,
-      # Tells that a life was lost. "episodic_life" would begin another game.
-      life_loss_info=True,
-      reward_clipping=False,
-      repeat_action_probability=0.0,
-      # Otherwise the step after the end of a game would be a reset, and the
-      # players would not be in step any more.
-      autoreset_mode="SameStep",
+    # Otherwise the step after the end of a game would be a reset, and the
+    # players would not be in step any more.
+    self._emulators = _emulators(
+      name, len(self._seeds), autoreset_mode="SameStep"
     )
 
   def reset(self) -> np.ndarray:

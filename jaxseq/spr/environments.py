@@ -6,7 +6,8 @@ A `Game` says what its images are like and makes players of it:
                     player; they can be jitted, vmapped and scanned. They are
                     None where a game runs on the host alone.
     on the host     `play(seeds)` returns `Players`, one for each seed, which
-                    take their steps side by side.
+                    take their steps side by side; `play_compiled(seeds)` those
+                    whom compiled functions can call, where there are such.
 
 Images are single frames; whoever wants several stacks them. A player whose game
 is over goes on with the first frame of another one, in the same step.
@@ -53,6 +54,20 @@ class Players(Protocol):
     """Takes an action (players,) of each; returns what came of them."""
 
 
+class CompiledPlayers(Players, Protocol):
+  """Players on the host whom compiled functions can call.
+
+  Attributes:
+    state: pytree of arrays, which stand for the players: what is played changes
+      them wherever the arrays are. To be used once, in turn.
+  """
+
+  state: Any
+
+  def advance(self, state: Any, action: jax.Array) -> tuple[Any, Step]:
+    """Takes an action (players,) of each; can be traced, but not vmapped."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Game:
   """A game that can be played.
@@ -67,6 +82,7 @@ class Game:
     init: function from a key to the state of a player and the first frame.
     step: function from state, action and key to the next state and a `Step`.
     encoder: fields of `encoders.Config` that suit such frames.
+    play_compiled: as `play`, of `CompiledPlayers`; None where there are none.
   """
 
   name: str
@@ -77,6 +93,7 @@ class Game:
   init: Callable[[jax.Array], tuple[Any, jax.Array]] | None = None
   step: Callable[[Any, jax.Array, jax.Array], tuple[Any, Step]] | None = None
   encoder: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  play_compiled: Callable[[np.ndarray], CompiledPlayers] | None = None
 
   @property
   def on_device(self) -> bool:

@@ -6,7 +6,8 @@ step and one update are compiled, and Python loops over them. Either way the
 state is donated, so that the replay is changed in place, and the numbers are
 the same up to rounding.
 
-A game on the host takes its steps in between, one player for each seed. Its
+A game on the host takes its steps in between, one player for each seed; where
+loops are compiled, and the game can be called from them, inside of them. Its
 state is in no checkpoint: to go on from one, all actions in the replay are
 played again, which takes less than a millisecond each.
 """
@@ -141,14 +142,16 @@ def lower_step(
 
   Args:
     config: of the agent, which has begun to learn.
-    game: what it plays.
+    game: what it plays; its players, if compiled functions can call them, are
+      called by the programs.
     num_seeds: number of seeds.
     sharding: where all arrays lie; None for the default device. That of a
       described device compiles for it without the hardware.
 
   Returns:
-    By name, the programs of a step: "step" of a game on the device; "choose"
-    and, with the updates in it, "observe" of one on the host.
+    By name, the programs of a step: "step" of a game on the device, or whose
+    players are called; "choose" and, with the updates in it, "observe" of one
+    on the host.
   """
   programs = _Programs(config, num_seeds, game)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
@@ -158,6 +161,10 @@ def lower_step(
   )
   if game.on_device:
     return {"step": programs.steps(1, True).lower(state)}
+  if game.play_compiled is not None:
+    players = game.play_compiled(np.arange(num_seeds))
+    at = _placed(players.state, sharding)
+    return {"step": programs.steps_of(players, 1, True).lower(state, at)}
   choose = programs.choose(True)
   _, action = jax.eval_shape(choose, state)
 
@@ -199,6 +206,7 @@ class _Programs:
     self.steps = functools.cache(self._steps)
     self.choose = functools.cache(self._choose)
     self.observe = functools.cache(self._observe)
+    self.steps_of = functools.cache(self._steps_of)
     self.reset = self._jit(functools.partial(agent_lib.reset, config))
     self.learn = self._jit(self._learn_one)
 
@@ -247,24 +255,42 @@ class _Programs:
     return self._jit(lambda state: jax.lax.scan(body, state, length=length))
 
   def _choose(self, learning):
-    choose = functools.partial(
-      agent_lib.choose, self._config, learning=learning
-    )
-    return self._jit(choose)
+    return self._jit(self._choose_one(learning))
+
+  def _choose_one(self, learning):
+    return functools.partial(agent_lib.choose, self._config, learning=learning)
 
   def _observe(self, learns):
-    def observe(state, action, step):
-      state, played = agent_lib.observe(self._config, state, action, step)
-      losses = None
-      if learns:
-        state, losses = self._learn_scanned(state)
-      return state, (played, losses)
+    return self._jit(functools.partial(self._observe_one, learns))
 
-    return self._jit(observe)
+  def _observe_one(self, learns, state, action, step):
+    state, played = agent_lib.observe(self._config, state, action, step)
+    losses = None
+    if learns:
+      state, losses = self._learn_scanned(state)
+    return state, (played, losses)
+
+  def _steps_of(self, players, length, learning):
+    """Steps of players on the host, whom the loop calls; all seeds at once."""
+    choose = jax.vmap(self._choose_one(learning))
+    observe = jax.vmap(functools.partial(self._observe_one, learning))
+
+    def body(carry, _):
+      state, at = carry
+      state, action = choose(state)
+      at, step = players.advance(at, action)
+      state, told = observe(state, action, step)
+      return (state, at), told
+
+    def steps(state, at):
+      carry, told = jax.lax.scan(body, (state, at), length=length)
+      return *carry, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), told)
+
+    return jax.jit(steps, donate_argnums=0)
 
 
 class _HostChunk:
-  """Takes steps of a game that runs on the host."""
+  """Takes steps of a game that runs on the host, beside or inside programs."""
 
   def __init__(self, config, game, keys, compiled_loop):
     if config.replay.capacity < config.num_steps:
@@ -275,7 +301,14 @@ class _HostChunk:
       )
     self._config = config
     self._compiled_loop = compiled_loop
-    self._players = game.play(game_seeds(keys))
+    # Programs of several devices could not all call the same players.
+    self._calls_players = (
+      compiled_loop
+      and game.play_compiled is not None
+      and seeds.num_devices(len(keys)) == 1
+    )
+    play = game.play_compiled if self._calls_players else game.play
+    self._players = play(game_seeds(keys))
     self._programs = _Programs(config, len(keys), game)
     self._position = None
 
@@ -283,20 +316,35 @@ class _HostChunk:
     start = int(state.step[0])
     if self._position != start:
       state = self._go_to(state, start)
-    log, programs = _Log(), self._programs
+    log = _Log()
     for segment in segments(self._config, start, count):
-      for _ in range(segment.length):
-        state, action = programs.choose(segment.learning)(state)
-        step = self._players.step(np.asarray(action))
-        learns_inside = segment.learning and self._compiled_loop
-        state, seen = programs.observe(learns_inside)(state, action, step)
-        log.add(*seen)
-        if segment.learning and not learns_inside:
-          state = programs.learn_all(state, log)
+      take = self._steps_inside if self._calls_players else self._steps_outside
+      state = take(state, segment, log)
       if segment.resets:
-        state = programs.reset(state)
+        state = self._programs.reset(state)
     self._position = start + count
     return state, log.means()
+
+  def _steps_inside(self, state, segment, log):
+    """One compiled call, which calls the players."""
+    players = self._players
+    steps = self._programs.steps_of(players, segment.length, segment.learning)
+    state, players.state, told = steps(state, players.state)
+    log.add(*told)
+    return state
+
+  def _steps_outside(self, state, segment, log):
+    """A step of the players between compiled calls."""
+    programs = self._programs
+    learns_inside = segment.learning and self._compiled_loop
+    for _ in range(segment.length):
+      state, action = programs.choose(segment.learning)(state)
+      step = self._players.step(np.asarray(action))
+      state, told = programs.observe(learns_inside)(state, action, step)
+      log.add(*told)
+      if segment.learning and not learns_inside:
+        state = programs.learn_all(state, log)
+    return state
 
   def _go_to(self, state, start):
     """Brings the players to where the state is."""

@@ -152,7 +152,7 @@ def share(tree: Any, num_seeds: int) -> Any:
 
 def _mesh(num_seeds: int) -> jax.sharding.Mesh | None:
   """Returns the devices that share the seeds; None if that is one."""
-  count = _devices(num_seeds)
+  count = num_devices(num_seeds)
   if count == 1:
     return None
   return jax.sharding.Mesh(jax.local_devices()[:count], ("seeds",))
@@ -176,7 +176,7 @@ def jit(
     **options: of `jax.jit`.
   """
   devices = jax.local_device_count()
-  if jax.default_backend() == "cpu" and 1 < devices == _devices(num_seeds):
+  if jax.default_backend() == "cpu" and 1 < devices == num_devices(num_seeds):
     # No core is idle: threads of one seed would only disturb the others.
     settings = {"xla_cpu_multi_thread_eigen": False}
     settings |= options.pop("compiler_options", {})
@@ -185,7 +185,7 @@ def jit(
   return jax.jit(mapped, **options)
 
 
-def _devices(num_seeds: int) -> int:
+def num_devices(num_seeds: int) -> int:
   """Returns the largest number of devices that can have equally many seeds."""
   available = range(1, jax.local_device_count() + 1)
   return max(count for count in available if num_seeds % count == 0)

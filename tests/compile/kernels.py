@@ -21,13 +21,17 @@ _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 # The opcode is the first word before a bracket that follows the result's type.
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = .*?[\])}] ([a-z\-]+)\(")
 _CALLED = re.compile(r"(?:body|condition|to_apply|calls)=%?([\w.\-]+)")
+_BRANCHES = re.compile(
+  r"branch_computations=\{([^}]*)\}|(?:true|false)_computation=([^,]*)"
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def count(text: str) -> int:
   """Counts the kernels of one run: fusions, calls of libraries and copies.
 
-  Loops count their bodies as many times as they run.
+  Loops count their bodies as many times as they run, and of branches the
+  longest one counts.
 
   Args:
     text: optimised HLO, from `compiled.as_text()`.
@@ -36,7 +40,7 @@ def count(text: str) -> int:
     The number.
 
   Raises:
-    ValueError: if a loop does not say how often it runs, or there are branches.
+    ValueError: if a loop does not say how often it runs.
   """
   computations, entry = _computations(text)
 
@@ -50,7 +54,7 @@ def count(text: str) -> int:
           raise ValueError(f"a loop of unknown length: {line.strip()[:80]}.")
         total += int(trips.group(1)) * sum(of(each) for each in called)
       elif opcode == "conditional":
-        raise ValueError(f"branches: {line.strip()[:80]}.")
+        total += 1 + max(of(each) for each in _branches(line))
       elif opcode == "call" or opcode.startswith("async"):
         total += sum(of(each) for each in called)
       elif opcode not in _FREE and not opcode.endswith("-done"):
@@ -58,6 +62,11 @@ def count(text: str) -> int:
     return total
 
   return of(entry)
+
+
+def _branches(line):
+  found = ",".join(several or one for several, one in _BRANCHES.findall(line))
+  return [name.strip().lstrip("%") for name in found.split(",")]
 
 
 def _computations(text):

@@ -59,22 +59,29 @@ def same(a, b, **tolerance):
     np.testing.assert_allclose(data(x), data(y), **tolerance)
 
 
-@pytest.fixture(scope="module")
-def played():
-  """A run on the host: config, game, keys, state and metrics of two halves."""
+@pytest.fixture(scope="module", params=[False, True])
+def played(request):
+  """Runs with a game on the host, beside compiled programs and inside of them.
+
+  How to make such a run, the states after its halves, and their metrics.
+  """
   game = games.make()
   config = config_for(game)
   keys, state = start(config, game)
-  chunk = runner.make_chunk(config, game, keys)
+
+  def make_chunk(game):
+    return runner.make_chunk(config, game, keys, compiled_loop=request.param)
+
+  chunk = make_chunk(game)
   state, first = chunk(state, 13)
   middle = copy(state)
   state, second = chunk(state, STEPS - 13)
-  return config, game, keys, middle, state, first, second
+  return make_chunk, middle, state, first, second
 
 
 @pytest.mark.slow
 def test_the_replay_holds_what_was_played(played):
-  _, _, _, _, state, first, second = played
+  _, _, state, first, second = played
   for seed, length in enumerate((7, 8)):
     count = np.arange(STEPS) % length
     replay = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.replay)
@@ -99,7 +106,7 @@ def test_the_replay_holds_what_was_played(played):
 
 @pytest.mark.slow
 def test_it_learns_from_min_replay_on(played):
-  _, _, _, middle, state, first, second = played
+  _, middle, state, first, second = played
   # Steps 12 .. 19 of 0 .. 19, two updates each; the weights were reset after
   # the 15th step.
   np.testing.assert_array_equal(middle.agent.step, [2, 2])
@@ -114,19 +121,19 @@ def test_it_learns_from_min_replay_on(played):
 
 @pytest.mark.slow
 def test_a_game_on_the_host_resumes_by_its_actions(played):
-  config, game, keys, middle, state, _, second = played
-  chunk = runner.make_chunk(config, game, keys)
-  again, metrics = chunk(copy(middle), STEPS - 13)
+  make_chunk, middle, state, _, second = played
+  again, metrics = make_chunk(games.make())(copy(middle), STEPS - 13)
   same(again, state)
   same(metrics, second)
-  other = runner.make_chunk(config, games.make(length=9), keys)
+  other = make_chunk(games.make(length=9))
   with pytest.raises(ValueError, match="first 13 actions"):
     other(copy(middle), 1)
 
 
 @pytest.mark.slow
-def test_both_kinds_of_loops_give_the_same_numbers():
-  game = games.make(on_device=True)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_both_kinds_of_loops_give_the_same_numbers(on_device):
+  game = games.make(on_device=on_device)
   config = config_for(game)
   runs = []
   for compiled_loop in (False, True):

@@ -108,6 +108,26 @@ def test_atari_shows_the_golden_frames(golden):
     np.testing.assert_array_equal(step.done, ended)
 
 
+@pytest.mark.parametrize("name", ["breakout", "pong"])
+def test_compiled_functions_call_the_same_games_of_atari(name):
+  pytest.importorskip("ale_py")
+  game = atari.make(name)
+  seeds = np.array([3, 7])
+  players, compiled = game.play(seeds), game.play_compiled(seeds)
+  np.testing.assert_array_equal(compiled.reset(), players.reset())
+  # No player of Pong has lives; games end after 760 steps or more.
+  rng = np.random.default_rng(0)
+  shape = (200 if name == "breakout" else 1000, 2)
+  actions = rng.integers(game.num_actions, size=shape)
+  steps = [players.step(action) for action in actions]
+  wanted = jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
+  advance = jax.jit(lambda *both: jax.lax.scan(compiled.advance, *both))
+  _, found = advance(compiled.state, jnp.asarray(actions))
+  for x, y in zip(found, wanted):
+    np.testing.assert_array_equal(x, y)
+  assert (wanted.over.sum(axis=0) > 0).all()
+
+
 @pytest.mark.parametrize("name", minatar.names())
 def test_every_game_of_minatar_is_played(name):
   game = minatar.make(name)

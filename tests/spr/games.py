@@ -1,4 +1,4 @@
-"""A game to test with, on the device and on the host.
+"""A game to test with, on the device, on the host, and called from programs.
 
 The frame shows the number of steps since the game began. Action 1 earns 2, any
 other 0. A life is lost every 3 steps, and the game is over after `length`.
@@ -6,6 +6,7 @@ other 0. A life is lost every 3 steps, and the game is over after `length`.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,6 +26,7 @@ def make(length=7, on_device=False):
     init=_init if on_device else None,
     step=step if on_device else None,
     encoder={"channels": (2,), "kernels": (3,), "strides": (1,)},
+    play_compiled=functools.partial(CompiledPlayers, length),
   )
 
 
@@ -67,3 +69,21 @@ class Players:
     reward = np.where(action == 1, 2.0, 0.0).astype(np.float32)
     self._count = np.where(over, 0, self._count)
     return environments.Step(self._frames(), reward, done, over)
+
+
+class CompiledPlayers:
+  """Those of the host, for compiled functions."""
+
+  def __init__(self, length, seeds):
+    self._length = length + np.arange(len(seeds))
+
+  def reset(self):
+    self.state = jnp.zeros(len(self._length), jnp.int32)
+    return np.zeros((len(self._length), *SHAPE), np.uint8)
+
+  def step(self, action):
+    self.state, step = self.advance(self.state, action)
+    return jax.device_get(step)
+
+  def advance(self, state, action):
+    return jax.vmap(_step, (0, 0, 0, None))(self._length, state, action, None)
