@@ -67,10 +67,11 @@ class Config(study.Config):
       scores.published_table(agent, self.games)
     for name, fields in self.arms.items():
       environment = {**self.settings, **fields}.get("environment")
-      if environment != "atari":
+      if environment not in ("atari", "atari_released"):
         raise ValueError(
-          f"arms.{name}: got the environment {environment!r}, expected 'atari':"
-          " scores of other games cannot be compared with those of Atari-100k."
+          f"arms.{name}: got the environment {environment!r}, expected 'atari' "
+          "or 'atari_released': scores of other games cannot be compared with "
+          "those of Atari-100k."
         )
       if "game" in fields:
         raise ValueError(

@@ -76,15 +76,15 @@ def x64():
 
 @pytest.fixture
 def atari_stand_in(monkeypatch):
-  """Makes games of Atari, which may not be installed, that nobody can play."""
+  """Makes games of Atari that nobody can play, as loading one takes a while."""
   # Most tests need nothing of SPR.
-  from jaxseq.spr import atari
+  from jaxseq.spr import _ale
   from jaxseq.spr import environments
 
   monkeypatch.setattr(
-    atari,
-    "make",
-    lambda name: environments.Game(name, (84, 84), 4, 6, play=None),
+    _ale,
+    "game",
+    lambda name, *play: environments.Game(name, (84, 84), 4, 6, play=None),
   )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.spr import _ale
 from jaxseq.spr import atari_xla
 from jaxseq.spr import environments
 
-_SKIP = 4
-_SIZE = 84
 _MAX_FRAMES = 108_000
+_NOOP_MAX = 30
 
 
 def names() -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def names() -> tuple[str, ...]:
   Raises:
     ValueError: the package ale-py is not installed.
   """
-  return tuple(sorted(_package().roms.get_all_rom_ids()))
+  return _ale.names()
 
 
 def make(name: str) -> environments.Game:
@@ -42,58 +42,50 @@ def make(name: str) -> environments.Game:
   Raises:
     ValueError: there is no such game, or what plays it is not installed.
   """
-  package = _package()
-  if name not in package.roms.get_all_rom_ids():
-    raise ValueError(
-      f"game must be one of Atari's in words joined by '_', as 'ms_pacman'; "
-      f"got {name!r}."
+  compiled = None
+  if atari_xla.is_available(_ale.package()):
+    compiled = functools.partial(play_compiled, name)
+  return _ale.game(name, functools.partial(Players, name), compiled)
+
+
+def play_compiled(
+  name: str,
+  seeds: np.ndarray,
+  *,
+  max_frames: int = _MAX_FRAMES,
+  noop_max: int = _NOOP_MAX,
+) -> atari_xla.Players:
+  """Returns the same players, for compiled functions to call.
+
+  Args:
+    name: of the game.
+    seeds: (players,) integers.
+    max_frames: see `Players`.
+    noop_max: see `Players`.
+  """
+  emulators = [
+    _emulators(
+      name, 1, max_frames, noop_max, num_threads=1, autoreset_mode="NextStep"
     )
-  try:
-    path = package.roms.get_rom_path(name)
-  except OSError as error:
-    raise ValueError(
-      f"the file of the game {name!r} is missing or damaged ({error}); "
-      "`pip install --force-reinstall ale-py` brings it."
-    ) from error
-  emulator = package.ALEInterface()
-  emulator.loadROM(path)
-  return environments.Game(
-    name=name,
-    frame_shape=(_SIZE, _SIZE),
-    stack=4,
-    num_actions=len(emulator.getMinimalActionSet()),
-    play=functools.partial(_Players, name),
-    play_compiled=functools.partial(_play_compiled, name)
-    if atari_xla.is_available(package)
-    else None,
-  )
+    for _ in seeds
+  ]
+  return atari_xla.Players(emulators, seeds)
 
 
-def _package() -> Any:
-  try:
-    import ale_py
-    from ale_py import vector_env  # noqa: F401
-  except ImportError as error:
-    raise ValueError(
-      "Atari's games need the package ale-py, which brings them along: "
-      f"`pip install 'jaxseq[atari]'` ({error})."
-    ) from error
-  ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-  return ale_py
-
-
-def _emulators(name: str, count: int, **options: Any) -> Any:
-  """Returns emulators of a game, `AtariVectorEnv`."""
-  return _package().vector_env.AtariVectorEnv(
+def _emulators(
+  name: str, count: int, max_frames: int, noop_max: int, **options: Any
+) -> Any:
+  """Returns an `AtariVectorEnv` of ale-py."""
+  return _ale.package().vector_env.AtariVectorEnv(
     name,
     count,
-    frameskip=_SKIP,
-    img_height=_SIZE,
-    img_width=_SIZE,
+    frameskip=_ale.SKIP,
+    img_height=_ale.SIZE,
+    img_width=_ale.SIZE,
     # The agent stacks frames by itself, as the replay does.
     stack_num=1,
-    max_num_frames_per_episode=_MAX_FRAMES,
-    noop_max=30,
+    max_num_frames_per_episode=max_frames,
+    noop_max=noop_max,
     use_fire_reset=False,
     # Tells that a life was lost. "episodic_life" would begin another game.
     life_loss_info=True,
@@ -103,32 +95,44 @@ def _emulators(name: str, count: int, **options: Any) -> Any:
   )
 
 
-def _play_compiled(name: str, seeds: np.ndarray) -> atari_xla.Players:
-  """Returns players whom compiled functions can call."""
-  emulators = [
-    _emulators(name, 1, num_threads=1, autoreset_mode="NextStep") for _ in seeds
-  ]
-  return atari_xla.Players(emulators, seeds)
+class Players:
+  """Emulators side by side, see `environments.Players`.
 
+  Args:
+    name: of the game.
+    seeds: (players,) integers.
+    max_frames: of a game, which is stopped then.
+    noop_max: a game begins with fewer frames of doing nothing.
+  """
 
-class _Players:
-  """Emulators side by side."""
-
-  def __init__(self, name: str, seeds: np.ndarray):
+  def __init__(
+    self,
+    name: str,
+    seeds: np.ndarray,
+    *,
+    max_frames: int = _MAX_FRAMES,
+    noop_max: int = _NOOP_MAX,
+  ):
     self._seeds = np.asarray(seeds, np.int64)
     self._frames = 0  # since the beginning of each game
     # Otherwise the step after the end of a game would be a reset, and the
     # players would not be in step any more.
     self._emulators = _emulators(
-      name, len(self._seeds), autoreset_mode="SameStep"
+      name,
+      len(self._seeds),
+      max_frames,
+      noop_max,
+      autoreset_mode="SameStep",
     )
 
   def reset(self) -> np.ndarray:
+    """Starts anew, from the seeds; returns the frames (players, 84, 84)."""
     images, info = self._emulators.reset(seed=self._seeds)
     self._frames = info["episode_frame_number"].copy()
     return images[:, -1].copy()
 
   def step(self, action: np.ndarray) -> environments.Step:
+    """Takes an action (players,) of each; returns what came of them."""
     images, reward, terminated, truncated, info = self._emulators.step(
       np.asarray(action, np.int64)
     )

@@ -18,6 +18,7 @@ import ml_collections
 from jaxseq import mixers
 from jaxseq.spr import agent
 from jaxseq.spr import atari
+from jaxseq.spr import atari_released
 from jaxseq.spr import encoders
 from jaxseq.spr import environments
 from jaxseq.spr import minatar
@@ -26,7 +27,9 @@ from jaxseq.spr import stacks
 from jaxseq.spr import variants
 from jaxseq.training import config as config_lib
 
-_ENVIRONMENTS = types.MappingProxyType({"minatar": minatar, "atari": atari})
+_ENVIRONMENTS = types.MappingProxyType(
+  {"minatar": minatar, "atari": atari, "atari_released": atari_released}
+)
 _EMPTY = ml_collections.FrozenConfigDict()
 
 
@@ -35,7 +38,9 @@ class Settings:
   """A game, and an agent that is to learn it.
 
   Attributes:
-    environment: "minatar" or "atari".
+    environment: "minatar", "atari", or "atari_released" to compare with SPR's
+      code to the pixel. With many players at once the last one is slower: it
+      plays them one after another.
     game: name of the game, such as "breakout".
     variant: name of the published agent, see `variants.names()`.
     self_prediction: False leaves the prediction of latents out.
@@ -58,7 +63,7 @@ class Settings:
     agent: fields of `variants.Variant` that differ, such as "min_replay".
   """
 
-  environment: Literal["minatar", "atari"] = "minatar"
+  environment: Literal["minatar", "atari", "atari_released"] = "minatar"
   game: str = "breakout"
   variant: str = "spr"
   self_prediction: bool = True

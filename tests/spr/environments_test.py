@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from jaxseq.spr import atari
+from jaxseq.spr import atari_released
 from jaxseq.spr import environments
 from jaxseq.spr import minatar
+from jaxseq.spr import published
+
+ATARI = pytest.mark.parametrize("module", [atari, atari_released])
 
 
 @pytest.mark.parametrize("name", minatar.names())
@@ -59,16 +63,98 @@ def test_an_unknown_game_of_minatar():
     minatar.make("pong")
 
 
-def test_atari_without_its_package(monkeypatch):
+@ATARI
+def test_atari_without_its_package(module, monkeypatch):
   monkeypatch.setitem(sys.modules, "ale_py", None)
-  with pytest.raises(ValueError, match=r"pip install 'jaxseq\[atari\]'"):
-    atari.make("pong")
+  for function, arguments in ((module.make, ("pong",)), (module.names, ())):
+    with pytest.raises(ValueError, match=r"pip install 'jaxseq\[atari\]'"):
+      function(*arguments)
+
+
+@ATARI
+def test_an_unknown_game_of_atari(module):
+  pytest.importorskip("ale_py")
+  with pytest.raises(ValueError, match="'ms_pacman'; got 'MsPacman'"):
+    module.make("MsPacman")
+
+
+@ATARI
+def test_a_game_of_atari_without_its_file(module, monkeypatch):
+  ale_py = pytest.importorskip("ale_py")
+
+  def get_rom_path(name):
+    raise OSError(f"no {name}.bin")
+
+  monkeypatch.setattr(ale_py.roms, "get_rom_path", get_rom_path)
+  with pytest.raises(
+    ValueError,
+    match="'pong' is missing or damaged .no pong.bin.; .*force-reinstall",
+  ):
+    module.make("pong")
+
+
+def test_all_games_of_atari_100k_have_their_smallest_set_of_actions():
+  pytest.importorskip("ale_py")
+  fewer = {
+    "amidar": 10,
+    "assault": 7,
+    "asterix": 9,
+    "breakout": 4,
+    "crazy_climber": 9,
+    "demon_attack": 6,
+    "freeway": 3,
+    "gopher": 8,
+    "kung_fu_master": 14,
+    "ms_pacman": 9,
+    "pong": 6,
+    "qbert": 6,
+    "up_n_down": 6,
+  }
+  assert set(published.GAMES) <= set(atari.names())
+  assert atari.names() == atari_released.names()
+  for name in published.GAMES:
+    assert atari.make(name).num_actions == fewer.get(name, 18)
+
+
+def test_what_ataris_emulators_are_told(monkeypatch):
+  ale_py = pytest.importorskip("ale_py")
+  vector, told = ale_py.vector_env.AtariVectorEnv, {}
+  made = []
+
+  def record(*arguments, **options):
+    told.update(options)
+    made.append(vector(*arguments, **options))
+    return made[-1]
+
+  monkeypatch.setattr(ale_py.vector_env, "AtariVectorEnv", record)
+  game = atari.make("breakout")
+  game.play(np.arange(2))
+  expected = {
+    "frameskip": 4,
+    "max_num_frames_per_episode": 27_000 * 4,
+    "noop_max": 30,
+    "use_fire_reset": False,
+    "life_loss_info": True,
+    "reward_clipping": False,
+    "repeat_action_probability": 0.0,
+  }
+  assert {name: told[name] for name in expected} == expected
+  # What is not told stays as it is: the maximum of two frames, grey images.
+  assert not {"maxpool", "grayscale", "episodic_life"} & set(told)
+  assert made[0].single_action_space.n == game.num_actions
+
+
+def test_ataris_actions_are_not_sticky():
+  pytest.importorskip("ale_py")
+  players = atari.Players("breakout", np.arange(2), noop_max=1)
+  players.reset()
+  for action in np.random.default_rng(0).integers(4, size=60):
+    frame = players.step(np.repeat(action, 2)).frame
+    np.testing.assert_array_equal(frame[0], frame[1])
 
 
 def test_atari():
   pytest.importorskip("ale_py")
-  with pytest.raises(ValueError, match="'ms_pacman'; got 'MsPacman'"):
-    atari.make("MsPacman")
   game = atari.make("breakout")
   assert (game.num_actions, game.image_shape) == (4, (84, 84, 4))
   assert not game.on_device
@@ -126,6 +212,37 @@ def test_compiled_functions_call_the_same_games_of_atari(name):
   for x, y in zip(found, wanted):
     np.testing.assert_array_equal(x, y)
   assert (wanted.over.sum(axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_atari_is_stopped_where_the_golden_frames_are(golden, compiled):
+  pytest.importorskip("ale_py")
+  arrays = golden("spr/frames_alevec_breakout_truncate")
+  assert not arrays["terminated"].any()
+  play = atari.play_compiled if compiled else atari.Players
+  players = play(
+    str(arrays["game"]),
+    np.array([int(arrays["seed"])]),
+    max_frames=60,
+    noop_max=1,
+  )
+  np.testing.assert_array_equal(players.reset(), arrays["frames"][0])
+  stopped = 0
+  over = False
+  for t, action in enumerate(arrays["actions"]):
+    # Where a game is over, the golden step after it is nothing but the reset,
+    # which is a part of the step before it here.
+    if over:
+      over = False
+      continue
+    step = players.step(action)
+    over = bool(arrays["truncated"][t, 0])
+    shown = arrays["frames"][t + 2 if over else t + 1]
+    np.testing.assert_array_equal(step.frame, shown)
+    np.testing.assert_array_equal(np.sign(step.reward), arrays["reward"][t])
+    assert step.done[0] == step.over[0] == over
+    stopped += over
+  assert stopped == 2
 
 
 @pytest.mark.parametrize("name", minatar.names())
