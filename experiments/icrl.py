@@ -32,6 +32,7 @@ from jaxseq.rl import rendering
 from jaxseq.rl import study
 from jaxseq.rl import transcript
 from jaxseq.training import app
+from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import placement
@@ -201,7 +202,9 @@ def _film(
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
   rows, results = [], {}
-  for name, (step, variables) in study.restore(config, directory).items():
+  names = arms_lib.trained(config.arms, directory)
+  restored = study.restore(config, directory, names)
+  for name, (step, variables) in restored.items():
     arm = comparison.arm_config(config, name)
     films = _film(config, directory, name, variables)
     for player, film in zip(evaluate.members(arm), films):

@@ -111,11 +111,12 @@ def run(config: Config, directory: pathlib.Path, mode: str) -> dict[str, Any]:
   for index, env_id in enumerate(config.environments):
     local, place = on(config, env_id), directory / env_id
     if mode == "evaluate":
+      restored = study.restore(local, place, config.arms)
       results[env_id] = {
         name: study.evaluate_arm(
           local, comparison.arm_config(local, name), variables
         )
-        for name, (_, variables) in study.restore(local, place).items()
+        for name, (_, variables) in restored.items()
       }
       continue
     finished = place / RESULTS

@@ -16,6 +16,7 @@ from typing import Any
 
 from jaxseq.spr import study
 from jaxseq.training import app
+from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
 from jaxseq.training import plots
@@ -78,6 +79,8 @@ def _watch(
 ) -> None:
   """Plays new games with the policies in a directory."""
   rows, results = [], {}
+  names = arms_lib.trained(arms, directory)
+  arms = {name: arms[name] for name in names}
   for name, (step, state) in study.restore(config, directory, arms).items():
     result = study.evaluate_arm(config, arms[name], state, directory / name)
     results[name] = result

@@ -1,6 +1,7 @@
 """Training and evaluating all arms of a comparison, from where they are."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import functools
 import math
 import pathlib
@@ -115,19 +116,20 @@ def _play(config, arm, variables) -> dict[str, Any]:
 
 
 def restore(
-  config: comparison.Config, directory: pathlib.Path
+  config: comparison.Config, directory: pathlib.Path, names: Iterable[str]
 ) -> dict[str, tuple[int, Any]]:
-  """Returns the step and the variables of each arm's newest checkpoint.
+  """Returns the step and the variables of arms' newest checkpoints.
 
   Args:
     config: the comparison.
     directory: of the run.
+    names: of the arms.
 
   Raises:
     UserError: an arm has no checkpoint, or none that is whole.
   """
   restored = {}
-  for name in config.arms:
+  for name in names:
     arm = comparison.arm_config(config, name)
     template = arms_lib.template(*_start(config, arm))
     step, runners = arms_lib.restore(name, template, directory)

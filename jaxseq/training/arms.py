@@ -5,6 +5,7 @@ Each arm is trained in a sub-directory of its own, all its seeds as one program.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -183,6 +184,30 @@ def restore(
     found = checkpointer.restore(template)
   if found is None:
     raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
+  return found
+
+
+def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
+  """Returns the arms that have a checkpoint; tells which ones have none.
+
+  Args:
+    names: of the arms.
+    directory: of the run.
+
+  Raises:
+    UserError: none of them has a checkpoint.
+  """
+  found, missing = [], []
+  for name in names:
+    place = directory / name / workdir_lib.CHECKPOINTS
+    with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
+      (found if checkpointer.steps() else missing).append(name)
+  if not found:
+    raise errors.UserError(
+      f"{str(directory)!r} holds no checkpoint: train first"
+    )
+  if missing:
+    print(f"Left out, without a checkpoint: {', '.join(missing)}.")
   return found
 
 

@@ -18,7 +18,8 @@ class Progress:
   """Context manager that draws a bar on stderr.
 
   Drawn with rich where that is installed, otherwise as one plain line. If the
-  stream is no terminal, a line at most every 30 seconds takes its place.
+  stream is no terminal, lines take its place: one when the run begins, and then
+  one at most every 30 seconds.
 
   Args:
     total: steps of the whole run.
@@ -51,7 +52,7 @@ class Progress:
     self._last_line = -math.inf
 
   def __enter__(self) -> "Progress":
-    self._last_line = time.monotonic()
+    self._last_line = -math.inf
     if self._stream.isatty():
       self._bar, self._task = _rich_bar(self._stream, self._total, self._label)
       if self._bar is not None:

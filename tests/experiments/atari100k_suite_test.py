@@ -1,14 +1,47 @@
-"""The configs of the suite of Atari; what it runs is `experiments.spr`."""
+"""The suite of Atari: configs, tables, and going on where it stopped."""
 
+import json
+import shutil
+
+import numpy as np
 import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
+from jaxseq.spr import _ale
+from jaxseq.spr import environments
 from jaxseq.spr import published
 from jaxseq.spr import variants
 from jaxseq.training import config as config_lib
+from tests.spr import games
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
+
+
+class Players:
+  """Those of `games`, in images of the size of Atari's."""
+
+  def __init__(self, seeds):
+    self._players = games.Players(7, seeds)
+
+  def reset(self):
+    return self._enlarge(self._players.reset())
+
+  def step(self, action):
+    step = self._players.step(action)
+    return step._replace(frame=self._enlarge(step.frame))
+
+  def _enlarge(self, frames):
+    return np.tile(frames, (1, 21, 21))
+
+
+@pytest.fixture
+def playable(atari_stand_in, monkeypatch):
+  monkeypatch.setattr(
+    _ale,
+    "game",
+    lambda name, *_: environments.Game(name, (84, 84), 4, 6, play=Players),
+  )
 
 
 def suite(variant, **changes):
@@ -65,3 +98,48 @@ def test_wrong_suites_are_refused(changes, message):
 def test_an_unknown_agent_is_refused():
   with pytest.raises(ValueError, match="variant: got 'huge'"):
     atari100k.get_config("huge")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("playable")
+def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
+  def run(mode="train", **changes):
+    config = suite("tiny", keep_checkpoints=9, **changes)
+    made = atari100k_suite.make_arms(config)
+    results = atari100k_suite.run(config, tmp_path, made, mode)
+    return config, config_lib.to_json(results), capsys.readouterr().out
+
+  _, first, told = run(games=("pong",))
+  assert "pong (1 of 1)" in told
+  # Games are added, and what is finished is not done again.
+  config, whole, told = run()
+  assert "boxing (1 of 2)" in told
+  assert "pong (" not in told
+  assert whole["pong"] == first["pong"]
+  # As if it had been killed after the checkpoint of step 40.
+  boxing = tmp_path / "boxing"
+  (boxing / "results.json").unlink()
+  shutil.rmtree(boxing / "spr" / "checkpoints" / "50")
+  assert (boxing / "spr" / "checkpoints" / "40").is_dir()
+  _, again, _ = run()
+  assert again == whole
+
+  atari100k_suite.finish(config, tmp_path, whole, "train")
+  told = capsys.readouterr().out
+  for row in (r"pong", "boxing", "optimality gap", "BBF RR8"):
+    assert row in told
+  saved = json.loads((tmp_path / "results.json").read_text())
+  assert saved["games"] == whole
+  assert set(saved["aggregates"]["spr"]) >= {"mean", "median", "iqm"}
+  summary = tmp_path / "summary" / "spr"
+  assert {path.name for path in summary.iterdir()} >= {
+    "aggregates.png",
+    "profile.png",
+    "suite.txt",
+  }
+
+  _, played, _ = run("evaluate")
+  evaluation = [played[game]["spr"]["evaluation"] for game in config.games]
+  assert np.shape(evaluation) == (2, 2)
+  atari100k_suite.finish(config, tmp_path, played, "evaluate")
+  assert (tmp_path / "evaluation" / "spr" / "suite.txt").is_file()

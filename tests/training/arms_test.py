@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxseq.training import arms
+from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import metrics
 
@@ -57,6 +58,16 @@ def _init(key):
 def _chunk(state, count):
   state = {"x": 0.9**count * state["x"], "n": state["n"] + count}
   return state, {"size": jnp.abs(state["x"]).mean(axis=-1)}
+
+
+def test_arms_without_a_checkpoint_are_left_out(tmp_path, capsys):
+  with pytest.raises(errors.UserError, match="holds no checkpoint"):
+    arms.trained(["a", "b"], tmp_path)
+  with checkpoint.Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
+    checkpointer.save(1, {"x": np.zeros(2)})
+  assert arms.trained(["a", "b", "c"], tmp_path) == ["b"]
+  assert "without a checkpoint: a, c." in capsys.readouterr().out
+  assert not (tmp_path / "a").exists()
 
 
 def test_train_and_restore(tmp_path):

@@ -296,8 +296,8 @@ def finish(workdir):
     toy(workdir), env=environment(), capture_output=True, text=True, timeout=90
   )
   assert done.returncode == 0, done.stderr
-  # But for the word that a run is resumed, quiet where stderr is no terminal.
-  word = r"(toy: goes on after step [\d,]+ of 2,400\n)?"
+  # Where stderr is no terminal: that it begins, or goes on, and nothing else.
+  word = r"(toy: goes on after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
   assert re.fullmatch(word, done.stderr)
   return done.stdout
 

@@ -43,11 +43,13 @@ def test_a_line_now_and_then_without_a_terminal(clock):
       bar.update(step, {"return": 0.25})
       clock[0] += 2.0
   lines = stream.getvalue().splitlines()
-  # One after the compilation, and one 30 seconds after the second start.
-  assert len(lines) == 2
-  assert lines[0].startswith("s5   1%  return 0.5")
+  # One when it begins and one after the compilation; then, for it is entered
+  # again, one at once and one after 30 seconds.
+  assert len(lines) == 4
+  assert lines[0] == "s5   0%  compiling"
+  assert lines[1].startswith("s5   1%  return 0.5")
   line = r"s5  20%  return 0.25  50 steps/s  2m4\ds left"
-  assert re.fullmatch(line, lines[1])
+  assert re.fullmatch(line, lines[3])
 
 
 @pytest.mark.parametrize("rich", [True, False])
