@@ -48,7 +48,7 @@ test: venv lint ## lint and the whole test suite
 test-slow: venv ## the tests marked slow
 	XLA_FLAGS= $(TEST) $(BIN) $(JOBS) slow $(ARGS)
 
-test-interop: ## jaxseq against the transformers library (downloads torch)
+test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
 	.venvs/interop/bin/python -m pip --disable-pip-version-check --no-input \
 	  install --quiet --constraint constraints/$(INTEROP_PYTHON).txt \

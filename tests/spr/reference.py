@@ -7,6 +7,43 @@ the first dense layer was flattened as (channels, height, width).
 import numpy as np
 
 
+def tensors(arrays, kind, shapes):
+  """The parameters of a golden update, which are kept as seeds."""
+  out = {}
+  for name, shape, seed, scale, offset in zip(
+    arrays[f"{kind}_names"],
+    arrays[shapes],
+    *(arrays[f"{kind}_{part}"] for part in ("seed", "scale", "offset")),
+  ):
+    # The golden file is defined by numpy's old generator.
+    generator = np.random.RandomState(seed)
+    shape = [int(size) for size in str(shape).split("x")]
+    out[str(name)] = generator.standard_normal(shape) * scale + offset
+  return out
+
+
+def normals(seed, sizes):
+  """What the noise of a golden update is made of.
+
+  `sizes` are the numbers of inputs and outputs of each noisy layer.
+  """
+  out = {}
+  for j, name in enumerate(HEAD):
+    generator = np.random.RandomState(seed + j)
+    out[name] = [generator.standard_normal(size) for size in sizes[name]]
+  return out
+
+
+def stacks(arrays):
+  """The images of a golden update, (time, batch, frames, height, width)."""
+  small = arrays["images_12x12"][:, :, :, 0]
+  large = small.repeat(7, axis=-2).repeat(7, axis=-1)
+  np.testing.assert_array_equal(
+    large.sum(axis=(2, 3, 4), dtype=np.int64), arrays["image_checksum"]
+  )
+  return large
+
+
 def images(x):
   """Turns (..., channels, height, width) into NHWC."""
   return np.moveaxis(x, -3, -1)
@@ -67,7 +104,8 @@ def transition(tensors, prefix):
   return params
 
 
-# Names of the head's layers in a state dict, and whether latents feed them.
+# Names of the head's layers in a state dict, and whether latents feed them; in
+# the order in which the golden updates draw their noise.
 HEAD = {
   "advantage_hidden": ("head.advantage_hidden.1", True),
   "advantage_out": ("head.advantage_out", False),

@@ -20,36 +20,17 @@ TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
 LATENT = (7, 7, 64)
 
 
-def regenerate(arrays, kind, shapes):
-  """Parameters of the golden runs, which are kept as seeds."""
-  tensors = {}
-  for name, shape, seed, scale, offset in zip(
-    arrays[f"{kind}_names"],
-    arrays[shapes],
-    *(arrays[f"{kind}_{part}"] for part in ("seed", "scale", "offset")),
-  ):
-    # The golden file is defined by numpy's old generator.
-    generator = np.random.RandomState(seed)
-    shape = [int(size) for size in str(shape).split("x")]
-    tensors[str(name)] = generator.standard_normal(shape) * scale + offset
-  return tensors
-
-
 def golden_noise(seed, config):
   noise = {}
-  order = ("advantage_hidden", "advantage_out", "value_hidden", "value_out")
-  for j, name in enumerate(order):
-    generator = np.random.RandomState(seed + j)
-    normal_in, normal_out = (
-      generator.standard_normal(size) for size in config.sizes[name]
-    )
+  for name, pair in reference.normals(seed, config.sizes).items():
+    normal_in, normal_out = pair
     if name.endswith("hidden"):
       normal_in = reference.rows(normal_in, LATENT)
     noise[name] = heads.scale_noise(*map(jnp.asarray, (normal_in, normal_out)))
   return noise
 
 
-def golden_case(arrays):
+def golden_case(arrays, done_n):
   """Returns configuration, state, batch and draws of a golden run."""
   actions, ahead = int(arrays["num_actions"]), int(arrays["K"])
   head = heads.Config(actions, 3136, int(arrays["hidden"]))
@@ -63,20 +44,19 @@ def golden_case(arrays):
     num_predictions=ahead,
     spr_weight=float(arrays["spr_weight_code"]),
     momentum_tau=float(arrays["momentum_tau"]),
+    done_n=done_n,
     optimizer=optimizer.Config(
       learning_rate=float(arrays["lr"]),
       epsilon=float(arrays["adam_eps"]),
       max_grad_norm=float(arrays["max_grad_norm"]),
     ),
   )
-  params = reference.network(
-    regenerate(arrays, "param", "param_shapes"), LATENT
-  )
-  target = reference.network(
-    regenerate(arrays, "target", "param_shapes"), LATENT
+  params, target = (
+    reference.network(reference.tensors(arrays, kind, "param_shapes"), LATENT)
+    for kind in ("param", "target")
   )
   momentum = reference.momentum(
-    regenerate(arrays, "momentum", "momentum_shapes"), LATENT
+    reference.tensors(arrays, "momentum", "momentum_shapes"), LATENT
   )
   noise = golden_noise(int(arrays["noise_seed_online"]), head)
   params, target, momentum = jax.tree.map(
@@ -87,12 +67,7 @@ def golden_case(arrays):
     momentum=momentum,
     target_noise=golden_noise(int(arrays["noise_seed_target"]), head),
   )
-  images = arrays["images_12x12"][:, :, :, 0]
-  images = images.repeat(7, axis=-2).repeat(7, axis=-1)
-  np.testing.assert_array_equal(
-    images.sum(axis=(2, 3, 4), dtype=np.int64), arrays["image_checksum"]
-  )
-  images = reference.images(images)
+  images = reference.images(reference.stacks(arrays))
   n = int(arrays["n_step"])
   batch = inputs.Batch(
     observation=images[: ahead + 1],
@@ -153,12 +128,42 @@ def check_tensors(tensors, arrays, name, names="param_names"):
     )
 
 
+def golden_results(golden, name, done_n):
+  """The arrays of a golden run.
+
+  The original's have the flag "any". What is another number with "first" comes
+  from the PyTorch agent that gives the original's numbers with "any", see
+  `tests/interop/spr_updates.py`.
+  """
+  arrays = golden(f"spr/full_update_{name}")
+  if done_n == "first":
+    arrays |= golden(f"spr/full_update_{name}_first")
+  return arrays
+
+
+@pytest.mark.parametrize("name", ["tau1", "tau001"])
+def test_the_flag_matters_in_the_golden_updates(golden, name):
+  any_, first = (
+    golden_results(golden, name, done_n) for done_n in ("any", "first")
+  )
+  # All returns are cut with one, not all with the other.
+  assert any_["done_n"][0].all()
+  assert not any_["done"][0].all()
+  assert abs(any_["rl_loss"] - first["rl_loss"]) > 0.01
+  for key in ("kl", "grad_head", "after_head"):
+    assert np.max(np.abs(any_[key] - first[key])) > 1e-6, key
+  np.testing.assert_allclose(
+    any_["model_spr_loss"], first["model_spr_loss"], **TOLERANCE
+  )
+
+
+@pytest.mark.parametrize("done_n", ["any", "first"])
 @pytest.mark.parametrize(
   "name", [pytest.param("tau1", marks=pytest.mark.slow), "tau001"]
 )
-def test_updates_equal_the_reference(x64, golden, name):
-  arrays = golden(f"spr/full_update_{name}")
-  config, state, batch, draws = golden_case(arrays)
+def test_updates_equal_the_reference(x64, golden, name, done_n):
+  arrays = golden_results(golden, name, done_n)
+  config, state, batch, draws = golden_case(arrays, done_n)
 
   @jax.jit
   def run(state, batch, draws):
