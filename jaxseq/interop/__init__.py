@@ -6,5 +6,9 @@
   network = huggingface.make_network(config, variables)
   logits, states = network.apply(variables, tokens)
 
+  huggingface       Mamba and Mamba-2 of the transformers library
+  safetensors_file  files of named arrays
+  spr               state dicts of SPR's PyTorch code
+
 Nothing is ever downloaded, and nothing is unpickled.
 """

@@ -1,10 +1,20 @@
-"""Golden weights of PyTorch networks as parameters of this library.
+"""Golden arrays of SPR's PyTorch code in the layouts and names of this library.
 
-The golden arrays are NCHW and OIHW; a dense layer is [out, in], and what feeds
-the first dense layer was flattened as (channels, height, width).
+The golden files have names of their own for single layers.
 """
 
 import numpy as np
+
+from jaxseq.interop import _layouts
+from jaxseq.interop import spr as weights
+
+rows = _layouts.reorder
+dense = _layouts.from_torch
+network = weights.params
+state_dict = weights.state_dict
+
+# In the order in which the golden updates draw the layers' noise.
+NOISY = ("advantage_hidden", "advantage_out", "value_hidden", "value_out")
 
 
 def tensors(arrays, kind, shapes):
@@ -28,7 +38,7 @@ def normals(seed, sizes):
   `sizes` are the numbers of inputs and outputs of each noisy layer.
   """
   out = {}
-  for j, name in enumerate(HEAD):
+  for j, name in enumerate(NOISY):
     generator = np.random.RandomState(seed + j)
     out[name] = [generator.standard_normal(size) for size in sizes[name]]
   return out
@@ -50,21 +60,7 @@ def images(x):
 
 
 def conv(weight, bias):
-  return {"w": weight.transpose(2, 3, 1, 0), "b": bias}
-
-
-def rows(x, latent):
-  """Reorders the last axis, a flattened latent, from CHW to HWC.
-
-  `latent` is (height, width, channels).
-  """
-  height, width, channels = latent
-  x = x.reshape(*x.shape[:-1], channels, height, width)
-  return images(x).reshape(*x.shape[:-3], -1)
-
-
-def dense(weight, latent=None):
-  return (weight if latent is None else rows(weight, latent)).T
+  return {"w": _layouts.from_torch(weight), "b": bias}
 
 
 def noisy(arrays, latent=None):
@@ -78,116 +74,31 @@ def noisy(arrays, latent=None):
   }
 
 
-def encoder(tensors, prefix):
-  """The three convolutions of a state dict."""
-  params = {}
-  for i, n in enumerate((0, 2, 4)):
-    name = f"{prefix}{n}"
-    params[f"conv_{i}"] = conv(
-      tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-    )
-  return params
-
-
 def transition(tensors, prefix):
-  params = {
-    name: conv(
-      tensors[f"{prefix}{n}.net.0.weight"], tensors[f"{prefix}{n}.net.0.bias"]
-    )
-    for name, n in (("conv_in", 0), ("conv_out", 3))
-  }
-  if f"{prefix}2.weight" in tensors:
-    params["norm"] = {
-      "scale": tensors[f"{prefix}2.weight"],
-      "bias": tensors[f"{prefix}2.bias"],
-    }
+  """The transition model alone."""
+  params = {}
+  for row in weights._network(dropout=False):
+    name = prefix + row.name.removeprefix("dynamics_model.network.")
+    if row.path[0] == "transition" and name in tensors:
+      _, layer, leaf = row.path
+      params.setdefault(layer, {})[leaf] = _layouts.from_torch(tensors[name])
   return params
-
-
-# Names of the head's layers in a state dict, and whether latents feed them; in
-# the order in which the golden updates draw their noise.
-HEAD = {
-  "advantage_hidden": ("head.advantage_hidden.1", True),
-  "advantage_out": ("head.advantage_out", False),
-  "value_hidden": ("head.value.1", True),
-  "value_out": ("head.value.3", False),
-}
-_PARTS = ("weight_mu", "weight_sigma", "bias_mu", "bias_sigma")
-
-
-def network(tensors, latent):
-  """All parameters of an agent from its state dict."""
-  head = {
-    name: noisy(
-      [tensors[f"{prefix}.{part}"] for part in _PARTS], latent if fed else None
-    )
-    for name, (prefix, fed) in HEAD.items()
-  }
-  head["advantage_bias"] = tensors["head.advantage_bias"]
-  final = "global_final_classifier.0"
-  return {
-    "encoder": encoder(tensors, "conv.conv."),
-    "head": head,
-    "transition": transition(tensors, "dynamics_model.network."),
-    "predictor": {
-      "w": dense(tensors[f"{final}.weight"]),
-      "b": tensors[f"{final}.bias"],
-    },
-  }
 
 
 def momentum(tensors, latent):
-  """The momentum copies; the projection has no noise, so no sigmas."""
-  head = {}
-  for name in ("value_hidden", "advantage_hidden"):
-    prefix = f"spr_target_{name}"
-    head[name] = {
-      "w": dense(tensors[f"{prefix}.weight_mu"], latent),
-      "b": tensors[f"{prefix}.bias_mu"],
+  """The momentum copies, whose head the golden files name otherwise."""
+  for i, part in enumerate(("value_hidden", "advantage_hidden")):
+    name = f"global_target_classifier.encoders.{i}"
+    tensors = {
+      key.replace(f"spr_target_{part}", name): tensor
+      for key, tensor in tensors.items()
     }
-  return {"encoder": encoder(tensors, "target_encoder.conv."), "head": head}
+  return weights.momentum(tensors, latent)
 
 
 def torch_conv(w):
-  return np.asarray(w).transpose(3, 2, 0, 1)
+  return _layouts.to_torch(np.asarray(w))
 
 
 def torch_dense(w, latent=None):
-  w = np.asarray(w).T
-  if latent is None:
-    return w
-  w = np.moveaxis(w.reshape(w.shape[0], *latent), -1, 1)
-  return w.reshape(w.shape[0], -1)
-
-
-def state_dict(params, latent):
-  """The inverse of `network`, of whatever parts there are; in their order."""
-  out = {}
-  for i, n in enumerate((0, 2, 4)):
-    layer = params["encoder"][f"conv_{i}"]
-    out[f"conv.conv.{n}.weight"] = torch_conv(layer["w"])
-    out[f"conv.conv.{n}.bias"] = np.asarray(layer["b"])
-  if "advantage_bias" in params["head"]:
-    out["head.advantage_bias"] = np.asarray(params["head"]["advantage_bias"])
-  for name, (prefix, fed) in HEAD.items():
-    if name in params["head"]:
-      layer = params["head"][name]
-      for part, leaf in zip(_PARTS, ("w", "w_sigma", "b", "b_sigma")):
-        if leaf in layer:
-          value = np.asarray(layer[leaf])
-          if leaf.startswith("w"):
-            value = torch_dense(value, latent if fed else None)
-          out[f"{prefix}.{part}"] = value
-  if "transition" in params:
-    for name, n in (("conv_in", 0), ("conv_out", 3)):
-      prefix = f"dynamics_model.network.{n}.net.0"
-      out[f"{prefix}.weight"] = torch_conv(params["transition"][name]["w"])
-      out[f"{prefix}.bias"] = np.asarray(params["transition"][name]["b"])
-    norm = params["transition"]["norm"]
-    out["dynamics_model.network.2.weight"] = np.asarray(norm["scale"])
-    out["dynamics_model.network.2.bias"] = np.asarray(norm["bias"])
-  if "predictor" in params:
-    final = "global_final_classifier.0"
-    out[f"{final}.weight"] = torch_dense(params["predictor"]["w"])
-    out[f"{final}.bias"] = np.asarray(params["predictor"]["b"])
-  return out
+  return _layouts.to_torch(np.asarray(w), latent)

@@ -1,0 +1,50 @@
+"""Layouts of the tensors of convolutional networks, here and in PyTorch."""
+
+import numpy as np
+
+Latent = tuple[int, int, int]
+
+
+def reorder(x: np.ndarray, latent: Latent) -> np.ndarray:
+  """Reorders flattened latents from PyTorch's CHW to HWC.
+
+  Args:
+    x: (..., height * width * channels).
+    latent: (height, width, channels).
+
+  Returns:
+    An array like it.
+  """
+  height, width, channels = latent
+  x = x.reshape(*x.shape[:-1], channels, height, width)
+  return np.moveaxis(x, -3, -1).reshape(*x.shape[:-3], -1)
+
+
+def restore(x: np.ndarray, latent: Latent) -> np.ndarray:
+  """Undoes `reorder`."""
+  x = x.reshape(*x.shape[:-1], *latent)
+  return np.moveaxis(x, -1, -3).reshape(*x.shape[:-3], -1)
+
+
+def from_torch(tensor: np.ndarray, latent: Latent | None = None) -> np.ndarray:
+  """Lays out a tensor as here.
+
+  Args:
+    tensor: (out, in, height, width) of a convolution, (out, in) of a dense
+      layer, or a vector.
+    latent: (height, width, channels) if the inputs of the dense layer are a
+      flattened latent.
+
+  Returns:
+    (height, width, in, out), (in, out), or the vector.
+  """
+  if tensor.ndim == 4:
+    return tensor.transpose(2, 3, 1, 0)
+  return (tensor if latent is None else reorder(tensor, latent)).T
+
+
+def to_torch(array: np.ndarray, latent: Latent | None = None) -> np.ndarray:
+  """Undoes `from_torch`."""
+  if array.ndim == 4:
+    return array.transpose(3, 2, 0, 1)
+  return array.T if latent is None else restore(array.T, latent)

@@ -1,0 +1,355 @@
+"""Weights of SPR's PyTorch code as parameters of `jaxseq.spr`, and back.
+
+  from jaxseq.interop import spr as spr_weights
+
+  tensors = {name: x.cpu().numpy() for name, x in model.state_dict().items()}
+  params = spr_weights.params(tensors, latent=(7, 7, 64))
+  params = jax.tree.map(jnp.asarray, params)
+
+`model` is the network of github.com/mila-iqia/spr (Schwarzer et al.,
+arXiv:2007.05929) as its script makes it, and `params` are those of
+`networks.init` for `variants.get("spr", actions)`. Nothing here needs torch.
+
+  PyTorch                                 our leaf
+  conv.conv.0.weight  (32, F, 8, 8)       encoder/conv_0/w  (8, 8, F, 32)
+  conv.conv.2.weight  (64, 32, 4, 4)      encoder/conv_1/w  (4, 4, 32, 64)
+  conv.conv.4.weight  (C, 64, 3, 3)       encoder/conv_2/w  (3, 3, 64, C)
+  head.advantage_bias  (Z,)               head/advantage_bias  (Z,)
+  head.advantage_hidden.1.NOISY  (U, L)   head/advantage_hidden/OURS  (L, U) *
+  head.advantage_out.NOISY  (A Z, U)      head/advantage_out/OURS  (U, A Z)
+  head.value.1.NOISY  (U, L)              head/value_hidden/OURS  (L, U) *
+  head.value.3.NOISY  (Z, U)              head/value_out/OURS  (U, Z)
+  dynamics_model.network.
+    0.net.0.weight  (D, C + A, 3, 3)      transition/conv_in/w  (3, 3, C + A, D)
+    2.weight  (D,)                        transition/norm/scale  (D,)
+    2.bias  (D,)                          transition/norm/bias  (D,)
+    3.net.0.weight  (C, D, 3, 3)          transition/conv_out/w  (3, 3, D, C)
+  global_final_classifier.
+    0.weight  (2 U, 2 U)                  predictor/w  (2 U, 2 U), transposed
+
+F frames, A actions, Z atoms, U hidden units, C channels of the latent, D
+channels inside the transition model, L = height * width * C elements of the
+latent. NOISY is weight_mu, weight_sigma, bias_mu, bias_sigma; OURS is w,
+w_sigma, b, b_sigma. Beside a weight and w without noise are bias and b, (out,).
+Other sizes are taken, too, but for the 3x3 windows of the transition model.
+With dropout the convolutions are numbers 0, 3 and 6.
+
+Convolutions are OIHW there and HWIO here, dense layers (out, in) there and
+(in, out) here. Rows of the layers with * are in another order besides: PyTorch
+flattens the latent as (channels, height, width), this library as (height,
+width, channels), and row i must meet the same element of the latent in both.
+
+The momentum copies, which `momentum` reads, are `target_encoder` and
+
+  global_target_classifier.encoders.
+    0.weight_mu  (U, L)                   head/value_hidden/w  (L, U) *
+    1.weight_mu  (U, L)                   head/advantage_hidden/w  (L, U) *
+
+and their bias_mu and b; they have no noise. What else a state dict holds is
+left out: second names of the head's layers (`head.network`,
+`global_classifier`), noise that was drawn (`*_epsilon`), what the batch norm
+has counted and SPR never uses, the embedding of actions and the predictor of
+rewards, which do not count in its loss.
+"""
+
+import collections
+from collections.abc import Iterable
+from collections.abc import Mapping
+import math
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.interop import _layouts
+
+_Path = tuple[str, ...]
+
+
+class _Tensor(NamedTuple):
+  """A tensor.
+
+  Attributes:
+    name: in PyTorch.
+    path: of our leaf.
+    axes: names of PyTorch's axes.
+  """
+
+  name: str
+  path: _Path
+  axes: tuple[str, ...]
+
+
+_NOISY = (
+  ("weight_mu", "w"),
+  ("weight_sigma", "w_sigma"),
+  ("bias_mu", "b"),
+  ("bias_sigma", "b_sigma"),
+)
+_PLAIN = (("weight", "w"), ("bias", "b"))
+_WITHOUT_NOISE = (("weight_mu", "w"), ("bias_mu", "b"))
+_MODEL = "dynamics_model.network."
+_NORM = f"{_MODEL}2."
+_PREDICTOR = "global_final_classifier."
+_UNUSED = (
+  "head.network.",
+  "global_classifier.",
+  "global_target_classifier.",
+  "dynamics_model.action_embedding.",
+  "dynamics_model.reward_predictor.",
+)
+_UNUSED_ENDS = (
+  "_epsilon",
+  ".running_mean",
+  ".running_var",
+  ".num_batches_tracked",
+)
+
+
+def params(
+  tensors: Mapping[str, Any],
+  latent: tuple[int, int, int],
+  *,
+  dropout: bool = False,
+) -> dict[str, Any]:
+  """Returns an agent's parameters from its state dict.
+
+  Args:
+    tensors: arrays, or what np.asarray takes, by their PyTorch names. Those of
+      the transition model and of the predictor may be absent, as in an agent
+      without self-prediction, and those of the norm, as with norm "none".
+    latent: (height, width, channels) of the latent, see
+      `encoders.latent_shape`.
+    dropout: whether the encoder has dropout, as without augmentation.
+
+  Returns:
+    Copies as in the table above, in the tensors' dtypes: "encoder", "head" and,
+    if they are there, "transition" and "predictor".
+
+  Raises:
+    ValueError: if a tensor is missing, unknown or misshapen.
+  """
+  predicts = any(name.startswith((_MODEL, _PREDICTOR)) for name in tensors)
+  norm = any(name in tensors for name in (f"{_NORM}weight", f"{_NORM}bias"))
+  table = _network(dropout, predicts=predicts, norm=norm)
+  return _read(tensors, table, latent, dropout)
+
+
+def momentum(
+  tensors: Mapping[str, Any],
+  latent: tuple[int, int, int],
+  *,
+  dropout: bool = False,
+) -> dict[str, Any]:
+  """Returns the momentum copies, `update.State.momentum`, from a state dict.
+
+  Args:
+    tensors: as in `params`, and those of the copies; the others may be absent.
+    latent: as in `params`.
+    dropout: as in `params`.
+
+  Returns:
+    Copies in the tensors' dtypes: "encoder", and the hidden layers of "head"
+    without sigmas.
+
+  Raises:
+    ValueError: if a tensor is missing, unknown or misshapen.
+  """
+  return _read(tensors, _momentum(dropout), latent, dropout)
+
+
+def state_dict(
+  params: Mapping[str, Any],
+  latent: tuple[int, int, int],
+  *,
+  dropout: bool = False,
+) -> dict[str, np.ndarray]:
+  """Returns the tensors of an agent's parameters; undoes `params`.
+
+  Args:
+    params: "encoder", "head" and, if there is self-prediction, "transition"
+      and "predictor": those of an agent like SPR, or something of their form,
+      such as gradients.
+    latent: (height, width, channels) of the latent.
+    dropout: whether the encoder has dropout, as without augmentation.
+
+  Returns:
+    Copies by their PyTorch names, in PyTorch's order and the leaves' dtypes:
+    all that is trained. `load_state_dict(..., strict=False)` takes them once
+    they are torch's tensors.
+
+  Raises:
+    ValueError: if a leaf is missing, unknown or misshapen.
+  """
+  leaves = {path: np.asarray(leaf) for path, leaf in _flatten(params)}
+  predicts = "transition" in params or "predictor" in params
+  norm = "norm" in params.get("transition", {})
+  table = _network(dropout, predicts=predicts, norm=norm)
+  places = [row.path for row in table]
+  _check_names("params", leaves, places, places)
+  _check_shapes(
+    [
+      ("/".join(row.path), leaves[row.path].shape, _our_axes(row.axes))
+      for row in table
+    ],
+    latent,
+  )
+  return {
+    row.name: _copy(
+      _layouts.to_torch(leaves[row.path], _flattened(row, latent))
+    )
+    for row in table
+  }
+
+
+def _network(dropout, *, predicts=True, norm=True):
+  """Returns the rows of an agent's trained tensors, in PyTorch's order."""
+  table = [
+    *_encoder("conv", dropout),
+    _Tensor("head.advantage_bias", ("head", "advantage_bias"), ("atoms",)),
+  ]
+  for name, leaf, axes in (
+    ("head.advantage_hidden.1", "advantage_hidden", ("hidden", "features")),
+    ("head.advantage_out", "advantage_out", ("outputs", "hidden")),
+    ("head.value.1", "value_hidden", ("hidden", "features")),
+    ("head.value.3", "value_out", ("atoms", "hidden")),
+  ):
+    table += _layer(name, ("head", leaf), axes, _NOISY)
+  if not predicts:
+    return table
+  square = ("window", "window")
+  path = ("transition", "conv_in")
+  table += _layer(f"{_MODEL}0.net.0", path, ("width", "planes", *square))
+  if norm:
+    for name, leaf in (("weight", "scale"), ("bias", "bias")):
+      path = ("transition", "norm", leaf)
+      table.append(_Tensor(f"{_NORM}{name}", path, ("width",)))
+  path = ("transition", "conv_out")
+  table += _layer(f"{_MODEL}3.net.0", path, ("channels", "width", *square))
+  path = ("predictor",)
+  return table + _layer(f"{_PREDICTOR}0", path, ("projection", "projection"))
+
+
+def _momentum(dropout):
+  """Returns the rows of the momentum copies."""
+  table = _encoder("target_encoder", dropout)
+  for i, leaf in enumerate(("value_hidden", "advantage_hidden")):
+    name = f"global_target_classifier.encoders.{i}"
+    axes = ("hidden", "features")
+    table += _layer(name, ("head", leaf), axes, _WITHOUT_NOISE)
+  return table
+
+
+def _encoder(prefix, dropout):
+  """Returns the rows of the convolutions, which are each 2 or 3 modules."""
+  channels = ("frames", "channels_0", "channels_1", "channels")
+  table = []
+  for i in range(3):
+    name = f"{prefix}.conv.{i * (3 if dropout else 2)}"
+    axes = (channels[i + 1], channels[i], f"kernel_{i}", f"kernel_{i}")
+    table += _layer(name, ("encoder", f"conv_{i}"), axes)
+  return table
+
+
+def _layer(name, path, axes, parts=_PLAIN):
+  """Returns the rows of a layer, with the axes of its weight."""
+  return [
+    _Tensor(
+      f"{name}.{part}",
+      (*path, leaf),
+      axes if leaf.startswith("w") else axes[:1],
+    )
+    for part, leaf in parts
+  ]
+
+
+def _read(tensors, table, latent, dropout):
+  """Returns the parameters of a table."""
+  known = {row.name for row in (*_network(dropout), *_momentum(dropout))}
+  known.update(name for name in tensors if _is_unused(name))
+  _check_names("tensors", tensors, [row.name for row in table], known)
+  arrays = {row.name: np.asarray(tensors[row.name]) for row in table}
+  _check_shapes(
+    [(row.name, arrays[row.name].shape, row.axes) for row in table], latent
+  )
+  tree: dict[str, Any] = {}
+  for row in table:
+    leaf = _layouts.from_torch(arrays[row.name], _flattened(row, latent))
+    place = tree
+    for key in row.path[:-1]:
+      place = place.setdefault(key, {})
+    place[row.path[-1]] = _copy(leaf)
+  return tree
+
+
+def _copy(array):
+  # What it was laid out from may be trained on.
+  return np.array(array, order="C")
+
+
+def _is_unused(name):
+  return name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
+
+
+def _our_axes(axes):
+  return (*axes[2:], axes[1], axes[0]) if len(axes) > 1 else axes
+
+
+def _flattened(row, latent):
+  """Returns the latent that a row's inputs are; None if they are not."""
+  return latent if "features" in row.axes else None
+
+
+def _flatten(tree, path: _Path = ()):
+  """Yields paths and leaves."""
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from _flatten(value, (*path, key))
+    else:
+      yield (*path, key), value
+
+
+def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
+  """Checks that everything is there, and nothing unknown."""
+
+  def show(names):
+    name = names[0] if isinstance(names[0], str) else "/".join(names[0])
+    return name if len(names) == 1 else f"{name} and {len(names) - 1} more"
+
+  missing = [name for name in wanted if name not in got]
+  if missing:
+    raise ValueError(f"{what} must hold {show(missing)}; missing.")
+  unknown = [name for name in got if name not in known]
+  if unknown:
+    raise ValueError(
+      f"{what} must hold only what SPR's network has; got {show(unknown)}."
+    )
+
+
+def _check_shapes(rows, latent):
+  """Checks names with shapes and axes against each other and the latent."""
+  if len(latent) != 3:
+    raise ValueError(f"latent must be (height, width, channels); got {latent}.")
+  counts = collections.defaultdict(collections.Counter)
+  for name, shape, axes in rows:
+    if len(shape) != len(axes):
+      raise ValueError(
+        f"{name} must have the axes ({', '.join(axes)}); got the shape {shape}."
+      )
+    for axis, size in zip(axes, shape):
+      counts[axis][size] += 1
+  # What most of them say, so that the odd one is named.
+  sizes = {axis: count.most_common(1)[0][0] for axis, count in counts.items()}
+  sizes.update(channels=latent[2], features=math.prod(latent), window=3)
+  sizes["projection"] = 2 * sizes["hidden"]
+  if "outputs" in sizes:
+    actions = sizes["outputs"] // sizes["atoms"]
+    sizes["outputs"] = actions * sizes["atoms"]
+    sizes["planes"] = latent[2] + actions
+  for name, shape, axes in rows:
+    expected = tuple(sizes[axis] for axis in axes)
+    if shape != expected:
+      raise ValueError(
+        f"{name} must have shape {expected}, that is ({', '.join(axes)}), to "
+        f"fit the others and the latent {tuple(latent)}; got {shape}."
+      )
