@@ -9,8 +9,9 @@ Each game is a run of `experiments.spr` in the sub-directory of its name, and
 what is finished is not done again; games may be added later. For every agent
 the suite ends with a table of scores, one of human-normalised aggregates with
 bootstrap intervals, and the pictures of `jaxseq.spr.scores` in
-`DIR/summary/AGENT`; and with `DIR/results.json`. The second command plays new
-games with the newest checkpoints, and writes to `DIR/evaluation/AGENT`.
+`DIR/summary/AGENT`; if there are several, with how probably each beats each
+other one, in `DIR/summary`; and with `DIR/results.json`. The second command
+plays new games with the newest checkpoints, and writes to `DIR/evaluation`.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ import numpy as np
 
 from experiments import spr
 from jaxseq.spr import published
+from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
 from jaxseq.spr import study
 from jaxseq.training import app
@@ -155,25 +157,32 @@ def finish(
   config: Config, directory: pathlib.Path, results: Any, mode: str
 ) -> None:
   """Shows and writes the tables, the pictures and, of a training, the rest."""
-  aggregates = {}
-  for name in config.arms:
+  place = directory / ("summary" if mode == "train" else "evaluation")
+  agents = {
+    name: {game: found[name]["evaluation"] for game, found in results.items()}
+    for name in config.arms
+  }
+  made = {"games": results, "aggregates": {}}
+  for name, played in agents.items():
     report = scores.write(
-      directory / ("summary" if mode == "train" else "evaluation") / name,
-      {game: found[name]["evaluation"] for game, found in results.items()},
+      place / name,
+      played,
       name=name,
       against=config.against,
       curves=_curves(config, directory, name) if mode == "train" else None,
     )
-    aggregates[name] = report.aggregates
+    made["aggregates"][name] = report.aggregates
     for table in report.tables:
       tables.show(*table)
       print()
     print(f"Pictures: {', '.join(map(str, report.pictures)) or 'none'}\n")
+  if len(agents) > 1:
+    comparison = score_comparison.write(place, agents)
+    made["improvements"] = comparison.improvements
+    tables.show(*comparison.table)
+    print(f"\nPicture: {comparison.picture or 'none'}\n")
   if mode == "train":
-    workdir_lib.write_json(
-      directory / RESULTS,
-      config_lib.to_json({"games": results, "aggregates": aggregates}),
-    )
+    workdir_lib.write_json(directory / RESULTS, config_lib.to_json(made))
 
 
 def _curves(config, directory, name):

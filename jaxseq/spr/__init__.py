@@ -41,6 +41,7 @@ The agent in its environment:
     study             the arms of an experiment
     published         scores of other agents
     scores            human-normalised scores
+    score_comparison  of several agents
     score_figures     drawings of them
 
 Images are (height, width, channels); the stacked frames are the channels,

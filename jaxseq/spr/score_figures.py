@@ -1,10 +1,11 @@
 """Figures of normalised scores: aggregates, profiles, scores over training.
 
-They are drawn of numbers that `scores` has computed, and are None where
-matplotlib is not installed.
+They are drawn of numbers that `scores` or `score_comparison` has computed, and
+are None where matplotlib is not installed.
 """
 
 from collections.abc import Mapping
+import itertools
 import pathlib
 import types
 
@@ -97,6 +98,28 @@ def profile(
     xlabel="human-normalised score",
     ylabel="share of scores above it",
     title=f"{games(table.shape[1])}, {name}: {runs(table.shape[0])} on each",
+  )
+
+
+def improvements(
+  directory: pathlib.Path,
+  found: Mapping[str, Mapping[str, tuple[float, float, float]]],
+) -> pathlib.Path | None:
+  """Draws how probably one agent beats another, with intervals.
+
+  Args:
+    directory: where to.
+    found: by agent and by other agent, from
+      `score_comparison.improvements`. Each pair is drawn once: the other way
+      round it is the rest to 1.
+
+  Returns:
+    The picture.
+  """
+  pairs = itertools.combinations(found, 2)
+  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
+  return plots.intervals(
+    directory / "improvement.png", {"probability of improvement": bars}
   )
 
 

@@ -7,6 +7,7 @@ arXiv:2108.13264, sections 4.1 to 4.3.
 """
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import numpy as np
@@ -105,22 +106,7 @@ def bootstrap(
       range.
   """
   scores = _table("scores", scores)
-  if resamples < 1:
-    raise ValueError(f"resamples must be at least 1; got {resamples}.")
-  if not 0 < confidence < 1:
-    raise ValueError(f"confidence must lie in (0, 1); got {confidence}.")
-  rng = np.random.default_rng(seed)
-  runs, tasks = scores.shape
-  values = []
-  # In pieces of a few megabytes.
-  piece = max(1, 1_000_000 // scores.size)
-  for first in range(0, resamples, piece):
-    count = min(piece, resamples - first)
-    rows = rng.integers(runs, size=(count, runs, tasks))
-    values.append(aggregate(scores[rows, np.arange(tasks)]))
-  tail = (1 - confidence) / 2
-  low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-  return float(low), float(high)
+  return _bootstrap([scores], aggregate, resamples, confidence, seed)
 
 
 def aggregates(
@@ -160,14 +146,37 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
   Raises:
     ValueError: if an array is no finite table, or the tasks differ in number.
   """
-  x, y = _table("x", x), _table("y", y)
-  if x.shape[1] != y.shape[1]:
-    raise ValueError(
-      f"y must have the tasks of x, {x.shape[1]}; got {y.shape[1]}."
-    )
-  pairs = x[:, None], y[None]
-  wins = np.greater(*pairs) + 0.5 * np.equal(*pairs)
-  return float(np.mean(wins))
+  return float(_improvement(*_pair(x, y)))
+
+
+def improvement(
+  x: np.ndarray,
+  y: np.ndarray,
+  *,
+  resamples: int = 2000,
+  confidence: float = 0.95,
+  seed: int = 0,
+) -> tuple[float, float, float]:
+  """Returns `probability_of_improvement` with its bootstrap interval.
+
+  The runs of x and those of y are resampled as in `bootstrap`, independently.
+
+  Args:
+    x: (runs, tasks), finite.
+    y: (other number of runs, tasks), finite.
+    resamples: number of resamples.
+    confidence: share of the resamples inside the interval.
+    seed: of the resamples.
+
+  Returns:
+    The probability, and lower and upper end.
+
+  Raises:
+    ValueError: as `probability_of_improvement`, or if a number is out of range.
+  """
+  pair = _pair(x, y)
+  ends = _bootstrap(pair, _improvement, resamples, confidence, seed)
+  return float(_improvement(*pair)), *ends
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
@@ -185,6 +194,46 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
   """
   scores = _table("scores", scores)
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))
+
+
+def _bootstrap(tables, function, resamples, confidence, seed):
+  """Returns the ends of the interval of a function of one or more tables."""
+  if resamples < 1:
+    raise ValueError(f"resamples must be at least 1; got {resamples}.")
+  if not 0 < confidence < 1:
+    raise ValueError(f"confidence must lie in (0, 1); got {confidence}.")
+  rng = np.random.default_rng(seed)
+  tasks = tables[0].shape[1]
+  values = []
+  # In pieces of a few megabytes; a function may pair the runs of all tables.
+  pairs = math.prod(len(table) for table in tables)
+  piece = max(1, 1_000_000 // (pairs * tasks))
+  for first in range(0, resamples, piece):
+    count = min(piece, resamples - first)
+    drawn = []
+    for table in tables:
+      rows = rng.integers(len(table), size=(count, *table.shape))
+      drawn.append(table[rows, np.arange(tasks)])
+    values.append(function(*drawn))
+  tail = (1 - confidence) / 2
+  low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+  return float(low), float(high)
+
+
+def _improvement(x, y):
+  """Returns (...,) for (..., runs, tasks) and (..., other runs, tasks)."""
+  pairs = x[..., :, None, :], y[..., None, :, :]
+  wins = np.greater(*pairs) + 0.5 * np.equal(*pairs)
+  return np.mean(wins, axis=(-3, -2, -1))
+
+
+def _pair(x, y):
+  x, y = _table("x", x), _table("y", y)
+  if x.shape[1] != y.shape[1]:
+    raise ValueError(
+      f"y must have the tasks of x, {x.shape[1]}; got {y.shape[1]}."
+    )
+  return x, y
 
 
 def _table(name, scores):

@@ -75,6 +75,44 @@ def test_atari_can_be_played_as_the_released_code_plays_it():
   assert made["pong"]["spr"].settings.environment == "atari_released"
 
 
+def _played(**evaluations):
+  return {
+    name: {"evaluation": list(values)} for name, values in evaluations.items()
+  }
+
+
+def test_agents_of_a_suite_are_compared(tmp_path, monkeypatch, capsys):
+  config = suite("tiny", arms={"spr": {}, "drq": {"variant": "drq"}})
+  results = {
+    "boxing": _played(spr=[3.0, 9.0], drq=[1.0, 2.0]),
+    "pong": _played(spr=[-20.0, -5.0], drq=[-21.0, 0.0]),
+  }
+  monkeypatch.setattr(atari100k_suite, "_curves", lambda *_: None)
+  atari100k_suite.finish(config, tmp_path, results, "train")
+  written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+  found = written["improvements"]
+  # All pairs of runs of boxing, two of four of pong.
+  assert found["spr"]["drq"][0] == 0.75
+  assert found["drq"]["spr"][0] == 0.25
+  assert set(written["aggregates"]) == {"spr", "drq"}
+  shown = capsys.readouterr().out
+  assert "Probability that a run of the row's agent beats" in shown
+  text = (tmp_path / "summary" / "improvement.txt").read_text(encoding="utf-8")
+  assert "drq    -" in text
+  assert "0.750 [" in text
+  atari100k_suite.finish(config, tmp_path, results, "evaluate")
+  assert (tmp_path / "evaluation" / "improvement.png").is_file()
+
+
+def test_one_agent_is_compared_with_none(tmp_path, monkeypatch):
+  results = {game: _played(spr=[0.0, 1.0]) for game in ("boxing", "pong")}
+  monkeypatch.setattr(atari100k_suite, "_curves", lambda *_: None)
+  atari100k_suite.finish(suite("tiny"), tmp_path, results, "train")
+  written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+  assert "improvements" not in written
+  assert not list(tmp_path.rglob("improvement*"))
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [

@@ -1,5 +1,7 @@
 """Aggregates against values of rliable, and against their definitions."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,45 @@ def test_golden_comparison_and_profile(arrays):
   )
 
 
+def test_interval_of_a_comparison(arrays):
+  a, b = arrays["hns_a"], arrays["hns_b"]
+  value, low, high = statistics.improvement(a, b)
+  np.testing.assert_allclose(
+    value, arrays["prob_improvement_a_over_b"], rtol=1e-12
+  )
+  # Against resamples that are drawn and compared one after the other.
+  rng = np.random.default_rng(1)
+  tasks = np.arange(a.shape[1])
+  values = [
+    statistics.probability_of_improvement(
+      *(x[rng.integers(len(x), size=x.shape), tasks] for x in (a, b))
+    )
+    for _ in range(2000)
+  ]
+  # Two random draws of 2,000 resamples each.
+  np.testing.assert_allclose(
+    (low, high), np.quantile(values, [0.025, 0.975]), atol=0.01
+  )
+  assert low < value < high
+
+
+def test_interval_of_a_comparison_of_few_runs():
+  """Against all resamples there are."""
+  x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])
+  values = [
+    statistics.probability_of_improvement(
+      np.array(xs)[:, None], np.array(ys)[:, None]
+    )
+    for xs in itertools.product(x, repeat=3)
+    for ys in itertools.product(y, repeat=2)
+  ]
+  found = statistics.improvement(x[:, None], y[:, None], confidence=0.5)
+  assert found[0] == (0.5 + 1 + 1 + 1) / 6
+  np.testing.assert_allclose(
+    found[1:], np.quantile(values, [0.25, 0.75]), rtol=1e-12
+  )
+
+
 def test_bootstrap_covers_the_truth():
   """About as often as it says, of the mean of ten runs on three tasks."""
   rng = np.random.default_rng(0)
@@ -62,6 +103,7 @@ def test_equal_runs_and_one_run():
   scores = np.ones((3, 2))
   assert statistics.bootstrap(scores) == (1.0, 1.0)
   assert statistics.probability_of_improvement(scores, scores[:1]) == 0.5
+  assert statistics.improvement(scores[:1], 2 * scores) == (0.0, 0.0, 0.0)
   assert statistics.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
 
 
@@ -75,6 +117,10 @@ def test_equal_runs_and_one_run():
     (
       lambda f: f.probability_of_improvement(np.ones((2, 2)), np.ones((2, 3))),
       "tasks of x, 2; got 3",
+    ),
+    (
+      lambda f: f.improvement(np.ones((2, 2)), np.ones((2, 2)), resamples=0),
+      "resamples must be at least 1; got 0",
     ),
   ],
 )

@@ -1,0 +1,134 @@
+"""How probably one agent beats another on Atari-100k.
+
+The probability of improvement of Agarwal et al., arXiv:2108.13264, section 4.3,
+for agents whose single runs are known: those of one suite. Of most published
+agents only one mean score per game is known, see `scores`.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import itertools
+import os
+import pathlib
+from typing import NamedTuple
+
+from jaxseq.spr import score_figures
+from jaxseq.spr import scores as scores_lib
+from jaxseq.training import statistics
+from jaxseq.training import tables
+from jaxseq.training import workdir as workdir_lib
+
+TABLE = "improvement.txt"
+
+
+class Report(NamedTuple):
+  """What `write` made.
+
+  Attributes:
+    table: of the probabilities.
+    improvements: what `improvements` returned.
+    picture: the file; None if matplotlib is not installed.
+  """
+
+  table: scores_lib.Table
+  improvements: dict[str, dict[str, tuple[float, float, float]]]
+  picture: pathlib.Path | None
+
+
+def improvements(
+  agents: Mapping[str, Mapping[str, Sequence[float]]],
+  *,
+  resamples: int = 2000,
+  seed: int = 0,
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+  """Returns how probably a run of each agent beats one of each other.
+
+  Args:
+    agents: by name, games to the scores of their runs: the same games for all
+      agents, equally many runs of each.
+    resamples: of the bootstrap.
+    seed: of the resamples.
+
+  Returns:
+    By agent and by other agent, `statistics.improvement` of their runs: the
+    probability on a game, averaged over games, and the ends of its interval.
+
+  Raises:
+    ValueError: as `scores.normalised_table`, or if agents differ in games.
+  """
+  games = list(next(iter(agents.values()), {}))
+  tables_of = {
+    name: _table_of(name, scores, games) for name, scores in agents.items()
+  }
+  found = {name: {} for name in agents}
+  for a, b in itertools.combinations(agents, 2):
+    value, low, high = statistics.improvement(
+      tables_of[a], tables_of[b], resamples=resamples, seed=seed
+    )
+    found[a][b] = value, low, high
+    found[b][a] = 1 - value, 1 - high, 1 - low
+  return found
+
+
+def write(
+  directory: str | os.PathLike,
+  agents: Mapping[str, Mapping[str, Sequence[float]]],
+  *,
+  resamples: int = 2000,
+  seed: int = 0,
+) -> Report:
+  """Writes how probably each agent of a suite beats each other one.
+
+      improvement.txt  probabilities with intervals
+      improvement.png  the same, of each pair once
+
+  Args:
+    directory: where to; made if it does not exist.
+    agents: what `improvements` takes, two or more.
+    resamples: of the bootstrap.
+    seed: of the resamples.
+
+  Returns:
+    The table, the probabilities and the name of the picture.
+
+  Raises:
+    ValueError: as `improvements`, or if there are fewer than two agents.
+  """
+  if len(agents) < 2:
+    raise ValueError(
+      f"agents must be two or more, to compare them; got {list(agents)}."
+    )
+  found = improvements(agents, resamples=resamples, seed=seed)
+  table = _table(agents, found)
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  text = tables.render(*table) + "\n"
+  workdir_lib.write_text(directory / TABLE, text)
+  return Report(table, found, score_figures.improvements(directory, found))
+
+
+def _table_of(name, scores, games):
+  """Returns an agent's normalised scores, with the games in this order."""
+  if set(scores) != set(games):
+    raise ValueError(
+      f"agents[{name!r}] must have scores of the games {games}, as the first "
+      f"agent; got {list(scores)}."
+    )
+  return scores_lib.normalised_table({game: scores[game] for game in games})
+
+
+def _table(agents, found) -> scores_lib.Table:
+  games = next(iter(agents.values()))
+  runs = [len(scores[game]) for scores in agents.values() for game in games]
+  form = "{:.3f} [{:.3f}, {:.3f}]" if max(runs) > 1 else "{:.3f}"
+  rows = [
+    [a, *("-" if a == b else form.format(*found[a][b]) for b in agents)]
+    for a in agents
+  ]
+  title = (
+    "Probability that a run of the row's agent beats one of the column's, mean "
+    f"over {score_figures.games(len(games))}"
+  )
+  if max(runs) > 1:
+    title += ", with 95 % bootstrap intervals"
+  return scores_lib.Table(["agent", *agents], rows, title)
