@@ -189,9 +189,9 @@ for name, one, where in (
 #       --workdir=runs/spr_pong
 #
 # It goes on where it stopped, ends with 100 whole games, and leaves the same
-# curve and picture in its directory. `atari100k_der`, `atari100k_sr_spr` and
-# `atari100k_bbf` are other agents. Two fields bring in a sequence mixer, any of
-# `jaxseq.mixers`:
+# curve and picture in its directory. `atari100k_spr_no_aug`, `atari100k_der`,
+# `atari100k_drq`, `atari100k_sr_spr` and `atari100k_bbf` are other agents. Two
+# fields bring in a sequence mixer, any of `jaxseq.mixers`:
 #
 #     --config.settings.memory.mixer=lstm       remembers between frames
 #     --config.settings.transition.kind=s5      predicts latents

@@ -1,9 +1,9 @@
 """What the configs of Atari-100k share."""
 
 import ml_collections
+from ml_collections import config_dict
 
 from jaxseq.spr import published
-from jaxseq.spr import variants
 
 
 def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
@@ -34,7 +34,8 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     "transition": {"kind": "conv"},
     "memory": {"mixer": "none"},
     "learning": {"done_n": "any"},
-    "agent": {"updates_per_step": variants.get(agent, 18).updates_per_step},
+    # That of the agent, whichever it is, unless it is set.
+    "agent": {"updates_per_step": config_dict.placeholder(int)},
   }
   config.arms = {agent: {}}
   return config

@@ -60,7 +60,9 @@ class Settings:
       a memory learns from is "sequence" in `learning`.
     learning: fields of `update.Config` that differ, such as "optimizer": a
       mapping again.
-    agent: fields of `variants.Variant` that differ, such as "min_replay".
+    agent: fields of `variants.Variant` that differ, such as "min_replay". A
+      number that is None is the published one, so that a config file can name
+      the field without deciding it; "annealing" and "resets" of None are none.
   """
 
   environment: Literal["minatar", "atari", "atari_released"] = "minatar"
@@ -130,7 +132,7 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
-    variant=_with(variant, settings.agent, "agent"),
+    variant=_with(variant, _decided(settings.agent, variant), "agent"),
     frame_shape=game.frame_shape,
     stack=game.stack,
     num_steps=settings.num_steps,
@@ -139,6 +141,18 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
     prioritized=settings.prioritized,
     clip_rewards=settings.clip_rewards,
   )
+
+
+def _decided(
+  fields: Mapping[str, Any], published: variants.Variant
+) -> dict[str, Any]:
+  """Returns fields of an agent without those that are left as published."""
+  return {
+    name: value
+    for name, value in fields.items()
+    if value is not None
+    or not isinstance(getattr(published, name, None), (int, float))
+  }
 
 
 def _transition(

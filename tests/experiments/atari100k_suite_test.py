@@ -75,6 +75,19 @@ def test_atari_can_be_played_as_the_released_code_plays_it():
   assert made["pong"]["spr"].settings.environment == "atari_released"
 
 
+def test_arms_of_other_agents_are_as_published():
+  arms = {
+    "spr": {},
+    "drq": {"variant": "drq"},
+    "bbf_8": {"variant": "bbf", "agent": {"updates_per_step": 8}},
+  }
+  made = atari100k_suite.make_arms(suite("spr", arms=arms))["pong"]
+  found = {name: arm.agent.variant for name, arm in made.items()}
+  assert found["spr"] == variants.get("spr", 6)
+  assert found["drq"] == variants.get("drq", 6)
+  assert found["bbf_8"].updates_per_step == 8
+
+
 def _played(**evaluations):
   return {
     name: {"evaluation": list(values)} for name, values in evaluations.items()

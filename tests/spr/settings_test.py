@@ -1,23 +1,51 @@
 """Every config of the experiment, and every arm of it, makes an agent."""
 
+import dataclasses
 import importlib
 import pathlib
+import sys
 
+from absl import flags
+from ml_collections import config_flags
 import pytest
 
+from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import study
+from jaxseq.spr import variants
 from jaxseq.training import config as config_lib
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "spr"
+UPDATES = "--config.settings.agent.updates_per_step"
 FILES = sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+
+
+def make_arms(config):
+  config = config_lib.from_config_dict(study.Config, config)
+  return {arm: study.make_arm(config, arm) for arm in config.arms}
 
 
 def arms_of(name, *arguments):
   module = importlib.import_module(f"configs.spr.{name}")
-  config = config_lib.from_config_dict(
-    study.Config, module.get_config(*arguments)
-  )
-  return {arm: study.make_arm(config, arm) for arm in config.arms}
+  return make_arms(module.get_config(*arguments))
+
+
+@pytest.fixture
+def agent_of(monkeypatch):
+  """Returns a function from a config's name and flags to its only agent."""
+
+  def parse(name, *overrides):
+    module = importlib.import_module(f"configs.spr.{name}")
+    values, argv = flags.FlagValues(), ["program", *overrides]
+    # The fields that are overridden are looked up there.
+    monkeypatch.setattr(sys, "argv", argv)
+    config_flags.DEFINE_config_dict(
+      "config", module.get_config(), lock_config=False, flag_values=values
+    )
+    values(argv)
+    (arm,) = make_arms(values.config).values()
+    return arm.agent
+
+  return parse
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -41,6 +69,40 @@ def test_atari_100k_is_the_published_agent(atari_stand_in):
   assert agent.variant.update.augmentation is not None
   assert arms_of("atari100k_sr_spr")["sr_spr"].agent.variant.resets is not None
   assert arms_of("atari100k_der")["der"].agent.replay.num_predictions == 0
+
+
+@pytest.mark.parametrize("variant", variants.names())
+def test_every_published_agent_has_a_config(variant, atari_stand_in, agent_of):
+  agent = agent_of(f"atari100k_{variant}")
+  published = variants.get(variant, 6)
+  assert agent.variant == published
+  assert agent.num_steps == 100_000
+  changed = agent_of(f"atari100k_{variant}", f"{UPDATES}=5")
+  assert changed.variant == dataclasses.replace(published, updates_per_step=5)
+
+
+@pytest.mark.parametrize("variant", variants.names())
+@pytest.mark.parametrize("name", ["atari100k_spr", "atari100k_sr_spr"])
+def test_a_config_of_another_agent(name, variant, atari_stand_in, agent_of):
+  switch = f"--config.settings.variant={variant}"
+  published = variants.get(variant, 6)
+  assert agent_of(name, switch).variant == published
+  changed = agent_of(name, switch, f"{UPDATES}=3")
+  assert changed.variant == dataclasses.replace(published, updates_per_step=3)
+
+
+def test_a_number_that_is_none_is_the_published_one(atari_stand_in):
+  def variant_of(**agent):
+    settings = settings_lib.Settings("atari", "pong", "bbf", agent=agent)
+    game = settings_lib.make_game(settings)
+    return settings_lib.agent_config(settings, game).variant
+
+  published = variants.get("bbf", 6)
+  assert variant_of(gamma=None, updates_per_step=None) == published
+  # What may be None is None.
+  assert variant_of(resets=None).resets is None
+  with pytest.raises(ValueError, match="no field 'updates'"):
+    variant_of(updates=None)
 
 
 def test_the_arms_of_the_quick_config_differ_in_the_prediction_alone():

@@ -1,0 +1,20 @@
+r"""SPR without augmentation on a game of Atari-100k.
+
+    python -m experiments.spr \
+      --config=configs/spr/atari100k_spr_no_aug.py:pong \
+      --workdir=runs/spr_no_aug_pong
+
+The agent of arXiv:2007.05929 with dropout in the encoder, and targets of its
+predictions that follow slowly, in place of augmented images; as its code has
+it, but for what is said in `atari100k_spr`.
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
+seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+"""
+
+import ml_collections
+
+from configs.spr import _shared
+
+
+def get_config(game: str = "pong") -> ml_collections.ConfigDict:
+  return _shared.atari100k("spr_no_aug", game)
