@@ -35,5 +35,9 @@ def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
     "dts_light",
     "dts_4",
     "dts_10",
+    "dts_10_dw",
   )
+  config.arms.dts_4_dw = {
+    "objective": {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0}
+  }
   return _shared.tiny(config) if variant == "tiny" else config

@@ -64,6 +64,7 @@ class Config:
 
   def __post_init__(self):
     layers.check_positive(self, "num_steps", "batch_size")
+    layers.check_positive(self.variant, "updates_per_step")
     replay = self.replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
