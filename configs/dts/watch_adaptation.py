@@ -14,6 +14,9 @@ of the package seglearn (`pip install --no-deps seglearn`).
     --config=configs/dts/watch_adaptation.py:own        as above, but each arm
                                                         scaled by itself
     --config=configs/dts/watch_adaptation.py:own_reverse
+    --config=configs/dts/watch_adaptation.py:1_to_2     from one subject to
+                                                        another, of the pairs in
+                                                        `jaxseq.data.domains`
 
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
@@ -21,28 +24,34 @@ of the package seglearn (`pip install --no-deps seglearn`).
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq.data import domains
 
 _VARIANTS = {
-  "full": (0, 1, "source"),
-  "reverse": (1, 0, "source"),
-  "own": (0, 1, "own"),
-  "own_reverse": (1, 0, "own"),
-  "tiny": (0, 1, "source"),
+  "full": ("side", 0, 1, "source"),
+  "reverse": ("side", 1, 0, "source"),
+  "own": ("side", 0, 1, "own"),
+  "own_reverse": ("side", 1, 0, "own"),
+  "tiny": ("side", 0, 1, "source"),
+  **{
+    f"{source}_to_{target}": ("subject", source, target, "source")
+    for source, target in domains.PAIRS["watch"]
+  },
 }
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, tuple(_VARIANTS))
-  source, target, scaling = _VARIANTS[variant]
+  by, source, target, scaling = _VARIANTS[variant]
   config = _shared.base(
     "watch",
-    by="side",
+    by=by,
     source=source,
     target=target,
     scaling=scaling,
     features="statistics",
   )
-  config.num_updates = 1500
+  # Two subjects have a quarter of the windows.
+  config.num_updates = 1500 if by == "side" else 600
   config.updates_per_chunk = 100
   config.batch_size = 256
   config.optimizer = {"learning_rate": 2e-3}
