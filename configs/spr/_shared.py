@@ -21,6 +21,7 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
   config.chunks_per_checkpoint = 40
   config.keep_checkpoints = 1
   config.evaluation_games = 100
+  config.compiled_loop = config_dict.placeholder(bool)
   config.references = {
     "random": published.RANDOM[game],
     "human": published.HUMAN[game],

@@ -38,6 +38,8 @@ class Config(arms_lib.Arms):
     settings: fields of `settings.Settings` that all arms share.
     evaluation_games: games per seed in an evaluation.
     gif_frames: frames in the moving picture of a game, at most; 0 draws none.
+    compiled_loop: see `runner.make_chunk`. With False Python takes every step,
+      also of games of Atari, which a GPU's program calls by itself otherwise.
   """
 
   _: dataclasses.KW_ONLY
@@ -45,6 +47,7 @@ class Config(arms_lib.Arms):
   updates_per_chunk: int = 500
   evaluation_games: int = 100
   gif_frames: int = 400
+  compiled_loop: bool | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -102,7 +105,9 @@ def _train_arm(config, label, arm, directory):
   keys = _training_keys(config)
   state = arms_lib.train_arm(
     label,
-    runner.make_chunk(arm.agent, arm.game, keys),
+    runner.make_chunk(
+      arm.agent, arm.game, keys, compiled_loop=config.compiled_loop
+    ),
     _initial(config, arm)(keys),
     directory,
     config,
