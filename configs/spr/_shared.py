@@ -26,17 +26,34 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     "random": published.RANDOM[game],
     "human": published.HUMAN[game],
   }
+  open_ = config_dict.placeholder
   config.settings = {
     "environment": "atari",
     "game": game,
     "variant": agent,
     "num_steps": 100_000,
-    # What else can be changed on the command line.
+    "batch_size": 32,
+    # What else can be changed on the command line; None is as published.
+    "self_prediction": True,
+    "prioritized": open_(bool),
+    "encoder": {"channels": open_(tuple)},
+    "head": {"hidden": open_(int)},
     "transition": {"kind": "conv"},
     "memory": {"mixer": "none"},
-    "learning": {"done_n": "any"},
-    # That of the agent, whichever it is, unless it is set.
-    "agent": {"updates_per_step": config_dict.placeholder(int)},
+    "learning": {
+      "done_n": "any",
+      "num_predictions": open_(int),
+      "spr_weight": open_(float),
+      "momentum_tau": open_(float),
+      "optimizer": {"learning_rate": open_(float)},
+    },
+    "agent": {
+      "updates_per_step": open_(int),
+      "min_replay": open_(int),
+      "num_steps": open_(int),
+      "gamma": open_(float),
+      "resets": {"every": open_(int)},
+    },
   }
   config.arms = {agent: {}}
   return config

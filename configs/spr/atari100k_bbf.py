@@ -3,10 +3,14 @@ r"""BBF, "Bigger, Better, Faster", on a game of Atari-100k.
     python -m experiments.spr --config=configs/spr/atari100k_bbf.py:pong \
       --workdir=runs/bbf_pong
 
-The agent of arXiv:2305.19452 with 2 updates a step and resets every 20,000
-steps, as in its published settings. The paper's main results are those of
-`--config.settings.agent.updates_per_step=8`; resets stay where they are in
-steps, and so come after four times as many updates. The package ale-py has to
+The agent of arXiv:2305.19452 with 2 updates a step, as in its published
+settings. The paper's main results are those of 8 updates, and then resets come
+every 5,000 steps, after as many updates as before:
+
+    --config.settings.agent.updates_per_step=8
+    --config.settings.agent.resets.every=5000
+
+The package ale-py has to
 be installed (`pip install 'jaxseq[atari]'`). A seed needs a GPU and hours;
 `--config.num_seeds=5` trains five together.
 """

@@ -49,7 +49,6 @@ class Config:
     batch_size: sequences in an update.
     capacity: of the replay; if None num_steps, which overwrites nothing, up to
       a multiple of the steps between sequences for an agent with a memory.
-    prioritized: whether sequences are drawn by priority.
     clip_rewards: whether the agent learns from the signs of rewards alone.
   """
 
@@ -59,7 +58,6 @@ class Config:
   num_steps: int = 100_000
   batch_size: int = 32
   capacity: int | None = None
-  prioritized: bool = True
   clip_rewards: bool = True
 
   def __post_init__(self):
@@ -103,7 +101,7 @@ class Config:
       stack=self.stack,
       num_predictions=agent.num_predictions if agent.predicts else 0,
       max_steps=longest,
-      prioritized=self.prioritized,
+      prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
       done_n=agent.done_n,
@@ -266,7 +264,7 @@ def choose(
     state.agent,
     state.observation,
     now,
-    epsilon=config.variant.epsilon_train,
+    epsilon=_epsilon(config.variant, state.step),
     noisy=True,
     memory=state.memory,
   )
@@ -351,6 +349,14 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     agent=agent, replay=replay, key=key, since_reset=state.since_reset + 1
   )
   return state, metrics
+
+
+def _epsilon(variant, step):
+  """The chance of a random action, on a line from 1 after min_replay steps."""
+  if variant.epsilon_decay == 0:
+    return variant.epsilon_train
+  done = (step - variant.min_replay) / variant.epsilon_decay
+  return 1 + (variant.epsilon_train - 1) * jnp.clip(done, 0, 1)
 
 
 def _beta(config, step):

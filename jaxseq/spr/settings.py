@@ -5,11 +5,16 @@ A published agent is named, and what differs is written beside it:
     settings = Settings(game="freeway", head={"hidden": 128})
     game = make_game(settings)
     config = agent_config(settings, game)
+
+A field that is None is as published, so that a config file can name it without
+deciding it; but where None is a value of the field, as of "max_grad_norm" or
+"resets", it is that value.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import types
+import typing
 from typing import Any
 from typing import Literal
 
@@ -47,7 +52,8 @@ class Settings:
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
     capacity: steps that the replay keeps; num_steps if None.
-    prioritized: whether sequences are drawn by priority.
+    prioritized: whether sequences are drawn by priority; None for the agent's
+      own way.
     clip_rewards: whether the agent learns from the signs of rewards alone.
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames.
@@ -60,9 +66,7 @@ class Settings:
       a memory learns from is "sequence" in `learning`.
     learning: fields of `update.Config` that differ, such as "optimizer": a
       mapping again.
-    agent: fields of `variants.Variant` that differ, such as "min_replay". A
-      number that is None is the published one, so that a config file can name
-      the field without deciding it; "annealing" and "resets" of None are none.
+    agent: fields of `variants.Variant` that differ, such as "min_replay".
   """
 
   environment: Literal["minatar", "atari", "atari_released"] = "minatar"
@@ -72,7 +76,7 @@ class Settings:
   num_steps: int = 100_000
   batch_size: int = 32
   capacity: int | None = None
-  prioritized: bool = True
+  prioritized: bool | None = None
   clip_rewards: bool = True
   encoder: Mapping[str, Any] = _EMPTY
   head: Mapping[str, Any] = _EMPTY
@@ -103,14 +107,9 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
   """
   variant = variants.get(settings.variant, game.num_actions)
   networks = variant.update.networks
+  encoder = _with(networks.encoder, game.encoder, "encoder")
   encoder = _with(
-    networks.encoder,
-    {
-      **game.encoder,
-      **settings.encoder,
-      "image_shape": game.image_shape,
-    },
-    "encoder",
+    encoder, {**settings.encoder, "image_shape": game.image_shape}, "encoder"
   )
   height, width, channels = encoders.latent_shape(encoder)
   head = _with(
@@ -132,27 +131,18 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
-    variant=_with(variant, _decided(settings.agent, variant), "agent"),
+    variant=_with(
+      variant,
+      {"prioritized": settings.prioritized, **settings.agent},
+      "agent",
+    ),
     frame_shape=game.frame_shape,
     stack=game.stack,
     num_steps=settings.num_steps,
     batch_size=settings.batch_size,
     capacity=settings.capacity,
-    prioritized=settings.prioritized,
     clip_rewards=settings.clip_rewards,
   )
-
-
-def _decided(
-  fields: Mapping[str, Any], published: variants.Variant
-) -> dict[str, Any]:
-  """Returns fields of an agent without those that are left as published."""
-  return {
-    name: value
-    for name, value in fields.items()
-    if value is not None
-    or not isinstance(getattr(published, name, None), (int, float))
-  }
 
 
 def _transition(
@@ -189,16 +179,25 @@ def _memory(settings: Settings) -> stacks.Config | None:
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
-  """Returns a dataclass with fields changed; mappings change its own ones."""
+  """Returns a dataclass with fields changed; mappings change its own ones.
+
+  None changes nothing where it is no value of the field.
+  """
   fields = {
     field.name: getattr(config, field.name)
     for field in dataclasses.fields(config)
   }
+  hints = typing.get_type_hints(type(config))
   for key, value in changes.items():
     old = fields.get(key)
-    if dataclasses.is_dataclass(old) and isinstance(
-      value, (Mapping, ml_collections.ConfigDict)
-    ):
-      value = _with(old, value, f"{name}.{key}")
+    if isinstance(value, (Mapping, ml_collections.ConfigDict)):
+      if dataclasses.is_dataclass(old):
+        value = _with(old, value, f"{name}.{key}")
+      elif old is None:
+        # What is not there gets the defaults of its kind, if anything is set.
+        value = {k: v for k, v in value.items() if v is not None} or None
+    elif value is None and key in fields:
+      if type(None) not in typing.get_args(hints[key]):
+        continue
     fields[key] = value
   return config_lib.from_config_dict(type(config), fields, name=name)

@@ -5,7 +5,8 @@
     der         data-efficient Rainbow (arXiv:1906.05243), Dopamine's
     drq         DrQ(eps) (arXiv:2004.13649, arXiv:2108.13264), Dopamine's
     sr_spr      SPR with resets and more updates (D'Oro et al., ICLR 2023)
-    bbf         "Bigger, Better, Faster" (arXiv:2305.19452)
+    bbf         "Bigger, Better, Faster" (arXiv:2305.19452), with 2 updates a
+                step; with 8 its resets come every 5,000 steps
 
 The last four follow Dopamine and its descendants in what they share: padded
 convolutions, one hidden layer for both streams, no batch norm, no clipping.
@@ -39,9 +40,13 @@ class Variant:
     annealing: of n and discount; None for none.
     resets: of the weights; None for none.
     min_replay: environment steps before the first update.
-    epsilon_train: chance of a random action from min_replay on.
+    epsilon_train: chance of a random action after epsilon_decay.
+    epsilon_decay: environment steps from min_replay on in which that chance
+      falls from 1; 0 for at once.
     epsilon_eval: chance of a random action in evaluation.
     acts_with_target: whether the target network acts.
+    prioritized: whether sequences are drawn by priority; otherwise all have the
+      same chance and weight.
     priority_exponent: of the priorities that an update reports.
     beta: exponent of the importance weights, at min_replay and at the end.
     new_priority: of transitions that come in: "one", or the "max" so far.
@@ -55,8 +60,10 @@ class Variant:
   resets: resets_lib.Config | None = None
   min_replay: int = 2000
   epsilon_train: float = 0.0
+  epsilon_decay: int = 0
   epsilon_eval: float = 0.001
   acts_with_target: bool = False
+  prioritized: bool = True
   priority_exponent: float = 0.5
   beta: tuple[float, float] = (0.4, 1.0)
   new_priority: str = "one"
@@ -131,6 +138,8 @@ def _drq(num_actions, image_shape):
     updates_per_step=1,
     min_replay=1600,
     epsilon_train=0.01,
+    epsilon_decay=5000,
+    prioritized=False,
   )
 
 
@@ -139,6 +148,7 @@ def _sr_spr(num_actions, image_shape):
     _dopamine_networks(num_actions, image_shape, noisy=False),
     {"target_tau": 0.005},
     updates_per_step=8,
+    epsilon_decay=2001,
     resets=resets_lib.Config(every=5000, shrink=0.8, perturb=0.2),
     acts_with_target=True,
   )
@@ -153,6 +163,7 @@ def _bbf(num_actions, image_shape):
     parts,
     {"target_tau": 0.005},
     weight_decay=0.1,
+    epsilon_decay=2001,
     annealing=resets_lib.Annealing(),
     resets=resets_lib.Config(),
     acts_with_target=True,

@@ -43,13 +43,16 @@ def learning_curve(
     smooth: each point is the mean of the last `smooth` values of its seed.
 
   Returns:
-    The path; None, with a warning, if matplotlib is not installed.
+    The path; None if no value is finite or, with a warning, if matplotlib is
+    not installed.
 
   Raises:
     ValueError: there is no curve, or steps and values do not fit.
   """
-  figure = figures.new(path, 7.0, 4.2)
   prepared = _prepare_all(curves, smooth)
+  if not any(np.isfinite(mean).any() for _, mean, _ in prepared.values()):
+    return None
+  figure = figures.new(path, 7.0, 4.2)
   if figure is None:
     return None
   axes = figure.add_subplot()

@@ -129,7 +129,10 @@ def show(
 
 
 def _show_rich(columns, rows, title, stream) -> bool:
-  """Prints with rich; returns whether it is installed."""
+  """Prints with rich; returns False if it is missing, or the table too wide.
+
+  Rich shortens cells that do not fit; lines of plain text are only broken.
+  """
   try:
     from rich import console
     from rich import table
@@ -143,7 +146,11 @@ def _show_rich(columns, rows, title, stream) -> bool:
   for row in rows:
     # Cells are text, not markup: "[0, 1]" must stay.
     grid.add_row(*(text.Text(_text(cell)) for cell in row))
-  console.Console(file=stream).print(grid)
+  terminal = console.Console(file=stream)
+  unlimited = terminal.options.update(max_width=10_000)
+  if terminal.measure(grid, options=unlimited).maximum > terminal.width:
+    return False
+  terminal.print(grid)
   return True
 
 

@@ -10,6 +10,7 @@ import pytest
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
+from jaxseq.spr import variants
 from tests.spr import games
 
 STEPS = 20
@@ -170,6 +171,45 @@ def test_a_run_is_cut_where_steps_change():
   assert not agent_lib.reset_is_due(
     dataclasses.replace(config, num_steps=15), 15
   )
+
+
+def test_exploration_fades():
+  variant = dataclasses.replace(variants.get("drq", 6), min_replay=1600)
+  steps = (1600, 4100, 6600, 9000)
+  found = [agent_lib._epsilon(variant, jnp.int32(step)) for step in steps]
+  np.testing.assert_allclose(found, [1, 0.505, 0.01, 0.01], rtol=1e-6)
+  assert agent_lib._epsilon(variants.get("spr", 6), jnp.int32(2000)) == 0
+
+
+@pytest.mark.slow
+def test_ataris_games_are_called_from_the_loop():
+  """The same as beside it, and after going on by the actions."""
+  pytest.importorskip("ale_py")
+  from jaxseq.spr import atari
+
+  game = atari.make("breakout")
+  config = config_for(
+    game,
+    num_steps=60,
+    encoder={"channels": (2, 2, 2)},
+    agent={"min_replay": 50, "num_steps": 2, "updates_per_step": 1},
+  )
+  ends = []
+  for compiled_loop in (False, True):
+    keys, state = start(config, game)
+    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
+    state, _ = chunk(state, 45)
+    middle = copy(state)
+    state, metrics = chunk(state, 8)
+    # Lives were lost meanwhile.
+    assert state.replay.done.any(axis=1).all()
+    assert np.isfinite(metrics["loss"]).all()
+    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
+    again, _ = chunk(middle, 8)
+    same(again, state)
+    ends.append((state.replay, state.observation, metrics))
+  # Rounding, amplified by Adam's division by small second moments.
+  same(*ends, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("done_n", ["any", "first"])

@@ -18,6 +18,9 @@ def test_shift_and_intensity_equal_the_reference(x64, golden):
   row, column = arrays["offset_y"], arrays["offset_x"]
   shifted = augmentation.shift(config, image, row, column)
   assert shifted.dtype == jnp.uint8
+  np.testing.assert_array_equal(
+    np.moveaxis(shifted, -1, 1)[:, [0, 3]], arrays["shifted_u8"]
+  )
   scaled = np.moveaxis(np.asarray(shifted, np.float64) / 255, -1, 1)
   np.testing.assert_allclose(
     scaled[:, :, ::7].sum(axis=-1), arrays["shifted_checksum_rows"], **TOLERANCE

@@ -44,9 +44,8 @@ def test_categorical_losses_equal_the_reference(x64, golden, name):
   v_min, v_max = float(arrays["v_min"]), float(arrays["v_max"])
   gamma_n = float(arrays["gamma"]) ** int(arrays["n_step"])
   discount = jnp.where(arrays["done_n"], 0, gamma_n)
-  # The second file has no use for the online network's probabilities.
-  chooser = arrays.get("online_probs_next", arrays["target_probs_next"])
-  assert ("online_probs_next" in arrays) == bool(arrays["double_dqn"])
+  double = bool(arrays["double_dqn"])
+  chooser = arrays["online_probs_next" if double else "target_probs_next"]
   best = jnp.argmax(chooser @ support, axis=-1)
   probs = losses.take_action(arrays["target_probs_next"], best)
   target = losses.project_categorical(

@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
+from jaxseq.spr import resets
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import study
 from jaxseq.spr import variants
@@ -91,18 +92,34 @@ def test_a_config_of_another_agent(name, variant, atari_stand_in, agent_of):
   assert changed.variant == dataclasses.replace(published, updates_per_step=3)
 
 
-def test_a_number_that_is_none_is_the_published_one(atari_stand_in):
-  def variant_of(**agent):
-    settings = settings_lib.Settings("atari", "pong", "bbf", agent=agent)
+def test_what_is_none_is_as_published(atari_stand_in):
+  def variant_of(agent="bbf", **changes):
+    settings = settings_lib.Settings("atari", "pong", agent, **changes)
     game = settings_lib.make_game(settings)
     return settings_lib.agent_config(settings, game).variant
 
   published = variants.get("bbf", 6)
-  assert variant_of(gamma=None, updates_per_step=None) == published
-  # What may be None is None.
-  assert variant_of(resets=None).resets is None
+  assert variant_of(agent="bbf", encoder={"channels": None}) == published
+  changes = {"gamma": None, "resets": {"every": None, "shrink": None}}
+  settings = settings_lib.Settings("atari", "pong", "bbf", agent=changes)
+  game = settings_lib.make_game(settings)
+  assert settings_lib.agent_config(settings, game).variant == published
+  changed = variant_of(learning={"optimizer": {"learning_rate": None}})
+  assert changed == published
+  assert variant_of(prioritized=False).prioritized is False
   with pytest.raises(ValueError, match="no field 'updates'"):
-    variant_of(updates=None)
+    variant_of(learning={"updates": None})
+  # What may be None is None.
+  clipping = {"optimizer": {"max_grad_norm": None}}
+  spr = variant_of("spr", learning=clipping)
+  assert spr.update.optimizer.max_grad_norm is None
+
+
+def test_resets_that_an_agent_has_not(atari_stand_in, agent_of):
+  assert agent_of("atari100k_spr").variant.resets is None
+  every = "--config.settings.agent.resets.every=5000"
+  assert agent_of("atari100k_bbf", every).variant.resets == resets.Config(5000)
+  assert agent_of("atari100k_spr", every).variant.resets.every == 5000
 
 
 def test_the_arms_of_the_quick_config_differ_in_the_prediction_alone():

@@ -1,5 +1,6 @@
 """Tests of the published agents' configurations."""
 
+import dataclasses
 import functools
 import math
 
@@ -74,23 +75,142 @@ def test_sizes_are_the_published_ones():
   )
 
 
-def test_agents_differ_where_they_should():
-  agents = {name: variants.get(name, 6) for name in variants.names()}
-  spr, slow = agents["spr"].update, agents["spr_no_aug"].update
-  assert (spr.momentum_tau, slow.momentum_tau) == (1.0, 0.01)
-  assert slow.augmentation is None
-  assert slow.networks.encoder.dropout == 0.5
-  assert agents["der"].update.target_period == 2000
-  assert agents["drq"].update.networks.head.atoms is None
-  assert agents["drq"].epsilon_train == 0.01
-  assert agents["sr_spr"].resets.every == 5000
-  assert agents["bbf"].annealing.last_steps == 3
-  for name in ("sr_spr", "bbf"):
-    config = agents[name].update
-    assert config.target_tau == 0.005
-    assert config.spr_target == "target"
-    assert not config.networks.head.noisy
-    assert agents[name].acts_with_target
+SPR = {
+  "updates_per_step": 2,
+  "num_steps": 10,
+  "gamma": 0.99,
+  "annealing": None,
+  "resets": None,
+  "min_replay": 2000,
+  "epsilon_train": 0.0,
+  "epsilon_decay": 0,
+  "epsilon_eval": 0.001,
+  "acts_with_target": False,
+  "prioritized": True,
+  "priority_exponent": 0.5,
+  "beta": (0.4, 1.0),
+  "new_priority": "one",
+  "encoder": ("conv", (32, 64, 64), "VALID"),
+  "dropout": 0.0,
+  "hidden": (256, "separate"),
+  "kinds": (True, 51, True, True),  # noisy, atoms, dueling, double
+  "augmentation": "twice",
+  "target": (1, 1.0),  # period, tau
+  "spr_target": ("momentum", 1.0),
+  "norm": "batch",
+  "optimizer": (1e-4, 1.5e-4, 0.0, 10.0),  # rate, epsilon, decay, clipping
+  "predictions": (5, 5.0),
+}
+DOPAMINE = {
+  **SPR,
+  "beta": (0.5, 0.5),
+  "new_priority": "max",
+  "encoder": ("conv", (32, 64, 64), "SAME"),
+  "hidden": (512, "shared"),
+  "augmentation": "once",
+  "spr_target": ("target", None),
+  "norm": "none",
+  "optimizer": (1e-4, 1.5e-4, 0.0, None),
+}
+WITHOUT_SPR = {
+  "updates_per_step": 1,
+  "min_replay": 1600,
+  "spr_target": None,
+  "norm": None,
+  "predictions": None,
+}
+RESETTING = {
+  "epsilon_decay": 2001,
+  "acts_with_target": True,
+  "kinds": (False, 51, True, True),
+  "target": (1, 0.005),
+}
+# Tables of the papers, and the settings of the published code.
+TABLE = {
+  "spr": SPR,
+  "spr_no_aug": {
+    **SPR,
+    "dropout": 0.5,
+    "augmentation": None,
+    "spr_target": ("momentum", 0.01),
+  },
+  "der": {
+    **DOPAMINE,
+    **WITHOUT_SPR,
+    "augmentation": None,
+    "target": (2000, 1.0),
+  },
+  "drq": {
+    **DOPAMINE,
+    **WITHOUT_SPR,
+    "kinds": (False, None, True, True),
+    "epsilon_train": 0.01,
+    "epsilon_decay": 5000,
+    "prioritized": False,
+  },
+  "sr_spr": {
+    **DOPAMINE,
+    **RESETTING,
+    "updates_per_step": 8,
+    "resets": (5000, 0.8, 0.2),
+  },
+  "bbf": {
+    **DOPAMINE,
+    **RESETTING,
+    "resets": (20_000, 0.5, 0.5),
+    "annealing": (10_000, (10, 3), (0.97, 0.997)),
+    "encoder": ("impala", (64, 128, 128), "SAME"),
+    "hidden": (2048, "shared"),
+    "optimizer": (1e-4, 1.5e-4, 0.1, None),
+  },
+}
+
+
+def read(variant):
+  """What an agent has of the table."""
+  config, found = variant.update, {}
+  parts, optimizer = config.networks, config.optimizer
+  encoder, head, model = parts.encoder, parts.head, parts.transition
+  for field in dataclasses.fields(variant):
+    found[field.name] = getattr(variant, field.name)
+  del found["update"]
+  if variant.resets is not None:
+    due = variant.resets
+    found["resets"] = (due.every, due.shrink, due.perturb)
+  if variant.annealing is not None:
+    line = variant.annealing
+    found["annealing"] = (
+      line.updates,
+      (line.first_steps, line.last_steps),
+      (line.first_gamma, line.last_gamma),
+    )
+  channels = tuple(encoder.width * size for size in encoder.channels)
+  shift = config.augmentation
+  once = "once" if config.shared_next else "twice"
+  follows = config.momentum_tau if config.spr_target == "momentum" else None
+  return {
+    **found,
+    "encoder": (encoder.kind, channels, encoder.padding),
+    "dropout": encoder.dropout,
+    "hidden": (head.hidden, head.streams),
+    "kinds": (head.noisy, head.atoms, head.dueling, config.double),
+    "augmentation": shift and once,
+    "target": (config.target_period, config.target_tau),
+    "spr_target": model and (config.spr_target, follows),
+    "norm": model and model.norm,
+    "optimizer": (
+      optimizer.learning_rate,
+      optimizer.epsilon,
+      optimizer.weight_decay,
+      optimizer.max_grad_norm,
+    ),
+    "predictions": model and (config.num_predictions, config.spr_weight),
+  }
+
+
+@pytest.mark.parametrize("name", variants.names())
+def test_agents_are_those_of_the_papers(name):
+  assert read(variants.get(name, 6)) == TABLE[name]
 
 
 def test_unknown_names_are_refused():

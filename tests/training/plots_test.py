@@ -25,6 +25,12 @@ def pixels_of(path):
   return image.imread(path)
 
 
+def test_a_curve_without_a_point_is_not_drawn(tmp_path):
+  nothing = {"spr": ([1, 2], [[np.nan, np.nan]])}
+  assert plots.learning_curve(tmp_path / "curve.png", nothing) is None
+  assert not (tmp_path / "curve.png").exists()
+
+
 def test_writes_a_png_in_a_new_directory(tmp_path):
   steps = np.arange(50) * 8192
   rng = np.random.default_rng(0)

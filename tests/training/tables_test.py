@@ -88,6 +88,9 @@ def test_show_on_a_terminal(monkeypatch, rich):
   for word in ("T", "name", "[0, 1]", "2"):
     assert word in shown
   assert (shown == text + "\n") != rich
+  # What does not fit would be shortened.
+  wide = tables.show(["name", "x"], [["a" * 200, 2.0]], "T", stream=stream)
+  assert stream.getvalue() == shown + wide + "\n"
 
 
 def test_natural_order():
