@@ -60,7 +60,6 @@ def test_writes_a_png_in_a_new_directory(tmp_path):
 @pytest.mark.parametrize(
   "values",
   [
-    np.full((2, 4), np.nan),
     np.array([[np.nan, 1, np.inf, 2.0], [np.nan, np.nan, 1.0, 3.0]]),
     np.zeros((1, 4)),
   ],
