@@ -15,7 +15,8 @@ disentanglement too; where there are two domains, `ARM/probes.json` says what
 each segment of the code knows. With `config.downstream` the table shows what
 the codes are good for as well, beside baselines without a model: "classify",
 "forecast" (`ARM/forecasts.png`) and "anomaly" (`ARM/anomaly.png`), see
-`jaxseq.dts.downstream`. The second command evaluates the newest checkpoints.
+`jaxseq.dts.downstream`. The second command evaluates the newest checkpoints,
+also with more metrics than before: `--config.trees=100` adds DCI.
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,8 @@ _MESH = app.define_mesh()
 _MODE = app.define_mode()
 
 _EMPTY = ml_collections.FrozenConfigDict()
+# What is done with trained models.
+MAY_CHANGE = ("trees", "downstream", "labelled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +167,9 @@ def main(argv: list[str]) -> None:
       )
       for (name, arm), stack in zip(configs.items(), _stacks(configs))
     }
-    directory = study.open_workdir(_WORKDIR.value, config, "dts", _MODE.value)
+    directory = study.open_workdir(
+      _WORKDIR.value, config, "dts", _MODE.value, MAY_CHANGE
+    )
   run = study.run if _MODE.value == "train" else study.evaluate
   results = run(config, directory, arms)
   columns = {

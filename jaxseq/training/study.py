@@ -105,7 +105,11 @@ def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
 
 
 def open_workdir(
-  workdir: str, config: Supervised, experiment: str, mode: str
+  workdir: str,
+  config: Supervised,
+  experiment: str,
+  mode: str,
+  may_change: Sequence[str] = (),
 ) -> pathlib.Path:
   """Returns the directory of a run, made or (to evaluate) found.
 
@@ -114,12 +118,19 @@ def open_workdir(
     config: the configuration.
     experiment: name of the experiment.
     mode: "train" or "evaluate".
+    may_change: fields of the experiment that may differ from those of the run
+      that is there, as they change no trained number.
 
   Raises:
     UserError: the directory is of something else, or there is nothing in it.
   """
   find = workdir_lib.prepare if mode == "train" else workdir_lib.open_existing
-  return find(workdir, config, experiment=experiment, may_change=MAY_CHANGE)
+  return find(
+    workdir,
+    config,
+    experiment=experiment,
+    may_change=(*MAY_CHANGE, *may_change),
+  )
 
 
 def main(

@@ -19,6 +19,7 @@ VARIANTS = {
   "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
   "dts/downstream": ("ecg", "mitdb", "tiny"),
   "dts/ecg": ("heartbeat", "dynamics", "tiny"),
+  "dts/synthetic": ("beyond", "tiny"),
   "dts/watch_adaptation": (
     "reverse",
     "own",
