@@ -256,7 +256,7 @@ def window(
   starts = _slice(text.starts, start, length)
   before = _slice(text.tokens, jnp.maximum(start - 1, 0), 1).astype(jnp.int32)
   inputs = jnp.concatenate([before, targets[:, :-1]], axis=1)
-  starts = starts.at[:, 0].set(starts[:, 0] | (start == 0))
+  starts = starts | _first(length, start == 0)
   return jnp.where(starts, START, inputs), targets, starts
 
 
@@ -274,9 +274,18 @@ def _jumped(text: Text, begins, offset, length):
   tokens = take(text.tokens).astype(jnp.int32)
   starts = take(text.starts)[:, 1:]
   # A stream that has just jumped, or gone on at its beginning, starts afresh.
-  starts = starts.at[:, 0].set(starts[:, 0] | (offset == 0))
+  starts = starts | _first(length, offset == 0)
   starts = starts | (index[:, 1:] == 0)
   return jnp.where(starts, START, tokens[:, :-1]), tokens[:, 1:], starts
+
+
+def _first(length, whether):
+  """Marks the first of some elements, or none.
+
+  By comparison: where XLA splits time over devices, writing one element of an
+  array of bool goes wrong in jax 0.11.2.
+  """
+  return (jnp.arange(length) == 0) & whether
 
 
 def _slice(x, start, length):

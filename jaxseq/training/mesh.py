@@ -40,9 +40,9 @@ class MeshConfig:
     parameters: devices of a group that share the parameters, and the examples
       of the group.
     time: devices that share the time axis of every mixer.
-    split_data: whether a device keeps only its part of the data set, and a
-      process reads only the parts of its devices. Batches are then put together
-      over the devices. If false, every device has all of it.
+    split_data: whether a device keeps only its part of the data set. Batches
+      are then put together over the devices. If false, every device has all of
+      it.
   """
 
   data: int = 1
@@ -273,12 +273,24 @@ def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
   Args:
     tree: pytree of host arrays, the same on all processes.
     mesh: the mesh.
-    split: whether examples (the first axis) are shared out; a process then
-      reads no others. If false, every device gets all.
+    split: whether examples (the first axis) are shared out. If false, every
+      device gets all; as it does of sets whose examples do not come out even,
+      but for the largest one.
 
   Returns:
     The tree, of arrays on the devices.
+
+  Raises:
+    UserError: the examples of the largest array cannot be shared out.
   """
+  if split:
+    largest = max(jax.tree.leaves(tree), key=np.size)
+    examples, count = np.shape(largest)[:1], _count(mesh)
+    if not examples or examples[0] % count:
+      raise errors.UserError(
+        f"--mesh: split_data=1 needs a number of examples that is a multiple of"
+        f" {count}, the groups of devices; got {examples[0] if examples else 1}"
+      )
   placements = (
     cut_examples(mesh, tree)
     if split

@@ -77,8 +77,8 @@ def test_values_are_those_of_one_device(x64, mixer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2, 8])
-def test_gradients_are_those_of_one_device(x64, any_mixer, devices):
-  *inputs, reset = _arguments(any_mixer, devices, 3)
+def test_gradients_are_those_of_one_device(x64, mixer, devices):
+  *inputs, reset = _arguments(mixer, devices, 3)
 
   def gradients(apply):
     @jax.jit
@@ -94,8 +94,8 @@ def test_gradients_are_those_of_one_device(x64, any_mixer, devices):
     return run(*inputs)
 
   chex.assert_trees_all_close(
-    gradients(_split(any_mixer, devices)),
-    gradients(any_mixer.apply),
+    gradients(_split(mixer, devices)),
+    gradients(mixer.apply),
     rtol=1e-9,
     atol=1e-9,  # Sums over all elements and rows.
   )

@@ -79,8 +79,9 @@ def initial(config, task):
   return make(keys), where
 
 
-def train(config, updates=4):
-  task = problem(mesh_lib.TIME if config.time > 1 else "")
+def train(config, updates=4, task=None):
+  if task is None:
+    task = problem(mesh_lib.TIME if config.time > 1 else "")
   state, where = initial(config, task)
   data = placement.share(config, _SEEDS, task.data)
   chunk = placement.compiled(
@@ -123,6 +124,13 @@ def test_a_mesh_changes_no_number(config):
   ):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
   assert len(jax.tree.leaves(state.variables)[0].sharding.device_set) > 1
+
+
+@pytest.mark.devices
+def test_examples_that_cannot_be_shared_out():
+  data = {"inputs": np.zeros((42, 3)), "mean": np.zeros(3)}
+  with pytest.raises(errors.UserError, match="multiple of 8, .* got 42"):
+    placement.share(mesh(data=8, split_data=True), 1, data)
 
 
 @pytest.mark.devices
