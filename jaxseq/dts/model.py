@@ -86,10 +86,21 @@ class VAE(linen.Module):
         "log_scale", linen.initializers.zeros, (), jnp.float32
       )
 
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Encodes and decodes the mean: what initialises all parameters."""
-    mu, _ = self.encode(x)
-    return self.nll(x, mu)
+  def __call__(
+    self, x: jax.Array, lengths: jax.Array | None = None
+  ) -> jax.Array:
+    """Encodes and decodes the mean: what initialises all parameters.
+
+    Args:
+      x: (*batch, length, channels).
+      lengths: (*batch,) numbers of valid elements; None where all always are,
+        for which an encoder may have other parameters.
+
+    Returns:
+      (*batch,) the result of `nll`.
+    """
+    mu, _ = self.encode(x, lengths)
+    return self.nll(x, mu, lengths)
 
   def encode(
     self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False

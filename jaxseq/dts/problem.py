@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxseq import data as data_lib
@@ -133,13 +134,15 @@ def make_problem(
   vae = make_model(arm, splits)
   factor = arm.objective.method == "factor_vae"
   discriminator = density_ratio.Discriminator()
+  windows = splits.train
+  first = base.take((windows.inputs, windows.lengths), np.arange(1))
   heads = None
   if arm.adaptation is not None:
     heads = adaptation_lib.make_heads(arm.adaptation, splits)
 
   def init(key):
     keys = jax.random.split(key, 3)
-    params = {"model": vae.init(keys[0], splits.train.inputs[:1])["params"]}
+    params = {"model": vae.init(keys[0], *first)["params"]}
     code = jnp.zeros((1, arm.model.latent))
     if heads is not None:
       params["heads"] = heads.init(keys[1], code)["params"]

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from jaxseq import data as data_lib
+from jaxseq import nn
 from jaxseq.data import domains
 from jaxseq.dts import adaptation
 from jaxseq.dts import aggressive
@@ -100,6 +101,58 @@ def test_gap_is_zero_where_the_code_is_not_used():
   metrics = evaluate({"params": params}, splits.test)
   np.testing.assert_allclose(metrics["gap"], 0, atol=1e-5)  # float32 sums
   assert metrics["mi"] > 0
+
+
+@pytest.mark.parametrize(
+  "backbone",
+  [
+    {"kind": "conv", "widths": (4, 4)},
+    {
+      "network": nn.NetworkConfig(
+        mixer="gru",
+        d_model=4,
+        num_layers=1,
+        norm="none",
+        activation="none",
+        residual=False,
+      )
+    },
+  ],
+  ids=["conv", "gru"],
+)
+def test_windows_of_different_lengths(backbone):
+  splits = _splits()
+  parts = [
+    part._replace(lengths=np.int32(1 + np.arange(len(part.inputs)) % _LENGTH))
+    for part in (splits.train, splits.test)
+  ]
+  splits = splits._replace(train=parts[0], test=parts[1])
+  arm = _arm()
+  arm = dataclasses.replace(
+    arm,
+    model=dataclasses.replace(
+      arm.model,
+      encoder=encoders.EncoderConfig(**backbone),
+      decoder=decoders.DecoderConfig(form="ar", **backbone),
+    ),
+  )
+  made, before, after, metrics = _train(arm, splits, 3)
+  evaluate = jax.jit(made.evaluate)
+  evaluated = evaluate(after.variables, made.data)
+  chex.assert_tree_all_finite((after.variables, metrics, evaluated))
+  old, new = (s.variables["params"]["model"] for s in (before, after))
+  for part in ("mu", "logvar"):
+    assert np.any(
+      old["encoder"][part]["kernel"] != new["encoder"][part]["kernel"]
+    )
+  # What lies behind the end of a window counts nowhere.
+  inputs = parts[1].inputs.copy()
+  inputs[np.arange(_LENGTH) >= parts[1].lengths[:, None]] = 9
+  padded = made.data | {"test": parts[1]._replace(inputs=inputs)}
+  # float32, the same sums.
+  chex.assert_trees_all_close(
+    evaluated, evaluate(after.variables, padded), rtol=1e-5, atol=1e-6
+  )
 
 
 def test_discriminator_is_trained_alone():
