@@ -19,7 +19,8 @@ class DecoderConfig(backbones.Backbone):
   Attributes:
     form: "ar": p(x|z) is the product over t of p(x_t | x_<t, z), trained with
       the true past at the input. "nonar": every x_t depends on z alone.
-    skip_z: whether every layer gets the code, and not the input alone.
+    skip_z: whether every layer gets the code, and not the input alone; of "ar"
+      and of mixers, since others have no input but the code.
     word_dropout: rate at which elements of the past are zeroed in training
       (Bowman et al., arXiv:1511.06349); of "ar" only.
   """
@@ -39,6 +40,11 @@ class DecoderConfig(backbones.Backbone):
       raise ValueError("form: got 'ar' with kind 'mlp', which has no time.")
     if self.form == "nonar" and self.word_dropout:
       raise ValueError("word_dropout needs form='ar'; got 'nonar'.")
+    if self.form == "nonar" and self.kind != "mixer" and self.skip_z:
+      raise ValueError(
+        "skip_z needs form='ar' or kind='mixer'; got 'nonar' with "
+        f"{self.kind!r}."
+      )
 
 
 class Decoder(linen.Module):

@@ -95,6 +95,29 @@ def test_autoregressive_decoder(decoder, skip_z):
 
 
 @pytest.mark.parametrize(
+  ("decoder", "form"),
+  [
+    ("conv", "ar"),
+    ("gru", "nonar"),
+    pytest.param("gru", "ar", marks=pytest.mark.slow),
+  ],
+)
+@pytest.mark.parametrize("skip_z", [True, False])
+def test_skip_z_gives_the_code_to_later_layers(decoder, form, skip_z):
+  vae = _vae(decoder=decoder, form=form, skip_z=skip_z)
+  x, z = _data()
+  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  stack = variables["params"]["decoder"]["stack"]
+  assert ("condition_1" in stack) == skip_z
+  # What is left of the code when the first layer and the input have none.
+  for name in {"input", "condition_0"} & set(stack):
+    stack[name]["kernel"] = jnp.zeros_like(stack[name]["kernel"])
+  decode = jax.jit(lambda z: vae.apply(variables, z, x, method="decode"))
+  moved = np.abs(decode(z) - decode(z + 1)).max()
+  assert moved > 1e-3 if skip_z else moved == 0
+
+
+@pytest.mark.parametrize(
   "encoder", [pytest.param("lstm", marks=pytest.mark.slow), "conv", *_SLOW]
 )
 @pytest.mark.parametrize(
@@ -203,6 +226,14 @@ def test_word_dropout_is_of_training():
       "form",
     ),
     (lambda: decoders.DecoderConfig(word_dropout=0.5), "word_dropout"),
+    (
+      lambda: decoders.DecoderConfig(kind="mlp", widths=(4,), skip_z=True),
+      "skip_z needs form='ar' or kind='mixer'; got 'nonar' with 'mlp'",
+    ),
+    (
+      lambda: decoders.DecoderConfig(kind="conv", widths=(4,), skip_z=True),
+      "skip_z",
+    ),
     (lambda: model.ModelConfig(latent=4, segments=(3, 2)), "segments"),
     (lambda: model.ModelConfig(scale=0.0), "scale"),
   ],

@@ -17,6 +17,7 @@ from jaxseq.dts import adaptation
 from jaxseq.dts import aggressive
 from jaxseq.dts import decoders
 from jaxseq.dts import encoders
+from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
 from jaxseq.dts import model
 from jaxseq.dts import objective
@@ -87,6 +88,37 @@ def test_learns_and_uses_the_code():
   np.testing.assert_allclose(
     metrics["kl"], sum(metrics["kl_d"].values()), rtol=1e-5
   )
+
+
+def test_the_loss_knows_the_size_of_the_data_set():
+  arm, splits = _arm(), _splits()
+  made = problem.make_problem(arm, splits, 1)
+  batch = jax.tree.map(lambda x: x[: arm.batch_size], made.data["train"])
+  variables = jax.jit(made.init)(jax.random.key(0))
+  key = jax.random.key(1)
+
+  @jax.jit
+  def run():
+    _, extra = made.loss(variables, batch, made.carry, key)
+    vae = problem.make_model(arm, splits)
+    encoded = vae.apply(
+      {"params": variables["params"]["model"]}, batch.inputs, method="encode"
+    )
+    # The first of the four keys that the loss makes draws the code.
+    z = model.sample(jax.random.split(key, 4)[0], *encoded)
+    terms = [
+      estimators.decompose(
+        estimators.log_densities(z, *encoded, kind="mss", size=size)
+      )
+      for size in (len(splits.train.inputs), arm.batch_size)
+    ]
+    return extra.metrics, terms
+
+  metrics, (right, wrong) = run()
+  for name in ("mi", "tc", "dwkl"):
+    got = metrics[f"train_{name}"]
+    np.testing.assert_allclose(got, getattr(right, name), atol=1e-4)  # float32
+  assert np.abs(metrics["train_mi"] - wrong.mi) > 0.01
 
 
 def test_gap_is_zero_where_the_code_is_not_used():
