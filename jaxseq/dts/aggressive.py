@@ -118,31 +118,39 @@ def advance(
   )
 
 
-def hold_frozen(
-  encoder: optax.GradientTransformation, rest: optax.GradientTransformation
+def still_without_gradient(
+  optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that leaves alone what has no gradient at all.
+  """Makes an optimiser that does nothing where no parameter has a gradient.
 
-  Momentum would move the decoder in updates of the encoder alone.
+  Momentum would move what is held in updates of the encoder alone.
 
   Args:
-    encoder: optimiser of the encoder's parameters.
-    rest: optimiser of all others; where none of them has a gradient, it neither
-      moves them nor changes its own state.
+    optimizer: what is used otherwise. Without any gradient it neither moves
+      parameters nor changes its own state.
   """
 
   def update(updates, state, params=None):
     moves = jnp.array(False)
     for leaf in jax.tree.leaves(updates):
       moves |= jnp.any(leaf != 0)
-    new, after = rest.update(updates, state, params)
+    new, after = optimizer.update(updates, state, params)
     new = jax.tree.map(lambda x: jnp.where(moves, x, 0), new)
     return new, jax.tree.map(lambda a, b: jnp.where(moves, a, b), after, state)
 
+  return optax.GradientTransformation(optimizer.init, update)
+
+
+def hold_frozen(
+  encoder: optax.GradientTransformation, rest: optax.GradientTransformation
+) -> optax.GradientTransformation:
+  """Makes an optimiser that leaves alone what has no gradient at all.
+
+  Args:
+    encoder: optimiser of the encoder's parameters.
+    rest: optimiser of all others, see `still_without_gradient`.
+  """
   return optax.partition(
-    {
-      _ENCODER.name: encoder,
-      "rest": optax.GradientTransformation(rest.init, update),
-    },
+    {_ENCODER.name: encoder, "rest": still_without_gradient(rest)},
     lambda tree: optimizers.path_labels(tree, (_ENCODER,), no_decay=None),
   )

@@ -251,13 +251,11 @@ def make_optimizer(
     main = optax.chain(clip, main)
   if arm.objective.method != "factor_vae":
     return main
+  adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
+  if arm.aggressive:
+    adversary = aggressive_lib.still_without_gradient(adversary)
   return optax.partition(
-    {
-      "rest": main,
-      _DISCRIMINATOR.name: optax.adam(
-        arm.discriminator_learning_rate, b1=0.5, b2=0.9
-      ),
-    },
+    {"rest": main, _DISCRIMINATOR.name: adversary},
     lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),
   )
 

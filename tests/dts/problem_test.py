@@ -213,6 +213,30 @@ def test_aggressive_updates_move_the_encoder_alone():
   )
 
 
+def test_the_discriminator_is_still_while_the_encoder_is_updated():
+  arm = _arm(
+    objective=objective.Config(method="factor_vae", form="B"), aggressive=True
+  )
+  made = problem.make_problem(arm, _splits(), 100)
+  optimizer = problem.make_optimizer(arm, 100)
+  state = jax.jit(functools.partial(supervised.init, made, optimizer))(
+    jax.random.key(0)
+  )
+  update = jax.jit(functools.partial(supervised.update, made, optimizer))
+  # A common update, which gives momentum, and the beginning of a round.
+  together = state.carry["aggressive"]._replace(frozen=jnp.array(False))
+  state = state._replace(carry=state.carry | {"aggressive": together})
+  moved = []
+  for _ in range(4):
+    frozen = bool(state.carry["aggressive"].frozen)
+    old = state.variables["params"]["discriminator"]
+    state, _ = update(state, made.data)
+    new = state.variables["params"]["discriminator"]
+    changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), old, new)
+    moved.append((frozen, any(jax.tree.leaves(changed))))
+  assert moved == [(False, True)] + [(True, False)] * 3
+
+
 def test_aggressive_rounds():
   state = aggressive.initial()
   splits = _splits()
