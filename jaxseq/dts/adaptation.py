@@ -12,6 +12,7 @@ from typing import Any
 from flax import linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import data as data_lib
 from jaxseq import nn
@@ -74,8 +75,8 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
   """Returns the classifiers for a set of two domains.
 
   Raises:
-    ValueError: if the windows have no classes or no domains, or none are held
-      out for validation.
+    ValueError: if the windows have no classes or no domains, none are held out
+      for validation, or none of the target are among those for training.
   """
   if "domain" not in (splits.train.extras or {}):
     raise ValueError(
@@ -86,6 +87,11 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
     raise ValueError("adaptation needs validation windows of the source.")
   if splits.info.num_classes is None:
     raise ValueError("adaptation needs windows with classes; got none.")
+  if not np.any(np.asarray(splits.train.targets) == domains_lib.UNLABELLED):
+    raise ValueError(
+      "adaptation needs training windows of the target, without classes; got "
+      "none (unlabelled=False leaves them out)."
+    )
   domains = int(splits.train.extras["domain"].max()) + 1
   return Heads(config, splits.info.num_classes, domains)
 

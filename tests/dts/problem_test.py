@@ -297,6 +297,8 @@ def test_wrong_options():
   arm = _arm((2, 1), adaptation=adaptation.Config(2, 1))
   with pytest.raises(ValueError, match="validation windows of the source"):
     problem.make_problem(arm, splits, 10)
+  with pytest.raises(ValueError, match="target, without classes; got none"):
+    problem.make_problem(arm, splits._replace(valid=splits.test), 10)
   plain = splits._replace(train=splits.train._replace(extras=None))
   with pytest.raises(ValueError, match="several domains, with 'domain'"):
     problem.make_problem(arm, plain, 10)
