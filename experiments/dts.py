@@ -11,12 +11,18 @@ table and `DIR/results.json`; with the pictures `learning_curve.png`,
 over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
 training) and `ARM/traversal.png` (what the decoder makes of a code in which one
 coordinate moves). Where windows have known factors, the table holds metrics of
-disentanglement too; where there are two domains, `ARM/probes.json` says what
-each segment of the code knows. With `config.downstream` the table shows what
-the codes are good for as well, beside baselines without a model: "classify",
-"forecast" (`ARM/forecasts.png`) and "anomaly" (`ARM/anomaly.png`), see
-`jaxseq.dts.downstream`. The second command evaluates the newest checkpoints,
-also with more metrics than before: `--config.trees=100` adds DCI.
+disentanglement too, and `ARM/information_map.png` shows what each coordinate
+knows of each factor. Where there are two domains, `ARM/probes.json` says what
+each segment of the code knows, and `ARM/swap.png` shows windows that are
+decoded from the first segment of one and the second of another, of different
+classes and domains. Traversals and swaps need windows of more than one time:
+nothing is drawn of statistics, which are a single one.
+
+With `config.downstream` the table shows what the codes are good for as well,
+beside baselines without a model: "classify", "forecast" (`ARM/forecasts.png`)
+and "anomaly" (`ARM/anomaly.png`), see `jaxseq.dts.downstream`. The second
+command evaluates the newest checkpoints, also with more metrics than before:
+`--config.trees=100` adds DCI.
 """
 
 from collections.abc import Mapping

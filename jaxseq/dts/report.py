@@ -43,9 +43,9 @@ def arm(
     splits: the windows; where `info.details` names "factors", the targets are
       their levels, (n, K).
     variables: of the problem, with a leading axis of seeds.
-    directory: of the arm; gets kl.png if it holds metrics, traversal.png where
-      windows have more than one element in time, information_map.png where
-      factors are known, and swap.png and probes.json with segments.
+    directory: of the arm; gets kl.png if it holds metrics, traversal.png and,
+      with segments, swap.png where windows have more than one element in time,
+      information_map.png where factors are known, and probes.json with domains.
     trees: of DCI's boosting; 0 leaves DCI and what else is learned out.
     draw: whether to write these files.
 
@@ -89,7 +89,7 @@ def arm(
     if draw:
       workdir.write_json(directory / PROBES, rows)
   if draw:
-    _draw(vae, _seed(models, 0), test, directory)
+    _draw(vae, _seed(models, 0), splits, directory)
   return scores
 
 
@@ -132,6 +132,38 @@ def swaps(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
   second = jnp.broadcast_to(second, (count, count, second.shape[-1]))
   mixed = jnp.concatenate([first, second], axis=-1)
   return model_lib.generate(vae, variables, mixed)
+
+
+def contrasting(
+  splits: data_lib.Splits, count: int = 4
+) -> data_lib.ArrayDataset:
+  """Picks a few windows that differ in class and domain, to swap segments.
+
+  The windows of one recording, which follow each other, would all be alike.
+
+  Args:
+    splits: the windows. Half are taken from those for validation, which are of
+      the source domains, and half from those for testing, which are of the
+      target; all from the latter if there are no others.
+    count: how many at most. Of each half no two have the same class, and those
+      of the target have classes that the others lack as far as there are any.
+      The first ones are taken where windows have no classes.
+  """
+  parts = [base.host(part) for part in (splits.valid, splits.test) if part]
+  each = count // len(parts)
+  if splits.info.num_classes is None:
+    picked = [np.arange(min(each, len(part.inputs))) for part in parts]
+  else:
+    picked, seen = [], set()
+    for part in parts:
+      classes, firsts = np.unique(part.targets, return_index=True)
+      # False comes first: the classes that were not picked yet.
+      order = np.argsort([x in seen for x in classes], kind="stable")[:each]
+      seen |= set(classes[order])
+      picked.append(firsts[order])
+  return domains_lib.joined(
+    [base.take(part, rows) for part, rows in zip(parts, picked)]
+  )
 
 
 def comparison(directory: pathlib.Path, names: Sequence[str]) -> None:
@@ -198,7 +230,7 @@ def _domain_scores(rows):
   return scores
 
 
-def _draw(vae, variables, test, directory):
+def _draw(vae, variables, splits, directory):
   """Draws the first seed's KL over training, traversals and swaps."""
   rows = []
   if (directory / metric_files.FILE).exists():
@@ -211,14 +243,17 @@ def _draw(vae, variables, test, directory):
     pictures.kl_heat_map(directory / "kl.png", steps, kl)
   if vae.length == 1:
     return  # Statistics of a window have no course in time.
-  few = base.take(test, np.arange(min(4, len(test.inputs))))
-  mu, _ = evaluation.encode(vae, variables, few.inputs, few.lengths)
+
+  def means(part):
+    return evaluation.encode(vae, variables, part.inputs, part.lengths)[0]
+
+  first = means(base.take(base.host(splits.test), np.arange(1)))
   traversal, reference = jax.jit(
     lambda mu: (
       traversals(vae, variables, mu),
       model_lib.generate(vae, variables, mu),
     )
-  )(mu[0])
+  )(first[0])
   effects = diagnostics.traversal_effect(traversal, reference)
   pictures.traversal_grid(
     directory / "traversal.png",
@@ -227,5 +262,22 @@ def _draw(vae, variables, test, directory):
     title="One coordinate moves; below its name, how much that changes",
   )
   if len(vae.config.segments) == 2:
-    swapped = jax.jit(lambda mu: swaps(vae, variables, mu))(mu)
-    pictures.swap_grid(directory / "swap.png", np.asarray(swapped))
+    chosen = contrasting(splits)
+    swapped = jax.jit(lambda mu: swaps(vae, variables, mu))(means(chosen))
+    names = _names(chosen, splits.info)
+    pictures.swap_grid(
+      directory / "swap.png", np.asarray(swapped), rows=names, columns=names
+    )
+
+
+def _names(windows, info):
+  """Returns class and domain of each window, or numbers without them."""
+  lines = []
+  if info.num_classes is not None:
+    classes = info.details.get("classes")
+    lines.append(
+      [classes[y] if classes else f"class {y}" for y in windows.targets]
+    )
+  if "domain" in (windows.extras or {}):
+    lines.append([f"domain {d}" for d in windows.extras["domain"]])
+  return ["\n".join(each) for each in zip(*lines)] or None

@@ -67,6 +67,42 @@ def test_swaps_exchange_the_second_segment():
   np.testing.assert_allclose(swapped[2, 0], expected, atol=1e-5)  # float32
 
 
+def _recordings(classes, domain):
+  """Ten windows of each class, one class after the other."""
+  targets = np.repeat(np.int32(classes), 10)
+  windows = _windows(len(targets), 0, targets)
+  return windows._replace(extras={"domain": np.full_like(targets, domain)})
+
+
+@pytest.mark.parametrize(
+  ("classes", "expected"),
+  [
+    (range(6), [(0, 0), (1, 0), (2, 1), (3, 1)]),
+    (range(3), [(0, 0), (1, 0), (2, 1), (0, 1)]),
+    (range(2), [(0, 0), (1, 0), (0, 1), (1, 1)]),
+    ([5], [(5, 0), (5, 1)]),
+  ],
+  ids=["six", "three", "two", "one"],
+)
+def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
+  valid, test = (_recordings(classes, domain) for domain in (0, 1))
+  info = data_lib.Info("noise", "the test", "none", num_classes=6)
+  chosen = report.contrasting(data_lib.Splits(valid, valid, test, info))
+  got = list(zip(chosen.targets.tolist(), chosen.extras["domain"].tolist()))
+  assert got == expected
+  assert chosen.inputs.shape == (len(expected), _LENGTH, 1)
+
+
+def test_windows_to_swap_without_domains_or_classes():
+  windows = _recordings(range(6), 0)
+  info = data_lib.Info("noise", "the test", "none", num_classes=6)
+  chosen = report.contrasting(data_lib.Splits(windows, None, windows, info))
+  assert chosen.targets.tolist() == [0, 1, 2, 3]
+  info = data_lib.Info("noise", "the test", "none")
+  chosen = report.contrasting(data_lib.Splits(windows, None, windows, info))
+  np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
+
+
 def test_scores_of_two_domains(tmp_path):
   pytest.importorskip("sklearn")
   config = adaptation.Config(class_size=3, domain_size=1, widths=(4,))
