@@ -24,6 +24,8 @@ from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
+# The information is looked at on so many windows while the encoder is ahead.
+_WATCHED = 512
 _DISCRIMINATOR = optimizers.Group("discriminator", r"(^|/)discriminator/")
 
 
@@ -37,8 +39,8 @@ class ArmConfig:
     optimizer: of model and classifiers.
     batch_size: windows per update.
     adaptation: classifiers on the segments, see `adaptation`; None for none.
-    aggressive: whether the encoder is trained ahead of the decoder, see
-      `aggressive`.
+    aggressive: whether the encoder is trained ahead of the decoder, as far as
+      validation windows say, or training windows without any; see `aggressive`.
     elbo_weight: factor on -log p(x|z) and the regulariser, beside the
       classifiers; 0 trains these alone.
     discriminator_learning_rate: of FactorVAE's discriminator.
@@ -222,7 +224,8 @@ def make_problem(
   arrays = base.host(
     {"train": splits.train, "valid": splits.valid, "test": splits.test}
   )
-  watched = base.take(arrays["train"], jnp.arange(min(size, 512)))
+  held_out = arrays["train"] if splits.valid is None else arrays["valid"]
+  watched = base.take(held_out, jnp.arange(min(len(held_out.inputs), _WATCHED)))
   carry = {"update": jnp.zeros((), jnp.int32)}
   if traced_weights:
     carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))

@@ -22,6 +22,8 @@ from jaxseq.dts import evaluation
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.training import mesh as mesh_lib
+from jaxseq.training import placement
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -255,6 +257,33 @@ def test_aggressive_rounds():
   assert frozen == expected + [False] * (200 - len(expected))
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_aggressive_watches_validation_windows(held_out):
+  splits = _splits()
+  if held_out:
+    splits = splits._replace(valid=_windows(16, 2))
+  made = problem.make_problem(_arm(aggressive=True), splits, 100)
+  variables = jax.jit(made.init)(jax.random.key(0))
+  batch = jax.tree.map(lambda x: x[:32], made.data["train"])
+  # The next update is followed by a look.
+  before = aggressive.initial()._replace(
+    inner=jnp.int32(aggressive.CHECK_EVERY - 1)
+  )
+  model_variables = {"params": variables["params"]["model"]}
+  vae = problem.make_model(_arm(), splits)
+  watched = splits.valid if held_out else splits.train
+
+  @jax.jit
+  def look():
+    carry = made.carry | {"aggressive": before}
+    _, extra = made.loss(variables, batch, carry, jax.random.key(1))
+    after = aggressive.advance(before, vae, model_variables, watched)
+    return extra.carry["aggressive"].last, after.last
+
+  got, expected = look()
+  np.testing.assert_allclose(got, expected, rtol=1e-5)  # float32
+
+
 def test_frozen_parameters_keep_their_momentum():
   optimizer = aggressive.hold_frozen(optax.adam(0.1), optax.adam(0.1))
   params = {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}
@@ -269,6 +298,58 @@ def test_frozen_parameters_keep_their_momentum():
   again, _ = optimizer.update(ones, state, params)
   # Constant gradients give steps of the learning rate; float32.
   np.testing.assert_allclose(again["decoder"], -0.1, rtol=1e-4)
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"objective": objective.Config(method="dts", beta=4.0, alpha=3.5)},
+    pytest.param(
+      {"objective": objective.Config(method="factor_vae", form="B")},
+      marks=pytest.mark.slow,
+    ),
+  ],
+  ids=["dts", "factor_vae"],
+)
+def test_a_batch_that_devices_share_gives_the_same(options):
+  arm = _arm(**options)
+  made = problem.make_problem(arm, _splits(), 4)
+  optimizer = problem.make_optimizer(arm, 4)
+
+  def train(config):
+    keys = placement.keys(config, 0, 1)
+    init = functools.partial(supervised.init, made, optimizer)
+    shapes = jax.eval_shape(jax.vmap(init), keys)
+    where = placement.state_placements(config, shapes, "carry")
+    make = placement.compiled(config, 1, init, out_shardings=where)
+    chunk = placement.compiled(
+      config,
+      1,
+      lambda state, data: supervised.train(made, optimizer, state, data, 4),
+      shared=1,
+      out_shardings=(where, placement.everywhere(config)),
+    )
+    data = placement.share(config, 1, made.data)
+    return chunk(make(keys), data)
+
+  state, metrics = train(mesh_lib.MeshConfig())
+  shared, shared_metrics = train(mesh_lib.MeshConfig(data=8, split_data=True))
+  # float32, sums in another order, four updates.
+  chex.assert_trees_all_close(
+    jax.device_get(shared_metrics),
+    jax.device_get(metrics),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+  chex.assert_trees_all_close(
+    jax.device_get(shared.variables),
+    jax.device_get(state.variables),
+    rtol=1e-3,
+    atol=1e-5,
+  )
+  leaf = jax.tree.leaves(shared.variables)[0]
+  assert len(leaf.sharding.device_set) == 8
 
 
 @pytest.mark.slow
