@@ -97,7 +97,7 @@ def check(name, devices, order, causal, dtype=np.float64, random=2):
   want = definition(*arrays, reset, causal, d_o)
   # The same sums in another order.
   jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * 10),
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=tolerance),
     got,
     want,
   )

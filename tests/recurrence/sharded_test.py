@@ -126,7 +126,7 @@ def test_undefined_numbers_do_not_pass_a_reset(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exchange", ["gather", "ppermute"])
-@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("name", cases.NAMES)
 @pytest.mark.usefixtures("x64")
 def test_any_number_of_devices(name, devices, exchange):
