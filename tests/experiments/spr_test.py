@@ -124,17 +124,6 @@ def test_evaluation_plays_the_policy(whole):
   assert (workdir / "spr" / "game.gif").exists()
 
 
-def test_evaluation_leaves_out_what_was_not_trained(whole, tmp_path):
-  workdir, _ = whole
-  other = tmp_path / "run"
-  shutil.copytree(workdir, other)
-  shutil.rmtree(other / "spr" / "checkpoints")
-  result = run(other, "--mode=evaluate")
-  assert result.returncode == 2
-  assert "holds no checkpoint: train first" in result.stderr
-  assert "Traceback" not in result.stderr
-
-
 def test_wrong_input_gets_one_sentence(tmp_path):
   result = run(tmp_path / "absent", "--config.settings.game=pong")
   assert result.returncode == 2

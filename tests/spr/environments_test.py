@@ -194,7 +194,9 @@ def test_atari_shows_the_golden_frames(golden):
     np.testing.assert_array_equal(step.done, ended)
 
 
-@pytest.mark.parametrize("name", ["breakout", "pong"])
+@pytest.mark.parametrize(
+  "name", ["breakout", pytest.param("pong", marks=pytest.mark.slow)]
+)
 def test_compiled_functions_call_the_same_games_of_atari(name):
   pytest.importorskip("ale_py")
   game = atari.make(name)
