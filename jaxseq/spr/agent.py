@@ -63,6 +63,10 @@ class Config:
   def __post_init__(self):
     layers.check_positive(self, "num_steps", "batch_size")
     layers.check_positive(self.variant, "updates_per_step")
+    if self.variant.epsilon_decay < 0:
+      raise ValueError(
+        f"epsilon_decay must not be negative; got {self.variant.epsilon_decay}."
+      )
     replay = self.replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
