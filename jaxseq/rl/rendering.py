@@ -54,7 +54,7 @@ def film(
     done = taken.terminated | taken.truncated
     length = int(done.argmax()) + 1 if done.any() else done.size
     taken, states = jax.tree.map(
-      lambda leaf, length=length: np.asarray(leaf)[:length], (taken, states)
+      lambda leaf, length=length: leaf[:length], (taken, states)
     )
     game = wrappers.innermost(player.env)
     title = config.env_id

@@ -1,3 +1,5 @@
+import dataclasses
+
 import gymnax
 from gymnax.environments.classic_control import continuous_mountain_car
 from gymnax.environments.misc import reacher
@@ -15,6 +17,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import ppo
 from jaxseq.rl import rendering
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.rl.drawings import boards
 from jaxseq.rl.drawings import bodies
 from jaxseq.rl.drawings import canvas as canvas_lib
@@ -311,6 +314,29 @@ def test_a_film_is_one_episode_with_what_the_agent_does_not_see():
   np.testing.assert_array_equal(film.states.time, np.arange(51))
   shown = [film.choices(t)[0] for t in range(51)]
   np.testing.assert_array_equal(film.states.window[:, -1], shown)
+
+
+def test_a_state_may_hold_a_random_key():
+  if "JaxseqTest-Keyed" not in gymnax.registered_envs:
+    gymnax.register("JaxseqTest-Keyed", lambda: _Keyed(toy.Walk(limit=3)))
+  config = _config("JaxseqTest-Keyed")
+  variables = ppo.init(config, jax.random.key(0)).variables
+  (film,) = rendering.film(config, variables, jax.random.key(1))
+  _, keys = film.states
+  assert keys.shape == (film.length,)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keyed(wrappers.Wrapper):
+  """Keeps the key of the last step beside the state."""
+
+  def reset(self, key, params=None):
+    seen, state = self.env.reset(key, params)
+    return seen, (state, key)
+
+  def step(self, key, state, action, params=None):
+    seen, after, *rest = self.env.step(key, state[0], action, params)
+    return seen, (after, key), *rest
 
 
 def test_each_environment_of_a_mixture_is_filmed():
