@@ -1,15 +1,22 @@
-r"""Learning within an episode across tasks, and on one never trained on.
+r"""Learning within an episode across tasks, and on some never trained on.
 
     python -m experiments.icrl --config=configs/icrl/projected_control.py \
       --workdir=runs/projected_control
 
-An episode is four trials of 200 steps at one of four tasks of continuous
-control, seen and acted on through random matrices that are new in each episode.
-The policies are evaluated on each task alone, and on Reacher-misc, which they
-have never seen. The arm "forgets" is the same network with a fresh memory in
-every trial, "none" has no memory at all. Rewards are scaled so that those of a
-trial lie between -1 and 1. The network is that of `projected_cartpole`. It has
-not been run to its end by us.
+An episode is eight trials of at most 25 steps at one of four cart-poles, which
+differ in the length of the pole, the gravity and the motor. What is seen, and
+which way the motor pushes, goes through random matrices that are new in each
+episode. The policies are evaluated on each cart-pole alone, and on two that
+they have never seen: one whose numbers lie between those of the others, and one
+whose lie beyond them. The arm "forgets" is the same network with a fresh memory
+in every trial, "none" has no memory at all. A trial is worth at most 1. As in
+`projected_cartpole`, all trials of an episode start from the same state, and
+returns end with their trial.
+
+    --config=configs/icrl/projected_control.py:bodies
+
+has four trials of 200 steps at bodies of four kinds, and Reacher-misc, which is
+never trained on. Nothing was learned there in a million steps.
 
     --config=configs/icrl/projected_control.py:tiny
 
@@ -22,23 +29,35 @@ import ml_collections
 from configs.icrl import projected_cartpole
 from jaxseq.rl import meta_suites
 
+_VARIANTS = ("cartpoles", "bodies", "tiny")
 
-def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
-  config = projected_cartpole.get_config(variant)
-  config.ppo.update(
-    env_id="ProjectedControl", returns_per_trial=False, entropy_coef=0.0
+
+def get_config(variant: str = "cartpoles") -> ml_collections.ConfigDict:
+  if variant not in _VARIANTS:
+    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  config = projected_cartpole.get_config(
+    "tiny" if variant == "tiny" else "full"
   )
-  options = {}
-  evaluated = meta_suites.CONTROL_TASKS
-  if variant == "full":
+  config.ppo.update(env_id="ProjectedControl", entropy_coef=0.0)
+  if variant == "bodies":
     config.num_seeds = 2
-    config.ppo.total_steps = 4_000_000
+    config.ppo.update(returns_per_trial=False, total_steps=4_000_000)
+    options = {}
+    evaluated = meta_suites.CONTROL_TASKS
   else:
-    tasks = meta_suites.TRAINING_TASKS[:2]
-    options = {"tasks": tasks, "num_trials": 2, "trial_steps": 12}
-    evaluated = meta_suites.HELD_OUT_TASKS
+    config.num_seeds = 1 if variant == "tiny" else 3
+    options = {
+      "tasks": meta_suites.TRAINING_CART_POLES,
+      "num_trials": 8,
+      "trial_steps": 25,
+      "same_start": True,
+    }
+    evaluated = meta_suites.CART_POLES
+  if variant == "tiny":
+    options.update(
+      tasks=meta_suites.TRAINING_CART_POLES[:2], num_trials=2, trial_steps=12
+    )
+    evaluated = meta_suites.HELD_OUT_CART_POLES
   config.evaluations = {task: {"tasks": (task,)} for task in evaluated}
   config.arms = projected_cartpole.arms(
     config.arms.gru.network.to_dict(), options

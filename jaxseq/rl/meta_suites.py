@@ -19,33 +19,67 @@ import gymnax
 from jaxseq.rl import meta
 from jaxseq.rl import mixtures
 from jaxseq.rl import projections
+from jaxseq.rl import wrappers
 from jaxseq.rl.envs import cartpole
 
 
-class _Reward(NamedTuple):
-  """What the rewards of a task can add up to, by absolute value.
+class _Task(NamedTuple):
+  """A task of control.
 
   Attributes:
-    step: the largest of a step.
+    env_id: of gymnax.
+    step: the largest reward of a step, by absolute value.
     once: whether it is paid once in a trial, instead of at every step.
+    physics: pairs of names and values of the environment's parameters.
   """
 
+  env_id: str
   step: float
   once: bool = False
+  physics: tuple[tuple[str, float], ...] = ()
 
 
-# gymnax's continuous control. MountainCarContinuous pays 100 on arrival.
-_REWARDS = {
-  "Pendulum-v1": _Reward(16.2736044),
-  "MountainCarContinuous-v0": _Reward(100.0, once=True),
-  "PointRobot-misc": _Reward(1.0),
-  "Reacher-misc": _Reward(1.0),
-  "Swimmer-misc": _Reward(1.0),
+def _cart_pole(length: float, gravity: float, force: float) -> _Task:
+  """A cart-pole of other physics, in metres, metres per s^2 and newtons."""
+  mass = 0.1
+  return _Task(
+    "CartPole-v1",
+    1.0,
+    physics=(
+      ("length", length),
+      ("polemass_length", mass * length),
+      ("gravity", gravity),
+      ("force_mag", force),
+    ),
+  )
+
+
+# gymnax's tasks. MountainCarContinuous pays 100 on arrival.
+_TASKS = {
+  "Pendulum-v1": _Task("Pendulum-v1", 16.2736044),
+  "MountainCarContinuous-v0": _Task(
+    "MountainCarContinuous-v0", 100.0, once=True
+  ),
+  "PointRobot-misc": _Task("PointRobot-misc", 1.0),
+  "Reacher-misc": _Task("Reacher-misc", 1.0),
+  "Swimmer-misc": _Task("Swimmer-misc", 1.0),
+  "CartPole-v1": _Task("CartPole-v1", 1.0),
+  "CartPole-short": _cart_pole(0.1, 9.8, 10.0),
+  "CartPole-heavy": _cart_pole(0.25, 20.0, 10.0),
+  "CartPole-strong": _cart_pole(0.1, 20.0, 20.0),
+  "CartPole-between": _cart_pole(0.15, 15.0, 15.0),
+  "CartPole-beyond": _cart_pole(0.08, 24.8, 25.0),
 }
 
-CONTROL_TASKS = tuple(_REWARDS)
+CONTROL_TASKS = tuple(t for t in _TASKS if not t.startswith("CartPole"))
 HELD_OUT_TASKS = ("Reacher-misc",)
 TRAINING_TASKS = tuple(t for t in CONTROL_TASKS if t not in HELD_OUT_TASKS)
+
+CART_POLES = tuple(t for t in _TASKS if t.startswith("CartPole"))
+HELD_OUT_CART_POLES = ("CartPole-between", "CartPole-beyond")
+TRAINING_CART_POLES = tuple(
+  t for t in CART_POLES if t not in HELD_OUT_CART_POLES
+)
 
 
 def projected_cartpole(
@@ -102,7 +136,7 @@ def projected_control(
   same_start: bool = False,
   keep_memory: bool = True,
 ) -> mixtures.Mixture:
-  """Returns continuous control tasks, each in its block of the batch.
+  """Returns control tasks, each in its block of the batch.
 
   Every meta-episode draws a Gaussian map of the observations and directions
   for the actions. The observation holds the projected one, the previous action
@@ -110,9 +144,14 @@ def projected_control(
   just started. Rewards are scaled so that those of a trial lie between -1 and
   1. What Swimmer-misc shows, 16 numbers, does not all fit through a map to 12.
 
+  `CONTROL_TASKS` are bodies of different kinds. `CART_POLES` are one kind of
+  body with poles, weights and motors of its own; its two choices are the signs
+  of a number.
+
   Args:
-    tasks: ids out of `CONTROL_TASKS`. Train on `TRAINING_TASKS` and see how
-      well `HELD_OUT_TASKS` are learned within a meta-episode.
+    tasks: ids out of these. Train on `TRAINING_TASKS` or
+      `TRAINING_CART_POLES`, and see how well `HELD_OUT_TASKS` or
+      `HELD_OUT_CART_POLES` are learned within a meta-episode.
     num_trials: trials in a meta-episode.
     trial_steps: time limit of a trial. A car driven as well as can be arrives
       after some 150 to 190 steps.
@@ -125,14 +164,14 @@ def projected_control(
   Raises:
     ValueError: if there is no task or an unknown one, or a number below 1.
   """
-  unknown = [task for task in tasks if task not in _REWARDS]
+  unknown = [task for task in tasks if task not in _TASKS]
   if unknown or not tasks:
     raise ValueError(
-      f"tasks: got {tasks}, expected one or more of {', '.join(_REWARDS)}."
+      f"tasks: got {tasks}, expected one or more of {', '.join(_TASKS)}."
     )
   envs = []
-  for task in tasks:
-    env, _ = gymnax.make(task)
+  for task in map(_TASKS.get, tasks):
+    env = wrappers.Physics(gymnax.make(task.env_id)[0], task.physics)
     env = projections.Projected(env, observation_size, "gaussian", action_size)
     trials = meta.Trials(
       env,
@@ -142,8 +181,7 @@ def projected_control(
       previous_reward=True,
       keep_memory=keep_memory,
     )
-    reward = _REWARDS[task]
-    largest = reward.step * (1 if reward.once else trial_steps)
+    largest = task.step * (1 if task.once else trial_steps)
     envs.append(dataclasses.replace(trials, reward_scale=1 / largest))
   return mixtures.Mixture(tuple(envs))
 

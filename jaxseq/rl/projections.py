@@ -45,7 +45,8 @@ class Projected(wrappers.Wrapper):
   there are more columns than rows), or "gaussian", with independent entries of
   variance 1 / d. The agent's action is multiplied by the action map, whose
   rows are independent directions of norm 1, clipped to [-1, 1] and scaled to
-  the bounds of the environment's actions.
+  the bounds of the environment's actions. If these are a number of choices,
+  [-1, 1] is cut into as many equal parts.
 
   The setting of Lu et al., "Structured State Space Models for In-Context
   Reinforcement Learning", arXiv:2303.03982.
@@ -55,7 +56,7 @@ class Projected(wrappers.Wrapper):
     observation_size: numbers in an observation.
     kind: distribution of the observation map, "orthogonal" or "gaussian".
     action_size: numbers in an action; None leaves actions as they are. With a
-      number, the environment's actions must be a bounded Box.
+      number, the environment's actions must be a bounded Box or Discrete.
   """
 
   observation_size: int = 12
@@ -78,6 +79,8 @@ class Projected(wrappers.Wrapper):
         f"action_size: got {self.action_size}, expected 1 or more, or None."
       )
     space = self.env.action_space(self.env.default_params)
+    if isinstance(space, gymnax_spaces.Discrete):
+      return
     if not (
       isinstance(space, gymnax_spaces.Box)
       and np.isfinite(np.asarray(space.low)).all()
@@ -85,7 +88,8 @@ class Projected(wrappers.Wrapper):
     ):
       raise ValueError(
         f"action_size: got {self.action_size}, expected None: the actions of"
-        f" the environment, {space!r}, are not a Box with finite bounds."
+        f" the environment, {space!r}, are neither Discrete nor a Box with"
+        " finite bounds."
       )
 
   @functools.partial(jax.jit, static_argnames=("self",))
@@ -104,7 +108,7 @@ class Projected(wrappers.Wrapper):
       observation_map = _normal(key_observation, shape) / math.sqrt(size)
     action_map = None
     if self.action_size is not None:
-      acted = spaces.flat_size(self.env.action_space(params))
+      acted = _num_numbers(self.env.action_space(params))
       action_map = _normal(key_action, (acted, self.action_size))
       action_map /= jnp.linalg.norm(action_map, axis=1, keepdims=True)
     state = ProjectedState(env_state, observation_map, action_map)
@@ -124,7 +128,7 @@ class Projected(wrappers.Wrapper):
     params = self.env.default_params if params is None else params
     if self.action_size is not None:
       spaces.check("action", self.action_space(params), action)
-      action = scale_to_bounds(
+      action = from_numbers(
         self.env.action_space(params), state.action_map @ action
       )
     observation, env_state, reward, terminated, truncated, info = self.env.step(
@@ -185,20 +189,31 @@ def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return basis if shape[0] <= shape[1] else basis.T
 
 
-def scale_to_bounds(space: gymnax_spaces.Box, action: jax.Array) -> jax.Array:
-  """Clips an action to [-1, 1] and scales that to the bounds of a space.
+def from_numbers(space: Any, numbers: jax.Array) -> jax.Array:
+  """Makes an action of numbers of which those between -1 and 1 matter.
 
   Args:
-    space: where the action is to lie, with finite bounds.
-    action: (k,), as many numbers as an element of the space has.
+    space: where the action is to lie: a Box with finite bounds, or Discrete.
+    numbers: (k,), as many as an element of a Box has; (1,) for Discrete.
 
   Returns:
-    An element of the space, float32.
+    An element of the space: float32, scaled to its bounds, or int32, the part
+    of [-1, 1] in which the number lies.
   """
+  numbers = jnp.clip(numbers, -1, 1)
+  if isinstance(space, gymnax_spaces.Discrete):
+    part = jnp.floor((numbers[0] + 1) / 2 * space.n).astype(jnp.int32)
+    return jnp.minimum(part, space.n - 1)
   low = jnp.asarray(space.low, jnp.float32)
   high = jnp.asarray(space.high, jnp.float32)
-  action = jnp.clip(action, -1, 1).reshape(space.shape)
-  return (high + low) / 2 + (high - low) / 2 * action
+  return (high + low) / 2 + (high - low) / 2 * numbers.reshape(space.shape)
+
+
+def _num_numbers(space):
+  """How many numbers `from_numbers` needs."""
+  if isinstance(space, gymnax_spaces.Discrete):
+    return 1
+  return spaces.flat_size(space)
 
 
 def _normal(key, shape):

@@ -89,6 +89,32 @@ class Wrapper:
 
 
 @dataclasses.dataclass(frozen=True)
+class Physics(Wrapper):
+  """An environment whose default parameters are other ones.
+
+  Attributes:
+    env: the environment.
+    values: pairs of names and values of its parameters.
+  """
+
+  values: tuple[tuple[str, Any], ...] = ()
+
+  def __post_init__(self):
+    known = [f.name for f in dataclasses.fields(self.env.default_params)]
+    for name, _ in self.values:
+      if name not in known:
+        raise ValueError(
+          f"values: got a parameter {name!r}, expected one of"
+          f" {', '.join(known)}."
+        )
+
+  @property
+  def default_params(self) -> Any:
+    """Those of the environment, with the other values."""
+    return self.env.default_params.replace(**dict(self.values))
+
+
+@dataclasses.dataclass(frozen=True)
 class FlattenHistory(Wrapper):
   """Flat observations that tell what was done before, and what is new.
 

@@ -201,9 +201,46 @@ def test_control_tasks_start_where_they_did(same_start):
     assert np.array_equal(*values) == same_start
 
 
+def test_cart_poles_fall_as_their_physics_say():
+  assert set(meta_suites.HELD_OUT_CART_POLES).isdisjoint(
+    meta_suites.TRAINING_CART_POLES
+  )
+  mixture, params = envs.make(
+    "ProjectedControl", tasks=meta_suites.CART_POLES, trial_steps=25
+  )
+  assert mixture.action_space().shape == (2,)
+  assert [float(p.env.gravity) for p in params.envs] == [
+    9.8, 9.8, 20.0, 20.0, 15.0, 24.8
+  ]  # fmt: skip
+  for trial in params.envs:
+    physics = trial.env
+    # What the equations of motion use of mass and length agrees with them.
+    assert physics.polemass_length == pytest.approx(
+      physics.masspole * physics.length
+    )
+    assert physics.max_steps_in_episode == 25
+  num_envs = 40 * len(mixture.envs)
+  keys = jax.random.split(jax.random.key(0), num_envs)
+  observation, state = mixture.reset(keys, params)
+  pushes = jnp.ones((num_envs, 2))
+  for _ in range(2):
+    observation, state, reward, *_ = mixture.step(keys, state, pushes, params)
+  np.testing.assert_allclose(reward, 1 / 25, rtol=1e-6)
+  assert observation.shape == (num_envs, 12 + 2 + 1 + 2)
+  for trials, trial in zip(state, params.envs):
+    projected = trials.env_state
+    # The motor pushes to the side that the episode's direction says.
+    side = jnp.sign(projected.action_map.sum(axis=(1, 2)))
+    assert set(np.asarray(side)) == {-1.0, 1.0}
+    speed = projected.env_state.x_dot
+    # Two steps of 0.02 s at a kilogram and a tenth, and what the pole adds.
+    reached = 2 * 0.02 * float(trial.env.force_mag) / 1.1
+    np.testing.assert_allclose(speed, side * reached, atol=0.2)
+
+
 def test_unknown_tasks_are_refused():
-  with pytest.raises(ValueError, match="tasks: got .*'CartPole-v1'.* expected"):
-    envs.make("ProjectedControl", tasks=("CartPole-v1",))
+  with pytest.raises(ValueError, match="tasks: got .*'CartPole-v0'.* expected"):
+    envs.make("ProjectedControl", tasks=("CartPole-v0",))
   with pytest.raises(
     ValueError, match="trial_steps: got 0, expected 1 or more"
   ):

@@ -1,6 +1,7 @@
 import functools
 import math
 
+from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,6 +189,26 @@ def test_projected_cartpole_with_noise():
   np.testing.assert_allclose(error.mean(axis=0), 0, atol=0.015)
 
 
+@pytest.mark.parametrize(
+  ("number", "choice"),
+  [
+    (-9, 0),
+    (-1, 0),
+    (-0.34, 0),
+    (-0.32, 1),
+    (0.3, 1),
+    (0.4, 2),
+    (1, 2),
+    (5, 2),
+  ],
+)
+def test_choices_are_equal_parts_of_the_numbers(number, choice):
+  space = gymnax_spaces.Discrete(3)
+  chosen = projections.from_numbers(space, jnp.float32([number]))
+  assert chosen.dtype == jnp.int32
+  assert chosen == choice
+
+
 def test_actions_of_another_shape_are_refused():
   env = projections.Projected(toy.Walk(bounds=(-1.0, 1.0)), 3, action_size=2)
   _, state = env.reset(jax.random.key(0))
@@ -201,7 +222,6 @@ def test_actions_of_another_shape_are_refused():
     ({"observation_size": 0}, "observation_size: got 0, expected 1 or more"),
     ({"kind": "uniform"}, "kind: got 'uniform', expected 'orthogonal' or"),
     ({"action_size": 0}, "action_size: got 0, expected 1 or more, or None"),
-    ({"action_size": 2}, r"action_size: got 2, .* Discrete\(2, .* are not"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -210,7 +230,9 @@ def test_wrong_settings(options, message):
     projections.Projected(toy.Walk(), **options)
 
 
-def test_infinite_bounds_are_refused():
-  env = toy.Walk(bounds=(-math.inf, math.inf))
-  with pytest.raises(ValueError, match="action_size: got 1, expected None"):
+@pytest.mark.parametrize(
+  "env", [toy.Walk(bounds=(-math.inf, math.inf)), toy.Paid(choices=(2, 3))]
+)
+def test_actions_that_numbers_cannot_be_mapped_to_are_refused(env):
+  with pytest.raises(ValueError, match="action_size: got 1, .* are neither"):
     projections.Projected(env, action_size=1)

@@ -5,6 +5,7 @@ import pickle
 from typing import Any
 
 from flax import struct
+import gymnax
 from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
@@ -355,6 +356,17 @@ def test_default_parameters_are_used_when_none_are_given():
     env.step(key, state, jnp.int32(0)),
     env.step(key, state, jnp.int32(0), params),
   )
+
+
+def test_other_physics():
+  env = wrappers.Physics(
+    gymnax.make("CartPole-v1")[0], (("gravity", 25.0), ("length", 0.1))
+  )
+  params = env.default_params
+  assert (params.gravity, params.length, params.tau) == (25.0, 0.1, 0.02)
+  assert hash(env) == hash(wrappers.Physics(env.env, env.values))
+  with pytest.raises(ValueError, match="got a parameter 'mass', expected one"):
+    wrappers.Physics(env.env, (("mass", 1.0),))
 
 
 def test_everything_else_is_the_environment_s():
