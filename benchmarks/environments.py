@@ -4,9 +4,11 @@
 
 Plays random actions in one jitted scan. Each number is the best of a few
 runs; CPU time is that of the whole process, so threads are paid for. Rows
-named "shuffled" are the same games in the usual formulation, for comparison:
+named "shuffled" are the card games in the usual formulation, for comparison:
 gymnax's own `step`, which splits its key and resets at every step, with a
-reset that shuffles the deck.
+reset that shuffles the deck. `--games=cards` plays the card games alone, and
+`--original` the games of the package popgym, too, one environment of each in a
+loop of Python; it needs the environment of `make test-popgym`.
 """
 
 import dataclasses
@@ -16,15 +18,14 @@ from typing import Any
 
 from absl import app
 from absl import flags
-from flax import struct
 from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl import envs
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import card_game
 
 _ENVS = flags.DEFINE_list(
   "envs", None, "Ids of the environments; all of the package by default."
@@ -35,57 +36,59 @@ _BATCHES = flags.DEFINE_list(
 _WRAPPED = flags.DEFINE_bool(
   "wrapped", False, "Adds the wrappers that policies are trained with."
 )
+_GAMES = flags.DEFINE_enum(
+  "games", "all", ["all", "cards"], "Which environments, without --envs."
+)
+_ORIGINAL = flags.DEFINE_bool("original", False, "Adds the original games.")
 _SECONDS = flags.DEFINE_float("seconds", 0.3, "Aimed-at time of a run.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Runs; the best one counts.")
 
 
-@struct.dataclass
-class _ShuffledState(environment.EnvState):
-  time: jax.Array
-  cards: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shuffled(environment.Environment):
-  """RepeatPrevious, or RepeatFirst if `k` is 0, with the deck in the state."""
+  """A card game whose deck is shuffled at every reset, and a reset a step."""
 
-  num_decks: int
-  k: int
+  game: card_game.CardGame
 
   @property
   def default_params(self):
-    return environment.EnvParams(max_steps_in_episode=52 * self.num_decks)
+    return self.game.default_params
 
   def reset_env(self, key, params):
     del params
-    cards = jnp.repeat(jnp.arange(4), 13 * self.num_decks)
-    cards = jax.random.permutation(key, cards)
-    return cards[0], _ShuffledState(time=jnp.int32(0), cards=cards)
+    types = self.game.card_types
+    cards = jnp.repeat(jnp.arange(types), self.game.num_cards // types)
+    return self.game.reset_with_deck(jax.random.permutation(key, cards))
 
   def step_env(self, key, state, action, params):
-    del key, params
-    num_cards = 52 * self.num_decks
-    asked = state.time - self.k + 1 if self.k else 0
-    scale = 1 / (num_cards - max(self.k, 1))
-    right = action == state.cards[asked]
-    reward = jnp.where(right, scale, -scale) * (asked >= 0)
-    state = state.replace(time=state.time + 1)
-    done = state.time >= num_cards - 1
-    return state.cards[state.time], state, reward, done, {}
+    del key
+    # What a deck in a known order takes no notice of.
+    words = jnp.zeros((self.game.step_words,), jnp.uint32)
+    seen, state, reward = self.game.advance(words, state, action, params)
+    return seen, state, reward, self.game.is_terminated(state, params), {}
 
   def action_space(self, params=None):
-    del params
-    return spaces.Discrete(4)
+    return self.game.action_space(params)
 
   def observation_space(self, params=None):
-    del params
-    return spaces.Discrete(4)
+    return self.game.observation_space(params)
 
 
-_SHUFFLED = {
-  "RepeatPreviousEasy": _Shuffled(num_decks=1, k=4),
-  "RepeatFirstHard": _Shuffled(num_decks=16, k=0),
-}
+def _original_steps_per_cpu_second(name: str, seconds: float) -> float:
+  """Speed of the original game, one environment in a loop of Python."""
+  from popgym import envs as original_envs  # an optional comparison
+
+  env = getattr(original_envs, name)()
+  env.reset(seed=0)
+  actions = [env.action_space.sample() for _ in range(256)]
+  num_steps, start = 0, time.process_time()
+  while (spent := time.process_time() - start) < seconds:
+    for action in actions:
+      *_, terminated, truncated, _ = env.step(action)
+      if terminated or truncated:
+        env.reset()
+    num_steps += len(actions)
+  return num_steps / spent
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
@@ -147,24 +150,35 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
   names = _ENVS.value or list(envs.names())
   batches = [int(batch) for batch in _BATCHES.value]
-  rows = [(name, *envs.make(name)) for name in names]
-  rows += [
-    (f"shuffled {name}", env, env.default_params)
-    for name, env in _SHUFFLED.items()
-    if name in names
-  ]
-  width = max(len(name) for name, _, _ in rows)
+  made = {name: envs.make(name) for name in names}
+  if _GAMES.value == "cards" and not _ENVS.value:
+    made = {
+      name: (env, params)
+      for name, (env, params) in made.items()
+      if isinstance(env, card_game.CardGame)
+    }
+  width = max(map(len, made)) + len("shuffled ")
   print(f"millions of steps per CPU-second; jax {jax.__version__}")
   print(" " * width + "".join(f"{f'N={batch}':>10}" for batch in batches))
-  for name, env, params in rows:
-    if _WRAPPED.value:
-      env = wrappers.EpisodeStatistics(wrappers.FlattenHistory(env))
-    speeds = [
-      steps_per_cpu_second(env, params, batch, _SECONDS.value, _REPEATS.value)
-      for batch in batches
-    ]
-    millions = np.array(speeds) / 1e6
-    print(f"{name:<{width}}" + "".join(f"{m:>10.3f}" for m in millions))
+  for name, (env, params) in made.items():
+    rows = [(name, env, params)]
+    if isinstance(env, card_game.CardGame):
+      rows.append((f"shuffled {name}", _Shuffled(env), params))
+    for title, env, params in rows:
+      if _WRAPPED.value:
+        env = wrappers.EpisodeStatistics(wrappers.FlattenHistory(env))
+      speeds = [
+        steps_per_cpu_second(env, params, batch, _SECONDS.value, _REPEATS.value)
+        for batch in batches
+      ]
+      millions = np.array(speeds) / 1e6
+      print(
+        f"{title:<{width}}" + "".join(f"{m:>10.3f}" for m in millions),
+        flush=True,
+      )
+    if _ORIGINAL.value:
+      speed = _original_steps_per_cpu_second(name, _SECONDS.value) / 1e6
+      print(f"{f'original {name}':<{width}}{speed:>10.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -110,13 +110,15 @@ class Concentration(card_game.CardGame):
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Turns the card at the position `action`; see the base class."""
     position = jnp.asarray(action).astype(jnp.int32)
-    turned = self._at(position)
+    turned, first = self._at(position), self._at(state.held)
     card, deck = self._card(words[0], state, position)
-    values = jnp.where(turned, card, state.values)
     waits = state.held >= 0
-    first = self._at(state.held)
-    again = jnp.any(turned & (state.matched == 1))
-    pair = jnp.any(first & ~turned & (values == card)) & ~again
+    again = state.matched[position] == 1
+    # Where no card waits, the last one is looked up and not used.
+    equal = (
+      waits & (state.held != position) & (state.values[state.held] == card)
+    )
+    pair = equal & ~again
     reward = jnp.where(
       pair,
       jnp.float32(2 / self.num_cards),
@@ -129,7 +131,7 @@ class Concentration(card_game.CardGame):
     state = EnvState(
       time=state.time + 1,
       deck=deck,
-      values=values,
+      values=jnp.where(turned, card, state.values),
       matched=jnp.where(pair & (turned | first), 1, state.matched),
       shown=jnp.stack([state.held, position]),
       held=jnp.where(again | waits, -1, position),
@@ -169,9 +171,7 @@ class Concentration(card_game.CardGame):
     """The card at a position, and the deck when it has been laid there."""
     if state.deck.order is not None:
       return state.deck.order[position], state.deck
-    known = jnp.sum(
-      jnp.where(self._at(position), state.values, 0), dtype=jnp.int32
-    )
+    known = state.values[position]
     drawn, deck = decks.deal(state.deck, word)
     fresh = known == self.card_types
     deck = jax.tree.map(
