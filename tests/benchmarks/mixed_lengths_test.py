@@ -105,20 +105,28 @@ def test_what_all_devices_do_together():
   documents = [np.arange(7), np.arange(3)]
   batch = rows.lay_out(plan, documents, [4], uniform=True)
   # Two waves; three devices with four tokens each. Of the four blocks of the
-  # long row one lies in the future.
-  expected = [1, 2, 3, 12, 3 * 16 + 16]
-  np.testing.assert_array_equal(mixed_lengths_devices.terms(batch), expected)
+  # long row one lies in the future. Two devices receive something.
+  for kind, expected in (
+    ("attention", [1, 2, 3, 12, 3 * 16 + 16, 2 * 4]),
+    ("recurrent", [1, 2, 3, 12, 0, 2]),
+  ):
+    np.testing.assert_array_equal(
+      mixed_lengths_devices.terms(kind, batch), expected
+    )
 
 
 def test_coefficients_are_found_again():
   batches = [
-    mixed_lengths_devices.rows_of_one(*sizes)
+    mixed_lengths_devices.rows_alike(*sizes)
     for sizes in mixed_lengths_devices.FITTED
   ]
-  coefficients = np.array([3e-3, 1e-3, 5e-4, 1e-5, 4e-8])
+  coefficients = np.array([3e-3, 1e-3, 5e-4, 1e-5, 4e-8, 2e-7])
   seconds = np.array(
-    [mixed_lengths_devices.terms(batch) @ coefficients for batch in batches]
+    [
+      mixed_lengths_devices.terms("attention", batch) @ coefficients
+      for batch in batches
+    ]
   )
   found = mixed_lengths_devices.fit("attention", batches, seconds)
-  # Well posed: a matrix of ten rows and five columns, in float64.
+  # Well posed: a matrix of 14 rows and six columns, in float64.
   np.testing.assert_allclose(found, coefficients, rtol=1e-6)

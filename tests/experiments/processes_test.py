@@ -20,7 +20,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Run(NamedTuple):
-  """An experiment, its flags, how many steps it makes, and where it writes."""
+  """An experiment, its flags, how many steps it makes, and its only arm."""
 
   experiment: str
   flags: list[str]
@@ -167,9 +167,9 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   assert f"goes on after step {step}" in text
   (steps, values), (expected_steps, expected) = losses(stopped), losses(whole)
   np.testing.assert_array_equal(steps, expected_steps)
-  print("largest", np.max(np.abs(values / np.asarray(expected) - 1)))
-  # The same sums in another order, in float32, fed back up to 400 times.
-  np.testing.assert_allclose(values, expected, rtol=1e-3)
+  # The same sums in another order, in float32, fed back up to 400 times: up to
+  # 3e-7 was found for digits.
+  np.testing.assert_allclose(values, expected, rtol=3e-6)
 
 
 @pytest.mark.slow
