@@ -20,12 +20,23 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Run(NamedTuple):
-  """An experiment, its flags, how many steps it makes, and its only arm."""
+  """What is run.
+
+  Attributes:
+    experiment: its name.
+    flags: of it.
+    steps: how many it makes.
+    arm: its only one.
+    rtol: by how much losses may differ. The same sums in another order, in
+      float32, fed back some hundred times: 3e-7 was found for classification
+      and, as the terms of its loss nearly cancel, 5e-5 for PPO.
+  """
 
   experiment: str
   flags: list[str]
   steps: int
   arm: str = "gru"
+  rtol: float = 3e-6
 
 
 RUNS = {
@@ -53,6 +64,7 @@ RUNS = {
       "--config.ppo.total_steps=10240",
     ],
     10240,
+    rtol=5e-4,
   ),
   "icrl_suite": Run(
     "icrl_suite",
@@ -63,6 +75,7 @@ RUNS = {
     ],
     0,
     "none",
+    rtol=5e-4,
   ),
 }
 
@@ -167,9 +180,7 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   assert f"goes on after step {step}" in text
   (steps, values), (expected_steps, expected) = losses(stopped), losses(whole)
   np.testing.assert_array_equal(steps, expected_steps)
-  # The same sums in another order, in float32, fed back up to 400 times: up to
-  # 3e-7 was found for digits.
-  np.testing.assert_allclose(values, expected, rtol=3e-6)
+  np.testing.assert_allclose(values, expected, rtol=run.rtol)
 
 
 @pytest.mark.slow
@@ -202,10 +213,10 @@ def test_a_suite_on_two_processes_is_that_on_one(tmp_path):
       losses(place / name, run.arm) for place in (two, one)
     )
     np.testing.assert_array_equal(steps, expected_steps)
-    print("largest", np.max(np.abs(values / np.asarray(expected) - 1)))
-    np.testing.assert_allclose(values, expected, rtol=1e-3)
+    np.testing.assert_allclose(values, expected, rtol=run.rtol)
   # No action was drawn within rounding of another one.
   assert got == want
   # Process 0 alone tells of the results.
-  assert "optimality gap" in logs[0].with_suffix(".out").read_text()
-  assert logs[1].with_suffix(".out").read_text() == ""
+  told = [log.with_suffix(".out").read_text() for log in logs]
+  assert "optimality gap" in told[0]
+  assert "optimality gap" not in told[1]
