@@ -75,7 +75,7 @@ RUNS = {
     ],
     0,
     "none",
-    rtol=5e-4,
+    rtol=1e-4,
   ),
 }
 
@@ -184,7 +184,7 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_suite_on_two_processes_is_that_on_one(tmp_path):
   run = RUNS["icrl_suite"]
   two, one = tmp_path / "two", tmp_path / "one"
@@ -192,13 +192,13 @@ def test_a_suite_on_two_processes_is_that_on_one(tmp_path):
   processes = start_two(run, two, logs)
   try:
     for process, log in zip(processes, logs):
-      assert process.wait(400) == 0, log.read_text()
+      assert process.wait(500) == 0, log.read_text()
   finally:
     for process in processes:
       process.kill()
   alone = start(run, one, 4, log=tmp_path / "alone.log")
   try:
-    assert alone.wait(200) == 0, (tmp_path / "alone.log").read_text()
+    assert alone.wait(500) == 0, (tmp_path / "alone.log").read_text()
   finally:
     alone.kill()
   got, want = (
