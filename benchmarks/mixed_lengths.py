@@ -4,8 +4,9 @@
   python -m benchmarks.mixed_lengths --sweep          # links and states
   python -m benchmarks.mixed_lengths --judge          # against HiGHS
   python -m benchmarks.mixed_lengths --measure        # the cost model, measured
+  python -m benchmarks.mixed_lengths --measure_devices  # steps of 8 devices
 
-All but the last are simulations with the constants of `planner.gpt_7b`: no
+All but the last two are simulations with the constants of `planner.gpt_7b`: no
 device is used. `static` has one degree for all documents, the one that the
 longest allowed needs; `packing` gives each document its smallest degree and
 balances tokens; `stream` cuts everything over all devices.
@@ -13,6 +14,7 @@ balances tokens; `stream` cuts everything over all devices.
 
 import argparse
 import dataclasses
+import os
 import time
 from typing import NamedTuple
 
@@ -200,17 +202,26 @@ def main():
   parser.add_argument("--judge", action="store_true")
   parser.add_argument("--limit", type=float, default=5.0, help="seconds")
   parser.add_argument("--measure", action="store_true")
+  parser.add_argument("--measure_devices", action="store_true")
   flags = parser.parse_args()
   if flags.sweep:
     print_sweep(flags)
   if flags.judge:
     print_judgement(flags)
   if flags.measure:
-    # The only part that needs jax.
+    # The only parts that need jax.
     from benchmarks import mixed_lengths_measured
 
     mixed_lengths_measured.main()
-  if not (flags.sweep or flags.judge or flags.measure):
+  if flags.measure_devices:
+    # Read by jax when it is first imported.
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from benchmarks import mixed_lengths_devices
+
+    mixed_lengths_devices.main()
+  others = (flags.sweep, flags.judge, flags.measure, flags.measure_devices)
+  if not any(others):
     print_table(flags)
 
 

@@ -41,8 +41,8 @@ LIMIT = 2048
 MIXERS = {"attention": "attention", "recurrent": "linear_attention"}
 
 
-def make_step(kind):
-  """Returns a jitted step of a wave, and its parameters."""
+def make_loss(kind):
+  """Returns the loss of a wave, perhaps split over devices, and parameters."""
   options = {"window": LIMIT} if kind == "attention" else {}
   config = mixers.make_config(MIXERS[kind], d_model=WIDTH, **options)
   mixer = mixers.module_of(config)
@@ -56,15 +56,24 @@ def make_step(kind):
     "output": lecun(keys[4], (WIDTH, VOCABULARY)),
   }
 
-  def loss(params, wave):
+  def loss(params, wave, axis=None):
     x = params["embedding"][wave.tokens]
-    y, _ = mixer.apply(config, params["mixer"], x, None, wave.reset)
+    split = {} if axis is None else {"axis": axis}
+    if split and kind == "attention":
+      split["scheme"] = "gather"
+    y, _ = mixer.apply(config, params["mixer"], x, None, wave.reset, **split)
     y = x + y
     y += jax.nn.gelu(y @ params["up"]) @ params["down"]
     log_probs = jax.nn.log_softmax(y @ params["output"])
     chosen = jnp.take_along_axis(log_probs, wave.targets[..., None], axis=-1)
     return -jnp.sum(jnp.where(wave.mask, chosen[..., 0], 0))
 
+  return loss, params
+
+
+def make_step(kind):
+  """Returns a jitted step of a wave, and its parameters."""
+  loss, params = make_loss(kind)
   return jax.jit(jax.value_and_grad(loss)), params
 
 
@@ -107,12 +116,12 @@ def fit(kind, lengths, seconds):
   )
 
 
-def alone(lengths, num_devices):
+def alone(lengths, num_devices, capacity=CAPACITY):
   """A plan in which every document has a row of its own."""
   found = []
   for index, length in enumerate(lengths):
     degree = 1
-    while degree * CAPACITY < length:
+    while degree * capacity < length:
       degree *= 2
     first = index * degree % num_devices
     found.append(planner.Row((index,), (0,), degree, first, 0.0))

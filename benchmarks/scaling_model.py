@@ -20,12 +20,10 @@ operations on vectors, which on a TPU can cost more than products, start-up of
 kernels, and everything that is no layer. Read ratios, not seconds.
 """
 
+import argparse
 import math
 import os
 from typing import NamedTuple
-
-from absl import app
-from absl import flags
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -38,16 +36,9 @@ from jaxseq.training import figures
 
 P = jax.sharding.PartitionSpec
 
-_MIXERS = flags.DEFINE_list(
-  "mixers", ["s5", "mamba", "mamba2", "lightnet", "aaren"], "Mixers."
-)
-_WIDTH = flags.DEFINE_integer("d_model", 1024, "Width of the layer.")
-_LENGTH = flags.DEFINE_integer("length", 2**20, "Tokens, fixed.")
-_LOCAL = flags.DEFINE_integer("local", 2**14, "Tokens per chip, fixed.")
-_PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
-
-_CHIPS = (8, 16, 64, 256, 1024, 4096)
-_PEAK, _HBM, _LINK, _HOP = 197e12, 819e9, 100e9, 1e-6
+CHIPS = (8, 16, 64, 256, 1024, 4096)
+# FLOP/s; bytes/s of memory and of an axis of the torus; seconds of a hop.
+PEAK, HBM, LINK, HOP = 197e12, 819e9, 100e9, 1e-6
 
 
 class Work(NamedTuple):
@@ -122,32 +113,44 @@ def predict(name: str, width: int, chips: int, local: int):
   for found in collectives.of(gradient, *arguments):
     hops = 1 if found.name == "ppermute" else 2 * (math.sqrt(chips) / 2)
     received = found.received(chips) * found.dtype.itemsize
-    links += found.times * _HOP * hops + received / _LINK
-  return max(work.flops / _PEAK, work.bytes / _HBM), links
+    links += found.times * HOP * hops + received / LINK
+  return max(work.flops / PEAK, work.bytes / HBM), links
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  width = _WIDTH.value
-  print(f"TPU v5e, one layer of width {width}, gradient, bfloat16; ms a step")
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument(
+    "--mixers", default="s5,mamba,mamba2,lightnet,aaren", help="with commas"
+  )
+  parser.add_argument("--d_model", type=int, default=1024, help="width")
+  parser.add_argument("--length", type=int, default=2**20, help="tokens, fixed")
+  parser.add_argument(
+    "--local", type=int, default=2**14, help="tokens per chip, fixed"
+  )
+  parser.add_argument("--plot", help="PNG to draw")
+  chosen = parser.parse_args()
+  print(
+    f"TPU v5e, one layer of width {chosen.d_model}, gradient, bfloat16; "
+    "ms a step"
+  )
   curves = {}
   for title, tokens in (
-    (f"{_LENGTH.value:,} tokens", lambda chips: _LENGTH.value // chips),
-    (f"{_LOCAL.value:,} tokens a chip", lambda chips: _LOCAL.value),
+    (f"{chosen.length:,} tokens", lambda chips: chosen.length // chips),
+    (f"{chosen.local:,} tokens a chip", lambda chips: chosen.local),
   ):
-    print(f"\n{title}: chip + links, and the share of the links")
-    print(f"{'chips':<18}" + "".join(f"{chips:>20,}" for chips in _CHIPS))
-    for name in _MIXERS.value:
+    print(f"\n{title}: chip + links, and the share of the links\n")
+    print("| chips | " + " | ".join(f"{chips:,}" for chips in CHIPS) + " |")
+    print("| --- " * (1 + len(CHIPS)) + "|")
+    for name in chosen.mixers.split(","):
       cells = []
-      for chips in _CHIPS:
-        chip, links = predict(name, width, chips, tokens(chips))
+      for chips in CHIPS:
+        chip, links = predict(name, chosen.d_model, chips, tokens(chips))
         curves.setdefault(title, {}).setdefault(name, []).append(chip + links)
         share = links / (chip + links)
-        cells.append(f"{chip * 1e3:.3f} + {links * 1e3:.3f} {share:>4.0%}")
-      print(f"{name:<18}" + "".join(f"{cell:>20}" for cell in cells))
-  if _PLOT.value:
-    draw(curves, _PLOT.value)
+        cells.append(f"{chip * 1e3:.2f} + {links * 1e3:.2f}, {share:.0%}")
+      print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+  if chosen.plot:
+    draw(curves, chosen.plot)
 
 
 def draw(curves, path: str) -> None:
@@ -159,7 +162,7 @@ def draw(curves, path: str) -> None:
   for axes, (title, by_name) in zip(both, curves.items()):
     for (name, seconds), colour in zip(by_name.items(), figures.COLOURS):
       axes.plot(
-        _CHIPS, [1e3 * s for s in seconds], "o-", color=colour, label=name
+        CHIPS, [1e3 * s for s in seconds], "o-", color=colour, label=name
       )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -171,4 +174,4 @@ def draw(curves, path: str) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

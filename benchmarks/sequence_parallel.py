@@ -2,10 +2,12 @@
 
   python -m benchmarks.sequence_parallel
 
-For each scheme: messages one after the other, elements that a device receives
-(the formula's number and what the traced program has), the work of the device
-that is waited for, and temporary memory of the compiled program on each device.
-On eight virtual devices; nothing is run. The table is that of
+For each scheme, by formula and as found: messages one after the other, elements
+that a device receives (in the traced program), temporary memory of each device
+(in the compiled program), and time: CPU seconds of the forward pass of all
+devices together, since virtual devices share the cores. Its prediction is the
+number of products of blocks times the time of one, measured on one device. On
+eight virtual devices. The tables are those of
 docs/sequence_parallel_attention.md.
 """
 
@@ -25,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import collectives
+from benchmarks import timing
 from jaxseq import recurrence
 from jaxseq.recurrence import sharded
 from jaxseq.recurrence import sharded_attention
@@ -61,6 +64,13 @@ class Scheme(NamedTuple):
     volume: elements that a device receives, as a formula.
     count: `messages` as a function of the sizes.
     received: `volume` as a function of the sizes.
+    memory: what a device has to hold beside arguments and results, as a
+      formula: K is a block of keys and values, Q one of queries, A one of
+      running averages, S a tile of scores.
+    held: `memory` in elements, as a function of the sizes.
+    memory_gradient: `memory` of the gradient.
+    held_gradient: `memory_gradient` in elements.
+    products: of blocks, of all devices together.
     work: products of C queries and C keys that the slowest device is waited
       for; None for linear attention, which has no such products between
       devices.
@@ -71,6 +81,11 @@ class Scheme(NamedTuple):
   volume: str
   count: Callable[[Sizes], int]
   received: Callable[[Sizes], float]
+  memory: str
+  held: Callable[[Sizes], float]
+  memory_gradient: str
+  held_gradient: Callable[[Sizes], float]
+  products: Callable[[Sizes], float]
   work: Callable[[Sizes], float] | None = None
 
 
@@ -119,6 +134,59 @@ def _queries_and_results(s):
   return (s.W - 1) * s.B * s.h * s.C * (2 * s.d + 2)
 
 
+def _all(order, moves):
+  """Products of blocks that are not skipped, on all devices together."""
+
+  def products(sizes):
+    return sharded_attention.work(sizes.W, order, moves).sum() / 4
+
+  return products
+
+
+def _k(s):
+  return s.B * s.g * s.C * 2 * s.d
+
+
+def _q(s):
+  return s.B * s.h * s.C * s.d
+
+
+def _a(s):
+  return s.B * s.h * s.C * (s.d + 2)
+
+
+def _s(s):
+  return s.B * s.h * min(s.C, _TILE) * s.C
+
+
+def _row(s):
+  """A device's scores with the whole sequence."""
+  return s.B * s.h * s.C * s.W * s.C
+
+
+def _exchanged(s):
+  """Queries, keys, values and outputs; Ulysses repeats keys where W wants."""
+  return 2 * s.B * s.C * s.d * (s.h + np.lcm(s.g, s.W))
+
+
+def _ring_holds(s):
+  return 2 * _k(s) + 2 * _a(s) + _s(s)
+
+
+def _ring_gradient_holds(s):
+  return 4 * _k(s) + 2 * _a(s) + _q(s) + 2 * _s(s)
+
+
+def _tokens_hold(s):
+  return 2 * _q(s) + 3 * _a(s) + _s(s)
+
+
+def _tokens_gradient_holds(s):
+  return s.W * _q(s) + 2 * s.W * _a(s) + 2 * _s(s)
+
+
+# Queries whose scores are worked on at once.
+_TILE = 128
 _RING = "(W-1) B g C 2d"
 _TOKENS = "(W-1) B h C (2d+2)"
 
@@ -129,6 +197,11 @@ SCHEMES = {
     "(W-1)/W B h d²",
     lambda s: s.W - 1,
     lambda s: (s.W - 1) / s.W * s.B * s.h * s.d**2,
+    "2 Q + K + B h d²",
+    lambda s: 2 * _q(s) + _k(s) + s.B * s.h * s.d**2,
+    "4 Q + 2 K + 2 B h d²",
+    lambda s: 4 * _q(s) + 2 * _k(s) + 2 * s.B * s.h * s.d**2,
+    lambda s: s.W,
   ),
   "LASP-2": Scheme(
     lasp2,
@@ -136,6 +209,11 @@ SCHEMES = {
     "(W-1) B h d²",
     lambda s: 1,
     lambda s: (s.W - 1) * s.B * s.h * s.d**2,
+    "2 Q + K + W B h d²",
+    lambda s: 2 * _q(s) + _k(s) + s.W * s.B * s.h * s.d**2,
+    "4 Q + 2 K + 2 W B h d²",
+    lambda s: 4 * _q(s) + 2 * _k(s) + 2 * s.W * s.B * s.h * s.d**2,
+    lambda s: s.W,
   ),
   "LASP-2H (gather)": Scheme(
     sharded_attention.gather,
@@ -143,6 +221,11 @@ SCHEMES = {
     _RING,
     lambda s: 1,
     _keys_and_values,
+    "W K + 2 A + S",
+    lambda s: s.W * _k(s) + 2 * _a(s) + _s(s),
+    "2 W K + W A + 2 S",
+    lambda s: 2 * s.W * _k(s) + s.W * _a(s) + 2 * _s(s),
+    lambda s: s.W * (s.W + 1) / 2,
     lambda s: s.W,
   ),
   "RSA": Scheme(
@@ -151,6 +234,11 @@ SCHEMES = {
     _RING,
     lambda s: 2 * (s.W - 1),
     _keys_and_values,
+    "2 B h C N + K",
+    lambda s: 2 * _row(s) + _k(s),
+    "4 B h C N + W K",
+    lambda s: 4 * _row(s) + s.W * _k(s),
+    lambda s: s.W**2,
     lambda s: s.W,
   ),
   "ring": Scheme(
@@ -159,6 +247,11 @@ SCHEMES = {
     _RING,
     lambda s: s.W - 1,
     _keys_and_values,
+    "2 K + 2 A + S",
+    _ring_holds,
+    "4 K + 2 A + Q + 2 S",
+    _ring_gradient_holds,
+    _all("contiguous", "keys"),
     _lockstep("contiguous", "keys"),
   ),
   "ring, zig-zag": Scheme(
@@ -167,6 +260,11 @@ SCHEMES = {
     _RING,
     lambda s: s.W - 1,
     _keys_and_values,
+    "2 K + 2 A + S",
+    _ring_holds,
+    "4 K + 2 A + Q + 2 S",
+    _ring_gradient_holds,
+    _all("zigzag", "keys"),
     _lockstep("zigzag", "keys"),
   ),
   "Ulysses": Scheme(
@@ -176,6 +274,11 @@ SCHEMES = {
     lambda s: 4,
     # Heads of keys that W does not divide are repeated before they are sent.
     lambda s: (s.W - 1) / s.W * s.B * s.C * 2 * s.d * (s.h + np.lcm(s.g, s.W)),
+    "2 Q + K + S / W",
+    lambda s: _exchanged(s) + _s(s) / s.W,
+    "4 Q + 2 K + 2 S / W",
+    lambda s: 2 * _exchanged(s) + 2 * _s(s) / s.W,
+    lambda s: s.W * (s.W + 1) / 2,
     lambda s: (s.W + 1) / 2,
   ),
   "TokenRing": Scheme(
@@ -184,6 +287,11 @@ SCHEMES = {
     _TOKENS,
     lambda s: 2 * (s.W - 1),
     _queries_and_results,
+    "2 Q + 3 A + S",
+    _tokens_hold,
+    "W Q + 2 W A + 2 S",
+    _tokens_gradient_holds,
+    _all("contiguous", "queries"),
     _lockstep("contiguous", "queries"),
   ),
   "TokenRing, zig-zag": Scheme(
@@ -192,6 +300,11 @@ SCHEMES = {
     _TOKENS,
     lambda s: 2 * (s.W - 1),
     _queries_and_results,
+    "2 Q + 3 A + S",
+    _tokens_hold,
+    "W Q + 2 W A + 2 S",
+    _tokens_gradient_holds,
+    _all("zigzag", "queries"),
     _lockstep("zigzag", "queries"),
   ),
 }
@@ -249,6 +362,28 @@ def temporary(function, arguments) -> int:
   return compiled.memory_analysis().temp_size_in_bytes
 
 
+def seconds(function, arguments, repeats: int = 5) -> float:
+  """CPU seconds of a run on all devices, the least of several."""
+  rng = np.random.default_rng(0)
+  arrays = [
+    jax.device_put(rng.normal(size=x.shape).astype(x.dtype), x.sharding)
+    for x in arguments
+  ]
+  return timing.measure(function, arrays, repeats).cpu
+
+
+def unit_seconds(sizes: Sizes, linear: bool) -> float:
+  """CPU seconds of one block on one device: of all there is with W = 1.
+
+  Args:
+    sizes: of the problem on W devices.
+    linear: of linear attention, a chunk; else C queries with C keys.
+  """
+  name = "LASP-1" if linear else "LASP-2H (gather)"
+  forward, _, arguments = programs(SCHEMES[name], sizes._replace(W=1))
+  return seconds(forward, arguments)
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   meanings = {
@@ -279,15 +414,20 @@ def main():
   print()
   print(
     "| scheme | messages | found | elements received | predicted | found | "
-    "work | MiB, forward | messages with gradient | elements | MiB |"
+    "memory | MiB predicted | found | work | CPU ms predicted | found |"
   )
-  print("|---" * 11 + "|")
+  print("|---" * 12 + "|", flush=True)
+  gradients = []
+  units = {linear: unit_seconds(sizes, linear) for linear in (False, True)}
   for name, scheme in SCHEMES.items():
     forward, gradient, arguments = programs(scheme, sizes)
     once = measure(forward, arguments, sizes.W)
     both = measure(gradient, arguments, sizes.W)
-    memory = [temporary(f, arguments) / 2**20 for f in (forward, gradient)]
-    work = "" if scheme.work is None else f"{scheme.work(sizes):g}"
+    found = [temporary(f, arguments) / 2**20 for f in (forward, gradient)]
+    held, held_gradient = (
+      4 * f(sizes) / 2**20 for f in (scheme.held, scheme.held_gradient)
+    )
+    predicted = scheme.products(sizes) * units[scheme.work is None]
     cells = (
       name,
       f"{scheme.messages} = {scheme.count(sizes)}",
@@ -295,12 +435,28 @@ def main():
       scheme.volume,
       f"{scheme.received(sizes):,.0f}",
       f"{once.received:,.0f}",
-      work,
-      f"{memory[0]:.1f}",
-      both.messages,
-      f"{both.received:,.0f}",
-      f"{memory[1]:.1f}",
+      scheme.memory,
+      f"{held:.1f}",
+      f"{found[0]:.1f}",
+      "" if scheme.work is None else f"{scheme.work(sizes):g}",
+      f"{1e3 * predicted:.0f}",
+      f"{1e3 * seconds(forward, arguments):.0f}",
     )
+    print("|", " | ".join(map(str, cells)), "|", flush=True)
+    gradients.append(
+      (
+        name,
+        both.messages,
+        f"{both.received:,.0f}",
+        scheme.memory_gradient,
+        f"{held_gradient:.1f}",
+        f"{found[1]:.1f}",
+      )
+    )
+  print("\nwith gradient")
+  print("\n| scheme | messages | elements | memory | MiB predicted | found |")
+  print("|---" * 6 + "|")
+  for cells in gradients:
     print("|", " | ".join(map(str, cells)), "|", flush=True)
 
 

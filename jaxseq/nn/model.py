@@ -2,6 +2,7 @@
 
 import dataclasses
 from typing import Any
+from typing import NamedTuple
 
 from flax import linen
 import jax
@@ -18,6 +19,8 @@ class ModelConfig(layer.LayerConfig):
   """Options of a stack: those of its layers, and these.
 
   Attributes:
+    hybrid: Configs of more mixers, which the layers take in turn with `mixer`:
+      with one, its layers and those of `mixer` alternate.
     num_layers: number of layers.
     final_norm: whether a norm of the layers' kind follows the last layer.
     scan_layers: whether the layers are one scanned layer: compile time does not
@@ -27,6 +30,7 @@ class ModelConfig(layer.LayerConfig):
   """
 
   _: dataclasses.KW_ONLY
+  hybrid: tuple[Any, ...] = ()
   num_layers: int = 2
   final_norm: bool = False
   scan_layers: bool = False
@@ -38,10 +42,32 @@ class ModelConfig(layer.LayerConfig):
       raise ValueError(f"num_layers must be at least 1; got {self.num_layers}.")
     if self.final_norm and self.norm == "none":
       raise ValueError("final_norm needs a norm other than 'none'.")
+    widths = [each.d_model for each in self.mixers]
+    if len(set(widths)) > 1:
+      raise ValueError(
+        f"hybrid: all mixers must have the same d_model; got {widths}."
+      )
+    if self.hybrid and self.scan_layers:
+      raise ValueError(
+        "scan_layers needs layers of one kind; got "
+        f"{len(self.mixers)} mixers in turn."
+      )
+
+  @property
+  def mixers(self) -> tuple[Any, ...]:
+    """The mixers that the layers take in turn."""
+    return (self.mixer, *self.hybrid)
+
+  def layer(self, index: int) -> "ModelConfig":
+    """Returns the options of one layer."""
+    if not self.hybrid:
+      return self
+    chosen = self.mixers[index % len(self.mixers)]
+    return dataclasses.replace(self, mixer=chosen, hybrid=())
 
 
 class SequenceModel(linen.Module):
-  """A stack of sequence layers of one kind.
+  """A stack of sequence layers, of one kind or with several mixers in turn.
 
   The same definition serves whole sequences, sequences in pieces with the
   states carried, and single steps:
@@ -64,7 +90,7 @@ class SequenceModel(linen.Module):
     states: Any = None,
     reset: jax.Array | None = None,
     train: bool = False,
-    options: dict[str, Any] | None = None,
+    options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
     step: bool = False,
   ) -> tuple[jax.Array, Any]:
     """Runs over a sequence.
@@ -78,7 +104,7 @@ class SequenceModel(linen.Module):
       train: whether dropout is on (it draws from the "dropout" keys) and batch
         norm uses, and updates, the statistics of the batch.
       options: keyword options of the mixers' own `apply`, the same for all
-        layers.
+        layers; or a tuple of them, one for each of the mixers in turn.
       step: whether x is one element, without a time axis.
 
     Returns:
@@ -86,7 +112,8 @@ class SequenceModel(linen.Module):
       last element.
 
     Raises:
-      ValueError: if a shape, a dtype or the structure of `states` does not fit.
+      ValueError: if a shape, a dtype, the structure of `states` or the number
+        of options does not fit.
     """
     config = self.config
     dtype = dense.activation_dtype(config.dtype, x)
@@ -95,8 +122,7 @@ class SequenceModel(linen.Module):
     elif step:
       wide = jnp.promote_types(dtype, jnp.float32)
       states = self.initial_state(x.shape[:-1], wide)
-    options, fixed = mixer.split_options(options)
-    fixed = tuple(fixed.items())
+    options = _options(config, options)
     kind = layer.SequenceLayer
     if config.remat:
       # Positions of train and step; a scan's body needs no barrier.
@@ -111,14 +137,15 @@ class SequenceModel(linen.Module):
         split_rngs={"params": True, "dropout": True},
         in_axes=(0, *[linen.broadcast] * 4),
         length=config.num_layers,
-      )(config, fixed, name="layers")
-      x, after = stack(x, states, reset, train, options, step)
+      )(config, options[0].fixed, name="layers")
+      x, after = stack(x, states, reset, train, options[0].arrays, step)
     else:
       after = []
       for i in range(config.num_layers):
         state = None if states is None else states[i]
-        block = kind(config, fixed, name=f"layers_{i}")
-        x, state = block(x, state, reset, train, options, step)
+        arrays, fixed = options[i % len(options)]
+        block = kind(config.layer(i), fixed, name=f"layers_{i}")
+        x, state = block(x, state, reset, train, arrays, step)
         after.append(state)
       after = tuple(after)
     if config.final_norm:
@@ -130,7 +157,7 @@ class SequenceModel(linen.Module):
     x: jax.Array,
     states: Any,
     reset: jax.Array | None = None,
-    options: dict[str, Any] | None = None,
+    options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
   ) -> tuple[jax.Array, Any]:
     """Runs over one element; `__call__` without the time axis, not training.
 
@@ -138,7 +165,7 @@ class SequenceModel(linen.Module):
       x: (*batch, d_model).
       states: states before the element; fresh ones if None.
       reset: (*batch,) bool, or None.
-      options: keyword options of the mixers' own `step`.
+      options: keyword options of the mixers' own `step`, as in `__call__`.
 
     Returns:
       y of x's shape, and the states after the element.
@@ -160,15 +187,37 @@ class SequenceModel(linen.Module):
       have a leading axis of num_layers.
     """
     config = self.config
-    state = mixers.module_of(config.mixer).initial_state(
-      config.mixer, tuple(batch_shape), dtype
-    )
+    states = [
+      mixers.module_of(each).initial_state(each, tuple(batch_shape), dtype)
+      for each in config.mixers
+    ]
     if not config.scan_layers:
-      return (state,) * config.num_layers
+      return tuple(states[i % len(states)] for i in range(config.num_layers))
     return jax.tree.map(
       lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)),
-      state,
+      states[0],
     )
+
+
+class _Options(NamedTuple):
+  """Keyword options of a mixer's `apply`: with arrays, and pairs without."""
+
+  arrays: dict[str, Any]
+  fixed: tuple[tuple[str, Any], ...]
+
+
+def _options(config, options) -> list[_Options]:
+  """The options of each of the mixers in turn."""
+  count = len(config.mixers)
+  if not isinstance(options, tuple):
+    options = (options,) * count
+  if len(options) != count:
+    raise ValueError(
+      f"options must be a dict, or a tuple of {count}, one for each mixer; got "
+      f"a tuple of {len(options)}."
+    )
+  split = [mixer.split_options(each) for each in options]
+  return [_Options(arrays, tuple(fixed.items())) for arrays, fixed in split]
 
 
 def _check_states(states, initial_state):

@@ -17,11 +17,15 @@ For use inside `jax.shard_map`. Each function is that of the same name in
 
 A summary has the size of a state and does not grow with time. It is computed
 first, from sums over the chunk without outputs; then the plain function runs
-with the state that enters, in one pass, after the exchange. Only `outer_scan`
-and `siso_scan`, whose outputs are cheap to correct afterwards, run from zeros
-beside the exchange and add what the entering state contributes: the chunk's own
-work then does not wait for other devices, as in LASP-2 (Sun et al.,
-arXiv:2502.07563, section 3).
+with the state that enters, in one pass, after the exchange: nothing overlaps
+with it. Only `outer_scan`, `outer_scan_heads` and `siso_scan`, whose outputs
+are cheap to correct afterwards, run from zeros beside the exchange and add what
+the entering state contributes: the chunk's own work then does not wait for
+other devices, as in LASP-2 (Sun et al., arXiv:2502.07563, section 3). Whether
+the two do go on at the same time is up to the compiler. That of a TPU v5e makes
+all-reduces of small gathers and schedules these alone, so that there is no
+overlap; `ppermute`s it starts early and ends late, with other work between
+(docs/compile.md).
 
 What that adds to the work of a device, in parts of the plain function's time on
 a busy CPU core with 2048 elements, forward: a summary takes 0.5 (`lti_scan`,

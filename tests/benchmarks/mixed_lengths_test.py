@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks import mixed_lengths
+from benchmarks import mixed_lengths_devices
 from jaxseq import planner
+from jaxseq.planner import rows
 
 # static / plan, packing / plan, stream / plan at 8, 64 and 512 devices.
 REFERENCE = {
@@ -88,3 +90,43 @@ def test_small_states_and_fast_links_favour_the_stream():
     return mixed_lengths.stream_over_others("byted_like", model, 8)[0]
 
   assert over_lpt(16, 1e4) < 1 < over_lpt(0.25, 3e6)
+
+
+def test_what_all_devices_do_together():
+  # A row over two devices beside one device's, and two idle devices.
+  plan = planner.Assignment(
+    [planner.Row((0,), (0,), 2, 0, 0.0), planner.Row((1,), (0,), 1, 2, 0.0)],
+    np.ones(4),
+    1,
+    1,
+    "",
+    0,
+  )
+  documents = [np.arange(7), np.arange(3)]
+  batch = rows.lay_out(plan, documents, [4], uniform=True)
+  # Two waves; three devices with four tokens each. Of the four blocks of the
+  # long row one lies in the future. Two devices receive something.
+  for kind, expected in (
+    ("attention", [1, 2, 3, 12, 3 * 16 + 16, 2 * 4]),
+    ("recurrent", [1, 2, 3, 12, 0, 2]),
+  ):
+    np.testing.assert_array_equal(
+      mixed_lengths_devices.terms(kind, batch), expected
+    )
+
+
+def test_coefficients_are_found_again():
+  batches = [
+    mixed_lengths_devices.rows_alike(*sizes)
+    for sizes in mixed_lengths_devices.FITTED
+  ]
+  coefficients = np.array([3e-3, 1e-3, 5e-4, 1e-5, 4e-8, 2e-7])
+  seconds = np.array(
+    [
+      mixed_lengths_devices.terms("attention", batch) @ coefficients
+      for batch in batches
+    ]
+  )
+  found = mixed_lengths_devices.fit("attention", batches, seconds)
+  # Well posed: a matrix of 14 rows and six columns, in float64.
+  np.testing.assert_allclose(found, coefficients, rtol=1e-6)

@@ -25,7 +25,7 @@ def _mesh(devices):
 
 
 def _resets(time, devices):
-  """Resets (rows, time) beside the borders, nowhere, and at random."""
+  """Resets (rows, time) beside the borders, nowhere, everywhere, at random."""
   size = time // devices
   index = np.arange(time)
   rows = [
@@ -33,7 +33,8 @@ def _resets(time, devices):
     index % size == 0,
     index % size == size - 1,
     (index < size) & (index % 2 == 1),
-    *(np.random.default_rng(1).random((3, time)) < 0.2),
+    index >= 0,
+    *(np.random.default_rng(1).random((2, time)) < 0.2),
   ]
   return jnp.asarray(np.stack(rows))
 
@@ -68,17 +69,31 @@ def _some_state(mixer, batch, dtype):
   )
 
 
-def test_values_are_those_of_one_device(x64, mixer):
+@pytest.fixture(scope="module")
+def on_four(mixer):
+  """`apply` with time split over four devices, compiled once for a mixer."""
+  return jax.jit(_split(mixer, 4))
+
+
+def test_values_are_those_of_one_device(x64, mixer, on_four):
   # A window of four elements reaches over more than one chunk of two.
   arguments = _arguments(mixer, 4, 2)
-  got = jax.jit(_split(mixer, 4))(*arguments)
+  got = on_four(*arguments)
   chex.assert_trees_all_close(got, mixer.apply(*arguments), **_FLOAT64)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 2, 8])
-def test_gradients_are_those_of_one_device(x64, mixer, devices):
-  *inputs, reset = _arguments(mixer, devices, 3)
+def test_nothing_of_the_future_leaks(x64, mixer, on_four):
+  params, x, state, reset = _arguments(mixer, 4, 2)
+  # The second of the two elements of the last chunk.
+  t = x.shape[1] - 1
+  changed = x.at[:, t].add(1)
+  before, after = (on_four(params, z, state, reset)[0] for z in (x, changed))
+  np.testing.assert_array_equal(before[:, :t], after[:, :t])
+  assert np.any(before[:, t] != after[:, t], axis=-1).all()
+
+
+def _check_gradients(mixer, devices, size):
+  *inputs, reset = _arguments(mixer, devices, size)
 
   def gradients(apply):
     @jax.jit
@@ -99,6 +114,19 @@ def test_gradients_are_those_of_one_device(x64, mixer, devices):
     rtol=1e-9,
     atol=1e-9,  # Sums over all elements and rows.
   )
+
+
+# One of each kind: a diagonal state, a matrix, a relay, a cache.
+@pytest.mark.parametrize("name", ["s5", "linear_attention", "gru", "attention"])
+def test_gradients_of_some_mixers(x64, name):
+  options = {"attention": (("window", 3),)}.get(name, ())
+  _check_gradients(cases.bind((name, options)), 4, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_gradients_are_those_of_one_device(x64, mixer, devices):
+  _check_gradients(mixer, devices, 3)
 
 
 @pytest.mark.slow

@@ -290,3 +290,13 @@ def test_errors_name_what_came():
     run(exchange="ring")
   with pytest.raises(ValueError, match="method must be one of"):
     run(method="none")
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_time_that_does_not_come_out_even(name):
+  case = cases.make(name, 1, 30, np.float32)
+  run = cases.run(case, cases.mesh_of(8))
+  with pytest.raises(
+    ValueError, match=r"mesh axis 'sp' .*, but 8 does not evenly divide 30"
+  ):
+    jax.eval_shape(run, case.timed, case.fixed, jnp.zeros((1, 30), bool))

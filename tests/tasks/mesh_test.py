@@ -6,8 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from jaxseq import data as data_lib
 from jaxseq import nn
+from jaxseq.data import trajectories
 from jaxseq.tasks import base
+from jaxseq.tasks import decision
+from jaxseq.tasks import event_network
+from jaxseq.tasks import events
 from jaxseq.tasks import language
 from jaxseq.training import mesh as mesh_lib
 from tests.training import mesh_test
@@ -15,6 +20,9 @@ from tests.training import mesh_test
 pytestmark = pytest.mark.devices
 
 LENGTH = 8
+
+
+NETWORK = nn.NetworkConfig(mixer="gru", d_model=8, num_layers=1)
 
 
 def language_problem(config, jump_every):
@@ -28,9 +36,7 @@ def language_problem(config, jump_every):
     return language.Text(tokens, starts)
 
   corpus = language.Corpus(text(256), text(96), text(96), 7)
-  arm = base.ArmConfig(
-    nn.NetworkConfig(mixer="gru", d_model=8, num_layers=1), batch_size=4
-  )
+  arm = base.ArmConfig(NETWORK, batch_size=4)
   return language.make_problem(
     mesh_lib.split_time(config, arm),
     corpus,
@@ -53,11 +59,83 @@ def language_problem(config, jump_every):
   ids=str,
 )
 def test_language(fields, jump_every):
+  check(lambda config: language_problem(config, jump_every), fields)
+
+
+def decision_problem(config):
+  """A GRU that imitates the players of episodes of 3 to 16 steps."""
+  rng = np.random.default_rng(0)
+  dones = np.zeros(48, bool)
+  dones[[4, 7, 19, 31, 47]] = True
+  recorded = trajectories.from_flat(
+    rng.normal(size=(48, 4)),
+    rng.integers(0, 3, 48),
+    rng.uniform(size=48),
+    dones,
+  )
+  arm = mesh_lib.split_time(config, decision.ArmConfig(NETWORK, batch_size=4))
+  return decision.make_problem(
+    arm,
+    decision.make_model(arm, decision.Actions("discrete", 3), 16),
+    recorded,
+    # Three tokens for each step.
+    context=LENGTH,
+    evaluate=lambda variables, scale: {"returns": scale.returns},
+  )
+
+
+def events_problem(config):
+  """A GRU before and after each of seven events: eight elements."""
+  splits = data_lib.load(
+    "hawkes", seed=2, train=16, valid=4, test=6, horizon=40.0
+  )
+
+  def cut(part):
+    shorten = lambda x: x[:, : LENGTH - 1] if x.ndim > 1 else x  # noqa: E731
+    extras = {name: shorten(x) for name, x in part.extras.items()}
+    assert part.inputs.shape[1] >= LENGTH - 1
+    return part._replace(
+      inputs=shorten(part.inputs),
+      targets=shorten(part.targets),
+      lengths=np.minimum(part.lengths, LENGTH - 1),
+      extras=extras,
+    )
+
+  parts = {
+    name: cut(getattr(splits, name)) for name in ("train", "valid", "test")
+  }
+  arm = event_network.ArmConfig(
+    NETWORK, batch_size=4, components=3, mark_width=4
+  )
+  return events.make_problem(
+    mesh_lib.split_time(config, arm), splits._replace(**parts)
+  )
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"data": 2, "time": 2},
+    pytest.param({"data": 4}, marks=pytest.mark.slow),
+    pytest.param({"data": 2, "parameters": 2}, marks=pytest.mark.slow),
+    pytest.param({"time": 8}, marks=pytest.mark.slow),
+  ],
+  ids=str,
+)
+@pytest.mark.parametrize(
+  "make",
+  [decision_problem, pytest.param(events_problem, marks=pytest.mark.slow)],
+)
+def test_decision_and_events(make, fields):
+  check(make, fields)
+
+
+def check(make, fields):
+  """Trains on a mesh with such fields, and on one device."""
   alone = mesh_lib.MeshConfig()
   config = dataclasses.replace(alone, **fields)
   (state, metrics), (expected_state, expected) = (
-    mesh_test.train(mesh, task=language_problem(mesh, jump_every))
-    for mesh in (config, alone)
+    mesh_test.train(mesh, task=make(mesh)) for mesh in (config, alone)
   )
   # float32, sums in another order, four updates.
   for a, b in zip(jax.tree.leaves(metrics), jax.tree.leaves(expected)):

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq.training import checkpoint
 from jaxseq.training import metrics
+from jaxseq.training import watchdog
 
 _HERE = pathlib.Path(__file__).resolve().parent
 
@@ -21,17 +22,12 @@ def free_port():
     return probe.getsockname()[1]
 
 
-def test_two_processes_save_stop_and_fall_back_together(tmp_path):
+def run_two(script, *arguments):
+  """Runs a script twice, side by side; returns codes, outputs and errors."""
   port = str(free_port())
   processes = [
     subprocess.Popen(
-      [
-        sys.executable,
-        str(_HERE / "two_processes.py"),
-        str(number),
-        port,
-        str(tmp_path),
-      ],
+      [sys.executable, str(_HERE / script), str(number), port, *arguments],
       env={
         **os.environ,
         "PYTHONPATH": str(_HERE.parents[1]),
@@ -48,15 +44,34 @@ def test_two_processes_save_stop_and_fall_back_together(tmp_path):
   finally:
     for process in processes:
       process.kill()
-  for process, (out, err) in zip(processes, told):
-    assert process.returncode == 0, err
+  return [(process.returncode, *each) for process, each in zip(processes, told)]
+
+
+def test_two_processes_that_hang_end_with_a_sentence():
+  ends = run_two("hung_processes.py")
+  waits = {0: 5, 1: 2}
+  for number, (code, out, err) in enumerate(ends):
+    assert code == watchdog.EXIT_CODE, err
+    assert "not ended" not in out
+    assert (
+      f"process {number} of 2: nothing has happened for {waits[number]} "
+      "seconds while updating; another process may be stuck"
+    ) in err
+  assert "in stuck_here" in ends[0][2]
+  assert "in sync_global_devices" in ends[1][2]
+
+
+def test_two_processes_save_stop_and_fall_back_together(tmp_path):
+  told = run_two("two_processes.py", str(tmp_path))
+  for code, out, err in told:
+    assert code == 0, err
     assert out.endswith("right\n")
   # Process 0 alone writes rows and tells of the stop.
   steps = [row["step"] for row in metrics.read(tmp_path)]
   assert steps == list(range(1, len(steps) + 1))
   last = steps[-1]
-  assert f"stopped after step {last}" in told[0][1]
-  assert "stopped after step" not in told[1][1]
+  assert f"stopped after step {last}" in told[0][2]
+  assert "stopped after step" not in told[1][2]
   # One process restores what two have saved.
   template = {
     "split": jnp.zeros(8),

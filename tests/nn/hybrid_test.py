@@ -1,0 +1,139 @@
+"""Stacks of several mixers in turn, on one device and on many."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import collectives
+from jaxseq import mixers
+from jaxseq import nn
+
+P = jax.sharding.PartitionSpec
+TIME, WIDTH, DEVICES = 16, 4, 4
+# LASP-2H: states are gathered in one layer, keys and values in the next.
+GATHER = ({"axis": "sp"}, {"axis": "sp", "scheme": "gather"})
+
+
+@functools.cache
+def problem(**options):
+  """A stack of linear and softmax attention, float64 arrays, and resets."""
+  rng = np.random.default_rng(0)
+  config = nn.ModelConfig(
+    mixers.make_config("linear_attention", d_model=WIDTH, heads=2),
+    hybrid=(
+      mixers.make_config("attention", d_model=WIDTH, heads=2, window=TIME),
+    ),
+    num_layers=4,
+    norm="rms",
+    **options,
+  )
+  model = nn.SequenceModel(config)
+  index = np.arange(TIME)
+  size = TIME // DEVICES
+  reset = np.stack(
+    [index < 0, index % size == 0, index % size == size - 1, index >= 0]
+    + list(rng.random((2, TIME)) < 0.2)
+  )
+  x = rng.normal(size=(len(reset), TIME, WIDTH))
+  variables = jax.jit(model.init)(jax.random.key(0), x.astype(np.float32))
+  variables = jax.tree.map(lambda leaf: np.asarray(leaf, float), variables)
+  return model, variables, x, reset
+
+
+def split(model, options=GATHER):
+  mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:DEVICES]), ("sp",))
+
+  def run(variables, x, reset):
+    return model.apply(variables, x, None, reset, options=options)
+
+  along = P(None, "sp")
+  return jax.shard_map(
+    run, mesh=mesh, in_specs=(P(), along, along), out_specs=(along, P())
+  )
+
+
+def test_layers_take_turns(x64):
+  model, variables, x, reset = problem()
+  layers = variables["params"]
+  for i, name in enumerate(["A_log", "W_o"] * 2):
+    kind = {"A_log": "linear_attention", "W_o": "attention"}[name]
+    wanted = mixers.get(kind).init(
+      jax.random.key(0), model.config.layer(i).mixer
+    )
+    assert set(layers[f"layers_{i}"]["mixer"]) == set(wanted)
+
+
+def test_steps_and_pieces_are_the_whole(x64):
+  model, variables, x, reset = problem()
+  apply = jax.jit(model.apply)
+  y, after = apply(variables, x, None, reset)
+  step = jax.jit(functools.partial(model.apply, method="step"))
+  states, outputs = model.initial_state((len(x),), jnp.float64), []
+  for t in range(TIME):
+    out, states = step(variables, x[:, t], states, reset[:, t])
+    outputs.append(out)
+  # float64 sums over at most 17 elements, in another order.
+  close = {"rtol": 1e-10, "atol": 1e-11}
+  np.testing.assert_allclose(jnp.stack(outputs, axis=1), y, **close)
+  chex.assert_trees_all_close(states, after, **close)
+
+
+@pytest.mark.devices
+def test_time_over_devices_changes_no_number(x64):
+  model, variables, x, reset = problem()
+
+  def whole(variables, x, reset):
+    return model.apply(variables, x, None, reset)
+
+  def gradients(apply):
+    def loss(variables, x):
+      y, states = apply(variables, x, reset)
+      return jnp.sum(y**2), (y, states)
+
+    run = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.jit(run)(variables, x)
+
+  # float64 sums over all elements and rows, in another order.
+  chex.assert_trees_all_close(
+    gradients(split(model)), gradients(whole), rtol=1e-9, atol=1e-10
+  )
+
+
+@pytest.mark.devices
+def test_only_softmax_attention_sends_what_grows_with_time():
+  model, variables, _, _ = problem()
+
+  def sizes(time):
+    x = jax.ShapeDtypeStruct((1, time, WIDTH), np.float32)
+    reset = jax.ShapeDtypeStruct((1, time), np.bool_)
+    found = collectives.of(
+      lambda *xs: split(model)(*xs)[0], variables, x, reset
+    )
+    assert {each.name for each in found} == {"all_gather"}
+    return [each.size for each in found]
+
+  short, long = np.asarray(sizes(TIME // 2)), np.asarray(sizes(TIME))
+  # A state; keys with values; and flags of resets. Two layers of each kind.
+  np.testing.assert_array_equal(long / short, [1, 2, 2] * 2)
+
+
+def test_errors_name_what_came():
+  linear, softmax = (
+    mixers.make_config(name, d_model=width)
+    for name, width in (("linear_attention", 4), ("attention", 6))
+  )
+  with pytest.raises(ValueError, match=r"the same d_model; got \[4, 6\]"):
+    nn.ModelConfig(linear, hybrid=(softmax,))
+  softmax = mixers.make_config("attention", d_model=4)
+  with pytest.raises(ValueError, match="scan_layers .* got 2 mixers in turn"):
+    nn.ModelConfig(linear, hybrid=(softmax,), scan_layers=True)
+  model = nn.SequenceModel(nn.ModelConfig(linear, hybrid=(softmax,)))
+  with pytest.raises(ValueError, match="a tuple of 2, .* got a tuple of 3"):
+    jax.eval_shape(
+      lambda x: model.init(jax.random.key(0), x, options=({},) * 3),
+      jnp.zeros((1, 4, 4)),
+    )
