@@ -17,6 +17,7 @@ from flax import struct
 from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq.rl.envs import spaces
 
@@ -112,6 +113,74 @@ class Physics(Wrapper):
   def default_params(self) -> Any:
     """Those of the environment, with the other values."""
     return self.env.default_params.replace(**dict(self.values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown(Wrapper):
+  """Shows some of the numbers of an observation, with noise.
+
+  Attributes:
+    env: the environment; observations are vectors.
+    indices: which numbers, in their order.
+    noise_sigma: standard deviation of what is added to each.
+  """
+
+  indices: tuple[int, ...]
+  noise_sigma: float = 0.0
+
+  def __post_init__(self):
+    space = self.env.observation_space(self.env.default_params)
+    if not isinstance(space, gymnax_spaces.Box) or len(space.shape) != 1:
+      raise ValueError(f"env: got observations {space!r}, expected vectors.")
+    size = space.shape[0]
+    if not self.indices or not all(0 <= i < size for i in self.indices):
+      raise ValueError(
+        f"indices: got {self.indices}, expected one or more from 0 to"
+        f" {size - 1}."
+      )
+    if not (0 <= self.noise_sigma < math.inf):
+      raise ValueError(
+        f"noise_sigma: got {self.noise_sigma}, expected 0 or more."
+      )
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+    """Starts an episode; see `Wrapper.reset`."""
+    key, key_noise = jax.random.split(key)
+    observation, state = self.env.reset(key, params)
+    return self._show(key_noise, observation), state
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: Any, params: Any = None
+  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step; see `Wrapper.step`.
+
+    Where no episode ends, the observation and `final_observation` are the same
+    also in their noise.
+    """
+    key, key_noise = jax.random.split(key)
+    observation, state, reward, terminated, truncated, info = self.env.step(
+      key, state, action, params
+    )
+    key_first, key_final = jax.random.split(key_noise)
+    final = self._show(key_final, info["final_observation"])
+    shown = jnp.where(
+      terminated | truncated, self._show(key_first, observation), final
+    )
+    info = {**info, "final_observation": final}
+    return shown, state, reward, terminated, truncated, info
+
+  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+    """All vectors of so many numbers."""
+    del params
+    return gymnax_spaces.Box(-math.inf, math.inf, (len(self.indices),))
+
+  def _show(self, key, observation):
+    shown = observation[np.array(self.indices)]
+    if self.noise_sigma:
+      shown += self.noise_sigma * jax.random.normal(key, shown.shape)
+    return shown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -206,11 +206,14 @@ def test_cart_poles_fall_as_their_physics_say():
     meta_suites.TRAINING_CART_POLES
   )
   mixture, params = envs.make(
-    "ProjectedControl", tasks=meta_suites.CART_POLES, trial_steps=25
+    "ProjectedControl",
+    tasks=meta_suites.CART_POLES,
+    trial_steps=25,
+    action_size=None,
   )
-  assert mixture.action_space().shape == (2,)
+  assert mixture.action_space().n == 2
   assert [float(p.env.gravity) for p in params.envs] == [
-    9.8, 9.8, 20.0, 20.0, 15.0, 24.8
+    9.8, 9.8, 20.0, 9.8, 15.0, 24.8
   ]  # fmt: skip
   for trial in params.envs:
     physics = trial.env
@@ -219,23 +222,20 @@ def test_cart_poles_fall_as_their_physics_say():
       physics.masspole * physics.length
     )
     assert physics.max_steps_in_episode == 25
-  num_envs = 40 * len(mixture.envs)
+  num_envs = 2 * len(mixture.envs)
   keys = jax.random.split(jax.random.key(0), num_envs)
   observation, state = mixture.reset(keys, params)
-  pushes = jnp.ones((num_envs, 2))
-  for _ in range(2):
-    observation, state, reward, *_ = mixture.step(keys, state, pushes, params)
-  np.testing.assert_allclose(reward, 1 / 25, rtol=1e-6)
+  # 12 projected numbers, two choices, reward, two flags.
   assert observation.shape == (num_envs, 12 + 2 + 1 + 2)
-  for trials, trial in zip(state, params.envs):
-    projected = trials.env_state
-    # The motor pushes to the side that the episode's direction says.
-    side = jnp.sign(projected.action_map.sum(axis=(1, 2)))
-    assert set(np.asarray(side)) == {-1.0, 1.0}
-    speed = projected.env_state.x_dot
-    # Two steps of 0.02 s at a kilogram and a tenth, and what the pole adds.
-    reached = 2 * 0.02 * float(trial.env.force_mag) / 1.1
-    np.testing.assert_allclose(speed, side * reached, atol=0.2)
+  pushes = jnp.ones((num_envs,), jnp.int32)
+  _, after, reward, *_ = mixture.step(keys, state, pushes, params)
+  np.testing.assert_allclose(reward, 1 / 25, rtol=1e-6)
+  for before, now, trial in zip(state, after, params.envs):
+    before, now = before.env_state.env_state, now.env_state.env_state
+    # A step of 0.02 s moves a cart and its pole, 1.1 kg; the pole, up to 3
+    # degrees aslant, takes or gives a tenth of that.
+    change = 0.02 * float(trial.env.force_mag) / 1.1
+    np.testing.assert_allclose(now.x_dot - before.x_dot, change, rtol=0.15)
 
 
 def test_unknown_tasks_are_refused():

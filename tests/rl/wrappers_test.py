@@ -16,6 +16,7 @@ from jaxseq.rl import envs
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from tests.rl import toy
 
 _POPGYM = {"previous_action": "first", "first_step": "one_hot"}
 
@@ -367,6 +368,40 @@ def test_other_physics():
   assert hash(env) == hash(wrappers.Physics(env.env, env.values))
   with pytest.raises(ValueError, match="got a parameter 'mass', expected one"):
     wrappers.Physics(env.env, (("mass", 1.0),))
+
+
+def test_some_numbers_are_shown_with_noise():
+  bare = toy.Walk(limit=6, edge=99.0)
+  (size,) = bare.observation_space(bare.default_params).shape
+  env = wrappers.Shown(bare, (size - 1, 0), 0.1)
+  first, _, _, steps = toy.play(env, env.default_params, jax.random.key(0), 600)
+  shown, states, _, _, truncated, info = jax.tree.map(np.asarray, steps)
+  exact = wrappers.Shown(bare, (size - 1, 0))
+  _, _, _, steps = toy.play(exact, env.default_params, jax.random.key(0), 600)
+  assert first.shape == (2,)
+  assert env.observation_space().shape == (2,)
+  assert env.observation_size == 2
+  seen = jax.vmap(lambda s: bare.observe(None, s, None, None))(states)
+  noise = shown - np.asarray(seen)[:, [size - 1, 0]]
+  # 600 numbers: their deviation is off by 3 %, their mean by 4 % of it.
+  np.testing.assert_allclose(noise.std(axis=0), 0.1, rtol=0.15)
+  np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.02)
+  same = (shown == info["final_observation"]).all(axis=1)
+  np.testing.assert_array_equal(same, ~truncated)
+  assert (np.asarray(steps[0])[:, 1] == np.asarray(steps[1].position)).all()
+
+
+@pytest.mark.parametrize(
+  ("indices", "sigma", "message"),
+  [
+    ((), 0.0, "indices: got .*, expected one or more from 0 to"),
+    ((9,), 0.0, "indices: got .*, expected one or more from 0 to"),
+    ((0,), -1.0, "noise_sigma: got -1.0, expected 0 or more"),
+  ],
+)
+def test_what_cannot_be_shown_is_refused(indices, sigma, message):
+  with pytest.raises(ValueError, match=message):
+    wrappers.Shown(toy.Walk(), indices, sigma)
 
 
 def test_everything_else_is_the_environment_s():
