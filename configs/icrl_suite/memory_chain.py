@@ -12,8 +12,8 @@ minutes on two cores.
 
     --config=configs/icrl_suite/memory_chain.py:sweep
 
-has all the lengths of their experiment "memory_len". `:tiny` learns nothing,
-and shows in seconds whether everything works.
+has all the lengths of their experiment "memory_len", and `:between` 50 and 70
+steps. `:tiny` learns nothing, and shows in a minute whether everything works.
 """
 
 import ml_collections
@@ -23,6 +23,7 @@ from configs.icrl import quickstart
 _EPISODES = 10_000
 _LENGTHS = {
   "full": (10, 30, 100),
+  "between": (50, 70),
   "sweep": (*range(1, 11), 12, 14, 17, 20, 25, *range(30, 101, 10)),
   "tiny": (3, 5),
 }
