@@ -242,7 +242,9 @@ def collect(
 def _value_where(flags, network, variables, observation, memory) -> Array:
   """Values of observations that continue from `memory`; 0 where not flagged.
 
-  Costs a step of the network only when some flag is set, which is rare.
+  Costs a step of the network only when some flag is set. To take the value of
+  all steps at once, after the rollout, would cost as much for every step, and
+  keep the memories of all of them, which a window of attention makes many.
   """
 
   def compute():

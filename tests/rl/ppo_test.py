@@ -104,6 +104,26 @@ def test_ratio_is_one_before_the_first_optimizer_step(mixer):
   np.testing.assert_allclose(value, taken.value, rtol=0, atol=1e-4)
 
 
+def test_an_update_starts_from_the_memory_of_its_rollout():
+  # A single step on the whole rollout: the loss is that of the policy that has
+  # played, and so of ratio 1. Episodes do not end with the rollouts.
+  config = small(
+    rollout_length=30,
+    num_epochs=1,
+    num_minibatches=1,
+    learning_rate=0.05,
+    max_grad_norm=10.0,
+  )
+  runner = ppo.init(config, jax.random.key(0))
+  _, metrics = ppo.train(config, runner, 8)
+  # By then the policy depends on what it remembers.
+  assert metrics["entropy"][-1] < 0.95 * np.log(4)
+  # Rounding of 1 less 1 in float32, squared or averaged; a memory that is not
+  # the right one makes 1e-6 to 1e-4 of it.
+  assert np.abs(metrics["approx_kl"]).max() < 1e-8
+  assert metrics["clip_fraction"].max() == 0
+
+
 def test_a_shift_of_the_flags_is_seen_by_the_ratio():
   config = small(rollout_length=120, total_steps=10_000)
   player, variables, before, _, taken = play(config)
