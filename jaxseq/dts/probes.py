@@ -154,14 +154,14 @@ def domain_table(
   """Returns what each segment of z says of the domain and of the class.
 
   The class probe is trained on `source` only; labels of the target are used to
-  score it and for nothing else. The domain probe, source against target, is
-  trained on `source` and `target` together, weighted so that both count alike,
-  and scored on `source_test` and `target_test` apart: chance is 0.5 on average
-  over the two, but 1 and 0 are possible for a probe that knows nothing. Where
-  recordings are known it is fitted twice, each time on half of the recordings
-  of each domain, and scored on windows of the others: `target_test` may then
-  hold the windows of `target`. These columns are NaN if a domain has a single
-  recording.
+  score it, and to halve recordings, and for nothing else. The domain probe,
+  source against target, is trained on `source` and `target` together, weighted
+  so that both count alike, and scored on `source_test` and `target_test` apart:
+  chance is 0.5 on average over the two, but 1 and 0 are possible for a probe
+  that knows nothing. Where recordings are known it is fitted twice, each time
+  on half of the recordings of each domain, and scored on windows of the others:
+  `target_test` may then hold the windows of `target`. These columns are NaN if
+  the windows of a domain to train on are of a single recording.
 
   A segment that holds the class has C near 1 and D near chance; one that holds
   the domain has the reverse. Report both segments: a slice of z that no loss
@@ -253,8 +253,10 @@ def _domain_accuracies(fitted, tested, kind, seed):
 def _folds(fitted, tested, seed):
   """Returns which windows of both domains to fit on, and which to score.
 
-  No recording is on both sides, and each test window is scored once. All at
-  once if recordings are not known; none if a domain has but one.
+  No recording is on both sides, and each test window is scored once. Both
+  halves have as many recordings of each class: a half with more of one class in
+  one domain would tell that domain from the class, and the other half reverse
+  it. All at once if recordings are not known; none if there is one to fit on.
   """
   if any(windows.recordings is None for windows in (*fitted, *tested)):
     everything = [
@@ -264,12 +266,16 @@ def _folds(fitted, tested, seed):
     return [everything]
   folds = [([], []), ([], [])]
   for fit, test in zip(fitted, tested):
-    there = np.unique(fit.recordings)
-    if len(there) < 2:
-      return []
-    order = np.random.default_rng(seed).permutation(there)
-    first = order[: len(order) // 2]
+    # Only test windows of the target tell their classes.
+    recordings = np.concatenate([test.recordings, fit.recordings])
+    classes = np.concatenate([test.classes, fit.classes])
+    there, rows = np.unique(recordings, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(there))
+    order = order[np.argsort(classes[rows[order]], kind="stable")]
+    first = there[order[::2]]
     fit, test = (np.isin(x.recordings, first) for x in (fit, test))
+    if fit.all() or not fit.any():
+      return []
     for fold, sides in zip(folds, ((fit, ~test), (~fit, test))):
       for rows, side in zip(fold, sides):
         rows.append(side)

@@ -227,7 +227,7 @@ def comparison(
 def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
   """Prints what the table of results has no place for.
 
-  That are all metrics of disentanglement, and what probes read off segments of
+  These are all metrics of disentanglement, and what probes read off segments of
   the code.
 
   Args:

@@ -188,3 +188,25 @@ def test_a_domain_is_told_of_recordings_that_were_not_fitted_on():
   assert min(table["g_d"]["Acc/D-S"], table["g_d"]["Acc/D-T"]) > 0.98
   sides = table["noise"]["Acc/D-S"], table["noise"]["Acc/D-T"]
   assert abs(np.mean(sides) - 0.5) < 0.1
+
+
+def test_halves_have_the_same_classes():
+  rng = np.random.default_rng(3)
+  classes = np.arange(20) % 2
+
+  def windows(first):
+    recordings = rng.permutation(20)
+    return probes.Windows(
+      np.zeros((20, 1)), classes[recordings], recordings + first
+    )
+
+  parts = [windows(0), windows(20)]
+  folds = probes._folds(parts, parts, seed=0)
+  assert len(folds) == 2
+  scored = np.zeros((2, 20), int)
+  for fit, test in folds:
+    for part, there, others in zip(parts, fit, test):
+      assert np.all(there != others)
+      assert np.bincount(part.classes[there]).tolist() == [5, 5]
+    scored += np.array(test)
+  assert np.all(scored == 1)
