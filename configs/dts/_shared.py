@@ -32,12 +32,12 @@ def arms(*names: str) -> dict[str, dict]:
   return {name: {"objective": METHODS[name]} for name in names}
 
 
-def mixer(name: str) -> dict[str, object]:
-  """Returns two layers of a mixer as a backbone."""
+def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
+  """Returns layers of a mixer as a backbone."""
   return {
     "mixer": name,
     "d_model": 32,
-    "num_layers": 2,
+    "num_layers": num_layers,
     "norm": "layer",
     "activation": "half_glu2",
     "residual": True,
