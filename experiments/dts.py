@@ -10,10 +10,11 @@ table and `DIR/results.json`; with the pictures `learning_curve.png`,
 `information.png` (mutual information, total correlation and dimension-wise KL
 over training) and, for each arm, `ARM/kl.png` (KL of each coordinate over
 training) and `ARM/traversal.png` (what the decoder makes of a code in which one
-coordinate moves). Where windows have known factors, the table holds metrics of
-disentanglement too, and `ARM/information_map.png` shows what each coordinate
-knows of each factor. Where there are two domains, `ARM/probes.json` says what
-each segment of the code knows, and `ARM/swap.png` shows windows that are
+coordinate moves). Where windows have known factors, a table of all metrics of
+disentanglement follows, which `metrics.png` draws, and
+`ARM/information_map.png` shows what each coordinate knows of each factor. Where
+there are two domains, a table and `ARM/probes.json` say what each segment of
+the code knows, and `ARM/swap.png` shows windows that are
 decoded from the first segment of one and the second of another, of different
 classes and domains. Traversals and swaps need windows of more than one time:
 nothing is drawn of statistics, which are a single one.
@@ -22,7 +23,8 @@ With `config.downstream` the table shows what the codes are good for as well,
 beside baselines without a model: "classify", "forecast" (`ARM/forecasts.png`)
 and "anomaly" (`ARM/anomaly.png`), see `jaxseq.dts.downstream`. The second
 command evaluates the newest checkpoints, also with more metrics than before:
-`--config.trees=100` adds DCI.
+`--config.trees=100` adds those that learn, such as DCI. The first command with
+that option on a run that is complete writes them to its files, too.
 """
 
 from collections.abc import Mapping
@@ -70,7 +72,7 @@ class Config(study.Supervised):
     batch_size: windows per update.
     evaluated: at most so many test windows are evaluated.
     trees: of DCI's boosting, which takes half a minute for each model; 0 leaves
-      DCI out.
+      DCI out, and the other metrics that scikit-learn learns.
     prefix_rate: see `dts.problem.ArmConfig`.
     downstream: tasks for the codes of trained models, of `downstream.TASKS`.
     labelled: training windows with labels for the task "classify".
@@ -200,7 +202,7 @@ def main(argv: list[str]) -> None:
       trees=config.trees,
       draw=draw,
     )
-    scores |= downstream.scores(
+    useful = downstream.scores(
       config.downstream,
       arm,
       splits,
@@ -209,8 +211,9 @@ def main(argv: list[str]) -> None:
       labelled=config.labelled,
       draw=draw,
     )
-    results[name] |= scores
-    columns |= {key: key for key in scores}
+    results[name] |= scores | useful
+    shown = (key for key in scores if key in report.SHORT)
+    columns |= {key: key for key in (*shown, *useful)}
   study.finish(
     config,
     directory,
@@ -226,8 +229,9 @@ def main(argv: list[str]) -> None:
       labelled=config.labelled,
     ),
   )
+  report.show_details(results)
   if draw:
-    report.comparison(directory, list(configs))
+    report.comparison(directory, {name: results[name] for name in configs})
 
 
 if __name__ == "__main__":

@@ -16,11 +16,7 @@ METHODS = {
     "lam": 10.0,
     "kl_marg": "mmd",
   },
-  "annealed_vae": {
-    "method": "annealed_vae",
-    "capacity": 20.0,
-    "capacity_weight": 100.0,
-  },
+  "annealed_vae": {"method": "annealed_vae", "capacity": 20.0},
   "dip_vae_i": {"method": "dip_vae_i"},
   "dip_vae_ii": {"method": "dip_vae_ii"},
   "dts_light": {"method": "dts", "beta": 1.0, "alpha": 0.5},
@@ -34,6 +30,18 @@ METHODS = {
 def arms(*names: str) -> dict[str, dict]:
   """Returns one arm for each of these methods."""
   return {name: {"objective": METHODS[name]} for name in names}
+
+
+def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
+  """Returns layers of a mixer as a backbone."""
+  return {
+    "mixer": name,
+    "d_model": 32,
+    "num_layers": num_layers,
+    "norm": "layer",
+    "activation": "half_glu2",
+    "residual": True,
+  }
 
 
 def base(data: str, **options: object) -> ml_collections.ConfigDict:

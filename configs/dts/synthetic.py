@@ -8,8 +8,9 @@ Each method is an arm; three seeds. Then DCI, half a minute for each model:
     python -m experiments.dts --config=configs/dts/synthetic.py \
       --workdir=runs/dts_synthetic --mode=evaluate --config.trees=100
 
-    --config=configs/dts/synthetic.py:beyond    DTS with other weights and with
-                                                a warm-up, beside beta-TCVAE
+    --config=configs/dts/synthetic.py:beyond    DTS with other weights, a
+                                                warm-up, segments and mixers as
+                                                encoders, beside beta-TCVAE
 
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
@@ -17,6 +18,12 @@ Each method is an arm; three seeds. Then DCI, half a minute for each model:
 import ml_collections
 
 from configs.dts import _shared
+
+# Encoders that read a series in both directions.
+_MIXERS = {
+  name: {"encoder": {"kind": "mixer", "network": _shared.mixer(name)}}
+  for name in ("s5", "lightnet")
+}
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -33,6 +40,18 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "dts_10_warm_dw": _dts(10.0, 9.5, anneal="monotonic"),
       "dts_10_10_dw": _dts(10.0, 10.0),
       "dts_10_dw_3": _dts(10.0, 9.5, w_dw=3.0),
+      # Two levels: dependence between pairs of coordinates costs more than
+      # that within a pair.
+      "dts_6_pairs_20_dw": {
+        "model": {"segments": (2,) * 5},
+        **_dts(6.0, 5.5, w_gtc=20.0),
+      },
+      "beta_tcvae_20_s5": {"model": _MIXERS["s5"], **_tcvae(20.0)},
+      "dts_20_dw_s5": {"model": _MIXERS["s5"], **_dts(20.0, 19.5)},
+      "dts_20_dw_lightnet": {
+        "model": _MIXERS["lightnet"],
+        **_dts(20.0, 19.5),
+      },
     }
   return _shared.tiny(config) if variant == "tiny" else config
 

@@ -14,6 +14,10 @@ of the package seglearn (`pip install --no-deps seglearn`).
     --config=configs/dts/watch_adaptation.py:own        as above, but each arm
                                                         scaled by itself
     --config=configs/dts/watch_adaptation.py:own_reverse
+    --config=configs/dts/watch_adaptation.py:heads      as the first, with the
+                                                        four classifiers and
+                                                        without the ELBO
+    --config=configs/dts/watch_adaptation.py:heads_reverse
     --config=configs/dts/watch_adaptation.py:1_to_2     from one subject to
                                                         another, of the pairs in
                                                         `jaxseq.data.domains`
@@ -31,6 +35,8 @@ _VARIANTS = {
   "reverse": ("side", 1, 0, "source"),
   "own": ("side", 0, 1, "own"),
   "own_reverse": ("side", 1, 0, "own"),
+  "heads": ("side", 0, 1, "source"),
+  "heads_reverse": ("side", 1, 0, "source"),
   "tiny": ("side", 0, 1, "source"),
   **{
     f"{source}_to_{target}": ("subject", source, target, "source")
@@ -75,6 +81,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "dts": {},
     "dts_entropy": {"adaptation": {"adversary": "entropy"}},
   }
+  if variant in ("heads", "heads_reverse"):
+    config.elbo_weight = 0.0
+    config.arms = {
+      "heads": {},
+      "heads_entropy": {"adaptation": {"adversary": "entropy"}},
+    }
   if variant == "tiny":
     options = config.data_options.to_dict()
     arms = config.arms.to_dict()

@@ -45,6 +45,13 @@ class DecoderConfig(backbones.Backbone):
         "skip_z needs form='ar' or kind='mixer'; got 'nonar' with "
         f"{self.kind!r}."
       )
+    mixer = self.kind == "mixer"
+    layers = self.network.num_layers if mixer else len(self.widths)
+    if self.skip_z and layers < 2:
+      raise ValueError(
+        "skip_z gives the code to the layers behind the first; got a decoder "
+        f"of {layers} layer, expected two or more."
+      )
 
 
 class Decoder(linen.Module):

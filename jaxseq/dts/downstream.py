@@ -224,10 +224,11 @@ def anomaly_scores(
 def _parts(splits, evaluated, labelled):
   """Returns the training windows with labels, and the test windows."""
 
-  def first(part, count):
-    return jax.tree.map(lambda x: np.asarray(x)[:count], part)
+  def some(part, limit):
+    rows = evaluation.chosen(len(part.inputs), limit)
+    return jax.tree.map(lambda x: np.asarray(x)[rows], part)
 
-  return first(splits.train, labelled), first(splits.test, evaluated)
+  return some(splits.train, labelled), some(splits.test, evaluated)
 
 
 def _accuracies(codes, targets, targets_test, seed):

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import data as data_lib
 from jaxseq.dts import divergences
@@ -16,6 +17,19 @@ from jaxseq.tasks import base
 ACTIVE_VARIANCE = 0.01
 
 _BATCH = 256
+
+
+def chosen(count: int, limit: int) -> np.ndarray:
+  """Returns which windows stand for all, (min(count, limit),) int.
+
+  They lie evenly: windows may be in the order of recordings or of classes.
+
+  Args:
+    count: number of windows.
+    limit: how many of them at most.
+  """
+  size = min(count, limit)
+  return np.arange(size) * count // size
 
 
 def encode(
@@ -85,17 +99,18 @@ def evaluate(
     vae: the model.
     variables: of the model.
     dataset: windows.
-    limit: only so many of the first windows are used.
+    limit: at most so many windows are used, see `chosen`.
 
   Returns:
     In nats a window: "nll"; "kl" (analytic); "neg_elbo", their sum; "mi", "tc"
-    and "dwkl" with the exact mixture of these windows for q(z); "gap", how much
+    and "dwkl" with the exact mixture of these windows for q(z); "mi_agg", as
+    "mi", with the entropy of q(z|x) in closed form; "gap", how much
     "nll" grows with the code of another window, which is 0 if the decoder does
     not use the code; "noise_scale", the decoder's. "active", the number of
     active coordinates, which says little without "mi" and "gap". "kl_d/i", the
     analytic KL of coordinate i.
   """
-  data = base.take(dataset, jnp.arange(min(limit, len(dataset.inputs))))
+  data = base.take(dataset, chosen(len(dataset.inputs), limit))
   mu, logvar = encode(vae, variables, data.inputs, data.lengths)
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = model_lib.sample(key_z, mu, logvar)
@@ -103,7 +118,8 @@ def evaluate(
   own = nll(vae, variables, data.inputs, z, data.lengths).mean()
   foreign = nll(vae, variables, data.inputs, other, data.lengths).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
-  terms = estimators.exact_terms(z, mu, logvar)
+  densities = estimators.log_densities(z, mu, logvar, kind="exact", rows=_BATCH)
+  terms = estimators.decompose(densities)
   scale = vae.config.scale
   if scale is None:
     scale = jnp.exp(variables["params"]["log_scale"])
@@ -112,6 +128,7 @@ def evaluate(
     "kl": kl_d.sum(),
     "neg_elbo": own + kl_d.sum(),
     "mi": terms.mi,
+    "mi_agg": estimators.mi_agg_of(densities, logvar),
     "tc": terms.tc,
     "dwkl": terms.dwkl,
     "gap": foreign - own,

@@ -23,18 +23,28 @@ _TITLES = {
   "tc": "total correlation (nats)",
   "dwkl": "dimension-wise KL (nats)",
 }
-_METRICS = {
+# Metrics of disentanglement in the order of tables and bars.
+METRICS = {
   "mig": "MIG",
+  "posterior_mig": "MIG, of samples",
+  "sap": "SAP, continuous",
   "sap_continuous": "SAP, continuous",
   "sap_discrete": "SAP, discrete",
-  "irs": "IRS",
-  "factor_vae": "FactorVAE score",
-  "beta_vae": "beta-VAE score",
-  "gaussian_tc": "Gaussian TC (nats)",
-  "gaussian_wasserstein": "Wasserstein, relative",
+  "dci": "DCI disentanglement",
   "dci_disentanglement": "DCI disentanglement",
   "dci_completeness": "DCI completeness",
   "dci_informativeness": "DCI informativeness",
+  "modularity": "modularity",
+  "modularity_active": "modularity, active codes",
+  "explicitness": "explicitness",
+  "irs": "IRS",
+  "factor_vae": "FactorVAE score",
+  "beta_vae": "beta-VAE score",
+  "gaussian_tc": "Gaussian TC (nats) ↓",
+  "gaussian_wasserstein": "Wasserstein, relative ↓",
+  "pairwise_information": "pairwise MI (nats) ↓",
+  "active_codes": "active codes",
+  "information_bias": "bias of MI (nats)",
 }
 # More cells than this and their numbers are too small to read.
 _MOST_NUMBERS = 200
@@ -277,6 +287,8 @@ def metric_bars(
 ) -> pathlib.Path | None:
   """Draws metrics of runs as bars with their numbers, one panel for each.
 
+  Less is better where the title has an arrow.
+
   Args:
     path: the PNG file to write.
     runs: names to metrics (as `metrics.summary` returns them), each a number or
@@ -305,7 +317,7 @@ def metric_bars(
     axes.set_axis_off()
   for axes, name in zip(grid.flat, metrics):
     _draw_bars(axes, [values.get(name) for values in runs.values()])
-    label = _METRICS.get(name, name.replace("_", " "))
+    label = METRICS.get(name, name.replace("_", " "))
     axes.set_title(label, loc="left", fontsize=10)
     axes.set_yticks(range(len(runs)), list(runs), fontsize=9)
     axes.set_ylim(len(runs) - 0.5, -0.5)
@@ -319,8 +331,7 @@ def _draw_bars(axes, values) -> None:
     mean = float(np.mean(seeds))
     if not np.isfinite(mean):
       continue
-    colour = figures.COLOURS[row % len(figures.COLOURS)]
-    axes.barh(row, mean, height=0.66, color=colour, alpha=0.75)
+    axes.barh(row, mean, height=0.66, color=figures.COLOURS[0], alpha=0.6)
     low, high = np.min(seeds), np.max(seeds)
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)

@@ -17,6 +17,8 @@ from jaxseq.dts.metrics import _checks
 from jaxseq.dts.metrics import _sklearn
 
 KINDS = ("linear", "mlp")
+# Of `domain_table`: domain or class, on test windows of source or target.
+COLUMNS = ("Acc/D-S", "Acc/D-T", "Acc/C-S", "Acc/C-T", "AUC/C-S", "AUC/C-T")
 _HIDDEN = (128,)
 _STEPS = 1000
 
@@ -41,10 +43,13 @@ class Windows(NamedTuple):
   Attributes:
     codes: (n, D) float, means of q(z|x).
     classes: (n,) int.
+    recordings: (n,) int, the recording that each window was cut from; None if
+      that is not known.
   """
 
   codes: np.ndarray
   classes: np.ndarray
+  recordings: np.ndarray | None = None
 
 
 def require() -> None:
@@ -149,10 +154,14 @@ def domain_table(
   """Returns what each segment of z says of the domain and of the class.
 
   The class probe is trained on `source` only; labels of the target are used to
-  score it and for nothing else. The domain probe, source against target, is
-  trained on `source` and `target` together, weighted so that both count alike,
-  and scored on `source_test` and `target_test` apart: chance is 0.5 on average
-  over the two, but 1 and 0 are possible for a probe that knows nothing.
+  score it, and to halve recordings, and for nothing else. The domain probe,
+  source against target, is trained on `source` and `target` together, weighted
+  so that both count alike, and scored on `source_test` and `target_test` apart:
+  chance is 0.5 on average over the two, but 1 and 0 are possible for a probe
+  that knows nothing. Where recordings are known it is fitted twice, each time
+  on half of the recordings of each domain, and scored on windows of the others:
+  `target_test` may then hold the windows of `target`. These columns are NaN if
+  the windows of a domain to train on are of a single recording.
 
   A segment that holds the class has C near 1 and D near chance; one that holds
   the domain has the reverse. Report both segments: a slice of z that no loss
@@ -198,7 +207,7 @@ def domain_table(
   return {
     name: _segment_row(
       *(
-        Windows(_columns(windows.codes, columns, name), windows.classes)
+        windows._replace(codes=_columns(windows.codes, columns, name))
         for windows in parts.values()
       ),
       kind,
@@ -210,20 +219,67 @@ def domain_table(
 
 def _segment_row(source, source_test, target, target_test, kind, seed):
   """Returns the row of one segment."""
-  both = np.concatenate([source.codes, target.codes])
-  is_target = np.repeat([0, 1], [len(source.codes), len(target.codes)])
-  domain = _trained_classifier(both, is_target, kind, seed, balanced=True)
+  domain_s, domain_t = _domain_accuracies(
+    (source, target), (source_test, target_test), kind, seed
+  )
   label = _trained_classifier(source.codes, source.classes, kind, seed)
   class_s = _scores(label, source_test.codes, source_test.classes)
   class_t = _scores(label, target_test.codes, target_test.classes)
   return {
-    "Acc/D-S": float(np.mean(domain.predict(source_test.codes) == 0)),
-    "Acc/D-T": float(np.mean(domain.predict(target_test.codes) == 1)),
+    "Acc/D-S": domain_s,
+    "Acc/D-T": domain_t,
     "Acc/C-S": class_s.accuracy,
     "Acc/C-T": class_t.accuracy,
     "AUC/C-S": class_s.auc,
     "AUC/C-T": class_t.auc,
   }
+
+
+def _domain_accuracies(fitted, tested, kind, seed):
+  """Returns how many test windows of source and target are told as such."""
+  right = [np.full(len(windows.codes), np.nan) for windows in tested]
+  for fit, test in _folds(fitted, tested, seed):
+    codes = [windows.codes[rows] for windows, rows in zip(fitted, fit)]
+    is_target = np.repeat([0, 1], list(map(len, codes)))
+    model = _trained_classifier(
+      np.concatenate(codes), is_target, kind, seed, balanced=True
+    )
+    for number, (windows, rows) in enumerate(zip(tested, test)):
+      if rows.any():
+        right[number][rows] = model.predict(windows.codes[rows]) == number
+  return [float(each.mean()) for each in right]
+
+
+def _folds(fitted, tested, seed):
+  """Returns which windows of both domains to fit on, and which to score.
+
+  No recording is on both sides, and each test window is scored once. Both
+  halves have as many recordings of each class: a half with more of one class in
+  one domain would tell that domain from the class, and the other half reverse
+  it. All at once if recordings are not known; none if there is one to fit on.
+  """
+  if any(windows.recordings is None for windows in (*fitted, *tested)):
+    everything = [
+      [np.ones(len(windows.codes), bool) for windows in part]
+      for part in (fitted, tested)
+    ]
+    return [everything]
+  folds = [([], []), ([], [])]
+  for fit, test in zip(fitted, tested):
+    # Only test windows of the target tell their classes.
+    recordings = np.concatenate([test.recordings, fit.recordings])
+    classes = np.concatenate([test.classes, fit.classes])
+    there, rows = np.unique(recordings, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(there))
+    order = order[np.argsort(classes[rows[order]], kind="stable")]
+    first = there[order[::2]]
+    fit, test = (np.isin(x.recordings, first) for x in (fit, test))
+    if fit.all() or not fit.any():
+      return []
+    for fold, sides in zip(folds, ((fit, ~test), (~fit, test))):
+      for rows, side in zip(fold, sides):
+        rows.append(side)
+  return folds
 
 
 def _both(codes, codes_test):
@@ -240,7 +296,12 @@ def _both(codes, codes_test):
 def _windows(name: str, windows: Windows) -> Windows:
   codes = _checks.code_array(windows.codes, f"{name}.codes")
   classes = _checks.label_array(windows.classes, len(codes), f"{name}.classes")
-  return Windows(codes, classes)
+  recordings = windows.recordings
+  if recordings is not None:
+    recordings = _checks.label_array(
+      recordings, len(codes), f"{name}.recordings"
+    )
+  return Windows(codes, classes, recordings)
 
 
 def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:

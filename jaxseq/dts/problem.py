@@ -134,8 +134,7 @@ def make_problem(
       "of training windows."
     )
   vae = make_model(arm, splits)
-  factor = arm.objective.method == "factor_vae"
-  discriminator = density_ratio.Discriminator()
+  bound = _Bound(arm, vae, size)
   windows = splits.train
   first = base.take((windows.inputs, windows.lengths), np.arange(1))
   heads = None
@@ -148,7 +147,8 @@ def make_problem(
     code = jnp.zeros((1, arm.model.latent))
     if heads is not None:
       params["heads"] = heads.init(keys[1], code)["params"]
-    if factor:
+    if arm.objective.method == "factor_vae":
+      discriminator = density_ratio.Discriminator()
       params["discriminator"] = discriminator.init(keys[2], code)["params"]
     return {"params": params}
 
@@ -180,18 +180,8 @@ def make_problem(
     )
     value, metrics = 0.0, {}
     if arm.elbo_weight:
-      value, metrics = _bound(
-        arm,
-        vae,
-        discriminator,
-        params,
-        batch,
-        mu,
-        logvar,
-        keys,
-        size,
-        progress,
-        carry.get("weights"),
+      value, metrics = bound(
+        params, batch, mu, logvar, keys, progress, carry.get("weights")
       )
     if heads is not None:
       supervision, more = adaptation_lib.loss(
@@ -276,57 +266,58 @@ def _adam(arm, num_updates, *parts):
   )
 
 
-def _bound(
-  arm,
-  vae,
-  discriminator,
-  params,
-  batch,
-  mu,
-  logvar,
-  keys,
-  size,
-  progress,
-  weight,
-):
-  """Returns -log p(x|z) and the regulariser of a batch, and their metrics."""
-  z = model_lib.sample(keys["z"], mu, logvar)
-  nll = vae.apply(
-    {"params": params["model"]},
-    batch.inputs,
-    z,
-    batch.lengths,
-    True,
-    method="nll",
-    rngs={"dropout": keys["dropout"]},
-  ).mean()
-  loss, tc = 0.0, None
-  if arm.objective.method == "factor_vae":
-    tc, loss = _density_ratio(
-      discriminator, params["discriminator"], keys["permute"], z
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+  """-log p(x|z) and the regulariser of an arm.
+
+  Attributes:
+    arm: the arm.
+    vae: its model.
+    size: number of training windows.
+  """
+
+  arm: ArmConfig
+  vae: model_lib.VAE
+  size: int
+
+  def __call__(self, params, batch, mu, logvar, keys, progress, weight):
+    """Returns both for a batch, weighted, and their metrics."""
+    arm = self.arm
+    z = model_lib.sample(keys["z"], mu, logvar)
+    nll = self.vae.apply(
+      {"params": params["model"]},
+      batch.inputs,
+      z,
+      batch.lengths,
+      True,
+      method="nll",
+      rngs={"dropout": keys["dropout"]},
+    ).mean()
+    loss, tc = 0.0, None
+    if arm.objective.method == "factor_vae":
+      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
+    value, metrics = objective_lib.regularizer(
+      arm.objective,
+      mu,
+      logvar,
+      z,
+      size=self.size,
+      progress=progress,
+      key=keys["prior"],
+      groups=arm.model.ranges() or None,
+      tc=tc,
+      weight=weight,
     )
-  value, metrics = objective_lib.regularizer(
-    arm.objective,
-    mu,
-    logvar,
-    z,
-    size=size,
-    progress=progress,
-    key=keys["prior"],
-    groups=arm.model.ranges() or None,
-    tc=tc,
-    weight=weight,
-  )
-  return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
+    return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def _density_ratio(
-  discriminator: Any, params: Any, key: jax.Array, z: jax.Array
+  params: Any, key: jax.Array, z: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the total correlation for the model, and the other's own loss."""
 
   def logits(params, z):
-    return discriminator.apply({"params": params}, z)
+    return density_ratio.Discriminator().apply({"params": params}, z)
 
   fixed = lax.stop_gradient(params)
   tc = density_ratio.total_correlation(logits(fixed, z))

@@ -1,6 +1,6 @@
 """What a trained model is worth: scores on known factors, probes, pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 import pathlib
 from typing import Any
 
@@ -17,14 +17,25 @@ from jaxseq.dts import model as model_lib
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem as problem_lib
+from jaxseq.dts import scores as scores_lib
 from jaxseq.tasks import base
 from jaxseq.training import metrics as metric_files
+from jaxseq.training import tables
 from jaxseq.training import workdir
 
 # Positions of a coordinate in a traversal.
 TRAVERSAL = np.linspace(-3.0, 3.0, 7)
-SEGMENTS = ("g_y", "g_d")
 PROBES = "probes.json"
+_PROBED = ("class", "domain")
+BARS = "metrics.png"
+# Scores that the table of results has a place for.
+SHORT = (
+  "mig",
+  "sap",
+  "modularity",
+  "dci",
+  *(f"{what} in {name}" for name in scores_lib.SEGMENTS for what in _PROBED),
+)
 
 
 def arm(
@@ -34,8 +45,9 @@ def arm(
   directory: pathlib.Path,
   *,
   trees: int = 0,
+  votes: int = 10_000,
   draw: bool = True,
-) -> dict[str, list[float]]:
+) -> dict[str, Any]:
   """Scores all seeds of an arm, and draws the first one.
 
   Args:
@@ -47,12 +59,14 @@ def arm(
       with segments, swap.png where windows have more than one element in time,
       information_map.png where factors are known, and probes.json with domains.
     trees: of DCI's boosting; 0 leaves DCI and what else is learned out.
+    votes: see `scores.of_factors`.
     draw: whether to write these files.
 
   Returns:
-    A list over seeds for each score: with factors "mig", "sap", "modularity"
-    and, with trees, "dci"; with domains, how well a linear probe tells class
-    and domain from each segment of target windows.
+    A list over seeds for each score: with factors those of `scores.of_factors`;
+    with domains "probes", the columns of `scores.of_domains` by segment, and of
+    these "class in SEGMENT", that of target windows, and "domain in SEGMENT",
+    the mean over both domains.
   """
   vae = problem_lib.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
@@ -61,30 +75,42 @@ def arm(
   def encode(variables, part):
     return evaluation.encode(vae, variables, part.inputs, part.lengths)
 
-  def means(seed, part):
-    return np.asarray(encode(_seed(models, seed), part)[0], np.float64)
+  def posterior(seed, part):
+    encoded = encode(_seed(models, seed), part)
+    return [np.asarray(x, np.float64) for x in encoded]
 
   test = base.take(
     base.host(splits.test),
-    np.arange(min(config.evaluated, len(splits.test.inputs))),
+    evaluation.chosen(len(splits.test.inputs), config.evaluated),
   )
   seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
   if "factors" in splits.info.details:
-    codes = [means(seed, test) for seed in seeds]
+    codes = [posterior(seed, test) for seed in seeds]
     factors = np.asarray(test.targets)
-    scores |= _factor_scores(codes, factors, trees)
+    scores |= scores_lib.over_seeds(
+      [
+        scores_lib.of_factors(*code, factors, trees=trees, votes=votes)
+        for code in codes
+      ]
+    )
     if draw:
       pictures.information_map(
         directory / "information_map.png",
-        metrics_lib.information_matrix(codes[0], factors)
+        metrics_lib.information_matrix(codes[0][0], factors)
         / metrics_lib.entropies(factors),
         factors=splits.info.details["factors"],
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
         label="",
       )
   if config.adaptation is not None:
-    rows = [_domain_rows(config, splits, test, seed, means) for seed in seeds]
+    ranges = config.model.ranges()
+    rows = [
+      scores_lib.of_domains(
+        ranges, splits, test, lambda part, seed=seed: posterior(seed, part)[0]
+      )
+      for seed in seeds
+    ]
     scores |= _domain_scores(rows)
     if draw:
       workdir.write_json(directory / PROBES, rows)
@@ -166,13 +192,17 @@ def contrasting(
   )
 
 
-def comparison(directory: pathlib.Path, names: Sequence[str]) -> None:
-  """Draws the parts of the KL of all arms over training.
+def comparison(
+  directory: pathlib.Path, results: Mapping[str, Mapping[str, Any]]
+) -> None:
+  """Draws the parts of the KL of all arms over training, and their metrics.
 
   Args:
-    directory: of the run; gets information.png.
-    names: of the arms.
+    directory: of the run; gets information.png and, where factors are known,
+      metrics.png.
+    results: of the arms, with the scores of `arm`.
   """
+  names = list(results)
   runs = {}
   for name in names:
     rows = metric_files.read(directory / name)
@@ -181,53 +211,66 @@ def comparison(directory: pathlib.Path, names: Sequence[str]) -> None:
     for part in ("tc", "dwkl"):
       runs[name][part] = metric_files.column(rows, part)[1]
   pictures.information_curves(directory / "information.png", runs)
+  known = {
+    name: {
+      key: row[key]
+      for key in pictures.METRICS
+      # The bias is that of the number of windows, the same for all.
+      if key in row and key != "information_bias"
+    }
+    for name, row in results.items()
+  }
+  if any(known.values()):
+    pictures.metric_bars(directory / BARS, known)
+
+
+def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
+  """Prints what the table of results has no place for.
+
+  These are all metrics of disentanglement, and what probes read off segments of
+  the code.
+
+  Args:
+    results: of the arms, with the scores of `arm`.
+  """
+  found = [
+    key for key in pictures.METRICS if key in next(iter(results.values()))
+  ]
+  if found:
+    tables.show(
+      ["arm", *found],
+      [
+        [name, *(tables.mean_std(row[key]) for key in found)]
+        for name, row in results.items()
+      ],
+      title="metrics of disentanglement",
+    )
+  rows = [
+    [name, segment, *map(tables.mean_std, columns.values())]
+    for name, row in results.items()
+    for segment, columns in row.get("probes", {}).items()
+  ]
+  if rows:
+    tables.show(
+      ["arm", "segment", *probes.COLUMNS],
+      rows,
+      title="probes of domain (D) and class (C) on source (S) and target (T)",
+    )
 
 
 def _seed(tree, seed):
   return jax.tree.map(lambda x: x[seed], tree)
 
 
-def _factor_scores(codes, factors, trees):
-  """Returns the scores of all seeds against known factors."""
-  half = len(factors) // 2
-  scores = {"mig": [], "sap": [], "modularity": []}
-  for code in codes:
-    scores["mig"].append(metrics_lib.mig(code, factors))
-    scores["sap"].append(metrics_lib.sap_continuous(code, factors))
-    scores["modularity"].append(metrics_lib.modularity(code, factors))
-    if trees:
-      dci = metrics_lib.dci(
-        code[:half], factors[:half], code[half:], factors[half:], trees=trees
-      )
-      scores.setdefault("dci", []).append(dci.disentanglement)
-  return scores
-
-
-def _domain_rows(config, splits, test, seed, means):
-  """Returns the domain table of one seed."""
-
-  def windows(part):
-    return probes.Windows(means(seed, part), np.asarray(part.targets))
-
-  ranges = config.model.ranges()
-  train = base.host(splits.train)
-  return probes.domain_table(
-    windows(domains_lib.labelled(train)),
-    windows(base.host(splits.valid)),
-    windows(domains_lib.unlabelled(train)),
-    windows(test),
-    {name: slice(*ends) for name, ends in zip(SEGMENTS, ranges)},
-  )
-
-
 def _domain_scores(rows):
+  """Returns the tables of all seeds, and what matters most of them."""
   scores = {}
-  for segment in SEGMENTS:
+  for segment in scores_lib.SEGMENTS:
     scores[f"class in {segment}"] = [row[segment]["Acc/C-T"] for row in rows]
     scores[f"domain in {segment}"] = [
       (row[segment]["Acc/D-S"] + row[segment]["Acc/D-T"]) / 2 for row in rows
     ]
-  return scores
+  return scores | {"probes": scores_lib.over_seeds(rows)}
 
 
 def _draw(vae, variables, splits, directory):

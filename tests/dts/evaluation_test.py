@@ -7,6 +7,7 @@ import pytest
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
 from jaxseq.dts import encoders
+from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
 from jaxseq.dts import model
 
@@ -40,8 +41,9 @@ def test_gap_and_kl_by_hand():
   found = jax.jit(
     lambda variables: evaluation.evaluate(vae, variables, windows, limit=5)
   )(variables)
+  x = x[evaluation.chosen(6, 5)]
   apply = jax.jit(vae.apply, static_argnames="method")
-  encoded = apply(variables, x[:5], method="encode")
+  encoded = apply(variables, x, method="encode")
   mu, logvar = map(np.asarray, encoded)
   kl = 0.5 * (mu**2 + np.exp(logvar) - logvar - 1).mean(axis=0)
   np.testing.assert_allclose(found["kl_d"]["1"], kl[1], rtol=1e-5)  # float32
@@ -49,8 +51,21 @@ def test_gap_and_kl_by_hand():
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = model.sample(key_z, mu, logvar)
   own, foreign = (
-    apply(variables, x[:5], code, method="nll").mean()
+    apply(variables, x, code, method="nll").mean()
     for code in (z, z[evaluation.exchange(key_other, 5)])
   )
   np.testing.assert_allclose(found["nll"], own, rtol=1e-5)
   np.testing.assert_allclose(found["gap"], foreign - own, atol=1e-4)
+  expected = estimators.mi_agg(z, mu, logvar)
+  np.testing.assert_allclose(found["mi_agg"], expected, rtol=1e-5)
+  # The entropy of q(z|x) is exact, and not that of the samples.
+  assert np.abs(found["mi_agg"] - found["mi"]) > 1e-3
+
+
+def test_chosen_windows_lie_evenly():
+  assert evaluation.chosen(3, 8).tolist() == [0, 1, 2]
+  assert evaluation.chosen(9, 3).tolist() == [0, 3, 6]
+  rows = evaluation.chosen(4677, 4096)
+  assert len(set(rows)) == 4096
+  # Of one class after the other each has its share.
+  assert abs(np.mean(rows < 2338) - 0.5) < 1e-3

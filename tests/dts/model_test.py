@@ -234,6 +234,16 @@ def test_word_dropout_is_of_training():
       lambda: decoders.DecoderConfig(kind="conv", widths=(4,), skip_z=True),
       "skip_z",
     ),
+    (
+      lambda: decoders.DecoderConfig(form="ar", skip_z=True),
+      "skip_z gives the code to .*; got a decoder of 1 layer",
+    ),
+    (
+      lambda: decoders.DecoderConfig(
+        kind="conv", widths=(4,), form="ar", skip_z=True
+      ),
+      "skip_z .* of 1 layer, expected two or more",
+    ),
     (lambda: model.ModelConfig(latent=4, segments=(3, 2)), "segments"),
     (lambda: model.ModelConfig(scale=0.0), "scale"),
   ],

@@ -145,3 +145,68 @@ def test_wrong_arguments():
   parts[2] = probes.Windows(codes[:, :2], labels)
   with pytest.raises(ValueError, match="target.codes must have 3 codes"):
     probes.domain_table(*parts, {"g": [0]})
+
+
+def test_the_domain_is_not_told_from_the_recording():
+  """Windows of a recording are alike; domains differ in nothing else."""
+  rng = np.random.default_rng(2)
+
+  def windows(first):
+    recordings = np.repeat(first + np.arange(10), 20)
+    codes = rng.normal(size=(10, 8))[recordings - first]
+    codes = codes + 1e-3 * rng.normal(size=(200, 8))
+    return probes.Windows(codes, rng.integers(2, size=200), recordings)
+
+  source, target = windows(0), windows(10)
+  (seen,) = probes.domain_table(
+    source, source, target, target, {"z": slice(None)}, kind="mlp"
+  ).values()
+  parts = [w._replace(recordings=None) for w in (source, target)]
+  (alike,) = probes.domain_table(
+    *(parts[i] for i in (0, 0, 1, 1)), {"z": slice(None)}, kind="mlp"
+  ).values()
+  assert (alike["Acc/D-S"] + alike["Acc/D-T"]) / 2 == 1.0
+  # 20 recordings, of each of which all windows are told alike: chance, and
+  # three standard deviations of as many coins.
+  assert abs((seen["Acc/D-S"] + seen["Acc/D-T"]) / 2 - 0.5) < 0.34
+  for column in probes.COLUMNS[2:]:
+    assert seen[column] == alike[column]
+  alone = source._replace(recordings=np.zeros(200, int))
+  (row,) = probes.domain_table(
+    alone, alone, target, target, {"z": slice(None)}
+  ).values()
+  assert np.isnan(row["Acc/D-S"])
+  assert np.isnan(row["Acc/D-T"])
+
+
+def test_a_domain_is_told_of_recordings_that_were_not_fitted_on():
+  parts = [
+    windows._replace(recordings=np.arange(len(windows.codes)) % 6 + 10 * part)
+    for windows, part in zip(_four_parts(), (0, 0, 1, 1))
+  ]
+  table = probes.domain_table(*parts, {"g_d": [2], "noise": [3]})
+  assert min(table["g_d"]["Acc/D-S"], table["g_d"]["Acc/D-T"]) > 0.98
+  sides = table["noise"]["Acc/D-S"], table["noise"]["Acc/D-T"]
+  assert abs(np.mean(sides) - 0.5) < 0.1
+
+
+def test_halves_have_the_same_classes():
+  rng = np.random.default_rng(3)
+  classes = np.arange(20) % 2
+
+  def windows(first):
+    recordings = rng.permutation(20)
+    return probes.Windows(
+      np.zeros((20, 1)), classes[recordings], recordings + first
+    )
+
+  parts = [windows(0), windows(20)]
+  folds = probes._folds(parts, parts, seed=0)
+  assert len(folds) == 2
+  scored = np.zeros((2, 20), int)
+  for fit, test in folds:
+    for part, there, others in zip(parts, fit, test):
+      assert np.all(there != others)
+      assert np.bincount(part.classes[there]).tolist() == [5, 5]
+    scored += np.array(test)
+  assert np.all(scored == 1)

@@ -1,5 +1,7 @@
 """Tests of traversals, swaps, and the scores of an arm."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,10 @@ from jaxseq import data as data_lib
 from jaxseq.dts import adaptation
 from jaxseq.dts import decoders
 from jaxseq.dts import encoders
+from jaxseq.dts import metrics
 from jaxseq.dts import model
+from jaxseq.dts import pictures
+from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.dts import report
 
@@ -103,7 +108,7 @@ def test_windows_to_swap_without_domains_or_classes():
   np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
 
 
-def test_scores_of_two_domains(tmp_path):
+def test_scores_of_two_domains(tmp_path, capsys):
   pytest.importorskip("sklearn")
   config = adaptation.Config(class_size=3, domain_size=1, widths=(4,))
   arm = _arm(adaptation=config)
@@ -119,13 +124,73 @@ def test_scores_of_two_domains(tmp_path):
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
   scores = report.arm(arm, splits, variables, tmp_path)
+  rows = scores.pop("probes")
   assert set(scores) == {
     f"{what} in {segment}"
     for what in ("class", "domain")
     for segment in ("g_y", "g_d")
   }
+  assert list(rows) == ["g_y", "g_d"]
+  assert tuple(rows["g_d"]) == probes.COLUMNS
+  assert rows["g_d"]["Acc/C-T"] == scores["class in g_d"]
+  sides = np.add(rows["g_d"]["Acc/D-S"], rows["g_d"]["Acc/D-T"]) / 2
+  np.testing.assert_array_equal(scores["domain in g_d"], sides)
   for values in scores.values():
     assert len(values) == 2
     assert all(0 <= value <= 1 for value in values)
   for name in ("probes.json", "traversal.png", "swap.png"):
     assert (tmp_path / name).stat().st_size
+  report.show_details({"noise": scores | {"probes": rows}})
+  shown = capsys.readouterr().out.splitlines()
+  assert shown[1].split() == ["arm", "segment", *probes.COLUMNS]
+  assert [line.split()[:2] for line in shown[3:]] == [
+    ["noise", "g_y"],
+    ["noise", "g_d"],
+  ]
+
+
+def test_scores_of_known_factors(tmp_path, capsys):
+  pytest.importorskip("sklearn")
+  pytest.importorskip("matplotlib")
+  arm = _arm()
+  factors = np.stack(np.divmod(np.arange(64) % 6, 2), axis=1)
+  details = {"factors": ("three", "two")}
+  splits = data_lib.Splits(
+    _windows(32, 0, factors[:32]),
+    None,
+    _windows(64, 1, factors),
+    data_lib.Info("noise", "the test", "none", details=details),
+  )
+  made = problem.make_problem(arm, splits, 1)
+  variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))
+  scores = report.arm(
+    arm, splits, variables, tmp_path, trees=2, votes=40, draw=False
+  )
+  names = set(pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
+  assert set(scores) == names
+  assert all(len(values) == 2 for values in scores.values())
+  vae = problem.make_model(arm, splits)
+  model_variables = jax.tree.map(lambda x: x[1], variables["params"]["model"])
+  codes, _ = vae.apply(
+    {"params": model_variables}, splits.test.inputs, method="encode"
+  )
+  codes = np.asarray(codes, np.float64)
+  # float32 codes, of which bins and votes are made.
+  for name, expected in (
+    ("mig", metrics.mig(codes, factors)),
+    ("irs", metrics.irs(codes, factors).score),
+  ):
+    assert scores[name][1] == pytest.approx(expected, abs=1e-3), name
+  assert scores["mig"][0] != scores["mig"][1]
+  for name in ("noise", "again"):
+    row = {"step": 1, "mi": [1.0], "tc": [0.1], "dwkl": [0.1]}
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+  results = dict.fromkeys(("noise", "again"), scores)
+  report.comparison(tmp_path, results)
+  for name in ("information.png", "metrics.png"):
+    assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+  report.show_details(results)
+  shown = capsys.readouterr().out.splitlines()
+  assert set(shown[1].split()) == {"arm"} | names
+  assert [line.split()[0] for line in shown[3:]] == ["noise", "again"]

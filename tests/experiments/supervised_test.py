@@ -35,7 +35,12 @@ RUNS = {
 PICTURES = {
   "forecast": ("horizons.png", "forecasts.png"),
   "decision": ("returns.png",),
-  "dts": ("information.png", "vae/traversal.png", "vae/information_map.png"),
+  "dts": (
+    "information.png",
+    "metrics.png",
+    "vae/traversal.png",
+    "vae/information_map.png",
+  ),
 }
 TABLES = {
   "classify": "accuracy",
@@ -176,6 +181,52 @@ def test_pairs_of_texts(run, tmp_path, monkeypatch):
   (tmp_path / "new_aan_pairs.eval.tsv").unlink()
   with pytest.raises(errors.UserError, match="eval.tsv is not a file"):
     run("classify", tmp_path / "absent", *options)
+
+
+@pytest.mark.slow
+def test_codes_of_two_domains(run, tmp_path, monkeypatch):
+  """From one arm to the other, with recordings as seglearn has them."""
+  pytest.importorskip("sklearn")
+  folder = tmp_path / "seglearn"
+  (folder / "data").mkdir(parents=True)
+  (folder / "__init__.py").touch()
+  monkeypatch.syspath_prepend(str(tmp_path))
+  rng = np.random.default_rng(0)
+  means = 5 * rng.normal(size=(7, 6))
+  y, subject, side = np.meshgrid(range(7), [1, 2], [0, 1], indexing="ij")
+  content = {
+    "X": [rng.normal(size=(300, 6)) + means[k] for k in y.ravel()],
+    "y_labels": list("ABCDEFG"),
+    "y": y.ravel(),
+    "subject": subject.ravel(),
+    "side": side.ravel(),
+  }
+  file = folder / "data" / "watch_dataset.npy"
+  np.save(file, np.array(content, object))
+  config = "watch_adaptation.py:tiny"
+  monkeypatch.setitem(RUNS, "dts", (config, "dts", "test_accuracy"))
+  workdir = tmp_path / "run"
+  output = run("dts", workdir)
+  assert "watch: nats per test window" in output
+  assert "probes of domain (D) and class (C)" in output
+  found = results(workdir)
+  assert set(found) == {"source_only", "dts"}
+  for arm, row in found.items():
+    # Five windows of each of the other arm's 14 recordings.
+    right = 70 * np.array(row["test_accuracy"])
+    np.testing.assert_allclose(right, np.round(right), atol=1e-4)
+    assert set(row["probes"]) == {"g_y", "g_d"}
+    (seed,) = json.loads((workdir / arm / "probes.json").read_text())
+    assert seed["g_d"]["Acc/D-T"] == row["probes"]["g_d"]["Acc/D-T"][0]
+    # The classes differ by their means, which are statistics. Chance is 1/7,
+    # with a standard deviation of 0.04.
+    assert row["class in g_y"][0] > 0.25
+  shown = run("dts", workdir, "--mode=evaluate")
+  accuracy = found["dts"]["test_accuracy"][0]
+  assert f"{accuracy:.3f}" in shown
+  file.unlink()
+  with pytest.raises(errors.UserError, match="pip install --no-deps seglearn"):
+    run("dts", tmp_path / "absent")
 
 
 @pytest.mark.parametrize("experiment", list(RUNS))

@@ -49,13 +49,13 @@ def summary(
     "mig", "sap_continuous", "modularity", "modularity_active" (of active codes
     only; 0 if there is none), "irs", "factor_vae", "gaussian_tc",
     "gaussian_wasserstein" (normalised), "pairwise_information", "active_codes",
-    "information_bias" (of the factor with the most levels) and, with test data,
+    "information_bias" (of the factor with the most levels); IRS and both
+    "gaussian" scores are NaN if no code varies at all; and, with test data,
     "sap_discrete", "dci_disentanglement", "dci_completeness",
     "dci_informativeness", "explicitness" (both on test data).
 
   Raises:
-    ValueError: shapes or dtypes are wrong, a factor is constant, or no code
-      varies.
+    ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: test data are given and scikit-learn is not installed.
   """
   codes, factors = _checks.pair(codes, factors, codes_least=2, factors_least=2)
@@ -74,16 +74,25 @@ def summary(
     evaluation_votes=max(1, votes // 2),
     seed=seed,
   )
+  varies = bool(np.ptp(codes, axis=0).any())
+
+  def of_varying(score, *arguments):
+    return score(*arguments) if varies else float("nan")
+
   levels = max(len(np.unique(column)) for column in factors.T)
   out = {
     "mig": gap.mean(),
     "sap_continuous": _sap.sap_continuous(codes, factors),
     "modularity": modularity.mean(),
     "modularity_active": modularity[active].mean() if active.any() else 0.0,
-    "irs": _irs.irs(codes, factors, bins=bins).score,
+    "irs": of_varying(
+      lambda: _irs.irs(codes, factors, bins=bins).score,
+    ),
     "factor_vae": voted.evaluation,
-    "gaussian_tc": _unsupervised.gaussian_total_correlation(codes),
-    "gaussian_wasserstein": _unsupervised.gaussian_wasserstein(codes, True),
+    "gaussian_tc": of_varying(_unsupervised.gaussian_total_correlation, codes),
+    "gaussian_wasserstein": of_varying(
+      _unsupervised.gaussian_wasserstein, codes, True
+    ),
     "pairwise_information": _unsupervised.mean_pairwise_information(
       codes, bins
     ),

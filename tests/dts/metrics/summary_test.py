@@ -114,3 +114,10 @@ def test_arrays_are_all_that_it_needs():
     timeout=60,
   )
   assert done.stdout == "set()\n", done.stderr
+
+
+def test_codes_that_do_not_vary_are_no_error():
+  seen = metrics.summary(np.ones((4, 2)), _FACTORS, votes=10)
+  undefined = {name for name, value in seen.items() if np.isnan(value)}
+  assert undefined == {"irs", "gaussian_tc", "gaussian_wasserstein"}
+  assert seen["mig"] == seen["factor_vae"] == seen["active_codes"] == 0

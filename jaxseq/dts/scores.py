@@ -1,0 +1,122 @@
+"""How codes score: against known factors, and between two domains."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+import warnings
+
+import numpy as np
+
+from jaxseq import data as data_lib
+from jaxseq.data import domains as domains_lib
+from jaxseq.dts import metrics
+from jaxseq.dts import probes
+from jaxseq.dts.metrics import _sklearn
+from jaxseq.tasks import base
+
+SEGMENTS = ("g_y", "g_d")
+
+
+def of_factors(
+  mu: np.ndarray,
+  logvar: np.ndarray,
+  factors: np.ndarray,
+  *,
+  trees: int = 0,
+  votes: int = 10_000,
+) -> dict[str, float]:
+  """Returns the metrics of disentanglement of one model.
+
+  Args:
+    mu: (n, D) means of test windows.
+    logvar: (n, D) their log-variances.
+    factors: (n, K) int levels.
+    trees: of DCI's boosting; 0 leaves out DCI and what else is learned.
+    votes: of the FactorVAE score, and points of the beta-VAE score; half as
+      many are scored.
+
+  Returns:
+    What `metrics.summary` returns of all windows, "sap" for its continuous SAP,
+    and "posterior_mig". With trees also what scikit-learn learns on the first
+    half of the windows, scored on the second: "dci", its disentanglement,
+    "dci_completeness", "dci_informativeness", "sap_discrete", "explicitness";
+    and "beta_vae".
+  """
+  found = metrics.summary(mu, factors, votes=votes)
+  found["sap"] = found.pop("sap_continuous")
+  noise = np.random.default_rng(0).standard_normal(mu.shape)
+  z = mu + np.exp(0.5 * logvar) * noise
+  found["posterior_mig"] = metrics.posterior_mig(mu, logvar, z, factors).score
+  if trees:
+    found |= _learned(mu, factors, trees, votes)
+  return found
+
+
+def _learned(mu, factors, trees, votes):
+  """Returns what scikit-learn learns; see `of_factors`."""
+  half = len(mu) // 2
+  parts = mu[:half], factors[:half], mu[half:], factors[half:]
+  with warnings.catch_warnings():
+    # The published settings stop after 100 steps, whatever is left to learn.
+    warnings.simplefilter(
+      "ignore", _sklearn.load("exceptions").ConvergenceWarning
+    )
+    dci = metrics.dci(*parts, trees=trees)
+    voted = metrics.beta_vae_from_table(
+      mu, factors, train_points=votes, evaluation_points=max(1, votes // 2)
+    )
+    return {
+      "dci": dci.disentanglement,
+      "dci_completeness": dci.completeness,
+      "dci_informativeness": dci.informativeness_test,
+      "sap_discrete": metrics.sap_discrete(*parts),
+      "explicitness": float(metrics.explicitness(*parts).test.mean()),
+      "beta_vae": voted.evaluation,
+    }
+
+
+def of_domains(
+  ranges: Sequence[tuple[int, int]],
+  splits: data_lib.Splits,
+  test: data_lib.ArrayDataset,
+  means: Callable[[data_lib.ArrayDataset], np.ndarray],
+) -> dict[str, dict[str, float]]:
+  """Returns what probes read off both segments of one model's codes.
+
+  Args:
+    ranges: of the coordinates of "g_y" and "g_d".
+    splits: windows of two domains, see `data.domains.adapt`.
+    test: windows of the target.
+    means: from windows to means (n, D).
+
+  Returns:
+    See `probes.domain_table`. Where the windows say of which recording they
+    are, the probe of the domain is scored on others than it was fitted on.
+  """
+  train = base.host(splits.train)
+
+  def windows(part):
+    return probes.Windows(
+      means(part),
+      np.asarray(part.targets),
+      (part.extras or {}).get("recording"),
+    )
+
+  return probes.domain_table(
+    windows(domains_lib.labelled(train)),
+    windows(base.host(splits.valid)),
+    windows(domains_lib.unlabelled(train)),
+    windows(test),
+    {name: slice(*ends) for name, ends in zip(SEGMENTS, ranges)},
+  )
+
+
+def over_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the same mapping with a list over seeds for each number."""
+  return {
+    key: over_seeds([row[key] for row in rows])
+    if isinstance(value, Mapping)
+    else [row[key] for row in rows]
+    for key, value in rows[0].items()
+  }
