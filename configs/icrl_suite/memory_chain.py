@@ -12,8 +12,9 @@ minutes on two cores.
 
     --config=configs/icrl_suite/memory_chain.py:sweep
 
-has all the lengths of their experiment "memory_len", and `:between` 50 and 70
-steps. `:tiny` learns nothing, and shows in a minute whether everything works.
+has all the lengths of their experiment "memory_len"; `:between` has 50 and 70
+steps for the LSTM alone, which remembers 30 and not 100. `:tiny` learns
+nothing, and shows in a minute whether everything works.
 """
 
 import ml_collections
@@ -59,4 +60,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "lstm": {"network": {**gru, "mixer": "lstm"}},
     "attention": {"network": {**s5, **attention}},
   }
+  if variant == "between":
+    config.arms = {"lstm": config.arms.lstm.to_dict()}
   return config
