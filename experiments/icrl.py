@@ -21,21 +21,18 @@ import shlex
 import sys
 from typing import Any
 
-from absl import logging
-import jax
 import numpy as np
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
-from jaxseq.rl import rendering
+from jaxseq.rl import films
 from jaxseq.rl import study
 from jaxseq.rl import transcript
 from jaxseq.training import app
 from jaxseq.training import arms as arms_lib
 from jaxseq.training import config as config_lib
 from jaxseq.training import errors
-from jaxseq.training import placement
 from jaxseq.training import plots
 from jaxseq.training import processes
 from jaxseq.training import seeds
@@ -175,30 +172,6 @@ def _show_evaluations(
     )
 
 
-def _film(
-  config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
-) -> list[rendering.Film]:
-  """Plays an episode with an arm's first seed, and writes it as a GIF.
-
-  Of several processes only the first does so; the others return no film.
-  """
-  variables = placement.gather(config.mesh, variables)
-  if not processes.is_first():
-    return []
-  films = rendering.film(
-    comparison.arm_config(config, name),
-    jax.tree.map(lambda leaf: leaf[0], variables),
-    study.evaluation_keys(config)[0],
-    greedy=config.evaluation_greedy,
-  )
-  path = directory / f"episode_{name}.gif"
-  try:
-    rendering.write_gif(path, rendering.frames(films))
-  except ModuleNotFoundError as error:
-    logging.warning("%s is not installed: %s is not drawn", error.name, path)
-  return films
-
-
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
   rows, results = [], {}
@@ -206,8 +179,8 @@ def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   restored = study.restore(config, directory, names)
   for name, (step, variables) in restored.items():
     arm = comparison.arm_config(config, name)
-    films = _film(config, directory, name, variables)
-    for player, film in zip(evaluate.members(arm), films):
+    played = films.write(config, directory, name, variables)
+    for player, film in zip(evaluate.members(arm), played):
       tables.show(
         transcript.columns(player),
         transcript.rows(player, film.taken, _EPISODE_ROWS),
@@ -247,7 +220,7 @@ def main(argv: list[str]) -> None:
   if _MODE.value == "evaluate":
     _watch(config, directory)
   else:
-    show = functools.partial(_film, config, directory)
+    show = functools.partial(films.write, config, directory)
     results = study.train(config, directory, show)
     if processes.is_first():
       _finish(config, directory, results)

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
+from jaxseq.rl import films
 from jaxseq.rl import study
 from jaxseq.training import app
 from jaxseq.training import arms as arms_lib
@@ -53,11 +54,14 @@ class Config(comparison.Config):
       differ there. The name is the environment's id unless they hold `env_id`.
     bounds: by name, the returns that count as 0 and as 1 in the aggregates,
       such as those of a random and of a perfect player.
+    films: arms of whose first seed an episode is drawn in each environment,
+      which takes some ten seconds.
   """
 
   _: dataclasses.KW_ONLY
   environments: Mapping[str, Mapping[str, Any]]
   bounds: Mapping[str, tuple[float, float]] = arms_lib.EMPTY
+  films: tuple[str, ...] = ()
 
   def __post_init__(self):
     super().__post_init__()
@@ -70,6 +74,12 @@ class Config(comparison.Config):
           f"bounds.{name}: got {low} and {high}, expected a lower and a higher"
           " return."
         )
+    unknown = [name for name in self.films if name not in self.arms]
+    if unknown:
+      raise ValueError(
+        f"films: got {unknown[0]!r}, expected names of arms:"
+        f" {', '.join(self.arms)}."
+      )
 
 
 def on(config: Config, name: str) -> comparison.Config:
@@ -110,21 +120,26 @@ def run(config: Config, directory: pathlib.Path, mode: str) -> dict[str, Any]:
   results = {}
   for index, env_id in enumerate(config.environments):
     local, place = on(config, env_id), directory / env_id
+
+    def show(name, variables, local=local, place=place):
+      if name in config.films:
+        films.write(local, place, name, variables)
+
     if mode == "evaluate":
       restored = study.restore(local, place, config.arms)
-      results[env_id] = {
-        name: study.evaluate_arm(
+      results[env_id] = {}
+      for name, (_, variables) in restored.items():
+        results[env_id][name] = study.evaluate_arm(
           local, comparison.arm_config(local, name), variables
         )
-        for name, (_, variables) in restored.items()
-      }
+        show(name, variables)
       continue
     finished = place / RESULTS
     if finished.is_file():
       results[env_id] = json.loads(finished.read_text())
       continue
     print(f"{env_id} ({index + 1} of {len(config.environments)})", flush=True)
-    results[env_id] = study.train(local, place)
+    results[env_id] = study.train(local, place, show)
     if processes.is_first():
       workdir_lib.write_json(finished, config_lib.to_json(results[env_id]))
   return results
@@ -230,7 +245,10 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "evaluate":
       find = workdir_lib.open_existing
     directory = find(
-      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
+      _WORKDIR.value,
+      config,
+      experiment=EXPERIMENT,
+      may_change=(*study.MAY_CHANGE, "films"),
     )
   finish(config, directory, run(config, directory, _MODE.value), _MODE.value)
 

@@ -69,6 +69,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     },
     "none": {"network": {**network, "num_layers": 0}},
   }
+  config.films = ("s5",)
   if variant == "tiny":
     config.num_seeds = 1
     config.environments = {"RepeatFirstEasy": {}, "MultiarmedBanditEasy": {}}
@@ -77,4 +78,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "gru": config.arms.gru,
       "none": {"network": {**config.arms.none.network, "d_model": 8}},
     }
+    config.films = ("gru",)
   return config

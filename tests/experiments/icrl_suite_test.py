@@ -56,6 +56,9 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   output = run(whole)
   assert "MultiarmedBanditEasy (1 of 2)" in output
   assert "optimality gap" in output
+  for game in ("MultiarmedBanditEasy", "RepeatFirstEasy"):
+    film = whole / game / "episode_none.gif"
+    assert film.read_bytes().startswith(b"GIF"), game
   assert "MMER" in output
   assert "steps per second" in output
   for picture in ("learning_curves.png", "aggregates.png"):
@@ -94,11 +97,13 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   assert f"{bandit:.3f}" in shown
 
 
-@pytest.mark.parametrize("variant", ["full", "sweep", "tiny"])
+@pytest.mark.parametrize("variant", ["full", "between", "sweep", "tiny"])
 def test_the_lengths_of_the_memory_chain(variant):
   config = study.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
   lengths = [int(name.removeprefix("memory_")) for name in config.environments]
-  assert len(lengths) == {"full": 3, "sweep": 23, "tiny": 2}[variant]
+  assert (
+    len(lengths) == {"full": 3, "between": 2, "sweep": 23, "tiny": 2}[variant]
+  )
   for length, name in zip(lengths, config.environments):
     local = icrl_suite.on(config, name)
     for name in config.arms:
@@ -114,6 +119,7 @@ def test_the_lengths_of_the_memory_chain(variant):
     ("ppo.num_minibatches=3", "num_minibatches: got 3"),
     ("environments.RepeatFirstEasy.gama=1", "gama.*did you mean 'gamma'"),
     ("bounds.RepeatFirstEasy=(1.0,0.0)", "expected a lower and a higher"),
+    ("films=('lstm',)", "films: got 'lstm', expected names of arms: none"),
   ],
 )
 def test_wrong_input_gets_one_sentence(run, tmp_path, override, message):

@@ -1,0 +1,46 @@
+"""Films of the trained policies of a comparison, in its directory."""
+
+import pathlib
+from typing import Any
+
+from absl import logging
+import jax
+
+from jaxseq.rl import comparison
+from jaxseq.rl import rendering
+from jaxseq.rl import study
+from jaxseq.training import placement
+from jaxseq.training import processes
+
+
+def write(
+  config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
+) -> list[rendering.Film]:
+  """Plays an episode with an arm's first seed, and writes it as a GIF.
+
+  Args:
+    config: the comparison.
+    directory: where `episode_NAME.gif` is to be.
+    name: the arm.
+    variables: of all its seeds, leading axis num_seeds.
+
+  Returns:
+    What was played, of a mixture an episode of each environment. Of several
+    processes only the first plays; the others return no film. If no GIF can be
+    drawn, for lack of matplotlib or pillow, a warning is logged instead.
+  """
+  variables = placement.gather(config.mesh, variables)
+  if not processes.is_first():
+    return []
+  films = rendering.film(
+    comparison.arm_config(config, name),
+    jax.tree.map(lambda leaf: leaf[0], variables),
+    study.evaluation_keys(config)[0],
+    greedy=config.evaluation_greedy,
+  )
+  path = directory / f"episode_{name}.gif"
+  try:
+    rendering.write_gif(path, rendering.frames(films))
+  except ModuleNotFoundError as error:
+    logging.warning("%s is not installed: %s is not drawn", error.name, path)
+  return films
