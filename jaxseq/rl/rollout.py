@@ -18,6 +18,9 @@ from jaxseq.rl import wrappers
 
 Array = jax.Array
 
+# What the memories after all steps of a rollout may take.
+_KEPT_BYTES = 2**28
+
 
 class World(NamedTuple):
   """A batch of environments with the policy's memory of them.
@@ -173,6 +176,14 @@ def step(
   Returns:
     The world afterwards, and the transitions, leading axis num_envs.
   """
+  world, taken, final = _step(player, variables, world, key, greedy)
+  if final_values:
+    taken = _with_final_values(player, variables, taken, final, world.memory)
+  return world, taken
+
+
+def _step(player, variables, world, key, greedy):
+  """The world after a step, its transitions, and their last observations."""
   env, env_params, network = player
   num_envs = world.reset.shape[0]
   key_action, key_env = jax.random.split(key)
@@ -189,15 +200,6 @@ def step(
     jax.vmap(network.actions.to_environment)(action),
     env_params,
   )
-  final_value = None
-  if final_values:
-    final_value = _value_where(
-      truncated & ~terminated,
-      network,
-      variables,
-      info["final_observation"],
-      memory,
-    )
   transition = Transition(
     observation=world.observation,
     reset=world.reset,
@@ -207,7 +209,7 @@ def step(
     reward=reward,
     terminated=terminated,
     truncated=truncated,
-    final_value=final_value,
+    final_value=None,
     episode_return=info["returned_episode_return"],
     episode_length=info["returned_episode_length"],
     trial=info.get("trial"),
@@ -216,7 +218,8 @@ def step(
   reset = terminated | truncated
   if "forget" in info:
     reset |= info["forget"]
-  return World(env_state, observation, reset, memory), transition
+  after = World(env_state, observation, reset, memory)
+  return after, transition, info["final_observation"]
 
 
 def collect(
@@ -225,36 +228,61 @@ def collect(
   world: World,
   key: Array,
   num_steps: int,
-  **options: bool,
+  *,
+  greedy: bool = False,
+  final_values: bool = False,
 ) -> tuple[World, Transition]:
-  """Plays `num_steps` steps; the options are those of `step`.
+  """Plays `num_steps` steps.
+
+  Final values are computed for all steps at once after the last of them, as
+  nothing in the rollout waits for them: one pass of the network without a loop.
+  That takes the memories after every step; where those would be large, as with
+  the windows of attention, each step computes its own.
+
+  Args:
+    player: the policy and the environment.
+    variables: the network's variables.
+    world: where to go on.
+    key: random key.
+    num_steps: how many steps.
+    greedy: as in `step`.
+    final_values: as in `step`.
 
   Returns:
     The world afterwards, and the transitions, axes (num_steps, num_envs).
   """
-  return jax.lax.scan(
-    lambda world, key: step(player, variables, world, key, **options),
-    world,
-    jax.random.split(key, num_steps),
-  )
+  at_once = final_values and num_steps * _num_bytes(world.memory) <= _KEPT_BYTES
+
+  def play(world, key):
+    after, taken, final = _step(player, variables, world, key, greedy)
+    if at_once:
+      return after, (taken, final, after.memory)
+    if final_values:
+      taken = _with_final_values(player, variables, taken, final, after.memory)
+    return after, taken
+
+  world, played = jax.lax.scan(play, world, jax.random.split(key, num_steps))
+  if at_once:
+    return world, _with_final_values(player, variables, *played)
+  return world, played
 
 
-def _value_where(flags, network, variables, observation, memory) -> Array:
-  """Values of observations that continue from `memory`; 0 where not flagged.
-
-  Costs a step of the network only when some flag is set. To take the value of
-  all steps at once, after the rollout, would cost as much for every step, and
-  keep the memories of all of them, which a window of attention makes many.
-  """
+def _with_final_values(player, variables, taken, observation, memory):
+  """Adds values of observations that continue from `memory`; 0 if not cut."""
+  cut = taken.truncated & ~taken.terminated
 
   def compute():
-    _, value, _ = network.apply(
-      variables, observation, memory, jnp.zeros_like(flags), method="step"
+    _, value, _ = player.network.apply(
+      variables, observation, memory, jnp.zeros_like(cut), method="step"
     )
     return value
 
-  dtype = jax.eval_shape(compute).dtype
+  # Costs a step of the network only where an episode is cut off.
   value = jax.lax.cond(
-    batching.any_of_batch(flags), compute, lambda: jnp.zeros(flags.shape, dtype)
+    batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
   )
-  return jnp.where(flags, value, 0)
+  return taken._replace(final_value=jnp.where(cut, value, 0))
+
+
+def _num_bytes(tree) -> int:
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -146,6 +146,34 @@ def test_reset_flags_are_the_ends_of_the_steps_before():
   np.testing.assert_array_equal(taken.observation[..., -1] == 1, taken.reset)
 
 
+@pytest.mark.parametrize("mixer", ["gru", "none"])
+def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
+  # Episodes are cut off here and there.
+  config = small(env_id="JaxseqTest-PaidEnding", rollout_length=40)
+  if mixer == "none":
+    network = dataclasses.replace(config.network, num_layers=0)
+    config = dataclasses.replace(config, network=network)
+  player = ppo.player(config)
+  runner = ppo.init(config, jax.random.key(0))
+  params = player.env_params.replace(max_steps_in_episode=4)
+  player = player._replace(env_params=params)
+
+  def collect(limit):
+    monkeypatch.setattr(rollout, "_KEPT_BYTES", limit)
+    return jax.jit(
+      functools.partial(
+        rollout.collect, player, num_steps=40, final_values=True
+      )
+    )(runner.variables, runner.world, jax.random.key(1))[1]
+
+  at_once, one_by_one = collect(2**28), collect(-1)
+  cut = np.asarray(at_once.truncated & ~at_once.terminated)
+  assert 0 < cut.any(axis=1).mean() < 1
+  assert (at_once.final_value[cut] != 0).all()
+  # The same products, in batches of another size.
+  equal(at_once, one_by_one, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   "mixer", ["gru", pytest.param("s5", marks=pytest.mark.slow)]
 )
