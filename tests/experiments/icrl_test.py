@@ -83,6 +83,7 @@ def test_evaluation_shows_an_episode(uninterrupted):
   assert (workdir / "episode_gru.gif").stat().st_mtime_ns > written
 
 
+@pytest.mark.slow
 def test_returns_of_trials(tmp_path):
   workdir = tmp_path / "run"
   result = run("tests/experiments/trials_gru.py", workdir)
@@ -100,6 +101,7 @@ def test_returns_of_trials(tmp_path):
   assert re.search(rf"^three trials +{further:.3f}$", result.stdout, re.M)
 
 
+@pytest.mark.slow
 def test_a_run_in_which_no_episode_ends(tmp_path):
   flags = [
     "--config.ppo.env_id=RepeatPreviousHard",

@@ -247,6 +247,7 @@ def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
   assert not (tmp_path / "absent").exists()
 
 
+@pytest.mark.slow
 def test_language_model(tmp_path):
   """In processes of its own: its flags are others."""
   workdir = tmp_path / "run"

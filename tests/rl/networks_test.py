@@ -204,6 +204,7 @@ def test_two_halves_and_single_steps(golden, x64, name):
   jax.tree.map(close, memory, after)
 
 
+@pytest.mark.slow
 def test_parameters_at_the_size_of_the_paper():
   # Lu et al., arXiv:2303.03982: 9 numbers seen, 4 actions.
   spec = actions.Spec("categorical", (4,))

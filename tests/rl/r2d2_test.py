@@ -220,6 +220,7 @@ RUN = small(
 )
 
 
+@pytest.mark.slow
 def test_the_run_of_one_seed():
   config = RUN
   runner = r2d2.init(config, jax.random.key(5))

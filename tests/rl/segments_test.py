@@ -52,6 +52,7 @@ def test_segments_give_the_same_loss_and_gradient(mixer):
   ppo_test.equal(parts, whole, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_truncated_gradient_is_another_one_of_the_same_loss():
   config, gradient = problem("gru")
   whole, metrics = gradient(config)

@@ -94,6 +94,7 @@ def test_follows_the_formula(variables):
   )
 
 
+@pytest.mark.slow
 def test_without_learning_it_is_the_static_score_and_with_it_better(variables):
   static = language.bits_per_token(NETWORK, variables, TEXT, 7)
   np.testing.assert_allclose(
