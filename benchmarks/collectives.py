@@ -27,14 +27,14 @@ class Collective(NamedTuple):
     shape: of the operand on one device.
     dtype: of the operand.
     times: how often it is run; more than once inside a loop.
-    receivers: number of devices that something is sent to; None for all.
+    pairs: of a "ppermute", which device sends to which.
   """
 
   name: str
   shape: tuple[int, ...]
   dtype: np.dtype
   times: int
-  receivers: int | None = None
+  pairs: tuple[tuple[int, int], ...] | None = None
 
   @property
   def size(self) -> int:
@@ -44,8 +44,8 @@ class Collective(NamedTuple):
   def received(self, devices: int) -> float:
     """Elements that so many devices receive in all runs, on average."""
     factor = _RECEIVED[self.name](devices)
-    if self.receivers is not None:
-      factor *= self.receivers / devices
+    if self.pairs is not None:
+      factor *= len(self.pairs) / devices
     return self.times * factor * self.size
 
 
@@ -118,10 +118,11 @@ def _collectives(jaxpr, times) -> Iterator[Collective]:
     name = equation.primitive.name.removesuffix("_invariant")
     if name in _RECEIVED:
       pairs = equation.params.get("perm")
-      receivers = None if pairs is None else len(pairs)
+      if pairs is not None:
+        pairs = tuple((int(source), int(to)) for source, to in pairs)
       for operand in equation.invars:
         aval = operand.aval
-        yield Collective(name, aval.shape, aval.dtype, repeats, receivers)
+        yield Collective(name, aval.shape, aval.dtype, repeats, pairs)
 
 
 def _equations(jaxpr, times, inside=False):

@@ -9,8 +9,10 @@ The prediction is a roofline for the chip and latency and bandwidth for links:
   chip    max(FLOP / peak, bytes / HBM bandwidth), bytes being what matrix
           products and loops read and write once each, and what stays on the
           chip between fused operations counting nothing
-  links   for each collective: hops around a square torus at a microsecond, and
-          the bytes that a chip receives at the bandwidth of one axis
+  links   for each collective: hops around a torus at a microsecond, and the
+          bytes that a chip receives at the bandwidth of one axis; for a
+          ppermute the hops of its longest way, and the messages of the busiest
+          link one after the other, at the bandwidth of one direction
   step    both, one after the other: no overlap is assumed
 
 with the data sheet of a TPU v5e: 197 TFLOP/s, 819 GB/s, 2 x 50 GB/s for an axis
@@ -21,6 +23,7 @@ kernels, and everything that is no layer. Read ratios, not seconds.
 """
 
 import argparse
+import collections
 import math
 import os
 from typing import NamedTuple
@@ -105,15 +108,58 @@ def traced(name: str, width: int, chips: int, local: int):
   return jax.grad(loss, argnums=(0, 1)), (params, x, reset)
 
 
+def torus(chips: int) -> tuple[int, int]:
+  """Rows and columns of so many chips, a power of two."""
+  rows = 2 ** (int(math.log2(chips)) // 2)
+  return rows, chips // rows
+
+
+def route(pairs, chips: int) -> tuple[int, int]:
+  """How far messages go, and how many of them share a link.
+
+  Chips are numbered along the rows of a torus. A message goes along its row and
+  then along its column, each the shorter way round; of two ways that are as
+  long, the one with rising numbers.
+
+  Args:
+    pairs: which chip sends to which.
+    chips: number of chips.
+
+  Returns:
+    Hops of the longest way, and messages on the busiest link.
+  """
+  rows, columns = torus(chips)
+  longest, loads = 0, collections.Counter()
+  for source, to in pairs:
+    at = list(divmod(source, columns))
+    goal = divmod(to, columns)
+    hops = 0
+    for axis, size in ((1, columns), (0, rows)):
+      distance = (goal[axis] - at[axis]) % size
+      step = 1 if distance <= size - distance else -1
+      for _ in range(min(distance, size - distance)):
+        loads[(*at, axis, step)] += 1
+        at[axis] = (at[axis] + step) % size
+        hops += 1
+    longest = max(longest, hops)
+  return longest, max(loads.values(), default=0)
+
+
 def predict(name: str, width: int, chips: int, local: int):
   """Returns the seconds of the chip and of the links."""
   gradient, arguments = traced(name, width, chips, local)
   work = work_of(gradient, *arguments)
   links = 0.0
   for found in collectives.of(gradient, *arguments):
-    hops = 1 if found.name == "ppermute" else 2 * (math.sqrt(chips) / 2)
-    received = found.received(chips) * found.dtype.itemsize
-    links += found.times * HOP * hops + received / LINK
+    if found.pairs is None:
+      hops = sum(torus(chips)) / 2
+      sent = found.received(chips) * found.dtype.itemsize
+    else:
+      # A link passes the messages that share it one after the other, and half
+      # of an axis' bandwidth is for the other direction.
+      hops, load = route(found.pairs, chips)
+      sent = 2 * found.times * load * found.size * found.dtype.itemsize
+    links += found.times * HOP * hops + sent / LINK
   return max(work.flops / PEAK, work.bytes / HBM), links
 
 

@@ -8,8 +8,9 @@ Each environment is a run of `experiments.icrl` in a sub-directory of its own,
 and what is finished is not done again. The suite ends with tables of returns in
 evaluation and in training, of speeds, and of aggregates with bootstrap
 intervals; with `DIR/learning_curves.png`, `DIR/aggregates.png` and
-`DIR/results.json`. The second command plays new episodes with the newest
-checkpoints.
+`DIR/results.json`. Of the arms that the config films, an episode of each
+environment is drawn as `DIR/ENVIRONMENT/episode_ARM.gif`. The second command
+plays new episodes with the newest checkpoints.
 """
 
 from collections.abc import Mapping

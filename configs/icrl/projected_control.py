@@ -11,7 +11,7 @@ never seen: one whose numbers lie between those of the others, and one whose lie
 beyond them. The arm "forgets" is the same network with a fresh memory in every
 trial, "none" has no memory at all. A trial is worth at most 1. As in
 `projected_cartpole`, all trials of an episode start from the same state, and
-returns end with their trial. Some 40 minutes on one core.
+returns end with their trial. Half an hour on one core.
 
     --config=configs/icrl/projected_control.py:bodies
 

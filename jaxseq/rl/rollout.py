@@ -161,7 +161,6 @@ def step(
   key: Array,
   *,
   greedy: bool = False,
-  final_values: bool = False,
 ) -> tuple[World, Transition]:
   """Plays one step in every environment.
 
@@ -171,14 +170,11 @@ def step(
     world: where to go on.
     key: random key.
     greedy: whether to take the most probable action instead of sampling.
-    final_values: whether to compute `Transition.final_value`.
 
   Returns:
     The world afterwards, and the transitions, leading axis num_envs.
   """
-  world, taken, final = _step(player, variables, world, key, greedy)
-  if final_values:
-    taken = _with_final_values(player, variables, taken, final, world.memory)
+  world, taken, _ = _step(player, variables, world, key, greedy)
   return world, taken
 
 
@@ -246,7 +242,7 @@ def collect(
     key: random key.
     num_steps: how many steps.
     greedy: as in `step`.
-    final_values: as in `step`.
+    final_values: whether to compute `Transition.final_value`.
 
   Returns:
     The world afterwards, and the transitions, axes (num_steps, num_envs).

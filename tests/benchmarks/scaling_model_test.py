@@ -56,6 +56,44 @@ def test_links_are_hops_and_bytes(monkeypatch):
   assert chip == pytest.approx(bytes_moved / scaling_model.HBM, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+  ("shift", "hops", "load"),
+  [
+    # To the next one; from the end of a row also one column down.
+    (1, 2, 1),
+    # Two to the right: the second message of a row passes where the first did.
+    (2, 3, 2),
+    # A row down, and two rows down.
+    (4, 1, 1),
+    (8, 2, 2),
+  ],
+)
+def test_messages_share_links(shift, hops, load):
+  pairs = [(i, i + shift) for i in range(16 - shift)]
+  assert scaling_model.torus(16) == (4, 4)
+  assert scaling_model.route(pairs, 16) == (hops, load)
+
+
+def test_messages_pay_for_every_hop(monkeypatch):
+  def function(x, w):
+    pairs = [(i, i + 8) for i in range(8)]
+    return jax.lax.ppermute(x, "time", pairs) @ w
+
+  x = jax.ShapeDtypeStruct((64, 3), jnp.float32)
+  w = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+  monkeypatch.setattr(
+    scaling_model,
+    "traced",
+    lambda name, width, chips, local: (on_chips(function, chips), (x, w)),
+  )
+  _, links = scaling_model.predict("any", 3, 16, 4)
+  # Two messages of four rows on the links between the second and third rows,
+  # in one direction.
+  sent = 2 * 4 * 3 * 4
+  want = 2 * scaling_model.HOP + sent / (scaling_model.LINK / 2)
+  assert links == pytest.approx(want, rel=1e-9)
+
+
 def test_a_fixed_share_leaves_the_chip_as_it_is_and_links_grow():
   chips, links = zip(
     *(scaling_model.predict("s5", 16, count, 1024) for count in (16, 64))

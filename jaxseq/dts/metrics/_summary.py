@@ -74,25 +74,21 @@ def summary(
     evaluation_votes=max(1, votes // 2),
     seed=seed,
   )
-  varies = bool(np.ptp(codes, axis=0).any())
-
-  def of_varying(score, *arguments):
-    return score(*arguments) if varies else float("nan")
-
+  irs = gaussian_tc = wasserstein = float("nan")
+  if np.ptp(codes, axis=0).any():
+    irs = _irs.irs(codes, factors, bins=bins).score
+    gaussian_tc = _unsupervised.gaussian_total_correlation(codes)
+    wasserstein = _unsupervised.gaussian_wasserstein(codes, True)
   levels = max(len(np.unique(column)) for column in factors.T)
   out = {
     "mig": gap.mean(),
     "sap_continuous": _sap.sap_continuous(codes, factors),
     "modularity": modularity.mean(),
     "modularity_active": modularity[active].mean() if active.any() else 0.0,
-    "irs": of_varying(
-      lambda: _irs.irs(codes, factors, bins=bins).score,
-    ),
+    "irs": irs,
     "factor_vae": voted.evaluation,
-    "gaussian_tc": of_varying(_unsupervised.gaussian_total_correlation, codes),
-    "gaussian_wasserstein": of_varying(
-      _unsupervised.gaussian_wasserstein, codes, True
-    ),
+    "gaussian_tc": gaussian_tc,
+    "gaussian_wasserstein": wasserstein,
     "pairwise_information": _unsupervised.mean_pairwise_information(
       codes, bins
     ),
