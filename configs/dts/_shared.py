@@ -32,6 +32,17 @@ def arms(*names: str) -> dict[str, dict]:
   return {name: {"objective": METHODS[name]} for name in names}
 
 
+def tcvae(beta: float, **options: object) -> dict[str, dict]:
+  """Returns an arm of beta-TCVAE with these options of the objective."""
+  return {"objective": {"method": "beta_tcvae", "beta": beta, **options}}
+
+
+def dts(beta: float, alpha: float, **options: object) -> dict[str, dict]:
+  """Returns an arm of DTS; its dimension-wise KL weighs 1, as in a VAE."""
+  weights = {"beta": beta, "alpha": alpha, "w_dw": 1.0}
+  return {"objective": {"method": "dts", **weights, **options}}
+
+
 def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
   """Returns layers of a mixer as a backbone."""
   return {
@@ -42,6 +53,11 @@ def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
     "activation": "half_glu2",
     "residual": True,
   }
+
+
+def mixer_encoder(name: str) -> dict[str, object]:
+  """Returns an encoder of one layer that reads in both directions."""
+  return {"encoder": {"kind": "mixer", "network": mixer(name)}}
 
 
 def base(data: str, **options: object) -> ml_collections.ConfigDict:

@@ -7,6 +7,8 @@ intervals as factors.
 
     --config=configs/dts/ecg.py:heartbeat    single beats over a baseline
     --config=configs/dts/ecg.py:dynamics     McSharry's dynamical model
+    --config=configs/dts/ecg.py:beyond       DTS with a warm-up, segments and a
+                                             mixer as encoder, and beta-TCVAE
 
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
@@ -19,6 +21,7 @@ _DATA = {
   "ecg": ("ecg", {"length": 64, "rate": 32.0}),
   "heartbeat": ("heartbeat", {}),
   "dynamics": ("ecg_dynamics", {}),
+  "beyond": ("ecg", {"length": 64, "rate": 32.0}),
   "tiny": ("ecg", {}),
 }
 
@@ -27,17 +30,22 @@ def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
   _shared.check(variant, tuple(_DATA))
   name, options = _DATA[variant]
   config = _shared.base(name, **options)
-  config.arms = _shared.arms(
-    "vae",
-    "beta_vae_4",
-    "beta_tcvae_4",
-    "beta_tcvae_10",
-    "dts_light",
-    "dts_4",
-    "dts_10",
-    "dts_10_dw",
-  )
-  config.arms.dts_4_dw = {
-    "objective": {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0}
-  }
+  config.arms = _shared.arms(*_shared.METHODS)
+  config.arms.dts_4_dw = _shared.dts(4.0, 3.5)
+  if variant == "beyond":
+    s5 = {"model": _shared.mixer_encoder("s5")}
+    config.arms = {
+      "beta_tcvae_20": _shared.tcvae(20.0),
+      "dts_20_dw": _shared.dts(20.0, 19.5),
+      "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
+      # Two levels: dependence between pairs of coordinates costs more than
+      # that within a pair.
+      "dts_6_pairs_20_dw": {
+        "model": {"segments": (2,) * 5},
+        **_shared.dts(6.0, 5.5, w_gtc=20.0),
+      },
+      "vae_s5": {**s5, "objective": _shared.METHODS["vae"]},
+      "beta_tcvae_10_s5": {**s5, **_shared.tcvae(10.0)},
+      "dts_10_dw_s5": {**s5, **_shared.dts(10.0, 9.5)},
+    }
   return _shared.tiny(config) if variant == "tiny" else config

@@ -19,12 +19,6 @@ import ml_collections
 
 from configs.dts import _shared
 
-# Encoders that read a series in both directions.
-_MIXERS = {
-  name: {"encoder": {"kind": "mixer", "network": _shared.mixer(name)}}
-  for name in ("s5", "lightnet")
-}
-
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, ("full", "beyond", "tiny"))
@@ -32,34 +26,31 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.arms = _shared.arms(*_shared.METHODS)
   if variant == "beyond":
     config.arms = {
-      "beta_tcvae_6": _tcvae(6.0),
-      "beta_tcvae_20": _tcvae(20.0),
-      "beta_tcvae_10_warm": _tcvae(10.0, anneal="monotonic"),
-      "dts_6_dw": _dts(6.0, 5.5),
-      "dts_20_dw": _dts(20.0, 19.5),
-      "dts_10_warm_dw": _dts(10.0, 9.5, anneal="monotonic"),
-      "dts_10_10_dw": _dts(10.0, 10.0),
-      "dts_10_dw_3": _dts(10.0, 9.5, w_dw=3.0),
+      "beta_tcvae_6": _shared.tcvae(6.0),
+      "beta_tcvae_20": _shared.tcvae(20.0),
+      "beta_tcvae_10_warm": _shared.tcvae(10.0, anneal="monotonic"),
+      "dts_6_dw": _shared.dts(6.0, 5.5),
+      "dts_20_dw": _shared.dts(20.0, 19.5),
+      "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
+      "dts_10_10_dw": _shared.dts(10.0, 10.0),
+      "dts_10_dw_3": _shared.dts(10.0, 9.5, w_dw=3.0),
       # Two levels: dependence between pairs of coordinates costs more than
       # that within a pair.
       "dts_6_pairs_20_dw": {
         "model": {"segments": (2,) * 5},
-        **_dts(6.0, 5.5, w_gtc=20.0),
+        **_shared.dts(6.0, 5.5, w_gtc=20.0),
       },
-      "beta_tcvae_20_s5": {"model": _MIXERS["s5"], **_tcvae(20.0)},
-      "dts_20_dw_s5": {"model": _MIXERS["s5"], **_dts(20.0, 19.5)},
+      "beta_tcvae_20_s5": {
+        "model": _shared.mixer_encoder("s5"),
+        **_shared.tcvae(20.0),
+      },
+      "dts_20_dw_s5": {
+        "model": _shared.mixer_encoder("s5"),
+        **_shared.dts(20.0, 19.5),
+      },
       "dts_20_dw_lightnet": {
-        "model": _MIXERS["lightnet"],
-        **_dts(20.0, 19.5),
+        "model": _shared.mixer_encoder("lightnet"),
+        **_shared.dts(20.0, 19.5),
       },
     }
   return _shared.tiny(config) if variant == "tiny" else config
-
-
-def _tcvae(beta, **options):
-  return {"objective": {"method": "beta_tcvae", "beta": beta, **options}}
-
-
-def _dts(beta, alpha, **options):
-  weights = {"beta": beta, "alpha": alpha, "w_dw": 1.0}
-  return {"objective": {"method": "dts", **weights, **options}}

@@ -18,7 +18,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 VARIANTS = {
   "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
   "dts/downstream": ("ecg", "mitdb", "tiny"),
-  "dts/ecg": ("heartbeat", "dynamics", "tiny"),
+  "dts/ecg": ("heartbeat", "dynamics", "beyond", "tiny"),
   "dts/ragged": ("pickup_gesture", "tiny"),
   "dts/synthetic": ("beyond", "tiny"),
   "dts/watch_adaptation": (
