@@ -11,49 +11,50 @@ of the target choose nothing: the last update counts. The recordings are a file
 of the package seglearn (`pip install --no-deps seglearn`).
 
     --config=configs/dts/watch_adaptation.py:reverse    from right to left
-    --config=configs/dts/watch_adaptation.py:own        as above, but each arm
-                                                        scaled by itself
-    --config=configs/dts/watch_adaptation.py:own_reverse
-    --config=configs/dts/watch_adaptation.py:heads      as the first, with the
-                                                        four classifiers and
+    --config=configs/dts/watch_adaptation.py:heads      the four classifiers
                                                         without the ELBO
-    --config=configs/dts/watch_adaptation.py:heads_reverse
+    --config=configs/dts/watch_adaptation.py:own        each arm's own scaling
     --config=configs/dts/watch_adaptation.py:1_to_2     from one subject to
                                                         another, of the pairs in
                                                         `jaxseq.data.domains`
 
+and all of these together, in this order: `:own_heads_reverse`, `:own_1_to_2`.
+
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
+
+import itertools
 
 import ml_collections
 
 from configs.dts import _shared
 from jaxseq.data import domains
 
-_VARIANTS = {
-  "full": ("side", 0, 1, "source"),
-  "reverse": ("side", 1, 0, "source"),
-  "own": ("side", 0, 1, "own"),
-  "own_reverse": ("side", 1, 0, "own"),
-  "heads": ("side", 0, 1, "source"),
-  "heads_reverse": ("side", 1, 0, "source"),
-  "tiny": ("side", 0, 1, "source"),
+_DIRECTIONS = {
+  "": ("side", 0, 1),
+  "reverse": ("side", 1, 0),
   **{
-    f"{source}_to_{target}": ("subject", source, target, "source")
+    f"{source}_to_{target}": ("subject", source, target)
     for source, target in domains.PAIRS["watch"]
   },
 }
+# Name of a variant -> scaling, arms, direction.
+_VARIANTS = {
+  "_".join(filter(None, parts)) or "full": parts
+  for parts in itertools.product(("", "own"), ("", "heads"), _DIRECTIONS)
+} | {"tiny": ("", "", "")}
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, tuple(_VARIANTS))
-  by, source, target, scaling = _VARIANTS[variant]
+  scaling, heads, direction = _VARIANTS[variant]
+  by, source, target = _DIRECTIONS[direction]
   config = _shared.base(
     "watch",
     by=by,
     source=source,
     target=target,
-    scaling=scaling,
+    scaling=scaling or "source",
     features="statistics",
   )
   # Two subjects have a quarter of the windows.
@@ -81,7 +82,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "dts": {},
     "dts_entropy": {"adaptation": {"adversary": "entropy"}},
   }
-  if variant in ("heads", "heads_reverse"):
+  if heads:
     config.elbo_weight = 0.0
     config.arms = {
       "heads": {},

@@ -16,6 +16,7 @@ from jaxseq.training import config as config_lib
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
 VARIANTS = {
+  "dts/activities": ("s5", "watch", "tiny"),
   "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
   "dts/downstream": ("ecg", "mitdb", "tiny"),
   "dts/ecg": ("heartbeat", "dynamics", "beyond", "tiny"),
@@ -27,7 +28,9 @@ VARIANTS = {
     "own_reverse",
     "heads",
     "heads_reverse",
+    "own_heads",
     "1_to_2",
+    "own_1_to_2",
     "tiny",
   ),
   "classify/lra": ("text", "retrieval", "image", "pathfinder", "pathx"),
