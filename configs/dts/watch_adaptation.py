@@ -13,6 +13,8 @@ of the package seglearn (`pip install --no-deps seglearn`).
     --config=configs/dts/watch_adaptation.py:reverse    from right to left
     --config=configs/dts/watch_adaptation.py:heads      the four classifiers
                                                         without the ELBO
+    --config=configs/dts/watch_adaptation.py:weights    DTS with further weights
+                                                        of the ELBO
     --config=configs/dts/watch_adaptation.py:own        each arm's own scaling
     --config=configs/dts/watch_adaptation.py:1_to_2     from one subject to
                                                         another, of the pairs in
@@ -38,16 +40,19 @@ _DIRECTIONS = {
     for source, target in domains.PAIRS["watch"]
   },
 }
+_WEIGHTS = {"0001": 0.001, "001": 0.01, "01": 0.1, "1": 1.0}
 # Name of a variant -> scaling, arms, direction.
 _VARIANTS = {
   "_".join(filter(None, parts)) or "full": parts
-  for parts in itertools.product(("", "own"), ("", "heads"), _DIRECTIONS)
+  for parts in itertools.product(
+    ("", "own"), ("", "heads", "weights"), _DIRECTIONS
+  )
 } | {"tiny": ("", "", "")}
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, tuple(_VARIANTS))
-  scaling, heads, direction = _VARIANTS[variant]
+  scaling, arms, direction = _VARIANTS[variant]
   by, source, target = _DIRECTIONS[direction]
   config = _shared.base(
     "watch",
@@ -82,11 +87,19 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "dts": {},
     "dts_entropy": {"adaptation": {"adversary": "entropy"}},
   }
-  if heads:
+  if arms == "heads":
     config.elbo_weight = 0.0
     config.arms = {
       "heads": {},
       "heads_entropy": {"adaptation": {"adversary": "entropy"}},
+    }
+  if arms == "weights":
+    config.arms = {
+      f"elbo_{name}": {
+        "adaptation": {"adversary": "entropy"},
+        "elbo_weight": weight,
+      }
+      for name, weight in _WEIGHTS.items()
     }
   if variant == "tiny":
     options = config.data_options.to_dict()

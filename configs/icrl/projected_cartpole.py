@@ -20,6 +20,10 @@ remembering. Some 20 minutes on two cores.
 has trials of 100 steps and four times the noise: a matrix is found out within
 the trial, and a fresh memory does as well.
 
+    --config=configs/icrl/projected_cartpole.py:s5
+
+has two layers of S5 as memory instead of a GRU.
+
 Two settings make learning quick. Numbers are shown in standard deviations, for
 what tells how a pole moves, the difference of two observations, is tiny. And
 returns end with their trial: a step is paid the same in all trials, so that
@@ -36,7 +40,7 @@ everything works.
 
 import ml_collections
 
-_VARIANTS = ("full", "long", "paper", "tiny")
+_VARIANTS = ("full", "s5", "long", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -77,6 +81,15 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "activation": "none",
     "residual": False,
   }
+  if variant == "s5":
+    network.update(
+      mixer="s5",
+      mixer_options={"ssm_size": 128, "blocks": 1},
+      num_layers=2,
+      norm="layer",
+      activation="full_glu",
+      residual=True,
+    )
   if variant == "long":
     options.update(max_steps=100, noise_sigma=0.02)
   if variant == "paper":
