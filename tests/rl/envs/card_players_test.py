@@ -168,9 +168,14 @@ def test_perfect_memory_earns_one(game, player, difficulty):
   [
     # One suit in four, one count in 27 or 17, one guess in two.
     ("AutoencodeEasy", -1 / 2, 0),
+    _slow("AutoencodeMedium", -1 / 2, 0),
+    _slow("AutoencodeHard", -1 / 2, 0),
     _slow("CountRecallEasy", 2 / 27 - 1, 0),
+    _slow("CountRecallMedium", 2 / 27 - 1, 0),
     _slow("CountRecallHard", 2 / 17 - 1, 0),
     ("HigherLowerEasy", 0, 0),
+    _slow("HigherLowerMedium", 0, 0),
+    _slow("HigherLowerHard", 0, 0),
     # Measured with a standard error of 0.005 and rounded.
     ("ConcentrationEasy", -0.20, 0.02),
     _slow("ConcentrationMedium", -0.18, 0.02),
@@ -190,8 +195,9 @@ def test_random_play(env_id, expected, slack):
 _LOOKING = sum(4 * abs(12 - 2 * rank) for rank in range(13)) / 13 / 52
 
 
-def test_looking_at_the_card_on_show_earns_half():
-  env, _ = envs.make("HigherLowerEasy")
+@pytest.mark.parametrize("difficulty", _DIFFICULTIES)
+def test_looking_at_the_card_on_show_earns_half(difficulty):
+  env, _ = envs.make(f"HigherLower{difficulty}")
   returns, _, _ = _play(env, jax.random.key(2), 512, _look)
   # Four standard errors of a standard deviation of 0.10.
   np.testing.assert_allclose(returns.mean(), _LOOKING, atol=0.018)

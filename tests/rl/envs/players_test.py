@@ -76,10 +76,23 @@ def _balance(seen, t, state, key):
   return (lean + 0.1 * state.x_dot > 0).astype(jnp.int32)
 
 
+def _integrate(seen, t, state, key):
+  """The same, from velocities and where the cart and the pole were at first."""
+  del state, key
+  times = jnp.arange(len(seen))
+  # The first observation shows positions, and the first velocities never show.
+  known = jnp.where(((times > 0) & (times < t))[:, None], seen, 0)
+  place = seen[0] + _TAU * known.sum(axis=0)
+  velocity = jnp.where(t > 0, seen[t], 0)
+  lean = place[1] + 0.4 * velocity[1] + 0.05 * place[0] + 0.1 * velocity[0]
+  return (lean > 0).astype(jnp.int32)
+
+
 def _slow(*values):
   return pytest.param(*values, marks=pytest.mark.slow)
 
 
+_TAU = 0.02  # Seconds of a step.
 _CARD_GAMES = {
   "RepeatPreviousEasy": _previous(4),
   "RepeatPreviousMedium": _previous(32),
@@ -125,11 +138,18 @@ def test_random_play_of_card_games(env_id):
 
 
 @pytest.mark.parametrize(
-  ("difficulty", "expected"),
-  [("Easy", 0.11), _slow("Medium", 0.06), _slow("Hard", 0.04)],
+  ("env_id", "expected"),
+  [
+    ("PositionOnlyCartPoleEasy", 0.11),
+    _slow("PositionOnlyCartPoleMedium", 0.06),
+    _slow("PositionOnlyCartPoleHard", 0.04),
+    _slow("VelocityOnlyCartPoleEasy", 0.11),
+    _slow("VelocityOnlyCartPoleMedium", 0.05),
+    _slow("VelocityOnlyCartPoleHard", 0.04),
+  ],
 )
-def test_random_play_of_the_cartpole(difficulty, expected):
-  env, _ = envs.make(f"PositionOnlyCartPole{difficulty}")
+def test_random_play_of_the_cartpole(env_id, expected):
+  env, _ = envs.make(env_id)
   returns, lengths, truncated = _returns(
     env, jax.random.key(2), 512, _random(2)
   )
@@ -141,9 +161,13 @@ def test_random_play_of_the_cartpole(difficulty, expected):
 
 
 @pytest.mark.parametrize("difficulty", ["Easy", _slow("Medium"), _slow("Hard")])
-def test_a_good_controller_balances_to_the_limit(difficulty):
-  env, _ = envs.make(f"PositionOnlyCartPole{difficulty}")
-  returns, lengths, truncated = _returns(env, jax.random.key(3), 16, _balance)
+@pytest.mark.parametrize(
+  ("game", "player"),
+  [("PositionOnlyCartPole", _balance), ("VelocityOnlyCartPole", _integrate)],
+)
+def test_a_good_controller_balances_to_the_limit(game, player, difficulty):
+  env, _ = envs.make(game + difficulty)
+  returns, lengths, truncated = _returns(env, jax.random.key(3), 16, player)
   # A sum of up to 600 float32 rewards.
   np.testing.assert_allclose(returns, 1, atol=2e-5)
   np.testing.assert_array_equal(lengths, env.max_steps)
