@@ -30,7 +30,9 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
   if variant == "watch":
     config = _shared.base("watch", by="side", source=0, target=1)
   else:
-    config = _shared.base("activities", source=0, target=1)
+    config = _shared.base(
+      "activities", source=0, target=1, train=2000, test=2000
+    )
   config.num_updates = 1500
   config.updates_per_chunk = 100
   config.batch_size = 128
@@ -43,7 +45,6 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
     }
   config.adaptation = {"class_size": 12, "domain_size": 4}
   config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
-  config.elbo_weight = 0.01
   config.metric = "test_accuracy"
   alone = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
   config.arms = {

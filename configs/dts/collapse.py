@@ -85,6 +85,15 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
         "anneal": "monotonic",
       }
     },
+    "dts_4_slow": {
+      "objective": {
+        "method": "dts",
+        "beta": 4.0,
+        "alpha": 4.0,
+        "anneal": "monotonic",
+        "anneal_ratio": 0.75,
+      }
+    },
     "dts_4_cold": {"objective": {"method": "dts", "beta": 4.0, "alpha": 4.0}},
   }
   return _shared.tiny(config) if variant == "tiny" else config
