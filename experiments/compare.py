@@ -125,9 +125,10 @@ def main(argv: list[str]) -> None:
     )
   run = study.run if _MODE.value == "train" else study.evaluate
   results = run(config, directory, arms)
-  for name, arm in configs.items():
-    results[name]["d_model"] = arm.network.d_model
-    results[name]["state_bytes"] = budget_lib.state_bytes(arm.network)
+  for name, result in results.items():
+    network = configs[name].network
+    result["d_model"] = network.d_model
+    result["state_bytes"] = budget_lib.state_bytes(network)
   study.finish(
     config,
     directory,

@@ -192,7 +192,8 @@ def main(argv: list[str]) -> None:
   if config.adaptation is not None:
     columns = {"valid_accuracy": "source", "test_accuracy": "target"} | columns
   draw = _MODE.value == "train" and processes.is_first()
-  for name, arm in configs.items():
+  for name in results:
+    arm = configs[name]
     _, variables = study.variables_of(config, directory, name, arms[name])
     scores = report.arm(
       arm,
@@ -231,7 +232,9 @@ def main(argv: list[str]) -> None:
   )
   report.show_details(results)
   if draw:
-    report.comparison(directory, {name: results[name] for name in configs})
+    report.comparison(
+      directory, {name: results[name] for name in configs if name in results}
+    )
 
 
 if __name__ == "__main__":

@@ -228,8 +228,8 @@ def main(argv: list[str]) -> None:
     columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
-    for name, arm in arms.items():
-      results[name] |= test_scores(config, directory, name, arm, corpus)
+    for name in results:
+      results[name] |= test_scores(config, directory, name, arms[name], corpus)
     study.finish(
       config,
       directory,

@@ -31,6 +31,7 @@ def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
   name, options = _DATA[variant]
   config = _shared.base(name, **options)
   config.arms = _shared.arms(*_shared.METHODS)
+  config.arms.beta_vae_2 = {"objective": {"method": "beta_vae", "beta": 2.0}}
   config.arms.dts_4_dw = _shared.dts(4.0, 3.5)
   if variant == "beyond":
     s5 = {"model": _shared.mixer_encoder("s5")}

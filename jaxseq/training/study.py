@@ -174,7 +174,7 @@ def main(
 def evaluate(
   config: Supervised, directory: pathlib.Path, arms: Mapping[str, Arm]
 ) -> dict[str, dict[str, Any]]:
-  """Evaluates the newest checkpoints of all arms.
+  """Evaluates the newest checkpoints of all arms that have one.
 
   Args:
     config: the configuration.
@@ -182,13 +182,14 @@ def evaluate(
     arms: by name.
 
   Returns:
-    As `run`, without the seconds.
+    As `run`, without the seconds, and without the arms that are left out.
 
   Raises:
-    UserError: an arm has no checkpoint, or none that is whole.
+    UserError: no arm has a checkpoint, or one has none that is whole.
   """
   results = {}
-  for name, arm in arms.items():
+  for name in arms_lib.trained(arms, directory):
+    arm = arms[name]
     _, variables = variables_of(config, directory, name, arm)
     metrics = evaluator(config, arm)(variables)
     results[name] = _measured(directory / name, variables) | _lists(metrics)

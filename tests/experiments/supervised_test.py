@@ -224,6 +224,10 @@ def test_codes_of_two_domains(run, tmp_path, monkeypatch):
   shown = run("dts", workdir, "--mode=evaluate")
   accuracy = found["dts"]["test_accuracy"][0]
   assert f"{accuracy:.3f}" in shown
+  shutil.rmtree(workdir / "source_only" / "checkpoints")
+  shown = run("dts", workdir, "--mode=evaluate")
+  assert "Left out, without a checkpoint: source_only." in shown
+  assert f"{accuracy:.3f}" in shown
   file.unlink()
   with pytest.raises(errors.UserError, match="pip install --no-deps seglearn"):
     run("dts", tmp_path / "absent")
