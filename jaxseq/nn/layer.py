@@ -51,6 +51,8 @@ class LayerConfig:
       are float32 and states at least float32.
     time_axis: mesh axis over whose devices the mixer splits time, where the
       mesh in force (`jax.set_mesh`) has it; "" for none.
+    time_scheme: how it does that, as the `scheme` of the mixer's own `apply`,
+      for mixers that have several; "" for what they do by themselves.
   """
 
   mixer: Any
@@ -70,6 +72,7 @@ class LayerConfig:
   batch_norm_momentum: float = 0.95
   dtype: str = "float32"
   time_axis: str = ""
+  time_scheme: str = ""
 
   def __post_init__(self):
     for name, choices in (
@@ -159,7 +162,7 @@ class SequenceLayer(linen.Module):
       )
     y = norm(x) if norm and config.prenorm else x.astype(dtype)
     bound = mixer.SequenceMixer(
-      config.mixer, dtype, config.time_axis, name="mixer"
+      config.mixer, dtype, config.time_axis, config.time_scheme, name="mixer"
     )
     run = bound.step if step else bound
     y, state = run(y, state, reset, **dict(self.fixed), **(options or {}))

@@ -1,5 +1,6 @@
 """One Flax module for every mixer."""
 
+import inspect
 from typing import Any
 
 from absl import logging
@@ -25,11 +26,14 @@ class SequenceMixer(linen.Module):
     time_axis: axis of the mesh in force (`jax.set_mesh`) over whose devices
       `__call__` splits time; "" for none. Without such a mesh, and for lengths
       that do not come out even, every device works on all of it.
+    time_scheme: `scheme` of the mixer's own `apply` where time is split so; ""
+      for its default, and for mixers that have one way only.
   """
 
   config: Any
   dtype: Any = "float32"
   time_axis: str = ""
+  time_scheme: str = ""
 
   def __call__(
     self,
@@ -102,6 +106,8 @@ class SequenceMixer(linen.Module):
     flags = jax.sharding.PartitionSpec(*[None] * (x.ndim - 2), self.time_axis)
     features = jax.sharding.PartitionSpec(*flags, None)
     arrays, fixed = split_options(options)
+    if self.time_scheme:
+      fixed.setdefault("scheme", self.time_scheme)
     # What the mixer takes for every element, such as the gaps of S5, is split.
     split = jax.tree.map(
       lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
@@ -143,6 +149,12 @@ class SequenceMixer(linen.Module):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+def has_schemes(config: Any) -> bool:
+  """Returns whether a mixer can split time over devices in several ways."""
+  parameters = inspect.signature(mixers.module_of(config).apply).parameters
+  return "scheme" in parameters
 
 
 def split_options(

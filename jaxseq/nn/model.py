@@ -47,6 +47,11 @@ class ModelConfig(layer.LayerConfig):
       raise ValueError(
         f"hybrid: all mixers must have the same d_model; got {widths}."
       )
+    if self.time_scheme and not any(map(mixer.has_schemes, self.mixers)):
+      raise ValueError(
+        f"time_scheme: got {self.time_scheme!r}, expected '': these mixers "
+        "split time in one way only."
+      )
     if self.hybrid and self.scan_layers:
       raise ValueError(
         "scan_layers needs layers of one kind; got "
@@ -63,7 +68,10 @@ class ModelConfig(layer.LayerConfig):
     if not self.hybrid:
       return self
     chosen = self.mixers[index % len(self.mixers)]
-    return dataclasses.replace(self, mixer=chosen, hybrid=())
+    scheme = self.time_scheme if mixer.has_schemes(chosen) else ""
+    return dataclasses.replace(
+      self, mixer=chosen, hybrid=(), time_scheme=scheme
+    )
 
 
 class SequenceModel(linen.Module):

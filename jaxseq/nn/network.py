@@ -21,6 +21,8 @@ class NetworkConfig:
   Attributes:
     mixer: name of the sequence mixer in `jaxseq.mixers`.
     mixer_options: pairs of names and values for the mixer's own Config.
+    hybrid: pairs of name and options of more mixers, which the layers take in
+      turn with `mixer`.
     d_model: width of the layers.
     num_layers: number of layers.
     norm: see `LayerConfig`, as for all options down to `norm_epsilon`.
@@ -45,10 +47,13 @@ class NetworkConfig:
     remat: whether gradients recompute inside each layer.
     dtype: dtype of the activations.
     time_axis: mesh axis over which the mixers split time.
+    time_scheme: how they do that, where they have several ways; see
+      `layer.LayerConfig`.
   """
 
   mixer: str = "s5"
   mixer_options: tuple[tuple[str, Any], ...] = ()
+  hybrid: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = ()
   d_model: int = 64
   num_layers: int = 2
   norm: Literal["none", "layer", "rms", "batch"] = "layer"
@@ -70,6 +75,7 @@ class NetworkConfig:
   remat: bool = False
   dtype: str = "float32"
   time_axis: str = ""
+  time_scheme: str = ""
 
   def __post_init__(self):
     if self.pooling not in heads.POOLINGS:
@@ -90,10 +96,13 @@ class NetworkConfig:
     final_norm = self.final_norm
     if final_norm is None:
       final_norm = self.prenorm and self.norm != "none"
+    first, *others = (
+      mixers.make_config(name, d_model=self.d_model, **dict(options))
+      for name, options in ((self.mixer, self.mixer_options), *self.hybrid)
+    )
     return model.ModelConfig(
-      mixers.make_config(
-        self.mixer, d_model=self.d_model, **dict(self.mixer_options)
-      ),
+      first,
+      hybrid=tuple(others),
       num_layers=self.num_layers,
       norm=self.norm,
       prenorm=self.prenorm,
@@ -110,6 +119,7 @@ class NetworkConfig:
       remat=self.remat,
       dtype=self.dtype,
       time_axis=self.time_axis,
+      time_scheme=self.time_scheme,
     )
 
 

@@ -1,5 +1,6 @@
 """Stacks of several mixers in turn, on one device and on many."""
 
+import dataclasses
 import functools
 
 import chex
@@ -121,6 +122,44 @@ def test_only_softmax_attention_sends_what_grows_with_time():
   np.testing.assert_array_equal(long / short, [1, 2, 2] * 2)
 
 
+@pytest.mark.devices
+@pytest.mark.parametrize("scheme", ["", "gather", "ring"])
+def test_a_network_splits_time_by_its_scheme(x64, scheme):
+  config = nn.NetworkConfig(
+    "linear_attention",
+    mixer_options=(("heads", 2),),
+    hybrid=(("attention", (("heads", 2), ("window", TIME))),),
+    d_model=WIDTH,
+    num_layers=2,
+  )
+  x = np.random.default_rng(0).normal(size=(2, TIME, 3))
+  reset = np.zeros((2, TIME), bool)
+  reset[1, 5] = True
+
+  def loss(config, variables):
+    y, states = nn.SequenceNetwork(config, 2).apply(variables, x, None, reset)
+    return jnp.sum(y**2), states
+
+  network = nn.SequenceNetwork(config, 2)
+  variables = jax.jit(network.init)(jax.random.key(0), x)
+  run = jax.jit(
+    jax.value_and_grad(loss, argnums=1, has_aux=True), static_argnums=0
+  )
+  whole = run(config, variables)
+  cut = dataclasses.replace(config, time_axis="sp", time_scheme=scheme)
+  mesh = jax.make_mesh(
+    (DEVICES,), ("sp",), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  with jax.set_mesh(mesh):
+    # Parameters are float32, and sums are taken in another order.
+    chex.assert_trees_all_close(
+      run(cut, variables), whole, rtol=1e-5, atol=1e-6
+    )
+    text = run.lower(cut, variables).as_text()
+  # Keys and values go to neighbours, or to all.
+  assert ("collective_permute" in text) == (scheme != "gather")
+
+
 def test_errors_name_what_came():
   linear, softmax = (
     mixers.make_config(name, d_model=width)
@@ -129,6 +168,8 @@ def test_errors_name_what_came():
   with pytest.raises(ValueError, match=r"the same d_model; got \[4, 6\]"):
     nn.ModelConfig(linear, hybrid=(softmax,))
   softmax = mixers.make_config("attention", d_model=4)
+  with pytest.raises(ValueError, match="time_scheme: got 'ring', expected ''"):
+    nn.ModelConfig(linear, time_scheme="ring")
   with pytest.raises(ValueError, match="scan_layers .* got 2 mixers in turn"):
     nn.ModelConfig(linear, hybrid=(softmax,), scan_layers=True)
   model = nn.SequenceModel(nn.ModelConfig(linear, hybrid=(softmax,)))
