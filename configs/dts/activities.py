@@ -9,11 +9,10 @@ of the first have labels, those of the second none until they are scored.
 `ARM/swap.png` shows what each window becomes with the second segment of
 another. "source" and "target" are accuracies on the two subjects.
 
-    --config=configs/dts/activities.py:s5       an encoder of two layers of S5
     --config=configs/dts/activities.py:watch    exercises from a smartwatch,
                                                 from the left arm to the right
                                                 (`pip install --no-deps
-                                                seglearn`), encoder of S5
+                                                seglearn`)
 
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
@@ -22,10 +21,10 @@ import ml_collections
 
 from configs.dts import _shared
 
-_VARIANTS = ("conv", "s5", "watch", "tiny")
+_VARIANTS = ("synthetic", "watch", "tiny")
 
 
-def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
+def get_config(variant: str = "synthetic") -> ml_collections.ConfigDict:
   _shared.check(variant, _VARIANTS)
   if variant == "watch":
     config = _shared.base("watch", by="side", source=0, target=1)
@@ -38,11 +37,6 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
   config.batch_size = 128
   config.model.latent = 16
   config.model.segments = (12, 4)
-  if variant in ("s5", "watch"):
-    config.model.encoder = {
-      "kind": "mixer",
-      "network": _shared.mixer("s5", 2),
-    }
   config.adaptation = {"class_size": 12, "domain_size": 4}
   config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
   config.metric = "test_accuracy"
