@@ -7,8 +7,8 @@ intervals as factors.
 
     --config=configs/dts/ecg.py:heartbeat    single beats over a baseline
     --config=configs/dts/ecg.py:dynamics     McSharry's dynamical model
-    --config=configs/dts/ecg.py:beyond       DTS with a warm-up, segments and a
-                                             mixer as encoder, and beta-TCVAE
+    --config=configs/dts/ecg.py:beyond       DTS with a higher beta, a warm-up
+                                             and segments, beside beta-TCVAE
 
 `:tiny` learns nothing, and shows in seconds whether everything works.
 """
@@ -34,7 +34,6 @@ def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
   config.arms.beta_vae_2 = {"objective": {"method": "beta_vae", "beta": 2.0}}
   config.arms.dts_4_dw = _shared.dts(4.0, 3.5)
   if variant == "beyond":
-    s5 = {"model": _shared.mixer_encoder("s5")}
     config.arms = {
       "beta_tcvae_20": _shared.tcvae(20.0),
       "dts_20_dw": _shared.dts(20.0, 19.5),
@@ -45,8 +44,5 @@ def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
         "model": {"segments": (2,) * 5},
         **_shared.dts(6.0, 5.5, w_gtc=20.0),
       },
-      "vae_s5": {**s5, "objective": _shared.METHODS["vae"]},
-      "beta_tcvae_10_s5": {**s5, **_shared.tcvae(10.0)},
-      "dts_10_dw_s5": {**s5, **_shared.dts(10.0, 9.5)},
     }
   return _shared.tiny(config) if variant == "tiny" else config
