@@ -75,7 +75,9 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   }
   config.adaptation = {"class_size": 12, "domain_size": 4}
   config.objective = {"method": "dts", "beta": 1.0, "alpha": 0.5}
-  config.elbo_weight = 0.01
+  # Of 0.001, 0.01, 0.1 and 1 the greatest that costs less than 0.01 of accuracy
+  # on held-out windows of the source (`:weights`).
+  config.elbo_weight = 0.1
   config.metric = "test_accuracy"
   alone = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}
   config.arms = {
