@@ -79,6 +79,19 @@ def layers(
   return call if mesh is None else _split(call, mesh)
 
 
+def assert_close(got: Any, want: Any, tolerance: float) -> None:
+  """Of pytrees: as close as that, beside the largest value of an array."""
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(
+      *(np.asarray(leaf, np.promote_types(leaf.dtype, "f")) for leaf in (x, y)),
+      rtol=0,
+      atol=tolerance * max(1, np.max(np.abs(y))),
+    ),
+    got,
+    want,
+  )
+
+
 def mesh_of(devices: int) -> jax.sharding.Mesh:
   return jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("sp",))
 

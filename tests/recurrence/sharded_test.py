@@ -51,16 +51,6 @@ def _with_gradients(function):
   return run
 
 
-def _assert_close(got, want, tolerance):
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(
-      x, y, rtol=tolerance, atol=tolerance * max(1, np.max(np.abs(y)))
-    ),
-    got,
-    want,
-  )
-
-
 def _check(name, devices, exchange, dtype, tolerance, length=_LENGTH):
   case, reset = _make(name, devices, dtype, length)
   arguments = case.timed, case.fixed, reset
@@ -68,7 +58,7 @@ def _check(name, devices, exchange, dtype, tolerance, length=_LENGTH):
   got, want = (
     jax.jit(_with_gradients(f))(*arguments) for f in (split, cases.run(case))
   )
-  _assert_close(got, want, tolerance)
+  cases.assert_close(got, want, tolerance)
 
 
 @functools.cache
@@ -97,7 +87,7 @@ def test_values_and_gradients_are_those_of_one_device(name):
   (y, final), gradients = run(*arguments)
   want = jax.jit(_with_gradients(cases.run(case)))(*arguments)
   # The same sums in another order: a few units of the last place of float64.
-  _assert_close(((y, final), gradients), want, 1e-12)
+  cases.assert_close(((y, final), gradients), want, 1e-12)
   assert y.sharding.spec[1] == "sp"
   assert all(x.is_fully_replicated for x in jax.tree.leaves(final))
 
@@ -283,7 +273,7 @@ def test_parameters_and_types_that_differ_between_devices(check):
   got, want = (
     jax.jit(_with_gradients(f))(*arguments) for f in (run, cases.run(case))
   )
-  _assert_close(got, want, 1e-5)  # float32, sums of 16 numbers.
+  cases.assert_close(got, want, 1e-5)  # float32, sums of 16 numbers.
 
 
 @pytest.mark.parametrize(
@@ -311,7 +301,7 @@ def test_vmap_outside_and_a_scan_over_layers_inside(name):
 
   got = run(cases.layers(case, cases.mesh_of(4)))
   # As in one layer: the same sums in another order.
-  _assert_close(got, run(cases.layers(case)), 1e-12)
+  cases.assert_close(got, run(cases.layers(case)), 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -337,14 +327,9 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   for leaf in jax.tree.leaves(got[1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
   # The states are sums in float32, of the same rounded inputs.
-  _assert_close(got[1], want[1], 1e-5)
+  cases.assert_close(got[1], want[1], 1e-5)
   # Outputs and slopes are rounded, here and there by one of 8 bits.
-  wide = lambda tree: jax.tree.map(  # noqa: E731
-    lambda x: x.astype(np.float32) if x.dtype == jnp.bfloat16 else x, tree
-  )
-  _assert_close(
-    *map(wide, ((got[0], got_slopes), (want[0], want_slopes))), 2**-7
-  )
+  cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-7)
 
 
 def test_errors_name_what_came():
