@@ -146,7 +146,6 @@ def final(
   *,
   axis: str,
   reverse: bool = False,
-  state: Callable[[PyTree], PyTree] = lambda summary: summary.state,
 ) -> PyTree:
   """The state after the whole sequence, the same on all devices.
 
@@ -154,7 +153,7 @@ def final(
   that is last in time has to hand it out: `replicate_last`.
 
   Args:
-    gathered: the summaries that `entering` returns.
+    gathered: the summaries that `entering` returns, with an attribute `state`.
     initial: as in `entering`, but of values that have the type of being the
       same on all devices.
     neutral: likewise.
@@ -164,15 +163,14 @@ def final(
     last: the state after this device's chunk.
     axis: name of the mesh axis.
     reverse: time runs from the last device to the first.
-    state: takes the state out of a summary.
 
   Returns:
     The state, with the structure, shapes and dtypes of `last`.
   """
   if gathered is not None:
     chunks = jax.tree.leaves(gathered)[0].shape[0]
-    whole = combine(initial, fold(combine, gathered, neutral), chunks)
-    found = jax.tree.map(lambda x, y: x.astype(y.dtype), state(whole), last)
+    state = combine(initial, fold(combine, gathered, neutral), chunks).state
+    found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
     if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
       return found
   return replicate_last(last, axis, reverse=reverse)
