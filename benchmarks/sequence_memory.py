@@ -261,9 +261,10 @@ def draw(table, path: str) -> None:
   for axes, (title, cases) in zip(grid, panels.items()):
     styles = itertools.product(("-", "--"), figures.COLOURS)
     for (name, values), (style, colour) in zip(table.items(), styles):
+      known = [case for case in cases if case in values]
       axes.plot(
-        [length for _, length in cases],
-        [values[case] for case in cases],
+        [length for _, length in known],
+        [values[case] for case in known],
         style,
         color=colour,
         marker="o",

@@ -168,8 +168,13 @@ def final(
     The state, with the structure, shapes and dtypes of `last`.
   """
   if gathered is not None:
-    chunks = jax.tree.leaves(gathered)[0].shape[0]
-    state = combine(initial, fold(combine, gathered, neutral), chunks).state
+    # In front of all: a neutral summary is one only on the left of it.
+    every = jax.tree.map(
+      lambda first, rest: jnp.concatenate([first[None], rest]),
+      initial,
+      gathered,
+    )
+    state = fold(combine, every, neutral).state
     found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
     if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
       return found

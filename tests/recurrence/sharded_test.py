@@ -24,7 +24,7 @@ _QUICK = (
   "outer_heads",
 )
 # Those of a kind whose other members are slow tests.
-_FLOAT32 = ("outer_no_decay", 2)
+_FLOAT32 = ("outer_no_decay", 3)
 _TRANSFORMED = "outer_no_decay"
 # Elements of a chunk.
 _LENGTH = 4
@@ -135,7 +135,7 @@ def test_any_number_of_devices(name, devices, exchange):
       marks=() if (name, devices) == _FLOAT32 else pytest.mark.slow,
     )
     for name in cases.NAMES
-    for devices in (1, 2, 4, 8)
+    for devices in (1, 2, 3, 4, 8)
   ],
 )
 def test_float32(name, devices):
