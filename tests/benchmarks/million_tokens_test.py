@@ -38,5 +38,4 @@ def test_one_device_and_eight(dtype, tolerance):
   rows = [line.split() for line in result.stdout.splitlines()[2:]]
   found = {row[0]: float(row[-1]) for row in rows if row[1] == "8"}
   assert set(found) == {"s5", "mamba"}
-  print(dtype, found)
   assert all(0 < value <= tolerance for value in found.values())
