@@ -2,13 +2,17 @@
 
   make test-compile        # once: installs the compiler
   .venvs/compile/bin/python -m benchmarks.sequence_memory \
-    [--mixers=s5,mamba] [--table=FILE.json] [--plot=docs/sequence_memory.png]
+    [--mixers=s5,mamba] [--table=FILE.json] [--plot=docs/sequence_memory.png] \
+    [--schedule=s5 [--chips=4] [--length=65536]]
 
 Compiles the gradient of every mixer, with respect to parameters and inputs, for
-4 (2x2) and 16 (4x4) chips, and prints what each chip needs beside arguments and
-results, and which collectives the program holds. Lengths grow at 16 chips, and
-with the chips at a fixed length per chip. Nothing is run. All mixers take some
-twenty minutes; what is in the table file already is not compiled again.
+4 (2x2), 8 (2x4) and 16 (4x4) chips, and prints what each chip needs beside
+arguments and results, and which collectives the program holds. Lengths grow at
+4 and at 16 chips, and with the chips at a fixed length per chip. Nothing is
+run. All mixers take some forty minutes; what is in the table file already is
+not compiled again. "attention" has its window; "attention_ring" sees the whole
+sequence. With --schedule, prints the collectives of one program instead, in the
+order in which they start and end.
 """
 
 import collections
@@ -37,10 +41,23 @@ _BATCH = flags.DEFINE_integer("batch", 1, "Sequences.")
 _WIDTH = flags.DEFINE_integer("d_model", 256, "Width of the layer.")
 _TABLE = flags.DEFINE_string("table", None, "JSON file that keeps the rows.")
 _PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
+_SCHEDULE = flags.DEFINE_string("schedule", None, "Mixer to show.")
+_CHIPS = flags.DEFINE_enum("chips", "4", ["4", "8", "16"], "For --schedule.")
+_LENGTH = flags.DEFINE_integer("length", 2**16, "For --schedule.")
 
-_TOPOLOGIES = {4: "v5e:2x2", 16: "v5e:4x4"}
+_TOPOLOGIES = {4: "v5e:2x2", 8: "v5e:2x4", 16: "v5e:4x4"}
 # (chips, length): at fixed chips, and at 65,536 tokens per chip.
-_CASES = ((16, 2**16), (16, 2**18), (16, 2**20), (4, 2**18))
+_CASES = (
+  (4, 2**14),
+  (4, 2**16),
+  (4, 2**18),
+  (8, 2**19),
+  (16, 2**16),
+  (16, 2**18),
+  (16, 2**20),
+)
+_RING = "attention_ring"
+_BUSY = re.compile(r" (fusion|while|dot|convolution|custom-call)\(")
 _COLLECTIVES = (
   "all-gather",
   "all-reduce",
@@ -62,9 +79,13 @@ def mesh_of(chips: int) -> jax.sharding.Mesh:
 
 
 def compile_gradient(name: str, chips: int, length: int, batch: int, width):
-  """Returns the compiled gradient of a mixer."""
+  """Returns the compiled gradient of a mixer, or of attention by a ring."""
+  config_options, options = {}, {}
+  if name == _RING:
+    name, config_options = "attention", {"window": length}
+    options = {"scheme": "ring"}
   module = mixers.get(name)
-  config = mixers.make_config(name, d_model=width)
+  config = mixers.make_config(name, d_model=width, **config_options)
   mesh = mesh_of(chips)
 
   def shapes(tree, spec):
@@ -85,7 +106,9 @@ def compile_gradient(name: str, chips: int, length: int, batch: int, width):
   )
 
   def local(params, x, reset):
-    return module.apply(config, params, x, None, reset, axis="time")[0]
+    return module.apply(config, params, x, None, reset, axis="time", **options)[
+      0
+    ]
 
   run = jax.shard_map(
     local,
@@ -125,13 +148,53 @@ def schedule(text: str) -> dict[str, tuple[int, int]]:
     for after, other in enumerate(lines[i + 1 :]):
       if f"{match[1]}-done(" in other and name in other:
         busy = [
-          text
-          for text in lines[i + 1 : i + 1 + after]
-          if re.search(r" (fusion|while|dot|convolution|custom-call)\(", text)
+          text for text in lines[i + 1 : i + 1 + after] if _BUSY.search(text)
         ]
         found[match[1]][1] += bool(busy)
         break
   return {kind: tuple(counts) for kind, counts in found.items()}
+
+
+def timeline(text: str) -> list[str]:
+  """Lists a scheduled program's collectives in the order of the schedule.
+
+  Args:
+    text: of the program.
+
+  Returns:
+    Lines: which collective starts, is done and returns what, or runs as a
+    whole, and how many other operations run until the next. Those of a loop or
+    branch stand under its name.
+  """
+  kinds = "|".join(_COLLECTIVES)
+  lines, busy, head = [], 0, None
+
+  def pause():
+    nonlocal busy
+    if busy and lines and not lines[-1].endswith(":"):
+      lines.append(f"      {busy} other operations")
+    busy = 0
+
+  for line in text.splitlines():
+    entered = re.match(r"(ENTRY )?%?(\S+) \(.*\{$", line)
+    if entered:
+      head, busy = entered[2], 0
+      continue
+    found = re.search(rf"%?(\S+) = (.*?) ({kinds})(-start|-done)?\(", line)
+    if not found:
+      busy += bool(_BUSY.search(line))
+      continue
+    if head:
+      lines.append(f"{head}:")
+      head, busy = None, 0
+    pause()
+    name, result, _, phase = found.groups()
+    if phase == "-start":
+      lines.append(f"start {name}")
+      continue
+    result = re.sub(r"\{[^}]*\}|/\*.*?\*/", "", result)
+    lines.append(f"{'done ' if phase else 'whole'} {name}: {result}")
+  return lines
 
 
 def measure(name: str, chips: int, length: int) -> dict[str, object]:
@@ -152,6 +215,13 @@ def measure(name: str, chips: int, length: int) -> dict[str, object]:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  if _SCHEDULE.value:
+    chips, length = int(_CHIPS.value), _LENGTH.value
+    program = compile_gradient(
+      _SCHEDULE.value, chips, length, _BATCH.value, _WIDTH.value
+    )
+    print("\n".join(timeline(program.as_text())))
+    return
   path = pathlib.Path(_TABLE.value) if _TABLE.value else None
   kept = json.loads(path.read_text()) if path and path.exists() else {}
   setting = (
@@ -160,7 +230,7 @@ def main(argv: list[str]) -> None:
   print(f"TPU v5e, float32, {setting}")
   print("temporary MB a chip, gradient; collectives; [CPU seconds to compile]")
   table = collections.defaultdict(dict)
-  for name in _MIXERS.value or mixers.names():
+  for name in _MIXERS.value or sorted([*mixers.names(), _RING]):
     for chips, length in _CASES:
       key = f"{name}, {chips} chips, {length:,} tokens, {setting}"
       row = kept.get(key) or measure(name, chips, length)
@@ -178,21 +248,23 @@ def main(argv: list[str]) -> None:
 
 
 def draw(table, path: str) -> None:
-  """Draws memory against length, at 16 chips and at one length per chip."""
-  figure = figures.new(path, 9.5, 4)
+  """Draws memory against length, at 4 and 16 chips and at a length per chip."""
+  figure = figures.new(path, 12, 4.2)
   if figure is None:
     return
   panels = {
+    "4 chips": [case for case in _CASES if case[0] == 4],
     "16 chips": [case for case in _CASES if case[0] == 16],
-    "65,536 tokens a chip": sorted(c for c in _CASES if c[1] // c[0] == 2**16),
+    "65,536 tokens a chip": [c for c in _CASES if c[1] // c[0] == 2**16],
   }
-  grid = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+  grid = figure.subplots(1, len(panels), sharey=True)
   for axes, (title, cases) in zip(grid, panels.items()):
     styles = itertools.product(("-", "--"), figures.COLOURS)
     for (name, values), (style, colour) in zip(table.items(), styles):
+      known = [case for case in cases if case in values]
       axes.plot(
-        [length for _, length in cases],
-        [values[case] for case in cases],
+        [length for _, length in known],
+        [values[case] for case in known],
         style,
         color=colour,
         marker="o",

@@ -7,13 +7,18 @@ For use inside `jax.shard_map`. Each function is that of the same name in
     chunks, the first on the first device; arrays are this device's chunks.
     `init` is the state before the first element of the whole sequence, the same
     on all devices, and the state returned that after the last element of the
-    whole sequence, the same on all devices (a sum over devices hands it out,
-    which is dropped with it). None stands for time that is not split: the plain
-    function.
+    whole sequence, the same on all devices. None stands for time that is not
+    split: the plain function.
   exchange: "gather", one `all_gather` of a packed summary per chunk,
     "ppermute", ceil(log2(devices)) + 1 messages with one summary each, or
     "auto", which is the first unless very much would be gathered; see
     `sharded_exchange.entering`.
+
+Gathered summaries tell every device the state after the whole sequence too.
+After messages, the last device hands it out in a sum over devices, which is
+dropped with it. So it is for arguments that do not depend on time, such as
+`A`, that the devices compute from what differs between them, and under
+`check_vma=False`: `sharded_exchange.final`.
 
 A summary has the size of a state and does not grow with time. It is computed
 first, from sums over the chunk without outputs; then the plain function runs
@@ -79,20 +84,16 @@ def linear_scan(
   if axis is None:
     return run(a, b, init, reset=reset)
   dtype = linear.accumulator_dtype(a, b, init)
+  begin = init
   a, b, reset, init = sharded_exchange.vary(axis, a, b, reset, init)
   summary = sharded_summaries.linear(
     a.astype(dtype), b.astype(dtype), reset, reverse=reverse
   )
-  state = _entering(
-    summary,
-    init,
-    sharded_summaries.combine_linear,
-    axis=axis,
-    exchange=exchange,
-    reverse=reverse,
-  )
-  h, final = run(a, b, state, reset=reset)
-  return h, sharded_exchange.replicate_last(final, axis, reverse=reverse)
+  combine = sharded_summaries.combine_linear
+  where = {"axis": axis, "reverse": reverse}
+  state, chunks = _entering(summary, init, combine, exchange=exchange, **where)
+  h, last = run(a, b, state, reset=reset)
+  return h, _final(chunks, begin, combine, last, **where)
 
 
 def lti_scan(
@@ -119,6 +120,7 @@ def lti_scan(
   )
   if axis is None:
     return run(Lambda_bar, B_bar, C, u, init, D=D, reset=reset)
+  begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
   Lambda_bar, B_bar, C, u, init, D, reset = sharded_exchange.vary(
     axis, Lambda_bar, B_bar, C, u, init, D, reset
   )
@@ -126,24 +128,24 @@ def lti_scan(
   nothing = jnp.zeros_like(C[:1])
   _, state = run(Lambda_bar, B_bar, nothing, u, init=None, reset=reset)
   through = None if reset is None else ~jnp.any(reset, axis=-1)
-  power = lax.integer_pow(Lambda_bar, u.shape[-2])
 
-  def combine(left, right, hops):
+  def combine(power, left, right, hops):
     carried = lax.integer_pow(power, hops) * left.state
     carried = sharded_summaries.entered(right.through, carried)
     through = sharded_summaries.all_through(left, right)
     return Decayed(through, None, carried + right.state)
 
-  state = _entering(
+  where = {"axis": axis, "reverse": reverse}
+  state, chunks = _entering(
     Decayed(through, None, state),
     init,
-    combine,
-    axis=axis,
+    functools.partial(combine, lax.integer_pow(Lambda_bar, u.shape[-2])),
     exchange=exchange,
-    reverse=reverse,
+    **where,
   )
-  y, final = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
-  return y, sharded_exchange.replicate_last(final, axis, reverse=reverse)
+  y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
+  combine = functools.partial(combine, power)
+  return y, _final(chunks, begin, combine, last, **where)
 
 
 def siso_scan(
@@ -166,29 +168,37 @@ def siso_scan(
   run = functools.partial(siso.siso_scan, reset=reset, chunk_size=chunk_size)
   if axis is None:
     return run(A, B, C, u, init)
+  begin, power = init, siso.siso_power(A, u.shape[-2])
   A, B, C, u, init, reset = sharded_exchange.vary(axis, A, B, C, u, init, reset)
   wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
   y, state = siso.siso_scan(A, B, C, wide, reset=reset, chunk_size=chunk_size)
   if init is not None:
     state = state.astype(jnp.result_type(state, init))
   through = None if reset is None else ~jnp.any(reset, axis=-1)
-  power = siso.siso_power(A, u.shape[-2])
 
-  def advance(chunk, state, hops):
+  def advance(power, chunk, state, hops):
     carried = siso.siso_advance(siso.siso_power(power, hops), state)
     carried = carried.astype(chunk.state.dtype)
     return sharded_summaries.entered(chunk.through, carried) + chunk.state
 
-  def combine(left, right, hops):
+  def combine(power, left, right, hops):
     through = sharded_summaries.all_through(left, right)
-    return Decayed(through, None, advance(right, left.state, hops))
+    return Decayed(through, None, advance(power, right, left.state, hops))
 
   summary = Decayed(through, None, state)
-  state = _entering(summary, init, combine, axis=axis, exchange=exchange)
+  own_power = siso.siso_power(A, u.shape[-2])
+  state, chunks = _entering(
+    summary,
+    init,
+    functools.partial(combine, own_power),
+    axis=axis,
+    exchange=exchange,
+  )
   seen = siso.siso_response(A, C, state, u.shape[-2])
   y = y + sharded_summaries.entered(_before_resets(reset), seen)
-  final = advance(summary, state, 1)
-  return y.astype(u.dtype), sharded_exchange.replicate_last(final, axis)
+  last = advance(own_power, summary, state, 1)
+  combine = functools.partial(combine, power)
+  return y.astype(u.dtype), _final(chunks, begin, combine, last, axis=axis)
 
 
 def selective_scan(
@@ -212,6 +222,7 @@ def selective_scan(
   )
   if axis is None:
     return run(x, delta, A, B, C, init, D=D, reset=reset)
+  begin, rates = init, A
   x, delta, A, B, C, init, D, reset = sharded_exchange.vary(
     axis, x, delta, A, B, C, init, D, reset
   )
@@ -222,15 +233,21 @@ def selective_scan(
   nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
   _, state = run(x, delta, A, B, nothing, reset=reset)
   steps = delta.astype(jnp.finfo(dtype).dtype)
-  state = _entering(
+
+  def combine(A):
+    return functools.partial(
+      sharded_summaries.combine_selective, A.astype(dtype)
+    )
+
+  state, chunks = _entering(
     sharded_summaries.selective(state.astype(dtype), steps, reset),
     init,
-    functools.partial(sharded_summaries.combine_selective, A.astype(dtype)),
+    combine(A),
     axis=axis,
     exchange=exchange,
   )
-  y, final = run(x, delta, A, B, C, state, D=D, reset=reset)
-  return y, sharded_exchange.replicate_last(final, axis)
+  y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
+  return y, _final(chunks, begin, combine(rates), last, axis=axis)
 
 
 def outer_scan(
@@ -292,6 +309,7 @@ def outer_scan_heads(
   )
   if axis is None:
     return run(q, k, v, decay, init, reset=reset)
+  begin = init
   q, k, v, decay, init, reset = sharded_exchange.vary(
     axis, q, k, v, decay, init, reset
   )
@@ -302,12 +320,9 @@ def outer_scan_heads(
   o, _ = run(q, k, v, decay, reset=reset)
   heads = v.shape[-2]
   summary = sharded_summaries.outer(k, v, decay, reset, heads)
-  state = _entering(
-    summary,
-    init,
-    sharded_summaries.combine_outer,
-    axis=axis,
-    exchange=exchange,
+  combine = sharded_summaries.combine_outer
+  state, chunks = _entering(
+    summary, init, combine, axis=axis, exchange=exchange
   )
   before = _before_resets(reset)
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
@@ -316,19 +331,42 @@ def outer_scan_heads(
     q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
   seen = jnp.einsum("...thk,...hkv->...thv", q, state)
   o = o + sharded_summaries.entered(before, seen)
-  final = sharded_summaries.advance_outer(summary, state)
-  return o.astype(out), sharded_exchange.replicate_last(final, axis)
+  last = sharded_summaries.advance_outer(summary, state)
+  return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
 
 
-def _entering(summary: Decayed, init: Any, combine, **options) -> jax.Array:
-  """The state that enters this device's chunk; `init` may be None."""
+def _entering(summary: Decayed, init: Any, combine, **options):
+  """The state that enters this device's chunk; and all chunks, if gathered.
+
+  Args:
+    summary: of the chunk.
+    init: state before the whole sequence, or None.
+    combine: the operator.
+    **options: of `sharded_exchange.entering`.
+
+  Returns:
+    The state, and what `_final` wants.
+  """
   zeros = jax.tree.map(jnp.zeros_like, summary)
-  first = zeros
-  if init is not None:
-    first = zeros._replace(state=init.astype(zeros.state.dtype))
-  return sharded_exchange.entering(
-    summary, first, zeros, combine, **options
-  ).state
+  entering, chunks = sharded_exchange.entering(
+    summary, _begun(zeros, init), zeros, combine, **options
+  )
+  return entering.state, chunks
+
+
+def _final(chunks, init, combine, last, **options):
+  """The state after the whole sequence; init and operator not varied."""
+  begin = zeros = None
+  if chunks is not None:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
+    begin = _begun(zeros, init)
+  return sharded_exchange.final(chunks, begin, zeros, combine, last, **options)
+
+
+def _begun(zeros, init):
+  if init is None:
+    return zeros
+  return zeros._replace(state=init.astype(zeros.state.dtype))
 
 
 def _before_resets(reset):

@@ -8,6 +8,7 @@ that enters its own chunk from the summaries before it.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
 
@@ -67,7 +68,7 @@ def entering(
   axis: str,
   exchange: str = "auto",
   reverse: bool = False,
-) -> PyTree:
+) -> tuple[PyTree, PyTree | None]:
   """Combines the initial state and the summaries of the chunks before.
 
   "gather" is one `all_gather` of the packed summaries, of which each device
@@ -91,7 +92,9 @@ def entering(
     reverse: time runs from the last device to the first.
 
   Returns:
-    A summary of all that is before this device's chunk.
+    A summary of all that is before this device's chunk; and the summaries of
+    all chunks for `final`, in the order of time along a leading axis, the same
+    on all devices also in type. None where they were not gathered.
 
   Raises:
     ValueError: if `exchange` is unknown.
@@ -101,7 +104,7 @@ def entering(
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
   if devices == 1:
-    return initial
+    return initial, None
   rank = _rank(axis, reverse)
   packed, unpack = _pack(summary)
   if exchange == "auto":
@@ -109,10 +112,16 @@ def entering(
     many = devices > _FEW_DEVICES and received > _MOST_GATHERED
     exchange = "ppermute" if many else "gather"
   if exchange == "ppermute":
-    return _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
-  gathered = lax.all_gather(packed, axis)
+    found = _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
+    return found, None
+  if _varies(packed, axis):
+    gathered, same = _gather(axis, packed)
+  else:
+    # Types are off (check_vma=False): also what the gradient needs to know.
+    gathered, same = lax.all_gather(packed, axis), None
   if reverse:
     gathered = gathered[::-1]
+    same = None if same is None else same[::-1]
   # Those before this device come last, in order; the initial state before them.
   twice = jnp.concatenate([gathered, gathered])
   last = unpack(lax.dynamic_slice_in_dim(twice, rank, devices))
@@ -124,7 +133,52 @@ def entering(
     leaf = jnp.where(where < start, nothing, leaf)
     return jnp.where(where == start, first, leaf)
 
-  return fold(combine, jax.tree.map(place, last, initial, neutral), neutral)
+  before = fold(combine, jax.tree.map(place, last, initial, neutral), neutral)
+  return before, None if same is None else unpack(same)
+
+
+def final(
+  gathered: PyTree | None,
+  initial: PyTree,
+  neutral: PyTree,
+  combine: Combine,
+  last: PyTree,
+  *,
+  axis: str,
+  reverse: bool = False,
+) -> PyTree:
+  """The state after the whole sequence, the same on all devices.
+
+  From gathered summaries every device works it out for itself. Else the device
+  that is last in time has to hand it out: `replicate_last`.
+
+  Args:
+    gathered: the summaries that `entering` returns, with an attribute `state`.
+    initial: as in `entering`, but of values that have the type of being the
+      same on all devices.
+    neutral: likewise.
+    combine: the operator of `entering`, likewise of parameters that are the
+      same; if they are not, in type, what comes out cannot be either, and the
+      last device hands it out.
+    last: the state after this device's chunk.
+    axis: name of the mesh axis.
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    The state, with the structure, shapes and dtypes of `last`.
+  """
+  if gathered is not None:
+    # In front of all: a neutral summary is one only on the left of it.
+    every = jax.tree.map(
+      lambda first, rest: jnp.concatenate([first[None], rest]),
+      initial,
+      gathered,
+    )
+    state = fold(combine, every, neutral).state
+    found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
+    if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
+      return found
+  return replicate_last(last, axis, reverse=reverse)
 
 
 def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
@@ -174,6 +228,37 @@ def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
   packed, unpack = _pack(vary(axis, tree))
   is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
   return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
+
+
+def _varies(x, axis):
+  """Whether devices differ, says the type."""
+  return axis in jax.typeof(x).manual_axis_type.varying
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gather(axis, packed):
+  """What all devices have, (devices, n), twice: for own use, and in common.
+
+  One gather for both. Of the first, devices have cotangents of their own, whose
+  sum is scattered; that of the second is the same on all, and each takes its
+  part of it. Left to itself, JAX would sum up all of the first everywhere.
+  """
+  same = lax.all_gather(packed, axis, to="invarying")
+  return lax.pcast(same, axis, to="varying"), same
+
+
+def _gather_forward(axis, packed):
+  return _gather(axis, packed), None
+
+
+def _gather_backward(axis, _, cotangents):
+  own, same = cotangents
+  index = lax.axis_index(axis)
+  part = lax.dynamic_index_in_dim(same, index, keepdims=False)
+  return (lax.psum_scatter(own, axis) + part,)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
 
 
 def _rank(axis, reverse):

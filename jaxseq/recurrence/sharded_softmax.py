@@ -62,12 +62,13 @@ def softmax_outer_scan(
   )
   if axis is None:
     return run(q, logits, k, v, init, reset=reset)
+  begin = init
   q, logits, k, v, init, reset = sharded_exchange.vary(
     axis, q, logits, k, v, init, reset
   )
   given = jax.tree.leaves((q, logits, k, v, init))
   dtype = jnp.result_type(*given, jnp.float32)
-  state = _entering_average(
+  state, chunks = _entering_average(
     logits.astype(dtype),
     None if k is None else k.astype(dtype),
     v.astype(dtype),
@@ -77,8 +78,8 @@ def softmax_outer_scan(
     axis=axis,
     exchange=exchange,
   )
-  o, final = run(q, logits, k, v, state, reset=reset)
-  return o, sharded_exchange.replicate_last(final, axis)
+  o, last = run(q, logits, k, v, state, reset=reset)
+  return o, _final_average(chunks, begin, sink, last, axis)
 
 
 def softmax_decay(
@@ -95,39 +96,64 @@ def softmax_decay(
   run = functools.partial(softmax_outer.softmax_decay, sink=sink)
   if axis is None:
     return run(logits, m, u, reset=reset)
+  begin = _of_zeros(m, u)
   logits, m, u, reset = sharded_exchange.vary(axis, logits, m, u, reset)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   logits = logits.astype(dtype)
   # Averages of zeros, for want of values: XLA's CPU backend can crash over
   # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
   # over time are not kept but computed again.
-  state = _entering_average(
+  state, chunks = _entering_average(
     logits,
     None,
     jnp.zeros_like(logits[..., :1]),
-    SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (1,))),
+    _of_zeros(m, u),
     reset,
     sink,
     axis=axis,
     exchange=exchange,
   )
   run = jax.checkpoint(functools.partial(run, reset=reset))
-  decay, share, final = run(logits, state.m, state.u)
-  return decay, share, sharded_exchange.replicate_last(final, axis)
+  decay, share, last = run(logits, state.m, state.u)
+  final = _final_average(chunks, begin, sink, _of_zeros(*last), axis)
+  return decay, share, (final.m, final.u)
+
+
+def _of_zeros(m, u):
+  return SoftmaxState(m, u, jnp.zeros_like(m, shape=m.shape + (1,)))
 
 
 def _entering_average(logits, k, v, init, reset, sink, **options):
-  """The average that enters this device's chunk, in the dtype of the logits."""
+  """The average that enters this device's chunk, and all chunks if gathered."""
   summary = sharded_summaries.softmax_outer(logits, k, v, reset, sink)
+  entering, chunks = sharded_exchange.entering(
+    summary,
+    *_begun(summary, init, sink),
+    sharded_summaries.combine_softmax,
+    **options,
+  )
+  return entering.state, chunks
+
+
+def _final_average(chunks, init, sink, last, axis):
+  """The average after the whole sequence; `init` not varied."""
+  begin = neutral = None
+  if chunks is not None:
+    one = jax.tree.map(lambda leaf: leaf[0], chunks)
+    begin, neutral = _begun(one, init, sink)
+  combine = sharded_summaries.combine_softmax
+  return sharded_exchange.final(
+    chunks, begin, neutral, combine, last, axis=axis
+  )
+
+
+def _begun(summary, init, sink):
+  """Of the type of a summary: that of what is before, and of nothing."""
   neutral = jax.tree.map(jnp.zeros_like, summary)
   neutral = neutral._replace(state=softmax_chunk.fresh(None, summary.state))
   begin = softmax_chunk.fresh(sink, summary.state)
   if init is not None:
-    begin = jax.tree.map(lambda z: z.astype(logits.dtype), init)
-  return sharded_exchange.entering(
-    summary,
-    neutral._replace(state=begin),
-    neutral,
-    sharded_summaries.combine_softmax,
-    **options,
-  ).state
+    begin = jax.tree.map(
+      lambda leaf, like: leaf.astype(like.dtype), init, summary.state
+    )
+  return neutral._replace(state=begin), neutral

@@ -35,8 +35,12 @@ def run(
   case: Case,
   mesh: jax.sharding.Mesh | None = None,
   exchange: str = "gather",
+  inside: bool = False,
 ) -> Callable[..., tuple[jax.Array, Any]]:
-  """A function of `timed`, `fixed` and reset, on one device or several."""
+  """A function of `timed`, `fixed` and reset, on one device or several.
+
+  With `inside` it is for use inside a `jax.shard_map` over the mesh.
+  """
   options = dict(case.options)
   if mesh is None:
     function = getattr(recurrence, case.name)
@@ -49,11 +53,42 @@ def run(
   def call(timed, fixed, reset):
     return function(**timed, **fixed, reset=reset, **options)
 
-  if mesh is None:
-    return call
+  return call if mesh is None or inside else _split(call, mesh)
+
+
+def _split(call, mesh):
   split = P(None, "sp")
   return jax.shard_map(
     call, mesh=mesh, in_specs=(split, P(), split), out_specs=(split, P())
+  )
+
+
+def layers(
+  case: Case, mesh: jax.sharding.Mesh | None = None
+) -> Callable[..., tuple[jax.Array, Any]]:
+  """As `run`, three layers with one set of parameters; states of all layers."""
+  one = run(case, mesh, inside=True)
+  (carried,) = {"b", "u", "v", "values", "x"} & set(case.timed)
+
+  def call(timed, fixed, reset):
+    def layer(x, scale):
+      return one(timed | {carried: scale * x}, fixed, reset)
+
+    return jax.lax.scan(layer, timed[carried], jnp.array([0.5, 1, 0.7]))
+
+  return call if mesh is None else _split(call, mesh)
+
+
+def assert_close(got: Any, want: Any, tolerance: float) -> None:
+  """Of pytrees: as close as that, beside the largest value of an array."""
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(
+      *(np.asarray(leaf, np.promote_types(leaf.dtype, "f")) for leaf in (x, y)),
+      rtol=0,
+      atol=tolerance * max(1, np.max(np.abs(y))),
+    ),
+    got,
+    want,
   )
 
 

@@ -67,17 +67,13 @@ def evaluate(function, arguments, reset):
   return run(*arguments)
 
 
-def check(devices, scheme, random=2):
-  reset = cases.masks(TIME, devices, random)
-  rows = len(reset) // 8 * 8
-  reset = reset[:rows].T
-  arguments = problem(rows, heads=8)
-  chex.assert_trees_all_close(
-    evaluate(split(devices, scheme), arguments, reset),
-    evaluate(whole, arguments, reset),
-    rtol=1e-11,  # float64 sums in another order, also over all of time.
-    atol=1e-11,
+def check(devices, scheme, dtype=np.float64, tolerance=1e-12):
+  reset = cases.masks(TIME, devices, random=25)
+  arguments = problem(len(reset), heads=8, dtype=dtype)
+  got, want = (
+    evaluate(f, arguments, reset.T) for f in (split(devices, scheme), whole)
   )
+  cases.assert_close(got, want, tolerance)
 
 
 @pytest.mark.parametrize("scheme", _SCHEMES)
@@ -89,7 +85,77 @@ def test_values_and_gradients_are_those_of_one_device(x64, scheme):
 @pytest.mark.parametrize("devices", [1, 2, 8])
 @pytest.mark.parametrize("scheme", _SCHEMES)
 def test_other_numbers_of_devices(x64, scheme, devices):
-  check(devices, scheme, random=20)
+  check(devices, scheme)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("scheme", _SCHEMES)
+def test_float32(scheme, devices):
+  # Sums over 16 elements and 32 rows in another order, of 24 bits each.
+  check(devices, scheme, np.float32, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", _SCHEMES)
+def test_bfloat16_inputs_keep_states_in_float32(scheme):
+  reset = cases.masks(TIME, 4, random=25)
+  params, state, x = problem(len(reset), heads=8, dtype=np.float32)
+  arguments = params, state, jnp.asarray(x, jnp.bfloat16)
+  got, want = (
+    evaluate(f, arguments, reset.T) for f in (split(4, scheme), whole)
+  )
+  assert {leaf.dtype for leaf in got[0][1]} == {np.dtype(np.float32)}
+  assert got[1][2].dtype == jnp.bfloat16
+  cases.assert_close(got[0][1], want[0][1], 1e-5)  # float32, as above.
+  # What is in bfloat16 is rounded, here and there by one of 8 bits.
+  cases.assert_close(got, want, 2**-7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", _SCHEMES)
+def test_vmap_outside_and_a_scan_over_layers_inside(x64, scheme):
+  reset = cases.masks(TIME, 4, random=25)
+  params, state, _ = problem(len(reset), heads=8)
+  # As wide as the states that a layer hands to the next one.
+  rng = np.random.default_rng(3)
+  x = rng.normal(size=(TIME, len(reset), 16))
+  kernel = rng.normal(size=(16, *params.input_kernel.shape[1:])) / 4
+  params = params._replace(input_kernel=kernel)
+
+  def layers(scan):
+    def run(params, state, x, reset):
+      def layer(x, scale):
+        hidden, final = scan(params, state, scale * x, reset)
+        hidden = jnp.moveaxis(hidden, 1, 2)
+        return hidden.reshape(*hidden.shape[:2], -1), final
+
+      return jax.lax.scan(layer, x, jnp.array([0.5, 1, 0.7]))
+
+    return run
+
+  def own(params, state, x, reset):
+    return recurrence.sharded_gated_scan(
+      _CELL, params, state, x, axis="sp", scheme=scheme, reset=reset
+    )
+
+  over = jax.shard_map(
+    layers(own),
+    mesh=cases.mesh_of(4),
+    in_specs=(P(), P(), P("sp"), P("sp")),
+    out_specs=(P("sp"), P()),
+  )
+  # Two batches, with weights in common.
+  x = np.stack([x, x[:, ::-1]])
+  resets = np.stack([reset.T, reset.T[:, ::-1]])
+
+  def both(scan):
+    return jax.vmap(scan, (None, None, 0, 0))
+
+  got, want = (
+    evaluate(both(f), (params, state, x), resets) for f in (over, layers(whole))
+  )
+  cases.assert_close(got, want, 1e-12)
 
 
 def test_without_resets_and_biases(x64):

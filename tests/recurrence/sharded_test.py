@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from benchmarks import collectives
-from jaxseq import recurrence
 from jaxseq.recurrence import sharded
 from tests.recurrence import sharded_cases as cases
 
@@ -24,6 +23,9 @@ _QUICK = (
   "selective",
   "outer_heads",
 )
+# Those of a kind whose other members are slow tests.
+_FLOAT32 = ("outer_no_decay", 3)
+_TRANSFORMED = "outer_no_decay"
 # Elements of a chunk.
 _LENGTH = 4
 
@@ -49,16 +51,6 @@ def _with_gradients(function):
   return run
 
 
-def _assert_close(got, want, tolerance):
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(
-      x, y, rtol=tolerance, atol=tolerance * max(1, np.max(np.abs(y)))
-    ),
-    got,
-    want,
-  )
-
-
 def _check(name, devices, exchange, dtype, tolerance, length=_LENGTH):
   case, reset = _make(name, devices, dtype, length)
   arguments = case.timed, case.fixed, reset
@@ -66,7 +58,7 @@ def _check(name, devices, exchange, dtype, tolerance, length=_LENGTH):
   got, want = (
     jax.jit(_with_gradients(f))(*arguments) for f in (split, cases.run(case))
   )
-  _assert_close(got, want, tolerance)
+  cases.assert_close(got, want, tolerance)
 
 
 @functools.cache
@@ -95,7 +87,7 @@ def test_values_and_gradients_are_those_of_one_device(name):
   (y, final), gradients = run(*arguments)
   want = jax.jit(_with_gradients(cases.run(case)))(*arguments)
   # The same sums in another order: a few units of the last place of float64.
-  _assert_close(((y, final), gradients), want, 1e-12)
+  cases.assert_close(((y, final), gradients), want, 1e-12)
   assert y.sharding.spec[1] == "sp"
   assert all(x.is_fully_replicated for x in jax.tree.leaves(final))
 
@@ -133,11 +125,22 @@ def test_any_number_of_devices(name, devices, exchange):
   _check(name, devices, exchange, np.float64, 1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", cases.NAMES)
-def test_float32(name):
-  # Sums of 16 numbers and more, in another order.
-  _check(name, 4, "gather", np.float32, 1e-5)
+# One number of devices of one recurrence runs with the quick tests.
+@pytest.mark.parametrize(
+  ("name", "devices"),
+  [
+    pytest.param(
+      name,
+      devices,
+      marks=() if (name, devices) == _FLOAT32 else pytest.mark.slow,
+    )
+    for name in cases.NAMES
+    for devices in (1, 2, 3, 4, 8)
+  ],
+)
+def test_float32(name, devices):
+  # Sums of up to 32 numbers in another order, of 24 bits each.
+  _check(name, devices, "gather", np.float32, 1e-5)
 
 
 @pytest.mark.slow
@@ -173,7 +176,8 @@ def test_one_exchange_whose_size_does_not_grow_with_time(name):
     case, reset = _make(name, 8, np.float32, length, random=0)
     arguments = case.timed, case.fixed, reset
     run = cases.run(case, cases.mesh_of(8))
-    (gather,) = collectives.exchanges(run, *arguments)
+    # And no other collective: the final state needs none.
+    (gather,) = collectives.of(run, *arguments)
     assert gather.name == "all_gather"
     sizes.append(gather.size)
   assert sizes[0] == sizes[1]
@@ -188,8 +192,14 @@ def test_one_exchange_whose_size_does_not_grow_with_time(name):
 @pytest.mark.parametrize("name", ["lti", "outer_heads", "softmax_outer_sink"])
 def test_the_gradient_adds_one_reduce_scatter(name):
   case, reset = _make(name, 8, np.float32, random=0)
-  names = collectives.names(_gradient(case), case.timed, case.fixed, reset)
-  assert sorted(names) == ["all_gather", "reduce_scatter"]
+  found = collectives.of(_gradient(case), case.timed, case.fixed, reset)
+  # And a sum for each argument that does not depend on time.
+  sums = len(jax.tree.leaves(case.fixed))
+  assert collectives.count(found) == {
+    "all_gather": 1,
+    "reduce_scatter": 1,
+    "psum": sums,
+  }
 
 
 @pytest.mark.parametrize("name", ["linear", "softmax_outer_sink"])
@@ -222,56 +232,104 @@ def test_large_summaries_of_many_devices_are_not_gathered(width, expected):
   assert collectives.names(run, shape, shape, shape) == expected
 
 
-def test_a_final_state_that_is_dropped_costs_nothing():
+@pytest.mark.parametrize(("exchange", "sums"), [("gather", 0), ("ppermute", 1)])
+def test_the_final_state_takes_a_sum_only_where_nothing_is_gathered(
+  exchange, sums
+):
   case, reset = _make("linear", 4, np.float32, random=0)
   arguments = case.timed, case.fixed, reset
-  run = jax.jit(cases.run(case, cases.mesh_of(4)))
+  run = jax.jit(cases.run(case, cases.mesh_of(4), exchange))
+  text = run.lower(*arguments).compile().as_text()
+  assert text.count(" all-gather(") == 1 - sums
+  assert text.count(" all-reduce(") == sums
+  # Dropped, it costs nothing.
   text = jax.jit(lambda *args: run(*args)[0]).lower(*arguments).compile()
-  text = text.as_text()
-  assert text.count(" all-gather(") == 1
-  assert " all-reduce(" not in text
-  assert " all-reduce(" in run.lower(*arguments).compile().as_text()
+  assert " all-reduce(" not in text.as_text()
 
 
-def test_vmap_outside_and_a_scan_over_layers_inside():
-  # Two recurrences, one after the other, of three sets of decays.
-  rng = np.random.default_rng(0)
-  a = jnp.asarray(rng.uniform(size=(3, 2, 2)), jnp.float32)
-  b = jnp.asarray(rng.normal(size=(2, 16, 2)), jnp.float32)
+@pytest.mark.parametrize("check", [True, False])
+def test_parameters_and_types_that_differ_between_devices(check):
+  # In type only: the same numbers. Then the last device hands the state out.
+  case, reset = _make("lti", 4, np.float32, random=0)
 
-  def layers(scan):
-    def run(a, b):
-      return jax.lax.scan(lambda b, a: (jnp.tanh(scan(a, b)[0]), None), b, a)[0]
+  def scan(timed, fixed, reset):
+    zero = jax.lax.axis_index("sp") * 0
+    fixed = jax.tree.map(lambda x: x + zero.astype(x.dtype), fixed)
+    return sharded.lti_scan(**timed, **fixed, reset=reset, axis="sp")
 
-    return run
-
-  split = jax.shard_map(
-    layers(functools.partial(sharded.linear_scan, axis="sp")),
+  split = P(None, "sp")
+  run = jax.shard_map(
+    scan,
     mesh=cases.mesh_of(4),
-    in_specs=(P(), P(None, "sp")),
-    out_specs=P(None, "sp"),
+    in_specs=(split, P(), split),
+    out_specs=(split, P()),
+    check_vma=check,
   )
+  arguments = case.timed, case.fixed, reset
+  assert collectives.count(collectives.of(run, *arguments)) == {
+    "all_gather": 1,
+    "psum": 1,
+  }
   got, want = (
-    jax.jit(jax.vmap(f, (0, None)))(a, b)
-    for f in (split, layers(recurrence.linear_scan))
+    jax.jit(_with_gradients(f))(*arguments) for f in (run, cases.run(case))
   )
-  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)  # float32.
+  cases.assert_close(got, want, 1e-5)  # float32, sums of 16 numbers.
 
 
-@pytest.mark.slow
-def test_bfloat16_inputs_keep_states_in_float32():
-  case, reset = _make("outer_no_decay", 4, np.float32)
-  timed = jax.tree.map(lambda x: x.astype(jnp.bfloat16), case.timed)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == _TRANSFORMED else pytest.mark.slow)
+    for name in cases.NAMES
+  ],
+)
+@pytest.mark.usefixtures("x64")
+def test_vmap_outside_and_a_scan_over_layers_inside(name):
+  case, reset = _make(name, 4, np.float64)
+  # Two batches with parameters in common; the second has other rows.
+  both = lambda x: jnp.stack([x, jnp.roll(x, 1, axis=0)])  # noqa: E731
+  init = jax.tree.map(both, case.fixed["init"])
+  arguments = (
+    jax.tree.map(both, case.timed),
+    case.fixed | {"init": init},
+    both(reset),
+  )
+  fixed = {key: 0 if key == "init" else None for key in case.fixed}
+
+  def run(layers):
+    return jax.jit(_with_gradients(jax.vmap(layers, (0, fixed, 0))))(*arguments)
+
+  got = run(cases.layers(case, cases.mesh_of(4)))
+  # As in one layer: the same sums in another order.
+  cases.assert_close(got, run(cases.layers(case)), 1e-12)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == _TRANSFORMED else pytest.mark.slow)
+    for name in cases.NAMES
+  ],
+)
+def test_bfloat16_inputs_keep_states_in_float32(name):
+  case, reset = _make(name, 4, np.float32)
+  # There are no complex numbers of 16 bits.
+  timed = {k: jnp.real(x).astype(jnp.bfloat16) for k, x in case.timed.items()}
   arguments = timed, case.fixed, reset
-  y, final = jax.jit(cases.run(case, cases.mesh_of(4)))(*arguments)
-  want_y, want_final = jax.jit(cases.run(case))(*arguments)
-  assert y.dtype == jnp.bfloat16
-  assert final.dtype == jnp.float32
-  # Rounded once, to 8 bits; the sums themselves are float32.
-  np.testing.assert_allclose(
-    y.astype(np.float32), want_y.astype(np.float32), rtol=2**-7, atol=1e-4
+  (got, got_slopes), (want, want_slopes) = (
+    jax.jit(_with_gradients(f))(*arguments)
+    for f in (cases.run(case, cases.mesh_of(4)), cases.run(case))
   )
-  _assert_close(final, want_final, 1e-5)
+  same = lambda x, y: x.dtype == y.dtype  # noqa: E731
+  assert jax.tree.all(
+    jax.tree.map(same, (got, got_slopes), (want, want_slopes))
+  )
+  for leaf in jax.tree.leaves(got[1]):
+    assert leaf.dtype in (jnp.float32, jnp.complex64)
+  # The states are sums in float32, of the same rounded inputs.
+  cases.assert_close(got[1], want[1], 1e-5)
+  # Outputs and slopes are rounded, here and there by one of 8 bits.
+  cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-7)
 
 
 def test_errors_name_what_came():
