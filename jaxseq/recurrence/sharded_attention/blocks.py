@@ -23,6 +23,32 @@ SoftmaxState = softmax_chunk.SoftmaxState
 _TILE = 128
 
 
+class Sight(NamedTuple):
+  """What decides which keys some queries see, element by element.
+
+  Attributes:
+    q: (queries,) int positions; None if queries see the future.
+    k: (keys,) int positions; None likewise.
+    q_segments: (*batch, queries) int32; None if there is only one segment.
+    k_segments: (*batch, keys) int32; None likewise.
+  """
+
+  q: jax.Array | None
+  k: jax.Array | None
+  q_segments: jax.Array | None
+  k_segments: jax.Array | None
+
+  def visible(self) -> jax.Array | None:
+    """(*batch, queries, keys) or (queries, keys) bool; None for all."""
+    result = None
+    if self.q is not None:
+      result = self.q[:, None] >= self.k
+    if self.q_segments is not None:
+      same = self.q_segments[..., None] == self.k_segments[..., None, :]
+      result = same if result is None else result & same
+    return result
+
+
 class Mask(NamedTuple):
   """Who sees whom.
 
@@ -37,36 +63,27 @@ class Mask(NamedTuple):
   causal: bool
   segments: jax.Array | None
 
-  def visible(self, i, j, part=None, other=None) -> jax.Array | None:
-    """Which keys of device j queries of device i see.
+  def sight(self, i, j, part=None, other=None) -> Sight:
+    """What queries of device i see of the keys of device j.
 
     Args:
       i: device of the queries.
       j: device of the keys.
       part: part of the queries; all if None.
       other: part of the keys; all if None.
-
-    Returns:
-      (*batch, queries, keys) bool, or (queries, keys); None for all.
     """
-    result = None
+    places = segments = None, None
     if self.causal:
-      q, k = (
-        self._cut(self.layout.positions(device), which)
-        for device, which in ((i, part), (j, other))
-      )
-      result = q[:, None] >= k
+      places = self._cut(self.layout.positions, i, j, part, other)
     if self.segments is not None:
-      q, k = (
-        self._cut(self.segments[device], which)
-        for device, which in ((i, part), (j, other))
-      )
-      same = q[..., None] == k[..., None, :]
-      result = same if result is None else result & same
-    return result
+      segments = self._cut(self.segments.__getitem__, i, j, part, other)
+    return Sight(*places, *segments)
 
-  def _cut(self, x, part):
-    return x if part is None else self.layout.part(x, part, -1)
+  def _cut(self, of, i, j, part, other):
+    return tuple(
+      of(device) if which is None else self.layout.part(of(device), which, -1)
+      for device, which in ((i, part), (j, other))
+    )
 
 
 class Problem(NamedTuple):
@@ -131,20 +148,21 @@ def attend(
   q: jax.Array,
   k: jax.Array,
   v: jax.Array,
-  visible: jax.Array | None,
+  sight: Sight,
   m: jax.Array | None = None,
 ) -> SoftmaxState:
   """Attention to one block of keys.
 
-  Some of the queries at a time, if there are many; the gradient computes their
-  weights again. What is not visible is cut off by selects, undefined numbers
+  Some of the queries at a time, if there are many: neither their weights nor
+  who sees whom is ever there for all of them, and the gradient computes both
+  again. What is not visible is cut off by selects, undefined numbers
   too.
 
   Args:
     q: (*batch, heads, queries, d).
     k: (*batch, groups, keys, d); heads / groups neighbouring heads share a key.
     v: (*batch, groups, keys, e).
-    visible: (*batch, queries, keys) or (queries, keys) bool; None for all.
+    sight: which keys each query sees.
     m: (*batch, heads, queries), what to subtract from the scores; their maximum
       if None.
 
@@ -155,7 +173,7 @@ def attend(
   time = q.shape[-2]
   size = _tile_size(time)
   if size == time:
-    return _attend_tile(q, k, v, visible, m)
+    return _attend_tile(q, k, v, sight.visible(), m)
 
   def split(x, axis):
     if x is None:
@@ -166,10 +184,12 @@ def attend(
 
   @jax.checkpoint
   def tile(element):
-    q, visible, m = element
-    return _attend_tile(q, k, v, visible, m)
+    q, (places, segments), m = element
+    part = sight._replace(q=places, q_segments=segments)
+    return _attend_tile(q, k, v, part.visible(), m)
 
-  state = lax.map(tile, (split(q, -2), split(visible, -2), split(m, -1)))
+  own = split(sight.q, -1), split(sight.q_segments, -1)
+  state = lax.map(tile, (split(q, -2), own, split(m, -1)))
   flat = q.shape[:-1]
   return SoftmaxState(
     jnp.moveaxis(state.m, 0, -2).reshape(flat),
@@ -269,7 +289,7 @@ def accumulate(
             layout.part(q, a),
             layout.part(k, c),
             layout.part(v, c),
-            mask.visible(i, j, a, c),
+            mask.sight(i, j, a, c),
           )
           return softmax_chunk.softmax_combine(part, block)
 

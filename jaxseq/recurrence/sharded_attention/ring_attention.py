@@ -117,12 +117,12 @@ def _ring_backward(axis, mask, residuals, cotangent):
       for c in range(layout.parts):
 
         def add(d, a=a, c=c, m=m, d_part=d_part):
-          visible = mask.visible(own, j, a, c)
+          sight = mask.sight(own, j, a, c)
 
           def sums(q, kv):
             q, kv = layout.part(q, a), layout.part(kv, c)
             k, v = kv[..., :width], kv[..., width:]
-            return blocks.attend(q, k, v, visible, m)
+            return blocks.attend(q, k, v, sight, m)
 
           _, pull = jax.vjp(sums, q, kv)
           return jax.tree.map(

@@ -47,7 +47,7 @@ def ring_self_attention(
   steps = jnp.arange(devices)
 
   def visible(step):
-    return mask.visible(own, (own - step) % devices)
+    return mask.sight(own, (own - step) % devices).visible()
 
   def fill(k, step):
     block = blocks.scores(problem.q, k, visible(step))
