@@ -233,6 +233,8 @@ def _permutes(jaxpr) -> bool:
     if equation.primitive.name == "ppermute":
       return True
     inner = jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
-    if any(_permutes(getattr(x, "jaxpr", x)) for x in filter(is_program, inner)):
+    if any(
+      _permutes(getattr(x, "jaxpr", x)) for x in filter(is_program, inner)
+    ):
       return True
   return False
