@@ -64,8 +64,9 @@ class PlanConfig:
     method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",
       `baselines.packing`, and "static", one degree for all documents, the
       smallest that holds the longest one.
-    tokens_per_device: elements that a device has memory for; 0: as few as hold
-      a document of the greatest length on all devices.
+    tokens_per_device: elements that a device has memory for; 0: as many as a
+      document of the greatest length has on four devices, or on all if there
+      are fewer.
     levels: chunk sizes, each half of the one above, that rows are padded to.
     uniform: whether a wave holds groups of one size only, see `planner.rows`.
     costs: fields of `planner.CostModel`, but for those that follow from the
@@ -252,7 +253,7 @@ def make_planner(
       "network.norm: got 'batch', expected another one: its statistics would "
       "depend on the plan."
     )
-  capacity = config.tokens_per_device or -(-max_length // count)
+  capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:
     raise ValueError(
       f"tokens_per_device: got {capacity}, expected {-(-max_length // count)} "
