@@ -193,9 +193,19 @@ def _make(own, like, devices):
         _put(active, groups),
         1 / batch.num_targets,
       )
+      if each.mesh.devices.flat[0].platform == "cpu":
+        # Compiling the next wave's program takes the threads that the devices
+        # of a group wait for; XLA gives up after 40 seconds.
+        _wait(totals)
     return sums(_relabel(totals, each))
 
   return run
+
+
+def _wait(tree):
+  """Waits for arrays; does nothing where they are traced."""
+  if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
+    jax.block_until_ready(tree)
 
 
 def _put(array, place):
