@@ -11,6 +11,10 @@ divided by the number of targets of the whole batch.
   loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
   batch = rows.lay_out(assignment, documents, chunks, uniform=True)
   loss, gradients = loss_and_grad(params, batch)
+
+The devices may be those of several processes, which then all make the same
+calls. Of the arrays of a batch each sends what its own devices hold; the rest
+of them need not be right.
 """
 
 from collections.abc import Callable
