@@ -29,6 +29,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.tasks import base
+from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import app
@@ -71,7 +72,7 @@ class Config(study.Supervised):
   data_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   max_length: int = 8192
   valid_tokens: int = 65_536
-  plan: documents.PlanConfig = documents.PlanConfig()
+  plan: document_plans.PlanConfig = document_plans.PlanConfig()
   devices: int = 0
   network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()

@@ -9,6 +9,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import planned
@@ -40,7 +41,7 @@ def make(devices, mixer="linear_attention", **plan):
   problem = documents.make_problem(
     arm,
     make_corpus(),
-    documents.PlanConfig(**plan),
+    document_plans.PlanConfig(**plan),
     max_length=LONGEST,
     seed=3,
     valid_tokens=200,
@@ -132,10 +133,10 @@ class Counted:
 def test_a_process_reads_the_documents_of_its_own_devices():
   text = make_corpus().train
   whole = documents.from_text(text, LONGEST)
-  config = documents.PlanConfig(tokens_per_device=16, costs=COSTS)
+  config = document_plans.PlanConfig(tokens_per_device=16, costs=COSTS)
   network = nn.NetworkConfig("linear_attention")
   # Of eight devices that are not there.
-  plans = documents.make_planner(
+  plans = document_plans.make_planner(
     config, network, LONGEST, jax.devices()[:1] * 8
   )
   chosen = documents.draw(0, 0, len(whole.lengths), 40)
@@ -204,15 +205,15 @@ def test_every_document_comes_once_an_epoch():
 def test_what_cannot_be_planned(fields, plan, count, message):
   network = dataclasses.replace(nn.NetworkConfig("gru"), **fields)
   with pytest.raises(ValueError, match=re.escape(message)):
-    documents.make_planner(
-      documents.PlanConfig(**plan), network, 64, jax.devices()[:1] * count
+    document_plans.make_planner(
+      document_plans.PlanConfig(**plan), network, 64, jax.devices()[:1] * count
     )
 
 
 def test_wrong_options():
   with pytest.raises(ValueError, match="levels: got 9, expected 1 to 8"):
-    documents.PlanConfig(levels=9)
+    document_plans.PlanConfig(levels=9)
   with pytest.raises(ValueError, match="costs has no field kind; its fields"):
-    documents.PlanConfig(costs={"kind": "recurrent"})
+    document_plans.PlanConfig(costs={"kind": "recurrent"})
   with pytest.raises(ValueError, match="tokens_per_device: got -1"):
-    documents.PlanConfig(tokens_per_device=-1)
+    document_plans.PlanConfig(tokens_per_device=-1)
