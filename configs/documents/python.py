@@ -3,9 +3,10 @@ r"""The files of Python's standard library, byte by byte, of all lengths.
     python -m experiments.documents --workdir=runs/files \
       --config=configs/documents/python.py
 
-A file is a document; longer ones are cut after 4095 bytes. It takes minutes on
-a CPU. The devices are those that there are: `JAX_NUM_CPU_DEVICES=8` makes eight
-of a CPU, for the same losses.
+A file is a document; longer ones are cut after 4095 bytes. It takes about seven
+minutes of a CPU core and ends near 3.6 bits per byte: enough to see that it
+trains. The devices are those that there are: `JAX_NUM_CPU_DEVICES=8` makes
+eight of a CPU, for the same losses.
 
     --config=configs/documents/python.py:bible
 
