@@ -24,7 +24,7 @@ ALLOWED_LAYERS = {
   "planner": set(),
   "training": {"recurrence", "mixers", "nn", "planner"},
   "data": {"recurrence"},
-  "tasks": {"recurrence", "mixers", "nn", "training", "data"},
+  "tasks": {"recurrence", "mixers", "nn", "planner", "training", "data"},
   "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},

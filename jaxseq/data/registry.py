@@ -12,6 +12,7 @@ from jaxseq.data import types
 _LOADERS = {
   "acsf1": "jaxseq.data.series:acsf1",
   "activities": "jaxseq.data.activities:load",
+  "arrays": "jaxseq.data.arrays:load",
   "arrow_head": "jaxseq.data.series:arrow_head",
   "autots_hourly": "jaxseq.data.forecasting:autots_hourly",
   "basic_motions": "jaxseq.data.series:basic_motions",

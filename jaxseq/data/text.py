@@ -15,6 +15,7 @@ import sysconfig
 
 import numpy as np
 
+from jaxseq.data import documents as documents_lib
 from jaxseq.data import types
 
 # What the program of Debian's bible-kjv 4.39 prints.
@@ -116,21 +117,32 @@ def split_bytes(
   return part(1, first), part(first, second), part(second, len(data))
 
 
-def kjv(path: str | os.PathLike | None = None) -> types.Splits:
+def kjv(
+  path: str | os.PathLike | None = None, documents: str | None = None
+) -> types.Splits:
   """Loads the King James Bible as bytes.
 
   Args:
     path: see `kjv_bytes`.
+    documents: "book" or "chapter": these are documents, that are
+      shuffled and divided whole, see `documents.split`. One text if None.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8.
+    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
+    there are documents.
 
   Raises:
-    ValueError: if it is another text.
+    ValueError: if it is another text, or there are no such documents in it.
     MissingData: if the text is not there.
   """
+  content = kjv_bytes(path)
+  parts = (
+    split_bytes(content)
+    if documents is None
+    else documents_lib.split(documents_lib.of_bible(content, documents))
+  )
   return types.Splits(
-    *split_bytes(kjv_bytes(path)),
+    *parts,
     types.Info(
       description="The King James Bible byte by byte; which byte is next?",
       source="Debian's bible-kjv 4.39",
@@ -160,6 +172,15 @@ def python_files(
   Raises:
     MissingData: if there are no source files.
   """
+  found = _python_documents(root)
+  manifest = [
+    (name, hashlib.sha256(content).hexdigest()) for name, content in found
+  ]
+  return manifest, b"".join(_with_name(*document) for document in found)
+
+
+def _python_documents(root):
+  """Returns (name, content) of each source file, sorted by name."""
   if root is None:
     root = sysconfig.get_path("stdlib")
   root = pathlib.Path(root)
@@ -175,12 +196,11 @@ def python_files(
       f"{root} has no Python source files: install Python's standard library, "
       "or give its folder as root."
     )
-  manifest, pieces = [], []
-  for name in sorted(paths):
-    content = paths[name].read_bytes()
-    manifest.append((name, hashlib.sha256(content).hexdigest()))
-    pieces += [f"# {name}\n".encode(), content]
-  return manifest, b"".join(pieces)
+  return [(name, paths[name].read_bytes()) for name in sorted(paths)]
+
+
+def _with_name(name, content):
+  return f"# {name}\n".encode() + content
 
 
 def manifest_digest(manifest: list[tuple[str, str]]) -> str:
@@ -190,7 +210,9 @@ def manifest_digest(manifest: list[tuple[str, str]]) -> str:
 
 
 def python_source(
-  root: str | os.PathLike | None = None, digest: str | None = None
+  root: str | os.PathLike | None = None,
+  digest: str | None = None,
+  documents: bool = False,
 ) -> types.Splits:
   """Loads Python's standard library as bytes.
 
@@ -198,24 +220,33 @@ def python_source(
     root: see `python_files`.
     digest: digest that the manifest must have; the corpus is another one with
       another interpreter, so a comparison should state it. Not checked if None.
+    documents: whether files are documents, of very different lengths, that are
+      shuffled and divided whole, see `documents.split`.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8. info.details: the manifest
-    and its digest.
+    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
+    there are documents. info.details: the manifest and its digest.
 
   Raises:
     ValueError: if the manifest has another digest.
     MissingData: if there are no source files.
   """
-  manifest, content = python_files(root)
+  files = _python_documents(root)
+  manifest = [
+    (name, hashlib.sha256(content).hexdigest()) for name, content in files
+  ]
+  pieces = [_with_name(*each) for each in files]
   found = manifest_digest(manifest)
   if digest is not None and digest != found:
     raise ValueError(
       f"digest must be that of the {len(manifest)} files found, {found}; got "
       f"{digest}. Another version of Python has another corpus."
     )
+  parts = (
+    documents_lib.split(pieces) if documents else split_bytes(b"".join(pieces))
+  )
   return types.Splits(
-    *split_bytes(content),
+    *parts,
     types.Info(
       description="Python source code byte by byte; which byte is next?",
       source="the standard library of the running Python",

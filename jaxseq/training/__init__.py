@@ -21,6 +21,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   supervised   a problem's state and its updates by gradient
   study        arms and seeds of a supervised problem, start to end
   mixed_lengths  loss and gradient of a planned batch on many devices
+  planned      training on planned batches
   optimizers   parameter groups by path; recipes: those of the papers
   figures      empty figures; plots: learning curves as PNG
   tables       results on the terminal
@@ -45,6 +46,7 @@ _MODULES = (
   "mixed_lengths",
   "optimizers",
   "placement",
+  "planned",
   "plots",
   "processes",
   "progress",

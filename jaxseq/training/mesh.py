@@ -270,6 +270,9 @@ def cut_examples(mesh: jax.sharding.Mesh, tree: Any, axis: int = 0) -> Any:
 def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
   """Puts a data set onto the devices.
 
+  Every process takes from the host arrays what its own devices get, and reads
+  no more than that of arrays that are memory-mapped (`np.memmap`).
+
   Args:
     tree: pytree of host arrays, the same on all processes.
     mesh: the mesh.
@@ -298,7 +301,10 @@ def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
   )
   return jax.tree.map(
     lambda x, where: jax.make_array_from_callback(
-      np.shape(x), where, lambda index: np.asarray(x[index])
+      # Called once for each device of this process, with its own rows.
+      np.shape(x),
+      where,
+      lambda index: np.asarray(x[index]),
     ),
     tree,
     placements,

@@ -11,6 +11,10 @@ divided by the number of targets of the whole batch.
   loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
   batch = rows.lay_out(assignment, documents, chunks, uniform=True)
   loss, gradients = loss_and_grad(params, batch)
+
+The devices may be those of several processes, which then all make the same
+calls. Of the arrays of a batch each sends what its own devices hold; the rest
+of them need not be right.
 """
 
 from collections.abc import Callable
@@ -20,6 +24,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
@@ -70,11 +75,49 @@ def make_loss_and_grad(
       part of a wave, arrays (1, chunk), and the name of the axis over which the
       row is split. Returns the sum, not the mean, of the losses where
       `wave.mask` is true; scalar. It is traced once for every `rows.Key`.
-    devices: the devices in the order of the plan; all if None.
+    devices: the devices in the order of the plan, those of all processes; all
+      if None.
 
   Returns:
     A function of the parameters and a batch that returns the loss per target
-    and its gradient.
+    and its gradient, whole on every device. With several processes all of them
+    have to call it, with the same parameters and plan.
+  """
+
+  # Each device differentiates its own sum. What it gathered from others sends
+  # their part of the gradient back to them, so that the sum over devices is
+  # the gradient of the whole.
+  def own(params, wave):
+    return jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
+
+  def like(params):
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return jnp.zeros((), dtype), params
+
+  return _make(own, like, devices)
+
+
+def make_loss(
+  token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
+) -> Callable[[Params, rows.Batch], jax.Array]:
+  """As `make_loss_and_grad`, without the gradient."""
+
+  def own(params, wave):
+    return token_loss(params, wave, SEQUENCE)
+
+  def like(params):
+    return jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
+
+  return _make(own, like, devices)
+
+
+def _make(own, like, devices):
+  """Returns the function that adds up what every device has of every wave.
+
+  Args:
+    own: (params, wave) -> tree of arrays, on one device.
+    like: params -> a tree of the same shapes and dtypes.
+    devices: see `make_loss_and_grad`.
   """
 
   @functools.cache
@@ -84,15 +127,23 @@ def make_loss_and_grad(
     # Every device has totals of its own; their order is the same in all meshes.
     each = _Spec((GROUPS, SEQUENCE))
 
-    # Each device differentiates its own sum. What it gathered from others sends
-    # their part of the gradient back to them, so that the sum over devices is
-    # the gradient of the whole.
     def add(totals, params, wave, active, weight):
-      def work():
-        own = jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
-        return jax.tree.map(lambda x, y: x + weight * y, totals, own)
+      def work(totals, params, wave, weight):
+        return jax.tree.map(
+          lambda x, y: x + weight * y, totals, own(params, wave)
+        )
 
-      return lax.cond(active[0], work, lambda: totals)
+      arguments = totals, params, wave, weight
+      traced = jax.make_jaxpr(work)(*arguments)
+
+      def run():
+        flat = core.jaxpr_as_fun(traced)(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(totals), flat)
+
+      # Of a ppermute all devices have to be part, whatever the groups.
+      if _permutes(traced.jaxpr):
+        return run()
+      return lax.cond(active[0], run, lambda: totals)
 
     mapped = jax.shard_map(
       add,
@@ -114,8 +165,9 @@ def make_loss_and_grad(
     count = each.mesh.size
 
     def zeros(params):
-      like = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params
-      return jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype), like)
+      return jax.tree.map(
+        lambda x: jnp.zeros((count, *x.shape), x.dtype), like(params)
+      )
 
     def sums(totals):
       return jax.tree.map(lambda x: jnp.sum(x, axis=0), totals)
@@ -125,22 +177,78 @@ def make_loss_and_grad(
       jax.jit(sums, out_shardings=everywhere),
     )
 
-  def loss_and_grad(params, batch):
+  def run(params, batch):
     if batch.num_targets < 1:
       raise ValueError(
         "a batch must have a target: a document of at least 2 tokens."
       )
     zeros, sums = ends()
-    params = jax.device_put(params, program(1)[1][1])
-    totals = zeros(params)
+    each, everywhere, *_ = program(1)[1]
+    params = {1: _relabel(params, everywhere)}
+    totals = zeros(params[1])
     for key, wave, active in zip(batch.keys, batch.waves, batch.active):
-      add, places = program(key.sp_degree)
-      # What comes from another mesh of the same devices is relabelled, which
-      # copies nothing: jax 0.11.2 aborts on two meshes in one program.
-      totals, params, wave, active = jax.device_put(
-        (totals, params, wave, active), tuple(places)
+      add, (own_place, whole, split, groups) = program(key.sp_degree)
+      if key.sp_degree not in params:
+        params[key.sp_degree] = _relabel(params[1], whole)
+      totals = add(
+        _relabel(totals, own_place),
+        params[key.sp_degree],
+        jax.tree.map(lambda x, place=split: _put(x, place), wave),
+        _put(active, groups),
+        1 / batch.num_targets,
       )
-      totals = add(totals, params, wave, active, 1 / batch.num_targets)
-    return sums(jax.device_put(totals, program(1)[1][0]))
+      if each.mesh.devices.flat[0].platform == "cpu":
+        # Compiling the next wave's program takes the threads that the devices
+        # of a group wait for; XLA gives up after 40 seconds.
+        _wait(totals)
+    return sums(_relabel(totals, each))
 
-  return loss_and_grad
+  return run
+
+
+def _wait(tree):
+  """Waits for arrays; does nothing where they are traced."""
+  if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
+    jax.block_until_ready(tree)
+
+
+def _put(array, place):
+  """Puts a host's array onto the devices: those of this process get theirs."""
+  return jax.make_array_from_callback(
+    array.shape, place, lambda index: array[index]
+  )
+
+
+def _relabel(tree, place):
+  """Moves arrays to another mesh of the same devices, which copies nothing.
+
+  jax 0.11.2 aborts on two meshes in one program, and cannot always move arrays
+  between processes.
+  """
+
+  def move(x):
+    if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):
+      return jax.device_put(x, place)
+    if x.is_fully_addressable:
+      return jax.device_put(x, place)
+    pieces = [shard.data for shard in x.addressable_shards]
+    return jax.make_array_from_single_device_arrays(x.shape, place, pieces)
+
+  return jax.tree.map(move, tree)
+
+
+def _permutes(jaxpr) -> bool:
+  """Returns whether a program has a ppermute anywhere in it."""
+
+  def is_program(leaf):
+    return hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
+
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "ppermute":
+      return True
+    inner = jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
+    if any(
+      _permutes(getattr(x, "jaxpr", x)) for x in filter(is_program, inner)
+    ):
+      return True
+  return False

@@ -285,7 +285,7 @@ def _measured(directory, variables):
   """Returns what a run tells about an arm besides its metrics."""
   return {
     "parameters": num_parameters(variables),
-    "updates_per_second": _speed(directory),
+    "updates_per_second": speed(directory),
   }
 
 
@@ -354,8 +354,8 @@ def _train(config, label, arms, directories):
   return state, evaluate_state
 
 
-def _speed(directory):
-  """Returns the median number of updates per second, NaN if unknown."""
+def speed(directory: pathlib.Path) -> float:
+  """Returns an arm's median updates per second, NaN if unknown."""
   _, values = metrics_lib.column(
     metrics_lib.read(directory), "steps_per_second"
   )

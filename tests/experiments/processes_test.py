@@ -30,6 +30,7 @@ class Run(NamedTuple):
     rtol: by how much losses may differ. The same sums in another order, in
       float32, fed back some hundred times: 3e-7 was found for classification
       and, as the terms of its loss nearly cancel, 5e-5 for PPO.
+    metric: the loss in the metrics.
   """
 
   experiment: str
@@ -37,6 +38,7 @@ class Run(NamedTuple):
   steps: int
   arm: str = "gru"
   rtol: float = 3e-6
+  metric: str = "loss"
 
 
 RUNS = {
@@ -76,6 +78,19 @@ RUNS = {
     0,
     "none",
     rtol=1e-4,
+  ),
+  "documents": Run(
+    "documents",
+    [
+      "--config=configs/documents/python.py:tiny",
+      "--config.num_updates=100",
+      "--config.chunks_per_evaluation=50",
+      "--config.chunks_per_checkpoint=50",
+    ],
+    100,
+    "linear_attention",
+    rtol=1e-5,
+    metric="train_bits_per_token",
   ),
 }
 
@@ -121,8 +136,8 @@ def start_two(run, workdir, logs):
   ]
 
 
-def losses(workdir, arm="gru"):
-  return metrics.column(metrics.read(workdir / arm), "loss")
+def losses(workdir, arm="gru", metric="loss"):
+  return metrics.column(metrics.read(workdir / arm), metric)
 
 
 def free_port():
@@ -138,6 +153,7 @@ def free_port():
     "classify",
     pytest.param("split_data", marks=pytest.mark.slow),
     pytest.param("icrl", marks=pytest.mark.slow),
+    pytest.param("documents", marks=pytest.mark.slow),
   ],
 )
 def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
@@ -147,7 +163,7 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   two = start_two(run, stopped, logs)
   try:
     deadline = time.monotonic() + 200
-    while not (stopped / "gru/metrics.jsonl").exists():
+    while not (stopped / run.arm / "metrics.jsonl").exists():
       assert time.monotonic() < deadline, logs[0].read_text()
       assert two[0].poll() is None, logs[0].read_text()
       time.sleep(0.1)
@@ -159,9 +175,10 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   told = re.search(r"stopped after step (\d+)", logs[0].read_text())
   step = int(told[1])
   assert 0 < step < run.steps
-  saved = [int(p.name) for p in (stopped / "gru/checkpoints").iterdir()]
+  place = stopped / run.arm / "checkpoints"
+  saved = [int(p.name) for p in place.iterdir()]
   assert max(saved) == step
-  assert losses(stopped)[0][-1] == step
+  assert losses(stopped, run.arm, run.metric)[0][-1] == step
   # The other process tells nothing.
   assert "stopped" not in logs[1].read_text()
 
@@ -178,7 +195,9 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
       process.kill()
   text = (tmp_path / "last.log").read_text()
   assert f"goes on after step {step}" in text
-  (steps, values), (expected_steps, expected) = losses(stopped), losses(whole)
+  (steps, values), (expected_steps, expected) = (
+    losses(place, run.arm, run.metric) for place in (stopped, whole)
+  )
   np.testing.assert_array_equal(steps, expected_steps)
   np.testing.assert_allclose(values, expected, rtol=run.rtol)
 

@@ -1,5 +1,7 @@
 """Small language models, split over devices and of one document alone."""
 
+import functools
+
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -11,11 +13,27 @@ from jaxseq.recurrence import sharded
 
 VOCABULARY = 11
 WIDTH = 4
-# With a short convolution, which must not reach over a reset either.
-MAMBA2 = mixers.make_config("mamba2", d_model=WIDTH, d_state=3, headdim=4)
+# Every mixer that keeps a state of fixed size. Short convolutions must not
+# reach over a reset either.
+MIXERS = tuple(name for name in mixers.names() if name != "attention")
+_OPTIONS = {
+  "aaren": {"heads": 2},
+  "lightnet": {"heads": 2},
+  "linear_attention": {"heads": 2},
+  "lstm": {"heads": 2},
+  "mamba": {"d_state": 3},
+  "mamba2": {"d_state": 3, "headdim": 4},
+  "s4": {"d_state": 4},
+  "s4d": {"d_state": 4},
+  "s5": {"ssm_size": 4, "blocks": 2},
+}
 
 
-def init(seed=0):
+def mixer_config(name):
+  return mixers.make_config(name, d_model=WIDTH, **_OPTIONS.get(name, {}))
+
+
+def init(seed=0, kind="recurrent"):
   rng = np.random.default_rng(seed)
   shapes = {
     "embedding": (VOCABULARY, WIDTH),
@@ -28,9 +46,11 @@ def init(seed=0):
   params = {
     name: jnp.asarray(rng.normal(size=shape)) for name, shape in shapes.items()
   }
-  mixer = mixers.get("mamba2").init(jax.random.key(seed), MAMBA2)
-  dtype = params["output"].dtype
-  params["mamba2"] = jax.tree.map(lambda leaf: leaf.astype(dtype), mixer)
+  if kind in MIXERS:
+    config = mixer_config(kind)
+    mixer = mixers.get(kind).init(jax.random.key(seed), config)
+    dtype = params["output"].dtype
+    params["mixer"] = jax.tree.map(lambda leaf: leaf.astype(dtype), mixer)
   return params
 
 
@@ -47,13 +67,13 @@ def recurrent_split(params, x, wave, axis):
   return sharded.linear_scan(a, b, reset=wave.reset, axis=axis)[0]
 
 
-def mamba2_alone(params, x):
-  return mixers.get("mamba2").apply(MAMBA2, params["mamba2"], x)[0]
+def mixer_alone(name, params, x):
+  return mixers.get(name).apply(mixer_config(name), params["mixer"], x)[0]
 
 
-def mamba2_split(params, x, wave, axis):
-  apply = mixers.get("mamba2").apply
-  return apply(MAMBA2, params["mamba2"], x, None, wave.reset, axis=axis)[0]
+def mixer_split(name, params, x, wave, axis):
+  config, apply = mixer_config(name), mixers.get(name).apply
+  return apply(config, params["mixer"], x, None, wave.reset, axis=axis)[0]
 
 
 def _with_places(x, position):
@@ -93,12 +113,12 @@ def attention_split(params, x, wave, axis):
 ALONE = {
   "recurrent": recurrent_alone,
   "attention": attention_alone,
-  "mamba2": mamba2_alone,
+  **{name: functools.partial(mixer_alone, name) for name in MIXERS},
 }
 SPLIT = {
   "recurrent": recurrent_split,
   "attention": attention_split,
-  "mamba2": mamba2_split,
+  **{name: functools.partial(mixer_split, name) for name in MIXERS},
 }
 
 

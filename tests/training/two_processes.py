@@ -1,8 +1,9 @@
 """One of the two processes that multiprocess_test.py starts.
 
-Arguments: its number, the port of the coordinator, the directory. It saves and
-restores arrays that live on both processes, damages the newest checkpoint
-(process 0), falls back, and stops when a signal reaches process 1 only.
+Arguments: its number, the port of the coordinator, the directory. It places a
+data set, saves and restores arrays that live on both processes, damages the
+newest checkpoint (process 0), falls back, and stops when a signal reaches
+process 1 only.
 """
 
 import os
@@ -19,8 +20,34 @@ import pytest
 
 from jaxseq.training import checkpoint
 from jaxseq.training import loop
+from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import metrics
 from jaxseq.training import signals
+
+
+class Counted:
+  """An array of rows that counts those that are taken from it."""
+
+  def __init__(self, array):
+    self.array = array
+    self.shape, self.dtype = array.shape, array.dtype
+    self.size, self.ndim = array.size, array.ndim
+    self.rows = 0
+
+  def __getitem__(self, index):
+    taken = self.array[index]
+    self.rows += len(taken)
+    return taken
+
+
+def check_rows():
+  """Each process takes the rows of its own device only, if they are split."""
+  mesh = mesh_lib.make(mesh_lib.MeshConfig(data=0))
+  for split, rows in ((True, 4), (False, 8)):
+    data = Counted(np.arange(24.0, dtype=np.float32).reshape(8, 3))
+    placed = mesh_lib.place({"x": data}, mesh, split)["x"]
+    assert data.rows == rows
+    assert float(jax.jit(jnp.sum)(placed)) == data.array.sum()
 
 
 def main(number, port, directory):
@@ -79,6 +106,7 @@ def main(number, port, directory):
       shard.data, np.arange(8.0)[shard.index] + value
     )
 
+  check_rows()
   with (
     checkpoint.Checkpointer(directory / "checkpoints") as saver,
     metrics.MetricWriter(directory, tensorboard=False) as writer,

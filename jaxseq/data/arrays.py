@@ -1,0 +1,108 @@
+"""Data sets as arrays in files, of which only what is asked for is read.
+
+    arrays.save("sets/listops", data.load("lra_listops", path=...))
+    splits = data.load("arrays", path="sets/listops")
+
+The arrays are memory-mapped. Where the devices of several processes share a
+set out (`split_data` in `jaxseq.training.mesh`), each process then reads the
+rows of its own devices and no others.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from jaxseq.data import types
+
+_INFO = "info.json"
+_PARTS = ("train", "valid", "test")
+_FIELDS = ("inputs", "targets", "lengths")
+_KEPT = ("description", "source", "licence", "num_classes", "vocab_size")
+
+
+def save(path: str | os.PathLike, splits: types.Splits) -> None:
+  """Writes a data set as one `.npy` file for each array.
+
+  Args:
+    path: folder to make; it must not exist.
+    splits: the data set. Of `info.details` nothing is kept.
+
+  Raises:
+    ValueError: if the folder exists.
+  """
+  path = pathlib.Path(path)
+  if path.exists():
+    raise ValueError(f"path must be that of a new folder; {path} exists.")
+  partial = path.with_name(path.name + ".partial")
+  partial.mkdir(parents=True)
+  for part in _PARTS:
+    for name, array in _named(getattr(splits, part)).items():
+      np.save(partial / f"{part}.{name}.npy", array, allow_pickle=False)
+  info = {name: getattr(splits.info, name) for name in _KEPT}
+  (partial / _INFO).write_text(json.dumps(info, indent=2) + "\n")
+  # A reader sees all of it or nothing.
+  partial.rename(path)
+
+
+def load(path: str | os.PathLike) -> types.Splits:
+  """Opens what `save` wrote.
+
+  Args:
+    path: the folder.
+
+  Returns:
+    The splits, of read-only memory-mapped arrays.
+
+  Raises:
+    ValueError: if a file is damaged.
+    MissingData: if there is no such folder, or it is not complete.
+  """
+  path = pathlib.Path(path)
+  if not (path / _INFO).is_file():
+    raise types.MissingData(
+      f"{path} holds no {_INFO}: give the folder that jaxseq.data.arrays.save "
+      "has written as path."
+    )
+  info = types.Info(**json.loads((path / _INFO).read_text()))
+  parts = []
+  for part in _PARTS:
+    found = {
+      file.name[len(part) + 1 : -4]: _open(file)
+      for file in sorted(path.glob(f"{part}.*.npy"))
+    }
+    parts.append(_dataset(found, path, part))
+  return types.Splits(*parts, info)
+
+
+def _open(file):
+  try:
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+  except (OSError, ValueError, EOFError) as error:
+    raise ValueError(f"{file} is no array that can be read: {error}") from error
+
+
+def _named(dataset):
+  if dataset is None:
+    return {}
+  fields = {name: getattr(dataset, name) for name in _FIELDS}
+  fields |= {f"extras.{k}": v for k, v in (dataset.extras or {}).items()}
+  return {name: array for name, array in fields.items() if array is not None}
+
+
+def _dataset(found, path, part):
+  if not found and part == "valid":
+    return None
+  missing = {"inputs", "targets"} - set(found)
+  if missing:
+    raise types.MissingData(
+      f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
+    )
+  extras = {
+    name.removeprefix("extras."): array
+    for name, array in found.items()
+    if name.startswith("extras.")
+  }
+  fields = {name: found.get(name) for name in _FIELDS}
+  return types.ArrayDataset(**fields, extras=extras or None)

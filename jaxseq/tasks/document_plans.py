@@ -1,0 +1,213 @@
+"""Plans of updates on documents: which of them are read, and as what arrays."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from jaxseq import nn
+from jaxseq import planner
+from jaxseq.planner import baselines
+from jaxseq.planner import rows
+from jaxseq.tasks import language
+from jaxseq.training import planned
+
+# Fields of the cost model that follow from the network and the options.
+_DERIVED = ("kind", "bytes_per_token", "fixed_bytes", "chunks")
+
+
+class Documents(NamedTuple):
+  """Documents, one behind the other.
+
+  Attributes:
+    tokens: (n,) integers; may be a `np.memmap`, of which only what is asked for
+      is read.
+    offsets: (documents + 1,) int64, where each begins, and n.
+  """
+
+  tokens: np.ndarray
+  offsets: np.ndarray
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """(documents,) int64: elements that are read, `START` included."""
+    return np.diff(self.offsets) + 1
+
+  def read(self, index: int) -> np.ndarray:
+    """Returns `START` and the tokens of a document, int32."""
+    tokens = self.tokens[self.offsets[index] : self.offsets[index + 1]]
+    return np.append(np.int32(language.START), np.asarray(tokens, np.int32))
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+  """How updates are planned. Nothing of it changes a loss but by rounding.
+
+  Attributes:
+    method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",
+      `baselines.packing`, and "static", one degree for all documents, the
+      smallest that holds the longest one.
+    tokens_per_device: elements that a device has memory for; 0: as many as a
+      document of the greatest length has on four devices, or on all if there
+      are fewer.
+    levels: chunk sizes, each half of the one above, that rows are padded to.
+    uniform: whether a wave holds groups of one size only, see `planner.rows`.
+    costs: fields of `planner.CostModel`, but for those that follow from the
+      network and from the fields above.
+  """
+
+  method: Literal["lpt", "stream", "packing", "static"] = "lpt"
+  tokens_per_device: int = 0
+  levels: int = 3
+  uniform: bool = True
+  costs: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+
+  def __post_init__(self):
+    if self.tokens_per_device < 0:
+      raise ValueError(
+        f"tokens_per_device: got {self.tokens_per_device}, expected 0 or more."
+      )
+    if not 1 <= self.levels <= planned.MAX_LEVELS:
+      raise ValueError(
+        f"levels: got {self.levels}, expected 1 to {planned.MAX_LEVELS}."
+      )
+    known = {f.name for f in dataclasses.fields(planner.CostModel)}
+    wrong = sorted(set(self.costs) - (known - set(_DERIVED)))
+    if wrong:
+      raise ValueError(
+        f"costs has no field {', '.join(wrong)}; its fields are "
+        f"{', '.join(sorted(known - set(_DERIVED)))}."
+      )
+
+
+class Planner(NamedTuple):
+  """Documents to the arrays of an update.
+
+  Attributes:
+    config: options.
+    cost_model: seconds, in any unit.
+    chunks: rising elements per device that arrays may have.
+    num_devices: of all processes.
+    local: numbers of the devices of this process, in their order.
+  """
+
+  config: PlanConfig
+  cost_model: planner.CostModel
+  chunks: tuple[int, ...]
+  num_devices: int
+  local: tuple[int, ...]
+
+  def plan(self, lengths: Sequence[int]) -> planner.Assignment:
+    """Returns the plan of documents of these lengths."""
+    memory = float(self.chunks[-1])
+    arguments = lengths, self.num_devices, self.cost_model, memory
+    if self.config.method == "packing":
+      return baselines.packing(*arguments)
+    if self.config.method == "static":
+      degree = 1
+      while degree * self.chunks[-1] < max(lengths):
+        degree *= 2
+      return baselines.static(*arguments, degree=degree)
+    return planner.plan(*arguments, method=self.config.method)
+
+  def lay_out(
+    self, documents: Documents, chosen: Sequence[int]
+  ) -> planned.Step:
+    """Plans documents and makes the arrays.
+
+    Only documents that devices of this process work on are read; in the place
+    of the others are zeros, which are not sent to any device.
+
+    Args:
+      documents: all documents.
+      chosen: numbers of those of this update.
+
+    Returns:
+      The arrays and what is to be told of them.
+    """
+    lengths = documents.lengths[np.asarray(chosen)]
+    plan = self.plan(lengths)
+    mine = set()
+    for row in plan.rows:
+      devices = range(row.first_device, row.first_device + row.degree)
+      if not set(devices).isdisjoint(self.local):
+        mine.update(row.doc_ids)
+    tokens = [
+      documents.read(index)
+      if place in mine
+      else np.broadcast_to(np.int32(0), lengths[place])
+      for place, index in enumerate(chosen)
+    ]
+    batch = rows.lay_out(plan, tokens, self.chunks, uniform=self.config.uniform)
+    return planned.Step(
+      batch,
+      [
+        (
+          key.sp_degree,
+          self.chunks[::-1].index(key.row_length // key.sp_degree),
+        )
+        for key in batch.keys
+      ],
+      plan.optimal_gap,
+    )
+
+
+def make_planner(
+  config: PlanConfig,
+  network: nn.NetworkConfig,
+  max_length: int,
+  devices: Sequence[jax.Device],
+) -> Planner:
+  """Returns the planner of a network's updates.
+
+  Args:
+    config: options.
+    network: the network; its mixers say what is exchanged.
+    max_length: elements of the longest document.
+    devices: those that share the work.
+
+  Raises:
+    ValueError: if the devices are no power of two, or too few for the longest
+      document, or the network cannot be planned.
+  """
+  count = len(devices)
+  if count & (count - 1):
+    raise ValueError(
+      f"devices: got {count}, expected a power of two, as groups are halved."
+    )
+  for name, free in (("dropout", 0.0), ("pooling", "none"), ("time_axis", "")):
+    value = getattr(network, name)
+    if value != free:
+      raise ValueError(
+        f"network.{name}: got {value!r}, expected {free!r}: losses must not "
+        "depend on the plan."
+      )
+  if network.norm == "batch":
+    raise ValueError(
+      "network.norm: got 'batch', expected another one: its statistics would "
+      "depend on the plan."
+    )
+  capacity = config.tokens_per_device or -(-max_length // min(count, 4))
+  if capacity * count < max_length:
+    raise ValueError(
+      f"tokens_per_device: got {capacity}, expected {-(-max_length // count)} "
+      f"or more, so that {count} devices hold a document of {max_length}."
+    )
+  names = [network.mixer, *(name for name, _ in network.hybrid)]
+  recurrent = "attention" not in names
+  chunks = rows.chunk_sizes(capacity, config.levels)
+  costs = {"token_seconds": 1.0, **config.costs}
+  model = planner.CostModel(
+    "recurrent" if recurrent else "attention", chunks=chunks, **costs
+  )
+  if config.method == "stream" and not recurrent:
+    raise ValueError("plan.method: got 'stream', which attention cannot use.")
+  here = jax.process_index()
+  local = [i for i, d in enumerate(devices) if d.process_index == here]
+  return Planner(config, model, chunks, count, tuple(local))

@@ -1,0 +1,172 @@
+"""Next-token prediction on documents of very different lengths, as planned.
+
+Every document is read from a fresh state: it is `language.START` and its
+tokens, of which each is a target. An update takes some of the documents; the
+planner says which devices work on which of them (`jaxseq.planner`). The loss is
+the mean over all targets of the update, so that no number depends on the plan.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.data import batching
+from jaxseq.planner import rows
+from jaxseq.tasks import base
+from jaxseq.tasks import document_plans
+from jaxseq.tasks import language
+from jaxseq.training import planned
+
+
+def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
+  """Returns the documents of a text, cut where they are too long.
+
+  Args:
+    text: (n,) arrays.
+    max_length: elements of a document, `START` included; what is longer becomes
+      several documents.
+
+  Raises:
+    ValueError: if `max_length` leaves no room for a token.
+  """
+  if max_length < 2:
+    raise ValueError(f"max_length: got {max_length}, expected 2 or more.")
+  ends = np.append(np.flatnonzero(text.starts), len(text.tokens))
+  pieces = [
+    np.arange(start, end, max_length - 1)
+    for start, end in zip(ends[:-1], ends[1:])
+  ]
+  return document_plans.Documents(
+    text.tokens, np.concatenate([*pieces, ends[-1:]])
+  )
+
+
+def first(
+  documents: document_plans.Documents, tokens: int
+) -> document_plans.Documents:
+  """Returns the first documents that have so many tokens; at least one.
+
+  Args:
+    documents: the documents.
+    tokens: how many at most.
+  """
+  count = np.searchsorted(documents.offsets, tokens, side="right") - 1
+  return documents._replace(offsets=documents.offsets[: max(count, 1) + 1])
+
+
+def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
+  """Returns the documents of an update: epochs in random order, one by one.
+
+  Args:
+    seed: of the run.
+    update: number of updates made.
+    count: number of documents.
+    size: documents of an update.
+
+  Returns:
+    (size,) int64. No document comes again before all others have come.
+  """
+  epochs, places = np.divmod(update * size + np.arange(size), count)
+  orders = {e: batching.permutation(seed, e, count) for e in set(epochs)}
+  return np.array([orders[e][p] for e, p in zip(epochs, places)])
+
+
+def make_token_loss(
+  network: nn.SequenceNetwork, longest_row: int
+) -> Callable[[Any, rows.Wave, str], jax.Array]:
+  """Returns the sum of the losses, in nats, of a device's part of a wave.
+
+  Args:
+    network: the network.
+    longest_row: elements of a row over all devices. Attention that sees as many
+      exchanges within its group alone; with a shorter window it sends keys on
+      from device to device, and groups wait for each other.
+  """
+  options = tuple(
+    _scheme(mixer, longest_row) for mixer in network.config.stack().mixers
+  )
+
+  def token_loss(variables, wave, axis):
+    logits, _ = network.apply(
+      variables,
+      wave.tokens,
+      None,
+      wave.reset,
+      options=tuple(each | {"axis": axis} for each in options),
+    )
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, wave.targets)
+    return (nats * wave.mask).sum()
+
+  return token_loss
+
+
+def _scheme(mixer, longest_row):
+  """Returns how a mixer exchanges what it needs inside a group."""
+  if mixers.module_of(mixer) is not mixers.get("attention"):
+    return {}
+  whole = mixer.window >= longest_row - 1
+  return {"scheme": "gather" if whole else "halo"}
+
+
+def make_problem(
+  arm: base.ArmConfig,
+  corpus: language.Corpus,
+  plan: document_plans.PlanConfig,
+  *,
+  max_length: int,
+  seed: int,
+  valid_tokens: int,
+  devices: Sequence[jax.Device],
+) -> planned.Problem:
+  """Returns the problem of predicting each token of a document.
+
+  Args:
+    arm: network, optimiser, and documents per update.
+    corpus: the text.
+    plan: how updates are planned.
+    max_length: elements of a document; longer ones are cut.
+    seed: of the order of the documents.
+    valid_tokens: how many tokens of the validation part an evaluation reads.
+    devices: those that share the work, of all processes.
+
+  Returns:
+    A problem whose losses are nats.
+
+  Raises:
+    ValueError: if there are too few documents, or an option is wrong.
+  """
+  train = from_text(corpus.train, max_length)
+  count = len(train.lengths)
+  if arm.batch_size > count:
+    raise ValueError(
+      f"batch_size: got {arm.batch_size}, expected at most {count}, the number "
+      "of training documents."
+    )
+  plans = document_plans.make_planner(plan, arm.network, max_length, devices)
+  network = language.make_network(arm, corpus)
+
+  def make_step(update):
+    return plans.lay_out(train, draw(seed, update, count, arm.batch_size))
+
+  def held_out(text, tokens):
+    part = first(from_text(text, max_length), tokens)
+    every = np.arange(len(part.lengths))
+    return [
+      plans.lay_out(part, every[start : start + arm.batch_size]).batch
+      for start in range(0, len(every), arm.batch_size)
+    ]
+
+  return planned.Problem(
+    lambda key: network.init(key, np.zeros((1, 1), np.int32)),
+    make_token_loss(network, plans.chunks[-1] * plans.num_devices),
+    make_step,
+    lambda: held_out(corpus.valid, valid_tokens),
+    lambda: held_out(corpus.test, len(corpus.test.tokens)),
+    tuple(devices),
+  )
