@@ -162,7 +162,9 @@ def test_a_query_that_sees_nothing_of_a_block_gets_the_average_of_nothing():
   v[0, 0, 3] = k[0, 1, 5] = np.nan
 
   def attend(q, k, v):
-    return sharded_attention.attend(q, k, v, np.zeros((TIME, TIME), bool))
+    now = np.arange(TIME)
+    future = sharded_attention.Sight(now, now + TIME, None, None)
+    return sharded_attention.attend(q, k, v, future)
 
   state, pull = jax.vjp(attend, q, k, v)
   np.testing.assert_array_equal(state.m, np.full_like(q[..., 0], -1e30))
@@ -218,6 +220,12 @@ def test_memory_of_the_ring_does_not_grow_with_the_number_of_devices():
   assert largest("ring", 8) == largest("ring", 2)
   # The gathered keys and values, of width 7.
   assert largest("gather", 8) == 8 * 2 * 4 * 7
+
+
+def test_memory_of_the_ring_does_not_grow_with_the_square_of_a_chunk():
+  # Not even who sees whom is there for all queries at once.
+  time = 4096
+  assert collectives.largest(*trace("ring", 2, time, gradient=True)) < time**2
 
 
 def test_work_is_that_of_the_parts_that_see_something():

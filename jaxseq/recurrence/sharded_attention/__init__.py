@@ -6,6 +6,7 @@ travels, how often, and in memory. `SCHEMES` has them by name.
 
 from jaxseq.recurrence.sharded_attention.all_gather import gather
 from jaxseq.recurrence.sharded_attention.all_to_all import ulysses
+from jaxseq.recurrence.sharded_attention.blocks import Sight
 from jaxseq.recurrence.sharded_attention.blocks import attend
 from jaxseq.recurrence.sharded_attention.layout import ORDERS
 from jaxseq.recurrence.sharded_attention.layout import from_zigzag
@@ -30,6 +31,7 @@ SCHEMES = {
 __all__ = [
   "ORDERS",
   "SCHEMES",
+  "Sight",
   "attend",
   "from_zigzag",
   "gather",
