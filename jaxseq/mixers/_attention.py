@@ -237,18 +237,21 @@ def _cached_average(config, q, state, begin, place, reset, axis):
   dtype = q.dtype
   index = jnp.arange(config.window)
   keys = _turn(config, state.keys.astype(dtype), index)
-  # `window` elements before the one at `place` is the cached one of that index.
-  visible = (index >= begin[..., None, None]) & (index >= place[:, None])
+  # What the cache holds, and which queries still see it, is segment 0.
+  held = jnp.where(index >= begin[..., None], 0, 1)
+  seeing = jnp.zeros((*begin.shape, len(place)), held.dtype)
   if reset is not None:
     resets = lax.all_gather(jnp.any(reset, axis=-1), axis)
     earlier = jnp.arange(len(resets)) < lax.axis_index(axis)
     before = jnp.any(jnp.moveaxis(resets, 0, -1) & earlier, axis=-1)
     first = lax.cummax(reset.astype(jnp.int32), axis=reset.ndim - 1) == 0
-    visible &= (first & ~before[..., None])[..., None]
+    seeing = jnp.where(first & ~before[..., None], 0, 2)
   attend = jax.checkpoint(sharded_attention.attend)
   return attend(
     jnp.where(jnp.isfinite(q), q, 0),
     keys.swapaxes(-2, -3),
     state.values.astype(dtype).swapaxes(-2, -3),
-    visible,
+    # `window` elements before the one at `place` is the cached one of that
+    # index, and those behind it are nearer.
+    sharded_attention.Sight(-place, -index, seeing, held),
   )
