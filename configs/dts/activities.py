@@ -9,6 +9,7 @@ of the first have labels, those of the second none until they are scored.
 `ARM/swap.png` shows what each window becomes with the second segment of
 another. "source" and "target" are accuracies on the two subjects.
 
+    --config=configs/dts/activities.py:own      each subject scaled by itself
     --config=configs/dts/activities.py:watch    exercises from a smartwatch,
                                                 from the left arm to the right
                                                 (`pip install --no-deps
@@ -21,7 +22,7 @@ import ml_collections
 
 from configs.dts import _shared
 
-_VARIANTS = ("synthetic", "watch", "tiny")
+_VARIANTS = ("synthetic", "own", "watch", "tiny")
 
 
 def get_config(variant: str = "synthetic") -> ml_collections.ConfigDict:
@@ -47,6 +48,8 @@ def get_config(variant: str = "synthetic") -> ml_collections.ConfigDict:
     "dts": {},
     "dts_entropy": {"adaptation": {"adversary": "entropy"}},
   }
+  if variant == "own":
+    config.data_options.scaling = "own"
   if variant == "tiny":
     arms = config.arms
     config = _shared.tiny(config)

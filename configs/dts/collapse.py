@@ -85,15 +85,15 @@ def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
         "anneal": "monotonic",
       }
     },
-    "dts_4_slow": {
-      "objective": {
-        "method": "dts",
-        "beta": 4.0,
-        "alpha": 4.0,
-        "anneal": "monotonic",
-        "anneal_ratio": 0.75,
-      }
-    },
+    # The same warm-up for all at this beta: three quarters of the training.
+    "dts_4_slow": _slow(method="dts", alpha=4.0),
+    "beta_vae_4_slow": _slow(method="beta_vae"),
+    "beta_tcvae_4_slow": _slow(method="beta_tcvae"),
     "dts_4_cold": {"objective": {"method": "dts", "beta": 4.0, "alpha": 4.0}},
   }
   return _shared.tiny(config) if variant == "tiny" else config
+
+
+def _slow(**options):
+  schedule = {"anneal": "monotonic", "anneal_ratio": 0.75}
+  return {"objective": {"beta": 4.0, **schedule, **options}}

@@ -16,7 +16,7 @@ from jaxseq.training import config as config_lib
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
 VARIANTS = {
-  "dts/activities": ("watch", "tiny"),
+  "dts/activities": ("own", "watch", "tiny"),
   "dts/collapse": ("lstm", "gru", "s5", "mamba", "tiny"),
   "dts/downstream": ("ecg", "mitdb", "tiny"),
   "dts/ecg": ("heartbeat", "dynamics", "beyond", "tiny"),
