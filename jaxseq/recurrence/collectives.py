@@ -58,3 +58,14 @@ def own_slice(axis: str, x: jax.Array, along: int) -> jax.Array:
   size = x.shape[along] // lax.axis_size(axis)
   begin = lax.axis_index(axis) * size
   return lax.dynamic_slice_in_dim(x, begin, size, along)
+
+
+def may_branch() -> bool:
+  """Returns whether devices may take different branches of a program.
+
+  Not where the mesh in force has axes that are left to XLA: it may have to
+  exchange parts of arrays between all devices, and does that where they are
+  used. A device that took another branch would keep the rest waiting for ever.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  return all(mesh.shape[name] == 1 for name in mesh.auto_axes)

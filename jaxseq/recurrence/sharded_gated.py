@@ -161,13 +161,15 @@ def _relay(scan, params, state, x, reset, axis):
   # whole chunk of time leaves behind.
   @jax.checkpoint
   def turn(state, number):
-    after = lax.cond(
-      own == number,
-      lambda state: scan(params, state, x, reset)[1],
-      lambda state: state,
-      state,
-    )
-    received = tuple(collectives.shift(leaf, axis) for leaf in after)
+    def work(state):
+      return scan(params, state, x, reset)[1]
+
+    # What a device sends whose turn it is not, nobody takes.
+    if collectives.may_branch():
+      state_after = lax.cond(own == number, work, lambda state: state, state)
+    else:
+      state_after = work(state)
+    received = tuple(collectives.shift(leaf, axis) for leaf in state_after)
     return resets.select(own == number + 1, received, state), None
 
   turns = jnp.arange(lax.axis_size(axis) - 1)

@@ -300,24 +300,45 @@ def test_frozen_parameters_keep_their_momentum():
   np.testing.assert_allclose(again["decoder"], -0.1, rtol=1e-4)
 
 
+def _read_by(mixer):
+  """An arm whose encoder is so wide that devices keep parts of it."""
+  arm = _arm()
+  network = dataclasses.replace(
+    arm.model.encoder.network, mixer=mixer, d_model=32, num_layers=1
+  )
+  encoder = encoders.EncoderConfig(kind="mixer", network=network)
+  return dataclasses.replace(
+    arm, model=dataclasses.replace(arm.model, encoder=encoder)
+  )
+
+
+_SHARED = mesh_lib.MeshConfig(data=8, split_data=True)
+_PARTS = mesh_lib.MeshConfig(data=2, parameters=2, time=2)
+
+
 @pytest.mark.devices
 @pytest.mark.parametrize(
-  "options",
+  ("arm", "mesh"),
   [
-    {"objective": objective.Config(method="dts", beta=4.0, alpha=3.5)},
+    (
+      _arm(objective=objective.Config(method="dts", beta=4.0, alpha=3.5)),
+      _SHARED,
+    ),
     pytest.param(
-      {"objective": objective.Config(method="factor_vae", form="B")},
+      _arm(objective=objective.Config(method="factor_vae", form="B")),
+      _SHARED,
       marks=pytest.mark.slow,
     ),
+    pytest.param(_read_by("lstm"), _PARTS, marks=pytest.mark.slow),
+    pytest.param(_read_by("s5"), _PARTS, marks=pytest.mark.slow),
   ],
-  ids=["dts", "factor_vae"],
+  ids=["dts", "factor_vae", "lstm", "s5"],
 )
-def test_a_batch_that_devices_share_gives_the_same(options):
-  arm = _arm(**options)
-  made = problem.make_problem(arm, _splits(), 4)
-  optimizer = problem.make_optimizer(arm, 4)
-
+def test_a_mesh_changes_no_number(arm, mesh):
   def train(config):
+    cut = mesh_lib.split_time(config, arm)
+    made = problem.make_problem(cut, _splits(), 4)
+    optimizer = problem.make_optimizer(cut, 4)
     keys = placement.keys(config, 0, 1)
     init = functools.partial(supervised.init, made, optimizer)
     shapes = jax.eval_shape(jax.vmap(init), keys)
@@ -334,7 +355,7 @@ def test_a_batch_that_devices_share_gives_the_same(options):
     return chunk(make(keys), data)
 
   state, metrics = train(mesh_lib.MeshConfig())
-  shared, shared_metrics = train(mesh_lib.MeshConfig(data=8, split_data=True))
+  shared, shared_metrics = train(mesh)
   # float32, sums in another order, four updates.
   chex.assert_trees_all_close(
     jax.device_get(shared_metrics),

@@ -25,7 +25,7 @@ LENGTH = 8
 NETWORK = nn.NetworkConfig(mixer="gru", d_model=8, num_layers=1)
 
 
-def language_problem(config, jump_every):
+def language_problem(config, jump_every=None, network=NETWORK):
   """A GRU on texts in which documents begin at every fifth place or so."""
   rng = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def language_problem(config, jump_every):
     return language.Text(tokens, starts)
 
   corpus = language.Corpus(text(256), text(96), text(96), 7)
-  arm = base.ArmConfig(NETWORK, batch_size=4)
+  arm = base.ArmConfig(network, batch_size=4)
   return language.make_problem(
     mesh_lib.split_time(config, arm),
     corpus,
@@ -60,6 +60,15 @@ def language_problem(config, jump_every):
 )
 def test_language(fields, jump_every):
   check(lambda config: language_problem(config, jump_every), fields)
+
+
+def test_turns_of_devices_with_parts_of_the_parameters():
+  """Wide enough that a device keeps a part; gated networks take turns."""
+  wide = dataclasses.replace(NETWORK, d_model=32, time_scheme="relay")
+  check(
+    lambda config: language_problem(config, network=wide),
+    {"parameters": 2, "time": 2},
+  )
 
 
 def decision_problem(config):
