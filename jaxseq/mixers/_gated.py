@@ -13,6 +13,7 @@ from jaxseq.recurrence import contractions
 from jaxseq.recurrence import sharded_gated
 
 Params = dict[str, jax.Array]
+SCHEMES = sharded_gated.SCHEMES
 
 
 def check_config(config: Any):

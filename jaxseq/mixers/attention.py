@@ -23,6 +23,8 @@ from jaxseq.mixers import _check
 from jaxseq.recurrence import contractions
 
 Params = dict[str, jax.Array]
+# Ways of splitting time over devices, see `apply`.
+SCHEMES = _attention.SCHEMES
 
 POSITIONS = ("rotary", "none")
 

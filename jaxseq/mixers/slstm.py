@@ -25,6 +25,8 @@ from jaxseq.mixers import _check
 from jaxseq.mixers import _gated
 
 Params = dict[str, jax.Array]
+# Ways of splitting time over devices, see `apply`.
+SCHEMES = _gated.SCHEMES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One Flax module for every mixer."""
 
-import inspect
 from typing import Any
 
 from absl import logging
@@ -151,10 +150,9 @@ class SequenceMixer(linen.Module):
     return {}
 
 
-def has_schemes(config: Any) -> bool:
-  """Returns whether a mixer can split time over devices in several ways."""
-  parameters = inspect.signature(mixers.module_of(config).apply).parameters
-  return "scheme" in parameters
+def schemes(config: Any) -> tuple[str, ...]:
+  """Returns the ways in which a mixer can split time, if it has several."""
+  return getattr(mixers.module_of(config), "SCHEMES", ())
 
 
 def split_options(

@@ -47,7 +47,13 @@ class ModelConfig(layer.LayerConfig):
       raise ValueError(
         f"hybrid: all mixers must have the same d_model; got {widths}."
       )
-    if self.time_scheme and not any(map(mixer.has_schemes, self.mixers)):
+    for known in filter(None, map(mixer.schemes, self.mixers)):
+      if self.time_scheme not in ("", *known):
+        raise ValueError(
+          f"time_scheme: got {self.time_scheme!r}, expected '' or one of "
+          f"{', '.join(known)}."
+        )
+    if self.time_scheme and not any(map(mixer.schemes, self.mixers)):
       raise ValueError(
         f"time_scheme: got {self.time_scheme!r}, expected '': these mixers "
         "split time in one way only."
@@ -68,7 +74,7 @@ class ModelConfig(layer.LayerConfig):
     if not self.hybrid:
       return self
     chosen = self.mixers[index % len(self.mixers)]
-    scheme = self.time_scheme if mixer.has_schemes(chosen) else ""
+    scheme = self.time_scheme if mixer.schemes(chosen) else ""
     return dataclasses.replace(
       self, mixer=chosen, hybrid=(), time_scheme=scheme
     )

@@ -20,6 +20,7 @@ from jaxseq.training import planned
 
 # Fields of the cost model that follow from the network and the options.
 _DERIVED = ("kind", "bytes_per_token", "fixed_bytes", "chunks")
+_OF_ATTENTION = ("square_seconds", "exchange_bytes")
 
 
 class Documents(NamedTuple):
@@ -59,7 +60,9 @@ class PlanConfig:
     levels: chunk sizes, each half of the one above, that rows are padded to.
     uniform: whether a wave holds groups of one size only, see `planner.rows`.
     costs: fields of `planner.CostModel`, but for those that follow from the
-      network and from the fields above.
+      network and from the fields above. `square_seconds` and `exchange_bytes`
+      are for arms with attention alone; the first is worked out from the width
+      if it is not given.
   """
 
   method: Literal["lpt", "stream", "packing", "static"] = "lpt"
@@ -181,12 +184,16 @@ def make_planner(
     raise ValueError(
       f"devices: got {count}, expected a power of two, as groups are halved."
     )
-  for name, free in (("dropout", 0.0), ("pooling", "none"), ("time_axis", "")):
+  for name, free, reason in (
+    ("dropout", 0.0, "losses must not depend on the plan"),
+    ("pooling", "none", "every token is a target"),
+    ("time_axis", "", "the planner splits time"),
+    ("time_scheme", "", "the planner splits time"),
+  ):
     value = getattr(network, name)
     if value != free:
       raise ValueError(
-        f"network.{name}: got {value!r}, expected {free!r}: losses must not "
-        "depend on the plan."
+        f"network.{name}: got {value!r}, expected {free!r}: {reason}."
       )
   if network.norm == "batch":
     raise ValueError(
@@ -203,6 +210,13 @@ def make_planner(
   recurrent = "attention" not in names
   chunks = rows.chunk_sizes(capacity, config.levels)
   costs = {"token_seconds": 1.0, **config.costs}
+  if recurrent:
+    # Arms share the costs; these are attention's.
+    costs = {k: v for k, v in costs.items() if k not in _OF_ATTENTION}
+  elif "square_seconds" not in costs:
+    # Scores and averages take 2 d operations for each pair of elements that
+    # sees each other, the matrices of a layer 24 d^2 for an element.
+    costs["square_seconds"] = costs["token_seconds"] / (12 * network.d_model)
   model = planner.CostModel(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs
   )

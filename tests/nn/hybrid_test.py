@@ -170,6 +170,12 @@ def test_errors_name_what_came():
   softmax = mixers.make_config("attention", d_model=4)
   with pytest.raises(ValueError, match="time_scheme: got 'ring', expected ''"):
     nn.ModelConfig(linear, time_scheme="ring")
+  with pytest.raises(
+    ValueError, match="got 'star', expected '' or one of halo"
+  ):
+    nn.ModelConfig(
+      mixers.make_config("attention", d_model=4), time_scheme="star"
+    )
   with pytest.raises(ValueError, match="scan_layers .* got 2 mixers in turn"):
     nn.ModelConfig(linear, hybrid=(softmax,), scan_layers=True)
   model = nn.SequenceModel(nn.ModelConfig(linear, hybrid=(softmax,)))
