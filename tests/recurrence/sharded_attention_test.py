@@ -157,6 +157,44 @@ def test_bfloat16_is_accumulated_in_float32():
     )
 
 
+@pytest.mark.parametrize(
+  "name",
+  [
+    name if name == "ring" else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+  ],
+)
+def test_vmap_outside_and_a_scan_over_layers_inside(x64, name):
+  reset = cases.masks(TIME, 4)[:6]
+  # As many keys as queries, and as wide, so that layers can be stacked.
+  q, k, _ = problem(len(reset), groups=8)
+  both = lambda x: jnp.stack([x, jnp.roll(x, 1, axis=0)])  # noqa: E731
+
+  def gradients(attend):
+    def layers(q, k, reset):
+      def layer(x, _):
+        return x + attend(x, k, x, reset), None
+
+      return jax.lax.scan(layer, q, length=3)[0]
+
+    def loss(q, k):
+      o = jax.vmap(layers)(q, k, both(reset))
+      return jnp.sum(jnp.sin(o)), o
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(
+      both(q), both(k)
+    )
+
+  got = gradients(split(name, 4))
+  # One device holds all; the same sums in another order, three times.
+  want = gradients(split("gather", 1))
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-11),
+    got,
+    want,
+  )
+
+
 def test_a_query_that_sees_nothing_of_a_block_gets_the_average_of_nothing():
   q, k, v = problem(1, dtype=np.float32)
   v[0, 0, 3] = k[0, 1, 5] = np.nan
