@@ -35,7 +35,6 @@ from jaxseq.rl import networks
 from jaxseq.rl import ppo
 
 BASELINE, JAXSEQ = "s5_baseline", "jaxseq"
-mixers.register(BASELINE, "benchmarks.s5_baseline")
 
 
 def configuration(mixer, **options):
@@ -95,6 +94,8 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--repeats", type=int, default=10)
   repeats = parser.parse_args().repeats
+  # Here, so that who imports this has no mixer more.
+  mixers.register(BASELINE, "benchmarks.s5_baseline")
   config = configuration("s5")
   programs = {"public": ppo_baseline.make(config)} | {
     name: tuple(functools.partial(f, each) for f in (ppo.init, ppo.update))

@@ -215,6 +215,7 @@ def test_aggressive_updates_move_the_encoder_alone():
   )
 
 
+@pytest.mark.slow
 def test_the_discriminator_is_still_while_the_encoder_is_updated():
   arm = _arm(
     objective=objective.Config(method="factor_vae", form="B"), aggressive=True

@@ -283,7 +283,9 @@ def test_memory_can_be_made_fresh_before_each_trial(config):
   assert start[1:].sum() > taken.terminated[:-1].sum() > 0
 
 
-@pytest.mark.parametrize("per_trial", [True, False])
+@pytest.mark.parametrize(
+  "per_trial", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_trials_can_be_credited_apart(config, per_trial):
   config = dataclasses.replace(
     config, returns_per_trial=per_trial, gamma=1.0, gae_lambda=0.0
