@@ -206,9 +206,12 @@ def main(argv: list[str]) -> None:
       _MODE.value,
       may_change=("plan", "devices"),
     )
+  names = made
+  if _MODE.value == "evaluate":
+    names = arms_lib.trained(made, directory)
   results = {
-    name: run_arm(config, directory, name, arm, problem, _MODE.value)
-    for name, (arm, problem) in made.items()
+    name: run_arm(config, directory, name, *made[name], _MODE.value)
+    for name in names
   }
   study.finish(
     config,
@@ -222,6 +225,7 @@ def main(argv: list[str]) -> None:
         unit="bytes",
       )
       for name, (_, problem) in made.items()
+      if name in results
     },
     results,
     _MODE.value,

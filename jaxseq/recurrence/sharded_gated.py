@@ -166,10 +166,10 @@ def _relay(scan, params, state, x, reset, axis):
 
     # What a device sends whose turn it is not, nobody takes.
     if collectives.may_branch():
-      state_after = lax.cond(own == number, work, lambda state: state, state)
+      after = lax.cond(own == number, work, lambda state: state, state)
     else:
-      state_after = work(state)
-    received = tuple(collectives.shift(leaf, axis) for leaf in state_after)
+      after = work(state)
+    received = tuple(collectives.shift(leaf, axis) for leaf in after)
     return resets.select(own == number + 1, received, state), None
 
   turns = jnp.arange(lax.axis_size(axis) - 1)
