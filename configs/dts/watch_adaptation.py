@@ -40,18 +40,22 @@ _DIRECTIONS = {
     for source, target in domains.PAIRS["watch"]
   },
 }
+_ARMS = ("heads", "weights")
 _WEIGHTS = {"0001": 0.001, "001": 0.01, "01": 0.1, "1": 1.0}
 # Name of a variant -> scaling, arms, direction.
 _VARIANTS = {
   "_".join(filter(None, parts)) or "full": parts
-  for parts in itertools.product(
-    ("", "own"), ("", "heads", "weights"), _DIRECTIONS
-  )
+  for parts in itertools.product(("", "own"), ("", *_ARMS), _DIRECTIONS)
 } | {"tiny": ("", "", "")}
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, tuple(_VARIANTS))
+  if variant not in _VARIANTS:
+    raise ValueError(
+      f"variant: got {variant!r}, expected 'full', 'tiny', or 'own', one"
+      f" of {_ARMS} and one of {tuple(_DIRECTIONS)[1:]}, joined by '_' in this"
+      " order; each may be absent."
+    )
   scaling, arms, direction = _VARIANTS[variant]
   by, source, target = _DIRECTIONS[direction]
   config = _shared.base(

@@ -229,7 +229,8 @@ def write(
   Args:
     directory: where to; made if it does not exist.
     scores: games to the scores of their runs, equally many of each.
-    name: what the agent is called.
+    name: what the agent is called; ", ours" follows if a published one has
+      the same name.
     against: names in `published.SCORES` to show scores and profiles of.
     curves: what `sample_efficiency` takes; None for none.
     resamples: of the bootstrap.
@@ -242,6 +243,8 @@ def write(
     ValueError: as `normalised_table` and `sample_efficiency`, or if a name in
       `against` is unknown.
   """
+  if name in published.AGGREGATES:
+    name = f"{name}, ours"
   table = normalised_table(scores)
   ours = statistics.aggregates(table, resamples=resamples, seed=seed)
   rivals = {agent: published_table(agent, list(scores)) for agent in against}

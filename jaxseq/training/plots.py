@@ -167,6 +167,8 @@ def intervals(
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
+    # Few, so that those of neighbours do not meet.
+    axes.locator_params(axis="x", nbins=4)
     axes.set_yticks(range(len(labels)), labels, fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels) - 0.5, -0.5)

@@ -145,6 +145,13 @@ def test_write_one_run_of_few_games(tmp_path):
   assert report.aggregates["mean"] == (0.5, 0.5, 0.5)
 
 
+def test_an_agent_named_as_a_published_one_stays_beside_it(tmp_path):
+  scores.write(tmp_path, {"pong": [14.6], "boxing": [0.1]}, name="SPR")
+  text = (tmp_path / scores.TABLE).read_text(encoding="utf-8")
+  assert "SPR, ours" in text
+  assert "\nSPR  " in text
+
+
 @pytest.mark.parametrize(
   ("call", "message"),
   [
