@@ -1,0 +1,78 @@
+"""A registry: names for things that are imported when first asked for."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import importlib
+from typing import Any
+
+from jaxseq import _validate
+
+
+class Registry(Mapping[str, Any]):
+  """Names of modules or of what they hold, open to a user's own entries.
+
+  The values are import paths, "package.module" or "package.module:attribute",
+  so that an entry costs nothing before it is used. As a mapping it goes from
+  names to what they stand for, in the order of the names:
+
+      games = Registry("game", {"breakout": "jaxseq.rl.minatar:breakout"})
+      games.register("my_game", "my_package.my_module:make")
+      make = games["my_game"]
+
+  Attributes:
+    kind: what the entries are, in the singular, for messages.
+  """
+
+  def __init__(self, kind: str, paths: Mapping[str, str]):
+    self.kind = kind
+    self._paths = dict(paths)
+
+  def register(self, name: str, path: str) -> None:
+    """Makes an entry known under a name.
+
+    Args:
+      name: the name.
+      path: "package.module" or "package.module:attribute".
+
+    Raises:
+      ValueError: if the name stands for something else already.
+    """
+    if self._paths.setdefault(name, path) != path:
+      raise ValueError(
+        f"name: got {name!r}, expected a name that is free: it stands for "
+        f"{self._paths[name]}, not for {path}."
+      )
+
+  def names(self) -> tuple[str, ...]:
+    """Returns all names, sorted."""
+    return tuple(sorted(self._paths))
+
+  def path(self, name: str) -> str:
+    """Returns the import path of an entry, without importing it.
+
+    Raises:
+      ValueError: if there is no such entry.
+    """
+    return self._paths[_validate.choice(self.kind, name, self.names())]
+
+  def get(self, name: str) -> Any:
+    """Returns what a name stands for.
+
+    Raises:
+      ValueError: if there is no such entry.
+    """
+    module, _, attribute = self.path(name).partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+  def __getitem__(self, name: str) -> Any:
+    return self.get(name)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self.names())
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._paths

@@ -1,0 +1,122 @@
+"""Checks of what a caller hands in, all with one form of message.
+
+A message says what came, what is expected and, for names, which values exist:
+
+    num_layers: got 0, expected an integer of at least 1.
+    norm: got 'batchy', expected one of 'none', 'layer', 'rms', 'batch'.
+
+Every function returns the value that it checked and raises a ValueError.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import difflib
+import math
+import numbers
+import typing
+from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def error(name: str, value: Any, expected: str) -> ValueError:
+  """Returns the error of an argument that is not what is expected.
+
+  Args:
+    name: of the argument or field.
+    value: what came; a string that begins with "shape " or "dtype " is shown as
+      it is, everything else by its `repr`.
+    expected: what is expected, as the end of the sentence, without a full stop.
+  """
+  plain = isinstance(value, str) and value.startswith(("shape ", "dtype "))
+  return ValueError(
+    f"{name}: got {value if plain else repr(value)}, expected {expected}."
+  )
+
+
+def integer(
+  name: str, value: Any, low: int | None = None, high: int | None = None
+) -> int:
+  """Checks an integer, of at least `low` and at most `high`."""
+  is_integer = isinstance(value, numbers.Integral) and not isinstance(
+    value, bool
+  )
+  if not is_integer or not _within(value, low, high):
+    raise error(name, value, f"an integer{_range(low, high)}")
+  return value
+
+
+def positive(name: str, value: Any) -> int:
+  """Checks an integer of at least 1."""
+  return integer(name, value, 1)
+
+
+def number(
+  name: str, value: Any, low: float | None = None, high: float | None = None
+) -> float:
+  """Checks a finite number, of at least `low` and at most `high`."""
+  is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not is_number or not math.isfinite(value) or not _within(value, low, high):
+    raise error(name, value, f"a finite number{_range(low, high)}")
+  return value
+
+
+def choice(name: str, value: T, choices: Iterable[T]) -> T:
+  """Checks that a value is one of some names; suggests the closest ones."""
+  known = tuple(choices)
+  if value not in known:
+    close = difflib.get_close_matches(str(value), map(str, known), n=3)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    listed = ", ".join(map(repr, known)) or "none, for there is no entry"
+    raise error(name, value, f"one of {listed}{hint}")
+  return value
+
+
+def fields(
+  config: Any,
+  *,
+  positive: Iterable[str] = (),
+  not_negative: Iterable[str] = (),
+  shares: Iterable[str] = (),
+) -> None:
+  """Checks number fields of a configuration, each under its own name.
+
+  Args:
+    config: the configuration.
+    positive: names of fields that hold integers of at least 1.
+    not_negative: names of fields that hold numbers of at least 0.
+    shares: names of fields that hold numbers from 0 to 1.
+  """
+  for name in positive:
+    integer(name, getattr(config, name), 1)
+  for name in not_negative:
+    number(name, getattr(config, name), 0)
+  for name in shares:
+    number(name, getattr(config, name), 0, 1)
+
+
+def literals(config: Any) -> None:
+  """Checks each field of a dataclass that is annotated as a `Literal`."""
+  hints = typing.get_type_hints(type(config))
+  for field in dataclasses.fields(config):
+    if typing.get_origin(hints[field.name]) is typing.Literal:
+      choice(
+        field.name,
+        getattr(config, field.name),
+        typing.get_args(hints[field.name]),
+      )
+
+
+def _within(value, low, high):
+  return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _range(low, high):
+  if low is None and high is None:
+    return ""
+  if high is None:
+    return f" of at least {low}"
+  if low is None:
+    return f" of at most {high}"
+  return f" from {low} to {high}"

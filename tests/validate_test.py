@@ -1,0 +1,66 @@
+"""Checks of arguments, and the one form of their messages."""
+
+import dataclasses
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from jaxseq import _validate
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int32(3)])
+def test_integers_pass(value):
+  assert _validate.integer("n", value, 1, 7) == value
+
+
+@pytest.mark.parametrize("value", [0, 8, True, 2.0, "3", None])
+def test_other_integers_are_named(value):
+  with pytest.raises(
+    ValueError, match="^n: got .*, expected an integer from 1"
+  ):
+    _validate.integer("n", value, 1, 7)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1, False, "0"])
+def test_other_numbers_are_named(value):
+  with pytest.raises(ValueError, match="^p: got .* finite number from 0 to 1"):
+    _validate.number("p", value, 0, 1)
+
+
+def test_choice_lists_what_exists():
+  assert _validate.choice("norm", "rms", ("none", "rms")) == "rms"
+  message = (
+    r"^norm: got 'rsm', expected one of 'none', 'rms' \(did you mean rms"
+  )
+  with pytest.raises(ValueError, match=message):
+    _validate.choice("norm", "rsm", ("none", "rms"))
+
+
+def test_shapes_are_shown_as_they_are():
+  error = _validate.error("x", "shape (3,)", "shape (4,)")
+  assert str(error) == "x: got shape (3,), expected shape (4,)."
+
+
+@dataclasses.dataclass(frozen=True)
+class _Config:
+  width: int = 1
+  rate: float = 0.0
+  share: float = 1.0
+  kind: Literal["a", "b"] = "a"
+
+  def __post_init__(self):
+    _validate.fields(
+      self, positive=["width"], not_negative=["rate"], shares=["share"]
+    )
+    _validate.literals(self)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"), [("width", 0), ("rate", -1), ("share", 2), ("kind", "c")]
+)
+def test_fields_are_checked_under_their_names(field, value):
+  _Config()
+  with pytest.raises(ValueError, match=f"^{field}: got {value!r}, expected "):
+    _Config(**{field: value})
