@@ -87,7 +87,7 @@ def test_import_checks_see_what_they_must():
     "jax.numpy",
     "jaxseq.nn",
     "jaxseq.mixers.registry",
-    "jaxseq.rl.ppo",
+    "jaxseq.rl.agents.ppo",
     "flax",
     "jax.lax.while_loop",
   }

@@ -1,6 +1,6 @@
 """In-context reinforcement learning: environments, algorithms, evaluation.
 
-Import the modules you need: `jaxseq.rl.ppo`, `jaxseq.rl.r2d2`,
+Import the modules you need: `jaxseq.rl.agents.ppo`, `jaxseq.rl.agents.r2d2`,
 `jaxseq.rl.envs`, ...
 """
 

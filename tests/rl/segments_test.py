@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import ppo
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from tests.rl import ppo_test
 
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl.replay import frames as replay
+from jaxseq.rl.replay import sum_tree
 from jaxseq.spr import inputs
-from jaxseq.spr import priorities
-from jaxseq.spr import replay
 from jaxseq.training import checkpoint
 
 SMALL = replay.Config(
@@ -413,7 +413,7 @@ def test_batches_come_in_proportion_to_priorities():
   priority = jnp.asarray(value**2, jnp.float32)
   state = update_priorities(SMALL, state, can_start[:6], priority)
   uniform = replay.draw(jax.random.key(0), SMALL, 10_000)
-  slot = jax.jit(priorities.sample)(state.priorities, uniform)
+  slot = jax.jit(sum_tree.sample)(state.priorities, uniform)
   want = np.ones(len(can_start))
   want[:6] = value
   counts = np.bincount(slot, minlength=SMALL.capacity)

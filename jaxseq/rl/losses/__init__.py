@@ -1,0 +1,1 @@
+"""Targets and losses of reinforcement learning as pure functions of arrays."""

@@ -1,0 +1,1 @@
+"""Replays of frames and of sequences, with one tree of priorities."""
