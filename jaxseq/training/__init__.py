@@ -27,47 +27,41 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   tables       results on the terminal
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-_MODULES = (
-  "app",
-  "arms",
-  "array_files",
-  "checkpoint",
-  "config",
-  "errors",
-  "figures",
-  "integrity",
-  "leaves",
-  "lock",
-  "loop",
-  "mesh",
-  "metrics",
-  "mixed_lengths",
-  "optimizers",
-  "placement",
-  "planned",
-  "plots",
-  "processes",
-  "progress",
-  "recipes",
-  "seeds",
-  "signals",
-  "study",
-  "supervised",
-  "tables",
-  "watchdog",
-  "workdir",
-)
+from jaxseq import _lazy
 
-__all__ = list(_MODULES)
-
-
-def __getattr__(name: str):
-  if name in _MODULES:
-    return importlib.import_module(f"{__name__}.{name}")
-  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-  return sorted(__all__)
+if TYPE_CHECKING:
+  from jaxseq.training import animation as animation
+  from jaxseq.training import app as app
+  from jaxseq.training import arms as arms
+  from jaxseq.training import array_files as array_files
+  from jaxseq.training import checkpoint as checkpoint
+  from jaxseq.training import config as config
+  from jaxseq.training import errors as errors
+  from jaxseq.training import figures as figures
+  from jaxseq.training import integrity as integrity
+  from jaxseq.training import leaves as leaves
+  from jaxseq.training import lock as lock
+  from jaxseq.training import loop as loop
+  from jaxseq.training import mesh as mesh
+  from jaxseq.training import metrics as metrics
+  from jaxseq.training import mixed_lengths as mixed_lengths
+  from jaxseq.training import optimizers as optimizers
+  from jaxseq.training import placement as placement
+  from jaxseq.training import planned as planned
+  from jaxseq.training import plots as plots
+  from jaxseq.training import processes as processes
+  from jaxseq.training import progress as progress
+  from jaxseq.training import recipes as recipes
+  from jaxseq.training import seeds as seeds
+  from jaxseq.training import signals as signals
+  from jaxseq.training import stacked as stacked
+  from jaxseq.training import statistics as statistics
+  from jaxseq.training import study as study
+  from jaxseq.training import supervised as supervised
+  from jaxseq.training import tables as tables
+  from jaxseq.training import watchdog as watchdog
+  from jaxseq.training import workdir as workdir
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

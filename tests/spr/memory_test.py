@@ -252,7 +252,7 @@ def test_a_new_game_is_played_with_a_fresh_memory():
   [
     ({"memory": {"d_model": 4}}, "memory must name its mixer"),
     ({"memory": {"mixer": "gpt"}}, "no mixer 'gpt'"),
-    ({"capacity": 25}, "capacity must be a multiple of 3.*got 25"),
+    ({"capacity": 25}, "capacity: got 25, expected a multiple of 3"),
     (
       {"agent": {"min_replay": 14, "num_steps": N}},
       "min_replay must be at least 15 .* got 14",

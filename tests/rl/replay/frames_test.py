@@ -445,12 +445,15 @@ def test_checkpoint(tmp_path):
 
 def test_bad_input():
   cases = (
-    ({"stack": 0}, "stack must be a positive integer; got 0"),
-    ({"num_predictions": -1}, "num_predictions must not be negative; got -1"),
-    ({"capacity": 10}, "capacity must be at least 11 for such stacks"),
-    ({"new_priority": "mean"}, "new_priority must be one of"),
-    ({"done_n": "last"}, "done_n must be one of"),
-    ({"dtype": "int8"}, "dtype must be one of"),
+    ({"stack": 0}, "stack: got 0, expected an integer of at"),
+    (
+      {"num_predictions": -1},
+      "num_predictions: got -1, expected a finite number",
+    ),
+    ({"capacity": 10}, "capacity: got 10, expected at least 11"),
+    ({"new_priority": "mean"}, "new_priority: got 'mean', expected one of"),
+    ({"done_n": "last"}, "done_n: got 'last', expected one of"),
+    ({"dtype": "int8"}, "dtype: got 'int8', expected one of"),
   )
   for change, message in cases:
     with pytest.raises(ValueError, match=message):
