@@ -10,7 +10,7 @@ import pytest
 
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
-from tests.rl import ppo_test
+from tests.rl.agents import ppo_test
 
 
 @functools.cache

@@ -448,7 +448,7 @@ def test_bad_input():
     ({"stack": 0}, "stack: got 0, expected an integer of at"),
     (
       {"num_predictions": -1},
-      "num_predictions: got -1, expected a finite number",
+      "num_predictions: got -1, expected",
     ),
     ({"capacity": 10}, "capacity: got 10, expected at least 11"),
     ({"new_priority": "mean"}, "new_priority: got 'mean', expected one of"),
