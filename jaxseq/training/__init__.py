@@ -3,61 +3,56 @@
 The modules are imported when first used, so that a program pays only for
 those that it needs (Orbax, matplotlib and tensorboardX are not light):
 
-  app          absl entry point; a user's mistake becomes one sentence
-  config       ml_collections config -> validated frozen dataclass
-  workdir      the directory of one run: config.json, versions.json
-  lock         one program at a time writes to that directory
-  checkpoint   asynchronous Orbax checkpoints, verified when restored
-  metrics      metrics.jsonl and TensorBoard event files
-  loop         chunks of compiled updates, logging, checkpoints, exact resume
-  signals      a stop that is asked for by SIGTERM or SIGINT
-  progress     bar with metrics, speed and time left
-  arms         what comparisons have in common; training one arm
-  mesh         devices that share examples, parameters and time
-  placement    on which devices a comparison's programs run
-  processes    several processes that run one program
-  watchdog     ends a program that has come to a standstill
-  seeds        one program for many seeds, over all devices
-  supervised   a problem's state and its updates by gradient
-  study        arms and seeds of a supervised problem, start to end
+  app            absl entry point; a user's mistake becomes one sentence
+  configuration  ml_collections config -> validated frozen dataclass
+  run_directory  the directory of one run: config.json, versions.json
+  files          JSON and text files that are always whole
+  lock           one program at a time writes to that directory
+  checkpoint     asynchronous Orbax checkpoints, verified when restored
+  scalars        metrics.jsonl and TensorBoard event files
+  loop           chunks of compiled updates, logging, checkpoints, exact resume
+  signals        a stop that is asked for by SIGTERM or SIGINT
+  progress       bar with metrics, speed and time left
+  comparison     arms and seeds of a problem, start to end
+  devices        meshes, placement, processes, seeds, watchdog
+  supervised     a problem's state and its updates by gradient
   mixed_lengths  loss and gradient of a planned batch on many devices
-  planned      training on planned batches
-  optimizers   parameter groups by path; recipes: those of the papers
-  figures      empty figures; plots: learning curves as PNG
-  tables       results on the terminal
+  planned        training on planned batches
+  optimizers     parameter groups by path; recipes: those of the papers
+  figures        empty figures; plots: learning curves as PNG
+  tables         results on the terminal
+  aggregates     IQM, bootstrap intervals and other statistics over runs
 """
 
 import importlib
 
 _MODULES = (
+  "aggregates",
+  "animation",
   "app",
-  "arms",
   "array_files",
   "checkpoint",
-  "config",
+  "comparison",
+  "configuration",
+  "devices",
   "errors",
   "figures",
+  "files",
   "integrity",
   "leaves",
   "lock",
   "loop",
-  "mesh",
-  "metrics",
   "mixed_lengths",
   "optimizers",
-  "placement",
   "planned",
   "plots",
-  "processes",
   "progress",
   "recipes",
-  "seeds",
+  "run_directory",
+  "scalars",
   "signals",
-  "study",
   "supervised",
   "tables",
-  "watchdog",
-  "workdir",
 )
 
 __all__ = list(_MODULES)

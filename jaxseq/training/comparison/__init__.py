@@ -1,0 +1,1 @@
+"""Comparisons: arms and seeds of a problem, trained and evaluated."""
