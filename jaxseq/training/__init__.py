@@ -24,45 +24,36 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   aggregates     IQM, bootstrap intervals and other statistics over runs
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-_MODULES = (
-  "aggregates",
-  "animation",
-  "app",
-  "array_files",
-  "checkpoint",
-  "comparison",
-  "configuration",
-  "devices",
-  "errors",
-  "figures",
-  "files",
-  "integrity",
-  "leaves",
-  "lock",
-  "loop",
-  "mixed_lengths",
-  "optimizers",
-  "planned",
-  "plots",
-  "progress",
-  "recipes",
-  "run_directory",
-  "scalars",
-  "signals",
-  "supervised",
-  "tables",
-)
+from jaxseq import _lazy
 
-__all__ = list(_MODULES)
-
-
-def __getattr__(name: str):
-  if name in _MODULES:
-    return importlib.import_module(f"{__name__}.{name}")
-  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-  return sorted(__all__)
+if TYPE_CHECKING:
+  from jaxseq.training import aggregates as aggregates
+  from jaxseq.training import animation as animation
+  from jaxseq.training import app as app
+  from jaxseq.training import array_files as array_files
+  from jaxseq.training import checkpoint as checkpoint
+  from jaxseq.training import comparison as comparison
+  from jaxseq.training import configuration as configuration
+  from jaxseq.training import devices as devices
+  from jaxseq.training import errors as errors
+  from jaxseq.training import figures as figures
+  from jaxseq.training import files as files
+  from jaxseq.training import integrity as integrity
+  from jaxseq.training import leaves as leaves
+  from jaxseq.training import lock as lock
+  from jaxseq.training import loop as loop
+  from jaxseq.training import mixed_lengths as mixed_lengths
+  from jaxseq.training import optimizers as optimizers
+  from jaxseq.training import planned as planned
+  from jaxseq.training import plots as plots
+  from jaxseq.training import progress as progress
+  from jaxseq.training import recipes as recipes
+  from jaxseq.training import run_directory as run_directory
+  from jaxseq.training import scalars as scalars
+  from jaxseq.training import signals as signals
+  from jaxseq.training import supervised as supervised
+  from jaxseq.training import tables as tables
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)
