@@ -15,19 +15,15 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.planner import baselines as baselines
   from jaxseq.planner import bounds as bounds
-  from jaxseq.planner import buckets as buckets
   from jaxseq.planner import costs as costs
-  from jaxseq.planner import flexsp as flexsp
-  from jaxseq.planner import lengths as lengths
   from jaxseq.planner import lpt as lpt
   from jaxseq.planner import milp as milp
   from jaxseq.planner import packing as packing
   from jaxseq.planner import planning as planning
-  from jaxseq.planner import problem as problem
   from jaxseq.planner import rows as rows
   from jaxseq.planner import schedule as schedule
-  from jaxseq.planner import simulate as simulate
   from jaxseq.planner import stream as stream
+  from jaxseq.planner import workload as workload
   from jaxseq.planner.costs import CostModel as CostModel
   from jaxseq.planner.costs import gpt_7b as gpt_7b
   from jaxseq.planner.planning import plan as plan

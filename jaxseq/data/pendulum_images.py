@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from jaxseq.data import cache
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the set changes.
 _VERSION = 1
@@ -228,7 +228,7 @@ def load(
   frames: int = 100,
   kept: int = 50,
   cached: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Generates the pendulum set.
 
   Args:
@@ -285,16 +285,16 @@ def load(
     gaps = np.diff(chosen, axis=1, prepend=chosen[:, :1] - 1)
     pixels = found[f"{part}_images"].reshape(count, kept, SIZE * SIZE)
     parts.append(
-      types.ArrayDataset(
+      datasets.ArrayDataset(
         pixels.astype(np.float32) / 255,
         found[f"{part}_targets"],
         None,
         {"gaps": gaps.astype(np.float32)},
       )
     )
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="Noisy images of a pendulum; sine and cosine of its angle?",
       source="generated as in arXiv 2111.11344",
       licence="none needed",

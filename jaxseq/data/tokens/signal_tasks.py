@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DelayConfig:
   features = 1
 
   def __post_init__(self):
-    types.at_least(self, length=2, delay=0)
+    sampling.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
       raise ValueError(
         f"delay must be less than length = {self.length}; got {self.delay}."
@@ -74,7 +74,7 @@ class AddingConfig:
   features = 2
 
   def __post_init__(self):
-    types.at_least(self, length=2)
+    sampling.at_least(self, length=2)
 
   @property
   def time(self) -> int:
@@ -84,7 +84,7 @@ class AddingConfig:
 
 def sample_delay(
   key: jax.Array, config: DelayConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples band-limited white noise and the same noise delayed.
 
   Args:
@@ -106,16 +106,16 @@ def sample_delay(
     signal = jnp.fft.irfft(spectrum, size)
     signal *= config.rms / jnp.sqrt(jnp.mean(signal**2))
     later = jnp.pad(signal, (config.delay, 0))[:size]
-    return types.TokenBatch(
+    return sampling.TokenBatch(
       signal[:, None], later[:, None], jnp.ones(size, jnp.bool_)
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_adding(
   key: jax.Array, config: AddingConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples the adding problem: the sum of two marked numbers.
 
   Args:
@@ -133,12 +133,12 @@ def sample_adding(
   def row(key):
     key_numbers, key_first, key_second = jax.random.split(key, 3)
     numbers = jax.random.uniform(key_numbers, (size,))
-    first = types.integers(key_first, (), 0, size // 2)
-    second = types.integers(key_second, (), size // 2, size)
+    first = sampling.integers(key_first, (), 0, size // 2)
+    second = sampling.integers(key_second, (), size // 2, size)
     marks = jnp.zeros(size).at[jnp.stack([first, second])].set(1)
     targets = jnp.zeros((size, 1)).at[-1].set(jnp.sum(marks * numbers))
-    return types.TokenBatch(
+    return sampling.TokenBatch(
       jnp.stack([numbers, marks], -1), targets, jnp.arange(size) == size - 1
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import hashing
-from jaxseq.data import types
+from jaxseq.data import datasets
+from tests.data import hashing
 
 
 def dataset(n=6, time=4, **changes):
@@ -14,7 +14,7 @@ def dataset(n=6, time=4, **changes):
     "lengths": np.full(n, time, np.int32),
     "extras": {"more": np.arange(n)},
   }
-  return types.ArrayDataset(**(fields | changes))
+  return datasets.ArrayDataset(**(fields | changes))
 
 
 def test_a_consistent_set_passes():
@@ -24,7 +24,7 @@ def test_a_consistent_set_passes():
     dataset(inputs=np.zeros((6, 4), np.uint8)),
     dataset(n=0),
   ):
-    assert types.check(good) is good
+    assert datasets.check(good) is good
 
 
 @pytest.mark.parametrize(
@@ -43,37 +43,37 @@ def test_a_consistent_set_passes():
 )
 def test_what_does_not_belong_together_is_named(changes, message):
   with pytest.raises(ValueError, match=message):
-    types.check(dataset(**changes), "mine")
+    datasets.check(dataset(**changes), "mine")
 
 
 def test_take_takes_rows_of_everything():
-  taken = types.take(dataset(), np.array([4, 1]))
+  taken = datasets.take(dataset(), np.array([4, 1]))
   assert taken.inputs[:, 0, 0].tolist() == [16, 4]
   for array in (taken.targets, taken.extras["more"]):
     assert array.tolist() == [4, 1]
-  bare = types.take(dataset(lengths=None, extras=None), np.arange(6) > 3)
+  bare = datasets.take(dataset(lengths=None, extras=None), np.arange(6) > 3)
   assert bare.lengths is bare.extras is None
   assert bare.targets.tolist() == [4, 5]
 
 
 def test_stratified_splits_keep_the_shares_of_classes():
   labels = np.repeat([0, 1, 5], [10, 20, 40])
-  first, second = types.stratified_split(labels, 0.3, seed=1)
+  first, second = datasets.stratified_split(labels, 0.3, seed=1)
   assert sorted([*first, *second]) == list(range(70))
   assert np.bincount(labels[second]).tolist() == [3, 6, 0, 0, 0, 12]
-  again = types.stratified_split(labels, 0.3, seed=1)
-  other = types.stratified_split(labels, 0.3, seed=2)
+  again = datasets.stratified_split(labels, 0.3, seed=1)
+  other = datasets.stratified_split(labels, 0.3, seed=2)
   np.testing.assert_array_equal(second, again[1])
   assert not np.array_equal(second, other[1])
   with pytest.raises(ValueError, match=r"fraction must .*; got 1\.5"):
-    types.stratified_split(labels, 1.5, seed=0)
+    datasets.stratified_split(labels, 1.5, seed=0)
 
 
 def test_carve_valid_moves_training_rows():
   train = dataset(targets=np.array([0, 0, 1, 1, 0, 1], np.int32))
-  splits = types.Splits(train, None, dataset(n=2), types.Info("", "", ""))
-  assert types.carve_valid(splits, 0) is splits
-  carved = types.carve_valid(splits, 1 / 3, seed=3)
+  splits = datasets.Splits(train, None, dataset(n=2), datasets.Info("", "", ""))
+  assert datasets.carve_valid(splits, 0) is splits
+  carved = datasets.carve_valid(splits, 1 / 3, seed=3)
   assert len(carved.train.inputs) == 4
   assert sorted(carved.valid.targets) == [0, 1]
   rows = [*carved.train.extras["more"], *carved.valid.extras["more"]]
@@ -81,7 +81,7 @@ def test_carve_valid_moves_training_rows():
   assert carved.test is splits.test
   numbers = splits._replace(train=dataset(targets=np.zeros(6, np.float32)))
   with pytest.raises(ValueError, match="integer targets .* float32"):
-    types.carve_valid(numbers, 0.5)
+    datasets.carve_valid(numbers, 0.5)
 
 
 def test_rows_are_shared_if_every_byte_is():

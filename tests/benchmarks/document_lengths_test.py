@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from jaxseq.planner import lengths as lengths_lib
+from benchmarks import document_lengths
 
 K = 1024
 
 
 def draw(name, count=400_000, limit=None):
   rng = np.random.default_rng(0)
-  return lengths_lib.SAMPLERS[name](rng, count, limit)
+  return document_lengths.SAMPLERS[name](rng, count, limit)
 
 
 def token_share(lengths, above):
@@ -55,7 +55,7 @@ def test_byted_like():
   assert lengths.max() == 2048 * K
 
 
-@pytest.mark.parametrize("name", lengths_lib.SAMPLERS)
+@pytest.mark.parametrize("name", document_lengths.SAMPLERS)
 def test_limit_and_generator(name):
   limited = draw(name, 3000, 2048)
   assert limited.shape == (3000,)

@@ -1,4 +1,4 @@
-"""FlexSP's own programme: groups that last for the whole step, bucketed counts.
+"""FlexSP's own programme: groups for the whole step, bucketed counts.
 
 Wang et al., arXiv:2412.01523, equations 17 to 22: every device belongs to one
 group; m_p tells whether virtual group p of a fixed degree exists, n_qp how many
@@ -15,16 +15,30 @@ gets is packed into rows that fit.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
 from scipy import sparse
 
 from jaxseq.planner import bounds
-from jaxseq.planner import buckets as buckets_lib
 from jaxseq.planner import costs
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
+from jaxseq.planner import workload
+
+
+class Buckets(NamedTuple):
+  """Documents by rising length, in consecutive buckets.
+
+  Attributes:
+    members: for every bucket the indices of its documents, by rising length.
+    bounds: (buckets,) int64, the length that stands for each: its longest.
+    error: tokens that rounding up to the bounds adds.
+  """
+
+  members: list[np.ndarray]
+  bounds: np.ndarray
+  error: int
 
 
 def plan(
@@ -52,10 +66,10 @@ def plan(
   Raises:
     ValueError: as `planner.plan`.
   """
-  problem = problem_lib.make_problem(
+  problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
-  buckets = buckets_lib.bucket(problem.lengths, num_buckets)
+  buckets = bucket(problem.lengths, num_buckets)
   # The longest of a bucket stands for it, and is the last of its members.
   longest = np.array([members[-1] for members in buckets.members])
   sizes = np.array([len(members) for members in buckets.members])
@@ -139,3 +153,58 @@ def _deal(problem, members, counts, columns):
       placements.append(schedule.Placement(documents, degree, first_device))
       first_device += degree
   return placements
+
+
+def bucket(lengths: Sequence[int], num_buckets: int) -> Buckets:
+  """Cuts the sorted documents so that rounding up adds the fewest tokens.
+
+    err[k][q] = min_{j<k} err[j][q-1] + sum_{i=j+1..k} (s_k - s_i)
+
+  FlexSP, equations 15 and 16; O(documents^2 num_buckets).
+
+  Args:
+    lengths: (documents,) tokens of each document.
+    num_buckets: how many buckets at most; fewer if there are fewer documents.
+
+  Returns:
+    The buckets.
+  """
+  order = np.argsort(lengths, kind="stable")
+  lengths = np.asarray(lengths, np.int64)[order]
+  sums = np.concatenate([[0], np.cumsum(lengths)])
+
+  def costs(k, best):
+    j = np.arange(k)
+    added = lengths[k - 1] * (k - j) - (sums[k] - sums[:k])
+    return best[:k] + added
+
+  cuts, error = _cut(len(lengths), num_buckets, costs)
+  members = [order[i:j] for i, j in zip(cuts, cuts[1:])]
+  return Buckets(members, lengths[np.array(cuts[1:]) - 1], int(error))
+
+
+def _cut(count, pieces, costs):
+  """Cuts 0 .. count into at most `pieces` pieces, none empty.
+
+  `costs(k, best)` are the costs of the first k elements if the last piece
+  begins at j, for j = 0 .. k - 1, where best[j] is that of the first j.
+  Returns the ends of the pieces with a leading 0, and the cost.
+  """
+  best = np.full(count + 1, np.inf)
+  best[0] = 0
+  before = []
+  for _ in range(min(pieces, count)):
+    after, last = best.copy(), np.full(count + 1, -1)
+    for k in range(1, count + 1):
+      options = costs(k, best)
+      j = int(options.argmin())
+      # Where one piece more does not help, there is none.
+      if options[j] < after[k]:
+        after[k], last[k] = options[j], j
+    before.append(last)
+    best = after
+  cuts = [count]
+  for last in reversed(before):
+    if last[cuts[0]] >= 0:
+      cuts.insert(0, int(last[cuts[0]]))
+  return cuts, best[count]

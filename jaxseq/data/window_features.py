@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 # The numbers of a channel, in this order; "band_i" is the logarithm of the mean
 # power in the i-th of five bands, each twice as wide as the one below.
@@ -66,6 +66,6 @@ def describe(windows: np.ndarray) -> np.ndarray:
   return out.reshape(*out.shape[:-2], -1)
 
 
-def described(dataset: types.ArrayDataset) -> types.ArrayDataset:
+def described(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples with their statistics as a single element in time."""
   return dataset._replace(inputs=describe(dataset.inputs)[:, None])

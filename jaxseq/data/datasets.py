@@ -1,4 +1,4 @@
-"""What every data set is made of."""
+"""Data sets: arrays of examples, their splits, and information on them."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -20,7 +20,7 @@ class ArrayDataset(NamedTuple):
 
   Attributes:
     inputs: (n, time, features) float32, or (n, time) tokens. Tokens are int32,
-      or uint8 where a set is large; `batches` delivers int32.
+      or uint8 where a set is large.
     targets: (n,) int32 classes, (n, time) int32 tokens, (n, factors) int32
       levels of the factors that made a series, or float32 values (n, ...).
     lengths: (n,) int32, the number of elements in time that count, of sequences

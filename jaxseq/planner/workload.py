@@ -1,4 +1,4 @@
-"""A batch of documents and the devices: what every way of planning starts from.
+"""The workload that every way of planning starts from: documents and devices.
 
 Documents are sorted by falling length, so that a plan depends on the order of
 its input only through the numbers of equally long documents.
@@ -12,7 +12,7 @@ import numpy as np
 from jaxseq.planner import costs
 
 
-class Problem(NamedTuple):
+class Workload(NamedTuple):
   """Documents by falling length, and what each costs on each group size.
 
   Attributes:
@@ -38,12 +38,12 @@ class Problem(NamedTuple):
   cost_model: costs.CostModel
 
 
-def make_problem(
+def make_workload(
   lengths: Sequence[int],
   num_devices: int,
   cost_model: costs.CostModel,
   memory_per_device: float,
-) -> Problem:
+) -> Workload:
   """Sorts the documents and computes their costs.
 
   Args:
@@ -53,7 +53,7 @@ def make_problem(
     memory_per_device: bytes.
 
   Returns:
-    The problem.
+    The workload.
 
   Raises:
     ValueError: if an argument is out of range, or if a document does not fit on
@@ -96,7 +96,7 @@ def make_problem(
   # its padding nobody knows before it is packed.
   shares = flowing * degrees + tokens / capacity * fixed
   shares = np.where(feasible, shares, np.inf)
-  return Problem(
+  return Workload(
     lengths, order, num_devices, capacity, degrees, times, shares, cost_model
   )
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 GROUPS = ("A4xZ5", "A5", "S3", "S5", "Z60")
 ALPHABETS = ("all", "generators")
@@ -149,7 +149,7 @@ class Config:
       raise ValueError(
         f"alphabet must be one of {ALPHABETS}; got {self.alphabet!r}."
       )
-    types.length_range(self)
+    sampling.length_range(self)
 
   @property
   def time(self) -> int:
@@ -167,7 +167,9 @@ class Config:
     return self.vocab_size
 
 
-def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+def sample(
+  key: jax.Array, config: Config, batch_size: int
+) -> sampling.TokenBatch:
   """Samples group word problems.
 
   Args:
@@ -187,9 +189,9 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
 
   def row(key):
     key_length, key_word = jax.random.split(key)
-    length = types.draw_length(key_length, config)
+    length = sampling.draw_length(key_length, config)
     counted = jnp.arange(config.max_length) < length
-    word = types.integers(key_word, (config.max_length,), 0, len(letters))
+    word = sampling.integers(key_word, (config.max_length,), 0, len(letters))
     word = letters[word]
     word = jnp.where(counted, word, identity)
 
@@ -198,6 +200,6 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
       return state, state
 
     _, products = jax.lax.scan(multiply, jnp.int32(identity), word)
-    return types.TokenBatch(word, products, counted)
+    return sampling.TokenBatch(word, products, counted)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

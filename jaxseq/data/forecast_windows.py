@@ -13,8 +13,8 @@ import zipfile
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data import types
 
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
@@ -134,7 +134,7 @@ def windows(
   input_length: int,
   horizon: int,
   stamps: np.ndarray | None = None,
-) -> types.ArrayDataset:
+) -> datasets.ArrayDataset:
   """Cuts all windows whose targets lie in a span.
 
   Args:
@@ -169,7 +169,7 @@ def windows(
 
   whole = cut(values)
   extras = None if stamps is None else {"calendar": cut(stamps)}
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     whole[:, :input_length], whole[:, input_length:], None, extras
   )
 
@@ -184,7 +184,7 @@ def make_splits(
   with_calendar: bool = False,
   source: str,
   licence: str,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes the windows of the three spans of a series.
 
   Args:
@@ -226,9 +226,9 @@ def make_splits(
     windows(values, start, end, input_length, horizon, stamps)
     for start, end in zip(starts, ends)
   ]
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description=f"{input_length} times of a series; the next {horizon}?",
       source=source,
       licence=licence,
@@ -248,7 +248,7 @@ def autots_hourly(
   horizon: int = 96,
   normalize: bool = True,
   with_calendar: bool = False,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads two years of hourly traffic and weather inside autots.
 
   Args:
@@ -291,7 +291,7 @@ def seasonal(
   noise: float = 0.3,
   normalize: bool = True,
   with_calendar: bool = False,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes an hourly series with daily and weekly seasons; needs no package.
 
   Each channel is a sum of a daily and a weekly sine with amplitudes from 0.5 to
