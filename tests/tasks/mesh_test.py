@@ -15,7 +15,7 @@ from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.tasks import language
 from jaxseq.training.devices import device_mesh
-from tests.training import mesh_test
+from tests.training.devices import device_mesh_test
 
 pytestmark = pytest.mark.devices
 
@@ -146,7 +146,7 @@ def check(make, fields):
   alone = device_mesh.MeshConfig()
   config = dataclasses.replace(alone, **fields)
   (state, metrics), (expected_state, expected) = (
-    mesh_test.train(mesh, task=make(mesh)) for mesh in (config, alone)
+    device_mesh_test.train(mesh, task=make(mesh)) for mesh in (config, alone)
   )
   # float32, sums in another order, four updates.
   for a, b in zip(jax.tree.leaves(metrics), jax.tree.leaves(expected)):
