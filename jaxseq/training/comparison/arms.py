@@ -17,16 +17,16 @@ import jax
 import ml_collections
 
 from jaxseq.training import checkpoint
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import loop
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import placement
 from jaxseq.training import progress
-from jaxseq.training import seeds
-from jaxseq.training import stacked
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training import run_directory
+from jaxseq.training import scalars
+from jaxseq.training.comparison import stacked
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import placement
+from jaxseq.training.devices import seeds
 
 EMPTY = ml_collections.FrozenConfigDict()
 
@@ -100,7 +100,7 @@ def merge(config: Arms, arm: str, shared: Any, cls: type) -> Any:
   """
   merged = ml_collections.ConfigDict(_plain(shared), type_safe=False)
   merged.update(_plain(config.arms[arm]))
-  return config_lib.from_config_dict(cls, merged, name=f"config.arms.{arm}")
+  return configuration.from_config_dict(cls, merged, name=f"config.arms.{arm}")
 
 
 def _plain(mapping):
@@ -142,11 +142,9 @@ def train_arm(
   )
   if isinstance(directory, pathlib.Path):
     checkpoints = checkpoint.Checkpointer(
-      directory / workdir_lib.CHECKPOINTS, keep=config.keep_checkpoints
+      directory / run_directory.CHECKPOINTS, keep=config.keep_checkpoints
     )
-    metrics = metrics_lib.MetricWriter(
-      directory, tensorboard=config.tensorboard
-    )
+    metrics = scalars.MetricWriter(directory, tensorboard=config.tensorboard)
   else:
     checkpoints = stacked.Checkpointers(directory, keep=config.keep_checkpoints)
     metrics = stacked.MetricWriters(directory, tensorboard=config.tensorboard)
@@ -179,7 +177,7 @@ def restore(
   Raises:
     UserError: the arm has no checkpoint, or none that is whole.
   """
-  place = directory / label / workdir_lib.CHECKPOINTS
+  place = directory / label / run_directory.CHECKPOINTS
   with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
     found = checkpointer.restore(template)
   if found is None:
@@ -199,7 +197,7 @@ def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
   """
   found, missing = [], []
   for name in names:
-    place = directory / name / workdir_lib.CHECKPOINTS
+    place = directory / name / run_directory.CHECKPOINTS
     with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
       (found if checkpointer.steps() else missing).append(name)
   if not found:
@@ -221,7 +219,7 @@ def initial(init: Callable, num_seeds: int) -> Callable:
 
 
 def initial_state(
-  mesh: mesh_lib.MeshConfig, init: Callable, keys: jax.Array, examples: str
+  mesh: device_mesh.MeshConfig, init: Callable, keys: jax.Array, examples: str
 ) -> Any:
   """Returns the states of all seeds before the first update, where they belong.
 
@@ -241,7 +239,7 @@ def initial_state(
 
 
 def template(
-  mesh: mesh_lib.MeshConfig, init: Callable, keys: jax.Array, examples: str
+  mesh: device_mesh.MeshConfig, init: Callable, keys: jax.Array, examples: str
 ) -> Any:
   """Returns the shapes of all seeds' states, placed as they are trained.
 

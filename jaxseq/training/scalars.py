@@ -28,7 +28,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training import files
 
 FILE = "metrics.jsonl"
 WALL_CLOCK_FIELDS = ("wall_time", "steps_per_second")
@@ -79,7 +79,7 @@ class MetricWriter:
     for line, row in _lines(self._path):
       if step is not None and row["step"] <= step:
         kept.append(line)
-    workdir_lib.write_text(self._path, "".join(kept))
+    files.write_text(self._path, "".join(kept))
     self._purge_step = (step or 0) + 1 if kept else 0
 
   def write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ class MetricWriter:
     self._open()
     now = time.time()
     row = {"step": int(step), "wall_time": round(now, 3)}
-    line = json.dumps(workdir_lib.json_value({**row, **flat}), allow_nan=False)
+    line = json.dumps(files.json_value({**row, **flat}), allow_nan=False)
     self._file.write(line + "\n")
     self._file.flush()
     if self._events is not None:

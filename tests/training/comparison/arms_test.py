@@ -9,10 +9,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxseq.training import arms
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
-from jaxseq.training import metrics
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +102,9 @@ def test_train_and_restore(tmp_path):
   step, restored = arms.restore("a", shapes, tmp_path)
   assert step == 7
   jax.tree.map(np.testing.assert_array_equal, restored, state)
-  rows = metrics.read(tmp_path / "a")
+  rows = scalars.read(tmp_path / "a")
   assert [row["step"] for row in rows] == [3, 6, 7]
   # A longer run goes on from there.
   state = train(9)
   np.testing.assert_array_equal(state["n"], [9, 9])
-  assert metrics.read(tmp_path / "a")[:3] == rows
+  assert scalars.read(tmp_path / "a")[:3] == rows

@@ -1,7 +1,7 @@
 """Where the programs of a comparison run: seeds side by side, or on a mesh.
 
 Without a mesh the seeds are dealt out to the devices of this process
-(`seeds`). With one, all devices of all processes work on all seeds (`mesh`).
+(`seeds`). With one, all devices of all processes share all seeds.
 """
 
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import seeds
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import seeds
 
 
 def compiled(
-  config: mesh_lib.MeshConfig,
+  config: device_mesh.MeshConfig,
   num_seeds: int,
   function: Callable,
   *,
@@ -36,18 +36,18 @@ def compiled(
   Raises:
     UserError: (a ValueError) the mesh does not fit the devices.
   """
-  mesh = mesh_lib.make(config)
+  mesh = device_mesh.make(config)
   if mesh is None:
     options.pop("out_shardings", None)
     return seeds.jit(
       function, num_seeds, shared=shared, one_by_one=one_by_one, **options
     )
-  options.setdefault("out_shardings", mesh_lib.whole(mesh))
+  options.setdefault("out_shardings", device_mesh.whole(mesh))
   mapped = seeds.over(function, shared=shared, one_by_one=one_by_one)
-  return mesh_lib.jit(mapped, mesh, **options)
+  return device_mesh.jit(mapped, mesh, **options)
 
 
-def share(config: mesh_lib.MeshConfig, num_seeds: int, data: Any) -> Any:
+def share(config: device_mesh.MeshConfig, num_seeds: int, data: Any) -> Any:
   """Puts the data of all seeds onto the devices, once for all calls.
 
   Args:
@@ -55,14 +55,14 @@ def share(config: mesh_lib.MeshConfig, num_seeds: int, data: Any) -> Any:
     num_seeds: number of seeds.
     data: pytree of host arrays.
   """
-  mesh = mesh_lib.make(config)
+  mesh = device_mesh.make(config)
   if mesh is None:
     return seeds.share(data, num_seeds)
-  return mesh_lib.place(data, mesh, config.split_data)
+  return device_mesh.place(data, mesh, config.split_data)
 
 
 def state_placements(
-  config: mesh_lib.MeshConfig, state: Any, examples: str
+  config: device_mesh.MeshConfig, state: Any, examples: str
 ) -> Any:
   """Returns where the state of all seeds lies; None without a mesh.
 
@@ -75,23 +75,25 @@ def state_placements(
       that of the seeds. The fields that are not named here are whole on every
       device.
   """
-  mesh = mesh_lib.make(config)
+  mesh = device_mesh.make(config)
   if mesh is None:
     return None
-  return jax.tree.map(lambda _: mesh_lib.whole(mesh), state)._replace(
-    variables=mesh_lib.cut_parameters(mesh, state.variables, skip=1),
-    opt_state=mesh_lib.cut_parameters(mesh, state.opt_state, skip=1),
-    **{examples: mesh_lib.cut_examples(mesh, getattr(state, examples), axis=1)},
+  return jax.tree.map(lambda _: device_mesh.whole(mesh), state)._replace(
+    variables=device_mesh.cut_parameters(mesh, state.variables, skip=1),
+    opt_state=device_mesh.cut_parameters(mesh, state.opt_state, skip=1),
+    **{
+      examples: device_mesh.cut_examples(mesh, getattr(state, examples), axis=1)
+    },
   )
 
 
-def everywhere(config: mesh_lib.MeshConfig) -> Any:
+def everywhere(config: device_mesh.MeshConfig) -> Any:
   """Returns the placement of what every device has; None without a mesh."""
-  mesh = mesh_lib.make(config)
-  return None if mesh is None else mesh_lib.whole(mesh)
+  mesh = device_mesh.make(config)
+  return None if mesh is None else device_mesh.whole(mesh)
 
 
-def gather(config: mesh_lib.MeshConfig, tree: Any) -> Any:
+def gather(config: device_mesh.MeshConfig, tree: Any) -> Any:
   """Returns the host's copies of arrays that devices may share.
 
   With a mesh all processes have to call it.
@@ -106,7 +108,7 @@ def gather(config: mesh_lib.MeshConfig, tree: Any) -> Any:
   return jax.device_get(tree)
 
 
-def create(config: mesh_lib.MeshConfig, function: Callable[[], Any]) -> Any:
+def create(config: device_mesh.MeshConfig, function: Callable[[], Any]) -> Any:
   """Returns what a function makes, on all devices if there is a mesh.
 
   Args:
@@ -119,7 +121,9 @@ def create(config: mesh_lib.MeshConfig, function: Callable[[], Any]) -> Any:
   return jax.jit(function, out_shardings=where)()
 
 
-def keys(config: mesh_lib.MeshConfig, seed: int, num_seeds: int) -> jax.Array:
+def keys(
+  config: device_mesh.MeshConfig, seed: int, num_seeds: int
+) -> jax.Array:
   """Returns the keys of the seeds, on all devices if there is a mesh."""
   return create(
     config, lambda: jax.random.split(jax.random.key(seed), num_seeds)

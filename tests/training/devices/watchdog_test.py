@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from jaxseq.training import watchdog
+from jaxseq.training.devices import watchdog
 
 _STUCK = """
 import time
-from jaxseq.training import watchdog
+from jaxseq.training.devices import watchdog
 
 def stuck_here():
   time.sleep(100)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 
 
 def write(directory, rows, **options):
   settings = {"tensorboard": False, **options}
-  with metrics.MetricWriter(directory, **settings) as writer:
+  with scalars.MetricWriter(directory, **settings) as writer:
     for step, values in rows:
       writer.write(step, values)
 
@@ -39,7 +39,7 @@ def test_rows_are_read_back_exactly(tmp_path):
     "bad": np.asarray([np.nan, np.inf, -np.inf, 1e-45], np.float32),
   }
   write(tmp_path, [(7, values)])
-  (row,) = metrics.read(tmp_path)
+  (row,) = scalars.read(tmp_path)
   assert row["step"] == 7
   assert abs(row["wall_time"]) > 1e9
   assert np.float32(row["float32"]) == values["float32"]
@@ -64,7 +64,7 @@ def test_every_line_is_valid_json(tmp_path):
 
 
 def test_a_row_is_in_the_file_at_once(tmp_path):
-  writer = metrics.MetricWriter(tmp_path / "new" / "run", tensorboard=False)
+  writer = scalars.MetricWriter(tmp_path / "new" / "run", tensorboard=False)
   writer.write(1, {"x": 1.0})
   assert len(lines(tmp_path / "new" / "run")) == 1
   writer.close()
@@ -75,11 +75,11 @@ def test_resume_drops_later_rows_and_a_cut_line(tmp_path, caplog):
   file = tmp_path / "metrics.jsonl"
   before = file.read_bytes()
   file.write_bytes(before + b'{"step": 20, "x"')
-  writer = metrics.MetricWriter(tmp_path, tensorboard=False)
+  writer = scalars.MetricWriter(tmp_path, tensorboard=False)
   writer.resume(20)
   writer.write(30, {"x": 31})
   writer.close()
-  rows = metrics.read(tmp_path)
+  rows = scalars.read(tmp_path)
   assert [(r["step"], r["x"]) for r in rows] == [(10, 10), (20, 20), (30, 31)]
   # What is kept is kept as it was, clock and all.
   assert before.startswith(b"\n".join(file.read_bytes().splitlines()[:2]))
@@ -88,17 +88,17 @@ def test_resume_drops_later_rows_and_a_cut_line(tmp_path, caplog):
 
 def test_resume_from_the_start_drops_all(tmp_path):
   write(tmp_path, [(0, {"x": 1}), (10, {"x": 1})])
-  writer = metrics.MetricWriter(tmp_path, tensorboard=False)
+  writer = scalars.MetricWriter(tmp_path, tensorboard=False)
   writer.resume(None)
   writer.close()
-  assert metrics.read(tmp_path) == []
+  assert scalars.read(tmp_path) == []
 
 
 def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog):
   write(tmp_path, [(step, {"x": step}) for step in (1, 2, 3)])
   file = tmp_path / "metrics.jsonl"
   file.write_bytes(file.read_bytes().replace(b'"step": 2', b'"step: 2'))
-  assert [row["step"] for row in metrics.read(file)] == [1, 3]
+  assert [row["step"] for row in scalars.read(file)] == [1, 3]
   assert "line 2 is damaged" in caplog.text
 
 
@@ -112,22 +112,22 @@ def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog):
   ],
 )
 def test_what_is_no_metric_is_named(tmp_path, values, match):
-  writer = metrics.MetricWriter(tmp_path, tensorboard=False)
+  writer = scalars.MetricWriter(tmp_path, tensorboard=False)
   with pytest.raises(ValueError, match=match):
     writer.write(1, values)
   assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_resume_after_write_is_an_error(tmp_path):
-  with metrics.MetricWriter(tmp_path, tensorboard=False) as writer:
+  with scalars.MetricWriter(tmp_path, tensorboard=False) as writer:
     writer.write(1, {"x": 1})
     with pytest.raises(ValueError, match="before the first write"):
       writer.resume(None)
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
-  monkeypatch.setattr(metrics.jax, "process_index", lambda: 1)
-  writer = metrics.MetricWriter(tmp_path)
+  monkeypatch.setattr(scalars.jax, "process_index", lambda: 1)
+  writer = scalars.MetricWriter(tmp_path)
   writer.resume(None)
   writer.write(1, {"x": 1})
   writer.flush()
@@ -166,7 +166,7 @@ def test_tensorboard_gets_a_tag_per_seed(tmp_path):
 
 def test_tensorboard_is_told_which_steps_are_written_again(tmp_path):
   write(tmp_path, [(10, {"x": 1}), (20, {"x": 2})], tensorboard=True)
-  with metrics.MetricWriter(tmp_path) as writer:
+  with scalars.MetricWriter(tmp_path) as writer:
     writer.resume(10)
     writer.write(20, {"x": 3})
   events = read_events(tmp_path)
@@ -194,24 +194,24 @@ def test_column(tmp_path):
     tmp_path,
     [(1, {"x": [1, 2]}), (2, {"y": 5}), (3, {"x": [3, math.nan]})],
   )
-  rows = metrics.read(tmp_path)
-  steps, values = metrics.column(rows, "x")
+  rows = scalars.read(tmp_path)
+  steps, values = scalars.column(rows, "x")
   np.testing.assert_array_equal(steps, [1, 3])
   np.testing.assert_array_equal(values, [[1, 3], [2, math.nan]])
-  steps, values = metrics.column(rows, "y")
+  steps, values = scalars.column(rows, "y")
   assert (steps.shape, values.shape) == ((1,), (1, 1))
-  steps, values = metrics.column(rows, "absent")
+  steps, values = scalars.column(rows, "absent")
   assert (steps.shape, values.shape) == ((0,), (1, 0))
 
 
 def test_split_updates():
   stacked = {"a": np.arange(6).reshape(2, 3), "b": {"c": np.arange(3)[None]}}
-  rows = list(metrics.split_updates(stacked, 3, axis=1))
+  rows = list(scalars.split_updates(stacked, 3, axis=1))
   assert [r["a"].tolist() for r in rows] == [[0, 3], [1, 4], [2, 5]]
   assert [r["b"]["c"].tolist() for r in rows] == [[0], [1], [2]]
-  rows = list(metrics.split_updates(stacked, 3, axis=-1))
+  rows = list(scalars.split_updates(stacked, 3, axis=-1))
   assert rows[2]["a"].tolist() == [2, 5]
-  (row,) = metrics.split_updates(stacked, 3, axis=None)
+  (row,) = scalars.split_updates(stacked, 3, axis=None)
   assert row["a"].shape == (2, 3)
   with pytest.raises(ValueError, match=r"'a' has shape \(2, 3\): axis 0"):
-    list(metrics.split_updates(stacked, 3, axis=0))
+    list(scalars.split_updates(stacked, 3, axis=0))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxseq.training import statistics
+from jaxseq.training import aggregates
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def test_golden_aggregates(arrays, run):
   scores = arrays[f"hns_{run}"]
   for name, expected in zip(arrays["agg_names"], arrays[f"agg_{run}"]):
     np.testing.assert_allclose(
-      statistics.AGGREGATES[str(name)](scores), expected, rtol=1e-12
+      aggregates.AGGREGATES[str(name)](scores), expected, rtol=1e-12
     )
 
 
 @pytest.mark.parametrize("run", ["a", "b"])
 def test_golden_intervals(arrays, run):
   for i, name in enumerate(arrays["agg_names"]):
-    interval = statistics.bootstrap(
-      arrays[f"hns_{run}"], statistics.AGGREGATES[str(name)], resamples=5000
+    interval = aggregates.bootstrap(
+      arrays[f"hns_{run}"], aggregates.AGGREGATES[str(name)], resamples=5000
     )
     # Two random draws of 5,000 resamples each.
     np.testing.assert_allclose(interval, arrays[f"ci95_{run}"][:, i], atol=0.02)
@@ -35,12 +35,12 @@ def test_golden_intervals(arrays, run):
 def test_golden_comparison_and_profile(arrays):
   a, b = arrays["hns_a"], arrays["hns_b"]
   np.testing.assert_allclose(
-    statistics.probability_of_improvement(a, b),
+    aggregates.probability_of_improvement(a, b),
     arrays["prob_improvement_a_over_b"],
     rtol=1e-12,
   )
   np.testing.assert_allclose(
-    statistics.performance_profile(a, arrays["profile_tau"]),
+    aggregates.performance_profile(a, arrays["profile_tau"]),
     arrays["profile_a"],
     rtol=1e-12,
   )
@@ -48,7 +48,7 @@ def test_golden_comparison_and_profile(arrays):
 
 def test_interval_of_a_comparison(arrays):
   a, b = arrays["hns_a"], arrays["hns_b"]
-  value, low, high = statistics.improvement(a, b)
+  value, low, high = aggregates.improvement(a, b)
   np.testing.assert_allclose(
     value, arrays["prob_improvement_a_over_b"], rtol=1e-12
   )
@@ -56,7 +56,7 @@ def test_interval_of_a_comparison(arrays):
   rng = np.random.default_rng(1)
   tasks = np.arange(a.shape[1])
   values = [
-    statistics.probability_of_improvement(
+    aggregates.probability_of_improvement(
       *(x[rng.integers(len(x), size=x.shape), tasks] for x in (a, b))
     )
     for _ in range(2000)
@@ -72,13 +72,13 @@ def test_interval_of_a_comparison_of_few_runs():
   """Against all resamples there are."""
   x, y = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0])
   values = [
-    statistics.probability_of_improvement(
+    aggregates.probability_of_improvement(
       np.array(xs)[:, None], np.array(ys)[:, None]
     )
     for xs in itertools.product(x, repeat=3)
     for ys in itertools.product(y, repeat=2)
   ]
-  found = statistics.improvement(x[:, None], y[:, None], confidence=0.5)
+  found = aggregates.improvement(x[:, None], y[:, None], confidence=0.5)
   assert found[0] == (0.5 + 1 + 1 + 1) / 6
   np.testing.assert_allclose(
     found[1:], np.quantile(values, [0.25, 0.75]), rtol=1e-12
@@ -91,8 +91,8 @@ def test_bootstrap_covers_the_truth():
   hits = 0
   for seed in range(200):
     scores = rng.normal(size=(10, 3))
-    low, high = statistics.bootstrap(
-      scores, statistics.mean, resamples=300, confidence=0.9, seed=seed
+    low, high = aggregates.bootstrap(
+      scores, aggregates.mean, resamples=300, confidence=0.9, seed=seed
     )
     hits += low < 0 < high
   # 0.9 less what ten runs miss; four standard deviations of 200 draws.
@@ -101,10 +101,10 @@ def test_bootstrap_covers_the_truth():
 
 def test_equal_runs_and_one_run():
   scores = np.ones((3, 2))
-  assert statistics.bootstrap(scores) == (1.0, 1.0)
-  assert statistics.probability_of_improvement(scores, scores[:1]) == 0.5
-  assert statistics.improvement(scores[:1], 2 * scores) == (0.0, 0.0, 0.0)
-  assert statistics.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
+  assert aggregates.bootstrap(scores) == (1.0, 1.0)
+  assert aggregates.probability_of_improvement(scores, scores[:1]) == 0.5
+  assert aggregates.improvement(scores[:1], 2 * scores) == (0.0, 0.0, 0.0)
+  assert aggregates.bootstrap(np.asarray([[1.0, 3.0]])) == (2.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_equal_runs_and_one_run():
 )
 def test_wrong_arguments(call, message):
   with pytest.raises(ValueError, match=message):
-    call(statistics)
+    call(aggregates)

@@ -21,18 +21,19 @@ import jax
 import numpy as np
 import optax
 
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import config as config_lib
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import placement
+from jaxseq.training import configuration
+from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import processes
 from jaxseq.training import progress
-from jaxseq.training import stacked
+from jaxseq.training import run_directory
+from jaxseq.training import scalars
 from jaxseq.training import supervised
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import arms as arms_lib
+from jaxseq.training.comparison import stacked
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import placement
+from jaxseq.training.devices import processes
 
 RESULTS = "results.json"
 
@@ -79,7 +80,7 @@ class Supervised(arms_lib.Arms):
   num_updates: int = 1000
   updates_per_chunk: int = 50
   chunks_per_evaluation: int = 2
-  mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig()
+  mesh: device_mesh.MeshConfig = device_mesh.MeshConfig()
 
   def __post_init__(self):
     super().__post_init__()
@@ -100,8 +101,8 @@ def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
   Raises:
     UserError: there is no config, or one of them is wrong.
   """
-  parsed = config_lib.parse(config, cls)
-  return dataclasses.replace(parsed, mesh=mesh_lib.parse(mesh, parsed.mesh))
+  parsed = configuration.parse(config, cls)
+  return dataclasses.replace(parsed, mesh=device_mesh.parse(mesh, parsed.mesh))
 
 
 def open_workdir(
@@ -124,7 +125,9 @@ def open_workdir(
   Raises:
     UserError: the directory is of something else, or there is nothing in it.
   """
-  find = workdir_lib.prepare if mode == "train" else workdir_lib.open_existing
+  find = (
+    run_directory.prepare if mode == "train" else run_directory.open_existing
+  )
   return find(
     workdir,
     config,
@@ -356,9 +359,7 @@ def _train(config, label, arms, directories):
 
 def speed(directory: pathlib.Path) -> float:
   """Returns an arm's median updates per second, NaN if unknown."""
-  _, values = metrics_lib.column(
-    metrics_lib.read(directory), "steps_per_second"
-  )
+  _, values = scalars.column(scalars.read(directory), "steps_per_second")
   values = np.asarray(values)
   return float(np.median(values)) if values.size else float("nan")
 
@@ -399,7 +400,7 @@ def finish(
   written = dict(results)
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
-  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(written))
+  files.write_json(directory / RESULTS, configuration.to_json(written))
   metric = next(iter(arms.values())).metric
   if levels is None:
     levels = {
@@ -410,7 +411,7 @@ def finish(
   picture = plots.learning_curve(
     directory / "learning_curve.png",
     {
-      name: metrics_lib.column(metrics_lib.read(directory / name), metric)
+      name: scalars.column(scalars.read(directory / name), metric)
       for name in results
       if drawn is None or name in drawn
     },

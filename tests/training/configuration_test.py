@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ class Config:
 def build(**fields):
   fields.setdefault("optim", {"lr": 1e-3})
   config = ml_collections.ConfigDict(fields).lock()
-  return config_lib.from_config_dict(Config, config)
+  return configuration.from_config_dict(Config, config)
 
 
 def test_defaults_stay():
@@ -91,12 +91,12 @@ def test_every_kind_of_field():
 def test_placeholders():
   config = ml_collections.ConfigDict({"optim": {"lr": 1e-3}})
   config.label = ml_collections.config_dict.placeholder(str)
-  assert config_lib.from_config_dict(Config, config).label is None
+  assert configuration.from_config_dict(Config, config).label is None
   config.seeds = ml_collections.config_dict.required_placeholder(int)
   with pytest.raises(errors.UserError, match="config.seeds is not set"):
-    config_lib.from_config_dict(Config, config)
+    configuration.from_config_dict(Config, config)
   config.seeds = 5
-  assert config_lib.from_config_dict(Config, config).seeds == 5
+  assert configuration.from_config_dict(Config, config).seeds == 5
 
 
 @pytest.mark.parametrize(
@@ -189,41 +189,41 @@ def test_union_errors_name_the_union_not_an_arm():
 
 def test_parse_needs_a_config():
   with pytest.raises(errors.UserError, match="--config=FILE is missing"):
-    config_lib.parse(None, Config)
+    configuration.parse(None, Config)
 
 
 def test_only_dataclasses_are_built():
   with pytest.raises(TypeError, match="cls must be a dataclass"):
-    config_lib.from_config_dict(dict, {})
+    configuration.from_config_dict(dict, {})
 
 
 def test_json_and_difference():
-  old = config_lib.to_json(build())
-  new = config_lib.to_json(
+  old = configuration.to_json(build())
+  new = configuration.to_json(
     build(optim={"lr": 2e-3, "max_norm": float("inf")}, widths=(64, 64))
   )
   assert old["_type"].endswith("Config")
   assert new["optim"]["max_norm"] == "inf"
-  assert config_lib.difference(old, old) == []
-  assert config_lib.difference(old, new) == [
+  assert configuration.difference(old, old) == []
+  assert configuration.difference(old, new) == [
     ("optim.lr", 1e-3, 2e-3),
     ("optim.max_norm", None, "inf"),
     ("widths", [64], [64, 64]),
   ]
-  assert config_lib.difference({"a": 1}, {"b": True}) == [
+  assert configuration.difference({"a": 1}, {"b": True}) == [
     ("a", 1, "(absent)"),
     ("b", "(absent)", True),
   ]
-  assert config_lib.difference({"a": 1}, {"a": True}) == [("a", 1, True)]
-  assert config_lib.difference({"a": 1}, {"a": 1.0}) == []
+  assert configuration.difference({"a": 1}, {"a": True}) == [("a", 1, True)]
+  assert configuration.difference({"a": 1}, {"a": 1.0}) == []
 
 
 def test_json_tells_classes_with_the_same_fields_apart():
   make = dataclasses.make_dataclass
   one = make("One", [("d", int)], frozen=True)(1)
   two = make("Two", [("d", int)], frozen=True)(1)
-  differs = config_lib.difference(
-    config_lib.to_json(one), config_lib.to_json(two)
+  differs = configuration.difference(
+    configuration.to_json(one), configuration.to_json(two)
   )
   assert [name for name, _, _ in differs] == ["_type"]
 
@@ -231,12 +231,12 @@ def test_json_tells_classes_with_the_same_fields_apart():
 def test_json_is_the_same_however_the_program_was_started(tmp_path):
   program = """
 import dataclasses, json
-from jaxseq.training import config
+from jaxseq.training import configuration
 @dataclasses.dataclass(frozen=True)
 class Config:
   a: int = 1
 if __name__ == "__main__":
-  print(json.dumps(config.to_json(Config())))
+  print(json.dumps(configuration.to_json(Config())))
 """
   (tmp_path / "program.py").write_text(program)
   told = [
@@ -253,8 +253,8 @@ if __name__ == "__main__":
       ["-m", "program"],
       [
         "-c",
-        "import program, json; from jaxseq.training import config; "
-        "print(json.dumps(config.to_json(program.Config())))",
+        "import program, json; from jaxseq.training import configuration; "
+        "print(json.dumps(configuration.to_json(program.Config())))",
       ],
     )
   ]

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.training import checkpoint
-from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training import run_directory
+from jaxseq.training import scalars
 
 PyTree = Any
 
@@ -71,7 +71,7 @@ class Checkpointers(contextlib.ExitStack):
     self.directory = directories[0].parent
     self._all = [
       self.enter_context(
-        checkpoint.Checkpointer(path / workdir_lib.CHECKPOINTS, keep=keep)
+        checkpoint.Checkpointer(path / run_directory.CHECKPOINTS, keep=keep)
       )
       for path in directories
     ]
@@ -140,9 +140,7 @@ class MetricWriters(contextlib.ExitStack):
   ):
     super().__init__()
     self._all = [
-      self.enter_context(
-        metrics_lib.MetricWriter(path, tensorboard=tensorboard)
-      )
+      self.enter_context(scalars.MetricWriter(path, tensorboard=tensorboard))
       for path in directories
     ]
 
@@ -159,7 +157,7 @@ class MetricWriters(contextlib.ExitStack):
       x = np.asarray(x)
       return np.broadcast_to(x, (count,)) if x.ndim == 0 else x
 
-    flat = metrics_lib.flatten(values)
+    flat = scalars.flatten(values)
     vectors = {name: spread(x) for name, x in flat.items()}
     for own, part in zip(self._all, split(vectors, count)):
       own.write(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
-from jaxseq.training import seeds
+from jaxseq.training.devices import seeds
 
 
 def program(x, scale):
@@ -45,7 +45,7 @@ def test_shared_arguments_go_to_all_seeds(one_by_one):
 
 
 _ON_DEVICES = """
-from jaxseq.training import seeds
+from jaxseq.training.devices import seeds
 import jax
 seeds.split_cpu()
 import jax.numpy as jnp

@@ -2,7 +2,7 @@
 
     config.json      the experiment's name and its whole config
     versions.json    interpreter, libraries, device, commit, command line, time
-    metrics.jsonl    scalars (`metrics`)
+    metrics.jsonl    measured values (`scalars`)
     checkpoints/     (`checkpoint`)
     .lock            the program that writes here (`lock`)
 
@@ -13,7 +13,6 @@ anything else is refused, so that no program overwrites another one's files.
 from collections.abc import Iterable
 from importlib import metadata
 import json
-import math
 import os
 import pathlib
 import platform
@@ -27,10 +26,11 @@ from typing import Any
 from absl import logging
 import jax
 
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import files
 from jaxseq.training import lock
-from jaxseq.training import processes
+from jaxseq.training.devices import processes
 
 CONFIG_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -38,7 +38,6 @@ CHECKPOINTS = "checkpoints"
 
 _PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _PROGRAM = "jaxseq"
-_NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def prepare(
@@ -83,7 +82,7 @@ def _prepare(path, config, experiment, may_change):
   described = {
     "program": _PROGRAM,
     "experiment": experiment,
-    "config": config_lib.to_json(config),
+    "config": configuration.to_json(config),
   }
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
@@ -93,7 +92,7 @@ def _prepare(path, config, experiment, may_change):
   if (path / CONFIG_FILE).exists():
     _check_same_run(path, described, may_change)
   if processes.is_first():
-    write_json(path / CONFIG_FILE, described)
+    files.write_json(path / CONFIG_FILE, described)
     _write_versions(path / VERSIONS_FILE)
 
 
@@ -127,45 +126,10 @@ def open_existing(
   described = {
     "program": _PROGRAM,
     "experiment": experiment,
-    "config": config_lib.to_json(config),
+    "config": configuration.to_json(config),
   }
   _check_same_run(path, described, tuple(may_change))
   return path
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes JSON so that the file is always whole, even after a kill.
-
-  Args:
-    path: the file.
-    value: what JSON can hold; for floats that it cannot, see `json_value`.
-  """
-  text = json.dumps(json_value(value), indent=2, allow_nan=False)
-  write_text(path, text + "\n")
-
-
-def json_value(value: Any) -> Any:
-  """Returns `value` with floats that are not finite as strings.
-
-  JSON has no such numbers: they become "NaN", "Infinity" and "-Infinity".
-  """
-  if isinstance(value, dict):
-    return {key: json_value(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [json_value(item) for item in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return _NOT_FINITE.get(value, "NaN")
-  return value
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file by writing another one and renaming it."""
-  temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
 
 
 def versions() -> dict[str, Any]:
@@ -237,7 +201,7 @@ def _check_same_run(path, described, may_change) -> None:
     )
   changed = [
     (name, old, new)
-    for name, old, new in config_lib.difference(
+    for name, old, new in configuration.difference(
       stored.get("config"), described["config"]
     )
     if not any(f"{name}.".startswith(f"{free}.") for free in may_change)
@@ -275,7 +239,7 @@ def _write_versions(file: pathlib.Path) -> None:
         "differ in the last bits from those of an uninterrupted run",
         ", ".join(told),
       )
-  write_json(file, {**now, "earlier": earlier})
+  files.write_json(file, {**now, "earlier": earlier})
 
 
 def _git_commit() -> dict[str, Any] | None:

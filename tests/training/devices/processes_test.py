@@ -3,7 +3,7 @@ from absl.testing import flagsaver
 import pytest
 
 from jaxseq.training import errors
-from jaxseq.training import processes
+from jaxseq.training.devices import processes
 
 
 @pytest.fixture(autouse=True)

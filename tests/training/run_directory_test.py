@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jaxseq.training import errors
-from jaxseq.training import workdir
+from jaxseq.training import run_directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Config:
 
 def prepare(path, config=None, **options):
   settings = {"experiment": "toy", **options}
-  return workdir.prepare(path, config or Config(), **settings)
+  return run_directory.prepare(path, config or Config(), **settings)
 
 
 def test_makes_the_directory_and_describes_the_run(tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_an_unwritable_place_is_refused(tmp_path, monkeypatch):
   def read_only(**unused):
     raise PermissionError(13, "Permission denied")
 
-  monkeypatch.setattr(workdir.tempfile, "TemporaryFile", read_only)
+  monkeypatch.setattr(run_directory.tempfile, "TemporaryFile", read_only)
   with pytest.raises(errors.UserError, match="cannot be written: Permission"):
     prepare(tmp_path / "new")
 
@@ -160,27 +160,13 @@ def test_fields_that_may_change(tmp_path):
 
 def test_open_existing_reads_only(tmp_path):
   with pytest.raises(errors.UserError, match="holds no run of 'toy': train f"):
-    workdir.open_existing(tmp_path, Config(), experiment="toy")
+    run_directory.open_existing(tmp_path, Config(), experiment="toy")
   prepare(tmp_path)
   before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-  path = workdir.open_existing(tmp_path, Config(), experiment="toy")
+  path = run_directory.open_existing(tmp_path, Config(), experiment="toy")
   assert isinstance(path, pathlib.Path)
   assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
   with pytest.raises(errors.UserError, match="num_updates was 10"):
-    workdir.open_existing(tmp_path, Config(num_updates=3), experiment="toy")
-
-
-def test_json_of_numbers_that_are_not_finite(tmp_path):
-  value = {"a": [float("nan"), 1.5], "b": (float("-inf"), None, True)}
-  workdir.write_json(tmp_path / "file.json", value)
-  stored = json.loads((tmp_path / "file.json").read_text())
-  assert stored == {"a": ["NaN", 1.5], "b": ["-Infinity", None, True]}
-
-
-def test_writes_are_whole_or_not_at_all(tmp_path, monkeypatch):
-  file = tmp_path / "file.json"
-  workdir.write_json(file, {"a": 1})
-  monkeypatch.setattr(workdir.os, "replace", lambda *paths: 1 / 0)
-  with pytest.raises(ZeroDivisionError):
-    workdir.write_json(file, {"a": 2})
-  assert json.loads(file.read_text()) == {"a": 1}
+    run_directory.open_existing(
+      tmp_path, Config(num_updates=3), experiment="toy"
+    )

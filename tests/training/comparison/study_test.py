@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseq.training import study
 from jaxseq.training import supervised
+from jaxseq.training.comparison import study
 
 
 def _arm(rate):

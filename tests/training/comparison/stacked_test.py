@@ -14,10 +14,10 @@ import optax
 import pytest
 
 from jaxseq.training import checkpoint
-from jaxseq.training import metrics
-from jaxseq.training import stacked
-from jaxseq.training import study
+from jaxseq.training import scalars
 from jaxseq.training import supervised
+from jaxseq.training.comparison import stacked
+from jaxseq.training.comparison import study
 
 SCALES = {"fast": 1.0, "slow": 0.02}
 
@@ -59,8 +59,8 @@ def _run(directory, stack):
 
 
 def _rows(directory):
-  rows = metrics.read(directory)
-  clocks = metrics.WALL_CLOCK_FIELDS
+  rows = scalars.read(directory)
+  clocks = scalars.WALL_CLOCK_FIELDS
   return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
 
 

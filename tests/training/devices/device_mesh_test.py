@@ -12,9 +12,9 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import placement
 from jaxseq.training import supervised
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import placement
 
 _SEEDS = 2
 
@@ -81,7 +81,7 @@ def initial(config, task):
 
 def train(config, updates=4, task=None):
   if task is None:
-    task = problem(mesh_lib.TIME if config.time > 1 else "")
+    task = problem(device_mesh.TIME if config.time > 1 else "")
   state, where = initial(config, task)
   data = placement.share(config, _SEEDS, task.data)
   chunk = placement.compiled(
@@ -99,7 +99,7 @@ def train(config, updates=4, task=None):
 
 
 def mesh(**fields):
-  return mesh_lib.MeshConfig(**fields)
+  return device_mesh.MeshConfig(**fields)
 
 
 @pytest.mark.devices
@@ -181,38 +181,38 @@ def test_saved_by_eight_devices_and_restored_on_two(tmp_path):
 @pytest.mark.devices
 def test_what_cannot_be_shared_out():
   with pytest.raises(errors.UserError, match="expected at most the 8 devices"):
-    mesh_lib.make(mesh(data=4, time=4))
+    device_mesh.make(mesh(data=4, time=4))
   with pytest.raises(errors.UserError, match="a product that divides the 8"):
-    mesh_lib.make(mesh(data=0, time=3))
+    device_mesh.make(mesh(data=0, time=3))
   with pytest.raises(errors.UserError, match="3 groups of devices for the 16"):
     train(mesh(data=3))
 
 
 def test_the_flag():
   base_config = mesh(parameters=2)
-  parsed = mesh_lib.parse(["data=0", "time=2", "split_data=1"], base_config)
+  parsed = device_mesh.parse(["data=0", "time=2", "split_data=1"], base_config)
   assert parsed == mesh(data=0, parameters=2, time=2, split_data=True)
-  assert mesh_lib.parse([], base_config) == base_config
+  assert device_mesh.parse([], base_config) == base_config
   with pytest.raises(errors.UserError, match="got 'tme=2', expected NAME=NUM"):
-    mesh_lib.parse(["tme=2"], base_config)
+    device_mesh.parse(["tme=2"], base_config)
   with pytest.raises(errors.UserError, match="got 'time=two', expected NAME="):
-    mesh_lib.parse(["time=two"], base_config)
+    device_mesh.parse(["time=two"], base_config)
   with pytest.raises(errors.UserError, match="got 'data=3', expected every na"):
-    mesh_lib.parse(["data=2", "data=3"], base_config)
+    device_mesh.parse(["data=2", "data=3"], base_config)
   with pytest.raises(errors.UserError, match="split_data=0 or split_data=1"):
-    mesh_lib.parse(["split_data=3"], base_config)
+    device_mesh.parse(["split_data=3"], base_config)
   with pytest.raises(errors.UserError, match="mesh.time: got 0, expected 1"):
-    mesh_lib.parse(["time=0"], base_config)
+    device_mesh.parse(["time=0"], base_config)
 
 
 def test_one_device_is_no_mesh():
-  assert mesh_lib.make(mesh()) is None
+  assert device_mesh.make(mesh()) is None
   tree = {"x": jnp.arange(3)}
-  assert mesh_lib.spread(tree) is tree
-  assert mesh_lib.spread_evenly(tree) is tree
-  assert mesh_lib.replicate(tree) is tree
+  assert device_mesh.spread(tree) is tree
+  assert device_mesh.spread_evenly(tree) is tree
+  assert device_mesh.replicate(tree) is tree
   arm = base.ArmConfig()
-  assert mesh_lib.split_time(mesh(data=4), arm) is arm
-  split = mesh_lib.split_time(mesh(time=2), arm)
-  assert split.network.time_axis == mesh_lib.TIME
-  assert split.network.stack().time_axis == mesh_lib.TIME
+  assert device_mesh.split_time(mesh(data=4), arm) is arm
+  split = device_mesh.split_time(mesh(time=2), arm)
+  assert split.network.time_axis == device_mesh.TIME
+  assert split.network.stack().time_axis == device_mesh.TIME
