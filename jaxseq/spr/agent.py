@@ -24,8 +24,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.spr import environments
-from jaxseq.spr import layers
+from jaxseq.rl import layers
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import networks
 from jaxseq.spr import replay as replay_lib
 from jaxseq.spr import resets

@@ -32,9 +32,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import layers
 from jaxseq.spr import frames as frames_lib
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 from jaxseq.spr import losses
 from jaxseq.spr import priorities
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import encoders
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 from jaxseq.spr import losses
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer
