@@ -19,8 +19,8 @@ import jax
 from configs.icrl import quickstart
 from jaxseq.rl import comparison
 from jaxseq.rl import ppo
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import seeds
 
 UPDATES = 10
 

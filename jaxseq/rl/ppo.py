@@ -31,7 +31,7 @@ from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import shared
-from jaxseq.training import mesh
+from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
 
@@ -260,10 +260,10 @@ def update(
     `grad_norm` is that before clipping; `env_steps` counts all steps so far.
 
   Raises:
-    UserError: (a ValueError) the devices of a mesh (`mesh.jit`) are no divisor
+    UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
-  runner = runner._replace(world=mesh.spread_evenly(runner.world))
+  runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   players = player(config)
   world, transition = rollout.collect(
@@ -313,7 +313,7 @@ def update(
     transition.value, target
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
-  world = mesh.spread_evenly(world)
+  world = device_mesh.spread_evenly(world)
   runner = RunnerState(variables, opt_state, world, key, num_updates)
   return runner, metrics
 
@@ -358,11 +358,11 @@ def _learn(config, network, variables, opt_state, batch, key):
   )
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
-  batch = mesh.replicate(batch)
+  batch = device_mesh.replicate(batch)
 
   def step(carry, chosen):
     variables, opt_state = carry
-    minibatch = mesh.spread(
+    minibatch = device_mesh.spread(
       jax.tree.map(lambda x: x[chosen], batch), "environments of a minibatch"
     )
     gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(

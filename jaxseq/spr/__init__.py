@@ -47,3 +47,49 @@ The agent in its environment:
 Images are (height, width, channels); the stacked frames are the channels,
 oldest first.
 """
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.spr import agent as agent
+  from jaxseq.spr import atari as atari
+  from jaxseq.spr import atari_released as atari_released
+  from jaxseq.spr import atari_xla as atari_xla
+  from jaxseq.spr import augmentation as augmentation
+  from jaxseq.spr import bilinear as bilinear
+  from jaxseq.spr import encoders as encoders
+  from jaxseq.spr import environments as environments
+  from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import frames as frames
+  from jaxseq.spr import heads as heads
+  from jaxseq.spr import inputs as inputs
+  from jaxseq.spr import layers as layers
+  from jaxseq.spr import losses as losses
+  from jaxseq.spr import memory as memory
+  from jaxseq.spr import minatar as minatar
+  from jaxseq.spr import mixer_transition as mixer_transition
+  from jaxseq.spr import networks as networks
+  from jaxseq.spr import objective as objective
+  from jaxseq.spr import optimizer as optimizer
+  from jaxseq.spr import pictures as pictures
+  from jaxseq.spr import priorities as priorities
+  from jaxseq.spr import published as published
+  from jaxseq.spr import replay as replay
+  from jaxseq.spr import resets as resets
+  from jaxseq.spr import runner as runner
+  from jaxseq.spr import score_comparison as score_comparison
+  from jaxseq.spr import score_figures as score_figures
+  from jaxseq.spr import scores as scores
+  from jaxseq.spr import sequence_replay as sequence_replay
+  from jaxseq.spr import sequence_update as sequence_update
+  from jaxseq.spr import sequences as sequences
+  from jaxseq.spr import settings as settings
+  from jaxseq.spr import stacks as stacks
+  from jaxseq.spr import study as study
+  from jaxseq.spr import transition as transition
+  from jaxseq.spr import update as update
+  from jaxseq.spr import variants as variants
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)
