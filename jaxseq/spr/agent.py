@@ -24,9 +24,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import layers
+from jaxseq.rl.envs import players as environments
 from jaxseq.rl.replay import frames
-from jaxseq.spr import environments
-from jaxseq.spr import layers
 from jaxseq.spr import networks
 from jaxseq.spr import resets
 from jaxseq.spr import sequence_replay

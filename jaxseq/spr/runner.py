@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import environments
 from jaxseq.training import errors
 from jaxseq.training.devices import seeds
 

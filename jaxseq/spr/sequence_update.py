@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import encoders
 from jaxseq.rl.losses import td
-from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import memory as memory_lib

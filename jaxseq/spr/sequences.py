@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import layers
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 
 Array = jax.Array
 

@@ -21,12 +21,12 @@ from typing import Literal
 import ml_collections
 
 from jaxseq import mixers
+from jaxseq.rl import encoders
+from jaxseq.rl.envs import atari
+from jaxseq.rl.envs import atari_released
+from jaxseq.rl.envs import minatar
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent
-from jaxseq.spr import atari
-from jaxseq.spr import atari_released
-from jaxseq.spr import encoders
-from jaxseq.spr import environments
-from jaxseq.spr import minatar
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import variants

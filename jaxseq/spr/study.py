@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import environments
 from jaxseq.spr import evaluate as evaluate_lib
 from jaxseq.spr import pictures
 from jaxseq.spr import runner

@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation as augmentation_lib
-from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 from jaxseq.spr import networks as networks_lib
 from jaxseq.spr import objective
 from jaxseq.spr import optimizer as optimizer_lib

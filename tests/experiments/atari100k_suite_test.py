@@ -8,8 +8,8 @@ import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
-from jaxseq.spr import _ale
-from jaxseq.spr import environments
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import published
 from jaxseq.spr import variants
 from jaxseq.training import configuration

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
-from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import networks

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from jaxseq.rl.losses import categorical
 from jaxseq.rl.replay import frames
-from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 from jaxseq.spr import transition

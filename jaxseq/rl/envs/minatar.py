@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl.device_free import gymnax
-from jaxseq.spr import environments
+from jaxseq.rl.envs import players as environments
 
 _IDS = types.MappingProxyType(
   {

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import encoders
-from jaxseq.spr import layers
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from tests.spr import reference
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}

@@ -13,7 +13,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 
 Array = jax.Array
 Params = dict[str, dict]

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.spr import _ale
-from jaxseq.spr import atari_xla
-from jaxseq.spr import environments
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import atari_xla
+from jaxseq.rl.envs import players as environments
 
 _MAX_FRAMES = 108_000
 _NOOP_MAX = 30

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.spr import _ale
-from jaxseq.spr import bilinear
-from jaxseq.spr import environments
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import bilinear
+from jaxseq.rl.envs import players as environments
 
 _MAX_STEPS = 27_000
 _MAX_NOOPS = 30

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxseq.spr import _ale
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import atari_released
 from jaxseq.spr import agent
-from jaxseq.spr import atari_released
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import variants
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.spr import bilinear
+from jaxseq.rl.envs import bilinear
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
-from jaxseq.rl import playground
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import playground
 
 
 @struct.dataclass

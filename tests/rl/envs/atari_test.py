@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import atari
-from jaxseq.spr import atari_released
-from jaxseq.spr import environments
-from jaxseq.spr import minatar
+from jaxseq.rl.envs import atari
+from jaxseq.rl.envs import atari_released
+from jaxseq.rl.envs import minatar
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import published
 
 ATARI = pytest.mark.parametrize("module", [atari, atari_released])

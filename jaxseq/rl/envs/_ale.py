@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.spr import environments
+from jaxseq.rl.envs import players as environments
 
 # Frames of a step, and the height and width of an image.
 SKIP = 4
