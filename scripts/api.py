@@ -5,8 +5,9 @@ import pathlib
 import pkgutil
 import sys
 
-import jaxseq
 import pdoc
+
+import jaxseq
 
 
 def main(folder: str) -> None:
