@@ -3,9 +3,9 @@
     arrays.save("sets/listops", data.load("lra_listops", path=...))
     splits = data.load("arrays", path="sets/listops")
 
-The arrays are memory-mapped. Where the devices of several processes share a
-set out (`split_data` in `jaxseq.training.mesh`), each process then reads the
-rows of its own devices and no others.
+The arrays are memory-mapped. Where the devices of several processes share a set
+out (`split_data` in `training.devices.device_mesh`), each process then reads
+the rows of its own devices and no others.
 """
 
 import json
