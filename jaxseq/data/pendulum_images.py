@@ -289,7 +289,7 @@ def load(
         pixels.astype(np.float32) / 255,
         found[f"{part}_targets"],
         None,
-        {"gaps": gaps.astype(np.float32)},
+        datasets.Extras(gaps=gaps.astype(np.float32)),
       )
     )
   return datasets.Splits(

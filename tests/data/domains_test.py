@@ -109,7 +109,7 @@ def test_what_is_held_out_is_not_trained_on(cut):
   seen = domains.unlabelled(splits.train).extras
   for number in np.unique(splits.test.extras.recording):
     late = splits.test.extras.start[splits.test.extras.recording == number]
-    early = seen["start"][seen["recording"] == number]
+    early = seen.start[seen.recording == number]
     assert early.max(initial=-8) + 8 <= late.min()
   alone = domains.adapt(cut, "subject", 2, 1, _INFO, unlabelled=False)
   assert alone.train.targets.min() >= 0
@@ -155,9 +155,12 @@ def test_padding_counts_for_nothing():
   inputs = rng.normal(2, 3, (6, 9, 2)).astype(np.float32)
   inputs[np.arange(9) >= lengths[:, None]] = 0
   dataset = data.ArrayDataset(
-    inputs, np.zeros(6, np.int32), lengths, {"who": np.array([0] * 5 + [1])}
+    inputs,
+    np.zeros(6, np.int32),
+    lengths,
+    data.Extras(user=np.array([0] * 5 + [1])),
   )
-  splits = domains.adapt(dataset, "who", 0, 1, _INFO, valid_fraction=0)
+  splits = domains.adapt(dataset, "user", 0, 1, _INFO, valid_fraction=0)
   train = domains.labelled(splits.train)
   inside = np.arange(9) < train.lengths[:, None]
   np.testing.assert_allclose(train.inputs[inside].mean(0), 0, atol=1e-6)

@@ -403,9 +403,7 @@ def test_wrong_options():
   with pytest.raises(ValueError, match="target, without classes; got none"):
     problem.make_problem(arm, splits._replace(valid=splits.test), 10)
   plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
-  with pytest.raises(
-    ValueError, match="extras.domain: got None"
-  ):
+  with pytest.raises(ValueError, match="extras.domain: got None"):
     problem.make_problem(arm, plain, 10)
 
 

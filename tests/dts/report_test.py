@@ -156,12 +156,12 @@ def test_scores_of_known_factors(tmp_path, capsys):
   pytest.importorskip("matplotlib")
   arm = _arm()
   factors = np.stack(np.divmod(np.arange(64) % 6, 2), axis=1)
-  factors = data_lib.Factors(("three", "two"), (3, 2))
+  made_by = data_lib.Factors(("three", "two"), (3, 2))
   splits = data_lib.Splits(
     _windows(32, 0, factors[:32]),
     None,
     _windows(64, 1, factors),
-    data_lib.Info("noise", "the test", "none", factors=factors),
+    data_lib.Info("noise", "the test", "none", factors=made_by),
   )
   made = problem.make_problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))

@@ -86,7 +86,7 @@ def _pairs():
       first.inputs,
       (first.targets == second.targets).astype(np.int32),
       first.lengths,
-      {"second": second.inputs, "second_lengths": second.lengths},
+      data.Extras(second=second.inputs, second_lengths=second.lengths),
     )
 
   train, _, test, info = _splits(with_valid=False)
