@@ -3,5 +3,3 @@
 Import the modules you need: `jaxseq.rl.ppo`, `jaxseq.rl.r2d2`,
 `jaxseq.rl.envs`, ...
 """
-
-from jaxseq.rl import device_free  # noqa: F401, before others import gymnax

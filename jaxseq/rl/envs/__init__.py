@@ -6,13 +6,15 @@
       key, state, action, params
     )
 
-Importing this package also makes its environments known to `gymnax.make`.
+`register` makes an environment of your own known to `make`, which knows those
+of gymnax, too; `register_with_gymnax` tells `gymnax.make` of those known here.
+gymnax is imported when it is first needed: its import puts arrays on a device,
+and the imports of jaxseq do not.
 """
 
 from jaxseq.rl.envs.registry import make
 from jaxseq.rl.envs.registry import names
 from jaxseq.rl.envs.registry import register
+from jaxseq.rl.envs.registry import register_with_gymnax
 
-__all__ = ["make", "names"]
-
-register()
+__all__ = ["make", "names", "register", "register_with_gymnax"]
