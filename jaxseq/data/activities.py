@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 # Base frequency of each class in Hz.
 FREQUENCIES = (1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
@@ -122,7 +122,7 @@ def activity_series(
 
 def sample(
   rng: np.random.Generator, number: int, count: int, length: int = 128
-) -> types.ArrayDataset:
+) -> datasets.ArrayDataset:
   """Draws windows of one subject.
 
   Args:
@@ -141,7 +141,7 @@ def sample(
   jitter = rng.uniform(*_JITTER, count)
   series = activity_series(labels, who, phases, jitter, length)
   series = series + who.noise * rng.standard_normal(series.shape)
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     series.astype(np.float32),
     labels,
     None,
@@ -163,7 +163,7 @@ def load(
   length: int = 128,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of activities with a shift between subjects.
 
   Args:
@@ -218,7 +218,7 @@ def load(
     draw(1, valid, sources),
     draw(0, train, targets),
     draw(2, test, targets),
-    types.Info(
+    datasets.Info(
       description="Synthetic motion of a subject; which of 6 activities?",
       source="sums of sines with a subject's tempo, gain and rotation",
       licence="none needed",

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data import types
 
 
 class Series(NamedTuple):
@@ -54,7 +54,7 @@ def parse_csv(text: str, source: str) -> Series:
   return Series(values, labels == 1)
 
 
-def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
+def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """Cuts a series in windows.
 
   Args:
@@ -80,7 +80,7 @@ def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
     )
   start = np.arange(0, len(series.values) - length + 1, step)
   index = start[:, None] + np.arange(length)
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     series.values[index][..., None].astype(np.float32),
     series.anomalous[index].any(axis=1).astype(np.int32),
     extras={"start": start.astype(np.int32)},
@@ -93,8 +93,8 @@ def make_splits(
   test: Series,
   length: int,
   step: int,
-  info: types.Info,
-) -> types.Splits:
+  info: datasets.Info,
+) -> datasets.Splits:
   """Makes the windows of the three parts of a set.
 
   Args:
@@ -126,13 +126,13 @@ def make_splits(
     return windows(Series(scaled, series.anomalous), length, step)
 
   details = {**info.details, "mean": mean, "deviation": deviation}
-  info = types.Info(
+  info = datasets.Info(
     info.description, info.source, info.licence, 2, None, details
   )
-  return types.Splits(cut(train), cut(valid), cut(test), info)
+  return datasets.Splits(cut(train), cut(valid), cut(test), info)
 
 
-def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
+def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
   """Loads a synthetic ECG in which some stretches have another count of beats.
 
   Args:
@@ -155,7 +155,7 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
     *parts,
     length,
     step,
-    types.Info(
+    datasets.Info(
       description="A synthetic ECG; does a window hold an anomaly?",
       source="aeon load_ecg_diff_count_3",
       licence="BSD-3-Clause (package)",
@@ -163,7 +163,7 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
   )
 
 
-def mitdb(length: int = 128, step: int = 4) -> types.Splits:
+def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
   """Loads a real ECG with one anomalous stretch near its end.
 
   Args:
@@ -190,7 +190,7 @@ def mitdb(length: int = 128, step: int = 4) -> types.Splits:
     *parts,
     length,
     step,
-    types.Info(
+    datasets.Info(
       description="An ECG; does a window hold an anomaly?",
       source="sktime mitdb.csv (MIT-BIH arrhythmia database)",
       licence="BSD-3-Clause (package), ODC-BY (database)",

@@ -3,9 +3,9 @@
     arrays.save("sets/listops", data.load("lra_listops", path=...))
     splits = data.load("arrays", path="sets/listops")
 
-The arrays are memory-mapped. Where the devices of several processes share a
-set out (`split_data` in `jaxseq.training.mesh`), each process then reads the
-rows of its own devices and no others.
+The arrays are memory-mapped. Where the devices of several processes share a set
+out (`split_data` in `training.devices.device_mesh`), each process then reads
+the rows of its own devices and no others.
 """
 
 import json
@@ -14,7 +14,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
@@ -22,7 +22,7 @@ _FIELDS = ("inputs", "targets", "lengths")
 _KEPT = ("description", "source", "licence", "num_classes", "vocab_size")
 
 
-def save(path: str | os.PathLike, splits: types.Splits) -> None:
+def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   """Writes a data set as one `.npy` file for each array.
 
   Args:
@@ -46,7 +46,7 @@ def save(path: str | os.PathLike, splits: types.Splits) -> None:
   partial.rename(path)
 
 
-def load(path: str | os.PathLike) -> types.Splits:
+def load(path: str | os.PathLike) -> datasets.Splits:
   """Opens what `save` wrote.
 
   Args:
@@ -61,11 +61,11 @@ def load(path: str | os.PathLike) -> types.Splits:
   """
   path = pathlib.Path(path)
   if not (path / _INFO).is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} holds no {_INFO}: give the folder that jaxseq.data.arrays.save "
       "has written as path."
     )
-  info = types.Info(**json.loads((path / _INFO).read_text()))
+  info = datasets.Info(**json.loads((path / _INFO).read_text()))
   parts = []
   for part in _PARTS:
     found = {
@@ -73,7 +73,7 @@ def load(path: str | os.PathLike) -> types.Splits:
       for file in sorted(path.glob(f"{part}.*.npy"))
     }
     parts.append(_dataset(found, path, part))
-  return types.Splits(*parts, info)
+  return datasets.Splits(*parts, info)
 
 
 def _open(file):
@@ -96,7 +96,7 @@ def _dataset(found, path, part):
     return None
   missing = {"inputs", "targets"} - set(found)
   if missing:
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
     )
   extras = {
@@ -105,4 +105,4 @@ def _dataset(found, path, part):
     if name.startswith("extras.")
   }
   fields = {name: found.get(name) for name in _FIELDS}
-  return types.ArrayDataset(**fields, extras=extras or None)
+  return datasets.ArrayDataset(**fields, extras=extras or None)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.data import statistics
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import window_features
 
 UNLABELLED = -1
 
@@ -106,7 +106,7 @@ class Recordings(NamedTuple):
 
 def windows(
   recordings: Recordings, length: int, step: int
-) -> types.ArrayDataset:
+) -> datasets.ArrayDataset:
   """Cuts recordings in windows; no window reaches over the end of one.
 
   Args:
@@ -147,7 +147,7 @@ def windows(
     for name, values in recordings.attributes.items()
   }
   extras |= {"recording": place, "start": np.concatenate(starts)}
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     np.concatenate(inputs),
     np.asarray(recordings.labels, np.int32)[place],
     None,
@@ -181,7 +181,7 @@ def runs(
 
 
 def split_tails(
-  dataset: types.ArrayDataset, fraction: float
+  dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Divides windows at a time in every recording.
 
@@ -221,14 +221,14 @@ def _hold_out(dataset, fraction, holding, seed):
   if holding == "tail":
     first, second = split_tails(dataset, fraction)
   else:
-    first, second = types.stratified_split(dataset.targets, fraction, seed)
+    first, second = datasets.stratified_split(dataset.targets, fraction, seed)
   for rows in (first, second):
     if not len(rows):
       raise ValueError(
         f"a fraction of {fraction} leaves one of two parts of "
         f"{len(dataset.inputs)} windows empty."
       )
-  return types.take(dataset, first), types.take(dataset, second)
+  return datasets.take(dataset, first), datasets.take(dataset, second)
 
 
 def _moments(dataset):
@@ -256,11 +256,11 @@ def _scaled(dataset, moments):
   return dataset._replace(inputs=inputs)
 
 
-def joined(parts: Sequence[types.ArrayDataset]) -> types.ArrayDataset:
+def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
   """Returns the examples of several sets, one after the other."""
   inputs, targets, lengths, extras = zip(*parts)
   names = extras[0] or ()
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     np.concatenate(inputs),
     np.concatenate(targets),
     None if lengths[0] is None else np.concatenate(lengths),
@@ -268,26 +268,26 @@ def joined(parts: Sequence[types.ArrayDataset]) -> types.ArrayDataset:
   )
 
 
-def labelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+def labelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples with a label: those of the source domains."""
-  return types.take(dataset, dataset.targets != UNLABELLED)
+  return datasets.take(dataset, dataset.targets != UNLABELLED)
 
 
-def unlabelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+def unlabelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples without a label: those of the target domains."""
-  return types.take(dataset, dataset.targets == UNLABELLED)
+  return datasets.take(dataset, dataset.targets == UNLABELLED)
 
 
 def make_splits(
-  source: types.ArrayDataset,
-  valid: types.ArrayDataset | None,
-  target: types.ArrayDataset,
-  test: types.ArrayDataset,
-  info: types.Info,
+  source: datasets.ArrayDataset,
+  valid: datasets.ArrayDataset | None,
+  target: datasets.ArrayDataset,
+  test: datasets.ArrayDataset,
+  info: datasets.Info,
   *,
   scaling: Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Puts the windows of source and target domains together.
 
   Args:
@@ -314,7 +314,7 @@ def make_splits(
   elif scaling == "own":
     both = joined([source, target])
     moments = [
-      _moments(types.take(both, both.extras["domain"] == domain))
+      _moments(datasets.take(both, both.extras["domain"] == domain))
       for domain in range(count)
     ]
   elif scaling == "none":
@@ -328,7 +328,7 @@ def make_splits(
     hidden = np.full_like(target.targets, UNLABELLED)
     train = joined([source, target._replace(targets=hidden)])
   parts = [_scaled(part, moments) for part in (train, valid, test)]
-  return types.Splits(*parts, info)
+  return datasets.Splits(*parts, info)
 
 
 def _selected(values, by, names):
@@ -346,11 +346,11 @@ def _selected(values, by, names):
 
 
 def adapt(
-  dataset: types.ArrayDataset,
+  dataset: datasets.ArrayDataset,
   by: str,
   source: int | Sequence[int],
   target: int | Sequence[int],
-  info: types.Info,
+  info: datasets.Info,
   *,
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
@@ -359,7 +359,7 @@ def adapt(
   scaling: Scaling = "source",
   unlabelled: bool = True,
   seed: int = 0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a domain adaptation problem from windows.
 
   Args:
@@ -377,7 +377,7 @@ def adapt(
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
     features: "raw", the windows; or "statistics", 12 numbers for each channel
-      (see `statistics.describe`) as a single element in time.
+      (see `window_features.describe`) as a single element in time.
     scaling: see `make_splits`.
     unlabelled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
@@ -410,13 +410,13 @@ def adapt(
     domain[values == name] = number
   dataset = dataset._replace(extras=dataset.extras | {"domain": domain})
   count = len(sources)
-  of_source = types.take(dataset, (domain >= 0) & (domain < count))
-  of_target = types.take(dataset, domain >= count)
+  of_source = datasets.take(dataset, (domain >= 0) & (domain < count))
+  of_target = datasets.take(dataset, domain >= count)
   learn, valid = _hold_out(of_source, valid_fraction, holding, seed)
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and statistics.described(part) for part in parts]
+    parts = [part and window_features.described(part) for part in parts]
   elif features != "raw":
     raise ValueError(
       f"features must be 'raw' or 'statistics'; got {features!r}."

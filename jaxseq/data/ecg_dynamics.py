@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import factors
-from jaxseq.data import types
 from jaxseq.recurrence import linear
 
 # Angular frequency of the beat, (n,) or (n, time), at a time in seconds.
@@ -359,7 +359,7 @@ def load(
   start: Literal["aligned", "random"] = "aligned",
   heart_rate_deviation: float = 0.0,
   noise: float = 0.05,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of ECGs of the dynamical model.
 
   A thousand series take about four seconds of a CPU core.

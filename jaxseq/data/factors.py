@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 LEVELS = 8
 
@@ -196,7 +196,7 @@ def make_splits(
   counts: dict[str, int],
   noise: float,
   **info: str,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes the three parts of a set of series with known factors.
 
   Args:
@@ -228,7 +228,7 @@ def make_splits(
       # One number for the whole set: a scale of each series would take away
       # what the factors say about amplitudes.
       scale = float(series.std())
-    parts[name] = types.ArrayDataset(
+    parts[name] = datasets.ArrayDataset(
       (series / scale).astype(np.float32)[..., None],
       levels.astype(np.int32),
       None,
@@ -240,7 +240,7 @@ def make_splits(
     "scale": scale,
     "noise": noise,
   }
-  return types.Splits(**parts, info=types.Info(**info, details=details))
+  return datasets.Splits(**parts, info=datasets.Info(**info, details=details))
 
 
 def _check_length(length):
@@ -255,7 +255,7 @@ def seasonal(
   test: int = 4096,
   length: int = 64,
   noise: float = 0.05,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of seasonal series with a trend.
 
   Args:
@@ -303,7 +303,7 @@ def ecg(
   rate: float = 64.0,
   start: Literal["aligned", "random"] = "aligned",
   noise: float = 0.05,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of ECGs.
 
   Args:
@@ -377,7 +377,7 @@ def heartbeat(
   test: int = 4096,
   length: int = 64,
   noise: float = 0.05,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of single heart beats.
 
   Args:

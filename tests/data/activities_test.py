@@ -8,7 +8,7 @@ import pytest
 from jaxseq import data
 from jaxseq.data import activities
 from jaxseq.data import domains
-from jaxseq.data import hashing
+from tests.data import hashing
 
 _SMALL = {"train": 60, "valid": 20, "test": 30}
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import factors
-from jaxseq.data import hashing
+from tests.data import hashing
 
 _SMALL = {"train": 300, "valid": 7, "test": 5}
 _SETS = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import hashing
 from jaxseq.data import listops
+from tests.data import hashing
 
 _OPERATORS = {
   "[MIN": min,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -163,7 +163,7 @@ def start_two(run, workdir, logs, devices=2):
 
 
 def losses(workdir, arm="gru", metric="loss"):
-  return metrics.column(metrics.read(workdir / arm), metric)
+  return scalars.column(scalars.read(workdir / arm), metric)
 
 
 def free_port():

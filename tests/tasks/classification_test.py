@@ -79,7 +79,7 @@ def _pairs():
 
   def part(splits_part, half):
     first, second = (
-      data.types.take(splits_part, rows)
+      data.take(splits_part, rows)
       for rows in (np.arange(half), np.arange(half, 2 * half))
     )
     return data.ArrayDataset(

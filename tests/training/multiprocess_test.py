@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.training import checkpoint
-from jaxseq.training import metrics
-from jaxseq.training import watchdog
+from jaxseq.training import scalars
+from jaxseq.training.devices import watchdog
 
 _HERE = pathlib.Path(__file__).resolve().parent
 
@@ -68,7 +68,7 @@ def test_two_processes_save_stop_and_fall_back_together(tmp_path):
     assert code == 0, err
     assert out.endswith("right\n")
   # Process 0 alone writes rows and tells of the stop.
-  steps = [row["step"] for row in metrics.read(tmp_path)]
+  steps = [row["step"] for row in scalars.read(tmp_path)]
   assert steps == list(range(1, len(steps) + 1))
   last = steps[-1]
   assert f"stopped after step {last}" in told[0][2]

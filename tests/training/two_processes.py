@@ -20,9 +20,9 @@ import pytest
 
 from jaxseq.training import checkpoint
 from jaxseq.training import loop
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 from jaxseq.training import signals
+from jaxseq.training.devices import device_mesh
 
 ARRAYS = ("split", "whole", "weak", "weak_split")
 
@@ -44,10 +44,10 @@ class Counted:
 
 def check_rows():
   """Each process takes the rows of its own device only, if they are split."""
-  mesh = mesh_lib.make(mesh_lib.MeshConfig(data=0))
+  mesh = device_mesh.make(device_mesh.MeshConfig(data=0))
   for split, rows in ((True, 4), (False, 8)):
     data = Counted(np.arange(24.0, dtype=np.float32).reshape(8, 3))
-    placed = mesh_lib.place({"x": data}, mesh, split)["x"]
+    placed = device_mesh.place({"x": data}, mesh, split)["x"]
     assert data.rows == rows
     assert float(jax.jit(jnp.sum)(placed)) == data.array.sum()
 
@@ -141,7 +141,7 @@ def main(number, port, directory):
   check_rows()
   with (
     checkpoint.Checkpointer(directory / "checkpoints") as saver,
-    metrics.MetricWriter(directory, tensorboard=False) as writer,
+    scalars.MetricWriter(directory, tensorboard=False) as writer,
   ):
     with pytest.raises(signals.Stopped) as stopped:
       run(saver, writer)

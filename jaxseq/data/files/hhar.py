@@ -16,8 +16,8 @@ import pathlib
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
@@ -109,7 +109,7 @@ def read(
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack HHAR's 'Activity recognition exp' there."
     )
   values, times, users, devices, labels, names = _rows(path)
@@ -147,7 +147,7 @@ def load(
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads HHAR as a problem of domain adaptation between users or devices.
 
   Args:
@@ -181,7 +181,7 @@ def load(
     by,
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Motion of a phone or watch; which of 6 activities?",
       source=f"HHAR, {path}",
       licence="see source",

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.data import batching
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import padding
 
 # The multivariate sets of Time-Series-Library's tables.
 BENCHMARK = (
@@ -99,7 +99,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: put the archive's .ts file there."
     )
   header = {}
@@ -192,7 +192,7 @@ def load(
   normalize: bool = True,
   valid_fraction: float = 0.0,
   licence: str = "free for research (UCR/UEA archive)",
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a problem of the archive from its two files.
 
   Args:
@@ -238,7 +238,7 @@ def load(
     scaled = [
       ((case - shift) / scale).astype(np.float32) for case in file.series
     ]
-    inputs, lengths = batching.pad_sequences(scaled, longest)
+    inputs, lengths = padding.pad_sequences(scaled, longest)
     extras = None
     if incomplete:
       inside = np.arange(longest) < lengths[:, None]
@@ -249,7 +249,7 @@ def load(
     else:
       targets = class_numbers(file.labels, classes, path)
     ragged = None if np.all(lengths == longest) else lengths
-    parts.append(types.ArrayDataset(inputs, targets, ragged, extras))
+    parts.append(datasets.ArrayDataset(inputs, targets, ragged, extras))
   # One structure for both parts: a step compiled for one serves the other.
   if any(part.lengths is not None for part in parts):
     parts = [
@@ -259,11 +259,11 @@ def load(
       for part in parts
     ]
   details = {"classes": classes, "mean": mean, "deviation": deviation}
-  splits = types.Splits(
+  splits = datasets.Splits(
     parts[0],
     None,
     parts[1],
-    types.Info(
+    datasets.Info(
       description=f"{files[0].name}: which class, or what value, has a series?",
       source=str(train_path),
       licence=licence,
@@ -271,12 +271,12 @@ def load(
       details=details,
     ),
   )
-  return types.carve_valid(splits, valid_fraction, seed)
+  return datasets.carve_valid(splits, valid_fraction, seed)
 
 
 def load_problem(
   root: str | os.PathLike, name: str, **options: Any
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a problem from the layout of the archive and Time-Series-Library.
 
   Args:

@@ -99,7 +99,7 @@ _NAMES = tuple(_FACTORIES)
 def _suites() -> dict[str, Callable[..., Any]]:
   """Environments that are made of those of this package, by id."""
   from jaxseq.rl import meta_suites
-  from jaxseq.rl import playground
+  from jaxseq.rl.envs import playground
 
   return {**meta_suites.FACTORIES, **playground.FACTORIES}
 
