@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from jaxseq import _lazy
-from jaxseq.rl import device_free  # noqa: F401, before others import gymnax
 
 if TYPE_CHECKING:
   from jaxseq.rl import actions as actions

@@ -6,13 +6,15 @@
       key, state, action, params
     )
 
-Importing this package also makes its environments known to `gymnax.make`.
+`register` makes an environment of your own known to `make`, which knows those
+of gymnax, too; `register_with_gymnax` tells `gymnax.make` of those known here.
+gymnax is imported when it is first needed: its import puts arrays on a device,
+and the imports of jaxseq do not.
 """
 
 from typing import TYPE_CHECKING
 
 from jaxseq import _lazy
-from jaxseq.rl.envs.registry import register
 
 if TYPE_CHECKING:
   from jaxseq.rl.envs import atari as atari
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import spaces as spaces
   from jaxseq.rl.envs.registry import make as make
   from jaxseq.rl.envs.registry import names as names
+  from jaxseq.rl.envs.registry import register as register
+  from jaxseq.rl.envs.registry import (
+    register_with_gymnax as register_with_gymnax,
+  )
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
-
-register()
