@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 from jaxseq.spr import stacks
 
 Array = jax.Array

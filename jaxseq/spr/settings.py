@@ -21,16 +21,16 @@ from typing import Literal
 import ml_collections
 
 from jaxseq import mixers
+from jaxseq.rl import encoders
+from jaxseq.rl.envs import atari
+from jaxseq.rl.envs import atari_released
+from jaxseq.rl.envs import minatar
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent
-from jaxseq.spr import atari
-from jaxseq.spr import atari_released
-from jaxseq.spr import encoders
-from jaxseq.spr import environments
-from jaxseq.spr import minatar
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import variants
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 
 _ENVIRONMENTS = types.MappingProxyType(
   {"minatar": minatar, "atari": atari, "atari_released": atari_released}
@@ -158,7 +158,7 @@ def _transition(
     name: getattr(published, name)
     for name in ("num_actions", "initializer", "renormalize", "epsilon")
   }
-  return config_lib.from_config_dict(
+  return configuration.from_config_dict(
     mixer_transition.Config,
     {**shared, **fields, "mixer": kind, "latent_shape": shape},
     name="transition",
@@ -175,7 +175,7 @@ def _memory(settings: Settings) -> stacks.Config | None:
     )
   if fields.get("mixer", "none") == "none":
     return None
-  return config_lib.from_config_dict(stacks.Config, fields, name="memory")
+  return configuration.from_config_dict(stacks.Config, fields, name="memory")
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
@@ -200,4 +200,4 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
       if type(None) not in typing.get_args(hints[key]):
         continue
     fields[key] = value
-  return config_lib.from_config_dict(type(config), fields, name=name)
+  return configuration.from_config_dict(type(config), fields, name=name)

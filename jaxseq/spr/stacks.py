@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 
 Array = jax.Array
 Params = dict[str, dict]
