@@ -58,6 +58,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import networks
@@ -158,11 +159,14 @@ if "Search" not in gymnax.registered_envs:
 keeps = ppo.Config(
   env_id="Search",
   network=networks.Config(
-    mixer="gru",
-    d_model=64,
-    num_layers=1,
-    activation="none",
-    residual=False,
+    nn.StackConfig(
+      "gru",
+      d_model=64,
+      num_layers=1,
+      activation="none",
+      residual=False,
+      norm="none",
+    ),
     encoder_widths=(),
     head_widths=(64,),
   ),

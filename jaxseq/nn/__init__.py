@@ -12,13 +12,12 @@ from jaxseq.nn.heads import ClassificationHead
 from jaxseq.nn.heads import GaussianHead
 from jaxseq.nn.heads import RegressionHead
 from jaxseq.nn.heads import ValueHead
-from jaxseq.nn.layer import LayerConfig
 from jaxseq.nn.layer import SequenceLayer
 from jaxseq.nn.mixer import SequenceMixer
-from jaxseq.nn.model import ModelConfig
 from jaxseq.nn.model import SequenceModel
 from jaxseq.nn.network import NetworkConfig
 from jaxseq.nn.network import SequenceNetwork
+from jaxseq.nn.stack import StackConfig
 
 __all__ = [
   "MLP",
@@ -28,13 +27,12 @@ __all__ = [
   "DiagonalGaussian",
   "FeedForward",
   "GaussianHead",
-  "LayerConfig",
-  "ModelConfig",
   "NetworkConfig",
   "RegressionHead",
   "SequenceLayer",
   "SequenceMixer",
   "SequenceModel",
   "SequenceNetwork",
+  "StackConfig",
   "ValueHead",
 ]

@@ -37,10 +37,10 @@ class EpsilonGreedy(NamedTuple):
   def sample(self, key: Array) -> Array:
     """Draws actions: (...) int32."""
     shape, n = self.values.shape[:-1], self.values.shape[-1]
-    key_whether, key_which = jax.random.split(key)
-    explores = jax.random.uniform(key_whether, shape) < self.epsilon
-    drawn = jax.random.randint(key_which, shape, 0, n, jnp.int32)
-    return jnp.where(explores, drawn, self.mode())
+    key_explore, key_action = jax.random.split(key)
+    explore = jax.random.uniform(key_explore, shape) < self.epsilon
+    random_action = jax.random.randint(key_action, shape, 0, n, jnp.int32)
+    return jnp.where(explore, random_action, self.mode())
 
   def mode(self) -> Array:
     """Returns the best actions: (...) int32."""
@@ -91,11 +91,12 @@ class QNetwork(networks.Recurrent):
       memories after the last element.
     """
     (n,), widths = self.actions.sizes, self.config.head_widths
+    options = {"out_gain": _OUT_GAIN, "dtype": self.config.stack.dtype}
     x, states = networks.features(self.config, observation, states, reset, step)
-    head = nn.CategoricalHead(n, widths, out_gain=_OUT_GAIN, name="advantage")
+    head = nn.CategoricalHead(n, widths, **options, name="advantage")
     values = head(x).logits
     if self.dueling:
-      base = nn.ValueHead(widths, out_gain=_OUT_GAIN, name="value")(x)
+      base = nn.ValueHead(widths, **options, name="value")(x)
       values += base[..., None] - values.mean(axis=-1, keepdims=True)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1), states
