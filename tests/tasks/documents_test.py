@@ -1,6 +1,5 @@
 """Training on planned documents: no number depends on devices or plans."""
 
-import dataclasses
 import re
 
 import jax
