@@ -17,7 +17,7 @@ from benchmarks import timing
 from experiments import dts
 from jaxseq import data as data_lib
 from jaxseq.dts import problem
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import supervised
 
 
@@ -30,7 +30,7 @@ def main():
   parser.add_argument("--repeats", type=int, default=3)
   flags = parser.parse_args()
   module = importlib.import_module(f"configs.dts.{flags.config}")
-  config = config_lib.from_config_dict(
+  config = configuration.from_config_dict(
     dts.Config, module.get_config(), name="config"
   )
   arms = dts.arm_configs(config)

@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import document_lengths
+from benchmarks import flexsp
 from jaxseq import planner
 from jaxseq.planner import baselines
 from jaxseq.planner import bounds
-from jaxseq.planner import flexsp
-from jaxseq.planner import lengths as lengths_lib
 from jaxseq.planner import planning
-from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import workload
 
 CAPACITY = 8192  # tokens per device
 # Documents and longest document at each number of devices.
@@ -56,7 +56,7 @@ def draw(distribution, cost_model, num_devices, seed):
   documents, limit = SIZES[num_devices]
   memory = cost_model.fixed_bytes + CAPACITY * cost_model.bytes_per_token
   rng = np.random.default_rng(seed)
-  return lengths_lib.SAMPLERS[distribution](rng, documents, limit), memory
+  return document_lengths.SAMPLERS[distribution](rng, documents, limit), memory
 
 
 def simulate(distribution, cost_model, num_devices, draws) -> Cell:
@@ -157,7 +157,7 @@ def stream_over_others(distribution, cost_model, num_devices, draws=3):
   ratios = []
   for seed in range(draws):
     batch, memory = draw(distribution, cost_model, num_devices, seed)
-    problem = problem_lib.make_problem(batch, num_devices, cost_model, memory)
+    problem = workload.make_workload(batch, num_devices, cost_model, memory)
     plans = planning.propose(problem, bounds.by_bisection(problem))
     times = {plan.method: plan.makespan for plan in plans}
     stream = times.pop("stream")
@@ -195,7 +195,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--devices", type=int, nargs="+", default=[8, 64, 512])
   parser.add_argument(
-    "--distributions", nargs="+", default=list(lengths_lib.SAMPLERS)
+    "--distributions", nargs="+", default=list(document_lengths.SAMPLERS)
   )
   parser.add_argument("--draws", type=int, default=20)
   parser.add_argument("--sweep", action="store_true")

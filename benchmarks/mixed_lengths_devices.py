@@ -23,11 +23,11 @@ import numpy as np
 from scipy import optimize
 from scipy import stats
 
+from benchmarks import document_lengths
 from benchmarks import mixed_lengths_measured as measured
 from benchmarks import timing
 from jaxseq import planner
 from jaxseq.planner import baselines
-from jaxseq.planner import lengths as lengths_lib
 from jaxseq.planner import rows
 from jaxseq.planner import schedule
 from jaxseq.training import mixed_lengths
@@ -150,7 +150,7 @@ def main():
     plans = {}
     for seed, count in enumerate(DOCUMENTS):
       rng = np.random.default_rng(seed)
-      batch = lengths_lib.github_like(rng, count, LIMIT)
+      batch = document_lengths.github_like(rng, count, LIMIT)
       documents = [np.arange(n) % measured.VOCABULARY for n in batch]
       for label, (plan, chunks) in make_plans(
         kind, coefficients, batch

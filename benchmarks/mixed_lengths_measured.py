@@ -24,10 +24,10 @@ import numpy as np
 from scipy import optimize
 from scipy import stats
 
+from benchmarks import document_lengths
 from benchmarks import timing
 from jaxseq import mixers
 from jaxseq import planner
-from jaxseq.planner import lengths as lengths_lib
 from jaxseq.planner import rows
 from jaxseq.planner import schedule
 
@@ -196,7 +196,7 @@ def main():
         f"{error:>+8.1%}"
       )
     print(f"  median error of held-out lengths {np.median(errors):.1%}")
-    batch = lengths_lib.wiki(np.random.default_rng(0), 32, LIMIT)
+    batch = document_lengths.wiki(np.random.default_rng(0), 32, LIMIT)
     documents = [np.arange(n) % VOCABULARY for n in batch]
     plans = {
       label: programs(kind, plan, documents, chunks)

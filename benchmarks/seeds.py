@@ -16,8 +16,8 @@ from benchmarks import timing
 from configs.icrl_suite import popgym
 from experiments import icrl_suite
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
-from jaxseq.training import config as config_lib
+from jaxseq.rl.agents import ppo
+from jaxseq.training import configuration
 
 ENVIRONMENT = "AutoencodeEasy"
 
@@ -28,7 +28,7 @@ def main():
   parser.add_argument("--seeds", type=int, default=2)
   parser.add_argument("--repeats", type=int, default=3)
   flags = parser.parse_args()
-  suite = config_lib.from_config_dict(
+  suite = configuration.from_config_dict(
     icrl_suite.Config, popgym.get_config(), name="config"
   )
   arms = icrl_suite.on(suite, ENVIRONMENT)

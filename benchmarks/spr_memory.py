@@ -16,7 +16,7 @@ from absl import flags
 import jax
 
 from benchmarks import timing
-from jaxseq.spr import environments
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 

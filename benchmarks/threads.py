@@ -18,9 +18,9 @@ import jax
 
 from configs.icrl import quickstart
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.rl.agents import ppo
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import seeds
 
 UPDATES = 10
 

@@ -52,7 +52,7 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from jaxseq.spr import environments
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import evaluate
 from jaxseq.spr import pictures
 from jaxseq.spr import runner

@@ -29,11 +29,12 @@ from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
 from jaxseq.spr import study
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import seeds
+from jaxseq.training import files
+from jaxseq.training import run_directory
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.devices import seeds
 
 EXPERIMENT = "atari100k_suite"
 RESULTS = spr.RESULTS
@@ -126,9 +127,9 @@ def run(
   results = {}
   for index, game in enumerate(config.games):
     local, place = on(config, game), directory / game
-    find = workdir_lib.prepare
+    find = run_directory.prepare
     if mode == "evaluate":
-      find = workdir_lib.open_existing
+      find = run_directory.open_existing
     find(place, local, experiment=spr.EXPERIMENT, may_change=study.MAY_CHANGE)
     finished = place / RESULTS
     if mode == "evaluate":
@@ -140,8 +141,8 @@ def run(
       results[game] = json.loads(finished.read_text(encoding="utf-8"))
     else:
       print(f"{game} ({index + 1} of {len(config.games)})", flush=True)
-      found = config_lib.to_json(study.train(local, place, arms[game]))
-      workdir_lib.write_json(finished, found)
+      found = configuration.to_json(study.train(local, place, arms[game]))
+      files.write_json(finished, found)
       results[game] = found
       for name, result in found.items():
         values = result["evaluation"]
@@ -182,7 +183,7 @@ def finish(
     tables.show(*comparison.table)
     print(f"\nPicture: {comparison.picture or 'none'}\n")
   if mode == "train":
-    workdir_lib.write_json(directory / RESULTS, config_lib.to_json(made))
+    files.write_json(directory / RESULTS, configuration.to_json(made))
 
 
 def _curves(config, directory, name):
@@ -200,11 +201,11 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = configuration.parse(_CONFIG.value, Config)
     arms = make_arms(config)
-    find = workdir_lib.prepare
+    find = run_directory.prepare
     if _MODE.value == "evaluate":
-      find = workdir_lib.open_existing
+      find = run_directory.open_existing
     directory = find(
       _WORKDIR.value, config, experiment=EXPERIMENT, may_change=MAY_CHANGE
     )

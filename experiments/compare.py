@@ -26,8 +26,8 @@ from jaxseq.tasks import classification
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
 from jaxseq.training import errors
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()

@@ -25,20 +25,20 @@ import numpy as np
 
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
-from jaxseq.rl import ppo
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import processes
 from jaxseq.training import progress
-from jaxseq.training import seeds
-from jaxseq.training import study
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 RECORDED = "recorded.npz"
 LEVELS = "levels.json"
@@ -152,7 +152,7 @@ def _record(config, agent, directory):
       report=lambda steps, mean: bar.update(steps, {"return": mean}),
     )
   # The recording comes last: where it is, the levels are.
-  workdir_lib.write_json(directory / LEVELS, levels)
+  files.write_json(directory / LEVELS, levels)
   trajectories.save(directory / RECORDED, episodes)
 
 
@@ -224,7 +224,7 @@ def main(argv: list[str]) -> None:
   seeds.split_cpu()
   with errors.setup():
     config = study.parse(_CONFIG.value, Config, _MESH.value)
-    agent = config_lib.from_config_dict(
+    agent = configuration.from_config_dict(
       ppo.Config, config.ppo, name="config.ppo"
     )
     player = ppo.player(agent)

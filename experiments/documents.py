@@ -33,13 +33,13 @@ from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
-from jaxseq.training import metrics as metrics_lib
 from jaxseq.training import planned
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MODE = app.define_mode()
@@ -165,7 +165,7 @@ def run_arm(
   found = {}
   if mode == "train":
     start = time.monotonic()
-    state = arms_lib.train_arm(
+    state = arms.train_arm(
       name.ljust(max(map(len, config.arms))),
       planned.make_chunk(problem, optimizer),
       state,
@@ -179,8 +179,8 @@ def run_arm(
     )
     found["seconds"] = time.monotonic() - start
   else:
-    _, state = arms_lib.restore(name, state, directory)
-  _, tokens = metrics_lib.column(metrics_lib.read(directory / name), "tokens")
+    _, state = arms.restore(name, state, directory)
+  _, tokens = scalars.column(scalars.read(directory / name), "tokens")
   return found | {
     "parameters": sum(x.size for x in jax.tree.leaves(state.variables)),
     "updates_per_second": study.speed(directory / name),
@@ -208,7 +208,7 @@ def main(argv: list[str]) -> None:
     )
   names = made
   if _MODE.value == "evaluate":
-    names = arms_lib.trained(made, directory)
+    names = arms.trained(made, directory)
   results = {
     name: run_arm(config, directory, name, *made[name], _MODE.value)
     for name in names

@@ -40,12 +40,12 @@ from jaxseq.dts import probes
 from jaxseq.dts import problem as problem_lib
 from jaxseq.dts import report
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import arms as arms_lib
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()
@@ -126,7 +126,7 @@ def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
   if config.adaptation is not None:
     shared["adaptation"] = config.adaptation.to_dict()
   arms = {
-    name: mesh_lib.split_time(
+    name: device_mesh.split_time(
       config.mesh,
       arms_lib.merge(config, name, shared, problem_lib.ArmConfig),
     )

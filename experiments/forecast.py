@@ -30,9 +30,9 @@ from jaxseq.tasks import forecasting
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import plots
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()

@@ -30,15 +30,16 @@ from jaxseq.rl import films
 from jaxseq.rl import study
 from jaxseq.rl import transcript
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import study as training_study
+from jaxseq.training import run_directory
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import study as training_study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 EXPERIMENT = "icrl"
 RESULTS = "results.json"
@@ -54,7 +55,7 @@ def _finish(
   config: comparison.Config, directory: pathlib.Path, results: Any
 ) -> None:
   """Writes and shows what a training run ends with."""
-  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  files.write_json(directory / RESULTS, configuration.to_json(results))
   task = comparison.arm_config(config, next(iter(config.arms))).env_id
   tables.show(
     ["memory", "parameters", "return in training", "in evaluation"],
@@ -175,7 +176,7 @@ def _show_evaluations(
 def _watch(config: comparison.Config, directory: pathlib.Path) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
   rows, results = [], {}
-  names = arms_lib.trained(config.arms, directory)
+  names = arms.trained(config.arms, directory)
   restored = study.restore(config, directory, names)
   for name, (step, variables) in restored.items():
     arm = comparison.arm_config(config, name)
@@ -211,9 +212,9 @@ def main(argv: list[str]) -> None:
       arm = comparison.arm_config(config, name)
       algorithms.of(arm).player(arm)
       comparison.evaluation_configs(config, arm)
-    find = workdir_lib.prepare
+    find = run_directory.prepare
     if _MODE.value == "evaluate":
-      find = workdir_lib.open_existing
+      find = run_directory.open_existing
     directory = find(
       _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
     )

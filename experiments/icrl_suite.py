@@ -26,17 +26,18 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import films
 from jaxseq.rl import study
+from jaxseq.training import aggregates
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import statistics
-from jaxseq.training import study as training_study
+from jaxseq.training import run_directory
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import arms as arms_lib
+from jaxseq.training.comparison import study as training_study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 EXPERIMENT = "icrl_suite"
 RESULTS = "results.json"
@@ -142,7 +143,7 @@ def run(config: Config, directory: pathlib.Path, mode: str) -> dict[str, Any]:
     print(f"{env_id} ({index + 1} of {len(config.environments)})", flush=True)
     results[env_id] = study.train(local, place, show)
     if processes.is_first():
-      workdir_lib.write_json(finished, config_lib.to_json(results[env_id]))
+      files.write_json(finished, configuration.to_json(results[env_id]))
   return results
 
 
@@ -180,7 +181,7 @@ def finish(
     )
     print()
   found = {arm: _aggregates(config, results, arm) for arm in arms}
-  aggregates = {
+  ours = {
     label: {arm: found[arm][name] for arm in arms}
     for name, label in (
       ("iqm", "IQM"),
@@ -189,13 +190,12 @@ def finish(
     )
   }
   tables.show(
-    ["memory", *aggregates],
+    ["memory", *ours],
     [
       [
         arm,
         *(
-          "{:.3f} [{:.3f}, {:.3f}]".format(*aggregates[label][arm])
-          for label in aggregates
+          "{:.3f} [{:.3f}, {:.3f}]".format(*ours[label][arm]) for label in ours
         ),
       ]
       for arm in arms
@@ -204,9 +204,9 @@ def finish(
   )
   if mode == "evaluate" or not processes.is_first():
     return
-  workdir_lib.write_json(
+  files.write_json(
     directory / RESULTS,
-    config_lib.to_json({"environments": results, "aggregates": aggregates}),
+    configuration.to_json({"environments": results, "aggregates": ours}),
   )
   curves = plots.learning_curves(
     directory / "learning_curves.png",
@@ -218,7 +218,7 @@ def finish(
     ylabel="return of the episodes that ended",
     smooth=5,
   )
-  bars = plots.intervals(directory / "aggregates.png", aggregates)
+  bars = plots.intervals(directory / "aggregates.png", ours)
   print(f"Pictures: {curves}, {bars}")
 
 
@@ -226,8 +226,8 @@ def _aggregates(config, results, arm):
   """Aggregates with their intervals; NaN if no episode ended."""
   scores = normalized(config, results, arm)
   if not np.isfinite(scores).all():
-    return dict.fromkeys(statistics.AGGREGATES, (float("nan"),) * 3)
-  return statistics.aggregates(scores)
+    return dict.fromkeys(aggregates.AGGREGATES, (float("nan"),) * 3)
+  return aggregates.aggregates(scores)
 
 
 def main(argv: list[str]) -> None:
@@ -242,9 +242,9 @@ def main(argv: list[str]) -> None:
         arm = comparison.arm_config(local, name)
         algorithms.of(arm).player(arm)
         comparison.evaluation_configs(local, arm)
-    find = workdir_lib.prepare
+    find = run_directory.prepare
     if _MODE.value == "evaluate":
-      find = workdir_lib.open_existing
+      find = run_directory.open_existing
     directory = find(
       _WORKDIR.value,
       config,

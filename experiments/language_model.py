@@ -31,10 +31,10 @@ from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()
@@ -97,7 +97,7 @@ class Config(study.Supervised):
     Raises:
       ValueError: a field is unknown or wrong.
     """
-    return config_lib.from_config_dict(
+    return configuration.from_config_dict(
       dynamic_evaluation.Config, self.dynamic, name="dynamic"
     )
 

@@ -16,13 +16,14 @@ from typing import Any
 
 from jaxseq.spr import study
 from jaxseq.training import app
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import seeds
+from jaxseq.training import run_directory
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import arms as arms_lib
+from jaxseq.training.devices import seeds
 
 EXPERIMENT = "spr"
 RESULTS = "results.json"
@@ -38,7 +39,7 @@ def _finish(
   results: dict[str, Any],
 ) -> None:
   """Writes and shows what a training run ends with."""
-  workdir_lib.write_json(directory / RESULTS, config_lib.to_json(results))
+  files.write_json(directory / RESULTS, configuration.to_json(results))
   games = sorted({arm.settings.game for arm in arms.values()})
   tables.show(
     ["agent", "parameters", "return in training", "in evaluation"],
@@ -113,11 +114,11 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, study.Config)
+    config = configuration.parse(_CONFIG.value, study.Config)
     arms = {name: study.make_arm(config, name) for name in config.arms}
-    find = workdir_lib.prepare
+    find = run_directory.prepare
     if _MODE.value == "evaluate":
-      find = workdir_lib.open_existing
+      find = run_directory.open_existing
     directory = find(
       _WORKDIR.value, config, experiment=EXPERIMENT, may_change=study.MAY_CHANGE
     )

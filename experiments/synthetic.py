@@ -25,13 +25,13 @@ from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import processes
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training import files
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()
@@ -156,8 +156,8 @@ def main(argv: list[str]) -> None:
   if config.test_options:
     further = test_further(config, directory, arms)
     if _MODE.value == "train" and processes.is_first():
-      workdir_lib.write_json(
-        directory / "further_tests.json", config_lib.to_json(further)
+      files.write_json(
+        directory / "further_tests.json", configuration.to_json(further)
       )
     metric = next(iter(columns))
     labels = tables.natural_order(config.test_options)

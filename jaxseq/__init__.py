@@ -4,32 +4,23 @@ The sub-packages are imported when first used: `import jaxseq` alone imports
 nothing else and touches no device.
 """
 
-import importlib
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = (
-  "data",
-  "dts",
-  "interop",
-  "mixers",
-  "nn",
-  "planner",
-  "recurrence",
-  "rl",
-  "spr",
-  "tasks",
-  "training",
-)
-
-__all__ = ["__version__", *_SUBPACKAGES]
-
-
-def __getattr__(name: str):
-  if name in _SUBPACKAGES:
-    return importlib.import_module(f"{__name__}.{name}")
-  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-  return sorted(__all__)
+if TYPE_CHECKING:
+  from jaxseq import data as data
+  from jaxseq import dts as dts
+  from jaxseq import interop as interop
+  from jaxseq import mixers as mixers
+  from jaxseq import nn as nn
+  from jaxseq import planner as planner
+  from jaxseq import recurrence as recurrence
+  from jaxseq import rl as rl
+  from jaxseq import spr as spr
+  from jaxseq import tasks as tasks
+  from jaxseq import training as training
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

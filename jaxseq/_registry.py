@@ -15,7 +15,7 @@ class Registry(Mapping[str, Any]):
   so that an entry costs nothing before it is used. As a mapping it goes from
   names to what they stand for, in the order of the names:
 
-      games = Registry("game", {"breakout": "jaxseq.rl.minatar:breakout"})
+      games = Registry("game", {"breakout": "games.breakout:make"})
       games.register("my_game", "my_package.my_module:make")
       make = games["my_game"]
 

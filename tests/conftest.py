@@ -78,8 +78,8 @@ def x64():
 def atari_stand_in(monkeypatch):
   """Makes games of Atari that nobody can play, as loading one takes a while."""
   # Most tests need nothing of SPR.
-  from jaxseq.spr import _ale
-  from jaxseq.spr import environments
+  from jaxseq.rl.envs import _ale
+  from jaxseq.rl.envs import players as environments
 
   monkeypatch.setattr(
     _ale,

@@ -77,7 +77,7 @@ def test_import_checks_see_what_they_must():
     "import jax.numpy as jnp\n"
     "from jaxseq import nn\n"
     "from . import registry\n"
-    "from ..rl import ppo\n"
+    "from ..rl.agents import ppo\n"
     "def f():\n"
     "  import flax\n"
     "  return jax.lax.scan, lax.fori_loop, nn.scan\n"
@@ -87,7 +87,7 @@ def test_import_checks_see_what_they_must():
     "jax.numpy",
     "jaxseq.nn",
     "jaxseq.mixers.registry",
-    "jaxseq.rl.ppo",
+    "jaxseq.rl.agents.ppo",
     "flax",
     "jax.lax.while_loop",
   }
@@ -158,7 +158,9 @@ try:
 except RuntimeError:
   print("no device was touched")
 """
-  lines = import_lines("recurrence", "mixers", "nn", "interop", "training")
+  lines = import_lines(
+    "recurrence", "mixers", "nn", "interop", "training", "rl", "spr"
+  )
   result = run_python(
     "\n".join(["import jaxseq", *lines, code]),
     JAX_PLATFORMS="no_such_platform",
@@ -168,12 +170,10 @@ except RuntimeError:
 
 
 def test_imports_make_no_arrays():
-  # gymnax makes arrays when it is imported, so it goes first.
-  before = "import jax, gymnax\nbefore = len(jax.live_arrays())"
-  after = "print(len(jax.live_arrays()) - before)"
-  lines = import_lines("rl", "training")
-  result = run_python("\n".join([before, *lines, after]))
-  assert result.stdout == "0\n", result.stderr
+  lines = import_lines("rl", "spr", "training")
+  after = "print(len(jax.live_arrays()), 'gymnax' in sys.modules)"
+  result = run_python("\n".join(["import jax, sys", *lines, after]))
+  assert result.stdout == "0 False\n", result.stderr
 
 
 def test_imports_are_fast():

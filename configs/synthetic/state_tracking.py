@@ -19,9 +19,9 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
-from jaxseq.data.tokens import groups
+from jaxseq.data.tokens import group_words
 
-_VARIANTS = (*groups.GROUPS, "tiny")
+_VARIANTS = (*group_words.GROUPS, "tiny")
 
 
 def get_config(variant: str = "A5") -> ml_collections.ConfigDict:

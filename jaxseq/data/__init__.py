@@ -1,8 +1,7 @@
 """Data sets that ship inside installed packages, and procedural tasks.
 
   splits = data.load("mnist1d", seed=0)
-  for batch in data.batches(splits.train, batch_size=64, seed=0):
-    ...
+  splits.train.inputs.shape  # (4000, 40, 1)
 
 `data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
 `jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
@@ -12,46 +11,51 @@ Nothing is ever downloaded: a package that is not installed raises
 `MissingData`.
 """
 
-from jaxseq.data.batching import Batch
-from jaxseq.data.batching import StreamBatch
-from jaxseq.data.batching import batches
-from jaxseq.data.batching import pad_sequences
-from jaxseq.data.batching import permutation
-from jaxseq.data.batching import steps_per_epoch
-from jaxseq.data.batching import streams
-from jaxseq.data.prefetching import Prefetcher
-from jaxseq.data.prefetching import prefetch
-from jaxseq.data.registry import load
-from jaxseq.data.registry import loader
-from jaxseq.data.registry import names
-from jaxseq.data.registry import register
-from jaxseq.data.types import ArrayDataset
-from jaxseq.data.types import Info
-from jaxseq.data.types import MissingData
-from jaxseq.data.types import Splits
-from jaxseq.data.types import carve_valid
-from jaxseq.data.types import check
-from jaxseq.data.types import take
+from typing import TYPE_CHECKING
 
-__all__ = [
-  "ArrayDataset",
-  "Batch",
-  "Info",
-  "MissingData",
-  "Prefetcher",
-  "Splits",
-  "StreamBatch",
-  "batches",
-  "carve_valid",
-  "check",
-  "load",
-  "loader",
-  "names",
-  "pad_sequences",
-  "permutation",
-  "prefetch",
-  "register",
-  "steps_per_epoch",
-  "streams",
-  "take",
-]
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.data import activities as activities
+  from jaxseq.data import anomalies as anomalies
+  from jaxseq.data import arrays as arrays
+  from jaxseq.data import cache as cache
+  from jaxseq.data import datasets as datasets
+  from jaxseq.data import domains as domains
+  from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import factors as factors
+  from jaxseq.data import files as files
+  from jaxseq.data import forecast_windows as forecast_windows
+  from jaxseq.data import images as images
+  from jaxseq.data import listops as listops
+  from jaxseq.data import mnist1d as mnist1d
+  from jaxseq.data import packages as packages
+  from jaxseq.data import padding as padding
+  from jaxseq.data import pathfinder as pathfinder
+  from jaxseq.data import pendulum_images as pendulum_images
+  from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import registry as registry
+  from jaxseq.data import series as series
+  from jaxseq.data import text as text
+  from jaxseq.data import text_documents as text_documents
+  from jaxseq.data import tokens as tokens
+  from jaxseq.data import trajectories as trajectories
+  from jaxseq.data import watch as watch
+  from jaxseq.data import window_features as window_features
+  from jaxseq.data.datasets import ArrayDataset as ArrayDataset
+  from jaxseq.data.datasets import Domains as Domains
+  from jaxseq.data.datasets import Extras as Extras
+  from jaxseq.data.datasets import Factors as Factors
+  from jaxseq.data.datasets import Info as Info
+  from jaxseq.data.datasets import MissingData as MissingData
+  from jaxseq.data.datasets import Splits as Splits
+  from jaxseq.data.datasets import carve_valid as carve_valid
+  from jaxseq.data.datasets import check as check
+  from jaxseq.data.datasets import take as take
+  from jaxseq.data.padding import pad_sequences as pad_sequences
+  from jaxseq.data.registry import load as load
+  from jaxseq.data.registry import loader as loader
+  from jaxseq.data.registry import names as names
+  from jaxseq.data.registry import register as register
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 # Base frequency of each class in Hz.
 FREQUENCIES = (1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
@@ -122,7 +122,7 @@ def activity_series(
 
 def sample(
   rng: np.random.Generator, number: int, count: int, length: int = 128
-) -> types.ArrayDataset:
+) -> datasets.ArrayDataset:
   """Draws windows of one subject.
 
   Args:
@@ -132,8 +132,8 @@ def sample(
     length: number of elements in time.
 
   Returns:
-    Inputs (count, length, 3) and targets (count,), the classes. extras, each
-    (count,): subject, int32; tempo and gain, float32.
+    Inputs (count, length, 3) and targets (count,), the classes. extras:
+    subject, (count,) int32.
   """
   who = subject(number)
   labels = rng.integers(0, len(FREQUENCIES), count, dtype=np.int32)
@@ -141,15 +141,11 @@ def sample(
   jitter = rng.uniform(*_JITTER, count)
   series = activity_series(labels, who, phases, jitter, length)
   series = series + who.noise * rng.standard_normal(series.shape)
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     series.astype(np.float32),
     labels,
     None,
-    {
-      "subject": np.full(count, number, np.int32),
-      "tempo": np.full(count, who.tempo, np.float32),
-      "gain": np.full(count, who.gain, np.float32),
-    },
+    datasets.Extras(subject=np.full(count, number, np.int32)),
   )
 
 
@@ -163,7 +159,7 @@ def load(
   length: int = 128,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of activities with a shift between subjects.
 
   Args:
@@ -179,8 +175,7 @@ def load(
 
   Returns:
     The splits, see `domains.adapt`; no window is in two parts. Inputs (n,
-    length, 3); targets (n,), 6 classes. extras: domain and subject, int32;
-    tempo and gain of the subject, float32.
+    length, 3); targets (n,), 6 classes. extras: domain and subject.
 
   Raises:
     ValueError: if an option is out of range.
@@ -210,7 +205,9 @@ def load(
       rng = np.random.default_rng([seed, part, number])
       windows = sample(rng, number, count, length)
       domain = np.full(count, subjects.index(number), np.int32)
-      drawn.append(windows._replace(extras=windows.extras | {"domain": domain}))
+      drawn.append(
+        windows._replace(extras=windows.extras._replace(domain=domain))
+      )
     return domains.joined(drawn)
 
   return domains.make_splits(
@@ -218,17 +215,12 @@ def load(
     draw(1, valid, sources),
     draw(0, train, targets),
     draw(2, test, targets),
-    types.Info(
+    datasets.Info(
       description="Synthetic motion of a subject; which of 6 activities?",
       source="sums of sines with a subject's tempo, gain and rotation",
-      licence="none needed",
+      license="none needed",
       num_classes=len(FREQUENCIES),
-      details={
-        "by": "subject",
-        "domains": subjects,
-        "num_sources": len(sources),
-        "scaling": scaling,
-      },
+      domains=datasets.Domains("subject", subjects, len(sources), scaling),
     ),
     scaling=scaling,
     unlabelled=unlabelled,

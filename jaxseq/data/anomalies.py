@@ -5,12 +5,13 @@ among others that come later, or from another recording. Only the packages' data
 files are read; the packages are not imported.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data import types
 
 
 class Series(NamedTuple):
@@ -54,7 +55,7 @@ def parse_csv(text: str, source: str) -> Series:
   return Series(values, labels == 1)
 
 
-def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
+def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """Cuts a series in windows.
 
   Args:
@@ -64,7 +65,7 @@ def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
 
   Returns:
     Inputs (n, length, 1) float32; targets (n,) int32, 1 where a window holds
-    anomalous elements. extras["start"], (n,) int32: the first element.
+    anomalous elements. extras.start, (n,) int32: the first element.
 
   Raises:
     ValueError: if the series is shorter than a window, or a number is below 1.
@@ -80,10 +81,10 @@ def windows(series: Series, length: int, step: int) -> types.ArrayDataset:
     )
   start = np.arange(0, len(series.values) - length + 1, step)
   index = start[:, None] + np.arange(length)
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     series.values[index][..., None].astype(np.float32),
     series.anomalous[index].any(axis=1).astype(np.int32),
-    extras={"start": start.astype(np.int32)},
+    extras=datasets.Extras(start=start.astype(np.int32)),
   )
 
 
@@ -93,8 +94,8 @@ def make_splits(
   test: Series,
   length: int,
   step: int,
-  info: types.Info,
-) -> types.Splits:
+  info: datasets.Info,
+) -> datasets.Splits:
   """Makes the windows of the three parts of a set.
 
   Args:
@@ -107,7 +108,7 @@ def make_splits(
 
   Returns:
     The splits, see `windows`; values are shifted and scaled to mean 0 and
-    standard deviation 1 over the training series. info.details: that mean and
+    standard deviation 1 over the training series. info has that mean and
     deviation.
 
   Raises:
@@ -125,14 +126,13 @@ def make_splits(
     scaled = (series.values - mean) / (deviation or 1.0)
     return windows(Series(scaled, series.anomalous), length, step)
 
-  details = {**info.details, "mean": mean, "deviation": deviation}
-  info = types.Info(
-    info.description, info.source, info.licence, 2, None, details
+  info = dataclasses.replace(
+    info, num_classes=2, mean=mean, deviation=deviation
   )
-  return types.Splits(cut(train), cut(valid), cut(test), info)
+  return datasets.Splits(cut(train), cut(valid), cut(test), info)
 
 
-def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
+def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
   """Loads a synthetic ECG in which some stretches have another count of beats.
 
   Args:
@@ -155,15 +155,15 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> types.Splits:
     *parts,
     length,
     step,
-    types.Info(
+    datasets.Info(
       description="A synthetic ECG; does a window hold an anomaly?",
       source="aeon load_ecg_diff_count_3",
-      licence="BSD-3-Clause (package)",
+      license="BSD-3-Clause (package)",
     ),
   )
 
 
-def mitdb(length: int = 128, step: int = 4) -> types.Splits:
+def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
   """Loads a real ECG with one anomalous stretch near its end.
 
   Args:
@@ -190,10 +190,10 @@ def mitdb(length: int = 128, step: int = 4) -> types.Splits:
     *parts,
     length,
     step,
-    types.Info(
+    datasets.Info(
       description="An ECG; does a window hold an anomaly?",
       source="sktime mitdb.csv (MIT-BIH arrhythmia database)",
-      licence="BSD-3-Clause (package), ODC-BY (database)",
+      license="BSD-3-Clause (package), ODC-BY (database)",
     ),
   )
 

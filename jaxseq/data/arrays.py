@@ -3,9 +3,9 @@
     arrays.save("sets/listops", data.load("lra_listops", path=...))
     splits = data.load("arrays", path="sets/listops")
 
-The arrays are memory-mapped. Where the devices of several processes share a
-set out (`split_data` in `jaxseq.training.mesh`), each process then reads the
-rows of its own devices and no others.
+The arrays are memory-mapped. Where the devices of several processes share a set
+out (`split_data` in `training.devices.device_mesh`), each process then reads
+the rows of its own devices and no others.
 """
 
 import json
@@ -14,20 +14,19 @@ import pathlib
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
 _FIELDS = ("inputs", "targets", "lengths")
-_KEPT = ("description", "source", "licence", "num_classes", "vocab_size")
 
 
-def save(path: str | os.PathLike, splits: types.Splits) -> None:
+def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   """Writes a data set as one `.npy` file for each array.
 
   Args:
     path: folder to make; it must not exist.
-    splits: the data set. Of `info.details` nothing is kept.
+    splits: the data set. Of `info` numbers and strings are kept.
 
   Raises:
     ValueError: if the folder exists.
@@ -40,13 +39,17 @@ def save(path: str | os.PathLike, splits: types.Splits) -> None:
   for part in _PARTS:
     for name, array in _named(getattr(splits, part)).items():
       np.save(partial / f"{part}.{name}.npy", array, allow_pickle=False)
-  info = {name: getattr(splits.info, name) for name in _KEPT}
+  info = {
+    name: value
+    for name, value in vars(splits.info).items()
+    if isinstance(value, str | int | float)
+  }
   (partial / _INFO).write_text(json.dumps(info, indent=2) + "\n")
   # A reader sees all of it or nothing.
   partial.rename(path)
 
 
-def load(path: str | os.PathLike) -> types.Splits:
+def load(path: str | os.PathLike) -> datasets.Splits:
   """Opens what `save` wrote.
 
   Args:
@@ -61,11 +64,11 @@ def load(path: str | os.PathLike) -> types.Splits:
   """
   path = pathlib.Path(path)
   if not (path / _INFO).is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} holds no {_INFO}: give the folder that jaxseq.data.arrays.save "
       "has written as path."
     )
-  info = types.Info(**json.loads((path / _INFO).read_text()))
+  info = datasets.Info(**json.loads((path / _INFO).read_text()))
   parts = []
   for part in _PARTS:
     found = {
@@ -73,7 +76,7 @@ def load(path: str | os.PathLike) -> types.Splits:
       for file in sorted(path.glob(f"{part}.*.npy"))
     }
     parts.append(_dataset(found, path, part))
-  return types.Splits(*parts, info)
+  return datasets.Splits(*parts, info)
 
 
 def _open(file):
@@ -87,7 +90,7 @@ def _named(dataset):
   if dataset is None:
     return {}
   fields = {name: getattr(dataset, name) for name in _FIELDS}
-  fields |= {f"extras.{k}": v for k, v in (dataset.extras or {}).items()}
+  fields |= {f"extras.{k}": v for k, v in dataset.extras._asdict().items()}
   return {name: array for name, array in fields.items() if array is not None}
 
 
@@ -96,7 +99,7 @@ def _dataset(found, path, part):
     return None
   missing = {"inputs", "targets"} - set(found)
   if missing:
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
     )
   extras = {
@@ -105,4 +108,4 @@ def _dataset(found, path, part):
     if name.startswith("extras.")
   }
   fields = {name: found.get(name) for name in _FIELDS}
-  return types.ArrayDataset(**fields, extras=extras or None)
+  return datasets.ArrayDataset(**fields, extras=datasets.Extras(**extras))

@@ -12,10 +12,11 @@ import dataclasses
 from typing import Literal
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from jaxseq.data import statistics
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import window_features
 
 UNLABELLED = -1
 
@@ -95,8 +96,8 @@ class Recordings(NamedTuple):
   Attributes:
     series: arrays (length_i, channels), one for each recording.
     labels: (n,) int32 classes.
-    attributes: further integers of each recording by name, (n,) int32: the
-      subject, the device.
+    attributes: further integers (n,) int32 of each recording, by their names
+      in `datasets.Extras`: the subject, the device.
   """
 
   series: Sequence[np.ndarray]
@@ -106,7 +107,7 @@ class Recordings(NamedTuple):
 
 def windows(
   recordings: Recordings, length: int, step: int
-) -> types.ArrayDataset:
+) -> datasets.ArrayDataset:
   """Cuts recordings in windows; no window reaches over the end of one.
 
   Args:
@@ -116,8 +117,8 @@ def windows(
 
   Returns:
     Inputs (n, length, channels) float32; targets (n,), the label of the
-    recording. extras: the attributes, "recording", the number of the recording,
-    and "start", the window's first element in it; all (n,) int32.
+    recording. extras: the attributes, the number of the recording, and start,
+    the window's first element in it; all (n,) int32.
 
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
@@ -147,11 +148,11 @@ def windows(
     for name, values in recordings.attributes.items()
   }
   extras |= {"recording": place, "start": np.concatenate(starts)}
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     np.concatenate(inputs),
     np.asarray(recordings.labels, np.int32)[place],
     None,
-    extras,
+    datasets.Extras(**extras),
   )
 
 
@@ -181,7 +182,7 @@ def runs(
 
 
 def split_tails(
-  dataset: types.ArrayDataset, fraction: float
+  dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Divides windows at a time in every recording.
 
@@ -199,7 +200,7 @@ def split_tails(
   """
   if not 0 <= fraction <= 1:
     raise ValueError(f"fraction must lie in 0 .. 1; got {fraction}.")
-  recording, start = dataset.extras["recording"], dataset.extras["start"]
+  recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
   first, second = [], []
   for number in np.unique(recording):
@@ -221,14 +222,14 @@ def _hold_out(dataset, fraction, holding, seed):
   if holding == "tail":
     first, second = split_tails(dataset, fraction)
   else:
-    first, second = types.stratified_split(dataset.targets, fraction, seed)
+    first, second = datasets.stratified_split(dataset.targets, fraction, seed)
   for rows in (first, second):
     if not len(rows):
       raise ValueError(
         f"a fraction of {fraction} leaves one of two parts of "
         f"{len(dataset.inputs)} windows empty."
       )
-  return types.take(dataset, first), types.take(dataset, second)
+  return datasets.take(dataset, first), datasets.take(dataset, second)
 
 
 def _moments(dataset):
@@ -246,7 +247,7 @@ def _scaled(dataset, moments):
   """Shifts and scales each window by the moments of its domain."""
   if dataset is None:
     return None
-  domain = dataset.extras["domain"]
+  domain = dataset.extras.domain
   mean = np.stack([mean for mean, _ in moments])[domain, None]
   deviation = np.stack([deviation for _, deviation in moments])[domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
@@ -256,43 +257,36 @@ def _scaled(dataset, moments):
   return dataset._replace(inputs=inputs)
 
 
-def joined(parts: Sequence[types.ArrayDataset]) -> types.ArrayDataset:
+def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
   """Returns the examples of several sets, one after the other."""
-  inputs, targets, lengths, extras = zip(*parts)
-  names = extras[0] or ()
-  return types.ArrayDataset(
-    np.concatenate(inputs),
-    np.concatenate(targets),
-    None if lengths[0] is None else np.concatenate(lengths),
-    {name: np.concatenate([e[name] for e in extras]) for name in names} or None,
-  )
+  return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def labelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+def labelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples with a label: those of the source domains."""
-  return types.take(dataset, dataset.targets != UNLABELLED)
+  return datasets.take(dataset, dataset.targets != UNLABELLED)
 
 
-def unlabelled(dataset: types.ArrayDataset) -> types.ArrayDataset:
+def unlabelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples without a label: those of the target domains."""
-  return types.take(dataset, dataset.targets == UNLABELLED)
+  return datasets.take(dataset, dataset.targets == UNLABELLED)
 
 
 def make_splits(
-  source: types.ArrayDataset,
-  valid: types.ArrayDataset | None,
-  target: types.ArrayDataset,
-  test: types.ArrayDataset,
-  info: types.Info,
+  source: datasets.ArrayDataset,
+  valid: datasets.ArrayDataset | None,
+  target: datasets.ArrayDataset,
+  test: datasets.ArrayDataset,
+  info: datasets.Info,
   *,
   scaling: Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Puts the windows of source and target domains together.
 
   Args:
-    source: labelled windows to learn from; all parts have extras["domain"],
-      (n,) int32 from 0.
+    source: labelled windows to learn from; all parts have extras.domain, (n,)
+      int32 from 0.
     valid: windows of the source domains to choose options with, or None.
     target: windows of the target domains to adapt to; their labels are hidden.
     test: windows of the target domains to report.
@@ -308,13 +302,13 @@ def make_splits(
   Raises:
     ValueError: if scaling is none of these.
   """
-  count = 1 + max(part.extras["domain"].max() for part in (source, target))
+  count = 1 + max(part.extras.domain.max() for part in (source, target))
   if scaling == "source":
     moments = [_moments(source)] * count
   elif scaling == "own":
     both = joined([source, target])
     moments = [
-      _moments(types.take(both, both.extras["domain"] == domain))
+      _moments(datasets.take(both, both.extras.domain == domain))
       for domain in range(count)
     ]
   elif scaling == "none":
@@ -328,7 +322,7 @@ def make_splits(
     hidden = np.full_like(target.targets, UNLABELLED)
     train = joined([source, target._replace(targets=hidden)])
   parts = [_scaled(part, moments) for part in (train, valid, test)]
-  return types.Splits(*parts, info)
+  return datasets.Splits(*parts, info)
 
 
 def _selected(values, by, names):
@@ -346,11 +340,11 @@ def _selected(values, by, names):
 
 
 def adapt(
-  dataset: types.ArrayDataset,
+  dataset: datasets.ArrayDataset,
   by: str,
   source: int | Sequence[int],
   target: int | Sequence[int],
-  info: types.Info,
+  info: datasets.Info,
   *,
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
@@ -359,12 +353,12 @@ def adapt(
   scaling: Scaling = "source",
   unlabelled: bool = True,
   seed: int = 0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a domain adaptation problem from windows.
 
   Args:
     dataset: labelled windows with extras, as `windows` returns them.
-    by: name in extras of what makes a domain, such as "subject".
+    by: field of `Extras` that makes a domain, such as "subject".
     source: the value, or values, of the source domains.
     target: the same of the target domains.
     info: what is known of the set.
@@ -377,7 +371,7 @@ def adapt(
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
     features: "raw", the windows; or "statistics", 12 numbers for each channel
-      (see `statistics.describe`) as a single element in time.
+      (see `window_features.describe`) as a single element in time.
     scaling: see `make_splits`.
     unlabelled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
@@ -386,14 +380,13 @@ def adapt(
   Returns:
     The splits: train has source windows, then target windows with targets of
     `UNLABELLED`; `labelled` and `unlabelled` tell them apart. valid is of the
-    source, test of the target. extras["domain"], (n,) int32, is the number of
-    the domain in info.details["domains"], which lists the source domains, then
-    the target domains; info.details["num_sources"] are source domains.
+    source, test of the target. extras.domain, (n,) int32, is the number of the
+    domain in info.domains.names.
 
   Raises:
     ValueError: if an option is out of range or a domain is not there.
   """
-  values = dataset.extras[by]
+  values = getattr(dataset.extras, by)
   sources = _selected(values, by, source)
   targets = _selected(values, by, target)
   names = sources + targets
@@ -408,24 +401,23 @@ def adapt(
   domain = np.full(len(values), -1, np.int32)
   for number, name in enumerate(names):
     domain[values == name] = number
-  dataset = dataset._replace(extras=dataset.extras | {"domain": domain})
+  dataset = dataset._replace(extras=dataset.extras._replace(domain=domain))
   count = len(sources)
-  of_source = types.take(dataset, (domain >= 0) & (domain < count))
-  of_target = types.take(dataset, domain >= count)
+  of_source = datasets.take(dataset, (domain >= 0) & (domain < count))
+  of_target = datasets.take(dataset, domain >= count)
   learn, valid = _hold_out(of_source, valid_fraction, holding, seed)
   see, test = _hold_out(of_target, held_out, holding, seed)
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
-    parts = [part and statistics.described(part) for part in parts]
+    parts = [part and window_features.described(part) for part in parts]
   elif features != "raw":
     raise ValueError(
       f"features must be 'raw' or 'statistics'; got {features!r}."
     )
-  problem = {"by": by, "domains": names, "num_sources": count}
-  details = {**info.details, **problem, "scaling": scaling}
+  chosen = datasets.Domains(by, names, count, scaling)
   return make_splits(
     *parts,
-    dataclasses.replace(info, details=details),
+    dataclasses.replace(info, domains=chosen),
     scaling=scaling,
     unlabelled=unlabelled,
   )

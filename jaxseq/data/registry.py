@@ -5,7 +5,7 @@ import importlib
 import inspect
 from typing import Any
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 # "module:function" and not functions: a loader's module is imported when its
 # set is first asked for.
@@ -14,7 +14,7 @@ _LOADERS = {
   "activities": "jaxseq.data.activities:load",
   "arrays": "jaxseq.data.arrays:load",
   "arrow_head": "jaxseq.data.series:arrow_head",
-  "autots_hourly": "jaxseq.data.forecasting:autots_hourly",
+  "autots_hourly": "jaxseq.data.forecast_windows:autots_hourly",
   "basic_motions": "jaxseq.data.series:basic_motions",
   "cardano_sentiment": "jaxseq.data.series:cardano_sentiment",
   "cifar": "jaxseq.data.files.cifar:load",
@@ -42,13 +42,13 @@ _LOADERS = {
   "mnist_subset": "jaxseq.data.images:mnist_subset",
   "osuleaf": "jaxseq.data.series:osuleaf",
   "pathfinder": "jaxseq.data.pathfinder:load",
-  "pendulum": "jaxseq.data.pendulum:load",
+  "pendulum": "jaxseq.data.pendulum_images:load",
   "pickup_gesture": "jaxseq.data.series:pickup_gesture",
   "plaid": "jaxseq.data.series:plaid",
   "poisson": "jaxseq.data.point_processes:poisson",
   "python_source": "jaxseq.data.text:python_source",
   "renewal": "jaxseq.data.point_processes:renewal",
-  "seasonal": "jaxseq.data.forecasting:seasonal",
+  "seasonal": "jaxseq.data.forecast_windows:seasonal",
   "seasonal_factors": "jaxseq.data.factors:seasonal",
   "self_correcting": "jaxseq.data.point_processes:self_correcting",
   "speech_commands": "jaxseq.data.files.speech_commands:load",
@@ -84,7 +84,7 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(_LOADERS))
 
 
-def loader(name: str) -> Callable[..., types.Splits]:
+def loader(name: str) -> Callable[..., datasets.Splits]:
   """Returns the function that loads a data set.
 
   Args:
@@ -104,7 +104,7 @@ def loader(name: str) -> Callable[..., types.Splits]:
   return getattr(importlib.import_module(module), function)
 
 
-def load(name: str, seed: int | None = None, **options: Any) -> types.Splits:
+def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   """Loads or generates a data set.
 
   Args:
@@ -146,5 +146,5 @@ def load(name: str, seed: int | None = None, **options: Any) -> types.Splits:
   for part in ("train", "valid", "test"):
     dataset = getattr(splits, part)
     if dataset is not None:
-      types.check(dataset, f"{name}, {part}")
+      datasets.check(dataset, f"{name}, {part}")
   return splits

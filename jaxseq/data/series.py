@@ -6,8 +6,8 @@ Only the packages' data files are read; the packages are not imported.
 import functools
 import pathlib
 
+from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data import types
 from jaxseq.data.files import uea
 
 # Name here: problem name, which is that of its folder and files.
@@ -43,7 +43,7 @@ def load(
   seed: int = 0,
   normalize: bool = True,
   valid_fraction: float = 0.0,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a set of the UCR and UEA archives.
 
   Args:

@@ -15,8 +15,8 @@ import sysconfig
 
 import numpy as np
 
-from jaxseq.data import documents as documents_lib
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import text_documents
 
 # What the program of Debian's bible-kjv 4.39 prints.
 KJV_BYTES = 4404412
@@ -41,14 +41,14 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
   if path is not None:
     path = pathlib.Path(path)
     if not path.is_file():
-      raise types.MissingData(
+      raise datasets.MissingData(
         f"{path} is not a file: give the output of `bible "
         f"{' '.join(_KJV_COMMAND)}` as path, or apt-get install bible-kjv."
       )
     return _check_kjv(path.read_bytes(), str(path))
   program = shutil.which("bible")
   if program is None:
-    raise types.MissingData(
+    raise datasets.MissingData(
       "the program `bible`, which holds the text, is not installed: apt-get "
       "install bible-kjv."
     )
@@ -61,7 +61,7 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
   )
   if result.returncode or not result.stdout:
     words = result.stderr.decode(errors="replace").strip()
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"the program {program} printed no text ({words or 'no message'}): "
       "apt-get install bible-kjv bible-kjv-text."
     )
@@ -85,7 +85,7 @@ def _check_kjv(content, source):
 
 def split_bytes(
   content: bytes, valid: float = 0.05, test: float = 0.05
-) -> tuple[types.ArrayDataset, types.ArrayDataset, types.ArrayDataset]:
+) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
   """Divides a corpus in its own order.
 
   Args:
@@ -110,7 +110,7 @@ def split_bytes(
     )
 
   def part(start, end):
-    return types.ArrayDataset(
+    return datasets.ArrayDataset(
       data[None, start - 1 : end - 1], data[None, start:end]
     )
 
@@ -119,7 +119,7 @@ def split_bytes(
 
 def kjv(
   path: str | os.PathLike | None = None, documents: str | None = None
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads the King James Bible as bytes.
 
   Args:
@@ -128,7 +128,7 @@ def kjv(
       shuffled and divided whole, see `documents.split`. One text if None.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
+    The splits: inputs and targets (1, bytes) uint8, with document_starts if
     there are documents.
 
   Raises:
@@ -139,44 +139,20 @@ def kjv(
   parts = (
     split_bytes(content)
     if documents is None
-    else documents_lib.split(documents_lib.of_bible(content, documents))
+    else text_documents.split(text_documents.of_bible(content, documents))
   )
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="The King James Bible byte by byte; which byte is next?",
       source="Debian's bible-kjv 4.39",
-      licence="public domain",
+      license="public domain",
       num_classes=256,
       vocab_size=256,
-      # Of the whole text, and of interpolated 5-grams over the test bytes.
-      details={
-        "bits_per_byte": {"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27}
-      },
+      # Bits per byte of the whole text, and of 5-grams over the test bytes.
+      baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
     ),
   )
-
-
-def python_files(
-  root: str | os.PathLike | None = None,
-) -> tuple[list[tuple[str, str]], bytes]:
-  """Reads the source files of Python's standard library.
-
-  Args:
-    root: folder of the library; that of the running interpreter if None.
-
-  Returns:
-    The manifest, sorted (name, sha256) of each file, and all files one after
-    the other in that order, each behind a line with its name.
-
-  Raises:
-    MissingData: if there are no source files.
-  """
-  found = _python_documents(root)
-  manifest = [
-    (name, hashlib.sha256(content).hexdigest()) for name, content in found
-  ]
-  return manifest, b"".join(_with_name(*document) for document in found)
 
 
 def _python_documents(root):
@@ -192,7 +168,7 @@ def _python_documents(root):
     if not skipped & set(path.relative_to(root).parts[:-1])
   }
   if not paths:
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{root} has no Python source files: install Python's standard library, "
       "or give its folder as root."
     )
@@ -213,19 +189,19 @@ def python_source(
   root: str | os.PathLike | None = None,
   digest: str | None = None,
   documents: bool = False,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads Python's standard library as bytes.
 
   Args:
-    root: see `python_files`.
+    root: folder of the library; that of the running interpreter if None.
     digest: digest that the manifest must have; the corpus is another one with
       another interpreter, so a comparison should state it. Not checked if None.
     documents: whether files are documents, of very different lengths, that are
       shuffled and divided whole, see `documents.split`.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
-    there are documents. info.details: the manifest and its digest.
+    The splits: inputs and targets (1, bytes) uint8, with document_starts if
+    there are documents. info has the manifest and its digest.
 
   Raises:
     ValueError: if the manifest has another digest.
@@ -243,16 +219,17 @@ def python_source(
       f"{digest}. Another version of Python has another corpus."
     )
   parts = (
-    documents_lib.split(pieces) if documents else split_bytes(b"".join(pieces))
+    text_documents.split(pieces) if documents else split_bytes(b"".join(pieces))
   )
-  return types.Splits(
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="Python source code byte by byte; which byte is next?",
       source="the standard library of the running Python",
-      licence="PSF-2.0",
+      license="PSF-2.0",
       num_classes=256,
       vocab_size=256,
-      details={"manifest": tuple(manifest), "digest": found},
+      manifest=tuple(manifest),
+      digest=found,
     ),
   )

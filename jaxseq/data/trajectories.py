@@ -1,11 +1,11 @@
 """Recorded episodes for offline reinforcement learning.
 
 Steps of all episodes lie one after the other in arrays of the host or of the
-device; a model sees windows of them. The arrays of a rollout become episodes by
-`from_steps`, players of different skill are combined by `mix`, and
+device; a model sees windows of them. Recorded steps become episodes by
+`from_flat`, players of different skill are combined by `mix`, and
 `sample_windows` draws training batches on the device:
 
-  recorded = trajectories.from_steps(observations, actions, rewards, dones)
+  recorded = trajectories.from_flat(observations, actions, rewards, dones)
   windows = trajectories.sample_windows(key, recorded, batch=64, context=20)
 
 Source: Decision Transformer, arXiv 2106.01345.
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 Array = jax.Array | np.ndarray
 
@@ -151,52 +151,6 @@ def from_flat(
     timesteps.astype(np.int32),
     returns.astype(np.float32),
   )
-
-
-def from_steps(
-  observations: Array,
-  actions: Array,
-  rewards: Array,
-  dones: Array,
-  *,
-  fresh: bool = True,
-) -> Trajectories:
-  """Cuts the complete episodes out of a rollout of parallel environments.
-
-  Args:
-    observations: (time, envs, ...), seen before the action.
-    actions: (time, envs, ...).
-    rewards: (time, envs), following the action.
-    dones: (time, envs) bool, True where the step ends the episode.
-    fresh: whether each environment starts with a fresh episode; if not, what
-      comes before its first done is left out.
-
-  Returns:
-    The episodes, by environment and then by time.
-
-  Raises:
-    ValueError: if the shapes do not belong together, or no episode is complete.
-  """
-  arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
-  dones = arrays[-1]
-  shapes = ", ".join(str(array.shape) for array in arrays)
-  if dones.ndim != 2 or any(a.shape[:2] != dones.shape for a in arrays):
-    raise ValueError(
-      "observations, actions, rewards and dones must be (time, envs, ...) with "
-      f"the same time and envs; got shapes {shapes}."
-    )
-  pieces = []
-  for env in range(dones.shape[1]):
-    ends = np.flatnonzero(dones[:, env]) + 1
-    start = 0 if fresh else ends[0] if len(ends) else 0
-    if len(ends) and ends[-1] > start:
-      pieces.append([array[start : ends[-1], env] for array in arrays])
-  if not pieces:
-    raise ValueError(
-      f"dones must hold a complete episode; none of the {dones.shape[1]} "
-      f"environments has one in {dones.shape[0]} steps."
-    )
-  return from_flat(*(np.concatenate(parts) for parts in zip(*pieces)))
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
@@ -422,7 +376,7 @@ def load(path: str | os.PathLike) -> Trajectories:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: record trajectories and save them there."
     )
   try:

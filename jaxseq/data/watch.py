@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
-from jaxseq.data import types
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
@@ -108,7 +108,7 @@ def load(
   features: domains.Features = "raw",
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads the smartwatch recordings as a problem of domain adaptation.
 
   Args:
@@ -141,12 +141,13 @@ def load(
     by,
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Motion of a wrist; which of 7 shoulder exercises?",
       source="seglearn load_watch (arXiv 1802.01489)",
-      licence="BSD-3-Clause (package)",
+      license="BSD-3-Clause (package)",
       num_classes=len(names),
-      details={"classes": names, "rate": 50.0},
+      classes=names,
+      rate=50.0,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

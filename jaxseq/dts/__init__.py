@@ -38,3 +38,37 @@ A latent is (batch, D), and q(z | x) is a Gaussian with mean `mu` and log
 variance `logvar`, both (batch, D); the prior is standard normal. All
 information is in nats.
 """
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.dts import adaptation as adaptation
+  from jaxseq.dts import aggressive as aggressive
+  from jaxseq.dts import backbones as backbones
+  from jaxseq.dts import batches as batches
+  from jaxseq.dts import decoders as decoders
+  from jaxseq.dts import density_ratio as density_ratio
+  from jaxseq.dts import diagnostics as diagnostics
+  from jaxseq.dts import divergences as divergences
+  from jaxseq.dts import downstream as downstream
+  from jaxseq.dts import downstream_pictures as downstream_pictures
+  from jaxseq.dts import encoders as encoders
+  from jaxseq.dts import estimators as estimators
+  from jaxseq.dts import evaluation as evaluation
+  from jaxseq.dts import forecasts as forecasts
+  from jaxseq.dts import groups as groups
+  from jaxseq.dts import methods as methods
+  from jaxseq.dts import metrics as metrics
+  from jaxseq.dts import model as model
+  from jaxseq.dts import objective as objective
+  from jaxseq.dts import pictures as pictures
+  from jaxseq.dts import probes as probes
+  from jaxseq.dts import problem as problem
+  from jaxseq.dts import report as report
+  from jaxseq.dts import reversal as reversal
+  from jaxseq.dts import schedules as schedules
+  from jaxseq.dts import scores as scores
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -19,9 +19,9 @@ from jaxseq.dts import probes
 from jaxseq.dts import problem as problem_lib
 from jaxseq.dts import scores as scores_lib
 from jaxseq.tasks import base
-from jaxseq.training import metrics as metric_files
+from jaxseq.training import files
+from jaxseq.training import scalars
 from jaxseq.training import tables
-from jaxseq.training import workdir
 
 # Positions of a coordinate in a traversal.
 TRAVERSAL = np.linspace(-3.0, 3.0, 7)
@@ -52,7 +52,7 @@ def arm(
 
   Args:
     config: of the arm.
-    splits: the windows; where `info.details` names "factors", the targets are
+    splits: the windows; where `info.factors` is given, the targets are
       their levels, (n, K).
     variables: of the problem, with a leading axis of seeds.
     directory: of the arm; gets kl.png if it holds metrics, traversal.png and,
@@ -85,7 +85,7 @@ def arm(
   )
   seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
-  if "factors" in splits.info.details:
+  if splits.info.factors is not None:
     codes = [posterior(seed, test) for seed in seeds]
     factors = np.asarray(test.targets)
     scores |= scores_lib.over_seeds(
@@ -99,7 +99,7 @@ def arm(
         directory / "information_map.png",
         metrics_lib.information_matrix(codes[0][0], factors)
         / metrics_lib.entropies(factors),
-        factors=splits.info.details["factors"],
+        factors=splits.info.factors.names,
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
         label="",
       )
@@ -113,7 +113,7 @@ def arm(
     ]
     scores |= _domain_scores(rows)
     if draw:
-      workdir.write_json(directory / PROBES, rows)
+      files.write_json(directory / PROBES, rows)
   if draw:
     _draw(vae, _seed(models, 0), splits, directory)
   return scores
@@ -205,11 +205,11 @@ def comparison(
   names = list(results)
   runs = {}
   for name in names:
-    rows = metric_files.read(directory / name)
-    steps, mi = metric_files.column(rows, "mi")
+    rows = scalars.read(directory / name)
+    steps, mi = scalars.column(rows, "mi")
     runs[name] = {"steps": steps, "mi": mi}
     for part in ("tc", "dwkl"):
-      runs[name][part] = metric_files.column(rows, part)[1]
+      runs[name][part] = scalars.column(rows, part)[1]
   pictures.information_curves(directory / "information.png", runs)
   known = {
     name: {
@@ -276,10 +276,10 @@ def _domain_scores(rows):
 def _draw(vae, variables, splits, directory):
   """Draws the first seed's KL over training, traversals and swaps."""
   rows = []
-  if (directory / metric_files.FILE).exists():
-    rows = metric_files.read(directory)
+  if (directory / scalars.FILE).exists():
+    rows = scalars.read(directory)
   size = vae.config.latent
-  columns = [metric_files.column(rows, f"kl_d/{i}") for i in range(size)]
+  columns = [scalars.column(rows, f"kl_d/{i}") for i in range(size)]
   steps = columns[0][0]
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)
@@ -317,10 +317,10 @@ def _names(windows, info):
   """Returns class and domain of each window, or numbers without them."""
   lines = []
   if info.num_classes is not None:
-    classes = info.details.get("classes")
+    classes = info.classes
     lines.append(
       [classes[y] if classes else f"class {y}" for y in windows.targets]
     )
-  if "domain" in (windows.extras or {}):
-    lines.append([f"domain {d}" for d in windows.extras["domain"]])
+  if windows.extras.domain is not None:
+    lines.append([f"domain {d}" for d in windows.extras.domain])
   return ["\n".join(each) for each in zip(*lines)] or None

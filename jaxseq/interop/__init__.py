@@ -12,3 +12,14 @@
 
 Nothing is ever downloaded, and nothing is unpickled.
 """
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.interop import huggingface as huggingface
+  from jaxseq.interop import safetensors_file as safetensors_file
+  from jaxseq.interop import spr as spr
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

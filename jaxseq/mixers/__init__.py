@@ -4,10 +4,32 @@
 written down in `jaxseq.mixers.registry`.
 """
 
-from jaxseq.mixers.registry import get
-from jaxseq.mixers.registry import make_config
-from jaxseq.mixers.registry import module_of
-from jaxseq.mixers.registry import names
-from jaxseq.mixers.registry import register
+from typing import TYPE_CHECKING
 
-__all__ = ["get", "make_config", "module_of", "names", "register"]
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.mixers import aaren as aaren
+  from jaxseq.mixers import attention as attention
+  from jaxseq.mixers import discretize as discretize
+  from jaxseq.mixers import elman as elman
+  from jaxseq.mixers import gru as gru
+  from jaxseq.mixers import hippo as hippo
+  from jaxseq.mixers import lightnet as lightnet
+  from jaxseq.mixers import linear_attention as linear_attention
+  from jaxseq.mixers import lstm as lstm
+  from jaxseq.mixers import mamba as mamba
+  from jaxseq.mixers import mamba2 as mamba2
+  from jaxseq.mixers import positions as positions
+  from jaxseq.mixers import registry as registry
+  from jaxseq.mixers import s4 as s4
+  from jaxseq.mixers import s4d as s4d
+  from jaxseq.mixers import s5 as s5
+  from jaxseq.mixers import slstm as slstm
+  from jaxseq.mixers.registry import get as get
+  from jaxseq.mixers.registry import make_config as make_config
+  from jaxseq.mixers.registry import module_of as module_of
+  from jaxseq.mixers.registry import names as names
+  from jaxseq.mixers.registry import register as register
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

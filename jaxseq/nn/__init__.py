@@ -3,36 +3,34 @@
 The mixers themselves are pure functions and need none of this.
 """
 
-from jaxseq.nn.distributions import Categorical
-from jaxseq.nn.distributions import DiagonalGaussian
-from jaxseq.nn.feedforward import FeedForward
-from jaxseq.nn.heads import MLP
-from jaxseq.nn.heads import CategoricalHead
-from jaxseq.nn.heads import ClassificationHead
-from jaxseq.nn.heads import GaussianHead
-from jaxseq.nn.heads import RegressionHead
-from jaxseq.nn.heads import ValueHead
-from jaxseq.nn.layer import SequenceLayer
-from jaxseq.nn.mixer import SequenceMixer
-from jaxseq.nn.model import SequenceModel
-from jaxseq.nn.network import NetworkConfig
-from jaxseq.nn.network import SequenceNetwork
-from jaxseq.nn.stack import StackConfig
+from typing import TYPE_CHECKING
 
-__all__ = [
-  "MLP",
-  "Categorical",
-  "CategoricalHead",
-  "ClassificationHead",
-  "DiagonalGaussian",
-  "FeedForward",
-  "GaussianHead",
-  "NetworkConfig",
-  "RegressionHead",
-  "SequenceLayer",
-  "SequenceMixer",
-  "SequenceModel",
-  "SequenceNetwork",
-  "StackConfig",
-  "ValueHead",
-]
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.nn import dense as dense
+  from jaxseq.nn import distributions as distributions
+  from jaxseq.nn import feedforward as feedforward
+  from jaxseq.nn import heads as heads
+  from jaxseq.nn import layer as layer
+  from jaxseq.nn import mixer as mixer
+  from jaxseq.nn import model as model
+  from jaxseq.nn import network as network
+  from jaxseq.nn import stack as stack
+  from jaxseq.nn.distributions import Categorical as Categorical
+  from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
+  from jaxseq.nn.feedforward import FeedForward as FeedForward
+  from jaxseq.nn.heads import MLP as MLP
+  from jaxseq.nn.heads import CategoricalHead as CategoricalHead
+  from jaxseq.nn.heads import ClassificationHead as ClassificationHead
+  from jaxseq.nn.heads import GaussianHead as GaussianHead
+  from jaxseq.nn.heads import RegressionHead as RegressionHead
+  from jaxseq.nn.heads import ValueHead as ValueHead
+  from jaxseq.nn.layer import SequenceLayer as SequenceLayer
+  from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
+  from jaxseq.nn.model import SequenceModel as SequenceModel
+  from jaxseq.nn.network import NetworkConfig as NetworkConfig
+  from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
+  from jaxseq.nn.stack import StackConfig as StackConfig
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

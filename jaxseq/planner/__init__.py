@@ -8,10 +8,26 @@ little more time than it must; `jaxseq.planner.rows` lays the tokens out, and
 its gradient. Nothing here imports jax.
 """
 
-from jaxseq.planner.costs import CostModel
-from jaxseq.planner.costs import gpt_7b
-from jaxseq.planner.planning import plan
-from jaxseq.planner.schedule import Assignment
-from jaxseq.planner.schedule import Row
+from typing import TYPE_CHECKING
 
-__all__ = ["Assignment", "CostModel", "Row", "gpt_7b", "plan"]
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.planner import baselines as baselines
+  from jaxseq.planner import bounds as bounds
+  from jaxseq.planner import costs as costs
+  from jaxseq.planner import lpt as lpt
+  from jaxseq.planner import milp as milp
+  from jaxseq.planner import packing as packing
+  from jaxseq.planner import planning as planning
+  from jaxseq.planner import rows as rows
+  from jaxseq.planner import schedule as schedule
+  from jaxseq.planner import stream as stream
+  from jaxseq.planner import workload as workload
+  from jaxseq.planner.costs import CostModel as CostModel
+  from jaxseq.planner.costs import gpt_7b as gpt_7b
+  from jaxseq.planner.planning import plan as plan
+  from jaxseq.planner.schedule import Assignment as Assignment
+  from jaxseq.planner.schedule import Row as Row
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -8,8 +8,8 @@ import numpy as np
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import packing as packing_lib
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
+from jaxseq.planner import workload
 
 
 def static(
@@ -35,7 +35,7 @@ def static(
     ValueError: as `planner.plan`; if a document does not fit on a group, or if
       `degree` is not that of a group.
   """
-  problem = problem_lib.make_problem(
+  problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
   if degree not in problem.degrees:
@@ -80,7 +80,7 @@ def packing(
   Raises:
     ValueError: as `planner.plan`.
   """
-  problem = problem_lib.make_problem(
+  problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
   tokens = np.zeros(num_devices)

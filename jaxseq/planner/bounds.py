@@ -8,10 +8,10 @@ the document alone.
 
 import numpy as np
 
-from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import workload
 
 
-def simple(problem: problem_lib.Problem) -> float:
+def simple(problem: workload.Workload) -> float:
   """LB1: all work spread evenly, or the longest document at its best.
 
   Args:
@@ -24,7 +24,7 @@ def simple(problem: problem_lib.Problem) -> float:
   return float(max(spread, problem.times.min(axis=1).max()))
 
 
-def by_bisection(problem: problem_lib.Problem, iterations: int = 60) -> float:
+def by_bisection(problem: workload.Workload, iterations: int = 60) -> float:
   """LB2: the smallest T at which the work that T leaves fits into T.
 
     sum_k min {shares_kd : times_kd <= T} / num_devices <= T

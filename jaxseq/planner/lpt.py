@@ -10,8 +10,8 @@ import heapq
 
 import numpy as np
 
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
+from jaxseq.planner import workload
 
 # Guesses of the step's time, as multiples of its lower bound.
 TARGETS = np.geomspace(0.3, 2.5, 16)
@@ -19,7 +19,7 @@ TARGETS = np.geomspace(0.3, 2.5, 16)
 LONG = 0.3
 
 
-def is_long(problem: problem_lib.Problem, lower_bound: float) -> np.ndarray:
+def is_long(problem: workload.Workload, lower_bound: float) -> np.ndarray:
   """Tells which documents' degrees are worth a choice.
 
   Args:
@@ -34,7 +34,7 @@ def is_long(problem: problem_lib.Problem, lower_bound: float) -> np.ndarray:
 
 
 def place(
-  problem: problem_lib.Problem, choice: np.ndarray
+  problem: workload.Workload, choice: np.ndarray
 ) -> tuple[float, list[schedule.Placement]]:
   """Puts documents on blocks, by falling degree and time.
 
@@ -81,7 +81,7 @@ def place(
 
 
 def choose_degrees(
-  problem: problem_lib.Problem, long: np.ndarray, target: float
+  problem: workload.Workload, long: np.ndarray, target: float
 ) -> np.ndarray:
   """Picks the smallest degree that is done by `target`, or the fastest.
 
@@ -101,7 +101,7 @@ def choose_degrees(
 
 
 def solve(
-  problem: problem_lib.Problem, lower_bound: float
+  problem: workload.Workload, lower_bound: float
 ) -> list[schedule.Placement]:
   """Plans for every guess, then for as many around the best one.
 

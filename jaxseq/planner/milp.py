@@ -16,15 +16,15 @@ from scipy import optimize
 from scipy import sparse
 
 from jaxseq.planner import lpt
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
+from jaxseq.planner import workload
 
 # Where all documents on all blocks are few, none is short.
 MOST_EXACT = 100
 
 
 def solve(
-  problem: problem_lib.Problem,
+  problem: workload.Workload,
   lower_bound: float,
   upper_bound: float,
   time_limit: float | None = None,

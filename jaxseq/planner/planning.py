@@ -6,9 +6,9 @@ from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import lpt
 from jaxseq.planner import milp
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
 from jaxseq.planner import stream
+from jaxseq.planner import workload
 
 METHODS = ("lpt", "milp", "stream")
 
@@ -53,7 +53,7 @@ def plan(
       'method "stream" is for recurrent mixers: attention pays for the '
       f"exchange of every token; got a cost model of kind {cost_model.kind!r}."
     )
-  problem = problem_lib.make_problem(
+  problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
   bound = bounds.by_bisection(problem)
@@ -70,7 +70,7 @@ def plan(
 
 
 def propose(
-  problem: problem_lib.Problem, bound: float
+  problem: workload.Workload, bound: float
 ) -> list[schedule.Assignment]:
   """Returns the plan of LPT and that of every degree that fits all documents.
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq.planner import packing
-from jaxseq.planner import problem as problem_lib
+from jaxseq.planner import workload
 
 
 class Row(NamedTuple):
@@ -71,7 +71,7 @@ class Placement(NamedTuple):
 
 
 def pack(
-  problem: problem_lib.Problem, placements: Sequence[Placement]
+  problem: workload.Workload, placements: Sequence[Placement]
 ) -> list[Placement]:
   """Splits what is on each block into rows that fit into memory.
 
@@ -92,7 +92,7 @@ def pack(
 
 
 def assemble(
-  problem: problem_lib.Problem,
+  problem: workload.Workload,
   rows: Sequence[Placement],
   lower_bound: float,
   method: str,

@@ -8,12 +8,12 @@ and the rows that memory asks for come on top of the even share.
 
 import heapq
 
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import schedule
+from jaxseq.planner import workload
 
 
 def homogeneous(
-  problem: problem_lib.Problem, degree: int
+  problem: workload.Workload, degree: int
 ) -> list[schedule.Placement]:
   """Spreads single documents over equal groups, then packs each group's.
 

@@ -1,67 +1,81 @@
 """Recurrences that can be put back to a fresh state anywhere in time.
 
-Arrays in, arrays out: nothing here knows of layers or parameters, and nothing
-else in the package loops over time.
+Arrays in, arrays out: nothing here knows of layers or parameters. Scans take
+`axis`, the name of a mesh axis over which time is split, inside
+`jax.shard_map`; without it they run on one device.
 """
 
-from jaxseq.recurrence.convolution import fft_convolution
-from jaxseq.recurrence.gated import GatedCell
-from jaxseq.recurrence.gated import GatedParams
-from jaxseq.recurrence.gated import from_heads
-from jaxseq.recurrence.gated import gated_scan
-from jaxseq.recurrence.gated import gated_step
-from jaxseq.recurrence.gated import to_heads
-from jaxseq.recurrence.linear import linear_scan
-from jaxseq.recurrence.linear import linear_step
-from jaxseq.recurrence.lti import lti_scan
-from jaxseq.recurrence.outer import outer_scan
-from jaxseq.recurrence.outer import outer_scan_heads
-from jaxseq.recurrence.outer import outer_step
-from jaxseq.recurrence.selective import selective_scan
-from jaxseq.recurrence.selective import selective_step
-from jaxseq.recurrence.sharded_gated import sharded_gated_scan
-from jaxseq.recurrence.siso import siso_kernel
-from jaxseq.recurrence.siso import siso_scan
-from jaxseq.recurrence.softmax import SoftmaxState
-from jaxseq.recurrence.softmax import softmax_combine
-from jaxseq.recurrence.softmax import softmax_initial
-from jaxseq.recurrence.softmax import softmax_scan
-from jaxseq.recurrence.softmax import softmax_step
-from jaxseq.recurrence.softmax_outer import softmax_decay
-from jaxseq.recurrence.softmax_outer import softmax_outer_initial
-from jaxseq.recurrence.softmax_outer import softmax_outer_scan
-from jaxseq.recurrence.softmax_outer import softmax_outer_step
-from jaxseq.recurrence.stepwise import fold
-from jaxseq.recurrence.window import window_attention
+from typing import TYPE_CHECKING
 
-__all__ = [
-  "GatedCell",
-  "GatedParams",
-  "SoftmaxState",
-  "fft_convolution",
-  "fold",
-  "from_heads",
-  "gated_scan",
-  "gated_step",
-  "linear_scan",
-  "linear_step",
-  "lti_scan",
-  "outer_scan",
-  "outer_scan_heads",
-  "outer_step",
-  "selective_scan",
-  "selective_step",
-  "sharded_gated_scan",
-  "siso_kernel",
-  "siso_scan",
-  "softmax_combine",
-  "softmax_decay",
-  "softmax_initial",
-  "softmax_outer_initial",
-  "softmax_outer_scan",
-  "softmax_outer_step",
-  "softmax_scan",
-  "softmax_step",
-  "to_heads",
-  "window_attention",
-]
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.recurrence import causal_convolution as causal_convolution
+  from jaxseq.recurrence import convolution as convolution
+  from jaxseq.recurrence import exact_attention as exact_attention
+  from jaxseq.recurrence import gated as gated
+  from jaxseq.recurrence import linear as linear
+  from jaxseq.recurrence import lti as lti
+  from jaxseq.recurrence import outer as outer
+  from jaxseq.recurrence import selective as selective
+  from jaxseq.recurrence import siso as siso
+  from jaxseq.recurrence import softmax as softmax
+  from jaxseq.recurrence import softmax_outer as softmax_outer
+  from jaxseq.recurrence import stepwise as stepwise
+  from jaxseq.recurrence import window as window
+  from jaxseq.recurrence._contractions import dense as dense
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    from_zigzag as from_zigzag,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    local_positions as local_positions,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    to_zigzag as to_zigzag,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    zigzag_order as zigzag_order,
+  )
+  from jaxseq.recurrence.causal_convolution import causal_conv as causal_conv
+  from jaxseq.recurrence.causal_convolution import (
+    causal_conv_step as causal_conv_step,
+  )
+  from jaxseq.recurrence.convolution import fft_convolution as fft_convolution
+  from jaxseq.recurrence.exact_attention import (
+    softmax_attention as softmax_attention,
+  )
+  from jaxseq.recurrence.gated import GatedCell as GatedCell
+  from jaxseq.recurrence.gated import GatedParams as GatedParams
+  from jaxseq.recurrence.gated import from_heads as from_heads
+  from jaxseq.recurrence.gated import gated_scan as gated_scan
+  from jaxseq.recurrence.gated import gated_step as gated_step
+  from jaxseq.recurrence.gated import to_heads as to_heads
+  from jaxseq.recurrence.linear import linear_scan as linear_scan
+  from jaxseq.recurrence.linear import linear_step as linear_step
+  from jaxseq.recurrence.lti import lti_scan as lti_scan
+  from jaxseq.recurrence.outer import outer_scan as outer_scan
+  from jaxseq.recurrence.outer import outer_scan_heads as outer_scan_heads
+  from jaxseq.recurrence.outer import outer_step as outer_step
+  from jaxseq.recurrence.selective import selective_scan as selective_scan
+  from jaxseq.recurrence.selective import selective_step as selective_step
+  from jaxseq.recurrence.siso import siso_kernel as siso_kernel
+  from jaxseq.recurrence.siso import siso_scan as siso_scan
+  from jaxseq.recurrence.softmax import SoftmaxState as SoftmaxState
+  from jaxseq.recurrence.softmax import softmax_combine as softmax_combine
+  from jaxseq.recurrence.softmax import softmax_initial as softmax_initial
+  from jaxseq.recurrence.softmax import softmax_scan as softmax_scan
+  from jaxseq.recurrence.softmax import softmax_step as softmax_step
+  from jaxseq.recurrence.softmax_outer import softmax_decay as softmax_decay
+  from jaxseq.recurrence.softmax_outer import (
+    softmax_outer_initial as softmax_outer_initial,
+  )
+  from jaxseq.recurrence.softmax_outer import (
+    softmax_outer_scan as softmax_outer_scan,
+  )
+  from jaxseq.recurrence.softmax_outer import (
+    softmax_outer_step as softmax_outer_step,
+  )
+  from jaxseq.recurrence.stepwise import fold as fold
+  from jaxseq.recurrence.window import window_attention as window_attention
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,7 +1,38 @@
-"""In-context reinforcement learning: environments, algorithms, evaluation.
+"""In-context reinforcement learning: environments, algorithms, evaluation."""
 
-Import the modules you need: `jaxseq.rl.ppo`, `jaxseq.rl.r2d2`,
-`jaxseq.rl.envs`, ...
-"""
+from typing import TYPE_CHECKING
 
-from jaxseq.rl import device_free  # noqa: F401, before others import gymnax
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.rl import actions as actions
+  from jaxseq.rl import agents as agents
+  from jaxseq.rl import algorithms as algorithms
+  from jaxseq.rl import batching as batching
+  from jaxseq.rl import comparison as comparison
+  from jaxseq.rl import conditioned as conditioned
+  from jaxseq.rl import drawings as drawings
+  from jaxseq.rl import encoders as encoders
+  from jaxseq.rl import envs as envs
+  from jaxseq.rl import evaluate as evaluate
+  from jaxseq.rl import films as films
+  from jaxseq.rl import last_observation as last_observation
+  from jaxseq.rl import layers as layers
+  from jaxseq.rl import losses as losses
+  from jaxseq.rl import meta as meta
+  from jaxseq.rl import meta_suites as meta_suites
+  from jaxseq.rl import mixtures as mixtures
+  from jaxseq.rl import networks as networks
+  from jaxseq.rl import normalization as normalization
+  from jaxseq.rl import projections as projections
+  from jaxseq.rl import q_networks as q_networks
+  from jaxseq.rl import recording as recording
+  from jaxseq.rl import rendering as rendering
+  from jaxseq.rl import replay as replay
+  from jaxseq.rl import rollout as rollout
+  from jaxseq.rl import shared as shared
+  from jaxseq.rl import study as study
+  from jaxseq.rl import transcript as transcript
+  from jaxseq.rl import wrappers as wrappers
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

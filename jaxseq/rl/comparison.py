@@ -5,16 +5,16 @@ import dataclasses
 from typing import Any
 
 from jaxseq.rl import algorithms
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from jaxseq.rl.envs import spaces
-from jaxseq.training import arms as arms_lib
 from jaxseq.training import errors
-from jaxseq.training import mesh as mesh_lib
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import device_mesh
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(arms_lib.Arms):
+class Config(arms.Arms):
   """A comparison of arms that share an environment.
 
   Attributes:
@@ -33,12 +33,12 @@ class Config(arms_lib.Arms):
 
   _: dataclasses.KW_ONLY
   algorithm: str = "ppo"
-  ppo: Mapping[str, Any] = arms_lib.EMPTY
-  r2d2: Mapping[str, Any] = arms_lib.EMPTY
+  ppo: Mapping[str, Any] = arms.EMPTY
+  r2d2: Mapping[str, Any] = arms.EMPTY
   evaluation_episodes: int = 128
   evaluation_greedy: bool = False
-  evaluations: Mapping[str, Mapping[str, Any]] = arms_lib.EMPTY
-  mesh: mesh_lib.MeshConfig = mesh_lib.MeshConfig()
+  evaluations: Mapping[str, Mapping[str, Any]] = arms.EMPTY
+  mesh: device_mesh.MeshConfig = device_mesh.MeshConfig()
 
   def __post_init__(self):
     super().__post_init__()
@@ -109,7 +109,7 @@ def arm_config(config: Config, arm: str) -> ppo.Config | r2d2.Config:
     raise errors.UserError(
       f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
     )
-  return arms_lib.merge(
+  return arms.merge(
     dataclasses.replace(config, arms={arm: fields}),
     arm,
     getattr(config, name),

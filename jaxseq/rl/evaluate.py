@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.training import mesh
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
+from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
 
@@ -97,7 +97,9 @@ def evaluate(
     lambda now: (now.time < limit) & ~now.complete.all(),
     step,
     _Progress(
-      world=mesh.spread_evenly(rollout.start(player, key_start, num_episodes)),
+      world=device_mesh.spread_evenly(
+        rollout.start(player, key_start, num_episodes)
+      ),
       key=key_play,
       episode_return=jnp.zeros((num_episodes,), jnp.float32),
       episode_length=jnp.zeros((num_episodes,), jnp.int32),

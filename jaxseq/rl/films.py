@@ -9,8 +9,8 @@ import jax
 from jaxseq.rl import comparison
 from jaxseq.rl import rendering
 from jaxseq.rl import study
-from jaxseq.training import placement
-from jaxseq.training import processes
+from jaxseq.training.devices import placement
+from jaxseq.training.devices import processes
 
 
 def write(

@@ -13,9 +13,9 @@ import numpy as np
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import placement
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import placement
 
 # What may differ from the run that is resumed: it changes no trained number.
 MAY_CHANGE = (
@@ -131,16 +131,16 @@ def restore(
   restored = {}
   for name in names:
     arm = comparison.arm_config(config, name)
-    template = arms_lib.template(*_start(config, arm))
-    step, runners = arms_lib.restore(name, template, directory)
+    template = arms.template(*_start(config, arm))
+    step, runners = arms.restore(name, template, directory)
     restored[name] = step, runners.variables
   return restored
 
 
 def curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
   """Returns steps (n,) and returns (seeds, n) of an arm's training."""
-  rows = metrics_lib.read(directory / name)
-  return metrics_lib.column(rows, "episode_return")
+  rows = scalars.read(directory / name)
+  return scalars.column(rows, "episode_return")
 
 
 def speed(directory: pathlib.Path, name: str) -> float:
@@ -154,9 +154,7 @@ def speed(directory: pathlib.Path, name: str) -> float:
     Steps of all seeds together; NaN where the training was a single chunk.
   """
   rows = [
-    row
-    for row in metrics_lib.read(directory / name)
-    if "steps_per_second" in row
+    row for row in scalars.read(directory / name) if "steps_per_second" in row
   ]
   if not rows:
     return float("nan")
@@ -187,7 +185,7 @@ def _start(config, arm):
 
 def _train_arm(config, name, arm, directory) -> Any:
   """Trains the seeds of one arm; returns their states."""
-  runners = arms_lib.initial_state(*_start(config, arm))
+  runners = arms.initial_state(*_start(config, arm))
   where = placement.state_placements(config.mesh, runners, _ENVIRONMENTS)
 
   @functools.cache
@@ -200,7 +198,7 @@ def _train_arm(config, name, arm, directory) -> Any:
       out_shardings=(where, placement.everywhere(config.mesh)),
     )
 
-  return arms_lib.train_arm(
+  return arms.train_arm(
     name.ljust(max(map(len, config.arms))),
     lambda runners, count: chunk_of(count)(runners),
     runners,

@@ -16,7 +16,6 @@ The networks and what they learn by:
     layers            convolutions and dense layers
     inputs            a batch, and what is random about an update
     augmentation      random shifts and intensities
-    losses            targets and losses
     objective         what each step is worth, by these
     optimizer         Adam, and gradients clipped in groups
     update            one update of it all
@@ -30,9 +29,7 @@ The agent in its environment:
     environments      what a game has to offer
     minatar           MinAtar's games, on the device
     atari             Atari's games, on the host
-    replay            what was seen
     sequence_replay   sequences of it, and stored memories
-    priorities        how it is drawn
     agent             acts, stores and learns
     runner            many steps of it, compiled
     evaluate          whole games
@@ -47,3 +44,37 @@ The agent in its environment:
 Images are (height, width, channels); the stacked frames are the channels,
 oldest first.
 """
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.spr import agent as agent
+  from jaxseq.spr import augmentation as augmentation
+  from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import heads as heads
+  from jaxseq.spr import inputs as inputs
+  from jaxseq.spr import memory as memory
+  from jaxseq.spr import mixer_transition as mixer_transition
+  from jaxseq.spr import networks as networks
+  from jaxseq.spr import objective as objective
+  from jaxseq.spr import optimizer as optimizer
+  from jaxseq.spr import pictures as pictures
+  from jaxseq.spr import published as published
+  from jaxseq.spr import resets as resets
+  from jaxseq.spr import runner as runner
+  from jaxseq.spr import score_comparison as score_comparison
+  from jaxseq.spr import score_figures as score_figures
+  from jaxseq.spr import scores as scores
+  from jaxseq.spr import sequence_replay as sequence_replay
+  from jaxseq.spr import sequence_update as sequence_update
+  from jaxseq.spr import sequences as sequences
+  from jaxseq.spr import settings as settings
+  from jaxseq.spr import stacks as stacks
+  from jaxseq.spr import study as study
+  from jaxseq.spr import transition as transition
+  from jaxseq.spr import update as update
+  from jaxseq.spr import variants as variants
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -23,11 +23,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from jaxseq.spr import environments
-from jaxseq.spr import layers
+from jaxseq.rl import layers
+from jaxseq.rl.envs import players as environments
+from jaxseq.rl.losses import exploration
+from jaxseq.rl.replay import frames
 from jaxseq.spr import networks
-from jaxseq.spr import replay as replay_lib
 from jaxseq.spr import resets
 from jaxseq.spr import sequence_replay
 from jaxseq.spr import sequence_update
@@ -86,7 +88,7 @@ class Config:
       )
 
   @property
-  def replay(self) -> replay_lib.Config:
+  def replay(self) -> frames.Config:
     """Options of the replay."""
     variant = self.variant
     agent = variant.update
@@ -99,7 +101,7 @@ class Config:
     capacity = self.capacity
     if capacity is None:
       capacity = math.ceil(self.num_steps / every) * every
-    return replay_lib.Config(
+    return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,
       stack=self.stack,
@@ -131,7 +133,7 @@ class State(NamedTuple):
   """
 
   agent: update.State
-  replay: replay_lib.State
+  replay: frames.State
   game: Any
   observation: Array
   memory: Any
@@ -170,7 +172,7 @@ def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
   memory = networks.initial_memory(config.variant.update.networks)
   return State(
     agent=update.init(key_agent, config.variant.update),
-    replay=replay_lib.init(config.replay, memory),
+    replay=frames.init(config.replay, memory),
     game=game,
     observation=push(config, blank, frame, True),
     # Buffers of its own, so that the state can be donated.
@@ -234,11 +236,7 @@ def act(
     agent.noise if noisy else None,
     memory,
   )
-  best = jnp.argmax(values, axis=-1).astype(jnp.int32)
-  key_whether, key_which = jax.random.split(key)
-  other = jax.random.randint(key_which, best.shape, 0, values.shape[-1])
-  whether = jax.random.uniform(key_whether, best.shape) < epsilon
-  return jnp.where(whether, other, best), memory
+  return exploration.epsilon_greedy(key, values, epsilon), memory
 
 
 def choose(
@@ -304,7 +302,7 @@ def observe(
     game_length=state.game_length + 1,
   )
   state = state._replace(
-    replay=replay_lib.add(
+    replay=frames.add(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(config, state.observation, step.frame, step.done),
@@ -329,7 +327,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  draw = functools.partial(replay_lib.sample, config.replay)
+  draw = functools.partial(frames.sample, config.replay)
   train_step = update.train_step
   if variant.update.recurrent:
     draw = functools.partial(
@@ -338,7 +336,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     train_step = sequence_update.train_step
   sample = draw(
     state.replay,
-    replay_lib.draw(key_draw, config.replay, config.batch_size),
+    frames.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
@@ -346,7 +344,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
   agent, metrics = train_step(
     variant.update, state.agent, sample.batch, key_update
   )
-  replay = replay_lib.update_priorities(
+  replay = frames.update_priorities(
     config.replay, state.replay, sample.slot, metrics.priority
   )
   state = state._replace(
@@ -359,8 +357,9 @@ def _epsilon(variant, step):
   """The chance of a random action, on a line from 1 after min_replay steps."""
   if variant.epsilon_decay == 0:
     return variant.epsilon_train
-  done = (step - variant.min_replay) / variant.epsilon_decay
-  return 1 + (variant.epsilon_train - 1) * jnp.clip(done, 0, 1)
+  return optax.linear_schedule(
+    1, variant.epsilon_train, variant.epsilon_decay, variant.min_replay
+  )(step)
 
 
 def _beta(config, step):
@@ -368,7 +367,7 @@ def _beta(config, step):
   first, last = config.variant.beta
   begin = config.variant.min_replay
   length = max(config.num_steps - begin, 1)
-  return first + (last - first) * jnp.clip((step - begin) / length, 0, 1)
+  return optax.linear_schedule(first, last, length, begin)(step)
 
 
 def reset_is_due(config: Config, step: int) -> bool:

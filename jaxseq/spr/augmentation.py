@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 
 Array = jax.Array
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import environments
 from jaxseq.spr import networks
 from jaxseq.spr import runner
 from jaxseq.spr import update

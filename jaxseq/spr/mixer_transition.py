@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 from jaxseq.spr import stacks
 
 Array = jax.Array

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 
 from jaxseq import _validate
-from jaxseq.spr import encoders
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from jaxseq.spr import heads
-from jaxseq.spr import layers
 from jaxseq.spr import memory as memory_lib
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import environments
 from jaxseq.training import errors
-from jaxseq.training import seeds
+from jaxseq.training.devices import seeds
 
 State = agent_lib.State
 Chunk = Callable[[State, int], tuple[State, dict[str, np.ndarray]]]

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from jaxseq.spr import score_figures
 from jaxseq.spr import scores as scores_lib
-from jaxseq.training import statistics
+from jaxseq.training import aggregates
+from jaxseq.training import files
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
 
 TABLE = "improvement.txt"
 
@@ -50,7 +50,7 @@ def improvements(
     seed: of the resamples.
 
   Returns:
-    By agent and by other agent, `statistics.improvement` of their runs: the
+    By agent and by other agent, `aggregates.improvement` of their runs: the
     probability on a game, averaged over games, and the ends of its interval.
 
   Raises:
@@ -62,7 +62,7 @@ def improvements(
   }
   found = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
-    value, low, high = statistics.improvement(
+    value, low, high = aggregates.improvement(
       tables_of[a], tables_of[b], resamples=resamples, seed=seed
     )
     found[a][b] = value, low, high
@@ -103,7 +103,7 @@ def write(
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   text = tables.render(*table) + "\n"
-  workdir_lib.write_text(directory / TABLE, text)
+  files.write_text(directory / TABLE, text)
   return Report(table, found, score_figures.improvements(directory, found))
 
 

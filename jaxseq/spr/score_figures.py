@@ -12,10 +12,10 @@ import types
 import numpy as np
 
 from jaxseq.spr import published
+from jaxseq.training import aggregates
 from jaxseq.training import plots
-from jaxseq.training import statistics
 
-# The aggregates, as `statistics.aggregates` names them, to their headings.
+# The aggregates, as `aggregates.aggregates` names them, to their headings.
 TITLES = types.MappingProxyType(
   {
     "mean": "mean",
@@ -39,7 +39,7 @@ def runs(count: int) -> str:
   return "1 run" if count == 1 else f"{count} runs"
 
 
-def aggregates(
+def draw_aggregates(
   directory: pathlib.Path,
   name: str,
   ours: Mapping[str, tuple[float, float, float]],
@@ -50,7 +50,7 @@ def aggregates(
   Args:
     directory: where to.
     name: what the agent is called.
-    ours: its aggregates, from `statistics.aggregates`.
+    ours: its aggregates, from `aggregates.aggregates`.
     others: what is published, by agent.
 
   Returns:
@@ -88,7 +88,7 @@ def profile(
     {
       label: (
         _TAUS,
-        [statistics.performance_profile(row[None], _TAUS) for row in rows],
+        [aggregates.performance_profile(row[None], _TAUS) for row in rows],
       )
       for label, rows in {
         name: table,

@@ -21,9 +21,9 @@ import numpy as np
 
 from jaxseq.spr import published
 from jaxseq.spr import score_figures
-from jaxseq.training import statistics
+from jaxseq.training import aggregates
+from jaxseq.training import files
 from jaxseq.training import tables
-from jaxseq.training import workdir as workdir_lib
 
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
@@ -42,7 +42,7 @@ class Report(NamedTuple):
 
   Attributes:
     tables: scores of each game, and aggregates.
-    aggregates: what `statistics.aggregates` returned.
+    aggregates: what `aggregates.aggregates` returned.
     pictures: the files; none if matplotlib is not installed.
   """
 
@@ -80,7 +80,7 @@ def normalise(game: str, score: Any) -> np.ndarray:
 
 
 def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
-  """Returns normalised scores as the array that `statistics` wants.
+  """Returns normalised scores as the array that `aggregates` wants.
 
   Args:
     scores: games to the scores of their runs, equally many of each.
@@ -155,8 +155,8 @@ def published_aggregates(
   for agent in published.SCORES:
     table = published_table(agent, games)
     found[agent] = published.Aggregates(
-      float(statistics.mean(table)),
-      float(statistics.median(table)),
+      float(aggregates.mean(table)),
+      float(aggregates.median(table)),
       source="computed from published scores of the games",
     )
   return found
@@ -202,10 +202,10 @@ def sample_efficiency(
     table = normalised_table(
       {game: [row[i] for row in rows] for game, rows in held.items()}
     )
-    ends = statistics.bootstrap(
+    ends = aggregates.bootstrap(
       table, resamples=resamples, confidence=confidence, seed=seed
     )
-    points.append((statistics.iqm(table), *ends))
+    points.append((aggregates.iqm(table), *ends))
   return grid[first:], np.transpose(points)
 
 
@@ -246,7 +246,7 @@ def write(
   if name in published.AGGREGATES:
     name = f"{name}, ours"
   table = normalised_table(scores)
-  ours = statistics.aggregates(table, resamples=resamples, seed=seed)
+  ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
   rivals = {agent: published_table(agent, list(scores)) for agent in against}
   made = (
     _games_table(scores, table, name, against),
@@ -255,9 +255,9 @@ def write(
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   text = "\n\n".join(tables.render(*item) for item in made)
-  workdir_lib.write_text(directory / TABLE, text + "\n")
+  files.write_text(directory / TABLE, text + "\n")
   pictures = [
-    score_figures.aggregates(
+    score_figures.draw_aggregates(
       directory, name, ours, published_aggregates(list(scores))
     ),
     score_figures.profile(directory, table, name, rivals),
@@ -353,4 +353,4 @@ def _aggregates_table(games, table, name, ours) -> Table:
 
 
 def _iqm_of_means(table):
-  return f"{statistics.iqm(table.mean(axis=0, keepdims=True)):.3f}"
+  return f"{aggregates.iqm(table.mean(axis=0, keepdims=True)):.3f}"

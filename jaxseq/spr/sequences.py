@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl import layers
 from jaxseq.spr import inputs
-from jaxseq.spr import layers
 
 Array = jax.Array
 
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
   """What an update learns from; K is 0 without self-prediction.
 
   Rows are the steps that are learned from: (length, batch), flattened. The
-  fields that have them are as in `inputs.Batch`.
+  fields that have them are as in `frames.Batch`.
 
   Attributes:
     observation: (window, batch, height, width, frames), uint8, or floating in

@@ -22,16 +22,16 @@ import ml_collections
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq.rl import encoders
+from jaxseq.rl.envs import atari
+from jaxseq.rl.envs import atari_released
+from jaxseq.rl.envs import minatar
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent
-from jaxseq.spr import atari
-from jaxseq.spr import atari_released
-from jaxseq.spr import encoders
-from jaxseq.spr import environments
-from jaxseq.spr import minatar
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import variants
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 
 _ENVIRONMENTS = types.MappingProxyType(
   {"minatar": minatar, "atari": atari, "atari_released": atari_released}
@@ -159,7 +159,7 @@ def _transition(
     name: getattr(published, name)
     for name in ("num_actions", "initializer", "renormalize", "epsilon")
   }
-  return config_lib.from_config_dict(
+  return configuration.from_config_dict(
     mixer_transition.Config,
     {**shared, **fields, "latent_shape": shape},
     name="transition",
@@ -170,7 +170,7 @@ def _memory(settings: Settings) -> stacks.Config | None:
   """Returns the configuration of the memory."""
   if not _has_stack(settings.memory, "memory"):
     return None
-  return config_lib.from_config_dict(
+  return configuration.from_config_dict(
     stacks.Config, settings.memory, name="memory"
   )
 
@@ -209,4 +209,4 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
       if type(None) not in typing.get_args(hints[key]):
         continue
     fields[key] = value
-  return config_lib.from_config_dict(type(config), fields, name=name)
+  return configuration.from_config_dict(type(config), fields, name=name)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
-from jaxseq.spr import layers
+from jaxseq.rl import layers
 
 Array = jax.Array
 Params = dict[str, dict]

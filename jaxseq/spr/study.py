@@ -10,14 +10,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import environments
 from jaxseq.spr import evaluate as evaluate_lib
 from jaxseq.spr import pictures
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms as arms_lib
 
 # What may differ from the run that is resumed: it changes no trained number.
 MAY_CHANGE = (
@@ -183,8 +183,8 @@ def restore(
 
 def curve(directory: pathlib.Path, name: str) -> tuple[Any, Any]:
   """Returns steps (n,) and returns (seeds, n) of an arm's training."""
-  rows = metrics_lib.read(directory / name)
-  return metrics_lib.column(rows, "episode_return")
+  rows = scalars.read(directory / name)
+  return scalars.column(rows, "episode_return")
 
 
 def _training_keys(config):

@@ -18,8 +18,8 @@ from collections.abc import Callable
 import dataclasses
 import math
 
+from jaxseq.rl import encoders
 from jaxseq.spr import augmentation
-from jaxseq.spr import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer

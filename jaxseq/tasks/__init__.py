@@ -1,4 +1,23 @@
-"""Supervised problems: a network, a data set, a loss and an evaluation each.
+"""Supervised problems: a network, a data set, a loss and an evaluation each."""
 
-Import the modules you need: `jaxseq.tasks.classification`, ...
-"""
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.tasks import base as base
+  from jaxseq.tasks import budget as budget
+  from jaxseq.tasks import classification as classification
+  from jaxseq.tasks import decision as decision
+  from jaxseq.tasks import document_plans as document_plans
+  from jaxseq.tasks import documents as documents
+  from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
+  from jaxseq.tasks import event_network as event_network
+  from jaxseq.tasks import events as events
+  from jaxseq.tasks import forecasting as forecasting
+  from jaxseq.tasks import generation as generation
+  from jaxseq.tasks import language as language
+  from jaxseq.tasks import regression as regression
+  from jaxseq.tasks import synthetic as synthetic
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -12,10 +12,10 @@ import numpy as np
 import optax
 
 from jaxseq import nn
-from jaxseq.training import arms as arms_lib
-from jaxseq.training import mesh as mesh_lib
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import device_mesh
 
 PyTree = Any
 
@@ -63,8 +63,8 @@ def arm_config(
     "batch_size": config.batch_size,
     **shared,
   }
-  return mesh_lib.split_time(
-    config.mesh, arms_lib.merge(config, name, shared, cls)
+  return device_mesh.split_time(
+    config.mesh, arms.merge(config, name, shared, cls)
   )
 
 
@@ -100,7 +100,7 @@ def average_over(
   size = min(batch_size, count)
 
   def weighted(batch):
-    batch = mesh_lib.spread_evenly(batch)
+    batch = device_mesh.spread_evenly(batch)
     metrics, weight = function(batch)
     weight = jnp.asarray(weight, jnp.float32)
     # Elements that are not scored may be undefined: none counts for nothing.

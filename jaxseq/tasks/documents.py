@@ -16,7 +16,6 @@ import optax
 
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq.data import batching
 from jaxseq.planner import rows
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
@@ -73,7 +72,10 @@ def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
     (size,) int64. No document comes again before all others have come.
   """
   epochs, places = np.divmod(update * size + np.arange(size), count)
-  orders = {e: batching.permutation(seed, e, count) for e in set(epochs)}
+  orders = {
+    epoch: np.random.default_rng([seed, epoch]).permutation(count)
+    for epoch in set(epochs)
+  }
   return np.array([orders[e][p] for e, p in zip(epochs, places)])
 
 

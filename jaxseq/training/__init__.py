@@ -3,71 +3,57 @@
 The modules are imported when first used, so that a program pays only for
 those that it needs (Orbax, matplotlib and tensorboardX are not light):
 
-  app          absl entry point; a user's mistake becomes one sentence
-  config       ml_collections config -> validated frozen dataclass
-  workdir      the directory of one run: config.json, versions.json
-  lock         one program at a time writes to that directory
-  checkpoint   asynchronous Orbax checkpoints, verified when restored
-  metrics      metrics.jsonl and TensorBoard event files
-  loop         chunks of compiled updates, logging, checkpoints, exact resume
-  signals      a stop that is asked for by SIGTERM or SIGINT
-  progress     bar with metrics, speed and time left
-  arms         what comparisons have in common; training one arm
-  mesh         devices that share examples, parameters and time
-  placement    on which devices a comparison's programs run
-  processes    several processes that run one program
-  watchdog     ends a program that has come to a standstill
-  seeds        one program for many seeds, over all devices
-  supervised   a problem's state and its updates by gradient
-  study        arms and seeds of a supervised problem, start to end
+  app            absl entry point; a user's mistake becomes one sentence
+  configuration  ml_collections config -> validated frozen dataclass
+  run_directory  the directory of one run: config.json, versions.json
+  files          JSON and text files that are always whole
+  lock           one program at a time writes to that directory
+  checkpoint     asynchronous Orbax checkpoints, verified when restored
+  scalars        metrics.jsonl and TensorBoard event files
+  loop           chunks of compiled updates, logging, checkpoints, exact resume
+  signals        a stop that is asked for by SIGTERM or SIGINT
+  progress       bar with metrics, speed and time left
+  comparison     arms and seeds of a problem, start to end
+  devices        meshes, placement, processes, seeds, watchdog
+  supervised     a problem's state and its updates by gradient
   mixed_lengths  loss and gradient of a planned batch on many devices
-  planned      training on planned batches
-  optimizers   parameter groups by path; recipes: those of the papers
-  figures      empty figures; plots: learning curves as PNG
-  tables       results on the terminal
+  planned        training on planned batches
+  optimizers     parameter groups by path; recipes: those of the papers
+  figures        empty figures; plots: learning curves as PNG
+  tables         results on the terminal
+  aggregates     IQM, bootstrap intervals and other statistics over runs
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-_MODULES = (
-  "app",
-  "arms",
-  "array_files",
-  "checkpoint",
-  "config",
-  "errors",
-  "figures",
-  "integrity",
-  "leaves",
-  "lock",
-  "loop",
-  "mesh",
-  "metrics",
-  "mixed_lengths",
-  "optimizers",
-  "placement",
-  "planned",
-  "plots",
-  "processes",
-  "progress",
-  "recipes",
-  "seeds",
-  "signals",
-  "study",
-  "supervised",
-  "tables",
-  "watchdog",
-  "workdir",
-)
+from jaxseq import _lazy
 
-__all__ = list(_MODULES)
-
-
-def __getattr__(name: str):
-  if name in _MODULES:
-    return importlib.import_module(f"{__name__}.{name}")
-  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-  return sorted(__all__)
+if TYPE_CHECKING:
+  from jaxseq.training import aggregates as aggregates
+  from jaxseq.training import animation as animation
+  from jaxseq.training import app as app
+  from jaxseq.training import array_files as array_files
+  from jaxseq.training import checkpoint as checkpoint
+  from jaxseq.training import comparison as comparison
+  from jaxseq.training import configuration as configuration
+  from jaxseq.training import devices as devices
+  from jaxseq.training import errors as errors
+  from jaxseq.training import figures as figures
+  from jaxseq.training import files as files
+  from jaxseq.training import integrity as integrity
+  from jaxseq.training import leaves as leaves
+  from jaxseq.training import lock as lock
+  from jaxseq.training import loop as loop
+  from jaxseq.training import mixed_lengths as mixed_lengths
+  from jaxseq.training import optimizers as optimizers
+  from jaxseq.training import planned as planned
+  from jaxseq.training import plots as plots
+  from jaxseq.training import progress as progress
+  from jaxseq.training import recipes as recipes
+  from jaxseq.training import run_directory as run_directory
+  from jaxseq.training import scalars as scalars
+  from jaxseq.training import signals as signals
+  from jaxseq.training import supervised as supervised
+  from jaxseq.training import tables as tables
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -32,10 +32,10 @@ from absl import logging
 import ml_collections
 from ml_collections import config_flags
 
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import processes
 from jaxseq.training import signals
+from jaxseq.training.devices import processes
 
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
@@ -233,7 +233,7 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
     if field not in holder:
       raise errors.UserError(
         f"--config.{path}: "
-        + config_lib.unknown_field(
+        + configuration.unknown_field(
           f"{name} (in the config file)", field, holder.keys()
         )
       )

@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxseq.training import errors
-from jaxseq.training import leaves as leaves_lib
+from jaxseq.training import leaves
 
 
 class ArrayFiles:
@@ -26,19 +26,19 @@ class ArrayFiles:
   def write(
     self,
     path: pathlib.Path,
-    leaves: Sequence[leaves_lib.Leaf],
+    described: Sequence[leaves.Leaf],
     values: Sequence[Any],
   ) -> None:
     """Starts to write; copies everything before it returns.
 
     Args:
       path: directory to make.
-      leaves: descriptions of the leaves.
+      described: descriptions of the leaves.
       values: their arrays, as `leaves.to_host` gives them.
     """
     arrays = {
-      leaves_lib.storage_name(i, leaf): value
-      for i, (leaf, value) in enumerate(zip(leaves, values))
+      leaves.storage_name(i, leaf): value
+      for i, (leaf, value) in enumerate(zip(described, values))
       if _has_file(leaf)
     }
     if arrays:
@@ -47,14 +47,14 @@ class ArrayFiles:
   def read(
     self,
     path: pathlib.Path,
-    leaves: Sequence[leaves_lib.Leaf],
+    described: Sequence[leaves.Leaf],
     templates: Sequence[Any],
   ) -> list[Any]:
     """Reads what `write` wrote.
 
     Args:
       path: the directory.
-      leaves: descriptions of the leaves, as they were when written.
+      described: descriptions of the leaves, as they were when written.
       templates: for each leaf what it is restored onto; where that lives on
         several processes, so does the result.
 
@@ -62,8 +62,8 @@ class ArrayFiles:
       For each leaf a numpy array or jax.Array; None for Python values.
     """
     args = {
-      leaves_lib.storage_name(i, leaf): _restore_args(template)
-      for i, (leaf, template) in enumerate(zip(leaves, templates))
+      leaves.storage_name(i, leaf): _restore_args(template)
+      for i, (leaf, template) in enumerate(zip(described, templates))
       if _has_file(leaf)
     }
     arrays: Mapping[str, Any] = {}
@@ -72,10 +72,10 @@ class ArrayFiles:
         path, args=ocp.args.PyTreeRestore(restore_args=args)
       )
     return [
-      arrays[leaves_lib.storage_name(i, leaf)]
+      arrays[leaves.storage_name(i, leaf)]
       if _has_file(leaf)
       else _without_file(leaf)
-      for i, leaf in enumerate(leaves)
+      for i, leaf in enumerate(described)
     ]
 
   def wait(self) -> None:
@@ -95,12 +95,12 @@ def reason(error: Exception) -> str:
   return os.strerror(int(code[1])) if code else text
 
 
-def _has_file(leaf: leaves_lib.Leaf) -> bool:
+def _has_file(leaf: leaves.Leaf) -> bool:
   """Returns whether Orbax keeps the leaf: it refuses arrays without items."""
   return leaf.kind != "python" and 0 not in leaf.shape
 
 
-def _without_file(leaf: leaves_lib.Leaf) -> np.ndarray | None:
+def _without_file(leaf: leaves.Leaf) -> np.ndarray | None:
   """Returns a leaf that needs no file."""
   if leaf.kind == "python":
     return None
@@ -111,12 +111,13 @@ def _without_file(leaf: leaves_lib.Leaf) -> np.ndarray | None:
 
 
 def _restore_args(template: Any) -> ocp.RestoreArgs:
-  if leaves_lib.is_whole(template):
+  if leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
+  kept = template
+  if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):
+    kept = jax.eval_shape(jax.random.key_data, template)
   return ocp.ArrayRestoreArgs(
-    sharding=template.sharding,
-    global_shape=template.shape,
-    dtype=template.dtype,
+    sharding=template.sharding, global_shape=kept.shape, dtype=kept.dtype
   )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from jaxseq.training import array_files
 from jaxseq.training import errors
 from jaxseq.training import integrity
-from jaxseq.training import leaves as leaves_lib
+from jaxseq.training import leaves
 
 _STATE = "state"
 _TEMPORARY = "tmp-"
@@ -132,9 +132,9 @@ class Checkpointer:
       raise CheckpointError(
         f"checkpoint {step} exists already in {str(self._directory)!r}"
       )
-    pairs, _ = leaves_lib.flatten(tree)
-    leaves = [leaves_lib.describe(path, leaf) for path, leaf in pairs]
-    values = leaves_lib.to_host([leaf for _, leaf in pairs])
+    pairs, _ = leaves.flatten(tree)
+    described = [leaves.describe(path, leaf) for path, leaf in pairs]
+    values = leaves.to_host([leaf for _, leaf in pairs])
     temporary = self._directory / f"{_TEMPORARY}{step}"
     try:
       if jax.process_index() == 0:
@@ -145,14 +145,14 @@ class Checkpointer:
         temporary.mkdir(parents=True)
       if jax.process_count() > 1:
         # Reads the arrays that live on several processes before it returns.
-        self._arrays.write(temporary / _STATE, leaves, values)
+        self._arrays.write(temporary / _STATE, described, values)
     except OSError as error:
       raise self._cannot_write(step, error) from error
     numbers = {k: float(v) for k, v in (metrics or {}).items()}
     record = integrity.Record(
       step,
       {k: v for k, v in numbers.items() if math.isfinite(v)},
-      leaves,
+      described,
       [],
       {},
     )
@@ -298,8 +298,8 @@ class Checkpointer:
   def _load(self, step: int, template: Any) -> tuple[str | None, Any]:
     """Returns what is wrong with a checkpoint, or None and its tree."""
     path = self._path(step)
-    pairs, treedef = leaves_lib.flatten(template)
-    wanted = [leaves_lib.describe(p, leaf) for p, leaf in pairs]
+    pairs, treedef = leaves.flatten(template)
+    wanted = [leaves.describe(p, leaf) for p, leaf in pairs]
     record, problem = None, None
     try:
       record = integrity.read(path)
@@ -309,7 +309,7 @@ class Checkpointer:
       problem = errors.one_sentence(error)
     if not _everywhere(problem is None):
       return problem or "it is damaged for another process", None
-    misfit = leaves_lib.mismatch(record.leaves, wanted)
+    misfit = leaves.mismatch(record.leaves, wanted)
     if misfit:
       raise CheckpointError(
         f"checkpoint {step} in {str(self._directory)!r} is of another model or "
@@ -335,7 +335,7 @@ class Checkpointer:
     if not _everywhere(problem is None):
       return problem or "it is damaged for another process", None
     out = [
-      leaves_lib.from_host(record.leaves[i], values[i], by_path[p])
+      leaves.from_host(record.leaves[i], values[i], by_path[p])
       for p, i in ((p, order[p]) for p, _ in pairs)
     ]
     return None, jax.tree.unflatten(treedef, out)

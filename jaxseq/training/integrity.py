@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.training import leaves as leaves_lib
-from jaxseq.training import workdir
+from jaxseq.training import files
+from jaxseq.training import leaves
 
 FILE = "integrity.json"
 _FORMAT = 1
@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
   step: int
   metrics: dict[str, float]
-  leaves: list[leaves_lib.Leaf]
+  leaves: list[leaves.Leaf]
   digests: list[str | None]
   files: dict[str, list]
 
@@ -67,7 +67,7 @@ def file_digests(root: pathlib.Path) -> dict[str, list]:
 
 def write(root: pathlib.Path, record: Record) -> None:
   """Writes the record of the checkpoint in `root`."""
-  workdir.write_text(root / FILE, _encode(record))
+  files.write_text(root / FILE, _encode(record))
 
 
 def read(root: pathlib.Path) -> Record:
@@ -87,7 +87,7 @@ def read(root: pathlib.Path) -> Record:
       stored["step"],
       stored["metrics"],
       [
-        leaves_lib.Leaf(path, kind, dtype, tuple(shape), detail)
+        leaves.Leaf(path, kind, dtype, tuple(shape), detail)
         for path, kind, dtype, shape, detail in stored["leaves"]
       ],
       stored["digests"],

@@ -24,10 +24,10 @@ import jax
 import numpy as np
 
 from jaxseq.training import errors
-from jaxseq.training import metrics as metrics_lib
-from jaxseq.training import processes
+from jaxseq.training import scalars
 from jaxseq.training import signals
-from jaxseq.training import watchdog
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import watchdog
 
 # Seconds; compiling a large program takes many minutes.
 _PATIENCE = 3600
@@ -46,7 +46,7 @@ def run(
   steps_per_update: int = 1,
   checkpointer: Any = None,
   checkpoint_every: int = 1,
-  writer: metrics_lib.MetricWriter | None = None,
+  writer: scalars.MetricWriter | None = None,
   evaluate: Callable[[State, int], Metrics] | None = None,
   evaluate_every: int = 1,
   progress: Any = None,
@@ -128,7 +128,7 @@ def run(
       state, metrics = run_chunk(state, count)
       metrics = jax.device_get(metrics)
       seconds = time.monotonic() - start
-      rows = list(metrics_lib.split_updates(metrics, count, update_axis))
+      rows = list(scalars.split_updates(metrics, count, update_axis))
       done += count
       step, chunk, last = (
         done * steps_per_update,
@@ -141,10 +141,10 @@ def run(
       compiled.add(count)
       for back, row in zip(range(len(rows) - 1, -1, -1), rows):
         _write(writer, (done - back) * steps_per_update, row)
-      latest = metrics_lib.flatten(rows[-1])
+      latest = scalars.flatten(rows[-1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
-        evaluated = metrics_lib.flatten(jax.device_get(evaluate(state, step)))
+        evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
       bar.update(step, latest)

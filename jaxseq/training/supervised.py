@@ -17,7 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from jaxseq.training import mesh
+from jaxseq.training.devices import device_mesh
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -118,7 +118,7 @@ def update(
     and "grad_norm".
   """
   key_data, key_loss = jax.random.split(state.key)
-  batch = mesh.spread(problem.sample(key_data, state.update, data))
+  batch = device_mesh.spread(problem.sample(key_data, state.update, data))
   key_loss = jax.random.fold_in(key_loss, state.update)
   trained = {"params": state.variables["params"]}
   rest = {k: v for k, v in state.variables.items() if k != "params"}

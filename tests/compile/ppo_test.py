@@ -12,8 +12,8 @@ import pytest
 from configs.icrl import popgym_gru
 from configs.icrl import popgym_s5
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
-from jaxseq.training import config as config_lib
+from jaxseq.rl.agents import ppo
+from jaxseq.training import configuration
 from tests.compile import kernels
 from tests.compile import targets
 
@@ -25,16 +25,16 @@ ROLLOUT = 95_000
 MINIBATCH = 560
 
 
-def configuration(memory):
+def config_of(memory):
   """64 environments of RepeatPreviousEasy, 1024 steps, 30 x 8 minibatches."""
-  config = config_lib.parse(MEMORIES[memory].get_config(), comparison.Config)
+  config = configuration.parse(MEMORIES[memory].get_config(), comparison.Config)
   return comparison.arm_config(config, memory)
 
 
 @functools.cache
 def started(memory, num_epochs):
   """Kernels of an update of so many epochs, and MB of temporaries."""
-  config = dataclasses.replace(configuration(memory), num_epochs=num_epochs)
+  config = dataclasses.replace(config_of(memory), num_epochs=num_epochs)
   runner = jax.eval_shape(lambda key: ppo.init(config, key), jax.random.key(0))
   compiled = targets.compiled(
     "cuda", functools.partial(ppo.update, config), runner
@@ -45,7 +45,7 @@ def started(memory, num_epochs):
 
 def kernels_of(memory):
   """Kernels of the rollout, of one minibatch, and of a whole update."""
-  config = configuration(memory)
+  config = config_of(memory)
   one, two = (started(memory, epochs)[0] for epochs in (1, 2))
   epoch = two - one
   minibatch = epoch / config.num_minibatches

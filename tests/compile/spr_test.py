@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxseq.spr import atari
-from jaxseq.spr import environments
+from jaxseq.rl.envs import atari
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 from tests.compile import kernels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import hashing
+from tests.data import hashing
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import hashing
 from jaxseq.data import pathfinder
+from tests.data import hashing
 
 # Fewer and shorter paths are found ten times faster, by the same code.
 _EASY = pathfinder.Drawing(dashes=6, distractors=3)

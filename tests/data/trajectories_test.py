@@ -9,54 +9,40 @@ from jaxseq import data
 from jaxseq.data import trajectories
 
 
-def rollout(dones, offset=0):
-  """Steps whose number is in every array; dones are rows of 0 and 1."""
-  dones = np.array(dones, bool).T
-  numbers = np.arange(dones.size).reshape(dones.shape[::-1]).T + offset
+def steps(dones, offset=0):
+  """Steps whose number is in every array; dones are 0 and 1."""
+  numbers = np.arange(len(dones)) + offset
   observations = np.stack([numbers, -numbers], axis=-1).astype(np.float64)
   return observations, numbers % 7, numbers.astype(np.float64), dones
 
 
 def episodes(lengths, offset=0):
   dones = np.concatenate([[0] * (length - 1) + [1] for length in lengths])
-  return trajectories.from_steps(*rollout([dones], offset))
+  return trajectories.from_flat(*steps(dones, offset))
 
 
-def test_complete_episodes_are_cut_out_of_a_rollout():
-  steps = rollout([[0, 0, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]])
-  found = trajectories.from_steps(*steps)
-  # By environment; 5 is unfinished, and so is all of the second environment.
-  numbers = [0, 1, 2, 3, 4, 12, 13, 14, 15, 16, 17]
+def test_complete_episodes_are_cut_out_of_recorded_steps():
+  found = trajectories.from_flat(*steps([0, 0, 1, 0, 1, 0]))
+  # The last step is of an unfinished episode.
+  numbers = [0, 1, 2, 3, 4]
   assert found.observations[:, 0].tolist() == numbers
   assert found.rewards.tolist() == numbers
-  assert found.actions.tolist() == [number % 7 for number in numbers]
-  assert found.timesteps.tolist() == [0, 1, 2, 0, 1, 0, 0, 1, 2, 3, 4]
-  assert np.flatnonzero(found.dones).tolist() == [2, 4, 5, 10]
-  expected = [3, 3, 2, 7, 4, 12, 75, 62, 48, 33, 17]
-  assert found.returns_to_go.tolist() == expected
+  assert found.actions.tolist() == numbers
+  assert found.timesteps.tolist() == [0, 1, 2, 0, 1]
+  assert np.flatnonzero(found.dones).tolist() == [2, 4]
+  assert found.returns_to_go.tolist() == [3, 3, 2, 7, 4]
   dtypes = [array.dtype.name for array in found]
   assert dtypes == ["float32", "int32", "float32", "bool", "int32", "float32"]
 
 
-def test_a_rollout_that_starts_within_episodes():
-  steps = rollout([[0, 1, 0, 1], [0, 0, 0, 1]])
-  found = trajectories.from_steps(*steps, fresh=False)
-  assert found.rewards.tolist() == [2, 3]
-
-
 def test_arrays_of_the_device_are_taken():
-  steps = (jnp.asarray(array) for array in rollout([[0, 1, 1]]))
-  found = trajectories.from_steps(*steps)
+  arrays = (jnp.asarray(array) for array in steps(np.array([0, 1, 1])))
+  found = trajectories.from_flat(*arrays)
   assert isinstance(found.rewards, np.ndarray)
   assert found.returns_to_go.tolist() == [1, 1, 2]
 
 
-def test_wrong_rollouts_are_refused():
-  observations, actions, rewards, dones = rollout([[0, 1]])
-  with pytest.raises(ValueError, match=r"same time and envs; got .*\(2,\)"):
-    trajectories.from_steps(observations, actions, rewards[:, 0], dones)
-  with pytest.raises(ValueError, match="none of the 1 environments .* 2 steps"):
-    trajectories.from_steps(observations, actions, rewards, ~dones & False)
+def test_wrong_steps_are_refused():
   with pytest.raises(ValueError, match=r"actions must be .*\(3,\) beside \(2"):
     trajectories.from_flat(np.zeros(2), np.zeros(3), np.zeros(2), np.ones(2))
   with pytest.raises(ValueError, match="rewards must be"):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from jaxseq.rl import comparison
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 
 _PAGE = (
   pathlib.Path(__file__).resolve().parents[2] / "docs" / "in_context_rl.md"
@@ -24,6 +24,6 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
   # 1.0 as written; without memory 0.5, with a deviation of 0.04 of 128 games.
   assert names["scores"]["mean_return"] > 0.8
   exec(compile(experiment, _PAGE.name, "exec"), names)
-  config = config_lib.parse(names["get_config"](), comparison.Config)
+  config = configuration.parse(names["get_config"](), comparison.Config)
   for arm in config.arms:
     assert comparison.arm_config(config, arm).env_id == "RecallBit"

@@ -22,10 +22,10 @@ from jaxseq.dts import evaluation
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import placement
 from jaxseq.training import recipes
 from jaxseq.training import supervised
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import placement
 
 _LENGTH = 8
 
@@ -38,7 +38,7 @@ def _windows(count, seed):
   return data_lib.ArrayDataset(
     np.float32(x),
     np.int32(level),
-    extras={"domain": np.int32(domain)},
+    extras=data_lib.Extras(domain=np.int32(domain)),
   )
 
 
@@ -314,8 +314,8 @@ def _read_by(mixer):
   )
 
 
-_SHARED = mesh_lib.MeshConfig(data=8, split_data=True)
-_PARTS = mesh_lib.MeshConfig(data=2, parameters=2, time=2)
+_SHARED = device_mesh.MeshConfig(data=8, split_data=True)
+_PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
 
 
 @pytest.mark.devices
@@ -338,7 +338,7 @@ _PARTS = mesh_lib.MeshConfig(data=2, parameters=2, time=2)
 )
 def test_a_mesh_changes_no_number(arm, mesh):
   def train(config):
-    cut = mesh_lib.split_time(config, arm)
+    cut = device_mesh.split_time(config, arm)
     made = problem.make_problem(cut, _splits(), 4)
     optimizer = problem.make_optimizer(cut, 4)
     keys = placement.keys(config, 0, 1)
@@ -356,7 +356,7 @@ def test_a_mesh_changes_no_number(arm, mesh):
     data = placement.share(config, 1, made.data)
     return chunk(make(keys), data)
 
-  state, metrics = train(mesh_lib.MeshConfig())
+  state, metrics = train(device_mesh.MeshConfig())
   shared, shared_metrics = train(mesh)
   # float32, sums in another order, four updates.
   chex.assert_trees_all_close(
@@ -378,7 +378,7 @@ def test_a_mesh_changes_no_number(arm, mesh):
 @pytest.mark.slow
 def test_two_domains():
   splits = _splits()
-  target = splits.train.extras["domain"] == 1
+  target = splits.train.extras.domain == 1
   hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
@@ -403,8 +403,8 @@ def test_wrong_options():
     problem.make_problem(arm, splits, 10)
   with pytest.raises(ValueError, match="target, without classes; got none"):
     problem.make_problem(arm, splits._replace(valid=splits.test), 10)
-  plain = splits._replace(train=splits.train._replace(extras=None))
-  with pytest.raises(ValueError, match="several domains, with 'domain'"):
+  plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
+  with pytest.raises(ValueError, match="extras.domain: got None"):
     problem.make_problem(arm, plain, 10)
 
 

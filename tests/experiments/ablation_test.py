@@ -6,10 +6,10 @@ import numpy as np
 
 from configs.icrl import ablation
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import registry
-from jaxseq.training import study
+from jaxseq.training.comparison import study
 
 
 def test_every_arm_can_play():

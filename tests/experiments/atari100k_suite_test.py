@@ -8,11 +8,11 @@ import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
-from jaxseq.spr import _ale
-from jaxseq.spr import environments
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import published
 from jaxseq.spr import variants
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from tests.spr import games
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
@@ -47,7 +47,7 @@ def playable(atari_stand_in, monkeypatch):
 def suite(variant, **changes):
   config = atari100k.get_config(variant)
   config.update(changes)
-  return config_lib.from_config_dict(atari100k_suite.Config, config)
+  return configuration.from_config_dict(atari100k_suite.Config, config)
 
 
 @pytest.mark.parametrize("agent", variants.names())
@@ -158,7 +158,7 @@ def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
     config = suite("tiny", keep_checkpoints=9, **changes)
     made = atari100k_suite.make_arms(config)
     results = atari100k_suite.run(config, tmp_path, made, mode)
-    return config, config_lib.to_json(results), capsys.readouterr().out
+    return config, configuration.to_json(results), capsys.readouterr().out
 
   _, first, told = run(games=("pong",))
   assert "pong (1 of 1)" in told

@@ -11,7 +11,7 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Arguments beside the default one and "tiny".
@@ -70,7 +70,7 @@ def test_configs(experiment):
     ).get_config
     variants = VARIANTS.get(name, ("tiny",))
     for arguments in itertools.chain([()], ((v,) for v in variants)):
-      config = config_lib.from_config_dict(
+      config = configuration.from_config_dict(
         module.Config, get_config(*arguments), name=name
       )
       for arm in config.arms:
@@ -92,7 +92,7 @@ def test_configs_of_codes():
     name = f"dts/{path.stem}"
     get_config = importlib.import_module(f"configs.dts.{path.stem}").get_config
     for arguments in [(), *((v,) for v in VARIANTS.get(name, ("tiny",)))]:
-      config = config_lib.from_config_dict(
+      config = configuration.from_config_dict(
         module.Config, get_config(*arguments), name=name
       )
       for arm in module.arm_configs(config).values():
@@ -108,7 +108,7 @@ def test_configs_of_memories(path):
   name = f"icrl/{path.stem}"
   get_config = importlib.import_module(f"configs.icrl.{path.stem}").get_config
   for arguments in [(), *((v,) for v in VARIANTS.get(name, ("tiny",)))]:
-    config = config_lib.from_config_dict(
+    config = configuration.from_config_dict(
       comparison.Config, get_config(*arguments), name=name
     )
     for arm_name in config.arms:

@@ -11,9 +11,9 @@ from experiments import documents
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import language
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 
 ARM = "linear_attention"
 
@@ -22,7 +22,7 @@ def parse(variant="tiny", **fields):
   config = config_file.get_config(variant)
   config.tensorboard = False
   config.update(fields)
-  return config_lib.from_config_dict(documents.Config, config)
+  return configuration.from_config_dict(documents.Config, config)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def run(config, corpus, directory, mode="train"):
 
 def rows(directory):
   return [
-    {k: v for k, v in row.items() if k not in metrics.WALL_CLOCK_FIELDS}
-    for row in metrics.read(directory / ARM)
+    {k: v for k, v in row.items() if k not in scalars.WALL_CLOCK_FIELDS}
+    for row in scalars.read(directory / ARM)
   ]
 
 

@@ -12,10 +12,10 @@ import pytest
 from configs.icrl_suite import memory_chain
 from experiments import icrl_suite
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
-from jaxseq.training import seeds
-from jaxseq.training import study
+from jaxseq.training.comparison import study
+from jaxseq.training.devices import seeds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # ml_collections loads config files in a way that Python 3.13 deprecates.

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU_ONLY = "tests/experiments/gru_only.py"
@@ -44,7 +44,7 @@ def run(config, workdir, *flags):
 def rows(workdir, arm="gru"):
   return [
     {key: value for key, value in row.items() if key not in CLOCK}
-    for row in metrics.read(workdir / arm)
+    for row in scalars.read(workdir / arm)
   ]
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jaxseq.training import metrics
+from jaxseq.training import scalars
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = "tests/spr/tiny_config.py"
@@ -39,9 +39,9 @@ def rows(workdir, arm="spr"):
     {
       key: repr(value)
       for key, value in row.items()
-      if key not in metrics.WALL_CLOCK_FIELDS
+      if key not in scalars.WALL_CLOCK_FIELDS
     }
-    for row in metrics.read(workdir / arm)
+    for row in scalars.read(workdir / arm)
   ]
 
 

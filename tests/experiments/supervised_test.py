@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxseq.training import errors
-from jaxseq.training import metrics
-from jaxseq.training import seeds
+from jaxseq.training import scalars
+from jaxseq.training.devices import seeds
 
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
@@ -122,7 +122,7 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
     assert (whole / picture).read_bytes().startswith(b"\x89PNG"), picture
   (value,) = results(whole)[arm][metric]
   assert np.isfinite(value)
-  rows = without_clock(metrics.read(whole / arm))
+  rows = without_clock(scalars.read(whole / arm))
   assert {row["step"] for row in rows} == {2, 4}
   assert rows[-1][metric] == [value]
 
@@ -134,7 +134,7 @@ def test_a_run_its_continuation_and_its_evaluation(run, tmp_path, experiment):
     shutil.rmtree(directory)
   run(experiment, part)
   assert results(part) == results(whole)
-  assert without_clock(metrics.read(part / arm)) == rows
+  assert without_clock(scalars.read(part / arm)) == rows
 
   before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
   shown = run(experiment, whole, "--mode=evaluate")

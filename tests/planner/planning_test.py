@@ -7,14 +7,14 @@ from hypothesis import strategies
 import numpy as np
 import pytest
 
+from benchmarks import document_lengths
 from jaxseq import planner
 from jaxseq.planner import baselines
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
-from jaxseq.planner import lengths as lengths_lib
-from jaxseq.planner import problem as problem_lib
 from jaxseq.planner import rows
-from jaxseq.planner import simulate
+from jaxseq.planner import workload
+from tests.planner import simulation
 
 CAPACITY = 64
 
@@ -57,7 +57,7 @@ def check(plan, lengths, num_devices, cost_model, memory):
     used = -(-sizes.sum() // row.degree) * cost_model.bytes_per_token
     # A memory of a whole number of tokens, in floating point.
     assert cost_model.fixed_bytes + used <= memory * (1 + 1e-12)
-  events = simulate.simulate(plan.rows, lengths, num_devices, cost_model)
+  events = simulation.simulate(plan.rows, lengths, num_devices, cost_model)
   # Sums of the same numbers in the same order, or almost.
   np.testing.assert_allclose(events.makespan, plan.makespan, rtol=1e-9)
   np.testing.assert_allclose(events.loads, plan.loads, rtol=1e-9)
@@ -155,7 +155,7 @@ def test_against_every_plan_of_a_few_documents(seed):
 def gap_of(distribution, kind, num_devices, seed):
   documents, limit = {8: (128, 2**16), 64: (512, 2**18)}[num_devices]
   rng = np.random.default_rng(seed)
-  lengths = lengths_lib.SAMPLERS[distribution](rng, documents, limit)
+  lengths = document_lengths.SAMPLERS[distribution](rng, documents, limit)
   cost_model = planner.gpt_7b(kind, num_devices)
   memory = memory_of(cost_model, 8192)
   return planner.plan(lengths, num_devices, cost_model, memory).optimal_gap
@@ -163,7 +163,7 @@ def gap_of(distribution, kind, num_devices, seed):
 
 @pytest.mark.parametrize("num_devices", [8, 64])
 @pytest.mark.parametrize("kind", costs.KINDS)
-@pytest.mark.parametrize("distribution", lengths_lib.SAMPLERS)
+@pytest.mark.parametrize("distribution", document_lengths.SAMPLERS)
 def test_close_to_the_lower_bound(distribution, kind, num_devices):
   gaps = [gap_of(distribution, kind, num_devices, i) for i in range(20)]
   assert np.median(gaps) <= 0.05
@@ -177,7 +177,7 @@ def test_plans_quickly():
     cost_model = planner.gpt_7b(kind, 64)
     seconds = []
     for _ in range(3):
-      lengths = lengths_lib.wiki(rng, 512, 2**18)
+      lengths = document_lengths.wiki(rng, 512, 2**18)
       start = time.process_time()
       planner.plan(lengths, 64, cost_model, memory_of(cost_model, 8192))
       seconds.append(time.process_time() - start)
@@ -186,7 +186,7 @@ def test_plans_quickly():
 
 @pytest.mark.parametrize("method", ["lpt", "milp", "stream"])
 def test_plans_are_deterministic(method):
-  lengths = lengths_lib.github_like(np.random.default_rng(3), 12, 300)
+  lengths = document_lengths.github_like(np.random.default_rng(3), 12, 300)
   cost_model = make_costs("recurrent")
   one, two = (
     planner.plan(lengths, 4, cost_model, memory_of(cost_model), method=method)
@@ -198,7 +198,7 @@ def test_plans_are_deterministic(method):
 
 def test_milp_is_never_worse_and_keeps_to_its_time():
   rng = np.random.default_rng(0)
-  lengths = lengths_lib.wiki(rng, 128, 2**16)
+  lengths = document_lengths.wiki(rng, 128, 2**16)
   cost_model = planner.gpt_7b("attention", 8)
   arguments = lengths, 8, cost_model, memory_of(cost_model, 8192)
   lpt = planner.plan(*arguments)
@@ -211,17 +211,15 @@ def test_milp_is_never_worse_and_keeps_to_its_time():
 
 
 def test_simple_bound_is_the_weaker_one():
-  lengths = lengths_lib.github_like(np.random.default_rng(1), 60, 8 * 64)
+  lengths = document_lengths.github_like(np.random.default_rng(1), 60, 8 * 64)
   for kind in costs.KINDS:
     cost_model = make_costs(kind)
-    problem = problem_lib.make_problem(
+    problem = workload.make_workload(
       lengths, 8, cost_model, memory_of(cost_model)
     )
     assert bounds.simple(problem) <= bounds.by_bisection(problem)
   # One document: the bound is what it takes on the fastest group.
-  problem = problem_lib.make_problem(
-    [300], 8, cost_model, memory_of(cost_model)
-  )
+  problem = workload.make_workload([300], 8, cost_model, memory_of(cost_model))
   fastest = min(cost_model.time([300], degree) for degree in (8,))
   np.testing.assert_allclose(bounds.by_bisection(problem), fastest, rtol=1e-9)
 

@@ -5,15 +5,15 @@ import pytest
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
-from jaxseq.training import config as config_lib
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
+from jaxseq.training import configuration
 from jaxseq.training import errors
 
 
 def parse(**options):
   shared = {"arms": {"a": {}, "b": {"gamma": 0.5}}}
-  return config_lib.from_config_dict(comparison.Config, shared | options)
+  return configuration.from_config_dict(comparison.Config, shared | options)
 
 
 def test_modules_and_their_configurations():
@@ -58,7 +58,7 @@ def test_an_arm_has_an_algorithm_of_its_own():
 @pytest.mark.parametrize("variant", [(), ("tiny",)])
 def test_the_config_file(variant):
   module = importlib.import_module("configs.icrl.r2d2")
-  config = config_lib.from_config_dict(
+  config = configuration.from_config_dict(
     comparison.Config, module.get_config(*variant)
   )
   for name in config.arms:

@@ -5,7 +5,7 @@ import pytest
 
 from jaxseq.rl import comparison
 from jaxseq.training import errors
-from jaxseq.training import study
+from jaxseq.training.comparison import study
 
 
 def _configs(env_id, options, **evaluations):

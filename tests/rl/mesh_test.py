@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
 from jaxseq.rl import study
-from jaxseq.training import arms
+from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
-from jaxseq.training import mesh as mesh_lib
-from jaxseq.training import metrics
-from jaxseq.training import placement
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import device_mesh
+from jaxseq.training.devices import placement
 
 FIELDS = {
   # Ends by itself, or is cut off after 12 steps.
@@ -45,7 +45,7 @@ def comparison_of(num_seeds=2, **mesh):
     chunks_per_checkpoint=1,
     evaluation_episodes=16,
     tensorboard=False,
-    mesh=mesh_lib.MeshConfig(**mesh),
+    mesh=device_mesh.MeshConfig(**mesh),
   )
 
 
@@ -64,7 +64,7 @@ def two_updates(config):
   """Returns state and metrics after two updates, and operations of a device."""
   arm = comparison.arm_config(config, "gru")
   runner, where = initial(config)
-  mesh = mesh_lib.make(config.mesh)
+  mesh = device_mesh.make(config.mesh)
   update = jax.jit(
     jax.vmap(functools.partial(ppo.update, arm)),
     out_shardings=(where, placement.everywhere(config.mesh)),
@@ -110,7 +110,7 @@ def test_the_same_updates_on_one_and_on_several_devices(mesh):
 
 
 def rows(directory):
-  return metrics.column(metrics.read(directory / "gru"), "loss")
+  return scalars.column(scalars.read(directory / "gru"), "loss")
 
 
 @pytest.mark.devices
@@ -137,7 +137,7 @@ def test_what_cannot_be_shared_out():
     initial(comparison_of(data=16))
   arm = comparison.arm_config(comparison_of(), "gru")
   runner = jax.eval_shape(functools.partial(ppo.init, arm), jax.random.key(0))
-  with jax.set_mesh(mesh_lib.make(mesh_lib.MeshConfig(data=3))):
+  with jax.set_mesh(device_mesh.make(device_mesh.MeshConfig(data=3))):
     with pytest.raises(errors.UserError, match="3 groups of .* 8 environments"):
       jax.eval_shape(functools.partial(ppo.update, arm), runner)
 
@@ -148,7 +148,7 @@ def test_what_takes_no_mesh():
   with pytest.raises(ValueError, match="expected time=1 and split_data=0"):
     comparison_of(split_data=True)
   config = comparison.Config(
-    arms={"gru": {}}, algorithm="r2d2", mesh=mesh_lib.MeshConfig(data=2)
+    arms={"gru": {}}, algorithm="r2d2", mesh=device_mesh.MeshConfig(data=2)
   )
   with pytest.raises(errors.UserError, match="'gru' is trained by r2d2, and"):
     comparison.arm_config(config, "gru")

@@ -185,7 +185,7 @@ def test_exploration_fades():
 def test_ataris_games_are_called_from_the_loop():
   """The same as beside it, and after going on by the actions."""
   pytest.importorskip("ale_py")
-  from jaxseq.spr import atari
+  from jaxseq.rl.envs import atari
 
   game = atari.make("breakout")
   config = config_for(

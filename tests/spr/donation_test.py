@@ -8,8 +8,8 @@ import math
 import jax
 import pytest
 
-from jaxseq.spr import environments
-from jaxseq.spr import minatar
+from jaxseq.rl.envs import minatar
+from jaxseq.rl.envs import players as environments
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 

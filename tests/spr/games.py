@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.spr import environments
+from jaxseq.rl.envs import players as environments
 
 SHAPE = (4, 4)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import encoders
+from jaxseq.rl import encoders
 from jaxseq.spr import heads
 from jaxseq.spr import networks
 from jaxseq.spr import resets

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq.spr import score_comparison
-from jaxseq.training import statistics
+from jaxseq.training import aggregates
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_golden_improvement(arrays):
   )
   # The scale of a game does not matter: raw scores compare as normalised ones.
   raw = [arrays[f"raw_{run}"] for run in "ab"]
-  np.testing.assert_allclose((value, low, high), statistics.improvement(*raw))
+  np.testing.assert_allclose((value, low, high), aggregates.improvement(*raw))
   assert found["b"] == {"a": (1 - value, 1 - high, 1 - low)}
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from jaxseq.spr import published
 from jaxseq.spr import scores
+from jaxseq.training import aggregates
 from jaxseq.training import plots
-from jaxseq.training import statistics
 
 # IQM and optimality gap of mean scores: another program's, not from print.
 OF_MEANS = {
@@ -39,8 +39,8 @@ def test_golden_normalised(arrays):
 
 
 def test_golden_aggregates(arrays):
-  found = statistics.aggregates(scores.normalised_table(_by_game(arrays, "a")))
-  values = np.asarray([found[name] for name in statistics.AGGREGATES])
+  found = aggregates.aggregates(scores.normalised_table(_by_game(arrays, "a")))
+  values = np.asarray([found[name] for name in aggregates.AGGREGATES])
   np.testing.assert_allclose(values[:, 0], arrays["agg_a"], rtol=1e-12)
   # Random draws of 2,000 and of 5,000 resamples.
   np.testing.assert_allclose(values[:, 1:].T, arrays["ci95_a"], atol=0.03)
@@ -68,7 +68,7 @@ def test_published_scores_give_the_published_aggregates(agent):
   names = ["mean", "median"]
   names += ["iqm", "optimality_gap"] if agent in OF_MEANS else []
   for name in names:
-    low, high = sorted(map(statistics.AGGREGATES[name], ends))
+    low, high = sorted(map(aggregates.AGGREGATES[name], ends))
     assert low - 0.0005 <= expected[name] <= high + 0.0005, name
 
 

@@ -13,7 +13,7 @@ from jaxseq.spr import resets
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import study
 from jaxseq.spr import variants
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "spr"
 UPDATES = "--config.settings.agent.updates_per_step"
@@ -21,7 +21,7 @@ FILES = sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
 def make_arms(config):
-  config = config_lib.from_config_dict(study.Config, config)
+  config = configuration.from_config_dict(study.Config, config)
   return {arm: study.make_arm(config, arm) for arm in config.arms}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxseq.interop import spr as weights
-from jaxseq.spr import encoders
+from jaxseq.rl import encoders
+from jaxseq.rl import layers
 from jaxseq.spr import heads
-from jaxseq.spr import layers
 from jaxseq.spr import networks
 from jaxseq.spr import transition
 from jaxseq.spr import update

@@ -11,7 +11,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.training import study
+from jaxseq.training.comparison import study
 
 Frozen = ml_collections.FrozenConfigDict
 

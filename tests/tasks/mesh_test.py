@@ -14,8 +14,8 @@ from jaxseq.tasks import decision
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.tasks import language
-from jaxseq.training import mesh as mesh_lib
-from tests.training import mesh_test
+from jaxseq.training.devices import device_mesh
+from tests.training.devices import device_mesh_test
 
 pytestmark = pytest.mark.devices
 
@@ -38,7 +38,7 @@ def language_problem(config, jump_every=None, network=NETWORK):
   corpus = language.Corpus(text(256), text(96), text(96), 7)
   arm = base.ArmConfig(network, batch_size=4)
   return language.make_problem(
-    mesh_lib.split_time(config, arm),
+    device_mesh.split_time(config, arm),
     corpus,
     length=LENGTH,
     jump_every=jump_every,
@@ -82,7 +82,9 @@ def decision_problem(config):
     rng.uniform(size=48),
     dones,
   )
-  arm = mesh_lib.split_time(config, decision.ArmConfig(NETWORK, batch_size=4))
+  arm = device_mesh.split_time(
+    config, decision.ArmConfig(NETWORK, batch_size=4)
+  )
   return decision.make_problem(
     arm,
     decision.make_model(arm, decision.Actions("discrete", 3), 16),
@@ -101,7 +103,7 @@ def events_problem(config):
 
   def cut(part):
     shorten = lambda x: x[:, : LENGTH - 1] if x.ndim > 1 else x  # noqa: E731
-    extras = {name: shorten(x) for name, x in part.extras.items()}
+    extras = jax.tree.map(shorten, part.extras)
     assert part.inputs.shape[1] >= LENGTH - 1
     return part._replace(
       inputs=shorten(part.inputs),
@@ -117,7 +119,7 @@ def events_problem(config):
     NETWORK, batch_size=4, components=3, mark_width=4
   )
   return events.make_problem(
-    mesh_lib.split_time(config, arm), splits._replace(**parts)
+    device_mesh.split_time(config, arm), splits._replace(**parts)
   )
 
 
@@ -141,10 +143,10 @@ def test_decision_and_events(make, fields):
 
 def check(make, fields):
   """Trains on a mesh with such fields, and on one device."""
-  alone = mesh_lib.MeshConfig()
+  alone = device_mesh.MeshConfig()
   config = dataclasses.replace(alone, **fields)
   (state, metrics), (expected_state, expected) = (
-    mesh_test.train(mesh, task=make(mesh)) for mesh in (config, alone)
+    device_mesh_test.train(mesh, task=make(mesh)) for mesh in (config, alone)
   )
   # float32, sums in another order, four updates.
   for a, b in zip(jax.tree.leaves(metrics), jax.tree.leaves(expected)):

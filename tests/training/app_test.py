@@ -14,7 +14,7 @@ _PROGRAM = """
 import dataclasses
 from absl import flags
 from jaxseq.training import app
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
 
 _CONFIG, _WORKDIR = app.define_flags()
@@ -34,7 +34,7 @@ class Config:
 
 def main(argv):
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
+    config = configuration.parse(_CONFIG.value, Config)
     if _MODE.value == "evaluate":
       open("/no/such/data.npz")
   if _MODE.value == "break":

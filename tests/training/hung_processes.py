@@ -9,8 +9,8 @@ import time
 
 from jax.experimental import multihost_utils
 
-from jaxseq.training import processes
-from jaxseq.training import watchdog
+from jaxseq.training.devices import processes
+from jaxseq.training.devices import watchdog
 
 # What each is silent for, in seconds: process 1, which needs the other as a
 # coordinator, ends first.

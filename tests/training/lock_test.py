@@ -14,7 +14,7 @@ import pytest
 
 from jaxseq.training import errors
 from jaxseq.training import lock
-from jaxseq.training import workdir
+from jaxseq.training import run_directory
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _HOLDER = """
@@ -43,7 +43,7 @@ def holder(tmp_path):
 
 
 def prepare(path):
-  return workdir.prepare(path, {"x": 1}, experiment="toy")
+  return run_directory.prepare(path, {"x": 1}, experiment="toy")
 
 
 def test_the_second_program_is_refused_until_the_first_is_killed(
@@ -72,9 +72,9 @@ def test_the_second_program_is_refused_until_the_first_is_killed(
 
 def test_readers_need_no_lock(tmp_path, holder):
   other = prepare(tmp_path / "other")
-  shutil.copy(other / workdir.CONFIG_FILE, tmp_path)
+  shutil.copy(other / run_directory.CONFIG_FILE, tmp_path)
   assert holder.poll() is None
-  found = workdir.open_existing(tmp_path, {"x": 1}, experiment="toy")
+  found = run_directory.open_existing(tmp_path, {"x": 1}, experiment="toy")
   assert found == tmp_path
 
 

@@ -17,7 +17,7 @@ import pytest
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import loop
-from jaxseq.training import metrics as metrics_lib
+from jaxseq.training import scalars
 from jaxseq.training import signals
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -66,7 +66,7 @@ def run(directory, run_chunk=train, **options):
   }
   with (
     checkpoint.Checkpointer(directory / "checkpoints", keep=10) as saver,
-    metrics_lib.MetricWriter(directory, tensorboard=False) as writer,
+    scalars.MetricWriter(directory, tensorboard=False) as writer,
   ):
     state = loop.run(
       run_chunk, init(), checkpointer=saver, writer=writer, **settings
@@ -77,8 +77,8 @@ def run(directory, run_chunk=train, **options):
 def rows_of(directory):
   """Returns the rows without what depends on the clock."""
   return [
-    {k: v for k, v in row.items() if k not in metrics_lib.WALL_CLOCK_FIELDS}
-    for row in metrics_lib.read(directory)
+    {k: v for k, v in row.items() if k not in scalars.WALL_CLOCK_FIELDS}
+    for row in scalars.read(directory)
   ]
 
 
@@ -108,7 +108,7 @@ def test_chunks_rows_and_checkpoints(tmp_path):
   # Every third chunk, and the end.
   assert [r["step"] for r in rows if "eval" in r] == [60, 110]
   assert steps_of(tmp_path) == [40, 80, 110]
-  speeds = [r for r in metrics_lib.read(tmp_path) if "steps_per_second" in r]
+  speeds = [r for r in scalars.read(tmp_path) if "steps_per_second" in r]
   assert [r["step"] for r in speeds] == [40, 60, 80, 100]
   expected, metrics = train(init(), 11)
   assert rows[0]["per_seed"] == metrics["per_seed"][0].tolist()
@@ -188,7 +188,7 @@ def test_a_run_can_be_made_longer(tmp_path, uninterrupted):
 
 
 def test_rows_of_a_run_that_never_saved_are_dropped(tmp_path, uninterrupted):
-  with metrics_lib.MetricWriter(tmp_path, tensorboard=False) as writer:
+  with scalars.MetricWriter(tmp_path, tensorboard=False) as writer:
     writer.write(10, {"loss": 0.0})
   assert_same_run(run(tmp_path), uninterrupted)
 

@@ -14,13 +14,13 @@ import optax
 
 from jaxseq.training import app
 from jaxseq.training import checkpoint
-from jaxseq.training import config as config_lib
+from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import loop
-from jaxseq.training import metrics
 from jaxseq.training import optimizers
 from jaxseq.training import progress
-from jaxseq.training import workdir
+from jaxseq.training import run_directory
+from jaxseq.training import scalars
 
 _CONFIG, _WORKDIR = app.define_flags()
 
@@ -73,8 +73,8 @@ def update(config, state, _):
 def main(argv):
   del argv
   with errors.setup():
-    config = config_lib.parse(_CONFIG.value, Config)
-    directory = workdir.prepare(
+    config = configuration.parse(_CONFIG.value, Config)
+    directory = run_directory.prepare(
       _WORKDIR.value,
       config,
       experiment="toy",
@@ -98,7 +98,7 @@ def main(argv):
     checkpoint.Checkpointer(
       directory / "checkpoints", keep=2, keep_best=1, best_metric="loss"
     ) as checkpointer,
-    metrics.MetricWriter(directory) as writer,
+    scalars.MetricWriter(directory) as writer,
   ):
     state = loop.run(
       run_chunk,

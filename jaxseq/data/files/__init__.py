@@ -1,1 +1,19 @@
 """Readers of the file formats that published data sets come in."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.data.files import cifar as cifar
+  from jaxseq.data.files import ett as ett
+  from jaxseq.data.files import hhar as hhar
+  from jaxseq.data.files import lra as lra
+  from jaxseq.data.files import png as png
+  from jaxseq.data.files import speech_commands as speech_commands
+  from jaxseq.data.files import uci_har as uci_har
+  from jaxseq.data.files import uea as uea
+  from jaxseq.data.files import uwave as uwave
+  from jaxseq.data.files import wisdm as wisdm
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 CLASSES = (
   "airplane",
@@ -34,7 +34,7 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 def _read(path, grey):
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack CIFAR-10's binary version there."
     )
   content = np.fromfile(path, np.uint8)
@@ -61,7 +61,7 @@ def load(
   seed: int = 0,
   grey: bool = True,
   valid_fraction: float = 0.1,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads CIFAR-10.
 
   Args:
@@ -82,16 +82,17 @@ def load(
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]
   read = [_read(folder / name, grey) for name in names]
-  splits = types.Splits(
-    types.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
+  splits = datasets.Splits(
+    datasets.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
     None,
-    types.ArrayDataset(*_read(folder / "test_batch.bin", grey)),
-    types.Info(
+    datasets.ArrayDataset(*_read(folder / "test_batch.bin", grey)),
+    datasets.Info(
       description="A photograph of 32 x 32 pixels; of what?",
       source=f"CIFAR-10, {folder}",
-      licence="see source",
+      license="see source",
       num_classes=10,
-      details={"classes": CLASSES, "height": _SIZE, "width": _SIZE},
+      classes=CLASSES,
+      image_size=(_SIZE, _SIZE),
     ),
   )
-  return types.carve_valid(splits, valid_fraction, seed)
+  return datasets.carve_valid(splits, valid_fraction, seed)

@@ -12,8 +12,8 @@ import os
 import pathlib
 from typing import Any
 
-from jaxseq.data import forecasting
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import forecast_windows
 
 HORIZONS = (96, 192, 336, 720)
 # Where Time-Series-Library keeps each set, below its folder "dataset".
@@ -44,7 +44,7 @@ def spans(name: str, count: int) -> tuple[int, int, int]:
   if name in _STEPS_PER_HOUR:
     month = _MONTH * _STEPS_PER_HOUR[name]
     return 12 * month, 16 * month, 20 * month
-  return forecasting.shares(count)
+  return forecast_windows.shares(count)
 
 
 def load(
@@ -55,7 +55,7 @@ def load(
   normalize: bool = True,
   with_calendar: bool = False,
   ends: tuple[int, int, int] | None = None,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a file of the benchmark, or any table of the same form.
 
   Args:
@@ -66,11 +66,11 @@ def load(
       all channels if None.
     normalize: whether channels are shifted and scaled by the training span's
       mean and standard deviation, as the benchmark does.
-    with_calendar: whether extras["calendar"] holds time features.
+    with_calendar: whether extras.calendar holds time features.
     ends: ends of the three spans; those of the benchmark if None.
 
   Returns:
-    The splits, see `forecasting.windows`.
+    The splits, see `forecast_windows.windows`.
 
   Raises:
     ValueError: if the file is not as it should be or too short.
@@ -78,15 +78,15 @@ def load(
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: put the benchmark's csv file there."
     )
-  series = forecasting.parse_csv(
+  series = forecast_windows.parse_csv(
     path.read_text(encoding="utf-8"),
     str(path),
     None if target is None else (target,),
   )
-  return forecasting.make_splits(
+  return forecast_windows.make_splits(
     series,
     spans(path.stem, len(series.values)) if ends is None else ends,
     input_length,
@@ -94,13 +94,13 @@ def load(
     normalize=normalize,
     with_calendar=with_calendar,
     source=str(path),
-    licence="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
+    license="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
   )
 
 
 def load_benchmark(
   root: str | os.PathLike, name: str, **options: Any
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a set of the benchmark by its name in the tables.
 
   Args:

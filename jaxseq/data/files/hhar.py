@@ -16,8 +16,8 @@ import pathlib
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
@@ -109,7 +109,7 @@ def read(
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack HHAR's 'Activity recognition exp' there."
     )
   values, times, users, devices, labels, names = _rows(path)
@@ -147,7 +147,7 @@ def load(
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads HHAR as a problem of domain adaptation between users or devices.
 
   Args:
@@ -155,7 +155,7 @@ def load(
       lines take a minute.
     by: "user" or "device".
     source: user or device, or several, with labels: 0 .. 8 for users a .. i,
-      see `domains.PAIRS`; places in info.details["devices"] for devices.
+      see `domains.PAIRS`; places in info.devices for devices.
     target: the same of the domain without labels.
     window: readings of a window.
     step: readings from the start of a window to that of the next.
@@ -181,12 +181,13 @@ def load(
     by,
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Motion of a phone or watch; which of 6 activities?",
       source=f"HHAR, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "users": USERS, "devices": names},
+      classes=CLASSES,
+      devices=names,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

@@ -12,20 +12,20 @@ import pathlib
 
 import numpy as np
 
-from jaxseq.data import batching
+from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
-from jaxseq.data import types
+from jaxseq.data import padding
 from jaxseq.data.files import png
 
 # Levels of difficulty of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
-_LICENCE = "Apache-2.0 (Long Range Arena)"
+_LICENSE = "Apache-2.0 (Long Range Arena)"
 
 
 def _lines(path):
   """Yields the number and the columns of each line of a tsv file."""
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack the Long Range Arena's release there."
     )
   # The columns are not quoted, so that the csv module would misread them.
@@ -70,10 +70,10 @@ def encode(
     np.frombuffer(text.encode()[:max_length], np.uint8) + np.uint8(1)
     for text in texts
   ]
-  return batching.pad_sequences(rows, max_length)
+  return padding.pad_sequences(rows, max_length)
 
 
-def listops(path: str | os.PathLike) -> types.Splits:
+def listops(path: str | os.PathLike) -> datasets.Splits:
   """Loads ListOps from basic_train.tsv, basic_val.tsv and basic_test.tsv.
 
   Args:
@@ -108,19 +108,19 @@ def listops(path: str | os.PathLike) -> types.Splits:
     found[part] = rows, np.array(values, np.int32)
   longest = max((len(row) for rows, _ in found.values() for row in rows))
   parts = {
-    part: types.ArrayDataset(inputs, values, lengths)
+    part: datasets.ArrayDataset(inputs, values, lengths)
     for part, (rows, values) in found.items()
-    for inputs, lengths in [batching.pad_sequences(rows, longest)]
+    for inputs, lengths in [padding.pad_sequences(rows, longest)]
   }
-  return types.Splits(
+  return datasets.Splits(
     **parts,
-    info=types.Info(
+    info=datasets.Info(
       description="A nested list expression; what is its value?",
       source=f"Long Range Arena (arXiv 2011.04006), {path}",
-      licence=_LICENCE,
+      license=_LICENSE,
       num_classes=10,
       vocab_size=len(expressions.TOKENS),
-      details={"tokens": expressions.TOKENS},
+      tokens=expressions.TOKENS,
     ),
   )
 
@@ -131,7 +131,7 @@ def _reviews(folder):
   for label, name in enumerate(("neg", "pos")):
     paths = sorted((folder / name).glob("*.txt"))
     if not paths:
-      raise types.MissingData(
+      raise datasets.MissingData(
         f"{folder / name} has no txt files: unpack the reviews of aclImdb, or "
         f"put train.tsv and test.tsv, there."
       )
@@ -154,7 +154,7 @@ def _labelled(path):
   return texts, labels
 
 
-def text(path: str | os.PathLike, max_length: int = 4096) -> types.Splits:
+def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
   """Loads Text: film reviews byte by byte, negative or positive.
 
   Args:
@@ -181,23 +181,25 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> types.Splits:
     )
     inputs, lengths = encode(texts, max_length)
     parts.append(
-      types.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
+      datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
     )
-  return types.Splits(
+  return datasets.Splits(
     parts[0],
     None,
     parts[1],
-    types.Info(
+    datasets.Info(
       description="A film review byte by byte; is it positive?",
       source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
-      licence="see source",
+      license="see source",
       num_classes=2,
       vocab_size=256,
     ),
   )
 
 
-def retrieval(path: str | os.PathLike, max_length: int = 4000) -> types.Splits:
+def retrieval(
+  path: str | os.PathLike, max_length: int = 4000
+) -> datasets.Splits:
   """Loads Retrieval: two papers byte by byte; are they related?
 
   Args:
@@ -207,7 +209,7 @@ def retrieval(path: str | os.PathLike, max_length: int = 4000) -> types.Splits:
 
   Returns:
     The splits: inputs (n, max_length) uint8 are the first papers, see `encode`;
-    extras["second"] (n, max_length) uint8 and extras["second_lengths"] (n,)
+    extras.second (n, max_length) uint8 and extras.second_lengths (n,)
     int32 the second ones; targets (n,), 1 where they are related.
 
   Raises:
@@ -230,18 +232,18 @@ def retrieval(path: str | os.PathLike, max_length: int = 4000) -> types.Splits:
       second.append(columns[4][:max_length])
     inputs, lengths = encode(first, max_length)
     others, other_lengths = encode(second, max_length)
-    parts[part] = types.ArrayDataset(
+    parts[part] = datasets.ArrayDataset(
       inputs,
       np.array(labels, np.int32),
       lengths,
-      {"second": others, "second_lengths": other_lengths},
+      datasets.Extras(second=others, second_lengths=other_lengths),
     )
-  return types.Splits(
+  return datasets.Splits(
     **parts,
-    info=types.Info(
+    info=datasets.Info(
       description="Two papers byte by byte; does one cite the other?",
       source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
-      licence="see source",
+      license="see source",
       num_classes=2,
       vocab_size=256,
     ),
@@ -254,7 +256,7 @@ def _samples(folder):
     (folder / "metadata").glob("*.npy"), key=lambda file: int(file.stem)
   )
   if not files:
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{folder / 'metadata'} has no .npy files: unpack the Long Range Arena's "
       "release there."
     )
@@ -270,7 +272,7 @@ def _samples(folder):
         )
       image = folder / words[0] / words[1]
       if not image.is_file():
-        raise types.MissingData(
+        raise datasets.MissingData(
           f"{image}, which {file} lists, is not a file: unpack the Long Range "
           "Arena's release again."
         )
@@ -286,7 +288,7 @@ def pathfinder(
   seed: int = 0,
   level: str = LEVELS[-1],
   tokens: bool = False,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads Pathfinder or Path-X from a folder such as pathfinder32.
 
   Args:
@@ -331,15 +333,15 @@ def pathfinder(
     inputs = pixels[rows]
     if not tokens:
       inputs = (inputs.astype(np.float32) / 255)[..., None]
-    parts.append(types.ArrayDataset(inputs, labels[rows]))
-  return types.Splits(
+    parts.append(datasets.ArrayDataset(inputs, labels[rows]))
+  return datasets.Splits(
     *parts,
-    types.Info(
+    datasets.Info(
       description="Dashed paths and two discs; are they on the same path?",
       source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
-      licence=_LICENCE,
+      license=_LICENSE,
       num_classes=2,
       vocab_size=256 if tokens else None,
-      details={"height": shape[0], "width": shape[1]},
+      image_size=shape,
     ),
   )

@@ -13,7 +13,7 @@ import wave
 
 import numpy as np
 
-from jaxseq.data import types
+from jaxseq.data import datasets
 
 RATE = 16000
 # The subset of the papers that classify ten words.
@@ -66,7 +66,7 @@ def _paths(folder, words):
   for part, name in _LISTS.items():
     path = folder / name
     if not path.is_file():
-      raise types.MissingData(
+      raise datasets.MissingData(
         f"{path} is not a file: unpack Speech Commands into {folder}."
       )
     listed[part] = {
@@ -76,7 +76,7 @@ def _paths(folder, words):
   for word in words:
     names = sorted(path.name for path in (folder / word).glob("*.wav"))
     if not names:
-      raise types.MissingData(
+      raise datasets.MissingData(
         f"{folder / word} has no wav files: unpack Speech Commands into "
         f"{folder}."
       )
@@ -91,7 +91,7 @@ def load(
   path: str | os.PathLike,
   rate: int = RATE,
   words: tuple[str, ...] | None = None,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads Speech Commands.
 
   All words at 16 kHz take 7 GB of memory.
@@ -105,7 +105,7 @@ def load(
 
   Returns:
     The splits: inputs (n, rate, 1) in -1 .. 1, padded with 0 to one second;
-    targets (n,). info.details["classes"] are the words.
+    targets (n,). info.classes are the words.
 
   Raises:
     ValueError: if an option is out of range, a file is damaged, or a part is
@@ -131,14 +131,15 @@ def load(
       values = read_wav(folder / name)[:RATE][:: RATE // rate]
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]
-    parts[part] = types.ArrayDataset(inputs, np.array(labels, np.int32))
-  return types.Splits(
+    parts[part] = datasets.ArrayDataset(inputs, np.array(labels, np.int32))
+  return datasets.Splits(
     **parts,
-    info=types.Info(
+    info=datasets.Info(
       description="A word spoken within a second; which?",
       source=f"Speech Commands (arXiv 1804.03209), {folder}",
-      licence="CC BY 4.0",
+      license="CC BY 4.0",
       num_classes=len(words),
-      details={"classes": words, "rate": rate},
+      classes=words,
+      rate=rate,
     ),
   )

@@ -15,8 +15,8 @@ import pathlib
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 CLASSES = (
   "walking",
@@ -44,7 +44,7 @@ _STEP = LENGTH // 2
 def _rows(path, width, dtype):
   """The numbers of a file, (lines, width)."""
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack 'UCI HAR Dataset' there."
     )
   rows = []
@@ -89,7 +89,7 @@ def _part(folder, part):
   return np.stack(inputs, axis=-1), labels - 1, subjects
 
 
-def read(path: str | os.PathLike) -> types.ArrayDataset:
+def read(path: str | os.PathLike) -> datasets.ArrayDataset:
   """Reads the windows of all subjects.
 
   Args:
@@ -113,15 +113,13 @@ def read(path: str | os.PathLike) -> types.ArrayDataset:
   lengths = np.diff(np.append(first, len(labels)))
   recording = np.repeat(np.arange(len(first), dtype=np.int32), lengths)
   start = (np.arange(len(labels)) - first[recording]) * _STEP
-  return types.ArrayDataset(
+  return datasets.ArrayDataset(
     inputs,
     labels,
     None,
-    {
-      "subject": subjects,
-      "recording": recording,
-      "start": start.astype(np.int32),
-    },
+    datasets.Extras(
+      subject=subjects, recording=recording, start=start.astype(np.int32)
+    ),
   )
 
 
@@ -133,7 +131,7 @@ def load(
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads UCI HAR as a problem of domain adaptation between subjects.
 
   Args:
@@ -157,12 +155,14 @@ def load(
     "subject",
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Motion of a phone at the waist; which of 6 activities?",
       source=f"UCI HAR, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "signals": SIGNALS, "rate": 50.0},
+      classes=CLASSES,
+      channels=SIGNALS,
+      rate=50.0,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

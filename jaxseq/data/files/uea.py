@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.data import batching
-from jaxseq.data import types
+from jaxseq.data import datasets
+from jaxseq.data import padding
 
 # The multivariate sets of Time-Series-Library's tables.
 BENCHMARK = (
@@ -99,7 +99,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: put the archive's .ts file there."
     )
   header = {}
@@ -191,8 +191,8 @@ def load(
   seed: int = 0,
   normalize: bool = True,
   valid_fraction: float = 0.0,
-  licence: str = "free for research (UCR/UEA archive)",
-) -> types.Splits:
+  license: str = "free for research (UCR/UEA archive)",
+) -> datasets.Splits:
   """Loads a problem of the archive from its two files.
 
   Args:
@@ -203,14 +203,14 @@ def load(
       deviation 1 over all training values.
     valid_fraction: share of each class of the training cases that is for
       validation; classification only.
-    licence: terms of the data.
+    license: terms of the data.
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
     padded with 0 at the end; targets (n,) classes or numbers. Missing values
-    are 0 and extras["observed"], (n, time, channels) bool, is False there; it
-    is absent where nothing is missing. info.details: class names, and the mean
-    and standard deviation of each channel before normalisation.
+    are 0 and extras.observed, (n, time, channels) bool, is False there; it is
+    None where nothing is missing. info has class names, and the mean and
+    standard deviation of each channel before normalization.
 
   Raises:
     ValueError: if a file is not as the format says, or they differ in channels.
@@ -238,18 +238,18 @@ def load(
     scaled = [
       ((case - shift) / scale).astype(np.float32) for case in file.series
     ]
-    inputs, lengths = batching.pad_sequences(scaled, longest)
-    extras = None
+    inputs, lengths = padding.pad_sequences(scaled, longest)
+    extras = datasets.Extras()
     if incomplete:
       inside = np.arange(longest) < lengths[:, None]
-      extras = {"observed": ~np.isnan(inputs) & inside[..., None]}
+      extras = datasets.Extras(observed=~np.isnan(inputs) & inside[..., None])
       inputs = np.nan_to_num(inputs)
     if classes is None:
       targets = np.array(file.labels, np.float32)
     else:
       targets = class_numbers(file.labels, classes, path)
     ragged = None if np.all(lengths == longest) else lengths
-    parts.append(types.ArrayDataset(inputs, targets, ragged, extras))
+    parts.append(datasets.ArrayDataset(inputs, targets, ragged, extras))
   # One structure for both parts: a step compiled for one serves the other.
   if any(part.lengths is not None for part in parts):
     parts = [
@@ -258,25 +258,26 @@ def load(
       else part
       for part in parts
     ]
-  details = {"classes": classes, "mean": mean, "deviation": deviation}
-  splits = types.Splits(
+  splits = datasets.Splits(
     parts[0],
     None,
     parts[1],
-    types.Info(
+    datasets.Info(
       description=f"{files[0].name}: which class, or what value, has a series?",
       source=str(train_path),
-      licence=licence,
+      license=license,
       num_classes=None if classes is None else len(classes),
-      details=details,
+      classes=classes,
+      mean=mean,
+      deviation=deviation,
     ),
   )
-  return types.carve_valid(splits, valid_fraction, seed)
+  return datasets.carve_valid(splits, valid_fraction, seed)
 
 
 def load_problem(
   root: str | os.PathLike, name: str, **options: Any
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads a problem from the layout of the archive and Time-Series-Library.
 
   Args:

@@ -16,9 +16,9 @@ import re
 
 import numpy as np
 
-from jaxseq.data import batching
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
+from jaxseq.data import padding
 
 GESTURES = 8
 _FOLDER = re.compile(r"U(\d+)\s*\((\d+)\)")
@@ -87,7 +87,7 @@ def read(path: str | os.PathLike) -> domains.Recordings:
       labels.append(int(match[1]) - 1)
       rest.append((user, day, int(match[2] or 0)))
   if not series:
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{root} has no folders such as 'U1 (1)' with files of gestures: unpack "
       "the uWave gesture library and each of its rar files there."
     )
@@ -107,7 +107,7 @@ def load(
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads uWave as a problem of domain adaptation between users.
 
   Args:
@@ -130,18 +130,21 @@ def load(
     MissingData: if there are no such folders.
   """
   recordings = read(path)
-  inputs, lengths = batching.pad_sequences(recordings.series)
+  inputs, lengths = padding.pad_sequences(recordings.series)
   return domains.adapt(
-    types.ArrayDataset(
-      inputs, recordings.labels, lengths, dict(recordings.attributes)
+    datasets.ArrayDataset(
+      inputs,
+      recordings.labels,
+      lengths,
+      datasets.Extras(**recordings.attributes),
     ),
     "user",
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Acceleration of a hand; which of 8 gestures?",
       source=f"uWave gesture library, {path}",
-      licence="see source",
+      license="see source",
       num_classes=GESTURES,
     ),
     valid_fraction=valid_fraction,

@@ -15,8 +15,8 @@ import pathlib
 
 import numpy as np
 
+from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data import types
 
 CLASSES = (
   "Walking",
@@ -89,7 +89,7 @@ def read(
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise types.MissingData(
+    raise datasets.MissingData(
       f"{path} is not a file: unpack WISDM_ar_v1.1 there."
     )
   found, left_out = _records(path)
@@ -157,7 +157,7 @@ def load(
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
   unlabelled: bool = True,
-) -> types.Splits:
+) -> datasets.Splits:
   """Loads WISDM AR as a problem of domain adaptation between subjects.
 
   Args:
@@ -177,7 +177,7 @@ def load(
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
     order of `CLASSES`. extras: domain, subject, user (the number in the file),
-    recording and start. info.details["left_out"] is the number of records that
+    recording and start. info.left_out is the number of records that
     were left out.
 
   Raises:
@@ -190,12 +190,14 @@ def load(
     "subject",
     source,
     target,
-    types.Info(
+    datasets.Info(
       description="Motion of a phone in the pocket; which of 6 activities?",
       source=f"WISDM AR v1.1, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "rate": RATE, "left_out": left_out},
+      classes=CLASSES,
+      rate=RATE,
+      left_out=left_out,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from jaxseq.data.tokens import associative_recall
 from jaxseq.data.tokens import copying
-from jaxseq.data.tokens import groups
+from jaxseq.data.tokens import group_words
 from jaxseq.data.tokens import induction
 from jaxseq.data.tokens import mqar
 from jaxseq.data.tokens import regular
-from jaxseq.data.tokens import signals
+from jaxseq.data.tokens import signal_tasks
 from jaxseq.data.tokens import strings
-from jaxseq.data.tokens.types import TokenBatch
+from jaxseq.data.tokens.sampling import TokenBatch
 
 
 class Task(NamedTuple):
@@ -41,7 +41,7 @@ class Task(NamedTuple):
 
 
 TASKS = {
-  "adding": Task(signals.AddingConfig, signals.sample_adding),
+  "adding": Task(signal_tasks.AddingConfig, signal_tasks.sample_adding),
   "associative_recall": Task(
     associative_recall.Config, associative_recall.sample
   ),
@@ -53,10 +53,10 @@ TASKS = {
   "cycle_navigation": Task(
     regular.CycleNavigationConfig, regular.sample_cycle_navigation
   ),
-  "delay": Task(signals.DelayConfig, signals.sample_delay),
+  "delay": Task(signal_tasks.DelayConfig, signal_tasks.sample_delay),
   "duplicate_string": Task(strings.DuplicateConfig, strings.sample_duplicate),
   "even_pairs": Task(regular.EvenPairsConfig, regular.sample_even_pairs),
-  "group_words": Task(groups.Config, groups.sample),
+  "group_words": Task(group_words.Config, group_words.sample),
   "induction": Task(induction.Config, induction.sample),
   "missing_duplicate": Task(
     strings.MissingDuplicateConfig, strings.sample_missing_duplicate

@@ -13,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Config:
   values: int = 10
 
   def __post_init__(self):
-    types.at_least(self, pairs=1, keys=1, values=2)
+    sampling.at_least(self, pairs=1, keys=1, values=2)
 
   @property
   def time(self) -> int:
@@ -49,7 +49,9 @@ class Config:
     return self.vocab_size
 
 
-def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+def sample(
+  key: jax.Array, config: Config, batch_size: int
+) -> sampling.TokenBatch:
   """Samples associative recall.
 
   Args:
@@ -64,14 +66,14 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
 
   def row(key):
     key_map, key_shown, key_query = jax.random.split(key, 3)
-    values = types.integers(
+    values = sampling.integers(
       key_map, (config.keys,), config.keys, config.keys + config.values
     )
-    shown = types.integers(key_shown, (config.pairs,), 0, config.keys)
-    query = shown[types.integers(key_query, (), 0, config.pairs)]
+    shown = sampling.integers(key_shown, (config.pairs,), 0, config.keys)
+    query = shown[sampling.integers(key_query, (), 0, config.pairs)]
     pairs = jnp.stack([shown, values[shown]], axis=-1).reshape(-1)
     inputs = jnp.concatenate([pairs, jnp.stack([special, query])])
     last = jnp.arange(config.time) == config.time - 1
-    return types.TokenBatch(inputs, jnp.where(last, values[query], 0), last)
+    return sampling.TokenBatch(inputs, jnp.where(last, values[query], 0), last)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -14,7 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Config:
   vocab_size: int = 10
 
   def __post_init__(self):
-    types.at_least(self, blanks=0, memorise=1, vocab_size=3)
+    sampling.at_least(self, blanks=0, memorise=1, vocab_size=3)
 
   @property
   def time(self) -> int:
@@ -54,7 +54,9 @@ class SelectiveConfig(Config):
   vocab_size: int = 16
 
 
-def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+def sample(
+  key: jax.Array, config: Config, batch_size: int
+) -> sampling.TokenBatch:
   """Samples copying, or selective copying if the configuration is its own.
 
   Args:
@@ -69,16 +71,18 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
 
   def row(key):
     key_tokens, key_places = jax.random.split(key)
-    tokens = types.integers(
+    tokens = sampling.integers(
       key_tokens, (config.memorise,), 1, config.vocab_size - 1
     )
     if isinstance(config, SelectiveConfig):
-      where = jnp.sort(types.distinct(key_places, config.memorise, places))
+      where = jnp.sort(sampling.distinct(key_places, config.memorise, places))
     else:
       where = jnp.arange(config.memorise)
     inputs = jnp.full(config.time, config.vocab_size - 1)
     inputs = inputs.at[:places].set(0).at[where].set(tokens)
     targets = jnp.zeros(config.time, jnp.int32).at[places:].set(tokens)
-    return types.TokenBatch(inputs, targets, jnp.arange(config.time) >= places)
+    return sampling.TokenBatch(
+      inputs, targets, jnp.arange(config.time) >= places
+    )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Config:
   triggers: int = 1
 
   def __post_init__(self):
-    types.at_least(self, triggers=1, vocab_size=3)
-    types.at_least(self, length=2 * self.triggers + 1)
+    sampling.at_least(self, triggers=1, vocab_size=3)
+    sampling.at_least(self, length=2 * self.triggers + 1)
 
   @property
   def time(self) -> int:
@@ -51,15 +51,19 @@ def _places(key, config):
   """Draws where the special token stands, and whether it does there."""
   last = config.length - 2
   if config.triggers == 1:
-    return types.integers(key, (1,), 0, last), jnp.ones(1, jnp.bool_)
+    return sampling.integers(key, (1,), 0, last), jnp.ones(1, jnp.bool_)
   key_where, key_present = jax.random.split(key)
   # Even places keep a trigger from standing where another one's token is.
-  where = 2 * types.distinct(key_where, config.triggers, last // 2 + last % 2)
+  where = 2 * sampling.distinct(
+    key_where, config.triggers, last // 2 + last % 2
+  )
   present = jax.random.bernoulli(key_present, 0.5, (config.triggers,))
   return where, present.at[0].set(True)
 
 
-def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+def sample(
+  key: jax.Array, config: Config, batch_size: int
+) -> sampling.TokenBatch:
   """Samples induction heads.
 
   Args:
@@ -74,8 +78,8 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
 
   def row(key):
     key_tokens, key_answer, key_places = jax.random.split(key, 3)
-    tokens = types.integers(key_tokens, (config.length,), 0, special)
-    answer = types.integers(key_answer, (), 0, special)
+    tokens = sampling.integers(key_tokens, (config.length,), 0, special)
+    answer = sampling.integers(key_answer, (), 0, special)
     where, present = _places(key_places, config)
     # Places without a trigger are sent out of range, where nothing is written.
     where = jnp.where(present, where, config.length)
@@ -83,6 +87,6 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
     tokens = tokens.at[where + 1].set(answer, mode="drop")
     inputs = tokens.at[-1].set(special)
     last = jnp.arange(config.length) == config.length - 1
-    return types.TokenBatch(inputs, jnp.where(last, answer, 0), last)
+    return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Config:
   random_others: bool = True
 
   def __post_init__(self):
-    types.at_least(self, pairs=1)
-    types.at_least(self, length=4 * self.pairs, vocab_size=2 * self.pairs + 2)
+    sampling.at_least(self, pairs=1)
+    sampling.at_least(
+      self, length=4 * self.pairs, vocab_size=2 * self.pairs + 2
+    )
     for name in ("length", "vocab_size"):
       if getattr(self, name) % 2:
         raise ValueError(f"{name} must be even; got {getattr(self, name)}.")
@@ -57,7 +59,9 @@ class Config:
     return self.vocab_size
 
 
-def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
+def sample(
+  key: jax.Array, config: Config, batch_size: int
+) -> sampling.TokenBatch:
   """Samples MQAR.
 
   Args:
@@ -75,21 +79,23 @@ def sample(key: jax.Array, config: Config, batch_size: int) -> types.TokenBatch:
 
   def row(key):
     key_keys, key_values, key_gaps, key_others = jax.random.split(key, 4)
-    keys = 1 + types.distinct(key_keys, config.pairs, half - 1)
-    values = half + types.distinct(key_values, config.pairs, half)
-    queries = context + 2 * types.distinct(key_gaps, config.pairs, gaps, logits)
+    keys = 1 + sampling.distinct(key_keys, config.pairs, half - 1)
+    values = half + sampling.distinct(key_values, config.pairs, half)
+    queries = context + 2 * sampling.distinct(
+      key_gaps, config.pairs, gaps, logits
+    )
     inputs = jnp.zeros(config.length, jnp.int32)
     if config.random_others:
-      inputs = types.integers(
+      inputs = sampling.integers(
         key_others, (config.length,), 0, config.vocab_size
       )
     pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
     inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
     nothing = jnp.zeros(config.length, jnp.int32)
-    return types.TokenBatch(
+    return sampling.TokenBatch(
       inputs,
       nothing.at[queries].set(values),
       nothing.at[queries].set(1) > 0,
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _Config:
   every_step: bool = False
 
   def __post_init__(self):
-    types.length_range(self)
+    sampling.length_range(self)
 
   @property
   def time(self) -> int:
@@ -88,16 +88,16 @@ def _padded(length, string, classes, config):
   inside = place < length
   mask = inside if config.every_step else place == length - 1
   end = config.vocab_size - 1
-  return types.TokenBatch(jnp.where(inside, string, end), classes, mask)
+  return sampling.TokenBatch(jnp.where(inside, string, end), classes, mask)
 
 
 def _symbols(key, config, count):
-  return types.integers(key, (config.max_length,), 0, count)
+  return sampling.integers(key, (config.max_length,), 0, count)
 
 
 def sample_parity(
   key: jax.Array, config: ParityConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples parity: the number of ones, modulo 2.
 
   Args:
@@ -112,15 +112,15 @@ def sample_parity(
   def row(key):
     key_length, key_string = jax.random.split(key)
     string = _symbols(key_string, config, 2)
-    length = types.draw_length(key_length, config)
+    length = sampling.draw_length(key_length, config)
     return _padded(length, string, jnp.cumsum(string) % 2, config)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_even_pairs(
   key: jax.Array, config: EvenPairsConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples even pairs: the number of unequal neighbours, modulo 2.
 
   Args:
@@ -136,15 +136,15 @@ def sample_even_pairs(
     key_length, key_string = jax.random.split(key)
     string = _symbols(key_string, config, 2)
     unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
-    length = types.draw_length(key_length, config)
+    length = sampling.draw_length(key_length, config)
     return _padded(length, string, jnp.cumsum(unequal) % 2, config)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_cycle_navigation(
   key: jax.Array, config: CycleNavigationConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples cycle navigation: the place on a ring of 5 after steps from 0.
 
   Args:
@@ -159,10 +159,10 @@ def sample_cycle_navigation(
   def row(key):
     key_length, key_string = jax.random.split(key)
     string = _symbols(key_string, config, 3)
-    length = types.draw_length(key_length, config)
+    length = sampling.draw_length(key_length, config)
     return _padded(length, string, jnp.cumsum(string - 1) % 5, config)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def _evaluate(string):
@@ -188,7 +188,7 @@ def _evaluate(string):
 
 def sample_modular_arithmetic(
   key: jax.Array, config: ModularArithmeticConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples sums and products modulo 5, without brackets.
 
   Args:
@@ -208,8 +208,8 @@ def sample_modular_arithmetic(
     operators = 5 + _symbols(key_operators, config, 3)
     at_number = jnp.arange(config.max_length) % 2 == 0
     string = jnp.where(at_number, numbers, operators)
-    length = 1 + 2 * types.integers(key_length, (), shortest, longest + 1)
+    length = 1 + 2 * sampling.integers(key_length, (), shortest, longest + 1)
     batch = _padded(length, string, _evaluate(string), config)
     return batch._replace(mask=batch.mask & at_number)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

@@ -13,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq.data.tokens import types
+from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Config:
   smallest = 1
 
   def __post_init__(self):
-    types.length_range(self, self.smallest)
+    sampling.length_range(self, self.smallest)
 
   @property
   def max_answer(self) -> int:
@@ -58,7 +58,7 @@ class _SymbolsConfig(_Config):
 
   def __post_init__(self):
     super().__post_init__()
-    types.at_least(self, symbols=2)
+    sampling.at_least(self, symbols=2)
 
   @property
   def vocab_size(self) -> int:
@@ -168,7 +168,7 @@ def _assemble(config, string, length, answer, answer_length):
   inputs = jnp.where(place < length, inputs, config.vocab_size - 1)
   nth = place - length
   mask = (nth >= 0) & (nth < answer_length)
-  return types.TokenBatch(inputs, answer[jnp.where(mask, nth, 0)], mask)
+  return sampling.TokenBatch(inputs, answer[jnp.where(mask, nth, 0)], mask)
 
 
 def _sample(answer, key, config, batch_size):
@@ -189,18 +189,20 @@ def _sample(answer, key, config, batch_size):
 
   def row(key):
     key_length, key_string = jax.random.split(key)
-    length = types.draw_length(key_length, config)
-    string = types.integers(key_string, (config.max_length,), 0, config.symbols)
+    length = sampling.draw_length(key_length, config)
+    string = sampling.integers(
+      key_string, (config.max_length,), 0, config.symbols
+    )
     return _assemble(
       config, string, length, answer(string, length), times * length
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_reverse(
   key: jax.Array, config: ReverseConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples strings and their mirror images.
 
   Args:
@@ -220,7 +222,7 @@ def sample_reverse(
 
 def sample_duplicate(
   key: jax.Array, config: DuplicateConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples strings that are to be written twice.
 
   Args:
@@ -240,7 +242,7 @@ def sample_duplicate(
 
 def sample_odds_first(
   key: jax.Array, config: OddsFirstConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples strings of which places 1, 3, .. come first, then 0, 2, ..
 
   Args:
@@ -264,7 +266,7 @@ def sample_odds_first(
 
 def sample_bucket_sort(
   key: jax.Array, config: BucketSortConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples strings that are to be sorted.
 
   Args:
@@ -285,7 +287,7 @@ def sample_bucket_sort(
 
 def sample_missing_duplicate(
   key: jax.Array, config: MissingDuplicateConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples strings that stand there twice with a hole; what was in it?
 
   Args:
@@ -301,10 +303,12 @@ def sample_missing_duplicate(
 
   def row(key):
     key_length, key_string, key_hole = jax.random.split(key, 3)
-    half = types.integers(key_length, (), shortest, longest + 1)
-    string = types.integers(key_string, (config.max_length,), 0, config.symbols)
+    half = sampling.integers(key_length, (), shortest, longest + 1)
+    string = sampling.integers(
+      key_string, (config.max_length,), 0, config.symbols
+    )
     string = string[jnp.arange(config.max_length) % half]
-    hole = types.integers(key_hole, (), 0, 2 * half)
+    hole = sampling.integers(key_hole, (), 0, 2 * half)
     return _assemble(
       config,
       string.at[hole].set(config.symbols),
@@ -313,12 +317,12 @@ def sample_missing_duplicate(
       1,
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_stack(
   key: jax.Array, config: StackConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples a stack and actions on it; what is on it afterwards?
 
   The answer to n symbols has n + 1: the stack from its top to its bottom, the
@@ -345,10 +349,10 @@ def sample_stack(
 
   def row(key):
     key_length, key_height, key_bits, key_actions = jax.random.split(key, 4)
-    length = types.draw_length(key_length, config)
-    height = types.integers(key_height, (), 1, jnp.maximum(length, 2))
-    bits = types.integers(key_bits, (size,), 0, 2)
-    actions = types.integers(key_actions, (size,), 2, 5)
+    length = sampling.draw_length(key_length, config)
+    height = sampling.integers(key_height, (), 1, jnp.maximum(length, 2))
+    bits = sampling.integers(key_bits, (size,), 0, 2)
+    actions = sampling.integers(key_actions, (size,), 2, 5)
     place = jnp.arange(size)
     string = jnp.where(place < height, bits, actions)
     acting = (place >= height) & (place < length)
@@ -361,12 +365,12 @@ def sample_stack(
       config, string, length, answer.at[height].set(2), length + 1
     )
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)
 
 
 def sample_binary_addition(
   key: jax.Array, config: BinaryAdditionConfig, batch_size: int
-) -> types.TokenBatch:
+) -> sampling.TokenBatch:
   """Samples sums of two numbers with the lowest digit first.
 
   The answer to n symbols has n + 1: the sum without leading zeros, lowest digit
@@ -389,9 +393,9 @@ def sample_binary_addition(
 
   def row(key):
     key_length, key_plus, key_bits = jax.random.split(key, 3)
-    length = types.draw_length(key_length, config)
-    plus = types.integers(key_plus, (), 1, length - 1)
-    bits = types.integers(key_bits, (size,), 0, 2)
+    length = sampling.draw_length(key_length, config)
+    plus = sampling.integers(key_plus, (), 1, length - 1)
+    bits = sampling.integers(key_bits, (size,), 0, 2)
     first = jnp.where(place < plus, bits, 0)
     shifted = bits[jnp.minimum(plus + 1 + place, size - 1)]
     second = jnp.where(plus + 1 + place < length, shifted, 0)
@@ -401,4 +405,4 @@ def sample_binary_addition(
     string = bits.at[plus].set(2)
     return _assemble(config, string, length, answer, length + 1)
 
-  return types.rows(row, key, batch_size)
+  return sampling.rows(row, key, batch_size)

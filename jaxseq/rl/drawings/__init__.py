@@ -1,1 +1,15 @@
 """Drawings of the environments, for `jaxseq.rl.rendering`."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.rl.drawings import boards as boards
+  from jaxseq.rl.drawings import bodies as bodies
+  from jaxseq.rl.drawings import canvas as canvas
+  from jaxseq.rl.drawings import film as film
+  from jaxseq.rl.drawings import scenes as scenes
+  from jaxseq.rl.drawings import timeline as timeline
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

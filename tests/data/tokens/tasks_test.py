@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.data import hashing
 from jaxseq.data import tokens
-from jaxseq.data.tokens import groups
+from jaxseq.data.tokens import group_words
+from tests.data import hashing
 
 # Options of each task: small, odd where that is possible.
 _OPTIONS = {
@@ -342,9 +342,9 @@ def test_tasks_on_strings(name, answer):
   assert lengths == set(range(config.min_length, config.max_length + 1, step))
 
 
-@pytest.mark.parametrize("name", groups.GROUPS)
+@pytest.mark.parametrize("name", group_words.GROUPS)
 def test_groups_are_groups(name):
-  table, identity = groups.group(name)
+  table, identity = group_words.group(name)
   order = len(table)
   assert order == {"S3": 6, "S5": 120}.get(name, 60)
   numbers = np.arange(order)
@@ -363,8 +363,8 @@ def test_groups_are_groups(name):
 
 def test_solvability_of_the_groups():
   """The derived series ends in the identity, except for A5 and S5."""
-  for name in groups.GROUPS:
-    table, identity = groups.group(name)
+  for name in group_words.GROUPS:
+    table, identity = group_words.group(name)
     inverse = np.argmin(table != identity, axis=1)
     members = np.arange(len(table))
     while True:
@@ -379,10 +379,10 @@ def test_solvability_of_the_groups():
     assert (len(members) == 1) == (name not in ("A5", "S5")), name
 
 
-@pytest.mark.parametrize("name", groups.GROUPS)
+@pytest.mark.parametrize("name", group_words.GROUPS)
 def test_generators_generate(name):
-  table, identity = groups.group(name)
-  letters = np.array(groups.generators(name))
+  table, identity = group_words.group(name)
+  letters = np.array(group_words.generators(name))
   reached = np.array([identity])
   while len(new := np.union1d(reached, table[np.ix_(reached, letters)])) > len(
     reached
@@ -396,7 +396,7 @@ def test_generators_generate(name):
 
 def test_permutations_compose_from_the_right():
   # In lexicographic order: 1 swaps the last two, 2 swaps the first two.
-  table, _ = groups.group("S3")
+  table, _ = group_words.group("S3")
   # (swap last two) after (swap first two) sends 0, 1, 2 to 2, 0, 1.
   order = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
   assert order[table[1, 2]] == (2, 0, 1)
@@ -404,7 +404,7 @@ def test_permutations_compose_from_the_right():
 
 def test_group_words():
   config, batch = _sample("group_words")
-  table, identity = groups.group(config.group)
+  table, identity = group_words.group(config.group)
   lengths = set()
   for inputs, targets, mask in zip(*batch):
     length = mask.sum()

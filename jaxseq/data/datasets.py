@@ -1,0 +1,305 @@
+"""Data sets: arrays of examples, their splits, and information on them."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+
+
+class MissingData(ValueError):
+  """A package, program or file that holds the data is not there.
+
+  The message is one sentence that names what to install or where to look.
+  """
+
+
+class Extras(NamedTuple):
+  """Further arrays of examples, each with leading axis n; None if not there.
+
+  This is the whole list: a task says which of them it reads.
+
+  Attributes:
+    second: (n, time) or (n, time, features) like the inputs: the second
+      sequence of each example, of pairs with one class.
+    second_lengths: (n,) int32, its elements that count.
+    gaps: (n, time) float32, time since the element before, of irregular times.
+    observed: (n, time, channels) bool, False where a value is missing.
+    document_starts: (n, time) bool, True at the first token of a document.
+    calendar: (n, time of input and target, features) float32, time features.
+    times: (n, time) float32, when each event happens.
+    log_density: (n, time) float32, the true log density of each event.
+    tail: (n,) float32, the true log probability of no event after the last.
+    phase: (n,) float32, phase of the beat at the first element.
+    recording: (n,) int32, number of the recording that a window is cut from.
+    start: (n,) int32, the window's first element in its recording.
+    domain: (n,) int32, number of the domain among `Domains.names`.
+    subject: (n,) int32, who was recorded.
+    user: (n,) int32, likewise, by the data set's own numbers.
+    device: (n,) int32, which device recorded.
+    side: (n,) int32, which arm wore the device.
+    day: (n,) int32, day of the recording.
+    repetition: (n,) int32, which repetition of the same class it is.
+  """
+
+  second: np.ndarray | None = None
+  second_lengths: np.ndarray | None = None
+  gaps: np.ndarray | None = None
+  observed: np.ndarray | None = None
+  document_starts: np.ndarray | None = None
+  calendar: np.ndarray | None = None
+  times: np.ndarray | None = None
+  log_density: np.ndarray | None = None
+  tail: np.ndarray | None = None
+  phase: np.ndarray | None = None
+  recording: np.ndarray | None = None
+  start: np.ndarray | None = None
+  domain: np.ndarray | None = None
+  subject: np.ndarray | None = None
+  user: np.ndarray | None = None
+  device: np.ndarray | None = None
+  side: np.ndarray | None = None
+  day: np.ndarray | None = None
+  repetition: np.ndarray | None = None
+
+
+class ArrayDataset(NamedTuple):
+  """Examples as arrays of the host.
+
+  Attributes:
+    inputs: (n, time, features) float32, or (n, time) tokens. Tokens are int32,
+      or uint8 where a set is large.
+    targets: (n,) int32 classes, (n, time) int32 tokens, (n, factors) int32
+      levels of the factors that made a series, or float32 values (n, ...).
+    lengths: (n,) int32, the number of elements in time that count, of sequences
+      that were padded at their end; None if all are of full length.
+    extras: further arrays.
+  """
+
+  inputs: np.ndarray
+  targets: np.ndarray
+  lengths: np.ndarray | None = None
+  extras: Extras = Extras()
+
+
+class Factors(NamedTuple):
+  """Factors that made the series of a set, whose levels are the targets.
+
+  Attributes:
+    names: of the factors.
+    sizes: number of levels of each factor.
+    scale: number by which all series are divided.
+    noise: standard deviation of the noise on every element, before that.
+  """
+
+  names: tuple[str, ...]
+  sizes: tuple[int, ...]
+  scale: float = 1.0
+  noise: float = 0.0
+
+
+class Domains(NamedTuple):
+  """Domains of a problem of domain adaptation.
+
+  Attributes:
+    by: what a domain is, such as "subject": a field of `Extras`.
+    names: values of that field, the source domains before the target domains.
+    num_sources: number of source domains.
+    scaling: how the inputs were scaled, see `domains.make_splits`.
+  """
+
+  by: str
+  names: tuple[int, ...]
+  num_sources: int
+  scaling: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+  """What is known of a data set; None where it does not apply.
+
+  Attributes:
+    description: one sentence: what an input and what a target is.
+    source: where the data come from.
+    license: terms of the data.
+    num_classes: number of classes of the targets, if they are classes.
+    vocab_size: number of tokens, if the inputs are tokens; padding included.
+    classes: names of the classes.
+    channels: names of the inputs' features.
+    tokens: what the tokens stand for.
+    rate: elements in time per second.
+    image_size: height and width of the image in every input or element.
+    mean: of each channel, or of all, before it was subtracted.
+    deviation: standard deviation likewise, before it divided.
+    factors: what made the series.
+    domains: domains of a problem of domain adaptation.
+    horizon: until when sequences of events were observed.
+    nats_per_event: true negative log density per event, by part.
+    baselines: what is known without training, by name: bits per byte of texts,
+      the accuracy of the most frequent class of expressions.
+    devices: names of the devices that `Extras.device` counts.
+    left_out: number of damaged records that were left out.
+    manifest: name and sha256 of each file of a corpus.
+    digest: one sha256 for the manifest.
+  """
+
+  description: str
+  source: str
+  license: str
+  num_classes: int | None = None
+  vocab_size: int | None = None
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  channels: tuple[str, ...] | None = None
+  tokens: tuple[str, ...] | None = None
+  rate: float | None = None
+  image_size: tuple[int, int] | None = None
+  mean: np.ndarray | float | None = None
+  deviation: np.ndarray | float | None = None
+  factors: Factors | None = None
+  domains: Domains | None = None
+  horizon: float | None = None
+  nats_per_event: Mapping[str, float] | None = None
+  baselines: Mapping[str, float] | None = None
+  devices: tuple[str, ...] | None = None
+  left_out: int | None = None
+  manifest: tuple[tuple[str, str], ...] | None = None
+  digest: str | None = None
+
+
+class Splits(NamedTuple):
+  """A data set divided for training, validation and testing.
+
+  Attributes:
+    train: examples to learn from.
+    valid: examples to choose options with, or None.
+    test: examples to report.
+    info: what is known of the set.
+  """
+
+  train: ArrayDataset
+  valid: ArrayDataset | None
+  test: ArrayDataset
+  info: Info
+
+
+def check(dataset: ArrayDataset, name: str = "dataset") -> ArrayDataset:
+  """Checks that the arrays of a data set belong together.
+
+  Args:
+    dataset: the data set.
+    name: what to call it in messages.
+
+  Returns:
+    The data set.
+
+  Raises:
+    ValueError: naming the array, what came and what is expected.
+  """
+  inputs, targets, lengths, extras = dataset
+  tokens = np.issubdtype(inputs.dtype, np.integer)
+  if inputs.ndim < 2 or (inputs.ndim == 2) != tokens:
+    raise _validate.error(
+      f"{name}: inputs",
+      f"shape {inputs.shape} and dtype {inputs.dtype}",
+      "(n, time) of integers or (n, time, features) of floats",
+    )
+  if inputs.shape[1] == 0:
+    raise _validate.error(
+      f"{name}: inputs",
+      f"shape {inputs.shape}",
+      "at least one element in time",
+    )
+  count = len(inputs)
+  named = {"targets": targets, "lengths": lengths, **extras._asdict()}
+  for key, array in named.items():
+    if array is not None and (array.ndim == 0 or len(array) != count):
+      raise _validate.error(
+        f"{name}: {key}",
+        f"shape {array.shape}",
+        f"one entry for each of the {count} inputs",
+      )
+  if lengths is not None:
+    if lengths.shape != (count,) or lengths.dtype != np.int32:
+      raise _validate.error(
+        f"{name}: lengths",
+        f"shape {lengths.shape} and dtype {lengths.dtype}",
+        f"({count},) of int32",
+      )
+    if count and not (lengths.min() >= 0 and lengths.max() <= inputs.shape[1]):
+      raise ValueError(
+        f"{name}: lengths: got {lengths.min()} to {lengths.max()}, expected "
+        f"0 to {inputs.shape[1]}, the time axis of inputs."
+      )
+  return dataset
+
+
+def take(dataset: ArrayDataset, rows: np.ndarray) -> ArrayDataset:
+  """Returns the rows of a data set, in the order given.
+
+  Args:
+    dataset: the data set.
+    rows: indices, or a boolean mask, of the first axis.
+
+  Returns:
+    The data set of these rows, copied.
+  """
+  return jax.tree.map(lambda array: array[rows], dataset)
+
+
+def stratified_split(
+  labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Divides rows in two parts with the same share of every class.
+
+  Args:
+    labels: (n,) integer classes.
+    fraction: share of each class in the second part, in 0 .. 1; rounded to
+      whole rows per class.
+    seed: seed of the choice.
+
+  Returns:
+    The sorted row indices of the first and of the second part.
+
+  Raises:
+    ValueError: if fraction is not in 0 .. 1.
+  """
+  _validate.number("fraction", fraction, 0, 1)
+  rng = np.random.default_rng(seed)
+  second = np.zeros(len(labels), bool)
+  for label in np.unique(labels):
+    rows = np.flatnonzero(labels == label)
+    second[rng.permutation(rows)[: round(fraction * len(rows))]] = True
+  return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
+  """Takes validation examples out of the training examples.
+
+  Args:
+    splits: a set with classes (n,) as targets.
+    fraction: share of every class that goes over; nothing happens at 0.
+    seed: seed of the choice.
+
+  Returns:
+    The splits with `valid` in place of whatever it was.
+
+  Raises:
+    ValueError: if the targets are no classes or the fraction is out of range.
+  """
+  if not fraction:
+    return splits
+  labels = splits.train.targets
+  if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    raise _validate.error(
+      "targets",
+      f"shape {labels.shape} and dtype {labels.dtype}",
+      "integer targets of shape (n,) to take validation examples of",
+    )
+  train, valid = stratified_split(labels, fraction, seed)
+  return splits._replace(
+    train=take(splits.train, train), valid=take(splits.train, valid)
+  )

@@ -1,0 +1,52 @@
+"""Sequences of different lengths, padded to one array."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def pad_sequences(
+  sequences: Sequence[np.ndarray],
+  length: int | None = None,
+  *,
+  multiple: int = 1,
+  value: float = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Lays sequences of different lengths into one array.
+
+  Args:
+    sequences: arrays (length_i, ...) of one dtype and trailing shape.
+    length: length of the time axis; the longest sequence's if None.
+    multiple: the time axis is lengthened to a multiple of this.
+    value: what stands behind the end of a sequence.
+
+  Returns:
+    The array (n, time, ...) and the lengths, (n,) int32.
+
+  Raises:
+    ValueError: if there is no sequence, one is longer than `length`, or they
+      do not belong together.
+  """
+  if not len(sequences):
+    raise ValueError("sequences must hold at least one sequence; got none.")
+  lengths = np.array([len(sequence) for sequence in sequences], np.int32)
+  longest = int(lengths.max())
+  if length is None:
+    length = longest
+  if longest > length:
+    raise ValueError(
+      f"length must be at least that of the longest sequence, {longest}; got "
+      f"{length}."
+    )
+  length = -(-length // multiple) * multiple
+  trailing = {sequence.shape[1:] for sequence in sequences}
+  if len(trailing) > 1:
+    raise ValueError(
+      "sequences must have one shape behind the time axis; got "
+      f"{', '.join(map(str, sorted(trailing)))}."
+    )
+  dtype = np.result_type(*{sequence.dtype for sequence in sequences})
+  padded = np.full((len(sequences), length, *trailing.pop()), value, dtype)
+  for row, sequence in zip(padded, sequences):
+    row[: len(sequence)] = sequence
+  return padded, lengths

@@ -1,0 +1,96 @@
+"""Texts that are many documents, of very different lengths."""
+
+from collections.abc import Sequence
+import re
+
+import numpy as np
+
+from jaxseq.data import datasets
+
+BIBLE_LEVELS = ("book", "chapter")
+# The place that a verse's line begins with: book, chapter, verse.
+_PLACE = re.compile(rb"(\d?[A-Za-z]+)(\d+):(\d+)\s")
+
+
+def of_bible(content: bytes, level: str) -> list[bytes]:
+  """Cuts the King James Bible.
+
+  Args:
+    content: verses, one a line, each behind its place, such as "Ge1:1 ".
+    level: what is a document, one of `BIBLE_LEVELS`.
+
+  Returns:
+    The documents in their order.
+
+  Raises:
+    ValueError: if there is no such level, or a line has no place.
+  """
+  if level not in BIBLE_LEVELS:
+    raise ValueError(
+      f"documents: got {level!r}, expected one of {', '.join(BIBLE_LEVELS)}."
+    )
+  depth = BIBLE_LEVELS.index(level) + 1
+  documents, before = [], None
+  for number, line in enumerate(content.splitlines(keepends=True), 1):
+    found = _PLACE.match(line)
+    if found is None:
+      raise ValueError(
+        f"line {number} of the text must begin with a place, such as 'Ge1:1'; "
+        f"got {line[:20]!r}."
+      )
+    place = found.groups()[:depth]
+    if place != before:
+      documents.append([])
+    documents[-1].append(line)
+    before = place
+  return [b"".join(lines) for lines in documents]
+
+
+def split(
+  documents: Sequence[bytes],
+  valid: float = 0.05,
+  test: float = 0.05,
+  seed: int = 0,
+) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
+  """Divides documents at random, each of them whole.
+
+  Args:
+    documents: the documents; empty ones are left out.
+    valid: share of the documents in the validation part.
+    test: share of the documents in the test part.
+    seed: of their order, in which they follow one another in each part.
+
+  Returns:
+    Training, validation and test parts: inputs and targets (1, bytes) uint8,
+    extras.document_starts (1, bytes) bool, True at the first byte of a
+    document, whose input is 0.
+
+  Raises:
+    ValueError: if a part would be empty.
+  """
+  documents = [np.frombuffer(d, np.uint8) for d in documents if len(d)]
+  count = len(documents)
+  order = np.random.default_rng(seed).permutation(count)
+  first = count - round((valid + test) * count)
+  second = count - round(test * count)
+  if not 0 < first < second < count:
+    raise ValueError(
+      "valid and test must be positive shares that leave a document to each "
+      f"part of the {count}; got {valid} and {test}."
+    )
+  return tuple(
+    _part([documents[i] for i in order[start:end]])
+    for start, end in ((0, first), (first, second), (second, count))
+  )
+
+
+def _part(documents):
+  targets = np.concatenate(documents)
+  starts = np.zeros(len(targets), bool)
+  starts[np.cumsum([0, *map(len, documents[:-1])])] = True
+  inputs = np.where(starts, 0, np.roll(targets, 1)).astype(np.uint8)
+  return datasets.ArrayDataset(
+    inputs[None],
+    targets[None],
+    extras=datasets.Extras(document_starts=starts[None]),
+  )

@@ -1,0 +1,71 @@
+"""Windows of motion as a few numbers for each channel."""
+
+import numpy as np
+
+from jaxseq.data import datasets
+
+# The numbers of a channel, in this order; "band_i" is the logarithm of the mean
+# power in the i-th of five bands, each twice as wide as the one below.
+NAMES = (
+  "mean",
+  "deviation",
+  "minimum",
+  "maximum",
+  "median",
+  "quartiles",
+  "change",
+  *(f"band_{i}" for i in range(5)),
+)
+_BANDS = 5
+_FLOOR = 1e-6
+
+
+def describe(windows: np.ndarray) -> np.ndarray:
+  """Returns the statistics of windows.
+
+  Args:
+    windows: (..., time, channels), at least 62 long, so that each band holds a
+      frequency.
+
+  Returns:
+    (..., channels * 12) float32, the numbers of `NAMES` channel by channel:
+    "quartiles" is the distance between the upper and the lower, "change" the
+    mean absolute difference from one element to the next.
+
+  Raises:
+    ValueError: if windows are too short.
+  """
+  length = windows.shape[-2]
+  if length < 2 ** (_BANDS + 1) - 2:
+    raise ValueError(
+      f"windows must have at least {2 ** (_BANDS + 1) - 2} elements in time to "
+      f"be described; got {length}."
+    )
+  x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
+  lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
+  power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
+  # Without the mean, which has a number of its own.
+  power = power[..., 1:]
+  edges = power.shape[-1] * (2.0 ** np.arange(_BANDS + 1) - 1)
+  edges = np.round(edges / (2.0**_BANDS - 1)).astype(int)
+  bands = [
+    np.log(power[..., a:b].mean(axis=-1) + _FLOOR)
+    for a, b in zip(edges[:-1], edges[1:])
+  ]
+  numbers = [
+    x.mean(axis=-1),
+    x.std(axis=-1),
+    x.min(axis=-1),
+    x.max(axis=-1),
+    median,
+    upper - lower,
+    np.abs(np.diff(x, axis=-1)).mean(axis=-1),
+    *bands,
+  ]
+  out = np.stack(numbers, axis=-1).astype(np.float32)
+  return out.reshape(*out.shape[:-2], -1)
+
+
+def described(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
+  """Returns the examples with their statistics as a single element in time."""
+  return dataset._replace(inputs=describe(dataset.inputs)[:, None])

@@ -1,0 +1,128 @@
+"""The workload that every way of planning starts from: documents and devices.
+
+Documents are sorted by falling length, so that a plan depends on the order of
+its input only through the numbers of equally long documents.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq.planner import costs
+
+
+class Workload(NamedTuple):
+  """Documents by falling length, and what each costs on each group size.
+
+  Attributes:
+    lengths: (documents,) int64, falling.
+    order: (documents,) int64, the caller's number of each document.
+    num_devices: a power of two.
+    capacity: tokens that one device has memory for.
+    degrees: (sizes,) int64, 1, 2, 4, ..., num_devices.
+    times: (documents, sizes) seconds of a document alone in a row of that
+      degree; inf where it does not fit.
+    shares: (documents, sizes) device-seconds of a document if its row is full,
+      so that it pays for its part of what the row costs; inf likewise.
+    cost_model: the cost model.
+  """
+
+  lengths: np.ndarray
+  order: np.ndarray
+  num_devices: int
+  capacity: int
+  degrees: np.ndarray
+  times: np.ndarray
+  shares: np.ndarray
+  cost_model: costs.CostModel
+
+
+def make_workload(
+  lengths: Sequence[int],
+  num_devices: int,
+  cost_model: costs.CostModel,
+  memory_per_device: float,
+) -> Workload:
+  """Sorts the documents and computes their costs.
+
+  Args:
+    lengths: (documents,) tokens of each document, at least 1.
+    num_devices: number of devices, a power of two.
+    cost_model: seconds and bytes.
+    memory_per_device: bytes.
+
+  Returns:
+    The workload.
+
+  Raises:
+    ValueError: if an argument is out of range, or if a document does not fit on
+      all devices together; the message names its index.
+  """
+  lengths = np.asarray(lengths)
+  if lengths.ndim != 1 or not len(lengths):
+    raise ValueError(
+      f"lengths must be (documents,), at least one; got {lengths.shape}."
+    )
+  if not np.issubdtype(lengths.dtype, np.integer):
+    raise ValueError(f"lengths must be integers; got {lengths.dtype}.")
+  lengths = lengths.astype(np.int64)
+  if lengths.min() < 1:
+    raise ValueError(
+      "every document must have a token; document "
+      f"{int(lengths.argmin())} has length {lengths.min()}."
+    )
+  if num_devices < 1 or num_devices & (num_devices - 1):
+    raise ValueError(f"num_devices must be a power of two; got {num_devices}.")
+  capacity = tokens_per_device(cost_model, memory_per_device)
+  if lengths.max() > capacity * num_devices:
+    raise ValueError(
+      f"document {int(lengths.argmax())} of {lengths.max()} tokens fits "
+      f"nowhere: {num_devices} devices have memory for {capacity} tokens each."
+    )
+  order = np.argsort(-lengths, kind="stable")
+  lengths = lengths[order]
+  degrees = 2 ** np.arange(num_devices.bit_length(), dtype=np.int64)
+  fixed = np.array([cost_model.fixed_comm(d) for d in degrees.tolist()])
+  fixed += cost_model.row_overhead
+  per_token = np.array([cost_model.token_comm(d) for d in degrees.tolist()])
+  tokens = lengths[:, None].astype(float)
+  flowing = cost_model.work(tokens) / degrees + per_token * tokens
+  feasible = tokens <= capacity * degrees
+  padding = cost_model.padded(tokens, degrees) - tokens
+  padding = padding * (cost_model.token_seconds / degrees + per_token)
+  times = np.where(feasible, flowing + padding + fixed, np.inf)
+  # A row of degree d has at most capacity * d tokens, and holds d devices. Of
+  # its padding nobody knows before it is packed.
+  shares = flowing * degrees + tokens / capacity * fixed
+  shares = np.where(feasible, shares, np.inf)
+  return Workload(
+    lengths, order, num_devices, capacity, degrees, times, shares, cost_model
+  )
+
+
+def tokens_per_device(
+  cost_model: costs.CostModel, memory_per_device: float
+) -> int:
+  """Returns how many tokens' activations fit beside the fixed bytes.
+
+  Args:
+    cost_model: bytes.
+    memory_per_device: bytes.
+
+  Returns:
+    The number of tokens, at least 1.
+
+  Raises:
+    ValueError: if there is not even memory for one.
+  """
+  free = memory_per_device - cost_model.fixed_bytes
+  # The small number is for a memory computed as a whole number of tokens.
+  capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
+  if free <= 0 or capacity < 1:
+    raise ValueError(
+      f"memory_per_device = {memory_per_device:.6g} bytes leaves no room for a "
+      f"token of {cost_model.bytes_per_token:.6g} bytes beside "
+      f"{cost_model.fixed_bytes:.6g} fixed bytes."
+    )
+  return capacity

@@ -1,0 +1,426 @@
+"""Recurrent PPO as pure functions: init, update, train.
+
+All of them can be jitted and vmapped over seeds, with the configuration
+static. A whole run is one program,
+
+    runner = ppo.init(config, key)
+    runner, metrics = ppo.train(config, runner, config.num_updates)
+
+or chunks of updates with logging and checkpoints between them.
+
+The loop is that of Lu et al., "Structured State Space Models for In-Context
+Reinforcement Learning", arXiv:2303.03982, with one addition: an episode that
+is cut off by a time limit is bootstrapped from the value of its last
+observation. PPO is from Schulman et al., arXiv:1707.06347.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq.rl import actions
+from jaxseq.rl import networks
+from jaxseq.rl import normalization
+from jaxseq.rl import rollout
+from jaxseq.rl import shared
+from jaxseq.rl.losses import advantages
+from jaxseq.rl.losses import policy
+from jaxseq.training.devices import device_mesh
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Everything that a training run depends on, except its key.
+
+  Attributes:
+    env_id: an id that `jaxseq.rl.envs.make` knows.
+    env_options: pairs of names and values passed on to it.
+    env_params: pairs of names and values of the environment's parameters that
+      are not the default ones.
+    network: the actor-critic.
+    normalize_observation: whether the network sees the numbers of observations
+      less their mean, in standard deviations; see `normalization`.
+    num_envs: environments played side by side.
+    rollout_length: steps in each environment between updates.
+    total_steps: environment steps of the whole run, over all environments;
+      rounded down to whole updates.
+    num_epochs: passes over each rollout.
+    num_minibatches: minibatches in a pass; each holds whole environments.
+    learning_rate: of Adam.
+    learning_rate_schedule: "constant", or "linear" to 0 over the run.
+    ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
+      own parameters (eigenvalues, input matrix, step sizes).
+    max_grad_norm: gradients are scaled down to this global norm.
+    adam_epsilon: of Adam.
+    gamma: discount.
+    gae_lambda: of the advantage estimates.
+    clip: range of the probability ratio, and of the value if `clip_value`.
+    clip_value: whether the value loss is clipped.
+    normalize_advantage: whether advantages are normalised in each minibatch.
+    value_coef: weight of the value loss.
+    entropy_coef: weight of the entropy bonus.
+    bootstrap_truncated: whether an episode that a time limit cuts off is
+      continued by the critic. If not, a cut counts as an end.
+    returns_per_trial: whether values and advantages take the end of a trial
+      for that of an episode, as the memory does not. What later trials bring is
+      then not credited to earlier ones: they are not played worse for the sake
+      of finding something out, and a trial that is over is over, instead of
+      being followed at once by the rewards of the next.
+    segment_length: elements of a rollout that an update runs in parallel; the
+      memory is carried from one segment to the next, and the gradient computes
+      each of them again, so that its memory grows with a segment and not with
+      the rollout. All of the rollout at once if None.
+    truncate_gradient: whether the gradient stops at the borders of segments.
+  """
+
+  env_id: str = "RepeatPreviousEasy"
+  env_options: tuple[tuple[str, Any], ...] = ()
+  env_params: tuple[tuple[str, Any], ...] = ()
+  network: networks.Config = networks.Config()
+  normalize_observation: bool = False
+  num_envs: int = 64
+  rollout_length: int = 1024
+  total_steps: int = 15_000_000
+  num_epochs: int = 30
+  num_minibatches: int = 8
+  learning_rate: float = 5e-5
+  learning_rate_schedule: Literal["constant", "linear"] = "constant"
+  ssm_learning_rate_factor: float = 1.0
+  max_grad_norm: float = 0.5
+  adam_epsilon: float = 1e-5
+  gamma: float = 0.99
+  gae_lambda: float = 1.0
+  clip: float = 0.2
+  clip_value: bool = True
+  normalize_advantage: bool = True
+  value_coef: float = 1.0
+  entropy_coef: float = 0.0
+  bootstrap_truncated: bool = True
+  returns_per_trial: bool = False
+  segment_length: int | None = None
+  truncate_gradient: bool = False
+
+  def __post_init__(self):
+    shared.check_fields(
+      self,
+      positive=(
+        "num_envs",
+        "rollout_length",
+        "total_steps",
+        "num_epochs",
+        "num_minibatches",
+        "clip",
+      ),
+      shares=("gamma", "gae_lambda"),
+      not_negative=("value_coef", "entropy_coef"),
+    )
+    shared.check_optimizer(self)
+    if self.num_envs % self.num_minibatches:
+      raise ValueError(
+        f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
+        f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      )
+    if self.segment_length is None:
+      if self.truncate_gradient:
+        raise ValueError(
+          "truncate_gradient: got True, expected False without a"
+          " segment_length."
+        )
+    elif self.segment_length < 1 or self.rollout_length % self.segment_length:
+      raise ValueError(
+        f"segment_length: got {self.segment_length}, expected a divisor of"
+        f" rollout_length = {self.rollout_length}."
+      )
+    if not self.steps_per_update <= self.total_steps < 2**31:
+      raise ValueError(
+        f"total_steps: got {self.total_steps}, expected at least one update"
+        f" (num_envs * rollout_length = {self.steps_per_update}) and less"
+        " than 2**31."
+      )
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps between updates."""
+    return self.num_envs * self.rollout_length
+
+  @property
+  def minibatch_size(self) -> int:
+    """Environments of a minibatch."""
+    return self.num_envs // self.num_minibatches
+
+  @property
+  def num_updates(self) -> int:
+    """Updates of the whole run."""
+    return self.total_steps // self.steps_per_update
+
+
+class RunnerState(NamedTuple):
+  """All that changes during training: save it to go on later.
+
+  Attributes:
+    variables: the network's.
+    opt_state: the optimiser's.
+    world: environments, and the network's memory of them.
+    key: random key.
+    num_updates: () int32, updates done.
+  """
+
+  variables: Any
+  opt_state: Any
+  world: rollout.World
+  key: Array
+  num_updates: Array
+
+
+class _Batch(NamedTuple):
+  """A rollout as the update uses it, axes (num_envs, time)."""
+
+  memory: Any  # at the start of the rollout: no time axis
+  transition: rollout.Transition
+  advantages: Array
+  returns: Array
+
+
+def player(config: Config) -> rollout.Player:
+  """Returns the environment of a configuration and the network to play it.
+
+  Args:
+    config: the configuration.
+
+  Raises:
+    ValueError: if the environment or an option is unknown, if the policy has
+      no head for its action space, or if trials are asked for where episodes
+      have none.
+  """
+  env, env_params = rollout.environment(
+    config.env_id, config.env_options, config.env_params
+  )
+  if config.returns_per_trial and not all(
+    hasattr(each, "num_trials") for each in getattr(env, "envs", (env,))
+  ):
+    raise ValueError(
+      "returns_per_trial: got True, expected False: the episodes of"
+      f" {config.env_id} have no trials."
+    )
+  spec = actions.spec_of(env.action_space(env_params))
+  network = networks.ActorCritic(config.network, spec)
+  if config.normalize_observation:
+    network = normalization.normalized(network, env, env_params)
+  return rollout.Player(env, env_params, network)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def init(config: Config, key: Array) -> RunnerState:
+  """Returns the state before the first update.
+
+  Compiled on its own: jit it apart from `train`.
+
+  Args:
+    config: the configuration.
+    key: random key.
+
+  Raises:
+    ValueError: if the environment or an option is unknown.
+  """
+  key_network, key_world, key_run = jax.random.split(key, 3)
+  players = player(config)
+  world = rollout.start(players, key_world, config.num_envs)
+  variables = players.network.init(key_network, world.observation[:, None])
+  return RunnerState(
+    variables=variables,
+    opt_state=_optimizer(config).init(variables),
+    world=world,
+    key=key_run,
+    num_updates=jnp.zeros((), jnp.int32),
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def update(
+  config: Config, runner: RunnerState
+) -> tuple[RunnerState, dict[str, Array]]:
+  """Plays one rollout and learns from it.
+
+  Args:
+    config: the configuration.
+    runner: the state of the run.
+
+  Returns:
+    The new state and a dict of scalars. `episode_return` and `episode_length`
+    are means over the `episodes` episodes that ended in the rollout, NaN if
+    there were none; losses and diagnostics are means over minibatches;
+    `grad_norm` is that before clipping; `env_steps` counts all steps so far.
+
+  Raises:
+    UserError: (a ValueError) the devices of a mesh do not divide the number
+      of the environments of a minibatch.
+  """
+  runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
+  key, key_rollout, key_learn = jax.random.split(runner.key, 3)
+  players = player(config)
+  world, transition = rollout.collect(
+    players,
+    runner.variables,
+    runner.world,
+    key_rollout,
+    config.rollout_length,
+    final_values=config.bootstrap_truncated and shared.can_truncate(players),
+  )
+  # This step of the memory is not kept: the next rollout takes it again.
+  _, bootstrap_value, _ = players.network.apply(
+    runner.variables,
+    world.observation,
+    world.memory,
+    world.reset,
+    method="step",
+  )
+  transition = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transition)
+  over = transition.terminated
+  if config.returns_per_trial:
+    over |= transition.trial_ended
+  advantage, returns = advantages.gae(
+    transition.reward,
+    transition.value,
+    bootstrap_value,
+    over,
+    transition.truncated,
+    transition.final_value,
+    gamma=config.gamma,
+    gae_lambda=config.gae_lambda,
+  )
+  batch = _Batch(runner.world.memory, transition, advantage, returns)
+  variables, opt_state, metrics = _learn(
+    config,
+    players.network,
+    runner.variables,
+    runner.opt_state,
+    batch,
+    key_learn,
+  )
+  if config.normalize_observation:
+    variables = normalization.observe(variables, transition.observation)
+  num_updates = runner.num_updates + 1
+  metrics |= shared.episode_metrics(transition)
+  metrics["explained_variance"] = policy.explained_variance(
+    transition.value, returns
+  )
+  metrics["env_steps"] = num_updates * config.steps_per_update
+  world = device_mesh.spread_evenly(world)
+  runner = RunnerState(variables, opt_state, world, key, num_updates)
+  return runner, metrics
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def train(
+  config: Config, runner: RunnerState, num_updates: int
+) -> tuple[RunnerState, dict[str, Array]]:
+  """Runs `num_updates` updates.
+
+  A program that has no more use for the old state can give its buffers to the
+  new one: `jax.jit(ppo.train, static_argnums=(0, 2), donate_argnums=1)`.
+
+  Args:
+    config: the configuration.
+    runner: the state of the run.
+    num_updates: how many updates.
+
+  Returns:
+    The new state, and the metrics of `update` stacked along a leading axis.
+  """
+  return jax.lax.scan(
+    lambda runner, _: update(config, runner), runner, length=num_updates
+  )
+
+
+def _optimizer(config: Config) -> optax.GradientTransformation:
+  num_steps = config.num_updates * config.num_epochs * config.num_minibatches
+  return shared.make_optimizer(config, num_steps)
+
+
+def _learn(config, network, variables, opt_state, batch, key):
+  """Runs all epochs over one batch: a single loop over its minibatches."""
+  optimizer = _optimizer(config)
+  keys = jax.random.split(key, config.num_epochs)
+  orders = jax.vmap(lambda key: jax.random.permutation(key, config.num_envs))(
+    keys
+  )
+  orders = orders.reshape(
+    config.num_epochs * config.num_minibatches,
+    config.minibatch_size,
+  )
+  # A minibatch has environments of all devices. A rollout is small beside what
+  # the gradient keeps, so that each device gets all of it, once.
+  batch = device_mesh.replicate(batch)
+
+  def step(carry, chosen):
+    variables, opt_state = carry
+    minibatch = device_mesh.spread(
+      jax.tree.map(lambda x: x[chosen], batch), "environments of a minibatch"
+    )
+    gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(
+      config, network, variables, minibatch
+    )
+    metrics["grad_norm"] = optax.tree.norm(gradients)
+    updates, opt_state = optimizer.update(gradients, opt_state, variables)
+    return (optax.apply_updates(variables, updates), opt_state), metrics
+
+  (variables, opt_state), metrics = jax.lax.scan(
+    step, (variables, opt_state), orders
+  )
+  return variables, opt_state, jax.tree.map(jnp.mean, metrics)
+
+
+def _loss(config, network, variables, batch):
+  """The PPO loss of a minibatch, the network run in parallel over time."""
+  taken = batch.transition
+  total, metrics = policy.ppo(
+    *_replay(config, network, variables, batch.memory, taken),
+    old_log_prob=taken.log_prob,
+    old_v=taken.value,
+    advantages=batch.advantages,
+    returns=batch.returns,
+    clip=config.clip,
+    value_coef=config.value_coef,
+    entropy_coef=config.entropy_coef,
+    clip_value=config.clip_value,
+    normalize_advantage=config.normalize_advantage,
+  )
+  return total, metrics | {"loss": total}
+
+
+def _replay(config, network, variables, memory, taken):
+  """Log-probabilities, entropies and values, each (num_envs, time)."""
+
+  def run(memory, segment):
+    observation, reset, action = segment
+    actor, value, memory = network.apply(variables, observation, memory, reset)
+    return memory, (actor.log_prob(action), actor.entropy(), value)
+
+  sequence = taken.observation, taken.reset, taken.action
+  length = config.segment_length
+  if length is None:
+    return run(memory, sequence)[1]
+
+  def step(memory, segment):
+    if config.truncate_gradient:
+      memory = jax.lax.stop_gradient(memory)
+    return run(memory, segment)
+
+  segments = jax.tree.map(
+    lambda x: jnp.moveaxis(
+      x.reshape(x.shape[0], -1, length, *x.shape[2:]), 1, 0
+    ),
+    sequence,
+  )
+  _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)
+  return jax.tree.map(
+    lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1), outputs
+  )

@@ -1,0 +1,230 @@
+"""MuJoCo Playground's control suite, with the interface of gymnax 1.0.
+
+`jaxseq.rl.envs.make` knows "Playground-CartpoleBalance" and the other `TASKS`.
+They need the package `playground`, which is imported when the first of them is
+made.
+
+Zakka et al., "MuJoCo Playground", arXiv:2502.08844; the tasks are those of
+Tassa et al., "DeepMind Control Suite", arXiv:1801.00690.
+"""
+
+import dataclasses
+import functools
+import math
+import types
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import batching
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import spaces
+
+PREFIX = "Playground-"
+TASKS = (
+  "AcrobotSwingup",
+  "AcrobotSwingupSparse",
+  "BallInCup",
+  "CartpoleBalance",
+  "CartpoleBalanceSparse",
+  "CartpoleSwingup",
+  "CartpoleSwingupSparse",
+  "CheetahRun",
+  "FingerSpin",
+  "FingerTurnEasy",
+  "FingerTurnHard",
+  "FishSwim",
+  "HopperHop",
+  "HopperStand",
+  "HumanoidStand",
+  "HumanoidWalk",
+  "HumanoidRun",
+  "PendulumSwingup",
+  "PointMass",
+  "ReacherEasy",
+  "ReacherHard",
+  "SwimmerSwimmer6",
+  "WalkerRun",
+  "WalkerStand",
+  "WalkerWalk",
+)
+
+
+@struct.dataclass
+class State:
+  """State of `Playground`.
+
+  Attributes:
+    task_state: the task's state, physics and all.
+    time: () int32, steps of the episode so far.
+  """
+
+  task_state: Any
+  time: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Playground(base.Environment):
+  """A task of MuJoCo Playground as an environment that resets itself.
+
+  Playground's own wrappers lose the last observation of an episode and start
+  each one from the same cached state. Here every episode is drawn afresh, the
+  last observation is in `info["final_observation"]`, and the time limit, which
+  the tasks leave to their wrappers, makes a step `truncated`. A reset is
+  computed only at steps at which some member of the batch needs one.
+
+  The tasks terminate an episode only if the simulation has failed. Its last
+  reward and observation are then often not finite: such numbers become 0.
+
+  Attributes:
+    task: what `mujoco_playground.registry.load` returns; its observations are
+      vectors. Two environments are the same if their tasks are the same
+      object.
+    episode_length: steps after which an episode is cut off.
+  """
+
+  task: Any
+  episode_length: int = 1000
+
+  def __post_init__(self):
+    if self.episode_length < 1:
+      raise ValueError(
+        f"episode_length: got {self.episode_length}, expected 1 or more."
+      )
+    if not isinstance(self.task.observation_size, int):
+      raise ValueError(
+        f"task: got observations {self.task.observation_size}, expected one"
+        " vector."
+      )
+
+  @property
+  def default_params(self) -> base.EnvParams:
+    """The time limit."""
+    return base.EnvParams(max_steps_in_episode=self.episode_length)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: State, action: jax.Array, params: Any = None
+  ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step, and starts the next episode if this one has ended.
+
+    Args:
+      key: random key, for the next episode.
+      state: the state before the step.
+      action: (k,) float32; what lies beyond -1 and 1 is clipped.
+      params: the time limit; the default one if None.
+
+    Returns:
+      Observation (d,) float32, state, () float32 reward, terminated,
+      truncated and info, as gymnax has them.
+
+    Raises:
+      ValueError: if the action has the wrong shape.
+    """
+    params = self.default_params if params is None else params
+    final_observation, stepped, reward, terminated, info = self.step_env(
+      key, state, action, params
+    )
+    truncated = self.is_truncated(stepped, params)
+    done = terminated | truncated
+    after = final_observation, stepped
+
+    def restart():
+      return jax.tree.map(
+        lambda new, old: jnp.where(done, new, old),
+        self.reset_env(key, params),
+        after,
+      )
+
+    observation, state = jax.lax.cond(
+      batching.any_of_batch(done), restart, lambda: after
+    )
+    info = {
+      **info,
+      "terminated": terminated,
+      "truncated": truncated,
+      "final_observation": final_observation,
+    }
+    return observation, state, reward, terminated, truncated, info
+
+  def step_env(
+    self, key: jax.Array, state: State, action: jax.Array, params: Any
+  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step without time limit and reset, as gymnax names it."""
+    del key  # A task's state holds its own.
+    spaces.check("action", self.action_space(params), action)
+    # A copy: tasks write into the dictionaries of the state they are given.
+    before = jax.tree.map(lambda x: x, state.task_state)
+    after = self.task.step(before, jnp.clip(action, -1, 1))
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, state = jax.lax.stop_gradient(
+      (_finite(after.obs), State(after, state.time + 1))
+    )
+    return observation, state, _finite(after.reward), after.done > 0, {}
+
+  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, State]:
+    """Starts an episode, as gymnax names it."""
+    del params
+    started = self.task.reset(key)
+    return started.obs, State(started, jnp.int32(0))
+
+  @property
+  def name(self) -> str:
+    """The name of the task's class."""
+    return type(self.task).__name__
+
+  def observation_space(self, params: Any = None) -> spaces.Box:
+    """All vectors of the size of an observation."""
+    del params
+    return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
+
+  def action_space(self, params: Any = None) -> spaces.Box:
+    """Controls from -1 to 1, as the whole suite has them."""
+    del params
+    return spaces.Box(-1.0, 1.0, (self.task.action_size,))
+
+
+def _finite(x: jax.Array) -> jax.Array:
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+@functools.cache
+def make(task: str, episode_length: int | None = None) -> Playground:
+  """Returns a task, simulated by MuJoCo's JAX implementation.
+
+  Playground's default, an implementation in Warp, needs an NVIDIA GPU.
+
+  Args:
+    task: one of `TASKS`.
+    episode_length: steps after which an episode is cut off; Playground's own
+      time limit if None.
+
+  Raises:
+    ValueError: the task is unknown or the length below 1.
+    ModuleNotFoundError: the package is not installed.
+  """
+  if task not in TASKS:
+    raise ValueError(f"task: got {task!r}, expected one of {', '.join(TASKS)}.")
+  try:
+    from mujoco_playground import registry
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      f"{PREFIX}{task} needs the package {error.name!r}, which is not"
+      " installed: pip install playground.",
+      name=error.name,
+    ) from error
+  # What a task keeps must be arrays, also if a traced program makes it.
+  with jax.ensure_compile_time_eval():
+    config = registry.get_default_config(task)
+    config.impl = "jax"
+    made = registry.load(task, config=config)
+  if episode_length is None:
+    episode_length = config.episode_length
+  return Playground(made, episode_length)
+
+
+FACTORIES = types.MappingProxyType(
+  {PREFIX + task: functools.partial(make, task) for task in TASKS}
+)

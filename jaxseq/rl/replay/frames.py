@@ -1,0 +1,447 @@
+"""A ring of frames on the device, from which sequences are drawn.
+
+Each step is stored with its newest frame alone; stacks of frames, n-step
+returns and the ends of episodes are put together for what is drawn. All
+functions are pure and can be jitted and vmapped. A caller that donates the
+state changes it in place: a step costs one frame, not a copy of the ring.
+
+    state = replay.init(config)
+    state = replay.add(config, state, frame, action, reward, done)
+    uniform = replay.draw(key, config, batch_size)
+    sample = replay.sample(
+      config, state, uniform, beta=0.4, num_steps=10, gamma=0.99
+    )
+    agent, metrics = update.train_step(agent_config, agent, sample.batch, key)
+    state = replay.update_priorities(
+      config, state, sample.slot, metrics.priority
+    )
+
+One ring holds the stream of one environment. Several environments or seeds have
+a ring each: vmap over a state with a leading axis. Each ring then gives an
+equal share of a batch, with importance weights of its own.
+
+The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
+priorities of Schaul et al., arXiv:1511.05952.
+"""
+
+import dataclasses
+from typing import Any
+from typing import Literal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq.rl.losses import priorities
+from jaxseq.rl.losses import td
+from jaxseq.rl.replay import frame_rows
+from jaxseq.rl.replay import sum_tree
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a replay; the defaults are those of SPR on Atari.
+
+  Attributes:
+    capacity: how many steps are kept. Without anything to overwrite, as many
+      as the environment will take; 100,000 frames of Atari are 0.7 GB.
+    frame_shape: of one frame: (height, width), (height, width, channels) or
+      any other.
+    frame_dtype: of frames.
+    stack: frames in an observation.
+    num_predictions: K, how many steps ahead latents are predicted; 0 for none.
+    max_steps: the most that n of the returns can be.
+    prioritized: whether steps are drawn by priority, not uniformly.
+    priority_exponent: of what `update_priorities` is given.
+    new_priority: of steps that come in: "one", or the "max" ever given.
+    done_n: "any": whether an episode ended within n steps; "first": whether it
+      ended with the first one, which the released code of SPR says instead.
+    dtype: of rewards, returns and priorities.
+    span: steps from the first to the last one of a sequence that is learned
+      from; 1 learns from single steps. See `sequence_replay`.
+    every: sequences begin in slots that are multiples of this.
+  """
+
+  capacity: int = 100_000
+  frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
+  stack: int = 4
+  num_predictions: int = 5
+  max_steps: int = 10
+  prioritized: bool = True
+  priority_exponent: float = 0.5
+  new_priority: Literal["one", "max"] = "one"
+  done_n: Literal["any", "first"] = "any"
+  dtype: Literal["float32", "float64"] = "float32"
+  span: int = 1
+  every: int = 1
+
+  def __post_init__(self):
+    _validate.fields(
+      self,
+      positive=("capacity", "stack", "max_steps", "span", "every"),
+      not_negative=("num_predictions",),
+    )
+    _validate.literals(self)
+    if self.capacity < self.least:
+      raise _validate.error(
+        "capacity",
+        self.capacity,
+        f"at least {self.least} for such stacks, predictions and returns",
+      )
+    if self.capacity % self.every:
+      raise _validate.error(
+        "capacity",
+        self.capacity,
+        f"a multiple of {self.every}, the steps between sequences",
+      )
+
+  @property
+  def steps_before(self) -> int:
+    """How many of the oldest steps cannot be drawn: their stacks are cut."""
+    return max(self.stack - 1, 1)
+
+  @property
+  def steps_after(self) -> int:
+    """How many of the newest steps cannot be drawn, as in SPR's code."""
+    return self.span - 1 + self.num_predictions + self.max_steps + 2
+
+  @property
+  def least(self) -> int:
+    """How many steps make sure that a sequence can be drawn."""
+    return self.steps_before + self.steps_after + self.every
+
+  @property
+  def observation_shape(self) -> tuple[int, ...]:
+    """Of a stack: (height, width, stack * channels) for images."""
+    return frame_rows.stacked_shape(self.frame_shape, self.stack)
+
+
+class State(NamedTuple):
+  """The steps that are kept, in slots 0 .. capacity - 1.
+
+  Attributes:
+    frames: (capacity, rows, 128) of config.frame_dtype, see `frame_rows`.
+    action: (capacity,) int32, taken at that frame.
+    reward: (capacity,) floating, for that action.
+    done: (capacity,) bool, whether the episode ended with that action; then
+      the next frame is the first one of another.
+    priorities: of the slots; 0 where no sequence can start.
+    cursor: () int32, the slot that is written next.
+    size: () int32, how many steps there are.
+    memory: the agent's before the steps in every config.every-th slot, a pytree
+      with a leading axis capacity / every; () for an agent without one.
+  """
+
+  frames: Array
+  action: Array
+  reward: Array
+  done: Array
+  priorities: sum_tree.Priorities
+  cursor: Array
+  size: Array
+  memory: Any = ()
+
+
+class Sequences(NamedTuple):
+  """What happened around steps t; k counts from 0, n is at most max_steps.
+
+  Let d be the first done in t .. t + K. What came after it belongs to another
+  episode and is replaced, in all but `prev_action` and `done`.
+
+  Attributes:
+    offset: (K + 1 + max_steps, batch) int32, where to find the observation that
+      stands for s_{t+k}: k, or d - t if that is less.
+    prev_action: (K + 1 + max_steps, batch) int32, taken at t + k - 1.
+    prev_reward: like it, for that action; 0 where s_{t+k} is after d.
+    return_n: (K + 1, batch), the n rewards from t + k on, discounted, up to the
+      end of the episode; 0 after d.
+    done: (K + 1, batch) bool, of the action taken at t + k.
+    done_n: (K + 1, batch) bool, whether the episode ended within n steps from
+      t + k on; True after d.
+  """
+
+  offset: Array
+  prev_action: Array
+  prev_reward: Array
+  return_n: Array
+  done: Array
+  done_n: Array
+
+
+class Batch(NamedTuple):
+  """What an update learns from; K is 0 without self-prediction.
+
+  Attributes:
+    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
+      or floating in [0, 1].
+    next_observation: (batch, height, width, frames), s_{t+n}.
+    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
+    return_n: (batch,), the n rewards from t on, discounted.
+    discount: () or (batch,), gamma^n.
+    done: (K + 1, batch) bool, whether the episode ended with the action taken
+      at t .. t + K.
+    done_n: (batch,) bool, whether it ended within n steps.
+    weight: (batch,) importance weights; they weigh both losses.
+  """
+
+  observation: Array
+  next_observation: Array
+  action: Array
+  return_n: Array
+  discount: Array
+  done: Array
+  done_n: Array
+  weight: Array
+
+
+class Sample(NamedTuple):
+  """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
+
+  batch: Batch
+  slot: Array
+  priority: Array
+
+
+def init(config: Config, memory: Any = ()) -> State:
+  """Returns an empty replay.
+
+  Args:
+    config: options.
+    memory: one of the agent's, to be kept with the steps; () without one.
+  """
+  shape = (config.capacity,)
+  return State(
+    frames=frame_rows.init(
+      config.capacity, config.frame_shape, config.frame_dtype
+    ),
+    action=jnp.zeros(shape, jnp.int32),
+    reward=jnp.zeros(shape, config.dtype),
+    done=jnp.zeros(shape, bool),
+    priorities=sum_tree.init(jnp.zeros(shape, config.dtype)),
+    cursor=jnp.zeros((), jnp.int32),
+    size=jnp.zeros((), jnp.int32),
+    memory=jax.tree.map(
+      lambda x: jnp.zeros((config.capacity // config.every, *x.shape), x.dtype),
+      memory,
+    ),
+  )
+
+
+def add(
+  config: Config,
+  state: State,
+  frame: Array,
+  action: Array,
+  reward: Array,
+  done: Array,
+) -> State:
+  """Adds a step, in the place of the oldest one if there is no other.
+
+  Args:
+    config: options.
+    state: before.
+    frame: of config.frame_shape and config.frame_dtype, the newest one of the
+      observation.
+    action: () integer, taken at that observation.
+    reward: (), for that action.
+    done: () bool, whether the episode ended with that action.
+
+  Returns:
+    The state after.
+
+  Raises:
+    ValueError: if the frame has another shape or dtype.
+  """
+  frame = jnp.asarray(frame)
+  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
+  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+    raise _validate.error(
+      "frame",
+      f"dtype {frame.dtype} and shape {frame.shape}",
+      f"{expected.dtype} of shape {expected.shape}",
+    )
+  cursor = state.cursor
+
+  def write(array, value):
+    value = jnp.asarray(value, array.dtype)[None]
+    return jax.lax.dynamic_update_slice_in_dim(array, value, cursor, 0)
+
+  state = state._replace(
+    frames=frame_rows.write(state.frames, frame, cursor),
+    action=write(state.action, action),
+    reward=write(state.reward, reward),
+    done=write(state.done, done),
+    cursor=(cursor + 1) % config.capacity,
+    size=jnp.minimum(state.size + 1, config.capacity),
+  )
+  # One more step now has all that a sequence needs after it, and one less what
+  # it needs before it. While there are too few steps, both have priority 0.
+  slot = jnp.stack([cursor - config.steps_after, cursor + config.steps_before])
+  slot %= config.capacity
+  value = jnp.ones((), config.dtype)
+  if config.new_priority == "max":
+    value = state.priorities.highest
+  value = jnp.where(_can_start(config, state, slot), value, 0)
+  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
+
+
+def num_starts(config: Config, state: State) -> Array:
+  """Returns in how many slots a sequence can start, () int32.
+
+  There must be one to sample.
+  """
+  newest = state.cursor - 1 - config.steps_after
+  oldest = state.cursor - state.size + config.steps_before
+  count = newest // config.every - (oldest - 1) // config.every
+  return jnp.maximum(count, 0)
+
+
+def _can_start(config, state, slot):
+  age = (state.cursor - 1 - slot) % config.capacity
+  has_all = (age >= config.steps_after) & (
+    age < state.size - config.steps_before
+  )
+  return has_all & (slot % config.every == 0)
+
+
+def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
+  """Draws what is random about a sample: uniforms from [0, 1)."""
+  return sum_tree.draw(key, batch_size, config.dtype)
+
+
+def sample(
+  config: Config,
+  state: State,
+  uniform: sum_tree.Double | Array,
+  *,
+  beta: float | Array,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> Sample:
+  """Draws sequences, with replacement; `num_starts` must not be 0.
+
+  Args:
+    config: options.
+    state: the replay.
+    uniform: (batch,) in [0, 1), from `draw`.
+    beta: exponent of the importance weights.
+    num_steps: n, at most config.max_steps; may be traced.
+    gamma: discount; may be traced.
+
+  Returns:
+    What an update needs. If an episode ended with one of the actions at
+    t .. t + K, the observation at which that was taken stands for all later
+    ones. Frames of an episode before that of their stack are 0.
+
+  Raises:
+    ValueError: if n is an integer beyond config.max_steps.
+  """
+  _check_num_steps(config, num_steps)
+  slot = sum_tree.sample(state.priorities, uniform)
+  priority = sum_tree.get(state.priorities, slot)
+  around = sequences(config, state, slot, num_steps=num_steps, gamma=gamma)
+  ahead = config.num_predictions
+  batch = Batch(
+    observation=observations(config, state, slot + around.offset[: ahead + 1]),
+    next_observation=observations(
+      config, state, slot + around.offset[num_steps]
+    ),
+    action=around.prev_action[1 : max(ahead, 1) + 1],
+    return_n=around.return_n[0],
+    discount=jnp.asarray(gamma, config.dtype) ** num_steps,
+    done=around.done,
+    done_n=around.done_n[0],
+    weight=priorities.importance_weights(priority, beta, 1e-5),
+  )
+  return Sample(batch, slot, priority)
+
+
+def update_priorities(
+  config: Config, state: State, slot: Array, priority: Array
+) -> State:
+  """Sets the priorities of slots; does nothing if sampling is uniform.
+
+  Args:
+    config: options.
+    state: before.
+    slot: (batch,), from `sample`. Where a slot occurs again, the first value
+      counts; where no sequence can start any more, the priority stays 0.
+    priority: (batch,), at least 0, before config.priority_exponent.
+
+  Returns:
+    The state after.
+  """
+  if not config.prioritized:
+    return state
+  value = jnp.asarray(priority, config.dtype) ** config.priority_exponent
+  value = jnp.where(_can_start(config, state, slot), value, 0)
+  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
+
+
+def sequences(
+  config: Config,
+  state: State,
+  slot: Array,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> Sequences:
+  """Returns all but the frames of sequences that start in (batch,) slots.
+
+  Raises:
+    ValueError: if n is an integer beyond config.max_steps.
+  """
+  _check_num_steps(config, num_steps)
+  longest, ahead = config.max_steps, config.num_predictions
+  k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)[:, None]
+  place = (slot + k - 1) % config.capacity
+  action, reward, done = (
+    x[place] for x in (state.action, state.reward, state.done)
+  )
+  discount = jnp.where(done[1:], 0, jnp.asarray(gamma, config.dtype))
+  return_n, discount_n = (
+    x.T for x in td.n_step_returns(reward[1:].T, discount.T, num_steps, longest)
+  )
+  done_n = discount_n == 0
+  if config.done_n == "first":
+    done_n = done[1 : ahead + 2]
+  done = done[1 : ahead + 2]
+  last = jnp.where(done.any(axis=0), jnp.argmax(done, axis=0), k[-1])
+  after = k > last
+  return Sequences(
+    offset=jnp.minimum(k, last.astype(jnp.int32)),
+    prev_action=action,
+    prev_reward=jnp.where(after, 0, reward),
+    return_n=jnp.where(after[: ahead + 1], 0, return_n),
+    done=done,
+    done_n=done_n | after[: ahead + 1],
+  )
+
+
+def _check_num_steps(config, num_steps):
+  longest = config.max_steps
+  if isinstance(num_steps, int) and not 1 <= num_steps <= longest:
+    raise ValueError(
+      f"num_steps must be in 1 .. max_steps = {longest}; got {num_steps}."
+    )
+
+
+def observations(config: Config, state: State, slot: Array) -> Array:
+  """Returns stacks of frames.
+
+  Args:
+    config: options.
+    state: the replay.
+    slot: (*batch,) integers; where the newest frame is, modulo the capacity.
+
+  Returns:
+    (*batch, *config.observation_shape), oldest frame first. Frames from
+    before an end of an episode are 0.
+  """
+  return frame_rows.stacks(
+    state.frames, state.done, slot, config.stack, config.frame_shape
+  )

@@ -1,0 +1,171 @@
+"""Arms that differ in traced numbers alone, trained as one program.
+
+The arms' runs lie behind one another on the leading axis: all seeds of the
+first arm, all of the second. Each arm has checkpoints and metrics of its own,
+as if it had been trained alone.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.training import checkpoint
+from jaxseq.training import run_directory
+from jaxseq.training import scalars
+
+PyTree = Any
+
+
+def split(tree: PyTree, count: int) -> list[PyTree]:
+  """Divides a pytree into `count` equal parts of its leading axis."""
+  if count == 1:
+    # Arrays that processes share stay untouched.
+    return [tree]
+
+  def part(x, i):
+    size = x.shape[0] // count
+    return x[i * size : (i + 1) * size]
+
+  return [jax.tree.map(lambda x, i=i: part(x, i), tree) for i in range(count)]
+
+
+def join(parts: Sequence[PyTree]) -> PyTree:
+  """Puts pytrees behind one another: the inverse of `split`."""
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def tile(state: Any, carries: Sequence[PyTree]) -> Any:
+  """Returns the states of all arms before the first update.
+
+  Args:
+    state: a `supervised.State` of all seeds of one arm.
+    carries: the first carry of each arm, for one seed.
+  """
+  seeds = state.update.shape[0]
+
+  def repeated(x):
+    x = jnp.asarray(x)
+    return jnp.broadcast_to(x, (seeds, *x.shape))
+
+  return join(
+    [state._replace(carry=jax.tree.map(repeated, c)) for c in carries]
+  )
+
+
+class Checkpointers(contextlib.ExitStack):
+  """The checkpoints of all arms, with the methods of one `Checkpointer`.
+
+  Args:
+    directories: of the arms.
+    keep: how many of the newest checkpoints of each are kept.
+  """
+
+  def __init__(self, directories: Sequence[pathlib.Path], *, keep: int):
+    super().__init__()
+    self.directory = directories[0].parent
+    self._all = [
+      self.enter_context(
+        checkpoint.Checkpointer(path / run_directory.CHECKPOINTS, keep=keep)
+      )
+      for path in directories
+    ]
+
+  def save(
+    self, step: int, tree: PyTree, metrics: Mapping[str, float] | None = None
+  ) -> None:
+    """Starts to save the part of each arm, see `Checkpointer.save`.
+
+    A run that was killed between two arms comes back to this step with the
+    same numbers: what is there stays.
+    """
+    for own, part in zip(self._all, split(tree, len(self._all))):
+      if step not in own.steps():
+        # Orbax does not write two checkpoints at a time in one process.
+        self.wait()
+        own.save(step, part, metrics)
+
+  def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
+    """Restores the newest step that all arms have, whole.
+
+    Args:
+      template: the states of all arms.
+
+    Returns:
+      The step and the states; None if there is no such step.
+
+    Raises:
+      CheckpointError: no step is whole in all arms, or the template does not
+        fit.
+    """
+    steps = set.intersection(*(set(own.steps()) for own in self._all))
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), template
+    )
+    parts = jax.eval_shape(lambda x: split(x, len(self._all)), shapes)
+    problem = None
+    for step in sorted(steps, reverse=True):
+      try:
+        restored = [
+          own.restore(part, step)[1] for own, part in zip(self._all, parts)
+        ]
+        return step, join(restored)
+      except checkpoint.CheckpointError as error:
+        problem = problem or error
+    if problem is not None:
+      raise problem
+    return None
+
+  def wait(self) -> None:
+    """Waits until the last saves are on disk."""
+    for own in self._all:
+      own.wait()
+
+
+class MetricWriters(contextlib.ExitStack):
+  """The metrics of all arms, with the methods of one `MetricWriter`.
+
+  Args:
+    directories: of the arms.
+    tensorboard: whether event files are wanted.
+  """
+
+  def __init__(
+    self, directories: Sequence[pathlib.Path], *, tensorboard: bool = True
+  ):
+    super().__init__()
+    self._all = [
+      self.enter_context(scalars.MetricWriter(path, tensorboard=tensorboard))
+      for path in directories
+    ]
+
+  def resume(self, step: int | None) -> None:
+    """See `MetricWriter.resume`."""
+    for own in self._all:
+      own.resume(step)
+
+  def write(self, step: int, values: Mapping[str, Any]) -> None:
+    """Writes the part of each arm; a plain number is that of all arms."""
+    count = len(self._all)
+
+    def spread(x):
+      x = np.asarray(x)
+      return np.broadcast_to(x, (count,)) if x.ndim == 0 else x
+
+    flat = scalars.flatten(values)
+    vectors = {name: spread(x) for name, x in flat.items()}
+    for own, part in zip(self._all, split(vectors, count)):
+      own.write(
+        step,
+        {name: x if np.ndim(flat[name]) else x[0] for name, x in part.items()},
+      )
+
+  def flush(self) -> None:
+    """Puts everything written so far on disk."""
+    for own in self._all:
+      own.flush()

@@ -1,0 +1,44 @@
+"""JSON and text files that are always whole, even after a kill."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+_NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes JSON so that the file is always whole, even after a kill.
+
+  Args:
+    path: the file.
+    value: what JSON can hold; for floats that it cannot, see `json_value`.
+  """
+  text = json.dumps(json_value(value), indent=2, allow_nan=False)
+  write_text(path, text + "\n")
+
+
+def json_value(value: Any) -> Any:
+  """Returns `value` with floats that are not finite as strings.
+
+  JSON has no such numbers: they become "NaN", "Infinity" and "-Infinity".
+  """
+  if isinstance(value, dict):
+    return {key: json_value(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [json_value(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return _NOT_FINITE.get(value, "NaN")
+  return value
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file by writing another one and renaming it."""
+  temporary = path.with_name(f".{path.name}.tmp")
+  with open(temporary, "w", encoding="utf-8") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)

@@ -1,0 +1,266 @@
+"""The directory of one run: what it must be, and what describes the run.
+
+    config.json      the experiment's name and its whole config
+    versions.json    interpreter, libraries, device, commit, command line, time
+    metrics.jsonl    measured values (`scalars`)
+    checkpoints/     (`checkpoint`)
+    .lock            the program that writes here (`lock`)
+
+The same command on the same directory resumes the run. A directory that holds
+anything else is refused, so that no program overwrites another one's files.
+"""
+
+from collections.abc import Iterable
+from importlib import metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from absl import logging
+import jax
+
+from jaxseq.training import configuration
+from jaxseq.training import errors
+from jaxseq.training import files
+from jaxseq.training import lock
+from jaxseq.training.devices import processes
+
+CONFIG_FILE = "config.json"
+VERSIONS_FILE = "versions.json"
+CHECKPOINTS = "checkpoints"
+
+_PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_PROGRAM = "jaxseq"
+
+
+def prepare(
+  workdir: str | os.PathLike,
+  config: Any,
+  *,
+  experiment: str,
+  may_change: Iterable[str] = (),
+) -> pathlib.Path:
+  """Makes the directory of a run, or checks that it may be resumed.
+
+  Process 0 locks it until the program ends, and writes `config.json` and
+  `versions.json`.
+
+  Args:
+    workdir: the directory; made if it does not exist.
+    config: the run's frozen dataclass (or a mapping).
+    experiment: the experiment's name; a run resumes its own experiment only.
+    may_change: dotted names of config fields, or of groups of fields, that may
+      differ from those of the run that is resumed ("num_updates", "log").
+
+  Returns:
+    The path of the directory.
+
+  Raises:
+    UserError: the directory cannot be written, is a file, is in use by another
+      program, or holds something else than this experiment with this config.
+  """
+  if not os.fspath(workdir):
+    raise errors.UserError("workdir is empty: name a directory")
+  path = pathlib.Path(workdir)
+  may_change = tuple(may_change)
+  processes.first_then_rest(
+    lambda: _prepare(path, config, experiment, may_change),
+    f"workdir {str(path)!r}",
+  )
+  return path
+
+
+def _prepare(path, config, experiment, may_change):
+  _make_writable(path)
+  described = {
+    "program": _PROGRAM,
+    "experiment": experiment,
+    "config": configuration.to_json(config),
+  }
+  if not (path / CONFIG_FILE).exists():
+    _refuse_foreign(path)
+  if processes.is_first():
+    lock.hold(path)
+  # Only now is it sure that nobody makes it something else.
+  if (path / CONFIG_FILE).exists():
+    _check_same_run(path, described, may_change)
+  if processes.is_first():
+    files.write_json(path / CONFIG_FILE, described)
+    _write_versions(path / VERSIONS_FILE)
+
+
+def open_existing(
+  workdir: str | os.PathLike,
+  config: Any,
+  *,
+  experiment: str,
+  may_change: Iterable[str] = (),
+) -> pathlib.Path:
+  """Checks that a directory holds a run, to read it; writes and locks nothing.
+
+  Args:
+    workdir: the directory.
+    config: the config that the run must have had.
+    experiment: the experiment's name.
+    may_change: as in `prepare`.
+
+  Returns:
+    The path of the directory.
+
+  Raises:
+    UserError: there is no such run.
+  """
+  path = pathlib.Path(workdir)
+  if not (path / CONFIG_FILE).is_file():
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds no run of {experiment!r}: train first, "
+      "with the same --workdir"
+    )
+  described = {
+    "program": _PROGRAM,
+    "experiment": experiment,
+    "config": configuration.to_json(config),
+  }
+  _check_same_run(path, described, tuple(may_change))
+  return path
+
+
+def versions() -> dict[str, Any]:
+  """Returns what this process runs: versions, device, commit, command."""
+  packages = {"python": platform.python_version()}
+  for name in (*_PACKAGES, "numpy"):
+    try:
+      packages[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      packages[name] = None
+  devices = jax.devices()
+  return {
+    **packages,
+    "device": devices[0].device_kind,
+    "platform": devices[0].platform,
+    "device_count": len(devices),
+    "process_count": jax.process_count(),
+    "machine": platform.platform(),
+    "git": _git_commit(),
+    "command": shlex.join([sys.executable, *sys.argv]),
+    "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+  }
+
+
+def _make_writable(path: pathlib.Path) -> None:
+  if path.exists() and not path.is_dir():
+    raise errors.UserError(f"workdir {str(path)!r} is a file, not a directory")
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    # The only sure test: permission bits say nothing about a full disk, a
+    # read-only mount or the superuser.
+    with tempfile.TemporaryFile(dir=path, prefix=".writable"):
+      pass
+  except OSError as error:
+    raise errors.UserError(
+      f"workdir {str(path)!r} cannot be written: {error.strerror}"
+    ) from error
+
+
+def _refuse_foreign(path: pathlib.Path) -> None:
+  names = sorted(p.name for p in path.iterdir() if p.name[0] != ".")
+  if names:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds files of another program ({shown}) and no "
+      f"{CONFIG_FILE} of ours: choose an empty or new directory"
+    )
+
+
+def _check_same_run(path, described, may_change) -> None:
+  """Raises a UserError unless `path` holds the run that is described."""
+  file = path / CONFIG_FILE
+  try:
+    stored = json.loads(file.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"{str(file)!r} cannot be read ({errors.one_sentence(error)}): choose "
+      "another workdir"
+    ) from error
+  if not isinstance(stored, dict) or stored.get("program") != _PROGRAM:
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a {CONFIG_FILE} of another program: choose "
+      "an empty or new directory"
+    )
+  if stored.get("experiment") != described["experiment"]:
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a run of {stored.get('experiment')!r}, not "
+      f"of {described['experiment']!r}: choose an empty or new directory"
+    )
+  changed = [
+    (name, old, new)
+    for name, old, new in configuration.difference(
+      stored.get("config"), described["config"]
+    )
+    if not any(f"{name}.".startswith(f"{free}.") for free in may_change)
+  ]
+  if changed:
+    told = "; ".join(
+      f"{name} was {old!r} and is now {new!r}" for name, old, new in changed
+    )
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a run with another config ({told}): use "
+      "the old config to go on with it, or another workdir"
+    )
+
+
+def _write_versions(file: pathlib.Path) -> None:
+  """Writes this start's versions, and keeps those of earlier starts."""
+  now = versions()
+  earlier: list[dict] = []
+  if file.exists():
+    try:
+      stored = json.loads(file.read_text(encoding="utf-8"))
+      earlier = [*stored.pop("earlier", []), stored]
+    except (OSError, ValueError, AttributeError, TypeError):
+      logging.warning("%s was unreadable and is written anew", file)
+  if earlier:
+    keys = ("python", *_PACKAGES, "numpy", "device", "device_count")
+    told = [
+      f"{key} {earlier[-1].get(key)} -> {now[key]}"
+      for key in keys
+      if earlier[-1].get(key) != now[key]
+    ]
+    if told:
+      logging.warning(
+        "Resuming with other versions than the run had (%s): its numbers may "
+        "differ in the last bits from those of an uninterrupted run",
+        ", ".join(told),
+      )
+  files.write_json(file, {**now, "earlier": earlier})
+
+
+def _git_commit() -> dict[str, Any] | None:
+  """Returns the commit of the code that runs, or None outside of git."""
+  here = pathlib.Path(__file__).resolve().parent
+
+  def git(*arguments: str) -> str:
+    return subprocess.run(
+      ["git", "-C", str(here), *arguments],
+      capture_output=True,
+      text=True,
+      check=True,
+      timeout=10,
+    ).stdout.strip()
+
+  try:
+    # An installed package may lie in somebody else's repository.
+    git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)
+    return {
+      "commit": git("rev-parse", "HEAD"),
+      "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+  except (OSError, subprocess.SubprocessError):
+    return None

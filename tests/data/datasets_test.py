@@ -1,0 +1,98 @@
+"""Checks, selections and splits of arrays, and hashes of rows."""
+
+import numpy as np
+import pytest
+
+from jaxseq.data import datasets
+from tests.data import hashing
+
+
+def dataset(n=6, time=4, **changes):
+  fields = {
+    "inputs": np.arange(n * time, dtype=np.float32).reshape(n, time, 1),
+    "targets": np.arange(n, dtype=np.int32),
+    "lengths": np.full(n, time, np.int32),
+    "extras": datasets.Extras(subject=np.arange(n)),
+  }
+  return datasets.ArrayDataset(**(fields | changes))
+
+
+def test_a_consistent_set_passes():
+  for good in (
+    dataset(),
+    dataset(lengths=None, extras=datasets.Extras()),
+    dataset(inputs=np.zeros((6, 4), np.uint8)),
+    dataset(n=0),
+  ):
+    assert datasets.check(good) is good
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"inputs": np.zeros((6, 4))}, r"inputs: got shape \(6, 4\).*float64"),
+    ({"inputs": np.zeros((6, 4, 1), int)}, "inputs: got .*int64"),
+    ({"inputs": np.zeros((6, 0, 1))}, "at least one element in time"),
+    ({"targets": np.zeros(5)}, r"targets: got shape \(5,\), .* 6 inputs"),
+    ({"targets": np.float32(0)}, "targets: got .* expected one entry"),
+    ({"extras": datasets.Extras(gaps=np.zeros(7))}, r"gaps: got shape \(7,\)"),
+    ({"lengths": np.zeros(6)}, "lengths: got .*float64"),
+    ({"lengths": np.full(6, 5, np.int32)}, "got 5 to 5, expected 0 to 4"),
+    ({"lengths": np.full(6, -1, np.int32)}, "got -1 to -1"),
+  ],
+)
+def test_what_does_not_belong_together_is_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    datasets.check(dataset(**changes), "mine")
+
+
+def test_take_takes_rows_of_everything():
+  taken = datasets.take(dataset(), np.array([4, 1]))
+  assert taken.inputs[:, 0, 0].tolist() == [16, 4]
+  for array in (taken.targets, taken.extras.subject):
+    assert array.tolist() == [4, 1]
+  bare = datasets.take(
+    dataset(lengths=None, extras=datasets.Extras()), np.arange(6) > 3
+  )
+  assert bare.lengths is bare.extras.subject is None
+  assert bare.targets.tolist() == [4, 5]
+
+
+def test_stratified_splits_keep_the_shares_of_classes():
+  labels = np.repeat([0, 1, 5], [10, 20, 40])
+  first, second = datasets.stratified_split(labels, 0.3, seed=1)
+  assert sorted([*first, *second]) == list(range(70))
+  assert np.bincount(labels[second]).tolist() == [3, 6, 0, 0, 0, 12]
+  again = datasets.stratified_split(labels, 0.3, seed=1)
+  other = datasets.stratified_split(labels, 0.3, seed=2)
+  np.testing.assert_array_equal(second, again[1])
+  assert not np.array_equal(second, other[1])
+  with pytest.raises(ValueError, match=r"fraction: got 1\.5"):
+    datasets.stratified_split(labels, 1.5, seed=0)
+
+
+def test_carve_valid_moves_training_rows():
+  train = dataset(targets=np.array([0, 0, 1, 1, 0, 1], np.int32))
+  splits = datasets.Splits(train, None, dataset(n=2), datasets.Info("", "", ""))
+  assert datasets.carve_valid(splits, 0) is splits
+  carved = datasets.carve_valid(splits, 1 / 3, seed=3)
+  assert len(carved.train.inputs) == 4
+  assert sorted(carved.valid.targets) == [0, 1]
+  rows = [*carved.train.extras.subject, *carved.valid.extras.subject]
+  assert sorted(rows) == list(range(6))
+  assert carved.test is splits.test
+  numbers = splits._replace(train=dataset(targets=np.zeros(6, np.float32)))
+  with pytest.raises(ValueError, match="float32, expected integer targets"):
+    datasets.carve_valid(numbers, 0.5)
+
+
+def test_rows_are_shared_if_every_byte_is():
+  first = np.arange(12).reshape(4, 3)
+  second = first[[1, 1, 3]].copy()
+  assert hashing.shared_rows(first, second) == 3
+  second[0, 0] += 1
+  assert hashing.shared_rows(first, second) == 2
+  # Equal bytes of another dtype or shape are another row.
+  assert hashing.shared_rows(first, first.view(np.uint64)) == 0
+  assert hashing.shared_rows(first, first[:, ::-1]) == 0
+  assert len(set(hashing.row_hashes(first))) == 4

@@ -1,0 +1,169 @@
+"""Windows of long series, and the table inside autots."""
+
+import io
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+from jaxseq.data import forecast_windows
+
+
+def table(times=40, missing=()):
+  lines = ["date,a,b"]
+  for i in range(times):
+    first = "" if i in missing else str(i)
+    lines.append(f"2020-02-{1 + i // 24:02} {i % 24:02}:00:00,{first},{-i}")
+  return "\n".join(lines) + "\n"
+
+
+def test_tables():
+  series = forecast_windows.parse_csv(table(missing=(0, 5)), "mine")
+  assert series.names == ("a", "b")
+  assert series.values.shape == (40, 2)
+  assert np.isnan(series.values[[0, 5], 0]).all()
+  assert series.times[25] == np.datetime64("2020-02-02T01:00:00")
+  (only,) = forecast_windows.parse_csv(table(), "mine", ["b"]).values.T
+  np.testing.assert_array_equal(only, -np.arange(40))
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "mine must start with a line of names"),
+    ("date,a\n", "mine has no lines of values"),
+    ("date,a\n2020-01-01,1\n2020-01-02,x\n", "mine, line 3: .*'x'"),
+    ("date,a\n2020-13-01,1\n", "mine, line 2"),
+    ("date,a\n2020-01-01\n", "mine, line 2"),
+  ],
+)
+def test_wrong_tables_are_refused(text, message):
+  with pytest.raises(ValueError, match=message):
+    forecast_windows.parse_csv(text, "mine")
+
+
+def test_absent_columns_are_named():
+  with pytest.raises(ValueError, match="no column 'OT'; .* date, a, b"):
+    forecast_windows.parse_csv(table(), "mine", ["OT"])
+
+
+def test_missing_values_take_the_last_before():
+  nan = np.nan
+  values = np.array([[nan, 1], [2, nan], [nan, nan], [4, 5]])
+  filled = forecast_windows.fill_forward(values)
+  assert filled.tolist() == [[2, 1], [2, 1], [2, 1], [4, 5]]
+  with pytest.raises(ValueError, match="channel without any value"):
+    forecast_windows.fill_forward(np.array([[nan, 1]]))
+
+
+def test_the_calendar():
+  times = np.array(
+    ["2024-01-01T00:00", "2024-12-31T23:59", "2021-08-15T12:30"],
+    "datetime64[m]",
+  )
+  first, last, middle = forecast_windows.calendar(times)
+  np.testing.assert_allclose(first, [-0.5] * 5)
+  # A Tuesday, the 366th day.
+  np.testing.assert_allclose(last, [0.5, 0.5, 1 / 6 - 0.5, 0.5, 0.5], atol=1e-6)
+  # A Sunday, the 227th day.
+  expected = [30 / 59 - 0.5, 12 / 23 - 0.5, 0.5, 14 / 30 - 0.5, 226 / 365 - 0.5]
+  np.testing.assert_allclose(middle, expected, atol=1e-6)
+
+
+def splits_of(**options):
+  series = forecast_windows.parse_csv(table(missing=(5,)), "mine")
+  return forecast_windows.make_splits(
+    series, (20, 28, 38), 4, 3, source="mine", license="none", **options
+  )
+
+
+def test_windows_lie_where_they_should():
+  splits = splits_of(normalize=False)
+  # A window for every step whose targets fit; later inputs reach back.
+  for part, first, count in (
+    (splits.train, 0, 14),
+    (splits.valid, 16, 6),
+    (splits.test, 24, 8),
+  ):
+    starts = first + np.arange(count)
+    np.testing.assert_array_equal(
+      part.inputs[..., 1], -(starts[:, None] + np.arange(4))
+    )
+    np.testing.assert_array_equal(
+      part.targets[..., 1], -(starts[:, None] + 4 + np.arange(3))
+    )
+  # The value that is missing.
+  assert splits.train.inputs[5, 0, 0] == 4
+  assert not splits.train.inputs.flags.owndata
+
+
+def test_only_training_times_set_the_scale():
+  splits = splits_of(with_calendar=True)
+  mean, deviation = np.arange(20).mean(), np.arange(20).std()
+  np.testing.assert_allclose(
+    splits.test.targets[-1, -1, 1], (-37 + mean) / deviation, rtol=1e-6
+  )
+  assert splits.info.mean[1] == -mean
+  stamps = splits.valid.extras.calendar
+  assert stamps.shape == (6, 7, 5)
+  # Hour 16 of the first day.
+  np.testing.assert_allclose(stamps[0, 0, 1], 16 / 23 - 0.5, rtol=1e-6)
+
+
+def test_spans_without_room_are_refused():
+  series = forecast_windows.parse_csv(table(), "mine")
+  for ends, lengths, message in (
+    ((20, 28, 41), (4, 3), "mine must have at least 41 times; it has 40"),
+    ((6, 28, 38), (4, 3), "at most 6, .*; got 4 . 3"),
+    ((20, 28, 38), (0, 3), "must be at least 1; got 0 and 3"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      forecast_windows.make_splits(
+        series, ends, *lengths, source="mine", license=""
+      )
+
+
+def test_autots_from_a_stand_in(tmp_path, monkeypatch):
+  folder = tmp_path / "autots" / "datasets" / "data"
+  folder.mkdir(parents=True)
+  (tmp_path / "autots" / "__init__.py").write_text("raise RuntimeError")
+  header = "date_time,clouds_all,holiday,rain_1h,temp,traffic_volume\n"
+  rows = [
+    f"2020-01-{1 + i // 24:02} {i % 24:02}:00:00,{i},None,0,280,{i % 24}\n"
+    for i in range(240)
+  ]
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w") as archive:
+    archive.writestr("traffic.csv", header + "".join(rows))
+  (folder / "traffic_hourly.zip").write_bytes(buffer.getvalue())
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.delitem(sys.modules, "autots", raising=False)
+  splits = data.load("autots_hourly", input_length=12, horizon=6)
+  assert splits.train.inputs.shape == (168 - 17, 12, 4)
+  assert splits.test.targets.shape == (48 - 5, 6, 4)
+  # Rain and temperature never change.
+  assert np.all(splits.train.inputs[..., 1:3] == 0)
+  monkeypatch.setitem(sys.modules, "autots", None)
+  with pytest.raises(data.MissingData, match="pip install --no-deps autots"):
+    data.load("autots_hourly")
+
+
+def test_seasonal_series():
+  options = {"input_length": 24, "horizon": 12, "times": 1000}
+  splits = data.load("seasonal", noise=0.0, normalize=False, **options)
+  again = data.load("seasonal", noise=0.0, normalize=False, **options)
+  other = data.load("seasonal", seed=1, **options)
+  assert splits.train.inputs.shape == (700 - 35, 24, 4)
+  np.testing.assert_array_equal(splits.test.targets, again.test.targets)
+  assert not np.allclose(splits.train.inputs, other.train.inputs)
+  # Without noise, a week later is the same: windows 168 hours apart.
+  # Float32 values of about 1.
+  np.testing.assert_allclose(
+    splits.train.inputs[0], splits.train.inputs[168], atol=1e-5
+  )
+  noisy = data.load("seasonal", normalize=False, channels=2, **options)
+  assert noisy.train.inputs.shape[-1] == 2
+  with pytest.raises(ValueError, match="got 0, 8000 and 0.3"):
+    data.load("seasonal", channels=0)

@@ -1,0 +1,23 @@
+"""Sequences side by side in one array."""
+
+import numpy as np
+import pytest
+
+from jaxseq import data
+
+
+def test_padding():
+  sequences = [np.ones((2, 3)), np.ones((5, 3), np.float32)]
+  padded, lengths = data.pad_sequences(sequences, multiple=4, value=-1)
+  assert padded.shape == (2, 8, 3)
+  assert padded.dtype == np.float64
+  assert lengths.tolist() == [2, 5]
+  inside = np.arange(8) < lengths[:, None]
+  assert np.all(padded[inside] == 1)
+  assert np.all(padded[~inside] == -1)
+  with pytest.raises(ValueError, match="longest sequence, 5; got 4"):
+    data.pad_sequences(sequences, 4)
+  with pytest.raises(ValueError, match="got none"):
+    data.pad_sequences([])
+  with pytest.raises(ValueError, match=r"got \(\), \(1,\)"):
+    data.pad_sequences([np.ones((2, 1)), np.ones(2)])

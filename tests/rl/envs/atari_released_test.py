@@ -1,0 +1,195 @@
+"""Atari as SPR's released code plays it: its frames, and its rules."""
+
+import numpy as np
+import pytest
+
+from jaxseq.rl.envs import _ale
+from jaxseq.rl.envs import atari_released
+from jaxseq.spr import agent
+from jaxseq.spr import settings as settings_lib
+from jaxseq.spr import variants
+
+
+@pytest.mark.parametrize("name", ["breakout", "pong"])
+def test_the_golden_frames(name, golden):
+  pytest.importorskip("ale_py")
+  arrays = golden(f"spr/frames_mila_{name}")
+  emulator = _ale.emulator(name, int(arrays["ale_random_seed"]))
+  actions = [action.value for action in emulator.getMinimalActionSet()]
+  assert actions == arrays["minimal_action_set"].tolist()
+  # The golden ones are a reset, the frame that every life begins with, and
+  # those that follow it.
+  noops = len(arrays["reset_raw_actions"]) - 2
+  player = atari_released.Player(emulator, lambda: noops)
+  config = agent.Config(variants.get("spr", len(actions)))
+  observation = np.zeros((84, 84, 4), np.uint8)
+
+  def check(t, frame, begins):
+    nonlocal observation
+    np.testing.assert_array_equal(frame, arrays["frames"][t])
+    observation = np.asarray(agent.push(config, observation, frame, begins))
+    sums = observation.sum(axis=(0, 1), dtype=np.int64)
+    np.testing.assert_array_equal(sums, arrays["stack_frame_sums"][t])
+    assert emulator.lives() == arrays["lives"][t]
+
+  check(0, player.reset(), True)
+  for t, action in enumerate(arrays["actions"]):
+    before = emulator.getFrameNumber()
+    step = player.step(action)
+    check(t + 1, step.frame, step.done)
+    played = emulator.getFrameNumber() - before
+    assert played == arrays["raw_acts_per_step"][t]
+    assert step.reward == arrays["game_score"][t]
+    assert np.sign(step.reward) == arrays["reward"][t]
+    assert step.done == arrays["done"][t]
+    assert step.over == arrays["traj_done"][t]
+
+
+class Script:
+  """An emulator whose lives are written down for each frame of a game.
+
+  Frame t of game g shows the grey of `shown(g, t)`; doing nothing scores 1000,
+  and the action that a player can take 1.
+  """
+
+  def __init__(self, lives):
+    self._lives = lives
+    self.game = self.frame = 0
+
+  def getMinimalActionSet(self):
+    return [7]
+
+  def getScreenDims(self):
+    return 210, 160
+
+  def reset_game(self):
+    self.game, self.frame = self.game + 1, 0
+
+  def act(self, action):
+    assert action in (0, 7)
+    self.frame += 1
+    return 1 if action == 7 else 1000
+
+  def lives(self):
+    return self._lives[self.frame]
+
+  def game_over(self):
+    return self.frame == len(self._lives) - 1
+
+  def getScreenGrayscale(self, screen):
+    screen[:] = shown(self.game, self.frame)
+
+
+def shown(game, frame):
+  return (90 * game + 100 * frame) % 256
+
+
+def play(lives, steps, noops=0, **options):
+  """Returns the frames' only greys and the steps; the first is the reset's."""
+  player = atari_released.Player(Script(lives), lambda: noops, **options)
+  frame = player.reset()
+  assert (frame.shape, frame.dtype) == ((84, 84), np.uint8)
+  greys, taken = [np.unique(frame).item()], []
+  for _ in range(steps):
+    taken.append(player.step(0))
+    greys.append(np.unique(taken[-1].frame).item())
+  return greys, taken
+
+
+def test_a_frame_is_the_maximum_of_two():
+  greys, steps = play([0] * 99, 4, noops=2)
+  # After a game's beginning, that of frame 3 alone.
+  assert greys[0] == shown(1, 3)
+  for t in range(4):
+    last = 3 + 4 * (t + 1)
+    assert greys[t + 1] == max(shown(1, last - 1), shown(1, last))
+  assert {float(step.reward) for step in steps} == {4.0}
+  assert not any(step.done or step.over for step in steps)
+
+
+def test_a_lost_life_is_followed_by_a_frame_alone():
+  # One no-op, four frames, the last of which loses a life, and one no-op more.
+  greys, steps = play([3] * 5 + [2] * 90, 3)
+  assert [bool(step.done) for step in steps] == [True, False, False]
+  assert greys[1] == shown(1, 6) < max(shown(1, 4), shown(1, 5))
+  # What doing nothing scores counts nowhere.
+  assert [step.reward for step in steps] == [4, 4, 4]
+  assert greys[2] == max(shown(1, 9), shown(1, 10))
+  assert not any(step.over for step in steps)
+
+
+def test_a_life_that_was_won_makes_up_for_a_loss():
+  _, steps = play([3] * 5 + [4] * 4 + [3] * 4 + [2] * 90, 3)
+  assert [bool(step.done) for step in steps] == [False, False, True]
+
+
+def test_the_end_of_a_game_begins_another_one():
+  greys, steps = play([1] * 10 + [0], 3, noops=1)
+  assert [bool(step.over) for step in steps] == [False, True, False]
+  assert [bool(step.done) for step in steps] == [False, True, False]
+  assert greys[2] == shown(2, 2)
+  assert greys[3] == max(shown(2, 5), shown(2, 6))
+  assert steps[1].reward == 4
+
+
+def test_the_limit_ends_a_game():
+  greys, steps = play([1] * 99, 7, max_steps=2)
+  over = [False, False, True, False, False, True, False]
+  assert [bool(step.over) for step in steps] == over
+  assert [bool(step.done) for step in steps] == over
+  assert greys[3] == shown(2, 1)
+  assert greys[6] == shown(3, 1)
+
+
+def test_seeds_make_the_games():
+  pytest.importorskip("ale_py")
+  game = settings_lib.make_game(
+    settings_lib.Settings(environment="atari_released", game="breakout")
+  )
+  assert (game.num_actions, game.image_shape) == (4, (84, 84, 4))
+  assert not game.on_device
+  seeds = np.array([3, 7])
+  players, again = game.play(seeds), game.play(seeds)
+  first = players.reset()
+  np.testing.assert_array_equal(first, again.reset())
+  rng = np.random.default_rng(0)
+  lost, over = np.zeros(2, int), np.zeros(2, int)
+  for _ in range(250):
+    action = rng.integers(game.num_actions, size=2)
+    step, other = players.step(action), again.step(action)
+    for x, y in zip(step, other):
+      np.testing.assert_array_equal(x, y)
+    assert not (step.over & ~step.done).any()
+    lost, over = lost + step.done, over + step.over
+  assert (step.frame.dtype, step.frame.shape) == (np.uint8, (2, 84, 84))
+  assert (step.reward.dtype, step.done.dtype) == (np.float32, np.bool_)
+  # A game has five lives.
+  assert (over > 0).all()
+  assert (lost // 5 == over).all()
+  np.testing.assert_array_equal(players.reset(), first)
+
+
+def test_a_game_begins_after_2_to_31_frames():
+  pytest.importorskip("ale_py")
+  draw = atari_released.noops(5)
+  drawn = [draw() for _ in range(1000)]
+  assert set(drawn) == set(range(1, 31))
+  # Cars move in every frame.
+  player = atari_released.Player(_ale.emulator("freeway"), iter(drawn).__next__)
+  starts = {number: player.reset() for number in drawn[:50]}
+  assert len({frame.tobytes() for frame in starts.values()}) == len(starts)
+  players = atari_released.make("freeway").play(np.array([5]))
+  np.testing.assert_array_equal(players.reset()[0], starts[drawn[0]])
+
+
+def test_actions_are_not_sticky():
+  pytest.importorskip("ale_py")
+  players = [
+    atari_released.Player(_ale.emulator("breakout", seed), lambda: 0)
+    for seed in range(2)
+  ]
+  for player in players:
+    player.reset()
+  for action in np.random.default_rng(0).integers(4, size=60):
+    one, other = (player.step(action).frame for player in players)
+    np.testing.assert_array_equal(one, other)

@@ -1,0 +1,110 @@
+"""Arms: names, what they share and override, restoring what is not there."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from jaxseq.training import checkpoint
+from jaxseq.training import errors
+from jaxseq.training import scalars
+from jaxseq.training.comparison import arms
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  rate: float = 0.1
+  inner: tuple[tuple[str, int], ...] = ()
+
+
+def _config(**options):
+  mapping = ml_collections.FrozenConfigDict({"a": {}, "b": {"rate": 2}})
+  return arms.Arms(arms=mapping, **options)
+
+
+def test_merging():
+  config = _config()
+  shared = {"rate": 0.5, "inner": {"x": 1}}
+  assert arms.merge(config, "a", shared, Arm) == Arm(0.5, (("x", 1),))
+  assert arms.merge(config, "b", shared, Arm).rate == 2.0
+  with pytest.raises(errors.UserError, match="config.arms.b has no field 'rat"):
+    arms.merge(config, "b", {}, type(config))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"arms": {}}, "arms: got none"),
+    ({"arms": {"../up": {}}}, "got the name '../up'"),
+    ({"seed": -1}, "seed: got -1"),
+    ({"num_seeds": 0}, "num_seeds: got 0, expected 1 or more"),
+    ({"chunks_per_checkpoint": 0}, "chunks_per_checkpoint: got 0"),
+  ],
+)
+def test_wrong_options(options, message):
+  with pytest.raises(ValueError, match=message):
+    arms.Arms(**{"arms": {"a": {}}, **options})
+
+
+def _init(key):
+  return {"x": jax.random.normal(key, (3,)), "n": jnp.zeros((), jnp.int32)}
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _chunk(state, count):
+  state = {"x": 0.9**count * state["x"], "n": state["n"] + count}
+  return state, {"size": jnp.abs(state["x"]).mean(axis=-1)}
+
+
+def test_arms_without_a_checkpoint_are_left_out(tmp_path, capsys):
+  with pytest.raises(errors.UserError, match="holds no checkpoint"):
+    arms.trained(["a", "b"], tmp_path)
+  with checkpoint.Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
+    checkpointer.save(1, {"x": np.zeros(2)})
+  assert arms.trained(["a", "b", "c"], tmp_path) == ["b"]
+  assert "without a checkpoint: a, c." in capsys.readouterr().out
+  assert not (tmp_path / "a").exists()
+
+
+def test_train_and_restore(tmp_path):
+  config = _config(
+    num_seeds=2,
+    updates_per_chunk=3,
+    chunks_per_checkpoint=1,
+    tensorboard=False,
+  )
+  keys = jax.random.split(jax.random.key(0), 2)
+  make = arms.initial(_init, 2)
+  shapes = jax.eval_shape(make, keys)
+  with pytest.raises(
+    errors.UserError, match="holds no checkpoint: train first"
+  ):
+    arms.restore("a", shapes, tmp_path)
+
+  def train(num_updates):
+    return arms.train_arm(
+      "a",
+      _chunk,
+      make(keys),
+      tmp_path / "a",
+      config,
+      num_updates=num_updates,
+      metric="size",
+      update_axis=None,
+    )
+
+  state = train(7)
+  np.testing.assert_array_equal(state["n"], [7, 7])
+  step, restored = arms.restore("a", shapes, tmp_path)
+  assert step == 7
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  rows = scalars.read(tmp_path / "a")
+  assert [row["step"] for row in rows] == [3, 6, 7]
+  # A longer run goes on from there.
+  state = train(9)
+  np.testing.assert_array_equal(state["n"], [9, 9])
+  assert scalars.read(tmp_path / "a")[:3] == rows

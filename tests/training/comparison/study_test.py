@@ -1,0 +1,135 @@
+"""A supervised comparison from start to end: results, table, baselines."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from jaxseq.training import supervised
+from jaxseq.training.comparison import study
+
+
+def _arm(rate):
+  """Finds the mean of numbers; the evaluation is the distance to it."""
+  data = {"x": np.linspace(0, 1, 8, dtype=np.float32)}
+
+  def sample(key, update, data):
+    return jnp.take(data["x"], supervised.draw(key, update, 8, 4))
+
+  def loss(variables, batch, carry, key):
+    del key
+    value = jnp.mean((variables["params"]["w"] - batch) ** 2)
+    return value, supervised.Loss({}, {}, carry)
+
+  def evaluate(variables, data):
+    w = variables["params"]["w"]
+    return {"error": jnp.abs(w - data["x"].mean())}
+
+  def init(key):
+    return {"params": {"w": jax.random.normal(key, ()) + 3, "b": jnp.ones(4)}}
+
+  problem = supervised.Problem(init, sample, loss, evaluate, data)
+  return study.Arm(problem, optax.sgd(rate), "error", 4)
+
+
+@pytest.fixture
+def comparison():
+  config = study.Supervised(
+    arms=ml_collections.FrozenConfigDict({"fast": {}, "slow": {}}),
+    num_seeds=2,
+    num_updates=60,
+    updates_per_chunk=10,
+    tensorboard=False,
+    references=ml_collections.FrozenConfigDict({"perfect": 0.0}),
+  )
+  return config, {"fast": _arm(0.05), "slow": _arm(0.001)}
+
+
+def _run(comparison, tmp_path, mode="train", **options):
+  config, arms = comparison
+  directory = study.open_workdir(str(tmp_path / "run"), config, "toy", mode)
+  return study.main(
+    config,
+    directory,
+    arms,
+    mode,
+    title="toy",
+    columns={"error": "test error"},
+    **options,
+  )
+
+
+def test_results(comparison, tmp_path, capsys):
+  baselines = {"middle": {"error": 0.25}, "unknown": {"other": 1.0}}
+  results = _run(comparison, tmp_path, baselines=baselines)
+  directory = tmp_path / "run"
+  output = capsys.readouterr().out
+  assert "test error" in output
+  assert "mean ± standard deviation over 2 seeds" in output
+  lines = {line.split("  ")[0]: line for line in output.splitlines()}
+  assert "0.250" in lines["middle"]
+  assert lines["unknown"].count("-") == 3
+  assert "mean" not in lines["middle"]
+  fast, slow = results["fast"], results["slow"]
+  assert fast["parameters"] == 5
+  assert len(fast["error"]) == 2
+  # Noise of batches of 4 numbers stays; the slow one has hardly moved.
+  assert max(fast["error"]) < 0.1 < 1 < min(slow["error"])
+  written = json.loads((directory / "results.json").read_text())
+  assert written["fast"]["error"] == fast["error"]
+  assert written["baselines"]["middle"] == {"error": 0.25}
+  assert (directory / "learning_curve.png").is_file()
+
+  shown = _run(comparison, tmp_path, "evaluate")
+  assert shown["fast"]["error"] == fast["error"]
+  assert "seconds" not in shown["fast"]
+  step, variables = study.variables_of(
+    comparison[0], directory, "fast", comparison[1]["fast"]
+  )
+  assert step == 60
+  assert study.num_parameters(variables) == 5
+  evaluate = study.evaluator(comparison[0], comparison[1]["fast"])
+  np.testing.assert_array_equal(evaluate(variables)["error"], fast["error"])
+
+
+def test_what_is_drawn(comparison, tmp_path, monkeypatch):
+  drawn = {}
+
+  def learning_curve(path, curves, **options):
+    drawn.update(options, curves=curves)
+    return path
+
+  monkeypatch.setattr(study.plots, "learning_curve", learning_curve)
+  _run(
+    comparison,
+    tmp_path,
+    baselines={"middle": {"error": 0.25}},
+    drawn=["slow"],
+  )
+  assert list(drawn["curves"]) == ["slow"]
+  steps, values = drawn["curves"]["slow"]
+  np.testing.assert_array_equal(steps, [20, 40, 60])
+  assert values.shape == (2, 3)
+  assert drawn["references"] == {"middle": 0.25, "perfect": 0.0}
+  config, arms = comparison
+  study.finish(
+    config,
+    tmp_path / "run",
+    arms,
+    study.evaluate(config, tmp_path / "run", arms),
+    "train",
+    title="toy",
+    columns={"error": "test error"},
+    levels={"other": 0.5},
+  )
+  assert drawn["references"] == {"other": 0.5, "perfect": 0.0}
+
+
+@pytest.mark.parametrize("name", ["num_updates", "chunks_per_evaluation"])
+def test_wrong_options(name):
+  with pytest.raises(ValueError, match=f"{name}: got 0, expected 1 or more"):
+    study.Supervised(arms={"a": {}}, **{name: 0})

@@ -1,0 +1,261 @@
+"""Configs: every field is checked, and every mistake is one sentence."""
+
+import collections.abc
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+from typing import Literal
+
+import ml_collections
+import numpy as np
+import pytest
+
+from jaxseq.training import configuration
+from jaxseq.training import errors
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+  lr: float
+  schedule: Literal["constant", "linear"] = "constant"
+  betas: tuple[float, float] = (0.9, 0.999)
+  max_norm: float | None = None
+
+  def __post_init__(self):
+    if self.lr <= 0:
+      raise ValueError(f"lr must be positive, got {self.lr}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  optim: Optim
+  name: str = "run"
+  seeds: int = 2
+  verbose: bool = False
+  widths: tuple[int, ...] = (64,)
+  layers: tuple[Optim, ...] = ()
+  eval_optim: Optim | None = None
+  size: int | float = 1
+  label: int | str | None = None
+  options: tuple[tuple[str, Any], ...] = ()
+  mixer: collections.abc.Mapping[str, Any] = dataclasses.field(
+    default_factory=ml_collections.FrozenConfigDict
+  )
+  anything: Any = None
+
+
+def build(**fields):
+  fields.setdefault("optim", {"lr": 1e-3})
+  config = ml_collections.ConfigDict(fields).lock()
+  return configuration.from_config_dict(Config, config)
+
+
+def test_defaults_stay():
+  assert build() == Config(optim=Optim(lr=1e-3))
+
+
+def test_every_kind_of_field():
+  config = build(
+    optim={"lr": 1, "schedule": "linear", "betas": [0, 0.5], "max_norm": 2},
+    name="x",
+    seeds=np.int64(3),
+    verbose=True,
+    widths=[32, 16],
+    layers=({"lr": 0.1}, {"lr": 0.2}),
+    eval_optim={"lr": 2.0},
+    size=3,
+    label="s5",
+    options={"a": 1, "b": [1, 2]},
+    mixer={"d_state": 4, "blocks": [1, 2]},
+    anything={"deep": {"er": [1]}},
+  )
+  assert config.optim == Optim(1.0, "linear", (0.0, 0.5), 2.0)
+  assert isinstance(config.optim.lr, float)
+  assert type(config.seeds) is int
+  assert config.seeds == 3
+  assert config.widths == (32, 16)
+  assert config.layers == (Optim(0.1), Optim(0.2))
+  assert config.eval_optim == Optim(2.0)
+  assert type(config.size) is int
+  assert config.options == (("a", 1), ("b", (1, 2)))
+  assert dict(**config.mixer) == {"d_state": 4, "blocks": (1, 2)}
+  # Static under jit: all of it can be hashed.
+  hash(config)
+
+
+def test_placeholders():
+  config = ml_collections.ConfigDict({"optim": {"lr": 1e-3}})
+  config.label = ml_collections.config_dict.placeholder(str)
+  assert configuration.from_config_dict(Config, config).label is None
+  config.seeds = ml_collections.config_dict.required_placeholder(int)
+  with pytest.raises(errors.UserError, match="config.seeds is not set"):
+    configuration.from_config_dict(Config, config)
+  config.seeds = 5
+  assert configuration.from_config_dict(Config, config).seeds == 5
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (
+      {"sedes": 1},
+      "config has no field 'sedes' (did you mean 'seeds'?); its fields are: "
+      "anything, eval_optim, label, layers, mixer, name, optim, options, "
+      "seeds, size, verbose, widths",
+    ),
+    (
+      {"optim": {"lr": 1.0, "zzz": 1}},
+      "config.optim has no field 'zzz'; its fields are: betas, lr, max_norm, "
+      "schedule",
+    ),
+    (
+      {"optim": {}},
+      "config.optim.lr is missing: config.optim needs it, with a float",
+    ),
+    (
+      {"optim": {"lr": "fast"}},
+      "config.optim.lr must be a float, got 'fast' (str)",
+    ),
+    (
+      {"optim": {"lr": True}},
+      "config.optim.lr must be a float, got True (bool)",
+    ),
+    ({"optim": {"lr": None}}, "config.optim.lr must be a float, got None"),
+    (
+      {"optim": {"lr": -1.0}},
+      "config.optim: lr must be positive, got -1.0",
+    ),
+    (
+      {"optim": {"lr": 1.0, "schedule": "cosine"}},
+      "config.optim.schedule must be one of 'constant', 'linear', got "
+      "'cosine' (str)",
+    ),
+    (
+      {"optim": {"lr": 1.0, "betas": (0.1,)}},
+      "config.optim.betas must be a tuple (a float, a float), got (0.1,) "
+      "(tuple)",
+    ),
+    (
+      {"optim": {"lr": 1.0, "max_norm": "1"}},
+      "config.optim.max_norm must be a float or None, got '1' (str)",
+    ),
+    ({"seeds": 1.5}, "config.seeds must be an int, got 1.5 (float)"),
+    ({"seeds": True}, "config.seeds must be an int, got True (bool)"),
+    ({"verbose": 1}, "config.verbose must be a bool, got 1 (int)"),
+    (
+      {"widths": 64},
+      "config.widths must be a tuple, each item an int, got 64 (int)",
+    ),
+    (
+      {"widths": (1, "2")},
+      "config.widths[1] must be an int, got '2' (str)",
+    ),
+    (
+      {"layers": ({"lr": 1.0}, {"lr": "x"})},
+      "config.layers[1].lr must be a float, got 'x' (str)",
+    ),
+    (
+      {"eval_optim": {"lr": "x"}},
+      "config.eval_optim.lr must be a float, got 'x' (str)",
+    ),
+    (
+      {"eval_optim": 3},
+      "config.eval_optim must be a mapping with fields of Optim (lr, "
+      "schedule, betas, max_norm) or None, got 3 (int)",
+    ),
+    (
+      {"label": 1.5},
+      "config.label must be an int or a string or None, got 1.5 (float)",
+    ),
+    ({"mixer": "s5"}, "config.mixer must be a mapping, got 's5' (str)"),
+  ],
+)
+def test_mistakes_are_one_sentence(fields, message):
+  with pytest.raises(errors.UserError) as caught:
+    build(**fields)
+  assert str(caught.value) == message
+
+
+def test_union_errors_name_the_union_not_an_arm():
+  with pytest.raises(errors.UserError) as caught:
+    build(eval_optim={"wrong": 1})
+  assert "config.eval_optim has no field 'wrong'" in str(caught.value)
+
+
+def test_parse_needs_a_config():
+  with pytest.raises(errors.UserError, match="--config=FILE is missing"):
+    configuration.parse(None, Config)
+
+
+def test_only_dataclasses_are_built():
+  with pytest.raises(TypeError, match="cls must be a dataclass"):
+    configuration.from_config_dict(dict, {})
+
+
+def test_json_and_difference():
+  old = configuration.to_json(build())
+  new = configuration.to_json(
+    build(optim={"lr": 2e-3, "max_norm": float("inf")}, widths=(64, 64))
+  )
+  assert old["_type"].endswith("Config")
+  assert new["optim"]["max_norm"] == "inf"
+  assert configuration.difference(old, old) == []
+  assert configuration.difference(old, new) == [
+    ("optim.lr", 1e-3, 2e-3),
+    ("optim.max_norm", None, "inf"),
+    ("widths", [64], [64, 64]),
+  ]
+  assert configuration.difference({"a": 1}, {"b": True}) == [
+    ("a", 1, "(absent)"),
+    ("b", "(absent)", True),
+  ]
+  assert configuration.difference({"a": 1}, {"a": True}) == [("a", 1, True)]
+  assert configuration.difference({"a": 1}, {"a": 1.0}) == []
+
+
+def test_json_tells_classes_with_the_same_fields_apart():
+  make = dataclasses.make_dataclass
+  one = make("One", [("d", int)], frozen=True)(1)
+  two = make("Two", [("d", int)], frozen=True)(1)
+  differs = configuration.difference(
+    configuration.to_json(one), configuration.to_json(two)
+  )
+  assert [name for name, _, _ in differs] == ["_type"]
+
+
+def test_json_is_the_same_however_the_program_was_started(tmp_path):
+  program = """
+import dataclasses, json
+from jaxseq.training import configuration
+@dataclasses.dataclass(frozen=True)
+class Config:
+  a: int = 1
+if __name__ == "__main__":
+  print(json.dumps(configuration.to_json(Config())))
+"""
+  (tmp_path / "program.py").write_text(program)
+  told = [
+    subprocess.run(
+      [sys.executable, *arguments],
+      cwd=tmp_path,
+      env={**os.environ, "PYTHONPATH": str(_ROOT)},
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+    for arguments in (
+      ["program.py"],
+      ["-m", "program"],
+      [
+        "-c",
+        "import program, json; from jaxseq.training import configuration; "
+        "print(json.dumps(configuration.to_json(program.Config())))",
+      ],
+    )
+  ]
+  assert told == ['{"_type": "program.Config", "a": 1}\n'] * 3
