@@ -10,7 +10,7 @@ from jaxseq import nn
 from jaxseq.nn import distributions
 from jaxseq.rl import actions
 from jaxseq.rl import networks
-from jaxseq.training import config as config_files
+from jaxseq.training import configuration
 
 # The original's names for the dense layers around the memory.
 _S5_DENSE = {
@@ -335,4 +335,4 @@ def test_factored_policy(x64):
 )
 def test_wrong_options(options, message):
   with pytest.raises(ValueError, match=message):
-    config_files.from_config_dict(networks.Config, options)
+    configuration.from_config_dict(networks.Config, options)
