@@ -47,6 +47,8 @@ VARIANTS = {
   "icrl/popgym_gru": ("RepeatPreviousHard",),
   "icrl/popgym_s5": ("RepeatPreviousHard",),
   "icrl/projected_cartpole": ("s5", "long", "paper", "tiny"),
+  "icrl/quickstart": ("hybrid", "hybrid_tiny", "tiny"),
+  "icrl/r2d2": ("hybrid", "hybrid_tiny", "tiny"),
   "icrl/small": ("BattleshipEasy",),
   "synthetic/induction": ("paper", "tiny"),
   "synthetic/mqar": ("paper", "tiny"),
