@@ -23,13 +23,13 @@ bfloat16; `:hybrid_tiny` is that with a few updates.
 import ml_collections
 
 from configs import blocks
+from jaxseq import _validate
 
-_VARIANTS = ("full", "tiny", "hybrid", "hybrid_tiny")
+VARIANTS = ("full", "tiny", "hybrid", "hybrid_tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

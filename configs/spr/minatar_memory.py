@@ -19,11 +19,15 @@ import ml_collections
 
 from configs import blocks
 from configs.spr import minatar_quick
+from jaxseq import _validate
+
+VARIANTS = (*minatar_quick.VARIANTS, "hybrid", "hybrid_tiny")
 
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   tiny, hybrid = variant.endswith("tiny"), variant.startswith("hybrid")
-  game = "breakout" if variant == "hybrid" else variant
+  _validate.choice("variant", variant, VARIANTS)
+  game = "breakout" if hybrid else variant
   config = minatar_quick.get_config("tiny" if tiny else game)
   stack = {"mixer": "lstm", "mixer_options": {}, "d_model": 64}
   if hybrid:
