@@ -1,13 +1,13 @@
 """What the algorithms have in common beside playing."""
 
 import math
-from typing import Any
 from typing import Literal
 from typing import Protocol
 
 import jax
 import optax
 
+from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
@@ -37,35 +37,6 @@ class OptimizerOptions(Protocol):
   adam_epsilon: float
 
 
-def check_fields(
-  config: Any,
-  *,
-  positive: tuple[str, ...] = (),
-  shares: tuple[str, ...] = (),
-  not_negative: tuple[str, ...] = (),
-) -> None:
-  """Checks numbers of a configuration.
-
-  Args:
-    config: the configuration.
-    positive: names of fields above 0.
-    shares: names of fields from 0 to 1.
-    not_negative: names of fields that are 0 or more.
-
-  Raises:
-    ValueError: a number is none of these; NaN is not.
-  """
-  for names, holds, expected in (
-    (positive, lambda x: x > 0, "more than 0"),
-    (shares, lambda x: 0 <= x <= 1, "0 to 1"),
-    (not_negative, lambda x: x >= 0, "0 or more"),
-  ):
-    for name in names:
-      value = getattr(config, name)
-      if not holds(value):
-        raise ValueError(f"{name}: got {value}, expected {expected}.")
-
-
 def check_optimizer(config: OptimizerOptions) -> None:
   """Checks what `make_optimizer` depends on.
 
@@ -75,20 +46,16 @@ def check_optimizer(config: OptimizerOptions) -> None:
   Raises:
     ValueError: an option is out of its range, or the mixer has no group.
   """
-  check_fields(
+  _validate.fields(
     config,
-    positive=(
+    above_zero=(
       "learning_rate",
       "ssm_learning_rate_factor",
       "max_grad_norm",
       "adam_epsilon",
     ),
   )
-  if config.learning_rate_schedule not in ("constant", "linear"):
-    raise ValueError(
-      f"learning_rate_schedule: got {config.learning_rate_schedule!r},"
-      " expected 'constant' or 'linear'."
-    )
+  _validate.literals(config)
   factor, mixer = config.ssm_learning_rate_factor, config.network.mixer
   if factor != 1 and not hasattr(mixers.get(mixer), "SSM_PARAMETERS"):
     raise ValueError(

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
   from jaxseq.spr import evaluate as evaluate
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
+  from jaxseq.spr import learner as learner
   from jaxseq.spr import memory as memory
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import networks as networks
@@ -67,13 +68,12 @@ if TYPE_CHECKING:
   from jaxseq.spr import score_comparison as score_comparison
   from jaxseq.spr import score_figures as score_figures
   from jaxseq.spr import scores as scores
-  from jaxseq.spr import sequence_replay as sequence_replay
-  from jaxseq.spr import sequence_update as sequence_update
-  from jaxseq.spr import sequences as sequences
+  from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings
   from jaxseq.spr import stacks as stacks
   from jaxseq.spr import study as study
   from jaxseq.spr import transition as transition
+  from jaxseq.spr import transition_loss as transition_loss
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants
 else:

@@ -165,10 +165,10 @@ def predict(
     config: options, with a transition model.
     params: from `init`.
     latent: (batch, height, width, channels).
-    action: (steps, batch) integers.
+    action: (batch, steps) integers.
 
   Returns:
-    (steps, batch, projection_width).
+    (batch, steps, projection_width).
   """
   latents, _ = _transition_model(config).apply(
     config.transition, params["transition"], latent, action

@@ -64,7 +64,7 @@ class Settings:
     memory: "mixer": the name of a mixer that remembers, and fields of
       `stacks.Config`; none if empty or with "mixer": "none". What an agent with
       a memory learns from is "sequence" in `learning`.
-    learning: fields of `update.Config` that differ, such as "optimizer": a
+    learning: fields of `learner.Config` that differ, such as "optimizer": a
       mapping again.
     agent: fields of `variants.Variant` that differ, such as "min_replay".
   """

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -34,7 +35,7 @@ class Config:
     norm_epsilon: added to the variance.
     residual: whether z is added before the last ReLU.
     renormalize: whether every new latent is mapped to [0, 1].
-    epsilon: added to the range of a latent that is renormalised.
+    epsilon: added to the range of a latent that is renormalized.
     initializer: "pytorch" or "xavier".
     unroll: whether a rollout is written out step by step, not as a loop: on a
       CPU the gradient of a convolution is many times slower inside a loop.
@@ -55,17 +56,15 @@ class Config:
   dtype: str | None = None
 
   def __post_init__(self):
-    layers.check_positive(self, "num_actions", "channels")
+    _validate.fields(
+      self,
+      positive=("num_actions", "channels"),
+      above_zero=("norm_epsilon",),
+      not_negative=("epsilon",),
+    )
+    _validate.literals(self)
     if self.hidden is not None:
-      layers.check_positive(self, "hidden")
-    layers.check_choice("norm", self.norm, ("batch", "none"))
-    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
-    if not self.norm_epsilon > 0:
-      raise ValueError(
-        f"norm_epsilon must be positive; got {self.norm_epsilon}."
-      )
-    if not self.epsilon >= 0:
-      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+      _validate.positive("hidden", self.hidden)
 
   @property
   def width(self) -> int:
@@ -74,7 +73,7 @@ class Config:
 
 
 class Statistics(NamedTuple):
-  """What a batch norm divides by and subtracts.
+  """Mean and variance of a batch norm.
 
   Attributes:
     mean: (..., width).
@@ -138,15 +137,12 @@ def step(
   """
   shape = latent.shape
   if len(shape) != 4 or shape[-1] != config.channels:
-    raise ValueError(
-      "latent must have shape (batch, height, width, channels) with channels "
-      f"= {config.channels}; got {shape}."
+    raise _validate.error(
+      "latent",
+      f"shape {shape}",
+      f"shape (batch, height, width, channels = {config.channels})",
     )
-  if action.shape != shape[:1]:
-    raise ValueError(
-      f"action must have shape {shape[:1]}, one for each latent; got "
-      f"{action.shape}."
-    )
+  check_action(action, latent)
   planes = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   planes = jnp.broadcast_to(
     planes[:, None, None], (*shape[:-1], config.num_actions)
@@ -165,6 +161,7 @@ def step(
 
 
 def _batch_norm(config, params, x, statistics):
+  """Normalizes by statistics, or by those of this batch."""
   if statistics is None:
     mean = x.mean(axis=(0, 1, 2))
     variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
@@ -184,33 +181,50 @@ def apply(
     config: options.
     params: from `init`.
     latent: (batch, height, width, channels), the latents to start from.
-    action: (steps, batch) integers below num_actions, steps at least 1.
+    action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (steps, batch, height, width, channels), and
+    The latents after each step, (batch, steps, height, width, channels), and
     the statistics of the batch norm in each step, (steps, width) each; None
     with norm "none".
 
   Raises:
     ValueError: if a shape does not fit.
   """
-  if action.ndim != 2 or action.shape[0] == 0:
-    raise ValueError(
-      f"action must have shape (steps, batch) with steps >= 1; got "
-      f"{action.shape}."
+  check_actions(action)
+
+  def body(carry, action):
+    carry, statistics = step(config, params, carry, action)
+    return carry, (carry, statistics)
+
+  if config.unroll:
+    out = []
+    for k in range(action.shape[1]):
+      latent, output = body(latent, action[:, k])
+      out.append(output)
+    out = jax.tree.map(lambda *leaves: jnp.stack(leaves), *out)
+  else:
+    _, out = jax.lax.scan(body, latent, action.T)
+  latents, statistics = out
+  return jnp.swapaxes(latents, 0, 1), statistics
+
+
+def check_action(action: Array, latent: Array) -> None:
+  """Raises a ValueError unless there is one action for each latent."""
+  if action.shape != latent.shape[:1]:
+    raise _validate.error(
+      "action",
+      f"shape {action.shape}",
+      f"shape {latent.shape[:1]}, one for each latent",
     )
-  if not config.unroll:
 
-    def body(carry, action):
-      carry, statistics = step(config, params, carry, action)
-      return carry, (carry, statistics)
 
-    return jax.lax.scan(body, latent, action)[1]
-  out = []
-  for k in range(action.shape[0]):
-    latent, statistics = step(config, params, latent, action[k])
-    out.append((latent, statistics))
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *out)
+def check_actions(action: Array) -> None:
+  """Raises a ValueError unless the actions have shape (batch, steps)."""
+  if action.ndim != 2 or action.shape[1] == 0:
+    raise _validate.error(
+      "action", f"shape {action.shape}", "shape (batch, steps) with steps >= 1"
+    )
 
 
 def running_statistics(

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq import _validate
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
@@ -64,7 +65,7 @@ class Config:
     gae_lambda: of the advantage estimates.
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
-    normalize_advantage: whether advantages are normalised in each minibatch.
+    normalize_advantage: whether advantages are normalized in each minibatch.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     bootstrap_truncated: whether an episode that a time limit cuts off is
@@ -109,7 +110,7 @@ class Config:
   truncate_gradient: bool = False
 
   def __post_init__(self):
-    shared.check_fields(
+    _validate.fields(
       self,
       positive=(
         "num_envs",
@@ -117,33 +118,36 @@ class Config:
         "total_steps",
         "num_epochs",
         "num_minibatches",
-        "clip",
       ),
+      above_zero=("clip",),
       shares=("gamma", "gae_lambda"),
       not_negative=("value_coef", "entropy_coef"),
     )
     shared.check_optimizer(self)
     if self.num_envs % self.num_minibatches:
-      raise ValueError(
-        f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
-        f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      raise _validate.error(
+        "num_minibatches",
+        self.num_minibatches,
+        f"a divisor of num_envs = {self.num_envs}: a minibatch holds whole"
+        " environments",
       )
     if self.segment_length is None:
       if self.truncate_gradient:
-        raise ValueError(
-          "truncate_gradient: got True, expected False without a"
-          " segment_length."
+        raise _validate.error(
+          "truncate_gradient", True, "False without a segment_length"
         )
     elif self.segment_length < 1 or self.rollout_length % self.segment_length:
-      raise ValueError(
-        f"segment_length: got {self.segment_length}, expected a divisor of"
-        f" rollout_length = {self.rollout_length}."
+      raise _validate.error(
+        "segment_length",
+        self.segment_length,
+        f"a divisor of rollout_length = {self.rollout_length}",
       )
     if not self.steps_per_update <= self.total_steps < 2**31:
-      raise ValueError(
-        f"total_steps: got {self.total_steps}, expected at least one update"
-        f" (num_envs * rollout_length = {self.steps_per_update}) and less"
-        " than 2**31."
+      raise _validate.error(
+        "total_steps",
+        self.total_steps,
+        "at least one update (num_envs * rollout_length ="
+        f" {self.steps_per_update}) and less than 2**31",
       )
 
   @property
@@ -167,7 +171,7 @@ class RunnerState(NamedTuple):
 
   Attributes:
     variables: the network's.
-    opt_state: the optimiser's.
+    opt_state: the optimizer's.
     world: environments, and the network's memory of them.
     key: random key.
     num_updates: () int32, updates done.
@@ -206,9 +210,10 @@ def player(config: Config) -> rollout.Player:
   if config.returns_per_trial and not all(
     hasattr(each, "num_trials") for each in getattr(env, "envs", (env,))
   ):
-    raise ValueError(
-      "returns_per_trial: got True, expected False: the episodes of"
-      f" {config.env_id} have no trials."
+    raise _validate.error(
+      "returns_per_trial",
+      True,
+      f"False: the episodes of {config.env_id} have no trials",
     )
   spec = actions.spec_of(env.action_space(env_params))
   network = networks.ActorCritic(config.network, spec)

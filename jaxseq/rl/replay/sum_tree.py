@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+
 Array = jax.Array
 
 
@@ -55,9 +57,10 @@ def init(value: Array) -> Priorities:
   """
   value = jnp.asarray(value)
   if value.ndim != 1 or not value.size or value.dtype.kind != "f":
-    raise ValueError(
-      "value must be a floating vector that is not empty; got shape "
-      f"{value.shape} of {value.dtype}."
+    raise _validate.error(
+      "value",
+      f"shape {value.shape} of {value.dtype}",
+      "a floating vector that is not empty",
     )
   width = 2 ** round(math.log2(value.size) / 2)
   rows = jnp.pad(value, (0, -value.size % width)).reshape(-1, width)
@@ -180,11 +183,13 @@ def _exact_sum(a, b):
 
 
 def _add(x, y):
+  """Returns the sum of two doubles."""
   total = _exact_sum(x.high, y.high)
   return _exact_sum(total.high, total.low + (x.low + y.low))
 
 
 def _times(x, y):
+  """Returns the product of two doubles."""
   x1, x2 = _halves(x.high)
   y1, y2 = _halves(y.high)
   product = _add(_exact_sum(x1 * y1, x1 * y2), _exact_sum(x2 * y1, x2 * y2))
