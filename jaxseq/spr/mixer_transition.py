@@ -91,7 +91,7 @@ def step(
   transition.check_action(action, latent)
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
-  y, state = stacks.step(config, params, x, state)
+  y, state = stacks.apply(config, params, x, state, step=True)
   y = y.reshape(latent.shape)
   y = jax.nn.relu(latent + y if config.skip else y)
   if config.renormalize:

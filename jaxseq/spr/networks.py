@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 
+from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import heads
-from jaxseq.spr import memory as memory_lib
+from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import transition as transition_lib
@@ -44,9 +45,10 @@ class Config:
   def __post_init__(self):
     shape = encoders.latent_shape(self.encoder)
     if self.head.features != math.prod(shape):
-      raise ValueError(
-        f"head.features must be {math.prod(shape)}, the elements of the "
-        f"encoder's latent {shape}; got {self.head.features}."
+      raise _validate.error(
+        "head.features",
+        self.head.features,
+        f"{math.prod(shape)}, the elements of the encoder's latent {shape}",
       )
     if self.transition is None:
       return
@@ -57,9 +59,10 @@ class Config:
       expected["channels"] = shape[-1]
     for name, value in expected.items():
       if getattr(self.transition, name) != value:
-        raise ValueError(
-          f"transition.{name} must be {value}, as in the encoder and head; got "
-          f"{getattr(self.transition, name)}."
+        raise _validate.error(
+          f"transition.{name}",
+          getattr(self.transition, name),
+          f"{value}, as in the encoder and head",
         )
 
 
@@ -81,7 +84,7 @@ def init(key: Array, config: Config) -> Params:
   }
   if config.memory is not None:
     # A key of its own, so that the other parts are as they are without it.
-    params["memory"] = memory_lib.init(
+    params["memory"] = latent_memory.init(
       jax.random.fold_in(key, 4),
       config.memory,
       encoders.latent_shape(config.encoder),
@@ -107,7 +110,7 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
-  return memory_lib.initial_state(config.memory, batch_shape)
+  return latent_memory.initial_state(config.memory, batch_shape)
 
 
 def action_values(
@@ -131,7 +134,7 @@ def action_values(
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:
-    latent, memory = memory_lib.step(
+    latent, memory = latent_memory.step(
       config.memory, params["memory"], latent, memory
     )
   outputs = heads.apply(config.head, params["head"], latent, noise)

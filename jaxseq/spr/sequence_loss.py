@@ -23,8 +23,8 @@ from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import stored_memory
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
+from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
-from jaxseq.spr import memory as memory_lib
 from jaxseq.spr import objective
 
 Array = jax.Array
@@ -145,7 +145,7 @@ def _see(config, params, image, memory, reset, key):
   """Returns latents, what the head sees, and the memory after the last one."""
   parts = config.networks
   latent = encoders.apply(parts.encoder, params["encoder"], image, key)
-  seen, memory = memory_lib.apply(
+  seen, memory = latent_memory.apply(
     parts.memory, params["memory"], latent, memory, reset
   )
   return latent, seen, memory
