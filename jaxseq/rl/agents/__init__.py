@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.agents import common as common
   from jaxseq.rl.agents import ppo as ppo
   from jaxseq.rl.agents import r2d2 as r2d2
   from jaxseq.rl.agents import r2d2_config as r2d2_config

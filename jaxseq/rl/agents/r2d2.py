@@ -19,21 +19,18 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
-from jaxseq.rl import actions
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
-from jaxseq.rl import shared
+from jaxseq.rl.agents import common
 from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_loss
 from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.replay import sequences
 
 Array = jax.Array
-
-
 Config = r2d2_config.Config
 
 
@@ -48,7 +45,7 @@ class RunnerState(NamedTuple):
     replay: sequences to learn from, the bulk of all this.
     key: random key.
     num_updates: () int32, updates done.
-    statistics: of observations, () if they are not normalised.
+    statistics: of observations, () if they are not normalized.
   """
 
   learned: r2d2_loss.Learned
@@ -76,21 +73,18 @@ def player(config: Config) -> rollout.Player:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
   """
-  env, env_params = rollout.environment(
-    config.env_id, config.env_options, config.env_params
-  )
-  spec = actions.spec_of(env.action_space(env_params))
-  if spec.kind != "categorical":
-    raise _validate.error(
-      "env_id",
-      config.env_id,
-      f"an environment with Discrete actions, not {spec.kind} ones: a"
-      " Q-network has one value for each",
-    )
-  network = q_networks.QNetwork(config.network, spec, config.dueling)
-  if config.normalize_observation:
-    network = normalization.normalized(network, env, env_params)
-  return rollout.Player(env, env_params, network)
+
+  def make(spec):
+    if spec.kind != "categorical":
+      raise _validate.error(
+        "env_id",
+        config.env_id,
+        f"an environment with Discrete actions, not {spec.kind} ones: a"
+        " Q-network has one value for each",
+      )
+    return q_networks.QNetwork(config.network, spec, config.dueling)
+
+  return common.player(config, make)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -181,7 +175,7 @@ def update(
   if config.normalize_observation:
     statistics = normalization.merge(statistics, transition.observation)
   num_updates = runner.num_updates + 1
-  metrics |= shared.episode_metrics(transition)
+  metrics |= common.episode_metrics(transition)
   metrics["epsilon"] = epsilon
   metrics["env_steps"] = num_updates * config.steps_per_update
   runner = RunnerState(
@@ -237,11 +231,11 @@ def _variables(params, epsilon, statistics):
 
 
 def _optimizer(config):
-  return shared.make_optimizer(config, config.optimizer_steps)
+  return common.make_optimizer(config, config.optimizer_steps)
 
 
 def _bootstraps(config, players):
-  return config.bootstrap_truncated and shared.can_truncate(players)
+  return config.bootstrap_truncated and common.can_truncate(players)
 
 
 def _learner(config):

@@ -1,47 +1,28 @@
 """Configuration of R2D2."""
 
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from jaxseq import _validate
-from jaxseq.rl import networks
-from jaxseq.rl import shared
+from jaxseq.rl.agents import common
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(common.Config):
   """Everything that a training run depends on, except its key.
 
-  Attributes:
-    env_id: an id that `jaxseq.rl.envs.make` knows, of an environment with a
-      `Discrete` action space.
-    env_options: pairs of names and values passed on to it.
-    env_params: pairs of names and values of the environment's parameters that
-      are not the default ones.
-    network: encoder, memory and widths of the heads.
-    normalize_observation: whether the network sees the numbers of observations
-      less their mean, in standard deviations; see `normalization`. The replay
-      keeps them as they are.
+  The environment must have a `Discrete` action space. Where a time limit is
+  bootstrapped, seeing the last observation of an episode counts as a step.
+
+  Attributes, beside those of `common.Config`:
     dueling: whether values and advantages have a head each.
-    num_envs: environments played side by side.
     sequence_length: steps in each environment between updates: one sequence.
     burn_in: steps before a sequence that renew its stored memory: 0 or a
       divisor of its length.
-    total_steps: environment steps of the whole run, over all environments;
-      rounded down to whole updates. Where a time limit is bootstrapped, seeing
-      the last observation of an episode counts as a step.
     replay_sequences: sequences that the replay holds.
     learning_starts: sequences that it has got before the first optimizer step.
     num_minibatches: optimizer steps in an update.
     batch_size: sequences in a minibatch.
-    learning_rate: of Adam.
-    learning_rate_schedule: "constant", or "linear" to 0 over the run.
-    ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
-      own parameters (eigenvalues, input matrix, step sizes).
-    max_grad_norm: gradients are scaled down to this global norm.
-    adam_epsilon: of Adam.
-    gamma: discount.
     reward_scale: multiplies the rewards that are learned from. POPGym's add up
       to 1 at most over an episode, which is little for a single step.
     targets: "n_step", or "lambda" for Peng's Q(lambda).
@@ -57,27 +38,16 @@ class Config:
     priority_max_share: weight of a sequence's greatest error against the mean.
     rescale_values: whether the network's values are on the scale of
       `losses.td.rescale`, which fits rewards of any size.
-    bootstrap_truncated: whether an episode that a time limit cuts off is
-      continued by its value. If not, a cut counts as an end.
   """
 
-  env_id: str = "RepeatPreviousEasy"
-  env_options: tuple[tuple[str, Any], ...] = ()
-  env_params: tuple[tuple[str, Any], ...] = ()
-  network: networks.Config = networks.Config()
-  normalize_observation: bool = False
   dueling: bool = True
-  num_envs: int = 64
   sequence_length: int = 80
   burn_in: int = 40
-  total_steps: int = 15_000_000
   replay_sequences: int = 4096
   learning_starts: int = 512
   num_minibatches: int = 4
   batch_size: int = 64
   learning_rate: float = 1e-4
-  learning_rate_schedule: Literal["constant", "linear"] = "constant"
-  ssm_learning_rate_factor: float = 1.0
   max_grad_norm: float = 40.0
   adam_epsilon: float = 1e-3
   gamma: float = 0.997
@@ -93,15 +63,13 @@ class Config:
   importance_exponent: float = 0.6
   priority_max_share: float = 0.9
   rescale_values: bool = True
-  bootstrap_truncated: bool = True
 
   def __post_init__(self):
+    super().__post_init__()
     _validate.fields(
       self,
       positive=(
-        "num_envs",
         "sequence_length",
-        "total_steps",
         "replay_sequences",
         "learning_starts",
         "num_minibatches",
@@ -111,7 +79,6 @@ class Config:
       ),
       above_zero=("reward_scale",),
       shares=(
-        "gamma",
         "q_lambda",
         "epsilon_start",
         "epsilon_end",
@@ -120,8 +87,6 @@ class Config:
       ),
       not_negative=("burn_in", "priority_exponent", "importance_exponent"),
     )
-    _validate.literals(self)
-    shared.check_optimizer(self)
     if self.burn_in and self.sequence_length % self.burn_in:
       raise _validate.error(
         "burn_in",
@@ -153,11 +118,6 @@ class Config:
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     return self.num_envs * self.sequence_length
-
-  @property
-  def num_updates(self) -> int:
-    """Updates of the whole run."""
-    return self.total_steps // self.steps_per_update
 
   @property
   def first_update(self) -> int:
