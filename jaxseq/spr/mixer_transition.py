@@ -101,7 +101,7 @@ def step(
 
 def apply(
   config: Config, params: Params, latent: Array, action: Array
-) -> tuple[Array, Any]:
+) -> Array:
   """Rolls the model out, from a fresh state.
 
   Args:
@@ -111,8 +111,7 @@ def apply(
     action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (batch, steps, *latent_shape), and the state
-    after the last one.
+    The latents after each step, (batch, steps, *latent_shape).
 
   Raises:
     ValueError: if a shape does not fit.
@@ -124,7 +123,7 @@ def apply(
     return (latent, state), latent
 
   state = stacks.initial_state(config, latent.shape[:1], latent.dtype)
-  (_, state), latents = jax.lax.scan(
+  _, latents = jax.lax.scan(
     body, (latent, state), action.T, unroll=config.unroll
   )
-  return jnp.swapaxes(latents, 0, 1), state
+  return jnp.swapaxes(latents, 0, 1)

@@ -173,7 +173,7 @@ def predict(
   Returns:
     (batch, steps, projection_width).
   """
-  latents, _ = _transition_model(config).apply(
+  latents = _transition_model(config).apply(
     config.transition, params["transition"], latent, action
   )
   projected = heads.project(config.head, params["head"], latents)

@@ -111,30 +111,6 @@ def make(
   return loss
 
 
-def action_values(
-  config: learner.Config,
-  params: learner.Params,
-  batch: frame_sequences.Batch,
-  noise: dict[str, heads.Noise] | None = None,
-) -> Array:
-  """Returns the values of all actions at all steps, nothing augmented.
-
-  Args:
-    config: options.
-    params: "encoder", "memory" and "head" at least.
-    batch: sequences; their memory is taken as it was stored.
-    noise: of the head; None for none.
-
-  Returns:
-    (batch, window, num_actions).
-  """
-  _, seen, _ = _see(
-    config, params, batch.observation, batch.memory, batch.reset, None
-  )
-  outputs = heads.apply(config.networks.head, params["head"], seen, noise)
-  return heads.action_values(config.networks.head, outputs)
-
-
 def _keys(draws, branch):
   """Returns the keys of a branch's dropout in the burn-in and after it."""
   key = draws.dropout_key(branch)

@@ -11,7 +11,6 @@ every step of a rollout. The later agents (SR-SPR, BBF) have none.
 
 import dataclasses
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,18 +71,6 @@ class Config:
     return self.channels if self.hidden is None else self.hidden
 
 
-class Statistics(NamedTuple):
-  """Mean and variance of a batch norm.
-
-  Attributes:
-    mean: (..., width).
-    variance: (..., width), of the batch as a whole (divided by its size).
-  """
-
-  mean: Array
-  variance: Array
-
-
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
 
@@ -112,13 +99,7 @@ def init(key: Array, config: Config) -> Params:
   return params
 
 
-def step(
-  config: Config,
-  params: Params,
-  latent: Array,
-  action: Array,
-  statistics: Statistics | None = None,
-) -> tuple[Array, Statistics | None]:
+def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
   """Predicts the next latents.
 
   Args:
@@ -126,11 +107,9 @@ def step(
     params: from `init`.
     latent: (batch, height, width, channels).
     action: (batch,) integers below num_actions.
-    statistics: of the batch norm; those of this batch if None.
 
   Returns:
-    The next latents, like `latent`, and the statistics that were used; None
-    with norm "none".
+    The next latents, like `latent`.
 
   Raises:
     ValueError: if a shape does not fit.
@@ -150,31 +129,25 @@ def step(
   x = jnp.concatenate([latent, planes], axis=-1)
   x = jax.nn.relu(layers.conv(params["conv_in"], x, dtype=config.dtype))
   if config.norm == "batch":
-    x, statistics = _batch_norm(config, params["norm"], x, statistics)
+    x = _batch_norm(config, params["norm"], x)
   x = layers.conv(params["conv_out"], x, dtype=config.dtype)
   if config.residual:
     x = x + latent
   x = jax.nn.relu(x)
-  if config.renormalize:
-    x = layers.renormalize(x, config.epsilon)
-  return x, statistics
+  return layers.renormalize(x, config.epsilon) if config.renormalize else x
 
 
-def _batch_norm(config, params, x, statistics):
-  """Normalizes by statistics, or by those of this batch."""
-  if statistics is None:
-    mean = x.mean(axis=(0, 1, 2))
-    variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
-    statistics = Statistics(mean, variance)
-  scale = params["scale"] * jax.lax.rsqrt(
-    statistics.variance + config.norm_epsilon
-  )
-  return (x - statistics.mean) * scale + params["bias"], statistics
+def _batch_norm(config, params, x):
+  """Normalizes by mean and variance of this batch."""
+  mean = x.mean(axis=(0, 1, 2))
+  variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
+  scale = params["scale"] * jax.lax.rsqrt(variance + config.norm_epsilon)
+  return (x - mean) * scale + params["bias"]
 
 
 def apply(
   config: Config, params: Params, latent: Array, action: Array
-) -> tuple[Array, Statistics | None]:
+) -> Array:
   """Rolls the model out.
 
   Args:
@@ -184,29 +157,25 @@ def apply(
     action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (batch, steps, height, width, channels), and
-    the statistics of the batch norm in each step, (steps, width) each; None
-    with norm "none".
+    The latents after each step, (batch, steps, height, width, channels).
 
   Raises:
     ValueError: if a shape does not fit.
   """
   check_actions(action)
 
-  def body(carry, action):
-    carry, statistics = step(config, params, carry, action)
-    return carry, (carry, statistics)
-
   if config.unroll:
-    out = []
+    latents = []
     for k in range(action.shape[1]):
-      latent, output = body(latent, action[:, k])
-      out.append(output)
-    out = jax.tree.map(lambda *leaves: jnp.stack(leaves), *out)
-  else:
-    _, out = jax.lax.scan(body, latent, action.T)
-  latents, statistics = out
-  return jnp.swapaxes(latents, 0, 1), statistics
+      latent = step(config, params, latent, action[:, k])
+      latents.append(latent)
+    return jnp.stack(latents, axis=1)
+
+  def body(latent, action):
+    latent = step(config, params, latent, action)
+    return latent, latent
+
+  return jnp.swapaxes(jax.lax.scan(body, latent, action.T)[1], 0, 1)
 
 
 def check_action(action: Array, latent: Array) -> None:
@@ -225,32 +194,3 @@ def check_actions(action: Array) -> None:
     raise _validate.error(
       "action", f"shape {action.shape}", "shape (batch, steps) with steps >= 1"
     )
-
-
-def running_statistics(
-  running: Statistics,
-  statistics: Statistics,
-  count: int,
-  momentum: float = 0.1,
-) -> Statistics:
-  """Follows the statistics of a rollout, one step after the other.
-
-  They are for a model that is to be used on single latents; SPR never does so.
-
-  Args:
-    running: (width,) each; zeros and ones at first.
-    statistics: (steps, width) each, from `apply`.
-    count: number of elements each of them was taken over: batch * height *
-      width of the latents, at least 2.
-    momentum: weight of each step's statistics.
-
-  Returns:
-    The running statistics after the steps. Variances are unbiased (divided by
-    count - 1), as in PyTorch's batch norm.
-  """
-  mean, variance = running
-  for k in range(statistics.mean.shape[0]):
-    unbiased = statistics.variance[k] * count / (count - 1)
-    mean = (1 - momentum) * mean + momentum * statistics.mean[k]
-    variance = (1 - momentum) * variance + momentum * unbiased
-  return Statistics(mean, variance)

@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import encoders
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import evaluate
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
+from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import runner
-from jaxseq.spr import sequence_loss
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import update
 from tests.spr import agent_test
@@ -119,6 +120,8 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   np.testing.assert_array_equal(can_start, [12, 15, 18, 21])
   assert frames.num_starts(config.replay, state.replay) == 4
 
+  parts = config.variant.update.networks
+
   @jax.jit
   def values(params, replay, slot):
     batch = frame_sequences.take(
@@ -129,9 +132,12 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
       num_steps=N,
       gamma=0.9,
     )
-    return batch.reset, sequence_loss.action_values(
-      config.variant.update, params, batch
+    latent = encoders.apply(parts.encoder, params["encoder"], batch.observation)
+    seen, _ = latent_memory.apply(
+      parts.memory, params["memory"], latent, batch.memory, batch.reset
     )
+    outputs = heads.apply(parts.head, params["head"], seen)
+    return batch.reset, heads.action_values(parts.head, outputs)
 
   reset, learned = values(state.agent.params, state.replay, can_start)
   step = can_start[:, None] + np.arange(reset.shape[1])

@@ -56,7 +56,7 @@ def test_a_rollout_is_a_fold_of_the_mixers_steps(mixer):
 
   @jax.jit
   def both(params, latent):
-    rolled, _ = mixer_transition.apply(config, params, latent, ACTION)
+    rolled = mixer_transition.apply(config, params, latent, ACTION)
     # The same by the mixer's own parallel form: once the latents are known,
     # so are the inputs of the stack.
     before = jnp.concatenate([latent[:, None], rolled[:, :-1]], axis=1)
@@ -85,7 +85,7 @@ def test_a_loop_equals_the_unrolled_rollout():
   params = mixer_transition.init(jax.random.key(0), config)
   latent = jax.random.uniform(jax.random.key(1), (2, 3, 3, 4))
   outs = [
-    jax.jit(lambda p, z, c=c: mixer_transition.apply(c, p, z, ACTION)[0])(
+    jax.jit(lambda p, z, c=c: mixer_transition.apply(c, p, z, ACTION))(
       params, latent
     )
     for c in (config, loop)

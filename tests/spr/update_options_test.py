@@ -245,8 +245,14 @@ def test_every_branch_draws_for_itself():
     ({"momentum_tau": 0.0}, "momentum_tau: got 0.0, expected a number above 0"),
     ({"done_n": "all"}, "done_n: got 'all', expected one of"),
     ({"target_period": 0}, "target_period: got 0, expected an integer of at"),
-    ({"transition": transition.Config(4, 4)}, "transition.num_actions must be"),
-    ({"transition": transition.Config(3, 5)}, "transition.channels must be 4"),
+    (
+      {"transition": transition.Config(4, 4)},
+      "transition.num_actions: got 4, expected 3",
+    ),
+    (
+      {"transition": transition.Config(3, 5)},
+      "transition.channels: got 5, expected 4",
+    ),
   ],
 )
 def test_bad_options_are_refused(options, message):
@@ -264,7 +270,9 @@ def test_batches_of_another_shape_are_refused():
 
 
 def test_head_must_fit_the_encoder():
-  with pytest.raises(ValueError, match=r"head.features must be 3136"):
+  with pytest.raises(
+    ValueError, match=r"head.features: got 100, expected 3136"
+  ):
     networks.Config(encoders.Config(), heads.Config(3, 100))
 
 

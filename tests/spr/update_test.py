@@ -94,7 +94,7 @@ def forward(config, state, batch, draws):
       parts.encoder, params["encoder"], batch.observation[:, 0]
     )
     logits = heads.apply(parts.head, params["head"], latent, draws.noise)
-    latents, _ = transition.apply(
+    latents = transition.apply(
       parts.transition, params["transition"], latent, batch.action
     )
     latents = jnp.concatenate([latent[:, None], latents], axis=1)

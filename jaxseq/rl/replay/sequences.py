@@ -58,11 +58,6 @@ def init(item: Item, capacity: int) -> Replay[Item]:
   )
 
 
-def size(replay: Replay) -> Array:
-  """Returns how many sequences there are: () int32."""
-  return jnp.minimum(replay.count, _capacity(replay))
-
-
 def _capacity(replay):
   """Returns how many sequences the ring holds when it is full."""
   return jax.tree.leaves(replay.items)[0].shape[0]
