@@ -327,17 +327,19 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  draw = functools.partial(frames.sample, config.replay)
+  make_batch = frames.take
   if variant.update.recurrent:
-    draw = functools.partial(
-      frame_sequences.sample, config.replay, variant.update.sequence
+    make_batch = functools.partial(
+      frame_sequences.take, sequence=variant.update.sequence
     )
-  sample = draw(
+  sample = frames.sample(
+    config.replay,
     state.replay,
     frames.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
+    make_batch=make_batch,
   )
   agent, metrics = update.train_step(
     variant.update, state.agent, sample.batch, key_update

@@ -126,9 +126,9 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   def values(params, replay, slot):
     batch = frame_sequences.take(
       config.replay,
-      config.variant.update.sequence,
       replay,
       slot,
+      sequence=config.variant.update.sequence,
       num_steps=N,
       gamma=0.9,
     )
@@ -163,7 +163,7 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   def both(start, replay):
     keywords = {"num_steps": N, "gamma": 0.9}
     batch = frame_sequences.take(
-      config.replay, sequence, replay, slot, **keywords
+      config.replay, replay, slot, sequence=sequence, **keywords
     )
     draws = inputs.Draws(noise)
     after, metrics = update.update(
@@ -171,19 +171,8 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
     )
     places = slot[:, None] + sequence.burn_in + jnp.arange(sequence.length)
     places = places.reshape(-1)
-    after_each = frames.following(config.replay, replay, places, **keywords)
-
-    def images(offset):
-      return frames.observations(
-        config.replay, replay, places[:, None] + offset
-      )
-
-    alone = frames.Batch(
-      observation=images(after_each.offset[:, : AHEAD + 1]),
-      next_observation=images(after_each.offset[:, N : N + 1])[:, 0],
-      **frames.learned(config.replay, after_each, num_steps=N, gamma=0.9),
-      weight=jnp.repeat(weight, sequence.length),
-    )
+    alone = frames.take(config.replay, replay, places, **keywords)
+    alone = alone._replace(weight=jnp.repeat(weight, sequence.length))
     return after, metrics, update.update(agent, start, alone, draws)
 
   after, metrics, (wanted, steps) = both(start, state.replay)

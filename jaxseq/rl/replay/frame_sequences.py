@@ -19,9 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frames
-from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
 
@@ -110,50 +108,26 @@ def remember(
   return state._replace(memory=jax.tree.map(write, state.memory, memory))
 
 
-def sample(
-  config: frames.Config,
-  sequence: Config,
-  state: frames.State,
-  uniform: sum_tree.Double | Array,
-  *,
-  beta: float | Array,
-  num_steps: int | Array,
-  gamma: float | Array,
-) -> frames.Sample[Batch]:
-  """Draws sequences, with replacement; `frames.num_starts` must not be 0.
-
-  Args:
-    config: options, of a ring with memories.
-    sequence: of the sequences.
-    state: the ring.
-    uniform: (batch,) in [0, 1), from `frames.draw`.
-    beta: exponent of the importance weights.
-    num_steps: n, at most config.max_steps; may be traced.
-    gamma: discount; may be traced.
-
-  Returns:
-    What an update needs.
-
-  Raises:
-    ValueError: if n is an integer beyond config.max_steps.
-  """
-  slot = sum_tree.sample(state.priorities, uniform)
-  priority = sum_tree.get(state.priorities, slot)
-  batch = take(config, sequence, state, slot, num_steps=num_steps, gamma=gamma)
-  weight = priorities.importance_weights(priority, beta, 1e-5)
-  return frames.Sample(batch._replace(weight=weight), slot, priority)
-
-
 def take(
   config: frames.Config,
-  sequence: Config,
   state: frames.State,
   slot: Array,
   *,
+  sequence: Config,
   num_steps: int | Array,
   gamma: float | Array,
 ) -> Batch:
   """Returns the sequences that start in (batch,) slots, with weights 1.
+
+  For `frames.sample`, with `sequence` given before.
+
+  Args:
+    config: options, of a ring with memories.
+    state: the ring.
+    slot: (batch,) integers.
+    sequence: of the sequences.
+    num_steps: n, at most config.max_steps; may be traced.
+    gamma: discount; may be traced.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.

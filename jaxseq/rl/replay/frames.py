@@ -24,6 +24,7 @@ The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
 priorities of Schaul et al., arXiv:1511.05952.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 from typing import Generic
@@ -314,6 +315,37 @@ def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
   return sum_tree.draw(key, batch_size, config.dtype)
 
 
+def take(
+  config: Config,
+  state: State,
+  slot: Array,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> Batch:
+  """Returns the transitions that start in (batch,) slots, with weights 1.
+
+  If an episode ended with one of the actions at t .. t + K, the observation at
+  which that was taken stands for all later ones. Frames of an episode before
+  that of their stack are 0.
+
+  Raises:
+    ValueError: if n is an integer beyond config.max_steps.
+  """
+  after = following(config, state, slot, num_steps=num_steps, gamma=gamma)
+  ahead = config.num_predictions
+  return Batch(
+    observation=observations(
+      config, state, slot[:, None] + after.offset[:, : ahead + 1]
+    ),
+    next_observation=observations(
+      config, state, slot + after.offset[:, num_steps]
+    ),
+    **learned(config, after, num_steps=num_steps, gamma=gamma),
+    weight=jnp.ones(slot.shape, config.dtype),
+  )
+
+
 def sample(
   config: Config,
   state: State,
@@ -322,8 +354,9 @@ def sample(
   beta: float | Array,
   num_steps: int | Array,
   gamma: float | Array,
-) -> Sample[Batch]:
-  """Draws sequences, with replacement; `num_starts` must not be 0.
+  make_batch: Callable[..., T] = take,
+) -> Sample[T]:
+  """Draws a batch, with replacement; `num_starts` must not be 0.
 
   Args:
     config: options.
@@ -332,30 +365,20 @@ def sample(
     beta: exponent of the importance weights.
     num_steps: n, at most config.max_steps; may be traced.
     gamma: discount; may be traced.
+    make_batch: from slots: `take` for single steps, `frame_sequences.take` for
+      sequences.
 
   Returns:
-    What an update needs. If an episode ended with one of the actions at
-    t .. t + K, the observation at which that was taken stands for all later
-    ones. Frames of an episode before that of their stack are 0.
+    What an update needs.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
   slot = sum_tree.sample(state.priorities, uniform)
   priority = sum_tree.get(state.priorities, slot)
-  after = following(config, state, slot, num_steps=num_steps, gamma=gamma)
-  ahead = config.num_predictions
-  batch = Batch(
-    observation=observations(
-      config, state, slot[:, None] + after.offset[:, : ahead + 1]
-    ),
-    next_observation=observations(
-      config, state, slot + after.offset[:, num_steps]
-    ),
-    **learned(config, after, num_steps=num_steps, gamma=gamma),
-    weight=priorities.importance_weights(priority, beta, 1e-5),
-  )
-  return Sample(batch, slot, priority)
+  batch = make_batch(config, state, slot, num_steps=num_steps, gamma=gamma)
+  weight = priorities.importance_weights(priority, beta, 1e-5)
+  return Sample(batch._replace(weight=weight), slot, priority)
 
 
 def update_priorities(
