@@ -1,4 +1,4 @@
-"""The learner's state, and how a gradient and all copies move it.
+"""Parameters of an agent with their copies, and their optimizer step.
 
 Online networks, a target network, for some agents a momentum copy, and the
 optimizer. What the loss is does not matter here: see `transition_loss` and
@@ -206,17 +206,18 @@ def draw(
     shapes: of the images of each branch, without their own axes; None where
       there are none.
   """
-  keys = jax.random.split(key, 4)
+  key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head = config.networks.head
-  noise = heads.draw_noise(keys[0], head)
-  fresh = config.target_noise == "fresh"
-  target_noise = heads.draw_noise(keys[1], head) if fresh else None
+  noise = heads.draw_noise(key_noise, head)
+  target_noise = None
+  if config.target_noise == "fresh":
+    target_noise = heads.draw_noise(key_target, head)
   augmentations = None
   if config.augmentation is not None:
     augmentations = inputs.Augmentations(
       *(
         shape and augmentation.draw(key, config.augmentation, shape)
-        for key, shape in zip(jax.random.split(keys[2], 4), shapes)
+        for key, shape in zip(jax.random.split(key_image, 4), shapes)
       )
     )
     if config.shared_next:
@@ -224,7 +225,7 @@ def draw(
         next_online=augmentations.next_target
       )
   drops = config.networks.encoder.dropout > 0
-  dropout = jax.random.split(keys[3], 4) if drops else None
+  dropout = jax.random.split(key_dropout, 4) if drops else None
   return inputs.Draws(noise, target_noise, augmentations, dropout)
 
 

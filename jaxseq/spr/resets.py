@@ -116,14 +116,16 @@ def reset(
   Returns:
     The agent after; `step` goes on.
   """
-  keys = jax.random.split(key, 3)
-  params = _mix(config, state.params, networks.init(keys[0], agent.networks))
-  other = networks.init(keys[1], agent.networks)
-  target = {name: other[name] for name in state.target}
-  fresh = learner.start(
-    agent, params, heads.draw_noise(keys[2], agent.networks.head)
+  key_online, key_target, key_noise = jax.random.split(key, 3)
+  params = networks.init(key_online, agent.networks)
+  target = networks.init(key_target, agent.networks)
+  target = {name: target[name] for name in state.target}
+  started = learner.start(
+    agent,
+    _mix(config, state.params, params),
+    heads.draw_noise(key_noise, agent.networks.head),
   )
-  return fresh._replace(
+  return started._replace(
     target=_mix(config, state.target, target), step=state.step
   )
 

@@ -189,7 +189,7 @@ def loss(
   counts = ~batch.cut
   error, chosen = td.td_errors(online[:, :-1], batch.action, wanted, counts)
   total = td.squared_loss(error, weight, counts)
-  fresh = priorities.sequence_priority(
+  priority = priorities.sequence_priority(
     error, counts, max_share=config.priority_max_share
   )
   metrics = {
@@ -197,4 +197,4 @@ def loss(
     "td_error": jnp.abs(error).mean(where=counts),
     "q_value": chosen.mean(where=counts),
   }
-  return total, (metrics, fresh)
+  return total, (metrics, priority)

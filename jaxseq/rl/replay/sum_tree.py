@@ -1,12 +1,12 @@
-"""Numbers that are drawn in proportion to themselves, up to millions of them.
+"""Sum tree of priorities: slots drawn in proportion, up to millions of them.
 
 A running sum over a million float32 numbers is wrong by more than its smaller
 terms, and a float32 uniform has only a handful of values for each of them. So
 sums and uniforms are pairs of floats here, `Double`, whose sum counts (Dekker,
 "A floating-point technique for extending the available precision", 1971); two
-float32 give 48 bits. The numbers lie in rows of about the square root of their
-count, and the sum of each row is kept: to set a number is to sum its row again,
-so that no errors add up, and to draw one is to look for a row, and then in it.
+float32 give 48 bits. Priorities lie in rows of about the square root of their
+count, and the sum of each row is kept: to set one is to sum its row again, so
+that no errors add up, and to draw a slot is to look for a row, and then in it.
 
 That is proportional prioritization, Schaul et al., "Prioritized Experience
 Replay", arXiv:1511.05952, section 3.3. Everything can be jitted and vmapped.
