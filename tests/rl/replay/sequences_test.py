@@ -133,8 +133,8 @@ def test_sequences_come_with_the_highest_priority():
 
 def test_one_sequence_is_always_found():
   replay = add(empty(), jnp.arange(1))
-  replay = sequences.set_priority(replay, jnp.array([0]), jnp.array([0.0]))
-  places, weight = sample(replay, jax.random.key(1), 100, 1.0, 1.0)
+  replay = set_priority(replay, [0], [0.0])
+  places, weight = sample(replay, jax.random.key(1), 100, 1.0)
   np.testing.assert_array_equal(places, 0)
   np.testing.assert_array_equal(weight, 1)
 
