@@ -16,7 +16,6 @@ observation. PPO is from Schulman et al., arXiv:1707.06347.
 
 import dataclasses
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
@@ -135,8 +135,8 @@ class RunnerState(NamedTuple):
     num_updates: () int32, updates done.
   """
 
-  variables: Any
-  opt_state: Any
+  variables: PyTree
+  opt_state: PyTree
   world: rollout.World
   key: Array
   num_updates: Array
@@ -145,7 +145,7 @@ class RunnerState(NamedTuple):
 class _Batch(NamedTuple):
   """A rollout as the update uses it, axes (num_envs, time)."""
 
-  memory: Any  # at the start of the rollout: no time axis
+  memory: PyTree  # at the start of the rollout: no time axis
   transition: rollout.Transition
   advantages: Array
   returns: Array

@@ -11,7 +11,6 @@ actors with an epsilon each: epsilon falls along a line instead.
 """
 
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -55,10 +54,10 @@ class RunnerState(NamedTuple):
   replay: sequences.Replay
   key: Array
   num_updates: Array
-  statistics: Any = ()
+  statistics: PyTree = ()
 
   @property
-  def variables(self) -> dict[str, Any]:
+  def variables(self) -> dict[str, PyTree]:
     """The network's variables, with epsilon for a policy that is sampled."""
     return _variables(self.learned.params, self.epsilon, self.statistics)
 

@@ -1,12 +1,12 @@
 """Loss of R2D2 and its optimizer steps, from replayed sequences."""
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_rollout
@@ -28,9 +28,9 @@ class Learned(NamedTuple):
     opt_state: the optimizer's.
   """
 
-  params: Any
-  target: Any
-  opt_state: Any
+  params: PyTree
+  target: PyTree
+  opt_state: PyTree
 
 
 def learn(
@@ -95,7 +95,7 @@ def learn(
 def action_values(
   config: r2d2_config.Config,
   network: q_networks.QNetwork,
-  params: Any,
+  params: PyTree,
   batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns the values of all actions at all steps of replayed sequences.
@@ -164,8 +164,8 @@ def targets(
 def loss(
   config: r2d2_config.Config,
   network: q_networks.QNetwork,
-  params: Any,
-  target_params: Any,
+  params: PyTree,
+  target_params: PyTree,
   batch: r2d2_rollout.Sequence,
   weight: Array,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:

@@ -12,13 +12,13 @@ although sequences overlap.
 """
 
 import dataclasses
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.replay import frames
 
 Array = jax.Array
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
 
   observation: Array
   reset: Array
-  memory: Any
+  memory: PyTree
   num_steps: Array
   action: Array
   return_n: Array
@@ -86,7 +86,7 @@ class Batch(NamedTuple):
 
 
 def remember(
-  config: frames.Config, state: frames.State, memory: Any
+  config: frames.Config, state: frames.State, memory: PyTree
 ) -> frames.State:
   """Stores the memory before the step that is added next, where one is due.
 

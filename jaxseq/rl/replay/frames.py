@@ -26,7 +26,6 @@ priorities of Schaul et al., arXiv:1511.05952.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 from typing import Generic
 from typing import Literal
 from typing import NamedTuple
@@ -36,6 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
@@ -147,7 +147,7 @@ class State(NamedTuple):
   priorities: sum_tree.Priorities
   cursor: Array
   size: Array
-  memory: Any = ()
+  memory: PyTree = ()
 
 
 class Following(NamedTuple):
@@ -208,7 +208,7 @@ class Sample(NamedTuple, Generic[T]):
   priority: Array
 
 
-def init(config: Config, memory: Any = ()) -> State:
+def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay.
 
   Args:
