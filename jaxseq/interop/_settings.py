@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
+from jaxseq import _validate
 from jaxseq import nn
 
 _MISSING = object()
@@ -86,21 +87,13 @@ def from_json(
       type, or a value is one that the network has not.
   """
   mixer = entries.get("model_type")
-  if mixer not in _ENTRIES:
-    raise ValueError(
-      f"{where}: model_type must be one of {', '.join(_ENTRIES)}; got "
-      f"{mixer!r}."
-    )
+  _validate.choice(f"{where}: model_type", mixer, _ENTRIES)
 
   def get(name, kind, default=_MISSING):
     return _get(entries, where, name, kind, default)
 
   activation = get("hidden_act", str, "silu")
-  if activation not in ("silu", "swish"):
-    raise ValueError(
-      f"{where}: hidden_act must be 'silu', the only one that jaxseq's {mixer} "
-      f"has; got {activation!r}."
-    )
+  _validate.choice(f"{where}: hidden_act", activation, ("silu", "swish"))
   d_model = get("hidden_size", int)
   epsilon = get("layer_norm_epsilon", float, 1e-5)
   options = {
@@ -115,8 +108,8 @@ def from_json(
     heads = get("num_heads", int)
     if heads * options["headdim"] != options["expand"] * d_model:
       raise ValueError(
-        f"{where}: num_heads * head_dim must be expand * hidden_size; got "
-        f"{heads} * {options['headdim']} and {options['expand']} * {d_model}."
+        f"{where}: num_heads * head_dim: got {heads} * {options['headdim']} "
+        f"and {options['expand']} * {d_model}, expected expand * hidden_size."
       )
     options["dt_limit"] = _get_limit(entries, where)
     options["norm_eps"] = epsilon
@@ -151,11 +144,7 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
   Raises:
     ValueError: if the network is one that the transformers library has not.
   """
-  if config.mixer not in _ENTRIES:
-    raise ValueError(
-      f"mixer must be one of {', '.join(_ENTRIES)} to be saved in this format; "
-      f"got {config.mixer!r}."
-    )
+  _validate.choice("mixer", config.mixer, _ENTRIES)
   _check_network(config)
   stack = config.stack()
   mixer = stack.mixer
@@ -188,13 +177,13 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
     entries["time_step_limit"] = list(mixer.dt_limit)
   if mixer.norm_eps != config.norm_epsilon:
     raise ValueError(
-      "the mixer's norm_eps must be the network's norm_epsilon to be saved in "
-      f"this format; got {mixer.norm_eps} and {config.norm_epsilon}."
+      f"the mixer's norm_eps: got {mixer.norm_eps} and {config.norm_epsilon}, "
+      "expected the network's norm_epsilon to be saved in this format."
     )
   if mixer.norm_groups != mixer.ngroups:
     raise ValueError(
-      "the mixer's norm_groups must be its ngroups to be saved in this format; "
-      f"got {mixer.norm_groups} and {mixer.ngroups}."
+      f"the mixer's norm_groups: got {mixer.norm_groups} and {mixer.ngroups}, "
+      "expected its ngroups to be saved in this format."
     )
   return entries
 
@@ -206,11 +195,13 @@ def _check_network(config):
   for name, value in needed.items():
     if getattr(config, name) != value:
       raise ValueError(
-        f"{name} must be {value!r} to be saved in this format; got "
-        f"{getattr(config, name)!r}."
+        f"{name}: got {getattr(config, name)!r}, expected {value!r} to be "
+        "saved in this format."
       )
   if not config.stack().final_norm:
-    raise ValueError("final_norm must not be False to be saved in this format.")
+    raise ValueError(
+      "final_norm: got False, expected True to be saved in this format."
+    )
 
 
 def _get(entries, where, name, kind, default):
@@ -223,7 +214,7 @@ def _get(entries, where, name, kind, default):
     value = int(value)
   if type(value) is not kind:
     raise ValueError(
-      f"{where}: {name} must be of type {kind.__name__}; got {value!r}."
+      f"{where}: {name}: got {value!r}, expected type {kind.__name__}."
     )
   return value
 
@@ -238,6 +229,6 @@ def _get_limit(entries, where):
     )
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f"{where}: time_step_limit must be two numbers; got {limit!r}."
+      f"{where}: time_step_limit: got {limit!r}, expected two numbers."
     ) from error
   return low, high

@@ -73,8 +73,8 @@ def fit_width(
   low, high = 1, 2
   if at(low)[1] > 2 * budget:
     raise ValueError(
-      f"budget must be at least {at(low)[1] // 2} for mixer {config.mixer!r}, "
-      f"whose smallest network has {at(low)[1]} parameters; got {budget}."
+      f"budget: got {budget}, expected at least {at(low)[1] // 2} for mixer "
+      f"{config.mixer!r}, whose smallest network has {at(low)[1]} parameters."
     )
   while at(high)[1] < budget:
     low, high = high, 2 * high
