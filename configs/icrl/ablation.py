@@ -18,7 +18,6 @@ import functools
 from typing import Any
 from typing import ClassVar
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -51,8 +50,7 @@ class StaleHistory(wrappers.FlattenHistory):
 def _stale(env_id: str) -> str:
   """Makes an environment with stale flags known, and returns its id."""
   name = f"{env_id}-stale"
-  if name not in gymnax.registered_envs:
-    gymnax.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
+  envs.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
   return name
 
 
@@ -63,18 +61,20 @@ def get_config(argument: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
   config.references = {}
   config.ppo.env_id = env_id
   network = config.arms.s5.network.to_dict()
-  s5 = network["mixer_options"]
+
+  def changed(**options: Any) -> dict[str, Any]:
+    return {**network, "stack": {**network["stack"], **options}}
+
+  s5 = network["stack"]["mixer_options"]
   config.arms = {
     "s5": {"network": network},
     "stale_flags": {"network": network, "env_id": _stale(env_id)},
-    "no_norm": {"network": {**network, "norm": "none"}},
+    "no_norm": {"network": changed(norm="none")},
     "slow_ssm": {"network": network, "ssm_learning_rate_factor": 0.1},
     "constant_rate": {
       "network": network,
       "learning_rate_schedule": "constant",
     },
-    "clip_eigs": {
-      "network": {**network, "mixer_options": {**s5, "clip_eigs": True}}
-    },
+    "clip_eigs": {"network": changed(mixer_options={**s5, "clip_eigs": True})},
   }
   return config

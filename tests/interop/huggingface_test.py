@@ -232,7 +232,7 @@ def test_mamba2_configs_that_do_not_fit(entries, message, tmp_path):
 def test_limits_and_copies_of_a_tied_embedding(tmp_path):
   directory = _copy("mamba2", tmp_path / "a", time_step_limit=[0.01, 0.1])
   config, variables = huggingface.load(directory)
-  assert dict(config.mixer_options)["dt_limit"] == (0.01, 0.1)
+  assert dict(config.stack.mixer_options)["dt_limit"] == (0.01, 0.1)
   huggingface.save(tmp_path / "b", config, variables)
   assert huggingface.load(tmp_path / "b")[0] == config
   directory = _copy("mamba", tmp_path / "c")
@@ -269,30 +269,39 @@ def test_directories_that_hold_no_model(tmp_path):
     huggingface.load(tmp_path)
 
 
+def _changed(config, head_bias=False, **options):
+  stack = dataclasses.replace(config.stack, **options)
+  return dataclasses.replace(config, stack=stack, head_bias=head_bias)
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mixer": "gru", "mixer_options": ()}, "mixer: got 'gru', expected one"),
-    ({"norm": "layer"}, "norm: got 'layer', expected 'rms' to be saved in"),
-    ({"activation": "gelu"}, "activation: got 'gelu', expected 'none' to be"),
+    (
+      {"mixer": "gru", "mixer_options": ()},
+      "mixer: got 'gru', expected one of",
+    ),
+    ({"hybrid": {"gru": {}}}, "hybrid: got .*, expected .. to be saved"),
+    ({"norm": "layer"}, "norm: got 'layer', expected 'rms' to be saved"),
+    ({"activation": "gelu"}, "activation: got 'gelu', expected 'none'"),
     ({"feedforward": "swiglu"}, "feedforward: got 'swiglu', expected 'none'"),
-    ({"final_norm": False}, "final_norm: got False, expected True to be"),
-    ({"head_bias": True}, "head_bias: got True, expected False to be saved"),
+    ({"final_norm": False}, "final_norm: got False"),
+    ({"head_bias": True}, "head_bias: got True, expected False"),
     ({"norm_epsilon": 1e-3}, "the mixer's norm_eps: got 1e-05 and 0.001"),
     ({"num_layers": 3}, "got shape None of stack/layers_2/mixer/A_log"),
   ],
 )
 def test_networks_that_the_library_has_not(options, message, tmp_path):
   config, variables = _loaded("mamba2")
-  config = dataclasses.replace(config, **options)
+  config = _changed(config, **options)
   with pytest.raises(ValueError, match=message):
     huggingface.save(tmp_path, config, variables)
 
 
 def test_other_arguments_of_save(tmp_path):
   config, variables = _loaded("mamba2")
-  options = dict(config.mixer_options) | {"norm_groups": 1}
-  ungrouped = dataclasses.replace(config, mixer_options=tuple(options.items()))
+  options = dict(config.stack.mixer_options) | {"norm_groups": 1}
+  ungrouped = _changed(config, mixer_options=options)
   with pytest.raises(ValueError, match="the mixer's norm_groups: got 1 and"):
     huggingface.save(tmp_path, ungrouped, variables)
   with pytest.raises(ValueError, match="dtype: got 'int8', expected one of"):
@@ -303,6 +312,6 @@ def test_other_arguments_of_save(tmp_path):
     huggingface.save(tmp_path, config, {"params": {}})
   assert not list(tmp_path.iterdir())
   config, variables = huggingface.load(GOLDEN / "mamba", scan_layers=True)
-  config = dataclasses.replace(config, num_layers=3)
+  config = _changed(config, num_layers=3)
   with pytest.raises(ValueError, match="variables: got a parameter of shape"):
     huggingface.save(tmp_path, config, variables)

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import evaluate
-from jaxseq.rl import meta_suites  # noqa: F401, so that its ids are known
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
@@ -18,7 +18,9 @@ if "JaxseqTest-Walk" not in gymnax.registered_envs:
 
 # Without a memory: quick to compile, and nothing here depends on one.
 _NETWORK = networks.Config(
-  d_model=8, encoder_widths=(), head_widths=(), num_layers=0
+  nn.StackConfig(d_model=8, num_layers=0, norm="none", activation="full_glu"),
+  encoder_widths=(),
+  head_widths=(),
 )
 
 
