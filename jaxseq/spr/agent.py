@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.rl.envs import players as environments
 from jaxseq.rl.losses import exploration
@@ -136,7 +137,7 @@ class State(NamedTuple):
   replay: frames.State
   game: Any
   observation: Array
-  memory: Any
+  memory: PyTree
   key: Array
   step: Array
   since_reset: Array
@@ -211,7 +212,7 @@ def act(
   *,
   epsilon: float | Array,
   noisy: bool,
-  memory: Any = (),
+  memory: PyTree = (),
 ) -> tuple[Array, Any]:
   """Chooses actions: the best one or, with chance epsilon, any.
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.spr import stacks
 
 Array = jax.Array
@@ -38,7 +39,7 @@ def init(
 
 
 def step(
-  config: stacks.Config, params: Params, latent: Array, state: Any
+  config: stacks.Config, params: Params, latent: Array, state: PyTree
 ) -> tuple[Array, Any]:
   """Takes in one latent of each sequence.
 
@@ -57,7 +58,11 @@ def step(
 
 
 def apply(
-  config: stacks.Config, params: Params, latent: Array, state: Any, reset: Array
+  config: stacks.Config,
+  params: Params,
+  latent: Array,
+  state: PyTree,
+  reset: Array,
 ) -> tuple[Array, Any]:
   """Takes in whole sequences; equals folding `step` over them.
 

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.spr import stacks
 
@@ -64,7 +65,7 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(
-  config: Config, params: Params, latent: Array, action: Array, state: Any
+  config: Config, params: Params, latent: Array, action: Array, state: PyTree
 ) -> tuple[Array, Any]:
   """Predicts the next latents.
 

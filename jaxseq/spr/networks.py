@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import heads
@@ -118,7 +119,7 @@ def action_values(
   params: Params,
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
-  memory: Any = (),
+  memory: PyTree = (),
 ) -> tuple[Array, Any]:
   """Returns the values of all actions, to act by: nothing is augmented.
 

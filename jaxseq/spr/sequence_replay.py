@@ -6,12 +6,12 @@ there sequences begin. So a memory is kept for each sequence, as in R2D2
 twice although sequences overlap.
 """
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frames
 from jaxseq.rl.replay import sum_tree
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 
 def remember(
-  config: frames.Config, state: frames.State, memory: Any
+  config: frames.Config, state: frames.State, memory: PyTree
 ) -> frames.State:
   """Stores the memory before the step that is added next, where one is due.
 

@@ -14,11 +14,10 @@ Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
 Learning", ICLR 2019 (R2D2), and Schwarzer et al., arXiv:2007.05929 (SPR).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
 from jaxseq.spr import heads
@@ -203,7 +202,7 @@ def _loss(
   batch: sequences.Batch,
   draws: inputs.Draws,
   image: Array,
-  memory: Any,
+  memory: PyTree,
   target: Array,
   projected: Array | None,
 ) -> tuple[Array, update_lib.Metrics]:

@@ -9,12 +9,12 @@ Experience Replay in Distributed Reinforcement Learning", ICLR 2019 (R2D2).
 """
 
 import dataclasses
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.spr import inputs
 
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
 
   observation: Array
   reset: Array
-  memory: Any
+  memory: PyTree
   num_steps: Array
   action: Array
   return_n: Array

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
@@ -173,8 +174,8 @@ class RunnerState(NamedTuple):
     num_updates: () int32, updates done.
   """
 
-  variables: Any
-  opt_state: Any
+  variables: PyTree
+  opt_state: PyTree
   world: rollout.World
   key: Array
   num_updates: Array
@@ -183,7 +184,7 @@ class RunnerState(NamedTuple):
 class _Batch(NamedTuple):
   """A rollout as the update uses it, axes (num_envs, time)."""
 
-  memory: Any  # at the start of the rollout: no time axis
+  memory: PyTree  # at the start of the rollout: no time axis
   transition: rollout.Transition
   advantages: Array
   returns: Array

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.losses import priorities
@@ -25,9 +26,9 @@ class Learned(NamedTuple):
     opt_state: the optimiser's.
   """
 
-  params: Any
+  params: PyTree
   target: Any
-  opt_state: Any
+  opt_state: PyTree
 
 
 def learn(
@@ -92,7 +93,7 @@ def learn(
 def action_values(
   config: Any,
   network: q_networks.QNetwork,
-  params: Any,
+  params: PyTree,
   batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns the values of all actions at all steps of replayed sequences.
@@ -157,8 +158,8 @@ def targets(
 def loss(
   config: Any,
   network: q_networks.QNetwork,
-  params: Any,
-  target_params: Any,
+  params: PyTree,
+  target_params: PyTree,
   batch: r2d2_rollout.Sequence,
   weight: Array,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:

@@ -25,7 +25,6 @@ priorities of Schaul et al., arXiv:1511.05952.
 """
 
 import dataclasses
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
@@ -143,7 +143,7 @@ class State(NamedTuple):
   priorities: sum_tree.Priorities
   cursor: Array
   size: Array
-  memory: Any = ()
+  memory: PyTree = ()
 
 
 class Sequences(NamedTuple):
@@ -206,7 +206,7 @@ class Sample(NamedTuple):
   priority: Array
 
 
-def init(config: Config, memory: Any = ()) -> State:
+def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay.
 
   Args:
