@@ -12,7 +12,6 @@ How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
 """
 
 import math
-from typing import Any
 
 import jax
 
@@ -39,7 +38,7 @@ def init(
 
 def step(
   config: stacks.Config, params: Params, latent: Array, state: PyTree
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Takes in one latent of each sequence.
 
   Args:
@@ -62,7 +61,7 @@ def apply(
   latent: Array,
   state: PyTree,
   reset: Array,
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Takes in whole sequences; equals folding `step` over them.
 
   Args:
@@ -83,7 +82,7 @@ def apply(
 def initial_state(
   config: stacks.Config,
   batch_shape: tuple[int, ...] = (),
-  dtype: Any = "float32",
-) -> Any:
+  dtype: str = "float32",
+) -> PyTree:
   """Returns the state before the first latent of an episode."""
   return stacks.initial_state(config, batch_shape, dtype)

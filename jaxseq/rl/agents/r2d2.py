@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
 from jaxseq.rl import normalization
