@@ -13,14 +13,23 @@ leave chance behind. Takes a minute or two on two cores.
 
 is the same with small networks and a few updates: it learns nothing, and shows
 in seconds whether everything works.
+
+    --config=configs/icrl/quickstart.py:hybrid
+
+has layers of S5 and of attention in turn, with feed-forward halves, in
+bfloat16; `:hybrid_tiny` is that with a few updates.
 """
 
 import ml_collections
 
+from configs import blocks
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny", "hybrid", "hybrid_tiny")
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
@@ -40,36 +49,35 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "learning_rate_schedule": "linear",
     "gae_lambda": 0.95,
   }
-  network = {
-    "d_model": 64,
-    "encoder_widths": (128,),
-    "head_widths": (128, 128),
-  }
-  config.arms = {
+  stacks = {
     "s5": {
-      "network": {
-        **network,
-        "mixer": "s5",
-        "mixer_options": {"ssm_size": 64, "blocks": 1},
-        "num_layers": 2,
-        "norm": "layer",
-      }
+      "mixer": "s5",
+      "mixer_options": {"ssm_size": 64, "blocks": 1},
+      "d_model": 64,
+      "num_layers": 2,
+      "norm": "layer",
     },
     "gru": {
-      "network": {
-        **network,
-        "mixer": "gru",
-        "num_layers": 1,
-        "activation": "none",
-        "residual": False,
-      }
+      "mixer": "gru",
+      "d_model": 64,
+      "num_layers": 1,
+      "activation": "none",
+      "residual": False,
     },
   }
-  if variant == "tiny":
+  if variant.startswith("hybrid"):
+    stacks = {"hybrid": blocks.hybrid(64, window=16)}
+  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
+  config.arms = {
+    name: {"network": {"stack": stack, **widths}}
+    for name, stack in stacks.items()
+  }
+  if variant.endswith("tiny"):
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
     config.evaluation_episodes = 8
     config.ppo.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
     for arm in config.arms.values():
-      arm.network.update(d_model=8, encoder_widths=(8,), head_widths=(8,))
+      arm.network.update(encoder_widths=(8,), head_widths=(8,))
+      arm.network.stack.d_model = 8
   return config

@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.rl import networks
+from jaxseq.rl.losses import exploration
+from jaxseq.rl.losses import td
 
 Array = jax.Array
 
@@ -36,15 +39,11 @@ class EpsilonGreedy(NamedTuple):
 
   def sample(self, key: Array) -> Array:
     """Draws actions: (...) int32."""
-    shape, n = self.values.shape[:-1], self.values.shape[-1]
-    key_whether, key_which = jax.random.split(key)
-    explores = jax.random.uniform(key_whether, shape) < self.epsilon
-    drawn = jax.random.randint(key_which, shape, 0, n, jnp.int32)
-    return jnp.where(explores, drawn, self.mode())
+    return exploration.epsilon_greedy(key, self.values, self.epsilon)
 
   def mode(self) -> Array:
     """Returns the best actions: (...) int32."""
-    return jnp.argmax(self.values, axis=-1).astype(jnp.int32)
+    return exploration.greedy(self.values)
 
   def log_prob(self, action: Array) -> Array:
     """Returns the log-probabilities of actions (...): (...)."""
@@ -72,7 +71,7 @@ class QNetwork(networks.Recurrent):
   def __call__(
     self,
     observation: Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
   ) -> tuple[EpsilonGreedy, Array, Any]:
@@ -91,11 +90,12 @@ class QNetwork(networks.Recurrent):
       memories after the last element.
     """
     (n,), widths = self.actions.sizes, self.config.head_widths
+    options = {"out_gain": _OUT_GAIN, "dtype": self.config.stack.dtype}
     x, states = networks.features(self.config, observation, states, reset, step)
-    head = nn.CategoricalHead(n, widths, out_gain=_OUT_GAIN, name="advantage")
+    head = nn.CategoricalHead(n, widths, **options, name="advantage")
     values = head(x).logits
     if self.dueling:
-      base = nn.ValueHead(widths, out_gain=_OUT_GAIN, name="value")(x)
-      values += base[..., None] - values.mean(axis=-1, keepdims=True)
+      base = nn.ValueHead(widths, **options, name="value")(x)
+      values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1), states

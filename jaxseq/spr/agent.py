@@ -23,14 +23,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.rl.envs import players as environments
+from jaxseq.rl.losses import exploration
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import resets
-from jaxseq.spr import sequence_replay
-from jaxseq.spr import sequence_update
 from jaxseq.spr import update
 from jaxseq.spr import variants
 
@@ -130,11 +133,11 @@ class State(NamedTuple):
     game_length: () int32, its steps so far.
   """
 
-  agent: update.State
+  agent: learner.State
   replay: frames.State
   game: Any
   observation: Array
-  memory: Any
+  memory: PyTree
   key: Array
   step: Array
   since_reset: Array
@@ -169,7 +172,7 @@ def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
   blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
   memory = networks.initial_memory(config.variant.update.networks)
   return State(
-    agent=update.init(key_agent, config.variant.update),
+    agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
     game=game,
     observation=push(config, blank, frame, True),
@@ -203,13 +206,13 @@ def push(
 
 def act(
   config: Config,
-  agent: update.State,
+  agent: learner.State,
   observation: Array,
   key: Array,
   *,
   epsilon: float | Array,
   noisy: bool,
-  memory: Any = (),
+  memory: PyTree = (),
 ) -> tuple[Array, Any]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
@@ -234,11 +237,7 @@ def act(
     agent.noise if noisy else None,
     memory,
   )
-  best = jnp.argmax(values, axis=-1).astype(jnp.int32)
-  key_whether, key_which = jax.random.split(key)
-  other = jax.random.randint(key_which, best.shape, 0, values.shape[-1])
-  whether = jax.random.uniform(key_whether, best.shape) < epsilon
-  return jnp.where(whether, other, best), memory
+  return exploration.epsilon_greedy(key, values, epsilon), memory
 
 
 def choose(
@@ -262,7 +261,7 @@ def choose(
   # A memory takes in what is seen even while actions are random.
   if not (learning or config.variant.update.recurrent):
     return state, anything
-  replay = sequence_replay.remember(config.replay, state.replay, state.memory)
+  replay = frame_sequences.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
@@ -320,7 +319,7 @@ def observe(
   return state, played
 
 
-def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
+def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
   """Draws a batch, does an update, and sets the batch's priorities."""
   variant = config.variant
   key, key_draw, key_update = jax.random.split(state.key, 3)
@@ -329,21 +328,21 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  draw = functools.partial(frames.sample, config.replay)
-  train_step = update.train_step
+  make_batch = frames.take
   if variant.update.recurrent:
-    draw = functools.partial(
-      sequence_replay.sample, config.replay, variant.update.sequence
+    make_batch = functools.partial(
+      frame_sequences.take, sequence=variant.update.sequence
     )
-    train_step = sequence_update.train_step
-  sample = draw(
+  sample = frames.sample(
+    config.replay,
     state.replay,
     frames.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
+    make_batch=make_batch,
   )
-  agent, metrics = train_step(
+  agent, metrics = update.train_step(
     variant.update, state.agent, sample.batch, key_update
   )
   replay = frames.update_priorities(
@@ -359,8 +358,9 @@ def _epsilon(variant, step):
   """The chance of a random action, on a line from 1 after min_replay steps."""
   if variant.epsilon_decay == 0:
     return variant.epsilon_train
-  done = (step - variant.min_replay) / variant.epsilon_decay
-  return 1 + (variant.epsilon_train - 1) * jnp.clip(done, 0, 1)
+  return optax.linear_schedule(
+    1, variant.epsilon_train, variant.epsilon_decay, variant.min_replay
+  )(step)
 
 
 def _beta(config, step):
@@ -368,7 +368,7 @@ def _beta(config, step):
   first, last = config.variant.beta
   begin = config.variant.min_replay
   length = max(config.num_steps - begin, 1)
-  return first + (last - first) * jnp.clip((step - begin) / length, 0, 1)
+  return optax.linear_schedule(first, last, length, begin)(step)
 
 
 def reset_is_due(config: Config, step: int) -> bool:

@@ -18,8 +18,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.spr import stacks
+from jaxseq.spr import transition
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -49,9 +52,7 @@ class Config(stacks.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    layers.check_positive(self, "num_actions")
-    if not self.epsilon >= 0:
-      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+    _validate.fields(self, positive=("num_actions",), not_negative=("epsilon",))
 
 
 def init(key: Array, config: Config) -> Params:
@@ -65,7 +66,7 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(
-  config: Config, params: Params, latent: Array, action: Array, state: Any
+  config: Config, params: Params, latent: Array, action: Array, state: PyTree
 ) -> tuple[Array, Any]:
   """Predicts the next latents.
 
@@ -83,18 +84,15 @@ def step(
     ValueError: if a shape does not fit.
   """
   if latent.ndim != 4 or latent.shape[1:] != tuple(config.latent_shape):
-    raise ValueError(
-      f"latent must have shape (batch, *{tuple(config.latent_shape)}); got "
-      f"{latent.shape}."
+    raise _validate.error(
+      "latent",
+      f"shape {latent.shape}",
+      f"shape (batch, *{tuple(config.latent_shape)})",
     )
-  if action.shape != latent.shape[:1]:
-    raise ValueError(
-      f"action must have shape {latent.shape[:1]}, one for each latent; got "
-      f"{action.shape}."
-    )
+  transition.check_action(action, latent)
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
-  y, state = stacks.step(config, params, x, state)
+  y, state = stacks.apply(config, params, x, state, step=True)
   y = y.reshape(latent.shape)
   y = jax.nn.relu(latent + y if config.skip else y)
   if config.renormalize:
@@ -104,34 +102,29 @@ def step(
 
 def apply(
   config: Config, params: Params, latent: Array, action: Array
-) -> tuple[Array, Any]:
+) -> Array:
   """Rolls the model out, from a fresh state.
 
   Args:
     config: options.
     params: from `init`.
     latent: (batch, *latent_shape), the latents to start from.
-    action: (steps, batch) integers below num_actions, steps at least 1.
+    action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (steps, batch, *latent_shape), and the state
-    after the last one.
+    The latents after each step, (batch, steps, *latent_shape).
 
   Raises:
     ValueError: if a shape does not fit.
   """
-  if action.ndim != 2 or action.shape[0] == 0:
-    raise ValueError(
-      f"action must have shape (steps, batch) with steps >= 1; got "
-      f"{action.shape}."
-    )
+  transition.check_actions(action)
 
   def body(carry, action):
     latent, state = step(config, params, carry[0], action, carry[1])
     return (latent, state), latent
 
   state = stacks.initial_state(config, latent.shape[:1], latent.dtype)
-  (_, state), latents = jax.lax.scan(
-    body, (latent, state), action, unroll=config.unroll
+  _, latents = jax.lax.scan(
+    body, (latent, state), action.T, unroll=config.unroll
   )
-  return latents, state
+  return jnp.swapaxes(latents, 0, 1)

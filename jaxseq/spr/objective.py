@@ -1,58 +1,100 @@
-"""What every step is worth: its target, its losses and its priority.
+"""Value and self-prediction losses per step, their targets and priorities.
 
-The same for steps on their own (`update`) and for those of sequences
-(`sequence_update`). Schwarzer et al., arXiv:2007.05929, section 2.
+The same for steps on their own (`transition_loss`) and for those of sequences
+(`sequence_loss`). Schwarzer et al., arXiv:2007.05929, section 2.
 """
 
-from typing import Any
-
+import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxseq.rl.losses import categorical
+from jaxseq.rl.losses import td
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
-from jaxseq.spr import sequences
 
 Array = jax.Array
-Params = dict[str, dict]
+
+# Vectors shorter than this are not stretched to length 1, as in SPR's code.
+_MIN_NORM = 1e-3
+
+
+def spr_distance(prediction: Array, target: Array) -> Array:
+  """Returns the squared distance of two vectors that are made length 1.
+
+  That is 2 - 2 cos of the angle between them, the self-prediction loss of
+  Schwarzer et al., arXiv:2007.05929, equation 3. Vectors shorter than 1e-3 are
+  divided by 1e-3.
+
+  Args:
+    prediction: (..., d).
+    target: (..., d).
+
+  Returns:
+    (...), in [0, 4].
+  """
+  chex.assert_equal_shape([prediction, target])
+  return jnp.square(_normalize(prediction) - _normalize(target)).sum(axis=-1)
+
+
+def _normalize(x):
+  """Makes vectors length 1."""
+  # The maximum is taken under the root: at a zero vector the root of the sum
+  # has no derivative.
+  squares = jnp.square(x).sum(axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(squares, _MIN_NORM**2))
+
+
+def episode_mask(done: Array) -> Array:
+  """Returns which predictions stay within the episode of the first step.
+
+  Args:
+    done: (*batch, K + 1) bool, of the transitions taken at t .. t + K.
+
+  Returns:
+    (*batch, K + 1) bool; False at k if an episode ended at t + k or before.
+  """
+  chex.assert_type(done, bool)
+  return jnp.cumsum(done, axis=-1) == 0
 
 
 def bootstrap(
-  config: Any,
-  batch: frames.Batch | sequences.Batch,
+  config: learner.Config,
+  batch: frames.Batch | frame_sequences.Batch,
   outputs: Array,
-  chooser: Array,
+  selector: Array,
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
   Args:
-    config: an `update.Config`.
+    config: options.
     batch: what to learn from.
     outputs: (batch, num_actions, ...), of the target network at s_{t+n}.
-    chooser: like it, of the network that chooses the action there.
+    selector: like it, of the network that selects the action there.
 
   Returns:
     Distributions (batch, atoms); values (batch,) without atoms.
   """
   head = config.networks.head
-  action = jnp.argmax(heads.action_values(head, chooser), axis=-1)
-  outputs = categorical.take_action(outputs, action)
-  done = batch.done_n if config.done_n == "any" else batch.done[0]
+  outputs = td.double_q(heads.action_values(head, selector), outputs)
+  done = batch.done_n if config.done_n == "any" else batch.done[:, 0]
   discount = jnp.where(done, 0, batch.discount)
   if head.atoms is None:
     return batch.return_n + discount * outputs
   probs = jax.nn.softmax(outputs, axis=-1)
-  return categorical.project_categorical(
+  return categorical.project(
     probs, batch.return_n, discount, head.v_min, head.v_max
   )
 
 
 def terms(
-  config: Any,
-  params: Params,
-  batch: frames.Batch | sequences.Batch,
+  config: learner.Config,
+  params: learner.Params,
+  batch: frames.Batch | frame_sequences.Batch,
   latent: Array,
   outputs: Array,
   target: Array,
@@ -61,30 +103,31 @@ def terms(
   """Returns the losses of each step, and its priority.
 
   Args:
-    config: an `update.Config`.
+    config: options.
     params: of the online networks.
     batch: what to learn from.
     latent: (batch, height, width, channels), z_t.
     outputs: (batch, num_actions, ...), of the head at s_t.
     target: from `bootstrap`.
-    projected: (K, batch, width), the projections to predict; None without.
+    projected: (batch, K, width), the projections to predict; None without.
 
   Returns:
     The loss of the values, that of the predictions, and the priority, (batch,)
     each.
   """
-  outputs = categorical.take_action(outputs, batch.action[0])
+  outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:
-    rl, kl = categorical.huber(target - outputs)
+    td_error = target - outputs
+    rl = optax.losses.huber_loss(td_error)
+    kl = jnp.minimum(jnp.abs(td_error), 1)
   else:
-    log_probs = jax.nn.log_softmax(outputs, axis=-1)
-    rl = categorical.cross_entropy(target, log_probs)
-    kl = categorical.kl_divergence(target, log_probs)
+    rl = optax.losses.softmax_cross_entropy(outputs, target)
+    kl = categorical.bounded_kl(target, jax.nn.log_softmax(outputs, axis=-1))
   spr = jnp.zeros_like(rl)
   if config.predicts:
     predicted = networks.predict(config.networks, params, latent, batch.action)
-    mask = categorical.episode_mask(batch.done)[1:]
-    distance = categorical.spr_distance(predicted, projected)
-    spr = jnp.where(mask, distance, 0).mean(axis=0)
+    mask = episode_mask(batch.done)[:, 1:]
+    distance = spr_distance(predicted, projected)
+    spr = jnp.where(mask, distance, 0).mean(axis=1)
   priority = jax.lax.stop_gradient(kl if config.priority == "kl" else rl)
   return rl, spr, priority

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.planner import rows
@@ -34,8 +35,7 @@ def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
   Raises:
     ValueError: if `max_length` leaves no room for a token.
   """
-  if max_length < 2:
-    raise ValueError(f"max_length: got {max_length}, expected 2 or more.")
+  _validate.integer("max_length", max_length, 2)
   ends = np.append(np.flatnonzero(text.starts), len(text.tokens))
   pieces = [
     np.arange(start, end, max_length - 1)
@@ -91,7 +91,7 @@ def make_token_loss(
       from device to device, and groups wait for each other.
   """
   options = tuple(
-    _scheme(mixer, longest_row) for mixer in network.config.stack().mixers
+    _scheme(mixer, longest_row) for mixer in network.config.stack.mixers
   )
 
   def token_loss(variables, wave, axis):

@@ -11,7 +11,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import language
 
 ARM = base.ArmConfig(
-  nn.NetworkConfig(mixer="gru", d_model=5, num_layers=1), batch_size=2
+  nn.NetworkConfig(nn.StackConfig("gru", d_model=5, num_layers=1)), batch_size=2
 )
 
 KEY = jax.random.key(3)
@@ -43,7 +43,7 @@ def test_from_splits():
   np.testing.assert_array_equal(corpus.train.starts, [1, 0, 1, 0, 0])
   assert corpus.vocab_size == 9
   many = part(4)._replace(targets=np.ones((2, 4), np.int32))
-  with pytest.raises(ValueError, match=r"must be one text.*\(2, 4\)"):
+  with pytest.raises(ValueError, match=r"the data: got shape .2, 4"):
     language.from_splits(data.Splits(many, many, many, info))
 
 
@@ -156,6 +156,8 @@ def test_wrong_options():
     language.make_problem(ARM, CORPUS, length=14)
   with pytest.raises(ValueError, match="jump_every: got 0, expected 1 or more"):
     language.make_problem(ARM, CORPUS, length=4, jump_every=0)
-  pooled = base.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="last"))
+  pooled = base.ArmConfig(
+    nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
+  )
   with pytest.raises(ValueError, match="pooling: got 'last'"):
     language.make_problem(pooled, CORPUS, length=2)

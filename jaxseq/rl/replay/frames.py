@@ -5,14 +5,14 @@ returns and the ends of episodes are put together for what is drawn. All
 functions are pure and can be jitted and vmapped. A caller that donates the
 state changes it in place: a step costs one frame, not a copy of the ring.
 
-    state = replay.init(config)
-    state = replay.add(config, state, frame, action, reward, done)
-    uniform = replay.draw(key, config, batch_size)
-    sample = replay.sample(
+    state = frames.init(config)
+    state = frames.add(config, state, frame, action, reward, done)
+    uniform = frames.draw(key, config, batch_size)
+    sample = frames.sample(
       config, state, uniform, beta=0.4, num_steps=10, gamma=0.99
     )
     agent, metrics = update.train_step(agent_config, agent, sample.batch, key)
-    state = replay.update_priorities(
+    state = frames.update_priorities(
       config, state, sample.slot, metrics.priority
     )
 
@@ -24,20 +24,25 @@ The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
 priorities of Schaul et al., arXiv:1511.05952.
 """
 
+from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Generic
 from typing import Literal
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.losses import categorical
+from jaxseq._types import PyTree
+from jaxseq.rl.losses import priorities
+from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Config:
       as the environment will take; 100,000 frames of Atari are 0.7 GB.
     frame_shape: of one frame: (height, width), (height, width, channels) or
       any other.
+    frame_dtype: of frames.
     stack: frames in an observation.
     num_predictions: K, how many steps ahead latents are predicted; 0 for none.
     max_steps: the most that n of the returns can be.
@@ -59,12 +65,13 @@ class Config:
       ended with the first one, which the released code of SPR says instead.
     dtype: of rewards, returns and priorities.
     span: steps from the first to the last one of a sequence that is learned
-      from; 1 learns from single steps. See `sequence_replay`.
+      from; 1 learns from single steps. See `frame_sequences`.
     every: sequences begin in slots that are multiples of this.
   """
 
   capacity: int = 100_000
   frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
   stack: int = 4
   num_predictions: int = 5
   max_steps: int = 10
@@ -121,7 +128,7 @@ class State(NamedTuple):
   """The steps that are kept, in slots 0 .. capacity - 1.
 
   Attributes:
-    frames: (capacity, rows, 128) uint8, see `frames`.
+    frames: (capacity, rows, 128) of config.frame_dtype, see `frame_rows`.
     action: (capacity,) int32, taken at that frame.
     reward: (capacity,) floating, for that action.
     done: (capacity,) bool, whether the episode ended with that action; then
@@ -140,49 +147,47 @@ class State(NamedTuple):
   priorities: sum_tree.Priorities
   cursor: Array
   size: Array
-  memory: Any = ()
+  memory: PyTree = ()
 
 
-class Sequences(NamedTuple):
-  """What happened around steps t; k counts from 0, n is at most max_steps.
+class Following(NamedTuple):
+  """What followed steps t; k counts from 0, n is at most max_steps.
 
   Let d be the first done in t .. t + K. What came after it belongs to another
-  episode and is replaced, in all but `prev_action` and `done`.
+  episode and is replaced, in all but `action` and `done`.
 
   Attributes:
-    offset: (K + 1 + max_steps, batch) int32, where to find the observation that
+    offset: (batch, K + 1 + max_steps) int32, where to find the observation that
       stands for s_{t+k}: k, or d - t if that is less.
-    prev_action: (K + 1 + max_steps, batch) int32, taken at t + k - 1.
-    prev_reward: like it, for that action; 0 where s_{t+k} is after d.
-    return_n: (K + 1, batch), the n rewards from t + k on, discounted, up to the
+    action: (batch, K + max_steps) int32, taken at t + k.
+    return_n: (batch, K + 1), the n rewards from t + k on, discounted, up to the
       end of the episode; 0 after d.
-    done: (K + 1, batch) bool, of the action taken at t + k.
-    done_n: (K + 1, batch) bool, whether the episode ended within n steps from
+    done: (batch, K + 1) bool, of the action taken at t + k.
+    done_n: (batch, K + 1) bool, whether the episode ended within n steps from
       t + k on; True after d.
   """
 
   offset: Array
-  prev_action: Array
-  prev_reward: Array
+  action: Array
   return_n: Array
   done: Array
   done_n: Array
 
 
 class Batch(NamedTuple):
-  """What an update learns from; K is 0 without self-prediction.
+  """Transitions to learn from; K is 0 without self-prediction.
 
   Attributes:
-    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
-      or floating in [0, 1].
-    next_observation: (batch, height, width, frames), s_{t+n}.
-    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
+    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; images are
+      uint8, or floating in [0, 1].
+    next_observation: (batch, *observation_shape), s_{t+n}.
+    action: (batch, max(K, 1)) int32, taken at t .. t + K - 1.
     return_n: (batch,), the n rewards from t on, discounted.
     discount: () or (batch,), gamma^n.
-    done: (K + 1, batch) bool, whether the episode ended with the action taken
+    done: (batch, K + 1) bool, whether the episode ended with the action taken
       at t .. t + K.
     done_n: (batch,) bool, whether it ended within n steps.
-    weight: (batch,) importance weights; they weigh both losses.
+    weight: (batch,) importance weights; they weigh all losses.
   """
 
   observation: Array
@@ -195,15 +200,15 @@ class Batch(NamedTuple):
   weight: Array
 
 
-class Sample(NamedTuple):
+class Sample(NamedTuple, Generic[T]):
   """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
 
-  batch: Batch
+  batch: T
   slot: Array
   priority: Array
 
 
-def init(config: Config, memory: Any = ()) -> State:
+def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay.
 
   Args:
@@ -212,7 +217,9 @@ def init(config: Config, memory: Any = ()) -> State:
   """
   shape = (config.capacity,)
   return State(
-    frames=frame_rows.init(config.capacity, config.frame_shape),
+    frames=frame_rows.init(
+      config.capacity, config.frame_shape, config.frame_dtype
+    ),
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
@@ -239,7 +246,8 @@ def add(
   Args:
     config: options.
     state: before.
-    frame: uint8 of `config.frame_shape`, the newest frame of the observation.
+    frame: of config.frame_shape and config.frame_dtype, the newest one of the
+      observation.
     action: () integer, taken at that observation.
     reward: (), for that action.
     done: () bool, whether the episode ended with that action.
@@ -251,10 +259,12 @@ def add(
     ValueError: if the frame has another shape or dtype.
   """
   frame = jnp.asarray(frame)
-  if frame.shape != config.frame_shape or frame.dtype != jnp.uint8:
-    raise ValueError(
-      f"frame must be uint8 of shape {config.frame_shape}; got {frame.dtype} "
-      f"of shape {frame.shape}."
+  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
+  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+    raise _validate.error(
+      "frame",
+      f"dtype {frame.dtype} and shape {frame.shape}",
+      f"{expected.dtype} of shape {expected.shape}",
     )
   cursor = state.cursor
 
@@ -305,6 +315,37 @@ def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
   return sum_tree.draw(key, batch_size, config.dtype)
 
 
+def take(
+  config: Config,
+  state: State,
+  slot: Array,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> Batch:
+  """Returns the transitions that start in (batch,) slots, with weights 1.
+
+  If an episode ended with one of the actions at t .. t + K, the observation at
+  which that was taken stands for all later ones. Frames of an episode before
+  that of their stack are 0.
+
+  Raises:
+    ValueError: if n is an integer beyond config.max_steps.
+  """
+  after = following(config, state, slot, num_steps=num_steps, gamma=gamma)
+  ahead = config.num_predictions
+  return Batch(
+    observation=observations(
+      config, state, slot[:, None] + after.offset[:, : ahead + 1]
+    ),
+    next_observation=observations(
+      config, state, slot + after.offset[:, num_steps]
+    ),
+    **learned(config, after, num_steps=num_steps, gamma=gamma),
+    weight=jnp.ones(slot.shape, config.dtype),
+  )
+
+
 def sample(
   config: Config,
   state: State,
@@ -313,8 +354,9 @@ def sample(
   beta: float | Array,
   num_steps: int | Array,
   gamma: float | Array,
-) -> Sample:
-  """Draws sequences, with replacement; `num_starts` must not be 0.
+  make_batch: Callable[..., T] = take,
+) -> Sample[T]:
+  """Draws a batch, with replacement; `num_starts` must not be 0.
 
   Args:
     config: options.
@@ -323,33 +365,20 @@ def sample(
     beta: exponent of the importance weights.
     num_steps: n, at most config.max_steps; may be traced.
     gamma: discount; may be traced.
+    make_batch: from slots: `take` for single steps, `frame_sequences.take` for
+      sequences.
 
   Returns:
-    What an update needs. If an episode ended with one of the actions at
-    t .. t + K, the observation at which that was taken stands for all later
-    ones. Frames of an episode before that of their stack are 0.
+    What an update needs.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  _check_num_steps(config, num_steps)
   slot = sum_tree.sample(state.priorities, uniform)
   priority = sum_tree.get(state.priorities, slot)
-  around = sequences(config, state, slot, num_steps=num_steps, gamma=gamma)
-  ahead = config.num_predictions
-  batch = Batch(
-    observation=observations(config, state, slot + around.offset[: ahead + 1]),
-    next_observation=observations(
-      config, state, slot + around.offset[num_steps]
-    ),
-    action=around.prev_action[1 : max(ahead, 1) + 1],
-    return_n=around.return_n[0],
-    discount=jnp.asarray(gamma, config.dtype) ** num_steps,
-    done=around.done,
-    done_n=around.done_n[0],
-    weight=categorical.importance_weights(priority, beta),
-  )
-  return Sample(batch, slot, priority)
+  batch = make_batch(config, state, slot, num_steps=num_steps, gamma=gamma)
+  weight = priorities.importance_weights(priority, beta, 1e-5)
+  return Sample(batch._replace(weight=weight), slot, priority)
 
 
 def update_priorities(
@@ -374,50 +403,58 @@ def update_priorities(
   return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
-def sequences(
+def following(
   config: Config,
   state: State,
   slot: Array,
   *,
   num_steps: int | Array,
   gamma: float | Array,
-) -> Sequences:
-  """Returns all but the frames of sequences that start in (batch,) slots.
+) -> Following:
+  """Returns all but the frames of what followed the steps in (batch,) slots.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  _check_num_steps(config, num_steps)
   longest, ahead = config.max_steps, config.num_predictions
-  k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)[:, None]
-  place = (slot + k - 1) % config.capacity
+  if isinstance(num_steps, int):
+    _validate.integer("num_steps", num_steps, 1, longest)
+  k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)
+  place = (slot[:, None] + k[:-1]) % config.capacity
   action, reward, done = (
     x[place] for x in (state.action, state.reward, state.done)
   )
-  return_n, done_n = categorical.n_step_returns(
-    reward[1:], done[1:], gamma, num_steps, longest
-  )
-  if config.done_n == "first":
-    done_n = done[1 : ahead + 2]
-  done = done[1 : ahead + 2]
-  last = jnp.where(done.any(axis=0), jnp.argmax(done, axis=0), k[-1])
-  after = k > last
-  return Sequences(
-    offset=jnp.minimum(k, last.astype(jnp.int32)),
-    prev_action=action,
-    prev_reward=jnp.where(after, 0, reward),
-    return_n=jnp.where(after[: ahead + 1], 0, return_n),
+  discount = jnp.where(done, 0, jnp.asarray(gamma, config.dtype))
+  return_n, discount_n = td.n_step_returns(reward, discount, num_steps, longest)
+  done = done[:, : ahead + 1]
+  done_n = done if config.done_n == "first" else discount_n == 0
+  last = jnp.where(done.any(axis=1), jnp.argmax(done, axis=1), k[-1])
+  last = last.astype(jnp.int32)[:, None]
+  after = k[: ahead + 1] > last
+  return Following(
+    offset=jnp.minimum(k, last),
+    action=action,
+    return_n=jnp.where(after, 0, return_n),
     done=done,
-    done_n=done_n | after[: ahead + 1],
+    done_n=done_n | after,
   )
 
 
-def _check_num_steps(config, num_steps):
-  longest = config.max_steps
-  if isinstance(num_steps, int) and not 1 <= num_steps <= longest:
-    raise ValueError(
-      f"num_steps must be in 1 .. max_steps = {longest}; got {num_steps}."
-    )
+def learned(
+  config: Config,
+  after: Following,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> dict[str, Array]:
+  """Returns the fields of a batch that come from what followed its steps."""
+  return {
+    "action": after.action[:, : max(config.num_predictions, 1)],
+    "return_n": after.return_n[:, 0],
+    "discount": jnp.asarray(gamma, config.dtype) ** num_steps,
+    "done": after.done,
+    "done_n": after.done_n[:, 0],
+  }
 
 
 def observations(config: Config, state: State, slot: Array) -> Array:
@@ -429,7 +466,7 @@ def observations(config: Config, state: State, slot: Array) -> Array:
     slot: (*batch,) integers; where the newest frame is, modulo the capacity.
 
   Returns:
-    (*batch, *config.observation_shape) uint8, oldest frame first. Frames from
+    (*batch, *config.observation_shape), oldest frame first. Frames from
     before an end of an episode are 0.
   """
   return frame_rows.stacks(

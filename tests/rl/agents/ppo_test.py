@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -25,11 +26,11 @@ for _name, _factory in {
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   network = networks.Config(
-    mixer=mixer,
-    d_model=16,
+    nn.StackConfig(
+      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
+    ),
     encoder_widths=(16,),
     head_widths=(16,),
-    num_layers=1,
   )
   settings = {
     "network": network,
@@ -151,7 +152,8 @@ def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
   # Episodes are cut off here and there.
   config = small(env_id="JaxseqTest-PaidEnding", rollout_length=40)
   if mixer == "none":
-    network = dataclasses.replace(config.network, num_layers=0)
+    stack = dataclasses.replace(config.network.stack, num_layers=0)
+    network = dataclasses.replace(config.network, stack=stack)
     config = dataclasses.replace(config, network=network)
   player = ppo.player(config)
   runner = ppo.init(config, jax.random.key(0))
@@ -414,11 +416,15 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
   config = ppo.Config(
     env_options=(("k", 3),),
     network=networks.Config(
-      mixer="s5",
-      mixer_options=(("ssm_size", 32), ("blocks", 1)),
-      d_model=32,
-      num_layers=num_layers,
-      norm="layer",
+      nn.StackConfig(
+        "s5",
+        mixer_options=(("ssm_size", 32), ("blocks", 1)),
+        d_model=32,
+        num_layers=num_layers,
+        norm="layer",
+        final_norm=False,
+        activation="full_glu",
+      ),
       encoder_widths=(),
       head_widths=(32,),
     ),
@@ -448,9 +454,12 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
   ("options", "message"),
   [
     ({"num_minibatches": 3}, "num_minibatches: got 3, expected a divisor"),
-    ({"num_envs": 0}, "num_envs: got 0, expected more than 0"),
-    ({"gamma": 1.5}, "gamma: got 1.5, expected 0 to 1"),
-    ({"entropy_coef": -1.0}, "entropy_coef: got -1.0, expected 0 or more"),
+    ({"num_envs": 0}, "num_envs: got 0, expected an integer of at least 1"),
+    ({"gamma": 1.5}, "gamma: got 1.5, expected a finite number from 0 to 1"),
+    (
+      {"entropy_coef": -1.0},
+      "entropy_coef: got -1.0, expected a finite number of",
+    ),
     ({"total_steps": 100}, "total_steps: got 100, expected at least one"),
     ({"learning_rate_schedule": "exp"}, "learning_rate_schedule: got 'exp'"),
   ],

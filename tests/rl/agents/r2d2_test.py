@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
@@ -31,11 +32,11 @@ SLOW = pytest.mark.slow
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   network = networks.Config(
-    mixer=mixer,
-    d_model=16,
+    nn.StackConfig(
+      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
+    ),
     encoder_widths=(),
     head_widths=(16,),
-    num_layers=1,
   )
   settings = {
     "env_id": "JaxseqTest-PaidEnding",
@@ -242,7 +243,7 @@ def test_the_run_of_one_seed():
     equal(runner.learned.target, copied, rtol=0, atol=0)
     assert metrics["grad_norm"] > 0
     assert np.isfinite(metrics["loss"])
-    assert (runner.replay.priority[:8] != 1).any()
+    assert (runner.replay.priorities.rows.ravel()[:8] != 1).any()
   assert r2d2.update._cache_size() == size
   assert runner.num_updates == 7
   assert runner.replay.count == 28
@@ -317,11 +318,14 @@ def memory_task(num_layers):
   return r2d2.Config(
     env_options=(("k", 3),),
     network=networks.Config(
-      mixer="gru",
-      d_model=32,
-      num_layers=num_layers,
-      activation="none",
-      residual=False,
+      nn.StackConfig(
+        "gru",
+        d_model=32,
+        num_layers=num_layers,
+        activation="none",
+        residual=False,
+        norm="none",
+      ),
       encoder_widths=(),
       head_widths=(32,),
     ),
@@ -371,11 +375,14 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"num_envs": 0}, "num_envs: got 0, expected more than 0"),
-    ({"gamma": 1.5}, "gamma: got 1.5, expected 0 to 1"),
-    ({"burn_in": -1}, "burn_in: got -1, expected 0 or more"),
+    ({"num_envs": 0}, "num_envs: got 0, expected an integer of at least 1"),
+    ({"gamma": 1.5}, "gamma: got 1.5, expected a finite number from 0 to 1"),
+    ({"burn_in": -1}, "burn_in: got -1, expected a finite number of"),
     ({"burn_in": 5}, "burn_in: got 5, expected 0 or a divisor"),
-    ({"targets": "td"}, "targets: got 'td', expected 'n_step' or 'lambda'"),
+    (
+      {"targets": "td"},
+      "targets: got 'td', expected one of 'n_step', 'lambda'",
+    ),
     ({"replay_sequences": 3}, "replay_sequences: got 3, expected at least"),
     ({"learning_starts": 13}, "learning_starts: got 13, expected at most"),
     ({"total_steps": 127}, "total_steps: got 127, expected at least one"),

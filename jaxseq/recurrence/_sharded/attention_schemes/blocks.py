@@ -1,0 +1,404 @@
+"""What all schemes share: attention of some queries to a block of keys.
+
+The result is a running softmax average (m, u, w): those of several blocks are
+merged by `softmax_combine`, in any order. A query that sees nothing of a block
+has the average of nothing: m = -1e30, u = 0, w = 0.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded.attention_schemes import layout as layouts
+
+SoftmaxState = _softmax_chunk.SoftmaxState
+
+# Queries that are worked on at once: memory for scores grows with it.
+_TILE = 128
+
+
+class Sight(NamedTuple):
+  """What decides which keys some queries see, element by element.
+
+  Attributes:
+    q: (queries,) int positions; None if queries see the future.
+    k: (keys,) int positions; None likewise.
+    q_segments: (*batch, queries) int32; None if there is only one segment.
+    k_segments: (*batch, keys) int32; None likewise.
+  """
+
+  q: jax.Array | None
+  k: jax.Array | None
+  q_segments: jax.Array | None
+  k_segments: jax.Array | None
+
+  def visible(self) -> jax.Array | None:
+    """(*batch, queries, keys) or (queries, keys) bool; None for all."""
+    result = None
+    if self.q is not None:
+      result = self.q[:, None] >= self.k
+    if self.q_segments is not None:
+      same = self.q_segments[..., None] == self.k_segments[..., None, :]
+      result = same if result is None else result & same
+    return result
+
+
+class Mask(NamedTuple):
+  """Who sees whom.
+
+  Attributes:
+    layout: which positions a device holds.
+    causal: whether queries see nothing of the future.
+    segments: (devices, *batch, time) int32, the segment of every element of the
+      whole sequence; None if there is only one.
+  """
+
+  layout: layouts.Layout
+  causal: bool
+  segments: jax.Array | None
+
+  def sight(self, i, j, part=None, other=None) -> Sight:
+    """What queries of device i see of the keys of device j.
+
+    Args:
+      i: device of the queries.
+      j: device of the keys.
+      part: part of the queries; all if None.
+      other: part of the keys; all if None.
+    """
+    places = segments = None, None
+    if self.causal:
+      places = self._cut(self.layout.positions, i, j, part, other)
+    if self.segments is not None:
+      segments = self._cut(self.segments.__getitem__, i, j, part, other)
+    return Sight(*places, *segments)
+
+  def _cut(self, of, i, j, part, other):
+    return tuple(
+      of(device) if which is None else self.layout.part(of(device), which, -1)
+      for device, which in ((i, part), (j, other))
+    )
+
+
+class Problem(NamedTuple):
+  """Checked arguments of a scheme.
+
+  Attributes:
+    q: (*batch, heads, time, d), finite.
+    k: (*batch, groups, time, d).
+    v: (*batch, groups, time, e).
+    mask: who sees whom.
+    undefined: (*batch, heads, time) bool, queries that were not finite.
+    nothing: the average of nothing for every query, in the dtype to compute in.
+    init: averages that the queries come with, or None.
+    dtype: of the outputs.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  mask: Mask
+  undefined: jax.Array
+  nothing: SoftmaxState
+  init: SoftmaxState | None
+  dtype: jnp.dtype
+
+
+def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
+  """Checks the arguments of `softmax_attention`, which says what they are."""
+  q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
+  _check(q, k, v, reset, init)
+  out = q.dtype
+  layout = layouts.make(order, axis, q.shape[-2])
+  segments = None
+  if reset is not None:
+    segments = _segments(reset, axis, layout)
+  if axis is not None:
+    q, k, v, segments = prefix.vary(axis, q, k, v, segments)
+  dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
+  like = jnp.zeros_like(q[..., 0], dtype=dtype)
+  nothing = SoftmaxState(
+    like + _softmax_chunk.NEG,
+    like,
+    jnp.broadcast_to(like[..., None], (*like.shape, v.shape[-1])),
+  )
+  return Problem(
+    jnp.where(jnp.isfinite(q), q, 0),
+    k,
+    v,
+    Mask(layout, causal, segments),
+    ~jnp.all(jnp.isfinite(q), axis=-1),
+    nothing,
+    init,
+    out,
+  )
+
+
+def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
+  """The averages, with those that the queries came with merged in."""
+  if problem.init is not None:
+    wide = state.w.dtype
+    init = SoftmaxState(*(jnp.asarray(x).astype(wide) for x in problem.init))
+    state = _softmax_chunk.softmax_combine(init, state)
+  o = _softmax_chunk.divide(state.w, state.u[..., None])
+  o = jnp.where(problem.undefined[..., None], jnp.nan, o)
+  return o.astype(problem.dtype)
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  sight: Sight,
+  m: jax.Array | None = None,
+) -> SoftmaxState:
+  """Attention to one block of keys.
+
+  Some of the queries at a time, if there are many: neither their weights nor
+  who sees whom is ever there for all of them, and the gradient computes both
+  again. What is not visible is cut off by selects, undefined numbers
+  too.
+
+  Args:
+    q: (*batch, heads, queries, d).
+    k: (*batch, groups, keys, d); heads / groups neighbouring heads share a key.
+    v: (*batch, groups, keys, e).
+    sight: which keys each query sees.
+    m: (*batch, heads, queries), what to subtract from the scores; their maximum
+      if None.
+
+  Returns:
+    m, u (*batch, heads, queries) and w (*batch, heads, queries, e), at least
+    float32. m is a constant to gradients: it cancels in the average.
+  """
+  time = q.shape[-2]
+  size = _tile_size(time)
+  if size == time:
+    return _attend_tile(q, k, v, sight.visible(), m)
+
+  def split(x, axis):
+    if x is None:
+      return None
+    axis %= x.ndim
+    shape = (*x.shape[:axis], time // size, size, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x.reshape(shape), axis, 0)
+
+  @jax.checkpoint
+  def tile(element):
+    q, (places, segments), m = element
+    part = sight._replace(q=places, q_segments=segments)
+    return _attend_tile(q, k, v, part.visible(), m)
+
+  own = split(sight.q, -1), split(sight.q_segments, -1)
+  state = lax.map(tile, (split(q, -2), own, split(m, -1)))
+  flat = q.shape[:-1]
+  return SoftmaxState(
+    jnp.moveaxis(state.m, 0, -2).reshape(flat),
+    jnp.moveaxis(state.u, 0, -2).reshape(flat),
+    jnp.moveaxis(state.w, 0, -3).reshape(*flat, -1),
+  )
+
+
+def _tile_size(time):
+  """The largest divisor up to `_TILE`; all of time if that is very small."""
+  size = next(n for n in range(min(_TILE, time), 0, -1) if time % n == 0)
+  return size if 8 * size >= min(_TILE, time) else time
+
+
+def _attend_tile(q, k, v, visible, m):
+  s = scores(q, k, visible)
+  if m is None:
+    m = jnp.max(s, axis=-1)
+  m = lax.stop_gradient(m)
+  weights = jnp.exp(s - m[..., None])
+  if visible is not None:
+    weights = jnp.where(_over_heads(visible), weights, 0)
+  return SoftmaxState(m, jnp.sum(weights, axis=-1), read(weights, v, visible))
+
+
+def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
+  """Q . k / sqrt(d), (*batch, heads, queries, keys); -1e30 if not visible."""
+  dtype = jnp.promote_types(jnp.result_type(q, k), jnp.float32)
+  *batch, heads, time, width = q.shape
+  good = jnp.all(jnp.isfinite(k), axis=-1)
+  k = jnp.where(jnp.isfinite(k), k, 0)
+  # Heads that share keys are more rows of one product.
+  rows = q.reshape(*batch, k.shape[-3], -1, width).astype(dtype)
+  s = rows @ k.swapaxes(-1, -2).astype(dtype) / math.sqrt(width)
+  s = jnp.where(good[..., None, :], s, jnp.nan)
+  s = s.reshape(*batch, heads, time, -1)
+  if visible is None:
+    return s
+  return jnp.where(_over_heads(visible), s, _softmax_chunk.NEG)
+
+
+def read(
+  weights: jax.Array, v: jax.Array, visible: jax.Array | None
+) -> jax.Array:
+  """Sums values under weights: (*batch, heads, queries, e)."""
+  *batch, heads, time, keys = weights.shape
+  groups = v.shape[-3]
+  bad = ~jnp.all(jnp.isfinite(v), axis=-1)
+  v = jnp.where(jnp.isfinite(v), v, 0)
+  rows = weights.reshape(*batch, groups, -1, keys)
+  w = (rows @ v.astype(weights.dtype)).reshape(*batch, heads, time, -1)
+  seen = bad[..., None, :]
+  if visible is not None:
+    seen = seen & _over_heads(visible)
+  spoiled = jnp.repeat(jnp.any(seen, axis=-1), heads // groups, axis=-2)
+  return jnp.where(spoiled[..., None], jnp.nan, w)
+
+
+def accumulate(
+  state: SoftmaxState,
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  mask: Mask,
+  i,
+  j,
+) -> SoftmaxState:
+  """Merges attention to the keys of device j into averages of device i.
+
+  Parts that are entirely in the future are skipped. The gradient computes the
+  weights again instead of keeping them.
+
+  Args:
+    state: averages so far, of the shapes that `attend` returns.
+    q: queries of device i.
+    k: keys of device j.
+    v: values of device j.
+    mask: who sees whom.
+    i: device of the queries.
+    j: device of the keys.
+
+  Returns:
+    The averages.
+  """
+  layout = mask.layout
+
+  # Outside of the branches: what these need in the gradient would be copied.
+  @jax.checkpoint
+  def run(state, q, k, v):
+    merged = []
+    for a in range(layout.parts):
+      part = split(state, layout, a)
+      for c in range(layout.parts):
+
+        def merge(part, a=a, c=c):
+          block = attend(
+            layout.part(q, a),
+            layout.part(k, c),
+            layout.part(v, c),
+            mask.sight(i, j, a, c),
+          )
+          return _softmax_chunk.softmax_combine(part, block)
+
+        part = where_needed(mask, i, j, a, c, merge, part)
+      merged.append(part)
+    return join(merged)
+
+  return run(state, q, k, v)
+
+
+def where_needed(mask: Mask, i, j, part, other, function, carry):
+  """`function(carry)`, or `carry` if the part sees nothing of the other."""
+  need = mask.layout.need(part, other, mask.causal)
+  if need == "never":
+    return carry
+  if need == "always":
+    return function(carry)
+  chunk = mask.layout.chunk
+  return lax.cond(
+    chunk(j, other) <= chunk(i, part), function, lambda carry: carry, carry
+  )
+
+
+def split(state: SoftmaxState, layout: layouts.Layout, part: int):
+  """The averages of one part."""
+  return SoftmaxState(
+    layout.part(state.m, part, -1),
+    layout.part(state.u, part, -1),
+    layout.part(state.w, part),
+  )
+
+
+def join(states: list[SoftmaxState]) -> SoftmaxState:
+  """The averages of all parts."""
+  if len(states) == 1:
+    return states[0]
+  m, u, w = zip(*states)
+  return SoftmaxState(
+    jnp.concatenate(m, -1), jnp.concatenate(u, -1), jnp.concatenate(w, -2)
+  )
+
+
+def pack(state: SoftmaxState) -> jax.Array:
+  """One array, to be sent at once: (..., e + 2)."""
+  return jnp.concatenate(
+    [state.w, state.m[..., None], state.u[..., None]], axis=-1
+  )
+
+
+def unpack(packed: jax.Array) -> SoftmaxState:
+  """Undoes `pack`."""
+  return SoftmaxState(packed[..., -2], packed[..., -1], packed[..., :-2])
+
+
+def _over_heads(visible):
+  return visible[..., None, :, :]
+
+
+def _segments(reset, axis, layout):
+  """Numbers of the segments of all devices, (devices, *batch, time)."""
+  reset = reset[None] if axis is None else lax.all_gather(reset, axis)
+  batch = reset.shape[1:-1]
+  flat = jnp.moveaxis(reset, 0, -2).reshape(*batch, -1)
+  if layout.order == "zigzag":
+    flat = layouts.from_zigzag(flat, layout.devices, -1)
+  flat = jnp.cumsum(flat, axis=-1, dtype=jnp.int32)
+  if layout.order == "zigzag":
+    flat = layouts.to_zigzag(flat, layout.devices, -1)
+  return jnp.moveaxis(flat.reshape(*batch, layout.devices, -1), -2, 0)
+
+
+def _check(q, k, v, reset, init):
+  if q.ndim < 3 or 0 in q.shape:
+    raise ValueError(
+      f"q must have shape (*batch, heads, time, d); got {q.shape}."
+    )
+  *batch, heads, time, width = q.shape
+  batch = tuple(batch)
+  if (
+    k.ndim != q.ndim
+    or k.shape[:-3] != batch
+    or k.shape[-2:] != (time, width)
+    or heads % max(1, k.shape[-3])
+  ):
+    raise ValueError(
+      f"k must have shape (*batch, groups, {time}, {width}) with batch = "
+      f"{batch} and groups a divisor of {heads}; got {k.shape}."
+    )
+  if v.ndim != q.ndim or v.shape[:-1] != k.shape[:-1]:
+    raise ValueError(
+      f"v must have the shape of k but for its width, {k.shape[:-1]}; got "
+      f"{v.shape}."
+    )
+  for name, x in (("q", q), ("k", k), ("v", v)):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+  _resets.check(reset, (*batch, time))
+  if init is not None:
+    rows = (*batch, heads, time)
+    want = (rows, rows, (*rows, v.shape[-1]))
+    have = tuple(jnp.shape(leaf) for leaf in init)
+    if have != want:
+      raise ValueError(
+        f"init must hold m, u and w of shapes {want}; got {have}."
+      )

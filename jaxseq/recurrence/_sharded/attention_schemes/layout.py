@@ -1,0 +1,213 @@
+"""Which device holds which part of a sequence, and what that costs.
+
+Contiguous: device i of W holds the i-th of W chunks. Under a causal mask the
+last device then has W times the work of the first. Zig-zag: of 2 W chunks
+device i holds numbers i and 2 W - 1 - i, an early and a late one, and all have
+the same work.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import _validate
+
+ORDERS = ("contiguous", "zigzag")
+
+
+class Layout(NamedTuple):
+  """The parts of a sequence that devices hold; hashable.
+
+  Attributes:
+    order: one of `ORDERS`.
+    devices: number of devices.
+    time: number of elements that each of them holds.
+  """
+
+  order: str
+  devices: int
+  time: int
+
+  @property
+  def parts(self) -> int:
+    """Number of runs of neighbouring elements on a device."""
+    return 2 if self.order == "zigzag" else 1
+
+  @property
+  def size(self) -> int:
+    """Number of elements of a part."""
+    return self.time // self.parts
+
+  def chunk(self, device, part: int):
+    """Which chunk of the sequence a part of a device is."""
+    return 2 * self.devices - 1 - device if part else device
+
+  def part(self, x: jax.Array, part: int, axis: int = -2) -> jax.Array:
+    """Cuts a part out of a device's elements."""
+    if self.parts == 1:
+      return x
+    return lax.slice_in_dim(
+      x, part * self.size, (part + 1) * self.size, axis=axis % x.ndim
+    )
+
+  def positions(self, device) -> jax.Array:
+    """Positions in the whole sequence of a device's elements, (time,)."""
+    index = jnp.arange(self.size)
+    return jnp.concatenate(
+      [
+        self.chunk(device, part) * self.size + index
+        for part in range(self.parts)
+      ]
+    )
+
+  def need(self, part: int, other: int, causal: bool) -> str:
+    """Whether queries of a part see keys of another part.
+
+    Args:
+      part: part of the queries.
+      other: part of the keys.
+      causal: whether queries see nothing of the future.
+
+    Returns:
+      "never" or "always", whatever devices hold them, or "sometimes".
+    """
+    if not causal:
+      return "always"
+    devices = np.arange(self.devices)
+    sees = (
+      self.chunk(devices, part)[:, None] >= self.chunk(devices, other)[None]
+    )
+    if sees.all():
+      return "always"
+    return "sometimes" if sees.any() else "never"
+
+
+def make(order: str, axis: str | None, time: int) -> Layout:
+  """Returns the layout of sequences that are split over a mesh axis.
+
+  Args:
+    order: one of `ORDERS`.
+    axis: name of the mesh axis; None for one device.
+    time: number of elements on each device.
+
+  Returns:
+    The layout.
+
+  Raises:
+    ValueError: if there is no such order, or it cannot split this time.
+  """
+  _validate.choice("order", order, ORDERS)
+  if order == "zigzag" and time % 2:
+    raise ValueError(
+      "order 'zigzag' needs an even number of elements on each device; got "
+      f"{time}."
+    )
+  return Layout(order, 1 if axis is None else lax.axis_size(axis), time)
+
+
+def local_positions(
+  time: int, axis: str, order: str = "contiguous"
+) -> jax.Array:
+  """Positions in the whole sequence of this device's elements.
+
+  For use inside `jax.shard_map`: what position embeddings are computed from.
+
+  Args:
+    time: number of elements on each device.
+    axis: name of the mesh axis over which time is split.
+    order: "contiguous" or "zigzag".
+
+  Returns:
+    (time,) int32.
+
+  Raises:
+    ValueError: if there is no such order, or it cannot split this time.
+  """
+  return make(order, axis, time).positions(lax.axis_index(axis))
+
+
+def zigzag_order(time: int, devices: int) -> np.ndarray:
+  """Returns the positions of a whole sequence in zig-zag order.
+
+  Args:
+    time: length of the whole sequence.
+    devices: number of devices.
+
+  Returns:
+    (time,) permutation: element i of the reordered sequence is element
+    `order[i]` of the original one.
+
+  Raises:
+    ValueError: unless 2 * devices divides time.
+  """
+  if devices < 1 or time % (2 * devices):
+    raise ValueError(
+      "zig-zag order needs a length that twice the number of devices divides; "
+      f"got {time} elements and {devices} devices."
+    )
+  chunks = np.arange(time).reshape(2 * devices, -1)
+  pairs = [(i, 2 * devices - 1 - i) for i in range(devices)]
+  return chunks[np.ravel(pairs)].ravel()
+
+
+def to_zigzag(x: jax.Array, devices: int, time_axis: int = -2) -> jax.Array:
+  """Reorders a whole sequence, to be split into equal contiguous pieces.
+
+  Args:
+    x: array with a time axis.
+    devices: number of devices that it will be split over.
+    time_axis: which axis is time.
+
+  Returns:
+    The reordered array.
+
+  Raises:
+    ValueError: unless 2 * devices divides time.
+  """
+  order = zigzag_order(x.shape[time_axis], devices)
+  return jnp.take(x, order, axis=time_axis)
+
+
+def from_zigzag(x: jax.Array, devices: int, time_axis: int = -2) -> jax.Array:
+  """Undoes `to_zigzag`, with the same arguments."""
+  order = np.argsort(zigzag_order(x.shape[time_axis], devices))
+  return jnp.take(x, order, axis=time_axis)
+
+
+def work(
+  devices: int, order: str = "contiguous", moves: str = "keys"
+) -> np.ndarray:
+  """Counts what each device computes in each step of a causal ring.
+
+  The unit is the product of half of a device's queries with half of a device's
+  keys. What is skipped, because all of it is in the future, is not counted.
+
+  Args:
+    devices: number of devices.
+    order: "contiguous" or "zigzag".
+    moves: "keys", as in `ring`, or "queries", as in `token_ring`.
+
+  Returns:
+    (steps, devices) integers. A step lasts as long as the largest of its row.
+
+  Raises:
+    ValueError: if there is no such order or nothing of that name moves.
+  """
+  _validate.choice("order", order, ORDERS)
+  _validate.choice("moves", moves, ("keys", "queries"))
+  layout = Layout(order, devices, 2)
+  step, home = np.mgrid[:devices, :devices]
+  q, k = (
+    (home, (home - step) % devices)
+    if moves == "keys"
+    else ((home + step) % devices, home)
+  )
+  unit = (2 // layout.parts) ** 2
+  return unit * sum(
+    (layout.chunk(q, a) >= layout.chunk(k, c)).astype(int)
+    for a in range(layout.parts)
+    for c in range(layout.parts)
+  )

@@ -1,0 +1,38 @@
+"""Attention over a split sequence: queries go round, results go home."""
+
+import jax
+from jax import lax
+
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import collectives
+from jaxseq.recurrence._sharded.attention_schemes import blocks
+
+
+def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
+  """Passes queries on to the left and sends partial results straight home.
+
+  Wang et al., "TokenRing", arXiv:2412.20501. Keys and values stay. In step t
+  device i works on the queries of device i + t and sends (m, u, w), its share
+  of their result, t devices to the right: where links work in both directions
+  at once, both are used. W - 1 ppermutes of heads * time * d elements one way,
+  and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
+  """
+  mask, devices = problem.mask, problem.mask.layout.devices
+  own = lax.axis_index(axis)
+  visiting, state = problem.q, problem.nothing
+  for step in range(devices):
+    share = blocks.accumulate(
+      problem.nothing,
+      visiting,
+      problem.k,
+      problem.v,
+      mask,
+      (own + step) % devices,
+      own,
+    )
+    if step:
+      share = blocks.unpack(collectives.shift(blocks.pack(share), axis, step))
+    state = _softmax_chunk.softmax_combine(state, share)
+    if step < devices - 1:
+      visiting = collectives.shift(visiting, axis, -1)
+  return blocks.finish(problem, state)

@@ -1,0 +1,314 @@
+"""The state that enters a device's chunk of time, from one small exchange.
+
+Time is split over the devices of a mesh axis. Each device sums up its chunk:
+what it does to a state that enters it, a pytree of the size of a state, however
+long the chunk is. The operator of the recurrence makes the summary of two
+neighbouring chunks out of theirs, so that every device can work out the state
+that enters its own chunk from the summaries before it.
+"""
+
+from collections.abc import Callable
+import functools
+import math
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+
+PyTree = Any
+
+# Of the summaries of two neighbouring stretches of time, and the number of
+# chunks that the right one consists of, the summary of both.
+Combine = Callable[[PyTree, PyTree, int], PyTree]
+
+EXCHANGES = ("auto", "gather", "ppermute")
+
+# Bytes that a device may receive in one gather before "auto" prefers messages
+# whose number grows with the logarithm of the devices.
+_MOST_GATHERED = 2**20
+_FEW_DEVICES = 8
+
+
+def vary(axis: str, *trees: PyTree) -> Any:
+  """Gives all leaves one type: that of values that differ between devices.
+
+  Loops want carries, and custom derivatives want cotangents, that differ over
+  the same mesh axes before and after. The gradient of a value that was the same
+  on all devices is summed over them.
+
+  Args:
+    axis: name of a mesh axis.
+    *trees: pytrees of arrays.
+
+  Returns:
+    The trees, in a list unless there is only one.
+  """
+  zero = lax.axis_index(axis) * 0
+  for leaf in jax.tree.leaves(trees):
+    # A constant with the type of the leaf.
+    zero = zero + jnp.zeros_like(leaf, zero.dtype, shape=())
+
+  def mixed(leaf):
+    leaf = jnp.asarray(leaf)
+    if leaf.dtype == jnp.bool_:
+      return leaf | (zero != 0)
+    return leaf + zero.astype(leaf.dtype)
+
+  trees = [jax.tree.map(mixed, tree) for tree in trees]
+  return trees[0] if len(trees) == 1 else trees
+
+
+def entering(
+  summary: PyTree,
+  initial: PyTree,
+  neutral: PyTree,
+  combine: Combine,
+  *,
+  axis: str,
+  exchange: str = "auto",
+  reverse: bool = False,
+) -> tuple[PyTree, PyTree | None]:
+  """Combines the initial state and the summaries of the chunks before.
+
+  "gather" is one `all_gather` of the packed summaries, of which each device
+  combines those it needs, with a tree: the single exchange of LASP-2 (Sun et
+  al., arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
+  "ppermute" is a shift by one device and Hillis and Steele's scan over devices
+  ("Data parallel algorithms", 1986): ceil(log2(devices)) more messages of one
+  packed summary each, one after the other, and the same number in the gradient.
+  "auto" is "gather" as long as there are at most 8 devices, or each receives at
+  most 1 MiB by it: that follows from the volumes, (devices - 1) summaries
+  against ceil(log2(devices)) + 1, and not from a timing.
+
+  Args:
+    summary: this device's; arrays of any real or complex dtype, or bool.
+    initial: a summary that brings the state before the whole sequence with it,
+      in structure, shapes and dtypes like `summary`.
+    neutral: a summary that changes nothing when it stands on the left.
+    combine: the operator; works on summaries with a further leading axis.
+    axis: name of the mesh axis.
+    exchange: "auto", "gather" or "ppermute".
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    A summary of all that is before this device's chunk; and the summaries of
+    all chunks for `final`, in the order of time along a leading axis, the same
+    on all devices also in type. None where they were not gathered.
+
+  Raises:
+    ValueError: if `exchange` is unknown.
+  """
+  _validate.choice("exchange", exchange, EXCHANGES)
+  devices = lax.axis_size(axis)
+  summary, initial, neutral = vary(axis, summary, initial, neutral)
+  if devices == 1:
+    return initial, None
+  rank = _rank(axis, reverse)
+  packed, unpack = _pack(summary)
+  if exchange == "auto":
+    received = (devices - 1) * packed.size * packed.dtype.itemsize
+    many = devices > _FEW_DEVICES and received > _MOST_GATHERED
+    exchange = "ppermute" if many else "gather"
+  if exchange == "ppermute":
+    found = _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse)
+    return found, None
+  if _varies(packed, axis):
+    gathered, same = _gather(axis, packed)
+  else:
+    # Types are off (check_vma=False): also what the gradient needs to know.
+    gathered, same = lax.all_gather(packed, axis), None
+  if reverse:
+    gathered = gathered[::-1]
+    same = None if same is None else same[::-1]
+  # Those before this device come last, in order; the initial state before them.
+  twice = jnp.concatenate([gathered, gathered])
+  last = unpack(lax.dynamic_slice_in_dim(twice, rank, devices))
+  start = devices - 1 - rank
+  index = jnp.arange(devices)
+
+  def place(leaf, first, nothing):
+    where = index.reshape((devices,) + (1,) * (leaf.ndim - 1))
+    leaf = jnp.where(where < start, nothing, leaf)
+    return jnp.where(where == start, first, leaf)
+
+  before = fold(combine, jax.tree.map(place, last, initial, neutral), neutral)
+  return before, None if same is None else unpack(same)
+
+
+def final(
+  gathered: PyTree | None,
+  initial: PyTree,
+  neutral: PyTree,
+  combine: Combine,
+  last: PyTree,
+  *,
+  axis: str,
+  reverse: bool = False,
+) -> PyTree:
+  """The state after the whole sequence, the same on all devices.
+
+  From gathered summaries every device works it out for itself. Else the device
+  that is last in time has to hand it out: `replicate_last`.
+
+  Args:
+    gathered: the summaries that `entering` returns, with an attribute `state`.
+    initial: as in `entering`, but of values that have the type of being the
+      same on all devices.
+    neutral: likewise.
+    combine: the operator of `entering`, likewise of parameters that are the
+      same; if they are not, in type, what comes out cannot be either, and the
+      last device hands it out.
+    last: the state after this device's chunk.
+    axis: name of the mesh axis.
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    The state, with the structure, shapes and dtypes of `last`.
+  """
+  if gathered is not None:
+    # In front of all: a neutral summary is one only on the left of it.
+    every = jax.tree.map(
+      lambda first, rest: jnp.concatenate([first[None], rest]),
+      initial,
+      gathered,
+    )
+    state = fold(combine, every, neutral).state
+    found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
+    if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
+      return found
+  return replicate_last(last, axis, reverse=reverse)
+
+
+def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
+  """Combines neighbours along the first axis until one is left.
+
+  A tree of logarithmic depth. An odd one out is the first, so that of any two
+  the right one stands for a power of two of elements.
+
+  Args:
+    combine: the operator.
+    tree: summaries, (count, ...).
+    neutral: as in `entering`.
+
+  Returns:
+    The summary of all, without the first axis.
+  """
+  hops = 1
+  while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
+    if count % 2:
+      tree = jax.tree.map(
+        lambda leaf, nothing: jnp.concatenate(
+          [jnp.broadcast_to(nothing, leaf[:1].shape), leaf]
+        ),
+        tree,
+        neutral,
+      )
+    pairs = [jax.tree.map(lambda leaf, i=i: leaf[i::2], tree) for i in (0, 1)]
+    tree = combine(*pairs, hops)
+    hops *= 2
+  return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
+  """Hands what the device that is last in time has to all devices.
+
+  One sum of packed arrays, of which all but one are zero. A caller that drops
+  the result drops the sum.
+
+  Args:
+    tree: pytree of arrays.
+    axis: name of the mesh axis.
+    reverse: time runs from the last device to the first.
+
+  Returns:
+    The tree of the last device, the same on all devices also in type.
+  """
+  packed, unpack = _pack(vary(axis, tree))
+  is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
+  return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
+
+
+def _varies(x, axis):
+  """Whether devices differ, says the type."""
+  return axis in jax.typeof(x).manual_axis_type.varying
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gather(axis, packed):
+  """What all devices have, (devices, n), twice: for own use, and in common.
+
+  One gather for both. Of the first, devices have cotangents of their own, whose
+  sum is scattered; that of the second is the same on all, and each takes its
+  part of it. Left to itself, JAX would sum up all of the first everywhere.
+  """
+  same = lax.all_gather(packed, axis, to="invarying")
+  return lax.pcast(same, axis, to="varying"), same
+
+
+def _gather_forward(axis, packed):
+  return _gather(axis, packed), None
+
+
+def _gather_backward(axis, _, cotangents):
+  own, same = cotangents
+  index = lax.axis_index(axis)
+  part = lax.dynamic_index_in_dim(same, index, keepdims=False)
+  return (lax.psum_scatter(own, axis) + part,)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+def _rank(axis, reverse):
+  index = lax.axis_index(axis)
+  return lax.axis_size(axis) - 1 - index if reverse else index
+
+
+def _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse):
+  devices = lax.axis_size(axis)
+
+  def send(x, hops):
+    pairs = [(i, i + hops) for i in range(devices - hops)]
+    if reverse:
+      pairs = [(devices - 1 - i, devices - 1 - j) for i, j in pairs]
+    return lax.ppermute(x, axis, pairs)
+
+  packed = jnp.where(rank == 0, _pack(initial)[0], send(packed, 1))
+  hops = 1
+  while hops < devices:
+    both = combine(unpack(send(packed, hops)), unpack(packed), hops)
+    # A device that nobody sends to receives zeros.
+    packed = jnp.where(rank >= hops, _pack(both)[0], packed)
+    hops *= 2
+  return unpack(packed)
+
+
+def _pack(tree):
+  """One real vector of all leaves, and the function back from (..., n)."""
+  leaves, structure = jax.tree.flatten(tree)
+  shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+  real = [leaf for leaf in leaves if leaf.dtype != jnp.bool_]
+  dtype = jnp.result_type(jnp.float32, *map(jnp.real, real))
+
+  def flat(leaf):
+    if jnp.iscomplexobj(leaf):
+      leaf = jnp.stack([jnp.real(leaf), jnp.imag(leaf)])
+    return leaf.astype(dtype).reshape(-1)
+
+  def unpack(packed):
+    lead, start, out = packed.shape[:-1], 0, []
+    for shape, leaf_dtype in shapes:
+      is_complex = jnp.issubdtype(leaf_dtype, jnp.complexfloating)
+      size = math.prod(shape) * (2 if is_complex else 1)
+      part = packed[..., start : start + size]
+      start += size
+      if is_complex:
+        part = lax.complex(*jnp.split(part, 2, axis=-1))
+      part = part != 0 if leaf_dtype == jnp.bool_ else part.astype(leaf_dtype)
+      out.append(part.reshape(lead + shape))
+    return jax.tree.unflatten(structure, out)
+
+  return jnp.concatenate([flat(leaf) for leaf in leaves]), unpack

@@ -1,0 +1,249 @@
+"""What a chunk of time does to a state that enters it.
+
+The state after the chunk is the state after it from zeros, plus what is left of
+the state that entered. Both are sums over the chunk; no output is read off.
+Elements before the last reset are taken out first: they must leave no trace,
+undefined numbers neither.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _outer_decays
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import prefix
+
+
+class Decayed(NamedTuple):
+  """A chunk of a recurrence whose state decays.
+
+  Attributes:
+    through: (*batch,) bool, no reset in the chunk: the state that enters has a
+      part in the state after it; None where there are no resets.
+    decay: what tells the decay of that part; None if it does not depend on the
+      chunk.
+    state: the state after the chunk, from zeros.
+  """
+
+  through: jax.Array | None
+  decay: jax.Array | None
+  state: jax.Array
+
+
+def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
+  """`state`, and zeros where `through` is false."""
+  if through is None:
+    return state
+  return _resets.select(through, state, jnp.zeros_like(state))
+
+
+def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
+  """Whether a state comes through both chunks."""
+  return None if left.through is None else left.through & right.through
+
+
+def through_and_kept(
+  reset: jax.Array | None,
+) -> tuple[jax.Array | None, jax.Array | None]:
+  """From resets (*batch, time): `Decayed.through`, and what they leave.
+
+  Returns:
+    (*batch,) bool and (*batch, time) bool, true from the last reset on.
+  """
+  if reset is None:
+    return None, None
+  later = lax.cumsum(reset.astype(jnp.int32), reset.ndim - 1, reverse=True)
+  return ~jnp.any(reset, axis=-1), (later == 0) | ((later == 1) & reset)
+
+
+def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
+  """`x` (*batch, time, ...), and `fill` in the elements that are not kept."""
+  if kept is None:
+    return x
+  return _resets.select(kept, x, jnp.full_like(x, fill))
+
+
+def linear(
+  a: jax.Array, b: jax.Array, reset: jax.Array | None, *, reverse: bool
+) -> Decayed:
+  """Of h_t = a_t h_{t-1} + b_t: a product of decays, and a tree over time.
+
+  Args:
+    a: decays that broadcast to b, in the dtype of b.
+    b: (*batch, time, n).
+    reset: (*batch, time) bool or None.
+    reverse: from the last element to the first.
+
+  Returns:
+    decay, of the shape of `a` without time, and state (*batch, n).
+  """
+  a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
+  a = jnp.broadcast_to(a, (*a.shape[:-2], *b.shape[-2:]))
+  if reset is not None:
+    a = jnp.where(reset[..., None], 0, a)
+  a, b = (jnp.moveaxis(leaf, -2, 0) for leaf in (a, b))
+  if reverse:
+    a, b = a[::-1], b[::-1]
+  neutral = Decayed(None, jnp.ones_like(a[0]), jnp.zeros_like(b[0]))
+  return prefix.fold(combine_linear, Decayed(None, a, b), neutral)
+
+
+def combine_linear(left: Decayed, right: Decayed, hops: int) -> Decayed:
+  """The operator; a decay of zero is a select: what is forgotten may be NaN."""
+  del hops
+  none = right.decay == 0
+  decay = jnp.where(none, 0, right.decay * left.decay)
+  carried = jnp.where(none, 0, right.decay * left.state)
+  return Decayed(None, decay, carried + right.state)
+
+
+def outer(
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None,
+  reset: jax.Array | None,
+  heads: int,
+) -> Decayed:
+  """Of `outer_scan_heads`: one product of keys and values.
+
+  Args:
+    k: (*batch, time, groups, dk), in the dtype to compute in like all others.
+    v: (*batch, time, heads, dv).
+    decay: (*batch, time, heads, dk | 1) or None.
+    reset: (*batch, time) bool or None.
+    heads: number of heads.
+
+  Returns:
+    decay, the sums of the log-decays (*batch, heads, dk | 1), never -inf; and
+    state (*batch, heads, dk, dv).
+  """
+  through, kept = through_and_kept(reset)
+  k, v = keep(kept, k), keep(kept, v)
+  k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
+  total = None
+  if decay is not None:
+    decay = _outer_decays.clamp(keep(kept, decay))
+    axis = decay.ndim - 3
+    later = lax.cumsum(decay, axis, reverse=True)
+    total = lax.index_in_dim(later, 0, axis, keepdims=False)
+    # An element's own decay is that of the state before it.
+    after = jnp.concatenate(
+      [
+        lax.slice_in_dim(later, 1, None, axis=axis),
+        jnp.zeros_like(lax.slice_in_dim(later, 0, 1, axis=axis)),
+      ],
+      axis,
+    )
+    k = k * jnp.exp(after)
+  return Decayed(through, total, jnp.einsum("...thk,...thv->...hkv", k, v))
+
+
+def combine_outer(left: Decayed, right: Decayed, hops: int) -> Decayed:
+  """The operator of `outer`."""
+  del hops
+  total = None if right.decay is None else left.decay + right.decay
+  state = advance_outer(right, left.state)
+  return Decayed(all_through(left, right), total, state)
+
+
+def advance_outer(chunk: Decayed, state: jax.Array) -> jax.Array:
+  """The state after a chunk from the one before it."""
+  if chunk.decay is not None:
+    state = jnp.exp(chunk.decay)[..., None] * state
+  return entered(chunk.through, state) + chunk.state
+
+
+def selective(
+  state: jax.Array, delta: jax.Array, reset: jax.Array | None
+) -> Decayed:
+  """Of `selective_scan`, given the state after the chunk from zeros.
+
+  Args:
+    state: (*batch, d, n).
+    delta: (*batch, time, d), in the real dtype to compute in.
+    reset: (*batch, time) bool or None.
+
+  Returns:
+    decay, the sums of delta (*batch, d), and the state.
+  """
+  through, kept = through_and_kept(reset)
+  return Decayed(through, jnp.sum(keep(kept, delta), axis=-2), state)
+
+
+def combine_selective(
+  A: jax.Array, left: Decayed, right: Decayed, hops: int
+) -> Decayed:
+  """The operator of `selective`."""
+  del hops
+  carried = jnp.exp(right.decay[..., None] * A) * left.state
+  return Decayed(
+    all_through(left, right),
+    left.decay + right.decay,
+    entered(right.through, carried) + right.state,
+  )
+
+
+class Averaged(NamedTuple):
+  """A chunk of a running softmax average.
+
+  Attributes:
+    through: as in `Decayed`.
+    state: the average of the chunk's elements since its last reset.
+  """
+
+  through: jax.Array | None
+  state: _softmax_chunk.SoftmaxState
+
+
+def softmax_outer(
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  reset: jax.Array | None,
+  sink: float | None,
+) -> Averaged:
+  """Of `softmax_outer_scan`: one maximum, and a product of weights and values.
+
+  Args:
+    logits: (*batch, time, dk), in the dtype to compute in like all others.
+    k: (*batch, time, dk) or None.
+    v: (*batch, time, dv).
+    reset: (*batch, time) bool or None.
+    sink: as in `softmax_outer_scan`.
+
+  Returns:
+    The summary.
+  """
+  through, kept = through_and_kept(reset)
+  logits = keep(kept, _softmax_chunk.clamp(logits), _softmax_chunk.NEG)
+  v = keep(kept, v)
+  m = jnp.max(logits, axis=-2)
+  some = logits > _softmax_chunk.NEG
+  weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
+  key = weight if k is None else weight * keep(kept, k)
+  state = _softmax_chunk.SoftmaxState(
+    m,
+    jnp.sum(weight, axis=-2),
+    jnp.einsum("...tk,...tv->...kv", key, v),
+  )
+  if reset is not None and sink is not None:
+    # What a reset leaves starts with the sink.
+    nothing = _softmax_chunk.fresh(None, state)
+    begin = _resets.select(through, nothing, _softmax_chunk.fresh(sink, state))
+    state = _softmax_chunk.softmax_combine(begin, state)
+  return Averaged(through, state)
+
+
+def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
+  """The operator of `softmax_outer`."""
+  del hops
+  before, through = left.state, None
+  if right.through is not None:
+    nothing = _softmax_chunk.fresh(None, before)
+    before = _resets.select(right.through, before, nothing)
+    through = left.through & right.through
+  return Averaged(through, _softmax_chunk.softmax_combine(before, right.state))

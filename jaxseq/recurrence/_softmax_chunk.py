@@ -1,0 +1,446 @@
+"""Running softmax averages over one chunk of time, in three ways.
+
+For each of D channels with logits g the average of k v^T under the weights
+exp(g) is kept as (m, u, w): the largest logit so far, the sum of exp(g - m),
+and the sum of exp(g - m) k v^T. All exponents are differences that are at most
+0, or bounded, so that any logits will do.
+
+Gradients: m enters only as a shift that cancels, so it is a constant here;
+`run` puts the slopes of the returned m back.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _resets
+
+# The logit of nothing. -inf would make exp(m - m) undefined.
+NEG = -1e30
+
+# A chunk whose logits stay this close together needs one shift per channel:
+# exp(30) squared, which the gradient divides by, is far inside float32.
+_RANGE = 30.0
+
+# Rows of the blocks in which each pair of elements has its own exponent.
+_BLOCK = 16
+
+
+class SoftmaxState(NamedTuple):
+  """A running softmax average.
+
+  Attributes:
+    m: (...,) largest logit; -1e30 for an average of nothing.
+    u: (...,) sum of exp(logit - m).
+    w: (..., dv) sum of exp(logit - m) times the value; the average is w / u.
+  """
+
+  m: jax.Array
+  u: jax.Array
+  w: jax.Array
+
+
+class Inputs(NamedTuple):
+  """What is averaged and read, [R, T, ...]; a k of None stands for ones."""
+
+  q: jax.Array
+  logits: jax.Array
+  k: jax.Array | None
+  v: jax.Array
+
+
+def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
+  """The average over the elements of both: the operator of a parallel scan.
+
+  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3.2. It is
+  associative, and commutative.
+
+  Args:
+    left: average over some elements; one element has m = its logit, u = 1 and w
+      = its value, none have m = -1e30 (or -inf), u = 0 and w = 0.
+    right: average over others, of the same shapes.
+
+  Returns:
+    The average over all of them.
+  """
+  m_left, m_right = (jnp.maximum(x.m, NEG) for x in (left, right))
+  m = jnp.maximum(m_left, m_right)
+  a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
+  return SoftmaxState(
+    m,
+    a * left.u + b * right.u,
+    a[..., None] * left.w + b[..., None] * right.w,
+  )
+
+
+def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
+  """The state of a fresh sequence, in the shapes of another."""
+  m, u = (NEG, 0) if sink is None else (sink, 1)
+  return SoftmaxState(
+    jnp.full_like(like.m, m), jnp.full_like(like.u, u), jnp.zeros_like(like.w)
+  )
+
+
+def divide(x: jax.Array, u: jax.Array) -> jax.Array:
+  """X / u, and 0 where u is 0: the average of nothing."""
+  some = u > 0
+  return jnp.where(some, x / jnp.where(some, u, 1), 0)
+
+
+def clamp(logits: jax.Array) -> jax.Array:
+  """Logits of -inf become the finite logit of nothing."""
+  return jnp.where(logits < NEG, NEG, logits)
+
+
+def step(
+  q: jax.Array,
+  logits: jax.Array,
+  k: jax.Array | None,
+  v: jax.Array,
+  state: SoftmaxState,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Consumes one element: [..., D], [..., E] and the state of `run`."""
+  logits = clamp(logits)
+  state = state._replace(m=clamp(state.m))
+  m = jnp.maximum(state.m, logits)
+  old = jnp.exp(state.m - m)
+  weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
+  u = old * state.u + weight
+  key = weight if k is None else weight * k
+  w = old[..., None] * state.w + key[..., None] * v[..., None, :]
+  return jnp.sum(divide(q, u)[..., None] * w, axis=-2), SoftmaxState(m, u, w)
+
+
+def run(
+  inputs: Inputs,
+  init: SoftmaxState,
+  reset: jax.Array | None,
+  *,
+  sink: float | None,
+  size: int,
+  method: str,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Runs over whole sequences, chunk by chunk.
+
+  Args:
+    inputs: q, logits and k [R, T, D] and v [R, T, E] of any floating dtype.
+    init: m, u [R, D] and w [R, D, E] in the dtype to compute in.
+    reset: [R, T] bool or None.
+    sink: logit of the valueless element that every fresh sequence starts with.
+    size: elements per chunk.
+    method: "sequential", "associative" or "chunked".
+
+  Returns:
+    o [R, T, E] in the common dtype of the inputs, and the state after the last
+    element.
+  """
+  init = init._replace(m=clamp(init.m))
+  shift = lax.stop_gradient(init.m)
+  # One in value; the slope is what moving m does to the weights.
+  scale = jnp.exp(jnp.where(jnp.isfinite(shift), init.m - shift, 0))
+  entering = SoftmaxState(shift, scale * init.u, scale[..., None] * init.w)
+  function = _function(method, sink)
+  final, o = _chunks.over_chunks(function, size, entering, inputs, reset)
+  m = _last_max(inputs.logits, init.m, reset, sink)
+  scale = jnp.exp(jnp.where(jnp.isfinite(m), lax.stop_gradient(m) - m, 0))
+  return o, SoftmaxState(m, scale * final.u, scale[..., None] * final.w)
+
+
+def log_decay(
+  logits: jax.Array,
+  m: jax.Array,
+  u: jax.Array,
+  reset: jax.Array | None,
+  sink: float | None,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """log(Delta_{t-1} / Delta_t), exp(logits_t) / Delta_t, and the last m and u.
+
+  Delta is the sum of exp(logits), logits [R, T, n]. Differences of logarithms
+  of Delta would lose the digits of its growth; here maxima and sums are
+  compared on their own.
+  """
+  logits = clamp(logits)
+  like = SoftmaxState(logits, logits, jnp.zeros(logits.shape + (0,), m.dtype))
+  elements = like._replace(u=jnp.where(logits > NEG, 1.0, 0.0).astype(m.dtype))
+  begin = fresh(sink, like)
+  if reset is not None:
+    begun = softmax_combine(begin, elements)
+    elements = _resets.select(reset, begun, elements)
+  flags = jnp.zeros(logits.shape[:2], bool) if reset is None else reset
+  first = SoftmaxState(m, u, jnp.zeros(m.shape + (0,), m.dtype))
+  states = _scan_tree(first, elements, flags)
+  before = jax.tree.map(lambda x: x[:, :-1], states)
+  if reset is not None:
+    before = _resets.select(reset, begin, before)
+  after = jax.tree.map(lambda x: x[:, 1:], states)
+  # Nothing is forgotten where there was nothing.
+  some = (before.u > 0) & (after.u > 0)
+  ratio = jnp.where(some, before.u, 1) / jnp.where(some, after.u, 1)
+  decay = jnp.where(some, before.m - after.m + jnp.log(ratio), 0)
+  weight = jnp.where(logits > NEG, jnp.exp(logits - after.m), 0)
+  return decay, divide(weight, after.u), after.m[:, -1], after.u[:, -1]
+
+
+def _last_max(logits, m, reset, sink):
+  """The largest logit since the last reset, [R, D]."""
+  logits = clamp(logits.astype(m.dtype))
+  if reset is None:
+    return jnp.maximum(m, jnp.max(logits, axis=1))
+  segment = jnp.cumsum(reset, axis=1)
+  last = segment == segment[:, -1:]
+  logits = jnp.where(last[..., None], logits, NEG)
+  start = jnp.where(segment[:, -1:] == 0, m, NEG if sink is None else sink)
+  return jnp.maximum(start, jnp.max(logits, axis=1))
+
+
+@functools.cache
+def _function(method, sink):
+  """The function of a chunk; one object for each choice."""
+  function = {
+    "sequential": _sequential,
+    "associative": _associative,
+    "chunked": _chunked,
+  }[method]
+
+  def chunk(state, inputs, reset):
+    dtype = state.w.dtype
+    out = jnp.result_type(*jax.tree.leaves(inputs))
+    inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
+    inputs = inputs._replace(logits=clamp(inputs.logits))
+    state = state._replace(m=lax.stop_gradient(state.m))
+    state, o = function(state, inputs, reset, sink)
+    return state, o.astype(out)
+
+  return chunk
+
+
+def _sequential(state, inputs, reset, sink):
+  """One element at a time."""
+
+  def body(state, x):
+    (q, logits, k, v), reset_t = x
+    if reset_t is not None:
+      state = _resets.select(reset_t, fresh(sink, state), state)
+    # `step` with m a constant.
+    m = jnp.maximum(state.m, lax.stop_gradient(logits))
+    old = jnp.exp(state.m - m)
+    weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
+    u = old * state.u + weight
+    key = weight if k is None else weight * k
+    w = old[..., None] * state.w + key[..., None] * v[:, None, :]
+    o = jnp.einsum("rd,rde->re", divide(q, u), w)
+    return SoftmaxState(m, u, w), o
+
+  xs = jax.tree.map(lambda x: x.swapaxes(0, 1), (inputs, reset))
+  state, o = lax.scan(body, state, xs)
+  return state, o.swapaxes(0, 1)
+
+
+def _associative(state, inputs, reset, sink):
+  """A tree over the chunk; holds the matrix state of each of its elements."""
+  q, logits, k, v = inputs
+  shift = lax.stop_gradient(logits)
+  weight = jnp.where(logits > NEG, jnp.exp(logits - shift), 0)
+  key = weight if k is None else weight * k
+  leaves = SoftmaxState(shift, weight, key[..., None] * v[:, :, None, :])
+  if reset is None:
+    reset = jnp.zeros(logits.shape[:2], bool)
+  elif sink is not None:
+    # A fresh sequence starts with the sink.
+    begun = softmax_combine(fresh(sink, leaves), leaves)
+    leaves = _resets.select(reset, begun, leaves)
+  states = _scan_tree(state, leaves, reset)
+  o = jnp.einsum("rtd,rtde->rte", divide(q, states.u[:, 1:]), states.w[:, 1:])
+  return jax.tree.map(lambda x: x[:, -1], states), o
+
+
+def _scan_tree(first, leaves, reset):
+  """The states before the first element and after each, [R, C + 1, ...]."""
+  nothing = jax.tree.map(lambda x: x[:, None], fresh(None, first))
+  leaves = jax.tree.map(
+    lambda x, y: jnp.concatenate([x[:, None], y], axis=1), first, leaves
+  )
+  reset = jnp.pad(reset, ((0, 0), (1, 0)))
+
+  def combine(left, right):
+    # Selected before and not after, so that nothing undefined on the left gets
+    # into gradients on the right.
+    kept = _resets.select(right[1], nothing, left[0])
+    return softmax_combine(kept, right[0]), left[1] | right[1]
+
+  return lax.associative_scan(combine, (leaves, reset), axis=1)[0]
+
+
+def _chunked(state, inputs, reset, sink):
+  """Matrix products over the chunk.
+
+  Masked products do not keep what is not finite in its place: 0 * inf. Such
+  elements are taken out before, and the outputs that depend on them made NaN.
+  """
+  q, logits, k, v = inputs
+  good = _finite(logits) & _finite(v)
+  if k is not None:
+    good &= _finite(k)
+    k = jnp.where(good[..., None], k, 0)
+  good_q = _finite(q)
+  inputs = Inputs(
+    jnp.where(good_q[..., None], q, 0),
+    jnp.where(good[..., None], logits, NEG),
+    k,
+    jnp.where(good[..., None], v, 0),
+  )
+  good_state = (
+    _finite(state.m) & _finite(state.u) & jnp.all(_finite(state.w), axis=-1)
+  )
+  state = _resets.select(good_state, state, fresh(sink, state))
+  spoiled = _spoiled(~good, ~good_state, reset)
+
+  if logits.shape[1] <= _BLOCK:
+    state, o = _block(state, inputs, reset, sink=sink)
+  else:
+    shift, one_shift = _shift(state, inputs.logits, reset, sink)
+    state, o = lax.cond(
+      one_shift,
+      functools.partial(_one_shift, sink=sink),
+      functools.partial(_blocks, sink=sink),
+      state,
+      inputs,
+      reset,
+      shift,
+    )
+  o = jnp.where((spoiled | ~good_q)[..., None], jnp.nan, o)
+  undefined = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
+  return _resets.select(spoiled[:, -1], undefined, state), o
+
+
+def _finite(x):
+  return jnp.all(jnp.isfinite(x), axis=-1)
+
+
+def _spoiled(bad, bad_state, reset):
+  """Whether something bad came since the last reset, [R, C]."""
+  index = jnp.arange(1, bad.shape[1] + 1)
+  start = jnp.where(bad_state, 0, -1)[:, None]
+  last_bad = jnp.maximum(lax.cummax(jnp.where(bad, index, -1), axis=1), start)
+  if reset is None:
+    return last_bad >= 0
+  return last_bad >= lax.cummax(jnp.where(reset, index, 0), axis=1)
+
+
+def _shift(state, logits, reset, sink):
+  """A shift [R, D] for the whole chunk, and whether it will do.
+
+  It will if no element's running maximum is far below it. The maximum rises
+  from the first element of each segment on, so these are what counts.
+  """
+  logits = lax.stop_gradient(logits)
+  bottom = NEG if sink is None else sink
+  if reset is None:
+    shift = jnp.maximum(state.m, jnp.max(logits, axis=1))
+    gap = shift - jnp.maximum(state.m, logits[:, 0])
+    return shift, jnp.all(gap <= _RANGE)
+  start = jnp.where(reset[:, :1], bottom, state.m)
+  shift = jnp.maximum(jnp.maximum(start, bottom), jnp.max(logits, axis=1))
+  gap = shift - jnp.maximum(start, logits[:, 0])
+  gaps = shift[:, None] - jnp.maximum(logits, bottom)
+  gaps = jnp.where(reset[..., None], gaps, 0)
+  return shift, jnp.all(gap <= _RANGE) & jnp.all(gaps <= _RANGE)
+
+
+def _masks(reset, length):
+  """Which s count for t; which t see the state before; which s count after.
+
+  Returns [R or 1, C, C], [R or 1, C, 1] and [R or 1, C, 1].
+  """
+  causal = jnp.tri(length, dtype=bool)[None]
+  if reset is None:
+    every = jnp.ones((1, length, 1), bool)
+    return causal, every, every
+  segment = jnp.cumsum(reset, axis=1)[..., None]
+  same = segment == segment.swapaxes(1, 2)
+  return causal & same, segment == 0, segment == segment[:, -1:]
+
+
+def _one_shift(state, inputs, reset, shift, *, sink):
+  """All weights of the chunk relative to one shift: plain matrix products."""
+  q, logits, k, v = inputs
+  counts, sees, stays = _masks(reset, q.shape[1])
+  weight = jnp.where(logits > NEG, jnp.exp(logits - shift[:, None]), 0)
+  entering = jnp.where(sees[:, 0], jnp.exp(jnp.minimum(state.m - shift, 0)), 0)
+  # All outputs are divided by u: no accelerator's short products here.
+  u = jnp.einsum(
+    "rts,rsd->rtd",
+    jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:]).astype(q.dtype),
+    weight,
+    precision=lax.Precision.HIGHEST,
+  )
+  begin = 0 if sink is None else jnp.exp(jnp.minimum(sink - shift, 0))[:, None]
+  u = u + jnp.where(sees, (entering * state.u)[:, None], begin)
+  read = divide(q, u)
+  key = weight if k is None else weight * k
+  scores = jnp.einsum("rtd,rsd->rts", read, key)
+  o = jnp.where(counts, scores, 0) @ v
+  before = jnp.where(sees, read * entering[:, None], 0) @ state.w
+  o = o + jnp.where(sees, before, 0)
+
+  start = jnp.where(sees[:, -1], state.m, NEG if sink is None else sink)
+  m = jnp.maximum(start, jnp.max(jnp.where(stays, logits, NEG), axis=1))
+  m = lax.stop_gradient(m)
+  grow = jnp.exp(shift - m)
+  w = jnp.where(stays, key, 0).swapaxes(1, 2) @ v
+  w = w + jnp.where(sees[:, -1:], entering[..., None] * state.w, 0)
+  return SoftmaxState(m, grow * u[:, -1], grow[..., None] * w), o
+
+
+def _blocks(state, inputs, reset, shift, *, sink):
+  """Blocks of 16 elements, one after the other; any logits will do."""
+  del shift
+  rows, length = inputs.q.shape[:2]
+  size = min(_BLOCK, length)
+  count = -(-length // size)
+
+  def split(x, fill):
+    widths = ((0, 0), (0, count * size - length)) + ((0, 0),) * (x.ndim - 2)
+    x = jnp.pad(x, widths, constant_values=fill)
+    return x.reshape((rows, count, size) + x.shape[2:]).swapaxes(0, 1)
+
+  xs = Inputs(
+    split(inputs.q, 0),
+    split(inputs.logits, NEG),
+    None if inputs.k is None else split(inputs.k, 0),
+    split(inputs.v, 0),
+  )
+  flags = None if reset is None else split(reset, False)
+  block = jax.checkpoint(functools.partial(_block, sink=sink))
+  state, o = lax.scan(lambda state, x: block(state, *x), state, (xs, flags))
+  o = o.swapaxes(0, 1).reshape(rows, count * size, -1)
+  return state, o[:, :length]
+
+
+def _block(state, inputs, reset, *, sink):
+  """Each pair of elements has its own exponent, at most 0."""
+  q, logits, k, v = inputs
+  counts, sees, _ = _masks(reset, q.shape[1])
+  pairs = counts[..., None] & (logits > NEG)[:, None]
+  start = jnp.where(sees, state.m[:, None], NEG if sink is None else sink)
+  highest = jnp.max(jnp.where(pairs, logits[:, None], NEG), axis=2)
+  m = lax.stop_gradient(jnp.maximum(start, highest))
+  exponents = jnp.where(pairs, logits[:, None] - m[:, :, None], NEG)
+  weights = jnp.exp(exponents)  # [R, t, s, D]
+  entering = jnp.exp(start - m)
+  u = jnp.sum(weights, axis=2) + entering * jnp.where(
+    sees, state.u[:, None], 0 if sink is None else 1
+  )
+  read = divide(q, u)
+  keys = weights if k is None else weights * k[:, None]
+  o = jnp.sum(read[:, :, None] * keys, axis=-1) @ v
+  before = jnp.where(sees, read * entering, 0) @ state.w
+  o = o + jnp.where(sees, before, 0)
+  w = keys[:, -1].swapaxes(1, 2) @ v
+  left = jnp.where(sees[:, -1], entering[:, -1], 0)
+  w = w + left[..., None] * state.w
+  return SoftmaxState(m[:, -1], u[:, -1], w), o

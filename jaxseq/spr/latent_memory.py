@@ -1,0 +1,88 @@
+"""A memory between encoder and head: any registered mixer over time.
+
+    m_t = z_t + W_out y_t,  (y_t, h_t) = step(W_in z_t, h_{t-1})
+
+z_t is the encoder's latent, flattened, and m_t what the head sees instead. It
+has the shape of z_t, so that the head stays as it is; what is predicted by
+self-prediction is z_t itself. Where an episode begins the state h is fresh.
+
+Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
+How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
+(R2D2), see `sequence_loss`.
+"""
+
+import math
+
+import jax
+
+from jaxseq._types import PyTree
+from jaxseq.spr import stacks
+
+Array = jax.Array
+Params = dict[str, dict]
+
+
+def init(
+  key: Array, config: stacks.Config, latent_shape: tuple[int, int, int]
+) -> Params:
+  """Draws the parameters, those of `stacks.init`.
+
+  Args:
+    key: random key.
+    config: options.
+    latent_shape: (height, width, channels) of the encoder's latents.
+  """
+  size = math.prod(latent_shape)
+  return stacks.init(key, config, size, size)
+
+
+def step(
+  config: stacks.Config, params: Params, latent: Array, state: PyTree
+) -> tuple[Array, PyTree]:
+  """Takes in one latent of each sequence.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (*batch, height, width, channels).
+    state: before it, fresh where an episode begins.
+
+  Returns:
+    What the head is to see, like `latent`, and the state after it.
+  """
+  x = latent.reshape(*latent.shape[:-3], -1)
+  y, state = stacks.apply(config, params, x, state, step=True)
+  return latent + y.reshape(latent.shape), state
+
+
+def apply(
+  config: stacks.Config,
+  params: Params,
+  latent: Array,
+  state: PyTree,
+  reset: Array,
+) -> tuple[Array, PyTree]:
+  """Takes in whole sequences; equals folding `step` over them.
+
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, time, height, width, channels).
+    state: before the first latents.
+    reset: (batch, time) bool, whether an episode begins there.
+
+  Returns:
+    What the head is to see, like `latent`, and the state after the last one.
+  """
+  x = latent.reshape(*latent.shape[:2], -1)
+  y, state = stacks.apply(config, params, x, state, reset)
+  return latent + y.reshape(latent.shape), state
+
+
+def initial_state(
+  config: stacks.Config,
+  batch_shape: tuple[int, ...] = (),
+  dtype: str = "float32",
+) -> PyTree:
+  """Returns the state before the first latent of an episode."""
+  return stacks.initial_state(config, batch_shape, dtype)
