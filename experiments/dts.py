@@ -75,7 +75,7 @@ class Config(study.Supervised):
       DCI out, and the other metrics that scikit-learn learns.
     prefix_rate: see `dts.problem.ArmConfig`.
     downstream: tasks for the codes of trained models, of `downstream.TASKS`.
-    labelled: training windows with labels for the task "classify".
+    labeled: training windows with labels for the task "classify".
     metric: what the progress bar and the learning curve show.
   """
 
@@ -93,7 +93,7 @@ class Config(study.Supervised):
   trees: int = 0
   prefix_rate: float = 0.0
   downstream: tuple[str, ...] = ()
-  labelled: int = 1000
+  labeled: int = 1000
   metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
 
   def __post_init__(self):
@@ -209,7 +209,7 @@ def main(argv: list[str]) -> None:
       splits,
       variables,
       directory / name,
-      labelled=config.labelled,
+      labeled=config.labeled,
       draw=draw,
     )
     results[name] |= scores | useful
@@ -227,7 +227,7 @@ def main(argv: list[str]) -> None:
       config.downstream,
       splits,
       evaluated=config.evaluated,
-      labelled=config.labelled,
+      labeled=config.labeled,
     ),
   )
   report.show_details(results)

@@ -302,7 +302,7 @@ def step(
     raise ValueError("a bidirectional S5 has no step: it needs the future.")
   dtype = _real_dtype(x)
   u = x.astype(dtype)
-  Lambda_bar, factor = _discretise(config, params, dtype, gaps)
+  Lambda_bar, factor = _discretize(config, params, dtype, gaps)
   B, C = _step_matrices(config, params, dtype)
   re, im = jnp.split(u @ B, 2, axis=-1)
   Bu = factor * jax.lax.complex(re, im)
@@ -330,7 +330,7 @@ def _real_dtype(x):
   return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def _discretise(config, params, dtype, gaps=None):
+def _discretize(config, params, dtype, gaps=None):
   """Decays and input factors, (P,) or, with gaps, (*gaps.shape, P)."""
   re = params["Lambda_re"].astype(dtype)
   if config.clip_eigs:
@@ -346,7 +346,7 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """The fused scan over a sequence with equal steps."""
   del gaps
   dtype = _real_dtype(x)
-  Lambda_bar, factor = _discretise(config, params, dtype)
+  Lambda_bar, factor = _discretize(config, params, dtype)
   B = params["B"].astype(dtype)
   B_bar = factor[:, None] * jax.lax.complex(B[..., 0], B[..., 1])
   C = _factor(config) * C.astype(dtype)
@@ -366,7 +366,7 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """As `_regular` with a step size per element; the states are stored."""
   u = x.astype(_real_dtype(x))
-  Lambda_bar, factor = _discretise(config, params, u.dtype, gaps)
+  Lambda_bar, factor = _discretize(config, params, u.dtype, gaps)
   Bu = factor * _project(params["B"], u)
   states, state = recurrence.linear_scan(
     Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
