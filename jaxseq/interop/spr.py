@@ -141,7 +141,7 @@ def momentum(
   *,
   dropout: bool = False,
 ) -> dict[str, Any]:
-  """Returns the momentum copies, `update.State.momentum`, from a state dict.
+  """Returns the momentum copies, `learner.State.momentum`, from a state dict.
 
   Args:
     tensors: as in `params`, and those of the copies; the others may be absent.
