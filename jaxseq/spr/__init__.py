@@ -35,7 +35,7 @@ The agent in its environment:
     evaluate          whole games
     pictures          of them
     settings          from a config file to a game and an agent
-    study             the arms of an experiment
+    spr_arms          the arms of an experiment
     published         scores of other agents
     scores            human-normalised scores
     score_comparison  of several agents
@@ -79,8 +79,8 @@ if TYPE_CHECKING:
   from jaxseq.spr import sequence_update as sequence_update
   from jaxseq.spr import sequences as sequences
   from jaxseq.spr import settings as settings
+  from jaxseq.spr import spr_arms as spr_arms
   from jaxseq.spr import stacks as stacks
-  from jaxseq.spr import study as study
   from jaxseq.spr import transition as transition
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants

@@ -8,7 +8,7 @@ import pytest
 
 from jaxseq.dts import problem
 from jaxseq.rl import algorithms
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
 from jaxseq.training import configuration
@@ -75,9 +75,7 @@ def test_configs(experiment):
       )
       for arm in config.arms:
         if name == "classify/pendulum":
-          made = base.arm_config(
-            config, arm, regression.ArmConfig, gaps=config.gaps
-          )
+          made = base.arm_config(config, arm, regression.ArmConfig)
         else:
           made = arm_config(config, arm)
         base.make_optimizer(made, config.num_updates)
@@ -109,10 +107,10 @@ def test_configs_of_memories(path):
   get_config = importlib.import_module(f"configs.icrl.{path.stem}").get_config
   for arguments in [(), *((v,) for v in VARIANTS.get(name, ("tiny",)))]:
     config = configuration.from_config_dict(
-      comparison.Config, get_config(*arguments), name=name
+      rl_arms.Config, get_config(*arguments), name=name
     )
     for arm_name in config.arms:
-      arm = comparison.arm_config(config, arm_name)
+      arm = rl_arms.agent_config(config, arm_name)
       player = algorithms.of(arm).player(arm)
       assert player.env_params.max_steps_in_episode > 0
-      comparison.evaluation_configs(config, arm)
+      rl_arms.evaluation_configs(config, arm)

@@ -61,9 +61,9 @@ RUNS = {
       "--config=tests/experiments/gru_only.py",
       "--mesh=data=0",
       # A minibatch has an environment for each of four devices.
-      "--config.ppo.num_envs=16",
-      "--config.ppo.rollout_length=16",
-      "--config.ppo.total_steps=10240",
+      "--config.agent.num_envs=16",
+      "--config.agent.rollout_length=16",
+      "--config.agent.total_steps=10240",
     ],
     10240,
     rtol=5e-4,
@@ -73,7 +73,7 @@ RUNS = {
     [
       "--config=tests/experiments/suite_none.py",
       "--mesh=data=0",
-      "--config.ppo.num_envs=16",
+      "--config.agent.num_envs=16",
     ],
     0,
     "none",
