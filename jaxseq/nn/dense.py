@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import contractions
+from jaxseq import recurrence
 
 
 def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
@@ -20,9 +20,9 @@ def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
 
 
 def _dot_general(lhs, rhs, dimension_numbers, **options):
-  """`lax.dot_general`, by `contractions.linear` where that is what is asked."""
+  """`lax.dot_general`, by `recurrence.dense` where that is what is asked."""
   if dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ())) and rhs.ndim == 2:
-    return contractions.linear(lhs, rhs, **options)
+    return recurrence.dense(lhs, rhs, **options)
   return lax.dot_general(lhs, rhs, dimension_numbers, **options)
 
 

@@ -10,11 +10,9 @@ import jax.numpy as jnp
 
 from jaxseq.rl import batching
 from jaxseq.rl import envs
-from jaxseq.rl import meta_suites  # noqa: F401, so that its ids are known
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import playground  # noqa: F401, likewise
 
 Array = jax.Array
 

@@ -14,7 +14,6 @@ from typing import Any
 from typing import Literal
 
 from flax import struct
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,8 +128,8 @@ class Shown(Wrapper):
   noise_sigma: float = 0.0
 
   def __post_init__(self):
-    space = self.env.observation_space(self.env.default_params)
-    if not isinstance(space, gymnax_spaces.Box) or len(space.shape) != 1:
+    space = spaces.convert(self.env.observation_space(self.env.default_params))
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
       raise ValueError(f"env: got observations {space!r}, expected vectors.")
     size = space.shape[0]
     if not self.indices or not all(0 <= i < size for i in self.indices):
@@ -171,10 +170,10 @@ class Shown(Wrapper):
     info = {**info, "final_observation": final}
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def observation_space(self, params: Any = None) -> spaces.Box:
     """All vectors of so many numbers."""
     del params
-    return gymnax_spaces.Box(-math.inf, math.inf, (len(self.indices),))
+    return spaces.Box(-math.inf, math.inf, (len(self.indices),))
 
   def _show(self, key, observation):
     shown = observation[np.array(self.indices)]
@@ -248,13 +247,13 @@ class FlattenHistory(Wrapper):
     flat = self._flatten(observation, before, done, params)
     return flat, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def observation_space(self, params: Any = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     params = self.env.default_params if params is None else params
     size = spaces.flat_size(self.env.observation_space(params))
     size += spaces.flat_size(self.env.action_space(params))
     size += 2 if self.first_step == "one_hot" else 1
-    return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+    return spaces.Box(-math.inf, math.inf, (size,))
 
   def shown_space(self, params: Any = None) -> Any:
     """The space of what an observation begins with: the environment's own."""

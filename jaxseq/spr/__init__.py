@@ -51,19 +51,11 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.spr import agent as agent
-  from jaxseq.spr import atari as atari
-  from jaxseq.spr import atari_released as atari_released
-  from jaxseq.spr import atari_xla as atari_xla
   from jaxseq.spr import augmentation as augmentation
-  from jaxseq.spr import bilinear as bilinear
-  from jaxseq.spr import encoders as encoders
-  from jaxseq.spr import environments as environments
   from jaxseq.spr import evaluate as evaluate
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
-  from jaxseq.spr import layers as layers
   from jaxseq.spr import memory as memory
-  from jaxseq.spr import minatar as minatar
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import networks as networks
   from jaxseq.spr import objective as objective

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.rl.device_free import gymnax
 from jaxseq.rl.envs import players as environments
+from jaxseq.rl.envs import registry
 
 _IDS = types.MappingProxyType(
   {
@@ -55,7 +55,7 @@ def make(name: str) -> environments.Game:
     raise ValueError(
       f"game must be one of MinAtar's, {', '.join(_IDS)}; got {name!r}."
     )
-  env, params = gymnax.make(_IDS[name])
+  env, params = registry.make(_IDS[name])
   init = functools.partial(_init, env, params)
   step = functools.partial(_step, env, params)
   return environments.Game(

@@ -1,8 +1,8 @@
 """MuJoCo Playground's control suite, with the interface of gymnax 1.0.
 
-Importing this module makes "Playground-CartpoleBalance" and the other `TASKS`
-known to `jaxseq.rl.envs.make` and to `gymnax.make`. They need the package
-`playground`, which is imported when the first of them is made.
+`jaxseq.rl.envs.make` knows "Playground-CartpoleBalance" and the other `TASKS`.
+They need the package `playground`, which is imported when the first of them is
+made.
 
 Zakka et al., "MuJoCo Playground", arXiv:2502.08844; the tasks are those of
 Tassa et al., "DeepMind Control Suite", arXiv:1801.00690.
@@ -11,16 +11,15 @@ Tassa et al., "DeepMind Control Suite", arXiv:1801.00690.
 import dataclasses
 import functools
 import math
+import types
 from typing import Any
 
 from flax import struct
-import gymnax
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
 from jaxseq.rl import batching
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
 PREFIX = "Playground-"
@@ -67,7 +66,7 @@ class State:
 
 
 @dataclasses.dataclass(frozen=True)
-class Playground(environment.Environment):
+class Playground(base.Environment):
   """A task of MuJoCo Playground as an environment that resets itself.
 
   Playground's own wrappers lose the last observation of an episode and start
@@ -101,9 +100,9 @@ class Playground(environment.Environment):
       )
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """The time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.episode_length)
+    return base.EnvParams(max_steps_in_episode=self.episode_length)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
@@ -159,8 +158,9 @@ class Playground(environment.Environment):
     # A copy: tasks write into the dictionaries of the state they are given.
     before = jax.tree.map(lambda x: x, state.task_state)
     after = self.task.step(before, jnp.clip(action, -1, 1))
-    observation, state = self._apply_transition_gradient_policy(
-      _finite(after.obs), State(after, state.time + 1)
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, state = jax.lax.stop_gradient(
+      (_finite(after.obs), State(after, state.time + 1))
     )
     return observation, state, _finite(after.reward), after.done > 0, {}
 
@@ -175,15 +175,15 @@ class Playground(environment.Environment):
     """The name of the task's class."""
     return type(self.task).__name__
 
-  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def observation_space(self, params: Any = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
-    return gymnax_spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
+    return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
 
-  def action_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def action_space(self, params: Any = None) -> spaces.Box:
     """Controls from -1 to 1, as the whole suite has them."""
     del params
-    return gymnax_spaces.Box(-1.0, 1.0, (self.task.action_size,))
+    return spaces.Box(-1.0, 1.0, (self.task.action_size,))
 
 
 def _finite(x: jax.Array) -> jax.Array:
@@ -225,11 +225,6 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   return Playground(made, episode_length)
 
 
-def register() -> None:
-  """Makes the tasks known; an id that is taken already is left alone."""
-  for task in TASKS:
-    if PREFIX + task not in gymnax.registered_envs:
-      gymnax.register(PREFIX + task, functools.partial(make, task))
-
-
-register()
+FACTORIES = types.MappingProxyType(
+  {PREFIX + task: functools.partial(make, task) for task in TASKS}
+)

@@ -1,14 +1,12 @@
 """Environments by name, ours and gymnax's."""
 
+from collections.abc import Callable
 import difflib
 import functools
 from typing import Any
 
-import gymnax
-
 from jaxseq.rl.envs import autoencode
 from jaxseq.rl.envs import bandit
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import battleship
 from jaxseq.rl.envs import cartpole
 from jaxseq.rl.envs import concentration
@@ -82,7 +80,7 @@ _GAMES = {
 _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
 
 
-def _factories() -> dict[str, Any]:
+def _factories() -> dict[str, Callable[..., Any]]:
   factories = {}
   for game in (*_GAMES, *_ALIASES):
     make_game, options = _GAMES[_ALIASES.get(game, game)]
@@ -94,19 +92,59 @@ def _factories() -> dict[str, Any]:
 
 
 _FACTORIES = _factories()
+_NAMES = tuple(_FACTORIES)
+
+
+@functools.cache
+def _suites() -> dict[str, Callable[..., Any]]:
+  """Environments that are made of those of this package, by id."""
+  from jaxseq.rl import meta_suites
+  from jaxseq.rl.envs import playground
+
+  return {**meta_suites.FACTORIES, **playground.FACTORIES}
 
 
 def names() -> tuple[str, ...]:
   """Returns the ids of the environments of this package."""
-  return tuple(_FACTORIES)
+  return _NAMES
+
+
+def register(env_id: str, factory: Callable[..., Any]) -> None:
+  """Makes an environment known to `make`.
+
+  Args:
+    env_id: its id.
+    factory: makes it from its options; it has the interface of gymnax 1.0. It
+      takes the place of an earlier one of the same id.
+
+  Raises:
+    ValueError: if it is an id of this package.
+  """
+  if env_id in _NAMES or env_id in _suites():
+    raise ValueError(f"env_id: got {env_id!r}, expected an id that is free.")
+  _FACTORIES[env_id] = factory
+
+
+def register_with_gymnax() -> None:
+  """Makes all environments that `make` knows known to `gymnax.make`.
+
+  An id that is taken already is left alone.
+  """
+  import gymnax
+
+  for env_id, factory in {**_suites(), **_FACTORIES}.items():
+    if env_id not in gymnax.registered_envs:
+      gymnax.register(env_id, factory)
 
 
 def make(env_id: str, **options: Any) -> tuple[Any, Any]:
   """Makes an environment.
 
   Args:
-    env_id: one of `names()`, such as "RepeatPreviousEasy", or any id that
-      gymnax knows, such as "MemoryChain-bsuite".
+    env_id: one of `names()`, such as "RepeatPreviousEasy", one of
+      `jaxseq.rl.meta_suites` and `jaxseq.rl.envs.playground`, one that
+      `register` was told of, or any id that gymnax knows, such as
+      "MemoryChain-bsuite".
     **options: passed on to the environment, in place of those of the id.
 
   Returns:
@@ -116,32 +154,28 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
     ValueError: if the id or an option is unknown, or an option is out of
       range.
   """
-  if env_id not in _FACTORIES and env_id not in gymnax.registered_envs:
-    raise ValueError(_unknown_id(env_id))
-  factory = _FACTORIES.get(env_id) or functools.partial(gymnax.make, env_id)
+  factory = _FACTORIES.get(env_id) or _suites().get(env_id)
   try:
-    made = factory(**options)
+    if factory is None:
+      return _make_of_gymnax(env_id, options)
+    env = factory(**options)
   except TypeError as error:
     raise ValueError(
       f"options: {env_id} does not take {sorted(options)}: {error}"
     ) from error
-  if isinstance(made, base.Environment):
-    return made, made.default_params
-  return made
+  return env, env.default_params
 
 
-def register() -> None:
-  """Makes the environments of this package known to `gymnax.make`.
+def _make_of_gymnax(env_id, options):
+  # Here and not above: the import of gymnax puts arrays on a device.
+  import gymnax
 
-  An id that is taken already is left alone.
-  """
-  for env_id, factory in _FACTORIES.items():
-    if env_id not in gymnax.registered_envs:
-      gymnax.register(env_id, factory)
-
-
-def _unknown_id(env_id: Any) -> str:
-  known = list(dict.fromkeys([*_FACTORIES, *gymnax.registered_envs]))
-  close = difflib.get_close_matches(str(env_id), known, n=3)
-  hint = f"did you mean {' or '.join(close)}? " if close else ""
-  return f"env_id: got {env_id!r}, {hint}expected one of {', '.join(known)}."
+  if env_id not in gymnax.registered_envs:
+    ours = [*_FACTORIES, *_suites()]
+    known = list(dict.fromkeys([*ours, *gymnax.registered_envs]))
+    close = difflib.get_close_matches(str(env_id), known, n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise ValueError(
+      f"env_id: got {env_id!r}, {hint}expected one of {', '.join(known)}."
+    )
+  return gymnax.make(env_id, **options)

@@ -33,7 +33,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.losses import categorical
+from jaxseq.rl.losses import priorities
+from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import sum_tree
 
@@ -49,6 +50,7 @@ class Config:
       as the environment will take; 100,000 frames of Atari are 0.7 GB.
     frame_shape: of one frame: (height, width), (height, width, channels) or
       any other.
+    frame_dtype: of frames.
     stack: frames in an observation.
     num_predictions: K, how many steps ahead latents are predicted; 0 for none.
     max_steps: the most that n of the returns can be.
@@ -65,6 +67,7 @@ class Config:
 
   capacity: int = 100_000
   frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
   stack: int = 4
   num_predictions: int = 5
   max_steps: int = 10
@@ -121,7 +124,7 @@ class State(NamedTuple):
   """The steps that are kept, in slots 0 .. capacity - 1.
 
   Attributes:
-    frames: (capacity, rows, 128) uint8, see `frames`.
+    frames: (capacity, rows, 128) of config.frame_dtype, see `frame_rows`.
     action: (capacity,) int32, taken at that frame.
     reward: (capacity,) floating, for that action.
     done: (capacity,) bool, whether the episode ended with that action; then
@@ -212,7 +215,9 @@ def init(config: Config, memory: Any = ()) -> State:
   """
   shape = (config.capacity,)
   return State(
-    frames=frame_rows.init(config.capacity, config.frame_shape),
+    frames=frame_rows.init(
+      config.capacity, config.frame_shape, config.frame_dtype
+    ),
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
@@ -239,7 +244,8 @@ def add(
   Args:
     config: options.
     state: before.
-    frame: uint8 of `config.frame_shape`, the newest frame of the observation.
+    frame: of config.frame_shape and config.frame_dtype, the newest one of the
+      observation.
     action: () integer, taken at that observation.
     reward: (), for that action.
     done: () bool, whether the episode ended with that action.
@@ -251,10 +257,12 @@ def add(
     ValueError: if the frame has another shape or dtype.
   """
   frame = jnp.asarray(frame)
-  if frame.shape != config.frame_shape or frame.dtype != jnp.uint8:
-    raise ValueError(
-      f"frame must be uint8 of shape {config.frame_shape}; got {frame.dtype} "
-      f"of shape {frame.shape}."
+  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
+  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+    raise _validate.error(
+      "frame",
+      f"dtype {frame.dtype} and shape {frame.shape}",
+      f"{expected.dtype} of shape {expected.shape}",
     )
   cursor = state.cursor
 
@@ -347,7 +355,7 @@ def sample(
     discount=jnp.asarray(gamma, config.dtype) ** num_steps,
     done=around.done,
     done_n=around.done_n[0],
-    weight=categorical.importance_weights(priority, beta),
+    weight=priorities.importance_weights(priority, beta, 1e-5),
   )
   return Sample(batch, slot, priority)
 
@@ -394,9 +402,11 @@ def sequences(
   action, reward, done = (
     x[place] for x in (state.action, state.reward, state.done)
   )
-  return_n, done_n = categorical.n_step_returns(
-    reward[1:], done[1:], gamma, num_steps, longest
+  discount = jnp.where(done[1:], 0, jnp.asarray(gamma, config.dtype))
+  return_n, discount_n = (
+    x.T for x in td.n_step_returns(reward[1:].T, discount.T, num_steps, longest)
   )
+  done_n = discount_n == 0
   if config.done_n == "first":
     done_n = done[1 : ahead + 2]
   done = done[1 : ahead + 2]
@@ -429,7 +439,7 @@ def observations(config: Config, state: State, slot: Array) -> Array:
     slot: (*batch,) integers; where the newest frame is, modulo the capacity.
 
   Returns:
-    (*batch, *config.observation_shape) uint8, oldest frame first. Frames from
+    (*batch, *config.observation_shape), oldest frame first. Frames from
     before an end of an episode are 0.
   """
   return frame_rows.stacks(
