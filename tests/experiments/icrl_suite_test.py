@@ -116,7 +116,7 @@ def test_the_lengths_of_the_memory_chain(variant):
 @pytest.mark.parametrize(
   ("override", "message"),
   [
-    ("ppo.num_minibatches=3", "num_minibatches: got 3"),
+    ("agent.num_minibatches=3", "num_minibatches: got 3"),
     ("environments.RepeatFirstEasy.gama=1", "gama.*did you mean 'gamma'"),
     ("bounds.RepeatFirstEasy=(1.0,0.0)", "expected a lower and a higher"),
     ("films=('lstm',)", "films: got 'lstm', expected one of 'none'"),
