@@ -94,7 +94,7 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
       problem = synthetic.make_problem(arm, config.task, config.task_options)
     # Told in the table: the arm is as wide as its budget lets it be.
     sizes = {
-      "d_model": arm.network.d_model,
+      "d_model": arm.network.stack.d_model,
       "state_bytes": budget.state_bytes(arm.network),
     }
     made[name] = supervised_arms.Arm(

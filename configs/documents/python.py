@@ -19,12 +19,13 @@ import pathlib
 
 import ml_collections
 
-_VARIANTS = ("python", "bible", "tiny")
+from jaxseq import _validate
+
+VARIANTS = ("python", "bible", "tiny")
 
 
 def get_config(variant: str = "python") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_updates = 200
@@ -53,11 +54,13 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     },
   }
   config.network = {
-    "d_model": 64,
-    "num_layers": 2,
-    "norm": "rms",
-    "activation": "none",
-    "feedforward": "swiglu",
+    "stack": {
+      "d_model": 64,
+      "num_layers": 2,
+      "norm": "rms",
+      "activation": "none",
+      "feedforward": "swiglu",
+    }
   }
   config.optimizer = {
     "learning_rate": 3e-3,
@@ -65,7 +68,7 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     "weight_decay": 0.1,
   }
   config.arms = {
-    "linear_attention": {"network": {"mixer": "linear_attention"}},
+    "linear_attention": {"network": {"stack": {"mixer": "linear_attention"}}},
   }
   if variant == "tiny":
     config.num_updates = 4
@@ -77,6 +80,6 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     config.valid_tokens = 600
     config.data_options.root = str(pathlib.Path(email.__file__).parent)
     config.plan.levels = 2
-    config.network.update(d_model=8, num_layers=1)
+    config.network.stack.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
   return config

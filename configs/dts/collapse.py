@@ -17,6 +17,7 @@ a code may hold what the decoder never reads.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
 _DECODERS = {
   "conv": {
@@ -25,7 +26,7 @@ _DECODERS = {
     "skip_z": True,
   },
   "lstm": {
-    "network": {
+    "stack": {
       "mixer": "lstm",
       "d_model": 64,
       "num_layers": 1,
@@ -35,7 +36,7 @@ _DECODERS = {
     }
   },
   "gru": {
-    "network": {
+    "stack": {
       "mixer": "gru",
       "d_model": 64,
       "num_layers": 1,
@@ -44,21 +45,24 @@ _DECODERS = {
       "residual": False,
     }
   },
-  "s5": {"network": {"mixer": "s5", "d_model": 32, "num_layers": 2}},
+  "s5": {"stack": _shared.mixer("s5", 2)},
   "mamba": {
-    "network": {
+    "stack": {
       "mixer": "mamba",
       "d_model": 32,
       "num_layers": 2,
       "norm": "rms",
       "activation": "none",
+      "residual": True,
     }
   },
 }
 
+VARIANTS = (*_DECODERS, "tiny")
+
 
 def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
-  _shared.check(variant, (*_DECODERS, "tiny"))
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("seasonal_factors", seed=1, noise=1.0)
   config.num_updates = 1200
   config.updates_per_chunk = 100

@@ -18,8 +18,9 @@ the code tells the speaker. The series are a file of the package aeon
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
-_VARIANTS = {
+VARIANTS = {
   "japanese_vowels": "japanese_vowels",
   "pickup_gesture": "pickup_gesture",
   "tiny": "japanese_vowels",
@@ -27,15 +28,15 @@ _VARIANTS = {
 
 
 def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
-  _shared.check(variant, tuple(_VARIANTS))
-  config = _shared.base(_VARIANTS[variant])
+  _validate.choice("variant", variant, VARIANTS)
+  config = _shared.base(VARIANTS[variant])
   config.num_updates = 1000
   config.updates_per_chunk = 100
   config.batch_size = 32
   config.optimizer = {"learning_rate": 2e-3}
   recurrent = {
     "kind": "mixer",
-    "network": {
+    "stack": {
       "mixer": "gru",
       "d_model": 32,
       "num_layers": 1,
@@ -56,7 +57,7 @@ def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
     "dts_light": {"objective": {"method": "dts", "beta": 1.0, "alpha": 0.5}},
     "dts_light_s5": {
       "objective": {"method": "dts", "beta": 1.0, "alpha": 0.5},
-      "model": {"encoder": {"network": _shared.mixer("s5", 2)}},
+      "model": {"encoder": {"stack": _shared.mixer("s5", 2)}},
     },
   }
   if variant == "tiny":

@@ -17,13 +17,13 @@ and shows in seconds whether everything works.
 import ml_collections
 
 from configs.icrl import quickstart
+from jaxseq import _validate
+
+VARIANTS = ("Medium", "Hard", "tiny")
 
 
 def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
-  if variant not in ("Medium", "Hard", "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'Medium', 'Hard' or 'tiny'."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   if variant == "tiny":
     config = quickstart.get_config("tiny")
     config.agent.env_id = "RepeatPreviousMedium"
@@ -32,6 +32,6 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
   config.num_seeds = 4  # As many on each of two cores.
   config.agent.env_id = f"RepeatPrevious{variant}"
   config.agent.total_steps = 3_000_000
-  config.arms.s5.network.mixer_options.ssm_size = 128
-  config.arms.gru.network.d_model = 128
+  config.arms.s5.network.stack.mixer_options.ssm_size = 128
+  config.arms.gru.network.stack.d_model = 128
   return config

@@ -17,10 +17,13 @@ in seconds whether everything works.
 
 import ml_collections
 
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
@@ -40,30 +43,26 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "learning_rate_schedule": "linear",
     "gae_lambda": 0.95,
   }
-  network = {
-    "d_model": 64,
-    "encoder_widths": (128,),
-    "head_widths": (128, 128),
-  }
-  config.arms = {
+  stacks = {
     "s5": {
-      "network": {
-        **network,
-        "mixer": "s5",
-        "mixer_options": {"ssm_size": 64, "blocks": 1},
-        "num_layers": 2,
-        "norm": "layer",
-      }
+      "mixer": "s5",
+      "mixer_options": {"ssm_size": 64, "blocks": 1},
+      "d_model": 64,
+      "num_layers": 2,
+      "norm": "layer",
     },
     "gru": {
-      "network": {
-        **network,
-        "mixer": "gru",
-        "num_layers": 1,
-        "activation": "none",
-        "residual": False,
-      }
+      "mixer": "gru",
+      "d_model": 64,
+      "num_layers": 1,
+      "activation": "none",
+      "residual": False,
     },
+  }
+  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
+  config.arms = {
+    name: {"network": {"stack": stack, **widths}}
+    for name, stack in stacks.items()
   }
   if variant == "tiny":
     config.updates_per_chunk = 2
@@ -71,5 +70,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.evaluation_episodes = 8
     config.agent.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
     for arm in config.arms.values():
-      arm.network.update(d_model=8, encoder_widths=(8,), head_widths=(8,))
+      arm.network.update(encoder_widths=(8,), head_widths=(8,))
+      arm.network.stack.d_model = 8
   return config

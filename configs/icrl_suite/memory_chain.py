@@ -20,6 +20,7 @@ nothing, and shows in a minute whether everything works.
 import ml_collections
 
 from configs.icrl import quickstart
+from jaxseq import _validate
 
 _EPISODES = 10_000
 _LENGTHS = {
@@ -29,12 +30,11 @@ _LENGTHS = {
   "tiny": (3, 5),
 }
 
+VARIANTS = tuple(_LENGTHS)
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _LENGTHS:
-    raise ValueError(
-      f"variant: got {variant!r}, expected one of {tuple(_LENGTHS)}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   tiny = variant == "tiny"
   config = quickstart.get_config("tiny" if tiny else "full")
   config.num_seeds = 1 if tiny else 4  # As many on each of two cores.
@@ -54,11 +54,16 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.bounds = dict.fromkeys(config.environments, (-1.0, 1.0))
   s5 = config.arms.s5.network.to_dict()
   gru = config.arms.gru.network.to_dict()
-  attention = {"mixer": "attention", "mixer_options": {"window": 128}}
+  lstm = {**gru["stack"], "mixer": "lstm"}
+  attention = {
+    **s5["stack"],
+    "mixer": "attention",
+    "mixer_options": {"window": 128},
+  }
   config.arms = {
     "s5": {"network": s5},
-    "lstm": {"network": {**gru, "mixer": "lstm"}},
-    "attention": {"network": {**s5, **attention}},
+    "lstm": {"network": {**gru, "stack": lstm}},
+    "attention": {"network": {**s5, "stack": attention}},
   }
   if variant == "between":
     config.arms = {"lstm": config.arms.lstm.to_dict()}

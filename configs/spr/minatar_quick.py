@@ -18,14 +18,15 @@ in seconds whether everything works.
 
 import ml_collections
 
+from jaxseq import _validate
+
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+VARIANTS = (*GAMES, "tiny")
 
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
-  if variant not in (*GAMES, "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'tiny' or one of {GAMES}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
@@ -46,8 +47,8 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
     },
     "agent": {"min_replay": 1000, "updates_per_step": 1},
     # What else can be changed on the command line.
-    "transition": {"kind": "conv"},
-    "memory": {"mixer": "none"},
+    "transition": {"stack": {"mixer": "none"}},
+    "memory": {"stack": {"mixer": "none"}},
   }
   config.arms = {"spr": {}, "rainbow": {"self_prediction": False}}
   if variant == "tiny":

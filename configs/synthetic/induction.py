@@ -22,13 +22,13 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import _validate
 
-_VARIANTS = ("full", "mamba", "paper", "tiny")
+VARIANTS = ("full", "mamba", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 1
@@ -38,7 +38,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.batch_size = 32
   config.task = "induction"
   config.task_options = {"length": 256, "vocab_size": 16}
-  config.network = {"d_model": 64, "num_layers": 2, "norm": "rms"}
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "rms"}}
   config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
   config.arms = blocks.arms("mamba", "attention", "s5")
   config.test_options = {

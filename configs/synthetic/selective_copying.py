@@ -14,11 +14,13 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
@@ -27,7 +29,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.batch_size = 32
   config.task = "selective_copying"
   config.task_options = {"blanks": 112, "memorise": 8, "vocab_size": 16}
-  config.network = {"d_model": 64, "num_layers": 2, "norm": "rms"}
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "rms"}}
   config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
   config.arms = blocks.arms("mamba", "s4")
   config.test_options = {

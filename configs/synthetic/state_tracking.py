@@ -19,14 +19,14 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import _validate
 from jaxseq.data.tokens import group_words
 
-_VARIANTS = (*group_words.GROUPS, "tiny")
+VARIANTS = (*group_words.GROUPS, "tiny")
 
 
 def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
@@ -40,7 +40,7 @@ def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
     "min_length": 3,
     "max_length": 32,
   }
-  config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "layer"}}
   config.optimizer = {
     "learning_rate": 2e-3,
     "weight_decay": 0.01,
