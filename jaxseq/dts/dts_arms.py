@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import code_report
 from jaxseq.dts import downstream
 from jaxseq.dts import problem
@@ -71,7 +72,7 @@ def _scores(
   tasks: Sequence[str],
   labelled: int,
   program: supervised_arms.Program,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
   trained: bool,
 ) -> dict[str, Any]:

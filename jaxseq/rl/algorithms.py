@@ -1,6 +1,5 @@
 """The algorithms by name, open to a user's own."""
 
-import importlib
 from typing import Any
 from typing import Protocol
 
@@ -44,7 +43,7 @@ class Algorithm(Protocol):
       algorithms.register("sac", "my_package.sac")
 
   Attributes:
-    Config: frozen dataclass, defined in this module.
+    Config: frozen dataclass.
   """
 
   Config: type
@@ -71,7 +70,7 @@ def of(config: Any) -> Algorithm:
   Raises:
     TypeError: it is no algorithm's.
   """
-  path = type(config).__module__
-  if path not in {REGISTRY.path(name) for name in names()}:
-    raise TypeError(f"config: got {config!r}, expected an algorithm's Config.")
-  return importlib.import_module(path)
+  for algorithm in REGISTRY.values():
+    if isinstance(config, algorithm.Config):
+      return algorithm
+  raise TypeError(f"config: got {config!r}, expected an algorithm's Config.")

@@ -11,6 +11,7 @@ from typing import ClassVar
 import jax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl.envs import spaces
@@ -99,7 +100,7 @@ class Arm:
   def report(
     self,
     program: seed_program.SeedProgram,
-    state: Any,
+    state: PyTree,
     directory: pathlib.Path,
     seconds: float | None = None,
   ) -> dict[str, Any]:

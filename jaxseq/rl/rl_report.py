@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import evaluate
 from jaxseq.rl import films
 from jaxseq.rl import rl_arms
@@ -21,7 +22,7 @@ def show_episode(
   directory: pathlib.Path,
   name: str,
   step: int,
-  variables: Any,
+  variables: PyTree,
 ) -> None:
   """Plays an episode with an arm's first seed, step by step and as a GIF.
 

@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 
 import pytest
 
@@ -27,7 +28,7 @@ EXAMPLES = {
 SUPERVISED = [
   path.stem
   for path in sorted((CONFIGS.parent / "experiments").glob("*.py"))
-  if "(study.Supervised)" in path.read_text()
+  if re.search(r"\(base\.(Data)?Comparison\)", path.read_text())
   and path.stem not in ("dts", "language_model")
 ]
 # Variants that need a package that few machines have.

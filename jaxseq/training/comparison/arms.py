@@ -19,6 +19,7 @@ import jax
 import ml_collections
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.training import configuration
 from jaxseq.training import run_directory
 from jaxseq.training.devices import device_mesh
@@ -107,10 +108,10 @@ class Program(Protocol):
   def template(self) -> Any:
     """Returns the shapes of all seeds' states, placed as they are trained."""
 
-  def chunk(self, state: Any, count: int) -> tuple[Any, Mapping[str, Any]]:
+  def chunk(self, state: PyTree, count: int) -> tuple[Any, Mapping[str, Any]]:
     """Makes updates; returns the states and metrics, see `loop.run`."""
 
-  def evaluate(self, state: Any) -> Mapping[str, Any]:
+  def evaluate(self, state: PyTree) -> Mapping[str, Any]:
     """Returns metrics for the log, each with an axis of seeds."""
 
 
@@ -137,7 +138,7 @@ class Arm(Protocol):
   def report(
     self,
     program: Program,
-    state: Any,
+    state: PyTree,
     directory: pathlib.Path,
     seconds: float | None,
   ) -> dict[str, Any]:

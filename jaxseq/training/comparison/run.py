@@ -7,6 +7,7 @@ import pathlib
 import time
 from typing import Any
 
+from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import loop
@@ -156,7 +157,7 @@ def evaluate(
 
 def restore(
   config: arms.Arms, directory: pathlib.Path, name: str, arm: arms.Arm
-) -> tuple[int, Any]:
+) -> tuple[int, PyTree]:
   """Returns the step and the state of an arm's newest checkpoint.
 
   Args:
@@ -173,7 +174,7 @@ def restore(
 
 def restore_program(
   program: arms.Program, directory: pathlib.Path
-) -> tuple[int, Any]:
+) -> tuple[int, PyTree]:
   """As `restore`, for the program of the arm and its own directory."""
   place = directory / run_directory.CHECKPOINTS
   with checkpoint.Checkpointer(place, read_only=True) as checkpointer:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxseq._types import PyTree
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
 
@@ -76,7 +77,7 @@ class SeedProgram:
     num_runs = copies * self.config.num_seeds
     return placement.compiled(self.config.mesh, num_runs, function, **options)
 
-  def share(self, data: Any) -> Any:
+  def share(self, data: PyTree) -> Any:
     """Puts data that all seeds share onto the devices."""
     return placement.share(self.config.mesh, self.config.num_seeds, data)
 
@@ -100,7 +101,7 @@ class SeedProgram:
       where,
     )
 
-  def chunk(self, state: Any, count: int) -> tuple[Any, Any]:
+  def chunk(self, state: PyTree, count: int) -> tuple[Any, Any]:
     """Makes a number of updates of all seeds; the states are donated."""
     return self._chunk(count)(state, *self._data)
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
@@ -163,6 +164,6 @@ class Arm:
     }
 
 
-def num_parameters(parameters: Any) -> int:
+def num_parameters(parameters: PyTree) -> int:
   """Counts the parameters of one seed in a pytree of those of all seeds."""
   return sum(leaf[0].size for leaf in jax.tree.leaves(parameters))
