@@ -12,6 +12,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import linear
+from jaxseq.recurrence import reference
 
 METHODS = ("sequential", "associative", "chunked")
 LENGTHS = (1, 2, 7, 64, 1000, 1009)
@@ -35,20 +36,6 @@ TOLERANCE = {
 }
 # bfloat16 inputs are exact in float32, where everything is computed.
 TOLERANCE["bfloat16"] = TOLERANCE["float32"]
-
-
-def loop(a, b, init, reset=None, reverse=False):
-  """The definition, in numpy."""
-  dtype = np.result_type(a, b, init)
-  a = np.broadcast_to(a, b.shape)
-  h, states = init.astype(dtype), np.zeros(b.shape, dtype)
-  order = range(b.shape[1])
-  for t in reversed(order) if reverse else order:
-    if reset is not None:
-      h = np.where(reset[:, t, None], 0, h)
-    h = a[:, t] * h + b[:, t]
-    states[:, t] = h
-  return states, h
 
 
 def make(rng, shape, dtype):
@@ -125,8 +112,8 @@ def test_equals_the_loop(x64, method, time, dtype):
     reset = make_reset(rng, kind, (2, time))
     results = run(a, b, init, reset)
     expected = [
-      loop(*exact, reset, reverse=False),
-      loop(*exact[:2], np.zeros_like(exact[2]), reset, reverse=True),
+      reference.linear_scan(*exact, reset=reset),
+      reference.linear_scan(*exact[:2], reset=reset, reverse=True),
     ]
     for (h, final), (h_exact, final_exact) in zip(results, expected):
       assert h.dtype == final.dtype == jnp.promote_types(dtype, jnp.float32)

@@ -11,19 +11,10 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from tests.recurrence import methods
 
 P, H = 3, 4
-
-
-def unfused(Lambda_bar, B_bar, C, u, init=None, D=None, **kwargs):
-  """The definition: every state is stored."""
-  inputs = jnp.einsum("ph,...th->...tp", B_bar, u)
-  states, final = recurrence.linear_scan(
-    Lambda_bar, inputs, init, method="sequential", **kwargs
-  )
-  y = jnp.real(jnp.einsum("mp,...tp->...tm", C, states))
-  return (y if D is None else y + D * u), final
 
 
 def problem(time, is_complex, seed=0, M=H):
@@ -79,7 +70,7 @@ def test_values_and_gradients_equal_the_unfused_form(
     return grad(*arguments)
 
   for flags in (None, reset) if method == "sequential" else (reset,):
-    expected = evaluate(unfused, flags)
+    expected = evaluate(reference.lti_scan, flags)
     # Whole chunks and a remainder, then one chunk.
     for size in (4, None) if method == "sequential" else (4,):
       fused = functools.partial(
@@ -158,7 +149,9 @@ def test_more_outputs_than_inputs_and_no_feed_through(x64):
   arguments, _, _ = problem(9, True, M=6)
   y, final = recurrence.lti_scan(*arguments[:5], chunk_size=4)
   # float64 rounding.
-  chex.assert_trees_all_close((y, final), unfused(*arguments[:5]), rtol=1e-11)
+  chex.assert_trees_all_close(
+    (y, final), reference.lti_scan(*arguments[:5]), rtol=1e-11
+  )
   assert y.shape == (2, 9, 6)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import outer
+from jaxseq.recurrence import reference
 from tests.recurrence import outer_cases
 
 HEADS, DK, DV = outer_cases.HEADS, outer_cases.DK, outer_cases.DV
@@ -56,7 +57,7 @@ def test_equals_the_loop(x64, method, time, chunk_size):
       # float64 rounding over at most 13 elements.
       chex.assert_trees_all_close(
         outer_cases.run(arguments, reset, method, chunk_size),
-        outer_cases.loop(*arguments, reset),
+        reference.outer_scan_heads(*arguments, reset=reset),
         rtol=0,
         atol=1e-12,
       )
@@ -216,18 +217,8 @@ def test_heads_as_batch_axes(x64, batch, kind):
     got, jax.jit(mapped)(q, k, v, decay, init, reset), rtol=0, atol=1e-13
   )
 
-  def head(x):
-    if x is None:
-      return None
-    return x.reshape(-1, 7, 1, x.shape[-1])
-
-  o, final = outer_cases.loop(
-    *map(head, (q, k, v, decay)),
-    init.reshape(-1, 1, DK, DV),
-    reset.reshape(-1, 7),
-  )
-  np.testing.assert_allclose(got[0], o.reshape(v.shape), atol=1e-13)
-  np.testing.assert_allclose(got[1], final.reshape(init.shape), atol=1e-13)
+  want = reference.outer_scan(q, k, v, decay, init, reset=reset)
+  chex.assert_trees_all_close(got, want, rtol=0, atol=1e-13)
 
 
 def test_auto_is_one_decision():

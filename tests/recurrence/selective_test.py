@@ -10,35 +10,11 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from jaxseq.recurrence import selective
 from tests.recurrence import methods
 
 D, N, GROUPS = 4, 3, 2
-
-
-def loop(x, delta, A, B, C, init=None, *, D=None, reset=None):
-  """The definition: states (rows, d, n), one step at a time."""
-  rows, time, d = x.shape
-  h = jnp.zeros((rows, d, A.shape[1]), A.dtype) if init is None else init
-
-  def per_channel(weight):
-    if weight.ndim == 3:
-      weight = weight[:, :, None]
-    weight = jnp.repeat(weight, d // weight.shape[2], axis=2)
-    return jnp.broadcast_to(weight, (rows, time, *weight.shape[2:]))
-
-  def step(h, element):
-    x, delta, B, C, reset = element
-    h = jnp.where(reset[:, None, None], 0, h)
-    h = jnp.exp(delta[..., None] * A) * h + (delta * x)[..., None] * B
-    return h, jnp.real(jnp.sum(h * C, axis=-1))
-
-  reset = jnp.zeros((rows, time), bool) if reset is None else reset
-  elements = x, delta, per_channel(B), per_channel(C), reset
-  elements = jax.tree.map(lambda v: jnp.moveaxis(v, 1, 0), elements)
-  h, y = jax.lax.scan(step, h, elements)
-  y = jnp.moveaxis(y, 0, 1)
-  return (y if D is None else y + D * x), h
 
 
 def problem(time, form="shared", is_complex=False, seed=0):
@@ -175,7 +151,7 @@ def test_values_and_gradients_equal_the_loop(x64, method, form, is_complex):
   # float64 rounding over 11 elements.
   chex.assert_trees_all_close(
     evaluate(chunked, arguments, reset),
-    evaluate(loop, arguments, reset),
+    evaluate(reference.selective_scan, arguments, reset),
     rtol=1e-10,
     atol=1e-12,
   )
@@ -187,7 +163,7 @@ def test_one_element_and_no_options(x64):
   del arguments["init"], arguments["D"]
   chex.assert_trees_all_close(
     evaluate(recurrence.selective_scan, arguments, None),
-    evaluate(loop, arguments, None),
+    evaluate(reference.selective_scan, arguments, None),
     rtol=1e-12,  # float64 rounding.
   )
 
@@ -238,7 +214,7 @@ def test_many_states_are_summed_alike(x64):
   # float64 rounding.
   chex.assert_trees_all_close(
     evaluate(recurrence.selective_scan, arguments, None),
-    evaluate(loop, arguments, None),
+    evaluate(reference.selective_scan, arguments, None),
     rtol=1e-11,
   )
 

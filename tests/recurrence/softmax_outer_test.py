@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from jaxseq.recurrence import softmax_outer
 from tests.recurrence import methods
 
@@ -23,29 +24,6 @@ def close(actual, expected, tolerance):
   np.testing.assert_allclose(
     actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
   )
-
-
-def loop(q, logits, k, v, init, reset, sink=None):
-  """The recurrence with a running maximum, one element at a time."""
-  begin_m, begin_u = (-1e30, 0) if sink is None else (sink, 1)
-
-  def step(state, element):
-    q, g, k, v, reset = element
-    m, u, w = state
-    reset = reset[:, None]
-    m, u = jnp.where(reset, begin_m, m), jnp.where(reset, begin_u, u)
-    w = jnp.where(reset[..., None], 0, w)
-    highest = jnp.maximum(m, g)
-    old, new = jnp.exp(m - highest), jnp.exp(g - highest)
-    u = old * u + new
-    w = old[..., None] * w + (new * k)[..., None] * v[:, None]
-    return (highest, u, w), jnp.einsum("rd,rde->re", q / u, w)
-
-  elements = jax.tree.map(
-    lambda x: jnp.moveaxis(x, 1, 0), (q, logits, k, v, reset)
-  )
-  state, o = jax.lax.scan(step, tuple(init), elements)
-  return jnp.moveaxis(o, 0, 1), recurrence.SoftmaxState(*state)
 
 
 def evaluate(function, arguments, reset):
@@ -63,8 +41,13 @@ def evaluate(function, arguments, reset):
 
 
 # Compiled once for all methods.
+def _loop(*arguments, **options):
+  *arguments, reset = arguments
+  return reference.softmax_outer_scan(*arguments, reset=reset, **options)
+
+
 looped = jax.jit(
-  functools.partial(evaluate, functools.partial(loop, sink=SINK))
+  functools.partial(evaluate, functools.partial(_loop, sink=SINK))
 )
 
 
@@ -219,7 +202,7 @@ def test_results_do_not_depend_on_chunks(x64, size, with_k):
   q, logits, _, v, init = problem(37)
   none = np.zeros((2, 37), bool)
   ones = np.ones_like(q)
-  want = jax.jit(loop)(q, logits, ones, v, init, none)
+  want = jax.jit(_loop)(q, logits, ones, v, init, none)
   scan = jax.jit(recurrence.softmax_outer_scan, static_argnames="chunk_size")
   k = ones if with_k else None
   got = scan(q, logits, k, v, init, chunk_size=size)

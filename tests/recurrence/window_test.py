@@ -8,19 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
-
-
-def definition(q, k, v, start, window):
-  time, keys = q.shape[-3], k.shape[-3]
-  repeats = q.shape[-2] // k.shape[-2]
-  k, v = (jnp.repeat(x, repeats, axis=-2) for x in (k, v))
-  own = keys - time + np.arange(time)[:, None]
-  index = np.arange(keys)
-  visible = (index <= own) & (index >= own - window)
-  visible = visible & (index >= start[..., None])
-  scores = jnp.einsum("...thd,...shd->...hts", q, k) / np.sqrt(q.shape[-1])
-  scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
-  return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
+from jaxseq.recurrence import reference
 
 
 def problem(earlier, time, groups=2, batch=(2,), heads=4, width=3):
@@ -57,7 +45,7 @@ def test_values_and_gradients(x64, earlier, time, window, size):
 
   chex.assert_trees_all_close(
     evaluate(recurrence.window_attention, block_size=size),
-    evaluate(definition),
+    evaluate(reference.window_attention),
     # float64 rounding.
     rtol=1e-11,
     atol=1e-12,
