@@ -8,6 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import recurrence
 
 
@@ -15,7 +16,7 @@ def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
   """Returns the dtype to compute in: `dtype`, or float64 for float64 inputs."""
   x_dtype = jnp.result_type(x)
   if not jnp.issubdtype(x_dtype, jnp.floating):
-    raise ValueError(f"x must be of a floating dtype; got {x_dtype}.")
+    raise _validate.error("x", f"dtype {x_dtype}", "a floating dtype")
   return x_dtype if x_dtype == jnp.float64 else jnp.dtype(dtype)
 
 

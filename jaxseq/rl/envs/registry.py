@@ -142,8 +142,9 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
 
   Args:
     env_id: one of `names()`, such as "RepeatPreviousEasy", one of
-      `jaxseq.rl.meta_suites` and `jaxseq.rl.playground`, one that `register`
-      was told of, or any id that gymnax knows, such as "MemoryChain-bsuite".
+      `jaxseq.rl.meta_suites` and `jaxseq.rl.envs.playground`, one that
+      `register` was told of, or any id that gymnax knows, such as
+      "MemoryChain-bsuite".
     **options: passed on to the environment, in place of those of the id.
 
   Returns:
