@@ -11,7 +11,8 @@ below them hold the mixer alone, and which complete their docstrings:
 
     @contract.apply(Config, init, initial_state)
     def apply(config, params, x, state=None, reset=None, *, axis=None):
-      return recurrence.linear_scan(params["a"], x, state, reset=reset, axis=axis)
+      a = params["a"]
+      return recurrence.linear_scan(a, x, state, reset=reset, axis=axis)
 
     @contract.step(Config, init, initial_state)
     def step(config, params, x, state, reset=None):

@@ -191,7 +191,7 @@ def test_memory_does_not_grow(name):
     ({"vocab_size": "absent"}, "has no vocab_size"),
     ({"hidden_size": "32"}, "hidden_size must be of type int; got '32'"),
     ({"hidden_act": "relu"}, "hidden_act must be 'silu', .* got 'relu'"),
-    ({"state_size": 0}, "not make a network: d_state must be a positive"),
+    ({"state_size": 0}, "not make a network: d_state: got 0, expected an integer"),
     ({"expand": 1.5}, "expand must be of type int; got 1.5"),
     ({"num_hidden_layers": 3}, "lacks backbone.layers.2.*and 6 more, which"),
     ({"num_hidden_layers": 1}, "holds backbone.layers.1.*and 6 more, which"),

@@ -93,12 +93,21 @@ def test_bfloat16_is_accumulated_in_float32():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"x": jnp.ones(3)}, r"x must have shape \(\*batch, time, channels\)"),
-    ({"x": jnp.ones((2, 5, 3), int)}, "x must be of a floating dtype"),
-    ({"weight": jnp.ones((4, 2))}, r"weight must have shape .*; got \(4, 2\)"),
-    ({"bias": jnp.ones(2)}, r"bias must have shape \(3,\); got \(2,\)"),
-    ({"window": jnp.ones((2, 4, 3))}, r"window must have shape \(2, 3, 3\)"),
-    ({"reset": jnp.ones((2, 4), bool)}, r"reset must have shape \(2, 5\)"),
+    (
+      {"x": jnp.ones(3)},
+      r"x: got shape .*, expected \(\*batch, time, channels\)",
+    ),
+    ({"x": jnp.ones((2, 5, 3), int)}, "x: got dtype .*, expected a floating"),
+    ({"weight": jnp.ones((4, 2))}, r"weight: got shape \(4, 2\), expected .*"),
+    ({"bias": jnp.ones(2)}, r"bias: got shape \(2,\), expected \(3,\)"),
+    (
+      {"window": jnp.ones((2, 4, 3))},
+      r"window: got shape .*, expected \(2, 3, 3\)",
+    ),
+    (
+      {"reset": jnp.ones((2, 4), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

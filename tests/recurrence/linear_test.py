@@ -300,14 +300,23 @@ def test_auto_is_one_decision():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"b": jnp.ones(3)}, r"b must have shape \(\*batch, time, n\); got \(3,\)"),
+    ({"b": jnp.ones(3)}, r"b: got shape \(3,\), expected \(\*batch, time, n\)"),
     ({"b": jnp.ones((2, 0, N))}, "at least one element"),
-    ({"a": jnp.ones(4)}, r"a must broadcast to the shape of b"),
-    ({"a": jnp.ones((3, 2, 5, N))}, r"a must broadcast to the shape of b"),
-    ({"init": jnp.ones(N)}, r"init must have shape \(2, 3\)"),
-    ({"reset": jnp.ones((2, 4), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"reset": jnp.ones((2, 5))}, "reset must be of dtype bool"),
-    ({"method": "fast"}, r"method must be one of .*'associative'.*'fast'"),
+    ({"a": jnp.ones(4)}, "a: got shape .*, expected one that broadcasts"),
+    (
+      {"a": jnp.ones((3, 2, 5, N))},
+      "a: got shape .*, expected one that broadcasts",
+    ),
+    ({"init": jnp.ones(N)}, r"init: got shape .*, expected \(2, 3\)"),
+    (
+      {"reset": jnp.ones((2, 4), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
+    (
+      {"method": "fast"},
+      r"method: got 'fast', expected one of .*'associative'",
+    ),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -317,5 +326,7 @@ def test_bad_arguments_are_named(kwargs, message):
 
 
 def test_step_names_bad_arguments():
-  with pytest.raises(ValueError, match="state must have the shape of b"):
+  with pytest.raises(
+    ValueError, match="state: got shape .*, expected the shape of b"
+  ):
     recurrence.linear_step(jnp.ones(N), jnp.ones((2, N)), jnp.ones(N))

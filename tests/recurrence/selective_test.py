@@ -323,23 +323,41 @@ def test_default_chunks_have_no_remainder_where_they_can():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"x": jnp.ones(D)}, r"x must have shape \(\*batch, time, d\)"),
+    ({"x": jnp.ones(D)}, r"x: got shape .*, expected \(\*batch, time, d\)"),
     ({"x": jnp.ones((2, 0, D))}, "with at least one element"),
-    ({"x": jnp.ones((2, 5, D), int)}, "x must be of a floating dtype"),
-    ({"delta": jnp.ones((2, 5, 1))}, r"delta must have the shape of x"),
-    ({"A": jnp.ones((N, D))}, r"A must have shape \(d, n\) with d = 4"),
-    ({"B": jnp.ones((2, 5, 4))}, r"B must have shape \(2, 5, 3\), .*\(2, 5, 4"),
-    ({"C": jnp.ones((2, 5, 3, N))}, r"C must have .* divisor of d = 4"),
-    ({"C": jnp.ones((D, N))}, r"or \(1, 1, 4, 3\); got \(4, 3\)"),
+    ({"x": jnp.ones((2, 5, D), int)}, "x: got dtype .*, expected a floating"),
+    (
+      {"delta": jnp.ones((2, 5, 1))},
+      r"delta: got shape .*, expected the shape of x",
+    ),
+    ({"A": jnp.ones((N, D))}, r"A: got shape .*, expected \(d, n\) with d = 4"),
+    (
+      {"B": jnp.ones((2, 5, 4))},
+      r"B: got shape \(2, 5, 4\), expected \(2, 5, 3\), \(2, 5",
+    ),
+    (
+      {"C": jnp.ones((2, 5, 3, N))},
+      r"C: got shape .*, expected .* divisor of d = 4",
+    ),
+    (
+      {"C": jnp.ones((D, N))},
+      r"C: got shape \(4, 3\), expected .* or \(1, 1, 4, 3\)",
+    ),
     (
       {"B": jnp.ones((2, 5, 2, N)), "C": jnp.ones((2, 5, 4, N))},
-      "equally many groups.* got 2 and 4",
+      "got .*2 and 4.*, expected equally many groups",
     ),
-    ({"D": jnp.ones(3)}, r"D must have shape \(4,\); got \(3,\)"),
-    ({"init": jnp.ones((D, N))}, r"init must have shape \(2, 4, 3\)"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    ({"D": jnp.ones(3)}, r"D: got shape \(3,\), expected \(4,\)"),
+    ({"init": jnp.ones((D, N))}, r"init: got shape .*, expected \(2, 4, 3\)"),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected a positive integer or None",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -357,5 +375,7 @@ def test_bad_arguments_are_named(kwargs, message):
 def test_step_names_bad_arguments():
   arguments = jnp.ones((2, D)), jnp.ones((2, D)), -jnp.ones((D, N))
   weights = jnp.ones((2, N)), jnp.ones((2, N))
-  with pytest.raises(ValueError, match=r"state must have shape \(2, 4, 3\)"):
+  with pytest.raises(
+    ValueError, match=r"state: got shape .*, expected \(2, 4, 3\)"
+  ):
     recurrence.selective_step(*arguments, *weights, jnp.ones((D, N)))

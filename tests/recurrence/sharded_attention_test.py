@@ -306,8 +306,14 @@ def test_zigzag_is_undone():
       {"order": "random"},
       "order: got 'random', expected one of",
     ),
-    ("ring", 16 // 2, {"time": 8}, {"order": "zigzag"}, "even number .* got 1"),
-    ("ring", 2, {"groups": 3}, {}, "k must have shape .* divisor of 8; got"),
+    (
+      "ring",
+      16 // 2,
+      {"time": 8},
+      {"order": "zigzag"},
+      "time: got 1, expected an even number",
+    ),
+    ("ring", 2, {"groups": 3}, {}, "k: got shape .*, expected .* divisor of 8"),
   ],
 )
 def test_what_does_not_fit(name, devices, shapes, options, message):
@@ -317,7 +323,9 @@ def test_what_does_not_fit(name, devices, shapes, options, message):
 
 
 def test_zigzag_needs_a_length_that_fits():
-  with pytest.raises(ValueError, match="got 12 elements and 4 devices"):
+  with pytest.raises(
+    ValueError, match="time: got 12, expected a multiple of twice"
+  ):
     recurrence.to_zigzag(np.zeros((12, 1)), 4)
 
 

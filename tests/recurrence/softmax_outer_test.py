@@ -362,17 +362,32 @@ def test_auto_is_decided_in_one_place():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"q": jnp.ones(3)}, r"q must have shape \(\*batch, time, dk\); got"),
-    ({"q": jnp.ones((2, 5, 3), int)}, "q must be of a floating dtype"),
-    ({"logits": jnp.ones((2, 5, 4))}, r"logits must have .* q of shape"),
-    ({"k": jnp.ones((2, 4, 3))}, r"k must have shape .*; got \(2, 4, 3\)"),
-    ({"v": jnp.ones((2, 4, 2))}, r"v must have shape \(\*batch, time, dv\)"),
-    ({"init": jnp.ones((3, 2))}, r"the state must be \(m, u, w\) of shapes"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"reset": jnp.ones((2, 5))}, "reset must be of dtype bool"),
-    ({"sink": np.inf}, "sink must be a finite number or None; got inf"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    ({"q": jnp.ones(3)}, r"q: got shape .*, expected \(\*batch, time, dk\)"),
+    ({"q": jnp.ones((2, 5, 3), int)}, "q: got dtype .*, expected a floating"),
+    (
+      {"logits": jnp.ones((2, 5, 4))},
+      r"logits: got shape .*, expected .* q of shape",
+    ),
+    ({"k": jnp.ones((2, 4, 3))}, r"k: got shape \(2, 4, 3\), expected .*"),
+    (
+      {"v": jnp.ones((2, 4, 2))},
+      r"v: got shape .*, expected \(\*batch, time, dv\)",
+    ),
+    (
+      {"init": jnp.ones((3, 2))},
+      r"state: got .*, expected \(m, u, w\) of shapes",
+    ),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
+    ({"sink": np.inf}, "sink: got inf, expected a finite number or None"),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected a positive integer or None",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -388,7 +403,9 @@ def test_bad_arguments_are_named(kwargs, message):
 
 def test_decay_names_bad_arguments():
   m, logits = jnp.ones((2, 3)), jnp.ones((2, 5, 3))
-  with pytest.raises(ValueError, match=r"logits must have shape \(\*batch"):
+  with pytest.raises(
+    ValueError, match=r"logits: got shape .*, expected \(\*batch"
+  ):
     recurrence.softmax_decay(jnp.ones(3), m, m)
-  with pytest.raises(ValueError, match=r"u must have shape \(2, 3\); got"):
+  with pytest.raises(ValueError, match=r"u: got shape .*, expected \(2, 3\)"):
     recurrence.softmax_decay(logits, m, jnp.ones(3))

@@ -307,19 +307,37 @@ def test_batch_axes_equal_vmap():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"scores": jnp.ones(())}, r"scores must have shape \(\*batch, time\)"),
-    ({"scores": jnp.ones((2, 5), int)}, "scores must be of a floating dtype"),
-    ({"values": jnp.ones((2, 4, 3))}, r"values must have .* \(2, 5\), and one"),
+    (
+      {"scores": jnp.ones(())},
+      r"scores: got shape .*, expected \(\*batch, time\)",
+    ),
+    (
+      {"scores": jnp.ones((2, 5), int)},
+      "scores: got dtype .*, expected a floating",
+    ),
+    (
+      {"values": jnp.ones((2, 4, 3))},
+      r"values: got shape .*, expected .* \(2, 5\), and one",
+    ),
     (
       {"scores": jnp.ones((2, 0)), "values": jnp.ones((2, 0, 3))},
       "at least one element",
     ),
-    ({"init": jnp.ones((3, 2))}, r"the state must be \(m, u, w\) of shapes"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"mask": jnp.ones((5,), bool)}, r"mask must have shape \(2, 5\)"),
-    ({"mask": jnp.ones((2, 5))}, "mask must be of dtype bool; got float32"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    (
+      {"init": jnp.ones((3, 2))},
+      r"state: got .*, expected \(m, u, w\) of shapes",
+    ),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"mask": jnp.ones((5,), bool)}, r"mask: got shape .*, expected \(2, 5\)"),
+    ({"mask": jnp.ones((2, 5))}, "mask: got dtype float32, expected bool"),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected a positive integer or None",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

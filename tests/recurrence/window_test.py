@@ -98,16 +98,19 @@ def test_memory_of_the_gradient_is_that_of_a_block():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"q": np.ones((3, 2))}, r"q must have shape .*got \(3, 2\)"),
+    ({"q": np.ones((3, 2))}, r"q: got shape \(3, 2\), expected"),
     (
       {"k": np.ones((2, 3, 4, 3))},
-      r"k must have .* at least 5.*\(2, 3, 4, 3\)",
+      r"k: got shape \(2, 3, 4, 3\), expected .* at least 5",
     ),
     ({"k": np.ones((2, 5, 3, 3))}, "a divisor of 4"),
-    ({"v": np.ones((2, 6, 2, 3))}, r"v must have .*got \(2, 6, 2, 3\)"),
-    ({"start": np.zeros(5, int)}, r"start must have shape \(2, 5\)"),
-    ({"window": 0}, "window must be at least 1; got 0"),
-    ({"block_size": 0}, "block_size must be at least 1; got 0"),
+    (
+      {"v": np.ones((2, 6, 2, 3))},
+      r"v: got shape \(2, 6, 2, 3\), expected",
+    ),
+    ({"start": np.zeros(5, int)}, r"start: got shape .*, expected \(2, 5\)"),
+    ({"window": 0}, "window: got 0, expected at least 1"),
+    ({"block_size": 0}, "block_size: got 0, expected at least 1"),
   ],
 )
 def test_bad_arguments_are_named(changes, message):
