@@ -18,14 +18,15 @@ in seconds whether everything works.
 
 import ml_collections
 
+from jaxseq import _validate
+
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+VARIANTS = (*GAMES, "tiny")
 
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
-  if variant not in (*GAMES, "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'tiny' or one of {GAMES}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2
