@@ -142,5 +142,7 @@ def test_parameters_of_another_configuration(name):
     ValueError, match="params: got 'list', expected a dict of"
   ):
     module.apply(config, [], x[..., :4])
-  with pytest.raises(ValueError, match=rf"{name}.Config, .*got builtins.dict"):
+  with pytest.raises(
+    ValueError, match=rf"got 'builtins.dict', expected a .*{name}.Config"
+  ):
     module.apply(params, config, x[..., :4])
