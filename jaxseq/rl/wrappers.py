@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
 
 
@@ -28,7 +29,7 @@ def innermost(env: Any) -> Any:
   return env
 
 
-def innermost_state(state: Any) -> Any:
+def innermost_state(state: PyTree) -> Any:
   """Returns the state of the environment inside all wrappers."""
   while hasattr(state, "env_state"):
     state = state.env_state
@@ -52,7 +53,7 @@ class Wrapper:
     return getattr(self.env, name)
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[Any, Any]:
+  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
     """Starts an episode.
 
     Args:
@@ -66,7 +67,7 @@ class Wrapper:
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step, and starts the next episode if this one has ended.
 
@@ -143,7 +144,9 @@ class Shown(Wrapper):
       )
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[jax.Array, Any]:
     """Starts an episode; see `Wrapper.reset`."""
     key, key_noise = jax.random.split(key)
     observation, state = self.env.reset(key, params)
@@ -151,7 +154,7 @@ class Shown(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step; see `Wrapper.step`.
 
@@ -170,7 +173,7 @@ class Shown(Wrapper):
     info = {**info, "final_observation": final}
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of so many numbers."""
     del params
     return spaces.Box(-math.inf, math.inf, (len(self.indices),))
@@ -219,7 +222,9 @@ class FlattenHistory(Wrapper):
         )
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[jax.Array, Any]:
     """Starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
     observation, state = self.env.reset(key, params)
@@ -230,7 +235,7 @@ class FlattenHistory(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step; see `Wrapper.step`."""
     params = self.env.default_params if params is None else params
@@ -247,7 +252,7 @@ class FlattenHistory(Wrapper):
     flat = self._flatten(observation, before, done, params)
     return flat, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     params = self.env.default_params if params is None else params
     size = spaces.flat_size(self.env.observation_space(params))
@@ -255,19 +260,19 @@ class FlattenHistory(Wrapper):
     size += 2 if self.first_step == "one_hot" else 1
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: Any = None) -> Any:
+  def shown_space(self, params: PyTree = None) -> Any:
     """The space of what an observation begins with: the environment's own."""
     params = self.env.default_params if params is None else params
     return self.env.observation_space(params)
 
-  def _no_action(self, params: Any) -> jax.Array:
+  def _no_action(self, params: PyTree) -> jax.Array:
     space = self.env.action_space(params)
     if self.previous_action == "zeros":
       return jnp.zeros((spaces.flat_size(space),), jnp.float32)
     return spaces.flatten(space, spaces.zeros(space))
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: Any
+    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
   ) -> jax.Array:
     space = self.env.observation_space(params)
     flag = first.astype(jnp.float32)[None]
@@ -288,7 +293,7 @@ class StatisticsState:
     returned_episode_length: int32, length of the last finished episode.
   """
 
-  env_state: Any
+  env_state: PyTree
   episode_return: jax.Array
   episode_length: jax.Array
   returned_episode_return: jax.Array
@@ -310,7 +315,7 @@ class EpisodeStatistics(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
-    self, key: jax.Array, params: Any = None
+    self, key: jax.Array, params: PyTree = None
   ) -> tuple[Any, StatisticsState]:
     """Starts an episode; see `Wrapper.reset`."""
     observation, env_state = self.env.reset(key, params)
@@ -329,7 +334,7 @@ class EpisodeStatistics(Wrapper):
     key: jax.Array,
     state: StatisticsState,
     action: Any,
-    params: Any = None,
+    params: PyTree = None,
   ) -> tuple[
     Any, StatisticsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
   ]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import runner
-from jaxseq.spr import update
 
 
 class Result(NamedTuple):
@@ -67,7 +67,7 @@ def _play(
   config: agent_lib.Config,
   game: environments.Game,
   policy: Callable[..., Any],
-  agent: update.State,
+  agent: learner.State,
   key: jax.Array,
   num_games: int,
   keep_frames: int = 0,

@@ -235,7 +235,7 @@ def test_sizes():
     ({"decay": "none"}, "decay: got 'none', expected one of"),
     ({"gate": "relu"}, "gate: got 'relu', expected one of"),
     ({"lrpe": "full"}, "lrpe: got 'full', expected one of"),
-    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a number greater than 0"),
+    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
     ({"input_gate": True}, "input_gate: got True, expected False"),
     ({"lrpe": "rotary", "d_key": 5}, "d_key: got 5, expected an even number"),
   ],

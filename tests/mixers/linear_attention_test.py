@@ -228,7 +228,7 @@ def test_initial_parameters():
     ({"decay": "slow"}, "decay: got 'slow', expected one of"),
     ({"normalization": "none"}, "normalization: got 'none', expected one of"),
     ({"gate": "elu"}, "gate: got 'elu', expected one of"),
-    ({"eps": 0.0}, "eps: got 0.0, expected a number greater than 0"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
     (
       {"feature_map": "silu"},
       "feature_map: got 'silu', expected 'elu' or 'relu'",

@@ -231,7 +231,7 @@ def test_default_head_widths():
       {"A_init_range": (0, 1)},
       r"A_init_range: got \(0, 1\), expected \(low, high\), 0 < low",
     ),
-    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a number greater than 0"),
+    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
     (
       {"norm_groups": 3},
       r"norm_groups: got 3, expected a divisor of expand \* d_model",

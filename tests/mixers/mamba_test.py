@@ -207,7 +207,7 @@ def test_options_of_the_initial_step_sizes():
     ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
     ({"dt_init": "zeros"}, "dt_init: got 'zeros', expected one of"),
-    ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a number greater than 0"),
+    ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a finite number above 0"),
   ],
 )
 def test_bad_options_are_named(options, message):

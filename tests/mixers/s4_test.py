@@ -352,7 +352,7 @@ def test_bidirectional_has_neither_step_nor_state():
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
     (
       {"step_rescale": 0.0},
-      "step_rescale: got .*, expected a number greater than 0",
+      "step_rescale: got .*, expected a finite number above 0",
     ),
     ({"real_transform": "square"}, "real_transform: got .*, expected one of"),
     ({"dt_transform": "relu"}, "dt_transform: got .*, expected one of"),

@@ -270,7 +270,7 @@ def test_half_the_sampling_rate_gives_every_second_output():
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
     (
       {"step_rescale": 0.0},
-      "step_rescale: got .*, expected a number greater than 0",
+      "step_rescale: got .*, expected a finite number above 0",
     ),
   ],
 )
