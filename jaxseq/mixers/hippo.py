@@ -1,8 +1,8 @@
-"""HiPPO matrices and their diagonalisation, in numpy float64 on the host.
+"""HiPPO matrices and their diagonalization, in numpy float64 on the host.
 
 The eigenvector matrix of HiPPO itself is too ill-conditioned to use (condition
 number 8e10 at N = 16), so the normal part of its normal-plus-low-rank form is
-diagonalised, by a Hermitian solver. On the host, because initialisation needs
+diagonalized, by a Hermitian solver. On the host, because initialization needs
 float64 and accelerators have no general eigensolver.
 """
 

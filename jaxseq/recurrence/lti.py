@@ -64,7 +64,7 @@ def lti_scan(
   gradient too.
 
   Args:
-    Lambda_bar: (P,) discretised eigenvalues, real or complex.
+    Lambda_bar: (P,) discretized eigenvalues, real or complex.
     B_bar: (P, H) input matrix, real or complex.
     C: (M, P) output matrix, real or complex.
     u: (*batch, time, H) real inputs.
@@ -333,18 +333,9 @@ def _adjoint(system, g, states, carry, reset, options):
   lam_t, the cotangent of a, is taken when element t - 1 comes up; for the first
   element of a chunk that is in the next call.
 
-  Args:
-    system: the system.
-    g: [T, B, S] cotangents of the states.
-    states: [T, B, S] states of the chunk.
-    carry: what the elements consumed later leave: mu, the lam of the element
-      after, whether that one starts afresh [B] or None, and the cotangent of a
-      [B, P]; all but the third by parts.
-    reset: [T, B] or None.
-    options: the options.
-
-  Returns:
-    The carry, and lam [T, B, S].
+  From cotangents g and states [T, B, S]; the carry is mu, the lam of the
+  element after, whether that one starts afresh [B], and the cotangent of a [B,
+  P]. Returns the carry, and lam [T, B, S].
   """
   if options.method != "sequential":
     return _adjoint_by_scan(system, g, states, carry, reset, options)

@@ -323,15 +323,8 @@ def _chunk_size(chunk_size, time, dk, dv):
 def _chunk(method, out, state, x, reset):
   """One chunk.
 
-  Args:
-    method: how.
-    out: dtype of the outputs.
-    state: [N G, R, K, V] before the chunk.
-    x: inputs [N, C, G, R|1, F].
-    reset: [N, C] or None.
-
-  Returns:
-    The state after the chunk, and the outputs [N, C, G, R, V].
+  From the state [N G, R, K, V] before it and inputs [N, C, G, R|1, F] to the
+  state after it and the outputs [N, C, G, R, V], of dtype `out`.
   """
   groups = x.v.shape[2]
 

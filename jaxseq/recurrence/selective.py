@@ -52,7 +52,7 @@ def selective_scan(
     A: (d, n) continuous decays, with negative real part.
     B: input weights in one of three forms: (*batch, time, n), shared by all
       channels; (*batch, time, g, n), each shared by one of g groups of d / g
-      neighbouring channels; (1, ..., 1, d, n), the same at all times, with a 1
+      neighboring channels; (1, ..., 1, d, n), the same at all times, with a 1
       for each axis of batch and time.
     C: output weights, in the same forms as B.
     init: (*batch, d, n) state before the first element; zeros if None.

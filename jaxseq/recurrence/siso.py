@@ -270,16 +270,10 @@ def _run(chunk, u, init, reset):
 def _between(decay, gains, start, alive):
   """The states between chunks.
 
-  Args:
-    decay: A^L.
-    gains: [chunks, H, S, B], what the elements of each chunk add.
-    start: [H, S, B], what the initial state adds to the state after the first
-      chunk; None for nothing.
-    alive: [L, chunks, B], no reset in the chunk so far; or None.
-
-  Returns:
-    The states that enter the chunks after the first [chunks - 1, H, S, B], and
-    the last state [H, S, B].
+  gains [chunks, H, S, B] are what the elements of each chunk add, start [H, S,
+  B] what the initial state adds to the state after the first; alive [L, chunks,
+  B] says that there was no reset in the chunk so far. Returns the states that
+  enter the chunks after the first, and the last state.
   """
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:

@@ -40,7 +40,7 @@ def window_attention(
     q: (*batch, time, heads, D) queries, of a floating dtype.
     k: (*batch, earlier + time, groups, D) keys: those of `earlier` elements
       before the first query, then one for each query; `groups` divides `heads`,
-      and heads / groups neighbouring heads share a key.
+      and heads / groups neighboring heads share a key.
     v: like k, values.
     start: (*batch, time) integer, index along the time axis of k: t sees no
       element before start[t]; at most the index of its own, earlier + t.

@@ -79,21 +79,7 @@ def previous(
 def previous_flags(
   flags: jax.Array, count: int, axis: str, init: jax.Array | None = None
 ) -> jax.Array:
-  """`previous` for arrays without features, such as masks and resets.
-
-  Args:
-    flags: (*batch, time), this device's chunk.
-    count: number of elements to return.
-    axis: name of the mesh axis over which time is split.
-    init: (*batch, count), what came before the whole sequence; zeros (False)
-      if None.
-
-  Returns:
-    (*batch, count), oldest first.
-
-  Raises:
-    ValueError: if shapes or the count do not fit the above.
-  """
+  """`previous` for arrays without features, such as masks and resets."""
   if init is not None:
     init = jnp.asarray(init)[..., None]
   return previous(jnp.asarray(flags)[..., None], count, axis, init)[..., 0]
