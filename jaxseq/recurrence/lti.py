@@ -176,11 +176,7 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
 def _chunk_size(chunk_size, time, rows):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise _validate.error(
-        "chunk_size", chunk_size, "a positive integer or None"
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   if jax.default_backend() == "cpu":
     # Matrix products want 2048 rows, but 1024 do where there would be fewer
     # than eight chunks: the chunk is what memory goes to.

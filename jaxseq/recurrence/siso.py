@@ -129,8 +129,7 @@ def siso_kernel(
     ValueError: if shapes or the length do not fit the above.
   """
   _check_system(A, B, C)
-  if length < 1:
-    raise _validate.error("length", length, "at least 1")
+  _validate.positive("length", length)
   A, B, C, _ = _siso_systems.real_form(A, B, C)
   inner = 1 << (length.bit_length() // 2)
   outer = -(-length // inner)

@@ -116,8 +116,8 @@ def _check(q, k, v, start, window, block_size):
       "start", f"shape {jnp.shape(start)}", f"{batch + (time,)}"
     )
   for name, size in (("window", window), ("block_size", block_size)):
-    if size is not None and size < 1:
-      raise _validate.error(name, size, "at least 1")
+    if size is not None:
+      _validate.positive(name, size)
   return batch, time, shape[-3] - time
 
 

@@ -42,8 +42,7 @@ def previous(
       f"shape {jnp.shape(x)}",
       "(*batch, time, features) with time at least 1",
     )
-  if count < 0:
-    raise _validate.error("count", count, "at least 0")
+  _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
   if init is not None and jnp.shape(init) != shape:
     raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
