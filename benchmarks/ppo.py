@@ -32,7 +32,7 @@ from benchmarks import ppo_baseline
 from benchmarks import timing
 from jaxseq import mixers
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 
 BASELINE, JAXSEQ = "s5_baseline", "jaxseq"
 

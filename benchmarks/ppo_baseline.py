@@ -185,7 +185,7 @@ def _dense(size, gain):
 
 
 def make(config):
-  """Returns functions (init, update) for a `jaxseq.rl.ppo.Config`."""
+  """Returns functions (init, update) for a `jaxseq.rl.agents.ppo.Config`."""
   memory = dict(config.network.mixer_options)
   network = ActorCritic(
     config.network.d_model, memory["ssm_size"], config.network.num_layers

@@ -16,7 +16,7 @@ from benchmarks import timing
 from configs.icrl_suite import popgym
 from experiments import icrl_suite
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration
 
 ENVIRONMENT = "AutoencodeEasy"

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from jaxseq.spr import replay
+from jaxseq.rl.replay import frames as replay
 
 _CAPACITY = flags.DEFINE_integer("capacity", 100_000, "Steps in the replay.")
 _BATCH = flags.DEFINE_integer("batch", 32, "Sequences in a batch.")

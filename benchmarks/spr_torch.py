@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import spr_torch_agent
-from jaxseq.spr import inputs
+from jaxseq.rl.replay import frames
 from jaxseq.spr import update as update_lib
 from jaxseq.spr import variants
 
@@ -95,7 +95,7 @@ def make_batch(seed):
   """Random frames, actions and rewards, for both."""
   rng = np.random.default_rng(seed)
   done = rng.random((AHEAD + 1, BATCH)) < 0.03
-  batch = inputs.Batch(
+  batch = frames.Batch(
     observation=rng.integers(0, 256, (AHEAD + 1, BATCH, 84, 84, 4), np.uint8),
     next_observation=rng.integers(0, 256, (BATCH, 84, 84, 4), np.uint8),
     action=rng.integers(0, ACTIONS, (AHEAD, BATCH), np.int32),

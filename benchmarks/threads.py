@@ -18,7 +18,7 @@ import jax
 
 from configs.icrl import quickstart
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 from jaxseq.training.comparison import study
 from jaxseq.training.devices import seeds
 

@@ -61,8 +61,8 @@ import numpy as np
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import rendering
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.drawings import canvas as canvas_lib
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness

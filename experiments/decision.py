@@ -25,9 +25,9 @@ import numpy as np
 
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
-from jaxseq.rl import ppo
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import app

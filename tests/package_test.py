@@ -77,7 +77,7 @@ def test_import_checks_see_what_they_must():
     "import jax.numpy as jnp\n"
     "from jaxseq import nn\n"
     "from . import registry\n"
-    "from ..rl import ppo\n"
+    "from ..rl.agents import ppo\n"
     "def f():\n"
     "  import flax\n"
     "  return jax.lax.scan, lax.fori_loop, nn.scan\n"
@@ -87,7 +87,7 @@ def test_import_checks_see_what_they_must():
     "jax.numpy",
     "jaxseq.nn",
     "jaxseq.mixers.registry",
-    "jaxseq.rl.ppo",
+    "jaxseq.rl.agents.ppo",
     "flax",
     "jax.lax.while_loop",
   }

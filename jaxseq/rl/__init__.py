@@ -7,6 +7,7 @@ from jaxseq.rl import device_free  # noqa: F401, before others import gymnax
 
 if TYPE_CHECKING:
   from jaxseq.rl import actions as actions
+  from jaxseq.rl import agents as agents
   from jaxseq.rl import algorithms as algorithms
   from jaxseq.rl import batching as batching
   from jaxseq.rl import comparison as comparison
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
   from jaxseq.rl import films as films
-  from jaxseq.rl import gae as gae
   from jaxseq.rl import last_observation as last_observation
   from jaxseq.rl import losses as losses
   from jaxseq.rl import meta as meta
@@ -24,17 +24,12 @@ if TYPE_CHECKING:
   from jaxseq.rl import networks as networks
   from jaxseq.rl import normalization as normalization
   from jaxseq.rl import playground as playground
-  from jaxseq.rl import ppo as ppo
   from jaxseq.rl import projections as projections
-  from jaxseq.rl import q_learning as q_learning
-  from jaxseq.rl import q_losses as q_losses
   from jaxseq.rl import q_networks as q_networks
-  from jaxseq.rl import r2d2 as r2d2
   from jaxseq.rl import recording as recording
   from jaxseq.rl import rendering as rendering
+  from jaxseq.rl import replay as replay
   from jaxseq.rl import rollout as rollout
-  from jaxseq.rl import sequence_replay as sequence_replay
-  from jaxseq.rl import sequences as sequences
   from jaxseq.rl import shared as shared
   from jaxseq.rl import study as study
   from jaxseq.rl import transcript as transcript

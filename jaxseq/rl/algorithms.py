@@ -9,8 +9,8 @@ Each is a module with `Config`, `player(config)`, `init(config, key)`,
 import types
 from typing import Any
 
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 
 _MODULES = types.MappingProxyType({"ppo": ppo, "r2d2": r2d2})
 

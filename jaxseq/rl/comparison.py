@@ -5,8 +5,8 @@ import dataclasses
 from typing import Any
 
 from jaxseq.rl import algorithms
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
 from jaxseq.training.comparison import arms

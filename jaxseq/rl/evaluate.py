@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array

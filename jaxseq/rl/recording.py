@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxseq.data import trajectories as trajectories_lib
 from jaxseq.rl import evaluate
-from jaxseq.rl import ppo
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import spaces as more_spaces
 
 Trajectories = trajectories_lib.Trajectories

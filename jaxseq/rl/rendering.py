@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from jaxseq.rl import evaluate
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from jaxseq.rl.drawings import film as film_lib
 from jaxseq.rl.drawings import scenes
 from jaxseq.training import animation

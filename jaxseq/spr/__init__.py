@@ -16,7 +16,6 @@ The networks and what they learn by:
     layers            convolutions and dense layers
     inputs            a batch, and what is random about an update
     augmentation      random shifts and intensities
-    losses            targets and losses
     objective         what each step is worth, by these
     optimizer         Adam, and gradients clipped in groups
     update            one update of it all
@@ -30,9 +29,7 @@ The agent in its environment:
     environments      what a game has to offer
     minatar           MinAtar's games, on the device
     atari             Atari's games, on the host
-    replay            what was seen
     sequence_replay   sequences of it, and stored memories
-    priorities        how it is drawn
     agent             acts, stores and learns
     runner            many steps of it, compiled
     evaluate          whole games
@@ -62,11 +59,9 @@ if TYPE_CHECKING:
   from jaxseq.spr import encoders as encoders
   from jaxseq.spr import environments as environments
   from jaxseq.spr import evaluate as evaluate
-  from jaxseq.spr import frames as frames
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
   from jaxseq.spr import layers as layers
-  from jaxseq.spr import losses as losses
   from jaxseq.spr import memory as memory
   from jaxseq.spr import minatar as minatar
   from jaxseq.spr import mixer_transition as mixer_transition
@@ -74,9 +69,7 @@ if TYPE_CHECKING:
   from jaxseq.spr import objective as objective
   from jaxseq.spr import optimizer as optimizer
   from jaxseq.spr import pictures as pictures
-  from jaxseq.spr import priorities as priorities
   from jaxseq.spr import published as published
-  from jaxseq.spr import replay as replay
   from jaxseq.spr import resets as resets
   from jaxseq.spr import runner as runner
   from jaxseq.spr import score_comparison as score_comparison

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 
 from jaxseq.rl import layers
 from jaxseq.rl.envs import players as environments
+from jaxseq.rl.replay import frames
 from jaxseq.spr import networks
-from jaxseq.spr import replay as replay_lib
 from jaxseq.spr import resets
 from jaxseq.spr import sequence_replay
 from jaxseq.spr import sequence_update
@@ -86,7 +86,7 @@ class Config:
       )
 
   @property
-  def replay(self) -> replay_lib.Config:
+  def replay(self) -> frames.Config:
     """Options of the replay."""
     variant = self.variant
     agent = variant.update
@@ -99,7 +99,7 @@ class Config:
     capacity = self.capacity
     if capacity is None:
       capacity = math.ceil(self.num_steps / every) * every
-    return replay_lib.Config(
+    return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,
       stack=self.stack,
@@ -131,7 +131,7 @@ class State(NamedTuple):
   """
 
   agent: update.State
-  replay: replay_lib.State
+  replay: frames.State
   game: Any
   observation: Array
   memory: Any
@@ -170,7 +170,7 @@ def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
   memory = networks.initial_memory(config.variant.update.networks)
   return State(
     agent=update.init(key_agent, config.variant.update),
-    replay=replay_lib.init(config.replay, memory),
+    replay=frames.init(config.replay, memory),
     game=game,
     observation=push(config, blank, frame, True),
     # Buffers of its own, so that the state can be donated.
@@ -304,7 +304,7 @@ def observe(
     game_length=state.game_length + 1,
   )
   state = state._replace(
-    replay=replay_lib.add(
+    replay=frames.add(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(config, state.observation, step.frame, step.done),
@@ -329,7 +329,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  draw = functools.partial(replay_lib.sample, config.replay)
+  draw = functools.partial(frames.sample, config.replay)
   train_step = update.train_step
   if variant.update.recurrent:
     draw = functools.partial(
@@ -338,7 +338,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     train_step = sequence_update.train_step
   sample = draw(
     state.replay,
-    replay_lib.draw(key_draw, config.replay, config.batch_size),
+    frames.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
@@ -346,7 +346,7 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
   agent, metrics = train_step(
     variant.update, state.agent, sample.batch, key_update
   )
-  replay = replay_lib.update_priorities(
+  replay = frames.update_priorities(
     config.replay, state.replay, sample.slot, metrics.priority
   )
   state = state._replace(

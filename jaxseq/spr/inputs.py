@@ -6,36 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
 
 Array = jax.Array
-
-
-class Batch(NamedTuple):
-  """What an update learns from; K is 0 without self-prediction.
-
-  Attributes:
-    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
-      or floating in [0, 1].
-    next_observation: (batch, height, width, frames), s_{t+n}.
-    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
-    return_n: (batch,), the n rewards from t on, discounted.
-    discount: () or (batch,), gamma^n.
-    done: (K + 1, batch) bool, whether the episode ended with the action taken
-      at t .. t + K.
-    done_n: (batch,) bool, whether it ended within n steps.
-    weight: (batch,) importance weights; they weigh both losses.
-  """
-
-  observation: Array
-  next_observation: Array
-  action: Array
-  return_n: Array
-  discount: Array
-  done: Array
-  done_n: Array
-  weight: Array
 
 
 class Augmentations(NamedTuple):
@@ -68,7 +43,9 @@ class Draws(NamedTuple):
   dropout: Array | None = None
 
 
-def check(batch: Batch, ahead: int, image_shape: tuple[int, int, int]) -> None:
+def check(
+  batch: frames.Batch, ahead: int, image_shape: tuple[int, int, int]
+) -> None:
   """Checks the shapes of a batch.
 
   Args:
@@ -106,7 +83,7 @@ def check_shapes(batch: Any, shapes: dict[str, tuple[int, ...]]) -> None:
 
 def augment(
   config: augmentation.Config | None,
-  batch: Batch,
+  batch: frames.Batch,
   draws: Augmentations | None,
 ) -> Augmentations:
   """Returns the images that each branch sees.

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.losses import categorical
+from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
-from jaxseq.spr import inputs
-from jaxseq.spr import losses
 from jaxseq.spr import networks
 from jaxseq.spr import sequences
 
@@ -21,7 +21,7 @@ Params = dict[str, dict]
 
 def bootstrap(
   config: Any,
-  batch: inputs.Batch | sequences.Batch,
+  batch: frames.Batch | sequences.Batch,
   outputs: Array,
   chooser: Array,
 ) -> Array:
@@ -38,13 +38,13 @@ def bootstrap(
   """
   head = config.networks.head
   action = jnp.argmax(heads.action_values(head, chooser), axis=-1)
-  outputs = losses.take_action(outputs, action)
+  outputs = categorical.take_action(outputs, action)
   done = batch.done_n if config.done_n == "any" else batch.done[0]
   discount = jnp.where(done, 0, batch.discount)
   if head.atoms is None:
     return batch.return_n + discount * outputs
   probs = jax.nn.softmax(outputs, axis=-1)
-  return losses.project_categorical(
+  return categorical.project_categorical(
     probs, batch.return_n, discount, head.v_min, head.v_max
   )
 
@@ -52,7 +52,7 @@ def bootstrap(
 def terms(
   config: Any,
   params: Params,
-  batch: inputs.Batch | sequences.Batch,
+  batch: frames.Batch | sequences.Batch,
   latent: Array,
   outputs: Array,
   target: Array,
@@ -73,18 +73,18 @@ def terms(
     The loss of the values, that of the predictions, and the priority, (batch,)
     each.
   """
-  outputs = losses.take_action(outputs, batch.action[0])
+  outputs = categorical.take_action(outputs, batch.action[0])
   if config.networks.head.atoms is None:
-    rl, kl = losses.huber(target - outputs)
+    rl, kl = categorical.huber(target - outputs)
   else:
     log_probs = jax.nn.log_softmax(outputs, axis=-1)
-    rl = losses.cross_entropy(target, log_probs)
-    kl = losses.kl_divergence(target, log_probs)
+    rl = categorical.cross_entropy(target, log_probs)
+    kl = categorical.kl_divergence(target, log_probs)
   spr = jnp.zeros_like(rl)
   if config.predicts:
     predicted = networks.predict(config.networks, params, latent, batch.action)
-    mask = losses.episode_mask(batch.done)[1:]
-    distance = losses.spr_distance(predicted, projected)
+    mask = categorical.episode_mask(batch.done)[1:]
+    distance = categorical.spr_distance(predicted, projected)
     spr = jnp.where(mask, distance, 0).mean(axis=0)
   priority = jax.lax.stop_gradient(kl if config.priority == "kl" else rl)
   return rl, spr, priority

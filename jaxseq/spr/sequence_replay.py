@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.spr import losses
-from jaxseq.spr import priorities
-from jaxseq.spr import replay
+from jaxseq.rl.losses import categorical
+from jaxseq.rl.replay import frames
+from jaxseq.rl.replay import sum_tree
 from jaxseq.spr import sequences
 
 Array = jax.Array
@@ -29,13 +29,13 @@ class Sample(NamedTuple):
 
 
 def remember(
-  config: replay.Config, state: replay.State, memory: Any
-) -> replay.State:
+  config: frames.Config, state: frames.State, memory: Any
+) -> frames.State:
   """Stores the memory before the step that is added next, where one is due.
 
   Args:
     config: options.
-    state: before; `replay.add` is to follow.
+    state: before; `frames.add` is to follow.
     memory: the agent's.
 
   Returns:
@@ -52,22 +52,22 @@ def remember(
 
 
 def sample(
-  config: replay.Config,
+  config: frames.Config,
   sequence: sequences.Config,
-  state: replay.State,
-  uniform: priorities.Double | Array,
+  state: frames.State,
+  uniform: sum_tree.Double | Array,
   *,
   beta: float | Array,
   num_steps: int | Array,
   gamma: float | Array,
 ) -> Sample:
-  """Draws sequences, with replacement; `replay.num_starts` must not be 0.
+  """Draws sequences, with replacement; `frames.num_starts` must not be 0.
 
   Args:
     config: options, of a ring with memories.
     sequence: of the sequences.
     state: the ring.
-    uniform: (batch,) in [0, 1), from `replay.draw`.
+    uniform: (batch,) in [0, 1), from `frames.draw`.
     beta: exponent of the importance weights.
     num_steps: n, at most config.max_steps; may be traced.
     gamma: discount; may be traced.
@@ -78,17 +78,17 @@ def sample(
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  slot = priorities.sample(state.priorities, uniform)
-  priority = priorities.get(state.priorities, slot)
+  slot = sum_tree.sample(state.priorities, uniform)
+  priority = sum_tree.get(state.priorities, slot)
   batch = take(config, sequence, state, slot, num_steps=num_steps, gamma=gamma)
-  weight = losses.importance_weights(priority, beta)
+  weight = categorical.importance_weights(priority, beta)
   return Sample(batch._replace(weight=weight), slot, priority)
 
 
 def take(
-  config: replay.Config,
+  config: frames.Config,
   sequence: sequences.Config,
-  state: replay.State,
+  state: frames.State,
   slot: Array,
   *,
   num_steps: int | Array,
@@ -103,11 +103,11 @@ def take(
   window = sequence.span + max(config.max_steps, ahead)
   places = slot + jnp.arange(window, dtype=jnp.int32)[:, None]
   rows = places[sequence.burn_in : sequence.span].reshape(-1)
-  around = replay.sequences(
+  around = frames.sequences(
     config, state, rows, num_steps=num_steps, gamma=gamma
   )
   return sequences.Batch(
-    observation=replay.observations(config, state, places),
+    observation=frames.observations(config, state, places),
     reset=state.done[(places - 1) % config.capacity],
     memory=jax.tree.map(lambda x: x[slot // config.every], state.memory),
     num_steps=jnp.asarray(num_steps, jnp.int32),

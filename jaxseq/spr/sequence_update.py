@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.rl import encoders
-from jaxseq.rl import q_losses
+from jaxseq.rl.losses import td
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import memory as memory_lib
@@ -222,7 +222,7 @@ def _loss(
       config, params, batch, _rows(latent), outputs, target, projected
     )
   )
-  priority = q_losses.priority(
+  priority = td.priority(
     priority.T, jnp.ones(priority.T.shape, bool), sequence.priority_max_share
   )
   return update_lib.weigh(

@@ -56,7 +56,7 @@ class Batch(NamedTuple):
   """What an update learns from; K is 0 without self-prediction.
 
   Rows are the steps that are learned from: (length, batch), flattened. The
-  fields that have them are as in `inputs.Batch`.
+  fields that have them are as in `frames.Batch`.
 
   Attributes:
     observation: (window, batch, height, width, frames), uint8, or floating in

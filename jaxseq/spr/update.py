@@ -23,6 +23,7 @@ import optax
 
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
+from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation as augmentation_lib
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
@@ -241,7 +242,7 @@ def draw_for(
 
 
 def train_step(
-  config: Config, state: State, batch: inputs.Batch, key: Array
+  config: Config, state: State, batch: frames.Batch, key: Array
 ) -> tuple[State, Metrics]:
   """Draws noise and augmentations, and does an update."""
   draws = draw(key, config, batch.weight.shape[0])
@@ -249,7 +250,7 @@ def train_step(
 
 
 def update(
-  config: Config, state: State, batch: inputs.Batch, draws: inputs.Draws
+  config: Config, state: State, batch: frames.Batch, draws: inputs.Draws
 ) -> tuple[State, Metrics]:
   """Does an update; nothing is drawn here.
 

@@ -12,7 +12,7 @@ import pytest
 from configs.icrl import popgym_gru
 from configs.icrl import popgym_s5
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration
 from tests.compile import kernels
 from tests.compile import targets

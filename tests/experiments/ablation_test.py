@@ -6,8 +6,8 @@ import numpy as np
 
 from configs.icrl import ablation
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import registry
 from jaxseq.training.comparison import study
 

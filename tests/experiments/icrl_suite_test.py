@@ -12,7 +12,7 @@ import pytest
 from configs.icrl_suite import memory_chain
 from experiments import icrl_suite
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
+from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
 from jaxseq.training.comparison import study
 from jaxseq.training.devices import seeds

@@ -5,8 +5,8 @@ import pytest
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from jaxseq.training import configuration
 from jaxseq.training import errors
 

@@ -8,8 +8,8 @@ import pytest
 
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import transcript
+from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
 for _name, _factory in {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import comparison
-from jaxseq.rl import ppo
 from jaxseq.rl import study
+from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms

@@ -10,8 +10,8 @@ import pytest
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
 _TRIALS = 3

@@ -14,10 +14,10 @@ from jaxseq.rl import meta
 from jaxseq.rl import meta_suites
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import projections
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
 _WALKS = (toy.Walk(), toy.Walk(limit=4), toy.Walk(edge=1.0))

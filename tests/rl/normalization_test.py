@@ -8,9 +8,9 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import meta_suites  # noqa: F401, so that its ids are known
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
-from jaxseq.rl import ppo
-from jaxseq.rl import r2d2
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
+from jaxseq.rl.agents import r2d2
 from tests.rl import toy
 
 if "JaxseqTest-Walk" not in gymnax.registered_envs:

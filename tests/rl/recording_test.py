@@ -12,8 +12,8 @@ from jaxseq import nn
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import recording
+from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
 
 CONFIG = ppo.Config(

@@ -14,10 +14,10 @@ from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.agents import ppo
 from jaxseq.rl.drawings import boards
 from jaxseq.rl.drawings import bodies
 from jaxseq.rl.drawings import canvas as canvas_lib

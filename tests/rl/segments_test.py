@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import ppo
 from jaxseq.rl import rollout
-from tests.rl import ppo_test
+from jaxseq.rl.agents import ppo
+from tests.rl.agents import ppo_test
 
 
 @functools.cache

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl.replay import frames
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import evaluate
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import networks
-from jaxseq.spr import replay as replay_lib
 from jaxseq.spr import runner
 from jaxseq.spr import sequence_replay
 from jaxseq.spr import sequence_update
@@ -114,7 +114,7 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
     np.asarray(state.replay.priorities.rows).reshape(-1)[:CAPACITY]
   )
   np.testing.assert_array_equal(can_start, [12, 15, 18, 21])
-  assert replay_lib.num_starts(config.replay, state.replay) == 4
+  assert frames.num_starts(config.replay, state.replay) == 4
 
   @jax.jit
   def values(params, replay, slot):
@@ -162,12 +162,12 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
     )
     places = slot + sequence.burn_in + jnp.arange(sequence.length)[:, None]
     places = places.reshape(-1)
-    around = replay_lib.sequences(config.replay, replay, places, **keywords)
+    around = frames.sequences(config.replay, replay, places, **keywords)
 
     def images(offset):
-      return replay_lib.observations(config.replay, replay, places + offset)
+      return frames.observations(config.replay, replay, places + offset)
 
-    alone = inputs.Batch(
+    alone = frames.Batch(
       observation=images(around.offset[: AHEAD + 1]),
       next_observation=images(around.offset[N]),
       action=around.prev_action[1 : AHEAD + 1],
@@ -252,7 +252,7 @@ def test_a_new_game_is_played_with_a_fresh_memory():
   [
     ({"memory": {"d_model": 4}}, "memory must name its mixer"),
     ({"memory": {"mixer": "gpt"}}, "no mixer 'gpt'"),
-    ({"capacity": 25}, "capacity must be a multiple of 3.*got 25"),
+    ({"capacity": 25}, "capacity: got 25, expected a multiple of 3"),
     (
       {"agent": {"min_replay": 14, "num_steps": N}},
       "min_replay must be at least 15 .* got 14",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import encoders
+from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
@@ -35,7 +36,7 @@ def tiny_batch(seed, ahead=2, size=6):
   rng = np.random.default_rng(seed)
   done = rng.random((ahead + 1, size)) < 0.2
   done[0, :2], done[-1, :2] = False, True
-  batch = inputs.Batch(
+  batch = frames.Batch(
     observation=rng.integers(0, 256, (ahead + 1, size, 8, 8, 2), np.uint8),
     next_observation=rng.integers(0, 256, (size, 8, 8, 2), np.uint8),
     action=rng.integers(0, 3, (max(ahead, 1), size), np.int32),

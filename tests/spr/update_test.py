@@ -7,9 +7,10 @@ import pytest
 
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
+from jaxseq.rl.losses import categorical
+from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
-from jaxseq.spr import losses
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 from jaxseq.spr import transition
@@ -69,7 +70,7 @@ def golden_case(arrays, done_n):
   )
   images = reference.images(reference.stacks(arrays))
   n = int(arrays["n_step"])
-  batch = inputs.Batch(
+  batch = frames.Batch(
     observation=images[: ahead + 1],
     next_observation=images[n],
     action=arrays["all_action"][1 : ahead + 1],
@@ -101,7 +102,7 @@ def forward(config, state, batch, draws):
     projected = networks.encode_project(
       parts, state.momentum, batch.observation
     )
-    distance = losses.spr_distance(predicted, projected)
+    distance = categorical.spr_distance(predicted, projected)
     return jax.nn.log_softmax(logits), latents, distance
 
   images = inputs.augment(None, batch, None)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxseq.spr import inputs
+from jaxseq.rl.replay import frames
 from jaxseq.spr import update
 from jaxseq.spr import variants
 
@@ -17,7 +17,7 @@ def batch_shapes(config, size):
   ahead = config.num_predictions if config.predicts else 0
   image = config.networks.encoder.image_shape
   shape = jax.ShapeDtypeStruct
-  return inputs.Batch(
+  return frames.Batch(
     observation=shape((ahead + 1, size, *image), jnp.uint8),
     next_observation=shape((size, *image), jnp.uint8),
     action=shape((max(ahead, 1), size), jnp.int32),

@@ -24,12 +24,12 @@ from jaxseq.rl import batching
 from jaxseq.rl import last_observation
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
-from jaxseq.rl import q_learning
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
-from jaxseq.rl import sequence_replay
-from jaxseq.rl import sequences
 from jaxseq.rl import shared
+from jaxseq.rl.agents import r2d2_loss
+from jaxseq.rl.agents import r2d2_rollout
+from jaxseq.rl.replay import sequences
 
 Array = jax.Array
 
@@ -81,7 +81,7 @@ class Config:
     importance_exponent: how much of that bias the loss takes back.
     priority_max_share: weight of a sequence's greatest error against the mean.
     rescale_values: whether the network's values are on the scale of
-      `q_losses.rescale`, which fits rewards of any size.
+      `losses.td.rescale`, which fits rewards of any size.
     bootstrap_truncated: whether an episode that a time limit cuts off is
       continued by its value. If not, a cut counts as an end.
   """
@@ -208,11 +208,11 @@ class RunnerState(NamedTuple):
     statistics: of observations, () if they are not normalised.
   """
 
-  learned: q_learning.Learned
+  learned: r2d2_loss.Learned
   epsilon: Array
   world: rollout.World
-  tail: sequences.Tail
-  replay: sequence_replay.Replay
+  tail: r2d2_rollout.Tail
+  replay: sequences.Replay
   key: Array
   num_updates: Array
   statistics: Any = ()
@@ -269,7 +269,7 @@ def init(config: Config, key: Array) -> RunnerState:
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
-  world, tail = sequences.start(world, config.burn_in)
+  world, tail = r2d2_rollout.start(world, config.burn_in)
   played = jax.eval_shape(
     lambda *args: _play(config, *args),
     _variables(params, epsilon, statistics),
@@ -281,7 +281,7 @@ def init(config: Config, key: Array) -> RunnerState:
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), played[2]
   )
   return RunnerState(
-    learned=q_learning.Learned(
+    learned=r2d2_loss.Learned(
       params=params,
       # Buffers of its own, so that the state can be donated.
       target=jax.tree.map(jnp.copy, params),
@@ -290,7 +290,7 @@ def init(config: Config, key: Array) -> RunnerState:
     epsilon=epsilon,
     world=world,
     tail=tail,
-    replay=sequence_replay.init(one, config.replay_sequences),
+    replay=sequences.init(one, config.replay_sequences),
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
     statistics=statistics,
@@ -324,7 +324,7 @@ def update(
     runner.tail,
     key_play,
   )
-  replay = sequence_replay.add(runner.replay, sequence)
+  replay = sequences.add(runner.replay, sequence)
   learned, priority, metrics = _learn_if_ready(
     config,
     runner.learned,
@@ -411,7 +411,7 @@ def _learner(config):
 def _play(config, variables, world, tail, key):
   """Plays sequences in which a cut is either bootstrapped or an end."""
   learner = _learner(config)
-  world, tail, sequence, transition = sequences.play(
+  world, tail, sequence, transition = r2d2_rollout.play(
     learner, variables, world, tail, key, config.sequence_length
   )
   if not _bootstraps(config, learner):
@@ -431,7 +431,7 @@ def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
   num_steps = (num_updates - config.first_update) * config.num_minibatches
 
   def learn():
-    return q_learning.learn(
+    return r2d2_loss.learn(
       config,
       network,
       _optimizer(config),

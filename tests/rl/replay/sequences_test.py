@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import sequence_replay
+from jaxseq.rl.replay import sequences
 
 CAPACITY = 7
 
@@ -22,17 +22,17 @@ def item(numbers):
 
 def empty():
   one = jax.tree.map(lambda x: x[0], item(jnp.arange(1)))
-  return sequence_replay.init(one, CAPACITY)
+  return sequences.init(one, CAPACITY)
 
 
 @jax.jit
 def add(replay, numbers):
-  return sequence_replay.add(replay, item(numbers))
+  return sequences.add(replay, item(numbers))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def sample(replay, key, batch_size, priority_exponent, importance_exponent):
-  return sequence_replay.sample(
+  return sequences.sample(
     replay,
     key,
     batch_size,
@@ -53,10 +53,10 @@ def test_the_ring_wraps_around_and_keeps_every_part():
     for number in range(start, start + 3):
       expected[number % CAPACITY] = number
     assert held(replay) == expected
-    assert sequence_replay.size(replay) == min(start + 3, CAPACITY)
+    assert sequences.size(replay) == min(start + 3, CAPACITY)
   assert replay.count == 30
   places = jnp.array([[0, 6], [3, 3]])
-  taken = sequence_replay.take(replay, places)
+  taken = sequences.take(replay, places)
   numbers = np.array(expected)[places]
   np.testing.assert_array_equal(
     taken["memory"][0], np.stack([numbers, -numbers], axis=-1)
@@ -80,13 +80,13 @@ def test_all_places_at_once_and_no_more():
   with pytest.raises(ValueError, match="items: got 8 sequences, expected at"):
     add(replay, jnp.arange(8))
   with pytest.raises(ValueError, match="capacity: got 0, expected 1 or more"):
-    sequence_replay.init(item(jnp.arange(1)), 0)
+    sequences.init(item(jnp.arange(1)), 0)
 
 
 def test_sampling_is_uniform_over_what_is_there():
   replay = add(empty(), jnp.arange(5))
   # Priorities must not matter.
-  replay = sequence_replay.set_priority(
+  replay = sequences.set_priority(
     replay, jnp.array([1, 2]), jnp.array([0.0, 50.0])
   )
   places, weight = sample(replay, jax.random.key(0), 10_000, 0.0, 0.6)
@@ -100,7 +100,7 @@ def test_sampling_is_uniform_over_what_is_there():
 def test_sampling_by_priority():
   replay = add(empty(), jnp.arange(4))
   priority = jnp.array([1.0, 4.0, 0.0, 9.0])
-  replay = sequence_replay.set_priority(replay, jnp.arange(4), priority)
+  replay = sequences.set_priority(replay, jnp.arange(4), priority)
   places, weight = sample(replay, jax.random.key(0), 12_000, 0.5, 1.0)
   counts = np.bincount(places, minlength=CAPACITY)
   # Proportional to the root of the priority; the root of the least one is
@@ -118,7 +118,7 @@ def test_sampling_by_priority():
 def test_sequences_come_with_the_highest_priority():
   replay = add(empty(), jnp.arange(2))
   np.testing.assert_array_equal(replay.priority, [1, 1, 0, 0, 0, 0, 0])
-  replay = sequence_replay.set_priority(
+  replay = sequences.set_priority(
     replay, jnp.array([0, 1]), jnp.array([0.5, 0.25])
   )
   replay = add(replay, jnp.arange(2, 4))
@@ -129,9 +129,7 @@ def test_sequences_come_with_the_highest_priority():
 
 def test_one_sequence_is_always_found():
   replay = add(empty(), jnp.arange(1))
-  replay = sequence_replay.set_priority(
-    replay, jnp.array([0]), jnp.array([0.0])
-  )
+  replay = sequences.set_priority(replay, jnp.array([0]), jnp.array([0.0]))
   places, weight = sample(replay, jax.random.key(1), 100, 1.0, 1.0)
   np.testing.assert_array_equal(places, 0)
   np.testing.assert_array_equal(weight, 1)

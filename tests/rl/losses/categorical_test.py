@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import losses
+from jaxseq.rl.losses import categorical
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -14,15 +14,17 @@ def test_n_step_returns_equal_the_reference(x64, golden):
   arrays = golden("spr/nstep_n10")
   gamma, n = float(arrays["gamma"]), int(arrays["n_step"])
   reward, done = jnp.asarray(arrays["reward"]), jnp.asarray(arrays["done"])
-  returns, done_n = losses.n_step_returns(reward, done, gamma, n)
+  returns, done_n = categorical.n_step_returns(reward, done, gamma, n)
   np.testing.assert_allclose(returns, arrays["return_n"], **TOLERANCE)
   np.testing.assert_array_equal(done_n, arrays["done_n"])
   # n may be traced, below a bound.
   run = jax.jit(
-    lambda n, gamma: losses.n_step_returns(reward, done, gamma, n, max_steps=12)
+    lambda n, gamma: categorical.n_step_returns(
+      reward, done, gamma, n, max_steps=12
+    )
   )
   for steps in (1, 3, 10):
-    want = losses.n_step_returns(reward, done, gamma, steps)
+    want = categorical.n_step_returns(reward, done, gamma, steps)
     got = run(steps, gamma)
     for a, b in zip(got, want):
       np.testing.assert_allclose(a, b[: len(a)], **TOLERANCE)
@@ -47,16 +49,18 @@ def test_categorical_losses_equal_the_reference(x64, golden, name):
   double = bool(arrays["double_dqn"])
   chooser = arrays["online_probs_next" if double else "target_probs_next"]
   best = jnp.argmax(chooser @ support, axis=-1)
-  probs = losses.take_action(arrays["target_probs_next"], best)
-  target = losses.project_categorical(
+  probs = categorical.take_action(arrays["target_probs_next"], best)
+  target = categorical.project_categorical(
     probs, arrays["return_n"], discount, v_min, v_max
   )
   np.testing.assert_allclose(target, arrays["projected_target"], **TOLERANCE)
 
   def weighted(logits):
-    log_probs = jax.nn.log_softmax(losses.take_action(logits, action), axis=-1)
-    loss = losses.cross_entropy(target, log_probs)
-    kl = losses.kl_divergence(target, log_probs)
+    log_probs = jax.nn.log_softmax(
+      categorical.take_action(logits, action), axis=-1
+    )
+    loss = categorical.cross_entropy(target, log_probs)
+    kl = categorical.kl_divergence(target, log_probs)
     return (loss * arrays["is_weights"]).mean(), (loss, kl)
 
   (mean, (loss, kl)), grad = jax.value_and_grad(weighted, has_aux=True)(
@@ -67,11 +71,11 @@ def test_categorical_losses_equal_the_reference(x64, golden, name):
   np.testing.assert_allclose(mean, arrays["weighted_mean_loss"], **TOLERANCE)
   np.testing.assert_allclose(grad, arrays["grad_logits"], **TOLERANCE)
 
-  value = losses.take_action(arrays["target_probs_next"] @ support, best)
+  value = categorical.take_action(arrays["target_probs_next"] @ support, best)
   target = arrays["return_n"] + discount * value
 
   def huber(q):
-    loss, size = losses.huber(target - losses.take_action(q, action))
+    loss, size = categorical.huber(target - categorical.take_action(q, action))
     return loss.sum(), (loss, size)
 
   grad, (loss, size) = jax.grad(huber, has_aux=True)(arrays["huber_q"])
@@ -91,10 +95,10 @@ def test_projection_is_that_of_triangular_kernels(x64):
   kernel = np.clip(1 - abs(moved[:, None, :] - z[:, None]), 0, 1)
   want = (kernel * probs[:, None]).sum(axis=-1)
   args = [jnp.asarray(x) for x in (probs, reward, discount)]
-  got = losses.project_categorical(*args, -10, 10)
+  got = categorical.project_categorical(*args, -10, 10)
   np.testing.assert_allclose(got, want, **TOLERANCE)
   np.testing.assert_allclose(got.sum(axis=-1), 1, rtol=1e-12)
-  single = losses.project_categorical(
+  single = categorical.project_categorical(
     *(x.astype(jnp.float32) for x in args), -10, 10
   )
   # Places among 21 atoms are good to 2e-6 in float32.
@@ -105,7 +109,9 @@ def test_a_certain_return_lies_between_two_atoms(x64, golden):
   arrays = golden("spr/categorical_utils")
   value = jnp.asarray(arrays["value"])
   probs = jnp.full((len(value), 3), 1 / 3)
-  got = losses.project_categorical(probs, value, jnp.zeros_like(value), -1, 1)
+  got = categorical.project_categorical(
+    probs, value, jnp.zeros_like(value), -1, 1
+  )
   np.testing.assert_allclose(got, arrays["to_categorical_limit1"], **TOLERANCE)
 
 
@@ -114,11 +120,11 @@ def test_spr_loss_equals_the_reference(x64, golden):
     key: jnp.asarray(value)
     for key, value in golden("spr/spr_loss_K5_D32").items()
   }
-  mask = losses.episode_mask(arrays["done"])
+  mask = categorical.episode_mask(arrays["done"])
   np.testing.assert_array_equal(mask, arrays["nonterminal_mask"] == 1)
 
   def loss(prediction):
-    distance = losses.spr_distance(prediction, arrays["target"])
+    distance = categorical.spr_distance(prediction, arrays["target"])
     kept = jnp.where(mask, distance, 0)
     per_example = kept[1:].mean(axis=0) * arrays["is_weights"]
     first = (kept[0] * arrays["is_weights"]).mean()
@@ -133,13 +139,17 @@ def test_spr_loss_equals_the_reference(x64, golden):
 
 
 def test_distances_of_zero_vectors_have_a_gradient():
-  grad = jax.grad(lambda x: losses.spr_distance(x, jnp.ones(4)))(jnp.zeros(4))
+  grad = jax.grad(lambda x: categorical.spr_distance(x, jnp.ones(4)))(
+    jnp.zeros(4)
+  )
   assert np.isfinite(grad).all()
 
 
 def test_importance_weights():
   priority = jnp.array([0.5, 2.0, 1.0])
-  got = losses.importance_weights(priority, 0.4, epsilon=0.0)
+  got = categorical.importance_weights(priority, 0.4, epsilon=0.0)
   np.testing.assert_allclose(got, [1, 0.25**0.4, 0.5**0.4], rtol=1e-6)
-  np.testing.assert_array_equal(losses.importance_weights(priority, 0.0), 1)
-  assert np.isfinite(losses.importance_weights(jnp.zeros(2), 1.0)).all()
+  np.testing.assert_array_equal(
+    categorical.importance_weights(priority, 0.0), 1
+  )
+  assert np.isfinite(categorical.importance_weights(jnp.zeros(2), 1.0)).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq.nn import distributions
-from jaxseq.rl import losses
+from jaxseq.rl.losses import policy
 
 # Float64 rounding of means over at most 64 elements.
 ATOL = 1e-12
@@ -12,7 +12,7 @@ ATOL = 1e-12
 
 def _loss(data, distribution, value):
   log_prob = distribution.log_prob(jnp.asarray(data["actions"]))
-  total, parts = losses.ppo(
+  total, parts = policy.ppo(
     log_prob,
     distribution.entropy(),
     value,
@@ -67,13 +67,13 @@ def test_golden_gaussian(golden, x64):
 
 
 def test_normalize():
-  actual = losses.normalize(jnp.asarray([1.0, 2.0, 3.0, 6.0]))
+  actual = policy.normalize(jnp.asarray([1.0, 2.0, 3.0, 6.0]))
   np.testing.assert_allclose(actual.mean(), 0.0, atol=1e-6)
   np.testing.assert_allclose(actual.std(), 1.0, atol=1e-6)
 
 
 def test_normalize_of_equal_advantages_is_zero():
-  np.testing.assert_array_equal(losses.normalize(jnp.full((5,), 3.0)), 0.0)
+  np.testing.assert_array_equal(policy.normalize(jnp.full((5,), 3.0)), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_normalize_of_equal_advantages_is_zero():
   ],
 )
 def test_surrogate_gradient(log_ratio, advantage, gradient):
-  function = jax.grad(losses.clipped_surrogate)
+  function = jax.grad(policy.clipped_surrogate)
   actual = function(
     jnp.asarray([log_ratio]), jnp.zeros(1), jnp.asarray([advantage]), 0.2
   )
@@ -96,12 +96,12 @@ def test_surrogate_gradient(log_ratio, advantage, gradient):
 
 def test_value_loss_without_clipping_is_half_the_squared_error():
   value, target = jnp.asarray([1.0, 2.0]), jnp.asarray([3.0, 5.0])
-  actual = losses.value_loss(value, jnp.zeros(2), target, clip=None)
+  actual = policy.value_loss(value, jnp.zeros(2), target, clip=None)
   np.testing.assert_allclose(actual, 0.5 * (4 + 9) / 2)
 
 
 def test_value_loss_stops_pushing_past_the_range():
-  function = jax.grad(losses.value_loss)
+  function = jax.grad(policy.value_loss)
   far = function(jnp.asarray([1.0]), jnp.zeros(1), jnp.asarray([2.0]), 0.2)
   near = function(jnp.asarray([0.1]), jnp.zeros(1), jnp.asarray([2.0]), 0.2)
   np.testing.assert_array_equal(far, 0.0)
@@ -110,7 +110,7 @@ def test_value_loss_stops_pushing_past_the_range():
 
 def test_diagnostics_of_an_unchanged_policy_are_zero():
   zeros = jnp.zeros((3, 4))
-  _, parts = losses.ppo(
+  _, parts = policy.ppo(
     zeros,
     zeros,
     zeros,
@@ -126,7 +126,7 @@ def test_diagnostics_of_an_unchanged_policy_are_zero():
 def test_clip_fraction_counts_ratios_outside_the_range():
   log_prob = jnp.log(jnp.asarray([0.7, 0.9, 1.1, 1.3]))
   zeros = jnp.zeros(4)
-  _, parts = losses.ppo(
+  _, parts = policy.ppo(
     log_prob,
     zeros,
     zeros,
@@ -144,11 +144,11 @@ def test_clip_fraction_counts_ratios_outside_the_range():
   [([1.0, 2.0, 3.0], 1.0), ([0.0, 0.0, 0.0], 0.0), ([3.0, 2.0, 1.0], -3.0)],
 )
 def test_explained_variance(value, expected):
-  actual = losses.explained_variance(
+  actual = policy.explained_variance(
     jnp.asarray(value), jnp.asarray([1.0, 2.0, 3.0])
   )
   np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_explained_variance_of_constant_targets_is_zero():
-  assert losses.explained_variance(jnp.arange(3.0), jnp.ones(3)) == 0
+  assert policy.explained_variance(jnp.arange(3.0), jnp.ones(3)) == 0

@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq.rl import actions
-from jaxseq.rl import gae
-from jaxseq.rl import losses
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import shared
+from jaxseq.rl.losses import advantages
+from jaxseq.rl.losses import policy
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -286,7 +286,7 @@ def update(
   over = transition.terminated
   if config.returns_per_trial:
     over |= transition.trial_ended
-  advantage, target = gae.advantages(
+  advantage, target = advantages.advantages(
     transition.reward,
     transition.value,
     last_value,
@@ -309,7 +309,7 @@ def update(
     variables = normalization.observe(variables, transition.observation)
   num_updates = runner.num_updates + 1
   metrics |= shared.episode_metrics(transition)
-  metrics["explained_variance"] = losses.explained_variance(
+  metrics["explained_variance"] = policy.explained_variance(
     transition.value, target
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
@@ -381,7 +381,7 @@ def _learn(config, network, variables, opt_state, batch, key):
 def _loss(config, network, variables, batch):
   """The PPO loss of a minibatch, the network run in parallel over time."""
   taken = batch.transition
-  total, metrics = losses.ppo(
+  total, metrics = policy.ppo(
     *_replay(config, network, variables, batch.memory, taken),
     old_log_prob=taken.log_prob,
     old_value=taken.value,

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import q_losses
+from jaxseq.rl.losses import td
 
 # Float64 rounding of sums over at most 17 steps.
 ATOL = 1e-12
@@ -56,11 +56,11 @@ def _lambda(reward, value, terminated, cut, gamma, lam):
 def test_targets_match_their_definitions(x64, time):
   data = _episodes(time, seed=time)
   for n in (1, 3, 20):
-    actual = q_losses.n_step_targets(*data, gamma=0.9, num_steps=n)
+    actual = td.n_step_targets(*data, gamma=0.9, num_steps=n)
     expected = [_n_step(*one, 0.9, n) for one in zip(*data)]
     np.testing.assert_allclose(actual, expected, atol=ATOL)
   for lam in (0.0, 0.7, 1.0):
-    actual = q_losses.lambda_targets(*data, gamma=0.9, q_lambda=lam)
+    actual = td.lambda_targets(*data, gamma=0.9, q_lambda=lam)
     expected = [_lambda(*one, 0.9, lam) for one in zip(*data)]
     np.testing.assert_allclose(actual, expected, atol=ATOL)
 
@@ -75,10 +75,10 @@ def test_targets_worked_out_by_hand(x64):
   data = (reward, value, terminated, cut)
   expected = [1 + 0.5 * 2, 2, 4 + 0.5 * 40, 40, 8 + 0.5 * 60]
   np.testing.assert_array_equal(
-    q_losses.n_step_targets(*data, gamma=0.5, num_steps=3), expected
+    td.n_step_targets(*data, gamma=0.5, num_steps=3), expected
   )
   np.testing.assert_array_equal(
-    q_losses.lambda_targets(*data, gamma=0.5, q_lambda=1.0), expected
+    td.lambda_targets(*data, gamma=0.5, q_lambda=1.0), expected
   )
 
 
@@ -88,7 +88,7 @@ def test_unread_rewards_may_be_anything(x64):
   dirty = np.where(cut, np.nan, reward)
   for options in ({"num_steps": 4}, {"q_lambda": 0.8}):
     name = "n_step" if "num_steps" in options else "lambda"
-    function = getattr(q_losses, f"{name}_targets")
+    function = getattr(td, f"{name}_targets")
     np.testing.assert_array_equal(
       function(dirty, value, terminated, cut, gamma=0.9, **options),
       function(reward, value, terminated, cut, gamma=0.9, **options),
@@ -99,12 +99,8 @@ def test_no_gradient_flows_through_targets():
   zeros, never = jnp.zeros((1, 4)), jnp.zeros((1, 4), bool)
 
   def total(value):
-    one = q_losses.n_step_targets(
-      zeros, value, never, never, gamma=0.9, num_steps=2
-    )
-    two = q_losses.lambda_targets(
-      zeros, value, never, never, gamma=0.9, q_lambda=0.5
-    )
+    one = td.n_step_targets(zeros, value, never, never, gamma=0.9, num_steps=2)
+    two = td.lambda_targets(zeros, value, never, never, gamma=0.9, q_lambda=0.5)
     return one.sum() + two.sum()
 
   np.testing.assert_array_equal(jax.grad(total)(jnp.ones((1, 5))), 0.0)
@@ -112,22 +108,22 @@ def test_no_gradient_flows_through_targets():
 
 def test_rescaling_and_its_inverse(x64):
   x = np.concatenate([-np.logspace(-6, 5, 40), [0.0], np.logspace(-6, 5, 40)])
-  y = q_losses.rescale(x)
+  y = td.rescale(x)
   expected = np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1) + 1e-3 * x
   np.testing.assert_allclose(y, expected, rtol=1e-12)
   # The forward map itself loses digits of small numbers, in sqrt(x + 1) - 1.
-  np.testing.assert_allclose(q_losses.unrescale(y), x, rtol=1e-9, atol=1e-15)
+  np.testing.assert_allclose(td.unrescale(y), x, rtol=1e-9, atol=1e-15)
   textbook = ((np.sqrt(1 + 4e-3 * (np.abs(y) + 1 + 1e-3)) - 1) / 2e-3) ** 2 - 1
   np.testing.assert_allclose(
-    q_losses.unrescale(y), np.sign(y) * textbook, rtol=1e-9, atol=1e-9
+    td.unrescale(y), np.sign(y) * textbook, rtol=1e-9, atol=1e-9
   )
 
 
 def test_the_inverse_is_exact_in_float32():
   y = np.concatenate([np.linspace(-30, 30, 61), [1e-4, 1e-3, 1e-2]])
   with jax.enable_x64(True):
-    exact = np.asarray(q_losses.unrescale(y))
-  actual = q_losses.unrescale(jnp.asarray(y, jnp.float32))
+    exact = np.asarray(td.unrescale(y))
+  actual = td.unrescale(jnp.asarray(y, jnp.float32))
   # A few roundings of 6e-8; the textbook's form is off by 1e-5 at 1.
   np.testing.assert_allclose(actual, exact, rtol=2e-6, atol=3e-7)
 
@@ -135,7 +131,7 @@ def test_the_inverse_is_exact_in_float32():
 def test_double_q_takes_the_other_networks_value():
   online = jnp.array([[1.0, 3.0, 2.0], [5.0, 4.0, 0.0]])
   target = jnp.array([[7.0, -1.0, 9.0], [2.0, 8.0, 9.0]])
-  np.testing.assert_array_equal(q_losses.double_q(online, target), [-1.0, 2.0])
+  np.testing.assert_array_equal(td.double_q(online, target), [-1.0, 2.0])
 
 
 def test_loss_errors_and_priorities():
@@ -143,30 +139,30 @@ def test_loss_errors_and_priorities():
   action = jnp.array([[0, 1, 0], [1, 1, 1]])
   target = jnp.array([[2.0, 1.0, 9.0], [2.0, 4.0, 7.0]])
   counts = jnp.array([[True, True, False], [True, True, True]])
-  error, chosen = q_losses.errors(values, action, target, counts)
+  error, chosen = td.errors(values, action, target, counts)
   np.testing.assert_array_equal(chosen, [[1, 4, 5], [2, 4, 6]])
   np.testing.assert_array_equal(error, [[1, -3, 0], [0, 0, 1]])
-  loss = q_losses.squared_loss(error, jnp.array([0.5, 1.0]), counts)
+  loss = td.squared_loss(error, jnp.array([0.5, 1.0]), counts)
   # Five steps count; the first sequence has half the weight.
   np.testing.assert_allclose(loss, 0.5 * (0.5 * 10 + 1) / 5, rtol=1e-6)
   np.testing.assert_allclose(
-    q_losses.priority(error, counts, 0.9),
+    td.priority(error, counts, 0.9),
     [0.9 * 3 + 0.1 * 2, 0.9 * 1 + 0.1 / 3],
     rtol=1e-6,
   )
   nothing = jnp.zeros_like(counts)
-  none, _ = q_losses.errors(values, action, target, nothing)
-  assert q_losses.squared_loss(none, jnp.ones(2), nothing) == 0
-  np.testing.assert_array_equal(q_losses.priority(none, nothing, 0.9), 0.0)
+  none, _ = td.errors(values, action, target, nothing)
+  assert td.squared_loss(none, jnp.ones(2), nothing) == 0
+  np.testing.assert_array_equal(td.priority(none, nothing, 0.9), 0.0)
 
 
 def test_shapes_are_checked():
   reward, value, terminated, cut = _episodes(4)
   with pytest.raises(AssertionError):
-    q_losses.n_step_targets(
+    td.n_step_targets(
       reward, value[:, 1:], terminated, cut, gamma=0.9, num_steps=1
     )
   with pytest.raises(AssertionError):
-    q_losses.lambda_targets(
+    td.lambda_targets(
       reward, value, terminated.astype(float), cut, gamma=0.9, q_lambda=0.9
     )

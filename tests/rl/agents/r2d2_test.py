@@ -10,10 +10,10 @@ import pytest
 from jaxseq import mixers
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
-from jaxseq.rl import q_learning
 from jaxseq.rl import q_networks
-from jaxseq.rl import r2d2
-from jaxseq.rl import sequence_replay
+from jaxseq.rl.agents import r2d2
+from jaxseq.rl.agents import r2d2_loss
+from jaxseq.rl.replay import sequences
 from tests.rl import toy
 
 for _name, _factory in {
@@ -82,7 +82,7 @@ def play_and_replay(config, key):
     world, tail, sequence, taken = r2d2._play(
       config, runner.variables, world, tail, key
     )
-    replay = sequence_replay.add(replay, sequence)
+    replay = sequences.add(replay, sequence)
     return (world, tail, replay), (sequence, taken)
 
   (_, _, replay), played = jax.lax.scan(
@@ -92,7 +92,7 @@ def play_and_replay(config, key):
   )
 
   def values(sequence):
-    return q_learning.action_values(
+    return r2d2_loss.action_values(
       config, network, runner.learned.params, sequence
     )
 
@@ -163,13 +163,13 @@ def test_no_gradient_flows_through_the_burn_in():
   config = small(env_id="JaxseqTest-PaidBoth")
   runner = r2d2.init(config, jax.random.key(0))
   # Nothing has been stored: memory, actions and rewards are zeros.
-  sequence = sequence_replay.take(runner.replay, jnp.arange(4))
+  sequence = sequences.take(runner.replay, jnp.arange(4))
   observation = jax.random.normal(jax.random.key(1), sequence.observation.shape)
 
   @jax.jit
   def gradient(observation):
     return jax.grad(
-      lambda observation: q_learning.loss(
+      lambda observation: r2d2_loss.loss(
         config,
         r2d2.player(config).network,
         runner.learned.params,

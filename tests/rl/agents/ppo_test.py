@@ -10,8 +10,8 @@ import pytest
 
 from jaxseq import mixers
 from jaxseq.rl import networks
-from jaxseq.rl import ppo
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
 for _name, _factory in {

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq.rl import q_losses
 from jaxseq.rl import q_networks
-from jaxseq.rl import sequence_replay
-from jaxseq.rl import sequences
+from jaxseq.rl.agents import r2d2_rollout
+from jaxseq.rl.losses import td
+from jaxseq.rl.replay import sequences
 
 Array = jax.Array
 
@@ -34,7 +34,7 @@ def learn(
   network: q_networks.QNetwork,
   optimizer: optax.GradientTransformation,
   learned: Learned,
-  replay: sequence_replay.Replay,
+  replay: sequences.Replay,
   key: Array,
   num_steps: Array,
 ) -> tuple[Learned, Array, dict[str, Array]]:
@@ -58,14 +58,14 @@ def learn(
     learned, priority = carry
     key, count = inputs
     now = replay._replace(priority=priority)
-    places, weight = sequence_replay.sample(
+    places, weight = sequences.sample(
       now,
       key,
       config.batch_size,
       priority_exponent=config.priority_exponent,
       importance_exponent=config.importance_exponent,
     )
-    batch = sequence_replay.take(now, places)
+    batch = sequences.take(now, places)
     gradients, (metrics, fresh) = jax.grad(loss, argnums=2, has_aux=True)(
       config, network, learned.params, learned.target, batch, weight
     )
@@ -77,7 +77,7 @@ def learn(
     target = optax.periodic_update(
       params, learned.target, count, config.target_period
     )
-    now = sequence_replay.set_priority(now, places, fresh)
+    now = sequences.set_priority(now, places, fresh)
     return (Learned(params, target, opt_state), now.priority), metrics
 
   keys = jax.random.split(key, config.num_minibatches)
@@ -92,7 +92,7 @@ def action_values(
   config: Any,
   network: q_networks.QNetwork,
   params: Any,
-  batch: sequences.Sequence,
+  batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns the values of all actions at all steps of replayed sequences.
 
@@ -124,7 +124,7 @@ def action_values(
 
 
 def targets(
-  config: Any, online: Array, target: Array, batch: sequences.Sequence
+  config: Any, online: Array, target: Array, batch: r2d2_rollout.Sequence
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
@@ -137,20 +137,20 @@ def targets(
   Returns:
     (batch, time), on the scale of the network.
   """
-  value = q_losses.double_q(online, target)
+  value = td.double_q(online, target)
   if config.rescale_values:
-    value = q_losses.unrescale(value)
+    value = td.unrescale(value)
   reward = config.reward_scale * batch.reward
   arguments = (reward, value, batch.terminated, batch.cut)
   if config.targets == "lambda":
-    wanted = q_losses.lambda_targets(
+    wanted = td.lambda_targets(
       *arguments, gamma=config.gamma, q_lambda=config.q_lambda
     )
   else:
-    wanted = q_losses.n_step_targets(
+    wanted = td.n_step_targets(
       *arguments, gamma=config.gamma, num_steps=config.num_steps
     )
-  return q_losses.rescale(wanted) if config.rescale_values else wanted
+  return td.rescale(wanted) if config.rescale_values else wanted
 
 
 def loss(
@@ -158,7 +158,7 @@ def loss(
   network: q_networks.QNetwork,
   params: Any,
   target_params: Any,
-  batch: sequences.Sequence,
+  batch: r2d2_rollout.Sequence,
   weight: Array,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
   """Returns the loss of a minibatch.
@@ -179,9 +179,9 @@ def loss(
   target = action_values(config, network, target_params, batch)
   wanted = targets(config, online, target, batch)
   counts = ~batch.cut
-  error, chosen = q_losses.errors(online[:, :-1], batch.action, wanted, counts)
-  total = q_losses.squared_loss(error, weight, counts)
-  fresh = q_losses.priority(error, counts, config.priority_max_share)
+  error, chosen = td.errors(online[:, :-1], batch.action, wanted, counts)
+  total = td.squared_loss(error, weight, counts)
+  fresh = td.priority(error, counts, config.priority_max_share)
   metrics = {
     "loss": total,
     "td_error": jnp.abs(error).mean(where=counts),

@@ -32,11 +32,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.rl import layers
-from jaxseq.spr import frames as frames_lib
-from jaxseq.spr import inputs
-from jaxseq.spr import losses
-from jaxseq.spr import priorities
+from jaxseq import _validate
+from jaxseq.rl.losses import categorical
+from jaxseq.rl.replay import frame_rows
+from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
 
@@ -73,30 +72,28 @@ class Config:
   priority_exponent: float = 0.5
   new_priority: Literal["one", "max"] = "one"
   done_n: Literal["any", "first"] = "any"
-  dtype: str = "float32"
+  dtype: Literal["float32", "float64"] = "float32"
   span: int = 1
   every: int = 1
 
   def __post_init__(self):
-    layers.check_positive(
-      self, "capacity", "stack", "max_steps", "span", "every"
+    _validate.fields(
+      self,
+      positive=("capacity", "stack", "max_steps", "span", "every"),
+      not_negative=("num_predictions",),
     )
-    layers.check_choice("new_priority", self.new_priority, ("one", "max"))
-    layers.check_choice("done_n", self.done_n, ("any", "first"))
-    layers.check_choice("dtype", self.dtype, ("float32", "float64"))
-    if self.num_predictions < 0:
-      raise ValueError(
-        f"num_predictions must not be negative; got {self.num_predictions}."
-      )
+    _validate.literals(self)
     if self.capacity < self.least:
-      raise ValueError(
-        f"capacity must be at least {self.least} for such stacks, predictions "
-        f"and returns; got {self.capacity}."
+      raise _validate.error(
+        "capacity",
+        self.capacity,
+        f"at least {self.least} for such stacks, predictions and returns",
       )
     if self.capacity % self.every:
-      raise ValueError(
-        f"capacity must be a multiple of {self.every}, the steps between "
-        f"sequences; got {self.capacity}."
+      raise _validate.error(
+        "capacity",
+        self.capacity,
+        f"a multiple of {self.every}, the steps between sequences",
       )
 
   @property
@@ -117,7 +114,7 @@ class Config:
   @property
   def observation_shape(self) -> tuple[int, ...]:
     """Of a stack: (height, width, stack * channels) for images."""
-    return frames_lib.stacked_shape(self.frame_shape, self.stack)
+    return frame_rows.stacked_shape(self.frame_shape, self.stack)
 
 
 class State(NamedTuple):
@@ -140,7 +137,7 @@ class State(NamedTuple):
   action: Array
   reward: Array
   done: Array
-  priorities: priorities.Priorities
+  priorities: sum_tree.Priorities
   cursor: Array
   size: Array
   memory: Any = ()
@@ -172,10 +169,36 @@ class Sequences(NamedTuple):
   done_n: Array
 
 
+class Batch(NamedTuple):
+  """What an update learns from; K is 0 without self-prediction.
+
+  Attributes:
+    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
+      or floating in [0, 1].
+    next_observation: (batch, height, width, frames), s_{t+n}.
+    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
+    return_n: (batch,), the n rewards from t on, discounted.
+    discount: () or (batch,), gamma^n.
+    done: (K + 1, batch) bool, whether the episode ended with the action taken
+      at t .. t + K.
+    done_n: (batch,) bool, whether it ended within n steps.
+    weight: (batch,) importance weights; they weigh both losses.
+  """
+
+  observation: Array
+  next_observation: Array
+  action: Array
+  return_n: Array
+  discount: Array
+  done: Array
+  done_n: Array
+  weight: Array
+
+
 class Sample(NamedTuple):
   """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
 
-  batch: inputs.Batch
+  batch: Batch
   slot: Array
   priority: Array
 
@@ -189,11 +212,11 @@ def init(config: Config, memory: Any = ()) -> State:
   """
   shape = (config.capacity,)
   return State(
-    frames=frames_lib.init(config.capacity, config.frame_shape),
+    frames=frame_rows.init(config.capacity, config.frame_shape),
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
-    priorities=priorities.init(jnp.zeros(shape, config.dtype)),
+    priorities=sum_tree.init(jnp.zeros(shape, config.dtype)),
     cursor=jnp.zeros((), jnp.int32),
     size=jnp.zeros((), jnp.int32),
     memory=jax.tree.map(
@@ -240,7 +263,7 @@ def add(
     return jax.lax.dynamic_update_slice_in_dim(array, value, cursor, 0)
 
   state = state._replace(
-    frames=frames_lib.write(state.frames, frame, cursor),
+    frames=frame_rows.write(state.frames, frame, cursor),
     action=write(state.action, action),
     reward=write(state.reward, reward),
     done=write(state.done, done),
@@ -255,9 +278,7 @@ def add(
   if config.new_priority == "max":
     value = state.priorities.highest
   value = jnp.where(_can_start(config, state, slot), value, 0)
-  return state._replace(
-    priorities=priorities.put(state.priorities, slot, value)
-  )
+  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
 def num_starts(config: Config, state: State) -> Array:
@@ -279,15 +300,15 @@ def _can_start(config, state, slot):
   return has_all & (slot % config.every == 0)
 
 
-def draw(key: Array, config: Config, batch_size: int) -> priorities.Double:
+def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
   """Draws what is random about a sample: uniforms from [0, 1)."""
-  return priorities.draw(key, batch_size, config.dtype)
+  return sum_tree.draw(key, batch_size, config.dtype)
 
 
 def sample(
   config: Config,
   state: State,
-  uniform: priorities.Double | Array,
+  uniform: sum_tree.Double | Array,
   *,
   beta: float | Array,
   num_steps: int | Array,
@@ -312,11 +333,11 @@ def sample(
     ValueError: if n is an integer beyond config.max_steps.
   """
   _check_num_steps(config, num_steps)
-  slot = priorities.sample(state.priorities, uniform)
-  priority = priorities.get(state.priorities, slot)
+  slot = sum_tree.sample(state.priorities, uniform)
+  priority = sum_tree.get(state.priorities, slot)
   around = sequences(config, state, slot, num_steps=num_steps, gamma=gamma)
   ahead = config.num_predictions
-  batch = inputs.Batch(
+  batch = Batch(
     observation=observations(config, state, slot + around.offset[: ahead + 1]),
     next_observation=observations(
       config, state, slot + around.offset[num_steps]
@@ -326,7 +347,7 @@ def sample(
     discount=jnp.asarray(gamma, config.dtype) ** num_steps,
     done=around.done,
     done_n=around.done_n[0],
-    weight=losses.importance_weights(priority, beta),
+    weight=categorical.importance_weights(priority, beta),
   )
   return Sample(batch, slot, priority)
 
@@ -350,9 +371,7 @@ def update_priorities(
     return state
   value = jnp.asarray(priority, config.dtype) ** config.priority_exponent
   value = jnp.where(_can_start(config, state, slot), value, 0)
-  return state._replace(
-    priorities=priorities.put(state.priorities, slot, value)
-  )
+  return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
 def sequences(
@@ -375,7 +394,7 @@ def sequences(
   action, reward, done = (
     x[place] for x in (state.action, state.reward, state.done)
   )
-  return_n, done_n = losses.n_step_returns(
+  return_n, done_n = categorical.n_step_returns(
     reward[1:], done[1:], gamma, num_steps, longest
   )
   if config.done_n == "first":
@@ -413,6 +432,6 @@ def observations(config: Config, state: State, slot: Array) -> Array:
     (*batch, *config.observation_shape) uint8, oldest frame first. Frames from
     before an end of an episode are 0.
   """
-  return frames_lib.stacks(
+  return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape
   )

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl.replay import frames as replay
+from jaxseq.rl.replay import sum_tree
 from jaxseq.spr import inputs
-from jaxseq.spr import priorities
-from jaxseq.spr import replay
 from jaxseq.training import checkpoint
 
 SMALL = replay.Config(
@@ -413,7 +413,7 @@ def test_batches_come_in_proportion_to_priorities():
   priority = jnp.asarray(value**2, jnp.float32)
   state = update_priorities(SMALL, state, can_start[:6], priority)
   uniform = replay.draw(jax.random.key(0), SMALL, 10_000)
-  slot = jax.jit(priorities.sample)(state.priorities, uniform)
+  slot = jax.jit(sum_tree.sample)(state.priorities, uniform)
   want = np.ones(len(can_start))
   want[:6] = value
   counts = np.bincount(slot, minlength=SMALL.capacity)
@@ -445,12 +445,15 @@ def test_checkpoint(tmp_path):
 
 def test_bad_input():
   cases = (
-    ({"stack": 0}, "stack must be a positive integer; got 0"),
-    ({"num_predictions": -1}, "num_predictions must not be negative; got -1"),
-    ({"capacity": 10}, "capacity must be at least 11 for such stacks"),
-    ({"new_priority": "mean"}, "new_priority must be one of"),
-    ({"done_n": "last"}, "done_n must be one of"),
-    ({"dtype": "int8"}, "dtype must be one of"),
+    ({"stack": 0}, "stack: got 0, expected an integer of at"),
+    (
+      {"num_predictions": -1},
+      "num_predictions: got -1, expected",
+    ),
+    ({"capacity": 10}, "capacity: got 10, expected at least 11"),
+    ({"new_priority": "mean"}, "new_priority: got 'mean', expected one of"),
+    ({"done_n": "last"}, "done_n: got 'last', expected one of"),
+    ({"dtype": "int8"}, "dtype: got 'int8', expected one of"),
   )
   for change, message in cases:
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,13 @@
+"""The agents, PPO and R2D2, each a module of pure functions."""
+
+from typing import TYPE_CHECKING
+
+from jaxseq import _lazy
+
+if TYPE_CHECKING:
+  from jaxseq.rl.agents import ppo as ppo
+  from jaxseq.rl.agents import r2d2 as r2d2
+  from jaxseq.rl.agents import r2d2_loss as r2d2_loss
+  from jaxseq.rl.agents import r2d2_rollout as r2d2_rollout
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)
