@@ -24,6 +24,7 @@ import ml_collections
 import numpy as np
 
 from experiments import spr
+from jaxseq.rl.envs import atari
 from jaxseq.spr import published
 from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
@@ -69,17 +70,11 @@ class Config(study.Config):
     for agent in self.against:
       scores.published_table(agent, self.games)
     for name, fields in self.arms.items():
-      environment = {**self.settings, **fields}.get("environment")
-      if environment not in ("atari", "atari_released"):
-        raise ValueError(
-          f"arms.{name}: got the environment {environment!r}, expected 'atari' "
-          "or 'atari_released': scores of other games cannot be compared with "
-          "those of Atari-100k."
-        )
-      if "game" in fields:
-        raise ValueError(
-          f"arms.{name}.game: got {fields['game']!r}, expected none: all arms"
-          " play `games`."
+      if "env_id" in fields:
+        raise _validate.error(
+          f"arms.{name}.env_id",
+          fields["env_id"],
+          "none: all arms play `games`",
         )
 
 
@@ -90,7 +85,7 @@ def on(config: Config, game: str) -> study.Config:
     for field in dataclasses.fields(study.Config)
   }
   settings = ml_collections.ConfigDict(dict(config.settings), type_safe=False)
-  settings.game = game
+  settings.env_id = atari.env_id(game)
   fields["settings"] = ml_collections.FrozenConfigDict(settings)
   return study.Config(**fields)
 

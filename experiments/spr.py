@@ -40,7 +40,7 @@ def _finish(
 ) -> None:
   """Writes and shows what a training run ends with."""
   files.write_json(directory / RESULTS, configuration.to_json(results))
-  games = sorted({arm.settings.game for arm in arms.values()})
+  games = sorted({arm.settings.env_id for arm in arms.values()})
   tables.show(
     ["agent", "parameters", "return in training", "in evaluation"],
     [

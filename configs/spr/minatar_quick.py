@@ -18,13 +18,19 @@ in seconds whether everything works.
 
 import ml_collections
 
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+GAMES = {
+  "asterix": "Asterix-MinAtar",
+  "breakout": "Breakout-MinAtar",
+  "freeway": "Freeway-MinAtar",
+  "seaquest": "Seaquest-MinAtar",
+  "space_invaders": "SpaceInvaders-MinAtar",
+}
 
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   if variant not in (*GAMES, "tiny"):
     raise ValueError(
-      f"variant: got {variant!r}, expected 'tiny' or one of {GAMES}."
+      f"variant: got {variant!r}, expected 'tiny' or one of {tuple(GAMES)}."
     )
   config = ml_collections.ConfigDict()
   config.seed = 0
@@ -34,8 +40,8 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   config.keep_checkpoints = 2
   config.evaluation_games = 100
   config.settings = {
-    "environment": "minatar",
-    "game": "breakout" if variant == "tiny" else variant,
+    "env_id": GAMES["breakout" if variant == "tiny" else variant],
+    "env_options": {},
     "variant": "spr",
     "num_steps": 20_000,
     "head": {"hidden": 64},

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import evaluate as evaluate_lib
+from jaxseq.spr import game as games
 from jaxseq.spr import pictures
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
@@ -38,8 +38,7 @@ class Config(arms_lib.Arms):
     settings: fields of `settings.Settings` that all arms share.
     evaluation_games: games per seed in an evaluation.
     gif_frames: frames in the moving picture of a game, at most; 0 draws none.
-    compiled_loop: see `runner.make_chunk`. With False Python takes every step,
-      also of games of Atari, which a GPU's program calls by itself otherwise.
+    compiled_loop: see `runner.make_chunk`. With False Python takes every step.
   """
 
   _: dataclasses.KW_ONLY
@@ -62,7 +61,7 @@ class Arm(NamedTuple):
   """An arm, ready to be trained."""
 
   settings: settings_lib.Settings
-  game: environments.Game
+  game: games.Game
   agent: agent_lib.Config
 
 
@@ -106,7 +105,10 @@ def _train_arm(config, label, arm, directory):
   state = arms_lib.train_arm(
     label,
     runner.make_chunk(
-      arm.agent, arm.game, keys, compiled_loop=config.compiled_loop
+      arm.agent,
+      arm.game,
+      config.num_seeds,
+      compiled_loop=config.compiled_loop,
     ),
     _initial(config, arm)(keys),
     directory,
@@ -141,14 +143,16 @@ def evaluate_arm(
   play = evaluate_lib.make(arm.agent, arm.game)
   _, key = jax.random.split(jax.random.key(config.seed))
   played, kept = [], config.gif_frames
-  for seed, now in enumerate(jax.random.split(key, config.num_seeds)):
+  for seed, key_seed in enumerate(jax.random.split(key, config.num_seeds)):
     agent = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.agent)
     agent = jax.device_put(agent, jax.local_devices()[0])
     played.append(
-      play(agent, now, config.evaluation_games, 0 if seed else kept)
+      play(agent, key_seed, config.evaluation_games, 0 if seed else kept)
     )
   gif = "not drawn, gif_frames is 0"
-  if kept:
+  if kept and not arm.game.is_image:
+    gif = "not drawn, observations are no images"
+  elif kept:
     try:
       gif = pictures.write_gif(directory / GIF, played[0].frames)
     except ModuleNotFoundError as error:

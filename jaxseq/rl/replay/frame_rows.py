@@ -1,6 +1,6 @@
 """Frames on the device: how a replay keeps them, and stacks of them.
 
-A frame is kept as rows of 128 bytes, the last one filled up with zeros: the
+A frame is kept as rows of 128 numbers, the last one filled up with zeros: the
 tiles of a TPU's memory. Small images as they are would take many times their
 size there, and with one flat row per frame the whole ring would be transposed
 between writing and reading. Elsewhere rows lie one behind the other, as a flat
@@ -18,14 +18,16 @@ Array = jax.Array
 _ROW = 128
 
 
-def init(capacity: int, frame_shape: tuple[int, ...]) -> Array:
-  """Returns blank frames, (capacity, rows, 128) uint8."""
+def init(
+  capacity: int, frame_shape: tuple[int, ...], dtype: str = "uint8"
+) -> Array:
+  """Returns blank frames, (capacity, rows, 128) of a dtype."""
   rows = math.ceil(math.prod(frame_shape) / _ROW)
-  return jnp.zeros((capacity, rows, _ROW), jnp.uint8)
+  return jnp.zeros((capacity, rows, _ROW), dtype)
 
 
 def write(frames: Array, frame: Array, slot: Array) -> Array:
-  """Puts a frame, uint8 of any shape, in a slot, () int32."""
+  """Puts a frame of any shape in a slot, () int32."""
   rows = frames.shape[1]
   flat = jnp.pad(frame.reshape(-1), (0, rows * _ROW - frame.size))
   return jax.lax.dynamic_update_slice_in_dim(
@@ -43,14 +45,14 @@ def stacks(
   """Returns stacks of frames.
 
   Args:
-    frames: (capacity, rows, 128) uint8.
+    frames: (capacity, rows, 128).
     done: (capacity,) bool, whether an episode ended after the frame.
     slot: (*batch,) integers; where the newest frame is, modulo the capacity.
     stack: how many frames.
     frame_shape: of each.
 
   Returns:
-    (*batch, *stacked_shape(frame_shape, stack)) uint8, oldest frame first.
+    (*batch, *stacked_shape(frame_shape, stack)), oldest frame first.
     Frames from before an end of an episode are 0.
   """
   back = np.arange(stack - 1, -1, -1, dtype=np.int32)

@@ -49,6 +49,7 @@ class Config:
       as the environment will take; 100,000 frames of Atari are 0.7 GB.
     frame_shape: of one frame: (height, width), (height, width, channels) or
       any other.
+    frame_dtype: of frames.
     stack: frames in an observation.
     num_predictions: K, how many steps ahead latents are predicted; 0 for none.
     max_steps: the most that n of the returns can be.
@@ -65,6 +66,7 @@ class Config:
 
   capacity: int = 100_000
   frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
   stack: int = 4
   num_predictions: int = 5
   max_steps: int = 10
@@ -121,7 +123,7 @@ class State(NamedTuple):
   """The steps that are kept, in slots 0 .. capacity - 1.
 
   Attributes:
-    frames: (capacity, rows, 128) uint8, see `frames`.
+    frames: (capacity, rows, 128) of config.frame_dtype, see `frame_rows`.
     action: (capacity,) int32, taken at that frame.
     reward: (capacity,) floating, for that action.
     done: (capacity,) bool, whether the episode ended with that action; then
@@ -212,7 +214,9 @@ def init(config: Config, memory: Any = ()) -> State:
   """
   shape = (config.capacity,)
   return State(
-    frames=frame_rows.init(config.capacity, config.frame_shape),
+    frames=frame_rows.init(
+      config.capacity, config.frame_shape, config.frame_dtype
+    ),
     action=jnp.zeros(shape, jnp.int32),
     reward=jnp.zeros(shape, config.dtype),
     done=jnp.zeros(shape, bool),
@@ -239,7 +243,7 @@ def add(
   Args:
     config: options.
     state: before.
-    frame: uint8 of `config.frame_shape`, the newest frame of the observation.
+    frame: of `config.frame_shape` and its dtype, the newest frame of the observation.
     action: () integer, taken at that observation.
     reward: (), for that action.
     done: () bool, whether the episode ended with that action.
@@ -251,10 +255,12 @@ def add(
     ValueError: if the frame has another shape or dtype.
   """
   frame = jnp.asarray(frame)
-  if frame.shape != config.frame_shape or frame.dtype != jnp.uint8:
-    raise ValueError(
-      f"frame must be uint8 of shape {config.frame_shape}; got {frame.dtype} "
-      f"of shape {frame.shape}."
+  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
+  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+    raise _validate.error(
+      "frame",
+      f"dtype {frame.dtype} and shape {frame.shape}",
+      f"{expected.dtype} of shape {expected.shape}",
     )
   cursor = state.cursor
 
@@ -429,7 +435,7 @@ def observations(config: Config, state: State, slot: Array) -> Array:
     slot: (*batch,) integers; where the newest frame is, modulo the capacity.
 
   Returns:
-    (*batch, *config.observation_shape) uint8, oldest frame first. Frames from
+    (*batch, *config.observation_shape), oldest frame first. Frames from
     before an end of an episode are 0.
   """
   return frame_rows.stacks(
