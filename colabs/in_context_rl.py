@@ -49,15 +49,13 @@ import os
 import tempfile
 
 from flax import struct
-import gymnax
-from gymnax.environments import environment
-from gymnax.environments import spaces
 from IPython import display
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import networks
@@ -66,7 +64,7 @@ from jaxseq.rl.agents import ppo
 from jaxseq.rl.drawings import canvas as canvas_lib
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 # With this variable set the agent learns for a moment only: for tests.
 TINY = "JAXSEQ_TINY" in os.environ
@@ -84,7 +82,7 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns
 
 
 @struct.dataclass
-class State(environment.EnvState):
+class State(base.EnvState):
   time: jax.Array
   place: jax.Array
   treasure: jax.Array
@@ -96,7 +94,7 @@ class Search(base.Environment):
 
   @property
   def default_params(self):
-    return environment.EnvParams(max_steps_in_episode=16)
+    return base.EnvParams(max_steps_in_episode=16)
 
   def start(self, words, params):
     # Any cell but the one in the middle.
@@ -123,7 +121,7 @@ class Search(base.Environment):
     return spaces.Discrete(len(MOVES))
 
   def observation_space(self, params=None):
-    return more_spaces.MultiDiscrete((SIZE, SIZE))
+    return spaces.MultiDiscrete((SIZE, SIZE))
 
 
 # %% [markdown]
@@ -144,8 +142,7 @@ def search(keep_memory=True):
   )
 
 
-if "Search" not in gymnax.registered_envs:
-  gymnax.register("Search", search)
+envs.register("Search", search)
 
 # %% [markdown]
 # ## Training

@@ -24,7 +24,7 @@ import ml_collections
 import numpy as np
 
 from experiments import spr
-from jaxseq.rl.envs import atari
+from jaxseq.rl import envs
 from jaxseq.spr import published
 from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
@@ -85,7 +85,7 @@ def on(config: Config, game: str) -> study.Config:
     for field in dataclasses.fields(study.Config)
   }
   settings = ml_collections.ConfigDict(dict(config.settings), type_safe=False)
-  settings.env_id = atari.env_id(game)
+  settings.env_id = envs.atari_id(game)
   fields["settings"] = ml_collections.FrozenConfigDict(settings)
   return study.Config(**fields)
 

@@ -18,7 +18,6 @@ import functools
 from typing import Any
 from typing import ClassVar
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -51,8 +50,7 @@ class StaleHistory(wrappers.FlattenHistory):
 def _stale(env_id: str) -> str:
   """Makes an environment with stale flags known, and returns its id."""
   name = f"{env_id}-stale"
-  if name not in gymnax.registered_envs:
-    gymnax.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
+  envs.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
   return name
 
 

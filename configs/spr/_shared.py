@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections import config_dict
 
-from jaxseq.rl.envs import atari
+from jaxseq.rl import envs
 from jaxseq.spr import published
 
 
@@ -29,7 +29,7 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
   }
   open_ = config_dict.placeholder
   config.settings = {
-    "env_id": atari.env_id(game),
+    "env_id": envs.atari_id(game),
     "env_options": {},
     "variant": agent,
     "num_steps": 100_000,

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from jaxseq import _lazy
-from jaxseq.rl import device_free  # noqa: F401, before others import gymnax
 
 if TYPE_CHECKING:
   from jaxseq.rl import actions as actions
@@ -13,17 +12,18 @@ if TYPE_CHECKING:
   from jaxseq.rl import comparison as comparison
   from jaxseq.rl import conditioned as conditioned
   from jaxseq.rl import drawings as drawings
+  from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
   from jaxseq.rl import films as films
   from jaxseq.rl import last_observation as last_observation
+  from jaxseq.rl import layers as layers
   from jaxseq.rl import losses as losses
   from jaxseq.rl import meta as meta
   from jaxseq.rl import meta_suites as meta_suites
   from jaxseq.rl import mixtures as mixtures
   from jaxseq.rl import networks as networks
   from jaxseq.rl import normalization as normalization
-  from jaxseq.rl import playground as playground
   from jaxseq.rl import projections as projections
   from jaxseq.rl import q_networks as q_networks
   from jaxseq.rl import recording as recording

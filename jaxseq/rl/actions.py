@@ -6,12 +6,11 @@ from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 
 from jaxseq.nn import distributions
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 Array = jax.Array
 
@@ -48,15 +47,15 @@ def spec_of(space: Any) -> Spec:
   """Returns the spec of an action space.
 
   Args:
-    space: gymnax's `Discrete` or `Box`, or our `MultiDiscrete`.
+    space: `Discrete`, `MultiDiscrete` or `Box`.
 
   Raises:
     ValueError: for any other space.
   """
-  match space:
+  match spaces.convert(space):
     case spaces.Discrete():
       return Spec("categorical", (space.n,))
-    case more_spaces.MultiDiscrete():
+    case spaces.MultiDiscrete():
       return Spec("factored", space.sizes)
     case spaces.Box():
       return Spec("gaussian", tuple(space.shape))

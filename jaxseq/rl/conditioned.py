@@ -3,13 +3,13 @@
 from typing import Any
 from typing import NamedTuple
 
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
+from jaxseq.rl.envs import spaces
 from jaxseq.tasks import decision
 
 Array = jax.Array
@@ -34,7 +34,7 @@ def actions_of(player: rollout.Player) -> decision.Actions:
   Raises:
     ValueError: if that is neither one choice nor bounded numbers in a vector.
   """
-  space = player.env.action_space(player.env_params)
+  space = spaces.convert(player.env.action_space(player.env_params))
   match space:
     case spaces.Discrete():
       return decision.Actions("discrete", space.n)

@@ -12,6 +12,7 @@ import math
 from typing import Any
 from typing import Literal
 
+from flax import linen
 import jax
 import jax.numpy as jnp
 
@@ -234,3 +235,21 @@ def _stage(config, stage, x):
       )
     x = x + y
   return x
+
+
+class ImageEncoder(linen.Module):
+  """An encoder as a Flax module, of images of any size.
+
+  Attributes:
+    config: options; the image_shape is that of the images. Without dropout.
+  """
+
+  config: Config
+
+  @linen.compact
+  def __call__(self, image: Array) -> Array:
+    """Maps (*batch, height, width, channels) to flat latents (*batch, n)."""
+    config = dataclasses.replace(self.config, image_shape=image.shape[-3:])
+    params = self.param("layers", lambda key: init(key, config))
+    latent = apply(config, params, image)
+    return latent.reshape(*image.shape[:-3], -1)

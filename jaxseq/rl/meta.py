@@ -14,7 +14,6 @@ from typing import ClassVar
 from typing import Literal
 
 from flax import struct
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
@@ -210,14 +209,12 @@ class Trials(wrappers.Wrapper):
     )
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(
-    self, params: Params | None = None
-  ) -> gymnax_spaces.Box:
+  def observation_space(self, params: Params | None = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     params = self.default_params if params is None else params
     size = spaces.flat_size(self.env.observation_space(params.env))
     size += self._action_size(params) + self.previous_reward + 2
-    return gymnax_spaces.Box(-math.inf, math.inf, (size,))
+    return spaces.Box(-math.inf, math.inf, (size,))
 
   def shown_space(self, params: Params | None = None) -> Any:
     """The space of what an observation begins with: the environment's own."""

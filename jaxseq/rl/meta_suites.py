@@ -1,7 +1,6 @@
 """Tasks for learning to learn, by name.
 
-Importing this module makes them known to `jaxseq.rl.envs.make` and to
-`gymnax.make`:
+`jaxseq.rl.envs.make` knows them:
 
 - "ProjectedCartPole", the cart-pole of Lu et al., "Structured State Space
   Models for In-Context Reinforcement Learning", arXiv:2303.03982, as their
@@ -14,8 +13,7 @@ Importing this module makes them known to `jaxseq.rl.envs.make` and to
 import dataclasses
 from typing import NamedTuple
 
-import gymnax
-
+from jaxseq.rl import envs
 from jaxseq.rl import meta
 from jaxseq.rl import mixtures
 from jaxseq.rl import projections
@@ -182,9 +180,9 @@ def projected_control(
     raise ValueError(
       f"tasks: got {tasks}, expected one or more of {', '.join(_TASKS)}."
     )
-  envs = []
+  blocks = []
   for task in map(_TASKS.get, tasks):
-    env = wrappers.Physics(gymnax.make(task.env_id)[0], task.physics)
+    env = wrappers.Physics(envs.make(task.env_id)[0], task.physics)
     if task.shown:
       env = wrappers.Shown(env, task.shown, task.noise_sigma)
     env = projections.Projected(env, observation_size, "gaussian", action_size)
@@ -197,18 +195,5 @@ def projected_control(
       keep_memory=keep_memory,
     )
     largest = task.step * (1 if task.once else trial_steps)
-    envs.append(dataclasses.replace(trials, reward_scale=1 / largest))
-  return mixtures.Mixture(tuple(envs))
-
-
-def register() -> None:
-  """Makes the tasks known; an id that is taken already is left alone."""
-  for env_id, factory in {
-    "ProjectedCartPole": projected_cartpole,
-    "ProjectedControl": projected_control,
-  }.items():
-    if env_id not in gymnax.registered_envs:
-      gymnax.register(env_id, factory)
-
-
-register()
+    blocks.append(dataclasses.replace(trials, reward_scale=1 / largest))
+  return mixtures.Mixture(tuple(blocks))

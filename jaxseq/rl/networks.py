@@ -11,10 +11,12 @@ from typing import Literal
 
 from flax import linen
 import jax
+import jax.numpy as jnp
 
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.rl import actions as actions_lib
+from jaxseq.rl import encoders
 
 Array = jax.Array
 
@@ -35,6 +37,8 @@ class Config:
     prenorm: whether it stands before the mixer or after the residual sum.
     gtrxl_norm: whether another one follows the mixer.
     shared_norm: whether that one has the same parameters.
+    encoder: of images, before the dense layers; its image_shape is that of the
+      environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the actor and of the critic.
@@ -50,6 +54,7 @@ class Config:
   prenorm: bool = True
   gtrxl_norm: bool = False
   shared_norm: bool = False
+  encoder: encoders.Config | None = None
   encoder_widths: tuple[int, ...] = (128,)
   head_widths: tuple[int, ...] = (128, 128)
 
@@ -128,7 +133,7 @@ class ActorCritic(Recurrent):
     """Runs over whole sequences.
 
     Args:
-      observation: (*batch, time, d).
+      observation: (*batch, time, d); or `wrappers.ImageObservation`s.
       states: memories before the first element; fresh ones if None.
       reset: (*batch, time) bool; where True the memory is made fresh before
         that observation.
@@ -164,12 +169,16 @@ def features(
   Returns:
     Features (*batch, time, d_model), and the memories after the last element.
   """
+  x = observation
+  if config.encoder is not None:
+    image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+    x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
   x = nn.MLP(
     (*config.encoder_widths, config.d_model),
     gain=math.sqrt(2),
     activate_last=True,
     name="encoder",
-  )(observation)
+  )(x)
   if config.num_layers:
     memory = nn.SequenceModel(config.memory(), name="memory")
     x, states = memory(x, states, reset, step=step)

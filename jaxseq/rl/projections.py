@@ -7,7 +7,6 @@ from typing import Any
 from typing import Literal
 
 from flax import struct
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,11 +77,11 @@ class Projected(wrappers.Wrapper):
       raise ValueError(
         f"action_size: got {self.action_size}, expected 1 or more, or None."
       )
-    space = self.env.action_space(self.env.default_params)
-    if isinstance(space, gymnax_spaces.Discrete):
+    space = spaces.convert(self.env.action_space(self.env.default_params))
+    if isinstance(space, spaces.Discrete):
       return
     if not (
-      isinstance(space, gymnax_spaces.Box)
+      isinstance(space, spaces.Box)
       and np.isfinite(np.asarray(space.low)).all()
       and np.isfinite(np.asarray(space.high)).all()
     ):
@@ -140,17 +139,17 @@ class Projected(wrappers.Wrapper):
     shown = self._project(observation, state, params)
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def observation_space(self, params: Any = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
-    return gymnax_spaces.Box(-math.inf, math.inf, (self.observation_size,))
+    return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
   def action_space(self, params: Any = None) -> Any:
     """That of the environment, or numbers that matter between -1 and 1."""
     if self.action_size is None:
       params = self.env.default_params if params is None else params
       return self.env.action_space(params)
-    return gymnax_spaces.Box(-1.0, 1.0, (self.action_size,))
+    return spaces.Box(-1.0, 1.0, (self.action_size,))
 
   def _project(self, observation, state, params):
     space = self.env.observation_space(params)
@@ -200,8 +199,9 @@ def from_numbers(space: Any, numbers: jax.Array) -> jax.Array:
     An element of the space: float32, scaled to its bounds, or int32, the part
     of [-1, 1] in which the number lies.
   """
+  space = spaces.convert(space)
   numbers = jnp.clip(numbers, -1, 1)
-  if isinstance(space, gymnax_spaces.Discrete):
+  if isinstance(space, spaces.Discrete):
     part = jnp.floor((numbers[0] + 1) / 2 * space.n).astype(jnp.int32)
     return jnp.minimum(part, space.n - 1)
   low = jnp.asarray(space.low, jnp.float32)
@@ -211,7 +211,7 @@ def from_numbers(space: Any, numbers: jax.Array) -> jax.Array:
 
 def _num_numbers(space):
   """How many numbers `from_numbers` needs."""
-  if isinstance(space, gymnax_spaces.Discrete):
+  if isinstance(spaces.convert(space), spaces.Discrete):
     return 1
   return spaces.flat_size(space)
 

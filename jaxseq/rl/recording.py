@@ -10,7 +10,6 @@ import functools
 from typing import Any
 from typing import NamedTuple
 
-from gymnax.environments import spaces
 import jax
 import numpy as np
 
@@ -18,7 +17,7 @@ from jaxseq.data import trajectories as trajectories_lib
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 Trajectories = trajectories_lib.Trajectories
 LEVELS = ("random", "medium", "expert")
@@ -42,7 +41,7 @@ def observation_size(player: rollout.Player) -> int:
   Behind them stand the previous action and the first-step flag, which a model
   that is shown the actions does not need.
   """
-  return more_spaces.flat_size(player.env.shown_space(player.env_params))
+  return spaces.flat_size(player.env.shown_space(player.env_params))
 
 
 def train_levels(
@@ -124,7 +123,7 @@ def record(
       f"{limit} steps."
     )
   actions = played.action
-  space = player.env.action_space(player.env_params)
+  space = spaces.convert(player.env.action_space(player.env_params))
   if isinstance(space, spaces.Box):
     actions = np.clip(actions, space.low, space.high)
   lengths = dones.argmax(axis=0) + 1

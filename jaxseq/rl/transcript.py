@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from gymnax.environments import spaces
 import numpy as np
 
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import repeat_first
 from jaxseq.rl.envs import repeat_previous
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 
 def columns(player: rollout.Player) -> list[str]:
@@ -35,7 +34,7 @@ def rows(
   length = min(length, limit or length)
   space = player.env.shown_space(player.env_params)
   seen = np.asarray(episode.observation)[:length]
-  answers = _answers(player.env, seen[:, : more_spaces.flat_size(space)])
+  answers = _answers(player.env, seen[:, : spaces.flat_size(space)])
   out = []
   for t in range(length):
     row = [t, describe(space, seen[t])]
@@ -54,24 +53,28 @@ def describe(space: Any, flat: np.ndarray) -> str:
     space: the space of the observation before it was flattened.
     flat: the flattened observation.
   """
+  space = spaces.convert(space)
   match space:
     case spaces.Discrete():
       choice = flat[: space.n]
       return str(int(choice.argmax())) if choice.any() else "-"
     case spaces.Box():
-      return numbers(flat[: more_spaces.flat_size(space)])
+      return numbers(flat[: spaces.flat_size(space)])
     case spaces.Tuple():
       parts = {str(i): part for i, part in enumerate(space.spaces)}
     case spaces.Dict():
       parts = space.spaces
     case _:
-      raise ValueError(f"space: got {space!r}, expected one of gymnax.")
+      raise ValueError(
+        f"space: got {space!r}, expected Discrete, MultiDiscrete, Box, Tuple or"
+        " Dict."
+      )
   told, start = [], 0
   for name, part in parts.items():
     text = describe(part, flat[start:])
     named = isinstance(space, spaces.Dict)
     told.append(f"{name}={text}" if named else text)
-    start += more_spaces.flat_size(part)
+    start += spaces.flat_size(part)
   return " ".join(told)
 
 

@@ -6,14 +6,12 @@ Representations", arXiv:2007.05929, its Rainbow base, and what grew out of it
 
 The networks and what they learn by:
 
-    encoders          from images to latents
     transition        the next latent from one and an action, by convolutions
     mixer_transition  the same by any mixer
     memory            any mixer between encoder and head
     stacks            of layers with a mixer, for these two
     heads             from a latent to the values of actions; noise; projection
     networks          these together
-    layers            convolutions and dense layers
     inputs            a batch, and what is random about an update
     augmentation      random shifts and intensities
     objective         what each step is worth, by these
@@ -26,9 +24,7 @@ The networks and what they learn by:
 
 The agent in its environment:
 
-    environments      what a game has to offer
-    minatar           MinAtar's games, on the device
-    atari             Atari's games, on the host
+    game              an environment as the agent plays it, frame by frame
     sequence_replay   sequences of it, and stored memories
     agent             acts, stores and learns
     runner            many steps of it, compiled
@@ -51,19 +47,12 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.spr import agent as agent
-  from jaxseq.spr import atari as atari
-  from jaxseq.spr import atari_released as atari_released
-  from jaxseq.spr import atari_xla as atari_xla
   from jaxseq.spr import augmentation as augmentation
-  from jaxseq.spr import bilinear as bilinear
-  from jaxseq.spr import encoders as encoders
-  from jaxseq.spr import environments as environments
   from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import game as game
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
-  from jaxseq.spr import layers as layers
   from jaxseq.spr import memory as memory
-  from jaxseq.spr import minatar as minatar
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import networks as networks
   from jaxseq.spr import objective as objective

@@ -30,9 +30,7 @@ class Result(NamedTuple):
   frames: np.ndarray
 
 
-def make(
-  config: agent_lib.Config, game: games.Game
-) -> Callable[..., Result]:
+def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
   """Returns a function that plays whole games.
 
   Args:

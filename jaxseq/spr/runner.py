@@ -14,7 +14,6 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.spr import agent as agent_lib
@@ -56,9 +55,7 @@ def segments(
     start = stop
 
 
-def init(
-  config: agent_lib.Config, game: games.Game, key: jax.Array
-) -> State:
+def init(config: agent_lib.Config, game: games.Game, key: jax.Array) -> State:
   """Returns the state of one seed before the first step.
 
   Args:
@@ -137,9 +134,7 @@ def lower_step(
   """
   programs = _Programs(config, num_seeds, game)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
-  state = jax.eval_shape(
-    jax.vmap(functools.partial(init, config, game)), keys
-  )
+  state = jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys)
   placed = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding

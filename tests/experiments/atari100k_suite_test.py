@@ -8,6 +8,7 @@ import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
+from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published
 from jaxseq.spr import variants
@@ -60,7 +61,7 @@ def test_every_agent_plays_all_games(agent):
   for game, arms in made.items():
     assert set(arms) == {agent}
     arm = arms[agent]
-    assert arm.settings.env_id == arm.game.name == atari.env_id(game)
+    assert arm.settings.env_id == arm.game.name == envs.atari_id(game)
     assert arm.agent.variant.updates_per_step == expected
     assert arm.agent.num_steps == 100_000
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import evaluate
-from jaxseq.rl import meta_suites  # noqa: F401, so that its ids are known
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout

@@ -36,7 +36,7 @@ AREA = (10, 10, 310, 310)
 _NETWORK = networks.Config(
   d_model=8, encoder_widths=(), head_widths=(), num_layers=0
 )
-GAMES = [env_id for env_id in envs.names() if env_id.endswith("Easy")]
+GAMES = [env_id for env_id in envs.POPGYM if env_id.endswith("Easy")]
 
 
 def _config(env_id):

@@ -100,9 +100,10 @@ _GAMES = {
 
 def _unflatten(space, flat):
   """The elements that (time, size) one-hots stand for."""
-  if isinstance(space, gymnax_spaces.Box):
+  space = spaces.convert(space)
+  if isinstance(space, spaces.Box):
     return flat.reshape(-1, *space.shape).astype(np.float32)
-  if isinstance(space, gymnax_spaces.Discrete):
+  if isinstance(space, spaces.Discrete):
     return flat.argmax(axis=-1).astype(np.int32)
   ends = np.cumsum([part.n for part in space.spaces])[:-1]
   parts = [

@@ -201,7 +201,10 @@ def player(config: Config) -> rollout.Player:
       have none.
   """
   env, env_params = rollout.environment(
-    config.env_id, config.env_options, config.env_params
+    config.env_id,
+    config.env_options,
+    config.env_params,
+    as_images=config.network.encoder is not None,
   )
   if config.returns_per_trial and not all(
     hasattr(each, "num_trials") for each in getattr(env, "envs", (env,))
@@ -233,7 +236,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   players = player(config)
   world = rollout.start(players, key_world, config.num_envs)
-  variables = players.network.init(key_network, world.observation[:, None])
+  variables = players.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   return RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),

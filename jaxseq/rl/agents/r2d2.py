@@ -234,7 +234,10 @@ def player(config: Config) -> rollout.Player:
       not one choice.
   """
   env, env_params = rollout.environment(
-    config.env_id, config.env_options, config.env_params
+    config.env_id,
+    config.env_options,
+    config.env_params,
+    as_images=config.network.encoder is not None,
   )
   spec = actions.spec_of(env.action_space(env_params))
   if spec.kind != "categorical":
@@ -265,7 +268,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   learner = _learner(config)
   world = rollout.start(learner, key_world, config.num_envs)
-  variables = learner.network.init(key_network, world.observation[:, None])
+  variables = learner.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)

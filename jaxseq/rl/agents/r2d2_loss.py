@@ -109,17 +109,13 @@ def action_values(
     (batch, time + 1, n).
   """
   variables, memory, burn_in = {"params": params}, batch.memory, config.burn_in
+  seen = batch.observation, batch.reset
   if burn_in:
-    _, _, memory = network.apply(
-      variables,
-      batch.observation[:, :burn_in],
-      memory,
-      batch.reset[:, :burn_in],
-    )
+    observation, reset = jax.tree.map(lambda x: x[:, :burn_in], seen)
+    _, _, memory = network.apply(variables, observation, memory, reset)
     memory = jax.lax.stop_gradient(memory)
-  policy, _, _ = network.apply(
-    variables, batch.observation[:, burn_in:], memory, batch.reset[:, burn_in:]
-  )
+  observation, reset = jax.tree.map(lambda x: x[:, burn_in:], seen)
+  policy, _, _ = network.apply(variables, observation, memory, reset)
   return policy.values
 
 

@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-from gymnax.environments import spaces
 import numpy as np
 
 from jaxseq.rl import rollout
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +34,15 @@ class Film:
 
   def seen(self, t: int) -> np.ndarray:
     """Returns what step t is taken with, without the previous action."""
-    return self.taken.observation[t][: more_spaces.flat_size(self.space)]
+    return self.taken.observation[t][: spaces.flat_size(self.space)]
 
   def choices(self, t: int) -> list[int]:
     """Returns what step t is taken with as integers, -1 for no choice at all.
 
     Only for spaces that are `Discrete` or made of such.
     """
-    parts = [self.space]
-    if not isinstance(self.space, spaces.Discrete):
-      parts = self.space.spaces
+    space = spaces.convert(self.space)
+    parts = [space] if isinstance(space, spaces.Discrete) else space.spaces
     ends = np.cumsum([part.n for part in parts])[:-1]
     return [
       int(flat.argmax()) if flat.any() else -1

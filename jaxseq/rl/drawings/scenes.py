@@ -3,13 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from gymnax.environments.classic_control import cartpole as gymnax_cartpole
-from gymnax.environments.classic_control import continuous_mountain_car
-from gymnax.environments.classic_control import mountain_car
-from gymnax.environments.classic_control import pendulum as gymnax_pendulum
-from gymnax.environments.misc import point_robot
-from gymnax.environments.misc import reacher
-from gymnax.environments.misc import swimmer
 import numpy as np
 
 from jaxseq.rl import transcript
@@ -36,15 +29,18 @@ _SCENES = (
   (concentration.Concentration, boards.draw_concentration),
   (bandit.MultiarmedBandit, boards.draw_bandit),
   (cartpole.PositionOnlyCartPole, bodies.draw_cartpole),
-  (gymnax_cartpole.CartPole, bodies.draw_cartpole),
   (pendulum.PositionOnlyPendulum, bodies.draw_pendulum),
-  (gymnax_pendulum.Pendulum, bodies.draw_pendulum),
-  (continuous_mountain_car.ContinuousMountainCar, bodies.draw_mountain_car),
-  (mountain_car.MountainCar, bodies.draw_mountain_car),
-  (point_robot.PointRobot, bodies.draw_points),
-  (swimmer.Swimmer, bodies.draw_points),
-  (reacher.Reacher, bodies.draw_reacher),
 )
+# By id, so that gymnax is imported only if it is used.
+_SCENES_OF_GYMNAX = {
+  "CartPole-v1": bodies.draw_cartpole,
+  "Pendulum-v1": bodies.draw_pendulum,
+  "MountainCarContinuous-v0": bodies.draw_mountain_car,
+  "MountainCar-v0": bodies.draw_mountain_car,
+  "PointRobot-misc": bodies.draw_points,
+  "Swimmer-misc": bodies.draw_points,
+  "Reacher-misc": bodies.draw_reacher,
+}
 _MOVES = ("left", "right", "up", "down")
 
 
@@ -59,7 +55,7 @@ def of(game: Any) -> Callable[..., None]:
   for kind, draw in _SCENES:
     if isinstance(game, kind):
       return draw
-  return timeline.draw
+  return _SCENES_OF_GYMNAX.get(game.name, timeline.draw)
 
 
 def frame(film: film_lib.Film, t: int) -> np.ndarray:
@@ -101,15 +97,16 @@ def frame(film: film_lib.Film, t: int) -> np.ndarray:
 def action_text(film: film_lib.Film, t: int) -> str:
   """Returns the action of step t in words; "" where the drawing shows it."""
   action = film.action(t)
+  draw = of(film.game)
+  if draw is bodies.draw_cartpole:
+    return f"push {_MOVES[action[0]]}"
+  if draw is bodies.draw_pendulum:
+    return f"torque {action[0]:+.2f}"
   match film.game:
     case labyrinth.Labyrinth():
       return _MOVES[action[0]]
-    case cartpole.PositionOnlyCartPole() | gymnax_cartpole.CartPole():
-      return f"push {_MOVES[action[0]]}"
     case battleship.Battleship() | minesweeper.MineSweeper():
       return f"row {action[0] + 1}, column {action[1] + 1}"
-    case pendulum.PositionOnlyPendulum() | gymnax_pendulum.Pendulum():
-      return f"torque {action[0]:+.2f}"
     case bandit.MultiarmedBandit():
       return f"arm {action[0]}"
     case concentration.Concentration():

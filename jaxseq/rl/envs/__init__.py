@@ -6,20 +6,25 @@
       key, state, action, params
     )
 
-Importing this package also makes its environments known to `gymnax.make`.
+`register` makes an environment of your own known to `make`, which knows those
+of gymnax, too; `register_with_gymnax` tells `gymnax.make` of those known here.
+gymnax is imported when it is first needed: its import puts arrays on a device,
+and the imports of jaxseq do not.
 """
 
 from typing import TYPE_CHECKING
 
 from jaxseq import _lazy
-from jaxseq.rl.envs.registry import register
 
 if TYPE_CHECKING:
+  from jaxseq.rl.envs import atari as atari
+  from jaxseq.rl.envs import atari_released as atari_released
   from jaxseq.rl.envs import autoencode as autoencode
   from jaxseq.rl.envs import bandit as bandit
   from jaxseq.rl.envs import base as base
   from jaxseq.rl.envs import battleship as battleship
   from jaxseq.rl.envs import bitboard as bitboard
+  from jaxseq.rl.envs import blank as blank
   from jaxseq.rl.envs import card_game as card_game
   from jaxseq.rl.envs import cartpole as cartpole
   from jaxseq.rl.envs import concentration as concentration
@@ -28,17 +33,24 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import higher_lower as higher_lower
   from jaxseq.rl.envs import labyrinth as labyrinth
   from jaxseq.rl.envs import mazes as mazes
+  from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
   from jaxseq.rl.envs import pendulum as pendulum
+  from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation
   from jaxseq.rl.envs import randomness as randomness
   from jaxseq.rl.envs import registry as registry
   from jaxseq.rl.envs import repeat_first as repeat_first
   from jaxseq.rl.envs import repeat_previous as repeat_previous
+  from jaxseq.rl.envs import resizing as resizing
   from jaxseq.rl.envs import spaces as spaces
+  from jaxseq.rl.envs.registry import POPGYM as POPGYM
+  from jaxseq.rl.envs.registry import atari_id as atari_id
   from jaxseq.rl.envs.registry import make as make
   from jaxseq.rl.envs.registry import names as names
+  from jaxseq.rl.envs.registry import register as register
+  from jaxseq.rl.envs.registry import (
+    register_with_gymnax as register_with_gymnax,
+  )
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
-
-register()

@@ -149,7 +149,9 @@ class Atari(base.Environment):
     }
     return frame, state, reward, terminated, truncated, info
 
-  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+  def reset_env(
+    self, key: jax.Array, params: Any
+  ) -> tuple[jax.Array, EnvState]:
     """Starts a game, as gymnax names it."""
     del params
     frame = _array(np.uint8, _ale.SIZE, _ale.SIZE, 1)
@@ -204,9 +206,7 @@ class _Host:
     player = self._take(noops)
     return player.reset()[..., None], self._put(player)
 
-  def step(
-    self, state: EnvState, action: int, noops: int, limit: int
-  ) -> tuple:
+  def step(self, state: EnvState, action: int, noops: int, limit: int) -> tuple:
     player = self._take(noops)
     memory = _ale.package().ALEState(state.emulator.tobytes())
     player.emulator.restoreState(memory)
@@ -245,11 +245,6 @@ def names() -> tuple[str, ...]:
     ValueError: the package ale-py is not installed.
   """
   return _ale.names()
-
-
-def env_id(game: str) -> str:
-  """Returns the id of a game in the registry: "MsPacman-Atari"."""
-  return "".join(map(str.capitalize, game.split("_"))) + "-Atari"
 
 
 def _shrink(screen: np.ndarray) -> np.ndarray:

@@ -4,18 +4,17 @@ import dataclasses
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of Autoencode.
 
   Attributes:
@@ -94,10 +93,10 @@ class Autoencode(card_game.CardGame):
     suit = jnp.where(state.time <= last, state.stack[0], 0)
     return jnp.stack([mode, suit])
 
-  def action_space(self, params: Any = None) -> gymnax_spaces.Discrete:
+  def action_space(self, params: Any = None) -> spaces.Discrete:
     """The four suits."""
     del params
-    return gymnax_spaces.Discrete(decks.SUITS)
+    return spaces.Discrete(decks.SUITS)
 
   def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """Playing back (0) or watching (1), and the four suits."""

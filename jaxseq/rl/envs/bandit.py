@@ -6,18 +6,17 @@ from typing import Any
 from typing import ClassVar
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of MultiarmedBandit.
 
   Attributes:
@@ -64,9 +63,9 @@ class MultiarmedBandit(base.Environment):
     return self.num_arms
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.max_steps)
+    return base.EnvParams(max_steps_in_episode=self.max_steps)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset_with_payouts(

@@ -4,15 +4,39 @@ import functools
 from typing import Any
 from typing import ClassVar
 
-from gymnax.environments import environment
+from flax import struct
 import jax
 import jax.numpy as jnp
 
 from jaxseq.rl.envs import spaces
 
 
-class Environment(environment.Environment):
-  """A gymnax 1.0 environment that draws random words once per step.
+@struct.dataclass
+class EnvState:
+  """State of an environment.
+
+  Attributes:
+    time: () int32, number of steps played.
+  """
+
+  time: Any
+
+
+@struct.dataclass
+class EnvParams:
+  """Parameters of an environment.
+
+  Attributes:
+    max_steps_in_episode: steps after which an episode is cut off.
+  """
+
+  max_steps_in_episode: Any = 1
+
+
+class Environment:
+  """An environment with the interface of gymnax 1.0.
+
+  It draws random words once per step.
 
   gymnax's own `step` splits its key and computes a whole reset at every step,
   so that both the generator and an expensive reset are paid for over and
@@ -32,6 +56,32 @@ class Environment(environment.Environment):
 
   step_words: ClassVar[int] = 0
   reset_words: ClassVar[int] = 0
+
+  @property
+  def default_params(self) -> Any:
+    """The parameters that `step` and `reset` take if they are given none."""
+    return EnvParams()
+
+  @property
+  def name(self) -> str:
+    """The name of the environment."""
+    return type(self).__name__
+
+  def observation_space(self, params: Any = None) -> spaces.Space:
+    """The space of observations."""
+    raise NotImplementedError
+
+  def action_space(self, params: Any = None) -> spaces.Space:
+    """The space of actions."""
+    raise NotImplementedError
+
+  def is_terminated(self, state: Any, params: Any) -> jax.Array:
+    """Returns whether the episode has ended by itself, () bool."""
+    raise NotImplementedError
+
+  def is_truncated(self, state: Any, params: Any) -> jax.Array:
+    """Returns whether the time limit cuts the episode off, () bool."""
+    return state.time >= params.max_steps_in_episode
 
   def start(self, words: jax.Array, params: Any) -> tuple[Any, Any]:
     """Starts an episode.
@@ -67,6 +117,20 @@ class Environment(environment.Environment):
       The observation, the state after the step and the () float32 reward.
     """
     raise NotImplementedError
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(self, key: jax.Array, params: Any = None) -> tuple[Any, Any]:
+    """Starts an episode.
+
+    Args:
+      key: random key.
+      params: the environment's parameters; the default ones if None.
+
+    Returns:
+      The first observation and the state.
+    """
+    params = self.default_params if params is None else params
+    return self.reset_env(key, params)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(

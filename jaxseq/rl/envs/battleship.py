@@ -7,8 +7,6 @@ from typing import ClassVar
 from typing import NamedTuple
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import preparation
 from jaxseq.rl.envs import randomness
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 # On fewer rows and columns the first three ships can bar the last one.
 _MIN_BOARD_SIZE = 6
@@ -36,7 +34,7 @@ class Fleet(NamedTuple):
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of Battleship.
 
   Attributes:
@@ -92,9 +90,9 @@ class Battleship(base.Environment):
     return sum(self.ship_sizes)
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit, one step for each cell."""
-    return environment.EnvParams(max_steps_in_episode=self.board_size**2)
+    return base.EnvParams(max_steps_in_episode=self.board_size**2)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset_with_board(self, board: jax.Array) -> tuple[jax.Array, EnvState]:
@@ -163,10 +161,10 @@ class Battleship(base.Environment):
     del params
     return state.hits == self.num_ship_cells
 
-  def action_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+  def action_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """A row and a column."""
     del params
-    return more_spaces.MultiDiscrete((self.board_size, self.board_size))
+    return spaces.MultiDiscrete((self.board_size, self.board_size))
 
   def observation_space(self, params: Any = None) -> spaces.Discrete:
     """Missed or hit."""

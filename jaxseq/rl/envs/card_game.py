@@ -5,7 +5,6 @@ import functools
 from typing import Any
 from typing import ClassVar
 
-from gymnax.environments import environment
 import jax
 import jax.numpy as jnp
 
@@ -49,13 +48,13 @@ class CardGame(base.Environment):
     return self.num_cards - 1
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters; the time limit lies beyond the natural end."""
-    return environment.EnvParams(max_steps_in_episode=self.num_steps + 1)
+    return base.EnvParams(max_steps_in_episode=self.num_steps + 1)
 
   def deal_first(
     self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[Any, environment.EnvState]:
+  ) -> tuple[Any, base.EnvState]:
     """Deals what the first observation shows from a full deck.
 
     Args:
@@ -68,9 +67,7 @@ class CardGame(base.Environment):
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_deck(
-    self, order: jax.Array
-  ) -> tuple[Any, environment.EnvState]:
+  def reset_with_deck(self, order: jax.Array) -> tuple[Any, base.EnvState]:
     """Starts an episode with a known deck, which every auto-reset replays.
 
     Args:
@@ -86,23 +83,19 @@ class CardGame(base.Environment):
     words = jnp.zeros((self.reset_words,), jnp.uint32)
     return self.deal_first(self._full_deck(order), words)
 
-  def start(
-    self, words: jax.Array, params: Any
-  ) -> tuple[Any, environment.EnvState]:
+  def start(self, words: jax.Array, params: Any) -> tuple[Any, base.EnvState]:
     """Starts with a new deck."""
     del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
-    self, words: jax.Array, state: environment.EnvState, params: Any
-  ) -> tuple[Any, environment.EnvState]:
+    self, words: jax.Array, state: base.EnvState, params: Any
+  ) -> tuple[Any, base.EnvState]:
     """Starts with a new deck, or with the known one again."""
     del params
     return self.deal_first(self._full_deck(state.deck.order), words)
 
-  def is_terminated(
-    self, state: environment.EnvState, params: Any
-  ) -> jax.Array:
+  def is_terminated(self, state: base.EnvState, params: Any) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""
     del params
     return state.time >= self.num_steps

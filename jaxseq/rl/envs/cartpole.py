@@ -5,14 +5,13 @@ import math
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces
 
 # The constants of gymnasium's CartPole.
 _GRAVITY = 9.8
@@ -26,7 +25,7 @@ _MAX_ANGLE = 12 * 2 * math.pi / 360
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of a cart-pole, all () and, but for the time, float32.
 
   Attributes:
@@ -75,9 +74,9 @@ class PositionOnlyCartPole(base.Environment):
       )
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.max_steps)
+    return base.EnvParams(max_steps_in_episode=self.max_steps)
 
   def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""

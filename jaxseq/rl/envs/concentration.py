@@ -4,11 +4,10 @@ import dataclasses
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
@@ -18,7 +17,7 @@ _CARD_TYPES = (decks.COLORS, decks.RANKS)
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of Concentration.
 
   Attributes:
@@ -82,9 +81,9 @@ class Concentration(card_game.CardGame):
     return 2 * self.num_cards
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.num_steps)
+    return base.EnvParams(max_steps_in_episode=self.num_steps)
 
   def deal_first(
     self, deck: decks.Deck, words: jax.Array
@@ -153,10 +152,10 @@ class Concentration(card_game.CardGame):
     del params
     return jnp.all(state.matched == 1)
 
-  def action_space(self, params: Any = None) -> gymnax_spaces.Discrete:
+  def action_space(self, params: Any = None) -> spaces.Discrete:
     """The positions."""
     del params
-    return gymnax_spaces.Discrete(self.num_cards)
+    return spaces.Discrete(self.num_cards)
 
   def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """The card types and face down, for each position."""

@@ -4,11 +4,10 @@ import dataclasses
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
@@ -17,7 +16,7 @@ _CARD_TYPES = (decks.COLORS, decks.SUITS, decks.RANKS)
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of CountRecall.
 
   Attributes:
@@ -99,10 +98,10 @@ class CountRecall(card_game.CardGame):
     del key, action, params
     return state.cards
 
-  def action_space(self, params: Any = None) -> gymnax_spaces.Discrete:
+  def action_space(self, params: Any = None) -> spaces.Discrete:
     """The counts from 0 to all cards of a type."""
     del params
-    return gymnax_spaces.Discrete(self.max_count + 1)
+    return spaces.Discrete(self.max_count + 1)
 
   def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """The card types, for the value and for the query."""

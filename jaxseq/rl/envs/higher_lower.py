@@ -4,17 +4,17 @@ import dataclasses
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of HigherLower.
 
   Attributes:

@@ -7,8 +7,6 @@ from typing import ClassVar
 from typing import NamedTuple
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,7 @@ from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import mazes
 from jaxseq.rl.envs import preparation
 from jaxseq.rl.envs import randomness
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 # What a cell shows. A fifth value, hidden, is in the space but never seen.
 FREE, WALL, START, GOAL = range(4)
@@ -43,7 +41,7 @@ class Place(NamedTuple):
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of a labyrinth.
 
   Attributes:
@@ -131,9 +129,9 @@ class Labyrinth(base.Environment):
     return 2 * self.size + 1
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.episode_length - 1)
+    return base.EnvParams(max_steps_in_episode=self.episode_length - 1)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset_with_grid(
@@ -201,10 +199,10 @@ class Labyrinth(base.Environment):
     del params
     return spaces.Discrete(NO_MOVE)
 
-  def observation_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """Nine cells and the last move."""
     del params
-    return more_spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
+    return spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
 
   def _next(self, words, maze, is_wanted):
     maze = preparation.finish(

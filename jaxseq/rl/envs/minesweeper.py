@@ -5,8 +5,6 @@ import functools
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import randomness
-from jaxseq.rl.envs import spaces as more_spaces
+from jaxseq.rl.envs import spaces
 
 # A count above is not seen: nine mines fill the cells around and the cell.
 _MAX_COUNT = 9
@@ -23,7 +21,7 @@ _UNROLL = 16
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of MineSweeper.
 
   Attributes:
@@ -89,9 +87,9 @@ class MineSweeper(base.Environment):
     return self.height * self.width - self.num_mines
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit, one step for each clear cell."""
-    return environment.EnvParams(max_steps_in_episode=self.num_clear)
+    return base.EnvParams(max_steps_in_episode=self.num_clear)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset_with_mines(self, mines: jax.Array) -> tuple[jax.Array, EnvState]:
@@ -165,10 +163,10 @@ class MineSweeper(base.Environment):
     at_limit = state.time >= params.max_steps_in_episode
     return at_limit & ~self.is_terminated(state, params)
 
-  def action_space(self, params: Any = None) -> more_spaces.MultiDiscrete:
+  def action_space(self, params: Any = None) -> spaces.MultiDiscrete:
     """A row and a column."""
     del params
-    return more_spaces.MultiDiscrete((self.height, self.width))
+    return spaces.MultiDiscrete((self.height, self.width))
 
   def observation_space(self, params: Any = None) -> spaces.Discrete:
     """The possible numbers of mines in three by three cells."""

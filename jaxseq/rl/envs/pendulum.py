@@ -5,14 +5,13 @@ import math
 from typing import Any
 
 from flax import struct
-from gymnax.environments import environment
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
+from jaxseq.rl.envs import spaces
 
 # The constants of gymnasium's Pendulum.
 _GRAVITY = 10.0
@@ -28,7 +27,7 @@ _HALF_COST = 8.1368022
 
 
 @struct.dataclass
-class EnvState(environment.EnvState):
+class EnvState(base.EnvState):
   """State of a pendulum, all ().
 
   Attributes:
@@ -68,9 +67,9 @@ class PositionOnlyPendulum(base.Environment):
       raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more.")
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.max_steps)
+    return base.EnvParams(max_steps_in_episode=self.max_steps)
 
   def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
     """Starts at any angle and at up to 1 radian per second."""

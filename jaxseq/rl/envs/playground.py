@@ -1,8 +1,8 @@
 """MuJoCo Playground's control suite, with the interface of gymnax 1.0.
 
-Importing this module makes "Playground-CartpoleBalance" and the other `TASKS`
-known to `jaxseq.rl.envs.make` and to `gymnax.make`. They need the package
-`playground`, which is imported when the first of them is made.
+`jaxseq.rl.envs.make` knows "Playground-CartpoleBalance" and the others.
+They need the package `playground`, which is imported when the first of them is
+made.
 
 Zakka et al., "MuJoCo Playground", arXiv:2502.08844; the tasks are those of
 Tassa et al., "DeepMind Control Suite", arXiv:1801.00690.
@@ -14,43 +14,14 @@ import math
 from typing import Any
 
 from flax import struct
-import gymnax
-from gymnax.environments import environment
-from gymnax.environments import spaces as gymnax_spaces
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import batching
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
-
-PREFIX = "Playground-"
-TASKS = (
-  "AcrobotSwingup",
-  "AcrobotSwingupSparse",
-  "BallInCup",
-  "CartpoleBalance",
-  "CartpoleBalanceSparse",
-  "CartpoleSwingup",
-  "CartpoleSwingupSparse",
-  "CheetahRun",
-  "FingerSpin",
-  "FingerTurnEasy",
-  "FingerTurnHard",
-  "FishSwim",
-  "HopperHop",
-  "HopperStand",
-  "HumanoidStand",
-  "HumanoidWalk",
-  "HumanoidRun",
-  "PendulumSwingup",
-  "PointMass",
-  "ReacherEasy",
-  "ReacherHard",
-  "SwimmerSwimmer6",
-  "WalkerRun",
-  "WalkerStand",
-  "WalkerWalk",
-)
 
 
 @struct.dataclass
@@ -67,7 +38,7 @@ class State:
 
 
 @dataclasses.dataclass(frozen=True)
-class Playground(environment.Environment):
+class Playground(base.Environment):
   """A task of MuJoCo Playground as an environment that resets itself.
 
   Playground's own wrappers lose the last observation of an episode and start
@@ -90,10 +61,7 @@ class Playground(environment.Environment):
   episode_length: int = 1000
 
   def __post_init__(self):
-    if self.episode_length < 1:
-      raise ValueError(
-        f"episode_length: got {self.episode_length}, expected 1 or more."
-      )
+    _validate.positive("episode_length", self.episode_length)
     if not isinstance(self.task.observation_size, int):
       raise ValueError(
         f"task: got observations {self.task.observation_size}, expected one"
@@ -101,9 +69,9 @@ class Playground(environment.Environment):
       )
 
   @property
-  def default_params(self) -> environment.EnvParams:
+  def default_params(self) -> base.EnvParams:
     """The time limit."""
-    return environment.EnvParams(max_steps_in_episode=self.episode_length)
+    return base.EnvParams(max_steps_in_episode=self.episode_length)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
@@ -159,8 +127,9 @@ class Playground(environment.Environment):
     # A copy: tasks write into the dictionaries of the state they are given.
     before = jax.tree.map(lambda x: x, state.task_state)
     after = self.task.step(before, jnp.clip(action, -1, 1))
-    observation, state = self._apply_transition_gradient_policy(
-      _finite(after.obs), State(after, state.time + 1)
+    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    observation, state = jax.lax.stop_gradient(
+      (_finite(after.obs), State(after, state.time + 1))
     )
     return observation, state, _finite(after.reward), after.done > 0, {}
 
@@ -175,15 +144,15 @@ class Playground(environment.Environment):
     """The name of the task's class."""
     return type(self.task).__name__
 
-  def observation_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def observation_space(self, params: Any = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
-    return gymnax_spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
+    return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
 
-  def action_space(self, params: Any = None) -> gymnax_spaces.Box:
+  def action_space(self, params: Any = None) -> spaces.Box:
     """Controls from -1 to 1, as the whole suite has them."""
     del params
-    return gymnax_spaces.Box(-1.0, 1.0, (self.task.action_size,))
+    return spaces.Box(-1.0, 1.0, (self.task.action_size,))
 
 
 def _finite(x: jax.Array) -> jax.Array:
@@ -197,7 +166,7 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   Playground's default, an implementation in Warp, needs an NVIDIA GPU.
 
   Args:
-    task: one of `TASKS`.
+    task: one of `registry.PLAYGROUND`.
     episode_length: steps after which an episode is cut off; Playground's own
       time limit if None.
 
@@ -205,31 +174,20 @@ def make(task: str, episode_length: int | None = None) -> Playground:
     ValueError: the task is unknown or the length below 1.
     ModuleNotFoundError: the package is not installed.
   """
-  if task not in TASKS:
-    raise ValueError(f"task: got {task!r}, expected one of {', '.join(TASKS)}.")
+  _validate.choice("task", task, registry.PLAYGROUND)
   try:
-    from mujoco_playground import registry
+    import mujoco_playground
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-      f"{PREFIX}{task} needs the package {error.name!r}, which is not"
+      f"Playground-{task} needs the package {error.name!r}, which is not"
       " installed: pip install playground.",
       name=error.name,
     ) from error
   # What a task keeps must be arrays, also if a traced program makes it.
   with jax.ensure_compile_time_eval():
-    config = registry.get_default_config(task)
+    config = mujoco_playground.registry.get_default_config(task)
     config.impl = "jax"
-    made = registry.load(task, config=config)
+    made = mujoco_playground.registry.load(task, config=config)
   if episode_length is None:
     episode_length = config.episode_length
   return Playground(made, episode_length)
-
-
-def register() -> None:
-  """Makes the tasks known; an id that is taken already is left alone."""
-  for task in TASKS:
-    if PREFIX + task not in gymnax.registered_envs:
-      gymnax.register(PREFIX + task, functools.partial(make, task))
-
-
-register()

@@ -1,24 +1,149 @@
-"""Spaces: what gymnax lacks, and their elements as flat vectors.
+"""Spaces of actions and observations, and their elements as flat vectors.
+
+They have the interface of gymnax's, whose own import puts arrays on a device.
+All functions of jaxseq that look at a space take gymnax's, too.
 
 A `Discrete` element becomes a one-hot, the parts of a `Tuple`, `MultiDiscrete`
-or `Dict` are put one after the other, and a `Box` element is kept as it is.
+or `Dict` are put one after the other, a `Box` element is kept as it is, and the
+bytes of an image are divided by 255.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import math
 from typing import Any
+from typing import ClassVar
 
-from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-class MultiDiscrete(spaces.Tuple):
+class Space:
+  """A set of actions or observations."""
+
+  def sample(self, key: jax.Array) -> Any:
+    """Draws an element."""
+    raise NotImplementedError
+
+  def contains(self, x: Any) -> jax.Array:
+    """Returns whether x is an element, () bool."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Discrete(Space):
+  """One choice: integers from 0 to n - 1.
+
+  Attributes:
+    n: number of options.
+    dtype: of an element, int32 or int64.
+    shape: of an element, ().
+  """
+
+  n: int
+  dtype: Any = np.dtype(np.int32)
+  shape: ClassVar[tuple[int, ...]] = ()
+
+  def __repr__(self) -> str:
+    return f"Discrete({self.n})"
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws an option uniformly."""
+    return jax.random.randint(key, (), 0, self.n, dtype=self.dtype)
+
+  def contains(self, x: Any) -> jax.Array:
+    """Returns whether x is an option, () bool."""
+    return (jnp.asarray(x) >= 0) & (jnp.asarray(x) < self.n)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Box(Space):
+  """Arrays of numbers between bounds.
+
+  Attributes:
+    low: smallest numbers; a scalar, or of the shape of an element.
+    high: largest numbers, likewise.
+    shape: of an element.
+    dtype: of an element.
+  """
+
+  low: Any
+  high: Any
+  shape: tuple[int, ...]
+  dtype: Any = np.dtype(np.float32)
+
+  def sample(self, key: jax.Array) -> jax.Array:
+    """Draws numbers uniformly between the bounds."""
+    drawn = jax.random.uniform(
+      key, self.shape, minval=self.low, maxval=self.high
+    )
+    return drawn.astype(self.dtype)
+
+  def contains(self, x: Any) -> jax.Array:
+    """Returns whether all numbers lie within the bounds, () bool."""
+    return jnp.all((x >= self.low) & (x <= self.high))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tuple(Space):
+  """Elements of several spaces, one after the other.
+
+  Attributes:
+    spaces: the spaces.
+  """
+
+  spaces: Sequence[Space]
+
+  @property
+  def num_spaces(self) -> int:
+    """Number of spaces."""
+    return len(self.spaces)
+
+  def sample(self, key: jax.Array) -> Any:
+    """Draws an element of each space."""
+    keys = jax.random.split(key, self.num_spaces)
+    return tuple(space.sample(k) for space, k in zip(self.spaces, keys))
+
+  def contains(self, x: Any) -> jax.Array:
+    """Returns whether each part is an element of its space, () bool."""
+    parts = [space.contains(x[i]) for i, space in enumerate(self.spaces)]
+    return jnp.all(jnp.stack(parts))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dict(Space):
+  """Elements of several spaces by name.
+
+  Attributes:
+    spaces: the spaces.
+  """
+
+  spaces: Mapping[str, Space]
+
+  @property
+  def num_spaces(self) -> int:
+    """Number of spaces."""
+    return len(self.spaces)
+
+  def sample(self, key: jax.Array) -> dict[str, Any]:
+    """Draws an element of each space."""
+    keys = jax.random.split(key, self.num_spaces)
+    named = zip(self.spaces.items(), keys)
+    return {name: space.sample(k) for (name, space), k in named}
+
+  def contains(self, x: Any) -> jax.Array:
+    """Returns whether each part is an element of its space, () bool."""
+    named = self.spaces.items()
+    parts = [space.contains(x[name]) for name, space in named]
+    return jnp.all(jnp.stack(parts))
+
+
+class MultiDiscrete(Tuple):
   """Several independent choices, as one array of integers.
 
-  It is a gymnax `Tuple` of `Discrete` spaces whose elements are (k,) int32
-  arrays.
+  It is a `Tuple` of `Discrete` spaces whose elements are (k,) int32 arrays.
   """
 
   def __init__(self, sizes: Sequence[int]):
@@ -27,10 +152,22 @@ class MultiDiscrete(spaces.Tuple):
     Args:
       sizes: the number of options of each choice.
     """
-    super().__init__(tuple(spaces.Discrete(size) for size in sizes))
-    self.sizes = tuple(sizes)
-    self.shape = (len(self.sizes),)
-    self.dtype = jnp.dtype(jnp.int32)
+    super().__init__(tuple(Discrete(size) for size in sizes))
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """The number of options of each choice."""
+    return tuple(part.n for part in self.spaces)
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """The shape of an element, (k,)."""
+    return (len(self.spaces),)
+
+  @property
+  def dtype(self) -> np.dtype:
+    """The dtype of an element, int32."""
+    return np.dtype(np.int32)
 
   def __repr__(self) -> str:
     return f"MultiDiscrete({list(self.sizes)})"
@@ -46,21 +183,46 @@ class MultiDiscrete(spaces.Tuple):
     return jnp.all((x >= 0) & (x < np.array(self.sizes)))
 
 
-def flat_size(space: spaces.Space) -> int:
-  """Returns how many numbers `flatten` makes of an element of `space`."""
+def convert(space: Any) -> Any:
+  """Returns the space of this module for one of gymnax.
+
+  Args:
+    space: of this module or of gymnax; what is neither is returned as it is.
+  """
+  if isinstance(space, Space):
+    return space
+  # Here and not above: it puts arrays on a device.
+  from gymnax.environments import spaces as gymnax_spaces
+
   match space:
-    case spaces.Discrete():
+    case gymnax_spaces.Discrete():
+      return Discrete(space.n, space.dtype)
+    case gymnax_spaces.Box():
+      dtype = np.dtype(space.dtype)
+      return Box(space.low, space.high, tuple(space.shape), dtype)
+    case gymnax_spaces.Tuple():
+      return Tuple(tuple(map(convert, space.spaces)))
+    case gymnax_spaces.Dict():
+      return Dict({n: convert(part) for n, part in space.spaces.items()})
+  return space
+
+
+def flat_size(space: Space) -> int:
+  """Returns how many numbers `flatten` makes of an element of `space`."""
+  space = convert(space)
+  match space:
+    case Discrete():
       return space.n
-    case spaces.Box():
+    case Box():
       return math.prod(space.shape)
-    case spaces.Tuple():
+    case Tuple():
       return sum(flat_size(part) for part in space.spaces)
-    case spaces.Dict():
+    case Dict():
       return sum(flat_size(part) for part in space.spaces.values())
   raise ValueError(_unknown(space))
 
 
-def signature(space: spaces.Space) -> tuple[Any, ...]:
+def signature(space: Space) -> tuple[Any, ...]:
   """Returns what two spaces have in common whose elements one network can take.
 
   Args:
@@ -72,15 +234,26 @@ def signature(space: spaces.Space) -> tuple[Any, ...]:
   Raises:
     ValueError: if the space is of another kind.
   """
+  space = convert(space)
   shape = getattr(space, "shape", None)
   return type(space), shape and tuple(shape), flat_size(space)
 
 
-def is_number(space: spaces.Space) -> np.ndarray:
+def is_image(space: Space) -> bool:
+  """Returns whether elements are images, (height, width, channels) uint8."""
+  space = convert(space)
+  return (
+    isinstance(space, Box)
+    and len(space.shape) == 3
+    and np.dtype(space.dtype) == np.uint8
+  )
+
+
+def is_number(space: Space) -> np.ndarray:
   """Tells the numbers of a `Box` from one-hots in what `flatten` makes.
 
   Args:
-    space: a gymnax space, or `MultiDiscrete`.
+    space: one of this module or of gymnax.
 
   Returns:
     (flat_size(space),) bool, True at the numbers of a `Box`.
@@ -88,19 +261,20 @@ def is_number(space: spaces.Space) -> np.ndarray:
   Raises:
     ValueError: if the space is of an unknown kind.
   """
+  space = convert(space)
   match space:
-    case spaces.Tuple():
+    case Tuple():
       return np.concatenate([is_number(part) for part in space.spaces])
-    case spaces.Dict():
+    case Dict():
       return np.concatenate([is_number(p) for p in space.spaces.values()])
-  return np.full((flat_size(space),), isinstance(space, spaces.Box))
+  return np.full((flat_size(space),), isinstance(space, Box))
 
 
-def flatten(space: spaces.Space, element: Any) -> jax.Array:
+def flatten(space: Space, element: Any) -> jax.Array:
   """Returns an element of a space as one vector.
 
   Args:
-    space: a gymnax space, or `MultiDiscrete`.
+    space: one of this module or of gymnax.
     element: one element, without batch axes: a tuple or an array with as many
       entries as a `Tuple` has parts, a mapping for a `Dict`.
 
@@ -110,11 +284,13 @@ def flatten(space: spaces.Space, element: Any) -> jax.Array:
   Raises:
     ValueError: if the space is of an unknown kind.
   """
+  space = convert(space)
   match space:
-    case spaces.Discrete():
+    case Discrete():
       return _one_hot(element, space.n)
-    case spaces.Box():
-      return jnp.asarray(element).astype(jnp.float32).reshape(-1)
+    case Box():
+      flat = jnp.asarray(element).astype(jnp.float32).reshape(-1)
+      return flat / 255 if is_image(space) else flat
     case MultiDiscrete() if not isinstance(element, tuple | list):
       # All choices at once: a board may have a hundred of them.
       if len(set(space.sizes)) == 1:
@@ -123,20 +299,20 @@ def flatten(space: spaces.Space, element: Any) -> jax.Array:
       choice = np.repeat(np.arange(len(space.sizes)), space.sizes)
       option = np.concatenate([np.arange(size) for size in space.sizes])
       return (jnp.asarray(element)[choice] == option).astype(jnp.float32)
-    case spaces.Tuple():
+    case Tuple():
       parts = [flatten(s, element[i]) for i, s in enumerate(space.spaces)]
       return jnp.concatenate(parts)
-    case spaces.Dict():
+    case Dict():
       parts = [flatten(s, element[name]) for name, s in space.spaces.items()]
       return jnp.concatenate(parts)
   raise ValueError(_unknown(space))
 
 
-def zeros(space: spaces.Space) -> Any:
+def zeros(space: Space) -> Any:
   """Returns the element of a space whose numbers are all 0.
 
   Args:
-    space: a gymnax space, or `MultiDiscrete`.
+    space: one of this module or of gymnax.
 
   Returns:
     An array, or a tuple or dictionary of arrays.
@@ -144,17 +320,18 @@ def zeros(space: spaces.Space) -> Any:
   Raises:
     ValueError: if the space is of an unknown kind.
   """
+  space = convert(space)
   match space:
-    case spaces.Discrete() | spaces.Box() | MultiDiscrete():
+    case Discrete() | Box() | MultiDiscrete():
       return jnp.zeros(space.shape, space.dtype)
-    case spaces.Tuple():
+    case Tuple():
       return tuple(zeros(part) for part in space.spaces)
-    case spaces.Dict():
+    case Dict():
       return {name: zeros(part) for name, part in space.spaces.items()}
   raise ValueError(_unknown(space))
 
 
-def check(name: str, space: spaces.Space, element: Any) -> None:
+def check(name: str, space: Space, element: Any) -> None:
   """Checks shapes and kinds of numbers of an element, not its values.
 
   Args:
@@ -166,7 +343,8 @@ def check(name: str, space: spaces.Space, element: Any) -> None:
     ValueError: if it has another shape, or is not of integers where the space
       is discrete.
   """
-  if isinstance(space, spaces.Tuple) and isinstance(element, tuple | list):
+  space = convert(space)
+  if isinstance(space, Tuple) and isinstance(element, tuple | list):
     if len(element) != len(space.spaces):
       raise ValueError(
         f"{name}: got {len(element)} parts, expected an element of {space}."
@@ -174,7 +352,7 @@ def check(name: str, space: spaces.Space, element: Any) -> None:
     for i, part in enumerate(space.spaces):
       check(f"{name}[{i}]", part, element[i])
     return
-  if not isinstance(space, spaces.Discrete | spaces.Box | MultiDiscrete):
+  if not isinstance(space, Discrete | Box | MultiDiscrete):
     return
   shape, dtype = jnp.shape(element), jnp.result_type(element)
   discrete = jnp.issubdtype(space.dtype, jnp.integer)

@@ -1,18 +1,19 @@
+import functools
 import subprocess
 import sys
 
 import gymnax
-from gymnax.environments import environment
 import jax
 import pytest
 
 from jaxseq.rl import envs
+from jaxseq.rl.envs import repeat_first
 
 
-@pytest.mark.parametrize("env_id", envs.names())
-def test_gymnax_knows_every_environment(env_id):
+@pytest.mark.parametrize("env_id", envs.POPGYM)
+def test_gymnax_is_told_of_every_environment(env_id):
+  envs.register_with_gymnax()
   env, params = envs.make(env_id)
-  assert isinstance(env, environment.Environment)
   assert gymnax.make(env_id) == (env, params)
   assert hash(gymnax.make(env_id)[0]) == hash(env)
 
@@ -24,9 +25,9 @@ def test_the_alias_is_the_same_environment():
 
 
 def test_environments_differ_between_difficulties():
-  made = {envs.make(env_id)[0] for env_id in envs.names()}
+  made = {envs.make(env_id)[0] for env_id in envs.POPGYM}
   # The alias adds none.
-  assert len(made) == len(envs.names()) - 3
+  assert len(made) == len(envs.POPGYM) - 3
 
 
 def test_ids_of_gymnax_pass_through():
@@ -77,22 +78,33 @@ def test_an_option_out_of_range_is_refused(env_id, options, name):
     envs.make(env_id, **options)
 
 
-def test_importing_registers_once_and_leaves_taken_ids_alone():
+def test_ids_that_gymnax_knows_are_left_alone():
   program = """
-import importlib
 import gymnax
-from gymnax.environments import environment
 taken = lambda **options: gymnax.make("CartPole-v1")[0]
 gymnax.register("RepeatFirstEasy", taken)
+before = list(gymnax.registered_envs)
 from jaxseq.rl import envs
-importlib.reload(envs)
-envs.register()
+assert gymnax.registered_envs == before
+for _ in range(2):
+  envs.register_with_gymnax()
 assert len(set(gymnax.registered_envs)) == len(gymnax.registered_envs)
-assert set(envs.names()) <= set(gymnax.registered_envs)
+assert {*envs.names(), "ProjectedControl"} <= set(gymnax.registered_envs)
 assert gymnax.make("RepeatFirstEasy")[0].name == "CartPole-v1"
 assert envs.make("RepeatFirstEasy")[0].name == "RepeatFirst"
 """
   subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_environments_of_ones_own():
+  for num_decks in (2, 1):
+    make = functools.partial(repeat_first.RepeatFirst, num_decks=num_decks)
+    envs.register("MyGame", make)
+    assert envs.make("MyGame")[0] == make()
+  assert envs.make("MyGame", num_decks=3)[0].num_decks == 3
+  for taken in ("RepeatFirstEasy", "ProjectedControl"):
+    with pytest.raises(ValueError, match=f"env_id: got '{taken}', expected"):
+      envs.register(taken, make)
 
 
 def test_equal_environments_share_one_compilation():

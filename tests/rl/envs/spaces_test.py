@@ -102,3 +102,26 @@ def test_check_accepts_elements(space, element):
 def test_check_refuses_what_does_not_fit(space, element):
   with pytest.raises(ValueError, match=r"^action.*: got .*, expected an ele"):
     spaces.check("action", space, element)
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda of: of.Discrete(5),
+    lambda of: of.Box(-2.0, 3.0, (2, 3)),
+    lambda of: of.Tuple((of.Discrete(4), of.Box(0.0, 1.0, (2,)))),
+    lambda of: of.Dict({"b": of.Discrete(4), "a": of.Discrete(7)}),
+  ],
+)
+def test_spaces_are_those_of_gymnax(make):
+  own, theirs = make(spaces), make(gymnax_spaces)
+  assert spaces.signature(own) == spaces.signature(theirs)
+  assert repr(spaces.convert(theirs)) == repr(own)
+  for seed in range(3):
+    key = jax.random.key(seed)
+    drawn, expected = own.sample(key), theirs.sample(key)
+    if isinstance(drawn, dict):
+      expected = dict(expected)
+    jax.tree.map(np.testing.assert_array_equal, drawn, expected)
+    assert own.contains(drawn)
+    assert not own.contains(jax.tree.map(lambda x: x + 10, drawn))
