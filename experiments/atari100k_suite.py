@@ -24,6 +24,7 @@ import ml_collections
 import numpy as np
 
 from experiments import spr
+from jaxseq import _validate
 from jaxseq.rl import envs
 from jaxseq.spr import published
 from jaxseq.spr import score_comparison

@@ -1,4 +1,4 @@
-"""Encoders: from stacked frames to a latent image, or from vectors to one pixel.
+"""Encoders of stacked frames into latent images, and of vectors.
 
 The three convolutions of DQN (Mnih et al., 2015), or the residual network of
 IMPALA (Espeholt et al., arXiv:1802.01561), as in SPR (arXiv:2007.05929,
