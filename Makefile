@@ -23,8 +23,8 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart spr-quick test test-slow test-interop \
-  test-popgym test-compile test-matrix lint format bench notebooks coverage \
-  constraints clean
+  test-popgym test-compile test-matrix lint format docs bench notebooks \
+  coverage constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' \
@@ -90,13 +90,17 @@ test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	echo "Ran on:$${ran:- none}. Failed on:$${failed:- none}."; \
 	[ -n "$$ran" ] && [ -z "$$failed" ]
 
-lint: venv ## ruff, both checks and format
+lint: venv ## ruff, both checks and format, and the types
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
+	$(BIN) -m pyrefly check --python-interpreter-path=$(BIN) --summary=none
 
 format: venv ## let ruff rewrite what it can
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
+
+docs: venv ## the API reference from the docstrings, into docs/api
+	$(BIN) -m scripts.api docs/api
 
 bench: venv ## time and memory of the recurrences
 	$(BIN) -m benchmarks.recurrence
@@ -116,5 +120,5 @@ constraints: ## pin the newest dependencies that fit, for each Python present
 
 clean: ## remove environments and caches; runs/ stays
 	rm -rf .venv .venvs .cache .hypothesis .pytest_cache .ruff_cache build \
-	  dist htmlcov .coverage *.egg-info
+	  dist docs/api htmlcov .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -64,7 +64,7 @@ tiny = "JAXSEQ_TINY" in os.environ
 updates = 4 if tiny else 2000
 sizes = {"train": 256, "valid": 8, "test": 128} if tiny else {}
 splits = data.load("seasonal_factors", **sizes)
-names = splits.info.details["factors"]
+names = splits.info.factors.names
 
 fig, axes = plt.subplots(1, 4, figsize=(11, 1.8), sharey=True)
 for axis, x in zip(axes, splits.train.inputs):

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
   from jaxseq.data import watch as watch
   from jaxseq.data import window_features as window_features
   from jaxseq.data.datasets import ArrayDataset as ArrayDataset
+  from jaxseq.data.datasets import Domains as Domains
+  from jaxseq.data.datasets import Extras as Extras
+  from jaxseq.data.datasets import Factors as Factors
   from jaxseq.data.datasets import Info as Info
   from jaxseq.data.datasets import MissingData as MissingData
   from jaxseq.data.datasets import Splits as Splits

@@ -132,8 +132,8 @@ def sample(
     length: number of elements in time.
 
   Returns:
-    Inputs (count, length, 3) and targets (count,), the classes. extras, each
-    (count,): subject, int32; tempo and gain, float32.
+    Inputs (count, length, 3) and targets (count,), the classes. extras:
+    subject, (count,) int32.
   """
   who = subject(number)
   labels = rng.integers(0, len(FREQUENCIES), count, dtype=np.int32)
@@ -145,11 +145,7 @@ def sample(
     series.astype(np.float32),
     labels,
     None,
-    {
-      "subject": np.full(count, number, np.int32),
-      "tempo": np.full(count, who.tempo, np.float32),
-      "gain": np.full(count, who.gain, np.float32),
-    },
+    datasets.Extras(subject=np.full(count, number, np.int32)),
   )
 
 
@@ -179,8 +175,7 @@ def load(
 
   Returns:
     The splits, see `domains.adapt`; no window is in two parts. Inputs (n,
-    length, 3); targets (n,), 6 classes. extras: domain and subject, int32;
-    tempo and gain of the subject, float32.
+    length, 3); targets (n,), 6 classes. extras: domain and subject.
 
   Raises:
     ValueError: if an option is out of range.
@@ -210,7 +205,9 @@ def load(
       rng = np.random.default_rng([seed, part, number])
       windows = sample(rng, number, count, length)
       domain = np.full(count, subjects.index(number), np.int32)
-      drawn.append(windows._replace(extras=windows.extras | {"domain": domain}))
+      drawn.append(
+        windows._replace(extras=windows.extras._replace(domain=domain))
+      )
     return domains.joined(drawn)
 
   return domains.make_splits(
@@ -221,14 +218,9 @@ def load(
     datasets.Info(
       description="Synthetic motion of a subject; which of 6 activities?",
       source="sums of sines with a subject's tempo, gain and rotation",
-      licence="none needed",
+      license="none needed",
       num_classes=len(FREQUENCIES),
-      details={
-        "by": "subject",
-        "domains": subjects,
-        "num_sources": len(sources),
-        "scaling": scaling,
-      },
+      domains=datasets.Domains("subject", subjects, len(sources), scaling),
     ),
     scaling=scaling,
     unlabelled=unlabelled,

@@ -5,6 +5,7 @@ among others that come later, or from another recording. Only the packages' data
 files are read; the packages are not imported.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +65,7 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
 
   Returns:
     Inputs (n, length, 1) float32; targets (n,) int32, 1 where a window holds
-    anomalous elements. extras["start"], (n,) int32: the first element.
+    anomalous elements. extras.start, (n,) int32: the first element.
 
   Raises:
     ValueError: if the series is shorter than a window, or a number is below 1.
@@ -83,7 +84,7 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   return datasets.ArrayDataset(
     series.values[index][..., None].astype(np.float32),
     series.anomalous[index].any(axis=1).astype(np.int32),
-    extras={"start": start.astype(np.int32)},
+    extras=datasets.Extras(start=start.astype(np.int32)),
   )
 
 
@@ -107,7 +108,7 @@ def make_splits(
 
   Returns:
     The splits, see `windows`; values are shifted and scaled to mean 0 and
-    standard deviation 1 over the training series. info.details: that mean and
+    standard deviation 1 over the training series. info has that mean and
     deviation.
 
   Raises:
@@ -125,9 +126,8 @@ def make_splits(
     scaled = (series.values - mean) / (deviation or 1.0)
     return windows(Series(scaled, series.anomalous), length, step)
 
-  details = {**info.details, "mean": mean, "deviation": deviation}
-  info = datasets.Info(
-    info.description, info.source, info.licence, 2, None, details
+  info = dataclasses.replace(
+    info, num_classes=2, mean=mean, deviation=deviation
   )
   return datasets.Splits(cut(train), cut(valid), cut(test), info)
 
@@ -158,7 +158,7 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
     datasets.Info(
       description="A synthetic ECG; does a window hold an anomaly?",
       source="aeon load_ecg_diff_count_3",
-      licence="BSD-3-Clause (package)",
+      license="BSD-3-Clause (package)",
     ),
   )
 
@@ -193,7 +193,7 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
     datasets.Info(
       description="An ECG; does a window hold an anomaly?",
       source="sktime mitdb.csv (MIT-BIH arrhythmia database)",
-      licence="BSD-3-Clause (package), ODC-BY (database)",
+      license="BSD-3-Clause (package), ODC-BY (database)",
     ),
   )
 

@@ -19,7 +19,6 @@ from jaxseq.data import datasets
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
 _FIELDS = ("inputs", "targets", "lengths")
-_KEPT = ("description", "source", "licence", "num_classes", "vocab_size")
 
 
 def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
@@ -27,7 +26,7 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
 
   Args:
     path: folder to make; it must not exist.
-    splits: the data set. Of `info.details` nothing is kept.
+    splits: the data set. Of `info` numbers and strings are kept.
 
   Raises:
     ValueError: if the folder exists.
@@ -40,7 +39,11 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   for part in _PARTS:
     for name, array in _named(getattr(splits, part)).items():
       np.save(partial / f"{part}.{name}.npy", array, allow_pickle=False)
-  info = {name: getattr(splits.info, name) for name in _KEPT}
+  info = {
+    name: value
+    for name, value in vars(splits.info).items()
+    if isinstance(value, str | int | float)
+  }
   (partial / _INFO).write_text(json.dumps(info, indent=2) + "\n")
   # A reader sees all of it or nothing.
   partial.rename(path)
@@ -87,7 +90,7 @@ def _named(dataset):
   if dataset is None:
     return {}
   fields = {name: getattr(dataset, name) for name in _FIELDS}
-  fields |= {f"extras.{k}": v for k, v in (dataset.extras or {}).items()}
+  fields |= {f"extras.{k}": v for k, v in dataset.extras._asdict().items()}
   return {name: array for name, array in fields.items() if array is not None}
 
 
@@ -105,4 +108,4 @@ def _dataset(found, path, part):
     if name.startswith("extras.")
   }
   fields = {name: found.get(name) for name in _FIELDS}
-  return datasets.ArrayDataset(**fields, extras=extras or None)
+  return datasets.ArrayDataset(**fields, extras=datasets.Extras(**extras))

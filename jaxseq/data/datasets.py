@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
 from typing import NamedTuple
 
+import jax
 import numpy as np
+
+from jaxseq import _validate
 
 
 class MissingData(ValueError):
@@ -13,6 +15,55 @@ class MissingData(ValueError):
 
   The message is one sentence that names what to install or where to look.
   """
+
+
+class Extras(NamedTuple):
+  """Further arrays of examples, each with leading axis n; None if not there.
+
+  This is the whole list: a task says which of them it reads.
+
+  Attributes:
+    second: (n, time) or (n, time, features) like the inputs: the second
+      sequence of each example, of pairs with one class.
+    second_lengths: (n,) int32, its elements that count.
+    gaps: (n, time) float32, time since the element before, of irregular times.
+    observed: (n, time, channels) bool, False where a value is missing.
+    document_starts: (n, time) bool, True at the first token of a document.
+    calendar: (n, time of input and target, features) float32, time features.
+    times: (n, time) float32, when each event happens.
+    log_density: (n, time) float32, the true log density of each event.
+    tail: (n,) float32, the true log probability of no event after the last.
+    phase: (n,) float32, phase of the beat at the first element.
+    recording: (n,) int32, number of the recording that a window is cut from.
+    start: (n,) int32, the window's first element in its recording.
+    domain: (n,) int32, number of the domain among `Domains.names`.
+    subject: (n,) int32, who was recorded.
+    user: (n,) int32, likewise, by the data set's own numbers.
+    device: (n,) int32, which device recorded.
+    side: (n,) int32, which arm wore the device.
+    day: (n,) int32, day of the recording.
+    repetition: (n,) int32, which repetition of the same class it is.
+  """
+
+  second: np.ndarray | None = None
+  second_lengths: np.ndarray | None = None
+  gaps: np.ndarray | None = None
+  observed: np.ndarray | None = None
+  document_starts: np.ndarray | None = None
+  calendar: np.ndarray | None = None
+  times: np.ndarray | None = None
+  log_density: np.ndarray | None = None
+  tail: np.ndarray | None = None
+  phase: np.ndarray | None = None
+  recording: np.ndarray | None = None
+  start: np.ndarray | None = None
+  domain: np.ndarray | None = None
+  subject: np.ndarray | None = None
+  user: np.ndarray | None = None
+  device: np.ndarray | None = None
+  side: np.ndarray | None = None
+  day: np.ndarray | None = None
+  repetition: np.ndarray | None = None
 
 
 class ArrayDataset(NamedTuple):
@@ -25,34 +76,98 @@ class ArrayDataset(NamedTuple):
       levels of the factors that made a series, or float32 values (n, ...).
     lengths: (n,) int32, the number of elements in time that count, of sequences
       that were padded at their end; None if all are of full length.
-    extras: further arrays with leading axis n, by name; None if there are none.
+    extras: further arrays.
   """
 
   inputs: np.ndarray
   targets: np.ndarray
   lengths: np.ndarray | None = None
-  extras: dict[str, np.ndarray] | None = None
+  extras: Extras = Extras()
+
+
+class Factors(NamedTuple):
+  """Factors that made the series of a set, whose levels are the targets.
+
+  Attributes:
+    names: of the factors.
+    sizes: number of levels of each factor.
+    scale: number by which all series are divided.
+    noise: standard deviation of the noise on every element, before that.
+  """
+
+  names: tuple[str, ...]
+  sizes: tuple[int, ...]
+  scale: float = 1.0
+  noise: float = 0.0
+
+
+class Domains(NamedTuple):
+  """Domains of a problem of domain adaptation.
+
+  Attributes:
+    by: what a domain is, such as "subject": a field of `Extras`.
+    names: values of that field, the source domains before the target domains.
+    num_sources: number of source domains.
+    scaling: how the inputs were scaled, see `domains.make_splits`.
+  """
+
+  by: str
+  names: tuple[int, ...]
+  num_sources: int
+  scaling: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-  """What is known of a data set.
+  """What is known of a data set; None where it does not apply.
 
   Attributes:
     description: one sentence: what an input and what a target is.
     source: where the data come from.
-    licence: terms of the data.
+    license: terms of the data.
     num_classes: number of classes of the targets, if they are classes.
     vocab_size: number of tokens, if the inputs are tokens; padding included.
-    details: whatever else belongs to the set: class names, scale, horizon.
+    classes: names of the classes.
+    channels: names of the inputs' features.
+    tokens: what the tokens stand for.
+    rate: elements in time per second.
+    image_size: height and width of the image in every input or element.
+    mean: of each channel, or of all, before it was subtracted.
+    deviation: standard deviation likewise, before it divided.
+    factors: what made the series.
+    domains: domains of a problem of domain adaptation.
+    horizon: until when sequences of events were observed.
+    nats_per_event: true negative log density per event, by part.
+    baselines: what is known without training, by name: bits per byte of texts,
+      the accuracy of the most frequent class of expressions.
+    devices: names of the devices that `Extras.device` counts.
+    left_out: number of damaged records that were left out.
+    manifest: name and sha256 of each file of a corpus.
+    digest: one sha256 for the manifest.
   """
 
   description: str
   source: str
-  licence: str
+  license: str
   num_classes: int | None = None
   vocab_size: int | None = None
-  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  _: dataclasses.KW_ONLY
+  classes: tuple[str, ...] | None = None
+  channels: tuple[str, ...] | None = None
+  tokens: tuple[str, ...] | None = None
+  rate: float | None = None
+  image_size: tuple[int, int] | None = None
+  mean: np.ndarray | float | None = None
+  deviation: np.ndarray | float | None = None
+  factors: Factors | None = None
+  domains: Domains | None = None
+  horizon: float | None = None
+  nats_per_event: Mapping[str, float] | None = None
+  baselines: Mapping[str, float] | None = None
+  devices: tuple[str, ...] | None = None
+  left_out: int | None = None
+  manifest: tuple[tuple[str, str], ...] | None = None
+  digest: str | None = None
 
 
 class Splits(NamedTuple):
@@ -87,33 +202,37 @@ def check(dataset: ArrayDataset, name: str = "dataset") -> ArrayDataset:
   inputs, targets, lengths, extras = dataset
   tokens = np.issubdtype(inputs.dtype, np.integer)
   if inputs.ndim < 2 or (inputs.ndim == 2) != tokens:
-    raise ValueError(
-      f"{name}: inputs must be (n, time) of integers or (n, time, features) of "
-      f"floats; got shape {inputs.shape} and dtype {inputs.dtype}."
+    raise _validate.error(
+      f"{name}: inputs",
+      f"shape {inputs.shape} and dtype {inputs.dtype}",
+      "(n, time) of integers or (n, time, features) of floats",
     )
   if inputs.shape[1] == 0:
-    raise ValueError(
-      f"{name}: inputs must have at least one element in time; got shape "
-      f"{inputs.shape}."
+    raise _validate.error(
+      f"{name}: inputs",
+      f"shape {inputs.shape}",
+      "at least one element in time",
     )
   count = len(inputs)
-  named = {"targets": targets, "lengths": lengths, **(extras or {})}
+  named = {"targets": targets, "lengths": lengths, **extras._asdict()}
   for key, array in named.items():
     if array is not None and (array.ndim == 0 or len(array) != count):
-      raise ValueError(
-        f"{name}: {key} must have one entry for each of the {count} inputs; "
-        f"got shape {array.shape}."
+      raise _validate.error(
+        f"{name}: {key}",
+        f"shape {array.shape}",
+        f"one entry for each of the {count} inputs",
       )
   if lengths is not None:
     if lengths.shape != (count,) or lengths.dtype != np.int32:
-      raise ValueError(
-        f"{name}: lengths must be ({count},) of int32; got shape "
-        f"{lengths.shape} and dtype {lengths.dtype}."
+      raise _validate.error(
+        f"{name}: lengths",
+        f"shape {lengths.shape} and dtype {lengths.dtype}",
+        f"({count},) of int32",
       )
     if count and not (lengths.min() >= 0 and lengths.max() <= inputs.shape[1]):
       raise ValueError(
-        f"{name}: lengths must lie in 0 .. {inputs.shape[1]}, the time axis of "
-        f"inputs; got {lengths.min()} .. {lengths.max()}."
+        f"{name}: lengths: got {lengths.min()} to {lengths.max()}, expected "
+        f"0 to {inputs.shape[1]}, the time axis of inputs."
       )
   return dataset
 
@@ -128,13 +247,7 @@ def take(dataset: ArrayDataset, rows: np.ndarray) -> ArrayDataset:
   Returns:
     The data set of these rows, copied.
   """
-  inputs, targets, lengths, extras = dataset
-  return ArrayDataset(
-    inputs[rows],
-    targets[rows],
-    None if lengths is None else lengths[rows],
-    None if extras is None else {k: v[rows] for k, v in extras.items()},
-  )
+  return jax.tree.map(lambda array: array[rows], dataset)
 
 
 def stratified_split(
@@ -154,8 +267,7 @@ def stratified_split(
   Raises:
     ValueError: if fraction is not in 0 .. 1.
   """
-  if not 0 <= fraction <= 1:
-    raise ValueError(f"fraction must lie in 0 .. 1; got {fraction}.")
+  _validate.number("fraction", fraction, 0, 1)
   rng = np.random.default_rng(seed)
   second = np.zeros(len(labels), bool)
   for label in np.unique(labels):
@@ -182,9 +294,10 @@ def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
     return splits
   labels = splits.train.targets
   if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    raise ValueError(
-      "carve_valid needs integer targets of shape (n,); got shape "
-      f"{labels.shape} and dtype {labels.dtype}."
+    raise _validate.error(
+      "targets",
+      f"shape {labels.shape} and dtype {labels.dtype}",
+      "integer targets of shape (n,) to take validation examples of",
     )
   train, valid = stratified_split(labels, fraction, seed)
   return splits._replace(

@@ -12,6 +12,7 @@ import dataclasses
 from typing import Literal
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxseq.data import datasets
@@ -95,8 +96,8 @@ class Recordings(NamedTuple):
   Attributes:
     series: arrays (length_i, channels), one for each recording.
     labels: (n,) int32 classes.
-    attributes: further integers of each recording by name, (n,) int32: the
-      subject, the device.
+    attributes: further integers (n,) int32 of each recording, by their names
+      in `datasets.Extras`: the subject, the device.
   """
 
   series: Sequence[np.ndarray]
@@ -116,8 +117,8 @@ def windows(
 
   Returns:
     Inputs (n, length, channels) float32; targets (n,), the label of the
-    recording. extras: the attributes, "recording", the number of the recording,
-    and "start", the window's first element in it; all (n,) int32.
+    recording. extras: the attributes, the number of the recording, and start,
+    the window's first element in it; all (n,) int32.
 
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
@@ -151,7 +152,7 @@ def windows(
     np.concatenate(inputs),
     np.asarray(recordings.labels, np.int32)[place],
     None,
-    extras,
+    datasets.Extras(**extras),
   )
 
 
@@ -199,7 +200,7 @@ def split_tails(
   """
   if not 0 <= fraction <= 1:
     raise ValueError(f"fraction must lie in 0 .. 1; got {fraction}.")
-  recording, start = dataset.extras["recording"], dataset.extras["start"]
+  recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
   first, second = [], []
   for number in np.unique(recording):
@@ -246,7 +247,7 @@ def _scaled(dataset, moments):
   """Shifts and scales each window by the moments of its domain."""
   if dataset is None:
     return None
-  domain = dataset.extras["domain"]
+  domain = dataset.extras.domain
   mean = np.stack([mean for mean, _ in moments])[domain, None]
   deviation = np.stack([deviation for _, deviation in moments])[domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
@@ -258,14 +259,7 @@ def _scaled(dataset, moments):
 
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
   """Returns the examples of several sets, one after the other."""
-  inputs, targets, lengths, extras = zip(*parts)
-  names = extras[0] or ()
-  return datasets.ArrayDataset(
-    np.concatenate(inputs),
-    np.concatenate(targets),
-    None if lengths[0] is None else np.concatenate(lengths),
-    {name: np.concatenate([e[name] for e in extras]) for name in names} or None,
-  )
+  return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def labelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
@@ -291,8 +285,8 @@ def make_splits(
   """Puts the windows of source and target domains together.
 
   Args:
-    source: labelled windows to learn from; all parts have extras["domain"],
-      (n,) int32 from 0.
+    source: labelled windows to learn from; all parts have extras.domain, (n,)
+      int32 from 0.
     valid: windows of the source domains to choose options with, or None.
     target: windows of the target domains to adapt to; their labels are hidden.
     test: windows of the target domains to report.
@@ -308,13 +302,13 @@ def make_splits(
   Raises:
     ValueError: if scaling is none of these.
   """
-  count = 1 + max(part.extras["domain"].max() for part in (source, target))
+  count = 1 + max(part.extras.domain.max() for part in (source, target))
   if scaling == "source":
     moments = [_moments(source)] * count
   elif scaling == "own":
     both = joined([source, target])
     moments = [
-      _moments(datasets.take(both, both.extras["domain"] == domain))
+      _moments(datasets.take(both, both.extras.domain == domain))
       for domain in range(count)
     ]
   elif scaling == "none":
@@ -364,7 +358,7 @@ def adapt(
 
   Args:
     dataset: labelled windows with extras, as `windows` returns them.
-    by: name in extras of what makes a domain, such as "subject".
+    by: field of `Extras` that makes a domain, such as "subject".
     source: the value, or values, of the source domains.
     target: the same of the target domains.
     info: what is known of the set.
@@ -386,14 +380,13 @@ def adapt(
   Returns:
     The splits: train has source windows, then target windows with targets of
     `UNLABELLED`; `labelled` and `unlabelled` tell them apart. valid is of the
-    source, test of the target. extras["domain"], (n,) int32, is the number of
-    the domain in info.details["domains"], which lists the source domains, then
-    the target domains; info.details["num_sources"] are source domains.
+    source, test of the target. extras.domain, (n,) int32, is the number of the
+    domain in info.domains.names.
 
   Raises:
     ValueError: if an option is out of range or a domain is not there.
   """
-  values = dataset.extras[by]
+  values = getattr(dataset.extras, by)
   sources = _selected(values, by, source)
   targets = _selected(values, by, target)
   names = sources + targets
@@ -408,7 +401,7 @@ def adapt(
   domain = np.full(len(values), -1, np.int32)
   for number, name in enumerate(names):
     domain[values == name] = number
-  dataset = dataset._replace(extras=dataset.extras | {"domain": domain})
+  dataset = dataset._replace(extras=dataset.extras._replace(domain=domain))
   count = len(sources)
   of_source = datasets.take(dataset, (domain >= 0) & (domain < count))
   of_target = datasets.take(dataset, domain >= count)
@@ -421,11 +414,10 @@ def adapt(
     raise ValueError(
       f"features must be 'raw' or 'statistics'; got {features!r}."
     )
-  problem = {"by": by, "domains": names, "num_sources": count}
-  details = {**info.details, **problem, "scaling": scaling}
+  chosen = datasets.Domains(by, names, count, scaling)
   return make_splits(
     *parts,
-    dataclasses.replace(info, details=details),
+    dataclasses.replace(info, domains=chosen),
     scaling=scaling,
     unlabelled=unlabelled,
   )

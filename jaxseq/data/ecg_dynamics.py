@@ -394,7 +394,7 @@ def load(
     levels = factors.sample_factors(rng, count)
     phase = starts(rng, count)
     series = solve(levels, start=phase, rng=rng)
-    return levels, series, {"start": phase.astype(np.float32)}
+    return levels, series, datasets.Extras(phase=phase.astype(np.float32))
 
   return factors.make_splits(
     make,
@@ -404,5 +404,5 @@ def load(
     noise,
     description="An ECG of a dynamical model; which six factors made it?",
     source="dynamical model of McSharry et al., 2003",
-    licence="none needed",
+    license="none needed",
   )

@@ -189,7 +189,7 @@ def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
 def make_splits(
   make: Callable[
     [np.random.Generator, int],
-    tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
+    tuple[np.ndarray, np.ndarray, datasets.Extras],
   ],
   names: tuple[str, ...],
   seed: int,
@@ -206,7 +206,7 @@ def make_splits(
     seed: seed; each part has a stream of its own.
     counts: number of series of "train", "valid" and "test".
     noise: standard deviation of Gaussian noise on every element.
-    **info: description, source and licence.
+    **info: description, source and license.
 
   Returns:
     The splits, see `seasonal`.
@@ -232,15 +232,10 @@ def make_splits(
       (series / scale).astype(np.float32)[..., None],
       levels.astype(np.int32),
       None,
-      extras or None,
+      extras,
     )
-  details = {
-    "factors": names,
-    "sizes": (LEVELS,) * len(names),
-    "scale": scale,
-    "noise": noise,
-  }
-  return datasets.Splits(**parts, info=datasets.Info(**info, details=details))
+  made = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
+  return datasets.Splits(**parts, info=datasets.Info(**info, factors=made))
 
 
 def _check_length(length):
@@ -270,7 +265,7 @@ def seasonal(
   Returns:
     The splits: inputs (n, length, 1); targets (n, 6), the levels 0 .. 7 of the
     factors. All inputs are divided by one number, the standard deviation of all
-    training values. info.details: names and sizes of the factors, the scale and
+    training values. info.factors: names and sizes of the factors, the scale and
     the noise.
 
   Raises:
@@ -280,7 +275,7 @@ def seasonal(
 
   def make(rng, count):
     levels = sample_factors(rng, count)
-    return levels, seasonal_series(levels, length), {}
+    return levels, seasonal_series(levels, length), datasets.Extras()
 
   return make_splits(
     make,
@@ -290,7 +285,7 @@ def seasonal(
     noise,
     description="A seasonal series with a trend; which six factors made it?",
     source="sines over a line",
-    licence="none needed",
+    license="none needed",
   )
 
 
@@ -319,7 +314,7 @@ def ecg(
     noise: see `seasonal`.
 
   Returns:
-    The splits, see `seasonal`. extras["start"], (n,) float32, is the phase of
+    The splits, see `seasonal`. extras.phase, (n,) float32, is the phase of
     the first element in -pi .. pi.
 
   Raises:
@@ -334,7 +329,7 @@ def ecg(
     levels = sample_factors(rng, count)
     phase = starts(rng, count)
     series = ecg_series(levels, length, rate, phase)
-    return levels, series, {"start": phase.astype(np.float32)}
+    return levels, series, datasets.Extras(phase=phase.astype(np.float32))
 
   return make_splits(
     make,
@@ -344,7 +339,7 @@ def ecg(
     noise,
     description="A synthetic ECG; which six factors made it?",
     source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
-    licence="none needed",
+    license="none needed",
   )
 
 
@@ -398,7 +393,7 @@ def heartbeat(
 
   def make(rng, count):
     levels = sample_factors(rng, count)
-    return levels, heartbeat_series(levels, length), {}
+    return levels, heartbeat_series(levels, length), datasets.Extras()
 
   return make_splits(
     make,
@@ -408,5 +403,5 @@ def heartbeat(
     noise,
     description="A synthetic heart beat; which six factors made it?",
     source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
-    licence="none needed",
+    license="none needed",
   )

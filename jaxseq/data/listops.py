@@ -183,7 +183,7 @@ def load(
 
   Returns:
     The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
-    expression is in two parts. info.details["majority"] is the share of the
+    expression is in two parts. info.baselines["majority"] is the share of the
     commonest test value, the floor of any accuracy.
 
   Raises:
@@ -222,9 +222,10 @@ def load(
     datasets.Info(
       description="A nested list expression; what is its value?",
       source=f"generated as in arXiv 2011.04006, size {size!r}",
-      licence="none needed",
+      license="none needed",
       num_classes=10,
       vocab_size=len(TOKENS),
-      details={"tokens": TOKENS, "majority": float(majority)},
+      tokens=TOKENS,
+      baselines={"majority": float(majority)},
     ),
   )

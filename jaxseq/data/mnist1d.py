@@ -114,7 +114,7 @@ def load(
     datasets.Info(
       description="A distorted signal of 40 points; which of 10 templates?",
       source="generated as in arXiv 2011.14439",
-      licence="Apache-2.0 (templates)",
+      license="Apache-2.0 (templates)",
       num_classes=10,
     ),
   )

@@ -413,8 +413,8 @@ def load(
     datasets.Info(
       description="Dashed paths and two discs; are they on the same path?",
       source=f"drawn by the rules of arXiv 2011.04006, size {size}",
-      licence="none needed",
+      license="none needed",
       num_classes=2,
-      details={"height": size, "width": size},
+      image_size=(size, size),
     ),
   )

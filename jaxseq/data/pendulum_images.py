@@ -244,7 +244,7 @@ def load(
   Returns:
     The splits: inputs (n, kept, 576) in 0 .. 1, the pixels row by row; targets
     (n, kept, 2) float32, sine and cosine of the angle, free of noise.
-    extras["gaps"], (n, kept) float32, is the number of frames since the one
+    extras.gaps, (n, kept) float32, is the number of frames since the one
     seen before; 1 for the first.
 
   Raises:
@@ -289,7 +289,7 @@ def load(
         pixels.astype(np.float32) / 255,
         found[f"{part}_targets"],
         None,
-        {"gaps": gaps.astype(np.float32)},
+        datasets.Extras(gaps=gaps.astype(np.float32)),
       )
     )
   return datasets.Splits(
@@ -297,7 +297,7 @@ def load(
     datasets.Info(
       description="Noisy images of a pendulum; sine and cosine of its angle?",
       source="generated as in arXiv 2111.11344",
-      licence="none needed",
-      details={"height": SIZE, "width": SIZE},
+      license="none needed",
+      image_size=(SIZE, SIZE),
     ),
   )

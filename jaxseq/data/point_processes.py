@@ -378,9 +378,8 @@ def load(
   Returns:
     The splits. Inputs (n, events, 1) are the gaps since the event before, or
     since time 0; targets (n, events) the marks. extras: times (n, events),
-    log_density (n, events) and tail (n,), see `LogDensity`. info.details:
-    horizon, process, and nats_per_event, the true negative log density per
-    event of each part.
+    log_density (n, events) and tail (n,), see `LogDensity`. info has horizon
+    and nats_per_event, the true negative log density per event of each part.
 
   Raises:
     ValueError: if a name or number is out of range.
@@ -413,13 +412,10 @@ def load(
     info=datasets.Info(
       description="Event times and marks; when and what is the next event?",
       source="simulated by thinning or inversion, without discretisation",
-      licence="none needed",
+      license="none needed",
       num_classes=process.num_marks,
-      details={
-        "horizon": float(horizon),
-        "process": process,
-        "nats_per_event": nats,
-      },
+      horizon=float(horizon),
+      nats_per_event=nats,
     ),
   )
 
@@ -436,11 +432,11 @@ def _dataset(events, density, longest):
     pad(gaps, np.float32)[..., None],
     pad(events.marks, np.int32),
     events.lengths,
-    {
-      "times": pad(events.times, np.float32),
-      "log_density": pad(density.events, np.float32),
-      "tail": density.tail.astype(np.float32),
-    },
+    datasets.Extras(
+      times=pad(events.times, np.float32),
+      log_density=pad(density.events, np.float32),
+      tail=density.tail.astype(np.float32),
+    ),
   )
 
 

@@ -128,7 +128,7 @@ def kjv(
       shuffled and divided whole, see `documents.split`. One text if None.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
+    The splits: inputs and targets (1, bytes) uint8, with document_starts if
     there are documents.
 
   Raises:
@@ -146,13 +146,11 @@ def kjv(
     datasets.Info(
       description="The King James Bible byte by byte; which byte is next?",
       source="Debian's bible-kjv 4.39",
-      licence="public domain",
+      license="public domain",
       num_classes=256,
       vocab_size=256,
-      # Of the whole text, and of interpolated 5-grams over the test bytes.
-      details={
-        "bits_per_byte": {"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27}
-      },
+      # Bits per byte of the whole text, and of 5-grams over the test bytes.
+      baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
     ),
   )
 
@@ -202,8 +200,8 @@ def python_source(
       shuffled and divided whole, see `documents.split`.
 
   Returns:
-    The splits: inputs and targets (1, bytes) uint8, with extras "starts" if
-    there are documents. info.details: the manifest and its digest.
+    The splits: inputs and targets (1, bytes) uint8, with document_starts if
+    there are documents. info has the manifest and its digest.
 
   Raises:
     ValueError: if the manifest has another digest.
@@ -228,9 +226,10 @@ def python_source(
     datasets.Info(
       description="Python source code byte by byte; which byte is next?",
       source="the standard library of the running Python",
-      licence="PSF-2.0",
+      license="PSF-2.0",
       num_classes=256,
       vocab_size=256,
-      details={"manifest": tuple(manifest), "digest": found},
+      manifest=tuple(manifest),
+      digest=found,
     ),
   )

@@ -62,8 +62,8 @@ def split(
 
   Returns:
     Training, validation and test parts: inputs and targets (1, bytes) uint8,
-    extras "starts" (1, bytes) bool, True at the first byte of a document, whose
-    input is 0.
+    extras.document_starts (1, bytes) bool, True at the first byte of a
+    document, whose input is 0.
 
   Raises:
     ValueError: if a part would be empty.
@@ -90,5 +90,7 @@ def _part(documents):
   starts[np.cumsum([0, *map(len, documents[:-1])])] = True
   inputs = np.where(starts, 0, np.roll(targets, 1)).astype(np.uint8)
   return datasets.ArrayDataset(
-    inputs[None], targets[None], extras={"starts": starts[None]}
+    inputs[None],
+    targets[None],
+    extras=datasets.Extras(document_starts=starts[None]),
   )

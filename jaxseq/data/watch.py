@@ -144,9 +144,10 @@ def load(
     datasets.Info(
       description="Motion of a wrist; which of 7 shoulder exercises?",
       source="seglearn load_watch (arXiv 1802.01489)",
-      licence="BSD-3-Clause (package)",
+      license="BSD-3-Clause (package)",
       num_classes=len(names),
-      details={"classes": names, "rate": 50.0},
+      classes=names,
+      rate=50.0,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

@@ -78,10 +78,10 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
     ValueError: if the windows have no classes or no domains, none are held out
       for validation, or none of the target are among those for training.
   """
-  if "domain" not in (splits.train.extras or {}):
+  if splits.train.extras.domain is None:
     raise ValueError(
-      "adaptation needs windows of several domains, with 'domain' in the "
-      f"extras (`data.domains`); got {sorted(splits.train.extras or ())}."
+      "extras.domain: got None, expected the domain of each window, as of the "
+      "sets that `data.domains` makes: adaptation needs several domains."
     )
   if splits.valid is None:
     raise ValueError("adaptation needs validation windows of the source.")
@@ -92,7 +92,7 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
       "adaptation needs training windows of the target, without classes; got "
       "none (unlabelled=False leaves them out)."
     )
-  domains = int(splits.train.extras["domain"].max()) + 1
+  domains = int(splits.train.extras.domain.max()) + 1
   return Heads(config, splits.info.num_classes, domains)
 
 
@@ -111,7 +111,7 @@ def loss(
     heads: the classifiers.
     params: theirs.
     mu: (batch, D).
-    batch: windows, with "domain" in the extras.
+    batch: windows, with their domain in the extras.
     progress: () part of the training that is done.
   """
   strength = schedules.dann_lambda(progress, 1.0)
@@ -120,7 +120,7 @@ def loss(
     config,
     logits,
     batch.targets,
-    batch.extras["domain"],
+    batch.extras.domain,
     batch.targets != domains_lib.UNLABELLED,
   )
   return groups.total(config, losses), losses._asdict()

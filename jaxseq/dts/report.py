@@ -52,7 +52,7 @@ def arm(
 
   Args:
     config: of the arm.
-    splits: the windows; where `info.details` names "factors", the targets are
+    splits: the windows; where `info.factors` is given, the targets are
       their levels, (n, K).
     variables: of the problem, with a leading axis of seeds.
     directory: of the arm; gets kl.png if it holds metrics, traversal.png and,
@@ -85,7 +85,7 @@ def arm(
   )
   seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
-  if "factors" in splits.info.details:
+  if splits.info.factors is not None:
     codes = [posterior(seed, test) for seed in seeds]
     factors = np.asarray(test.targets)
     scores |= scores_lib.over_seeds(
@@ -99,7 +99,7 @@ def arm(
         directory / "information_map.png",
         metrics_lib.information_matrix(codes[0][0], factors)
         / metrics_lib.entropies(factors),
-        factors=splits.info.details["factors"],
+        factors=splits.info.factors.names,
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
         label="",
       )
@@ -317,10 +317,10 @@ def _names(windows, info):
   """Returns class and domain of each window, or numbers without them."""
   lines = []
   if info.num_classes is not None:
-    classes = info.details.get("classes")
+    classes = info.classes
     lines.append(
       [classes[y] if classes else f"class {y}" for y in windows.targets]
     )
-  if "domain" in (windows.extras or {}):
-    lines.append([f"domain {d}" for d in windows.extras["domain"]])
+  if windows.extras.domain is not None:
+    lines.append([f"domain {d}" for d in windows.extras.domain])
   return ["\n".join(each) for each in zip(*lines)] or None

@@ -100,7 +100,7 @@ def of_domains(
     return probes.Windows(
       means(part),
       np.asarray(part.targets),
-      (part.extras or {}).get("recording"),
+      part.extras.recording,
     )
 
   return probes.domain_table(

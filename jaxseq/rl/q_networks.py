@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 from jaxseq import nn
 from jaxseq.rl import networks
+from jaxseq.rl.losses import exploration
+from jaxseq.rl.losses import td
 
 Array = jax.Array
 
@@ -36,15 +38,11 @@ class EpsilonGreedy(NamedTuple):
 
   def sample(self, key: Array) -> Array:
     """Draws actions: (...) int32."""
-    shape, n = self.values.shape[:-1], self.values.shape[-1]
-    key_whether, key_which = jax.random.split(key)
-    explores = jax.random.uniform(key_whether, shape) < self.epsilon
-    drawn = jax.random.randint(key_which, shape, 0, n, jnp.int32)
-    return jnp.where(explores, drawn, self.mode())
+    return exploration.epsilon_greedy(key, self.values, self.epsilon)
 
   def mode(self) -> Array:
     """Returns the best actions: (...) int32."""
-    return jnp.argmax(self.values, axis=-1).astype(jnp.int32)
+    return exploration.greedy(self.values)
 
   def log_prob(self, action: Array) -> Array:
     """Returns the log-probabilities of actions (...): (...)."""
@@ -96,6 +94,6 @@ class QNetwork(networks.Recurrent):
     values = head(x).logits
     if self.dueling:
       base = nn.ValueHead(widths, out_gain=_OUT_GAIN, name="value")(x)
-      values += base[..., None] - values.mean(axis=-1, keepdims=True)
+      values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1), states

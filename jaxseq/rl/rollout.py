@@ -13,7 +13,6 @@ from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import playground  # noqa: F401, likewise
 
 Array = jax.Array
 

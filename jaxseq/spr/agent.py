@@ -24,8 +24,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxseq.rl import layers
+from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frames
 from jaxseq.spr import game as games
 from jaxseq.spr import networks
@@ -238,11 +240,7 @@ def act(
     agent.noise if noisy else None,
     memory,
   )
-  best = jnp.argmax(values, axis=-1).astype(jnp.int32)
-  key_explore, key_random = jax.random.split(key)
-  random = jax.random.randint(key_random, best.shape, 0, values.shape[-1])
-  explore = jax.random.uniform(key_explore, best.shape) < epsilon
-  return jnp.where(explore, random, best), memory
+  return exploration.epsilon_greedy(key, values, epsilon), memory
 
 
 def choose(
@@ -363,8 +361,9 @@ def _epsilon(variant, step):
   """The chance of a random action, on a line from 1 after min_replay steps."""
   if variant.epsilon_decay == 0:
     return variant.epsilon_train
-  done = (step - variant.min_replay) / variant.epsilon_decay
-  return 1 + (variant.epsilon_train - 1) * jnp.clip(done, 0, 1)
+  return optax.linear_schedule(
+    1, variant.epsilon_train, variant.epsilon_decay, variant.min_replay
+  )(step)
 
 
 def _beta(config, step):
@@ -372,7 +371,7 @@ def _beta(config, step):
   first, last = config.variant.beta
   begin = config.variant.min_replay
   length = max(config.num_steps - begin, 1)
-  return first + (last - first) * jnp.clip((step - begin) / length, 0, 1)
+  return optax.linear_schedule(first, last, length, begin)(step)
 
 
 def reset_is_due(config: Config, step: int) -> bool:

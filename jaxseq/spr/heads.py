@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.rl import layers
+from jaxseq.rl.losses import td
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -214,7 +215,7 @@ def apply(
     y = y + params["advantage_bias"]
   if config.dueling:
     value = layer("value_out", hidden["hidden" if shared else "value_hidden"])
-    y = value[..., None, :] + y - y.mean(axis=-2, keepdims=True)
+    y = td.dueling(value[..., None, :], y, axis=-2)
   return y if config.atoms is not None else y[..., 0]
 
 

@@ -1,4 +1,4 @@
-"""What every step is worth: its target, its losses and its priority.
+"""Value and self-prediction losses per step, their targets and priorities.
 
 The same for steps on their own (`update`) and for those of sequences
 (`sequence_update`). Schwarzer et al., arXiv:2007.05929, section 2.
@@ -6,10 +6,13 @@ The same for steps on their own (`update`) and for those of sequences
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxseq.rl.losses import categorical
+from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
 from jaxseq.spr import networks
@@ -17,6 +20,48 @@ from jaxseq.spr import sequences
 
 Array = jax.Array
 Params = dict[str, dict]
+
+# Vectors shorter than this are not stretched to length 1, as in SPR's code.
+_MIN_NORM = 1e-3
+
+
+def spr_distance(prediction: Array, target: Array) -> Array:
+  """Returns the squared distance of two vectors that are made length 1.
+
+  That is 2 - 2 cos of the angle between them, the self-prediction loss of
+  Schwarzer et al., arXiv:2007.05929, equation 3. Vectors shorter than 1e-3 are
+  divided by 1e-3.
+
+  Args:
+    prediction: (..., d).
+    target: (..., d).
+
+  Returns:
+    (...), in [0, 4].
+  """
+  chex.assert_equal_shape([prediction, target])
+  return jnp.square(_normalize(prediction) - _normalize(target)).sum(axis=-1)
+
+
+def _normalize(x):
+  """Makes vectors length 1."""
+  # The maximum is taken under the root: at a zero vector the root of the sum
+  # has no derivative.
+  squares = jnp.square(x).sum(axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.maximum(squares, _MIN_NORM**2))
+
+
+def episode_mask(done: Array) -> Array:
+  """Returns which predictions stay within the episode of the first step.
+
+  Args:
+    done: (K + 1, *batch) bool, of the transitions taken at t .. t + K.
+
+  Returns:
+    (K + 1, *batch) bool; False at k if an episode ended at t + k or before.
+  """
+  chex.assert_type(done, bool)
+  return jnp.cumsum(done, axis=0) == 0
 
 
 def bootstrap(
@@ -37,14 +82,13 @@ def bootstrap(
     Distributions (batch, atoms); values (batch,) without atoms.
   """
   head = config.networks.head
-  action = jnp.argmax(heads.action_values(head, chooser), axis=-1)
-  outputs = categorical.take_action(outputs, action)
+  outputs = td.double_q(heads.action_values(head, chooser), outputs)
   done = batch.done_n if config.done_n == "any" else batch.done[0]
   discount = jnp.where(done, 0, batch.discount)
   if head.atoms is None:
     return batch.return_n + discount * outputs
   probs = jax.nn.softmax(outputs, axis=-1)
-  return categorical.project_categorical(
+  return categorical.project(
     probs, batch.return_n, discount, head.v_min, head.v_max
   )
 
@@ -73,18 +117,19 @@ def terms(
     The loss of the values, that of the predictions, and the priority, (batch,)
     each.
   """
-  outputs = categorical.take_action(outputs, batch.action[0])
+  outputs = td.take_action(outputs, batch.action[0])
   if config.networks.head.atoms is None:
-    rl, kl = categorical.huber(target - outputs)
+    td_error = target - outputs
+    rl = optax.losses.huber_loss(td_error)
+    kl = jnp.minimum(jnp.abs(td_error), 1)
   else:
-    log_probs = jax.nn.log_softmax(outputs, axis=-1)
-    rl = categorical.cross_entropy(target, log_probs)
-    kl = categorical.kl_divergence(target, log_probs)
+    rl = optax.losses.softmax_cross_entropy(outputs, target)
+    kl = categorical.bounded_kl(target, jax.nn.log_softmax(outputs, axis=-1))
   spr = jnp.zeros_like(rl)
   if config.predicts:
     predicted = networks.predict(config.networks, params, latent, batch.action)
-    mask = categorical.episode_mask(batch.done)[1:]
-    distance = categorical.spr_distance(predicted, projected)
+    mask = episode_mask(batch.done)[1:]
+    distance = spr_distance(predicted, projected)
     spr = jnp.where(mask, distance, 0).mean(axis=0)
   priority = jax.lax.stop_gradient(kl if config.priority == "kl" else rl)
   return rl, spr, priority

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.rl.losses import categorical
+from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frames
 from jaxseq.rl.replay import sum_tree
 from jaxseq.spr import sequences
@@ -81,7 +81,7 @@ def sample(
   slot = sum_tree.sample(state.priorities, uniform)
   priority = sum_tree.get(state.priorities, slot)
   batch = take(config, sequence, state, slot, num_steps=num_steps, gamma=gamma)
-  weight = categorical.importance_weights(priority, beta)
+  weight = priorities.importance_weights(priority, beta, 1e-5)
   return Sample(batch._replace(weight=weight), slot, priority)
 
 

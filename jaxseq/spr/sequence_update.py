@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.rl import encoders
-from jaxseq.rl.losses import td
+from jaxseq.rl.losses import priorities
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import memory as memory_lib
@@ -222,8 +222,8 @@ def _loss(
       config, params, batch, _rows(latent), outputs, target, projected
     )
   )
-  priority = td.priority(
-    priority.T, jnp.ones(priority.T.shape, bool), sequence.priority_max_share
+  priority = priorities.sequence_priority(
+    priority.T, max_share=sequence.priority_max_share
   )
   return update_lib.weigh(
     config, batch.weight, rl.mean(axis=0), spr.mean(axis=0), priority

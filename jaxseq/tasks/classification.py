@@ -1,13 +1,14 @@
 """Classification of whole sequences, from arrays that fit on the device.
 
-Data whose extras hold "second", (n, time) or (n, time, features) like the
-inputs, and "second_lengths", (n,), where the inputs have lengths, are pairs of
-sequences with one class, such as the Long Range Arena's Retrieval.
+Data with `extras.second`, and with `extras.second_lengths` where the inputs
+have lengths, are pairs of sequences with one class, such as the Long Range
+Arena's Retrieval.
 """
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import data as data_lib
 from jaxseq import nn
 from jaxseq.tasks import base
@@ -16,7 +17,7 @@ from jaxseq.training import supervised
 
 def is_paired(splits: data_lib.Splits) -> bool:
   """Returns whether an example is two sequences."""
-  return "second" in (splits.train.extras or {})
+  return splits.train.extras.second is not None
 
 
 def make_problem(
@@ -57,10 +58,10 @@ def make_problem(
   def sequences(batch):
     if not paired:
       return batch.inputs, batch.lengths
-    inputs = jnp.stack([batch.inputs, batch.extras["second"]], axis=1)
+    inputs = jnp.stack([batch.inputs, batch.extras.second], axis=1)
     if batch.lengths is None:
       return inputs, None
-    second = batch.extras["second_lengths"]
+    second = batch.extras.second_lengths
     return inputs, jnp.stack([batch.lengths, second], axis=1)
 
   def init(key):
@@ -119,23 +120,30 @@ def _check_pairs(splits, paired):
   for name, part in zip(("train", "valid", "test"), splits[:3]):
     if part is None:
       continue
-    extras = part.extras or {}
-    if ("second" in extras) != paired:
-      raise ValueError(
-        "extras['second'] must be in all parts of the data or in none; "
-        f"{name} differs from train."
-      )
+    second, lengths = part.extras.second, part.extras.second_lengths
+    _check_presence(
+      f"{name}: extras.second", second, paired, "in the training part"
+    )
     if not paired:
       continue
-    shape = extras["second"].shape
-    if shape != part.inputs.shape:
-      raise ValueError(
-        f"{name}: extras['second'] must have the shape of inputs, "
-        f"{part.inputs.shape}; got {shape}."
+    if second.shape != part.inputs.shape:
+      raise _validate.error(
+        f"{name}: extras.second",
+        f"shape {second.shape}",
+        f"that of the inputs, {part.inputs.shape}",
       )
-    if (part.lengths is None) != ("second_lengths" not in extras):
-      raise ValueError(
-        f"{name}: lengths and extras['second_lengths'] must be given both or "
-        f"neither; only the {'second' if part.lengths is None else 'first'} "
-        "came."
-      )
+    _check_presence(
+      f"{name}: extras.second_lengths",
+      lengths,
+      part.lengths is not None,
+      "lengths are",
+    )
+
+
+def _check_presence(name, array, expected, where):
+  """Checks that an array is there if it is expected, and only then."""
+  if (array is not None) != expected:
+    words = ("None", "an array") if expected else ("an array", "None")
+    raise ValueError(
+      f"{name}: got {words[0]}, expected {words[1]}, as {where}."
+    )

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data as data_lib
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
@@ -28,38 +29,42 @@ def sequences(part: data_lib.ArrayDataset) -> event_network.Sequences:
 
   Args:
     part: inputs (n, events, 1), the gaps; targets (n, events), the marks;
-      extras "times", and perhaps "log_density" and "tail"; as from
+      extras.times, and perhaps extras.log_density and extras.tail; as from
       `data.point_processes.load`.
 
   Raises:
     ValueError: if the part holds no event sequences.
   """
-  extras = part.extras or {}
-  if "times" not in extras or part.inputs.shape[2:] != (1,):
-    raise ValueError(
-      "the data must be event sequences, with gaps (n, events, 1) and extras "
-      f"'times'; got inputs of shape {part.inputs.shape} and extras "
-      f"{sorted(extras)}."
+  extras = part.extras
+  if part.inputs.shape[2:] != (1,):
+    raise _validate.error(
+      "inputs",
+      f"shape {part.inputs.shape}",
+      "the gaps of event sequences, (n, events, 1)",
+    )
+  if extras.times is None:
+    raise _validate.error(
+      "extras.times", None, "when each event happens, (n, events)"
     )
   lengths = part.lengths
   if lengths is None:
     lengths = np.full(len(part.inputs), part.inputs.shape[1], np.int32)
   return event_network.Sequences(
     part.inputs[..., 0],
-    extras["times"],
+    extras.times,
     part.targets,
     lengths,
-    extras.get("log_density"),
-    extras.get("tail"),
+    extras.log_density,
+    extras.tail,
   )
 
 
 def statistics(splits: data_lib.Splits) -> event_network.Statistics:
   """Returns what the network is told of the data beforehand."""
   train = sequences(splits.train)
-  if "horizon" not in splits.info.details:
-    raise ValueError(
-      "info.details must hold the horizon, until when sequences were observed."
+  if splits.info.horizon is None:
+    raise _validate.error(
+      "info.horizon", None, "until when sequences were observed"
     )
   inside = np.arange(train.gaps.shape[1]) < train.lengths[:, None]
   logs = np.log(np.asarray(train.gaps, np.float64)[inside])
@@ -69,7 +74,7 @@ def statistics(splits: data_lib.Splits) -> event_network.Statistics:
     )
   return event_network.Statistics(
     splits.info.num_classes or 1,
-    float(splits.info.details["horizon"]),
+    float(splits.info.horizon),
     float(logs.mean()),
     float(logs.std()),
   )
@@ -156,7 +161,7 @@ def make_problem(
   Args:
     arm: network, heads and batch size, in sequences.
     splits: event sequences; `info` with num_classes, the number of marks, and
-      details["horizon"].
+      horizon.
 
   Returns:
     A problem whose evaluation gives, on the test sequences, "nll" (nats per

@@ -55,8 +55,8 @@ def from_splits(splits: data_lib.Splits) -> Corpus:
   """Returns a text of `jaxseq.data` as a corpus.
 
   Args:
-    splits: parts with targets (1, n), the tokens, and perhaps extras "starts"
-      (1, n), True where a document begins.
+    splits: parts with targets (1, n), the tokens, and perhaps
+      extras.document_starts (1, n), True where a document begins.
 
   Raises:
     ValueError: if the parts are no texts.
@@ -69,8 +69,8 @@ def from_splits(splits: data_lib.Splits) -> Corpus:
         f"the data must be one text, (1, n) tokens; got shape {tokens.shape}."
       )
     starts = np.zeros(tokens.shape[1], bool)
-    if dataset.extras and "starts" in dataset.extras:
-      starts = np.array(dataset.extras["starts"][0], bool)
+    if dataset.extras.document_starts is not None:
+      starts = np.array(dataset.extras.document_starts[0], bool)
     starts[0] = True
     return Text(tokens[0], starts)
 

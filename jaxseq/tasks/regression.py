@@ -144,7 +144,7 @@ def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
   Args:
     arm: network and batch size; the network does not pool.
     splits: inputs (n, time, features) and targets (n, time, numbers), all of
-      one length; extras "gaps" (n, time) where times are irregular.
+      one length; extras.gaps (n, time) where times are irregular.
 
   Returns:
     A problem whose evaluation gives "mse" and "test_loss" on the test
@@ -173,12 +173,9 @@ def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
     )
   model = Regressor(arm, targets.shape[-1])
 
-  def gaps(part):
-    return None if part.extras is None else part.extras.get("gaps")
-
   def init(key):
     one = jax.tree.map(lambda x: jnp.asarray(x[:1]), splits.train)
-    return model.init(key, one.inputs, gaps(one))
+    return model.init(key, one.inputs, one.extras.gaps)
 
   def sample(key, update, data):
     index = supervised.draw(key, update, size, arm.batch_size)
@@ -188,7 +185,7 @@ def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
     (mean, variance), collections = model.apply(
       variables,
       batch.inputs,
-      gaps(batch),
+      batch.extras.gaps,
       train=True,
       rngs={"dropout": key},
       mutable=["batch_stats"],
@@ -199,7 +196,7 @@ def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
 
   def score(variables, part):
     def function(batch):
-      mean, variance = model.apply(variables, batch.inputs, gaps(batch))
+      mean, variance = model.apply(variables, batch.inputs, batch.extras.gaps)
       loss = negative_log_likelihood(mean, variance, batch.targets).mean()
       mse = jnp.mean((mean - batch.targets) ** 2)
       return {"mse": mse, "test_loss": loss}, batch.inputs.shape[0]

@@ -113,10 +113,11 @@ def _without_file(leaf: leaves.Leaf) -> np.ndarray | None:
 def _restore_args(template: Any) -> ocp.RestoreArgs:
   if leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
+  kept = template
+  if jax.dtypes.issubdtype(template.dtype, jax.dtypes.prng_key):
+    kept = jax.eval_shape(jax.random.key_data, template)
   return ocp.ArrayRestoreArgs(
-    sharding=template.sharding,
-    global_shape=template.shape,
-    dtype=template.dtype,
+    sharding=template.sharding, global_shape=kept.shape, dtype=kept.dtype
   )
 
 

@@ -143,28 +143,37 @@ def from_host(leaf: Leaf, value: Any, template: Any) -> Any:
   """
   if leaf.kind == "python":
     return _decode(leaf)
-  if leaf.kind == "key":
-    sharding = getattr(template, "sharding", None)
-    keys = jax.random.wrap_key_data(jnp.asarray(value), impl=leaf.detail)
-    if not getattr(template, "committed", sharding is not None):
-      return keys
-    return jax.device_put(keys, sharding)
-  if isinstance(value, jax.Array):
-    return value
+  sharding = getattr(template, "sharding", None)
+  committed = getattr(template, "committed", sharding is not None)
+  if not committed:
+    sharding = None
   if isinstance(template, np.generic):
     return value[()]
   if isinstance(template, np.ndarray):
     return value
+  if not isinstance(value, jax.Array):
+    value = _put(value, sharding)
+  if leaf.kind == "key":
+    return jax.random.wrap_key_data(value, impl=leaf.detail)
   if leaf.detail:
     # Weak types take part in dtype promotion. Setting items keeps them.
     zero = np.zeros((), leaf.dtype).item()
-    array = jnp.full(leaf.shape, zero).at[...].set(value)
-  else:
-    array = value
-  sharding = getattr(template, "sharding", None)
-  if sharding is None or not getattr(template, "committed", True):
-    return jax.device_put(array)
-  return jax.device_put(array, sharding)
+    return jax.jit(
+      lambda x: jnp.full(leaf.shape, zero).at[...].set(x),
+      out_shardings=sharding,
+    )(value)
+  return value
+
+
+def _put(value: np.ndarray, sharding: Any) -> Array:
+  """Puts a host array on devices, also on those of other processes."""
+  if sharding is None:
+    return jax.device_put(value)
+  # `device_put` refuses to put a key that lies here onto devices of others, and
+  # would put its words.
+  return jax.make_array_from_callback(
+    value.shape, sharding, lambda index: value[index]
+  )
 
 
 def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:

@@ -42,8 +42,8 @@ def test_windows_of_a_series_without_and_one_with_anomalies(packages):
   assert splits.train.targets.tolist() == [0, 0, 0]
   assert splits.valid.targets.tolist() == [1, 0, 0]
   assert splits.test.targets.tolist() == [0, 1, 1]
-  assert splits.test.extras["start"].tolist() == [0, 2, 4]
-  assert splits.info.details["mean"] == 3.5
+  assert splits.test.extras.start.tolist() == [0, 2, 4]
+  assert splits.info.mean == 3.5
 
 
 def test_one_series_in_three_parts(packages):

@@ -20,10 +20,10 @@ def make():
       rng.integers(0, 9, (count, 5)).astype(np.int32),
       rng.integers(0, 3, count).astype(np.int32),
       rng.integers(1, 6, count).astype(np.int32),
-      {"weight": rng.random((count, 2)).astype(np.float32)},
+      data.Extras(gaps=rng.random((count, 5)).astype(np.float32)),
     )
 
-  info = data.Info("Numbers.", "a generator", "free", 3, 9, {"x": object()})
+  info = data.Info("Numbers.", "a generator", "free", 3, 9, horizon=2.5)
   return data.Splits(part(8), None, part(3), info)
 
 
@@ -34,6 +34,7 @@ def test_what_is_saved_is_loaded_as_a_map(tmp_path):
   assert found.valid is None
   assert found.info.num_classes == 3
   assert found.info.vocab_size == 9
+  assert found.info.horizon == 2.5
   assert found.info.description == "Numbers."
   for part, want in ((found.train, splits.train), (found.test, splits.test)):
     for name in ("inputs", "targets", "lengths"):
@@ -41,7 +42,7 @@ def test_what_is_saved_is_loaded_as_a_map(tmp_path):
       assert isinstance(array, np.memmap)
       assert isinstance(array.base, mmap.mmap)
       np.testing.assert_array_equal(array, getattr(want, name))
-    np.testing.assert_array_equal(part.extras["weight"], want.extras["weight"])
+    np.testing.assert_array_equal(part.extras.gaps, want.extras.gaps)
   with pytest.raises(ValueError, match="must be that of a new folder"):
     arrays.save(path, splits)
 

@@ -12,7 +12,7 @@ def dataset(n=6, time=4, **changes):
     "inputs": np.arange(n * time, dtype=np.float32).reshape(n, time, 1),
     "targets": np.arange(n, dtype=np.int32),
     "lengths": np.full(n, time, np.int32),
-    "extras": {"more": np.arange(n)},
+    "extras": datasets.Extras(subject=np.arange(n)),
   }
   return datasets.ArrayDataset(**(fields | changes))
 
@@ -20,7 +20,7 @@ def dataset(n=6, time=4, **changes):
 def test_a_consistent_set_passes():
   for good in (
     dataset(),
-    dataset(lengths=None, extras=None),
+    dataset(lengths=None, extras=datasets.Extras()),
     dataset(inputs=np.zeros((6, 4), np.uint8)),
     dataset(n=0),
   ):
@@ -30,15 +30,15 @@ def test_a_consistent_set_passes():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"inputs": np.zeros((6, 4))}, r"inputs must be .*\(6, 4\).*float64"),
-    ({"inputs": np.zeros((6, 4, 1), int)}, "inputs must be .*int64"),
+    ({"inputs": np.zeros((6, 4))}, r"inputs: got shape \(6, 4\).*float64"),
+    ({"inputs": np.zeros((6, 4, 1), int)}, "inputs: got .*int64"),
     ({"inputs": np.zeros((6, 0, 1))}, "at least one element in time"),
-    ({"targets": np.zeros(5)}, r"targets .* 6 inputs; got shape \(5,\)"),
-    ({"targets": np.float32(0)}, "targets must have one entry"),
-    ({"extras": {"gaps": np.zeros(7)}}, r"gaps .* got shape \(7,\)"),
-    ({"lengths": np.zeros(6)}, "lengths must be .*float64"),
-    ({"lengths": np.full(6, 5, np.int32)}, "0 .. 4, .*; got 5 .. 5"),
-    ({"lengths": np.full(6, -1, np.int32)}, "got -1 .. -1"),
+    ({"targets": np.zeros(5)}, r"targets: got shape \(5,\), .* 6 inputs"),
+    ({"targets": np.float32(0)}, "targets: got .* expected one entry"),
+    ({"extras": datasets.Extras(gaps=np.zeros(7))}, r"gaps: got shape \(7,\)"),
+    ({"lengths": np.zeros(6)}, "lengths: got .*float64"),
+    ({"lengths": np.full(6, 5, np.int32)}, "got 5 to 5, expected 0 to 4"),
+    ({"lengths": np.full(6, -1, np.int32)}, "got -1 to -1"),
   ],
 )
 def test_what_does_not_belong_together_is_named(changes, message):
@@ -49,10 +49,12 @@ def test_what_does_not_belong_together_is_named(changes, message):
 def test_take_takes_rows_of_everything():
   taken = datasets.take(dataset(), np.array([4, 1]))
   assert taken.inputs[:, 0, 0].tolist() == [16, 4]
-  for array in (taken.targets, taken.extras["more"]):
+  for array in (taken.targets, taken.extras.subject):
     assert array.tolist() == [4, 1]
-  bare = datasets.take(dataset(lengths=None, extras=None), np.arange(6) > 3)
-  assert bare.lengths is bare.extras is None
+  bare = datasets.take(
+    dataset(lengths=None, extras=datasets.Extras()), np.arange(6) > 3
+  )
+  assert bare.lengths is bare.extras.subject is None
   assert bare.targets.tolist() == [4, 5]
 
 
@@ -65,7 +67,7 @@ def test_stratified_splits_keep_the_shares_of_classes():
   other = datasets.stratified_split(labels, 0.3, seed=2)
   np.testing.assert_array_equal(second, again[1])
   assert not np.array_equal(second, other[1])
-  with pytest.raises(ValueError, match=r"fraction must .*; got 1\.5"):
+  with pytest.raises(ValueError, match=r"fraction: got 1\.5"):
     datasets.stratified_split(labels, 1.5, seed=0)
 
 
@@ -76,11 +78,11 @@ def test_carve_valid_moves_training_rows():
   carved = datasets.carve_valid(splits, 1 / 3, seed=3)
   assert len(carved.train.inputs) == 4
   assert sorted(carved.valid.targets) == [0, 1]
-  rows = [*carved.train.extras["more"], *carved.valid.extras["more"]]
+  rows = [*carved.train.extras.subject, *carved.valid.extras.subject]
   assert sorted(rows) == list(range(6))
   assert carved.test is splits.test
   numbers = splits._replace(train=dataset(targets=np.zeros(6, np.float32)))
-  with pytest.raises(ValueError, match="integer targets .* float32"):
+  with pytest.raises(ValueError, match="float32, expected integer targets"):
     datasets.carve_valid(numbers, 0.5)
 
 

@@ -49,11 +49,11 @@ def test_windows_stay_inside_a_recording(lengths, length, step):
     (i, k * step) for i, count in enumerate(counts) for k in range(count)
   ]
   extras = found.extras
-  assert list(zip(extras["recording"], extras["start"])) == expected
+  assert list(zip(extras.recording, extras.start)) == expected
   for window, (place, start) in zip(found.inputs, expected):
     assert np.all(window[:, 0] == place)
     np.testing.assert_array_equal(window[:, 1], start + np.arange(length))
-  np.testing.assert_array_equal(found.targets, extras["recording"] % 3)
+  np.testing.assert_array_equal(found.targets, extras.recording % 3)
   assert found.inputs.dtype == np.float32
 
 
@@ -67,7 +67,7 @@ def test_runs_end_where_something_changes():
 
 def test_tails_share_nothing_with_what_comes_before(cut):
   first, second = domains.split_tails(cut, 0.4)
-  place, start = cut.extras["recording"], cut.extras["start"]
+  place, start = cut.extras.recording, cut.extras.start
   for number in np.unique(place):
     early = start[first][place[first] == number]
     late = start[second][place[second] == number]
@@ -83,22 +83,22 @@ def test_adapt_hides_the_labels_of_the_target(cut):
   splits = domains.adapt(cut, "subject", (2, 7), 1, _INFO, scaling="none")
   source = domains.labelled(splits.train)
   target = domains.unlabelled(splits.train)
-  assert set(source.extras["subject"]) == {2, 7}
-  assert set(splits.valid.extras["subject"]) == {2, 7}
-  assert set(target.extras["subject"]) == {1}
+  assert set(source.extras.subject) == {2, 7}
+  assert set(splits.valid.extras.subject) == {2, 7}
+  assert set(target.extras.subject) == {1}
   assert np.all(target.targets == domains.UNLABELLED)
   np.testing.assert_array_equal(target.inputs, splits.test.inputs)
   np.testing.assert_array_equal(
-    splits.test.targets, cut.targets[cut.extras["subject"] == 1]
+    splits.test.targets, cut.targets[cut.extras.subject == 1]
   )
   numbers = {2: 0, 7: 1, 1: 2}
   for part in splits[:3]:
-    expected = [numbers[s] for s in part.extras["subject"]]
-    np.testing.assert_array_equal(part.extras["domain"], expected)
-  details = splits.info.details
-  assert details["domains"] == (2, 7, 1)
-  assert details["num_sources"] == 2
-  assert "by" not in _INFO.details
+    expected = [numbers[s] for s in part.extras.subject]
+    np.testing.assert_array_equal(part.extras.domain, expected)
+  chosen = splits.info.domains
+  assert chosen.names == (2, 7, 1)
+  assert chosen.num_sources == 2
+  assert _INFO.domains is None
   # No window is in two parts.
   rows = [tuple(row.ravel()) for part in splits[:2] for row in part.inputs]
   assert len(set(rows)) == len(rows)
@@ -107,11 +107,9 @@ def test_adapt_hides_the_labels_of_the_target(cut):
 def test_what_is_held_out_is_not_trained_on(cut):
   splits = domains.adapt(cut, "subject", 2, 1, _INFO, held_out=0.4)
   seen = domains.unlabelled(splits.train).extras
-  for number in np.unique(splits.test.extras["recording"]):
-    late = splits.test.extras["start"][
-      splits.test.extras["recording"] == number
-    ]
-    early = seen["start"][seen["recording"] == number]
+  for number in np.unique(splits.test.extras.recording):
+    late = splits.test.extras.start[splits.test.extras.recording == number]
+    early = seen.start[seen.recording == number]
     assert early.max(initial=-8) + 8 <= late.min()
   alone = domains.adapt(cut, "subject", 2, 1, _INFO, unlabelled=False)
   assert alone.train.targets.min() >= 0
@@ -125,8 +123,8 @@ def test_scaling_by_the_source_or_by_each_domain(cut):
   rng = np.random.default_rng(0)
   shifted = cut._replace(
     inputs=rng.normal(size=cut.inputs.shape).astype(np.float32)
-    * (1 + cut.extras["subject"])[:, None, None]
-    + cut.extras["subject"][:, None, None]
+    * (1 + cut.extras.subject)[:, None, None]
+    + cut.extras.subject[:, None, None]
   )
   by_source = domains.adapt(shifted, "subject", 1, 7, _INFO)
   own = domains.adapt(shifted, "subject", 1, 7, _INFO, scaling="own")
@@ -145,8 +143,8 @@ def test_scaling_by_the_source_or_by_each_domain(cut):
   # Neither validation nor test windows count.
   source = domains.labelled(by_source.train)
   raw = shifted.inputs[
-    (shifted.extras["subject"] == 1)
-    & np.isin(shifted.extras["recording"], source.extras["recording"])
+    (shifted.extras.subject == 1)
+    & np.isin(shifted.extras.recording, source.extras.recording)
   ]
   assert len(raw) > len(source.inputs)
 
@@ -157,9 +155,12 @@ def test_padding_counts_for_nothing():
   inputs = rng.normal(2, 3, (6, 9, 2)).astype(np.float32)
   inputs[np.arange(9) >= lengths[:, None]] = 0
   dataset = data.ArrayDataset(
-    inputs, np.zeros(6, np.int32), lengths, {"who": np.array([0] * 5 + [1])}
+    inputs,
+    np.zeros(6, np.int32),
+    lengths,
+    data.Extras(user=np.array([0] * 5 + [1])),
   )
-  splits = domains.adapt(dataset, "who", 0, 1, _INFO, valid_fraction=0)
+  splits = domains.adapt(dataset, "user", 0, 1, _INFO, valid_fraction=0)
   train = domains.labelled(splits.train)
   inside = np.arange(9) < train.lengths[:, None]
   np.testing.assert_allclose(train.inputs[inside].mean(0), 0, atol=1e-6)
@@ -174,7 +175,7 @@ def test_stratified_holding(cut):
   other = domains.adapt(cut, "subject", 1, 2, _INFO, seed=1, **options)
   np.testing.assert_array_equal(first.valid.inputs, again.valid.inputs)
   assert np.any(first.valid.inputs != other.valid.inputs)
-  counts = np.bincount(cut.targets[cut.extras["subject"] == 1], minlength=3)
+  counts = np.bincount(cut.targets[cut.extras.subject == 1], minlength=3)
   found = np.bincount(first.valid.targets, minlength=3)
   np.testing.assert_array_equal(found, np.round(counts / 2))
 

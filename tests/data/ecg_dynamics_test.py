@@ -131,7 +131,7 @@ def test_loading():
   again = data.load("ecg_dynamics", **options)
   assert splits.train.inputs.shape == (6, 16, 1)
   assert splits.test.targets.shape == (2, 6)
-  assert splits.info.details["factors"] == tuple(factors.ECG)
+  assert splits.info.factors.names == tuple(factors.ECG)
   np.testing.assert_array_equal(splits.test.inputs, again.test.inputs)
   moving = data.load(
     "ecg_dynamics", start="random", heart_rate_deviation=3.0, **options

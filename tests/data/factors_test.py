@@ -71,9 +71,9 @@ def test_factors_are_uniform_and_independent():
 def test_sets(name):
   ranges, length = _SETS[name]
   splits = data.load(name, **_SMALL)
-  details = splits.info.details
-  assert details["factors"] == tuple(ranges)
-  assert details["sizes"] == (8,) * 6
+  made = splits.info.factors
+  assert made.names == tuple(ranges)
+  assert made.sizes == (8,) * 6
   for part, count in zip(splits[:3], _SMALL.values()):
     assert part.inputs.shape == (count, length, 1)
     assert part.targets.shape == (count, 6)
@@ -88,7 +88,7 @@ def test_sets(name):
   assert not hashing.shared_rows(splits.train.inputs, other.train.inputs)
   # The noise is what the series of the levels leave.
   make = getattr(factors, f"{name.removesuffix('_factors')}_series")
-  left = splits.train.inputs[..., 0] * details["scale"]
+  left = splits.train.inputs[..., 0] * made.scale
   left = left - make(splits.train.targets)
   # Of at least 19200 numbers: 0.05 to within 0.0003, one standard error.
   assert left.std() == pytest.approx(0.05, abs=0.0015)
@@ -104,12 +104,12 @@ def test_amplitudes_survive_the_scaling():
 
 def test_random_starts():
   splits = data.load("ecg", length=64, rate=32, start="random", **_SMALL)
-  start = splits.train.extras["start"]
+  start = splits.train.extras.phase
   assert start.min() < -2.8
   assert start.max() > 2.8
   # Rounded to float32: the phase to 2e-7, and slopes are below 15.
   clean = factors.ecg_series(splits.train.targets, 64, 32, start)
-  left = splits.train.inputs[..., 0] * splits.info.details["scale"] - clean
+  left = splits.train.inputs[..., 0] * splits.info.factors.scale - clean
   assert left.std() == pytest.approx(0.05, abs=0.0015)
 
 

@@ -75,7 +75,7 @@ def test_the_calendar():
 def splits_of(**options):
   series = forecast_windows.parse_csv(table(missing=(5,)), "mine")
   return forecast_windows.make_splits(
-    series, (20, 28, 38), 4, 3, source="mine", licence="none", **options
+    series, (20, 28, 38), 4, 3, source="mine", license="none", **options
   )
 
 
@@ -105,8 +105,8 @@ def test_only_training_times_set_the_scale():
   np.testing.assert_allclose(
     splits.test.targets[-1, -1, 1], (-37 + mean) / deviation, rtol=1e-6
   )
-  assert splits.info.details["mean"][1] == -mean
-  stamps = splits.valid.extras["calendar"]
+  assert splits.info.mean[1] == -mean
+  stamps = splits.valid.extras.calendar
   assert stamps.shape == (6, 7, 5)
   # Hour 16 of the first day.
   np.testing.assert_allclose(stamps[0, 0, 1], 16 / 23 - 0.5, rtol=1e-6)
@@ -121,7 +121,7 @@ def test_spans_without_room_are_refused():
   ):
     with pytest.raises(ValueError, match=message):
       forecast_windows.make_splits(
-        series, ends, *lengths, source="mine", licence=""
+        series, ends, *lengths, source="mine", license=""
       )
 
 

@@ -52,7 +52,7 @@ def test_all_operators_digits_and_widths_occur(small):
   assert set(np.unique(small.train.inputs)) == set(range(len(listops.TOKENS)))
   assert len(set(small.train.targets)) == 10
   counts = np.bincount(small.test.targets)
-  assert small.info.details["majority"] == counts.max() / 100
+  assert small.info.baselines["majority"] == counts.max() / 100
 
 
 def test_no_expression_occurs_twice(small):

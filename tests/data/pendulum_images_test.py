@@ -78,7 +78,7 @@ def test_shapes_gaps_and_ranges(small):
     assert part.inputs.max() <= 1
     # Float32 sine and cosine.
     np.testing.assert_allclose((part.targets**2).sum(-1), 1, rtol=1e-6)
-    gaps = part.extras["gaps"]
+    gaps = part.extras.gaps
     assert np.all(gaps[:, 0] == 1)
     assert gaps.min() == 1
     assert np.all(gaps[:, 1:].sum(1) <= 99)
@@ -95,7 +95,7 @@ def test_the_draws_come_in_the_published_order(small):
       noise = rng.uniform(0, 255, (100, 24, 24))
       seed = np.random.default_rng(offset + row)
       kept = np.sort(seed.choice(100, 50, replace=False))
-      np.testing.assert_array_equal(part.extras["gaps"][row, 1:], np.diff(kept))
+      np.testing.assert_array_equal(part.extras.gaps[row, 1:], np.diff(kept))
       np.testing.assert_allclose(
         part.targets[row, :, 0], np.sin(angles[row, kept]), atol=1e-6
       )
@@ -149,7 +149,7 @@ def test_cached_sets_are_the_same(tmp_path, monkeypatch):
   for name in ("train", "valid", "test"):
     one, two = getattr(first, name), getattr(second, name)
     np.testing.assert_array_equal(one.inputs, two.inputs)
-    np.testing.assert_array_equal(one.extras["gaps"], two.extras["gaps"])
+    np.testing.assert_array_equal(one.extras.gaps, two.extras.gaps)
 
 
 def test_wrong_options_are_named():

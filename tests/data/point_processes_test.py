@@ -122,17 +122,15 @@ def test_load(name):
     assert found.inputs.shape[1] == splits.train.inputs.shape[1]
     times = np.where(inside, np.cumsum(found.inputs[..., 0], 1), 0)
     # Sums of float32 gaps up to 10.
-    np.testing.assert_allclose(times, found.extras["times"], atol=1e-4)
+    np.testing.assert_allclose(times, found.extras.times, atol=1e-4)
     assert times.max() <= 10
     assert np.all(found.inputs[inside] > 0)
     assert not np.any(found.inputs[~inside])
-    nats = -found.extras["log_density"].sum() / found.lengths.sum()
+    nats = -found.extras.log_density.sum() / found.lengths.sum()
     # Float32 values, summed.
-    assert splits.info.details["nats_per_event"][part] == pytest.approx(
-      nats, rel=1e-4
-    )
+    assert splits.info.nats_per_event[part] == pytest.approx(nats, rel=1e-4)
     np.testing.assert_array_equal(found.inputs, getattr(again, part).inputs)
-  first = [part.extras["times"][:, 0] for part in (*splits[:3], *other[:3])]
+  first = [part.extras.times[:, 0] for part in (*splits[:3], *other[:3])]
   assert len(set(np.concatenate(first))) == 60
 
 

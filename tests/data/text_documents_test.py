@@ -31,7 +31,7 @@ def test_documents_stay_whole():
   parts = text_documents.split([*texts, b""], valid=0.1, test=0.2)
   found = []
   for part in parts:
-    (starts,) = part.extras["starts"]
+    (starts,) = part.extras.document_starts
     assert starts[0]
     assert (part.inputs[0][starts] == 0).all()
     np.testing.assert_array_equal(
@@ -51,8 +51,8 @@ def test_files_of_python_are_documents(tmp_path):
   for i in range(20):
     (tmp_path / f"m{i:02}.py").write_text("x\n" * i)
   splits = data.load("python_source", root=tmp_path, documents=True)
-  starts = [part.extras["starts"].sum() for part in splits[:3]]
+  starts = [part.extras.document_starts.sum() for part in splits[:3]]
   assert starts == [18, 1, 1]
   whole = data.load("python_source", root=tmp_path)
-  assert splits.info.details == whole.info.details
-  assert whole.train.extras is None
+  assert splits.info == whole.info
+  assert whole.train.extras.document_starts is None

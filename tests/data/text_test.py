@@ -105,16 +105,16 @@ def text_of(splits):
 
 def test_python_files_in_sorted_order(library):
   splits = data.load("python_source", root=library)
-  manifest = splits.info.details["manifest"]
+  manifest = splits.info.manifest
   assert [name for name, _ in manifest] == ["a/c.py", "b.py"]
   expected = f"# a/c.py\n{(library / 'a/c.py').read_text('utf-8')}# b.py\nx = 1"
   # Every byte but the first is a target.
   assert text_of(splits).startswith(expected.encode()[1:])
-  assert splits.info.details["digest"] == text.manifest_digest(manifest)
+  assert splits.info.digest == text.manifest_digest(manifest)
 
 
 def test_the_corpus_can_be_pinned(library, tmp_path):
-  digest = data.load("python_source", root=library).info.details["digest"]
+  digest = data.load("python_source", root=library).info.digest
   data.load("python_source", root=library, digest=digest)
   (library / "b.py").write_text("x = 2\n" * 20)
   with pytest.raises(ValueError, match=f"of the 2 files found, .* {digest}"):
@@ -125,7 +125,7 @@ def test_the_corpus_can_be_pinned(library, tmp_path):
 
 def test_the_running_library_has_sources():
   splits = data.load("python_source")
-  names = {name for name, _ in splits.info.details["manifest"]}
+  names = {name for name, _ in splits.info.manifest}
   content = text_of(splits)
   assert {"os.py", "json/decoder.py"} <= names
   assert len(content) > 10**7

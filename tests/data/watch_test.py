@@ -45,13 +45,13 @@ def test_arms_and_subjects(package):
   counts = [(len(x) - 20) // 10 + 1 for x in content["X"]]
   assert len(splits.test.inputs) == sum(counts[1::2])
   assert splits.train.inputs.shape[1:] == (20, 6)
-  assert set(domains.labelled(splits.train).extras["side"]) == {0}
-  assert set(splits.test.extras["side"]) == {1}
-  assert splits.info.details["classes"] == tuple(_NAMES)
+  assert set(domains.labelled(splits.train).extras.side) == {0}
+  assert set(splits.test.extras.side) == {1}
+  assert splits.info.classes == tuple(_NAMES)
   options = {"by": "subject", "source": (1, 3), "target": 2}
   splits = data.load("watch", window=20, step=10, scaling="none", **options)
-  assert set(splits.valid.extras["subject"]) == {1, 3}
-  row = splits.test.extras["recording"][0]
+  assert set(splits.valid.extras.subject) == {1, 3}
+  row = splits.test.extras.recording[0]
   assert content["subject"][row] == 2
   assert splits.test.targets[0] == content["y"][row]
   np.testing.assert_allclose(
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
 def test_the_package_itself():
   splits = data.load("watch", valid_fraction=0, unlabelled=False)
   assert len(splits.train.inputs) + len(splits.test.inputs) == 4677
-  subjects = [part.extras["subject"] for part in (splits.train, splits.test)]
+  subjects = [part.extras.subject for part in (splits.train, splits.test)]
   counts = np.bincount(np.concatenate(subjects))[1:]
   assert (len(counts), counts.min(), counts.max()) == (10, 295, 561)
-  assert splits.info.details["classes"] == tuple(_NAMES)
+  assert splits.info.classes == tuple(_NAMES)

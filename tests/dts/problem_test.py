@@ -38,7 +38,7 @@ def _windows(count, seed):
   return data_lib.ArrayDataset(
     np.float32(x),
     np.int32(level),
-    extras={"domain": np.int32(domain)},
+    extras=data_lib.Extras(domain=np.int32(domain)),
   )
 
 
@@ -377,7 +377,7 @@ def test_a_mesh_changes_no_number(arm, mesh):
 @pytest.mark.slow
 def test_two_domains():
   splits = _splits()
-  target = splits.train.extras["domain"] == 1
+  target = splits.train.extras.domain == 1
   hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
@@ -402,8 +402,8 @@ def test_wrong_options():
     problem.make_problem(arm, splits, 10)
   with pytest.raises(ValueError, match="target, without classes; got none"):
     problem.make_problem(arm, splits._replace(valid=splits.test), 10)
-  plain = splits._replace(train=splits.train._replace(extras=None))
-  with pytest.raises(ValueError, match="several domains, with 'domain'"):
+  plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
+  with pytest.raises(ValueError, match="extras.domain: got None"):
     problem.make_problem(arm, plain, 10)
 
 

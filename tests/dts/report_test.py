@@ -39,7 +39,7 @@ def _windows(count, seed, targets):
   return data_lib.ArrayDataset(
     rng.standard_normal((count, _LENGTH, 1)).astype(np.float32),
     np.int32(targets),
-    extras={"domain": np.arange(count, dtype=np.int32) % 2},
+    extras=data_lib.Extras(domain=np.arange(count, dtype=np.int32) % 2),
   )
 
 
@@ -76,7 +76,9 @@ def _recordings(classes, domain):
   """Ten windows of each class, one class after the other."""
   targets = np.repeat(np.int32(classes), 10)
   windows = _windows(len(targets), 0, targets)
-  return windows._replace(extras={"domain": np.full_like(targets, domain)})
+  return windows._replace(
+    extras=data_lib.Extras(domain=np.full_like(targets, domain))
+  )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
   valid, test = (_recordings(classes, domain) for domain in (0, 1))
   info = data_lib.Info("noise", "the test", "none", num_classes=6)
   chosen = report.contrasting(data_lib.Splits(valid, valid, test, info))
-  got = list(zip(chosen.targets.tolist(), chosen.extras["domain"].tolist()))
+  got = list(zip(chosen.targets.tolist(), chosen.extras.domain.tolist()))
   assert got == expected
   assert chosen.inputs.shape == (len(expected), _LENGTH, 1)
 
@@ -154,12 +156,12 @@ def test_scores_of_known_factors(tmp_path, capsys):
   pytest.importorskip("matplotlib")
   arm = _arm()
   factors = np.stack(np.divmod(np.arange(64) % 6, 2), axis=1)
-  details = {"factors": ("three", "two")}
+  made_by = data_lib.Factors(("three", "two"), (3, 2))
   splits = data_lib.Splits(
     _windows(32, 0, factors[:32]),
     None,
     _windows(64, 1, factors),
-    data_lib.Info("noise", "the test", "none", details=details),
+    data_lib.Info("noise", "the test", "none", factors=made_by),
   )
   made = problem.make_problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))

@@ -1,4 +1,4 @@
-"""An experiment on two processes, stopped, and gone on with on one."""
+"""An experiment on two processes, stopped, and gone on with on one or two."""
 
 import json
 import os
@@ -41,6 +41,32 @@ class Run(NamedTuple):
   metric: str = "loss"
 
 
+# Small enough to be started seven times.
+AGAIN = {
+  "classify": Run(
+    "classify",
+    [
+      "--config=tests/experiments/gru_digits.py",
+      "--mesh=data=0",
+      "--config.num_seeds=1",
+      "--config.chunks_per_checkpoint=5",
+    ],
+    400,
+  ),
+  "icrl": Run(
+    "icrl",
+    [
+      "--config=tests/experiments/gru_only.py",
+      "--mesh=data=0",
+      "--config.num_seeds=1",
+      "--config.ppo.num_envs=8",
+      "--config.ppo.rollout_length=8",
+      "--config.ppo.total_steps=5120",
+    ],
+    5120,
+    rtol=5e-4,
+  ),
+}
 RUNS = {
   "classify": Run(
     "classify",
@@ -119,14 +145,14 @@ def start(run, workdir, devices, *flags, log):
     )
 
 
-def start_two(run, workdir, logs):
-  """Starts two processes with two devices each."""
+def start_two(run, workdir, logs, devices=2):
+  """Starts two processes with some devices each."""
   port = free_port()
   return [
     start(
       run,
       workdir,
-      2,
+      devices,
       f"--coordinator=127.0.0.1:{port}",
       "--num_processes=2",
       f"--process_id={number}",
@@ -197,6 +223,59 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   assert f"goes on after step {step}" in text
   (steps, values), (expected_steps, expected) = (
     losses(place, run.arm, run.metric) for place in (stopped, whole)
+  )
+  np.testing.assert_array_equal(steps, expected_steps)
+  np.testing.assert_allclose(values, expected, rtol=run.rtol)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", list(AGAIN))
+def test_two_processes_go_on_as_two_after_sigterm_and_after_kill(
+  tmp_path, name
+):
+  run = AGAIN[name]
+  place = tmp_path / "two"
+
+  def saved():
+    folder = place / run.arm / "checkpoints"
+    names = [p.name for p in folder.iterdir()] if folder.exists() else []
+    return max((int(n) for n in names if n.isdigit()), default=0)
+
+  def play(signals, codes, step):
+    """Starts both, stops them at a later checkpoint and awaits their ends."""
+    logs = [tmp_path / f"{step}.{number}.log" for number in range(2)]
+    two = start_two(run, place, logs, devices=1)
+    try:
+      deadline = time.monotonic() + 200
+      while signals and saved() <= step:
+        assert time.monotonic() < deadline, logs[0].read_text()
+        for process, log in zip(two, logs):
+          assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+      for process, number in zip(two[::-1], signals):
+        process.send_signal(number)
+      for process, log, code in zip(two, logs, codes):
+        assert process.wait(200) == code, log.read_text()
+    finally:
+      for process in two:
+        process.kill()
+    text = logs[0].read_text()
+    assert ("goes on after step" in text) == bool(step), text
+    if signals:
+      assert step < saved() < run.steps
+    return saved()
+
+  step = play([signal.SIGTERM], [0, 0], 0)
+  step = play([signal.SIGKILL] * 2, [-signal.SIGKILL] * 2, step)
+  assert play([], [0, 0], step) == run.steps
+  log = tmp_path / "alone.log"
+  alone = start(run, tmp_path / "one", 2, log=log)
+  try:
+    assert alone.wait(200) == 0, log.read_text()
+  finally:
+    alone.kill()
+  (steps, values), (expected_steps, expected) = (
+    losses(path, run.arm, run.metric) for path in (place, tmp_path / "one")
   )
   np.testing.assert_array_equal(steps, expected_steps)
   np.testing.assert_allclose(values, expected, rtol=run.rtol)

@@ -7,11 +7,11 @@ import pytest
 
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
-from jaxseq.rl.losses import categorical
 from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import networks
+from jaxseq.spr import objective
 from jaxseq.spr import optimizer
 from jaxseq.spr import transition
 from jaxseq.spr import update
@@ -102,7 +102,7 @@ def forward(config, state, batch, draws):
     projected = networks.encode_project(
       parts, state.momentum, batch.observation
     )
-    distance = categorical.spr_distance(predicted, projected)
+    distance = objective.spr_distance(predicted, projected)
     return jax.nn.log_softmax(logits), latents, distance
 
   images = inputs.augment(None, batch, None)

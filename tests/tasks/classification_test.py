@@ -86,7 +86,7 @@ def _pairs():
       first.inputs,
       (first.targets == second.targets).astype(np.int32),
       first.lengths,
-      {"second": second.inputs, "second_lengths": second.lengths},
+      data.Extras(second=second.inputs, second_lengths=second.lengths),
     )
 
   train, _, test, info = _splits(with_valid=False)
@@ -114,7 +114,7 @@ def test_pairs_are_compared():
   clean = jax.tree.map(np.copy, problem.data)
   inputs, _, lengths, extras = clean["test"]
   inputs[np.arange(6) >= lengths[:, None]] = 0
-  extras["second"][np.arange(6) >= extras["second_lengths"][:, None]] = 0
+  extras.second[np.arange(6) >= extras.second_lengths[:, None]] = 0
   np.testing.assert_allclose(
     evaluate(state.variables, clean)["test_loss"],
     evaluate(state.variables, problem.data)["test_loss"],
@@ -132,16 +132,22 @@ def test_wrong_pairs():
         base.ArmConfig(PAIRS, batch_size=4), splits._replace(test=test)
       )
 
-  check(splits.test._replace(extras=None), "test differs from train")
   check(
-    splits.test._replace(extras={**extras, "second": extras["second"][:, 1:]}),
-    r"test: extras\['second'\] must .* \(75, 6, 2\); got \(75, 5, 2\)",
+    splits.test._replace(extras=data.Extras()),
+    "test: extras.second: got None, expected an array, as in the training",
   )
   check(
-    splits.test._replace(extras={"second": extras["second"]}),
-    "test: lengths and .* both or neither; only the first came",
+    splits.test._replace(extras=extras._replace(second=extras.second[:, 1:])),
+    r"test: extras.second: got shape \(75, 5, 2\), .* \(75, 6, 2\)",
   )
-  check(splits.test._replace(lengths=None), "only the second came")
+  check(
+    splits.test._replace(extras=extras._replace(second_lengths=None)),
+    "test: extras.second_lengths: got None, expected an array, as lengths are",
+  )
+  check(
+    splits.test._replace(lengths=None),
+    "second_lengths: got an array, expected None, as lengths are",
+  )
 
 
 def test_wrong_options():

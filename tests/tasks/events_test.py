@@ -148,9 +148,9 @@ def test_statistics_and_baselines(splits):
   truth = events.baselines(splits)["true process"]
   # The loader averages in float64, from densities that are stored in float32.
   np.testing.assert_allclose(
-    truth["event_nll"], splits.info.details["nats_per_event"]["test"], rtol=1e-5
+    truth["event_nll"], splits.info.nats_per_event["test"], rtol=1e-5
   )
-  tail = splits.test.extras["tail"].sum() / splits.test.lengths.sum()
+  tail = splits.test.extras.tail.sum() / splits.test.lengths.sum()
   np.testing.assert_allclose(truth["nll"], truth["event_nll"] - tail, rtol=1e-5)
 
 
@@ -203,5 +203,5 @@ def test_wrong_options(splits):
     events.make_problem(event_network.ArmConfig(pooling, batch_size=2), splits)
   with pytest.raises(ValueError, match="batch_size: got 32, expected at most"):
     events.make_problem(event_network.ArmConfig(_arm().network), splits)
-  with pytest.raises(ValueError, match="must be event sequences"):
-    events.sequences(splits.train._replace(extras=None))
+  with pytest.raises(ValueError, match="extras.times: got None, expected when"):
+    events.sequences(splits.train._replace(extras=data.Extras()))

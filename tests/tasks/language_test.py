@@ -34,7 +34,7 @@ def test_from_splits():
     return data.ArrayDataset(
       np.ones((1, n), np.int32),
       np.arange(n, dtype=np.int32)[None],
-      extras={"starts": np.arange(n)[None] == 2},
+      extras=data.Extras(document_starts=np.arange(n)[None] == 2),
     )
 
   info = data.Info("text", "here", "none", vocab_size=9)

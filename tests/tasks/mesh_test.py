@@ -103,7 +103,7 @@ def events_problem(config):
 
   def cut(part):
     shorten = lambda x: x[:, : LENGTH - 1] if x.ndim > 1 else x  # noqa: E731
-    extras = {name: shorten(x) for name, x in part.extras.items()}
+    extras = jax.tree.map(shorten, part.extras)
     assert part.inputs.shape[1] >= LENGTH - 1
     return part._replace(
       inputs=shorten(part.inputs),

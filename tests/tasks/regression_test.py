@@ -108,7 +108,7 @@ def test_evaluation():
     return data.ArrayDataset(
       rng.normal(size=(count, 4, 3)).astype(np.float32),
       rng.normal(size=(count, 4, 2)).astype(np.float32),
-      extras={"gaps": rng.uniform(1, 3, (count, 4)).astype(np.float32)},
+      extras=data.Extras(gaps=rng.uniform(1, 3, (count, 4)).astype(np.float32)),
     )
 
   splits = data.Splits(part(6), None, part(5), data.Info("", "", ""))
@@ -119,7 +119,7 @@ def test_evaluation():
   assert set(metrics) == {"mse", "test_loss"}
   test = splits.test
   mean, _ = jax.jit(regression.Regressor(arm, 2).apply)(
-    variables, test.inputs, test.extras["gaps"]
+    variables, test.inputs, test.extras.gaps
   )
   np.testing.assert_allclose(
     metrics["mse"], np.mean((mean - test.targets) ** 2), rtol=1e-5

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -76,6 +77,10 @@ def test_two_processes_save_stop_and_fall_back_together(tmp_path):
   template = {
     "split": jnp.zeros(8),
     "whole": jnp.zeros(3),
+    "key": jax.random.key(0),
+    "keys": jax.random.split(jax.random.key(0)),
+    "weak": jnp.full(2, 0.0),
+    "weak_split": jnp.full(8, 0.0),
     "host": np.zeros(2),
     "local": jnp.zeros(2),
   }
@@ -84,3 +89,6 @@ def test_two_processes_save_stop_and_fall_back_together(tmp_path):
   assert step == last
   np.testing.assert_array_equal(state["split"], np.arange(8.0) + last)
   np.testing.assert_array_equal(state["whole"], last)
+  np.testing.assert_array_equal(state["weak_split"], np.arange(8.0) + last)
+  words = jax.random.key_data(state["keys"])
+  np.testing.assert_array_equal(words, [[0, last]] * 2)

@@ -24,6 +24,8 @@ from jaxseq.training import scalars
 from jaxseq.training import signals
 from jaxseq.training.devices import device_mesh
 
+ARRAYS = ("split", "whole", "weak", "weak_split")
+
 
 class Counted:
   """An array of rows that counts those that are taken from it."""
@@ -60,22 +62,37 @@ def main(number, port, directory):
   def place(x, sharding):
     return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
 
+  def words(value, *shape):
+    return np.broadcast_to(np.array([0, value], np.uint32), (*shape, 2))
+
   def make(value):
     return {
       "split": place(np.arange(8.0, dtype=np.float32) + value, split),
       "whole": place(np.full(3, value, np.float32), whole),
+      "key": jax.random.wrap_key_data(place(words(value), whole)),
+      "keys": jax.random.wrap_key_data(place(words(value, 2), split)),
+      "weak": jax.jit(lambda: jnp.full(2, value), out_shardings=whole)(),
+      "weak_split": jax.jit(
+        lambda x: jnp.full(8, value).at[...].add(x), out_shardings=split
+      )(np.arange(8.0)),
       "host": np.full(2, value),
       "local": jnp.full(2, value),
     }
 
   @jax.jit
   def advance(state):
-    return jax.tree.map(lambda x: x + 1, state)
+    keys = {
+      k: jax.random.wrap_key_data(jax.random.key_data(state[k]) + one)
+      for k in ("key", "keys")
+    }
+    return keys | {k: state[k] + 1 for k in ARRAYS}
+
+  one = np.array([0, 1], np.uint32)
 
   def run_chunk(state, count):
     for _ in range(count):
       state = {
-        **advance({k: state[k] for k in ("split", "whole")}),
+        **advance({k: state[k] for k in ("key", "keys", *ARRAYS)}),
         "host": state["host"] + 1,
         "local": state["local"] + 1,
       }
@@ -99,12 +116,27 @@ def main(number, port, directory):
   def check(state, value):
     assert np.all(state["host"] == value)
     assert np.all(np.asarray(state["local"]) == value)
-    assert np.all(np.asarray(state["whole"]) == value)
-    assert state["split"].sharding.is_equivalent_to(split, 1)
-    shard = state["split"].addressable_shards[0]
-    np.testing.assert_array_equal(
-      shard.data, np.arange(8.0)[shard.index] + value
-    )
+    for name, sharding in (
+      ("whole", whole),
+      ("weak", whole),
+      ("split", split),
+      ("weak_split", split),
+      ("keys", split),
+    ):
+      assert state[name].sharding.is_equivalent_to(sharding, 1)
+    for name in ("whole", "weak"):
+      assert np.all(np.asarray(state[name]) == value)
+    for name in ("split", "weak_split"):
+      shard = state[name].addressable_shards[0]
+      np.testing.assert_array_equal(
+        shard.data, np.arange(8.0)[shard.index] + value
+      )
+    assert state["weak"].weak_type
+    assert state["weak_split"].weak_type
+    assert state["key"].sharding.is_equivalent_to(whole, 0)
+    for name in ("key", "keys"):
+      kept = jax.random.key_data(state[name]).addressable_data(0)
+      np.testing.assert_array_equal(np.reshape(kept, (-1, 2)), [[0, value]])
 
   check_rows()
   with (

@@ -89,9 +89,10 @@ def load(
     datasets.Info(
       description="A photograph of 32 x 32 pixels; of what?",
       source=f"CIFAR-10, {folder}",
-      licence="see source",
+      license="see source",
       num_classes=10,
-      details={"classes": CLASSES, "height": _SIZE, "width": _SIZE},
+      classes=CLASSES,
+      image_size=(_SIZE, _SIZE),
     ),
   )
   return datasets.carve_valid(splits, valid_fraction, seed)

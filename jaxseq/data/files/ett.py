@@ -66,7 +66,7 @@ def load(
       all channels if None.
     normalize: whether channels are shifted and scaled by the training span's
       mean and standard deviation, as the benchmark does.
-    with_calendar: whether extras["calendar"] holds time features.
+    with_calendar: whether extras.calendar holds time features.
     ends: ends of the three spans; those of the benchmark if None.
 
   Returns:
@@ -94,7 +94,7 @@ def load(
     normalize=normalize,
     with_calendar=with_calendar,
     source=str(path),
-    licence="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
+    license="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
   )
 
 

@@ -155,7 +155,7 @@ def load(
       lines take a minute.
     by: "user" or "device".
     source: user or device, or several, with labels: 0 .. 8 for users a .. i,
-      see `domains.PAIRS`; places in info.details["devices"] for devices.
+      see `domains.PAIRS`; places in info.devices for devices.
     target: the same of the domain without labels.
     window: readings of a window.
     step: readings from the start of a window to that of the next.
@@ -184,9 +184,10 @@ def load(
     datasets.Info(
       description="Motion of a phone or watch; which of 6 activities?",
       source=f"HHAR, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "users": USERS, "devices": names},
+      classes=CLASSES,
+      devices=names,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

@@ -19,7 +19,7 @@ from jaxseq.data.files import png
 
 # Levels of difficulty of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
-_LICENCE = "Apache-2.0 (Long Range Arena)"
+_LICENSE = "Apache-2.0 (Long Range Arena)"
 
 
 def _lines(path):
@@ -117,10 +117,10 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     info=datasets.Info(
       description="A nested list expression; what is its value?",
       source=f"Long Range Arena (arXiv 2011.04006), {path}",
-      licence=_LICENCE,
+      license=_LICENSE,
       num_classes=10,
       vocab_size=len(expressions.TOKENS),
-      details={"tokens": expressions.TOKENS},
+      tokens=expressions.TOKENS,
     ),
   )
 
@@ -190,7 +190,7 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     datasets.Info(
       description="A film review byte by byte; is it positive?",
       source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
-      licence="see source",
+      license="see source",
       num_classes=2,
       vocab_size=256,
     ),
@@ -209,7 +209,7 @@ def retrieval(
 
   Returns:
     The splits: inputs (n, max_length) uint8 are the first papers, see `encode`;
-    extras["second"] (n, max_length) uint8 and extras["second_lengths"] (n,)
+    extras.second (n, max_length) uint8 and extras.second_lengths (n,)
     int32 the second ones; targets (n,), 1 where they are related.
 
   Raises:
@@ -236,14 +236,14 @@ def retrieval(
       inputs,
       np.array(labels, np.int32),
       lengths,
-      {"second": others, "second_lengths": other_lengths},
+      datasets.Extras(second=others, second_lengths=other_lengths),
     )
   return datasets.Splits(
     **parts,
     info=datasets.Info(
       description="Two papers byte by byte; does one cite the other?",
       source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
-      licence="see source",
+      license="see source",
       num_classes=2,
       vocab_size=256,
     ),
@@ -339,9 +339,9 @@ def pathfinder(
     datasets.Info(
       description="Dashed paths and two discs; are they on the same path?",
       source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
-      licence=_LICENCE,
+      license=_LICENSE,
       num_classes=2,
       vocab_size=256 if tokens else None,
-      details={"height": shape[0], "width": shape[1]},
+      image_size=shape,
     ),
   )

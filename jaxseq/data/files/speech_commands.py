@@ -105,7 +105,7 @@ def load(
 
   Returns:
     The splits: inputs (n, rate, 1) in -1 .. 1, padded with 0 to one second;
-    targets (n,). info.details["classes"] are the words.
+    targets (n,). info.classes are the words.
 
   Raises:
     ValueError: if an option is out of range, a file is damaged, or a part is
@@ -137,8 +137,9 @@ def load(
     info=datasets.Info(
       description="A word spoken within a second; which?",
       source=f"Speech Commands (arXiv 1804.03209), {folder}",
-      licence="CC BY 4.0",
+      license="CC BY 4.0",
       num_classes=len(words),
-      details={"classes": words, "rate": rate},
+      classes=words,
+      rate=rate,
     ),
   )

@@ -117,11 +117,9 @@ def read(path: str | os.PathLike) -> datasets.ArrayDataset:
     inputs,
     labels,
     None,
-    {
-      "subject": subjects,
-      "recording": recording,
-      "start": start.astype(np.int32),
-    },
+    datasets.Extras(
+      subject=subjects, recording=recording, start=start.astype(np.int32)
+    ),
   )
 
 
@@ -160,9 +158,11 @@ def load(
     datasets.Info(
       description="Motion of a phone at the waist; which of 6 activities?",
       source=f"UCI HAR, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "signals": SIGNALS, "rate": 50.0},
+      classes=CLASSES,
+      channels=SIGNALS,
+      rate=50.0,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

@@ -191,7 +191,7 @@ def load(
   seed: int = 0,
   normalize: bool = True,
   valid_fraction: float = 0.0,
-  licence: str = "free for research (UCR/UEA archive)",
+  license: str = "free for research (UCR/UEA archive)",
 ) -> datasets.Splits:
   """Loads a problem of the archive from its two files.
 
@@ -203,14 +203,14 @@ def load(
       deviation 1 over all training values.
     valid_fraction: share of each class of the training cases that is for
       validation; classification only.
-    licence: terms of the data.
+    license: terms of the data.
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
     padded with 0 at the end; targets (n,) classes or numbers. Missing values
-    are 0 and extras["observed"], (n, time, channels) bool, is False there; it
-    is absent where nothing is missing. info.details: class names, and the mean
-    and standard deviation of each channel before normalisation.
+    are 0 and extras.observed, (n, time, channels) bool, is False there; it is
+    None where nothing is missing. info has class names, and the mean and
+    standard deviation of each channel before normalization.
 
   Raises:
     ValueError: if a file is not as the format says, or they differ in channels.
@@ -239,10 +239,10 @@ def load(
       ((case - shift) / scale).astype(np.float32) for case in file.series
     ]
     inputs, lengths = padding.pad_sequences(scaled, longest)
-    extras = None
+    extras = datasets.Extras()
     if incomplete:
       inside = np.arange(longest) < lengths[:, None]
-      extras = {"observed": ~np.isnan(inputs) & inside[..., None]}
+      extras = datasets.Extras(observed=~np.isnan(inputs) & inside[..., None])
       inputs = np.nan_to_num(inputs)
     if classes is None:
       targets = np.array(file.labels, np.float32)
@@ -258,7 +258,6 @@ def load(
       else part
       for part in parts
     ]
-  details = {"classes": classes, "mean": mean, "deviation": deviation}
   splits = datasets.Splits(
     parts[0],
     None,
@@ -266,9 +265,11 @@ def load(
     datasets.Info(
       description=f"{files[0].name}: which class, or what value, has a series?",
       source=str(train_path),
-      licence=licence,
+      license=license,
       num_classes=None if classes is None else len(classes),
-      details=details,
+      classes=classes,
+      mean=mean,
+      deviation=deviation,
     ),
   )
   return datasets.carve_valid(splits, valid_fraction, seed)

@@ -133,7 +133,10 @@ def load(
   inputs, lengths = padding.pad_sequences(recordings.series)
   return domains.adapt(
     datasets.ArrayDataset(
-      inputs, recordings.labels, lengths, dict(recordings.attributes)
+      inputs,
+      recordings.labels,
+      lengths,
+      datasets.Extras(**recordings.attributes),
     ),
     "user",
     source,
@@ -141,7 +144,7 @@ def load(
     datasets.Info(
       description="Acceleration of a hand; which of 8 gestures?",
       source=f"uWave gesture library, {path}",
-      licence="see source",
+      license="see source",
       num_classes=GESTURES,
     ),
     valid_fraction=valid_fraction,

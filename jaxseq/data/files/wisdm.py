@@ -177,7 +177,7 @@ def load(
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
     order of `CLASSES`. extras: domain, subject, user (the number in the file),
-    recording and start. info.details["left_out"] is the number of records that
+    recording and start. info.left_out is the number of records that
     were left out.
 
   Raises:
@@ -193,9 +193,11 @@ def load(
     datasets.Info(
       description="Motion of a phone in the pocket; which of 6 activities?",
       source=f"WISDM AR v1.1, {path}",
-      licence="see source",
+      license="see source",
       num_classes=len(CLASSES),
-      details={"classes": CLASSES, "rate": RATE, "left_out": left_out},
+      classes=CLASSES,
+      rate=RATE,
+      left_out=left_out,
     ),
     valid_fraction=valid_fraction,
     held_out=held_out,

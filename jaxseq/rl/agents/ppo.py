@@ -185,8 +185,8 @@ class _Batch(NamedTuple):
 
   memory: Any  # at the start of the rollout: no time axis
   transition: rollout.Transition
-  advantage: Array
-  target: Array
+  advantages: Array
+  returns: Array
 
 
 def player(config: Config) -> rollout.Player:
@@ -280,7 +280,7 @@ def update(
     final_values=config.bootstrap_truncated and shared.can_truncate(players),
   )
   # This step of the memory is not kept: the next rollout takes it again.
-  _, last_value, _ = players.network.apply(
+  _, bootstrap_value, _ = players.network.apply(
     runner.variables,
     world.observation,
     world.memory,
@@ -291,17 +291,17 @@ def update(
   over = transition.terminated
   if config.returns_per_trial:
     over |= transition.trial_ended
-  advantage, target = advantages.advantages(
+  advantage, returns = advantages.gae(
     transition.reward,
     transition.value,
-    last_value,
+    bootstrap_value,
     over,
     transition.truncated,
     transition.final_value,
     gamma=config.gamma,
     gae_lambda=config.gae_lambda,
   )
-  batch = _Batch(runner.world.memory, transition, advantage, target)
+  batch = _Batch(runner.world.memory, transition, advantage, returns)
   variables, opt_state, metrics = _learn(
     config,
     players.network,
@@ -315,7 +315,7 @@ def update(
   num_updates = runner.num_updates + 1
   metrics |= shared.episode_metrics(transition)
   metrics["explained_variance"] = policy.explained_variance(
-    transition.value, target
+    transition.value, returns
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
   world = device_mesh.spread_evenly(world)
@@ -389,9 +389,9 @@ def _loss(config, network, variables, batch):
   total, metrics = policy.ppo(
     *_replay(config, network, variables, batch.memory, taken),
     old_log_prob=taken.log_prob,
-    old_value=taken.value,
-    advantage=batch.advantage,
-    target=batch.target,
+    old_v=taken.value,
+    advantages=batch.advantages,
+    returns=batch.returns,
     clip=config.clip,
     value_coef=config.value_coef,
     entropy_coef=config.entropy_coef,
@@ -406,8 +406,8 @@ def _replay(config, network, variables, memory, taken):
 
   def run(memory, segment):
     observation, reset, action = segment
-    policy, value, memory = network.apply(variables, observation, memory, reset)
-    return memory, (policy.log_prob(action), policy.entropy(), value)
+    actor, value, memory = network.apply(variables, observation, memory, reset)
+    return memory, (actor.log_prob(action), actor.entropy(), value)
 
   sequence = taken.observation, taken.reset, taken.action
   length = config.segment_length

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxseq.rl import actions
 from jaxseq.rl import batching
@@ -384,10 +385,10 @@ def train(
 def exploration(config: Config, num_updates: Array) -> Array:
   """Returns epsilon after so many updates, of any shape, as float32."""
   span = max(1, round(config.exploration_fraction * config.num_updates))
-  done = jnp.minimum(num_updates.astype(jnp.float32) / span, 1)
-  return config.epsilon_start + done * (
-    config.epsilon_end - config.epsilon_start
+  schedule = optax.linear_schedule(
+    config.epsilon_start, config.epsilon_end, span
   )
+  return schedule(num_updates.astype(jnp.float32))
 
 
 def _variables(params, epsilon, statistics):

@@ -9,6 +9,7 @@ import optax
 
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import r2d2_rollout
+from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
 
@@ -175,9 +176,11 @@ def loss(
   target = action_values(config, network, target_params, batch)
   wanted = targets(config, online, target, batch)
   counts = ~batch.cut
-  error, chosen = td.errors(online[:, :-1], batch.action, wanted, counts)
+  error, chosen = td.td_errors(online[:, :-1], batch.action, wanted, counts)
   total = td.squared_loss(error, weight, counts)
-  fresh = td.priority(error, counts, config.priority_max_share)
+  fresh = priorities.sequence_priority(
+    error, counts, max_share=config.priority_max_share
+  )
   metrics = {
     "loss": total,
     "td_error": jnp.abs(error).mean(where=counts),

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation with termination and truncation.
+"""Generalized advantage estimation with termination and truncation.
 
 Schulman et al., "High-Dimensional Continuous Control Using Generalized
 Advantage Estimation", arXiv:1506.02438, equations 11 to 16.
@@ -13,10 +13,10 @@ from jaxseq.recurrence import linear
 Array = jax.Array
 
 
-def advantages(
-  reward: Array,
-  value: Array,
-  last_value: Array,
+def gae(
+  r_t: Array,
+  v_tm1: Array,
+  bootstrap_value: Array,
   terminated: Array,
   truncated: Array,
   final_value: Array | None = None,
@@ -24,21 +24,28 @@ def advantages(
   gamma: float,
   gae_lambda: float,
 ) -> tuple[Array, Array]:
-  """Returns advantages and value targets of a rollout.
+  """Returns advantages and returns of a rollout.
 
-  With `V_{t+1}` the next value in the rollout (`last_value` after the end),
+  With v_t the next value in the rollout (`bootstrap_value` after the end), 0
+  where the episode terminated, final_value where it was truncated,
 
-      boot_t  = 0 if terminated_t, final_value_t if truncated_t, else V_{t+1}
-      delta_t = r_t + gamma * boot_t - V_t
+      delta_t = r_t + gamma * v_t - v_tm1
       A_t     = delta_t + gamma * gae_lambda * A_{t+1},  cut after an end
 
-  and the targets are `A + V`. A step that is both terminated and truncated
+  and the returns are A + v_tm1. A step that is both terminated and truncated
   counts as terminated. No gradient flows through the results.
 
+      >>> never = jnp.zeros(2, bool)
+      >>> rewards, values, last = jnp.ones(2), jnp.zeros(2), jnp.float32(4)
+      >>> advantages.gae(
+      ...   rewards, values, last, never, never, gamma=0.5, gae_lambda=1.0
+      ... )[0]
+      Array([2.5, 3. ], dtype=float32)
+
   Args:
-    reward: (*batch, time), of the transition that starts at each step.
-    value: (*batch, time), of the observation each step starts from.
-    last_value: (*batch,), of the observation after the last step.
+    r_t: (*batch, time), rewards of the transition that starts at each step.
+    v_tm1: (*batch, time), values of the observation each step starts from.
+    bootstrap_value: (*batch,), of the observation after the last step.
     terminated: (*batch, time) bool; the episode ended after the step.
     truncated: (*batch, time) bool; the episode was cut off after the step.
     final_value: (*batch, time), value of the observation that the step led to,
@@ -48,21 +55,21 @@ def advantages(
     gae_lambda: in [0, 1]; 0 gives one-step errors, 1 whole returns.
 
   Returns:
-    Advantages and targets, both (*batch, time).
+    Advantages and returns, both (*batch, time).
   """
-  chex.assert_equal_shape([reward, value, terminated, truncated])
-  chex.assert_shape(last_value, reward.shape[:-1])
+  chex.assert_equal_shape([r_t, v_tm1, terminated, truncated])
+  chex.assert_shape(bootstrap_value, r_t.shape[:-1])
   chex.assert_type([terminated, truncated], bool)
   done = terminated | truncated
-  following = jnp.concatenate([value[..., 1:], last_value[..., None]], axis=-1)
-  boot = jnp.where(done, 0, following)
+  v_t = jnp.concatenate([v_tm1[..., 1:], bootstrap_value[..., None]], axis=-1)
+  v_t = jnp.where(done, 0, v_t)
   if final_value is not None:
-    chex.assert_equal_shape([reward, final_value])
-    boot = jnp.where(truncated & ~terminated, final_value, boot)
-  delta = reward + gamma * boot - value
-  decay = jnp.where(done, 0, jnp.asarray(gamma * gae_lambda, delta.dtype))
-  advantage, _ = linear.linear_scan(
-    decay[..., None], delta[..., None], reverse=True
+    chex.assert_equal_shape([r_t, final_value])
+    v_t = jnp.where(truncated & ~terminated, final_value, v_t)
+  delta_t = r_t + gamma * v_t - v_tm1
+  decay = jnp.where(done, 0, jnp.asarray(gamma * gae_lambda, delta_t.dtype))
+  advantages, _ = linear.linear_scan(
+    decay[..., None], delta_t[..., None], reverse=True
   )
-  advantage = jax.lax.stop_gradient(advantage[..., 0])
-  return advantage, advantage + jax.lax.stop_gradient(value)
+  advantages = jax.lax.stop_gradient(advantages[..., 0])
+  return advantages, advantages + jax.lax.stop_gradient(v_tm1)

@@ -1,7 +1,7 @@
-"""The PPO objective as small functions of arrays.
+"""The policy loss and the value loss of PPO.
 
 Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.06347,
-equations 7 and 9; the clipped value loss and the normalised advantages are
+equations 7 and 9; the clipped value loss and the normalized advantages are
 those of the authors' published implementation.
 """
 
@@ -12,53 +12,53 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-def normalize(advantage: Array, epsilon: float = 1e-8) -> Array:
+def normalize(advantages: Array, epsilon: float = 1e-8) -> Array:
   """Shifts and scales to mean 0 and population standard deviation 1."""
-  return (advantage - advantage.mean()) / (advantage.std() + epsilon)
+  return (advantages - advantages.mean()) / (advantages.std() + epsilon)
 
 
 def clipped_surrogate(
-  log_prob: Array, old_log_prob: Array, advantage: Array, clip: float
+  log_prob: Array, old_log_prob: Array, advantages: Array, clip: float
 ) -> Array:
   """Returns the mean of -min(ratio * A, clip(ratio, 1 -+ clip) * A)."""
-  chex.assert_equal_shape([log_prob, old_log_prob, advantage])
+  chex.assert_equal_shape([log_prob, old_log_prob, advantages])
   ratio = jnp.exp(log_prob - old_log_prob)
   clipped = jnp.clip(ratio, 1 - clip, 1 + clip)
-  return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+  return -jnp.minimum(ratio * advantages, clipped * advantages).mean()
 
 
 def value_loss(
-  value: Array, old_value: Array, target: Array, clip: float | None
+  v: Array, old_v: Array, returns: Array, clip: float | None
 ) -> Array:
   """Returns half the mean squared error, pessimistic about large moves.
 
   Args:
-    value: any shape.
-    old_value: as `value`; predictions at the time of the rollout.
-    target: as `value`.
+    v: predicted values, of any shape.
+    old_v: as `v`; predictions at the time of the rollout.
+    returns: as `v`.
     clip: the error counts as no smaller than that of a prediction which moved
-      at most this far from `old_value`; None for the plain squared error.
+      at most this far from `old_v`; None for the plain squared error.
 
   Returns:
     A scalar.
   """
-  chex.assert_equal_shape([value, old_value, target])
-  error = jnp.square(value - target)
+  chex.assert_equal_shape([v, old_v, returns])
+  error = jnp.square(v - returns)
   if clip is not None:
-    near = old_value + jnp.clip(value - old_value, -clip, clip)
-    error = jnp.maximum(error, jnp.square(near - target))
+    near = old_v + jnp.clip(v - old_v, -clip, clip)
+    error = jnp.maximum(error, jnp.square(near - returns))
   return 0.5 * error.mean()
 
 
 def ppo(
   log_prob: Array,
   entropy: Array,
-  value: Array,
+  v: Array,
   *,
   old_log_prob: Array,
-  old_value: Array,
-  advantage: Array,
-  target: Array,
+  old_v: Array,
+  advantages: Array,
+  returns: Array,
   clip: float = 0.2,
   value_coef: float = 0.5,
   entropy_coef: float = 0.01,
@@ -73,16 +73,16 @@ def ppo(
     log_prob: log-probability of the taken actions now, any shape; the other
       arrays have the same shape.
     entropy: entropy of the policy now.
-    value: predicted values now.
+    v: predicted values now.
     old_log_prob: log-probability of the actions when they were taken.
-    old_value: predicted values at that time.
-    advantage: advantages; normalised inside the minibatch if asked to.
-    target: value targets.
-    clip: range of the ratio, and of the value if `clip_value`.
+    old_v: predicted values at that time.
+    advantages: normalized inside the minibatch if asked to.
+    returns: targets of the values.
+    clip: range of the ratio, and of the values if `clip_value`.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     clip_value: whether the value loss is clipped.
-    normalize_advantage: whether advantages are normalised.
+    normalize_advantage: whether advantages are normalized.
 
   Returns:
     The loss, and a dict of scalars: `actor_loss`, `value_loss`, `entropy`,
@@ -90,9 +90,9 @@ def ppo(
     `clip_fraction` (share of the ratios outside the range).
   """
   if normalize_advantage:
-    advantage = normalize(advantage)
-  actor = clipped_surrogate(log_prob, old_log_prob, advantage, clip)
-  critic = value_loss(value, old_value, target, clip if clip_value else None)
+    advantages = normalize(advantages)
+  actor = clipped_surrogate(log_prob, old_log_prob, advantages, clip)
+  critic = value_loss(v, old_v, returns, clip if clip_value else None)
   mean_entropy = entropy.mean()
   total = actor + value_coef * critic - entropy_coef * mean_entropy
   log_ratio = jax.lax.stop_gradient(log_prob - old_log_prob)
@@ -107,13 +107,13 @@ def ppo(
   }
 
 
-def explained_variance(value: Array, target: Array) -> Array:
-  """Returns 1 - Var(target - value) / Var(target); 0 if targets are constant.
+def explained_variance(v: Array, returns: Array) -> Array:
+  """Returns 1 - Var(returns - v) / Var(returns); 0 if targets are constant.
 
   1 is a perfect critic, 0 one no better than a constant.
   """
-  chex.assert_equal_shape([value, target])
-  variance = target.var()
+  chex.assert_equal_shape([v, returns])
+  variance = returns.var()
   constant = variance == 0
-  share = (target - value).var() / jnp.where(constant, 1, variance)
+  share = (returns - v).var() / jnp.where(constant, 1, variance)
   return jnp.where(constant, 0, 1 - share)

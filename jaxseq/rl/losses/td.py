@@ -1,10 +1,14 @@
-"""Targets and losses of recurrent Q-learning as small functions of arrays.
+"""Temporal-difference targets and errors of action values.
+
+Time is in the names, as in rlax: a_tm1 was taken where q_tm1 are the values,
+r_t and discount_t came of it, and v_t is the value of what was seen then.
+Discounts are 0 where an episode ended. Axes are (*batch, time).
 
 Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
 Learning", ICLR 2019 (R2D2): double Q-learning, n-step targets, values on
-another scale, priorities of sequences. Peng's Q(lambda) is the other target:
-Kozuno et al., "Revisiting Peng's Q(lambda) for Modern Reinforcement Learning",
-arXiv:2103.00107. Neither corrects for what was done by another policy.
+another scale. Peng's Q(lambda) is the other target: Kozuno et al., "Revisiting
+Peng's Q(lambda) for Modern Reinforcement Learning", arXiv:2103.00107. Neither
+corrects for what was done by another policy.
 """
 
 import chex
@@ -35,27 +39,99 @@ def unrescale(x: Array, epsilon: float = 1e-3) -> Array:
   return jnp.sign(x) * (z + 1) * above / (root + 1)
 
 
-def double_q(online: Array, target: Array) -> Array:
-  """Returns the target network's values of the online network's best actions.
+def take_action(x: Array, action: Array) -> Array:
+  """Picks the entries of actions.
+
+  Args:
+    x: (*batch, n, ...), values or logits of all actions.
+    action: (*batch) integers.
+
+  Returns:
+    (*batch, ...).
+  """
+  chex.assert_equal_shape_prefix([x, action], action.ndim)
+  index = action.reshape(*action.shape, *[1] * (x.ndim - action.ndim))
+  return jnp.take_along_axis(x, index, axis=action.ndim).squeeze(action.ndim)
+
+
+def dueling(value: Array, advantages: Array, axis: int = -1) -> Array:
+  """Returns action values from those of states and of advantages.
+
+  Wang et al., arXiv:1511.06581, equation 9.
+
+  Args:
+    value: like the advantages, with length 1 along `axis`.
+    advantages: of all actions, along `axis`.
+    axis: of the actions.
+
+  Returns:
+    value + advantages - mean advantage, like `advantages`.
+  """
+  return value + advantages - advantages.mean(axis=axis, keepdims=True)
+
+
+def double_q(q_t_selector: Array, q_t: Array) -> Array:
+  """Returns one network's values of another network's best actions.
 
   Van Hasselt et al., "Deep Reinforcement Learning with Double Q-learning",
   arXiv:1509.06461, equation 4.
 
+      >>> q_t_selector, q_t = jnp.array([[1., 3.]]), jnp.array([[7., -1.]])
+      >>> td.double_q(q_t_selector, q_t)
+      Array([-1.], dtype=float32)
+
   Args:
-    online: (..., n) action values.
-    target: (..., n) action values.
+    q_t_selector: (*batch, n) action values, of the online network.
+    q_t: (*batch, n) action values, or (*batch, n, ...) logits, of the target
+      network.
 
   Returns:
-    Values (...).
+    (*batch), or (*batch, ...).
   """
-  chex.assert_equal_shape([online, target])
-  best = jnp.argmax(online, axis=-1, keepdims=True)
-  return jnp.take_along_axis(target, best, axis=-1)[..., 0]
+  chex.assert_equal_shape_prefix([q_t_selector, q_t], q_t_selector.ndim)
+  return take_action(q_t, jnp.argmax(q_t_selector, axis=-1))
+
+
+def n_step_returns(
+  r_t: Array,
+  discount_t: Array,
+  num_steps: int | Array,
+  max_steps: int | None = None,
+) -> tuple[Array, Array]:
+  """Sums the rewards of the next n steps, and multiplies their discounts.
+
+      R_t = r_t + discount_t (r_{t+1} + discount_{t+1} (... r_{t+n-1}))
+      D_t = discount_t discount_{t+1} ... discount_{t+n-1}
+
+  so that R_t + D_t V_{t+n} is the n-step target.
+
+      >>> td.n_step_returns(jnp.array([1., 2., 4.]), jnp.array([.5, .5, 0.]), 2)
+      (Array([2., 4.], dtype=float32), Array([0.25, 0.  ], dtype=float32))
+
+  Args:
+    r_t: (*batch, time).
+    discount_t: (*batch, time), 0 where the episode ended with that step.
+    num_steps: n, at least 1. With max_steps it may be a traced integer.
+    max_steps: the most that n can be; n itself if None.
+
+  Returns:
+    R and D, both (*batch, time - max_steps + 1).
+  """
+  chex.assert_equal_shape([r_t, discount_t])
+  max_steps = num_steps if max_steps is None else max_steps
+  length = r_t.shape[-1] - max_steps + 1
+  returns = jnp.zeros_like(r_t[..., :length])
+  discounts = jnp.ones_like(returns)
+  for i in range(max_steps):
+    counts = i < num_steps
+    returns += jnp.where(counts, discounts * r_t[..., i : i + length], 0)
+    discounts *= jnp.where(counts, discount_t[..., i : i + length], 1)
+  return returns, discounts
 
 
 def n_step_targets(
-  reward: Array,
-  value: Array,
+  r_t: Array,
+  v: Array,
   terminated: Array,
   cut: Array,
   *,
@@ -64,18 +140,14 @@ def n_step_targets(
 ) -> Array:
   """Returns n-step targets of a sequence that may hold several episodes.
 
-  With G^0 = V, the recursion
-
-      G^k_t = V_t  where cut_t, else
-              r_t + gamma * (1 - terminated_t) * G^{k-1}_{t+1}
-
-  sums up rewards until an episode's end; at a cut it goes on with the value
-  there, and at the end of the sequence with the last value, so that the last
-  targets look fewer than n steps ahead. No gradient flows through the result.
+  Rewards are summed up to an episode's end; at a cut the value there stands for
+  what would have come, and so does the last value at the end of the sequence,
+  so that the last targets look fewer than n steps ahead. No gradient flows
+  through the result.
 
   Args:
-    reward: (*batch, time), of the transition that starts at each step.
-    value: (*batch, time + 1), of the observation each step starts from, and of
+    r_t: (*batch, time), of the transition that starts at each step.
+    v: (*batch, time + 1), of the observation each step starts from, and of
       the one after the last step.
     terminated: (*batch, time) bool; the episode ended after the step.
     cut: (*batch, time) bool; the observation was the last of an episode that
@@ -87,17 +159,20 @@ def n_step_targets(
   Returns:
     Targets (*batch, time).
   """
-  reward, value, discount = _prepare(reward, value, terminated, cut, gamma)
-  target = value
-  for _ in range(num_steps):
-    ahead = jnp.where(cut, value[..., :-1], reward + discount * target[..., 1:])
-    target = jnp.concatenate([ahead, value[..., -1:]], axis=-1)
-  return target[..., :-1]
+  r_t, v, discount_t = _prepare(r_t, v, terminated, cut, gamma)
+  ahead = [(0, 0)] * (r_t.ndim - 1) + [(0, num_steps - 1)]
+  returns, discounts = n_step_returns(
+    jnp.pad(r_t, ahead),
+    jnp.pad(discount_t, ahead, constant_values=1),
+    num_steps,
+  )
+  v_tpn = jnp.pad(v, ahead, mode="edge")[..., num_steps:]
+  return returns + discounts * v_tpn
 
 
 def lambda_targets(
-  reward: Array,
-  value: Array,
+  r_t: Array,
+  v: Array,
   terminated: Array,
   cut: Array,
   *,
@@ -114,8 +189,8 @@ def lambda_targets(
   the result.
 
   Args:
-    reward: as in `n_step_targets`, and so are value, terminated and cut.
-    value: (*batch, time + 1).
+    r_t: as in `n_step_targets`, and so are v, terminated and cut.
+    v: (*batch, time + 1).
     terminated: (*batch, time) bool.
     cut: (*batch, time) bool.
     gamma: discount, in [0, 1].
@@ -124,74 +199,59 @@ def lambda_targets(
   Returns:
     Targets (*batch, time).
   """
-  reward, value, discount = _prepare(reward, value, terminated, cut, gamma)
-  one_step = reward + (1 - q_lambda) * discount * value[..., 1:]
-  target, _ = linear.linear_scan(
-    jnp.where(cut, 0, q_lambda * discount)[..., None],
-    jnp.where(cut, value[..., :-1], one_step)[..., None],
-    value[..., -1:],
+  r_t, v, discount_t = _prepare(r_t, v, terminated, cut, gamma)
+  one_step = r_t + (1 - q_lambda) * discount_t * v[..., 1:]
+  targets, _ = linear.linear_scan(
+    q_lambda * discount_t[..., None],
+    one_step[..., None],
+    v[..., -1:],
     reverse=True,
   )
-  return target[..., 0]
+  return targets[..., 0]
 
 
-def _prepare(reward, value, terminated, cut, gamma):
-  chex.assert_equal_shape([reward, terminated, cut])
-  chex.assert_shape(value, (*reward.shape[:-1], reward.shape[-1] + 1))
+def _prepare(r_t, v, terminated, cut, gamma):
+  """Returns rewards, values and discounts; a cut pays its value and ends."""
+  chex.assert_equal_shape([r_t, terminated, cut])
+  chex.assert_shape(v, (*r_t.shape[:-1], r_t.shape[-1] + 1))
   chex.assert_type([terminated, cut], bool)
-  discount = jnp.where(terminated, 0, jnp.asarray(gamma, value.dtype))
-  return reward, jax.lax.stop_gradient(value), discount
+  v = jax.lax.stop_gradient(v)
+  r_t = jnp.where(cut, v[..., :-1], r_t)
+  return r_t, v, jnp.where(terminated | cut, 0, jnp.asarray(gamma, v.dtype))
 
 
-def errors(
-  values: Array, action: Array, target: Array, counts: Array
+def td_errors(
+  q_tm1: Array, a_tm1: Array, target_tm1: Array, mask_t: Array
 ) -> tuple[Array, Array]:
   """Returns how far action values are from their targets.
 
   Args:
-    values: (*batch, time, n) action values.
-    action: (*batch, time) int32, what was done.
-    target: (*batch, time).
-    counts: (*batch, time) bool; whether anything was done.
+    q_tm1: (*batch, time, n) action values.
+    a_tm1: (*batch, time) int32, what was done.
+    target_tm1: (*batch, time).
+    mask_t: (*batch, time) bool; whether anything was done.
 
   Returns:
-    The errors target - value, 0 where nothing counts, and the values of what
-    was done, both (*batch, time).
+    The errors target - value, 0 outside the mask, and the values of what was
+    done, both (*batch, time).
   """
-  chex.assert_equal_shape([action, target, counts])
-  chex.assert_equal_shape_prefix([values, action], action.ndim)
-  chosen = jnp.take_along_axis(values, action[..., None], axis=-1)[..., 0]
-  return jnp.where(counts, target - chosen, 0), chosen
+  chex.assert_equal_shape([a_tm1, target_tm1, mask_t])
+  q_a_tm1 = take_action(q_tm1, a_tm1)
+  return jnp.where(mask_t, target_tm1 - q_a_tm1, 0), q_a_tm1
 
 
-def squared_loss(error: Array, weight: Array, counts: Array) -> Array:
-  """Returns half the weighted mean squared error over what counts.
+def squared_loss(td_error: Array, weight: Array, mask_t: Array) -> Array:
+  """Returns half the weighted mean squared error over the mask.
 
   Args:
-    error: (batch, time), 0 where nothing counts.
+    td_error: (batch, time), 0 outside the mask.
     weight: (batch,), of the sequences.
-    counts: (batch, time) bool.
+    mask_t: (batch, time) bool.
 
   Returns:
-    A scalar; 0 if nothing counts.
+    A scalar; 0 if the mask is empty.
   """
-  chex.assert_equal_shape([error, counts])
-  chex.assert_shape(weight, error.shape[:1])
-  total = (weight[:, None] * jnp.square(error)).sum()
-  return 0.5 * total / jnp.maximum(counts.sum(), 1)
-
-
-def priority(error: Array, counts: Array, max_share: float) -> Array:
-  """Returns how much there is to learn from sequences: (*batch,).
-
-      max_share * max_t |error_t| + (1 - max_share) * mean_t |error_t|
-
-  Args:
-    error: (*batch, time), 0 where nothing counts.
-    counts: (*batch, time) bool.
-    max_share: in [0, 1]; 0.9 in the paper.
-  """
-  chex.assert_equal_shape([error, counts])
-  size = jnp.abs(error)
-  mean = size.sum(axis=-1) / jnp.maximum(counts.sum(axis=-1), 1)
-  return max_share * size.max(axis=-1) + (1 - max_share) * mean
+  chex.assert_equal_shape([td_error, mask_t])
+  chex.assert_shape(weight, td_error.shape[:1])
+  total = (weight[:, None] * jnp.square(td_error)).sum()
+  return 0.5 * total / jnp.maximum(mask_t.sum(), 1)

@@ -33,7 +33,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.losses import categorical
+from jaxseq.rl.losses import priorities
+from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import sum_tree
 
@@ -243,7 +244,8 @@ def add(
   Args:
     config: options.
     state: before.
-    frame: of `config.frame_shape` and its dtype, the newest frame of the observation.
+    frame: of config.frame_shape and config.frame_dtype, the newest one of the
+      observation.
     action: () integer, taken at that observation.
     reward: (), for that action.
     done: () bool, whether the episode ended with that action.
@@ -353,7 +355,7 @@ def sample(
     discount=jnp.asarray(gamma, config.dtype) ** num_steps,
     done=around.done,
     done_n=around.done_n[0],
-    weight=categorical.importance_weights(priority, beta),
+    weight=priorities.importance_weights(priority, beta, 1e-5),
   )
   return Sample(batch, slot, priority)
 
@@ -400,9 +402,11 @@ def sequences(
   action, reward, done = (
     x[place] for x in (state.action, state.reward, state.done)
   )
-  return_n, done_n = categorical.n_step_returns(
-    reward[1:], done[1:], gamma, num_steps, longest
+  discount = jnp.where(done[1:], 0, jnp.asarray(gamma, config.dtype))
+  return_n, discount_n = (
+    x.T for x in td.n_step_returns(reward[1:].T, discount.T, num_steps, longest)
   )
+  done_n = discount_n == 0
   if config.done_n == "first":
     done_n = done[1 : ahead + 2]
   done = done[1 : ahead + 2]

@@ -34,7 +34,7 @@ def test_months_and_numbers_of_windows(tmp_path):
   assert splits.valid.targets[0, 0, 0] == 8640
   assert splits.test.inputs[0, 0, 0] == 11520 - 96
   assert splits.test.targets[-1, -1, 0] == 14399
-  assert splits.info.details["names"] == ("HUFL", "OT")
+  assert splits.info.channels == ("HUFL", "OT")
   scaled = ett.load(root / "ETT-small" / "ETTh1.csv", target="OT")
   assert scaled.train.inputs.shape[1:] == (96, 1)
   whole = scaled.train.inputs[::96].reshape(-1)
@@ -52,7 +52,7 @@ def test_other_tables_are_divided_in_shares(tmp_path):
   assert splits.test.targets[-1, -1, 0] == 199
   own = ett.load(path, 8, 4, normalize=False, ends=(50, 80, 100))
   assert own.test.targets[0, 0, 0] == 80
-  stamps = ett.load(path, 8, 4, with_calendar=True).test.extras["calendar"]
+  stamps = ett.load(path, 8, 4, with_calendar=True).test.extras.calendar
   assert stamps.shape == (37, 12, 5)
 
 

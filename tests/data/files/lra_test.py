@@ -111,8 +111,8 @@ def test_retrieval(tmp_path):
   assert splits.valid.targets.tolist() == [1, 0]
   assert decode(splits.valid.inputs[0], 9) == "first eva"
   extras = splits.valid.extras
-  assert extras["second_lengths"].tolist() == [6, 9]
-  assert decode(extras["second"][1], 9) == "fourth on"
+  assert extras.second_lengths.tolist() == [6, 9]
+  assert decode(extras.second[1], 9) == "fourth on"
   (tmp_path / "new_aan_pairs.eval.tsv").write_text("1.0\tP1\tP2\tonly\n")
   with pytest.raises(ValueError, match="eval.tsv, line 1: .* got 4 columns"):
     lra.retrieval(tmp_path)

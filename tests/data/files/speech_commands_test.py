@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 def test_lists_divide_the_recordings(folder):
   splits = speech_commands.load(folder)
-  assert splits.info.details["classes"] == ("go", "no", "yes")
+  assert splits.info.classes == ("go", "no", "yes")
   assert splits.train.inputs.shape == (6, 16000, 1)
 
   def files(part):
@@ -48,7 +48,7 @@ def test_lists_divide_the_recordings(folder):
   assert files(splits.test) == [("no", 2)]
   assert len(set(files(splits.train))) == 6
   for part in splits[:3]:
-    classes = [splits.info.details["classes"][t] for t in part.targets]
+    classes = [splits.info.classes[t] for t in part.targets]
     assert classes == [word for word, _ in files(part)]
   # A short recording ends in silence.
   assert splits.valid.inputs[0, 8999, 0] * 2**15 == 99

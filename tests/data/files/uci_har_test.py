@@ -38,14 +38,14 @@ def test_windows_of_both_folders(tmp_path):
   # Seven digits behind the point.
   np.testing.assert_allclose(found.inputs, values, rtol=1e-6, atol=1e-7)
   rows = _TRAIN + _TEST
-  np.testing.assert_array_equal(found.extras["subject"], [r[0] for r in rows])
+  np.testing.assert_array_equal(found.extras.subject, [r[0] for r in rows])
   np.testing.assert_array_equal(found.targets, [r[1] - 1 for r in rows])
   np.testing.assert_array_equal(
-    found.extras["recording"], [0, 0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 6]
+    found.extras.recording, [0, 0, 0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 6]
   )
   # Windows overlap by half.
   np.testing.assert_array_equal(
-    found.extras["start"], [0, 64, 128, 0, 64, 0, 64, 0, 0, 64, 0, 0, 64]
+    found.extras.start, [0, 64, 128, 0, 64, 0, 64, 0, 0, 64, 0, 0, 64]
   )
 
 
@@ -66,8 +66,8 @@ def test_subjects_as_domains(tmp_path):
   np.testing.assert_allclose(
     splits.test.inputs, values[8:], rtol=1e-6, atol=1e-7
   )
-  np.testing.assert_array_equal(splits.test.extras["domain"], [1, 1, 1, 2, 2])
-  assert splits.info.details["classes"][splits.test.targets[2]] == "laying"
+  np.testing.assert_array_equal(splits.test.extras.domain, [1, 1, 1, 2, 2])
+  assert splits.info.classes[splits.test.targets[2]] == "laying"
 
 
 def test_what_is_wrong_is_said(tmp_path):

@@ -76,12 +76,12 @@ def test_a_problem_in_the_layout_of_the_archive(tmp_path):
   assert plain.test.inputs[0].tolist() == [[3, 3], [0, 0], [0, 0]]
   assert plain.test.lengths.tolist() == [1]
   assert plain.train.lengths.tolist() == [3, 3, 3]
-  assert plain.train.extras is None
+  assert plain.train.extras.observed is None
   assert plain.info.num_classes == 2
   splits = uea.load_problem(root, "Toy")
   values = plain.train.inputs.reshape(-1, 2)
   mean, deviation = values.mean(0), values.std(0)
-  np.testing.assert_allclose(splits.info.details["mean"], mean, rtol=1e-6)
+  np.testing.assert_allclose(splits.info.mean, mean, rtol=1e-6)
   np.testing.assert_allclose(
     splits.train.inputs, (plain.train.inputs - mean) / deviation, atol=1e-6
   )
@@ -94,11 +94,11 @@ def test_a_problem_in_the_layout_of_the_archive(tmp_path):
 def test_missing_values_are_zero_and_marked(tmp_path):
   root = archive(tmp_path, ["1,?,4:1,2:one"], ["2,3:3,?:two"])
   splits = uea.load_problem(root, "Toy")
-  observed = splits.train.extras["observed"]
+  observed = splits.train.extras.observed
   assert observed[0].tolist() == [[True, True], [False, True], [True, False]]
   assert np.all(splits.train.inputs[~observed] == 0)
   assert np.isfinite(splits.test.inputs).all()
-  assert splits.test.extras["observed"].sum() == 3
+  assert splits.test.extras.observed.sum() == 3
 
 
 def test_validation_cases(tmp_path):

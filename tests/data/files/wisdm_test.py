@@ -79,8 +79,8 @@ def test_subjects_as_domains(path):
   source = domains.labelled(splits.train)
   np.testing.assert_array_equal(source.inputs[:, 0, 0], [0, 2, 100, 200, 202])
   np.testing.assert_array_equal(splits.test.inputs[:, 0, 0], [300, 302, 304])
-  assert set(splits.test.extras["user"]) == {7}
-  assert splits.info.details["left_out"] == 5
+  assert set(splits.test.extras.user) == {7}
+  assert splits.info.left_out == 5
 
 
 def test_what_is_wrong_is_said(tmp_path):

@@ -35,7 +35,7 @@ def _golden_arguments(data):
 def test_golden(golden, x64, name, bootstrap):
   data = golden(f"icrl/{name}")
   arrays = _golden_arguments(data)
-  advantage, target = advantages.advantages(
+  advantage, target = advantages.gae(
     arrays["rewards"],
     arrays["values"],
     arrays["last_value"],
@@ -66,7 +66,7 @@ def test_matches_the_definition_for_any_length(x64, time):
     reward, value, last, terminated, truncated, final, 0.97, 0.9
   )
   advantage, target = jax.jit(
-    advantages.advantages, static_argnames=("gamma", "gae_lambda")
+    advantages.gae, static_argnames=("gamma", "gae_lambda")
   )(
     reward.T,
     value.T,
@@ -89,8 +89,8 @@ def test_unread_final_values_may_be_anything(x64):
   arguments = (reward, value, last, terminated, truncated)
   unread = np.where(truncated & ~terminated, final, np.nan)
   options = {"gamma": 0.9, "gae_lambda": 0.8}
-  expected, _ = advantages.advantages(*arguments, final, **options)
-  actual, _ = advantages.advantages(*arguments, unread, **options)
+  expected, _ = advantages.gae(*arguments, final, **options)
+  actual, _ = advantages.gae(*arguments, unread, **options)
   np.testing.assert_array_equal(actual, expected)
 
 
@@ -98,7 +98,7 @@ def test_no_gradient_flows_through_the_results():
   zeros, never = jnp.zeros((1, 4)), jnp.zeros((1, 4), bool)
 
   def total(value):
-    advantage, target = advantages.advantages(
+    advantage, target = advantages.gae(
       zeros, value, value[:, 0], never, never, gamma=0.9, gae_lambda=0.9
     )
     return advantage.sum() + target.sum()
@@ -109,6 +109,6 @@ def test_no_gradient_flows_through_the_results():
 def test_shapes_are_checked():
   zeros, never = jnp.zeros((3, 4)), jnp.zeros((3, 4), bool)
   with pytest.raises(AssertionError):
-    advantages.advantages(
+    advantages.gae(
       zeros, zeros, jnp.zeros(4), never, never, gamma=0.9, gae_lambda=0.9
     )

@@ -17,9 +17,9 @@ def _loss(data, distribution, value):
     distribution.entropy(),
     value,
     old_log_prob=jnp.asarray(data["old_log_prob"]),
-    old_value=jnp.asarray(data["old_value"]),
-    advantage=jnp.asarray(data["advantages"]),
-    target=jnp.asarray(data["targets"]),
+    old_v=jnp.asarray(data["old_value"]),
+    advantages=jnp.asarray(data["advantages"]),
+    returns=jnp.asarray(data["targets"]),
     clip=float(data["clip_eps"]),
     value_coef=float(data["vf_coef"]),
     entropy_coef=float(data["ent_coef"]),
@@ -115,9 +115,9 @@ def test_diagnostics_of_an_unchanged_policy_are_zero():
     zeros,
     zeros,
     old_log_prob=zeros,
-    old_value=zeros,
-    advantage=zeros,
-    target=zeros,
+    old_v=zeros,
+    advantages=zeros,
+    returns=zeros,
   )
   assert parts["approx_kl"] == 0
   assert parts["clip_fraction"] == 0
@@ -131,9 +131,9 @@ def test_clip_fraction_counts_ratios_outside_the_range():
     zeros,
     zeros,
     old_log_prob=zeros,
-    old_value=zeros,
-    advantage=zeros,
-    target=zeros,
+    old_v=zeros,
+    advantages=zeros,
+    returns=zeros,
     clip=0.2,
   )
   assert parts["clip_fraction"] == 0.5

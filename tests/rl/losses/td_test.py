@@ -134,26 +134,20 @@ def test_double_q_takes_the_other_networks_value():
   np.testing.assert_array_equal(td.double_q(online, target), [-1.0, 2.0])
 
 
-def test_loss_errors_and_priorities():
+def test_errors_and_their_loss():
   values = jnp.array([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]] * 2)
   action = jnp.array([[0, 1, 0], [1, 1, 1]])
   target = jnp.array([[2.0, 1.0, 9.0], [2.0, 4.0, 7.0]])
   counts = jnp.array([[True, True, False], [True, True, True]])
-  error, chosen = td.errors(values, action, target, counts)
+  error, chosen = td.td_errors(values, action, target, counts)
   np.testing.assert_array_equal(chosen, [[1, 4, 5], [2, 4, 6]])
   np.testing.assert_array_equal(error, [[1, -3, 0], [0, 0, 1]])
   loss = td.squared_loss(error, jnp.array([0.5, 1.0]), counts)
   # Five steps count; the first sequence has half the weight.
   np.testing.assert_allclose(loss, 0.5 * (0.5 * 10 + 1) / 5, rtol=1e-6)
-  np.testing.assert_allclose(
-    td.priority(error, counts, 0.9),
-    [0.9 * 3 + 0.1 * 2, 0.9 * 1 + 0.1 / 3],
-    rtol=1e-6,
-  )
   nothing = jnp.zeros_like(counts)
-  none, _ = td.errors(values, action, target, nothing)
+  none, _ = td.td_errors(values, action, target, nothing)
   assert td.squared_loss(none, jnp.ones(2), nothing) == 0
-  np.testing.assert_array_equal(td.priority(none, nothing, 0.9), 0.0)
 
 
 def test_shapes_are_checked():
@@ -166,3 +160,36 @@ def test_shapes_are_checked():
     td.lambda_targets(
       reward, value, terminated.astype(float), cut, gamma=0.9, q_lambda=0.9
     )
+
+
+def test_n_step_returns_equal_the_reference(x64, golden):
+  arrays = golden("spr/nstep_n10")
+  gamma, n = float(arrays["gamma"]), int(arrays["n_step"])
+  r_t = jnp.asarray(arrays["reward"]).T
+  discount_t = jnp.where(arrays["done"].T, 0, gamma)
+  returns, discounts = td.n_step_returns(r_t, discount_t, n)
+  tolerance = {"rtol": 1e-10, "atol": 1e-12}
+  np.testing.assert_allclose(returns.T, arrays["return_n"], **tolerance)
+  np.testing.assert_array_equal(discounts.T == 0, arrays["done_n"])
+  np.testing.assert_allclose(
+    discounts.T, np.where(arrays["done_n"], 0, gamma**n), **tolerance
+  )
+  # n may be traced, below a bound.
+  run = jax.jit(lambda n: td.n_step_returns(r_t, discount_t, n, max_steps=12))
+  for steps in (1, 3, 10):
+    want = td.n_step_returns(r_t, discount_t, steps)
+    got = run(steps)
+    for a, b in zip(got, want):
+      np.testing.assert_allclose(a, b[..., : a.shape[-1]], **tolerance)
+    assert got[0].shape[-1] == 29
+
+
+def test_dueling_and_actions_of_any_shape():
+  advantages = jnp.arange(24.0).reshape(2, 4, 3)
+  got = td.dueling(jnp.ones((2, 1, 3)), advantages, axis=-2)
+  np.testing.assert_allclose(got.mean(axis=-2), 1, rtol=1e-6)
+  np.testing.assert_allclose(got[:, 1] - got[:, 0], 3, rtol=1e-6)
+  action = jnp.array([2, 0])
+  np.testing.assert_array_equal(
+    td.take_action(advantages, action), [advantages[0, 2], advantages[1, 0]]
+  )

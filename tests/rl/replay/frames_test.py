@@ -460,9 +460,7 @@ def test_bad_input():
       dataclasses.replace(SMALL, **change)
   state = replay.init(SMALL)
   for frame in (np.zeros((3, 2), np.uint8), np.zeros((2, 3), np.float32)):
-    with pytest.raises(
-      ValueError, match=r"frame must be uint8 of shape \(2, 3"
-    ):
+    with pytest.raises(ValueError, match=r"expected uint8 of shape \(2, 3"):
       replay.add(SMALL, state, frame, 0, 0.0, False)
   with pytest.raises(ValueError, match="num_steps must be in 1 .. max_steps"):
     replay.sample(

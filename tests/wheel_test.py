@@ -1,0 +1,139 @@
+"""The built wheel, in environments that hold no more than it asks for."""
+
+from importlib import metadata
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+
+from packaging import requirements
+from packaging import utils
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(*command, cwd):
+  result = subprocess.run(
+    list(map(str, command)),
+    cwd=cwd,
+    capture_output=True,
+    text=True,
+    timeout=110,
+    check=False,
+  )
+  assert result.returncode == 0, result.stdout + result.stderr
+  return result.stdout
+
+
+def closure(names):
+  """The distributions that some distributions need to work."""
+  extras = {}
+  left = [requirements.Requirement(name) for name in names]
+  while left:
+    requirement = left.pop()
+    name = utils.canonicalize_name(requirement.name)
+    fresh = {"", *requirement.extras} - extras.setdefault(name, set())
+    extras[name] |= fresh
+    for line in (metadata.requires(name) or ()) if fresh else ():
+      needed = requirements.Requirement(line)
+      if not needed.marker or any(
+        needed.marker.evaluate({"extra": extra}) for extra in fresh
+      ):
+        left.append(needed)
+  return sorted(extras)
+
+
+def make_environment(folder, names):
+  """Makes an environment with these distributions and what they need."""
+  venv.create(folder, with_pip=False)
+  (site,) = folder.glob("lib/python*/site-packages")
+  for name in closure(names):
+    distribution = metadata.distribution(name)
+    # What is on top: packages, modules, libraries and metadata.
+    for top in {path.parts[0] for path in distribution.files or ()}:
+      if top not in ("..", "__pycache__"):
+        link = site / top
+        if not link.exists():
+          link.symlink_to(distribution.locate_file(top))
+  return folder / "bin" / "python"
+
+
+def install(python, wheel):
+  pip = [sys.executable, "-m", "pip", "--python", python, "--no-input"]
+  run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, cwd="/")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+  # A copy, for the folder `build` of an earlier time may hold other modules.
+  folder = tmp_path_factory.mktemp("wheel")
+  for name in ("LICENSE", "README.md", "pyproject.toml"):
+    shutil.copy(ROOT / name, folder)
+  ignore = shutil.ignore_patterns("__pycache__")
+  shutil.copytree(ROOT / "jaxseq", folder / "jaxseq", ignore=ignore)
+  pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel"]
+  flags = ["--no-build-isolation", "--no-deps", "--wheel-dir", "dist", "."]
+  run(*pip, "--quiet", *flags, cwd=folder)
+  (path,) = folder.glob("dist/*.whl")
+  return path
+
+
+@pytest.fixture(scope="module")
+def dependencies(wheel):
+  """The requirements of the wheel that belong to no extra."""
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = [n for n in archive.namelist() if n.endswith("/METADATA")]
+    lines = archive.read(path).decode().splitlines()
+  found = [
+    requirements.Requirement(line.removeprefix("Requires-Dist: "))
+    for line in lines
+    if line.startswith("Requires-Dist: ")
+  ]
+  return [r.name for r in found if not r.marker or "extra" not in str(r.marker)]
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    names = archive.namelist()
+  assert {name.split("/")[0].split("-")[0] for name in names} == {"jaxseq"}
+  sources = {str(p.relative_to(ROOT)) for p in (ROOT / "jaxseq").rglob("*.py")}
+  assert {name for name in names if name.endswith(".py")} == sources
+  assert "jaxseq/py.typed" in names
+  assert any(name.endswith("/LICENSE") for name in names)
+
+
+def test_the_readme_runs_with_the_plain_dependencies(
+  wheel, dependencies, tmp_path
+):
+  python = make_environment(tmp_path / "plain", dependencies)
+  install(python, wheel)
+  code = "import jaxseq, sys; print(jaxseq.__file__); print(sys.prefix)"
+  where, prefix = run(python, "-I", "-c", code, cwd=tmp_path).splitlines()
+  assert where.startswith(prefix)
+  for package in ("rl.ppo", "spr.agent", "dts.problem", "training.app"):
+    run(python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path)
+  for example in EXAMPLES:
+    run(python, "-I", "-c", example, cwd=tmp_path)
+
+
+def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):
+  python = make_environment(tmp_path / "bare", ["jax", "numpy", "chex"])
+  install(python, wheel)
+  (example,) = [e for e in EXAMPLES if "mixers.get" in e]
+  code = example + (
+    "\nfrom importlib import metadata\n"
+    "import jaxseq\n"
+    "for name in jaxseq.mixers.names():\n"
+    "  jaxseq.mixers.get(name)\n"
+    "for name in jaxseq.recurrence.__all__:\n"
+    "  getattr(jaxseq.recurrence, name)\n"
+    "print(*(d.name for d in metadata.distributions()))\n"
+  )
+  names = run(python, "-I", "-c", code, cwd=tmp_path).split()
+  assert not {"flax", "optax", "gymnax", "ml_collections"} & set(names)
