@@ -81,7 +81,7 @@ def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
   if image.ndim != 2 or image.dtype != np.uint8:
     raise _validate.error(
       "image",
-      f"{image.dtype}{list(image.shape)}",
+      f"dtype {image.dtype} of shape {image.shape}",
       "uint8 of shape (rows, columns)",
     )
   if min(*image.shape, *shape) < 1:

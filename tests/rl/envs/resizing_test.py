@@ -44,9 +44,17 @@ def test_an_even_screen_stays_even():
 @pytest.mark.parametrize(
   ("image", "shape", "message"),
   [
-    (np.zeros((2, 2)), (1, 1), r"got \(2, 2\) of float64"),
-    (np.zeros((2, 2, 3), np.uint8), (1, 1), r"got \(2, 2, 3\) of uint8"),
-    (np.zeros((2, 2), np.uint8), (1, 0), r"positive sides.*\(1, 0\)"),
+    (np.zeros((2, 2)), (1, 1), r"got dtype float64 of shape \(2, 2\)"),
+    (
+      np.zeros((2, 2, 3), np.uint8),
+      (1, 1),
+      r"got dtype uint8 of shape \(2, 2, 3\)",
+    ),
+    (
+      np.zeros((2, 2), np.uint8),
+      (1, 0),
+      r"got \(1, 0\), expected positive sides",
+    ),
   ],
 )
 def test_other_images_are_refused(image, shape, message):
