@@ -24,7 +24,6 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _dplr
-from jaxseq.recurrence import sharded
 
 
 def _combine(left, right):
@@ -279,7 +278,7 @@ def window_attention(q, k, v, start, window, *, block_size=None):
 def recurrences():
   """Lets the mixers that are traced inside compute with this module."""
   replaced = {
-    function.__name__: function
+    function.__name__: _on_one_device(function)
     for function in (
       fft_convolution,
       gated_scan,
@@ -294,25 +293,20 @@ def recurrences():
       window_attention,
     )
   }
-  unsplit = {
-    name: _without_axis(function)
-    for name, function in replaced.items()
-    if hasattr(sharded, name)
-  }
   with (
     mock.patch.multiple(recurrence, **replaced),
-    mock.patch.multiple(sharded, **unsplit),
     mock.patch.object(_dplr, "kernel", cauchy_kernel),
   ):
     yield
 
 
-def _without_axis(function):
-  """The function with the argument of `sharded` that splits time, unused."""
+def _on_one_device(function):
+  """The function with the arguments that split time over devices, unused."""
 
-  def on_one_device(*args, axis, **options):
+  def run(*args, axis=None, exchange="auto", scheme="auto", **options):
+    del exchange, scheme
     if axis is not None:
       raise ValueError(f"axis: got {axis!r}, expected None.")
     return function(*args, **options)
 
-  return on_one_device
+  return run

@@ -31,6 +31,7 @@ import numpy as np
 from benchmarks import ppo_baseline
 from benchmarks import timing
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.rl import networks
 from jaxseq.rl.agents import ppo
 
@@ -39,10 +40,14 @@ BASELINE, JAXSEQ = "s5_baseline", "jaxseq"
 
 def configuration(mixer, **options):
   network = networks.Config(
-    mixer=mixer,
-    mixer_options=(("ssm_size", 64), ("blocks", 1)),
-    d_model=64,
-    num_layers=2,
+    nn.StackConfig(
+      mixer,
+      mixer_options=(("ssm_size", 64), ("blocks", 1)),
+      d_model=64,
+      num_layers=2,
+      norm="none",
+      activation="full_glu",
+    ),
     encoder_widths=(128,),
     head_widths=(128, 128),
   )

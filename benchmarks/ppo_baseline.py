@@ -186,9 +186,11 @@ def _dense(size, gain):
 
 def make(config):
   """Returns functions (init, update) for a `jaxseq.rl.agents.ppo.Config`."""
-  memory = dict(config.network.mixer_options)
+  memory = dict(config.network.stack.mixer_options)
   network = ActorCritic(
-    config.network.d_model, memory["ssm_size"], config.network.num_layers
+    config.network.stack.d_model,
+    memory["ssm_size"],
+    config.network.stack.num_layers,
   )
   num_envs = config.num_envs
   optimizer = optax.chain(
@@ -202,7 +204,7 @@ def make(config):
       jax.random.split(key_games, num_envs)
     )
     state = jnp.zeros((num_envs, memory["ssm_size"] // 2), jnp.complex64)
-    hidden = (state,) * config.network.num_layers
+    hidden = (state,) * config.network.stack.num_layers
     reset = jnp.zeros(num_envs, bool)
     params = network.init(key_params, hidden, observation[None], reset[None])
     opt_state = optimizer.init(params)

@@ -13,6 +13,7 @@ docs/sequence_parallel_attention.md.
 
 import argparse
 from collections.abc import Callable
+import functools
 import os
 from typing import NamedTuple
 
@@ -29,8 +30,8 @@ import numpy as np
 from benchmarks import collectives
 from benchmarks import timing
 from jaxseq import recurrence
-from jaxseq.recurrence import sharded
-from jaxseq.recurrence import sharded_attention
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded.attention_schemes import layout
 
 P = jax.sharding.PartitionSpec
 
@@ -95,7 +96,7 @@ def lasp1(q, k, v, *, axis):
   Sun et al., "Linear Attention Sequence Parallelism", arXiv:2404.02882.
   """
   q, k, v = (x.swapaxes(-2, -3) for x in (q, k, v))
-  q, k, v = sharded.sharded_exchange.vary(axis, q, k, v)
+  q, k, v = prefix.vary(axis, q, k, v)
   repeats = q.shape[-2] // k.shape[-2]
   own = jnp.repeat(jnp.einsum("...tgk,...tgv->...gkv", k, v), repeats, axis=-3)
   state = jnp.zeros_like(own)
@@ -110,16 +111,20 @@ def lasp2(q, k, v, *, axis):
   """Linear attention; one gather of the states of all chunks."""
   q, k, v = (x.swapaxes(-2, -3) for x in (q, k, v))
   k, v = (jnp.repeat(x, q.shape[-2] // x.shape[-2], axis=-2) for x in (k, v))
-  return sharded.outer_scan_heads(q, k, v, axis=axis)[0].swapaxes(-2, -3)
+  return recurrence.outer_scan_heads(q, k, v, axis=axis)[0].swapaxes(-2, -3)
 
 
 def _lockstep(order, moves):
   """Steps wait for the device that has most to do."""
 
   def work(sizes):
-    return sharded_attention.work(sizes.W, order, moves).max(1).sum() / 4
+    return layout.work(sizes.W, order, moves).max(1).sum() / 4
 
   return work
+
+
+def _attention(scheme):
+  return functools.partial(recurrence.softmax_attention, scheme=scheme)
 
 
 def _zigzag(scheme):
@@ -138,7 +143,7 @@ def _all(order, moves):
   """Products of blocks that are not skipped, on all devices together."""
 
   def products(sizes):
-    return sharded_attention.work(sizes.W, order, moves).sum() / 4
+    return layout.work(sizes.W, order, moves).sum() / 4
 
   return products
 
@@ -216,7 +221,7 @@ SCHEMES = {
     lambda s: s.W,
   ),
   "LASP-2H (gather)": Scheme(
-    sharded_attention.gather,
+    _attention("gather"),
     "1",
     _RING,
     lambda s: 1,
@@ -229,7 +234,7 @@ SCHEMES = {
     lambda s: s.W,
   ),
   "RSA": Scheme(
-    sharded_attention.ring_self_attention,
+    _attention("ring_self_attention"),
     "2(W-1)",
     _RING,
     lambda s: 2 * (s.W - 1),
@@ -242,7 +247,7 @@ SCHEMES = {
     lambda s: s.W,
   ),
   "ring": Scheme(
-    sharded_attention.ring,
+    _attention("ring"),
     "W-1",
     _RING,
     lambda s: s.W - 1,
@@ -255,7 +260,7 @@ SCHEMES = {
     _lockstep("contiguous", "keys"),
   ),
   "ring, zig-zag": Scheme(
-    _zigzag(sharded_attention.ring),
+    _zigzag(_attention("ring")),
     "W-1",
     _RING,
     lambda s: s.W - 1,
@@ -268,7 +273,7 @@ SCHEMES = {
     _lockstep("zigzag", "keys"),
   ),
   "Ulysses": Scheme(
-    sharded_attention.ulysses,
+    _attention("ulysses"),
     "4",
     "(W-1)/W B C (2h+2g)d",
     lambda s: 4,
@@ -282,7 +287,7 @@ SCHEMES = {
     lambda s: (s.W + 1) / 2,
   ),
   "TokenRing": Scheme(
-    sharded_attention.token_ring,
+    _attention("token_ring"),
     "2(W-1)",
     _TOKENS,
     lambda s: 2 * (s.W - 1),
@@ -295,7 +300,7 @@ SCHEMES = {
     _lockstep("contiguous", "queries"),
   ),
   "TokenRing, zig-zag": Scheme(
-    _zigzag(sharded_attention.token_ring),
+    _zigzag(_attention("token_ring")),
     "2(W-1)",
     _TOKENS,
     lambda s: 2 * (s.W - 1),

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     variant=_VARIANT.value,
     num_steps=_CAPACITY.value,
     batch_size=_BATCH.value,
-    memory={"mixer": _MEMORY.value},
+    memory={"stack": {"mixer": _MEMORY.value}},
   )
   game = settings_lib.make_game(settings)
   config = settings_lib.agent_config(settings, game)

@@ -55,6 +55,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxseq import nn
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
@@ -155,11 +156,14 @@ envs.register("Search", search)
 keeps = ppo.Config(
   env_id="Search",
   network=networks.Config(
-    mixer="gru",
-    d_model=64,
-    num_layers=1,
-    activation="none",
-    residual=False,
+    nn.StackConfig(
+      "gru",
+      d_model=64,
+      num_layers=1,
+      activation="none",
+      residual=False,
+      norm="none",
+    ),
     encoder_widths=(),
     head_widths=(64,),
   ),

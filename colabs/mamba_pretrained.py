@@ -66,7 +66,8 @@ directory = next(path for path in shipped if path.is_dir())
 config, variables = huggingface.load(directory)
 network = huggingface.make_network(config, variables)
 parameters = sum(leaf.size for leaf in jax.tree.leaves(variables))
-print(config.mixer, dict(config.mixer_options))
+stack = config.stack
+print(stack.mixer, dict(stack.mixer_options))
 print(f"{parameters:,} parameters, {network.vocab_size} tokens")
 
 # %% [markdown]
@@ -132,7 +133,7 @@ def state_bytes(length):
 
 lengths = np.array([1, 10, 100, 1_000, 10_000])
 sizes = [state_bytes(length) for length in lengths]
-keys_and_values = lengths * config.num_layers * 2 * config.d_model * 4
+keys_and_values = lengths * stack.num_layers * 2 * stack.d_model * 4
 
 fig, ax = plt.subplots(figsize=(8, 2.8), layout="constrained")
 ax.loglog(lengths, np.array(sizes) / 1e3, "o-", label="this model's state")
@@ -161,12 +162,12 @@ assert len(set(sizes)) == 1
 
 # %%
 params = variables["params"]
-mixer = config.stack().mixer
+(mixer,) = stack.mixers
 layer = params["stack"]["layers_0"]
 weights = layer["mixer"]
 
 x = params["embed"]["embedding"][tokens[0]]
-x = x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + config.norm_epsilon)
+x = x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + stack.norm_epsilon)
 x = (x * layer["norm"]["scale"]) @ weights["in_proj"]
 x = jnp.pad(x[:, : mixer.d_inner], ((mixer.d_conv - 1, 0), (0, 0)))
 windows = [x[j : j + tokens.shape[1]] for j in range(mixer.d_conv)]

@@ -190,5 +190,5 @@ for name, one, where in (
 # `atari100k_drq`, `atari100k_sr_spr` and `atari100k_bbf` are other agents. Two
 # fields bring in a sequence mixer, any of `jaxseq.mixers`:
 #
-#     --config.settings.memory.mixer=lstm       remembers between frames
-#     --config.settings.transition.kind=s5      predicts latents
+#     --config.settings.memory.stack.mixer=lstm     remembers between frames
+#     --config.settings.transition.stack.mixer=s5   predicts latents

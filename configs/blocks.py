@@ -1,6 +1,6 @@
 """The block that each mixer's paper puts around it."""
 
-# Where it differs from the default of `nn.NetworkConfig`, a gated GELU. The
+# Where it differs from the default of `nn.StackConfig`, a gated GELU. The
 # block of Mamba has a gate of its own.
 _TRANSFORMER = {"activation": "none", "feedforward": "swiglu"}
 _BLOCKS = {
@@ -16,6 +16,6 @@ _BLOCKS = {
 def arms(*names: str) -> dict[str, dict]:
   """Returns one arm for each mixer, in the block of its paper."""
   return {
-    name: {"network": {"mixer": name, **_BLOCKS.get(name, {})}}
+    name: {"network": {"stack": {"mixer": name, **_BLOCKS.get(name, {})}}}
     for name in names
   }

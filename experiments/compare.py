@@ -127,7 +127,7 @@ def main(argv: list[str]) -> None:
   results = run(config, directory, arms)
   for name, result in results.items():
     network = configs[name].network
-    result["d_model"] = network.d_model
+    result["d_model"] = network.stack.d_model
     result["state_bytes"] = budget_lib.state_bytes(network)
   study.finish(
     config,

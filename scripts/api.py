@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import pkgutil
 import sys
+import warnings
 
 import pdoc
 
@@ -18,6 +19,8 @@ def main(folder: str) -> None:
   for name in ["jaxseq", *names]:
     package = importlib.import_module(name)
     vars(package).update({key: getattr(package, key) for key in dir(package)})
+  # The arrays in a tree, an alias of chex that names itself.
+  warnings.filterwarnings("ignore", "Error parsing type .* ArrayTree failed")
   pdoc.render.configure(docformat="google", show_source=False)
   pdoc.pdoc("jaxseq", output_directory=pathlib.Path(folder))
 

@@ -13,16 +13,21 @@ def base() -> ml_collections.ConfigDict:
   config.chunks_per_evaluation = 5
   config.batch_size = 64
   config.data_options = {}
-  config.network = {"d_model": 64, "num_layers": 2, "pooling": "mean"}
+  config.network = {
+    "stack": {"d_model": 64, "num_layers": 2},
+    "pooling": "mean",
+  }
   config.optimizer = {
     "learning_rate": 3e-3,
     "weight_decay": 0.01,
     "warmup_steps": 100,
   }
   config.arms = {
-    "s5": {"network": {"mixer": "s5", "mixer_options": {"ssm_size": 64}}},
-    "gru": {"network": {"mixer": "gru"}},
-    "mamba": {"network": {"mixer": "mamba", "activation": "none"}},
+    "s5": {
+      "network": {"stack": {"mixer": "s5", "mixer_options": {"ssm_size": 64}}}
+    },
+    "gru": {"network": {"stack": {"mixer": "gru"}}},
+    "mamba": {"network": {"stack": {"mixer": "mamba", "activation": "none"}}},
   }
   return config
 
@@ -30,7 +35,7 @@ def base() -> ml_collections.ConfigDict:
 def s5_paper(
   ssm_size: int, blocks: int, **options: object
 ) -> dict[str, object]:
-  """Returns the network of an S5 arm with the paper's common options."""
+  """Returns the mixer of an S5 arm with the paper's common options."""
   return {
     "mixer": "s5",
     "mixer_options": {
@@ -49,8 +54,9 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.chunks_per_evaluation = 1
   config.batch_size = 4
   config.optimizer.update(warmup_steps=0)
-  config.network.update(d_model=8, num_layers=1, pooling="mean")
-  config.arms = {"gru": {"network": {"mixer": "gru"}}}
+  config.network.pooling = "mean"
+  config.network.stack.update(d_model=8, num_layers=1)
+  config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
   return config
 
 

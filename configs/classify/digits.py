@@ -24,16 +24,21 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.updates_per_chunk = 100
   config.batch_size = 64
   config.data = "digits"
-  config.network = {"d_model": 64, "num_layers": 2, "pooling": "mean"}
+  config.network = {
+    "stack": {"d_model": 64, "num_layers": 2},
+    "pooling": "mean",
+  }
   config.optimizer = {"learning_rate": 3e-3, "weight_decay": 0.01}
   config.references = {"linear model": 0.972}
   config.arms = {
-    "s5": {"network": {"mixer": "s5", "mixer_options": {"ssm_size": 64}}},
-    "gru": {"network": {"mixer": "gru"}},
+    "s5": {
+      "network": {"stack": {"mixer": "s5", "mixer_options": {"ssm_size": 64}}}
+    },
+    "gru": {"network": {"stack": {"mixer": "gru"}}},
   }
   if variant == "tiny":
     config.num_updates = 6
     config.updates_per_chunk = 3
-    config.network.update(d_model=8, num_layers=1)
-    config.arms.s5.network.mixer_options.update(ssm_size=8, blocks=1)
+    config.network.stack.update(d_model=8, num_layers=1)
+    config.arms.s5.network.stack.mixer_options.update(ssm_size=8, blocks=1)
   return config

@@ -25,8 +25,8 @@ def get_config(variant: str = "row") -> ml_collections.ConfigDict:
   order = "pixel" if variant == "pixel" else "row"
   config.data_options = {"order": order}
   config.num_updates = 9000
-  config.network.update(norm="layer", dropout=0.1)
+  config.network.stack.update(norm="layer", dropout=0.1)
   if variant == "pixel":
     config.num_updates = 90_000
-    config.network.update(d_model=128, num_layers=4, norm="batch")
+    config.network.stack.update(d_model=128, num_layers=4, norm="batch")
   return _shared.tiny(config) if variant == "tiny" else config

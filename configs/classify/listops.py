@@ -20,7 +20,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.data = "listops"
   config.data_options = {"size": "small"}
   config.num_updates = 10_000
-  config.network.update(d_model=96, num_layers=4, norm="layer")
+  config.network.stack.update(d_model=96, num_layers=4, norm="layer")
   config.optimizer.update(learning_rate=2e-3, weight_decay=0.05)
   if variant == "tiny":
     config.data_options.update(train=20, valid=5, test=10, cached=False)

@@ -32,7 +32,7 @@ _TASKS = {
     "reference": 0.6215,
     "data": ("listops", {"size": "full"}),
     "mixer": {"ssm_size": 16, "blocks": 8, "c_init": "lecun_normal"},
-    "network": {"d_model": 128, "num_layers": 8, "activation": "half_glu2"},
+    "stack": {"d_model": 128, "num_layers": 8, "activation": "half_glu2"},
     "ssm_learning_rate": 1e-3,
     "factor": 3.0,
     "weight_decay": 0.04,
@@ -45,7 +45,7 @@ _TASKS = {
     "reference": 0.8931,
     "data": ("lra_text", {"path": "data/aclImdb"}),
     "mixer": {"ssm_size": 192, "blocks": 12, "c_init": "lecun_normal"},
-    "network": {
+    "stack": {
       "d_model": 256,
       "num_layers": 6,
       "activation": "half_glu2",
@@ -65,12 +65,8 @@ _TASKS = {
     "reference": 0.914,
     "data": ("lra_retrieval", {"path": "data/tsv_data"}),
     "mixer": {"ssm_size": 256, "blocks": 16},
-    "network": {
-      "d_model": 128,
-      "num_layers": 6,
-      "activation": "half_glu1",
-      "head_widths": (128,),
-    },
+    "head_widths": (128,),
+    "stack": {"d_model": 128, "num_layers": 6, "activation": "half_glu1"},
     "ssm_learning_rate": 1e-3,
     "factor": 2.0,
     "weight_decay": 0.05,
@@ -89,7 +85,7 @@ _TASKS = {
       "c_init": "lecun_normal",
       "clip_eigs": True,
     },
-    "network": {
+    "stack": {
       "d_model": 512,
       "num_layers": 6,
       "activation": "half_glu1",
@@ -110,7 +106,7 @@ _TASKS = {
       {"size": 32, "train": 160_000, "valid": 20_000, "test": 20_000},
     ),
     "mixer": {"ssm_size": 256, "blocks": 8},
-    "network": {
+    "stack": {
       "d_model": 192,
       "num_layers": 6,
       "activation": "half_glu1",
@@ -136,7 +132,7 @@ _TASKS = {
       "c_init": "complex_normal",
       "dt_min": 1e-4,
     },
-    "network": {"d_model": 128, "num_layers": 6, "activation": "half_glu1"},
+    "stack": {"d_model": 128, "num_layers": 6, "activation": "half_glu1"},
     "ssm_learning_rate": 6e-4,
     "factor": 3.0,
     "weight_decay": 0.06,
@@ -161,10 +157,9 @@ def get_config(task: str = "listops") -> ml_collections.ConfigDict:
   config.data, config.data_options = chosen["data"]
   # The paper's code has no norm between the last layer and the pooling.
   config.network = {
-    "norm": "batch",
-    "final_norm": False,
+    "stack": {"norm": "batch", "final_norm": False, **chosen["stack"]},
     "pooling": "mean",
-    **chosen["network"],
+    "head_widths": chosen.get("head_widths", ()),
   }
   config.optimizer = {
     **_GROUPS,
@@ -177,5 +172,6 @@ def get_config(task: str = "listops") -> ml_collections.ConfigDict:
     "max_grad_norm": None,
   }
   config.references = {"S5 (paper)": chosen["reference"]}
-  config.arms = {"s5": {"network": _shared.s5_paper(**chosen["mixer"])}}
+  mixer = _shared.s5_paper(**chosen["mixer"])
+  config.arms = {"s5": {"network": {"stack": mixer}}}
   return config

@@ -21,7 +21,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, "full", "shuffled", "tiny")
   config = _shared.base()
   config.data = "mnist1d"
-  config.network.norm = "layer"
+  config.network.stack.norm = "layer"
   if variant == "shuffled":
     config.data_options = {"shuffle_time": True}
     config.references = {"GRU of the authors": 0.57, "CNN": 0.56}

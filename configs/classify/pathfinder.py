@@ -22,11 +22,13 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.data_options = {"size": 32, "train": 16_000, "valid": 2000}
   config.data_options.test = 2000
   config.num_updates = 50_000
-  config.network.update(d_model=128, num_layers=6, norm="batch", dropout=0.05)
+  config.network.stack.update(
+    d_model=128, num_layers=6, norm="batch", dropout=0.05
+  )
   config.optimizer.update(learning_rate=4e-3, warmup_steps=500)
   config.references = {"chance": 0.5}
   config.arms = {
-    "s5": {"network": _shared.s5_paper(256, 8)},
+    "s5": {"network": {"stack": _shared.s5_paper(256, 8)}},
   }
   if variant == "tiny":
     config.data_options.update(train=8, valid=4, test=6)

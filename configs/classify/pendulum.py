@@ -34,17 +34,19 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.gaps = "scale"
   config.image_size = 24
   config.network = {
-    "mixer": "s5",
-    "mixer_options": {
-      "ssm_size": 16,
-      "blocks": 8,
-      "dt_min": 0.01,
-      "dt_max": 0.1,
+    "stack": {
+      "mixer": "s5",
+      "mixer_options": {
+        "ssm_size": 16,
+        "blocks": 8,
+        "dt_min": 0.01,
+        "dt_max": 0.1,
+      },
+      "d_model": 30,
+      "num_layers": 4,
+      "prenorm": False,
+      "activation": "half_glu2",
     },
-    "d_model": 30,
-    "num_layers": 4,
-    "prenorm": False,
-    "activation": "half_glu2",
     "head_widths": (30,),
   }
   config.optimizer = {
@@ -71,8 +73,9 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "kept": 4,
       "cached": False,
     }
-    network = config.network
+    network = config.network.to_dict()
     config = _shared.tiny(config)
-    config.network = {**network, "num_layers": 1, "pooling": "none"}
+    config.network = network
+    config.network.stack.num_layers = 1
     config.arms = {"s5": {}}
   return config

@@ -23,7 +23,9 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   _shared.check(variant, "full", "permuted", "mnist", "tiny")
   config = _shared.base()
   config.data = "mnist_subset"
-  config.network.update(d_model=96, num_layers=4, norm="batch", dropout=0.1)
+  config.network.stack.update(
+    d_model=96, num_layers=4, norm="batch", dropout=0.1
+  )
   config.data_options = {"order": "pixel"}
   config.references = {"linear model": 0.902, "nearest neighbour": 0.933}
   if variant == "permuted":

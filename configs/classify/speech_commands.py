@@ -27,16 +27,21 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.batch_size = 16
   config.data = "speech_commands"
   config.data_options = {"path": "data/speech_commands"}
-  config.network = {"num_layers": 6, "norm": "batch", "pooling": "mean"}
+  config.network = {
+    "stack": {"num_layers": 6, "norm": "batch"},
+    "pooling": "mean",
+  }
   config.optimizer = {"schedule": "cosine", "max_grad_norm": None}
   config.references = {"S5 (paper)": 0.9652, "S4 (paper)": 0.9608}
   config.arms = {
     "s5": {
       "network": {
-        **_shared.s5_paper(128, 16, c_init="lecun_normal"),
-        "d_model": 96,
-        "activation": "half_glu1",
-        "dropout": 0.1,
+        "stack": {
+          **_shared.s5_paper(128, 16, c_init="lecun_normal"),
+          "d_model": 96,
+          "activation": "half_glu1",
+          "dropout": 0.1,
+        }
       },
       "optimizer": {
         "name": "s5",
@@ -49,13 +54,15 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     },
     "s4": {
       "network": {
-        "mixer": "s4",
-        "mixer_options": {
-          "d_state": 64,
-          "n_ssm": 2,
-          "bidirectional": True,
-        },
-        "d_model": 128,
+        "stack": {
+          "mixer": "s4",
+          "mixer_options": {
+            "d_state": 64,
+            "n_ssm": 2,
+            "bidirectional": True,
+          },
+          "d_model": 128,
+        }
       },
       "optimizer": {
         "name": "s4",

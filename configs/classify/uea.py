@@ -33,7 +33,7 @@ def get_config(variant: str = "uea") -> ml_collections.ConfigDict:
   config.num_seeds = 5
   config.num_updates = 2000
   config.batch_size = 16
-  config.network.update(
+  config.network.stack.update(
     norm="layer",
     prenorm=False,
     activation="none",
@@ -42,7 +42,7 @@ def get_config(variant: str = "uea") -> ml_collections.ConfigDict:
   )
   config.optimizer.learning_rate = 1e-3
   config.arms = {
-    "aaren": {"network": {"mixer": "aaren"}},
-    "attention": {"network": {"mixer": "attention"}},
+    "aaren": {"network": {"stack": {"mixer": "aaren"}}},
+    "attention": {"network": {"stack": {"mixer": "attention"}}},
   }
   return _shared.tiny(config) if variant == "tiny" else config

@@ -24,7 +24,10 @@ def base(task: str, **options: object) -> ml_collections.ConfigDict:
   config.task = task
   config.task_options = dict(options)
   config.budget = 50_000
-  config.network = {"num_layers": 2, "norm": "layer", "pooling": "mean"}
+  config.network = {
+    "stack": {"num_layers": 2, "norm": "layer"},
+    "pooling": "mean",
+  }
   config.optimizer = {
     "learning_rate": 3e-3,
     "weight_decay": 0.05,
@@ -39,7 +42,7 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.num_updates = 4
   config.updates_per_chunk = 2
   config.budget = None
-  config.network.update(d_model=8, num_layers=1)
+  config.network.stack.update(d_model=8, num_layers=1)
   config.optimizer.update(warmup_steps=0)
   config.batch_size = 4
   config.arms = blocks.arms("gru", "lstm")

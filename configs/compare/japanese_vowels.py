@@ -18,6 +18,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = _shared.base("japanese_vowels")
   config.num_updates = 1500
   config.batch_size = 32
-  config.network.dropout = 0.2
+  config.network.stack.dropout = 0.2
   config.references = {"random forest": 0.958}
   return _shared.tiny(config) if variant == "tiny" else config

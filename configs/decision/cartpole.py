@@ -40,19 +40,20 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     # Values go up to 100: clipped, they would take forever to get there.
     "clip_value": False,
     "network": {
-      "d_model": 64,
-      "num_layers": 0,
+      "stack": {"d_model": 64, "num_layers": 0},
       "encoder_widths": (),
       "head_widths": (64,),
     },
   }
   config.network = {
-    "d_model": 64,
-    "num_layers": 2,
-    "prenorm": False,
-    "activation": "none",
-    "feedforward": "gelu",
-    "dropout": 0.1,
+    "stack": {
+      "d_model": 64,
+      "num_layers": 2,
+      "prenorm": False,
+      "activation": "none",
+      "feedforward": "gelu",
+      "dropout": 0.1,
+    }
   }
   config.optimizer = {
     "learning_rate": 1e-3,
@@ -60,13 +61,13 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "warmup_steps": 100,
     "max_grad_norm": 0.25,
   }
-  attention = {"mixer": "attention", "mixer_options": {"window": 60}}
+  attention = {"stack": {"mixer": "attention", "mixer_options": {"window": 60}}}
   config.arms = {
-    "aaren": {"network": {"mixer": "aaren"}},
+    "aaren": {"network": {"stack": {"mixer": "aaren"}}},
     "attention": {"network": attention},
-    "gru": {"network": {"mixer": "gru"}},
+    "gru": {"network": {"stack": {"mixer": "gru"}}},
     "cloning": {
-      "network": {"mixer": "gru"},
+      "network": {"stack": {"mixer": "gru"}},
       "conditioned": False,
       "top_share": 0.1,
     },
@@ -83,13 +84,14 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.evaluation_episodes = 2
     config.ppo.update(num_envs=4, rollout_length=16, total_steps=2 * 64)
     config.ppo.env_params = {"max_steps_in_episode": 20}
-    config.ppo.network.update(d_model=8, head_widths=(8,))
-    config.network.update(d_model=8, num_layers=1)
+    config.ppo.network.head_widths = (8,)
+    config.ppo.network.stack.d_model = 8
+    config.network.stack.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
     config.arms = {
-      "gru": {"network": {"mixer": "gru"}},
+      "gru": {"network": {"stack": {"mixer": "gru"}}},
       "cloning": {
-        "network": {"mixer": "gru"},
+        "network": {"stack": {"mixer": "gru"}},
         "conditioned": False,
         "top_share": 0.2,
       },

@@ -53,11 +53,13 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     },
   }
   config.network = {
-    "d_model": 64,
-    "num_layers": 2,
-    "norm": "rms",
-    "activation": "none",
-    "feedforward": "swiglu",
+    "stack": {
+      "d_model": 64,
+      "num_layers": 2,
+      "norm": "rms",
+      "activation": "none",
+      "feedforward": "swiglu",
+    }
   }
   config.optimizer = {
     "learning_rate": 3e-3,
@@ -65,7 +67,7 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     "weight_decay": 0.1,
   }
   config.arms = {
-    "linear_attention": {"network": {"mixer": "linear_attention"}},
+    "linear_attention": {"network": {"stack": {"mixer": "linear_attention"}}},
   }
   if variant == "tiny":
     config.num_updates = 4
@@ -77,6 +79,6 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
     config.valid_tokens = 600
     config.data_options.root = str(pathlib.Path(email.__file__).parent)
     config.plan.levels = 2
-    config.network.update(d_model=8, num_layers=1)
+    config.network.stack.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
   return config

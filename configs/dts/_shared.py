@@ -49,7 +49,7 @@ def dts(beta: float, alpha: float, **options: object) -> dict[str, dict]:
 
 
 def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
-  """Returns layers of a mixer as a backbone."""
+  """Returns the stack of a backbone with this mixer."""
   return {
     "mixer": name,
     "d_model": 32,
@@ -62,7 +62,7 @@ def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
 
 def mixer_encoder(name: str) -> dict[str, object]:
   """Returns an encoder of one layer that reads in both directions."""
-  return {"encoder": {"kind": "mixer", "network": mixer(name)}}
+  return {"encoder": {"kind": "mixer", "stack": mixer(name)}}
 
 
 def base(data: str, **options: object) -> ml_collections.ConfigDict:

@@ -25,7 +25,7 @@ _DECODERS = {
     "skip_z": True,
   },
   "lstm": {
-    "network": {
+    "stack": {
       "mixer": "lstm",
       "d_model": 64,
       "num_layers": 1,
@@ -35,7 +35,7 @@ _DECODERS = {
     }
   },
   "gru": {
-    "network": {
+    "stack": {
       "mixer": "gru",
       "d_model": 64,
       "num_layers": 1,
@@ -44,14 +44,15 @@ _DECODERS = {
       "residual": False,
     }
   },
-  "s5": {"network": {"mixer": "s5", "d_model": 32, "num_layers": 2}},
+  "s5": {"stack": _shared.mixer("s5", 2)},
   "mamba": {
-    "network": {
+    "stack": {
       "mixer": "mamba",
       "d_model": 32,
       "num_layers": 2,
       "norm": "rms",
       "activation": "none",
+      "residual": True,
     }
   },
 }

@@ -35,7 +35,7 @@ def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
   config.optimizer = {"learning_rate": 2e-3}
   recurrent = {
     "kind": "mixer",
-    "network": {
+    "stack": {
       "mixer": "gru",
       "d_model": 32,
       "num_layers": 1,
@@ -56,7 +56,7 @@ def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
     "dts_light": {"objective": {"method": "dts", "beta": 1.0, "alpha": 0.5}},
     "dts_light_s5": {
       "objective": {"method": "dts", "beta": 1.0, "alpha": 0.5},
-      "model": {"encoder": {"network": _shared.mixer("s5", 2)}},
+      "model": {"encoder": {"stack": _shared.mixer("s5", 2)}},
     },
   }
   if variant == "tiny":

@@ -32,19 +32,22 @@ def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
   config.data_options = {}
   # Only this one depends on the time since the start of a sequence.
   config.time_frequencies = 8 if variant == "poisson" else 0
-  config.network = {"d_model": 32, "num_layers": 1}
+  config.network = {"stack": {"d_model": 32, "num_layers": 1}}
   config.optimizer = {
     "learning_rate": 3e-3,
     "warmup_steps": 50,
     "weight_decay": 0.01,
   }
-  transformer = {"activation": "none", "feedforward": "gelu", "dropout": 0.1}
+  transformer = {
+    "num_layers": 2,
+    "activation": "none",
+    "feedforward": "gelu",
+    "dropout": 0.1,
+  }
   config.arms = {
-    "aaren": {"network": {"mixer": "aaren", "num_layers": 2, **transformer}},
-    "attention": {
-      "network": {"mixer": "attention", "num_layers": 2, **transformer}
-    },
-    "gru": {"network": {"mixer": "gru"}},
+    "aaren": {"network": {"stack": {"mixer": "aaren", **transformer}}},
+    "attention": {"network": {"stack": {"mixer": "attention", **transformer}}},
+    "gru": {"network": {"stack": {"mixer": "gru"}}},
   }
   if variant == "tiny":
     config.num_updates = 4
@@ -53,7 +56,7 @@ def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
     config.batch_size = 4
     config.data_options = {"train": 8, "valid": 4, "test": 5, "horizon": 8.0}
     config.components = 2
-    config.network.update(d_model=8)
+    config.network.stack.update(d_model=8)
     config.optimizer.update(warmup_steps=0)
-    config.arms = {"gru": {"network": {"mixer": "gru"}}}
+    config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
   return config

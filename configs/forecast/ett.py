@@ -35,21 +35,23 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.period = 24
   config.channels = "mixed"
   config.network = {
-    "d_model": 512,
-    "num_layers": 2,
-    "norm": "layer",
-    "prenorm": False,
+    "stack": {
+      "d_model": 512,
+      "num_layers": 2,
+      "norm": "layer",
+      "prenorm": False,
+      "activation": "none",
+      "feedforward": "gelu",
+      "feedforward_width": 2048,
+      "dropout": 0.1,
+    },
     "pooling": "last",
-    "activation": "none",
-    "feedforward": "gelu",
-    "feedforward_width": 2048,
-    "dropout": 0.1,
   }
   config.optimizer = {"learning_rate": 1e-4}
   heads = {"mixer_options": {"heads": 8}}
   config.arms = {
-    "aaren": {"network": {"mixer": "aaren", **heads}},
-    "attention": {"network": {"mixer": "attention", **heads}},
+    "aaren": {"network": {"stack": {"mixer": "aaren", **heads}}},
+    "attention": {"network": {"stack": {"mixer": "attention", **heads}}},
   }
   if variant == "tiny":
     config.num_seeds = 1
@@ -57,5 +59,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.updates_per_chunk = 2
     config.horizons = (8,)
     config.input_length = 24
-    config.network.update(d_model=16, num_layers=1, feedforward_width=16)
+    config.network.stack.update(d_model=16, num_layers=1, feedforward_width=16)
   return config

@@ -36,11 +36,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.period = 24
   config.channels = "independent"
   config.network = {
-    "d_model": 64,
-    "num_layers": 2,
-    "norm": "layer",
+    "stack": {"d_model": 64, "num_layers": 2, "norm": "layer", "dropout": 0.1},
     "pooling": "last",
-    "dropout": 0.1,
   }
   config.optimizer = {
     "learning_rate": 1e-3,
@@ -49,9 +46,9 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   }
   transformer = {"activation": "none", "feedforward": "gelu"}
   config.arms = {
-    "aaren": {"network": {"mixer": "aaren", **transformer}},
-    "attention": {"network": {"mixer": "attention", **transformer}},
-    "s5": {"network": {"mixer": "s5"}},
+    "aaren": {"network": {"stack": {"mixer": "aaren", **transformer}}},
+    "attention": {"network": {"stack": {"mixer": "attention", **transformer}}},
+    "s5": {"network": {"stack": {"mixer": "s5"}}},
   }
   if variant == "tiny":
     config.num_updates = 4
@@ -61,7 +58,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.data_options = {"times": 300, "channels": 2}
     config.input_length = 24
     config.horizons = (4, 8)
-    config.network.update(d_model=8, num_layers=1)
+    config.network.stack.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
-    config.arms = {"gru": {"network": {"mixer": "gru"}}}
+    config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
   return config

@@ -61,18 +61,20 @@ def get_config(argument: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
   config.references = {}
   config.ppo.env_id = env_id
   network = config.arms.s5.network.to_dict()
-  s5 = network["mixer_options"]
+
+  def changed(**options: Any) -> dict[str, Any]:
+    return {**network, "stack": {**network["stack"], **options}}
+
+  s5 = network["stack"]["mixer_options"]
   config.arms = {
     "s5": {"network": network},
     "stale_flags": {"network": network, "env_id": _stale(env_id)},
-    "no_norm": {"network": {**network, "norm": "none"}},
+    "no_norm": {"network": changed(norm="none")},
     "slow_ssm": {"network": network, "ssm_learning_rate_factor": 0.1},
     "constant_rate": {
       "network": network,
       "learning_rate_schedule": "constant",
     },
-    "clip_eigs": {
-      "network": {**network, "mixer_options": {**s5, "clip_eigs": True}}
-    },
+    "clip_eigs": {"network": changed(mixer_options={**s5, "clip_eigs": True})},
   }
   return config

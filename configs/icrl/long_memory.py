@@ -32,6 +32,6 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
   config.num_seeds = 4  # As many on each of two cores.
   config.ppo.env_id = f"RepeatPrevious{variant}"
   config.ppo.total_steps = 3_000_000
-  config.arms.s5.network.mixer_options.ssm_size = 128
-  config.arms.gru.network.d_model = 128
+  config.arms.s5.network.stack.mixer_options.ssm_size = 128
+  config.arms.gru.network.stack.d_model = 128
   return config

@@ -17,11 +17,13 @@ def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
   config.arms = {
     "gru": {
       "network": {
-        "mixer": "gru",
-        "d_model": 256,
-        "num_layers": 1,
-        "activation": "none",
-        "residual": False,
+        "stack": {
+          "mixer": "gru",
+          "d_model": 256,
+          "num_layers": 1,
+          "activation": "none",
+          "residual": False,
+        }
       }
     }
   }

@@ -40,14 +40,16 @@ def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
   config.arms = {
     "s5": {
       "network": {
-        "mixer": "s5",
-        "mixer_options": {
-          "ssm_size": 256,
-          "blocks": 1,
-          "c_init": "lecun_normal",
-        },
-        "d_model": 256,
-        "num_layers": 4,
+        "stack": {
+          "mixer": "s5",
+          "mixer_options": {
+            "ssm_size": 256,
+            "blocks": 1,
+            "c_init": "lecun_normal",
+          },
+          "d_model": 256,
+          "num_layers": 4,
+        }
       }
     }
   }

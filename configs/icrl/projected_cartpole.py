@@ -73,16 +73,18 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "entropy_coef": 0.01,
   }
   network = {
-    "mixer": "gru",
-    "d_model": 128,
+    "stack": {
+      "mixer": "gru",
+      "d_model": 128,
+      "num_layers": 1,
+      "activation": "none",
+      "residual": False,
+    },
     "encoder_widths": (128,),
     "head_widths": (128,),
-    "num_layers": 1,
-    "activation": "none",
-    "residual": False,
   }
   if variant == "s5":
-    network.update(
+    network["stack"].update(
       mixer="s5",
       mixer_options={"ssm_size": 128, "blocks": 1},
       num_layers=2,
@@ -108,10 +110,12 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       entropy_coef=0.0,
     )
     network = {
-      "mixer": "s5",
-      "mixer_options": {"ssm_size": 256, "blocks": 1},
-      "d_model": 256,
-      "num_layers": 4,
+      "stack": {
+        "mixer": "s5",
+        "mixer_options": {"ssm_size": 256, "blocks": 1},
+        "d_model": 256,
+        "num_layers": 4,
+      }
     }
   if variant == "tiny":
     options = {"num_trials": 2, "max_steps": 12}
@@ -122,7 +126,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.ppo.update(
       num_envs=4, rollout_length=32, total_steps=4 * 128, num_epochs=1
     )
-    network.update(d_model=8, encoder_widths=(8,), head_widths=(8,))
+    network.update(encoder_widths=(8,), head_widths=(8,))
+    network["stack"]["d_model"] = 8
   config.arms = arms(network, options)
   return config
 
@@ -130,11 +135,15 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
 def arms(network: dict, options: dict) -> dict[str, dict]:
   """Returns arms that keep their memory, that forget, and that have none."""
   kept = tuple(options.items())
+  stack = network["stack"]
   return {
-    network["mixer"]: {"network": network, "env_options": kept},
+    stack["mixer"]: {"network": network, "env_options": kept},
     "forgets": {
       "network": network,
       "env_options": (*kept, ("keep_memory", False)),
     },
-    "none": {"network": {**network, "num_layers": 0}, "env_options": kept},
+    "none": {
+      "network": {**network, "stack": {**stack, "num_layers": 0}},
+      "env_options": kept,
+    },
   }

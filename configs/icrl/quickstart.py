@@ -40,30 +40,26 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "learning_rate_schedule": "linear",
     "gae_lambda": 0.95,
   }
-  network = {
-    "d_model": 64,
-    "encoder_widths": (128,),
-    "head_widths": (128, 128),
-  }
-  config.arms = {
+  stacks = {
     "s5": {
-      "network": {
-        **network,
-        "mixer": "s5",
-        "mixer_options": {"ssm_size": 64, "blocks": 1},
-        "num_layers": 2,
-        "norm": "layer",
-      }
+      "mixer": "s5",
+      "mixer_options": {"ssm_size": 64, "blocks": 1},
+      "d_model": 64,
+      "num_layers": 2,
+      "norm": "layer",
     },
     "gru": {
-      "network": {
-        **network,
-        "mixer": "gru",
-        "num_layers": 1,
-        "activation": "none",
-        "residual": False,
-      }
+      "mixer": "gru",
+      "d_model": 64,
+      "num_layers": 1,
+      "activation": "none",
+      "residual": False,
     },
+  }
+  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
+  config.arms = {
+    name: {"network": {"stack": stack, **widths}}
+    for name, stack in stacks.items()
   }
   if variant == "tiny":
     config.updates_per_chunk = 2
@@ -71,5 +67,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.evaluation_episodes = 8
     config.ppo.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
     for arm in config.arms.values():
-      arm.network.update(d_model=8, encoder_widths=(8,), head_widths=(8,))
+      arm.network.update(encoder_widths=(8,), head_widths=(8,))
+      arm.network.stack.d_model = 8
   return config

@@ -54,11 +54,16 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.bounds = dict.fromkeys(config.environments, (-1.0, 1.0))
   s5 = config.arms.s5.network.to_dict()
   gru = config.arms.gru.network.to_dict()
-  attention = {"mixer": "attention", "mixer_options": {"window": 128}}
+  lstm = {**gru["stack"], "mixer": "lstm"}
+  attention = {
+    **s5["stack"],
+    "mixer": "attention",
+    "mixer_options": {"window": 128},
+  }
   config.arms = {
     "s5": {"network": s5},
-    "lstm": {"network": {**gru, "mixer": "lstm"}},
-    "attention": {"network": {**s5, **attention}},
+    "lstm": {"network": {**gru, "stack": lstm}},
+    "attention": {"network": {**s5, "stack": attention}},
   }
   if variant == "between":
     config.arms = {"lstm": config.arms.lstm.to_dict()}

@@ -39,35 +39,31 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.tensorboard = False
   config.bounds = dict(_BOUNDS)
   config.environments = {env_id: {} for env_id in _BOUNDS}
-  network = {
-    "d_model": 64,
-    "encoder_widths": (128,),
-    "head_widths": (128, 128),
+  transformer = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+  stacks = {
+    "lstm": {**config.arms.gru.network.stack, "mixer": "lstm"},
+    "mamba": {
+      **transformer,
+      "mixer": "mamba",
+      "mixer_options": {"expand": 1},
+      "activation": "none",
+    },
+    "lightnet": {**transformer, "mixer": "lightnet"},
+    "aaren": {**transformer, "mixer": "aaren"},
+    "attention": {
+      **transformer,
+      "mixer": "attention",
+      "mixer_options": {"window": 128},
+    },
+    "none": {"d_model": 64, "num_layers": 0},
   }
-  transformer = {**network, "num_layers": 2, "norm": "layer"}
+  widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
   config.arms = {
     **config.arms,
-    "lstm": {"network": {**config.arms.gru.network, "mixer": "lstm"}},
-    "mamba": {
-      "network": {
-        **network,
-        "mixer": "mamba",
-        "mixer_options": {"expand": 1},
-        "num_layers": 2,
-        "norm": "layer",
-        "activation": "none",
-      }
+    **{
+      name: {"network": {"stack": stack, **widths}}
+      for name, stack in stacks.items()
     },
-    "lightnet": {"network": {**transformer, "mixer": "lightnet"}},
-    "aaren": {"network": {**transformer, "mixer": "aaren"}},
-    "attention": {
-      "network": {
-        **transformer,
-        "mixer": "attention",
-        "mixer_options": {"window": 128},
-      }
-    },
-    "none": {"network": {**network, "num_layers": 0}},
   }
   config.films = ("s5",)
   if variant == "tiny":
@@ -76,7 +72,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.bounds = {name: _BOUNDS[name] for name in config.environments}
     config.arms = {
       "gru": config.arms.gru,
-      "none": {"network": {**config.arms.none.network, "d_model": 8}},
+      "none": config.arms.none,
     }
+    config.arms.none.network.stack.d_model = 8
     config.films = ("gru",)
   return config

@@ -44,11 +44,13 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant == "full":
     config.dynamic = {"learning_rate": 1e-4, "decay": 1e-3, "length": 64}
   config.network = {
-    "d_model": 192,
-    "num_layers": 3,
-    "norm": "rms",
-    "activation": "none",
-    "dropout": 0.1,
+    "stack": {
+      "d_model": 192,
+      "num_layers": 3,
+      "norm": "rms",
+      "activation": "none",
+      "dropout": 0.1,
+    }
   }
   config.optimizer = {
     "learning_rate": 2e-3,
@@ -57,7 +59,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   }
   if variant == "full":
     config.references = {"5-gram": 2.27, "bzip2": 1.70}
-  config.arms = {"mamba": {"network": {"mixer": "mamba"}}}
+  config.arms = {"mamba": {"network": {"stack": {"mixer": "mamba"}}}}
   if variant == "tiny":
     config.num_updates = 4
     config.updates_per_chunk = 2
@@ -66,7 +68,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.valid_tokens = 256
     config.dynamic = {"length": 8, "pieces": 4}
     config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}
-    config.network.update(d_model=8, num_layers=1)
+    config.network.stack.update(d_model=8, num_layers=1)
     config.optimizer.update(warmup_steps=0)
-    config.arms = {"gru": {"network": {"mixer": "gru"}}}
+    config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
   return config

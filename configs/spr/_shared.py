@@ -39,8 +39,8 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     "prioritized": open_(bool),
     "encoder": {"channels": open_(tuple)},
     "head": {"hidden": open_(int)},
-    "transition": {"kind": "conv"},
-    "memory": {"mixer": "none"},
+    "transition": {"stack": {"mixer": "none"}},
+    "memory": {"stack": {"mixer": "none"}},
     "learning": {
       "done_n": "any",
       "num_predictions": open_(int),

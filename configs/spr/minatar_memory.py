@@ -17,7 +17,7 @@ from configs.spr import minatar_quick
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   config = minatar_quick.get_config(variant)
-  stack = {"d_model": 64, "mixer_options": {}}
+  stack = {"mixer": "lstm", "mixer_options": {}, "d_model": 64}
   # Sequences of 8 in place of single steps: fewer of them make a batch.
   sequence = {"length": 8, "burn_in": 8}
   config.settings.learning.sequence = sequence
@@ -28,10 +28,10 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
     config.settings.batch_size = 2
   config.arms = {
     "spr": {"batch_size": 4 if variant == "tiny" else 32},
-    "memory": {"memory": {"mixer": "lstm", **stack}},
+    "memory": {"memory": {"stack": stack}},
     "mixer_transition": {
       "batch_size": 4 if variant == "tiny" else 32,
-      "transition": {"kind": "lstm", **stack},
+      "transition": {"stack": stack},
     },
   }
   return config

@@ -52,8 +52,8 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
     },
     "agent": {"min_replay": 1000, "updates_per_step": 1},
     # What else can be changed on the command line.
-    "transition": {"kind": "conv"},
-    "memory": {"mixer": "none"},
+    "transition": {"stack": {"mixer": "none"}},
+    "memory": {"stack": {"mixer": "none"}},
   }
   config.arms = {"spr": {}, "rainbow": {"self_prediction": False}}
   if variant == "tiny":

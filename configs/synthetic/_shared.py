@@ -13,6 +13,6 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.test_batches = 1
   config.further_batches = 1
   config.optimizer.update(warmup_steps=0)
-  config.network.update(d_model=8, num_layers=1)
+  config.network.stack.update(d_model=8, num_layers=1)
   config.arms = blocks.arms("gru")
   return config

@@ -34,7 +34,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.batch_size = 64
   config.task = "mqar"
   config.task_options = {"length": 64, "pairs": 8, "vocab_size": 256}
-  config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "layer"}}
   config.optimizer = {
     "learning_rate": 2e-3,
     "weight_decay": 0.1,
@@ -48,7 +48,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant == "paper":
     config.num_updates = 62_500
     config.task_options = {"length": 256, "pairs": 16, "vocab_size": 8192}
-    config.network.d_model = 128
+    config.network.stack.d_model = 128
     config.test_options = {
       "32 pairs": {"pairs": 32},
       "length 512": {"length": 512},

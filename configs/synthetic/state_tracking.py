@@ -40,7 +40,7 @@ def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
     "min_length": 3,
     "max_length": 32,
   }
-  config.network = {"d_model": 64, "num_layers": 2, "norm": "layer"}
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "layer"}}
   config.optimizer = {
     "learning_rate": 2e-3,
     "weight_decay": 0.01,

@@ -1,4 +1,4 @@
-"""What encoders and decoders of series are made of: mixers and convolutions."""
+"""Backbones of encoders and decoders of series: mixers and convolutions."""
 
 import dataclasses
 from typing import Any
@@ -8,10 +8,19 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.nn import dense
 
-KINDS = ("mixer", "conv", "mlp")
+# One layer of an LSTM, as it is.
+_LSTM = nn.StackConfig(
+  "lstm",
+  num_layers=1,
+  norm="none",
+  activation="none",
+  residual=False,
+  final_norm=False,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,31 +29,23 @@ class Backbone:
 
   Attributes:
     kind: "mixer" (a stack of sequence layers), "conv" or "mlp".
-    network: the stack of a mixer, its width and its number of layers; what the
-      configuration says of pooling and of the read-out is not used.
+    stack: the layers of a mixer, without batch norm.
     widths: channels of the convolutions, or hidden widths of the MLP; not of a
       mixer.
   """
 
   kind: Literal["mixer", "conv", "mlp"] = "mixer"
-  network: nn.NetworkConfig = nn.NetworkConfig(
-    mixer="lstm",
-    num_layers=1,
-    norm="none",
-    activation="none",
-    residual=False,
-  )
+  stack: nn.StackConfig = _LSTM
   widths: tuple[int, ...] = ()
 
   def __post_init__(self):
-    if self.kind not in KINDS:
-      raise ValueError(
-        f"kind: got {self.kind!r}, expected one of {', '.join(KINDS)}."
-      )
-    if any(width < 1 for width in self.widths):
-      raise ValueError(f"widths: got {self.widths}, expected widths above 0.")
+    _validate.literals(self)
+    for width in self.widths:
+      _validate.positive("widths", width)
     if self.kind != "mixer" and not self.widths:
-      raise ValueError(f"widths: got none, kind {self.kind!r} needs some.")
+      raise _validate.error("widths", (), f"some for kind {self.kind!r}")
+    if self.kind == "mixer":
+      self.stack.refuse(batch_norm="its statistics would tie series")
 
 
 class Stack(linen.Module):
@@ -56,7 +57,7 @@ class Stack(linen.Module):
       of the first alone.
   """
 
-  config: nn.ModelConfig
+  config: nn.StackConfig
   conditioned: bool = False
 
   @linen.compact
@@ -80,23 +81,21 @@ class Stack(linen.Module):
     Returns:
       (*batch, time, width), without time in a step, and the states after it.
     """
-    width = self.config.mixer.d_model
+    width = self.config.d_model
     dtype = dense.activation_dtype(self.config.dtype, x)
     x = dense.Dense(width, dtype=dtype, name="input")(x)
-    after = []
-    for i in range(self.config.num_layers):
-      if condition is not None and (i == 0 or self.conditioned):
-        bias = dense.Dense(
-          width, use_bias=False, dtype=dtype, name=f"condition_{i}"
-        )(condition)
-        x = x + (bias if step else bias[..., None, :])
-      layer = nn.SequenceLayer(self.config, name=f"layers_{i}")
-      state = None if states is None else states[i]
-      if step and state is None:
-        state = layer.initial_state(x.shape[:-1])
-      x, state = layer(x, state, train=train, step=step)
-      after.append(state)
-    return x, tuple(after)
+    if condition is not None and not self.conditioned:
+      shift = dense.Dense(width, use_bias=False, dtype=dtype, name="condition")(
+        condition
+      )
+      x = x + (shift if step else shift[..., None, :])
+    return nn.SequenceModel(self.config, name="layers")(
+      x,
+      states,
+      train=train,
+      step=step,
+      condition=condition if self.conditioned else None,
+    )
 
 
 class Conv(linen.Module):
@@ -162,8 +161,8 @@ class CausalConv(linen.Module):
     """Runs over a sequence, or over one element; see `Stack`."""
     del train
     if len(set(self.widths)) != 1:
-      raise ValueError(
-        f"widths: got {self.widths}, residual layers need equal ones."
+      raise _validate.error(
+        "widths", self.widths, "equal ones, of layers that add"
       )
     width = self.widths[0]
     x = dense.Dense(width, name="input")(x)

@@ -1,4 +1,4 @@
-"""From a code to a series: autoregressive decoders, and others."""
+"""Decoders: from a code to a series, autoregressive and others."""
 
 import dataclasses
 from typing import Any
@@ -8,6 +8,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.dts import backbones
 from jaxseq.nn import dense
 
@@ -33,24 +34,22 @@ class DecoderConfig(backbones.Backbone):
   def __post_init__(self):
     super().__post_init__()
     if not 0 <= self.word_dropout < 1:
-      raise ValueError(
-        f"word_dropout: got {self.word_dropout}, expected 0 <= rate < 1."
-      )
+      raise _validate.error("word_dropout", self.word_dropout, "0 <= rate < 1")
     if self.form == "ar" and self.kind == "mlp":
-      raise ValueError("form: got 'ar' with kind 'mlp', which has no time.")
+      raise _validate.error("form", "ar", "'nonar' for an MLP, without time")
     if self.form == "nonar" and self.word_dropout:
-      raise ValueError("word_dropout needs form='ar'; got 'nonar'.")
+      raise _validate.error("word_dropout", self.word_dropout, "0 for 'nonar'")
     if self.form == "nonar" and self.kind != "mixer" and self.skip_z:
-      raise ValueError(
-        "skip_z needs form='ar' or kind='mixer'; got 'nonar' with "
-        f"{self.kind!r}."
+      raise _validate.error(
+        "skip_z", True, f"False for form 'nonar' with kind {self.kind!r}"
       )
     mixer = self.kind == "mixer"
-    layers = self.network.num_layers if mixer else len(self.widths)
+    layers = self.stack.num_layers if mixer else len(self.widths)
     if self.skip_z and layers < 2:
-      raise ValueError(
-        "skip_z gives the code to the layers behind the first; got a decoder "
-        f"of {layers} layer, expected two or more."
+      raise _validate.error(
+        "skip_z",
+        True,
+        f"False for {layers} layer: the code goes to those behind the first",
       )
 
 
@@ -71,7 +70,7 @@ class Decoder(linen.Module):
     """Makes the layers."""
     config = self.config
     if config.kind == "mixer":
-      self.stack = backbones.Stack(config.network.stack(), config.skip_z)
+      self.stack = backbones.Stack(config.stack, config.skip_z)
     elif config.form == "ar":
       self.stack = backbones.CausalConv(
         config.widths, conditioned=config.skip_z
@@ -111,9 +110,11 @@ class Decoder(linen.Module):
       ValueError: if x is missing, or not needed.
     """
     if (x is None) == (self.config.form == "ar"):
-      raise ValueError(
-        f"x: form {self.config.form!r} "
-        + ("needs the series; got None." if x is None else "takes no series.")
+      raise _validate.error(
+        "x",
+        None if x is None else "an array",
+        ("the series" if x is None else "None")
+        + f" for form {self.config.form!r}",
       )
     if self.config.form == "ar":
       return self._with_past(z, x, train)
@@ -172,6 +173,7 @@ class Decoder(linen.Module):
     return self.out(h), states
 
   def _with_past(self, z, x, train):
+    """Returns the mean of each element, given the true ones before it."""
     past = jnp.pad(x[..., :-1, :], [(0, 0)] * (x.ndim - 2) + [(1, 0), (0, 0)])
     if train and self.config.word_dropout:
       keep = jax.random.bernoulli(

@@ -1,4 +1,4 @@
-"""From a series to the mean and log-variance of its code."""
+"""Encoders: from a series to the mean and log-variance of its code."""
 
 import dataclasses
 from typing import Literal
@@ -7,6 +7,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.dts import backbones
 from jaxseq.nn import dense
 
@@ -90,7 +91,7 @@ class Encoder(linen.Module):
     x = jnp.where(valid(x, lengths)[..., None], x, 0)
     if kind == "mlp":
       if lengths is not None:
-        raise ValueError("an MLP encodes series of one length; got lengths.")
+        raise _validate.error("lengths", "an array", "None for an MLP")
       h = x.reshape(*x.shape[:-2], -1)
       for i, width in enumerate(self.config.widths):
         h = linen.relu(dense.Dense(width, name=f"dense_{i}")(h))
@@ -103,6 +104,7 @@ class Encoder(linen.Module):
     return mu, jnp.clip(logvar, LOGVAR_MIN, LOGVAR_MAX)
 
   def _convolve(self, x, lengths):
+    """Returns what convolutions keep of series."""
     for i, width in enumerate(self.config.widths):
       ends = (1, 1 + x.shape[-2] % 2)
       x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [ends, (0, 0)])
@@ -117,12 +119,13 @@ class Encoder(linen.Module):
     return _mean(x, lengths)
 
   def _read(self, x, lengths, train):
+    """Returns what a mixer keeps of series, of one direction or both."""
     directions = [("forward", x)]
     if self.config.bidirectional:
       directions.append(("backward", reverse(x, lengths)))
     features = []
     for name, series in directions:
-      stack = backbones.Stack(self.config.network.stack(), name=name)
+      stack = backbones.Stack(self.config.stack, name=name)
       y, _ = stack(series, train=train)
       if self.config.pooling == "mean":
         features.append(_mean(y, lengths))
@@ -135,5 +138,6 @@ class Encoder(linen.Module):
 
 
 def _mean(x, lengths):
+  """Returns the mean over valid elements."""
   mask = valid(x, lengths)[..., None]
   return jnp.where(mask, x, 0).sum(axis=-2) / mask.sum(axis=-2)

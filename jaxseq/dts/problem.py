@@ -10,7 +10,6 @@ import numpy as np
 import optax
 
 from jaxseq import data as data_lib
-from jaxseq import mixers
 from jaxseq.dts import adaptation as adaptation_lib
 from jaxseq.dts import aggressive as aggressive_lib
 from jaxseq.dts import density_ratio
@@ -78,11 +77,6 @@ class ArmConfig:
         raise ValueError(
           f"model.segments: got {self.model.segments}, expected {expected}, "
           "the sizes of adaptation's segments."
-        )
-    for part in (self.model.encoder, self.model.decoder):
-      if part.kind == "mixer" and part.network.norm == "batch":
-        raise ValueError(
-          "norm: got 'batch', expected 'none', 'layer' or 'rms'."
         )
 
 
@@ -258,8 +252,7 @@ def _adam(arm, num_updates, *parts):
   names = set()
   for part in parts:
     if part.kind == "mixer":
-      module = mixers.get(part.network.mixer)
-      names |= set(getattr(module, "SSM_PARAMETERS", ()))
+      names |= set(part.stack.ssm_parameters)
   recipe = dataclasses.replace(arm.optimizer, max_grad_norm=None)
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
+from jaxseq import _validate
 from jaxseq import nn
 
 _MISSING = object()
@@ -58,15 +59,16 @@ _ENTRIES = {
 _TIED = {"mamba": True, "mamba2": False}
 _ARCHITECTURES = {"mamba": "MambaForCausalLM", "mamba2": "Mamba2ForCausalLM"}
 # What a network must be for the other library to have it.
-_NETWORK = {
+_STACK = {
+  "hybrid": (),
   "norm": "rms",
   "prenorm": True,
+  "gtrxl_norm": False,
   "activation": "none",
   "residual": True,
   "feedforward": "none",
-  "pooling": "none",
-  "head_widths": (),
 }
+_NETWORK = {"pooling": "none", "head_widths": ()}
 
 
 def from_json(
@@ -123,12 +125,15 @@ def from_json(
     options["norm_groups"] = options["ngroups"]
   try:
     config = nn.NetworkConfig(
-      mixer=mixer,
-      mixer_options=tuple(sorted(options.items())),
-      d_model=d_model,
-      num_layers=get("num_hidden_layers", int),
-      norm_epsilon=epsilon,
-      residual_float32=get("residual_in_fp32", bool, True),
+      nn.StackConfig(
+        mixer,
+        options,
+        d_model=d_model,
+        num_layers=get("num_hidden_layers", int),
+        norm_epsilon=epsilon,
+        residual_float32=get("residual_in_fp32", bool, True),
+        **_STACK,
+      ),
       tie=get("tie_word_embeddings", bool, _TIED[mixer]),
       head_bias=False,
       **_NETWORK,
@@ -151,32 +156,28 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
   Raises:
     ValueError: if the network is one that the transformers library has not.
   """
-  if config.mixer not in _ENTRIES:
-    raise ValueError(
-      f"mixer must be one of {', '.join(_ENTRIES)} to be saved in this format; "
-      f"got {config.mixer!r}."
-    )
+  stack = config.stack
+  _validate.choice("stack.mixer", stack.mixer, _ENTRIES)
   _check_network(config)
-  stack = config.stack()
-  mixer = stack.mixer
+  (mixer,) = stack.mixers
   entries = {
-    "architectures": [_ARCHITECTURES[config.mixer]],
-    "model_type": config.mixer,
+    "architectures": [_ARCHITECTURES[stack.mixer]],
+    "model_type": stack.mixer,
     "vocab_size": vocab_size,
-    "hidden_size": config.d_model,
-    "num_hidden_layers": config.num_layers,
-    "layer_norm_epsilon": config.norm_epsilon,
+    "hidden_size": stack.d_model,
+    "num_hidden_layers": stack.num_layers,
+    "layer_norm_epsilon": stack.norm_epsilon,
     "hidden_act": "silu",
-    "residual_in_fp32": config.residual_float32,
+    "residual_in_fp32": stack.residual_float32,
     "tie_word_embeddings": config.tie,
     # The defaults may lie outside of a small vocabulary.
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
   }
-  for entry in _ENTRIES[config.mixer]:
+  for entry in _ENTRIES[stack.mixer]:
     entries[entry.name] = getattr(mixer, entry.option)
-  if config.mixer == "mamba":
+  if stack.mixer == "mamba":
     entries["time_step_rank"] = mixer.rank
     entries["intermediate_size"] = mixer.d_inner
     return entries
@@ -186,10 +187,10 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
     entries["chunk_size"] = mixer.chunk_size
   if mixer.dt_limit != (0.0, math.inf):
     entries["time_step_limit"] = list(mixer.dt_limit)
-  if mixer.norm_eps != config.norm_epsilon:
+  if mixer.norm_eps != stack.norm_epsilon:
     raise ValueError(
       "the mixer's norm_eps must be the network's norm_epsilon to be saved in "
-      f"this format; got {mixer.norm_eps} and {config.norm_epsilon}."
+      f"this format; got {mixer.norm_eps} and {stack.norm_epsilon}."
     )
   if mixer.norm_groups != mixer.ngroups:
     raise ValueError(
@@ -200,17 +201,20 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
 
 
 def _check_network(config):
+  """Checks that the format can say what a network is."""
   needed = dict(_NETWORK)
   if not config.tie:
     needed["head_bias"] = False
-  for name, value in needed.items():
-    if getattr(config, name) != value:
-      raise ValueError(
-        f"{name} must be {value!r} to be saved in this format; got "
-        f"{getattr(config, name)!r}."
-      )
-  if not config.stack().final_norm:
-    raise ValueError("final_norm must not be False to be saved in this format.")
+  for part, wanted in ((config, needed), (config.stack, _STACK)):
+    for name, value in wanted.items():
+      if getattr(part, name) != value:
+        raise _validate.error(
+          name, getattr(part, name), f"{value!r} to be saved in this format"
+        )
+  if not config.stack.ends_in_norm:
+    raise _validate.error(
+      "final_norm", False, "True to be saved in this format"
+    )
 
 
 def _get(entries, where, name, kind, default):

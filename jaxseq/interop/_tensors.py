@@ -159,7 +159,7 @@ def _place(config, path):
   layer = f"backbone.layers.{path[1].removeprefix('layers_')}"
   if path[2:] == ("norm", "scale"):
     return f"{layer}.norm.weight", _SAME
-  name, layout = _MIXERS[config.mixer][path[3]]
+  name, layout = _MIXERS[config.stack.mixer][path[3]]
   return f"{layer}.mixer.{name}", layout
 
 

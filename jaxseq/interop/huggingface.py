@@ -66,7 +66,7 @@ def load(
     _drop_tied_head(tensors, directory)
   params = _tensors.from_torch(config, vocab_size, tensors, str(directory))
   if scan_layers:
-    config = dataclasses.replace(config, scan_layers=True)
+    config = _scanned(config, True)
     params = {**params, "stack": _stack_layers(params["stack"])}
   return config, {"params": params}
 
@@ -108,9 +108,10 @@ def save(
       )
     contents[name] = value
   contents["dtype"] = dtype
-  if config.scan_layers:
-    config = dataclasses.replace(config, scan_layers=False)
-    params = {**params, "stack": _split_layers(params, config.num_layers)}
+  if config.stack.scan_layers:
+    config = _scanned(config, False)
+    count = config.stack.num_layers
+    params = {**params, "stack": _split_layers(params, count)}
   tensors = {
     name: tensor.astype(jnp.dtype(dtype))
     for name, tensor in _tensors.to_torch(config, vocab_size, params).items()
@@ -221,6 +222,12 @@ def _drop_tied_head(tensors, directory):
       f"{directory}: {_HEAD} must equal {_EMBEDDING}, as config.json ties "
       "them; it does not."
     )
+
+
+def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:
+  """Returns the configuration with its layers scanned, or not."""
+  stack = dataclasses.replace(config.stack, scan_layers=scan_layers)
+  return dataclasses.replace(config, stack=stack)
 
 
 def _stack_layers(stack):

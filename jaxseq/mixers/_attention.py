@@ -15,20 +15,15 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
-from jaxseq.recurrence import collectives
-from jaxseq.recurrence import halo
-from jaxseq.recurrence import sharded_attention
-from jaxseq.recurrence import sharded_exchange
+from jaxseq.recurrence import exact_attention
+from jaxseq.recurrence._sharded import collectives
+from jaxseq.recurrence._sharded import halo
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded.attention_schemes import blocks
 
 Outputs = tuple[jax.Array, jax.Array, jax.Array]
 
-SCHEMES = ("halo", *sorted(sharded_attention.SCHEMES))
-
-
-def check_scheme(scheme: str) -> None:
-  """Raises ValueError unless there is such a scheme."""
-  if scheme not in SCHEMES:
-    raise ValueError(f"scheme must be one of {SCHEMES}; got {scheme!r}.")
+SCHEMES = ("halo", *exact_attention.SCHEMES)
 
 
 def local(config: Any, q, k, v, state, reset) -> Outputs:
@@ -98,9 +93,9 @@ def _with_halo(config: Any, q, k, v, state, reset, axis: str) -> Outputs:
     flags = halo.previous_flags(reset, count, axis)
     last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
     begin = jnp.maximum(begin, last)
-  q, k, v, begin = sharded_exchange.vary(axis, q, k, v, begin)
+  q, k, v, begin = prefix.vary(axis, q, k, v, begin)
   o, keys, values = _attend(config, q, k, v, begin, reset)
-  return o, *sharded_exchange.replicate_last((keys, values), axis)
+  return o, *prefix.replicate_last((keys, values), axis)
 
 
 def _by_scheme(
@@ -116,7 +111,7 @@ def _by_scheme(
     state: state before the whole sequence, or None.
     reset: resets of this device, or None.
     axis: name of the mesh axis.
-    scheme: one of `sharded_attention.SCHEMES`.
+    scheme: one of `exact_attention.SCHEMES`.
 
   Returns:
     Averages, keys, values.
@@ -144,8 +139,14 @@ def _by_scheme(
   if state is not None:
     begin = _begin(config, state)
     init = _cached_average(config, q_turned, state, begin, place, reset, axis)
-  o = sharded_attention.SCHEMES[scheme](
-    q_turned, k_turned, by_head, axis=axis, reset=reset, init=init
+  o = recurrence.softmax_attention(
+    q_turned,
+    k_turned,
+    by_head,
+    axis=axis,
+    scheme=scheme,
+    reset=reset,
+    init=init,
   )
   k, v = collectives.joined(axis, (k, v), batch_axes)
   if state is not None:
@@ -246,12 +247,12 @@ def _cached_average(config, q, state, begin, place, reset, axis):
     before = jnp.any(jnp.moveaxis(resets, 0, -1) & earlier, axis=-1)
     first = lax.cummax(reset.astype(jnp.int32), axis=reset.ndim - 1) == 0
     seeing = jnp.where(first & ~before[..., None], 0, 2)
-  attend = jax.checkpoint(sharded_attention.attend)
+  attend = jax.checkpoint(blocks.attend)
   return attend(
     jnp.where(jnp.isfinite(q), q, 0),
     keys.swapaxes(-2, -3),
     state.values.astype(dtype).swapaxes(-2, -3),
     # `window` elements before the one at `place` is the cached one of that
     # index, and those behind it are nearer.
-    sharded_attention.Sight(-place, -index, seeing, held),
+    blocks.Sight(-place, -index, seeing, held),
   )

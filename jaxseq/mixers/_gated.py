@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import _check
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded_gated
+from jaxseq.recurrence import gated
 
 Params = dict[str, jax.Array]
-SCHEMES = sharded_gated.SCHEMES
+SCHEMES = gated.SCHEMES
 
 
 def check_config(config: Any):
@@ -102,7 +102,7 @@ def run(
     initial_state: the mixer's own function of this name.
     step: whether x is one step.
     axis: name of the mesh axis over which time is split, or None.
-    scheme: how, as in `recurrence.sharded_gated_scan`.
+    scheme: how, as in `recurrence.gated_scan`.
 
   Returns:
     Outputs of x's shape and dtype, and the state after the last step.
@@ -110,7 +110,7 @@ def run(
   Raises:
     ValueError: if a shape or dtype does not fit, or a scheme.
   """
-  sharded_gated.check_scheme(scheme)
+  _validate.choice("scheme", scheme, SCHEMES)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -142,15 +142,12 @@ def run(
     time = lead[-1]
     rows = x.reshape(-1, time, config.d_model).swapaxes(0, 1).astype(dtype)
     reset = None if reset is None else reset.reshape(-1, time).T
-    scan = recurrence.gated_scan
-    if axis is not None:
-      scan = functools.partial(
-        recurrence.sharded_gated_scan, axis=axis, scheme=scheme
-      )
-    hidden, after = scan(cell, weights, before, rows, reset=reset)
+    hidden, after = recurrence.gated_scan(
+      cell, weights, before, rows, reset=reset, axis=axis, scheme=scheme
+    )
     y = recurrence.from_heads(hidden).swapaxes(0, 1)
   if "W_out" in params:
-    y = contractions.linear(y, params["W_out"]) + params["b_out"]
+    y = recurrence.dense(y, params["W_out"]) + params["b_out"]
   y = y.reshape(*lead, config.d_model).astype(x.dtype)
   after = (recurrence.from_heads(leaf) for leaf in after)
   return y, state._make(leaf.reshape(*batch, -1) for leaf in after)

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -71,7 +69,7 @@ def vector(
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
-  o, state = sharded.softmax_outer_scan(
+  o, state = recurrence.softmax_outer_scan(
     q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
   )
   return jnp.moveaxis(o, -3, -2), state
@@ -93,11 +91,11 @@ def scalar(
   """
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
-  logits = contractions.linear(x, params["W_f"].astype(x.dtype))
+  logits = recurrence.dense(x, params["W_f"].astype(x.dtype))
   if mask is not None:
     logits = jnp.where(mask[..., None], logits, _NOTHING)
     k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
-  decay, share, (m, u) = sharded.softmax_decay(
+  decay, share, (m, u) = recurrence.softmax_decay(
     logits,
     state.m[..., 0],
     state.u[..., 0],
@@ -115,7 +113,7 @@ def scalar(
       positions.lrpe_cosine(z, place, config.lrpe_base, half=half)
       for z in (q, k)
     )
-  o, w = sharded.outer_scan_heads(
+  o, w = recurrence.outer_scan_heads(
     q, k, v, decay[..., None], state.w, axis=axis, reset=reset
   )
   return o, recurrence.SoftmaxState(m[..., None], u[..., None], w)
@@ -197,7 +195,7 @@ def output(
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
   gate = getattr(jax.nn, config.gate)(
-    contractions.linear(contractions.linear(x, W_u1), W_u2)
+    recurrence.dense(recurrence.dense(x, W_u1), W_u2)
   )
   if config.gate_position == "pre":
     o = o * gate
@@ -206,7 +204,7 @@ def output(
   )
   if config.gate_position == "post":
     o = o * gate
-  return contractions.linear(o, W_o)
+  return recurrence.dense(o, W_o)
 
 
 def _logits_v(config, params, x, mask):
@@ -225,5 +223,5 @@ def _queries(config, params, x):
 
 def _heads(config, x, W):
   """(..., d_model) -> (..., H, width)."""
-  y = contractions.linear(x, W.astype(x.dtype))
+  y = recurrence.dense(x, W.astype(x.dtype))
   return y.reshape(*y.shape[:-1], config.num_heads, -1)

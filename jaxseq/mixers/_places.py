@@ -4,7 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import sharded
+from jaxseq import recurrence
 
 
 def since_reset(
@@ -19,8 +19,8 @@ def since_reset(
     position: (*batch,) floating, the number of elements before the first one.
     reset: (*batch, time) bool or None; an element with a reset has place 0.
     time: number of elements.
-    axis: name of the mesh axis over which time is split, or None; see
-      `recurrence.sharded`. With resets, the counts of the chunks are exchanged.
+    axis: name of the mesh axis over which time is split, or None. With resets,
+      the counts of the chunks are exchanged.
 
   Returns:
     The places (*batch, time) of the elements, and that (*batch,) of the element
@@ -29,7 +29,7 @@ def since_reset(
   index = jnp.arange(time)
   if axis is not None and reset is not None:
     # The count is a recurrence itself: one more with each element.
-    counts, after = sharded.linear_scan(
+    counts, after = recurrence.linear_scan(
       jnp.ones((1,), position.dtype),
       jnp.ones((*reset.shape, 1), position.dtype),
       position[..., None],

@@ -17,7 +17,6 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
-from jaxseq.recurrence import sharded
 
 METHODS = ("auto", "convolution", "chunks")
 
@@ -203,7 +202,7 @@ def run(
   """
   A, B, C, _ = system
   if axis is not None:
-    return sharded.siso_scan(A, B, C[0], u, state, axis=axis, reset=reset)
+    return recurrence.siso_scan(A, B, C[0], u, state, axis=axis, reset=reset)
   method = config.method
   if method == "auto":
     method = choose_method(u.shape[-2], config.init, carried=state is not None)

@@ -20,8 +20,6 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 State = recurrence.SoftmaxState
@@ -170,7 +168,7 @@ def apply(
     None if flag is None else _per_head(flag, batch + (heads, time), -2)
     for flag in (reset, mask)
   )
-  outputs, state = sharded.softmax_scan(
+  outputs, state = recurrence.softmax_scan(
     jnp.moveaxis(scores, -1, -2),
     jnp.moveaxis(values, -2, -3),
     state,
@@ -249,13 +247,13 @@ def _project(config, params, x):
   # through W_k once.
   W_score = jnp.einsum("ihw,hw->ih", p["W_k"].reshape(-1, heads, width), q)
   b_score = jnp.sum(p["b_k"].reshape(heads, width) * q, axis=-1)
-  values = contractions.linear(x, p["W_v"]) + p["b_v"]
+  values = recurrence.dense(x, p["W_v"]) + p["b_v"]
   return (
-    contractions.linear(x, W_score) + b_score,
+    recurrence.dense(x, W_score) + b_score,
     values.reshape(x.shape[:-1] + (heads, width)),
   )
 
 
 def _output(params, outputs, dtype):
-  y = contractions.linear(outputs, params["W_o"].astype(outputs.dtype))
+  y = recurrence.dense(outputs, params["W_o"].astype(outputs.dtype))
   return (y + params["b_o"].astype(outputs.dtype)).astype(dtype)

@@ -18,9 +18,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+from jaxseq import recurrence
 from jaxseq.mixers import _attention
 from jaxseq.mixers import _check
-from jaxseq.recurrence import contractions
 
 Params = dict[str, jax.Array]
 # Ways of splitting time over devices, see `apply`.
@@ -179,7 +180,8 @@ def apply(
       before and after the whole sequence, the same on every device.
     scheme: how the devices exchange what they need: "halo", where each receives
       the `window` keys and values before its own; or, if all elements together
-      are at most `window` + 1, one of `recurrence.sharded_attention.SCHEMES`:
+      are at most `window` + 1, one of those of
+      `recurrence.softmax_attention`:
       "gather", "ring", "ring_self_attention", "token_ring" or "ulysses".
 
   Returns:
@@ -190,7 +192,7 @@ def apply(
     ValueError: if a shape or dtype does not fit, or the scheme.
   """
   _check.check_params(Config, init, config, params)
-  _attention.check_scheme(scheme)
+  _validate.choice("scheme", scheme, SCHEMES)
   x = jnp.asarray(x)
   batch = _check.check_inputs(
     config.d_model,
@@ -202,7 +204,7 @@ def apply(
   time = x.shape[-2]
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   q, k, v = (
-    contractions.linear(x.astype(dtype), params[name].astype(dtype)).reshape(
+    recurrence.dense(x.astype(dtype), params[name].astype(dtype)).reshape(
       *batch, time, heads, config.head_width
     )
     for name, heads in (
@@ -219,9 +221,7 @@ def apply(
     o, keys, values = _attention.split(
       config, q, k, v, state, reset, axis, scheme
     )
-  y = contractions.linear(
-    o.reshape(*batch, time, -1), params["W_o"].astype(dtype)
-  )
+  y = recurrence.dense(o.reshape(*batch, time, -1), params["W_o"].astype(dtype))
 
   length = jnp.zeros(batch, dtype)
   if state is not None:

@@ -132,7 +132,7 @@ def apply(
       `jax.shard_map`: x and reset are this device's chunk, the states those
       before and after the whole sequence, the same on every device.
     scheme: how the devices share the work: "batch", "heads", "relay", or "auto"
-      for the first of them that fits (`recurrence.sharded_gated_scan`).
+      for the first of them that fits (`recurrence.gated_scan`).
 
   Returns:
     y of x's shape and dtype, and the state after the last element, float32 or

@@ -31,11 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import _places
 from jaxseq.mixers import positions
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -271,15 +270,15 @@ def apply(
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
 
   q, k = (
-    _features(config, _heads(config, contractions.linear(u, params[w])))
+    _features(config, _heads(config, recurrence.dense(u, params[w])))
     for w in _KEYS
   )
-  v = _heads(config, contractions.linear(u, params["W_v"]))
+  v = _heads(config, recurrence.dense(u, params["W_v"]))
   turned, position = _turned(config, q, k, state.position, reset, axis)
   o, state = _attend(config, params, (q, k), turned, v, u, state, reset, axis)
   if config.gate == "silu":
-    o = o * jax.nn.silu(_heads(config, contractions.linear(u, params["W_g"])))
-  y = contractions.linear(o.reshape(*x.shape[:-1], -1), params["W_o"])
+    o = o * jax.nn.silu(_heads(config, recurrence.dense(u, params["W_g"])))
+  y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y.astype(x.dtype), state._replace(position=position)
 
 
@@ -344,9 +343,9 @@ def _log_decay(config, params, x):
     fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
     shape = (*x.shape[:-1], config.heads)
     return jnp.broadcast_to(jnp.asarray(fixed, x.dtype), shape)[..., None]
-  logits = contractions.linear(x, params["W_a"])
+  logits = recurrence.dense(x, params["W_a"])
   if config.decay == "vector":
-    logits = contractions.linear(logits, params["W_a2"])
+    logits = recurrence.dense(logits, params["W_a2"])
   logits = _heads(config, logits + params["b_a"])
   return jax.nn.log_sigmoid(logits) / config.decay_temperature
 
@@ -355,7 +354,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   """Normalised outputs (..., heads, d_value), and S and z after them."""
 
   def scan(q, k, v, init):
-    return sharded.outer_scan_heads(
+    return recurrence.outer_scan_heads(
       q, k, v, decay, init, axis=axis, reset=reset
     )
 

@@ -23,9 +23,6 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
-from jaxseq.mixers import _conv
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -274,10 +271,10 @@ def _run(config, params, x, state, reset, *, step, axis=None):
     state = initial_state(config, batch, dtype)
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
   if step:
-    conv, scan = _conv.causal_conv_step, recurrence.selective_step
+    conv, scan = recurrence.causal_conv_step, recurrence.selective_step
   else:
-    conv = functools.partial(_conv.causal_conv, axis=axis)
-    scan = functools.partial(sharded.selective_scan, axis=axis)
+    conv = functools.partial(recurrence.causal_conv, axis=axis)
+    scan = functools.partial(recurrence.selective_scan, axis=axis)
 
   inner, N = config.d_inner, config.d_state
   u = _linear(params, "in_proj", x.astype(dtype))
@@ -287,12 +284,12 @@ def _run(config, params, x, state, reset, *, step, axis=None):
   )
   u = jax.nn.silu(u)
   low, B, C = jnp.split(
-    contractions.linear(u, params["x_proj"]),
+    recurrence.dense(u, params["x_proj"]),
     (config.rank, config.rank + N),
     axis=-1,
   )
   delta = jax.nn.softplus(
-    contractions.linear(low, params["dt_proj"]) + params["dt_bias"]
+    recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
   )
   y, ssm = scan(
     u,
@@ -309,6 +306,6 @@ def _run(config, params, x, state, reset, *, step, axis=None):
 
 
 def _linear(params, name, x):
-  y = contractions.linear(x, params[name])
+  y = recurrence.dense(x, params[name])
   bias = params.get(f"{name}_bias")
   return y if bias is None else y + bias

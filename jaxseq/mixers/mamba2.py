@@ -23,9 +23,6 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _check
-from jaxseq.mixers import _conv
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -313,9 +310,9 @@ def _run(config, params, x, state, reset, *, step, axis=None):
   if state is None:
     state = initial_state(config, batch, dtype)
   params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-  conv = _conv.causal_conv_step
+  conv = recurrence.causal_conv_step
   if not step:
-    conv = functools.partial(_conv.causal_conv, axis=axis)
+    conv = functools.partial(recurrence.causal_conv, axis=axis)
 
   inner, channels = config.d_inner, config.conv_channels
   z, xBC, dt = jnp.split(
@@ -356,7 +353,7 @@ def _ssm(config, params, xBC, dt, state, reset, step, axis):
       reset = jnp.broadcast_to(reset[..., None], (*lead, config.heads))
     y, state = recurrence.outer_step(C, B, scaled, decay, state, reset=reset)
   else:
-    y, state = sharded.outer_scan_heads(
+    y, state = recurrence.outer_scan_heads(
       C,
       B,
       scaled,
@@ -378,6 +375,6 @@ def _rms_norm(config, x, scale):
 
 
 def _linear(params, name, x):
-  y = contractions.linear(x, params[name])
+  y = recurrence.dense(x, params[name])
   bias = params.get(f"{name}_bias")
   return y if bias is None else y + bias

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.recurrence import contractions
 
 Params = dict[str, jax.Array]
 
@@ -347,7 +346,7 @@ _TPE_SCAN = ("q", "k", "log_decay")
 
 def _tpe_output(params, x, dtype):
   y = rms_norm(x, params["norm"], 1e-5, eps_on="sum")
-  return contractions.linear(y, params["W_o"].astype(x.dtype)).astype(dtype)
+  return recurrence.dense(y, params["W_o"].astype(x.dtype)).astype(dtype)
 
 
 def rms_norm(

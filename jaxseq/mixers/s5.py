@@ -22,7 +22,6 @@ from jaxseq import recurrence
 from jaxseq.mixers import _check
 from jaxseq.mixers import discretize
 from jaxseq.mixers import hippo
-from jaxseq.recurrence import sharded
 
 Params = dict[str, jax.Array]
 
@@ -351,7 +350,7 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   B = params["B"].astype(dtype)
   B_bar = factor[:, None] * jax.lax.complex(B[..., 0], B[..., 1])
   C = _factor(config) * C.astype(dtype)
-  return sharded.lti_scan(
+  return recurrence.lti_scan(
     Lambda_bar,
     B_bar,
     jax.lax.complex(C[..., 0], C[..., 1]),
@@ -369,7 +368,7 @@ def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   u = x.astype(_real_dtype(x))
   Lambda_bar, factor = _discretise(config, params, u.dtype, gaps)
   Bu = factor * _project(params["B"], u)
-  states, state = sharded.linear_scan(
+  states, state = recurrence.linear_scan(
     Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
   )
   y = _read_out(config, C, states)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import model as model
   from jaxseq.nn import network as network
+  from jaxseq.nn import stack as stack
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
   from jaxseq.nn.feedforward import FeedForward as FeedForward
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import GaussianHead as GaussianHead
   from jaxseq.nn.heads import RegressionHead as RegressionHead
   from jaxseq.nn.heads import ValueHead as ValueHead
-  from jaxseq.nn.layer import LayerConfig as LayerConfig
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
-  from jaxseq.nn.model import ModelConfig as ModelConfig
   from jaxseq.nn.model import SequenceModel as SequenceModel
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
+  from jaxseq.nn.stack import StackConfig as StackConfig
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

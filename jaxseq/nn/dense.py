@@ -8,21 +8,22 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import contractions
+from jaxseq import _validate
+from jaxseq import recurrence
 
 
 def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
   """Returns the dtype to compute in: `dtype`, or float64 for float64 inputs."""
   x_dtype = jnp.result_type(x)
   if not jnp.issubdtype(x_dtype, jnp.floating):
-    raise ValueError(f"x must be of a floating dtype; got {x_dtype}.")
+    raise _validate.error("x", f"dtype {x_dtype}", "a floating dtype")
   return x_dtype if x_dtype == jnp.float64 else jnp.dtype(dtype)
 
 
 def _dot_general(lhs, rhs, dimension_numbers, **options):
-  """`lax.dot_general`, by `contractions.linear` where that is what is asked."""
+  """`lax.dot_general`, by `recurrence.dense` where that is what is asked."""
   if dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ())) and rhs.ndim == 2:
-    return contractions.linear(lhs, rhs, **options)
+    return recurrence.dense(lhs, rhs, **options)
   return lax.dot_general(lhs, rhs, dimension_numbers, **options)
 
 

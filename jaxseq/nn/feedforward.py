@@ -7,8 +7,6 @@ import jax
 
 from jaxseq.nn import dense
 
-KINDS = ("none", "relu", "gelu", "swiglu")
-
 
 class FeedForward(linen.Module):
   """Two dense layers with an activation, or a gated pair, between them.

@@ -1,12 +1,15 @@
-"""What stands on top of a sequence model."""
+"""Heads: dense layers on top of a sequence model, and the MLP they share."""
 
 from collections.abc import Sequence
 from typing import Any
+from typing import Literal
+from typing import get_args
 
 from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.nn import dense
 from jaxseq.nn import distributions
 
@@ -17,7 +20,7 @@ _ACTIVATIONS = {
   "silu": linen.silu,
   "tanh": linen.tanh,
 }
-POOLINGS = ("none", "mean", "last")
+Pooling = Literal["none", "mean", "last"]
 
 
 def _kernel_init(gain: float | None):
@@ -51,11 +54,7 @@ class MLP(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., n) to (..., widths[-1])."""
-    if self.activation not in _ACTIVATIONS:
-      raise ValueError(
-        f"activation must be one of {', '.join(_ACTIVATIONS)}; got "
-        f"{self.activation!r}."
-      )
+    _validate.choice("activation", self.activation, _ACTIVATIONS)
     dtype = dense.activation_dtype(self.dtype, x)
     for i, width in enumerate(self.widths):
       last = i == len(self.widths) - 1
@@ -83,7 +82,7 @@ class CategoricalHead(linen.Module):
     activation: name of their activation.
     gain: gain of their orthogonal initialisation; LeCun-normal if None.
     out_gain: gain of the last layer; small means near uniform at first.
-    dtype: dtype of the activations.
+    dtype: dtype of the activations; logits are at least float32.
   """
 
   num_actions: int
@@ -96,8 +95,7 @@ class CategoricalHead(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.Categorical:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    widths = (*self.widths, self.num_actions)
-    return distributions.Categorical(_mlp(self, widths)(x))
+    return distributions.Categorical(_read_out(self, self.num_actions, x))
 
 
 class GaussianHead(linen.Module):
@@ -110,7 +108,7 @@ class GaussianHead(linen.Module):
     gain: gain of their orthogonal initialisation; LeCun-normal if None.
     out_gain: gain of the last layer.
     log_std: initial logarithm of the standard deviation.
-    dtype: dtype of the activations.
+    dtype: dtype of the activations; means are at least float32.
   """
 
   num_outputs: int
@@ -124,7 +122,7 @@ class GaussianHead(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.DiagonalGaussian:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    mean = _mlp(self, (*self.widths, self.num_outputs))(x)
+    mean = _read_out(self, self.num_outputs, x)
     log_std = self.param(
       "log_std",
       linen.initializers.constant(self.log_std),
@@ -155,8 +153,7 @@ class ValueHead(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., n) features to values (...)."""
-    value = _mlp(self, (*self.widths, 1))(x)[..., 0]
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    return _read_out(self, 1, x)[..., 0]
 
 
 class RegressionHead(linen.Module):
@@ -184,13 +181,11 @@ class RegressionHead(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Maps (..., n) features to (..., num_outputs), or to a pair of them."""
-    widths = (*self.widths, self.num_outputs)
-    mean = _mlp(self, widths)(x)
-    wide = jnp.promote_types(mean.dtype, jnp.float32)
+    mean = _read_out(self, self.num_outputs, x)
     if not self.with_variance:
-      return mean.astype(wide)
-    v = _mlp(self, widths, "variance")(x)
-    return mean.astype(wide), linen.elu(v.astype(wide)) + 1
+      return mean
+    v = _read_out(self, self.num_outputs, x, "variance")
+    return mean, linen.elu(v) + 1
 
 
 class ClassificationHead(linen.Module):
@@ -213,7 +208,7 @@ class ClassificationHead(linen.Module):
   """
 
   num_classes: int
-  pooling: str = "mean"
+  pooling: Pooling = "mean"
   widths: Sequence[int] = ()
   activation: str = "gelu"
   gain: float | None = None
@@ -244,43 +239,39 @@ class ClassificationHead(linen.Module):
     pooled = _pool(self.pooling, x, lengths)
     if self.pairs:
       pooled = _match(self.pooling, x, pooled)
-    logits = _mlp(
-      self, (*self.widths, self.num_classes), out_bias=self.out_bias
-    )(pooled)
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return _read_out(self, self.num_classes, pooled, out_bias=self.out_bias)
 
 
-def _mlp(head, widths, name="mlp", out_bias=True):
-  """The network of a head."""
-  return MLP(
-    widths,
+def _read_out(head, size, x, name="mlp", out_bias=True):
+  """Runs the MLP of a head; what comes out is at least float32."""
+  y = MLP(
+    (*head.widths, size),
     head.activation,
     head.gain,
     head.out_gain,
     out_bias=out_bias,
     dtype=head.dtype,
     name=name,
-  )
+  )(x)
+  return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
 
 def _pool(pooling, x, lengths):
   """Reduces (*batch, time, n) over its valid elements."""
-  if pooling not in POOLINGS:
-    raise ValueError(
-      f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}."
-    )
+  _validate.choice("pooling", pooling, get_args(Pooling))
   if pooling == "none":
     return x
   if jnp.ndim(x) < 2:
-    raise ValueError(
-      f"x must have shape (*batch, time, features) for pooling {pooling!r}; "
-      f"got {jnp.shape(x)}."
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      f"(*batch, time, features) for pooling {pooling!r}",
     )
   if lengths is None:
     return x.mean(-2) if pooling == "mean" else x[..., -1, :]
   if jnp.shape(lengths) != x.shape[:-2]:
-    raise ValueError(
-      f"lengths must have shape {x.shape[:-2]}; got {jnp.shape(lengths)}."
+    raise _validate.error(
+      "lengths", f"shape {jnp.shape(lengths)}", f"shape {x.shape[:-2]}"
     )
   if pooling == "last":
     index = (lengths - 1)[..., None, None]
@@ -294,10 +285,10 @@ def _pool(pooling, x, lengths):
 def _match(pooling, x, pooled):
   """Features of pairs (*batch, 4 n) out of pooled ones (*batch, 2, n)."""
   if pooling == "none":
-    raise ValueError("pairs need pooling 'mean' or 'last'; got 'none'.")
+    raise _validate.error("pooling", "none", "'mean' or 'last' for pairs")
   if jnp.ndim(x) < 3 or x.shape[-3] != 2:
-    raise ValueError(
-      f"x must have shape (*batch, 2, time, features) for pairs; got {x.shape}."
+    raise _validate.error(
+      "x", f"shape {x.shape}", "(*batch, 2, time, features) for pairs"
     )
   a, b = pooled[..., 0, :], pooled[..., 1, :]
   return jnp.concatenate([a, b, a - b, a * b], axis=-1)

@@ -1,105 +1,16 @@
-"""A mixer with what the papers put around it."""
+"""The sequence layer: a mixer with what the papers put around it."""
 
-import dataclasses
 from typing import Any
 
 from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
-
-NORMS = ("none", "layer", "rms", "batch")
-ACTIVATIONS = ("full_glu", "half_glu1", "half_glu2", "gelu", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerConfig:
-  """Options of a layer.
-
-  Attributes:
-    mixer: Config of a mixer; its d_model is the layer's width.
-    norm: "none", "layer", "rms" or "batch" (over batch and time).
-    prenorm: whether the norm stands before the mixer or after the residual sum.
-    gtrxl_norm: whether a second norm follows the mixer, of the same kind, or a
-      layer norm where `norm` is "none" (arXiv:2303.03982, after GTrXL).
-    shared_norm: whether that one has the parameters of the first, as in the
-      code of that paper.
-    activation: what follows the mixer; y is its output, g = dropout(gelu(y)),
-      out1 and out2 are dense:
-        "full_glu": out1(g) * sigmoid(out2(g)).
-        "half_glu1": g * sigmoid(out2(g)).
-        "half_glu2": y * sigmoid(out2(g)).
-        "gelu": g.
-        "none": y.
-      A dropout follows all of them but "gelu".
-    exact_gelu: the GELU of `activation` by the error function, as in S4's code,
-      and not by its tanh approximation, as in S5's.
-    dropout: rate; the mask is shared over time.
-    residual: whether the layer adds its input to its output.
-    residual_float32: whether that sum stays float32 where `dtype` is narrower,
-      and with it the layer's input and output (arXiv:2312.00752, its code).
-    feedforward: a second half with norm and residual of its own, see
-      `feedforward.FeedForward`: "relu", "gelu", "swiglu", or "none".
-    feedforward_width: its hidden width; 4 times that of the layer, for "swiglu"
-      8/3 times it, if None.
-    norm_epsilon: added to the variance in layer and RMS norms.
-    batch_norm_momentum: weight of the old running statistics.
-    dtype: dtype of the activations; float64 inputs stay float64. Parameters
-      are float32 and states at least float32.
-    time_axis: mesh axis over whose devices the mixer splits time, where the
-      mesh in force (`jax.set_mesh`) has it; "" for none.
-    time_scheme: how it does that, as the `scheme` of the mixer's own `apply`,
-      for mixers that have several; "" for what they do by themselves.
-  """
-
-  mixer: Any
-  _: dataclasses.KW_ONLY
-  norm: str = "none"
-  prenorm: bool = True
-  gtrxl_norm: bool = False
-  shared_norm: bool = False
-  activation: str = "full_glu"
-  exact_gelu: bool = False
-  dropout: float = 0.0
-  residual: bool = True
-  residual_float32: bool = False
-  feedforward: str = "none"
-  feedforward_width: int | None = None
-  norm_epsilon: float = 1e-6
-  batch_norm_momentum: float = 0.95
-  dtype: str = "float32"
-  time_axis: str = ""
-  time_scheme: str = ""
-
-  def __post_init__(self):
-    for name, choices in (
-      ("norm", NORMS),
-      ("activation", ACTIVATIONS),
-      ("feedforward", feedforward.KINDS),
-    ):
-      if getattr(self, name) not in choices:
-        raise ValueError(
-          f"{name} must be one of {', '.join(choices)}; got "
-          f"{getattr(self, name)!r}."
-        )
-    if not 0 <= self.dropout < 1:
-      raise ValueError(f"dropout must be in [0, 1); got {self.dropout}.")
-    if self.dtype not in ("float32", "bfloat16", "float16", "float64"):
-      raise ValueError(
-        "dtype must be float32, bfloat16, float16 or float64; got "
-        f"{self.dtype!r}."
-      )
-    if self.feedforward_width is not None and self.feedforward_width < 1:
-      raise ValueError(
-        f"feedforward_width must be at least 1; got {self.feedforward_width}."
-      )
-    if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
-      raise ValueError(
-        "shared_norm needs two norms: gtrxl_norm, and a norm other than 'none'."
-      )
+from jaxseq.nn import stack
 
 
 class SequenceLayer(linen.Module):
@@ -110,12 +21,12 @@ class SequenceLayer(linen.Module):
   With `feedforward` it is the block of a Transformer with another mixer.
 
   Attributes:
-    config: options.
+    config: options of the layer; if it has several mixers, the first is taken.
     fixed: keyword options of the mixer's own `apply` or `step` that are no
       arrays, as pairs; so they stay what they are under `linen.remat`.
   """
 
-  config: LayerConfig
+  config: stack.StackConfig
   fixed: tuple[tuple[str, Any], ...] = ()
 
   @linen.compact
@@ -127,6 +38,7 @@ class SequenceLayer(linen.Module):
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
+    condition: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
     """Runs over a sequence.
 
@@ -138,6 +50,8 @@ class SequenceLayer(linen.Module):
         norm uses, and updates, the statistics of the batch.
       options: keyword options of the mixer's own `apply`.
       step: whether x is one element, without a time axis.
+      condition: (*batch, n), the same at all times, of which a dense layer
+        without bias adds a part to x; None for none.
 
     Returns:
       y of x's shape, in the dtype of the activations, or of the residual sum if
@@ -150,6 +64,11 @@ class SequenceLayer(linen.Module):
     _check_width(config, x)
     dtype = dense.activation_dtype(config.dtype, x)
     x = x.astype(residual_dtype(config, x))
+    if condition is not None:
+      shift = dense.Dense(
+        config.d_model, use_bias=False, dtype=dtype, name="condition"
+      )(condition)
+      x = x + (shift if step else shift[..., None, :]).astype(x.dtype)
     norm = second = None
     if config.norm != "none":
       norm = make_norm(config, config.norm, dtype, train, "norm")
@@ -162,7 +81,11 @@ class SequenceLayer(linen.Module):
       )
     y = norm(x) if norm and config.prenorm else x.astype(dtype)
     bound = mixer.SequenceMixer(
-      config.mixer, dtype, config.time_axis, config.time_scheme, name="mixer"
+      config.mixers[0],
+      dtype,
+      config.time_axis,
+      config.time_scheme,
+      name="mixer",
     )
     run = bound.step if step else bound
     y, state = run(y, state, reset, **dict(self.fixed), **(options or {}))
@@ -192,7 +115,7 @@ class SequenceLayer(linen.Module):
     self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
   ) -> Any:
     """Returns the state of a fresh sequence; works on an unbound module."""
-    bound = mixer.SequenceMixer(self.config.mixer, parent=None)
+    bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
     return bound.initial_state(batch_shape, dtype)
 
   def _feed_forward(self, x, dtype, train, step):
@@ -239,7 +162,7 @@ class SequenceLayer(linen.Module):
     return dropout(value * linen.sigmoid(out("out2", g)))
 
 
-def residual_dtype(config: LayerConfig, x: jax.Array) -> jnp.dtype:
+def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
   """Returns the dtype of a layer's input and output."""
   dtype = dense.activation_dtype(config.dtype, x)
   if not config.residual_float32:
@@ -248,9 +171,9 @@ def residual_dtype(config: LayerConfig, x: jax.Array) -> jnp.dtype:
 
 
 def make_norm(
-  config: LayerConfig, kind: str, dtype: Any, train: bool, name: str
+  config: stack.StackConfig, kind: str, dtype: Any, train: bool, name: str
 ) -> linen.Module:
-  """Makes a norm of one of the kinds in `NORMS`, other than "none"."""
+  """Makes a norm of one of the kinds of `StackConfig.norm` but "none"."""
   options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}
   if kind == "layer":
     return linen.LayerNorm(**options)
@@ -266,16 +189,18 @@ def make_norm(
 
 
 def _feedforward_width(config):
+  """Returns the hidden width of the feed-forward half."""
   if config.feedforward_width is not None:
     return config.feedforward_width
-  width = config.mixer.d_model
+  width = config.d_model
   return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width
 
 
 def _check_width(config, x):
-  width = config.mixer.d_model
-  if jnp.ndim(x) < 1 or x.shape[-1] != width:
-    raise ValueError(
-      f"x must have {width} features, as the mixer has d_model = {width}; got "
-      f"shape {jnp.shape(x)}."
+  """Checks the number of features."""
+  if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      f"{config.d_model} features, the d_model of the layer",
     )

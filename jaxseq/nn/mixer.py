@@ -132,6 +132,7 @@ class SequenceMixer(linen.Module):
     )(params, x, state, reset, arrays)
 
   def _params(self) -> dict[str, Any]:
+    """Returns the mixer's parameters, drawn where the module is initialized."""
     params = self.variables.get("params")
     if params:
       return params
@@ -148,11 +149,6 @@ class SequenceMixer(linen.Module):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
-
-
-def schemes(config: Any) -> tuple[str, ...]:
-  """Returns the ways in which a mixer can split time, if it has several."""
-  return getattr(mixers.module_of(config), "SCHEMES", ())
 
 
 def split_options(

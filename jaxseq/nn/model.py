@@ -1,6 +1,5 @@
-"""Stacks of sequence layers."""
+"""The sequence model: a stack of sequence layers."""
 
-import dataclasses
 from typing import Any
 from typing import NamedTuple
 
@@ -8,76 +7,12 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import mixer
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig(layer.LayerConfig):
-  """Options of a stack: those of its layers, and these.
-
-  Attributes:
-    hybrid: Configs of more mixers, which the layers take in turn with `mixer`:
-      with one, its layers and those of `mixer` alternate.
-    num_layers: number of layers.
-    final_norm: whether a norm of the layers' kind follows the last layer.
-    scan_layers: whether the layers are one scanned layer: compile time does not
-      grow with their number, and parameters and states gain a leading axis.
-    remat: whether the gradient recomputes inside each layer instead of storing
-      its values.
-  """
-
-  _: dataclasses.KW_ONLY
-  hybrid: tuple[Any, ...] = ()
-  num_layers: int = 2
-  final_norm: bool = False
-  scan_layers: bool = False
-  remat: bool = False
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.num_layers < 1:
-      raise ValueError(f"num_layers must be at least 1; got {self.num_layers}.")
-    if self.final_norm and self.norm == "none":
-      raise ValueError("final_norm needs a norm other than 'none'.")
-    widths = [each.d_model for each in self.mixers]
-    if len(set(widths)) > 1:
-      raise ValueError(
-        f"hybrid: all mixers must have the same d_model; got {widths}."
-      )
-    for known in filter(None, map(mixer.schemes, self.mixers)):
-      if self.time_scheme not in ("", *known):
-        raise ValueError(
-          f"time_scheme: got {self.time_scheme!r}, expected '' or one of "
-          f"{', '.join(known)}."
-        )
-    if self.time_scheme and not any(map(mixer.schemes, self.mixers)):
-      raise ValueError(
-        f"time_scheme: got {self.time_scheme!r}, expected '': these mixers "
-        "split time in one way only."
-      )
-    if self.hybrid and self.scan_layers:
-      raise ValueError(
-        "scan_layers needs layers of one kind; got "
-        f"{len(self.mixers)} mixers in turn."
-      )
-
-  @property
-  def mixers(self) -> tuple[Any, ...]:
-    """The mixers that the layers take in turn."""
-    return (self.mixer, *self.hybrid)
-
-  def layer(self, index: int) -> "ModelConfig":
-    """Returns the options of one layer."""
-    if not self.hybrid:
-      return self
-    chosen = self.mixers[index % len(self.mixers)]
-    scheme = self.time_scheme if mixer.schemes(chosen) else ""
-    return dataclasses.replace(
-      self, mixer=chosen, hybrid=(), time_scheme=scheme
-    )
+from jaxseq.nn import stack
 
 
 class SequenceModel(linen.Module):
@@ -86,7 +21,7 @@ class SequenceModel(linen.Module):
   The same definition serves whole sequences, sequences in pieces with the
   states carried, and single steps:
 
-    model = SequenceModel(config)
+    model = SequenceModel(StackConfig("gru", d_model=16))
     variables = model.init(key, x)
     y, states = model.apply(variables, x, states, reset)
     y, states = model.apply(variables, x_t, states, reset_t, method="step")
@@ -95,7 +30,7 @@ class SequenceModel(linen.Module):
     config: options.
   """
 
-  config: ModelConfig
+  config: stack.StackConfig
 
   @linen.compact
   def __call__(
@@ -106,6 +41,7 @@ class SequenceModel(linen.Module):
     train: bool = False,
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
     step: bool = False,
+    condition: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
     """Runs over a sequence.
 
@@ -120,6 +56,8 @@ class SequenceModel(linen.Module):
       options: keyword options of the mixers' own `apply`, the same for all
         layers; or a tuple of them, one for each of the mixers in turn.
       step: whether x is one element, without a time axis.
+      condition: (*batch, n), what every layer sees at all times beside its
+        input; None for none.
 
     Returns:
       y of x's shape, in the dtype of the activations, and the states after the
@@ -143,26 +81,30 @@ class SequenceModel(linen.Module):
       kind = linen.remat(
         kind, static_argnums=(4, 6), prevent_cse=not config.scan_layers
       )
-    if config.scan_layers:
+    if _scans(config):
       x = x.astype(layer.residual_dtype(config, x))
-      stack = linen.scan(
+      batch_axes = x.ndim - (1 if step else 2)
+      layers = linen.scan(
         kind,
         variable_axes={"params": 0, "batch_stats": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(0, *[linen.broadcast] * 4),
+        in_axes=(batch_axes, *[linen.broadcast] * 5),
+        out_axes=batch_axes,
         length=config.num_layers,
       )(config, options[0].fixed, name="layers")
-      x, after = stack(x, states, reset, train, options[0].arrays, step)
+      x, after = layers(
+        x, states, reset, train, options[0].arrays, step, condition
+      )
     else:
       after = []
       for i in range(config.num_layers):
         state = None if states is None else states[i]
         arrays, fixed = options[i % len(options)]
         block = kind(config.layer(i), fixed, name=f"layers_{i}")
-        x, state = block(x, state, reset, train, arrays, step)
+        x, state = block(x, state, reset, train, arrays, step, condition)
         after.append(state)
       after = tuple(after)
-    if config.final_norm:
+    if config.ends_in_norm:
       x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
     return x.astype(dtype), after
 
@@ -198,17 +140,20 @@ class SequenceModel(linen.Module):
 
     Returns:
       A tuple of the layers' states; with `scan_layers`, one state whose arrays
-      have a leading axis of num_layers.
+      have an axis of num_layers behind those of the batch.
     """
     config = self.config
     states = [
       mixers.module_of(each).initial_state(each, tuple(batch_shape), dtype)
       for each in config.mixers
     ]
-    if not config.scan_layers:
+    if not _scans(config):
       return tuple(states[i % len(states)] for i in range(config.num_layers))
+    axis = len(batch_shape)
     return jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf, (config.num_layers, *leaf.shape)),
+      lambda leaf: jnp.repeat(
+        jnp.expand_dims(leaf, axis), config.num_layers, axis
+      ),
       states[0],
     )
 
@@ -220,24 +165,29 @@ class _Options(NamedTuple):
   fixed: tuple[tuple[str, Any], ...]
 
 
-def _options(config, options) -> list[_Options]:
-  """The options of each of the mixers in turn."""
+def _scans(config: stack.StackConfig) -> bool:
+  """Returns whether the layers are one scanned layer."""
+  return config.scan_layers and config.num_layers > 0
+
+
+def _options(config: stack.StackConfig, options: Any) -> list[_Options]:
+  """Returns the options of each of the mixers in turn."""
   count = len(config.mixers)
   if not isinstance(options, tuple):
     options = (options,) * count
   if len(options) != count:
-    raise ValueError(
-      f"options must be a dict, or a tuple of {count}, one for each mixer; got "
-      f"a tuple of {len(options)}."
+    raise _validate.error(
+      "options",
+      options,
+      f"a dict, or a tuple of {count}, one for each of the mixers in turn",
     )
   split = [mixer.split_options(each) for each in options]
   return [_Options(arrays, tuple(fixed.items())) for arrays, fixed in split]
 
 
 def _check_states(states, initial_state):
+  """Checks the structure of states."""
   expected = jax.eval_shape(initial_state)
   want, have = jax.tree.structure(expected), jax.tree.structure(states)
   if want != have:
-    raise ValueError(
-      f"states must have the structure of initial_state, {want}; got {have}."
-    )
+    raise _validate.error("states", have, f"{want}, as from initial_state")

@@ -1,7 +1,8 @@
 """Recurrences that can be put back to a fresh state anywhere in time.
 
-Arrays in, arrays out: nothing here knows of layers or parameters, and nothing
-else in the package loops over time.
+Arrays in, arrays out: nothing here knows of layers or parameters. Scans take
+`axis`, the name of a mesh axis over which time is split, inside
+`jax.shard_map`; without it they run on one device.
 """
 
 from typing import TYPE_CHECKING
@@ -9,34 +10,40 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.recurrence import chunks as chunks
-  from jaxseq.recurrence import collectives as collectives
-  from jaxseq.recurrence import contractions as contractions
+  from jaxseq.recurrence import causal_convolution as causal_convolution
   from jaxseq.recurrence import convolution as convolution
+  from jaxseq.recurrence import exact_attention as exact_attention
   from jaxseq.recurrence import gated as gated
-  from jaxseq.recurrence import halo as halo
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import outer as outer
-  from jaxseq.recurrence import outer_chunk as outer_chunk
-  from jaxseq.recurrence import outer_decays as outer_decays
-  from jaxseq.recurrence import outer_forms as outer_forms
-  from jaxseq.recurrence import resets as resets
   from jaxseq.recurrence import selective as selective
-  from jaxseq.recurrence import selective_chunk as selective_chunk
-  from jaxseq.recurrence import sharded as sharded
-  from jaxseq.recurrence import sharded_attention as sharded_attention
-  from jaxseq.recurrence import sharded_exchange as sharded_exchange
-  from jaxseq.recurrence import sharded_gated as sharded_gated
-  from jaxseq.recurrence import sharded_softmax as sharded_softmax
-  from jaxseq.recurrence import sharded_summaries as sharded_summaries
   from jaxseq.recurrence import siso as siso
   from jaxseq.recurrence import softmax as softmax
-  from jaxseq.recurrence import softmax_chunk as softmax_chunk
   from jaxseq.recurrence import softmax_outer as softmax_outer
   from jaxseq.recurrence import stepwise as stepwise
   from jaxseq.recurrence import window as window
+  from jaxseq.recurrence._contractions import dense as dense
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    from_zigzag as from_zigzag,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    local_positions as local_positions,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    to_zigzag as to_zigzag,
+  )
+  from jaxseq.recurrence._sharded.attention_schemes.layout import (
+    zigzag_order as zigzag_order,
+  )
+  from jaxseq.recurrence.causal_convolution import causal_conv as causal_conv
+  from jaxseq.recurrence.causal_convolution import (
+    causal_conv_step as causal_conv_step,
+  )
   from jaxseq.recurrence.convolution import fft_convolution as fft_convolution
+  from jaxseq.recurrence.exact_attention import (
+    softmax_attention as softmax_attention,
+  )
   from jaxseq.recurrence.gated import GatedCell as GatedCell
   from jaxseq.recurrence.gated import GatedParams as GatedParams
   from jaxseq.recurrence.gated import from_heads as from_heads
@@ -51,9 +58,6 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.outer import outer_step as outer_step
   from jaxseq.recurrence.selective import selective_scan as selective_scan
   from jaxseq.recurrence.selective import selective_step as selective_step
-  from jaxseq.recurrence.sharded_gated import (
-    sharded_gated_scan as sharded_gated_scan,
-  )
   from jaxseq.recurrence.siso import siso_kernel as siso_kernel
   from jaxseq.recurrence.siso import siso_scan as siso_scan
   from jaxseq.recurrence.softmax import SoftmaxState as SoftmaxState

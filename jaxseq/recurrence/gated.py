@@ -13,9 +13,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import resets
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence._sharded import gated_schemes
 
 Arrays = tuple[jax.Array, ...]
+
+SCHEMES = gated_schemes.SCHEMES
 
 # Elements of one gate's values in one chunk of time, and the fewest steps in a
 # chunk. Measured on a CPU core, widths 64 and 256, batches 8 to 64: up to four
@@ -123,7 +126,7 @@ def _run_chunk(cell, params, state, x, reset, *, keep=False):
   def body(state, element):
     inputs, reset_t = element
     if reset_t is not None:
-      state = resets.select(reset_t[None], _zeros_like(state), state)
+      state = _resets.select(reset_t[None], _zeros_like(state), state)
     new, saved = cell.forward(inputs, _recurrent(params, state[0]), state)
     return new, (new[0], (state, saved) if keep else None)
 
@@ -133,7 +136,7 @@ def _run_chunk(cell, params, state, x, reset, *, keep=False):
 def _unrolled_step(cell, params, state, x, reset):
   """One step, without a loop."""
   if reset is not None:
-    state = resets.select(reset[None], _zeros_like(state), state)
+    state = _resets.select(reset[None], _zeros_like(state), state)
   inputs, gates, width = params.input_kernel.shape
   # One product, no copies of parts of the kernel: this may stand in a loop.
   product = x @ params.input_kernel.reshape(inputs, gates * width)
@@ -162,7 +165,7 @@ def _pull_chunk(cell, params, state, x, reset, d_hidden, d_state):
     )
     d_state = (d_state[0] + through, *d_state[1:])
     if reset_t is not None:
-      d_state = resets.select(reset_t[None], _zeros_like(d_state), d_state)
+      d_state = _resets.select(reset_t[None], _zeros_like(d_state), d_state)
     # Gates without a product between have one cotangent for both sides.
     distinct = {id(leaf): leaf for leaf in (*d_inputs, *d_recurrent)}
     order = list(distinct)
@@ -310,12 +313,7 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
       )
 
 
-def check_scan(
-  params: GatedParams,
-  state: Arrays,
-  x: jax.Array,
-  reset: jax.Array | None,
-) -> None:
+def _check_scan(params, state, x, reset) -> None:
   """Raises ValueError unless the arguments of `gated_scan` fit together."""
   if jnp.ndim(x) != 3 or x.shape[0] == 0:
     raise ValueError(
@@ -323,7 +321,7 @@ def check_scan(
       f"{jnp.shape(x)}."
     )
   _check(params, state, x, x.shape[:-1])
-  resets.check(reset, x.shape[:-1])
+  _resets.check(reset, x.shape[:-1])
 
 
 def gated_step(
@@ -354,7 +352,7 @@ def gated_step(
     raise ValueError(f"x must have shape (batch, inputs); got {jnp.shape(x)}.")
   _check(params, state, x, x.shape[:-1])
   if reset is not None:
-    resets.check(reset, x.shape[:-1])
+    _resets.check(reset, x.shape[:-1])
   return _unrolled_step(cell, params, state, x, reset)
 
 
@@ -366,6 +364,8 @@ def gated_scan(
   *,
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
+  axis: str | None = None,
+  scheme: str = "auto",
 ) -> tuple[jax.Array, Arrays]:
   """Runs a gated network over time.
 
@@ -383,17 +383,40 @@ def gated_scan(
     x: (time, batch, inputs), time-major: the loop reads it without a copy.
     reset: (time, batch) bool; where True the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: x, reset and the hidden states are this device's chunk,
+      the states those of the whole sequence, the same on all devices.
+    scheme: what devices exchange, with `axis`; "auto" is the first that fits
+      the number W of devices:
+
+      batch: two all_to_alls, of the inputs and of the hidden states, from a
+        split of time to one of the batch and back. A W-th of the time and
+        memory. The exchange of head and sequence of Jacobs et al., "DeepSpeed
+        Ulysses", arXiv:2309.14509, section 3, for the rows of a batch.
+      heads: two all_to_alls, of the projected inputs and of the hidden states,
+        from a split of time to one of the heads. A W-th of the time and memory.
+      relay: devices wait for each other; W - 1 ppermutes of a state. No less
+        time, a W-th of the memory. Each device then runs once more from the
+        state that it received, all at once: the turns keep nothing but states.
 
   Returns:
     The hidden states (time, heads, batch, features) and the last state.
 
   Raises:
-    ValueError: if shapes do not fit together.
+    ValueError: if shapes do not fit together, or the scheme does not fit W.
 
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.
   """
-  check_scan(params, state, x, reset)
+  _check_scan(params, state, x, reset)
+  if axis is not None:
+
+    def run(params, state, x, reset):
+      return gated_scan(
+        cell, params, state, x, reset=reset, chunk_size=chunk_size
+      )
+
+    return gated_schemes.scan(run, params, state, x, reset, axis, scheme)
   if chunk_size is None:
     width = max(1, state[0].size)
     chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // width)

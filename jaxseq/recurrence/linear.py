@@ -7,7 +7,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import resets
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence._sharded import scans
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 
@@ -50,6 +51,8 @@ def linear_scan(
   reset: jax.Array | None = None,
   reverse: bool = False,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Computes h_t = a_t * h_{t-1} + b_t for every t.
 
@@ -71,6 +74,10 @@ def linear_scan(
     method: "sequential" (one step at a time), "associative" (a tree over
       time), "chunked" (blocks side by side, then the carries between them) or
       "auto" (see `choose_method`). All agree to rounding.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     The states (*batch, time, n) and the state (*batch, n) after the element
@@ -80,6 +87,18 @@ def linear_scan(
   Raises:
     ValueError: if shapes, dtypes or the method do not fit the above.
   """
+  if axis is not None:
+    return scans.linear_scan(
+      functools.partial(linear_scan, reverse=reverse, method=method),
+      a,
+      b,
+      init,
+      reset=reset,
+      reverse=reverse,
+      dtype=accumulator_dtype(a, b, init),
+      axis=axis,
+      exchange=exchange,
+    )
   a, b = jnp.asarray(a), jnp.asarray(b)
   if b.ndim < 2:
     raise ValueError(f"b must have shape (*batch, time, n); got {b.shape}.")
@@ -95,7 +114,7 @@ def linear_scan(
       f"init must have shape {batch + (n,)}, that of b without time; got "
       f"{jnp.shape(init)}."
     )
-  resets.check(reset, batch + (time,))
+  _resets.check(reset, batch + (time,))
   method = resolve_method(method, time)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
@@ -147,11 +166,11 @@ def linear_step(
     raise ValueError(
       f"state must have the shape of b, {b.shape}; got {jnp.shape(state)}."
     )
-  resets.check(reset, b.shape[:-1])
+  _resets.check(reset, b.shape[:-1])
   dtype = accumulator_dtype(a, b, state)
   state = jnp.asarray(state, dtype)
   if reset is not None:
-    state = resets.forget(reset, state)
+    state = _resets.forget(reset, state)
   return a.astype(dtype) * state + b.astype(dtype)
 
 
@@ -209,13 +228,13 @@ def _scan_backward(reverse, method, residuals, cotangents):
   )
   before = _previous(h, init, reverse)
   if reset is not None:
-    before = resets.forget(reset, before)
+    before = _resets.forget(reset, before)
   da = lam * before
   axes = tuple(i for i in range(3) if a.shape[i] != da.shape[i])
   da = jnp.sum(da, axis=axes, keepdims=True)
   d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
   if reset is not None:
-    d_init = resets.forget(reset[:, first], d_init)
+    d_init = _resets.forget(reset[:, first], d_init)
   return da, lam, d_init, None
 
 
@@ -237,7 +256,7 @@ def _sequential(a, b, init, reset, reverse):
     h, states = carry
     t = time - 1 - i if reverse else i
     if reset is not None:
-      h = resets.forget(_at(reset, t), h)
+      h = _resets.forget(_at(reset, t), h)
     h = _at(a, t) * h + _at(b, t)
     return h, lax.dynamic_update_slice_in_dim(states, h[:, None], t, axis=1)
 
@@ -309,7 +328,7 @@ def _chunked(a, b, init, reset, reverse):
     t = size - 1 - i if reverse else i
     a_t = _at(a_blocks, t)
     if reset is not None:
-      decay, h = (resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
+      decay, h = (_resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
     return a_t * decay, a_t * h + _at(b_blocks, t)
 
   ones = jnp.ones_like(b, shape=(rows * blocks, n))

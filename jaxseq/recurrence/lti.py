@@ -20,8 +20,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
-from jaxseq.recurrence import resets
+from jaxseq.recurrence._sharded import scans
 
 
 class _System(NamedTuple):
@@ -51,6 +52,8 @@ def lti_scan(
   reverse: bool = False,
   chunk_size: int | None = None,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs y_t = Re(C h_t) + D u_t over h_t = Lambda_bar h_{t-1} + B_bar u_t.
 
@@ -72,6 +75,10 @@ def lti_scan(
     chunk_size: elements per chunk; by platform and batch size if None.
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked" or "auto", as in `linear_scan`.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     Outputs (*batch, time, M) in the dtype of `u`, and the state (*batch, P)
@@ -81,6 +88,23 @@ def lti_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  if axis is not None:
+    run = functools.partial(
+      lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
+    )
+    return scans.lti_scan(
+      run,
+      Lambda_bar,
+      B_bar,
+      C,
+      u,
+      init,
+      D=D,
+      reset=reset,
+      reverse=reverse,
+      axis=axis,
+      exchange=exchange,
+    )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
   size = _chunk_size(chunk_size, time, rows)
@@ -150,7 +174,7 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
     raise ValueError(
       f"init must have shape {batch + (P,)}; got {jnp.shape(init)}."
     )
-  resets.check(reset, batch + (time,))
+  _resets.check(reset, batch + (time,))
   return batch, time, math.prod(batch)
 
 
@@ -380,7 +404,7 @@ def _forget(reset, x):
   """Zeros where `reset`, by parts; everything stays if it is None."""
   if reset is None:
     return x
-  return tuple(resets.forget(reset, part) for part in x)
+  return tuple(_resets.forget(reset, part) for part in x)
 
 
 def _split(x, a):

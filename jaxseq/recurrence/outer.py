@@ -16,10 +16,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import chunks
-from jaxseq.recurrence import outer_chunk
-from jaxseq.recurrence import outer_forms
-from jaxseq.recurrence import resets
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _outer_chunk
+from jaxseq.recurrence import _outer_forms
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence._sharded import scans
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 
@@ -61,6 +62,8 @@ def outer_scan(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs the recurrence over time; heads are batch axes.
 
@@ -77,6 +80,10 @@ def outer_scan(
     method: how a chunk is computed: "sequential" (one element at a time),
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products) or "auto" (see `choose_method`). All agree to rounding.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -97,7 +104,7 @@ def outer_scan(
   batch = lead[:-1]
   state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
   _check_state("init", init, state_shape)
-  resets.check(reset, lead)
+  _resets.check(reset, lead)
   rows, time = math.prod(batch), lead[-1]
 
   def one_head(x):
@@ -111,6 +118,8 @@ def outer_scan(
     reset=None if reset is None else jnp.reshape(reset, (rows, time)),
     chunk_size=chunk_size,
     method=method,
+    axis=axis,
+    exchange=exchange,
   )
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
 
@@ -125,6 +134,8 @@ def outer_scan_heads(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan` with heads as an axis after time.
 
@@ -141,6 +152,8 @@ def outer_scan_heads(
     reset: (*batch, time) bool or None.
     chunk_size: as in `outer_scan`.
     method: as in `outer_scan`.
+    axis: as in `outer_scan`.
+    exchange: as in `outer_scan`.
 
   Returns:
     Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
@@ -149,6 +162,13 @@ def outer_scan_heads(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  if axis is not None:
+    run = functools.partial(
+      outer_scan_heads, chunk_size=chunk_size, method=method
+    )
+    return scans.outer_scan_heads(
+      run, q, k, v, decay, init, reset=reset, axis=axis, exchange=exchange
+    )
   _check_floating(q=q, k=k, v=v)
   if jnp.ndim(v) < 3 or 0 in jnp.shape(v)[-3:-1]:
     raise ValueError(
@@ -166,7 +186,7 @@ def outer_scan_heads(
   _check_keys((*batch, time, groups), lead, q, k, decay)
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
-  resets.check(reset, (*batch, time))
+  _resets.check(reset, (*batch, time))
   if method not in METHODS:
     raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
   if method == "auto":
@@ -178,7 +198,7 @@ def outer_scan_heads(
   rows, per_group = math.prod(batch), heads // groups
   if init is None:
     init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
-  x = outer_forms.Inputs(
+  x = _outer_forms.Inputs(
     jnp.reshape(q, (rows, time, groups, 1, dk)),
     jnp.reshape(k, (rows, time, groups, 1, dk)),
     jnp.reshape(v, (rows, time, groups, per_group, dv)),
@@ -186,7 +206,7 @@ def outer_scan_heads(
     if decay is None
     else jnp.reshape(decay, (rows, time, groups, per_group, -1)),
   )
-  final, o = chunks.over_chunks(
+  final, o = _chunks.over_chunks(
     functools.partial(_chunk, method, out),
     size,
     jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype),
@@ -228,14 +248,14 @@ def outer_step(
   batch = jnp.shape(v)[:-1]
   _check_keys(batch, batch, q, k, decay)
   _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
-  resets.check(reset, batch)
+  _resets.check(reset, batch)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, state)
   q, k, v, decay, state = (
     None if x is None else jnp.asarray(x, dtype)
     for x in (q, k, v, decay, state)
   )
-  o, state = outer_chunk.step(q, k, v, decay, state, reset)
+  o, state = _outer_chunk.step(q, k, v, decay, state, reset)
   return o.astype(out), state
 
 
@@ -321,6 +341,8 @@ def _chunk(method, out, state, x, reset):
 
   if reset is not None:
     reset = jnp.repeat(reset, groups, axis=0)
-  o, state = outer_chunk.run(method, jax.tree.map(heads_first, x), state, reset)
+  o, state = _outer_chunk.run(
+    method, jax.tree.map(heads_first, x), state, reset
+  )
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)

@@ -17,10 +17,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import chunks
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _selective_chunk
 from jaxseq.recurrence import linear
-from jaxseq.recurrence import resets
-from jaxseq.recurrence import selective_chunk
+from jaxseq.recurrence._sharded import scans
 
 
 def selective_scan(
@@ -35,6 +36,8 @@ def selective_scan(
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs y_t = C_t h_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t.
 
@@ -58,6 +61,10 @@ def selective_scan(
     chunk_size: elements per chunk; by length if None.
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked" or "auto", as in `linear_scan`.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
@@ -66,6 +73,23 @@ def selective_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  if axis is not None:
+    run = functools.partial(
+      selective_scan, chunk_size=chunk_size, method=method
+    )
+    return scans.selective_scan(
+      run,
+      x,
+      delta,
+      A,
+      B,
+      C,
+      init,
+      D=D,
+      reset=reset,
+      axis=axis,
+      exchange=exchange,
+    )
   if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:]:
     raise ValueError(
       "x must have shape (*batch, time, d) with at least one element; got "
@@ -76,8 +100,8 @@ def selective_scan(
   method = linear.resolve_method(method, size)
 
   def run(weights, inputs, h, reset):
-    function = functools.partial(selective_chunk.run, method)
-    (_, h), y = chunks.over_chunks(function, size, (weights, h), inputs, reset)
+    function = functools.partial(_selective_chunk.run, method)
+    (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
     return h, y
 
   return _by_group(
@@ -122,7 +146,7 @@ def selective_step(
     )
   batch = jnp.shape(x)[:-1]
   return _by_group(
-    selective_chunk.step,
+    _selective_chunk.step,
     x,
     delta,
     A,
@@ -194,13 +218,13 @@ def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
     return jnp.moveaxis(array.reshape(*rows, g, d // g), -2, 0)
 
   arguments = (
-    selective_chunk.Weights(
+    _selective_chunk.Weights(
       by_channel(A)[:, 0],
       None if groups["B"] else by_channel(B)[:, 0],
       None if groups["C"] else by_channel(C)[:, 0],
       None if D is None else jnp.asarray(D, real).reshape(g, -1),
     ),
-    selective_chunk.Inputs(
+    _selective_chunk.Inputs(
       split(x),
       split(delta),
       by_element("B", B) if groups["B"] else None,
@@ -242,7 +266,7 @@ def _check(x, delta, A, D, init, reset, batch, time):
     raise ValueError(
       f"{name} must have shape {(*batch, *A.shape)}; got {jnp.shape(init)}."
     )
-  resets.check(reset, (*batch, *time))
+  _resets.check(reset, (*batch, *time))
 
 
 def _num_groups(name, shape, lead, d, n):

@@ -14,6 +14,7 @@ one in a chunk reaches the next chunk, only what precedes the first one sees the
 state, and the convolution keeps the elements on the two sides apart.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -21,13 +22,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence import convolution
-from jaxseq.recurrence import resets
-
-# A transition in real form: a pair of (H, N), real and imaginary part of a
-# diagonal, where a state is [..., 2N], real parts before imaginary parts; or
-# (H, N) a real diagonal; or (H, N, N) real.
-Transition = tuple[jax.Array, jax.Array] | jax.Array
+from jaxseq.recurrence._sharded import scans
 
 
 class _Chunk(NamedTuple):
@@ -36,7 +34,7 @@ class _Chunk(NamedTuple):
   kernel: jax.Array  # [H, L], C A^l B
   read_in: jax.Array  # [H, S, L], A^l B
   read_out: jax.Array  # [H, S, L], C A^(l + 1)
-  powers: list[Transition]  # A^1, A^2, A^4, ..., A^L
+  powers: list[_siso_systems.Transition]  # A^1, A^2, A^4, ..., A^L
 
 
 def siso_scan(
@@ -48,6 +46,8 @@ def siso_scan(
   *,
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
   """Runs x_t = A x_{t-1} + B u_t, y_t = Re(C x_t) in every channel.
 
@@ -65,6 +65,10 @@ def siso_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
@@ -74,14 +78,23 @@ def siso_scan(
   Raises:
     ValueError: if shapes, dtypes or the chunk size do not fit the above.
   """
+  if axis is not None:
+    run = functools.partial(siso_scan, chunk_size=chunk_size)
+    return scans.siso_scan(
+      run, A, B, C, u, init, reset=reset, axis=axis, exchange=exchange
+    )
   batch, time = _check(A, B, C, u, init, reset, chunk_size)
-  A, B, C, is_complex = _real_form(A, B, C, init, u)
+  A, B, C, is_complex = _siso_systems.real_form(A, B, C, init, u)
   H, S = B.shape
-  size = _chunk_size(time, S) if chunk_size is None else chunk_size
+  size = _siso_systems.chunk_size(time, S) if chunk_size is None else chunk_size
   chunk = _chunk(A, B, C, size)
   rows = math.prod(batch)
   if init is not None:
-    init = _joined_parts(init, is_complex).astype(B.dtype).reshape(rows, H, S)
+    init = (
+      _siso_systems.joined_parts(init, is_complex)
+      .astype(B.dtype)
+      .reshape(rows, H, S)
+    )
   y, final = _run(
     chunk,
     u.reshape(rows, time, H),
@@ -117,12 +130,16 @@ def siso_kernel(
   _check_system(A, B, C)
   if length < 1:
     raise ValueError(f"length must be at least 1; got {length}.")
-  A, B, C, _ = _real_form(A, B, C)
+  A, B, C, _ = _siso_systems.real_form(A, B, C)
   inner = 1 << (length.bit_length() // 2)
   outer = -(-length // inner)
-  powers = _powers(A, inner)
-  ins = _orbit(powers, B, inner)
-  outs = _orbit(_powers(_transpose(powers[-1]), outer), C, outer)
+  powers = _siso_systems.all_powers(A, inner)
+  ins = _siso_systems.orbit_of(powers, B, inner)
+  outs = _siso_systems.orbit_of(
+    _siso_systems.all_powers(_siso_systems.transpose(powers[-1]), outer),
+    C,
+    outer,
+  )
   kernel = jnp.einsum("hsj,hsi->hji", outs, ins, precision="highest")
   return kernel.reshape(kernel.shape[0], -1)[:, :length]
 
@@ -167,7 +184,7 @@ def _check(A, B, C, u, init, reset, chunk_size):
     )
   if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
     raise ValueError("init must be real if A has matrices; got complex.")
-  resets.check(reset, batch + (time,))
+  _resets.check(reset, batch + (time,))
   if chunk_size is not None and (
     not isinstance(chunk_size, int)
     or chunk_size < 1
@@ -179,96 +196,14 @@ def _check(A, B, C, u, init, reset, chunk_size):
   return batch, time
 
 
-def _chunk_size(time, states):
-  """Elements per chunk, a power of two."""
-  size = min(64, max(16, states))
-  return 1 << (min(size, time) - 1).bit_length()
-
-
-def _real_form(A, B, C, *others):
-  """A, B and C as real arrays of one dtype, and whether they were complex."""
-  arrays = [x for x in (A, B, C, *others) if x is not None]
-  is_complex = any(jnp.iscomplexobj(x) for x in arrays)
-  dtype = jnp.result_type(*(jnp.real(x) for x in arrays), jnp.float32)
-  if is_complex:
-    A = tuple(part(A).astype(dtype) for part in (jnp.real, jnp.imag))
-    # Re(C x) = Re C Re x - Im C Im x.
-    C = jnp.conj(C)
-  else:
-    A = jnp.asarray(A, dtype)
-  B, C = (_joined_parts(x, is_complex).astype(dtype) for x in (B, C))
-  return A, B, C, is_complex
-
-
-def _joined_parts(x, is_complex):
-  """Real parts before imaginary parts along the last axis."""
-  if not is_complex:
-    return jnp.asarray(x)
-  return jnp.concatenate([jnp.real(x), jnp.imag(x)], axis=-1)
-
-
-def _times(A, x):
-  """A x for x [H, S, ...]."""
-  if isinstance(A, tuple):
-    a, b = (_as_column(part, x) for part in A)
-    re, im = jnp.split(x, 2, axis=1)
-    return jnp.concatenate([a * re - b * im, a * im + b * re], axis=1)
-  if A.ndim == 2:
-    return _as_column(A, x) * x
-  return jnp.einsum("hij,hj...->hi...", A, x, precision="highest")
-
-
-def _as_column(a, x):
-  return a.reshape(a.shape + (1,) * (x.ndim - 2))
-
-
-def _transpose(A):
-  if isinstance(A, tuple):
-    return A[0], -A[1]
-  return A if A.ndim == 2 else A.swapaxes(1, 2)
-
-
-def _square(A):
-  if isinstance(A, tuple):
-    a, b = A
-    return (a - b) * (a + b), 2 * a * b
-  if A.ndim == 2:
-    return A * A
-  return jnp.einsum("hij,hjk->hik", A, A, precision="highest")
-
-
-def _powers(A, count):
-  """[A, A^2, A^4, ...]; the last is A^count if count is a power of two."""
-  powers = [A]
-  while 1 << (len(powers) - 1) < count:
-    powers.append(_square(powers[-1]))
-  return powers
-
-
-def _orbit(powers, x, count):
-  """[x, A x, A^2 x, ...] by doubling: x [H, S] -> [H, S, count]."""
-  orbit = x[..., None]
-  for power in powers:
-    if orbit.shape[-1] >= count:
-      break
-    orbit = jnp.concatenate([orbit, _times(power, orbit)], axis=-1)
-  return orbit[..., :count]
-
-
-def _advance(powers, x, count):
-  """A^count x, from A, A^2, A^4, ..."""
-  for bit, power in enumerate(powers):
-    if count >> bit & 1:
-      x = _times(power, x)
-  return x
-
-
 def _chunk(A, B, C, size):
   """The chunk of `size` elements, a power of two."""
-  powers = _powers(A, size)
-  read_in = _orbit(powers, B, size)
-  transposed = [_transpose(power) for power in powers]
-  read_out = _orbit(transposed, _times(transposed[0], C), size)
+  powers = _siso_systems.all_powers(A, size)
+  read_in = _siso_systems.orbit_of(powers, B, size)
+  transposed = [_siso_systems.transpose(power) for power in powers]
+  read_out = _siso_systems.orbit_of(
+    transposed, _siso_systems.times(transposed[0], C), size
+  )
   kernel = jnp.einsum("hsl,hs->hl", read_in, C, precision="highest")
   return _Chunk(kernel, read_in, read_out, powers)
 
@@ -312,7 +247,7 @@ def _run(chunk, u, init, reset):
       # A state that nothing sees may be undefined.
       start = jnp.where(alive[pad, 0], start, 0)
     seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out[..., : size - pad], start)
-    start = _advance(chunk.powers, start, size - pad)
+    start = _siso_systems.advance(chunk.powers, start, size - pad)
     if reset is not None:
       seen = jnp.where(alive[pad:, 0], seen, 0)
       start = jnp.where(alive[-1, 0], start, 0)
@@ -358,7 +293,7 @@ def _between(decay, gains, start, alive):
     if first is not None:
       # A state that nothing sees may be undefined.
       state = jnp.where(first, state, 0)
-    after = _times(decay, state)
+    after = _siso_systems.times(decay, state)
     if last is not None:
       after = jnp.where(last, after, 0)
     return after + gain, state
@@ -366,52 +301,3 @@ def _between(decay, gains, start, alive):
   flags = (None, None) if alive is None else (alive[0, 1:], alive[-1, 1:])
   final, entering = lax.scan(body, state, (gains[1:], *flags))
   return entering, final
-
-
-def siso_response(
-  A: jax.Array, C: jax.Array, state: jax.Array, length: int
-) -> jax.Array:
-  """The outputs Re(C A^(t+1) state), t < length, of systems without inputs.
-
-  Products of matrices for as many states as there are in a scan, one for each
-  chunk of elements.
-
-  Args:
-    A: (H, N) or (H, N, N), as in `siso_scan`.
-    C: (H, N).
-    state: (*batch, H, N), real or complex as `siso_scan` returns it.
-    length: number of elements.
-
-  Returns:
-    (*batch, length, H), real.
-  """
-  *batch, H, N = state.shape
-  A, x, C, _ = _real_form(A, state.reshape(-1, H, N), C)
-  size = _chunk_size(length, C.shape[-1])
-  count = -(-length // size)
-  powers = _powers(A, size)
-  transposed = [_transpose(power) for power in powers]
-  read_out = _orbit(transposed, _times(transposed[0], C), size)
-  starts = _orbit(_powers(powers[-1], count), jnp.moveaxis(x, 0, 2), count)
-  y = jnp.einsum("hsl,hsrc->rclh", read_out, starts)
-  return y.reshape(*batch, count * size, H)[..., :length, :]
-
-
-def siso_advance(A: jax.Array, state: jax.Array) -> jax.Array:
-  """A state for state (*batch, H, N) and A (H, N) or (H, N, N)."""
-  if A.ndim == 2:
-    return A * state
-  return jnp.einsum("hij,...hj->...hi", A, state, precision="highest")
-
-
-def siso_power(A: jax.Array, count: int) -> jax.Array:
-  """A^count of (H, N) or (H, N, N), by repeated squaring."""
-  if A.ndim == 2:
-    return lax.integer_pow(A, count)
-  power, squares = None, A
-  while count:
-    if count & 1:
-      power = squares if power is None else power @ squares
-    count >>= 1
-    squares = _square(squares) if count else squares
-  return power

@@ -1,16 +1,13 @@
 """Attention with one query as a recurrence: a running softmax average."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence import softmax_outer
 
-SoftmaxState = softmax_chunk.SoftmaxState
-softmax_combine = softmax_chunk.softmax_combine
+SoftmaxState = _softmax_chunk.SoftmaxState
+softmax_combine = _softmax_chunk.softmax_combine
 
 
 def softmax_scan(
@@ -22,6 +19,8 @@ def softmax_scan(
   mask: jax.Array | None = None,
   chunk_size: int | None = None,
   method: str = "auto",
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
   """Averages values under softmax weights, over every prefix.
 
@@ -43,6 +42,10 @@ def softmax_scan(
       results do not depend on it, memory in the gradient does.
     method: "sequential", "associative", "chunked" or "auto", as in
       `softmax_outer_scan`.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     outputs (*batch, time, dv) in the common dtype of scores and values, 0 where
@@ -54,29 +57,6 @@ def softmax_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
-  return scan_with(
-    softmax_outer.softmax_outer_scan,
-    scores,
-    values,
-    init,
-    mask=mask,
-    reset=reset,
-    chunk_size=chunk_size,
-    method=method,
-  )
-
-
-def scan_with(
-  outer_scan: Callable[..., tuple[jax.Array, SoftmaxState]],
-  scores: jax.Array,
-  values: jax.Array,
-  init: SoftmaxState | None,
-  *,
-  mask: jax.Array | None,
-  chunk_size: int | None,
-  **options: Any,
-) -> tuple[jax.Array, SoftmaxState]:
-  """`softmax_scan` by a function with the arguments of `softmax_outer_scan`."""
   scores, values = _check(scores, values, init, mask, 1)
   if mask is not None:
     scores, values = _leave_out(mask, scores, values)
@@ -85,14 +65,17 @@ def scan_with(
     # is, and their cost grows with it.
     chunk_size = 32
   logits = scores[..., None]
-  outputs, final = outer_scan(
+  outputs, final = softmax_outer.softmax_outer_scan(
     jnp.ones_like(logits),
     logits,
     None,
     values,
     None if init is None else _one_channel(init),
+    reset=reset,
     chunk_size=chunk_size,
-    **options,
+    method=method,
+    axis=axis,
+    exchange=exchange,
   )
   return outputs, _no_channel(final)
 
@@ -145,7 +128,7 @@ def softmax_initial(
 
 def _leave_out(mask, scores, values):
   # Values too, so that nothing undefined in them gets into a gradient.
-  scores = jnp.where(mask, scores, softmax_chunk.NEG)
+  scores = jnp.where(mask, scores, _softmax_chunk.NEG)
   return scores, jnp.where(mask[..., None], values, 0)
 
 

@@ -1,14 +1,16 @@
 """LightNet's additive recurrence: one softmax average per key channel."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import resets
-from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import averages
 
-SoftmaxState = softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_chunk.SoftmaxState
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 
@@ -64,6 +66,8 @@ def softmax_outer_scan(
   chunk_size: int | None = None,
   method: str = "auto",
   sink: float | None = None,
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, SoftmaxState]:
   """Averages k v^T under running softmax weights per channel, and reads with q.
 
@@ -93,6 +97,10 @@ def softmax_outer_scan(
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
 
   Returns:
     o (*batch, time, dv) in the common dtype of the inputs; a channel that has
@@ -103,20 +111,36 @@ def softmax_outer_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  if axis is not None:
+    run = functools.partial(
+      softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
+    )
+    return averages.softmax_outer_scan(
+      run,
+      q,
+      logits,
+      k,
+      v,
+      init,
+      reset=reset,
+      sink=sink,
+      axis=axis,
+      exchange=exchange,
+    )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
   if time == 0:
     raise ValueError(
       f"v must have at least one element; got shape {inputs.v.shape}."
     )
-  resets.check(reset, batch + (time,))
+  _resets.check(reset, batch + (time,))
   _check_sink(sink)
   method = resolve_method(method, time)
   size = resolve_chunk_size(chunk_size, time)
   rows = math.prod(batch)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
-  o, final = softmax_chunk.run(
+  o, final = _softmax_chunk.run(
     jax.tree.map(lambda x: x.reshape((rows,) + x.shape[-2:]), inputs),
     jax.tree.map(
       lambda x: jnp.asarray(x, dtype).reshape((rows,) + x.shape[len(batch) :]),
@@ -162,13 +186,13 @@ def softmax_outer_step(
   """
   inputs, batch, dtype = _check(q, logits, k, v, state, 0)
   out = jnp.result_type(*jax.tree.leaves(inputs))
-  resets.check(reset, batch)
+  _resets.check(reset, batch)
   _check_sink(sink)
   state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
   if reset is not None:
-    state = resets.select(reset, softmax_chunk.fresh(sink, state), state)
+    state = _resets.select(reset, _softmax_chunk.fresh(sink, state), state)
   inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-  o, state = softmax_chunk.step(*inputs, state)
+  o, state = _softmax_chunk.step(*inputs, state)
   return o.astype(out), state
 
 
@@ -179,6 +203,8 @@ def softmax_decay(
   *,
   reset: jax.Array | None = None,
   sink: float | None = None,
+  axis: str | None = None,
+  exchange: str = "auto",
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
   """What makes a multiplicative recurrence an additive one: decays and shares.
 
@@ -192,6 +218,8 @@ def softmax_decay(
     u: (*batch, n) sum of exp(logit - m) before the first element; 0 for none.
     reset: (*batch, time) bool; where true the sum starts anew with the element.
     sink: as in `softmax_outer_scan`.
+    axis: as in `softmax_outer_scan`; m and u are those of the whole sequence.
+    exchange: as in `softmax_outer_scan`.
 
   Returns:
     The logarithms (*batch, time, n) of the decays, 0 where the sum before is 0;
@@ -201,6 +229,17 @@ def softmax_decay(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  if axis is not None:
+    return averages.softmax_decay(
+      functools.partial(softmax_decay, sink=sink),
+      logits,
+      m,
+      u,
+      reset=reset,
+      sink=sink,
+      axis=axis,
+      exchange=exchange,
+    )
   logits = jnp.asarray(logits)
   if logits.ndim < 2 or logits.shape[-2] == 0:
     raise ValueError(
@@ -213,11 +252,11 @@ def softmax_decay(
       raise ValueError(
         f"{name} must have shape {batch + (n,)}; got {jnp.shape(x)}."
       )
-  resets.check(reset, logits.shape[:-1])
+  _resets.check(reset, logits.shape[:-1])
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   rows = math.prod(batch)
-  decay, share, m, u = softmax_chunk.log_decay(
+  decay, share, m, u = _softmax_chunk.log_decay(
     logits.astype(dtype).reshape((rows,) + logits.shape[-2:]),
     jnp.asarray(m, dtype).reshape(rows, n),
     jnp.asarray(u, dtype).reshape(rows, n),
@@ -255,7 +294,7 @@ def softmax_outer_initial(
   like = SoftmaxState(
     *(jnp.zeros(batch + shape, dtype) for shape in ((dk,), (dk,), (dk, dv)))
   )
-  return softmax_chunk.fresh(sink, like)
+  return _softmax_chunk.fresh(sink, like)
 
 
 def _check(q, logits, k, v, state, time_axes):
@@ -286,7 +325,7 @@ def _check(q, logits, k, v, state, time_axes):
   check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
   arrays = [x for x in given.values() if x is not None]
   dtype = jnp.result_type(*arrays, *(state or ()), jnp.float32)
-  return softmax_chunk.Inputs(**given), batch, dtype
+  return _softmax_chunk.Inputs(**given), batch, dtype
 
 
 def check_state(state, shapes) -> None:

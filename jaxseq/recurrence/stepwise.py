@@ -7,7 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import resets
+from jaxseq.recurrence import _resets
 
 PyTree = Any
 
@@ -38,7 +38,7 @@ def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
         f"init must hold arrays of shape {batch} + (...), as xs has batch "
         f"shape {batch}; got shape {jnp.shape(leaf)}."
       )
-  resets.check(reset, batch + (time,))
+  _resets.check(reset, batch + (time,))
   return batch
 
 
@@ -80,7 +80,7 @@ def fold(
   def body(carry, element):
     x_t, reset_t = element
     if reset_t is not None:
-      carry = resets.select(reset_t, fresh, carry)
+      carry = _resets.select(reset_t, fresh, carry)
     return step(carry, x_t)
 
   time_major = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, rank, 0), xs)

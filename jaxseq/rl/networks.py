@@ -7,13 +7,12 @@ Learning", arXiv:2303.03982, and its published code.
 import dataclasses
 import math
 from typing import Any
-from typing import Literal
 
 from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import mixers
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.rl import actions as actions_lib
 from jaxseq.rl import encoders
@@ -21,76 +20,44 @@ from jaxseq.rl import encoders
 Array = jax.Array
 
 
+# The layers of the paper with S5.
+_PAPER = nn.StackConfig(
+  d_model=256,
+  num_layers=4,
+  norm="none",
+  activation="full_glu",
+  final_norm=False,
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of the actor-critic; the defaults are those of the paper for S5.
+  """Options of an agent's network; the defaults are those of the paper for S5.
 
   Attributes:
-    mixer: name of the sequence mixer in `jaxseq.mixers`.
-    mixer_options: pairs of names and values for the mixer's own Config.
-    d_model: width of the sequence model.
-    num_layers: its layers; 0 makes a policy without memory.
-    activation: what follows the mixer in a layer, see `nn.LayerConfig`.
-    residual: whether a layer adds its input to its output.
-    norm: the layers' normalisation; not "batch", whose statistics would tie
-      environments to each other.
-    prenorm: whether it stands before the mixer or after the residual sum.
-    gtrxl_norm: whether another one follows the mixer.
-    shared_norm: whether that one has the same parameters.
+    stack: the memory; one without layers makes a policy without memory. It has
+      no batch norm, whose statistics would tie environments to each other, and
+      no dropout: what learns must be what acted.
     encoder: of images, before the dense layers; its image_shape is that of the
       environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
-    head_widths: hidden widths of the actor and of the critic.
+    head_widths: hidden widths of the heads.
   """
 
-  mixer: str = "s5"
-  mixer_options: tuple[tuple[str, Any], ...] = ()
-  d_model: int = 256
-  num_layers: int = 4
-  activation: str = "full_glu"
-  residual: bool = True
-  norm: Literal["none", "layer", "rms"] = "none"
-  prenorm: bool = True
-  gtrxl_norm: bool = False
-  shared_norm: bool = False
+  stack: nn.StackConfig = _PAPER
+  _: dataclasses.KW_ONLY
   encoder: encoders.Config | None = None
   encoder_widths: tuple[int, ...] = (128,)
   head_widths: tuple[int, ...] = (128, 128)
 
   def __post_init__(self):
-    if self.num_layers < 0:
-      raise ValueError(
-        f"num_layers: got {self.num_layers}, expected 0 or more."
-      )
-    if self.norm not in ("none", "layer", "rms"):
-      raise ValueError(
-        f"norm: got {self.norm!r}, expected 'none', 'layer' or 'rms'."
-      )
     for name in ("encoder_widths", "head_widths"):
-      if any(width < 1 for width in getattr(self, name)):
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected positive widths."
-        )
-    self.memory()
-
-  def memory(self) -> nn.ModelConfig:
-    """Returns the configuration of the sequence model.
-
-    Raises:
-      ValueError: if the mixer or one of the options is unknown.
-    """
-    return nn.ModelConfig(
-      mixers.make_config(
-        self.mixer, d_model=self.d_model, **dict(self.mixer_options)
-      ),
-      num_layers=max(self.num_layers, 1),
-      activation=self.activation,
-      residual=self.residual,
-      norm=self.norm,
-      prenorm=self.prenorm,
-      gtrxl_norm=self.gtrxl_norm,
-      shared_norm=self.shared_norm,
+      for width in getattr(self, name):
+        _validate.positive(name, width)
+    self.stack.refuse(
+      batch_norm="its statistics would tie environments to each other",
+      dropout="the network that learns must be the one that acted",
     )
 
 
@@ -116,7 +83,8 @@ class Recurrent(linen.Module):
     self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
   ) -> Any:
     """Returns fresh memories; works on an unbound module."""
-    return initial_state(self.config, batch_shape, dtype)
+    memory = nn.SequenceModel(self.config.stack, parent=None)
+    return memory.initial_state(batch_shape, dtype)
 
 
 class ActorCritic(Recurrent):
@@ -143,10 +111,10 @@ class ActorCritic(Recurrent):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    widths = self.config.head_widths
+    options = self.config.head_widths, self.config.stack.dtype
     x, states = features(self.config, observation, states, reset, step)
-    policy = _actor(self.actions, widths)(x)
-    value = nn.ValueHead(widths, name="critic")(x)
+    policy = _actor(self.actions, *options)(x)
+    value = nn.ValueHead(options[0], dtype=options[1], name="critic")(x)
     return policy, value, states
 
 
@@ -174,35 +142,27 @@ def features(
     image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
     x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
   x = nn.MLP(
-    (*config.encoder_widths, config.d_model),
+    (*config.encoder_widths, config.stack.d_model),
     gain=math.sqrt(2),
     activate_last=True,
+    dtype=config.stack.dtype,
     name="encoder",
   )(x)
-  if config.num_layers:
-    memory = nn.SequenceModel(config.memory(), name="memory")
-    x, states = memory(x, states, reset, step=step)
-  return x, states
+  memory = nn.SequenceModel(config.stack, name="memory")
+  return memory(x, states, reset, step=step)
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-) -> Any:
-  """Returns fresh memories."""
-  if not config.num_layers:
-    return ()
-  memory = nn.SequenceModel(config.memory(), parent=None)
-  return memory.initial_state(batch_shape, dtype)
-
-
-def _actor(actions: actions_lib.Spec, widths: tuple[int, ...]) -> linen.Module:
-  size, name = actions.num_outputs, "actor"
+def _actor(
+  actions: actions_lib.Spec, widths: tuple[int, ...], dtype: str
+) -> linen.Module:
+  """Returns the policy's head."""
+  size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
   match actions.kind:
     case "gaussian":
-      return nn.GaussianHead(size, widths, name=name)
+      return nn.GaussianHead(size, widths, **options)
     case "factored":
-      return FactoredHead(actions.sizes, widths, name=name)
-  return nn.CategoricalHead(size, widths, name=name)
+      return FactoredHead(actions.sizes, widths, **options)
+  return nn.CategoricalHead(size, widths, **options)
 
 
 class FactoredHead(linen.Module):
@@ -211,13 +171,17 @@ class FactoredHead(linen.Module):
   Attributes:
     sizes: number of options of each choice.
     widths: widths of the hidden layers.
+    dtype: dtype of the activations.
   """
 
   sizes: tuple[int, ...]
   widths: tuple[int, ...]
+  dtype: str = "float32"
 
   @linen.compact
   def __call__(self, x: Array) -> actions_lib.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    head = nn.CategoricalHead(sum(self.sizes), self.widths, name="joint")
+    head = nn.CategoricalHead(
+      sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
+    )
     return actions_lib.factored(self.sizes, head(x).logits)

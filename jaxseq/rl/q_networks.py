@@ -89,11 +89,12 @@ class QNetwork(networks.Recurrent):
       memories after the last element.
     """
     (n,), widths = self.actions.sizes, self.config.head_widths
+    options = {"out_gain": _OUT_GAIN, "dtype": self.config.stack.dtype}
     x, states = networks.features(self.config, observation, states, reset, step)
-    head = nn.CategoricalHead(n, widths, out_gain=_OUT_GAIN, name="advantage")
+    head = nn.CategoricalHead(n, widths, **options, name="advantage")
     values = head(x).logits
     if self.dueling:
-      base = nn.ValueHead(widths, out_gain=_OUT_GAIN, name="value")(x)
+      base = nn.ValueHead(widths, **options, name="value")(x)
       values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1), states

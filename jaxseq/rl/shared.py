@@ -8,7 +8,6 @@ from typing import Protocol
 import jax
 import optax
 
-from jaxseq import mixers
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
 from jaxseq.training import optimizers
@@ -21,7 +20,7 @@ class OptimizerOptions(Protocol):
   """The fields of a configuration that the optimiser depends on.
 
   Attributes:
-    network: of whose mixer some parameters are a group of their own.
+    network: of whose mixers some parameters are a group of their own.
     learning_rate: of Adam.
     learning_rate_schedule: "constant", or "linear" to 0 over the run.
     ssm_learning_rate_factor: multiplies the learning rate of that group.
@@ -89,11 +88,11 @@ def check_optimizer(config: OptimizerOptions) -> None:
       f"learning_rate_schedule: got {config.learning_rate_schedule!r},"
       " expected 'constant' or 'linear'."
     )
-  factor, mixer = config.ssm_learning_rate_factor, config.network.mixer
-  if factor != 1 and not hasattr(mixers.get(mixer), "SSM_PARAMETERS"):
+  factor, stack = config.ssm_learning_rate_factor, config.network.stack
+  if factor != 1 and not stack.ssm_parameters:
     raise ValueError(
       f"ssm_learning_rate_factor: got {factor}, expected 1: the mixer"
-      f" {mixer!r} names no parameters for a group of their own."
+      f" {stack.mixer!r} names no parameters for a group of their own."
     )
 
 
@@ -116,10 +115,8 @@ def make_optimizer(
   factor = config.ssm_learning_rate_factor
   if factor == 1:
     return optimizers.make_optimizer(optimizers.Config(**options))
-  mixer = mixers.get(config.network.mixer)
-  return optimizers.make_optimizer(
-    recipes.slow_ssm(mixer.SSM_PARAMETERS, factor, **options)
-  )
+  names = config.network.stack.ssm_parameters
+  return optimizers.make_optimizer(recipes.slow_ssm(names, factor, **options))
 
 
 def can_truncate(player: rollout.Player) -> bool:

@@ -52,7 +52,7 @@ def step(
     What the head is to see, like `latent`, and the state after it.
   """
   x = latent.reshape(*latent.shape[:-3], -1)
-  y, state = stacks.step(config, params, x, state)
+  y, state = stacks.apply(config, params, x, state, step=True)
   return latent + y.reshape(latent.shape), state
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import layers
 from jaxseq.spr import stacks
 
@@ -49,9 +50,7 @@ class Config(stacks.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    layers.check_positive(self, "num_actions")
-    if not self.epsilon >= 0:
-      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+    _validate.fields(self, positive=("num_actions",), not_negative=("epsilon",))
 
 
 def init(key: Array, config: Config) -> Params:
@@ -83,18 +82,20 @@ def step(
     ValueError: if a shape does not fit.
   """
   if latent.ndim != 4 or latent.shape[1:] != tuple(config.latent_shape):
-    raise ValueError(
-      f"latent must have shape (batch, *{tuple(config.latent_shape)}); got "
-      f"{latent.shape}."
+    raise _validate.error(
+      "latent",
+      f"shape {latent.shape}",
+      f"(batch, *{tuple(config.latent_shape)})",
     )
   if action.shape != latent.shape[:1]:
-    raise ValueError(
-      f"action must have shape {latent.shape[:1]}, one for each latent; got "
-      f"{action.shape}."
+    raise _validate.error(
+      "action",
+      f"shape {action.shape}",
+      f"{latent.shape[:1]}, one for each latent",
     )
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
-  y, state = stacks.step(config, params, x, state)
+  y, state = stacks.apply(config, params, x, state, step=True)
   y = y.reshape(latent.shape)
   y = jax.nn.relu(latent + y if config.skip else y)
   if config.renormalize:
@@ -121,9 +122,8 @@ def apply(
     ValueError: if a shape does not fit.
   """
   if action.ndim != 2 or action.shape[0] == 0:
-    raise ValueError(
-      f"action must have shape (steps, batch) with steps >= 1; got "
-      f"{action.shape}."
+    raise _validate.error(
+      "action", f"shape {action.shape}", "(steps, batch) with steps >= 1"
     )
 
   def body(carry, action):

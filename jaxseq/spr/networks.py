@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import heads
@@ -44,9 +45,10 @@ class Config:
   def __post_init__(self):
     shape = encoders.latent_shape(self.encoder)
     if self.head.features != math.prod(shape):
-      raise ValueError(
-        f"head.features must be {math.prod(shape)}, the elements of the "
-        f"encoder's latent {shape}; got {self.head.features}."
+      raise _validate.error(
+        "head.features",
+        self.head.features,
+        f"{math.prod(shape)}, the elements of the encoder's latent {shape}",
       )
     if self.transition is None:
       return
@@ -57,9 +59,10 @@ class Config:
       expected["channels"] = shape[-1]
     for name, value in expected.items():
       if getattr(self.transition, name) != value:
-        raise ValueError(
-          f"transition.{name} must be {value}, as in the encoder and head; got "
-          f"{getattr(self.transition, name)}."
+        raise _validate.error(
+          f"transition.{name}",
+          getattr(self.transition, name),
+          f"{value}, as in the encoder and head",
         )
 
 

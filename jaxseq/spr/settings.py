@@ -51,12 +51,12 @@ class Settings:
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames (`encoders.suited`).
     head: fields of `heads.Config` that differ.
-    transition: "kind": "conv" for the convolutions of SPR, or the name of a
-      mixer; and fields of `transition.Config` that differ from the agent's, or
-      those of `mixer_transition.Config`.
-    memory: "mixer": the name of a mixer that remembers, and fields of
-      `stacks.Config`; none if empty or with "mixer": "none". What an agent with
-      a memory learns from is "sequence" in `learning`.
+    transition: fields of `mixer_transition.Config`, with the "stack" that
+      predicts; or, without a stack or with "mixer": "none" in it, those of
+      `transition.Config`, SPR's convolutions, that differ from the agent's.
+    memory: fields of `stacks.Config`, with the "stack" that remembers; there is
+      no memory without a stack or with "mixer": "none" in it. What an agent
+      with a memory learns from is "sequence" in `learning`.
     learning: fields of `update.Config` that differ, such as "optimizer": a
       mapping again.
     agent: fields of `variants.Variant` that differ, such as "min_replay".
@@ -152,9 +152,9 @@ def _transition(
 ) -> Any:
   """Returns the configuration of the transition model."""
   fields = dict(settings.transition)
-  kind = fields.pop("kind", "conv")
   shape = encoders.latent_shape(encoder)
-  if kind == "conv":
+  if not _has_stack(fields, "transition"):
+    fields.pop("stack", None)
     return _with(published, {**fields, "channels": shape[-1]}, "transition")
   shared = {
     name: getattr(published, name)
@@ -162,22 +162,30 @@ def _transition(
   }
   return configuration.from_config_dict(
     mixer_transition.Config,
-    {**shared, **fields, "mixer": kind, "latent_shape": shape},
+    {**shared, **fields, "latent_shape": shape},
     name="transition",
   )
 
 
 def _memory(settings: Settings) -> stacks.Config | None:
   """Returns the configuration of the memory."""
-  fields = settings.memory
-  if fields and "mixer" not in fields:
-    raise ValueError(
-      f"memory must name its mixer, 'none' or one of {mixers.names()}; got "
-      f"{dict(fields)}."
-    )
-  if fields.get("mixer", "none") == "none":
+  if not _has_stack(settings.memory, "memory"):
     return None
-  return configuration.from_config_dict(stacks.Config, fields, name="memory")
+  return configuration.from_config_dict(
+    stacks.Config, settings.memory, name="memory"
+  )
+
+
+def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
+  """Returns whether there is a stack of layers, whose mixer must be named."""
+  stack = fields.get("stack", {})
+  if stack and "mixer" not in stack:
+    raise _validate.error(
+      f"{name}.stack",
+      dict(stack),
+      f"a mixer: 'none' or one of {', '.join(mixers.names())}",
+    )
+  return stack.get("mixer", "none") != "none"
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:

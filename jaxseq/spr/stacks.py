@@ -6,12 +6,11 @@ a model of latents, `mixer_transition`.
 
 import dataclasses
 from typing import Any
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import mixers
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.rl import layers
 
@@ -19,51 +18,30 @@ Array = jax.Array
 Params = dict[str, dict]
 
 
+_DEFAULT = nn.StackConfig(
+  d_model=256, num_layers=1, activation="full_glu", final_norm=False
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of a stack.
+  """Options of a stack with a dense layer on either side.
 
   Attributes:
-    mixer: name of the sequence mixer in `jaxseq.mixers`.
-    mixer_options: pairs of names and values for the mixer's own Config.
-    d_model: width of the stack.
-    num_layers: its layers.
-    activation: what follows the mixer in a layer, see `nn.LayerConfig`.
-    residual: whether a layer adds its input to its output.
-    norm: before the mixer; not "batch", whose statistics would tie sequences to
-      each other.
+    stack: the layers, without batch norm, whose statistics would tie sequences
+      to each other, and without dropout: a memory that is replayed must be the
+      one that acted.
     initializer: "pytorch" or "xavier", of the layers into and out of the stack.
   """
 
-  mixer: str = "s5"
-  mixer_options: tuple[tuple[str, Any], ...] = ()
-  d_model: int = 256
-  num_layers: int = 1
-  activation: str = "full_glu"
-  residual: bool = True
-  norm: Literal["none", "layer", "rms"] = "layer"
+  stack: nn.StackConfig = _DEFAULT
   initializer: layers.Initializer = "pytorch"
 
   def __post_init__(self):
-    layers.check_positive(self, "d_model", "num_layers")
-    layers.check_choice("norm", self.norm, ("none", "layer", "rms"))
-    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
-    self.model()
-
-  def model(self) -> nn.ModelConfig:
-    """Returns the configuration of the sequence model.
-
-    Raises:
-      ValueError: if the mixer or one of the options is unknown.
-    """
-    return nn.ModelConfig(
-      mixers.make_config(
-        self.mixer, d_model=self.d_model, **dict(self.mixer_options)
-      ),
-      num_layers=self.num_layers,
-      activation=self.activation,
-      residual=self.residual,
-      norm=self.norm,
+    _validate.literals(self)
+    self.stack.refuse(
+      batch_norm="its statistics would tie sequences to each other",
+      dropout="what learns must be what acted",
     )
 
 
@@ -81,12 +59,12 @@ def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
     and "stack", the parameters of `nn.SequenceModel`; all float32.
   """
   keys = jax.random.split(key, 3)
-  x = jnp.zeros((1, config.d_model))
-  model = nn.SequenceModel(config.model())
+  x = jnp.zeros((1, config.stack.d_model))
+  model, width = nn.SequenceModel(config.stack), config.stack.d_model
   return {
-    "in": layers.init(keys[0], (inputs, config.d_model), config.initializer),
-    "stack": model.init(keys[1], x)["params"],
-    "out": layers.init(keys[2], (config.d_model, outputs), config.initializer),
+    "in": layers.init(keys[0], (inputs, width), config.initializer),
+    "stack": model.init(keys[1], x).get("params", {}),
+    "out": layers.init(keys[2], (width, outputs), config.initializer),
   }
 
 
@@ -94,35 +72,8 @@ def initial_state(
   config: Config, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
 ) -> Any:
   """Returns the state before the first element of a sequence."""
-  model = nn.SequenceModel(config.model(), parent=None)
+  model = nn.SequenceModel(config.stack, parent=None)
   return model.initial_state(batch_shape, dtype)
-
-
-def step(
-  config: Config,
-  params: Params,
-  x: Array,
-  state: Any,
-  reset: Array | None = None,
-) -> tuple[Array, Any]:
-  """Consumes one element.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, inputs).
-    state: before the element.
-    reset: (*batch,) bool; where True the state is put back to the initial one
-      before the element. None for no resets.
-
-  Returns:
-    y (*batch, outputs) and the state after the element.
-  """
-  x = layers.dense(params["in"], x)
-  y, state = nn.SequenceModel(config.model()).apply(
-    {"params": params["stack"]}, x, state, reset, method="step"
-  )
-  return layers.dense(params["out"], y), state
 
 
 def apply(
@@ -131,21 +82,26 @@ def apply(
   x: Array,
   state: Any,
   reset: Array | None = None,
+  *,
+  step: bool = False,
 ) -> tuple[Array, Any]:
-  """Consumes whole sequences, in parallel over time where the mixer can.
+  """Consumes whole sequences, in parallel over time where the mixers can.
 
   Args:
     config: options.
     params: from `init`.
     x: (*batch, time, inputs).
     state: before the first element.
-    reset: (*batch, time) bool, as in `step`.
+    reset: (*batch, time) bool; where True the state is put back to the initial
+      one before that element. None for no resets.
+    step: whether x and reset are one element, without a time axis.
 
   Returns:
     y (*batch, time, outputs) and the state after the last element.
   """
   x = layers.dense(params["in"], x)
-  y, state = nn.SequenceModel(config.model()).apply(
-    {"params": params["stack"]}, x, state, reset
+  variables = {"params": params["stack"]}
+  y, state = nn.SequenceModel(config.stack).apply(
+    variables, x, state, reset, step=step
   )
-  return layers.dense(params["out"], y), state
+  return layers.dense(params["out"], y.astype(x.dtype)), state

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -73,8 +72,7 @@ def make_optimizer(
   arm: ArmConfig, num_updates: int
 ) -> optax.GradientTransformation:
   """Returns the optimiser of an arm for a run of `num_updates`."""
-  module = mixers.get(arm.network.mixer)
-  names = getattr(module, "SSM_PARAMETERS", ())
+  names = arm.network.stack.ssm_parameters
   return optimizers.make_optimizer(
     recipes.make(arm.optimizer, names, num_updates)
   )

@@ -65,7 +65,8 @@ def fit_width(
   """
 
   def at(units):
-    chosen = dataclasses.replace(config, d_model=units * multiple)
+    stack = dataclasses.replace(config.stack, d_model=units * multiple)
+    chosen = dataclasses.replace(config, stack=stack)
     return chosen, count_parameters(
       chosen, num_outputs, vocab_size, width, pairs
     )
@@ -73,8 +74,9 @@ def fit_width(
   low, high = 1, 2
   if at(low)[1] > 2 * budget:
     raise ValueError(
-      f"budget must be at least {at(low)[1] // 2} for mixer {config.mixer!r}, "
-      f"whose smallest network has {at(low)[1]} parameters; got {budget}."
+      f"budget must be at least {at(low)[1] // 2} for mixer "
+      f"{config.stack.mixer!r}, whose smallest network has {at(low)[1]} "
+      f"parameters; got {budget}."
     )
   while at(high)[1] < budget:
     low, high = high, 2 * high

@@ -111,7 +111,7 @@ class DecisionModel(linen.Module):
     max_timesteps: number of embeddings; later steps share the last.
   """
 
-  config: nn.NetworkConfig
+  config: nn.StackConfig
   actions: Actions
   max_timesteps: int
 
@@ -128,7 +128,7 @@ class DecisionModel(linen.Module):
       embedding_init=linen.initializers.normal(0.02),
     )
     self.norm = linen.LayerNorm(epsilon=self.config.norm_epsilon, dtype=dtype)
-    self.stack = nn.SequenceModel(self.config.stack())
+    self.stack = nn.SequenceModel(self.config)
     self.head = dense.Dense(self.actions.size, dtype=dtype)
 
   def __call__(
@@ -204,7 +204,7 @@ class DecisionModel(linen.Module):
   @linen.nowrap
   def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
     """Returns the states of a fresh episode; works on an unbound module."""
-    stack = nn.SequenceModel(self.config.stack(), parent=None)
+    stack = nn.SequenceModel(self.config, parent=None)
     return stack.initial_state(batch_shape)
 
   def _token(self, embed, x, timestep):
@@ -244,11 +244,10 @@ def make_model(
       f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
       "every action is predicted."
     )
-  if arm.network.norm == "batch":
-    raise ValueError(
-      "network.norm: got 'batch', expected 'layer', 'rms' or 'none'."
-    )
-  return DecisionModel(arm.network, actions, max_timesteps)
+  arm.network.stack.refuse(
+    "network.stack", batch_norm="acting sees one step at a time"
+  )
+  return DecisionModel(arm.network.stack, actions, max_timesteps)
 
 
 def inputs(

@@ -11,6 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq import planner
 from jaxseq.planner import baselines
@@ -184,29 +185,26 @@ def make_planner(
     raise ValueError(
       f"devices: got {count}, expected a power of two, as groups are halved."
     )
-  for name, free, reason in (
-    ("dropout", 0.0, "losses must not depend on the plan"),
-    ("pooling", "none", "every token is a target"),
-    ("time_axis", "", "the planner splits time"),
-    ("time_scheme", "", "the planner splits time"),
+  stack = network.stack
+  for name, value, free, reason in (
+    ("pooling", network.pooling, "none", "every token is a target"),
+    ("stack.time_axis", stack.time_axis, "", "the planner splits time"),
+    ("stack.time_scheme", stack.time_scheme, "", "the planner splits time"),
   ):
-    value = getattr(network, name)
     if value != free:
-      raise ValueError(
-        f"network.{name}: got {value!r}, expected {free!r}: {reason}."
-      )
-  if network.norm == "batch":
-    raise ValueError(
-      "network.norm: got 'batch', expected another one: its statistics would "
-      "depend on the plan."
-    )
+      raise _validate.error(f"network.{name}", value, f"{free!r}: {reason}")
+  stack.refuse(
+    "network.stack",
+    batch_norm="its statistics would depend on the plan",
+    dropout="losses must not depend on the plan",
+  )
   capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:
     raise ValueError(
       f"tokens_per_device: got {capacity}, expected {-(-max_length // count)} "
       f"or more, so that {count} devices hold a document of {max_length}."
     )
-  names = [network.mixer, *(name for name, _ in network.hybrid)]
+  names = [stack.mixer, *(name for name, _ in stack.hybrid)]
   recurrent = "attention" not in names
   chunks = rows.chunk_sizes(capacity, config.levels)
   costs = {"token_seconds": 1.0, **config.costs}
@@ -216,7 +214,7 @@ def make_planner(
   elif "square_seconds" not in costs:
     # Scores and averages take 2 d operations for each pair of elements that
     # sees each other, the matrices of a layer 24 d^2 for an element.
-    costs["square_seconds"] = costs["token_seconds"] / (12 * network.d_model)
+    costs["square_seconds"] = costs["token_seconds"] / (12 * stack.d_model)
   model = planner.CostModel(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs
   )

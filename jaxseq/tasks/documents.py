@@ -91,7 +91,7 @@ def make_token_loss(
       from device to device, and groups wait for each other.
   """
   options = tuple(
-    _scheme(mixer, longest_row) for mixer in network.config.stack().mixers
+    _scheme(mixer, longest_row) for mixer in network.config.stack.mixers
   )
 
   def token_loss(variables, wave, axis):

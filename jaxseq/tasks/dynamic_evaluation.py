@@ -69,11 +69,10 @@ def check(
     ValueError: if the network has batch norm, whose statistics are not learned
       here, or the training text is shorter than a piece.
   """
-  if network.norm == "batch":
-    raise ValueError(
-      "dynamic: got a network with norm='batch', expected another norm: its "
-      "statistics cannot follow the test text."
-    )
+  network.stack.refuse(
+    "network.stack",
+    batch_norm="dynamic evaluation cannot let its statistics follow the text",
+  )
   if train.tokens.shape[1] < config.length:
     raise ValueError(
       f"dynamic.length: got {config.length}, expected at most "

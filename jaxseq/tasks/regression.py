@@ -47,11 +47,11 @@ class ArmConfig(base.ArmConfig):
         f"image_size: got {self.image_size}, expected a multiple of 8, or 0."
       )
     if self.gaps == "scale":
-      apply = mixers.get(self.network.mixer).apply
+      apply = mixers.get(self.network.stack.mixer).apply
       if "gaps" not in inspect.signature(apply).parameters:
         raise ValueError(
           f"gaps: got 'scale', expected 'append' or 'ignore' for the mixer "
-          f"{self.network.mixer!r}, which has no step sizes to multiply."
+          f"{self.network.stack.mixer!r}, which has no step sizes to multiply."
         )
 
 
@@ -110,15 +110,17 @@ class Regressor(linen.Module):
     """
     config, network = self.config, self.config.network
     if config.image_size:
-      x = ImageEncoder(config.image_size, network.d_model, name="images")(x)
+      x = ImageEncoder(config.image_size, network.stack.d_model, name="images")(
+        x
+      )
     if gaps is not None and config.gaps == "append":
       x = jnp.concatenate([x, gaps[..., None]], axis=-1)
-    if x.shape[-1] != network.d_model or not config.image_size:
-      x = dense.Dense(network.d_model, name="encoder")(x)
+    if x.shape[-1] != network.stack.d_model or not config.image_size:
+      x = dense.Dense(network.stack.d_model, name="encoder")(x)
     options = None
     if gaps is not None and config.gaps == "scale":
       options = {"gaps": gaps}
-    y, _ = nn.SequenceModel(network.stack(), name="stack")(
+    y, _ = nn.SequenceModel(network.stack, name="stack")(
       x, train=train, options=options
     )
     return nn.RegressionHead(

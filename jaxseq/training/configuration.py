@@ -41,7 +41,8 @@ _ARTICLES = {
 def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """Builds a (nested) dataclass from a config and checks every field.
 
-  Fields that the config leaves out keep the dataclass's defaults. An int is
+  Fields that the config leaves out keep the dataclass's defaults; inside a
+  field whose default is a dataclass, those of that default. An int is
   accepted where a float is expected, a list where a tuple is expected, and a
   mapping where a tuple of pairs is expected. Mappings become
   `FrozenConfigDict`s, so that the result stays hashable.
@@ -160,13 +161,15 @@ def _is_mapping(value: Any) -> bool:
   return isinstance(value, kinds)
 
 
-def _convert(annotation: Any, value: Any, path: str) -> Any:
+def _convert(
+  annotation: Any, value: Any, path: str, default: Any = None
+) -> Any:
   """Returns `value` as `annotation` wants it, or raises a UserError."""
   if annotation is Any or isinstance(annotation, TypeVar):
     return _freeze(value)
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin in (typing.Union, types.UnionType):
-    return _convert_union(annotation, args, value, path)
+    return _convert_union(annotation, args, value, path, default)
   if origin is typing.Annotated:
     return _convert(args[0], value, path)
   if origin is Literal:
@@ -177,7 +180,7 @@ def _convert(annotation: Any, value: Any, path: str) -> Any:
   if origin is tuple or annotation is tuple:
     return _convert_tuple(annotation, args, value, path)
   if dataclasses.is_dataclass(annotation):
-    return _convert_dataclass(annotation, value, path)
+    return _convert_dataclass(annotation, value, path, default)
   kind = origin or annotation
   if kind in (dict, collections.abc.Mapping, ml_collections.FrozenConfigDict):
     if not _is_mapping(value):
@@ -198,13 +201,13 @@ def _convert_plain(annotation: Any, kind: Any, value: Any, path: str) -> Any:
   return value
 
 
-def _convert_union(annotation, args, value, path):
+def _convert_union(annotation, args, value, path, default):
   if value is None and types.NoneType in args:
     return None
   arms = [a for a in args if a is not types.NoneType]
   if len(arms) == 1:
     try:
-      return _convert(arms[0], value, path)
+      return _convert(arms[0], value, path, default)
     except _WrongTypeError as error:
       if error.path != path:
         raise
@@ -213,7 +216,7 @@ def _convert_union(annotation, args, value, path):
   arms.sort(key=lambda arm: type(value) is not arm)
   for arm in arms:
     try:
-      return _convert(arm, value, path)
+      return _convert(arm, value, path, default)
     except errors.UserError:
       continue
   raise _wrong_type(annotation, value, path)
@@ -238,8 +241,8 @@ def _convert_tuple(annotation, args, value, path):
   )
 
 
-def _convert_dataclass(cls, value, path):
-  """Converts a mapping into the dataclass `cls`."""
+def _convert_dataclass(cls, value, path, default):
+  """Converts a mapping into `cls`; what is left out is as in `default`."""
   if isinstance(value, cls):
     return value
   if not _is_mapping(value):
@@ -251,14 +254,19 @@ def _convert_dataclass(cls, value, path):
   hints = typing.get_type_hints(cls, include_extras=True)
   kwargs = {}
   for field in fields.values():
+    kept = field.default
+    if isinstance(default, cls):
+      kept = kwargs[field.name] = getattr(default, field.name)
     if field.name in value:
       try:
         item = value[field.name]
       except config_dict.RequiredValueError as error:
         raise errors.UserError(f"{path}.{field.name} is not set") from error
       kwargs[field.name] = _convert(
-        hints[field.name], item, f"{path}.{field.name}"
+        hints[field.name], item, f"{path}.{field.name}", kept
       )
+    elif field.name in kwargs:
+      continue
     elif field.default is _MISSING and field.default_factory is _MISSING:
       raise errors.UserError(
         f"{path}.{field.name} is missing: {path} needs it, with "

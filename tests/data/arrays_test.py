@@ -64,7 +64,9 @@ def test_what_is_missing_or_damaged_is_said(tmp_path):
 def test_a_problem_reads_no_more_than_it_is_asked_for(tmp_path):
   arrays.save(tmp_path / "set", make())
   splits = data.load("arrays", path=tmp_path / "set")
-  network = nn.NetworkConfig("gru", pooling="last", d_model=4, num_layers=1)
+  network = nn.NetworkConfig(
+    nn.StackConfig("gru", d_model=4, num_layers=1), pooling="last"
+  )
   problem = classification.make_problem(
     base.ArmConfig(network, batch_size=2), splits
   )

@@ -92,6 +92,6 @@ def test_the_mixer_of_the_page_keeps_the_contract(names):
     np.testing.assert_allclose(y_t, y[:, t], rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(final, state, rtol=1e-5, atol=1e-6)
 
-  network = nn.SequenceNetwork(names["network_config"], num_outputs=2)
+  network = nn.SequenceNetwork(nn.NetworkConfig(names["stack"]), num_outputs=2)
   outputs, _ = network.init_with_output(jax.random.key(2), x)
   assert outputs[0].shape == (2, 9, 2)

@@ -1,21 +1,28 @@
-"""What the README says can be typed, works."""
+"""What README.md and CONTRIBUTING.md say can be typed, works."""
 
 import pathlib
 import re
 
-README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_the_example_runs():
-  (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+  (code,) = re.findall(
+    r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+  )
   exec(compile(code, "README.md", "exec"), {})
 
 
-def test_every_make_target_and_linked_file_exists():
-  text = README.read_text()
-  makefile = (README.parent / "Makefile").read_text()
-  for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)`", text, re.M):
-    name = target[0] or target[1]
-    assert re.search(rf"^{name}:", makefile, re.M), name
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_and_linked_file_exists(name):
+  text = (ROOT / name).read_text()
+  makefile = (ROOT / "Makefile").read_text()
+  for start, quoted in re.findall(
+    r"^make ([a-z-]+)|`make ([a-z-]+)`", text, re.M
+  ):
+    target = start or quoted
+    assert re.search(rf"^{target}:", makefile, re.M), target
   for link in re.findall(r"\]\(([^)]+)\)", text):
-    assert (README.parent / link).exists(), link
+    assert (ROOT / link).exists(), link

@@ -142,13 +142,14 @@ def test_gap_is_zero_where_the_code_is_not_used():
   [
     {"kind": "conv", "widths": (4, 4)},
     {
-      "network": nn.NetworkConfig(
-        mixer="gru",
+      "stack": nn.StackConfig(
+        "gru",
         d_model=4,
         num_layers=1,
         norm="none",
         activation="none",
         residual=False,
+        final_norm=False,
       )
     },
   ],
@@ -304,10 +305,10 @@ def test_frozen_parameters_keep_their_momentum():
 def _read_by(mixer):
   """An arm whose encoder is so wide that devices keep parts of it."""
   arm = _arm()
-  network = dataclasses.replace(
-    arm.model.encoder.network, mixer=mixer, d_model=32, num_layers=1
+  stack = dataclasses.replace(
+    arm.model.encoder.stack, mixer=mixer, d_model=32, num_layers=1
   )
-  encoder = encoders.EncoderConfig(kind="mixer", network=network)
+  encoder = encoders.EncoderConfig(kind="mixer", stack=stack)
   return dataclasses.replace(
     arm, model=dataclasses.replace(arm.model, encoder=encoder)
   )

@@ -42,18 +42,19 @@ def splits(tmp_path):
 
 
 def _arm(mixer):
-  network = nn.NetworkConfig(
-    mixer=mixer,
+  stack = nn.StackConfig(
+    mixer,
     d_model=4,
     num_layers=1,
     norm="none",
     activation="none",
     residual=False,
+    final_norm=False,
   )
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(network=network, bidirectional=True),
-      decoders.DecoderConfig(form="ar", network=network),
+      encoders.EncoderConfig(stack=stack, bidirectional=True),
+      decoders.DecoderConfig(form="ar", stack=stack),
       latent=2,
     ),
     batch_size=4,

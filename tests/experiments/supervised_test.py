@@ -164,10 +164,10 @@ def test_pairs_of_texts(run, tmp_path, monkeypatch):
     "updates_per_chunk": 2,
     "chunks_per_evaluation": 1,
     "batch_size": 4,
-    "network.d_model": 8,
-    "network.num_layers": 1,
-    "arms.s5.network.mixer_options.ssm_size": 16,
-    "arms.s5.network.mixer_options.blocks": 2,
+    "network.stack.d_model": 8,
+    "network.stack.num_layers": 1,
+    "arms.s5.network.stack.mixer_options.ssm_size": 16,
+    "arms.s5.network.stack.mixer_options.blocks": 2,
     "optimizer.warmup_steps": 1,
   }
   options = [f"--config.{name}={value}" for name, value in sizes.items()]
@@ -236,7 +236,7 @@ def test_codes_of_two_domains(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("experiment", list(RUNS))
 def test_wrong_fields_get_one_sentence(run, tmp_path, experiment):
   arm = RUNS[experiment][1].partition("-")[0]
-  wrong = (f"arms.{arm}.network.mixer=gruu", "no mixer 'gruu'")
+  wrong = (f"arms.{arm}.network.stack.mixer=gruu", "gruu")
   if experiment == "dts":
     wrong = (f"arms.{arm}.objective.method=vea", "method.*'vea'")
   for override, message in (

@@ -229,7 +229,7 @@ def test_mamba2_configs_that_do_not_fit(entries, message, tmp_path):
 def test_limits_and_copies_of_a_tied_embedding(tmp_path):
   directory = _copy("mamba2", tmp_path / "a", time_step_limit=[0.01, 0.1])
   config, variables = huggingface.load(directory)
-  assert dict(config.mixer_options)["dt_limit"] == (0.01, 0.1)
+  assert dict(config.stack.mixer_options)["dt_limit"] == (0.01, 0.1)
   huggingface.save(tmp_path / "b", config, variables)
   assert huggingface.load(tmp_path / "b")[0] == config
   directory = _copy("mamba", tmp_path / "c")
@@ -266,30 +266,39 @@ def test_directories_that_hold_no_model(tmp_path):
     huggingface.load(tmp_path)
 
 
+def _changed(config, head_bias=False, **options):
+  stack = dataclasses.replace(config.stack, **options)
+  return dataclasses.replace(config, stack=stack, head_bias=head_bias)
+
+
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mixer": "gru", "mixer_options": ()}, "mixer must be one of mamba"),
-    ({"norm": "layer"}, "norm must be 'rms' to be saved in this format"),
-    ({"activation": "gelu"}, "activation must be 'none'"),
-    ({"feedforward": "swiglu"}, "feedforward must be 'none'"),
-    ({"final_norm": False}, "final_norm must not be False"),
-    ({"head_bias": True}, "head_bias must be False"),
+    (
+      {"mixer": "gru", "mixer_options": ()},
+      "mixer: got 'gru', expected one of",
+    ),
+    ({"hybrid": {"gru": {}}}, "hybrid: got .*, expected .. to be saved"),
+    ({"norm": "layer"}, "norm: got 'layer', expected 'rms' to be saved"),
+    ({"activation": "gelu"}, "activation: got 'gelu', expected 'none'"),
+    ({"feedforward": "swiglu"}, "feedforward: got 'swiglu', expected 'none'"),
+    ({"final_norm": False}, "final_norm: got False"),
+    ({"head_bias": True}, "head_bias: got True, expected False"),
     ({"norm_epsilon": 1e-3}, "norm_eps must be the network's norm_epsilon"),
     ({"num_layers": 3}, "stack/layers_2/mixer/A_log should have shape"),
   ],
 )
 def test_networks_that_the_library_has_not(options, message, tmp_path):
   config, variables = _loaded("mamba2")
-  config = dataclasses.replace(config, **options)
+  config = _changed(config, **options)
   with pytest.raises(ValueError, match=message):
     huggingface.save(tmp_path, config, variables)
 
 
 def test_other_arguments_of_save(tmp_path):
   config, variables = _loaded("mamba2")
-  options = dict(config.mixer_options) | {"norm_groups": 1}
-  ungrouped = dataclasses.replace(config, mixer_options=tuple(options.items()))
+  options = dict(config.stack.mixer_options) | {"norm_groups": 1}
+  ungrouped = _changed(config, mixer_options=options)
   with pytest.raises(ValueError, match="norm_groups must be its ngroups"):
     huggingface.save(tmp_path, ungrouped, variables)
   with pytest.raises(ValueError, match="dtype must be float32"):
@@ -300,6 +309,6 @@ def test_other_arguments_of_save(tmp_path):
     huggingface.save(tmp_path, config, {"params": {}})
   assert not list(tmp_path.iterdir())
   config, variables = huggingface.load(GOLDEN / "mamba", scan_layers=True)
-  config = dataclasses.replace(config, num_layers=3)
+  config = _changed(config, num_layers=3)
   with pytest.raises(ValueError, match="must have 3 scanned layers"):
     huggingface.save(tmp_path, config, variables)

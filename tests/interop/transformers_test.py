@@ -104,15 +104,18 @@ def test_made_here_and_loaded_there(models, mixer, options, settings, tmp_path):
   if mixer == "mamba2":
     options = {"headdim": 8, "norm_eps": 1e-4, **options}
   config = nn.NetworkConfig(
-    mixer=mixer,
-    mixer_options=tuple(options.items()),
-    d_model=32,
-    num_layers=2,
-    norm="rms",
-    activation="none",
-    norm_epsilon=1e-4,
+    nn.StackConfig(
+      mixer,
+      mixer_options=tuple(options.items()),
+      d_model=32,
+      num_layers=2,
+      norm="rms",
+      activation="none",
+      norm_epsilon=1e-4,
+      scan_layers=settings.get("scan_layers", False),
+    ),
+    tie=settings.get("tie", False),
     head_bias=False,
-    **settings,
   )
   ids = models.tokens()
   variables = nn.SequenceNetwork(config, 64, 64).init(jax.random.key(0), ids)

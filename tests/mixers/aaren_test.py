@@ -60,8 +60,10 @@ def test_golden_stack(x64, golden, order):
   del x64
   data = golden(f"aaren/stack_{order}")
   layer = nn.SequenceLayer(
-    nn.LayerConfig(
-      aaren.Config(16, heads=int(data["num_heads"])),
+    nn.StackConfig(
+      "aaren",
+      {"heads": int(data["num_heads"])},
+      d_model=16,
       norm="layer",
       prenorm=bool(data["pre_norm"]),
       activation="none",
@@ -93,8 +95,9 @@ def test_golden_stack(x64, golden, order):
 def test_parameter_count_of_the_paper():
   """A Transformer layer has 3,152,384, and the query token adds 512."""
   layer = nn.SequenceLayer(
-    nn.LayerConfig(
-      aaren.Config(512),
+    nn.StackConfig(
+      "aaren",
+      d_model=512,
       norm="layer",
       activation="none",
       feedforward="relu",

@@ -193,8 +193,9 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
 @pytest.mark.parametrize("scan_layers", [False, True])
 @pytest.mark.parametrize("name", mixers.names())
 def test_models_of_all_mixers(x64, name, scan_layers, remat):
-  mixer = mixers.make_config(name, d_model=4)
-  _check_model(nn.ModelConfig(mixer, scan_layers=scan_layers, remat=remat))
+  _check_model(
+    nn.StackConfig(name, d_model=4, scan_layers=scan_layers, remat=remat)
+  )
 
 
 def _check_model(config):

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
-from jaxseq.mixers import s4d
-from jaxseq.mixers import s5
 
 # float64 on both sides; the originals scan in another order.
 _TOLERANCE = {"rtol": 1e-9, "atol": 1e-10}
@@ -26,10 +24,13 @@ def _tree(data, prefix):
   return jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(flat))
 
 
-def _mixer(params, **options):
-  """The S5 configuration that has parameters of these shapes."""
+def _stack(params, mixer_options=None, **options):
+  """The stack of S5 layers that have mixer parameters of these shapes."""
   states, width, _ = params["B"].shape
-  return s5.Config(width, ssm_size=2 * states, blocks=1, **options)
+  mixer_options = {"ssm_size": 2 * states, "blocks": 1, **(mixer_options or {})}
+  return nn.StackConfig(
+    "s5", mixer_options, d_model=width, final_norm=False, **options
+  )
 
 
 @pytest.mark.parametrize("order", ["pre", "post"])
@@ -49,12 +50,12 @@ def test_s5_layer(golden, x64, activation, order, kind):
     "activation": activation,
   }
   x = jnp.asarray(data[f"{prefix}x"])
-  mixer = _mixer(params["mixer"])
+  config = _stack(params["mixer"], num_layers=1, **options)
   if kind == "layer":
-    layer = nn.SequenceLayer(nn.LayerConfig(mixer, **options))
+    layer = nn.SequenceLayer(config)
     y, _ = layer.apply({"params": params}, x)
   else:
-    model = nn.SequenceModel(nn.ModelConfig(mixer, num_layers=1, **options))
+    model = nn.SequenceModel(config)
     y, _ = model.apply({"params": {"layers_0": params}}, x)
   np.testing.assert_allclose(y, data[f"{prefix}y"], **_TOLERANCE)
 
@@ -83,8 +84,10 @@ def test_s4_block(golden, x64, case):
   params = {
     f"out{i + 1}": {"kernel": kernels[i], "bias": biases[i]} for i in range(2)
   }
-  config = nn.LayerConfig(
-    s4d.Config(H, 2 * M, dt_transform="softplus", bidirectional=both),
+  config = nn.StackConfig(
+    "s4d",
+    {"d_state": 2 * M, "dt_transform": "softplus", "bidirectional": both},
+    d_model=H,
     activation="full_glu",
     exact_gelu=True,
     residual=False,
@@ -111,17 +114,21 @@ _STACKS = {
 def test_s5_reset_stack(golden, x64, name, scan_layers):
   data = golden("ssm/s5_reset_stack")
   params = _tree(data, f"{name}/param/")
-  mixer = _mixer(params["layers_0"]["mixer"], c_init="lecun_normal")
+  config = _stack(
+    params["layers_0"]["mixer"],
+    {"c_init": "lecun_normal"},
+    num_layers=2,
+    scan_layers=scan_layers,
+    **{"norm": "none", "activation": "full_glu", **_STACKS[name]},
+  )
   states = jnp.asarray(data[f"{name}/h0"])
   expected = jnp.asarray(data[f"{name}/hT"])
   if scan_layers:
     layers = [params["layers_0"], params["layers_1"]]
     params = {"layers": jax.tree.map(lambda *a: jnp.stack(a), *layers)}
+    states, expected = states.swapaxes(0, 1), expected.swapaxes(0, 1)
   else:
     states, expected = tuple(states), tuple(expected)
-  config = nn.ModelConfig(
-    mixer, num_layers=2, scan_layers=scan_layers, **_STACKS[name]
-  )
   # The original is time-major.
   x = jnp.asarray(data[f"{name}/x"]).swapaxes(0, 1)
   reset = jnp.asarray(data[f"{name}/resets"]).T > 0
@@ -135,7 +142,7 @@ def test_s5_reset_stack(golden, x64, name, scan_layers):
 class _Classifier(linen.Module):
   """An encoder, a sequence model, a pooled head: the composition of S5."""
 
-  config: nn.ModelConfig
+  config: nn.StackConfig
 
   @linen.compact
   def __call__(self, x, lengths, train=False):
@@ -158,8 +165,9 @@ def _classifier_tree(tree):
 def test_s5_classifier(golden, x64):
   data = golden("ssm/s5_layer")
   params = _classifier_tree(_tree(data, "cls/param/"))
-  config = nn.ModelConfig(
-    _mixer(params["model"]["layers_0"]["mixer"], bidirectional=True),
+  config = _stack(
+    params["model"]["layers_0"]["mixer"],
+    {"bidirectional": True},
     num_layers=2,
     norm="batch",
     activation="half_glu1",

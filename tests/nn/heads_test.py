@@ -61,7 +61,9 @@ def test_orthogonal_gains(gain):
 
 
 def test_unknown_activation():
-  with pytest.raises(ValueError, match="activation must be one of .*'sine'"):
+  with pytest.raises(
+    ValueError, match="activation: got 'sine', expected one of"
+  ):
     nn.MLP((3,), activation="sine").init(jax.random.key(0), _x(1))
 
 
@@ -173,19 +175,27 @@ def test_pairs():
     (
       nn.ClassificationHead(3, pairs=True),
       (_x(4, 3, 5),),
-      r"x must have shape \(\*batch, 2, time, .* got \(4, 3, 5, 8\)",
+      r"x: got shape \(4, 3, 5, 8\), expected \(\*batch, 2, time",
     ),
     (
       nn.ClassificationHead(3, "none", pairs=True),
       (_x(4, 2, 5),),
-      "pairs need pooling 'mean' or 'last'; got 'none'",
+      "pooling: got 'none', expected 'mean' or 'last' for pairs",
     ),
-    (nn.ClassificationHead(3, "max"), (_x(2, 5),), "pooling must be one of"),
-    (nn.ClassificationHead(3), (_x(),), r"x must have shape \(\*batch, time"),
+    (
+      nn.ClassificationHead(3, "max"),
+      (_x(2, 5),),
+      "pooling: got 'max', expected one of",
+    ),
+    (
+      nn.ClassificationHead(3),
+      (_x(),),
+      r"x: got shape .*, expected \(\*batch, time",
+    ),
     (
       nn.ClassificationHead(3),
       (_x(2, 5), jnp.ones((5,))),
-      r"lengths must have shape \(2,\); got \(5,\)",
+      r"lengths: got shape \(5,\), expected shape \(2,\)",
     ),
   ],
 )

@@ -23,13 +23,14 @@ GATHER = ({"axis": "sp"}, {"axis": "sp", "scheme": "gather"})
 def problem(**options):
   """A stack of linear and softmax attention, float64 arrays, and resets."""
   rng = np.random.default_rng(0)
-  config = nn.ModelConfig(
-    mixers.make_config("linear_attention", d_model=WIDTH, heads=2),
-    hybrid=(
-      mixers.make_config("attention", d_model=WIDTH, heads=2, window=TIME),
-    ),
+  config = nn.StackConfig(
+    "linear_attention",
+    {"heads": 2},
+    hybrid={"attention": {"heads": 2, "window": TIME}},
+    d_model=WIDTH,
     num_layers=4,
     norm="rms",
+    activation="full_glu",
     **options,
   )
   model = nn.SequenceModel(config)
@@ -62,9 +63,8 @@ def test_layers_take_turns(x64):
   layers = variables["params"]
   for i, name in enumerate(["A_log", "W_o"] * 2):
     kind = {"A_log": "linear_attention", "W_o": "attention"}[name]
-    wanted = mixers.get(kind).init(
-      jax.random.key(0), model.config.layer(i).mixer
-    )
+    (config,) = model.config.layer(i).mixers
+    wanted = mixers.get(kind).init(jax.random.key(0), config)
     assert set(layers[f"layers_{i}"]["mixer"]) == set(wanted)
 
 
@@ -126,11 +126,13 @@ def test_only_softmax_attention_sends_what_grows_with_time():
 @pytest.mark.parametrize("scheme", ["", "gather", "ring"])
 def test_a_network_splits_time_by_its_scheme(x64, scheme):
   config = nn.NetworkConfig(
-    "linear_attention",
-    mixer_options=(("heads", 2),),
-    hybrid=(("attention", (("heads", 2), ("window", TIME))),),
-    d_model=WIDTH,
-    num_layers=2,
+    nn.StackConfig(
+      "linear_attention",
+      mixer_options=(("heads", 2),),
+      hybrid=(("attention", (("heads", 2), ("window", TIME))),),
+      d_model=WIDTH,
+      num_layers=2,
+    )
   )
   x = np.random.default_rng(0).normal(size=(2, TIME, 3))
   reset = np.zeros((2, TIME), bool)
@@ -146,7 +148,10 @@ def test_a_network_splits_time_by_its_scheme(x64, scheme):
     jax.value_and_grad(loss, argnums=1, has_aux=True), static_argnums=0
   )
   whole = run(config, variables)
-  cut = dataclasses.replace(config, time_axis="sp", time_scheme=scheme)
+  cut = dataclasses.replace(
+    config,
+    stack=dataclasses.replace(config.stack, time_axis="sp", time_scheme=scheme),
+  )
   mesh = jax.make_mesh(
     (DEVICES,), ("sp",), axis_types=(jax.sharding.AxisType.Auto,)
   )
@@ -160,26 +165,34 @@ def test_a_network_splits_time_by_its_scheme(x64, scheme):
   assert ("collective_permute" in text) == (scheme != "gather")
 
 
-def test_errors_name_what_came():
-  linear, softmax = (
-    mixers.make_config(name, d_model=width)
-    for name, width in (("linear_attention", 4), ("attention", 6))
-  )
-  with pytest.raises(ValueError, match=r"the same d_model; got \[4, 6\]"):
-    nn.ModelConfig(linear, hybrid=(softmax,))
-  softmax = mixers.make_config("attention", d_model=4)
-  with pytest.raises(ValueError, match="time_scheme: got 'ring', expected ''"):
-    nn.ModelConfig(linear, time_scheme="ring")
-  with pytest.raises(
-    ValueError, match="got 'star', expected '' or one of halo"
-  ):
-    nn.ModelConfig(
-      mixers.make_config("attention", d_model=4), time_scheme="star"
-    )
-  with pytest.raises(ValueError, match="scan_layers .* got 2 mixers in turn"):
-    nn.ModelConfig(linear, hybrid=(softmax,), scan_layers=True)
-  model = nn.SequenceModel(nn.ModelConfig(linear, hybrid=(softmax,)))
-  with pytest.raises(ValueError, match="a tuple of 2, .* got a tuple of 3"):
+@pytest.mark.parametrize(
+  ("mixer", "options", "message"),
+  [
+    ("gru", {"mixer_options": {"d_model": 6}}, "mixer_options.d_model: got 6"),
+    ("s5", {"time_scheme": "ring"}, "time_scheme: got 'ring', expected ''"),
+    (
+      "attention",
+      {"time_scheme": "star"},
+      "got 'star', expected one of '', 'h",
+    ),
+    (
+      "gru",
+      {"hybrid": {"attention": {}}, "scan_layers": True},
+      "scan_layers: got True, expected False for 2 mixers in turn",
+    ),
+    ("gru", {"hybrid": {"attention": {"size": 3}}}, "has no option size"),
+    ("gruu", {}, "gruu"),
+  ],
+)
+def test_errors_name_what_came(mixer, options, message):
+  with pytest.raises(ValueError, match=message):
+    nn.StackConfig(mixer, **options)
+
+
+def test_options_are_one_for_each_of_the_mixers():
+  config = nn.StackConfig("gru", hybrid={"attention": {}}, d_model=4)
+  model = nn.SequenceModel(config)
+  with pytest.raises(ValueError, match="options: got .* a tuple of 2"):
     jax.eval_shape(
       lambda x: model.init(jax.random.key(0), x, options=({},) * 3),
       jnp.zeros((1, 4, 4)),

@@ -12,13 +12,18 @@ from jaxseq import nn
 _GRU = mixers.make_config("gru", d_model=4)
 
 
+def _config(**options):
+  options = {"norm": "none", "activation": "full_glu"} | options
+  return nn.StackConfig("gru", d_model=4, **options)
+
+
 def _x(*shape):
   return jax.random.normal(jax.random.key(5), (*shape, 4)) + 0.5
 
 
 @functools.cache
 def _layer(**options):
-  layer = nn.SequenceLayer(nn.LayerConfig(_GRU, **options))
+  layer = nn.SequenceLayer(_config(**options))
   variables = jax.jit(layer.init)(jax.random.key(0), _x(2, 3))
   return layer, variables
 
@@ -47,9 +52,7 @@ def test_none_is_the_mixer_and_a_residual():
   close = {"rtol": 1e-5, "atol": 1e-6}
   y = _run(layer, variables, x)
   np.testing.assert_allclose(y, x + _gru(variables, x), **close)
-  layer = nn.SequenceLayer(
-    nn.LayerConfig(_GRU, activation="none", residual=False)
-  )
+  layer = nn.SequenceLayer(_config(activation="none", residual=False))
   y = _run(layer, variables, x)
   np.testing.assert_allclose(y, _gru(variables, x), **close)
 
@@ -98,7 +101,7 @@ def test_gtrxl_norm_has_its_own_parameters_unless_shared():
   }
   shared, variables = _layer(norm="rms", gtrxl_norm=True, shared_norm=True)
   assert "mixer_norm" not in variables["params"]
-  apart = nn.SequenceLayer(nn.LayerConfig(_GRU, norm="rms", gtrxl_norm=True))
+  apart = nn.SequenceLayer(_config(norm="rms", gtrxl_norm=True))
   params = variables["params"] | {
     "norm": {"scale": jnp.asarray([1.0, 2.0, 3.0, 4.0])}
   }
@@ -170,7 +173,7 @@ def test_step_equals_sequence():
 def test_bfloat16(norm, activation):
   options = {"norm": norm, "activation": activation, "gtrxl_norm": True}
   _, variables = _layer(**options)
-  config = nn.LayerConfig(_GRU, dtype="bfloat16", **options)
+  config = _config(dtype="bfloat16", **options)
   layer = nn.SequenceLayer(config)
   variables_low = layer.init(jax.random.key(0), _x(2, 9))
   chex.assert_trees_all_equal(variables, variables_low)
@@ -187,20 +190,20 @@ def test_bfloat16(norm, activation):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"norm": "group"}, "norm must be one of none, layer, rms, batch; got 'gr"),
-    ({"activation": "relu"}, "activation must be one of full_glu, .*'relu'"),
-    ({"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),
-    ({"dtype": "int8"}, "dtype must be float32, .*'int8'"),
-    ({"shared_norm": True, "norm": "rms"}, "shared_norm needs two norms"),
-    ({"shared_norm": True, "gtrxl_norm": True}, "shared_norm needs two norms"),
+    ({"norm": "group"}, "norm: got 'group', expected one of 'none', 'layer'"),
+    ({"activation": "relu"}, "activation: got 'relu', expected one of 'full_g"),
+    ({"dropout": 1.0}, "dropout: got 1.0, expected a rate, 0 <= rate < 1"),
+    ({"dtype": "int8"}, "dtype: got 'int8', expected one of 'float32'"),
+    ({"shared_norm": True, "norm": "rms"}, "shared_norm: got True, expected F"),
+    ({"shared_norm": True, "gtrxl_norm": True}, "shared_norm: got True, expec"),
   ],
 )
 def test_bad_config(options, message):
   with pytest.raises(ValueError, match=message):
-    nn.LayerConfig(_GRU, **options)
+    _config(**options)
 
 
 def test_bad_width():
   layer, variables = _layer(norm="layer")
-  with pytest.raises(ValueError, match=r"x must have 4 features.*\(2, 3, 5\)"):
+  with pytest.raises(ValueError, match=r"x: got shape \(2, 3, 5\), expected 4"):
     layer.apply(variables, jnp.ones((2, 3, 5)))

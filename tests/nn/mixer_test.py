@@ -113,7 +113,7 @@ def test_not_a_mixer():
 
 def test_integer_inputs(config):
   with pytest.raises(
-    ValueError, match="x must be of a floating dtype; got int"
+    ValueError, match="x: got dtype int32, expected a floating dtype"
   ):
     nn.SequenceMixer(config).init(jax.random.key(0), jnp.ones((2, 3, 4), int))
 

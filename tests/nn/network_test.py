@@ -6,16 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import mixers
 from jaxseq import nn
 
-_SMALL = {
-  "mixer": "gru",
-  "d_model": 6,
-  "num_layers": 2,
-  "norm": "rms",
-  "feedforward": "swiglu",
-}
+_SMALL = nn.StackConfig(
+  "gru", d_model=6, num_layers=2, norm="rms", feedforward="swiglu"
+)
 # Both sides make the same operations in another order.
 _FLOAT32 = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -24,14 +19,19 @@ def _tokens(*shape):
   return jnp.asarray(np.random.default_rng(0).integers(0, 5, shape))
 
 
-def _network(**options):
-  config = nn.NetworkConfig(**{**_SMALL, **options})
+def _network(stack=None, **options):
+  stack = dataclasses.replace(_SMALL, **(stack or {}))
+  config = nn.NetworkConfig(stack, **options)
   return nn.SequenceNetwork(config, num_outputs=5, vocab_size=5)
 
 
 @pytest.mark.parametrize(
   "options",
-  [{}, {"tie": True}, pytest.param({"prenorm": False}, marks=pytest.mark.slow)],
+  [
+    {},
+    {"tie": True},
+    pytest.param({"stack": {"prenorm": False}}, marks=pytest.mark.slow),
+  ],
 )
 def test_sequence_equals_steps_and_halves(options):
   network = _network(**options)
@@ -55,7 +55,7 @@ def test_sequence_equals_steps_and_halves(options):
 
 def test_pooling_counts_valid_elements_only():
   network = nn.SequenceNetwork(
-    nn.NetworkConfig(**_SMALL, pooling="mean"), num_outputs=3
+    nn.NetworkConfig(_SMALL, pooling="mean"), num_outputs=3
   )
   x = jax.random.normal(jax.random.key(1), (2, 7, 4))
   variables = network.init(jax.random.key(0), x)
@@ -68,7 +68,9 @@ def test_pooling_counts_valid_elements_only():
 
 def test_pairs_are_encoded_one_by_one():
   config = nn.NetworkConfig(
-    **{**_SMALL, "num_layers": 1}, pooling="last", head_widths=(4,)
+    dataclasses.replace(_SMALL, num_layers=1),
+    pooling="last",
+    head_widths=(4,),
   )
   network = nn.SequenceNetwork(config, 3, vocab_size=5, pairs=True)
   tokens = _tokens(2, 2, 7)
@@ -81,7 +83,7 @@ def test_pairs_are_encoded_one_by_one():
     assert leaf.shape[:2] == (2, 2)
 
   params = variables["params"]
-  stack = nn.SequenceModel(config.stack())
+  stack = nn.SequenceModel(config.stack)
   encode = jax.jit(lambda x: stack.apply({"params": params["stack"]}, x)[0])
   for row, ends, found in zip(tokens, lengths, logits):
     a, b = (
@@ -105,7 +107,7 @@ def test_pairs_are_encoded_one_by_one():
 
 def test_bfloat16_activations():
   tokens = _tokens(2, 7)
-  network = _network(dtype="bfloat16", tie=True)
+  network = _network({"dtype": "bfloat16"}, tie=True)
   variables = network.init(jax.random.key(0), tokens)
   chex.assert_tree_all_finite(variables)
   for leaf in jax.tree.leaves(variables):
@@ -120,8 +122,10 @@ def test_bfloat16_activations():
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )
 def test_float32_residual_sums_keep_small_terms(scan_layers):
-  config = nn.ModelConfig(
-    mixers.get("gru").Config(6),
+  config = nn.StackConfig(
+    "gru",
+    d_model=6,
+    final_norm=False,
     norm="rms",
     activation="none",
     dtype="bfloat16",
@@ -154,7 +158,7 @@ def test_float32_residual_sums_keep_small_terms(scan_layers):
 
 
 def test_dropout_is_on_in_training_only():
-  network = _network(dropout=0.5)
+  network = _network({"dropout": 0.5})
   tokens = _tokens(2, 7)
   variables = network.init(jax.random.key(0), tokens)
   once, twice = (
@@ -172,32 +176,38 @@ def test_dropout_is_on_in_training_only():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mixer": "nothing"}, "there is no mixer"),
-    ({"mixer_options": (("size", 3),)}, "has no option size"),
-    ({"pooling": "max"}, "pooling must be one of none, mean, last"),
-    ({"tie": True, "pooling": "mean"}, "tie needs pooling='none'"),
-    ({"feedforward": "big"}, "feedforward must be one of none, relu"),
-    ({"feedforward_width": 0}, "feedforward_width must be at least 1"),
+    ({"stack": {"mixer": "nothing"}}, "nothing"),
+    ({"stack": {"mixer_options": (("size", 3),)}}, "has no option size"),
+    ({"pooling": "max"}, "pooling: got 'max', expected one of 'none', 'mean'"),
+    ({"tie": True, "pooling": "mean"}, "tie: got True, expected False with"),
+    ({"stack": {"feedforward": "big"}}, "feedforward: got 'big', expected one"),
+    ({"stack": {"feedforward_width": 0}}, "feedforward_width: got 0, expected"),
   ],
 )
 def test_bad_options(options, message):
   with pytest.raises(ValueError, match=message):
-    nn.NetworkConfig(**{**_SMALL, **options})
+    _network(**options)
 
 
 def test_bad_inputs():
   network = _network()
-  with pytest.raises(ValueError, match=r"inputs must be integer tokens"):
+  with pytest.raises(
+    ValueError, match=r"inputs: got dtype float32, expected integer tok"
+  ):
     network.init(jax.random.key(0), jnp.zeros((2, 7)))
-  network = nn.SequenceNetwork(nn.NetworkConfig(**_SMALL, tie=True), 5)
-  with pytest.raises(ValueError, match="tie needs tokens"):
+  network = nn.SequenceNetwork(nn.NetworkConfig(_SMALL, tie=True), 5)
+  with pytest.raises(ValueError, match="vocab_size: got None, expected"):
     network.init(jax.random.key(0), jnp.zeros((2, 7, 3)))
-  config = nn.NetworkConfig(**_SMALL)
+  config = nn.NetworkConfig(_SMALL)
   network = nn.SequenceNetwork(config, 5, vocab_size=5, pairs=True)
-  with pytest.raises(ValueError, match="pairs need .*; got pooling 'none'"):
+  with pytest.raises(
+    ValueError, match="pairs: got True, .* with pooling 'none'"
+  ):
     network.init(jax.random.key(0), _tokens(3, 2, 7))
   network = network.clone(config=dataclasses.replace(config, pooling="last"))
-  with pytest.raises(ValueError, match="pairs need .*; got a step"):
+  with pytest.raises(
+    ValueError, match="pairs: got True, expected False in a step"
+  ):
     network.init(jax.random.key(0), _tokens(3, 2), None, method="step")
 
 

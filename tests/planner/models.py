@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxseq import mixers
 from jaxseq import recurrence
-from jaxseq.recurrence import sharded
 
 VOCABULARY = 11
 WIDTH = 4
@@ -64,7 +63,7 @@ def recurrent_alone(params, x):
 
 def recurrent_split(params, x, wave, axis):
   a, b = _coefficients(params, x)
-  return sharded.linear_scan(a, b, reset=wave.reset, axis=axis)[0]
+  return recurrence.linear_scan(a, b, reset=wave.reset, axis=axis)[0]
 
 
 def mixer_alone(name, params, x):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.recurrence import contractions
+from jaxseq.recurrence import _contractions
 
 
 def _data(*lead):
@@ -26,7 +26,7 @@ def _loss(product, x, w):
 @pytest.mark.parametrize("lead", [(), (4,), (2, 4), (2, 3, 4), (2, 0), (0, 4)])
 def test_linear_is_the_product(x64, lead):
   x, w = _data(*lead)
-  y = contractions.linear(x, w)
+  y = _contractions.dense(x, w)
   chex.assert_shape(y, (*lead, 5))
   # Rounding of sums of three.
   np.testing.assert_allclose(y, np.asarray(x) @ np.asarray(w), atol=1e-14)
@@ -43,13 +43,13 @@ def test_linear_under_vmap_and_gradients(x64, order):
 
   # Sums of 24 terms in another order.
   np.testing.assert_allclose(
-    gradients(contractions.linear), gradients(jnp.matmul), atol=1e-12
+    gradients(_contractions.dense), gradients(jnp.matmul), atol=1e-12
   )
 
 
 def test_linear_passes_options_on(x64):
   x, w = _data(2, 4)
-  y = contractions.linear(
+  y = _contractions.dense(
     x.astype(jnp.bfloat16),
     w.astype(jnp.bfloat16),
     preferred_element_type=jnp.float32,
@@ -63,7 +63,7 @@ def test_linear_passes_options_on(x64):
 def test_axes_are_merged_where_it_helps(x64, platform, merged):
   x, w = _data(2, 4)
   with mock.patch.object(jax, "default_backend", return_value=platform):
-    loss = functools.partial(_loss, contractions.linear, x)
+    loss = functools.partial(_loss, _contractions.dense, x)
     summed = [
       len(eqn.params["dimension_numbers"][0][0])
       for eqn in jax.make_jaxpr(jax.grad(loss))(w).eqns
@@ -76,5 +76,5 @@ def test_axes_are_merged_where_it_helps(x64, platform, merged):
 def test_sum_over(x64, axis):
   x, _ = _data(2, 4)
   np.testing.assert_allclose(
-    contractions.sum_over(x, axis), jnp.sum(x, axis, keepdims=True), atol=1e-14
+    _contractions.sum_over(x, axis), jnp.sum(x, axis, keepdims=True), atol=1e-14
   )

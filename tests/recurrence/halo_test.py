@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import collectives
-from jaxseq.recurrence import halo
+from jaxseq.recurrence._sharded import halo
 
 pytestmark = pytest.mark.devices
 

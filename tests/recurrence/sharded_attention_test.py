@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks import collectives
-from jaxseq.recurrence import sharded_attention
-from jaxseq.recurrence.sharded_attention import blocks
+from jaxseq import recurrence
+from jaxseq.recurrence import exact_attention
+from jaxseq.recurrence._sharded.attention_schemes import blocks
+from jaxseq.recurrence._sharded.attention_schemes import layout
 from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
 
 P = jax.sharding.PartitionSpec
 TIME = 16
-NAMES = sorted(sharded_attention.SCHEMES)
+NAMES = exact_attention.SCHEMES
 
 
 def definition(q, k, v, reset, causal, d_o):
@@ -53,7 +55,7 @@ def problem(rows, heads=8, groups=2, dtype=np.float64, time=TIME):
 def split(name, devices, with_reset=True, **options):
   """A scheme as a function of whole arrays; in zig-zag order if so asked."""
   scheme = functools.partial(
-    sharded_attention.SCHEMES[name], axis="sp", **options
+    recurrence.softmax_attention, axis="sp", scheme=name, **options
   )
   long, flags = P(None, None, "sp"), P(None, "sp")
   return jax.shard_map(
@@ -73,7 +75,7 @@ def check(name, devices, order, causal, dtype=np.float64):
   d_o = d_o.astype(dtype)
   places = np.arange(TIME)
   if order == "zigzag":
-    places = sharded_attention.zigzag_order(TIME, devices)
+    places = recurrence.zigzag_order(TIME, devices)
   function = split(name, devices, order=order, causal=causal)
 
   @jax.jit
@@ -127,7 +129,7 @@ def test_zigzag_order_and_few_queries_at_a_time(x64, monkeypatch, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("order", sharded_attention.ORDERS)
+@pytest.mark.parametrize("order", layout.ORDERS)
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 @pytest.mark.parametrize("name", NAMES)
 def test_all_orders_and_numbers_of_devices(x64, name, devices, order, causal):
@@ -201,8 +203,8 @@ def test_a_query_that_sees_nothing_of_a_block_gets_the_average_of_nothing():
 
   def attend(q, k, v):
     now = np.arange(TIME)
-    future = sharded_attention.Sight(now, now + TIME, None, None)
-    return sharded_attention.attend(q, k, v, future)
+    future = blocks.Sight(now, now + TIME, None, None)
+    return blocks.attend(q, k, v, future)
 
   state, pull = jax.vjp(attend, q, k, v)
   np.testing.assert_array_equal(state.m, np.full_like(q[..., 0], -1e30))
@@ -269,48 +271,50 @@ def test_memory_of_the_ring_does_not_grow_with_the_square_of_a_chunk():
 def test_work_is_that_of_the_parts_that_see_something():
   devices = 4
   expected = np.zeros((devices, devices), int)
-  order = sharded_attention.zigzag_order(TIME, devices).reshape(2 * devices, -1)
+  order = recurrence.zigzag_order(TIME, devices).reshape(2 * devices, -1)
   for i, q in enumerate(order):
     for j, k in enumerate(order):
       sees = q.max() >= k.min()
       expected[(i // 2 - j // 2) % devices, i // 2] += sees
-  work = sharded_attention.work(devices, "zigzag")
+  work = layout.work(devices, "zigzag")
   np.testing.assert_array_equal(work, expected)
   # All devices do the same, in every step: two of four quarters.
   np.testing.assert_array_equal(work, [[3] * 4] + [[2] * 4] * 3)
-  moving = sharded_attention.work(devices, "zigzag", "queries")
+  moving = layout.work(devices, "zigzag", "queries")
   np.testing.assert_array_equal(moving, work)
-  np.testing.assert_array_equal(
-    sharded_attention.work(devices).sum(0), [4, 8, 12, 16]
-  )
+  np.testing.assert_array_equal(layout.work(devices).sum(0), [4, 8, 12, 16])
 
 
 def test_zigzag_is_undone():
   x = np.arange(2 * 24 * 3).reshape(2, 24, 3)
-  there = sharded_attention.to_zigzag(x, 3)
+  there = recurrence.to_zigzag(x, 3)
   np.testing.assert_array_equal(there[:, :8], x[:, [*range(4), *range(20, 24)]])
-  np.testing.assert_array_equal(sharded_attention.from_zigzag(there, 3), x)
+  np.testing.assert_array_equal(recurrence.from_zigzag(there, 3), x)
   positions = jax.shard_map(
-    lambda: sharded_attention.local_positions(8, "sp", "zigzag"),
+    lambda: recurrence.local_positions(8, "sp", "zigzag"),
     mesh=cases.mesh_of(3),
     in_specs=(),
     out_specs=P("sp"),
   )()
-  np.testing.assert_array_equal(
-    positions, sharded_attention.zigzag_order(24, 3)
-  )
+  np.testing.assert_array_equal(positions, recurrence.zigzag_order(24, 3))
 
 
 @pytest.mark.parametrize(
   ("name", "devices", "shapes", "options", "message"),
   [
-    ("ulysses", 8, {"heads": 6}, {}, "got 6 heads and 8 devices on axis 'sp'"),
+    (
+      "ulysses",
+      8,
+      {"heads": 6},
+      {},
+      "a multiple of the 8 devices on axis 'sp'",
+    ),
     (
       "ring",
       2,
       {},
       {"order": "random"},
-      "order must be one of .*; got 'random",
+      "order: got 'random', expected one of",
     ),
     ("ring", 16 // 2, {"time": 8}, {"order": "zigzag"}, "even number .* got 1"),
     ("ring", 2, {"groups": 3}, {}, "k must have shape .* divisor of 8; got"),
@@ -324,4 +328,13 @@ def test_what_does_not_fit(name, devices, shapes, options, message):
 
 def test_zigzag_needs_a_length_that_fits():
   with pytest.raises(ValueError, match="got 12 elements and 4 devices"):
-    sharded_attention.to_zigzag(np.zeros((12, 1)), 4)
+    recurrence.to_zigzag(np.zeros((12, 1)), 4)
+
+
+@pytest.mark.parametrize("order", layout.ORDERS)
+def test_one_device_is_the_whole_sequence(order):
+  reset = cases.masks(TIME, 2)
+  q, k, v = problem(len(reset), dtype=np.float32)
+  got = recurrence.softmax_attention(q, k, v, reset=reset, order=order)
+  want = split("ring", 1, order=order)(q, k, v, reset)
+  np.testing.assert_array_equal(got, want)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.recurrence import sharded
 
 P = jax.sharding.PartitionSpec
 
@@ -19,7 +18,7 @@ class Case(NamedTuple):
   """A recurrence and inputs for it.
 
   Attributes:
-    name: of the function, in `recurrence` and in `sharded`.
+    name: of the function in `recurrence`.
     timed: arrays (rows, time, ...) by argument.
     fixed: arrays that do not depend on time, by argument; `init` is the state.
     options: what else it is called with.
@@ -41,13 +40,11 @@ def run(
 
   With `inside` it is for use inside a `jax.shard_map` over the mesh.
   """
-  options = dict(case.options)
+  function, options = getattr(recurrence, case.name), dict(case.options)
   if mesh is None:
-    function = getattr(recurrence, case.name)
     if case.name.startswith(("outer", "softmax")):
       options["method"] = "sequential"  # Compiles fast.
   else:
-    function = getattr(sharded, case.name)
     options |= {"axis": "sp", "exchange": exchange}
 
   def call(timed, fixed, reset):

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import collectives
 from jaxseq import recurrence
 from jaxseq.mixers import lstm
-from jaxseq.recurrence import sharded_gated
+from jaxseq.recurrence._sharded import gated_schemes
 from tests.recurrence import sharded_cases as cases
 
 pytestmark = pytest.mark.devices
@@ -40,7 +40,7 @@ def problem(rows, heads=4, time=TIME, dtype=np.float64, bias=True):
 
 def split(devices, scheme, with_reset=True):
   def scan(params, state, x, reset=None):
-    return recurrence.sharded_gated_scan(
+    return recurrence.gated_scan(
       _CELL, params, state, x, axis="sp", scheme=scheme, reset=reset
     )
 
@@ -135,7 +135,7 @@ def test_vmap_outside_and_a_scan_over_layers_inside(x64, scheme):
     return run
 
   def own(params, state, x, reset):
-    return recurrence.sharded_gated_scan(
+    return recurrence.gated_scan(
       _CELL, params, state, x, axis="sp", scheme=scheme, reset=reset
     )
 
@@ -198,7 +198,7 @@ def test_turns_leave_nothing_behind_but_states():
 
 
 def test_auto_takes_the_first_that_fits():
-  choose = sharded_gated.choose
+  choose = gated_schemes.choose
   assert choose("auto", devices=4, batch=8, heads=4) == "batch"
   assert choose("auto", devices=4, batch=3, heads=4) == "heads"
   assert choose("auto", devices=4, batch=3, heads=2) == "relay"
@@ -210,7 +210,7 @@ def test_auto_takes_the_first_that_fits():
   [
     ("batch", "multiple of the number of devices; got 3 and 2 devices"),
     ("heads", "number of heads that is a multiple .* got 1 and 2 devices"),
-    ("turns", "scheme must be one of .*; got 'turns'"),
+    ("turns", "scheme: got 'turns', expected one of 'auto', 'batch'"),
   ],
 )
 def test_what_does_not_fit(scheme, message):

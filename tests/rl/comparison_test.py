@@ -10,7 +10,7 @@ from jaxseq.training.comparison import study
 
 def _configs(env_id, options, **evaluations):
   memoryless = {
-    "network": {"num_layers": 0},
+    "network": {"stack": {"num_layers": 0}},
     "env_options": tuple(options.items()),
   }
   config = study.parse(

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import transcript
@@ -23,11 +24,11 @@ for _name, _factory in {
 @functools.cache
 def trained(env_id="JaxseqTest-PaidEnding", seed=0):
   network = networks.Config(
-    mixer="gru",
-    d_model=8,
+    nn.StackConfig(
+      "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
+    ),
     encoder_widths=(),
     head_widths=(8,),
-    num_layers=1,
   )
   config = ppo.Config(env_id=env_id, network=network)
   return config, ppo.init(config, jax.random.key(seed)).variables

@@ -22,9 +22,7 @@ FIELDS = {
   "env_id": "PositionOnlyCartPoleEasy",
   "env_params": (("max_steps_in_episode", 12),),
   "network": {
-    "mixer": "gru",
-    "d_model": 8,
-    "num_layers": 1,
+    "stack": {"mixer": "gru", "d_model": 8, "num_layers": 1},
     "encoder_widths": (8,),
     # Large enough to be cut along "parameters".
     "head_widths": (128,),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import networks
@@ -224,11 +225,11 @@ def config():
     env_id="ProjectedCartPole",
     env_options=(("num_trials", 2), ("max_steps", 12)),
     network=networks.Config(
-      mixer="gru",
-      d_model=8,
+      nn.StackConfig(
+        "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
+      ),
       encoder_widths=(8,),
       head_widths=(8,),
-      num_layers=1,
     ),
     num_envs=4,
     rollout_length=64,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
@@ -276,11 +277,11 @@ def test_a_policy_learns_and_is_evaluated_on_a_mixture():
     env_id="JaxseqTest-Mixture",
     env_options=(("directions", ("up", "down")),),
     network=networks.Config(
-      mixer="gru",
-      d_model=8,
+      nn.StackConfig(
+        "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
+      ),
       encoder_widths=(),
       head_widths=(8,),
-      num_layers=1,
     ),
     num_envs=4,
     rollout_length=32,

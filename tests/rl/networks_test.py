@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.nn import distributions
 from jaxseq.rl import actions
 from jaxseq.rl import networks
+from jaxseq.training import configuration
 
 # The original's names for the dense layers around the memory.
 _S5_DENSE = {
@@ -81,11 +83,14 @@ def load(golden, name):
   shape = {"encoder_widths": (9,), "head_widths": (9, 9)}
   if name.startswith("gru"):
     config = networks.Config(
-      mixer="gru",
-      d_model=int(data["opt_GRU_SIZE"]),
-      num_layers=1,
-      activation="none",
-      residual=False,
+      nn.StackConfig(
+        "gru",
+        d_model=int(data["opt_GRU_SIZE"]),
+        num_layers=1,
+        activation="none",
+        residual=False,
+        norm="none",
+      ),
       **shape,
     )
     tree = gru_tree
@@ -94,20 +99,26 @@ def load(golden, name):
   else:
     both = bool(data["opt_S5_DO_GTRXL_NORM"])
     config = networks.Config(
-      mixer="s5",
-      mixer_options=(("ssm_size", int(data["opt_S5_SSM_SIZE"])), ("blocks", 1)),
-      d_model=int(data["opt_S5_D_MODEL"]),
-      num_layers=int(data["opt_S5_N_LAYERS"]),
-      activation=str(data["opt_S5_ACTIVATION"]),
-      norm="layer" if data["opt_S5_DO_NORM"] else "none",
-      prenorm=bool(data["opt_S5_PRENORM"]),
-      gtrxl_norm=both,
-      shared_norm=both,
+      nn.StackConfig(
+        "s5",
+        mixer_options=(
+          ("ssm_size", int(data["opt_S5_SSM_SIZE"])),
+          ("blocks", 1),
+        ),
+        d_model=int(data["opt_S5_D_MODEL"]),
+        num_layers=int(data["opt_S5_N_LAYERS"]),
+        activation=str(data["opt_S5_ACTIVATION"]),
+        norm="layer" if data["opt_S5_DO_NORM"] else "none",
+        prenorm=bool(data["opt_S5_PRENORM"]),
+        gtrxl_norm=both,
+        shared_norm=both,
+        final_norm=False,
+      ),
       **shape,
     )
     tree = s5_tree
     states = [
-      tuple(data[f"{when}/{i}"][0] for i in range(config.num_layers))
+      tuple(data[f"{when}/{i}"][0] for i in range(config.stack.num_layers))
       for when in ("h0", "h1")
     ]
   inputs = (
@@ -208,9 +219,24 @@ def test_two_halves_and_single_steps(golden, x64, name):
 def test_parameters_at_the_size_of_the_paper():
   # Lu et al., arXiv:2303.03982: 9 numbers seen, 4 actions.
   spec = actions.Spec("categorical", (4,))
-  s5 = networks.Config(mixer_options=(("ssm_size", 256), ("blocks", 1)))
+  s5 = networks.Config(
+    nn.StackConfig(
+      mixer_options=(("ssm_size", 256), ("blocks", 1)),
+      d_model=256,
+      num_layers=4,
+      norm="none",
+      activation="full_glu",
+    )
+  )
   gru = networks.Config(
-    mixer="gru", num_layers=1, activation="none", residual=False
+    nn.StackConfig(
+      "gru",
+      num_layers=1,
+      activation="none",
+      residual=False,
+      d_model=256,
+      norm="none",
+    )
   )
 
   def count(config):
@@ -227,7 +253,11 @@ def test_parameters_at_the_size_of_the_paper():
 
 def test_initialisation():
   spec = actions.Spec("categorical", (4,))
-  config = networks.Config(mixer="gru", d_model=16, num_layers=1)
+  config = networks.Config(
+    nn.StackConfig(
+      "gru", d_model=16, num_layers=1, norm="none", activation="full_glu"
+    )
+  )
   variables = jax.jit(networks.ActorCritic(config, spec).init)(
     jax.random.key(0), jnp.zeros((1, 1, 9))
   )
@@ -253,7 +283,9 @@ def test_initialisation():
 
 def test_no_layers_is_no_memory():
   spec = actions.Spec("categorical", (4,))
-  config = networks.Config(num_layers=0, d_model=8)
+  config = networks.Config(
+    nn.StackConfig(num_layers=0, d_model=8, norm="none", activation="full_glu")
+  )
   network = networks.ActorCritic(config, spec)
   assert network.initial_state((3,)) == ()
   observation = jax.random.normal(jax.random.key(0), (3, 5, 9))
@@ -291,15 +323,16 @@ def test_factored_policy(x64):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mixer": "s6"}, "s6"),
-    ({"mixer_options": (("ssm", 1),)}, "ssm"),
-    ({"norm": "batch"}, "norm: got 'batch'"),
-    ({"num_layers": -1}, "num_layers: got -1"),
+    ({"stack": {"mixer": "s6"}}, "s6"),
+    ({"stack": {"mixer_options": (("ssm", 1),)}}, "ssm"),
+    ({"stack": {"norm": "batch"}}, "stack.norm: got 'batch'.* environments"),
+    ({"stack": {"dropout": 0.1}}, "stack.dropout: got 0.1, expected 0.0: the"),
+    ({"stack": {"num_layers": -1}}, "num_layers: got -1"),
     ({"head_widths": (0,)}, "head_widths: got"),
-    ({"activation": "glu"}, "activation"),
+    ({"stack": {"activation": "glu"}}, "activation"),
   ],
   ids=str,
 )
 def test_wrong_options(options, message):
   with pytest.raises(ValueError, match=message):
-    networks.Config(**options)
+    configuration.from_config_dict(networks.Config, options)

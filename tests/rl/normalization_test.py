@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
@@ -17,7 +18,9 @@ if "JaxseqTest-Walk" not in gymnax.registered_envs:
 
 # Without a memory: quick to compile, and nothing here depends on one.
 _NETWORK = networks.Config(
-  d_model=8, encoder_widths=(), head_widths=(), num_layers=0
+  nn.StackConfig(d_model=8, num_layers=0, norm="none", activation="full_glu"),
+  encoder_widths=(),
+  head_widths=(),
 )
 
 

@@ -20,7 +20,11 @@ CONFIG = ppo.Config(
   env_id="CartPole-v1",
   env_params=(("max_steps_in_episode", 12),),
   network=networks.Config(
-    mixer="gru", d_model=4, num_layers=0, encoder_widths=(), head_widths=()
+    nn.StackConfig(
+      "gru", d_model=4, num_layers=0, norm="none", activation="full_glu"
+    ),
+    encoder_widths=(),
+    head_widths=(),
   ),
   num_envs=2,
   num_minibatches=1,
@@ -91,7 +95,9 @@ def test_levels(monkeypatch):
 @pytest.mark.slow
 def test_play_asks_the_model_step_by_step():
   arm = decision.ArmConfig(
-    nn.NetworkConfig(mixer="gru", d_model=4, num_layers=1, activation="none")
+    nn.NetworkConfig(
+      nn.StackConfig("gru", d_model=4, num_layers=1, activation="none")
+    )
   )
   player = ppo.player(CONFIG)
   actions = conditioned.actions_of(player)

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL import ImageColor
 import pytest
 
+from jaxseq import nn
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
@@ -34,7 +35,9 @@ from tests.rl import toy
 
 AREA = (10, 10, 310, 310)
 _NETWORK = networks.Config(
-  d_model=8, encoder_widths=(), head_widths=(), num_layers=0
+  nn.StackConfig(d_model=8, num_layers=0, norm="none", activation="full_glu"),
+  encoder_widths=(),
+  head_widths=(),
 )
 GAMES = [env_id for env_id in envs.POPGYM if env_id.endswith("Easy")]
 

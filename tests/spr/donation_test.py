@@ -65,7 +65,7 @@ def test_so_has_self_prediction_of_many_seeds_with_a_memory(num_seeds, memory):
     game,
     num_seeds,
     learning=learning,
-    memory={"mixer": memory, "d_model": 2},
+    memory={"stack": {"mixer": memory, "d_model": 2}},
   )
   check(found, frames)
 

@@ -46,7 +46,9 @@ def config_for(mixer, *, game=None, **changes):
       "num_steps": STEPS,
       "capacity": CAPACITY,
       "head": {"hidden": 8, "atoms": 3},
-      "memory": {"mixer": mixer, "d_model": 4, "mixer_options": options},
+      "memory": {
+        "stack": {"mixer": mixer, "d_model": 4, "mixer_options": options}
+      },
       "learning": learning,
       "agent": {"min_replay": 20, "num_steps": N},
       **changes,
@@ -232,8 +234,12 @@ def test_a_new_game_is_played_with_a_fresh_memory():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"memory": {"d_model": 4}}, "memory must name its mixer"),
-    ({"memory": {"mixer": "gpt"}}, "no mixer 'gpt'"),
+    ({"memory": {"stack": {"d_model": 4}}}, "memory.stack: got .* a mixer"),
+    ({"memory": {"stack": {"mixer": "gpt"}}}, "gpt"),
+    (
+      {"memory": {"stack": {"mixer": "gru", "norm": "batch"}}},
+      "stack.norm: got 'batch', .* tie sequences",
+    ),
     ({"capacity": 25}, "capacity: got 25, expected a multiple of 3"),
     (
       {"agent": {"min_replay": 14, "num_steps": N}},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import optimizer
 from jaxseq.spr import settings as settings_lib
@@ -23,9 +24,14 @@ ACTION = jnp.array([[0, 2], [1, 1], [2, 0]])
 def config_for(mixer, **changes):
   extra = {"attention": {"heads": 2, "window": 4}}.get(mixer, {})
   return mixer_transition.Config(
-    mixer=mixer,
-    mixer_options=tuple(extra.items()),
-    d_model=4,
+    nn.StackConfig(
+      mixer,
+      extra,
+      d_model=4,
+      num_layers=1,
+      activation="full_glu",
+      final_norm=False,
+    ),
     num_actions=3,
     latent_shape=(3, 3, 4),
     **changes,
@@ -119,22 +125,26 @@ def test_an_update_trains_it():
 def test_settings_name_the_mixer():
   game = games.make()
   settings = settings_lib.Settings(
-    transition={"kind": "s5", "d_model": 6, "mixer_options": {"blocks": 2}}
+    transition={
+      "stack": {"mixer": "s5", "d_model": 6, "mixer_options": {"blocks": 2}}
+    }
   )
   made = settings_lib.agent_config(settings, game).variant.update
   model = made.networks.transition
   assert isinstance(model, mixer_transition.Config)
-  assert (model.mixer, model.d_model, model.num_actions) == ("s5", 6, 3)
-  assert model.mixer_options == (("blocks", 2),)
+  assert (model.stack.mixer, model.stack.d_model) == ("s5", 6)
+  assert model.stack.mixer_options == (("blocks", 2),)
+  assert model.num_actions == 3
   assert model.latent_shape == (2, 2, 2)
   params = jax.eval_shape(lambda: update.init(jax.random.key(0), made).params)
   assert params["transition"]["in"]["w"].shape == (2 * 2 * 2 + 3, 6)
   for wrong, message in (
-    ({"kind": "s6"}, "no mixer 's6'"),
-    ({"kind": "lstm", "norm": "batch"}, "norm must be"),
-    ({"kind": "lstm", "residua": True}, "residua.*residual"),
-    ({"kind": "lstm", "mixer_options": {"blocks": 2}}, "no option blocks"),
+    ({"mixer": "s6"}, "s6"),
+    ({"mixer": "lstm", "norm": "batch"}, "stack.norm: got 'batch'"),
+    ({"mixer": "lstm", "residua": True}, "residua.*residual"),
+    ({"mixer": "lstm", "mixer_options": {"blocks": 2}}, "no option blocks"),
   ):
+    wrong = {"stack": wrong}
     with pytest.raises(ValueError, match=message):
       settings_lib.agent_config(settings_lib.Settings(transition=wrong), game)
 
@@ -146,12 +156,12 @@ def test_bad_input_is_refused():
   )
   latent = jnp.zeros((2, 3, 3, 4))
   with pytest.raises(
-    ValueError, match="latent must have shape .*got .2, 3, 3, 3"
+    ValueError, match="latent: got shape .2, 3, 3, 3.*expected"
   ):
     mixer_transition.apply(config, params, latent[..., :3], ACTION)
   with pytest.raises(ValueError, match="one for each latent"):
     mixer_transition.apply(config, params, latent, ACTION[:, :1])
   with pytest.raises(ValueError, match="steps >= 1"):
     mixer_transition.apply(config, params, latent, ACTION[0])
-  with pytest.raises(ValueError, match="epsilon must not be negative"):
+  with pytest.raises(ValueError, match="epsilon: got -1.0, expected"):
     config_for("lstm", epsilon=-1.0)

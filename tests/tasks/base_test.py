@@ -18,7 +18,7 @@ Frozen = ml_collections.FrozenConfigDict
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(study.Supervised):
-  network: Frozen = Frozen({"mixer": "gru", "d_model": 4})
+  network: Frozen = Frozen({"stack": {"mixer": "gru", "d_model": 4}})
   optimizer: Frozen = Frozen({"learning_rate": 0.1, "schedule": "constant"})
   batch_size: int = 8
 
@@ -30,14 +30,16 @@ class MoreConfig(base.ArmConfig):
 
 def test_an_arm_overrides_what_is_shared():
   config = Comparison(
-    arms=Frozen({"a": {}, "b": {"network": {"d_model": 6}, "depth": 3}})
+    arms=Frozen(
+      {"a": {}, "b": {"network": {"stack": {"d_model": 6}}, "depth": 3}}
+    )
   )
   first = base.arm_config(config, "a")
-  assert first.network == nn.NetworkConfig(mixer="gru", d_model=4)
+  assert first.network == nn.NetworkConfig(nn.StackConfig("gru", d_model=4))
   assert (first.optimizer.learning_rate, first.batch_size) == (0.1, 8)
   second = base.arm_config(config, "b", MoreConfig, depth=2)
   assert isinstance(second, MoreConfig)
-  assert (second.network.mixer, second.network.d_model) == ("gru", 6)
+  assert second.network.stack == nn.StackConfig("gru", d_model=6)
   assert second.depth == 3
   assert base.arm_config(config, "a", MoreConfig, depth=2).depth == 2
   with pytest.raises(ValueError, match="arms.b has no field 'depth'"):
@@ -48,10 +50,12 @@ def test_an_arm_overrides_what_is_shared():
 
 def test_the_optimiser_knows_the_parameters_of_the_mixer():
   network = nn.NetworkConfig(
-    mixer="s5",
-    mixer_options=(("ssm_size", 4), ("blocks", 1)),
-    d_model=3,
-    num_layers=1,
+    nn.StackConfig(
+      "s5",
+      mixer_options=(("ssm_size", 4), ("blocks", 1)),
+      d_model=3,
+      num_layers=1,
+    )
   )
   arm = base.ArmConfig(network)
   recipe = dataclasses.replace(

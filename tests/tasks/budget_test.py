@@ -9,7 +9,7 @@ import pytest
 from jaxseq import nn
 from jaxseq.tasks import budget
 
-GRU = nn.NetworkConfig(mixer="gru", num_layers=1, d_model=8)
+GRU = nn.NetworkConfig(nn.StackConfig("gru", num_layers=1, d_model=8))
 
 
 @pytest.mark.parametrize(("vocab", "pairs"), [(None, False), (5, True)])
@@ -28,10 +28,12 @@ def test_the_width_comes_closest():
     return budget.count_parameters(config, 3, None, 4)
 
   fitted = budget.fit_width(GRU, 3, None, 4, 20_000)
-  assert fitted.d_model % 8 == 0
+  assert fitted.stack.d_model % 8 == 0
   distance = abs(count(fitted) - 20_000)
-  for other in (fitted.d_model - 8, fitted.d_model + 8):
-    config = nn.NetworkConfig(mixer="gru", num_layers=1, d_model=other)
+  for other in (fitted.stack.d_model - 8, fitted.stack.d_model + 8):
+    config = nn.NetworkConfig(
+      nn.StackConfig("gru", num_layers=1, d_model=other)
+    )
     assert distance <= abs(count(config) - 20_000)
   with pytest.raises(ValueError, match="budget must be at least .* got 10"):
     budget.fit_width(GRU, 3, None, 4, 10)
@@ -39,5 +41,5 @@ def test_the_width_comes_closest():
 
 def test_the_size_of_the_states():
   assert budget.state_bytes(GRU) == 8 * 4
-  lstm = nn.NetworkConfig(mixer="lstm", num_layers=3, d_model=8)
+  lstm = nn.NetworkConfig(nn.StackConfig("lstm", num_layers=3, d_model=8))
   assert budget.state_bytes(lstm) == 3 * 2 * 8 * 4

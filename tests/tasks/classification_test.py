@@ -12,15 +12,12 @@ from jaxseq.tasks import classification
 from jaxseq.training import supervised
 
 PAIRS = nn.NetworkConfig(
-  mixer="gru",
-  d_model=8,
-  num_layers=1,
+  nn.StackConfig("gru", d_model=8, num_layers=1, norm="none"),
   pooling="mean",
-  norm="none",
   head_widths=(16,),
 )
 NETWORK = nn.NetworkConfig(
-  mixer="gru", d_model=8, num_layers=1, pooling="mean", norm="batch"
+  nn.StackConfig("gru", d_model=8, num_layers=1, norm="batch"), pooling="mean"
 )
 
 
@@ -154,7 +151,7 @@ def test_wrong_options():
   splits = _splits(with_valid=False)
   with pytest.raises(ValueError, match="pooling: got 'none'"):
     classification.make_problem(
-      base.ArmConfig(nn.NetworkConfig(mixer="gru")), splits
+      base.ArmConfig(nn.NetworkConfig(nn.StackConfig("gru"))), splits
     )
   with pytest.raises(ValueError, match="batch_size: got 41, expected at most"):
     classification.make_problem(base.ArmConfig(NETWORK, batch_size=41), splits)

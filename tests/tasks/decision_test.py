@@ -12,7 +12,7 @@ from jaxseq.data import trajectories
 from jaxseq.tasks import decision
 
 NETWORK = nn.NetworkConfig(
-  mixer="gru", d_model=8, num_layers=1, activation="none"
+  nn.StackConfig("gru", d_model=8, num_layers=1, activation="none")
 )
 DISCRETE = decision.Actions("discrete", 3)
 CONTINUOUS = decision.Actions("continuous", 2, (-2.0, 0.0), (2.0, 1.0))
@@ -201,13 +201,15 @@ def test_wrong_options():
     decision.ArmConfig(top_share=0)
   with pytest.raises(ValueError, match="pooling: got 'mean'"):
     decision.make_model(
-      decision.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="mean")),
+      decision.ArmConfig(
+        nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")
+      ),
       DISCRETE,
       5,
     )
   with pytest.raises(ValueError, match="norm: got 'batch'"):
     decision.make_model(
-      decision.ArmConfig(nn.NetworkConfig(mixer="gru", norm="batch")),
+      decision.ArmConfig(nn.NetworkConfig(nn.StackConfig("gru", norm="batch"))),
       DISCRETE,
       5,
     )

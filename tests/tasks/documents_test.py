@@ -1,6 +1,5 @@
 """Training on planned documents: no number depends on devices or plans."""
 
-import dataclasses
 import re
 
 import jax
@@ -33,7 +32,7 @@ def make_corpus(seed=0, count=60):
 
 def make(devices, mixer="linear_attention", **plan):
   network = nn.NetworkConfig(
-    mixer, OPTIONS.get(mixer, ()), d_model=8, num_layers=1
+    nn.StackConfig(mixer, OPTIONS.get(mixer, ()), d_model=8, num_layers=1)
   )
   arm = base.ArmConfig(network, recipes.Recipe(learning_rate=1e-2), 9)
   if mixer != "attention":
@@ -134,7 +133,7 @@ def test_a_process_reads_the_documents_of_its_own_devices():
   text = make_corpus().train
   whole = documents.from_text(text, LONGEST)
   config = document_plans.PlanConfig(tokens_per_device=16, costs=COSTS)
-  network = nn.NetworkConfig("linear_attention")
+  network = nn.NetworkConfig(nn.StackConfig("linear_attention"))
   # Of eight devices that are not there.
   plans = document_plans.make_planner(
     config, network, LONGEST, jax.devices()[:1] * 8
@@ -190,8 +189,8 @@ def test_every_document_comes_once_an_epoch():
   ("fields", "plan", "count", "message"),
   [
     ({}, {}, 3, "devices: got 3, expected a power of two"),
-    ({"dropout": 0.1}, {}, 1, "network.dropout: got 0.1, expected 0.0"),
-    ({"norm": "batch"}, {}, 1, "network.norm: got 'batch'"),
+    ({"dropout": 0.1}, {}, 1, "network.stack.dropout: got 0.1, expected 0.0"),
+    ({"norm": "batch"}, {}, 1, "network.stack.norm: got 'batch'"),
     ({"pooling": "mean"}, {}, 1, "network.pooling: got 'mean'"),
     ({}, {"tokens_per_device": 15}, 4, "got 15, expected 16 or more"),
     (
@@ -203,7 +202,10 @@ def test_every_document_comes_once_an_epoch():
   ],
 )
 def test_what_cannot_be_planned(fields, plan, count, message):
-  network = dataclasses.replace(nn.NetworkConfig("gru"), **fields)
+  pooling = fields.get("pooling", "none")
+  stack = {"mixer": "gru", **fields}
+  stack.pop("pooling", None)
+  network = nn.NetworkConfig(nn.StackConfig(**stack), pooling=pooling)
   with pytest.raises(ValueError, match=re.escape(message)):
     document_plans.make_planner(
       document_plans.PlanConfig(**plan), network, 64, jax.devices()[:1] * count

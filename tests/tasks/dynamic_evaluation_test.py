@@ -12,7 +12,7 @@ from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import language
 
 NETWORK = nn.SequenceNetwork(
-  nn.NetworkConfig(mixer="gru", d_model=4, num_layers=1), 5, 5
+  nn.NetworkConfig(nn.StackConfig("gru", d_model=4, num_layers=1)), 5, 5
 )
 OPTIONS = {"length": 6, "pieces": 3, "epsilon": 0.01}
 
@@ -109,9 +109,11 @@ def test_wrong_options_are_refused(variables):
     dynamic_evaluation.Config(decay=-1)
   with pytest.raises(ValueError, match="dynamic.length: got 0, expected more"):
     dynamic_evaluation.Config(length=0)
-  with pytest.raises(ValueError, match="norm='batch', expected another norm"):
+  with pytest.raises(ValueError, match="stack.norm: got 'batch', expected"):
     dynamic_evaluation.check(
-      dynamic_evaluation.Config(), nn.NetworkConfig(norm="batch"), TRAIN
+      dynamic_evaluation.Config(),
+      nn.NetworkConfig(nn.StackConfig(norm="batch")),
+      TRAIN,
     )
   with pytest.raises(ValueError, match="dynamic.length: got 40, expected at"):
     dynamic_evaluation.bits_per_token(

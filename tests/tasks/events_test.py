@@ -17,7 +17,7 @@ PARTS = {"train": 6, "valid": 3, "test": 5, "horizon": 8.0}
 
 
 def _arm(**options):
-  network = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
+  network = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))
   return event_network.ArmConfig(
     network, batch_size=4, components=3, mark_width=4, **options
   )
@@ -198,7 +198,7 @@ def test_wrong_options(splits):
     event_network.ArmConfig(components=0)
   with pytest.raises(ValueError, match="time_frequencies: got -1"):
     event_network.ArmConfig(time_frequencies=-1)
-  pooling = nn.NetworkConfig(mixer="gru", pooling="last")
+  pooling = nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   with pytest.raises(ValueError, match="pooling: got 'last'"):
     events.make_problem(event_network.ArmConfig(pooling, batch_size=2), splits)
   with pytest.raises(ValueError, match="batch_size: got 32, expected at most"):

@@ -14,7 +14,7 @@ OPTIONS = {"input_length": 24, "horizon": 6, "times": 300, "channels": 2}
 
 def _arm(**options):
   network = nn.NetworkConfig(
-    mixer="gru", d_model=6, num_layers=1, pooling="last"
+    nn.StackConfig("gru", d_model=6, num_layers=1), pooling="last"
   )
   return forecasting.ArmConfig(network, batch_size=8, **options)
 
@@ -145,7 +145,7 @@ def test_wrong_options(splits):
   series = forecasting.spans(splits)
   with pytest.raises(ValueError, match="pooling: got 'none'"):
     forecasting.make_problem(
-      forecasting.ArmConfig(nn.NetworkConfig(mixer="gru")), series
+      forecasting.ArmConfig(nn.NetworkConfig(nn.StackConfig("gru"))), series
     )
   arm = forecasting.ArmConfig(_arm().network, batch_size=1000)
   with pytest.raises(ValueError, match="batch_size: got 1000, expected at"):

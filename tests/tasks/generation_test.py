@@ -11,7 +11,7 @@ from jaxseq.tasks import generation
 
 @functools.cache
 def _network():
-  config = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
+  config = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))
   network = nn.SequenceNetwork(config, num_outputs=7, vocab_size=7)
   variables = jax.jit(network.init)(
     jax.random.key(0), jnp.zeros((1, 1), jnp.int32)

@@ -11,7 +11,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import language
 
 ARM = base.ArmConfig(
-  nn.NetworkConfig(mixer="gru", d_model=5, num_layers=1), batch_size=2
+  nn.NetworkConfig(nn.StackConfig("gru", d_model=5, num_layers=1)), batch_size=2
 )
 
 KEY = jax.random.key(3)
@@ -156,6 +156,8 @@ def test_wrong_options():
     language.make_problem(ARM, CORPUS, length=14)
   with pytest.raises(ValueError, match="jump_every: got 0, expected 1 or more"):
     language.make_problem(ARM, CORPUS, length=4, jump_every=0)
-  pooled = base.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="last"))
+  pooled = base.ArmConfig(
+    nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
+  )
   with pytest.raises(ValueError, match="pooling: got 'last'"):
     language.make_problem(pooled, CORPUS, length=2)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.devices
 LENGTH = 8
 
 
-NETWORK = nn.NetworkConfig(mixer="gru", d_model=8, num_layers=1)
+NETWORK = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
 
 
 def language_problem(config, jump_every=None, network=NETWORK):

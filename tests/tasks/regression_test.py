@@ -10,14 +10,16 @@ from jaxseq import nn
 from jaxseq.tasks import regression
 
 S5 = nn.NetworkConfig(
-  mixer="s5",
-  mixer_options=(("ssm_size", 16), ("blocks", 8), ("dt_min", 0.01)),
-  d_model=30,
-  num_layers=4,
-  prenorm=False,
+  nn.StackConfig(
+    "s5",
+    mixer_options=(("ssm_size", 16), ("blocks", 8), ("dt_min", 0.01)),
+    d_model=30,
+    num_layers=4,
+    prenorm=False,
+  ),
   head_widths=(30,),
 )
-GRU = nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1)
+GRU = nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1))
 
 
 def test_the_published_number_of_parameters():
@@ -85,7 +87,9 @@ def test_the_likelihood_of_a_gaussian():
 )
 def test_what_becomes_of_the_gaps(gaps):
   network = nn.NetworkConfig(
-    mixer="s5", mixer_options=(("ssm_size", 4), ("blocks", 1)), num_layers=1
+    nn.StackConfig(
+      "s5", mixer_options=(("ssm_size", 4), ("blocks", 1)), num_layers=1
+    )
   )
   arm = regression.ArmConfig(network, gaps=gaps)
   model = regression.Regressor(arm, 2)

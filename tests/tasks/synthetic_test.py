@@ -11,7 +11,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 
 ARM = base.ArmConfig(
-  nn.NetworkConfig(mixer="gru", d_model=6, num_layers=1), batch_size=3
+  nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1)), batch_size=3
 )
 COPYING = {"blanks": 2, "memorise": 2, "vocab_size": 6}
 
@@ -84,7 +84,9 @@ def test_tasks_on_signals_have_errors():
 def test_chance_and_wrong_options():
   assert synthetic.chance("copying", COPYING) == 1 / 6
   assert synthetic.chance("adding", {}) is None
-  pooled = base.ArmConfig(nn.NetworkConfig(mixer="gru", pooling="mean"))
+  pooled = base.ArmConfig(
+    nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")
+  )
   with pytest.raises(ValueError, match="pooling: got 'mean'"):
     synthetic.make_problem(pooled, "copying", COPYING)
   with pytest.raises(ValueError, match="no option blancs"):

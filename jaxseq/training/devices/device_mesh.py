@@ -3,7 +3,7 @@
 A mesh of devices has three axes. The examples of a batch are dealt out along
 "data" and "parameters"; every array of parameters (and of the optimiser) is cut
 along "parameters", and XLA puts it together where it is used (ZeRO, arXiv:
-1910.02054, stage 3); the mixers split time along "time", see `nn.LayerConfig`.
+1910.02054, stage 3); the mixers split time along "time", see `nn.StackConfig`.
 The program is that of one device: XLA cuts it into pieces, and random numbers
 do not depend on the cut, so that only rounding differs. That is why a run may
 go on with another mesh than it began with.

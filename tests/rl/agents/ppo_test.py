@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -25,11 +26,11 @@ for _name, _factory in {
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   network = networks.Config(
-    mixer=mixer,
-    d_model=16,
+    nn.StackConfig(
+      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
+    ),
     encoder_widths=(16,),
     head_widths=(16,),
-    num_layers=1,
   )
   settings = {
     "network": network,
@@ -151,7 +152,8 @@ def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
   # Episodes are cut off here and there.
   config = small(env_id="JaxseqTest-PaidEnding", rollout_length=40)
   if mixer == "none":
-    network = dataclasses.replace(config.network, num_layers=0)
+    stack = dataclasses.replace(config.network.stack, num_layers=0)
+    network = dataclasses.replace(config.network, stack=stack)
     config = dataclasses.replace(config, network=network)
   player = ppo.player(config)
   runner = ppo.init(config, jax.random.key(0))
@@ -414,11 +416,15 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
   config = ppo.Config(
     env_options=(("k", 3),),
     network=networks.Config(
-      mixer="s5",
-      mixer_options=(("ssm_size", 32), ("blocks", 1)),
-      d_model=32,
-      num_layers=num_layers,
-      norm="layer",
+      nn.StackConfig(
+        "s5",
+        mixer_options=(("ssm_size", 32), ("blocks", 1)),
+        d_model=32,
+        num_layers=num_layers,
+        norm="layer",
+        final_norm=False,
+        activation="full_glu",
+      ),
       encoder_widths=(),
       head_widths=(32,),
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
@@ -31,11 +32,11 @@ SLOW = pytest.mark.slow
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   network = networks.Config(
-    mixer=mixer,
-    d_model=16,
+    nn.StackConfig(
+      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
+    ),
     encoder_widths=(),
     head_widths=(16,),
-    num_layers=1,
   )
   settings = {
     "env_id": "JaxseqTest-PaidEnding",
@@ -317,11 +318,14 @@ def memory_task(num_layers):
   return r2d2.Config(
     env_options=(("k", 3),),
     network=networks.Config(
-      mixer="gru",
-      d_model=32,
-      num_layers=num_layers,
-      activation="none",
-      residual=False,
+      nn.StackConfig(
+        "gru",
+        d_model=32,
+        num_layers=num_layers,
+        activation="none",
+        residual=False,
+        norm="none",
+      ),
       encoder_widths=(),
       head_widths=(32,),
     ),

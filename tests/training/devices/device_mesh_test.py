@@ -23,12 +23,9 @@ def problem(time_axis=""):
   """A GRU that sums eight numbers, and a projection that is large enough."""
   network = nn.SequenceNetwork(
     nn.NetworkConfig(
-      mixer="gru",
-      d_model=8,
-      num_layers=1,
+      nn.StackConfig("gru", d_model=8, num_layers=1, time_axis=time_axis),
       pooling="last",
       head_widths=(128,),
-      time_axis=time_axis,
     ),
     1,
   )
@@ -214,5 +211,4 @@ def test_one_device_is_no_mesh():
   arm = base.ArmConfig()
   assert device_mesh.split_time(mesh(data=4), arm) is arm
   split = device_mesh.split_time(mesh(time=2), arm)
-  assert split.network.time_axis == device_mesh.TIME
-  assert split.network.stack().time_axis == device_mesh.TIME
+  assert split.network.stack.time_axis == device_mesh.TIME

@@ -12,12 +12,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import resets
-from jaxseq.recurrence import sharded_exchange
-from jaxseq.recurrence import softmax_chunk
-from jaxseq.recurrence.sharded_attention import layout as layouts
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded.attention_schemes import layout as layouts
 
-SoftmaxState = softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_chunk.SoftmaxState
 
 # Queries that are worked on at once: memory for scores grows with it.
 _TILE = 128
@@ -96,6 +96,8 @@ class Problem(NamedTuple):
     mask: who sees whom.
     undefined: (*batch, heads, time) bool, queries that were not finite.
     nothing: the average of nothing for every query, in the dtype to compute in.
+    init: averages that the queries come with, or None.
+    dtype: of the outputs.
   """
 
   q: jax.Array
@@ -104,21 +106,25 @@ class Problem(NamedTuple):
   mask: Mask
   undefined: jax.Array
   nothing: SoftmaxState
+  init: SoftmaxState | None
+  dtype: jnp.dtype
 
 
 def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
-  """Checks the arguments of a scheme; see `ring` for what they are."""
+  """Checks the arguments of `softmax_attention`, which says what they are."""
   q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
   _check(q, k, v, reset, init)
+  out = q.dtype
   layout = layouts.make(order, axis, q.shape[-2])
   segments = None
   if reset is not None:
     segments = _segments(reset, axis, layout)
-  q, k, v, segments = sharded_exchange.vary(axis, q, k, v, segments)
+  if axis is not None:
+    q, k, v, segments = prefix.vary(axis, q, k, v, segments)
   dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
   like = jnp.zeros_like(q[..., 0], dtype=dtype)
   nothing = SoftmaxState(
-    like + softmax_chunk.NEG,
+    like + _softmax_chunk.NEG,
     like,
     jnp.broadcast_to(like[..., None], (*like.shape, v.shape[-1])),
   )
@@ -129,19 +135,20 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
     Mask(layout, causal, segments),
     ~jnp.all(jnp.isfinite(q), axis=-1),
     nothing,
+    init,
+    out,
   )
 
 
-def finish(
-  problem: Problem, state: SoftmaxState, init: SoftmaxState | None, dtype
-) -> jax.Array:
+def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
   """The averages, with those that the queries came with merged in."""
-  if init is not None:
+  if problem.init is not None:
     wide = state.w.dtype
-    init = SoftmaxState(*(jnp.asarray(x).astype(wide) for x in init))
-    state = softmax_chunk.softmax_combine(init, state)
-  o = softmax_chunk.divide(state.w, state.u[..., None])
-  return jnp.where(problem.undefined[..., None], jnp.nan, o).astype(dtype)
+    init = SoftmaxState(*(jnp.asarray(x).astype(wide) for x in problem.init))
+    state = _softmax_chunk.softmax_combine(init, state)
+  o = _softmax_chunk.divide(state.w, state.u[..., None])
+  o = jnp.where(problem.undefined[..., None], jnp.nan, o)
+  return o.astype(problem.dtype)
 
 
 def attend(
@@ -228,7 +235,7 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   s = s.reshape(*batch, heads, time, -1)
   if visible is None:
     return s
-  return jnp.where(_over_heads(visible), s, softmax_chunk.NEG)
+  return jnp.where(_over_heads(visible), s, _softmax_chunk.NEG)
 
 
 def read(
@@ -291,7 +298,7 @@ def accumulate(
             layout.part(v, c),
             mask.sight(i, j, a, c),
           )
-          return softmax_chunk.softmax_combine(part, block)
+          return _softmax_chunk.softmax_combine(part, block)
 
         part = where_needed(mask, i, j, a, c, merge, part)
       merged.append(part)
@@ -350,7 +357,7 @@ def _over_heads(visible):
 
 def _segments(reset, axis, layout):
   """Numbers of the segments of all devices, (devices, *batch, time)."""
-  reset = lax.all_gather(reset, axis)
+  reset = reset[None] if axis is None else lax.all_gather(reset, axis)
   batch = reset.shape[1:-1]
   flat = jnp.moveaxis(reset, 0, -2).reshape(*batch, -1)
   if layout.order == "zigzag":
@@ -386,7 +393,7 @@ def _check(q, k, v, reset, init):
   for name, x in (("q", q), ("k", k), ("v", v)):
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
-  resets.check(reset, (*batch, time))
+  _resets.check(reset, (*batch, time))
   if init is not None:
     rows = (*batch, heads, time)
     want = (rows, rows, (*rows, v.shape[-1]))

@@ -6,21 +6,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import collectives
-from jaxseq.recurrence.sharded_attention import blocks
+from jaxseq.recurrence._sharded import collectives
+from jaxseq.recurrence._sharded.attention_schemes import blocks
 
 
-def ring(
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  *,
-  axis: str,
-  causal: bool = True,
-  reset: jax.Array | None = None,
-  init: blocks.SoftmaxState | None = None,
-  order: str = "contiguous",
-) -> jax.Array:
+def ring(problem: blocks.Problem, axis: str) -> jax.Array:
   """Passes keys and values on from device to device.
 
   Liu et al., "Ring Attention with Blockwise Transformers for Near-Infinite
@@ -29,34 +19,7 @@ def ring(
   which may go on while the block before is worked on. The gradient lets keys
   and values go round again, with their own gradients behind them: no device
   ever holds those of more than two.
-
-  For use inside `jax.shard_map`. Arrays are those of this device; time is split
-  into equal pieces.
-
-  Args:
-    q: (*batch, heads, time, d) queries, of a floating dtype.
-    k: (*batch, groups, time, d) keys; `groups` divides heads, and heads /
-      groups neighbouring heads share a key.
-    v: (*batch, groups, time, e) values.
-    axis: name of the mesh axis over which time is split.
-    causal: whether queries see nothing of the future.
-    reset: (*batch, time) bool; True on the first element of a segment. Elements
-      see only their own segment. The flags are gathered on every device, in
-      another collective.
-    init: averages that the queries come with, of keys that are in nobody's
-      `k`, such as those of a cache: m, u (*batch, heads, time) and w (*batch,
-      heads, time, e).
-    order: "contiguous", or "zigzag" if the sequence was reordered by
-      `to_zigzag` before it was split: all devices have the same work then.
-
-  Returns:
-    (*batch, heads, time, e) in the dtype of q; zeros where a query sees
-    nothing. All is computed in float32 or wider.
-
-  Raises:
-    ValueError: if shapes, dtypes or options do not fit the above.
   """
-  problem = blocks.prepare(q, k, v, axis, causal, reset, init, order)
   packed = jnp.concatenate([problem.k, problem.v], axis=-1)
   state = _ring(
     axis,
@@ -67,7 +30,7 @@ def ring(
     problem.mask.segments,
   )
   state = state._replace(m=lax.stop_gradient(state.m))
-  return blocks.finish(problem, state, init, jnp.asarray(q).dtype)
+  return blocks.finish(problem, state)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

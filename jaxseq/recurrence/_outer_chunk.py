@@ -20,14 +20,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import contractions
+from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _outer_forms
+from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
-from jaxseq.recurrence import outer_forms
-from jaxseq.recurrence import resets
 
 
 def run(
-  method: str, x: outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
+  method: str, x: _outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """Runs one chunk.
 
@@ -48,9 +48,9 @@ def run(
   if reset is not None:
     x, state, bad_rows, bad_state = _set_aside(x, state, masks)
   if x.a is None or x.a.shape[-1] == 1:
-    o, state = outer_forms.scalar(x, state, masks)
+    o, state = _outer_forms.scalar(x, state, masks)
   else:
-    o, state = outer_forms.vector(x, state, masks)
+    o, state = _outer_forms.vector(x, state, masks)
   if reset is not None:
     o = jnp.where(bad_rows, jnp.nan, o)
     state = jnp.where(bad_state, jnp.nan, state)
@@ -60,12 +60,12 @@ def run(
 def step(q, k, v, a, state, reset):
   """One element: as `run` without the time axis; reset is [B]."""
   if reset is not None:
-    state = resets.select(reset, jnp.zeros_like(state), state)
+    state = _resets.select(reset, jnp.zeros_like(state), state)
   if a is not None:
     state = jnp.exp(a)[..., None] * state
   state = state + k[..., :, None] * v[..., None, :]
   q = jnp.broadcast_to(q, state.shape[:-1])
-  return contractions.dot(q[..., None, :], state, -1, -2)[..., 0, :], state
+  return _contractions.dot(q[..., None, :], state, -1, -2)[..., 0, :], state
 
 
 def _sequential(x, state, reset):
@@ -104,7 +104,7 @@ def _associative(x, state, reset):
   )
   states = states.reshape(*lead, C, K, V)
   q = jnp.broadcast_to(x.q, (*lead, C, K))
-  o = contractions.dot(q[..., None, :], states, -1, -2)[..., 0, :]
+  o = _contractions.dot(q[..., None, :], states, -1, -2)[..., 0, :]
   return o, final.reshape(state.shape)
 
 
@@ -112,11 +112,11 @@ def _masks(reset, C):
   """Pairs within one episode, the earlier element first."""
   pairs = jnp.tril(jnp.ones((C, C), bool))[None, None]
   if reset is None:
-    return outer_forms.Masks(pairs, None, None, None)
+    return _outer_forms.Masks(pairs, None, None, None)
   episode = jnp.cumsum(reset, axis=-1, dtype=jnp.int32)[:, None, :, None]
   last = episode[..., -1:, :]
   pairs = pairs & (episode == episode.swapaxes(-1, -2))
-  return outer_forms.Masks(pairs, episode == 0, episode == last, last == 0)
+  return _outer_forms.Masks(pairs, episode == 0, episode == last, last == 0)
 
 
 def _set_aside(x, state, masks):
@@ -133,7 +133,7 @@ def _set_aside(x, state, masks):
 
   def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):
     # Counted by a product: see `_sum`.
-    return contractions.sum_over(test(leaf).astype(leaf.dtype), -1) > 0
+    return _contractions.sum_over(test(leaf).astype(leaf.dtype), -1) > 0
 
   bad_q, bad_element = bad(x.q), bad(x.k) | bad(x.v)
   if x.a is not None:  # A decay of exp(-inf) = 0 is a decay.
@@ -142,7 +142,9 @@ def _set_aside(x, state, masks):
   # [B, C, C] and [B, C, R]: one product for all heads.
   pairs = masks.pairs[:, 0].astype(x.v.dtype)
   elements = bad_element[..., 0].swapaxes(1, 2).astype(x.v.dtype)
-  seen = contractions.dot(pairs, elements, -1, -2).swapaxes(1, 2)[..., None] > 0
+  seen = (
+    _contractions.dot(pairs, elements, -1, -2).swapaxes(1, 2)[..., None] > 0
+  )
   bad_rows = seen | bad_q | (bad_before & masks.enter)
   bad_state = (bad_element & masks.leave).any(axis=-2, keepdims=True)
   bad_state |= bad_before & masks.through
@@ -154,5 +156,5 @@ def _set_aside(x, state, masks):
   a = x.a
   if a is not None:
     a = jnp.where(jnp.isnan(a) | (a == jnp.inf), 0, a)
-  x = outer_forms.Inputs(clean(x.q), clean(x.k), clean(x.v), a)
+  x = _outer_forms.Inputs(clean(x.q), clean(x.k), clean(x.v), a)
   return x, clean(state), bad_rows, bad_state

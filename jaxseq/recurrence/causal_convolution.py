@@ -11,9 +11,9 @@ zero. Short convolutions of this kind stand in front of the recurrence in H3
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import halo
-from jaxseq.recurrence import resets
-from jaxseq.recurrence import sharded_exchange
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence._sharded import halo
+from jaxseq.recurrence._sharded import prefix
 
 
 def causal_conv(
@@ -54,7 +54,7 @@ def causal_conv(
       f"x must have shape (*batch, time, channels); got {x.shape}."
     )
   dtype = _check(x, weight, bias, window, x.shape[:-2])
-  resets.check(reset, x.shape[:-1])
+  _resets.check(reset, x.shape[:-1])
   width, time = weight.shape[0], x.shape[-2]
   if axis is not None and width > 1:
     window = _arriving(x.astype(dtype), window.astype(dtype), reset, axis)
@@ -66,7 +66,7 @@ def causal_conv(
     start = width - 1 - lag
     past = padded[..., start : start + time, :]
     if cut is not None and lag:
-      past = resets.forget(cut[lag], past)
+      past = _resets.forget(cut[lag], past)
     term = weight[start] * past
     y = term if y is None else y + term
   if bias is not None:
@@ -75,9 +75,9 @@ def causal_conv(
   if cut is not None and width > 1:
     # The newest entry has lag 0 seen from the last element.
     lags = [cut[lag][..., -1] for lag in reversed(range(width - 1))]
-    window = resets.forget(jnp.stack(lags, axis=-1), window)
+    window = _resets.forget(jnp.stack(lags, axis=-1), window)
   if axis is not None and width > 1:
-    window = sharded_exchange.replicate_last(window, axis)
+    window = prefix.replicate_last(window, axis)
   return y, window
 
 
@@ -107,10 +107,10 @@ def causal_conv_step(
   if x.ndim < 1:
     raise ValueError(f"x must have shape (*batch, channels); got {x.shape}.")
   dtype = _check(x, weight, bias, window, x.shape[:-1])
-  resets.check(reset, x.shape[:-1])
+  _resets.check(reset, x.shape[:-1])
   window = window.astype(dtype)
   if reset is not None:
-    window = resets.select(reset, jnp.zeros_like(window), window)
+    window = _resets.select(reset, jnp.zeros_like(window), window)
   window = jnp.concatenate([window, x.astype(dtype)[..., None, :]], axis=-2)
   y = jnp.sum(weight.astype(dtype) * window, axis=-2)
   if bias is not None:
@@ -158,7 +158,7 @@ def _arriving(x, window, reset, axis):
   # An entry is cut off by a reset after it.
   flags = arrived[..., -1] > 0
   later = jax.lax.cumsum(flags.astype(jnp.int32), flags.ndim - 1, reverse=True)
-  return resets.forget(later > flags, arrived[..., :-1])
+  return _resets.forget(later > flags, arrived[..., :-1])
 
 
 def _cut(reset, width):

@@ -24,8 +24,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
-from jaxseq.recurrence import resets
 
 # Sums over more states than this are left to the compiler.
 _UNROLLED = 32
@@ -303,4 +303,4 @@ def _sum_n(left, right):
 
 def _forget(reset, h):
   """Zeros where an element [R], or the elements [T, R], are reset."""
-  return h if reset is None else resets.select(reset, jnp.zeros_like(h), h)
+  return h if reset is None else _resets.select(reset, jnp.zeros_like(h), h)

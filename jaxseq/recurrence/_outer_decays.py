@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import contractions
+from jaxseq.recurrence import _contractions
 
 # Below this many elements a triangle of decays per channel is taken pair by
 # pair.
@@ -80,7 +80,7 @@ def _over_time(matrix, x):
     flat = x.reshape(-1, x.shape[-2])
     y = lax.dot(flat, matrix.T, precision=lax.Precision.HIGHEST)
     return y.reshape(x.shape)
-  return contractions.dot(matrix, x, -1, -2, exact=True)
+  return _contractions.dot(matrix, x, -1, -2, exact=True)
 
 
 def exp_where(mask: jax.Array | None, exponent: jax.Array) -> jax.Array:
@@ -123,7 +123,7 @@ def _triangle(q, k, sums):
     difference = sums[:, :, None] - sums[:, None]
     lower = jnp.tril(jnp.ones((C, C), bool))[..., None]
     decays = exp_where(lower, difference)
-    return contractions.sum_over(q[:, :, None] * decays * k[:, None], -1)[
+    return _contractions.sum_over(q[:, :, None] * decays * k[:, None], -1)[
       ..., 0
     ]
   half = C // 2
@@ -131,7 +131,7 @@ def _triangle(q, k, sums):
   high_low = Sums(*halves[2:])
   earlier, later = high_low[:, 0], high_low[:, 1]
   border = earlier[:, -1:]
-  across = contractions.dot(
+  across = _contractions.dot(
     halves[0][:, 1] * jnp.exp(later - border),
     halves[1][:, 0] * jnp.exp(border - earlier),
     -1,

@@ -16,8 +16,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import chunks
-from jaxseq.recurrence import resets
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _resets
 
 # The logit of nothing. -inf would make exp(m - m) undefined.
 NEG = -1e30
@@ -144,7 +144,7 @@ def run(
   scale = jnp.exp(jnp.where(jnp.isfinite(shift), init.m - shift, 0))
   entering = SoftmaxState(shift, scale * init.u, scale[..., None] * init.w)
   function = _function(method, sink)
-  final, o = chunks.over_chunks(function, size, entering, inputs, reset)
+  final, o = _chunks.over_chunks(function, size, entering, inputs, reset)
   m = _last_max(inputs.logits, init.m, reset, sink)
   scale = jnp.exp(jnp.where(jnp.isfinite(m), lax.stop_gradient(m) - m, 0))
   return o, SoftmaxState(m, scale * final.u, scale[..., None] * final.w)
@@ -169,13 +169,13 @@ def log_decay(
   begin = fresh(sink, like)
   if reset is not None:
     begun = softmax_combine(begin, elements)
-    elements = resets.select(reset, begun, elements)
+    elements = _resets.select(reset, begun, elements)
   flags = jnp.zeros(logits.shape[:2], bool) if reset is None else reset
   first = SoftmaxState(m, u, jnp.zeros(m.shape + (0,), m.dtype))
   states = _scan_tree(first, elements, flags)
   before = jax.tree.map(lambda x: x[:, :-1], states)
   if reset is not None:
-    before = resets.select(reset, begin, before)
+    before = _resets.select(reset, begin, before)
   after = jax.tree.map(lambda x: x[:, 1:], states)
   # Nothing is forgotten where there was nothing.
   some = (before.u > 0) & (after.u > 0)
@@ -224,7 +224,7 @@ def _sequential(state, inputs, reset, sink):
   def body(state, x):
     (q, logits, k, v), reset_t = x
     if reset_t is not None:
-      state = resets.select(reset_t, fresh(sink, state), state)
+      state = _resets.select(reset_t, fresh(sink, state), state)
     # `step` with m a constant.
     m = jnp.maximum(state.m, lax.stop_gradient(logits))
     old = jnp.exp(state.m - m)
@@ -252,7 +252,7 @@ def _associative(state, inputs, reset, sink):
   elif sink is not None:
     # A fresh sequence starts with the sink.
     begun = softmax_combine(fresh(sink, leaves), leaves)
-    leaves = resets.select(reset, begun, leaves)
+    leaves = _resets.select(reset, begun, leaves)
   states = _scan_tree(state, leaves, reset)
   o = jnp.einsum("rtd,rtde->rte", divide(q, states.u[:, 1:]), states.w[:, 1:])
   return jax.tree.map(lambda x: x[:, -1], states), o
@@ -269,7 +269,7 @@ def _scan_tree(first, leaves, reset):
   def combine(left, right):
     # Selected before and not after, so that nothing undefined on the left gets
     # into gradients on the right.
-    kept = resets.select(right[1], nothing, left[0])
+    kept = _resets.select(right[1], nothing, left[0])
     return softmax_combine(kept, right[0]), left[1] | right[1]
 
   return lax.associative_scan(combine, (leaves, reset), axis=1)[0]
@@ -296,7 +296,7 @@ def _chunked(state, inputs, reset, sink):
   good_state = (
     _finite(state.m) & _finite(state.u) & jnp.all(_finite(state.w), axis=-1)
   )
-  state = resets.select(good_state, state, fresh(sink, state))
+  state = _resets.select(good_state, state, fresh(sink, state))
   spoiled = _spoiled(~good, ~good_state, reset)
 
   if logits.shape[1] <= _BLOCK:
@@ -314,7 +314,7 @@ def _chunked(state, inputs, reset, sink):
     )
   o = jnp.where((spoiled | ~good_q)[..., None], jnp.nan, o)
   undefined = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
-  return resets.select(spoiled[:, -1], undefined, state), o
+  return _resets.select(spoiled[:, -1], undefined, state), o
 
 
 def _finite(x):

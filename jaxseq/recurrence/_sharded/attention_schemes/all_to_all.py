@@ -6,20 +6,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.sharded_attention import blocks
+from jaxseq import _validate
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded.attention_schemes import blocks
 
 
-def ulysses(
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  *,
-  axis: str,
-  causal: bool = True,
-  reset: jax.Array | None = None,
-  init: blocks.SoftmaxState | None = None,
-  order: str = "contiguous",
-) -> jax.Array:
+def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
   """Exchanges a split of time for a split of heads, and back.
 
   Jacobs et al., "DeepSpeed Ulysses", arXiv:2309.14509, section 3. Four
@@ -27,30 +19,15 @@ def ulysses(
   receives (W - 1) / W of its own elements, whatever W is. The number of heads
   has to be a multiple of W; heads of keys and values that are not are repeated
   first, as often as it takes.
-
-  Args:
-    q: this device's queries; arguments and result are those of `ring`.
-    k: this device's keys.
-    v: this device's values.
-    axis: name of the mesh axis over which time is split.
-    causal: whether queries see nothing of the future.
-    reset: where segments begin.
-    init: averages that the queries come with.
-    order: "contiguous" or "zigzag".
-
-  Returns:
-    The outputs.
-
-  Raises:
-    ValueError: as `ring` does, and if the devices do not divide the heads.
   """
-  problem = blocks.prepare(q, k, v, axis, causal, reset, init, order)
   mask, devices = problem.mask, problem.mask.layout.devices
   heads, groups = problem.q.shape[-3], problem.k.shape[-3]
   if heads % devices:
-    raise ValueError(
-      "ulysses needs a number of heads that is a multiple of the number of "
-      f"devices; got {heads} heads and {devices} devices on axis {axis!r}."
+    raise _validate.error(
+      "q",
+      f"shape {problem.q.shape}",
+      f"a number of heads that is a multiple of the {devices} devices on axis "
+      f"{axis!r} for scheme 'ulysses'",
     )
   repeats = devices // math.gcd(devices, groups)
   k, v = (jnp.repeat(x, repeats, axis=-3) for x in (problem.k, problem.v))
@@ -59,7 +36,7 @@ def ulysses(
   )
   # Of any queries: the average of nothing is the same for all of them.
   nothing = jax.tree.map(
-    lambda x: lax.slice_in_dim(x, 0, heads // devices, axis=len(q.shape) - 3),
+    lambda x: lax.slice_in_dim(x, 0, heads // devices, axis=problem.q.ndim - 3),
     problem.nothing,
   )
 
@@ -74,13 +51,12 @@ def ulysses(
 
   indices = jnp.arange(devices)
   state = lax.map(rows, (indices, q_all))
-  dtype = jnp.asarray(q).dtype
-  if init is None:
-    o = blocks.softmax_chunk.divide(state.w, state.u[..., None]).astype(dtype)
-    o = _to_time(o, axis)
-    return jnp.where(problem.undefined[..., None], jnp.nan, o).astype(dtype)
+  if problem.init is None:
+    o = _softmax_chunk.divide(state.w, state.u[..., None]).astype(problem.dtype)
+    o = jnp.where(problem.undefined[..., None], jnp.nan, _to_time(o, axis))
+    return o.astype(problem.dtype)
   state = blocks.unpack(_to_time(blocks.pack(state), axis))
-  return blocks.finish(problem, state, init, dtype)
+  return blocks.finish(problem, state)
 
 
 def _to_heads(x, axis):

@@ -16,6 +16,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 PyTree = Any
 
 # Of the summaries of two neighbouring stretches of time, and the number of
@@ -99,8 +101,7 @@ def entering(
   Raises:
     ValueError: if `exchange` is unknown.
   """
-  if exchange not in EXCHANGES:
-    raise ValueError(f"exchange must be one of {EXCHANGES}; got {exchange!r}.")
+  _validate.choice("exchange", exchange, EXCHANGES)
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
   if devices == 1:

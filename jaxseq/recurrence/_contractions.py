@@ -34,7 +34,7 @@ def dot(
   return product.reshape(lead + product.shape[1:])
 
 
-def linear(x: jax.Array, w: jax.Array, **options) -> jax.Array:
+def dense(x: jax.Array, w: jax.Array, **options) -> jax.Array:
   """The product of (..., n) and (n, m), with a plain one as its gradient in w.
 
   On CPUs the leading axes of x are merged first. The gradient in w then sums
@@ -51,7 +51,7 @@ def linear(x: jax.Array, w: jax.Array, **options) -> jax.Array:
   """
   if x.ndim > 2 and jax.default_backend() == "cpu":
     *lead, n = x.shape
-    product = linear(x.reshape(math.prod(lead), n), w, **options)
+    product = dense(x.reshape(math.prod(lead), n), w, **options)
     return product.reshape(*lead, w.shape[1])
   return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), **options)
 

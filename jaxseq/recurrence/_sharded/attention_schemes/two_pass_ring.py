@@ -4,21 +4,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import collectives
-from jaxseq.recurrence.sharded_attention import blocks
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import collectives
+from jaxseq.recurrence._sharded.attention_schemes import blocks
 
 
-def ring_self_attention(
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  *,
-  axis: str,
-  causal: bool = True,
-  reset: jax.Array | None = None,
-  init: blocks.SoftmaxState | None = None,
-  order: str = "contiguous",
-) -> jax.Array:
+def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   """Fills whole rows of scores before it weighs values.
 
   Li et al., "Sequence Parallelism: Long Sequence Training from System
@@ -27,21 +18,7 @@ def ring_self_attention(
   heads * time * (W * time) of them; after a plain softmax values go round. 2 (W
   - 1) ppermutes of groups * time * d (or e) elements; memory grows with the
   length of the whole sequence.
-
-  Args:
-    q: this device's queries; arguments, result and errors are those of `ring`.
-    k: this device's keys.
-    v: this device's values.
-    axis: name of the mesh axis over which time is split.
-    causal: whether queries see nothing of the future.
-    reset: where segments begin.
-    init: averages that the queries come with.
-    order: "contiguous" or "zigzag".
-
-  Returns:
-    The outputs.
   """
-  problem = blocks.prepare(q, k, v, axis, causal, reset, init, order)
   mask, devices = problem.mask, problem.mask.layout.devices
   own = lax.axis_index(axis)
   steps = jnp.arange(devices)
@@ -58,9 +35,7 @@ def ring_self_attention(
   row = jnp.concatenate([row, last[None]])  # (W, *batch, heads, time, time)
   m = lax.stop_gradient(jnp.max(row, axis=(0, -1)))
   # A query that sees nothing has the weights of nothing.
-  weights = jnp.where(
-    row == blocks.softmax_chunk.NEG, 0, jnp.exp(row - m[..., None])
-  )
+  weights = jnp.where(row == _softmax_chunk.NEG, 0, jnp.exp(row - m[..., None]))
 
   def weigh(carry, element):
     w, v = carry
@@ -73,4 +48,4 @@ def ring_self_attention(
   )
   w = w + blocks.read(weights[-1], v, visible(devices - 1))
   state = blocks.SoftmaxState(m, jnp.sum(weights, axis=(0, -1)), w)
-  return blocks.finish(problem, state, init, jnp.asarray(q).dtype)
+  return blocks.finish(problem, state)

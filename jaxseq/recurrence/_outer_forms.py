@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import contractions
-from jaxseq.recurrence import outer_decays
+from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _outer_decays
 
 
 class Inputs(NamedTuple):
@@ -48,9 +48,9 @@ def _ends(x, masks, sums):
     )
   last = sums[..., -1:, :]
   return (
-    outer_decays.exp_where(masks.enter, sums.total()),
-    outer_decays.exp_where(masks.leave, last - sums),
-    outer_decays.exp_where(masks.through, last.total()),
+    _outer_decays.exp_where(masks.enter, sums.total()),
+    _outer_decays.exp_where(masks.leave, last - sums),
+    _outer_decays.exp_where(masks.through, last.total()),
   )
 
 
@@ -61,21 +61,21 @@ def scalar(
   """A decay per head, or none: the pairs' decays [C, C] multiply q k^T."""
   parts = _scalar_parts(x, masks)
   gram, decays, enter, leave, through = parts
-  o = contractions.dot(gram * decays, x.v, -1, -2) + contractions.dot(
+  o = _contractions.dot(gram * decays, x.v, -1, -2) + _contractions.dot(
     enter * x.q, state, -1, -2
   )
-  return o, through * state + contractions.dot(leave * x.k, x.v, -2, -2)
+  return o, through * state + _contractions.dot(leave * x.k, x.v, -2, -2)
 
 
 def _scalar_parts(x, masks):
-  sums = None if x.a is None else outer_decays.log_decay_sums(x.a)
+  sums = None if x.a is None else _outer_decays.log_decay_sums(x.a)
   if sums is None:
     decays = masks.pairs.astype(x.v.dtype)
   else:
-    transposed = outer_decays.Sums(*(part.swapaxes(-1, -2) for part in sums))
-    decays = outer_decays.exp_where(masks.pairs, sums - transposed)
+    transposed = _outer_decays.Sums(*(part.swapaxes(-1, -2) for part in sums))
+    decays = _outer_decays.exp_where(masks.pairs, sums - transposed)
   # One product for all heads of a group.
-  gram = contractions.dot(x.q, x.k, -1, -1)
+  gram = _contractions.dot(x.q, x.k, -1, -1)
   return (gram, decays, *_ends(x, masks, sums))
 
 
@@ -88,33 +88,33 @@ def _scalar_backward(residuals, cotangents):
   g, d_after = cotangents
   gram, decays, enter, leave, through = _scalar_parts(x, masks)
   q_in, k_out = enter * x.q, leave * x.k
-  d_q_in = contractions.dot(g, state, -1, -1)
-  d_k_out = contractions.dot(x.v, d_after, -1, -1)
-  d_state = through * d_after + contractions.dot(q_in, g, -2, -2)
-  dv = contractions.dot(gram * decays, g, -2, -2) + contractions.dot(
+  d_q_in = _contractions.dot(g, state, -1, -1)
+  d_k_out = _contractions.dot(x.v, d_after, -1, -1)
+  d_state = through * d_after + _contractions.dot(q_in, g, -2, -2)
+  dv = _contractions.dot(gram * decays, g, -2, -2) + _contractions.dot(
     k_out, d_after, -1, -2
   )
-  d_pairs = contractions.dot(g, x.v, -1, -1) * decays
-  d_gram = contractions.sum_over(d_pairs, 1)
-  dq = contractions.dot(d_gram, x.k, -1, -2) + contractions.sum_over(
+  d_pairs = _contractions.dot(g, x.v, -1, -1) * decays
+  d_gram = _contractions.sum_over(d_pairs, 1)
+  dq = _contractions.dot(d_gram, x.k, -1, -2) + _contractions.sum_over(
     enter * d_q_in, 1
   )
-  dk = contractions.dot(d_gram, x.q, -2, -2) + contractions.sum_over(
+  dk = _contractions.dot(d_gram, x.q, -2, -2) + _contractions.sum_over(
     leave * d_k_out, 1
   )
   da = None
   if x.a is not None:
     d_pairs = d_pairs * gram
-    d_leave = contractions.sum_over(d_k_out * k_out, -1)
+    d_leave = _contractions.sum_over(d_k_out * k_out, -1)
     d_sums = (
-      contractions.sum_over(d_pairs, -1)
-      - contractions.sum_over(d_pairs, -2).swapaxes(-1, -2)
-      + contractions.sum_over(d_q_in * q_in, -1)
+      _contractions.sum_over(d_pairs, -1)
+      - _contractions.sum_over(d_pairs, -2).swapaxes(-1, -2)
+      + _contractions.sum_over(d_q_in * q_in, -1)
       - d_leave
     )
     d_last = jnp.sum(d_leave, -2, keepdims=True)
     d_last += through * jnp.sum(d_after * state, (-1, -2), keepdims=True)
-    da = outer_decays.d_log_decay(
+    da = _outer_decays.d_log_decay(
       d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a
     )
   return Inputs(dq, dk, dv, da), d_state, None
@@ -132,18 +132,18 @@ def vector(
 
 
 def _vector_parts(x, masks):
-  sums = outer_decays.log_decay_sums(x.a)
-  scores = functools.partial(outer_decays.scores, sums=sums)
+  sums = _outer_decays.log_decay_sums(x.a)
+  scores = functools.partial(_outer_decays.scores, sums=sums)
   return scores, _ends(x, masks, sums)
 
 
 def _vector_forward(x, state, masks):
   scores, (enter, leave, through) = _vector_parts(x, masks)
   pairs = jnp.where(masks.pairs, scores(x.q, x.k), 0)
-  o = contractions.dot(pairs, x.v, -1, -2) + contractions.dot(
+  o = _contractions.dot(pairs, x.v, -1, -2) + _contractions.dot(
     enter * x.q, state, -1, -2
   )
-  after = through.swapaxes(-1, -2) * state + contractions.dot(
+  after = through.swapaxes(-1, -2) * state + _contractions.dot(
     leave * x.k, x.v, -2, -2
   )
   return (o, after), (x, state, masks, after)
@@ -164,21 +164,23 @@ def _vector_backward(residuals, cotangents):
     jnp.broadcast_to(x.k, x.a.shape),
   )
   pairs = jnp.where(masks.pairs, pairs, 0)
-  d_pairs = jnp.where(masks.pairs, contractions.dot(g, x.v, -1, -1), 0)
+  d_pairs = jnp.where(masks.pairs, _contractions.dot(g, x.v, -1, -1), 0)
   dq, dk = pull(d_pairs)
-  dq = dq + enter * contractions.dot(g, state, -1, -1)
-  dk = dk + leave * contractions.dot(x.v, d_after, -1, -1)
-  dv = contractions.dot(pairs, g, -2, -2) + contractions.dot(
+  dq = dq + enter * _contractions.dot(g, state, -1, -1)
+  dk = dk + leave * _contractions.dot(x.v, d_after, -1, -1)
+  dv = _contractions.dot(pairs, g, -2, -2) + _contractions.dot(
     leave * x.k, d_after, -1, -2
   )
-  d_state = through.swapaxes(-1, -2) * d_after + contractions.dot(
+  d_state = through.swapaxes(-1, -2) * d_after + _contractions.dot(
     enter * x.q, g, -2, -2
   )
-  d_last = contractions.sum_over(d_after * after, -1).swapaxes(-1, -2)
+  d_last = _contractions.sum_over(d_after * after, -1).swapaxes(-1, -2)
   d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
-  da = outer_decays.d_log_decay(d_sums, x.a)
+  da = _outer_decays.d_log_decay(d_sums, x.a)
   return (
-    Inputs(contractions.sum_over(dq, 1), contractions.sum_over(dk, 1), dv, da),
+    Inputs(
+      _contractions.sum_over(dq, 1), _contractions.sum_over(dk, 1), dv, da
+    ),
     d_state,
     None,
   )

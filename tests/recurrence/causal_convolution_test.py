@@ -7,7 +7,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from jaxseq.mixers import _conv
+from jaxseq import recurrence
 
 CHANNELS = 3
 
@@ -43,7 +43,7 @@ def test_equals_the_loop(x64, width, time, options):
   reset = None if options == "no_reset" else reset
   bias = None if options == "no_bias" else bias
   expected = loop(x, weight, bias, window, reset)
-  got = jax.jit(_conv.causal_conv)(x, weight, bias, window, reset)
+  got = jax.jit(recurrence.causal_conv)(x, weight, bias, window, reset)
   # float64 rounding, here and below.
   chex.assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-14)
 
@@ -51,8 +51,8 @@ def test_equals_the_loop(x64, width, time, options):
 def test_steps_equal_the_sequence(x64):
   del x64
   x, weight, bias, window, reset = problem(7, 4, (2, 3))
-  expected = jax.jit(_conv.causal_conv)(x, weight, bias, window, reset)
-  step, ys = jax.jit(_conv.causal_conv_step), []
+  expected = jax.jit(recurrence.causal_conv)(x, weight, bias, window, reset)
+  step, ys = jax.jit(recurrence.causal_conv_step), []
   for t in range(7):
     y, window = step(x[..., t, :], weight, bias, window, reset[..., t])
     ys.append(y)
@@ -67,7 +67,7 @@ def test_gradients(x64):
   x, weight, bias, window, reset = problem(5, 4)
   reset[0, 3] = True
   check_grads(
-    jax.jit(lambda *arguments: _conv.causal_conv(*arguments, reset)),
+    jax.jit(lambda *arguments: recurrence.causal_conv(*arguments, reset)),
     (x, weight, bias, window),
     order=2,
     modes=["rev"],
@@ -81,7 +81,7 @@ def test_a_reset_forgets_inf_and_nan(time):
   reset = jnp.zeros((1, time), bool).at[0, 1].set(True)
 
   def loss(x, window):
-    y, last = _conv.causal_conv(x, weight, bias, window, reset)
+    y, last = recurrence.causal_conv(x, weight, bias, window, reset)
     return jnp.sum(y[:, 1:]) + jnp.sum(last)
 
   value, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, window)
@@ -95,8 +95,8 @@ def test_bfloat16_is_accumulated_in_float32():
   x, weight, bias, window, reset = problem(9, 4)
   arguments = [jnp.asarray(a, jnp.float32) for a in (weight, bias, window)]
   x = jnp.asarray(x, jnp.bfloat16)
-  got = _conv.causal_conv(x, *arguments, reset)
-  expected = _conv.causal_conv(x.astype(jnp.float32), *arguments, reset)
+  got = recurrence.causal_conv(x, *arguments, reset)
+  expected = recurrence.causal_conv(x.astype(jnp.float32), *arguments, reset)
   chex.assert_trees_all_equal(got, expected)
   chex.assert_trees_all_equal_dtypes(got, expected)
 
@@ -120,4 +120,4 @@ def test_bad_arguments_are_named(kwargs, message):
     "window": jnp.ones((2, 3, 3)),
   } | kwargs
   with pytest.raises(ValueError, match=message):
-    _conv.causal_conv(**arguments)
+    recurrence.causal_conv(**arguments)

@@ -12,10 +12,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import outer_decays
-from jaxseq.recurrence import resets
-from jaxseq.recurrence import sharded_exchange
-from jaxseq.recurrence import softmax_chunk
+from jaxseq.recurrence import _outer_decays
+from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence._sharded import prefix
 
 
 class Decayed(NamedTuple):
@@ -38,7 +38,7 @@ def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
   """`state`, and zeros where `through` is false."""
   if through is None:
     return state
-  return resets.select(through, state, jnp.zeros_like(state))
+  return _resets.select(through, state, jnp.zeros_like(state))
 
 
 def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
@@ -64,7 +64,7 @@ def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
   """`x` (*batch, time, ...), and `fill` in the elements that are not kept."""
   if kept is None:
     return x
-  return resets.select(kept, x, jnp.full_like(x, fill))
+  return _resets.select(kept, x, jnp.full_like(x, fill))
 
 
 def linear(
@@ -89,7 +89,7 @@ def linear(
   if reverse:
     a, b = a[::-1], b[::-1]
   neutral = Decayed(None, jnp.ones_like(a[0]), jnp.zeros_like(b[0]))
-  return sharded_exchange.fold(combine_linear, Decayed(None, a, b), neutral)
+  return prefix.fold(combine_linear, Decayed(None, a, b), neutral)
 
 
 def combine_linear(left: Decayed, right: Decayed, hops: int) -> Decayed:
@@ -126,7 +126,7 @@ def outer(
   k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
   total = None
   if decay is not None:
-    decay = outer_decays.clamp(keep(kept, decay))
+    decay = _outer_decays.clamp(keep(kept, decay))
     axis = decay.ndim - 3
     later = lax.cumsum(decay, axis, reverse=True)
     total = lax.index_in_dim(later, 0, axis, keepdims=False)
@@ -196,7 +196,7 @@ class Averaged(NamedTuple):
   """
 
   through: jax.Array | None
-  state: softmax_chunk.SoftmaxState
+  state: _softmax_chunk.SoftmaxState
 
 
 def softmax_outer(
@@ -219,22 +219,22 @@ def softmax_outer(
     The summary.
   """
   through, kept = through_and_kept(reset)
-  logits = keep(kept, softmax_chunk.clamp(logits), softmax_chunk.NEG)
+  logits = keep(kept, _softmax_chunk.clamp(logits), _softmax_chunk.NEG)
   v = keep(kept, v)
   m = jnp.max(logits, axis=-2)
-  some = logits > softmax_chunk.NEG
+  some = logits > _softmax_chunk.NEG
   weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
   key = weight if k is None else weight * keep(kept, k)
-  state = softmax_chunk.SoftmaxState(
+  state = _softmax_chunk.SoftmaxState(
     m,
     jnp.sum(weight, axis=-2),
     jnp.einsum("...tk,...tv->...kv", key, v),
   )
   if reset is not None and sink is not None:
     # What a reset leaves starts with the sink.
-    nothing = softmax_chunk.fresh(None, state)
-    begin = resets.select(through, nothing, softmax_chunk.fresh(sink, state))
-    state = softmax_chunk.softmax_combine(begin, state)
+    nothing = _softmax_chunk.fresh(None, state)
+    begin = _resets.select(through, nothing, _softmax_chunk.fresh(sink, state))
+    state = _softmax_chunk.softmax_combine(begin, state)
   return Averaged(through, state)
 
 
@@ -243,7 +243,7 @@ def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
   del hops
   before, through = left.state, None
   if right.through is not None:
-    nothing = softmax_chunk.fresh(None, before)
-    before = resets.select(right.through, before, nothing)
+    nothing = _softmax_chunk.fresh(None, before)
+    before = _resets.select(right.through, before, nothing)
     through = left.through & right.through
-  return Averaged(through, softmax_chunk.softmax_combine(before, right.state))
+  return Averaged(through, _softmax_chunk.softmax_combine(before, right.state))

@@ -13,6 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+
 ORDERS = ("contiguous", "zigzag")
 
 
@@ -83,12 +85,12 @@ class Layout(NamedTuple):
     return "sometimes" if sees.any() else "never"
 
 
-def make(order: str, axis: str, time: int) -> Layout:
+def make(order: str, axis: str | None, time: int) -> Layout:
   """Returns the layout of sequences that are split over a mesh axis.
 
   Args:
     order: one of `ORDERS`.
-    axis: name of the mesh axis.
+    axis: name of the mesh axis; None for one device.
     time: number of elements on each device.
 
   Returns:
@@ -97,14 +99,13 @@ def make(order: str, axis: str, time: int) -> Layout:
   Raises:
     ValueError: if there is no such order, or it cannot split this time.
   """
-  if order not in ORDERS:
-    raise ValueError(f"order must be one of {ORDERS}; got {order!r}.")
+  _validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
     raise ValueError(
       "order 'zigzag' needs an even number of elements on each device; got "
       f"{time}."
     )
-  return Layout(order, lax.axis_size(axis), time)
+  return Layout(order, 1 if axis is None else lax.axis_size(axis), time)
 
 
 def local_positions(
@@ -195,10 +196,8 @@ def work(
   Raises:
     ValueError: if there is no such order or nothing of that name moves.
   """
-  if order not in ORDERS:
-    raise ValueError(f"order must be one of {ORDERS}; got {order!r}.")
-  if moves not in ("keys", "queries"):
-    raise ValueError(f"moves must be 'keys' or 'queries'; got {moves!r}.")
+  _validate.choice("order", order, ORDERS)
+  _validate.choice("moves", moves, ("keys", "queries"))
   layout = Layout(order, devices, 2)
   step, home = np.mgrid[:devices, :devices]
   q, k = (

@@ -1,0 +1,217 @@
+"""The configuration of layers on top of each other."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+from typing import Literal
+
+from jaxseq import _validate
+from jaxseq import mixers
+
+# Names and values of options; in Python a mapping reads better, and a config
+# file has one anyway. A StackConfig holds them as sorted pairs, to be hashable.
+Options = tuple[tuple[str, Any], ...] | Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StackConfig:
+  """Options of a stack of sequence layers, the same wherever there is one.
+
+  Networks of tasks, agents and encoders hold one as `stack`:
+
+      StackConfig("s5", {"ssm_size": 64}, d_model=128, num_layers=4)
+      StackConfig("s5", hybrid={"attention": {"window": 64}}, num_layers=4)
+
+  Attributes:
+    mixer: name of the sequence mixer in `jaxseq.mixers`.
+    mixer_options: fields of its Config, but d_model.
+    hybrid: more mixers and their options, which the layers take in turn with
+      `mixer`: with one, its layers and those of `mixer` alternate. A mapping,
+      or pairs of name and options where a mixer comes more than once.
+    d_model: width of the layers.
+    num_layers: number of layers; with 0, what comes in goes out.
+    norm: "none", "layer", "rms" or "batch" (over batch and time).
+    prenorm: whether the norm stands before the mixer or after the residual sum.
+    gtrxl_norm: whether a second norm follows the mixer, of the same kind, or a
+      layer norm where `norm` is "none" (arXiv:2303.03982, after GTrXL).
+    shared_norm: whether that one has the parameters of the first, as in the
+      code of that paper.
+    final_norm: whether a norm of the layers' kind follows the last layer; if
+      None, one does where the layers have norms in front.
+    activation: what follows the mixer; y is its output, g = dropout(gelu(y)),
+      out1 and out2 are dense:
+        "full_glu": out1(g) * sigmoid(out2(g)).
+        "half_glu1": g * sigmoid(out2(g)).
+        "half_glu2": y * sigmoid(out2(g)).
+        "gelu": g.
+        "none": y.
+      A dropout follows all of them but "gelu".
+    exact_gelu: the GELU of `activation` by the error function, as in S4's code,
+      and not by its tanh approximation, as in S5's.
+    residual: whether a layer adds its input to its output.
+    residual_float32: whether that sum stays float32 where `dtype` is narrower,
+      and with it the layers' inputs and outputs (arXiv:2312.00752, its code).
+    feedforward: a second half with norm and residual of its own, see
+      `feedforward.FeedForward`: "relu", "gelu", "swiglu", or "none".
+    feedforward_width: its hidden width; 4 times that of the layer, for "swiglu"
+      8/3 times it, if None.
+    dropout: rate; the mask is shared over time.
+    norm_epsilon: added to the variance in layer and RMS norms.
+    batch_norm_momentum: weight of the old running statistics.
+    dtype: dtype of the activations; float64 inputs stay float64. Parameters
+      are float32 and states at least float32.
+    remat: whether gradients recompute inside each layer instead of storing its
+      values.
+    scan_layers: whether the layers are one scanned layer: compile time does not
+      grow with their number. Parameters gain a leading axis of layers, states
+      one behind those of the batch.
+    time_axis: mesh axis over whose devices the mixers split time, where the
+      mesh in force (`jax.set_mesh`) has it; "" for none.
+    time_scheme: how they do that, as the `scheme` of a mixer's own `apply`, for
+      mixers that have several; "" for what they do by themselves.
+
+  Raises:
+    ValueError: a mixer or an option is unknown, or a value is out of range.
+  """
+
+  mixer: str = "s5"
+  mixer_options: Options = ()
+  _: dataclasses.KW_ONLY
+  hybrid: tuple[tuple[str, Options], ...] | Mapping[str, Options] = ()
+  d_model: int = 64
+  num_layers: int = 2
+  norm: Literal["none", "layer", "rms", "batch"] = "layer"
+  prenorm: bool = True
+  gtrxl_norm: bool = False
+  shared_norm: bool = False
+  final_norm: bool | None = None
+  activation: Literal["full_glu", "half_glu1", "half_glu2", "gelu", "none"] = (
+    "half_glu2"
+  )
+  exact_gelu: bool = False
+  residual: bool = True
+  residual_float32: bool = False
+  feedforward: Literal["none", "relu", "gelu", "swiglu"] = "none"
+  feedforward_width: int | None = None
+  dropout: float = 0.0
+  norm_epsilon: float = 1e-6
+  batch_norm_momentum: float = 0.95
+  dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+  remat: bool = False
+  scan_layers: bool = False
+  time_axis: str = ""
+  time_scheme: str = ""
+
+  def __post_init__(self):
+    hybrid = self.hybrid
+    if isinstance(hybrid, Mapping):
+      hybrid = tuple(hybrid.items())
+    hybrid = tuple((name, _pairs(options)) for name, options in hybrid)
+    object.__setattr__(self, "hybrid", hybrid)
+    object.__setattr__(self, "mixer_options", _pairs(self.mixer_options))
+    _validate.literals(self)
+    _validate.fields(self, positive=("d_model",))
+    _validate.integer("num_layers", self.num_layers, 0)
+    if self.feedforward_width is not None:
+      _validate.positive("feedforward_width", self.feedforward_width)
+    if not 0 <= self.dropout < 1:
+      raise _validate.error("dropout", self.dropout, "a rate, 0 <= rate < 1")
+    if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
+      raise _validate.error(
+        "shared_norm",
+        True,
+        "False where there are no two norms: gtrxl_norm, and a norm other than "
+        "'none'",
+      )
+    if self.final_norm and self.norm == "none":
+      raise _validate.error("final_norm", True, "False where norm is 'none'")
+    if self.hybrid and self.scan_layers:
+      raise _validate.error(
+        "scan_layers", True, f"False for {len(hybrid) + 1} mixers in turn"
+      )
+    self._check_scheme()
+
+  @property
+  def mixers(self) -> tuple[Any, ...]:
+    """The Configs of the mixers that the layers take in turn."""
+    named = ((self.mixer, self.mixer_options), *self.hybrid)
+    return tuple(
+      mixers.make_config(name, **{"d_model": self.d_model, **dict(options)})
+      for name, options in named
+    )
+
+  @property
+  def ends_in_norm(self) -> bool:
+    """Whether a norm follows the last layer."""
+    if self.final_norm is not None:
+      return self.final_norm
+    return self.prenorm and self.norm != "none" and self.num_layers > 0
+
+  @property
+  def ssm_parameters(self) -> tuple[str, ...]:
+    """Names of parameters that the papers give a learning rate of their own."""
+    names = set()
+    for name in (self.mixer, *dict(self.hybrid)):
+      names |= set(getattr(mixers.get(name), "SSM_PARAMETERS", ()))
+    return tuple(sorted(names))
+
+  def layer(self, index: int) -> "StackConfig":
+    """Returns the options of one layer, which has one mixer."""
+    if not self.hybrid:
+      return self
+    named = ((self.mixer, self.mixer_options), *self.hybrid)
+    name, options = named[index % len(named)]
+    return dataclasses.replace(
+      self,
+      mixer=name,
+      mixer_options=options,
+      hybrid=(),
+      time_scheme=self.time_scheme if _schemes(name) else "",
+    )
+
+  def refuse(
+    self, where: str = "stack", *, batch_norm: str = "", dropout: str = ""
+  ) -> None:
+    """Refuses what makes no sense where the stack is used.
+
+    Args:
+      where: path of the stack, for the message.
+      batch_norm: why there can be no batch norm; "" if there can.
+      dropout: why there can be no dropout; "" if there can.
+
+    Raises:
+      ValueError: the stack has what is refused.
+    """
+    if batch_norm and self.norm == "batch":
+      raise _validate.error(
+        f"{where}.norm", "batch", f"'layer', 'rms' or 'none': {batch_norm}"
+      )
+    if dropout and self.dropout:
+      raise _validate.error(f"{where}.dropout", self.dropout, f"0.0: {dropout}")
+
+  def _check_scheme(self):
+    """Checks `d_model` of the mixers' own options, and `time_scheme`."""
+    for config in self.mixers:
+      if config.d_model != self.d_model:
+        raise _validate.error(
+          "mixer_options.d_model", config.d_model, "no d_model: the stack's is"
+        )
+    known = [_schemes(name) for name in (self.mixer, *dict(self.hybrid))]
+    if self.time_scheme and not any(known):
+      raise _validate.error(
+        "time_scheme",
+        self.time_scheme,
+        "'', for these mixers split time in one way only",
+      )
+    for schemes in filter(None, known):
+      _validate.choice("time_scheme", self.time_scheme, ("", *schemes))
+
+
+def _pairs(options: Options) -> tuple[tuple[str, Any], ...]:
+  """Returns options as sorted pairs."""
+  return tuple(sorted(dict(options).items()))
+
+
+def _schemes(name: str) -> tuple[str, ...]:
+  """Returns the ways in which a mixer can split time, if it has several."""
+  return getattr(mixers.get(name), "SCHEMES", ())

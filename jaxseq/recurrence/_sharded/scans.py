@@ -1,0 +1,216 @@
+"""The linear recurrences with time split over devices; `_sharded` has the idea.
+
+Each function runs the scan of its name, given as `run`, a function of this
+device's chunk alone, with the state that enters the chunk.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _outer_decays
+from jaxseq.recurrence import _siso_systems
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded import summaries
+
+Decayed = summaries.Decayed
+Run = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def linear_scan(
+  run: Run, a, b, init, *, reset, reverse, dtype, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """`linear_scan`; a summary is the product of decays, and a state."""
+  begin = init
+  a, b, reset, init = prefix.vary(axis, a, b, reset, init)
+  summary = summaries.linear(
+    a.astype(dtype), b.astype(dtype), reset, reverse=reverse
+  )
+  combine = summaries.combine_linear
+  where = {"axis": axis, "reverse": reverse}
+  state, chunks = _entering(summary, init, combine, exchange=exchange, **where)
+  h, last = run(a, b, state, reset=reset)
+  return h, _final(chunks, begin, combine, last, **where)
+
+
+def lti_scan(
+  run: Run,
+  Lambda_bar,
+  B_bar,
+  C,
+  u,
+  init,
+  *,
+  D,
+  reset,
+  reverse,
+  axis: str,
+  exchange: str,
+) -> tuple[jax.Array, jax.Array]:
+  """`lti_scan`; a summary is a state, and with resets one flag."""
+  begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
+  Lambda_bar, B_bar, C, u, init, D, reset = prefix.vary(
+    axis, Lambda_bar, B_bar, C, u, init, D, reset
+  )
+  # The states alone: one output row of zeros.
+  nothing = jnp.zeros_like(C[:1])
+  _, state = run(Lambda_bar, B_bar, nothing, u, init=None, reset=reset)
+  through = None if reset is None else ~jnp.any(reset, axis=-1)
+
+  def combine(power, left, right, hops):
+    carried = lax.integer_pow(power, hops) * left.state
+    carried = summaries.entered(right.through, carried)
+    through = summaries.all_through(left, right)
+    return Decayed(through, None, carried + right.state)
+
+  where = {"axis": axis, "reverse": reverse}
+  state, chunks = _entering(
+    Decayed(through, None, state),
+    init,
+    functools.partial(combine, lax.integer_pow(Lambda_bar, u.shape[-2])),
+    exchange=exchange,
+    **where,
+  )
+  y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
+  combine = functools.partial(combine, power)
+  return y, _final(chunks, begin, combine, last, **where)
+
+
+def siso_scan(
+  run: Run, A, B, C, u, init, *, reset, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """`siso_scan`; a summary is a state, and with resets one flag.
+
+  The convolutions inside the chunk run beside the exchange; the response to
+  the entering state is added at the end.
+  """
+  begin, power = init, _siso_systems.power(A, u.shape[-2])
+  A, B, C, u, init, reset = prefix.vary(axis, A, B, C, u, init, reset)
+  wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
+  y, state = run(A, B, C, wide, reset=reset)
+  if init is not None:
+    state = state.astype(jnp.result_type(state, init))
+  through = None if reset is None else ~jnp.any(reset, axis=-1)
+
+  def advance(power, chunk, state, hops):
+    carried = _siso_systems.apply(_siso_systems.power(power, hops), state)
+    carried = carried.astype(chunk.state.dtype)
+    return summaries.entered(chunk.through, carried) + chunk.state
+
+  def combine(power, left, right, hops):
+    through = summaries.all_through(left, right)
+    return Decayed(through, None, advance(power, right, left.state, hops))
+
+  summary = Decayed(through, None, state)
+  own_power = _siso_systems.power(A, u.shape[-2])
+  state, chunks = _entering(
+    summary,
+    init,
+    functools.partial(combine, own_power),
+    axis=axis,
+    exchange=exchange,
+  )
+  seen = _siso_systems.response(A, C, state, u.shape[-2])
+  y = y + summaries.entered(_before_resets(reset), seen)
+  last = advance(own_power, summary, state, 1)
+  combine = functools.partial(combine, power)
+  return y.astype(u.dtype), _final(chunks, begin, combine, last, axis=axis)
+
+
+def selective_scan(
+  run: Run, x, delta, A, B, C, init, *, D, reset, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """`selective_scan`; a summary is a state and the sums of delta."""
+  begin, rates = init, A
+  x, delta, A, B, C, init, D, reset = prefix.vary(
+    axis, x, delta, A, B, C, init, D, reset
+  )
+  given = (A, B, C) + (() if init is None else (init,))
+  dtype = jnp.result_type(*given, x, delta, jnp.float32)
+  # The states alone: read off by zeros. Sums in closed form, with an
+  # exponential for each element and state, took four times as long on a CPU.
+  nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
+  _, state = run(x, delta, A, B, nothing, reset=reset)
+  steps = delta.astype(jnp.finfo(dtype).dtype)
+
+  def combine(A):
+    return functools.partial(summaries.combine_selective, A.astype(dtype))
+
+  state, chunks = _entering(
+    summaries.selective(state.astype(dtype), steps, reset),
+    init,
+    combine(A),
+    axis=axis,
+    exchange=exchange,
+  )
+  y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
+  return y, _final(chunks, begin, combine(rates), last, axis=axis)
+
+
+def outer_scan_heads(
+  run: Run, q, k, v, decay, init, *, reset, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """`outer_scan_heads`, by LASP-2.
+
+  A summary is a state and the sums of the log-decays, and with resets one flag.
+  It is one product of keys and values; the scan of the chunk from zeros runs
+  beside the exchange, and the entering state is read with the decayed queries
+  at the end. In the gradient its cotangent, one more product, is sent while the
+  scan runs backwards.
+  """
+  begin = init
+  q, k, v, decay, init, reset = prefix.vary(axis, q, k, v, decay, init, reset)
+  given = [z for z in (q, k, v, decay, init) if z is not None]
+  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*given, jnp.float32)
+  q, k, v = (z.astype(dtype) for z in (q, k, v))
+  decay = None if decay is None else decay.astype(dtype)
+  o, _ = run(q, k, v, decay, reset=reset)
+  heads = v.shape[-2]
+  summary = summaries.outer(k, v, decay, reset, heads)
+  combine = summaries.combine_outer
+  state, chunks = _entering(
+    summary, init, combine, axis=axis, exchange=exchange
+  )
+  before = _before_resets(reset)
+  q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
+  if decay is not None:
+    decay = summaries.keep(before, _outer_decays.clamp(decay))
+    q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
+  seen = jnp.einsum("...thk,...hkv->...thv", q, state)
+  o = o + summaries.entered(before, seen)
+  last = summaries.advance_outer(summary, state)
+  return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
+
+
+def _entering(summary: Decayed, init: Any, combine, **options):
+  """The state that enters this device's chunk; and all chunks, if gathered."""
+  zeros = jax.tree.map(jnp.zeros_like, summary)
+  entering, chunks = prefix.entering(
+    summary, _begun(zeros, init), zeros, combine, **options
+  )
+  return entering.state, chunks
+
+
+def _final(chunks, init, combine, last, **options):
+  """The state after the whole sequence; init and operator not varied."""
+  begin = zeros = None
+  if chunks is not None:
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
+    begin = _begun(zeros, init)
+  return prefix.final(chunks, begin, zeros, combine, last, **options)
+
+
+def _begun(zeros, init):
+  """The summary that brings the state before the whole sequence with it."""
+  if init is None:
+    return zeros
+  return zeros._replace(state=init.astype(zeros.state.dtype))
+
+
+def _before_resets(reset):
+  """(*batch, time) bool: the state before the chunk is seen; None for all."""
+  return None if reset is None else jnp.cumsum(reset, axis=-1) == 0
