@@ -42,6 +42,7 @@ VARIANTS = {
   "classify/uea": ("japanese_vowels", "tiny"),
   "forecast/hourly": ("seasonal", "tiny"),
   "icrl/ablation": ("RepeatFirstEasy,tiny",),
+  "icrl/images": ("SpaceInvaders-MinAtar", "Breakout-MinAtar,tiny"),
   "icrl/long_memory": ("Hard", "tiny"),
   "icrl/memory_chain": ("100",),
   "icrl/popgym_gru": ("RepeatPreviousHard",),
