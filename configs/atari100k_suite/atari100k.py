@@ -17,15 +17,15 @@ whether everything works.
 import ml_collections
 
 from configs.spr import _shared
+from jaxseq import _validate
 from jaxseq.spr import published
 from jaxseq.spr import variants
 
+VARIANTS = (*variants.names(), "tiny")
+
 
 def get_config(variant: str = "spr") -> ml_collections.ConfigDict:
-  if variant not in (*variants.names(), "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'tiny' or one of {variants.names()}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   agent = "spr" if variant == "tiny" else variant
   config = _shared.atari100k(agent, published.GAMES[0])
   config.num_seeds = 5

@@ -58,9 +58,3 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.network.stack.update(d_model=8, num_layers=1)
   config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
   return config
-
-
-def check(variant: str, *variants: str) -> None:
-  """Raises ValueError if there is no such variant."""
-  if variant not in variants:
-    raise ValueError(f"variant: got {variant!r}, expected one of {variants}.")

@@ -13,10 +13,13 @@ shows in seconds whether everything works.
 
 import ml_collections
 
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

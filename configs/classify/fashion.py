@@ -16,10 +16,13 @@ in seconds whether everything works.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("row", "pixel", "tiny")
 
 
 def get_config(variant: str = "row") -> ml_collections.ConfigDict:
-  _shared.check(variant, "row", "pixel", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base()
   config.data = "fashion"
   order = "pixel" if variant == "pixel" else "row"

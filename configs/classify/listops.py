@@ -12,10 +12,13 @@ nothing, and shows in seconds whether everything works.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, "full", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base()
   config.data = "listops"
   config.data_options = {"size": "small"}

@@ -22,6 +22,7 @@ no result is given.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
 
 _GROUPS = {"name": "s5", "schedule": "cosine"}
 
@@ -143,9 +144,11 @@ _TASKS = {
   },
 }
 
+VARIANTS = tuple(_TASKS)
+
 
 def get_config(task: str = "listops") -> ml_collections.ConfigDict:
-  _shared.check(task, *_TASKS)
+  _validate.choice("task", task, VARIANTS)
   chosen = _TASKS[task]
   updates_per_epoch = chosen["examples"] // chosen["batch_size"]
   config = _shared.base()

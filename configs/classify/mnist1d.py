@@ -15,10 +15,13 @@ applies one fixed permutation to the points: the same authors report 0.57 and
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "shuffled", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, "full", "shuffled", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base()
   config.data = "mnist1d"
   config.network.stack.norm = "layer"

@@ -19,10 +19,13 @@ whether everything works.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "short", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, "full", "short", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base()
   config.data = "pendulum"
   epochs = 100 if variant == "full" else 10

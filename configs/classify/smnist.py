@@ -17,10 +17,13 @@ whether everything works.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "permuted", "mnist", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, "full", "permuted", "mnist", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base()
   config.data = "mnist_subset"
   config.network.stack.update(

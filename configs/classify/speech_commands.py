@@ -14,10 +14,13 @@ result is given. `:tiny` learns nothing of the same folder.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, "full", "tiny")
+  _validate.choice("variant", variant, VARIANTS)
   updates_per_epoch = 84_843 // 16
   config = _shared.base()
   config.num_seeds = 1

@@ -47,9 +47,3 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.batch_size = 4
   config.arms = blocks.arms("gru", "lstm")
   return config
-
-
-def check(variant: str) -> None:
-  """Raises ValueError if there is no such variant."""
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")

@@ -11,10 +11,13 @@ in seconds whether everything works.
 import ml_collections
 
 from configs.compare import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant)
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("listops", size="small")
   config.num_updates = 1000
   config.batch_size = 32

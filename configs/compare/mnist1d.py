@@ -11,10 +11,13 @@ everything works.
 import ml_collections
 
 from configs.compare import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant)
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("mnist1d")
   config.num_updates = 2500
   config.references = {"GRU of the authors": 0.91, "CNN": 0.94}

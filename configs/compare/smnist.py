@@ -12,10 +12,13 @@ soonest, not where they end. `:tiny` shows in seconds whether everything works.
 import ml_collections
 
 from configs.compare import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant)
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("mnist_subset", order="pixel")
   config.num_updates = 300
   config.batch_size = 32

@@ -12,6 +12,8 @@ import ml_collections
 
 from configs.decision import cartpole
 
+VARIANTS = cartpole.VARIANTS
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = cartpole.get_config(variant)

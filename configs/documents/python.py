@@ -19,12 +19,13 @@ import pathlib
 
 import ml_collections
 
-_VARIANTS = ("python", "bible", "tiny")
+from jaxseq import _validate
+
+VARIANTS = ("python", "bible", "tiny")
 
 
 def get_config(variant: str = "python") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_updates = 200

@@ -106,9 +106,3 @@ def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.data_options.update(train=64, valid=8, test=64, length=16)
   config.arms = arms("vae", "dts_light")
   return config
-
-
-def check(variant: str, variants: tuple[str, ...]) -> None:
-  """Raises ValueError if there is no such variant."""
-  if variant not in variants:
-    raise ValueError(f"variant: got {variant!r}, expected one of {variants}.")

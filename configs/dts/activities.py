@@ -21,12 +21,13 @@ another. "source" and "target" are accuracies on the two subjects.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
-_VARIANTS = ("synthetic", "own", "watch", "tiny")
+VARIANTS = ("synthetic", "own", "watch", "tiny")
 
 
 def get_config(variant: str = "synthetic") -> ml_collections.ConfigDict:
-  _shared.check(variant, _VARIANTS)
+  _validate.choice("variant", variant, VARIANTS)
   if variant == "watch":
     config = _shared.base("watch", by="side", source=0, target=1)
   else:

@@ -17,6 +17,7 @@ a code may hold what the decoder never reads.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
 _DECODERS = {
   "conv": {
@@ -57,9 +58,11 @@ _DECODERS = {
   },
 }
 
+VARIANTS = (*_DECODERS, "tiny")
+
 
 def get_config(variant: str = "conv") -> ml_collections.ConfigDict:
-  _shared.check(variant, (*_DECODERS, "tiny"))
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("seasonal_factors", seed=1, noise=1.0)
   config.num_updates = 1200
   config.updates_per_chunk = 100

@@ -19,8 +19,9 @@ first half alone of every second window.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
-_VARIANTS = {
+VARIANTS = {
   "seasonal": (
     "seasonal_factors",
     {"seed": 1, "noise": 1.0},
@@ -33,8 +34,8 @@ _VARIANTS = {
 
 
 def get_config(variant: str = "seasonal") -> ml_collections.ConfigDict:
-  _shared.check(variant, tuple(_VARIANTS))
-  name, options, tasks = _VARIANTS[variant]
+  _validate.choice("variant", variant, VARIANTS)
+  name, options, tasks = VARIANTS[variant]
   config = _shared.base(name, **options)
   config.num_updates = 800
   config.updates_per_chunk = 100

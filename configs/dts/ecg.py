@@ -16,6 +16,7 @@ intervals as factors.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
 _DATA = {
   "ecg": ("ecg", {"length": 64, "rate": 32.0}),
@@ -25,9 +26,11 @@ _DATA = {
   "tiny": ("ecg", {}),
 }
 
+VARIANTS = tuple(_DATA)
+
 
 def get_config(variant: str = "ecg") -> ml_collections.ConfigDict:
-  _shared.check(variant, tuple(_DATA))
+  _validate.choice("variant", variant, VARIANTS)
   name, options = _DATA[variant]
   config = _shared.base(name, **options)
   config.arms = _shared.arms(*_shared.METHODS)

@@ -10,10 +10,13 @@ everything works.
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, ("full", "tiny"))
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("seasonal_factors")
   config.num_seeds = 2
   config.arms = _shared.arms(

@@ -18,8 +18,9 @@ the code tells the speaker. The series are a file of the package aeon
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 
-_VARIANTS = {
+VARIANTS = {
   "japanese_vowels": "japanese_vowels",
   "pickup_gesture": "pickup_gesture",
   "tiny": "japanese_vowels",
@@ -27,8 +28,8 @@ _VARIANTS = {
 
 
 def get_config(variant: str = "japanese_vowels") -> ml_collections.ConfigDict:
-  _shared.check(variant, tuple(_VARIANTS))
-  config = _shared.base(_VARIANTS[variant])
+  _validate.choice("variant", variant, VARIANTS)
+  config = _shared.base(VARIANTS[variant])
   config.num_updates = 1000
   config.updates_per_chunk = 100
   config.batch_size = 32

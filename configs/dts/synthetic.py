@@ -18,10 +18,13 @@ Each method is an arm; three seeds. Then DCI, half a minute for each model:
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
+
+VARIANTS = ("full", "beyond", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _shared.check(variant, ("full", "beyond", "tiny"))
+  _validate.choice("variant", variant, VARIANTS)
   config = _shared.base("seasonal_factors")
   config.arms = _shared.arms(*_shared.METHODS)
   if variant == "beyond":

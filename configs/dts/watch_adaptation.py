@@ -30,6 +30,7 @@ import itertools
 import ml_collections
 
 from configs.dts import _shared
+from jaxseq import _validate
 from jaxseq.data import domains
 
 _DIRECTIONS = {
@@ -43,20 +44,15 @@ _DIRECTIONS = {
 _ARMS = ("heads", "weights")
 _WEIGHTS = {"0001": 0.001, "001": 0.01, "01": 0.1, "1": 1.0}
 # Name of a variant -> scaling, arms, direction.
-_VARIANTS = {
+VARIANTS = {
   "_".join(filter(None, parts)) or "full": parts
   for parts in itertools.product(("", "own"), ("", *_ARMS), _DIRECTIONS)
 } | {"tiny": ("", "", "")}
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'full', 'tiny', or 'own', one"
-      f" of {_ARMS} and one of {tuple(_DIRECTIONS)[1:]}, joined by '_' in this"
-      " order; each may be absent."
-    )
-  scaling, arms, direction = _VARIANTS[variant]
+  _validate.choice("variant", variant, VARIANTS)
+  scaling, arms, direction = VARIANTS[variant]
   by, source, target = _DIRECTIONS[direction]
   config = _shared.base(
     "watch",

@@ -15,12 +15,13 @@ processes, with one mark each.
 
 import ml_collections
 
-_VARIANTS = ("hawkes", "poisson", "renewal", "self_correcting", "tiny")
+from jaxseq import _validate
+
+VARIANTS = ("hawkes", "poisson", "renewal", "self_correcting", "tiny")
 
 
 def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

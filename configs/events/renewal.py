@@ -11,11 +11,13 @@ seconds whether everything works.
 import ml_collections
 
 from configs.events import hawkes
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = hawkes.get_config("renewal" if variant == "full" else "tiny")
   config.data = "renewal"
   return config

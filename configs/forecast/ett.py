@@ -17,10 +17,13 @@ learns nothing, and shows in seconds whether the file can be used.
 
 import ml_collections
 
+from jaxseq import _validate
+
+VARIANTS = ("full", "tiny")
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 5

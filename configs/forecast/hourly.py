@@ -16,12 +16,13 @@ in seconds whether everything works.
 
 import ml_collections
 
-_VARIANTS = ("full", "seasonal", "tiny")
+from jaxseq import _validate
+
+VARIANTS = ("full", "seasonal", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

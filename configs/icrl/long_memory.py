@@ -17,13 +17,13 @@ and shows in seconds whether everything works.
 import ml_collections
 
 from configs.icrl import quickstart
+from jaxseq import _validate
+
+VARIANTS = ("Medium", "Hard", "tiny")
 
 
 def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
-  if variant not in ("Medium", "Hard", "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'Medium', 'Hard' or 'tiny'."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   if variant == "tiny":
     config = quickstart.get_config("tiny")
     config.ppo.env_id = "RepeatPreviousMedium"

@@ -40,12 +40,13 @@ everything works.
 
 import ml_collections
 
-_VARIANTS = ("full", "s5", "long", "paper", "tiny")
+from jaxseq import _validate
+
+VARIANTS = ("full", "s5", "long", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 1 if variant == "paper" else 4

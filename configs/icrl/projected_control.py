@@ -28,14 +28,14 @@ them spent compiling, whether everything works.
 import ml_collections
 
 from configs.icrl import projected_cartpole
+from jaxseq import _validate
 from jaxseq.rl import meta_suites
 
-_VARIANTS = ("cartpoles", "bodies", "tiny")
+VARIANTS = ("cartpoles", "bodies", "tiny")
 
 
 def get_config(variant: str = "cartpoles") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = projected_cartpole.get_config(
     "tiny" if variant == "tiny" else "full"
   )

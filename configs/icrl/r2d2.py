@@ -18,6 +18,8 @@ import ml_collections
 
 from configs.icrl import quickstart
 
+VARIANTS = quickstart.VARIANTS
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = quickstart.get_config(variant)

@@ -20,6 +20,7 @@ nothing, and shows in a minute whether everything works.
 import ml_collections
 
 from configs.icrl import quickstart
+from jaxseq import _validate
 
 _EPISODES = 10_000
 _LENGTHS = {
@@ -29,12 +30,11 @@ _LENGTHS = {
   "tiny": (3, 5),
 }
 
+VARIANTS = tuple(_LENGTHS)
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _LENGTHS:
-    raise ValueError(
-      f"variant: got {variant!r}, expected one of {tuple(_LENGTHS)}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   tiny = variant == "tiny"
   config = quickstart.get_config("tiny" if tiny else "full")
   config.num_seeds = 1 if tiny else 4  # As many on each of two cores.

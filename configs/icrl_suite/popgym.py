@@ -18,6 +18,7 @@ learns nothing, and shows in seconds whether everything works.
 import ml_collections
 
 from configs.icrl import quickstart
+from jaxseq import _validate
 
 # Returns of a random and of a reference player.
 _BOUNDS = {
@@ -29,10 +30,11 @@ _BOUNDS = {
   "MultiarmedBanditEasy": (0.0, 0.66),
 }
 
+VARIANTS = ("full", "tiny")
+
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in ("full", "tiny"):
-    raise ValueError(f"variant: got {variant!r}, expected 'full' or 'tiny'.")
+  _validate.choice("variant", variant, VARIANTS)
   config = quickstart.get_config(variant)
   config.num_seeds = 4  # As many on each of two cores.
   config.references = {}

@@ -14,6 +14,8 @@ import ml_collections
 
 from configs.spr import minatar_quick
 
+VARIANTS = minatar_quick.VARIANTS
+
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   config = minatar_quick.get_config(variant)

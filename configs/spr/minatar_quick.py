@@ -18,6 +18,8 @@ in seconds whether everything works.
 
 import ml_collections
 
+from jaxseq import _validate
+
 GAMES = {
   "asterix": "Asterix-MinAtar",
   "breakout": "Breakout-MinAtar",
@@ -26,12 +28,11 @@ GAMES = {
   "space_invaders": "SpaceInvaders-MinAtar",
 }
 
+VARIANTS = (*GAMES, "tiny")
+
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
-  if variant not in (*GAMES, "tiny"):
-    raise ValueError(
-      f"variant: got {variant!r}, expected 'tiny' or one of {tuple(GAMES)}."
-    )
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

@@ -31,13 +31,13 @@ def get_config(
   tiny = size == "tiny"
   config = minatar_quick.get_config("tiny" if tiny else "breakout")
   width = 4 if tiny else 64
-  stack = {"d_model": width, "mixer_options": {}}
+  options = {"d_model": width, "mixer_options": {}}
   config.settings.update(
     env_id=env_id,
     batch_size=2 if tiny else 8,
     encoder={"channels": (width,)},
-    transition={"kind": "lstm", **stack},
-    memory={"mixer": "s5", **stack},
+    transition={"stack": {"mixer": "lstm", **options}},
+    memory={"stack": {"mixer": "s5", **options}},
     clip_rewards=False,
   )
   config.settings.learning.sequence = {

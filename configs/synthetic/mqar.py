@@ -19,13 +19,13 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import _validate
 
-_VARIANTS = ("full", "paper", "tiny")
+VARIANTS = ("full", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

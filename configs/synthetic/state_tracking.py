@@ -19,14 +19,14 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
+from jaxseq import _validate
 from jaxseq.data.tokens import group_words
 
-_VARIANTS = (*group_words.GROUPS, "tiny")
+VARIANTS = (*group_words.GROUPS, "tiny")
 
 
 def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
-  if variant not in _VARIANTS:
-    raise ValueError(f"variant: got {variant!r}, expected one of {_VARIANTS}.")
+  _validate.choice("variant", variant, VARIANTS)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 2

@@ -223,12 +223,12 @@ def test_a_game_without_images_is_played_by_config_alone():
   changes = {
     "variant": "spr",
     "encoder": {"channels": (6,)},
-    "transition": {"kind": "lstm", "d_model": 4},
+    "transition": {"stack": {"mixer": "lstm", "d_model": 4}},
     "learning": {
       **CHANGES["learning"],
       "sequence": {"length": 2, "burn_in": 2},
     },
-    "memory": {"mixer": "s5", "d_model": 4},
+    "memory": {"stack": {"mixer": "s5", "d_model": 4}},
     "agent": {"min_replay": 16, "num_steps": 2, "updates_per_step": 1},
   }
   config = config_for(game, **changes)
