@@ -15,24 +15,24 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from jaxseq.rl.replay import frames as replay
+from jaxseq.rl.replay import frames
 
 _CAPACITY = flags.DEFINE_integer("capacity", 100_000, "Steps in the replay.")
 _BATCH = flags.DEFINE_integer("batch", 32, "Sequences in a batch.")
 _REPEATS = flags.DEFINE_integer("repeats", 20, "Runs; the best one counts.")
 
 
-def programs(config: replay.Config, batch_size: int) -> dict[str, object]:
+def programs(config: frames.Config, batch_size: int) -> dict[str, object]:
   """Returns functions (state, frame, key) -> (state, anything)."""
 
   def add(state, frame, key):
     del key
-    return replay.add(config, state, frame, 1, 1.0, False), ()
+    return frames.add(config, state, frame, 1, 1.0, False), ()
 
   def sample(state, frame, key):
     del frame
-    uniform = replay.draw(key, config, batch_size)
-    return state, replay.sample(
+    uniform = frames.draw(key, config, batch_size)
+    return state, frames.sample(
       config, state, uniform, beta=0.4, num_steps=10, gamma=0.99
     )
 
@@ -40,13 +40,13 @@ def programs(config: replay.Config, batch_size: int) -> dict[str, object]:
     del frame
     slot = jax.random.randint(key, (batch_size,), 0, config.capacity)
     priority = slot / config.capacity
-    return replay.update_priorities(config, state, slot, priority), ()
+    return frames.update_priorities(config, state, slot, priority), ()
 
   def step(state, frame, key):
     state, _ = add(state, frame, key)
     state, drawn = sample(state, frame, key)
     priority = jnp.abs(drawn.batch.return_n)
-    state = replay.update_priorities(config, state, drawn.slot, priority)
+    state = frames.update_priorities(config, state, drawn.slot, priority)
     return state, drawn
 
   return {"step": step, "add": add, "sample": sample, "update": update}
@@ -63,7 +63,7 @@ def _timed(function, state, frame, key):
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  config = replay.Config(capacity=_CAPACITY.value)
+  config = frames.Config(capacity=_CAPACITY.value)
   parts = programs(config, _BATCH.value)
   frame = jnp.ones(config.frame_shape, jnp.uint8)
   keys = jax.random.split(jax.random.key(0), _REPEATS.value)
@@ -76,11 +76,11 @@ def main(argv: list[str]) -> None:
     lambda state, frame: jax.lax.fori_loop(
       0,
       config.capacity,
-      lambda i, state: replay.add(config, state, frame, 1, 1.0, False),
+      lambda i, state: frames.add(config, state, frame, 1, 1.0, False),
       state,
     ),
     donate_argnums=0,
-  )(replay.init(config), frame)
+  )(frames.init(config), frame)
   memory = {
     name: function.lower(state, frame, keys[0]).compile().memory_analysis()
     for name, function in jitted.items()

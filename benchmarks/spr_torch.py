@@ -23,7 +23,8 @@ import torch
 
 from benchmarks import spr_torch_agent
 from jaxseq.rl.replay import frames
-from jaxseq.spr import update as update_lib
+from jaxseq.spr import learner
+from jaxseq.spr import update
 from jaxseq.spr import variants
 
 ACTIONS, BATCH, AHEAD = 6, 32, 5
@@ -94,24 +95,25 @@ def network_theirs(params):
 def make_batch(seed):
   """Random frames, actions and rewards, for both."""
   rng = np.random.default_rng(seed)
-  done = rng.random((AHEAD + 1, BATCH)) < 0.03
+  done = rng.random((BATCH, AHEAD + 1)) < 0.03
   batch = frames.Batch(
-    observation=rng.integers(0, 256, (AHEAD + 1, BATCH, 84, 84, 4), np.uint8),
+    observation=rng.integers(0, 256, (BATCH, AHEAD + 1, 84, 84, 4), np.uint8),
     next_observation=rng.integers(0, 256, (BATCH, 84, 84, 4), np.uint8),
-    action=rng.integers(0, ACTIONS, (AHEAD, BATCH), np.int32),
+    action=rng.integers(0, ACTIONS, (BATCH, AHEAD), np.int32),
     return_n=rng.normal(size=BATCH).astype(np.float32),
     discount=np.float32(DISCOUNT),
     done=done,
-    done_n=done.any(axis=0),
+    done_n=done.any(axis=1),
     weight=rng.uniform(0.3, 1.0, BATCH).astype(np.float32),
   )
   theirs = {
-    "images": images(batch.observation),
+    # PyTorch's agent has time first.
+    "images": images(batch.observation.swapaxes(0, 1)),
     "next": images(batch.next_observation),
-    "action": tensor(batch.action).long(),
+    "action": tensor(batch.action.T).long(),
     "return_n": tensor(batch.return_n),
     "discount": tensor(batch.discount),
-    "done": tensor(batch.done),
+    "done": tensor(batch.done.T),
     "done_n": tensor(batch.done_n),
     "weight": tensor(batch.weight),
   }
@@ -123,11 +125,12 @@ def check(config, state, batch, theirs):
   agent = spr_torch_agent.Agent(
     network_theirs(state.params), noise_theirs(state.target_noise)
   )
-  ours = jax.jit(functools.partial(update_lib.update, config))
+  ours = jax.jit(functools.partial(update.update, config))
   for i in range(COMPARED):
-    draws = update_lib.draw(jax.random.key(i), config, BATCH)
+    draws = update.draw(jax.random.key(i), config, batch)
     augmentations = [
-      [tensor(x).flatten() for x in branch] for branch in draws.augmentations
+      [tensor(np.asarray(x).T).flatten() for x in branch]
+      for branch in draws.augmentations
     ]
     augmentations = [[r.long(), c.long(), n] for r, c, n in augmentations]
     state, metrics = ours(state, batch, draws)
@@ -166,7 +169,7 @@ def main():
   if flags.threads:
     torch.set_num_threads(flags.threads)
   config = variants.get("spr", ACTIONS).update
-  state = jax.jit(functools.partial(update_lib.init, config=config))(
+  state = jax.jit(functools.partial(learner.init, config=config))(
     jax.random.key(0)
   )
   batch, theirs = make_batch(0)
@@ -177,7 +180,7 @@ def main():
   agent = check(config, state, batch, theirs)
   start = time.perf_counter()
   step = (
-    jax.jit(functools.partial(update_lib.train_step, config), donate_argnums=0)
+    jax.jit(functools.partial(update.train_step, config), donate_argnums=0)
     .lower(state, batch, jax.random.key(0))
     .compile()
   )

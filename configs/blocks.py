@@ -1,4 +1,4 @@
-"""The block that each mixer's paper puts around it."""
+"""Stacks of layers: the block of each mixer's paper, and a hybrid."""
 
 # Where it differs from the default of `nn.StackConfig`, a gated GELU. The
 # block of Mamba has a gate of its own.
@@ -18,4 +18,19 @@ def arms(*names: str) -> dict[str, dict]:
   return {
     name: {"network": {"stack": {"mixer": name, **_BLOCKS.get(name, {})}}}
     for name in names
+  }
+
+
+def hybrid(d_model: int, window: int) -> dict[str, object]:
+  """Returns S5 and attention in turn, with feed-forward halves, in bfloat16."""
+  return {
+    "mixer": "s5",
+    "mixer_options": {"ssm_size": d_model, "blocks": 1},
+    "hybrid": {"attention": {"heads": 4, "window": window}},
+    "d_model": d_model,
+    "num_layers": 2,
+    "norm": "rms",
+    "feedforward": "swiglu",
+    "dtype": "bfloat16",
+    "remat": True,
   }

@@ -62,6 +62,14 @@ def number(
   return value
 
 
+def above_zero(name: str, value: Any) -> float:
+  """Checks a finite number above 0."""
+  number(name, value)
+  if not value > 0:
+    raise error(name, value, "a finite number above 0")
+  return value
+
+
 def choice(name: str, value: T, choices: Iterable[T]) -> T:
   """Checks that a value is one of some names; suggests the closest ones."""
   known = tuple(choices)
@@ -77,6 +85,7 @@ def fields(
   config: Any,
   *,
   positive: Iterable[str] = (),
+  above_zero: Iterable[str] = (),
   not_negative: Iterable[str] = (),
   shares: Iterable[str] = (),
 ) -> None:
@@ -85,11 +94,14 @@ def fields(
   Args:
     config: the configuration.
     positive: names of fields that hold integers of at least 1.
+    above_zero: names of fields that hold numbers above 0.
     not_negative: names of fields that hold numbers of at least 0.
     shares: names of fields that hold numbers from 0 to 1.
   """
   for name in positive:
     integer(name, getattr(config, name), 1)
+  for name in above_zero:
+    _above_zero(name, getattr(config, name))
   for name in not_negative:
     number(name, getattr(config, name), 0)
   for name in shares:
@@ -106,6 +118,10 @@ def literals(config: Any) -> None:
         getattr(config, field.name),
         typing.get_args(hints[field.name]),
       )
+
+
+# `fields` has an argument of that name.
+_above_zero = above_zero
 
 
 def _within(value, low, high):

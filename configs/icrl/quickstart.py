@@ -13,13 +13,19 @@ leave chance behind. Takes a minute or two on two cores.
 
 is the same with small networks and a few updates: it learns nothing, and shows
 in seconds whether everything works.
+
+    --config=configs/icrl/quickstart.py:hybrid
+
+has layers of S5 and of attention in turn, with feed-forward halves, in
+bfloat16; `:hybrid_tiny` is that with a few updates.
 """
 
 import ml_collections
 
+from configs import blocks
 from jaxseq import _validate
 
-VARIANTS = ("full", "tiny")
+VARIANTS = ("full", "tiny", "hybrid", "hybrid_tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -59,12 +65,14 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "residual": False,
     },
   }
+  if variant.startswith("hybrid"):
+    stacks = {"hybrid": blocks.hybrid(64, window=16)}
   widths = {"encoder_widths": (128,), "head_widths": (128, 128)}
   config.arms = {
     name: {"network": {"stack": stack, **widths}}
     for name, stack in stacks.items()
   }
-  if variant == "tiny":
+  if variant.endswith("tiny"):
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
     config.evaluation_episodes = 8

@@ -11,7 +11,8 @@ cores.
     --config=configs/icrl/r2d2.py:tiny
 
 is the same with small networks and a few updates: it learns nothing, and shows
-in seconds whether everything works.
+in seconds whether everything works. `:hybrid` and `:hybrid_tiny` have the
+quickstart's layers of S5 and of attention in turn.
 """
 
 import ml_collections
@@ -51,7 +52,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "exploration_fraction": 0.3,
     "rescale_values": False,
   }
-  if variant == "tiny":
+  if variant.endswith("tiny"):
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
     config.r2d2.update(

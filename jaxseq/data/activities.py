@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 
@@ -182,8 +183,7 @@ def load(
   """
   counts = {"train": train, "valid": valid, "test": test, "length": length}
   for name, count in counts.items():
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1; got {count}.")
+    _validate.integer(name, count, 1)
   sources, targets = (
     (numbers,) if np.isscalar(numbers) else tuple(numbers)
     for numbers in (source, target)
@@ -191,13 +191,10 @@ def load(
   subjects = sources + targets
   if not sources or not targets or len(set(subjects)) < len(subjects):
     raise ValueError(
-      "source and target must name at least one subject each, and none twice; "
-      f"got {source} and {target}."
+      f"source and target: got {source} and {target}, expected at least one "
+      "subject each, and none twice."
     )
-  if min(subjects) < 0:
-    raise ValueError(
-      f"source and target must be at least 0; got {min(subjects)}."
-    )
+  _validate.integer("source and target", min(subjects), 0)
 
   def draw(part, count, numbers):
     drawn = []

@@ -72,12 +72,12 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """
   if length < 1 or step < 1:
     raise ValueError(
-      f"length and step must be at least 1; got {length} and {step}."
+      f"length and step: got {length} and {step}, expected at least 1."
     )
   if len(series.values) < length:
     raise ValueError(
-      f"length must be at most {len(series.values)}, that of the shortest part "
-      f"of the series; got {length}."
+      f"length: got {length}, expected at most {len(series.values)}, that of "
+      "the shortest part of the series."
     )
   start = np.arange(0, len(series.values) - length + 1, step)
   index = start[:, None] + np.arange(length)
@@ -117,8 +117,8 @@ def make_splits(
   """
   if train.anomalous.any() or not test.anomalous.any():
     raise ValueError(
-      "anomalies must be in the test series and not in the training series; "
-      f"got {test.anomalous.sum()} and {train.anomalous.sum()} elements."
+      f"anomalies: got {test.anomalous.sum()} and {train.anomalous.sum()} "
+      "elements, expected in the test series and not in the training series."
     )
   mean, deviation = float(train.values.mean()), float(train.values.std())
 

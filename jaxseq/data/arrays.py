@@ -14,6 +14,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 _INFO = "info.json"
@@ -33,7 +34,7 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   """
   path = pathlib.Path(path)
   if path.exists():
-    raise ValueError(f"path must be that of a new folder; {path} exists.")
+    raise _validate.error("path", str(path), "a folder that is not there yet")
   partial = path.with_name(path.name + ".partial")
   partial.mkdir(parents=True)
   for part in _PARTS:

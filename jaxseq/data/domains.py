@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Literal
 from typing import NamedTuple
+from typing import get_args
 
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import window_features
 
@@ -125,13 +127,13 @@ def windows(
   """
   if length < 1 or step < 1:
     raise ValueError(
-      f"length and step must be at least 1; got {length} and {step}."
+      f"length and step: got {length} and {step}, expected at least 1."
     )
   longest = max(map(len, recordings.series), default=0)
   if longest < length:
     raise ValueError(
-      f"length must be at most that of the longest recording, {longest}; got "
-      f"{length}."
+      f"length: got {length}, expected at most that of the longest recording, "
+      f"{longest}."
     )
   inputs, places, starts = [], [], []
   for place, series in enumerate(recordings.series):
@@ -198,8 +200,7 @@ def split_tails(
   Raises:
     ValueError: if fraction is not in 0 .. 1.
   """
-  if not 0 <= fraction <= 1:
-    raise ValueError(f"fraction must lie in 0 .. 1; got {fraction}.")
+  _validate.number("fraction", fraction, 0, 1)
   recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
   first, second = [], []
@@ -302,6 +303,7 @@ def make_splits(
   Raises:
     ValueError: if scaling is none of these.
   """
+  _validate.choice("scaling", scaling, get_args(Scaling))
   count = 1 + max(part.extras.domain.max() for part in (source, target))
   if scaling == "source":
     moments = [_moments(source)] * count
@@ -311,12 +313,8 @@ def make_splits(
       _moments(datasets.take(both, both.extras.domain == domain))
       for domain in range(count)
     ]
-  elif scaling == "none":
-    moments = [(np.zeros(1), np.ones(1))] * count
   else:
-    raise ValueError(
-      f"scaling must be 'source', 'own' or 'none'; got {scaling!r}."
-    )
+    moments = [(np.zeros(1), np.ones(1))] * count
   train = source
   if unlabelled:
     hidden = np.full_like(target.targets, UNLABELLED)
@@ -330,10 +328,7 @@ def _selected(values, by, names):
   names = (names,) if np.isscalar(names) else tuple(names)
   there = np.unique(values)
   for name in names:
-    if name not in there:
-      raise ValueError(
-        f"{by} must be one of {', '.join(map(str, there))}; got {name!r}."
-      )
+    _validate.choice(by, name, there.tolist())
   if not names:
     raise ValueError(f"at least one {by} is needed; got none.")
   return names
@@ -392,12 +387,10 @@ def adapt(
   names = sources + targets
   if len(set(names)) < len(names):
     raise ValueError(
-      f"source and target must be different; got {sources} and {targets}."
+      f"source and target: got {sources} and {targets}, expected different."
     )
-  if holding not in ("tail", "stratified"):
-    raise ValueError(
-      f"holding must be 'tail' or 'stratified'; got {holding!r}."
-    )
+  _validate.choice("features", features, get_args(Features))
+  _validate.choice("holding", holding, get_args(Holding))
   domain = np.full(len(values), -1, np.int32)
   for number, name in enumerate(names):
     domain[values == name] = number
@@ -410,10 +403,6 @@ def adapt(
   parts = [learn, valid, see, of_target if test is None else test]
   if features == "statistics":
     parts = [part and window_features.described(part) for part in parts]
-  elif features != "raw":
-    raise ValueError(
-      f"features must be 'raw' or 'statistics'; got {features!r}."
-    )
   chosen = datasets.Domains(by, names, count, scaling)
   return make_splits(
     *parts,

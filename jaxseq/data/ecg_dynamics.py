@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import factors
 from jaxseq.recurrence import linear
@@ -310,20 +311,18 @@ def ecg_series(
   Raises:
     ValueError: if an option is out of range.
   """
-  if method not in ("recurrence", "runge_kutta"):
-    raise ValueError(
-      f"method must be 'recurrence' or 'runge_kutta'; got {method!r}."
-    )
+  _validate.choice("method", method, ("recurrence", "runge_kutta"))
   per_second = round(1 / _STEP)
   if length < 1 or rate < 1 or per_second % rate:
     raise ValueError(
-      f"length must be at least 1 and rate a divisor of {per_second}; got "
-      f"{length} and {rate}."
+      f"length and rate: got {length} and {rate}, expected at least 1 and a "
+      f"divisor of {per_second}."
     )
   if not heart_rate_deviation >= 0 or (heart_rate_deviation and rng is None):
-    raise ValueError(
-      "heart_rate_deviation must be at least 0, and above 0 needs rng; got "
-      f"{heart_rate_deviation}."
+    raise _validate.error(
+      "heart_rate_deviation",
+      heart_rate_deviation,
+      "a number of at least 0, and above 0 also rng",
     )
   start = np.broadcast_to(start, len(levels))
   warm_up = round(_WARM_UP * per_second)
@@ -390,11 +389,10 @@ def load(
     heart_rate_deviation=heart_rate_deviation,
   )
 
-  def make(rng, count):
-    levels = factors.sample_factors(rng, count)
-    phase = starts(rng, count)
+  def make(rng, levels):
+    phase = starts(rng, len(levels))
     series = solve(levels, start=phase, rng=rng)
-    return levels, series, datasets.Extras(phase=phase.astype(np.float32))
+    return series, datasets.Extras(phase=phase.astype(np.float32))
 
   return factors.make_splits(
     make,

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 LEVELS = 8
@@ -81,13 +82,13 @@ def factor_values(
   levels = np.asarray(levels)
   if levels.shape[-1:] != (len(ranges),):
     raise ValueError(
-      f"levels must have a last axis of {len(ranges)} ({', '.join(ranges)}); "
-      f"got shape {levels.shape}."
+      f"levels: got shape {levels.shape}, expected a last axis of "
+      f"{len(ranges)} ({', '.join(ranges)})."
     )
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
     raise ValueError(
-      f"levels must lie in 0 .. {LEVELS - 1}; got {levels.min()} .. "
-      f"{levels.max()}."
+      f"levels: got {levels.min()} .. {levels.max()}, expected 0 to "
+      f"{LEVELS - 1}."
     )
   return {
     name: np.linspace(*ends, LEVELS)[levels[..., i]]
@@ -188,8 +189,7 @@ def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
 
 def make_splits(
   make: Callable[
-    [np.random.Generator, int],
-    tuple[np.ndarray, np.ndarray, datasets.Extras],
+    [np.random.Generator, np.ndarray], tuple[np.ndarray, datasets.Extras]
   ],
   names: tuple[str, ...],
   seed: int,
@@ -200,8 +200,8 @@ def make_splits(
   """Makes the three parts of a set of series with known factors.
 
   Args:
-    make: function of a source of randomness and a number of series that returns
-      their levels (count, factors), the series (count, length) and extras.
+    make: function of a source of randomness and levels (count, factors) that
+      returns the series (count, length) and extras.
     names: names of the factors.
     seed: seed; each part has a stream of its own.
     counts: number of series of "train", "valid" and "test".
@@ -215,32 +215,22 @@ def make_splits(
     ValueError: if a number is out of range.
   """
   for name, count in counts.items():
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1; got {count}.")
-  if not noise >= 0:
-    raise ValueError(f"noise must be at least 0; got {noise}.")
+    _validate.positive(name, count)
+  _validate.number("noise", noise, 0)
   parts, scale = {}, None
   for number, (name, count) in enumerate(counts.items()):
     rng = np.random.default_rng([seed, number])
-    levels, series, extras = make(rng, count)
+    levels = sample_factors(rng, count, len(names))
+    series, extras = make(rng, levels)
     series = series + noise * rng.standard_normal(series.shape)
     if scale is None:
       # One number for the whole set: a scale of each series would take away
       # what the factors say about amplitudes.
       scale = float(series.std())
-    parts[name] = datasets.ArrayDataset(
-      (series / scale).astype(np.float32)[..., None],
-      levels.astype(np.int32),
-      None,
-      extras,
-    )
+    inputs = (series / scale).astype(np.float32)[..., None]
+    parts[name] = datasets.ArrayDataset(inputs, levels, None, extras)
   made = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
   return datasets.Splits(**parts, info=datasets.Info(**info, factors=made))
-
-
-def _check_length(length):
-  if length < 1:
-    raise ValueError(f"length must be at least 1; got {length}.")
 
 
 def seasonal(
@@ -271,14 +261,9 @@ def seasonal(
   Raises:
     ValueError: if a number is out of range.
   """
-  _check_length(length)
-
-  def make(rng, count):
-    levels = sample_factors(rng, count)
-    return levels, seasonal_series(levels, length), datasets.Extras()
-
+  _validate.positive("length", length)
   return make_splits(
-    make,
+    lambda rng, levels: (seasonal_series(levels, length), datasets.Extras()),
     tuple(SEASONAL),
     seed,
     {"train": train, "valid": valid, "test": test},
@@ -320,16 +305,15 @@ def ecg(
   Raises:
     ValueError: if an option is out of range.
   """
-  _check_length(length)
+  _validate.positive("length", length)
   if not rate > 0:
-    raise ValueError(f"rate must be positive; got {rate}.")
+    raise _validate.error("rate", rate, "a number above 0")
   starts = start_sampler(start)
 
-  def make(rng, count):
-    levels = sample_factors(rng, count)
-    phase = starts(rng, count)
+  def make(rng, levels):
+    phase = starts(rng, len(levels))
     series = ecg_series(levels, length, rate, phase)
-    return levels, series, datasets.Extras(phase=phase.astype(np.float32))
+    return series, datasets.Extras(phase=phase.astype(np.float32))
 
   return make_splits(
     make,
@@ -358,11 +342,10 @@ def start_sampler(
   Raises:
     ValueError: if start is neither.
   """
+  _validate.choice("start", start, ("aligned", "random"))
   if start == "aligned":
     return lambda rng, count: np.full(count, -np.pi)
-  if start == "random":
-    return lambda rng, count: rng.uniform(-np.pi, np.pi, count)
-  raise ValueError(f"start must be 'aligned' or 'random'; got {start!r}.")
+  return lambda rng, count: rng.uniform(-np.pi, np.pi, count)
 
 
 def heartbeat(
@@ -389,14 +372,9 @@ def heartbeat(
   Raises:
     ValueError: if a number is out of range.
   """
-  _check_length(length)
-
-  def make(rng, count):
-    levels = sample_factors(rng, count)
-    return levels, heartbeat_series(levels, length), datasets.Extras()
-
+  _validate.positive("length", length)
   return make_splits(
-    make,
+    lambda rng, levels: (heartbeat_series(levels, length), datasets.Extras()),
     tuple(HEARTBEAT),
     seed,
     {"train": train, "valid": valid, "test": test},

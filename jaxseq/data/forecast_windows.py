@@ -53,8 +53,8 @@ def parse_csv(
   header = next(rows, [])
   if len(header) < 2:
     raise ValueError(
-      f"{source} must start with a line of names: a date and at least one "
-      f"channel; got {header}."
+      f"{source}, line 1: got {header}, expected names: a date and at least "
+      "one channel."
     )
   columns = header[1:] if columns is None else columns
   absent = [name for name in columns if name not in header]
@@ -157,8 +157,8 @@ def windows(
   total = input_length + horizon
   if end - first < total:
     raise ValueError(
-      f"input_length + horizon must be at most {end - first}, the length of "
-      f"the span; got {input_length} + {horizon}."
+      f"input_length + horizon: got {input_length} + {horizon}, expected at "
+      f"most {end - first}, the length of the span."
     )
 
   def cut(array):
@@ -207,13 +207,12 @@ def make_splits(
   """
   if input_length < 1 or horizon < 1:
     raise ValueError(
-      "input_length and horizon must be at least 1; got "
-      f"{input_length} and {horizon}."
+      f"input_length and horizon: got {input_length} and {horizon}, expected "
+      "at least 1."
     )
   if ends[2] > len(series.values):
     raise ValueError(
-      f"{source} must have at least {ends[2]} times; it has "
-      f"{len(series.values)}."
+      f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
     )
   values = fill_forward(series.values)
   mean, deviation = values[: ends[0]].mean(0), values[: ends[0]].std(0)
@@ -317,8 +316,8 @@ def seasonal(
   """
   if channels < 1 or times < 1 or not noise >= 0:
     raise ValueError(
-      "channels and times must be at least 1 and noise at least 0; got "
-      f"{channels}, {times} and {noise}."
+      f"channels and times: got {channels}, {times} and {noise}, expected at "
+      "least 1 and noise at least 0."
     )
   rng = np.random.default_rng(seed)
   amplitudes = rng.uniform(0.5, 1.5, (2, channels))

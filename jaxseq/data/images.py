@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
@@ -72,8 +73,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 def _sequences(images, order, permutation):
   """Lays (n, height, width) in 0 .. 1 out in time."""
   count, _, width = images.shape
-  if order not in ("pixel", "row"):
-    raise ValueError(f"order must be 'pixel' or 'row'; got {order!r}.")
+  _validate.choice("order", order, ("pixel", "row"))
   if order == "row":
     if permutation is not None:
       raise ValueError("permutation goes with order 'pixel' only.")
@@ -188,7 +188,7 @@ def _divided(
   )
   if not 0 < test_fraction < 1:
     raise ValueError(
-      f"test_fraction must lie between 0 and 1; got {test_fraction}."
+      f"test_fraction: got {test_fraction}, expected between 0 and 1."
     )
   train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
   splits = datasets.Splits(

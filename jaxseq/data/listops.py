@@ -14,6 +14,7 @@ import statistics
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import cache
 from jaxseq.data import datasets
 
@@ -49,8 +50,8 @@ def tokenize(expression: str) -> list[int]:
   unknown = sorted(set(words) - set(TOKENS[1:]))
   if unknown:
     raise ValueError(
-      f"expression must consist of {' '.join(TOKENS[1:])}; got "
-      f"{' '.join(unknown[:3])}."
+      f"expression: got {' '.join(unknown[:3])}, expected "
+      f"{' '.join(TOKENS[1:])}."
     )
   return [_IDS[word] for word in words]
 
@@ -84,12 +85,18 @@ def evaluate(ids: list[int]) -> int:
     elif token != _CLOSE:
       lists[-1].append(token - 1)
     elif len(lists) < 2 or len(lists[-1]) < 2:
-      raise ValueError("expression has a ] that closes nothing or no values.")
+      raise ValueError(
+        "expression: got a ] that closes nothing or no values, expected one "
+        "after a list."
+      )
     else:
       operator, *values = lists.pop()
       lists[-1].append(_apply(operator, values))
   if len(lists) != 1 or len(lists[0]) != 1:
-    raise ValueError("expression must be a single one with all brackets shut.")
+    raise ValueError(
+      "expression: got several or an open one, expected one with all brackets "
+      "shut."
+    )
   return lists[0][0]
 
 
@@ -189,13 +196,14 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  if size not in _SIZES:
-    raise ValueError(f"size must be one of {', '.join(_SIZES)}; got {size!r}.")
+  _validate.choice("size", size, _SIZES)
   max_depth, shortest, longest, *counts = _SIZES[size]
   given = (train, valid, test)
   counts = [count if n is None else n for n, count in zip(given, counts)]
   if min(counts) < 1:
-    raise ValueError(f"train, valid and test must be at least 1; got {counts}.")
+    raise ValueError(
+      f"train, valid and test: got {counts}, expected at least 1."
+    )
 
   def make():
     arrays = generate(seed, sum(counts), max_depth, shortest, longest)

@@ -94,8 +94,8 @@ def load(
   """
   if train < 1 or test < 1 or (train + test) % 10:
     raise ValueError(
-      "train and test must be positive with a sum that is a multiple of 10; "
-      f"got {train} and {test}."
+      f"train and test: got {train} and {test}, expected positive with a sum "
+      "that is a multiple of 10."
     )
   rng = np.random.RandomState(seed)
   each = (train + test) // 10

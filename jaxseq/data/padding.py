@@ -28,22 +28,22 @@ def pad_sequences(
       do not belong together.
   """
   if not len(sequences):
-    raise ValueError("sequences must hold at least one sequence; got none.")
+    raise ValueError("sequences: got none, expected at least one sequence.")
   lengths = np.array([len(sequence) for sequence in sequences], np.int32)
   longest = int(lengths.max())
   if length is None:
     length = longest
   if longest > length:
     raise ValueError(
-      f"length must be at least that of the longest sequence, {longest}; got "
-      f"{length}."
+      f"length: got {length}, expected at least that of the longest sequence, "
+      f"{longest}."
     )
   length = -(-length // multiple) * multiple
   trailing = {sequence.shape[1:] for sequence in sequences}
   if len(trailing) > 1:
     raise ValueError(
-      "sequences must have one shape behind the time axis; got "
-      f"{', '.join(map(str, sorted(trailing)))}."
+      f"sequences: got {', '.join(map(str, sorted(trailing)))}, expected one "
+      "shape behind the time axis."
     )
   dtype = np.result_type(*{sequence.dtype for sequence in sequences})
   padded = np.full((len(sequences), length, *trailing.pop()), value, dtype)

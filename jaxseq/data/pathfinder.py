@@ -19,6 +19,7 @@ import random
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import cache
 from jaxseq.data import datasets
 
@@ -71,8 +72,8 @@ class Drawing:
     # Dashes of a path must not touch, or no path can be drawn.
     if not 0 < self.thickness < 2 * self.margin:
       raise ValueError(
-        "thickness must be positive and less than the gap between dashes, 2 "
-        f"margin = {2 * self.margin}; got {self.thickness}."
+        f"thickness: got {self.thickness}, expected positive and less than the "
+        f"gap between dashes, 2 margin = {2 * self.margin}."
       )
 
 
@@ -378,14 +379,10 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  if size not in DRAWINGS:
-    raise ValueError(
-      f"size must be one of {', '.join(map(str, DRAWINGS))}; got {size}."
-    )
+  _validate.choice("size", size, DRAWINGS)
   named = {"train": train, "valid": valid, "test": test, "workers": workers}
   for name, count in named.items():
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1; got {count}.")
+    _validate.integer(name, count, 1)
   counts = (train, valid, test)
   options = {
     "version": _VERSION,

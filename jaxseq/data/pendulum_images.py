@@ -13,6 +13,7 @@ import functools
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import cache
 from jaxseq.data import datasets
 
@@ -252,10 +253,8 @@ def load(
   """
   counts = {"train": train, "valid": valid, "test": test}
   for name, count in counts.items():
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1; got {count}.")
-  if not 1 <= kept <= frames:
-    raise ValueError(f"kept must lie in 1 .. frames = {frames}; got {kept}.")
+    _validate.integer(name, count, 1)
+  _validate.integer("kept", kept, 1, frames)
 
   def make():
     rng = np.random.RandomState(seed)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import padding
 
@@ -53,7 +54,7 @@ def _positive(process, *names):
   for name in names:
     value = getattr(process, name)
     if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"{name} must be positive; got {value}.")
+      raise ValueError(f"{name}: got {value}, expected positive.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +83,19 @@ class Hawkes:
     size = len(self.mu)
     if not size or min(self.mu) < 0 or not sum(self.mu) > 0:
       raise ValueError(
-        f"mu must be non-negative, with a positive sum; got {self.mu}."
+        f"mu: got {self.mu}, expected non-negative, with a positive sum."
       )
     matrix = np.array(self.a, float)
     if matrix.shape != (size, size) or matrix.min() < 0:
       raise ValueError(
-        f"a must be {size} x {size}, as long as mu, and non-negative; got "
-        f"{self.a}."
+        f"a: got {self.a}, expected {size} x {size}, as long as mu, and "
+        "non-negative."
       )
     radius = np.abs(np.linalg.eigvals(matrix)).max()
     if radius >= 1:
       raise ValueError(
-        "a must have a spectral radius below 1, or events never cease to cause "
-        f"events; got {radius:.3f}."
+        f"a: got {radius:.3f}, expected a spectral radius below 1, or events "
+        "never cease to cause events."
       )
 
   @property
@@ -193,8 +194,8 @@ class Poisson:
     _positive(self, "base", "period")
     if not 0 <= self.swing < self.base:
       raise ValueError(
-        f"swing must be at least 0 and less than base = {self.base}; got "
-        f"{self.swing}."
+        f"swing: got {self.swing}, expected at least 0 and less than base = "
+        f"{self.base}."
       )
 
   def _rate(self, t):
@@ -244,7 +245,7 @@ class Renewal:
   def __post_init__(self):
     _positive(self, "rate")
     if not isinstance(self.shape, int) or self.shape < 1:
-      raise ValueError(f"shape must be a positive integer; got {self.shape}.")
+      raise ValueError(f"shape: got {self.shape}, expected a positive integer.")
 
   def simulate(
     self, rng: np.random.Generator, count: int, horizon: float
@@ -385,17 +386,13 @@ def load(
     ValueError: if a name or number is out of range.
   """
   if isinstance(process, str):
-    if process not in PROCESSES:
-      raise ValueError(
-        f"process must be one of {', '.join(PROCESSES)}; got {process!r}."
-      )
+    _validate.choice("process", process, PROCESSES)
     process = PROCESSES[process]()
   if not horizon > 0:
-    raise ValueError(f"horizon must be positive; got {horizon}.")
+    raise ValueError(f"horizon: got {horizon}, expected positive.")
   counts = {"train": train, "valid": valid, "test": test}
   for name, count in counts.items():
-    if count < 1:
-      raise ValueError(f"{name} must be at least 1; got {count}.")
+    _validate.integer(name, count, 1)
   events = {
     name: process.simulate(np.random.default_rng([seed, i]), count, horizon)
     for i, (name, count) in enumerate(counts.items())

@@ -1,107 +1,75 @@
-"""The names of the data sets."""
+"""Names of the data sets, and `load`.
 
-from collections.abc import Callable
-import importlib
+A loader is a function with keyword options that returns `Splits`; an option
+called `seed` takes the seed given to `load`. A loader of one's own becomes
+known by `register(name, "module:function")`.
+"""
+
 import inspect
 from typing import Any
 
+from jaxseq import _registry
+from jaxseq import _validate
 from jaxseq.data import datasets
 
-# "module:function" and not functions: a loader's module is imported when its
-# set is first asked for.
-_LOADERS = {
-  "acsf1": "jaxseq.data.series:acsf1",
-  "activities": "jaxseq.data.activities:load",
-  "arrays": "jaxseq.data.arrays:load",
-  "arrow_head": "jaxseq.data.series:arrow_head",
-  "autots_hourly": "jaxseq.data.forecast_windows:autots_hourly",
-  "basic_motions": "jaxseq.data.series:basic_motions",
-  "cardano_sentiment": "jaxseq.data.series:cardano_sentiment",
-  "cifar": "jaxseq.data.files.cifar:load",
-  "covid_3month": "jaxseq.data.series:covid_3month",
-  "digits": "jaxseq.data.images:digits",
-  "ecg": "jaxseq.data.factors:ecg",
-  "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
-  "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
-  "ett": "jaxseq.data.files.ett:load",
-  "fashion": "jaxseq.data.images:fashion",
-  "gunpoint": "jaxseq.data.series:gunpoint",
-  "hawkes": "jaxseq.data.point_processes:hawkes",
-  "heartbeat": "jaxseq.data.factors:heartbeat",
-  "hhar": "jaxseq.data.files.hhar:load",
-  "italy_power_demand": "jaxseq.data.series:italy_power_demand",
-  "japanese_vowels": "jaxseq.data.series:japanese_vowels",
-  "kjv": "jaxseq.data.text:kjv",
-  "listops": "jaxseq.data.listops:load",
-  "lra_listops": "jaxseq.data.files.lra:listops",
-  "lra_pathfinder": "jaxseq.data.files.lra:pathfinder",
-  "lra_retrieval": "jaxseq.data.files.lra:retrieval",
-  "lra_text": "jaxseq.data.files.lra:text",
-  "mitdb": "jaxseq.data.anomalies:mitdb",
-  "mnist1d": "jaxseq.data.mnist1d:load",
-  "mnist_subset": "jaxseq.data.images:mnist_subset",
-  "osuleaf": "jaxseq.data.series:osuleaf",
-  "pathfinder": "jaxseq.data.pathfinder:load",
-  "pendulum": "jaxseq.data.pendulum_images:load",
-  "pickup_gesture": "jaxseq.data.series:pickup_gesture",
-  "plaid": "jaxseq.data.series:plaid",
-  "poisson": "jaxseq.data.point_processes:poisson",
-  "python_source": "jaxseq.data.text:python_source",
-  "renewal": "jaxseq.data.point_processes:renewal",
-  "seasonal": "jaxseq.data.forecast_windows:seasonal",
-  "seasonal_factors": "jaxseq.data.factors:seasonal",
-  "self_correcting": "jaxseq.data.point_processes:self_correcting",
-  "speech_commands": "jaxseq.data.files.speech_commands:load",
-  "tecator": "jaxseq.data.series:tecator",
-  "uci_har": "jaxseq.data.files.uci_har:load",
-  "uea": "jaxseq.data.files.uea:load",
-  "unit_test": "jaxseq.data.series:unit_test",
-  "uwave": "jaxseq.data.files.uwave:load",
-  "watch": "jaxseq.data.watch:load",
-  "wisdm": "jaxseq.data.files.wisdm:load",
-}
+SETS = _registry.Registry(
+  "data",
+  {
+    "acsf1": "jaxseq.data.series:acsf1",
+    "activities": "jaxseq.data.activities:load",
+    "arrays": "jaxseq.data.arrays:load",
+    "arrow_head": "jaxseq.data.series:arrow_head",
+    "autots_hourly": "jaxseq.data.forecast_windows:autots_hourly",
+    "basic_motions": "jaxseq.data.series:basic_motions",
+    "cardano_sentiment": "jaxseq.data.series:cardano_sentiment",
+    "cifar": "jaxseq.data.files.cifar:load",
+    "covid_3month": "jaxseq.data.series:covid_3month",
+    "digits": "jaxseq.data.images:digits",
+    "ecg": "jaxseq.data.factors:ecg",
+    "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
+    "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
+    "ett": "jaxseq.data.files.ett:load",
+    "fashion": "jaxseq.data.images:fashion",
+    "gunpoint": "jaxseq.data.series:gunpoint",
+    "hawkes": "jaxseq.data.point_processes:hawkes",
+    "heartbeat": "jaxseq.data.factors:heartbeat",
+    "hhar": "jaxseq.data.files.hhar:load",
+    "italy_power_demand": "jaxseq.data.series:italy_power_demand",
+    "japanese_vowels": "jaxseq.data.series:japanese_vowels",
+    "kjv": "jaxseq.data.text:kjv",
+    "listops": "jaxseq.data.listops:load",
+    "lra_listops": "jaxseq.data.files.lra:listops",
+    "lra_pathfinder": "jaxseq.data.files.lra:pathfinder",
+    "lra_retrieval": "jaxseq.data.files.lra:retrieval",
+    "lra_text": "jaxseq.data.files.lra:text",
+    "mitdb": "jaxseq.data.anomalies:mitdb",
+    "mnist1d": "jaxseq.data.mnist1d:load",
+    "mnist_subset": "jaxseq.data.images:mnist_subset",
+    "osuleaf": "jaxseq.data.series:osuleaf",
+    "pathfinder": "jaxseq.data.pathfinder:load",
+    "pendulum": "jaxseq.data.pendulum_images:load",
+    "pickup_gesture": "jaxseq.data.series:pickup_gesture",
+    "plaid": "jaxseq.data.series:plaid",
+    "poisson": "jaxseq.data.point_processes:poisson",
+    "python_source": "jaxseq.data.text:python_source",
+    "renewal": "jaxseq.data.point_processes:renewal",
+    "seasonal": "jaxseq.data.forecast_windows:seasonal",
+    "seasonal_factors": "jaxseq.data.factors:seasonal",
+    "self_correcting": "jaxseq.data.point_processes:self_correcting",
+    "speech_commands": "jaxseq.data.files.speech_commands:load",
+    "tecator": "jaxseq.data.series:tecator",
+    "uci_har": "jaxseq.data.files.uci_har:load",
+    "uea": "jaxseq.data.files.uea:load",
+    "unit_test": "jaxseq.data.series:unit_test",
+    "uwave": "jaxseq.data.files.uwave:load",
+    "watch": "jaxseq.data.watch:load",
+    "wisdm": "jaxseq.data.files.wisdm:load",
+  },
+)
 
-
-def register(name: str, path: str) -> None:
-  """Makes a loader known under a name.
-
-  Args:
-    name: name for `load`.
-    path: "module:function" of a function with keyword options that returns
-      `Splits`; an option called `seed` takes the seed given to `load`.
-
-  Raises:
-    ValueError: if the name stands for another loader already.
-  """
-  if _LOADERS.setdefault(name, path) != path:
-    raise ValueError(
-      f"name {name!r} is taken: it stands for {_LOADERS[name]}, not for {path}."
-    )
-
-
-def names() -> tuple[str, ...]:
-  """Returns the names of all data sets, sorted."""
-  return tuple(sorted(_LOADERS))
-
-
-def loader(name: str) -> Callable[..., datasets.Splits]:
-  """Returns the function that loads a data set.
-
-  Args:
-    name: one of `names()`.
-
-  Returns:
-    The function.
-
-  Raises:
-    ValueError: if there is no such set.
-  """
-  if name not in _LOADERS:
-    raise ValueError(
-      f"data: got {name!r}, expected one of the sets {', '.join(names())}."
-    )
-  module, function = _LOADERS[name].split(":")
-  return getattr(importlib.import_module(module), function)
+names = SETS.names
+loader = SETS.get
+register = SETS.register
 
 
 def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
@@ -123,12 +91,11 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   """
   function = loader(name)
   known = inspect.signature(function).parameters
-  unknown = sorted(set(options) - set(known))
-  if unknown:
-    listed = [option for option in known if option != "seed"]
-    raise ValueError(
-      f"data set {name!r} has no option {', '.join(unknown)}; its options are "
-      f"{', '.join(listed) or 'none'}."
+  for option in options:
+    _validate.choice(
+      f"options of the data set {name!r}",
+      option,
+      [option for option in known if option != "seed"],
     )
   missing = [
     option
@@ -137,8 +104,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   ]
   if missing:
     raise ValueError(
-      f"data set {name!r} needs the option {', '.join(missing)}, the place of "
-      "its files."
+      f"options of the data set {name!r}: got no {', '.join(missing)}, "
+      "expected the place of its files."
     )
   if "seed" in known and seed is not None:
     options["seed"] = seed

@@ -10,24 +10,8 @@ from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data.files import uea
 
-# Name here: problem name, which is that of its folder and files.
-PROBLEMS = {
-  "acsf1": "ACSF1",
-  "arrow_head": "ArrowHead",
-  "basic_motions": "BasicMotions",
-  "cardano_sentiment": "CardanoSentiment",
-  "covid_3month": "Covid3Month",
-  "gunpoint": "GunPoint",
-  "italy_power_demand": "ItalyPowerDemand",
-  "japanese_vowels": "JapaneseVowels",
-  "osuleaf": "OSULeaf",
-  "pickup_gesture": "PickupGestureWiimoteZ",
-  "plaid": "PLAID",
-  "tecator": "Tecator",
-  "unit_test": "UnitTest",
-}
 _PACKAGES = ("aeon", "sktime")
-_SKTIME_ONLY = ("plaid", "tecator")
+_SKTIME_ONLY = ("PLAID", "Tecator")
 
 
 def _find(problem: str, where: tuple[str, ...]) -> pathlib.Path:
@@ -47,7 +31,8 @@ def load(
   """Loads a set of the UCR and UEA archives.
 
   Args:
-    problem: a key of `PROBLEMS`.
+    problem: its name in the archives, which is that of its folder and files,
+      such as "GunPoint".
     seed: seed of the choice of validation cases.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over all training values.
@@ -61,24 +46,28 @@ def load(
     ValueError: if a name or number is out of range.
     MissingData: if no package with the set is installed.
   """
-  if problem not in PROBLEMS:
-    raise ValueError(
-      f"problem must be one of {', '.join(PROBLEMS)}; got {problem!r}."
-    )
   where = ("sktime",) if problem in _SKTIME_ONLY else _PACKAGES
-  name = PROBLEMS[problem]
-  folder = _find(name, where)
+  folder = _find(problem, where)
   return uea.load(
-    folder / f"{name}_TRAIN.ts",
-    folder / f"{name}_TEST.ts",
+    folder / f"{problem}_TRAIN.ts",
+    folder / f"{problem}_TEST.ts",
     seed,
     normalize,
     valid_fraction,
   )
 
 
-def __getattr__(name: str) -> functools.partial:
-  """The loader of each problem under its own name, for the registry."""
-  if name in PROBLEMS:
-    return functools.partial(load, name)
-  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Loaders for the registry.
+acsf1 = functools.partial(load, "ACSF1")
+arrow_head = functools.partial(load, "ArrowHead")
+basic_motions = functools.partial(load, "BasicMotions")
+cardano_sentiment = functools.partial(load, "CardanoSentiment")
+covid_3month = functools.partial(load, "Covid3Month")
+gunpoint = functools.partial(load, "GunPoint")
+italy_power_demand = functools.partial(load, "ItalyPowerDemand")
+japanese_vowels = functools.partial(load, "JapaneseVowels")
+osuleaf = functools.partial(load, "OSULeaf")
+pickup_gesture = functools.partial(load, "PickupGestureWiimoteZ")
+plaid = functools.partial(load, "PLAID")
+tecator = functools.partial(load, "Tecator")
+unit_test = functools.partial(load, "UnitTest")

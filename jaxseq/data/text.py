@@ -105,8 +105,8 @@ def split_bytes(
   second = len(data) - round(test * len(data))
   if not 1 < first < second < len(data):
     raise ValueError(
-      "valid and test must be positive shares that leave bytes to each part "
-      f"of the {len(data)}; got {valid} and {test}."
+      f"valid and test: got {valid} and {test}, expected positive shares that "
+      f"leave bytes to each part of the {len(data)}."
     )
 
   def part(start, end):
@@ -215,8 +215,8 @@ def python_source(
   found = manifest_digest(manifest)
   if digest is not None and digest != found:
     raise ValueError(
-      f"digest must be that of the {len(manifest)} files found, {found}; got "
-      f"{digest}. Another version of Python has another corpus."
+      f"digest: got {digest}, expected that of the {len(manifest)} files "
+      f"found, {found}: another version of Python has another corpus."
     )
   parts = (
     text_documents.split(pieces) if documents else split_bytes(b"".join(pieces))

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 BIBLE_LEVELS = ("book", "chapter")
@@ -25,18 +26,15 @@ def of_bible(content: bytes, level: str) -> list[bytes]:
   Raises:
     ValueError: if there is no such level, or a line has no place.
   """
-  if level not in BIBLE_LEVELS:
-    raise ValueError(
-      f"documents: got {level!r}, expected one of {', '.join(BIBLE_LEVELS)}."
-    )
+  _validate.choice("documents", level, BIBLE_LEVELS)
   depth = BIBLE_LEVELS.index(level) + 1
   documents, before = [], None
   for number, line in enumerate(content.splitlines(keepends=True), 1):
     found = _PLACE.match(line)
     if found is None:
       raise ValueError(
-        f"line {number} of the text must begin with a place, such as 'Ge1:1'; "
-        f"got {line[:20]!r}."
+        f"line {number} of the text: got {line[:20]!r}, expected a place at "
+        "its beginning, such as 'Ge1:1'."
       )
     place = found.groups()[:depth]
     if place != before:
@@ -75,8 +73,8 @@ def split(
   second = count - round(test * count)
   if not 0 < first < second < count:
     raise ValueError(
-      "valid and test must be positive shares that leave a document to each "
-      f"part of the {count}; got {valid} and {test}."
+      f"valid and test: got {valid} and {test}, expected positive shares that "
+      f"leave a document to each part of the {count}."
     )
   return tuple(
     _part([documents[i] for i in order[start:end]])

@@ -124,14 +124,14 @@ def from_flat(
     fits = array.shape == steps if exact else array.shape[:1] == steps
     if len(steps) != 1 or not fits:
       raise ValueError(
-        f"{name} must be (steps{'' if exact else ', ...'}) with the steps of "
-        f"dones; got shape {array.shape} beside {steps}."
+        f"{name}: got shape {array.shape} beside {steps}, expected "
+        f"(steps{'' if exact else ', ...'}) with the steps of dones."
       )
   dones = dones.astype(bool)
   if not dones.any():
     raise ValueError(
-      f"dones must be True at the end of an episode; none of the {len(dones)} "
-      "steps is."
+      f"dones: got none True of {len(dones)} steps, expected True at the end "
+      "of an episode."
     )
   ends = np.flatnonzero(dones) + 1
   count = ends[-1]
@@ -232,8 +232,8 @@ def mix(
   weights = np.ones(len(parts)) if shares is None else np.array(shares, float)
   if weights.shape != (len(parts),) or weights.min() < 0 or not weights.sum():
     raise ValueError(
-      f"shares must be {len(parts)} weights of at least 0, one for each part; "
-      f"got {shares}."
+      f"shares: got {shares}, expected {len(parts)} weights of at least 0, one "
+      "for each part."
     )
   # Rounded so that the numbers add up.
   bounds = np.cumsum(weights) / weights.sum() * episodes
@@ -268,7 +268,7 @@ def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
     ValueError: if share is not in 0 .. 1.
   """
   if not 0 < share <= 1:
-    raise ValueError(f"share must lie above 0 and up to 1; got {share}.")
+    raise ValueError(f"share: got {share}, expected above 0 and up to 1.")
   returns = statistics(trajectories).returns
   count = max(1, round(share * len(returns)))
   order = np.argsort(-returns, kind="stable")
@@ -389,7 +389,7 @@ def load(path: str | os.PathLike) -> Trajectories:
     raise ValueError(f"{path} is damaged: {error}.") from error
   except (AttributeError, OSError, ValueError, EOFError, KeyError) as error:
     raise ValueError(
-      f"{path} must hold the arrays that save writes; reading it failed with "
-      f"{error!r}."
+      f"{path} does not hold the arrays that save writes: reading it failed "
+      f"with {error!r}."
     ) from error
   return from_flat(*arrays)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
@@ -49,13 +50,13 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
   content = _content(path)
   if not isinstance(content, dict) or set(_KEYS) - set(content):
     raise ValueError(
-      f"{path} must hold a dict with the keys {', '.join(_KEYS)}."
+      f"{path} does not hold a dict with the keys {', '.join(_KEYS)}."
     )
   series = content["X"]
   columns = [np.asarray(content[key]) for key in ("y", "subject", "side")]
   if any(len(column) != len(series) for column in columns):
     raise ValueError(
-      f"{path} must hold one label, subject and side for each of its "
+      f"{path} does not hold one label, subject and side for each of its "
       f"{len(series)} recordings."
     )
   labels, subject, side = (column.astype(np.int32) for column in columns)
@@ -93,7 +94,7 @@ def _content(path: str | os.PathLike) -> Any:
       return array.item()
     except (ValueError, EOFError, pickle.UnpicklingError) as error:
       raise ValueError(
-        f"{path} must be an .npy file of one dict of arrays: {error}."
+        f"{path} is no .npy file of one dict of arrays: {error}."
       ) from error
 
 
@@ -133,8 +134,7 @@ def load(
     ValueError: if an option is out of range.
     MissingData: if seglearn is not installed.
   """
-  if by not in ("side", "subject"):
-    raise ValueError(f"by must be 'side' or 'subject'; got {by!r}.")
+  _validate.choice("by", by, ("side", "subject"))
   recordings, names = read()
   return domains.adapt(
     domains.windows(recordings, window, step),

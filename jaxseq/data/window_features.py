@@ -38,8 +38,8 @@ def describe(windows: np.ndarray) -> np.ndarray:
   length = windows.shape[-2]
   if length < 2 ** (_BANDS + 1) - 2:
     raise ValueError(
-      f"windows must have at least {2 ** (_BANDS + 1) - 2} elements in time to "
-      f"be described; got {length}."
+      f"windows: got {length}, expected at least {2 ** (_BANDS + 1) - 2} "
+      "elements in time to be described."
     )
   x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
   lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)

@@ -88,21 +88,13 @@ def from_json(
       type, or a value is one that the network has not.
   """
   mixer = entries.get("model_type")
-  if mixer not in _ENTRIES:
-    raise ValueError(
-      f"{where}: model_type must be one of {', '.join(_ENTRIES)}; got "
-      f"{mixer!r}."
-    )
+  _validate.choice(f"{where}: model_type", mixer, _ENTRIES)
 
   def get(name, kind, default=_MISSING):
     return _get(entries, where, name, kind, default)
 
   activation = get("hidden_act", str, "silu")
-  if activation not in ("silu", "swish"):
-    raise ValueError(
-      f"{where}: hidden_act must be 'silu', the only one that jaxseq's {mixer} "
-      f"has; got {activation!r}."
-    )
+  _validate.choice(f"{where}: hidden_act", activation, ("silu", "swish"))
   d_model = get("hidden_size", int)
   epsilon = get("layer_norm_epsilon", float, 1e-5)
   options = {
@@ -117,8 +109,8 @@ def from_json(
     heads = get("num_heads", int)
     if heads * options["headdim"] != options["expand"] * d_model:
       raise ValueError(
-        f"{where}: num_heads * head_dim must be expand * hidden_size; got "
-        f"{heads} * {options['headdim']} and {options['expand']} * {d_model}."
+        f"{where}: num_heads * head_dim: got {heads} * {options['headdim']} "
+        f"and {options['expand']} * {d_model}, expected expand * hidden_size."
       )
     options["dt_limit"] = _get_limit(entries, where)
     options["norm_eps"] = epsilon
@@ -189,13 +181,13 @@ def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
     entries["time_step_limit"] = list(mixer.dt_limit)
   if mixer.norm_eps != stack.norm_epsilon:
     raise ValueError(
-      "the mixer's norm_eps must be the network's norm_epsilon to be saved in "
-      f"this format; got {mixer.norm_eps} and {stack.norm_epsilon}."
+      f"the mixer's norm_eps: got {mixer.norm_eps} and {stack.norm_epsilon}, "
+      "expected the network's norm_epsilon to be saved in this format."
     )
   if mixer.norm_groups != mixer.ngroups:
     raise ValueError(
-      "the mixer's norm_groups must be its ngroups to be saved in this format; "
-      f"got {mixer.norm_groups} and {mixer.ngroups}."
+      f"the mixer's norm_groups: got {mixer.norm_groups} and {mixer.ngroups}, "
+      "expected its ngroups to be saved in this format."
     )
   return entries
 
@@ -227,7 +219,7 @@ def _get(entries, where, name, kind, default):
     value = int(value)
   if type(value) is not kind:
     raise ValueError(
-      f"{where}: {name} must be of type {kind.__name__}; got {value!r}."
+      f"{where}: {name}: got {value!r}, expected type {kind.__name__}."
     )
   return value
 
@@ -242,6 +234,6 @@ def _get_limit(entries, where):
     )
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
-      f"{where}: time_step_limit must be two numbers; got {limit!r}."
+      f"{where}: time_step_limit: got {limit!r}, expected two numbers."
     ) from error
   return low, high

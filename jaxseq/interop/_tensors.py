@@ -99,12 +99,12 @@ def from_torch(
     torch_shape = layout.to_torch(np.broadcast_to(0.0, want.shape)).shape
     if tensor.shape != torch_shape:
       raise ValueError(
-        f"{where}: {name} must have shape {torch_shape}, by config.json; got "
-        f"{tensor.shape}."
+        f"{where}: {name}: got {tensor.shape}, expected shape {torch_shape}, "
+        "by config.json."
       )
     if not jnp.issubdtype(tensor.dtype, jnp.floating):
       raise ValueError(
-        f"{where}: {name} must be of a floating dtype; got {tensor.dtype}."
+        f"{where}: {name}: got {tensor.dtype}, expected a floating dtype."
       )
     # A copy: the tensor may be a view of a file that changes later.
     leaf = np.array(layout.from_torch(tensor), want.dtype, order="C")
@@ -137,9 +137,8 @@ def to_torch(
   for path in sorted(expected.keys() | got.keys()):
     if expected.get(path) != got.get(path):
       raise ValueError(
-        "variables must be those of a network with this config; "
-        f"{'/'.join(path)} should have shape {expected.get(path)}, got "
-        f"{got.get(path)} (None: absent)."
+        f"variables: got shape {got.get(path)} of {'/'.join(path)}, expected "
+        f"{expected.get(path)} of a network with this config (None: absent)."
       )
   return {
     name: layout.to_torch(np.asarray(leaves[path]))

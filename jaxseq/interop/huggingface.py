@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.interop import _settings
 from jaxseq.interop import _tensors
@@ -93,18 +94,15 @@ def save(
     ValueError: if the transformers library has no such network, the variables
       are not those of the network, or an entry is there already.
   """
-  if dtype not in ("float32", "bfloat16", "float16"):
-    raise ValueError(
-      f"dtype must be float32, bfloat16 or float16; got {dtype!r}."
-    )
+  _validate.choice("dtype", dtype, ("float32", "bfloat16", "float16"))
   params = variables["params"]
   vocab_size = _vocab_size(variables)
   contents = _settings.to_json(config, vocab_size)
   for name, value in (entries or {}).items():
     if contents.get(name) is not None:
       raise ValueError(
-        f"entries must not hold {name}, which the network itself decides; got "
-        f"{value!r}."
+        f"entries: got {name} = {value!r}, expected no entry that the network "
+        "itself decides."
       )
     contents[name] = value
   contents["dtype"] = dtype
@@ -148,15 +146,15 @@ def _vocab_size(variables):
     return jnp.shape(variables["params"]["embed"]["embedding"])[0]
   except (KeyError, TypeError) as error:
     raise ValueError(
-      "variables must be those of a network of tokens, with "
-      "params/embed/embedding; got none."
+      "variables: got none, expected those of a network of tokens, with "
+      "params/embed/embedding."
     ) from error
 
 
 def _read_json(path):
   if not path.is_file():
     raise ValueError(
-      f"{path.parent} must be a directory with a {path.name}; there is none."
+      f"{path.parent}: got no {path.name}, expected a directory with one."
     )
   try:
     contents = json.loads(path.read_text())
@@ -164,7 +162,7 @@ def _read_json(path):
     raise ValueError(f"{path} is not JSON ({error}).") from error
   if not isinstance(contents, dict):
     raise ValueError(
-      f"{path} must hold a JSON object; got {type(contents).__name__}."
+      f"{path}: got {type(contents).__name__}, expected a JSON object."
     )
   return contents
 
@@ -177,12 +175,12 @@ def _read_tensors(directory):
   pickles = sorted(path.name for path in directory.glob("*.bin"))
   if pickles:
     raise ValueError(
-      f"{directory} must hold {_WEIGHTS}; it holds its weights only as "
-      f"{', '.join(pickles)}, pickles, which are not read because they can run "
-      "any code: convert them with the transformers library's save_pretrained."
+      f"{directory}: got weights only as {', '.join(pickles)}, expected "
+      f"{_WEIGHTS}: pickles are not read because they can run any code; "
+      "convert them with the transformers library's save_pretrained."
     )
   raise ValueError(
-    f"{directory} must hold {_WEIGHTS} or {_INDEX}; there is neither."
+    f"{directory}: got no weights, expected {_WEIGHTS} or {_INDEX}."
   )
 
 
@@ -194,8 +192,8 @@ def _read_shards(directory):
     for name in files.values()
   ):
     raise ValueError(
-      f"{index} must have a weight_map from tensors to files beside it; got "
-      f"{str(files)[:80]}."
+      f"{index}: got {str(files)[:80]}, expected a weight_map from tensors to "
+      "files beside it."
     )
   tensors = {}
   for name in sorted(set(files.values())):
@@ -219,8 +217,8 @@ def _drop_tied_head(tensors, directory):
   embedding = tensors.get(_EMBEDDING)
   if head is not None and not np.array_equal(head, embedding):
     raise ValueError(
-      f"{directory}: {_HEAD} must equal {_EMBEDDING}, as config.json ties "
-      "them; it does not."
+      f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
+      "same, as config.json ties them."
     )
 
 
@@ -249,8 +247,8 @@ def _split_layers(params, num_layers):
   for leaf in jax.tree.leaves(layers):
     if jnp.shape(leaf)[:1] != (num_layers,):
       raise ValueError(
-        f"variables must have {num_layers} scanned layers, as the config says; "
-        f"a parameter has shape {jnp.shape(leaf)}."
+        f"variables: got a parameter of shape {jnp.shape(leaf)}, expected "
+        f"{num_layers} scanned layers, as the config says."
       )
   return rest | {
     f"layers_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], layers)

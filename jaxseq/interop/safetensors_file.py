@@ -19,6 +19,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+
 _DTYPES = {
   "BOOL": np.dtype(bool),
   "U8": np.dtype("<u1"),
@@ -91,11 +93,7 @@ def write(
   for name, tensor in tensors.items():
     array = np.asarray(tensor)
     array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    if array.dtype not in _NAMES:
-      raise ValueError(
-        f"tensor {name!r} must have one of the dtypes {', '.join(_DTYPES)}; "
-        f"got {array.dtype}."
-      )
+    _validate.choice(f"tensor {name!r}", array.dtype, _NAMES)
     # Not np.ascontiguousarray, which makes vectors of scalars.
     arrays[name] = np.require(array, requirements="C")
   # Wide dtypes first keep every array aligned.
@@ -156,8 +154,8 @@ def _read_header(path, size):
     ) from error
   if not isinstance(header, dict):
     raise ValueError(
-      f"{path} is no safetensors file: its header must be a JSON object; got "
-      f"{type(header).__name__}."
+      f"{path} is no safetensors file: its header: got "
+      f"{type(header).__name__}, expected a JSON object."
     )
   return header, 8 + length
 
@@ -172,14 +170,10 @@ def _parse_entry(path, name, entry):
     whole = False
   if not whole:
     raise ValueError(
-      f"{path}: the header's entry of tensor {name!r} must have dtype, shape "
-      f"and data_offsets; got {entry!r}."
+      f"{path}: the header's entry of tensor {name!r}: got {entry!r}, expected "
+      "dtype, shape and data_offsets."
     )
-  if kind not in _DTYPES:
-    raise ValueError(
-      f"{path}: tensor {name!r} must have one of the dtypes "
-      f"{', '.join(_DTYPES)}; got {kind}."
-    )
+  _validate.choice(f"{path}: tensor {name!r}", kind, _DTYPES)
   dtype = _DTYPES[kind]
   if end - begin != math.prod(shape) * dtype.itemsize:
     raise ValueError(

@@ -141,7 +141,7 @@ def momentum(
   *,
   dropout: bool = False,
 ) -> dict[str, Any]:
-  """Returns the momentum copies, `update.State.momentum`, from a state dict.
+  """Returns the momentum copies, `learner.State.momentum`, from a state dict.
 
   Args:
     tensors: as in `params`, and those of the copies; the others may be absent.
@@ -318,23 +318,25 @@ def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
 
   missing = [name for name in wanted if name not in got]
   if missing:
-    raise ValueError(f"{what} must hold {show(missing)}; missing.")
+    raise ValueError(f"{what}: got no {show(missing)}, expected it.")
   unknown = [name for name in got if name not in known]
   if unknown:
     raise ValueError(
-      f"{what} must hold only what SPR's network has; got {show(unknown)}."
+      f"{what}: got {show(unknown)}, expected only what SPR's network has."
     )
 
 
 def _check_shapes(rows, latent):
   """Checks names with shapes and axes against each other and the latent."""
   if len(latent) != 3:
-    raise ValueError(f"latent must be (height, width, channels); got {latent}.")
+    raise ValueError(
+      f"latent: got {latent}, expected (height, width, channels)."
+    )
   counts = collections.defaultdict(collections.Counter)
   for name, shape, axes in rows:
     if len(shape) != len(axes):
       raise ValueError(
-        f"{name} must have the axes ({', '.join(axes)}); got the shape {shape}."
+        f"{name}: got the shape {shape}, expected the axes ({', '.join(axes)})."
       )
     for axis, size in zip(axes, shape):
       counts[axis][size] += 1
@@ -350,6 +352,7 @@ def _check_shapes(rows, latent):
     expected = tuple(sizes[axis] for axis in axes)
     if shape != expected:
       raise ValueError(
-        f"{name} must have shape {expected}, that is ({', '.join(axes)}), to "
-        f"fit the others and the latent {tuple(latent)}; got {shape}."
+        f"{name}: got {shape}, expected shape {expected}, that is "
+        f"({', '.join(axes)}), to fit the others and the latent "
+        f"{tuple(latent)}."
       )

@@ -5,6 +5,7 @@ import heapq
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import packing as packing_lib
@@ -38,10 +39,7 @@ def static(
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
-  if degree not in problem.degrees:
-    raise ValueError(
-      f"degree must be one of {problem.degrees.tolist()}; got {degree}."
-    )
+  _validate.choice("degree", degree, problem.degrees.tolist())
   rows = packing_lib.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
   heap = [(0.0, block) for block in range(num_devices // degree)]

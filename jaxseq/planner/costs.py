@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from jaxseq import _validate
+
 KINDS = ("attention", "recurrent")
 
 
@@ -61,21 +63,20 @@ class CostModel:
   chunks: tuple[int, ...] = ()
 
   def __post_init__(self):
-    if self.kind not in KINDS:
-      raise ValueError(f"kind must be one of {KINDS}; got {self.kind!r}.")
+    _validate.choice("kind", self.kind, KINDS)
     if not self.token_seconds > 0 or not self.bytes_per_token > 0:
       raise ValueError(
-        "token_seconds and bytes_per_token must be positive; got "
-        f"{self.token_seconds} and {self.bytes_per_token}."
+        f"token_seconds and bytes_per_token: got {self.token_seconds} and "
+        f"{self.bytes_per_token}, expected positive."
       )
     if self.kind == "recurrent" and self.square_seconds:
       raise ValueError(
-        "square_seconds must be 0 for recurrent mixers; got "
-        f"{self.square_seconds}."
+        f"square_seconds: got {self.square_seconds}, expected 0 for recurrent "
+        "mixers."
       )
     if not self.bandwidths or not all(v > 0 for v in self.bandwidths):
       raise ValueError(
-        f"bandwidths must be positive, at least one; got {self.bandwidths}."
+        f"bandwidths: got {self.bandwidths}, expected positive, at least one."
       )
 
   def bandwidth(self, degree: int) -> float:

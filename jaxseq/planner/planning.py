@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxseq import _validate
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
 from jaxseq.planner import lpt
@@ -46,8 +47,7 @@ def plan(
     ValueError: if an argument is out of range, or if a document fits nowhere;
       the message names its index.
   """
-  if method not in METHODS:
-    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  _validate.choice("method", method, METHODS)
   if method == "stream" and cost_model.kind != "recurrent":
     raise ValueError(
       'method "stream" is for recurrent mixers: attention pays for the '

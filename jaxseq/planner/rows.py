@@ -127,7 +127,8 @@ def lay_out(
   planned = sorted(i for row in assignment.rows for i in row.doc_ids)
   if planned != list(range(len(documents))):
     raise ValueError(
-      f"documents must be the {len(planned)} of the plan; got {len(documents)}."
+      f"documents: got {len(documents)}, expected the {len(planned)} of the "
+      "plan."
     )
   chunks = sorted(chunks)
   needed = [
@@ -135,7 +136,7 @@ def lay_out(
   ]
   if max(needed) > chunks[-1]:
     raise ValueError(
-      f"chunks must hold {max(needed)} tokens per device; got {tuple(chunks)}."
+      f"chunks: got {tuple(chunks)}, expected {max(needed)} tokens per device."
     )
   sizes = [chunks[bisect.bisect_left(chunks, tokens)] for tokens in needed]
   num_devices = len(assignment.loads)

@@ -62,18 +62,20 @@ def make_workload(
   lengths = np.asarray(lengths)
   if lengths.ndim != 1 or not len(lengths):
     raise ValueError(
-      f"lengths must be (documents,), at least one; got {lengths.shape}."
+      f"lengths: got {lengths.shape}, expected (documents,), at least one."
     )
   if not np.issubdtype(lengths.dtype, np.integer):
-    raise ValueError(f"lengths must be integers; got {lengths.dtype}.")
+    raise ValueError(f"lengths: got {lengths.dtype}, expected integers.")
   lengths = lengths.astype(np.int64)
   if lengths.min() < 1:
     raise ValueError(
-      "every document must have a token; document "
-      f"{int(lengths.argmin())} has length {lengths.min()}."
+      f"lengths: got {lengths.min()} of document {int(lengths.argmin())}, "
+      "expected at least 1."
     )
   if num_devices < 1 or num_devices & (num_devices - 1):
-    raise ValueError(f"num_devices must be a power of two; got {num_devices}.")
+    raise ValueError(
+      f"num_devices: got {num_devices}, expected a power of two."
+    )
   capacity = tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
     raise ValueError(

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
   from jaxseq.rl import rendering as rendering
   from jaxseq.rl import replay as replay
   from jaxseq.rl import rollout as rollout
-  from jaxseq.rl import shared as shared
   from jaxseq.rl import study as study
   from jaxseq.rl import transcript as transcript
   from jaxseq.rl import wrappers as wrappers

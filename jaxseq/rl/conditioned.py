@@ -1,12 +1,12 @@
 """Playing a model that is asked for a return (`jaxseq.tasks.decision`)."""
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
 from jaxseq.rl.envs import spaces
@@ -18,9 +18,9 @@ Array = jax.Array
 class _Now(NamedTuple):
   """Where the episodes are, leading axis episodes but for key and time."""
 
-  env_state: Any
+  env_state: PyTree
   observation: Array
-  memory: Any
+  memory: PyTree
   to_go: Array
   total: Array
   over: Array
@@ -57,7 +57,7 @@ def actions_of(player: rollout.Player) -> decision.Actions:
 def play(
   arm: decision.ArmConfig,
   model: decision.DecisionModel,
-  variables: Any,
+  variables: PyTree,
   scale: decision.Scales,
   player: rollout.Player,
   key: Array,
@@ -136,7 +136,7 @@ def play(
 def achieved(
   arm: decision.ArmConfig,
   model: decision.DecisionModel,
-  variables: Any,
+  variables: PyTree,
   scale: decision.Scales,
   player: rollout.Player,
   key: Array,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
@@ -37,7 +38,7 @@ class _Progress(NamedTuple):
 )
 def evaluate(
   config: ppo.Config | r2d2.Config,
-  variables: Any,
+  variables: PyTree,
   key: Array,
   *,
   num_episodes: int = 128,
@@ -143,7 +144,7 @@ def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record(
   config: ppo.Config | r2d2.Config,
-  variables: Any,
+  variables: PyTree,
   key: Array,
   num_steps: int,
   *,
@@ -171,7 +172,7 @@ def record(
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record_states(
   config: ppo.Config | r2d2.Config,
-  variables: Any,
+  variables: PyTree,
   key: Array,
   num_steps: int,
   *,

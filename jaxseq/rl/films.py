@@ -1,11 +1,11 @@
 """Films of the trained policies of a comparison, in its directory."""
 
 import pathlib
-from typing import Any
 
 from absl import logging
 import jax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import comparison
 from jaxseq.rl import rendering
 from jaxseq.rl import study
@@ -14,7 +14,10 @@ from jaxseq.training.devices import processes
 
 
 def write(
-  config: comparison.Config, directory: pathlib.Path, name: str, variables: Any
+  config: comparison.Config,
+  directory: pathlib.Path,
+  name: str,
+  variables: PyTree,
 ) -> list[rendering.Film]:
   """Plays an episode with an arm's first seed, and writes it as a GIF.
 

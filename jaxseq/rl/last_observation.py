@@ -8,6 +8,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
@@ -24,7 +25,7 @@ class LastObservationState:
     info: of the step that cut the episode off.
   """
 
-  env_state: Any
+  env_state: PyTree
   cut: jax.Array
   first: Any
   info: Any
@@ -48,7 +49,7 @@ class LastObservation(wrappers.Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
-    self, key: jax.Array, params: Any = None
+    self, key: jax.Array, params: PyTree = None
   ) -> tuple[Any, LastObservationState]:
     """Starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
@@ -68,7 +69,7 @@ class LastObservation(wrappers.Wrapper):
     key: jax.Array,
     state: LastObservationState,
     action: Any,
-    params: Any = None,
+    params: PyTree = None,
   ) -> tuple[
     Any, LastObservationState, jax.Array, jax.Array, jax.Array, dict[str, Any]
   ]:

@@ -17,6 +17,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
@@ -49,7 +50,7 @@ class TrialsState:
     trial_returns: (num_trials,) float32, rewards of each trial so far.
   """
 
-  env_state: Any
+  env_state: PyTree
   start: Any
   trial: jax.Array
   time: jax.Array

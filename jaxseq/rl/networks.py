@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.rl import actions as actions_lib
 from jaxseq.rl import encoders
 
@@ -73,7 +74,7 @@ class Recurrent(linen.Module):
   actions: actions_lib.Spec
 
   def step(
-    self, observation: Array, states: Any, reset: Array | None = None
+    self, observation: Array, states: PyTree, reset: Array | None = None
   ) -> tuple[Any, Array, Any]:
     """Runs over one element; `__call__` without the time axis."""
     return self(observation, states, reset, step=True)
@@ -94,7 +95,7 @@ class ActorCritic(Recurrent):
   def __call__(
     self,
     observation: Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
   ) -> tuple[Any, Array, Any]:
@@ -121,7 +122,7 @@ class ActorCritic(Recurrent):
 def features(
   config: Config,
   observation: Array,
-  states: Any = None,
+  states: PyTree = None,
   reset: Array | None = None,
   step: bool = False,
 ) -> tuple[Array, Any]:

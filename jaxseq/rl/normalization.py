@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
 
 Array = jax.Array
@@ -120,7 +121,7 @@ class Normalized:
     return {**variables, COLLECTION: initial(len(self.is_number))}
 
   def apply(
-    self, variables: Any, observation: Array, *args: Any, **options: Any
+    self, variables: PyTree, observation: Array, *args: Any, **options: Any
   ) -> Any:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = dict(variables)
@@ -144,13 +145,13 @@ class Bound(NamedTuple):
   network: Normalized
   statistics: Statistics
 
-  def apply(self, variables: Any, *args: Any, **options: Any) -> Any:
+  def apply(self, variables: PyTree, *args: Any, **options: Any) -> Any:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = {**variables, COLLECTION: self.statistics}
     return self.network.apply(variables, *args, **options)
 
 
-def normalized(network: Any, env: Any, env_params: Any) -> Normalized:
+def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   """Returns a network that sees the observations of an environment normalised.
 
   What the environment itself shows as numbers is normalised. One-hots, the
@@ -171,7 +172,7 @@ def normalized(network: Any, env: Any, env_params: Any) -> Normalized:
   return Normalized(network, (*own, *(False,) * (size - len(own))))
 
 
-def observe(variables: Any, observation: Array) -> dict[str, Any]:
+def observe(variables: PyTree, observation: Array) -> dict[str, Any]:
   """Returns a normalised network's variables after more observations.
 
   Args:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
 
@@ -27,7 +28,7 @@ class ProjectedState:
       environment's action, or None.
   """
 
-  env_state: Any
+  env_state: PyTree
   observation_map: jax.Array
   action_map: jax.Array | None
 
@@ -93,7 +94,7 @@ class Projected(wrappers.Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
-    self, key: jax.Array, params: Any = None
+    self, key: jax.Array, params: PyTree = None
   ) -> tuple[jax.Array, ProjectedState]:
     """Draws the maps and starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
@@ -119,7 +120,7 @@ class Projected(wrappers.Wrapper):
     key: jax.Array,
     state: ProjectedState,
     action: Any,
-    params: Any = None,
+    params: PyTree = None,
   ) -> tuple[
     jax.Array, ProjectedState, jax.Array, jax.Array, jax.Array, dict[str, Any]
   ]:
@@ -139,12 +140,12 @@ class Projected(wrappers.Wrapper):
     shown = self._project(observation, state, params)
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
     return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
-  def action_space(self, params: Any = None) -> Any:
+  def action_space(self, params: PyTree = None) -> Any:
     """That of the environment, or numbers that matter between -1 and 1."""
     if self.action_size is None:
       params = self.env.default_params if params is None else params

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.rl import networks
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.losses import td
@@ -70,7 +71,7 @@ class QNetwork(networks.Recurrent):
   def __call__(
     self,
     observation: Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
   ) -> tuple[EpsilonGreedy, Array, Any]:

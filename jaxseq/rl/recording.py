@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.data import trajectories as trajectories_lib
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
@@ -31,7 +32,7 @@ class Level(NamedTuple):
     mean_return: of whole episodes that it played.
   """
 
-  variables: Any
+  variables: PyTree
   mean_return: float
 
 
@@ -96,7 +97,7 @@ def train_levels(
 
 
 def record(
-  config: ppo.Config, variables: Any, key: jax.Array, episodes: int
+  config: ppo.Config, variables: PyTree, key: jax.Array, episodes: int
 ) -> Trajectories:
   """Plays whole episodes, one in each of as many environments.
 

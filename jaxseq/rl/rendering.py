@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 import os
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import evaluate
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
@@ -25,7 +25,7 @@ _WHOLE, _SHORTEST, _LONGEST, _LAST = 12.0, 0.05, 0.5, 1.5
 
 def film(
   config: ppo.Config | r2d2.Config,
-  variables: Any,
+  variables: PyTree,
   key: jax.Array,
   *,
   greedy: bool = False,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
@@ -32,10 +33,10 @@ class World(NamedTuple):
     memory: sequence-model states, leading axis num_envs.
   """
 
-  env_state: Any
+  env_state: PyTree
   observation: Array
   reset: Array
-  memory: Any
+  memory: PyTree
 
 
 class Transition(NamedTuple):
@@ -135,7 +136,7 @@ class Player(NamedTuple):
   """
 
   env: Any
-  env_params: Any
+  env_params: PyTree
   network: networks.ActorCritic
 
 
@@ -158,7 +159,7 @@ def start(player: Player, key: Array, num_envs: int) -> World:
 
 def step(
   player: Player,
-  variables: Any,
+  variables: PyTree,
   world: World,
   key: Array,
   *,
@@ -222,7 +223,7 @@ def _step(player, variables, world, key, greedy):
 
 def collect(
   player: Player,
-  variables: Any,
+  variables: PyTree,
   world: World,
   key: Array,
   num_steps: int,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import comparison
 from jaxseq.rl import evaluate
@@ -65,7 +66,7 @@ def train(
 
 
 def evaluate_arm(
-  config: comparison.Config, arm: Any, variables: Any
+  config: comparison.Config, arm: Any, variables: PyTree
 ) -> dict[str, Any]:
   """Plays whole episodes with each seed's policy.
 

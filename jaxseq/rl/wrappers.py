@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
 
 
@@ -30,7 +31,7 @@ def innermost(env: Any) -> Any:
   return env
 
 
-def innermost_state(state: Any) -> Any:
+def innermost_state(state: PyTree) -> Any:
   """Returns the state of the environment inside all wrappers."""
   while hasattr(state, "env_state"):
     state = state.env_state
@@ -54,7 +55,7 @@ class Wrapper:
     return getattr(self.env, name)
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[Any, Any]:
+  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
     """Starts an episode.
 
     Args:
@@ -68,7 +69,7 @@ class Wrapper:
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step, and starts the next episode if this one has ended.
 
@@ -145,7 +146,9 @@ class Shown(Wrapper):
       )
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[jax.Array, Any]:
     """Starts an episode; see `Wrapper.reset`."""
     key, key_noise = jax.random.split(key)
     observation, state = self.env.reset(key, params)
@@ -153,7 +156,7 @@ class Shown(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step; see `Wrapper.step`.
 
@@ -172,7 +175,7 @@ class Shown(Wrapper):
     info = {**info, "final_observation": final}
     return shown, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of so many numbers."""
     del params
     return spaces.Box(-math.inf, math.inf, (len(self.indices),))
@@ -214,7 +217,9 @@ class FlattenHistory(Wrapper):
     _validate.literals(self)
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[jax.Array, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[jax.Array, Any]:
     """Starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
     observation, state = self.env.reset(key, params)
@@ -225,7 +230,7 @@ class FlattenHistory(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
   ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step; see `Wrapper.step`."""
     params = self.env.default_params if params is None else params
@@ -242,25 +247,25 @@ class FlattenHistory(Wrapper):
     flat = self._flatten(observation, before, done, params)
     return flat, state, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     params = self.env.default_params if params is None else params
     size = spaces.flat_size(self.env.observation_space(params))
     size += self._history_size(params)
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: Any = None) -> Any:
+  def shown_space(self, params: PyTree = None) -> Any:
     """The space of what an observation begins with: the environment's own."""
     params = self.env.default_params if params is None else params
     return self.env.observation_space(params)
 
-  def _no_action(self, params: Any) -> jax.Array:
+  def _no_action(self, params: PyTree) -> jax.Array:
     space = self.env.action_space(params)
     if self.previous_action == "zeros":
       return jnp.zeros((spaces.flat_size(space),), jnp.float32)
     return spaces.flatten(space, spaces.zeros(space))
 
-  def _history_size(self, params: Any) -> int:
+  def _history_size(self, params: PyTree) -> int:
     """How many numbers follow the environment's own observation."""
     size = spaces.flat_size(self.env.action_space(params))
     return size + (2 if self.first_step == "one_hot" else 1)
@@ -273,7 +278,7 @@ class FlattenHistory(Wrapper):
     return jnp.concatenate([action, flag])
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: Any
+    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
   ) -> Any:
     """An observation with its history."""
     space = self.env.observation_space(params)
@@ -306,7 +311,7 @@ class ImageHistory(FlattenHistory):
     first_step: see `FlattenHistory`.
   """
 
-  def observation_space(self, params: Any = None) -> spaces.Dict:
+  def observation_space(self, params: PyTree = None) -> spaces.Dict:
     """The image, and a vector of the size of the history."""
     params = self.env.default_params if params is None else params
     size = self._history_size(params)
@@ -318,7 +323,7 @@ class ImageHistory(FlattenHistory):
     )
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: Any
+    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
   ) -> ImageObservation:
     """An image with its history."""
     return ImageObservation(observation, self._history(action, first))
@@ -355,7 +360,7 @@ class FrameStack(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
-    self, key: jax.Array, params: Any = None
+    self, key: jax.Array, params: PyTree = None
   ) -> tuple[jax.Array, FrameStackState]:
     """Starts an episode; see `Wrapper.reset`."""
     frame, env_state = self.env.reset(key, params)
@@ -368,7 +373,7 @@ class FrameStack(Wrapper):
     key: jax.Array,
     state: FrameStackState,
     action: Any,
-    params: Any = None,
+    params: PyTree = None,
   ) -> tuple[
     jax.Array, FrameStackState, jax.Array, jax.Array, jax.Array, dict[str, Any]
   ]:
@@ -383,7 +388,7 @@ class FrameStack(Wrapper):
     after = FrameStackState(env_state, frames)
     return frames, after, reward, terminated, truncated, info
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images with the channels of all frames."""
     space = spaces.convert(self.env.observation_space(params))
     shape = (*space.shape[:-1], space.shape[-1] * self.num_frames)
@@ -435,7 +440,7 @@ class StatisticsState:
     returned_episode_length: int32, length of the last finished episode.
   """
 
-  env_state: Any
+  env_state: PyTree
   episode_return: jax.Array
   episode_length: jax.Array
   returned_episode_return: jax.Array
@@ -457,7 +462,7 @@ class EpisodeStatistics(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
-    self, key: jax.Array, params: Any = None
+    self, key: jax.Array, params: PyTree = None
   ) -> tuple[Any, StatisticsState]:
     """Starts an episode; see `Wrapper.reset`."""
     observation, env_state = self.env.reset(key, params)
@@ -476,7 +481,7 @@ class EpisodeStatistics(Wrapper):
     key: jax.Array,
     state: StatisticsState,
     action: Any,
-    params: Any = None,
+    params: PyTree = None,
   ) -> tuple[
     Any, StatisticsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
   ]:

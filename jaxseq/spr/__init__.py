@@ -4,28 +4,29 @@ Schwarzer et al., "Data-Efficient Reinforcement Learning with Self-Predictive
 Representations", arXiv:2007.05929, its Rainbow base, and what grew out of it
 (SR-SPR, BBF). Almost everything is a pure function of arrays.
 
-The networks and what they learn by:
+The networks and what they learn by (encoders and layers are in `jaxseq.rl`,
+losses and replays in `jaxseq.rl.losses` and `jaxseq.rl.replay`):
 
     transition        the next latent from one and an action, by convolutions
     mixer_transition  the same by any mixer
-    memory            any mixer between encoder and head
+    latent_memory     any mixer between encoder and head
     stacks            of layers with a mixer, for these two
     heads             from a latent to the values of actions; noise; projection
     networks          these together
-    inputs            a batch, and what is random about an update
+    inputs            random draws and augmented images of an update
     augmentation      random shifts and intensities
-    objective         what each step is worth, by these
+    objective         value and self-prediction losses per step
     optimizer         Adam, and gradients clipped in groups
+    learner           parameters and their copies, and how a gradient moves them
+    transition_loss   the loss of transitions on their own
+    sequence_loss     the loss of sequences, for an agent with a memory
     update            one update of it all
-    sequences         what an agent with a memory learns from
-    sequence_update   one update of such an agent
-    resets            of the weights; what is annealed between them
+    resets            of the weights; n-step returns annealed between them
     variants          the published agents
 
 The agent in its environment:
 
     game              an environment as the agent plays it, frame by frame
-    sequence_replay   sequences of it, and stored memories
     agent             acts, stores and learns
     runner            many steps of it, compiled
     evaluate          whole games
@@ -33,7 +34,7 @@ The agent in its environment:
     settings          from a config file to a game and an agent
     study             the arms of an experiment
     published         scores of other agents
-    scores            human-normalised scores
+    scores            human-normalized scores
     score_comparison  of several agents
     score_figures     drawings of them
 
@@ -52,7 +53,8 @@ if TYPE_CHECKING:
   from jaxseq.spr import game as game
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
-  from jaxseq.spr import memory as memory
+  from jaxseq.spr import latent_memory as latent_memory
+  from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import networks as networks
   from jaxseq.spr import objective as objective
@@ -64,13 +66,12 @@ if TYPE_CHECKING:
   from jaxseq.spr import score_comparison as score_comparison
   from jaxseq.spr import score_figures as score_figures
   from jaxseq.spr import scores as scores
-  from jaxseq.spr import sequence_replay as sequence_replay
-  from jaxseq.spr import sequence_update as sequence_update
-  from jaxseq.spr import sequences as sequences
+  from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings
   from jaxseq.spr import stacks as stacks
   from jaxseq.spr import study as study
   from jaxseq.spr import transition as transition
+  from jaxseq.spr import transition_loss as transition_loss
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants
 else:

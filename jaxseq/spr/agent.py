@@ -26,14 +26,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.rl.losses import exploration
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import game as games
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import resets
-from jaxseq.spr import sequence_replay
-from jaxseq.spr import sequence_update
 from jaxseq.spr import update
 from jaxseq.spr import variants
 
@@ -136,11 +137,11 @@ class State(NamedTuple):
     game_length: () int32, its steps so far.
   """
 
-  agent: update.State
+  agent: learner.State
   replay: frames.State
   game: Any
   observation: Array
-  memory: Any
+  memory: PyTree
   key: Array
   step: Array
   since_reset: Array
@@ -175,7 +176,7 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
   memory = networks.initial_memory(config.variant.update.networks)
   return State(
-    agent=update.init(key_agent, config.variant.update),
+    agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
     game=game,
     observation=push(config, blank, frame, True),
@@ -209,13 +210,13 @@ def push(
 
 def act(
   config: Config,
-  agent: update.State,
+  agent: learner.State,
   observation: Array,
   key: Array,
   *,
   epsilon: float | Array,
   noisy: bool,
-  memory: Any = (),
+  memory: PyTree = (),
 ) -> tuple[Array, Any]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
@@ -264,7 +265,7 @@ def choose(
   # A memory takes in what is seen even while actions are random.
   if not (learning or config.variant.update.recurrent):
     return state, anything
-  replay = sequence_replay.remember(config.replay, state.replay, state.memory)
+  replay = frame_sequences.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
@@ -322,7 +323,7 @@ def observe(
   return state, played
 
 
-def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
+def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
   """Draws a batch, does an update, and sets the batch's priorities."""
   variant = config.variant
   key, key_draw, key_update = jax.random.split(state.key, 3)
@@ -331,21 +332,21 @@ def learn(config: Config, state: State) -> tuple[State, update.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  draw = functools.partial(frames.sample, config.replay)
-  train_step = update.train_step
+  make_batch = frames.take
   if variant.update.recurrent:
-    draw = functools.partial(
-      sequence_replay.sample, config.replay, variant.update.sequence
+    make_batch = functools.partial(
+      frame_sequences.take, sequence=variant.update.sequence
     )
-    train_step = sequence_update.train_step
-  sample = draw(
+  sample = frames.sample(
+    config.replay,
     state.replay,
     frames.draw(key_draw, config.replay, config.batch_size),
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
+    make_batch=make_batch,
   )
-  agent, metrics = train_step(
+  agent, metrics = update.train_step(
     variant.update, state.agent, sample.batch, key_update
   )
   replay = frames.update_priorities(

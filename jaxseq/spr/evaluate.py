@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import game as games
+from jaxseq.spr import learner
 from jaxseq.spr import networks
-from jaxseq.spr import update
 
 
 class Result(NamedTuple):
@@ -38,9 +38,9 @@ def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
     game: what it plays.
 
   Returns:
-    A function from the networks of one seed (`update.State`), a random key, the
-    number of games, and how many frames of the first game to keep at most (0),
-    to a `Result`. It is compiled when it is first used.
+    A function from the networks of one seed (`learner.State`), a random key,
+    the number of games, and how many frames of the first game to keep at most
+    (0), to a `Result`. It is compiled when it is first used.
   """
   return functools.partial(
     _play, config, game, _policy(config), jax.jit(jax.vmap(game.step))
@@ -77,7 +77,7 @@ def _play(
   game: games.Game,
   policy: Callable[..., Any],
   step_all: Callable[..., Any],
-  agent: update.State,
+  agent: learner.State,
   key: jax.Array,
   num_games: int,
   keep_frames: int = 0,

@@ -1,7 +1,7 @@
 """The head: values of all actions from a latent, and SPR's projection.
 
 Dueling (Wang et al., arXiv:1511.06581), noisy (Fortunato et al.,
-arXiv:1706.10295, factorised Gaussian noise) and categorical (Bellemare et al.,
+arXiv:1706.10295, factorized Gaussian noise) and categorical (Bellemare et al.,
 arXiv:1707.06887, C51), each of which can be left out. SPR (arXiv:2007.05929)
 compares latents behind the head's own hidden layers, without noise and without
 the ReLU.
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import layers
 from jaxseq.rl.losses import td
 
@@ -66,15 +67,13 @@ class Config:
   initializer: layers.Initializer = "pytorch"
 
   def __post_init__(self):
-    layers.check_positive(self, "num_actions", "features", "hidden")
-    layers.check_choice("streams", self.streams, ("separate", "shared"))
-    layers.check_choice("bias_sigma", self.bias_sigma, ("out", "in"))
-    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
-    if self.atoms is not None and self.atoms < 2:
-      raise ValueError(f"atoms must be None or at least 2; got {self.atoms}.")
+    _validate.fields(self, positive=("num_actions", "features", "hidden"))
+    _validate.literals(self)
+    if self.atoms is not None:
+      _validate.integer("atoms", self.atoms, 2)
     if not self.v_min < self.v_max:
-      raise ValueError(
-        f"v_min must be below v_max; got {self.v_min} and {self.v_max}."
+      raise _validate.error(
+        "v_min", self.v_min, f"a number below v_max = {self.v_max}"
       )
 
   @property
@@ -199,7 +198,7 @@ def apply(
       that is not noisy.
   """
   if noise is not None and not config.noisy:
-    raise ValueError("noise must be None for a head that is not noisy.")
+    raise _validate.error("noise", "noise", "None: the head is not noisy")
   x = scale_gradient(_flatten(config, latent), config.gradient_scale)
   noise = noise or {}
   atoms = 1 if config.atoms is None else config.atoms
@@ -272,16 +271,20 @@ scale_gradient.defvjp(
 
 
 def _flatten(config, latent):
+  """Joins height, width and channels of latents."""
   x = latent.reshape(*latent.shape[:-3], -1)
   if latent.ndim < 3 or x.shape[-1] != config.features:
-    raise ValueError(
-      "latent must have shape (*batch, height, width, channels) with "
-      f"{config.features} elements each; got {latent.shape}."
+    raise _validate.error(
+      "latent",
+      f"shape {latent.shape}",
+      "shape (*batch, height, width, channels) with"
+      f" {config.features} elements each",
     )
   return x
 
 
 def _perturb(layer, noise):
+  """Returns the layer with its noise on."""
   if noise is None:
     return layer
   outer = noise.inputs[:, None] * noise.outputs

@@ -1,11 +1,12 @@
-"""What an update is given: a batch of transitions, and what is random."""
+"""Inputs of an update beside its batch: random draws and augmented images."""
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
@@ -27,7 +28,7 @@ class Augmentations(NamedTuple):
 
 
 class Draws(NamedTuple):
-  """All that is random about an update.
+  """Random draws of an update.
 
   Attributes:
     noise: of the online head, for the whole update; None if it is not noisy.
@@ -42,77 +43,86 @@ class Draws(NamedTuple):
   augmentations: Augmentations | None = None
   dropout: Array | None = None
 
+  def dropout_key(self, branch: int) -> Array | None:
+    """Returns the key of a branch's dropout; None without dropout."""
+    return None if self.dropout is None else self.dropout[branch]
+
 
 def check(
-  batch: frames.Batch, ahead: int, image_shape: tuple[int, int, int]
+  batch: frames.Batch, ahead: int, observation_shape: tuple[int, ...]
 ) -> None:
-  """Checks the shapes of a batch.
+  """Checks the shapes of a batch of transitions.
 
   Args:
     batch: the batch.
     ahead: K.
-    image_shape: (height, width, frames).
+    observation_shape: such as (height, width, frames).
 
   Raises:
     ValueError: naming the field, what came and what is expected.
   """
   size = jnp.shape(batch.weight)[0]
   shapes = {
-    "observation": (ahead + 1, size, *image_shape),
-    "next_observation": (size, *image_shape),
-    "action": (max(ahead, 1), size),
-    "return_n": (size,),
-    "done": (ahead + 1, size),
-    "done_n": (size,),
+    "observation": (size, ahead + 1, *observation_shape),
+    "next_observation": (size, *observation_shape),
   }
-  check_shapes(batch, shapes)
-  if jnp.shape(batch.discount) not in ((), (size,)):
-    raise ValueError(
-      f"batch.discount must have shape () or {(size,)}; got "
-      f"{jnp.shape(batch.discount)}."
-    )
+  _check_shapes(batch, shapes, ahead, size)
 
 
-def check_shapes(batch: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-  """Raises a ValueError unless fields of a batch have these shapes."""
+def check_sequences(
+  config: frame_sequences.Config,
+  batch: frame_sequences.Batch,
+  ahead: int,
+  observation_shape: tuple[int, ...],
+) -> None:
+  """Checks the shapes of a batch of sequences.
+
+  Args:
+    config: of the sequences.
+    batch: the batch.
+    ahead: K.
+    observation_shape: such as (height, width, frames).
+
+  Raises:
+    ValueError: naming the field, what came and what is expected.
+  """
+  size, window = jnp.shape(batch.weight)[0], jnp.shape(batch.reset)[-1]
+  _validate.integer("steps of batch.reset", window, config.span + max(ahead, 1))
+  shapes = {
+    "observation": (size, window, *observation_shape),
+    "reset": (size, window),
+  }
+  _check_shapes(batch, shapes, ahead, config.length * size)
+
+
+def _check_shapes(batch, shapes, ahead, rows):
+  """Checks fields of a batch, and those that both kinds of batches have."""
+  shapes = shapes | {
+    "action": (rows, max(ahead, 1)),
+    "return_n": (rows,),
+    "done": (rows, ahead + 1),
+    "done_n": (rows,),
+  }
+  if jnp.shape(batch.discount) != ():
+    shapes["discount"] = (rows,)
   for name, shape in shapes.items():
     came = jnp.shape(getattr(batch, name))
     if came != shape:
-      raise ValueError(f"batch.{name} must have shape {shape}; got {came}.")
+      raise _validate.error(f"batch.{name}", f"shape {came}", f"shape {shape}")
 
 
 def augment(
   config: augmentation.Config | None,
-  batch: frames.Batch,
-  draws: Augmentations | None,
-) -> Augmentations:
-  """Returns the images that each branch sees.
-
-  Args:
-    config: of the augmentation; None for none.
-    batch: the batch.
-    draws: one for each branch; None for no augmentation.
-
-  Returns:
-    The images in the fields of `Augmentations`; None for `spr` without
-    self-prediction.
-  """
-  following = batch.observation[1:] if batch.observation.shape[0] > 1 else None
-  images = Augmentations(
-    online=batch.observation[0],
-    spr=following,
-    next_target=batch.next_observation,
-    next_online=batch.next_observation,
-  )
-  return augment_images(config, images, draws)
-
-
-def augment_images(
-  config: augmentation.Config | None,
   images: Augmentations,
   draws: Augmentations | None,
 ) -> Augmentations:
-  """Returns images of each branch augmented by its draws; None stays None."""
+  """Returns the images of each branch augmented by its draws.
+
+  Args:
+    config: of the augmentation; None for none.
+    images: of each branch; None stays None.
+    draws: one for each branch; None for no augmentation.
+  """
   if config is None:
     return images
   return Augmentations(

@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 from jaxseq.spr import stacks
+from jaxseq.spr import transition
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -64,7 +66,7 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(
-  config: Config, params: Params, latent: Array, action: Array, state: Any
+  config: Config, params: Params, latent: Array, action: Array, state: PyTree
 ) -> tuple[Array, Any]:
   """Predicts the next latents.
 
@@ -85,14 +87,9 @@ def step(
     raise _validate.error(
       "latent",
       f"shape {latent.shape}",
-      f"(batch, *{tuple(config.latent_shape)})",
+      f"shape (batch, *{tuple(config.latent_shape)})",
     )
-  if action.shape != latent.shape[:1]:
-    raise _validate.error(
-      "action",
-      f"shape {action.shape}",
-      f"{latent.shape[:1]}, one for each latent",
-    )
+  transition.check_action(action, latent)
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
   y, state = stacks.apply(config, params, x, state, step=True)
@@ -105,33 +102,29 @@ def step(
 
 def apply(
   config: Config, params: Params, latent: Array, action: Array
-) -> tuple[Array, Any]:
+) -> Array:
   """Rolls the model out, from a fresh state.
 
   Args:
     config: options.
     params: from `init`.
     latent: (batch, *latent_shape), the latents to start from.
-    action: (steps, batch) integers below num_actions, steps at least 1.
+    action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (steps, batch, *latent_shape), and the state
-    after the last one.
+    The latents after each step, (batch, steps, *latent_shape).
 
   Raises:
     ValueError: if a shape does not fit.
   """
-  if action.ndim != 2 or action.shape[0] == 0:
-    raise _validate.error(
-      "action", f"shape {action.shape}", "(steps, batch) with steps >= 1"
-    )
+  transition.check_actions(action)
 
   def body(carry, action):
     latent, state = step(config, params, carry[0], action, carry[1])
     return (latent, state), latent
 
   state = stacks.initial_state(config, latent.shape[:1], latent.dtype)
-  (_, state), latents = jax.lax.scan(
-    body, (latent, state), action, unroll=config.unroll
+  _, latents = jax.lax.scan(
+    body, (latent, state), action.T, unroll=config.unroll
   )
-  return latents, state
+  return jnp.swapaxes(latents, 0, 1)

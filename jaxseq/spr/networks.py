@@ -12,10 +12,11 @@ from typing import Any
 import jax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import heads
-from jaxseq.spr import memory as memory_lib
+from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import transition as transition_lib
@@ -84,7 +85,7 @@ def init(key: Array, config: Config) -> Params:
   }
   if config.memory is not None:
     # A key of its own, so that the other parts are as they are without it.
-    params["memory"] = memory_lib.init(
+    params["memory"] = latent_memory.init(
       jax.random.fold_in(key, 4),
       config.memory,
       encoders.latent_shape(config.encoder),
@@ -110,7 +111,7 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
-  return memory_lib.initial_state(config.memory, batch_shape)
+  return latent_memory.initial_state(config.memory, batch_shape)
 
 
 def action_values(
@@ -118,7 +119,7 @@ def action_values(
   params: Params,
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
-  memory: Any = (),
+  memory: PyTree = (),
 ) -> tuple[Array, Any]:
   """Returns the values of all actions, to act by: nothing is augmented.
 
@@ -134,7 +135,7 @@ def action_values(
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:
-    latent, memory = memory_lib.step(
+    latent, memory = latent_memory.step(
       config.memory, params["memory"], latent, memory
     )
   outputs = heads.apply(config.head, params["head"], latent, noise)
@@ -168,12 +169,12 @@ def predict(
     config: options, with a transition model.
     params: from `init`.
     latent: (batch, height, width, channels).
-    action: (steps, batch) integers.
+    action: (batch, steps) integers.
 
   Returns:
-    (steps, batch, projection_width).
+    (batch, steps, projection_width).
   """
-  latents, _ = _transition_model(config).apply(
+  latents = _transition_model(config).apply(
     config.transition, params["transition"], latent, action
   )
   projected = heads.project(config.head, params["head"], latents)

@@ -1,10 +1,8 @@
 """Value and self-prediction losses per step, their targets and priorities.
 
-The same for steps on their own (`update`) and for those of sequences
-(`sequence_update`). Schwarzer et al., arXiv:2007.05929, section 2.
+The same for steps on their own (`transition_loss`) and for those of sequences
+(`sequence_loss`). Schwarzer et al., arXiv:2007.05929, section 2.
 """
-
-from typing import Any
 
 import chex
 import jax
@@ -13,13 +11,13 @@ import optax
 
 from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
-from jaxseq.spr import sequences
 
 Array = jax.Array
-Params = dict[str, dict]
 
 # Vectors shorter than this are not stretched to length 1, as in SPR's code.
 _MIN_NORM = 1e-3
@@ -55,35 +53,35 @@ def episode_mask(done: Array) -> Array:
   """Returns which predictions stay within the episode of the first step.
 
   Args:
-    done: (K + 1, *batch) bool, of the transitions taken at t .. t + K.
+    done: (*batch, K + 1) bool, of the transitions taken at t .. t + K.
 
   Returns:
-    (K + 1, *batch) bool; False at k if an episode ended at t + k or before.
+    (*batch, K + 1) bool; False at k if an episode ended at t + k or before.
   """
   chex.assert_type(done, bool)
-  return jnp.cumsum(done, axis=0) == 0
+  return jnp.cumsum(done, axis=-1) == 0
 
 
 def bootstrap(
-  config: Any,
-  batch: frames.Batch | sequences.Batch,
+  config: learner.Config,
+  batch: frames.Batch | frame_sequences.Batch,
   outputs: Array,
-  chooser: Array,
+  selector: Array,
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
   Args:
-    config: an `update.Config`.
+    config: options.
     batch: what to learn from.
     outputs: (batch, num_actions, ...), of the target network at s_{t+n}.
-    chooser: like it, of the network that chooses the action there.
+    selector: like it, of the network that selects the action there.
 
   Returns:
     Distributions (batch, atoms); values (batch,) without atoms.
   """
   head = config.networks.head
-  outputs = td.double_q(heads.action_values(head, chooser), outputs)
-  done = batch.done_n if config.done_n == "any" else batch.done[0]
+  outputs = td.double_q(heads.action_values(head, selector), outputs)
+  done = batch.done_n if config.done_n == "any" else batch.done[:, 0]
   discount = jnp.where(done, 0, batch.discount)
   if head.atoms is None:
     return batch.return_n + discount * outputs
@@ -94,9 +92,9 @@ def bootstrap(
 
 
 def terms(
-  config: Any,
-  params: Params,
-  batch: frames.Batch | sequences.Batch,
+  config: learner.Config,
+  params: learner.Params,
+  batch: frames.Batch | frame_sequences.Batch,
   latent: Array,
   outputs: Array,
   target: Array,
@@ -105,19 +103,19 @@ def terms(
   """Returns the losses of each step, and its priority.
 
   Args:
-    config: an `update.Config`.
+    config: options.
     params: of the online networks.
     batch: what to learn from.
     latent: (batch, height, width, channels), z_t.
     outputs: (batch, num_actions, ...), of the head at s_t.
     target: from `bootstrap`.
-    projected: (K, batch, width), the projections to predict; None without.
+    projected: (batch, K, width), the projections to predict; None without.
 
   Returns:
     The loss of the values, that of the predictions, and the priority, (batch,)
     each.
   """
-  outputs = td.take_action(outputs, batch.action[0])
+  outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:
     td_error = target - outputs
     rl = optax.losses.huber_loss(td_error)
@@ -128,8 +126,8 @@ def terms(
   spr = jnp.zeros_like(rl)
   if config.predicts:
     predicted = networks.predict(config.networks, params, latent, batch.action)
-    mask = episode_mask(batch.done)[1:]
+    mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)
-    spr = jnp.where(mask, distance, 0).mean(axis=0)
+    spr = jnp.where(mask, distance, 0).mean(axis=1)
   priority = jax.lax.stop_gradient(kl if config.priority == "kl" else rl)
   return rl, spr, priority

@@ -1,4 +1,4 @@
-"""The agents' optimiser: Adam, and gradients clipped in two groups.
+"""Optimizer of SPR and its variants: Adam, with gradients clipped in groups.
 
 SPR clips the gradient of the encoder and the head by their common norm, that
 of the transition model by its own, and that of the predictor not at all. A
@@ -10,6 +10,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
+
+from jaxseq import _validate
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -23,7 +25,7 @@ _NORM_EPSILON = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of the optimiser; the defaults are those of SPR's code.
+  """Options of the optimizer; the defaults are those of SPR's code.
 
   Attributes:
     learning_rate: of all parameters.
@@ -46,18 +48,17 @@ class Config:
   flat: bool = False
 
   def __post_init__(self):
-    for name in ("learning_rate", "epsilon", "max_grad_norm"):
-      value = getattr(self, name)
-      if value is not None and not value > 0:
-        raise ValueError(f"{name} must be positive; got {value}.")
-    if not self.weight_decay >= 0:
-      raise ValueError(
-        f"weight_decay must not be negative; got {self.weight_decay}."
-      )
+    _validate.fields(
+      self,
+      above_zero=("learning_rate", "epsilon"),
+      not_negative=("weight_decay",),
+    )
+    if self.max_grad_norm is not None:
+      _validate.above_zero("max_grad_norm", self.max_grad_norm)
 
 
 def make(config: Config) -> optax.GradientTransformation:
-  """Returns the optimiser, without the clipping."""
+  """Returns the optimizer, without the clipping."""
   adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
   steps = [optax.flatten(adam) if config.flat else adam]
   if config.weight_decay:

@@ -12,9 +12,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
-from jaxseq.spr import update
 
 Array = jax.Array
 
@@ -40,8 +41,7 @@ class Config:
   perturb: float = 0.5
 
   def __post_init__(self):
-    if self.every < 1:
-      raise ValueError(f"every must be positive; got {self.every}.")
+    _validate.positive("every", self.every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +63,11 @@ class Annealing:
   last_gamma: float = 0.997
 
   def __post_init__(self):
-    for name in ("updates", "first_steps", "last_steps"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    _validate.fields(self, positive=("updates", "first_steps", "last_steps"))
     for name in ("first_gamma", "last_gamma"):
-      if not 0 < getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be in (0, 1); got {getattr(self, name)}."
-        )
+      value = getattr(self, name)
+      if not 0 < value < 1:
+        raise _validate.error(name, value, "a number between 0 and 1")
 
 
 def is_due(config: Config, step: int) -> bool:
@@ -103,12 +100,12 @@ def n_step_settings(
 
 
 def reset(
-  key: Array, config: Config, agent: update.Config, state: update.State
-) -> update.State:
+  key: Array, config: Config, agent: learner.Config, state: learner.State
+) -> learner.State:
   """Resets an agent's weights.
 
   Online and target network get new weights of their own, a momentum copy those
-  of the online network, and the optimiser starts anew, as in BBF's code.
+  of the online network, and the optimizer starts anew, as in BBF's code.
 
   Args:
     key: random key.
@@ -119,19 +116,23 @@ def reset(
   Returns:
     The agent after; `step` goes on.
   """
-  keys = jax.random.split(key, 3)
-  params = _mix(config, state.params, networks.init(keys[0], agent.networks))
-  other = networks.init(keys[1], agent.networks)
-  target = {name: other[name] for name in state.target}
-  fresh = update.start(
-    agent, params, heads.draw_noise(keys[2], agent.networks.head)
+  key_online, key_target, key_noise = jax.random.split(key, 3)
+  params = networks.init(key_online, agent.networks)
+  target = networks.init(key_target, agent.networks)
+  target = {name: target[name] for name in state.target}
+  started = learner.start(
+    agent,
+    _mix(config, state.params, params),
+    heads.draw_noise(key_noise, agent.networks.head),
   )
-  return fresh._replace(
+  return started._replace(
     target=_mix(config, state.target, target), step=state.step
   )
 
 
 def _mix(config, old, new):
+  """Shrinks and perturbs some parts; the others are those of `new`."""
+
   def mix(a, b):
     return (config.shrink * a + config.perturb * b).astype(a.dtype)
 

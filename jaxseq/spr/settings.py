@@ -57,7 +57,7 @@ class Settings:
     memory: fields of `stacks.Config`, with the "stack" that remembers; there is
       no memory without a stack or with "mixer": "none" in it. What an agent
       with a memory learns from is "sequence" in `learning`.
-    learning: fields of `update.Config` that differ, such as "optimizer": a
+    learning: fields of `learner.Config` that differ, such as "optimizer": a
       mapping again.
     agent: fields of `variants.Variant` that differ, such as "min_replay".
   """

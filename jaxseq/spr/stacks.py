@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -80,7 +81,7 @@ def apply(
   config: Config,
   params: Params,
   x: Array,
-  state: Any,
+  state: PyTree,
   reset: Array | None = None,
   *,
   step: bool = False,

@@ -11,11 +11,11 @@ every step of a rollout. The later agents (SR-SPR, BBF) have none.
 
 import dataclasses
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -34,7 +34,7 @@ class Config:
     norm_epsilon: added to the variance.
     residual: whether z is added before the last ReLU.
     renormalize: whether every new latent is mapped to [0, 1].
-    epsilon: added to the range of a latent that is renormalised.
+    epsilon: added to the range of a latent that is renormalized.
     initializer: "pytorch" or "xavier".
     unroll: whether a rollout is written out step by step, not as a loop: on a
       CPU the gradient of a convolution is many times slower inside a loop.
@@ -55,34 +55,20 @@ class Config:
   dtype: str | None = None
 
   def __post_init__(self):
-    layers.check_positive(self, "num_actions", "channels")
+    _validate.fields(
+      self,
+      positive=("num_actions", "channels"),
+      above_zero=("norm_epsilon",),
+      not_negative=("epsilon",),
+    )
+    _validate.literals(self)
     if self.hidden is not None:
-      layers.check_positive(self, "hidden")
-    layers.check_choice("norm", self.norm, ("batch", "none"))
-    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
-    if not self.norm_epsilon > 0:
-      raise ValueError(
-        f"norm_epsilon must be positive; got {self.norm_epsilon}."
-      )
-    if not self.epsilon >= 0:
-      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
+      _validate.positive("hidden", self.hidden)
 
   @property
   def width(self) -> int:
     """Channels between the convolutions."""
     return self.channels if self.hidden is None else self.hidden
-
-
-class Statistics(NamedTuple):
-  """What a batch norm divides by and subtracts.
-
-  Attributes:
-    mean: (..., width).
-    variance: (..., width), of the batch as a whole (divided by its size).
-  """
-
-  mean: Array
-  variance: Array
 
 
 def init(key: Array, config: Config) -> Params:
@@ -113,13 +99,7 @@ def init(key: Array, config: Config) -> Params:
   return params
 
 
-def step(
-  config: Config,
-  params: Params,
-  latent: Array,
-  action: Array,
-  statistics: Statistics | None = None,
-) -> tuple[Array, Statistics | None]:
+def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
   """Predicts the next latents.
 
   Args:
@@ -127,26 +107,21 @@ def step(
     params: from `init`.
     latent: (batch, height, width, channels).
     action: (batch,) integers below num_actions.
-    statistics: of the batch norm; those of this batch if None.
 
   Returns:
-    The next latents, like `latent`, and the statistics that were used; None
-    with norm "none".
+    The next latents, like `latent`.
 
   Raises:
     ValueError: if a shape does not fit.
   """
   shape = latent.shape
   if len(shape) != 4 or shape[-1] != config.channels:
-    raise ValueError(
-      "latent must have shape (batch, height, width, channels) with channels "
-      f"= {config.channels}; got {shape}."
+    raise _validate.error(
+      "latent",
+      f"shape {shape}",
+      f"shape (batch, height, width, channels = {config.channels})",
     )
-  if action.shape != shape[:1]:
-    raise ValueError(
-      f"action must have shape {shape[:1]}, one for each latent; got "
-      f"{action.shape}."
-    )
+  check_action(action, latent)
   planes = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   planes = jnp.broadcast_to(
     planes[:, None, None], (*shape[:-1], config.num_actions)
@@ -154,89 +129,68 @@ def step(
   x = jnp.concatenate([latent, planes], axis=-1)
   x = jax.nn.relu(layers.conv(params["conv_in"], x, dtype=config.dtype))
   if config.norm == "batch":
-    x, statistics = _batch_norm(config, params["norm"], x, statistics)
+    x = _batch_norm(config, params["norm"], x)
   x = layers.conv(params["conv_out"], x, dtype=config.dtype)
   if config.residual:
     x = x + latent
   x = jax.nn.relu(x)
-  if config.renormalize:
-    x = layers.renormalize(x, config.epsilon)
-  return x, statistics
+  return layers.renormalize(x, config.epsilon) if config.renormalize else x
 
 
-def _batch_norm(config, params, x, statistics):
-  if statistics is None:
-    mean = x.mean(axis=(0, 1, 2))
-    variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
-    statistics = Statistics(mean, variance)
-  scale = params["scale"] * jax.lax.rsqrt(
-    statistics.variance + config.norm_epsilon
-  )
-  return (x - statistics.mean) * scale + params["bias"], statistics
+def _batch_norm(config, params, x):
+  """Normalizes by mean and variance of this batch."""
+  mean = x.mean(axis=(0, 1, 2))
+  variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
+  scale = params["scale"] * jax.lax.rsqrt(variance + config.norm_epsilon)
+  return (x - mean) * scale + params["bias"]
 
 
 def apply(
   config: Config, params: Params, latent: Array, action: Array
-) -> tuple[Array, Statistics | None]:
+) -> Array:
   """Rolls the model out.
 
   Args:
     config: options.
     params: from `init`.
     latent: (batch, height, width, channels), the latents to start from.
-    action: (steps, batch) integers below num_actions, steps at least 1.
+    action: (batch, steps) integers below num_actions, steps at least 1.
 
   Returns:
-    The latents after each step, (steps, batch, height, width, channels), and
-    the statistics of the batch norm in each step, (steps, width) each; None
-    with norm "none".
+    The latents after each step, (batch, steps, height, width, channels).
 
   Raises:
     ValueError: if a shape does not fit.
   """
-  if action.ndim != 2 or action.shape[0] == 0:
-    raise ValueError(
-      f"action must have shape (steps, batch) with steps >= 1; got "
-      f"{action.shape}."
+  check_actions(action)
+
+  if config.unroll:
+    latents = []
+    for k in range(action.shape[1]):
+      latent = step(config, params, latent, action[:, k])
+      latents.append(latent)
+    return jnp.stack(latents, axis=1)
+
+  def body(latent, action):
+    latent = step(config, params, latent, action)
+    return latent, latent
+
+  return jnp.swapaxes(jax.lax.scan(body, latent, action.T)[1], 0, 1)
+
+
+def check_action(action: Array, latent: Array) -> None:
+  """Raises a ValueError unless there is one action for each latent."""
+  if action.shape != latent.shape[:1]:
+    raise _validate.error(
+      "action",
+      f"shape {action.shape}",
+      f"shape {latent.shape[:1]}, one for each latent",
     )
-  if not config.unroll:
-
-    def body(carry, action):
-      carry, statistics = step(config, params, carry, action)
-      return carry, (carry, statistics)
-
-    return jax.lax.scan(body, latent, action)[1]
-  out = []
-  for k in range(action.shape[0]):
-    latent, statistics = step(config, params, latent, action[k])
-    out.append((latent, statistics))
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *out)
 
 
-def running_statistics(
-  running: Statistics,
-  statistics: Statistics,
-  count: int,
-  momentum: float = 0.1,
-) -> Statistics:
-  """Follows the statistics of a rollout, one step after the other.
-
-  They are for a model that is to be used on single latents; SPR never does so.
-
-  Args:
-    running: (width,) each; zeros and ones at first.
-    statistics: (steps, width) each, from `apply`.
-    count: number of elements each of them was taken over: batch * height *
-      width of the latents, at least 2.
-    momentum: weight of each step's statistics.
-
-  Returns:
-    The running statistics after the steps. Variances are unbiased (divided by
-    count - 1), as in PyTorch's batch norm.
-  """
-  mean, variance = running
-  for k in range(statistics.mean.shape[0]):
-    unbiased = statistics.variance[k] * count / (count - 1)
-    mean = (1 - momentum) * mean + momentum * statistics.mean[k]
-    variance = (1 - momentum) * variance + momentum * unbiased
-  return Statistics(mean, variance)
+def check_actions(action: Array) -> None:
+  """Raises a ValueError unless the actions have shape (batch, steps)."""
+  if action.ndim != 2 or action.shape[1] == 0:
+    raise _validate.error(
+      "action", f"shape {action.shape}", "shape (batch, steps) with steps >= 1"
+    )

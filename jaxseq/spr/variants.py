@@ -21,11 +21,11 @@ import math
 from jaxseq.rl import encoders
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 from jaxseq.spr import resets as resets_lib
 from jaxseq.spr import transition
-from jaxseq.spr import update as update_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Variant:
     new_priority: of transitions that come in: "one", or the "max" so far.
   """
 
-  update: update_lib.Config
+  update: learner.Config
   updates_per_step: int = 2
   num_steps: int = 10
   gamma: float = 0.99
@@ -97,13 +97,13 @@ def get(
 
 def _spr(num_actions, image_shape):
   encoder = encoders.Config(image_shape=image_shape)
-  return Variant(update_lib.Config(_networks(encoder, num_actions)))
+  return Variant(learner.Config(_networks(encoder, num_actions)))
 
 
 def _spr_no_aug(num_actions, image_shape):
   encoder = encoders.Config(image_shape=image_shape, dropout=0.5)
   return Variant(
-    update_lib.Config(
+    learner.Config(
       _networks(encoder, num_actions), augmentation=None, momentum_tau=0.01
     )
   )
@@ -212,7 +212,7 @@ def _dopamine(parts, options, *, weight_decay=0.0, **run):
       weight_decay=weight_decay, max_grad_norm=None
     ),
   }
-  config = update_lib.Config(parts, **{**defaults, **options})
+  config = learner.Config(parts, **{**defaults, **options})
   run = {"beta": (0.5, 0.5), "new_priority": "max", **run}
   return Variant(config, **run)
 

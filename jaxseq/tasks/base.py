@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -35,8 +36,7 @@ class ArmConfig:
   batch_size: int = 32
 
   def __post_init__(self):
-    if self.batch_size < 1:
-      raise ValueError(f"batch_size: got {self.batch_size}, expected >= 1.")
+    _validate.integer("batch_size", self.batch_size, 1)
 
 
 Arm = TypeVar("Arm", bound=ArmConfig)

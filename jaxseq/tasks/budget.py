@@ -74,9 +74,9 @@ def fit_width(
   low, high = 1, 2
   if at(low)[1] > 2 * budget:
     raise ValueError(
-      f"budget must be at least {at(low)[1] // 2} for mixer "
+      f"budget: got {budget}, expected at least {at(low)[1] // 2} for mixer "
       f"{config.stack.mixer!r}, whose smallest network has {at(low)[1]} "
-      f"parameters; got {budget}."
+      "parameters."
     )
   while at(high)[1] < budget:
     low, high = high, 2 * high

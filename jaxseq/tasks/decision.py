@@ -312,8 +312,8 @@ def make_problem(
   shape = recorded.actions.shape[1:]
   if shape != (() if discrete else (model.actions.size,)):
     raise ValueError(
-      f"recorded: the actions must be {model.actions.kind}, with size "
-      f"{model.actions.size}; got shape {recorded.actions.shape}."
+      f"recorded: the actions: got shape {recorded.actions.shape}, expected "
+      f"{model.actions.kind}, with size {model.actions.size}."
     )
   scale = scales(recorded)
   learnt = recorded

@@ -73,14 +73,8 @@ class PlanConfig:
   costs: Mapping[str, Any] = ml_collections.FrozenConfigDict()
 
   def __post_init__(self):
-    if self.tokens_per_device < 0:
-      raise ValueError(
-        f"tokens_per_device: got {self.tokens_per_device}, expected 0 or more."
-      )
-    if not 1 <= self.levels <= planned.MAX_LEVELS:
-      raise ValueError(
-        f"levels: got {self.levels}, expected 1 to {planned.MAX_LEVELS}."
-      )
+    _validate.integer("tokens_per_device", self.tokens_per_device, 0)
+    _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
     known = {f.name for f in dataclasses.fields(planner.CostModel)}
     wrong = sorted(set(self.costs) - (known - set(_DERIVED)))
     if wrong:

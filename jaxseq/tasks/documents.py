@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.planner import rows
@@ -34,8 +35,7 @@ def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
   Raises:
     ValueError: if `max_length` leaves no room for a token.
   """
-  if max_length < 2:
-    raise ValueError(f"max_length: got {max_length}, expected 2 or more.")
+  _validate.integer("max_length", max_length, 2)
   ends = np.append(np.flatnonzero(text.starts), len(text.tokens))
   pieces = [
     np.arange(start, end, max_length - 1)

@@ -12,6 +12,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.tasks import base
 
@@ -45,12 +46,8 @@ class ArmConfig(base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     for name in ("components", "mark_width"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 1.")
-    if self.time_frequencies < 0:
-      raise ValueError(
-        f"time_frequencies: got {self.time_frequencies}, expected >= 0."
-      )
+      _validate.integer(name, getattr(self, name), 1)
+    _validate.integer("time_frequencies", self.time_frequencies, 0)
 
 
 class Sequences(NamedTuple):

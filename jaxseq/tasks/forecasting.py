@@ -14,6 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data as data_lib
 from jaxseq import nn
 from jaxseq.tasks import base
@@ -79,8 +80,8 @@ def spans(splits: data_lib.Splits) -> Spans:
       or targets.shape[::2] != inputs.shape[::2]
     ):
       raise ValueError(
-        f"{name}: targets must be values (windows, horizon, channels); got "
-        f"shape {targets.shape} beside inputs of shape {inputs.shape}."
+        f"{name}: targets: got shape {targets.shape} beside inputs of shape "
+        f"{inputs.shape}, expected values (windows, horizon, channels)."
       )
     span = np.concatenate([inputs[:-1, 0], inputs[-1], targets[-1]])
     length = inputs.shape[1]
@@ -252,10 +253,7 @@ def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
     ValueError: if the input does not hold a period.
   """
   length, horizon = series.input_length, series.horizon
-  if not 1 <= period <= length:
-    raise ValueError(
-      f"period: got {period}, expected 1 to {length}, the length of the input."
-    )
+  _validate.integer("period", period, 1, length)
   view = np.lib.stride_tricks.sliding_window_view(
     series.test, length + horizon, axis=0
   )

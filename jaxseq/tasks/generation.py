@@ -6,6 +6,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 
 def sample(
   key: jax.Array,
@@ -31,15 +33,14 @@ def sample(
   Raises:
     ValueError: if an option is out of range.
   """
-  if temperature < 0:
-    raise ValueError(f"temperature must be at least 0; got {temperature}.")
+  _validate.number("temperature", temperature, 0)
   if top_k is not None and not 1 <= top_k <= logits.shape[-1]:
     raise ValueError(
-      f"top_k must be from 1 to {logits.shape[-1]}, the number of tokens; got "
-      f"{top_k}."
+      f"top_k: got {top_k}, expected from 1 to {logits.shape[-1]}, the number "
+      "of tokens."
     )
   if top_p is not None and not 0 < top_p <= 1:
-    raise ValueError(f"top_p must be in (0, 1]; got {top_p}.")
+    raise ValueError(f"top_p: got {top_p}, expected in (0, 1].")
   if temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / temperature
@@ -96,11 +97,10 @@ def generate(
   """
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
     raise ValueError(
-      "prompt must have shape (*batch, time) with at least one token; got "
-      f"{jnp.shape(prompt)}."
+      f"prompt: got {jnp.shape(prompt)}, expected shape (*batch, time) with at "
+      "least one token."
     )
-  if length < 1:
-    raise ValueError(f"length must be at least 1; got {length}.")
+  _validate.integer("length", length, 1)
 
   def draw(key, logits):
     return sample(

@@ -66,7 +66,7 @@ def from_splits(splits: data_lib.Splits) -> Corpus:
     tokens = dataset.targets
     if tokens.ndim != 2 or len(tokens) != 1:
       raise ValueError(
-        f"the data must be one text, (1, n) tokens; got shape {tokens.shape}."
+        f"the data: got shape {tokens.shape}, expected one text, (1, n) tokens."
       )
     starts = np.zeros(tokens.shape[1], bool)
     if dataset.extras.document_starts is not None:
@@ -95,8 +95,8 @@ def streams(text: Text, count: int) -> Text:
   each = len(text.tokens) // count
   if each < 1:
     raise ValueError(
-      f"count must be at most {len(text.tokens)}, the number of tokens; got "
-      f"{count}."
+      f"count: got {count}, expected at most {len(text.tokens)}, the number of "
+      "tokens."
     )
   return Text(*(x[: count * each].reshape(count, each) for x in text))
 

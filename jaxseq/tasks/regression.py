@@ -164,8 +164,8 @@ def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
   targets = splits.train.targets
   if targets.ndim != 3 or splits.train.lengths is not None:
     raise ValueError(
-      "the data must have numbers (n, time, numbers) as targets, and sequences "
-      f"of one length; got targets of shape {targets.shape}."
+      f"the data: got targets of shape {targets.shape}, expected numbers (n, "
+      "time, numbers) as targets, and sequences of one length."
     )
   size = targets.shape[0]
   if arm.batch_size > size:

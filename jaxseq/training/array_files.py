@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxseq._types import PyTree
 from jaxseq.training import errors
 from jaxseq.training import leaves
 
@@ -110,7 +111,7 @@ def _without_file(leaf: leaves.Leaf) -> np.ndarray | None:
   return np.zeros(leaf.shape + words.shape, words.dtype)
 
 
-def _restore_args(template: Any) -> ocp.RestoreArgs:
+def _restore_args(template: PyTree) -> ocp.RestoreArgs:
   if leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
   kept = template

@@ -24,6 +24,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.training import array_files
 from jaxseq.training import errors
 from jaxseq.training import integrity
@@ -109,7 +110,7 @@ class Checkpointer:
     return ranked[0] if ranked else None
 
   def save(
-    self, step: int, tree: Any, metrics: Mapping[str, float] | None = None
+    self, step: int, tree: PyTree, metrics: Mapping[str, float] | None = None
   ) -> None:
     """Starts to save a tree; returns when it has been copied to the host.
 
@@ -160,7 +161,7 @@ class Checkpointer:
     self._pending = (step, future)
 
   def restore(
-    self, template: Any, step: int | None = None
+    self, template: PyTree, step: int | None = None
   ) -> tuple[int, Any] | None:
     """Restores the newest checkpoint that is whole.
 
@@ -295,7 +296,7 @@ class Checkpointer:
         os.rename(self._path(step), doomed)
         shutil.rmtree(doomed, ignore_errors=True)
 
-  def _load(self, step: int, template: Any) -> tuple[str | None, Any]:
+  def _load(self, step: int, template: PyTree) -> tuple[str | None, Any]:
     """Returns what is wrong with a checkpoint, or None and its tree."""
     path = self._path(step)
     pairs, treedef = leaves.flatten(template)

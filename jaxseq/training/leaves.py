@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
+
 Array = jax.Array
 
 _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
@@ -48,7 +50,7 @@ class Leaf(NamedTuple):
     return self[1:4] == other[1:4]
 
 
-def flatten(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
+def flatten(tree: PyTree) -> tuple[list[tuple[str, Any]], Any]:
   """Returns the (path, leaf) pairs of a tree, and its structure."""
   pairs, treedef = jax.tree_util.tree_flatten_with_path(tree)
   keystr = jax.tree_util.keystr
@@ -131,7 +133,7 @@ def to_host(values: Sequence[Any]) -> list[Any]:
   ]
 
 
-def from_host(leaf: Leaf, value: Any, template: Any) -> Any:
+def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
   """Returns a leaf like the template's from what was kept.
 
   Args:

@@ -15,14 +15,19 @@ that was not, because it resumes where a chunk ended.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import contextlib
+import pathlib
 import sys
 import time
 from typing import Any
+from typing import Protocol
 from typing import TypeVar
 
 import jax
 import numpy as np
 
+from jaxseq._types import PyTree
+from jaxseq._types import T
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from jaxseq.training import signals
@@ -36,6 +41,33 @@ State = TypeVar("State")
 Metrics = Mapping[str, Any]
 
 
+class Checkpoints(Protocol):
+  """Saved states of a run, such as `checkpoint.Checkpointer`."""
+
+  @property
+  def directory(self) -> pathlib.Path:
+    """Where they are."""
+
+  def save(self, step: int, tree: PyTree, metrics: Mapping[str, float]) -> None:
+    """Starts to save a state."""
+
+  def restore(self, template: T) -> tuple[int, T] | None:
+    """Returns the newest step that is whole and its state, if there is one."""
+
+  def wait(self) -> None:
+    """Waits until the last save is on disk."""
+
+
+class Bar(contextlib.AbstractContextManager, Protocol):
+  """Shows how far a run is, such as `progress.Progress`."""
+
+  def start(self, step: int) -> None:
+    """Shows that the run begins, or goes on, at `step`."""
+
+  def update(self, step: int, metrics: Metrics) -> None:
+    """Shows that `step` steps are done."""
+
+
 def run(
   run_chunk: Callable[[State, int], tuple[State, Metrics]],
   state: State,
@@ -44,12 +76,12 @@ def run(
   chunk_size: int,
   update_axis: int | None = 0,
   steps_per_update: int = 1,
-  checkpointer: Any = None,
+  checkpointer: Checkpoints | None = None,
   checkpoint_every: int = 1,
   writer: scalars.MetricWriter | None = None,
   evaluate: Callable[[State, int], Metrics] | None = None,
   evaluate_every: int = 1,
-  progress: Any = None,
+  progress: Bar | None = None,
   patience: float | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
@@ -186,7 +218,7 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _tell_resume(bar: Any, step: int, total: int) -> None:
+def _tell_resume(bar: Bar, step: int, total: int) -> None:
   if not processes.is_first():
     return
   label = f"{bar.label}: " if getattr(bar, "label", "") else ""
@@ -196,7 +228,7 @@ def _tell_resume(bar: Any, step: int, total: int) -> None:
   print(f"{label}{text}", file=sys.stderr)
 
 
-def _tell_stop(name: str, step: int, checkpointer: Any) -> None:
+def _tell_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
   if not processes.is_first():
     return
   if checkpointer is None:
@@ -211,7 +243,7 @@ def _tell_stop(name: str, step: int, checkpointer: Any) -> None:
   print(f"{name}: stopped after step {step}; {text}", file=sys.stderr)
 
 
-def _bar(progress: Any) -> Any:
+def _bar(progress: Bar | None) -> Bar:
   """Returns what shows the progress: of several processes the first does."""
   if progress is None or not processes.is_first():
     return _Silent()

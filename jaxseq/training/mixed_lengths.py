@@ -20,7 +20,6 @@ of them need not be right.
 from collections.abc import Callable
 from collections.abc import Sequence
 import functools
-from typing import Any
 
 import jax
 from jax import lax
@@ -28,6 +27,7 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.planner import rows
 
 _Spec = jax.sharding.PartitionSpec
@@ -35,9 +35,8 @@ _Spec = jax.sharding.PartitionSpec
 GROUPS = "groups"
 SEQUENCE = "sp"
 
-Params = Any
 # (params, wave, axis) -> sum of the losses of this device's targets.
-TokenLoss = Callable[[Params, rows.Wave, str], jax.Array]
+TokenLoss = Callable[[PyTree, rows.Wave, str], jax.Array]
 
 
 def make_mesh(
@@ -67,7 +66,7 @@ def make_mesh(
 
 def make_loss_and_grad(
   token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
-) -> Callable[[Params, rows.Batch], tuple[jax.Array, Params]]:
+) -> Callable[[PyTree, rows.Batch], tuple[jax.Array, PyTree]]:
   """Binds a model's loss to the devices.
 
   Args:
@@ -99,7 +98,7 @@ def make_loss_and_grad(
 
 def make_loss(
   token_loss: TokenLoss, devices: Sequence[jax.Device] | None = None
-) -> Callable[[Params, rows.Batch], jax.Array]:
+) -> Callable[[PyTree, rows.Batch], jax.Array]:
   """As `make_loss_and_grad`, without the gradient."""
 
   def own(params, wave):

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax
 import optax
 
+from jaxseq._types import PyTree
+
 # Parameters that nothing should pull towards zero: biases and norm scales.
 NO_DECAY = r"(^|/)(b|b_\w+|bias|bias_\w+|\w+_bias|scale)$"
 
@@ -125,7 +127,7 @@ def leaf_names(*names: str) -> str:
 
 
 def path_labels(
-  params: Any, groups: tuple[Group, ...], no_decay: str | None = NO_DECAY
+  params: PyTree, groups: tuple[Group, ...], no_decay: str | None = NO_DECAY
 ) -> Any:
   """Returns a tree like `params` with the name of each parameter's group.
 
@@ -197,7 +199,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   return optax.chain(clip, optimizer)
 
 
-def describe(config: Config, params: Any) -> list[Row]:
+def describe(config: Config, params: PyTree) -> list[Row]:
   """Lists how each parameter is trained: group, peak learning rate, decay."""
   labels = jax.tree.leaves(path_labels(params, config.groups, config.no_decay))
   settings = _settings(config)
@@ -207,7 +209,7 @@ def describe(config: Config, params: Any) -> list[Row]:
   ]
 
 
-def _paths(params: Any) -> tuple[list[str], Any]:
+def _paths(params: PyTree) -> tuple[list[str], Any]:
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   keystr = jax.tree_util.keystr
   return [keystr(p, simple=True, separator="/") for p, _ in pairs], treedef

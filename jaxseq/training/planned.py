@@ -12,17 +12,15 @@ one. With several processes each of them makes the same plans.
 from collections.abc import Callable
 from collections.abc import Sequence
 import math
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.planner import rows
 from jaxseq.training import mixed_lengths
-
-PyTree = Any
 
 # Of chunk sizes, and of the degrees 1, 2, 4, ...
 MAX_LEVELS = 8

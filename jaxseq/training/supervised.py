@@ -9,7 +9,6 @@ at once, and a run depends on nothing but its state.
 """
 
 from collections.abc import Callable
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -17,9 +16,9 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
 
-PyTree = Any
 Metrics = dict[str, jax.Array]
 
 

@@ -88,9 +88,9 @@ def test_loading():
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="none twice; got 1 and 1"):
+  with pytest.raises(ValueError, match="source and target: got 1 and 1"):
     data.load("activities", source=1)
-  with pytest.raises(ValueError, match="at least 0; got -1"):
+  with pytest.raises(ValueError, match="source and target: got -1, expected"):
     data.load("activities", source=-1)
-  with pytest.raises(ValueError, match="valid must be at least 1; got 0"):
+  with pytest.raises(ValueError, match="valid: got 0, expected an integer of"):
     data.load("activities", valid=0)

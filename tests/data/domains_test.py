@@ -40,7 +40,7 @@ def cut():
 def test_windows_stay_inside_a_recording(lengths, length, step):
   made = recordings(lengths, [3] * len(lengths))
   if max(lengths) < length:
-    with pytest.raises(ValueError, match=f"longest recording, {max(lengths)};"):
+    with pytest.raises(ValueError, match=f"recording, {max(lengths)}\\."):
       domains.windows(made, length, step)
     return
   found = domains.windows(made, length, step)
@@ -193,17 +193,17 @@ def test_wrong_options_are_named(cut):
     options = {"by": "subject", "source": 1, "target": 2} | options
     return domains.adapt(cut, info=dataclasses.replace(_INFO), **options)
 
-  with pytest.raises(ValueError, match="subject must be one of 1, 2, 7; got 3"):
+  with pytest.raises(ValueError, match="subject: got 3, expected one of 1"):
     adapt(target=3)
   with pytest.raises(ValueError, match="at least one subject is needed"):
     adapt(source=())
-  with pytest.raises(ValueError, match=r"different; got \(1, 2\) and \(2,\)"):
+  with pytest.raises(ValueError, match=r"source and target: got .1, 2. and"):
     adapt(source=(1, 2))
-  with pytest.raises(ValueError, match="'own' or 'none'; got 'target'"):
+  with pytest.raises(ValueError, match="scaling: got 'target', expected one"):
     adapt(scaling="target")
-  with pytest.raises(ValueError, match="'stratified'; got 'random'"):
+  with pytest.raises(ValueError, match="holding: got 'random', expected one"):
     adapt(holding="random")
   with pytest.raises(ValueError, match="fraction of 0.99 leaves one of two"):
     adapt(valid_fraction=0.99)
-  with pytest.raises(ValueError, match="at least 1; got 0 and 4"):
+  with pytest.raises(ValueError, match="length and step: got 0 and 4"):
     domains.windows(recordings(), 0, 4)

@@ -141,9 +141,9 @@ def test_loading():
 
 def test_wrong_options_are_named():
   levels = np.zeros((1, 6), int)
-  with pytest.raises(ValueError, match="divisor of 512; got 128 and 60"):
+  with pytest.raises(ValueError, match="length and rate: got 128 and 60"):
     ecg_dynamics.ecg_series(levels, rate=60)
-  with pytest.raises(ValueError, match="'runge_kutta'; got 'euler'"):
+  with pytest.raises(ValueError, match="method: got 'euler', expected one of"):
     ecg_dynamics.ecg_series(levels, method="euler")
-  with pytest.raises(ValueError, match="above 0 needs rng; got 1.0"):
+  with pytest.raises(ValueError, match="heart_rate_deviation: got 1.0"):
     ecg_dynamics.ecg_series(levels, heart_rate_deviation=1.0)

@@ -32,7 +32,7 @@ def test_tables():
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("", "mine must start with a line of names"),
+    ("", "mine, line 1: got .., expected names: a date and at least one"),
     ("date,a\n", "mine has no lines of values"),
     ("date,a\n2020-01-01,1\n2020-01-02,x\n", "mine, line 3: .*'x'"),
     ("date,a\n2020-13-01,1\n", "mine, line 2"),
@@ -115,9 +115,9 @@ def test_only_training_times_set_the_scale():
 def test_spans_without_room_are_refused():
   series = forecast_windows.parse_csv(table(), "mine")
   for ends, lengths, message in (
-    ((20, 28, 41), (4, 3), "mine must have at least 41 times; it has 40"),
-    ((6, 28, 38), (4, 3), "at most 6, .*; got 4 . 3"),
-    ((20, 28, 38), (0, 3), "must be at least 1; got 0 and 3"),
+    ((20, 28, 41), (4, 3), "mine: got 40 times, expected at least 41"),
+    ((6, 28, 38), (4, 3), "input_length . horizon: got 4 . 3, expected at"),
+    ((20, 28, 38), (0, 3), "input_length and horizon: got 0 and 3, expected"),
   ):
     with pytest.raises(ValueError, match=message):
       forecast_windows.make_splits(

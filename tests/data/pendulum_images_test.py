@@ -153,7 +153,7 @@ def test_cached_sets_are_the_same(tmp_path, monkeypatch):
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="valid must be at least 1; got 0"):
+  with pytest.raises(ValueError, match="valid: got 0, expected an integer of"):
     data.load("pendulum", valid=0)
-  with pytest.raises(ValueError, match="1 .. frames = 10; got 11"):
+  with pytest.raises(ValueError, match="kept: got 11, expected an integer"):
     data.load("pendulum", frames=10, kept=11)

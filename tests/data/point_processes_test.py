@@ -135,22 +135,22 @@ def test_load(name):
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="hawkes, .*; got 'cox'"):
+  with pytest.raises(ValueError, match="process: got 'cox', expected one of"):
     point_processes.load("cox")
   for options, message in (
-    ({"horizon": 0.0}, "horizon must be positive; got 0.0"),
-    ({"test": 0}, "test must be at least 1; got 0"),
+    ({"horizon": 0.0}, "horizon: got 0.0, expected positive"),
+    ({"test": 0}, "test: got 0, expected an integer of at least 1"),
   ):
     with pytest.raises(ValueError, match=message):
       data.load("hawkes", **options)
   for name, field, value, message in (
-    ("hawkes", "b", -1.0, "b must be positive; got -1.0"),
-    ("hawkes", "mu", (0.0, 0.0, 0.0), "mu must be non-negative"),
-    ("hawkes", "a", ((0.1,),), "a must be 3 x 3"),
-    ("hawkes", "a", ((1.0, 0, 0), (0, 0, 0), (0, 0, 0)), "radius .* 1.000"),
-    ("poisson", "swing", 1.0, "less than base = 1.0; got 1.0"),
-    ("renewal", "shape", 0, "shape must be a positive integer; got 0"),
-    ("self_correcting", "drop", math.nan, "drop must be positive; got nan"),
+    ("hawkes", "b", -1.0, "b: got -1.0, expected positive"),
+    ("hawkes", "mu", (0.0, 0.0, 0.0), "mu: got .0.0, 0.0, 0.0., expected"),
+    ("hawkes", "a", ((0.1,),), "a: got ..0.1,.,., expected 3 x 3, as long as"),
+    ("hawkes", "a", ((1.0, 0, 0), (0, 0, 0), (0, 0, 0)), "a: got 1.000"),
+    ("poisson", "swing", 1.0, "swing: got 1.0, expected at least 0 and less"),
+    ("renewal", "shape", 0, "shape: got 0, expected a positive integer"),
+    ("self_correcting", "drop", math.nan, "drop: got nan, expected positive"),
   ):
     with pytest.raises(ValueError, match=message):
       dataclasses.replace(_PROCESSES[name], **{field: value})

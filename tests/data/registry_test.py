@@ -27,14 +27,14 @@ def test_importing_the_package_needs_neither_jax_nor_a_loader():
   code = (
     "import sys, jaxseq.data\n"
     "assert 'jax' not in sys.modules\n"
-    "assert 'jaxseq.data.forecasting' not in sys.modules"
+    "assert 'jaxseq.data.forecast_windows' not in sys.modules"
   )
   subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
   assert list(data.names()) == sorted(data.names())
 
 
 def test_sets_of_files_need_their_place():
-  with pytest.raises(ValueError, match="'cifar' needs the option path, the"):
+  with pytest.raises(ValueError, match="'cifar': got no path, expected"):
     data.load("cifar")
   with pytest.raises(data.MissingData, match="data_batch_1.bin is not a file"):
     data.load("cifar", path="nowhere")
@@ -42,14 +42,14 @@ def test_sets_of_files_need_their_place():
 
 def test_unknown_names_and_options_are_named():
   with pytest.raises(
-    ValueError, match="got 'mnist', expected one of the sets acsf1, "
+    ValueError, match="data: got 'mnist', expected one of 'acsf1', "
   ):
     data.load("mnist")
   with pytest.raises(
-    ValueError, match="no option depth; its options are size, train"
+    ValueError, match="'listops': got 'depth', expected one of 'size', 'train'"
   ):
     data.load("listops", depth=3)
-  with pytest.raises(ValueError, match="its options are .*valid_fraction"):
+  with pytest.raises(ValueError, match="got 'fraction', .*'valid_fraction'"):
     data.load("unit_test", fraction=0.1)
 
 
@@ -67,7 +67,7 @@ def own_set(monkeypatch):
   module = python_types.ModuleType("own_sets")
   module.load = load
   monkeypatch.setitem(sys.modules, "own_sets", module)
-  monkeypatch.setattr(registry, "_LOADERS", dict(registry._LOADERS))
+  monkeypatch.setattr(registry.SETS, "_paths", dict(registry.SETS._paths))
   data.register("own", "own_sets:load")
   return calls
 
@@ -76,7 +76,7 @@ def test_own_sets_can_be_registered(own_set):
   assert "own" in data.names()
   assert inspect.isfunction(data.loader("own"))
   data.register("own", "own_sets:load")
-  with pytest.raises(ValueError, match="'own' is taken: it stands for own_se"):
+  with pytest.raises(ValueError, match="'own', expected a name that is free"):
     data.register("own", "own_sets:other")
 
 

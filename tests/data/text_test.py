@@ -117,7 +117,7 @@ def test_the_corpus_can_be_pinned(library, tmp_path):
   digest = data.load("python_source", root=library).info.digest
   data.load("python_source", root=library, digest=digest)
   (library / "b.py").write_text("x = 2\n" * 20)
-  with pytest.raises(ValueError, match=f"of the 2 files found, .* {digest}"):
+  with pytest.raises(ValueError, match=f"digest: got {digest}, .* the 2 files"):
     data.load("python_source", root=library, digest=digest)
   with pytest.raises(data.MissingData, match="has no Python source files"):
     data.load("python_source", root=tmp_path / "nowhere")

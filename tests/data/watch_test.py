@@ -61,9 +61,9 @@ def test_arms_and_subjects(package):
 
 def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   package()
-  with pytest.raises(ValueError, match="'side' or 'subject'; got 'arm'"):
+  with pytest.raises(ValueError, match="by: got 'arm', expected one of"):
     data.load("watch", by="arm")
-  with pytest.raises(ValueError, match="subject must be one of 1, 2, 3; got 0"):
+  with pytest.raises(ValueError, match="subject: got 0, expected one of 1"):
     data.load("watch", by="subject", window=20)
   package(side=[0.0])
   with pytest.raises(ValueError, match="for each of its 42 recordings"):

@@ -238,10 +238,10 @@ def test_padding_is_paid_for():
   ("change", "message"),
   [
     ({"lengths": [5, 600, 7]}, "document 1 of 600 tokens fits nowhere"),
-    ({"lengths": [5, 0]}, "document 1 has length 0"),
+    ({"lengths": [5, 0]}, "lengths: got 0 of document 1, expected at least 1"),
     ({"lengths": []}, "at least one"),
-    ({"lengths": [2.5]}, "must be integers"),
-    ({"num_devices": 6}, "power of two; got 6"),
+    ({"lengths": [2.5]}, "lengths: got float64, expected integers"),
+    ({"num_devices": 6}, "num_devices: got 6, expected a power of two"),
     ({"memory_per_device": 50.0}, "leaves no room"),
     ({"method": "best"}, "got 'best'"),
     ({"method": "stream"}, "for recurrent mixers"),

@@ -141,7 +141,7 @@ def test_few_keys():
 
 def test_bad_arguments_are_named():
   documents, plan, _ = make("recurrent", [5, 9], 2, [CAPACITY])
-  with pytest.raises(ValueError, match="must be the 2 of the plan; got 1"):
+  with pytest.raises(ValueError, match="documents: got 1, expected the 2 of"):
     rows.lay_out(plan, documents[:1], [CAPACITY], uniform=False)
-  with pytest.raises(ValueError, match="chunks must hold"):
+  with pytest.raises(ValueError, match="chunks: got .2,., expected 9 tokens"):
     rows.lay_out(plan, documents, [2], uniform=False)

@@ -7,9 +7,9 @@ import pytest
 
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import evaluate
+from jaxseq.spr import learner
 from jaxseq.spr import pictures
 from jaxseq.spr import settings as settings_lib
-from jaxseq.spr import update
 from tests.spr import games
 
 
@@ -19,7 +19,7 @@ def test_every_game_is_played_once_to_its_end():
     head={"hidden": 3, "atoms": 3}, agent={"epsilon_eval": 1.0}
   )
   config = settings_lib.agent_config(settings, game)
-  agent = update.init(jax.random.key(0), config.variant.update)
+  agent = learner.init(jax.random.key(0), config.variant.update)
   play = evaluate.make(config, game)
   result = play(agent, jax.random.key(1), 9, keep_frames=100)
   assert set(result.lengths) == {7, 8, 9}
@@ -37,7 +37,7 @@ def test_the_best_action_is_played_without_noise():
     head={"hidden": 3, "atoms": 3}, agent={"epsilon_eval": 0.0}
   )
   config = settings_lib.agent_config(settings, game)
-  agent = update.init(jax.random.key(0), config.variant.update)
+  agent = learner.init(jax.random.key(0), config.variant.update)
   # Without weights behind it the value is the bias: action 1 has the best one.
   params = jax.tree.map(lambda leaf: 0 * leaf, agent.params)
   out = params["head"]["advantage_out"]

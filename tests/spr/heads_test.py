@@ -145,16 +145,18 @@ def test_initial_weights_and_noise_have_the_stated_scales():
 
 
 def test_bad_input_is_refused():
-  with pytest.raises(ValueError, match="streams must be one of"):
+  with pytest.raises(ValueError, match="streams: got .*, expected one of"):
     heads.Config(4, 12, streams="both")
-  with pytest.raises(ValueError, match="atoms must be None or at least 2"):
+  with pytest.raises(ValueError, match="atoms: got 1, expected an integer"):
     heads.Config(4, 12, atoms=1)
-  with pytest.raises(ValueError, match="v_min must be below v_max"):
+  with pytest.raises(
+    ValueError, match="v_min: got .*, expected a number below v_max"
+  ):
     heads.Config(4, 12, v_min=10.0)
   config = heads.Config(4, 12, 5, noisy=False)
   params = heads.init(jax.random.key(0), config)
-  with pytest.raises(ValueError, match="latent must have shape"):
+  with pytest.raises(ValueError, match="latent: got shape .*, expected shape"):
     heads.apply(config, params, jnp.zeros((2, 2, 2, 2)))
   assert heads.draw_noise(jax.random.key(0), config) is None
-  with pytest.raises(ValueError, match="noise must be None"):
+  with pytest.raises(ValueError, match="noise: got .*, expected None"):
     heads.apply(config, params, jnp.zeros((2, 2, 2, 3)), {})

@@ -7,15 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import encoders
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import evaluate
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
+from jaxseq.spr import latent_memory
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import runner
-from jaxseq.spr import sequence_replay
-from jaxseq.spr import sequence_update
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import update
 from tests.spr import agent_test
@@ -100,24 +102,29 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   np.testing.assert_array_equal(can_start, [12, 15, 18, 21])
   assert frames.num_starts(config.replay, state.replay) == 4
 
+  parts = config.variant.update.networks
+
   @jax.jit
   def values(params, replay, slot):
-    batch = sequence_replay.take(
+    batch = frame_sequences.take(
       config.replay,
-      config.variant.update.sequence,
       replay,
       slot,
+      sequence=config.variant.update.sequence,
       num_steps=N,
       gamma=0.9,
     )
-    return batch.reset, sequence_update.action_values(
-      config.variant.update, params, batch
+    latent = encoders.apply(parts.encoder, params["encoder"], batch.observation)
+    seen, _ = latent_memory.apply(
+      parts.memory, params["memory"], latent, batch.memory, batch.reset
     )
+    outputs = heads.apply(parts.head, params["head"], seen)
+    return batch.reset, heads.action_values(parts.head, outputs)
 
   reset, learned = values(state.agent.params, state.replay, can_start)
-  step = can_start + np.arange(len(reset))[:, None]
+  step = can_start[:, None] + np.arange(reset.shape[1])
   np.testing.assert_array_equal(reset, begins[step])
-  assert reset.any(axis=0).all()
+  assert reset.any(axis=1).all()
   # Float32, in parallel over time instead of step by step.
   np.testing.assert_allclose(learned, acted[step], rtol=1e-4, atol=1e-5)
 
@@ -137,30 +144,17 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   @jax.jit
   def both(start, replay):
     keywords = {"num_steps": N, "gamma": 0.9}
-    batch = sequence_replay.take(
-      config.replay, sequence, replay, slot, **keywords
+    batch = frame_sequences.take(
+      config.replay, replay, slot, sequence=sequence, **keywords
     )
     draws = inputs.Draws(noise)
-    after, metrics = sequence_update.update(
+    after, metrics = update.update(
       agent, start, batch._replace(weight=weight), draws
     )
-    places = slot + sequence.burn_in + jnp.arange(sequence.length)[:, None]
+    places = slot[:, None] + sequence.burn_in + jnp.arange(sequence.length)
     places = places.reshape(-1)
-    around = frames.sequences(config.replay, replay, places, **keywords)
-
-    def images(offset):
-      return frames.observations(config.replay, replay, places + offset)
-
-    alone = frames.Batch(
-      observation=images(around.offset[: AHEAD + 1]),
-      next_observation=images(around.offset[N]),
-      action=around.prev_action[1 : AHEAD + 1],
-      return_n=around.return_n[0],
-      discount=0.9**N,
-      done=around.done,
-      done_n=around.done_n[0],
-      weight=jnp.tile(weight, sequence.length),
-    )
+    alone = frames.take(config.replay, replay, places, **keywords)
+    alone = alone._replace(weight=jnp.repeat(weight, sequence.length))
     return after, metrics, update.update(agent, start, alone, draws)
 
   after, metrics, (wanted, steps) = both(start, state.replay)
@@ -206,7 +200,7 @@ def test_a_run_learns_and_goes_on_from_its_state():
 def test_a_new_game_is_played_with_a_fresh_memory():
   config = config_for("lstm")
   parts = config.variant.update.networks
-  init = jax.jit(update.init, static_argnums=1)
+  init = jax.jit(learner.init, static_argnums=1)
   agent = init(jax.random.key(0), config.variant.update)
   policy = evaluate._policy(config)
   observation = jnp.ones((2, *config.replay.observation_shape), jnp.uint8)

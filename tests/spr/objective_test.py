@@ -14,7 +14,7 @@ def test_spr_loss_equals_the_reference(x64, golden):
     key: jnp.asarray(value)
     for key, value in golden("spr/spr_loss_K5_D32").items()
   }
-  mask = objective.episode_mask(arrays["done"])
+  mask = objective.episode_mask(arrays["done"].T).T
   np.testing.assert_array_equal(mask, arrays["nonterminal_mask"] == 1)
 
   def loss(prediction):

@@ -7,10 +7,10 @@ import pytest
 
 from jaxseq.rl import encoders
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import resets
 from jaxseq.spr import transition
-from jaxseq.spr import update
 
 
 def agent(**options):
@@ -22,12 +22,12 @@ def agent(**options):
     heads.Config(2, 8, 3, atoms=3),
     transition.Config(2, 2),
   )
-  return update.Config(parts, augmentation=None, **options)
+  return learner.Config(parts, augmentation=None, **options)
 
 
 def test_resets_shrink_and_perturb_or_draw_anew():
   config = agent()
-  init = jax.jit(update.init, static_argnums=1)
+  init = jax.jit(learner.init, static_argnums=1)
   state = jax.device_get(init(jax.random.key(0), config))
   marked = jax.tree.map(lambda leaf: leaf + 100, state.params)
   state = state._replace(
@@ -79,9 +79,13 @@ def test_annealing_moves_along_logarithms():
 
 
 def test_bad_options_are_refused():
-  with pytest.raises(ValueError, match="every must be positive"):
+  with pytest.raises(ValueError, match="every: got .*, expected an integer"):
     resets.Config(every=0)
-  with pytest.raises(ValueError, match="last_steps must be positive"):
+  with pytest.raises(
+    ValueError, match="last_steps: got .*, expected an integer"
+  ):
     resets.Annealing(last_steps=0)
-  with pytest.raises(ValueError, match="first_gamma must be in"):
+  with pytest.raises(
+    ValueError, match="first_gamma: got .*, expected a number"
+  ):
     resets.Annealing(first_gamma=1.0)

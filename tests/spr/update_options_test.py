@@ -12,6 +12,7 @@ from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 from jaxseq.spr import transition
@@ -29,20 +30,21 @@ def tiny(**options):
   model = options.pop("transition", transition.Config(3, 4))
   parts = networks.Config(encoder, heads.Config(3, 36, **head), model)
   options = {"num_predictions": 2, "augmentation": None, **options}
-  return update.Config(parts, **options)
+  return learner.Config(parts, **options)
 
 
 def tiny_batch(seed, ahead=2, size=6):
   rng = np.random.default_rng(seed)
   done = rng.random((ahead + 1, size)) < 0.2
   done[0, :2], done[-1, :2] = False, True
+  images = rng.integers(0, 256, (ahead + 1, size, 8, 8, 2), np.uint8)
   batch = frames.Batch(
-    observation=rng.integers(0, 256, (ahead + 1, size, 8, 8, 2), np.uint8),
+    observation=images.swapaxes(0, 1),
     next_observation=rng.integers(0, 256, (size, 8, 8, 2), np.uint8),
-    action=rng.integers(0, 3, (max(ahead, 1), size), np.int32),
+    action=rng.integers(0, 3, (max(ahead, 1), size), np.int32).T,
     return_n=rng.normal(size=size).astype(np.float32),
     discount=np.float32(0.9),
-    done=done,
+    done=done.T,
     done_n=done.any(axis=0),
     weight=rng.uniform(0.5, 1, size).astype(np.float32),
   )
@@ -50,18 +52,18 @@ def tiny_batch(seed, ahead=2, size=6):
 
 
 step = jax.jit(update.update, static_argnums=0)
-jit_init = jax.jit(update.init, static_argnums=1)
-jit_draw = jax.jit(update.draw, static_argnums=(1, 2))
+jit_init = jax.jit(learner.init, static_argnums=1)
+jit_draw = jax.jit(update.draw, static_argnums=1)
 
 
 def start(config, seed=0):
   # The options of updates do not matter here: fewer programs to compile.
   state = jit_init(jax.random.key(seed), tiny())
-  return update.start(config, state.params, state.noise)
+  return learner.start(config, state.params, state.noise)
 
 
 def draw(seed=0):
-  return jit_draw(jax.random.key(seed), tiny(), 6)
+  return jit_draw(jax.random.key(seed), tiny(), tiny_batch(0))
 
 
 def assert_near(a, b):
@@ -102,11 +104,11 @@ def test_momentum_copy_is_one_update_behind():
 @pytest.mark.slow
 def test_done_n_switch_looks_at_the_first_step_only():
   batch = tiny_batch(0)
-  assert (batch.done_n != batch.done[0]).any()
+  assert (batch.done_n != batch.done[:, 0]).any()
   first, plain = tiny(done_n="first"), tiny()
   draws, state = draw(), start(plain)
   got = step(first, state, batch, draws)
-  want = step(plain, state, batch._replace(done_n=batch.done[0]), draws)
+  want = step(plain, state, batch._replace(done_n=batch.done[:, 0]), draws)
   assert_near(got, want)
   other = step(plain, state, batch, draws)
   assert abs(other[1].rl_loss - got[1].rl_loss) > 1e-4
@@ -155,10 +157,10 @@ def test_values_without_distribution_or_predictions():
   after, metrics = step(config, state, batch, inputs.Draws())
   q, q_next = (
     networks.action_values(parts, state.params, image)[0]
-    for image in (batch.observation[0], batch.next_observation)
+    for image in (batch.observation[:, 0], batch.next_observation)
   )
   target = batch.return_n + 0.9 * (1 - batch.done_n) * q_next.max(axis=-1)
-  error = target - q[jnp.arange(6), batch.action[0]]
+  error = target - q[jnp.arange(6), batch.action[:, 0]]
   loss = np.where(abs(error) < 1, error**2 / 2, abs(error) - 0.5)
   np.testing.assert_allclose(metrics.priority, loss, rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(
@@ -221,9 +223,10 @@ def test_state_can_be_donated_and_keys_decide():
 
 def test_every_branch_draws_for_itself():
   config = tiny(target_noise="fresh", augmentation=augmentation.Config())
-  draws = update.draw(jax.random.key(0), config, 50)
+  batch = tiny_batch(0, size=50)
+  draws = update.draw(jax.random.key(0), config, batch)
   rows = [np.ravel(draw.row) for draw in draws.augmentations]
-  assert draws.augmentations.spr.row.shape == (2, 50)
+  assert draws.augmentations.spr.row.shape == (50, 2)
   for i in range(4):
     for j in range(i):
       assert not np.array_equal(rows[i][:50], rows[j][:50])
@@ -231,18 +234,25 @@ def test_every_branch_draws_for_itself():
     draws.noise["value_out"].inputs, draws.target_noise["value_out"].inputs
   )
   shared = dataclasses.replace(config, shared_next=True)
-  _, _, third, fourth = update.draw(jax.random.key(0), shared, 50).augmentations
+  draws = update.draw(jax.random.key(0), shared, batch)
+  _, _, third, fourth = draws.augmentations
   np.testing.assert_array_equal(third.row, fourth.row)
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"momentum_tau": 0.0}, "momentum_tau must be in"),
-    ({"done_n": "all"}, "done_n must be one of"),
-    ({"target_period": 0}, "target_period must be a positive integer"),
-    ({"transition": transition.Config(4, 4)}, "transition.num_actions must be"),
-    ({"transition": transition.Config(3, 5)}, "transition.channels must be 4"),
+    ({"momentum_tau": 0.0}, "momentum_tau: got 0.0, expected a number above 0"),
+    ({"done_n": "all"}, "done_n: got 'all', expected one of"),
+    ({"target_period": 0}, "target_period: got 0, expected an integer of at"),
+    (
+      {"transition": transition.Config(4, 4)},
+      "transition.num_actions: got 4, expected 3",
+    ),
+    (
+      {"transition": transition.Config(3, 5)},
+      "transition.channels: got 5, expected 4",
+    ),
   ],
 )
 def test_bad_options_are_refused(options, message):
@@ -252,21 +262,23 @@ def test_bad_options_are_refused(options, message):
 
 def test_batches_of_another_shape_are_refused():
   config, batch = tiny(), tiny_batch(0)
-  state = jax.eval_shape(lambda: update.init(jax.random.key(0), config))
+  state = jax.eval_shape(lambda: learner.init(jax.random.key(0), config))
   for name in ("observation", "action", "done_n"):
     bad = batch._replace(**{name: getattr(batch, name)[:-1]})
-    with pytest.raises(ValueError, match=f"batch.{name} must have shape"):
+    with pytest.raises(ValueError, match=f"batch.{name}: got shape"):
       update.update(config, state, bad, inputs.Draws())
 
 
 def test_head_must_fit_the_encoder():
-  with pytest.raises(ValueError, match=r"head.features must be 3136"):
+  with pytest.raises(
+    ValueError, match=r"head.features: got 100, expected 3136"
+  ):
     networks.Config(encoders.Config(), heads.Config(3, 100))
 
 
 def test_noise_changes_the_values_to_act_by():
   config = tiny()
-  state, image = start(config), tiny_batch(0).observation[0]
+  state, image = start(config), tiny_batch(0).observation[:, 0]
   plain, _ = networks.action_values(config.networks, state.params, image)
   noisy, _ = networks.action_values(
     config.networks, state.params, image, state.noise

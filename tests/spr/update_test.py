@@ -10,10 +10,12 @@ from jaxseq.rl import layers
 from jaxseq.rl.replay import frames
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import objective
 from jaxseq.spr import optimizer
 from jaxseq.spr import transition
+from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import reference
 
@@ -35,7 +37,7 @@ def golden_case(arrays, done_n):
   """Returns configuration, state, batch and draws of a golden run."""
   actions, ahead = int(arrays["num_actions"]), int(arrays["K"])
   head = heads.Config(actions, 3136, int(arrays["hidden"]))
-  config = update.Config(
+  config = learner.Config(
     networks.Config(
       encoders.Config(epsilon=0.0),
       head,
@@ -63,7 +65,7 @@ def golden_case(arrays, done_n):
   params, target, momentum = jax.tree.map(
     jnp.asarray, (params, target, momentum)
   )
-  state = update.start(config, params, noise)._replace(
+  state = learner.start(config, params, noise)._replace(
     target={name: target[name] for name in ("encoder", "head")},
     momentum=momentum,
     target_noise=golden_noise(int(arrays["noise_seed_target"]), head),
@@ -71,12 +73,12 @@ def golden_case(arrays, done_n):
   images = reference.images(reference.stacks(arrays))
   n = int(arrays["n_step"])
   batch = frames.Batch(
-    observation=images[: ahead + 1],
+    observation=np.swapaxes(images[: ahead + 1], 0, 1),
     next_observation=images[n],
-    action=arrays["all_action"][1 : ahead + 1],
+    action=arrays["all_action"][1 : ahead + 1].T,
     return_n=arrays["return_n"][0],
     discount=np.float64(arrays["gamma"]) ** n,
-    done=arrays["done"],
+    done=arrays["done"].T,
     done_n=arrays["done_n"][0],
     weight=arrays["is_weights"],
   )
@@ -89,13 +91,13 @@ def forward(config, state, batch, draws):
 
   def loss(params):
     latent = encoders.apply(
-      parts.encoder, params["encoder"], batch.observation[0]
+      parts.encoder, params["encoder"], batch.observation[:, 0]
     )
     logits = heads.apply(parts.head, params["head"], latent, draws.noise)
-    latents, _ = transition.apply(
+    latents = transition.apply(
       parts.transition, params["transition"], latent, batch.action
     )
-    latents = jnp.concatenate([latent[None], latents])
+    latents = jnp.concatenate([latent[:, None], latents], axis=1)
     predicted = layers.dense(
       params["predictor"], heads.project(parts.head, params["head"], latents)
     )
@@ -103,16 +105,11 @@ def forward(config, state, batch, draws):
       parts, state.momentum, batch.observation
     )
     distance = objective.spr_distance(predicted, projected)
-    return jax.nn.log_softmax(logits), latents, distance
+    # The golden file has time first.
+    return jax.nn.log_softmax(logits), jnp.swapaxes(latents, 0, 1), distance.T
 
-  images = inputs.augment(None, batch, None)
-  target = update._value_target(config, state, batch, images, draws)
-  projected = update._spr_target(config, state, images, draws)
-  grads = jax.grad(
-    lambda params: update._loss(
-      config, params, batch, draws, images.online, target, projected
-    )[0]
-  )(state.params)
+  whole = transition_loss.make(config, state, batch, draws)
+  grads = jax.grad(lambda params: whole(params)[0])(state.params)
   return loss(state.params), grads
 
 
@@ -172,8 +169,8 @@ def test_updates_equal_the_reference(x64, golden, name, done_n):
     first = forward(config, state, batch, draws)
     return first, update.update(config, state, batch, draws)
 
-  (told, grads), after = run(state, batch, draws)
-  log_probs, latents, distance = told
+  (outputs, grads), after = run(state, batch, draws)
+  log_probs, latents, distance = outputs
   np.testing.assert_allclose(log_probs, arrays["log_p_online"], **TOLERANCE)
   np.testing.assert_allclose(
     latents.mean(axis=(2, 3, 4)), arrays["latent_mean"], **TOLERANCE

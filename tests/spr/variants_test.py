@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxseq.rl.replay import frames
+from jaxseq.spr import learner
 from jaxseq.spr import update
 from jaxseq.spr import variants
 
@@ -18,12 +19,12 @@ def batch_shapes(config, size):
   image = config.networks.encoder.image_shape
   shape = jax.ShapeDtypeStruct
   return frames.Batch(
-    observation=shape((ahead + 1, size, *image), jnp.uint8),
+    observation=shape((size, ahead + 1, *image), jnp.uint8),
     next_observation=shape((size, *image), jnp.uint8),
-    action=shape((max(ahead, 1), size), jnp.int32),
+    action=shape((size, max(ahead, 1)), jnp.int32),
     return_n=shape((size,), jnp.float32),
     discount=shape((), jnp.float32),
-    done=shape((ahead + 1, size), jnp.bool_),
+    done=shape((size, ahead + 1), jnp.bool_),
     done_n=shape((size,), jnp.bool_),
     weight=shape((size,), jnp.float32),
   )
@@ -33,7 +34,7 @@ def batch_shapes(config, size):
 def test_an_update_keeps_the_form_of_the_state(name):
   config = variants.get(name, 6).update
   key = jax.random.key(0)
-  state = jax.eval_shape(functools.partial(update.init, config=config), key)
+  state = jax.eval_shape(functools.partial(learner.init, config=config), key)
   after, metrics = jax.eval_shape(
     functools.partial(update.train_step, config),
     state,
@@ -52,7 +53,9 @@ def test_an_update_keeps_the_form_of_the_state(name):
 
 def sizes(config):
   """Number of parameters of every part."""
-  params = jax.eval_shape(lambda: update.init(jax.random.key(0), config)).params
+  params = jax.eval_shape(
+    lambda: learner.init(jax.random.key(0), config)
+  ).params
   return {
     name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(part))
     for name, part in params.items()

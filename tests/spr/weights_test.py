@@ -13,9 +13,9 @@ from jaxseq.interop import spr as weights
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import heads
+from jaxseq.spr import learner
 from jaxseq.spr import networks
 from jaxseq.spr import transition
-from jaxseq.spr import update
 from jaxseq.spr import variants
 
 # Height, width and channels differ, so that no two can be confused.
@@ -105,8 +105,8 @@ def test_a_convolution_is_that_of_pytorch(params, tensors):
 
 
 def test_momentum_copies_are_those_of_a_state(params, tensors):
-  config = update.Config(SMALL)
-  state = jax.eval_shape(lambda tree: update.start(config, tree, None), params)
+  config = learner.Config(SMALL)
+  state = jax.eval_shape(lambda tree: learner.start(config, tree, None), params)
   classifier = "global_target_classifier.encoders"
   for ours, theirs in (
     ("conv.", "target_encoder."),

@@ -214,7 +214,7 @@ def test_wrong_options():
       5,
     )
   arm = decision.ArmConfig(NETWORK)
-  with pytest.raises(ValueError, match="actions must be continuous, with size"):
+  with pytest.raises(ValueError, match="the actions: got shape .30"):
     decision.make_problem(
       arm,
       decision.make_model(arm, CONTINUOUS, 5),

@@ -130,7 +130,7 @@ def test_evaluation():
   )
   loss, _ = jax.jit(problem.loss)(variables, test, None, jax.random.key(0))
   np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
-  with pytest.raises(ValueError, match="must have numbers"):
+  with pytest.raises(ValueError, match="the data: got targets of shape .6"):
     regression.make_problem(
       arm,
       splits._replace(train=splits.train._replace(targets=np.zeros(6, int))),

@@ -89,5 +89,5 @@ def test_chance_and_wrong_options():
   )
   with pytest.raises(ValueError, match="pooling: got 'mean'"):
     synthetic.make_problem(pooled, "copying", COPYING)
-  with pytest.raises(ValueError, match="no option blancs"):
+  with pytest.raises(ValueError, match="options of task 'copying': got"):
     synthetic.make_problem(ARM, "copying", {"blancs": 3})

@@ -46,8 +46,7 @@ def _read(path, grey):
   records = content.reshape(-1, _RECORD)
   if records[:, 0].max() >= len(CLASSES):
     raise ValueError(
-      f"{path} is damaged: classes must lie in 0 .. 9; got "
-      f"{records[:, 0].max()}."
+      f"{path} is damaged: classes: got {records[:, 0].max()}, expected 0 to 9."
     )
   pixels = records[:, 1:].reshape(-1, 3, _SIZE * _SIZE).swapaxes(1, 2)
   pixels = pixels.astype(np.float32) / 255

@@ -12,6 +12,7 @@ import os
 import pathlib
 from typing import Any
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
 
@@ -115,6 +116,5 @@ def load_benchmark(
     ValueError: if there is no such set, or see `load`.
     MissingData: if the file is not there.
   """
-  if name not in LAYOUT:
-    raise ValueError(f"name must be one of {', '.join(LAYOUT)}; got {name!r}.")
+  _validate.choice("name", name, LAYOUT)
   return load(pathlib.Path(root) / LAYOUT[name], **options)

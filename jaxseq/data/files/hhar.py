@@ -16,6 +16,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 
@@ -43,8 +44,8 @@ def _number(word, names, what, path, number):
     return names.index(word)
   except ValueError:
     raise ValueError(
-      f"{path}, line {number}: {what} must be one of {', '.join(names)}; got "
-      f"{word!r}."
+      f"{path}, line {number}: {what}: got {word!r}, expected one of "
+      f"{', '.join(names)}."
     ) from None
 
 
@@ -173,8 +174,7 @@ def load(
     ValueError: if the file is not as it should be or an option out of range.
     MissingData: if the file is not there.
   """
-  if by not in ("user", "device"):
-    raise ValueError(f"by must be 'user' or 'device'; got {by!r}.")
+  _validate.choice("by", by, ("user", "device"))
   recordings, names = read(path, max_gap)
   return domains.adapt(
     domains.windows(recordings, window, step),

@@ -12,6 +12,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
 from jaxseq.data import padding
@@ -43,8 +44,8 @@ def _label(text, count, path, number):
     label = -1
   if label not in range(count):
     raise ValueError(
-      f"{path}, line {number}: the class must lie in 0 .. {count - 1}; got "
-      f"{text[:20]!r}."
+      f"{path}, line {number}: the class: got {text[:20]!r}, expected 0 to "
+      f"{count - 1}."
     )
   return int(label)
 
@@ -64,8 +65,7 @@ def encode(
   Raises:
     ValueError: if there is no text or max_length is less than 1.
   """
-  if max_length < 1:
-    raise ValueError(f"max_length must be at least 1; got {max_length}.")
+  _validate.integer("max_length", max_length, 1)
   rows = [
     np.frombuffer(text.encode()[:max_length], np.uint8) + np.uint8(1)
     for text in texts
@@ -308,10 +308,7 @@ def pathfinder(
       there are fewer than ten images.
     MissingData: if a file is not there.
   """
-  if level not in LEVELS:
-    raise ValueError(
-      f"level must be one of {', '.join(LEVELS)}; got {level!r}."
-    )
+  _validate.choice("level", level, LEVELS)
   paths, labels = _samples(pathlib.Path(path) / level)
   count = len(paths)
   if count < 10:
@@ -322,8 +319,8 @@ def pathfinder(
     image = png.read_png(file)
     if image.shape != shape:
       raise ValueError(
-        f"{file} must have {shape} pixels like the first image; got "
-        f"{image.shape}."
+        f"{file}: got {image.shape}, expected {shape} pixels like the first "
+        "image."
       )
     row[:] = image.ravel()
   order = np.random.default_rng(seed).permutation(count)

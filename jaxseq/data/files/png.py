@@ -81,8 +81,9 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
   )
   if (depth, kind, interlaced) != (8, 0, 0):
     raise ValueError(
-      f"{path} must be greyscale with 8 bits for a pixel, not interlaced; got "
-      f"colour type {kind}, {depth} bits, interlacing {interlaced}."
+      f"{path}: got colour type {kind}, {depth} bits, interlacing "
+      f"{interlaced}, expected greyscale with 8 bits for a pixel, not "
+      "interlaced."
     )
   try:
     rows = zlib.decompress(b"".join(d for name, d in chunks if name == b"IDAT"))

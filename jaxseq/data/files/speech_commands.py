@@ -54,8 +54,8 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
     )
   if kind != (1, 16, RATE):
     raise ValueError(
-      f"{path} must have 1 channel, 16 bits and {RATE} Hz; got {kind[0]}, "
-      f"{kind[1]} and {kind[2]}."
+      f"{path}: got {kind[0]}, {kind[1]} and {kind[2]}, expected 1 channel, 16 "
+      f"bits and {RATE} Hz."
     )
   return np.frombuffer(content[: len(content) // 2 * 2], "<i2")
 
@@ -113,7 +113,7 @@ def load(
     MissingData: if a file or folder is not there.
   """
   if rate not in (RATE, RATE // 2):
-    raise ValueError(f"rate must be {RATE} or {RATE // 2}; got {rate}.")
+    raise ValueError(f"rate: got {rate}, expected {RATE} or {RATE // 2}.")
   folder = pathlib.Path(path)
   if words is None:
     words = sorted(

@@ -77,14 +77,14 @@ def _part(folder, part):
   counts = {len(array) for array in (*inputs, labels, subjects)}
   if len(counts) > 1:
     raise ValueError(
-      f"{folder / part} must have as many lines in each file; got "
-      f"{', '.join(map(str, sorted(counts)))}."
+      f"{folder / part}: got {', '.join(map(str, sorted(counts)))}, expected "
+      "as many lines in each file."
     )
   wrong = np.flatnonzero((labels < 1) | (labels > len(CLASSES)))
   if len(wrong):
     raise ValueError(
-      f"{folder / part / f'y_{part}.txt'}: classes must lie in 1 .. "
-      f"{len(CLASSES)}; got {labels[wrong[0]]}."
+      f"{folder / part / f'y_{part}.txt'}: classes: got {labels[wrong[0]]}, "
+      f"expected 1 to {len(CLASSES)}."
     )
   return np.stack(inputs, axis=-1), labels - 1, subjects
 

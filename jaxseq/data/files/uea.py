@@ -113,8 +113,8 @@ def read_ts(path: str | os.PathLike) -> TsFile:
       if not inside:
         if not line.startswith("@"):
           raise ValueError(
-            f"{path}, line {number}: the header must end with @data; got "
-            f"{line[:40]!r}."
+            f"{path}, line {number}: got {line[:40]!r}, expected @data at the "
+            "end of the header."
           )
         key, _, value = line[1:].partition(" ")
         inside = key.lower() == "data"
@@ -180,7 +180,8 @@ def class_numbers(
   unknown = [label for label in unknown if label.lower() not in numbers]
   if unknown:
     raise ValueError(
-      f"{path}: labels must be among {', '.join(classes)}; got {unknown[0]!r}."
+      f"{path}: labels: got {unknown[0]!r}, expected among "
+      f"{', '.join(classes)}."
     )
   return np.array([numbers[label.lower()] for label in labels], np.int32)
 
@@ -219,12 +220,12 @@ def load(
   files = [read_ts(train_path), read_ts(test_path)]
   for path, file in zip((train_path, test_path), files):
     if not file.series or file.labels is None:
-      raise ValueError(f"{path} must hold labelled cases; it holds none.")
+      raise ValueError(f"{path}: got no case, expected labelled ones.")
   channels = [file.series[0].shape[1] for file in files]
   if channels[0] != channels[1]:
     raise ValueError(
-      f"{train_path} and {test_path} must have equally many channels; got "
-      f"{channels[0]} and {channels[1]}."
+      f"{train_path} and {test_path}: got {channels[0]} and {channels[1]}, "
+      "expected equally many channels."
     )
   values = np.concatenate(files[0].series).astype(np.float64)
   mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)

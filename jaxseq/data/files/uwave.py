@@ -80,8 +80,8 @@ def read(path: str | os.PathLike) -> domains.Recordings:
       match = _FILE.search(file.name)
       if not match or not 1 <= int(match[1]) <= GESTURES:
         raise ValueError(
-          f"{file} must end in Acceleration, a gesture in 1 .. {GESTURES}, a "
-          "hyphen and a repetition."
+          f"{file}: got this name, expected one that ends in Acceleration, a "
+          f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
       series.append(read_gesture(file))
       labels.append(int(match[1]) - 1)

@@ -15,6 +15,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 
@@ -36,11 +37,7 @@ _MIN_RECORDS = 19200
 def _parse(fields, path, number):
   """User, class, time and values of a record with all fields."""
   user, activity, time, *values = fields
-  if activity not in CLASSES:
-    raise ValueError(
-      f"{path}, line {number}: the activity must be one of "
-      f"{', '.join(CLASSES)}; got {activity!r}."
-    )
+  _validate.choice(f"{path}, line {number}: the activity", activity, CLASSES)
   try:
     return int(user), CLASSES.index(activity), *map(float, [time, *values])
   except ValueError as error:
@@ -133,8 +130,8 @@ def renumbered(
   enough = totals > min_records
   if not enough.any():
     raise ValueError(
-      f"min_records must be less than {int(totals.max())}, the most of a user; "
-      f"got {min_records}."
+      f"min_records: got {min_records}, expected less than "
+      f"{int(totals.max())}, the most of a user."
     )
   subject = (np.cumsum(enough) - 1)[place].astype(np.int32)
   rows = np.flatnonzero(enough[place])

@@ -49,31 +49,23 @@ class Config:
     return self.vocab_size
 
 
-def sample(
-  key: jax.Array, config: Config, batch_size: int
-) -> sampling.TokenBatch:
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   """Samples associative recall.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch; the mask is True on the last element only.
+  The mask is True on the last element only.
   """
   special = config.vocab_size - 1
 
-  def row(key):
-    key_map, key_shown, key_query = jax.random.split(key, 3)
-    values = sampling.integers(
-      key_map, (config.keys,), config.keys, config.keys + config.values
-    )
-    shown = sampling.integers(key_shown, (config.pairs,), 0, config.keys)
-    query = shown[sampling.integers(key_query, (), 0, config.pairs)]
-    pairs = jnp.stack([shown, values[shown]], axis=-1).reshape(-1)
-    inputs = jnp.concatenate([pairs, jnp.stack([special, query])])
-    last = jnp.arange(config.time) == config.time - 1
-    return sampling.TokenBatch(inputs, jnp.where(last, values[query], 0), last)
+  key_map, key_shown, key_query = jax.random.split(key, 3)
+  values = sampling.integers(
+    key_map, (config.keys,), config.keys, config.keys + config.values
+  )
+  shown = sampling.integers(key_shown, (config.pairs,), 0, config.keys)
+  query = shown[sampling.integers(key_query, (), 0, config.pairs)]
+  pairs = jnp.stack([shown, values[shown]], axis=-1).reshape(-1)
+  inputs = jnp.concatenate([pairs, jnp.stack([special, query])])
+  last = jnp.arange(config.time) == config.time - 1
+  return sampling.TokenBatch(inputs, jnp.where(last, values[query], 0), last)
 
-  return sampling.rows(row, key, batch_size)
+
+ASSOCIATIVE_RECALL = sampling.Task(Config, sample)

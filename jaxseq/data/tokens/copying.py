@@ -54,35 +54,26 @@ class SelectiveConfig(Config):
   vocab_size: int = 16
 
 
-def sample(
-  key: jax.Array, config: Config, batch_size: int
-) -> sampling.TokenBatch:
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   """Samples copying, or selective copying if the configuration is its own.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch; the mask is True on the last M elements.
+  The mask is True on the last M elements.
   """
   places = config.blanks + config.memorise
 
-  def row(key):
-    key_tokens, key_places = jax.random.split(key)
-    tokens = sampling.integers(
-      key_tokens, (config.memorise,), 1, config.vocab_size - 1
-    )
-    if isinstance(config, SelectiveConfig):
-      where = jnp.sort(sampling.distinct(key_places, config.memorise, places))
-    else:
-      where = jnp.arange(config.memorise)
-    inputs = jnp.full(config.time, config.vocab_size - 1)
-    inputs = inputs.at[:places].set(0).at[where].set(tokens)
-    targets = jnp.zeros(config.time, jnp.int32).at[places:].set(tokens)
-    return sampling.TokenBatch(
-      inputs, targets, jnp.arange(config.time) >= places
-    )
+  key_tokens, key_places = jax.random.split(key)
+  tokens = sampling.integers(
+    key_tokens, (config.memorise,), 1, config.vocab_size - 1
+  )
+  if isinstance(config, SelectiveConfig):
+    where = jnp.sort(sampling.distinct(key_places, config.memorise, places))
+  else:
+    where = jnp.arange(config.memorise)
+  inputs = jnp.full(config.time, config.vocab_size - 1)
+  inputs = inputs.at[:places].set(0).at[where].set(tokens)
+  targets = jnp.zeros(config.time, jnp.int32).at[places:].set(tokens)
+  return sampling.TokenBatch(inputs, targets, jnp.arange(config.time) >= places)
 
-  return sampling.rows(row, key, batch_size)
+
+COPYING = sampling.Task(Config, sample)
+SELECTIVE_COPYING = sampling.Task(SelectiveConfig, sample)

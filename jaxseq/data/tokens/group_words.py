@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 GROUPS = ("A4xZ5", "A5", "S3", "S5", "Z60")
@@ -90,8 +91,7 @@ def group(name: str) -> Group:
   Raises:
     ValueError: if there is no such group.
   """
-  if name not in GROUPS:
-    raise ValueError(f"group must be one of {', '.join(GROUPS)}; got {name!r}.")
+  _validate.choice("group", name, GROUPS)
   if name == "Z60":
     return _cyclic_group(60)
   if name == "A4xZ5":
@@ -145,10 +145,7 @@ class Config:
 
   def __post_init__(self):
     group(self.group)
-    if self.alphabet not in ALPHABETS:
-      raise ValueError(
-        f"alphabet must be one of {ALPHABETS}; got {self.alphabet!r}."
-      )
+    _validate.choice("alphabet", self.alphabet, ALPHABETS)
     sampling.length_range(self)
 
   @property
@@ -167,18 +164,10 @@ class Config:
     return self.vocab_size
 
 
-def sample(
-  key: jax.Array, config: Config, batch_size: int
-) -> sampling.TokenBatch:
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   """Samples group word problems.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch; the mask is True on the elements of each word.
+  The mask is True on the elements of each word.
   """
   table, identity = group(config.group)
   table = jnp.asarray(table)
@@ -187,19 +176,19 @@ def sample(
   else:
     letters = jnp.asarray(generators(config.group))
 
-  def row(key):
-    key_length, key_word = jax.random.split(key)
-    length = sampling.draw_length(key_length, config)
-    counted = jnp.arange(config.max_length) < length
-    word = sampling.integers(key_word, (config.max_length,), 0, len(letters))
-    word = letters[word]
-    word = jnp.where(counted, word, identity)
+  key_length, key_word = jax.random.split(key)
+  length = sampling.draw_length(key_length, config)
+  counted = jnp.arange(config.max_length) < length
+  word = sampling.integers(key_word, (config.max_length,), 0, len(letters))
+  word = letters[word]
+  word = jnp.where(counted, word, identity)
 
-    def multiply(state, element):
-      state = table[state, element]
-      return state, state
+  def multiply(state, element):
+    state = table[state, element]
+    return state, state
 
-    _, products = jax.lax.scan(multiply, jnp.int32(identity), word)
-    return sampling.TokenBatch(word, products, counted)
+  _, products = jax.lax.scan(multiply, jnp.int32(identity), word)
+  return sampling.TokenBatch(word, products, counted)
 
-  return sampling.rows(row, key, batch_size)
+
+GROUP_WORDS = sampling.Task(Config, sample)

@@ -61,32 +61,24 @@ def _places(key, config):
   return where, present.at[0].set(True)
 
 
-def sample(
-  key: jax.Array, config: Config, batch_size: int
-) -> sampling.TokenBatch:
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   """Samples induction heads.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch; the mask is True on the last element only.
+  The mask is True on the last element only.
   """
   special = config.vocab_size - 1
 
-  def row(key):
-    key_tokens, key_answer, key_places = jax.random.split(key, 3)
-    tokens = sampling.integers(key_tokens, (config.length,), 0, special)
-    answer = sampling.integers(key_answer, (), 0, special)
-    where, present = _places(key_places, config)
-    # Places without a trigger are sent out of range, where nothing is written.
-    where = jnp.where(present, where, config.length)
-    tokens = tokens.at[where].set(special, mode="drop")
-    tokens = tokens.at[where + 1].set(answer, mode="drop")
-    inputs = tokens.at[-1].set(special)
-    last = jnp.arange(config.length) == config.length - 1
-    return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
+  key_tokens, key_answer, key_places = jax.random.split(key, 3)
+  tokens = sampling.integers(key_tokens, (config.length,), 0, special)
+  answer = sampling.integers(key_answer, (), 0, special)
+  where, present = _places(key_places, config)
+  # Places without a trigger are sent out of range, where nothing is written.
+  where = jnp.where(present, where, config.length)
+  tokens = tokens.at[where].set(special, mode="drop")
+  tokens = tokens.at[where + 1].set(answer, mode="drop")
+  inputs = tokens.at[-1].set(special)
+  last = jnp.arange(config.length) == config.length - 1
+  return sampling.TokenBatch(inputs, jnp.where(last, answer, 0), last)
 
-  return sampling.rows(row, key, batch_size)
+
+INDUCTION = sampling.Task(Config, sample)

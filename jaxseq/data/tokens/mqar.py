@@ -44,9 +44,9 @@ class Config:
     )
     for name in ("length", "vocab_size"):
       if getattr(self, name) % 2:
-        raise ValueError(f"{name} must be even; got {getattr(self, name)}.")
+        raise ValueError(f"{name}: got {getattr(self, name)}, expected even.")
     if not self.power > 0:
-      raise ValueError(f"power must be positive; got {self.power}.")
+      raise ValueError(f"power: got {self.power}, expected positive.")
 
   @property
   def time(self) -> int:
@@ -59,43 +59,35 @@ class Config:
     return self.vocab_size
 
 
-def sample(
-  key: jax.Array, config: Config, batch_size: int
-) -> sampling.TokenBatch:
+def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   """Samples MQAR.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch; the mask is True at the n queries.
+  The mask is True at the n queries.
   """
   half = config.vocab_size // 2
   context = 2 * config.pairs
   gaps = (config.length - context) // 2
   logits = (config.power - 1) * jnp.log(jnp.arange(1.0, gaps + 1))
 
-  def row(key):
-    key_keys, key_values, key_gaps, key_others = jax.random.split(key, 4)
-    keys = 1 + sampling.distinct(key_keys, config.pairs, half - 1)
-    values = half + sampling.distinct(key_values, config.pairs, half)
-    queries = context + 2 * sampling.distinct(
-      key_gaps, config.pairs, gaps, logits
+  key_keys, key_values, key_gaps, key_others = jax.random.split(key, 4)
+  keys = 1 + sampling.distinct(key_keys, config.pairs, half - 1)
+  values = half + sampling.distinct(key_values, config.pairs, half)
+  queries = context + 2 * sampling.distinct(
+    key_gaps, config.pairs, gaps, logits
+  )
+  inputs = jnp.zeros(config.length, jnp.int32)
+  if config.random_others:
+    inputs = sampling.integers(
+      key_others, (config.length,), 0, config.vocab_size
     )
-    inputs = jnp.zeros(config.length, jnp.int32)
-    if config.random_others:
-      inputs = sampling.integers(
-        key_others, (config.length,), 0, config.vocab_size
-      )
-    pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
-    inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
-    nothing = jnp.zeros(config.length, jnp.int32)
-    return sampling.TokenBatch(
-      inputs,
-      nothing.at[queries].set(values),
-      nothing.at[queries].set(1) > 0,
-    )
+  pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
+  inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
+  nothing = jnp.zeros(config.length, jnp.int32)
+  return sampling.TokenBatch(
+    inputs,
+    nothing.at[queries].set(values),
+    nothing.at[queries].set(1) > 0,
+  )
 
-  return sampling.rows(row, key, batch_size)
+
+MQAR = sampling.Task(Config, sample)

@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
@@ -77,8 +78,8 @@ class ModularArithmeticConfig(_Config):
     for name in ("min_length", "max_length"):
       # Even bounds are allowed: they stand for the odd numbers between them.
       if self.min_length == self.max_length and self.max_length % 2 == 0:
-        raise ValueError(
-          f"{name} must leave an odd length; got {getattr(self, name)}."
+        raise _validate.error(
+          name, getattr(self, name), "one that leaves an odd length"
         )
 
 
@@ -95,74 +96,33 @@ def _symbols(key, config, count):
   return sampling.integers(key, (config.max_length,), 0, count)
 
 
-def sample_parity(
-  key: jax.Array, config: ParityConfig, batch_size: int
-) -> sampling.TokenBatch:
-  """Samples parity: the number of ones, modulo 2.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
-
-  def row(key):
-    key_length, key_string = jax.random.split(key)
-    string = _symbols(key_string, config, 2)
-    length = sampling.draw_length(key_length, config)
-    return _padded(length, string, jnp.cumsum(string) % 2, config)
-
-  return sampling.rows(row, key, batch_size)
+def sample_parity(key: jax.Array, config: ParityConfig) -> sampling.TokenBatch:
+  """Samples parity: the number of ones, modulo 2."""
+  key_length, key_string = jax.random.split(key)
+  string = _symbols(key_string, config, 2)
+  length = sampling.draw_length(key_length, config)
+  return _padded(length, string, jnp.cumsum(string) % 2, config)
 
 
 def sample_even_pairs(
-  key: jax.Array, config: EvenPairsConfig, batch_size: int
+  key: jax.Array, config: EvenPairsConfig
 ) -> sampling.TokenBatch:
-  """Samples even pairs: the number of unequal neighbours, modulo 2.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
-
-  def row(key):
-    key_length, key_string = jax.random.split(key)
-    string = _symbols(key_string, config, 2)
-    unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
-    length = sampling.draw_length(key_length, config)
-    return _padded(length, string, jnp.cumsum(unequal) % 2, config)
-
-  return sampling.rows(row, key, batch_size)
+  """Samples even pairs: the number of unequal neighbours, modulo 2."""
+  key_length, key_string = jax.random.split(key)
+  string = _symbols(key_string, config, 2)
+  unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
+  length = sampling.draw_length(key_length, config)
+  return _padded(length, string, jnp.cumsum(unequal) % 2, config)
 
 
 def sample_cycle_navigation(
-  key: jax.Array, config: CycleNavigationConfig, batch_size: int
+  key: jax.Array, config: CycleNavigationConfig
 ) -> sampling.TokenBatch:
-  """Samples cycle navigation: the place on a ring of 5 after steps from 0.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
-
-  def row(key):
-    key_length, key_string = jax.random.split(key)
-    string = _symbols(key_string, config, 3)
-    length = sampling.draw_length(key_length, config)
-    return _padded(length, string, jnp.cumsum(string - 1) % 5, config)
-
-  return sampling.rows(row, key, batch_size)
+  """Samples cycle navigation: the place on a ring of 5 after steps from 0."""
+  key_length, key_string = jax.random.split(key)
+  string = _symbols(key_string, config, 3)
+  length = sampling.draw_length(key_length, config)
+  return _padded(length, string, jnp.cumsum(string - 1) % 5, config)
 
 
 def _evaluate(string):
@@ -187,29 +147,28 @@ def _evaluate(string):
 
 
 def sample_modular_arithmetic(
-  key: jax.Array, config: ModularArithmeticConfig, batch_size: int
+  key: jax.Array, config: ModularArithmeticConfig
 ) -> sampling.TokenBatch:
   """Samples sums and products modulo 5, without brackets.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of expressions.
-
-  Returns:
-    The batch. With every_step the elements that are numbers count.
+  With every_step the elements that are numbers count.
   """
   shortest = config.min_length // 2
   longest = (config.max_length - 1) // 2
 
-  def row(key):
-    key_length, key_numbers, key_operators = jax.random.split(key, 3)
-    numbers = _symbols(key_numbers, config, 5)
-    operators = 5 + _symbols(key_operators, config, 3)
-    at_number = jnp.arange(config.max_length) % 2 == 0
-    string = jnp.where(at_number, numbers, operators)
-    length = 1 + 2 * sampling.integers(key_length, (), shortest, longest + 1)
-    batch = _padded(length, string, _evaluate(string), config)
-    return batch._replace(mask=batch.mask & at_number)
+  key_length, key_numbers, key_operators = jax.random.split(key, 3)
+  numbers = _symbols(key_numbers, config, 5)
+  operators = 5 + _symbols(key_operators, config, 3)
+  at_number = jnp.arange(config.max_length) % 2 == 0
+  string = jnp.where(at_number, numbers, operators)
+  length = 1 + 2 * sampling.integers(key_length, (), shortest, longest + 1)
+  batch = _padded(length, string, _evaluate(string), config)
+  return batch._replace(mask=batch.mask & at_number)
 
-  return sampling.rows(row, key, batch_size)
+
+CYCLE_NAVIGATION = sampling.Task(CycleNavigationConfig, sample_cycle_navigation)
+EVEN_PAIRS = sampling.Task(EvenPairsConfig, sample_even_pairs)
+MODULAR_ARITHMETIC = sampling.Task(
+  ModularArithmeticConfig, sample_modular_arithmetic
+)
+PARITY = sampling.Task(ParityConfig, sample_parity)

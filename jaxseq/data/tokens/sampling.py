@@ -1,10 +1,13 @@
-"""The batch that every task of this folder samples."""
+"""Batches of tokens, and draws that the tasks of this folder share."""
 
+from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jaxseq import _validate
 
 
 class TokenBatch(NamedTuple):
@@ -23,23 +26,38 @@ class TokenBatch(NamedTuple):
   mask: jax.Array
 
 
-def rows(sample_row, key: jax.Array, batch_size: int) -> TokenBatch:
-  """Samples a batch row by row, each with a key of its own.
+class Task(NamedTuple):
+  """A task that is sampled on the device.
 
-  Args:
-    sample_row: function from a key to a TokenBatch without batch axis.
-    key: random key.
-    batch_size: number of rows.
-
-  Returns:
-    The batch; tokens are int32 and targets outside the mask are 0.
+  Attributes:
+    config: class of its options: a frozen dataclass with the properties `time`,
+      `vocab_size` and `num_classes`, which need no device; the last two are
+      None in the tasks on signals, which have `features` instead.
+    sample_one: function from a random key and the options to a `TokenBatch`
+      without the batch axis. Targets outside the mask do not matter.
   """
-  batch = jax.vmap(sample_row)(jax.random.split(key, batch_size))
-  inputs, targets, mask = batch
-  if jnp.issubdtype(targets.dtype, jnp.integer):
-    inputs = inputs.astype(jnp.int32)
-    targets = jnp.where(mask, targets, 0).astype(jnp.int32)
-  return TokenBatch(inputs, targets, mask)
+
+  config: type
+  sample_one: Callable[[jax.Array, Any], TokenBatch]
+
+  def sample(self, key: jax.Array, config: Any, batch_size: int) -> TokenBatch:
+    """Samples a batch, each sequence with a key of its own.
+
+    Args:
+      key: random key.
+      config: options; static under `jit`.
+      batch_size: number of sequences; static under `jit`.
+
+    Returns:
+      The batch; tokens are int32 and targets outside the mask are 0.
+    """
+    keys = jax.random.split(key, batch_size)
+    batch = jax.vmap(lambda key: self.sample_one(key, config))(keys)
+    inputs, targets, mask = batch
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+      inputs = inputs.astype(jnp.int32)
+      targets = jnp.where(mask, targets, 0).astype(jnp.int32)
+    return TokenBatch(inputs, targets, mask)
 
 
 def integers(
@@ -98,11 +116,7 @@ def at_least(config, **minima: int) -> None:
     ValueError: naming the field, what came and what is expected.
   """
   for name, minimum in minima.items():
-    value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, int):
-      raise ValueError(f"{name} must be an integer; got {value!r}.")
-    if value < minimum:
-      raise ValueError(f"{name} must be at least {minimum}; got {value}.")
+    _validate.integer(name, getattr(config, name), minimum)
 
 
 def length_range(config, smallest: int = 1) -> None:

@@ -39,19 +39,19 @@ class DelayConfig:
     sampling.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
       raise ValueError(
-        f"delay must be less than length = {self.length}; got {self.delay}."
+        f"delay: got {self.delay}, expected less than length = {self.length}."
       )
     if not 0 < self.bandwidth <= 1:
       raise ValueError(
-        f"bandwidth must be above 0 and at most 1; got {self.bandwidth}."
+        f"bandwidth: got {self.bandwidth}, expected above 0 and at most 1."
       )
     if int(self.bandwidth * (self.length // 2)) < 1:
       raise ValueError(
-        f"bandwidth {self.bandwidth} leaves no frequency at length = "
-        f"{self.length}; it must be at least {2 / self.length}."
+        f"bandwidth: got {self.bandwidth}, expected at least "
+        f"{2 / self.length}, or length = {self.length} has no frequency."
       )
     if not self.rms > 0:
-      raise ValueError(f"rms must be positive; got {self.rms}.")
+      raise ValueError(f"rms: got {self.rms}, expected positive.")
 
   @property
   def time(self) -> int:
@@ -82,63 +82,45 @@ class AddingConfig:
     return self.length
 
 
-def sample_delay(
-  key: jax.Array, config: DelayConfig, batch_size: int
-) -> sampling.TokenBatch:
+def sample_delay(key: jax.Array, config: DelayConfig) -> sampling.TokenBatch:
   """Samples band-limited white noise and the same noise delayed.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch: inputs and targets (batch, time, 1) float32, all of them counted.
+  Inputs and targets (time, 1) float32, all of them counted.
   """
   size = config.length
   top = int(config.bandwidth * (size // 2))
 
-  def row(key):
-    noise = jax.random.normal(key, (2, top))
-    spectrum = jnp.zeros(size // 2 + 1, jnp.complex64)
-    # No constant part: frequency 0 stays empty.
-    spectrum = spectrum.at[1 : top + 1].set(noise[0] + 1j * noise[1])
-    signal = jnp.fft.irfft(spectrum, size)
-    signal *= config.rms / jnp.sqrt(jnp.mean(signal**2))
-    later = jnp.pad(signal, (config.delay, 0))[:size]
-    return sampling.TokenBatch(
-      signal[:, None], later[:, None], jnp.ones(size, jnp.bool_)
-    )
-
-  return sampling.rows(row, key, batch_size)
+  noise = jax.random.normal(key, (2, top))
+  spectrum = jnp.zeros(size // 2 + 1, jnp.complex64)
+  # No constant part: frequency 0 stays empty.
+  spectrum = spectrum.at[1 : top + 1].set(noise[0] + 1j * noise[1])
+  signal = jnp.fft.irfft(spectrum, size)
+  signal *= config.rms / jnp.sqrt(jnp.mean(signal**2))
+  later = jnp.pad(signal, (config.delay, 0))[:size]
+  return sampling.TokenBatch(
+    signal[:, None], later[:, None], jnp.ones(size, jnp.bool_)
+  )
 
 
-def sample_adding(
-  key: jax.Array, config: AddingConfig, batch_size: int
-) -> sampling.TokenBatch:
+def sample_adding(key: jax.Array, config: AddingConfig) -> sampling.TokenBatch:
   """Samples the adding problem: the sum of two marked numbers.
 
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of sequences.
-
-  Returns:
-    The batch. Inputs (batch, time, 2): numbers uniform in 0 .. 1, and marks
-    that are 1 once in each half; targets (batch, time, 1): the sum of the
-    marked numbers at the last element, the only one counted.
+  Inputs (time, 2): numbers uniform in 0 .. 1, and marks that are 1 once in
+  each half; targets (time, 1): the sum of the marked numbers at the last
+  element, the only one counted.
   """
   size = config.length
 
-  def row(key):
-    key_numbers, key_first, key_second = jax.random.split(key, 3)
-    numbers = jax.random.uniform(key_numbers, (size,))
-    first = sampling.integers(key_first, (), 0, size // 2)
-    second = sampling.integers(key_second, (), size // 2, size)
-    marks = jnp.zeros(size).at[jnp.stack([first, second])].set(1)
-    targets = jnp.zeros((size, 1)).at[-1].set(jnp.sum(marks * numbers))
-    return sampling.TokenBatch(
-      jnp.stack([numbers, marks], -1), targets, jnp.arange(size) == size - 1
-    )
+  key_numbers, key_first, key_second = jax.random.split(key, 3)
+  numbers = jax.random.uniform(key_numbers, (size,))
+  first = sampling.integers(key_first, (), 0, size // 2)
+  second = sampling.integers(key_second, (), size // 2, size)
+  marks = jnp.zeros(size).at[jnp.stack([first, second])].set(1)
+  targets = jnp.zeros((size, 1)).at[-1].set(jnp.sum(marks * numbers))
+  return sampling.TokenBatch(
+    jnp.stack([numbers, marks], -1), targets, jnp.arange(size) == size - 1
+  )
 
-  return sampling.rows(row, key, batch_size)
+
+ADDING = sampling.Task(AddingConfig, sample_adding)
+DELAY = sampling.Task(DelayConfig, sample_delay)

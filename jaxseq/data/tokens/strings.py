@@ -13,6 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
@@ -109,8 +110,8 @@ class MissingDuplicateConfig(_SymbolsConfig):
   def __post_init__(self):
     super().__post_init__()
     if self.min_length == self.max_length and self.max_length % 2:
-      raise ValueError(
-        f"max_length must leave an even length; got {self.max_length}."
+      raise _validate.error(
+        "max_length", self.max_length, "one that leaves an even length"
       )
 
   @property
@@ -171,88 +172,45 @@ def _assemble(config, string, length, answer, answer_length):
   return sampling.TokenBatch(inputs, answer[jnp.where(mask, nth, 0)], mask)
 
 
-def _sample(answer, key, config, batch_size):
-  """Samples strings of equally likely symbols.
-
-  Args:
-    answer: function from (string, length) to the answer, (max_answer,), of
-      which as many symbols count as config.max_answer is multiples of
-      config.max_length.
-    key: random key.
-    config: options with `symbols`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+def _answered(answer, key, config):
+  """Samples a string of equally likely symbols and its answer, in copies."""
   times = config.max_answer // config.max_length
-
-  def row(key):
-    key_length, key_string = jax.random.split(key)
-    length = sampling.draw_length(key_length, config)
-    string = sampling.integers(
-      key_string, (config.max_length,), 0, config.symbols
-    )
-    return _assemble(
-      config, string, length, answer(string, length), times * length
-    )
-
-  return sampling.rows(row, key, batch_size)
+  key_length, key_string = jax.random.split(key)
+  length = sampling.draw_length(key_length, config)
+  string = sampling.integers(
+    key_string, (config.max_length,), 0, config.symbols
+  )
+  return _assemble(
+    config, string, length, answer(string, length), times * length
+  )
 
 
 def sample_reverse(
-  key: jax.Array, config: ReverseConfig, batch_size: int
+  key: jax.Array, config: ReverseConfig
 ) -> sampling.TokenBatch:
-  """Samples strings and their mirror images.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+  """Samples strings and their mirror images."""
 
   def answer(string, length):
     return string[length - 1 - jnp.arange(config.max_answer)]
 
-  return _sample(answer, key, config, batch_size)
+  return _answered(answer, key, config)
 
 
 def sample_duplicate(
-  key: jax.Array, config: DuplicateConfig, batch_size: int
+  key: jax.Array, config: DuplicateConfig
 ) -> sampling.TokenBatch:
-  """Samples strings that are to be written twice.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+  """Samples strings that are to be written twice."""
 
   def answer(string, length):
     return string[jnp.arange(config.max_answer) % length]
 
-  return _sample(answer, key, config, batch_size)
+  return _answered(answer, key, config)
 
 
 def sample_odds_first(
-  key: jax.Array, config: OddsFirstConfig, batch_size: int
+  key: jax.Array, config: OddsFirstConfig
 ) -> sampling.TokenBatch:
-  """Samples strings of which places 1, 3, .. come first, then 0, 2, ..
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+  """Samples strings of which places 1, 3, .. come first, then 0, 2, .."""
 
   def answer(string, length):
     place = jnp.arange(config.max_answer)
@@ -261,80 +219,49 @@ def sample_odds_first(
     # Beyond the length nothing counts, and the index need only be valid.
     return string[jnp.minimum(source, config.max_length - 1)]
 
-  return _sample(answer, key, config, batch_size)
+  return _answered(answer, key, config)
 
 
 def sample_bucket_sort(
-  key: jax.Array, config: BucketSortConfig, batch_size: int
+  key: jax.Array, config: BucketSortConfig
 ) -> sampling.TokenBatch:
-  """Samples strings that are to be sorted.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+  """Samples strings that are to be sorted."""
 
   def answer(string, length):
     inside = jnp.arange(config.max_length) < length
     return jnp.sort(jnp.where(inside, string, config.symbols))
 
-  return _sample(answer, key, config, batch_size)
+  return _answered(answer, key, config)
 
 
 def sample_missing_duplicate(
-  key: jax.Array, config: MissingDuplicateConfig, batch_size: int
+  key: jax.Array, config: MissingDuplicateConfig
 ) -> sampling.TokenBatch:
-  """Samples strings that stand there twice with a hole; what was in it?
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
-  """
+  """Samples strings that stand there twice with a hole; what was in it?"""
   shortest = (config.min_length + 1) // 2
   longest = config.max_length // 2
 
-  def row(key):
-    key_length, key_string, key_hole = jax.random.split(key, 3)
-    half = sampling.integers(key_length, (), shortest, longest + 1)
-    string = sampling.integers(
-      key_string, (config.max_length,), 0, config.symbols
-    )
-    string = string[jnp.arange(config.max_length) % half]
-    hole = sampling.integers(key_hole, (), 0, 2 * half)
-    return _assemble(
-      config,
-      string.at[hole].set(config.symbols),
-      2 * half,
-      string[hole][None],
-      1,
-    )
-
-  return sampling.rows(row, key, batch_size)
+  key_length, key_string, key_hole = jax.random.split(key, 3)
+  half = sampling.integers(key_length, (), shortest, longest + 1)
+  string = sampling.integers(
+    key_string, (config.max_length,), 0, config.symbols
+  )
+  string = string[jnp.arange(config.max_length) % half]
+  hole = sampling.integers(key_hole, (), 0, 2 * half)
+  return _assemble(
+    config,
+    string.at[hole].set(config.symbols),
+    2 * half,
+    string[hole][None],
+    1,
+  )
 
 
-def sample_stack(
-  key: jax.Array, config: StackConfig, batch_size: int
-) -> sampling.TokenBatch:
+def sample_stack(key: jax.Array, config: StackConfig) -> sampling.TokenBatch:
   """Samples a stack and actions on it; what is on it afterwards?
 
   The answer to n symbols has n + 1: the stack from its top to its bottom, the
   end 2, and zeros, which count.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
   """
   size = config.max_length
 
@@ -347,42 +274,29 @@ def sample_stack(
     height = height + push - (token == 2)
     return (stack, jnp.maximum(height, 0)), None
 
-  def row(key):
-    key_length, key_height, key_bits, key_actions = jax.random.split(key, 4)
-    length = sampling.draw_length(key_length, config)
-    height = sampling.integers(key_height, (), 1, jnp.maximum(length, 2))
-    bits = sampling.integers(key_bits, (size,), 0, 2)
-    actions = sampling.integers(key_actions, (size,), 2, 5)
-    place = jnp.arange(size)
-    string = jnp.where(place < height, bits, actions)
-    acting = (place >= height) & (place < length)
-    (stack, height), _ = jax.lax.scan(
-      act, (bits, height), jnp.where(acting, string, 0)
-    )
-    down = jnp.arange(config.max_answer)
-    answer = jnp.where(down < height, stack[height - 1 - down], 0)
-    return _assemble(
-      config, string, length, answer.at[height].set(2), length + 1
-    )
-
-  return sampling.rows(row, key, batch_size)
+  key_length, key_height, key_bits, key_actions = jax.random.split(key, 4)
+  length = sampling.draw_length(key_length, config)
+  height = sampling.integers(key_height, (), 1, jnp.maximum(length, 2))
+  bits = sampling.integers(key_bits, (size,), 0, 2)
+  actions = sampling.integers(key_actions, (size,), 2, 5)
+  place = jnp.arange(size)
+  string = jnp.where(place < height, bits, actions)
+  acting = (place >= height) & (place < length)
+  (stack, height), _ = jax.lax.scan(
+    act, (bits, height), jnp.where(acting, string, 0)
+  )
+  down = jnp.arange(config.max_answer)
+  answer = jnp.where(down < height, stack[height - 1 - down], 0)
+  return _assemble(config, string, length, answer.at[height].set(2), length + 1)
 
 
 def sample_binary_addition(
-  key: jax.Array, config: BinaryAdditionConfig, batch_size: int
+  key: jax.Array, config: BinaryAdditionConfig
 ) -> sampling.TokenBatch:
   """Samples sums of two numbers with the lowest digit first.
 
   The answer to n symbols has n + 1: the sum without leading zeros, lowest digit
   first, the end 2, and zeros, which count.
-
-  Args:
-    key: random key.
-    config: options; static under `jit`.
-    batch_size: number of strings.
-
-  Returns:
-    The batch.
   """
   size = config.max_length
   place = jnp.arange(size)
@@ -391,18 +305,26 @@ def sample_binary_addition(
     total = carry + digits
     return total // 2, total % 2
 
-  def row(key):
-    key_length, key_plus, key_bits = jax.random.split(key, 3)
-    length = sampling.draw_length(key_length, config)
-    plus = sampling.integers(key_plus, (), 1, length - 1)
-    bits = sampling.integers(key_bits, (size,), 0, 2)
-    first = jnp.where(place < plus, bits, 0)
-    shifted = bits[jnp.minimum(plus + 1 + place, size - 1)]
-    second = jnp.where(plus + 1 + place < length, shifted, 0)
-    _, total = jax.lax.scan(add, jnp.int32(0), first + second)
-    digits = jnp.maximum(jnp.max(jnp.where(total > 0, place + 1, 0)), 1)
-    answer = jnp.pad(total, (0, 1)).at[digits].set(2)
-    string = bits.at[plus].set(2)
-    return _assemble(config, string, length, answer, length + 1)
+  key_length, key_plus, key_bits = jax.random.split(key, 3)
+  length = sampling.draw_length(key_length, config)
+  plus = sampling.integers(key_plus, (), 1, length - 1)
+  bits = sampling.integers(key_bits, (size,), 0, 2)
+  first = jnp.where(place < plus, bits, 0)
+  shifted = bits[jnp.minimum(plus + 1 + place, size - 1)]
+  second = jnp.where(plus + 1 + place < length, shifted, 0)
+  _, total = jax.lax.scan(add, jnp.int32(0), first + second)
+  digits = jnp.maximum(jnp.max(jnp.where(total > 0, place + 1, 0)), 1)
+  answer = jnp.pad(total, (0, 1)).at[digits].set(2)
+  string = bits.at[plus].set(2)
+  return _assemble(config, string, length, answer, length + 1)
 
-  return sampling.rows(row, key, batch_size)
+
+BINARY_ADDITION = sampling.Task(BinaryAdditionConfig, sample_binary_addition)
+BUCKET_SORT = sampling.Task(BucketSortConfig, sample_bucket_sort)
+DUPLICATE_STRING = sampling.Task(DuplicateConfig, sample_duplicate)
+MISSING_DUPLICATE = sampling.Task(
+  MissingDuplicateConfig, sample_missing_duplicate
+)
+ODDS_FIRST = sampling.Task(OddsFirstConfig, sample_odds_first)
+REVERSE_STRING = sampling.Task(ReverseConfig, sample_reverse)
+STACK_MANIPULATION = sampling.Task(StackConfig, sample_stack)

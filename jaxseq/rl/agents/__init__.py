@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.agents import common as common
   from jaxseq.rl.agents import ppo as ppo
   from jaxseq.rl.agents import r2d2 as r2d2
+  from jaxseq.rl.agents import r2d2_config as r2d2_config
   from jaxseq.rl.agents import r2d2_loss as r2d2_loss
   from jaxseq.rl.agents import r2d2_rollout as r2d2_rollout
 else:

@@ -16,19 +16,18 @@ observation. PPO is from Schulman et al., arXiv:1707.06347.
 
 import dataclasses
 import functools
-from typing import Any
-from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq.rl import actions
+from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
-from jaxseq.rl import shared
+from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
 from jaxseq.rl.losses import policy
 from jaxseq.training.devices import device_mesh
@@ -37,38 +36,19 @@ Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(common.Config):
   """Everything that a training run depends on, except its key.
 
-  Attributes:
-    env_id: an id that `jaxseq.rl.envs.make` knows.
-    env_options: pairs of names and values passed on to it.
-    env_params: pairs of names and values of the environment's parameters that
-      are not the default ones.
-    network: the actor-critic.
-    normalize_observation: whether the network sees the numbers of observations
-      less their mean, in standard deviations; see `normalization`.
-    num_envs: environments played side by side.
+  Attributes, beside those of `common.Config`:
     rollout_length: steps in each environment between updates.
-    total_steps: environment steps of the whole run, over all environments;
-      rounded down to whole updates.
     num_epochs: passes over each rollout.
     num_minibatches: minibatches in a pass; each holds whole environments.
-    learning_rate: of Adam.
-    learning_rate_schedule: "constant", or "linear" to 0 over the run.
-    ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
-      own parameters (eigenvalues, input matrix, step sizes).
-    max_grad_norm: gradients are scaled down to this global norm.
-    adam_epsilon: of Adam.
-    gamma: discount.
     gae_lambda: of the advantage estimates.
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
-    normalize_advantage: whether advantages are normalised in each minibatch.
+    normalize_advantage: whether advantages are normalized in each minibatch.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
-    bootstrap_truncated: whether an episode that a time limit cuts off is
-      continued by the critic. If not, a cut counts as an end.
     returns_per_trial: whether values and advantages take the end of a trial
       for that of an episode, as the memory does not. What later trials bring is
       then not credited to earlier ones: they are not played worse for the sake
@@ -81,69 +61,56 @@ class Config:
     truncate_gradient: whether the gradient stops at the borders of segments.
   """
 
-  env_id: str = "RepeatPreviousEasy"
-  env_options: tuple[tuple[str, Any], ...] = ()
-  env_params: tuple[tuple[str, Any], ...] = ()
-  network: networks.Config = networks.Config()
-  normalize_observation: bool = False
-  num_envs: int = 64
   rollout_length: int = 1024
-  total_steps: int = 15_000_000
   num_epochs: int = 30
   num_minibatches: int = 8
-  learning_rate: float = 5e-5
-  learning_rate_schedule: Literal["constant", "linear"] = "constant"
-  ssm_learning_rate_factor: float = 1.0
-  max_grad_norm: float = 0.5
-  adam_epsilon: float = 1e-5
-  gamma: float = 0.99
   gae_lambda: float = 1.0
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
   value_coef: float = 1.0
   entropy_coef: float = 0.0
-  bootstrap_truncated: bool = True
   returns_per_trial: bool = False
   segment_length: int | None = None
   truncate_gradient: bool = False
 
   def __post_init__(self):
-    shared.check_fields(
+    super().__post_init__()
+    _validate.fields(
       self,
       positive=(
-        "num_envs",
         "rollout_length",
-        "total_steps",
         "num_epochs",
         "num_minibatches",
-        "clip",
       ),
-      shares=("gamma", "gae_lambda"),
+      above_zero=("clip",),
+      shares=("gae_lambda",),
       not_negative=("value_coef", "entropy_coef"),
     )
-    shared.check_optimizer(self)
     if self.num_envs % self.num_minibatches:
-      raise ValueError(
-        f"num_minibatches: got {self.num_minibatches}, expected a divisor of"
-        f" num_envs = {self.num_envs}: a minibatch holds whole environments."
+      raise _validate.error(
+        "num_minibatches",
+        self.num_minibatches,
+        f"a divisor of num_envs = {self.num_envs}: a minibatch holds whole"
+        " environments",
       )
     if self.segment_length is None:
       if self.truncate_gradient:
-        raise ValueError(
-          "truncate_gradient: got True, expected False without a"
-          " segment_length."
+        raise _validate.error(
+          "truncate_gradient", True, "False without a segment_length"
         )
     elif self.segment_length < 1 or self.rollout_length % self.segment_length:
-      raise ValueError(
-        f"segment_length: got {self.segment_length}, expected a divisor of"
-        f" rollout_length = {self.rollout_length}."
+      raise _validate.error(
+        "segment_length",
+        self.segment_length,
+        f"a divisor of rollout_length = {self.rollout_length}",
       )
     if not self.steps_per_update <= self.total_steps < 2**31:
-      raise ValueError(
-        f"total_steps: got {self.total_steps}, expected at least one update"
-        f" (num_envs * rollout_length = {self.steps_per_update}) and less"
-        " than 2**31."
+      raise _validate.error(
+        "total_steps",
+        self.total_steps,
+        "at least one update (num_envs * rollout_length ="
+        f" {self.steps_per_update}) and less than 2**31",
       )
 
   @property
@@ -156,25 +123,20 @@ class Config:
     """Environments of a minibatch."""
     return self.num_envs // self.num_minibatches
 
-  @property
-  def num_updates(self) -> int:
-    """Updates of the whole run."""
-    return self.total_steps // self.steps_per_update
-
 
 class RunnerState(NamedTuple):
   """All that changes during training: save it to go on later.
 
   Attributes:
     variables: the network's.
-    opt_state: the optimiser's.
+    opt_state: the optimizer's.
     world: environments, and the network's memory of them.
     key: random key.
     num_updates: () int32, updates done.
   """
 
-  variables: Any
-  opt_state: Any
+  variables: PyTree
+  opt_state: PyTree
   world: rollout.World
   key: Array
   num_updates: Array
@@ -183,7 +145,7 @@ class RunnerState(NamedTuple):
 class _Batch(NamedTuple):
   """A rollout as the update uses it, axes (num_envs, time)."""
 
-  memory: Any  # at the start of the rollout: no time axis
+  memory: PyTree  # at the start of the rollout: no time axis
   transition: rollout.Transition
   advantages: Array
   returns: Array
@@ -200,24 +162,19 @@ def player(config: Config) -> rollout.Player:
       no head for its action space, or if trials are asked for where episodes
       have none.
   """
-  env, env_params = rollout.environment(
-    config.env_id,
-    config.env_options,
-    config.env_params,
-    as_images=config.network.encoder is not None,
+  players = common.player(
+    config, lambda spec: networks.ActorCritic(config.network, spec)
   )
+  envs = getattr(players.env, "envs", (players.env,))
   if config.returns_per_trial and not all(
-    hasattr(each, "num_trials") for each in getattr(env, "envs", (env,))
+    hasattr(env, "num_trials") for env in envs
   ):
-    raise ValueError(
-      "returns_per_trial: got True, expected False: the episodes of"
-      f" {config.env_id} have no trials."
+    raise _validate.error(
+      "returns_per_trial",
+      True,
+      f"False: the episodes of {config.env_id} have no trials",
     )
-  spec = actions.spec_of(env.action_space(env_params))
-  network = networks.ActorCritic(config.network, spec)
-  if config.normalize_observation:
-    network = normalization.normalized(network, env, env_params)
-  return rollout.Player(env, env_params, network)
+  return players
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -277,7 +234,7 @@ def update(
     runner.world,
     key_rollout,
     config.rollout_length,
-    final_values=config.bootstrap_truncated and shared.can_truncate(players),
+    final_values=config.bootstrap_truncated and common.can_truncate(players),
   )
   # This step of the memory is not kept: the next rollout takes it again.
   _, bootstrap_value, _ = players.network.apply(
@@ -313,7 +270,7 @@ def update(
   if config.normalize_observation:
     variables = normalization.observe(variables, transition.observation)
   num_updates = runner.num_updates + 1
-  metrics |= shared.episode_metrics(transition)
+  metrics |= common.episode_metrics(transition)
   metrics["explained_variance"] = policy.explained_variance(
     transition.value, returns
   )
@@ -347,7 +304,7 @@ def train(
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
-  return shared.make_optimizer(config, num_steps)
+  return common.make_optimizer(config, num_steps)
 
 
 def _learn(config, network, variables, opt_state, batch, key):

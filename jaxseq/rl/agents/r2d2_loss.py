@@ -1,73 +1,74 @@
-"""Learning from replayed sequences: the optimiser steps of `r2d2`."""
+"""Loss of R2D2 and its optimizer steps, from replayed sequences."""
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.rl import q_networks
+from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
+from jaxseq.rl.replay import stored_memory
+from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
 
 
 class Learned(NamedTuple):
-  """What the optimiser changes.
+  """Parameters, those of the target network, and the optimizer's state.
 
   Attributes:
     params: the network's parameters.
     target: those of the target network.
-    opt_state: the optimiser's.
+    opt_state: the optimizer's.
   """
 
-  params: Any
-  target: Any
-  opt_state: Any
+  params: PyTree
+  target: PyTree
+  opt_state: PyTree
 
 
 def learn(
-  config: Any,
+  config: r2d2_config.Config,
   network: q_networks.QNetwork,
   optimizer: optax.GradientTransformation,
   learned: Learned,
   replay: sequences.Replay,
   key: Array,
   num_steps: Array,
-) -> tuple[Learned, Array, dict[str, Array]]:
-  """Takes the optimiser steps of one update.
+) -> tuple[Learned, sum_tree.Priorities, dict[str, Array]]:
+  """Takes the optimizer steps of one update.
 
   Args:
-    config: a `r2d2.Config`.
+    config: options.
     network: the Q-network.
     optimizer: of its parameters.
-    learned: what the optimiser has made of them so far.
+    learned: what the optimizer has made of them so far.
     replay: sequences, at least one.
     key: random key.
-    num_steps: () int32, optimiser steps before this update.
+    num_steps: () int32, optimizer steps before this update.
 
   Returns:
-    What has been learned, the priorities (capacity,) of the replay, and the
+    What has been learned, the priorities of the replay, and the
     metrics of `loss` and `grad_norm`, scalars, as means over the steps.
   """
 
   def step(carry, inputs):
-    learned, priority = carry
+    learned, tree = carry
     key, count = inputs
-    now = replay._replace(priority=priority)
     places, weight = sequences.sample(
-      now,
+      replay._replace(priorities=tree),
       key,
       config.batch_size,
-      priority_exponent=config.priority_exponent,
       importance_exponent=config.importance_exponent,
     )
-    batch = sequences.take(now, places)
-    gradients, (metrics, fresh) = jax.grad(loss, argnums=2, has_aux=True)(
+    batch = sequences.take(replay, places)
+    gradients, (metrics, priority) = jax.grad(loss, argnums=2, has_aux=True)(
       config, network, learned.params, learned.target, batch, weight
     )
     metrics["grad_norm"] = optax.tree.norm(gradients)
@@ -78,21 +79,23 @@ def learn(
     target = optax.periodic_update(
       params, learned.target, count, config.target_period
     )
-    now = sequences.set_priority(now, places, fresh)
-    return (Learned(params, target, opt_state), now.priority), metrics
+    tree = sequences.set_priority(
+      tree, places, priority, config.priority_exponent
+    )
+    return (Learned(params, target, opt_state), tree), metrics
 
   keys = jax.random.split(key, config.num_minibatches)
   counts = num_steps + 1 + jnp.arange(config.num_minibatches)
-  (learned, priority), metrics = jax.lax.scan(
-    step, (learned, replay.priority), (keys, counts)
+  (learned, tree), metrics = jax.lax.scan(
+    step, (learned, replay.priorities), (keys, counts)
   )
-  return learned, priority, jax.tree.map(jnp.mean, metrics)
+  return learned, tree, jax.tree.map(jnp.mean, metrics)
 
 
 def action_values(
-  config: Any,
+  config: r2d2_config.Config,
   network: q_networks.QNetwork,
-  params: Any,
+  params: PyTree,
   batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns the values of all actions at all steps of replayed sequences.
@@ -101,7 +104,7 @@ def action_values(
   which no gradient flows.
 
   Args:
-    config: a `r2d2.Config`.
+    config: options.
     network: the Q-network.
     params: its parameters.
     batch: sequences with one leading axis.
@@ -109,24 +112,32 @@ def action_values(
   Returns:
     (batch, time + 1, n).
   """
-  variables, memory, burn_in = {"params": params}, batch.memory, config.burn_in
-  seen = batch.observation, batch.reset
-  if burn_in:
-    observation, reset = jax.tree.map(lambda x: x[:, :burn_in], seen)
-    _, _, memory = network.apply(variables, observation, memory, reset)
-    memory = jax.lax.stop_gradient(memory)
-  observation, reset = jax.tree.map(lambda x: x[:, burn_in:], seen)
-  policy, _, _ = network.apply(variables, observation, memory, reset)
-  return policy.values
+
+  def run(memory, steps):
+    observation, reset = jax.tree.map(
+      lambda x: x[:, steps], (batch.observation, batch.reset)
+    )
+    policy, _, memory = network.apply(
+      {"params": params}, observation, memory, reset
+    )
+    return policy, memory
+
+  memory = stored_memory.renew(
+    lambda memory, steps: run(memory, steps)[1], batch.memory, config.burn_in
+  )
+  return run(memory, slice(config.burn_in, None))[0].values
 
 
 def targets(
-  config: Any, online: Array, target: Array, batch: r2d2_rollout.Sequence
+  config: r2d2_config.Config,
+  online: Array,
+  target: Array,
+  batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
   Args:
-    config: a `r2d2.Config`.
+    config: options.
     online: (batch, time + 1, n) action values of the network.
     target: (batch, time + 1, n) action values of the target network.
     batch: sequences with one leading axis.
@@ -151,17 +162,17 @@ def targets(
 
 
 def loss(
-  config: Any,
+  config: r2d2_config.Config,
   network: q_networks.QNetwork,
-  params: Any,
-  target_params: Any,
+  params: PyTree,
+  target_params: PyTree,
   batch: r2d2_rollout.Sequence,
   weight: Array,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
   """Returns the loss of a minibatch.
 
   Args:
-    config: a `r2d2.Config`.
+    config: options.
     network: the Q-network.
     params: its parameters.
     target_params: those of the target network.
@@ -178,7 +189,7 @@ def loss(
   counts = ~batch.cut
   error, chosen = td.td_errors(online[:, :-1], batch.action, wanted, counts)
   total = td.squared_loss(error, weight, counts)
-  fresh = priorities.sequence_priority(
+  priority = priorities.sequence_priority(
     error, counts, max_share=config.priority_max_share
   )
   metrics = {
@@ -186,4 +197,4 @@ def loss(
     "td_error": jnp.abs(error).mean(where=counts),
     "q_value": chosen.mean(where=counts),
   }
-  return total, (metrics, fresh)
+  return total, (metrics, priority)

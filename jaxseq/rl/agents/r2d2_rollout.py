@@ -6,12 +6,12 @@ memory had before it, and with steps in front of it that bring this state up to
 date with later parameters (burn-in).
 """
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl import rollout
 
 Array = jax.Array
@@ -26,7 +26,7 @@ class Tail(NamedTuple):
     reset: (num_envs, burn_in) bool.
   """
 
-  memory: Any
+  memory: PyTree
   observation: Array
   reset: Array
 
@@ -47,7 +47,7 @@ class Sequence(NamedTuple):
       time limit cut off, and nothing was done there.
   """
 
-  memory: Any
+  memory: PyTree
   observation: Array
   reset: Array
   action: Array
@@ -81,7 +81,7 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
 
 def play(
   player: rollout.Player,
-  variables: Any,
+  variables: PyTree,
   world: rollout.World,
   tail: Tail,
   key: Array,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl import rollout
 from jaxseq.rl.envs import spaces
 
@@ -24,7 +25,7 @@ class Film:
   title: str
   game: Any
   space: Any
-  states: Any
+  states: PyTree
   taken: rollout.Transition
 
   @property

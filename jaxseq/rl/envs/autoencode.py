@@ -1,7 +1,6 @@
 """Autoencode: watch a deck, then name its cards backwards."""
 
 import dataclasses
-from typing import Any
 
 from flax import struct
 import jax
@@ -64,7 +63,11 @@ class Autoencode(card_game.CardGame):
     return self.observe(None, state, None, None), state
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -84,7 +87,11 @@ class Autoencode(card_game.CardGame):
     return self.observe(None, state, None, None), state, reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the mode and the suit of the card on show, (2,) int32."""
     del key, action, params
@@ -93,12 +100,16 @@ class Autoencode(card_game.CardGame):
     suit = jnp.where(state.time <= last, state.stack[0], 0)
     return jnp.stack([mode, suit])
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)
 
-  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.MultiDiscrete:
     """Playing back (0) or watching (1), and the four suits."""
     del params
     return spaces.MultiDiscrete((2, decks.SUITS))

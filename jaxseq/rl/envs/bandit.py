@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 
 from flax import struct
@@ -88,13 +87,19 @@ class MultiarmedBandit(base.Environment):
       )
     return self._first(payouts.astype(jnp.float32))
 
-  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+  def start(
+    self, words: jax.Array, params: base.EnvParams
+  ) -> tuple[jax.Array, EnvState]:
     """Draws the probabilities."""
     del params
     return self._first(randomness.uniform(words))
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -108,23 +113,31 @@ class MultiarmedBandit(base.Environment):
     return won, state.replace(time=state.time + 1, won=won), reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns whether the last pull has paid, () int32."""
     del key, action, params
     return state.won
 
-  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns that nothing but the time limit ends an episode, () bool."""
     del state, params
     return jnp.bool_(False)
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The arms."""
     del params
     return spaces.Discrete(self.num_arms)
 
-  def observation_space(self, params: Any = None) -> spaces.Discrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """Lost or won."""
     del params
     return spaces.Discrete(2)

@@ -67,23 +67,23 @@ class Environment:
     """The name of the environment."""
     return type(self).__name__
 
-  def observation_space(self, params: Any = None) -> spaces.Space:
+  def observation_space(self, params: EnvParams | None = None) -> spaces.Space:
     """The space of observations."""
     raise NotImplementedError
 
-  def action_space(self, params: Any = None) -> spaces.Space:
+  def action_space(self, params: EnvParams | None = None) -> spaces.Space:
     """The space of actions."""
     raise NotImplementedError
 
-  def is_terminated(self, state: Any, params: Any) -> jax.Array:
+  def is_terminated(self, state: Any, params: EnvParams) -> jax.Array:
     """Returns whether the episode has ended by itself, () bool."""
     raise NotImplementedError
 
-  def is_truncated(self, state: Any, params: Any) -> jax.Array:
+  def is_truncated(self, state: Any, params: EnvParams) -> jax.Array:
     """Returns whether the time limit cuts the episode off, () bool."""
     return state.time >= params.max_steps_in_episode
 
-  def start(self, words: jax.Array, params: Any) -> tuple[Any, Any]:
+  def start(self, words: jax.Array, params: EnvParams) -> tuple[Any, Any]:
     """Starts an episode.
 
     Args:
@@ -96,14 +96,14 @@ class Environment:
     raise NotImplementedError
 
   def restart(
-    self, words: jax.Array, state: Any, params: Any
+    self, words: jax.Array, state: Any, params: EnvParams
   ) -> tuple[Any, Any]:
     """Starts the episode after the one that ended in `state`."""
     del state
     return self.start(words, params)
 
   def advance(
-    self, words: jax.Array, state: Any, action: Any, params: Any
+    self, words: jax.Array, state: Any, action: jax.Array, params: EnvParams
   ) -> tuple[Any, Any, jax.Array]:
     """Plays one step; time limit and reset are not its concern.
 
@@ -119,7 +119,9 @@ class Environment:
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: Any = None) -> tuple[Any, Any]:
+  def reset(
+    self, key: jax.Array, params: EnvParams | None = None
+  ) -> tuple[Any, Any]:
     """Starts an episode.
 
     Args:
@@ -134,7 +136,11 @@ class Environment:
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: Any, params: Any = None
+    self,
+    key: jax.Array,
+    state: Any,
+    action: jax.Array,
+    params: EnvParams | None = None,
   ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step, and starts the next episode if this one has ended.
 
@@ -177,14 +183,14 @@ class Environment:
     return observation, state, reward, terminated, truncated, info
 
   def step_env(
-    self, key: jax.Array, state: Any, action: Any, params: Any
+    self, key: jax.Array, state: Any, action: jax.Array, params: EnvParams
   ) -> tuple[Any, Any, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     words = _words(key, self.step_words)
     observation, state, reward = self._advance(words, state, action, params)
     return observation, state, reward, self.is_terminated(state, params), {}
 
-  def reset_env(self, key: jax.Array, params: Any) -> tuple[Any, Any]:
+  def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[Any, Any]:
     """Starts an episode, as gymnax names it."""
     return self.start(_words(key, self.reset_words), params)
 

@@ -83,19 +83,23 @@ class CardGame(base.Environment):
     words = jnp.zeros((self.reset_words,), jnp.uint32)
     return self.deal_first(self._full_deck(order), words)
 
-  def start(self, words: jax.Array, params: Any) -> tuple[Any, base.EnvState]:
+  def start(
+    self, words: jax.Array, params: base.EnvParams
+  ) -> tuple[Any, base.EnvState]:
     """Starts with a new deck."""
     del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
-    self, words: jax.Array, state: base.EnvState, params: Any
+    self, words: jax.Array, state: base.EnvState, params: base.EnvParams
   ) -> tuple[Any, base.EnvState]:
     """Starts with a new deck, or with the known one again."""
     del params
     return self.deal_first(self._full_deck(state.deck.order), words)
 
-  def is_terminated(self, state: base.EnvState, params: Any) -> jax.Array:
+  def is_terminated(
+    self, state: base.EnvState, params: base.EnvParams
+  ) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""
     del params
     return state.time >= self.num_steps

@@ -1,7 +1,6 @@
 """Concentration: turn over pairs of equal cards."""
 
 import dataclasses
-from typing import Any
 
 from flax import struct
 import jax
@@ -105,7 +104,11 @@ class Concentration(card_game.CardGame):
     return face_down, state
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Turns the card at the position `action`; see the base class."""
     position = jnp.asarray(action).astype(jnp.int32)
@@ -138,7 +141,11 @@ class Concentration(card_game.CardGame):
     return self.observe(None, state, None, None), state, reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the card at each position, or `card_types`, (n,) int32."""
     del key, action, params
@@ -147,17 +154,21 @@ class Concentration(card_game.CardGame):
     )
     return jnp.where(face_up, state.values, self.card_types)
 
-  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns whether all cards are matched, () bool."""
     del params
     return jnp.all(state.matched == 1)
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The positions."""
     del params
     return spaces.Discrete(self.num_cards)
 
-  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.MultiDiscrete:
     """The card types and face down, for each position."""
     del params
     return spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)

@@ -1,7 +1,6 @@
 """CountRecall: say how often a card has been shown."""
 
 import dataclasses
-from typing import Any
 
 from flax import struct
 import jax
@@ -75,7 +74,11 @@ class CountRecall(card_game.CardGame):
     return cards, EnvState(time=jnp.int32(0), deck=deck, cards=cards)
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -92,18 +95,26 @@ class CountRecall(card_game.CardGame):
     return cards, EnvState(time=state.time + 1, deck=deck, cards=cards), reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the value and the query on show, (2,) int32."""
     del key, action, params
     return state.cards
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The counts from 0 to all cards of a type."""
     del params
     return spaces.Discrete(self.max_count + 1)
 
-  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.MultiDiscrete:
     """The card types, for the value and for the query."""
     del params
     return spaces.MultiDiscrete((self.card_types, self.card_types))

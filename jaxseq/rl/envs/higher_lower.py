@@ -1,7 +1,6 @@
 """HigherLower: guess whether the next card is higher or lower."""
 
 import dataclasses
-from typing import Any
 
 from flax import struct
 import jax
@@ -54,7 +53,11 @@ class HigherLower(card_game.CardGame):
     return card, EnvState(time=jnp.int32(0), deck=deck, card=card)
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -66,18 +69,26 @@ class HigherLower(card_game.CardGame):
     return card, EnvState(time=state.time + 1, deck=deck, card=card), reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the rank of the card on show, () int32."""
     del key, action, params
     return state.card
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """Higher (0) or lower (1)."""
     del params
     return spaces.Discrete(2)
 
-  def observation_space(self, params: Any = None) -> spaces.Discrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The thirteen ranks."""
     del params
     return spaces.Discrete(decks.RANKS)

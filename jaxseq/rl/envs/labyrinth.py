@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
 
@@ -163,20 +162,26 @@ class Labyrinth(base.Environment):
     free = bitboard.from_grid(grid != WALL)
     return self._enter(free, first(START), first(GOAL), maze)
 
-  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+  def start(
+    self, words: jax.Array, params: base.EnvParams
+  ) -> tuple[jax.Array, EnvState]:
     """Carves a maze and enters it."""
     del params
     return self._next(words, mazes.begin(self.size, words[-1]), True)
 
   def restart(
-    self, words: jax.Array, state: EnvState, params: Any
+    self, words: jax.Array, state: EnvState, params: base.EnvParams
   ) -> tuple[jax.Array, EnvState]:
     """Enters the maze carved while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._next(words, state.next_maze, done)
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the cells around the agent and its last move, (10,) int32."""
     del key, action, params
@@ -194,12 +199,16 @@ class Labyrinth(base.Environment):
       view = jnp.where(is_seen & is_here, value, view)
     return jnp.concatenate([view.reshape(9), state.move[None]])
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """Left, right, up and down."""
     del params
     return spaces.Discrete(NO_MOVE)
 
-  def observation_space(self, params: Any = None) -> spaces.MultiDiscrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.MultiDiscrete:
     """Nine cells and the last move."""
     del params
     return spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
@@ -305,7 +314,11 @@ class LabyrinthEscape(Labyrinth):
   carves_per_step = 2
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
@@ -317,7 +330,7 @@ class LabyrinthEscape(Labyrinth):
     )
     return self.observe(None, state, action, params), state, reward
 
-  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns whether the agent is at the goal, () bool."""
     del params
     return (state.position.row == state.goal.row) & (
@@ -346,7 +359,11 @@ class LabyrinthExplore(Labyrinth):
   """
 
   def advance(
-    self, words: jax.Array, state: ExploreState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: ExploreState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, ExploreState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
@@ -363,7 +380,9 @@ class LabyrinthExplore(Labyrinth):
     )
     return self.observe(None, state, action, params), state, reward
 
-  def is_terminated(self, state: ExploreState, params: Any) -> jax.Array:
+  def is_terminated(
+    self, state: ExploreState, params: base.EnvParams
+  ) -> jax.Array:
     """Returns whether all free cells are visited, () bool."""
     del params
     return state.num_new == 0

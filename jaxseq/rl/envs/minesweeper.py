@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 from flax import struct
 import jax
@@ -112,13 +111,19 @@ class MineSweeper(base.Environment):
       )
     return self._first(bitboard.from_grid(mines))
 
-  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+  def start(
+    self, words: jax.Array, params: base.EnvParams
+  ) -> tuple[jax.Array, EnvState]:
     """Lays the mines."""
     del params
     return self._first(self._lay_mines(words))
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del words, params
@@ -147,28 +152,36 @@ class MineSweeper(base.Environment):
     return count, state, reward
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the number of mines around the cell last opened, () int32."""
     del key, action, params
     return state.count
 
-  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns whether the game is lost or won, () bool."""
     del params
     return (state.exploded != 0) | (state.num_opened == self.num_clear)
 
-  def is_truncated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_truncated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns whether the limit is reached by a game still open, () bool."""
     at_limit = state.time >= params.max_steps_in_episode
     return at_limit & ~self.is_terminated(state, params)
 
-  def action_space(self, params: Any = None) -> spaces.MultiDiscrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.MultiDiscrete:
     """A row and a column."""
     del params
     return spaces.MultiDiscrete((self.height, self.width))
 
-  def observation_space(self, params: Any = None) -> spaces.Discrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The possible numbers of mines in three by three cells."""
     del params
     return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)

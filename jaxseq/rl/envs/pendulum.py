@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 from flax import struct
 import jax
@@ -71,13 +70,19 @@ class PositionOnlyPendulum(base.Environment):
     """Parameters: the time limit."""
     return base.EnvParams(max_steps_in_episode=self.max_steps)
 
-  def start(self, words: jax.Array, params: Any) -> tuple[jax.Array, EnvState]:
+  def start(
+    self, words: jax.Array, params: base.EnvParams
+  ) -> tuple[jax.Array, EnvState]:
     """Starts at any angle and at up to 1 radian per second."""
     state = EnvState(**_start(words))
     return self.observe(None, state, None, params), state
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
     del words
@@ -88,23 +93,29 @@ class PositionOnlyPendulum(base.Environment):
     return observation, state, reward / params.max_steps_in_episode
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the cosine and the sine of the angle, (2,) float32."""
     del key, action, params
     return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta)])
 
-  def is_terminated(self, state: EnvState, params: Any) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
     """Returns False, () bool."""
     del params
     return jnp.zeros_like(state.time, bool)
 
-  def action_space(self, params: Any = None) -> spaces.Box:
+  def action_space(self, params: base.EnvParams | None = None) -> spaces.Box:
     """Torques; those beyond the bounds are clipped."""
     del params
     return spaces.Box(-_MAX_TORQUE, _MAX_TORQUE, (1,))
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Box:
     """A point on the circle."""
     del params
     high = np.ones((2,), np.float32)
@@ -148,21 +159,29 @@ class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
       )
 
   def start(
-    self, words: jax.Array, params: Any
+    self, words: jax.Array, params: base.EnvParams
   ) -> tuple[jax.Array, NoisyEnvState]:
     """Starts at any angle and at up to 1 radian per second."""
     state = NoisyEnvState(**_start(words[:2]), noise=self._noise(words[2:]))
     return self.observe(None, state, None, params), state
 
   def advance(
-    self, words: jax.Array, state: NoisyEnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: NoisyEnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, NoisyEnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
     state = state.replace(noise=self._noise(words))
     return super().advance(words, state, action, params)
 
   def observe(
-    self, key: Any, state: NoisyEnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: NoisyEnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the cosine and the sine with noise, (2,) float32."""
     exact = super().observe(key, state, action, params)

@@ -75,7 +75,11 @@ class Playground(base.Environment):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: State, action: jax.Array, params: Any = None
+    self,
+    key: jax.Array,
+    state: State,
+    action: jax.Array,
+    params: base.EnvParams | None = None,
   ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step, and starts the next episode if this one has ended.
 
@@ -119,7 +123,11 @@ class Playground(base.Environment):
     return observation, state, reward, terminated, truncated, info
 
   def step_env(
-    self, key: jax.Array, state: State, action: jax.Array, params: Any
+    self,
+    key: jax.Array,
+    state: State,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     del key  # A task's state holds its own.
@@ -133,7 +141,9 @@ class Playground(base.Environment):
     )
     return observation, state, _finite(after.reward), after.done > 0, {}
 
-  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, State]:
+  def reset_env(
+    self, key: jax.Array, params: base.EnvParams
+  ) -> tuple[jax.Array, State]:
     """Starts an episode, as gymnax names it."""
     del params
     started = self.task.reset(key)
@@ -144,12 +154,14 @@ class Playground(base.Environment):
     """The name of the task's class."""
     return type(self.task).__name__
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
     return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
 
-  def action_space(self, params: Any = None) -> spaces.Box:
+  def action_space(self, params: base.EnvParams | None = None) -> spaces.Box:
     """Controls from -1 to 1, as the whole suite has them."""
     del params
     return spaces.Box(-1.0, 1.0, (self.task.action_size,))

@@ -1,7 +1,6 @@
 """RepeatFirst: keep naming the suit of the first card."""
 
 import dataclasses
-from typing import Any
 
 from flax import struct
 import jax
@@ -53,7 +52,11 @@ class RepeatFirst(card_game.CardGame):
     return card, EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
 
   def advance(
-    self, words: jax.Array, state: EnvState, action: jax.Array, params: Any
+    self,
+    words: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -67,18 +70,26 @@ class RepeatFirst(card_game.CardGame):
     )
 
   def observe(
-    self, key: Any, state: EnvState, action: Any, params: Any
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: base.EnvParams,
   ) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
     del key, action, params
     return state.card
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)
 
-  def observation_space(self, params: Any = None) -> spaces.Discrete:
+  def observation_space(
+    self, params: base.EnvParams | None = None
+  ) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)

@@ -43,7 +43,7 @@ class Discrete(Space):
   """
 
   n: int
-  dtype: Any = np.dtype(np.int32)
+  dtype: np.dtype = np.dtype(np.int32)
   shape: ClassVar[tuple[int, ...]] = ()
 
   def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class Box(Space):
   low: Any
   high: Any
   shape: tuple[int, ...]
-  dtype: Any = np.dtype(np.float32)
+  dtype: np.dtype = np.dtype(np.float32)
 
   def sample(self, key: jax.Array) -> jax.Array:
     """Draws numbers uniformly between the bounds."""

@@ -48,8 +48,8 @@ def project(
   place = (jnp.clip(moved, v_min, v_max) - v_min) * (
     (atoms - 1) / (v_max - v_min)
   )
-  # The last atom is the upper neighbour of the one before it, never a lower
-  # one, so that there always is an upper neighbour.
+  # The last atom is the upper neighbor of the one before it, never a lower
+  # one, so that there always is an upper neighbor.
   lower = jnp.clip(jnp.floor(place), 0, atoms - 2)
   share = jnp.clip(place - lower, 0, 1)
 

@@ -1,4 +1,4 @@
-"""Frames on the device: how a replay keeps them, and stacks of them.
+"""Rows of frames on the device, for a replay, and stacks of frames.
 
 A frame is kept as rows of 128 numbers, the last one filled up with zeros: the
 tiles of a TPU's memory. Small images as they are would take many times their

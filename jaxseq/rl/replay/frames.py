@@ -5,14 +5,14 @@ returns and the ends of episodes are put together for what is drawn. All
 functions are pure and can be jitted and vmapped. A caller that donates the
 state changes it in place: a step costs one frame, not a copy of the ring.
 
-    state = replay.init(config)
-    state = replay.add(config, state, frame, action, reward, done)
-    uniform = replay.draw(key, config, batch_size)
-    sample = replay.sample(
+    state = frames.init(config)
+    state = frames.add(config, state, frame, action, reward, done)
+    uniform = frames.draw(key, config, batch_size)
+    sample = frames.sample(
       config, state, uniform, beta=0.4, num_steps=10, gamma=0.99
     )
     agent, metrics = update.train_step(agent_config, agent, sample.batch, key)
-    state = replay.update_priorities(
+    state = frames.update_priorities(
       config, state, sample.slot, metrics.priority
     )
 
@@ -24,21 +24,25 @@ The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
 priorities of Schaul et al., arXiv:1511.05952.
 """
 
+from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Generic
 from typing import Literal
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Config:
       ended with the first one, which the released code of SPR says instead.
     dtype: of rewards, returns and priorities.
     span: steps from the first to the last one of a sequence that is learned
-      from; 1 learns from single steps. See `sequence_replay`.
+      from; 1 learns from single steps. See `frame_sequences`.
     every: sequences begin in slots that are multiples of this.
   """
 
@@ -143,49 +147,47 @@ class State(NamedTuple):
   priorities: sum_tree.Priorities
   cursor: Array
   size: Array
-  memory: Any = ()
+  memory: PyTree = ()
 
 
-class Sequences(NamedTuple):
-  """What happened around steps t; k counts from 0, n is at most max_steps.
+class Following(NamedTuple):
+  """What followed steps t; k counts from 0, n is at most max_steps.
 
   Let d be the first done in t .. t + K. What came after it belongs to another
-  episode and is replaced, in all but `prev_action` and `done`.
+  episode and is replaced, in all but `action` and `done`.
 
   Attributes:
-    offset: (K + 1 + max_steps, batch) int32, where to find the observation that
+    offset: (batch, K + 1 + max_steps) int32, where to find the observation that
       stands for s_{t+k}: k, or d - t if that is less.
-    prev_action: (K + 1 + max_steps, batch) int32, taken at t + k - 1.
-    prev_reward: like it, for that action; 0 where s_{t+k} is after d.
-    return_n: (K + 1, batch), the n rewards from t + k on, discounted, up to the
+    action: (batch, K + max_steps) int32, taken at t + k.
+    return_n: (batch, K + 1), the n rewards from t + k on, discounted, up to the
       end of the episode; 0 after d.
-    done: (K + 1, batch) bool, of the action taken at t + k.
-    done_n: (K + 1, batch) bool, whether the episode ended within n steps from
+    done: (batch, K + 1) bool, of the action taken at t + k.
+    done_n: (batch, K + 1) bool, whether the episode ended within n steps from
       t + k on; True after d.
   """
 
   offset: Array
-  prev_action: Array
-  prev_reward: Array
+  action: Array
   return_n: Array
   done: Array
   done_n: Array
 
 
 class Batch(NamedTuple):
-  """What an update learns from; K is 0 without self-prediction.
+  """Transitions to learn from; K is 0 without self-prediction.
 
   Attributes:
-    observation: (K + 1, batch, height, width, frames), s_t .. s_{t+K}; uint8,
-      or floating in [0, 1].
-    next_observation: (batch, height, width, frames), s_{t+n}.
-    action: (max(K, 1), batch) int32, taken at t .. t + K - 1.
+    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; images are
+      uint8, or floating in [0, 1].
+    next_observation: (batch, *observation_shape), s_{t+n}.
+    action: (batch, max(K, 1)) int32, taken at t .. t + K - 1.
     return_n: (batch,), the n rewards from t on, discounted.
     discount: () or (batch,), gamma^n.
-    done: (K + 1, batch) bool, whether the episode ended with the action taken
+    done: (batch, K + 1) bool, whether the episode ended with the action taken
       at t .. t + K.
     done_n: (batch,) bool, whether it ended within n steps.
-    weight: (batch,) importance weights; they weigh both losses.
+    weight: (batch,) importance weights; they weigh all losses.
   """
 
   observation: Array
@@ -198,15 +200,15 @@ class Batch(NamedTuple):
   weight: Array
 
 
-class Sample(NamedTuple):
+class Sample(NamedTuple, Generic[T]):
   """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
 
-  batch: Batch
+  batch: T
   slot: Array
   priority: Array
 
 
-def init(config: Config, memory: Any = ()) -> State:
+def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay.
 
   Args:
@@ -313,6 +315,37 @@ def draw(key: Array, config: Config, batch_size: int) -> sum_tree.Double:
   return sum_tree.draw(key, batch_size, config.dtype)
 
 
+def take(
+  config: Config,
+  state: State,
+  slot: Array,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> Batch:
+  """Returns the transitions that start in (batch,) slots, with weights 1.
+
+  If an episode ended with one of the actions at t .. t + K, the observation at
+  which that was taken stands for all later ones. Frames of an episode before
+  that of their stack are 0.
+
+  Raises:
+    ValueError: if n is an integer beyond config.max_steps.
+  """
+  after = following(config, state, slot, num_steps=num_steps, gamma=gamma)
+  ahead = config.num_predictions
+  return Batch(
+    observation=observations(
+      config, state, slot[:, None] + after.offset[:, : ahead + 1]
+    ),
+    next_observation=observations(
+      config, state, slot + after.offset[:, num_steps]
+    ),
+    **learned(config, after, num_steps=num_steps, gamma=gamma),
+    weight=jnp.ones(slot.shape, config.dtype),
+  )
+
+
 def sample(
   config: Config,
   state: State,
@@ -321,8 +354,9 @@ def sample(
   beta: float | Array,
   num_steps: int | Array,
   gamma: float | Array,
-) -> Sample:
-  """Draws sequences, with replacement; `num_starts` must not be 0.
+  make_batch: Callable[..., T] = take,
+) -> Sample[T]:
+  """Draws a batch, with replacement; `num_starts` must not be 0.
 
   Args:
     config: options.
@@ -331,33 +365,20 @@ def sample(
     beta: exponent of the importance weights.
     num_steps: n, at most config.max_steps; may be traced.
     gamma: discount; may be traced.
+    make_batch: from slots: `take` for single steps, `frame_sequences.take` for
+      sequences.
 
   Returns:
-    What an update needs. If an episode ended with one of the actions at
-    t .. t + K, the observation at which that was taken stands for all later
-    ones. Frames of an episode before that of their stack are 0.
+    What an update needs.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  _check_num_steps(config, num_steps)
   slot = sum_tree.sample(state.priorities, uniform)
   priority = sum_tree.get(state.priorities, slot)
-  around = sequences(config, state, slot, num_steps=num_steps, gamma=gamma)
-  ahead = config.num_predictions
-  batch = Batch(
-    observation=observations(config, state, slot + around.offset[: ahead + 1]),
-    next_observation=observations(
-      config, state, slot + around.offset[num_steps]
-    ),
-    action=around.prev_action[1 : max(ahead, 1) + 1],
-    return_n=around.return_n[0],
-    discount=jnp.asarray(gamma, config.dtype) ** num_steps,
-    done=around.done,
-    done_n=around.done_n[0],
-    weight=priorities.importance_weights(priority, beta, 1e-5),
-  )
-  return Sample(batch, slot, priority)
+  batch = make_batch(config, state, slot, num_steps=num_steps, gamma=gamma)
+  weight = priorities.importance_weights(priority, beta, 1e-5)
+  return Sample(batch._replace(weight=weight), slot, priority)
 
 
 def update_priorities(
@@ -382,52 +403,58 @@ def update_priorities(
   return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
-def sequences(
+def following(
   config: Config,
   state: State,
   slot: Array,
   *,
   num_steps: int | Array,
   gamma: float | Array,
-) -> Sequences:
-  """Returns all but the frames of sequences that start in (batch,) slots.
+) -> Following:
+  """Returns all but the frames of what followed the steps in (batch,) slots.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  _check_num_steps(config, num_steps)
   longest, ahead = config.max_steps, config.num_predictions
-  k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)[:, None]
-  place = (slot + k - 1) % config.capacity
+  if isinstance(num_steps, int):
+    _validate.integer("num_steps", num_steps, 1, longest)
+  k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)
+  place = (slot[:, None] + k[:-1]) % config.capacity
   action, reward, done = (
     x[place] for x in (state.action, state.reward, state.done)
   )
-  discount = jnp.where(done[1:], 0, jnp.asarray(gamma, config.dtype))
-  return_n, discount_n = (
-    x.T for x in td.n_step_returns(reward[1:].T, discount.T, num_steps, longest)
-  )
-  done_n = discount_n == 0
-  if config.done_n == "first":
-    done_n = done[1 : ahead + 2]
-  done = done[1 : ahead + 2]
-  last = jnp.where(done.any(axis=0), jnp.argmax(done, axis=0), k[-1])
-  after = k > last
-  return Sequences(
-    offset=jnp.minimum(k, last.astype(jnp.int32)),
-    prev_action=action,
-    prev_reward=jnp.where(after, 0, reward),
-    return_n=jnp.where(after[: ahead + 1], 0, return_n),
+  discount = jnp.where(done, 0, jnp.asarray(gamma, config.dtype))
+  return_n, discount_n = td.n_step_returns(reward, discount, num_steps, longest)
+  done = done[:, : ahead + 1]
+  done_n = done if config.done_n == "first" else discount_n == 0
+  last = jnp.where(done.any(axis=1), jnp.argmax(done, axis=1), k[-1])
+  last = last.astype(jnp.int32)[:, None]
+  after = k[: ahead + 1] > last
+  return Following(
+    offset=jnp.minimum(k, last),
+    action=action,
+    return_n=jnp.where(after, 0, return_n),
     done=done,
-    done_n=done_n | after[: ahead + 1],
+    done_n=done_n | after,
   )
 
 
-def _check_num_steps(config, num_steps):
-  longest = config.max_steps
-  if isinstance(num_steps, int) and not 1 <= num_steps <= longest:
-    raise ValueError(
-      f"num_steps must be in 1 .. max_steps = {longest}; got {num_steps}."
-    )
+def learned(
+  config: Config,
+  after: Following,
+  *,
+  num_steps: int | Array,
+  gamma: float | Array,
+) -> dict[str, Array]:
+  """Returns the fields of a batch that come from what followed its steps."""
+  return {
+    "action": after.action[:, : max(config.num_predictions, 1)],
+    "return_n": after.return_n[:, 0],
+    "discount": jnp.asarray(gamma, config.dtype) ** num_steps,
+    "done": after.done,
+    "done_n": after.done_n[:, 0],
+  }
 
 
 def observations(config: Config, state: State, slot: Array) -> Array:

@@ -5,34 +5,40 @@ priority is that of Schaul et al., "Prioritized Experience Replay",
 arXiv:1511.05952, section 3.3 and 3.4.
 """
 
-from typing import Any
+from typing import Generic
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+from jaxseq.rl.losses import priorities as weights
+from jaxseq.rl.replay import sum_tree
+
 Array = jax.Array
+Item = TypeVar("Item")
 
 # So that a sequence without an error can still be drawn.
 _LEAST = 1e-6
 
 
-class Replay(NamedTuple):
+class Replay(NamedTuple, Generic[Item]):
   """The most recent sequences.
 
   Attributes:
     items: pytree of the sequences, leading axis capacity.
-    priority: (capacity,) float32, at least 0.
+    priorities: of the places; 0 where there is no sequence.
     count: () int32, sequences added so far; the next one goes to place
       `count % capacity`.
   """
 
-  items: Any
-  priority: Array
+  items: Item
+  priorities: sum_tree.Priorities
   count: Array
 
 
-def init(item: Any, capacity: int) -> Replay:
+def init(item: Item, capacity: int) -> Replay[Item]:
   """Returns an empty ring.
 
   Args:
@@ -42,23 +48,22 @@ def init(item: Any, capacity: int) -> Replay:
   Raises:
     ValueError: if the capacity is below 1.
   """
-  if capacity < 1:
-    raise ValueError(f"capacity: got {capacity}, expected 1 or more.")
+  _validate.positive("capacity", capacity)
   return Replay(
     items=jax.tree.map(
       lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), item
     ),
-    priority=jnp.zeros((capacity,), jnp.float32),
+    priorities=sum_tree.init(jnp.zeros((capacity,), jnp.float32)),
     count=jnp.zeros((), jnp.int32),
   )
 
 
-def size(replay: Replay) -> Array:
-  """Returns how many sequences there are: () int32."""
-  return jnp.minimum(replay.count, replay.priority.shape[0])
+def _capacity(replay):
+  """Returns how many sequences the ring holds when it is full."""
+  return jax.tree.leaves(replay.items)[0].shape[0]
 
 
-def add(replay: Replay, items: Any) -> Replay:
+def add(replay: Replay[Item], items: Item) -> Replay[Item]:
   """Adds sequences in the place of the oldest ones.
 
   They get the highest priority of those that are there, or 1.
@@ -73,7 +78,7 @@ def add(replay: Replay, items: Any) -> Replay:
   Raises:
     ValueError: if there are more of them than the ring can hold.
   """
-  capacity = replay.priority.shape[0]
+  capacity = _capacity(replay)
   number = jax.tree.leaves(items)[0].shape[0]
   if number > capacity:
     raise ValueError(
@@ -81,12 +86,14 @@ def add(replay: Replay, items: Any) -> Replay:
       " holds no more."
     )
   places = (replay.count + jnp.arange(number)) % capacity
-  highest = jnp.where(replay.count > 0, replay.priority.max(), 1.0)
+  highest = jnp.where(replay.count > 0, replay.priorities.rows.max(), 1.0)
   return Replay(
     items=jax.tree.map(
-      lambda ring, new: ring.at[places].set(new), replay.items, items
+      lambda ring, item: ring.at[places].set(item), replay.items, items
     ),
-    priority=replay.priority.at[places].set(highest),
+    priorities=sum_tree.put(
+      replay.priorities, places, jnp.broadcast_to(highest, (number,))
+    ),
     count=replay.count + number,
   )
 
@@ -96,7 +103,6 @@ def sample(
   key: Array,
   batch_size: int,
   *,
-  priority_exponent: float = 0.0,
   importance_exponent: float = 0.0,
 ) -> tuple[Array, Array]:
   """Draws sequences, with replacement, from a ring that is not empty.
@@ -105,38 +111,37 @@ def sample(
     replay: the ring.
     key: random key.
     batch_size: how many.
-    priority_exponent: a sequence is drawn with a probability in proportion to
-      its priority to this power; 0 draws uniformly.
-    importance_exponent: how much of the bias that this makes the weights take
-      back; 0 nothing, 1 all.
+    importance_exponent: how much of the bias that priorities make the weights
+      take back; 0 nothing, 1 all.
 
   Returns:
     The places of the sequences, (batch_size,) int32, and their weights,
     (batch_size,) float32, the greatest of which is 1.
   """
-  held = size(replay)
-  mass = (replay.priority + _LEAST) ** priority_exponent
-  mass = jnp.where(jnp.arange(mass.shape[0]) < held, mass, 0)
-  upto = jnp.cumsum(mass)
-  draw = jax.random.uniform(key, (batch_size,)) * upto[-1]
-  places = jnp.searchsorted(upto, draw, side="right").astype(jnp.int32)
-  # A product can round up to the whole sum.
-  places = jnp.minimum(places, held - 1)
-  drawn = mass[places]
-  return places, (drawn.min() / drawn) ** importance_exponent
+  uniform = sum_tree.draw(key, batch_size)
+  places = sum_tree.sample(replay.priorities, uniform)
+  drawn = sum_tree.get(replay.priorities, places)
+  return places, weights.importance_weights(drawn, importance_exponent)
 
 
-def take(replay: Replay, places: Array) -> Any:
+def take(replay: Replay[Item], places: Array) -> Item:
   """Returns the sequences in these places, with the axes of `places`."""
   return jax.tree.map(lambda ring: ring[places], replay.items)
 
 
-def set_priority(replay: Replay, places: Array, priority: Array) -> Replay:
-  """Returns the ring with other priorities in these places.
+def set_priority(
+  priorities: sum_tree.Priorities,
+  places: Array,
+  priority: Array,
+  exponent: float = 1.0,
+) -> sum_tree.Priorities:
+  """Returns the priorities of a ring with other ones in some places.
 
   Args:
-    replay: the ring.
-    places: (n,) int32; of a place that occurs twice, one priority is kept.
-    priority: (n,).
+    priorities: of the ring.
+    places: (n,) int32; of a place that occurs twice, the first one counts.
+    priority: (n,), at least 0.
+    exponent: a sequence is drawn with a probability in proportion to its
+      priority to this power; 0 draws uniformly.
   """
-  return replay._replace(priority=replay.priority.at[places].set(priority))
+  return sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)

@@ -1,12 +1,12 @@
-"""Numbers that are drawn in proportion to themselves, up to millions of them.
+"""Sum tree of priorities: slots drawn in proportion, up to millions of them.
 
 A running sum over a million float32 numbers is wrong by more than its smaller
 terms, and a float32 uniform has only a handful of values for each of them. So
 sums and uniforms are pairs of floats here, `Double`, whose sum counts (Dekker,
 "A floating-point technique for extending the available precision", 1971); two
-float32 give 48 bits. The numbers lie in rows of about the square root of their
-count, and the sum of each row is kept: to set a number is to sum its row again,
-so that no errors add up, and to draw one is to look for a row, and then in it.
+float32 give 48 bits. Priorities lie in rows of about the square root of their
+count, and the sum of each row is kept: to set one is to sum its row again, so
+that no errors add up, and to draw a slot is to look for a row, and then in it.
 
 That is proportional prioritization, Schaul et al., "Prioritized Experience
 Replay", arXiv:1511.05952, section 3.3. Everything can be jitted and vmapped.
@@ -18,6 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxseq import _validate
 
 Array = jax.Array
 
@@ -55,9 +57,10 @@ def init(value: Array) -> Priorities:
   """
   value = jnp.asarray(value)
   if value.ndim != 1 or not value.size or value.dtype.kind != "f":
-    raise ValueError(
-      "value must be a floating vector that is not empty; got shape "
-      f"{value.shape} of {value.dtype}."
+    raise _validate.error(
+      "value",
+      f"shape {value.shape} of {value.dtype}",
+      "a floating vector that is not empty",
     )
   width = 2 ** round(math.log2(value.size) / 2)
   rows = jnp.pad(value, (0, -value.size % width)).reshape(-1, width)
@@ -180,11 +183,13 @@ def _exact_sum(a, b):
 
 
 def _add(x, y):
+  """Returns the sum of two doubles."""
   total = _exact_sum(x.high, y.high)
   return _exact_sum(total.high, total.low + (x.low + y.low))
 
 
 def _times(x, y):
+  """Returns the product of two doubles."""
   x1, x2 = _halves(x.high)
   y1, y2 = _halves(y.high)
   product = _add(_exact_sum(x1 * y1, x1 * y2), _exact_sum(x2 * y1, x2 * y2))

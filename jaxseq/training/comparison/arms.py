@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import configuration
 from jaxseq.training import errors
@@ -110,7 +111,7 @@ def _plain(mapping):
 def train_arm(
   label: str,
   chunk: Callable[[Any, int], tuple[Any, Any]],
-  state: Any,
+  state: PyTree,
   directory: pathlib.Path | Sequence[pathlib.Path],
   config: Arms,
   *,
@@ -165,7 +166,7 @@ def train_arm(
 
 
 def restore(
-  label: str, template: Any, directory: pathlib.Path
+  label: str, template: PyTree, directory: pathlib.Path
 ) -> tuple[int, Any]:
   """Returns the step and the state of an arm's newest checkpoint.
 

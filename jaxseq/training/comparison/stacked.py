@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
-
-PyTree = Any
 
 
 def split(tree: PyTree, count: int) -> list[PyTree]:
@@ -40,7 +39,7 @@ def join(parts: Sequence[PyTree]) -> PyTree:
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def tile(state: Any, carries: Sequence[PyTree]) -> Any:
+def tile(state: PyTree, carries: Sequence[PyTree]) -> Any:
   """Returns the states of all arms before the first update.
 
   Args:

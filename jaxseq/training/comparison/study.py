@@ -21,6 +21,8 @@ import jax
 import numpy as np
 import optax
 
+from jaxseq._types import PyTree
+from jaxseq._types import T
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import plots
@@ -274,12 +276,12 @@ def compile_for(
   return placement.compiled(config.mesh, config.num_seeds, function, **options)
 
 
-def share(config: Supervised, data: Any) -> Any:
+def share(config: Supervised, data: T) -> T:
   """Puts data that all seeds share onto the devices."""
   return placement.share(config.mesh, config.num_seeds, data)
 
 
-def num_parameters(variables: Any) -> int:
+def num_parameters(variables: PyTree) -> int:
   """Counts the parameters of one of the seeds in variables."""
   return sum(leaf[0].size for leaf in jax.tree.leaves(variables["params"]))
 

@@ -19,6 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxseq._types import PyTree
+from jaxseq._types import T
 from jaxseq.training import errors
 
 DATA = "data"
@@ -159,7 +161,7 @@ def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
   return call
 
 
-def spread(tree: Any, what: str = "examples of a batch") -> Any:
+def spread(tree: T, what: str = "examples of a batch") -> T:
   """Deals the examples of a batch out; without a mesh it changes nothing.
 
   Args:
@@ -192,7 +194,7 @@ def spread(tree: Any, what: str = "examples of a batch") -> Any:
   return jax.tree.map(put, tree)
 
 
-def spread_evenly(tree: Any) -> Any:
+def spread_evenly(tree: T) -> T:
   """`spread`, but arrays that do not come out even stay where XLA puts them.
 
   For evaluations, whose last batch is shorter, and for environments of several
@@ -207,7 +209,7 @@ def spread_evenly(tree: Any) -> Any:
   )
 
 
-def replicate(tree: Any) -> Any:
+def replicate(tree: T) -> T:
   """Puts arrays whole onto all devices; without a mesh it changes nothing.
 
   Args:
@@ -223,7 +225,9 @@ def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   return jax.sharding.NamedSharding(mesh, _P())
 
 
-def cut_parameters(mesh: jax.sharding.Mesh, tree: Any, skip: int = 0) -> Any:
+def cut_parameters(
+  mesh: jax.sharding.Mesh, tree: PyTree, skip: int = 0
+) -> PyTree:
   """Returns placements that share parameters out.
 
   Args:
@@ -247,7 +251,9 @@ def cut_parameters(mesh: jax.sharding.Mesh, tree: Any, skip: int = 0) -> Any:
   return jax.tree.map(place, tree)
 
 
-def cut_examples(mesh: jax.sharding.Mesh, tree: Any, axis: int = 0) -> Any:
+def cut_examples(
+  mesh: jax.sharding.Mesh, tree: PyTree, axis: int = 0
+) -> PyTree:
   """Returns placements that share examples out.
 
   Args:
@@ -267,7 +273,7 @@ def cut_examples(mesh: jax.sharding.Mesh, tree: Any, axis: int = 0) -> Any:
   return jax.tree.map(place, tree)
 
 
-def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
+def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
   """Puts a data set onto the devices.
 
   Every process takes from the host arrays what its own devices get, and reads
@@ -311,7 +317,7 @@ def place(tree: Any, mesh: jax.sharding.Mesh, split: bool) -> Any:
   )
 
 
-def split_time(config: MeshConfig, arm: Any) -> Any:
+def split_time(config: MeshConfig, arm: T) -> T:
   """Makes the mixers of a configuration split time, if the mesh does.
 
   Args:

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from jaxseq._types import PyTree
+from jaxseq._types import T
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import seeds
 
@@ -47,7 +49,7 @@ def compiled(
   return device_mesh.jit(mapped, mesh, **options)
 
 
-def share(config: device_mesh.MeshConfig, num_seeds: int, data: Any) -> Any:
+def share(config: device_mesh.MeshConfig, num_seeds: int, data: T) -> T:
   """Puts the data of all seeds onto the devices, once for all calls.
 
   Args:
@@ -62,8 +64,8 @@ def share(config: device_mesh.MeshConfig, num_seeds: int, data: Any) -> Any:
 
 
 def state_placements(
-  config: device_mesh.MeshConfig, state: Any, examples: str
-) -> Any:
+  config: device_mesh.MeshConfig, state: PyTree, examples: str
+) -> PyTree:
   """Returns where the state of all seeds lies; None without a mesh.
 
   Args:
@@ -87,13 +89,15 @@ def state_placements(
   )
 
 
-def everywhere(config: device_mesh.MeshConfig) -> Any:
+def everywhere(
+  config: device_mesh.MeshConfig,
+) -> jax.sharding.NamedSharding | None:
   """Returns the placement of what every device has; None without a mesh."""
   mesh = device_mesh.make(config)
   return None if mesh is None else device_mesh.whole(mesh)
 
 
-def gather(config: device_mesh.MeshConfig, tree: Any) -> Any:
+def gather(config: device_mesh.MeshConfig, tree: T) -> T:
   """Returns the host's copies of arrays that devices may share.
 
   With a mesh all processes have to call it.
@@ -108,7 +112,7 @@ def gather(config: device_mesh.MeshConfig, tree: Any) -> Any:
   return jax.device_get(tree)
 
 
-def create(config: device_mesh.MeshConfig, function: Callable[[], Any]) -> Any:
+def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
   """Returns what a function makes, on all devices if there is a mesh.
 
   Args:

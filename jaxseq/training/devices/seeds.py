@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import T
+
 
 def split_cpu() -> None:
   """Makes every CPU core a device of its own.
@@ -133,7 +135,7 @@ def spread(
   return spread_out
 
 
-def share(tree: Any, num_seeds: int) -> Any:
+def share(tree: T, num_seeds: int) -> T:
   """Puts arrays onto all devices that `spread` uses, once and for all calls.
 
   Args:

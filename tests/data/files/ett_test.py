@@ -58,9 +58,9 @@ def test_other_tables_are_divided_in_shares(tmp_path):
 
 def test_what_is_wrong_is_said(tmp_path):
   path = write(tmp_path / "ETTh1.csv", 200)
-  with pytest.raises(ValueError, match="ETTh1.csv must have at least 14400"):
+  with pytest.raises(ValueError, match="ETTh1.csv: got 200 times, expected"):
     ett.load(path)
-  with pytest.raises(ValueError, match="ECL, ETTh1, .*; got 'etth1'"):
+  with pytest.raises(ValueError, match="name: got 'etth1', expected one of"):
     ett.load_benchmark(tmp_path, "etth1")
   with pytest.raises(data.MissingData, match="electricity.csv is not a file"):
     ett.load_benchmark(tmp_path, "ECL")

@@ -74,13 +74,13 @@ def test_users_and_devices_as_domains(path):
 def test_what_is_wrong_is_said(tmp_path, path):
   with pytest.raises(data.MissingData, match="none.csv is not a file"):
     data.load("hhar", path=tmp_path / "none.csv")
-  with pytest.raises(ValueError, match="'user' or 'device'; got 'model'"):
+  with pytest.raises(ValueError, match="by: got 'model', expected one of"):
     data.load("hhar", path=path, by="model")
   good = lines("a", "s3_1", "sit", 3, 0)
   for bad, message in {
     "1,2,3,4,5,6,a,s3,s3_1": "line 4: 10 fields are expected; got 9",
-    "1,2,3,4,5,6,j,s3,s3_1,sit": "line 4: User must be .*; got 'j'",
-    "1,2,3,4,5,6,a,s3,s3_1,run": "line 4: gt must be .*; got 'run'",
+    "1,2,3,4,5,6,j,s3,s3_1,sit": "line 4: User: got 'j', expected one of",
+    "1,2,3,4,5,6,a,s3,s3_1,run": "line 4: gt: got 'run', expected one of",
     "1,2,3,4,five,6,a,s3,s3_1,sit": "line 4: .*'five'",
   }.items():
     damaged = write(tmp_path / "damaged.csv", [*good[:2], bad, good[2]])

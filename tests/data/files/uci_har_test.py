@@ -76,10 +76,10 @@ def test_what_is_wrong_is_said(tmp_path):
   write(tmp_path)
   labels = tmp_path / "test" / "y_test.txt"
   labels.write_text("5\n5\n7\n1\n1\n")
-  with pytest.raises(ValueError, match=r"y_test.txt: .* 1 .. 6; got 7"):
+  with pytest.raises(ValueError, match=r"classes: got 7, expected 1 to 6"):
     uci_har.read(tmp_path)
   labels.write_text("5\n5\n6\n1\n")
-  with pytest.raises(ValueError, match="test must have as many .*; got 4, 5"):
+  with pytest.raises(ValueError, match="test: got 4, 5, expected as many"):
     uci_har.read(tmp_path)
   labels.write_text("5\nfive\n6\n1\n1\n")
   with pytest.raises(ValueError, match="y_test.txt, line 2: .*five"):

@@ -50,7 +50,7 @@ def test_time_stamps_and_numbers_as_targets(tmp_path):
     (_HEADER, "1,x:one", "line 6: .*'x'"),
     (_HEADER, "1:2:one\n1:one", "line 7: .* 1 channels where .* have 2"),
     (_HEADER, ":one", "line 6: could not convert"),
-    ("@problemName Toy\n1,2\n", "", "line 2: the header must end with @data"),
+    ("@problemName Toy\n1,2\n", "", "a.ts, line 2: got '1,2', expected @data"),
     ("@problemName Toy\n", "", "has no line @data"),
   ],
 )
@@ -116,13 +116,13 @@ def test_validation_cases(tmp_path):
 
 def test_what_is_wrong_with_a_problem_is_said(tmp_path):
   root = archive(tmp_path, ["1:1:one"], ["1:one"])
-  with pytest.raises(ValueError, match="equally many channels; got 2 and 1"):
+  with pytest.raises(ValueError, match="got 2 and 1, expected equally many"):
     uea.load_problem(root, "Toy")
   write(root / "Toy" / "Toy_TEST.ts", ["1:1:three"])
-  with pytest.raises(ValueError, match="among One, two; got 'three'"):
+  with pytest.raises(ValueError, match="labels: got 'three', expected among"):
     uea.load_problem(root, "Toy")
   write(root / "Toy" / "Toy_TEST.ts", [])
-  with pytest.raises(ValueError, match="must hold labelled cases"):
+  with pytest.raises(ValueError, match="Toy_TEST.ts: got no case, expected"):
     uea.load_problem(root, "Toy")
   with pytest.raises(data.MissingData, match="Heartbeat_TRAIN.ts is not a"):
     uea.load_problem(root, "Heartbeat")

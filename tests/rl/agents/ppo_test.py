@@ -454,9 +454,12 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
   ("options", "message"),
   [
     ({"num_minibatches": 3}, "num_minibatches: got 3, expected a divisor"),
-    ({"num_envs": 0}, "num_envs: got 0, expected more than 0"),
-    ({"gamma": 1.5}, "gamma: got 1.5, expected 0 to 1"),
-    ({"entropy_coef": -1.0}, "entropy_coef: got -1.0, expected 0 or more"),
+    ({"num_envs": 0}, "num_envs: got 0, expected an integer of at least 1"),
+    ({"gamma": 1.5}, "gamma: got 1.5, expected a finite number from 0 to 1"),
+    (
+      {"entropy_coef": -1.0},
+      "entropy_coef: got -1.0, expected a finite number of",
+    ),
     ({"total_steps": 100}, "total_steps: got 100, expected at least one"),
     ({"learning_rate_schedule": "exp"}, "learning_rate_schedule: got 'exp'"),
   ],

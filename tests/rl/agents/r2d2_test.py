@@ -243,7 +243,7 @@ def test_the_run_of_one_seed():
     equal(runner.learned.target, copied, rtol=0, atol=0)
     assert metrics["grad_norm"] > 0
     assert np.isfinite(metrics["loss"])
-    assert (runner.replay.priority[:8] != 1).any()
+    assert (runner.replay.priorities.rows.ravel()[:8] != 1).any()
   assert r2d2.update._cache_size() == size
   assert runner.num_updates == 7
   assert runner.replay.count == 28
@@ -375,11 +375,14 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"num_envs": 0}, "num_envs: got 0, expected more than 0"),
-    ({"gamma": 1.5}, "gamma: got 1.5, expected 0 to 1"),
-    ({"burn_in": -1}, "burn_in: got -1, expected 0 or more"),
+    ({"num_envs": 0}, "num_envs: got 0, expected an integer of at least 1"),
+    ({"gamma": 1.5}, "gamma: got 1.5, expected a finite number from 0 to 1"),
+    ({"burn_in": -1}, "burn_in: got -1, expected a finite number of"),
     ({"burn_in": 5}, "burn_in: got 5, expected 0 or a divisor"),
-    ({"targets": "td"}, "targets: got 'td', expected 'n_step' or 'lambda'"),
+    (
+      {"targets": "td"},
+      "targets: got 'td', expected one of 'n_step', 'lambda'",
+    ),
     ({"replay_sequences": 3}, "replay_sequences: got 3, expected at least"),
     ({"learning_starts": 13}, "learning_starts: got 13, expected at most"),
     ({"total_steps": 127}, "total_steps: got 127, expected at least one"),

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl.replay import frames as replay
+from jaxseq.rl.replay import frames
 from jaxseq.rl.replay import sum_tree
 from jaxseq.spr import inputs
 from jaxseq.training import checkpoint
 
-SMALL = replay.Config(
+SMALL = frames.Config(
   capacity=23,
   frame_shape=(2, 3),
   stack=4,
@@ -33,14 +33,14 @@ def add_all(config, state, steps, start, stop):
   """Adds steps start .. stop - 1 of (frames, actions, rewards, dones)."""
 
   def body(i, state):
-    return replay.add(config, state, *(x[i] for x in steps))
+    return frames.add(config, state, *(x[i] for x in steps))
 
   return jax.lax.fori_loop(start, stop, body, state)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def sample(config, state, uniform, beta, num_steps, gamma):
-  return replay.sample(
+  return frames.sample(
     config, state, uniform, beta=beta, num_steps=num_steps, gamma=gamma
   )
 
@@ -48,13 +48,14 @@ def sample(config, state, uniform, beta, num_steps, gamma):
 @functools.partial(jax.jit, static_argnums=0)
 def look_up(config, state, slot, num_steps, gamma):
   """Returns sequences with all their observations."""
-  around = replay.sequences(
+  after = frames.following(
     config, state, slot, num_steps=num_steps, gamma=gamma
   )
-  return around, replay.observations(config, state, slot + around.offset)
+  places = slot[:, None] + after.offset
+  return after, frames.observations(config, state, places)
 
 
-update_priorities = jax.jit(replay.update_priorities, static_argnums=0)
+update_priorities = jax.jit(frames.update_priorities, static_argnums=0)
 
 
 def leaves(config, state):
@@ -67,7 +68,7 @@ def leaves(config, state):
 )
 def test_sequences_equal_the_reference(x64, golden, name):
   arrays = golden(f"spr/{name}")
-  config = replay.Config(
+  config = frames.Config(
     capacity=int(arrays["capacity"]),
     frame_shape=arrays["frames"].shape[1:],
     stack=int(arrays["stack"]),
@@ -81,7 +82,7 @@ def test_sequences_equal_the_reference(x64, golden, name):
   gamma, beta = float(arrays["gamma"]), float(arrays["beta"])
   steps = [jnp.asarray(arrays[x]) for x in ("frames", "action")]
   steps += [jnp.asarray(arrays[x]) for x in ("reward", "done")]
-  state, count = replay.init(config), 0
+  state, count = frames.init(config), 0
   for r, stop in enumerate(arrays["round_step"]):
     want = {
       key: arrays[key][r]
@@ -98,24 +99,24 @@ def test_sequences_equal_the_reference(x64, golden, name):
     np.testing.assert_array_equal(slot, want["t_idx"])
     np.testing.assert_allclose(drawn.priority, want["priority"], rtol=1e-14)
     np.testing.assert_allclose(batch.weight, want["is_weights"], rtol=1e-13)
-    around, images = look_up(config, state, slot, n, gamma)
-    expected = want["batch_observation"].transpose(0, 1, 3, 4, 2)
+    after, images = look_up(config, state, slot, n, gamma)
+    # The golden file has time first.
+    expected = want["batch_observation"].transpose(1, 0, 3, 4, 2)
     np.testing.assert_array_equal(images, expected)
-    np.testing.assert_array_equal(around.prev_action, want["batch_prev_action"])
-    np.testing.assert_array_equal(around.prev_reward, want["batch_prev_reward"])
-    np.testing.assert_array_equal(around.done, want["batch_done"])
-    np.testing.assert_array_equal(around.done_n, want["batch_done_n"])
+    np.testing.assert_array_equal(after.action.T, want["batch_prev_action"][1:])
+    np.testing.assert_array_equal(after.done.T, want["batch_done"])
+    np.testing.assert_array_equal(after.done_n.T, want["batch_done_n"])
     np.testing.assert_allclose(
-      around.return_n, want["batch_return_n"], rtol=1e-13, atol=1e-15
+      after.return_n.T, want["batch_return_n"], rtol=1e-13, atol=1e-15
     )
     # The batch of an update is a part of that.
-    np.testing.assert_array_equal(batch.observation, expected[: ahead + 1])
-    np.testing.assert_array_equal(batch.next_observation, expected[n])
+    np.testing.assert_array_equal(batch.observation, expected[:, : ahead + 1])
+    np.testing.assert_array_equal(batch.next_observation, expected[:, n])
     np.testing.assert_array_equal(
-      batch.action, want["batch_prev_action"][1 : ahead + 1]
+      batch.action.T, want["batch_prev_action"][1 : ahead + 1]
     )
-    np.testing.assert_array_equal(batch.return_n, around.return_n[0])
-    np.testing.assert_array_equal(batch.done, want["batch_done"])
+    np.testing.assert_array_equal(batch.return_n, after.return_n[:, 0])
+    np.testing.assert_array_equal(batch.done.T, want["batch_done"])
     np.testing.assert_array_equal(batch.done_n, want["batch_done_n"][0])
     np.testing.assert_allclose(batch.discount, gamma**n, rtol=1e-14)
     # Where n steps go beyond the end of the ring, the released code has the
@@ -124,7 +125,7 @@ def test_sequences_equal_the_reference(x64, golden, name):
     right = place + n > config.capacity
     pinned, _ = look_up(first, state, slot, n, gamma)
     np.testing.assert_array_equal(
-      np.where(right, around.done_n, pinned.done_n),
+      np.where(right, after.done_n.T, pinned.done_n.T),
       want["batch_done_n_pinned"],
     )
     state = update_priorities(config, state, slot, want["new_td"])
@@ -137,7 +138,7 @@ def test_returns_equal_the_reference(x64, golden):
   arrays = golden("spr/nstep_n10")
   length, streams = arrays["reward"].shape
   n, gamma = int(arrays["n_step"]), float(arrays["gamma"])
-  config = replay.Config(
+  config = frames.Config(
     capacity=length,
     frame_shape=(1, 1),
     stack=1,
@@ -145,16 +146,16 @@ def test_returns_equal_the_reference(x64, golden):
     max_steps=n,
     dtype="float64",
   )
-  frames, action = np.zeros((length, 1, 1), np.uint8), np.zeros(length, int)
+  images, action = np.zeros((length, 1, 1), np.uint8), np.zeros(length, int)
   for i in range(streams):
-    steps = (frames, action, arrays["reward"][:, i], arrays["done"][:, i])
-    state = add_all(config, replay.init(config), steps, 0, length)
+    steps = (images, action, arrays["reward"][:, i], arrays["done"][:, i])
+    state = add_all(config, frames.init(config), steps, 0, length)
     slot = np.arange(length - n + 1)
-    around, _ = look_up(config, state, slot, n, gamma)
+    after, _ = look_up(config, state, slot, n, gamma)
     np.testing.assert_allclose(
-      around.return_n[0], arrays["return_n"][:, i], rtol=1e-12, atol=1e-14
+      after.return_n[:, 0], arrays["return_n"][:, i], rtol=1e-12, atol=1e-14
     )
-    np.testing.assert_array_equal(around.done_n[0], arrays["done_n"][:, i])
+    np.testing.assert_array_equal(after.done_n[:, 0], arrays["done_n"][:, i])
 
 
 class Model:
@@ -257,14 +258,14 @@ def test_any_stream_as_in_a_slow_model(data):
     rng.normal(size=NUM_STEPS).astype(np.float32),
     rng.random(NUM_STEPS) < rate,
   )
-  model, state = Model(config, steps), replay.init(config)
+  model, state = Model(config, steps), frames.init(config)
   for _ in range(data.draw(strategies.integers(1, 4))):
     number = data.draw(strategies.integers(0, NUM_STEPS // 4))
     state = add_all(config, state, steps, model.count, model.count + number)
     model.add(number)
     starts = model.starts()
     np.testing.assert_allclose(leaves(config, state), model.leaves(), rtol=1e-6)
-    assert replay.num_starts(config, state) == len(starts)
+    assert frames.num_starts(config, state) == len(starts)
     if not starts:
       continue
     n = data.draw(strategies.integers(1, config.max_steps))
@@ -296,10 +297,10 @@ def check_sample(model, drawn, uniform, beta, n, gamma):
     last = model.first_done(t)
     for k in range(ahead + 1):
       image = model.image(t + min(k, last))
-      np.testing.assert_array_equal(batch.observation[k, b], image)
-      assert batch.done[k, b] == model.done[t + k]
+      np.testing.assert_array_equal(batch.observation[b, k], image)
+      assert batch.done[b, k] == model.done[t + k]
     for k in range(max(ahead, 1)):
-      assert batch.action[k, b] == model.action[t + k]
+      assert batch.action[b, k] == model.action[t + k]
     image = model.image(t + min(n, last))
     np.testing.assert_array_equal(batch.next_observation[b], image)
     total, ended = model.returns(t, n, gamma)
@@ -309,19 +310,19 @@ def check_sample(model, drawn, uniform, beta, n, gamma):
 
 
 def test_a_step_changes_the_donated_replay_in_place():
-  config = replay.Config()
+  config = frames.Config()
 
   def step(state, frame, key):
-    state = replay.add(config, state, frame, 1, 0.5, False)
-    uniform = replay.draw(key, config, 32)
-    drawn = replay.sample(
+    state = frames.add(config, state, frame, 1, 0.5, False)
+    uniform = frames.draw(key, config, 32)
+    drawn = frames.sample(
       config, state, uniform, beta=0.4, num_steps=10, gamma=0.99
     )
     priority = jnp.abs(drawn.batch.return_n)
-    state = replay.update_priorities(config, state, drawn.slot, priority)
+    state = frames.update_priorities(config, state, drawn.slot, priority)
     return state, drawn.batch
 
-  shapes = jax.eval_shape(lambda: replay.init(config))
+  shapes = jax.eval_shape(lambda: frames.init(config))
   frame = jax.ShapeDtypeStruct((84, 84), jnp.uint8)
   key = jax.eval_shape(lambda: jax.random.key(0))
 
@@ -341,15 +342,15 @@ def test_a_step_changes_the_donated_replay_in_place():
     lambda x: jax.ShapeDtypeStruct((3, *x.shape), x.dtype),
     (shapes, frame),
   )
-  add = jax.vmap(lambda s, f: replay.add(config, s, f, 1, 0.5, False))
+  add = jax.vmap(lambda s, f: frames.add(config, s, f, 1, 0.5, False))
   memory = compile_for(add, *stacked)
   assert memory.alias_size_in_bytes >= 3 * size
   assert memory.temp_size_in_bytes < size / 100
 
 
 def test_memory_is_kept_and_the_old_state_is_gone():
-  add = jax.jit(replay.add, static_argnums=0, donate_argnums=1)
-  state = replay.init(SMALL)
+  add = jax.jit(frames.add, static_argnums=0, donate_argnums=1)
+  state = frames.init(SMALL)
   before = state.frames.unsafe_buffer_pointer()
   frame = np.ones(SMALL.frame_shape, np.uint8)
   after = add(SMALL, state, frame, 1, 1.0, False)
@@ -370,7 +371,7 @@ def stream(seed, length=60):
 def test_environments_side_by_side():
   steps = [stream(seed) for seed in range(2)]
   alone = [
-    add_all(SMALL, replay.init(SMALL), x, 0, 40 + i)
+    add_all(SMALL, frames.init(SMALL), x, 0, 40 + i)
     for i, x in enumerate(steps)
   ]
   both = jax.tree.map(lambda *x: jnp.stack(x), *alone)
@@ -382,8 +383,8 @@ def test_environments_side_by_side():
   @jax.jit
   @jax.vmap
   def run(state, step, uniform):
-    state = replay.add(SMALL, state, *step)
-    drawn = replay.sample(
+    state = frames.add(SMALL, state, *step)
+    drawn = frames.sample(
       SMALL, state, uniform, beta=0.4, num_steps=3, gamma=0.9
     )
     return state, drawn
@@ -406,13 +407,13 @@ def assert_equal(got, want):
 
 
 def test_batches_come_in_proportion_to_priorities():
-  state = add_all(SMALL, replay.init(SMALL), stream(0), 0, 60)
+  state = add_all(SMALL, frames.init(SMALL), stream(0), 0, 60)
   can_start = np.flatnonzero(leaves(SMALL, state))
-  assert len(can_start) == replay.num_starts(SMALL, state) == 23 - 7 - 3
+  assert len(can_start) == frames.num_starts(SMALL, state) == 23 - 7 - 3
   value = np.arange(1.0, 7.0)
   priority = jnp.asarray(value**2, jnp.float32)
   state = update_priorities(SMALL, state, can_start[:6], priority)
-  uniform = replay.draw(jax.random.key(0), SMALL, 10_000)
+  uniform = frames.draw(jax.random.key(0), SMALL, 10_000)
   slot = jax.jit(sum_tree.sample)(state.priorities, uniform)
   want = np.ones(len(can_start))
   want[:6] = value
@@ -425,7 +426,7 @@ def test_batches_come_in_proportion_to_priorities():
 
 
 def test_where_nothing_can_start_the_priority_stays_0():
-  state = add_all(SMALL, replay.init(SMALL), stream(0), 0, 60)
+  state = add_all(SMALL, frames.init(SMALL), stream(0), 0, 60)
   before = leaves(SMALL, state)
   everywhere = np.arange(23)
   state = update_priorities(SMALL, state, everywhere, jnp.full(23, 9.0))
@@ -433,13 +434,13 @@ def test_where_nothing_can_start_the_priority_stays_0():
 
 
 def test_checkpoint(tmp_path):
-  state = add_all(SMALL, replay.init(SMALL), stream(1), 0, 31)
+  state = add_all(SMALL, frames.init(SMALL), stream(1), 0, 31)
   with checkpoint.Checkpointer(tmp_path) as checkpointer:
     checkpointer.save(31, state)
-    template = jax.eval_shape(lambda: replay.init(SMALL))
+    template = jax.eval_shape(lambda: frames.init(SMALL))
     step, restored = checkpointer.restore(template)
   assert step == 31
-  assert type(restored) is replay.State
+  assert type(restored) is frames.State
   jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
@@ -458,11 +459,11 @@ def test_bad_input():
   for change, message in cases:
     with pytest.raises(ValueError, match=message):
       dataclasses.replace(SMALL, **change)
-  state = replay.init(SMALL)
+  state = frames.init(SMALL)
   for frame in (np.zeros((3, 2), np.uint8), np.zeros((2, 3), np.float32)):
     with pytest.raises(ValueError, match=r"expected uint8 of shape \(2, 3"):
-      replay.add(SMALL, state, frame, 0, 0.0, False)
-  with pytest.raises(ValueError, match="num_steps must be in 1 .. max_steps"):
-    replay.sample(
+      frames.add(SMALL, state, frame, 0, 0.0, False)
+  with pytest.raises(ValueError, match="num_steps: got 4, expected an integer"):
+    frames.sample(
       SMALL, state, np.zeros(2, np.float32), beta=0, num_steps=4, gamma=0.9
     )

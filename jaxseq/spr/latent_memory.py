@@ -8,15 +8,14 @@ self-prediction is z_t itself. Where an episode begins the state h is fresh.
 
 Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
 How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
-(R2D2), see `sequence_update`.
+(R2D2), see `sequence_loss`.
 """
 
 import math
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.spr import stacks
 
 Array = jax.Array
@@ -38,8 +37,8 @@ def init(
 
 
 def step(
-  config: stacks.Config, params: Params, latent: Array, state: Any
-) -> tuple[Array, Any]:
+  config: stacks.Config, params: Params, latent: Array, state: PyTree
+) -> tuple[Array, PyTree]:
   """Takes in one latent of each sequence.
 
   Args:
@@ -57,29 +56,33 @@ def step(
 
 
 def apply(
-  config: stacks.Config, params: Params, latent: Array, state: Any, reset: Array
-) -> tuple[Array, Any]:
+  config: stacks.Config,
+  params: Params,
+  latent: Array,
+  state: PyTree,
+  reset: Array,
+) -> tuple[Array, PyTree]:
   """Takes in whole sequences; equals folding `step` over them.
 
   Args:
     config: options.
     params: from `init`.
-    latent: (time, batch, height, width, channels).
+    latent: (batch, time, height, width, channels).
     state: before the first latents.
-    reset: (time, batch) bool, whether an episode begins there.
+    reset: (batch, time) bool, whether an episode begins there.
 
   Returns:
     What the head is to see, like `latent`, and the state after the last one.
   """
-  x = jnp.swapaxes(latent.reshape(*latent.shape[:2], -1), 0, 1)
-  y, state = stacks.apply(config, params, x, state, jnp.swapaxes(reset, 0, 1))
-  return latent + jnp.swapaxes(y, 0, 1).reshape(latent.shape), state
+  x = latent.reshape(*latent.shape[:2], -1)
+  y, state = stacks.apply(config, params, x, state, reset)
+  return latent + y.reshape(latent.shape), state
 
 
 def initial_state(
   config: stacks.Config,
   batch_shape: tuple[int, ...] = (),
-  dtype: Any = "float32",
-) -> Any:
+  dtype: str = "float32",
+) -> PyTree:
   """Returns the state before the first latent of an episode."""
   return stacks.initial_state(config, batch_shape, dtype)

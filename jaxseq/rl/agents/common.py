@@ -1,0 +1,166 @@
+"""Options, optimizer and reports that all agents have in common."""
+
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any
+from typing import Literal
+
+from flax import linen
+import jax
+import optax
+
+from jaxseq import _validate
+from jaxseq.rl import actions
+from jaxseq.rl import networks
+from jaxseq.rl import normalization
+from jaxseq.rl import rollout
+from jaxseq.training import optimizers
+from jaxseq.training import recipes
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What the configurations of all agents have; they add what is their own.
+
+  Attributes:
+    env_id: an id that `jaxseq.rl.envs.make` knows.
+    env_options: pairs of names and values passed on to it.
+    env_params: pairs of names and values of the environment's parameters that
+      are not the default ones.
+    network: encoder, layers with a memory, and widths of the heads.
+    normalize_observation: whether the network sees the numbers of observations
+      less their mean, in standard deviations; see `normalization`. A replay
+      keeps them as they are.
+    num_envs: environments played side by side.
+    total_steps: environment steps of the whole run, over all environments;
+      rounded down to whole updates.
+    learning_rate: of Adam.
+    learning_rate_schedule: "constant", or "linear" to 0 over the run.
+    ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
+      own parameters (eigenvalues, input matrix, step sizes).
+    max_grad_norm: gradients are scaled down to this global norm.
+    adam_epsilon: of Adam.
+    gamma: discount.
+    bootstrap_truncated: whether an episode that a time limit cuts off is
+      continued by its value. If not, a cut counts as an end.
+  """
+
+  env_id: str = "RepeatPreviousEasy"
+  env_options: tuple[tuple[str, Any], ...] = ()
+  env_params: tuple[tuple[str, Any], ...] = ()
+  network: networks.Config = networks.Config()
+  normalize_observation: bool = False
+  num_envs: int = 64
+  total_steps: int = 15_000_000
+  learning_rate: float = 5e-5
+  learning_rate_schedule: Literal["constant", "linear"] = "constant"
+  ssm_learning_rate_factor: float = 1.0
+  max_grad_norm: float = 0.5
+  adam_epsilon: float = 1e-5
+  gamma: float = 0.99
+  bootstrap_truncated: bool = True
+
+  def __post_init__(self):
+    _validate.fields(
+      self,
+      positive=("num_envs", "total_steps"),
+      above_zero=(
+        "learning_rate",
+        "ssm_learning_rate_factor",
+        "max_grad_norm",
+        "adam_epsilon",
+      ),
+      shares=("gamma",),
+    )
+    _validate.literals(self)
+    factor, stack = self.ssm_learning_rate_factor, self.network.stack
+    if factor != 1 and not stack.ssm_parameters:
+      raise _validate.error(
+        "ssm_learning_rate_factor",
+        factor,
+        f"1: the mixer {stack.mixer!r} names no parameters for a group of"
+        " their own",
+      )
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps between updates."""
+    raise NotImplementedError
+
+  @property
+  def num_updates(self) -> int:
+    """Updates of the whole run."""
+    return self.total_steps // self.steps_per_update
+
+
+def player(
+  config: Config, make: Callable[[actions.Spec], linen.Module]
+) -> rollout.Player:
+  """Returns the environment of a configuration and a network to play it.
+
+  Args:
+    config: the configuration.
+    make: makes the network for the environment's actions.
+
+  Raises:
+    ValueError: if the environment or an option is unknown.
+  """
+  env, env_params = rollout.environment(
+    config.env_id,
+    config.env_options,
+    config.env_params,
+    as_images=config.network.encoder is not None,
+  )
+  network = make(actions.spec_of(env.action_space(env_params)))
+  if config.normalize_observation:
+    network = normalization.normalized(network, env, env_params)
+  return rollout.Player(env, env_params, network)
+
+
+def make_optimizer(
+  config: Config, num_steps: int
+) -> optax.GradientTransformation:
+  """Returns Adam with a clipped global norm, the recurrence in its own group.
+
+  Args:
+    config: the configuration.
+    num_steps: optimizer steps of the whole run.
+  """
+  options = {
+    "learning_rate": config.learning_rate,
+    "schedule": config.learning_rate_schedule,
+    "total_steps": num_steps,
+    "eps": config.adam_epsilon,
+    "max_grad_norm": config.max_grad_norm,
+  }
+  factor = config.ssm_learning_rate_factor
+  if factor == 1:
+    return optimizers.make_optimizer(optimizers.Config(**options))
+  names = config.network.stack.ssm_parameters
+  return optimizers.make_optimizer(recipes.slow_ssm(names, factor, **options))
+
+
+def can_truncate(player: rollout.Player) -> bool:
+  """Whether some episode may reach the time limit before its natural end."""
+  natural = getattr(player.env, "num_steps", math.inf)
+  return natural >= player.env_params.max_steps_in_episode
+
+
+def episode_metrics(transition: rollout.Transition) -> dict[str, Array]:
+  """Returns means over the episodes that ended, NaN if none did.
+
+  Args:
+    transition: with any leading axes.
+
+  Returns:
+    Scalars: the number of `episodes`, `episode_return` and `episode_length`.
+  """
+  ended = transition.terminated | transition.truncated
+  return {
+    "episodes": ended.sum(),
+    "episode_return": transition.episode_return.mean(where=ended),
+    "episode_length": transition.episode_length.mean(where=ended),
+  }

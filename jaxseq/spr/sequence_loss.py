@@ -1,0 +1,167 @@
+"""Loss of an agent with a memory, from sequences.
+
+The loss of `transition_loss`, as a mean over the steps of each sequence. The
+memory is that which was stored before the sequence, renewed over the burn-in,
+through which no gradient flows; it is made fresh where an episode begins. The
+target network starts from the same memory. What is predicted are the encoder's
+latents, from before the memory.
+
+The online network sees one augmentation of a sequence, the target network
+another one, and the targets of the predictions a third one; each image has its
+own shift, as without a memory.
+
+Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
+Learning", ICLR 2019 (R2D2), and Schwarzer et al., arXiv:2007.05929 (SPR).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.rl import encoders
+from jaxseq.rl.losses import priorities
+from jaxseq.rl.replay import frame_sequences
+from jaxseq.rl.replay import stored_memory
+from jaxseq.spr import heads
+from jaxseq.spr import inputs
+from jaxseq.spr import latent_memory
+from jaxseq.spr import learner
+from jaxseq.spr import objective
+
+Array = jax.Array
+
+
+def draw(
+  key: Array, config: learner.Config, batch: frame_sequences.Batch
+) -> inputs.Draws:
+  """Draws what is random about an update with a batch."""
+  shape = batch.reset.shape
+  steps = config.sequence.length + config.num_predictions - 1
+  predicted = (shape[0], steps) if config.predicts else None
+  shapes = inputs.Augmentations(shape, predicted, shape, None)
+  return learner.draw(key, config, shapes)
+
+
+def make(
+  config: learner.Config,
+  state: learner.State,
+  batch: frame_sequences.Batch,
+  draws: inputs.Draws,
+) -> learner.Loss:
+  """Returns the loss as a function of the online parameters.
+
+  Args:
+    config: options, of networks with a memory.
+    state: before the update.
+    batch: what to learn from.
+    draws: from `draw`.
+
+  Raises:
+    ValueError: if the batch does not fit the configuration.
+  """
+  sequence = config.sequence
+  ahead = config.num_predictions if config.predicts else 0
+  image_shape = config.networks.encoder.image_shape
+  inputs.check_sequences(sequence, batch, ahead, image_shape)
+  first = sequence.burn_in + 1
+  images = inputs.Augmentations(
+    online=batch.observation,
+    spr=batch.observation[:, first : first + sequence.length + ahead - 1]
+    if ahead
+    else None,
+    next_target=batch.observation,
+    next_online=None,
+  )
+  images = inputs.augment(config.augmentation, images, draws.augmentations)
+  key_burn_in, key = _keys(draws, 0)
+  memory = _renewed(config, state.params, images.online, batch, key_burn_in)
+  target = _value_target(config, state, batch, images, draws, memory)
+  projected = learner.to_predict(config, state, images.spr, draws)
+  if projected is not None:
+    # Those of t + 1 .. t + K, for every step t that is learned from.
+    projected = _rows(
+      jnp.stack(
+        [projected[:, k : k + sequence.length] for k in range(ahead)], axis=2
+      )
+    )
+  learned = slice(sequence.burn_in, sequence.span)
+
+  def loss(params):
+    latent, seen, _ = _see(
+      config,
+      params,
+      images.online[:, learned],
+      memory,
+      batch.reset[:, learned],
+      key,
+    )
+    outputs = heads.apply(
+      config.networks.head, params["head"], _rows(seen), draws.noise
+    )
+    terms = objective.terms(
+      config, params, batch, _rows(latent), outputs, target, projected
+    )
+    rl, spr, priority = (x.reshape(-1, sequence.length) for x in terms)
+    priority = priorities.sequence_priority(
+      priority, max_share=sequence.priority_max_share
+    )
+    return learner.weigh(
+      config, batch.weight, rl.mean(axis=1), spr.mean(axis=1), priority
+    )
+
+  return loss
+
+
+def _keys(draws, branch):
+  """Returns the keys of a branch's dropout in the burn-in and after it."""
+  key = draws.dropout_key(branch)
+  return (None, None) if key is None else jax.random.split(key)
+
+
+def _see(config, params, image, memory, reset, key):
+  """Returns latents, what the head sees, and the memory after the last one."""
+  parts = config.networks
+  latent = encoders.apply(parts.encoder, params["encoder"], image, key)
+  seen, memory = latent_memory.apply(
+    parts.memory, params["memory"], latent, memory, reset
+  )
+  return latent, seen, memory
+
+
+def _renewed(config, params, image, batch, key):
+  """Returns the memory after the burn-in, without a gradient."""
+
+  def run(memory, steps):
+    reset = batch.reset[:, steps]
+    return _see(config, params, image[:, steps], memory, reset, key)[-1]
+
+  return stored_memory.renew(run, batch.memory, config.sequence.burn_in)
+
+
+def _value_target(config, state, batch, images, draws, memory):
+  """Returns target distributions (rows, atoms), or values (rows,)."""
+  burn_in, length = config.sequence.burn_in, config.sequence.length
+
+  def outputs_ahead(params, image, memory, noise, key):
+    """Returns outputs n steps after each one that is learned from."""
+    _, seen, _ = _see(
+      config, params, image[:, burn_in:], memory, batch.reset[:, burn_in:], key
+    )
+    seen = jax.lax.dynamic_slice_in_dim(seen, batch.num_steps, length, axis=1)
+    return heads.apply(config.networks.head, params["head"], _rows(seen), noise)
+
+  key_burn_in, key = _keys(draws, 2)
+  image = images.next_target
+  renewed = _renewed(config, state.target, image, batch, key_burn_in)
+  noise = learner.noise_of_target(config, state, draws)
+  outputs = outputs_ahead(state.target, image, renewed, noise, key)
+  selector = outputs
+  if config.double:
+    selector = outputs_ahead(
+      state.params, images.online, memory, draws.noise, draws.dropout_key(3)
+    )
+  return objective.bootstrap(config, batch, outputs, selector)
+
+
+def _rows(x):
+  """Joins the axes of batch and time."""
+  return x.reshape(-1, *x.shape[2:])

@@ -1,0 +1,99 @@
+"""Loss of an agent without a memory, from transitions on their own.
+
+    z = f(aug(s_t));  CE of the head on z with the target from s_{t+n}
+    y_k = q(g(z_k)),  z_k = h(z_{k-1}, a_{t+k-1}), z_0 = z
+    L = mean_b w_b [ CE_b + weight * mean_k mask_bk |y_k/|y_k| - t_k/|t_k||^2 ]
+
+where t_k = g_m(f_m(aug(s_{t+k}))) are the projections of what really came, for
+k = 1 .. K, without a gradient. The weight 5 on the mean over K = 5 squared
+distances is the paper's lambda = 2 on the sum of cosines.
+
+Schwarzer et al., arXiv:2007.05929, and its code.
+"""
+
+import jax
+
+from jaxseq.rl import encoders
+from jaxseq.rl.replay import frames
+from jaxseq.spr import heads
+from jaxseq.spr import inputs
+from jaxseq.spr import learner
+from jaxseq.spr import objective
+
+Array = jax.Array
+
+
+def draw(
+  key: Array, config: learner.Config, batch: frames.Batch
+) -> inputs.Draws:
+  """Draws what is random about an update with a batch."""
+  (size,) = batch.weight.shape
+  predicted = (size, config.num_predictions) if config.predicts else None
+  shapes = inputs.Augmentations((size,), predicted, (size,), (size,))
+  return learner.draw(key, config, shapes)
+
+
+def make(
+  config: learner.Config,
+  state: learner.State,
+  batch: frames.Batch,
+  draws: inputs.Draws,
+) -> learner.Loss:
+  """Returns the loss as a function of the online parameters.
+
+  Args:
+    config: options.
+    state: before the update.
+    batch: what to learn from.
+    draws: from `draw`.
+
+  Raises:
+    ValueError: if the batch does not fit the configuration.
+  """
+  ahead = config.num_predictions if config.predicts else 0
+  inputs.check(batch, ahead, config.networks.encoder.image_shape)
+  images = inputs.Augmentations(
+    online=batch.observation[:, 0],
+    spr=batch.observation[:, 1:] if config.predicts else None,
+    next_target=batch.next_observation,
+    next_online=batch.next_observation,
+  )
+  images = inputs.augment(config.augmentation, images, draws.augmentations)
+  target = _value_target(config, state, batch, images, draws)
+  projected = learner.to_predict(config, state, images.spr, draws)
+
+  def loss(params):
+    latent, outputs = _outputs(
+      config, params, images.online, draws.noise, draws.dropout_key(0)
+    )
+    terms = objective.terms(
+      config, params, batch, latent, outputs, target, projected
+    )
+    return learner.weigh(config, batch.weight, *terms)
+
+  return loss
+
+
+def _outputs(config, params, image, noise, key):
+  """Returns the latents of images, and what the head says of them."""
+  encoder, head = config.networks.encoder, config.networks.head
+  latent = encoders.apply(encoder, params["encoder"], image, key)
+  return latent, heads.apply(head, params["head"], latent, noise)
+
+
+def _value_target(config, state, batch, images, draws):
+  """Returns target distributions (batch, atoms), or values (batch,)."""
+  noise = learner.noise_of_target(config, state, draws)
+  _, outputs = _outputs(
+    config, state.target, images.next_target, noise, draws.dropout_key(2)
+  )
+  selector = outputs
+  if config.double:
+    _, selector = _outputs(
+      config,
+      state.params,
+      images.next_online,
+      draws.noise,
+      draws.dropout_key(3),
+    )
+  return objective.bootstrap(config, batch, outputs, selector)
