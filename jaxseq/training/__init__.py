@@ -15,6 +15,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   progress       bar with metrics, speed and time left
   comparison     arms and seeds of a problem, start to end
   devices        meshes, placement, processes, seeds, watchdog
+  shuffle        random orders of which any part is computed alone
   supervised     a problem's state and its updates by gradient
   mixed_lengths  loss and gradient of a planned batch on many devices
   planned        training on planned batches
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
   from jaxseq.training import recipes as recipes
   from jaxseq.training import run_directory as run_directory
   from jaxseq.training import scalars as scalars
+  from jaxseq.training import shuffle as shuffle
   from jaxseq.training import signals as signals
   from jaxseq.training import supervised as supervised
   from jaxseq.training import tables as tables

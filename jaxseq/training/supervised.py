@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq._types import PyTree
+from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
 
 Metrics = dict[str, jax.Array]
@@ -164,10 +165,13 @@ def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:
 
   Epochs follow each other without a gap: every example is drawn once before
   any is drawn again, and where an epoch ends within a batch the next begins.
+  The cost does not grow with the number of examples; see
+  `jaxseq.training.shuffle` for how good the order is.
 
   Args:
     key: key of the run; the same for all updates.
-    update: number of updates made, int32.
+    update: number of updates made, an integer; up to 2**32 examples are drawn
+      before the order repeats itself.
     size: number of examples.
     batch: size of a batch, at most `size`.
 
@@ -176,18 +180,15 @@ def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:
   """
   if not 1 <= batch <= size:
     raise ValueError(f"batch must be from 1 to size={size}; got {batch}.")
-  position = update * batch + jnp.arange(batch)
-  epoch = position // size
-
-  def order(number):
-    return jax.random.permutation(jax.random.fold_in(key, number), size)
-
-  first = order(epoch[0])[position % size]
-  # A second permutation costs only where an epoch ends.
-  return lax.cond(
-    epoch[0] == epoch[-1],
-    lambda: first,
-    lambda: jnp.where(
-      epoch == epoch[0], first, order(epoch[-1])[position % size]
+  update = jnp.asarray(update).astype(jnp.uint32)
+  position = update * jnp.uint32(batch) + jnp.arange(batch, dtype=jnp.uint32)
+  epoch, place = position // size, position % size
+  # A batch belongs to two epochs at most.
+  words = jax.vmap(
+    lambda number: jax.random.bits(
+      jax.random.fold_in(key, number), (shuffle.NUM_WORDS, 1), jnp.uint32
     ),
-  )
+    out_axes=1,
+  )(epoch[0] + jnp.arange(2, dtype=jnp.uint32))
+  words = jnp.where(epoch == epoch[0], words[:, 0], words[:, 1])
+  return shuffle.permute(words, place, size).astype(jnp.int32)

@@ -1,5 +1,7 @@
 """Tests of the auto-encoders of series."""
 
+import dataclasses
+
 import chex
 from flax import linen
 import jax
@@ -221,6 +223,42 @@ def test_word_dropout_is_of_training():
   # The first element has no past to lose.
   np.testing.assert_allclose(noisy[:, 0], clean[:, 0], atol=1e-6)
   assert np.abs(noisy - clean).max() > 1e-3
+
+
+def test_layers_of_two_kinds_in_bfloat16():
+  stack = nn.StackConfig(
+    "s5",
+    {"ssm_size": 8, "blocks": 1},
+    hybrid={"attention": {"heads": 2, "window": 4}},
+    d_model=8,
+    feedforward="swiglu",
+    dtype="bfloat16",
+    remat=True,
+  )
+  config = model.ModelConfig(
+    encoders.EncoderConfig(stack=stack),
+    decoders.DecoderConfig(form="ar", stack=stack, skip_z=True),
+    latent=_LATENT,
+  )
+  vae = model.VAE(config, _LENGTH, _CHANNELS)
+  x, z = _data()
+  variables = jax.jit(vae.init)(jax.random.key(1), x)
+  layers = variables["params"]["decoder"]["stack"]["layers"]
+  assert "Lambda_re" in layers["layers_0"]["mixer"]
+  assert "W_o" in layers["layers_1"]["mixer"]
+  mean = jax.jit(lambda z: vae.apply(variables, z, x, method="decode"))(z)
+  assert mean.shape == x.shape
+  assert np.isfinite(mean).all()
+  sharp = dataclasses.replace(stack, dtype="float32")
+  config = dataclasses.replace(
+    config,
+    encoder=dataclasses.replace(config.encoder, stack=sharp),
+    decoder=dataclasses.replace(config.decoder, stack=sharp),
+  )
+  vae = model.VAE(config, _LENGTH, _CHANNELS)
+  expected = vae.apply(variables, z, x, method="decode")
+  # A few roundings of 4e-3 each.
+  assert np.abs(mean - expected).max() < 3e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(

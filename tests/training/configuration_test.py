@@ -59,6 +59,22 @@ def test_defaults_stay():
   assert build() == Config(optim=Optim(lr=1e-3))
 
 
+@dataclasses.dataclass(frozen=True)
+class Outer:
+  inner: Config = Config(Optim(lr=0.1, max_norm=3.0), seeds=5)
+  other: Config | None = Config(Optim(lr=0.2))
+
+
+def test_what_is_left_out_is_as_in_the_default_of_the_outer_field():
+  made = configuration.from_config_dict(
+    Outer, {"inner": {"optim": {"lr": 1.0}}, "other": {"seeds": 3}}
+  )
+  assert made == Outer(
+    Config(Optim(lr=1.0, max_norm=3.0), seeds=5),
+    Config(Optim(lr=0.2), seeds=3),
+  )
+
+
 def test_every_kind_of_field():
   config = build(
     optim={"lr": 1, "schedule": "linear", "betas": [0, 0.5], "max_norm": 2},

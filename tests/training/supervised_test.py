@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jaxseq.training import supervised
+from tests import jaxprs
 
 
 def _problem(noise=0.0):
@@ -72,19 +73,41 @@ def test_chunks_do_not_matter():
   chex.assert_trees_all_close(whole.variables, parts.variables, rtol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("size", "batch"), [(10, 4), (7, 7), (9, 2), (5, 1)])
+@pytest.mark.parametrize(
+  ("size", "batch"), [(10, 4), (7, 7), (9, 2), (5, 1), (1, 1)]
+)
 def test_every_epoch_draws_every_example(size, batch):
   key = jax.random.key(3)
-  drawn = np.concatenate(
-    [supervised.draw(key, update, size, batch) for update in range(3 * size)]
+  draw = jax.vmap(lambda update: supervised.draw(key, update, size, batch))
+  drawn = draw(jnp.arange(3 * size))
+  # Any update is computed alone.
+  np.testing.assert_array_equal(
+    supervised.draw(key, 2 * size - 1, size, batch), drawn[2 * size - 1]
   )
-  epochs = drawn.reshape(-1, size)
+  epochs = np.reshape(drawn, (-1, size))
   np.testing.assert_array_equal(
     np.sort(epochs, axis=1), np.broadcast_to(np.arange(size), epochs.shape)
   )
   if size > 1:
     assert (epochs[0] != epochs[1]).any()
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+def test_the_cost_of_a_batch_does_not_grow_with_the_set(seeds):
+  def traced(size, batch=16):
+    def draw(key, update):
+      return supervised.draw(key, update, size, batch)
+
+    key = jax.random.key(0)
+    if seeds:
+      draw, key = jax.vmap(draw, (0, None)), jax.random.split(key, seeds)
+    return jaxprs.size(jax.make_jaxpr(draw)(key, jnp.int32(0)))
+
+  # Without and with numbers that have to go through twice.
+  assert traced(1_024) == traced(1_048_576)
+  assert traced(997) == traced(1_000_003)
+  # Sizes are seen: a batch that is twice as large is nearly twice as much.
+  assert traced(1_024, 32) > 1.5 * traced(1_024)
 
 
 def test_batch_beyond_the_examples():

@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
@@ -63,11 +64,7 @@ class Autoencode(card_game.CardGame):
     return self.observe(None, state, None, None), state
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -87,11 +84,7 @@ class Autoencode(card_game.CardGame):
     return self.observe(None, state, None, None), state, reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the mode and the suit of the card on show, (2,) int32."""
     del key, action, params
@@ -100,16 +93,12 @@ class Autoencode(card_game.CardGame):
     suit = jnp.where(state.time <= last, state.stack[0], 0)
     return jnp.stack([mode, suit])
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """Playing back (0) or watching (1), and the four suits."""
     del params
     return spaces.MultiDiscrete((2, decks.SUITS))

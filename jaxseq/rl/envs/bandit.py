@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -88,18 +89,14 @@ class MultiarmedBandit(base.Environment):
     return self._first(payouts.astype(jnp.float32))
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Draws the probabilities."""
     del params
     return self._first(randomness.uniform(words))
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -113,31 +110,23 @@ class MultiarmedBandit(base.Environment):
     return won, state.replace(time=state.time + 1, won=won), reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns whether the last pull has paid, () int32."""
     del key, action, params
     return state.won
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns that nothing but the time limit ends an episode, () bool."""
     del state, params
     return jnp.bool_(False)
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The arms."""
     del params
     return spaces.Discrete(self.num_arms)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """Lost or won."""
     del params
     return spaces.Discrete(2)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import preparation
@@ -115,25 +116,21 @@ class Battleship(base.Environment):
     return self._first(bitboard.from_grid(board))
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Places the ships."""
     del params
     return self._first(self._finish(words, self._no_fleet(), True))
 
   def restart(
-    self, words: jax.Array, state: EnvState, params: base.EnvParams
+    self, words: jax.Array, state: EnvState, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Takes over the ships placed while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._first(self._finish(words, state.fleet, done))
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -155,31 +152,23 @@ class Battleship(base.Environment):
     return hit, state, reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns whether the last shot has hit, () int32."""
     del key, action, params
     return state.hit
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all ships are sunk, () bool."""
     del params
     return state.hits == self.num_ship_cells
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """A row and a column."""
     del params
     return spaces.MultiDiscrete((self.board_size, self.board_size))
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """Missed or hit."""
     del params
     return spaces.Discrete(2)

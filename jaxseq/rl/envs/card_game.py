@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import decks
 
@@ -84,22 +85,20 @@ class CardGame(base.Environment):
     return self.deal_first(self._full_deck(order), words)
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[Any, base.EnvState]:
     """Starts with a new deck."""
     del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
-    self, words: jax.Array, state: base.EnvState, params: base.EnvParams
+    self, words: jax.Array, state: base.EnvState, params: PyTree
   ) -> tuple[Any, base.EnvState]:
     """Starts with a new deck, or with the known one again."""
     del params
     return self.deal_first(self._full_deck(state.deck.order), words)
 
-  def is_terminated(
-    self, state: base.EnvState, params: base.EnvParams
-  ) -> jax.Array:
+  def is_terminated(self, state: base.EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""
     del params
     return state.time >= self.num_steps

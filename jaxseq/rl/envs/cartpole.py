@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -78,18 +79,14 @@ class PositionOnlyCartPole(base.Environment):
     return base.EnvParams(max_steps_in_episode=self.max_steps)
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""
     state = EnvState(**self._start(words))
     return self.observe(None, state, None, params), state
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Pushes the cart to the left (0) or right (1) for one time step."""
     del words
@@ -98,33 +95,25 @@ class PositionOnlyCartPole(base.Environment):
     return self.observe(None, state, action, params), state, reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the position and the angle, (2,) float32."""
     del key, action, params
     return jnp.stack([state.x, state.theta])
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the cart is off or the pole has fallen, () bool."""
     del params
     return (jnp.abs(state.x) > _MAX_POSITION) | (
       jnp.abs(state.theta) > _MAX_ANGLE
     )
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """Push to the left or to the right."""
     del params
     return spaces.Discrete(2)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Twice the range within which the episode goes on."""
     del params
     high = np.array([2 * _MAX_POSITION, 2 * _MAX_ANGLE], np.float32)
@@ -157,11 +146,7 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
   """
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the two velocities; at first position and angle, (2,) float32."""
     del key, action, params
@@ -171,9 +156,7 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
       jnp.stack([state.x_dot, state.theta_dot]),
     )
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Velocities have no bounds."""
     del params
     high = np.full((2,), np.inf, np.float32)
@@ -218,7 +201,7 @@ class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
       )
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, NoisyEnvState]:
     """Starts near the middle, nearly upright and nearly at rest."""
     state = NoisyEnvState(
@@ -231,7 +214,7 @@ class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
     words: jax.Array,
     state: NoisyEnvState,
     action: jax.Array,
-    params: base.EnvParams,
+    params: PyTree,
   ) -> tuple[jax.Array, NoisyEnvState, jax.Array]:
     """Pushes the cart to the left (0) or right (1) for one time step."""
     state = state.replace(noise=self._noise(words))
@@ -242,7 +225,7 @@ class NoisyPositionOnlyCartPole(PositionOnlyCartPole):
     key: jax.Array,
     state: NoisyEnvState,
     action: jax.Array,
-    params: base.EnvParams,
+    params: PyTree,
   ) -> jax.Array:
     """Returns the position and the angle with noise, (2,) float32."""
     high = self.observation_space(params).high

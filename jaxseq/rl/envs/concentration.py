@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
@@ -104,11 +105,7 @@ class Concentration(card_game.CardGame):
     return face_down, state
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Turns the card at the position `action`; see the base class."""
     position = jnp.asarray(action).astype(jnp.int32)
@@ -141,11 +138,7 @@ class Concentration(card_game.CardGame):
     return self.observe(None, state, None, None), state, reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the card at each position, or `card_types`, (n,) int32."""
     del key, action, params
@@ -154,21 +147,17 @@ class Concentration(card_game.CardGame):
     )
     return jnp.where(face_up, state.values, self.card_types)
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all cards are matched, () bool."""
     del params
     return jnp.all(state.matched == 1)
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The positions."""
     del params
     return spaces.Discrete(self.num_cards)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """The card types and face down, for each position."""
     del params
     return spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)

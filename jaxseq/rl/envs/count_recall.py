@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
@@ -74,11 +75,7 @@ class CountRecall(card_game.CardGame):
     return cards, EnvState(time=jnp.int32(0), deck=deck, cards=cards)
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -95,26 +92,18 @@ class CountRecall(card_game.CardGame):
     return cards, EnvState(time=state.time + 1, deck=deck, cards=cards), reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the value and the query on show, (2,) int32."""
     del key, action, params
     return state.cards
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The counts from 0 to all cards of a type."""
     del params
     return spaces.Discrete(self.max_count + 1)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """The card types, for the value and for the query."""
     del params
     return spaces.MultiDiscrete((self.card_types, self.card_types))

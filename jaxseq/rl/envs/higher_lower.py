@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
@@ -53,11 +54,7 @@ class HigherLower(card_game.CardGame):
     return card, EnvState(time=jnp.int32(0), deck=deck, card=card)
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -69,26 +66,18 @@ class HigherLower(card_game.CardGame):
     return card, EnvState(time=state.time + 1, deck=deck, card=card), reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the rank of the card on show, () int32."""
     del key, action, params
     return state.card
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """Higher (0) or lower (1)."""
     del params
     return spaces.Discrete(2)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """The thirteen ranks."""
     del params
     return spaces.Discrete(decks.RANKS)

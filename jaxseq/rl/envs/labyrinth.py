@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import mazes
@@ -163,25 +164,21 @@ class Labyrinth(base.Environment):
     return self._enter(free, first(START), first(GOAL), maze)
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Carves a maze and enters it."""
     del params
     return self._next(words, mazes.begin(self.size, words[-1]), True)
 
   def restart(
-    self, words: jax.Array, state: EnvState, params: base.EnvParams
+    self, words: jax.Array, state: EnvState, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Enters the maze carved while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._next(words, state.next_maze, done)
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the cells around the agent and its last move, (10,) int32."""
     del key, action, params
@@ -199,16 +196,12 @@ class Labyrinth(base.Environment):
       view = jnp.where(is_seen & is_here, value, view)
     return jnp.concatenate([view.reshape(9), state.move[None]])
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """Left, right, up and down."""
     del params
     return spaces.Discrete(NO_MOVE)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """Nine cells and the last move."""
     del params
     return spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
@@ -314,11 +307,7 @@ class LabyrinthEscape(Labyrinth):
   carves_per_step = 2
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
@@ -330,7 +319,7 @@ class LabyrinthEscape(Labyrinth):
     )
     return self.observe(None, state, action, params), state, reward
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the agent is at the goal, () bool."""
     del params
     return (state.position.row == state.goal.row) & (
@@ -363,7 +352,7 @@ class LabyrinthExplore(Labyrinth):
     words: jax.Array,
     state: ExploreState,
     action: jax.Array,
-    params: base.EnvParams,
+    params: PyTree,
   ) -> tuple[jax.Array, ExploreState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
@@ -380,9 +369,7 @@ class LabyrinthExplore(Labyrinth):
     )
     return self.observe(None, state, action, params), state, reward
 
-  def is_terminated(
-    self, state: ExploreState, params: base.EnvParams
-  ) -> jax.Array:
+  def is_terminated(self, state: ExploreState, params: PyTree) -> jax.Array:
     """Returns whether all free cells are visited, () bool."""
     del params
     return state.num_new == 0

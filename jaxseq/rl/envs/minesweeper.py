@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import randomness
@@ -112,18 +113,14 @@ class MineSweeper(base.Environment):
     return self._first(bitboard.from_grid(mines))
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Lays the mines."""
     del params
     return self._first(self._lay_mines(words))
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del words, params
@@ -152,36 +149,28 @@ class MineSweeper(base.Environment):
     return count, state, reward
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the number of mines around the cell last opened, () int32."""
     del key, action, params
     return state.count
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the game is lost or won, () bool."""
     del params
     return (state.exploded != 0) | (state.num_opened == self.num_clear)
 
-  def is_truncated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_truncated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the limit is reached by a game still open, () bool."""
     at_limit = state.time >= params.max_steps_in_episode
     return at_limit & ~self.is_terminated(state, params)
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.MultiDiscrete:
+  def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """A row and a column."""
     del params
     return spaces.MultiDiscrete((self.height, self.width))
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """The possible numbers of mines in three by three cells."""
     del params
     return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -71,18 +72,14 @@ class PositionOnlyPendulum(base.Environment):
     return base.EnvParams(max_steps_in_episode=self.max_steps)
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Starts at any angle and at up to 1 radian per second."""
     state = EnvState(**_start(words))
     return self.observe(None, state, None, params), state
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
     del words
@@ -93,29 +90,23 @@ class PositionOnlyPendulum(base.Environment):
     return observation, state, reward / params.max_steps_in_episode
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the cosine and the sine of the angle, (2,) float32."""
     del key, action, params
     return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta)])
 
-  def is_terminated(self, state: EnvState, params: base.EnvParams) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns False, () bool."""
     del params
     return jnp.zeros_like(state.time, bool)
 
-  def action_space(self, params: base.EnvParams | None = None) -> spaces.Box:
+  def action_space(self, params: PyTree = None) -> spaces.Box:
     """Torques; those beyond the bounds are clipped."""
     del params
     return spaces.Box(-_MAX_TORQUE, _MAX_TORQUE, (1,))
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """A point on the circle."""
     del params
     high = np.ones((2,), np.float32)
@@ -159,7 +150,7 @@ class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
       )
 
   def start(
-    self, words: jax.Array, params: base.EnvParams
+    self, words: jax.Array, params: PyTree
   ) -> tuple[jax.Array, NoisyEnvState]:
     """Starts at any angle and at up to 1 radian per second."""
     state = NoisyEnvState(**_start(words[:2]), noise=self._noise(words[2:]))
@@ -170,7 +161,7 @@ class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
     words: jax.Array,
     state: NoisyEnvState,
     action: jax.Array,
-    params: base.EnvParams,
+    params: PyTree,
   ) -> tuple[jax.Array, NoisyEnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
     state = state.replace(noise=self._noise(words))
@@ -181,7 +172,7 @@ class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
     key: jax.Array,
     state: NoisyEnvState,
     action: jax.Array,
-    params: base.EnvParams,
+    params: PyTree,
   ) -> jax.Array:
     """Returns the cosine and the sine with noise, (2,) float32."""
     exact = super().observe(key, state, action, params)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import registry
@@ -75,11 +76,7 @@ class Playground(base.Environment):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self,
-    key: jax.Array,
-    state: State,
-    action: jax.Array,
-    params: base.EnvParams | None = None,
+    self, key: jax.Array, state: State, action: jax.Array, params: PyTree = None
   ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step, and starts the next episode if this one has ended.
 
@@ -123,11 +120,7 @@ class Playground(base.Environment):
     return observation, state, reward, terminated, truncated, info
 
   def step_env(
-    self,
-    key: jax.Array,
-    state: State,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: State, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     del key  # A task's state holds its own.
@@ -142,7 +135,7 @@ class Playground(base.Environment):
     return observation, state, _finite(after.reward), after.done > 0, {}
 
   def reset_env(
-    self, key: jax.Array, params: base.EnvParams
+    self, key: jax.Array, params: PyTree
   ) -> tuple[jax.Array, State]:
     """Starts an episode, as gymnax names it."""
     del params
@@ -154,14 +147,12 @@ class Playground(base.Environment):
     """The name of the task's class."""
     return type(self.task).__name__
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
     del params
     return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
 
-  def action_space(self, params: base.EnvParams | None = None) -> spaces.Box:
+  def action_space(self, params: PyTree = None) -> spaces.Box:
     """Controls from -1 to 1, as the whole suite has them."""
     del params
     return spaces.Box(-1.0, 1.0, (self.task.action_size,))

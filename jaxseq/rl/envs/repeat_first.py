@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
@@ -52,11 +53,7 @@ class RepeatFirst(card_game.CardGame):
     return card, EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
 
   def advance(
-    self,
-    words: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
@@ -70,26 +67,18 @@ class RepeatFirst(card_game.CardGame):
     )
 
   def observe(
-    self,
-    key: jax.Array,
-    state: EnvState,
-    action: jax.Array,
-    params: base.EnvParams,
+    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
     del key, action, params
     return state.card
 
-  def action_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)
 
-  def observation_space(
-    self, params: base.EnvParams | None = None
-  ) -> spaces.Discrete:
+  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """The four suits."""
     del params
     return spaces.Discrete(decks.SUITS)
