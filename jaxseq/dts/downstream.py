@@ -1,4 +1,4 @@
-"""What the codes of a trained model are good for, on windows of the test set.
+"""Classes, forecasts and anomalies from codes of windows of the test set.
 
 classify   probes that read the classes, or the levels of all factors, from
            the means of codes

@@ -1,4 +1,4 @@
-"""What every mixer checks about the arrays a caller hands in."""
+"""Checks of the arrays that a caller hands to a mixer."""
 
 from collections.abc import Callable
 from collections.abc import Mapping

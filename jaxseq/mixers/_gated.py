@@ -1,4 +1,4 @@
-"""What the gated recurrent mixers share: sizes, parameters, array layouts."""
+"""Gated recurrent mixers: sizes, parameters, array layouts."""
 
 from collections.abc import Callable
 import functools

@@ -1,4 +1,4 @@
-"""What S4 and S4D share: parameters of a system per channel, and its passes.
+"""Parameters and passes of S4 and S4D, with one system per channel.
 
 Both are linear systems with one input and one output for every channel, with
 real parts of eigenvalues and step sizes stored through a transform, and both

@@ -1,4 +1,4 @@
-"""From continuous to discrete time for diagonal systems: x' = Lambda x + B u.
+"""Discretization of diagonal systems x' = Lambda x + B u.
 
 Each function gives the decay and the factor that multiplies B u, so that no
 discretised copy of B is needed.

@@ -1,4 +1,4 @@
-"""What all recurrences do with reset flags."""
+"""Reset flags, as all recurrences apply them."""
 
 from typing import Any
 

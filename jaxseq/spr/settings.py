@@ -1,4 +1,4 @@
-"""From the fields of a config file to a game and an agent.
+"""Settings of SPR: a game and an agent of the fields of a config file.
 
 A published agent is named, and what differs is written beside it:
 

@@ -1,4 +1,4 @@
-"""What supervised problems share: an arm's options, batches, averages."""
+"""The base of supervised problems: an arm's options, batches, averages."""
 
 from collections.abc import Callable
 import dataclasses

@@ -1,4 +1,4 @@
-"""What all schemes share: attention of some queries to a block of keys.
+"""Attention of some queries to a block of keys, which all schemes share.
 
 The result is a running softmax average (m, u, w): those of several blocks are
 merged by `softmax_combine`, in any order. A query that sees nothing of a block

@@ -1,4 +1,4 @@
-"""Which device holds which part of a sequence, and what that costs.
+"""Layouts of a sequence over devices, and what each costs.
 
 Contiguous: device i of W holds the i-th of W chunks. Under a causal mask the
 last device then has W times the work of the first. Zig-zag: of 2 W chunks
