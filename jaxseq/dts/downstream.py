@@ -26,6 +26,13 @@ from jaxseq.dts import problem as problem_lib
 from jaxseq.dts.metrics import _sklearn
 
 TASKS = ("classify", "forecast", "anomaly")
+SCORES = (
+  "class linear",
+  "class mlp",
+  "forecast mse",
+  "forecast other",
+  "anomaly auc",
+)
 # Samples of z for each window's ELBO.
 SAMPLES = 8
 _DRAWN = 4
