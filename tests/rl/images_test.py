@@ -7,9 +7,9 @@ import pytest
 
 from configs.icrl import images
 from jaxseq.rl import algorithms
-from jaxseq.rl import comparison
 from jaxseq.rl import encoders
 from jaxseq.rl import envs
+from jaxseq.rl import rl_arms
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
@@ -20,10 +20,10 @@ from tests.spr import games
 def train(env_id, name):
   """Trains an arm of the tiny config; returns its player and its end."""
   config = configuration.from_config_dict(
-    comparison.Config, images.get_config(f"{env_id},tiny")
+    rl_arms.Config, images.get_config(f"{env_id},tiny")
   )
-  arm = comparison.arm_config(config, name)
-  module = algorithms.get(name)
+  arm = rl_arms.agent_config(config, name)
+  module = algorithms.of(arm)
   runner = module.init(arm, jax.random.key(0))
   after, metrics = module.train(arm, runner, arm.num_updates)
   assert np.isfinite(metrics["loss"][-1])
