@@ -31,26 +31,26 @@ def get_config(variant: str = "Breakout-MinAtar") -> ml_collections.ConfigDict:
   config = quickstart.get_config()
   config.references = {}
   config.num_seeds = 1
-  shared = {"env_id": env_id, "num_envs": 16, "total_steps": 2_000_000}
-  config.ppo = {
-    **shared,
-    "rollout_length": 128,
-    "num_epochs": 4,
-    "num_minibatches": 4,
-    "learning_rate": 3e-4,
-    "gae_lambda": 0.95,
-    "entropy_coef": 0.01,
-  }
-  config.r2d2 = {
-    **shared,
-    "sequence_length": 32,
-    "burn_in": 8,
-    "replay_sequences": 4096,
-    "learning_starts": 256,
-    "batch_size": 32,
-    "learning_rate": 3e-4,
-    "gamma": 0.99,
-    "epsilon_end": 0.02,
+  config.agent = {"env_id": env_id, "num_envs": 16, "total_steps": 2_000_000}
+  agents = {
+    "r2d2": {
+      "sequence_length": 32,
+      "burn_in": 8,
+      "replay_sequences": 4096,
+      "learning_starts": 256,
+      "batch_size": 32,
+      "learning_rate": 3e-4,
+      "gamma": 0.99,
+      "epsilon_end": 0.02,
+    },
+    "ppo": {
+      "rollout_length": 128,
+      "num_epochs": 4,
+      "num_minibatches": 4,
+      "learning_rate": 3e-4,
+      "gae_lambda": 0.95,
+      "entropy_coef": 0.01,
+    },
   }
   encoder = _SMALL if env_id.endswith("-MinAtar") else _DQN
   network = {
@@ -68,14 +68,11 @@ def get_config(variant: str = "Breakout-MinAtar") -> ml_collections.ConfigDict:
     config.updates_per_chunk = 1
     config.chunks_per_checkpoint = 1
     config.evaluation_episodes = 2
-    config.ppo.update(
-      num_envs=4, rollout_length=8, total_steps=64, num_epochs=1
-    )
-    config.r2d2.update(
-      num_envs=4,
+    config.agent.update(num_envs=4, total_steps=64)
+    agents["ppo"].update(rollout_length=8, num_epochs=1)
+    agents["r2d2"].update(
       sequence_length=4,
       burn_in=2,
-      total_steps=64,
       learning_starts=8,
       replay_sequences=16,
       num_minibatches=1,
@@ -85,7 +82,7 @@ def get_config(variant: str = "Breakout-MinAtar") -> ml_collections.ConfigDict:
     network["stack"]["d_model"] = 8
     network.update(encoder_widths=(8,), head_widths=(8,))
   config.arms = {
-    "r2d2": {"algorithm": "r2d2", "network": network},
-    "ppo": {"algorithm": "ppo", "network": network},
+    name: {"algorithm": name, "network": network, **fields}
+    for name, fields in agents.items()
   }
   return config

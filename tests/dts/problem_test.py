@@ -379,7 +379,7 @@ def test_a_mesh_changes_no_number(arm, mesh):
 def test_two_domains():
   splits = make_splits()
   target = splits.train.extras.domain == 1
-  hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
+  hidden = np.where(target, domains.UNLABELED, splits.train.targets)
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
   )
