@@ -15,7 +15,7 @@ import jax
 from benchmarks import timing
 from configs.icrl_suite import popgym
 from experiments import icrl_suite
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration
 
@@ -42,7 +42,7 @@ def main():
   print(timing.machine())
   print(f"{'CPU ms per update and seed':<28} {'vmap':>8} {'in turn':>8}")
   for arm in chosen:
-    config = comparison.arm_config(arms, arm)
+    config = rl_arms.agent_config(arms, arm)
     keys = jax.random.split(jax.random.key(0), flags.seeds)
     runners = jax.jit(
       lambda keys, c=config: jax.lax.map(functools.partial(ppo.init, c), keys)

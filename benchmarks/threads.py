@@ -17,9 +17,9 @@ import time
 import jax
 
 from configs.icrl import quickstart
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
 from jaxseq.training.devices import seeds
 
 UPDATES = 10
@@ -29,8 +29,8 @@ def _measure(arm):
   """Prints the steps per second of all seeds together."""
   seeds.split_cpu()
   num_seeds = jax.local_device_count()
-  config = study.parse(quickstart.get_config(), comparison.Config)
-  config = comparison.arm_config(config, arm)
+  config = arms.parse(quickstart.get_config(), rl_arms.Config)
+  config = rl_arms.agent_config(config, arm)
   keys = jax.random.split(jax.random.key(0), num_seeds)
   runners = seeds.jit(
     lambda key: ppo.init(config, key), num_seeds, one_by_one=True

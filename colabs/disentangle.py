@@ -48,13 +48,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from jaxseq import data
+from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import diagnostics
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
-from jaxseq.dts import report
 from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
@@ -156,7 +156,7 @@ for axis, (name, (variables, _)) in zip(axes, results.items()):
 # for the three coordinates of DTS that change the series most.
 
 # %%
-moved = np.asarray(report.traversals(vae, params, codes[0]))
+moved = np.asarray(code_report.traversals(vae, params, codes[0]))
 effects = diagnostics.traversal_effect(
   moved, vae.apply(params, codes[0], method="decode")
 )

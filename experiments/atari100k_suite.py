@@ -14,38 +14,35 @@ other one, in `DIR/summary`; and with `DIR/results.json`. The second command
 plays new games with the newest checkpoints, and writes to `DIR/evaluation`.
 """
 
-from collections.abc import Mapping
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
-import ml_collections
 import numpy as np
 
-from experiments import spr
 from jaxseq.spr import published
 from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
-from jaxseq.spr import study
+from jaxseq.spr import spr_arms
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import files
-from jaxseq.training import run_directory
 from jaxseq.training import tables
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import suite
 from jaxseq.training.devices import seeds
 
 EXPERIMENT = "atari100k_suite"
-RESULTS = spr.RESULTS
-MAY_CHANGE = (*study.MAY_CHANGE, "games", "against")
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Config):
+class Config(spr_arms.Config):
   """A comparison of agents on several games of Atari.
 
   Attributes:
@@ -55,8 +52,8 @@ class Config(study.Config):
   """
 
   _: dataclasses.KW_ONLY
-  games: tuple[str, ...] = published.GAMES
-  against: tuple[str, ...] = scores.AGAINST
+  games: tuple[str, ...] = arms.free(published.GAMES)
+  against: tuple[str, ...] = arms.free(scores.AGAINST)
 
   def __post_init__(self):
     super().__post_init__()
@@ -83,75 +80,39 @@ class Config(study.Config):
         )
 
 
-def on(config: Config, game: str) -> study.Config:
-  """Returns the comparison of the agents on one game."""
-  fields = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(study.Config)
-  }
-  settings = ml_collections.ConfigDict(dict(config.settings), type_safe=False)
-  settings.game = game
-  fields["settings"] = ml_collections.FrozenConfigDict(settings)
-  return study.Config(**fields)
-
-
-def make_arms(config: Config) -> dict[str, dict[str, study.Arm]]:
-  """Returns the arms of every game.
+def make_runs(
+  config: Config,
+) -> dict[str, tuple[spr_arms.Config, dict[str, spr_arms.Arm]]]:
+  """Returns the comparison on every game, and its arms.
 
   Raises:
     ValueError: a field is unknown or wrong, or a game cannot be played.
   """
-  return {
-    game: {name: study.make_arm(on(config, game), name) for name in config.arms}
-    for game in config.games
-  }
+  runs = {}
+  for game in config.games:
+    settings = arms.updated(config.settings, {"game": game})
+    local = suite.narrow(config, spr_arms.Config, settings=settings)
+    runs[game] = local, spr_arms.make_arms(local)
+  return runs
 
 
-def run(
-  config: Config,
-  directory: pathlib.Path,
-  arms: Mapping[str, Mapping[str, study.Arm]],
-  mode: str,
+def run_all(
+  config: Config, directory: pathlib.Path, mode: str
 ) -> dict[str, Any]:
-  """Trains or evaluates on every game.
+  """Trains or evaluates on every game; returns the results of each arm."""
 
-  Args:
-    config: the suite.
-    directory: of the suite.
-    arms: what `make_arms` returned.
-    mode: "train" or "evaluate".
+  def show(game, results):
+    for name, result in results.items():
+      values = result["evaluation"]
+      print(
+        f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
+        f"{tables.mean_std(scores.normalise(game, values))}",
+        flush=True,
+      )
 
-  Returns:
-    For each game the results of each arm.
-  """
-  results = {}
-  for index, game in enumerate(config.games):
-    local, place = on(config, game), directory / game
-    find = run_directory.prepare
-    if mode == "evaluate":
-      find = run_directory.open_existing
-    find(place, local, experiment=spr.EXPERIMENT, may_change=study.MAY_CHANGE)
-    finished = place / RESULTS
-    if mode == "evaluate":
-      results[game] = {
-        name: study.evaluate_arm(local, arms[game][name], state, place / name)
-        for name, (_, state) in study.restore(local, place, arms[game]).items()
-      }
-    elif finished.is_file():
-      results[game] = json.loads(finished.read_text(encoding="utf-8"))
-    else:
-      print(f"{game} ({index + 1} of {len(config.games)})", flush=True)
-      found = configuration.to_json(study.train(local, place, arms[game]))
-      files.write_json(finished, found)
-      results[game] = found
-      for name, result in found.items():
-        values = result["evaluation"]
-        print(
-          f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
-          f"{tables.mean_std(scores.normalise(game, values))}",
-          flush=True,
-        )
-  return results
+  return suite.run_all(
+    directory, make_runs(config), mode, experiment="spr", done=show
+  )
 
 
 def finish(
@@ -165,35 +126,35 @@ def finish(
   }
   made = {"games": results, "aggregates": {}}
   for name, played in agents.items():
-    report = scores.write(
+    written = scores.write(
       place / name,
       played,
       name=name,
       against=config.against,
       curves=_curves(config, directory, name) if mode == "train" else None,
     )
-    made["aggregates"][name] = report.aggregates
-    for table in report.tables:
+    made["aggregates"][name] = written.aggregates
+    for table in written.tables:
       tables.show(*table)
       print()
-    print(f"Pictures: {', '.join(map(str, report.pictures)) or 'none'}\n")
+    print(f"Pictures: {', '.join(map(str, written.pictures)) or 'none'}\n")
   if len(agents) > 1:
-    comparison = score_comparison.write(place, agents)
-    made["improvements"] = comparison.improvements
-    tables.show(*comparison.table)
-    print(f"\nPicture: {comparison.picture or 'none'}\n")
+    found = score_comparison.write(place, agents)
+    made["improvements"] = found.improvements
+    tables.show(*found.table)
+    print(f"\nPicture: {found.picture or 'none'}\n")
   if mode == "train":
-    files.write_json(directory / RESULTS, configuration.to_json(made))
+    files.write_json(directory / report.RESULTS, configuration.to_json(made))
 
 
 def _curves(config, directory, name):
   """Returns the returns in training; None if a run finished no game."""
-  curves = {game: study.curve(directory / game, name) for game in config.games}
-  for game, (_, values) in curves.items():
+  found = {game: curves.curve(directory / game / name) for game in config.games}
+  for game, (_, values) in found.items():
     if not np.isfinite(values).any(axis=1).all():
       print(f"{name}: no curve over training, a run ended no game of {game}")
       return None
-  return curves
+  return found
 
 
 def main(argv: list[str]) -> None:
@@ -201,15 +162,12 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = configuration.parse(_CONFIG.value, Config)
-    arms = make_arms(config)
-    find = run_directory.prepare
-    if _MODE.value == "evaluate":
-      find = run_directory.open_existing
-    directory = find(
-      _WORKDIR.value, config, experiment=EXPERIMENT, may_change=MAY_CHANGE
+    config = arms.parse(_CONFIG.value, Config)
+    make_runs(config)
+    directory = arms.open_directory(
+      _WORKDIR.value, config, EXPERIMENT, _MODE.value
     )
-  results = run(config, directory, arms, _MODE.value)
+  results = run_all(config, directory, _MODE.value)
   finish(config, directory, results, _MODE.value)
 
 

@@ -13,12 +13,8 @@ sequences, as in the Long Range Arena's Retrieval, they are encoded by the same
 network, and its read-out compares them.
 """
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 from typing import Literal
-
-import ml_collections
 
 from jaxseq import data
 from jaxseq.tasks import base
@@ -26,7 +22,9 @@ from jaxseq.tasks import classification
 from jaxseq.tasks import regression
 from jaxseq.training import app
 from jaxseq.training import errors
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
@@ -35,60 +33,45 @@ _MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(base.DataComparison):
   """A comparison of networks on one data set.
 
   Attributes:
-    data: name of the data set in `jaxseq.data`.
-    data_options: options of its loader.
-    network: fields of `nn.NetworkConfig` that all arms share.
-    optimizer: fields of `recipes.Recipe` that all arms share.
-    batch_size: examples per update.
     gaps: see `regression.ArmConfig`; of a regression only.
     image_size: see `regression.ArmConfig`; of a regression only.
   """
 
   _: dataclasses.KW_ONLY
-  data: str
-  data_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  batch_size: int = 32
   gaps: Literal["scale", "append", "ignore"] = "append"
   image_size: int = 0
 
 
-def make_arms(config: Config, splits: data.Splits) -> dict[str, study.Arm]:
+def make_arms(
+  config: Config, splits: data.Splits
+) -> dict[str, supervised_arms.Arm]:
   """Builds every arm.
 
   Raises:
     ValueError: if an option is wrong.
   """
-  arms = {}
-  unit = "pairs" if classification.is_paired(splits) else "sequences"
+  made = {}
   for name in config.arms:
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
       problem = classification.make_problem(arm, splits)
       metric = "accuracy"
     else:
-      arm = base.arm_config(
-        config,
-        name,
-        regression.ArmConfig,
-        gaps=config.gaps,
-        image_size=config.image_size,
-      )
+      arm = base.arm_config(config, name, regression.ArmConfig)
       problem = regression.make_problem(arm, splits)
       metric = "mse"
-    arms[name] = study.Arm(
+    made[name] = supervised_arms.Arm(
       problem,
       base.make_optimizer(arm, config.num_updates),
       metric=metric,
       examples=arm.batch_size,
-      unit=unit,
+      unit="pairs" if classification.is_paired(splits) else "sequences",
     )
-  return arms
+  return made
 
 
 def main(argv: list[str]) -> None:
@@ -96,19 +79,19 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
     splits = data.load(config.data, **config.data_options)
-    arms = make_arms(config, splits)
-    directory = study.open_workdir(
+    made = make_arms(config, splits)
+    directory = arms.open_directory(
       _WORKDIR.value, config, "classify", _MODE.value
     )
   columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
   if splits.info.num_classes is None:
     columns = {"mse": "mean squared error", "test_loss": "loss"}
-  study.main(
+  report.main(
     config,
     directory,
-    arms,
+    made,
     _MODE.value,
     title=f"{config.data}: {next(iter(columns.values()))} on the test set",
     columns=columns,

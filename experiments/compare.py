@@ -16,17 +16,18 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
-import ml_collections
-
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import tokens
 from jaxseq.tasks import base
-from jaxseq.tasks import budget as budget_lib
+from jaxseq.tasks import budget
 from jaxseq.tasks import classification
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
 from jaxseq.training import errors
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
@@ -35,7 +36,7 @@ _MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(base.Comparison):
   """A comparison of mixers.
 
   Attributes:
@@ -44,33 +45,22 @@ class Config(study.Supervised):
     task: name of the set or task.
     task_options: of the set's loader, or of the task.
     budget: number of parameters; None keeps the widths of the config.
-    network: fields of `nn.NetworkConfig` that all arms share.
-    optimizer: fields of `recipes.Recipe` that all arms share.
-    batch_size: sequences per update.
   """
 
   _: dataclasses.KW_ONLY
   kind: Literal["classify", "synthetic"]
   task: str
-  task_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  task_options: Mapping[str, Any] = arms.EMPTY
   budget: int | None = None
-  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  batch_size: int = 32
 
   def __post_init__(self):
     super().__post_init__()
     if self.budget is not None:
-      self.check_positive("budget")
+      _validate.positive("budget", self.budget)
 
 
-def make_arms(
-  config: Config,
-) -> tuple[dict[str, study.Arm], dict[str, base.ArmConfig]]:
+def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
   """Builds every arm, with its width fitted to the budget.
-
-  Returns:
-    The arms and their configurations, by name.
 
   Raises:
     ValueError: if an option is wrong, or the data are not there.
@@ -90,11 +80,11 @@ def make_arms(
       raise ValueError(
         f"task: got {config.task!r}, expected a task on tokens, not signals."
       )
-  arms, configs = {}, {}
+  made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)
     if config.budget is not None:
-      network = budget_lib.fit_width(
+      network = budget.fit_width(
         arm.network, outputs, vocab, width, config.budget, pairs=pairs
       )
       arm = dataclasses.replace(arm, network=network)
@@ -102,15 +92,20 @@ def make_arms(
       problem = classification.make_problem(arm, splits)
     else:
       problem = synthetic.make_problem(arm, config.task, config.task_options)
-    configs[name] = arm
-    arms[name] = study.Arm(
+    # Told in the table: the arm is as wide as its budget lets it be.
+    sizes = {
+      "d_model": arm.network.stack.d_model,
+      "state_bytes": budget.state_bytes(arm.network),
+    }
+    made[name] = supervised_arms.Arm(
       problem,
       base.make_optimizer(arm, config.num_updates),
       metric="accuracy",
       examples=arm.batch_size * time,
       unit="tokens",
+      more=lambda *unused, sizes=sizes: sizes,
     )
-  return arms, configs
+  return made
 
 
 def main(argv: list[str]) -> None:
@@ -118,22 +113,15 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
-    arms, configs = make_arms(config)
-    directory = study.open_workdir(
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+    made = make_arms(config)
+    directory = arms.open_directory(
       _WORKDIR.value, config, "compare", _MODE.value
     )
-  run = study.run if _MODE.value == "train" else study.evaluate
-  results = run(config, directory, arms)
-  for name, result in results.items():
-    network = configs[name].network
-    result["d_model"] = network.stack.d_model
-    result["state_bytes"] = budget_lib.state_bytes(network)
-  study.finish(
+  report.main(
     config,
     directory,
-    arms,
-    results,
+    made,
     _MODE.value,
     title=config.task,
     columns={

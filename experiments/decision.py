@@ -15,14 +15,13 @@ checkpoints.
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
 from jaxseq.rl import recording
@@ -33,15 +32,12 @@ from jaxseq.tasks import decision
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import files
 from jaxseq.training import plots
-from jaxseq.training import progress
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
 from jaxseq.training.devices import seeds
-
-RECORDED = "recorded.npz"
-LEVELS = "levels.json"
 
 _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()
@@ -49,7 +45,7 @@ _MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(base.Comparison):
   """A comparison of networks on recorded episodes.
 
   Attributes:
@@ -64,9 +60,6 @@ class Config(study.Supervised):
     evaluation_episodes: episodes per seed for each of them.
     conditioned: see `decision.ArmConfig`; arms may differ in it.
     top_share: see `decision.ArmConfig`; arms may differ in it.
-    network: fields of `nn.NetworkConfig` that all arms share.
-    optimizer: fields of `recipes.Recipe` that all arms share.
-    batch_size: windows per update.
   """
 
   _: dataclasses.KW_ONLY
@@ -78,31 +71,24 @@ class Config(study.Supervised):
   evaluation_episodes: int = 20
   conditioned: bool = True
   top_share: float = 1.0
-  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   batch_size: int = 64
 
   def __post_init__(self):
     super().__post_init__()
-    self.check_positive(
-      "checkpoints", "episodes", "context", "evaluation_episodes"
+    _validate.fields(
+      self,
+      positive=("checkpoints", "episodes", "context", "evaluation_episodes"),
     )
-    if not self.targets:
-      raise ValueError("targets: got none, expected at least one return.")
     names = {f"{target:g}" for target in self.targets}
-    if len(names) < len(self.targets):
-      raise ValueError(f"targets: got {self.targets}, expected no repetition.")
+    if not names or len(names) < len(self.targets):
+      raise _validate.error(
+        "targets", self.targets, "at least one return, each of them once"
+      )
 
 
 def arm_config(config: Config, name: str) -> decision.ArmConfig:
   """Returns the whole configuration of an arm."""
-  return base.arm_config(
-    config,
-    name,
-    decision.ArmConfig,
-    conditioned=config.conditioned,
-    top_share=config.top_share,
-  )
+  return base.arm_config(config, name, decision.ArmConfig)
 
 
 def make_model(
@@ -116,57 +102,17 @@ def make_model(
   )
 
 
-def recorded_episodes(
-  config: Config, agent: ppo.Config, directory: pathlib.Path
-) -> tuple[trajectories.Trajectories, dict[str, float]]:
-  """Loads the recording of a run, or makes it.
-
-  The first of several processes makes it, on its own devices; the others wait.
-
-  Returns:
-    The episodes, and the mean return of each level.
-  """
-  path = directory / RECORDED
-
-  def make():
-    if not path.is_file():
-      _record(config, agent, directory)
-
-  processes.first_then_rest(make, f"recording {str(path)!r}")
-  return trajectories.load(path), json.loads((directory / LEVELS).read_text())
-
-
-def _record(config, agent, directory):
-  bar = progress.Progress(
-    agent.num_updates * agent.steps_per_update,
-    metric="return",
-    label="recording",
-  )
-  with bar:
-    episodes, levels = recording.make(
-      agent,
-      jax.random.key(config.seed),
-      config.episodes,
-      config.seed,
-      checkpoints=config.checkpoints,
-      report=lambda steps, mean: bar.update(steps, {"return": mean}),
-    )
-  # The recording comes last: where it is, the levels are.
-  files.write_json(directory / LEVELS, levels)
-  trajectories.save(directory / RECORDED, episodes)
-
-
 def make_arms(
   config: Config,
   player: rollout.Player,
   recorded: trajectories.Trajectories,
-) -> dict[str, study.Arm]:
+) -> dict[str, supervised_arms.Arm]:
   """Builds every arm.
 
   Raises:
     ValueError: if an option is wrong.
   """
-  arms = {}
+  made = {}
   for name in config.arms:
     arm = arm_config(config, name)
     model = make_model(config, name, player)
@@ -184,7 +130,7 @@ def make_arms(
         config.evaluation_episodes,
       )
 
-    arms[name] = study.Arm(
+    made[name] = supervised_arms.Arm(
       decision.make_problem(
         arm, model, recorded, context=config.context, evaluate=play
       ),
@@ -193,12 +139,12 @@ def make_arms(
       examples=arm.batch_size,
       unit="windows",
     )
-  return arms
+  return made
 
 
 def draw_returns(
   config: Config, directory: pathlib.Path, results: Mapping[str, Any]
-) -> pathlib.Path | None:
+) -> None:
   """Draws the returns achieved over those that were asked for."""
   targets = sorted(config.targets)
   curves = {
@@ -209,13 +155,14 @@ def draw_returns(
     for name in config.arms
   }
   curves["as asked"] = (targets, np.array(targets))
-  return plots.learning_curve(
+  picture = plots.learning_curve(
     directory / "returns.png",
     curves,
     xlabel="return asked for",
     ylabel="return achieved",
     title=f"{config.ppo['env_id']}, {config.evaluation_episodes} episodes each",
   )
+  print(f"Returns: {picture or 'not drawn'}")
 
 
 def main(argv: list[str]) -> None:
@@ -223,46 +170,49 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
     agent = configuration.from_config_dict(
       ppo.Config, config.ppo, name="config.ppo"
     )
     player = ppo.player(agent)
     for name in config.arms:
       make_model(config, name, player)
-    directory = study.open_workdir(
+    directory = arms.open_directory(
       _WORKDIR.value, config, "decision", _MODE.value
     )
-    if _MODE.value == "evaluate" and not (directory / RECORDED).is_file():
-      raise errors.UserError(
-        f"{str(directory)!r} holds no {RECORDED}: train first"
-      )
-    recorded, levels = recorded_episodes(config, agent, directory)
-    arms = make_arms(config, player, recorded)
+    recorded, levels = recording.load_or_make(
+      directory,
+      agent,
+      jax.random.key(config.seed),
+      config.episodes,
+      config.seed,
+      checkpoints=config.checkpoints,
+      make_it=_MODE.value == "train",
+    )
+    made = make_arms(config, player, recorded)
   returns = trajectories.statistics(recorded).returns
   best = trajectories.statistics(trajectories.best(recorded, 0.1)).returns
-  results = study.main(
+  baselines = {
+    **levels,
+    "all": float(returns.mean()),
+    "best tenth": float(best.mean()),
+  }
+  results = report.main(
     config,
     directory,
-    arms,
+    made,
     _MODE.value,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
     columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},
     baselines={
-      f"recorded: {name}": {"return": mean} for name, mean in levels.items()
-    }
-    | {
-      "recorded: all": {"return": float(returns.mean())},
-      "recorded: best tenth": {"return": float(best.mean())},
+      f"recorded: {name}": {"return": mean} for name, mean in baselines.items()
     },
     levels=levels,
   )
   trained = _MODE.value == "train" and processes.is_first()
   if trained and len(config.targets) > 1:
-    picture = draw_returns(config, directory, results)
-    if picture is not None:
-      print(f"Drawn: {picture}")
+    draw_returns(config, directory, results)
 
 
 if __name__ == "__main__":

@@ -32,18 +32,18 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
-import ml_collections
-
+from jaxseq import _validate
 from jaxseq import data
+from jaxseq.dts import code_report
 from jaxseq.dts import downstream
+from jaxseq.dts import dts_arms
 from jaxseq.dts import probes
-from jaxseq.dts import problem as problem_lib
-from jaxseq.dts import report
+from jaxseq.dts import problem
 from jaxseq.training import app
 from jaxseq.training import errors
-from jaxseq.training.comparison import arms as arms_lib
-from jaxseq.training.comparison import study
-from jaxseq.training.devices import device_mesh
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
 from jaxseq.training.devices import seeds
 
@@ -51,13 +51,9 @@ _CONFIG, _WORKDIR = app.define_flags()
 _MESH = app.define_mesh()
 _MODE = app.define_mode()
 
-_EMPTY = ml_collections.FrozenConfigDict()
-# What is done with trained models.
-MAY_CHANGE = ("trees", "downstream", "labelled")
-
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(supervised_arms.Supervised):
   """A comparison of methods on one set of windows.
 
   Attributes:
@@ -81,73 +77,47 @@ class Config(study.Supervised):
 
   _: dataclasses.KW_ONLY
   data: str
-  data_options: Mapping[str, Any] = _EMPTY
-  model: Mapping[str, Any] = _EMPTY
-  objective: Mapping[str, Any] = _EMPTY
-  optimizer: Mapping[str, Any] = _EMPTY
+  data_options: Mapping[str, Any] = arms.EMPTY
+  model: Mapping[str, Any] = arms.EMPTY
+  objective: Mapping[str, Any] = arms.EMPTY
+  optimizer: Mapping[str, Any] = arms.EMPTY
   adaptation: Mapping[str, Any] | None = None
   aggressive: bool = False
   elbo_weight: float = 1.0
   batch_size: int = 128
   evaluated: int = 4096
-  trees: int = 0
+  trees: int = arms.free(0)
   prefix_rate: float = 0.0
-  downstream: tuple[str, ...] = ()
-  labelled: int = 1000
+  downstream: tuple[str, ...] = arms.free(())
+  labelled: int = arms.free(1000)
   metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
 
   def __post_init__(self):
     super().__post_init__()
-    if self.trees < 0:
-      raise ValueError(f"trees: got {self.trees}, expected 0 or more.")
-    self.check_positive("labelled")
+    _validate.fields(self, positive=("labelled",), not_negative=("trees",))
     if self.metric == "test_accuracy" and self.adaptation is None:
-      raise ValueError("metric: 'test_accuracy' needs adaptation; got None.")
+      raise ValueError(
+        "metric: got 'test_accuracy', expected another one: it needs"
+        " adaptation."
+      )
 
 
-def arm_configs(config: Config) -> dict[str, problem_lib.ArmConfig]:
+def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
   """Returns the whole configuration of every arm.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
   """
-  shared = {
-    "model": config.model.to_dict(),
-    "objective": config.objective.to_dict(),
-    # The fields of a recipe that the config leaves out are those of an arm.
-    "optimizer": dataclasses.asdict(problem_lib.ArmConfig().optimizer)
-    | config.optimizer.to_dict(),
-    "aggressive": config.aggressive,
-    "elbo_weight": config.elbo_weight,
-    "batch_size": config.batch_size,
-    "evaluated": config.evaluated,
-    "prefix_rate": config.prefix_rate,
+  configs = {
+    name: arms.merge(config, name, problem.ArmConfig) for name in config.arms
   }
-  if config.adaptation is not None:
-    shared["adaptation"] = config.adaptation.to_dict()
-  arms = {
-    name: device_mesh.split_time(
-      config.mesh,
-      arms_lib.merge(config, name, shared, problem_lib.ArmConfig),
-    )
-    for name in config.arms
-  }
-  for name, arm in arms.items():
+  for name, arm in configs.items():
     if (arm.adaptation is None) != (config.adaptation is None):
       raise ValueError(
         f"arms.{name}.adaptation: either all arms have it or none; set "
         "config.adaptation."
       )
-  return arms
-
-
-def _stacks(configs):
-  """Returns a number that arms of one program share; None for one alone."""
-  stacks = list(map(problem_lib.stack_of, configs.values()))
-  return [
-    stacks.index(stack) if stack and stacks.count(stack) > 1 else None
-    for stack in stacks
-  ]
+  return configs
 
 
 def main(argv: list[str]) -> None:
@@ -155,74 +125,30 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
     configs = arm_configs(config)
     if config.adaptation is not None or config.trees:
       # Needed after the training: better missed before.
       probes.require()
     splits = data.load(config.data, **config.data_options)
     downstream.check(config.downstream, splits)
-    arms = {
-      name: study.Arm(
-        problem_lib.make_problem(
-          arm, splits, config.num_updates, traced_weights=stack is not None
-        ),
-        problem_lib.make_optimizer(arm, config.num_updates),
-        metric=config.metric,
-        examples=arm.batch_size,
-        unit="windows",
-        stack=stack,
-      )
-      for (name, arm), stack in zip(configs.items(), _stacks(configs))
-    }
-    directory = study.open_workdir(
-      _WORKDIR.value, config, "dts", _MODE.value, MAY_CHANGE
-    )
-  run = study.run if _MODE.value == "train" else study.evaluate
-  results = run(config, directory, arms)
-  columns = {
-    "nll": "nll",
-    "kl": "kl",
-    "mi": "mi",
-    "tc": "tc",
-    "dwkl": "dwkl",
-    "gap": "gap",
-    "active": "active",
-  }
-  if config.adaptation is not None:
-    columns = {"valid_accuracy": "source", "test_accuracy": "target"} | columns
-  draw = _MODE.value == "train" and processes.is_first()
-  for name in results:
-    arm = configs[name]
-    _, variables = study.variables_of(config, directory, name, arms[name])
-    scores = report.arm(
-      arm,
+    made = dts_arms.make_arms(
+      configs,
       splits,
-      variables,
-      directory / name,
+      num_updates=config.num_updates,
+      metric=config.metric,
       trees=config.trees,
-      draw=draw,
-    )
-    useful = downstream.scores(
-      config.downstream,
-      arm,
-      splits,
-      variables,
-      directory / name,
+      downstream_tasks=config.downstream,
       labelled=config.labelled,
-      draw=draw,
     )
-    results[name] |= scores | useful
-    shown = (key for key in scores if key in report.SHORT)
-    columns |= {key: key for key in (*shown, *useful)}
-  study.finish(
+    directory = arms.open_directory(_WORKDIR.value, config, "dts", _MODE.value)
+  results = report.main(
     config,
     directory,
-    arms,
-    results,
+    made,
     _MODE.value,
     title=f"{config.data}: nats per test window",
-    columns=columns,
+    columns=dts_arms.COLUMNS,
     baselines=downstream.baselines(
       config.downstream,
       splits,
@@ -230,11 +156,10 @@ def main(argv: list[str]) -> None:
       labelled=config.labelled,
     ),
   )
-  report.show_details(results)
-  if draw:
-    report.comparison(
-      directory, {name: results[name] for name in configs if name in results}
-    )
+  if processes.is_first():
+    code_report.show_details(results)
+    if _MODE.value == "train":
+      code_report.comparison(directory, results)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ what it has scored, as an adaptive compressor does.
 
 from collections.abc import Mapping
 import dataclasses
-import pathlib
+import functools
 from typing import Any
 
 from absl import flags
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import dynamic_evaluation
@@ -33,7 +33,10 @@ from jaxseq.tasks import language
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import run
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import seeds
 
 _CONFIG, _WORKDIR = app.define_flags()
@@ -55,12 +58,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "seed of the sampling")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(base.DataComparison):
   """A comparison of networks on one text.
 
   Attributes:
-    data: name of the text in `jaxseq.data`.
-    data_options: options of its loader.
     length: bytes of a piece, through which gradients flow.
     jump_every: pieces that a stream of the training reads one after the other
       before it goes on at a random place; never if None.
@@ -69,26 +70,19 @@ class Config(study.Supervised):
       with fresh states.
     dynamic: fields of `dynamic_evaluation.Config`, to score the test text, as
       one stream, also while learning from it; empty leaves that out.
-    network: fields of `nn.NetworkConfig` that all arms share.
-    optimizer: fields of `recipes.Recipe` that all arms share.
-    batch_size: streams of text per update.
   """
 
   _: dataclasses.KW_ONLY
-  data: str
-  data_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
   length: int = 256
   jump_every: int | None = None
   valid_tokens: int = 65_536
   test_streams: int = 1
-  dynamic: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
+  dynamic: Mapping[str, Any] = arms.EMPTY
   batch_size: int = 16
 
   def __post_init__(self):
     super().__post_init__()
-    self.check_positive("length", "valid_tokens", "test_streams")
+    _validate.fields(self, positive=("length", "valid_tokens", "test_streams"))
     self.dynamic_evaluation()
 
   def dynamic_evaluation(self) -> dynamic_evaluation.Config:
@@ -102,16 +96,18 @@ class Config(study.Supervised):
     )
 
 
-def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
+def make_arms(
+  config: Config, corpus: language.Corpus
+) -> dict[str, supervised_arms.Arm]:
   """Builds every arm.
 
   Raises:
     ValueError: if an option is wrong.
   """
-  arms = {}
+  made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)
-    arms[name] = study.Arm(
+    made[name] = supervised_arms.Arm(
       language.make_problem(
         arm,
         corpus,
@@ -123,6 +119,7 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
       metric="bits_per_token",
       examples=arm.batch_size * config.length,
       unit="bytes",
+      more=functools.partial(test_scores, config, arm, corpus),
     )
     if config.dynamic:
       dynamic_evaluation.check(
@@ -130,28 +127,27 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, study.Arm]:
         arm.network,
         language.streams(corpus.train, arm.batch_size),
       )
-  return arms
+  return made
 
 
 def test_scores(
   config: Config,
-  directory: pathlib.Path,
-  name: str,
-  arm: study.Arm,
+  arm: base.ArmConfig,
   corpus: language.Corpus,
+  program: supervised_arms.Program,
+  variables: Any,
+  *unused: Any,
 ) -> dict[str, list[float]]:
   """Returns bits per byte over all of the test text, one per seed.
 
   "test_bits" are those of the network as it was trained; "dynamic_bits", if the
   config asks for them, those while it learns from what it has scored.
   """
-  arm_config = base.arm_config(config, name)
-  network = language.make_network(arm_config, corpus)
-  _, variables = study.variables_of(config, directory, name, arm)
+  network = language.make_network(arm, corpus)
 
   def scores(function, texts):
-    score = study.compile_for(config, function, shared=1)
-    return np.asarray(score(variables, study.share(config, texts))).tolist()
+    score = program.compile(function, shared=1)
+    return np.asarray(score(variables, program.share(texts))).tolist()
 
   found = {
     "test_bits": scores(
@@ -168,7 +164,7 @@ def test_scores(
         options, network, variables, *texts
       ),
       (
-        language.streams(corpus.train, arm_config.batch_size),
+        language.streams(corpus.train, arm.batch_size),
         language.streams(corpus.test, 1),
       ),
     )
@@ -176,15 +172,10 @@ def test_scores(
 
 
 def continue_prompt(
-  config: Config,
-  directory: pathlib.Path,
-  name: str,
-  arm: study.Arm,
-  corpus: language.Corpus,
+  arm: base.ArmConfig, corpus: language.Corpus, variables: Any
 ) -> str:
   """Returns a text that the first seed of an arm has written."""
-  network = language.make_network(base.arm_config(config, name), corpus)
-  _, variables = study.variables_of(config, directory, name, arm)
+  network = language.make_network(arm, corpus)
   prompt = bytes([language.START]) + _PROMPT.value.encode()
   tokens, _ = jax.jit(
     lambda variables, prompt, key: generation.generate(
@@ -216,33 +207,31 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
     corpus = language.from_splits(data.load(config.data, **config.data_options))
-    arms = make_arms(config, corpus)
-    directory = study.open_workdir(
+    made = make_arms(config, corpus)
+    directory = arms.open_directory(
       _WORKDIR.value, config, "language_model", _MODE.value
     )
   if _MODE.value != "generate":
-    run = study.run if _MODE.value == "train" else study.evaluate
-    results = run(config, directory, arms)
     columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
-    for name in results:
-      results[name] |= test_scores(config, directory, name, arms[name], corpus)
-    study.finish(
+    report.main(
       config,
       directory,
-      arms,
-      results,
+      made,
       _MODE.value,
       title=f"{config.data}, bits per byte",
       columns=columns,
     )
   if _MODE.value != "evaluate":
-    for name, arm in arms.items():
+    for name, arm in made.items():
+      _, state = run.restore(config, directory, name, arm)
       print(f"\n--- {name} (seed 0), temperature {_TEMPERATURE.value} ---")
-      print(continue_prompt(config, directory, name, arm, corpus))
+      print(
+        continue_prompt(base.arm_config(config, name), corpus, state.variables)
+      )
 
 
 if __name__ == "__main__":

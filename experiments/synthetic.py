@@ -14,22 +14,21 @@ under other options, such as longer sequences than those of the training.
 
 from collections.abc import Mapping
 import dataclasses
-import pathlib
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
-from jaxseq.training import configuration
 from jaxseq.training import errors
-from jaxseq.training import files
 from jaxseq.training import tables
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
 from jaxseq.training.devices import seeds
 
@@ -39,7 +38,7 @@ _MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(study.Supervised):
+class Config(base.Comparison):
   """A comparison of networks on one task.
 
   Attributes:
@@ -50,43 +49,58 @@ class Config(study.Supervised):
     test_batches: batches of an evaluation.
     further_batch_size: sequences at once in the further tests.
     further_batches: how many batches each of them has.
-    network: fields of `nn.NetworkConfig` that all arms share.
-    optimizer: fields of `recipes.Recipe` that all arms share.
-    batch_size: sequences per update.
   """
 
   _: dataclasses.KW_ONLY
   task: str
-  task_options: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  test_options: Mapping[str, Mapping[str, Any]] = (
-    ml_collections.FrozenConfigDict()
-  )
+  task_options: Mapping[str, Any] = arms.EMPTY
+  test_options: Mapping[str, Mapping[str, Any]] = arms.EMPTY
   test_batches: int = 16
   further_batch_size: int = 8
   further_batches: int = 8
-  network: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  optimizer: Mapping[str, Any] = ml_collections.FrozenConfigDict()
-  batch_size: int = 32
 
   def __post_init__(self):
     super().__post_init__()
-    self.check_positive("test_batches", "further_batch_size", "further_batches")
+    _validate.fields(
+      self, positive=("test_batches", "further_batch_size", "further_batches")
+    )
     for options in ({}, *self.test_options.values()):
       tokens.make_config(self.task, **{**self.task_options, **options})
 
 
-def make_arms(config: Config) -> dict[str, study.Arm]:
+def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
   """Builds every arm.
 
   Raises:
     ValueError: if an option is wrong.
   """
   signals = synthetic.chance(config.task, config.task_options) is None
-  arms = {}
+  made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)
+
+    def test_further(program, variables, directory, trained, arm=arm):
+      """Returns the metrics under each of `test_options`, over seeds."""
+      del directory, trained
+      found = {}
+      for label, options in config.test_options.items():
+        score = program.compile(
+          lambda variables, options=options: synthetic.accuracy_at(
+            arm,
+            config.task,
+            {**config.task_options, **options},
+            variables,
+            config.further_batch_size,
+            config.further_batches,
+          )
+        )
+        found[label] = jax.tree.map(
+          lambda x: np.asarray(x).tolist(), score(variables)
+        )
+      return {"further": found} if found else {}
+
     time = tokens.make_config(config.task, **config.task_options).time
-    arms[name] = study.Arm(
+    made[name] = supervised_arms.Arm(
       synthetic.make_problem(
         arm,
         config.task,
@@ -97,39 +111,9 @@ def make_arms(config: Config) -> dict[str, study.Arm]:
       metric="test_loss" if signals else "accuracy",
       examples=arm.batch_size * time,
       unit="tokens",
+      more=test_further,
     )
-  return arms
-
-
-def test_further(
-  config: Config, directory: pathlib.Path, arms: Mapping[str, study.Arm]
-) -> dict[str, dict[str, Any]]:
-  """Tests the newest checkpoints under each of `test_options`.
-
-  Returns:
-    For each arm and label, the metrics, a list over seeds each.
-  """
-  results = {}
-  for name, arm in arms.items():
-    _, variables = study.variables_of(config, directory, name, arm)
-    results[name] = {}
-    for label, options in config.test_options.items():
-
-      def score(variables, name=name, options=options):
-        return synthetic.accuracy_at(
-          base.arm_config(config, name),
-          config.task,
-          {**config.task_options, **options},
-          variables,
-          config.further_batch_size,
-          config.further_batches,
-        )
-
-      metrics = study.compile_for(config, score)(variables)
-      results[name][label] = jax.tree.map(
-        lambda x: np.asarray(x).tolist(), metrics
-      )
-  return results
+  return made
 
 
 def main(argv: list[str]) -> None:
@@ -137,35 +121,30 @@ def main(argv: list[str]) -> None:
   del argv
   seeds.split_cpu()
   with errors.setup():
-    config = study.parse(_CONFIG.value, Config, _MESH.value)
-    arms = make_arms(config)
-    directory = study.open_workdir(
+    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+    made = make_arms(config)
+    directory = arms.open_directory(
       _WORKDIR.value, config, "synthetic", _MODE.value
     )
   columns = {"test_loss": "mean squared error"}
   if synthetic.chance(config.task, config.task_options) is not None:
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
-  study.main(
+  results = report.main(
     config,
     directory,
-    arms,
+    made,
     _MODE.value,
-    title=f"{config.task}",
+    title=config.task,
     columns=columns,
   )
-  if config.test_options:
-    further = test_further(config, directory, arms)
-    if _MODE.value == "train" and processes.is_first():
-      files.write_json(
-        directory / "further_tests.json", configuration.to_json(further)
-      )
+  if config.test_options and processes.is_first():
     metric = next(iter(columns))
     labels = tables.natural_order(config.test_options)
     tables.show(
       ["arm", *labels],
       [
-        [name, *(tables.mean_std(tests[label][metric]) for label in labels)]
-        for name, tests in further.items()
+        [name, *(tables.mean_std(x["further"][k][metric]) for k in labels)]
+        for name, x in results.items()
       ],
       title=f"{config.task}, {columns[metric]} under other options",
     )

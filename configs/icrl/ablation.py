@@ -59,7 +59,7 @@ def get_config(argument: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
   config = quickstart.get_config(variant or "full")
   config.num_seeds = 4 if variant != "tiny" else 1
   config.references = {}
-  config.ppo.env_id = env_id
+  config.agent.env_id = env_id
   network = config.arms.s5.network.to_dict()
 
   def changed(**options: Any) -> dict[str, Any]:

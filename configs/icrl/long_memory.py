@@ -26,12 +26,12 @@ def get_config(variant: str = "Medium") -> ml_collections.ConfigDict:
   _validate.choice("variant", variant, VARIANTS)
   if variant == "tiny":
     config = quickstart.get_config("tiny")
-    config.ppo.env_id = "RepeatPreviousMedium"
+    config.agent.env_id = "RepeatPreviousMedium"
     return config
   config = quickstart.get_config()
   config.num_seeds = 4  # As many on each of two cores.
-  config.ppo.env_id = f"RepeatPrevious{variant}"
-  config.ppo.total_steps = 3_000_000
+  config.agent.env_id = f"RepeatPrevious{variant}"
+  config.agent.total_steps = 3_000_000
   config.arms.s5.network.stack.mixer_options.ssm_size = 128
   config.arms.gru.network.stack.d_model = 128
   return config

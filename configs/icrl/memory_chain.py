@@ -18,7 +18,7 @@ def get_config(length: str = "20") -> ml_collections.ConfigDict:
   if not length.isdigit() or not 1 <= int(length) <= 998:
     raise ValueError(f"length: got {length!r}, expected 1 to 998.")
   config = quickstart.get_config()
-  config.ppo.update(
+  config.agent.update(
     env_id="MemoryChain-bsuite",
     env_params={"memory_length": int(length)},
     total_steps=204_800,

@@ -20,7 +20,7 @@ def get_config(env_id: str = "RepeatPreviousEasy") -> ml_collections.ConfigDict:
   config.updates_per_chunk = 1
   config.chunks_per_checkpoint = 10
   config.evaluation_episodes = 128
-  config.ppo = {
+  config.agent = {
     "env_id": env_id,
     "normalize_observation": False,
     "num_envs": 64,

@@ -59,7 +59,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "noise_sigma": 0.005,
     "max_start": 0.19,
   }
-  config.ppo = {
+  config.agent = {
     "env_id": "ProjectedCartPole",
     "normalize_observation": True,
     "returns_per_trial": True,
@@ -98,7 +98,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant == "paper":
     options = {"num_trials": 16, "max_steps": 200}
     config.updates_per_chunk = 1
-    config.ppo.update(
+    config.agent.update(
       normalize_observation=False,
       returns_per_trial=False,
       rollout_length=1024,
@@ -124,7 +124,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
     config.evaluation_episodes = 8
-    config.ppo.update(
+    config.agent.update(
       num_envs=4, rollout_length=32, total_steps=4 * 128, num_epochs=1
     )
     network.update(encoder_widths=(8,), head_widths=(8,))

@@ -39,10 +39,10 @@ def get_config(variant: str = "cartpoles") -> ml_collections.ConfigDict:
   config = projected_cartpole.get_config(
     "tiny" if variant == "tiny" else "full"
   )
-  config.ppo.env_id = "ProjectedControl"
+  config.agent.env_id = "ProjectedControl"
   if variant == "bodies":
     config.num_seeds = 2
-    config.ppo.update(
+    config.agent.update(
       returns_per_trial=False, entropy_coef=0.0, total_steps=4_000_000
     )
     options = {}

@@ -37,7 +37,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.chunks_per_checkpoint = 6
   config.evaluation_episodes = 128
   config.references = {"perfect": 1.0, "no memory": -0.5}
-  config.ppo = {
+  config.agent = {
     "env_id": "RepeatPreviousEasy",
     "normalize_observation": False,
     "num_envs": 16,
@@ -76,7 +76,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
     config.evaluation_episodes = 8
-    config.ppo.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
+    config.agent.update(num_envs=4, rollout_length=64, total_steps=6 * 256)
     for arm in config.arms.values():
       arm.network.update(encoder_widths=(8,), head_widths=(8,))
       arm.network.stack.d_model = 8

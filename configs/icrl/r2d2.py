@@ -25,11 +25,11 @@ VARIANTS = quickstart.VARIANTS
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config = quickstart.get_config(variant)
   config.algorithm = "r2d2"
-  del config.ppo
+  del config.agent
   config.evaluation_greedy = True
   config.updates_per_chunk = 20
   config.chunks_per_checkpoint = 10
-  config.r2d2 = {
+  config.agent = {
     "env_id": "RepeatPreviousEasy",
     "normalize_observation": False,
     "num_envs": 16,
@@ -55,7 +55,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant.endswith("tiny"):
     config.updates_per_chunk = 2
     config.chunks_per_checkpoint = 1
-    config.r2d2.update(
+    config.agent.update(
       num_envs=4, total_steps=6 * 128, learning_starts=8, batch_size=4
     )
   return config

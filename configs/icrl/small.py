@@ -7,7 +7,7 @@ The ids are those of `jaxseq.rl.envs.names()`. The settings were chosen on
 RepeatPreviousEasy; nothing is promised for other environments. Where
 observations are numbers of very different sizes,
 
-    --config.ppo.normalize_observation=True
+    --config.agent.normalize_observation=True
 
 shows them to the network less their running mean, in standard deviations.
 """
@@ -19,6 +19,6 @@ from configs.icrl import quickstart
 
 def get_config(env_id: str = "RepeatFirstEasy") -> ml_collections.ConfigDict:
   config = quickstart.get_config()
-  config.ppo.env_id = env_id
+  config.agent.env_id = env_id
   config.references = {}
   return config

@@ -46,7 +46,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "env_params": {"memory_length": length},
       # An episode is one step longer than the memory.
       "total_steps": (
-        config.ppo.total_steps if tiny else _EPISODES * (length + 1)
+        config.agent.total_steps if tiny else _EPISODES * (length + 1)
       ),
     }
     for length in _LENGTHS[variant]

@@ -32,7 +32,7 @@ What comes of it:
     forecasts      the second half of a window from the code of the first
     downstream     classes, forecasts and anomalies from codes
     pictures       curves, heat maps, traversals
-    report         all of these for a trained model
+    code_report    all of these for a trained model
 
 A latent is (batch, D), and q(z | x) is a Gaussian with mean `mu` and log
 variance `logvar`, both (batch, D); the prior is standard normal. All
@@ -48,12 +48,14 @@ if TYPE_CHECKING:
   from jaxseq.dts import aggressive as aggressive
   from jaxseq.dts import backbones as backbones
   from jaxseq.dts import batches as batches
+  from jaxseq.dts import code_report as code_report
   from jaxseq.dts import decoders as decoders
   from jaxseq.dts import density_ratio as density_ratio
   from jaxseq.dts import diagnostics as diagnostics
   from jaxseq.dts import divergences as divergences
   from jaxseq.dts import downstream as downstream
   from jaxseq.dts import downstream_pictures as downstream_pictures
+  from jaxseq.dts import dts_arms as dts_arms
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts
@@ -65,7 +67,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import pictures as pictures
   from jaxseq.dts import probes as probes
   from jaxseq.dts import problem as problem
-  from jaxseq.dts import report as report
   from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import scores as scores

@@ -1,4 +1,4 @@
-"""What the functions of this package check about what a caller hands in."""
+"""Checks of the arguments of this package's functions."""
 
 from collections.abc import Sequence
 import math

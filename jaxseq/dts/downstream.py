@@ -1,4 +1,4 @@
-"""What the codes of a trained model are good for, on windows of the test set.
+"""Classes, forecasts and anomalies from codes of windows of the test set.
 
 classify   probes that read the classes, or the levels of all factors, from
            the means of codes
@@ -26,6 +26,13 @@ from jaxseq.dts import problem as problem_lib
 from jaxseq.dts.metrics import _sklearn
 
 TASKS = ("classify", "forecast", "anomaly")
+SCORES = (
+  "class linear",
+  "class mlp",
+  "forecast mse",
+  "forecast other",
+  "anomaly auc",
+)
 # Samples of z for each window's ELBO.
 SAMPLES = 8
 _DRAWN = 4

@@ -1,4 +1,4 @@
-"""What is measured on windows that were never trained on."""
+"""Likelihood, information and use of the code on windows of the test set."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a disentangling model learned, as PNG files.
+"""Pictures of a disentangling model: curves, heat maps, traversals, as PNG.
 
 Every function returns the path of the file, or None, with a warning, if
 matplotlib is not installed. Maps of numbers use cividis, and lines Okabe and

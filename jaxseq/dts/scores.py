@@ -1,4 +1,4 @@
-"""How codes score: against known factors, and between two domains."""
+"""Scores of codes: against known factors, and between two domains."""
 
 from collections.abc import Callable
 from collections.abc import Mapping

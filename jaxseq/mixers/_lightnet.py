@@ -1,4 +1,4 @@
-"""What LightNet computes between its projections; see `lightnet`."""
+"""LightNet's computation between its projections; see `lightnet`."""
 
 import math
 from typing import Any

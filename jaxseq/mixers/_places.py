@@ -1,4 +1,4 @@
-"""Where elements stand in their sequence, for embeddings of positions."""
+"""Positions of elements in their sequence, for embeddings."""
 
 import jax
 from jax import lax

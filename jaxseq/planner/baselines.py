@@ -1,4 +1,4 @@
-"""What plans are compared with: static meshes, and packing by tokens."""
+"""Baselines of plans: static meshes, and packing by tokens."""
 
 from collections.abc import Sequence
 import heapq

@@ -1,4 +1,4 @@
-"""What a row of documents costs on a group of devices, in seconds and bytes.
+"""Costs of a row of documents on a group of devices, in seconds and bytes.
 
 The model of FlexSP (Wang et al., arXiv:2412.01523, equations 11 to 14), with a
 second kind for recurrent mixers, whose only exchange is one state per row.

@@ -1,4 +1,4 @@
-"""From documents on blocks of devices to rows with times: the Assignment.
+"""The Assignment: rows of documents on blocks of devices, with their times.
 
 A block of degree d is d neighbouring devices, number b those from b d to
 b d + d - 1. Rows run by falling degree. All larger blocks above a block cover

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
   from jaxseq.rl import agents as agents
   from jaxseq.rl import algorithms as algorithms
   from jaxseq.rl import batching as batching
-  from jaxseq.rl import comparison as comparison
   from jaxseq.rl import conditioned as conditioned
   from jaxseq.rl import drawings as drawings
   from jaxseq.rl import encoders as encoders
@@ -29,8 +28,9 @@ if TYPE_CHECKING:
   from jaxseq.rl import recording as recording
   from jaxseq.rl import rendering as rendering
   from jaxseq.rl import replay as replay
+  from jaxseq.rl import rl_arms as rl_arms
+  from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout
-  from jaxseq.rl import study as study
   from jaxseq.rl import transcript as transcript
   from jaxseq.rl import wrappers as wrappers
 else:

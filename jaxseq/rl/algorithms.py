@@ -1,45 +1,76 @@
-"""The algorithms by name.
+"""The algorithms by name, open to a user's own."""
 
-Each is a module with `Config`, `player(config)`, `init(config, key)`,
-`update(config, runner)` and `train(config, runner, num_updates)`. A Config has
-`env_id`, `num_updates` and `steps_per_update`; what `init` returns has
-`variables` for the network of the player.
-"""
-
-import types
 from typing import Any
+from typing import Protocol
 
-from jaxseq.rl.agents import ppo
-from jaxseq.rl.agents import r2d2
+import jax
 
-_MODULES = types.MappingProxyType({"ppo": ppo, "r2d2": r2d2})
+from jaxseq import _registry
+from jaxseq.rl import rollout
+
+REGISTRY = _registry.Registry(
+  "algorithm",
+  {"ppo": "jaxseq.rl.agents.ppo", "r2d2": "jaxseq.rl.agents.r2d2"},
+)
+register = REGISTRY.register
+names = REGISTRY.names
+get = REGISTRY.get
 
 
-def names() -> tuple[str, ...]:
-  """Returns the names of all algorithms."""
-  return tuple(_MODULES)
+class Config(Protocol):
+  """The fields of an algorithm's configuration that a comparison reads.
 
-
-def get(name: str) -> types.ModuleType:
-  """Returns the module of an algorithm.
-
-  Raises:
-    ValueError: there is none of that name.
+  Attributes:
+    env_id: an id that `jaxseq.rl.envs.make` knows.
+    env_options: pairs of names and values passed on to it.
   """
-  if name not in _MODULES:
-    raise ValueError(
-      f"algorithm: got {name!r}, expected one of {', '.join(names())}."
-    )
-  return _MODULES[name]
+
+  env_id: str
+  env_options: tuple[tuple[str, Any], ...]
+
+  @property
+  def num_updates(self) -> int:
+    """Of the whole run."""
+
+  @property
+  def steps_per_update(self) -> int:
+    """Environment steps of an update."""
 
 
-def of(config: Any) -> types.ModuleType:
-  """Returns the module that a configuration belongs to.
+class Algorithm(Protocol):
+  """A module with these names; `REGISTRY` knows it by its import path.
+
+      algorithms.register("sac", "my_package.sac")
+
+  Attributes:
+    Config: frozen dataclass.
+  """
+
+  Config: type
+
+  def player(self, config: Any) -> rollout.Player:
+    """Returns the environment and the network that plays it."""
+
+  def init(self, config: Any, key: jax.Array) -> Any:
+    """Returns the state before the first update.
+
+    It is a NamedTuple with `variables` for the network of the player, with
+    `opt_state`, and with `world`, whose arrays have an axis of environments.
+    """
+
+  def train(
+    self, config: Any, runner: Any, num_updates: int
+  ) -> tuple[Any, dict[str, jax.Array]]:
+    """Makes updates; returns the state and metrics with an axis of updates."""
+
+
+def of(config: Any) -> Algorithm:
+  """Returns the algorithm that a configuration belongs to.
 
   Raises:
     TypeError: it is no algorithm's.
   """
-  for module in _MODULES.values():
-    if isinstance(config, module.Config):
-      return module
+  for algorithm in REGISTRY.values():
+    if isinstance(config, algorithm.Config):
+      return algorithm
   raise TypeError(f"config: got {config!r}, expected an algorithm's Config.")

@@ -6,15 +6,15 @@ from absl import logging
 import jax
 
 from jaxseq._types import PyTree
-from jaxseq.rl import comparison
 from jaxseq.rl import rendering
-from jaxseq.rl import study
+from jaxseq.rl import rl_arms
+from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
 from jaxseq.training.devices import processes
 
 
 def write(
-  config: comparison.Config,
+  config: rl_arms.Config,
   directory: pathlib.Path,
   name: str,
   variables: PyTree,
@@ -36,9 +36,9 @@ def write(
   if not processes.is_first():
     return []
   films = rendering.film(
-    comparison.arm_config(config, name),
+    rl_arms.agent_config(config, name),
     jax.tree.map(lambda leaf: leaf[0], variables),
-    study.evaluation_keys(config)[0],
+    arms.split_keys(config)[1][0],
     greedy=config.evaluation_greedy,
   )
   path = directory / f"episode_{name}.gif"

@@ -7,6 +7,8 @@ the medium player the first that has come half the way between their returns.
 
 from collections.abc import Callable
 import functools
+import json
+import pathlib
 from typing import Any
 from typing import NamedTuple
 
@@ -19,9 +21,15 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import spaces
+from jaxseq.training import errors
+from jaxseq.training import files
+from jaxseq.training import progress
+from jaxseq.training.devices import processes
 
 Trajectories = trajectories_lib.Trajectories
 LEVELS = ("random", "medium", "expert")
+RECORDED = "recorded.npz"
+LEVELS_FILE = "levels.json"
 
 
 class Level(NamedTuple):
@@ -183,3 +191,64 @@ def make(
   }
   mixture = trajectories_lib.mix(list(parts.values()), episodes, seed)
   return mixture, means
+
+
+def load_or_make(
+  directory: pathlib.Path,
+  config: ppo.Config,
+  key: jax.Array,
+  episodes: int,
+  seed: int = 0,
+  *,
+  make_it: bool = True,
+  **options: Any,
+) -> tuple[Trajectories, dict[str, float]]:
+  """Loads the recording in a directory, or makes it there.
+
+  The first of several processes makes it, on its own devices; the others wait.
+
+  Args:
+    directory: gets recorded.npz and levels.json.
+    config: as for `make`, and so are the others.
+    key: random key.
+    episodes: number of episodes.
+    seed: of their order.
+    make_it: whether to make it if there is none.
+    **options: more of `train_levels`.
+
+  Returns:
+    The episodes, and the mean return of each level.
+
+  Raises:
+    UserError: there is none, and none is to be made.
+  """
+  path = directory / RECORDED
+  if not make_it and not path.is_file():
+    raise errors.UserError(
+      f"{str(directory)!r} holds no {RECORDED}: train first"
+    )
+
+  def record_levels():
+    if path.is_file():
+      return
+    bar = progress.Progress(
+      config.num_updates * config.steps_per_update,
+      metric="return",
+      label="recording",
+    )
+    with bar:
+      recorded, levels = make(
+        config,
+        key,
+        episodes,
+        seed,
+        report=lambda steps, mean: bar.update(steps, {"return": mean}),
+        **options,
+      )
+    # The recording comes last: where it is, the levels are.
+    files.write_json(directory / LEVELS_FILE, levels)
+    trajectories_lib.save(path, recorded)
+
+  processes.first_then_rest(record_levels, f"recording {str(path)!r}")
+  levels = json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))
+  return trajectories_lib.load(path), levels

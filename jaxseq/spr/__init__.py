@@ -31,7 +31,7 @@ The agent in its environment:
     evaluate          whole games
     pictures          of them
     settings          from a config file to a game and an agent
-    study             the arms of an experiment
+    spr_arms          the arms of an experiment
     published         scores of other agents
     scores            human-normalized scores
     score_comparison  of several agents
@@ -67,8 +67,8 @@ if TYPE_CHECKING:
   from jaxseq.spr import scores as scores
   from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings
+  from jaxseq.spr import spr_arms as spr_arms
   from jaxseq.spr import stacks as stacks
-  from jaxseq.spr import study as study
   from jaxseq.spr import transition_loss as transition_loss
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants

@@ -1,4 +1,4 @@
-"""How probably one agent beats another on Atari-100k.
+"""Probability that one agent beats another on Atari-100k.
 
 The probability of improvement of Agarwal et al., arXiv:2108.13264, section 4.3,
 for agents whose single runs are known: those of one suite. Of most published

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
   from jaxseq.tasks import budget as budget
   from jaxseq.tasks import classification as classification
   from jaxseq.tasks import decision as decision
+  from jaxseq.tasks import document_arms as document_arms
   from jaxseq.tasks import document_plans as document_plans
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
   from jaxseq.tasks import event_network as event_network
   from jaxseq.tasks import events as events
+  from jaxseq.tasks import forecast_figures as forecast_figures
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import generation as generation
   from jaxseq.tasks import language as language

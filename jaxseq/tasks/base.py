@@ -1,6 +1,7 @@
-"""What supervised problems share: an arm's options, batches, averages."""
+"""The base of supervised problems: an arm's options, batches, averages."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 from typing import TypeVar
@@ -16,6 +17,7 @@ from jaxseq import nn
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
 
 PyTree = Any
@@ -39,33 +41,51 @@ class ArmConfig:
     _validate.integer("batch_size", self.batch_size, 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison(supervised_arms.Supervised):
+  """A comparison of networks on one task.
+
+  Attributes:
+    network: fields of `nn.NetworkConfig` that all arms share.
+    optimizer: fields of `recipes.Recipe` that all arms share.
+    batch_size: examples per update.
+  """
+
+  _: dataclasses.KW_ONLY
+  network: Mapping[str, Any] = arms.EMPTY
+  optimizer: Mapping[str, Any] = arms.EMPTY
+  batch_size: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class DataComparison(Comparison):
+  """A comparison of networks on one data set.
+
+  Attributes:
+    data: name of the data set in `jaxseq.data`.
+    data_options: options of its loader.
+  """
+
+  _: dataclasses.KW_ONLY
+  data: str
+  data_options: Mapping[str, Any] = arms.EMPTY
+
+
 Arm = TypeVar("Arm", bound=ArmConfig)
 
 
-def arm_config(
-  config: Any, name: str, cls: type[Arm] = ArmConfig, **shared: Any
-) -> Arm:
+def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
   """Returns the whole configuration of an arm.
 
   Args:
-    config: a `study.Supervised` with the fields `network`, `optimizer` and
-      `batch_size`, which arms share.
+    config: a comparison, whose fields of the same names arms share.
     name: of the arm.
     cls: class of an arm's configuration.
-    **shared: values of further fields of `cls` that arms share.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
   """
-  shared = {
-    "network": config.network.to_dict(),
-    "optimizer": config.optimizer.to_dict(),
-    "batch_size": config.batch_size,
-    **shared,
-  }
-  return device_mesh.split_time(
-    config.mesh, arms.merge(config, name, shared, cls)
-  )
+  return arms.merge(config, name, cls)
 
 
 def make_optimizer(

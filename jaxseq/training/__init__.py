@@ -1,4 +1,4 @@
-"""What every experiment shares: configs, checkpoints, metrics, host loop.
+"""Runs of experiments: configs, checkpoints, scalars, the host loop.
 
 The modules are imported when first used, so that a program pays only for
 those that it needs (Orbax, matplotlib and tensorboardX are not light):

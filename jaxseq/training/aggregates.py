@@ -1,4 +1,4 @@
-"""What a set of runs on a set of tasks says, and how surely.
+"""Aggregates of runs over tasks and seeds, with their intervals.
 
 Scores are arrays (runs, tasks), normalised so that they can be compared between
 tasks. Aggregates, intervals and profiles are those of Agarwal et al., "Deep

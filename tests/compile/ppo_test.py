@@ -11,7 +11,7 @@ import pytest
 
 from configs.icrl import popgym_gru
 from configs.icrl import popgym_s5
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import configuration
 from tests.compile import kernels
@@ -27,8 +27,8 @@ MINIBATCH = 560
 
 def config_of(memory):
   """64 environments of RepeatPreviousEasy, 1024 steps, 30 x 8 minibatches."""
-  config = configuration.parse(MEMORIES[memory].get_config(), comparison.Config)
-  return comparison.arm_config(config, memory)
+  config = configuration.parse(MEMORIES[memory].get_config(), rl_arms.Config)
+  return rl_arms.agent_config(config, memory)
 
 
 @functools.cache

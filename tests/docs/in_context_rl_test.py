@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.training import configuration
 
 _PAGE = (
@@ -24,6 +24,6 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
   # 1.0 as written; without memory 0.5, with a deviation of 0.04 of 128 games.
   assert names["scores"]["mean_return"] > 0.8
   exec(compile(experiment, _PAGE.name, "exec"), names)
-  config = configuration.parse(names["get_config"](), comparison.Config)
+  config = configuration.parse(names["get_config"](), rl_arms.Config)
   for arm in config.arms:
-    assert comparison.arm_config(config, arm).env_id == "RecallBit"
+    assert rl_arms.agent_config(config, arm).env_id == "RecallBit"

@@ -5,20 +5,20 @@ import jax
 import numpy as np
 
 from configs.icrl import ablation
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import registry
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
 
 
 def test_every_arm_can_play():
-  config = study.parse(
-    ablation.get_config("CountRecallEasy"), comparison.Config, ""
+  config = arms.parse(
+    ablation.get_config("CountRecallEasy"), rl_arms.Config, ""
   )
-  arms = [comparison.arm_config(config, name) for name in config.arms]
-  assert len(set(arms)) == 6
-  for arm in arms:
+  agents = [rl_arms.agent_config(config, name) for name in config.arms]
+  assert len(set(agents)) == 6
+  for arm in agents:
     assert ppo.player(arm).env_params.max_steps_in_episode > 0
 
 

@@ -54,10 +54,10 @@ def suite(variant, **changes):
 def test_every_agent_plays_all_games(agent):
   config = suite(agent)
   assert config.num_seeds == 5
-  made = atari100k_suite.make_arms(config)
-  assert tuple(made) == published.GAMES
+  runs = atari100k_suite.make_runs(config)
+  assert tuple(runs) == published.GAMES
   expected = variants.get(agent, 6).updates_per_step
-  for game, arms in made.items():
+  for game, (_, arms) in runs.items():
     assert set(arms) == {agent}
     arm = arms[agent]
     assert arm.settings.game == arm.game.name == game
@@ -66,13 +66,13 @@ def test_every_agent_plays_all_games(agent):
 
 
 def test_the_tiny_suite_has_two_games():
-  assert set(atari100k_suite.make_arms(suite("tiny"))) == {"boxing", "pong"}
+  assert set(atari100k_suite.make_runs(suite("tiny"))) == {"boxing", "pong"}
 
 
 def test_atari_can_be_played_as_the_released_code_plays_it():
   arms = {"spr": {"environment": "atari_released"}}
-  made = atari100k_suite.make_arms(suite("spr", arms=arms))
-  assert made["pong"]["spr"].settings.environment == "atari_released"
+  _, made = atari100k_suite.make_runs(suite("spr", arms=arms))["pong"]
+  assert made["spr"].settings.environment == "atari_released"
 
 
 def test_arms_of_other_agents_are_as_published():
@@ -81,7 +81,7 @@ def test_arms_of_other_agents_are_as_published():
     "drq": {"variant": "drq"},
     "bbf_8": {"variant": "bbf", "agent": {"updates_per_step": 8}},
   }
-  made = atari100k_suite.make_arms(suite("spr", arms=arms))["pong"]
+  _, made = atari100k_suite.make_runs(suite("spr", arms=arms))["pong"]
   found = {name: arm.agent.variant for name, arm in made.items()}
   assert found["spr"] == variants.get("spr", 6)
   assert found["drq"] == variants.get("drq", 6)
@@ -156,9 +156,8 @@ def test_an_unknown_agent_is_refused():
 def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
   def run(mode="train", **changes):
     config = suite("tiny", keep_checkpoints=9, **changes)
-    made = atari100k_suite.make_arms(config)
-    results = atari100k_suite.run(config, tmp_path, made, mode)
-    return config, configuration.to_json(results), capsys.readouterr().out
+    results = atari100k_suite.run_all(config, tmp_path, mode)
+    return config, results, capsys.readouterr().out
 
   _, first, told = run(games=("pong",))
   assert "pong (1 of 1)" in told

@@ -2,12 +2,13 @@
 
 import importlib
 import pathlib
+import re
 
 import pytest
 
 from jaxseq.dts import problem
 from jaxseq.rl import algorithms
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.tasks import base
 from jaxseq.tasks import regression
 from jaxseq.training import configuration
@@ -27,7 +28,7 @@ EXAMPLES = {
 SUPERVISED = [
   path.stem
   for path in sorted((CONFIGS.parent / "experiments").glob("*.py"))
-  if "(study.Supervised)" in path.read_text()
+  if re.search(r"\(base\.(Data)?Comparison\)", path.read_text())
   and path.stem not in ("dts", "language_model")
 ]
 # Variants that need a package that few machines have.
@@ -59,9 +60,7 @@ def test_configs(experiment):
   for name, config in configs(experiment, module.Config):
     for arm in config.arms:
       if name == "classify/pendulum":
-        made = base.arm_config(
-          config, arm, regression.ArmConfig, gaps=config.gaps
-        )
+        made = base.arm_config(config, arm, regression.ArmConfig)
       else:
         made = arm_config(config, arm)
       base.make_optimizer(made, config.num_updates)
@@ -75,9 +74,9 @@ def test_configs_of_codes():
 
 
 def test_configs_of_memories():
-  for _, config in configs("icrl", comparison.Config):
+  for _, config in configs("icrl", rl_arms.Config):
     for arm_name in config.arms:
-      arm = comparison.arm_config(config, arm_name)
+      arm = rl_arms.agent_config(config, arm_name)
       player = algorithms.of(arm).player(arm)
       assert player.env_params.max_steps_in_episode > 0
-      comparison.evaluation_configs(config, arm)
+      rl_arms.evaluation_configs(config, arm)

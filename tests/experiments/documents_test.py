@@ -10,10 +10,12 @@ from configs.documents import python as config_file
 from experiments import documents
 from jaxseq import data
 from jaxseq.tasks import base
+from jaxseq.tasks import document_arms
 from jaxseq.tasks import language
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
+from jaxseq.training.comparison import run
 
 ARM = "linear_attention"
 
@@ -31,9 +33,10 @@ def corpus():
   return language.from_splits(data.load(config.data, **config.data_options))
 
 
-def run(config, corpus, directory, mode="train"):
-  arm, problem = documents.make_problem(config, ARM, corpus)
-  return documents.run_arm(config, directory, ARM, arm, problem, mode)
+def train_or_evaluate(config, corpus, directory, mode="train"):
+  made = documents.make_arms(config, corpus)
+  act = run.train if mode == "train" else run.evaluate
+  return act(config, directory, {ARM: made[ARM]})[ARM]
 
 
 def rows(directory):
@@ -47,7 +50,7 @@ def rows(directory):
 def test_a_run_its_continuation_and_its_evaluation(corpus, tmp_path):
   whole, part = tmp_path / "whole", tmp_path / "part"
   config = parse(devices=1)
-  found = run(config, corpus, whole)
+  found = train_or_evaluate(config, corpus, whole)
   expected = rows(whole)
   assert [row["step"] for row in expected] == [1, 2, 2, 3, 4, 4]
   assert expected[-1]["bits_per_token"] == found["bits_per_token"][0]
@@ -58,10 +61,10 @@ def test_a_run_its_continuation_and_its_evaluation(corpus, tmp_path):
   # As if it had been killed between its two checkpoints.
   shutil.copytree(whole, part)
   shutil.rmtree(part / ARM / "checkpoints" / "4")
-  again = run(config, corpus, part)
+  again = train_or_evaluate(config, corpus, part)
   assert rows(part) == expected
   assert again["test_bits"] == found["test_bits"]
-  scored = run(config, corpus, whole, "evaluate")
+  scored = train_or_evaluate(config, corpus, whole, "evaluate")
   assert scored["test_bits"] == found["test_bits"]
   assert scored["programs"] == found["programs"]
 
@@ -71,11 +74,11 @@ def test_a_run_its_continuation_and_its_evaluation(corpus, tmp_path):
 @pytest.mark.timeout(900)
 def test_other_devices_and_another_plan_go_on_with_a_run(corpus, tmp_path):
   one = parse(devices=1)
-  run(one, corpus, tmp_path)
+  train_or_evaluate(one, corpus, tmp_path)
   expected = rows(tmp_path)
   shutil.rmtree(tmp_path / ARM / "checkpoints" / "4")
   plan = {**config_file.get_config("tiny").plan, "method": "packing"}
-  run(parse(devices=8, plan=plan), corpus, tmp_path)
+  train_or_evaluate(parse(devices=8, plan=plan), corpus, tmp_path)
   for row, want in zip(rows(tmp_path), expected, strict=True):
     for name in want.keys() & {"train_bits_per_token", "bits_per_token"}:
       # float32: sums in another order.
@@ -95,7 +98,7 @@ def test_configs():
 def test_wrong_fields_get_one_sentence(corpus):
   for fields, message in (
     ({"num_seeds": 2}, "num_seeds: got 2, expected 1"),
-    ({"mesh": {"data": 2}}, "mesh: got one, expected none"),
+    ({"mesh": {"data": 2}}, "mesh: got MeshConfig.*, expected none"),
     ({"plan": {"methd": "lpt"}}, "no field 'methd'.*did you mean 'method'"),
     ({"plan": {"method": "ltp"}}, "plan.method must be one of .*got 'ltp'"),
     ({"max_length": 0}, "max_length: got 0"),
@@ -104,8 +107,8 @@ def test_wrong_fields_get_one_sentence(corpus):
       parse(**fields)
   count = jax.device_count()
   with pytest.raises(errors.UserError, match=f"at most the {count} that there"):
-    documents.choose_devices(2 * count)
+    document_arms.choose_devices(2 * count)
   with pytest.raises(errors.UserError, match="got 3, expected a power of two"):
-    documents.choose_devices(3)
+    document_arms.choose_devices(3)
   with pytest.raises(ValueError, match="batch_size: got 1000, expected at"):
-    documents.make_problem(parse(batch_size=1000), ARM, corpus)
+    documents.make_arms(parse(batch_size=1000), corpus)

@@ -8,5 +8,5 @@ def get_config():
   del config.arms["s5"]
   config.chunks_per_checkpoint = 1
   config.updates_per_chunk = 1
-  config.ppo.total_steps = 12 * 256
+  config.agent.total_steps = 12 * 256
   return config

@@ -11,10 +11,10 @@ import pytest
 
 from configs.icrl_suite import memory_chain
 from experiments import icrl_suite
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
 from jaxseq.training.devices import seeds
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -66,9 +66,9 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
   results = json.loads((whole / "results.json").read_text())
   environments = results["environments"]
   assert set(environments) == {"MultiarmedBanditEasy", "RepeatFirstEasy"}
-  for arms in environments.values():
-    assert set(arms) == {"none"}
-    for found in arms.values():
+  for of_arms in environments.values():
+    assert set(of_arms) == {"none"}
+    for found in of_arms.values():
       for kind in ("best", "overall", "evaluation"):
         assert np.isfinite(found[kind]).all(), kind
       assert found["best"][0] >= found["overall"][0]
@@ -99,7 +99,7 @@ def test_a_suite_its_continuation_and_its_evaluation(run, tmp_path):
 
 @pytest.mark.parametrize("variant", ["full", "between", "sweep", "tiny"])
 def test_the_lengths_of_the_memory_chain(variant):
-  config = study.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
+  config = arms.parse(memory_chain.get_config(variant), icrl_suite.Config, "")
   lengths = [int(name.removeprefix("memory_")) for name in config.environments]
   assert (
     len(lengths) == {"full": 3, "between": 2, "sweep": 23, "tiny": 2}[variant]
@@ -107,7 +107,7 @@ def test_the_lengths_of_the_memory_chain(variant):
   for length, name in zip(lengths, config.environments):
     local = icrl_suite.on(config, name)
     for name in config.arms:
-      arm = comparison.arm_config(local, name)
+      arm = rl_arms.agent_config(local, name)
       assert ppo.player(arm).env_params.memory_length == length
       if variant != "tiny":
         assert arm.total_steps == 10_000 * (length + 1)
@@ -116,10 +116,10 @@ def test_the_lengths_of_the_memory_chain(variant):
 @pytest.mark.parametrize(
   ("override", "message"),
   [
-    ("ppo.num_minibatches=3", "num_minibatches: got 3"),
+    ("agent.num_minibatches=3", "num_minibatches: got 3"),
     ("environments.RepeatFirstEasy.gama=1", "gama.*did you mean 'gamma'"),
     ("bounds.RepeatFirstEasy=(1.0,0.0)", "expected a lower and a higher"),
-    ("films=('lstm',)", "films: got 'lstm', expected names of arms: none"),
+    ("films=('lstm',)", "films: got 'lstm', expected one of 'none'"),
   ],
 )
 def test_wrong_input_gets_one_sentence(run, tmp_path, override, message):

@@ -104,9 +104,9 @@ def test_returns_of_trials(tmp_path):
 @pytest.mark.slow
 def test_a_run_in_which_no_episode_ends(tmp_path):
   flags = [
-    "--config.ppo.env_id=RepeatPreviousHard",
-    "--config.ppo.rollout_length=8",
-    "--config.ppo.total_steps=64",
+    "--config.agent.env_id=RepeatPreviousHard",
+    "--config.agent.rollout_length=8",
+    "--config.agent.total_steps=64",
   ]
   result = run(GRU_ONLY, tmp_path / "run", *flags)
   assert result.returncode == 0, result.stderr
@@ -153,9 +153,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (["--config.ppo.learnin_rate=1e-3"], "learnin_rate.*learning_rate"),
-    (["--config.ppo.env_id=NoSuchEnv"], "NoSuchEnv"),
-    (["--config.ppo.num_minibatches=3"], "num_minibatches: got 3, expected"),
+    (["--config.agent.learnin_rate=1e-3"], "learnin_rate.*learning_rate"),
+    (["--config.agent.env_id=NoSuchEnv"], "NoSuchEnv"),
+    (["--config.agent.num_minibatches=3"], "num_minibatches: got 3, expected"),
     (["--mode=evaluate"], "absent"),
   ],
 )

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from jaxseq.rl import algorithms
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
 from jaxseq.training import configuration
@@ -13,7 +13,7 @@ from jaxseq.training import errors
 
 def parse(**options):
   shared = {"arms": {"a": {}, "b": {"gamma": 0.5}}}
-  return configuration.from_config_dict(comparison.Config, shared | options)
+  return configuration.from_config_dict(rl_arms.Config, shared | options)
 
 
 def test_modules_and_their_configurations():
@@ -28,11 +28,11 @@ def test_modules_and_their_configurations():
 
 
 def test_a_comparison_names_the_algorithm():
-  config = parse(ppo={"gamma": 0.9, "num_envs": 8})
-  assert comparison.arm_config(config, "a") == ppo.Config(gamma=0.9, num_envs=8)
-  config = parse(algorithm="r2d2", r2d2={"num_steps": 2})
-  assert comparison.arm_config(config, "a") == r2d2.Config(num_steps=2)
-  assert comparison.arm_config(config, "b") == r2d2.Config(
+  config = parse(agent={"gamma": 0.9, "num_envs": 8})
+  assert rl_arms.agent_config(config, "a") == ppo.Config(gamma=0.9, num_envs=8)
+  config = parse(algorithm="r2d2", agent={"num_steps": 2})
+  assert rl_arms.agent_config(config, "a") == r2d2.Config(num_steps=2)
+  assert rl_arms.agent_config(config, "b") == r2d2.Config(
     num_steps=2, gamma=0.5
   )
   with pytest.raises(errors.UserError, match="algorithm: got 'dqn'"):
@@ -40,33 +40,38 @@ def test_a_comparison_names_the_algorithm():
 
 
 def test_an_arm_has_an_algorithm_of_its_own():
-  arms = {"old": {"gamma": 0.8}, "other": {"algorithm": "r2d2"}}
-  config = parse(arms=arms, ppo={"num_epochs": 2}, r2d2={"burn_in": 20})
-  assert comparison.arm_config(config, "old") == ppo.Config(
-    gamma=0.8, num_epochs=2
+  arms = {
+    "old": {"gamma": 0.8, "num_epochs": 2},
+    "other": {"algorithm": "r2d2", "burn_in": 20},
+  }
+  config = parse(arms=arms, agent={"num_envs": 8})
+  assert rl_arms.agent_config(config, "old") == ppo.Config(
+    gamma=0.8, num_epochs=2, num_envs=8
   )
-  assert comparison.arm_config(config, "other") == r2d2.Config(burn_in=20)
+  assert rl_arms.agent_config(config, "other") == r2d2.Config(
+    burn_in=20, num_envs=8
+  )
   wrong = parse(arms={"x": {"algorithm": "sac"}})
   with pytest.raises(errors.UserError, match="config.arms.x.algorithm: got"):
-    comparison.arm_config(wrong, "x")
+    rl_arms.agent_config(wrong, "x")
   # PPO has no burn-in.
   wrong = parse(arms={"x": {"burn_in": 8}})
   with pytest.raises(errors.UserError, match="no field 'burn_in'"):
-    comparison.arm_config(wrong, "x")
+    rl_arms.agent_config(wrong, "x")
 
 
 @pytest.mark.parametrize("variant", [(), ("tiny",)])
 def test_the_config_file(variant):
   module = importlib.import_module("configs.icrl.r2d2")
   config = configuration.from_config_dict(
-    comparison.Config, module.get_config(*variant)
+    rl_arms.Config, module.get_config(*variant)
   )
   for name in config.arms:
-    arm = comparison.arm_config(config, name)
+    arm = rl_arms.agent_config(config, name)
     assert isinstance(arm, r2d2.Config)
     runner = jax.eval_shape(
       lambda key, arm=arm: r2d2.init(arm, key), jax.random.key(0)
     )
-    assert runner.replay.priority.shape == (arm.replay_sequences,)
+    assert len(runner.replay.items.action) == arm.replay_sequences
   with pytest.raises(ValueError, match="variant: got 'huge'"):
     module.get_config("huge")

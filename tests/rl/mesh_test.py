@@ -8,12 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq.rl import comparison
-from jaxseq.rl import study
+from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
 from jaxseq.training import scalars
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import run
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
 
@@ -37,9 +36,9 @@ FIELDS = {
 
 
 def comparison_of(num_seeds=2, **mesh):
-  return comparison.Config(
+  return rl_arms.Config(
     arms={"gru": {}},
-    ppo=FIELDS,
+    agent=FIELDS,
     num_seeds=num_seeds,
     updates_per_chunk=2,
     chunks_per_checkpoint=1,
@@ -51,18 +50,14 @@ def comparison_of(num_seeds=2, **mesh):
 
 def initial(config):
   """Returns the start of a run, and where it lies."""
-  arm = comparison.arm_config(config, "gru")
-  keys = placement.keys(config.mesh, 0, config.num_seeds)
-  runner = arms.initial_state(
-    config.mesh, functools.partial(ppo.init, arm), keys, "world"
-  )
+  runner = rl_arms.make_arms(config)["gru"].program(config).init()
   where = placement.state_placements(config.mesh, runner, "world")
   return runner, where
 
 
 def two_updates(config):
   """Returns state and metrics after two updates, and operations of a device."""
-  arm = comparison.arm_config(config, "gru")
+  arm = rl_arms.agent_config(config, "gru")
   runner, where = initial(config)
   mesh = device_mesh.make(config.mesh)
   update = jax.jit(
@@ -109,6 +104,10 @@ def test_the_same_updates_on_one_and_on_several_devices(mesh):
   assert shared_work < 0.7 * work, (shared_work, work)
 
 
+def train(config, directory):
+  return run.train(config, directory, rl_arms.make_arms(config))
+
+
 def rows(directory):
   return scalars.column(scalars.read(directory / "gru"), "loss")
 
@@ -117,14 +116,14 @@ def rows(directory):
 @pytest.mark.slow
 def test_a_run_of_eight_devices_goes_on_with_two_and_with_one(tmp_path):
   whole = tmp_path / "eight"
-  results = study.train(comparison_of(data=4, parameters=2), whole)
+  results = train(comparison_of(data=4, parameters=2), whole)
   steps, expected = rows(whole)
   assert list(steps) == [512, 1024, 1536, 2048]
   for name, mesh in (("two", {"data": 2}), ("one", {})):
     path = tmp_path / name
     shutil.copytree(whole, path)
     shutil.rmtree(path / "gru/checkpoints/2048")
-    continued = study.train(comparison_of(**mesh), path)
+    continued = train(comparison_of(**mesh), path)
     check(rows(path), (steps, expected))
     check(continued["gru"]["training"], results["gru"]["training"])
     # Whole episodes: a single action that differs would change them.
@@ -135,7 +134,7 @@ def test_a_run_of_eight_devices_goes_on_with_two_and_with_one(tmp_path):
 def test_what_cannot_be_shared_out():
   with pytest.raises(errors.UserError, match="at most the 8 devices"):
     initial(comparison_of(data=16))
-  arm = comparison.arm_config(comparison_of(), "gru")
+  arm = rl_arms.agent_config(comparison_of(), "gru")
   runner = jax.eval_shape(functools.partial(ppo.init, arm), jax.random.key(0))
   with jax.set_mesh(device_mesh.make(device_mesh.MeshConfig(data=3))):
     with pytest.raises(errors.UserError, match="3 groups of .* 8 environments"):
@@ -147,8 +146,8 @@ def test_what_takes_no_mesh():
     comparison_of(time=2)
   with pytest.raises(ValueError, match="expected time=1 and split_data=0"):
     comparison_of(split_data=True)
-  config = comparison.Config(
+  config = rl_arms.Config(
     arms={"gru": {}}, algorithm="r2d2", mesh=device_mesh.MeshConfig(data=2)
   )
   with pytest.raises(errors.UserError, match="'gru' is trained by r2d2, and"):
-    comparison.arm_config(config, "gru")
+    rl_arms.agent_config(config, "gru")

@@ -13,7 +13,7 @@ import pytest
 
 from configs.spr import minatar_memory
 from jaxseq.spr import runner
-from jaxseq.spr import study
+from jaxseq.spr import spr_arms
 from jaxseq.training import checkpoint
 from jaxseq.training import configuration
 from tests.spr import agent_test
@@ -24,10 +24,10 @@ from tests.spr import agent_test
 )
 def test_a_run_is_finite_and_goes_on_from_a_checkpoint(part, tmp_path):
   config = configuration.from_config_dict(
-    study.Config, minatar_memory.get_config("hybrid_tiny")
+    spr_arms.Config, minatar_memory.get_config("hybrid_tiny")
   )
   name = {"transition": "mixer_transition"}.get(part, part)
-  arm = study.make_arm(config, name)
+  arm = spr_arms.make_arms(config)[name]
   game, config = arm.game, arm.agent
   stack = getattr(config.variant.update.networks, part).stack
   assert (stack.mixer, stack.hybrid[0][0]) == ("s5", "attention")

@@ -11,7 +11,7 @@ import pytest
 
 from jaxseq.spr import resets
 from jaxseq.spr import settings as settings_lib
-from jaxseq.spr import study
+from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
 
@@ -21,8 +21,9 @@ FILES = sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
 
 
 def make_arms(config):
-  config = configuration.from_config_dict(study.Config, config)
-  return {arm: study.make_arm(config, arm) for arm in config.arms}
+  return spr_arms.make_arms(
+    configuration.from_config_dict(spr_arms.Config, config)
+  )
 
 
 def arms_of(name, *arguments):

@@ -11,16 +11,16 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.training.comparison import study
 
 Frozen = ml_collections.FrozenConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison(study.Supervised):
+class Comparison(base.Comparison):
   network: Frozen = Frozen({"stack": {"mixer": "gru", "d_model": 4}})
   optimizer: Frozen = Frozen({"learning_rate": 0.1, "schedule": "constant"})
   batch_size: int = 8
+  depth: int = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +37,11 @@ def test_an_arm_overrides_what_is_shared():
   first = base.arm_config(config, "a")
   assert first.network == nn.NetworkConfig(nn.StackConfig("gru", d_model=4))
   assert (first.optimizer.learning_rate, first.batch_size) == (0.1, 8)
-  second = base.arm_config(config, "b", MoreConfig, depth=2)
+  second = base.arm_config(config, "b", MoreConfig)
   assert isinstance(second, MoreConfig)
   assert second.network.stack == nn.StackConfig("gru", d_model=6)
   assert second.depth == 3
-  assert base.arm_config(config, "a", MoreConfig, depth=2).depth == 2
+  assert base.arm_config(config, "a", MoreConfig).depth == 2
   with pytest.raises(ValueError, match="arms.b has no field 'depth'"):
     base.arm_config(config, "b")
   with pytest.raises(ValueError, match="batch_size: got 0, expected an"):

@@ -1,4 +1,4 @@
-"""How disentangled a representation is, against known factors or without.
+"""Metrics of disentanglement, against known factors or without.
 
 Any representation will do: all that is needed are arrays, codes (n, D) float
 and factors (n, K) int, with a row for each example. Nothing here imports JAX;

@@ -1,4 +1,4 @@
-"""What every metric checks about the arrays a caller hands in."""
+"""Checks of the arrays that a caller hands in, for every metric."""
 
 from typing import Any
 

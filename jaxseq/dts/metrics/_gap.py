@@ -1,4 +1,4 @@
-"""How far the best code is ahead of the second best, for each factor."""
+"""Information gap between the two best codes for each factor."""
 
 import numpy as np
 

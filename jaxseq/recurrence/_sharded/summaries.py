@@ -1,4 +1,4 @@
-"""What a chunk of time does to a state that enters it.
+"""Summaries: the effect of a chunk of time on a state that enters it.
 
 The state after the chunk is the state after it from zeros, plus what is left of
 the state that entered. Both are sums over the chunk; no output is read off.

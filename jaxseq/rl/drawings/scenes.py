@@ -1,4 +1,4 @@
-"""Which drawing belongs to which environment, and the frame around it."""
+"""Scenes: the drawing of each environment, and the frame around it."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the card games share: cards, their replay, and the natural end."""
+"""The base of the card games: cards, their replay, and the natural end."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What the agent needs of an environment, on the device or on the host.
+"""Players and games, on the device or on the host.
 
 A `Game` says what its images are like and makes players of it:
 

@@ -1,35 +1,42 @@
-"""Arms of an experiment: their common configuration, and training one of them.
+"""Arms of a comparison: their configuration, and the protocol of what trains.
 
 An experiment compares arms, which differ in some fields of the configuration.
 Each arm is trained in a sub-directory of its own, all its seeds as one program.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
 import re
 from typing import Any
+from typing import Literal
+from typing import Protocol
+from typing import TypeVar
 
 import jax
 import ml_collections
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.training import checkpoint
 from jaxseq.training import configuration
-from jaxseq.training import errors
-from jaxseq.training import loop
-from jaxseq.training import progress
 from jaxseq.training import run_directory
-from jaxseq.training import scalars
-from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
-from jaxseq.training.devices import seeds
 
 EMPTY = ml_collections.FrozenConfigDict()
+Mode = Literal["train", "evaluate"]
+
+_FREE = "may_change"
+
+
+def free(default: Any) -> Any:
+  """Returns a field that may change when a run is resumed.
+
+  It is for what changes no trained number, such as how often files are written.
+  """
+  return dataclasses.field(default=default, metadata={_FREE: True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Arms:
     keep_checkpoints: how many of the newest checkpoints stay.
     tensorboard: whether to write event files as well.
     references: levels to draw as dashed lines in the plot, by label.
+    mesh: how devices share a run. Without one they take seeds each.
   """
 
   arms: Mapping[str, Mapping[str, Any]]
@@ -53,209 +61,208 @@ class Arms:
   num_seeds: int = 2
   updates_per_chunk: int = 5
   chunks_per_checkpoint: int = 6
-  keep_checkpoints: int = 3
-  tensorboard: bool = True
-  references: Mapping[str, float] = EMPTY
+  keep_checkpoints: int = free(3)
+  tensorboard: bool = free(True)
+  references: Mapping[str, float] = free(EMPTY)
+  mesh: device_mesh.MeshConfig = free(device_mesh.MeshConfig())
 
   def __post_init__(self):
     if not self.arms:
-      raise ValueError("arms: got none, expected at least one.")
+      raise _validate.error("arms", {}, "at least one arm")
     for name in self.arms:
       if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(
-          f"arms: got the name {name!r}, expected one that can be that of a"
-          " directory."
+        raise _validate.error(
+          "arms", name, "names that can be those of directories"
         )
-    if not 0 <= self.seed < 2**31:
-      raise ValueError(f"seed: got {self.seed}, expected 0 to 2147483647.")
-    self.check_positive(
-      "num_seeds",
-      "updates_per_chunk",
-      "chunks_per_checkpoint",
-      "keep_checkpoints",
+    _validate.integer("seed", self.seed, 0, 2**31 - 1)
+    _validate.fields(
+      self,
+      positive=(
+        "num_seeds",
+        "updates_per_chunk",
+        "chunks_per_checkpoint",
+        "keep_checkpoints",
+      ),
     )
 
-  def check_positive(self, *names: str) -> None:
-    """Raises ValueError if one of these fields is below 1."""
-    for name in names:
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected 1 or more."
-        )
+
+class Program(Protocol):
+  """The seeds of an arm in training, or of several arms side by side.
+
+  Attributes:
+    num_updates: of the whole run.
+    steps_per_update: see `loop.run`.
+    update_axis: see `loop.run`.
+    evaluate_every: chunks between two calls of `evaluate`, None where it is
+      never called.
+  """
+
+  num_updates: int
+  steps_per_update: int
+  update_axis: int | None
+  evaluate_every: int | None
+
+  def init(self) -> Any:
+    """Returns the states of all seeds before the first update."""
+
+  def template(self) -> Any:
+    """Returns the shapes of all seeds' states, placed as they are trained."""
+
+  def chunk(self, state: PyTree, count: int) -> tuple[Any, Mapping[str, Any]]:
+    """Makes updates; returns the states and metrics, see `loop.run`."""
+
+  def evaluate(self, state: PyTree) -> Mapping[str, Any]:
+    """Returns metrics for the log, each with an axis of seeds."""
 
 
-def merge(config: Arms, arm: str, shared: Any, cls: type) -> Any:
+class Arm(Protocol):
+  """An arm that can be trained; it costs little until `program` is called.
+
+  Attributes:
+    metric: that the progress bar shows, or names of several; the learning curve
+      shows the first.
+    examples: number of examples of one step, for the speed.
+    unit: what they are.
+    stack: arms that have the same one, and not None, are trained side by side
+      as one program, unless there is a mesh.
+  """
+
+  metric: str | tuple[str, ...]
+  examples: int
+  unit: str
+  stack: Hashable | None
+
+  def program(self, config: Any, beside: Sequence["Arm"] = ()) -> Program:
+    """Returns what trains the arm, and others of its stack beside it."""
+
+  def report(
+    self,
+    program: Program,
+    state: PyTree,
+    directory: pathlib.Path,
+    seconds: float | None,
+  ) -> dict[str, Any]:
+    """Measures what was trained.
+
+    Args:
+      program: that of the arm.
+      state: of the arm's seeds.
+      directory: of the arm.
+      seconds: that the training took in this process; None if it is only
+        evaluated.
+
+    Returns:
+      The arm's results: numbers, or lists of numbers over seeds.
+    """
+
+
+Config = TypeVar("Config", bound=Arms)
+
+
+def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
+  """Returns the configuration that the flags `--config` and `--mesh` give.
+
+  Args:
+    config: value of the first.
+    cls: class of the configuration.
+    mesh: value of the second.
+
+  Raises:
+    UserError: there is no config, or one of them is wrong.
+  """
+  parsed = configuration.parse(config, cls)
+  return dataclasses.replace(parsed, mesh=device_mesh.parse(mesh, parsed.mesh))
+
+
+def open_directory(
+  workdir: str, config: Arms, experiment: str, mode: str
+) -> pathlib.Path:
+  """Returns the directory of a run, made or (unless it trains) found.
+
+  Args:
+    workdir: the flag.
+    config: the configuration.
+    experiment: name of the experiment.
+    mode: "train", or what else is done with a run.
+
+  Raises:
+    UserError: the directory is of something else, or there is nothing in it.
+  """
+  find = (
+    run_directory.prepare if mode == "train" else run_directory.open_existing
+  )
+  free_fields = [
+    field.name
+    for field in dataclasses.fields(config)
+    if field.metadata.get(_FREE)
+  ]
+  return find(workdir, config, experiment=experiment, may_change=free_fields)
+
+
+def merge(
+  config: Arms, arm: str, cls: type, shared: Mapping[str, Any] | None = None
+) -> Any:
   """Builds the whole configuration of one arm.
 
   Args:
     config: the comparison.
     arm: name of the arm.
-    shared: mapping with the fields that all arms have in common.
     cls: dataclass of an arm's configuration.
+    shared: the fields that all arms have in common; None for those that the
+      comparison has under the same names.
 
   Returns:
-    A `cls` of the shared fields, overridden by those of the arm.
+    A `cls` of the shared fields, overridden by those of the arm, whose mixers
+    split time if the mesh does.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
   """
-  merged = ml_collections.ConfigDict(_plain(shared), type_safe=False)
-  merged.update(_plain(config.arms[arm]))
-  return configuration.from_config_dict(cls, merged, name=f"config.arms.{arm}")
-
-
-def _plain(mapping):
-  return mapping.to_dict() if hasattr(mapping, "to_dict") else dict(mapping)
-
-
-def train_arm(
-  label: str,
-  chunk: Callable[[Any, int], tuple[Any, Any]],
-  state: PyTree,
-  directory: pathlib.Path | Sequence[pathlib.Path],
-  config: Arms,
-  *,
-  num_updates: int,
-  metric: str | tuple[str, ...],
-  update_axis: int | None,
-  steps_per_update: int = 1,
-  **options: Any,
-) -> Any:
-  """Trains all seeds of an arm, from the newest checkpoint if there is one.
-
-  Args:
-    label: in front of the progress bar.
-    chunk: as in `loop.run`.
-    state: before the first update.
-    directory: of the arm; or those of several, trained as one, see `stacked`.
-    config: of the comparison.
-    num_updates: of the whole run.
-    metric: that the progress bar shows; several are shown side by side.
-    update_axis: as in `loop.run`.
-    steps_per_update: as in `loop.run`.
-    **options: more of `loop.run`.
-
-  Returns:
-    The state after the last update.
-  """
-  bar = progress.Progress(
-    num_updates * steps_per_update, metric=metric, label=label
+  if shared is None:
+    shared = {
+      field.name: _with_defaults(field.default, getattr(config, field.name))
+      for field in dataclasses.fields(cls)
+      if hasattr(config, field.name)
+    }
+  made = configuration.from_config_dict(
+    cls, updated(shared, config.arms[arm]), name=f"config.arms.{arm}"
   )
-  if isinstance(directory, pathlib.Path):
-    checkpoints = checkpoint.Checkpointer(
-      directory / run_directory.CHECKPOINTS, keep=config.keep_checkpoints
-    )
-    metrics = scalars.MetricWriter(directory, tensorboard=config.tensorboard)
-  else:
-    checkpoints = stacked.Checkpointers(directory, keep=config.keep_checkpoints)
-    metrics = stacked.MetricWriters(directory, tensorboard=config.tensorboard)
-  with checkpoints as checkpointer, metrics as writer:
-    return loop.run(
-      chunk,
-      state,
-      num_updates=num_updates,
-      chunk_size=config.updates_per_chunk,
-      update_axis=update_axis,
-      steps_per_update=steps_per_update,
-      checkpointer=checkpointer,
-      checkpoint_every=config.chunks_per_checkpoint,
-      writer=writer,
-      progress=bar,
-      **options,
-    )
+  return device_mesh.split_time(config.mesh, made)
 
 
-def restore(
-  label: str, template: PyTree, directory: pathlib.Path
-) -> tuple[int, Any]:
-  """Returns the step and the state of an arm's newest checkpoint.
-
-  Args:
-    label: name of the arm, its sub-directory.
-    template: the shapes of the seeds' states, see `Checkpointer.restore`.
-    directory: of the run.
-
-  Raises:
-    UserError: the arm has no checkpoint, or none that is whole.
-  """
-  place = directory / label / run_directory.CHECKPOINTS
-  with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-    found = checkpointer.restore(template)
-  if found is None:
-    raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
-  return found
+def updated(
+  fields: Mapping[str, Any], *changes: Mapping[str, Any]
+) -> ml_collections.FrozenConfigDict:
+  """Returns fields with some of them changed, those of mappings one by one."""
+  merged = ml_collections.ConfigDict(_plain(fields), type_safe=False)
+  for change in changes:
+    merged.update(_plain(change))
+  return ml_collections.FrozenConfigDict(merged)
 
 
-def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
-  """Returns the arms that have a checkpoint; tells which ones have none.
-
-  Args:
-    names: of the arms.
-    directory: of the run.
-
-  Raises:
-    UserError: none of them has a checkpoint.
-  """
-  found, missing = [], []
-  for name in names:
-    place = directory / name / run_directory.CHECKPOINTS
-    with checkpoint.Checkpointer(place, read_only=True) as checkpointer:
-      (found if checkpointer.steps() else missing).append(name)
-  if not found:
-    raise errors.UserError(
-      f"{str(directory)!r} holds no checkpoint: train first"
-    )
-  if missing:
-    print(f"Left out, without a checkpoint: {', '.join(missing)}.")
-  return found
+def _with_defaults(default, value):
+  """Adds to a mapping the fields of `default` that are not their class's."""
+  if not dataclasses.is_dataclass(default) or not isinstance(value, Mapping):
+    return value
+  own = {
+    f.name: (f.default, getattr(default, f.name))
+    for f in dataclasses.fields(default)
+  }
+  return {k: new for k, (old, new) in own.items() if new != old} | _plain(value)
 
 
-def initial(init: Callable, num_seeds: int) -> Callable:
-  """Compiles a function from a key to a state, for the keys of all seeds."""
-  options = {}
-  if jax.default_backend() == "cpu":
-    # It runs once: optimising it costs more than it gives.
-    options["compiler_options"] = {"xla_backend_optimization_level": 0}
-  return seeds.jit(init, num_seeds, one_by_one=True, **options)
+def _plain(value):
+  """Returns mappings, frozen or not, as dictionaries all the way down."""
+  if not isinstance(value, (Mapping, ml_collections.ConfigDict)):
+    return value
+  return {key: _plain(item) for key, item in value.items()}
 
 
-def initial_state(
-  mesh: device_mesh.MeshConfig, init: Callable, keys: jax.Array, examples: str
-) -> Any:
-  """Returns the states of all seeds before the first update, where they belong.
+def split_keys(config: Arms) -> tuple[jax.Array, jax.Array]:
+  """Returns the seeds' keys for training and for evaluations, (num_seeds,)."""
 
-  Args:
-    mesh: the mesh.
-    init: key -> state of one seed.
-    keys: (num_seeds,), see `placement.create`.
-    examples: see `placement.state_placements`.
-  """
-  where = _placements(mesh, init, keys, examples)[1]
-  if where is None:
-    return initial(init, len(keys))(keys)
-  make = placement.compiled(
-    mesh, len(keys), init, one_by_one=True, out_shardings=where
-  )
-  return make(keys)
+  def split():
+    keys = jax.random.split(jax.random.key(config.seed))
+    return tuple(jax.random.split(key, config.num_seeds) for key in keys)
 
-
-def template(
-  mesh: device_mesh.MeshConfig, init: Callable, keys: jax.Array, examples: str
-) -> Any:
-  """Returns the shapes of all seeds' states, placed as they are trained.
-
-  The arguments are those of `initial_state`.
-  """
-  shapes, where = _placements(mesh, init, keys, examples)
-  if where is None:
-    return shapes
-
-  def placed(x, sharding):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-  return jax.tree.map(placed, shapes, where)
-
-
-def _placements(mesh, init, keys, examples):
-  shapes = jax.eval_shape(jax.vmap(init), keys)
-  return shapes, placement.state_placements(mesh, shapes, examples)
+  return placement.create(config.mesh, split)

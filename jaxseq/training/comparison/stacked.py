@@ -21,6 +21,20 @@ from jaxseq.training import run_directory
 from jaxseq.training import scalars
 
 
+def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:
+  """Returns the names of arms that are trained together.
+
+  Args:
+    config: the comparison; with a mesh every arm is alone.
+    made: the arms by name, see `arms.Arm.stack`.
+  """
+  found = {}
+  for name, arm in made.items():
+    alone = arm.stack is None or not config.mesh.trivial
+    found.setdefault((name,) if alone else (None, arm.stack), []).append(name)
+  return list(found.values())
+
+
 def split(tree: PyTree, count: int) -> list[PyTree]:
   """Divides a pytree into `count` equal parts of its leading axis."""
   if count == 1:

@@ -1,4 +1,4 @@
-"""Where the programs of a comparison run: seeds side by side, or on a mesh.
+"""Placement of a comparison's programs: seeds side by side, or on a mesh.
 
 Without a mesh the seeds are dealt out to the devices of this process
 (`seeds`). With one, all devices of all processes share all seeds.

@@ -14,7 +14,7 @@ import pytest
 from configs.icrl import quickstart
 from configs.icrl import r2d2 as r2d2_config
 from jaxseq.rl import algorithms
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.rl import rollout
 from jaxseq.training import checkpoint
 from jaxseq.training import configuration
@@ -25,9 +25,9 @@ CONFIGS = {"ppo": quickstart, "r2d2": r2d2_config}
 def arm(name):
   """Returns the configuration of the tiny variant."""
   config = configuration.from_config_dict(
-    comparison.Config, CONFIGS[name].get_config("hybrid_tiny")
+    rl_arms.Config, CONFIGS[name].get_config("hybrid_tiny")
   )
-  return comparison.arm_config(config, "hybrid")
+  return rl_arms.agent_config(config, "hybrid")
 
 
 def same(actual, expected):

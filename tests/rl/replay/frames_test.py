@@ -291,7 +291,13 @@ def check_sample(model, drawn, uniform, beta, n, gamma):
   weight = (model.leaves()[np.asarray(drawn.slot)] + 1e-5) ** -beta
   np.testing.assert_allclose(batch.weight, weight / weight.max(), rtol=1e-5)
   np.testing.assert_allclose(batch.discount, gamma**n, rtol=1e-6)
-  inputs.check(drawn.batch, ahead, model.config.observation_shape)
+  inputs.check(
+    drawn.batch,
+    steps=ahead + 1,
+    rows=6,
+    ahead=ahead,
+    observation_shape=model.config.observation_shape,
+  )
   for b, slot in enumerate(np.asarray(drawn.slot)):
     t = starts[slot]
     last = model.first_done(t)

@@ -1,7 +1,6 @@
 """Arms: names, what they share and override, restoring what is not there."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,8 @@ from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import run
+from jaxseq.training.comparison import seed_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +30,19 @@ def _config(**options):
 def test_merging():
   config = _config()
   shared = {"rate": 0.5, "inner": {"x": 1}}
-  assert arms.merge(config, "a", shared, Arm) == Arm(0.5, (("x", 1),))
-  assert arms.merge(config, "b", shared, Arm).rate == 2.0
+  assert arms.merge(config, "a", Arm, shared) == Arm(0.5, (("x", 1),))
+  assert arms.merge(config, "b", Arm, shared).rate == 2.0
   with pytest.raises(errors.UserError, match="config.arms.b has no field 'rat"):
-    arms.merge(config, "b", {}, type(config))
+    arms.merge(config, "b", type(config), {})
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"arms": {}}, "arms: got none"),
-    ({"arms": {"../up": {}}}, "got the name '../up'"),
+    ({"arms": {}}, "arms: got {}, expected at least one"),
+    ({"arms": {"../up": {}}}, "arms: got '../up'"),
     ({"seed": -1}, "seed: got -1"),
-    ({"num_seeds": 0}, "num_seeds: got 0, expected 1 or more"),
+    ({"num_seeds": 0}, "num_seeds: got 0, expected an integer of at least 1"),
     ({"chunks_per_checkpoint": 0}, "chunks_per_checkpoint: got 0"),
   ],
 )
@@ -54,18 +55,17 @@ def _init(key):
   return {"x": jax.random.normal(key, (3,)), "n": jnp.zeros((), jnp.int32)}
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _chunk(state, count):
+def _train(state, count):
   state = {"x": 0.9**count * state["x"], "n": state["n"] + count}
   return state, {"size": jnp.abs(state["x"]).mean(axis=-1)}
 
 
 def test_arms_without_a_checkpoint_are_left_out(tmp_path, capsys):
   with pytest.raises(errors.UserError, match="holds no checkpoint"):
-    arms.trained(["a", "b"], tmp_path)
+    run.trained(["a", "b"], tmp_path)
   with checkpoint.Checkpointer(tmp_path / "b" / "checkpoints") as checkpointer:
     checkpointer.save(1, {"x": np.zeros(2)})
-  assert arms.trained(["a", "b", "c"], tmp_path) == ["b"]
+  assert run.trained(["a", "b", "c"], tmp_path) == ["b"]
   assert "without a checkpoint: a, c." in capsys.readouterr().out
   assert not (tmp_path / "a").exists()
 
@@ -77,29 +77,30 @@ def test_train_and_restore(tmp_path):
     chunks_per_checkpoint=1,
     tensorboard=False,
   )
-  keys = jax.random.split(jax.random.key(0), 2)
-  make = arms.initial(_init, 2)
-  shapes = jax.eval_shape(make, keys)
+
+  def program(num_updates):
+    return seed_program.SeedProgram(
+      config,
+      _init,
+      _train,
+      arms.split_keys(config)[0],
+      examples="",
+      num_updates=num_updates,
+    )
+
   with pytest.raises(
     errors.UserError, match="holds no checkpoint: train first"
   ):
-    arms.restore("a", shapes, tmp_path)
+    run.restore_program(program(7), tmp_path / "a")
 
   def train(num_updates):
-    return arms.train_arm(
-      "a",
-      _chunk,
-      make(keys),
-      tmp_path / "a",
-      config,
-      num_updates=num_updates,
-      metric="size",
-      update_axis=None,
+    return run.train_program(
+      program(num_updates), [tmp_path / "a"], config, metric="size"
     )
 
   state = train(7)
   np.testing.assert_array_equal(state["n"], [7, 7])
-  step, restored = arms.restore("a", shapes, tmp_path)
+  step, restored = run.restore_program(program(7), tmp_path / "a")
   assert step == 7
   jax.tree.map(np.testing.assert_array_equal, restored, state)
   rows = scalars.read(tmp_path / "a")

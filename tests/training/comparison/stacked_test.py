@@ -16,8 +16,9 @@ import pytest
 from jaxseq.training import checkpoint
 from jaxseq.training import scalars
 from jaxseq.training import supervised
+from jaxseq.training.comparison import run
 from jaxseq.training.comparison import stacked
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import supervised_arms
 
 SCALES = {"fast": 1.0, "slow": 0.02}
 
@@ -42,11 +43,11 @@ def _arm(scale, stack):
   problem = supervised.Problem(
     init, sample, loss, evaluate, data, jnp.float32(scale)
   )
-  return study.Arm(problem, optax.sgd(0.05), "error", 4, stack=stack)
+  return supervised_arms.Arm(problem, optax.sgd(0.05), "error", 4, stack=stack)
 
 
 def _run(directory, stack):
-  config = study.Supervised(
+  config = supervised_arms.Supervised(
     arms=ml_collections.FrozenConfigDict({name: {} for name in SCALES}),
     num_seeds=2,
     num_updates=40,
@@ -55,7 +56,7 @@ def _run(directory, stack):
     tensorboard=False,
   )
   arms = {name: _arm(scale, stack) for name, scale in SCALES.items()}
-  return study.run(config, directory, arms)
+  return run.train(config, directory, arms)
 
 
 def _rows(directory):

@@ -3,9 +3,9 @@
 import ml_collections
 import pytest
 
-from jaxseq.rl import comparison
+from jaxseq.rl import rl_arms
 from jaxseq.training import errors
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
 
 
 def _configs(env_id, options, **evaluations):
@@ -13,18 +13,18 @@ def _configs(env_id, options, **evaluations):
     "network": {"stack": {"num_layers": 0}},
     "env_options": tuple(options.items()),
   }
-  config = study.parse(
+  config = arms.parse(
     ml_collections.ConfigDict(
       {
         "arms": {"none": memoryless},
-        "ppo": {"env_id": env_id},
+        "agent": {"env_id": env_id},
         "evaluations": evaluations,
       }
     ),
-    comparison.Config,
+    rl_arms.Config,
   )
-  arm = comparison.arm_config(config, "none")
-  return arm, comparison.evaluation_configs(config, arm)
+  arm = rl_arms.agent_config(config, "none")
+  return arm, rl_arms.evaluation_configs(config, arm)
 
 
 def test_options_of_the_training_stay_where_they_are_not_replaced():

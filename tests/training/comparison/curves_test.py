@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxseq.rl import study
+from jaxseq.training.comparison import curves
 
 NAN = math.nan
 
@@ -22,5 +22,5 @@ NAN = math.nan
   ],
 )
 def test_highest_mean_leaves_out_what_is_not_finite(values, span, expected):
-  found = study.highest_mean(np.array(values), span)
+  found = curves.highest_mean(np.array(values), span)
   np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -10,7 +10,10 @@ import optax
 import pytest
 
 from jaxseq.training import supervised
-from jaxseq.training.comparison import study
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import run
+from jaxseq.training.comparison import supervised_arms
 
 
 def _arm(rate):
@@ -33,12 +36,12 @@ def _arm(rate):
     return {"params": {"w": jax.random.normal(key, ()) + 3, "b": jnp.ones(4)}}
 
   problem = supervised.Problem(init, sample, loss, evaluate, data)
-  return study.Arm(problem, optax.sgd(rate), "error", 4)
+  return supervised_arms.Arm(problem, optax.sgd(rate), "error", 4)
 
 
 @pytest.fixture
 def comparison():
-  config = study.Supervised(
+  config = supervised_arms.Supervised(
     arms=ml_collections.FrozenConfigDict({"fast": {}, "slow": {}}),
     num_seeds=2,
     num_updates=60,
@@ -50,12 +53,12 @@ def comparison():
 
 
 def _run(comparison, tmp_path, mode="train", **options):
-  config, arms = comparison
-  directory = study.open_workdir(str(tmp_path / "run"), config, "toy", mode)
-  return study.main(
+  config, made = comparison
+  directory = arms.open_directory(str(tmp_path / "run"), config, "toy", mode)
+  return report.main(
     config,
     directory,
-    arms,
+    made,
     mode,
     title="toy",
     columns={"error": "test error"},
@@ -87,13 +90,12 @@ def test_results(comparison, tmp_path, capsys):
   shown = _run(comparison, tmp_path, "evaluate")
   assert shown["fast"]["error"] == fast["error"]
   assert "seconds" not in shown["fast"]
-  step, variables = study.variables_of(
-    comparison[0], directory, "fast", comparison[1]["fast"]
-  )
-  assert step == 60
-  assert study.num_parameters(variables) == 5
-  evaluate = study.evaluator(comparison[0], comparison[1]["fast"])
-  np.testing.assert_array_equal(evaluate(variables)["error"], fast["error"])
+  config, made = comparison
+  step, state = run.restore(config, directory, "fast", made["fast"])
+  assert step == shown["fast"]["step"] == 60
+  assert supervised_arms.num_parameters(state.variables["params"]) == 5
+  metrics = made["fast"].program(config).evaluate(state)
+  np.testing.assert_array_equal(metrics["error"], fast["error"])
 
 
 def test_what_is_drawn(comparison, tmp_path, monkeypatch):
@@ -103,7 +105,7 @@ def test_what_is_drawn(comparison, tmp_path, monkeypatch):
     drawn.update(options, curves=curves)
     return path
 
-  monkeypatch.setattr(study.plots, "learning_curve", learning_curve)
+  monkeypatch.setattr(report.plots, "learning_curve", learning_curve)
   _run(
     comparison,
     tmp_path,
@@ -115,12 +117,12 @@ def test_what_is_drawn(comparison, tmp_path, monkeypatch):
   np.testing.assert_array_equal(steps, [20, 40, 60])
   assert values.shape == (2, 3)
   assert drawn["references"] == {"middle": 0.25, "perfect": 0.0}
-  config, arms = comparison
-  study.finish(
+  config, made = comparison
+  report.finish(
     config,
     tmp_path / "run",
-    arms,
-    study.evaluate(config, tmp_path / "run", arms),
+    made,
+    run.evaluate(config, tmp_path / "run", made),
     "train",
     title="toy",
     columns={"error": "test error"},
@@ -131,5 +133,5 @@ def test_what_is_drawn(comparison, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["num_updates", "chunks_per_evaluation"])
 def test_wrong_options(name):
-  with pytest.raises(ValueError, match=f"{name}: got 0, expected 1 or more"):
-    study.Supervised(arms={"a": {}}, **{name: 0})
+  with pytest.raises(ValueError, match=f"{name}: got 0, expected an integer"):
+    supervised_arms.Supervised(arms={"a": {}}, **{name: 0})

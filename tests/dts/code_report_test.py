@@ -9,13 +9,13 @@ import pytest
 
 from jaxseq import data as data_lib
 from jaxseq.dts import adaptation
+from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
-from jaxseq.dts import report
 from jaxseq.dts import series_encoders
 
 _LENGTH, _LATENT = 6, 4
@@ -51,10 +51,10 @@ def _model():
 def test_traversals_move_one_coordinate():
   vae, variables = _model()
   mu = jnp.array([0.5, -1.0, 0.0, 3.0])
-  moved = report.traversals(vae, variables, mu)
+  moved = code_report.traversals(vae, variables, mu)
   assert moved.shape == (_LATENT, 7, _LENGTH, 1)
   expected = vae.apply(
-    variables, mu.at[1].set(report.TRAVERSAL[2]), method="decode"
+    variables, mu.at[1].set(code_report.TRAVERSAL[2]), method="decode"
   )
   np.testing.assert_allclose(moved[1, 2], expected, atol=1e-5)  # float32
   # The last position of the last coordinate, and the middle of the third, are
@@ -65,7 +65,7 @@ def test_traversals_move_one_coordinate():
 def test_swaps_exchange_the_second_segment():
   vae, variables = _model()
   mu = jax.random.normal(jax.random.key(1), (3, _LATENT))
-  swapped = report.swaps(vae, variables, mu)
+  swapped = code_report.swaps(vae, variables, mu)
   assert swapped.shape == (3, 3, _LENGTH, 1)
   mixed = mu[2].at[3].set(mu[0, 3])
   expected = vae.apply(variables, mixed, method="decode")
@@ -94,7 +94,7 @@ def _recordings(classes, domain):
 def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
   valid, test = (_recordings(classes, domain) for domain in (0, 1))
   info = data_lib.Info("noise", "the test", "none", num_classes=6)
-  chosen = report.contrasting(data_lib.Splits(valid, valid, test, info))
+  chosen = code_report.contrasting(data_lib.Splits(valid, valid, test, info))
   got = list(zip(chosen.targets.tolist(), chosen.extras.domain.tolist()))
   assert got == expected
   assert chosen.inputs.shape == (len(expected), _LENGTH, 1)
@@ -103,10 +103,14 @@ def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
 def test_windows_to_swap_without_domains_or_classes():
   windows = _recordings(range(6), 0)
   info = data_lib.Info("noise", "the test", "none", num_classes=6)
-  chosen = report.contrasting(data_lib.Splits(windows, None, windows, info))
+  chosen = code_report.contrasting(
+    data_lib.Splits(windows, None, windows, info)
+  )
   assert chosen.targets.tolist() == [0, 1, 2, 3]
   info = data_lib.Info("noise", "the test", "none")
-  chosen = report.contrasting(data_lib.Splits(windows, None, windows, info))
+  chosen = code_report.contrasting(
+    data_lib.Splits(windows, None, windows, info)
+  )
   np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
 
 
@@ -125,7 +129,7 @@ def test_scores_of_two_domains(tmp_path, capsys):
   made = problem.make_problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
-  scores = report.arm(arm, splits, variables, tmp_path)
+  scores = code_report.arm(arm, splits, variables, tmp_path)
   rows = scores.pop("probes")
   assert set(scores) == {
     f"{what} in {segment}"
@@ -142,7 +146,7 @@ def test_scores_of_two_domains(tmp_path, capsys):
     assert all(0 <= value <= 1 for value in values)
   for name in ("probes.json", "traversal.png", "swap.png"):
     assert (tmp_path / name).stat().st_size
-  report.show_details({"noise": scores | {"probes": rows}})
+  code_report.show_details({"noise": scores | {"probes": rows}})
   shown = capsys.readouterr().out.splitlines()
   assert shown[1].split() == ["arm", "segment", *probes.COLUMNS]
   assert [line.split()[:2] for line in shown[3:]] == [
@@ -165,7 +169,7 @@ def test_scores_of_known_factors(tmp_path, capsys):
   )
   made = problem.make_problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))
-  scores = report.arm(
+  scores = code_report.arm(
     arm, splits, variables, tmp_path, trees=2, votes=40, draw=False
   )
   names = set(pictures.METRICS) - {"sap_continuous", "dci_disentanglement"}
@@ -189,10 +193,10 @@ def test_scores_of_known_factors(tmp_path, capsys):
     (tmp_path / name).mkdir()
     (tmp_path / name / "metrics.jsonl").write_text(json.dumps(row) + "\n")
   results = dict.fromkeys(("noise", "again"), scores)
-  report.comparison(tmp_path, results)
+  code_report.comparison(tmp_path, results)
   for name in ("information.png", "metrics.png"):
     assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-  report.show_details(results)
+  code_report.show_details(results)
   shown = capsys.readouterr().out.splitlines()
   assert set(shown[1].split()) == {"arm"} | names
   assert [line.split()[0] for line in shown[3:]] == ["noise", "again"]

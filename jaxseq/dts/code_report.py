@@ -1,4 +1,4 @@
-"""What a trained model is worth: scores on known factors, probes, pictures."""
+"""Report on a trained model: scores on known factors, probes, pictures."""
 
 from collections.abc import Mapping
 import pathlib

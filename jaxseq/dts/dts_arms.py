@@ -1,0 +1,95 @@
+"""Arms of comparisons of codes: trained as supervised ones, then scored."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+import pathlib
+from typing import Any
+
+from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.dts import code_report
+from jaxseq.dts import downstream
+from jaxseq.dts import problem
+from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.devices import processes
+
+# Results in the table, as far as there are any, to their headings.
+COLUMNS = {
+  "valid_accuracy": "source",
+  "test_accuracy": "target",
+  **{name: name for name in ("nll", "kl", "mi", "tc", "dwkl", "gap", "active")},
+  **{name: name for name in (*code_report.SHORT, *downstream.SCORES)},
+}
+
+
+def make_arms(
+  configs: Mapping[str, problem.ArmConfig],
+  splits: data.Splits,
+  *,
+  num_updates: int,
+  metric: str,
+  trees: int = 0,
+  downstream_tasks: Sequence[str] = (),
+  labelled: int = 1000,
+) -> dict[str, supervised_arms.Arm]:
+  """Builds every arm; those that differ in weights alone share a program.
+
+  Args:
+    configs: of the arms.
+    splits: the windows.
+    num_updates: of the whole run.
+    metric: what the progress bar and the learning curve show.
+    trees: of DCI's boosting, see `code_report.arm`.
+    downstream_tasks: see `downstream.scores`.
+    labelled: see `downstream.scores`.
+
+  Raises:
+    ValueError: an option is wrong.
+  """
+  stacks = [problem.stack_of(arm) for arm in configs.values()]
+  made = {}
+  for (name, arm), stack in zip(configs.items(), stacks):
+    shared = stack is not None and stacks.count(stack) > 1
+    made[name] = supervised_arms.Arm(
+      problem.make_problem(arm, splits, num_updates, traced_weights=shared),
+      problem.make_optimizer(arm, num_updates),
+      metric=metric,
+      examples=arm.batch_size,
+      unit="windows",
+      stack=stack if shared else None,
+      more=functools.partial(
+        _scores, arm, splits, trees, downstream_tasks, labelled
+      ),
+    )
+  return made
+
+
+def _scores(
+  arm: problem.ArmConfig,
+  splits: data.Splits,
+  trees: int,
+  tasks: Sequence[str],
+  labelled: int,
+  program: supervised_arms.Program,
+  variables: PyTree,
+  directory: pathlib.Path,
+  trained: bool,
+) -> dict[str, Any]:
+  """Scores all seeds of an arm, and draws the first after a training."""
+  del program
+  draw = trained and processes.is_first()
+  return {
+    **code_report.arm(
+      arm, splits, variables, directory, trees=trees, draw=draw
+    ),
+    **downstream.scores(
+      tasks,
+      arm,
+      splits,
+      variables,
+      directory,
+      labelled=labelled,
+      draw=draw,
+    ),
+  }

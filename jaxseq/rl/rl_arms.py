@@ -1,0 +1,231 @@
+"""Comparisons of agents: the configuration, and arms that are trained."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+from typing import ClassVar
+
+import jax
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl import algorithms
+from jaxseq.rl import evaluate
+from jaxseq.rl.envs import spaces
+from jaxseq.training import errors
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import seed_program
+from jaxseq.training.comparison import supervised_arms
+
+# The field of a state that has an axis of environments.
+_ENVIRONMENTS = "world"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(arms.Arms):
+  """A comparison of arms that share an environment.
+
+  Attributes:
+    algorithm: name of the algorithm in `jaxseq.rl.algorithms`; an arm with a
+      field `algorithm` has one of its own.
+    agent: fields of the algorithm's `Config` that all arms share.
+    evaluation_episodes: episodes per seed in an evaluation.
+    evaluation_greedy: whether evaluations take the most probable action.
+    evaluations: further environments to evaluate the trained policies on, such
+      as tasks that they have not seen: by name, the options that differ from
+      those of the training (`env_options`).
+    mesh: how devices share a run of PPO: its environments are the examples.
+      Without one they take seeds each.
+  """
+
+  _: dataclasses.KW_ONLY
+  algorithm: str = "ppo"
+  agent: Mapping[str, Any] = arms.EMPTY
+  evaluation_episodes: int = arms.free(128)
+  evaluation_greedy: bool = arms.free(False)
+  evaluations: Mapping[str, Mapping[str, Any]] = arms.free(arms.EMPTY)
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(self, positive=("evaluation_episodes",))
+    _validate.choice("algorithm", self.algorithm, algorithms.names())
+    if self.mesh.time > 1 or self.mesh.split_data:
+      raise _validate.error(
+        "mesh",
+        self.mesh,
+        "time=1 and split_data=0: devices share environments (data) and "
+        "parameters here, as time is played step by step and there is no data "
+        "set",
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """An agent, ready to be trained.
+
+  Attributes:
+    agent: configuration of its algorithm.
+    evaluations: its configuration in each further environment.
+  """
+
+  agent: algorithms.Config
+  evaluations: Mapping[str, algorithms.Config]
+
+  metric: ClassVar[str] = "episode_return"
+  examples: ClassVar[int] = 1
+  unit: ClassVar[str] = "steps"
+  stack: ClassVar[None] = None
+
+  def program(
+    self, config: Config, beside: Sequence["Arm"] = ()
+  ) -> seed_program.SeedProgram:
+    """Returns what trains all seeds of the agent."""
+    del beside
+    algorithm, agent = algorithms.of(self.agent), self.agent
+    return seed_program.SeedProgram(
+      config,
+      functools.partial(algorithm.init, agent),
+      lambda runner, count: algorithm.train(agent, runner, count),
+      arms.split_keys(config)[0],
+      examples=_ENVIRONMENTS,
+      num_updates=agent.num_updates,
+      steps_per_update=agent.steps_per_update,
+      update_axis=1,
+    )
+
+  def report(
+    self,
+    program: seed_program.SeedProgram,
+    state: PyTree,
+    directory: pathlib.Path,
+    seconds: float | None = None,
+  ) -> dict[str, Any]:
+    """Plays whole episodes with each seed's policy, see `arms.Arm`.
+
+    Returns:
+      The number of `parameters`; per seed, the mean returns `evaluation` and
+      lengths `evaluation_length`, and if episodes consist of trials also the
+      mean return of each, `trials`; if the comparison has further
+      `evaluations`, a dictionary of that name with the same of each of them;
+      and what `curves.of_training` tells of returns.
+    """
+    del seconds
+    variables = state.variables
+    result = {
+      "parameters": supervised_arms.num_parameters(variables["params"]),
+      **_play(program, self.agent, variables),
+    }
+    if self.evaluations:
+      result["evaluations"] = {
+        name: _play(program, agent, variables)
+        for name, agent in self.evaluations.items()
+      }
+    return result | curves.of_training(directory)
+
+
+def _play(program, agent, variables) -> dict[str, Any]:
+  """Plays whole episodes in the environment of a configuration."""
+  config = program.config
+
+  def play(variables, key):
+    return evaluate.evaluate(
+      agent,
+      variables,
+      key,
+      num_episodes=config.evaluation_episodes,
+      greedy=config.evaluation_greedy,
+    )
+
+  keys = arms.split_keys(config)[1]
+  played = jax.device_get(program.compile(play)(variables, keys))
+  result = {
+    "evaluation": played["mean_return"].tolist(),
+    "evaluation_length": played["episode_length"].mean(axis=-1).tolist(),
+  }
+  if "mean_trial_returns" in played:
+    result["trials"] = played["mean_trial_returns"].tolist()
+  return result
+
+
+def make_arms(config: Config) -> dict[str, Arm]:
+  """Builds every arm.
+
+  Raises:
+    UserError: (a ValueError) a field is unknown or has a wrong value, or an
+      environment does not fit.
+  """
+  agents = {name: agent_config(config, name) for name in config.arms}
+  return {
+    name: Arm(agent, evaluation_configs(config, agent))
+    for name, agent in agents.items()
+  }
+
+
+def agent_config(config: Config, arm: str) -> algorithms.Config:
+  """Returns the whole configuration of one arm's agent.
+
+  Args:
+    config: the comparison.
+    arm: name of the arm.
+
+  Raises:
+    UserError: (a ValueError) a field is unknown or has a wrong value.
+  """
+  fields = dict(config.arms[arm].items())
+  name = fields.pop("algorithm", config.algorithm)
+  if name not in algorithms.names():
+    raise errors.UserError(
+      f"config.arms.{arm}.algorithm: got {name!r}, expected one of"
+      f" {', '.join(algorithms.names())}"
+    )
+  if name != "ppo" and not config.mesh.trivial:
+    raise errors.UserError(
+      f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
+    )
+  return arms.merge(
+    dataclasses.replace(config, arms={arm: fields}),
+    arm,
+    algorithms.get(name).Config,
+    config.agent,
+  )
+
+
+def evaluation_configs(
+  config: Config, agent: algorithms.Config
+) -> dict[str, algorithms.Config]:
+  """Returns an agent's configuration with each of the `evaluations`' options.
+
+  Args:
+    config: the comparison.
+    agent: the whole configuration of an arm's agent.
+
+  Raises:
+    UserError: (a ValueError) an environment does not know an option, the
+      agent's network does not fit it, or it has the name of the one of the
+      training.
+  """
+  trained = algorithms.of(agent).player(agent)
+  found = {}
+  for name, options in config.evaluations.items():
+    if name == agent.env_id:
+      raise errors.UserError(
+        f"config.evaluations: got the name {name!r}, expected another one than"
+        " that of the environment of the training"
+      )
+    merged = dict(agent.env_options) | dict(options.items())
+    found[name] = dataclasses.replace(agent, env_options=tuple(merged.items()))
+    player = algorithms.of(agent).player(found[name])
+    for what in ("observation_space", "action_space"):
+      expected, got = (
+        getattr(p.env, what)(p.env_params) for p in (trained, player)
+      )
+      if spaces.signature(got) != spaces.signature(expected):
+        raise errors.UserError(
+          f"config.evaluations.{name}: got the {what.replace('_', ' ')} {got},"
+          f" expected that of the training, {expected}"
+        )
+  return found

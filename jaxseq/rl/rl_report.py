@@ -1,0 +1,131 @@
+"""Tables and pictures of agents: episodes, further environments, trials."""
+
+import itertools
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq._types import PyTree
+from jaxseq.rl import evaluate
+from jaxseq.rl import films
+from jaxseq.rl import rl_arms
+from jaxseq.rl import transcript
+from jaxseq.training import plots
+from jaxseq.training import tables
+
+_EPISODE_ROWS = 64  # steps shown of an episode, at most
+
+
+def show_episode(
+  config: rl_arms.Config,
+  directory: pathlib.Path,
+  name: str,
+  step: int,
+  variables: PyTree,
+) -> None:
+  """Plays an episode with an arm's first seed, step by step and as a GIF.
+
+  Args:
+    config: the comparison.
+    directory: of the run, see `films.write`.
+    name: of the arm.
+    step: after which its checkpoint was made.
+    variables: of all its seeds.
+  """
+  played = films.write(config, directory, name, variables)
+  players = evaluate.members(rl_arms.agent_config(config, name))
+  for player, film in zip(players, played):
+    tables.show(
+      transcript.columns(player),
+      transcript.rows(player, film.taken, _EPISODE_ROWS),
+      title=f"{film.title}, played by {name} (seed 0) after {step:,} steps",
+    )
+    print()
+
+
+def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
+  """Prints returns in further environments, and those of trials, if any.
+
+  Args:
+    config: the comparison.
+    task: the environment of the training.
+    results: of the arms, see `rl_arms.Arm.report`.
+  """
+  over = (
+    f"{config.evaluation_episodes} new episodes;"
+    f" {tables.over_seeds(config.num_seeds)}"
+  )
+  evaluated = _evaluated(task, results)
+  if len(evaluated) > 1:
+    print()
+    tables.show(
+      ["environment", *results],
+      [
+        [where, *(tables.mean_std(arm["evaluation"]) for arm in found.values())]
+        for where, found in evaluated.items()
+      ],
+      title=f"Return of {over}",
+    )
+  for where, found in evaluated.items():
+    trials = _trials(found)
+    if not trials:
+      continue
+    columns = [map(tables.mean_std, values.T) for values in trials.values()]
+    print()
+    tables.show(
+      ["trial", *trials],
+      [
+        [str(trial), *cells]
+        for trial, cells in enumerate(
+          # Arms may differ in their number of trials.
+          itertools.zip_longest(*columns, fillvalue=""),
+          start=1,
+        )
+      ],
+      title=f"{where}: return of each trial of {over}",
+    )
+
+
+def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
+  """Draws trials.png where all evaluated episodes consist of trials.
+
+  Args:
+    directory: of the run.
+    task: the environment of the training.
+    results: of the arms.
+  """
+  trials = {
+    where: {
+      name: (1 + np.arange(values.shape[1]), values)
+      for name, values in _trials(found).items()
+    }
+    for where, found in _evaluated(task, results).items()
+  }
+  if all(trials.values()):
+    picture = plots.learning_curves(
+      directory / "trials.png",
+      trials,
+      xlabel="trial within an episode",
+      ylabel="mean return of the trial",
+    )
+    print(f"Return per trial: {picture or 'not drawn'}")
+
+
+def _evaluated(task: str, results: Any) -> dict[str, Any]:
+  """Returns evaluations of all arms: on the task, and on the further ones."""
+  found = {task: results}
+  for name in next(iter(results.values())).get("evaluations", {}):
+    found[name] = {
+      arm: result["evaluations"][name] for arm, result in results.items()
+    }
+  return found
+
+
+def _trials(found: Any) -> dict[str, np.ndarray]:
+  """Returns the trials' returns (seeds, trials) of arms that have trials."""
+  return {
+    name: np.asarray(result["trials"])
+    for name, result in found.items()
+    if "trials" in result
+  }

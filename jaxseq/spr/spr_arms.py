@@ -1,0 +1,159 @@
+"""Comparisons of agents that learn from images: configuration and arms."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+from typing import ClassVar
+
+import jax
+
+from jaxseq import _validate
+from jaxseq.rl.envs import players
+from jaxseq.spr import agent as spr_agent
+from jaxseq.spr import evaluate
+from jaxseq.spr import pictures
+from jaxseq.spr import runner
+from jaxseq.spr import settings as spr_settings
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import seed_program
+from jaxseq.training.comparison import supervised_arms
+
+GIF = "game.gif"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(arms.Arms):
+  """A comparison of agents. An update of an arm is an environment step here.
+
+  Attributes:
+    settings: fields of `settings.Settings` that all arms share.
+    evaluation_games: games per seed in an evaluation.
+    gif_frames: frames in the moving picture of a game, at most; 0 draws none.
+    compiled_loop: see `runner.make_chunk`. With False Python takes every step,
+      also of games of Atari, which a GPU's program calls by itself otherwise.
+  """
+
+  _: dataclasses.KW_ONLY
+  settings: Mapping[str, Any] = arms.EMPTY
+  updates_per_chunk: int = 500
+  evaluation_games: int = arms.free(100)
+  gif_frames: int = arms.free(400)
+  compiled_loop: bool | None = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(
+      self, positive=("evaluation_games",), not_negative=("gif_frames",)
+    )
+    if not self.mesh.trivial:
+      raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+
+
+class Program(seed_program.SeedProgram):
+  """The seeds of an agent; its states have the replay, and are donated."""
+
+  def __init__(self, config: Config, arm: "Arm"):
+    self._arm = arm
+    super().__init__(
+      config,
+      functools.partial(runner.init, arm.agent, arm.game),
+      None,
+      arms.split_keys(config)[0],
+      examples="",
+      num_updates=arm.agent.num_steps,
+    )
+
+  @functools.cached_property
+  def _steps(self) -> runner.Chunk:
+    return runner.make_chunk(
+      self._arm.agent,
+      self._arm.game,
+      self._keys,
+      compiled_loop=self.config.compiled_loop,
+    )
+
+  def chunk(self, state: runner.State, count: int) -> tuple[runner.State, Any]:
+    """Takes a number of steps, see `runner.make_chunk`."""
+    return self._steps(state, count)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arm:
+  """An agent and its game, ready to be trained."""
+
+  settings: spr_settings.Settings
+  game: players.Game
+  agent: spr_agent.Config
+
+  metric: ClassVar[tuple[str, ...]] = ("episode_return", "loss")
+  examples: ClassVar[int] = 1
+  unit: ClassVar[str] = "steps"
+  stack: ClassVar[None] = None
+
+  def program(self, config: Config, beside: Sequence["Arm"] = ()) -> Program:
+    """Returns what trains all seeds of the agent."""
+    del beside
+    return Program(config, self)
+
+  def report(
+    self,
+    program: Program,
+    state: runner.State,
+    directory: pathlib.Path,
+    seconds: float | None = None,
+  ) -> dict[str, Any]:
+    """Plays whole games with each seed's policy, and draws one of the first.
+
+    Args:
+      program: of the arm.
+      state: of all seeds.
+      directory: of the arm, where the drawing goes.
+      seconds: is not told.
+
+    Returns:
+      The number of `parameters`; per seed the mean returns `evaluation`, mean
+      lengths `evaluation_length`, and all returns `games`; `gif`, the drawing's
+      path or why there is none; and what `curves.of_training` tells of returns.
+    """
+    del seconds
+    config = program.config
+    play = evaluate.make(self.agent, self.game)
+    played, kept = [], config.gif_frames
+    for seed, key in enumerate(arms.split_keys(config)[1]):
+      agent = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.agent)
+      agent = jax.device_put(agent, jax.local_devices()[0])
+      played.append(
+        play(agent, key, config.evaluation_games, 0 if seed else kept)
+      )
+    gif = "not drawn, gif_frames is 0"
+    if kept:
+      try:
+        gif = pictures.write_gif(directory / GIF, played[0].frames)
+      except ModuleNotFoundError as error:
+        gif = f"not drawn, {error.name} is not installed"
+    return {
+      "parameters": supervised_arms.num_parameters(state.agent.params),
+      "evaluation": [float(result.returns.mean()) for result in played],
+      "evaluation_length": [float(result.lengths.mean()) for result in played],
+      "games": [result.returns.tolist() for result in played],
+      "gif": str(gif),
+      **curves.of_training(directory),
+    }
+
+
+def make_arms(config: Config) -> dict[str, Arm]:
+  """Returns the arms by name.
+
+  Raises:
+    ValueError: a field is unknown or wrong, or a game cannot be played.
+  """
+  made = {}
+  for name in config.arms:
+    settings = arms.merge(config, name, spr_settings.Settings, config.settings)
+    game = spr_settings.make_game(settings)
+    made[name] = Arm(settings, game, spr_settings.agent_config(settings, game))
+  return made

@@ -1,0 +1,174 @@
+"""Arms that are trained on planned batches of documents."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+from typing import ClassVar
+
+import jax
+import numpy as np
+import optax
+
+from jaxseq.tasks import base
+from jaxseq.tasks import document_plans
+from jaxseq.tasks import documents
+from jaxseq.tasks import language
+from jaxseq.training import errors
+from jaxseq.training import planned
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import supervised_arms
+
+METRIC = "bits_per_token"
+
+
+class Program:
+  """The one seed of an arm, whose batches are planned on the host."""
+
+  steps_per_update = 1
+  update_axis = 0
+
+  def __init__(self, config: supervised_arms.Supervised, arm: "Arm"):
+    self.num_updates = config.num_updates
+    self.evaluate_every = config.chunks_per_evaluation
+    self._seed = config.seed
+    self._arm = arm
+    self._score = planned.make_evaluate(arm.problem)
+
+  def init(self) -> planned.State:
+    """Returns the state before the first update, on all devices."""
+    return planned.init(self._arm.problem, self._arm.optimizer, self._seed)
+
+  # A state on its devices is a template, too.
+  template = init
+
+  @functools.cached_property
+  def chunk(self):
+    """Makes a number of updates, see `planned.make_chunk`."""
+    return planned.make_chunk(self._arm.problem, self._arm.optimizer)
+
+  @functools.cached_property
+  def _valid(self):
+    return self._arm.problem.valid()
+
+  def evaluate(self, state: planned.State) -> Mapping[str, float]:
+    """Returns bits per byte on the validation documents."""
+    return {METRIC: self._score(state.variables, self._valid)}
+
+  def test(self, state: planned.State) -> float:
+    """Returns bits per byte on all test documents."""
+    return self._score(state.variables, self._arm.problem.test())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arm:
+  """A network and its planned batches, ready to be trained.
+
+  Attributes:
+    problem: what to train.
+    optimizer: how.
+    examples: documents of an update.
+  """
+
+  problem: planned.Problem
+  optimizer: optax.GradientTransformation
+  examples: int
+
+  metric: ClassVar[str] = METRIC
+  unit: ClassVar[str] = "bytes"
+  stack: ClassVar[None] = None
+
+  def program(
+    self, config: supervised_arms.Supervised, beside: Sequence["Arm"] = ()
+  ) -> Program:
+    """Returns what trains the arm."""
+    del beside
+    return Program(config, self)
+
+  def report(
+    self,
+    program: Program,
+    state: planned.State,
+    directory: pathlib.Path,
+    seconds: float | None = None,
+  ) -> dict[str, Any]:
+    """Measures what was trained, see `comparison.arms.Arm`.
+
+    Returns:
+      "seconds" of training, if it was trained here; "parameters",
+      "updates_per_second", "tokens_per_update" (the mean), "programs", and bits
+      per byte: on the validation documents that evaluations read, and on all
+      test documents.
+    """
+    _, tokens = curves.curve(directory, "tokens")
+    return {
+      **({} if seconds is None else {"seconds": seconds}),
+      "parameters": sum(x.size for x in jax.tree.leaves(state.variables)),
+      "updates_per_second": curves.speed(directory),
+      "tokens_per_update": float(np.mean(tokens)),
+      "programs": int(np.sum(state.programs)),
+      METRIC: [program.evaluate(state)[METRIC]],
+      "test_bits": [program.test(state)],
+    }
+
+
+def make_arm(
+  arm: base.ArmConfig,
+  corpus: language.Corpus,
+  plan: document_plans.PlanConfig,
+  *,
+  num_updates: int,
+  devices: int = 0,
+  **options: Any,
+) -> Arm:
+  """Returns an arm.
+
+  Args:
+    arm: its configuration.
+    corpus: the text.
+    plan: how updates are planned.
+    num_updates: of the whole run.
+    devices: see `choose_devices`.
+    **options: more of `documents.make_problem`.
+
+  Raises:
+    ValueError: an option is wrong.
+  """
+  return Arm(
+    documents.make_problem(
+      arm, corpus, plan, devices=choose_devices(devices), **options
+    ),
+    base.make_optimizer(arm, num_updates),
+    arm.batch_size,
+  )
+
+
+def choose_devices(count: int) -> list[jax.Device]:
+  """Returns the devices that share the work.
+
+  Args:
+    count: how many; 0 for all of several processes, or the greatest power of
+      two of one.
+
+  Raises:
+    UserError: (a ValueError) there are not as many, or they leave a process
+      out, or are no power of two.
+  """
+  devices = jax.devices()
+  total = len(devices)
+  if not count and jax.process_count() == 1:
+    count = 1 << (total.bit_length() - 1)
+  count = count or total
+  if not 1 <= count <= total or count & (count - 1):
+    raise errors.UserError(
+      f"devices: got {count}, expected a power of two, at most the {total} "
+      "that there are"
+    )
+  if jax.process_count() > 1 and count != total:
+    raise errors.UserError(
+      f"devices: got {count}, expected all {total}, as there are "
+      f"{jax.process_count()} processes"
+    )
+  return devices[:count]

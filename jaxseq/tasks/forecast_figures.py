@@ -1,0 +1,95 @@
+"""Pictures of forecasts, and of their errors over the horizons."""
+
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.tasks import forecasting
+from jaxseq.training import plots
+from jaxseq.training.comparison import run
+from jaxseq.training.comparison import supervised_arms
+from jaxseq.training.devices import processes
+
+
+def draw_horizons(
+  config: Any,
+  directory: pathlib.Path,
+  results: Mapping[str, Any],
+  baselines: Mapping[int, Mapping[str, Mapping[str, float]]],
+) -> None:
+  """Draws horizons.png: the errors of all arms and baselines.
+
+  With a single horizon there is nothing to draw.
+
+  Args:
+    config: the comparison, with the fields `arms`, `data` and `horizons`.
+    directory: of the run.
+    results: by "ARM-HORIZON".
+    baselines: metrics by horizon and name.
+  """
+  horizons = sorted(config.horizons)
+  if len(horizons) < 2 or not processes.is_first():
+    return
+  curves = {
+    name: np.stack([results[f"{name}-{h}"]["mse"] for h in horizons], axis=1)
+    for name in config.arms
+  }
+  for name in baselines[horizons[0]]:
+    curves[name] = np.array([baselines[h][name]["mse"] for h in horizons])
+  picture = plots.learning_curve(
+    directory / "horizons.png",
+    {name: (horizons, values) for name, values in curves.items()},
+    xlabel="horizon",
+    ylabel="mean squared error",
+    title=f"{config.data}: error on the test span",
+  )
+  print(f"Errors over horizons: {picture or 'not drawn'}")
+
+
+def draw_forecasts(
+  config: Any,
+  directory: pathlib.Path,
+  configs: Mapping[str, forecasting.ArmConfig],
+  made: Mapping[str, supervised_arms.Arm],
+  spans: forecasting.Spans,
+) -> None:
+  """Draws forecasts.png, by first seeds, from the middle of the test span.
+
+  The channel drawn is the last one.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+    configs: of the arms.
+    made: the arms, by "ARM-HORIZON".
+    spans: of the series and the horizon to draw.
+  """
+  length, total = spans.input_length, spans.input_length + spans.horizon
+  start = (len(spans.test) - total) // 2
+  window = spans.test[start : start + total]
+  times = np.arange(total) - length
+  lines = {"measured": (times, window[:, -1])}
+  for name, arm in configs.items():
+    key = f"{name}-{spans.horizon}"
+    _, state = run.restore(config, directory, key, made[key])
+    model = forecasting.make_forecaster(arm, spans.horizon)
+    forecast = jax.jit(model.apply)(
+      jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.variables)),
+      jnp.asarray(window[:length]),
+    )
+    lines[name] = (times[length:], np.asarray(forecast)[:, -1])
+  # All processes restore checkpoints together; one draws.
+  if not processes.is_first():
+    return
+  picture = plots.learning_curve(
+    directory / "forecasts.png",
+    lines,
+    xlabel="steps after the end of the input",
+    ylabel="standardised value",
+    title=f"{config.data}: a forecast from the middle of the test span",
+  )
+  print(f"Forecasts: {picture or 'not drawn'}")

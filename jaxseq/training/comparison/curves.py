@@ -1,0 +1,66 @@
+"""Curves and speeds of arms, from the metrics in their directories."""
+
+import math
+import pathlib
+
+import numpy as np
+
+from jaxseq.training import scalars
+
+
+def curve(
+  directory: pathlib.Path, metric: str = "episode_return"
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps (n,) and values (seeds, n) of a metric of an arm."""
+  return scalars.column(scalars.read(directory), metric)
+
+
+def speed(directory: pathlib.Path) -> float:
+  """Returns an arm's median steps per second of a seed, NaN if unknown."""
+  _, values = curve(directory, "steps_per_second")
+  return float(np.median(values)) if values.size else math.nan
+
+
+def of_training(
+  directory: pathlib.Path, metric: str = "episode_return"
+) -> dict[str, list[float]]:
+  """Returns means of a metric over the training of each seed.
+
+  Args:
+    directory: of the arm.
+    metric: its values are NaN where there is nothing to tell, such as in
+      updates in which no episode ended.
+
+  Returns:
+    Lists over seeds: `training`, the mean of the last twentieth of the
+    training; `best`, the highest mean over a twentieth of it; `overall`, the
+    mean over all of it. Each is NaN if nothing in it is finite.
+  """
+  _, values = curve(directory, metric)
+  span = max(1, values.shape[1] // 20)
+  return {
+    "training": [finite_mean(seed[-span:]) for seed in values],
+    "best": [highest_mean(seed, span) for seed in values],
+    "overall": [finite_mean(seed) for seed in values],
+  }
+
+
+def highest_mean(values: np.ndarray, span: int) -> float:
+  """Returns the highest mean of neighbouring values.
+
+  Args:
+    values: (n,); those that are not finite are left out.
+    span: how many neighbours, at most n.
+
+  Returns:
+    The mean, NaN if no value is finite.
+  """
+  starts = range(len(values) - span + 1)
+  means = [finite_mean(values[i : i + span]) for i in starts]
+  return max(filter(math.isfinite, means), default=math.nan)
+
+
+def finite_mean(values: np.ndarray) -> float:
+  """Returns the mean of what is finite, NaN if nothing is."""
+  finite = values[np.isfinite(values)]
+  return float(finite.mean()) if finite.size else math.nan

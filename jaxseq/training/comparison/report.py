@@ -1,0 +1,214 @@
+"""What a comparison ends with: results.json, a table, a learning curve."""
+
+from collections.abc import Collection
+from collections.abc import Mapping
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxseq.training import configuration
+from jaxseq.training import files
+from jaxseq.training import plots
+from jaxseq.training import progress
+from jaxseq.training import tables
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import run
+from jaxseq.training.devices import processes
+
+RESULTS = "results.json"
+
+
+def main(
+  config: arms.Arms,
+  directory: pathlib.Path,
+  made: Mapping[str, arms.Arm],
+  mode: str,
+  *,
+  title: str,
+  columns: Mapping[str, str],
+  each: run.Each = lambda name, step, state: None,
+  **options: Any,
+) -> run.Results:
+  """Trains and measures, or only measures, and shows the results.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+    made: the arms by name.
+    mode: "train" or "evaluate".
+    title: of table and plot.
+    columns: results in the table, to their headings.
+    each: called for every arm, see `run.train`.
+    **options: more of `finish`.
+
+  Returns:
+    What each arm reports.
+  """
+  get_results = run.train if mode == "train" else run.evaluate
+  results = get_results(config, directory, made, each)
+  finish(
+    config,
+    directory,
+    made,
+    results,
+    mode,
+    title=title,
+    columns=columns,
+    **options,
+  )
+  return results
+
+
+def finish(
+  config: arms.Arms,
+  directory: pathlib.Path,
+  made: Mapping[str, arms.Arm],
+  results: Mapping[str, Any],
+  mode: str,
+  *,
+  title: str,
+  columns: Mapping[str, str],
+  note: str = "",
+  baselines: Mapping[str, Mapping[str, float]] | None = None,
+  drawn: Collection[str] | None = None,
+  levels: Mapping[str, float] | None = None,
+  xlabel: str = "updates",
+  ylabel: str | None = None,
+  smooth: int = 1,
+) -> None:
+  """Shows the results; after a training, writes them and draws the curve too.
+
+  Of several processes the first does.
+
+  Args:
+    config: the comparison.
+    directory: of the run; gets results.json and learning_curve.png.
+    made: the arms by name.
+    results: as from `run.train`.
+    mode: "train" or "evaluate".
+    title: of table and plot.
+    columns: results in the table, to their headings; those that no arm has are
+      left out.
+    note: what the table's title tells besides.
+    baselines: what is known without training, by label: results for the last
+      rows of the table, and for results.json under "baselines".
+    drawn: names of the arms to plot; all if None.
+    levels: dashed lines of the plot, by label, beside those of the
+      configuration; the baselines' values of the plotted metric if None.
+    xlabel: of the plot.
+    ylabel: of the plot; the metric's heading in the table if None.
+    smooth: see `plots.learning_curve`.
+  """
+  if not processes.is_first():
+    return
+  baselines = baselines or {}
+  columns = {
+    column: heading
+    for column, heading in columns.items()
+    if any(column in result for result in results.values())
+  }
+  _show(config, directory, made, results, title, note, columns, baselines)
+  if mode != "train":
+    return
+  written = dict(results)
+  if baselines:
+    written["baselines"] = {k: dict(v) for k, v in baselines.items()}
+  files.write_json(directory / RESULTS, configuration.to_json(written))
+  metric = next(iter(made.values())).metric
+  metric = metric if isinstance(metric, str) else metric[0]
+  if levels is None:
+    levels = {
+      label: values[metric]
+      for label, values in baselines.items()
+      if metric in values
+    }
+  picture = plots.learning_curve(
+    directory / "learning_curve.png",
+    {
+      name: curves.curve(directory / name, metric)
+      for name in results
+      if drawn is None or name in drawn
+    },
+    xlabel=xlabel,
+    ylabel=ylabel or columns.get(metric, metric),
+    title=title,
+    references={**levels, **config.references},
+    smooth=smooth,
+  )
+  print(f"Learning curve: {picture or 'not drawn'}")
+
+
+def _show(config, directory, made, results, title, note, columns, baselines):
+  """Prints the table of results."""
+  rows = []
+  for name, result in results.items():
+    examples = result.get("tokens_per_update", made[name].examples)
+    speed = curves.speed(directory / name) * examples * config.num_seeds
+    rows.append(
+      [
+        name,
+        f"{result['parameters']:,}",
+        *(_cell(result.get(column, [])) for column in columns),
+        progress.short_number(speed) if np.isfinite(speed) else "-",
+      ]
+    )
+  for label, values in baselines.items():
+    cells = [
+      tables.mean_std(values[column]) if column in values else "-"
+      for column in columns
+    ]
+    rows.append([label, "-", *cells, "-"])
+  unit = next(iter(made.values())).unit
+  tables.show(
+    ["arm", "parameters", *columns.values(), f"{unit}/s"],
+    rows,
+    title="; ".join(
+      filter(None, (title, note, tables.over_seeds(config.num_seeds)))
+    ),
+  )
+
+
+def _cell(value):
+  """Metrics are lists over seeds; what all seeds share is one number."""
+  if isinstance(value, list):
+    return tables.mean_std(value)
+  return f"{value:,}"
+
+
+def show_policies(results: Mapping[str, Any], title: str) -> None:
+  """Prints the returns of every policy of evaluated agents.
+
+  Args:
+    results: of the arms, as from `run.evaluate`: with the lists over seeds
+      "evaluation" and "evaluation_length"; also "games", if the return of each
+      is known.
+    title: of the table.
+  """
+  if not processes.is_first():
+    return
+  rows, games = [], any("games" in result for result in results.values())
+  for name, result in results.items():
+    for seed, mean in enumerate(result["evaluation"]):
+      row = [name, seed, f"{result['step']:,}", f"{mean:.3f}"]
+      if games:
+        played = result["games"][seed]
+        row[-1] = tables.mean_std(played)
+        row.append(f"{max(played):g}")
+      rows.append([*row, f"{result['evaluation_length'][seed]:.1f}"])
+  best = ["best game"] if games else []
+  tables.show(
+    ["arm", "seed", "trained for", "mean return", *best, "mean length"],
+    rows,
+    title=title,
+  )
+
+
+def read(directory: pathlib.Path) -> run.Results | None:
+  """Returns the results of a run that is finished; None of another one."""
+  file = directory / RESULTS
+  if not file.is_file():
+    return None
+  return json.loads(file.read_text(encoding="utf-8"))

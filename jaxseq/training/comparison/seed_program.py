@@ -1,0 +1,111 @@
+"""All seeds of an arm as one program, dealt out to devices or on a mesh."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+
+from jaxseq._types import PyTree
+from jaxseq.training.comparison import arms
+from jaxseq.training.devices import placement
+
+
+class SeedProgram:
+  """A `arms.Program` made of functions of one seed.
+
+  Args:
+    config: of the comparison.
+    init: key -> state of one seed.
+    train: (state, *data, count) -> state and metrics of one seed.
+    keys: of the seeds (num_seeds,), placed as the mesh wants them.
+    examples: the field of a state that has an axis of examples, see
+      `placement.state_placements`.
+    num_updates: of the whole run.
+    steps_per_update: see `loop.run`.
+    update_axis: see `loop.run`.
+    data: arrays that all seeds share.
+    copies: arms that are trained side by side.
+  """
+
+  evaluate_every: int | None = None
+
+  def __init__(
+    self,
+    config: arms.Arms,
+    init: Callable[[jax.Array], Any],
+    train: Callable[..., tuple[Any, Any]],
+    keys: jax.Array,
+    *,
+    examples: str,
+    num_updates: int,
+    steps_per_update: int = 1,
+    update_axis: int | None = None,
+    data: tuple[Any, ...] = (),
+    copies: int = 1,
+  ):
+    self.num_updates = num_updates
+    self.steps_per_update = steps_per_update
+    self.update_axis = update_axis
+    self.config = config
+    self._init = init
+    self._keys = keys
+    self._examples = examples
+    self._data = (
+      placement.share(config.mesh, copies * config.num_seeds, data)
+      if data
+      else ()
+    )
+
+    @functools.cache
+    def chunk(count: int):
+      _, where = self._placements()
+      return self.compile(
+        lambda *arguments: train(*arguments, count),
+        copies=copies,
+        shared=len(data),
+        donate_argnums=0,
+        out_shardings=(where, placement.everywhere(config.mesh)),
+      )
+
+    self._chunk = chunk
+
+  def compile(
+    self, function: Callable, *, copies: int = 1, **options: Any
+  ) -> Callable:
+    """Compiles a function of one seed for all; see `placement.compiled`."""
+    num_runs = copies * self.config.num_seeds
+    return placement.compiled(self.config.mesh, num_runs, function, **options)
+
+  def share(self, data: PyTree) -> Any:
+    """Puts data that all seeds share onto the devices."""
+    return placement.share(self.config.mesh, self.config.num_seeds, data)
+
+  def init(self) -> Any:
+    """Returns the states of all seeds before the first update."""
+    _, where = self._placements()
+    options: dict[str, Any] = {"out_shardings": where}
+    if where is None and jax.default_backend() == "cpu":
+      # It runs once: optimising it costs more than it gives.
+      options["compiler_options"] = {"xla_backend_optimization_level": 0}
+    return self.compile(self._init, one_by_one=True, **options)(self._keys)
+
+  def template(self) -> Any:
+    """Returns the shapes of all seeds' states, placed as they are trained."""
+    shapes, where = self._placements()
+    if where is None:
+      return shapes
+    return jax.tree.map(
+      lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
+      shapes,
+      where,
+    )
+
+  def chunk(self, state: PyTree, count: int) -> tuple[Any, Any]:
+    """Makes a number of updates of all seeds; the states are donated."""
+    return self._chunk(count)(state, *self._data)
+
+  def _placements(self):
+    shapes = jax.eval_shape(jax.vmap(self._init), self._keys)
+    where = placement.state_placements(self.config.mesh, shapes, self._examples)
+    return shapes, where

@@ -1,0 +1,78 @@
+"""Suites: the same arms compared on several tasks, one run after the other."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import Any
+from typing import TypeVar
+
+from jaxseq.training import configuration
+from jaxseq.training import files
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import run
+from jaxseq.training.devices import processes
+
+Config = TypeVar("Config", bound=arms.Arms)
+# The configuration and the arms of each task's run, by name of the task.
+Runs = Mapping[str, tuple[arms.Arms, Mapping[str, arms.Arm]]]
+
+
+def narrow(config: arms.Arms, cls: type[Config], **changes: Any) -> Config:
+  """Returns the configuration of one run of a suite.
+
+  Args:
+    config: of the suite, which has all fields of `cls`.
+    cls: class of the run's configuration.
+    **changes: fields with other values than the suite has.
+  """
+  same = {f.name: getattr(config, f.name) for f in dataclasses.fields(cls)}
+  return cls(**same | changes)
+
+
+def run_all(
+  directory: pathlib.Path,
+  runs: Runs,
+  mode: str,
+  *,
+  experiment: str,
+  each: Callable[[str, str, Any], None] = lambda task, name, state: None,
+  done: Callable[[str, run.Results], None] = lambda task, results: None,
+) -> dict[str, run.Results]:
+  """Trains the runs that are not finished, or evaluates all.
+
+  Args:
+    directory: of the suite; each run has the sub-directory of its task.
+    runs: the runs.
+    mode: "train" or "evaluate".
+    experiment: name of the experiment that each run is one of.
+    each: called with task, arm and the state of its seeds, once it is measured.
+    done: called with task and results once a run has been trained.
+
+  Returns:
+    For each task the results of each arm, as JSON holds them.
+  """
+  results = {}
+  for index, (task, (config, made)) in enumerate(runs.items()):
+    place = arms.open_directory(directory / task, config, experiment, mode)
+
+    def show(name, step, state, task=task):
+      del step
+      each(task, name, state)
+
+    finished = report.read(place)
+    if mode == "evaluate":
+      found = run.evaluate(config, place, made, show, names=made)
+      results[task] = configuration.to_json(found)
+    elif finished is not None:
+      results[task] = finished
+    else:
+      if processes.is_first():
+        print(f"{task} ({index + 1} of {len(runs)})", flush=True)
+      found = configuration.to_json(run.train(config, place, made, show))
+      results[task] = found
+      if processes.is_first():
+        files.write_json(place / report.RESULTS, found)
+      done(task, found)
+  return results

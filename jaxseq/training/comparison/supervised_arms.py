@@ -1,0 +1,169 @@
+"""Arms of supervised comparisons: problems, trained by gradient."""
+
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import seed_program
+from jaxseq.training.comparison import stacked
+from jaxseq.training.devices import placement
+
+# The field of a state that has an axis of examples.
+_EXAMPLES = "carry"
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised(arms.Arms):
+  """What supervised experiments have in their configuration.
+
+  Attributes:
+    num_updates: of each run.
+    chunks_per_evaluation: chunks between two evaluations.
+  """
+
+  _: dataclasses.KW_ONLY
+  num_updates: int = 1000
+  updates_per_chunk: int = 50
+  chunks_per_evaluation: int = 2
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.fields(self, positive=("num_updates", "chunks_per_evaluation"))
+
+
+class Program(seed_program.SeedProgram):
+  """The seeds of a supervised arm, or of several arms side by side.
+
+  Args:
+    config: the comparison.
+    group: the arms; what they differ in is the problems' `carry`.
+  """
+
+  def __init__(self, config: Supervised, group: Sequence["Arm"]):
+    first = group[0]
+    super().__init__(
+      config,
+      functools.partial(supervised.init, first.problem, first.optimizer),
+      functools.partial(supervised.train, first.problem, first.optimizer),
+      placement.keys(config.mesh, config.seed, config.num_seeds),
+      examples=_EXAMPLES,
+      num_updates=config.num_updates,
+      data=(first.problem.data,),
+      copies=len(group),
+    )
+    self.evaluate_every = config.chunks_per_evaluation
+    self._group = group
+    self._compiled = self.compile(first.problem.evaluate, shared=1)
+
+  @functools.cached_property
+  def _test_data(self):
+    """The data of evaluations, which are of one arm at a time."""
+    if len(self._group) == 1:
+      return self._data[0]
+    return self.share(self._group[0].problem.data)
+
+  def init(self) -> supervised.State:
+    """Returns the states of all seeds, of arm after arm."""
+    state = super().init()
+    if len(self._group) == 1:
+      return state
+    return stacked.tile(state, [arm.problem.carry for arm in self._group])
+
+  def evaluate(self, state: supervised.State) -> Any:
+    """Returns the problem's metrics on data that is never trained on.
+
+    Args:
+      state: of all arms, or of one of them.
+    """
+    # Arm by arm: evaluations take more memory than updates.
+    count = state.update.shape[0] // self.config.num_seeds
+    parts = [
+      jax.device_get(self._compiled(part, self._test_data))
+      for part in stacked.split(state.variables, count)
+    ]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+# What an arm reports beside its metrics: (program, variables of all seeds,
+# directory of the arm, whether it has just been trained) -> results.
+More = Callable[[Program, Any, pathlib.Path, bool], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arm:
+  """An arm of a supervised comparison, ready to be trained.
+
+  Attributes:
+    problem: what to train.
+    optimizer: how.
+    metric: name of the metric that the progress bar and the plot show; one of
+      those that `problem.evaluate` returns.
+    examples: number of examples, or tokens, of one update, for the speed.
+    unit: what they are.
+    stack: arms that have the same one, and not None, are trained side by side
+      as one program, unless there is a mesh. Their problems and optimisers must
+      differ in `problem.carry` alone.
+    more: what the arm reports beside its metrics; nothing if None.
+  """
+
+  problem: supervised.Problem
+  optimizer: optax.GradientTransformation
+  metric: str
+  examples: int
+  unit: str = "examples"
+  stack: Hashable | None = None
+  more: More | None = None
+
+  def program(
+    self, config: Supervised, beside: Sequence["Arm"] = ()
+  ) -> Program:
+    """Returns what trains the arm, and others of its stack beside it."""
+    return Program(config, [self, *beside])
+
+  def report(
+    self,
+    program: Program,
+    state: supervised.State,
+    directory: pathlib.Path,
+    seconds: float | None = None,
+  ) -> dict[str, Any]:
+    """Measures what was trained, see `arms.Arm`.
+
+    Returns:
+      "seconds", compilation included, if it was trained here, of arms side by
+      side those of all together; "parameters" of a seed; "updates_per_second",
+      the median over chunks; what `more` returns; and the metrics of
+      `problem.evaluate`, a list over seeds each.
+    """
+    metrics = jax.tree.map(
+      lambda x: np.asarray(x).tolist(), program.evaluate(state)
+    )
+    more = {}
+    if self.more is not None:
+      trained = seconds is not None
+      more = self.more(program, state.variables, directory, trained)
+    return {
+      **({} if seconds is None else {"seconds": seconds}),
+      "parameters": num_parameters(state.variables["params"]),
+      "updates_per_second": curves.speed(directory),
+      **metrics,
+      **more,
+    }
+
+
+def num_parameters(parameters: PyTree) -> int:
+  """Counts the parameters of one seed in a pytree of those of all seeds."""
+  return sum(leaf[0].size for leaf in jax.tree.leaves(parameters))
