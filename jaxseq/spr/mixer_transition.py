@@ -6,9 +6,10 @@
 
 It takes the place of SPR's convolutions (`conv_transition`). A prediction sees
 only the latent before it there; here the state h carries all latents and
-actions since z_0 as well. Latents are flattened, not pooled: the projection that
-predictions are compared by has a weight for each place of a latent. d_model is
-far less than their elements, so what does not change goes past the stack.
+actions since z_0 as well. Latents are flattened, not pooled: the projection
+that predictions are compared by has a weight for each place of a latent.
+d_model is far less than their elements, so what does not change goes past the
+stack.
 """
 
 import dataclasses
