@@ -31,9 +31,9 @@ from jaxseq.rl import layers
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import resets
 from jaxseq.spr import update
 from jaxseq.spr import variants
@@ -174,7 +174,7 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   """
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
-  memory = networks.initial_memory(config.variant.update.networks)
+  memory = agent_networks.initial_memory(config.variant.update.networks)
   return State(
     agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
@@ -234,7 +234,7 @@ def act(
   """
   variant = config.variant
   params = agent.target if variant.acts_with_target else agent.params
-  values, memory = networks.action_values(
+  values, memory = agent_networks.action_values(
     variant.update.networks,
     params,
     observation,
@@ -313,7 +313,7 @@ def observe(
     observation=push(config, state.observation, step.frame, step.done),
     memory=jax.tree.map(
       lambda fresh, old: jnp.where(step.done, fresh, old),
-      networks.initial_memory(config.variant.update.networks),
+      agent_networks.initial_memory(config.variant.update.networks),
       state.memory,
     ),
     step=state.step + 1,

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 
 
 class Result(NamedTuple):
@@ -49,7 +49,7 @@ def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
 
 def _policy(config):
   push = jax.vmap(functools.partial(agent_lib.push, config))
-  initial = networks.initial_memory(config.variant.update.networks)
+  initial = agent_networks.initial_memory(config.variant.update.networks)
 
   def policy(agent, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
@@ -95,7 +95,9 @@ def _play(
   observation = jnp.zeros(
     (num_games, *config.replay.observation_shape), config.frame_dtype
   )
-  memory = networks.initial_memory(config.variant.update.networks, (num_games,))
+  memory = agent_networks.initial_memory(
+    config.variant.update.networks, (num_games,)
+  )
   returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
   playing, frames = np.ones(num_games, bool), []
   while playing.any():
