@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import positions
 from jaxseq.recurrence import exact_attention
@@ -123,10 +124,11 @@ def _by_scheme(
   time, batch_axes = q.shape[-3], q.ndim - 3
   whole = lax.axis_size(axis) * time
   if whole > config.window + 1:
-    raise ValueError(
-      f"scheme {scheme!r} needs a window that covers the whole sequence; got "
-      f"window = {config.window} and {whole} elements. Scheme 'halo' takes any "
-      "window."
+    raise _validate.error(
+      "window",
+      config.window,
+      f"at least {whole - 1} for scheme {scheme!r}, which covers the whole "
+      "sequence; scheme 'halo' takes any window",
     )
   place = lax.axis_index(axis) * time + jnp.arange(time)
   cached = 0 if state is None else config.window

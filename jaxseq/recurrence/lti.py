@@ -20,6 +20,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
@@ -143,37 +144,31 @@ def lti_scan(
 def _check(Lambda_bar, B_bar, C, D, u, init, reset):
   """Checks shapes and dtypes; returns batch shape, time and batch size."""
   if jnp.ndim(Lambda_bar) != 1:
-    raise ValueError(
-      f"Lambda_bar must have shape (P,); got {jnp.shape(Lambda_bar)}."
+    raise _validate.error(
+      "Lambda_bar", f"shape {jnp.shape(Lambda_bar)}", "(P,)"
     )
   P = jnp.shape(Lambda_bar)[0]
   if u.ndim < 2 or u.shape[-2] == 0:
-    raise ValueError(
-      "u must have shape (*batch, time, H) with at least one element; got "
-      f"{u.shape}."
+    raise _validate.error(
+      "u", f"shape {u.shape}", "(*batch, time, H) with at least one element"
     )
   if not jnp.issubdtype(u.dtype, jnp.floating):
-    raise ValueError(f"u must be of a floating dtype; got {u.dtype}.")
+    raise _validate.error("u", f"dtype {u.dtype}", "a floating one")
   H = u.shape[-1]
   if jnp.shape(B_bar) != (P, H):
-    raise ValueError(
-      f"B_bar must have shape (P, H) = {(P, H)}; got {jnp.shape(B_bar)}."
+    raise _validate.error(
+      "B_bar", f"shape {jnp.shape(B_bar)}", f"(P, H) = {(P, H)}"
     )
   if jnp.ndim(C) != 2 or jnp.shape(C)[1] != P:
-    raise ValueError(
-      f"C must have shape (M, P) with P = {P}; got {jnp.shape(C)}."
-    )
+    raise _validate.error("C", f"shape {jnp.shape(C)}", f"(M, P) with P = {P}")
   M = jnp.shape(C)[0]
   if D is not None and not jnp.shape(D) == (M,) == (H,):
-    raise ValueError(
-      f"D must have shape (M,) with M == H; got {jnp.shape(D)} with M = {M} "
-      f"and H = {H}."
+    raise _validate.error(
+      "D", f"shape {jnp.shape(D)} with M = {M} and H = {H}", "(M,) with M == H"
     )
   batch, time = u.shape[:-2], u.shape[-2]
   if init is not None and jnp.shape(init) != batch + (P,):
-    raise ValueError(
-      f"init must have shape {batch + (P,)}; got {jnp.shape(init)}."
-    )
+    raise _validate.error("init", f"shape {jnp.shape(init)}", f"{batch + (P,)}")
   _resets.check(reset, batch + (time,))
   return batch, time, math.prod(batch)
 
@@ -182,8 +177,8 @@ def _chunk_size(chunk_size, time, rows):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
     if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise ValueError(
-        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
+      raise _validate.error(
+        "chunk_size", chunk_size, "a positive integer or None"
       )
     return min(chunk_size, time)
   if jax.default_backend() == "cpu":

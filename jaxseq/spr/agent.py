@@ -254,25 +254,25 @@ def choose(
     The state, with a new key and the memory after the observation, and the
     action () int32.
   """
-  key, now = jax.random.split(state.key)
+  key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
-  number = config.variant.update.networks.head.num_actions
-  anything = jax.random.randint(now, (), 0, number, jnp.int32)
+  num_actions = config.variant.update.networks.head.num_actions
+  random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
   # A memory takes in what is seen even while actions are random.
   if not (learning or config.variant.update.recurrent):
-    return state, anything
+    return state, random_action
   replay = frame_sequences.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
     state.observation,
-    now,
+    key_act,
     epsilon=_epsilon(config.variant, state.step),
     noisy=True,
     memory=state.memory,
   )
   state = state._replace(replay=replay, memory=memory)
-  return state, action if learning else anything
+  return state, action if learning else random_action
 
 
 def observe(

@@ -59,9 +59,10 @@ def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
     return next(fits, "relay")
   if scheme in sizes and sizes[scheme] % devices:
     what = {"batch": "rows of the batch", "heads": "heads"}[scheme]
-    raise ValueError(
-      f"scheme {scheme!r} needs a number of {what} that is a multiple of the "
-      f"number of devices; got {sizes[scheme]} and {devices} devices."
+    raise _validate.error(
+      f"number of {what}",
+      sizes[scheme],
+      f"a multiple of the {devices} devices for scheme {scheme!r}",
     )
   return scheme
 

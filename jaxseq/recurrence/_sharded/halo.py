@@ -10,6 +10,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 
 def previous(
   x: jax.Array, count: int, axis: str, init: jax.Array | None = None
@@ -35,15 +37,16 @@ def previous(
     ValueError: if shapes or the count do not fit the above.
   """
   if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:-1]:
-    raise ValueError(
-      "x must have shape (*batch, time, features) with time at least 1; got "
-      f"{jnp.shape(x)}."
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      "(*batch, time, features) with time at least 1",
     )
   if count < 0:
-    raise ValueError(f"count must be at least 0; got {count}.")
+    raise _validate.error("count", count, "at least 0")
   shape = (*x.shape[:-2], count, x.shape[-1])
   if init is not None and jnp.shape(init) != shape:
-    raise ValueError(f"init must have shape {shape}; got {jnp.shape(init)}.")
+    raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
   time, devices = x.shape[-2], lax.axis_size(axis)
   pieces, missing = [], count
   for hops in range(1, devices):

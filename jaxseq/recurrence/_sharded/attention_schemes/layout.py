@@ -101,9 +101,8 @@ def make(order: str, axis: str | None, time: int) -> Layout:
   """
   _validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
-    raise ValueError(
-      "order 'zigzag' needs an even number of elements on each device; got "
-      f"{time}."
+    raise _validate.error(
+      "time", time, "an even number on each device for order 'zigzag'"
     )
   return Layout(order, 1 if axis is None else lax.axis_size(axis), time)
 
@@ -144,9 +143,8 @@ def zigzag_order(time: int, devices: int) -> np.ndarray:
     ValueError: unless 2 * devices divides time.
   """
   if devices < 1 or time % (2 * devices):
-    raise ValueError(
-      "zig-zag order needs a length that twice the number of devices divides; "
-      f"got {time} elements and {devices} devices."
+    raise _validate.error(
+      "time", time, f"a multiple of twice the number of devices, {devices}"
     )
   chunks = np.arange(time).reshape(2 * devices, -1)
   pairs = [(i, 2 * devices - 1 - i) for i in range(devices)]
