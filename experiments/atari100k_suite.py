@@ -106,7 +106,7 @@ def run_all(
       values = result["evaluation"]
       print(
         f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
-        f"{tables.mean_std(scores.normalise(game, values))}",
+        f"{tables.mean_std(scores.normalize(game, values))}",
         flush=True,
       )
 

@@ -14,7 +14,7 @@ import jax
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.rl import actions as actions_lib
+from jaxseq.rl import actions
 
 Array = jax.Array
 
@@ -66,7 +66,7 @@ class Recurrent(linen.Module):
   """
 
   config: Config
-  actions: actions_lib.Spec
+  actions: actions.Spec
 
   @linen.compact
   def __call__(
@@ -153,7 +153,7 @@ def features(
 
 
 def _actor(
-  actions: actions_lib.Spec, widths: tuple[int, ...], dtype: str
+  actions: actions.Spec, widths: tuple[int, ...], dtype: str
 ) -> linen.Module:
   """Returns the policy's head."""
   size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
@@ -179,9 +179,9 @@ class FactoredHead(linen.Module):
   dtype: str = "float32"
 
   @linen.compact
-  def __call__(self, x: Array) -> actions_lib.Factored:
+  def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
     head = nn.CategoricalHead(
       sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
     )
-    return actions_lib.factored(self.sizes, head(x).logits)
+    return actions.factored(self.sizes, head(x).logits)

@@ -31,8 +31,8 @@ from jaxseq.rl.envs import players as environments
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import resets
 from jaxseq.spr import update
 from jaxseq.spr import variants
@@ -170,7 +170,7 @@ def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
   """
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
-  memory = networks.initial_memory(config.variant.update.networks)
+  memory = agent_networks.initial_memory(config.variant.update.networks)
   return State(
     agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
@@ -230,7 +230,7 @@ def act(
   """
   variant = config.variant
   params = agent.target if variant.acts_with_target else agent.params
-  values, memory = networks.action_values(
+  values, memory = agent_networks.action_values(
     variant.update.networks,
     params,
     observation,
@@ -309,7 +309,7 @@ def observe(
     observation=push(config, state.observation, step.frame, step.done),
     memory=jax.tree.map(
       lambda fresh, old: jnp.where(step.done, fresh, old),
-      networks.initial_memory(config.variant.update.networks),
+      agent_networks.initial_memory(config.variant.update.networks),
       state.memory,
     ),
     step=state.step + 1,

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import agent_networks
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import runner
 
 
@@ -40,7 +40,7 @@ def make(
 
 def _policy(config):
   push = jax.vmap(functools.partial(agent_lib.push, config))
-  initial = networks.initial_memory(config.variant.update.networks)
+  initial = agent_networks.initial_memory(config.variant.update.networks)
 
   def policy(agent, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
@@ -96,7 +96,9 @@ def _play(
   observation = jnp.zeros(
     (num_games, *config.replay.observation_shape), jnp.uint8
   )
-  memory = networks.initial_memory(config.variant.update.networks, (num_games,))
+  memory = agent_networks.initial_memory(
+    config.variant.update.networks, (num_games,)
+  )
   returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
   playing, frames = np.ones(num_games, bool), []
   while playing.any():

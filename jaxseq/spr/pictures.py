@@ -9,7 +9,7 @@ from jaxseq.training import animation
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
 # greys: one for each channel.
-_COLOURS = (
+_COLORS = (
   (230, 159, 0),
   (86, 180, 233),
   (0, 158, 115),
@@ -41,14 +41,14 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   if frames.ndim == 3:
     out = np.repeat(frames[..., None], 3, axis=-1)
   else:
-    if frames.shape[-1] > len(_COLOURS):
+    if frames.shape[-1] > len(_COLORS):
       raise ValueError(
-        f"frames must have at most {len(_COLOURS)} channels; got "
+        f"frames must have at most {len(_COLORS)} channels; got "
         f"{frames.shape[-1]}."
       )
     out = np.zeros((*frames.shape[:3], 3), np.uint8)
     for channel in range(frames.shape[-1]):
-      out[frames[..., channel] > 0] = _COLOURS[channel]
+      out[frames[..., channel] > 0] = _COLORS[channel]
   factor = max(1, size // out.shape[1])
   return out.repeat(factor, axis=1).repeat(factor, axis=2)
 

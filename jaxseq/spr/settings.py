@@ -61,7 +61,8 @@ class Settings:
     head: fields of `heads.Config` that differ.
     transition: fields of `mixer_transition.Config`, with the "stack" that
       predicts; or, without a stack or with "mixer": "none" in it, those of
-      `transition.Config`, SPR's convolutions, that differ from the agent's.
+      `conv_transition.Config`, SPR's convolutions, that differ from the
+      agent's.
     memory: fields of `stacks.Config`, with the "stack" that remembers; there is
       no memory without a stack or with "mixer": "none" in it. What an agent
       with a memory learns from is "sequence" in `learning`.

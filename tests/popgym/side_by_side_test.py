@@ -123,11 +123,11 @@ def _distance(ours, theirs):
 
 def _compare(ours, theirs):
   """Distances of means and of variances, for each column."""
-  centre = (ours.mean(axis=0) + theirs.mean(axis=0)) / 2
+  center = (ours.mean(axis=0) + theirs.mean(axis=0)) / 2
   return np.stack(
     [
       _distance(ours, theirs),
-      _distance((ours - centre) ** 2, (theirs - centre) ** 2),
+      _distance((ours - center) ** 2, (theirs - center) ** 2),
     ]
   )
 

@@ -12,12 +12,12 @@ from jaxseq.rl import encoders
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import agent_networks
 from jaxseq.spr import evaluate
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import update
@@ -85,7 +85,7 @@ def play(config, key):
 
   def value(state, memory):
     params = state.agent.params
-    return networks.action_values(
+    return agent_networks.action_values(
       parts, params, state.observation, memory=memory
     )[0]
 
@@ -97,7 +97,7 @@ def play(config, key):
     state, _ = agent_lib.observe(config, state, action, step)
     return state, (*seen, step.done)
 
-  fresh = networks.initial_memory(parts)
+  fresh = agent_networks.initial_memory(parts)
   state = runner.init(config, game, key)
   return jax.lax.scan(body, state, length=STEPS)
 
@@ -223,7 +223,7 @@ def test_a_new_game_is_played_with_a_fresh_memory():
   policy = evaluate._policy(config)
   observation = jnp.ones((2, *config.replay.observation_shape), jnp.uint8)
   frame = jnp.full((2, *games.SHAPE), 9, jnp.uint8)
-  fresh = networks.initial_memory(parts, (2,))
+  fresh = agent_networks.initial_memory(parts, (2,))
   used = jax.tree.map(lambda x: x + 1, fresh)
   begins = jnp.array([True, False])
 

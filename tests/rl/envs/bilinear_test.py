@@ -36,9 +36,9 @@ def test_pixels_lie_between_their_neighbours(image, shape, expected):
 
 
 def test_an_even_screen_stays_even():
-  for grey in range(256):
-    screen = np.full((210, 160), grey, np.uint8)
-    assert (bilinear.resize(screen, (84, 84)) == grey).all()
+  for gray in range(256):
+    screen = np.full((210, 160), gray, np.uint8)
+    assert (bilinear.resize(screen, (84, 84)) == gray).all()
 
 
 @pytest.mark.parametrize(
