@@ -63,7 +63,7 @@ class Config:
 
 
 class Recurrent(linen.Module):
-  """A network with a memory: `__call__` is what a subclass adds.
+  """A network with a memory: `heads` are what a subclass adds.
 
   Attributes:
     config: options.
@@ -72,6 +72,34 @@ class Recurrent(linen.Module):
 
   config: Config
   actions: actions.Spec
+
+  @linen.compact
+  def __call__(
+    self,
+    observation: Array,
+    states: PyTree = None,
+    reset: Array | None = None,
+    step: bool = False,
+  ) -> tuple[Any, Array, PyTree]:
+    """Runs over whole sequences.
+
+    Args:
+      observation: (*batch, time, d).
+      states: memories before the first element; fresh ones if None.
+      reset: (*batch, time) bool; where True the memory is made fresh before
+        that observation.
+      step: whether there is no time axis.
+
+    Returns:
+      The policy, a distribution with batch shape (*batch, time); the values
+      (*batch, time); and the memories after the last element.
+    """
+    x, states = features(self.config, observation, states, reset, step)
+    return *self.heads(x), states
+
+  def heads(self, x: Array) -> tuple[Any, Array]:
+    """Returns policy and values of features (*batch, time, d_model)."""
+    raise NotImplementedError
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
@@ -91,32 +119,12 @@ class Recurrent(linen.Module):
 class ActorCritic(Recurrent):
   """Policy and critic that share an encoder and a memory."""
 
-  @linen.compact
-  def __call__(
-    self,
-    observation: Array,
-    states: PyTree = None,
-    reset: Array | None = None,
-    step: bool = False,
-  ) -> tuple[Any, Array, Any]:
-    """Runs over whole sequences.
-
-    Args:
-      observation: (*batch, time, d); or `wrappers.ImageObservation`s.
-      states: memories before the first element; fresh ones if None.
-      reset: (*batch, time) bool; where True the memory is made fresh before
-        that observation.
-      step: whether there is no time axis.
-
-    Returns:
-      The policy, a distribution with batch shape (*batch, time); the values
-      (*batch, time); and the memories after the last element.
-    """
-    options = self.config.head_widths, self.config.stack.dtype
-    x, states = features(self.config, observation, states, reset, step)
-    policy = _actor(self.actions, *options)(x)
-    value = nn.ValueHead(options[0], dtype=options[1], name="critic")(x)
-    return policy, value, states
+  @linen.nowrap
+  def heads(self, x: Array) -> tuple[Any, Array]:
+    """Returns a distribution of actions, and the critic's value."""
+    widths, dtype = self.config.head_widths, self.config.stack.dtype
+    policy = _actor(self.actions, widths, dtype)(x)
+    return policy, nn.ValueHead(widths, dtype=dtype, name="critic")(x)
 
 
 def features(
@@ -130,7 +138,7 @@ def features(
 
   Args:
     config: options.
-    observation: as in `ActorCritic`, and so are states, reset and step.
+    observation: as in `Recurrent`, and so are states, reset and step.
     states: memories before the first element.
     reset: (*batch, time) bool.
     step: whether there is no time axis.

@@ -388,10 +388,10 @@ def reset_is_due(config: Config, step: int) -> bool:
 
 def reset(config: Config, state: State) -> State:
   """Resets the weights, of a variant that does so."""
-  key, now = jax.random.split(state.key)
+  key, key_reset = jax.random.split(state.key)
   variant = config.variant
   return state._replace(
-    agent=resets.reset(now, variant.resets, variant.update, state.agent),
+    agent=resets.reset(key_reset, variant.resets, variant.update, state.agent),
     key=key,
     since_reset=jnp.zeros_like(state.since_reset),
   )

@@ -303,6 +303,7 @@ def train(
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
+  """Returns the optimizer of a whole run."""
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
   return common.make_optimizer(config, num_steps)
 
