@@ -150,8 +150,8 @@ def covariance(
   Returns:
     (D, D), divided by the number of rows.
   """
-  centred = batches.hide(mu - batches.mean(mu, mask, axis_name), mask)
-  outer = centred[:, :, None] * centred[:, None, :]
+  centered = batches.hide(mu - batches.mean(mu, mask, axis_name), mask)
+  outer = centered[:, :, None] * centered[:, None, :]
   result = batches.mean(outer, mask, axis_name)
   if logvar is None:
     return result

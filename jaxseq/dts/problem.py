@@ -151,7 +151,7 @@ def make_problem(
     return base.take(data["train"], index)
 
   def loss(variables, batch, carry, key):
-    names = ("z", "dropout", "prior", "permute")
+    names = ("z", "dropout", "prior", "permute", "prefix")
     keys = dict(zip(names, jax.random.split(key, len(names))))
     params = variables["params"]
     progress = carry["update"] / num_updates
@@ -161,7 +161,7 @@ def make_problem(
     seen = batch.inputs
     if arm.prefix_rate:
       rows = jax.random.bernoulli(
-        jax.random.fold_in(key, 1), arm.prefix_rate, (arm.batch_size,)
+        keys["prefix"], arm.prefix_rate, (arm.batch_size,)
       )
       seen = forecasts.first_half(seen, rows)
     mu, logvar = vae.apply(
@@ -215,7 +215,7 @@ def make_problem(
     carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
   if arm.aggressive:
     carry["aggressive"] = aggressive_lib.initial()
-  return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
+  return supervised.FunctionProblem(init, sample, loss, evaluate, arrays, carry)
 
 
 def make_optimizer(

@@ -10,7 +10,7 @@ from scipy import special
 from jaxseq.dts.metrics import _checks
 
 
-def discretise(codes: np.ndarray, bins: int = 20) -> np.ndarray:
+def discretize(codes: np.ndarray, bins: int = 20) -> np.ndarray:
   """Returns the number of the bin that each value falls in.
 
   A code's bins have equal widths between its own smallest and largest value,
@@ -73,7 +73,7 @@ def information_matrix(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _checks.pair(codes, factors)
-  return pairwise_information(discretise(codes, bins), factors)
+  return pairwise_information(discretize(codes, bins), factors)
 
 
 def pairwise_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
