@@ -166,15 +166,7 @@ def _term_metrics(terms, analytic):
 
 
 def _conditional(config, weight, each, groups, progress):
-  """Returns what KL(q(z | x) || p(z)) costs, and the capacity or None.
-
-  Args:
-    config: options.
-    weight: weights of the terms.
-    each: (D,) the KL of each coordinate, averaged over the batch.
-    groups: ranges of coordinates or None.
-    progress: part of the training.
-  """
+  """Returns the cost of the (D,) KLs of the coordinates, and the capacity."""
   if config.free_bits_per == "group" and groups is not None:
     each = jnp.stack([each[a:b].sum() for a, b in groups])
   # The mean over the batch is inside the maximum.

@@ -148,11 +148,7 @@ def check_sizes(sizes: Sequence[int]) -> np.ndarray:
 
 
 def _by_level(column: np.ndarray):
-  """Returns rows ordered by level, and where each level begins in them.
-
-  Returns:
-    Rows (n,), starts (L,), counts (L,), and the level 0 .. L - 1 of each row.
-  """
+  """Returns rows (n,) by level, starts and counts (L,), and levels (n,)."""
   _, level, counts = np.unique(column, return_inverse=True, return_counts=True)
   starts = np.cumsum(counts) - counts
   return np.argsort(level, kind="stable"), starts, counts, level
