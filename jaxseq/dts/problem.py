@@ -1,6 +1,7 @@
 """A disentangling auto-encoder as a supervised problem, and its optimiser."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import data as data_lib
 from jaxseq.dts import adaptation as adaptation_lib
 from jaxseq.dts import aggressive as aggressive_lib
@@ -30,7 +32,7 @@ _DISCRIMINATOR = optimizers.Group("discriminator", r"(^|/)discriminator/")
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
-  """How one arm is built and trained.
+  """Model, objective and training of one arm.
 
   Attributes:
     model: of the arm.
@@ -65,12 +67,10 @@ class ArmConfig:
 
   def __post_init__(self):
     for name in ("batch_size", "evaluated"):
-      if getattr(self, name) < 2:
-        raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 2.")
-    if not self.elbo_weight >= 0:
-      raise ValueError(f"elbo_weight: got {self.elbo_weight}, expected >= 0.")
-    if not 0 <= self.prefix_rate <= 1:
-      raise ValueError(f"prefix_rate: got {self.prefix_rate}, expected 0 to 1.")
+      _validate.integer(name, getattr(self, name), 2)
+    _validate.fields(
+      self, not_negative=("elbo_weight",), shares=("prefix_rate",)
+    )
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
@@ -127,95 +127,35 @@ def make_problem(
       f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
       "of training windows."
     )
-  vae = make_model(arm, splits)
-  bound = _Bound(arm, vae, size)
-  windows = splits.train
-  first = base.take((windows.inputs, windows.lengths), np.arange(1))
-  heads = None
-  if arm.adaptation is not None:
-    heads = adaptation_lib.make_heads(arm.adaptation, splits)
-
-  def init(key):
-    keys = jax.random.split(key, 3)
-    params = {"model": vae.init(keys[0], *first)["params"]}
-    code = jnp.zeros((1, arm.model.latent))
-    if heads is not None:
-      params["heads"] = heads.init(keys[1], code)["params"]
-    if arm.objective.method == "factor_vae":
-      discriminator = density_ratio.Discriminator()
-      params["discriminator"] = discriminator.init(keys[2], code)["params"]
-    return {"params": params}
-
-  def sample(key, update, data):
-    index = supervised.draw(key, update, size, arm.batch_size)
-    return base.take(data["train"], index)
-
-  def loss(variables, batch, carry, key):
-    names = ("z", "dropout", "prior", "permute", "prefix")
-    keys = dict(zip(names, jax.random.split(key, len(names))))
-    params = variables["params"]
-    progress = carry["update"] / num_updates
-    if arm.aggressive:
-      params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
-    model_params = {"params": params["model"]}
-    seen = batch.inputs
-    if arm.prefix_rate:
-      rows = jax.random.bernoulli(
-        keys["prefix"], arm.prefix_rate, (arm.batch_size,)
-      )
-      seen = forecasts.first_half(seen, rows)
-    mu, logvar = vae.apply(
-      model_params,
-      seen,
-      batch.lengths,
-      True,
-      method="encode",
-      rngs={"dropout": keys["dropout"]},
-    )
-    value, metrics = 0.0, {}
-    if arm.elbo_weight:
-      value, metrics = bound(
-        params, batch, mu, logvar, keys, progress, carry.get("weights")
-      )
-    if heads is not None:
-      supervision, more = adaptation_lib.loss(
-        arm.adaptation, heads, params["heads"], mu, batch, progress
-      )
-      value, metrics = value + supervision, metrics | more
-    carry = {**carry, "update": carry["update"] + 1}
-    if arm.aggressive:
-      carry["aggressive"] = aggressive_lib.advance(
-        carry["aggressive"], vae, lax.stop_gradient(model_params), watched
-      )
-    metrics = {f"train_{name}": x for name, x in metrics.items()}
-    return value, supervised.Loss(metrics, {}, carry)
-
-  def evaluate(variables, data):
-    params = variables["params"]
-    model = {"params": params["model"]}
-    metrics = evaluation.evaluate(vae, model, data["test"], arm.evaluated)
-    if heads is not None:
-
-      def means(part):
-        return evaluation.encode(vae, model, part.inputs, part.lengths)[0]
-
-      held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
-      metrics |= adaptation_lib.evaluate(
-        heads, params["heads"], means, held_out
-      )
-    return metrics
-
   arrays = base.host(
     {"train": splits.train, "valid": splits.valid, "test": splits.test}
   )
-  held_out = arrays["train"] if splits.valid is None else arrays["valid"]
-  watched = base.take(held_out, jnp.arange(min(len(held_out.inputs), _WATCHED)))
+  heads = None
+  if arm.adaptation is not None:
+    heads = adaptation_lib.make_heads(arm.adaptation, splits)
+  coding = _Coding(
+    arm, make_model(arm, splits), heads, size, num_updates, _watched(arrays)
+  )
+  first = base.take((splits.train.inputs, splits.train.lengths), np.arange(1))
   carry = {"update": jnp.zeros((), jnp.int32)}
   if traced_weights:
     carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
   if arm.aggressive:
     carry["aggressive"] = aggressive_lib.initial()
-  return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
+  return supervised.Problem(
+    functools.partial(coding.init, first),
+    coding.sample,
+    coding.loss,
+    coding.evaluate,
+    arrays,
+    carry,
+  )
+
+
+def _watched(arrays: dict[str, Any]) -> Any:
+  """Returns the windows that say whether the encoder is ahead."""
+  held_out = arrays["valid"] or arrays["train"]
+  return base.take(held_out, jnp.arange(min(len(held_out.inputs), _WATCHED)))
 
 
 def make_optimizer(
@@ -260,21 +200,111 @@ def _adam(arm, num_updates, *parts):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Bound:
-  """-log p(x|z) and the regulariser of an arm.
+class _Coding:
+  """The functions of a `supervised.Problem`.
 
   Attributes:
     arm: the arm.
     vae: its model.
+    heads: classifiers of the segments, or None.
     size: number of training windows.
+    num_updates: of the whole run.
+    watched: windows that say whether the encoder is ahead of the decoder.
   """
 
   arm: ArmConfig
   vae: model_lib.VAE
+  heads: adaptation_lib.Heads | None
   size: int
+  num_updates: int
+  watched: Any
 
-  def __call__(self, params, batch, mu, logvar, keys, progress, weight):
-    """Returns both for a batch, weighted, and their metrics."""
+  def init(self, first: Any, key: jax.Array) -> dict[str, Any]:
+    """Returns the variables, for windows like the first one."""
+    key_model, key_heads, key_discriminator = jax.random.split(key, 3)
+    params = {"model": self.vae.init(key_model, *first)["params"]}
+    code = jnp.zeros((1, self.arm.model.latent))
+    if self.heads is not None:
+      params["heads"] = self.heads.init(key_heads, code)["params"]
+    if self.arm.objective.method == "factor_vae":
+      discriminator = density_ratio.Discriminator()
+      params["discriminator"] = discriminator.init(key_discriminator, code)[
+        "params"
+      ]
+    return {"params": params}
+
+  def sample(self, key: jax.Array, update: jax.Array, data: Any) -> Any:
+    """Returns the windows of an update."""
+    index = supervised.draw(key, update, self.size, self.arm.batch_size)
+    return base.take(data["train"], index)
+
+  def loss(
+    self, variables: Any, batch: Any, carry: Any, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the negative elbo and the classifiers' losses, weighted."""
+    arm, params = self.arm, variables["params"]
+    names = ("z", "dropout", "prior", "permute", "prefix")
+    keys = dict(zip(names, jax.random.split(key, len(names))))
+    progress = carry["update"] / self.num_updates
+    if arm.aggressive:
+      params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
+    mu, logvar = self._encode(params, batch, keys)
+    value, metrics = 0.0, {}
+    if arm.elbo_weight:
+      value, metrics = self._negative_elbo(
+        params, batch, mu, logvar, keys, progress, carry.get("weights")
+      )
+    if self.heads is not None:
+      supervision, more = adaptation_lib.loss(
+        arm.adaptation, self.heads, params["heads"], mu, batch, progress
+      )
+      value, metrics = value + supervision, metrics | more
+    carry = {**carry, "update": carry["update"] + 1}
+    if arm.aggressive:
+      carry["aggressive"] = aggressive_lib.advance(
+        carry["aggressive"],
+        self.vae,
+        lax.stop_gradient({"params": params["model"]}),
+        self.watched,
+      )
+    metrics = {f"train_{name}": x for name, x in metrics.items()}
+    return value, supervised.Loss(metrics, {}, carry)
+
+  def evaluate(self, variables: Any, data: Any) -> supervised.Metrics:
+    """Returns metrics of the test windows, and of held-out labels."""
+    params = variables["params"]
+    model = {"params": params["model"]}
+    metrics = evaluation.evaluate(
+      self.vae, model, data["test"], self.arm.evaluated
+    )
+    if self.heads is None:
+      return metrics
+
+    def means(part):
+      return evaluation.encode(self.vae, model, part.inputs, part.lengths)[0]
+
+    held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
+    return metrics | adaptation_lib.evaluate(
+      self.heads, params["heads"], means, held_out
+    )
+
+  def _encode(self, params, batch, keys):
+    """Returns mean and log-variance, of some windows by their first half."""
+    seen, rate = batch.inputs, self.arm.prefix_rate
+    if rate:
+      rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
+      seen = forecasts.first_half(seen, rows)
+    return self.vae.apply(
+      {"params": params["model"]},
+      seen,
+      batch.lengths,
+      True,
+      method="encode",
+      rngs={"dropout": keys["dropout"]},
+    )
+
+  def _negative_elbo(self, params, batch, mu, logvar, keys, progress, weight):
+    """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
     arm = self.arm
     z = model_lib.sample(keys["z"], mu, logvar)
     nll = self.vae.apply(
