@@ -30,10 +30,10 @@ import torch.nn.functional as F
 
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model as model_lib
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -45,7 +45,7 @@ COMPARED = 3
 
 ARM = problem.ArmConfig(
   model=model_lib.ModelConfig(
-    encoders.EncoderConfig(kind="conv", widths=CHANNELS),
+    series_encoders.EncoderConfig(kind="conv", widths=CHANNELS),
     decoders.DecoderConfig(kind="mlp", widths=WIDTHS),
     latent=LATENT,
   ),

@@ -51,11 +51,11 @@ from jaxseq import data
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import diagnostics
-from jaxseq.dts import encoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -112,7 +112,7 @@ def train(arm, splits):
 def make_arm(config):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
+      series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(kind="mlp", widths=(256, 256)),
     ),
     objective=config,
@@ -182,7 +182,7 @@ for name, config in {
 }.items():
   arm = problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
+      series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(
         kind="conv", widths=(32,) * 6, form="ar", skip_z=True
       ),

@@ -9,9 +9,9 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model
 from jaxseq.dts import objective
+from jaxseq.dts import series_encoders
 from jaxseq.rl.agents import ppo
 from jaxseq.spr import agent
 from jaxseq.spr import runner
@@ -128,7 +128,7 @@ def test_dts(method):
   stack = nn.StackConfig("gru", d_model=4, num_layers=2, dropout=0.5)
   arm = problem_test.problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(stack=stack),
+      series_encoders.EncoderConfig(stack=stack),
       decoders.DecoderConfig(stack=stack, form="ar", word_dropout=0.5),
       latent=3,
     ),

@@ -16,7 +16,7 @@ one weighted form. Pure functions of arrays:
 
 Models, with any mixer of the package as backbone, and their training:
 
-    encoders       from a series to mean and log-variance, in both directions
+    series_encoders  from a series to mean and log-variance, in both directions
     decoders       from a code to a series, autoregressive or not
     model          both together, the likelihood, and generation
     aggressive     updates of the encoder ahead of the decoder's
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import downstream as downstream
   from jaxseq.dts import downstream_pictures as downstream_pictures
   from jaxseq.dts import dts_arms as dts_arms
-  from jaxseq.dts import encoders as encoders
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts
@@ -71,5 +70,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import scores as scores
+  from jaxseq.dts import series_encoders as series_encoders
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

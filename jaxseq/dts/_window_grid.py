@@ -32,7 +32,7 @@ def draw(
     for c in range(count):
       axes.plot(
         windows[r, s, :, c],
-        color=figures.COLOURS[c % len(figures.COLOURS)],
+        color=figures.COLORS[c % len(figures.COLORS)],
         lw=1.0,
         label=channels[c],
       )
@@ -49,7 +49,7 @@ def draw(
   figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
   if left_label:
     figure.supylabel(left_label, fontsize=10)
-  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GREY)
+  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GRAY)
   if count > 1:
     figure.legend(
       grid[0, 0].get_lines(),

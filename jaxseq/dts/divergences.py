@@ -134,8 +134,8 @@ def covariance(
   Returns:
     (D, D), divided by the number of rows.
   """
-  centred = masked.hide(mu - masked.mean(mu, mask, axis_name), mask)
-  outer = centred[:, :, None] * centred[:, None, :]
+  centered = masked.hide(mu - masked.mean(mu, mask, axis_name), mask)
+  outer = centered[:, :, None] * centered[:, None, :]
   result = masked.mean(outer, mask, axis_name)
   if logvar is None:
     return result

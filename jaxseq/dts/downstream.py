@@ -89,7 +89,7 @@ def scores(
   variables: Any,
   directory: pathlib.Path,
   *,
-  labelled: int = 1000,
+  labeled: int = 1000,
   draw: bool = True,
 ) -> dict[str, list[float]]:
   """Scores all seeds of an arm on downstream tasks, and draws the first one.
@@ -100,7 +100,7 @@ def scores(
     splits: the windows.
     variables: of the problem, with a leading axis of seeds.
     directory: of the arm; gets forecasts.png and anomaly.png.
-    labelled: of so many training windows the labels are known.
+    labeled: of so many training windows the labels are known.
     draw: whether to write these files.
 
   Returns:
@@ -111,7 +111,7 @@ def scores(
   """
   vae = problem_lib.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
-  train, test = _parts(splits, config.evaluated, labelled)
+  train, test = _parts(splits, config.evaluated, labeled)
   found = {}
 
   @jax.jit
@@ -165,7 +165,7 @@ def baselines(
   splits: data_lib.Splits,
   *,
   evaluated: int = 4096,
-  labelled: int = 1000,
+  labeled: int = 1000,
 ) -> dict[str, dict[str, float]]:
   """Returns what can be had on the same windows without a model.
 
@@ -173,7 +173,7 @@ def baselines(
     tasks: some of `TASKS`, see `check`.
     splits: the windows.
     evaluated: at most so many test windows are used.
-    labelled: of so many training windows the labels are known.
+    labeled: of so many training windows the labels are known.
 
   Returns:
     Scores as those of `scores`, by baseline. "raw windows": probes of all
@@ -181,7 +181,7 @@ def baselines(
     "Gaussian": anomalies by the Mahalanobis distance from the training windows,
     with the covariance of Ledoit & Wolf (2004).
   """
-  train, test = _parts(splits, evaluated, labelled)
+  train, test = _parts(splits, evaluated, labeled)
   found = {}
   if "classify" in tasks:
     raw = [np.asarray(part.inputs) for part in (train, test)]
@@ -228,14 +228,14 @@ def anomaly_scores(
   return nll + divergences.kl(mu, logvar).sum(axis=-1)
 
 
-def _parts(splits, evaluated, labelled):
+def _parts(splits, evaluated, labeled):
   """Returns the training windows with labels, and the test windows."""
 
   def some(part, limit):
     rows = evaluation.chosen(len(part.inputs), limit)
     return jax.tree.map(lambda x: np.asarray(x)[rows], part)
 
-  return some(splits.train, labelled), some(splits.test, evaluated)
+  return some(splits.train, labeled), some(splits.test, evaluated)
 
 
 def _accuracies(codes, targets, targets_test, seed):

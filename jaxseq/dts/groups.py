@@ -143,8 +143,8 @@ def losses(
       )
   masked.check_mask(source, rows, "source")
   masked.check_mask(mask, rows)
-  labelled = source if mask is None else source & mask
-  labels = jnp.where(labelled, labels, 0)
+  labeled = source if mask is None else source & mask
+  labels = jnp.where(labeled, labels, 0)
   domains = masked.hide(domains, mask)
 
   def cross_entropy(logits, target, counts):
@@ -153,13 +153,13 @@ def losses(
     return masked.mean(each, counts, axis_name)
 
   if config.adversary == "cross_entropy":
-    loss_dy = cross_entropy(logits.dy, labels, labelled)
+    loss_dy = cross_entropy(logits.dy, labels, labeled)
   else:
     log_probs = jax.nn.log_softmax(masked.hide(logits.dy, mask))
     entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
     loss_dy = masked.mean(entropy, mask, axis_name)
   return Heads(
-    yy=cross_entropy(logits.yy, labels, labelled),
+    yy=cross_entropy(logits.yy, labels, labeled),
     yd=cross_entropy(logits.yd, domains, mask),
     dd=cross_entropy(logits.dd, domains, mask),
     dy=loss_dy,

@@ -326,7 +326,7 @@ def _chunked(a, b, init, reset, reverse):
   reset_blocks = None if reset is None else split(reset, False)
 
   # What each block does to the state that enters it: decay and addend.
-  def summarise(i, carry):
+  def summarize(i, carry):
     decay, h = carry
     t = size - 1 - i if reverse else i
     a_t = _at(a_blocks, t)
@@ -336,7 +336,7 @@ def _chunked(a, b, init, reset, reverse):
 
   ones = jnp.ones_like(b, shape=(rows * blocks, n))
   decay, addend = lax.fori_loop(
-    0, size, summarise, (ones, jnp.zeros_like(ones))
+    0, size, summarize, (ones, jnp.zeros_like(ones))
   )
   decay, addend = (x.reshape(rows, blocks, n) for x in (decay, addend))
   after, _ = _associative(decay, addend, init, None, reverse)

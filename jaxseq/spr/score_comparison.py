@@ -54,7 +54,7 @@ def improvements(
     probability on a game, averaged over games, and the ends of its interval.
 
   Raises:
-    ValueError: as `scores.normalised_table`, or if agents differ in games.
+    ValueError: as `scores.normalized_table`, or if agents differ in games.
   """
   games = list(next(iter(agents.values()), {}))
   tables_of = {
@@ -114,7 +114,7 @@ def _table_of(name, scores, games):
       f"agents[{name!r}] must have scores of the games {games}, as the first "
       f"agent; got {list(scores)}."
     )
-  return scores_lib.normalised_table({game: scores[game] for game in games})
+  return scores_lib.normalized_table({game: scores[game] for game in games})
 
 
 def _table(agents, found) -> scores_lib.Table:

@@ -61,7 +61,7 @@ def check_game(game: str) -> None:
     )
 
 
-def normalise(game: str, score: Any) -> np.ndarray:
+def normalize(game: str, score: Any) -> np.ndarray:
   """Returns (score - random) / (human - random).
 
   Args:
@@ -79,7 +79,7 @@ def normalise(game: str, score: Any) -> np.ndarray:
   return (np.asarray(score, float) - low) / (high - low)
 
 
-def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
+def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
   """Returns normalised scores as the array that `aggregates` wants.
 
   Args:
@@ -96,7 +96,7 @@ def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
     raise ValueError("scores must hold at least one game, got none.")
   columns = {}
   for game, values in scores.items():
-    column = normalise(game, values)
+    column = normalize(game, values)
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
       raise ValueError(
         f"scores[{game!r}] must be finite numbers, one per run; got {values}."
@@ -129,7 +129,7 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
     )
   for game in games:
     check_game(game)
-  return normalised_table(
+  return normalized_table(
     {game: [published.SCORES[agent][game]] for game in games}
   )
 
@@ -199,7 +199,7 @@ def sample_efficiency(
   first = int(np.argmax(known.all(axis=0)))
   points = []
   for i in range(first, grid.size):
-    table = normalised_table(
+    table = normalized_table(
       {game: [row[i] for row in rows] for game, rows in held.items()}
     )
     ends = aggregates.bootstrap(
@@ -240,12 +240,12 @@ def write(
     The tables, the aggregates and the names of the pictures.
 
   Raises:
-    ValueError: as `normalised_table` and `sample_efficiency`, or if a name in
+    ValueError: as `normalized_table` and `sample_efficiency`, or if a name in
       `against` is unknown.
   """
   if name in published.AGGREGATES:
     name = f"{name}, ours"
-  table = normalised_table(scores)
+  table = normalized_table(scores)
   ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
   rivals = {agent: published_table(agent, list(scores)) for agent in against}
   made = (

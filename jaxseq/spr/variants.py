@@ -19,13 +19,13 @@ import dataclasses
 import math
 
 from jaxseq.rl import encoders
+from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 from jaxseq.spr import resets as resets_lib
-from jaxseq.spr import transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +111,10 @@ def _spr_no_aug(num_actions, image_shape):
 
 def _networks(encoder, num_actions):
   shape = encoders.latent_shape(encoder)
-  return networks.Config(
+  return agent_networks.Config(
     encoder,
     heads.Config(num_actions, math.prod(shape)),
-    transition.Config(num_actions, shape[-1]),
+    conv_transition.Config(num_actions, shape[-1]),
   )
 
 
@@ -195,10 +195,10 @@ def _dopamine_networks(
   )
   model = None
   if predicts:
-    model = transition.Config(
+    model = conv_transition.Config(
       num_actions, shape[-1], norm="none", initializer="xavier"
     )
-  return networks.Config(encoder, head, model)
+  return agent_networks.Config(encoder, head, model)
 
 
 def _dopamine(parts, options, *, weight_decay=0.0, **run):

@@ -11,12 +11,12 @@ from jaxseq import data as data_lib
 from jaxseq.dts import adaptation
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 
 _LENGTH, _LATENT = 6, 4
 
@@ -24,7 +24,7 @@ _LENGTH, _LATENT = 6, 4
 def _arm(**options):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(8,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(8,)),
       decoders.DecoderConfig(kind="mlp", widths=(8,)),
       latent=_LATENT,
       segments=(3, 1),

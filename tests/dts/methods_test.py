@@ -62,23 +62,23 @@ def test_weights_of_the_covariance():
     ({"form": "A", "method": "factor_vae"}, "form: got 'A', .* needs"),
     (
       {"method": "vae", "kl_marg": "mmd"},
-      "method.*: got .*, expected one of info_vae",
+      "method, w_gtc.* info_vae",
     ),
     (
       {"method": "factor_vae", "w_gtc": 2.0},
-      "w_gtc: got 2.0, expected None for factor",
+      "w_gtc: got 2.0, .* factor",
     ),
     (
       {"method": "vae", "mi_cap": 3.0},
-      "mi_cap: got 3.0, .* methods that reward",
+      "mi_cap: got 3.0, .* reward",
     ),
     (
       {"estimator": "mws", "mi_cap": 3.0},
-      "mi_cap: got 3.0, .* not estimate nats",
+      "mi_cap: got 3.0, .* nats",
     ),
     (
       {"method": "vae", "objective": "marginal_reward"},
-      "objective: got .* other than dts",
+      "objective: got .* dts",
     ),
   ],
 )

@@ -91,11 +91,11 @@ def test_information_map(tmp_path, drawn):
   )
   axes = drawn[0].axes[0]
   np.testing.assert_array_equal(axes.get_images()[0].get_array(), table)
-  centres = {
+  centers = {
     tuple(np.round(np.add(p.get_xy(), (p.get_width() / 2, p.get_height() / 2))))
     for p in axes.patches
   }
-  assert centres == {(0, 1), (1, 0)}
+  assert centers == {(0, 1), (1, 0)}
   assert sorted(text.get_text() for text in axes.texts)[:2] == ["0.00", "0.10"]
 
 

@@ -16,12 +16,12 @@ from jaxseq.data import domains
 from jaxseq.dts import adaptation
 from jaxseq.dts import aggressive
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from jaxseq.training.devices import device_mesh
@@ -50,7 +50,7 @@ def make_splits():
 def make_arm(segments=(), **options):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(16,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(16,)),
       decoders.DecoderConfig(kind="mlp", widths=(16,)),
       latent=3,
       segments=segments,
@@ -167,7 +167,7 @@ def test_windows_of_different_lengths(backbone):
     arm,
     model=dataclasses.replace(
       arm.model,
-      encoder=encoders.EncoderConfig(**backbone),
+      encoder=series_encoders.EncoderConfig(**backbone),
       decoder=decoders.DecoderConfig(form="ar", **backbone),
     ),
   )
@@ -308,7 +308,7 @@ def _read_by(mixer):
   stack = dataclasses.replace(
     arm.model.encoder.stack, mixer=mixer, d_model=32, num_layers=1
   )
-  encoder = encoders.EncoderConfig(kind="mixer", stack=stack)
+  encoder = series_encoders.EncoderConfig(kind="mixer", stack=stack)
   return dataclasses.replace(
     arm, model=dataclasses.replace(arm.model, encoder=encoder)
   )
@@ -379,7 +379,7 @@ def test_a_mesh_changes_no_number(arm, mesh):
 def test_two_domains():
   splits = make_splits()
   target = splits.train.extras.domain == 1
-  hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
+  hidden = np.where(target, domains.UNLABELED, splits.train.targets)
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
   )

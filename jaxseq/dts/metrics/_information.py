@@ -11,7 +11,7 @@ from jaxseq import _validate
 from jaxseq.dts.metrics import _arrays
 
 
-def discretise(codes: np.ndarray, bins: int = 20) -> np.ndarray:
+def discretize(codes: np.ndarray, bins: int = 20) -> np.ndarray:
   """Returns the number of the bin that each value falls in.
 
   A code's bins have equal widths between its own smallest and largest value,
@@ -74,7 +74,7 @@ def information_matrix(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _arrays.pair(codes, factors)
-  return pairwise_information(discretise(codes, bins), factors)
+  return pairwise_information(discretize(codes, bins), factors)
 
 
 def pairwise_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:

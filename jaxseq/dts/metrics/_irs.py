@@ -66,7 +66,7 @@ def irs(
   if not active.any():
     raise ValueError("codes: got constant columns, expected one that varies.")
   codes = codes[:, active]
-  levels = _information.discretise(factors, bins)
+  levels = _information.discretize(factors, bins)
   deviations = np.abs(codes - codes.mean(0)).max(0)
   matrix = np.empty((codes.shape[1], factors.shape[1]))
   for k, column in enumerate(levels.T):

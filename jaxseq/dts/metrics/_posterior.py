@@ -125,9 +125,9 @@ def posterior_mig(
       [_entropies(mu[m], logvar[m], z[m]) for m in members], axis=0
     )
   information = marginal[:, None] - conditional
-  normalised = np.maximum(information, 0.0) / np.log(sizes)
+  normalized = np.maximum(information, 0.0) / np.log(sizes)
   return PosteriorGap(
-    float(_gap.top_two_gap(normalised).mean()),
+    float(_gap.top_two_gap(normalized).mean()),
     information,
     marginal,
     conditional,

@@ -303,6 +303,7 @@ def num_starts(config: Config, state: State) -> Array:
 
 
 def _can_start(config, state, slot):
+  """Returns in which slots a sequence can start."""
   age = (state.cursor - 1 - slot) % config.capacity
   has_all = (age >= config.steps_after) & (
     age < state.size - config.steps_before

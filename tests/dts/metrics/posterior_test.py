@@ -28,11 +28,11 @@ def test_golden(golden, monkeypatch, piece):
     np.testing.assert_allclose(
       seen, arrays[name], atol=_TOLERANCE, err_msg=name
     )
-  normalised = np.maximum(result.information, 0) / np.log(
+  normalized = np.maximum(result.information, 0) / np.log(
     arrays["factor_sizes"]
   )
   np.testing.assert_allclose(
-    -np.sort(-normalised.T), arrays["mi_normed_sorted"], atol=_TOLERANCE
+    -np.sort(-normalized.T), arrays["mi_normed_sorted"], atol=_TOLERANCE
   )
 
 

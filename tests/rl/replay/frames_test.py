@@ -237,6 +237,7 @@ CONFIGS = (
   dataclasses.replace(
     SMALL,
     frame_shape=(5,),
+    frame_dtype="float32",
     stack=2,
     num_predictions=5,
     max_steps=2,
@@ -253,7 +254,7 @@ def test_any_stream_as_in_a_slow_model(data):
   rate = data.draw(strategies.sampled_from([0.0, 0.05, 0.3, 1.0]))
   shape = (NUM_STEPS, *config.frame_shape)
   steps = (
-    rng.integers(1, 256, shape).astype(np.uint8),
+    rng.integers(1, 256, shape).astype(config.frame_dtype),
     rng.integers(0, 5, NUM_STEPS),
     rng.normal(size=NUM_STEPS).astype(np.float32),
     rng.random(NUM_STEPS) < rate,
