@@ -1,7 +1,6 @@
 """A disentangling auto-encoder as a supervised problem, and its optimiser."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -96,66 +95,173 @@ def stack_of(arm: ArmConfig) -> ArmConfig | None:
   return None if left is None else dataclasses.replace(arm, objective=left)
 
 
-def make_problem(
-  arm: ArmConfig,
-  splits: data_lib.Splits,
-  num_updates: int,
-  traced_weights: bool = False,
-) -> supervised.Problem:
-  """Returns the problem of learning to encode the windows of a set.
+class Problem(base.ArrayProblem):
+  """Learning to encode the windows of a set.
 
-  Args:
+  Its variables hold "model" and, where they are needed, "heads" and
+  "discriminator" under "params"; its evaluation is that of
+  `evaluation.evaluate` on the test windows.
+
+  Attributes:
     arm: the arm.
-    splits: windows of one length, which may be padded at their end. With
-      `adaptation`, the extras tell class and domain, see there.
-    num_updates: of the whole run; schedules need it.
-    traced_weights: whether the weights of the objective's terms are in the
-      carry, so that the problem is the same for all arms of a `stack_of`.
-
-  Returns:
-    A problem whose variables hold "model" and, where they are needed, "heads"
-    and "discriminator" under "params", and whose evaluation is that of
-    `evaluation.evaluate` on the test windows.
-
-  Raises:
-    ValueError: batches are larger than the training set, or an option does not
-      fit the data.
+    network: its model.
+    heads: classifiers of the segments, or None.
+    size: number of training windows.
+    num_updates: of the whole run.
+    data: windows by part: "train", "test" and perhaps "valid".
+    carry: what is counted, and the weights if they are traced.
   """
-  size = splits.train.inputs.shape[0]
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training windows."
+
+  def __init__(
+    self,
+    arm: ArmConfig,
+    splits: data_lib.Splits,
+    num_updates: int,
+    traced_weights: bool = False,
+  ):
+    """Makes the problem.
+
+    Args:
+      arm: the arm.
+      splits: windows of one length, which may be padded at their end. With
+        `adaptation`, the extras tell class and domain, see there.
+      num_updates: of the whole run; schedules need it.
+      traced_weights: whether the weights of the objective's terms are in the
+        carry, so that the problem is the same for all arms of a `stack_of`.
+
+    Raises:
+      ValueError: batches are larger than the training set, or an option does
+        not fit the data.
+    """
+    arrays = base.host(
+      {"train": splits.train, "valid": splits.valid, "test": splits.test}
     )
-  arrays = base.host(
-    {"train": splits.train, "valid": splits.valid, "test": splits.test}
-  )
-  heads = None
-  if arm.adaptation is not None:
-    heads = adaptation_lib.make_heads(arm.adaptation, splits)
-  coding = _Coding(
-    arm, make_model(arm, splits), heads, size, num_updates, _watched(arrays)
-  )
-  first = base.take((splits.train.inputs, splits.train.lengths), np.arange(1))
-  carry = {"update": jnp.zeros((), jnp.int32)}
-  if traced_weights:
-    carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
-  if arm.aggressive:
-    carry["aggressive"] = aggressive_lib.initial()
-  return supervised.Problem(
-    functools.partial(coding.init, first),
-    coding.sample,
-    coding.loss,
-    coding.evaluate,
-    arrays,
-    carry,
-  )
+    network = make_model(arm, splits)
+    super().__init__(arm, network, arrays, len(splits.train.inputs))
+    self.heads: adaptation_lib.Heads | None = None
+    if arm.adaptation is not None:
+      self.heads = adaptation_lib.make_heads(arm.adaptation, splits)
+    self.num_updates = num_updates
+    windows = splits.train.inputs, splits.train.lengths
+    self._first = base.take(windows, np.arange(1))
+    # These say whether the encoder is ahead of the decoder.
+    held_out = arrays["valid"] or arrays["train"]
+    watched = min(len(held_out.inputs), _WATCHED)
+    self._watched = base.take(held_out, jnp.arange(watched))
+    self.carry = {"update": jnp.zeros((), jnp.int32)}
+    if traced_weights:
+      weights = methods.weights(arm.objective)
+      self.carry["weights"] = jax.tree.map(jnp.float32, weights)
+    if arm.aggressive:
+      self.carry["aggressive"] = aggressive_lib.initial()
 
+  def init(self, key: jax.Array) -> dict[str, Any]:
+    """Returns the variables of model, classifiers and discriminator."""
+    key_model, key_heads, key_discriminator = jax.random.split(key, 3)
+    params = {"model": self.network.init(key_model, *self._first)["params"]}
+    code = jnp.zeros((1, self.arm.model.latent))
+    if self.heads is not None:
+      params["heads"] = self.heads.init(key_heads, code)["params"]
+    if self.arm.objective.method == "factor_vae":
+      made = density_ratio.Discriminator().init(key_discriminator, code)
+      params["discriminator"] = made["params"]
+    return {"params": params}
 
-def _watched(arrays: dict[str, Any]) -> Any:
-  """Returns the windows that say whether the encoder is ahead."""
-  held_out = arrays["valid"] or arrays["train"]
-  return base.take(held_out, jnp.arange(min(len(held_out.inputs), _WATCHED)))
+  def loss(
+    self, variables: Any, batch: Any, carry: Any, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the negative elbo and the classifiers' losses, weighted."""
+    arm, params = self.arm, variables["params"]
+    names = ("z", "dropout", "prior", "permute", "prefix")
+    keys = dict(zip(names, jax.random.split(key, len(names))))
+    progress = carry["update"] / self.num_updates
+    if arm.aggressive:
+      params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
+    mu, logvar = self._encode(params, batch, keys)
+    value, metrics = 0.0, {}
+    if arm.elbo_weight:
+      value, metrics = self._negative_elbo(
+        params, batch, mu, logvar, keys, progress, carry.get("weights")
+      )
+    if self.heads is not None:
+      supervision, more = adaptation_lib.loss(
+        arm.adaptation, self.heads, params["heads"], mu, batch, progress
+      )
+      value, metrics = value + supervision, metrics | more
+    carry = {**carry, "update": carry["update"] + 1}
+    if arm.aggressive:
+      carry["aggressive"] = aggressive_lib.advance(
+        carry["aggressive"],
+        self.network,
+        lax.stop_gradient({"params": params["model"]}),
+        self._watched,
+      )
+    metrics = {f"train_{name}": x for name, x in metrics.items()}
+    return value, supervised.Loss(metrics, {}, carry)
+
+  def evaluate(self, variables: Any, data: Any) -> supervised.Metrics:
+    """Returns metrics of the test windows, and of held-out labels."""
+    params = variables["params"]
+    model = {"params": params["model"]}
+    metrics = evaluation.evaluate(
+      self.network, model, data["test"], self.arm.evaluated
+    )
+    if self.heads is None:
+      return metrics
+
+    def means(part):
+      inputs, lengths = part.inputs, part.lengths
+      return evaluation.encode(self.network, model, inputs, lengths)[0]
+
+    held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
+    return metrics | adaptation_lib.evaluate(
+      self.heads, params["heads"], means, held_out
+    )
+
+  def _encode(self, params, batch, keys):
+    """Returns mean and log-variance, of some windows by their first half."""
+    seen, rate = batch.inputs, self.arm.prefix_rate
+    if rate:
+      rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
+      seen = forecasts.first_half(seen, rows)
+    return self.network.apply(
+      {"params": params["model"]},
+      seen,
+      batch.lengths,
+      True,
+      method="encode",
+      rngs={"dropout": keys["dropout"]},
+    )
+
+  def _negative_elbo(self, params, batch, mu, logvar, keys, progress, weight):
+    """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
+    arm = self.arm
+    z = model_lib.sample(keys["z"], mu, logvar)
+    nll = self.network.apply(
+      {"params": params["model"]},
+      batch.inputs,
+      z,
+      batch.lengths,
+      True,
+      method="nll",
+      rngs={"dropout": keys["dropout"]},
+    ).mean()
+    loss, tc = 0.0, None
+    if arm.objective.method == "factor_vae":
+      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
+    value, metrics = objective_lib.regularizer(
+      arm.objective,
+      mu,
+      logvar,
+      z,
+      size=self.size,
+      progress=progress,
+      key=keys["prior"],
+      groups=arm.model.ranges() or None,
+      tc=tc,
+      weight=weight,
+    )
+    return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def make_optimizer(
@@ -197,141 +303,6 @@ def _adam(arm, num_updates, *parts):
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Coding:
-  """The functions of a `supervised.Problem`.
-
-  Attributes:
-    arm: the arm.
-    vae: its model.
-    heads: classifiers of the segments, or None.
-    size: number of training windows.
-    num_updates: of the whole run.
-    watched: windows that say whether the encoder is ahead of the decoder.
-  """
-
-  arm: ArmConfig
-  vae: model_lib.VAE
-  heads: adaptation_lib.Heads | None
-  size: int
-  num_updates: int
-  watched: Any
-
-  def init(self, first: Any, key: jax.Array) -> dict[str, Any]:
-    """Returns the variables, for windows like the first one."""
-    key_model, key_heads, key_discriminator = jax.random.split(key, 3)
-    params = {"model": self.vae.init(key_model, *first)["params"]}
-    code = jnp.zeros((1, self.arm.model.latent))
-    if self.heads is not None:
-      params["heads"] = self.heads.init(key_heads, code)["params"]
-    if self.arm.objective.method == "factor_vae":
-      discriminator = density_ratio.Discriminator()
-      params["discriminator"] = discriminator.init(key_discriminator, code)[
-        "params"
-      ]
-    return {"params": params}
-
-  def sample(self, key: jax.Array, update: jax.Array, data: Any) -> Any:
-    """Returns the windows of an update."""
-    index = supervised.draw(key, update, self.size, self.arm.batch_size)
-    return base.take(data["train"], index)
-
-  def loss(
-    self, variables: Any, batch: Any, carry: Any, key: jax.Array
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the negative elbo and the classifiers' losses, weighted."""
-    arm, params = self.arm, variables["params"]
-    names = ("z", "dropout", "prior", "permute", "prefix")
-    keys = dict(zip(names, jax.random.split(key, len(names))))
-    progress = carry["update"] / self.num_updates
-    if arm.aggressive:
-      params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
-    mu, logvar = self._encode(params, batch, keys)
-    value, metrics = 0.0, {}
-    if arm.elbo_weight:
-      value, metrics = self._negative_elbo(
-        params, batch, mu, logvar, keys, progress, carry.get("weights")
-      )
-    if self.heads is not None:
-      supervision, more = adaptation_lib.loss(
-        arm.adaptation, self.heads, params["heads"], mu, batch, progress
-      )
-      value, metrics = value + supervision, metrics | more
-    carry = {**carry, "update": carry["update"] + 1}
-    if arm.aggressive:
-      carry["aggressive"] = aggressive_lib.advance(
-        carry["aggressive"],
-        self.vae,
-        lax.stop_gradient({"params": params["model"]}),
-        self.watched,
-      )
-    metrics = {f"train_{name}": x for name, x in metrics.items()}
-    return value, supervised.Loss(metrics, {}, carry)
-
-  def evaluate(self, variables: Any, data: Any) -> supervised.Metrics:
-    """Returns metrics of the test windows, and of held-out labels."""
-    params = variables["params"]
-    model = {"params": params["model"]}
-    metrics = evaluation.evaluate(
-      self.vae, model, data["test"], self.arm.evaluated
-    )
-    if self.heads is None:
-      return metrics
-
-    def means(part):
-      return evaluation.encode(self.vae, model, part.inputs, part.lengths)[0]
-
-    held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
-    return metrics | adaptation_lib.evaluate(
-      self.heads, params["heads"], means, held_out
-    )
-
-  def _encode(self, params, batch, keys):
-    """Returns mean and log-variance, of some windows by their first half."""
-    seen, rate = batch.inputs, self.arm.prefix_rate
-    if rate:
-      rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
-      seen = forecasts.first_half(seen, rows)
-    return self.vae.apply(
-      {"params": params["model"]},
-      seen,
-      batch.lengths,
-      True,
-      method="encode",
-      rngs={"dropout": keys["dropout"]},
-    )
-
-  def _negative_elbo(self, params, batch, mu, logvar, keys, progress, weight):
-    """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
-    arm = self.arm
-    z = model_lib.sample(keys["z"], mu, logvar)
-    nll = self.vae.apply(
-      {"params": params["model"]},
-      batch.inputs,
-      z,
-      batch.lengths,
-      True,
-      method="nll",
-      rngs={"dropout": keys["dropout"]},
-    ).mean()
-    loss, tc = 0.0, None
-    if arm.objective.method == "factor_vae":
-      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
-    value, metrics = objective_lib.regularizer(
-      arm.objective,
-      mu,
-      logvar,
-      z,
-      size=self.size,
-      progress=progress,
-      key=keys["prior"],
-      groups=arm.model.ranges() or None,
-      tc=tc,
-      weight=weight,
-    )
-    return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def _density_ratio(
