@@ -212,13 +212,6 @@ def test_ataris_games_are_called_from_the_loop():
   same(*ends, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("done_n", ["any", "first"])
-def test_one_field_says_which_done_cuts_the_returns(done_n):
-  learning = {**CHANGES["learning"], "done_n": done_n}
-  config = config_for(games.make(), learning=learning)
-  assert config.variant.update.done_n == config.replay.done_n == done_n
-
-
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
