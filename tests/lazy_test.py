@@ -74,6 +74,16 @@ def test_names_are_imported_when_they_are_used(example):
   assert example.words.greet is example.greet
 
 
+def test_modules_need_no_line(example):
+  folder = pathlib.Path(example.__path__[0])
+  (folder / "later.py").write_text("answer = 42\n")
+  (folder / "_hidden.py").write_text("")
+  get_attribute, _, offered = _lazy.attach("lazy_example")
+  assert offered == ["broken", "greet", "later", "words"]
+  importlib.invalidate_caches()
+  assert get_attribute("later").answer == 42
+
+
 def test_names_follow_their_module(example, monkeypatch):
   monkeypatch.setattr(example.words, "greet", lambda: "good evening")
   assert example.greet() == "good evening"

@@ -10,11 +10,13 @@ from typing import Any
 
 from flax import linen
 import jax
+import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
+from jaxseq.rl import encoders
 
 Array = jax.Array
 
@@ -37,6 +39,8 @@ class Config:
     stack: the memory; one without layers makes a policy without memory. It has
       no batch norm, whose statistics would tie environments to each other, and
       no dropout: what learns must be what acted.
+    encoder: of images, before the dense layers; its image_shape is that of the
+      environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the heads.
@@ -44,6 +48,7 @@ class Config:
 
   stack: nn.StackConfig = _PAPER
   _: dataclasses.KW_ONLY
+  encoder: encoders.Config | None = None
   encoder_widths: tuple[int, ...] = (128,)
   head_widths: tuple[int, ...] = (128, 128)
 
@@ -141,13 +146,17 @@ def features(
   Returns:
     Features (*batch, time, d_model), and the memories after the last element.
   """
+  x = observation
+  if config.encoder is not None:
+    image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+    x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
   x = nn.MLP(
     (*config.encoder_widths, config.stack.d_model),
     gain=math.sqrt(2),
     activate_last=True,
     dtype=config.stack.dtype,
     name="encoder",
-  )(observation)
+  )(x)
   memory = nn.SequenceModel(config.stack, name="memory")
   return memory(x, states, reset, step=step)
 

@@ -4,7 +4,7 @@ One environment step is `choose`, a step of the game, `observe`, and then, once
 there are min_replay steps, updates_per_step times `learn`:
 
     state, action = agent.choose(config, state, learning=True)
-    step = ...                           # of a game, see `environments`
+    step = ...                           # of a game, see `game`
     state, played = agent.observe(config, state, action, step)
     for _ in range(config.variant.updates_per_step):
       state, metrics = agent.learn(config, state)
@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import math
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -27,11 +28,11 @@ import optax
 
 from jaxseq._types import PyTree
 from jaxseq.rl import layers
-from jaxseq.rl.envs import players as environments
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
+from jaxseq.spr import game as games
 from jaxseq.spr import learner
 from jaxseq.spr import resets
 from jaxseq.spr import update
@@ -47,6 +48,7 @@ class Config:
   Attributes:
     variant: the agent.
     frame_shape: of a frame, as in the game.
+    frame_dtype: "uint8" or "float32", likewise.
     stack: frames in an observation.
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
@@ -57,6 +59,7 @@ class Config:
 
   variant: variants.Variant
   frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
   stack: int = 4
   num_steps: int = 100_000
   batch_size: int = 32
@@ -105,6 +108,7 @@ class Config:
     return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,
+      frame_dtype=self.frame_dtype,
       stack=self.stack,
       num_predictions=agent.num_predictions if agent.predicts else 0,
       max_steps=longest,
@@ -122,8 +126,8 @@ class State(NamedTuple):
   Attributes:
     agent: networks and optimiser.
     replay: what was seen.
-    game: state of a game on the device; () if it runs on the host.
-    observation: (height, width, stack * channels) uint8, to act upon next.
+    game: state of the game.
+    observation: (*observation_shape,), to act upon next.
     memory: the agent's before that observation; () without one.
     key: random key of all that is to come.
     step: () int32, environment steps so far.
@@ -145,7 +149,7 @@ class State(NamedTuple):
 
 
 class Played(NamedTuple):
-  """What a step tells of the game; the last two count if it is over.
+  """Report of a step on the game; the last two count if it is over.
 
   Attributes:
     over: () bool.
@@ -158,17 +162,17 @@ class Played(NamedTuple):
   game_length: Array
 
 
-def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
+def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   """Returns the state before the first step.
 
   Args:
     key: random key.
     config: options.
-    frame: uint8 of config.frame_shape, the first one of a game.
-    game: state of the game, if it runs on the device.
+    frame: of config.frame_shape, the first one of a game.
+    game: state of the game.
   """
   key_agent, key = jax.random.split(key)
-  blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
+  blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
   memory = agent_networks.initial_memory(config.variant.update.networks)
   return State(
     agent=learner.init(key_agent, config.variant.update),
@@ -192,8 +196,8 @@ def push(
 
   Args:
     config: options.
-    observation: (height, width, stack * channels) uint8, the one before.
-    frame: uint8 of config.frame_shape, which comes last.
+    observation: (*observation_shape,), the one before.
+    frame: of config.frame_shape, which comes last.
     done: () bool, whether it begins an episode: then older frames are 0.
   """
   frame = jnp.asarray(frame)
@@ -218,7 +222,7 @@ def act(
   Args:
     config: options.
     agent: the networks.
-    observation: (*batch, height, width, stack * channels) uint8.
+    observation: (*batch, *observation_shape).
     key: random key.
     epsilon: chance of an action at random.
     noisy: whether the head's noise is on, that of the last update.
@@ -275,9 +279,9 @@ def choose(
 
 
 def observe(
-  config: Config, state: State, action: Array, step: environments.Step
+  config: Config, state: State, action: Array, step: games.Step
 ) -> tuple[State, Played]:
-  """Stores what came of an action.
+  """Stores the outcome of an action.
 
   The end of a life, the end of a game and its time limit are all ends of an
   episode to the replay, as in SPR's code; only a game that is over ends the
@@ -287,7 +291,7 @@ def observe(
     config: options.
     state: before.
     action: () int32, from `choose`.
-    step: what came of it.
+    step: its outcome.
 
   Returns:
     The state after, and what to report of the game.

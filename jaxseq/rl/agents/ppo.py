@@ -193,7 +193,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   players = player(config)
   world = rollout.start(players, key_world, config.num_envs)
-  variables = players.network.init(key_network, world.observation[:, None])
+  variables = players.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   return RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),

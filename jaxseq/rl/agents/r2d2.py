@@ -103,7 +103,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   learner = _learner(config)
   world = rollout.start(learner, key_world, config.num_envs)
-  variables = learner.network.init(key_network, world.observation[:, None])
+  variables = learner.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
