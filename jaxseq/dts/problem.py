@@ -215,7 +215,7 @@ def make_problem(
     carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
   if arm.aggressive:
     carry["aggressive"] = aggressive_lib.initial()
-  return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
+  return supervised.FunctionProblem(init, sample, loss, evaluate, arrays, carry)
 
 
 def make_optimizer(
