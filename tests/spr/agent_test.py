@@ -261,7 +261,7 @@ def test_convolutions_predict_latents_of_vectors():
     ({"agent": {"updates_per_step": 0}}, "updates_per_step.*0"),
     ({"capacity": 400}, "capacity must be at least min_replay = 2000; got 400"),
     ({"head": {"hiden": 3}}, "hiden.*hidden"),
-    ({"variant": "ppo"}, "name must be one of .*'ppo'"),
+    ({"variant": "ppo"}, "variant: got 'ppo'"),
   ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
