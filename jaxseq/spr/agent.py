@@ -46,7 +46,7 @@ class Config:
   """How an agent is trained.
 
   Attributes:
-    variant: the agent. Its update's done_n holds for the replay, too.
+    variant: the agent.
     frame_shape: of a frame, as in the game.
     frame_dtype: "uint8" or "float32", likewise.
     stack: frames in an observation.
@@ -116,7 +116,6 @@ class Config:
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
-      done_n=agent.done_n,
       span=span,
       every=every,
     )

@@ -25,7 +25,10 @@ from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import learner
 from jaxseq.spr import optimizer
-from jaxseq.spr import resets as resets_lib
+from jaxseq.spr import resets
+
+# In the class below, the name of the module is that of a field.
+ResetConfig = resets.Config
 
 Shape = tuple[int, ...]
 
@@ -58,8 +61,8 @@ class Variant:
   updates_per_step: int = 2
   num_steps: int = 10
   gamma: float = 0.99
-  annealing: resets_lib.Annealing | None = None
-  resets: resets_lib.Config | None = None
+  annealing: resets.Annealing | None = None
+  resets: ResetConfig | None = None
   min_replay: int = 2000
   epsilon_train: float = 0.0
   epsilon_decay: int = 0
@@ -158,7 +161,7 @@ def sr_spr(num_actions: int, image_shape: Shape) -> Variant:
     {"target_tau": 0.005},
     updates_per_step=8,
     epsilon_decay=2001,
-    resets=resets_lib.Config(every=5000, shrink=0.8, perturb=0.2),
+    resets=resets.Config(every=5000, shrink=0.8, perturb=0.2),
     acts_with_target=True,
   )
 
@@ -174,8 +177,8 @@ def bbf(num_actions: int, image_shape: Shape) -> Variant:
     {"target_tau": 0.005},
     weight_decay=0.1,
     epsilon_decay=2001,
-    annealing=resets_lib.Annealing(),
-    resets=resets_lib.Config(),
+    annealing=resets.Annealing(),
+    resets=resets.Config(),
     acts_with_target=True,
   )
 

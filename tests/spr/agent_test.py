@@ -253,13 +253,6 @@ def test_convolutions_predict_latents_of_vectors():
   assert transition.channels == 256
 
 
-@pytest.mark.parametrize("done_n", ["any", "first"])
-def test_one_field_says_which_done_cuts_the_returns(done_n):
-  learning = {**CHANGES["learning"], "done_n": done_n}
-  config = config_for(games.make(), learning=learning)
-  assert config.variant.update.done_n == config.replay.done_n == done_n
-
-
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
