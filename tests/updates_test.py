@@ -136,8 +136,6 @@ def test_dts(method):
     batch_size=8,
     prefix_rate=0.5,
   )
-  problem = problem_test.problem.make_problem(
-    arm, problem_test.make_splits(), 10
-  )
+  problem = problem_test.problem.Problem(arm, problem_test.make_splits(), 10)
   optimizer = problem_test.problem.make_optimizer(arm, 10)
   assert check_problem(problem, optimizer) >= 6

@@ -253,10 +253,13 @@ def test_convolutions_predict_latents_of_vectors():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"agent": {"min_replay": 3}}, "min_replay must be at least"),
+    ({"agent": {"min_replay": 3}}, "min_replay: got 3, expected at least"),
     ({"agent": {"epsilon_decay": -1}}, "epsilon_decay.*-1"),
     ({"agent": {"updates_per_step": 0}}, "updates_per_step.*0"),
-    ({"capacity": 400}, "capacity must be at least min_replay = 2000; got 400"),
+    (
+      {"capacity": 400},
+      "got 400, expected at least min_replay = 2000",
+    ),
     ({"head": {"hiden": 3}}, "hiden.*hidden"),
     ({"variant": "ppo"}, "variant: got 'ppo'"),
   ],
