@@ -14,6 +14,7 @@ from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 
 Array = jax.Array
 
@@ -84,7 +85,7 @@ def environment(
   params: tuple[tuple[str, Any], ...] = (),
   *,
   as_images: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[protocol.Env, Any]:
   """Returns the environment that agents see, and its parameters.
 
   Args:
@@ -135,7 +136,7 @@ class Player(NamedTuple):
     network: the policy and critic.
   """
 
-  env: Any
+  env: protocol.Env
   env_params: PyTree
   network: networks.ActorCritic
 

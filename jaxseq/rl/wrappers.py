@@ -38,6 +38,11 @@ def innermost_state(state: PyTree) -> Any:
   return state
 
 
+def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+  """Returns one of two trees of arrays of the same shapes, by a () bool."""
+  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
+
+
 @dataclasses.dataclass(frozen=True)
 class Wrapper:
   """Hands everything on to an environment.

@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import layers
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
@@ -46,7 +46,7 @@ class Config:
   """How an agent is trained.
 
   Attributes:
-    variant: the agent. Its update's done_n holds for the replay, too.
+    variant: the agent.
     frame_shape: of a frame, as in the game.
     frame_dtype: "uint8" or "float32", likewise.
     stack: frames in an observation.
@@ -67,28 +67,29 @@ class Config:
   clip_rewards: bool = True
 
   def __post_init__(self):
-    layers.check_positive(self, "num_steps", "batch_size")
-    layers.check_positive(self.variant, "updates_per_step")
-    if self.variant.epsilon_decay < 0:
-      raise ValueError(
-        f"epsilon_decay must not be negative; got {self.variant.epsilon_decay}."
-      )
-    replay = self.replay
+    _validate.fields(self, positive=("num_steps", "batch_size"))
+    _validate.fields(
+      self.variant,
+      positive=("updates_per_step",),
+      not_negative=("epsilon_decay",),
+    )
+    replay, least = self.replay, self.variant.min_replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
-      raise ValueError(
-        f"encoder.image_shape must be {replay.observation_shape}, the shape of "
-        f"{self.stack} frames; got {image_shape}."
+      raise _validate.error(
+        "encoder.image_shape",
+        image_shape,
+        f"{replay.observation_shape}, the shape of {self.stack} frames",
       )
-    if self.variant.min_replay < replay.least:
-      raise ValueError(
-        f"min_replay must be at least {replay.least} for a sequence to be "
-        f"drawn; got {self.variant.min_replay}."
+    if least < replay.least:
+      raise _validate.error(
+        "min_replay",
+        least,
+        f"at least {replay.least} for a sequence to be drawn",
       )
-    if replay.capacity < self.variant.min_replay:
-      raise ValueError(
-        f"capacity must be at least min_replay = {self.variant.min_replay}; "
-        f"got {replay.capacity}."
+    if replay.capacity < least:
+      raise _validate.error(
+        "capacity", replay.capacity, f"at least min_replay = {least}"
       )
 
   @property
@@ -115,7 +116,6 @@ class Config:
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
-      done_n=agent.done_n,
       span=span,
       every=every,
     )
@@ -179,7 +179,7 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
     agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
     game=game,
-    observation=push(config, blank, frame, True),
+    observation=push(blank, frame, True),
     # Buffers of its own, so that the state can be donated.
     memory=jax.tree.map(jnp.copy, memory),
     key=key,
@@ -190,15 +190,12 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   )
 
 
-def push(
-  config: Config, observation: Array, frame: Array, done: Array
-) -> Array:
+def push(observation: Array, frame: Array, done: Array) -> Array:
   """Returns the next observation.
 
   Args:
-    config: options.
     observation: (*observation_shape,), the one before.
-    frame: of config.frame_shape, which comes last.
+    frame: the newest, which comes last.
     done: () bool, whether it begins an episode: then older frames are 0.
   """
   frame = jnp.asarray(frame)
@@ -310,7 +307,7 @@ def observe(
     replay=frames.add(
       config.replay, state.replay, newest, action, seen, step.done
     ),
-    observation=push(config, state.observation, step.frame, step.done),
+    observation=push(state.observation, step.frame, step.done),
     memory=jax.tree.map(
       lambda fresh, old: jnp.where(step.done, fresh, old),
       agent_networks.initial_memory(config.variant.update.networks),

@@ -17,7 +17,7 @@ from jaxseq import _validate
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.replay import frame_rows
 
@@ -55,7 +55,7 @@ class Game:
   """
 
   name: str
-  env: base.Environment
+  env: protocol.Env
   env_params: Any
   stack: int = 1
 

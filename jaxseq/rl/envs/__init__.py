@@ -38,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import pendulum as pendulum
   from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation
+  from jaxseq.rl.envs import protocol as protocol
   from jaxseq.rl.envs import randomness as randomness
   from jaxseq.rl.envs import registry as registry
   from jaxseq.rl.envs import repeat_first as repeat_first
