@@ -231,7 +231,7 @@ def main():
   )
   x = np.asarray(splits.train.inputs)
   updates = len(x) // BATCH
-  made = problem.make_problem(ARM, splits, 1000 * updates)
+  made = problem.Problem(ARM, splits, 1000 * updates)
   optimizer = problem.make_optimizer(ARM, 1000 * updates)
   init = functools.partial(supervised.init, made, optimizer)
   state = jax.jit(init)(jax.random.key(0))

@@ -90,14 +90,14 @@ for name, config in methods.items():
 
 # %% [markdown]
 # Convolutions encode; dense layers decode all times at once. An arm is a model,
-# an objective and an optimiser; `problem.make_problem` makes pure functions of
+# an objective and an optimiser; `problem.Problem` makes pure functions of
 # it, and many updates are one program.
 
 
 # %%
 def train(arm, splits):
   """Trains an arm; returns it with its model's variables and metrics."""
-  made = problem.make_problem(arm, splits, updates)
+  made = problem.Problem(arm, splits, updates)
   optimizer = problem.make_optimizer(arm, updates)
   state = jax.jit(lambda key: supervised.init(made, optimizer, key))(
     jax.random.key(0)

@@ -12,7 +12,7 @@ one weighted form. Pure functions of arrays:
     schedules      annealing, and the strength of the reversal
     reversal       gradient reversal
     groups         what makes a class segment differ from a domain segment
-    batches        means and sums over masked and sharded batches
+    masked         means and sums over masked and sharded batches
 
 Models, with any mixer of the package as backbone, and their training:
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import adaptation as adaptation
   from jaxseq.dts import aggressive as aggressive
   from jaxseq.dts import backbones as backbones
-  from jaxseq.dts import batches as batches
   from jaxseq.dts import code_report as code_report
   from jaxseq.dts import decoders as decoders
   from jaxseq.dts import density_ratio as density_ratio
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts
   from jaxseq.dts import groups as groups
+  from jaxseq.dts import masked as masked
   from jaxseq.dts import methods as methods
   from jaxseq.dts import metrics as metrics
   from jaxseq.dts import model as model

@@ -84,13 +84,17 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
       "sets that `data.domains` makes: adaptation needs several domains."
     )
   if splits.valid is None:
-    raise ValueError("adaptation needs validation windows of the source.")
+    raise ValueError(
+      "splits.valid: got None, expected validation windows of the source."
+    )
   if splits.info.num_classes is None:
-    raise ValueError("adaptation needs windows with classes; got none.")
+    raise ValueError(
+      "splits.train: got no classes, expected windows with classes."
+    )
   if not np.any(np.asarray(splits.train.targets) == domains_lib.UNLABELED):
     raise ValueError(
-      "adaptation needs training windows of the target, without classes; got "
-      "none (unlabelled=False leaves them out)."
+      "splits.train: got no windows of the target, expected some, without "
+      "classes (unlabeled=False leaves them out)."
     )
   domains = int(splits.train.extras.domain.max()) + 1
   return Heads(config, splits.info.num_classes, domains)

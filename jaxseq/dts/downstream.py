@@ -60,25 +60,25 @@ def check(tasks: Sequence[str], splits: data_lib.Splits) -> None:
     kind = np.asarray(train.targets).dtype
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
       raise ValueError(
-        "downstream: 'classify' needs integer targets (n,) or (n, factors); "
-        f"got {train.targets.shape} of {kind}."
+        f"targets: got {train.targets.shape} of {kind}, expected integers (n,) "
+        "or (n, factors) for downstream 'classify'."
       )
   if "forecast" in tasks and (
     test.lengths is not None or test.inputs.shape[1] < 2
   ):
     raise ValueError(
-      "downstream: 'forecast' needs windows of one length above 1; got shape "
-      f"{test.inputs.shape}"
-      + (" with lengths." if test.lengths is not None else ".")
+      f"inputs: got shape {test.inputs.shape}"
+      + (" with lengths" if test.lengths is not None else "")
+      + ", expected windows of one length above 1 for downstream 'forecast'."
     )
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
       raise ValueError(
-        "downstream: 'anomaly' needs targets (n,) that are 0 in training and 0 "
-        f"and 1 in the test set; got {test.targets.shape} with {labels[:5]} in "
-        "the test set."
+        f"targets: got {test.targets.shape} with {labels[:5]} in the test set, "
+        "expected (n,) that are 0 in training and 0 and 1 in the test set for "
+        "downstream 'anomaly'."
       )
 
 

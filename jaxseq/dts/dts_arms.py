@@ -52,7 +52,7 @@ def make_arms(
   for (name, arm), stack in zip(configs.items(), stacks):
     shared = stack is not None and stacks.count(stack) > 1
     made[name] = supervised_arms.Arm(
-      problem.make_problem(arm, splits, num_updates, traced_weights=shared),
+      problem.Problem(arm, splits, num_updates, traced_weights=shared),
       problem.make_optimizer(arm, num_updates),
       metric=metric,
       examples=arm.batch_size,

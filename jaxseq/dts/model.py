@@ -194,7 +194,9 @@ def generate(
   """
   if model.config.decoder.form == "nonar":
     if prompt is not None:
-      raise ValueError("a prompt needs an autoregressive decoder.")
+      raise ValueError(
+        "prompt: got one, expected None: the decoder is not autoregressive."
+      )
     return model.apply(variables, z, method="decode")
   given = 0 if prompt is None else prompt.shape[-2]
   padded = jnp.zeros((*z.shape[:-1], model.length, model.channels), z.dtype)

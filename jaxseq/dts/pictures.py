@@ -71,11 +71,13 @@ def kl_heat_map(
   steps, kl = np.asarray(steps, float), np.asarray(kl, float)
   if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
     raise ValueError(
-      "kl must be (steps, codes) with a row for each step; got shape "
-      f"{kl.shape} for steps of shape {steps.shape}."
+      f"kl: got shape {kl.shape} for steps of shape {steps.shape}, expected "
+      "(steps, codes) with a row for each step."
     )
   if (np.diff(steps) <= 0).any():
-    raise ValueError("steps must increase.")
+    raise ValueError(
+      "steps: got some that do not increase, expected increasing ones."
+    )
   codes = kl.shape[1]
   figure = figures.new(path, 7.0, 1.5 + 0.24 * min(max(codes, 5), 32))
   if figure is None:
@@ -122,8 +124,8 @@ def information_curves(
   panels = {title: curves for title, curves in panels.items() if curves}
   if not panels:
     raise ValueError(
-      f"runs must have one of {', '.join(_QUANTITIES)}; got "
-      f"{ {run: sorted(values) for run, values in runs.items()} }."
+      "runs: got {run: sorted(values) for run, values in runs.items()}, "
+      f"expected one of {', '.join(_QUANTITIES)}."
     )
   return plots.learning_curves(path, panels, smooth=smooth)
 
@@ -236,7 +238,7 @@ def information_map(
   table = np.asarray(information, float)
   if table.ndim != 2 or not table.size:
     raise ValueError(
-      f"information must be (codes, factors); got shape {table.shape}."
+      f"information: got shape {table.shape}, expected (codes, factors)."
     )
   codes, count = table.shape
   names = _window_grid.names("names", names, "z", codes)
@@ -303,7 +305,8 @@ def metric_bars(
   metrics = list(found if metrics is None else metrics)
   if not metrics or not set(metrics) <= set(found):
     raise ValueError(
-      f"metrics must be among {list(found)} of the runs; got {metrics}."
+      f"metrics: got {metrics}, expected some of those of the runs, "
+      f"{list(found)}."
     )
   columns = min(4, len(metrics))
   rows = -(-len(metrics) // columns)

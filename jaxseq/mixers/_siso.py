@@ -143,14 +143,6 @@ def choose_method(time: int, init: str, *, carried: bool) -> str:
   CPU the convolution took half the time of the chunks for the gradient at 1024
   elements. With a state handed in it would have to add the response to that,
   which the chunks have anyway. For accelerators the choice rests on no timing.
-
-  Args:
-    time: number of elements.
-    init: the option of that name.
-    carried: whether a state is handed in.
-
-  Returns:
-    "convolution" or "chunks".
   """
   # The eigenvalues of LegT's normal part lie on the imaginary axis, where the
   # low-rank correction of S4's kernel cancels what the diagonal has too much:

@@ -1,8 +1,8 @@
-"""HiPPO matrices and their diagonalisation, in numpy float64 on the host.
+"""HiPPO matrices and their diagonalization, in numpy float64 on the host.
 
 The eigenvector matrix of HiPPO itself is too ill-conditioned to use (condition
 number 8e10 at N = 16), so the normal part of its normal-plus-low-rank form is
-diagonalised, by a Hermitian solver. On the host, because initialisation needs
+diagonalized, by a Hermitian solver. On the host, because initialization needs
 float64 and accelerators have no general eigensolver.
 """
 
@@ -45,8 +45,7 @@ def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
   Raises:
     ValueError: if N is not positive.
   """
-  if N < 1:
-    raise _validate.error("N", N, "a positive number")
+  _validate.positive("N", N)
   B = np.sqrt(2.0 * np.arange(N) + 1.0)
   A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(N) + 1.0)
   return A, B
@@ -64,8 +63,7 @@ def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
   Raises:
     ValueError: if N is not positive.
   """
-  if N < 1:
-    raise _validate.error("N", N, "a positive number")
+  _validate.positive("N", N)
   n = np.arange(N)
   root = np.sqrt(2.0 * n + 1.0)
   above = n[:, None] < n

@@ -70,7 +70,7 @@ class Config:
     conv_bias: whether the convolution has a bias.
     bias: whether in_proj and out_proj have biases.
     norm_eps: added to the mean square in the norm.
-    norm_groups: groups of neighbouring channels, of one size, that the norm
+    norm_groups: groups of neighboring channels, of one size, that the norm
       takes its mean squares over. Weights that were trained with ngroups > 1
       mostly have as many here.
   """

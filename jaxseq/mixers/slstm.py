@@ -61,7 +61,7 @@ class State(NamedTuple):
   Attributes:
     h: output.
     c: cell, scaled by exp(-m).
-    n: normaliser, scaled by exp(-m); 0 in a fresh state.
+    n: normalizer, scaled by exp(-m); 0 in a fresh state.
     m: logarithm of the scale.
   """
 

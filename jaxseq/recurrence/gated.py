@@ -424,7 +424,5 @@ def gated_scan(
   if chunk_size is None:
     width = max(1, state[0].size)
     chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // width)
-  elif chunk_size < 1:
-    raise _validate.error("chunk_size", chunk_size, "at least 1")
-  chunk_size = min(chunk_size, x.shape[0])
+  chunk_size = min(_validate.positive("chunk_size", chunk_size), x.shape[0])
   return _gated_scan(cell, chunk_size, params, tuple(state), x, reset)

@@ -64,7 +64,7 @@ def lti_scan(
   gradient too.
 
   Args:
-    Lambda_bar: (P,) discretised eigenvalues, real or complex.
+    Lambda_bar: (P,) discretized eigenvalues, real or complex.
     B_bar: (P, H) input matrix, real or complex.
     C: (M, P) output matrix, real or complex.
     u: (*batch, time, H) real inputs.
@@ -176,11 +176,7 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
 def _chunk_size(chunk_size, time, rows):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise _validate.error(
-        "chunk_size", chunk_size, "a positive integer or None"
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   if jax.default_backend() == "cpu":
     # Matrix products want 2048 rows, but 1024 do where there would be fewer
     # than eight chunks: the chunk is what memory goes to.
@@ -333,18 +329,9 @@ def _adjoint(system, g, states, carry, reset, options):
   lam_t, the cotangent of a, is taken when element t - 1 comes up; for the first
   element of a chunk that is in the next call.
 
-  Args:
-    system: the system.
-    g: [T, B, S] cotangents of the states.
-    states: [T, B, S] states of the chunk.
-    carry: what the elements consumed later leave: mu, the lam of the element
-      after, whether that one starts afresh [B] or None, and the cotangent of a
-      [B, P]; all but the third by parts.
-    reset: [T, B] or None.
-    options: the options.
-
-  Returns:
-    The carry, and lam [T, B, S].
+  From cotangents g and states [T, B, S]; the carry is mu, the lam of the
+  element after, whether that one starts afresh [B], and the cotangent of a [B,
+  P]. Returns the carry, and lam [T, B, S].
   """
   if options.method != "sequential":
     return _adjoint_by_scan(system, g, states, carry, reset, options)

@@ -307,11 +307,7 @@ def _accumulator_dtype(*arrays):
 def _chunk_size(chunk_size, time, dk, dv):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise _validate.error(
-        "chunk_size", chunk_size, "a positive integer or None"
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   # Work in a chunk grows with its length, that between chunks with the state;
   # the states kept for the gradient should not outgrow the inputs.
   size = 32 if jax.default_backend() == "cpu" else 128
@@ -323,15 +319,8 @@ def _chunk_size(chunk_size, time, dk, dv):
 def _chunk(method, out, state, x, reset):
   """One chunk.
 
-  Args:
-    method: how.
-    out: dtype of the outputs.
-    state: [N G, R, K, V] before the chunk.
-    x: inputs [N, C, G, R|1, F].
-    reset: [N, C] or None.
-
-  Returns:
-    The state after the chunk, and the outputs [N, C, G, R, V].
+  From the state [N G, R, K, V] before it and inputs [N, C, G, R|1, F] to the
+  state after it and the outputs [N, C, G, R, V], of dtype `out`.
   """
   groups = x.v.shape[2]
 

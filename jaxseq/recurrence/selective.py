@@ -52,7 +52,7 @@ def selective_scan(
     A: (d, n) continuous decays, with negative real part.
     B: input weights in one of three forms: (*batch, time, n), shared by all
       channels; (*batch, time, g, n), each shared by one of g groups of d / g
-      neighbouring channels; (1, ..., 1, d, n), the same at all times, with a 1
+      neighboring channels; (1, ..., 1, d, n), the same at all times, with a 1
       for each axis of batch and time.
     C: output weights, in the same forms as B.
     init: (*batch, d, n) state before the first element; zeros if None.
@@ -165,11 +165,7 @@ def selective_step(
 def _chunk_size(chunk_size, time):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise _validate.error(
-        "chunk_size", chunk_size, "a positive integer or None"
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   # Boundaries and states of a chunk take the least memory at sqrt(time). A size
   # that divides the length saves the code for a remainder.
   size = max(32, min(256, math.isqrt(time)))

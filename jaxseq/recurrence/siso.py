@@ -129,8 +129,7 @@ def siso_kernel(
     ValueError: if shapes or the length do not fit the above.
   """
   _check_system(A, B, C)
-  if length < 1:
-    raise _validate.error("length", length, "at least 1")
+  _validate.positive("length", length)
   A, B, C, _ = _siso_systems.real_form(A, B, C)
   inner = 1 << (length.bit_length() // 2)
   outer = -(-length // inner)
@@ -270,16 +269,10 @@ def _run(chunk, u, init, reset):
 def _between(decay, gains, start, alive):
   """The states between chunks.
 
-  Args:
-    decay: A^L.
-    gains: [chunks, H, S, B], what the elements of each chunk add.
-    start: [H, S, B], what the initial state adds to the state after the first
-      chunk; None for nothing.
-    alive: [L, chunks, B], no reset in the chunk so far; or None.
-
-  Returns:
-    The states that enter the chunks after the first [chunks - 1, H, S, B], and
-    the last state [H, S, B].
+  gains [chunks, H, S, B] are what the elements of each chunk add, start [H, S,
+  B] what the initial state adds to the state after the first; alive [L, chunks,
+  B] says that there was no reset in the chunk so far. Returns the states that
+  enter the chunks after the first, and the last state.
   """
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:

@@ -48,11 +48,7 @@ def resolve_chunk_size(chunk_size: int | None, time: int) -> int:
   """Replaces None; raises ValueError for what is no size."""
   if chunk_size is None:
     chunk_size = 64 if jax.default_backend() == "cpu" else 128
-  elif not isinstance(chunk_size, int) or chunk_size < 1:
-    raise _validate.error(
-      "chunk_size", chunk_size, "a positive integer or None"
-    )
-  return min(chunk_size, time)
+  return min(_validate.positive("chunk_size", chunk_size), time)
 
 
 def softmax_outer_scan(

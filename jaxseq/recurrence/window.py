@@ -40,7 +40,7 @@ def window_attention(
     q: (*batch, time, heads, D) queries, of a floating dtype.
     k: (*batch, earlier + time, groups, D) keys: those of `earlier` elements
       before the first query, then one for each query; `groups` divides `heads`,
-      and heads / groups neighbouring heads share a key.
+      and heads / groups neighboring heads share a key.
     v: like k, values.
     start: (*batch, time) integer, index along the time axis of k: t sees no
       element before start[t]; at most the index of its own, earlier + t.
@@ -116,8 +116,8 @@ def _check(q, k, v, start, window, block_size):
       "start", f"shape {jnp.shape(start)}", f"{batch + (time,)}"
     )
   for name, size in (("window", window), ("block_size", block_size)):
-    if size is not None and size < 1:
-      raise _validate.error(name, size, "at least 1")
+    if size is not None:
+      _validate.positive(name, size)
   return batch, time, shape[-3] - time
 
 

@@ -26,6 +26,7 @@ losses and replays in `jaxseq.rl.losses` and `jaxseq.rl.replay`):
 
 The agent in its environment:
 
+    game              an environment as the agent plays it, frame by frame
     agent             acts, stores and learns
     runner            many steps of it, compiled
     evaluate          whole games
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
   from jaxseq.spr import augmentation as augmentation
   from jaxseq.spr import conv_transition as conv_transition
   from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import game as game
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
   from jaxseq.spr import latent_memory as latent_memory

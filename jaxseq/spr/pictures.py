@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import animation
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
@@ -27,7 +28,7 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   """Returns frames as colour images.
 
   Args:
-    frames: (time, height, width) uint8 grey values, or (time, height, width,
+    frames: (time, height, width, 1) uint8 grey values, or (time, height, width,
       channels) uint8, where each channel gets a colour and the last one that
       is not 0 is seen.
     size: height that images are enlarged to, by a whole factor.
@@ -38,13 +39,14 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   Raises:
     ValueError: there are more channels than colours.
   """
-  if frames.ndim == 3:
-    out = np.repeat(frames[..., None], 3, axis=-1)
+  if frames.shape[-1] == 1:
+    out = np.repeat(frames, 3, axis=-1)
   else:
     if frames.shape[-1] > len(_COLORS):
-      raise ValueError(
-        f"frames must have at most {len(_COLORS)} channels; got "
-        f"{frames.shape[-1]}."
+      raise _validate.error(
+        "frames",
+        f"shape {frames.shape}",
+        f"at most {len(_COLORS)} channels",
       )
     out = np.zeros((*frames.shape[:3], 3), np.uint8)
     for channel in range(frames.shape[-1]):

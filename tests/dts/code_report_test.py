@@ -126,7 +126,7 @@ def test_scores_of_two_domains(tmp_path, capsys):
     _windows(16, 2, labels[:16]),
     data_lib.Info("noise", "the test", "none", num_classes=3),
   )
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
   scores = code_report.arm(arm, splits, variables, tmp_path)
@@ -167,7 +167,7 @@ def test_scores_of_known_factors(tmp_path, capsys):
     _windows(64, 1, factors),
     data_lib.Info("noise", "the test", "none", factors=made_by),
   )
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))
   scores = code_report.arm(
     arm, splits, variables, tmp_path, trees=2, votes=40, draw=False

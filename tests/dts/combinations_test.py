@@ -127,7 +127,7 @@ def test_every_option_keeps_its_effect(on):
   info = data_lib.Info("noise", "the test", "none")
   splits = data_lib.Splits(windows, None, windows, info)
   arm = _arm(on)
-  made = problem.make_problem(arm, splits, _UPDATES)
+  made = problem.Problem(arm, splits, _UPDATES)
   optimizer = problem.make_optimizer(arm, _UPDATES)
   fresh = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)

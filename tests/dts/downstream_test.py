@@ -114,7 +114,7 @@ def test_anomaly_scores_are_the_mean_of_bounds():
 def test_scores_of_all_seeds(tmp_path):
   arm = _arm("nonar")
   splits = _splits([0] * 32, [0, 1] * 8)
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
   tasks = ("forecast", "anomaly")

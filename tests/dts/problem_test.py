@@ -64,7 +64,7 @@ def make_arm(segments=(), **options):
 
 
 def _train(arm, splits, count, total=None):
-  made = problem.make_problem(arm, splits, total or count)
+  made = problem.Problem(arm, splits, total or count)
   optimizer = problem.make_optimizer(arm, total or count)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)
@@ -94,7 +94,7 @@ def test_learns_and_uses_the_code():
 
 def test_the_loss_knows_the_size_of_the_data_set():
   arm, splits = make_arm(), make_splits()
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   batch = jax.tree.map(lambda x: x[: arm.batch_size], made.data["train"])
   variables = jax.jit(made.init)(jax.random.key(0))
   key = jax.random.key(1)
@@ -221,7 +221,7 @@ def test_the_discriminator_is_still_while_the_encoder_is_updated():
   arm = make_arm(
     objective=objective.Config(method="factor_vae", form="B"), aggressive=True
   )
-  made = problem.make_problem(arm, make_splits(), 100)
+  made = problem.Problem(arm, make_splits(), 100)
   optimizer = problem.make_optimizer(arm, 100)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)
@@ -264,7 +264,7 @@ def test_aggressive_watches_validation_windows(held_out):
   splits = make_splits()
   if held_out:
     splits = splits._replace(valid=_windows(16, 2))
-  made = problem.make_problem(make_arm(aggressive=True), splits, 100)
+  made = problem.Problem(make_arm(aggressive=True), splits, 100)
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   # The next update is followed by a look.
@@ -339,7 +339,7 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
 def test_a_mesh_changes_no_number(arm, mesh):
   def train(config):
     cut = device_mesh.split_time(config, arm)
-    made = problem.make_problem(cut, make_splits(), 4)
+    made = problem.Problem(cut, make_splits(), 4)
     optimizer = problem.make_optimizer(cut, 4)
     keys = placement.keys(config, 0, 1)
     init = functools.partial(supervised.init, made, optimizer)
@@ -399,15 +399,17 @@ def test_wrong_options():
     make_arm(adaptation=adaptation.Config())
   arm = dataclasses.replace(make_arm(), batch_size=65)
   with pytest.raises(ValueError, match="expected at most 64"):
-    problem.make_problem(arm, splits, 10)
+    problem.Problem(arm, splits, 10)
   arm = make_arm((2, 1), adaptation=adaptation.Config(2, 1))
   with pytest.raises(ValueError, match="validation windows of the source"):
-    problem.make_problem(arm, splits, 10)
-  with pytest.raises(ValueError, match="target, without classes; got none"):
-    problem.make_problem(arm, splits._replace(valid=splits.test), 10)
+    problem.Problem(arm, splits, 10)
+  with pytest.raises(
+    ValueError, match="splits.train: got no windows of the target"
+  ):
+    problem.Problem(arm, splits._replace(valid=splits.test), 10)
   plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
   with pytest.raises(ValueError, match="extras.domain: got None"):
-    problem.make_problem(arm, plain, 10)
+    problem.Problem(arm, plain, 10)
 
 
 def test_traced_weights_are_those_of_separate_arms():
@@ -421,7 +423,7 @@ def test_traced_weights_are_those_of_separate_arms():
   ]
   assert problem.stack_of(arms[0]) == problem.stack_of(arms[1])
   plain, traced = (
-    [problem.make_problem(arm, splits, 3, traced_weights=t) for arm in arms]
+    [problem.Problem(arm, splits, 3, traced_weights=t) for arm in arms]
     for t in (False, True)
   )
   batch = jax.tree.map(lambda x: x[:32], plain[0].data["train"])
@@ -468,7 +470,7 @@ def test_what_is_more_than_weights_is_not_stacked(options):
 def test_the_encoder_sees_first_halves_in_training():
   arm = dataclasses.replace(make_arm(), prefix_rate=1.0)
   splits = make_splits()
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   changed = batch._replace(inputs=batch.inputs.copy())

@@ -69,7 +69,7 @@ def test_padding_is_nowhere_in_the_loss_and_its_gradient(splits, mixer):
   assert splits.train.lengths.tolist() == list(_LENGTHS)
   assert splits.train.inputs.shape == (4, 6, 2)
   arm = _arm(mixer)
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(made.init)(jax.random.key(0))
 
   @jax.jit

@@ -241,6 +241,6 @@ def test_bad_arguments_are_named():
   with pytest.raises(ValueError, match=r"mask: got shape .*\(2, 3\)"):
     aaren.apply(CONFIG, params, x, mask=jnp.ones((3,), bool))
   with pytest.raises(
-    ValueError, match="chunk_size: got .*, expected a positive integer"
+    ValueError, match="chunk_size: got .*, expected an integer of at least 1"
   ):
     aaren.apply(CONFIG, params, x, block_size=0)

@@ -67,7 +67,9 @@ def test_bad_sizes_are_named(args, message):
 
 
 def test_legs_needs_a_state():
-  with pytest.raises(ValueError, match="N: got 0, expected a positive"):
+  with pytest.raises(
+    ValueError, match="N: got 0, expected an integer of at least 1"
+  ):
     hippo.legs(0)
 
 
@@ -117,7 +119,7 @@ def test_golden_diagonal(golden, name, N):
     (hippo.diagonal, ("cubic", 4), "name: got 'cubic', expected one of"),
     (hippo.diagonal, ("lin", 0), "N: got 0, expected a positive and even"),
     (hippo.fourier, (3,), "N: got 3, expected a positive and even"),
-    (hippo.legt, (0,), "N: got 0, expected a positive"),
+    (hippo.legt, (0,), "N: got 0, expected an integer of at least 1"),
   ],
 )
 def test_bad_choices_are_named(function, args, message):

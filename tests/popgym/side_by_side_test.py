@@ -28,7 +28,7 @@ _LEAST_PROBABILITY = 2e-9
 # Sums of up to 1023 float32 rewards, each an exact one rounded.
 _ROUNDING = 1e-5
 # Our own second names.
-_ENV_IDS = [name for name in envs.names() if not name.startswith("Stateless")]
+_ENV_IDS = [name for name in envs.POPGYM if not name.startswith("Stateless")]
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,7 @@ def test_memory_of_the_gradient_does_not_grow_with_the_gates(name):
       {"reset": jnp.ones((3, 7), bool)},
       r"reset: got shape .*, expected \(7, 3\)",
     ),
-    ({"chunk_size": 0}, "chunk_size: got .*, expected at least 1"),
+    ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
   ],
 )
 def test_bad_arguments(change, message):

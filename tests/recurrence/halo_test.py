@@ -111,5 +111,7 @@ def test_what_does_not_fit_is_named():
     ValueError, match=r"init: got shape .*, expected \(2, 2, 3\)"
   ):
     jax.eval_shape(_previous(4, 2), x, init)
-  with pytest.raises(ValueError, match="count: got -1, expected at least 0"):
+  with pytest.raises(
+    ValueError, match="count: got -1, expected an integer of at least 0"
+  ):
     jax.eval_shape(_previous(4, -1), x, init)

@@ -238,7 +238,7 @@ def test_memory_does_not_hold_the_states(method):
     ),
     (
       {"chunk_size": 0},
-      "chunk_size: got 0, expected a positive integer or None",
+      "chunk_size: got 0, expected an integer of at least 1",
     ),
     ({"method": "fft"}, "method: got .*, expected one of"),
   ],

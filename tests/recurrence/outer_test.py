@@ -269,7 +269,7 @@ def test_auto_is_one_decision():
     ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
     (
       {"chunk_size": 0},
-      "chunk_size: got 0, expected a positive integer or None",
+      "chunk_size: got 0, expected an integer of at least 1",
     ),
     ({"method": "fft"}, "method: got 'fft', expected one of .*'chunked'"),
   ],

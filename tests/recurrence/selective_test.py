@@ -355,7 +355,7 @@ def test_default_chunks_have_no_remainder_where_they_can():
     ),
     (
       {"chunk_size": 0},
-      "chunk_size: got 0, expected a positive integer or None",
+      "chunk_size: got 0, expected an integer of at least 1",
     ),
     ({"method": "fft"}, "method: got .*, expected one of"),
   ],

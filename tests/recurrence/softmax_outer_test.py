@@ -385,7 +385,7 @@ def test_auto_is_decided_in_one_place():
     ({"sink": np.inf}, "sink: got inf, expected a finite number or None"),
     (
       {"chunk_size": 0},
-      "chunk_size: got 0, expected a positive integer or None",
+      "chunk_size: got 0, expected an integer of at least 1",
     ),
     ({"method": "fft"}, "method: got .*, expected one of"),
   ],

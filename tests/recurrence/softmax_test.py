@@ -335,7 +335,7 @@ def test_batch_axes_equal_vmap():
     ({"mask": jnp.ones((2, 5))}, "mask: got dtype float32, expected bool"),
     (
       {"chunk_size": 0},
-      "chunk_size: got 0, expected a positive integer or None",
+      "chunk_size: got 0, expected an integer of at least 1",
     ),
     ({"method": "fft"}, "method: got .*, expected one of"),
   ],

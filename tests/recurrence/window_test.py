@@ -109,8 +109,8 @@ def test_memory_of_the_gradient_is_that_of_a_block():
       r"v: got shape \(2, 6, 2, 3\), expected",
     ),
     ({"start": np.zeros(5, int)}, r"start: got shape .*, expected \(2, 5\)"),
-    ({"window": 0}, "window: got 0, expected at least 1"),
-    ({"block_size": 0}, "block_size: got 0, expected at least 1"),
+    ({"window": 0}, "window: got 0, expected an integer of at least 1"),
+    ({"block_size": 0}, "block_size: got 0, expected an integer of at least 1"),
   ],
 )
 def test_bad_arguments_are_named(changes, message):

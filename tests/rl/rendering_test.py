@@ -39,7 +39,7 @@ _NETWORK = networks.Config(
   encoder_widths=(),
   head_widths=(),
 )
-GAMES = [env_id for env_id in envs.names() if env_id.endswith("Easy")]
+GAMES = [env_id for env_id in envs.POPGYM if env_id.endswith("Easy")]
 
 
 def _config(env_id):

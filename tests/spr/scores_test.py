@@ -157,28 +157,31 @@ def test_an_agent_named_as_a_published_one_stays_beside_it(tmp_path):
   [
     (
       lambda: scores.normalize("KungFuMaster", 0.0),
-      "'KungFuMaster' .did you mean 'kung_fu_master'",
+      "game: got 'KungFuMaster', .*did you mean kung_fu_master",
     ),
-    (lambda: scores.normalized_table({}), "at least one game, got none"),
+    (
+      lambda: scores.normalized_table({}),
+      "scores: got {}, expected at least one game",
+    ),
     (
       lambda: scores.normalized_table({"pong": [1.0], "boxing": [1.0, 2.0]}),
-      "equally many runs of each game; got {'pong': 1, 'boxing': 2}",
+      "{'pong': 1, 'boxing': 2}, expected equally many runs",
     ),
     (
       lambda: scores.normalized_table({"pong": [np.nan]}),
-      r"scores\['pong'\] must be finite numbers",
+      r"scores\['pong'\]: got .*, expected finite numbers",
     ),
     (
       lambda: scores.published_table("Rainbow", ["pong"]),
-      "agent must be one of SimPLe.*got 'Rainbow'",
+      "agent: got 'Rainbow', expected one of 'SimPLe'",
     ),
     (
       lambda: scores.sample_efficiency({"pong": ([2, 1], [[0.0, 0.0]])}),
-      r"curves\['pong'\] must be ascending steps",
+      r"curves\['pong'\]: got shape .*, expected ascending steps",
     ),
     (
       lambda: scores.sample_efficiency({"pong": ([1], [[np.nan]])}),
-      r"curves\['pong'\] must have a finite score of each run",
+      r"curves\['pong'\]: got .*, expected a finite score of each run",
     ),
   ],
 )

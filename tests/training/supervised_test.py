@@ -37,7 +37,9 @@ def make_problem(noise=0.0):
     error = data["x"] @ variables["params"]["w"] - data["y"]
     return {"test_loss": jnp.mean(error**2)}
 
-  return supervised.Problem(init, sample, loss, evaluate, data, jnp.zeros(()))
+  return supervised.FunctionProblem(
+    init, sample, loss, evaluate, data, jnp.zeros(())
+  )
 
 
 def test_training_goes_down_and_counts():

@@ -7,7 +7,7 @@ is better; a representation that says nothing scores well.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -73,7 +73,7 @@ def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
   Raises:
     ValueError: codes have another shape or are not finite.
   """
-  codes = _checks.code_array(codes, least=2)
+  codes = _arrays.code_array(codes, least=2)
   binned = _information.discretize(codes, bins)
   information = _information.pairwise_information(binned, binned)
   count = len(information)
@@ -82,10 +82,8 @@ def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
 
 
 def _covariance(codes) -> np.ndarray:
-  codes = _checks.code_array(codes)
+  codes = _arrays.code_array(codes)
   codes = codes[:, np.ptp(codes, axis=0) > 0]
   if not codes.shape[1]:
-    raise ValueError(
-      "codes must vary in at least one column; all are constant."
-    )
+    raise ValueError("codes: got constant columns, expected one that varies.")
   return np.atleast_2d(np.cov(codes, rowvar=False))

@@ -42,8 +42,7 @@ def previous(
       f"shape {jnp.shape(x)}",
       "(*batch, time, features) with time at least 1",
     )
-  if count < 0:
-    raise _validate.error("count", count, "at least 0")
+  _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
   if init is not None and jnp.shape(init) != shape:
     raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
@@ -79,21 +78,7 @@ def previous(
 def previous_flags(
   flags: jax.Array, count: int, axis: str, init: jax.Array | None = None
 ) -> jax.Array:
-  """`previous` for arrays without features, such as masks and resets.
-
-  Args:
-    flags: (*batch, time), this device's chunk.
-    count: number of elements to return.
-    axis: name of the mesh axis over which time is split.
-    init: (*batch, count), what came before the whole sequence; zeros (False)
-      if None.
-
-  Returns:
-    (*batch, count), oldest first.
-
-  Raises:
-    ValueError: if shapes or the count do not fit the above.
-  """
+  """`previous` for arrays without features, such as masks and resets."""
   if init is not None:
     init = jnp.asarray(init)[..., None]
   return previous(jnp.asarray(flags)[..., None], count, axis, init)[..., 0]

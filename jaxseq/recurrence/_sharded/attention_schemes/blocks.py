@@ -168,7 +168,7 @@ def attend(
 
   Args:
     q: (*batch, heads, queries, d).
-    k: (*batch, groups, keys, d); heads / groups neighbouring heads share a key.
+    k: (*batch, groups, keys, d); heads / groups neighboring heads share a key.
     v: (*batch, groups, keys, e).
     sight: which keys each query sees.
     m: (*batch, heads, queries), what to subtract from the scores; their maximum
