@@ -12,8 +12,6 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.agents import ppo
-from jaxseq.rl.agents import r2d2
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -37,7 +35,7 @@ class _Progress(NamedTuple):
   jax.jit, static_argnums=0, static_argnames=("num_episodes", "greedy", "limit")
 )
 def evaluate(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   *,
@@ -73,13 +71,13 @@ def evaluate(
   key_start, key_play = jax.random.split(key)
   num_trials = getattr(player.env, "num_trials", 0)
 
-  def step(now: _Progress) -> _Progress:
-    key_next, key_step = jax.random.split(now.key)
+  def step(progress: _Progress) -> _Progress:
+    key_next, key_step = jax.random.split(progress.key)
     world, taken = rollout.step(
-      player, variables, now.world, key_step, greedy=greedy
+      player, variables, progress.world, key_step, greedy=greedy
     )
-    counts = ~now.complete
-    trial_returns = now.trial_returns
+    counts = ~progress.complete
+    trial_returns = progress.trial_returns
     if num_trials:
       played = taken.trial[:, None] == jnp.arange(num_trials)
       reward = (counts * taken.reward)[:, None]
@@ -87,15 +85,15 @@ def evaluate(
     return _Progress(
       world=world,
       key=key_next,
-      episode_return=now.episode_return + counts * taken.reward,
-      episode_length=now.episode_length + counts,
+      episode_return=progress.episode_return + counts * taken.reward,
+      episode_length=progress.episode_length + counts,
       trial_returns=trial_returns,
-      complete=now.complete | taken.terminated | taken.truncated,
-      time=now.time + 1,
+      complete=progress.complete | taken.terminated | taken.truncated,
+      time=progress.time + 1,
     )
 
   end = jax.lax.while_loop(
-    lambda now: (now.time < limit) & ~now.complete.all(),
+    lambda progress: (progress.time < limit) & ~progress.complete.all(),
     step,
     _Progress(
       world=device_mesh.spread_evenly(
@@ -123,7 +121,7 @@ def evaluate(
   return result
 
 
-def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
+def members(config: algorithms.Config) -> tuple[rollout.Player, ...]:
   """Returns a player for each environment of a mixture, in its order.
 
   Args:
@@ -143,7 +141,7 @@ def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
 
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   num_steps: int,
@@ -171,7 +169,7 @@ def record(
 
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record_states(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   num_steps: int,

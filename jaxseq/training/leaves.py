@@ -75,8 +75,8 @@ def describe(path: str, leaf: Any) -> Leaf:
     return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
   if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
     raise ValueError(
-      f"{path!r} is a {type(leaf).__name__}; leaves must be arrays, typed "
-      "keys, or Python numbers or strings"
+      f"{path}: got a {type(leaf).__name__}, expected an array, typed keys, or "
+      "a Python number or string."
     )
   shape = tuple(leaf.shape)
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -182,21 +182,21 @@ def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
   """Says in one phrase where a checkpoint does not fit a template."""
   have = {leaf.path: leaf for leaf in kept}
   want = {leaf.path: leaf for leaf in wanted}
-  told = []
+  misfits = []
   for path, leaf in want.items():
     if path not in have:
-      told.append(f"it has no {path!r}, which should be {leaf}")
+      misfits.append(f"it has no {path!r}, which should be {leaf}")
     elif not leaf.same_type(have[path]):
-      told.append(f"{path!r} is {have[path]} in it and should be {leaf}")
-  told += [
+      misfits.append(f"{path!r} is {have[path]} in it and should be {leaf}")
+  misfits += [
     f"it holds {path!r} ({leaf}), which has no place"
     for path, leaf in have.items()
     if path not in want
   ]
-  if not told:
+  if not misfits:
     return None
-  more = len(told) - 1
-  return told[0] + (f", and {more} more leaves differ" if more else "")
+  more = len(misfits) - 1
+  return misfits[0] + (f", and {more} more leaves differ" if more else "")
 
 
 def _encode(value: Any) -> Any:

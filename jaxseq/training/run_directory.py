@@ -38,6 +38,8 @@ CHECKPOINTS = "checkpoints"
 
 _PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _PROGRAM = "jaxseq"
+# Of what lies in a run's directory; another one cannot be gone on with.
+FORMAT = 2
 
 
 def prepare(
@@ -81,6 +83,7 @@ def _prepare(path, config, experiment, may_change):
   _make_writable(path)
   described = {
     "program": _PROGRAM,
+    "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
@@ -125,6 +128,7 @@ def open_existing(
     )
   described = {
     "program": _PROGRAM,
+    "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
@@ -194,6 +198,14 @@ def _check_same_run(path, described, may_change) -> None:
       f"workdir {str(path)!r} holds a {CONFIG_FILE} of another program: choose "
       "an empty or new directory"
     )
+  found = stored.get("format", 1)
+  if found != FORMAT:
+    age = "an earlier" if found < FORMAT else "a later"
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a run of format {found}, written by {age} "
+      f"version of jaxseq; this one reads format {FORMAT}: choose another "
+      "workdir, or the version that wrote it"
+    )
   if stored.get("experiment") != described["experiment"]:
     raise errors.UserError(
       f"workdir {str(path)!r} holds a run of {stored.get('experiment')!r}, not "
@@ -207,18 +219,18 @@ def _check_same_run(path, described, may_change) -> None:
     if not any(f"{name}.".startswith(f"{free}.") for free in may_change)
   ]
   if changed:
-    told = "; ".join(
+    listed = "; ".join(
       f"{name} was {old!r} and is now {new!r}" for name, old, new in changed
     )
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a run with another config ({told}): use "
+      f"workdir {str(path)!r} holds a run with another config ({listed}): use "
       "the old config to go on with it, or another workdir"
     )
 
 
 def _write_versions(file: pathlib.Path) -> None:
   """Writes this start's versions, and keeps those of earlier starts."""
-  now = versions()
+  current = versions()
   earlier: list[dict] = []
   if file.exists():
     try:
@@ -228,18 +240,18 @@ def _write_versions(file: pathlib.Path) -> None:
       logging.warning("%s was unreadable and is written anew", file)
   if earlier:
     keys = ("python", *_PACKAGES, "numpy", "device", "device_count")
-    told = [
-      f"{key} {earlier[-1].get(key)} -> {now[key]}"
+    changed = [
+      f"{key} {earlier[-1].get(key)} -> {current[key]}"
       for key in keys
-      if earlier[-1].get(key) != now[key]
+      if earlier[-1].get(key) != current[key]
     ]
-    if told:
+    if changed:
       logging.warning(
         "Resuming with other versions than the run had (%s): its numbers may "
         "differ in the last bits from those of an uninterrupted run",
-        ", ".join(told),
+        ", ".join(changed),
       )
-  files.write_json(file, {**now, "earlier": earlier})
+  files.write_json(file, {**current, "earlier": earlier})
 
 
 def _git_commit() -> dict[str, Any] | None:
