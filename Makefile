@@ -99,7 +99,8 @@ format: venv ## let ruff rewrite what it can
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
 
-docs: venv ## the API reference from the docstrings, into docs/api
+docs: venv ## the table of mixers, and the API reference into docs/api
+	$(BIN) -m scripts.mixers_table
 	$(BIN) -m scripts.api docs/api
 
 bench: venv ## time and memory of the recurrences

@@ -38,7 +38,7 @@ def main():
     parser.error(f"--arm: got {flags.arm}, expected one of {', '.join(arms)}.")
   arm = arms[flags.arm]
   splits = data_lib.load(config.data, **config.data_options)
-  made = problem.make_problem(arm, splits, config.num_updates)
+  made = problem.Problem(arm, splits, config.num_updates)
   optimizer = problem.make_optimizer(arm, config.num_updates)
   init = functools.partial(supervised.init, made, optimizer)
   keys = jax.random.split(jax.random.key(0), flags.seeds)

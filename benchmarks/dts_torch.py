@@ -30,10 +30,10 @@ import torch.nn.functional as F
 
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model as model_lib
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -45,7 +45,7 @@ COMPARED = 3
 
 ARM = problem.ArmConfig(
   model=model_lib.ModelConfig(
-    encoders.EncoderConfig(kind="conv", widths=CHANNELS),
+    series_encoders.EncoderConfig(kind="conv", widths=CHANNELS),
     decoders.DecoderConfig(kind="mlp", widths=WIDTHS),
     latent=LATENT,
   ),
@@ -231,7 +231,7 @@ def main():
   )
   x = np.asarray(splits.train.inputs)
   updates = len(x) // BATCH
-  made = problem.make_problem(ARM, splits, 1000 * updates)
+  made = problem.Problem(ARM, splits, 1000 * updates)
   optimizer = problem.make_optimizer(ARM, 1000 * updates)
   init = functools.partial(supervised.init, made, optimizer)
   state = jax.jit(init)(jax.random.key(0))

@@ -153,7 +153,7 @@ def steps_per_cpu_second(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  names = _ENVS.value or list(envs.names())
+  names = _ENVS.value or list(envs.POPGYM)
   batches = [int(batch) for batch in _BATCHES.value]
   made = {name: envs.make(name) for name in names}
   if _GAMES.value == "cards" and not _ENVS.value:

@@ -14,7 +14,6 @@ Inside `recurrences()` the mixers compute with them:
 """
 
 import contextlib
-import math
 from unittest import mock
 
 import jax
@@ -24,6 +23,7 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _dplr
+from jaxseq.recurrence import reference
 
 
 def _combine(left, right):
@@ -74,24 +74,11 @@ def lti_scan(
 def siso_scan(A, B, C, u, init=None, *, reset=None, chunk_size=None):
   """`recurrence.siso_scan`; step by step where the transitions are matrices."""
   del chunk_size
-  b = u[..., None] * B
-  axis = u.ndim - 2
   if jnp.ndim(A) == 2:
-    h, final = _scan(A, b, init, reset, axis)
+    h, final = _scan(A, u[..., None] * B, init, reset, u.ndim - 2)
     return jnp.sum(h * C, axis=-1).real.astype(u.dtype), final
 
-  def body(h, element):
-    b_t, reset_t = element
-    if reset_t is not None:
-      h = jnp.where(reset_t[..., None, None], 0, h)
-    h = jnp.einsum("hij,...hj->...hi", A, h) + b_t
-    return h, jnp.sum(h * C, axis=-1)
-
-  if init is None:
-    init = jnp.zeros(b.shape[:axis] + b.shape[axis + 1 :], b.dtype)
-  flags = None if reset is None else jnp.moveaxis(reset, axis, 0)
-  final, y = lax.scan(body, init, (jnp.moveaxis(b, axis, 0), flags))
-  return jnp.moveaxis(y, 0, axis).astype(u.dtype), final
+  return reference.siso_scan(A, B, C, u, init, reset=reset)
 
 
 def siso_kernel(A, B, C, length):
@@ -249,29 +236,13 @@ def softmax_scan(
 def gated_scan(cell, params, state, x, *, reset=None, chunk_size=None):
   """`recurrence.gated_scan` as a scan that JAX differentiates."""
   del chunk_size
-
-  def body(state, element):
-    x_t, reset_t = element
-    state = recurrence.gated_step(cell, params, state, x_t, reset=reset_t)
-    return state, state[0]
-
-  final, hidden = lax.scan(body, tuple(state), (x, reset))
-  return hidden, final
+  return reference.gated_scan(cell, params, state, x, reset=reset)
 
 
 def window_attention(q, k, v, start, window, *, block_size=None):
   """`recurrence.window_attention` with the scores of all pairs."""
   del block_size
-  time, keys = q.shape[-3], k.shape[-3]
-  repeats = q.shape[-2] // k.shape[-2]
-  k, v = (jnp.repeat(x, repeats, axis=-2) for x in (k, v))
-  own = keys - time + jnp.arange(time)[:, None]
-  index = jnp.arange(keys)
-  visible = (index <= own) & (index >= own - window)
-  visible = visible & (index >= start[..., None])
-  scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
-  scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
-  return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
+  return reference.window_attention(q, k, v, start, window)
 
 
 @contextlib.contextmanager

@@ -206,9 +206,9 @@ def draw(curves, path: str) -> None:
     return
   both = figure.subplots(1, 2)
   for axes, (title, by_name) in zip(both, curves.items()):
-    for (name, seconds), colour in zip(by_name.items(), figures.COLOURS):
+    for (name, seconds), color in zip(by_name.items(), figures.COLORS):
       axes.plot(
-        CHIPS, [1e3 * s for s in seconds], "o-", color=colour, label=name
+        CHIPS, [1e3 * s for s in seconds], "o-", color=color, label=name
       )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

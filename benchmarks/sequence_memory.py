@@ -259,14 +259,14 @@ def draw(table, path: str) -> None:
   }
   grid = figure.subplots(1, len(panels), sharey=True)
   for axes, (title, cases) in zip(grid, panels.items()):
-    styles = itertools.product(("-", "--"), figures.COLOURS)
-    for (name, values), (style, colour) in zip(table.items(), styles):
+    styles = itertools.product(("-", "--"), figures.COLORS)
+    for (name, values), (style, color) in zip(table.items(), styles):
       known = [case for case in cases if case in values]
       axes.plot(
         [length for _, length in known],
         [values[case] for case in known],
         style,
-        color=colour,
+        color=color,
         marker="o",
         ms=4,
         label=name,

@@ -16,7 +16,6 @@ from absl import flags
 import jax
 
 from benchmarks import timing
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 
@@ -31,13 +30,15 @@ _MEMORY = flags.DEFINE_string("memory", "none", "Mixer as memory, or none.")
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  game = environments.Game("atari", (84, 84), 4, _ACTIONS.value, play=None)
   settings = settings_lib.Settings(
+    env_id="Blank",
+    env_options={"num_actions": _ACTIONS.value},
     variant=_VARIANT.value,
     num_steps=_CAPACITY.value,
     batch_size=_BATCH.value,
     memory={"stack": {"mixer": _MEMORY.value}},
   )
+  game = settings_lib.make_game(settings)
   config = settings_lib.agent_config(settings, game)
   frames = _SEEDS.value * config.replay.capacity * math.prod(game.frame_shape)
   print(
@@ -51,18 +52,17 @@ def main(argv: list[str]) -> None:
     f"{'temporary':>12}{'compile s':>12}"
   )
   lowered = runner.lower_step(config, game, _SEEDS.value)
-  for name, program in lowered.items():
-    start = time.perf_counter()
-    found = program.compile().memory_analysis()
-    seconds = time.perf_counter() - start
-    numbers = (
-      found.argument_size_in_bytes,
-      found.alias_size_in_bytes,
-      found.output_size_in_bytes - found.alias_size_in_bytes,
-      found.temp_size_in_bytes,
-    )
-    shown = "".join(f"{number / 1e6:>12.3f}" for number in numbers)
-    print(f"{name:<10}{shown}{seconds:>12.1f}")
+  start = time.perf_counter()
+  found = lowered.compile().memory_analysis()
+  seconds = time.perf_counter() - start
+  numbers = (
+    found.argument_size_in_bytes,
+    found.alias_size_in_bytes,
+    found.output_size_in_bytes - found.alias_size_in_bytes,
+    found.temp_size_in_bytes,
+  )
+  shown = "".join(f"{number / 1e6:>12.3f}" for number in numbers)
+  print(f"{'a step':<10}{shown}{seconds:>12.1f}")
 
 
 if __name__ == "__main__":

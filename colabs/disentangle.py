@@ -51,11 +51,11 @@ from jaxseq import data
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import diagnostics
-from jaxseq.dts import encoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -90,14 +90,14 @@ for name, config in methods.items():
 
 # %% [markdown]
 # Convolutions encode; dense layers decode all times at once. An arm is a model,
-# an objective and an optimiser; `problem.make_problem` makes pure functions of
+# an objective and an optimiser; `problem.Problem` makes pure functions of
 # it, and many updates are one program.
 
 
 # %%
 def train(arm, splits):
   """Trains an arm; returns it with its model's variables and metrics."""
-  made = problem.make_problem(arm, splits, updates)
+  made = problem.Problem(arm, splits, updates)
   optimizer = problem.make_optimizer(arm, updates)
   state = jax.jit(lambda key: supervised.init(made, optimizer, key))(
     jax.random.key(0)
@@ -112,7 +112,7 @@ def train(arm, splits):
 def make_arm(config):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
+      series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(kind="mlp", widths=(256, 256)),
     ),
     objective=config,
@@ -182,7 +182,7 @@ for name, config in {
 }.items():
   arm = problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
+      series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(
         kind="conv", widths=(32,) * 6, form="ar", skip_z=True
       ),

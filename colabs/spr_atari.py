@@ -52,7 +52,6 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import evaluate
 from jaxseq.spr import pictures
 from jaxseq.spr import runner
@@ -74,8 +73,7 @@ TINY = "JAXSEQ_TINY" in os.environ
 NUM_STEPS = 60 if TINY else 12_000
 
 settings = settings_lib.Settings(
-  environment="minatar",
-  game="breakout",
+  env_id="Breakout-MinAtar",
   variant="spr",
   num_steps=NUM_STEPS,
   batch_size=4 if TINY else 32,
@@ -103,7 +101,7 @@ print("frames", game.frame_shape, "  actions", game.num_actions)
 # %%
 keys = jax.random.split(jax.random.key(0), 1)
 state = jax.jit(jax.vmap(lambda key: runner.init(config, game, key)))(keys)
-chunk = runner.make_chunk(config, game, keys)
+chunk = runner.make_chunk(config, game, num_seeds=1)
 
 rows = []
 CHUNK = 20 if TINY else 250
@@ -155,15 +153,14 @@ display.display(picture)
 #
 # Four frames of 84 by 84 pixels in place of one of 10 by 10, three convolutions
 # in place of one, random shifts, two updates a step, and 100,000 steps: two
-# hours of play. The next cell builds that agent; it needs no emulator. The
-# replay keeps each frame once, on the device, and the program that takes a step
-# changes it in place.
+# hours of play. The next cell builds that agent, for blank images in place of
+# an emulator's. The replay keeps each frame once, on the device, and the
+# program that takes a step changes it in place.
 
 # %%
-atari = environments.Game("pong", (84, 84), 4, num_actions=6, play=None)
-published = settings_lib.agent_config(
-  settings_lib.Settings(environment="atari", game="pong"), atari
-)
+settings = settings_lib.Settings("Blank", env_options={"num_actions": 6})
+atari = settings_lib.make_game(settings)
+published = settings_lib.agent_config(settings, atari)
 
 
 def size(config, game):

@@ -1,22 +1,12 @@
 """Stacks of layers: the block of each mixer's paper, and a hybrid."""
 
-# Where it differs from the default of `nn.StackConfig`, a gated GELU. The
-# block of Mamba has a gate of its own.
-_TRANSFORMER = {"activation": "none", "feedforward": "swiglu"}
-_BLOCKS = {
-  "aaren": _TRANSFORMER,
-  "attention": _TRANSFORMER,
-  "lightnet": _TRANSFORMER,
-  "linear_attention": _TRANSFORMER,
-  "mamba": {"activation": "none"},
-  "mamba2": {"activation": "none"},
-}
+from jaxseq import mixers
 
 
 def arms(*names: str) -> dict[str, dict]:
-  """Returns one arm for each mixer, in the block of its paper."""
+  """Returns one arm for each mixer, in the block that it declares."""
   return {
-    name: {"network": {"stack": {"mixer": name, **_BLOCKS.get(name, {})}}}
+    name: {"network": {"stack": {"mixer": name, **mixers.traits(name).block}}}
     for name in names
   }
 

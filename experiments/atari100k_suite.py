@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq import _validate
+from jaxseq.rl import envs
 from jaxseq.spr import published
 from jaxseq.spr import score_comparison
 from jaxseq.spr import scores
@@ -66,17 +68,11 @@ class Config(spr_arms.Config):
     for agent in self.against:
       scores.published_table(agent, self.games)
     for name, fields in self.arms.items():
-      environment = {**self.settings, **fields}.get("environment")
-      if environment not in ("atari", "atari_released"):
-        raise ValueError(
-          f"arms.{name}: got the environment {environment!r}, expected 'atari' "
-          "or 'atari_released': scores of other games cannot be compared with "
-          "those of Atari-100k."
-        )
-      if "game" in fields:
-        raise ValueError(
-          f"arms.{name}.game: got {fields['game']!r}, expected none: all arms"
-          " play `games`."
+      if "env_id" in fields:
+        raise _validate.error(
+          f"arms.{name}.env_id",
+          fields["env_id"],
+          "none: all arms play `games`",
         )
 
 
@@ -90,7 +86,7 @@ def make_runs(
   """
   runs = {}
   for game in config.games:
-    settings = arms.updated(config.settings, {"game": game})
+    settings = arms.updated(config.settings, {"env_id": envs.atari_id(game)})
     local = suite.narrow(config, spr_arms.Config, settings=settings)
     runs[game] = local, spr_arms.make_arms(local)
   return runs
@@ -106,7 +102,7 @@ def run_all(
       values = result["evaluation"]
       print(
         f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
-        f"{tables.mean_std(scores.normalise(game, values))}",
+        f"{tables.mean_std(scores.normalize(game, values))}",
         flush=True,
       )
 

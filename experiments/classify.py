@@ -58,11 +58,11 @@ def make_arms(
   for name in config.arms:
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
-      problem = classification.make_problem(arm, splits)
+      problem = classification.Problem(arm, splits)
       metric = "accuracy"
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
-      problem = regression.make_problem(arm, splits)
+      problem = regression.Problem(arm, splits)
       metric = "mse"
     made[name] = supervised_arms.Arm(
       problem,

@@ -89,9 +89,9 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
       )
       arm = dataclasses.replace(arm, network=network)
     if splits is not None:
-      problem = classification.make_problem(arm, splits)
+      problem = classification.Problem(arm, splits)
     else:
-      problem = synthetic.make_problem(arm, config.task, config.task_options)
+      problem = synthetic.Problem(arm, config.task, config.task_options)
     # Told in the table: the arm is as wide as its budget lets it be.
     sizes = {
       "d_model": arm.network.stack.d_model,

@@ -131,9 +131,7 @@ def make_arms(
       )
 
     made[name] = supervised_arms.Arm(
-      decision.make_problem(
-        arm, model, recorded, context=config.context, evaluate=play
-      ),
+      decision.Problem(arm, model, recorded, context=config.context, play=play),
       base.make_optimizer(arm, config.num_updates),
       metric="return",
       examples=arm.batch_size,

@@ -71,7 +71,7 @@ class Config(supervised_arms.Supervised):
       DCI out, and the other metrics that scikit-learn learns.
     prefix_rate: see `dts.problem.ArmConfig`.
     downstream: tasks for the codes of trained models, of `downstream.TASKS`.
-    labelled: training windows with labels for the task "classify".
+    labeled: training windows with labels for the task "classify".
     metric: what the progress bar and the learning curve show.
   """
 
@@ -89,7 +89,7 @@ class Config(supervised_arms.Supervised):
   trees: int = arms.free(0)
   prefix_rate: float = 0.0
   downstream: tuple[str, ...] = arms.free(())
-  labelled: int = arms.free(1000)
+  labeled: int = arms.free(1000)
   metric: Literal["nll", "neg_elbo", "kl", "mi", "gap", "test_accuracy"] = "nll"
 
   def __post_init__(self):
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> None:
       metric=config.metric,
       trees=config.trees,
       downstream_tasks=config.downstream,
-      labelled=config.labelled,
+      labeled=config.labeled,
     )
     directory = arms.open_directory(_WORKDIR.value, config, "dts", _MODE.value)
   results = report.main(
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> None:
       config.downstream,
       splits,
       evaluated=config.evaluated,
-      labelled=config.labelled,
+      labeled=config.labeled,
     ),
   )
   if processes.is_first():

@@ -60,7 +60,7 @@ def make_arms(
   for name in config.arms:
     arm = base.arm_config(config, name, event_network.ArmConfig)
     made[name] = supervised_arms.Arm(
-      events.make_problem(arm, splits),
+      events.Problem(arm, splits),
       base.make_optimizer(arm, config.num_updates),
       metric="nll",
       examples=arm.batch_size,

@@ -83,7 +83,7 @@ def make_arms(
     for name in config.arms:
       arm = arm_config(config, name)
       made[f"{name}-{horizon}"] = supervised_arms.Arm(
-        forecasting.make_problem(arm, spans),
+        forecasting.Problem(arm, spans),
         base.make_optimizer(arm, config.num_updates),
         metric="mse",
         examples=arm.batch_size,

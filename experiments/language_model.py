@@ -108,7 +108,7 @@ def make_arms(
   for name in config.arms:
     arm = base.arm_config(config, name)
     made[name] = supervised_arms.Arm(
-      language.make_problem(
+      language.Problem(
         arm,
         corpus,
         length=config.length,

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     directory = arms.open_directory(
       _WORKDIR.value, config, EXPERIMENT, _MODE.value
     )
-  games = ", ".join(sorted({arm.settings.game for arm in made.values()}))
+  games = ", ".join(sorted({arm.settings.env_id for arm in made.values()}))
   if _MODE.value == "evaluate":
     results = run.evaluate(config, directory, made)
     report.show_policies(

@@ -101,7 +101,7 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
 
     time = tokens.make_config(config.task, **config.task_options).time
     made[name] = supervised_arms.Arm(
-      synthetic.make_problem(
+      synthetic.Problem(
         arm,
         config.task,
         config.task_options,

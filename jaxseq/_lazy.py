@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable
 import importlib
+import pkgutil
 import sys
 from typing import Any
 
@@ -12,9 +13,10 @@ def attach(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
   """Makes the names that a package imports under TYPE_CHECKING its attributes.
 
-  The block is the one list of the package's public names. Type checkers and
-  editors read it as it stands; at run time a name is imported when it is first
-  used, so that a program pays only for what it needs:
+  The block is the one list of the package's public names; public modules in its
+  folder are offered without it, too. Type checkers and editors read it as it
+  stands; at run time a name is imported when it is first used, so that a
+  program pays only for what it needs:
 
       if TYPE_CHECKING:
         from jaxseq.rl import ppo as ppo
@@ -28,8 +30,14 @@ def attach(
   Returns:
     What the package has to call `__getattr__`, `__dir__` and `__all__`.
   """
-  source = sys.modules[package].__spec__.loader.get_source(package)
+  module = sys.modules[package]
+  source = module.__spec__.loader.get_source(package)
   origins = {
+    found.name: (package, found.name)
+    for found in pkgutil.iter_modules(getattr(module, "__path__", ()))
+    if not found.name.startswith("_")
+  }
+  origins |= {
     alias.asname: (node.module, alias.name)
     for block in ast.parse(source).body
     if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"

@@ -12,8 +12,9 @@ class Registry(Mapping[str, Any]):
   """Names of modules or of what they hold, open to a user's own entries.
 
   The values are import paths, "package.module" or "package.module:attribute",
-  so that an entry costs nothing before it is used. As a mapping it goes from
-  names to what they stand for, in the order of the names:
+  so that an entry costs nothing before it is used, or things that a user has at
+  hand. As a mapping it goes from names to what they stand for, in the order of
+  the names:
 
       games = Registry("game", {"breakout": "games.breakout:make"})
       games.register("my_game", "my_package.my_module:make")
@@ -27,28 +28,31 @@ class Registry(Mapping[str, Any]):
     self.kind = kind
     self._paths = dict(paths)
 
-  def register(self, name: str, path: str) -> None:
+  def register(self, name: str, path: Any) -> None:
     """Makes an entry known under a name.
 
     Args:
       name: the name.
-      path: "package.module" or "package.module:attribute".
+      path: "package.module" or "package.module:attribute", or what the name is
+        to stand for, if that is no string; it can be replaced.
 
     Raises:
-      ValueError: if the name stands for something else already.
+      ValueError: if the name stands for another path already.
     """
-    if self._paths.setdefault(name, path) != path:
+    known = self._paths.setdefault(name, path)
+    if isinstance(known, str) and known != path:
       raise ValueError(
-        f"name: got {name!r}, expected a name that is free: it stands for "
-        f"{self._paths[name]}, not for {path}."
+        f"{self.kind}: got {name!r}, expected a name that is free: it stands "
+        f"for {known}, not for {path}."
       )
+    self._paths[name] = path
 
   def names(self) -> tuple[str, ...]:
     """Returns all names, sorted."""
     return tuple(sorted(self._paths))
 
-  def path(self, name: str) -> str:
-    """Returns the import path of an entry, without importing it.
+  def path(self, name: str) -> Any:
+    """Returns what was registered for a name, without importing it.
 
     Raises:
       ValueError: if there is no such entry.
@@ -61,7 +65,10 @@ class Registry(Mapping[str, Any]):
     Raises:
       ValueError: if there is no such entry.
     """
-    module, _, attribute = self.path(name).partition(":")
+    path = self.path(name)
+    if not isinstance(path, str):
+      return path
+    module, _, attribute = path.partition(":")
     found = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found
 

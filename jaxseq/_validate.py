@@ -85,6 +85,7 @@ def fields(
   config: Any,
   *,
   positive: Iterable[str] = (),
+  optional: Iterable[str] = (),
   above_zero: Iterable[str] = (),
   not_negative: Iterable[str] = (),
   shares: Iterable[str] = (),
@@ -94,12 +95,16 @@ def fields(
   Args:
     config: the configuration.
     positive: names of fields that hold integers of at least 1.
+    optional: names of fields that hold such integers, or None.
     above_zero: names of fields that hold numbers above 0.
     not_negative: names of fields that hold numbers of at least 0.
     shares: names of fields that hold numbers from 0 to 1.
   """
   for name in positive:
     integer(name, getattr(config, name), 1)
+  for name in optional:
+    if getattr(config, name) is not None:
+      integer(name, getattr(config, name), 1)
   for name in above_zero:
     _above_zero(name, getattr(config, name))
   for name in not_negative:

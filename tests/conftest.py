@@ -78,14 +78,12 @@ def x64():
 def atari_stand_in(monkeypatch):
   """Makes games of Atari that nobody can play, as loading one takes a while."""
   # Most tests need nothing of SPR.
-  from jaxseq.rl.envs import _ale
-  from jaxseq.rl.envs import players as environments
+  from jaxseq.rl.envs import atari
 
-  monkeypatch.setattr(
-    _ale,
-    "game",
-    lambda name, *play: environments.Game(name, (84, 84), 4, 6, play=None),
-  )
+  class Host:
+    num_actions, num_bytes = 6, 8
+
+  monkeypatch.setattr(atari, "_host", lambda game, rules: Host())
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ ALLOWED_LAYERS = {
   "recurrence": set(),
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
-  "interop": {"recurrence", "mixers", "nn"},
+  "interop": {"recurrence", "mixers", "nn", "training"},
   "planner": set(),
   "training": {"recurrence", "mixers", "nn", "planner"},
   "data": {"recurrence"},

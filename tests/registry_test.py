@@ -32,7 +32,7 @@ def test_names_cost_no_import(kinds):
 
 def test_a_name_stands_for_one_thing(kinds):
   kinds.register("module", "colorsys")
-  with pytest.raises(ValueError, match=r"name: got 'module', expected a name"):
+  with pytest.raises(ValueError, match=r"kind: got 'module', expected a name"):
     kinds.register("module", "json")
   assert kinds.path("module") == "colorsys"
 

@@ -116,7 +116,7 @@ def test_the_readme_runs_with_the_plain_dependencies(
   code = "import jaxseq, sys; print(jaxseq.__file__); print(sys.prefix)"
   where, prefix = run(python, "-I", "-c", code, cwd=tmp_path).splitlines()
   assert where.startswith(prefix)
-  for package in ("rl.ppo", "spr.agent", "dts.problem", "training.app"):
+  for package in ("rl.agents.ppo", "spr.agent", "dts.problem", "training.app"):
     run(python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path)
   for example in EXAMPLES:
     run(python, "-I", "-c", example, cwd=tmp_path)

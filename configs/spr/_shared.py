@@ -3,6 +3,7 @@
 import ml_collections
 from ml_collections import config_dict
 
+from jaxseq.rl import envs
 from jaxseq.spr import published
 
 
@@ -28,8 +29,8 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
   }
   open_ = config_dict.placeholder
   config.settings = {
-    "environment": "atari",
-    "game": game,
+    "env_id": envs.atari_id(game),
+    "env_options": {},
     "variant": agent,
     "num_steps": 100_000,
     "batch_size": 32,

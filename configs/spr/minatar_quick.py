@@ -20,7 +20,13 @@ import ml_collections
 
 from jaxseq import _validate
 
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+GAMES = {
+  "asterix": "Asterix-MinAtar",
+  "breakout": "Breakout-MinAtar",
+  "freeway": "Freeway-MinAtar",
+  "seaquest": "Seaquest-MinAtar",
+  "space_invaders": "SpaceInvaders-MinAtar",
+}
 
 VARIANTS = (*GAMES, "tiny")
 
@@ -35,8 +41,8 @@ def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   config.keep_checkpoints = 2
   config.evaluation_games = 100
   config.settings = {
-    "environment": "minatar",
-    "game": "breakout" if variant == "tiny" else variant,
+    "env_id": GAMES["breakout" if variant == "tiny" else variant],
+    "env_options": {},
     "variant": "spr",
     "num_steps": 20_000,
     "head": {"hidden": 64},

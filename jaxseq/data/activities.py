@@ -159,7 +159,7 @@ def load(
   test: int = 400,
   length: int = 128,
   scaling: domains.Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
 ) -> datasets.Splits:
   """Makes a set of activities with a shift between subjects.
 
@@ -172,7 +172,7 @@ def load(
     test: number of test windows of each target subject.
     length: elements of a window in time, 50 per second.
     scaling: see `domains.make_splits`.
-    unlabelled: see `domains.adapt`.
+    unlabeled: see `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`; no window is in two parts. Inputs (n,
@@ -220,5 +220,5 @@ def load(
       domains=datasets.Domains("subject", subjects, len(sources), scaling),
     ),
     scaling=scaling,
-    unlabelled=unlabelled,
+    unlabeled=unlabeled,
   )

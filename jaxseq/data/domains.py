@@ -2,7 +2,7 @@
 
 `windows` cuts recordings, `adapt` takes windows of the source and the target
 domains. A training set holds windows of both, and those of the target carry
-`UNLABELLED` for a class, so that no training can see their labels; they are in
+`UNLABELED` for a class, so that no training can see their labels; they are in
 the test set.
 """
 
@@ -20,7 +20,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import window_features
 
-UNLABELLED = -1
+UNLABELED = -1
 
 # Source and target subjects of the tables of CoDATS (arXiv 2005.10996), by its
 # numbering; "watch" has no published pairs, these are one fixed choice.
@@ -263,14 +263,14 @@ def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def labelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
+def labeled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples with a label: those of the source domains."""
-  return datasets.take(dataset, dataset.targets != UNLABELLED)
+  return datasets.take(dataset, dataset.targets != UNLABELED)
 
 
-def unlabelled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
+def unlabeled(dataset: datasets.ArrayDataset) -> datasets.ArrayDataset:
   """Returns the examples without a label: those of the target domains."""
-  return datasets.take(dataset, dataset.targets == UNLABELLED)
+  return datasets.take(dataset, dataset.targets == UNLABELED)
 
 
 def make_splits(
@@ -281,7 +281,7 @@ def make_splits(
   info: datasets.Info,
   *,
   scaling: Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
 ) -> datasets.Splits:
   """Puts the windows of source and target domains together.
 
@@ -295,7 +295,7 @@ def make_splits(
     scaling: mean and standard deviation of each channel become 0 and 1 over the
       windows of `source`; or, if "own", over those windows of `source` and
       `target` that are of the same domain; nothing is scaled if "none".
-    unlabelled: whether the training set holds the windows of `target`.
+    unlabeled: whether the training set holds the windows of `target`.
 
   Returns:
     The splits, see `adapt`.
@@ -316,8 +316,8 @@ def make_splits(
   else:
     moments = [(np.zeros(1), np.ones(1))] * count
   train = source
-  if unlabelled:
-    hidden = np.full_like(target.targets, UNLABELLED)
+  if unlabeled:
+    hidden = np.full_like(target.targets, UNLABELED)
     train = joined([source, target._replace(targets=hidden)])
   parts = [_scaled(part, moments) for part in (train, valid, test)]
   return datasets.Splits(*parts, info)
@@ -346,7 +346,7 @@ def adapt(
   holding: Holding = "tail",
   features: Features = "raw",
   scaling: Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
   seed: int = 0,
 ) -> datasets.Splits:
   """Makes a domain adaptation problem from windows.
@@ -368,13 +368,13 @@ def adapt(
     features: "raw", the windows; or "statistics", 12 numbers for each channel
       (see `window_features.describe`) as a single element in time.
     scaling: see `make_splits`.
-    unlabelled: whether the training set holds the target windows. Without them
+    unlabeled: whether the training set holds the target windows. Without them
       it is what a model without adaptation learns from.
     seed: seed of the stratified choice.
 
   Returns:
     The splits: train has source windows, then target windows with targets of
-    `UNLABELLED`; `labelled` and `unlabelled` tell them apart. valid is of the
+    `UNLABELED`; `labeled` and `unlabeled` tell them apart. valid is of the
     source, test of the target. extras.domain, (n,) int32, is the number of the
     domain in info.domains.names.
 
@@ -408,5 +408,5 @@ def adapt(
     *parts,
     dataclasses.replace(info, domains=chosen),
     scaling=scaling,
-    unlabelled=unlabelled,
+    unlabeled=unlabeled,
   )

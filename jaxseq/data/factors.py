@@ -42,7 +42,7 @@ HEARTBEAT = {"offset": (-0.2, 0.2)} | {
 
 # Widths of the waves P, Q, R, S and T in the phase of the beat.
 WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
-_CENTRES = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
+_CENTERS = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
 # Depths of Q and S as shares of the height of R.
 _Q_SHARE, _S_SHARE = 0.12, 0.25
 
@@ -130,9 +130,9 @@ def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
 
 def _beats(value, phase):
   """The sum of the five waves at a phase."""
-  centres = list(_CENTRES)
-  centres[0] = centres[0] * value["pr_interval"]
-  centres[4] = centres[4] * value["qt_interval"]
+  centers = list(_CENTERS)
+  centers[0] = centers[0] * value["pr_interval"]
+  centers[4] = centers[4] * value["qt_interval"]
   r = value["r_amplitude"]
   heights = [
     value["p_amplitude"],
@@ -142,8 +142,8 @@ def _beats(value, phase):
     value["t_amplitude"],
   ]
   return sum(
-    height * np.exp(-(wrap(phase - centre) ** 2) / (2 * width**2))
-    for height, centre, width in zip(heights, centres, WIDTHS)
+    height * np.exp(-(wrap(phase - center) ** 2) / (2 * width**2))
+    for height, center, width in zip(heights, centers, WIDTHS)
   )
 
 

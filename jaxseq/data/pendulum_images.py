@@ -32,7 +32,7 @@ _PUSH = 0.1
 _ANGLE_NOISE = 1e-5
 
 _CANVAS = 128
-_CENTRE = 64
+_CENTER = 64
 _ROD = 55
 _WIDTH = 8
 _LANCZOS = 3
@@ -85,17 +85,17 @@ def _half_down(x):
 
 def _draw_rod(end_x, end_y):
   """A thick line from the centre of the canvas to a pixel, in 0 and 1."""
-  across = np.array([end_x - _CENTRE, end_y - _CENTRE])
+  across = np.array([end_x - _CENTER, end_y - _CENTER])
   scale = 1 / np.hypot(*across)
   # The width is even, so one side is a pixel farther from the middle.
   near, far = (_WIDTH - 2) // 2 * scale, _WIDTH // 2 * scale
   left = (-_half_down(near * across[1]), _half_up(far * across[0]))
   right = (_half_down(far * across[1]), -_half_up(near * across[0]))
   corners = [
-    (_CENTRE + left[0], _CENTRE + left[1]),
+    (_CENTER + left[0], _CENTER + left[1]),
     (end_x + left[0], end_y + left[1]),
     (end_x + right[0], end_y + right[1]),
-    (_CENTRE + right[0], _CENTRE + right[1]),
+    (_CENTER + right[0], _CENTER + right[1]),
   ]
   canvas = np.zeros((_CANVAS, _CANVAS), np.float32)
   rows = [y for _, y in corners]
@@ -137,7 +137,7 @@ def render(angles: np.ndarray) -> np.ndarray:
   Returns:
     Images (..., 24, 24) uint8.
   """
-  ends = _CENTRE + _ROD * np.stack([np.sin(angles), np.cos(angles)], -1)
+  ends = _CENTER + _ROD * np.stack([np.sin(angles), np.cos(angles)], -1)
   # The line ends at a whole pixel, so that there are few different images.
   pixels = ends.astype(int).reshape(-1, 2)
   pixels, places = np.unique(pixels, axis=0, return_inverse=True)

@@ -108,7 +108,7 @@ def load(
   held_out: float = 0.0,
   features: domains.Features = "raw",
   scaling: domains.Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
 ) -> datasets.Splits:
   """Loads the smartwatch recordings as a problem of domain adaptation.
 
@@ -122,7 +122,7 @@ def load(
     held_out: see `domains.adapt`.
     features: see `domains.adapt`.
     scaling: see `domains.make_splits`.
-    unlabelled: see `domains.adapt`.
+    unlabeled: see `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
@@ -153,5 +153,5 @@ def load(
     held_out=held_out,
     features=features,
     scaling=scaling,
-    unlabelled=unlabelled,
+    unlabeled=unlabeled,
   )

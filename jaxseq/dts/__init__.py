@@ -12,11 +12,11 @@ one weighted form. Pure functions of arrays:
     schedules      annealing, and the strength of the reversal
     reversal       gradient reversal
     groups         what makes a class segment differ from a domain segment
-    batches        means and sums over masked and sharded batches
+    masked         means and sums over masked and sharded batches
 
 Models, with any mixer of the package as backbone, and their training:
 
-    encoders       from a series to mean and log-variance, in both directions
+    series_encoders  from a series to mean and log-variance, in both directions
     decoders       from a code to a series, autoregressive or not
     model          both together, the likelihood, and generation
     aggressive     updates of the encoder ahead of the decoder's
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import adaptation as adaptation
   from jaxseq.dts import aggressive as aggressive
   from jaxseq.dts import backbones as backbones
-  from jaxseq.dts import batches as batches
   from jaxseq.dts import code_report as code_report
   from jaxseq.dts import decoders as decoders
   from jaxseq.dts import density_ratio as density_ratio
@@ -56,11 +55,11 @@ if TYPE_CHECKING:
   from jaxseq.dts import downstream as downstream
   from jaxseq.dts import downstream_pictures as downstream_pictures
   from jaxseq.dts import dts_arms as dts_arms
-  from jaxseq.dts import encoders as encoders
   from jaxseq.dts import estimators as estimators
   from jaxseq.dts import evaluation as evaluation
   from jaxseq.dts import forecasts as forecasts
   from jaxseq.dts import groups as groups
+  from jaxseq.dts import masked as masked
   from jaxseq.dts import methods as methods
   from jaxseq.dts import metrics as metrics
   from jaxseq.dts import model as model
@@ -71,5 +70,6 @@ if TYPE_CHECKING:
   from jaxseq.dts import reversal as reversal
   from jaxseq.dts import schedules as schedules
   from jaxseq.dts import scores as scores
+  from jaxseq.dts import series_encoders as series_encoders
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,15 +1,30 @@
 """The mixture of Gaussians that stands for q(z), seen by one sample."""
 
+from collections.abc import Sequence
 import math
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.dts import _check
+from jaxseq import _validate
 
 Array = jax.Array
+Groups = Sequence[Sequence[int]]
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+def partition(groups: Groups, size: int) -> tuple[tuple[int, int], ...]:
+  """Returns half-open ranges, checked to cover 0 .. size - 1 once each."""
+  pairs = tuple((int(start), int(end)) for start, end in groups)
+  covered = sorted(i for start, end in pairs for i in range(start, end))
+  if any(a >= b for a, b in pairs) or covered != list(range(size)):
+    raise _validate.error(
+      "groups",
+      pairs,
+      f"ranges [start, end) that together cover the {size} coordinates once",
+    )
+  return pairs
 
 
 def log_normal(z: Array, mu: Array | float, logvar: Array | float) -> Array:
@@ -27,23 +42,9 @@ def aggregate(
   mask: Array | None,
   kind: str,
   size: int | None,
-  groups: _check.Groups | None,
+  groups: Groups | None,
 ) -> tuple[Array, Array, Array | None]:
-  """Returns log q(z), log q(z_d) and log q(z_G) of one sample.
-
-  Args:
-    z: (D,).
-    own: () int, the row that it was drawn from.
-    mu: (R, D).
-    logvar: (R, D).
-    mask: (R,) bool or None.
-    kind: one of the names in `estimators`.
-    size: N.
-    groups: K ranges of coordinates.
-
-  Returns:
-    (), (D,), and (K,) or None.
-  """
+  """Returns log q(z), log q(z_d) and log q(z_G) of one sample."""
   each = log_normal(z, mu, logvar)  # (R, D)
   log_weight = log_weights(own, mu.shape[0], mask, kind, size, mu.dtype)
   parts = [each.sum(axis=-1, keepdims=True), each]
@@ -86,7 +87,7 @@ def log_weights(
   return log_weight.astype(dtype)
 
 
-def group_sums(x: Array, groups: _check.Groups | None) -> Array | None:
+def group_sums(x: Array, groups: Groups | None) -> Array | None:
   """Sums (..., D) over the coordinates of each group: (..., K)."""
   if groups is None:
     return None

@@ -21,25 +21,7 @@ def draw(
   left_label: str = "",
   diagonal: bool = False,
 ) -> pathlib.Path | None:
-  """Draws a grid of windows.
-
-  Args:
-    path: the PNG file to write.
-    windows: (R, S, T, C) float.
-    lefts: (R,) names of the rows.
-    tops: (S,) names of the columns.
-    channels: (C,) names for the legend; numbers if None.
-    title: above the grid.
-    top_label: what the names of the columns are.
-    left_label: what the names of the rows are.
-    diagonal: whether to frame the cells of the diagonal.
-
-  Returns:
-    The path; None, with a warning, if matplotlib is not installed.
-
-  Raises:
-    ValueError: there are not as many names as channels.
-  """
+  """Draws a grid of windows."""
   rows, columns, length, count = windows.shape
   channels = names("channels", channels, "channel ", count)
   figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
@@ -50,7 +32,7 @@ def draw(
     for c in range(count):
       axes.plot(
         windows[r, s, :, c],
-        color=figures.COLOURS[c % len(figures.COLOURS)],
+        color=figures.COLORS[c % len(figures.COLORS)],
         lw=1.0,
         label=channels[c],
       )
@@ -67,7 +49,7 @@ def draw(
   figure.suptitle(f"{title}\n{top_label}" if title else top_label, fontsize=10)
   if left_label:
     figure.supylabel(left_label, fontsize=10)
-  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GREY)
+  figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GRAY)
   if count > 1:
     figure.legend(
       grid[0, 0].get_lines(),
@@ -80,20 +62,12 @@ def draw(
 
 
 def check(name: str, windows: np.ndarray) -> np.ndarray:
-  """Returns windows (R, S, T, C) as float64, checked.
-
-  Args:
-    name: of the argument, for messages.
-    windows: what came.
-
-  Raises:
-    ValueError: naming the argument and what came.
-  """
+  """Returns windows (R, S, T, C) as float64, checked."""
   windows = np.asarray(windows, float)
   if windows.ndim != 4 or not windows.size:
     raise ValueError(
-      f"{name} must be (rows, columns, time, channels); got shape "
-      f"{windows.shape}."
+      f"{name}: got shape {windows.shape}, expected (rows, columns, time, "
+      "channels)."
     )
   return windows
 
@@ -101,19 +75,9 @@ def check(name: str, windows: np.ndarray) -> np.ndarray:
 def names(
   name: str, given: Sequence[str] | None, prefix: str, count: int
 ) -> list[str]:
-  """Returns names that are given, or a prefix with numbers.
-
-  Args:
-    name: of the argument, for messages.
-    given: the names, or None.
-    prefix: before the numbers.
-    count: how many there must be.
-
-  Raises:
-    ValueError: there are more or fewer.
-  """
+  """Returns names that are given, or a prefix with numbers."""
   if given is None:
     return [f"{prefix}{i}" for i in range(count)]
   if len(given) != count:
-    raise ValueError(f"{name} must be {count} names; got {len(given)}.")
+    raise ValueError(f"{name}: got {len(given)}, expected {count} names.")
   return [str(value) for value in given]

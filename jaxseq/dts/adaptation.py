@@ -1,7 +1,7 @@
 """Classifiers on two segments of the code, for learning across domains.
 
 Training windows are those of the source domains, with their classes, and those
-of the target domains, which have `data.domains.UNLABELLED` for one. The losses
+of the target domains, which have `data.domains.UNLABELED` for one. The losses
 are those of `groups`.
 """
 
@@ -84,13 +84,17 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
       "sets that `data.domains` makes: adaptation needs several domains."
     )
   if splits.valid is None:
-    raise ValueError("adaptation needs validation windows of the source.")
-  if splits.info.num_classes is None:
-    raise ValueError("adaptation needs windows with classes; got none.")
-  if not np.any(np.asarray(splits.train.targets) == domains_lib.UNLABELLED):
     raise ValueError(
-      "adaptation needs training windows of the target, without classes; got "
-      "none (unlabelled=False leaves them out)."
+      "splits.valid: got None, expected validation windows of the source."
+    )
+  if splits.info.num_classes is None:
+    raise ValueError(
+      "splits.train: got no classes, expected windows with classes."
+    )
+  if not np.any(np.asarray(splits.train.targets) == domains_lib.UNLABELED):
+    raise ValueError(
+      "splits.train: got no windows of the target, expected some, without "
+      "classes (unlabeled=False leaves them out)."
     )
   domains = int(splits.train.extras.domain.max()) + 1
   return Heads(config, splits.info.num_classes, domains)
@@ -121,7 +125,7 @@ def loss(
     logits,
     batch.targets,
     batch.extras.domain,
-    batch.targets != domains_lib.UNLABELLED,
+    batch.targets != domains_lib.UNLABELED,
   )
   return groups.total(config, losses), losses._asdict()
 

@@ -31,7 +31,7 @@ _ENCODER = optimizers.Group("encoder", r"(^|/)encoder(/|$)")
 
 
 class State(NamedTuple):
-  """Where the rounds stand; all ().
+  """State of the rounds; all ().
 
   Attributes:
     inner: updates of the encoder alone in this round, int32.

@@ -12,7 +12,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq.dts import batches
+from jaxseq.dts import masked
 from jaxseq.nn import dense
 
 Array = jax.Array
@@ -59,7 +59,7 @@ def permute(key: Array, z: Array, mask: Array | None = None) -> Array:
   order = jax.random.uniform(key, z.shape)
   if mask is None:
     return jnp.take_along_axis(z, jnp.argsort(order, axis=0), axis=0)
-  batches.check_mask(mask, z.shape[0])
+  masked.check_mask(mask, z.shape[0])
   source = jnp.argsort(order + ~mask[:, None], axis=0)
   place = jnp.argsort(~mask, stable=True)
   shuffled = jnp.take_along_axis(z, source, axis=0)
@@ -81,7 +81,7 @@ def total_correlation(
   Returns:
     () mean of log D - log(1 - D), nats.
   """
-  return batches.mean(logits[:, 0] - logits[:, 1], mask, axis_name)
+  return masked.mean(logits[:, 0] - logits[:, 1], mask, axis_name)
 
 
 def discriminator_loss(
@@ -102,7 +102,7 @@ def discriminator_loss(
     () -(E log D(z) + E log(1 - D(z_permuted))) / 2; log 2 by guessing.
   """
   real, permuted = (
-    jax.nn.log_softmax(batches.hide(x, mask)) for x in (logits, logits_permuted)
+    jax.nn.log_softmax(masked.hide(x, mask)) for x in (logits, logits_permuted)
   )
   each = real[:, 0] + permuted[:, 1]
-  return -0.5 * batches.mean(each, mask, axis_name)
+  return -0.5 * masked.mean(each, mask, axis_name)

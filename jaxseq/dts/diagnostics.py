@@ -5,8 +5,8 @@ What is measured on the device while it trains is in `evaluation`.
 
 import numpy as np
 
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _auc
-from jaxseq.dts.metrics import _checks
 
 
 def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
@@ -26,12 +26,12 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
   scores = np.asarray(scores, np.float64)
   if scores.ndim != 1 or not np.isfinite(scores).all():
     raise ValueError(
-      f"scores must be (windows,), finite; got shape {scores.shape}."
+      f"scores: got shape {scores.shape}, expected (windows,), finite."
     )
-  labels = _checks.label_array(anomalous, len(scores), "anomalous")
+  labels = _arrays.label_array(anomalous, len(scores), "anomalous")
   if not np.isin(labels, (0, 1)).all():
     raise ValueError(
-      f"anomalous must hold 0 and 1; got {np.unique(labels).tolist()}."
+      f"anomalous: got {np.unique(labels).tolist()}, expected 0 and 1."
     )
   return _auc.one_vs_rest(labels, scores[:, None], np.array([1]))
 
@@ -59,7 +59,7 @@ def traversal_effect(
   reference = np.asarray(reference, np.float64)
   if traversal.ndim != 4 or reference.shape != traversal.shape[2:]:
     raise ValueError(
-      "traversal must be (codes, values, time, channels) and reference (time, "
-      f"channels); got shapes {traversal.shape} and {reference.shape}."
+      f"traversal: got shapes {traversal.shape} and {reference.shape}, "
+      "expected (codes, values, time, channels) and reference (time, channels)."
     )
   return np.square(traversal - reference).mean((1, 2, 3))

@@ -6,19 +6,20 @@ arXiv:1711.01558), and the penalties of DIP-VAE (Kumar et al.,
 arXiv:1711.00848).
 """
 
+import typing
 from typing import Literal
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.dts import _check
-from jaxseq.dts import batches
+from jaxseq import _validate
+from jaxseq.dts import masked
 
 Array = jax.Array
 Kernel = Literal["rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae"]
 
-KERNELS = ("rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae")
+KERNELS = typing.get_args(Kernel)
 _IMQ_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -42,7 +43,12 @@ def mmd(
       rbf_infovae   exp(-d2 / D^2), as in InfoVAE's tutorial
       rbf_2d        exp(-d2 / (2 D))
       imq_wae       sum over s of C / (C + d2), C = 2 D s, for seven scales s
-      rbf_wae       exp(-d2 / (2 sigma^2)), sigma^2 from `median_width`
+      rbf_wae       exp(-d2 / (2 sigma^2)), sigma^2 as follows
+
+  As in the code of Wasserstein auto-encoders, with h = (n^2 - n) / 2: sigma^2
+  is the h-th largest squared distance between samples and prior samples, plus
+  the h-th largest among samples, including those to themselves. It is a
+  constant for gradients.
 
   Args:
     z: (n, D) samples of q(z), one for each window.
@@ -58,14 +64,14 @@ def mmd(
   Raises:
     ValueError: for an unknown kernel, or shapes that do not fit.
   """
-  _check.choice("kernel", kernel, KERNELS)
+  _validate.choice("kernel", kernel, KERNELS)
   if z.ndim != 2 or z.shape != prior.shape:
     raise ValueError(
-      "z and prior must both be (samples, D), equally many; got "
-      f"{z.shape} and {prior.shape}."
+      f"z and prior: got {z.shape} and {prior.shape}, expected "
+      "(samples, D), equally many."
     )
-  batches.check_mask(mask, z.shape[0])
-  z, prior = batches.hide(z, mask), batches.hide(prior, mask)
+  masked.check_mask(mask, z.shape[0])
+  z, prior = masked.hide(z, mask), masked.hide(prior, mask)
   valid = jnp.ones(z.shape[0], bool) if mask is None else mask
   pairs = (valid[:, None] & valid).astype(z.dtype)
   count = valid.sum().astype(z.dtype)
@@ -83,28 +89,6 @@ def mmd(
   else:
     total = total / count**2
   return total - 2 * across.sum() / count**2
-
-
-def median_width(z: Array, prior: Array, mask: Array | None = None) -> Array:
-  """Returns sigma^2 of the heuristic in the code of Wasserstein auto-encoders.
-
-  With h = (n^2 - n) / 2: the h-th largest squared distance between samples and
-  prior samples, plus the h-th largest among samples, including those to
-  themselves. A constant for gradients.
-
-  Args:
-    z: (n, D).
-    prior: (n, D).
-    mask: (n,) bool, False for rows of both that do not count.
-
-  Returns:
-    ().
-  """
-  valid = jnp.ones(z.shape[0], bool) if mask is None else mask
-  z, prior = batches.hide(z, mask), batches.hide(prior, mask)
-  return _median_width(
-    _squares(z, z), _squares(z, prior), valid[:, None] & valid
-  )
 
 
 def _squares(a, b):
@@ -150,13 +134,13 @@ def covariance(
   Returns:
     (D, D), divided by the number of rows.
   """
-  centred = batches.hide(mu - batches.mean(mu, mask, axis_name), mask)
-  outer = centred[:, :, None] * centred[:, None, :]
-  result = batches.mean(outer, mask, axis_name)
+  centered = masked.hide(mu - masked.mean(mu, mask, axis_name), mask)
+  outer = centered[:, :, None] * centered[:, None, :]
+  result = masked.mean(outer, mask, axis_name)
   if logvar is None:
     return result
-  variance = jnp.exp(batches.hide(logvar, mask))
-  return result + jnp.diag(batches.mean(variance, mask, axis_name))
+  variance = jnp.exp(masked.hide(logvar, mask))
+  return result + jnp.diag(masked.mean(variance, mask, axis_name))
 
 
 def dip_penalty(cov: Array, off_diagonal: float, diagonal: float) -> Array:

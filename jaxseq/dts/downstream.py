@@ -60,25 +60,25 @@ def check(tasks: Sequence[str], splits: data_lib.Splits) -> None:
     kind = np.asarray(train.targets).dtype
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
       raise ValueError(
-        "downstream: 'classify' needs integer targets (n,) or (n, factors); "
-        f"got {train.targets.shape} of {kind}."
+        f"targets: got {train.targets.shape} of {kind}, expected integers (n,) "
+        "or (n, factors) for downstream 'classify'."
       )
   if "forecast" in tasks and (
     test.lengths is not None or test.inputs.shape[1] < 2
   ):
     raise ValueError(
-      "downstream: 'forecast' needs windows of one length above 1; got shape "
-      f"{test.inputs.shape}"
-      + (" with lengths." if test.lengths is not None else ".")
+      f"inputs: got shape {test.inputs.shape}"
+      + (" with lengths" if test.lengths is not None else "")
+      + ", expected windows of one length above 1 for downstream 'forecast'."
     )
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
       raise ValueError(
-        "downstream: 'anomaly' needs targets (n,) that are 0 in training and 0 "
-        f"and 1 in the test set; got {test.targets.shape} with {labels[:5]} in "
-        "the test set."
+        f"targets: got {test.targets.shape} with {labels[:5]} in the test set, "
+        "expected (n,) that are 0 in training and 0 and 1 in the test set for "
+        "downstream 'anomaly'."
       )
 
 
@@ -89,7 +89,7 @@ def scores(
   variables: Any,
   directory: pathlib.Path,
   *,
-  labelled: int = 1000,
+  labeled: int = 1000,
   draw: bool = True,
 ) -> dict[str, list[float]]:
   """Scores all seeds of an arm on downstream tasks, and draws the first one.
@@ -100,7 +100,7 @@ def scores(
     splits: the windows.
     variables: of the problem, with a leading axis of seeds.
     directory: of the arm; gets forecasts.png and anomaly.png.
-    labelled: of so many training windows the labels are known.
+    labeled: of so many training windows the labels are known.
     draw: whether to write these files.
 
   Returns:
@@ -111,7 +111,7 @@ def scores(
   """
   vae = problem_lib.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
-  train, test = _parts(splits, config.evaluated, labelled)
+  train, test = _parts(splits, config.evaluated, labeled)
   found = {}
 
   @jax.jit
@@ -165,7 +165,7 @@ def baselines(
   splits: data_lib.Splits,
   *,
   evaluated: int = 4096,
-  labelled: int = 1000,
+  labeled: int = 1000,
 ) -> dict[str, dict[str, float]]:
   """Returns what can be had on the same windows without a model.
 
@@ -173,7 +173,7 @@ def baselines(
     tasks: some of `TASKS`, see `check`.
     splits: the windows.
     evaluated: at most so many test windows are used.
-    labelled: of so many training windows the labels are known.
+    labeled: of so many training windows the labels are known.
 
   Returns:
     Scores as those of `scores`, by baseline. "raw windows": probes of all
@@ -181,7 +181,7 @@ def baselines(
     "Gaussian": anomalies by the Mahalanobis distance from the training windows,
     with the covariance of Ledoit & Wolf (2004).
   """
-  train, test = _parts(splits, evaluated, labelled)
+  train, test = _parts(splits, evaluated, labeled)
   found = {}
   if "classify" in tasks:
     raw = [np.asarray(part.inputs) for part in (train, test)]
@@ -228,14 +228,14 @@ def anomaly_scores(
   return nll + divergences.kl(mu, logvar).sum(axis=-1)
 
 
-def _parts(splits, evaluated, labelled):
+def _parts(splits, evaluated, labeled):
   """Returns the training windows with labels, and the test windows."""
 
   def some(part, limit):
     rows = evaluation.chosen(len(part.inputs), limit)
     return jax.tree.map(lambda x: np.asarray(x)[rows], part)
 
-  return some(splits.train, labelled), some(splits.test, evaluated)
+  return some(splits.train, labeled), some(splits.test, evaluated)
 
 
 def _accuracies(codes, targets, targets_test, seed):

@@ -31,10 +31,10 @@ def draw_forecasts(
   panels = figure.subplots(len(windows), 1, sharex=True, squeeze=False)[:, 0]
   time = np.arange(windows.shape[1])
   for i, axes in enumerate(panels):
-    axes.plot(time, windows[i, :, 0], color=figures.GREY, lw=1, label="window")
-    for (label, series), colour in zip(forecasts.items(), figures.COLOURS):
+    axes.plot(time, windows[i, :, 0], color=figures.GRAY, lw=1, label="window")
+    for (label, series), color in zip(forecasts.items(), figures.COLORS):
       axes.plot(
-        time[-series.shape[1] :], series[i, :, 0], color=colour, label=label
+        time[-series.shape[1] :], series[i, :, 0], color=color, label=label
       )
   figure.legend(
     *panels[0].get_legend_handles_labels(),
@@ -61,11 +61,11 @@ def draw_anomalies(
     return None
   axes = figure.add_subplot()
   index, strange = np.arange(len(scores)), np.asarray(anomalous, bool)
-  for label, rows, colour in (
-    ("normal", ~strange, figures.COLOURS[0]),
-    ("anomalous", strange, figures.COLOURS[1]),
+  for label, rows, color in (
+    ("normal", ~strange, figures.COLORS[0]),
+    ("anomalous", strange, figures.COLORS[1]),
   ):
-    axes.plot(index[rows], scores[rows], ".", ms=3, color=colour, label=label)
+    axes.plot(index[rows], scores[rows], ".", ms=3, color=color, label=label)
   axes.set_xlabel("test window")
   axes.set_ylabel("-ELBO (nats)")
   axes.legend(fontsize=8)

@@ -31,7 +31,7 @@ def make_arms(
   metric: str,
   trees: int = 0,
   downstream_tasks: Sequence[str] = (),
-  labelled: int = 1000,
+  labeled: int = 1000,
 ) -> dict[str, supervised_arms.Arm]:
   """Builds every arm; those that differ in weights alone share a program.
 
@@ -42,7 +42,7 @@ def make_arms(
     metric: what the progress bar and the learning curve show.
     trees: of DCI's boosting, see `code_report.arm`.
     downstream_tasks: see `downstream.scores`.
-    labelled: see `downstream.scores`.
+    labeled: see `downstream.scores`.
 
   Raises:
     ValueError: an option is wrong.
@@ -52,14 +52,14 @@ def make_arms(
   for (name, arm), stack in zip(configs.items(), stacks):
     shared = stack is not None and stacks.count(stack) > 1
     made[name] = supervised_arms.Arm(
-      problem.make_problem(arm, splits, num_updates, traced_weights=shared),
+      problem.Problem(arm, splits, num_updates, traced_weights=shared),
       problem.make_optimizer(arm, num_updates),
       metric=metric,
       examples=arm.batch_size,
       unit="windows",
       stack=stack if shared else None,
       more=functools.partial(
-        _scores, arm, splits, trees, downstream_tasks, labelled
+        _scores, arm, splits, trees, downstream_tasks, labeled
       ),
     )
   return made
@@ -70,7 +70,7 @@ def _scores(
   splits: data.Splits,
   trees: int,
   tasks: Sequence[str],
-  labelled: int,
+  labeled: int,
   program: supervised_arms.Program,
   variables: PyTree,
   directory: pathlib.Path,
@@ -89,7 +89,7 @@ def _scores(
       splits,
       variables,
       directory,
-      labelled=labelled,
+      labeled=labeled,
       draw=draw,
     ),
   }

@@ -19,8 +19,8 @@ with M = batch - 1. The code published with the paper puts 1 / N into the first
 column instead, which makes it the same as `batch`.
 """
 
-from collections.abc import Sequence
 import functools
+import typing
 from typing import Literal
 from typing import NamedTuple
 
@@ -28,15 +28,15 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.dts import _check
+from jaxseq import _validate
 from jaxseq.dts import _mixture
-from jaxseq.dts import batches
+from jaxseq.dts import masked
 
 Array = jax.Array
 Kind = Literal["exact", "batch", "mws", "mss"]
-Groups = Sequence[Sequence[int]]
+Groups = _mixture.Groups
 
-KINDS = ("exact", "batch", "mws", "mss")
+KINDS = typing.get_args(Kind)
 
 
 class Densities(NamedTuple):
@@ -138,18 +138,18 @@ def log_densities(
   z, mu, logvar = (jnp.asarray(x, dtype) for x in (z, mu, logvar))
   _check_inputs(z, mu, logvar, kind, mask, rows, own)
   if groups is not None:
-    groups = _check.partition(groups, z.shape[-1])
+    groups = _mixture.partition(groups, z.shape[-1])
   if own is None:
     own = jnp.arange(z.shape[0])
   if mask is not None:
-    mu, logvar = batches.hide(mu, mask), batches.hide(logvar, mask)
-    z = batches.hide(z, mask[own])
+    mu, logvar = masked.hide(mu, mask), masked.hide(logvar, mask)
+    z = masked.hide(z, mask[own])
   log_qz_x_d = _mixture.log_normal(z, mu[own], logvar[own])
   log_pz_d = _mixture.log_normal(z, 0.0, 0.0)
   if axis_name is not None:
     own = own + lax.axis_index(axis_name) * mu.shape[0]
-    mu, logvar = (batches.gather(x, axis_name) for x in (mu, logvar))
-    mask = None if mask is None else batches.gather(mask, axis_name)
+    mu, logvar = (masked.gather(x, axis_name) for x in (mu, logvar))
+    mask = None if mask is None else masked.gather(mask, axis_name)
   _check_size(kind, size, mu.shape[0], mask is not None)
 
   of_one = functools.partial(
@@ -182,30 +182,30 @@ def log_densities(
 
 
 def _check_inputs(z, mu, logvar, kind, mask, rows, own):
-  _check.choice("kind", kind, KINDS)
+  _validate.choice("kind", kind, KINDS)
   if z.ndim != 2 or mu.ndim != 2 or z.shape[-1] != mu.shape[-1]:
     raise ValueError(
-      "z and mu must be (samples, D) and (rows, D) with the same D; got "
-      f"{z.shape} and {mu.shape}."
+      f"z and mu: got {z.shape} and {mu.shape}, expected (samples, D) and "
+      "(rows, D) with the same D."
     )
   if logvar.shape != mu.shape:
     raise ValueError(
-      f"logvar must have the shape of mu, {mu.shape}; got {logvar.shape}."
+      f"logvar: got {logvar.shape}, expected the shape of mu, {mu.shape}."
     )
-  batches.check_mask(mask, mu.shape[0])
+  masked.check_mask(mask, mu.shape[0])
   if rows is not None:
-    _check.positive("rows", rows)
+    _validate.positive("rows", rows)
   if own is None and z.shape[0] > mu.shape[0]:
     raise ValueError(
-      f"own must say which of the {mu.shape[0]} rows each of the {z.shape[0]} "
-      "samples was drawn from; got None."
+      f"own: got None, expected which of the {mu.shape[0]} rows each of "
+      f"the {z.shape[0]} samples was drawn from."
     )
   if own is not None and (
     own.shape != z.shape[:1] or not jnp.issubdtype(own.dtype, jnp.integer)
   ):
     raise ValueError(
-      f"own must be integers of shape {z.shape[:1]}; got {own.dtype} "
-      f"{own.shape}."
+      f"own: got {own.dtype} {own.shape}, expected integers of shape "
+      f"{z.shape[:1]}."
     )
 
 
@@ -214,16 +214,16 @@ def _check_size(kind, size, rows, masked):
     return
   if size is None:
     raise ValueError(
-      f"size must be the number of windows in the data set for {kind!r}; got "
-      "None."
+      "size: got None, expected the number of windows in the data set for "
+      f"{kind!r}."
     )
-  _check.positive("size", size)
+  _validate.positive("size", size)
   if size < rows and not masked:
     raise ValueError(
-      f"size must not be less than the {rows} rows of the batch; got {size}."
+      f"size: got {size}, expected at least the {rows} rows of the batch."
     )
   if kind == "mss" and rows < 2:
-    raise ValueError(f"'mss' needs at least 2 rows in the batch; got {rows}.")
+    raise ValueError(f"mu: got {rows} row, expected at least 2 rows for 'mss'.")
 
 
 def per_sample(densities: Densities) -> Terms:
@@ -272,38 +272,10 @@ def decompose(
     The terms; none of them has a bound that holds for estimates, so that a
     negative total correlation means that the estimate is noisy.
   """
-  batches.check_mask(mask, densities.log_qz.shape[0])
+  masked.check_mask(mask, densities.log_qz.shape[0])
   return jax.tree.map(
-    lambda x: batches.mean(x, mask, axis_name), per_sample(densities)
+    lambda x: masked.mean(x, mask, axis_name), per_sample(densities)
   )
-
-
-def exact_terms(
-  z: Array,
-  mu: Array,
-  logvar: Array,
-  *,
-  groups: Groups | None = None,
-  rows: int = 256,
-  own: Array | None = None,
-) -> Terms:
-  """Evaluates the terms with the exact q(z) of a whole data set.
-
-  Args:
-    z: (B, D) samples; one for each window, or fewer.
-    mu: (N, D), of all windows.
-    logvar: (N, D).
-    groups: as in `log_densities`.
-    rows: samples at a time; (rows, N, D) is the largest array.
-    own: (B,) int, window of each sample; the i-th if None.
-
-  Returns:
-    Means over the samples.
-  """
-  densities = log_densities(
-    z, mu, logvar, kind="exact", groups=groups, rows=rows, own=own
-  )
-  return decompose(densities)
 
 
 def mi_agg(
@@ -340,24 +312,3 @@ def mi_agg_of(densities: Densities, logvar: Array) -> Array:
   """
   negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()
-
-
-def infonce(
-  z: Array, mu: Array, logvar: Array, *, rows: int | None = None
-) -> Array:
-  """Returns InfoNCE's lower bound of I(x; z) with the true critic.
-
-  van den Oord et al., arXiv:1807.03748; Poole et al., arXiv:1905.06922: the
-  mean of log q(z_i | x_i) - log(1/B sum_j q(z_i | x_j)), at most log(B).
-
-  Args:
-    z: (B, D), one sample for each row.
-    mu: (B, D).
-    logvar: (B, D).
-    rows: samples at a time, as in `log_densities`.
-
-  Returns:
-    (), nats.
-  """
-  densities = log_densities(z, mu, logvar, kind="batch", rows=rows)
-  return decompose(densities).mi

@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq.dts import _check
-from jaxseq.dts import batches
+from jaxseq import _validate
+from jaxseq.dts import masked
 from jaxseq.dts import reversal
 
 Array = jax.Array
@@ -55,14 +55,15 @@ class Config:
   adversary: Literal["cross_entropy", "entropy"] = "cross_entropy"
 
   def __post_init__(self):
-    _check.positive("class_size", self.class_size)
-    _check.positive("domain_size", self.domain_size)
-    for name in ("w_yy", "w_yd", "w_dd", "w_dy"):
-      _check.number(name, getattr(self, name), 0.0)
-    _check.choice("adversary", self.adversary, ("cross_entropy", "entropy"))
+    _validate.literals(self)
+    _validate.fields(
+      self,
+      positive=("class_size", "domain_size"),
+      not_negative=("w_yy", "w_yd", "w_dd", "w_dy"),
+    )
 
   @property
-  def groups(self) -> _check.Groups:
+  def groups(self) -> tuple[tuple[int, int], ...]:
     """Ranges of g_y and g_d, as `estimators.log_densities` takes them."""
     end = self.class_size + self.domain_size
     return ((0, self.class_size), (self.class_size, end))
@@ -94,8 +95,8 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> Heads:
   size = config.class_size + config.domain_size
   if mu.ndim != 2 or mu.shape[-1] != size:
     raise ValueError(
-      f"mu must be (batch, {size}), which is class_size + domain_size; got "
-      f"{mu.shape}."
+      f"mu: got {mu.shape}, expected (batch, {size}), which is class_size + "
+      "domain_size."
     )
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return Heads(
@@ -137,27 +138,28 @@ def losses(
   for name, x in (("labels", labels), ("domains", domains)):
     if x.shape != (rows,) or not jnp.issubdtype(x.dtype, jnp.integer):
       raise ValueError(
-        f"{name} must be integers of shape {(rows,)}; got {x.dtype} {x.shape}."
+        f"{name}: got {x.dtype} {x.shape}, expected integers of shape "
+        f"{(rows,)}."
       )
-  batches.check_mask(source, rows, "source")
-  batches.check_mask(mask, rows)
-  labelled = source if mask is None else source & mask
-  labels = jnp.where(labelled, labels, 0)
-  domains = batches.hide(domains, mask)
+  masked.check_mask(source, rows, "source")
+  masked.check_mask(mask, rows)
+  labeled = source if mask is None else source & mask
+  labels = jnp.where(labeled, labels, 0)
+  domains = masked.hide(domains, mask)
 
   def cross_entropy(logits, target, counts):
-    logits = batches.hide(logits, counts)
+    logits = masked.hide(logits, counts)
     each = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return batches.mean(each, counts, axis_name)
+    return masked.mean(each, counts, axis_name)
 
   if config.adversary == "cross_entropy":
-    loss_dy = cross_entropy(logits.dy, labels, labelled)
+    loss_dy = cross_entropy(logits.dy, labels, labeled)
   else:
-    log_probs = jax.nn.log_softmax(batches.hide(logits.dy, mask))
+    log_probs = jax.nn.log_softmax(masked.hide(logits.dy, mask))
     entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
-    loss_dy = batches.mean(entropy, mask, axis_name)
+    loss_dy = masked.mean(entropy, mask, axis_name)
   return Heads(
-    yy=cross_entropy(logits.yy, labels, labelled),
+    yy=cross_entropy(logits.yy, labels, labeled),
     yd=cross_entropy(logits.yd, domains, mask),
     dd=cross_entropy(logits.dd, domains, mask),
     dy=loss_dy,

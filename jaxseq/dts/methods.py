@@ -24,15 +24,16 @@ the decoder never reads, so that alpha is best between beta - 1 and beta.
 """
 
 import dataclasses
+import typing
 from typing import Literal
 from typing import NamedTuple
 
-from jaxseq.dts import _check
+from jaxseq import _validate
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.dts import schedules
 
-METHODS = (
+Method = Literal[
   "vae",
   "beta_vae",
   "beta_tcvae",
@@ -42,7 +43,8 @@ METHODS = (
   "dip_vae_i",
   "dip_vae_ii",
   "dts",
-)
+]
+METHODS = typing.get_args(Method)
 # Methods that reward mutual information, by alpha.
 _REWARDING = ("info_vae", "dts")
 # Methods that are nothing but weights, and the fields that give these.
@@ -107,17 +109,7 @@ class Config:
     rows: samples that are compared with the batch at a time; all if None.
   """
 
-  method: Literal[
-    "vae",
-    "beta_vae",
-    "beta_tcvae",
-    "factor_vae",
-    "info_vae",
-    "annealed_vae",
-    "dip_vae_i",
-    "dip_vae_ii",
-    "dts",
-  ] = "dts"
+  method: Method = "dts"
   alpha: float = 0.5
   beta: float = 1.0
   gamma: float = 10.0
@@ -147,30 +139,21 @@ class Config:
   rows: int | None = None
 
   def __post_init__(self):
-    for name, choices in (
-      ("method", METHODS),
-      ("estimator", estimators.KINDS),
-      ("form", ("A", "B")),
-      ("kl_cond", ("analytic", "sampled")),
-      ("kl_marg", ("sampled", "mmd")),
-      ("mmd_kernel", divergences.KERNELS),
-      ("free_bits_per", ("coordinate", "group")),
-      ("anneal", schedules.KINDS),
-      ("anneal_shape", schedules.SHAPES),
-      ("objective", ("elbo", "marginal_reward")),
-    ):
-      _check.choice(name, getattr(self, name), choices)
-    _check.number("alpha", self.alpha)
-    for name in (
-      "beta",
-      "gamma",
-      "lam",
-      "dip_off_diagonal",
-      "free_bits",
-      "delta_min",
-      "capacity_weight",
-    ):
-      _check.number(name, getattr(self, name), 0.0)
+    _validate.literals(self)
+    _validate.number("alpha", self.alpha)
+    _validate.fields(
+      self,
+      not_negative=(
+        "beta",
+        "gamma",
+        "lam",
+        "dip_off_diagonal",
+        "free_bits",
+        "delta_min",
+        "capacity_weight",
+      ),
+      positive=("anneal_cycles",),
+    )
     for name in (
       "dip_diagonal",
       "w_gtc",
@@ -180,14 +163,13 @@ class Config:
       "capacity",
     ):
       if getattr(self, name) is not None:
-        _check.number(name, getattr(self, name), 0.0)
+        _validate.number(name, getattr(self, name), 0.0)
     for name in ("capacity_ramp", "anneal_ratio"):
       value = getattr(self, name)
       if value is not None and not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1]; got {value!r}.")
-    _check.positive("anneal_cycles", self.anneal_cycles)
+        raise ValueError(f"{name}: got {value!r}, expected a number in (0, 1].")
     if self.rows is not None:
-      _check.positive("rows", self.rows)
+      _validate.positive("rows", self.rows)
     self._check_combinations()
 
   def _check_combinations(self):
@@ -201,37 +183,43 @@ class Config:
       }
       for name, is_set in changed.items():
         if is_set:
-          raise ValueError(f"{name} needs form 'B'; got form 'A'.")
+          raise _validate.error("form", "A", f"'B', which {name} needs")
     if self.method == "annealed_vae" and self.capacity is None:
-      raise ValueError("annealed_vae needs a capacity in nats; got None.")
-    if self.kl_marg == "mmd" and (
-      self.method not in _REWARDING
-      or self.w_gtc is not None
-      or self.w_dw is not None
+      raise _validate.error("capacity", None, "nats, which annealed_vae needs")
+    rewarding = self.method in _REWARDING
+    if self.kl_marg == "mmd" and not (
+      rewarding and self.w_gtc is None and self.w_dw is None
     ):
-      raise ValueError(
-        "kl_marg='mmd' stands for the divergence of q(z) as a whole, so method "
-        f"must be one of {', '.join(_REWARDING)}, and w_gtc and w_dw None; got "
-        f"{self.method!r}, {self.w_gtc} and {self.w_dw}."
+      raise _validate.error(
+        "method, w_gtc and w_dw",
+        (self.method, self.w_gtc, self.w_dw),
+        f"one of {', '.join(_REWARDING)}, None and None for kl_marg='mmd', "
+        "which stands for the divergence of q(z) as a whole",
       )
     if self.w_gtc is not None and self.method == "factor_vae":
-      raise ValueError(
-        "w_gtc must be None for factor_vae, whose discriminator does not know "
-        f"of groups; got {self.w_gtc}."
+      raise _validate.error(
+        "w_gtc",
+        self.w_gtc,
+        "None for factor_vae, whose discriminator does not know of groups",
       )
-    if self.mi_cap is not None and self.method not in _REWARDING:
-      raise ValueError(
-        "mi_cap is for methods that reward mutual information, "
-        f"{', '.join(_REWARDING)}; got {self.method!r}."
+    if self.mi_cap is not None and not rewarding:
+      raise _validate.error(
+        "mi_cap",
+        self.mi_cap,
+        f"None for {self.method}: it is for methods that reward mutual "
+        f"information, {', '.join(_REWARDING)}",
       )
     if self.mi_cap is not None and self.estimator == "mws":
-      raise ValueError("mi_cap needs nats, which 'mws' does not estimate.")
+      raise _validate.error(
+        "mi_cap", self.mi_cap, "None for 'mws', which does not estimate nats"
+      )
     if self.objective == "marginal_reward" and (
       self.method != "dts" or self.mi_cap is not None
     ):
-      raise ValueError(
-        "marginal_reward is an objective of dts, without mi_cap; got "
-        f"{self.method!r} and {self.mi_cap}."
+      raise _validate.error(
+        "objective",
+        "marginal_reward",
+        "'elbo' for methods other than dts, and with mi_cap",
       )
 
 

@@ -19,7 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
+from jaxseq.dts import series_encoders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ModelConfig:
     scale: standard deviation s of the likelihood; None learns one, from 1 on.
   """
 
-  encoder: encoders.EncoderConfig = encoders.EncoderConfig()
+  encoder: series_encoders.EncoderConfig = series_encoders.EncoderConfig()
   decoder: decoders.DecoderConfig = decoders.DecoderConfig()
   latent: int = 10
   segments: tuple[int, ...] = ()
@@ -77,7 +77,9 @@ class VAE(linen.Module):
 
   def setup(self):
     """Makes encoder, decoder and scale."""
-    self.encoder = encoders.Encoder(self.config.encoder, self.config.latent)
+    self.encoder = series_encoders.Encoder(
+      self.config.encoder, self.config.latent
+    )
     self.decoder = decoders.Decoder(
       self.config.decoder, self.length, self.channels
     )
@@ -150,7 +152,7 @@ class VAE(linen.Module):
       + log_scale
       + 0.5 * math.log(2 * math.pi)
     ).sum(axis=-1)
-    return jnp.where(encoders.valid(x, lengths), each, 0).sum(axis=-1)
+    return jnp.where(series_encoders.valid(x, lengths), each, 0).sum(axis=-1)
 
   def begin(self, z: jax.Array) -> Any:
     """See `decoders.Decoder.begin`."""
@@ -192,7 +194,9 @@ def generate(
   """
   if model.config.decoder.form == "nonar":
     if prompt is not None:
-      raise ValueError("a prompt needs an autoregressive decoder.")
+      raise ValueError(
+        "prompt: got one, expected None: the decoder is not autoregressive."
+      )
     return model.apply(variables, z, method="decode")
   given = 0 if prompt is None else prompt.shape[-2]
   padded = jnp.zeros((*z.shape[:-1], model.length, model.channels), z.dtype)

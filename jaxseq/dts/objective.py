@@ -1,16 +1,16 @@
 """The regulariser of every method: what is added to the reconstruction.
 
 One weighted sum of mutual information, total correlation and dimension-wise KL
-(see `methods`), and what is done against
-posteriors that collapse: annealing, free bits, a least KL, a capacity.
+(see `methods`), and what is done against posteriors that collapse: annealing,
+free bits, a least KL, a capacity.
 """
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.dts import batches
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
+from jaxseq.dts import masked
 from jaxseq.dts import methods
 from jaxseq.dts import schedules
 
@@ -71,7 +71,7 @@ def regularizer(
   _check_inputs(config, key, groups, tc)
   dtype = jnp.promote_types(jnp.result_type(mu, logvar, z), jnp.float32)
   mu, logvar, z = (
-    batches.hide(jnp.asarray(x, dtype), mask) for x in (mu, logvar, z)
+    masked.hide(jnp.asarray(x, dtype), mask) for x in (mu, logvar, z)
   )
   densities = estimators.log_densities(
     z,
@@ -85,66 +85,71 @@ def regularizer(
     axis_name=axis_name,
   )
   terms = estimators.decompose(densities, mask, axis_name)
-  analytic = batches.mean(divergences.kl(mu, logvar), mask, axis_name)
+  analytic = masked.mean(divergences.kl(mu, logvar), mask, axis_name)
   metrics = _term_metrics(terms, analytic)
-
-  if weight is None:
-    weight = methods.weights(config)
+  weight = methods.weights(config) if weight is None else weight
   if config.form == "A":
     value, base = weight.mi * terms.mi, 0.0
   else:
     each = analytic
     if config.kl_cond == "sampled":
       difference = densities.log_qz_x_d - densities.log_pz_d
-      each = batches.mean(difference, mask, axis_name)
+      each = masked.mean(difference, mask, axis_name)
     value, capacity = _conditional(config, weight, each, groups, progress)
     base = weight.mi
     if capacity is not None:
       metrics["capacity"] = capacity
   if config.kl_marg == "mmd":
-    mmd = _mmd(config, key, z, mask, axis_name)
-    metrics["mmd"] = mmd
+    metrics["mmd"] = _mmd(config, key, z, mask, axis_name)
     excess = weight.dw - base
-    value += mmd * (excess if config.mmd_weight is None else config.mmd_weight)
+    if config.mmd_weight is not None:
+      excess = config.mmd_weight
+    value += metrics["mmd"] * excess
   else:
-    ratio = terms.tc if tc is None else tc
-    value += _times(weight.tc - base, ratio)
-    value += _times(weight.dw - base, terms.dwkl)
-    value += _times(weight.gtc - weight.tc, terms.tc_group)
+    value += _marginal(weight, base, terms, tc)
   if tc is not None:
     metrics["tc_ratio"] = tc
   if config.mi_cap is not None:
     value += config.alpha * jax.nn.relu(terms.mi - config.mi_cap)
-  dip = methods.dip_weights(config)
-  if dip is not None:
-    cov = divergences.covariance(
-      mu,
-      None if config.method == "dip_vae_i" else logvar,
-      mask=mask,
-      axis_name=axis_name,
-    )
-    metrics["dip"] = divergences.dip_penalty(cov, *dip)
+  if methods.dip_weights(config) is not None:
+    metrics["dip"] = _dip(config, mu, logvar, mask, axis_name)
     value += metrics["dip"]
+  coefficient = _coefficient(config, progress).astype(value.dtype)
+  value *= coefficient
+  metrics |= {"anneal": coefficient, "regularizer": value}
+  return value, jax.lax.stop_gradient(metrics)
 
-  coefficient = schedules.anneal(
+
+def _marginal(weight, base, terms, tc):
+  """Returns what the terms of KL(q(z) || p(z)) cost beyond a common weight."""
+  value = _times(weight.tc - base, terms.tc if tc is None else tc)
+  value += _times(weight.dw - base, terms.dwkl)
+  return value + _times(weight.gtc - weight.tc, terms.tc_group)
+
+
+def _dip(config, mu, logvar, mask, axis_name):
+  """Returns DIP-VAE's penalty of the covariance of the codes."""
+  logvar = None if config.method == "dip_vae_i" else logvar
+  cov = divergences.covariance(mu, logvar, mask=mask, axis_name=axis_name)
+  return divergences.dip_penalty(cov, *methods.dip_weights(config))
+
+
+def _coefficient(config, progress):
+  """Returns the annealed coefficient of the whole regularizer."""
+  return schedules.anneal(
     progress,
     1.0,
     config.anneal,
     shape=config.anneal_shape,
     cycles=config.anneal_cycles,
     ratio=config.anneal_ratio,
-  ).astype(value.dtype)
-  value *= coefficient
-  metrics |= {"anneal": coefficient, "regularizer": value}
-  return value, jax.lax.stop_gradient(metrics)
+  )
 
 
 def _times(weight, term):
-  """Skips terms without weight, and their share of the backward pass.
-
-  Whether a traced weight is 0 is not known; terms of groups are None without
-  groups, which then have no weight of their own.
-  """
+  """Skips terms without weight, and their share of the backward pass."""
+  # Whether a traced weight is 0 is not known. Terms of groups are None without
+  # groups, which then have no weight of their own.
   if term is None or (isinstance(weight, (int, float)) and not weight):
     return 0.0
   return weight * term
@@ -166,15 +171,7 @@ def _term_metrics(terms, analytic):
 
 
 def _conditional(config, weight, each, groups, progress):
-  """Returns what KL(q(z | x) || p(z)) costs, and the capacity or None.
-
-  Args:
-    config: options.
-    weight: weights of the terms.
-    each: (D,) the KL of each coordinate, averaged over the batch.
-    groups: ranges of coordinates or None.
-    progress: part of the training.
-  """
+  """Returns what KL(q(z | x) || p(z)) costs, and the capacity or None."""
   if config.free_bits_per == "group" and groups is not None:
     each = jnp.stack([each[a:b].sum() for a, b in groups])
   # The mean over the batch is inside the maximum.
@@ -190,9 +187,9 @@ def _conditional(config, weight, each, groups, progress):
 
 
 def _mmd(config, key, z, mask, axis_name):
-  rows = batches.gather(z, axis_name)
+  rows = masked.gather(z, axis_name)
   if mask is not None:
-    mask = batches.gather(mask, axis_name)
+    mask = masked.gather(mask, axis_name)
   prior = jax.random.normal(key, rows.shape, rows.dtype)
   value = divergences.mmd(rows, prior, kernel=config.mmd_kernel, mask=mask)
   # Every shard has the same value, and a share of the gradient.
@@ -201,14 +198,16 @@ def _mmd(config, key, z, mask, axis_name):
 
 def _check_inputs(config, key, groups, tc):
   if config.kl_marg == "mmd" and key is None:
-    raise ValueError("key must be a random key for kl_marg='mmd'; got None.")
+    raise ValueError("key: got None, expected a random key for kl_marg='mmd'.")
   if (tc is None) == (config.method == "factor_vae"):
     raise ValueError(
-      "tc must be the total correlation by a density ratio for factor_vae, and "
-      f"None for others; got {'None' if tc is None else 'one'} for "
-      f"{config.method}."
+      f"tc: got {'None' if tc is None else 'one'} for {config.method}, "
+      "expected the total correlation by a density ratio for factor_vae, and "
+      "None for others."
     )
   if groups is None and config.w_gtc is not None:
-    raise ValueError("groups must be given with w_gtc; got None.")
+    raise ValueError("groups: got None, expected ranges, for w_gtc.")
   if groups is None and config.free_bits and config.free_bits_per == "group":
-    raise ValueError("groups must be given with free bits of groups; got None.")
+    raise ValueError(
+      "groups: got None, expected ranges, for free bits of groups."
+    )

@@ -71,11 +71,13 @@ def kl_heat_map(
   steps, kl = np.asarray(steps, float), np.asarray(kl, float)
   if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
     raise ValueError(
-      "kl must be (steps, codes) with a row for each step; got shape "
-      f"{kl.shape} for steps of shape {steps.shape}."
+      f"kl: got shape {kl.shape} for steps of shape {steps.shape}, expected "
+      "(steps, codes) with a row for each step."
     )
   if (np.diff(steps) <= 0).any():
-    raise ValueError("steps must increase.")
+    raise ValueError(
+      "steps: got some that do not increase, expected increasing ones."
+    )
   codes = kl.shape[1]
   figure = figures.new(path, 7.0, 1.5 + 0.24 * min(max(codes, 5), 32))
   if figure is None:
@@ -122,8 +124,8 @@ def information_curves(
   panels = {title: curves for title, curves in panels.items() if curves}
   if not panels:
     raise ValueError(
-      f"runs must have one of {', '.join(_QUANTITIES)}; got "
-      f"{ {run: sorted(values) for run, values in runs.items()} }."
+      "runs: got {run: sorted(values) for run, values in runs.items()}, "
+      f"expected one of {', '.join(_QUANTITIES)}."
     )
   return plots.learning_curves(path, panels, smooth=smooth)
 
@@ -236,7 +238,7 @@ def information_map(
   table = np.asarray(information, float)
   if table.ndim != 2 or not table.size:
     raise ValueError(
-      f"information must be (codes, factors); got shape {table.shape}."
+      f"information: got shape {table.shape}, expected (codes, factors)."
     )
   codes, count = table.shape
   names = _window_grid.names("names", names, "z", codes)
@@ -250,18 +252,18 @@ def information_map(
   image = axes.imshow(table, cmap=_MAP, vmin=0, aspect="auto")
   # White on black, which is seen on every colour of the map.
   for k, d in enumerate(table.argmax(0)):
-    for colour, width in (("black", 3.5), ("white", 1.5)):
+    for color, width in (("black", 3.5), ("white", 1.5)):
       axes.add_patch(
         patches.Rectangle(
-          (k - 0.46, d - 0.44), 0.92, 0.88, fill=False, ec=colour, lw=width
+          (k - 0.46, d - 0.44), 0.92, 0.88, fill=False, ec=color, lw=width
         )
       )
   if table.size <= _MOST_NUMBERS:
     half = image.norm.vmax / 2
     for (d, k), value in np.ndenumerate(table):
-      colour = "black" if value > half else "white"
+      color = "black" if value > half else "white"
       axes.text(
-        k, d, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8
+        k, d, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8
       )
   slanted = max(map(len, factors)) > 6
   axes.set_xticks(
@@ -303,7 +305,8 @@ def metric_bars(
   metrics = list(found if metrics is None else metrics)
   if not metrics or not set(metrics) <= set(found):
     raise ValueError(
-      f"metrics must be among {list(found)} of the runs; got {metrics}."
+      f"metrics: got {metrics}, expected some of those of the runs, "
+      f"{list(found)}."
     )
   columns = min(4, len(metrics))
   rows = -(-len(metrics) // columns)
@@ -331,7 +334,7 @@ def _draw_bars(axes, values) -> None:
     mean = float(np.mean(seeds))
     if not np.isfinite(mean):
       continue
-    axes.barh(row, mean, height=0.66, color=figures.COLOURS[0], alpha=0.6)
+    axes.barh(row, mean, height=0.66, color=figures.COLORS[0], alpha=0.6)
     low, high = np.min(seeds), np.max(seeds)
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)
@@ -345,7 +348,7 @@ def _draw_bars(axes, values) -> None:
       va="center",
       fontsize=8,
     )
-  axes.axvline(0, color=figures.GREY, lw=0.8)
+  axes.axvline(0, color=figures.GRAY, lw=0.8)
   # Room for the numbers.
   low, high = axes.get_xlim()
   axes.set_xlim(low, high + 0.28 * (high - low))
@@ -354,11 +357,11 @@ def _draw_bars(axes, values) -> None:
   axes.set_xticks([])
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def _edges(centers: np.ndarray) -> np.ndarray:
   """Returns the borders of cells around increasing centres."""
-  if len(centres) == 1:
-    return centres[0] + np.array([-0.5, 0.5])
-  middles = (centres[1:] + centres[:-1]) / 2
-  first = 2 * centres[0] - middles[0]
-  last = 2 * centres[-1] - middles[-1]
+  if len(centers) == 1:
+    return centers[0] + np.array([-0.5, 0.5])
+  middles = (centers[1:] + centers[:-1]) / 2
+  first = 2 * centers[0] - middles[0]
+  last = 2 * centers[-1] - middles[-1]
   return np.concatenate([[first], middles, [last]])

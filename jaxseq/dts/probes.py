@@ -12,8 +12,9 @@ import warnings
 
 import numpy as np
 
+from jaxseq import _validate
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _auc
-from jaxseq.dts.metrics import _checks
 from jaxseq.dts.metrics import _sklearn
 
 KINDS = ("linear", "mlp")
@@ -81,64 +82,9 @@ def classify(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, codes_test = _both(codes, codes_test)
-  labels_test = _checks.label_array(labels_test, len(codes_test), "labels_test")
+  labels_test = _arrays.label_array(labels_test, len(codes_test), "labels_test")
   model = _trained_classifier(codes, labels, kind, seed)
   return _scores(model, codes_test, labels_test)
-
-
-def regress(
-  codes: np.ndarray,
-  targets: np.ndarray,
-  codes_test: np.ndarray,
-  targets_test: np.ndarray,
-  *,
-  kind: str = "linear",
-  seed: int = 0,
-) -> np.ndarray:
-  """Trains a regression from codes and scores it on others.
-
-  Args:
-    codes: (n, D) float.
-    targets: (n, K) float, as factors or their levels. Each column has a model
-      of its own.
-    codes_test: (m, D) float.
-    targets_test: (m, K) float.
-    kind: "linear", least squares; "mlp", one hidden layer of 128 ReLUs.
-    seed: of an MLP's weights and batches.
-
-  Returns:
-    (K,) float64 R^2 of each target on the test examples: 1 at best, 0 for their
-    mean, negative for worse.
-
-  Raises:
-    ValueError: shapes, dtypes or the kind are wrong, or a target is constant.
-    ModuleNotFoundError: scikit-learn is not installed.
-  """
-  codes, codes_test = _both(codes, codes_test)
-  targets = _checks.code_array(targets, "targets")
-  targets_test = _checks.code_array(targets_test, "targets_test")
-  if targets.shape[1] != targets_test.shape[1] or (
-    (len(targets), len(targets_test)) != (len(codes), len(codes_test))
-  ):
-    raise ValueError(
-      f"targets and targets_test must have a row for each of {len(codes)} and "
-      f"{len(codes_test)} examples, and equally many columns; got shapes "
-      f"{targets.shape} and {targets_test.shape}."
-    )
-  constant = (np.ptp(targets, axis=0) == 0) | (
-    np.ptp(targets_test, axis=0) == 0
-  )
-  if constant.any():
-    raise ValueError(
-      f"targets must vary; columns {np.flatnonzero(constant).tolist()} do not."
-    )
-  out = []
-  for target, target_test in zip(targets.T, targets_test.T):
-    mean, scale = target.mean(), target.std()
-    model = _pipeline(_regressor(kind, seed))
-    _fit(model, codes, (target - mean) / scale)
-    out.append(model.score(codes_test, (target_test - mean) / scale))
-  return np.array(out)
 
 
 def domain_table(
@@ -199,11 +145,11 @@ def domain_table(
   for name, windows in parts.items():
     if windows.codes.shape[1] != width:
       raise ValueError(
-        f"{name}.codes must have {width} codes, as source.codes; got shape "
-        f"{windows.codes.shape}."
+        f"{name}.codes: got shape {windows.codes.shape}, expected {width} "
+        "codes, as source.codes."
       )
   if not segments:
-    raise ValueError("segments must hold at least one segment; got none.")
+    raise ValueError("segments: got none, expected at least one segment.")
   return {
     name: _segment_row(
       *(
@@ -283,22 +229,22 @@ def _folds(fitted, tested, seed):
 
 
 def _both(codes, codes_test):
-  codes = _checks.code_array(codes)
-  codes_test = _checks.code_array(codes_test, "codes_test")
+  codes = _arrays.code_array(codes)
+  codes_test = _arrays.code_array(codes_test, "codes_test")
   if codes.shape[1] != codes_test.shape[1]:
     raise ValueError(
-      f"codes_test must have {codes.shape[1]} codes, as codes; got shape "
-      f"{codes_test.shape}."
+      f"codes_test: got shape {codes_test.shape}, expected {codes.shape[1]} "
+      "codes, as codes."
     )
   return codes, codes_test
 
 
 def _windows(name: str, windows: Windows) -> Windows:
-  codes = _checks.code_array(windows.codes, f"{name}.codes")
-  classes = _checks.label_array(windows.classes, len(codes), f"{name}.classes")
+  codes = _arrays.code_array(windows.codes, f"{name}.codes")
+  classes = _arrays.label_array(windows.classes, len(codes), f"{name}.classes")
   recordings = windows.recordings
   if recordings is not None:
-    recordings = _checks.label_array(
+    recordings = _arrays.label_array(
       recordings, len(codes), f"{name}.recordings"
     )
   return Windows(codes, classes, recordings)
@@ -309,23 +255,23 @@ def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:
     out = codes[:, columns]
   except IndexError as error:
     raise ValueError(
-      f"segment {name!r} must be columns of {codes.shape[1]} codes; got "
-      f"{columns!r}."
+      f"segment {name!r}: got {columns!r}, expected columns of "
+      f"{codes.shape[1]} codes."
     ) from error
   if out.ndim != 2 or not out.shape[1]:
     raise ValueError(
-      f"segment {name!r} must be a slice or a list of columns, of at least one "
-      f"of {codes.shape[1]} codes; got {columns!r}."
+      f"segment {name!r}: got {columns!r}, expected a slice or a list of "
+      f"columns, of at least one of {codes.shape[1]} codes."
     )
   return out
 
 
 def _trained_classifier(codes, labels, kind, seed, balanced=False):
-  labels = _checks.label_array(labels, len(codes), "labels")
+  labels = _arrays.label_array(labels, len(codes), "labels")
   if len(np.unique(labels)) < 2:
     raise ValueError(
-      "labels must be of at least two classes; got "
-      f"{np.unique(labels).tolist()}."
+      f"labels: got {np.unique(labels).tolist()}, expected at least two "
+      "classes."
     )
   if balanced:
     rows = _balanced_rows(labels, seed)
@@ -367,25 +313,11 @@ def _pipeline(model):
 
 
 def _classifier(kind: str, seed: int):
-  if _kind(kind) == "linear":
+  if _validate.choice("kind", kind, KINDS) == "linear":
     return _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
   return _sklearn.load("neural_network").MLPClassifier(
     hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
   )
-
-
-def _regressor(kind: str, seed: int):
-  if _kind(kind) == "linear":
-    return _sklearn.load("linear_model").LinearRegression()
-  return _sklearn.load("neural_network").MLPRegressor(
-    hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
-  )
-
-
-def _kind(kind: str) -> str:
-  if kind not in KINDS:
-    raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-  return kind
 
 
 def _fit(model, codes, labels):

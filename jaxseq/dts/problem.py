@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxseq import _validate
 from jaxseq import data as data_lib
 from jaxseq.dts import adaptation as adaptation_lib
 from jaxseq.dts import aggressive as aggressive_lib
@@ -30,7 +31,7 @@ _DISCRIMINATOR = optimizers.Group("discriminator", r"(^|/)discriminator/")
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
-  """How one arm is built and trained.
+  """Model, objective and training of one arm.
 
   Attributes:
     model: of the arm.
@@ -65,12 +66,10 @@ class ArmConfig:
 
   def __post_init__(self):
     for name in ("batch_size", "evaluated"):
-      if getattr(self, name) < 2:
-        raise ValueError(f"{name}: got {getattr(self, name)}, expected >= 2.")
-    if not self.elbo_weight >= 0:
-      raise ValueError(f"elbo_weight: got {self.elbo_weight}, expected >= 0.")
-    if not 0 <= self.prefix_rate <= 1:
-      raise ValueError(f"prefix_rate: got {self.prefix_rate}, expected 0 to 1.")
+      _validate.integer(name, getattr(self, name), 2)
+    _validate.fields(
+      self, not_negative=("elbo_weight",), shares=("prefix_rate",)
+    )
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
@@ -96,126 +95,173 @@ def stack_of(arm: ArmConfig) -> ArmConfig | None:
   return None if left is None else dataclasses.replace(arm, objective=left)
 
 
-def make_problem(
-  arm: ArmConfig,
-  splits: data_lib.Splits,
-  num_updates: int,
-  traced_weights: bool = False,
-) -> supervised.Problem:
-  """Returns the problem of learning to encode the windows of a set.
+class Problem(base.ArrayProblem):
+  """Learning to encode the windows of a set.
 
-  Args:
+  Its variables hold "model" and, where they are needed, "heads" and
+  "discriminator" under "params"; its evaluation is that of
+  `evaluation.evaluate` on the test windows.
+
+  Attributes:
     arm: the arm.
-    splits: windows of one length, which may be padded at their end. With
-      `adaptation`, the extras tell class and domain, see there.
-    num_updates: of the whole run; schedules need it.
-    traced_weights: whether the weights of the objective's terms are in the
-      carry, so that the problem is the same for all arms of a `stack_of`.
-
-  Returns:
-    A problem whose variables hold "model" and, where they are needed, "heads"
-    and "discriminator" under "params", and whose evaluation is that of
-    `evaluation.evaluate` on the test windows.
-
-  Raises:
-    ValueError: batches are larger than the training set, or an option does not
-      fit the data.
+    network: its model.
+    heads: classifiers of the segments, or None.
+    size: number of training windows.
+    num_updates: of the whole run.
+    data: windows by part: "train", "test" and perhaps "valid".
+    carry: what is counted, and the weights if they are traced.
   """
-  size = splits.train.inputs.shape[0]
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training windows."
-    )
-  vae = make_model(arm, splits)
-  bound = _Bound(arm, vae, size)
-  windows = splits.train
-  first = base.take((windows.inputs, windows.lengths), np.arange(1))
-  heads = None
-  if arm.adaptation is not None:
-    heads = adaptation_lib.make_heads(arm.adaptation, splits)
 
-  def init(key):
-    keys = jax.random.split(key, 3)
-    params = {"model": vae.init(keys[0], *first)["params"]}
-    code = jnp.zeros((1, arm.model.latent))
-    if heads is not None:
-      params["heads"] = heads.init(keys[1], code)["params"]
-    if arm.objective.method == "factor_vae":
-      discriminator = density_ratio.Discriminator()
-      params["discriminator"] = discriminator.init(keys[2], code)["params"]
+  def __init__(
+    self,
+    arm: ArmConfig,
+    splits: data_lib.Splits,
+    num_updates: int,
+    traced_weights: bool = False,
+  ):
+    """Makes the problem.
+
+    Args:
+      arm: the arm.
+      splits: windows of one length, which may be padded at their end. With
+        `adaptation`, the extras tell class and domain, see there.
+      num_updates: of the whole run; schedules need it.
+      traced_weights: whether the weights of the objective's terms are in the
+        carry, so that the problem is the same for all arms of a `stack_of`.
+
+    Raises:
+      ValueError: batches are larger than the training set, or an option does
+        not fit the data.
+    """
+    arrays = base.host(
+      {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    )
+    network = make_model(arm, splits)
+    super().__init__(arm, network, arrays, len(splits.train.inputs))
+    self.heads: adaptation_lib.Heads | None = None
+    if arm.adaptation is not None:
+      self.heads = adaptation_lib.make_heads(arm.adaptation, splits)
+    self.num_updates = num_updates
+    windows = splits.train.inputs, splits.train.lengths
+    self._first = base.take(windows, np.arange(1))
+    # These say whether the encoder is ahead of the decoder.
+    held_out = arrays["valid"] or arrays["train"]
+    watched = min(len(held_out.inputs), _WATCHED)
+    self._watched = base.take(held_out, jnp.arange(watched))
+    self.carry = {"update": jnp.zeros((), jnp.int32)}
+    if traced_weights:
+      weights = methods.weights(arm.objective)
+      self.carry["weights"] = jax.tree.map(jnp.float32, weights)
+    if arm.aggressive:
+      self.carry["aggressive"] = aggressive_lib.initial()
+
+  def init(self, key: jax.Array) -> dict[str, Any]:
+    """Returns the variables of model, classifiers and discriminator."""
+    key_model, key_heads, key_discriminator = jax.random.split(key, 3)
+    params = {"model": self.network.init(key_model, *self._first)["params"]}
+    code = jnp.zeros((1, self.arm.model.latent))
+    if self.heads is not None:
+      params["heads"] = self.heads.init(key_heads, code)["params"]
+    if self.arm.objective.method == "factor_vae":
+      made = density_ratio.Discriminator().init(key_discriminator, code)
+      params["discriminator"] = made["params"]
     return {"params": params}
 
-  def sample(key, update, data):
-    index = supervised.draw(key, update, size, arm.batch_size)
-    return base.take(data["train"], index)
-
-  def loss(variables, batch, carry, key):
-    names = ("z", "dropout", "prior", "permute")
+  def loss(
+    self, variables: Any, batch: Any, carry: Any, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the negative elbo and the classifiers' losses, weighted."""
+    arm, params = self.arm, variables["params"]
+    names = ("z", "dropout", "prior", "permute", "prefix")
     keys = dict(zip(names, jax.random.split(key, len(names))))
-    params = variables["params"]
-    progress = carry["update"] / num_updates
+    progress = carry["update"] / self.num_updates
     if arm.aggressive:
       params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
-    model_params = {"params": params["model"]}
-    seen = batch.inputs
-    if arm.prefix_rate:
-      rows = jax.random.bernoulli(
-        jax.random.fold_in(key, 1), arm.prefix_rate, (arm.batch_size,)
+    mu, logvar = self._encode(params, batch, keys)
+    value, metrics = 0.0, {}
+    if arm.elbo_weight:
+      value, metrics = self._negative_elbo(
+        params, batch, mu, logvar, keys, progress, carry.get("weights")
       )
+    if self.heads is not None:
+      supervision, more = adaptation_lib.loss(
+        arm.adaptation, self.heads, params["heads"], mu, batch, progress
+      )
+      value, metrics = value + supervision, metrics | more
+    carry = {**carry, "update": carry["update"] + 1}
+    if arm.aggressive:
+      carry["aggressive"] = aggressive_lib.advance(
+        carry["aggressive"],
+        self.network,
+        lax.stop_gradient({"params": params["model"]}),
+        self._watched,
+      )
+    metrics = {f"train_{name}": x for name, x in metrics.items()}
+    return value, supervised.Loss(metrics, {}, carry)
+
+  def evaluate(self, variables: Any, data: Any) -> supervised.Metrics:
+    """Returns metrics of the test windows, and of held-out labels."""
+    params = variables["params"]
+    model = {"params": params["model"]}
+    metrics = evaluation.evaluate(
+      self.network, model, data["test"], self.arm.evaluated
+    )
+    if self.heads is None:
+      return metrics
+
+    def means(part):
+      inputs, lengths = part.inputs, part.lengths
+      return evaluation.encode(self.network, model, inputs, lengths)[0]
+
+    held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
+    return metrics | adaptation_lib.evaluate(
+      self.heads, params["heads"], means, held_out
+    )
+
+  def _encode(self, params, batch, keys):
+    """Returns mean and log-variance, of some windows by their first half."""
+    seen, rate = batch.inputs, self.arm.prefix_rate
+    if rate:
+      rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
       seen = forecasts.first_half(seen, rows)
-    mu, logvar = vae.apply(
-      model_params,
+    return self.network.apply(
+      {"params": params["model"]},
       seen,
       batch.lengths,
       True,
       method="encode",
       rngs={"dropout": keys["dropout"]},
     )
-    value, metrics = 0.0, {}
-    if arm.elbo_weight:
-      value, metrics = bound(
-        params, batch, mu, logvar, keys, progress, carry.get("weights")
-      )
-    if heads is not None:
-      supervision, more = adaptation_lib.loss(
-        arm.adaptation, heads, params["heads"], mu, batch, progress
-      )
-      value, metrics = value + supervision, metrics | more
-    carry = {**carry, "update": carry["update"] + 1}
-    if arm.aggressive:
-      carry["aggressive"] = aggressive_lib.advance(
-        carry["aggressive"], vae, lax.stop_gradient(model_params), watched
-      )
-    metrics = {f"train_{name}": x for name, x in metrics.items()}
-    return value, supervised.Loss(metrics, {}, carry)
 
-  def evaluate(variables, data):
-    params = variables["params"]
-    model = {"params": params["model"]}
-    metrics = evaluation.evaluate(vae, model, data["test"], arm.evaluated)
-    if heads is not None:
-
-      def means(part):
-        return evaluation.encode(vae, model, part.inputs, part.lengths)[0]
-
-      held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
-      metrics |= adaptation_lib.evaluate(
-        heads, params["heads"], means, held_out
-      )
-    return metrics
-
-  arrays = base.host(
-    {"train": splits.train, "valid": splits.valid, "test": splits.test}
-  )
-  held_out = arrays["train"] if splits.valid is None else arrays["valid"]
-  watched = base.take(held_out, jnp.arange(min(len(held_out.inputs), _WATCHED)))
-  carry = {"update": jnp.zeros((), jnp.int32)}
-  if traced_weights:
-    carry["weights"] = jax.tree.map(jnp.float32, methods.weights(arm.objective))
-  if arm.aggressive:
-    carry["aggressive"] = aggressive_lib.initial()
-  return supervised.Problem(init, sample, loss, evaluate, arrays, carry)
+  def _negative_elbo(self, params, batch, mu, logvar, keys, progress, weight):
+    """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
+    arm = self.arm
+    z = model_lib.sample(keys["z"], mu, logvar)
+    nll = self.network.apply(
+      {"params": params["model"]},
+      batch.inputs,
+      z,
+      batch.lengths,
+      True,
+      method="nll",
+      rngs={"dropout": keys["dropout"]},
+    ).mean()
+    loss, tc = 0.0, None
+    if arm.objective.method == "factor_vae":
+      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
+    value, metrics = objective_lib.regularizer(
+      arm.objective,
+      mu,
+      logvar,
+      z,
+      size=self.size,
+      progress=progress,
+      key=keys["prior"],
+      groups=arm.model.ranges() or None,
+      tc=tc,
+      weight=weight,
+    )
+    return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def make_optimizer(
@@ -257,51 +303,6 @@ def _adam(arm, num_updates, *parts):
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Bound:
-  """-log p(x|z) and the regulariser of an arm.
-
-  Attributes:
-    arm: the arm.
-    vae: its model.
-    size: number of training windows.
-  """
-
-  arm: ArmConfig
-  vae: model_lib.VAE
-  size: int
-
-  def __call__(self, params, batch, mu, logvar, keys, progress, weight):
-    """Returns both for a batch, weighted, and their metrics."""
-    arm = self.arm
-    z = model_lib.sample(keys["z"], mu, logvar)
-    nll = self.vae.apply(
-      {"params": params["model"]},
-      batch.inputs,
-      z,
-      batch.lengths,
-      True,
-      method="nll",
-      rngs={"dropout": keys["dropout"]},
-    ).mean()
-    loss, tc = 0.0, None
-    if arm.objective.method == "factor_vae":
-      tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
-    value, metrics = objective_lib.regularizer(
-      arm.objective,
-      mu,
-      logvar,
-      z,
-      size=self.size,
-      progress=progress,
-      key=keys["prior"],
-      groups=arm.model.ranges() or None,
-      tc=tc,
-      weight=weight,
-    )
-    return arm.elbo_weight * (nll + value) + loss, {"nll": nll, **metrics}
 
 
 def _density_ratio(

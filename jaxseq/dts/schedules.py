@@ -2,26 +2,27 @@
 
 The regulariser's annealing: Bowman et al., arXiv:1511.06349 (monotonic), and
 Fu et al., arXiv:1903.10145 (cyclical), whose code the values are those of.
-The reversal's strength: Ganin et al., arXiv:1505.07818, section 5.2.2, and
-Wilson et al. (CoDATS), arXiv:2005.10996.
+The reversal's strength: Ganin et al., arXiv:1505.07818, section 5.2.2; the
+code of CoDATS (Wilson et al., arXiv:2005.10996) has it with total + 1.
 
 Steps count from 0 and may be traced integers or floats; `step=progress,
 total=1` does for a fraction of the training.
 """
 
+import typing
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.dts import _check
+from jaxseq import _validate
 
 Array = jax.Array
 Kind = Literal["none", "monotonic", "cyclical"]
 Shape = Literal["linear", "sigmoid", "cosine"]
 
-KINDS = ("none", "monotonic", "cyclical")
-SHAPES = ("linear", "sigmoid", "cosine")
+KINDS = typing.get_args(Kind)
+SHAPES = typing.get_args(Shape)
 # Steepness of the lambda of domain-adversarial training.
 _STEEPNESS = 10.0
 
@@ -54,13 +55,13 @@ def anneal(
   Raises:
     ValueError: for an unknown kind or shape, or a ratio not in (0, 1].
   """
-  _check.choice("kind", kind, KINDS)
-  _check.choice("shape", shape, SHAPES)
-  _check.positive("cycles", cycles)
+  _validate.choice("kind", kind, KINDS)
+  _validate.choice("shape", shape, SHAPES)
+  _validate.positive("cycles", cycles)
   if ratio is None:
     ratio = 0.5 if kind == "cyclical" else 0.25
   if not 0 < ratio <= 1:
-    raise ValueError(f"ratio must be in (0, 1]; got {ratio}.")
+    raise ValueError(f"ratio: got {ratio}, expected a number in (0, 1].")
   step = jnp.asarray(step)
   if kind == "none":
     return jnp.ones(step.shape, jnp.result_type(float))
@@ -79,11 +80,6 @@ def anneal(
 def dann_lambda(step: Array | float, total: int | float) -> Array:
   """Returns 2 / (1 + exp(-10 step / total)) - 1: from 0 to almost 1."""
   return jnp.tanh(0.5 * _STEEPNESS * jnp.asarray(step) / total)
-
-
-def codats_lambda(step: Array | int, total: int) -> Array:
-  """Returns the same with total + 1, as in the code of CoDATS."""
-  return dann_lambda(step, total + 1)
 
 
 def ramp(step: Array | float, start: float, end: float) -> Array:

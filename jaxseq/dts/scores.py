@@ -104,9 +104,9 @@ def of_domains(
     )
 
   return probes.domain_table(
-    windows(domains_lib.labelled(train)),
+    windows(domains_lib.labeled(train)),
     windows(base.host(splits.valid)),
-    windows(domains_lib.unlabelled(train)),
+    windows(domains_lib.unlabeled(train)),
     windows(test),
     {name: slice(*ends) for name, ends in zip(SEGMENTS, ranges)},
   )

@@ -8,7 +8,8 @@
 
 `model` is the network of github.com/mila-iqia/spr (Schwarzer et al.,
 arXiv:2007.05929) as its script makes it, and `params` are those of
-`networks.init` for `variants.get("spr", actions)`. Nothing here needs torch.
+`agent_networks.init` for `variants.get("spr", actions)`. Nothing here needs
+torch.
 
   PyTorch                                 our leaf
   conv.conv.0.weight  (32, F, 8, 8)       encoder/conv_0/w  (8, 8, F, 32)

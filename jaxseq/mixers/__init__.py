@@ -1,7 +1,8 @@
 """Sequence mixers: files of pure functions that all keep one contract.
 
 `get("s5")` returns the module of a mixer, `names()` lists them; the contract is
-written down in `jaxseq.mixers.registry`.
+written down in `jaxseq.mixers.registry`, and what mixers share is in
+`jaxseq.mixers.contract`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.mixers import aaren as aaren
   from jaxseq.mixers import attention as attention
+  from jaxseq.mixers import contract as contract
   from jaxseq.mixers import discretize as discretize
   from jaxseq.mixers import elman as elman
   from jaxseq.mixers import gru as gru
@@ -31,5 +33,6 @@ if TYPE_CHECKING:
   from jaxseq.mixers.registry import module_of as module_of
   from jaxseq.mixers.registry import names as names
   from jaxseq.mixers.registry import register as register
+  from jaxseq.mixers.registry import traits as traits
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import positions
 from jaxseq.recurrence import exact_attention
@@ -60,19 +61,8 @@ def last_reset(
 def _with_halo(config: Any, q, k, v, state, reset, axis: str) -> Outputs:
   """Time is split: as many keys and values as a window come from the left.
 
+  Elements are those of this device, the state that before the whole sequence.
   What travels does not depend on the length of the whole sequence.
-
-  Args:
-    config: options of the mixer.
-    q: queries of this device.
-    k: keys of this device.
-    v: values of this device.
-    state: state before the whole sequence, or None.
-    reset: resets of this device, or None.
-    axis: name of the mesh axis.
-
-  Returns:
-    Averages, keys, values.
   """
   *batch, time, groups, width = k.shape
   devices, own = lax.axis_size(axis), lax.axis_index(axis)
@@ -103,30 +93,17 @@ def _by_scheme(
 ) -> Outputs:
   """Time is split, and the window covers the whole sequence.
 
-  Args:
-    config: options of the mixer.
-    q: queries of this device.
-    k: keys of this device.
-    v: values of this device.
-    state: state before the whole sequence, or None.
-    reset: resets of this device, or None.
-    axis: name of the mesh axis.
-    scheme: one of `exact_attention.SCHEMES`.
-
-  Returns:
-    Averages, keys, values.
-
-  Raises:
-    ValueError: if the window is shorter than the sequence, or the scheme does
-      not fit the number of devices.
+  By one of the schemes of `recurrence.softmax_attention`; a ValueError if the
+  window is shorter than the sequence.
   """
   time, batch_axes = q.shape[-3], q.ndim - 3
   whole = lax.axis_size(axis) * time
   if whole > config.window + 1:
-    raise ValueError(
-      f"scheme {scheme!r} needs a window that covers the whole sequence; got "
-      f"window = {config.window} and {whole} elements. Scheme 'halo' takes any "
-      "window."
+    raise _validate.error(
+      "window",
+      config.window,
+      f"at least {whole - 1} for scheme {scheme!r}, which covers the whole "
+      "sequence; scheme 'halo' takes any window",
     )
   place = lax.axis_index(axis) * time + jnp.arange(time)
   cached = 0 if state is None else config.window
@@ -199,14 +176,7 @@ def _kept(config, k, v, start):
 def _starts(begin, reset, earlier, time):
   """Where the episode of each element begins, among cached and new elements.
 
-  Args:
-    begin: (*batch,) where that of the cached ones does.
-    reset: (*batch, time) or None.
-    earlier: number of cached elements.
-    time: number of elements.
-
-  Returns:
-    (*batch, time).
+  (*batch, time), from where the episode of the `earlier` cached ones does.
   """
   if reset is None:
     return jnp.broadcast_to(begin[..., None], (*begin.shape, time))

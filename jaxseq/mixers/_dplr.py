@@ -94,13 +94,7 @@ def _resolvent(system):
 def advance(system: System, z: jax.Array, u: jax.Array) -> jax.Array:
   """One step of the bilinear transform, in O(M) per channel.
 
-  Args:
-    system: the system.
-    z: (*batch, H, M) complex, states before.
-    u: (*batch, H) real, inputs.
-
-  Returns:
-    (*batch, H, M), A_bar z + B_bar u.
+  From states (*batch, H, M) and inputs u (*batch, H) to A_bar z + B_bar u.
   """
   Lambda, P, B, _ = system
   D, G_inv = _resolvent(system)
@@ -114,11 +108,7 @@ def advance(system: System, z: jax.Array, u: jax.Array) -> jax.Array:
 def transition(system: System) -> tuple[jax.Array, jax.Array]:
   """The bilinear transform as matrices.
 
-  Args:
-    system: the system.
-
-  Returns:
-    A_bar (H, 2 M, 2 M) and B_bar (H, 2 M), real, on joined states.
+  A_bar (H, 2 M, 2 M) and B_bar (H, 2 M), real, on joined states.
   """
   _, P, B, dt = system
   D, G_inv = _resolvent(system)
@@ -262,13 +252,8 @@ def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
 def _cauchy(Lambda, c, sigma):
   """1 / ((i sigma - c Lambda) (i sigma - c conj(Lambda))).
 
-  Args:
-    Lambda: (H, M) complex.
-    c: (frequencies,).
-    sigma: (H, frequencies).
-
-  Returns:
-    Real and imaginary part, (H, M, frequencies).
+  Real and imaginary part (H, M, frequencies), from Lambda (H, M), c
+  (frequencies,) and sigma (H, frequencies).
   """
   re, im = c * Lambda.real[..., None], c * Lambda.imag[..., None]
   sigma = sigma[:, None]

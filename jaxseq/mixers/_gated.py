@@ -1,31 +1,41 @@
 """Gated recurrent mixers: sizes, parameters, array layouts."""
 
 from collections.abc import Callable
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
 from jaxseq.recurrence import gated
 
-Params = dict[str, jax.Array]
-SCHEMES = gated.SCHEMES
+Params = contract.Params
+
+# Declarations that all of them share.
+TRAITS = contract.Traits(
+  schemes=gated.SCHEMES,
+  collectives={"ppermute": None, "psum": 1},
+)
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+  """By tanh: one transcendental that compilers turn into vector code."""
+  return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+def weights(params: Params) -> recurrence.GatedParams:
+  """The weights of a recurrence whose biases stand beside the inputs."""
+  return recurrence.GatedParams(params["W"], params["b"], params["R"])
 
 
 def check_config(config: Any):
   """Raises ValueError unless the sizes of a configuration fit together."""
-  _check.check_positive(config, "d_model", "heads")
-  if config.d_hidden is not None:
-    _check.check_positive(config, "d_hidden")
+  contract.fields(config, positive=("d_model", "heads"), optional=("d_hidden",))
   width = hidden_width(config)
   if width % config.heads:
-    raise ValueError(
-      "d_hidden must be a positive multiple of heads; got d_hidden = "
-      f"{width}, heads = {config.heads}."
+    raise contract.error(
+      "d_hidden", width, f"a multiple of heads = {config.heads}"
     )
 
 
@@ -75,79 +85,107 @@ def init(
   return params
 
 
-def run(
-  cell: recurrence.GatedCell,
-  config: Any,
-  weights: recurrence.GatedParams,
-  params: Params,
-  x: jax.Array,
-  state: Any,
-  reset: jax.Array | None,
+def initial_state_of(state_type: type) -> Callable[..., Any]:
+  """Makes the `initial_state` of a mixer whose state is so many vectors."""
+
+  @contract.initial_state
+  def initial_state(config, batch_shape=(), dtype=jnp.float32):
+    """Returns the state of a fresh sequence: zeros."""
+    shape = (*batch_shape, hidden_width(config))
+    return state_type(*(jnp.zeros(shape, dtype) for _ in state_type._fields))
+
+  return _belongs_to(state_type, initial_state)
+
+
+def bind(
+  config_type: type,
+  init: Callable[..., Params],
   initial_state: Callable[..., Any],
-  *,
-  step: bool,
-  axis: str | None = None,
-  scheme: str = "auto",
-) -> tuple[jax.Array, Any]:
-  """Runs a gated network over a sequence, or over one step of it.
+  cell: recurrence.GatedCell,
+  weights: Callable[[Params], recurrence.GatedParams],
+) -> tuple[contract.Apply, contract.Step]:
+  """Makes the functions `apply` and `step` of a gated network.
 
   Args:
+    config_type: the mixer's Config.
+    init: the mixer's function of this name.
+    initial_state: the mixer's function of this name.
     cell: the pointwise functions.
-    config: configuration with d_model, d_hidden and heads.
-    weights: the weights of the recurrence.
-    params: the mixer's parameters, for the output projection.
-    x: (*batch, time, d_model), or (*batch, d_model) if `step`.
-    state: NamedTuple of (*batch, d_hidden) arrays; None for a fresh one.
-    reset: x's shape without the features, bool, or None.
-    initial_state: the mixer's own function of this name.
-    step: whether x is one step.
-    axis: name of the mesh axis over which time is split, or None.
-    scheme: how, as in `recurrence.gated_scan`.
+    weights: from the mixer's parameters, the weights of the recurrence.
 
   Returns:
-    Outputs of x's shape and dtype, and the state after the last step.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit, or a scheme.
+    The two functions.
   """
-  _validate.choice("scheme", scheme, SCHEMES)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    functools.partial(initial_state, config),
-    reset,
-    step=step,
-  )
-  if state is None:
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    state = initial_state(config, batch, wide)
-  lead, heads = x.shape[:-1], config.heads
-  dtype = jnp.result_type(x.dtype, jnp.float32, *state)
-  weights, params = jax.tree.map(
-    lambda leaf: leaf.astype(dtype), (weights, params)
-  )
-  before = tuple(
-    recurrence.to_heads(leaf.astype(dtype).reshape(-1, leaf.shape[-1]), heads)
-    for leaf in state
-  )
-  if step:
-    rows = x.reshape(-1, config.d_model).astype(dtype)
-    reset = None if reset is None else reset.reshape(-1)
-    after = recurrence.gated_step(cell, weights, before, rows, reset=reset)
-    y = recurrence.from_heads(after[0])
-  else:
+
+  @contract.apply(config_type, init, initial_state)
+  def apply(
+    config, params, x, state=None, reset=None, *, axis=None, scheme="auto"
+  ):
+    """Runs the network over a sequence.
+
+    Options:
+      scheme: how the devices share the work: "batch", "heads", "relay", or
+        "auto" for the first of them that fits (`recurrence.gated_scan`).
+    """
+    contract.choice("scheme", scheme, gated.SCHEMES)
     # Time-major with one batch axis, so that each step is one matrix product.
-    time = lead[-1]
-    rows = x.reshape(-1, time, config.d_model).swapaxes(0, 1).astype(dtype)
+    *batch, time, width = x.shape
+    params, state, before = _prepare(config, params, x, state)
+    rows = x.reshape(-1, time, width).swapaxes(0, 1).astype(before[0].dtype)
     reset = None if reset is None else reset.reshape(-1, time).T
     hidden, after = recurrence.gated_scan(
-      cell, weights, before, rows, reset=reset, axis=axis, scheme=scheme
+      cell,
+      weights(params),
+      before,
+      rows,
+      reset=reset,
+      axis=axis,
+      scheme=scheme,
     )
     y = recurrence.from_heads(hidden).swapaxes(0, 1)
+    return _output(params, y, x), _state(state, after, batch)
+
+  @contract.step(config_type, init, initial_state)
+  def step(config, params, x, state, reset=None):
+    """Runs the network over one element; `apply` without the time axis."""
+    *batch, width = x.shape
+    params, state, before = _prepare(config, params, x, state)
+    rows = x.reshape(-1, width).astype(before[0].dtype)
+    reset = None if reset is None else reset.reshape(-1)
+    after = recurrence.gated_step(
+      cell, weights(params), before, rows, reset=reset
+    )
+    y = recurrence.from_heads(after[0])
+    return _output(params, y, x), _state(state, after, batch)
+
+  return _belongs_to(config_type, apply), _belongs_to(config_type, step)
+
+
+def _belongs_to(owner, function):
+  """Gives a function the module of the mixer that it was made for."""
+  function.__module__ = owner.__module__
+  function.__qualname__ = function.__name__
+  return function
+
+
+def _prepare(config, params, x, state):
+  """All in one dtype, and the state head by head with one batch axis."""
+  dtype = contract.wide_dtype(x, state)
+  before = tuple(
+    recurrence.to_heads(
+      leaf.astype(dtype).reshape(-1, leaf.shape[-1]), config.heads
+    )
+    for leaf in state
+  )
+  return contract.cast(params, dtype), state, before
+
+
+def _output(params, y, x):
   if "W_out" in params:
     y = recurrence.dense(y, params["W_out"]) + params["b_out"]
-  y = y.reshape(*lead, config.d_model).astype(x.dtype)
+  return y.reshape(x.shape)
+
+
+def _state(state, after, batch):
   after = (recurrence.from_heads(leaf) for leaf in after)
-  return y, state._make(leaf.reshape(*batch, -1) for leaf in after)
+  return state._make(leaf.reshape(*batch, -1) for leaf in after)

@@ -28,18 +28,9 @@ def vector(
 ) -> tuple[jax.Array, recurrence.SoftmaxState]:
   """Logits for each key channel: the additive recurrence itself.
 
-  Args:
-    config: a `lightnet.Config`.
-    params: from `lightnet.init`.
-    x: (*batch, time, d_model).
-    state: m, u and w of `lightnet.State`.
-    reset: (*batch, time) bool or None.
-    mask: (*batch, time) bool or None.
-    place: (*batch, time, 1) positions; None if lrpe is "none".
-    axis: name of the mesh axis over which time is split, or None.
-
-  Returns:
-    o (*batch, time, H, d_model / H) and the state after the last element.
+  From x (*batch, time, d_model), m, u and w of the state and positions (*batch,
+  time, 1), None if lrpe is "none", to o (*batch, time, H, d_model / H) and the
+  state after the last element.
   """
   q = _queries(config, params, x)
   logits, v = _logits_v(config, params, x, mask)
@@ -129,16 +120,8 @@ def array(
 ) -> jax.Array:
   """All elements of an array see each other.
 
-  Args:
-    config: a `lightnet.Config`.
-    params: from `lightnet.init`.
-    x: (*batch, n, d_model), n = num_extra + prod(shape).
-    mask: (*batch, n) bool or None.
-    shape: sizes of the array's axes.
-    num_extra: number of elements before the array.
-
-  Returns:
-    (*batch, n, H, d_model / H).
+  From x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n, H,
+  d_model / H).
   """
   # The heads are one more batch axis.
   q, logits, v = (

@@ -6,8 +6,9 @@ have a kernel that a convolution applies to whole sequences.
 """
 
 from collections.abc import Callable
-import math
+import functools
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -16,9 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
+from jaxseq.mixers import discretize
 
-METHODS = ("auto", "convolution", "chunks")
+Method = Literal["auto", "convolution", "chunks"]
+RealTransform = Literal["exp", "softplus", "relu", "none"]
+StepTransform = Literal["exp", "softplus"]
 
 # Smallest distance of an initial eigenvalue from the imaginary axis.
 _FLOOR = 1e-4
@@ -36,8 +40,6 @@ TRANSFORMS = {
   "relu": (lambda x: jax.nn.relu(x) + _FLOOR, lambda x: x - _FLOOR),
   "none": (lambda x: x, lambda x: x),
 }
-REAL_TRANSFORMS = tuple(TRANSFORMS)
-DT_TRANSFORMS = ("exp", "softplus")
 
 
 class System(NamedTuple):
@@ -58,34 +60,20 @@ class System(NamedTuple):
 
 def check_config(config: Any) -> None:
   """Checks the options that both have; raises ValueError."""
-  _check.check_positive(config, "d_model", "d_state")
+  contract.literals(config)
+  contract.fields(
+    config,
+    positive=("d_model", "d_state"),
+    optional=("n_ssm",),
+    above_zero=("step_rescale",),
+  )
   if config.d_state % 2:
-    raise ValueError(f"d_state must be even; got {config.d_state}.")
-  if config.n_ssm is not None:
-    _check.check_positive(config, "n_ssm")
-    if config.d_model % config.n_ssm:
-      raise ValueError(
-        "n_ssm must divide d_model; got n_ssm = "
-        f"{config.n_ssm} and d_model = {config.d_model}."
-      )
-  if not 0 < config.dt_min <= config.dt_max:
-    raise ValueError(
-      "dt_min and dt_max must satisfy 0 < dt_min <= dt_max; got "
-      f"{config.dt_min} and {config.dt_max}."
+    raise contract.error("d_state", config.d_state, "an even number")
+  if config.n_ssm is not None and config.d_model % config.n_ssm:
+    raise contract.error(
+      "n_ssm", config.n_ssm, f"a divisor of d_model = {config.d_model}"
     )
-  if not config.step_rescale > 0:
-    raise ValueError(
-      f"step_rescale must be positive; got {config.step_rescale}."
-    )
-  for name, choices in (
-    ("real_transform", REAL_TRANSFORMS),
-    ("dt_transform", DT_TRANSFORMS),
-    ("method", METHODS),
-  ):
-    if getattr(config, name) not in choices:
-      raise ValueError(
-        f"{name} must be one of {choices}; got {getattr(config, name)!r}."
-      )
+  discretize.check_step_sizes(config)
 
 
 def copies(config: Any) -> int:
@@ -136,12 +124,10 @@ def complex_Lambda(config: Any, params: dict, dtype: Any) -> jax.Array:
 
 def init_step(key: jax.Array, config: Any, shape: tuple[int, ...]) -> jax.Array:
   """Step sizes as they are stored, log-uniform in [dt_min, dt_max]."""
-  low, high = math.log(config.dt_min), math.log(config.dt_max)
-  log_step = jax.random.uniform(key, shape, jnp.float32, low, high)
+  log_step = discretize.log_step_sizes(key, shape, config)
   if config.dt_transform == "exp":
     return log_step
-  dt = jnp.exp(log_step)
-  return dt + jnp.log(-jnp.expm1(-dt))
+  return discretize.inverse_softplus(jnp.exp(log_step))
 
 
 def step_sizes(config: Any, params: dict, dtype: Any) -> jax.Array:
@@ -157,14 +143,6 @@ def choose_method(time: int, init: str, *, carried: bool) -> str:
   CPU the convolution took half the time of the chunks for the gradient at 1024
   elements. With a state handed in it would have to add the response to that,
   which the chunks have anyway. For accelerators the choice rests on no timing.
-
-  Args:
-    time: number of elements.
-    init: the option of that name.
-    carried: whether a state is handed in.
-
-  Returns:
-    "convolution" or "chunks".
   """
   # The eigenvalues of LegT's normal part lie on the imaginary axis, where the
   # low-rank correction of S4's kernel cancels what the diagonal has too much:
@@ -201,14 +179,15 @@ def run(
     y (*batch, time, H) and the last state of the first direction.
   """
   A, B, C, _ = system
+  scan = functools.partial(recurrence.siso_scan, reset=reset, axis=axis)
   if axis is not None:
-    return recurrence.siso_scan(A, B, C[0], u, state, axis=axis, reset=reset)
+    return scan(A, B, C[0], u, state)
   method = config.method
   if method == "auto":
     method = choose_method(u.shape[-2], config.init, carried=state is not None)
   if reset is None and method == "convolution":
     return _convolve(system, u, state)
-  y, final = recurrence.siso_scan(A, B, C[0], u, state, reset=reset)
+  y, final = scan(A, B, C[0], u, state)
   if len(C) == 2:
     y = y + _backwards(A, B, C[1], u, reset)
   return y, final

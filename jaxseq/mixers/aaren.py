@@ -19,10 +19,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 State = recurrence.SoftmaxState
+
+TRAITS = contract.Traits(
+  keeps="running softmax averages, with one learned query per head",
+  block={"activation": "none", "feedforward": "swiglu"},
+  cases=({"heads": 2},),
+  collectives={"all_gather": 1},
+  temporary={"tpu": (1.4, 9.5), "cuda": (3, 5.5)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +52,12 @@ class Config:
   block_size: int | None = None
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model")
-    for name in ("heads", "block_size"):
-      if getattr(self, name) is not None:
-        _check.check_positive(self, name)
+    contract.fields(
+      self, positive=("d_model",), optional=("heads", "block_size")
+    )
     if self.d_model % self.num_heads:
-      raise ValueError(
-        f"heads must divide d_model = {self.d_model}; got {self.heads}."
+      raise contract.error(
+        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
       )
 
   @property
@@ -93,79 +100,44 @@ def init(key: jax.Array, config: Config) -> Params:
   }
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: the average of nothing.
 
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    m, u (*batch, heads) and w (*batch, heads, d_model / heads).
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
+  m, u (*batch, heads) and w (*batch, heads, d_model / heads).
   """
-  dtype = _check.state_dtype(batch_shape, dtype)
   heads = config.num_heads
   return recurrence.softmax_initial(
     (*batch_shape, heads), config.d_model // heads, dtype
   )
 
 
+@contract.apply(Config, init, initial_state)
 def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
   *,
-  axis: str | None = None,
-  mask: jax.Array | None = None,
-  block_size: int | None = None,
-) -> tuple[jax.Array, State]:
+  axis=None,
+  mask=None,
+  block_size=None,
+):
   """Runs over a sequence.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model).
-    state: state before the first element; fresh if None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed.
+  Options:
     mask: (*batch, time) bool; elements where it is false, padding say, are left
       out of all averages. Where there is nothing to average y is b_o.
     block_size: in the place of the option of the same name.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y of x's shape and dtype, and the state after the last element.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
   """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  _check.check_mask(mask, x)
-  dtype = _dtype(x, state)
-  if state is None:
-    state = initial_state(config, batch, dtype)
-  time, heads = x.shape[-2], config.num_heads
-  scores, values = _project(config, params, x.astype(dtype))
+  contract.check_mask(mask, x)
+  *batch, time, _ = x.shape
+  heads = config.num_heads
+  scores, values = _project(config, params, x, state)
   # The heads are one more batch axis of the average.
   reset, mask = (
-    None if flag is None else _per_head(flag, batch + (heads, time), -2)
+    None if flag is None else _per_head(flag, (*batch, heads, time), -2)
     for flag in (reset, mask)
   )
   outputs, state = recurrence.softmax_scan(
@@ -178,69 +150,40 @@ def apply(
     chunk_size=config.block_size if block_size is None else block_size,
   )
   outputs = jnp.moveaxis(outputs, -3, -2).reshape(x.shape)
-  return _output(params, outputs, x.dtype), state
+  return _output(params, outputs), state
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-  *,
-  mask: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None, *, mask=None):
   """Consumes one element; `apply` without the time axis.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model).
-    state: state before the element.
-    reset: (*batch,) bool or None.
+  Options:
     mask: (*batch,) bool or None.
-
-  Returns:
-    y of x's shape and dtype, and the state after the element.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
   """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  _check.check_mask(mask, x)
-  scores, values = _project(config, params, x.astype(_dtype(x, state)))
+  contract.check_mask(mask, x)
+  scores, values = _project(config, params, x, state)
   reset, mask = (
-    None if flag is None else _per_head(flag, batch + (config.num_heads,), -1)
+    None
+    if flag is None
+    else _per_head(flag, (*x.shape[:-1], config.num_heads), -1)
     for flag in (reset, mask)
   )
   outputs, state = recurrence.softmax_step(
     scores, values, state, reset=reset, mask=mask
   )
-  return _output(params, outputs.reshape(x.shape), x.dtype), state
-
-
-def _dtype(x, state):
-  return jnp.result_type(x, jnp.float32, *map(jnp.asarray, state or ()))
+  return _output(params, outputs.reshape(x.shape)), state
 
 
 def _per_head(flag, shape, axis):
   return jnp.broadcast_to(jnp.expand_dims(flag, axis), shape)
 
 
-def _project(config, params, x):
+def _project(config, params, x, state):
   """Scores (..., heads) and values (..., heads, width)."""
+  x = x.astype(contract.wide_dtype(x, state))
   heads = config.num_heads
   width = config.d_model // heads
-  p = {name: value.astype(x.dtype) for name, value in params.items()}
+  p = contract.cast(params, x.dtype)
   q = (p["q_tok"] @ p["W_q"] + p["b_q"]).reshape(heads, width)
   q = q / math.sqrt(width)
   # The query is the same for all elements, so keys need not be formed: it goes
@@ -254,6 +197,6 @@ def _project(config, params, x):
   )
 
 
-def _output(params, outputs, dtype):
+def _output(params, outputs):
   y = recurrence.dense(outputs, params["W_o"].astype(outputs.dtype))
-  return (y + params["b_o"].astype(outputs.dtype)).astype(dtype)
+  return y + params["b_o"].astype(outputs.dtype)

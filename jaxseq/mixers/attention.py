@@ -13,21 +13,25 @@ are forgotten: the state has a fixed size.
 
 import dataclasses
 import math
+from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import _attention
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
 
-Params = dict[str, jax.Array]
-# Ways of splitting time over devices, see `apply`.
-SCHEMES = _attention.SCHEMES
-
-POSITIONS = ("rotary", "none")
+Params = contract.Params
+TRAITS = contract.Traits(
+  keeps="keys and values of the last elements, 1024 by default",
+  schemes=_attention.SCHEMES,
+  block={"activation": "none", "feedforward": "swiglu"},
+  cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
+  collectives={"ppermute": None, "psum": 1},
+  temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,29 +57,27 @@ class Config:
   kv_heads: int | None = None
   d_head: int | None = None
   window: int = 1024
-  positions: str = "rotary"
+  positions: Literal["rotary", "none"] = "rotary"
   rotary_base: float = 10000.0
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model", "heads", "window")
-    if self.groups < 1 or self.heads % self.groups:
-      raise ValueError(
-        f"kv_heads must divide heads; got kv_heads = {self.kv_heads} and heads "
-        f"= {self.heads}."
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "window"),
+      optional=("kv_heads", "d_head"),
+    )
+    if self.heads % self.groups:
+      raise contract.error(
+        "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
       )
-    if self.positions not in POSITIONS:
-      raise ValueError(
-        f"positions must be one of {POSITIONS}; got {self.positions!r}."
-      )
-    if self.head_width < 1:
-      raise ValueError(f"d_head must be positive; got {self.d_head}.")
     if self.positions == "rotary" and self.head_width % 2:
-      raise ValueError(
-        f"d_head must be even under rotary positions; got {self.d_head}."
+      raise contract.error(
+        "d_head", self.d_head, "an even number under rotary positions"
       )
     if not self.rotary_base > 1:
-      raise ValueError(
-        f"rotary_base must be greater than 1; got {self.rotary_base}."
+      raise contract.error(
+        "rotary_base", self.rotary_base, "a number greater than 1"
       )
 
   @property
@@ -131,23 +133,9 @@ def init(key: jax.Array, config: Config) -> Params:
   }
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
-  """Returns the state of a fresh sequence: no elements.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    The state.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: no elements."""
   shape = (*batch_shape, config.window, config.groups, config.head_width)
   return State(
     jnp.zeros(shape, dtype),
@@ -156,53 +144,20 @@ def initial_state(
   )
 
 
+@contract.apply(Config, init, initial_state, fresh=False)
 def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-  scheme: str = "halo",
-) -> tuple[jax.Array, State]:
+  config, params, x, state=None, reset=None, *, axis=None, scheme="halo"
+):
   """Runs attention over a sequence; the work grows with time * window.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool; True puts the state back to a fresh one before
-      that element is consumed: it and those after it see nothing before it.
-    axis: name of the mesh axis over which time is split, inside
-      `jax.shard_map`: x and reset are this device's chunk, the states those
-      before and after the whole sequence, the same on every device.
-    scheme: how the devices exchange what they need: "halo", where each receives
-      the `window` keys and values before its own; or, if all elements together
-      are at most `window` + 1, one of those of
-      `recurrence.softmax_attention`:
-      "gather", "ring", "ring_self_attention", "token_ring" or "ulysses".
-
-  Returns:
-    y of x's shape and dtype, and the state after the last element, float32 or
-    wider.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit, or the scheme.
+  Options:
+    scheme: how devices exchange what they need: "halo", where each receives the
+      `window` keys and values before its own; or, if all elements together are
+      at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
-  _check.check_params(Config, init, config, params)
-  _validate.choice("scheme", scheme, SCHEMES)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  time = x.shape[-2]
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
+  contract.choice("scheme", scheme, _attention.SCHEMES)
+  *batch, time, _ = x.shape
+  dtype = contract.wide_dtype(x)
   q, k, v = (
     recurrence.dense(x.astype(dtype), params[name].astype(dtype)).reshape(
       *batch, time, heads, config.head_width
@@ -235,41 +190,10 @@ def apply(
   if short > 0:
     widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
     keys, values = (jnp.pad(z, widths) for z in (keys, values))
-  return y.astype(x.dtype), State(keys, values, length)
+  return y, State(keys, values, length)
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
-  """Runs attention over one element; the cache moves on by one.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool.
-
-  Returns:
-    y of x's shape and dtype, and the state after the element.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  reset = None if reset is None else reset[..., None]
-  y, state = apply(config, params, x[..., None, :], state, reset)
-  return y[..., 0, :], state
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Runs attention over one element; the cache moves on by one."""
+  return contract.one_element(apply, config, params, x, state, reset)

@@ -1,13 +1,17 @@
 """Discretization of diagonal systems x' = Lambda x + B u.
 
 Each function gives the decay and the factor that multiplies B u, so that no
-discretised copy of B is needed.
+discretized copy of B is needed.
 """
 
 from collections.abc import Callable
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxseq import _validate
 
 # Below this the quotient of ZOH is replaced by its limit; the error of the
 # limit is half of |dt Lambda|, far below float32 rounding.
@@ -54,9 +58,26 @@ METHODS: dict[str, Callable] = {"zoh": zoh, "bilinear": bilinear}
 
 
 def get(name: str) -> Callable:
-  """The discretisation of that name; ValueError lists the names there are."""
-  if name not in METHODS:
-    raise ValueError(
-      f"discretization must be one of {tuple(METHODS)}; got {name!r}."
+  """The discretization of that name; ValueError lists the names there are."""
+  return METHODS[_validate.choice("discretization", name, METHODS)]
+
+
+def check_step_sizes(config: Any) -> None:
+  """Checks dt_min and dt_max, the bounds of the initial step sizes."""
+  if not 0 < config.dt_min <= config.dt_max:
+    raise _validate.error(
+      "dt_min", config.dt_min, f"0 < dt_min <= dt_max = {config.dt_max}"
     )
-  return METHODS[name]
+
+
+def log_step_sizes(
+  key: jax.Array, shape: tuple[int, ...], config: Any
+) -> jax.Array:
+  """Draws logarithms of step sizes, uniform between those of the bounds."""
+  low, high = math.log(config.dt_min), math.log(config.dt_max)
+  return jax.random.uniform(key, shape, jnp.float32, low, high)
+
+
+def inverse_softplus(x: jax.Array) -> jax.Array:
+  """Returns y with softplus(y) = x > 0, also where exp(x) would round to 1."""
+  return x + jnp.log(-jnp.expm1(-x))

@@ -1,8 +1,8 @@
-"""HiPPO matrices and their diagonalisation, in numpy float64 on the host.
+"""HiPPO matrices and their diagonalization, in numpy float64 on the host.
 
 The eigenvector matrix of HiPPO itself is too ill-conditioned to use (condition
 number 8e10 at N = 16), so the normal part of its normal-plus-low-rank form is
-diagonalised, by a Hermitian solver. On the host, because initialisation needs
+diagonalized, by a Hermitian solver. On the host, because initialization needs
 float64 and accelerators have no general eigensolver.
 """
 
@@ -11,6 +11,8 @@ import types
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxseq import _validate
 
 
 class DPLR(NamedTuple):
@@ -43,8 +45,7 @@ def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
   Raises:
     ValueError: if N is not positive.
   """
-  if N < 1:
-    raise ValueError(f"N must be positive; got {N}.")
+  _validate.positive("N", N)
   B = np.sqrt(2.0 * np.arange(N) + 1.0)
   A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(N) + 1.0)
   return A, B
@@ -62,8 +63,7 @@ def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
   Raises:
     ValueError: if N is not positive.
   """
-  if N < 1:
-    raise ValueError(f"N must be positive; got {N}.")
+  _validate.positive("N", N)
   n = np.arange(N)
   root = np.sqrt(2.0 * n + 1.0)
   above = n[:, None] < n
@@ -84,7 +84,7 @@ def fourier(N: int) -> tuple[np.ndarray, np.ndarray]:
     ValueError: if N is not positive and even.
   """
   if N < 1 or N % 2:
-    raise ValueError(f"N must be positive and even; got {N}.")
+    raise _validate.error("N", N, "a positive and even number")
   B = np.zeros(N)
   B[::2] = math.sqrt(2)
   B[0] = 1
@@ -124,10 +124,9 @@ def half_dplr(name: str, N: int) -> DPLR:
   Raises:
     ValueError: if there is no such matrix, or N is not positive and even.
   """
-  if name not in HIPPO:
-    raise ValueError(f"name must be one of {tuple(HIPPO)}; got {name!r}.")
+  _validate.choice("name", name, HIPPO)
   if N < 1 or N % 2:
-    raise ValueError(f"N must be positive and even; got {N}.")
+    raise _validate.error("N", N, "a positive and even number")
   A, B = HIPPO[name](N)
   P = _low_rank(name, N)
   Lambda, V = _normal_part(A + P.T @ P)
@@ -168,10 +167,9 @@ def diagonal(name: str, N: int) -> np.ndarray:
   Raises:
     ValueError: if there is no such choice, or N is not positive and even.
   """
-  if name not in DIAGONAL:
-    raise ValueError(f"name must be one of {DIAGONAL}; got {name!r}.")
+  _validate.choice("name", name, DIAGONAL)
   if N < 1 or N % 2:
-    raise ValueError(f"N must be positive and even; got {N}.")
+    raise _validate.error("N", N, "a positive and even number")
   if name == "legs":
     return half_dplr("legs", N).Lambda
   if name == "real":
@@ -229,15 +227,17 @@ def block_legs(
       are odd under `conj_sym`.
   """
   if blocks < 1 or size < 1 or size % blocks:
-    raise ValueError(
-      f"size must be a positive multiple of blocks; got size = {size} and "
-      f"blocks = {blocks}."
+    raise _validate.error(
+      "size",
+      f"size = {size} and blocks = {blocks}",
+      "a positive multiple of blocks",
     )
   width = size // blocks
   if conj_sym and width % 2:
-    raise ValueError(
-      "with conjugate symmetry each block must have an even size; got "
-      f"{size} / {blocks} = {width}."
+    raise _validate.error(
+      "size",
+      f"{size} / {blocks} = {width}",
+      "an even size of each block, with conjugate symmetry",
     )
   form = legs_dplr(width)
   kept = width // 2 if conj_sym else width

@@ -16,25 +16,39 @@ Two public codes of this layer differ in details; all of them are options, see
 """
 
 import dataclasses
+from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
 from jaxseq.mixers import _lightnet
 from jaxseq.mixers import _places
+from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 single_scan = _lightnet.single_scan
 
-DECAYS = ("vector", "scalar")
-GATES = ("sigmoid", "silu")
-GATE_POSITIONS = ("pre", "post")
-LRPES = ("none", "cosine", "cosine_half", "rotary")
-NORM_EPS_ON = ("mean", "sum")
+TRAITS = contract.Traits(
+  keeps="a matrix per head, divided by a running sum of exponentials",
+  block={"activation": "none", "feedforward": "swiglu"},
+  cases=(
+    {
+      "heads": 3,
+      "delta_0": 0,
+      "gate": "silu",
+      "gate_position": "post",
+      "scale_q": True,
+      "lrpe": "none",
+    },
+    {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
+  ),
+  # Of averages, and of the places of elements.
+  collectives={"all_gather": 2},
+  temporary={"tpu": (18, 24), "cuda": (12, 27)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,51 +95,36 @@ class Config:
   heads: int | None = None
   d_key: int | None = None
   gate_rank: int | None = None
-  delta_0: int = 1
-  decay: str = "vector"
+  delta_0: Literal[0, 1] = 1
+  decay: Literal["vector", "scalar"] = "vector"
   input_gate: bool = False
-  gate: str = "sigmoid"
-  gate_position: str = "pre"
+  gate: Literal["sigmoid", "silu"] = "sigmoid"
+  gate_position: Literal["pre", "post"] = "pre"
   norm_eps: float = 1e-5
-  norm_eps_on: str = "sum"
+  norm_eps_on: Literal["mean", "sum"] = "sum"
   scale_q: bool = False
-  lrpe: str = "cosine"
+  lrpe: Literal["none", "cosine", "cosine_half", "rotary"] = "cosine"
   lrpe_base: float = 10000.0
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model")
-    for name in ("heads", "d_key", "gate_rank"):
-      if getattr(self, name) is not None:
-        _check.check_positive(self, name)
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model",),
+      optional=("heads", "d_key", "gate_rank"),
+      above_zero=("norm_eps", "lrpe_base"),
+    )
     if self.d_model % self.num_heads:
-      raise ValueError(
-        f"heads must divide d_model = {self.d_model}; got {self.heads}."
+      raise contract.error(
+        "heads", self.heads, f"a divisor of d_model = {self.d_model}"
       )
-    choices = {
-      "delta_0": (0, 1),
-      "decay": DECAYS,
-      "gate": GATES,
-      "gate_position": GATE_POSITIONS,
-      "norm_eps_on": NORM_EPS_ON,
-      "lrpe": LRPES,
-    }
-    for name, values in choices.items():
-      if getattr(self, name) not in values:
-        raise ValueError(
-          f"{name} must be one of {values}; got {getattr(self, name)!r}."
-        )
-    for name in ("norm_eps", "lrpe_base"):
-      if not getattr(self, name) > 0:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
     if self.input_gate and self.decay == "vector":
-      raise ValueError(
-        'input_gate is an option of decay="scalar"; a vector decay has it '
-        "always."
+      raise contract.error(
+        "input_gate", True, "False: a vector decay has it always"
       )
     if self.lrpe == "rotary" and self.key_width % 2:
-      raise ValueError(
-        'lrpe="rotary" needs an even number of key channels; got d_key = '
-        f"{self.key_width}."
+      raise contract.error(
+        "d_key", self.key_width, "an even number under lrpe = 'rotary'"
       )
 
   @property
@@ -213,23 +212,9 @@ def init(key: jax.Array, config: Config) -> Params:
   return params
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
-  """Returns the state of a fresh sequence.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    The state.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence."""
   heads, rows = config.num_heads, config.state_width
   average = recurrence.softmax_outer_initial(
     (*batch_shape, heads),
@@ -245,153 +230,79 @@ def initial_state(
   return State(average.m, average.u, w, position)
 
 
+@contract.apply(Config, init, initial_state, fresh=False)
 def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
+  config,
+  params,
+  x,
+  state=None,
+  reset=None,
   *,
-  axis: str | None = None,
-  mask: jax.Array | None = None,
-  shape: tuple[int, ...] | None = None,
-  num_extra: int = 0,
-) -> tuple[jax.Array, State | None]:
+  axis=None,
+  mask=None,
+  shape=None,
+  num_extra=0,
+):
   """Runs over a sequence, or over an array of any number of axes.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model). With `shape`, time is the extra elements and
-      then the array row by row.
-    state: state before the first element; fresh if None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed.
+  Options:
     mask: (*batch, time) bool; elements where it is false, padding say, are left
       out of all averages.
-    shape: sizes of the axes of an array whose elements have no time order. Each
-      sees all: keys are softmax(g) over the positions, with MD-LRPE where lrpe
-      is "cosine" and without positions where it is "none"; delta_0 plays no
-      part.
+    shape: sizes of the axes of an array whose elements have no time order: x is
+      the extra elements and then the array row by row. Each sees all: keys are
+      softmax(g) over the positions, with MD-LRPE where lrpe is "cosine" and
+      without positions where it is "none"; delta_0 plays no part. The state
+      returned is None.
     num_extra: with `shape`, number of elements that stand before the array and
       have no place in it: class or condition tokens.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y of x's shape and dtype, and the state after the last element, which is
-    None with `shape`.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
   """
+  contract.check_mask(mask, x)
   if shape is not None:
     if axis is not None:
-      raise ValueError(f"axis must be None with shape; got {axis!r}.")
-    return _run_array(
-      config, params, x, state, reset, mask, tuple(shape), num_extra
-    )
+      raise contract.error("axis", axis, "None with shape")
+    given = state, reset
+    return _run_array(config, params, x, given, mask, tuple(shape), num_extra)
   if num_extra:
-    raise ValueError(f"num_extra needs shape; got num_extra = {num_extra}.")
-  return _run(config, params, x, state, reset, mask, axis)
-
-
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-  *,
-  mask: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
-  """Consumes one element; `apply` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model).
-    state: state before the element.
-    reset: (*batch,) bool or None.
-    mask: (*batch,) bool or None.
-
-  Returns:
-    y of x's shape and dtype, and the state after the element.
-
-  Raises:
-    ValueError: if an argument does not fit the above.
-  """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  _check.check_mask(mask, x)
-  reset, mask = (
-    None if flag is None else flag[..., None] for flag in (reset, mask)
-  )
-  y, state = _run(config, params, x[..., None, :], state, reset, mask)
-  return y[..., 0, :], state
-
-
-def _run(config, params, x, state, reset, mask, axis=None):
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  _check.check_mask(mask, x)
-  state = jax.tree.map(jnp.asarray, state)
-  dtype = jnp.result_type(x, jnp.float32, *jax.tree.leaves(state))
+    raise contract.error("num_extra", num_extra, "0 without shape")
+  dtype = contract.wide_dtype(x, state)
   if state is None:
-    state = initial_state(config, batch, dtype)
-  m, u, w, position = jax.tree.map(lambda leaf: leaf.astype(dtype), state)
+    state = initial_state(config, x.shape[:-2], dtype)
+  m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
   place = None
   if position is not None:
     place, position = _places.since_reset(position, reset, x.shape[-2], axis)
     place = place[..., None]
   run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
-  wide = x.astype(dtype)
-  o, average = run(
-    config,
-    params,
-    wide,
-    recurrence.SoftmaxState(m, u, w),
-    reset,
-    mask,
-    place,
-    axis,
-  )
+  wide, average = x.astype(dtype), recurrence.SoftmaxState(m, u, w)
+  o, average = run(config, params, wide, average, reset, mask, place, axis)
   y = _lightnet.output(config, params, o.reshape(x.shape), wide)
-  return y.astype(x.dtype), State(*average, position)
+  return y, State(*average, position)
 
 
-def _run_array(config, params, x, state, reset, mask, shape, num_extra):
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None, *, mask=None):
+  """Consumes one element; `apply` without the time axis.
+
+  Options:
+    mask: (*batch,) bool or None.
+  """
+  contract.check_mask(mask, x)
+  return contract.one_element(apply, config, params, x, state, reset, mask=mask)
+
+
+def _run_array(config, params, x, given, mask, shape, num_extra):
   """`apply` without time order."""
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(config.d_model, x, None, lambda _: None, None)
-  _check.check_mask(mask, x)
   positions.check_grid("x", x.shape[-2], shape, num_extra)
-  if state is not None or reset is not None:
-    raise ValueError(
-      "with shape there is no time: state and reset must be None."
-    )
-  if config.decay != "vector" or config.lrpe not in ("none", "cosine"):
-    raise ValueError(
-      'shape needs decay="vector" and lrpe "none" or "cosine"; got decay = '
-      f"{config.decay!r} and lrpe = {config.lrpe!r}."
-    )
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  for name, value in zip(("state", "reset"), given):
+    if value is not None:
+      raise contract.error(
+        name, type(value).__name__, "None with shape: there is no time"
+      )
+  if config.decay != "vector":
+    raise contract.error("decay", config.decay, "'vector' with shape")
+  if config.lrpe not in ("none", "cosine"):
+    raise contract.error("lrpe", config.lrpe, "'none' or 'cosine' with shape")
+  wide = x.astype(contract.wide_dtype(x))
   o = _lightnet.array(config, params, wide, mask, shape, num_extra)
   y = _lightnet.output(config, params, o.reshape(x.shape), wide)
-  return y.astype(x.dtype), None
+  return y, None

@@ -20,11 +20,12 @@ those of its descendants:
            normalization="rms", gate="silu", eps=1e-5)
 
 The "scalar" decay lies between the two: one number per head that the input
-decides, as in Mamba-2 (arXiv:2405.21060), here parametrised like the latter.
+decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
 
 import dataclasses
 import math
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -32,17 +33,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
 from jaxseq.mixers import _places
+from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 
-FEATURE_MAPS = ("elu", "relu", "silu", "none")
-DECAYS = ("none", "fixed", "scalar", "vector")
-NORMALIZATIONS = ("sum", "rms")
-POSITIONS = ("none", "rotary")
-GATES = ("none", "silu")
+TRAITS = contract.Traits(
+  keeps="a matrix per head, without decay by default",
+  block={"activation": "none", "feedforward": "swiglu"},
+  cases=(
+    {
+      "heads": 2,
+      "d_value": 3,
+      "feature_map": "none",
+      "decay": "fixed",
+      "normalization": "rms",
+      "positions": "rotary",
+      "gate": "silu",
+    },
+    {
+      "heads": 2,
+      "d_key": 3,
+      "feature_map": "silu",
+      "decay": "vector",
+      "decay_rank": 2,
+      "normalization": "rms",
+    },
+    {"heads": 2, "decay": "scalar", "positions": "rotary"},
+  ),
+  collectives={"all_gather": 1},
+  temporary={"tpu": (9.4, 17), "cuda": (6, 16)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,52 +99,43 @@ class Config:
   heads: int = 4
   d_key: int | None = None
   d_value: int | None = None
-  feature_map: str = "elu"
-  decay: str = "none"
+  feature_map: Literal["elu", "relu", "silu", "none"] = "elu"
+  decay: Literal["none", "fixed", "scalar", "vector"] = "none"
   decay_rank: int = 16
   decay_temperature: float = 16.0
-  normalization: str = "sum"
+  normalization: Literal["sum", "rms"] = "sum"
   eps: float = 1e-6
-  positions: str = "none"
+  positions: Literal["none", "rotary"] = "none"
   rotary_base: float = 10000.0
-  gate: str = "none"
+  gate: Literal["none", "silu"] = "none"
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model", "heads", "decay_rank")
-    for name in ("d_key", "d_value"):
-      if getattr(self, name) is not None:
-        _check.check_positive(self, name)
-    for name, choices in (
-      ("feature_map", FEATURE_MAPS),
-      ("decay", DECAYS),
-      ("normalization", NORMALIZATIONS),
-      ("positions", POSITIONS),
-      ("gate", GATES),
-    ):
-      if getattr(self, name) not in choices:
-        raise ValueError(
-          f"{name} must be one of {choices}; got {getattr(self, name)!r}."
-        )
-    for name in ("decay_temperature", "eps"):
-      if not getattr(self, name) > 0:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "heads", "decay_rank"),
+      optional=("d_key", "d_value"),
+      above_zero=("decay_temperature", "eps"),
+    )
     if not self.rotary_base > 1:
-      raise ValueError(
-        f"rotary_base must be greater than 1; got {self.rotary_base}."
+      raise contract.error(
+        "rotary_base", self.rotary_base, "a number greater than 1"
       )
     if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
-      raise ValueError(
-        'feature_map must be "elu" or "relu" with normalization = "sum", whose '
-        f"divisor must not be negative; got {self.feature_map!r}."
+      raise contract.error(
+        "feature_map",
+        self.feature_map,
+        "'elu' or 'relu' with normalization = 'sum', whose divisor must not be "
+        "negative",
       )
     if self.positions == "rotary":
       if self.decay == "vector":
-        raise ValueError(
-          'positions must be "none" with decay = "vector"; got "rotary".'
+        raise contract.error(
+          "positions", "rotary", "'none' with decay = 'vector'"
         )
       if self.key_width % 2:
-        raise ValueError(
-          f"d_key must be even under rotary positions; got {self.d_key}."
+        raise contract.error(
+          "d_key", self.key_width, "an even number under rotary positions"
         )
 
   @property
@@ -201,23 +214,9 @@ def init(key: jax.Array, config: Config) -> Params:
   return params
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
-  """Returns the state of a fresh sequence: zeros.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    The state.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
   shape = (*batch_shape, config.heads, config.key_width)
   return State(
     jnp.zeros((*shape, config.value_width), dtype),
@@ -226,49 +225,11 @@ def initial_state(
   )
 
 
-def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, State]:
-  """Runs over a sequence; the work grows with time.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool; where true the state is put back to a fresh one
-      before that element is consumed.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y of x's shape and dtype, and the state after the last element, float32 or
-    wider.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  if state is None:
-    state = initial_state(config, batch, dtype)
-  u = x.astype(dtype)
-  params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; the work grows with time."""
+  dtype = contract.wide_dtype(x)
+  u, params = x.astype(dtype), contract.cast(params, dtype)
   q, k = (
     _features(config, _heads(config, recurrence.dense(u, params[w])))
     for w in _KEYS
@@ -279,44 +240,13 @@ def apply(
   if config.gate == "silu":
     o = o * jax.nn.silu(_heads(config, recurrence.dense(u, params["W_g"])))
   y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
-  return y.astype(x.dtype), state._replace(position=position)
+  return y, state._replace(position=position)
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
-  """Consumes one element; `apply` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool or None.
-
-  Returns:
-    y of x's shape and dtype, and the state after the element.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  reset = None if reset is None else reset[..., None]
-  y, state = apply(config, params, x[..., None, :], state, reset)
-  return y[..., 0, :], state
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  return contract.one_element(apply, config, params, x, state, reset)
 
 
 _KEYS = ("W_q", "W_k")
@@ -351,7 +281,7 @@ def _log_decay(config, params, x):
 
 
 def _attend(config, params, plain, turned, v, x, state, reset, axis):
-  """Normalised outputs (..., heads, d_value), and S and z after them."""
+  """Normalized outputs (..., heads, d_value), and S and z after them."""
 
   def scan(q, k, v, init):
     return recurrence.outer_scan_heads(

@@ -16,20 +16,28 @@ paper; norm and residual around it are in `jaxseq.nn`.
 import dataclasses
 import functools
 import math
+from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
+from jaxseq.mixers import discretize
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 
-DT_INITS = ("random", "constant")
-
-# What the paper's code keeps weight decay away from.
-SSM_PARAMETERS = ("A_log", "D", "dt_bias")
+TRAITS = contract.Traits(
+  keeps="16 states per channel, with decays that depend on the input; 3 inputs "
+  "of a convolution",
+  # What the paper's code keeps weight decay away from.
+  ssm_parameters=("A_log", "D", "dt_bias"),
+  block={"activation": "none"},
+  cases=({"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},),
+  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
+  temporary={"tpu": (18, 49), "cuda": (15, 48)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,28 +68,21 @@ class Config:
   dt_rank: int | None = None
   dt_min: float = 0.001
   dt_max: float = 0.1
-  dt_init: str = "random"
+  dt_init: Literal["random", "constant"] = "random"
   dt_scale: float = 1.0
   dt_init_floor: float = 1e-4
   conv_bias: bool = True
   bias: bool = False
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model", "expand", "d_state", "d_conv")
-    if self.dt_rank is not None:
-      _check.check_positive(self, "dt_rank")
-    if not 0 < self.dt_min <= self.dt_max:
-      raise ValueError(
-        "dt_min and dt_max must satisfy 0 < dt_min <= dt_max; got "
-        f"{self.dt_min} and {self.dt_max}."
-      )
-    if self.dt_init not in DT_INITS:
-      raise ValueError(
-        f"dt_init must be one of {DT_INITS}; got {self.dt_init!r}."
-      )
-    for name in ("dt_scale", "dt_init_floor"):
-      if not getattr(self, name) > 0:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "expand", "d_state", "d_conv"),
+      optional=("dt_rank",),
+      above_zero=("dt_scale", "dt_init_floor"),
+    )
+    discretize.check_step_sizes(self)
 
   @property
   def d_inner(self) -> int:
@@ -133,65 +134,40 @@ def init(key: jax.Array, config: Config) -> Params:
   rank, taps = config.rank, config.d_conv
   keys = jax.random.split(key, 7)
   params = {
-    "in_proj": _uniform(keys[0], (width, 2 * inner), width),
-    "conv_weight": _uniform(keys[1], (taps, inner), taps),
-    "x_proj": _uniform(keys[2], (inner, rank + 2 * N), inner),
+    "in_proj": contract.uniform(keys[0], (width, 2 * inner), width),
+    "conv_weight": contract.uniform(keys[1], (taps, inner), taps),
+    "x_proj": contract.uniform(keys[2], (inner, rank + 2 * N), inner),
     "dt_proj": config.dt_scale * _init_dt_proj(keys[3], config),
     "dt_bias": _init_dt_bias(keys[4], config),
     "A_log": jnp.log(
       jnp.tile(jnp.arange(1, N + 1, dtype=jnp.float32), (inner, 1))
     ),
     "D": jnp.ones((inner,), jnp.float32),
-    "out_proj": _uniform(keys[5], (inner, width), inner),
+    "out_proj": contract.uniform(keys[5], (inner, width), inner),
   }
   if config.conv_bias:
-    params["conv_bias"] = _uniform(keys[6], (inner,), taps)
+    params["conv_bias"] = contract.uniform(keys[6], (inner,), taps)
   if config.bias:
     params["in_proj_bias"] = jnp.zeros((2 * inner,), jnp.float32)
     params["out_proj_bias"] = jnp.zeros((width,), jnp.float32)
   return params
 
 
-def _uniform(key, shape, fan_in):
-  """PyTorch's default for linear and convolutional layers."""
-  bound = 1 / math.sqrt(fan_in)
-  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
-
-
 def _init_dt_proj(key, config):
   shape = config.rank, config.d_inner
   if config.dt_init == "constant":
     return jnp.full(shape, 1 / math.sqrt(config.rank), jnp.float32)
-  return _uniform(key, shape, config.rank)
+  return contract.uniform(key, shape, config.rank)
 
 
 def _init_dt_bias(key, config):
-  low, high = math.log(config.dt_min), math.log(config.dt_max)
-  dt = jnp.exp(
-    jax.random.uniform(key, (config.d_inner,), jnp.float32, low, high)
-  )
-  dt = jnp.maximum(dt, config.dt_init_floor)
-  # softplus(this) = dt, also where exp(dt) would round to 1.
-  return dt + jnp.log(-jnp.expm1(-dt))
+  dt = jnp.exp(discretize.log_step_sizes(key, (config.d_inner,), config))
+  return discretize.inverse_softplus(jnp.maximum(dt, config.dt_init_floor))
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
-  """Returns the state of a fresh sequence: zeros.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    The state.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
   inner = config.d_inner
   return State(
     jnp.zeros((*batch_shape, config.d_conv - 1, inner), dtype),
@@ -199,85 +175,26 @@ def initial_state(
   )
 
 
-def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, State]:
-  """Runs over a sequence.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed, the convolution's inputs too.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y (*batch, time, d_model) in the dtype of x, and the state after the last
-    element, float32 or wider.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  return _run(config, params, x, state, reset, step=False, axis=axis)
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  scan = functools.partial(recurrence.selective_scan, axis=axis)
+  return _run(config, params, x, state, reset, conv, scan)
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
-  """Consumes one element; `apply` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool or None.
-
-  Returns:
-    y (*batch, d_model) in the dtype of x, and the state after the element.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  return _run(config, params, x, state, reset, step=True)
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  conv, scan = recurrence.causal_conv_step, recurrence.selective_step
+  return _run(config, params, x, state, reset, conv, scan)
 
 
-def _run(config, params, x, state, reset, *, step, axis=None):
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=step,
-  )
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  if state is None:
-    state = initial_state(config, batch, dtype)
-  params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-  if step:
-    conv, scan = recurrence.causal_conv_step, recurrence.selective_step
-  else:
-    conv = functools.partial(recurrence.causal_conv, axis=axis)
-    scan = functools.partial(recurrence.selective_scan, axis=axis)
-
+def _run(config, params, x, state, reset, conv, scan):
+  dtype = contract.wide_dtype(x)
+  params = contract.cast(params, dtype)
   inner, N = config.d_inner, config.d_state
-  u = _linear(params, "in_proj", x.astype(dtype))
+  u = contract.project(params, "in_proj", x.astype(dtype))
   u, z = u[..., :inner], u[..., inner:]
   u, window = conv(
     u, params["conv_weight"], params.get("conv_bias"), state.conv, reset
@@ -301,11 +218,5 @@ def _run(config, params, x, state, reset, *, step, axis=None):
     D=params["D"],
     reset=reset,
   )
-  y = _linear(params, "out_proj", y * jax.nn.silu(z))
-  return y.astype(x.dtype), State(window, ssm)
-
-
-def _linear(params, name, x):
-  y = recurrence.dense(x, params[name])
-  bias = params.get(f"{name}_bias")
-  return y if bias is None else y + bias
+  y = contract.project(params, "out_proj", y * jax.nn.silu(z))
+  return y, State(window, ssm)

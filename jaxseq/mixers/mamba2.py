@@ -22,12 +22,31 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
+from jaxseq.mixers import discretize
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 
-# What the paper's code keeps weight decay away from.
-SSM_PARAMETERS = ("A_log", "D", "dt_bias")
+TRAITS = contract.Traits(
+  keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
+  "of a convolution",
+  # What the paper's code keeps weight decay away from.
+  ssm_parameters=("A_log", "D", "dt_bias"),
+  block={"activation": "none"},
+  cases=(
+    {
+      "headdim": 3,
+      "d_state": 4,
+      "ngroups": 2,
+      "d_conv": 2,
+      "dt_limit": (0.01, 0.06),
+      "bias": True,
+      "chunk_size": 3,
+    },
+  ),
+  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
+  temporary={"tpu": (30, 77), "cuda": (25, 79)},
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +70,7 @@ class Config:
     conv_bias: whether the convolution has a bias.
     bias: whether in_proj and out_proj have biases.
     norm_eps: added to the mean square in the norm.
-    norm_groups: groups of neighbouring channels, of one size, that the norm
+    norm_groups: groups of neighboring channels, of one size, that the norm
       takes its mean squares over. Weights that were trained with ngroups > 1
       mostly have as many here.
   """
@@ -74,50 +93,34 @@ class Config:
   norm_groups: int = 1
 
   def __post_init__(self):
-    _check.check_positive(
+    contract.fields(
       self,
-      "d_model",
-      "expand",
-      "d_state",
-      "ngroups",
-      "d_conv",
-      "norm_groups",
+      positive=(
+        "d_model",
+        "expand",
+        "d_state",
+        "ngroups",
+        "d_conv",
+        "norm_groups",
+      ),
+      optional=("headdim", "chunk_size"),
+      above_zero=("dt_init_floor", "norm_eps"),
     )
-    for name in ("headdim", "chunk_size"):
-      if getattr(self, name) is not None:
-        _check.check_positive(self, name)
-    if self.d_inner % self.head_width:
-      raise ValueError(
-        "headdim must divide expand * d_model; got headdim = "
-        f"{self.headdim}, expand * d_model = {self.d_inner}."
-      )
-    if self.heads % self.ngroups:
-      raise ValueError(
-        "ngroups must divide the number of heads; got ngroups = "
-        f"{self.ngroups} and {self.heads} heads of {self.head_width}."
-      )
-    if self.d_inner % self.norm_groups:
-      raise ValueError(
-        "norm_groups must divide expand * d_model; got norm_groups = "
-        f"{self.norm_groups}, expand * d_model = {self.d_inner}."
-      )
+    discretize.check_step_sizes(self)
+    for name, value, divisor in (
+      ("headdim", self.d_inner, self.head_width),
+      ("ngroups", self.heads, self.ngroups),
+      ("norm_groups", self.d_inner, self.norm_groups),
+    ):
+      if value % divisor:
+        what = "heads" if name == "ngroups" else "expand * d_model"
+        raise contract.error(name, divisor, f"a divisor of {what} = {value}")
     for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
       bounds = tuple(getattr(self, name))  # Hashable, whatever came.
       if len(bounds) != 2 or not lowest <= bounds[0] <= bounds[1]:
-        raise ValueError(
-          f"{name} must be (low, high) with "
-          f"{'0 <=' if name == 'dt_limit' else '0 <'} low <= high; got "
-          f"{getattr(self, name)}."
-        )
+        above = "0 <=" if name == "dt_limit" else "0 <"
+        raise contract.error(name, bounds, f"(low, high), {above} low <= high")
       object.__setattr__(self, name, bounds)
-    if not 0 < self.dt_min <= self.dt_max:
-      raise ValueError(
-        "dt_min and dt_max must satisfy 0 < dt_min <= dt_max; got "
-        f"{self.dt_min} and {self.dt_max}."
-      )
-    for name in ("dt_init_floor", "norm_eps"):
-      if not getattr(self, name) > 0:
-        raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
 
   @property
   def d_inner(self) -> int:
@@ -183,55 +186,32 @@ def init(key: jax.Array, config: Config) -> Params:
   projected = inner + channels + heads
   low, high = config.A_init_range
   params = {
-    "in_proj": _uniform(keys[0], (width, projected), width),
-    "conv_weight": _uniform(keys[1], (taps, channels), taps),
+    "in_proj": contract.uniform(keys[0], (width, projected), width),
+    "conv_weight": contract.uniform(keys[1], (taps, channels), taps),
     "dt_bias": _init_dt_bias(keys[2], config),
     "A_log": jnp.log(
       jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
     ),
     "D": jnp.ones((heads,), jnp.float32),
     "norm_scale": jnp.ones((inner,), jnp.float32),
-    "out_proj": _uniform(keys[4], (inner, width), inner),
+    "out_proj": contract.uniform(keys[4], (inner, width), inner),
   }
   if config.conv_bias:
-    params["conv_bias"] = _uniform(keys[5], (channels,), taps)
+    params["conv_bias"] = contract.uniform(keys[5], (channels,), taps)
   if config.bias:
     params["in_proj_bias"] = jnp.zeros((projected,), jnp.float32)
     params["out_proj_bias"] = jnp.zeros((width,), jnp.float32)
   return params
 
 
-def _uniform(key, shape, fan_in):
-  """PyTorch's default for linear and convolutional layers."""
-  bound = 1 / math.sqrt(fan_in)
-  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
-
-
 def _init_dt_bias(key, config):
-  low, high = math.log(config.dt_min), math.log(config.dt_max)
-  dt = jnp.exp(jax.random.uniform(key, (config.heads,), jnp.float32, low, high))
-  dt = jnp.maximum(dt, config.dt_init_floor)
-  # softplus(this) = dt, also where exp(dt) would round to 1.
-  return dt + jnp.log(-jnp.expm1(-dt))
+  dt = jnp.exp(discretize.log_step_sizes(key, (config.heads,), config))
+  return discretize.inverse_softplus(jnp.maximum(dt, config.dt_init_floor))
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> State:
-  """Returns the state of a fresh sequence: zeros.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: dtype of the state; float32 if it is narrower.
-
-  Returns:
-    The state.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: zeros."""
   ssm = config.heads, config.d_state, config.head_width
   return State(
     jnp.zeros((*batch_shape, config.d_conv - 1, config.conv_channels), dtype),
@@ -239,84 +219,29 @@ def initial_state(
   )
 
 
-def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, State]:
-  """Runs over a sequence.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, d_model), floating.
-    state: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed, the convolution's inputs too.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y (*batch, time, d_model) in the dtype of x, and the state after the last
-    element, float32 or wider.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  return _run(config, params, x, state, reset, step=False, axis=axis)
-
-
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: State,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, State]:
-  """Consumes one element; `apply` without the time axis.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, d_model), floating.
-    state: state before the element.
-    reset: (*batch,) bool or None.
-
-  Returns:
-    y (*batch, d_model) in the dtype of x, and the state after the element.
-
-  Raises:
-    ValueError: if a shape or dtype does not fit.
-  """
-  return _run(config, params, x, state, reset, step=True)
-
-
-def _run(config, params, x, state, reset, *, step, axis=None):
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=step,
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
+  """Runs over a sequence; a reset empties the convolution's window too."""
+  conv = functools.partial(recurrence.causal_conv, axis=axis)
+  scan = functools.partial(
+    recurrence.outer_scan_heads, axis=axis, chunk_size=config.chunk_size
   )
-  dtype = jnp.promote_types(x.dtype, jnp.float32)
-  if state is None:
-    state = initial_state(config, batch, dtype)
-  params = {name: leaf.astype(dtype) for name, leaf in params.items()}
-  conv = recurrence.causal_conv_step
-  if not step:
-    conv = functools.partial(recurrence.causal_conv, axis=axis)
+  return _run(config, params, x, state, reset, conv, scan)
 
+
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element; `apply` without the time axis."""
+  conv = recurrence.causal_conv_step
+  return _run(config, params, x, state, reset, conv, _scan_step)
+
+
+def _run(config, params, x, state, reset, conv, scan):
+  dtype = contract.wide_dtype(x)
+  params = contract.cast(params, dtype)
   inner, channels = config.d_inner, config.conv_channels
   z, xBC, dt = jnp.split(
-    _linear(params, "in_proj", x.astype(dtype)),
+    contract.project(params, "in_proj", x.astype(dtype)),
     (inner, inner + channels),
     axis=-1,
   )
@@ -326,15 +251,12 @@ def _run(config, params, x, state, reset, *, step, axis=None):
   dt = jax.nn.softplus(dt + params["dt_bias"])
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
-  y, ssm = _ssm(
-    config, params, jax.nn.silu(xBC), dt, state.ssm, reset, step, axis
-  )
+  y, ssm = _ssm(config, params, jax.nn.silu(xBC), dt, state.ssm, reset, scan)
   y = _rms_norm(config, y * jax.nn.silu(z), params["norm_scale"])
-  y = _linear(params, "out_proj", y)
-  return y.astype(x.dtype), State(window, ssm)
+  return contract.project(params, "out_proj", y), State(window, ssm)
 
 
-def _ssm(config, params, xBC, dt, state, reset, step, axis):
+def _ssm(config, params, xBC, dt, state, reset, scan):
   """The recurrence: xBC (..., conv_channels), dt (..., heads)."""
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
@@ -345,24 +267,7 @@ def _ssm(config, params, xBC, dt, state, reset, step, axis):
   )
   decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
   scaled = dt[..., None] * x
-  if step:
-    # Heads are batch axes of a step.
-    per_group = config.heads // config.ngroups
-    B, C = (jnp.repeat(leaf, per_group, axis=-2) for leaf in (B, C))
-    if reset is not None:
-      reset = jnp.broadcast_to(reset[..., None], (*lead, config.heads))
-    y, state = recurrence.outer_step(C, B, scaled, decay, state, reset=reset)
-  else:
-    y, state = recurrence.outer_scan_heads(
-      C,
-      B,
-      scaled,
-      decay,
-      state,
-      axis=axis,
-      reset=reset,
-      chunk_size=config.chunk_size,
-    )
+  y, state = scan(C, B, scaled, decay, state, reset=reset)
   y = y + params["D"][:, None] * x
   return y.reshape(*lead, inner), state
 
@@ -374,7 +279,10 @@ def _rms_norm(config, x, scale):
   return groups.reshape(x.shape) * scale
 
 
-def _linear(params, name, x):
-  y = recurrence.dense(x, params[name])
-  bias = params.get(f"{name}_bias")
-  return y if bias is None else y + bias
+def _scan_step(C, B, x, decay, state, *, reset):
+  """One step of `outer_scan_heads`; heads are batch axes of a step."""
+  heads = x.shape[-2]
+  B, C = (jnp.repeat(leaf, heads // leaf.shape[-2], axis=-2) for leaf in (B, C))
+  if reset is not None:
+    reset = jnp.broadcast_to(reset[..., None], (*reset.shape, heads))
+  return recurrence.outer_step(C, B, x, decay, state, reset=reset)

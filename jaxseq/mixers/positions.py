@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import recurrence
 
 Params = dict[str, jax.Array]
@@ -75,7 +76,7 @@ def rotary(
   x = jnp.asarray(x)
   width = x.shape[-1]
   if width % 2:
-    raise ValueError(f"x must have an even number of channels; got {x.shape}.")
+    raise _validate.error("x", f"shape {x.shape}", "an even number of channels")
   # Angles of hundreds of radians have no digits left in bfloat16.
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = angles(positions, frequencies(width // 2, width, base), dtype)
@@ -160,17 +161,16 @@ def md_lrpe(
   """
   x = jnp.asarray(x)
   check_grid("x", x.shape[-2], shape, num_extra)
-  if activation not in ACTIVATIONS:
-    raise ValueError(
-      f"activation must be one of {ACTIVATIONS}; got {activation!r}."
-    )
+  _validate.choice("activation", activation, ACTIVATIONS)
   width = x.shape[-1]
   if theta is None:
     theta = md_frequencies(width, len(shape))
   if np.shape(theta)[-1] * len(shape) < width:
-    raise ValueError(
-      f"theta must have at least {-(-width // len(shape))} frequencies, "
-      f"{width} channels over {len(shape)} axes; got {np.shape(theta)}."
+    raise _validate.error(
+      "theta",
+      f"shape {np.shape(theta)}",
+      f"at least {-(-width // len(shape))} frequencies, {width} channels "
+      f"over {len(shape)} axes",
     )
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = _grid_phases(shape, jnp.asarray(theta, dtype), width, num_extra)
@@ -184,14 +184,16 @@ def check_grid(
 ) -> None:
   """Raises ValueError unless count = num_extra + prod(shape)."""
   if not shape or any(size < 1 for size in shape) or num_extra < 0:
-    raise ValueError(
-      "shape must hold at least one positive size and num_extra must not be "
-      f"negative; got {shape} and {num_extra}."
+    raise _validate.error(
+      "shape and num_extra",
+      (shape, num_extra),
+      "at least one positive size, and a number of at least 0",
     )
   if count != num_extra + math.prod(shape):
-    raise ValueError(
-      f"{name} must have num_extra + prod(shape) = "
-      f"{num_extra + math.prod(shape)} elements; got {count}."
+    raise _validate.error(
+      name,
+      f"{count} elements",
+      f"num_extra + prod(shape) = {num_extra + math.prod(shape)} elements",
     )
 
 
@@ -229,9 +231,7 @@ def init_tpe(key: jax.Array, d_model: int, heads: int = 1) -> Params:
     ValueError: if heads does not divide d_model.
   """
   if heads < 1 or d_model % heads:
-    raise ValueError(
-      f"heads must divide d_model; got {heads} and d_model = {d_model}."
-    )
+    raise _validate.error("heads", heads, f"a divisor of d_model = {d_model}")
   lecun = jax.nn.initializers.lecun_normal()
   return {
     "q": jnp.ones((d_model,), jnp.float32),
@@ -309,15 +309,14 @@ def md_tpe(
     ValueError: if the number of axes or a shape does not fit the above.
   """
   if len(params) != len(axes) or not axes:
-    raise ValueError(
-      f"params must have one entry for each axis; got {len(params)} and axes "
-      f"= {tuple(axes)}."
+    raise _validate.error(
+      "params", params, f"one entry for each of the axes {tuple(axes)}"
     )
   channels = jnp.ndim(x) - 1
   total = 0
   for one, axis in zip(params, axes):
     if axis % jnp.ndim(x) == channels:
-      raise ValueError(f"axes must not hold the last axis; got {tuple(axes)}.")
+      raise _validate.error("axes", tuple(axes), "axes but for the last")
     y, _ = tpe(one, jnp.moveaxis(x, axis, -2))
     total = total + jnp.moveaxis(y, -2, axis)
   return total
@@ -326,8 +325,8 @@ def md_tpe(
 def _check_tpe(params, x):
   width = params["q"].shape[0]
   if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != width:
-    raise ValueError(
-      f"x must have d_model = {width} channels, as params; got {jnp.shape(x)}."
+    raise _validate.error(
+      "x", f"shape {jnp.shape(x)}", f"{width} channels, as params"
     )
 
 

@@ -21,6 +21,22 @@ A mixer is a module with these five names:
   step(config, params, x, state, reset=None) -> (y, state)
     The same for one element: x and y are (*batch, d_model), reset (*batch,).
 
+It may have one more, which the package reads where it is there:
+
+  TRAITS
+    A `contract.Traits`: which parameters get the smaller learning rate, ways of
+    splitting time over devices, the block of its paper, options that the
+    contract tests try, what it keeps between elements, what it sends and how
+    much memory it takes. Every field has a default that works.
+
+A configuration may have an attribute `bidirectional`: where it is true `apply`
+takes no state and no axis, and there is no step.
+
+`jaxseq.mixers.contract` has decorators that check arguments and complete
+docstrings, and `jaxseq.recurrence` what mixers are made of. To add a mixer to
+the package, write its file and add its line to the registry below: tests, the
+API reference and `python -m scripts.mixers_table` take it from there.
+
 What holds for every mixer:
 
   1. `apply` equals folding `step` over time.
@@ -41,29 +57,34 @@ What holds for every mixer:
 """
 
 import dataclasses
-import importlib
 import sys
-import types
 from typing import Any
+from typing import cast
+
+from jaxseq import _registry
+from jaxseq import _validate
+from jaxseq.mixers import contract
 
 _CONTRACT = ("Config", "init", "initial_state", "apply", "step")
 
-# Module paths and not modules: a mixer is imported when it is first asked for.
-_MODULES = {
-  "aaren": "jaxseq.mixers.aaren",
-  "attention": "jaxseq.mixers.attention",
-  "elman": "jaxseq.mixers.elman",
-  "gru": "jaxseq.mixers.gru",
-  "lightnet": "jaxseq.mixers.lightnet",
-  "linear_attention": "jaxseq.mixers.linear_attention",
-  "lstm": "jaxseq.mixers.lstm",
-  "mamba": "jaxseq.mixers.mamba",
-  "mamba2": "jaxseq.mixers.mamba2",
-  "s4": "jaxseq.mixers.s4",
-  "s4d": "jaxseq.mixers.s4d",
-  "s5": "jaxseq.mixers.s5",
-  "slstm": "jaxseq.mixers.slstm",
-}
+_MIXERS = _registry.Registry(
+  "mixer",
+  {
+    "aaren": "jaxseq.mixers.aaren",
+    "attention": "jaxseq.mixers.attention",
+    "elman": "jaxseq.mixers.elman",
+    "gru": "jaxseq.mixers.gru",
+    "lightnet": "jaxseq.mixers.lightnet",
+    "linear_attention": "jaxseq.mixers.linear_attention",
+    "lstm": "jaxseq.mixers.lstm",
+    "mamba": "jaxseq.mixers.mamba",
+    "mamba2": "jaxseq.mixers.mamba2",
+    "s4": "jaxseq.mixers.s4",
+    "s4d": "jaxseq.mixers.s4d",
+    "s5": "jaxseq.mixers.s5",
+    "slstm": "jaxseq.mixers.slstm",
+  },
+)
 
 
 def register(name: str, module_path: str) -> None:
@@ -77,19 +98,15 @@ def register(name: str, module_path: str) -> None:
   Raises:
     ValueError: if the name stands for another module already.
   """
-  if _MODULES.setdefault(name, module_path) != module_path:
-    raise ValueError(
-      f"name {name!r} is taken: it stands for {_MODULES[name]}, not for "
-      f"{module_path}."
-    )
+  _MIXERS.register(name, module_path)
 
 
 def names() -> tuple[str, ...]:
   """Returns the names of all mixers, sorted."""
-  return tuple(sorted(_MODULES))
+  return _MIXERS.names()
 
 
-def get(name: str) -> types.ModuleType:
+def get(name: str) -> contract.Mixer:
   """Returns the module of a mixer.
 
   Args:
@@ -101,42 +118,54 @@ def get(name: str) -> types.ModuleType:
   Raises:
     ValueError: if there is no such mixer, or its module breaks the contract.
   """
-  if name not in _MODULES:
-    raise ValueError(
-      f"there is no mixer {name!r}; the mixers are {', '.join(names())}."
-    )
-  module = importlib.import_module(_MODULES[name])
+  module = _MIXERS.get(name)
   missing = [entry for entry in _CONTRACT if not hasattr(module, entry)]
   if missing:
-    raise ValueError(
-      f"the module {_MODULES[name]} of mixer {name!r} lacks "
-      f"{', '.join(missing)}."
+    raise _validate.error(
+      f"mixer {name!r}",
+      _MIXERS.path(name),
+      f"a module with {', '.join(_CONTRACT)}; it lacks {', '.join(missing)}",
     )
   return module
 
 
-def module_of(config: Any) -> types.ModuleType:
+def module_of(config: Any) -> contract.Mixer:
   """Returns the module of the mixer that a configuration belongs to.
 
   Args:
     config: an instance of some mixer's Config.
 
   Returns:
-    The module.
+    The module in which the class of the configuration was defined.
 
   Raises:
-    ValueError: if no registered mixer has this kind of Config.
+    ValueError: if that is no mixer's.
   """
-  for path in _MODULES.values():
-    # A module that was never imported cannot have made the configuration.
-    module = sys.modules.get(path)
-    if module is not None and type(config) is getattr(module, "Config", None):
-      return module
   kind = type(config)
-  raise ValueError(
-    f"config must be the Config of one of the mixers {', '.join(names())}; got "
-    f"{kind.__module__}.{kind.__qualname__}."
-  )
+  module = sys.modules.get(kind.__module__)
+  if getattr(module, "Config", None) is not kind:
+    raise _validate.error(
+      "config",
+      f"{kind.__module__}.{kind.__qualname__}",
+      f"the Config of a mixer, as of one of {', '.join(names())}",
+    )
+  return cast(contract.Mixer, module)
+
+
+def traits(mixer: str | contract.Mixer) -> contract.Traits:
+  """Returns what a mixer declares, with defaults for what it does not.
+
+  Args:
+    mixer: one of `names()`, or a mixer's module.
+
+  Returns:
+    The mixer's `TRAITS`.
+
+  Raises:
+    ValueError: if there is no such mixer.
+  """
+  module = get(mixer) if isinstance(mixer, str) else mixer
+  return getattr(module, "TRAITS", contract.Traits())
 
 
 def make_config(name: str, **options: Any) -> Any:
@@ -154,20 +183,18 @@ def make_config(name: str, **options: Any) -> Any:
       value is out of range.
   """
   kind = get(name).Config
-  fields = {field.name: field for field in dataclasses.fields(kind)}
-  unknown = [option for option in options if option not in fields]
-  if unknown:
-    raise ValueError(
-      f"mixer {name!r} has no option {', '.join(sorted(unknown))}; its options "
-      f"are {', '.join(fields)}."
+  known = dataclasses.fields(kind)
+  for option in options:
+    _validate.choice(
+      f"option of mixer {name!r}", option, [field.name for field in known]
     )
-  missing = [
-    field.name
-    for field in fields.values()
-    if field.default is dataclasses.MISSING
-    and field.default_factory is dataclasses.MISSING
-    and field.name not in options
-  ]
-  if missing:
-    raise ValueError(f"mixer {name!r} needs the option {', '.join(missing)}.")
+  for field in known:
+    needed = (
+      field.default is dataclasses.MISSING
+      and field.default_factory is dataclasses.MISSING
+    )
+    if needed and field.name not in options:
+      raise _validate.error(
+        f"options of mixer {name!r}", sorted(options), f"{field.name} too"
+      )
   return kind(**options)

@@ -3,7 +3,7 @@
     x'(t) = A x(t) + B u(t),   y(t) = 2 Re(C x(t)) + D u(t)
     A = diag(Lambda) - sum_r P_r P_r^H
 
-discretised by the bilinear transform with one learned step size per channel.
+discretized by the bilinear transform with one learned step size per channel.
 Gu, Goel, Re, "Efficiently modeling long sequences with structured state
 spaces", arXiv:2111.00396, as its code has it today: one P for both low-rank
 factors (arXiv:2202.09729), which keeps every eigenvalue in the left half plane.
@@ -19,19 +19,34 @@ the paper's layer are in `jaxseq.nn`.
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.mixers import _check
 from jaxseq.mixers import _dplr
 from jaxseq.mixers import _siso
+from jaxseq.mixers import contract
 from jaxseq.mixers import hippo
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 
-# The parameters that the paper trains with the smaller learning rate.
-SSM_PARAMETERS = ("Lambda_re", "Lambda_im", "P", "B", "log_step")
+TRAITS = contract.Traits(
+  keeps="per channel, 32 complex states of one diagonal plus low-rank system",
+  # What the paper trains with the smaller learning rate.
+  ssm_parameters=("Lambda_re", "Lambda_im", "P", "B", "log_step"),
+  cases=(
+    {"d_state": 4, "init": "legt", "method": "convolution"},
+    {"d_state": 4, "init": "fourier", "n_ssm": 3, "dt_transform": "softplus"},
+  ),
+  collectives={"all_gather": 1},
+  temporary={
+    "tpu": (13, 33),
+    "cuda": (6, 13),
+    "tpu without resets": (19, 28),
+    "cuda without resets": (6.7, 9.7),
+  },
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +78,17 @@ class Config:
   d_model: int
   d_state: int = 64
   n_ssm: int | None = 1
-  init: str = "legs"
+  init: Literal["legs", "legt", "fourier"] = "legs"
   dt_min: float = 0.001
   dt_max: float = 0.1
-  real_transform: str = "exp"
-  dt_transform: str = "exp"
+  real_transform: _siso.RealTransform = "exp"
+  dt_transform: _siso.StepTransform = "exp"
   step_rescale: float = 1.0
   bidirectional: bool = False
-  method: str = "auto"
+  method: _siso.Method = "auto"
 
   def __post_init__(self):
     _siso.check_config(self)
-    if self.init not in hippo.HIPPO:
-      raise ValueError(
-        f"init must be one of {tuple(hippo.HIPPO)}; got {self.init!r}."
-      )
 
 
 def init(key: jax.Array, config: Config) -> Params:
@@ -114,125 +125,41 @@ def init(key: jax.Array, config: Config) -> Params:
   }
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> jax.Array:
-  """Returns the state of a fresh sequence: zeros.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: real dtype whose complex counterpart is used; float32 if it is
-      narrower.
-
-  Returns:
-    (*batch, H, N / 2), complex64 for float32.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: complex zeros (*batch, H, N / 2)."""
   shape = (*batch_shape, config.d_model, config.d_state // 2)
   return jnp.zeros(shape, jnp.result_type(dtype, jnp.complex64))
 
 
-def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: jax.Array | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-) -> tuple[jax.Array, jax.Array]:
+@contract.apply(Config, init, initial_state, fresh=False)
+def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, H), floating.
-    state: (*batch, H, N / 2) complex state before the first element; fresh if
-      None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed. A bidirectional model keeps the
-      elements on the two sides of a reset apart in both directions.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y (*batch, time, H) in the dtype of x, and the state (*batch, H, N / 2)
-    after the last element, complex64 or wider.
-
-  Raises:
-    ValueError: if an argument does not fit the above, or a bidirectional model
-      is given a state or an axis.
+  A bidirectional model keeps the elements on the two sides of a reset apart in
+  both directions.
   """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  if config.bidirectional and state is not None:
-    raise ValueError("state must be None for a bidirectional S4.")
-  if config.bidirectional and axis is not None:
-    raise ValueError("axis must be None for a bidirectional S4.")
-  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  u = x.astype(contract.wide_dtype(x))
   if state is not None:
     state = _dplr.join(state)
   y, state = _siso.run(
     config, _discrete(config, params, u.dtype), u, state, reset, axis
   )
   y = y + params["D"].astype(u.dtype) * u
-  return y.astype(x.dtype), _dplr.split(state)
+  return y, _dplr.split(state)
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: jax.Array,
-  reset: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """Consumes one element, in O(N) per channel.
-
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, H), floating.
-    state: (*batch, H, N / 2) complex.
-    reset: (*batch,) bool or None.
-
-  Returns:
-    y (*batch, H) in the dtype of x, and the state (*batch, H, N / 2).
-
-  Raises:
-    ValueError: if an argument does not fit the above, or the model is
-      bidirectional.
-  """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  if config.bidirectional:
-    raise ValueError("a bidirectional S4 has no step: it needs the future.")
-  u = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None):
+  """Consumes one element, in O(N) per channel."""
+  u = x.astype(contract.wide_dtype(x))
   if reset is not None:
     # A select: an infinite or undefined state must not survive.
     state = jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
   state = _dplr.advance(_continuous(config, params, u.dtype), state, u)
   C = _siso.from_pair(params["C"], u.dtype)
   y = 2 * jnp.sum(C.real * state.real - C.imag * state.imag, -1)
-  return (y + params["D"].astype(u.dtype) * u).astype(x.dtype), state
+  return y + params["D"].astype(u.dtype) * u, state
 
 
 def to_truncated(config: Config, params: Params, length: int) -> jax.Array:

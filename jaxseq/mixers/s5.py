@@ -2,7 +2,7 @@
 
   x'(t) = Lambda x(t) + B u(t),   y(t) = Re(C x(t)) + D u(t)
 
-discretised with one learned step size per state. Smith, Warrington, Linderman,
+discretized with one learned step size per state. Smith, Warrington, Linderman,
 "Simplified State Space Layers for Sequence Modeling", arXiv:2208.04933; with
 resets inside a sequence: Lu et al., "Structured State Space Models for
 In-Context Reinforcement Learning", arXiv:2303.03982.
@@ -13,22 +13,36 @@ the paper's layer are in `jaxseq.nn`.
 
 import dataclasses
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import recurrence
-from jaxseq.mixers import _check
+from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 from jaxseq.mixers import hippo
 
-Params = dict[str, jax.Array]
+Params = contract.Params
 
-C_INITS = ("trunc_standard_normal", "lecun_normal", "complex_normal")
-
-# The parameters that the paper trains with the smaller learning rate.
-SSM_PARAMETERS = ("Lambda_re", "Lambda_im", "B", "log_step")
+TRAITS = contract.Traits(
+  keeps="one diagonal system for all channels",
+  # What the paper trains with the smaller learning rate.
+  ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
+  cases=(
+    {"ssm_size": 8, "blocks": 2},
+    {
+      "ssm_size": 8,
+      "blocks": 1,
+      "discretization": "bilinear",
+      "clip_eigs": True,
+    },
+    {"ssm_size": 6, "blocks": 2, "conj_sym": False},
+  ),
+  collectives={"all_gather": 1},
+  temporary={"tpu": (0.1, 4.1), "cuda": (0.9, 3.4)},
+)
 
 # Largest real part of an eigenvalue under `clip_eigs`.
 _CLIP = -1e-4
@@ -41,7 +55,7 @@ class Config:
   Attributes:
     d_model: width of inputs and outputs, H.
     ssm_size: number of states, conjugates counted.
-    blocks: diagonal blocks of the HiPPO initialisation.
+    blocks: diagonal blocks of the HiPPO initialization.
     conj_sym: states come in conjugate pairs and one of each is kept: P =
       ssm_size / 2 and y = 2 Re(C x) + D u.
     discretization: "zoh" or "bilinear".
@@ -59,8 +73,10 @@ class Config:
   ssm_size: int = 256
   blocks: int = 8
   conj_sym: bool = True
-  discretization: str = "zoh"
-  c_init: str = "trunc_standard_normal"
+  discretization: Literal["zoh", "bilinear"] = "zoh"
+  c_init: Literal["trunc_standard_normal", "lecun_normal", "complex_normal"] = (
+    "trunc_standard_normal"
+  )
   dt_min: float = 0.001
   dt_max: float = 0.1
   clip_eigs: bool = False
@@ -68,29 +84,19 @@ class Config:
   bidirectional: bool = False
 
   def __post_init__(self):
-    _check.check_positive(self, "d_model", "ssm_size", "blocks")
-    if self.ssm_size % self.blocks:
-      raise ValueError(
-        "ssm_size must be a positive multiple of blocks; got ssm_size = "
-        f"{self.ssm_size} and blocks = {self.blocks}."
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "ssm_size", "blocks"),
+      above_zero=("step_rescale",),
+    )
+    block = self.blocks * (2 if self.conj_sym else 1)
+    if self.ssm_size % block:
+      what = "2 * blocks with conj_sym" if self.conj_sym else "blocks"
+      raise contract.error(
+        "ssm_size", self.ssm_size, f"a multiple of {what}, {block}"
       )
-    if self.conj_sym and (self.ssm_size // self.blocks) % 2:
-      raise ValueError(
-        "with conj_sym, ssm_size / blocks must be even; got ssm_size = "
-        f"{self.ssm_size} and blocks = {self.blocks}."
-      )
-    discretize.get(self.discretization)
-    if self.c_init not in C_INITS:
-      raise ValueError(f"c_init must be one of {C_INITS}; got {self.c_init!r}.")
-    if not 0 < self.dt_min <= self.dt_max:
-      raise ValueError(
-        "dt_min and dt_max must satisfy 0 < dt_min <= dt_max; got "
-        f"{self.dt_min} and {self.dt_max}."
-      )
-    if not self.step_rescale > 0:
-      raise ValueError(
-        f"step_rescale must be positive; got {self.step_rescale}."
-      )
+    discretize.check_step_sizes(self)
 
   @property
   def num_states(self) -> int:
@@ -130,13 +136,7 @@ def init(key: jax.Array, config: Config) -> Params:
       axis=-1,
     ),
     "D": jax.random.normal(key_D, (H,), jnp.float32),
-    "log_step": jax.random.uniform(
-      key_step,
-      (P, 1),
-      jnp.float32,
-      minval=math.log(config.dt_min),
-      maxval=math.log(config.dt_max),
-    ),
+    "log_step": discretize.log_step_sizes(key_step, (P, 1), config),
   }
   if config.c_init == "complex_normal":
     width = 2 * P if config.bidirectional else P
@@ -160,7 +160,7 @@ def _lecun(key, shape):
 def _init_C(key, config, V):
   """C in the eigenbasis, (H, P, 2)."""
   H, size = config.d_model, config.ssm_size
-  # The fan-in that the code's initialisers see: the states for one row drawn
+  # The fan-in that the code's initializers see: the states for one row drawn
   # at a time, the states times the rows for all rows drawn at once.
   rows = H if config.c_init == "lecun_normal" else 1
   C = _lecun(key, (H, size, 2)) / math.sqrt(rows * size)
@@ -169,81 +169,30 @@ def _init_C(key, config, V):
   return jnp.stack([re @ V_re - im @ V_im, re @ V_im + im @ V_re], axis=-1)
 
 
-def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype=jnp.float32
-) -> jax.Array:
-  """Returns the state of a fresh sequence: zeros.
-
-  Args:
-    config: options.
-    batch_shape: leading axes.
-    dtype: real dtype whose complex counterpart is used; float32 if it is
-      narrower.
-
-  Returns:
-    (*batch, P), complex64 for float32.
-
-  Raises:
-    ValueError: if batch_shape or dtype is not of that kind.
-  """
-  dtype = _check.state_dtype(batch_shape, dtype)
+@contract.initial_state
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence: complex zeros (*batch, P)."""
   shape = (*batch_shape, config.num_states)
   return jnp.zeros(shape, jnp.result_type(dtype, jnp.complex64))
 
 
-def apply(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: jax.Array | None = None,
-  reset: jax.Array | None = None,
-  *,
-  axis: str | None = None,
-  gaps: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+@contract.apply(Config, init, initial_state)
+def apply(config, params, x, state=None, reset=None, *, axis=None, gaps=None):
   """Runs over a sequence.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, H).
-    state: (*batch, P) complex state before the first element; fresh if None.
-    reset: (*batch, time) bool; where true the state is that of a fresh
-      sequence before the element is consumed. A bidirectional model keeps the
-      elements on the two sides of a reset apart in both directions.
+  A bidirectional model keeps the elements on the two sides of a reset apart in
+  both directions.
+
+  Options:
     gaps: (*batch, time) time since the element before, in units of the step
       size, for irregularly sampled sequences (appendix G.3 of the paper); 1
       everywhere if None. The first gap of a fresh sequence is 1 by convention.
-    axis: name of a mesh axis over which time is split, inside `jax.shard_map`
-      only; see `registry`.
-
-  Returns:
-    y (*batch, time, H) in the dtype of x, and the state (*batch, P) after the
-    last element.
-
-  Raises:
-    ValueError: if an argument does not fit the above, or a bidirectional model
-      is given a state or an axis.
   """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  batch = _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-  )
-  if state is None:
-    state = initial_state(config, batch, _real_dtype(x))
-  elif config.bidirectional:
-    raise ValueError("state must be None for a bidirectional S5.")
-  if config.bidirectional and axis is not None:
-    raise ValueError("axis must be None for a bidirectional S5.")
   if gaps is not None and jnp.shape(gaps) != x.shape[:-1]:
-    raise ValueError(
-      f"gaps must have shape {x.shape[:-1]}, that of x without its features; "
-      f"got {jnp.shape(gaps)}."
+    raise contract.error(
+      "gaps",
+      f"shape {jnp.shape(gaps)}",
+      f"{x.shape[:-1]}, that of x without features",
     )
   run = _regular if gaps is None else _irregular
   if not config.bidirectional:
@@ -262,54 +211,22 @@ def apply(
   return y1 + y2, state
 
 
-def step(
-  config: Config,
-  params: Params,
-  x: jax.Array,
-  state: jax.Array,
-  reset: jax.Array | None = None,
-  *,
-  gaps: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """Consumes one element.
+@contract.step(Config, init, initial_state)
+def step(config, params, x, state, reset=None, *, gaps=None):
+  """Consumes one element; `apply` without the time axis.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, H).
-    state: (*batch, P) complex.
-    reset: (*batch,) bool or None.
+  Options:
     gaps: (*batch,) or None, as in `apply`.
-
-  Returns:
-    y (*batch, H) and the state (*batch, P).
-
-  Raises:
-    ValueError: if an argument does not fit the above, or the model is
-      bidirectional.
   """
-  _check.check_params(Config, init, config, params)
-  x = jnp.asarray(x)
-  _check.check_inputs(
-    config.d_model,
-    x,
-    state,
-    lambda shape: initial_state(config, shape),
-    reset,
-    step=True,
-  )
-  if config.bidirectional:
-    raise ValueError("a bidirectional S5 has no step: it needs the future.")
-  dtype = _real_dtype(x)
+  dtype = contract.wide_dtype(x)
   u = x.astype(dtype)
-  Lambda_bar, factor = _discretise(config, params, dtype, gaps)
+  Lambda_bar, factor = _discretize(config, params, dtype, gaps)
   B, C = _step_matrices(config, params, dtype)
   re, im = jnp.split(u @ B, 2, axis=-1)
   Bu = factor * jax.lax.complex(re, im)
   state = recurrence.linear_step(Lambda_bar, Bu, state, reset=reset)
   parts = jnp.concatenate([jnp.real(state), -jnp.imag(state)], axis=-1)
-  y = parts @ C + params["D"] * u
-  return y.astype(x.dtype), state
+  return parts @ C + params["D"] * u, state
 
 
 def _step_matrices(config, params, dtype):
@@ -326,11 +243,7 @@ def _step_matrices(config, params, dtype):
   return jax.lax.optimization_barrier((B, C))
 
 
-def _real_dtype(x):
-  return jnp.promote_types(x.dtype, jnp.float32)
-
-
-def _discretise(config, params, dtype, gaps=None):
+def _discretize(config, params, dtype, gaps=None):
   """Decays and input factors, (P,) or, with gaps, (*gaps.shape, P)."""
   re = params["Lambda_re"].astype(dtype)
   if config.clip_eigs:
@@ -345,8 +258,8 @@ def _discretise(config, params, dtype, gaps=None):
 def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """The fused scan over a sequence with equal steps."""
   del gaps
-  dtype = _real_dtype(x)
-  Lambda_bar, factor = _discretise(config, params, dtype)
+  dtype = contract.wide_dtype(x)
+  Lambda_bar, factor = _discretize(config, params, dtype)
   B = params["B"].astype(dtype)
   B_bar = factor[:, None] * jax.lax.complex(B[..., 0], B[..., 1])
   C = _factor(config) * C.astype(dtype)
@@ -365,8 +278,8 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
 
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """As `_regular` with a step size per element; the states are stored."""
-  u = x.astype(_real_dtype(x))
-  Lambda_bar, factor = _discretise(config, params, u.dtype, gaps)
+  u = x.astype(contract.wide_dtype(x))
+  Lambda_bar, factor = _discretize(config, params, u.dtype, gaps)
   Bu = factor * _project(params["B"], u)
   states, state = recurrence.linear_scan(
     Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
@@ -374,7 +287,7 @@ def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   y = _read_out(config, C, states)
   if params["D"] is not None:
     y = y + params["D"] * u
-  return y.astype(x.dtype), state
+  return y, state
 
 
 def _factor(config):

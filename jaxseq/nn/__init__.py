@@ -14,8 +14,8 @@ if TYPE_CHECKING:
   from jaxseq.nn import heads as heads
   from jaxseq.nn import layer as layer
   from jaxseq.nn import mixer as mixer
-  from jaxseq.nn import model as model
   from jaxseq.nn import network as network
+  from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
   from jaxseq.nn.distributions import Categorical as Categorical
   from jaxseq.nn.distributions import DiagonalGaussian as DiagonalGaussian
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
-  from jaxseq.nn.model import SequenceModel as SequenceModel
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
+  from jaxseq.nn.sequence_model import SequenceModel as SequenceModel
   from jaxseq.nn.stack import StackConfig as StackConfig
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.nn import dense
 from jaxseq.nn import heads
-from jaxseq.nn import model
+from jaxseq.nn import sequence_model
 from jaxseq.nn.stack import StackConfig
 
 
@@ -126,7 +126,7 @@ class SequenceNetwork(linen.Module):
     else:
       dtype = dense.activation_dtype(dtype, inputs)
       x = dense.Dense(config.stack.d_model, dtype=dtype, name="encoder")(inputs)
-    layers = model.SequenceModel(config.stack, name="stack")
+    layers = sequence_model.SequenceModel(config.stack, name="stack")
     x, states = layers(x, states, reset, train, options, step)
     if config.tie:
       if embed is None:
@@ -174,7 +174,7 @@ class SequenceNetwork(linen.Module):
     self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
   ) -> Any:
     """Returns the states of a fresh sequence; works on an unbound module."""
-    layers = model.SequenceModel(self.config.stack, parent=None)
+    layers = sequence_model.SequenceModel(self.config.stack, parent=None)
     return layers.initial_state(batch_shape, dtype)
 
 

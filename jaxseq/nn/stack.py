@@ -152,7 +152,7 @@ class StackConfig:
     """Names of parameters that the papers give a learning rate of their own."""
     names = set()
     for name in (self.mixer, *dict(self.hybrid)):
-      names |= set(getattr(mixers.get(name), "SSM_PARAMETERS", ()))
+      names |= set(mixers.traits(name).ssm_parameters)
     return tuple(sorted(names))
 
   def layer(self, index: int) -> "StackConfig":
@@ -214,4 +214,4 @@ def _pairs(options: Options) -> tuple[tuple[str, Any], ...]:
 
 def _schemes(name: str) -> tuple[str, ...]:
   """Returns the ways in which a mixer can split time, if it has several."""
-  return getattr(mixers.get(name), "SCHEMES", ())
+  return mixers.traits(name).schemes

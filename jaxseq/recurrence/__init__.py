@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence import linear as linear
   from jaxseq.recurrence import lti as lti
   from jaxseq.recurrence import outer as outer
+  from jaxseq.recurrence import reference as reference
   from jaxseq.recurrence import selective as selective
   from jaxseq.recurrence import siso as siso
   from jaxseq.recurrence import softmax as softmax

@@ -126,9 +126,7 @@ def _set_aside(x, state, masks):
   So elements with infinite or undefined entries are replaced by zeros, and the
   outputs and the state that depend on them become nan afterwards.
 
-  Returns:
-    The inputs and the state without them, bad_rows [B, R, C, 1] and bad_state
-    [B, R, 1, 1].
+  Also returned: bad_rows [B, R, C, 1] and bad_state [B, R, 1, 1].
   """
 
   def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):

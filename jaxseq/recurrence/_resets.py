@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 PyTree = Any
 
 
@@ -13,11 +15,9 @@ def check(reset: jax.Array | None, shape: tuple[int, ...]) -> None:
   if reset is None:
     return
   if jnp.shape(reset) != shape:
-    raise ValueError(f"reset must have shape {shape}; got {jnp.shape(reset)}.")
+    raise _validate.error("reset", f"shape {jnp.shape(reset)}", str(shape))
   if jnp.result_type(reset) != jnp.bool_:
-    raise ValueError(
-      f"reset must be of dtype bool; got {jnp.result_type(reset)}."
-    )
+    raise _validate.error("reset", f"dtype {jnp.result_type(reset)}", "bool")
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ zero. Short convolutions of this kind stand in front of the recurrence in H3
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import halo
 from jaxseq.recurrence._sharded import prefix
@@ -50,9 +51,7 @@ def causal_conv(
   """
   x = jnp.asarray(x)
   if x.ndim < 2:
-    raise ValueError(
-      f"x must have shape (*batch, time, channels); got {x.shape}."
-    )
+    raise _validate.error("x", f"shape {x.shape}", "(*batch, time, channels)")
   dtype = _check(x, weight, bias, window, x.shape[:-2])
   _resets.check(reset, x.shape[:-1])
   width, time = weight.shape[0], x.shape[-2]
@@ -105,7 +104,7 @@ def causal_conv_step(
   """
   x = jnp.asarray(x)
   if x.ndim < 1:
-    raise ValueError(f"x must have shape (*batch, channels); got {x.shape}.")
+    raise _validate.error("x", f"shape {x.shape}", "(*batch, channels)")
   dtype = _check(x, weight, bias, window, x.shape[:-1])
   _resets.check(reset, x.shape[:-1])
   window = window.astype(dtype)
@@ -122,22 +121,22 @@ def _check(x, weight, bias, window, batch):
   """Checks shapes; returns the dtype to compute in."""
   channels = x.shape[-1]
   if not jnp.issubdtype(x.dtype, jnp.floating):
-    raise ValueError(f"x must be of a floating dtype; got {x.dtype}.")
+    raise _validate.error("x", f"dtype {x.dtype}", "a floating one")
   shape = jnp.shape(weight)
   if len(shape) != 2 or shape[0] < 1 or shape[1] != channels:
-    raise ValueError(
-      f"weight must have shape (width, channels) with channels = {channels}; "
-      f"got {shape}."
+    raise _validate.error(
+      "weight",
+      f"shape {shape}",
+      f"(width, channels) with channels = {channels}",
     )
   if bias is not None and jnp.shape(bias) != (channels,):
-    raise ValueError(
-      f"bias must have shape {(channels,)}; got {jnp.shape(bias)}."
-    )
+    raise _validate.error("bias", f"shape {jnp.shape(bias)}", f"{(channels,)}")
   expected = (*batch, shape[0] - 1, channels)
   if jnp.shape(window) != expected:
-    raise ValueError(
-      f"window must have shape {expected}, (*batch, width - 1, channels); got "
-      f"{jnp.shape(window)}."
+    raise _validate.error(
+      "window",
+      f"shape {jnp.shape(window)}",
+      f"{expected}, (*batch, width - 1, channels)",
     )
   return jnp.result_type(x.dtype, window, jnp.float32)
 

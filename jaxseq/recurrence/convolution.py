@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 # Elements in the smallest blocks that a chunk is cut into.
 _BLOCK = 32
 _BLOCK_WITH_RESETS = 4
@@ -26,14 +28,16 @@ def fft_convolution(
     ValueError: if shapes do not fit.
   """
   if jnp.ndim(u) < 2 or jnp.shape(kernel) != (u.shape[-1], u.shape[-2]):
-    raise ValueError(
-      "u must have shape (*batch, time, H) and kernel (H, time); got "
-      f"{jnp.shape(u)} and {jnp.shape(kernel)}."
+    raise _validate.error(
+      "u",
+      f"shape {jnp.shape(u)} and {jnp.shape(kernel)}",
+      "(*batch, time, H) and kernel (H, time)",
     )
   if backward is not None and jnp.shape(backward) != kernel.shape:
-    raise ValueError(
-      f"backward must have the shape of kernel, {kernel.shape}; got "
-      f"{jnp.shape(backward)}."
+    raise _validate.error(
+      "backward",
+      f"shape {jnp.shape(backward)}",
+      f"the shape of kernel, {kernel.shape}",
     )
   dtype = jnp.result_type(u, kernel, jnp.float32)
   time = u.shape[-2]

@@ -33,7 +33,7 @@ def softmax_attention(
   Args:
     q: (*batch, heads, time, d) queries, of a floating dtype.
     k: (*batch, groups, time, d) keys; `groups` divides heads, and heads /
-      groups neighbouring heads share a key.
+      groups neighboring heads share a key.
     v: (*batch, groups, time, e) values.
     axis: name of the mesh axis over which time is split, or None.
     scheme: what travels between devices:

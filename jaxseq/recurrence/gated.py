@@ -13,6 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import gated_schemes
 
@@ -274,51 +275,54 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
   """Checks shapes; `lead` is the shape of x without its features."""
   shape = jnp.shape(params.kernel)
   if len(shape) != 4 or shape[1] != shape[3]:
-    raise ValueError(
-      "params.kernel must have shape (heads, features, gates, features); got "
-      f"{shape}."
+    raise _validate.error(
+      "params.kernel", f"shape {shape}", "(heads, features, gates, features)"
     )
   heads, features, gates, _ = shape
   width = heads * features
   if params.input_kernel is None:
     input_gates = x.shape[-1] // width
     if x.shape[-1] != input_gates * width:
-      raise ValueError(
-        f"x must have a multiple of {width} features without "
-        f"params.input_kernel; got {x.shape[-1]}."
+      raise _validate.error(
+        "x",
+        f"shape {x.shape}",
+        f"a multiple of {width} features without params.input_kernel",
       )
   else:
     kernel = jnp.shape(params.input_kernel)
     if len(kernel) != 3 or (kernel[0], kernel[2]) != (x.shape[-1], width):
-      raise ValueError(
-        f"params.input_kernel must have shape ({x.shape[-1]}, input gates, "
-        f"{width}); got {kernel}."
+      raise _validate.error(
+        "params.input_kernel",
+        f"shape {kernel}",
+        f"({x.shape[-1]}, input gates, {width})",
       )
     input_gates = kernel[1]
   if jnp.shape(params.input_bias) != (input_gates, width):
-    raise ValueError(
-      f"params.input_bias must have shape {(input_gates, width)}; got "
-      f"{jnp.shape(params.input_bias)}."
+    raise _validate.error(
+      "params.input_bias",
+      f"shape {jnp.shape(params.input_bias)}",
+      f"{(input_gates, width)}",
     )
   if params.bias is not None and jnp.shape(params.bias) != (gates, width):
-    raise ValueError(
-      f"params.bias must have shape {(gates, width)}; got "
-      f"{jnp.shape(params.bias)}."
+    raise _validate.error(
+      "params.bias", f"shape {jnp.shape(params.bias)}", f"{(gates, width)}"
     )
   for leaf in state:
     if jnp.shape(leaf) != (heads, lead[-1], features):
-      raise ValueError(
-        f"state must hold arrays of shape {(heads, lead[-1], features)}; got "
-        f"{jnp.shape(leaf)}."
+      raise _validate.error(
+        "state",
+        f"shape {jnp.shape(leaf)}",
+        f"arrays of shape {(heads, lead[-1], features)}",
       )
 
 
 def _check_scan(params, state, x, reset) -> None:
   """Raises ValueError unless the arguments of `gated_scan` fit together."""
   if jnp.ndim(x) != 3 or x.shape[0] == 0:
-    raise ValueError(
-      "x must have shape (time, batch, inputs) with at least one step; got "
-      f"{jnp.shape(x)}."
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      "(time, batch, inputs) with at least one step",
     )
   _check(params, state, x, x.shape[:-1])
   _resets.check(reset, x.shape[:-1])
@@ -349,7 +353,7 @@ def gated_step(
     ValueError: if shapes do not fit together.
   """
   if jnp.ndim(x) != 2:
-    raise ValueError(f"x must have shape (batch, inputs); got {jnp.shape(x)}.")
+    raise _validate.error("x", f"shape {jnp.shape(x)}", "(batch, inputs)")
   _check(params, state, x, x.shape[:-1])
   if reset is not None:
     _resets.check(reset, x.shape[:-1])
@@ -420,7 +424,5 @@ def gated_scan(
   if chunk_size is None:
     width = max(1, state[0].size)
     chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // width)
-  elif chunk_size < 1:
-    raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
-  chunk_size = min(chunk_size, x.shape[0])
+  chunk_size = min(_validate.positive("chunk_size", chunk_size), x.shape[0])
   return _gated_scan(cell, chunk_size, params, tuple(state), x, reset)

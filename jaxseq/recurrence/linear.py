@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import scans
 
@@ -36,8 +37,7 @@ def choose_method(platform: str, time: int) -> str:
 
 def resolve_method(method: str, time: int) -> str:
   """Replaces "auto"; raises ValueError for an unknown method."""
-  if method not in METHODS:
-    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  _validate.choice("method", method, METHODS)
   if method == "auto":
     return choose_method(jax.default_backend(), time)
   return method
@@ -101,18 +101,19 @@ def linear_scan(
     )
   a, b = jnp.asarray(a), jnp.asarray(b)
   if b.ndim < 2:
-    raise ValueError(f"b must have shape (*batch, time, n); got {b.shape}.")
+    raise _validate.error("b", f"shape {b.shape}", "(*batch, time, n)")
   batch, time, n = b.shape[:-2], b.shape[-2], b.shape[-1]
   if time == 0:
-    raise ValueError(f"b must have at least one element; got shape {b.shape}.")
+    raise _validate.error("b", f"shape {b.shape}", "at least one element")
   _check_broadcast("a", a.shape, b.shape)
   dtype = accumulator_dtype(a, b, init)
   if init is None:
     init = jnp.zeros_like(b, dtype, shape=batch + (n,))
   elif jnp.shape(init) != batch + (n,):
-    raise ValueError(
-      f"init must have shape {batch + (n,)}, that of b without time; got "
-      f"{jnp.shape(init)}."
+    raise _validate.error(
+      "init",
+      f"shape {jnp.shape(init)}",
+      f"{batch + (n,)}, that of b without time",
     )
   _resets.check(reset, batch + (time,))
   method = resolve_method(method, time)
@@ -160,11 +161,11 @@ def linear_step(
   """
   a, b = jnp.asarray(a), jnp.asarray(b)
   if b.ndim < 1:
-    raise ValueError(f"b must have shape (*batch, n); got {b.shape}.")
+    raise _validate.error("b", f"shape {b.shape}", "(*batch, n)")
   _check_broadcast("a", a.shape, b.shape)
   if jnp.shape(state) != b.shape:
-    raise ValueError(
-      f"state must have the shape of b, {b.shape}; got {jnp.shape(state)}."
+    raise _validate.error(
+      "state", f"shape {jnp.shape(state)}", f"the shape of b, {b.shape}"
     )
   _resets.check(reset, b.shape[:-1])
   dtype = accumulator_dtype(a, b, state)
@@ -180,8 +181,10 @@ def _check_broadcast(name, shape, target):
   except ValueError:
     fits = False
   if not fits:
-    raise ValueError(
-      f"{name} must broadcast to the shape of b, {tuple(target)}; got {shape}."
+    raise _validate.error(
+      name,
+      f"shape {shape}",
+      f"one that broadcasts to that of b, {tuple(target)}",
     )
 
 
@@ -189,7 +192,7 @@ def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
   """The dtype to compute in; ValueError unless real or complex."""
   dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
   if not jnp.issubdtype(dtype, jnp.inexact):
-    raise ValueError(f"a and b must be real or complex; got {dtype}.")
+    raise _validate.error("a and b", f"dtype {dtype}", "real or complex")
   return dtype
 
 
@@ -323,7 +326,7 @@ def _chunked(a, b, init, reset, reverse):
   reset_blocks = None if reset is None else split(reset, False)
 
   # What each block does to the state that enters it: decay and addend.
-  def summarise(i, carry):
+  def summarize(i, carry):
     decay, h = carry
     t = size - 1 - i if reverse else i
     a_t = _at(a_blocks, t)
@@ -333,7 +336,7 @@ def _chunked(a, b, init, reset, reverse):
 
   ones = jnp.ones_like(b, shape=(rows * blocks, n))
   decay, addend = lax.fori_loop(
-    0, size, summarise, (ones, jnp.zeros_like(ones))
+    0, size, summarize, (ones, jnp.zeros_like(ones))
   )
   decay, addend = (x.reshape(rows, blocks, n) for x in (decay, addend))
   after, _ = _associative(decay, addend, init, None, reverse)

@@ -20,6 +20,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
@@ -63,7 +64,7 @@ def lti_scan(
   gradient too.
 
   Args:
-    Lambda_bar: (P,) discretised eigenvalues, real or complex.
+    Lambda_bar: (P,) discretized eigenvalues, real or complex.
     B_bar: (P, H) input matrix, real or complex.
     C: (M, P) output matrix, real or complex.
     u: (*batch, time, H) real inputs.
@@ -143,37 +144,31 @@ def lti_scan(
 def _check(Lambda_bar, B_bar, C, D, u, init, reset):
   """Checks shapes and dtypes; returns batch shape, time and batch size."""
   if jnp.ndim(Lambda_bar) != 1:
-    raise ValueError(
-      f"Lambda_bar must have shape (P,); got {jnp.shape(Lambda_bar)}."
+    raise _validate.error(
+      "Lambda_bar", f"shape {jnp.shape(Lambda_bar)}", "(P,)"
     )
   P = jnp.shape(Lambda_bar)[0]
   if u.ndim < 2 or u.shape[-2] == 0:
-    raise ValueError(
-      "u must have shape (*batch, time, H) with at least one element; got "
-      f"{u.shape}."
+    raise _validate.error(
+      "u", f"shape {u.shape}", "(*batch, time, H) with at least one element"
     )
   if not jnp.issubdtype(u.dtype, jnp.floating):
-    raise ValueError(f"u must be of a floating dtype; got {u.dtype}.")
+    raise _validate.error("u", f"dtype {u.dtype}", "a floating one")
   H = u.shape[-1]
   if jnp.shape(B_bar) != (P, H):
-    raise ValueError(
-      f"B_bar must have shape (P, H) = {(P, H)}; got {jnp.shape(B_bar)}."
+    raise _validate.error(
+      "B_bar", f"shape {jnp.shape(B_bar)}", f"(P, H) = {(P, H)}"
     )
   if jnp.ndim(C) != 2 or jnp.shape(C)[1] != P:
-    raise ValueError(
-      f"C must have shape (M, P) with P = {P}; got {jnp.shape(C)}."
-    )
+    raise _validate.error("C", f"shape {jnp.shape(C)}", f"(M, P) with P = {P}")
   M = jnp.shape(C)[0]
   if D is not None and not jnp.shape(D) == (M,) == (H,):
-    raise ValueError(
-      f"D must have shape (M,) with M == H; got {jnp.shape(D)} with M = {M} "
-      f"and H = {H}."
+    raise _validate.error(
+      "D", f"shape {jnp.shape(D)} with M = {M} and H = {H}", "(M,) with M == H"
     )
   batch, time = u.shape[:-2], u.shape[-2]
   if init is not None and jnp.shape(init) != batch + (P,):
-    raise ValueError(
-      f"init must have shape {batch + (P,)}; got {jnp.shape(init)}."
-    )
+    raise _validate.error("init", f"shape {jnp.shape(init)}", f"{batch + (P,)}")
   _resets.check(reset, batch + (time,))
   return batch, time, math.prod(batch)
 
@@ -181,11 +176,7 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
 def _chunk_size(chunk_size, time, rows):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise ValueError(
-        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   if jax.default_backend() == "cpu":
     # Matrix products want 2048 rows, but 1024 do where there would be fewer
     # than eight chunks: the chunk is what memory goes to.
@@ -338,18 +329,9 @@ def _adjoint(system, g, states, carry, reset, options):
   lam_t, the cotangent of a, is taken when element t - 1 comes up; for the first
   element of a chunk that is in the next call.
 
-  Args:
-    system: the system.
-    g: [T, B, S] cotangents of the states.
-    states: [T, B, S] states of the chunk.
-    carry: what the elements consumed later leave: mu, the lam of the element
-      after, whether that one starts afresh [B] or None, and the cotangent of a
-      [B, P]; all but the third by parts.
-    reset: [T, B] or None.
-    options: the options.
-
-  Returns:
-    The carry, and lam [T, B, S].
+  From cotangents g and states [T, B, S]; the carry is mu, the lam of the
+  element after, whether that one starts afresh [B], and the cotangent of a [B,
+  P]. Returns the carry, and lam [T, B, S].
   """
   if options.method != "sequential":
     return _adjoint_by_scan(system, g, states, carry, reset, options)

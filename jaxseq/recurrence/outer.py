@@ -16,6 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
@@ -95,9 +96,10 @@ def outer_scan(
   """
   _check_floating(q=q, k=k, v=v)
   if jnp.ndim(v) < 2 or jnp.shape(v)[-2] == 0:
-    raise ValueError(
-      "v must have shape (*batch, time, dv) with at least one element; got "
-      f"{jnp.shape(v)}."
+    raise _validate.error(
+      "v",
+      f"shape {jnp.shape(v)}",
+      "(*batch, time, dv) with at least one element",
     )
   lead = jnp.shape(v)[:-1]
   _check_keys(lead, lead, q, k, decay)
@@ -171,24 +173,25 @@ def outer_scan_heads(
     )
   _check_floating(q=q, k=k, v=v)
   if jnp.ndim(v) < 3 or 0 in jnp.shape(v)[-3:-1]:
-    raise ValueError(
-      "v must have shape (*batch, time, heads, dv) with at least one element "
-      f"and head; got {jnp.shape(v)}."
+    raise _validate.error(
+      "v",
+      f"shape {jnp.shape(v)}",
+      "(*batch, time, heads, dv) with at least one element and head",
     )
   lead = jnp.shape(v)[:-1]
   *batch, time, heads = lead
   groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
   if groups < 1 or heads % groups:
-    raise ValueError(
-      "the heads of v must be a multiple of the groups of q; got v of shape "
-      f"{jnp.shape(v)} and q of shape {jnp.shape(q)}."
+    raise _validate.error(
+      "v",
+      f"shape {jnp.shape(v)}",
+      f"as many heads as a multiple of the groups of q, {jnp.shape(q)}",
     )
   _check_keys((*batch, time, groups), lead, q, k, decay)
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
   _resets.check(reset, (*batch, time))
-  if method not in METHODS:
-    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  _validate.choice("method", method, METHODS)
   if method == "auto":
     per_channel = decay is not None and jnp.shape(decay)[-1] > 1
     method = choose_method(jax.default_backend(), time, dk * dv, per_channel)
@@ -244,7 +247,7 @@ def outer_step(
   """
   _check_floating(q=q, k=k, v=v)
   if jnp.ndim(v) < 1:
-    raise ValueError(f"v must have shape (*batch, dv); got {jnp.shape(v)}.")
+    raise _validate.error("v", f"shape {jnp.shape(v)}", "(*batch, dv)")
   batch = jnp.shape(v)[:-1]
   _check_keys(batch, batch, q, k, decay)
   _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
@@ -262,30 +265,30 @@ def outer_step(
 def _check_floating(**arrays):
   for name, x in arrays.items():
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-      raise ValueError(
-        f"{name} must be of a floating dtype; got {jnp.result_type(x)}."
+      raise _validate.error(
+        name, f"dtype {jnp.result_type(x)}", "a floating one"
       )
 
 
 def _check_keys(lead, decay_lead, q, k, decay):
   """Checks q, k and decay against the axes before their features."""
   if jnp.shape(k)[:-1] != lead or jnp.ndim(k) != len(lead) + 1:
-    raise ValueError(
-      f"k must have shape {(*lead, 'dk')}, as v and q have it; got "
-      f"{jnp.shape(k)}."
+    raise _validate.error(
+      "k", f"shape {jnp.shape(k)}", f"{(*lead, 'dk')}, as v and q have it"
     )
   if jnp.shape(q) != jnp.shape(k):
-    raise ValueError(
-      f"q must have the shape of k, {jnp.shape(k)}; got {jnp.shape(q)}."
+    raise _validate.error(
+      "q", f"shape {jnp.shape(q)}", f"the shape of k, {jnp.shape(k)}"
     )
   if decay is None:
     return
   _check_floating(decay=decay)
   dk = jnp.shape(k)[-1]
   if jnp.shape(decay) not in ((*decay_lead, dk), (*decay_lead, 1)):
-    raise ValueError(
-      f"decay must have shape {(*decay_lead, dk)} or {(*decay_lead, 1)}; got "
-      f"{jnp.shape(decay)}."
+    raise _validate.error(
+      "decay",
+      f"shape {jnp.shape(decay)}",
+      f"{(*decay_lead, dk)} or {(*decay_lead, 1)}",
     )
 
 
@@ -293,9 +296,7 @@ def _check_state(name, state, shape):
   if state is None:
     return
   if jnp.shape(state) != shape:
-    raise ValueError(
-      f"{name} must have shape {tuple(shape)}; got {jnp.shape(state)}."
-    )
+    raise _validate.error(name, f"shape {jnp.shape(state)}", f"{tuple(shape)}")
   _check_floating(**{name: state})
 
 
@@ -306,11 +307,7 @@ def _accumulator_dtype(*arrays):
 def _chunk_size(chunk_size, time, dk, dv):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise ValueError(
-        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   # Work in a chunk grows with its length, that between chunks with the state;
   # the states kept for the gradient should not outgrow the inputs.
   size = 32 if jax.default_backend() == "cpu" else 128
@@ -322,15 +319,8 @@ def _chunk_size(chunk_size, time, dk, dv):
 def _chunk(method, out, state, x, reset):
   """One chunk.
 
-  Args:
-    method: how.
-    out: dtype of the outputs.
-    state: [N G, R, K, V] before the chunk.
-    x: inputs [N, C, G, R|1, F].
-    reset: [N, C] or None.
-
-  Returns:
-    The state after the chunk, and the outputs [N, C, G, R, V].
+  From the state [N G, R, K, V] before it and inputs [N, C, G, R|1, F] to the
+  state after it and the outputs [N, C, G, R, V], of dtype `out`.
   """
   groups = x.v.shape[2]
 

@@ -17,6 +17,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _selective_chunk
@@ -51,7 +52,7 @@ def selective_scan(
     A: (d, n) continuous decays, with negative real part.
     B: input weights in one of three forms: (*batch, time, n), shared by all
       channels; (*batch, time, g, n), each shared by one of g groups of d / g
-      neighbouring channels; (1, ..., 1, d, n), the same at all times, with a 1
+      neighboring channels; (1, ..., 1, d, n), the same at all times, with a 1
       for each axis of batch and time.
     C: output weights, in the same forms as B.
     init: (*batch, d, n) state before the first element; zeros if None.
@@ -91,9 +92,10 @@ def selective_scan(
       exchange=exchange,
     )
   if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:]:
-    raise ValueError(
-      "x must have shape (*batch, time, d) with at least one element; got "
-      f"{jnp.shape(x)}."
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      "(*batch, time, d) with at least one element",
     )
   *batch, time, _ = jnp.shape(x)
   size = _chunk_size(chunk_size, time)
@@ -141,8 +143,8 @@ def selective_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   if jnp.ndim(x) < 1 or jnp.shape(x)[-1] == 0:
-    raise ValueError(
-      f"x must have shape (*batch, d) with d > 0; got {jnp.shape(x)}."
+    raise _validate.error(
+      "x", f"shape {jnp.shape(x)}", "(*batch, d) with d > 0"
     )
   batch = jnp.shape(x)[:-1]
   return _by_group(
@@ -163,11 +165,7 @@ def selective_step(
 def _chunk_size(chunk_size, time):
   """Elements per chunk, at most `time`."""
   if chunk_size is not None:
-    if not isinstance(chunk_size, int) or chunk_size < 1:
-      raise ValueError(
-        f"chunk_size must be a positive integer or None; got {chunk_size!r}."
-      )
-    return min(chunk_size, time)
+    return min(_validate.positive("chunk_size", chunk_size), time)
   # Boundaries and states of a chunk take the least memory at sqrt(time). A size
   # that divides the length saves the code for a remainder.
   size = max(32, min(256, math.isqrt(time)))
@@ -194,9 +192,10 @@ def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
   }
   g = max(1, *groups.values())
   if not set(groups.values()) <= {0, 1, g}:
-    raise ValueError(
-      "B and C must have equally many groups, or one of them a single one; got "
-      f"{groups['B']} and {groups['C']}."
+    raise _validate.error(
+      "B and C",
+      f"{groups['B']} and {groups['C']}",
+      "equally many groups, or one of them a single one",
     )
   given = (A, B, C) + (() if init is None else (init,))
   real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
@@ -250,21 +249,19 @@ def _check(x, delta, A, D, init, reset, batch, time):
   d = x.shape[-1]
   for name, array in (("x", x), ("delta", delta)):
     if not jnp.issubdtype(array.dtype, jnp.floating):
-      raise ValueError(
-        f"{name} must be of a floating dtype; got {array.dtype}."
-      )
+      raise _validate.error(name, f"dtype {array.dtype}", "a floating one")
   if delta.shape != x.shape:
-    raise ValueError(
-      f"delta must have the shape of x, {x.shape}; got {delta.shape}."
+    raise _validate.error(
+      "delta", f"shape {delta.shape}", f"the shape of x, {x.shape}"
     )
   if A.ndim != 2 or A.shape[0] != d or A.shape[1] == 0:
-    raise ValueError(f"A must have shape (d, n) with d = {d}; got {A.shape}.")
+    raise _validate.error("A", f"shape {A.shape}", f"(d, n) with d = {d}")
   if D is not None and jnp.shape(D) != (d,):
-    raise ValueError(f"D must have shape {(d,)}; got {jnp.shape(D)}.")
+    raise _validate.error("D", f"shape {jnp.shape(D)}", f"{(d,)}")
   if init is not None and jnp.shape(init) != (*batch, *A.shape):
     name = "init" if time else "state"
-    raise ValueError(
-      f"{name} must have shape {(*batch, *A.shape)}; got {jnp.shape(init)}."
+    raise _validate.error(
+      name, f"shape {jnp.shape(init)}", f"{(*batch, *A.shape)}"
     )
   _resets.check(reset, (*batch, *time))
 
@@ -279,7 +276,9 @@ def _num_groups(name, shape, lead, d, n):
   *front, g, last = shape if len(shape) > 1 else (0, 0)
   if (*front, last) == (*lead, n) and g and d % g == 0:
     return g
-  raise ValueError(
-    f"{name} must have shape {(*lead, n)}, {(*lead, 'g', n)} with g a divisor "
-    f"of d = {d}, or {constant}; got {shape}."
+  raise _validate.error(
+    name,
+    f"shape {shape}",
+    f"{(*lead, n)}, {(*lead, 'g', n)} with g a divisor of d = {d}, or "
+    f"{constant}",
   )

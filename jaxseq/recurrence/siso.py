@@ -22,6 +22,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence import convolution
@@ -128,8 +129,7 @@ def siso_kernel(
     ValueError: if shapes or the length do not fit the above.
   """
   _check_system(A, B, C)
-  if length < 1:
-    raise ValueError(f"length must be at least 1; got {length}.")
+  _validate.positive("length", length)
   A, B, C, _ = _siso_systems.real_form(A, B, C)
   inner = 1 << (length.bit_length() // 2)
   outer = -(-length // inner)
@@ -147,52 +147,49 @@ def siso_kernel(
 def _check_system(A, B, C):
   shape = jnp.shape(B)
   if len(shape) != 2:
-    raise ValueError(f"B must have shape (H, N); got {shape}.")
+    raise _validate.error("B", f"shape {shape}", "(H, N)")
   if jnp.shape(C) != shape:
-    raise ValueError(
-      f"C must have the shape of B, {shape}; got {jnp.shape(C)}."
+    raise _validate.error(
+      "C", f"shape {jnp.shape(C)}", f"the shape of B, {shape}"
     )
   if jnp.shape(A) not in (shape, shape + shape[1:]):
-    raise ValueError(
-      f"A must have shape {shape} or {shape + shape[1:]}; got {jnp.shape(A)}."
+    raise _validate.error(
+      "A", f"shape {jnp.shape(A)}", f"{shape} or {shape + shape[1:]}"
     )
   if jnp.ndim(A) == 3 and any(jnp.iscomplexobj(x) for x in (A, B, C)):
-    raise ValueError("A, B and C must be real if A has matrices; got complex.")
+    raise _validate.error("A, B and C", "complex", "real if A has matrices")
 
 
 def _check(A, B, C, u, init, reset, chunk_size):
   """Checks shapes and dtypes; returns batch shape and time."""
   _check_system(A, B, C)
   if jnp.ndim(u) < 2 or u.shape[-2] == 0:
-    raise ValueError(
-      "u must have shape (*batch, time, H) with at least one element; got "
-      f"{jnp.shape(u)}."
+    raise _validate.error(
+      "u",
+      f"shape {jnp.shape(u)}",
+      "(*batch, time, H) with at least one element",
     )
   if not jnp.issubdtype(jnp.result_type(u), jnp.floating):
-    raise ValueError(
-      f"u must be of a floating dtype; got {jnp.result_type(u)}."
-    )
+    raise _validate.error("u", f"dtype {jnp.result_type(u)}", "a floating one")
   H, N = jnp.shape(B)
   if u.shape[-1] != H:
-    raise ValueError(
-      f"u must have one channel for each of the {H} systems; got {u.shape}."
+    raise _validate.error(
+      "u", f"shape {u.shape}", f"one channel for each of the {H} systems"
     )
   batch, time = u.shape[:-2], u.shape[-2]
   if init is not None and jnp.shape(init) != batch + (H, N):
-    raise ValueError(
-      f"init must have shape {batch + (H, N)}; got {jnp.shape(init)}."
+    raise _validate.error(
+      "init", f"shape {jnp.shape(init)}", f"{batch + (H, N)}"
     )
   if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
-    raise ValueError("init must be real if A has matrices; got complex.")
+    raise _validate.error("init", "complex", "real if A has matrices")
   _resets.check(reset, batch + (time,))
   if chunk_size is not None and (
     not isinstance(chunk_size, int)
     or chunk_size < 1
     or chunk_size & (chunk_size - 1)
   ):
-    raise ValueError(
-      f"chunk_size must be a power of two or None; got {chunk_size!r}."
-    )
+    raise _validate.error("chunk_size", chunk_size, "a power of two or None")
   return batch, time
 
 
@@ -272,16 +269,10 @@ def _run(chunk, u, init, reset):
 def _between(decay, gains, start, alive):
   """The states between chunks.
 
-  Args:
-    decay: A^L.
-    gains: [chunks, H, S, B], what the elements of each chunk add.
-    start: [H, S, B], what the initial state adds to the state after the first
-      chunk; None for nothing.
-    alive: [L, chunks, B], no reset in the chunk so far; or None.
-
-  Returns:
-    The states that enter the chunks after the first [chunks - 1, H, S, B], and
-    the last state [H, S, B].
+  gains [chunks, H, S, B] are what the elements of each chunk add, start [H, S,
+  B] what the initial state adds to the state after the first; alive [L, chunks,
+  B] says that there was no reset in the chunk so far. Returns the states that
+  enter the chunks after the first, and the last state.
   """
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence import softmax_outer
 
@@ -145,24 +146,23 @@ def _check(scores, values, state, mask, time_axes):
   scores, values = jnp.asarray(scores), jnp.asarray(values)
   layout = "(*batch, time)" if time_axes else "(*batch,)"
   if scores.ndim < time_axes:
-    raise ValueError(f"scores must have shape {layout}; got {scores.shape}.")
+    raise _validate.error("scores", f"shape {scores.shape}", str(layout))
   if values.shape[:-1] != scores.shape or values.ndim != scores.ndim + 1:
-    raise ValueError(
-      f"values must have the shape of scores, {scores.shape}, and one more "
-      f"axis; got {values.shape}."
+    raise _validate.error(
+      "values",
+      f"shape {values.shape}",
+      f"the shape of scores, {scores.shape}, and one more axis",
     )
   for name, x in (("scores", scores), ("values", values)):
     if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
   if mask is not None:
     if jnp.shape(mask) != scores.shape:
-      raise ValueError(
-        f"mask must have shape {scores.shape}; got {jnp.shape(mask)}."
+      raise _validate.error(
+        "mask", f"shape {jnp.shape(mask)}", f"{scores.shape}"
       )
     if jnp.result_type(mask) != jnp.bool_:
-      raise ValueError(
-        f"mask must be of dtype bool; got {jnp.result_type(mask)}."
-      )
+      raise _validate.error("mask", f"dtype {jnp.result_type(mask)}", "bool")
   batch = scores.shape[: scores.ndim - time_axes]
   softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
   return scores, values

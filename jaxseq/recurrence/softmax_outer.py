@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence._sharded import averages
@@ -37,8 +38,7 @@ def choose_method(platform: str, time: int) -> str:
 
 def resolve_method(method: str, time: int) -> str:
   """Replaces "auto"; raises ValueError for an unknown method."""
-  if method not in METHODS:
-    raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+  _validate.choice("method", method, METHODS)
   if method == "auto":
     return choose_method(jax.default_backend(), time)
   return method
@@ -48,11 +48,7 @@ def resolve_chunk_size(chunk_size: int | None, time: int) -> int:
   """Replaces None; raises ValueError for what is no size."""
   if chunk_size is None:
     chunk_size = 64 if jax.default_backend() == "cpu" else 128
-  elif not isinstance(chunk_size, int) or chunk_size < 1:
-    raise ValueError(
-      f"chunk_size must be a positive integer or None; got {chunk_size!r}."
-    )
-  return min(chunk_size, time)
+  return min(_validate.positive("chunk_size", chunk_size), time)
 
 
 def softmax_outer_scan(
@@ -130,8 +126,8 @@ def softmax_outer_scan(
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
   if time == 0:
-    raise ValueError(
-      f"v must have at least one element; got shape {inputs.v.shape}."
+    raise _validate.error(
+      "v", f"shape {inputs.v.shape}", "at least one element"
     )
   _resets.check(reset, batch + (time,))
   _check_sink(sink)
@@ -242,16 +238,15 @@ def softmax_decay(
     )
   logits = jnp.asarray(logits)
   if logits.ndim < 2 or logits.shape[-2] == 0:
-    raise ValueError(
-      "logits must have shape (*batch, time, n) with at least one element; got "
-      f"{logits.shape}."
+    raise _validate.error(
+      "logits",
+      f"shape {logits.shape}",
+      "(*batch, time, n) with at least one element",
     )
   batch, n = logits.shape[:-2], logits.shape[-1]
   for name, x in (("m", m), ("u", u)):
     if jnp.shape(x) != batch + (n,):
-      raise ValueError(
-        f"{name} must have shape {batch + (n,)}; got {jnp.shape(x)}."
-      )
+      raise _validate.error(name, f"shape {jnp.shape(x)}", f"{batch + (n,)}")
   _resets.check(reset, logits.shape[:-1])
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
@@ -310,16 +305,15 @@ def _check(q, logits, k, v, state, time_axes):
       continue
     last = "dv" if name == "v" else "dk"
     if x.ndim < 1 + time_axes:
-      raise ValueError(
-        f"{name} must have shape {layout.format(last)}; got {x.shape}."
-      )
+      raise _validate.error(name, f"shape {x.shape}", f"{layout.format(last)}")
     if x.shape[:-1] != shape[:-1] or (last == "dk" and x.shape != shape):
-      raise ValueError(
-        f"{name} must have shape {layout.format(last)} to go with q of shape "
-        f"{shape}; got {x.shape}."
+      raise _validate.error(
+        name,
+        f"shape {x.shape}",
+        f"{layout.format(last)} to go with q of shape {shape}",
       )
     if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
   batch = shape[: -1 - time_axes]
   dk, dv = shape[-1], given["v"].shape[-1]
   check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
@@ -334,9 +328,8 @@ def check_state(state, shapes) -> None:
     return
   got = [jnp.shape(x) for x in state]
   if got != list(shapes):
-    raise ValueError(
-      "the state must be (m, u, w) of shapes "
-      f"{', '.join(map(str, shapes))}; got {', '.join(map(str, got))}."
+    raise _validate.error(
+      "state", got, f"(m, u, w) of shapes {', '.join(map(str, shapes))}"
     )
 
 
@@ -344,4 +337,4 @@ def _check_sink(sink):
   if sink is not None and not (
     isinstance(sink, (int, float)) and math.isfinite(sink)
   ):
-    raise ValueError(f"sink must be a finite number or None; got {sink!r}.")
+    raise _validate.error("sink", sink, "a finite number or None")

@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 
 PyTree = Any
@@ -16,27 +17,25 @@ def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
   """Checks the shapes of `fold`'s arguments; returns the batch shape."""
   leaves = jax.tree.leaves(xs)
   if not leaves:
-    raise ValueError("xs has no arrays: the number of steps is unknown.")
+    raise _validate.error("xs", xs, "at least one array")
   for leaf in leaves:
     if jnp.ndim(leaf) < 2:
-      raise ValueError(
-        "xs must hold arrays of shape (*batch, time, features); got shape "
-        f"{jnp.shape(leaf)}."
+      raise _validate.error(
+        "xs", f"shape {jnp.shape(leaf)}", "arrays (*batch, time, features)"
       )
   leading = {jnp.shape(leaf)[:-1] for leaf in leaves}
   if len(leading) > 1:
-    raise ValueError(
-      f"all arrays of xs must share one (*batch, time); got {sorted(leading)}."
+    raise _validate.error(
+      "xs", sorted(leading), "arrays that share one (*batch, time)"
     )
   *batch, time = leading.pop()
   batch = tuple(batch)
   if time == 0:
-    raise ValueError("xs has no time steps: the time axis has length 0.")
+    raise _validate.error("xs", "0 time steps", "at least one")
   for leaf in jax.tree.leaves(init):
     if jnp.shape(leaf)[: len(batch)] != batch:
-      raise ValueError(
-        f"init must hold arrays of shape {batch} + (...), as xs has batch "
-        f"shape {batch}; got shape {jnp.shape(leaf)}."
+      raise _validate.error(
+        "init", f"shape {jnp.shape(leaf)}", f"the batch shape of xs, {batch}"
       )
   _resets.check(reset, batch + (time,))
   return batch

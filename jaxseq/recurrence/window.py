@@ -7,6 +7,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
 _BLOCK = 256
@@ -38,7 +40,7 @@ def window_attention(
     q: (*batch, time, heads, D) queries, of a floating dtype.
     k: (*batch, earlier + time, groups, D) keys: those of `earlier` elements
       before the first query, then one for each query; `groups` divides `heads`,
-      and heads / groups neighbouring heads share a key.
+      and heads / groups neighboring heads share a key.
     v: like k, values.
     start: (*batch, time) integer, index along the time axis of k: t sees no
       element before start[t]; at most the index of its own, earlier + t.
@@ -88,8 +90,8 @@ def window_attention(
 def _check(q, k, v, start, window, block_size):
   """Checks the arguments; returns batch shape, time and earlier elements."""
   if jnp.ndim(q) < 3 or 0 in jnp.shape(q):
-    raise ValueError(
-      f"q must have shape (*batch, time, heads, D); got {jnp.shape(q)}."
+    raise _validate.error(
+      "q", f"shape {jnp.shape(q)}", "(*batch, time, heads, D)"
     )
   *batch, time, heads, width = q.shape
   batch = tuple(batch)
@@ -101,19 +103,21 @@ def _check(q, k, v, start, window, block_size):
     or shape[-3] < time
     or heads % max(1, shape[-2])
   ):
-    raise ValueError(
-      f"k must have shape (*batch, at least {time}, groups, {width}) with "
-      f"batch = {batch} and groups a divisor of {heads}; got {shape}."
+    raise _validate.error(
+      "k",
+      f"shape {shape}",
+      f"(*batch, at least {time}, groups, {width}) with batch = {batch} "
+      f"and groups a divisor of {heads}",
     )
   if jnp.shape(v) != shape:
-    raise ValueError(f"v must have the shape of k; got {jnp.shape(v)}.")
+    raise _validate.error("v", f"shape {jnp.shape(v)}", "the shape of k")
   if jnp.shape(start) != batch + (time,):
-    raise ValueError(
-      f"start must have shape {batch + (time,)}; got {jnp.shape(start)}."
+    raise _validate.error(
+      "start", f"shape {jnp.shape(start)}", f"{batch + (time,)}"
     )
   for name, size in (("window", window), ("block_size", block_size)):
-    if size is not None and size < 1:
-      raise ValueError(f"{name} must be at least 1; got {size}.")
+    if size is not None:
+      _validate.positive(name, size)
   return batch, time, shape[-3] - time
 
 

@@ -1,18 +1,22 @@
-"""Encoders: from stacked frames to a latent image.
+"""Encoders of stacked frames into latent images, and of vectors.
 
 The three convolutions of DQN (Mnih et al., 2015), or the residual network of
 IMPALA (Espeholt et al., arXiv:1802.01561), as in SPR (arXiv:2007.05929,
 appendix) and BBF (Schwarzer et al., arXiv:2305.19452). SPR's own encoder does
 not pad and leaves 7x7x64; that of the later agents pads and leaves 11x11x64.
+Vectors go through dense layers, and their latent is an image of 1x1.
 """
 
 import dataclasses
 import math
+from typing import Any
 from typing import Literal
 
+from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -24,25 +28,26 @@ class Config:
   """Options of an encoder; the defaults are those of SPR with augmentation.
 
   Attributes:
-    kind: "conv" or "impala".
-    image_shape: (height, width, stacked frames) of the input.
-    channels: output channels of each convolution, or of each residual stage:
-      (16, 32, 32) in IMPALA.
+    kind: "conv" or "impala"; "mlp" for vectors.
+    image_shape: (height, width, stacked frames) of the input; (n,) of vectors.
+    channels: output channels of each convolution, of each residual stage,
+      (16, 32, 32) in IMPALA, or of each dense layer.
     width: factor on all channels.
     kernels: sizes of the convolutions' windows; for "conv".
     strides: of the convolutions; for "conv".
     padding: "VALID" or "SAME"; for "conv".
     blocks: residual blocks of a stage; for "impala".
-    dropout: probability of dropping an element after each ReLU; for "conv".
+    dropout: probability of dropping an element after each ReLU; not for
+      "impala".
     renormalize: whether each latent is mapped to [0, 1].
-    epsilon: added to the range of a latent that is renormalised.
+    epsilon: added to the range of a latent that is renormalized.
     initializer: "pytorch" or "xavier".
     dtype: what the convolutions multiply in, such as "bfloat16"; the dtype of
       the parameters if None.
   """
 
-  kind: Literal["conv", "impala"] = "conv"
-  image_shape: tuple[int, int, int] = (84, 84, 4)
+  kind: Literal["conv", "impala", "mlp"] = "conv"
+  image_shape: tuple[int, ...] = (84, 84, 4)
   channels: tuple[int, ...] = (32, 64, 64)
   width: int = 1
   kernels: tuple[int, ...] = (8, 4, 3)
@@ -56,35 +61,56 @@ class Config:
   dtype: str | None = None
 
   def __post_init__(self):
-    layers.check_choice("kind", self.kind, ("conv", "impala"))
-    layers.check_choice("padding", self.padding, ("VALID", "SAME"))
-    layers.check_choice("initializer", self.initializer, layers.INITIALIZERS)
-    layers.check_positive(self, "width", "blocks")
-    if not 0 <= self.dropout < 1:
-      raise ValueError(f"dropout must be in [0, 1); got {self.dropout}.")
-    if not self.epsilon >= 0:
-      raise ValueError(f"epsilon must not be negative; got {self.epsilon}.")
-    if self.kind == "impala" and self.dropout:
-      raise ValueError(
-        f"dropout must be 0 with kind 'impala'; got {self.dropout}."
+    _validate.literals(self)
+    _validate.fields(
+      self, positive=("width", "blocks"), not_negative=("epsilon",)
+    )
+    if not 0 <= self.dropout < 1 or (self.kind == "impala" and self.dropout):
+      expected = "0 with kind 'impala'" if self.kind == "impala" else "[0, 1)"
+      raise _validate.error("dropout", self.dropout, expected)
+    axes = 1 if self.kind == "mlp" else 3
+    if len(self.image_shape) != axes:
+      raise _validate.error(
+        "image_shape", self.image_shape, f"{axes} axes for kind {self.kind!r}"
       )
     if not self.channels:
-      raise ValueError("channels must not be empty.")
+      raise _validate.error("channels", self.channels, "one or more")
     counts = {len(self.channels), len(self.kernels), len(self.strides)}
     if self.kind == "conv" and len(counts) > 1:
-      raise ValueError(
-        "channels, kernels and strides must be equally long; got "
-        f"{self.channels}, {self.kernels} and {self.strides}."
+      raise _validate.error(
+        "channels, kernels and strides",
+        (self.channels, self.kernels, self.strides),
+        "as many of each",
       )
     if min(latent_shape(self)) < 1:
-      raise ValueError(
-        "image_shape must be large enough for kernels without padding; got "
-        f"{self.image_shape} for {self.kernels} with strides {self.strides}."
+      raise _validate.error(
+        "image_shape",
+        self.image_shape,
+        f"room for kernels {self.kernels} with strides {self.strides}",
       )
+
+
+def suited(image_shape: tuple[int, ...]) -> dict[str, Any]:
+  """Returns fields of `Config` that suit an input; the others stay.
+
+  Args:
+    image_shape: (height, width, channels) of an image, or (n,) of a vector.
+
+  Returns:
+    Those of a dense layer for vectors, those of MinAtar's paper, one small
+    convolution, for images of less than 40 pixels, and none for larger ones.
+  """
+  if len(image_shape) == 1:
+    return {"kind": "mlp", "channels": (256,), "dropout": 0.0}
+  if min(image_shape[:2]) < 40:
+    return {"kind": "conv", "channels": (16,), "kernels": (3,), "strides": (1,)}
+  return {}
 
 
 def latent_shape(config: Config) -> tuple[int, int, int]:
   """Returns (height, width, channels) of the latent."""
+  if config.kind == "mlp":
+    return 1, 1, config.width * config.channels[-1]
   sizes = list(config.image_shape[:2])
   if config.kind == "impala":
     steps = [(1, 2, "SAME")] * len(config.channels)
@@ -110,14 +136,17 @@ def init(key: Array, config: Config) -> Params:
     A nested dict of float32 arrays. For "conv", "conv_0", "conv_1", ...: layers
     with "w" (kernel, kernel, in, out) and "b" (out,). For "impala", "stage_0",
     ...: dicts of "in" and "block_0_0", "block_0_1" (the two convolutions of the
-    first block), "block_1_0", ..., all of them layers of 3x3 windows.
+    first block), "block_1_0", ..., all of them layers of 3x3 windows. For
+    "mlp", "dense_0", ...: layers with "w" (in, out).
   """
   params: Params = {}
   last = config.image_shape[-1]
   keys = jax.random.split(key, len(config.channels))
   for i, (key, channels) in enumerate(zip(keys, config.channels)):
     out = config.width * channels
-    if config.kind == "conv":
+    if config.kind == "mlp":
+      params[f"dense_{i}"] = layers.init(key, (last, out), config.initializer)
+    elif config.kind == "conv":
       shape = (config.kernels[i], config.kernels[i], last, out)
       params[f"conv_{i}"] = layers.init(key, shape, config.initializer)
     else:
@@ -154,37 +183,41 @@ def apply(
     ValueError: if the images have another shape.
   """
   image = jnp.asarray(image)
-  if image.shape[-3:] != tuple(config.image_shape):
-    raise ValueError(
-      f"image must have shape (*batch, *{tuple(config.image_shape)}); got "
-      f"{image.shape}."
+  axes = len(config.image_shape)
+  if image.shape[-axes:] != tuple(config.image_shape):
+    raise _validate.error(
+      "image", f"shape {image.shape}", f"(*batch, *{tuple(config.image_shape)})"
     )
   dtype = jax.tree.leaves(params)[0].dtype
   x = image.astype(dtype)
   if image.dtype == jnp.uint8:
     x = x / 255
-  x = x.reshape(-1, *image.shape[-3:])
-  if config.kind == "conv":
-    x = _convolve(config, params, x, key)
+  x = x.reshape(-1, *image.shape[-axes:])
+  if config.kind != "impala":
+    x = _stack(config, params, x, key)
   else:
     for i in range(len(config.channels)):
       x = _stage(config, params[f"stage_{i}"], x)
     x = jax.nn.relu(x)
-  x = x.reshape(*image.shape[:-3], *x.shape[1:])
+  x = x.reshape(*image.shape[:-axes], *latent_shape(config))
   return layers.renormalize(x, config.epsilon) if config.renormalize else x
 
 
-def _convolve(config, params, x, key):
+def _stack(config, params, x, key):
+  """Runs convolutions or dense layers, each with a ReLU and dropout."""
   drops = config.dropout > 0 and key is not None
   keys = jax.random.split(key, len(config.channels)) if drops else None
-  for i, stride in enumerate(config.strides):
-    x = layers.conv(
-      params[f"conv_{i}"],
-      x,
-      stride=stride,
-      padding=config.padding,
-      dtype=config.dtype,
-    )
+  for i in range(len(config.channels)):
+    if config.kind == "mlp":
+      x = layers.dense(params[f"dense_{i}"], x)
+    else:
+      x = layers.conv(
+        params[f"conv_{i}"],
+        x,
+        stride=config.strides[i],
+        padding=config.padding,
+        dtype=config.dtype,
+      )
     x = jax.nn.relu(x)
     if drops:
       kept = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
@@ -202,3 +235,21 @@ def _stage(config, stage, x):
       )
     x = x + y
   return x
+
+
+class ImageEncoder(linen.Module):
+  """An encoder as a Flax module, of images of any size.
+
+  Attributes:
+    config: options; the image_shape is that of the images. Without dropout.
+  """
+
+  config: Config
+
+  @linen.compact
+  def __call__(self, image: Array) -> Array:
+    """Maps (*batch, height, width, channels) to flat latents (*batch, n)."""
+    config = dataclasses.replace(self.config, image_shape=image.shape[-3:])
+    params = self.param("layers", lambda key: init(key, config))
+    latent = apply(config, params, image)
+    return latent.reshape(*image.shape[:-3], -1)

@@ -84,7 +84,7 @@ class LastObservation(wrappers.Wrapper):
     )
     never = jnp.bool_(False)
     cut = truncated & ~terminated
-    shown = _where(cut, info["final_observation"], first)
+    shown = wrappers.select(cut, info["final_observation"], first)
     played = (shown, env_state, reward, terminated, cut, info)
     waited = (
       state.first,
@@ -94,7 +94,7 @@ class LastObservation(wrappers.Wrapper):
       never,
       state.info,
     )
-    shown, env_state, reward, terminated, cut, info = _where(
+    shown, env_state, reward, terminated, cut, info = wrappers.select(
       state.cut, waited, played
     )
     after = LastObservationState(env_state, cut, first, info)
@@ -106,7 +106,3 @@ def show_last(env: Any) -> Any:
   if isinstance(env, mixtures.Mixture):
     return mixtures.Mixture(tuple(map(show_last, env.envs)))
   return LastObservation(env)
-
-
-def _where(flag, new, old):
-  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)

@@ -1,41 +1,20 @@
-"""Convolutions and dense layers of the agents, and how they are initialised.
+"""Convolutions and dense layers of the agents, and their initializers.
 
 A layer is a dict: "w" (height, width, in, out) or (in, out), and "b" (out,).
 """
 
 import math
+import typing
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 Array = jax.Array
 Layer = dict[str, Array]
 Initializer = Literal["pytorch", "xavier"]
-
-INITIALIZERS = ("pytorch", "xavier")
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-  """Checks an option that is one of some names.
-
-  Raises:
-    ValueError: naming the option, what came and what is expected.
-  """
-  if value not in choices:
-    raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
-
-
-def check_positive(config: object, *names: str) -> None:
-  """Checks that fields of a configuration are positive integers.
-
-  Raises:
-    ValueError: naming the field and what came.
-  """
-  for name in names:
-    value = getattr(config, name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-      raise ValueError(f"{name} must be a positive integer; got {value!r}.")
 
 
 def init(key: Array, shape: tuple[int, ...], initializer: Initializer) -> Layer:
@@ -54,7 +33,7 @@ def init(key: Array, shape: tuple[int, ...], initializer: Initializer) -> Layer:
   Raises:
     ValueError: if there is no such initializer.
   """
-  check_choice("initializer", initializer, INITIALIZERS)
+  _validate.choice("initializer", initializer, typing.get_args(Initializer))
   taps = math.prod(shape[:-2])
   fan_in, fan_out = taps * shape[-2], taps * shape[-1]
   key_w, key_b = jax.random.split(key)

@@ -164,7 +164,7 @@ class Trials(wrappers.Wrapper):
     )
     over = ended | cut
     if self.same_start:
-      observation, env_state = _where(
+      observation, env_state = wrappers.select(
         over, state.start, (observation, env_state)
       )
     reward = jnp.float32(self.reward_scale) * jnp.asarray(reward, jnp.float32)
@@ -182,7 +182,7 @@ class Trials(wrappers.Wrapper):
     fresh = over & ~terminated & (not self.keep_memory)
     # After the last trial there is no next one to show.
     final = self._flatten(
-      _where(terminated, info["final_observation"], observation),
+      wrappers.select(terminated, info["final_observation"], observation),
       jnp.where(fresh, 0, self._flat_action(action, params)),
       jnp.where(fresh, 0, reward),
       over & ~fresh,
@@ -205,7 +205,9 @@ class Trials(wrappers.Wrapper):
     done = terminated | truncated
     shown, state = jax.lax.cond(
       batching.any_of_batch(done),
-      lambda: _where(done, self._start(key_reset, params), (final, going)),
+      lambda: wrappers.select(
+        done, self._start(key_reset, params), (final, going)
+      ),
       lambda: (final, going),
     )
     return shown, state, reward, terminated, truncated, info
@@ -267,7 +269,3 @@ class Trials(wrappers.Wrapper):
       parts.append(reward[None])
     flags = jnp.stack([ended, start]).astype(jnp.float32)
     return jnp.concatenate([*parts, flags])
-
-
-def _where(flag, new, old):
-  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)

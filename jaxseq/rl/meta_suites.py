@@ -11,7 +11,6 @@
 """
 
 import dataclasses
-import types
 from typing import NamedTuple
 
 from jaxseq.rl import envs
@@ -198,11 +197,3 @@ def projected_control(
     largest = task.step * (1 if task.once else trial_steps)
     blocks.append(dataclasses.replace(trials, reward_scale=1 / largest))
   return mixtures.Mixture(tuple(blocks))
-
-
-FACTORIES = types.MappingProxyType(
-  {
-    "ProjectedCartPole": projected_cartpole,
-    "ProjectedControl": projected_control,
-  }
-)

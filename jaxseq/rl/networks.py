@@ -10,11 +10,13 @@ from typing import Any
 
 from flax import linen
 import jax
+import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.rl import actions as actions_lib
+from jaxseq.rl import actions
+from jaxseq.rl import encoders
 
 Array = jax.Array
 
@@ -37,6 +39,8 @@ class Config:
     stack: the memory; one without layers makes a policy without memory. It has
       no batch norm, whose statistics would tie environments to each other, and
       no dropout: what learns must be what acted.
+    encoder: of images, before the dense layers; its image_shape is that of the
+      environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the heads.
@@ -44,6 +48,7 @@ class Config:
 
   stack: nn.StackConfig = _PAPER
   _: dataclasses.KW_ONLY
+  encoder: encoders.Config | None = None
   encoder_widths: tuple[int, ...] = (128,)
   head_widths: tuple[int, ...] = (128, 128)
 
@@ -58,7 +63,7 @@ class Config:
 
 
 class Recurrent(linen.Module):
-  """A network with a memory: `__call__` is what a subclass adds.
+  """A network with a memory: `heads` are what a subclass adds.
 
   Attributes:
     config: options.
@@ -66,7 +71,35 @@ class Recurrent(linen.Module):
   """
 
   config: Config
-  actions: actions_lib.Spec
+  actions: actions.Spec
+
+  @linen.compact
+  def __call__(
+    self,
+    observation: Array,
+    states: PyTree = None,
+    reset: Array | None = None,
+    step: bool = False,
+  ) -> tuple[Any, Array, PyTree]:
+    """Runs over whole sequences.
+
+    Args:
+      observation: (*batch, time, d).
+      states: memories before the first element; fresh ones if None.
+      reset: (*batch, time) bool; where True the memory is made fresh before
+        that observation.
+      step: whether there is no time axis.
+
+    Returns:
+      The policy, a distribution with batch shape (*batch, time); the values
+      (*batch, time); and the memories after the last element.
+    """
+    x, states = features(self.config, observation, states, reset, step)
+    return *self.heads(x), states
+
+  def heads(self, x: Array) -> tuple[Any, Array]:
+    """Returns policy and values of features (*batch, time, d_model)."""
+    raise NotImplementedError
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
@@ -86,32 +119,12 @@ class Recurrent(linen.Module):
 class ActorCritic(Recurrent):
   """Policy and critic that share an encoder and a memory."""
 
-  @linen.compact
-  def __call__(
-    self,
-    observation: Array,
-    states: PyTree = None,
-    reset: Array | None = None,
-    step: bool = False,
-  ) -> tuple[Any, Array, Any]:
-    """Runs over whole sequences.
-
-    Args:
-      observation: (*batch, time, d).
-      states: memories before the first element; fresh ones if None.
-      reset: (*batch, time) bool; where True the memory is made fresh before
-        that observation.
-      step: whether there is no time axis.
-
-    Returns:
-      The policy, a distribution with batch shape (*batch, time); the values
-      (*batch, time); and the memories after the last element.
-    """
-    options = self.config.head_widths, self.config.stack.dtype
-    x, states = features(self.config, observation, states, reset, step)
-    policy = _actor(self.actions, *options)(x)
-    value = nn.ValueHead(options[0], dtype=options[1], name="critic")(x)
-    return policy, value, states
+  @linen.nowrap
+  def heads(self, x: Array) -> tuple[Any, Array]:
+    """Returns a distribution of actions, and the critic's value."""
+    widths, dtype = self.config.head_widths, self.config.stack.dtype
+    policy = _actor(self.actions, widths, dtype)(x)
+    return policy, nn.ValueHead(widths, dtype=dtype, name="critic")(x)
 
 
 def features(
@@ -125,7 +138,7 @@ def features(
 
   Args:
     config: options.
-    observation: as in `ActorCritic`, and so are states, reset and step.
+    observation: as in `Recurrent`, and so are states, reset and step.
     states: memories before the first element.
     reset: (*batch, time) bool.
     step: whether there is no time axis.
@@ -133,19 +146,23 @@ def features(
   Returns:
     Features (*batch, time, d_model), and the memories after the last element.
   """
+  x = observation
+  if config.encoder is not None:
+    image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+    x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
   x = nn.MLP(
     (*config.encoder_widths, config.stack.d_model),
     gain=math.sqrt(2),
     activate_last=True,
     dtype=config.stack.dtype,
     name="encoder",
-  )(observation)
+  )(x)
   memory = nn.SequenceModel(config.stack, name="memory")
   return memory(x, states, reset, step=step)
 
 
 def _actor(
-  actions: actions_lib.Spec, widths: tuple[int, ...], dtype: str
+  actions: actions.Spec, widths: tuple[int, ...], dtype: str
 ) -> linen.Module:
   """Returns the policy's head."""
   size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
@@ -171,9 +188,9 @@ class FactoredHead(linen.Module):
   dtype: str = "float32"
 
   @linen.compact
-  def __call__(self, x: Array) -> actions_lib.Factored:
+  def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
     head = nn.CategoricalHead(
       sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
     )
-    return actions_lib.factored(self.sizes, head(x).logits)
+    return actions.factored(self.sizes, head(x).logits)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
 
@@ -162,6 +163,10 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
     env: an environment as `rollout.environment` returns it.
     env_params: its parameters.
   """
+  if isinstance(env.observation_space(env_params), spaces.Dict):
+    raise _validate.error(
+      "normalize_observation", True, "False: images are scaled by 255"
+    )
   own = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(env.observation_space(env_params))
   return Normalized(network, (*own, *(False,) * (size - len(own))))

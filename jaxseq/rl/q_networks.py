@@ -4,7 +4,6 @@ It is called as the actor-critic is: its policy is epsilon-greedy, and its value
 that of the best action. So it plays wherever an actor-critic plays.
 """
 
-from typing import Any
 from typing import NamedTuple
 
 from flax import linen
@@ -12,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
-from jaxseq._types import PyTree
 from jaxseq.rl import networks
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.losses import td
@@ -67,35 +65,15 @@ class QNetwork(networks.Recurrent):
 
   dueling: bool = True
 
-  @linen.compact
-  def __call__(
-    self,
-    observation: Array,
-    states: PyTree = None,
-    reset: Array | None = None,
-    step: bool = False,
-  ) -> tuple[EpsilonGreedy, Array, Any]:
-    """Runs over whole sequences.
-
-    Args:
-      observation: (*batch, time, d).
-      states: memories before the first element; fresh ones if None.
-      reset: (*batch, time) bool; where True the memory is made fresh before
-        that observation.
-      step: whether there is no time axis.
-
-    Returns:
-      The policy with batch shape (*batch, time), which holds the action values
-      (*batch, time, n); the values of the best actions (*batch, time); and the
-      memories after the last element.
-    """
+  @linen.nowrap
+  def heads(self, x: Array) -> tuple[EpsilonGreedy, Array]:
+    """Returns the policy, which holds all action values, and the best ones."""
     (n,), widths = self.actions.sizes, self.config.head_widths
     options = {"out_gain": _OUT_GAIN, "dtype": self.config.stack.dtype}
-    x, states = networks.features(self.config, observation, states, reset, step)
     head = nn.CategoricalHead(n, widths, **options, name="advantage")
     values = head(x).logits
     if self.dueling:
       base = nn.ValueHead(widths, **options, name="value")(x)
       values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
-    return EpsilonGreedy(values, epsilon), values.max(axis=-1), states
+    return EpsilonGreedy(values, epsilon), values.max(axis=-1)

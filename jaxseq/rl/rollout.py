@@ -14,6 +14,7 @@ from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 
 Array = jax.Array
 
@@ -27,7 +28,7 @@ class World(NamedTuple):
   Attributes:
     env_state: environment states, leading axis num_envs; of a mixture, a tuple
       of those of each block.
-    observation: (num_envs, d), to act on next.
+    observation: (num_envs, d), to act on next; or an `ImageObservation`.
     reset: (num_envs,) bool; the memory is to be made fresh before the
       observation, the first of an episode that follows another one.
     memory: sequence-model states, leading axis num_envs.
@@ -82,18 +83,23 @@ def environment(
   env_id: str,
   options: tuple[tuple[str, Any], ...] = (),
   params: tuple[tuple[str, Any], ...] = (),
-) -> tuple[Any, Any]:
+  *,
+  as_images: bool = False,
+) -> tuple[protocol.Env, Any]:
   """Returns the environment that agents see, and its parameters.
 
   Args:
     env_id: an id that `jaxseq.rl.envs.make` knows.
     options: pairs of names and values, passed on to it.
     params: fields of the environment's parameters that get other values.
+    as_images: whether images stay images, several of them together if the
+      environment has a `frame_stack`; they are flattened otherwise.
 
   Returns:
     An environment with flat float32 observations that hold the previous
-    action and the first-step flag, and with episode statistics, or a mixture
-    of such environments; and the parameters to call it with.
+    action and the first-step flag, or with `wrappers.ImageObservation`s, and
+    with episode statistics, or a mixture of such environments; and the
+    parameters to call it with.
 
   Raises:
     ValueError: if the id, an option or a parameter is unknown.
@@ -109,16 +115,15 @@ def environment(
           f" {', '.join(known)}."
         )
     env_params = dataclasses.replace(env_params, **dict(params))
-    env = _as_seen(env)
+    env = _as_seen(env, as_images)
   return env, env_params
 
 
-def _as_seen(env: Any) -> Any:
+def _as_seen(env: Any, as_images: bool) -> Any:
   """The environment as agents see it, in each block of a mixture."""
   if isinstance(env, mixtures.Mixture):
-    return mixtures.Mixture(tuple(map(_as_seen, env.envs)))
-  if not getattr(env, "shows_history", False):
-    env = wrappers.FlattenHistory(env)
+    return mixtures.Mixture(tuple(_as_seen(e, as_images) for e in env.envs))
+  env = wrappers.images(env) if as_images else wrappers.flat(env)
   return wrappers.EpisodeStatistics(env)
 
 
@@ -131,7 +136,7 @@ class Player(NamedTuple):
     network: the policy and critic.
   """
 
-  env: Any
+  env: protocol.Env
   env_params: PyTree
   network: networks.ActorCritic
 

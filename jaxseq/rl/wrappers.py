@@ -12,12 +12,14 @@ import functools
 import math
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
 
@@ -34,6 +36,11 @@ def innermost_state(state: PyTree) -> Any:
   while hasattr(state, "env_state"):
     state = state.env_state
   return state
+
+
+def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+  """Returns one of two trees of arrays of the same shapes, by a () bool."""
+  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,14 +219,7 @@ class FlattenHistory(Wrapper):
   first_step: Literal["number", "one_hot"] = "number"
 
   def __post_init__(self):
-    for name, known in (
-      ("previous_action", ("zeros", "first")),
-      ("first_step", ("number", "one_hot")),
-    ):
-      if getattr(self, name) not in known:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)!r}, expected one of {known}."
-        )
+    _validate.literals(self)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
@@ -256,8 +256,7 @@ class FlattenHistory(Wrapper):
     """All vectors of the size of an observation."""
     params = self.env.default_params if params is None else params
     size = spaces.flat_size(self.env.observation_space(params))
-    size += spaces.flat_size(self.env.action_space(params))
-    size += 2 if self.first_step == "one_hot" else 1
+    size += self._history_size(params)
     return spaces.Box(-math.inf, math.inf, (size,))
 
   def shown_space(self, params: PyTree = None) -> Any:
@@ -271,14 +270,167 @@ class FlattenHistory(Wrapper):
       return jnp.zeros((spaces.flat_size(space),), jnp.float32)
     return spaces.flatten(space, spaces.zeros(space))
 
-  def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
-  ) -> jax.Array:
-    space = self.env.observation_space(params)
+  def _history_size(self, params: PyTree) -> int:
+    """How many numbers follow the environment's own observation."""
+    size = spaces.flat_size(self.env.action_space(params))
+    return size + (2 if self.first_step == "one_hot" else 1)
+
+  def _history(self, action: jax.Array, first: jax.Array) -> jax.Array:
+    """The previous action and the flag of a first step."""
     flag = first.astype(jnp.float32)[None]
     if self.first_step == "one_hot":
       flag = jnp.concatenate([1 - flag, flag])
-    return jnp.concatenate([spaces.flatten(space, observation), action, flag])
+    return jnp.concatenate([action, flag])
+
+  def _flatten(
+    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
+  ) -> Any:
+    """An observation with its history."""
+    space = self.env.observation_space(params)
+    flat = spaces.flatten(space, observation)
+    return jnp.concatenate([flat, self._history(action, first)])
+
+
+class ImageObservation(NamedTuple):
+  """An image, and what was done before.
+
+  Attributes:
+    image: (..., height, width, channels) uint8.
+    history: (..., n) float32, the previous action and the first-step flag, as
+      in `FlattenHistory`.
+  """
+
+  image: jax.Array
+  history: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHistory(FlattenHistory):
+  """Images beside what was done before and whether an episode begins.
+
+  Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
+
+  Attributes:
+    env: the environment; its observations are images.
+    previous_action: see `FlattenHistory`.
+    first_step: see `FlattenHistory`.
+  """
+
+  def observation_space(self, params: PyTree = None) -> spaces.Dict:
+    """The image, and a vector of the size of the history."""
+    params = self.env.default_params if params is None else params
+    size = self._history_size(params)
+    return spaces.Dict(
+      {
+        "image": self.env.observation_space(params),
+        "history": spaces.Box(-math.inf, math.inf, (size,)),
+      }
+    )
+
+  def _flatten(
+    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
+  ) -> ImageObservation:
+    """An image with its history."""
+    return ImageObservation(observation, self._history(action, first))
+
+
+@struct.dataclass
+class FrameStackState:
+  """State of `FrameStack`.
+
+  Attributes:
+    env_state: the environment's state.
+    frames: (height, width, num_frames * channels) uint8, the observation.
+  """
+
+  env_state: Any
+  frames: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameStack(Wrapper):
+  """Shows the last images together, oldest first, as channels of one.
+
+  Where an episode begins, images of before are 0.
+
+  Attributes:
+    env: the environment; its observations are images.
+    num_frames: how many images.
+  """
+
+  num_frames: int = 4
+
+  def __post_init__(self):
+    _validate.positive("num_frames", self.num_frames)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[jax.Array, FrameStackState]:
+    """Starts an episode; see `Wrapper.reset`."""
+    frame, env_state = self.env.reset(key, params)
+    frames = self._begin(frame)
+    return frames, FrameStackState(env_state, frames)
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self,
+    key: jax.Array,
+    state: FrameStackState,
+    action: Any,
+    params: PyTree = None,
+  ) -> tuple[
+    jax.Array, FrameStackState, jax.Array, jax.Array, jax.Array, dict[str, Any]
+  ]:
+    """Plays one step; see `Wrapper.step`."""
+    frame, env_state, reward, terminated, truncated, info = self.env.step(
+      key, state.env_state, action, params
+    )
+    older = state.frames[..., frame.shape[-1] :]
+    final = jnp.concatenate([older, info["final_observation"]], axis=-1)
+    frames = jnp.where(terminated | truncated, self._begin(frame), final)
+    info = {**info, "final_observation": final}
+    after = FrameStackState(env_state, frames)
+    return frames, after, reward, terminated, truncated, info
+
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
+    """Images with the channels of all frames."""
+    space = spaces.convert(self.env.observation_space(params))
+    shape = (*space.shape[:-1], space.shape[-1] * self.num_frames)
+    return spaces.Box(0, 255, shape, space.dtype)
+
+  def _begin(self, frame: jax.Array) -> jax.Array:
+    """The observation of a first step."""
+    channels = frame.shape[-1] * (self.num_frames - 1)
+    blank = jnp.zeros((*frame.shape[:-1], channels), frame.dtype)
+    return jnp.concatenate([blank, frame], axis=-1)
+
+
+def flat(env: Any) -> Any:
+  """Returns an environment whose observations are vectors with a history."""
+  return env if getattr(env, "shows_history", False) else FlattenHistory(env)
+
+
+def images(env: Any) -> Any:
+  """Returns an environment that shows images, several if it asks for them.
+
+  Args:
+    env: the environment; `env.frame_stack` says how many images to show.
+
+  Raises:
+    ValueError: its observations are no images.
+  """
+  space = env.observation_space(env.default_params)
+  if not spaces.is_image(space):
+    raise _validate.error(
+      "network.encoder",
+      "one of images",
+      f"None: the observations are no images of bytes, but {space}",
+    )
+  num_frames = getattr(env, "frame_stack", 1)
+  if num_frames > 1:
+    env = FrameStack(env, num_frames)
+  return ImageHistory(env)
 
 
 @struct.dataclass
@@ -319,13 +471,13 @@ class EpisodeStatistics(Wrapper):
   ) -> tuple[Any, StatisticsState]:
     """Starts an episode; see `Wrapper.reset`."""
     observation, env_state = self.env.reset(key, params)
-    none, nothing = jnp.int32(0), jnp.float32(0)
+    zero_return, zero_length = jnp.float32(0), jnp.int32(0)
     return observation, StatisticsState(
       env_state=env_state,
-      episode_return=nothing,
-      episode_length=none,
-      returned_episode_return=nothing,
-      returned_episode_length=none,
+      episode_return=zero_return,
+      episode_length=zero_length,
+      returned_episode_return=zero_return,
+      returned_episode_length=zero_length,
     )
 
   @functools.partial(jax.jit, static_argnames=("self",))

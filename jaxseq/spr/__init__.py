@@ -7,12 +7,12 @@ Representations", arXiv:2007.05929, its Rainbow base, and what grew out of it
 The networks and what they learn by (encoders and layers are in `jaxseq.rl`,
 losses and replays in `jaxseq.rl.losses` and `jaxseq.rl.replay`):
 
-    transition        the next latent from one and an action, by convolutions
+    conv_transition   the next latent from one and an action, by convolutions
     mixer_transition  the same by any mixer
     latent_memory     any mixer between encoder and head
     stacks            of layers with a mixer, for these two
     heads             from a latent to the values of actions; noise; projection
-    networks          these together
+    agent_networks    these together
     inputs            random draws and augmented images of an update
     augmentation      random shifts and intensities
     objective         value and self-prediction losses per step
@@ -26,6 +26,7 @@ losses and replays in `jaxseq.rl.losses` and `jaxseq.rl.replay`):
 
 The agent in its environment:
 
+    game              an environment as the agent plays it, frame by frame
     agent             acts, stores and learns
     runner            many steps of it, compiled
     evaluate          whole games
@@ -47,14 +48,16 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.spr import agent as agent
+  from jaxseq.spr import agent_networks as agent_networks
   from jaxseq.spr import augmentation as augmentation
+  from jaxseq.spr import conv_transition as conv_transition
   from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import game as game
   from jaxseq.spr import heads as heads
   from jaxseq.spr import inputs as inputs
   from jaxseq.spr import latent_memory as latent_memory
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
-  from jaxseq.spr import networks as networks
   from jaxseq.spr import objective as objective
   from jaxseq.spr import optimizer as optimizer
   from jaxseq.spr import pictures as pictures
@@ -68,7 +71,6 @@ if TYPE_CHECKING:
   from jaxseq.spr import settings as settings
   from jaxseq.spr import spr_arms as spr_arms
   from jaxseq.spr import stacks as stacks
-  from jaxseq.spr import transition as transition
   from jaxseq.spr import transition_loss as transition_loss
   from jaxseq.spr import update as update
   from jaxseq.spr import variants as variants

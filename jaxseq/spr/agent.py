@@ -4,7 +4,7 @@ One environment step is `choose`, a step of the game, `observe`, and then, once
 there are min_replay steps, updates_per_step times `learn`:
 
     state, action = agent.choose(config, state, learning=True)
-    step = ...                           # of a game, see `environments`
+    step = ...                           # of a game, see `game`
     state, played = agent.observe(config, state, action, step)
     for _ in range(config.variant.updates_per_step):
       state, metrics = agent.learn(config, state)
@@ -19,20 +19,21 @@ import dataclasses
 import functools
 import math
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl import layers
-from jaxseq.rl.envs import players as environments
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
+from jaxseq.spr import game as games
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import resets
 from jaxseq.spr import update
 from jaxseq.spr import variants
@@ -45,8 +46,9 @@ class Config:
   """How an agent is trained.
 
   Attributes:
-    variant: the agent. Its update's done_n holds for the replay, too.
+    variant: the agent.
     frame_shape: of a frame, as in the game.
+    frame_dtype: "uint8" or "float32", likewise.
     stack: frames in an observation.
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
@@ -57,6 +59,7 @@ class Config:
 
   variant: variants.Variant
   frame_shape: tuple[int, ...] = (84, 84)
+  frame_dtype: Literal["uint8", "float32"] = "uint8"
   stack: int = 4
   num_steps: int = 100_000
   batch_size: int = 32
@@ -64,28 +67,29 @@ class Config:
   clip_rewards: bool = True
 
   def __post_init__(self):
-    layers.check_positive(self, "num_steps", "batch_size")
-    layers.check_positive(self.variant, "updates_per_step")
-    if self.variant.epsilon_decay < 0:
-      raise ValueError(
-        f"epsilon_decay must not be negative; got {self.variant.epsilon_decay}."
-      )
-    replay = self.replay
+    _validate.fields(self, positive=("num_steps", "batch_size"))
+    _validate.fields(
+      self.variant,
+      positive=("updates_per_step",),
+      not_negative=("epsilon_decay",),
+    )
+    replay, least = self.replay, self.variant.min_replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
-      raise ValueError(
-        f"encoder.image_shape must be {replay.observation_shape}, the shape of "
-        f"{self.stack} frames; got {image_shape}."
+      raise _validate.error(
+        "encoder.image_shape",
+        image_shape,
+        f"{replay.observation_shape}, the shape of {self.stack} frames",
       )
-    if self.variant.min_replay < replay.least:
-      raise ValueError(
-        f"min_replay must be at least {replay.least} for a sequence to be "
-        f"drawn; got {self.variant.min_replay}."
+    if least < replay.least:
+      raise _validate.error(
+        "min_replay",
+        least,
+        f"at least {replay.least} for a sequence to be drawn",
       )
-    if replay.capacity < self.variant.min_replay:
-      raise ValueError(
-        f"capacity must be at least min_replay = {self.variant.min_replay}; "
-        f"got {replay.capacity}."
+    if replay.capacity < least:
+      raise _validate.error(
+        "capacity", replay.capacity, f"at least min_replay = {least}"
       )
 
   @property
@@ -105,13 +109,13 @@ class Config:
     return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,
+      frame_dtype=self.frame_dtype,
       stack=self.stack,
       num_predictions=agent.num_predictions if agent.predicts else 0,
       max_steps=longest,
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
-      done_n=agent.done_n,
       span=span,
       every=every,
     )
@@ -123,8 +127,8 @@ class State(NamedTuple):
   Attributes:
     agent: networks and optimiser.
     replay: what was seen.
-    game: state of a game on the device; () if it runs on the host.
-    observation: (height, width, stack * channels) uint8, to act upon next.
+    game: state of the game.
+    observation: (*observation_shape,), to act upon next.
     memory: the agent's before that observation; () without one.
     key: random key of all that is to come.
     step: () int32, environment steps so far.
@@ -146,7 +150,7 @@ class State(NamedTuple):
 
 
 class Played(NamedTuple):
-  """What a step tells of the game; the last two count if it is over.
+  """Report of a step on the game; the last two count if it is over.
 
   Attributes:
     over: () bool.
@@ -159,18 +163,18 @@ class Played(NamedTuple):
   game_length: Array
 
 
-def init(key: Array, config: Config, frame: Array, game: Any = ()) -> State:
+def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   """Returns the state before the first step.
 
   Args:
     key: random key.
     config: options.
-    frame: uint8 of config.frame_shape, the first one of a game.
-    game: state of the game, if it runs on the device.
+    frame: of config.frame_shape, the first one of a game.
+    game: state of the game.
   """
   key_agent, key = jax.random.split(key)
-  blank = jnp.zeros(config.replay.observation_shape, jnp.uint8)
-  memory = networks.initial_memory(config.variant.update.networks)
+  blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
+  memory = agent_networks.initial_memory(config.variant.update.networks)
   return State(
     agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
@@ -193,8 +197,8 @@ def push(
 
   Args:
     config: options.
-    observation: (height, width, stack * channels) uint8, the one before.
-    frame: uint8 of config.frame_shape, which comes last.
+    observation: (*observation_shape,), the one before.
+    frame: of config.frame_shape, which comes last.
     done: () bool, whether it begins an episode: then older frames are 0.
   """
   frame = jnp.asarray(frame)
@@ -219,7 +223,7 @@ def act(
   Args:
     config: options.
     agent: the networks.
-    observation: (*batch, height, width, stack * channels) uint8.
+    observation: (*batch, *observation_shape).
     key: random key.
     epsilon: chance of an action at random.
     noisy: whether the head's noise is on, that of the last update.
@@ -230,7 +234,7 @@ def act(
   """
   variant = config.variant
   params = agent.target if variant.acts_with_target else agent.params
-  values, memory = networks.action_values(
+  values, memory = agent_networks.action_values(
     variant.update.networks,
     params,
     observation,
@@ -254,31 +258,31 @@ def choose(
     The state, with a new key and the memory after the observation, and the
     action () int32.
   """
-  key, now = jax.random.split(state.key)
+  key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
-  number = config.variant.update.networks.head.num_actions
-  anything = jax.random.randint(now, (), 0, number, jnp.int32)
+  num_actions = config.variant.update.networks.head.num_actions
+  random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
   # A memory takes in what is seen even while actions are random.
   if not (learning or config.variant.update.recurrent):
-    return state, anything
+    return state, random_action
   replay = frame_sequences.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
     state.observation,
-    now,
+    key_act,
     epsilon=_epsilon(config.variant, state.step),
     noisy=True,
     memory=state.memory,
   )
   state = state._replace(replay=replay, memory=memory)
-  return state, action if learning else anything
+  return state, action if learning else random_action
 
 
 def observe(
-  config: Config, state: State, action: Array, step: environments.Step
+  config: Config, state: State, action: Array, step: games.Step
 ) -> tuple[State, Played]:
-  """Stores what came of an action.
+  """Stores the outcome of an action.
 
   The end of a life, the end of a game and its time limit are all ends of an
   episode to the replay, as in SPR's code; only a game that is over ends the
@@ -288,7 +292,7 @@ def observe(
     config: options.
     state: before.
     action: () int32, from `choose`.
-    step: what came of it.
+    step: its outcome.
 
   Returns:
     The state after, and what to report of the game.
@@ -309,7 +313,7 @@ def observe(
     observation=push(config, state.observation, step.frame, step.done),
     memory=jax.tree.map(
       lambda fresh, old: jnp.where(step.done, fresh, old),
-      networks.initial_memory(config.variant.update.networks),
+      agent_networks.initial_memory(config.variant.update.networks),
       state.memory,
     ),
     step=state.step + 1,
@@ -384,10 +388,10 @@ def reset_is_due(config: Config, step: int) -> bool:
 
 def reset(config: Config, state: State) -> State:
   """Resets the weights, of a variant that does so."""
-  key, now = jax.random.split(state.key)
+  key, key_reset = jax.random.split(state.key)
   variant = config.variant
   return state._replace(
-    agent=resets.reset(now, variant.resets, variant.update, state.agent),
+    agent=resets.reset(key_reset, variant.resets, variant.update, state.agent),
     key=key,
     since_reset=jnp.zeros_like(state.since_reset),
   )

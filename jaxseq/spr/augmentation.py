@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.rl import layers
+from jaxseq import _validate
 
 Array = jax.Array
 
@@ -33,9 +33,7 @@ class Config:
   exclusive: bool = False
 
   def __post_init__(self):
-    layers.check_positive(self, "pad")
-    if not self.intensity >= 0:
-      raise ValueError(f"intensity must not be negative; got {self.intensity}.")
+    _validate.fields(self, positive=("pad",), not_negative=("intensity",))
 
 
 class Draws(NamedTuple):
@@ -85,9 +83,10 @@ def apply(config: Config, image: Array, draws: Draws) -> Array:
   """
   batch = image.shape[:-3]
   if draws.row.shape != batch:
-    raise ValueError(
-      f"draws must have the batch shape of image, {batch}; got "
-      f"{draws.row.shape}."
+    raise _validate.error(
+      "draws",
+      f"shape {draws.row.shape}",
+      f"{batch}, the batch shape of image",
     )
   x = shift(config, image, draws.row, draws.column)
   dtype = draws.normal.dtype

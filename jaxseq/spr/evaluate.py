@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import agent_networks
+from jaxseq.spr import game as games
 from jaxseq.spr import learner
-from jaxseq.spr import networks
-from jaxseq.spr import runner
 
 
 class Result(NamedTuple):
@@ -22,7 +21,7 @@ class Result(NamedTuple):
   Attributes:
     returns: (games,) float64, sums of rewards as the game counts them.
     lengths: (games,) int64, numbers of steps.
-    frames: (steps, *frame_shape) uint8, of the first of the games; empty if
+    frames: (steps, *frame_shape), of the first of the games; empty if
       none were to be kept.
   """
 
@@ -31,16 +30,26 @@ class Result(NamedTuple):
   frames: np.ndarray
 
 
-def make(
-  config: agent_lib.Config, game: environments.Game
-) -> Callable[..., Result]:
-  """Returns `play`, which is compiled when it is first used."""
-  return functools.partial(_play, config, game, _policy(config))
+def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
+  """Returns a function that plays whole games.
+
+  Args:
+    config: of the agent.
+    game: what it plays.
+
+  Returns:
+    A function from the networks of one seed (`learner.State`), a random key,
+    the number of games, and how many frames of the first game to keep at most
+    (0), to a `Result`. It is compiled when it is first used.
+  """
+  return functools.partial(
+    _play, config, game, _policy(config), jax.jit(jax.vmap(game.step))
+  )
 
 
 def _policy(config):
   push = jax.vmap(functools.partial(agent_lib.push, config))
-  initial = networks.initial_memory(config.variant.update.networks)
+  initial = agent_networks.initial_memory(config.variant.update.networks)
 
   def policy(agent, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
@@ -65,8 +74,9 @@ def _policy(config):
 
 def _play(
   config: agent_lib.Config,
-  game: environments.Game,
+  game: games.Game,
   policy: Callable[..., Any],
+  step_all: Callable[..., Any],
   agent: learner.State,
   key: jax.Array,
   num_games: int,
@@ -76,40 +86,35 @@ def _play(
 
   The head's noise is off, a random action has the chance epsilon_eval, and the
   loss of a life changes nothing; a memory, too, lasts for a whole game.
-
-  Args:
-    config: of the agent.
-    game: what it plays.
-    policy: from `_policy`.
-    agent: the networks, of one seed.
-    key: random key, of the games as well.
-    num_games: number of games.
-    keep_frames: how many frames of the first game to return at most.
-
-  Returns:
-    Returns, lengths and frames.
   """
   key, key_games = jax.random.split(key)
-  seeds = runner.game_seeds(jax.random.split(key_games, num_games))
-  players = game.play(seeds)
-  frame, fresh = players.reset(), np.ones(num_games, bool)
-  observation = jnp.zeros(
-    (num_games, *config.replay.observation_shape), jnp.uint8
+  states, frame = jax.jit(jax.vmap(game.init))(
+    jax.random.split(key_games, num_games)
   )
-  memory = networks.initial_memory(config.variant.update.networks, (num_games,))
+  fresh = np.ones(num_games, bool)
+  observation = jnp.zeros(
+    (num_games, *config.replay.observation_shape), config.frame_dtype
+  )
+  memory = agent_networks.initial_memory(
+    config.variant.update.networks, (num_games,)
+  )
   returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
   playing, frames = np.ones(num_games, bool), []
   while playing.any():
     if playing[0] and len(frames) < keep_frames:
       frames.append(np.asarray(frame[0]))
-    key, now = jax.random.split(key)
+    key, key_policy, key_step = jax.random.split(key, 3)
     observation, memory, action = policy(
-      agent, observation, memory, frame, fresh, now
+      agent, observation, memory, frame, fresh, key_policy
     )
-    step = players.step(np.asarray(action))
-    returns += np.where(playing, step.reward, 0)
+    states, step = step_all(
+      states, action, jax.random.split(key_step, num_games)
+    )
+    frame = step.frame
+    reward, fresh = jax.device_get((step.reward, step.over))
+    returns += np.where(playing, reward, 0)
     lengths += playing
-    playing = playing & ~step.over
-    frame, fresh = step.frame, step.over
+    playing = playing & ~fresh
   shape = (len(frames), *game.frame_shape)
-  return Result(returns, lengths, np.asarray(frames, np.uint8).reshape(shape))
+  kept = np.asarray(frames, game.frame_dtype).reshape(shape)
+  return Result(returns, lengths, kept)

@@ -49,61 +49,38 @@ class Draws(NamedTuple):
 
 
 def check(
-  batch: frames.Batch, ahead: int, observation_shape: tuple[int, ...]
-) -> None:
-  """Checks the shapes of a batch of transitions.
-
-  Args:
-    batch: the batch.
-    ahead: K.
-    observation_shape: such as (height, width, frames).
-
-  Raises:
-    ValueError: naming the field, what came and what is expected.
-  """
-  size = jnp.shape(batch.weight)[0]
-  shapes = {
-    "observation": (size, ahead + 1, *observation_shape),
-    "next_observation": (size, *observation_shape),
-  }
-  _check_shapes(batch, shapes, ahead, size)
-
-
-def check_sequences(
-  config: frame_sequences.Config,
-  batch: frame_sequences.Batch,
+  batch: frames.Batch | frame_sequences.Batch,
+  *,
+  steps: int,
+  rows: int,
   ahead: int,
   observation_shape: tuple[int, ...],
 ) -> None:
-  """Checks the shapes of a batch of sequences.
+  """Checks the shapes of a batch.
 
   Args:
-    config: of the sequences.
-    batch: the batch.
+    batch: transitions or sequences.
+    steps: of each element's observations.
+    rows: transitions or steps that are learned from.
     ahead: K.
     observation_shape: such as (height, width, frames).
 
   Raises:
     ValueError: naming the field, what came and what is expected.
   """
-  size, window = jnp.shape(batch.weight)[0], jnp.shape(batch.reset)[-1]
-  _validate.integer("steps of batch.reset", window, config.span + max(ahead, 1))
+  size = len(batch.weight)
   shapes = {
-    "observation": (size, window, *observation_shape),
-    "reset": (size, window),
-  }
-  _check_shapes(batch, shapes, ahead, config.length * size)
-
-
-def _check_shapes(batch, shapes, ahead, rows):
-  """Checks fields of a batch, and those that both kinds of batches have."""
-  shapes = shapes | {
+    "observation": (size, steps, *observation_shape),
     "action": (rows, max(ahead, 1)),
     "return_n": (rows,),
     "done": (rows, ahead + 1),
     "done_n": (rows,),
   }
-  if jnp.shape(batch.discount) != ():
+  if isinstance(batch, frames.Batch):
+    shapes["next_observation"] = (size, *observation_shape)
+  else:
+    shapes["reset"] = (size, steps)
+  if jnp.shape(batch.discount):
     shapes["discount"] = (rows,)
   for name, shape in shapes.items():
     came = jnp.shape(getattr(batch, name))

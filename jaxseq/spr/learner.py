@@ -17,17 +17,17 @@ import optax
 
 from jaxseq import _validate
 from jaxseq.rl.replay import frame_sequences
+from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
-from jaxseq.spr import networks
 from jaxseq.spr import optimizer
 
 Array = jax.Array
 Params = dict[str, dict]
 # In the class below, the names of these modules are those of fields.
 AugmentationConfig = augmentation.Config
-NetworksConfig = networks.Config
+NetworksConfig = agent_networks.Config
 OptimizerConfig = optimizer.Config
 # From parameters to the loss, and metrics of which the norms are still missing.
 Loss = Callable[[Params], tuple[Array, "Metrics"]]
@@ -157,7 +157,7 @@ class Metrics(NamedTuple):
 def init(key: Array, config: Config) -> State:
   """Returns the state before the first update, all in float32."""
   key_params, key_noise = jax.random.split(key)
-  params = networks.init(key_params, config.networks)
+  params = agent_networks.init(key_params, config.networks)
   noise = heads.draw_noise(key_noise, config.networks.head)
   return start(config, params, noise)
 
@@ -284,7 +284,7 @@ def to_predict(
     return None
   params = state.momentum if config.has_momentum else state.target
   key = draws.dropout_key(1)
-  return networks.encode_project(config.networks, params, image, key)
+  return agent_networks.encode_project(config.networks, params, image, key)
 
 
 def weigh(

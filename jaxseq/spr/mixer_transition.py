@@ -4,11 +4,12 @@
     y_k, h_k = step(x_k, h_{k-1}),  h_0 fresh
     z_k = renormalize(relu(z_{k-1} + W_out y_k))
 
-It takes the place of SPR's convolutions (`transition`). A prediction sees only
-the latent before it there; here the state h carries all latents and actions
-since z_0 as well. Latents are flattened, not pooled: the projection that
-predictions are compared by has a weight for each place of a latent. d_model is
-far less than their elements, so what does not change goes past the stack.
+It takes the place of SPR's convolutions (`conv_transition`). A prediction sees
+only the latent before it there; here the state h carries all latents and
+actions since z_0 as well. Latents are flattened, not pooled: the projection
+that predictions are compared by has a weight for each place of a latent.
+d_model is far less than their elements, so what does not change goes past the
+stack.
 """
 
 import dataclasses
@@ -21,8 +22,8 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import layers
+from jaxseq.spr import conv_transition
 from jaxseq.spr import stacks
-from jaxseq.spr import transition
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -89,7 +90,7 @@ def step(
       f"shape {latent.shape}",
       f"shape (batch, *{tuple(config.latent_shape)})",
     )
-  transition.check_action(action, latent)
+  conv_transition.check_action(action, latent)
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
   y, state = stacks.apply(config, params, x, state, step=True)
@@ -117,7 +118,7 @@ def apply(
   Raises:
     ValueError: if a shape does not fit.
   """
-  transition.check_actions(action)
+  conv_transition.check_actions(action)
 
   def body(carry, action):
     latent, state = step(config, params, carry[0], action, carry[1])

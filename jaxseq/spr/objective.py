@@ -13,9 +13,9 @@ from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 
 Array = jax.Array
 
@@ -125,7 +125,9 @@ def terms(
     kl = categorical.bounded_kl(target, jax.nn.log_softmax(outputs, axis=-1))
   spr = jnp.zeros_like(rl)
   if config.predicts:
-    predicted = networks.predict(config.networks, params, latent, batch.action)
+    predicted = agent_networks.predict(
+      config.networks, params, latent, batch.action
+    )
     mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)
     spr = jnp.where(mask, distance, 0).mean(axis=1)

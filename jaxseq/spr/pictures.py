@@ -5,11 +5,12 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import animation
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
 # greys: one for each channel.
-_COLOURS = (
+_COLORS = (
   (230, 159, 0),
   (86, 180, 233),
   (0, 158, 115),
@@ -27,7 +28,7 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   """Returns frames as colour images.
 
   Args:
-    frames: (time, height, width) uint8 grey values, or (time, height, width,
+    frames: (time, height, width, 1) uint8 grey values, or (time, height, width,
       channels) uint8, where each channel gets a colour and the last one that
       is not 0 is seen.
     size: height that images are enlarged to, by a whole factor.
@@ -38,17 +39,18 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   Raises:
     ValueError: there are more channels than colours.
   """
-  if frames.ndim == 3:
-    out = np.repeat(frames[..., None], 3, axis=-1)
+  if frames.shape[-1] == 1:
+    out = np.repeat(frames, 3, axis=-1)
   else:
-    if frames.shape[-1] > len(_COLOURS):
-      raise ValueError(
-        f"frames must have at most {len(_COLOURS)} channels; got "
-        f"{frames.shape[-1]}."
+    if frames.shape[-1] > len(_COLORS):
+      raise _validate.error(
+        "frames",
+        f"shape {frames.shape}",
+        f"at most {len(_COLORS)} channels",
       )
     out = np.zeros((*frames.shape[:3], 3), np.uint8)
     for channel in range(frames.shape[-1]):
-      out[frames[..., channel] > 0] = _COLOURS[channel]
+      out[frames[..., channel] > 0] = _COLORS[channel]
   factor = max(1, size // out.shape[1])
   return out.repeat(factor, axis=1).repeat(factor, axis=2)
 

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.spr import agent_networks
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 
 Array = jax.Array
 
@@ -117,8 +117,8 @@ def reset(
     The agent after; `step` goes on.
   """
   key_online, key_target, key_noise = jax.random.split(key, 3)
-  params = networks.init(key_online, agent.networks)
-  target = networks.init(key_target, agent.networks)
+  params = agent_networks.init(key_online, agent.networks)
+  target = agent_networks.init(key_target, agent.networks)
   target = {name: target[name] for name in state.target}
   started = learner.start(
     agent,

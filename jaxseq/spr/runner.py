@@ -1,15 +1,10 @@
-"""Many steps of an agent, for all seeds at once: what is compiled, and how.
+"""Runs of many steps of an agent, compiled for all seeds at once.
 
 On a GPU or TPU as many steps as possible are one compiled call. On a CPU
 convolutions are several times slower inside a loop that is compiled; there one
 step and one update are compiled, and Python loops over them. Either way the
 state is donated, so that the replay is changed in place, and the numbers are
 the same up to rounding.
-
-A game on the host takes its steps in between, one player for each seed; where
-loops are compiled, and the game can be called from them, inside of them. Its
-state is in no checkpoint: to go on from one, all actions in the replay are
-played again, 4 frames each, which takes about a millisecond.
 """
 
 from collections.abc import Callable
@@ -19,12 +14,10 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent as agent_lib
-from jaxseq.training import errors
+from jaxseq.spr import game as games
 from jaxseq.training.devices import seeds
 
 State = agent_lib.State
@@ -62,20 +55,14 @@ def segments(
     start = stop
 
 
-def init(
-  config: agent_lib.Config, game: environments.Game, key: jax.Array
-) -> State:
+def init(config: agent_lib.Config, game: games.Game, key: jax.Array) -> State:
   """Returns the state of one seed before the first step.
 
   Args:
     config: of the agent.
-    game: what it plays; one on the host shows its first frame to the function
-      of `make_chunk`.
+    game: what it plays.
     key: random key.
   """
-  if not game.on_device:
-    blank = jnp.zeros(game.frame_shape, jnp.uint8)
-    return agent_lib.init(key, config, blank)
   key, key_game = jax.random.split(key)
   state, frame = game.init(key_game)
   return agent_lib.init(key, config, frame, state)
@@ -83,8 +70,8 @@ def init(
 
 def make_chunk(
   config: agent_lib.Config,
-  game: environments.Game,
-  keys: jax.Array,
+  game: games.Game,
+  num_seeds: int,
   *,
   compiled_loop: bool | None = None,
 ) -> Chunk:
@@ -93,7 +80,7 @@ def make_chunk(
   Args:
     config: of the agent.
     game: what it plays.
-    keys: the seeds' keys (seeds,); games on the host get theirs from them.
+    num_seeds: number of seeds.
     compiled_loop: whether loops over steps and updates are compiled; None
       leaves that to the platform.
 
@@ -106,9 +93,7 @@ def make_chunk(
   """
   if compiled_loop is None:
     compiled_loop = jax.default_backend() != "cpu"
-  if not game.on_device:
-    return _HostChunk(config, game, keys, compiled_loop)
-  programs = _Programs(config, len(keys), game)
+  programs = _Programs(config, num_seeds, game)
 
   def chunk(state: State, count: int):
     log = _Log()
@@ -132,71 +117,35 @@ def make_chunk(
 
 def lower_step(
   config: agent_lib.Config,
-  game: environments.Game,
+  game: games.Game,
   num_seeds: int = 1,
   sharding: jax.sharding.Sharding | None = None,
-) -> dict[str, jax.stages.Lowered]:
-  """Lowers what one step of all seeds runs where loops are compiled.
+) -> jax.stages.Lowered:
+  """Lowers the program of one step of all seeds where loops are compiled.
 
-  Nothing is allocated: the compiled programs tell what they would take.
+  Nothing is allocated: the compiled program tells what it would take.
 
   Args:
     config: of the agent, which has begun to learn.
-    game: what it plays; its players, if compiled functions can call them, are
-      called by the programs.
+    game: what it plays.
     num_seeds: number of seeds.
     sharding: where all arrays lie; None for the default device. That of a
       described device compiles for it without the hardware.
-
-  Returns:
-    By name, the programs of a step: "step" of a game on the device, or whose
-    players are called; "choose" and, with the updates in it, "observe" of one
-    on the host.
   """
   programs = _Programs(config, num_seeds, game)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
-  state = _placed(
-    jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys),
-    sharding,
-  )
-  if game.on_device:
-    return {"step": programs.steps(1, True).lower(state)}
-  if game.play_compiled is not None:
-    players = game.play_compiled(np.arange(num_seeds))
-    at = _placed(players.state, sharding)
-    return {"step": programs.steps_of(players, 1, True).lower(state, at)}
-  choose = programs.choose(True)
-  _, action = jax.eval_shape(choose, state)
-
-  def of_all(dtype, *shape):
-    return jax.ShapeDtypeStruct((num_seeds, *shape), dtype)
-
-  step = environments.Step(
-    frame=of_all(jnp.uint8, *game.frame_shape),
-    reward=of_all(jnp.float32),
-    done=of_all(bool),
-    over=of_all(bool),
-  )
-  return {
-    "choose": choose.lower(state),
-    "observe": programs.observe(True).lower(
-      state, *_placed((action, step), sharding)
-    ),
-  }
-
-
-def _placed(tree, sharding):
-  """Shapes like those of a tree, with a sharding."""
-  return jax.tree.map(
+  state = jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys)
+  placed = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
     ),
-    tree,
+    state,
   )
+  return programs.steps(1, True).lower(placed)
 
 
 class _Programs:
-  """What is compiled, each when it is first used."""
+  """Compiled programs, each made when it is first used."""
 
   def __init__(self, config, num_seeds, game):
     self._config = config
@@ -204,9 +153,6 @@ class _Programs:
     self._game = game
     self.step = functools.cache(self._step)
     self.steps = functools.cache(self._steps)
-    self.choose = functools.cache(self._choose)
-    self.observe = functools.cache(self._observe)
-    self.steps_of = functools.cache(self._steps_of)
     self.reset = self._jit(functools.partial(agent_lib.reset, config))
     self.learn = self._jit(self._learn_one)
 
@@ -218,8 +164,8 @@ class _Programs:
 
   def _interact(self, learning, state):
     state, action = agent_lib.choose(self._config, state, learning=learning)
-    key, now = jax.random.split(state.key)
-    game, step = self._game.step(state.game, action, now)
+    key, key_game = jax.random.split(state.key)
+    game, step = self._game.step(state.game, action, key_game)
     state = state._replace(key=key, game=game)
     return agent_lib.observe(self._config, state, action, step)
 
@@ -254,149 +200,9 @@ class _Programs:
 
     return self._jit(lambda state: jax.lax.scan(body, state, length=length))
 
-  def _choose(self, learning):
-    return self._jit(self._choose_one(learning))
-
-  def _choose_one(self, learning):
-    return functools.partial(agent_lib.choose, self._config, learning=learning)
-
-  def _observe(self, learns):
-    return self._jit(functools.partial(self._observe_one, learns))
-
-  def _observe_one(self, learns, state, action, step):
-    state, played = agent_lib.observe(self._config, state, action, step)
-    losses = None
-    if learns:
-      state, losses = self._learn_scanned(state)
-    return state, (played, losses)
-
-  def _steps_of(self, players, length, learning):
-    """Steps of players on the host, whom the loop calls; all seeds at once."""
-    choose = jax.vmap(self._choose_one(learning))
-    observe = jax.vmap(functools.partial(self._observe_one, learning))
-
-    def body(carry, _):
-      state, at = carry
-      state, action = choose(state)
-      at, step = players.advance(at, action)
-      state, told = observe(state, action, step)
-      return (state, at), told
-
-    def steps(state, at):
-      carry, told = jax.lax.scan(body, (state, at), length=length)
-      return *carry, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), told)
-
-    return jax.jit(steps, donate_argnums=0)
-
-
-class _HostChunk:
-  """Takes steps of a game that runs on the host, beside or inside programs."""
-
-  def __init__(self, config, game, keys, compiled_loop):
-    if config.replay.capacity < config.num_steps:
-      raise ValueError(
-        f"capacity must be at least num_steps = {config.num_steps} for a game "
-        "on the host: from the actions in it a run goes on; got "
-        f"{config.replay.capacity}."
-      )
-    self._config = config
-    self._compiled_loop = compiled_loop
-    # Programs of several devices could not all call the same players.
-    self._calls_players = (
-      compiled_loop
-      and game.play_compiled is not None
-      and seeds.num_devices(len(keys)) == 1
-    )
-    play = game.play_compiled if self._calls_players else game.play
-    self._players = play(game_seeds(keys))
-    self._programs = _Programs(config, len(keys), game)
-    self._position = None
-
-  def __call__(self, state: State, count: int):
-    start = int(state.step[0])
-    if self._position != start:
-      state = self._go_to(state, start)
-    log = _Log()
-    for segment in segments(self._config, start, count):
-      take = self._steps_inside if self._calls_players else self._steps_outside
-      state = take(state, segment, log)
-      if segment.resets:
-        state = self._programs.reset(state)
-    self._position = start + count
-    return state, log.means()
-
-  def _steps_inside(self, state, segment, log):
-    """One compiled call, which calls the players."""
-    players = self._players
-    steps = self._programs.steps_of(players, segment.length, segment.learning)
-    state, players.state, told = steps(state, players.state)
-    log.add(*told)
-    return state
-
-  def _steps_outside(self, state, segment, log):
-    """A step of the players between compiled calls."""
-    programs = self._programs
-    learns_inside = segment.learning and self._compiled_loop
-    for _ in range(segment.length):
-      state, action = programs.choose(segment.learning)(state)
-      step = self._players.step(np.asarray(action))
-      state, told = programs.observe(learns_inside)(state, action, step)
-      log.add(*told)
-      if segment.learning and not learns_inside:
-        state = programs.learn_all(state, log)
-    return state
-
-  def _go_to(self, state, start):
-    """Brings the players to where the state is."""
-    played = jax.device_get(
-      (state.replay.action, state.replay.reward, state.replay.done)
-    )
-    action, reward, done = (x[:, :start].T for x in played)
-    frame, seen, ended = self._play_again(action)
-    if self._config.clip_rewards:
-      seen = np.sign(seen)
-    if start == 0:
-      push = jax.vmap(
-        lambda old, new: agent_lib.push(self._config, old, new, True)
-      )
-      return state._replace(observation=push(state.observation, frame))
-    frame = frame.reshape(*state.observation.shape[:3], -1)
-    newest = np.asarray(state.observation)[..., -frame.shape[-1] :]
-    same = (seen == reward).all() and (ended == done).all()
-    if not same or not (newest == frame).all():
-      raise errors.UserError(
-        f"the first {start:,} actions of this run do not give the same game as "
-        "before: it can go on only with the game and the emulator that it had"
-      )
-    return state
-
-  def _play_again(self, actions):
-    """Plays (steps, seeds) actions; returns the last frame, rewards, ends."""
-    players = self._players
-    frame = players.reset()
-    if not self._calls_players:
-      rewards, ends = np.zeros(actions.shape), np.zeros(actions.shape, bool)
-      for t, action in enumerate(actions):
-        frame, rewards[t], ends[t], _ = players.step(action)
-      return frame, rewards, ends
-
-    def body(carry, action):
-      at, step = players.advance(carry[0], action)
-      return (at, step.frame), (step.reward, step.done)
-
-    play = jax.jit(lambda *carry: jax.lax.scan(body, carry[:2], carry[2]))
-    (players.state, frame), told = play(players.state, frame, actions)
-    return np.asarray(frame), *map(np.asarray, told)
-
-
-def game_seeds(keys: jax.Array) -> np.ndarray:
-  """Returns integer seeds (seeds,) for games on the host, from keys."""
-  draw = jax.vmap(lambda key: jax.random.randint(key, (), 0, 2**31 - 1))
-  return np.asarray(draw(keys))
-
 
 class _Log:
-  """Collects what steps and updates tell, on the device until the end."""
+  """Collects reports of steps and updates, on the device until the end."""
 
   def __init__(self):
     self._played: list[Any] = []

@@ -12,6 +12,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from jaxseq import _validate
 from jaxseq.spr import score_figures
 from jaxseq.spr import scores as scores_lib
 from jaxseq.training import aggregates
@@ -54,7 +55,7 @@ def improvements(
     probability on a game, averaged over games, and the ends of its interval.
 
   Raises:
-    ValueError: as `scores.normalised_table`, or if agents differ in games.
+    ValueError: as `scores.normalized_table`, or if agents differ in games.
   """
   games = list(next(iter(agents.values()), {}))
   tables_of = {
@@ -95,8 +96,8 @@ def write(
     ValueError: as `improvements`, or if there are fewer than two agents.
   """
   if len(agents) < 2:
-    raise ValueError(
-      f"agents must be two or more, to compare them; got {list(agents)}."
+    raise _validate.error(
+      "agents", list(agents), "two or more, to compare them"
     )
   found = improvements(agents, resamples=resamples, seed=seed)
   table = _table(agents, found)
@@ -110,11 +111,12 @@ def write(
 def _table_of(name, scores, games):
   """Returns an agent's normalised scores, with the games in this order."""
   if set(scores) != set(games):
-    raise ValueError(
-      f"agents[{name!r}] must have scores of the games {games}, as the first "
-      f"agent; got {list(scores)}."
+    raise _validate.error(
+      f"agents[{name!r}]",
+      list(scores),
+      f"scores of the games {games}, as of the first agent",
     )
-  return scores_lib.normalised_table({game: scores[game] for game in games})
+  return scores_lib.normalized_table({game: scores[game] for game in games})
 
 
 def _table(agents, found) -> scores_lib.Table:

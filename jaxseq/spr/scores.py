@@ -11,7 +11,6 @@ shown they are called so.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import difflib
 import os
 import pathlib
 from typing import Any
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.spr import published
 from jaxseq.spr import score_figures
 from jaxseq.training import aggregates
@@ -53,15 +53,10 @@ class Report(NamedTuple):
 
 def check_game(game: str) -> None:
   """Raises a ValueError unless a name is that of a game of Atari-100k."""
-  if game not in published.GAMES:
-    close = difflib.get_close_matches(game.lower(), published.GAMES, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(
-      f"game must be one of {', '.join(published.GAMES)}; got {game!r}{hint}."
-    )
+  _validate.choice("game", game, published.GAMES)
 
 
-def normalise(game: str, score: Any) -> np.ndarray:
+def normalize(game: str, score: Any) -> np.ndarray:
   """Returns (score - random) / (human - random).
 
   Args:
@@ -79,7 +74,7 @@ def normalise(game: str, score: Any) -> np.ndarray:
   return (np.asarray(score, float) - low) / (high - low)
 
 
-def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
+def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
   """Returns normalised scores as the array that `aggregates` wants.
 
   Args:
@@ -93,20 +88,18 @@ def normalised_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
       or games differ in their number of runs.
   """
   if not scores:
-    raise ValueError("scores must hold at least one game, got none.")
+    raise _validate.error("scores", scores, "at least one game")
   columns = {}
   for game, values in scores.items():
-    column = normalise(game, values)
+    column = normalize(game, values)
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
-      raise ValueError(
-        f"scores[{game!r}] must be finite numbers, one per run; got {values}."
+      raise _validate.error(
+        f"scores[{game!r}]", values, "finite numbers, one per run"
       )
     columns[game] = column
   counts = {game: column.size for game, column in columns.items()}
   if len(set(counts.values())) > 1:
-    raise ValueError(
-      f"scores must have equally many runs of each game; got {counts}."
-    )
+    raise _validate.error("scores", counts, "equally many runs of each game")
   return np.stack(list(columns.values()), axis=1)
 
 
@@ -123,13 +116,10 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
   Raises:
     ValueError: if an agent or a game is unknown.
   """
-  if agent not in published.SCORES:
-    raise ValueError(
-      f"agent must be one of {', '.join(published.SCORES)}; got {agent!r}."
-    )
+  _validate.choice("agent", agent, published.SCORES)
   for game in games:
     check_game(game)
-  return normalised_table(
+  return normalized_table(
     {game: [published.SCORES[agent][game]] for game in games}
   )
 
@@ -188,7 +178,7 @@ def sample_efficiency(
     ValueError: if shapes do not fit, or some run has no score.
   """
   if not curves:
-    raise ValueError("curves must hold at least one game, got none.")
+    raise _validate.error("curves", curves, "at least one game")
   curves = {game: _curve(game, *curve) for game, curve in curves.items()}
   grid = np.unique(np.concatenate([steps for steps, _ in curves.values()]))
   held = {
@@ -199,7 +189,7 @@ def sample_efficiency(
   first = int(np.argmax(known.all(axis=0)))
   points = []
   for i in range(first, grid.size):
-    table = normalised_table(
+    table = normalized_table(
       {game: [row[i] for row in rows] for game, rows in held.items()}
     )
     ends = aggregates.bootstrap(
@@ -240,12 +230,12 @@ def write(
     The tables, the aggregates and the names of the pictures.
 
   Raises:
-    ValueError: as `normalised_table` and `sample_efficiency`, or if a name in
+    ValueError: as `normalized_table` and `sample_efficiency`, or if a name in
       `against` is unknown.
   """
   if name in published.AGGREGATES:
     name = f"{name}, ours"
-  table = normalised_table(scores)
+  table = normalized_table(scores)
   ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
   rivals = {agent: published_table(agent, list(scores)) for agent in against}
   made = (
@@ -279,12 +269,15 @@ def _curve(game, steps, values):
     or values.shape[1] != steps.size
     or (np.diff(steps) < 0).any()
   ):
-    raise ValueError(
-      f"curves[{game!r}] must be ascending steps (n,) and scores (runs, n); "
-      f"got the shapes {steps.shape} and {values.shape}."
+    raise _validate.error(
+      f"curves[{game!r}]",
+      f"shape {steps.shape} and {values.shape}",
+      "ascending steps (n,) and scores (runs, n)",
     )
   if not np.isfinite(values).any(axis=1).all():
-    raise ValueError(f"curves[{game!r}] must have a finite score of each run.")
+    raise _validate.error(
+      f"curves[{game!r}]", values, "a finite score of each run"
+    )
   return steps, values
 
 

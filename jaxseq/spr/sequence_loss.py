@@ -17,6 +17,7 @@ Learning", ICLR 2019 (R2D2), and Schwarzer et al., arXiv:2007.05929 (SPR).
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frame_sequences
@@ -60,8 +61,17 @@ def make(
   """
   sequence = config.sequence
   ahead = config.num_predictions if config.predicts else 0
-  image_shape = config.networks.encoder.image_shape
-  inputs.check_sequences(sequence, batch, ahead, image_shape)
+  steps = batch.reset.shape[-1]
+  _validate.integer(
+    "steps of batch.reset", steps, sequence.span + max(ahead, 1)
+  )
+  inputs.check(
+    batch,
+    steps=steps,
+    rows=sequence.length * len(batch.weight),
+    ahead=ahead,
+    observation_shape=config.networks.encoder.image_shape,
+  )
   first = sequence.burn_in + 1
   images = inputs.Augmentations(
     online=batch.observation,

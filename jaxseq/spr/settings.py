@@ -2,7 +2,7 @@
 
 A published agent is named, and what differs is written beside it:
 
-    settings = Settings(game="freeway", head={"hidden": 128})
+    settings = Settings(env_id="Freeway-MinAtar", head={"hidden": 128})
     game = make_game(settings)
     config = agent_config(settings, game)
 
@@ -13,29 +13,21 @@ deciding it; but where None is a value of the field, as of "max_grad_norm" or
 
 from collections.abc import Mapping
 import dataclasses
-import types
 import typing
 from typing import Any
-from typing import Literal
 
 import ml_collections
 
 from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import encoders
-from jaxseq.rl.envs import atari
-from jaxseq.rl.envs import atari_released
-from jaxseq.rl.envs import minatar
-from jaxseq.rl.envs import players as environments
 from jaxseq.spr import agent
+from jaxseq.spr import game as games
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
 from jaxseq.spr import variants
 from jaxseq.training import configuration
 
-_ENVIRONMENTS = types.MappingProxyType(
-  {"minatar": minatar, "atari": atari, "atari_released": atari_released}
-)
 _EMPTY = ml_collections.FrozenConfigDict()
 
 
@@ -44,10 +36,10 @@ class Settings:
   """A game, and an agent that is to learn it.
 
   Attributes:
-    environment: "minatar", "atari", or "atari_released" to compare with SPR's
-      code to the pixel. With many players at once the last one is slower: it
-      plays them one after another.
-    game: name of the game, such as "breakout".
+    env_id: an id that `jaxseq.rl.envs.make` knows, such as "Breakout-MinAtar",
+      "Pong-Atari" or "RepeatPreviousEasy"; its actions are one choice.
+    env_options: passed on to it, such as {"rules": "released"} for a game of
+      Atari as in SPR's code.
     variant: name of the published agent, see `variants.names()`.
     self_prediction: False leaves the prediction of latents out.
     num_steps: environment steps of the whole training.
@@ -57,11 +49,12 @@ class Settings:
       own way.
     clip_rewards: whether the agent learns from the signs of rewards alone.
     encoder: fields of `encoders.Config` that differ from the agent's, and from
-      those that suit the game's frames.
+      those that suit the game's frames (`encoders.suited`).
     head: fields of `heads.Config` that differ.
     transition: fields of `mixer_transition.Config`, with the "stack" that
       predicts; or, without a stack or with "mixer": "none" in it, those of
-      `transition.Config`, SPR's convolutions, that differ from the agent's.
+      `conv_transition.Config`, SPR's convolutions, that differ from the
+      agent's.
     memory: fields of `stacks.Config`, with the "stack" that remembers; there is
       no memory without a stack or with "mixer": "none" in it. What an agent
       with a memory learns from is "sequence" in `learning`.
@@ -70,8 +63,8 @@ class Settings:
     agent: fields of `variants.Variant` that differ, such as "min_replay".
   """
 
-  environment: Literal["minatar", "atari", "atari_released"] = "minatar"
-  game: str = "breakout"
+  env_id: str = "Breakout-MinAtar"
+  env_options: Mapping[str, Any] = _EMPTY
   variant: str = "spr"
   self_prediction: bool = True
   num_steps: int = 100_000
@@ -87,16 +80,16 @@ class Settings:
   agent: Mapping[str, Any] = _EMPTY
 
 
-def make_game(settings: Settings) -> environments.Game:
+def make_game(settings: Settings) -> games.Game:
   """Returns the game.
 
   Raises:
     ValueError: there is no such game, or it is not installed.
   """
-  return _ENVIRONMENTS[settings.environment].make(settings.game)
+  return games.make(settings.env_id, settings.env_options)
 
 
-def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
+def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   """Returns the whole configuration of the agent.
 
   Args:
@@ -108,10 +101,10 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
   """
   variant = variants.get(settings.variant, game.num_actions)
   networks = variant.update.networks
-  encoder = _with(networks.encoder, game.encoder, "encoder")
-  encoder = _with(
-    encoder, {**settings.encoder, "image_shape": game.image_shape}, "encoder"
-  )
+  shape = game.observation_shape
+  suited = {**encoders.suited(shape), "image_shape": shape}
+  encoder = _with(networks.encoder, suited, "encoder")
+  encoder = _with(encoder, settings.encoder, "encoder")
   height, width, channels = encoders.latent_shape(encoder)
   head = _with(
     networks.head,
@@ -129,6 +122,14 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
     memory=_memory(settings),
   )
   update = dataclasses.replace(variant.update, networks=networks)
+  if not game.is_image:
+    if settings.learning.get("augmentation") is not None:
+      raise _validate.error(
+        "learning.augmentation",
+        settings.learning["augmentation"],
+        f"None: the observations of {game.name} are no images",
+      )
+    update = dataclasses.replace(update, augmentation=None)
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
@@ -138,6 +139,7 @@ def agent_config(settings: Settings, game: environments.Game) -> agent.Config:
       "agent",
     ),
     frame_shape=game.frame_shape,
+    frame_dtype=game.frame_dtype.name,
     stack=game.stack,
     num_steps=settings.num_steps,
     batch_size=settings.batch_size,

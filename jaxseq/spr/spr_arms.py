@@ -11,9 +11,9 @@ from typing import ClassVar
 import jax
 
 from jaxseq import _validate
-from jaxseq.rl.envs import players
 from jaxseq.spr import agent as spr_agent
 from jaxseq.spr import evaluate
+from jaxseq.spr import game as games
 from jaxseq.spr import pictures
 from jaxseq.spr import runner
 from jaxseq.spr import settings as spr_settings
@@ -33,8 +33,7 @@ class Config(arms.Arms):
     settings: fields of `settings.Settings` that all arms share.
     evaluation_games: games per seed in an evaluation.
     gif_frames: frames in the moving picture of a game, at most; 0 draws none.
-    compiled_loop: see `runner.make_chunk`. With False Python takes every step,
-      also of games of Atari, which a GPU's program calls by itself otherwise.
+    compiled_loop: see `runner.make_chunk`. With False Python takes every step.
   """
 
   _: dataclasses.KW_ONLY
@@ -72,7 +71,7 @@ class Program(seed_program.SeedProgram):
     return runner.make_chunk(
       self._arm.agent,
       self._arm.game,
-      self._keys,
+      self.config.num_seeds,
       compiled_loop=self.config.compiled_loop,
     )
 
@@ -86,7 +85,7 @@ class Arm:
   """An agent and its game, ready to be trained."""
 
   settings: spr_settings.Settings
-  game: players.Game
+  game: games.Game
   agent: spr_agent.Config
 
   metric: ClassVar[tuple[str, ...]] = ("episode_return", "loss")
@@ -130,7 +129,9 @@ class Arm:
         play(agent, key, config.evaluation_games, 0 if seed else kept)
       )
     gif = "not drawn, gif_frames is 0"
-    if kept:
+    if kept and not self.game.is_image:
+      gif = "not drawn, observations are no images"
+    elif kept:
       try:
         gif = pictures.write_gif(directory / GIF, played[0].frames)
       except ModuleNotFoundError as error:

@@ -51,7 +51,13 @@ def make(
     ValueError: if the batch does not fit the configuration.
   """
   ahead = config.num_predictions if config.predicts else 0
-  inputs.check(batch, ahead, config.networks.encoder.image_shape)
+  inputs.check(
+    batch,
+    steps=ahead + 1,
+    rows=len(batch.weight),
+    ahead=ahead,
+    observation_shape=config.networks.encoder.image_shape,
+  )
   images = inputs.Augmentations(
     online=batch.observation[:, 0],
     spr=batch.observation[:, 1:] if config.predicts else None,

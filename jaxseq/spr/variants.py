@@ -14,18 +14,23 @@ Where that code is wrong (rewards, states and priorities of n-step targets) they
 do not follow it.
 """
 
-from collections.abc import Callable
 import dataclasses
 import math
 
+from jaxseq import _registry
 from jaxseq.rl import encoders
+from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import optimizer
-from jaxseq.spr import resets as resets_lib
-from jaxseq.spr import transition
+from jaxseq.spr import resets
+
+# In the class below, the name of the module is that of a field.
+ResetConfig = resets.Config
+
+Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +61,8 @@ class Variant:
   updates_per_step: int = 2
   num_steps: int = 10
   gamma: float = 0.99
-  annealing: resets_lib.Annealing | None = None
-  resets: resets_lib.Config | None = None
+  annealing: resets.Annealing | None = None
+  resets: ResetConfig | None = None
   min_replay: int = 2000
   epsilon_train: float = 0.0
   epsilon_decay: int = 0
@@ -69,38 +74,42 @@ class Variant:
   new_priority: str = "one"
 
 
-_IMAGE = (84, 84, 4)
-
-
-def names() -> tuple[str, ...]:
-  """Returns the names of the agents."""
-  return tuple(_VARIANTS)
+# Functions from the number of actions and the shape of observations.
+REGISTRY = _registry.Registry(
+  "variant",
+  {
+    name: f"jaxseq.spr.variants:{name}"
+    for name in ("spr", "spr_no_aug", "der", "drq", "sr_spr", "bbf")
+  },
+)
+names = REGISTRY.names
+register = REGISTRY.register
 
 
 def get(
-  name: str, num_actions: int, image_shape: tuple[int, int, int] = _IMAGE
+  name: str, num_actions: int, image_shape: Shape = (84, 84, 4)
 ) -> Variant:
   """Returns the configuration of an agent.
 
   Args:
-    name: one of `names()`.
+    name: one of `names()`; `register` adds a function like those below.
     num_actions: number of actions.
     image_shape: (height, width, frames) of observations.
 
   Raises:
     ValueError: if there is no such agent.
   """
-  if name not in _VARIANTS:
-    raise ValueError(f"name must be one of {names()}; got {name!r}.")
-  return _VARIANTS[name](num_actions, image_shape)
+  return REGISTRY[name](num_actions, image_shape)
 
 
-def _spr(num_actions, image_shape):
+def spr(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of SPR with augmentation."""
   encoder = encoders.Config(image_shape=image_shape)
   return Variant(learner.Config(_networks(encoder, num_actions)))
 
 
-def _spr_no_aug(num_actions, image_shape):
+def spr_no_aug(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of SPR without augmentation."""
   encoder = encoders.Config(image_shape=image_shape, dropout=0.5)
   return Variant(
     learner.Config(
@@ -111,14 +120,15 @@ def _spr_no_aug(num_actions, image_shape):
 
 def _networks(encoder, num_actions):
   shape = encoders.latent_shape(encoder)
-  return networks.Config(
+  return agent_networks.Config(
     encoder,
     heads.Config(num_actions, math.prod(shape)),
-    transition.Config(num_actions, shape[-1]),
+    conv_transition.Config(num_actions, shape[-1]),
   )
 
 
-def _der(num_actions, image_shape):
+def der(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of data-efficient Rainbow."""
   parts = _dopamine_networks(num_actions, image_shape, predicts=False)
   return _dopamine(
     parts,
@@ -128,7 +138,8 @@ def _der(num_actions, image_shape):
   )
 
 
-def _drq(num_actions, image_shape):
+def drq(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of DrQ(eps)."""
   parts = _dopamine_networks(
     num_actions, image_shape, predicts=False, noisy=False, atoms=None
   )
@@ -143,18 +154,20 @@ def _drq(num_actions, image_shape):
   )
 
 
-def _sr_spr(num_actions, image_shape):
+def sr_spr(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of SR-SPR."""
   return _dopamine(
     _dopamine_networks(num_actions, image_shape, noisy=False),
     {"target_tau": 0.005},
     updates_per_step=8,
     epsilon_decay=2001,
-    resets=resets_lib.Config(every=5000, shrink=0.8, perturb=0.2),
+    resets=resets.Config(every=5000, shrink=0.8, perturb=0.2),
     acts_with_target=True,
   )
 
 
-def _bbf(num_actions, image_shape):
+def bbf(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns the configuration of BBF."""
   encoder = {"kind": "impala", "channels": (16, 32, 32), "width": 4}
   parts = _dopamine_networks(
     num_actions, image_shape, encoder=encoder, noisy=False, hidden=2048
@@ -164,8 +177,8 @@ def _bbf(num_actions, image_shape):
     {"target_tau": 0.005},
     weight_decay=0.1,
     epsilon_decay=2001,
-    annealing=resets_lib.Annealing(),
-    resets=resets_lib.Config(),
+    annealing=resets.Annealing(),
+    resets=resets.Config(),
     acts_with_target=True,
   )
 
@@ -195,10 +208,10 @@ def _dopamine_networks(
   )
   model = None
   if predicts:
-    model = transition.Config(
+    model = conv_transition.Config(
       num_actions, shape[-1], norm="none", initializer="xavier"
     )
-  return networks.Config(encoder, head, model)
+  return agent_networks.Config(encoder, head, model)
 
 
 def _dopamine(parts, options, *, weight_decay=0.0, **run):
@@ -215,13 +228,3 @@ def _dopamine(parts, options, *, weight_decay=0.0, **run):
   config = learner.Config(parts, **{**defaults, **options})
   run = {"beta": (0.5, 0.5), "new_priority": "max", **run}
   return Variant(config, **run)
-
-
-_VARIANTS: dict[str, Callable[..., Variant]] = {
-  "spr": _spr,
-  "spr_no_aug": _spr_no_aug,
-  "der": _der,
-  "drq": _drq,
-  "sr_spr": _sr_spr,
-  "bbf": _bbf,
-}

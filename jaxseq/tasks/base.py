@@ -14,8 +14,10 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq.data import datasets
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
+from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
@@ -98,6 +100,93 @@ def make_optimizer(
   )
 
 
+class ArrayProblem:
+  """Base of the problems whose examples lie on the device as arrays.
+
+  A subclass has `init`, `loss` and `evaluate` of `supervised.Problem`.
+
+  Attributes:
+    arm: network and batch size.
+    network: of the arm.
+    data: arrays by part: "train", "test" and perhaps "valid".
+    carry: None, as batches are independent.
+    size: number of training examples.
+  """
+
+  carry: Any = None
+
+  def __init__(
+    self, arm: ArmConfig, network: Any, data: dict[str, PyTree], size: int
+  ):
+    self.arm = arm
+    self.network = network
+    self.data = data
+    self.size = size
+    if arm.batch_size > size:
+      raise _validate.error(
+        "batch_size",
+        arm.batch_size,
+        f"at most {size}, the number of training examples",
+      )
+
+  def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> PyTree:
+    """Draws a batch: each example once before any comes again."""
+    return take(data["train"], self.draw(key, update))
+
+  def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
+    """Returns the indices of a batch, (batch,) int32."""
+    return supervised.draw(key, update, self.size, self.arm.batch_size)
+
+  def average(
+    self, function: Callable, examples: PyTree, at_least: int = 1
+  ) -> dict[str, jax.Array]:
+    """Averages metrics in batches of training's size or more."""
+    return average_over(function, examples, max(self.arm.batch_size, at_least))
+
+
+def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
+  """Checks whether a network pools over time.
+
+  Args:
+    network: of an arm.
+    pools: whether it has to.
+    reason: why, as the end of a sentence.
+
+  Raises:
+    ValueError: if it does and should not, or the other way round.
+  """
+  if (network.pooling != "none") != pools:
+    expected = "'mean' or 'last'" if pools else "'none'"
+    raise _validate.error(
+      "network.pooling", network.pooling, f"{expected}, as {reason}"
+    )
+
+
+def in_training(
+  network: Any, variables: PyTree, key: jax.Array, *inputs: Any, **options: Any
+) -> tuple[Any, PyTree]:
+  """Applies a network as in training: with dropout and batch statistics.
+
+  Args:
+    network: a Flax module with the argument `train`.
+    variables: of the network.
+    key: of the dropout.
+    *inputs: of the network.
+    **options: of the network.
+
+  Returns:
+    Its outputs, and the collections that it has updated.
+  """
+  return network.apply(
+    variables,
+    *inputs,
+    train=True,
+    rngs={"dropout": key},
+    mutable=["batch_stats"],
+    **options,
+  )
+
+
 def average_over(
   function: Callable[[PyTree], tuple[dict[str, jax.Array], jax.Array]],
   examples: PyTree,
@@ -164,6 +253,17 @@ def cross_entropy(
     return jnp.where(mask, x, 0).sum() / divisor
 
   return mean(losses), mean(right), weight
+
+
+def parts(splits: datasets.Splits) -> dict[str, datasets.ArrayDataset]:
+  """Returns the parts of a data set that are there, as NumPy arrays by name."""
+  named = dict(zip(("train", "valid", "test"), splits[:3]))
+  return host({name: x for name, x in named.items() if x is not None})
+
+
+def first(arrays: PyTree) -> PyTree:
+  """Returns the first of the examples, with the leading axis kept."""
+  return jax.tree.map(lambda x: jnp.asarray(x[:1]), arrays)
 
 
 def take(arrays: PyTree, index: jax.Array) -> PyTree:

@@ -9,110 +9,94 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import supervised
 
 
-def is_paired(splits: data_lib.Splits) -> bool:
+def is_paired(splits: data.Splits) -> bool:
   """Returns whether an example is two sequences."""
   return splits.train.extras.second is not None
 
 
-def make_problem(
-  arm: base.ArmConfig, splits: data_lib.Splits
-) -> supervised.Problem:
-  """Returns the problem of learning the labels of sequences.
+class Problem(base.ArrayProblem):
+  """Learning the labels of sequences.
 
   Args:
     arm: network and batch size in examples; the network pools over time.
     splits: train and test examples, `info` with num_classes and, for tokens,
       vocab_size.
 
-  Returns:
-    A problem whose evaluation gives "accuracy" and "test_loss" (nats) on the
-    test examples, and "valid_accuracy" where there are validation examples.
-
   Raises:
     ValueError: if the network does not pool, batches are larger than the
       training set, or the two halves of pairs do not fit together.
   """
-  if arm.network.pooling == "none":
-    raise ValueError("network.pooling: got 'none', expected 'mean' or 'last'.")
-  size = splits.train.targets.shape[0]
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training examples."
+
+  def __init__(self, arm: base.ArmConfig, splits: data.Splits):
+    base.check_pooling(arm.network, True, "a sequence has one class")
+    self.paired = is_paired(splits)
+    _check_pairs(splits, self.paired)
+    info = splits.info
+    network = nn.SequenceNetwork(
+      arm.network, info.num_classes, info.vocab_size, self.paired
     )
-  paired = is_paired(splits)
-  _check_pairs(splits, paired)
-  network = nn.SequenceNetwork(
-    arm.network, splits.info.num_classes, splits.info.vocab_size, paired
-  )
-  held_out = {"": splits.test}
-  if splits.valid is not None:
-    held_out["valid_"] = splits.valid
+    parts = base.parts(splits)
+    super().__init__(arm, network, parts, len(splits.train.targets))
 
-  def sequences(batch):
-    if not paired:
-      return batch.inputs, batch.lengths
-    inputs = jnp.stack([batch.inputs, batch.extras.second], axis=1)
-    if batch.lengths is None:
-      return inputs, None
-    second = batch.extras.second_lengths
-    return inputs, jnp.stack([batch.lengths, second], axis=1)
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    inputs, lengths = self._sequences(base.first(self.data["train"]))
+    return self.network.init(key, inputs, lengths=lengths)
 
-  def init(key):
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:1]), splits.train)
-    inputs, lengths = sequences(batch)
-    return network.init(key, inputs, lengths=lengths)
-
-  def sample(key, update, data):
-    index = supervised.draw(key, update, size, arm.batch_size)
-    return base.take(data["train"], index)
-
-  def loss(variables, batch, carry, key):
-    inputs, lengths = sequences(batch)
-    (logits, _), collections = network.apply(
-      variables,
-      inputs,
-      lengths=lengths,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: data.ArrayDataset,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean cross-entropy in nats."""
+    inputs, lengths = self._sequences(batch)
+    (logits, _), collections = base.in_training(
+      self.network, variables, key, inputs, lengths=lengths
     )
     value, accuracy, _ = base.cross_entropy(logits, batch.targets)
     return value, supervised.Loss(
       {"train_accuracy": accuracy}, collections, carry
     )
 
-  def score(variables):
-    def function(batch):
-      inputs, lengths = sequences(batch)
-      logits, _ = network.apply(variables, inputs, lengths=lengths)
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores the examples that are not trained on.
+
+    Returns:
+      "accuracy" and "test_loss" (nats) of the test examples, and
+      "valid_accuracy" where there are validation examples.
+    """
+
+    def score(batch):
+      inputs, lengths = self._sequences(batch)
+      logits, _ = self.network.apply(variables, inputs, lengths=lengths)
       value, accuracy, count = base.cross_entropy(logits, batch.targets)
       return {"test_loss": value, "accuracy": accuracy}, count
 
-    return function
-
-  def evaluate(variables, data):
-    metrics = {}
-    for prefix in held_out:
-      means = base.average_over(
-        score(variables), data[f"{prefix}test"], max(arm.batch_size, 128)
-      )
-      if prefix:
-        metrics["valid_accuracy"] = means["accuracy"]
-      else:
-        metrics.update(means)
+    metrics = self.average(score, data["test"], 128)
+    if "valid" in data:
+      valid = self.average(score, data["valid"], 128)
+      metrics["valid_accuracy"] = valid["accuracy"]
     return metrics
 
-  arrays = {"train": splits.train} | {
-    f"{prefix}test": part for prefix, part in held_out.items()
-  }
-  return supervised.Problem(init, sample, loss, evaluate, base.host(arrays))
+  def _sequences(self, batch):
+    """Returns inputs and lengths, of pairs side by side."""
+    if not self.paired:
+      return batch.inputs, batch.lengths
+    inputs = jnp.stack([batch.inputs, batch.extras.second], axis=1)
+    if batch.lengths is None:
+      return inputs, None
+    second = batch.extras.second_lengths
+    return inputs, jnp.stack([batch.lengths, second], axis=1)
 
 
 def _check_pairs(splits, paired):

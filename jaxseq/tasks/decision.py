@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
-from jaxseq.data import trajectories as trajectories_lib
+from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
 from jaxseq.training import supervised
@@ -82,9 +82,9 @@ class Scales(NamedTuple):
   returns: Array
 
 
-def scales(recorded: trajectories_lib.Trajectories) -> Scales:
+def scales(recorded: trajectories.Trajectories) -> Scales:
   """Returns by what a recording is scaled."""
-  known = trajectories_lib.statistics(recorded)
+  known = trajectories.statistics(recorded)
   largest = max(float(np.abs(known.returns).max()), 1e-6)
   return Scales(known.mean, known.deviation, np.float32(largest))
 
@@ -239,11 +239,7 @@ def make_model(
   Raises:
     ValueError: if its network pools or has batch norm.
   """
-  if arm.network.pooling != "none":
-    raise ValueError(
-      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
-      "every action is predicted."
-    )
+  base.check_pooling(arm.network, False, "every action is predicted")
   arm.network.stack.refuse(
     "network.stack", batch_norm="acting sees one step at a time"
   )
@@ -251,7 +247,7 @@ def make_model(
 
 
 def inputs(
-  arm: ArmConfig, windows: trajectories_lib.Windows, scale: Scales
+  arm: ArmConfig, windows: trajectories.Windows, scale: Scales
 ) -> tuple[Array, Array, Array, Array]:
   """Returns returns, observations, actions and time steps for the model."""
   returns = windows.returns_to_go / scale.returns
@@ -288,68 +284,83 @@ def imitation_loss(
   return jnp.where(mask, error, 0).sum() / jnp.maximum(mask.sum(), 1), {}
 
 
-def make_problem(
-  arm: ArmConfig,
-  model: DecisionModel,
-  recorded: trajectories_lib.Trajectories,
-  *,
-  context: int,
-  evaluate: Callable[[Any, Scales], dict[str, Array]],
-) -> supervised.Problem:
-  """Returns the problem of predicting recorded actions.
+class Problem:
+  """Predicting recorded actions.
 
   Args:
     arm: batch size, and which episodes are learnt from.
     model: of the arm.
     recorded: all episodes; observations are vectors.
     context: steps of a window.
-    evaluate: from variables and scales to metrics, by playing.
+    play: from variables and scales to metrics, by playing.
 
   Raises:
     ValueError: if the recording has other actions than the model.
   """
-  discrete = model.actions.kind == "discrete"
-  shape = recorded.actions.shape[1:]
-  if shape != (() if discrete else (model.actions.size,)):
-    raise ValueError(
-      f"recorded: the actions: got shape {recorded.actions.shape}, expected "
-      f"{model.actions.kind}, with size {model.actions.size}."
+
+  carry: None = None
+
+  def __init__(
+    self,
+    arm: ArmConfig,
+    model: DecisionModel,
+    recorded: trajectories.Trajectories,
+    *,
+    context: int,
+    play: Callable[[Any, Scales], dict[str, Array]],
+  ):
+    discrete = model.actions.kind == "discrete"
+    shape = recorded.actions.shape[1:]
+    if shape != (() if discrete else (model.actions.size,)):
+      raise ValueError(
+        f"recorded: the actions: got shape {recorded.actions.shape}, expected "
+        f"{model.actions.kind}, with size {model.actions.size}."
+      )
+    learnt = recorded
+    if arm.top_share < 1:
+      learnt = trajectories.best(recorded, arm.top_share)
+    self.arm, self.model, self.context, self.play = arm, model, context, play
+    self.data = {"recorded": learnt, "scale": scales(recorded)}
+
+  def init(self, key: Array) -> base.PyTree:
+    """Returns the variables of the model."""
+    start = jnp.zeros(1, jnp.int32)
+    windows = trajectories.windows(self.data["recorded"], start, 1)
+    return self.model.init(key, *inputs(self.arm, windows, self.data["scale"]))
+
+  def sample(
+    self, key: Array, update: Array, data: base.PyTree
+  ) -> tuple[trajectories.Windows, Scales]:
+    """Draws windows, with what they are scaled by."""
+    key = jax.random.fold_in(key, update)
+    windows = trajectories.sample_windows(
+      key, data["recorded"], self.arm.batch_size, self.context
     )
-  scale = scales(recorded)
-  learnt = recorded
-  if arm.top_share < 1:
-    learnt = trajectories_lib.best(recorded, arm.top_share)
+    return windows, data["scale"]
 
-  def init(key):
-    windows = trajectories_lib.windows(learnt, jnp.zeros(1, jnp.int32), 1)
-    return model.init(key, *inputs(arm, windows, scale))
-
-  def sample(key, update, data):
-    return trajectories_lib.sample_windows(
-      jax.random.fold_in(key, update),
-      data["recorded"],
-      arm.batch_size,
-      context,
-    ), data["scale"]
-
-  def loss(variables, batch, carry, key):
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: tuple[trajectories.Windows, Scales],
+    carry: None,
+    key: Array,
+  ) -> tuple[Array, supervised.Loss]:
+    """Returns how far the actions are from those that were taken."""
     windows, scale = batch
-    outputs, _ = model.apply(
+    outputs, _ = self.model.apply(
       variables,
-      *inputs(arm, windows, scale),
+      *inputs(self.arm, windows, scale),
       reset=first_steps(windows.mask),
       train=True,
       rngs={"dropout": key},
     )
     value, metrics = imitation_loss(
-      model.actions, outputs, windows.actions, windows.mask
+      self.model.actions, outputs, windows.actions, windows.mask
     )
     return value, supervised.Loss(metrics, {}, carry)
 
-  return supervised.Problem(
-    init,
-    sample,
-    loss,
-    lambda variables, data: evaluate(variables, data["scale"]),
-    {"recorded": learnt, "scale": scale},
-  )
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Returns the metrics of playing."""
+    return self.play(variables, data["scale"])

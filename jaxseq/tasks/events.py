@@ -8,7 +8,6 @@ the densities of its events, times the probability of no event between the last
 one and the horizon.
 """
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import event_network
 from jaxseq.training import supervised
@@ -24,7 +23,7 @@ from jaxseq.training import supervised
 Array = jax.Array
 
 
-def sequences(part: data_lib.ArrayDataset) -> event_network.Sequences:
+def sequences(part: data.ArrayDataset) -> event_network.Sequences:
   """Returns a part of a data set of event sequences.
 
   Args:
@@ -59,7 +58,7 @@ def sequences(part: data_lib.ArrayDataset) -> event_network.Sequences:
   )
 
 
-def statistics(splits: data_lib.Splits) -> event_network.Statistics:
+def statistics(splits: data.Splits) -> event_network.Statistics:
   """Returns what the network is told of the data beforehand."""
   train = sequences(splits.train)
   if splits.info.horizon is None:
@@ -70,7 +69,7 @@ def statistics(splits: data_lib.Splits) -> event_network.Statistics:
   logs = np.log(np.asarray(train.gaps, np.float64)[inside])
   if logs.size < 2 or not np.isfinite(logs).all():
     raise ValueError(
-      "the training sequences must have at least 2 events, with gaps above 0."
+      f"train: got {logs.size} events, expected at least 2, with gaps above 0."
     )
   return event_network.Statistics(
     splits.info.num_classes or 1,
@@ -145,100 +144,87 @@ def make_network(
   Raises:
     ValueError: if it pools.
   """
-  if arm.network.pooling != "none":
-    raise ValueError(
-      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
-      "every event is predicted."
-    )
+  base.check_pooling(arm.network, False, "every event is predicted")
   return event_network.EventNetwork(arm, known)
 
 
-def make_problem(
-  arm: event_network.ArmConfig, splits: data_lib.Splits
-) -> supervised.Problem:
-  """Returns the problem of predicting events.
+class Problem(base.ArrayProblem):
+  """Predicting events.
 
   Args:
     arm: network, heads and batch size, in sequences.
     splits: event sequences; `info` with num_classes, the number of marks, and
       horizon.
 
-  Returns:
-    A problem whose evaluation gives, on the test sequences, "nll" (nats per
-    event, see `per_event`) and "event_nll" (without the ends of sequences),
-    "rmse" of the next gap's mean in units of time, and "accuracy" of the mark,
-    given its gap where `mark_sees_gap`; where the process is known also
-    "nll_gap", how far "nll" is above that of the process on the same
-    sequences; and "valid_nll".
-
   Raises:
     ValueError: if the data are no event sequences, batches are larger than the
       training set, or the network pools.
   """
-  known = statistics(splits)
-  network = make_network(arm, known)
-  if splits.valid is None:
-    raise ValueError("the data must have validation sequences.")
-  parts = {
-    "train": sequences(splits.train),
-    "valid": sequences(splits.valid),
-    "test": sequences(splits.test),
-  }
-  size = len(parts["train"].gaps)
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training sequences."
+
+  def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
+    known = statistics(splits)
+    network = make_network(arm, known)
+    if splits.valid is None:
+      raise _validate.error("valid", None, "validation sequences")
+    parts = {
+      "train": sequences(splits.train),
+      "valid": sequences(splits.valid),
+      "test": sequences(splits.test),
+    }
+    self.horizon = known.horizon
+    super().__init__(arm, network, base.host(parts), len(parts["train"].gaps))
+
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    one = base.first(self.data["train"])
+    return self.network.init(key, one, jnp.ones((1, one.gaps.shape[1] + 1)))
+
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: event_network.Sequences,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the negative log likelihood in nats per event."""
+    prediction, collections = base.in_training(
+      self.network, variables, key, batch, self._next_gaps(batch)
     )
-
-  def predict(variables, events, **options):
-    gap, tail = _positive_gaps(events, known.horizon)
-    # The last gap has no event; its mark is not scored.
-    next_gap = jnp.concatenate([gap, tail[:, None]], axis=1)
-    return network.apply(variables, events, next_gap, **options)
-
-  def init(key):
-    return network.init(key, *_example(parts["train"]))
-
-  def sample(key, update, data):
-    index = supervised.draw(key, update, size, arm.batch_size)
-    return base.take(data["train"], index)
-
-  def loss(variables, batch, carry, key):
-    prediction, collections = predict(
-      variables,
-      batch,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
-    )
-    terms = log_likelihood(prediction, batch, known.horizon)
+    terms = log_likelihood(prediction, batch, self.horizon)
     value, events = per_event(terms, batch.lengths)
     return value, supervised.Loss(
       {"train_event_nll": events}, collections, carry
     )
 
-  def score(variables):
-    def function(batch):
-      prediction = predict(variables, batch)
-      return _score(prediction, batch, known.horizon), batch.lengths.sum()
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores the sequences that are not trained on.
 
-    return function
+    Returns:
+      On the test sequences "nll" (nats per event, see `per_event`) and
+      "event_nll" (without the ends of sequences), "rmse" of the next gap's mean
+      in units of time, and "accuracy" of the mark, given its gap where
+      `mark_sees_gap`; where the process is known also "nll_gap", how far "nll"
+      is above that of the process on the same sequences; and "valid_nll".
+    """
 
-  def evaluate(variables, data):
-    def of(part):
-      return base.average_over(
-        score(variables), data[part], max(arm.batch_size, 64)
-      )
+    def score(batch):
+      prediction = self.network.apply(variables, batch, self._next_gaps(batch))
+      return _score(prediction, batch, self.horizon), batch.lengths.sum()
 
-    metrics = of("test")
+    metrics = self.average(score, data["test"], 64)
     metrics["rmse"] = jnp.sqrt(metrics.pop("squared_error"))
-    return metrics | {"valid_nll": of("valid")["nll"]}
+    valid = self.average(score, data["valid"], 64)
+    return metrics | {"valid_nll": valid["nll"]}
 
-  return supervised.Problem(init, sample, loss, evaluate, base.host(parts))
+  def _next_gaps(self, events):
+    """Gaps (n, events + 1); the last has no event, and its mark no score."""
+    gap, tail = _positive_gaps(events, self.horizon)
+    return jnp.concatenate([gap, tail[:, None]], axis=1)
 
 
-def baselines(splits: data_lib.Splits) -> dict[str, dict[str, float]]:
+def baselines(splits: data.Splits) -> dict[str, dict[str, float]]:
   """Scores the process that made the test sequences, where it is known."""
   test = sequences(splits.test)
   if test.true_events is None:
@@ -255,11 +241,6 @@ def baselines(splits: data_lib.Splits) -> dict[str, dict[str, float]]:
       "event_nll": float(event_nll),
     }
   }
-
-
-def _example(events: event_network.Sequences) -> tuple[Any, Array]:
-  one = jax.tree.map(lambda x: jnp.asarray(x[:1]), events)
-  return one, jnp.ones((1, one.gaps.shape[1] + 1))
 
 
 def _positive_gaps(events, horizon):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import supervised
@@ -62,7 +62,7 @@ class Spans(NamedTuple):
   horizon: int
 
 
-def spans(splits: data_lib.Splits) -> Spans:
+def spans(splits: data.Splits) -> Spans:
   """Returns what the windows of `jaxseq.data` were cut from.
 
   Args:
@@ -86,11 +86,13 @@ def spans(splits: data_lib.Splits) -> Spans:
     span = np.concatenate([inputs[:-1, 0], inputs[-1], targets[-1]])
     length = inputs.shape[1]
     if not np.array_equal(span[length : length + len(inputs)], targets[:, 0]):
-      raise ValueError(f"{name}: the windows must lie at every step of a span.")
+      raise ValueError(
+        f"{name}: got windows apart, expected one at every step of a span."
+      )
     return np.asarray(span, np.float32)
 
   if splits.valid is None:
-    raise ValueError("the data must have validation windows; they have none.")
+    raise _validate.error("valid", None, "validation windows")
   return Spans(
     join("train", splits.train),
     join("valid", splits.valid),
@@ -171,71 +173,77 @@ def windows(span: jax.Array, starts: jax.Array, length: int) -> jax.Array:
   )(starts)
 
 
-def make_problem(arm: ArmConfig, series: Spans) -> supervised.Problem:
-  """Returns the problem of forecasting a series.
+class Problem(base.ArrayProblem):
+  """Forecasting a series.
 
   Args:
     arm: network and batch size, in windows; the network pools.
     series: the spans.
 
-  Returns:
-    A problem whose evaluation gives "mse" and "mae" over all windows, times and
-    channels of the test span, and "valid_mse", in the units of the spans.
-
   Raises:
     ValueError: if the network does not pool, or batches are larger than the
       number of training windows.
   """
-  if arm.network.pooling == "none":
-    raise ValueError("network.pooling: got 'none', expected 'last' or 'mean'.")
-  length, horizon = series.input_length, series.horizon
-  total = length + horizon
-  size = len(series.train) - total + 1
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training windows."
+
+  def __init__(self, arm: ArmConfig, series: Spans):
+    base.check_pooling(arm.network, True, "a window has one forecast")
+    self.input_length = series.input_length
+    self.total = series.input_length + series.horizon
+    spans = {"train": series.train, "valid": series.valid, "test": series.test}
+    super().__init__(
+      arm,
+      make_forecaster(arm, series.horizon),
+      spans,
+      len(series.train) - self.total + 1,
     )
-  model = make_forecaster(arm, horizon)
 
-  def init(key):
-    return model.init(key, jnp.asarray(series.train[:length]))
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    window = self.data["train"][: self.input_length]
+    return self.network.init(key, jnp.asarray(window))
 
-  def sample(key, update, data):
-    starts = supervised.draw(key, update, size, arm.batch_size)
-    return windows(data["train"], starts, total)
+  def sample(
+    self, key: jax.Array, update: jax.Array, data: base.PyTree
+  ) -> jax.Array:
+    """Draws windows: each once before any comes again."""
+    return windows(data["train"], self.draw(key, update), self.total)
 
-  def loss(variables, batch, carry, key):
-    forecast, collections = model.apply(
-      variables,
-      batch[:, :length],
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: jax.Array,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean squared error."""
+    forecast, collections = base.in_training(
+      self.network, variables, key, batch[:, : self.input_length]
     )
-    errors = _errors(forecast, batch[:, length:])
+    errors = _errors(forecast, batch[:, self.input_length :])
     metrics = {f"train_{name}": value for name, value in errors.items()}
     return errors["mse"], supervised.Loss(metrics, collections, carry)
 
-  def score(variables, span):
-    def function(starts):
-      batch = windows(span, starts, total)
-      forecast = model.apply(variables, batch[:, :length])
-      return _errors(forecast, batch[:, length:]), starts.shape[0]
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores all windows of the spans that are not trained on.
 
-    starts = jnp.arange(span.shape[0] - total + 1)
-    return base.average_over(function, starts, max(arm.batch_size, 128))
+    Returns:
+      "mse" and "mae" over all windows, times and channels of the test span, and
+      "valid_mse", in the units of the spans.
+    """
 
-  def evaluate(variables, data):
-    valid = score(variables, data["valid"])
-    return score(variables, data["test"]) | {"valid_mse": valid["mse"]}
+    def of(span):
+      def score(starts):
+        batch = windows(span, starts, self.total)
+        forecast = self.network.apply(variables, batch[:, : self.input_length])
+        errors = _errors(forecast, batch[:, self.input_length :])
+        return errors, starts.shape[0]
 
-  arrays = {
-    "train": series.train,
-    "valid": series.valid,
-    "test": series.test,
-  }
-  return supervised.Problem(init, sample, loss, evaluate, arrays)
+      starts = jnp.arange(span.shape[0] - self.total + 1)
+      return self.average(score, starts, 128)
+
+    return of(data["test"]) | {"valid_mse": of(data["valid"])["mse"]}
 
 
 def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:

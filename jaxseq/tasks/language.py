@@ -14,7 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import data as data_lib
+from jaxseq import _validate
+from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.training import supervised
@@ -51,7 +52,7 @@ class Corpus(NamedTuple):
   vocab_size: int
 
 
-def from_splits(splits: data_lib.Splits) -> Corpus:
+def from_splits(splits: data.Splits) -> Corpus:
   """Returns a text of `jaxseq.data` as a corpus.
 
   Args:
@@ -101,15 +102,8 @@ def streams(text: Text, count: int) -> Text:
   return Text(*(x[: count * each].reshape(count, each) for x in text))
 
 
-def make_problem(
-  arm: base.ArmConfig,
-  corpus: Corpus,
-  *,
-  length: int,
-  jump_every: int | None = None,
-  valid_tokens: int = 65_536,
-) -> supervised.Problem:
-  """Returns the problem of predicting each token from those before it.
+class Problem:
+  """Predicting each token of a text from those before it.
 
   Args:
     arm: network and batch size, the number of parallel streams.
@@ -122,54 +116,69 @@ def make_problem(
     valid_tokens: how many tokens of the validation part an evaluation reads,
       as one stream for each of `arm.batch_size`.
 
-  Returns:
-    A problem whose evaluation gives "bits_per_token" on the validation part.
-
   Raises:
     ValueError: if the text is too short for the streams, or the network pools.
   """
-  if jump_every is not None and jump_every < 1:
-    raise ValueError(f"jump_every: got {jump_every}, expected 1 or more.")
-  if arm.network.pooling != "none":
-    raise ValueError(
-      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
-      "every token is predicted."
-    )
-  count = arm.batch_size
-  pieces = len(corpus.train.tokens) // (count * length)
-  if pieces < 1:
-    raise ValueError(
-      f"batch_size * length: got {count} * {length}, expected at most "
-      f"{len(corpus.train.tokens)}, the number of training tokens."
-    )
-  network = make_network(arm, corpus)
-  part = count * pieces * length
-  train = streams(Text(*(x[:part] for x in corpus.train)), count)
-  valid = streams(Text(*(x[:valid_tokens] for x in corpus.valid)), count)
 
-  def init(key):
-    return network.init(key, jnp.zeros((1, 1), jnp.int32))
+  def __init__(
+    self,
+    arm: base.ArmConfig,
+    corpus: Corpus,
+    *,
+    length: int,
+    jump_every: int | None = None,
+    valid_tokens: int = 65_536,
+  ):
+    if jump_every is not None:
+      _validate.positive("jump_every", jump_every)
+    base.check_pooling(arm.network, False, "every token is predicted")
+    count = arm.batch_size
+    pieces = len(corpus.train.tokens) // (count * length)
+    if pieces < 1:
+      raise ValueError(
+        f"batch_size * length: got {count} * {length}, expected at most "
+        f"{len(corpus.train.tokens)}, the number of training tokens."
+      )
+    part = count * pieces * length
+    train = streams(Text(*(x[:part] for x in corpus.train)), count)
+    valid = streams(Text(*(x[:valid_tokens] for x in corpus.valid)), count)
+    self.length, self.pieces, self.jump_every = length, pieces, jump_every
+    self.network = make_network(arm, corpus)
+    self.data = {"train": train, "valid": valid}
+    self.carry = self.network.initial_state((count,))
 
-  def sample(key, update, data):
-    if jump_every is None:
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    return self.network.init(key, jnp.zeros((1, 1), jnp.int32))
+
+  def sample(
+    self, key: jax.Array, update: jax.Array, data: base.PyTree
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the next piece of each stream, see `window`."""
+    train, length = data["train"], self.length
+    if self.jump_every is None:
       # Streams begin wherever the text was cut, and again after its end.
-      return window(data["train"], update % pieces * length, length)
-    turn, piece = update // jump_every, update % jump_every
+      return window(train, update % self.pieces * length, length)
+    turn, piece = update // self.jump_every, update % self.jump_every
     starts = jax.random.randint(
-      jax.random.fold_in(key, turn), (count,), 0, pieces * length
+      jax.random.fold_in(key, turn),
+      train.tokens.shape[:1],
+      0,
+      self.pieces * length,
     )
-    return _jumped(data["train"], starts, piece * length, length)
+    return _jumped(train, starts, piece * length, length)
 
-  def loss(variables, batch, carry, key):
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: tuple[jax.Array, jax.Array, jax.Array],
+    carry: base.PyTree,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean cross-entropy in nats; the states are carried on."""
     inputs, targets, reset = batch
-    (logits, states), collections = network.apply(
-      variables,
-      inputs,
-      carry,
-      reset,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
+    (logits, states), collections = base.in_training(
+      self.network, variables, key, inputs, carry, reset
     )
     value, accuracy, _ = base.cross_entropy(logits, targets)
     metrics = {
@@ -179,21 +188,13 @@ def make_problem(
     carry = jax.tree.map(lax.stop_gradient, states)
     return value, supervised.Loss(metrics, collections, carry)
 
-  def evaluate(variables, data):
-    return {
-      "bits_per_token": bits_per_token(
-        network, variables, data["valid"], max(length, 512)
-      )
-    }
-
-  return supervised.Problem(
-    init,
-    sample,
-    loss,
-    evaluate,
-    {"train": train, "valid": valid},
-    network.initial_state((count,)),
-  )
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Returns "bits_per_token" of the validation part."""
+    length = max(self.length, 512)
+    bits = bits_per_token(self.network, variables, data["valid"], length)
+    return {"bits_per_token": bits}
 
 
 def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:

@@ -13,7 +13,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.nn import dense
@@ -140,81 +140,72 @@ def negative_log_likelihood(
   return 0.5 * terms.sum(axis=-1)
 
 
-def make_problem(arm: ArmConfig, splits: data_lib.Splits) -> supervised.Problem:
-  """Returns the problem of predicting numbers at every element.
+class Problem(base.ArrayProblem):
+  """Predicting numbers at every element.
 
   Args:
     arm: network and batch size; the network does not pool.
     splits: inputs (n, time, features) and targets (n, time, numbers), all of
       one length; extras.gaps (n, time) where times are irregular.
 
-  Returns:
-    A problem whose evaluation gives "mse" and "test_loss" on the test
-    sequences, and "valid_mse" where there are validation sequences.
-
   Raises:
     ValueError: if the network pools, the targets are not numbers at every
       element, or batches are larger than the training set.
   """
-  if arm.network.pooling != "none":
-    raise ValueError(
-      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
-      "every element has an output."
-    )
-  targets = splits.train.targets
-  if targets.ndim != 3 or splits.train.lengths is not None:
-    raise ValueError(
-      f"the data: got targets of shape {targets.shape}, expected numbers (n, "
-      "time, numbers) as targets, and sequences of one length."
-    )
-  size = targets.shape[0]
-  if arm.batch_size > size:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {size}, the number "
-      "of training examples."
-    )
-  model = Regressor(arm, targets.shape[-1])
 
-  def init(key):
-    one = jax.tree.map(lambda x: jnp.asarray(x[:1]), splits.train)
-    return model.init(key, one.inputs, one.extras.gaps)
+  def __init__(self, arm: ArmConfig, splits: data.Splits):
+    base.check_pooling(arm.network, False, "every element has an output")
+    targets = splits.train.targets
+    if targets.ndim != 3 or splits.train.lengths is not None:
+      raise ValueError(
+        f"the data: got targets of shape {targets.shape}, expected numbers (n, "
+        "time, numbers) as targets, and sequences of one length."
+      )
+    model = Regressor(arm, targets.shape[-1])
+    super().__init__(arm, model, base.parts(splits), len(targets))
 
-  def sample(key, update, data):
-    index = supervised.draw(key, update, size, arm.batch_size)
-    return base.take(data["train"], index)
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    one = base.first(self.data["train"])
+    return self.network.init(key, one.inputs, one.extras.gaps)
 
-  def loss(variables, batch, carry, key):
-    (mean, variance), collections = model.apply(
-      variables,
-      batch.inputs,
-      batch.extras.gaps,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: data.ArrayDataset,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean negative log likelihood of the elements."""
+    (mean, variance), collections = base.in_training(
+      self.network, variables, key, batch.inputs, batch.extras.gaps
     )
     value = negative_log_likelihood(mean, variance, batch.targets).mean()
     mse = jnp.mean((mean - batch.targets) ** 2)
     return value, supervised.Loss({"train_mse": mse}, collections, carry)
 
-  def score(variables, part):
-    def function(batch):
-      mean, variance = model.apply(variables, batch.inputs, batch.extras.gaps)
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores the sequences that are not trained on.
+
+    Returns:
+      "mse" and "test_loss" of the test sequences, and "valid_mse" where there
+      are validation sequences.
+    """
+
+    def score(batch):
+      mean, variance = self.network.apply(
+        variables, batch.inputs, batch.extras.gaps
+      )
       loss = negative_log_likelihood(mean, variance, batch.targets).mean()
       mse = jnp.mean((mean - batch.targets) ** 2)
       return {"mse": mse, "test_loss": loss}, batch.inputs.shape[0]
 
-    return base.average_over(function, part, arm.batch_size)
-
-  def evaluate(variables, data):
-    metrics = score(variables, data["test"])
+    metrics = self.average(score, data["test"])
     if "valid" in data:
-      metrics["valid_mse"] = score(variables, data["valid"])["mse"]
+      metrics["valid_mse"] = self.average(score, data["valid"])["mse"]
     return metrics
-
-  arrays = {"train": splits.train, "test": splits.test}
-  if splits.valid is not None:
-    arrays["valid"] = splits.valid
-  return supervised.Problem(init, sample, loss, evaluate, base.host(arrays))
 
 
 def _pool(x):

@@ -16,14 +16,8 @@ from jaxseq.training import supervised
 _TEST_SEED = 0x7E57
 
 
-def make_problem(
-  arm: base.ArmConfig,
-  task: str,
-  options: Mapping[str, Any],
-  *,
-  test_batches: int = 16,
-) -> supervised.Problem:
-  """Returns the problem of learning a task of `jaxseq.data.tokens`.
+class Problem:
+  """Learning a task of `jaxseq.data.tokens`.
 
   Args:
     arm: network and batch size; the network does not pool.
@@ -31,39 +25,49 @@ def make_problem(
     options: of the task.
     test_batches: batches of an evaluation; they are always the same.
 
-  Returns:
-    A problem whose evaluation gives "accuracy" over the scored elements,
-    "solved" (the share of sequences with no mistake) and "test_loss" (nats);
-    for tasks on signals "test_loss" is the mean squared error, the others are
-    absent.
-
   Raises:
     ValueError: if the task or an option is unknown, or the network pools.
   """
-  if arm.network.pooling != "none":
-    raise ValueError(
-      f"network.pooling: got {arm.network.pooling!r}, expected 'none', as "
-      "every element has an output."
-    )
-  config = tokens.make_config(task, **options)
-  draw = tokens.get(task).sample
-  network = _network(arm, config)
 
-  def init(key):
-    batch = draw(jax.random.key(0), config, 1)
-    return network.init(key, batch.inputs)
+  data: None = None
+  carry: None = None
 
-  def sample(key, update, data):
-    del data
-    return draw(jax.random.fold_in(key, update), config, arm.batch_size)
+  def __init__(
+    self,
+    arm: base.ArmConfig,
+    task: str,
+    options: Mapping[str, Any],
+    *,
+    test_batches: int = 16,
+  ):
+    base.check_pooling(arm.network, False, "every element has an output")
+    self.arm, self.task, self.options = arm, task, options
+    self.test_batches = test_batches
+    self.config = tokens.make_config(task, **options)
+    self.network = _network(arm, self.config)
 
-  def loss(variables, batch, carry, key):
-    (outputs, _), collections = network.apply(
-      variables,
-      batch.inputs,
-      train=True,
-      rngs={"dropout": key},
-      mutable=["batch_stats"],
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    batch = tokens.get(self.task).sample(jax.random.key(0), self.config, 1)
+    return self.network.init(key, batch.inputs)
+
+  def sample(
+    self, key: jax.Array, update: jax.Array, data: None
+  ) -> tokens.TokenBatch:
+    """Draws a fresh batch."""
+    key = jax.random.fold_in(key, update)
+    return tokens.get(self.task).sample(key, self.config, self.arm.batch_size)
+
+  def loss(
+    self,
+    variables: base.PyTree,
+    batch: tokens.TokenBatch,
+    carry: None,
+    key: jax.Array,
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the mean cross-entropy in nats, or the mean squared error."""
+    (outputs, _), collections = base.in_training(
+      self.network, variables, key, batch.inputs
     )
     metrics, _ = _score(outputs, batch)
     value = metrics.pop("loss")
@@ -71,13 +75,22 @@ def make_problem(
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     return value, supervised.Loss(metrics, collections, carry)
 
-  def evaluate(variables, data):
-    del data
-    return accuracy_at(
-      arm, task, options, variables, arm.batch_size, test_batches
-    )
+  def evaluate(self, variables: base.PyTree, data: None) -> supervised.Metrics:
+    """Scores the test batches.
 
-  return supervised.Problem(init, sample, loss, evaluate)
+    Returns:
+      "accuracy" over the scored elements, "solved" (the share of sequences with
+      no mistake) and "test_loss" (nats); for tasks on signals "test_loss" is
+      the mean squared error, the others are absent.
+    """
+    return accuracy_at(
+      self.arm,
+      self.task,
+      self.options,
+      variables,
+      self.arm.batch_size,
+      self.test_batches,
+    )
 
 
 def accuracy_at(
@@ -99,7 +112,7 @@ def accuracy_at(
     num_batches: how often.
 
   Returns:
-    The metrics of `make_problem`'s evaluation.
+    The metrics of `Problem.evaluate`.
   """
   config = tokens.make_config(task, **options)
   draw = tokens.get(task).sample

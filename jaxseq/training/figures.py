@@ -8,7 +8,7 @@ from absl import logging
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; without
 # the yellow, which is faint on white.
-COLOURS = (
+COLORS = (
   "#0072B2",
   "#D55E00",
   "#009E73",
@@ -17,7 +17,7 @@ COLOURS = (
   "#56B4E9",
   "#000000",
 )
-GREY = "#666666"
+GRAY = "#666666"
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:

@@ -36,9 +36,14 @@ def json_value(value: Any) -> Any:
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file by writing another one and renaming it."""
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file by writing another one and renaming it."""
   temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "w", encoding="utf-8") as file:
-    file.write(text)
+  with open(temporary, "wb") as file:
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
   os.replace(temporary, path)

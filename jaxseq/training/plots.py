@@ -62,7 +62,7 @@ def learning_curve(
   axes.set_ylabel(ylabel)
   axes.set_title(title, loc="left", fontsize=11)
   if _has_bands([prepared]):
-    figure.supxlabel(_BANDS, fontsize=8, color=figures.GREY)
+    figure.supxlabel(_BANDS, fontsize=8, color=figures.GRAY)
   _label_ends(axes, ends)
   return figures.save(figure, path)
 
@@ -158,12 +158,12 @@ def intervals(
     return None
   grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
   for axes, (title, values) in zip(grid, panels.items()):
-    for row, (colour, label) in enumerate(
-      zip(itertools.cycle(figures.COLOURS), labels)
+    for row, (color, label) in enumerate(
+      zip(itertools.cycle(figures.COLORS), labels)
     ):
       estimate, low, high = values[label]
-      axes.barh(row, high - low, left=low, height=0.6, color=colour, alpha=0.35)
-      axes.plot([estimate] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
+      axes.barh(row, high - low, left=low, height=0.6, color=color, alpha=0.35)
+      axes.plot([estimate] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
     axes.set_title(title, loc="left", fontsize=10)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", lw=0.6)
@@ -182,7 +182,7 @@ def _prepare_all(curves, smooth):
   }
   if not prepared:
     raise _validate.error("curves", {}, "at least one curve")
-  most = len(_STYLES) * len(figures.COLOURS)
+  most = len(_STYLES) * len(figures.COLORS)
   if len(prepared) > most:
     raise ValueError(
       f"curves: got {len(prepared)}, expected at most {most} curves."
@@ -205,21 +205,21 @@ def _draw(axes, prepared, references, labels=None):
   looks = dict(
     zip(
       labels or prepared,
-      [(colour, style) for style in _STYLES for colour in figures.COLOURS],
+      [(color, style) for style in _STYLES for color in figures.COLORS],
     )
   )
   ends = []
   for label, (steps, mean, spread) in prepared.items():
-    colour, style = looks[label]
+    color, style = looks[label]
     axes.fill_between(
-      steps, mean - spread, mean + spread, color=colour, alpha=0.18, lw=0
+      steps, mean - spread, mean + spread, color=color, alpha=0.18, lw=0
     )
     # A single point would be an invisible line.
     marker = "o" if np.isfinite(mean).sum() == 1 else None
     axes.plot(
       steps,
       mean,
-      color=colour,
+      color=color,
       ls=style,
       lw=1.8,
       marker=marker,
@@ -228,10 +228,10 @@ def _draw(axes, prepared, references, labels=None):
     )
     finite = np.flatnonzero(np.isfinite(mean))
     if finite.size:
-      ends.append((mean[finite[-1]], label, colour, "bold"))
+      ends.append((mean[finite[-1]], label, color, "bold"))
   for label, value in references.items():
-    axes.axhline(value, color=figures.GREY, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    ends.append((value, label, figures.GREY, "normal"))
+    axes.axhline(value, color=figures.GRAY, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    ends.append((value, label, figures.GRAY, "normal"))
   axes.margins(x=0.0, y=0.06)
   first, last = axes.get_xlim()
   if 0 < first < 0.1 * last:
@@ -298,14 +298,14 @@ def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:
     heights[-1] = high
     for i in range(len(heights) - 2, -1, -1):
       heights[i] = min(heights[i], heights[i + 1] - gap)
-  for height, (_, label, colour, weight) in zip(heights, ordered):
+  for height, (_, label, color, weight) in zip(heights, ordered):
     axes.annotate(
       label,
       xy=(1.0, height),
       xycoords=("axes fraction", "data"),
       xytext=(6, 0),
       textcoords="offset points",
-      color=colour,
+      color=color,
       fontsize=9,
       fontweight=weight,
       va="center",

@@ -153,7 +153,7 @@ def slow_ssm(
   """Returns one group for a mixer's own parameters.
 
   Args:
-    parameters: their names; a mixer module lists them in `SSM_PARAMETERS`.
+    parameters: their names, `ssm_parameters` of the mixer's traits.
     multiplier: their learning rate / the global one; they have no decay.
     **options: further fields of `optimizers.Config`.
   """
@@ -172,8 +172,8 @@ class Recipe:
 
   Attributes:
     name: "plain": everything alike. "ssm": the mixer's own parameters (its
-      SSM_PARAMETERS) have `ssm_learning_rate` and no weight decay. "s4", "s5":
-      the groups of these functions.
+      `ssm_parameters`) have `ssm_learning_rate` and no weight decay. "s4",
+      "s5": the groups of these functions.
     learning_rate: peak of the global learning rate.
     ssm_learning_rate: peak for the mixer's own parameters; the global one if
       None.

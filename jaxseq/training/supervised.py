@@ -10,6 +10,7 @@ at once, and a run depends on nothing but its state.
 
 from collections.abc import Callable
 from typing import NamedTuple
+from typing import Protocol
 
 import jax
 from jax import lax
@@ -38,19 +39,42 @@ class Loss(NamedTuple):
   carry: PyTree = None
 
 
-class Problem(NamedTuple):
-  """A model on a task, for one seed.
+class Problem(Protocol):
+  """A model on a task, for one seed."""
 
-  Attributes:
-    init: key -> variables, a dict of Flax collections with "params".
-    sample: (key, update, data) -> batch. `key` is the same for all updates of a
-      seed, `update` counts those made; see `draw`.
-    loss: (variables, batch, carry, key) -> (scalar, Loss).
-    evaluate: (variables, data) -> metrics on data that is never trained on.
-    data: arrays that all seeds share; passed to `sample` and `evaluate`.
-    carry: the first carry, the same for all seeds; None where batches are
-      independent.
-  """
+  @property
+  def data(self) -> PyTree:
+    """Arrays that all seeds share; passed to `sample` and `evaluate`."""
+
+  @property
+  def carry(self) -> PyTree:
+    """The first carry, for all seeds; None where batches are independent."""
+
+  @property
+  def init(self) -> Callable[[jax.Array], PyTree]:
+    """From a key to variables, a dict of Flax collections with "params"."""
+
+  @property
+  def sample(self) -> Callable[[jax.Array, jax.Array, PyTree], PyTree]:
+    """From (key, update, data) to a batch.
+
+    The key is the same for all updates of a seed; `update` counts those made,
+    see `draw`.
+    """
+
+  @property
+  def loss(
+    self,
+  ) -> Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, Loss]]:
+    """From (variables, batch, carry, key) to a scalar and a `Loss`."""
+
+  @property
+  def evaluate(self) -> Callable[[PyTree, PyTree], Metrics]:
+    """From (variables, data) to metrics on what is never trained on."""
+
+
+class FunctionProblem(NamedTuple):
+  """A problem made of functions; for its fields see `Problem`."""
 
   init: Callable[[jax.Array], PyTree]
   sample: Callable[[jax.Array, jax.Array, PyTree], PyTree]

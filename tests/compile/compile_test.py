@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import pytest
 
 from jaxseq import mixers
-from tests.compile import budgets
 from tests.compile import targets
 
 pytestmark = pytest.mark.compile
@@ -21,8 +20,12 @@ pytestmark = pytest.mark.compile
 # 128 MiB of memory on the chip of a TPU v5e: what lies there is not counted.
 ROWS, TIME, D_MODEL = 64, 4096, 64
 _OPTIONS = {"attention": {"window": 256}}
-# S4 and S4D run in another way where there are no resets.
-_NO_RESETS = {"s4_fft": "s4", "s4d_fft": "s4d"}
+# Some run in another way where there are no resets: they declare what it takes.
+_NO_RESETS = {
+  f"{name}_no_resets": name
+  for name in mixers.names()
+  if "tpu without resets" in mixers.traits(name).temporary
+}
 CASES = tuple(sorted((*mixers.names(), *_NO_RESETS)))
 
 
@@ -52,8 +55,17 @@ def problem(case):
   return {"forward": forward, "gradient": gradient}, arguments
 
 
-def test_every_case_has_a_budget():
-  assert set(budgets.TEMPORARY) == set(CASES)
+def budget(case, platform, label):
+  """Temporaries that a mixer may take, in multiples of its inputs of 64 MiB.
+
+  What was measured with jax 0.11.2, and a third more.
+  """
+  key = f"{platform} without resets" if case in _NO_RESETS else platform
+  declared = mixers.traits(_NO_RESETS.get(case, case)).temporary
+  index = ("forward", "gradient").index(label)
+  if key in declared:
+    return declared[key][index]
+  return 2 * mixers.traits("gru").temporary[platform][index]
 
 
 @pytest.mark.parametrize("label", ["forward", "gradient"])
@@ -70,7 +82,7 @@ def test_compiles_within_its_budget(case, platform, label):
     f"\n{case:>16} {platform:>5} {label:>8} {seconds:6.1f} s "
     f"{temporary / 1e6:8.1f} MB = {temporary / inputs:6.2f} x inputs"
   )
-  assert temporary <= budgets.TEMPORARY[case][platform][label] * inputs
+  assert temporary <= budget(case, platform, label) * inputs
 
 
 @pytest.mark.parametrize("label", ["forward", "gradient"])

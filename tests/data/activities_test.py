@@ -74,7 +74,7 @@ def test_noise_and_classes():
 def test_loading():
   splits = data.load("activities", source=(0, 4), target=1, **_SMALL)
   assert [len(part.inputs) for part in splits[:3]] == [180, 40, 30]
-  target = domains.unlabelled(splits.train)
+  target = domains.unlabeled(splits.train)
   assert set(target.extras.subject) == {1}
   assert set(splits.valid.extras.subject) == {0, 4}
   assert set(splits.test.extras.domain) == {2}

@@ -67,7 +67,7 @@ def test_a_problem_reads_no_more_than_it_is_asked_for(tmp_path):
   network = nn.NetworkConfig(
     nn.StackConfig("gru", d_model=4, num_layers=1), pooling="last"
   )
-  problem = classification.make_problem(
+  problem = classification.Problem(
     base.ArmConfig(network, batch_size=2), splits
   )
   # Still the file, in which each process then finds its own rows.

@@ -81,12 +81,12 @@ def test_tails_share_nothing_with_what_comes_before(cut):
 
 def test_adapt_hides_the_labels_of_the_target(cut):
   splits = domains.adapt(cut, "subject", (2, 7), 1, _INFO, scaling="none")
-  source = domains.labelled(splits.train)
-  target = domains.unlabelled(splits.train)
+  source = domains.labeled(splits.train)
+  target = domains.unlabeled(splits.train)
   assert set(source.extras.subject) == {2, 7}
   assert set(splits.valid.extras.subject) == {2, 7}
   assert set(target.extras.subject) == {1}
-  assert np.all(target.targets == domains.UNLABELLED)
+  assert np.all(target.targets == domains.UNLABELED)
   np.testing.assert_array_equal(target.inputs, splits.test.inputs)
   np.testing.assert_array_equal(
     splits.test.targets, cut.targets[cut.extras.subject == 1]
@@ -106,15 +106,15 @@ def test_adapt_hides_the_labels_of_the_target(cut):
 
 def test_what_is_held_out_is_not_trained_on(cut):
   splits = domains.adapt(cut, "subject", 2, 1, _INFO, held_out=0.4)
-  seen = domains.unlabelled(splits.train).extras
+  seen = domains.unlabeled(splits.train).extras
   for number in np.unique(splits.test.extras.recording):
     late = splits.test.extras.start[splits.test.extras.recording == number]
     early = seen.start[seen.recording == number]
     assert early.max(initial=-8) + 8 <= late.min()
-  alone = domains.adapt(cut, "subject", 2, 1, _INFO, unlabelled=False)
+  alone = domains.adapt(cut, "subject", 2, 1, _INFO, unlabeled=False)
   assert alone.train.targets.min() >= 0
   np.testing.assert_array_equal(
-    alone.train.inputs, domains.labelled(splits.train).inputs
+    alone.train.inputs, domains.labeled(splits.train).inputs
   )
   assert domains.adapt(cut, "subject", 2, 1, _INFO, valid_fraction=0)[1] is None
 
@@ -129,19 +129,19 @@ def test_scaling_by_the_source_or_by_each_domain(cut):
   by_source = domains.adapt(shifted, "subject", 1, 7, _INFO)
   own = domains.adapt(shifted, "subject", 1, 7, _INFO, scaling="own")
   for splits in (by_source, own):
-    values = domains.labelled(splits.train).inputs
+    values = domains.labeled(splits.train).inputs
     # Float32 sums over a hundred values.
     np.testing.assert_allclose(values.mean((0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(values.std((0, 1)), 1, atol=1e-5)
-  values = domains.unlabelled(own.train).inputs
+  values = domains.unlabeled(own.train).inputs
   np.testing.assert_allclose(values.mean((0, 1)), 0, atol=1e-5)
   np.testing.assert_allclose(values.std((0, 1)), 1, atol=1e-5)
   # About (7 - 1) / 2 and 8 / 2 by the statistics of subject 1.
-  values = domains.unlabelled(by_source.train).inputs
+  values = domains.unlabeled(by_source.train).inputs
   assert values.mean() > 2
   assert values.std() > 3
   # Neither validation nor test windows count.
-  source = domains.labelled(by_source.train)
+  source = domains.labeled(by_source.train)
   raw = shifted.inputs[
     (shifted.extras.subject == 1)
     & np.isin(shifted.extras.recording, source.extras.recording)
@@ -161,7 +161,7 @@ def test_padding_counts_for_nothing():
     data.Extras(user=np.array([0] * 5 + [1])),
   )
   splits = domains.adapt(dataset, "user", 0, 1, _INFO, valid_fraction=0)
-  train = domains.labelled(splits.train)
+  train = domains.labeled(splits.train)
   inside = np.arange(9) < train.lengths[:, None]
   np.testing.assert_allclose(train.inputs[inside].mean(0), 0, atol=1e-6)
   np.testing.assert_allclose(train.inputs[inside].std(0), 1, atol=1e-6)

@@ -45,7 +45,7 @@ def test_arms_and_subjects(package):
   counts = [(len(x) - 20) // 10 + 1 for x in content["X"]]
   assert len(splits.test.inputs) == sum(counts[1::2])
   assert splits.train.inputs.shape[1:] == (20, 6)
-  assert set(domains.labelled(splits.train).extras.side) == {0}
+  assert set(domains.labeled(splits.train).extras.side) == {0}
   assert set(splits.test.extras.side) == {1}
   assert splits.info.classes == tuple(_NAMES)
   options = {"by": "subject", "source": (1, 3), "target": 2}
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   importlib.util.find_spec("seglearn") is None, reason="seglearn is missing"
 )
 def test_the_package_itself():
-  splits = data.load("watch", valid_fraction=0, unlabelled=False)
+  splits = data.load("watch", valid_fraction=0, unlabeled=False)
   assert len(splits.train.inputs) + len(splits.test.inputs) == 4677
   subjects = [part.extras.subject for part in (splits.train, splits.test)]
   counts = np.bincount(np.concatenate(subjects))[1:]

@@ -11,12 +11,12 @@ from jaxseq import data as data_lib
 from jaxseq.dts import adaptation
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import metrics
 from jaxseq.dts import model
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 
 _LENGTH, _LATENT = 6, 4
 
@@ -24,7 +24,7 @@ _LENGTH, _LATENT = 6, 4
 def _arm(**options):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(8,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(8,)),
       decoders.DecoderConfig(kind="mlp", widths=(8,)),
       latent=_LATENT,
       segments=(3, 1),
@@ -126,7 +126,7 @@ def test_scores_of_two_domains(tmp_path, capsys):
     _windows(16, 2, labels[:16]),
     data_lib.Info("noise", "the test", "none", num_classes=3),
   )
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
   scores = code_report.arm(arm, splits, variables, tmp_path)
@@ -167,7 +167,7 @@ def test_scores_of_known_factors(tmp_path, capsys):
     _windows(64, 1, factors),
     data_lib.Info("noise", "the test", "none", factors=made_by),
   )
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))
   scores = code_report.arm(
     arm, splits, variables, tmp_path, trees=2, votes=40, draw=False

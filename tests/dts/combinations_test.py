@@ -11,10 +11,10 @@ import pytest
 
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -60,7 +60,7 @@ def _arm(on):
     options |= {"capacity": _CAPACITY, "capacity_weight": _WEIGHT}
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(4,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(4,)),
       decoders.DecoderConfig(
         kind="conv",
         widths=(4, 4),
@@ -127,7 +127,7 @@ def test_every_option_keeps_its_effect(on):
   info = data_lib.Info("noise", "the test", "none")
   splits = data_lib.Splits(windows, None, windows, info)
   arm = _arm(on)
-  made = problem.make_problem(arm, splits, _UPDATES)
+  made = problem.Problem(arm, splits, _UPDATES)
   optimizer = problem.make_optimizer(arm, _UPDATES)
   fresh = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)

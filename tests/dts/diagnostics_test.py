@@ -14,7 +14,7 @@ def test_anomaly_auc():
   assert diagnostics.anomaly_auc(np.ones(4), [0, 0, 1, 1]) == 0.5
   with pytest.raises(ValueError, match="at least two classes"):
     diagnostics.anomaly_auc(scores, [0, 0, 0, 0])
-  with pytest.raises(ValueError, match=r"hold 0 and 1; got \[0, 2\]"):
+  with pytest.raises(ValueError, match=r"got \[0, 2\], expected 0 and 1"):
     diagnostics.anomaly_auc(scores, [0, 0, 2, 2])
   with pytest.raises(ValueError, match="finite"):
     diagnostics.anomaly_auc([0.0, np.nan], [0, 1])

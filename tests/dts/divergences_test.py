@@ -27,10 +27,9 @@ def test_discrepancies_equal_the_reference(x64, golden):
         )
         name = f"{kernel}_{'unbiased' if unbiased else 'biased'}"
         results[name] = jax.value_and_grad(value)(z, prior)
-    return results, divergences.median_width(z, prior)
+    return results
 
-  results, width = run(z, prior)
-  np.testing.assert_allclose(width, arrays["wae_median_sigma2"], **TOLERANCE)
+  results = run(z, prior)
   checked = 0
   for name, (value, grad) in results.items():
     if name in arrays:
@@ -100,7 +99,9 @@ def test_dip_penalties(x64):
 
 def test_what_is_refused():
   z = jnp.ones((3, 2))
-  with pytest.raises(ValueError, match="kernel must be one of rbf_infovae"):
+  with pytest.raises(
+    ValueError, match="kernel: got .* expected one of 'rbf_infovae'"
+  ):
     divergences.mmd(z, z, kernel="rbf")
-  with pytest.raises(ValueError, match="equally many; got"):
+  with pytest.raises(ValueError, match="z and prior: got .* equally many"):
     divergences.mmd(z, z[:2])

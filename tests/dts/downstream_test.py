@@ -8,11 +8,11 @@ import pytest
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
 from jaxseq.dts import downstream
-from jaxseq.dts import encoders
 from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
 from jaxseq.dts import model
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 
 pytest.importorskip("sklearn")
 
@@ -23,7 +23,7 @@ def _arm(form):
   kind = {"kind": "conv" if form == "ar" else "mlp", "widths": (4,)}
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(8,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(8,)),
       decoders.DecoderConfig(form=form, **kind),
       latent=3,
     ),
@@ -114,7 +114,7 @@ def test_anomaly_scores_are_the_mean_of_bounds():
 def test_scores_of_all_seeds(tmp_path):
   arm = _arm("nonar")
   splits = _splits([0] * 32, [0, 1] * 8)
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
   variables = jax.jit(jax.vmap(made.init))(keys)
   tasks = ("forecast", "anomaly")

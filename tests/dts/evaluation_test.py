@@ -6,10 +6,10 @@ import pytest
 
 from jaxseq import data as data_lib
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
 from jaxseq.dts import model
+from jaxseq.dts import series_encoders
 
 
 def test_active_coordinates():
@@ -29,7 +29,7 @@ def test_no_window_keeps_its_own_code(count):
 
 def test_gap_and_kl_by_hand():
   config = model.ModelConfig(
-    encoders.EncoderConfig(kind="mlp", widths=(4,)),
+    series_encoders.EncoderConfig(kind="mlp", widths=(4,)),
     decoders.DecoderConfig(kind="mlp", widths=(4,)),
     latent=2,
     scale=0.5,

@@ -108,17 +108,21 @@ def test_the_total_is_weighted():
 
 
 def test_what_is_refused():
-  with pytest.raises(ValueError, match=r"mu must be \(batch, 5\), .* got"):
+  with pytest.raises(ValueError, match=r"mu: got .* expected \(batch, 5\)"):
     groups.inputs(CONFIG, jnp.zeros((8, 16)), 1.0)
   with pytest.raises(
-    ValueError, match="adversary must be one of cross_entropy"
+    ValueError, match="adversary: got .* expected one of 'cross_entropy'"
   ):
     groups.Config(adversary="kl")
-  with pytest.raises(ValueError, match="w_dy must be a finite number"):
+  with pytest.raises(ValueError, match="w_dy: got .* expected a finite number"):
     groups.Config(w_dy=-1.0)
   logits = groups.Heads(*(jnp.zeros((8, 2)),) * 4)
   labels = jnp.zeros(8, int)
-  with pytest.raises(ValueError, match="labels must be integers of shape"):
+  with pytest.raises(
+    ValueError, match="labels: got .* expected integers of shape"
+  ):
     groups.losses(CONFIG, logits, labels * 1.0, labels, jnp.ones(8, bool))
-  with pytest.raises(ValueError, match="source must be a bool array of shape"):
+  with pytest.raises(
+    ValueError, match="source: got .* expected a bool array of shape"
+  ):
     groups.losses(CONFIG, logits, labels, labels, jnp.ones(8))

@@ -12,8 +12,8 @@ import pytest
 from jaxseq import nn
 from jaxseq.dts import backbones
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model
+from jaxseq.dts import series_encoders
 
 _LENGTH, _CHANNELS, _LATENT = 9, 2, 3
 _SLOW = [
@@ -50,7 +50,7 @@ def _backbone(name):
 
 def _vae(encoder="mlp", decoder="mlp", form="nonar", **options):
   config = model.ModelConfig(
-    encoders.EncoderConfig(**_backbone(encoder)),
+    series_encoders.EncoderConfig(**_backbone(encoder)),
     decoders.DecoderConfig(form=form, **_backbone(decoder), **options),
     latent=_LATENT,
   )
@@ -133,14 +133,14 @@ def test_skip_z_gives_the_code_to_later_layers(decoder, form, skip_z):
   "pooling", ["last", pytest.param("mean", marks=pytest.mark.slow)]
 )
 def test_padding_changes_nothing(encoder, pooling):
-  config = encoders.EncoderConfig(pooling=pooling, **_backbone(encoder))
-  module = encoders.Encoder(config, _LATENT)
+  config = series_encoders.EncoderConfig(pooling=pooling, **_backbone(encoder))
+  module = series_encoders.Encoder(config, _LATENT)
   x, _ = _data(3)
   lengths = jnp.array([9, 4, 1])
   variables = jax.jit(module.init)(jax.random.key(1), x, lengths)
   encode = jax.jit(module.apply)
   mu, logvar = encode(variables, x, lengths)
-  behind = ~encoders.valid(x, lengths)[..., None]
+  behind = ~series_encoders.valid(x, lengths)[..., None]
   chex.assert_trees_all_close(
     (mu, logvar),
     encode(variables, jnp.where(behind, 1e3, x), lengths),
@@ -174,7 +174,7 @@ def test_convolution_is_that_of_flax(stride, dilation, kernel):
 def test_reverse():
   x = jnp.arange(8.0).reshape(2, 4, 1)
   np.testing.assert_array_equal(
-    encoders.reverse(x, jnp.array([4, 2]))[..., 0],
+    series_encoders.reverse(x, jnp.array([4, 2]))[..., 0],
     [[3, 2, 1, 0], [5, 4, 6, 7]],
   )
 
@@ -236,7 +236,7 @@ def test_layers_of_two_kinds_in_bfloat16():
     remat=True,
   )
   config = model.ModelConfig(
-    encoders.EncoderConfig(stack=stack),
+    series_encoders.EncoderConfig(stack=stack),
     decoders.DecoderConfig(form="ar", stack=stack, skip_z=True),
     latent=_LATENT,
   )
@@ -264,8 +264,8 @@ def test_layers_of_two_kinds_in_bfloat16():
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda: encoders.EncoderConfig(kind="tree"), "kind"),
-    (lambda: encoders.EncoderConfig(kind="mlp"), "widths"),
+    (lambda: series_encoders.EncoderConfig(kind="tree"), "kind"),
+    (lambda: series_encoders.EncoderConfig(kind="mlp"), "widths"),
     (
       lambda: decoders.DecoderConfig(kind="mlp", widths=(4,), form="ar"),
       "form",

@@ -308,13 +308,19 @@ def test_what_is_refused():
   def run(config, **options):
     objective.regularizer(config, mu, mu, mu, size=9, progress=0.0, **options)
 
-  with pytest.raises(ValueError, match="key must be a random key"):
+  with pytest.raises(ValueError, match="key: got None, expected a random key"):
     run(CONFIGS["dts_mmd"])
-  with pytest.raises(ValueError, match="got None for factor_vae"):
+  with pytest.raises(ValueError, match="tc: got None for factor_vae"):
     run(CONFIGS["factor_vae"])
-  with pytest.raises(ValueError, match="None for others; got one for vae"):
+  with pytest.raises(
+    ValueError, match="tc: got one for vae, expected .* None for others"
+  ):
     run(CONFIGS["vae"], tc=mu[0, 0])
-  with pytest.raises(ValueError, match="groups must be given with w_gtc"):
+  with pytest.raises(
+    ValueError, match="groups: got None, expected ranges, for w_gtc"
+  ):
     run(CONFIGS["dts_groups"])
-  with pytest.raises(ValueError, match="with free bits of groups; got None"):
+  with pytest.raises(
+    ValueError, match="groups: got None, .* free bits of groups"
+  ):
     run(CONFIGS["free_bits_group"])

@@ -91,11 +91,11 @@ def test_information_map(tmp_path, drawn):
   )
   axes = drawn[0].axes[0]
   np.testing.assert_array_equal(axes.get_images()[0].get_array(), table)
-  centres = {
+  centers = {
     tuple(np.round(np.add(p.get_xy(), (p.get_width() / 2, p.get_height() / 2))))
     for p in axes.patches
   }
-  assert centres == {(0, 1), (1, 0)}
+  assert centers == {(0, 1), (1, 0)}
   assert sorted(text.get_text() for text in axes.texts)[:2] == ["0.00", "0.10"]
 
 
@@ -131,7 +131,7 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     ),
     (
       lambda p: pictures.kl_heat_map(p, [1, 1], np.ones((2, 2))),
-      "steps must increase",
+      "steps: got some that do not increase",
     ),
     (
       lambda p: pictures.information_curves(p, {"a": {"steps": [0]}}),
@@ -139,19 +139,19 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     ),
     (
       lambda p: pictures.traversal_grid(p, np.ones((2, 3, 4))),
-      r"traversal must be .* got shape \(2, 3, 4\)",
+      r"traversal: got shape \(2, 3, 4\)",
     ),
     (
       lambda p: pictures.swap_grid(p, np.ones((2, 2, 4, 1)), rows=["a"]),
-      "rows must be 2 names; got 1",
+      "rows: got 1, expected 2 names",
     ),
     (
       lambda p: pictures.information_map(p, np.ones(3)),
-      r"information must be .* got shape \(3,\)",
+      r"information: got shape \(3,\)",
     ),
     (
       lambda p: pictures.metric_bars(p, {"a": {"mig": 1}}, metrics=["dci"]),
-      r"among \['mig'\] of the runs; got \['dci'\]",
+      r"got \['dci'\], .* of the runs, \['mig'\]",
     ),
   ],
 )

@@ -16,12 +16,12 @@ from jaxseq.data import domains
 from jaxseq.dts import adaptation
 from jaxseq.dts import aggressive
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
 from jaxseq.dts import model
 from jaxseq.dts import objective
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from jaxseq.training.devices import device_mesh
@@ -42,15 +42,15 @@ def _windows(count, seed):
   )
 
 
-def _splits():
+def make_splits():
   info = data_lib.Info("levels", "the test", "none", num_classes=4)
   return data_lib.Splits(_windows(64, 0), None, _windows(32, 1), info)
 
 
-def _arm(segments=(), **options):
+def make_arm(segments=(), **options):
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(kind="mlp", widths=(16,)),
+      series_encoders.EncoderConfig(kind="mlp", widths=(16,)),
       decoders.DecoderConfig(kind="mlp", widths=(16,)),
       latent=3,
       segments=segments,
@@ -64,7 +64,7 @@ def _arm(segments=(), **options):
 
 
 def _train(arm, splits, count, total=None):
-  made = problem.make_problem(arm, splits, total or count)
+  made = problem.Problem(arm, splits, total or count)
   optimizer = problem.make_optimizer(arm, total or count)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)
@@ -77,7 +77,7 @@ def _train(arm, splits, count, total=None):
 
 
 def test_learns_and_uses_the_code():
-  made, _, state, _ = _train(_arm(), _splits(), 400)
+  made, _, state, _ = _train(make_arm(), make_splits(), 400)
   metrics = jax.jit(made.evaluate)(state.variables, made.data)
   # Four levels are log 4 = 1.39 nats; without a code the decoder's scale is
   # that of the levels, with it that of the noise.
@@ -93,8 +93,8 @@ def test_learns_and_uses_the_code():
 
 
 def test_the_loss_knows_the_size_of_the_data_set():
-  arm, splits = _arm(), _splits()
-  made = problem.make_problem(arm, splits, 1)
+  arm, splits = make_arm(), make_splits()
+  made = problem.Problem(arm, splits, 1)
   batch = jax.tree.map(lambda x: x[: arm.batch_size], made.data["train"])
   variables = jax.jit(made.init)(jax.random.key(0))
   key = jax.random.key(1)
@@ -124,8 +124,8 @@ def test_the_loss_knows_the_size_of_the_data_set():
 
 
 def test_gap_is_zero_where_the_code_is_not_used():
-  splits = _splits()
-  vae = problem.make_model(_arm(), splits)
+  splits = make_splits()
+  vae = problem.make_model(make_arm(), splits)
   params = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)["params"]
   kernel = params["decoder"]["hidden_0"]["kernel"]
   params["decoder"]["hidden_0"]["kernel"] = jnp.zeros_like(kernel)
@@ -156,18 +156,18 @@ def test_gap_is_zero_where_the_code_is_not_used():
   ids=["conv", "gru"],
 )
 def test_windows_of_different_lengths(backbone):
-  splits = _splits()
+  splits = make_splits()
   parts = [
     part._replace(lengths=np.int32(1 + np.arange(len(part.inputs)) % _LENGTH))
     for part in (splits.train, splits.test)
   ]
   splits = splits._replace(train=parts[0], test=parts[1])
-  arm = _arm()
+  arm = make_arm()
   arm = dataclasses.replace(
     arm,
     model=dataclasses.replace(
       arm.model,
-      encoder=encoders.EncoderConfig(**backbone),
+      encoder=series_encoders.EncoderConfig(**backbone),
       decoder=decoders.DecoderConfig(form="ar", **backbone),
     ),
   )
@@ -191,8 +191,8 @@ def test_windows_of_different_lengths(backbone):
 
 
 def test_discriminator_is_trained_alone():
-  arm = _arm(objective=objective.Config(method="factor_vae", form="B"))
-  _, before, after, metrics = _train(arm, _splits(), 2)
+  arm = make_arm(objective=objective.Config(method="factor_vae", form="B"))
+  _, before, after, metrics = _train(arm, make_splits(), 2)
   old, new = (s.variables["params"] for s in (before, after))
   chex.assert_trees_all_equal_structs(old, new)
   moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), old, new)
@@ -207,8 +207,8 @@ def test_discriminator_is_trained_alone():
 
 
 def test_aggressive_updates_move_the_encoder_alone():
-  arm = _arm(aggressive=True)
-  _, before, after, _ = _train(arm, _splits(), 3, total=100)
+  arm = make_arm(aggressive=True)
+  _, before, after, _ = _train(arm, make_splits(), 3, total=100)
   old, new = (s.variables["params"]["model"] for s in (before, after))
   chex.assert_trees_all_equal(old["decoder"], new["decoder"])
   assert np.any(
@@ -218,10 +218,10 @@ def test_aggressive_updates_move_the_encoder_alone():
 
 @pytest.mark.slow
 def test_the_discriminator_is_still_while_the_encoder_is_updated():
-  arm = _arm(
+  arm = make_arm(
     objective=objective.Config(method="factor_vae", form="B"), aggressive=True
   )
-  made = problem.make_problem(arm, _splits(), 100)
+  made = problem.Problem(arm, make_splits(), 100)
   optimizer = problem.make_optimizer(arm, 100)
   state = jax.jit(functools.partial(supervised.init, made, optimizer))(
     jax.random.key(0)
@@ -243,8 +243,8 @@ def test_the_discriminator_is_still_while_the_encoder_is_updated():
 
 def test_aggressive_rounds():
   state = aggressive.initial()
-  splits = _splits()
-  vae = problem.make_model(_arm(), splits)
+  splits = make_splits()
+  vae = problem.make_model(make_arm(), splits)
   variables = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)
   advance = jax.jit(
     lambda state: aggressive.advance(state, vae, variables, splits.test)
@@ -261,10 +261,10 @@ def test_aggressive_rounds():
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_aggressive_watches_validation_windows(held_out):
-  splits = _splits()
+  splits = make_splits()
   if held_out:
     splits = splits._replace(valid=_windows(16, 2))
-  made = problem.make_problem(_arm(aggressive=True), splits, 100)
+  made = problem.Problem(make_arm(aggressive=True), splits, 100)
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   # The next update is followed by a look.
@@ -272,7 +272,7 @@ def test_aggressive_watches_validation_windows(held_out):
     inner=jnp.int32(aggressive.CHECK_EVERY - 1)
   )
   model_variables = {"params": variables["params"]["model"]}
-  vae = problem.make_model(_arm(), splits)
+  vae = problem.make_model(make_arm(), splits)
   watched = splits.valid if held_out else splits.train
 
   @jax.jit
@@ -304,11 +304,11 @@ def test_frozen_parameters_keep_their_momentum():
 
 def _read_by(mixer):
   """An arm whose encoder is so wide that devices keep parts of it."""
-  arm = _arm()
+  arm = make_arm()
   stack = dataclasses.replace(
     arm.model.encoder.stack, mixer=mixer, d_model=32, num_layers=1
   )
-  encoder = encoders.EncoderConfig(kind="mixer", stack=stack)
+  encoder = series_encoders.EncoderConfig(kind="mixer", stack=stack)
   return dataclasses.replace(
     arm, model=dataclasses.replace(arm.model, encoder=encoder)
   )
@@ -323,11 +323,11 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
   ("arm", "mesh"),
   [
     (
-      _arm(objective=objective.Config(method="dts", beta=4.0, alpha=3.5)),
+      make_arm(objective=objective.Config(method="dts", beta=4.0, alpha=3.5)),
       _SHARED,
     ),
     pytest.param(
-      _arm(objective=objective.Config(method="factor_vae", form="B")),
+      make_arm(objective=objective.Config(method="factor_vae", form="B")),
       _SHARED,
       marks=pytest.mark.slow,
     ),
@@ -339,7 +339,7 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
 def test_a_mesh_changes_no_number(arm, mesh):
   def train(config):
     cut = device_mesh.split_time(config, arm)
-    made = problem.make_problem(cut, _splits(), 4)
+    made = problem.Problem(cut, make_splits(), 4)
     optimizer = problem.make_optimizer(cut, 4)
     keys = placement.keys(config, 0, 1)
     init = functools.partial(supervised.init, made, optimizer)
@@ -377,14 +377,16 @@ def test_a_mesh_changes_no_number(arm, mesh):
 
 @pytest.mark.slow
 def test_two_domains():
-  splits = _splits()
+  splits = make_splits()
   target = splits.train.extras.domain == 1
-  hidden = np.where(target, domains.UNLABELLED, splits.train.targets)
+  hidden = np.where(target, domains.UNLABELED, splits.train.targets)
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
   )
   config = adaptation.Config(class_size=2, domain_size=1, widths=(8,))
-  made, _, state, metrics = _train(_arm((2, 1), adaptation=config), splits, 5)
+  made, _, state, metrics = _train(
+    make_arm((2, 1), adaptation=config), splits, 5
+  )
   assert {"train_yy", "train_yd", "train_dd", "train_dy"} <= set(metrics)
   assert "train_tc_group" in metrics
   accuracy = made.evaluate(state.variables, made.data)["test_accuracy"]
@@ -392,26 +394,28 @@ def test_two_domains():
 
 
 def test_wrong_options():
-  splits = _splits()
+  splits = make_splits()
   with pytest.raises(ValueError, match=r"segments: got \(\), expected \(12, 4"):
-    _arm(adaptation=adaptation.Config())
-  arm = dataclasses.replace(_arm(), batch_size=65)
+    make_arm(adaptation=adaptation.Config())
+  arm = dataclasses.replace(make_arm(), batch_size=65)
   with pytest.raises(ValueError, match="expected at most 64"):
-    problem.make_problem(arm, splits, 10)
-  arm = _arm((2, 1), adaptation=adaptation.Config(2, 1))
+    problem.Problem(arm, splits, 10)
+  arm = make_arm((2, 1), adaptation=adaptation.Config(2, 1))
   with pytest.raises(ValueError, match="validation windows of the source"):
-    problem.make_problem(arm, splits, 10)
-  with pytest.raises(ValueError, match="target, without classes; got none"):
-    problem.make_problem(arm, splits._replace(valid=splits.test), 10)
+    problem.Problem(arm, splits, 10)
+  with pytest.raises(
+    ValueError, match="splits.train: got no windows of the target"
+  ):
+    problem.Problem(arm, splits._replace(valid=splits.test), 10)
   plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
   with pytest.raises(ValueError, match="extras.domain: got None"):
-    problem.make_problem(arm, plain, 10)
+    problem.Problem(arm, plain, 10)
 
 
 def test_traced_weights_are_those_of_separate_arms():
-  splits = _splits()
+  splits = make_splits()
   arms = [
-    _arm(objective=objective.Config(anneal="none", **options))
+    make_arm(objective=objective.Config(anneal="none", **options))
     for options in (
       {"method": "vae"},
       {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0},
@@ -419,7 +423,7 @@ def test_traced_weights_are_those_of_separate_arms():
   ]
   assert problem.stack_of(arms[0]) == problem.stack_of(arms[1])
   plain, traced = (
-    [problem.make_problem(arm, splits, 3, traced_weights=t) for arm in arms]
+    [problem.Problem(arm, splits, 3, traced_weights=t) for arm in arms]
     for t in (False, True)
   )
   batch = jax.tree.map(lambda x: x[:32], plain[0].data["train"])
@@ -458,13 +462,15 @@ def test_traced_weights_are_those_of_separate_arms():
   ],
 )
 def test_what_is_more_than_weights_is_not_stacked(options):
-  assert problem.stack_of(_arm(objective=objective.Config(**options))) is None
+  assert (
+    problem.stack_of(make_arm(objective=objective.Config(**options))) is None
+  )
 
 
 def test_the_encoder_sees_first_halves_in_training():
-  arm = dataclasses.replace(_arm(), prefix_rate=1.0)
-  splits = _splits()
-  made = problem.make_problem(arm, splits, 1)
+  arm = dataclasses.replace(make_arm(), prefix_rate=1.0)
+  splits = make_splits()
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   changed = batch._replace(inputs=batch.inputs.copy())

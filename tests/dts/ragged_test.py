@@ -8,9 +8,9 @@ import pytest
 from jaxseq import data as data_lib
 from jaxseq import nn
 from jaxseq.dts import decoders
-from jaxseq.dts import encoders
 from jaxseq.dts import model
 from jaxseq.dts import problem
+from jaxseq.dts import series_encoders
 
 _LENGTHS = (6, 1, 4, 3)
 _HEADER = """@problemName Ragged
@@ -53,7 +53,7 @@ def _arm(mixer):
   )
   return problem.ArmConfig(
     model=model.ModelConfig(
-      encoders.EncoderConfig(stack=stack, bidirectional=True),
+      series_encoders.EncoderConfig(stack=stack, bidirectional=True),
       decoders.DecoderConfig(form="ar", stack=stack),
       latent=2,
     ),
@@ -69,7 +69,7 @@ def test_padding_is_nowhere_in_the_loss_and_its_gradient(splits, mixer):
   assert splits.train.lengths.tolist() == list(_LENGTHS)
   assert splits.train.inputs.shape == (4, 6, 2)
   arm = _arm(mixer)
-  made = problem.make_problem(arm, splits, 1)
+  made = problem.Problem(arm, splits, 1)
   variables = jax.jit(made.init)(jax.random.key(0))
 
   @jax.jit

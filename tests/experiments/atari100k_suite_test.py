@@ -8,40 +8,41 @@ import pytest
 
 from configs.atari100k_suite import atari100k
 from experiments import atari100k_suite
-from jaxseq.rl.envs import _ale
-from jaxseq.rl.envs import players as environments
+from jaxseq.rl import envs
+from jaxseq.rl.envs import atari
 from jaxseq.spr import published
 from jaxseq.spr import variants
 from jaxseq.training import configuration
-from tests.spr import games
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
 
 
-class Players:
-  """Those of `games`, in images of the size of Atari's."""
+class Host:
+  """Stands for an emulator: every third action is a point, games are short."""
 
-  def __init__(self, seeds):
-    self._players = games.Players(7, seeds)
+  num_actions, num_bytes = 6, 8
 
-  def reset(self):
-    return self._enlarge(self._players.reset())
+  def _seen(self, state):
+    frame = np.full((84, 84, 1), state.time % 256, np.uint8)
+    return frame, state
 
-  def step(self, action):
-    step = self._players.step(action)
-    return step._replace(frame=self._enlarge(step.frame))
+  def reset(self, noops):
+    memory = np.full(8, noops, np.uint8)
+    return self._seen(atari.EnvState(np.int32(0), np.int32(3), memory))
 
-  def _enlarge(self, frames):
-    return np.tile(frames, (1, 21, 21))
+  def step(self, state, action, noops, limit):
+    time = np.int32(state.time + 1)
+    over = np.bool_(time >= 7)
+    frame, after = self._seen(state.replace(time=time))
+    first, fresh = self.reset(noops) if over else (frame, after)
+    reward = np.float32(action % 3 == 1)
+    no = np.bool_(False)
+    return first, frame, reward, no, over, no, fresh
 
 
 @pytest.fixture
 def playable(atari_stand_in, monkeypatch):
-  monkeypatch.setattr(
-    _ale,
-    "game",
-    lambda name, *_: environments.Game(name, (84, 84), 4, 6, play=Players),
-  )
+  monkeypatch.setattr(atari, "_host", lambda *_: Host())
 
 
 def suite(variant, **changes):
@@ -60,7 +61,7 @@ def test_every_agent_plays_all_games(agent):
   for game, (_, arms) in runs.items():
     assert set(arms) == {agent}
     arm = arms[agent]
-    assert arm.settings.game == arm.game.name == game
+    assert arm.settings.env_id == arm.game.name == envs.atari_id(game)
     assert arm.agent.variant.updates_per_step == expected
     assert arm.agent.num_steps == 100_000
 
@@ -70,9 +71,9 @@ def test_the_tiny_suite_has_two_games():
 
 
 def test_atari_can_be_played_as_the_released_code_plays_it():
-  arms = {"spr": {"environment": "atari_released"}}
+  arms = {"spr": {"env_options": {"rules": "released"}}}
   _, made = atari100k_suite.make_runs(suite("spr", arms=arms))["pong"]
-  assert made["spr"].settings.environment == "atari_released"
+  assert made["spr"].game.env.rules == "released"
 
 
 def test_arms_of_other_agents_are_as_published():
@@ -132,12 +133,8 @@ def test_one_agent_is_compared_with_none(tmp_path, monkeypatch):
     ({"games": ("pong", "pong")}, "games: got .* each of them once"),
     ({"games": ("tetris",)}, "tetris"),
     (
-      {"arms": {"spr": {"game": "pong"}}},
-      "arms.spr.game: got 'pong', expected none",
-    ),
-    (
-      {"arms": {"spr": {"environment": "minatar"}}},
-      "got the environment 'minatar', expected 'atari' or 'atari_released'",
+      {"arms": {"spr": {"env_id": "Pong-Atari"}}},
+      "arms.spr.env_id: got 'Pong-Atari', expected none",
     ),
   ],
 )

@@ -18,6 +18,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 EXAMPLES = {
   "classify/uea": ("japanese_vowels", "tiny"),
   "icrl/ablation": ("RepeatFirstEasy,tiny",),
+  "icrl/images": ("SpaceInvaders-MinAtar", "Breakout-MinAtar,tiny"),
   "icrl/memory_chain": ("100",),
   "icrl/popgym_gru": ("RepeatPreviousHard",),
   "icrl/popgym_s5": ("RepeatPreviousHard",),

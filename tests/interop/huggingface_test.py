@@ -191,7 +191,7 @@ def test_memory_does_not_grow(name):
     ({"vocab_size": "absent"}, "has no vocab_size"),
     ({"hidden_size": "32"}, "hidden_size: got '32', expected type int"),
     ({"hidden_act": "relu"}, "hidden_act: got 'relu', expected one of"),
-    ({"state_size": 0}, "not make a network: d_state must be a positive"),
+    ({"state_size": 0}, "not make a network: d_state: got 0, expected"),
     ({"expand": 1.5}, "config.json: expand: got 1.5, expected type int"),
     ({"num_hidden_layers": 3}, "lacks backbone.layers.2.*and 6 more, which"),
     ({"num_hidden_layers": 1}, "holds backbone.layers.1.*and 6 more, which"),
@@ -214,9 +214,9 @@ def test_configs_that_do_not_fit(entries, message, tmp_path):
   ("entries", "message"),
   [
     ({"num_heads": 4}, "num_heads . head_dim: got 4 . 8 and 2 . 32, expected"),
-    ({"n_groups": 3}, "not make a network: ngroups must divide the number"),
+    ({"n_groups": 3}, "network: ngroups: got .*, expected a divisor"),
     ({"time_step_limit": 1.0}, "time_step_limit: got 1.0, expected two"),
-    ({"time_step_limit": [2, 1]}, r"dt_limit must be \(low, high\)"),
+    ({"time_step_limit": [2, 1]}, r"dt_limit: got .*, expected \(low, high\)"),
     (
       {"tie_word_embeddings": True},
       "lm_head.weight: got another than backbone.emb",

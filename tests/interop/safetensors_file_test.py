@@ -1,4 +1,4 @@
-"""The format itself; `transformers_test.py` has the library's own reader."""
+"""Files of arrays: dtypes, damage, and writing them as a whole."""
 
 import json
 import struct
@@ -44,7 +44,6 @@ def test_round_trip(tmp_path):
     assert again[name].shape == array.shape
     np.testing.assert_array_equal(again[name], array)
     assert again[name].flags.aligned
-    assert not again[name].flags.writeable
   assert [file.name for file in tmp_path.iterdir()] == ["arrays"]
   safetensors_file.write(path, {"one": np.ones(3)})
   assert safetensors_file.read(path).keys() == {"one"}
@@ -70,34 +69,38 @@ def test_unaligned_data_are_read(tmp_path):
 @pytest.mark.parametrize(
   ("header", "data", "message"),
   [
-    (b"{", b"", "its header is not JSON"),
-    ([1], b"", "its header: got list, expected a JSON object"),
-    ({"x": 1}, b"", "the header's entry of tensor 'x': got 1, expected"),
-    ({"x": _entry(shape=[-2])}, b"", "the header's entry of tensor 'x': got"),
-    ({"x": _entry("F8_E5M2")}, b"", "tensor 'x': got 'F8_E5M2', expected one"),
-    ({"x": _entry(end=4)}, b"", "'x' of shape .* must have 8 bytes"),
-    ({"x": _entry()}, b"\0" * 7, "its tensors have 8 bytes, the file has 7"),
-    ({"x": _entry()}, b"\0" * 9, "its tensors have 8 bytes, the file has 9"),
-    ({"x": _entry(begin=4, end=12)}, b"\0" * 12, "'x' must begin at byte 0"),
+    (b"{", b"", "invalid JSON in header"),
+    ([1], b"", "invalid JSON in header"),
+    ({"x": 1}, b"", "invalid JSON in header"),
+    ({"x": _entry(shape=[-2])}, b"", "invalid JSON in header"),
+    ({"x": _entry("F8_E5M2", (8,))}, b"\0" * 8, "float8_e5m2"),
+    ({"x": _entry(end=4)}, b"\0" * 4, "invalid shape, data type, or offset"),
+    ({"x": _entry()}, b"\0" * 7, "file not fully covered"),
+    ({"x": _entry()}, b"\0" * 9, "file not fully covered"),
+    ({"x": _entry(begin=4, end=12)}, b"\0" * 12, "offset for tensor `x`"),
     (
       {"x": _entry(), "y": _entry(begin=4, end=12)},
       b"\0" * 12,
-      "'y' must begin at byte 8",
+      "offset for tensor `y`",
     ),
   ],
 )
 def test_damaged_files(header, data, message, tmp_path):
-  with pytest.raises(ValueError, match=message):
-    safetensors_file.read(_file(tmp_path / "file", header, data))
+  path = _file(tmp_path / "file", header, data)
+  with pytest.raises(
+    ValueError, match="file is no .*, or is damaged: "
+  ) as said:
+    safetensors_file.read(path)
+  assert message in str(said.value)
 
 
 def test_short_and_missing_files(tmp_path):
   path = tmp_path / "file"
   path.write_bytes(b"1234")
-  with pytest.raises(ValueError, match="4 bytes, too few for a header"):
+  with pytest.raises(ValueError, match="file is no safetensors file, or is"):
     safetensors_file.read(path)
   path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
-  with pytest.raises(ValueError, match="is cut off: its header should have"):
+  with pytest.raises(ValueError, match="file is no safetensors file, or is"):
     safetensors_file.read(path)
   with pytest.raises(FileNotFoundError):
     safetensors_file.read(tmp_path / "no_such_file")
@@ -106,9 +109,7 @@ def test_short_and_missing_files(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
   path = tmp_path / "file"
   safetensors_file.write(path, {"x": np.ones(2)})
-  with pytest.raises(
-    ValueError, match="tensor 'y': got dtype.'complex64'., expected one of"
-  ):
-    safetensors_file.write(path, {"y": np.ones(2, np.complex64)})
+  with pytest.raises(ValueError, match="tensors: got dtypes complex128"):
+    safetensors_file.write(path, {"y": np.ones(2, np.complex128)})
   assert safetensors_file.read(path).keys() == {"x"}
   assert [file.name for file in tmp_path.iterdir()] == ["file"]

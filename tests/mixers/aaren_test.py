@@ -219,10 +219,13 @@ def test_initial_parameters():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
-    ({"heads": 3}, "heads must divide d_model = 8; got 3"),
-    ({"heads": 0}, "heads must be a positive integer; got 0"),
-    ({"block_size": -1}, "block_size must be a positive integer; got -1"),
+    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
+    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 8"),
+    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+    (
+      {"block_size": -1},
+      "block_size: got -1, expected an integer of at least 1",
+    ),
   ],
 )
 def test_bad_options_are_named(options, message):
@@ -233,9 +236,11 @@ def test_bad_options_are_named(options, message):
 def test_bad_arguments_are_named():
   params = aaren.init(jax.random.key(0), CONFIG)
   x = jnp.ones((2, 3, 8))
-  with pytest.raises(ValueError, match=r"mask must be bool .*got float32"):
+  with pytest.raises(ValueError, match=r"mask: got dtype float32"):
     aaren.apply(CONFIG, params, x, mask=jnp.ones((2, 3)))
-  with pytest.raises(ValueError, match=r"mask must be bool .*\(2, 3\)"):
+  with pytest.raises(ValueError, match=r"mask: got shape .*\(2, 3\)"):
     aaren.apply(CONFIG, params, x, mask=jnp.ones((3,), bool))
-  with pytest.raises(ValueError, match="chunk_size must be a positive integer"):
+  with pytest.raises(
+    ValueError, match="chunk_size: got .*, expected an integer of at least 1"
+  ):
     aaren.apply(CONFIG, params, x, block_size=0)

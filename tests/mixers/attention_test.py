@@ -110,15 +110,18 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
+    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
     (
       {"heads": 4, "kv_heads": 3},
-      "kv_heads must divide heads; got kv_heads = 3",
+      "kv_heads: got 3, expected a divisor of heads",
     ),
-    ({"window": 0}, "window must be a positive integer; got 0"),
-    ({"positions": "alibi"}, "positions must be one of .*; got 'alibi'"),
-    ({"d_head": 3}, "d_head must be even under rotary positions; got 3"),
-    ({"rotary_base": 1.0}, "rotary_base must be greater than 1"),
+    ({"window": 0}, "window: got 0, expected an integer of at least 1"),
+    ({"positions": "alibi"}, "positions: got 'alibi', expected one of"),
+    ({"d_head": 3}, "d_head: got 3, expected an even number"),
+    (
+      {"rotary_base": 1.0},
+      "rotary_base: got 1.0, expected a number greater than 1",
+    ),
   ],
 )
 def test_bad_options_are_named(options, message):

@@ -15,76 +15,6 @@ from jaxseq import mixers
 D_MODEL = 6
 # float32 sums in another order, over at most 37 steps.
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
-# Options beyond the defaults that change how a mixer computes.
-_OPTIONS = {
-  "attention": [{"kv_heads": 2, "window": 3, "positions": "none"}],
-  "slstm": [{"d_hidden": 4, "heads": 2}],
-  "gru": [{"d_hidden": 4, "heads": 2}],
-  "aaren": [{"heads": 2}],
-  "lightnet": [
-    {
-      "heads": 3,
-      "delta_0": 0,
-      "gate": "silu",
-      "gate_position": "post",
-      "scale_q": True,
-      "lrpe": "none",
-    },
-    {"decay": "scalar", "input_gate": True, "lrpe": "rotary"},
-  ],
-  "linear_attention": [
-    {
-      "heads": 2,
-      "d_value": 3,
-      "feature_map": "none",
-      "decay": "fixed",
-      "normalization": "rms",
-      "positions": "rotary",
-      "gate": "silu",
-    },
-    {
-      "heads": 2,
-      "d_key": 3,
-      "feature_map": "silu",
-      "decay": "vector",
-      "decay_rank": 2,
-      "normalization": "rms",
-    },
-    {"heads": 2, "decay": "scalar", "positions": "rotary"},
-  ],
-  "lstm": [{"heads": 3}],
-  "mamba": [{"d_state": 4, "d_conv": 2, "expand": 1, "bias": True}],
-  "mamba2": [
-    {
-      "headdim": 3,
-      "d_state": 4,
-      "ngroups": 2,
-      "d_conv": 2,
-      "dt_limit": (0.01, 0.06),
-      "bias": True,
-      "chunk_size": 3,
-    },
-  ],
-  "s4": [
-    {"d_state": 4, "init": "legt", "method": "convolution"},
-    {"d_state": 4, "init": "fourier", "n_ssm": 3, "dt_transform": "softplus"},
-  ],
-  "s4d": [
-    {"d_state": 4, "init": "legs", "n_ssm": 2, "method": "chunks"},
-    {"d_state": 4, "init": "inv", "discretization": "bilinear"},
-    {"d_state": 4, "init": "real", "dt_tie": False},
-  ],
-  "s5": [
-    {"ssm_size": 8, "blocks": 2},
-    {
-      "ssm_size": 8,
-      "blocks": 1,
-      "discretization": "bilinear",
-      "clip_eigs": True,
-    },
-    {"ssm_size": 6, "blocks": 2, "conj_sym": False},
-  ],
-}
 
 
 class Mixer(NamedTuple):
@@ -104,7 +34,7 @@ _COMMON = ("gru", "lightnet", "mamba", "s5")
 def cases(marks=()):
   """Yields each mixer with its defaults, and, so marked, with other options."""
   for name in mixers.names():
-    for options in [{}, *_OPTIONS.get(name, [])]:
+    for options in [{}, *mixers.traits(name).cases]:
       words = [f"{key}={value}" for key, value in options.items()]
       yield pytest.param(
         (name, tuple(options.items())),

@@ -86,5 +86,5 @@ def test_equals_flax_cell(x64):
 
 
 def test_bad_config():
-  with pytest.raises(ValueError, match="multiple of heads"):
+  with pytest.raises(ValueError, match="a multiple of heads"):
     elman.Config(6, heads=4)

@@ -131,10 +131,19 @@ def test_scale_of_the_input_kernel():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
-    ({"d_model": 6, "heads": 0}, "heads must be a positive integer; got 0"),
-    ({"d_model": 6, "heads": 4}, "multiple of heads; got d_hidden = 6, heads"),
-    ({"d_model": 6, "d_hidden": 0}, "d_hidden must be a positive"),
+    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
+    (
+      {"d_model": 6, "heads": 0},
+      "heads: got 0, expected an integer of at least 1",
+    ),
+    (
+      {"d_model": 6, "heads": 4},
+      "d_hidden: got 6, expected a multiple of heads = 4",
+    ),
+    (
+      {"d_model": 6, "d_hidden": 0},
+      "d_hidden: got 0, expected an integer of at least 1",
+    ),
   ],
 )
 def test_bad_config(options, message):

@@ -64,17 +64,17 @@ def _replaced(mixer, **changes):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"x": jnp.zeros((2, 5, cases.D_MODEL + 1))}, r"x .*got \(2, 5, 7\)"),
-    ({"x": jnp.zeros(cases.D_MODEL)}, r"x .*got \(6,\)"),
+    ({"x": jnp.zeros((2, 5, cases.D_MODEL + 1))}, r"x: got shape \(2, 5, 7\)"),
+    ({"x": jnp.zeros(cases.D_MODEL)}, r"x: got shape \(6,\)"),
     (
       {"x": jnp.zeros((0, 5, cases.D_MODEL))},
-      r"one sequence; got .*\(0, 5, 6\)",
+      r"x: got shape \(0, 5, 6\), expected at least one",
     ),
-    ({"x": jnp.zeros((2, 5, cases.D_MODEL), int)}, "x .*int32"),
-    ({"reset": jnp.zeros((5, 2), bool)}, r"reset .*got \(5, 2\)"),
-    ({"reset": jnp.zeros((2, 5))}, "reset .*float32"),
-    ({"reset": [[True] * 5] * 2}, "reset .*list"),
-    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+    ({"x": jnp.zeros((2, 5, cases.D_MODEL), int)}, "x: got dtype int32"),
+    ({"reset": jnp.zeros((5, 2), bool)}, r"reset: got shape \(5, 2\)"),
+    ({"reset": jnp.zeros((2, 5))}, "reset: got dtype float32"),
+    ({"reset": [[True] * 5] * 2}, "reset: got dtype list"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state: .*nonsense"),
   ],
 )
 def test_apply_names_the_bad_argument(mixer, changes, message):
@@ -86,20 +86,22 @@ def test_apply_names_the_bad_argument(mixer, changes, message):
 
 def test_initial_state_names_the_bad_argument(mixer):
   initial_state = mixer.module.initial_state
-  with pytest.raises(ValueError, match=r"batch_shape must be .*; got 2"):
+  with pytest.raises(ValueError, match="batch_shape: got 2, expected a tuple"):
     initial_state(mixer.config, 2)
   for dtype in (jnp.int32, jnp.complex64):
-    with pytest.raises(ValueError, match="dtype must be a real floating one"):
+    with pytest.raises(
+      ValueError, match="dtype: got .*, expected a real floating one"
+    ):
       initial_state(mixer.config, (2,), dtype)
 
 
 def test_state_of_another_batch(mixer):
   state = mixer.module.initial_state(mixer.config, (3,))
-  with pytest.raises(ValueError, match="state "):
+  with pytest.raises(ValueError, match="state: got"):
     mixer.module.apply(
       mixer.config, mixer.params, **_replaced(mixer, state=state)
     )
-  with pytest.raises(ValueError, match="state "):
+  with pytest.raises(ValueError, match="state: got"):
     mixer.module.step(
       mixer.config, mixer.params, jnp.zeros((2, cases.D_MODEL)), state
     )
@@ -108,9 +110,9 @@ def test_state_of_another_batch(mixer):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"x": jnp.zeros((2, cases.D_MODEL + 1))}, r"x .*got \(2, 7\)"),
-    ({"reset": jnp.zeros((3,), bool)}, r"reset .*got \(3,\)"),
-    ({"state": {"nonsense": jnp.zeros(2)}}, "state .*nonsense"),
+    ({"x": jnp.zeros((2, cases.D_MODEL + 1))}, r"x: got shape \(2, 7\)"),
+    ({"reset": jnp.zeros((3,), bool)}, r"reset: got shape \(3,\)"),
+    ({"state": {"nonsense": jnp.zeros(2)}}, "state: .*nonsense"),
   ],
 )
 def test_step_names_the_bad_argument(mixer, changes, message):
@@ -131,12 +133,16 @@ def test_parameters_of_another_configuration(name):
     jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0)),
   )
   x, state = jnp.zeros((2, 5, 8)), module.initial_state(other, (2,))
-  message = r"params\['\w+'\] must have shape .*d_model=8.*; got "
+  message = r"params\['\w+'\]: got shape .*, expected .*d_model=8"
   with pytest.raises(ValueError, match=message):
     module.apply(other, params, x)
   with pytest.raises(ValueError, match=message):
     module.step(other, params, x[:, 0], state)
-  with pytest.raises(ValueError, match="params must be a dict of .*; got list"):
+  with pytest.raises(
+    ValueError, match="params: got 'list', expected a dict of"
+  ):
     module.apply(config, [], x[..., :4])
-  with pytest.raises(ValueError, match=rf"{name}.Config, .*got builtins.dict"):
+  with pytest.raises(
+    ValueError, match=rf"got 'builtins.dict', expected a .*{name}.Config"
+  ):
     module.apply(params, config, x[..., :4])

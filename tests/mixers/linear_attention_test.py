@@ -222,17 +222,23 @@ def test_initial_parameters():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"heads": 0}, "heads must be a positive integer; got 0"),
-    ({"d_key": 0}, "d_key must be a positive integer; got 0"),
-    ({"feature_map": "exp"}, "feature_map must be one of .*; got 'exp'"),
-    ({"decay": "slow"}, "decay must be one of .*; got 'slow'"),
-    ({"normalization": "none"}, "normalization must be one of .*; got 'none'"),
-    ({"gate": "elu"}, "gate must be one of .*; got 'elu'"),
-    ({"eps": 0.0}, "eps must be positive; got 0.0"),
-    ({"feature_map": "silu"}, 'must be "elu" or "relu" with normalization'),
-    (GLA | {"positions": "rotary"}, 'positions must be "none" with decay'),
-    (RETNET | {"d_key": 3}, "d_key must be even .*; got 3"),
-    (RETNET | {"rotary_base": 1}, "rotary_base must be greater than 1; got 1"),
+    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
+    ({"feature_map": "exp"}, "feature_map: got 'exp', expected one of"),
+    ({"decay": "slow"}, "decay: got 'slow', expected one of"),
+    ({"normalization": "none"}, "normalization: got 'none', expected one of"),
+    ({"gate": "elu"}, "gate: got 'elu', expected one of"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+    (
+      {"feature_map": "silu"},
+      "feature_map: got 'silu', expected 'elu' or 'relu'",
+    ),
+    (GLA | {"positions": "rotary"}, "positions: got 'rotary', expected 'none'"),
+    (RETNET | {"d_key": 3}, "d_key: got 3, expected an even number"),
+    (
+      RETNET | {"rotary_base": 1},
+      "rotary_base: got 1, expected a number greater than 1",
+    ),
   ],
 )
 def test_bad_options_are_named(options, message):

@@ -202,12 +202,12 @@ def test_options_of_the_initial_step_sizes():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
-    ({"d_conv": 0}, "d_conv must be a positive integer; got 0"),
-    ({"dt_rank": 0}, "dt_rank must be a positive integer; got 0"),
-    ({"dt_min": 0.2}, "0 < dt_min <= dt_max; got 0.2 and 0.1"),
-    ({"dt_init": "zeros"}, "dt_init must be one of .*; got 'zeros'"),
-    ({"dt_scale": 0.0}, "dt_scale must be positive; got 0.0"),
+    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
+    ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
+    ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    ({"dt_init": "zeros"}, "dt_init: got 'zeros', expected one of"),
+    ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a finite number above 0"),
   ],
 )
 def test_bad_options_are_named(options, message):

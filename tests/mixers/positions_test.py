@@ -232,38 +232,38 @@ def test_tpe_pieces_steps_and_resets(x64):
   [
     (
       lambda x: positions.rotary(x[..., :5], jnp.arange(6)),
-      r"x must have an even number of channels; got \(2, 6, 5\)",
+      r"x: got shape \(2, 6, 5\), expected an even number of channels",
     ),
     (
       lambda x: positions.md_lrpe(x, (2, 2)),
-      r"x must have num_extra \+ prod\(shape\) = 4 elements; got 6",
+      r"x: got .*6 elements.*, expected num_extra \+ prod\(shape\) = 4",
     ),
     (lambda x: positions.md_lrpe(x, ()), r"at least one positive size"),
     (
       lambda x: positions.md_lrpe(x, (6,), activation="tanh"),
-      "activation must be one of .*; got 'tanh'",
+      "activation: got 'tanh', expected one of",
     ),
     (
       lambda x: positions.md_lrpe(x, (2, 3), jnp.ones(2)),
-      r"theta must have at least 4 frequencies, 8 channels over 2 axes",
+      r"theta: got shape .*, expected at least 4 frequencies, 8 channels",
     ),
     (
       lambda x: positions.init_tpe(jax.random.key(0), 8, heads=3),
-      "heads must divide d_model; got 3 and d_model = 8",
+      "heads: got 3, expected a divisor of d_model = 8",
     ),
     (
       lambda x: positions.md_tpe([], x, (-2,)),
-      r"params must have one entry for each axis; got 0 and axes = \(-2,\)",
+      r"params: got \[\], expected one entry for each of the axes \(-2,\)",
     ),
     (
       lambda x: positions.md_tpe(
         [positions.init_tpe(jax.random.key(0), 8)], x, (-1,)
       ),
-      "axes must not hold the last axis",
+      "axes: got .*, expected axes but for the last",
     ),
     (
       lambda x: positions.tpe(positions.init_tpe(jax.random.key(0), 4), x),
-      r"x must have d_model = 4 channels, as params; got \(2, 6, 8\)",
+      r"x: got shape \(2, 6, 8\), expected 4 channels, as params",
     ),
   ],
 )

@@ -1,11 +1,10 @@
-import dataclasses
 import subprocess
 import sys
-import types
 
 import pytest
 
 from jaxseq import mixers
+from jaxseq._registry import Registry
 from jaxseq.mixers import gru
 from jaxseq.mixers import registry
 
@@ -27,7 +26,7 @@ def test_import_is_lazy():
 
 def test_unknown_name():
   with pytest.raises(
-    ValueError, match=r"no mixer 'grue'; the mixers are .*gru, .*lstm, "
+    ValueError, match=r"mixer: got 'grue', expected one of .*'gru', .*'lstm'"
   ):
     mixers.get("grue")
 
@@ -43,10 +42,10 @@ def test_make_config():
   [
     (
       {"d_model": 8, "head": 2},
-      "no option head; its options are d_model, d_hidden, heads",
+      "option of mixer 'gru': got 'head', expected one of 'd_model', ",
     ),
-    ({"heads": 2}, "needs the option d_model"),
-    ({"d_model": 8, "heads": 3}, "multiple of heads"),
+    ({"heads": 2}, "expected d_model too"),
+    ({"d_model": 8, "heads": 3}, "a multiple of heads"),
   ],
 )
 def test_make_config_errors(options, message):
@@ -55,28 +54,40 @@ def test_make_config_errors(options, message):
 
 
 def test_module_of_another_class():
-  with pytest.raises(ValueError, match=r"config must be .*; got builtins.int"):
+  with pytest.raises(
+    ValueError, match="config: got 'builtins.int', expected the Config"
+  ):
     mixers.module_of(3)
 
 
-def test_register(monkeypatch):
-  monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+def test_traits():
+  assert mixers.traits("s5").ssm_parameters[-1] == "log_step"
+  assert mixers.traits(gru).schemes == ("auto", "batch", "heads", "relay")
+  assert mixers.traits("aaren").schemes == ()
 
-  @dataclasses.dataclass(frozen=True)
-  class Config:
-    d_model: int
 
-  module = types.ModuleType("someones_mixer")
-  monkeypatch.setitem(sys.modules, "someones_mixer", module)
+def test_register(monkeypatch, tmp_path):
+  entries = {name: registry._MIXERS.path(name) for name in mixers.names()}
+  monkeypatch.setattr(registry, "_MIXERS", Registry("mixer", entries))
+  path = tmp_path / "someones_mixer.py"
+  path.write_text("apply = step = None\n")
+  monkeypatch.syspath_prepend(str(tmp_path))
   mixers.register("mine", "someones_mixer")
   mixers.register("mine", "someones_mixer")
   assert "mine" in mixers.names()
-  with pytest.raises(ValueError, match="lacks Config, init, initial_state"):
+  with pytest.raises(ValueError, match="it lacks Config, init, initial_state"):
     mixers.get("mine")
-  for name in ("init", "initial_state", "apply", "step"):
-    setattr(module, name, None)
-  module.Config = Config
-  assert mixers.get("mine") is module
+  path.write_text(
+    "import dataclasses\n"
+    "init = initial_state = apply = step = None\n"
+    "@dataclasses.dataclass(frozen=True)\n"
+    "class Config:\n"
+    "  d_model: int\n"
+  )
+  monkeypatch.delitem(sys.modules, "someones_mixer")
+  module = mixers.get("mine")
+  assert module.__name__ == "someones_mixer"
   assert mixers.module_of(mixers.make_config("mine", d_model=3)) is module
-  with pytest.raises(ValueError, match="taken: it stands for someones_mixer"):
+  assert mixers.traits("mine") == mixers.contract.Traits()
+  with pytest.raises(ValueError, match="it stands for someones_mixer"):
     mixers.register("mine", "jaxseq.mixers.gru")

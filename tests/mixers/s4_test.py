@@ -276,7 +276,7 @@ def test_shapes_and_scales_follow_the_options():
     } | shapes
     assert {k: v.shape for k, v in params.items()} == expected
     chex.assert_type(list(params.values()), jnp.float32)
-    assert set(s4.SSM_PARAMETERS) < set(params)
+    assert set(s4.TRAITS.ssm_parameters) < set(params)
     # Thousands of draws with E |C|^2 = 1.
     np.testing.assert_allclose(np.mean(params["C"] ** 2), 0.5, rtol=0.05)
     dt = np.exp(params["log_step"])
@@ -335,23 +335,28 @@ def test_bidirectional_has_neither_step_nor_state():
   config = s4.Config(4, 8, bidirectional=True)
   params = s4.init(jax.random.key(0), config)
   state = s4.initial_state(config, (2,))
-  with pytest.raises(ValueError, match="bidirectional S4 has no step"):
+  with pytest.raises(
+    ValueError, match="config.bidirectional: got True, expected False"
+  ):
     s4.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state must be None"):
+  with pytest.raises(ValueError, match="state: got .*, expected None"):
     s4.apply(config, params, jnp.ones((2, 3, 4)), state)
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_state": 7}, "d_state must be even; got 7"),
-    ({"n_ssm": 3}, "n_ssm must divide d_model; got n_ssm = 3 and d_model = 4"),
-    ({"init": "lin"}, "init must be one of .*; got 'lin'"),
-    ({"dt_min": 0.2}, "0 < dt_min <= dt_max; got 0.2 and 0.1"),
-    ({"step_rescale": 0.0}, "step_rescale must be positive"),
-    ({"real_transform": "square"}, "real_transform must be one of"),
-    ({"dt_transform": "relu"}, "dt_transform must be one of"),
-    ({"method": "scan"}, "method must be one of"),
+    ({"d_state": 7}, "d_state: got 7, expected an even number"),
+    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
+    ({"init": "lin"}, "init: got 'lin', expected one of"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    (
+      {"step_rescale": 0.0},
+      "step_rescale: got .*, expected a finite number above 0",
+    ),
+    ({"real_transform": "square"}, "real_transform: got .*, expected one of"),
+    ({"dt_transform": "relu"}, "dt_transform: got .*, expected one of"),
+    ({"method": "scan"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_options_are_named(options, message):

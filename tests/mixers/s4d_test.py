@@ -285,19 +285,21 @@ def test_bidirectional_has_neither_step_nor_state():
   config = s4d.Config(4, 8, bidirectional=True)
   params = s4d.init(jax.random.key(0), config)
   state = s4d.initial_state(config, (2,))
-  with pytest.raises(ValueError, match="bidirectional S4D has no step"):
+  with pytest.raises(
+    ValueError, match="config.bidirectional: got True, expected False"
+  ):
     s4d.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state must be None"):
+  with pytest.raises(ValueError, match="state: got .*, expected None"):
     s4d.apply(config, params, jnp.ones((2, 3, 4)), state)
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_state": 7}, "d_state must be even; got 7"),
-    ({"n_ssm": 3}, "n_ssm must divide d_model; got n_ssm = 3 and d_model = 4"),
-    ({"init": "legt"}, "init must be one of .*; got 'legt'"),
-    ({"discretization": "euler"}, "discretization must be one of"),
+    ({"d_state": 7}, "d_state: got 7, expected an even number"),
+    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
+    ({"init": "legt"}, "init: got 'legt', expected one of"),
+    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
   ],
 )
 def test_bad_options_are_named(options, message):

@@ -233,9 +233,11 @@ def test_bidirectional_has_neither_step_nor_state():
   config = s5.Config(4, ssm_size=8, blocks=1, bidirectional=True)
   params = s5.init(jax.random.key(0), config)
   state = s5.initial_state(config, (2,))
-  with pytest.raises(ValueError, match="bidirectional S5 has no step"):
+  with pytest.raises(
+    ValueError, match="config.bidirectional: got True, expected False"
+  ):
     s5.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state must be None"):
+  with pytest.raises(ValueError, match="state: got .*, expected None"):
     s5.apply(config, params, jnp.ones((2, 3, 4)), state)
 
 
@@ -254,13 +256,22 @@ def test_half_the_sampling_rate_gives_every_second_output():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"d_model": 0}, "d_model must be a positive integer; got 0"),
-    ({"ssm_size": 9, "blocks": 2}, "ssm_size must be a positive multiple"),
-    ({"ssm_size": 6, "blocks": 2}, "ssm_size / blocks must be even"),
-    ({"discretization": "euler"}, "discretization must be one of"),
-    ({"c_init": "zeros"}, "c_init must be one of .*; got 'zeros'"),
-    ({"dt_min": 0.2}, "0 < dt_min <= dt_max; got 0.2 and 0.1"),
-    ({"step_rescale": 0.0}, "step_rescale must be positive"),
+    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
+    (
+      {"ssm_size": 9, "blocks": 2},
+      "ssm_size: got 9, expected a multiple of .*, 4",
+    ),
+    (
+      {"ssm_size": 6, "blocks": 2},
+      "ssm_size: got 6, expected a multiple of .*, 4",
+    ),
+    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
+    ({"c_init": "zeros"}, "c_init: got 'zeros', expected one of"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    (
+      {"step_rescale": 0.0},
+      "step_rescale: got .*, expected a finite number above 0",
+    ),
   ],
 )
 def test_bad_options_are_named(options, message):
@@ -271,5 +282,5 @@ def test_bad_options_are_named(options, message):
 def test_bad_gaps_are_named():
   config = s5.Config(4, ssm_size=8, blocks=1)
   params = s5.init(jax.random.key(0), config)
-  with pytest.raises(ValueError, match=r"gaps must have shape \(2, 3\)"):
+  with pytest.raises(ValueError, match=r"gaps: got .*, expected \(2, 3\)"):
     s5.apply(config, params, jnp.ones((2, 3, 4)), gaps=jnp.ones(3))

@@ -135,5 +135,5 @@ def test_forget_bias():
 
 
 def test_bad_config():
-  with pytest.raises(ValueError, match="multiple of heads"):
+  with pytest.raises(ValueError, match="a multiple of heads"):
     slstm.Config(6, heads=4)

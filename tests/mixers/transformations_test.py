@@ -44,7 +44,9 @@ def test_numpy_arrays_and_no_state(mixer):
     lambda: mixer.module.apply(mixer.config, mixer.params, x)
   )
   assert y.dtype == jnp.float32
-  with pytest.raises(ValueError, match="state must be given to step"):
+  with pytest.raises(
+    ValueError, match="state: got None, expected that of initial_state"
+  ):
     mixer.module.step(mixer.config, mixer.params, x[:, 0], None)
 
 

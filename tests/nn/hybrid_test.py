@@ -180,7 +180,11 @@ def test_a_network_splits_time_by_its_scheme(x64, scheme):
       {"hybrid": {"attention": {}}, "scan_layers": True},
       "scan_layers: got True, expected False for 2 mixers in turn",
     ),
-    ("gru", {"hybrid": {"attention": {"size": 3}}}, "has no option size"),
+    (
+      "gru",
+      {"hybrid": {"attention": {"size": 3}}},
+      "option of mixer .*: got 'size', expected",
+    ),
     ("gruu", {}, "gruu"),
   ],
 )

@@ -177,7 +177,10 @@ def test_dropout_is_on_in_training_only():
   ("options", "message"),
   [
     ({"stack": {"mixer": "nothing"}}, "nothing"),
-    ({"stack": {"mixer_options": (("size", 3),)}}, "has no option size"),
+    (
+      {"stack": {"mixer_options": (("size", 3),)}},
+      "option of mixer .*: got 'size', expected",
+    ),
     ({"pooling": "max"}, "pooling: got 'max', expected one of 'none', 'mean'"),
     ({"tie": True, "pooling": "mean"}, "tie: got True, expected False with"),
     ({"stack": {"feedforward": "big"}}, "feedforward: got 'big', expected one"),

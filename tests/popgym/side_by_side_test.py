@@ -28,7 +28,7 @@ _LEAST_PROBABILITY = 2e-9
 # Sums of up to 1023 float32 rewards, each an exact one rounded.
 _ROUNDING = 1e-5
 # Our own second names.
-_ENV_IDS = [name for name in envs.names() if not name.startswith("Stateless")]
+_ENV_IDS = [name for name in envs.POPGYM if not name.startswith("Stateless")]
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +123,11 @@ def _distance(ours, theirs):
 
 def _compare(ours, theirs):
   """Distances of means and of variances, for each column."""
-  centre = (ours.mean(axis=0) + theirs.mean(axis=0)) / 2
+  center = (ours.mean(axis=0) + theirs.mean(axis=0)) / 2
   return np.stack(
     [
       _distance(ours, theirs),
-      _distance((ours - centre) ** 2, (theirs - centre) ** 2),
+      _distance((ours - center) ** 2, (theirs - center) ** 2),
     ]
   )
 

@@ -107,7 +107,11 @@ def test_one_message_for_each_chunk_that_is_needed(count, messages):
 
 def test_what_does_not_fit_is_named():
   x, init = _arguments(4, 2, 3)
-  with pytest.raises(ValueError, match=r"init must have shape \(2, 2, 3\)"):
+  with pytest.raises(
+    ValueError, match=r"init: got shape .*, expected \(2, 2, 3\)"
+  ):
     jax.eval_shape(_previous(4, 2), x, init)
-  with pytest.raises(ValueError, match="count must be at least 0; got -1"):
+  with pytest.raises(
+    ValueError, match="count: got -1, expected an integer of at least 0"
+  ):
     jax.eval_shape(_previous(4, -1), x, init)

@@ -12,6 +12,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import linear
+from jaxseq.recurrence import reference
 
 METHODS = ("sequential", "associative", "chunked")
 LENGTHS = (1, 2, 7, 64, 1000, 1009)
@@ -35,20 +36,6 @@ TOLERANCE = {
 }
 # bfloat16 inputs are exact in float32, where everything is computed.
 TOLERANCE["bfloat16"] = TOLERANCE["float32"]
-
-
-def loop(a, b, init, reset=None, reverse=False):
-  """The definition, in numpy."""
-  dtype = np.result_type(a, b, init)
-  a = np.broadcast_to(a, b.shape)
-  h, states = init.astype(dtype), np.zeros(b.shape, dtype)
-  order = range(b.shape[1])
-  for t in reversed(order) if reverse else order:
-    if reset is not None:
-      h = np.where(reset[:, t, None], 0, h)
-    h = a[:, t] * h + b[:, t]
-    states[:, t] = h
-  return states, h
 
 
 def make(rng, shape, dtype):
@@ -125,8 +112,8 @@ def test_equals_the_loop(x64, method, time, dtype):
     reset = make_reset(rng, kind, (2, time))
     results = run(a, b, init, reset)
     expected = [
-      loop(*exact, reset, reverse=False),
-      loop(*exact[:2], np.zeros_like(exact[2]), reset, reverse=True),
+      reference.linear_scan(*exact, reset=reset),
+      reference.linear_scan(*exact[:2], reset=reset, reverse=True),
     ]
     for (h, final), (h_exact, final_exact) in zip(results, expected):
       assert h.dtype == final.dtype == jnp.promote_types(dtype, jnp.float32)
@@ -313,14 +300,23 @@ def test_auto_is_one_decision():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"b": jnp.ones(3)}, r"b must have shape \(\*batch, time, n\); got \(3,\)"),
+    ({"b": jnp.ones(3)}, r"b: got shape \(3,\), expected \(\*batch, time, n\)"),
     ({"b": jnp.ones((2, 0, N))}, "at least one element"),
-    ({"a": jnp.ones(4)}, r"a must broadcast to the shape of b"),
-    ({"a": jnp.ones((3, 2, 5, N))}, r"a must broadcast to the shape of b"),
-    ({"init": jnp.ones(N)}, r"init must have shape \(2, 3\)"),
-    ({"reset": jnp.ones((2, 4), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"reset": jnp.ones((2, 5))}, "reset must be of dtype bool"),
-    ({"method": "fast"}, r"method must be one of .*'associative'.*'fast'"),
+    ({"a": jnp.ones(4)}, "a: got shape .*, expected one that broadcasts"),
+    (
+      {"a": jnp.ones((3, 2, 5, N))},
+      "a: got shape .*, expected one that broadcasts",
+    ),
+    ({"init": jnp.ones(N)}, r"init: got shape .*, expected \(2, 3\)"),
+    (
+      {"reset": jnp.ones((2, 4), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
+    (
+      {"method": "fast"},
+      r"method: got 'fast', expected one of .*'associative'",
+    ),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -330,5 +326,7 @@ def test_bad_arguments_are_named(kwargs, message):
 
 
 def test_step_names_bad_arguments():
-  with pytest.raises(ValueError, match="state must have the shape of b"):
+  with pytest.raises(
+    ValueError, match="state: got shape .*, expected the shape of b"
+  ):
     recurrence.linear_step(jnp.ones(N), jnp.ones((2, N)), jnp.ones(N))

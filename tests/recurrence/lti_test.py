@@ -11,19 +11,10 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from tests.recurrence import methods
 
 P, H = 3, 4
-
-
-def unfused(Lambda_bar, B_bar, C, u, init=None, D=None, **kwargs):
-  """The definition: every state is stored."""
-  inputs = jnp.einsum("ph,...th->...tp", B_bar, u)
-  states, final = recurrence.linear_scan(
-    Lambda_bar, inputs, init, method="sequential", **kwargs
-  )
-  y = jnp.real(jnp.einsum("mp,...tp->...tm", C, states))
-  return (y if D is None else y + D * u), final
 
 
 def problem(time, is_complex, seed=0, M=H):
@@ -79,7 +70,7 @@ def test_values_and_gradients_equal_the_unfused_form(
     return grad(*arguments)
 
   for flags in (None, reset) if method == "sequential" else (reset,):
-    expected = evaluate(unfused, flags)
+    expected = evaluate(reference.lti_scan, flags)
     # Whole chunks and a remainder, then one chunk.
     for size in (4, None) if method == "sequential" else (4,):
       fused = functools.partial(
@@ -158,7 +149,9 @@ def test_more_outputs_than_inputs_and_no_feed_through(x64):
   arguments, _, _ = problem(9, True, M=6)
   y, final = recurrence.lti_scan(*arguments[:5], chunk_size=4)
   # float64 rounding.
-  chex.assert_trees_all_close((y, final), unfused(*arguments[:5]), rtol=1e-11)
+  chex.assert_trees_all_close(
+    (y, final), reference.lti_scan(*arguments[:5]), rtol=1e-11
+  )
   assert y.shape == (2, 9, 6)
 
 
@@ -226,16 +219,28 @@ def test_memory_does_not_hold_the_states(method):
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"Lambda_bar": jnp.ones((P, 1))}, r"Lambda_bar must have shape \(P,\)"),
-    ({"B_bar": jnp.ones((H, P))}, r"B_bar must have shape \(P, H\) = \(3, 4\)"),
-    ({"C": jnp.ones((H, 2))}, r"C must have shape \(M, P\) with P = 3"),
-    ({"u": jnp.ones(H)}, r"u must have shape \(\*batch, time, H\)"),
-    ({"u": jnp.ones((5, H), int)}, "u must be of a floating dtype"),
-    ({"D": jnp.ones(3)}, r"D must have shape \(M,\) with M == H"),
-    ({"init": jnp.ones((1, P))}, r"init must have shape \(2, 3\)"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    (
+      {"Lambda_bar": jnp.ones((P, 1))},
+      r"Lambda_bar: got shape .*, expected \(P,\)",
+    ),
+    (
+      {"B_bar": jnp.ones((H, P))},
+      r"B_bar: got shape .*, expected \(P, H\) = \(3, 4\)",
+    ),
+    ({"C": jnp.ones((H, 2))}, r"C: got shape .*, expected \(M, P\) with P = 3"),
+    ({"u": jnp.ones(H)}, r"u: got shape .*, expected \(\*batch, time, H\)"),
+    ({"u": jnp.ones((5, H), int)}, "u: got dtype .*, expected a floating"),
+    ({"D": jnp.ones(3)}, r"D: got shape .*, expected \(M,\) with M == H"),
+    ({"init": jnp.ones((1, P))}, r"init: got shape .*, expected \(2, 3\)"),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected an integer of at least 1",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

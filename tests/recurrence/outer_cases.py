@@ -1,4 +1,4 @@
-"""What the tests of outer_scan share: its definition, arguments, gradients."""
+"""Arguments of outer_scan for its tests, and its gradients."""
 
 import functools
 
@@ -10,22 +10,6 @@ from jaxseq import recurrence
 
 GROUPS, HEADS, DK, DV = 2, 4, 3, 5
 CHUNK = 6
-
-
-def loop(q, k, v, decay, init, reset=None):
-  """The definition, in numpy: heads after time, as `outer_scan_heads`."""
-  rows, time, heads, _ = v.shape
-  q, k = (np.repeat(x, heads // x.shape[2], axis=2) for x in (q, k))
-  state = init.copy()
-  o = np.zeros(v.shape)
-  for t in range(time):
-    if reset is not None:
-      state[reset[:, t]] = 0
-    if decay is not None:
-      state = np.exp(decay[:, t])[..., None] * state
-    state = state + k[:, t, :, :, None] * v[:, t, :, None]
-    o[:, t] = np.einsum("bhk,bhkv->bhv", q[:, t], state)
-  return o, state
 
 
 def problem(time, kind, groups=GROUPS, rows=2, seed=0):

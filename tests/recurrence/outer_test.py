@@ -11,6 +11,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import outer
+from jaxseq.recurrence import reference
 from tests.recurrence import outer_cases
 
 HEADS, DK, DV = outer_cases.HEADS, outer_cases.DK, outer_cases.DV
@@ -56,7 +57,7 @@ def test_equals_the_loop(x64, method, time, chunk_size):
       # float64 rounding over at most 13 elements.
       chex.assert_trees_all_close(
         outer_cases.run(arguments, reset, method, chunk_size),
-        outer_cases.loop(*arguments, reset),
+        reference.outer_scan_heads(*arguments, reset=reset),
         rtol=0,
         atol=1e-12,
       )
@@ -216,18 +217,8 @@ def test_heads_as_batch_axes(x64, batch, kind):
     got, jax.jit(mapped)(q, k, v, decay, init, reset), rtol=0, atol=1e-13
   )
 
-  def head(x):
-    if x is None:
-      return None
-    return x.reshape(-1, 7, 1, x.shape[-1])
-
-  o, final = outer_cases.loop(
-    *map(head, (q, k, v, decay)),
-    init.reshape(-1, 1, DK, DV),
-    reset.reshape(-1, 7),
-  )
-  np.testing.assert_allclose(got[0], o.reshape(v.shape), atol=1e-13)
-  np.testing.assert_allclose(got[1], final.reshape(init.shape), atol=1e-13)
+  want = reference.outer_scan(q, k, v, decay, init, reset=reset)
+  chex.assert_trees_all_close(got, want, rtol=0, atol=1e-13)
 
 
 def test_auto_is_one_decision():
@@ -244,28 +235,43 @@ def test_auto_is_one_decision():
   [
     (
       {"v": jnp.ones(DV)},
-      r"v must have shape \(\*batch, time, dv\)",
+      r"v: got shape .*, expected \(\*batch, time, dv\)",
     ),
     ({"v": jnp.ones((2, 0, DV))}, "with at least one element"),
     (
       {"v": jnp.ones((2, 5, DV), int)},
-      "v must be of a floating dtype",
+      "v: got dtype .*, expected a floating",
     ),
     (
       {"k": jnp.ones((2, 4, DK))},
-      r"k must have shape \(2, 5, 'dk'\)",
+      r"k: got shape .*, expected \(2, 5, 'dk'\)",
     ),
-    ({"q": jnp.ones((2, 5, 4))}, r"q must have the shape of k, \(2, 5, 3\)"),
-    ({"decay": jnp.ones((2, 5))}, r"or \(2, 5, 1\); got \(2, 5\)"),
-    ({"decay": jnp.ones((2, 5, 1), int)}, "decay must be of a floating dtype"),
+    (
+      {"q": jnp.ones((2, 5, 4))},
+      r"q: got shape .*, expected the shape of k, \(2, 5, 3\)",
+    ),
+    (
+      {"decay": jnp.ones((2, 5))},
+      r"decay: got shape \(2, 5\), expected .* or \(2, 5, 1\)",
+    ),
+    (
+      {"decay": jnp.ones((2, 5, 1), int)},
+      "decay: got dtype .*, expected a floating",
+    ),
     (
       {"init": jnp.ones((2, DV, DK))},
-      r"init must have shape \(2, 3, 5\)",
+      r"init: got shape .*, expected \(2, 3, 5\)",
     ),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"reset": jnp.ones((2, 5))}, "reset must be of dtype bool"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of .*'chunked'.*'fft'"),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected an integer of at least 1",
+    ),
+    ({"method": "fft"}, "method: got 'fft', expected one of .*'chunked'"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -279,13 +285,17 @@ def test_bad_arguments_are_named(kwargs, message):
 
 
 def test_heads_and_steps_name_bad_arguments():
-  with pytest.raises(ValueError, match="heads of v must be a multiple of the"):
+  with pytest.raises(
+    ValueError, match="v: got shape .*, expected as many heads as a multiple"
+  ):
     recurrence.outer_scan_heads(
       jnp.ones((2, 5, 3, DK)),
       jnp.ones((2, 5, 3, DK)),
       jnp.ones((2, 5, 4, DV)),
     )
-  with pytest.raises(ValueError, match=r"state must have shape \(2, 3, 5\)"):
+  with pytest.raises(
+    ValueError, match=r"state: got shape .*, expected \(2, 3, 5\)"
+  ):
     recurrence.outer_step(
       jnp.ones((2, DK)),
       jnp.ones((2, DK)),

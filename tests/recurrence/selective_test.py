@@ -10,35 +10,11 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from jaxseq.recurrence import selective
 from tests.recurrence import methods
 
 D, N, GROUPS = 4, 3, 2
-
-
-def loop(x, delta, A, B, C, init=None, *, D=None, reset=None):
-  """The definition: states (rows, d, n), one step at a time."""
-  rows, time, d = x.shape
-  h = jnp.zeros((rows, d, A.shape[1]), A.dtype) if init is None else init
-
-  def per_channel(weight):
-    if weight.ndim == 3:
-      weight = weight[:, :, None]
-    weight = jnp.repeat(weight, d // weight.shape[2], axis=2)
-    return jnp.broadcast_to(weight, (rows, time, *weight.shape[2:]))
-
-  def step(h, element):
-    x, delta, B, C, reset = element
-    h = jnp.where(reset[:, None, None], 0, h)
-    h = jnp.exp(delta[..., None] * A) * h + (delta * x)[..., None] * B
-    return h, jnp.real(jnp.sum(h * C, axis=-1))
-
-  reset = jnp.zeros((rows, time), bool) if reset is None else reset
-  elements = x, delta, per_channel(B), per_channel(C), reset
-  elements = jax.tree.map(lambda v: jnp.moveaxis(v, 1, 0), elements)
-  h, y = jax.lax.scan(step, h, elements)
-  y = jnp.moveaxis(y, 0, 1)
-  return (y if D is None else y + D * x), h
 
 
 def problem(time, form="shared", is_complex=False, seed=0):
@@ -175,7 +151,7 @@ def test_values_and_gradients_equal_the_loop(x64, method, form, is_complex):
   # float64 rounding over 11 elements.
   chex.assert_trees_all_close(
     evaluate(chunked, arguments, reset),
-    evaluate(loop, arguments, reset),
+    evaluate(reference.selective_scan, arguments, reset),
     rtol=1e-10,
     atol=1e-12,
   )
@@ -187,7 +163,7 @@ def test_one_element_and_no_options(x64):
   del arguments["init"], arguments["D"]
   chex.assert_trees_all_close(
     evaluate(recurrence.selective_scan, arguments, None),
-    evaluate(loop, arguments, None),
+    evaluate(reference.selective_scan, arguments, None),
     rtol=1e-12,  # float64 rounding.
   )
 
@@ -238,7 +214,7 @@ def test_many_states_are_summed_alike(x64):
   # float64 rounding.
   chex.assert_trees_all_close(
     evaluate(recurrence.selective_scan, arguments, None),
-    evaluate(loop, arguments, None),
+    evaluate(reference.selective_scan, arguments, None),
     rtol=1e-11,
   )
 
@@ -347,23 +323,41 @@ def test_default_chunks_have_no_remainder_where_they_can():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"x": jnp.ones(D)}, r"x must have shape \(\*batch, time, d\)"),
+    ({"x": jnp.ones(D)}, r"x: got shape .*, expected \(\*batch, time, d\)"),
     ({"x": jnp.ones((2, 0, D))}, "with at least one element"),
-    ({"x": jnp.ones((2, 5, D), int)}, "x must be of a floating dtype"),
-    ({"delta": jnp.ones((2, 5, 1))}, r"delta must have the shape of x"),
-    ({"A": jnp.ones((N, D))}, r"A must have shape \(d, n\) with d = 4"),
-    ({"B": jnp.ones((2, 5, 4))}, r"B must have shape \(2, 5, 3\), .*\(2, 5, 4"),
-    ({"C": jnp.ones((2, 5, 3, N))}, r"C must have .* divisor of d = 4"),
-    ({"C": jnp.ones((D, N))}, r"or \(1, 1, 4, 3\); got \(4, 3\)"),
+    ({"x": jnp.ones((2, 5, D), int)}, "x: got dtype .*, expected a floating"),
+    (
+      {"delta": jnp.ones((2, 5, 1))},
+      r"delta: got shape .*, expected the shape of x",
+    ),
+    ({"A": jnp.ones((N, D))}, r"A: got shape .*, expected \(d, n\) with d = 4"),
+    (
+      {"B": jnp.ones((2, 5, 4))},
+      r"B: got shape \(2, 5, 4\), expected \(2, 5, 3\), \(2, 5",
+    ),
+    (
+      {"C": jnp.ones((2, 5, 3, N))},
+      r"C: got shape .*, expected .* divisor of d = 4",
+    ),
+    (
+      {"C": jnp.ones((D, N))},
+      r"C: got shape \(4, 3\), expected .* or \(1, 1, 4, 3\)",
+    ),
     (
       {"B": jnp.ones((2, 5, 2, N)), "C": jnp.ones((2, 5, 4, N))},
-      "equally many groups.* got 2 and 4",
+      "got .*2 and 4.*, expected equally many groups",
     ),
-    ({"D": jnp.ones(3)}, r"D must have shape \(4,\); got \(3,\)"),
-    ({"init": jnp.ones((D, N))}, r"init must have shape \(2, 4, 3\)"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    ({"D": jnp.ones(3)}, r"D: got shape \(3,\), expected \(4,\)"),
+    ({"init": jnp.ones((D, N))}, r"init: got shape .*, expected \(2, 4, 3\)"),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected an integer of at least 1",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):
@@ -381,5 +375,7 @@ def test_bad_arguments_are_named(kwargs, message):
 def test_step_names_bad_arguments():
   arguments = jnp.ones((2, D)), jnp.ones((2, D)), -jnp.ones((D, N))
   weights = jnp.ones((2, N)), jnp.ones((2, N))
-  with pytest.raises(ValueError, match=r"state must have shape \(2, 4, 3\)"):
+  with pytest.raises(
+    ValueError, match=r"state: got shape .*, expected \(2, 4, 3\)"
+  ):
     recurrence.selective_step(*arguments, *weights, jnp.ones((D, N)))

@@ -208,8 +208,8 @@ def test_auto_takes_the_first_that_fits():
 @pytest.mark.parametrize(
   ("scheme", "message"),
   [
-    ("batch", "multiple of the number of devices; got 3 and 2 devices"),
-    ("heads", "number of heads that is a multiple .* got 1 and 2 devices"),
+    ("batch", "rows of the batch: got 3, expected a multiple of the 2 devices"),
+    ("heads", "number of heads: got 1, expected a multiple of the 2 devices"),
     ("turns", "scheme: got 'turns', expected one of 'auto', 'batch'"),
   ],
 )

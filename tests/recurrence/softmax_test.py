@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import reference
 from tests.recurrence import methods
 from tests.recurrence import softmax_cases
 
@@ -20,32 +21,6 @@ def close(actual, expected, tolerance):
   np.testing.assert_allclose(
     actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
   )
-
-
-def loop(scores, values, init, reset, mask):
-  """The recurrence of the paper, one element at a time."""
-
-  def step(state, element):
-    s, v, reset, mask = element
-    m, u, w = state
-    m, u, w = (
-      jnp.where(reset, -1e30, m),
-      jnp.where(reset, 0, u),
-      jnp.where(reset[:, None], 0, w),
-    )
-    highest = jnp.where(mask, jnp.maximum(m, s), m)
-    old = jnp.exp(m - highest)
-    new = jnp.where(mask, jnp.exp(jnp.where(mask, s - highest, 0)), 0)
-    u = old * u + new
-    w = old[:, None] * w + new[:, None] * v
-    o = w / jnp.where(u > 0, u, 1)[:, None]
-    return (highest, u, w), o
-
-  elements = jax.tree.map(
-    lambda x: jnp.moveaxis(x, 1, 0), (scores, values, reset, mask)
-  )
-  state, o = jax.lax.scan(step, tuple(init), elements)
-  return jnp.moveaxis(o, 0, 1), recurrence.SoftmaxState(*state)
 
 
 def evaluate(function, scores, values, init, reset, mask):
@@ -61,6 +36,10 @@ def evaluate(function, scores, values, init, reset, mask):
   gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
   (_, results), grads = gradient(scores, values, init)
   return results, grads
+
+
+def loop(scores, values, init, reset, mask):
+  return reference.softmax_scan(scores, values, init, reset=reset, mask=mask)
 
 
 # Compiled once for all methods.
@@ -125,7 +104,8 @@ def test_golden_extreme_scores(golden, method, dtype):
     forward, backward = 3e-5, 3e-5
     # ... and this is what the computation adds.
     rounded = data["s"].astype(dtype).astype(np.float64)
-    want, *_ = softmax_cases.prefixes(rounded, data["v"])
+    with jax.enable_x64(True):
+      want, _ = reference.softmax_scan(rounded, data["v"])
     np.testing.assert_allclose(o, want, rtol=0, atol=2e-6)
   np.testing.assert_allclose(o, data["o"], rtol=0, atol=forward)
   np.testing.assert_allclose(final.u, data["u"][..., -1], rtol=10 * forward)
@@ -227,14 +207,11 @@ def test_any_length_equals_the_definition(x64, time):
   del x64
   scores, values, _ = softmax_cases.problem(time)
   o, final = jax.jit(recurrence.softmax_scan)(scores, values)
-  want, *state = (
-    x[:, -1] if x.ndim == 2 else x
-    for x in softmax_cases.prefixes(scores, values)
-  )
+  want, state = reference.softmax_scan(scores, values)
   np.testing.assert_allclose(o, want, rtol=1e-12, atol=1e-13)
-  np.testing.assert_allclose(final.m, state[0])
-  np.testing.assert_allclose(final.u, state[1], rtol=1e-12)
-  np.testing.assert_allclose(final.w, state[2][:, -1], rtol=1e-12, atol=1e-13)
+  np.testing.assert_allclose(final.m, state.m)
+  np.testing.assert_allclose(final.u, state.u, rtol=1e-12)
+  np.testing.assert_allclose(final.w, state.w, rtol=1e-12, atol=1e-13)
 
 
 def test_steps_and_pieces_equal_the_whole(x64):
@@ -330,19 +307,37 @@ def test_batch_axes_equal_vmap():
 @pytest.mark.parametrize(
   ("kwargs", "message"),
   [
-    ({"scores": jnp.ones(())}, r"scores must have shape \(\*batch, time\)"),
-    ({"scores": jnp.ones((2, 5), int)}, "scores must be of a floating dtype"),
-    ({"values": jnp.ones((2, 4, 3))}, r"values must have .* \(2, 5\), and one"),
+    (
+      {"scores": jnp.ones(())},
+      r"scores: got shape .*, expected \(\*batch, time\)",
+    ),
+    (
+      {"scores": jnp.ones((2, 5), int)},
+      "scores: got dtype .*, expected a floating",
+    ),
+    (
+      {"values": jnp.ones((2, 4, 3))},
+      r"values: got shape .*, expected .* \(2, 5\), and one",
+    ),
     (
       {"scores": jnp.ones((2, 0)), "values": jnp.ones((2, 0, 3))},
       "at least one element",
     ),
-    ({"init": jnp.ones((3, 2))}, r"the state must be \(m, u, w\) of shapes"),
-    ({"reset": jnp.ones((5,), bool)}, r"reset must have shape \(2, 5\)"),
-    ({"mask": jnp.ones((5,), bool)}, r"mask must have shape \(2, 5\)"),
-    ({"mask": jnp.ones((2, 5))}, "mask must be of dtype bool; got float32"),
-    ({"chunk_size": 0}, "chunk_size must be a positive integer or None; got 0"),
-    ({"method": "fft"}, "method must be one of"),
+    (
+      {"init": jnp.ones((3, 2))},
+      r"state: got .*, expected \(m, u, w\) of shapes",
+    ),
+    (
+      {"reset": jnp.ones((5,), bool)},
+      r"reset: got shape .*, expected \(2, 5\)",
+    ),
+    ({"mask": jnp.ones((5,), bool)}, r"mask: got shape .*, expected \(2, 5\)"),
+    ({"mask": jnp.ones((2, 5))}, "mask: got dtype float32, expected bool"),
+    (
+      {"chunk_size": 0},
+      "chunk_size: got 0, expected an integer of at least 1",
+    ),
+    ({"method": "fft"}, "method: got .*, expected one of"),
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -107,13 +107,22 @@ def test_gradients(x64, order):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"xs": {}}, "xs has no arrays"),
+    ({"xs": {}}, "xs: got .*, expected at least one array"),
     ({"xs": jnp.ones(3)}, r"\(\*batch, time, features\)"),
     ({"xs": (jnp.ones((2, 3, 1)), jnp.ones((2, 4, 1)))}, "share one"),
-    ({"xs": jnp.ones((2, 0, 1))}, "no time steps"),
-    ({"init": jnp.ones(3)}, r"init must hold arrays of shape \(2,\)"),
-    ({"reset": jnp.ones((3, 2), bool)}, r"reset must have shape \(2, 3\)"),
-    ({"reset": jnp.ones((2, 3))}, "reset must be of dtype bool"),
+    (
+      {"xs": jnp.ones((2, 0, 1))},
+      "xs: got '0 time steps', expected at least one",
+    ),
+    (
+      {"init": jnp.ones(3)},
+      r"init: got shape .*, expected the batch shape of xs, \(2,\)",
+    ),
+    (
+      {"reset": jnp.ones((3, 2), bool)},
+      r"reset: got shape .*, expected \(2, 3\)",
+    ),
+    ({"reset": jnp.ones((2, 3))}, "reset: got dtype .*, expected bool"),
   ],
 )
 def test_bad_arguments(change, message):

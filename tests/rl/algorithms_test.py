@@ -72,6 +72,6 @@ def test_the_config_file(variant):
     runner = jax.eval_shape(
       lambda key, arm=arm: r2d2.init(arm, key), jax.random.key(0)
     )
-    assert runner.replay.priority.shape == (arm.replay_sequences,)
+    assert len(runner.replay.items.action) == arm.replay_sequences
   with pytest.raises(ValueError, match="variant: got 'huge'"):
     module.get_config("huge")

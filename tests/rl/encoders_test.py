@@ -194,13 +194,13 @@ def test_convolutions_in_bfloat16_stay_near():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"kind": "resnet"}, "kind must be one of"),
-    ({"padding": "same"}, "padding must be one of"),
-    ({"dropout": 1.0}, "dropout must be in"),
-    ({"strides": (4, 2)}, "equally long"),
-    ({"image_shape": (10, 10, 4)}, "image_shape must be large enough"),
-    ({"kind": "impala", "dropout": 0.5}, "dropout must be 0"),
-    ({"width": 0}, "width must be a positive integer"),
+    ({"kind": "resnet"}, "kind: got .*, expected one of"),
+    ({"padding": "same"}, "padding: got 'same', expected one of"),
+    ({"dropout": 1.0}, "dropout: got 1.0, expected"),
+    ({"strides": (4, 2)}, "expected as many of each"),
+    ({"image_shape": (10, 10, 4)}, "image_shape: got .* expected room for"),
+    ({"kind": "impala", "dropout": 0.5}, "dropout: got 0.5, expected 0"),
+    ({"width": 0}, "width: got 0"),
   ],
 )
 def test_bad_options_are_refused(options, message):
@@ -211,5 +211,24 @@ def test_bad_options_are_refused(options, message):
 def test_images_of_another_shape_are_refused():
   config = encoders.Config()
   params = jax.eval_shape(lambda: encoders.init(jax.random.key(0), config))
-  with pytest.raises(ValueError, match="image must have shape"):
+  with pytest.raises(ValueError, match="image: got shape"):
     encoders.apply(config, params, jnp.zeros((2, 4, 84, 84), jnp.uint8))
+
+
+def test_vectors_become_an_image_of_one_pixel():
+  config = encoders.Config(kind="mlp", image_shape=(5,), channels=(4, 3))
+  assert encoders.latent_shape(config) == (1, 1, 3)
+  params = encoders.init(jax.random.key(0), config)
+  x = jax.random.normal(jax.random.key(1), (2, 6, 5))
+  latent = encoders.apply(config, params, x)
+  assert latent.shape == (2, 6, 1, 1, 3)
+  for i in range(2):
+    layer = params[f"dense_{i}"]
+    x = jax.nn.relu(x @ layer["w"] + layer["b"])
+  low, high = (f(x, axis=-1, keepdims=True) for f in (jnp.min, jnp.max))
+  expected = (x - low) / (high - low + config.epsilon)
+  np.testing.assert_allclose(latent[:, :, 0, 0], expected, rtol=1e-5)
+  with pytest.raises(ValueError, match="image_shape: got .*, expected 1 axes"):
+    encoders.Config(kind="mlp")
+  suited = encoders.suited((5,))
+  encoders.Config(image_shape=(5,), **suited)

@@ -39,7 +39,7 @@ _NETWORK = networks.Config(
   encoder_widths=(),
   head_widths=(),
 )
-GAMES = [env_id for env_id in envs.names() if env_id.endswith("Easy")]
+GAMES = [env_id for env_id in envs.POPGYM if env_id.endswith("Easy")]
 
 
 def _config(env_id):
@@ -177,7 +177,7 @@ def test_minesweeper_shows_an_explosion():
     )
     for t in range(2)
   )
-  assert before == canvas_lib.GREY.upper()
+  assert before == canvas_lib.GRAY.upper()
   assert after == canvas_lib.ORANGE.upper()
 
 
@@ -197,7 +197,7 @@ def test_a_timeline_says_what_was_asked():
     assert rows["asked"] == timeline.card(suits[t - 3], 4)
     assert (rows["asked"] == rows["does"]) == (film.taken.reward[t] > 0)
   colors = [timeline.reward_color(film.taken.reward[t]) for t in (2, 4, 5)]
-  assert colors == [canvas_lib.GREY, canvas_lib.ORANGE, canvas_lib.GREEN]
+  assert colors == [canvas_lib.GRAY, canvas_lib.ORANGE, canvas_lib.GREEN]
   # The frame of the current step stands behind its column only.
   pixels = drawn(timeline.draw, film, 2)
   width = (AREA[2] - AREA[0] - 52) / 8

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import game as game_lib
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import variants
@@ -62,7 +63,7 @@ def same(a, b, **tolerance):
 
 @pytest.fixture(scope="module", params=[False, True])
 def played(request):
-  """Runs with a game on the host, beside compiled programs and inside of them.
+  """Runs whose loops are compiled, or not.
 
   How to make such a run, the states after its halves, and their metrics.
   """
@@ -70,10 +71,12 @@ def played(request):
   config = config_for(game)
   keys, state = start(config, game)
 
-  def make_chunk(game):
-    return runner.make_chunk(config, game, keys, compiled_loop=request.param)
+  def make_chunk():
+    return runner.make_chunk(
+      config, game, len(keys), compiled_loop=request.param
+    )
 
-  chunk = make_chunk(game)
+  chunk = make_chunk()
   state, first = chunk(state, 13)
   middle = copy(state)
   state, second = chunk(state, STEPS - 13)
@@ -83,7 +86,7 @@ def played(request):
 @pytest.mark.slow
 def test_the_replay_holds_what_was_played(played):
   _, _, state, first, second = played
-  for seed, length in enumerate((7, 8)):
+  for seed, length in enumerate((7, 7)):
     count = np.arange(STEPS) % length
     replay = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.replay)
     np.testing.assert_array_equal(replay.frames[:, 0, 0], count)
@@ -101,7 +104,7 @@ def test_the_replay_holds_what_was_played(played):
       second["episode_return"][seed], earned[length : 2 * length].sum()
     )
   np.testing.assert_array_equal(first["episodes"], [1, 1])
-  np.testing.assert_array_equal(second["episode_length"], [7, 8])
+  np.testing.assert_array_equal(second["episode_length"], [7, 7])
   np.testing.assert_array_equal(state.step, [STEPS, STEPS])
 
 
@@ -121,25 +124,23 @@ def test_it_learns_from_min_replay_on(played):
 
 
 @pytest.mark.slow
-def test_a_game_on_the_host_resumes_by_its_actions(played):
+def test_a_run_goes_on_from_its_state(played):
   make_chunk, middle, state, _, second = played
-  again, metrics = make_chunk(games.make())(copy(middle), STEPS - 13)
+  again, metrics = make_chunk()(copy(middle), STEPS - 13)
   same(again, state)
   same(metrics, second)
-  other = make_chunk(games.make(length=9))
-  with pytest.raises(ValueError, match="first 13 actions"):
-    other(copy(middle), 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("on_device", [False, True])
-def test_both_kinds_of_loops_give_the_same_numbers(on_device):
-  game = games.make(on_device=on_device)
+def test_both_kinds_of_loops_give_the_same_numbers():
+  game = games.make()
   config = config_for(game)
   runs = []
   for compiled_loop in (False, True):
     keys, state = start(config, game)
-    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
+    chunk = runner.make_chunk(
+      config, game, len(keys), compiled_loop=compiled_loop
+    )
     state, first = chunk(state, 12)
     runs.append((*chunk(state, 3), first))
   assert np.isnan(runs[0][2]["loss"]).all()
@@ -183,11 +184,9 @@ def test_exploration_fades():
 
 @pytest.mark.slow
 def test_ataris_games_are_called_from_the_loop():
-  """The same as beside it, and after going on by the actions."""
+  """The same as beside it, and after going on from a state."""
   pytest.importorskip("ale_py")
-  from jaxseq.rl.envs import atari
-
-  game = atari.make("breakout")
+  game = game_lib.make("Breakout-Atari")
   config = config_for(
     game,
     num_steps=60,
@@ -197,47 +196,78 @@ def test_ataris_games_are_called_from_the_loop():
   ends = []
   for compiled_loop in (False, True):
     keys, state = start(config, game)
-    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
+
+    def make_chunk(compiled_loop=compiled_loop):
+      return runner.make_chunk(
+        config, game, len(KEYS), compiled_loop=compiled_loop
+      )
+
+    chunk = make_chunk()
     state, _ = chunk(state, 45)
     middle = copy(state)
     state, metrics = chunk(state, 8)
     # Lives were lost meanwhile.
     assert state.replay.done.any(axis=1).all()
     assert np.isfinite(metrics["loss"]).all()
-    chunk = runner.make_chunk(config, game, keys, compiled_loop=compiled_loop)
-    again, _ = chunk(middle, 8)
+    again, _ = make_chunk()(middle, 8)
     same(again, state)
     ends.append((state.replay, state.observation, metrics))
   # Rounding, amplified by Adam's division by small second moments.
   same(*ends, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("done_n", ["any", "first"])
-def test_one_field_says_which_done_cuts_the_returns(done_n):
-  learning = {**CHANGES["learning"], "done_n": done_n}
-  config = config_for(games.make(), learning=learning)
-  assert config.variant.update.done_n == config.replay.done_n == done_n
+@pytest.mark.slow
+def test_a_game_without_images_is_played_by_config_alone():
+  game = game_lib.make("RepeatPreviousEasy")
+  assert (game.frame_shape, game.stack, game.is_image) == ((9,), 1, False)
+  changes = {
+    "variant": "spr",
+    "encoder": {"channels": (6,)},
+    "transition": {"stack": {"mixer": "lstm", "d_model": 4}},
+    "learning": {
+      **CHANGES["learning"],
+      "sequence": {"length": 2, "burn_in": 2},
+    },
+    "memory": {"stack": {"mixer": "s5", "d_model": 4}},
+    "agent": {"min_replay": 16, "num_steps": 2, "updates_per_step": 1},
+  }
+  config = config_for(game, **changes)
+  assert config.replay.frame_dtype == "float32"
+  keys, state = start(config, game)
+  state, metrics = runner.make_chunk(config, game, len(keys))(state, STEPS)
+  assert np.isfinite(metrics["loss"]).all()
+  assert (metrics["spr_loss"] > 0).all()
+  seen = np.asarray(state.replay.frames)[:, 1:, 0, :9]
+  # What was dealt, what was done before, and whether an episode begins.
+  np.testing.assert_array_equal(seen[..., :4].sum(axis=-1), 1)
+  before = seen[..., 4:8].argmax(axis=-1)
+  np.testing.assert_array_equal(before, state.replay.action[:, : STEPS - 1])
+  learning = {**CHANGES["learning"], "augmentation": {"pad": 1}}
+  with pytest.raises(ValueError, match="augmentation: got .* are no images"):
+    config_for(game, learning=learning)
+
+
+def test_convolutions_predict_latents_of_vectors():
+  config = config_for(game_lib.make("RepeatPreviousEasy"))
+  transition = config.variant.update.networks.transition
+  assert transition.channels == 256
 
 
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"agent": {"min_replay": 3}}, "min_replay must be at least"),
+    ({"agent": {"min_replay": 3}}, "min_replay: got 3, expected at least"),
     ({"agent": {"epsilon_decay": -1}}, "epsilon_decay.*-1"),
     ({"agent": {"updates_per_step": 0}}, "updates_per_step.*0"),
-    ({"capacity": 400}, "capacity must be at least min_replay = 2000; got 400"),
+    (
+      {"capacity": 400},
+      "got 400, expected at least min_replay = 2000",
+    ),
     ({"head": {"hiden": 3}}, "hiden.*hidden"),
-    ({"variant": "ppo"}, "name must be one of .*'ppo'"),
+    ({"variant": "ppo"}, "variant: got 'ppo'"),
   ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
   settings = settings_lib.Settings(**changes)
   with pytest.raises(ValueError, match=message):
     settings_lib.agent_config(settings, games.make())
-
-
-def test_a_game_on_the_host_needs_a_replay_of_all_steps():
-  game = games.make()
-  config = config_for(game, capacity=15)
-  with pytest.raises(ValueError, match="num_steps = 20.*got 15"):
-    runner.make_chunk(config, game, jax.random.split(jax.random.key(0), 1))

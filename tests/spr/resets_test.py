@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import encoders
+from jaxseq.spr import agent_networks
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import resets
-from jaxseq.spr import transition
 
 
 def agent(**options):
   encoder = encoders.Config(
     image_shape=(4, 4, 1), channels=(2,), kernels=(3,), strides=(1,)
   )
-  parts = networks.Config(
+  parts = agent_networks.Config(
     encoder,
     heads.Config(2, 8, 3, atoms=3),
-    transition.Config(2, 2),
+    conv_transition.Config(2, 2),
   )
   return learner.Config(parts, augmentation=None, **options)
 

@@ -31,15 +31,15 @@ def _by_game(arrays, run):
 def test_golden_normalised(arrays):
   assert published.GAMES == tuple(arrays["games"])
   for run in "ab":
-    table = scores.normalised_table(_by_game(arrays, run))
+    table = scores.normalized_table(_by_game(arrays, run))
     np.testing.assert_allclose(table, arrays[f"hns_{run}"], rtol=1e-12)
   np.testing.assert_array_equal(
-    scores.normalise("pong", [[-20.7, 14.6]]), [[0.0, 1.0]]
+    scores.normalize("pong", [[-20.7, 14.6]]), [[0.0, 1.0]]
   )
 
 
 def test_golden_aggregates(arrays):
-  found = aggregates.aggregates(scores.normalised_table(_by_game(arrays, "a")))
+  found = aggregates.aggregates(scores.normalized_table(_by_game(arrays, "a")))
   values = np.asarray([found[name] for name in aggregates.AGGREGATES])
   np.testing.assert_allclose(values[:, 0], arrays["agg_a"], rtol=1e-12)
   # Random draws of 2,000 and of 5,000 resamples.
@@ -60,7 +60,7 @@ def test_published_scores_give_the_published_aggregates(agent):
     assert expected["optimality_gap"] is None
     expected.update(zip(("iqm", "optimality_gap"), OF_MEANS[agent]))
   ends = [
-    scores.normalised_table(
+    scores.normalized_table(
       {game: [value + off] for game, value in published.SCORES[agent].items()}
     )
     for off in (-0.05, 0.05)
@@ -156,29 +156,32 @@ def test_an_agent_named_as_a_published_one_stays_beside_it(tmp_path):
   ("call", "message"),
   [
     (
-      lambda: scores.normalise("KungFuMaster", 0.0),
-      "'KungFuMaster' .did you mean 'kung_fu_master'",
-    ),
-    (lambda: scores.normalised_table({}), "at least one game, got none"),
-    (
-      lambda: scores.normalised_table({"pong": [1.0], "boxing": [1.0, 2.0]}),
-      "equally many runs of each game; got {'pong': 1, 'boxing': 2}",
+      lambda: scores.normalize("KungFuMaster", 0.0),
+      "game: got 'KungFuMaster', .*did you mean kung_fu_master",
     ),
     (
-      lambda: scores.normalised_table({"pong": [np.nan]}),
-      r"scores\['pong'\] must be finite numbers",
+      lambda: scores.normalized_table({}),
+      "scores: got {}, expected at least one game",
+    ),
+    (
+      lambda: scores.normalized_table({"pong": [1.0], "boxing": [1.0, 2.0]}),
+      "{'pong': 1, 'boxing': 2}, expected equally many runs",
+    ),
+    (
+      lambda: scores.normalized_table({"pong": [np.nan]}),
+      r"scores\['pong'\]: got .*, expected finite numbers",
     ),
     (
       lambda: scores.published_table("Rainbow", ["pong"]),
-      "agent must be one of SimPLe.*got 'Rainbow'",
+      "agent: got 'Rainbow', expected one of 'SimPLe'",
     ),
     (
       lambda: scores.sample_efficiency({"pong": ([2, 1], [[0.0, 0.0]])}),
-      r"curves\['pong'\] must be ascending steps",
+      r"curves\['pong'\]: got shape .*, expected ascending steps",
     ),
     (
       lambda: scores.sample_efficiency({"pong": ([1], [[np.nan]])}),
-      r"curves\['pong'\] must have a finite score of each run",
+      r"curves\['pong'\]: got .*, expected a finite score of each run",
     ),
   ],
 )

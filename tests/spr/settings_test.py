@@ -56,7 +56,7 @@ def test_every_config_makes_its_agents(name, atari_stand_in):
   assert arms
   for arm in arms.values():
     encoder = arm.agent.variant.update.networks.encoder
-    assert encoder.image_shape == arm.game.image_shape
+    assert encoder.image_shape == arm.game.observation_shape
   module = importlib.import_module(f"configs.spr.{name}")
   with pytest.raises(ValueError, match="got 'huge'"):
     module.get_config("huge")
@@ -95,14 +95,14 @@ def test_a_config_of_another_agent(name, variant, atari_stand_in, agent_of):
 
 def test_what_is_none_is_as_published(atari_stand_in):
   def variant_of(agent="bbf", **changes):
-    settings = settings_lib.Settings("atari", "pong", agent, **changes)
+    settings = settings_lib.Settings("Pong-Atari", variant=agent, **changes)
     game = settings_lib.make_game(settings)
     return settings_lib.agent_config(settings, game).variant
 
   published = variants.get("bbf", 6)
   assert variant_of(agent="bbf", encoder={"channels": None}) == published
   changes = {"gamma": None, "resets": {"every": None, "shrink": None}}
-  settings = settings_lib.Settings("atari", "pong", "bbf", agent=changes)
+  settings = settings_lib.Settings("Pong-Atari", variant="bbf", agent=changes)
   game = settings_lib.make_game(settings)
   assert settings_lib.agent_config(settings, game).variant == published
   changed = variant_of(learning={"optimizer": {"learning_rate": None}})

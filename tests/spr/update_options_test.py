@@ -9,13 +9,13 @@ import pytest
 
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import optimizer
-from jaxseq.spr import transition
 from jaxseq.spr import update
 
 
@@ -27,8 +27,8 @@ def tiny(**options):
   head = {"hidden": 8, "atoms": 5, "v_min": -2.0, "v_max": 2.0}
   for name in [name for name in options if name.startswith("head_")]:
     head[name.removeprefix("head_")] = options.pop(name)
-  model = options.pop("transition", transition.Config(3, 4))
-  parts = networks.Config(encoder, heads.Config(3, 36, **head), model)
+  model = options.pop("transition", conv_transition.Config(3, 4))
+  parts = agent_networks.Config(encoder, heads.Config(3, 36, **head), model)
   options = {"num_predictions": 2, "augmentation": None, **options}
   return learner.Config(parts, **options)
 
@@ -156,7 +156,7 @@ def test_values_without_distribution_or_predictions():
   assert state.noise is None
   after, metrics = step(config, state, batch, inputs.Draws())
   q, q_next = (
-    networks.action_values(parts, state.params, image)[0]
+    agent_networks.action_values(parts, state.params, image)[0]
     for image in (batch.observation[:, 0], batch.next_observation)
   )
   target = batch.return_n + 0.9 * (1 - batch.done_n) * q_next.max(axis=-1)
@@ -246,11 +246,11 @@ def test_every_branch_draws_for_itself():
     ({"done_n": "all"}, "done_n: got 'all', expected one of"),
     ({"target_period": 0}, "target_period: got 0, expected an integer of at"),
     (
-      {"transition": transition.Config(4, 4)},
+      {"transition": conv_transition.Config(4, 4)},
       "transition.num_actions: got 4, expected 3",
     ),
     (
-      {"transition": transition.Config(3, 5)},
+      {"transition": conv_transition.Config(3, 5)},
       "transition.channels: got 5, expected 4",
     ),
   ],
@@ -273,14 +273,14 @@ def test_head_must_fit_the_encoder():
   with pytest.raises(
     ValueError, match=r"head.features: got 100, expected 3136"
   ):
-    networks.Config(encoders.Config(), heads.Config(3, 100))
+    agent_networks.Config(encoders.Config(), heads.Config(3, 100))
 
 
 def test_noise_changes_the_values_to_act_by():
   config = tiny()
   state, image = start(config), tiny_batch(0).observation[:, 0]
-  plain, _ = networks.action_values(config.networks, state.params, image)
-  noisy, _ = networks.action_values(
+  plain, _ = agent_networks.action_values(config.networks, state.params, image)
+  noisy, _ = agent_networks.action_values(
     config.networks, state.params, image, state.noise
   )
   assert noisy.shape == (6, 3)

@@ -8,13 +8,13 @@ import pytest
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.rl.replay import frames
+from jaxseq.spr import agent_networks
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
-from jaxseq.spr import networks
 from jaxseq.spr import objective
 from jaxseq.spr import optimizer
-from jaxseq.spr import transition
 from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import reference
@@ -38,10 +38,10 @@ def golden_case(arrays, done_n):
   actions, ahead = int(arrays["num_actions"]), int(arrays["K"])
   head = heads.Config(actions, 3136, int(arrays["hidden"]))
   config = learner.Config(
-    networks.Config(
+    agent_networks.Config(
       encoders.Config(epsilon=0.0),
       head,
-      transition.Config(actions, epsilon=0.0),
+      conv_transition.Config(actions, epsilon=0.0),
     ),
     augmentation=None,
     num_predictions=ahead,
@@ -94,14 +94,14 @@ def forward(config, state, batch, draws):
       parts.encoder, params["encoder"], batch.observation[:, 0]
     )
     logits = heads.apply(parts.head, params["head"], latent, draws.noise)
-    latents = transition.apply(
+    latents = conv_transition.apply(
       parts.transition, params["transition"], latent, batch.action
     )
     latents = jnp.concatenate([latent[:, None], latents], axis=1)
     predicted = layers.dense(
       params["predictor"], heads.project(parts.head, params["head"], latents)
     )
-    projected = networks.encode_project(
+    projected = agent_networks.encode_project(
       parts, state.momentum, batch.observation
     )
     distance = objective.spr_distance(predicted, projected)

@@ -217,5 +217,5 @@ def test_agents_are_those_of_the_papers(name):
 
 
 def test_unknown_names_are_refused():
-  with pytest.raises(ValueError, match="name must be one of"):
+  with pytest.raises(ValueError, match="variant: got .*, expected one of"):
     variants.get("rainbow", 6)

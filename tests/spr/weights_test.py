@@ -12,15 +12,15 @@ import pytest
 from jaxseq.interop import spr as weights
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
+from jaxseq.spr import agent_networks
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import learner
-from jaxseq.spr import networks
-from jaxseq.spr import transition
 from jaxseq.spr import variants
 
 # Height, width and channels differ, so that no two can be confused.
 LATENT = (2, 3, 5)
-SMALL = networks.Config(
+SMALL = agent_networks.Config(
   encoders.Config(
     image_shape=(20, 24, 2),
     channels=(3, 4, 5),
@@ -29,7 +29,7 @@ SMALL = networks.Config(
     padding="VALID",
   ),
   heads.Config(4, 30, hidden=6, atoms=7),
-  transition.Config(4, 5, hidden=8),
+  conv_transition.Config(4, 5, hidden=8),
 )
 
 
@@ -47,7 +47,7 @@ def distinct(tree):
 def params():
   assert encoders.latent_shape(SMALL.encoder) == LATENT
   return distinct(
-    jax.eval_shape(lambda: networks.init(jax.random.key(0), SMALL))
+    jax.eval_shape(lambda: agent_networks.init(jax.random.key(0), SMALL))
   )
 
 
@@ -71,7 +71,7 @@ def test_there_and_back(params, tensors):
 def test_the_published_agent_has_the_originals_tensors(golden):
   arrays = golden("spr/full_update_tau1")
   config = variants.get("spr", int(arrays["num_actions"])).update.networks
-  tree = jax.eval_shape(lambda: networks.init(jax.random.key(0), config))
+  tree = jax.eval_shape(lambda: agent_networks.init(jax.random.key(0), config))
   tree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
   latent = encoders.latent_shape(config.encoder)
   tensors = weights.state_dict(tree, latent)
@@ -153,7 +153,7 @@ def test_an_agent_of_fewer_parts(norm):
     SMALL, transition=model if norm == "none" else None
   )
   tree = distinct(
-    jax.eval_shape(lambda: networks.init(jax.random.key(0), config))
+    jax.eval_shape(lambda: agent_networks.init(jax.random.key(0), config))
   )
   tensors = weights.state_dict(tree, LATENT)
   assert not any(

@@ -41,7 +41,7 @@ def _splits(with_valid=True):
 @pytest.mark.slow
 def test_a_class_is_learnt():
   splits = _splits()
-  problem = classification.make_problem(
+  problem = classification.Problem(
     base.ArmConfig(NETWORK, batch_size=8), splits
   )
   optimizer = optax.adam(0.02)
@@ -93,9 +93,7 @@ def _pairs():
 @pytest.mark.slow
 def test_pairs_are_compared():
   splits = _pairs()
-  problem = classification.make_problem(
-    base.ArmConfig(PAIRS, batch_size=20), splits
-  )
+  problem = classification.Problem(base.ArmConfig(PAIRS, batch_size=20), splits)
   optimizer = optax.adam(0.02)
   state = jax.jit(lambda key: supervised.init(problem, optimizer, key))(
     jax.random.key(0)
@@ -125,7 +123,7 @@ def test_wrong_pairs():
 
   def check(test, message):
     with pytest.raises(ValueError, match=message):
-      classification.make_problem(
+      classification.Problem(
         base.ArmConfig(PAIRS, batch_size=4), splits._replace(test=test)
       )
 
@@ -150,8 +148,8 @@ def test_wrong_pairs():
 def test_wrong_options():
   splits = _splits(with_valid=False)
   with pytest.raises(ValueError, match="pooling: got 'none'"):
-    classification.make_problem(
+    classification.Problem(
       base.ArmConfig(nn.NetworkConfig(nn.StackConfig("gru"))), splits
     )
   with pytest.raises(ValueError, match="batch_size: got 41, expected at most"):
-    classification.make_problem(base.ArmConfig(NETWORK, batch_size=41), splits)
+    classification.Problem(base.ArmConfig(NETWORK, batch_size=41), splits)

@@ -167,12 +167,12 @@ def test_the_problem_of_an_arm():
     NETWORK, batch_size=6, conditioned=False, top_share=0.25
   )
   model = decision.make_model(arm, DISCRETE, 16)
-  problem = decision.make_problem(
+  problem = decision.Problem(
     arm,
     model,
     recorded,
     context=5,
-    evaluate=lambda variables, scale: {"return": scale.returns},
+    play=lambda variables, scale: {"return": scale.returns},
   )
   # One of the four episodes, the one with the highest return: it is the last.
   learnt = problem.data["recorded"]
@@ -215,10 +215,10 @@ def test_wrong_options():
     )
   arm = decision.ArmConfig(NETWORK)
   with pytest.raises(ValueError, match="the actions: got shape .30"):
-    decision.make_problem(
+    decision.Problem(
       arm,
       decision.make_model(arm, CONTINUOUS, 5),
       _recorded(),
       context=5,
-      evaluate=lambda variables, scale: {},
+      play=lambda variables, scale: {},
     )

@@ -156,7 +156,7 @@ def test_statistics_and_baselines(splits):
 
 def test_evaluation_and_what_the_network_sees(splits):
   arm = _arm(time_frequencies=2)
-  problem = events.make_problem(arm, splits)
+  problem = events.Problem(arm, splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(problem.evaluate)(variables, problem.data)
   truth = events.baselines(splits)["true process"]
@@ -186,7 +186,7 @@ def test_evaluation_and_what_the_network_sees(splits):
 
 def test_one_mark_is_certain():
   poisson = data.load("poisson", seed=0, **PARTS)
-  problem = events.make_problem(_arm(mark_sees_gap=False), poisson)
+  problem = events.Problem(_arm(mark_sees_gap=False), poisson)
   variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(problem.evaluate)(variables, problem.data)
   assert metrics["accuracy"] == 1
@@ -200,8 +200,8 @@ def test_wrong_options(splits):
     event_network.ArmConfig(time_frequencies=-1)
   pooling = nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   with pytest.raises(ValueError, match="pooling: got 'last'"):
-    events.make_problem(event_network.ArmConfig(pooling, batch_size=2), splits)
+    events.Problem(event_network.ArmConfig(pooling, batch_size=2), splits)
   with pytest.raises(ValueError, match="batch_size: got 32, expected at most"):
-    events.make_problem(event_network.ArmConfig(_arm().network), splits)
+    events.Problem(event_network.ArmConfig(_arm().network), splits)
   with pytest.raises(ValueError, match="extras.times: got None, expected when"):
     events.sequences(splits.train._replace(extras=data.Extras()))

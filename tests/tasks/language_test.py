@@ -57,7 +57,7 @@ def test_streams():
 
 
 def test_batches_follow_each_other_and_tell_where_documents_start():
-  problem = language.make_problem(ARM, CORPUS, length=4, valid_tokens=10)
+  problem = language.Problem(ARM, CORPUS, length=4, valid_tokens=10)
   # Two streams of three pieces; two tokens are left over.
   streams = CORPUS.train.tokens[:24].reshape(2, 12)
   starts = CORPUS.train.starts[:24].reshape(2, 12)
@@ -75,7 +75,7 @@ def test_batches_follow_each_other_and_tell_where_documents_start():
 
 
 def test_streams_jump_to_random_places():
-  problem = language.make_problem(
+  problem = language.Problem(
     ARM, CORPUS, length=4, jump_every=2, valid_tokens=10
   )
   streams = CORPUS.train.tokens[:24].reshape(2, 12)
@@ -107,7 +107,7 @@ def test_streams_jump_to_random_places():
 
 
 def test_the_loss_goes_on_from_the_states():
-  problem = language.make_problem(ARM, CORPUS, length=4, valid_tokens=10)
+  problem = language.Problem(ARM, CORPUS, length=4, valid_tokens=10)
   variables = jax.jit(problem.init)(jax.random.key(0))
   loss = jax.jit(problem.loss)
   key = jax.random.key(1)
@@ -117,7 +117,7 @@ def test_the_loss_goes_on_from_the_states():
     value, extra = loss(variables, batch, carry, key)
     carry = extra.carry
     losses.append(value)
-  whole = language.make_problem(ARM, CORPUS, length=12, valid_tokens=10)
+  whole = language.Problem(ARM, CORPUS, length=12, valid_tokens=10)
   batch = whole.sample(None, 0, whole.data)
   expected, extra = jax.jit(whole.loss)(variables, batch, whole.carry, key)
   # The same sums in pieces, in float32.
@@ -153,11 +153,13 @@ def test_bits_do_not_depend_on_the_pieces():
 
 def test_wrong_options():
   with pytest.raises(ValueError, match=r"batch_size \* length: got 2 \* 14"):
-    language.make_problem(ARM, CORPUS, length=14)
-  with pytest.raises(ValueError, match="jump_every: got 0, expected 1 or more"):
-    language.make_problem(ARM, CORPUS, length=4, jump_every=0)
+    language.Problem(ARM, CORPUS, length=14)
+  with pytest.raises(
+    ValueError, match="jump_every: got 0, expected an integer"
+  ):
+    language.Problem(ARM, CORPUS, length=4, jump_every=0)
   pooled = base.ArmConfig(
     nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   )
   with pytest.raises(ValueError, match="pooling: got 'last'"):
-    language.make_problem(pooled, CORPUS, length=2)
+    language.Problem(pooled, CORPUS, length=2)

@@ -37,7 +37,7 @@ def language_problem(config, jump_every=None, network=NETWORK):
 
   corpus = language.Corpus(text(256), text(96), text(96), 7)
   arm = base.ArmConfig(network, batch_size=4)
-  return language.make_problem(
+  return language.Problem(
     device_mesh.split_time(config, arm),
     corpus,
     length=LENGTH,
@@ -87,13 +87,13 @@ def decision_problem(config):
   arm = device_mesh.split_time(
     config, decision.ArmConfig(NETWORK, batch_size=4)
   )
-  return decision.make_problem(
+  return decision.Problem(
     arm,
     decision.make_model(arm, decision.Actions("discrete", 3), 16),
     recorded,
     # Three tokens for each step.
     context=LENGTH,
-    evaluate=lambda variables, scale: {"returns": scale.returns},
+    play=lambda variables, scale: {"returns": scale.returns},
   )
 
 
@@ -120,7 +120,7 @@ def events_problem(config):
   arm = event_network.ArmConfig(
     NETWORK, batch_size=4, components=3, mark_width=4
   )
-  return events.make_problem(
+  return events.Problem(
     device_mesh.split_time(config, arm), splits._replace(**parts)
   )
 

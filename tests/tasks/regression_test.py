@@ -117,7 +117,7 @@ def test_evaluation():
 
   splits = data.Splits(part(6), None, part(5), data.Info("", "", ""))
   arm = regression.ArmConfig(GRU, batch_size=2)
-  problem = regression.make_problem(arm, splits)
+  problem = regression.Problem(arm, splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(problem.evaluate)(variables, problem.data)
   assert set(metrics) == {"mse", "test_loss"}
@@ -131,7 +131,7 @@ def test_evaluation():
   loss, _ = jax.jit(problem.loss)(variables, test, None, jax.random.key(0))
   np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
   with pytest.raises(ValueError, match="the data: got targets of shape .6"):
-    regression.make_problem(
+    regression.Problem(
       arm,
       splits._replace(train=splits.train._replace(targets=np.zeros(6, int))),
     )

@@ -17,7 +17,7 @@ COPYING = {"blanks": 2, "memorise": 2, "vocab_size": 6}
 
 
 def test_batches_and_metrics():
-  problem = synthetic.make_problem(ARM, "copying", COPYING, test_batches=2)
+  problem = synthetic.Problem(ARM, "copying", COPYING, test_batches=2)
   variables = jax.jit(problem.init)(jax.random.key(0))
   sample = jax.jit(problem.sample)
   first = sample(jax.random.key(1), 0, None)
@@ -46,7 +46,7 @@ def test_a_network_that_knows_scores_one():
   options = {"group": "S3", "min_length": 1, "max_length": 1}
   config = tokens.make_config("group_words", **options)
   network = nn.SequenceNetwork(ARM.network, 6, config.vocab_size)
-  problem = synthetic.make_problem(ARM, "group_words", options)
+  problem = synthetic.Problem(ARM, "group_words", options)
   variables = jax.jit(problem.init)(jax.random.key(0))
   inputs = jnp.arange(6)[:, None]
   hidden = {**variables["params"]}
@@ -68,7 +68,7 @@ def test_a_network_that_knows_scores_one():
 
 
 def test_tasks_on_signals_have_errors():
-  problem = synthetic.make_problem(ARM, "adding", {"length": 5}, test_batches=1)
+  problem = synthetic.Problem(ARM, "adding", {"length": 5}, test_batches=1)
   variables = jax.jit(problem.init)(jax.random.key(0))
   metrics = jax.jit(lambda v: problem.evaluate(v, None))(variables)
   assert set(metrics) == {"test_loss"}
@@ -88,6 +88,6 @@ def test_chance_and_wrong_options():
     nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")
   )
   with pytest.raises(ValueError, match="pooling: got 'mean'"):
-    synthetic.make_problem(pooled, "copying", COPYING)
+    synthetic.Problem(pooled, "copying", COPYING)
   with pytest.raises(ValueError, match="options of task 'copying': got"):
-    synthetic.make_problem(ARM, "copying", {"blancs": 3})
+    synthetic.Problem(ARM, "copying", {"blancs": 3})

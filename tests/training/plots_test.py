@@ -52,9 +52,9 @@ def test_writes_a_png_in_a_new_directory(tmp_path):
   assert height > 500
   assert [p.name for p in path.parent.iterdir()] == ["curve.png"]
   pixels = pixels_of(path)
-  for colour in ((0, 114, 178), (213, 94, 0)):
-    near = np.abs(pixels[..., :3] * 255 - colour).max(-1) < 3
-    assert near.sum() > 500, colour
+  for color in ((0, 114, 178), (213, 94, 0)):
+    near = np.abs(pixels[..., :3] * 255 - color).max(-1) < 3
+    assert near.sum() > 500, color
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_panels_share_the_colours_of_their_labels(tmp_path, monkeypatch):
   )
   assert path.read_bytes().startswith(b"\x89PNG")
   (figure,) = drawn
-  colours = [
+  colors = [
     {line.get_label(): line.get_color() for line in axes.get_lines()}
     for axes in figure.axes
   ]
-  assert colours[0]["gru"] == colours[1]["gru"] != colours[0]["s5"]
+  assert colors[0]["gru"] == colors[1]["gru"] != colors[0]["s5"]
   with pytest.raises(ValueError, match="at least one panel"):
     plots.learning_curves(tmp_path / "none.png", {})
 

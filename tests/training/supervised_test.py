@@ -11,7 +11,7 @@ from jaxseq.training import supervised
 from tests import jaxprs
 
 
-def _problem(noise=0.0):
+def make_problem(noise=0.0):
   """Linear regression; the carry counts batches, the key adds noise."""
   x = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
   data = {"x": x, "y": x @ np.array([1.0, -2.0, 0.5], np.float32)}
@@ -37,11 +37,13 @@ def _problem(noise=0.0):
     error = data["x"] @ variables["params"]["w"] - data["y"]
     return {"test_loss": jnp.mean(error**2)}
 
-  return supervised.Problem(init, sample, loss, evaluate, data, jnp.zeros(()))
+  return supervised.FunctionProblem(
+    init, sample, loss, evaluate, data, jnp.zeros(())
+  )
 
 
 def test_training_goes_down_and_counts():
-  problem, optimizer = _problem(), optax.adam(0.1)
+  problem, optimizer = make_problem(), optax.adam(0.1)
   state = supervised.init(problem, optimizer, jax.random.key(0))
   before = problem.evaluate(state.variables, problem.data)["test_loss"]
   state, metrics = jax.jit(
@@ -56,7 +58,7 @@ def test_training_goes_down_and_counts():
 
 
 def test_chunks_do_not_matter():
-  problem, optimizer = _problem(noise=0.1), optax.adam(0.1)
+  problem, optimizer = make_problem(noise=0.1), optax.adam(0.1)
   state = supervised.init(problem, optimizer, jax.random.key(0))
 
   @functools.partial(jax.jit, static_argnums=1)

@@ -29,10 +29,10 @@ CLASSES = (
 _SIZE = 32
 _RECORD = 1 + 3 * _SIZE * _SIZE
 # Brightness of the three colours, ITU-R BT.601.
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _read(path, grey):
+def _read(path, gray):
   if not path.is_file():
     raise datasets.MissingData(
       f"{path} is not a file: unpack CIFAR-10's binary version there."
@@ -50,15 +50,15 @@ def _read(path, grey):
     )
   pixels = records[:, 1:].reshape(-1, 3, _SIZE * _SIZE).swapaxes(1, 2)
   pixels = pixels.astype(np.float32) / 255
-  if grey:
-    pixels = pixels @ _GREY[:, None]
+  if gray:
+    pixels = pixels @ _GRAY[:, None]
   return pixels, records[:, 0].astype(np.int32)
 
 
 def load(
   path: str | os.PathLike,
   seed: int = 0,
-  grey: bool = True,
+  gray: bool = True,
   valid_fraction: float = 0.1,
 ) -> datasets.Splits:
   """Loads CIFAR-10.
@@ -66,7 +66,7 @@ def load(
   Args:
     path: folder with data_batch_1.bin .. data_batch_5.bin and test_batch.bin.
     seed: seed of the choice of validation images.
-    grey: whether the colours are mixed to one grey.
+    gray: whether the colours are mixed to one grey.
     valid_fraction: share of each class of the training images that is for
       validation.
 
@@ -80,11 +80,11 @@ def load(
   """
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]
-  read = [_read(folder / name, grey) for name in names]
+  read = [_read(folder / name, gray) for name in names]
   splits = datasets.Splits(
     datasets.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
     None,
-    datasets.ArrayDataset(*_read(folder / "test_batch.bin", grey)),
+    datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray)),
     datasets.Info(
       description="A photograph of 32 x 32 pixels; of what?",
       source=f"CIFAR-10, {folder}",

@@ -147,7 +147,7 @@ def load(
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
 ) -> datasets.Splits:
   """Loads HHAR as a problem of domain adaptation between users or devices.
 
@@ -164,7 +164,7 @@ def load(
     valid_fraction: see `domains.adapt`.
     held_out: see `domains.adapt`.
     scaling: see `domains.make_splits`.
-    unlabelled: see `domains.adapt`.
+    unlabeled: see `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
@@ -192,5 +192,5 @@ def load(
     valid_fraction=valid_fraction,
     held_out=held_out,
     scaling=scaling,
-    unlabelled=unlabelled,
+    unlabeled=unlabeled,
   )

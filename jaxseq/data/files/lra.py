@@ -140,7 +140,7 @@ def _reviews(folder):
   return texts, labels
 
 
-def _labelled(path):
+def _labeled(path):
   """The texts and classes of a tsv file: class, text."""
   texts, labels = [], []
   for number, columns in _lines(path):
@@ -177,7 +177,7 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
   for part in ("train", "test"):
     file = folder / f"{part}.tsv"
     texts, labels = (
-      _labelled(file) if file.is_file() else (_reviews(folder / part))
+      _labeled(file) if file.is_file() else (_reviews(folder / part))
     )
     inputs, lengths = encode(texts, max_length)
     parts.append(

@@ -121,9 +121,9 @@ def read_ts(path: str | os.PathLike) -> TsFile:
         header[key.lower()] = value.strip()
         continue
       stamped = _flag(header, "timestamps")
-      labelled = _flag(header, "classlabel", "targetlabel")
+      labeled = _flag(header, "classlabel", "targetlabel")
       channels = _split(line, stamped)
-      if labelled:
+      if labeled:
         labels.append(channels.pop().strip())
       try:
         read = [_values(channel, stamped) for channel in channels]

@@ -106,7 +106,7 @@ def load(
   valid_fraction: float = 0.2,
   held_out: float = 0.0,
   scaling: domains.Scaling = "source",
-  unlabelled: bool = True,
+  unlabeled: bool = True,
 ) -> datasets.Splits:
   """Loads uWave as a problem of domain adaptation between users.
 
@@ -118,7 +118,7 @@ def load(
     valid_fraction: see `domains.adapt`.
     held_out: see `domains.adapt`.
     scaling: see `domains.make_splits`.
-    unlabelled: see `domains.adapt`.
+    unlabeled: see `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, time, 3), padded with 0 at the
@@ -151,6 +151,6 @@ def load(
     held_out=held_out,
     holding="stratified",
     scaling=scaling,
-    unlabelled=unlabelled,
+    unlabeled=unlabeled,
     seed=seed,
   )

@@ -9,68 +9,25 @@
 `TASKS.register` makes a task of one's own known.
 """
 
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
-from jaxseq import _registry
-from jaxseq import _validate
-from jaxseq.data.tokens.sampling import Task
-from jaxseq.data.tokens.sampling import TokenBatch
+from jaxseq import _lazy
 
-_HERE = "jaxseq.data.tokens"
-TASKS = _registry.Registry(
-  "task",
-  {
-    "adding": f"{_HERE}.signal_tasks:ADDING",
-    "associative_recall": f"{_HERE}.associative_recall:ASSOCIATIVE_RECALL",
-    "binary_addition": f"{_HERE}.strings:BINARY_ADDITION",
-    "bucket_sort": f"{_HERE}.strings:BUCKET_SORT",
-    "copying": f"{_HERE}.copying:COPYING",
-    "cycle_navigation": f"{_HERE}.regular:CYCLE_NAVIGATION",
-    "delay": f"{_HERE}.signal_tasks:DELAY",
-    "duplicate_string": f"{_HERE}.strings:DUPLICATE_STRING",
-    "even_pairs": f"{_HERE}.regular:EVEN_PAIRS",
-    "group_words": f"{_HERE}.group_words:GROUP_WORDS",
-    "induction": f"{_HERE}.induction:INDUCTION",
-    "missing_duplicate": f"{_HERE}.strings:MISSING_DUPLICATE",
-    "modular_arithmetic": f"{_HERE}.regular:MODULAR_ARITHMETIC",
-    "mqar": f"{_HERE}.mqar:MQAR",
-    "odds_first": f"{_HERE}.strings:ODDS_FIRST",
-    "parity": f"{_HERE}.regular:PARITY",
-    "reverse_string": f"{_HERE}.strings:REVERSE_STRING",
-    "selective_copying": f"{_HERE}.copying:SELECTIVE_COPYING",
-    "stack_manipulation": f"{_HERE}.strings:STACK_MANIPULATION",
-  },
-)
-
-
-def get(name: str) -> Task:
-  """Returns a task.
-
-  Raises:
-    ValueError: if there is no such task.
-  """
-  return TASKS.get(name)
-
-
-def make_config(name: str, **options: Any) -> Any:
-  """Makes the configuration of a task from a name and options.
-
-  Args:
-    name: one of the names in `TASKS`.
-    **options: fields of the task's configuration.
-
-  Returns:
-    The configuration.
-
-  Raises:
-    ValueError: if there is no such task or option, or a value is out of range.
-  """
-  kind = get(name).config
-  fields = [field.name for field in dataclasses.fields(kind)]
-  for option in options:
-    _validate.choice(f"options of task {name!r}", option, fields)
-  return kind(**options)
-
-
-__all__ = ["TASKS", "Task", "TokenBatch", "get", "make_config"]
+if TYPE_CHECKING:
+  from jaxseq.data.tokens import associative_recall as associative_recall
+  from jaxseq.data.tokens import copying as copying
+  from jaxseq.data.tokens import group_words as group_words
+  from jaxseq.data.tokens import induction as induction
+  from jaxseq.data.tokens import mqar as mqar
+  from jaxseq.data.tokens import registry as registry
+  from jaxseq.data.tokens import regular as regular
+  from jaxseq.data.tokens import sampling as sampling
+  from jaxseq.data.tokens import signal_tasks as signal_tasks
+  from jaxseq.data.tokens import strings as strings
+  from jaxseq.data.tokens.registry import TASKS as TASKS
+  from jaxseq.data.tokens.registry import get as get
+  from jaxseq.data.tokens.registry import make_config as make_config
+  from jaxseq.data.tokens.sampling import Task as Task
+  from jaxseq.data.tokens.sampling import TokenBatch as TokenBatch
+else:
+  __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
   from jaxseq.dts.metrics._gap import mig as mig
   from jaxseq.dts.metrics._gap import mig_per_factor as mig_per_factor
   from jaxseq.dts.metrics._gap import top_two_gap as top_two_gap
-  from jaxseq.dts.metrics._information import discretise as discretise
+  from jaxseq.dts.metrics._information import discretize as discretize
   from jaxseq.dts.metrics._information import entropies as entropies
   from jaxseq.dts.metrics._information import (
     information_bias as information_bias,

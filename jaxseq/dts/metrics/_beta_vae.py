@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq import _validate
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _draws
 from jaxseq.dts.metrics import _sklearn
 
@@ -57,7 +58,7 @@ def beta_vae_from_table(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  codes, factors = _checks.pair(codes, factors, factors_least=2)
+  codes, factors = _arrays.pair(codes, factors, factors_least=2)
   draw = functools.partial(_draws.pairs_from_table, codes, factors)
   return _score(draw, train_points, evaluation_points, batch, seed)
 
@@ -107,8 +108,8 @@ def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   first, second = np.asarray(first, float), np.asarray(second, float)
   if first.ndim != 3 or first.shape != second.shape:
     raise ValueError(
-      "both codes must be (points, pairs, codes) of one shape; got "
-      f"{first.shape} and {second.shape}."
+      f"both codes: got {first.shape} and {second.shape}, expected (points, "
+      "pairs, codes) of one shape."
     )
   return np.abs(first - second).mean(1)
 
@@ -131,16 +132,16 @@ def beta_vae_from_features(
     ValueError: shapes or dtypes do not fit, or all points have one factor.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  train = _checks.code_array(train_features, "train_features")
-  other = _checks.code_array(evaluation_features, "evaluation_features")
-  train_factor = _checks.label_array(train_factor, len(train), "train_factor")
-  evaluation_factor = _checks.label_array(
+  train = _arrays.code_array(train_features, "train_features")
+  other = _arrays.code_array(evaluation_features, "evaluation_features")
+  train_factor = _arrays.label_array(train_factor, len(train), "train_factor")
+  evaluation_factor = _arrays.label_array(
     evaluation_factor, len(other), "evaluation_factor"
   )
   if np.ptp(train_factor) == 0:
     raise ValueError(
-      "train_factor must hold at least two factors; got "
-      f"{train_factor[0]} only."
+      f"train_factor: got {train_factor[0]} only, expected at least two "
+      "factors."
     )
   model = _sklearn.load("linear_model").LogisticRegression()
   model.fit(train, train_factor)
@@ -152,14 +153,14 @@ def beta_vae_from_features(
 
 def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
   """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  _checks.positive("batch", batch)
+  _validate.positive("batch", batch)
   rng = np.random.default_rng(seed)
   points = []
   for name, total in (
     ("train_points", train_points),
     ("evaluation_points", evaluation_points),
   ):
-    _checks.positive(name, total)
+    _validate.positive(name, total)
     features, factor = [], []
     for start in range(0, total, _PIECE):
       first, second, common = draw(rng, min(_PIECE, total - start), batch)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from jaxseq.dts.metrics import _checks
+from jaxseq import _validate
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _sklearn
 
 # Keeps the entropy of a row or column of zeros defined.
@@ -18,7 +19,7 @@ _TINY = 1e-11
 
 
 class Importance(NamedTuple):
-  """What classifiers of the factors learned.
+  """Importances and accuracies of classifiers of the factors.
 
   Attributes:
     matrix: (D, K) importance of code d for factor k, >= 0.
@@ -75,7 +76,7 @@ def dci(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  _checks.pair(codes, factors, codes_least=2, factors_least=2)
+  _arrays.pair(codes, factors, codes_least=2, factors_least=2)
   importance = boosting_importance(
     codes, factors, codes_test, factors_test, trees=trees, seed=seed
   )
@@ -114,10 +115,10 @@ def boosting_importance(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  codes, factors, codes_test, factors_test = _checks.train_and_test(
+  codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
-  _checks.positive("trees", trees)
+  _validate.positive("trees", trees)
   ensemble = _sklearn.load("ensemble")
   # One stream of random numbers for all factors, as the reference has.
   random_state = np.random.RandomState(seed)
@@ -146,7 +147,7 @@ def disentanglement(importance: np.ndarray) -> float:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  importance = _checks.matrix(importance, "importance", columns=2)
+  importance = _arrays.matrix(importance, "importance", columns=2)
   return _weighted(disentanglement_per_code(importance), importance.sum(1))
 
 
@@ -162,7 +163,7 @@ def completeness(importance: np.ndarray) -> float:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  importance = _checks.matrix(importance, "importance", rows=2)
+  importance = _arrays.matrix(importance, "importance", rows=2)
   return _weighted(completeness_per_factor(importance), importance.sum(0))
 
 
@@ -178,7 +179,7 @@ def disentanglement_per_code(importance: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  return _concentration(_checks.matrix(importance, "importance", columns=2))
+  return _concentration(_arrays.matrix(importance, "importance", columns=2))
 
 
 def completeness_per_factor(importance: np.ndarray) -> np.ndarray:
@@ -193,7 +194,7 @@ def completeness_per_factor(importance: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  return _concentration(_checks.matrix(importance, "importance", rows=2).T)
+  return _concentration(_arrays.matrix(importance, "importance", rows=2).T)
 
 
 def _concentration(rows: np.ndarray) -> np.ndarray:

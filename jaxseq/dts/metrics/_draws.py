@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 
 Encode = Callable[[np.ndarray], np.ndarray]
 
@@ -21,19 +21,9 @@ def held_from_table(
   count: int,
   batch: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Draws batches, each with one factor held at one level.
+  """Draws codes (V, b, D) with one factor held at a level, and which (V,).
 
   Factors and levels are equally likely; rows are drawn with replacement.
-
-  Args:
-    codes: (n, D) float.
-    factors: (n, K) int.
-    rng: of the draws.
-    count: V, number of batches.
-    batch: b, examples of a batch.
-
-  Returns:
-    Codes (V, b, D) and the factor that is held (V,).
   """
   held = rng.integers(factors.shape[1], size=count)
   rows = np.empty((count, batch), np.int64)
@@ -53,19 +43,7 @@ def pairs_from_table(
   count: int,
   batch: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Draws batches of pairs that have one factor in common.
-
-  Args:
-    codes: (n, D) float.
-    factors: (n, K) int.
-    rng: of the draws.
-    count: V, number of batches.
-    batch: b, pairs of a batch.
-
-  Returns:
-    Codes of the first and the second of each pair, (V, b, D) each, and the
-    factor that is common (V,).
-  """
+  """Draws pairs of codes, (V, b, D) each, and their common factor (V,)."""
   common = rng.integers(factors.shape[1], size=count)
   first = rng.integers(len(codes), size=(count, batch))
   second = np.empty_like(first)
@@ -84,18 +62,7 @@ def held_from_encoder(
   count: int,
   batch: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Draws batches, each with one factor held at one level.
-
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D).
-    sizes: (K,) levels of each factor, 0 .. size - 1.
-    rng: of the draws.
-    count: V, number of batches.
-    batch: b, examples of a batch.
-
-  Returns:
-    Codes (V, b, D) and the factor that is held (V,).
-  """
+  """Draws codes (V, b, D) with one factor held at a level, and which (V,)."""
   held = rng.integers(len(sizes), size=count)
   factors = rng.integers(sizes, size=(count, batch, len(sizes)))
   vote = np.arange(count)
@@ -110,19 +77,7 @@ def pairs_from_encoder(
   count: int,
   batch: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Draws batches of pairs that have one factor in common.
-
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D).
-    sizes: (K,) levels of each factor, 0 .. size - 1.
-    rng: of the draws.
-    count: V, number of batches.
-    batch: b, pairs of a batch.
-
-  Returns:
-    Codes of the first and the second of each pair, (V, b, D) each, and the
-    factor that is common (V,).
-  """
+  """Draws pairs of codes, (V, b, D) each, and their common factor (V,)."""
   common = rng.integers(len(sizes), size=count)
   first, second = rng.integers(sizes, size=(2, count, batch, len(sizes)))
   vote = np.arange(count)
@@ -131,28 +86,17 @@ def pairs_from_encoder(
 
 
 def check_sizes(sizes: Sequence[int]) -> np.ndarray:
-  """Returns numbers of levels as an array (K,), checked.
-
-  Args:
-    sizes: (K,), each at least 2.
-
-  Raises:
-    ValueError: there is none, or one is below 2.
-  """
+  """Returns numbers of levels as an array (K,), checked."""
   array = np.asarray(sizes)
   if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-    raise ValueError(f"sizes must be a list of integers; got {sizes!r}.")
+    raise ValueError(f"sizes: got {sizes!r}, expected a list of integers.")
   if (array < 2).any():
-    raise ValueError(f"sizes must each be at least 2; got {array.tolist()}.")
+    raise ValueError(f"sizes: got {array.tolist()}, expected at least 2.")
   return array
 
 
 def _by_level(column: np.ndarray):
-  """Returns rows ordered by level, and where each level begins in them.
-
-  Returns:
-    Rows (n,), starts (L,), counts (L,), and the level 0 .. L - 1 of each row.
-  """
+  """Returns rows ordered by level, and where each level begins in them."""
   _, level, counts = np.unique(column, return_inverse=True, return_counts=True)
   starts = np.cumsum(counts) - counts
   return np.argsort(level, kind="stable"), starts, counts, level
@@ -161,10 +105,10 @@ def _by_level(column: np.ndarray):
 def _encode(encode: Encode, factors: np.ndarray) -> np.ndarray:
   """Returns codes (V, b, D) of factors (V, b, K)."""
   flat = factors.reshape(-1, factors.shape[-1])
-  codes = _checks.code_array(encode(flat), "what encode returns")
+  codes = _arrays.code_array(encode(flat), "what encode returns")
   if len(codes) != len(flat):
     raise ValueError(
-      f"what encode returns must have {len(flat)} rows, as its argument; got "
-      f"shape {codes.shape}."
+      f"what encode returns: got shape {codes.shape}, expected {len(flat)} "
+      "rows, as its argument."
     )
   return codes.reshape(*factors.shape[:2], -1)

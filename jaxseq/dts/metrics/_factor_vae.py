@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq import _validate
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _draws
 
 # Batches that are made at a time, so that 10,000 votes need little memory.
@@ -67,7 +68,7 @@ def factor_vae_from_table(
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
-  codes, factors = _checks.pair(codes, factors)
+  codes, factors = _arrays.pair(codes, factors)
   draw = functools.partial(_draws.held_from_table, codes, factors)
   return _score(
     draw,
@@ -109,10 +110,10 @@ def factor_vae_from_encoder(
     ValueError: a size is below 2, or `encode` returns another shape.
   """
   sizes = _draws.check_sizes(sizes)
-  _checks.positive("variance_examples", variance_examples)
+  _validate.positive("variance_examples", variance_examples)
   rng = np.random.default_rng(seed)
   factors = rng.integers(sizes, size=(variance_examples, len(sizes)))
-  codes = _checks.code_array(encode(factors), "what encode returns")
+  codes = _arrays.code_array(encode(factors), "what encode returns")
   return _score(
     functools.partial(_draws.held_from_encoder, encode, sizes),
     len(sizes),
@@ -152,8 +153,8 @@ def factor_vae_from_votes(
   variances = np.asarray(global_variances, np.float64)
   train = _least_moving(train_codes, variances, least_deviation)
   evaluation = _least_moving(evaluation_codes, variances, least_deviation)
-  train_factor = _checks.label_array(train_factor, len(train), "train_factor")
-  evaluation_factor = _checks.label_array(
+  train_factor = _arrays.label_array(train_factor, len(train), "train_factor")
+  evaluation_factor = _arrays.label_array(
     evaluation_factor, len(evaluation), "evaluation_factor"
   )
   if num_factors is None:
@@ -177,14 +178,16 @@ def _score(
   rng,
 ) -> FactorVae:
   """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  if _checks.positive("batch", batch) < 2:
-    raise ValueError("batch must be at least 2, of which variances are; got 1.")
+  if _validate.positive("batch", batch) < 2:
+    raise ValueError(
+      "batch: got 1, expected at least 2, of which variances are."
+    )
   tables = []
   for name, total in (
     ("train_votes", train_votes),
     ("evaluation_votes", evaluation_votes),
   ):
-    _checks.positive(name, total)
+    _validate.positive(name, total)
     table = np.zeros((num_factors, len(variances)), np.int64)
     for first in range(0, total, _PIECE):
       codes, held = draw(rng, min(_PIECE, total - first), batch)
@@ -196,7 +199,7 @@ def _score(
 
 def _variances(codes: np.ndarray) -> np.ndarray:
   if len(codes) < 2:
-    raise ValueError("codes must have at least 2 examples; got 1.")
+    raise ValueError("codes: got 1, expected at least 2 examples.")
   return codes.var(0, ddof=1)
 
 
@@ -205,9 +208,9 @@ def _least_moving(codes, variances, least_deviation) -> np.ndarray:
   codes = np.asarray(codes, np.float64)
   if codes.ndim != 3 or variances.shape != codes.shape[2:] or not codes.size:
     raise ValueError(
-      "batches of codes must be (votes, examples, codes), and there must be a "
-      f"global variance for each code; got shapes {codes.shape} and "
-      f"{variances.shape}."
+      f"batches of codes: got shapes {codes.shape} and {variances.shape}, "
+      "expected (votes, examples, codes), and there must be a global variance "
+      "for each code."
     )
   active = np.sqrt(variances) >= least_deviation
   if not active.any():
@@ -221,8 +224,8 @@ def _count(num_factors, num_codes, held, least) -> np.ndarray:
   """Returns votes (K, D)."""
   if held.min() < 0 or held.max() >= num_factors:
     raise ValueError(
-      f"factors must lie in 0 .. {num_factors - 1}; got "
-      f"{held.min()} .. {held.max()}."
+      f"factors: got {held.min()} .. {held.max()}, expected a number in 0 .. "
+      f"{num_factors - 1}."
     )
   votes = np.zeros((num_factors, num_codes), np.int64)
   voted = least >= 0

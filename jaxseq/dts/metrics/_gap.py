@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -18,7 +18,7 @@ def top_two_gap(matrix: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  ordered = np.sort(_checks.matrix(matrix, "matrix", rows=2), axis=0)
+  ordered = np.sort(_arrays.matrix(matrix, "matrix", rows=2), axis=0)
   return ordered[-1] - ordered[-2]
 
 
@@ -67,6 +67,6 @@ def mig_per_factor(
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
-  codes, factors = _checks.pair(codes, factors, codes_least=2)
+  codes, factors = _arrays.pair(codes, factors, codes_least=2)
   matrix = _information.information_matrix(codes, factors, bins)
   return top_two_gap(matrix) / _information.entropies(factors)

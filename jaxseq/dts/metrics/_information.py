@@ -7,10 +7,11 @@ All are plug-in estimates from counts, as in google-research/disentanglement_lib
 import numpy as np
 from scipy import special
 
-from jaxseq.dts.metrics import _checks
+from jaxseq import _validate
+from jaxseq.dts.metrics import _arrays
 
 
-def discretise(codes: np.ndarray, bins: int = 20) -> np.ndarray:
+def discretize(codes: np.ndarray, bins: int = 20) -> np.ndarray:
   """Returns the number of the bin that each value falls in.
 
   A code's bins have equal widths between its own smallest and largest value,
@@ -26,8 +27,8 @@ def discretise(codes: np.ndarray, bins: int = 20) -> np.ndarray:
   Raises:
     ValueError: codes are not finite or have another shape, or bins < 1.
   """
-  codes = _checks.code_array(codes)
-  _checks.positive("bins", bins)
+  codes = _arrays.code_array(codes)
+  _validate.positive("bins", bins)
   out = np.empty(codes.shape, np.int64)
   for d, code in enumerate(codes.T):
     edges = np.histogram_bin_edges(code, bins)
@@ -49,7 +50,7 @@ def entropies(labels: np.ndarray) -> np.ndarray:
     ValueError: labels are no integers or have another shape.
   """
   labels = np.asarray(labels)
-  labels = _checks.factor_array(
+  labels = _arrays.factor_array(
     labels, len(labels) if labels.ndim else 0, "labels", may_be_constant=True
   )
   counts = [np.unique(column, return_counts=True)[1] for column in labels.T]
@@ -72,8 +73,8 @@ def information_matrix(
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
-  codes, factors = _checks.pair(codes, factors)
-  return pairwise_information(discretise(codes, bins), factors)
+  codes, factors = _arrays.pair(codes, factors)
+  return pairwise_information(discretize(codes, bins), factors)
 
 
 def pairwise_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:

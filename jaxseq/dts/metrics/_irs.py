@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -57,16 +57,16 @@ def irs(
     ValueError: shapes or dtypes are wrong, a factor is constant, or no code
       varies.
   """
-  codes, factors = _checks.pair(codes, factors)
+  codes, factors = _arrays.pair(codes, factors)
   if not 0 < quantile <= 1:
-    raise ValueError(f"quantile must lie in (0, 1]; got {quantile!r}.")
+    raise ValueError(
+      f"quantile: got {quantile!r}, expected a number in (0, 1]."
+    )
   active = np.ptp(codes, axis=0) > 0
   if not active.any():
-    raise ValueError(
-      "codes must vary in at least one column; all are constant."
-    )
+    raise ValueError("codes: got constant columns, expected one that varies.")
   codes = codes[:, active]
-  levels = _information.discretise(factors, bins)
+  levels = _information.discretize(factors, bins)
   deviations = np.abs(codes - codes.mean(0)).max(0)
   matrix = np.empty((codes.shape[1], factors.shape[1]))
   for k, column in enumerate(levels.T):

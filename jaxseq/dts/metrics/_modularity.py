@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _auc
-from jaxseq.dts.metrics import _checks
 from jaxseq.dts.metrics import _information
 from jaxseq.dts.metrics import _sklearn
 
@@ -44,7 +44,7 @@ def modularity(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
-  codes, factors = _checks.pair(codes, factors, factors_least=2)
+  codes, factors = _arrays.pair(codes, factors, factors_least=2)
   matrix = _information.information_matrix(codes, factors, bins)
   return float(modularity_per_code(matrix).mean())
 
@@ -61,7 +61,7 @@ def modularity_per_code(information: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: the matrix has another shape or a negative entry.
   """
-  squares = np.square(_checks.matrix(information, "information", columns=2))
+  squares = np.square(_arrays.matrix(information, "information", columns=2))
   most = squares.max(1)
   rest = (squares.sum(1) - most) / (squares.shape[1] - 1)
   return np.where(most > 0, 1.0 - rest / np.where(most > 0, most, 1.0), 0.0)
@@ -89,7 +89,7 @@ def explicitness(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  codes, factors, codes_test, factors_test = _checks.train_and_test(
+  codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
   linear_model = _sklearn.load("linear_model")

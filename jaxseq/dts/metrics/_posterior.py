@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _gap
 
 # Numbers in the largest temporary array: 2 MB of float64, which caches hold.
@@ -113,7 +113,7 @@ def posterior_mig(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   mu, logvar, z = _gaussians(mu, logvar, z, least=2)
-  factors = _checks.factor_array(factors, len(z))
+  factors = _arrays.factor_array(factors, len(z))
   marginal = _entropies(mu, logvar, z)
   conditional = np.empty((z.shape[1], factors.shape[1]))
   sizes = np.empty(factors.shape[1])
@@ -125,9 +125,9 @@ def posterior_mig(
       [_entropies(mu[m], logvar[m], z[m]) for m in members], axis=0
     )
   information = marginal[:, None] - conditional
-  normalised = np.maximum(information, 0.0) / np.log(sizes)
+  normalized = np.maximum(information, 0.0) / np.log(sizes)
   return PosteriorGap(
-    float(_gap.top_two_gap(normalised).mean()),
+    float(_gap.top_two_gap(normalized).mean()),
     information,
     marginal,
     conditional,
@@ -135,13 +135,13 @@ def posterior_mig(
 
 
 def _gaussians(mu, logvar, z, least=1):
-  mu = _checks.code_array(mu, "mu", least)
-  logvar = _checks.code_array(logvar, "logvar")
-  z = _checks.code_array(z, "z")
+  mu = _arrays.code_array(mu, "mu", least)
+  logvar = _arrays.code_array(logvar, "logvar")
+  z = _arrays.code_array(z, "z")
   if not mu.shape == logvar.shape == z.shape:
     raise ValueError(
-      "mu, logvar and z must have one shape; got "
-      f"{mu.shape}, {logvar.shape} and {z.shape}."
+      f"mu, logvar and z: got {mu.shape}, {logvar.shape} and {z.shape}, "
+      "expected one shape."
     )
   return mu, logvar, z
 

@@ -8,7 +8,7 @@ one and the same good representation 0.98 and 0.36. Never mix them in one table.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _gap
 from jaxseq.dts.metrics import _sklearn
 
@@ -45,7 +45,7 @@ def sap_matrix_continuous(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
-  codes, factors = _checks.pair(codes, factors)
+  codes, factors = _arrays.pair(codes, factors)
   codes = codes - codes.mean(0)
   factors = factors - factors.mean(0)
   degrees = len(codes) - 1
@@ -116,7 +116,7 @@ def sap_matrix_discrete(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  codes, factors, codes_test, factors_test = _checks.train_and_test(
+  codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
   svm = _sklearn.load("svm")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _dci
 from jaxseq.dts.metrics import _factor_vae
 from jaxseq.dts.metrics import _gap
@@ -58,11 +58,13 @@ def summary(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: test data are given and scikit-learn is not installed.
   """
-  codes, factors = _checks.pair(codes, factors, codes_least=2, factors_least=2)
+  codes, factors = _arrays.pair(codes, factors, codes_least=2, factors_least=2)
   if (codes_test is None) != (factors_test is None):
-    raise ValueError("codes_test and factors_test must be given together.")
+    raise ValueError(
+      "codes_test and factors_test: got one, expected both or none."
+    )
   if codes_test is not None:
-    test = _checks.train_and_test(codes, factors, codes_test, factors_test)[2:]
+    test = _arrays.train_and_test(codes, factors, codes_test, factors_test)[2:]
   active = codes.var(0, ddof=1) > active_variance
   matrix = _information.information_matrix(codes, factors, bins)
   modularity = _modularity.modularity_per_code(matrix)

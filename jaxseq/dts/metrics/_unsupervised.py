@@ -7,7 +7,7 @@ is better; a representation that says nothing scores well.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _checks
+from jaxseq.dts.metrics import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -35,7 +35,7 @@ def gaussian_total_correlation(codes: np.ndarray) -> float:
   return float(0.5 * (np.log(np.diag(covariance)).sum() - log_determinant))
 
 
-def gaussian_wasserstein(codes: np.ndarray, normalised: bool = False) -> float:
+def gaussian_wasserstein(codes: np.ndarray, normalized: bool = False) -> float:
   """Returns the squared Wasserstein-2 distance of two Gaussians.
 
   One has the codes' covariance C, the other only its diagonal S:
@@ -43,7 +43,7 @@ def gaussian_wasserstein(codes: np.ndarray, normalised: bool = False) -> float:
 
   Args:
     codes: (n, D) float. Codes that do not vary are left out.
-    normalised: whether to divide by tr C, so that scale does not matter.
+    normalized: whether to divide by tr C, so that scale does not matter.
 
   Returns:
     In squared units of the codes, or without unit; >= 0 up to rounding.
@@ -57,7 +57,7 @@ def gaussian_wasserstein(codes: np.ndarray, normalised: bool = False) -> float:
   eigenvalues = np.linalg.eigvalsh(covariance * np.outer(scale, scale))
   roots = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
   distance = 2 * np.trace(covariance) - 2 * roots
-  return float(distance / np.trace(covariance) if normalised else distance)
+  return float(distance / np.trace(covariance) if normalized else distance)
 
 
 def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
@@ -73,8 +73,8 @@ def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
   Raises:
     ValueError: codes have another shape or are not finite.
   """
-  codes = _checks.code_array(codes, least=2)
-  binned = _information.discretise(codes, bins)
+  codes = _arrays.code_array(codes, least=2)
+  binned = _information.discretize(codes, bins)
   information = _information.pairwise_information(binned, binned)
   count = len(information)
   total = information.sum() - np.trace(information)
@@ -82,10 +82,8 @@ def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
 
 
 def _covariance(codes) -> np.ndarray:
-  codes = _checks.code_array(codes)
+  codes = _arrays.code_array(codes)
   codes = codes[:, np.ptp(codes, axis=0) > 0]
   if not codes.shape[1]:
-    raise ValueError(
-      "codes must vary in at least one column; all are constant."
-    )
+    raise ValueError("codes: got constant columns, expected one that varies.")
   return np.atleast_2d(np.cov(codes, rowvar=False))

@@ -23,14 +23,6 @@ def joined(axis: str, tree: PyTree, along: int) -> PyTree:
   """The devices' arrays one behind the other, the same on all devices.
 
   A sum, since the type of a gathered array says that devices differ.
-
-  Args:
-    axis: name of the mesh axis.
-    tree: arrays.
-    along: the array axis to join.
-
-  Returns:
-    The arrays.
   """
 
   def join(leaf):
@@ -47,13 +39,7 @@ def joined(axis: str, tree: PyTree, along: int) -> PyTree:
 def own_slice(axis: str, x: jax.Array, along: int) -> jax.Array:
   """This device's share of an array that all devices have.
 
-  Args:
-    axis: name of the mesh axis.
-    x: the array.
-    along: the array axis that is split into equal pieces.
-
-  Returns:
-    The piece.
+  `along` is the array axis that is split into equal pieces.
   """
   size = x.shape[along] // lax.axis_size(axis)
   begin = lax.axis_index(axis) * size

@@ -40,17 +40,7 @@ def scan(
 def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
   """Returns the scheme that "auto" stands for, and checks any other.
 
-  Args:
-    scheme: one of `SCHEMES`.
-    devices: number of devices.
-    batch: number of rows of the batch.
-    heads: number of heads.
-
-  Returns:
-    "batch", "heads" or "relay".
-
-  Raises:
-    ValueError: if there is no such scheme, or it does not fit the numbers.
+  A ValueError if there is no such scheme, or it does not fit the numbers.
   """
   _validate.choice("scheme", scheme, SCHEMES)
   sizes = {"batch": batch, "heads": heads}
@@ -59,9 +49,10 @@ def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
     return next(fits, "relay")
   if scheme in sizes and sizes[scheme] % devices:
     what = {"batch": "rows of the batch", "heads": "heads"}[scheme]
-    raise ValueError(
-      f"scheme {scheme!r} needs a number of {what} that is a multiple of the "
-      f"number of devices; got {sizes[scheme]} and {devices} devices."
+    raise _validate.error(
+      f"number of {what}",
+      sizes[scheme],
+      f"a multiple of the {devices} devices for scheme {scheme!r}",
     )
   return scheme
 

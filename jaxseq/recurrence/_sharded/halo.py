@@ -10,6 +10,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 
 def previous(
   x: jax.Array, count: int, axis: str, init: jax.Array | None = None
@@ -35,15 +37,15 @@ def previous(
     ValueError: if shapes or the count do not fit the above.
   """
   if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:-1]:
-    raise ValueError(
-      "x must have shape (*batch, time, features) with time at least 1; got "
-      f"{jnp.shape(x)}."
+    raise _validate.error(
+      "x",
+      f"shape {jnp.shape(x)}",
+      "(*batch, time, features) with time at least 1",
     )
-  if count < 0:
-    raise ValueError(f"count must be at least 0; got {count}.")
+  _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
   if init is not None and jnp.shape(init) != shape:
-    raise ValueError(f"init must have shape {shape}; got {jnp.shape(init)}.")
+    raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
   time, devices = x.shape[-2], lax.axis_size(axis)
   pieces, missing = [], count
   for hops in range(1, devices):
@@ -76,21 +78,7 @@ def previous(
 def previous_flags(
   flags: jax.Array, count: int, axis: str, init: jax.Array | None = None
 ) -> jax.Array:
-  """`previous` for arrays without features, such as masks and resets.
-
-  Args:
-    flags: (*batch, time), this device's chunk.
-    count: number of elements to return.
-    axis: name of the mesh axis over which time is split.
-    init: (*batch, count), what came before the whole sequence; zeros (False)
-      if None.
-
-  Returns:
-    (*batch, count), oldest first.
-
-  Raises:
-    ValueError: if shapes or the count do not fit the above.
-  """
+  """`previous` for arrays without features, such as masks and resets."""
   if init is not None:
     init = jnp.asarray(init)[..., None]
   return previous(jnp.asarray(flags)[..., None], count, axis, init)[..., 0]

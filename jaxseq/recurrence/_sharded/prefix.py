@@ -3,7 +3,7 @@
 Time is split over the devices of a mesh axis. Each device sums up its chunk:
 what it does to a state that enters it, a pytree of the size of a state, however
 long the chunk is. The operator of the recurrence makes the summary of two
-neighbouring chunks out of theirs, so that every device can work out the state
+neighboring chunks out of theirs, so that every device can work out the state
 that enters its own chunk from the summaries before it.
 """
 
@@ -20,7 +20,7 @@ from jaxseq import _validate
 
 PyTree = Any
 
-# Of the summaries of two neighbouring stretches of time, and the number of
+# Of the summaries of two neighboring stretches of time, and the number of
 # chunks that the right one consists of, the summary of both.
 Combine = Callable[[PyTree, PyTree, int], PyTree]
 
@@ -183,7 +183,7 @@ def final(
 
 
 def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
-  """Combines neighbours along the first axis until one is left.
+  """Combines neighbors along the first axis until one is left.
 
   A tree of logarithmic depth. An odd one out is the first, so that of any two
   the right one stands for a power of two of elements.

@@ -109,7 +109,10 @@ def player(
     ValueError: if the environment or an option is unknown.
   """
   env, env_params = rollout.environment(
-    config.env_id, config.env_options, config.env_params
+    config.env_id,
+    config.env_options,
+    config.env_params,
+    as_images=config.network.encoder is not None,
   )
   network = make(actions.spec_of(env.action_space(env_params)))
   if config.normalize_observation:

@@ -193,7 +193,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   players = player(config)
   world = rollout.start(players, key_world, config.num_envs)
-  variables = players.network.init(key_network, world.observation[:, None])
+  variables = players.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   return RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),
@@ -301,6 +303,7 @@ def train(
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
+  """Returns the optimizer of a whole run."""
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
   return common.make_optimizer(config, num_steps)
 

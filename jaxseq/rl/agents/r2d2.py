@@ -52,7 +52,7 @@ class RunnerState(NamedTuple):
   epsilon: Array
   world: rollout.World
   tail: r2d2_rollout.Tail
-  replay: sequences.Replay
+  replay: sequences.Replay[r2d2_rollout.Sequence]
   key: Array
   num_updates: Array
   statistics: PyTree = ()
@@ -103,7 +103,9 @@ def init(config: Config, key: Array) -> RunnerState:
   key_network, key_world, key_run = jax.random.split(key, 3)
   learner = _learner(config)
   world = rollout.start(learner, key_world, config.num_envs)
-  variables = learner.network.init(key_network, world.observation[:, None])
+  variables = learner.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
@@ -224,6 +226,7 @@ def exploration(config: Config, num_updates: Array) -> Array:
 
 
 def _variables(params, epsilon, statistics):
+  """Returns what the network is applied with."""
   variables = {"params": params, q_networks.EXPLORATION: {"epsilon": epsilon}}
   if statistics:
     variables[normalization.COLLECTION] = statistics
@@ -231,10 +234,12 @@ def _variables(params, epsilon, statistics):
 
 
 def _optimizer(config):
+  """Returns the optimizer of a whole run."""
   return common.make_optimizer(config, config.optimizer_steps)
 
 
 def _bootstraps(config, players):
+  """Returns whether a cut is bootstrapped, not taken for an end."""
   return config.bootstrap_truncated and common.can_truncate(players)
 
 

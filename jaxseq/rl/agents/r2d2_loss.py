@@ -38,7 +38,7 @@ def learn(
   network: q_networks.QNetwork,
   optimizer: optax.GradientTransformation,
   learned: Learned,
-  replay: sequences.Replay,
+  replay: sequences.Replay[r2d2_rollout.Sequence],
   key: Array,
   num_steps: Array,
 ) -> tuple[Learned, sum_tree.Priorities, dict[str, Array]]:
@@ -130,35 +130,35 @@ def action_values(
 
 def targets(
   config: r2d2_config.Config,
-  online: Array,
-  target: Array,
+  q: Array,
+  q_target: Array,
   batch: r2d2_rollout.Sequence,
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
   Args:
     config: options.
-    online: (batch, time + 1, n) action values of the network.
-    target: (batch, time + 1, n) action values of the target network.
+    q: (batch, time + 1, n) action values of the network.
+    q_target: (batch, time + 1, n) action values of the target network.
     batch: sequences with one leading axis.
 
   Returns:
     (batch, time), on the scale of the network.
   """
-  value = td.double_q(online, target)
+  v = td.double_q(q, q_target)
   if config.rescale_values:
-    value = td.unrescale(value)
-  reward = config.reward_scale * batch.reward
-  arguments = (reward, value, batch.terminated, batch.cut)
+    v = td.unrescale(v)
+  r_t = config.reward_scale * batch.reward
+  arguments = (r_t, v, batch.terminated, batch.cut)
   if config.targets == "lambda":
-    wanted = td.lambda_targets(
+    target_tm1 = td.lambda_targets(
       *arguments, gamma=config.gamma, q_lambda=config.q_lambda
     )
   else:
-    wanted = td.n_step_targets(
+    target_tm1 = td.n_step_targets(
       *arguments, gamma=config.gamma, num_steps=config.num_steps
     )
-  return td.rescale(wanted) if config.rescale_values else wanted
+  return td.rescale(target_tm1) if config.rescale_values else target_tm1
 
 
 def loss(
@@ -183,18 +183,18 @@ def loss(
     The loss; and a dict of scalars, `loss`, `td_error` and `q_value`, with the
     priorities (batch,) of the sequences.
   """
-  online = action_values(config, network, params, batch)
-  target = action_values(config, network, target_params, batch)
-  wanted = targets(config, online, target, batch)
-  counts = ~batch.cut
-  error, chosen = td.td_errors(online[:, :-1], batch.action, wanted, counts)
-  total = td.squared_loss(error, weight, counts)
+  q = action_values(config, network, params, batch)
+  q_target = action_values(config, network, target_params, batch)
+  target_tm1 = targets(config, q, q_target, batch)
+  mask_t = ~batch.cut
+  td_error, q_a_tm1 = td.td_errors(q[:, :-1], batch.action, target_tm1, mask_t)
+  total = td.squared_loss(td_error, weight, mask_t)
   priority = priorities.sequence_priority(
-    error, counts, max_share=config.priority_max_share
+    td_error, mask_t, max_share=config.priority_max_share
   )
   metrics = {
     "loss": total,
-    "td_error": jnp.abs(error).mean(where=counts),
-    "q_value": chosen.mean(where=counts),
+    "td_error": jnp.abs(td_error).mean(where=mask_t),
+    "q_value": q_a_tm1.mean(where=mask_t),
   }
   return total, (metrics, priority)

@@ -66,10 +66,14 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
     world: as from `rollout.start`.
     burn_in: steps before a sequence.
   """
-  num_envs, size = world.observation.shape
+  num_envs = len(world.reset)
+
+  def blank(x):
+    return jnp.zeros((num_envs, burn_in, *x.shape[1:]), x.dtype)
+
   tail = Tail(
     memory=world.memory if burn_in else (),
-    observation=jnp.zeros((num_envs, burn_in, size), world.observation.dtype),
+    observation=jax.tree.map(blank, world.observation),
     reset=jnp.zeros((num_envs, burn_in), bool),
   )
   return world._replace(reset=jnp.ones_like(world.reset)), tail
@@ -113,11 +117,11 @@ def play(
   taken = jax.tree.map(
     lambda x: jnp.swapaxes(x.reshape(length, *x.shape[2:]), 0, 1), taken
   )
-  observation = jnp.concatenate(
-    [tail.observation, taken.observation, after.observation[:, None]], axis=1
-  )
-  reset = jnp.concatenate(
-    [tail.reset, taken.reset, after.reset[:, None]], axis=1
+  observation, reset = jax.tree.map(
+    lambda *x: jnp.concatenate([*x[:2], x[2][:, None]], axis=1),
+    (tail.observation, tail.reset),
+    (taken.observation, taken.reset),
+    (after.observation, after.reset),
   )
   sequence = Sequence(
     memory=tail.memory if burn_in else world.memory,
@@ -130,7 +134,7 @@ def play(
   )
   tail = Tail(
     memory=jax.tree.map(lambda x: x[-1], memories) if burn_in else (),
-    observation=observation[:, length:-1],
+    observation=jax.tree.map(lambda x: x[:, length:-1], observation),
     reset=reset[:, length:-1],
   )
   return after, tail, sequence, taken

@@ -103,9 +103,9 @@ def draw_minesweeper(
       size = box[2] - box[0]
       is_open = opened[row, column]
       color = canvas_lib.WHITE if is_open else canvas_lib.LIGHT
-      canvas.box(canvas_lib.inset(box, 1), color, canvas_lib.GREY)
+      canvas.box(canvas_lib.inset(box, 1), color, canvas_lib.GRAY)
       if mines[row, column]:
-        color = canvas_lib.ORANGE if is_open else canvas_lib.GREY
+        color = canvas_lib.ORANGE if is_open else canvas_lib.GRAY
         canvas.circle(canvas_lib.middle(box), 0.25 * size, color)
       elif is_open:
         count = padded[row : row + 3, column : column + 3].sum()
@@ -127,7 +127,7 @@ def draw_concentration(
     box = canvas_lib.inset(boxes[i], 1.5)
     hidden = seen[i] == game.card_types
     color = canvas_lib.SKY if hidden else canvas_lib.WHITE
-    edge = canvas_lib.GREEN if matched[i] else canvas_lib.GREY
+    edge = canvas_lib.GREEN if matched[i] else canvas_lib.GRAY
     canvas.box(box, color, edge, 2 if matched[i] else 1, radius=3)
     if not hidden:
       mark = timeline.card(seen[i], game.card_types)
@@ -156,6 +156,6 @@ def draw_bandit(
       color = canvas_lib.GREEN if won else canvas_lib.ORANGE
     canvas.box((x + 2, base - height, x + width - 2, base), color)
     size = min(13.0, width * 0.5)
-    canvas.text((x + width / 2, base + 10), str(arm), size, canvas_lib.GREY)
+    canvas.text((x + width / 2, base + 10), str(arm), size, canvas_lib.GRAY)
     canvas.text((x + width / 2, base + 26), str(pulls.count(arm)), size)
-  canvas.line([(left, base), (right, base)], canvas_lib.GREY)
+  canvas.line([(left, base), (right, base)], canvas_lib.GRAY)

@@ -29,9 +29,9 @@ def draw_cartpole(
   left, top, right, bottom = area
   rail, meter = bottom - 0.25 * (bottom - top), (right - left) / (2 * _TRACK)
   states, length = film.states, 0.55 * (bottom - top)
-  canvas.line([(left, rail), (right, rail)], canvas_lib.GREY)
+  canvas.line([(left, rail), (right, rail)], canvas_lib.GRAY)
   for x in (left, (left + right) / 2, right):
-    canvas.line([(x, rail), (x, rail + 8)], canvas_lib.GREY)
+    canvas.line([(x, rail), (x, rail + 8)], canvas_lib.GRAY)
 
   def pole(x, theta, color, width):
     x = (left + right) / 2 + meter * float(x)
@@ -95,7 +95,7 @@ def draw_mountain_car(
     return place(position, math.sin(3 * position))
 
   positions = np.linspace(-1.2, 0.6, 60)
-  canvas.line([ground(p) for p in positions], canvas_lib.GREY, 2)
+  canvas.line([ground(p) for p in positions], canvas_lib.GRAY, 2)
   x, y = ground(0.45)
   canvas.line([(x, y), (x, y - 30)], canvas_lib.GREEN, 3)
   canvas.box((x, y - 30, x + 16, y - 20), canvas_lib.GREEN)
@@ -116,7 +116,7 @@ def draw_points(
   limit = float(np.clip(1.1 * np.abs(ways).max(), 1.5, 3))
   place = _plane(area, -limit, limit, -limit, limit)
   for other in others:
-    canvas.circle(place(*other), 9, canvas_lib.LIGHT, canvas_lib.GREY)
+    canvas.circle(place(*other), 9, canvas_lib.LIGHT, canvas_lib.GRAY)
   canvas.circle(place(*goal), 10, None, canvas_lib.GREEN, 3)
   # Back to where this trial began: before that there is a jump.
   start = max(t - int(states.time[t]), 0)

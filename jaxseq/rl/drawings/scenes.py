@@ -77,7 +77,7 @@ def frame(film: film_lib.Film, t: int) -> np.ndarray:
   if film.taken.trial is not None:
     place = f"trial {int(film.taken.trial[t]) + 1}, {place}"
   canvas.text((14, 18), film.title, 14, anchor="lm")
-  canvas.text((WIDTH - 14, 18), place, 14, canvas_lib.GREY, "rm")
+  canvas.text((WIDTH - 14, 18), place, 14, canvas_lib.GRAY, "rm")
   of(film.game)(canvas, (14, 38, WIDTH - 14, HEIGHT - 42), film, t)
   reward = float(film.taken.reward[t])
   total = float(film.taken.reward[: t + 1].sum())

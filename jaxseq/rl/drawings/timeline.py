@@ -131,14 +131,14 @@ def draw(
   height = (bottom - top) / len(labels)
   middles = {name: top + (i + 0.5) * height for i, name in enumerate(labels)}
   for name, y in middles.items():
-    canvas.text((left, y), name, 13, canvas_lib.GREY, "lm")
+    canvas.text((left, y), name, 13, canvas_lib.GRAY, "lm")
   for step, marks in columns.items():
     x = left + _LABELS + (step - first + 0.5) * width
     if step == t:
       canvas.box(
         (x - width / 2 + 1, top, x + width / 2 - 1, bottom),
         canvas_lib.PALE,
-        canvas_lib.GREY,
+        canvas_lib.GRAY,
         radius=6,
       )
     for name, mark in marks.items():
@@ -157,7 +157,7 @@ def signed(value: float, digits: int) -> str:
 def reward_color(reward: float) -> str:
   """Returns green for what is good, orange for what is bad."""
   if not reward:
-    return canvas_lib.GREY
+    return canvas_lib.GRAY
   return canvas_lib.GREEN if reward > 0 else canvas_lib.ORANGE
 
 
@@ -171,7 +171,7 @@ def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
     canvas.box(
       (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2),
       canvas_lib.WHITE,
-      canvas_lib.GREY,
+      canvas_lib.GRAY,
       radius=4,
     )
     canvas.text(point, mark.text, tall * 0.5, mark.color)

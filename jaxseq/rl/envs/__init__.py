@@ -19,13 +19,12 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.rl.envs import atari as atari
   from jaxseq.rl.envs import atari_released as atari_released
-  from jaxseq.rl.envs import atari_xla as atari_xla
   from jaxseq.rl.envs import autoencode as autoencode
   from jaxseq.rl.envs import bandit as bandit
   from jaxseq.rl.envs import base as base
   from jaxseq.rl.envs import battleship as battleship
-  from jaxseq.rl.envs import bilinear as bilinear
   from jaxseq.rl.envs import bitboard as bitboard
+  from jaxseq.rl.envs import blank as blank
   from jaxseq.rl.envs import card_game as card_game
   from jaxseq.rl.envs import cartpole as cartpole
   from jaxseq.rl.envs import concentration as concentration
@@ -37,14 +36,17 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
   from jaxseq.rl.envs import pendulum as pendulum
-  from jaxseq.rl.envs import players as players
   from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation
+  from jaxseq.rl.envs import protocol as protocol
   from jaxseq.rl.envs import randomness as randomness
   from jaxseq.rl.envs import registry as registry
   from jaxseq.rl.envs import repeat_first as repeat_first
   from jaxseq.rl.envs import repeat_previous as repeat_previous
+  from jaxseq.rl.envs import resizing as resizing
   from jaxseq.rl.envs import spaces as spaces
+  from jaxseq.rl.envs.registry import POPGYM as POPGYM
+  from jaxseq.rl.envs.registry import atari_id as atari_id
   from jaxseq.rl.envs.registry import make as make
   from jaxseq.rl.envs.registry import names as names
   from jaxseq.rl.envs.registry import register as register

@@ -1,15 +1,104 @@
-"""The package ale-py: Atari's emulator, and its games."""
+"""Atari's emulator, of the package ale-py, and the players of its games."""
 
 from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
+from jaxseq import _validate
 
 # Frames of a step, and the height and width of an image.
 SKIP = 4
 SIZE = 84
+NOOP = 0
+
+
+class Step(NamedTuple):
+  """Outcome of one action of a player.
+
+  Attributes:
+    frame: (84, 84) uint8, to act on next: of another game if this one is over.
+    final_frame: (84, 84) uint8, that the action led to.
+    reward: () float32, points of the game.
+    life_lost: () bool, whether a life was lost and the game goes on.
+    terminated: () bool, whether the game is over.
+    truncated: () bool, whether it was stopped by the time limit.
+  """
+
+  frame: np.ndarray
+  final_frame: np.ndarray
+  reward: np.ndarray
+  life_lost: np.ndarray
+  terminated: np.ndarray
+  truncated: np.ndarray
+
+
+class Player:
+  """One player at an emulator; subclasses have the rules.
+
+  Attributes:
+    emulator: an `ale_py.ALEInterface` with a game in it, and no sticky actions.
+    draw_noops: called when a game begins; returns for how many frames nothing
+      is done.
+    max_steps: steps after which a game is stopped.
+    lives: number of lives against which a loss is told.
+    steps: number of steps of the game so far.
+  """
+
+  # Bounds of what `draw_noops` is to return, and the usual time limit.
+  noops = (0, 29)
+  limit = 27_000
+
+  def __init__(
+    self,
+    emulator: Any,
+    draw_noops: Callable[[], int],
+    max_steps: int | None = None,
+  ):
+    self.emulator = emulator
+    self.draw_noops = draw_noops
+    self.max_steps = self.limit if max_steps is None else max_steps
+    self.lives = 0
+    self.steps = 0
+    self._actions = emulator.getMinimalActionSet()
+    self._screens = np.zeros((2, *emulator.getScreenDims()), np.uint8)
+
+  def reset(self) -> np.ndarray:
+    """Begins a game; returns the frame (84, 84) uint8."""
+    raise NotImplementedError
+
+  def step(self, action: int) -> Step:
+    """Takes an action, an index into the game's smallest set of actions."""
+    raise NotImplementedError
+
+  def _repeat(self, action: int) -> tuple[float, np.ndarray]:
+    """Plays the frames of a step; returns the points and the last but one."""
+    action = self._actions[action]
+    reward = sum(self.emulator.act(action) for _ in range(SKIP - 1))
+    before = self._look(0)
+    return reward + self.emulator.act(action), before
+
+  def _look(self, which: int) -> np.ndarray:
+    """Writes what the emulator shows into one of the screens."""
+    self.emulator.getScreenGrayscale(self._screens[which])
+    return self._screens[which]
+
+  def _finish(
+    self, frame: np.ndarray, reward: float, life_lost: bool, stopped: bool
+  ) -> Step:
+    """Ends a step, and begins the next game if this one is over."""
+    terminated = self.emulator.game_over()
+    truncated = stopped and not terminated
+    following = self.reset() if terminated or truncated else frame
+    return Step(
+      following,
+      frame,
+      np.float32(reward),
+      np.bool_(life_lost and not (terminated or truncated)),
+      np.bool_(terminated),
+      np.bool_(truncated),
+    )
 
 
 def package() -> Any:
@@ -20,7 +109,6 @@ def package() -> Any:
   """
   try:
     import ale_py
-    from ale_py import vector_env  # noqa: F401
   except ImportError as error:
     raise ValueError(
       "Atari's games need the package ale-py, which brings them along: "
@@ -42,6 +130,8 @@ def names() -> tuple[str, ...]:
 def emulator(name: str, seed: int = 0) -> Any:
   """Returns an `ALEInterface` with a game in it, without sticky actions.
 
+  Its games begin alike, whatever was played before.
+
   Args:
     name: as "ms_pacman", see `names`.
     seed: of the emulator's random numbers.
@@ -50,11 +140,7 @@ def emulator(name: str, seed: int = 0) -> Any:
     ValueError: there is no such game, or what plays it is not installed.
   """
   ale_py = package()
-  if name not in ale_py.roms.get_all_rom_ids():
-    raise ValueError(
-      f"game must be one of Atari's in words joined by '_', as 'ms_pacman'; "
-      f"got {name!r}."
-    )
+  _validate.choice("game", name, names())
   try:
     path = ale_py.roms.get_rom_path(name)
   except OSError as error:
@@ -62,35 +148,18 @@ def emulator(name: str, seed: int = 0) -> Any:
       f"the file of the game {name!r} is missing or damaged ({error}); "
       "`pip install --force-reinstall ale-py` brings it."
     ) from error
-  ale = ale_py.ALEInterface()
+
+  class Emulator(ale_py.ALEInterface):
+    """An emulator whose random numbers begin anew with each game."""
+
+    def reset_game(self) -> None:
+      self.restoreState(self.at_first)
+      super().reset_game()
+
+  ale = Emulator()
   # Options hold from when the game is loaded.
   ale.setInt("random_seed", seed)
   ale.setFloat("repeat_action_probability", 0.0)
   ale.loadROM(path)
+  ale.at_first = ale.cloneState(include_rng=True)
   return ale
-
-
-def game(
-  name: str,
-  play: Callable[[np.ndarray], environments.Players],
-  play_compiled: Callable[[np.ndarray], environments.CompiledPlayers]
-  | None = None,
-) -> environments.Game:
-  """Returns a game of (84, 84) uint8, four of which are an observation.
-
-  Args:
-    name: as in `emulator`.
-    play: from seeds to players.
-    play_compiled: from seeds to players for compiled functions, if there are.
-
-  Raises:
-    ValueError: as `emulator` does.
-  """
-  return environments.Game(
-    name=name,
-    frame_shape=(SIZE, SIZE),
-    stack=4,
-    num_actions=len(emulator(name).getMinimalActionSet()),
-    play=play,
-    play_compiled=play_compiled,
-  )

@@ -1,88 +1,114 @@
-"""MinAtar's games, inside compiled functions.
+"""MinAtar's games as images of bytes, with the interface of gymnax 1.0.
 
 Young and Tian, arXiv:1903.03176: five small versions of Atari games, images of
 10x10 with a channel for each kind of thing, as gymnax has them: the smallest
 set of actions, none of them sticky, and a time limit of 1,000 steps (freeway:
-2,500). A game that the limit stops counts as over, as in SPR's code on Atari.
+2,500).
 """
 
-from collections.abc import Mapping
+import dataclasses
 import functools
-import types
 from typing import Any
+from typing import ClassVar
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.rl.envs import players as environments
-from jaxseq.rl.envs import registry
-
-_IDS = types.MappingProxyType(
-  {
-    "asterix": "Asterix-MinAtar",
-    "breakout": "Breakout-MinAtar",
-    "freeway": "Freeway-MinAtar",
-    "seaquest": "Seaquest-MinAtar",
-    "space_invaders": "SpaceInvaders-MinAtar",
-  }
-)
-
-# The encoder of the paper: one convolution.
-ENCODER: Mapping[str, Any] = types.MappingProxyType(
-  {"kind": "conv", "channels": (16,), "kernels": (3,), "strides": (1,)}
-)
+from jaxseq import _validate
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import spaces
 
 
-def names() -> tuple[str, ...]:
-  """Returns the names of the games."""
-  return tuple(_IDS)
+@dataclasses.dataclass(frozen=True)
+class MinAtar(base.Environment):
+  """A game of MinAtar.
 
+  An observation is (10, 10, channels) uint8, 255 where there is something of
+  that kind. What moves leaves a trail in it, so that one frame is enough.
 
-def make(name: str) -> environments.Game:
-  """Returns a game.
-
-  Frames are (10, 10, channels) uint8, 255 where there is something of that
-  kind. An observation is one frame: what moves leaves a trail in it.
-
-  Args:
-    name: one of `names()`.
-
-  Raises:
-    ValueError: there is no such game.
+  Attributes:
+    game: name of the game.
   """
-  if name not in _IDS:
-    raise ValueError(
-      f"game must be one of MinAtar's, {', '.join(_IDS)}; got {name!r}."
+
+  game: Literal[
+    "Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"
+  ] = "Breakout"
+
+  frame_stack: ClassVar[int] = 1
+
+  def __post_init__(self):
+    _validate.literals(self)
+
+  @property
+  def default_params(self) -> Any:
+    """Those of gymnax."""
+    return self._env[1]
+
+  @property
+  def name(self) -> str:
+    """The name of the game."""
+    return self.game
+
+  @functools.partial(jax.jit, static_argnames=("self",))
+  def step(
+    self, key: jax.Array, state: Any, action: jax.Array, params: Any = None
+  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    """Plays one step, and starts the next game if this one has ended.
+
+    Args:
+      key: random key.
+      state: the state before the step.
+      action: () integer.
+      params: gymnax's parameters; the default ones if None.
+
+    Returns:
+      Observation, state, () float32 reward, terminated, truncated and info, as
+      gymnax has them.
+    """
+    params = self.default_params if params is None else params
+    spaces.check("action", self.action_space(params), action)
+    observation, state, reward, terminated, truncated, info = self._env[0].step(
+      key, state, action, params
     )
-  env, params = registry.make(_IDS[name])
-  init = functools.partial(_init, env, params)
-  step = functools.partial(_step, env, params)
-  return environments.Game(
-    name=name,
-    frame_shape=tuple(env.obs_shape),
-    stack=1,
-    num_actions=int(env.num_actions),
-    play=functools.partial(_Players, init, step),
-    init=init,
-    step=step,
-    encoder=ENCODER,
-  )
+    info = {
+      "terminated": terminated,
+      "truncated": truncated,
+      "final_observation": _frame(info["final_observation"]),
+    }
+    reward = reward.astype(jnp.float32)
+    state = _strong(state)
+    return _frame(observation), state, reward, terminated, truncated, info
+
+  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
+    """Starts a game, as gymnax names it."""
+    observation, state = self._env[0].reset(key, params)
+    return _frame(observation), _strong(state)
+
+  def observation_space(self, params: Any = None) -> spaces.Box:
+    """Images with a channel for each kind of thing."""
+    del params
+    return spaces.Box(0, 255, self._env[0].obs_shape, np.dtype(np.uint8))
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """The smallest set of actions with which everything can be done."""
+    del params
+    return spaces.Discrete(int(self._env[0].num_actions))
+
+  @property
+  def _env(self) -> tuple[Any, Any]:
+    return _of_gymnax(self.game)
 
 
-def _init(env, params, key):
-  observation, state = env.reset(key, params)
-  return _strong(state), _frame(observation)
+@functools.cache
+def _of_gymnax(game: str) -> tuple[Any, Any]:
+  """Returns the game of gymnax and its parameters."""
+  # Here and not above: the import of gymnax puts arrays on a device.
+  with jax.ensure_compile_time_eval():
+    import gymnax
 
-
-def _step(env, params, state, action, key):
-  observation, state, reward, terminated, truncated, _ = env.step(
-    key, state, action, params
-  )
-  over = terminated | truncated
-  return _strong(state), environments.Step(
-    _frame(observation), reward.astype(jnp.float32), over, over
-  )
+    return gymnax.make(f"{game}-MinAtar")
 
 
 def _frame(observation):
@@ -95,30 +121,3 @@ def _strong(state):
     lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)),
     state,
   )
-
-
-class _Players:
-  """Players side by side, called from the host."""
-
-  def __init__(self, init, step, seeds: np.ndarray):
-    def start(seed):
-      key, first = jax.random.split(jax.random.key(seed))
-      return (key, *init(first))
-
-    def move(key, state, action):
-      key, now = jax.random.split(key)
-      return (key, *step(state, action, now))
-
-    self._seeds = jnp.asarray(seeds)
-    self._start = jax.jit(jax.vmap(start))
-    self._move = jax.jit(jax.vmap(move))
-
-  def reset(self) -> np.ndarray:
-    self._key, self._state, frame = self._start(self._seeds)
-    return np.asarray(frame)
-
-  def step(self, action: np.ndarray) -> environments.Step:
-    self._key, self._state, step = self._move(
-      self._key, self._state, jnp.asarray(action)
-    )
-    return jax.device_get(step)

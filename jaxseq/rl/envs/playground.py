@@ -1,6 +1,6 @@
 """MuJoCo Playground's control suite, with the interface of gymnax 1.0.
 
-`jaxseq.rl.envs.make` knows "Playground-CartpoleBalance" and the other `TASKS`.
+`jaxseq.rl.envs.make` knows "Playground-CartpoleBalance" and the others.
 They need the package `playground`, which is imported when the first of them is
 made.
 
@@ -11,46 +11,18 @@ Tassa et al., "DeepMind Control Suite", arXiv:1801.00690.
 import dataclasses
 import functools
 import math
-import types
 from typing import Any
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
-
-PREFIX = "Playground-"
-TASKS = (
-  "AcrobotSwingup",
-  "AcrobotSwingupSparse",
-  "BallInCup",
-  "CartpoleBalance",
-  "CartpoleBalanceSparse",
-  "CartpoleSwingup",
-  "CartpoleSwingupSparse",
-  "CheetahRun",
-  "FingerSpin",
-  "FingerTurnEasy",
-  "FingerTurnHard",
-  "FishSwim",
-  "HopperHop",
-  "HopperStand",
-  "HumanoidStand",
-  "HumanoidWalk",
-  "HumanoidRun",
-  "PendulumSwingup",
-  "PointMass",
-  "ReacherEasy",
-  "ReacherHard",
-  "SwimmerSwimmer6",
-  "WalkerRun",
-  "WalkerStand",
-  "WalkerWalk",
-)
 
 
 @struct.dataclass
@@ -90,10 +62,7 @@ class Playground(base.Environment):
   episode_length: int = 1000
 
   def __post_init__(self):
-    if self.episode_length < 1:
-      raise ValueError(
-        f"episode_length: got {self.episode_length}, expected 1 or more."
-      )
+    _validate.positive("episode_length", self.episode_length)
     if not isinstance(self.task.observation_size, int):
       raise ValueError(
         f"task: got observations {self.task.observation_size}, expected one"
@@ -200,7 +169,7 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   Playground's default, an implementation in Warp, needs an NVIDIA GPU.
 
   Args:
-    task: one of `TASKS`.
+    task: one of `registry.PLAYGROUND`.
     episode_length: steps after which an episode is cut off; Playground's own
       time limit if None.
 
@@ -208,26 +177,20 @@ def make(task: str, episode_length: int | None = None) -> Playground:
     ValueError: the task is unknown or the length below 1.
     ModuleNotFoundError: the package is not installed.
   """
-  if task not in TASKS:
-    raise ValueError(f"task: got {task!r}, expected one of {', '.join(TASKS)}.")
+  _validate.choice("task", task, registry.PLAYGROUND)
   try:
-    from mujoco_playground import registry
+    import mujoco_playground
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-      f"{PREFIX}{task} needs the package {error.name!r}, which is not"
+      f"Playground-{task} needs the package {error.name!r}, which is not"
       " installed: pip install playground.",
       name=error.name,
     ) from error
   # What a task keeps must be arrays, also if a traced program makes it.
   with jax.ensure_compile_time_eval():
-    config = registry.get_default_config(task)
+    config = mujoco_playground.registry.get_default_config(task)
     config.impl = "jax"
-    made = registry.load(task, config=config)
+    made = mujoco_playground.registry.load(task, config=config)
   if episode_length is None:
     episode_length = config.episode_length
   return Playground(made, episode_length)
-
-
-FACTORIES = types.MappingProxyType(
-  {PREFIX + task: functools.partial(make, task) for task in TASKS}
-)

@@ -1,128 +1,154 @@
-"""Environments by name, ours and gymnax's."""
+"""Environments by name: those of this package, those of users, and gymnax's."""
 
 from collections.abc import Callable
 import difflib
 import functools
 from typing import Any
 
-from jaxseq.rl.envs import autoencode
-from jaxseq.rl.envs import bandit
-from jaxseq.rl.envs import battleship
-from jaxseq.rl.envs import cartpole
-from jaxseq.rl.envs import concentration
-from jaxseq.rl.envs import count_recall
+from jaxseq import _registry
 from jaxseq.rl.envs import decks
-from jaxseq.rl.envs import higher_lower
-from jaxseq.rl.envs import labyrinth
-from jaxseq.rl.envs import minesweeper
-from jaxseq.rl.envs import pendulum
-from jaxseq.rl.envs import repeat_first
-from jaxseq.rl.envs import repeat_previous
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
-# For each game of POPGym: its class and its options at each difficulty.
-_GAMES = {
+# Of each game of POPGym: where it is, and its options at each difficulty.
+_POPGYM = {
   "RepeatPrevious": (
-    repeat_previous.RepeatPrevious,
+    "repeat_previous",
     {"num_decks": (1, 2, 3), "k": (4, 32, 64)},
   ),
-  "RepeatFirst": (repeat_first.RepeatFirst, {"num_decks": (1, 8, 16)}),
-  "Autoencode": (autoencode.Autoencode, {"num_decks": (1, 2, 3)}),
+  "RepeatFirst": ("repeat_first", {"num_decks": (1, 8, 16)}),
+  "Autoencode": ("autoencode", {"num_decks": (1, 2, 3)}),
   "CountRecall": (
-    count_recall.CountRecall,
+    "count_recall",
     {
       "num_decks": (1, 2, 4),
       "card_types": (decks.COLORS, decks.SUITS, decks.RANKS),
     },
   ),
-  "HigherLower": (higher_lower.HigherLower, {"num_decks": (1, 2, 3)}),
+  "HigherLower": ("higher_lower", {"num_decks": (1, 2, 3)}),
   "Concentration": (
-    concentration.Concentration,
+    "concentration",
     {
       "num_decks": (1, 2, 1),
       "card_types": (decks.COLORS, decks.COLORS, decks.RANKS),
     },
   ),
-  "Battleship": (battleship.Battleship, {"board_size": (8, 10, 12)}),
+  "Battleship": ("battleship", {"board_size": (8, 10, 12)}),
   "MineSweeper": (
-    minesweeper.MineSweeper,
+    "minesweeper",
     {"height": (4, 6, 8), "width": (4, 6, 8), "num_mines": (2, 6, 10)},
   ),
   "MultiarmedBandit": (
-    bandit.MultiarmedBandit,
+    "bandit",
     {"num_arms": (10, 20, 30), "max_steps": (200, 400, 600)},
   ),
-  "LabyrinthEscape": (labyrinth.LabyrinthEscape, {"size": (5, 7, 9)}),
-  "LabyrinthExplore": (labyrinth.LabyrinthExplore, {"size": (5, 7, 9)}),
-  "PositionOnlyCartPole": (
-    cartpole.PositionOnlyCartPole,
-    {"max_steps": (200, 400, 600)},
-  ),
-  "VelocityOnlyCartPole": (
-    cartpole.VelocityOnlyCartPole,
-    {"max_steps": (200, 400, 600)},
-  ),
-  "NoisyPositionOnlyCartPole": (
-    cartpole.NoisyPositionOnlyCartPole,
-    {"noise_sigma": (0.1, 0.2, 0.3)},
-  ),
-  "PositionOnlyPendulum": (
-    pendulum.PositionOnlyPendulum,
-    {"max_steps": (200, 150, 100)},
-  ),
-  "NoisyPositionOnlyPendulum": (
-    pendulum.NoisyPositionOnlyPendulum,
-    {"noise_sigma": (0.1, 0.2, 0.3)},
-  ),
+  "LabyrinthEscape": ("labyrinth", {"size": (5, 7, 9)}),
+  "LabyrinthExplore": ("labyrinth", {"size": (5, 7, 9)}),
+  "PositionOnlyCartPole": ("cartpole", {"max_steps": (200, 400, 600)}),
+  "VelocityOnlyCartPole": ("cartpole", {"max_steps": (200, 400, 600)}),
+  "NoisyPositionOnlyCartPole": ("cartpole", {"noise_sigma": (0.1, 0.2, 0.3)}),
+  "PositionOnlyPendulum": ("pendulum", {"max_steps": (200, 150, 100)}),
+  "NoisyPositionOnlyPendulum": ("pendulum", {"noise_sigma": (0.1, 0.2, 0.3)}),
 }
-
 _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
 
+_MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 
-def _factories() -> dict[str, Callable[..., Any]]:
-  factories = {}
-  for game in (*_GAMES, *_ALIASES):
-    make_game, options = _GAMES[_ALIASES.get(game, game)]
+# As ale-py names them.
+_ATARI = """
+  adventure air_raid alien amidar assault asterix asteroids atlantis atlantis2
+  backgammon bank_heist basic_math battle_zone beam_rider berzerk blackjack
+  bowling boxing breakout carnival casino centipede chopper_command combat
+  crazy_climber crossbow darkchambers defender demon_attack donkey_kong
+  double_dunk earthworld elevator_action enduro entombed et fishing_derby
+  flag_capture freeway frogger frostbite galaxian gopher gravitar hangman
+  haunted_house hero human_cannonball ice_hockey jamesbond journey_escape
+  joust kaboom kangaroo keystone_kapers king_kong klax koolaid krull
+  kung_fu_master laser_gates lost_luggage mario_bros maze_craze miniature_golf
+  montezuma_revenge mr_do ms_pacman name_this_game othello pacman phoenix
+  pitfall pitfall2 pong pooyan private_eye qbert riverraid road_runner
+  robotank seaquest sir_lancelot skiing solaris space_invaders space_war
+  star_gunner superman surround tennis tetris tic_tac_toe_3d time_pilot
+  trondead turmoil tutankham up_n_down venture video_checkers video_chess
+  video_cube video_pinball warlords wizard_of_wor word_zapper yars_revenge
+  zaxxon
+""".split()
+
+PLAYGROUND = """
+  AcrobotSwingup AcrobotSwingupSparse BallInCup CartpoleBalance
+  CartpoleBalanceSparse CartpoleSwingup CartpoleSwingupSparse CheetahRun
+  FingerSpin FingerTurnEasy FingerTurnHard FishSwim HopperHop HopperStand
+  HumanoidStand HumanoidWalk HumanoidRun PendulumSwingup PointMass ReacherEasy
+  ReacherHard SwimmerSwimmer6 WalkerRun WalkerStand WalkerWalk
+""".split()
+
+
+def atari_id(game: str) -> str:
+  """Returns the id of a game of Atari: "MsPacman-Atari" of "ms_pacman"."""
+  return "".join(map(str.capitalize, game.split("_"))) + "-Atari"
+
+
+def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
+  """Returns where each environment is, and its options."""
+  here = "jaxseq.rl.envs"
+  entries = {}
+  for game in (*_POPGYM, *_ALIASES):
+    name = _ALIASES.get(game, game)
+    module, options = _POPGYM[name]
     for level, difficulty in enumerate(_DIFFICULTIES):
-      factories[game + difficulty] = functools.partial(
-        make_game, **{name: values[level] for name, values in options.items()}
+      entries[game + difficulty] = (
+        f"{here}.{module}:{name}",
+        {option: values[level] for option, values in options.items()},
       )
-  return factories
+  suites = "jaxseq.rl.meta_suites"
+  entries["ProjectedCartPole"] = f"{suites}:projected_cartpole", {}
+  entries["ProjectedControl"] = f"{suites}:projected_control", {}
+  entries["Blank"] = f"{here}.blank:Blank", {}
+  for game in _MINATAR:
+    entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
+  for task in PLAYGROUND:
+    path = f"{here}.playground:make"
+    entries[f"Playground-{task}"] = path, {"task": task}
+  for game in _ATARI:
+    entries[atari_id(game)] = f"{here}.atari:Atari", {"game": game}
+  return entries
 
 
-_FACTORIES = _factories()
-_NAMES = tuple(_FACTORIES)
+_OPTIONS = {env_id: options for env_id, (_, options) in _entries().items()}
 
+ENVIRONMENTS = _registry.Registry(
+  "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
+)
 
-@functools.cache
-def _suites() -> dict[str, Callable[..., Any]]:
-  """Environments that are made of those of this package, by id."""
-  from jaxseq.rl import meta_suites
-  from jaxseq.rl.envs import playground
-
-  return {**meta_suites.FACTORIES, **playground.FACTORIES}
+POPGYM = tuple(
+  game + difficulty
+  for game in (*_POPGYM, *_ALIASES)
+  for difficulty in _DIFFICULTIES
+)
 
 
 def names() -> tuple[str, ...]:
-  """Returns the ids of the environments of this package."""
-  return _NAMES
+  """Returns the ids of all environments that are registered here.
+
+  `POPGYM` are those of POPGym's games alone.
+  """
+  return ENVIRONMENTS.names()
 
 
-def register(env_id: str, factory: Callable[..., Any]) -> None:
+def register(env_id: str, factory: str | Callable[..., Any]) -> None:
   """Makes an environment known to `make`.
 
   Args:
     env_id: its id.
-    factory: makes it from its options; it has the interface of gymnax 1.0. It
-      takes the place of an earlier one of the same id.
+    factory: makes it from its options: a function or class, or where it is, as
+      "package.module:name". The environment has the interface of gymnax 1.0,
+      see `base.Environment`. A function or class takes the place of an earlier
+      one of the same id.
 
   Raises:
     ValueError: if it is an id of this package.
   """
-  if env_id in _NAMES or env_id in _suites():
-    raise ValueError(f"env_id: got {env_id!r}, expected an id that is free.")
-  _FACTORIES[env_id] = factory
+  ENVIRONMENTS.register(env_id, factory)
 
 
 def register_with_gymnax() -> None:
@@ -132,18 +158,17 @@ def register_with_gymnax() -> None:
   """
   import gymnax
 
-  for env_id, factory in {**_suites(), **_FACTORIES}.items():
+  for env_id in names():
     if env_id not in gymnax.registered_envs:
-      gymnax.register(env_id, factory)
+      gymnax.register(env_id, functools.partial(_make, env_id))
 
 
 def make(env_id: str, **options: Any) -> tuple[Any, Any]:
   """Makes an environment.
 
   Args:
-    env_id: one of `names()`, such as "RepeatPreviousEasy", one of
-      `jaxseq.rl.meta_suites` and `jaxseq.rl.envs.playground`, one that
-      `register` was told of, or any id that gymnax knows, such as
+    env_id: one of `names()`, such as "RepeatPreviousEasy", "Breakout-MinAtar"
+      or "MsPacman-Atari", or any id that gymnax knows, such as
       "MemoryChain-bsuite".
     **options: passed on to the environment, in place of those of the id.
 
@@ -154,11 +179,10 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
     ValueError: if the id or an option is unknown, or an option is out of
       range.
   """
-  factory = _FACTORIES.get(env_id) or _suites().get(env_id)
   try:
-    if factory is None:
+    if env_id not in ENVIRONMENTS:
       return _make_of_gymnax(env_id, options)
-    env = factory(**options)
+    env = _make(env_id, **options)
   except TypeError as error:
     raise ValueError(
       f"options: {env_id} does not take {sorted(options)}: {error}"
@@ -166,16 +190,23 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
   return env, env.default_params
 
 
+def _make(env_id: str, **options: Any) -> Any:
+  """Makes an environment of the registry."""
+  return ENVIRONMENTS[env_id](**{**_OPTIONS.get(env_id, {}), **options})
+
+
 def _make_of_gymnax(env_id, options):
+  """Makes an environment that gymnax alone knows."""
   # Here and not above: the import of gymnax puts arrays on a device.
   import gymnax
 
   if env_id not in gymnax.registered_envs:
-    ours = [*_FACTORIES, *_suites()]
-    known = list(dict.fromkeys([*ours, *gymnax.registered_envs]))
+    known = list(dict.fromkeys([*names(), *gymnax.registered_envs]))
     close = difflib.get_close_matches(str(env_id), known, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
+    listed = [name for name in known if not name.endswith("-Atari")]
     raise ValueError(
-      f"env_id: got {env_id!r}, {hint}expected one of {', '.join(known)}."
+      f"env_id: got {env_id!r}, {hint}expected one of {', '.join(listed)} or a"
+      " game of Atari, such as Pong-Atari."
     )
   return gymnax.make(env_id, **options)

@@ -4,7 +4,8 @@ They have the interface of gymnax's, whose own import puts arrays on a device.
 All functions of jaxseq that look at a space take gymnax's, too.
 
 A `Discrete` element becomes a one-hot, the parts of a `Tuple`, `MultiDiscrete`
-or `Dict` are put one after the other, and a `Box` element is kept as it is.
+or `Dict` are put one after the other, a `Box` element is kept as it is, and the
+bytes of an image are divided by 255.
 """
 
 from collections.abc import Mapping
@@ -238,6 +239,16 @@ def signature(space: Space) -> tuple[Any, ...]:
   return type(space), shape and tuple(shape), flat_size(space)
 
 
+def is_image(space: Space) -> bool:
+  """Returns whether elements are images, (height, width, channels) uint8."""
+  space = convert(space)
+  return (
+    isinstance(space, Box)
+    and len(space.shape) == 3
+    and np.dtype(space.dtype) == np.uint8
+  )
+
+
 def is_number(space: Space) -> np.ndarray:
   """Tells the numbers of a `Box` from one-hots in what `flatten` makes.
 
@@ -278,7 +289,8 @@ def flatten(space: Space, element: Any) -> jax.Array:
     case Discrete():
       return _one_hot(element, space.n)
     case Box():
-      return jnp.asarray(element).astype(jnp.float32).reshape(-1)
+      flat = jnp.asarray(element).astype(jnp.float32).reshape(-1)
+      return flat / 255 if is_image(space) else flat
     case MultiDiscrete() if not isinstance(element, tuple | list):
       # All choices at once: a board may have a hundred of them.
       if len(set(space.sizes)) == 1:

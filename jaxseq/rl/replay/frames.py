@@ -61,8 +61,6 @@ class Config:
     prioritized: whether steps are drawn by priority, not uniformly.
     priority_exponent: of what `update_priorities` is given.
     new_priority: of steps that come in: "one", or the "max" ever given.
-    done_n: "any": whether an episode ended within n steps; "first": whether it
-      ended with the first one, which the released code of SPR says instead.
     dtype: of rewards, returns and priorities.
     span: steps from the first to the last one of a sequence that is learned
       from; 1 learns from single steps. See `frame_sequences`.
@@ -78,7 +76,6 @@ class Config:
   prioritized: bool = True
   priority_exponent: float = 0.5
   new_priority: Literal["one", "max"] = "one"
-  done_n: Literal["any", "first"] = "any"
   dtype: Literal["float32", "float64"] = "float32"
   span: int = 1
   every: int = 1
@@ -303,6 +300,7 @@ def num_starts(config: Config, state: State) -> Array:
 
 
 def _can_start(config, state, slot):
+  """Returns in which slots a sequence can start."""
   age = (state.cursor - 1 - slot) % config.capacity
   has_all = (age >= config.steps_after) & (
     age < state.size - config.steps_before
@@ -427,7 +425,6 @@ def following(
   discount = jnp.where(done, 0, jnp.asarray(gamma, config.dtype))
   return_n, discount_n = td.n_step_returns(reward, discount, num_steps, longest)
   done = done[:, : ahead + 1]
-  done_n = done if config.done_n == "first" else discount_n == 0
   last = jnp.where(done.any(axis=1), jnp.argmax(done, axis=1), k[-1])
   last = last.astype(jnp.int32)[:, None]
   after = k[: ahead + 1] > last
@@ -436,7 +433,7 @@ def following(
     action=action,
     return_n=jnp.where(after, 0, return_n),
     done=done,
-    done_n=done_n | after,
+    done_n=(discount_n == 0) | after,
   )
 
 

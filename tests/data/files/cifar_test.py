@@ -19,21 +19,21 @@ def folder(tmp_path):
 
 
 def test_colour_and_grey(folder):
-  colour = cifar.load(folder, grey=False, valid_fraction=0)
-  assert colour.train.inputs.shape == (100, 1024, 3)
-  assert colour.test.targets.tolist() == [*range(10)] * 2
+  color = cifar.load(folder, gray=False, valid_fraction=0)
+  assert color.train.inputs.shape == (100, 1024, 3)
+  assert color.test.targets.tolist() == [*range(10)] * 2
   records = np.fromfile(folder / "data_batch_2.bin", np.uint8)
   records = records.reshape(20, 3073)
   # Pixel 5 of row 2 of the third image: 1024 bytes for each colour.
   place = 1 + 2 * 32 + 5
   expected = records[2, [place, place + 1024, place + 2048]] / 255
   np.testing.assert_allclose(
-    colour.train.inputs[22, 2 * 32 + 5], expected, rtol=1e-6
+    color.train.inputs[22, 2 * 32 + 5], expected, rtol=1e-6
   )
-  grey = cifar.load(folder, valid_fraction=0)
-  assert grey.train.inputs.shape == (100, 1024, 1)
+  gray = cifar.load(folder, valid_fraction=0)
+  assert gray.train.inputs.shape == (100, 1024, 1)
   np.testing.assert_allclose(
-    grey.train.inputs[22, 2 * 32 + 5, 0],
+    gray.train.inputs[22, 2 * 32 + 5, 0],
     expected @ [0.299, 0.587, 0.114],
     rtol=1e-5,
   )

@@ -58,7 +58,7 @@ def test_recordings(path):
 def test_users_and_devices_as_domains(path):
   options = {"window": 4, "step": 4, "scaling": "none", "valid_fraction": 0}
   splits = data.load("hhar", path=path, source=0, target=2, **options)
-  source = domains.labelled(splits.train)
+  source = domains.labeled(splits.train)
   starts = [500, 504, 0, 4, 200, 300, 400]
   np.testing.assert_array_equal(source.inputs[:, 0, 0], starts)
   np.testing.assert_array_equal(splits.test.inputs[:, 0, 0], [600, 604])

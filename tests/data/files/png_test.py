@@ -69,16 +69,19 @@ def test_wrong_files_are_refused(tmp_path):
   path = tmp_path / "a.png"
   rows = filtered(images()[1], 0)
   good = encode(rows, 17)
+  rgb, deep = ([row[:1] + row[1:] * times for row in rows] for times in (3, 2))
   flipped = good[:-30] + bytes([good[-30] ^ 1]) + good[-29:]
+  damaged = "a.png is no PNG file, or damaged: "
   for bad, message in (
-    (b"", "not in the PNG format"),
-    (good[:-7], "damaged: it ends within a chunk"),
-    (flipped, "damaged: a checksum differs"),
-    (good[:8], "damaged: it has no header"),
-    (encode(rows[1:] + [b""], 17), "234 bytes are expected and 216 there"),
-    (encode([bytes([9]) + rows[0][1:]], 17), "row 0 has filter 9"),
-    (encode(rows, 17, (8, 2, 0, 0, 0)), "a.png: got colour type 2, 8 bits"),
-    (encode(rows, 17, (16, 0, 0, 0, 0)), "got colour type 0, 16 bits"),
+    (b"", damaged),
+    (b"GIF89a", damaged),
+    (good[:-7], damaged),
+    (good[:-30], damaged),
+    (flipped, damaged),
+    (good[:8], damaged),
+    (encode([bytes([9]) + rows[0][1:]], 17), damaged),
+    (encode(rgb, 17, (8, 2, 0, 0, 0)), "a.png: got 'RGB', expected 8 bits"),
+    (encode(deep, 17, (16, 0, 0, 0, 0)), "a.png: got 'I;16', expected 8 bits"),
   ):
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=message):

@@ -61,7 +61,7 @@ def test_subjects_as_domains(tmp_path):
   )
   # One of three and one of two windows, and one before each overlaps.
   assert len(splits.valid.inputs) == 2
-  source = domains.labelled(splits.train)
+  source = domains.labeled(splits.train)
   np.testing.assert_allclose(source.inputs, values[:1], rtol=1e-6, atol=1e-7)
   np.testing.assert_allclose(
     splits.test.inputs, values[8:], rtol=1e-6, atol=1e-7

@@ -54,7 +54,7 @@ def test_users_as_domains(tmp_path):
   splits = data.load(
     "uwave", path=tmp_path, source=4, target=1, valid_fraction=0.25
   )
-  source = domains.labelled(splits.train)
+  source = domains.labeled(splits.train)
   # One of the four of each gesture.
   np.testing.assert_array_equal(np.bincount(splits.valid.targets), [1] * 8)
   assert len(source.inputs) == 24

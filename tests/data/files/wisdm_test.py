@@ -76,7 +76,7 @@ def test_subjects_as_domains(path):
     scaling="none",
     valid_fraction=0,
   )
-  source = domains.labelled(splits.train)
+  source = domains.labeled(splits.train)
   np.testing.assert_array_equal(source.inputs[:, 0, 0], [0, 2, 100, 200, 202])
   np.testing.assert_array_equal(splits.test.inputs[:, 0, 0], [300, 302, 304])
   assert set(splits.test.extras.user) == {7}

@@ -66,12 +66,14 @@ def test_rows_of_rare_levels_are_found():
 
 
 def test_what_encode_returns_is_checked():
-  with pytest.raises(ValueError, match="what encode returns must have 50 rows"):
+  with pytest.raises(
+    ValueError, match="what encode returns: got .*, expected 50 rows"
+  ):
     metrics.factor_vae_from_encoder(
       lambda factors: factors[:50] if len(factors) > 50 else factors[1:],
       [2, 2],
       train_votes=10,
       batch=5,
     )
-  with pytest.raises(ValueError, match=r"at least 2; got \[2, 1\]"):
+  with pytest.raises(ValueError, match=r"got \[2, 1\], expected at least 2"):
     metrics.beta_vae_from_encoder(_identity, [2, 1])

@@ -9,7 +9,7 @@ from tests.dts.metrics import cases
 def test_golden(golden, name):
   arrays = golden(f"dts/metrics_{name}")
   codes, factors, _, _ = cases.recorded(arrays)
-  np.testing.assert_array_equal(metrics.discretise(codes), arrays["mus_disc"].T)
+  np.testing.assert_array_equal(metrics.discretize(codes), arrays["mus_disc"].T)
   # Sums of a hundred terms.
   np.testing.assert_allclose(
     metrics.information_matrix(codes, factors),
@@ -23,7 +23,7 @@ def test_golden(golden, name):
 
 def test_bins_have_equal_widths_and_both_ends():
   codes = np.array([[0.0, 3.0], [0.24, 3.0], [0.26, 3.0], [1.0, 3.0]])
-  bins = metrics.discretise(codes, bins=4)
+  bins = metrics.discretize(codes, bins=4)
   np.testing.assert_array_equal(bins[:, 0], [1, 1, 2, 4])
   assert len(np.unique(bins[:, 1])) == 1
 

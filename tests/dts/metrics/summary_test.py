@@ -59,20 +59,20 @@ _FACTORS = cases.grid((2, 2))
 @pytest.mark.parametrize(
   ("codes", "factors", "match"),
   [
-    (np.ones(4), _FACTORS, r"codes must be .* got float64 of shape \(4,\)"),
+    (np.ones(4), _FACTORS, r"codes: got float64 of shape \(4,\), expected"),
     (np.ones((4, 2), complex), _FACTORS, "got complex128"),
     (np.ones((0, 2)), _FACTORS, r"got float64 of shape \(0, 2\)"),
     (
       [[0, 1], [0, np.nan], [0, 1], [0, 1]],
       _FACTORS,
-      r"finite; columns \[1\] are not",
+      r"not finite in columns \[1\]",
     ),
-    (np.eye(4), _FACTORS[:3], r"each of the 4 examples; got shape \(3, 2\)"),
-    (np.eye(4), _FACTORS + 0.5, "integers; got float64"),
+    (np.eye(4), _FACTORS[:3], r"got shape \(3, 2\), .* each of the 4 examples"),
+    (np.eye(4), _FACTORS + 0.5, "got float64 .* integers"),
     (np.eye(4), _FACTORS[:, 0], r"got int64 of shape \(4,\)"),
-    (np.eye(4), _FACTORS * [1, 0], r"columns \[1\] are constant"),
-    (np.eye(4), _FACTORS[:, :1], "factors must have at least 2 factors"),
-    (np.ones((4, 1)), _FACTORS, "codes must have at least 2 codes"),
+    (np.eye(4), _FACTORS * [1, 0], r"got constant columns \[1\]"),
+    (np.eye(4), _FACTORS[:, :1], "factors: got .* at least 2 factors"),
+    (np.ones((4, 1)), _FACTORS, "codes: got .* expected at least 2 codes"),
   ],
 )
 def test_wrong_arrays(codes, factors, match):
@@ -82,14 +82,18 @@ def test_wrong_arrays(codes, factors, match):
 
 def test_wrong_test_arrays():
   codes = np.eye(4)
-  with pytest.raises(ValueError, match="must be given together"):
+  with pytest.raises(ValueError, match="codes_test and factors_test: got one"):
     metrics.summary(codes, _FACTORS, codes)
-  with pytest.raises(ValueError, match=r"codes_test must have 4 codes.*\(4, 3"):
+  with pytest.raises(
+    ValueError, match=r"codes_test: got shape \(4, 3\), expected 4 codes"
+  ):
     metrics.explicitness(codes, _FACTORS, codes[:, :3], _FACTORS)
-  with pytest.raises(ValueError, match="factors_test must have 2 factors"):
+  with pytest.raises(
+    ValueError, match="factors_test: got .* expected 2 factors"
+  ):
     metrics.dci(codes, _FACTORS, codes, _FACTORS[:, :1])
   with pytest.raises(
-    ValueError, match="bins must be a positive integer; got 0"
+    ValueError, match="bins: got 0, expected an integer of at least 1"
   ):
     metrics.mig(codes, _FACTORS, bins=0)
 

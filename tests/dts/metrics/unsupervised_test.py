@@ -46,7 +46,7 @@ def test_two_correlated_codes():
   )
   # Scale does not matter, nor does a code that does not vary.
   more = np.concatenate([10 * codes, np.full((500, 1), 0.1)], axis=1)
-  assert metrics.gaussian_wasserstein(more, normalised=True) == pytest.approx(
+  assert metrics.gaussian_wasserstein(more, normalized=True) == pytest.approx(
     distance / np.trace(covariance), rel=1e-9
   )
 

@@ -398,7 +398,9 @@ def test_the_ssm_learning_rate_factor():
   before = jax.tree_util.tree_leaves_with_path(runner.variables)
   for (path, old), new in zip(before, jax.tree.leaves(after.variables)):
     name = jax.tree_util.keystr(path)
-    slow = any(f"'{part}'" in name for part in mixers.get("s5").SSM_PARAMETERS)
+    slow = any(
+      f"'{part}'" in name for part in mixers.traits("s5").ssm_parameters
+    )
     np.testing.assert_allclose(
       np.abs(new - old).max(),
       1e-4 if slow else 1e-3,

@@ -16,7 +16,7 @@ _STEPS = 60
 # The difficulties of a game differ in numbers only, and replays cover them.
 _GAMES = [
   name
-  for name in envs.names()
+  for name in envs.POPGYM
   if name.endswith("Easy") and not name.startswith("Stateless")
 ]
 # Cards, a board, a maze and numbers.

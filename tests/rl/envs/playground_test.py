@@ -115,7 +115,7 @@ def test_resets_are_computed_where_there_are_any():
 
 
 def test_what_is_wrong(monkeypatch):
-  with pytest.raises(ValueError, match="episode_length: got 0, expected 1 or"):
+  with pytest.raises(ValueError, match="episode_length: got 0, expected an"):
     playground.Playground(Slide(), 0)
   pixels = Slide()
   pixels.observation_size = {"pixels": (8, 8, 3)}

@@ -35,7 +35,7 @@ def _arm(rate):
   def init(key):
     return {"params": {"w": jax.random.normal(key, ()) + 3, "b": jnp.ones(4)}}
 
-  problem = supervised.Problem(init, sample, loss, evaluate, data)
+  problem = supervised.FunctionProblem(init, sample, loss, evaluate, data)
   return supervised_arms.Arm(problem, optax.sgd(rate), "error", 4)
 
 

@@ -40,7 +40,7 @@ def _arm(scale, stack):
   def init(key):
     return {"params": {"w": jax.random.normal(key, ()) + 3}}
 
-  problem = supervised.Problem(
+  problem = supervised.FunctionProblem(
     init, sample, loss, evaluate, data, jnp.float32(scale)
   )
   return supervised_arms.Arm(problem, optax.sgd(0.05), "error", 4, stack=stack)

@@ -50,7 +50,7 @@ def problem(time_axis=""):
       32,
     )
 
-  return supervised.Problem(
+  return supervised.FunctionProblem(
     lambda key: network.init(key, jnp.zeros((1, 8, 1))),
     lambda key, update, data: base.take(
       data, supervised.draw(key, update, 48, 16)

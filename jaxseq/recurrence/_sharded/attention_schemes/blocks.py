@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence._sharded import prefix
@@ -167,7 +168,7 @@ def attend(
 
   Args:
     q: (*batch, heads, queries, d).
-    k: (*batch, groups, keys, d); heads / groups neighbouring heads share a key.
+    k: (*batch, groups, keys, d); heads / groups neighboring heads share a key.
     v: (*batch, groups, keys, e).
     sight: which keys each query sees.
     m: (*batch, heads, queries), what to subtract from the scores; their maximum
@@ -370,9 +371,7 @@ def _segments(reset, axis, layout):
 
 def _check(q, k, v, reset, init):
   if q.ndim < 3 or 0 in q.shape:
-    raise ValueError(
-      f"q must have shape (*batch, heads, time, d); got {q.shape}."
-    )
+    raise _validate.error("q", f"shape {q.shape}", "(*batch, heads, time, d)")
   *batch, heads, time, width = q.shape
   batch = tuple(batch)
   if (
@@ -381,24 +380,25 @@ def _check(q, k, v, reset, init):
     or k.shape[-2:] != (time, width)
     or heads % max(1, k.shape[-3])
   ):
-    raise ValueError(
-      f"k must have shape (*batch, groups, {time}, {width}) with batch = "
-      f"{batch} and groups a divisor of {heads}; got {k.shape}."
+    raise _validate.error(
+      "k",
+      f"shape {k.shape}",
+      f"(*batch, groups, {time}, {width}) with batch = {batch} and groups "
+      f"a divisor of {heads}",
     )
   if v.ndim != q.ndim or v.shape[:-1] != k.shape[:-1]:
-    raise ValueError(
-      f"v must have the shape of k but for its width, {k.shape[:-1]}; got "
-      f"{v.shape}."
+    raise _validate.error(
+      "v",
+      f"shape {v.shape}",
+      f"the shape of k but for its width, {k.shape[:-1]}",
     )
   for name, x in (("q", q), ("k", k), ("v", v)):
     if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
+      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
   _resets.check(reset, (*batch, time))
   if init is not None:
     rows = (*batch, heads, time)
     want = (rows, rows, (*rows, v.shape[-1]))
     have = tuple(jnp.shape(leaf) for leaf in init)
     if have != want:
-      raise ValueError(
-        f"init must hold m, u and w of shapes {want}; got {have}."
-      )
+      raise _validate.error("init", have, f"m, u and w of shapes {want}")

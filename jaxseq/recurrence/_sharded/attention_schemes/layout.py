@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
   @property
   def parts(self) -> int:
-    """Number of runs of neighbouring elements on a device."""
+    """Number of runs of neighboring elements on a device."""
     return 2 if self.order == "zigzag" else 1
 
   @property
@@ -66,13 +66,7 @@ class Layout(NamedTuple):
   def need(self, part: int, other: int, causal: bool) -> str:
     """Whether queries of a part see keys of another part.
 
-    Args:
-      part: part of the queries.
-      other: part of the keys.
-      causal: whether queries see nothing of the future.
-
-    Returns:
-      "never" or "always", whatever devices hold them, or "sometimes".
+    "never" or "always", whatever devices hold them, or "sometimes".
     """
     if not causal:
       return "always"
@@ -88,22 +82,12 @@ class Layout(NamedTuple):
 def make(order: str, axis: str | None, time: int) -> Layout:
   """Returns the layout of sequences that are split over a mesh axis.
 
-  Args:
-    order: one of `ORDERS`.
-    axis: name of the mesh axis; None for one device.
-    time: number of elements on each device.
-
-  Returns:
-    The layout.
-
-  Raises:
-    ValueError: if there is no such order, or it cannot split this time.
+  `time` is that of each device; without a mesh axis there is one device.
   """
   _validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
-    raise ValueError(
-      "order 'zigzag' needs an even number of elements on each device; got "
-      f"{time}."
+    raise _validate.error(
+      "time", time, "an even number on each device for order 'zigzag'"
     )
   return Layout(order, 1 if axis is None else lax.axis_size(axis), time)
 
@@ -144,9 +128,8 @@ def zigzag_order(time: int, devices: int) -> np.ndarray:
     ValueError: unless 2 * devices divides time.
   """
   if devices < 1 or time % (2 * devices):
-    raise ValueError(
-      "zig-zag order needs a length that twice the number of devices divides; "
-      f"got {time} elements and {devices} devices."
+    raise _validate.error(
+      "time", time, f"a multiple of twice the number of devices, {devices}"
     )
   chunks = np.arange(time).reshape(2 * devices, -1)
   pairs = [(i, 2 * devices - 1 - i) for i in range(devices)]

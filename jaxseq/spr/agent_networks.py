@@ -15,11 +15,11 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
+from jaxseq.spr import conv_transition
 from jaxseq.spr import heads
 from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
-from jaxseq.spr import transition as transition_lib
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -40,7 +40,7 @@ class Config:
 
   encoder: encoders.Config
   head: heads.Config
-  transition: transition_lib.Config | mixer_transition.Config | None = None
+  transition: conv_transition.Config | mixer_transition.Config | None = None
   memory: stacks.Config | None = None
 
   def __post_init__(self):
@@ -104,7 +104,7 @@ def _transition_model(config):
   """Returns the module of the transition model."""
   if isinstance(config.transition, mixer_transition.Config):
     return mixer_transition
-  return transition_lib
+  return conv_transition
 
 
 def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:

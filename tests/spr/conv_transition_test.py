@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import transition
+from jaxseq.spr import conv_transition
 from tests.spr import reference
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
@@ -28,7 +28,7 @@ def load(arrays, prefix):
 def test_rollout_equals_the_reference(x64, golden, name):
   arrays = golden(f"spr/transition_{name}")
   channels, actions = int(name[1]), int(name[4])
-  config = transition.Config(
+  config = conv_transition.Config(
     actions,
     channels,
     norm="batch" if name.endswith("bn") else "none",
@@ -45,7 +45,7 @@ def test_rollout_equals_the_reference(x64, golden, name):
   @jax.jit
   def run(params, x0):
     def rollout(params, x0):
-      latents = transition.apply(config, params, x0, action)
+      latents = conv_transition.apply(config, params, x0, action)
       # The golden file has time first.
       return jnp.swapaxes(latents, 0, 1)
 
@@ -72,14 +72,16 @@ def test_rollout_equals_the_reference(x64, golden, name):
   "norm", ["batch", pytest.param("none", marks=pytest.mark.slow)]
 )
 def test_a_loop_equals_the_unrolled_rollout(x64, norm):
-  config = transition.Config(3, 4, hidden=5, norm=norm, residual=True)
+  config = conv_transition.Config(3, 4, hidden=5, norm=norm, residual=True)
   loop = dataclasses.replace(config, unroll=False)
-  params = jax.jit(transition.init, static_argnums=1)(jax.random.key(0), config)
+  params = jax.jit(conv_transition.init, static_argnums=1)(
+    jax.random.key(0), config
+  )
   params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
   latent = jax.random.uniform(jax.random.key(1), (2, 4, 3, 4))
   action = jnp.array([[0, 1, 2], [2, 1, 0]])
   outs = [
-    jax.jit(lambda p, z, a, c=c: transition.apply(c, p, z, a))(
+    jax.jit(lambda p, z, a, c=c: conv_transition.apply(c, p, z, a))(
       params, latent, action
     )
     for c in (config, loop)
@@ -90,32 +92,32 @@ def test_a_loop_equals_the_unrolled_rollout(x64, norm):
 
 
 def test_parameters_have_the_stated_shapes():
-  params = transition.init(jax.random.key(0), transition.Config(6))
+  params = conv_transition.init(jax.random.key(0), conv_transition.Config(6))
   shapes = jax.tree.map(jnp.shape, params)
   assert shapes == {
     "conv_in": {"w": (3, 3, 70, 64), "b": (64,)},
     "conv_out": {"w": (3, 3, 64, 64), "b": (64,)},
     "norm": {"scale": (64,), "bias": (64,)},
   }
-  assert "norm" not in transition.init(
-    jax.random.key(0), transition.Config(6, norm="none")
+  assert "norm" not in conv_transition.init(
+    jax.random.key(0), conv_transition.Config(6, norm="none")
   )
 
 
 def test_bad_input_is_refused():
   with pytest.raises(ValueError, match="norm: got 'layer', expected one of"):
-    transition.Config(3, norm="layer")
+    conv_transition.Config(3, norm="layer")
   with pytest.raises(
     ValueError, match="num_actions: got 0, expected an integer"
   ):
-    transition.Config(0)
-  config = transition.Config(3, 4)
-  params = transition.init(jax.random.key(0), config)
+    conv_transition.Config(0)
+  config = conv_transition.Config(3, 4)
+  params = conv_transition.init(jax.random.key(0), config)
   latent = jnp.zeros((2, 3, 3, 4))
   action = jnp.zeros((2, 1), jnp.int32)
   with pytest.raises(ValueError, match="latent: got shape .*, expected shape"):
-    transition.apply(config, params, latent[..., :3], action)
+    conv_transition.apply(config, params, latent[..., :3], action)
   with pytest.raises(ValueError, match="action: got shape"):
-    transition.apply(config, params, latent, action[0])
+    conv_transition.apply(config, params, latent, action[0])
   with pytest.raises(ValueError, match="one for each latent"):
-    transition.apply(config, params, latent, action[:1])
+    conv_transition.apply(config, params, latent, action[:1])

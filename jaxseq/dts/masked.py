@@ -60,6 +60,6 @@ def check_mask(mask: Array | None, rows: int, name: str = "mask") -> None:
   """
   if mask is not None and (mask.shape != (rows,) or mask.dtype != bool):
     raise ValueError(
-      f"{name} must be a bool array of shape {(rows,)}; got {mask.dtype} "
-      f"{mask.shape}."
+      f"{name}: got {mask.dtype} {mask.shape}, expected a bool array of shape "
+      f"{(rows,)}."
     )

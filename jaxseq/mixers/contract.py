@@ -1,0 +1,406 @@
+"""The parts of a mixer that all mixers share: declarations, checks, decorators.
+
+What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
+author needs beside `jaxseq.recurrence`: `Traits`, what a mixer may declare, and
+three decorators, which check what a caller hands in, so that the functions
+below them hold the mixer alone, and which complete their docstrings:
+
+    @contract.initial_state
+    def initial_state(config, batch_shape=(), dtype=jnp.float32):
+      return jnp.zeros((*batch_shape, config.d_model), dtype)
+
+    @contract.apply(Config, init, initial_state)
+    def apply(config, params, x, state=None, reset=None, *, axis=None):
+      a = params["a"]
+      return recurrence.linear_scan(a, x, state, reset=reset, axis=axis)
+
+    @contract.step(Config, init, initial_state)
+    def step(config, params, x, state, reset=None):
+      state = recurrence.linear_step(params["a"], x, state, reset=reset)
+      return state, state
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import functools
+import inspect
+import math
+from typing import Any
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq import recurrence
+
+PyTree = Any
+Params = dict[str, jax.Array]
+
+# Checks of a configuration, for its `__post_init__`.
+error = _validate.error
+choice = _validate.choice
+fields = _validate.fields
+literals = _validate.literals
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+  """What the package reads of a mixer beside the five names of the contract.
+
+  A mixer that wants to say something of this has a module constant `TRAITS`;
+  every field has a default that works.
+
+  Attributes:
+    keeps: what stays between elements, for the table in docs/mixers.md.
+    ssm_parameters: names of the parameters that get the optimizer's smaller
+      learning rate and no weight decay.
+    schemes: the ways of splitting time over devices that `apply` takes as an
+      option `scheme`.
+    block: options of `nn.StackConfig` that the mixer's paper has around it,
+      where they differ from the defaults.
+    cases: options beyond the defaults that change how the mixer computes; the
+      contract tests run over each.
+    collectives: what `apply` sends with time split over devices, kinds as
+      "all_gather" with their number, None for any; tested only if given. That
+      it does not grow with time is tested always.
+    temporary: memory that the compiled `apply` may take on an accelerator
+      beside its inputs, in multiples of these: by platform, "tpu" or "cuda",
+      the forward pass and the gradient. Twice that of the GRU if not given.
+  """
+
+  keeps: str = ""
+  ssm_parameters: tuple[str, ...] = ()
+  schemes: tuple[str, ...] = ()
+  block: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  cases: tuple[Mapping[str, Any], ...] = ()
+  collectives: Mapping[str, int | None] | None = None
+  temporary: Mapping[str, tuple[float, float]] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+class Apply(Protocol):
+  """The function `apply` of a mixer."""
+
+  def __call__(
+    self,
+    config: Any,
+    params: Any,
+    x: jax.Array,
+    state: PyTree = None,
+    reset: jax.Array | None = None,
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree]:
+    """Returns y and the state after the last element."""
+    ...
+
+
+class Step(Protocol):
+  """The function `step` of a mixer."""
+
+  def __call__(
+    self,
+    config: Any,
+    params: Any,
+    x: jax.Array,
+    state: PyTree,
+    reset: jax.Array | None = None,
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree]:
+    """Returns y and the state after the element."""
+    ...
+
+
+class Mixer(Protocol):
+  """A module with the five names of the contract."""
+
+  Config: type[Any]
+  init: Callable[[jax.Array, Any], Params]
+  initial_state: Callable[..., PyTree]
+  apply: Apply
+  step: Step
+
+
+def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+  """Decorator of a mixer's `initial_state`.
+
+  The function gets a batch_shape that was checked, and a dtype that is float32
+  or wider.
+  """
+
+  @functools.wraps(function)
+  def run(config, batch_shape=(), dtype=jnp.float32):
+    if not isinstance(batch_shape, tuple | list):
+      raise error("batch_shape", batch_shape, "a tuple, as (8,)")
+    if not jnp.issubdtype(dtype, jnp.floating):
+      raise error("dtype", dtype, "a real floating one, as float32")
+    return function(config, batch_shape, jnp.promote_types(dtype, jnp.float32))
+
+  _document(run, _INITIAL_STATE)
+  return run
+
+
+def apply(
+  config_type: type,
+  init: Callable[..., Params],
+  initial_state: Callable[..., PyTree],
+  *,
+  fresh: bool = True,
+) -> Callable[[Callable[..., Any]], Apply]:
+  """Makes the decorator of a mixer's `apply`.
+
+  The function gets arguments that were checked, and its y is brought to the
+  dtype of x. Configurations with a true attribute `bidirectional` are kept from
+  states and split time.
+
+  Args:
+    config_type: the mixer's Config.
+    init: the mixer's function of this name.
+    initial_state: the mixer's function of this name.
+    fresh: the function gets a fresh state in the place of None.
+
+  Returns:
+    The decorator.
+  """
+
+  def decorate(function):
+    @functools.wraps(function)
+    def run(config, params, x, state=None, reset=None, **options):
+      x = jnp.asarray(x)
+      _check_params(config_type, init, config, params)
+      batch = _check_inputs(config, x, state, initial_state, reset, step=False)
+      if getattr(config, "bidirectional", False):
+        for name, value in (("state", state), ("axis", options.get("axis"))):
+          if value is not None:
+            raise error(name, type(value).__name__, _NO_DIRECTION)
+      if state is None and fresh:
+        state = initial_state(config, batch, wide_dtype(x))
+      y, state = function(config, params, x, state, reset, **options)
+      return y.astype(x.dtype), state
+
+    _document(run, _APPLY)
+    return run
+
+  return decorate
+
+
+def step(
+  config_type: type,
+  init: Callable[..., Params],
+  initial_state: Callable[..., PyTree],
+) -> Callable[[Callable[..., Any]], Step]:
+  """Makes the decorator of a mixer's `step`, as `apply` that of its `apply`."""
+
+  def decorate(function):
+    @functools.wraps(function)
+    def run(config, params, x, state, reset=None, **options):
+      x = jnp.asarray(x)
+      _check_params(config_type, init, config, params)
+      _check_inputs(config, x, state, initial_state, reset, step=True)
+      if getattr(config, "bidirectional", False):
+        raise error("config.bidirectional", True, "False: steps see no future")
+      y, state = function(config, params, x, state, reset, **options)
+      return y.astype(x.dtype), state
+
+    _document(run, _STEP)
+    return run
+
+  return decorate
+
+
+def one_element(
+  apply: Apply, config: Any, params: Params, x, state, reset=None, **flags: Any
+) -> tuple[jax.Array, PyTree]:
+  """A step by way of `apply`: a sequence of one element.
+
+  Args:
+    apply: the mixer's function of this name.
+    config: options.
+    params: from `init`.
+    x: (*batch, d_model).
+    state: state before the element.
+    reset: (*batch,) bool or None.
+    **flags: further options of `apply`, (*batch,) or None each.
+
+  Returns:
+    y (*batch, d_model) and the state after the element.
+  """
+  reset, flags = jax.tree.map(lambda flag: flag[..., None], (reset, flags))
+  y, state = apply(config, params, x[..., None, :], state, reset, **flags)
+  return y[..., 0, :], state
+
+
+def wide_dtype(*arrays: Any) -> jnp.dtype:
+  """Returns the common dtype of arrays and pytrees, float32 or wider."""
+  return jnp.result_type(jnp.float32, *jax.tree.leaves(arrays))
+
+
+def cast(tree: PyTree, dtype: Any) -> PyTree:
+  """Returns a pytree of arrays in that dtype."""
+  return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+
+
+def project(params: Params, name: str, x: jax.Array) -> jax.Array:
+  """Returns x @ params[name] + params[name + "_bias"], if there is a bias."""
+  y = recurrence.dense(x, params[name])
+  bias = params.get(f"{name}_bias")
+  return y if bias is None else y + bias
+
+
+def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+  """Draws weights as PyTorch does for linear and convolutional layers."""
+  bound = 1 / math.sqrt(fan_in)
+  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
+  """Checks which elements a mixer is told to leave out.
+
+  Args:
+    mask: the caller's mask, or None.
+    x: (..., d_model), checked already.
+
+  Raises:
+    ValueError: unless the mask is bool and has the shape of x without its
+      features.
+  """
+  if mask is not None:
+    _check_flags("mask", mask, x.shape[:-1])
+
+
+def _check_params(config_type, init, config, params):
+  """Checks that parameters are those of a configuration."""
+  if not isinstance(config, config_type):
+    kind = type(config)
+    raise error(
+      "config",
+      f"{kind.__module__}.{kind.__name__}",
+      f"a {config_type.__module__}.Config, the first argument",
+    )
+  expected = _expected_shapes(init, config)
+  is_mapping = isinstance(params, Mapping)
+  if not is_mapping or set(params) != set(expected):
+    raise error(
+      "params",
+      sorted(params) if is_mapping else type(params).__name__,
+      f"a dict of {sorted(expected)}, as init makes it for {config}",
+    )
+  for name, shape in expected.items():
+    if jnp.shape(params[name]) != shape:
+      raise error(
+        f"params[{name!r}]",
+        f"shape {jnp.shape(params[name])}",
+        f"{shape}, as init makes it for {config}",
+      )
+
+
+@functools.lru_cache(maxsize=512)
+def _expected_shapes(init, config):
+  params = jax.eval_shape(lambda: init(jax.random.key(0), config))
+  return {name: leaf.shape for name, leaf in params.items()}
+
+
+def _check_inputs(config, x, state, initial_state, reset, *, step):
+  """Checks x, state and reset; returns the batch shape."""
+  width, shape = config.d_model, x.shape
+  layout = f"(*batch, {width})" if step else f"(*batch, time, {width})"
+  if len(shape) < (1 if step else 2) or shape[-1] != width:
+    raise error("x", f"shape {shape}", layout)
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise error("x", f"dtype {x.dtype}", "a floating one")
+  if 0 in shape:
+    raise error("x", f"shape {shape}", "at least one element")
+  if reset is not None:
+    _check_flags("reset", reset, shape[:-1])
+  batch = shape[:-1] if step else shape[:-2]
+  if step and state is None:
+    raise error("state", None, "that of initial_state(config, batch_shape)")
+  if state is not None:
+    _check_state(state, jax.eval_shape(lambda: initial_state(config, batch)))
+  return batch
+
+
+def _check_flags(name, flags, shape):
+  dtype = getattr(flags, "dtype", type(flags).__name__)
+  if dtype != jnp.bool_:
+    raise error(name, f"dtype {dtype}", "an array of bool")
+  if jnp.shape(flags) != shape:
+    raise error(
+      name, f"shape {jnp.shape(flags)}", f"{shape}, that of x without features"
+    )
+
+
+def _check_state(state, expected):
+  """Compares structure and shapes; dtypes are the mixer's own concern."""
+  have, want = jax.tree.structure(state), jax.tree.structure(expected)
+  if have != want:
+    raise error("state", have, f"the structure of initial_state, {want}")
+  have = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+  want = [leaf.shape for leaf in jax.tree.leaves(expected)]
+  if have != want:
+    raise error(
+      "state", have, f"the shapes of initial_state for that of x, {want}"
+    )
+
+
+_NO_DIRECTION = "None for a model that reads in both directions"
+
+_INITIAL_STATE = """
+Args:
+  config: options.
+  batch_shape: leading axes.
+  dtype: real dtype of the state, float32 if it is narrower; complex states take
+    the complex dtype of the same precision.
+
+Returns:
+  The state.
+
+Raises:
+  ValueError: if batch_shape or dtype is not of that kind.
+"""
+
+_APPLY = """
+Args:
+  config: options.
+  params: from `init`.
+  x: (*batch, time, d_model), floating.
+  state: state before the first element; a fresh one if None.
+  reset: (*batch, time) bool; where true the state is that of a fresh sequence
+    before the element is consumed.
+  axis: name of the mesh axis over which time is split, inside `jax.shard_map`:
+    x and reset are this device's chunk, the states those before and after the
+    whole sequence, the same on every device.
+{options}
+Returns:
+  y of x's shape and dtype, and the state after the last element, float32 or
+  wider.
+
+Raises:
+  ValueError: if an argument does not fit the above.
+"""
+
+_STEP = """
+Args:
+  config: options.
+  params: from `init`.
+  x: (*batch, d_model), floating.
+  state: state before the element.
+  reset: (*batch,) bool; where true the state is that of a fresh sequence first.
+{options}
+Returns:
+  y of x's shape and dtype, and the state after the element.
+
+Raises:
+  ValueError: if an argument does not fit the above.
+"""
+
+
+def _document(function, common):
+  """Completes a docstring; "Options:" are those beyond the contract's."""
+  own, _, options = (inspect.getdoc(function) or "").partition("Options:\n")
+  options = options.rstrip() + "\n" if options else ""
+  if "{options}" in common:
+    common = common.replace("{options}\n", options + "\n")
+  function.__doc__ = own.rstrip() + "\n" + common

@@ -1,0 +1,360 @@
+"""The recurrences as plain steps: what the fast forms of the package compute.
+
+Each function has the name and the main arguments of one in
+`jaxseq.recurrence`, whose docstring says what they are. Here the definition
+stands in a few lines, one element after the other, or all pairs of elements for
+attention: to be read, and for tests and benchmarks to compare with. Dtypes are
+what the inputs make them.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence._softmax_chunk import SoftmaxState
+from jaxseq.recurrence.gated import GatedCell
+from jaxseq.recurrence.gated import GatedParams
+
+Array = jax.Array | Any
+
+
+def over_time(
+  step: Callable[..., tuple[Any, Any]],
+  state: Any,
+  elements: Any,
+  reset: Array | None,
+  *,
+  axis: int,
+  fresh: Any = 0,
+  reverse: bool = False,
+) -> tuple[Any, Any]:
+  """Takes one step for each element along an axis.
+
+  Args:
+    step: `step(state, *element) -> (state, y)`.
+    state: state before the first element.
+    elements: tuple of arrays, or None, with that axis.
+    reset: bool, (..., time) with time as that axis, or None.
+    axis: which axis is time.
+    fresh: state that a reset puts back before its element is consumed, or a
+      number for all of it.
+    reverse: from the last element to the first.
+
+  Returns:
+    The outputs, stacked along the axis, and the last state.
+  """
+
+  def body(state, element):
+    flag, element = element
+    if flag is not None:
+      state = jax.tree.map(
+        lambda x, new: jnp.where(
+          flag.reshape(flag.shape + (1,) * (x.ndim - flag.ndim)), new, x
+        ),
+        state,
+        jax.tree.map(lambda _: fresh, state)
+        if isinstance(fresh, int)
+        else fresh,
+      )
+    return step(state, *element)
+
+  elements = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), elements)
+  flags = None if reset is None else jnp.moveaxis(jnp.asarray(reset), axis, 0)
+  state = jax.tree.map(jnp.asarray, state)
+  state, y = lax.scan(body, state, (flags, elements), reverse=reverse)
+  return jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), y), state
+
+
+def linear_scan(
+  a: Array,
+  b: Array,
+  init: Array | None = None,
+  *,
+  reset: Array | None = None,
+  reverse: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+  """States h_t = a_t h_{t-1} + b_t, (*batch, time, n), and the last one."""
+
+  def step(h, a, b):
+    h = a * h + b
+    return h, h
+
+  dtype = jnp.result_type(a, b, *([] if init is None else [init]))
+  if init is None:
+    init = jnp.zeros((*b.shape[:-2], b.shape[-1]))
+  return over_time(
+    step,
+    jnp.asarray(init, dtype),
+    (jnp.broadcast_to(a, b.shape), b),
+    reset,
+    axis=b.ndim - 2,
+    reverse=reverse,
+  )
+
+
+def lti_scan(
+  Lambda_bar: Array,
+  B_bar: Array,
+  C: Array,
+  u: Array,
+  init: Array | None = None,
+  *,
+  D: Array | None = None,
+  reset: Array | None = None,
+  reverse: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+  """Outputs Re(C h_t) + D u_t over h_t = Lambda_bar h_{t-1} + B_bar u_t."""
+  inputs = jnp.einsum("ph,...h->...p", B_bar, u)
+  h, final = linear_scan(Lambda_bar, inputs, init, reset=reset, reverse=reverse)
+  y = jnp.real(jnp.einsum("mp,...p->...m", C, h))
+  return (y if D is None else y + D * u), final
+
+
+def siso_scan(
+  A: Array,
+  B: Array,
+  C: Array,
+  u: Array,
+  init: Array | None = None,
+  *,
+  reset: Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Outputs Re(C x_t) over x_t = A x_{t-1} + B u_t; A (H, N) or (H, N, N)."""
+
+  def step(x, u):
+    if A.ndim == 3:
+      x = jnp.einsum("hij,...hj->...hi", A, x) + B * u[..., None]
+    else:
+      x = A * x + B * u[..., None]
+    return x, jnp.real(jnp.sum(C * x, axis=-1))
+
+  if init is None:
+    init = jnp.zeros((*u.shape[:-2], *B.shape))
+  init = jnp.asarray(init, jnp.result_type(A, B, C, init))
+  return over_time(step, init, (u,), reset, axis=u.ndim - 2)
+
+
+def selective_scan(
+  x: Array,
+  delta: Array,
+  A: Array,
+  B: Array,
+  C: Array,
+  init: Array | None = None,
+  *,
+  D: Array | None = None,
+  reset: Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Outputs C_t h_t + D x_t; h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t."""
+  *batch, d = x.shape
+
+  def per_channel(weight):
+    """(*batch, time, d, n), from any of the forms of B and C."""
+    if weight.ndim == x.ndim:
+      weight = weight[..., None, :]
+    weight = jnp.repeat(weight, d // weight.shape[-2], axis=-2)
+    return jnp.broadcast_to(weight, (*batch, *weight.shape[-2:]))
+
+  def step(h, x, delta, B, C):
+    h = jnp.exp(delta[..., None] * A) * h + (delta * x)[..., None] * B
+    return h, jnp.real(jnp.sum(C * h, axis=-1))
+
+  if init is None:
+    init = jnp.zeros((*batch[:-1], *A.shape))
+  init = jnp.asarray(init, jnp.result_type(A, B, init))
+  elements = x, delta, per_channel(B), per_channel(C)
+  y, h = over_time(step, init, elements, reset, axis=x.ndim - 2)
+  return (y if D is None else y + D * x), h
+
+
+def outer_scan(
+  q: Array,
+  k: Array,
+  v: Array,
+  decay: Array | None = None,
+  init: Array | None = None,
+  *,
+  reset: Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Outputs q_t S_t over S_t = exp(decay_t)[:, None] S_{t-1} + k_t v_t^T."""
+  q, k, v, decay = (
+    None if x is None else jnp.expand_dims(x, -2) for x in (q, k, v, decay)
+  )
+  init = None if init is None else jnp.expand_dims(init, -3)
+  o, S = outer_scan_heads(q, k, v, decay, init, reset=reset)
+  return o[..., 0, :], S[..., 0, :, :]
+
+
+def outer_scan_heads(
+  q: Array,
+  k: Array,
+  v: Array,
+  decay: Array | None = None,
+  init: Array | None = None,
+  *,
+  reset: Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """`outer_scan` with heads after time, which may share queries and keys."""
+  q, k = (jnp.repeat(x, v.shape[-2] // k.shape[-2], axis=-2) for x in (q, k))
+
+  def step(S, q, k, v, decay):
+    if decay is not None:
+      S = jnp.exp(decay)[..., None] * S
+    S = S + k[..., None] * v[..., None, :]
+    return S, jnp.einsum("...k,...kv->...v", q, S)
+
+  if init is None:
+    init = jnp.zeros((*v.shape[:-3], *k.shape[-2:], v.shape[-1]), v.dtype)
+  return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)
+
+
+def softmax_outer_scan(
+  q: Array,
+  logits: Array,
+  k: Array | None,
+  v: Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: Array | None = None,
+  sink: float | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Outputs sum_d q_t[d] w_t[d] / u_t[d], with sums relative to a maximum m."""
+  k = jnp.ones_like(logits) if k is None else k
+  batch, (dk, dv) = v.shape[:-2], (logits.shape[-1], v.shape[-1])
+  m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)
+  fresh = SoftmaxState(
+    jnp.full((*batch, dk), m, v.dtype),
+    jnp.full((*batch, dk), u, v.dtype),
+    jnp.zeros((*batch, dk, dv), v.dtype),
+  )
+
+  def step(state, q, logits, k, v):
+    m = jnp.maximum(state.m, logits)
+    old, new = jnp.exp(state.m - m), jnp.exp(logits - m)
+    u = old * state.u + new
+    w = old[..., None] * state.w + (new * k)[..., None] * v[..., None, :]
+    read = q / jnp.where(u > 0, u, 1)
+    return SoftmaxState(m, u, w), jnp.einsum("...d,...de->...e", read, w)
+
+  state = fresh if init is None else SoftmaxState(*init)
+  elements = q, logits, k, v
+  return over_time(step, state, elements, reset, axis=v.ndim - 2, fresh=fresh)
+
+
+def softmax_scan(
+  scores: Array,
+  values: Array,
+  init: SoftmaxState | None = None,
+  *,
+  reset: Array | None = None,
+  mask: Array | None = None,
+) -> tuple[jax.Array, SoftmaxState]:
+  """Averages w_t / u_t of values, with sums relative to a maximum m."""
+  shape = scores.shape[:-1]
+  nothing = SoftmaxState(
+    jnp.full(shape, -1e30, values.dtype),
+    jnp.zeros(shape, values.dtype),
+    jnp.zeros((*shape, values.shape[-1]), values.dtype),
+  )
+
+  def step(state, score, value, seen):
+    # What is left out counts nothing, also where it is the first of all.
+    score = jnp.where(seen, score, -1e30)
+    m = jnp.maximum(state.m, score)
+    old, new = jnp.exp(state.m - m), jnp.where(seen, jnp.exp(score - m), 0)
+    u = old * state.u + new
+    w = old[..., None] * state.w + new[..., None] * value
+    return SoftmaxState(m, u, w), w / jnp.where(u > 0, u, 1)[..., None]
+
+  state = nothing if init is None else SoftmaxState(*init)
+  seen = jnp.ones(scores.shape, bool) if mask is None else mask
+  elements = scores, values, jnp.asarray(seen)
+  axis = scores.ndim - 1
+  return over_time(step, state, elements, reset, axis=axis, fresh=nothing)
+
+
+def gated_scan(
+  cell: GatedCell,
+  params: GatedParams,
+  state: tuple[Array, ...],
+  x: Array,
+  *,
+  reset: Array | None = None,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  """Hidden states (time, heads, batch, features) of a gated network."""
+  heads, features, gates, _ = params.kernel.shape
+
+  def to_heads(x):
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], heads, features), -2, 0)
+
+  def step(state, x):
+    state = tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
+    inputs = jnp.einsum("bi,igo->gbo", x, params.input_kernel)
+    inputs = [to_heads(y + b) for y, b in zip(inputs, params.input_bias)]
+    recurrent = list(jnp.einsum("hbi,higo->ghbo", state[0], params.kernel))
+    if params.bias is not None:
+      bias = params.bias.reshape(gates, heads, 1, features)
+      recurrent = [y + b for y, b in zip(recurrent, bias)]
+    state, _ = cell.forward(tuple(inputs), tuple(recurrent), state)
+    return tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state), state[0]
+
+  # Rows first, as flags have them.
+  state = tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
+  hidden, state = over_time(step, state, (x,), reset, axis=0)
+  return hidden, tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
+
+
+def causal_conv(
+  x: Array,
+  weight: Array,
+  bias: Array | None,
+  window: Array,
+  reset: Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Sums of the last inputs of each channel under weights; the last window."""
+
+  def step(window, x):
+    window = jnp.concatenate([window, x[..., None, :]], axis=-2)
+    y = jnp.sum(weight * window, axis=-2)
+    return window[..., 1:, :], y if bias is None else y + bias
+
+  return over_time(step, window, (x,), reset, axis=x.ndim - 2)
+
+
+def window_attention(
+  q: Array, k: Array, v: Array, start: Array, window: int
+) -> jax.Array:
+  """Attention with all scores in memory; k and v may begin before q."""
+  time, keys = q.shape[-3], k.shape[-3]
+  k, v = (jnp.repeat(x, q.shape[-2] // k.shape[-2], axis=-2) for x in (k, v))
+  own = keys - time + jnp.arange(time)[:, None]
+  index = jnp.arange(keys)
+  visible = (index <= own) & (index >= own - window)
+  visible = visible & (index >= start[..., None])
+  scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
+  scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
+  return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
+
+
+def softmax_attention(
+  q: Array,
+  k: Array,
+  v: Array,
+  *,
+  causal: bool = True,
+  reset: Array | None = None,
+) -> jax.Array:
+  """Attention of (*batch, heads, time, d) with all scores in memory."""
+  k, v = (jnp.repeat(x, q.shape[-3] // k.shape[-3], axis=-3) for x in (k, v))
+  time = q.shape[-2]
+  visible = jnp.tri(time, dtype=bool) if causal else jnp.ones((time,) * 2, bool)
+  if reset is not None:
+    segment = jnp.cumsum(reset, axis=-1)
+    same = segment[..., :, None] == segment[..., None, :]
+    visible = visible & same[..., None, :, :]
+  scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+  return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf)) @ v

@@ -1,0 +1,61 @@
+"""An environment of blank images, to measure agents without a game."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import spaces
+
+
+@dataclasses.dataclass(frozen=True)
+class Blank(base.Environment):
+  """Images of zeros, and rewards of 0, without end.
+
+  Attributes:
+    shape: (height, width, channels) of an image.
+    num_actions: number of actions.
+    frame_stack: how many frames agents should see at once.
+  """
+
+  shape: tuple[int, ...] = (84, 84, 1)
+  num_actions: int = 18
+  frame_stack: int = 4
+
+  @property
+  def default_params(self) -> base.EnvParams:
+    """No time limit within reach."""
+    return base.EnvParams(max_steps_in_episode=2**30)
+
+  def start(
+    self, words: jax.Array, params: Any
+  ) -> tuple[jax.Array, base.EnvState]:
+    """Starts an episode."""
+    del words, params
+    return jnp.zeros(self.shape, jnp.uint8), base.EnvState(time=jnp.int32(0))
+
+  def advance(
+    self, words: jax.Array, state: base.EnvState, action: Any, params: Any
+  ) -> tuple[jax.Array, base.EnvState, jax.Array]:
+    """Plays one step."""
+    del words, action, params
+    state = base.EnvState(time=state.time + 1)
+    return jnp.zeros(self.shape, jnp.uint8), state, jnp.float32(0)
+
+  def is_terminated(self, state: base.EnvState, params: Any) -> jax.Array:
+    """Never."""
+    del state, params
+    return jnp.bool_(False)
+
+  def observation_space(self, params: Any = None) -> spaces.Box:
+    """Images."""
+    del params
+    return spaces.Box(0, 255, self.shape, np.dtype(np.uint8))
+
+  def action_space(self, params: Any = None) -> spaces.Discrete:
+    """So many actions."""
+    del params
+    return spaces.Discrete(self.num_actions)

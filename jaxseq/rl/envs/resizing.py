@@ -1,0 +1,156 @@
+"""Resizing of grey images of bytes, to the pixel as OpenCV does it.
+
+`bilinear` gives the pixels of `cv2.resize` with INTER_LINEAR, which SPR's
+released code calls, in its fixed-point arithmetic; `area` those with
+INTER_AREA, which ale-py calls, in float32. The package is not needed.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from jaxseq import _validate
+
+_BITS = 11
+
+
+def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Resizes a grey image; pixels lie between their neighbours.
+
+  A pixel lies between two columns and two rows; weights are multiples of
+  1/2048.
+
+  OpenCV takes the means of 2x2 pixels where both sides are halved exactly; this
+  function does not.
+
+  Args:
+    image: (rows, columns) uint8.
+    shape: (rows, columns) of the result.
+
+  Returns:
+    uint8 of that shape.
+
+  Raises:
+    ValueError: the image is not one of bytes, or a side is not positive.
+  """
+  _check(image, shape)
+  left, right, left_weight, right_weight = _columns(image.shape[1], shape[1])
+  upper, lower, upper_weight, lower_weight = _rows(image.shape[0], shape[0])
+  wide = image.astype(np.int32)
+  wide = (
+    wide.take(left, axis=1) * left_weight
+    + wide.take(right, axis=1) * right_weight
+  ) >> 4
+  # Each product loses its last bits on its own, before the sum.
+  result = (wide[upper] * upper_weight >> 16) + (
+    wide[lower] * lower_weight >> 16
+  )
+  return ((result + 2) >> 2).astype(np.uint8)
+
+
+def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+  """Shrinks a grey image; pixels are means over the areas that they cover.
+
+  OpenCV has ways of its own for images whose sides shrink by whole factors;
+  this function has not.
+
+  Args:
+    image: (rows, columns) uint8.
+    shape: (rows, columns) of the result, no larger.
+
+  Returns:
+    uint8 of that shape.
+
+  Raises:
+    ValueError: the image is not one of bytes, or a side is not positive.
+  """
+  _check(image, shape)
+  # The sums are OpenCV's, in its order: rounding is the same.
+  wide = 0
+  for columns, weights in _covered(image.shape[1], shape[1]):
+    wide = wide + image[:, columns] * weights
+  result = 0
+  for rows, weights in _covered(image.shape[0], shape[0]):
+    result = result + weights[:, None] * wide[rows]
+  return np.rint(result).astype(np.uint8)
+
+
+def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
+  """Checks an image of bytes and the shape that it is to get."""
+  if image.ndim != 2 or image.dtype != np.uint8:
+    raise _validate.error(
+      "image",
+      f"dtype {image.dtype} of shape {image.shape}",
+      "uint8 of shape (rows, columns)",
+    )
+  if min(*image.shape, *shape) < 1:
+    raise _validate.error(
+      "shape", shape, f"positive sides, as those of the image: {image.shape}"
+    )
+
+
+@functools.lru_cache
+def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Returns the i-th pixels that new ones cover, and their float32 weights."""
+  scale = size / new_size
+  taps = []
+  for i in range(new_size):
+    start, end = i * scale, (i + 1) * scale
+    width = min(scale, size - start)
+    last = min(math.floor(end), size - 1)
+    first = min(math.ceil(start), last)
+    pixels = [(k, 1 / width) for k in range(first, last)]
+    if first - start > 1e-3:
+      pixels.insert(0, (first - 1, (first - start) / width))
+    if end - last > 1e-3:
+      pixels.append((last, min(end - last, 1, width) / width))
+    taps.append(pixels)
+  longest = max(map(len, taps))
+  # What is missing has no weight: adding 0 changes nothing.
+  padded = [pixels + [(0, 0)] * (longest - len(pixels)) for pixels in taps]
+  return [
+    (
+      np.array([pixels[j][0] for pixels in padded]),
+      np.array([pixels[j][1] for pixels in padded], np.float32),
+    )
+    for j in range(longest)
+  ]
+
+
+@functools.lru_cache
+def _columns(size: int, new_size: int) -> tuple[np.ndarray, ...]:
+  """Returns left and right neighbours (new_size,) and their weights."""
+  first, part = _places(size, new_size)
+  # Beyond the outer pixels' centres there is one neighbour, of weight 1.
+  outside = (first < 0) | (first >= size - 1)
+  part = np.where(outside, np.float32(0), part)
+  first = first.clip(0, size - 1)
+  return first, (first + 1).clip(0, size - 1), *_weights(part)
+
+
+@functools.lru_cache
+def _rows(size: int, new_size: int) -> tuple[np.ndarray, ...]:
+  """Returns upper and lower neighbours and their weights (new_size, 1)."""
+  first, part = _places(size, new_size)
+  # Outside, the outer row stands for both, and the weights stay.
+  first, second = first.clip(0, size - 1), (first + 1).clip(0, size - 1)
+  upper_weight, lower_weight = _weights(part)
+  return first, second, upper_weight[:, None], lower_weight[:, None]
+
+
+def _places(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the neighbours before the new pixels, and the way from them."""
+  scale = 1.0 / (new_size / size)
+  place = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
+  first = np.floor(place)
+  return first.astype(np.intp), place - first
+
+
+def _weights(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the weights of both neighbours as integers, halves to even."""
+  one = np.float32(1 << _BITS)
+  return (
+    np.rint((1 - part) * one).astype(np.int32),
+    np.rint(part * one).astype(np.int32),
+  )
