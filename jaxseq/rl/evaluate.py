@@ -71,13 +71,13 @@ def evaluate(
   key_start, key_play = jax.random.split(key)
   num_trials = getattr(player.env, "num_trials", 0)
 
-  def step(progress: _Progress) -> _Progress:
-    key_next, key_step = jax.random.split(progress.key)
+  def step(loop_state: _Progress) -> _Progress:
+    key_next, key_step = jax.random.split(loop_state.key)
     world, taken = rollout.step(
-      player, variables, progress.world, key_step, greedy=greedy
+      player, variables, loop_state.world, key_step, greedy=greedy
     )
-    counts = ~progress.complete
-    trial_returns = progress.trial_returns
+    counts = ~loop_state.complete
+    trial_returns = loop_state.trial_returns
     if num_trials:
       played = taken.trial[:, None] == jnp.arange(num_trials)
       reward = (counts * taken.reward)[:, None]
@@ -85,15 +85,15 @@ def evaluate(
     return _Progress(
       world=world,
       key=key_next,
-      episode_return=progress.episode_return + counts * taken.reward,
-      episode_length=progress.episode_length + counts,
+      episode_return=loop_state.episode_return + counts * taken.reward,
+      episode_length=loop_state.episode_length + counts,
       trial_returns=trial_returns,
-      complete=progress.complete | taken.terminated | taken.truncated,
-      time=progress.time + 1,
+      complete=loop_state.complete | taken.terminated | taken.truncated,
+      time=loop_state.time + 1,
     )
 
   end = jax.lax.while_loop(
-    lambda progress: (progress.time < limit) & ~progress.complete.all(),
+    lambda loop_state: (loop_state.time < limit) & ~loop_state.complete.all(),
     step,
     _Progress(
       world=device_mesh.spread_evenly(

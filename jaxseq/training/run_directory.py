@@ -240,16 +240,16 @@ def _write_versions(file: pathlib.Path) -> None:
       logging.warning("%s was unreadable and is written anew", file)
   if earlier:
     keys = ("python", *_PACKAGES, "numpy", "device", "device_count")
-    changed = [
+    listed = [
       f"{key} {earlier[-1].get(key)} -> {current[key]}"
       for key in keys
       if earlier[-1].get(key) != current[key]
     ]
-    if changed:
+    if listed:
       logging.warning(
         "Resuming with other versions than the run had (%s): its numbers may "
         "differ in the last bits from those of an uninterrupted run",
-        ", ".join(changed),
+        ", ".join(listed),
       )
   files.write_json(file, {**current, "earlier": earlier})
 

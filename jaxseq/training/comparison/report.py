@@ -1,4 +1,4 @@
-"""Results of a comparison: results.json, a table, a learning curve."""
+"""The end of a comparison: results.json, a table, a learning curve."""
 
 from collections.abc import Collection
 from collections.abc import Mapping
