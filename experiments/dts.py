@@ -94,7 +94,7 @@ class Config(supervised_arms.Supervised):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("labelled",), not_negative=("trees",))
+    _validate.fields(self, positive=("labeled",), not_negative=("trees",))
     if self.metric == "test_accuracy" and self.adaptation is None:
       raise ValueError(
         "metric: got 'test_accuracy', expected another one: it needs"

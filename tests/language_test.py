@@ -12,8 +12,6 @@ SOURCES = {
   path.relative_to(ROOT): ast.parse(path.read_text())
   for path in sorted((ROOT / "jaxseq").rglob("*.py"))
 }
-# While the packages are put in order.
-pytestmark = pytest.mark.xfail(strict=False)
 # A docstring that begins so does not say what the module is.
 SUBORDINATE = re.compile(
   r"(What|How|Which|Where|When|Whether|From|Why|Who|If|That)\b"
@@ -84,16 +82,22 @@ def test_docstrings_of_modules_say_what_the_module_is():
   assert not wrong, "\n".join(wrong)
 
 
+# One thing, in several packages: names for entries, a base to derive from.
+SHARED = {"base", "registry"}
+
+
+@pytest.mark.xfail(strict=False, reason="some packages still have twins")
 def test_no_two_modules_share_a_name():
   paths = collections.defaultdict(list)
   for path in SOURCES:
-    if path.stem != "__init__":
+    if path.stem not in {"__init__", *SHARED}:
       paths[path.stem].append(str(path))
   wrong = [found for found in paths.values() if len(found) > 1]
   assert not wrong, "\n".join(map(" ".join, wrong))
 
 
 @pytest.mark.parametrize("path", ["jaxseq", "experiments", "benchmarks"])
+@pytest.mark.xfail(strict=False, reason="some packages still have them")
 def test_modules_keep_their_names_when_imported(path):
   wrong = [
     f"{file.relative_to(ROOT)}: {name}"

@@ -1,6 +1,5 @@
 """No update of an agent or a problem uses a random key twice."""
 
-import dataclasses
 import functools
 
 import jax
@@ -81,27 +80,25 @@ def check_spr(config, game):
 AUGMENTED = {"augmentation": {"pad": 1}}
 
 
-def with_dropout(game):
-  return dataclasses.replace(game, encoder=ENCODER)
-
-
 def test_spr():
-  game = with_dropout(games.make(on_device=True))
+  game = games.make()
   learning = agent_test.CHANGES["learning"] | AUGMENTED
-  config = agent_test.config_for(game, learning=learning)
+  config = agent_test.config_for(game, encoder=ENCODER, learning=learning)
   assert check_spr(config, game) > 10
 
 
 def test_spr_with_a_memory():
-  game = with_dropout(memory_test.vivid())
+  game = memory_test.vivid()
   learning = agent_test.CHANGES["learning"] | AUGMENTED
   learning |= {"num_predictions": 2, "sequence": memory_test.SEQUENCE}
-  config = memory_test.config_for("gru", game=game, learning=learning)
+  config = memory_test.config_for(
+    "gru", game=game, encoder=ENCODER, learning=learning
+  )
   assert check_spr(config, game) > 10
 
 
 def test_resets_of_spr():
-  game = games.make(on_device=True)
+  game = games.make()
   config = agent_test.config_for(game)
   state = jax.eval_shape(functools.partial(runner.init, config, game), KEY)
   step = twice(functools.partial(agent.reset, config))

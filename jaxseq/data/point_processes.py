@@ -118,7 +118,7 @@ class Hawkes:
     """
     mu = np.array(self.mu)
     jumps = np.array(self.a).T * self.b  # [j]: what an event j adds
-    now = np.zeros(count)
+    clock = np.zeros(count)
     excitation = np.zeros((count, len(mu)))
     found = [[] for _ in range(count)]
     active = np.arange(count)
@@ -126,17 +126,17 @@ class Hawkes:
       # Between events the intensity falls, so its present value bounds it.
       bound = mu.sum() + excitation[active].sum(axis=1)
       gap = rng.exponential(size=len(active)) / bound
-      now[active] += gap
+      clock[active] += gap
       excitation[active] *= np.exp(-self.b * gap)[:, None]
       cumulative = np.cumsum(mu + excitation[active], axis=1)
       level = rng.uniform(size=len(active)) * bound
-      inside = now[active] <= horizon
+      inside = clock[active] <= horizon
       accepted = inside & (level < cumulative[:, -1])
       marks = np.sum(level[:, None] >= cumulative[:, :-1], axis=1)
       rows = active[accepted]
       excitation[rows] += jumps[marks[accepted]]
       for row, mark in zip(rows, marks[accepted]):
-        found[row].append((now[row], mark))
+        found[row].append((clock[row], mark))
       active = active[inside]
     return _events(found, horizon)
 
@@ -253,9 +253,9 @@ class Renewal:
     """Simulates sequences; see `Hawkes.simulate`."""
     found = []
     for _ in range(count):
-      now, sequence = 0.0, []
-      while (now := now + rng.gamma(self.shape) / self.rate) <= horizon:
-        sequence.append((now, 0))
+      clock, sequence = 0.0, []
+      while (clock := clock + rng.gamma(self.shape) / self.rate) <= horizon:
+        sequence.append((clock, 0))
       found.append(sequence)
     return _events(found, horizon)
 
@@ -297,18 +297,20 @@ class SelfCorrecting:
     self, rng: np.random.Generator, count: int, horizon: float
   ) -> Events:
     """Simulates sequences by inversion; see `Hawkes.simulate`."""
-    now = np.zeros(count)
+    clock = np.zeros(count)
     found = [[] for _ in range(count)]
     active = np.arange(count)
     number = 0
     while len(active):
       # The integrated intensity up to the next event is exponential.
       level = rng.exponential(size=len(active))
-      log_now = self.rise * now[active] - self.drop * number
-      now[active] += np.log1p(self.rise * level * np.exp(-log_now)) / self.rise
-      active = active[now[active] <= horizon]
+      log_now = self.rise * clock[active] - self.drop * number
+      clock[active] += (
+        np.log1p(self.rise * level * np.exp(-log_now)) / self.rise
+      )
+      active = active[clock[active] <= horizon]
       for row in active:
-        found[row].append((now[row], 0))
+        found[row].append((clock[row], 0))
       number += 1
     return _events(found, horizon)
 

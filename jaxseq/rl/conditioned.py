@@ -15,7 +15,7 @@ from jaxseq.tasks import decision
 Array = jax.Array
 
 
-class _Now(NamedTuple):
+class _LoopState(NamedTuple):
   """Where the episodes are, leading axis episodes but for key and time."""
 
   env_state: PyTree
@@ -88,38 +88,43 @@ def play(
     jax.random.split(key_start, count), env_params
   )
 
-  def step(now: _Now) -> _Now:
-    key, key_step = jax.random.split(now.key)
-    returns = now.to_go / scale.returns
+  def step(loop_state: _LoopState) -> _LoopState:
+    key, key_step = jax.random.split(loop_state.key)
+    returns = loop_state.to_go / scale.returns
     if not arm.conditioned:
       returns = jnp.zeros_like(returns)
-    seen = (now.observation[:, :size] - scale.mean) / scale.deviation
-    time = jnp.full((count,), now.time)
+    seen = (loop_state.observation[:, :size] - scale.mean) / scale.deviation
+    time = jnp.full((count,), loop_state.time)
     output, memory = model.apply(
-      variables, returns, seen, time, now.memory, method="decide"
+      variables, returns, seen, time, loop_state.memory, method="decide"
     )
     action = decision.choose(model.actions, output)
     memory = model.apply(variables, action, time, memory, method="remember")
     observation, env_state, reward, terminated, truncated, _ = jax.vmap(
       env.step, in_axes=(0, 0, 0, None)
-    )(jax.random.split(key_step, count), now.env_state, action, env_params)
-    reward = jnp.where(now.over, 0.0, reward)
-    return _Now(
+    )(
+      jax.random.split(key_step, count),
+      loop_state.env_state,
+      action,
+      env_params,
+    )
+    reward = jnp.where(loop_state.over, 0.0, reward)
+    return _LoopState(
       env_state=env_state,
       observation=observation,
       memory=memory,
-      to_go=now.to_go - reward,
-      total=now.total + reward,
-      over=now.over | terminated | truncated,
+      to_go=loop_state.to_go - reward,
+      total=loop_state.total + reward,
+      over=loop_state.over | terminated | truncated,
       key=key,
-      time=now.time + 1,
+      time=loop_state.time + 1,
     )
 
   limit = env_params.max_steps_in_episode
   end = jax.lax.while_loop(
-    lambda now: (now.time < limit) & ~now.over.all(),
+    lambda loop_state: (loop_state.time < limit) & ~loop_state.over.all(),
     step,
-    _Now(
+    _LoopState(
       env_state=env_state,
       observation=observation,
       memory=model.initial_state((count,)),

@@ -73,13 +73,13 @@ def evaluate(
   key_start, key_play = jax.random.split(key)
   num_trials = getattr(player.env, "num_trials", 0)
 
-  def step(now: _Progress) -> _Progress:
-    key_next, key_step = jax.random.split(now.key)
+  def step(loop_state: _Progress) -> _Progress:
+    key_next, key_step = jax.random.split(loop_state.key)
     world, taken = rollout.step(
-      player, variables, now.world, key_step, greedy=greedy
+      player, variables, loop_state.world, key_step, greedy=greedy
     )
-    counts = ~now.complete
-    trial_returns = now.trial_returns
+    counts = ~loop_state.complete
+    trial_returns = loop_state.trial_returns
     if num_trials:
       played = taken.trial[:, None] == jnp.arange(num_trials)
       reward = (counts * taken.reward)[:, None]
@@ -87,15 +87,15 @@ def evaluate(
     return _Progress(
       world=world,
       key=key_next,
-      episode_return=now.episode_return + counts * taken.reward,
-      episode_length=now.episode_length + counts,
+      episode_return=loop_state.episode_return + counts * taken.reward,
+      episode_length=loop_state.episode_length + counts,
       trial_returns=trial_returns,
-      complete=now.complete | taken.terminated | taken.truncated,
-      time=now.time + 1,
+      complete=loop_state.complete | taken.terminated | taken.truncated,
+      time=loop_state.time + 1,
     )
 
   end = jax.lax.while_loop(
-    lambda now: (now.time < limit) & ~now.complete.all(),
+    lambda loop_state: (loop_state.time < limit) & ~loop_state.complete.all(),
     step,
     _Progress(
       world=device_mesh.spread_evenly(

@@ -181,8 +181,8 @@ class Mixture:
     """
     params = self.default_params if params is None else params
     stepped = [
-      jax.vmap(env.step, in_axes=(0, 0, 0, None))(*now, limited)
-      for (env, limited), *now in zip(
+      jax.vmap(env.step, in_axes=(0, 0, 0, None))(*current, limited)
+      for (env, limited), *current in zip(
         self._each(params), self._cut(keys), state, self._cut(action)
       )
     ]

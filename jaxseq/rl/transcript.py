@@ -69,13 +69,13 @@ def describe(space: Any, flat: np.ndarray) -> str:
         f"space: got {space!r}, expected Discrete, MultiDiscrete, Box, Tuple or"
         " Dict."
       )
-  told, start = [], 0
+  words, start = [], 0
   for name, part in parts.items():
     text = describe(part, flat[start:])
     named = isinstance(space, spaces.Dict)
-    told.append(f"{name}={text}" if named else text)
+    words.append(f"{name}={text}" if named else text)
     start += spaces.flat_size(part)
-  return " ".join(told)
+  return " ".join(words)
 
 
 def numbers(values: np.ndarray) -> str:

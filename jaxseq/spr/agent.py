@@ -179,7 +179,7 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
     agent=learner.init(key_agent, config.variant.update),
     replay=frames.init(config.replay, memory),
     game=game,
-    observation=push(config, blank, frame, True),
+    observation=push(blank, frame, True),
     # Buffers of its own, so that the state can be donated.
     memory=jax.tree.map(jnp.copy, memory),
     key=key,
@@ -190,15 +190,12 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
   )
 
 
-def push(
-  config: Config, observation: Array, frame: Array, done: Array
-) -> Array:
+def push(observation: Array, frame: Array, done: Array) -> Array:
   """Returns the next observation.
 
   Args:
-    config: options.
     observation: (*observation_shape,), the one before.
-    frame: of config.frame_shape, which comes last.
+    frame: the newest, which comes last.
     done: () bool, whether it begins an episode: then older frames are 0.
   """
   frame = jnp.asarray(frame)
@@ -310,7 +307,7 @@ def observe(
     replay=frames.add(
       config.replay, state.replay, newest, action, seen, step.done
     ),
-    observation=push(config, state.observation, step.frame, step.done),
+    observation=push(state.observation, step.frame, step.done),
     memory=jax.tree.map(
       lambda fresh, old: jnp.where(step.done, fresh, old),
       agent_networks.initial_memory(config.variant.update.networks),

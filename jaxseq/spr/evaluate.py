@@ -48,7 +48,7 @@ def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
 
 
 def _policy(config):
-  push = jax.vmap(functools.partial(agent_lib.push, config))
+  push = jax.vmap(agent_lib.push)
   initial = agent_networks.initial_memory(config.variant.update.networks)
 
   def policy(agent, observation, memory, frame, fresh, key):

@@ -280,13 +280,13 @@ def _jumped(text: Text, begins, offset, length):
   return jnp.where(starts, START, tokens[:, :-1]), tokens[:, 1:], starts
 
 
-def _first(length, whether):
+def _first(length, mask):
   """Marks the first of some elements, or none.
 
   By comparison: where XLA splits time over devices, writing one element of an
   array of bool goes wrong in jax 0.11.2.
   """
-  return (jnp.arange(length) == 0) & whether
+  return (jnp.arange(length) == 0) & mask
 
 
 def _slice(x, start, length):

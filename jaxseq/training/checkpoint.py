@@ -199,9 +199,9 @@ class Checkpointer:
       damaged[candidate] = problem
     if not damaged:
       return None
-    told = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
+    reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
     raise CheckpointError(
-      f"no checkpoint in {str(self._directory)!r} is whole ({told}); remove "
+      f"no checkpoint in {str(self._directory)!r} is whole ({reasons}); remove "
       "that directory to start anew"
     )
 
@@ -355,12 +355,12 @@ class Checkpointer:
           fate = f"not set aside ({errors.one_sentence(error)})"
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices("damaged checkpoints set aside")
-    told = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
+    reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
     logging.warning(
       "Damaged checkpoints in %s are %s (%s); going on from step %d instead",
       self._directory,
       fate,
-      told,
+      reasons,
       used,
     )
 

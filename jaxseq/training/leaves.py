@@ -182,21 +182,21 @@ def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
   """Says in one phrase where a checkpoint does not fit a template."""
   have = {leaf.path: leaf for leaf in kept}
   want = {leaf.path: leaf for leaf in wanted}
-  told = []
+  differences = []
   for path, leaf in want.items():
     if path not in have:
-      told.append(f"it has no {path!r}, which should be {leaf}")
+      differences.append(f"it has no {path!r}, which should be {leaf}")
     elif not leaf.same_type(have[path]):
-      told.append(f"{path!r} is {have[path]} in it and should be {leaf}")
-  told += [
+      differences.append(f"{path!r} is {have[path]} in it and should be {leaf}")
+  differences += [
     f"it holds {path!r} ({leaf}), which has no place"
     for path, leaf in have.items()
     if path not in want
   ]
-  if not told:
+  if not differences:
     return None
-  more = len(told) - 1
-  return told[0] + (f", and {more} more leaves differ" if more else "")
+  more = len(differences) - 1
+  return differences[0] + (f", and {more} more leaves differ" if more else "")
 
 
 def _encode(value: Any) -> Any:

@@ -64,15 +64,15 @@ def hold(directory: pathlib.Path) -> None:
     )
     return
   _held[file] = descriptor
-  told = {"pid": os.getpid(), "host": socket.gethostname()}
+  owner = {"pid": os.getpid(), "host": socket.gethostname()}
   os.ftruncate(descriptor, 0)
-  os.pwrite(descriptor, json.dumps(told).encode(), 0)
+  os.pwrite(descriptor, json.dumps(owner).encode(), 0)
 
 
 def _holder(descriptor: int) -> str:
   """Tells who holds the lock, as far as the file tells."""
   try:
-    told = json.loads(os.pread(descriptor, 1000, 0))
-    return f"process {told['pid']} on {told['host']}"
+    owner = json.loads(os.pread(descriptor, 1000, 0))
+    return f"process {owner['pid']} on {owner['host']}"
   except (OSError, ValueError, KeyError, TypeError):
     return "which has not told its number yet"

@@ -111,13 +111,7 @@ def make_loss(
 
 
 def _make(own, like, devices):
-  """Returns the function that adds up what every device has of every wave.
-
-  Args:
-    own: (params, wave) -> tree of arrays, on one device.
-    like: params -> a tree of the same shapes and dtypes.
-    devices: see `make_loss_and_grad`.
-  """
+  """Returns the function that adds up what every device has of every wave."""
 
   @functools.cache
   def program(degree):

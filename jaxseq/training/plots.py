@@ -190,15 +190,7 @@ def _prepare_all(curves, smooth):
 
 
 def _draw(axes, prepared, references, labels=None):
-  """Draws curves and references; returns where their labels belong.
-
-  Args:
-    axes: to draw on.
-    prepared: labels to steps, mean and spread.
-    references: labels to values.
-    labels: all labels, in the order of their colours; those of `prepared` if
-      None.
-  """
+  """Draws curves and references; returns where their labels belong."""
   from matplotlib import ticker
 
   looks = dict(

@@ -207,18 +207,18 @@ def _check_same_run(path, described, may_change) -> None:
     if not any(f"{name}.".startswith(f"{free}.") for free in may_change)
   ]
   if changed:
-    told = "; ".join(
+    listed = "; ".join(
       f"{name} was {old!r} and is now {new!r}" for name, old, new in changed
     )
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a run with another config ({told}): use "
+      f"workdir {str(path)!r} holds a run with another config ({listed}): use "
       "the old config to go on with it, or another workdir"
     )
 
 
 def _write_versions(file: pathlib.Path) -> None:
   """Writes this start's versions, and keeps those of earlier starts."""
-  now = versions()
+  current = versions()
   earlier: list[dict] = []
   if file.exists():
     try:
@@ -228,18 +228,18 @@ def _write_versions(file: pathlib.Path) -> None:
       logging.warning("%s was unreadable and is written anew", file)
   if earlier:
     keys = ("python", *_PACKAGES, "numpy", "device", "device_count")
-    told = [
-      f"{key} {earlier[-1].get(key)} -> {now[key]}"
+    listed = [
+      f"{key} {earlier[-1].get(key)} -> {current[key]}"
       for key in keys
-      if earlier[-1].get(key) != now[key]
+      if earlier[-1].get(key) != current[key]
     ]
-    if told:
+    if listed:
       logging.warning(
         "Resuming with other versions than the run had (%s): its numbers may "
         "differ in the last bits from those of an uninterrupted run",
-        ", ".join(told),
+        ", ".join(listed),
       )
-  files.write_json(file, {**now, "earlier": earlier})
+  files.write_json(file, {**current, "earlier": earlier})
 
 
 def _git_commit() -> dict[str, Any] | None:

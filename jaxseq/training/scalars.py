@@ -100,8 +100,8 @@ class MetricWriter:
       if name in ("step", "wall_time"):
         raise ValueError(f"a metric cannot be called {name!r}")
     self._open()
-    now = time.time()
-    row = {"step": int(step), "wall_time": round(now, 3)}
+    wall_time = time.time()
+    row = {"step": int(step), "wall_time": round(wall_time, 3)}
     line = json.dumps(files.json_value({**row, **flat}), allow_nan=False)
     self._file.write(line + "\n")
     self._file.flush()
@@ -110,7 +110,7 @@ class MetricWriter:
         for tag, scalar in _tags(name, value):
           # TensorBoard cannot draw what is not finite.
           if math.isfinite(scalar):
-            self._events.add_scalar(tag, scalar, step, walltime=now)
+            self._events.add_scalar(tag, scalar, step, walltime=wall_time)
 
   def flush(self) -> None:
     """Puts everything written so far on disk."""

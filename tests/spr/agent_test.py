@@ -150,13 +150,10 @@ def test_both_kinds_of_loops_give_the_same_numbers():
 
 
 def test_frames_are_stacked_and_blanked():
-  config = config_for(games.make())
   observation = jnp.zeros((4, 4, 2), jnp.uint8)
   seen = []
   for count, done in ((1, True), (2, False), (3, False), (4, True)):
-    observation = agent_lib.push(
-      config, observation, games.frame_of(count), done
-    )
+    observation = agent_lib.push(observation, games.frame_of(count), done)
     seen.append(observation[0, 0].tolist())
   assert seen == [[0, 1], [1, 2], [2, 3], [0, 4]]
 

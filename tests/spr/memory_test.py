@@ -19,6 +19,7 @@ from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
+from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import agent_test
 from tests.spr import games
@@ -155,7 +156,9 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
     places = places.reshape(-1)
     alone = frames.take(config.replay, replay, places, **keywords)
     alone = alone._replace(weight=jnp.repeat(weight, sequence.length))
-    return after, metrics, update.update(agent, start, alone, draws)
+    loss = transition_loss.make(agent, start, alone, draws)
+    wanted = learner.descend(agent, start, loss, draws.noise)
+    return after, metrics, wanted
 
   after, metrics, (wanted, steps) = both(start, state.replay)
   assert metrics.spr_loss > 0
@@ -165,9 +168,9 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   close(metrics.spr_loss, steps.spr_loss)
   for part in ("encoder", "head", "transition", "predictor"):
     jax.tree.map(close, after.params[part], wanted.params[part])
-  priority = np.reshape(steps.priority, (sequence.length, -1))
+  priority = np.reshape(steps.priority, (-1, sequence.length))
   close(
-    metrics.priority, 0.9 * priority.max(axis=0) + 0.1 * priority.mean(axis=0)
+    metrics.priority, 0.9 * priority.max(axis=1) + 0.1 * priority.mean(axis=1)
   )
   # The memory's way out learns; with it, what the memory holds would matter.
   assert (np.asarray(after.params["memory"]["out"]["w"]) != 0).any()

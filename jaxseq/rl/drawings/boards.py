@@ -142,8 +142,8 @@ def draw_bandit(
   """Draws how often each arm would pay, how often it was pulled, and where."""
   payouts = film.states.payouts[t]
   # Of this game only: in a meta-episode there may have been others.
-  now = int(film.states.time[t])
-  pulls = [film.action(step)[0] for step in range(t - now, t + 1)]
+  played = int(film.states.time[t])
+  pulls = [film.action(step)[0] for step in range(t - played, t + 1)]
   left, top, right, bottom = area
   base, width = bottom - 36, (right - left) / len(payouts)
   for arm, payout in enumerate(payouts):

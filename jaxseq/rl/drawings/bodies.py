@@ -75,8 +75,8 @@ def draw_pendulum(
   canvas.circle(point(theta), 10, canvas_lib.ORANGE)
   canvas.circle((x, y), 5, canvas_lib.BLACK)
   # gymnax's tells the last torque; the action may have been projected.
-  told = getattr(film.states, "last_u", None)
-  torque = film.action(t)[0] if told is None else np.ravel(told[t])[0]
+  label = getattr(film.states, "last_u", None)
+  torque = film.action(t)[0] if label is None else np.ravel(label[t])[0]
   torque = float(np.clip(torque, -_MAX_TORQUE, _MAX_TORQUE))
   if abs(torque) > 0.05:
     angles = np.linspace(0, torque / _MAX_TORQUE * 1.5, 16)

@@ -236,15 +236,7 @@ class Labyrinth(base.Environment):
     )
 
   def _enter(self, free, start, goal, next_maze):
-    """Starts an episode.
-
-    Args:
-      free: (height,) int32 bitboard, the free cells; with or without the
-        openings.
-      start: where the agent starts.
-      goal: the other opening.
-      next_maze: the maze of the next episode.
-    """
+    """Starts an episode on a (height,) bitboard of free cells."""
     raise NotImplementedError
 
   def _cell(self, place):

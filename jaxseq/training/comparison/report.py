@@ -1,4 +1,4 @@
-"""What a comparison ends with: results.json, a table, a learning curve."""
+"""The end of a comparison: results.json, a table, a learning curve."""
 
 from collections.abc import Collection
 from collections.abc import Mapping

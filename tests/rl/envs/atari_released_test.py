@@ -6,7 +6,6 @@ import pytest
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import atari_released
 from jaxseq.spr import agent
-from jaxseq.spr import variants
 
 
 def over(step):
@@ -28,13 +27,13 @@ def test_the_golden_frames(name, golden):
   # those that follow it.
   noops = len(arrays["reset_raw_actions"]) - 2
   player = atari_released.Player(emulator, lambda: noops)
-  config = agent.Config(variants.get("spr", len(actions)))
+
   observation = np.zeros((84, 84, 4), np.uint8)
 
   def check(t, frame, begins):
     nonlocal observation
     np.testing.assert_array_equal(frame, arrays["frames"][t])
-    observation = np.asarray(agent.push(config, observation, frame, begins))
+    observation = np.asarray(agent.push(observation, frame, begins))
     sums = observation.sum(axis=(0, 1), dtype=np.int64)
     np.testing.assert_array_equal(sums, arrays["stack_frame_sums"][t])
     assert emulator.lives() == arrays["lives"][t]
