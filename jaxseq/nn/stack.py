@@ -129,7 +129,7 @@ class StackConfig:
       raise _validate.error(
         "scan_layers", True, f"False for {len(hybrid) + 1} mixers in turn"
       )
-    self._check_scheme()
+    self._check_mixers()
 
   @property
   def mixers(self) -> tuple[Any, ...]:
@@ -189,8 +189,8 @@ class StackConfig:
     if dropout and self.dropout:
       raise _validate.error(f"{where}.dropout", self.dropout, f"0.0: {dropout}")
 
-  def _check_scheme(self):
-    """Checks `d_model` of the mixers' own options, and `time_scheme`."""
+  def _check_mixers(self):
+    """Checks the mixers with their options, and how they split time."""
     for config in self.mixers:
       if config.d_model != self.d_model:
         raise _validate.error(

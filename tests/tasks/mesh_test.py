@@ -64,9 +64,8 @@ def test_language(fields, jump_every):
 
 def test_turns_of_devices_with_parts_of_the_parameters():
   """Wide enough that a device keeps a part; gated networks take turns."""
-  wide = nn.NetworkConfig(
-    dataclasses.replace(NETWORK.stack, d_model=32, time_scheme="relay")
-  )
+  stack = dataclasses.replace(NETWORK.stack, d_model=32, time_scheme="relay")
+  wide = nn.NetworkConfig(stack)
   check(
     lambda config: language_problem(config, network=wide),
     {"parameters": 2, "time": 2},
