@@ -8,7 +8,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
-from jaxseq.planner import packing as packing_lib
+from jaxseq.planner import packing
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
 
@@ -40,7 +40,7 @@ def static(
     lengths, num_devices, cost_model, memory_per_device
   )
   _validate.choice("degree", degree, problem.degrees.tolist())
-  rows = packing_lib.best_fit(problem.lengths, problem.capacity * degree)
+  rows = packing.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
   heap = [(0.0, block) for block in range(num_devices // degree)]
   placed = []
@@ -53,7 +53,7 @@ def static(
   return schedule.assemble(problem, placed, bound, f"static-{degree}")
 
 
-def packing(
+def packed(
   lengths: Sequence[int],
   num_devices: int,
   cost_model: costs.CostModel,
@@ -94,7 +94,7 @@ def packing(
   for document in np.flatnonzero(smallest > 1).tolist():
     put(np.array([document]), int(smallest[document]))
   short = np.flatnonzero(smallest == 1)
-  rows = packing_lib.best_fit(problem.lengths[short], problem.capacity)
+  rows = packing.best_fit(problem.lengths[short], problem.capacity)
   for row in sorted(rows, key=lambda row: -problem.lengths[short[row]].sum()):
     put(short[row], 1)
   bound = bounds.by_bisection(problem)

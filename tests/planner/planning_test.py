@@ -84,7 +84,7 @@ def test_every_plan_is_sound(data):
   arguments = lengths, num_devices, cost_model, memory_of(cost_model)
   plan = planner.plan(*arguments)
   check(plan, *arguments)
-  packing = baselines.packing(*arguments)
+  packing = baselines.packed(*arguments)
   check(packing, *arguments)
   static = baselines.static(*arguments, degree=num_devices)
   check(static, *arguments)

@@ -52,6 +52,13 @@ _POPGYM = {
 }
 _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
 
+# Where those are that come from nowhere else.
+_OWN = {
+  "Blank": "jaxseq.rl.envs.blank:Blank",
+  "ProjectedCartPole": "jaxseq.rl.meta_suites:projected_cartpole",
+  "ProjectedControl": "jaxseq.rl.meta_suites:projected_control",
+}
+
 _MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 
 # As ale-py names them.
@@ -100,10 +107,7 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
         f"{here}.{module}:{name}",
         {option: values[level] for option, values in options.items()},
       )
-  suites = "jaxseq.rl.meta_suites"
-  entries["ProjectedCartPole"] = f"{suites}:projected_cartpole", {}
-  entries["ProjectedControl"] = f"{suites}:projected_control", {}
-  entries["Blank"] = f"{here}.blank:Blank", {}
+  entries |= {game: (path, {}) for game, path in _OWN.items()}
   for game in _MINATAR:
     entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:
