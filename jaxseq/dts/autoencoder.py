@@ -11,13 +11,13 @@ on z, and on the elements before t if the decoder is autoregressive.
 
 import dataclasses
 import math
-from typing import Any
 
 from flax import linen
 import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
 
@@ -154,13 +154,13 @@ class VAE(linen.Module):
     ).sum(axis=-1)
     return jnp.where(series_encoders.valid(x, lengths), each, 0).sum(axis=-1)
 
-  def begin(self, z: jax.Array) -> Any:
+  def begin(self, z: jax.Array) -> PyTree:
     """See `decoders.Decoder.begin`."""
     return self.decoder.begin(z)
 
   def step(
-    self, z: jax.Array, previous: jax.Array, states: Any
-  ) -> tuple[jax.Array, Any]:
+    self, z: jax.Array, previous: jax.Array, states: PyTree
+  ) -> tuple[jax.Array, PyTree]:
     """See `decoders.Decoder.step`."""
     return self.decoder.step(z, previous, states)
 
@@ -173,7 +173,7 @@ def sample(key: jax.Array, mu: jax.Array, logvar: jax.Array) -> jax.Array:
 
 def generate(
   model: VAE,
-  variables: Any,
+  variables: PyTree,
   z: jax.Array,
   prompt: jax.Array | None = None,
 ) -> jax.Array:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.data import domains
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_scores
@@ -41,7 +42,7 @@ SHORT = (
 def arm(
   config: problem.ArmConfig,
   splits: data.Splits,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
   *,
   trees: int = 0,
@@ -120,7 +121,7 @@ def arm(
 
 
 def traversals(
-  vae: autoencoder.VAE, variables: Any, mu: jax.Array
+  vae: autoencoder.VAE, variables: PyTree, mu: jax.Array
 ) -> jax.Array:
   """Decodes one code while each coordinate in turn moves from -3 to 3.
 
@@ -142,7 +143,7 @@ def traversals(
   return autoencoder.generate(vae, variables, moved)
 
 
-def swaps(vae: autoencoder.VAE, variables: Any, mu: jax.Array) -> jax.Array:
+def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   """Decodes the first segment of each window with the second of each other.
 
   Args:

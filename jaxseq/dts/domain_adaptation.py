@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.data import domains
 from jaxseq.dts import groups
 from jaxseq.dts import schedules
@@ -103,7 +104,7 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
 def loss(
   config: Config,
   heads: Heads,
-  params: Any,
+  params: PyTree,
   mu: jax.Array,
   batch: data.ArrayDataset,
   progress: jax.Array,
@@ -132,7 +133,7 @@ def loss(
 
 def evaluate(
   heads: Heads,
-  params: Any,
+  params: PyTree,
   encode: Callable[[data.ArrayDataset], jax.Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, jax.Array]:

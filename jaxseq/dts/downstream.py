@@ -9,12 +9,12 @@ anomaly    -ELBO as a score of how strange a window is
 
 from collections.abc import Sequence
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
@@ -86,7 +86,7 @@ def scores(
   tasks: Sequence[str],
   config: problem.ArmConfig,
   splits: data.Splits,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
   *,
   labeled: int = 1000,
@@ -207,7 +207,7 @@ def baselines(
 
 
 def anomaly_scores(
-  vae: autoencoder.VAE, variables: Any, dataset: data.ArrayDataset
+  vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
   """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
 

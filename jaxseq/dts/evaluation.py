@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
@@ -34,7 +35,7 @@ def chosen(count: int, limit: int) -> np.ndarray:
 
 def encode(
   vae: autoencoder.VAE,
-  variables: Any,
+  variables: PyTree,
   x: jax.Array,
   lengths: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -55,7 +56,7 @@ def encode(
 
 def nll(
   vae: autoencoder.VAE,
-  variables: Any,
+  variables: PyTree,
   x: jax.Array,
   z: jax.Array,
   lengths: jax.Array | None = None,
@@ -89,7 +90,7 @@ def exchange(key: jax.Array, count: int) -> jax.Array:
 
 def evaluate(
   vae: autoencoder.VAE,
-  variables: Any,
+  variables: PyTree,
   dataset: data.ArrayDataset,
   limit: int = 4096,
 ) -> dict[str, Any]:

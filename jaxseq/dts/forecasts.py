@@ -5,12 +5,11 @@ on by itself. A model can do so if it was trained for it on some of its windows,
 see `problem.ArmConfig.prefix_rate`.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
 
@@ -33,7 +32,7 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
   return jnp.where(keep[..., None], x, 0)
 
 
-def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
+def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
   """Returns the means (n, D) of the codes of first halves.
 
   Args:
@@ -45,7 +44,7 @@ def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
 
 
 def forecast(
-  vae: autoencoder.VAE, variables: Any, x: jax.Array, z: jax.Array
+  vae: autoencoder.VAE, variables: PyTree, x: jax.Array, z: jax.Array
 ) -> jax.Array:
   """Decodes the second halves of windows.
 

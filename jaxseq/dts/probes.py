@@ -10,6 +10,7 @@ from typing import Any
 from typing import NamedTuple
 import warnings
 
+import jax
 import numpy as np
 
 from jaxseq import _validate
@@ -250,7 +251,9 @@ def _windows(name: str, windows: Windows) -> Windows:
   return Windows(codes, classes, recordings)
 
 
-def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:
+def _columns(
+  codes: np.ndarray, columns: jax.typing.ArrayLike, name: str
+) -> np.ndarray:
   try:
     out = codes[:, columns]
   except IndexError as error:

@@ -1,7 +1,6 @@
 """Dense layers and dtypes that the package's Flax modules share."""
 
 import functools
-from typing import Any
 
 from flax import linen
 import jax
@@ -12,7 +11,7 @@ from jaxseq import _validate
 from jaxseq import recurrence
 
 
-def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
+def activation_dtype(dtype: jax.typing.DTypeLike, x: jax.Array) -> jnp.dtype:
   """Returns the dtype to compute in: `dtype`, or float64 for float64 inputs."""
   x_dtype = jnp.result_type(x)
   if not jnp.issubdtype(x_dtype, jnp.floating):

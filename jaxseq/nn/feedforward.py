@@ -1,7 +1,5 @@
 """The feed-forward half of a Transformer-like block."""
 
-from typing import Any
-
 from flax import linen
 import jax
 
@@ -25,7 +23,7 @@ class FeedForward(linen.Module):
   kind: str
   width: int
   dropout: float = 0.0
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(

@@ -1,7 +1,6 @@
 """Heads: dense layers on top of a sequence model, and the MLP they share."""
 
 from collections.abc import Sequence
-from typing import Any
 from typing import Literal
 from typing import get_args
 
@@ -49,7 +48,7 @@ class MLP(linen.Module):
   out_gain: float | None = None
   activate_last: bool = False
   out_bias: bool = True
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -90,7 +89,7 @@ class CategoricalHead(linen.Module):
   activation: str = "leaky_relu"
   gain: float | None = 2.0
   out_gain: float | None = 0.01
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.Categorical:
@@ -117,7 +116,7 @@ class GaussianHead(linen.Module):
   gain: float | None = 2.0
   out_gain: float | None = 0.01
   log_std: float = 0.0
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.DiagonalGaussian:
@@ -148,7 +147,7 @@ class ValueHead(linen.Module):
   activation: str = "leaky_relu"
   gain: float | None = 2.0
   out_gain: float | None = 1.0
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -176,7 +175,7 @@ class RegressionHead(linen.Module):
   gain: float | None = None
   out_gain: float | None = None
   with_variance: bool = False
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
@@ -215,7 +214,7 @@ class ClassificationHead(linen.Module):
   out_gain: float | None = None
   out_bias: bool = True
   pairs: bool = False
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(

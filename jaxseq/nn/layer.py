@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
@@ -33,13 +34,13 @@ class SequenceLayer(linen.Module):
   def __call__(
     self,
     x: jax.Array,
-    state: Any = None,
+    state: PyTree = None,
     reset: jax.Array | None = None,
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
     Args:
@@ -103,17 +104,19 @@ class SequenceLayer(linen.Module):
   def step(
     self,
     x: jax.Array,
-    state: Any,
+    state: PyTree,
     reset: jax.Array | None = None,
     options: dict[str, Any] | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(x, state, reset, options=options, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns the state of a fresh sequence; works on an unbound module."""
     bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
     return bound.initial_state(batch_shape, dtype)
@@ -171,7 +174,11 @@ def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
 
 
 def make_norm(
-  config: stack.StackConfig, kind: str, dtype: Any, train: bool, name: str
+  config: stack.StackConfig,
+  kind: str,
+  dtype: jax.typing.DTypeLike,
+  train: bool,
+  name: str,
 ) -> linen.Module:
   """Makes a norm of one of the kinds of `StackConfig.norm` but "none"."""
   options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}

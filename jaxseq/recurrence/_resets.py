@@ -1,13 +1,10 @@
 """Reset flags, as all recurrences apply them."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-
-PyTree = Any
+from jaxseq._types import PyTree
 
 
 def check(reset: jax.Array | None, shape: tuple[int, ...]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ class Spec:
     return action
 
 
-def spec_of(space: Any) -> Spec:
+def spec_of(space: spaces.Space) -> Spec:
   """Returns the spec of an action space.
 
   Args:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 from flax import struct
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 from jaxseq._types import PyTree
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -27,8 +27,8 @@ class LastObservationState:
 
   env_state: PyTree
   cut: jax.Array
-  first: Any
-  info: Any
+  first: PyTree
+  info: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LastObservation(wrappers.Wrapper):
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: PyTree = None
-  ) -> tuple[Any, LastObservationState]:
+  ) -> tuple[PyTree, LastObservationState]:
     """Starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
     observation, env_state = self.env.reset(key, params)
@@ -68,11 +68,9 @@ class LastObservation(wrappers.Wrapper):
     self,
     key: jax.Array,
     state: LastObservationState,
-    action: Any,
+    action: PyTree,
     params: PyTree = None,
-  ) -> tuple[
-    Any, LastObservationState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`.
 
     The `info` of the step that says `truncated` is that of the step before,
@@ -101,7 +99,7 @@ class LastObservation(wrappers.Wrapper):
     return shown, after, reward, terminated, state.cut, info
 
 
-def show_last(env: Any) -> Any:
+def show_last(env: protocol.Env) -> protocol.Env:
   """Returns an environment, or a mixture of some, with `LastObservation`."""
   if isinstance(env, mixtures.Mixture):
     return mixtures.Mixture(tuple(map(show_last, env.envs)))

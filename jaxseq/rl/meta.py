@@ -9,7 +9,6 @@ memory, only after the last trial.
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import ClassVar
 from typing import Literal
 
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -33,7 +33,7 @@ class Params:
       never reached, for the trials are over before.
   """
 
-  env: Any
+  env: protocol.Env
   max_steps_in_episode: int
 
 
@@ -51,7 +51,7 @@ class TrialsState:
   """
 
   env_state: PyTree
-  start: Any
+  start: PyTree
   trial: jax.Array
   time: jax.Array
   trial_returns: jax.Array
@@ -151,11 +151,9 @@ class Trials(wrappers.Wrapper):
     self,
     key: jax.Array,
     state: TrialsState,
-    action: Any,
+    action: PyTree,
     params: Params | None = None,
-  ) -> tuple[
-    jax.Array, TrialsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`."""
     params = self.default_params if params is None else params
     key_step, key_reset = jax.random.split(key)
@@ -219,12 +217,12 @@ class Trials(wrappers.Wrapper):
     size += self._action_size(params) + self.previous_reward + 2
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: Params | None = None) -> Any:
+  def shown_space(self, params: Params | None = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
     params = self.default_params if params is None else params
     return self.env.observation_space(params.env)
 
-  def action_space(self, params: Params | None = None) -> Any:
+  def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the environment."""
     params = self.default_params if params is None else params
     return self.env.action_space(params.env)

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -23,7 +24,7 @@ class Params:
       off the episodes of all.
   """
 
-  envs: tuple[Any, ...]
+  envs: tuple[protocol.Env, ...]
   max_steps_in_episode: int
 
 
@@ -42,7 +43,7 @@ class Mixture:
       shape, and actions of one space.
   """
 
-  envs: tuple[Any, ...]
+  envs: tuple[protocol.Env, ...]
 
   def __post_init__(self):
     if not self.envs:
@@ -80,22 +81,22 @@ class Mixture:
     """How many numbers an observation holds when it is flattened."""
     return spaces.flat_size(self.observation_space())
 
-  def observation_space(self, params: Params | None = None) -> Any:
+  def observation_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].observation_space(params.envs[0])
 
-  def shown_space(self, params: Params | None = None) -> Any:
+  def shown_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].shown_space(params.envs[0])
 
-  def action_space(self, params: Params | None = None) -> Any:
+  def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].action_space(params.envs[0])
 
-  def member(self, index: int, params: Params) -> tuple[Any, Any]:
+  def member(self, index: int, params: Params) -> tuple[PyTree, PyTree]:
     """Returns one of the environments, and its parameters.
 
     Args:
@@ -131,7 +132,7 @@ class Mixture:
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, keys: jax.Array, params: Params | None = None
-  ) -> tuple[Any, tuple[Any, ...]]:
+  ) -> tuple[PyTree, tuple[PyTree, ...]]:
     """Starts an episode in every member of the batch.
 
     Args:
@@ -157,12 +158,10 @@ class Mixture:
   def step(
     self,
     keys: jax.Array,
-    state: tuple[Any, ...],
-    action: Any,
+    state: tuple[PyTree, ...],
+    action: PyTree,
     params: Params | None = None,
-  ) -> tuple[
-    Any, tuple[Any, ...], jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step in every member of the batch.
 
     Args:

@@ -7,6 +7,7 @@ Learning", arXiv:2303.03982, and its published code.
 import dataclasses
 import math
 from typing import Any
+from typing import Protocol
 
 from flax import linen
 import jax
@@ -29,6 +30,47 @@ _PAPER = nn.StackConfig(
   activation="full_glu",
   final_norm=False,
 )
+
+
+class Distribution(Protocol):
+  """A distribution of actions, a pytree with batch shape (...)."""
+
+  def sample(self, key: Array) -> Array:
+    """Draws an action for each entry of the batch."""
+
+  def mode(self) -> Array:
+    """Returns the most probable actions."""
+
+  def log_prob(self, action: Array, /) -> Array:
+    """Returns the log-probabilities (...) of actions."""
+
+
+class Policy(Protocol):
+  """A network with a memory that plays: its variables are handed in.
+
+  `Recurrent` is one, and `normalization.Normalized`; a network of your own
+  needs no more than this to be a `rollout.Player`.
+  """
+
+  @property
+  def actions(self) -> actions.Spec:
+    """What is decided."""
+
+  def init(self, key: Array, observation: PyTree, /) -> PyTree:
+    """Returns fresh variables; the observation has a time axis."""
+
+  def apply(
+    self, variables: PyTree, observation: PyTree, /, *args: Any, **options: Any
+  ) -> Any:
+    """Runs over sequences, or over one element with `method="step"`.
+
+    The further arguments are the memories and the resets. Returns the policy,
+    a `Distribution`; the values, of the shape of the resets; and the memories
+    after the last element. See `Recurrent`.
+    """
+
+  def initial_state(self, batch_shape: tuple[int, ...] = (), /) -> PyTree:
+    """Returns fresh memories."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +122,7 @@ class Recurrent(linen.Module):
     states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
-  ) -> tuple[Any, Array, PyTree]:
+  ) -> tuple[Distribution, Array, PyTree]:
     """Runs over whole sequences.
 
     Args:
@@ -97,20 +139,22 @@ class Recurrent(linen.Module):
     x, states = features(self.config, observation, states, reset, step)
     return *self.heads(x), states
 
-  def heads(self, x: Array) -> tuple[Any, Array]:
+  def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns policy and values of features (*batch, time, d_model)."""
     raise NotImplementedError
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
-  ) -> tuple[Any, Array, Any]:
+  ) -> tuple[Distribution, Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(observation, states, reset, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = "float32",
+  ) -> PyTree:
     """Returns fresh memories; works on an unbound module."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     return memory.initial_state(batch_shape, dtype)
@@ -120,7 +164,7 @@ class ActorCritic(Recurrent):
   """Policy and critic that share an encoder and a memory."""
 
   @linen.nowrap
-  def heads(self, x: Array) -> tuple[Any, Array]:
+  def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns a distribution of actions, and the critic's value."""
     widths, dtype = self.config.head_widths, self.config.stack.dtype
     policy = _actor(self.actions, widths, dtype)(x)
@@ -133,7 +177,7 @@ def features(
   states: PyTree = None,
   reset: Array | None = None,
   step: bool = False,
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Runs the encoder and the memory, as parts of the module that calls it.
 
   Args:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import actions
+from jaxseq.rl import networks
 from jaxseq.rl.envs import spaces
 
 Array = jax.Array
@@ -107,15 +109,15 @@ class Normalized:
       others, one-hots and flags, have a scale that means something.
   """
 
-  network: Any
+  network: networks.Policy
   is_number: tuple[bool, ...]
 
   @property
-  def actions(self) -> Any:
+  def actions(self) -> actions.Spec:
     """What the policy decides."""
     return self.network.actions
 
-  def init(self, key: Array, observation: Array) -> dict[str, Any]:
+  def init(self, key: Array, observation: Array) -> dict[str, PyTree]:
     """Returns the network's variables, with statistics of nothing."""
     variables = self.network.init(key, observation)
     return {**variables, COLLECTION: initial(len(self.is_number))}
@@ -129,7 +131,7 @@ class Normalized:
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)
     return self.network.apply(variables, seen, *args, **options)
 
-  def initial_state(self, *args: Any, **options: Any) -> Any:
+  def initial_state(self, *args: Any, **options: Any) -> PyTree:
     """Returns fresh memories."""
     return self.network.initial_state(*args, **options)
 
@@ -151,7 +153,9 @@ class Bound(NamedTuple):
     return self.network.apply(variables, *args, **options)
 
 
-def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
+def normalized(
+  network: networks.Policy, env: Any, env_params: PyTree
+) -> Normalized:
   """Returns a network that sees the observations of an environment normalised.
 
   What the environment itself shows as numbers is normalised. One-hots, the
@@ -172,7 +176,7 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   return Normalized(network, (*own, *(False,) * (size - len(own))))
 
 
-def observe(variables: PyTree, observation: Array) -> dict[str, Any]:
+def observe(variables: PyTree, observation: Array) -> dict[str, PyTree]:
   """Returns a normalised network's variables after more observations.
 
   Args:

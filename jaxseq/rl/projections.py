@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import Literal
 
 from flax import struct
@@ -13,6 +12,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -119,11 +119,9 @@ class Projected(wrappers.Wrapper):
     self,
     key: jax.Array,
     state: ProjectedState,
-    action: Any,
+    action: PyTree,
     params: PyTree = None,
-  ) -> tuple[
-    jax.Array, ProjectedState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`."""
     params = self.env.default_params if params is None else params
     if self.action_size is not None:
@@ -145,7 +143,7 @@ class Projected(wrappers.Wrapper):
     del params
     return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
-  def action_space(self, params: PyTree = None) -> Any:
+  def action_space(self, params: PyTree = None) -> spaces.Space:
     """That of the environment, or numbers that matter between -1 and 1."""
     if self.action_size is None:
       params = self.env.default_params if params is None else params
@@ -189,7 +187,7 @@ def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return basis if shape[0] <= shape[1] else basis.T
 
 
-def from_numbers(space: Any, numbers: jax.Array) -> jax.Array:
+def from_numbers(space: spaces.Space, numbers: jax.Array) -> jax.Array:
   """Makes an action of numbers of which those between -1 and 1 matter.
 
   Args:

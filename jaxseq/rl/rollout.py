@@ -85,7 +85,7 @@ def environment(
   params: tuple[tuple[str, Any], ...] = (),
   *,
   as_images: bool = False,
-) -> tuple[protocol.Env, Any]:
+) -> tuple[protocol.Env, PyTree]:
   """Returns the environment that agents see, and its parameters.
 
   Args:
@@ -119,7 +119,7 @@ def environment(
   return env, env_params
 
 
-def _as_seen(env: Any, as_images: bool) -> Any:
+def _as_seen(env: protocol.Env, as_images: bool) -> protocol.Env:
   """The environment as agents see it, in each block of a mixture."""
   if isinstance(env, mixtures.Mixture):
     return mixtures.Mixture(tuple(_as_seen(e, as_images) for e in env.envs))
@@ -138,7 +138,7 @@ class Player(NamedTuple):
 
   env: protocol.Env
   env_params: PyTree
-  network: networks.ActorCritic
+  network: networks.Policy
 
 
 def start(player: Player, key: Array, num_envs: int) -> World:

@@ -46,7 +46,7 @@ def rows(
   return out
 
 
-def describe(space: Any, flat: np.ndarray) -> str:
+def describe(space: spaces.Space, flat: np.ndarray) -> str:
   """Returns a flat observation in words; numbers beyond its size are ignored.
 
   Args:

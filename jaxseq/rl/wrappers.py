@@ -21,17 +21,18 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
-def innermost(env: Any) -> Any:
+def innermost(env: protocol.Env) -> protocol.Env:
   """Returns the environment inside all wrappers."""
   while isinstance(env, Wrapper):
     env = env.env
   return env
 
 
-def innermost_state(state: PyTree) -> Any:
+def innermost_state(state: PyTree) -> PyTree:
   """Returns the state of the environment inside all wrappers."""
   while hasattr(state, "env_state"):
     state = state.env_state
@@ -51,7 +52,7 @@ class Wrapper:
     env: the environment.
   """
 
-  env: Any
+  env: protocol.Env
 
   def __getattr__(self, name: str) -> Any:
     # Unpickling asks for attributes before `env` is there.
@@ -60,7 +61,9 @@ class Wrapper:
     return getattr(self.env, name)
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[PyTree, PyTree]:
     """Starts an episode.
 
     Args:
@@ -74,8 +77,8 @@ class Wrapper:
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
+  ) -> protocol.Step:
     """Plays one step, and starts the next episode if this one has ended.
 
     Args:
@@ -117,7 +120,7 @@ class Physics(Wrapper):
         )
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """Those of the environment, with the other values."""
     return self.env.default_params.replace(**dict(self.values))
 
@@ -153,7 +156,7 @@ class Shown(Wrapper):
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Starts an episode; see `Wrapper.reset`."""
     key, key_noise = jax.random.split(key)
     observation, state = self.env.reset(key, params)
@@ -161,8 +164,8 @@ class Shown(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`.
 
     Where no episode ends, the observation and `final_observation` are the same
@@ -224,7 +227,7 @@ class FlattenHistory(Wrapper):
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Starts an episode; see `Wrapper.reset`."""
     params = self.env.default_params if params is None else params
     observation, state = self.env.reset(key, params)
@@ -235,8 +238,8 @@ class FlattenHistory(Wrapper):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`."""
     params = self.env.default_params if params is None else params
     observation, state, reward, terminated, truncated, info = self.env.step(
@@ -259,7 +262,7 @@ class FlattenHistory(Wrapper):
     size += self._history_size(params)
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: PyTree = None) -> Any:
+  def shown_space(self, params: PyTree = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
     params = self.env.default_params if params is None else params
     return self.env.observation_space(params)
@@ -283,8 +286,12 @@ class FlattenHistory(Wrapper):
     return jnp.concatenate([action, flag])
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
-  ) -> Any:
+    self,
+    observation: PyTree,
+    action: jax.Array,
+    first: jax.Array,
+    params: PyTree,
+  ) -> PyTree:
     """An observation with its history."""
     space = self.env.observation_space(params)
     flat = spaces.flatten(space, observation)
@@ -328,7 +335,11 @@ class ImageHistory(FlattenHistory):
     )
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
+    self,
+    observation: PyTree,
+    action: jax.Array,
+    first: jax.Array,
+    params: PyTree,
   ) -> ImageObservation:
     """An image with its history."""
     return ImageObservation(observation, self._history(action, first))
@@ -343,7 +354,7 @@ class FrameStackState:
     frames: (height, width, num_frames * channels) uint8, the observation.
   """
 
-  env_state: Any
+  env_state: PyTree
   frames: jax.Array
 
 
@@ -377,11 +388,9 @@ class FrameStack(Wrapper):
     self,
     key: jax.Array,
     state: FrameStackState,
-    action: Any,
+    action: PyTree,
     params: PyTree = None,
-  ) -> tuple[
-    jax.Array, FrameStackState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`."""
     frame, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
@@ -406,12 +415,12 @@ class FrameStack(Wrapper):
     return jnp.concatenate([blank, frame], axis=-1)
 
 
-def flat(env: Any) -> Any:
+def flat(env: protocol.Env) -> protocol.Env:
   """Returns an environment whose observations are vectors with a history."""
   return env if getattr(env, "shows_history", False) else FlattenHistory(env)
 
 
-def images(env: Any) -> Any:
+def images(env: protocol.Env) -> protocol.Env:
   """Returns an environment that shows images, several if it asks for them.
 
   Args:
@@ -468,7 +477,7 @@ class EpisodeStatistics(Wrapper):
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: PyTree = None
-  ) -> tuple[Any, StatisticsState]:
+  ) -> tuple[PyTree, StatisticsState]:
     """Starts an episode; see `Wrapper.reset`."""
     observation, env_state = self.env.reset(key, params)
     zero_return, zero_length = jnp.float32(0), jnp.int32(0)
@@ -485,11 +494,9 @@ class EpisodeStatistics(Wrapper):
     self,
     key: jax.Array,
     state: StatisticsState,
-    action: Any,
+    action: PyTree,
     params: PyTree = None,
-  ) -> tuple[
-    Any, StatisticsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
+  ) -> protocol.Step:
     """Plays one step; see `Wrapper.step`."""
     observation, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params

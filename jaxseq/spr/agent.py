@@ -214,7 +214,7 @@ def act(
   epsilon: float | Array,
   noisy: bool,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
   Args:

@@ -7,7 +7,6 @@ predicts its own latents, "transition" and "predictor"; for one with a memory,
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 
@@ -107,7 +106,7 @@ def _transition_model(config):
   return conv_transition
 
 
-def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
+def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
@@ -120,7 +119,7 @@ def action_values(
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
 
   Args:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
@@ -89,7 +90,7 @@ class Game:
     frame, state = self.env.reset(key, self.env_params)
     return state, frame
 
-  def step(self, state: Any, action: Array, key: Array) -> tuple[Any, Step]:
+  def step(self, state: PyTree, action: Array, key: Array) -> tuple[Any, Step]:
     """Takes an action; returns the state after it and its outcome.
 
     Args:

@@ -5,7 +5,6 @@ a model of latents, `mixer_transition`.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +69,10 @@ def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
 
 
 def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-) -> Any:
+  config: Config,
+  batch_shape: tuple[int, ...] = (),
+  dtype: jax.typing.DTypeLike = "float32",
+) -> PyTree:
   """Returns the state before the first element of a sequence."""
   model = nn.SequenceModel(config.stack, parent=None)
   return model.initial_state(batch_shape, dtype)
@@ -85,7 +86,7 @@ def apply(
   reset: Array | None = None,
   *,
   step: bool = False,
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Consumes whole sequences, in parallel over time where the mixers can.
 
   Args:

@@ -7,6 +7,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 
 
 def sample(
@@ -61,16 +62,16 @@ def sample(
 
 def generate(
   network: Any,
-  variables: Any,
+  variables: PyTree,
   prompt: jax.Array,
   length: int,
   key: jax.Array,
   *,
-  states: Any = None,
+  states: PyTree = None,
   temperature: float = 1.0,
   top_k: int | None = None,
   top_p: float | None = None,
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, PyTree]:
   """Continues a prompt, token by token.
 
   The prompt is read at once, and the states carry all that is remembered of it

@@ -153,7 +153,14 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
       raise errors.UserError("--config=FILE is missing: name a config file")
     try:
       rest = flags.FLAGS(argv)
-    except (flags.Error, LookupError, AttributeError, OSError, SyntaxError):
+    except (
+      flags.Error,
+      LookupError,
+      AttributeError,
+      TypeError,
+      OSError,
+      SyntaxError,
+    ):
       # ml_collections reports several mistakes as bare AttributeErrors or
       # with a traceback inside the message: look for the cause.
       if file is not None:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 
-def code_array(codes: Any, name: str = "codes", least: int = 1) -> np.ndarray:
+def code_array(
+  codes: jax.typing.ArrayLike, name: str = "codes", least: int = 1
+) -> np.ndarray:
   """Returns codes as float64, checked."""
   array = np.asarray(codes)
   if array.ndim != 2 or array.dtype.kind not in "biuf" or not len(array):
@@ -28,7 +31,7 @@ def code_array(codes: Any, name: str = "codes", least: int = 1) -> np.ndarray:
 
 
 def factor_array(
-  factors: Any,
+  factors: jax.typing.ArrayLike,
   examples: int,
   name: str = "factors",
   least: int = 1,
@@ -59,7 +62,9 @@ def factor_array(
   return array.astype(np.int64)
 
 
-def label_array(labels: Any, examples: int, name: str) -> np.ndarray:
+def label_array(
+  labels: jax.typing.ArrayLike, examples: int, name: str
+) -> np.ndarray:
   """Returns labels (n,) as int64, checked."""
   array = np.asarray(labels)
   if array.shape != (examples,) or array.dtype.kind not in "biu":
@@ -71,8 +76,8 @@ def label_array(labels: Any, examples: int, name: str) -> np.ndarray:
 
 
 def pair(
-  codes: Any,
-  factors: Any,
+  codes: jax.typing.ArrayLike,
+  factors: jax.typing.ArrayLike,
   suffix: str = "",
   *,
   codes_least: int = 1,
@@ -88,10 +93,10 @@ def pair(
 
 
 def train_and_test(
-  codes: Any,
-  factors: Any,
-  codes_test: Any,
-  factors_test: Any,
+  codes: jax.typing.ArrayLike,
+  factors: jax.typing.ArrayLike,
+  codes_test: jax.typing.ArrayLike,
+  factors_test: jax.typing.ArrayLike,
   codes_least: int = 1,
   factors_least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

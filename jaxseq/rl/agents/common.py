@@ -6,7 +6,6 @@ import math
 from typing import Any
 from typing import Literal
 
-from flax import linen
 import jax
 import optax
 
@@ -97,7 +96,7 @@ class Config:
 
 
 def player(
-  config: Config, make: Callable[[actions.Spec], linen.Module]
+  config: Config, make: Callable[[actions.Spec], networks.Policy]
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import repeat_previous as repeat_previous
   from jaxseq.rl.envs import resizing as resizing
   from jaxseq.rl.envs import spaces as spaces
+  from jaxseq.rl.envs.protocol import Env as Env
   from jaxseq.rl.envs.registry import POPGYM as POPGYM
   from jaxseq.rl.envs.registry import atari_id as atari_id
   from jaxseq.rl.envs.registry import make as make

@@ -19,7 +19,6 @@ Bellemare et al., arXiv:1207.4708; Schwarzer et al., arXiv:2007.05929, appendix.
 import dataclasses
 import functools
 import queue
-from typing import Any
 from typing import Literal
 
 from flax import struct
@@ -28,9 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import atari_released
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import resizing
 from jaxseq.rl.envs import spaces
 
@@ -108,8 +109,12 @@ class Atari(base.Environment):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, jax.Array, dict]:
+    self,
+    key: jax.Array,
+    state: EnvState,
+    action: jax.Array,
+    params: PyTree = None,
+  ) -> protocol.Step:
     """Plays one step, and starts the next game if this one has ended.
 
     Args:
@@ -150,19 +155,19 @@ class Atari(base.Environment):
     return frame, state, reward, terminated, truncated, info
 
   def reset_env(
-    self, key: jax.Array, params: Any
+    self, key: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Starts a game, as gymnax names it."""
     del params
     frame = _array(np.uint8, _ale.SIZE, _ale.SIZE, 1)
     return self._call(self._host.reset, (frame,), self._noops(key))
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Grey images."""
     del params
     return spaces.Box(0, 255, (_ale.SIZE, _ale.SIZE, 1), np.dtype(np.uint8))
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
     del params
     return spaces.Discrete(self._host.num_actions)

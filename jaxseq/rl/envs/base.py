@@ -1,13 +1,14 @@
 """The base of the environments here: gymnax's interface, cheap auto-reset."""
 
 import functools
-from typing import Any
 from typing import ClassVar
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -19,7 +20,7 @@ class EnvState:
     time: () int32, number of steps played.
   """
 
-  time: Any
+  time: jax.Array
 
 
 @struct.dataclass
@@ -30,7 +31,7 @@ class EnvParams:
     max_steps_in_episode: steps after which an episode is cut off.
   """
 
-  max_steps_in_episode: Any = 1
+  max_steps_in_episode: int | jax.Array = 1
 
 
 class Environment:
@@ -58,7 +59,7 @@ class Environment:
   reset_words: ClassVar[int] = 0
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """The parameters that `step` and `reset` take if they are given none."""
     return EnvParams()
 
@@ -75,15 +76,15 @@ class Environment:
     """The space of actions."""
     raise NotImplementedError
 
-  def is_terminated(self, state: Any, params: EnvParams) -> jax.Array:
+  def is_terminated(self, state: PyTree, params: EnvParams) -> jax.Array:
     """Returns whether the episode has ended by itself, () bool."""
     raise NotImplementedError
 
-  def is_truncated(self, state: Any, params: EnvParams) -> jax.Array:
+  def is_truncated(self, state: PyTree, params: EnvParams) -> jax.Array:
     """Returns whether the time limit cuts the episode off, () bool."""
     return state.time >= params.max_steps_in_episode
 
-  def start(self, words: jax.Array, params: EnvParams) -> tuple[Any, Any]:
+  def start(self, words: jax.Array, params: EnvParams) -> tuple[PyTree, PyTree]:
     """Starts an episode.
 
     Args:
@@ -96,15 +97,15 @@ class Environment:
     raise NotImplementedError
 
   def restart(
-    self, words: jax.Array, state: Any, params: EnvParams
-  ) -> tuple[Any, Any]:
+    self, words: jax.Array, state: PyTree, params: EnvParams
+  ) -> tuple[PyTree, PyTree]:
     """Starts the episode after the one that ended in `state`."""
     del state
     return self.start(words, params)
 
   def advance(
-    self, words: jax.Array, state: Any, action: jax.Array, params: EnvParams
-  ) -> tuple[Any, Any, jax.Array]:
+    self, words: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, PyTree, jax.Array]:
     """Plays one step; time limit and reset are not its concern.
 
     Args:
@@ -114,14 +115,15 @@ class Environment:
       params: the environment's parameters.
 
     Returns:
-      The observation, the state after the step and the () float32 reward.
+      The observation, the state after the step and the () float32 reward. None
+      is weakly typed, as `jnp.where(flag, 1.0, 0.0)` is.
     """
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: EnvParams | None = None
-  ) -> tuple[Any, Any]:
+  ) -> tuple[PyTree, PyTree]:
     """Starts an episode.
 
     Args:
@@ -138,10 +140,10 @@ class Environment:
   def step(
     self,
     key: jax.Array,
-    state: Any,
+    state: PyTree,
     action: jax.Array,
     params: EnvParams | None = None,
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+  ) -> protocol.Step:
     """Plays one step, and starts the next episode if this one has ended.
 
     Args:
@@ -183,14 +185,16 @@ class Environment:
     return observation, state, reward, terminated, truncated, info
 
   def step_env(
-    self, key: jax.Array, state: Any, action: jax.Array, params: EnvParams
-  ) -> tuple[Any, Any, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, PyTree, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     words = _words(key, self.step_words)
     observation, state, reward = self._advance(words, state, action, params)
     return observation, state, reward, self.is_terminated(state, params), {}
 
-  def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[Any, Any]:
+  def reset_env(
+    self, key: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, PyTree]:
     """Starts an episode, as gymnax names it."""
     return self.start(_words(key, self.reset_words), params)
 

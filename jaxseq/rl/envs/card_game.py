@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 
 import jax
@@ -55,7 +54,7 @@ class CardGame(base.Environment):
 
   def deal_first(
     self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[Any, base.EnvState]:
+  ) -> tuple[PyTree, base.EnvState]:
     """Deals what the first observation shows from a full deck.
 
     Args:
@@ -68,7 +67,7 @@ class CardGame(base.Environment):
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_deck(self, order: jax.Array) -> tuple[Any, base.EnvState]:
+  def reset_with_deck(self, order: jax.Array) -> tuple[PyTree, base.EnvState]:
     """Starts an episode with a known deck, which every auto-reset replays.
 
     Args:
@@ -86,14 +85,14 @@ class CardGame(base.Environment):
 
   def start(
     self, words: jax.Array, params: PyTree
-  ) -> tuple[Any, base.EnvState]:
+  ) -> tuple[PyTree, base.EnvState]:
     """Starts with a new deck."""
     del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
     self, words: jax.Array, state: base.EnvState, params: PyTree
-  ) -> tuple[Any, base.EnvState]:
+  ) -> tuple[PyTree, base.EnvState]:
     """Starts with a new deck, or with the known one again."""
     del params
     return self.deal_first(self._full_deck(state.deck.order), words)

@@ -8,7 +8,6 @@ set of actions, none of them sticky, and a time limit of 1,000 steps (freeway:
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 from typing import Literal
 
@@ -17,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -42,7 +43,7 @@ class MinAtar(base.Environment):
     _validate.literals(self)
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """Those of gymnax."""
     return self._env[1]
 
@@ -53,8 +54,12 @@ class MinAtar(base.Environment):
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
-    self, key: jax.Array, state: Any, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    self,
+    key: jax.Array,
+    state: PyTree,
+    action: jax.Array,
+    params: PyTree = None,
+  ) -> protocol.Step:
     """Plays one step, and starts the next game if this one has ended.
 
     Args:
@@ -81,28 +86,30 @@ class MinAtar(base.Environment):
     state = _strong(state)
     return _frame(observation), state, reward, terminated, truncated, info
 
-  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
+  def reset_env(
+    self, key: jax.Array, params: PyTree
+  ) -> tuple[jax.Array, PyTree]:
     """Starts a game, as gymnax names it."""
     observation, state = self._env[0].reset(key, params)
     return _frame(observation), _strong(state)
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images with a channel for each kind of thing."""
     del params
     return spaces.Box(0, 255, self._env[0].obs_shape, np.dtype(np.uint8))
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
     del params
     return spaces.Discrete(int(self._env[0].num_actions))
 
   @property
-  def _env(self) -> tuple[Any, Any]:
+  def _env(self) -> tuple[PyTree, PyTree]:
     return _of_gymnax(self.game)
 
 
 @functools.cache
-def _of_gymnax(game: str) -> tuple[Any, Any]:
+def _of_gymnax(game: str) -> tuple[PyTree, PyTree]:
   """Returns the game of gymnax and its parameters."""
   # Here and not above: the import of gymnax puts arrays on a device.
   with jax.ensure_compile_time_eval():

@@ -21,6 +21,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 
@@ -34,7 +35,7 @@ class State:
     time: () int32, steps of the episode so far.
   """
 
-  task_state: Any
+  task_state: PyTree
   time: jax.Array
 
 
@@ -77,7 +78,7 @@ class Playground(base.Environment):
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
     self, key: jax.Array, state: State, action: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+  ) -> protocol.Step:
     """Plays one step, and starts the next episode if this one has ended.
 
     Args:
@@ -121,7 +122,7 @@ class Playground(base.Environment):
 
   def step_env(
     self, key: jax.Array, state: State, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
+  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     del key  # A task's state holds its own.
     spaces.check("action", self.action_space(params), action)

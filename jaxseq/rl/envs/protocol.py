@@ -1,11 +1,14 @@
 """The protocol of environments: gymnax 1.0's, and a little beside it."""
 
-from typing import Any
 from typing import Protocol
 
 import jax
 
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import spaces
+
+# Observation, state, reward, terminated, truncated and info; see `Env.step`.
+Step = tuple[PyTree, PyTree, jax.Array, jax.Array, jax.Array, dict[str, PyTree]]
 
 
 class Env(Protocol):
@@ -30,15 +33,17 @@ class Env(Protocol):
   """
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """The parameters, with `max_steps_in_episode`, the time limit."""
 
-  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[PyTree, PyTree]:
     """Returns the first observation and the state."""
 
   def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
+  ) -> Step:
     """Plays one step, and starts the next episode if this one has ended.
 
     Args:
@@ -54,8 +59,8 @@ class Env(Protocol):
       to, before any reset, under `final_observation`.
     """
 
-  def observation_space(self, params: PyTree) -> Any:
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
     """Returns the space of observations."""
 
-  def action_space(self, params: PyTree) -> Any:
+  def action_space(self, params: PyTree = None) -> spaces.Space:
     """Returns the space of actions."""

@@ -6,7 +6,9 @@ import functools
 from typing import Any
 
 from jaxseq import _registry
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import protocol
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
@@ -139,7 +141,7 @@ def names() -> tuple[str, ...]:
   return ENVIRONMENTS.names()
 
 
-def register(env_id: str, factory: str | Callable[..., Any]) -> None:
+def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
   """Makes an environment known to `make`.
 
   Args:
@@ -167,7 +169,7 @@ def register_with_gymnax() -> None:
       gymnax.register(env_id, functools.partial(_make, env_id))
 
 
-def make(env_id: str, **options: Any) -> tuple[Any, Any]:
+def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
   """Makes an environment.
 
   Args:
@@ -194,7 +196,7 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
   return env, env.default_params
 
 
-def _make(env_id: str, **options: Any) -> Any:
+def _make(env_id: str, **options: Any) -> protocol.Env:
   """Makes an environment of the registry."""
   return ENVIRONMENTS[env_id](**{**_OPTIONS.get(env_id, {}), **options})
 
