@@ -113,6 +113,12 @@ def fields(
     number(name, getattr(config, name), 0, 1)
 
 
+def at_least(config: Any, **minima: int) -> None:
+  """Checks integer fields of a configuration, each with its least value."""
+  for name, minimum in minima.items():
+    integer(name, getattr(config, name), minimum)
+
+
 def literals(config: Any) -> None:
   """Checks each field of a dataclass that is annotated as a `Literal`."""
   hints = typing.get_type_hints(type(config))

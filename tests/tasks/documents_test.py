@@ -1,5 +1,6 @@
 """Training on planned documents: no number depends on devices or plans."""
 
+import copy
 import re
 
 import jax
@@ -37,7 +38,7 @@ def make(devices, mixer="linear_attention", **plan):
   arm = base.ArmConfig(network, recipes.Recipe(learning_rate=1e-2), 9)
   if mixer != "attention":
     plan["costs"] = COSTS
-  problem = documents.make_problem(
+  problem = documents.Problem(
     arm,
     make_corpus(),
     document_plans.PlanConfig(**plan),
@@ -57,7 +58,8 @@ def train(devices, count=20, **options):
     traces.append(1)
     return problem.token_loss(*arguments)
 
-  counted = problem._replace(token_loss=token_loss)
+  counted = copy.copy(problem)
+  counted.token_loss = token_loss
   state = planned.init(problem, optimizer, 0)
   state, metrics = planned.make_chunk(counted, optimizer)(state, count)
   # At most one compilation for every kind of arrays.

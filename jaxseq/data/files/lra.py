@@ -25,10 +25,7 @@ _LICENSE = "Apache-2.0 (Long Range Arena)"
 
 def _lines(path):
   """Yields the number and the columns of each line of a tsv file."""
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack the Long Range Arena's release there."
-    )
+  datasets.find_file(path, "unpack the Long Range Arena's release there")
   # The columns are not quoted, so that the csv module would misread them.
   with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
     for number, line in enumerate(file, 1):

@@ -10,11 +10,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class DelayConfig:
+class DelayConfig(sampling.GivenLength):
   """Options of delay.
 
   Attributes:
@@ -36,7 +37,7 @@ class DelayConfig:
   features = 1
 
   def __post_init__(self):
-    sampling.at_least(self, length=2, delay=0)
+    _validate.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
       raise ValueError(
         f"delay: got {self.delay}, expected less than length = {self.length}."
@@ -53,14 +54,9 @@ class DelayConfig:
     if not self.rms > 0:
       raise ValueError(f"rms: got {self.rms}, expected positive.")
 
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
-
 
 @dataclasses.dataclass(frozen=True)
-class AddingConfig:
+class AddingConfig(sampling.GivenLength):
   """Options of the adding problem.
 
   Attributes:
@@ -74,12 +70,7 @@ class AddingConfig:
   features = 2
 
   def __post_init__(self):
-    sampling.at_least(self, length=2)
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
+    _validate.at_least(self, length=2)
 
 
 def sample_delay(key: jax.Array, config: DelayConfig) -> sampling.TokenBatch:
