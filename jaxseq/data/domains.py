@@ -97,10 +97,7 @@ def windows(
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
   """
-  if length < 1 or step < 1:
-    raise ValueError(
-      f"length and step: got {length} and {step}, expected at least 1."
-    )
+  _validate.all_positive(length=length, step=step)
   longest = max(map(len, recordings.series), default=0)
   if longest < length:
     raise ValueError(

@@ -242,8 +242,7 @@ def make_splits(
     ValueError: if a number is out of range.
   """
   counts = {"train": train, "valid": valid, "test": test}
-  for name, count in counts.items():
-    _validate.positive(name, count)
+  _validate.all_positive(**counts)
   _validate.number("noise", noise, 0)
   names = tuple(names)
   parts, scale = {}, None
@@ -316,8 +315,7 @@ def ecg(
     ValueError: if an option is out of range.
   """
   _validate.positive("length", length)
-  if not rate > 0:
-    raise _validate.error("rate", rate, "a number above 0")
+  _validate.above_zero("rate", rate)
   return make_ecgs(
     lambda levels, phase, rng: ecg_series(levels, length, rate, phase),
     start,

@@ -198,9 +198,7 @@ def _divided(
     _sequences(images, order, permutation), labels.astype(np.int32)
   )
   if not 0 < test_fraction < 1:
-    raise ValueError(
-      f"test_fraction: got {test_fraction}, expected between 0 and 1."
-    )
+    raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
   train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
   splits = datasets.Splits(
     datasets.take(whole, train), None, datasets.take(whole, test), info

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import cache
 from jaxseq.data import datasets
 
@@ -268,8 +269,7 @@ def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
   Raises:
     ValueError: if share is not in 0 .. 1.
   """
-  if not 0 < share <= 1:
-    raise ValueError(f"share: got {share}, expected above 0 and up to 1.")
+  _validate.fraction("share", share)
   returns = statistics(trajectories).returns
   count = max(1, round(share * len(returns)))
   order = np.argsort(-returns, kind="stable")

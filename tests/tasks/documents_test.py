@@ -176,7 +176,9 @@ def test_documents_of_a_text():
   np.testing.assert_array_equal(found.read(1), [0, 2, 3, 4, 5])
   np.testing.assert_array_equal(documents.first(found, 8).offsets, [0, 1, 5])
   np.testing.assert_array_equal(documents.first(found, 0).offsets, [0, 1])
-  with pytest.raises(ValueError, match="max_length: got 1"):
+  with pytest.raises(
+    ValueError, match="max_length: got 1, expected an integer of at least 2"
+  ):
     documents.from_text(text, 1)
 
 
@@ -215,9 +217,14 @@ def test_what_cannot_be_planned(fields, plan, count, message):
 
 
 def test_wrong_options():
-  with pytest.raises(ValueError, match="levels: got 9, expected an integer"):
+  with pytest.raises(
+    ValueError, match="levels: got 9, expected an integer from 1 to 8"
+  ):
     document_plans.PlanConfig(levels=9)
   with pytest.raises(ValueError, match="costs has no field kind; its fields"):
     document_plans.PlanConfig(costs={"kind": "recurrent"})
-  with pytest.raises(ValueError, match="tokens_per_device: got -1"):
+  with pytest.raises(
+    ValueError,
+    match="tokens_per_device: got -1, expected an integer of at least 0",
+  ):
     document_plans.PlanConfig(tokens_per_device=-1)

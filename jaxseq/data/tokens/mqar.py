@@ -46,8 +46,7 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
     for name in ("length", "vocab_size"):
       if getattr(self, name) % 2:
         raise ValueError(f"{name}: got {getattr(self, name)}, expected even.")
-    if not self.power > 0:
-      raise ValueError(f"power: got {self.power}, expected positive.")
+    _validate.above_zero("power", self.power)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

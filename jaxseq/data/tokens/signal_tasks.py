@@ -42,17 +42,13 @@ class DelayConfig(sampling.GivenLength):
       raise ValueError(
         f"delay: got {self.delay}, expected less than length = {self.length}."
       )
-    if not 0 < self.bandwidth <= 1:
-      raise ValueError(
-        f"bandwidth: got {self.bandwidth}, expected above 0 and at most 1."
-      )
+    _validate.fraction("bandwidth", self.bandwidth)
     if int(self.bandwidth * (self.length // 2)) < 1:
       raise ValueError(
         f"bandwidth: got {self.bandwidth}, expected at least "
         f"{2 / self.length}, or length = {self.length} has no frequency."
       )
-    if not self.rms > 0:
-      raise ValueError(f"rms: got {self.rms}, expected positive.")
+    _validate.above_zero("rms", self.rms)
 
 
 @dataclasses.dataclass(frozen=True)
