@@ -1,11 +1,10 @@
 """Checks of arguments, and the one form of their messages."""
 
 import dataclasses
-import re
 import math
+import re
 from typing import Literal
 
-import numpy as np
 import numpy as np
 import pytest
 
