@@ -107,7 +107,7 @@ def shape(
   ):
     listed = ", ".join(map(str, expected))
     comma = "," if len(expected) == 1 else ""
-    empty = " with no size of 0" if 0 in own else ""
+    empty = " with at least one element" if 0 in own else ""
     raise error(name, f"shape {got}", f"({listed}{comma}){empty}")
   return got
 

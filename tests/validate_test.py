@@ -65,7 +65,7 @@ def test_shapes(got, expected):
     ((2,), (3,), r"\(3,\)"),
     ((), ("*batch", "n"), r"\(\*batch, n\)"),
     ((1, 2), ("n",), r"\(n,\)"),
-    ((2, 0), ("*batch", "n"), r"\(\*batch, n\) with no size of 0"),
+    ((2, 0), ("*batch", "n"), r"\(\*batch, n\) with at least one element"),
     ((2, 4), ("*batch", "time", 3), r"\(\*batch, time, 3\)"),
   ],
 )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _window_blocks
 from jaxseq.recurrence import exact_attention
 from jaxseq.recurrence._sharded import collectives
@@ -297,13 +297,13 @@ def _check(q, k, v, window, init, reset, block_size):
   if heads % groups:
     raise _validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
   _validate.shape("v", v, shape)
-  for name, size in (("window", window), ("block_size", block_size)):
-    if size is not None:
-      _validate.positive(name, size)
+  _validate.positive("window", window)
+  if block_size is not None:
+    _validate.positive("block_size", block_size)
   if init is not None:
     cache = (*batch, window, groups, width)
     _validate.shape("init.keys", init.keys, cache)
     _validate.shape("init.values", init.values, cache)
     _validate.shape("init.length", init.length, tuple(batch))
-  _resets.check(reset, (*batch, time))
+  _checks.reset(reset, (*batch, time))
   return tuple(batch), time

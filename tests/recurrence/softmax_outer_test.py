@@ -366,12 +366,12 @@ def test_auto_is_decided_in_one_place():
     ({"q": jnp.ones((2, 5, 3), int)}, "q: got dtype .*, expected a floating"),
     (
       {"logits": jnp.ones((2, 5, 4))},
-      r"logits: got shape .*, expected .* q of shape",
+      r"logits: got shape .*, expected \(2, 5, 3\)",
     ),
     ({"k": jnp.ones((2, 4, 3))}, r"k: got shape \(2, 4, 3\), expected .*"),
     (
       {"v": jnp.ones((2, 4, 2))},
-      r"v: got shape .*, expected \(\*batch, time, dv\)",
+      r"v: got shape .*, expected \(2, 5, dv\)",
     ),
     (
       {"init": jnp.ones((3, 2))},

@@ -11,6 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 
 
 def previous(
@@ -36,16 +37,10 @@ def previous(
   Raises:
     ValueError: if shapes or the count do not fit the above.
   """
-  if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:-1]:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      "(*batch, time, features) with time at least 1",
-    )
+  _validate.shape("x", x, ("*batch", "time", "features"))
   _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
-  if init is not None and jnp.shape(init) != shape:
-    raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
+  _checks.shape("init", init, shape)
   time, devices = x.shape[-2], lax.axis_size(axis)
   pieces, missing = [], count
   for hops in range(1, devices):
