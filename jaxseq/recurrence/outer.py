@@ -21,9 +21,8 @@ from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
+from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
-
-METHODS = ("auto", "sequential", "associative", "chunked")
 
 
 def choose_method(
@@ -81,10 +80,8 @@ def outer_scan(
     method: how a chunk is computed: "sequential" (one element at a time),
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products) or "auto" (see `choose_method`). All agree to rounding.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -179,7 +176,7 @@ def outer_scan_heads(
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
   _checks.reset(reset, (*batch, time))
-  _validate.choice("method", method, METHODS)
+  _validate.choice("method", method, linear.METHODS)
   if method == "auto":
     per_channel = decay is not None and jnp.shape(decay)[-1] > 1
     method = choose_method(jax.default_backend(), time, dk * dv, per_channel)

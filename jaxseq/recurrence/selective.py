@@ -62,10 +62,8 @@ def selective_scan(
     chunk_size: elements per chunk; by length if None.
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked" or "auto", as in `linear_scan`.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)

@@ -66,10 +66,8 @@ def siso_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)

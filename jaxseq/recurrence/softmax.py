@@ -44,10 +44,8 @@ def softmax_scan(
       results do not depend on it, memory in the gradient does.
     method: "sequential", "associative", "chunked" or "auto", as in
       `softmax_outer_scan`.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     outputs (*batch, time, dv) in the common dtype of scores and values, 0 where

@@ -10,38 +10,24 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
 
 SoftmaxState = _softmax_chunk.SoftmaxState
 
-METHODS = ("auto", "sequential", "associative", "chunked")
 
-
-def choose_method(platform: str, time: int) -> str:
-  """Decides what `method="auto"` means.
+def resolve_method(method: str, time: int) -> str:
+  """Replaces "auto" by matrix products, or a step for one element.
 
   `benchmarks/softmax.py` prints timings of the machine it runs on. For one
   channel on a busy CPU, steps and matrix products over chunks took about the
   same time but for short forward passes, where steps were faster. On
   accelerators the choice rests on the number of operations in a row and not on
   a timing.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-
-  Returns:
-    One of "sequential", "associative" and "chunked".
   """
-  del platform
-  return "sequential" if time == 1 else "chunked"
-
-
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto"; raises ValueError for an unknown method."""
-  _validate.choice("method", method, METHODS)
+  _validate.choice("method", method, linear.METHODS)
   if method == "auto":
-    return choose_method(jax.default_backend(), time)
+    return "sequential" if time == 1 else "chunked"
   return method
 
 
@@ -88,16 +74,14 @@ def softmax_outer_scan(
     chunk_size: elements per chunk; by platform if None.
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
-      the chunk), "chunked" (matrix products) or "auto" (see `choose_method`).
-      All agree to rounding. In "chunked" a NaN or infinity in one element makes
+      the chunk), "chunked" (matrix products) or "auto" (by length). All
+      agree to rounding. In "chunked" a NaN or infinity in one element makes
       all channels of the outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     o (*batch, time, dv) in the common dtype of the inputs; a channel that has
