@@ -43,8 +43,10 @@ class Config:
   def __init_subclass__(cls, **options):
     super().__init_subclass__(**options)
     # A mixer's Config tells its own fields; those of its base stand above them.
-    title, _, own = inspect.cleandoc(cls.__doc__).partition(_FIELDS)
-    inherited = inspect.cleandoc(cls.__base__.__doc__).partition(_FIELDS)[2]
+    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
+    inherited = inspect.cleandoc(cls.__base__.__doc__ or "").partition(_FIELDS)[
+      2
+    ]
     cls.__doc__ = f"{title}{_FIELDS}{inherited}\n{own}".rstrip()
 
   def __post_init__(self):
