@@ -142,7 +142,10 @@ def test_settings_name_the_mixer():
     ({"mixer": "s6"}, "s6"),
     ({"mixer": "lstm", "norm": "batch"}, "stack.norm: got 'batch'"),
     ({"mixer": "lstm", "residua": True}, "residua.*residual"),
-    ({"mixer": "lstm", "mixer_options": {"blocks": 2}}, "mixer 'lstm': got 'blocks'"),
+    (
+      {"mixer": "lstm", "mixer_options": {"blocks": 2}},
+      "lstm.*got 'blocks'",
+    ),
   ):
     wrong = {"stack": wrong}
     with pytest.raises(ValueError, match=message):
