@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import recurrence
 from jaxseq.mixers import lightnet
 from jaxseq.mixers import positions
 
@@ -141,19 +140,8 @@ def test_golden_language_model(x64, golden):
 
   norm = functools.partial(positions.rms_norm, eps=1e-5, eps_on="sum")
 
-  def toeplitz(params, x):
-    """TPE, W_o RMSNorm((q . k) sum_{s <= t} lambda^(t-s) x_s), by heads."""
-    heads = params["log_decay"].shape[0]
-    gain = jnp.sum((params["q"] * params["k"]).reshape(heads, -1), axis=-1)
-    decay, gain = (
-      jnp.repeat(leaf, x.shape[-1] // heads)
-      for leaf in (jax.nn.sigmoid(params["log_decay"]), gain)
-    )
-    sums, _ = recurrence.linear_scan(decay, x)
-    return norm(gain * sums, params["norm"]) @ params["W_o"]
-
   def loss(params):
-    x = toeplitz(params["tpe"], params["embedding"][ids])
+    x, _ = positions.tpe(params["tpe"], params["embedding"][ids])
     for block in params["blocks"]:
       y, _ = lightnet.apply(config, block["mixer"], norm(x, block["norms"][0]))
       x = x + y
