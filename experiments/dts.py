@@ -59,10 +59,10 @@ class Config(supervised_arms.Supervised):
   Attributes:
     data: name of the data set in `jaxseq.data`.
     data_options: options of its loader.
-    model: fields of `dts.model.ModelConfig` that all arms share.
-    objective: fields of `dts.objective.Config` that all arms share.
+    model: fields of `dts.autoencoder.ModelConfig` that all arms share.
+    objective: fields of `dts.methods.Config` that all arms share.
     optimizer: fields of `recipes.Recipe` that all arms share.
-    adaptation: fields of `dts.adaptation.Config`; None without domains.
+    adaptation: fields of `dts.domain_adaptation.Config`; None without domains.
     aggressive: see `dts.problem.ArmConfig`.
     elbo_weight: see `dts.problem.ArmConfig`.
     batch_size: windows per update.

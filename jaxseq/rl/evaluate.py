@@ -12,8 +12,6 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
-from jaxseq.rl.agents import ppo
-from jaxseq.rl.agents import r2d2
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -37,7 +35,7 @@ class _Progress(NamedTuple):
   jax.jit, static_argnums=0, static_argnames=("num_episodes", "greedy", "limit")
 )
 def evaluate(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   *,
@@ -123,7 +121,7 @@ def evaluate(
   return result
 
 
-def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
+def members(config: algorithms.Config) -> tuple[rollout.Player, ...]:
   """Returns a player for each environment of a mixture, in its order.
 
   Args:
@@ -143,7 +141,7 @@ def members(config: ppo.Config | r2d2.Config) -> tuple[rollout.Player, ...]:
 
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   num_steps: int,
@@ -171,7 +169,7 @@ def record(
 
 @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
 def record_states(
-  config: ppo.Config | r2d2.Config,
+  config: algorithms.Config,
   variables: PyTree,
   key: Array,
   num_steps: int,

@@ -7,8 +7,10 @@ A binary looks like this:
     def main(argv):
       del argv
       with errors.setup():
-        config = config_lib.parse(_CONFIG.value, Config)
-        directory = workdir.prepare(_WORKDIR.value, config, experiment="icrl")
+        config = configuration.parse(_CONFIG.value, Config)
+        directory = run_directory.prepare(
+          _WORKDIR.value, config, experiment="icrl"
+        )
         ...                                   # build models, load data
       ...                                     # train
 

@@ -75,8 +75,8 @@ def describe(path: str, leaf: Any) -> Leaf:
     return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
   if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
     raise ValueError(
-      f"{path!r} is a {type(leaf).__name__}; leaves must be arrays, typed "
-      "keys, or Python numbers or strings"
+      f"{path}: got a {type(leaf).__name__}, expected an array, typed keys, or "
+      "a Python number or string."
     )
   shape = tuple(leaf.shape)
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

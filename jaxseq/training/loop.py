@@ -24,8 +24,8 @@ from typing import Protocol
 from typing import TypeVar
 
 import jax
-import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.training import errors
@@ -48,7 +48,7 @@ class Checkpoints(Protocol):
   def directory(self) -> pathlib.Path:
     """Where they are."""
 
-  def save(self, step: int, tree: PyTree, metrics: Mapping[str, float]) -> None:
+  def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a state."""
 
   def restore(self, template: T) -> tuple[int, T] | None:
@@ -135,8 +135,7 @@ def run(
     ("checkpoint_every", checkpoint_every),
     ("evaluate_every", evaluate_every),
   ):
-    if value < 1:
-      raise ValueError(f"{name} must be at least 1, got {value}")
+    _validate.positive(name, value)
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled = set()
@@ -187,8 +186,7 @@ def run(
         if writer is not None:
           # The rows before a checkpoint are never written again.
           writer.flush()
-        means = {name: float(np.mean(value)) for name, value in latest.items()}
-        checkpointer.save(step, state, means)
+        checkpointer.save(step, state)
     if checkpointer is not None:
       checkpointer.wait()
   if stopped and done < num_updates:

@@ -12,6 +12,7 @@ import types
 from typing import Any
 from typing import Literal
 
+from jaxseq import _validate
 from jaxseq.training import optimizers
 
 # The names of the parameters that S5's code calls "ssm", by recipe, and of
@@ -58,9 +59,7 @@ def s5(
   Raises:
     ValueError: there is no such recipe.
   """
-  if recipe not in S5_SSM:
-    raise ValueError(f"recipe must be one of {tuple(S5_SSM)}, got {recipe!r}")
-  ssm = S5_SSM[recipe]
+  ssm = S5_SSM[_validate.choice("recipe", recipe, S5_SSM)]
   if dt_global:
     ssm = tuple(name for name in ssm if name != "log_step")
   groups = [

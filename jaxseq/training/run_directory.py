@@ -38,6 +38,8 @@ CHECKPOINTS = "checkpoints"
 
 _PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _PROGRAM = "jaxseq"
+# Of what lies in a run's directory; another one cannot be gone on with.
+FORMAT = 2
 
 
 def prepare(
@@ -81,6 +83,7 @@ def _prepare(path, config, experiment, may_change):
   _make_writable(path)
   described = {
     "program": _PROGRAM,
+    "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
@@ -125,6 +128,7 @@ def open_existing(
     )
   described = {
     "program": _PROGRAM,
+    "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
@@ -193,6 +197,14 @@ def _check_same_run(path, described, may_change) -> None:
     raise errors.UserError(
       f"workdir {str(path)!r} holds a {CONFIG_FILE} of another program: choose "
       "an empty or new directory"
+    )
+  found = stored.get("format", 1)
+  if found != FORMAT:
+    age = "an earlier" if found < FORMAT else "a later"
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a run of format {found}, written by {age} "
+      f"version of jaxseq; this one reads format {FORMAT}: choose another "
+      "workdir, or the version that wrote it"
     )
   if stored.get("experiment") != described["experiment"]:
     raise errors.UserError(

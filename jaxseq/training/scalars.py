@@ -205,8 +205,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     # bfloat16 and its like are of kind "V".
     if array.dtype.kind not in "biufV" or array.dtype.names or array.ndim > 1:
       raise ValueError(
-        f"metric {name!r} must be a number or a vector with one number per "
-        f"seed, got {array.dtype.name}{list(array.shape)}"
+        f"metric {name!r}: got {array.dtype.name}{list(array.shape)}, expected "
+        "a number or a vector with one number per seed."
       )
     if array.dtype.kind in "fV":
       array = array.astype(np.float64)

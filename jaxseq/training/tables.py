@@ -75,7 +75,7 @@ def render(
   for row in cells:
     if len(row) != len(columns):
       raise ValueError(
-        f"each row must have {len(columns)} cells, one per column, got {row}"
+        f"rows: got {row}, expected {len(columns)} cells, one per column."
       )
   right = [
     bool(rows) and all(_is_number(row[i]) for row in rows)

@@ -255,7 +255,7 @@ def test_progress_is_told_the_newest_metrics():
   "name", ["num_updates", "chunk_size", "steps_per_update", "checkpoint_every"]
 )
 def test_numbers_must_be_positive(tmp_path, name):
-  with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+  with pytest.raises(ValueError, match=f"{name}: got 0, expected an integer"):
     run(tmp_path, **{name: 0})
 
 

@@ -105,9 +105,9 @@ def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog):
 @pytest.mark.parametrize(
   ("values", "match"),
   [
-    ({"x": np.ones((2, 2))}, r"'x' must be .* got float64\[2, 2\]"),
-    ({"x": "text"}, "'x' must be a number or a vector"),
-    ({"a": {"x": None}}, "'a/x' must be a number or a vector"),
+    ({"x": np.ones((2, 2))}, r"'x': got float64\[2, 2\], expected a number"),
+    ({"x": "text"}, "'x': got .*, expected a number or a vector"),
+    ({"a": {"x": None}}, "'a/x': got .*, expected a number or a vector"),
     ({"step": 1}, "cannot be called 'step'"),
   ],
 )

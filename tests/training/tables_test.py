@@ -53,7 +53,7 @@ def test_no_rows():
 
 
 def test_rows_must_fit():
-  with pytest.raises(ValueError, match="each row must have 2 cells"):
+  with pytest.raises(ValueError, match="expected 2 cells, one per column"):
     tables.render(["a", "b"], [[1]])
 
 
