@@ -22,19 +22,9 @@ def static(
 ) -> schedule.Assignment:
   """One fixed degree for every document: best-fit rows, spread by time.
 
-  Args:
-    lengths: (documents,) tokens of each document.
-    num_devices: number of devices, a power of two.
-    cost_model: seconds and bytes.
-    memory_per_device: bytes.
-    degree: devices of every group, a power of two.
-
-  Returns:
-    The assignment.
-
-  Raises:
-    ValueError: as `planner.plan`; if a document does not fit on a group, or if
-      `degree` is not that of a group.
+  The arguments are those of `planner.plan`, and `degree`, the devices of every
+  group, a power of two. A ValueError as there; if a document does not fit on a
+  group, or if `degree` is not that of a group.
   """
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
@@ -53,7 +43,7 @@ def static(
   return schedule.assemble(problem, placed, bound, f"static-{degree}")
 
 
-def packed(
+def by_tokens(
   lengths: Sequence[int],
   num_devices: int,
   cost_model: costs.CostModel,
@@ -64,19 +54,8 @@ def packed(
   The naive scheduler of ByteScale (Ge et al., arXiv:2502.21231, algorithm 1),
   on aligned groups of powers of two: documents that fit on one device are
   packed into full rows, longer ones get as few devices as hold them, and every
-  row goes to the devices with the fewest tokens.
-
-  Args:
-    lengths: (documents,) tokens of each document.
-    num_devices: number of devices, a power of two.
-    cost_model: seconds and bytes.
-    memory_per_device: bytes.
-
-  Returns:
-    The assignment.
-
-  Raises:
-    ValueError: as `planner.plan`.
+  row goes to the devices with the fewest tokens. Arguments and errors are those
+  of `planner.plan`.
   """
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device

@@ -69,10 +69,6 @@ class Config:
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters of all parts.
 
-  Args:
-    key: random key.
-    config: options.
-
   Returns:
     A dict of the parts' parameters, float32; "predictor" is a layer from
     projection_width to projection_width.
@@ -110,7 +106,7 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
-  return latent_memory.initial_state(config.memory, batch_shape)
+  return stacks.initial_state(config.memory, batch_shape)
 
 
 def action_values(
@@ -134,8 +130,8 @@ def action_values(
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:
-    latent, memory = latent_memory.step(
-      config.memory, params["memory"], latent, memory
+    latent, memory = latent_memory.apply(
+      config.memory, params["memory"], latent, memory, step=True
     )
   outputs = heads.apply(config.head, params["head"], latent, noise)
   return heads.action_values(config.head, outputs), memory
