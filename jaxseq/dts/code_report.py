@@ -101,7 +101,6 @@ def arm(
         / metrics.entropies(factors),
         factors=splits.info.factors.names,
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
-        label="",
       )
   if config.adaptation is not None:
     ranges = config.model.ranges()

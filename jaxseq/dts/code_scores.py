@@ -4,15 +4,14 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-import warnings
 
 import numpy as np
 
 from jaxseq import data
 from jaxseq.data import domains
+from jaxseq.dts import _sklearn
 from jaxseq.dts import metrics
 from jaxseq.dts import probes
-from jaxseq.dts.metrics import _sklearn
 from jaxseq.tasks import base
 
 SEGMENTS = ("g_y", "g_d")
@@ -57,11 +56,8 @@ def _learned(mu, factors, trees, votes):
   """Returns what scikit-learn learns; see `of_factors`."""
   half = len(mu) // 2
   parts = mu[:half], factors[:half], mu[half:], factors[half:]
-  with warnings.catch_warnings():
-    # The published settings stop after 100 steps, whatever is left to learn.
-    warnings.simplefilter(
-      "ignore", _sklearn.load("exceptions").ConvergenceWarning
-    )
+  # The published settings stop after 100 steps, whatever is left to learn.
+  with _sklearn.may_stop_early():
     dci = metrics.dci(*parts, trees=trees)
     voted = metrics.beta_vae_from_table(
       mu, factors, train_points=votes, evaluation_points=max(1, votes // 2)

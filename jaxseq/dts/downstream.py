@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxseq import data
+from jaxseq.dts import _sklearn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
@@ -23,7 +24,6 @@ from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
 from jaxseq.dts import probes
 from jaxseq.dts import problem
-from jaxseq.dts.metrics import _sklearn
 
 TASKS = ("classify", "forecast", "anomaly")
 SCORES = (

@@ -1,5 +1,7 @@
 """Likelihood, information and use of the code on windows of the test set."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -32,6 +34,21 @@ def chosen(count: int, limit: int) -> np.ndarray:
   return np.arange(size) * count // size
 
 
+def over_windows(
+  function: Callable[..., Any], x: jax.Array, *more: jax.Array | None
+) -> Any:
+  """Maps a function of one window over many, some of them at a time.
+
+  Args:
+    function: from a window's part of each array to arrays.
+    x: (n, ...).
+    *more: (n, ...) or None each.
+  """
+  return jax.lax.map(
+    lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))
+  )
+
+
 def encode(
   vae: autoencoder.VAE,
   variables: Any,
@@ -46,11 +63,8 @@ def encode(
     x: (n, length, channels).
     lengths: (n,) or None.
   """
-
-  def of_one(window):
-    return vae.apply(variables, *window, method="encode")
-
-  return jax.lax.map(of_one, (x, lengths), batch_size=min(_BATCH, len(x)))
+  encode = functools.partial(vae.apply, variables, method="encode")
+  return over_windows(encode, x, lengths)
 
 
 def nll(
@@ -61,11 +75,8 @@ def nll(
   lengths: jax.Array | None = None,
 ) -> jax.Array:
   """Returns -log p(x|z) of many windows in nats, (n,)."""
-
-  def of_one(window):
-    return vae.apply(variables, *window, method="nll")
-
-  return jax.lax.map(of_one, (x, z, lengths), batch_size=min(_BATCH, len(x)))
+  nll = functools.partial(vae.apply, variables, method="nll")
+  return over_windows(nll, x, z, lengths)
 
 
 def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:

@@ -14,8 +14,6 @@ import numpy as np
 from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
 
-_BATCH = 256
-
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
   """Zeros the second half of windows.
@@ -64,14 +62,13 @@ def forecast(
   half = x.shape[-2] // 2
   autoregressive = vae.config.decoder.form == "ar"
 
-  def of_one(window):
-    prompt, code = window
+  def of_one(prompt, code):
     series = autoencoder.generate(
       vae, variables, code, prompt if autoregressive else None
     )
     return series[half:]
 
-  return jax.lax.map(of_one, (x[:, :half], z), batch_size=min(_BATCH, len(x)))
+  return evaluation.over_windows(of_one, x[:, :half], z)
 
 
 def last_value(x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _dci
 from jaxseq.dts.metrics import _factor_vae
 from jaxseq.dts.metrics import _gap
@@ -60,9 +61,7 @@ def summary(
   """
   codes, factors = _arrays.pair(codes, factors, codes_least=2, factors_least=2)
   if (codes_test is None) != (factors_test is None):
-    raise ValueError(
-      "codes_test and factors_test: got one, expected both or none."
-    )
+    raise _validate.error("codes_test and factors_test", "one", "both or none")
   if codes_test is not None:
     test = _arrays.train_and_test(codes, factors, codes_test, factors_test)[2:]
   active = codes.var(0, ddof=1) > active_variance
