@@ -79,10 +79,7 @@ def arm(
     encoded = encode(_seed(models, seed), part)
     return [np.asarray(x, np.float64) for x in encoded]
 
-  test = base.take(
-    base.host(splits.test),
-    evaluation.chosen(len(splits.test.inputs), config.evaluated),
-  )
+  test = evaluation.some(base.host(splits.test), config.evaluated)
   seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
   if splits.info.factors is not None:

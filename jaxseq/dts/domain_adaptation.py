@@ -171,8 +171,11 @@ def losses(
 
 def total(config: Config, loss: PerHead) -> Array:
   """Returns the weighted sum of the losses: ()."""
-  return sum(
-    getattr(config, f"w_{name}") * x for name, x in loss._asdict().items()
+  return (
+    config.w_yy * loss.yy
+    + config.w_yd * loss.yd
+    + config.w_dd * loss.dd
+    + config.w_dy * loss.dy
   )
 
 

@@ -49,6 +49,11 @@ def over_windows(
   )
 
 
+def some(dataset: data.ArrayDataset, limit: int) -> data.ArrayDataset:
+  """Returns at most `limit` windows that stand for all, see `chosen`."""
+  return base.take(dataset, chosen(len(dataset.inputs), limit))
+
+
 def encode(
   vae: autoencoder.VAE,
   variables: Any,
@@ -110,7 +115,7 @@ def evaluate(
     vae: the model.
     variables: of the model.
     dataset: windows.
-    limit: at most so many windows are used, see `chosen`.
+    limit: at most so many windows are used, see `some`.
 
   Returns:
     In nats a window: "nll"; "kl" (analytic); "neg_elbo", their sum; "mi", "tc"
@@ -121,7 +126,7 @@ def evaluate(
     active coordinates, which says little without "mi" and "gap". "kl_d/i", the
     analytic KL of coordinate i.
   """
-  windows = base.take(dataset, chosen(len(dataset.inputs), limit))
+  windows = some(dataset, limit)
   mu, logvar = encode(vae, variables, windows.inputs, windows.lengths)
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = autoencoder.sample(key_z, mu, logvar)

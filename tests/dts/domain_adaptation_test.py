@@ -55,7 +55,7 @@ def run():
 
 def test_losses_and_their_gradients_by_hand(x64, run):
   mu, weights = make()
-  losses, gradients = run(mu, weights, LABELS, DOMAIN, 0.5)
+  found, gradients = run(mu, weights, LABELS, DOMAIN, 0.5)
 
   def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
@@ -76,7 +76,7 @@ def test_losses_and_their_gradients_by_hand(x64, run):
       one_hot = np.eye(probs.shape[-1])[targets[i][rows]]
       loss = -(one_hot * logits).sum(axis=-1)
       by_logits = probs - one_hot
-    np.testing.assert_allclose(losses[i], loss.mean(), rtol=1e-12)
+    np.testing.assert_allclose(found[i], loss.mean(), rtol=1e-12)
     by_mu, by_weights = gradients[i]
     by_logits /= rows.sum()
     # The classifier learns to minimise its loss, whatever is reversed.

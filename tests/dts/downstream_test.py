@@ -157,7 +157,7 @@ def test_probes_of_raw_windows_and_of_several_factors():
   [
     (("guess",), [0, 1], "got .'guess',., expected some of classify"),
     (("forecast", "forecast"), [0, 1], "each once"),
-    (("anomaly",), [0, 0], r"got \(2,\) with \[0\]"),
+    (("anomaly",), [0, 0], r"got shape \(2,\) with \[0\]"),
   ],
 )
 def test_wrong_tasks(tasks, targets, message):
