@@ -1,6 +1,7 @@
 """Report on a trained model: scores on known factors, probes, pictures."""
 
 from collections.abc import Mapping
+import functools
 import pathlib
 from typing import Any
 
@@ -70,10 +71,7 @@ def arm(
   """
   vae = problem.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
-
-  @jax.jit
-  def encode(variables, part):
-    return evaluation.encode(vae, variables, part.inputs, part.lengths)
+  encode = jax.jit(functools.partial(evaluation.encode, vae))
 
   def posterior(seed, part):
     encoded = encode(_seed(models, seed), part)
@@ -284,7 +282,7 @@ def _draw(vae, variables, splits, directory):
     return  # Statistics of a window have no course in time.
 
   def means(part):
-    return evaluation.encode(vae, variables, part.inputs, part.lengths)[0]
+    return evaluation.encode(vae, variables, part)[0]
 
   first = means(base.take(base.host(splits.test), np.arange(1)))
   traversal, reference = jax.jit(

@@ -117,10 +117,7 @@ def scores(
   train = evaluation.some(base.host(splits.train), labeled)
   test = evaluation.some(base.host(splits.test), config.evaluated)
   found = {}
-
-  @jax.jit
-  def means(model, part):
-    return evaluation.encode(vae, model, part.inputs, part.lengths)[0]
+  encode = jax.jit(functools.partial(evaluation.encode, vae))
 
   @jax.jit
   def continued(model, x):
@@ -134,7 +131,7 @@ def scores(
     drawn = draw and seed == 0
     row = {}
     if "classify" in tasks:
-      codes = [np.asarray(means(model, part)) for part in (train, test)]
+      codes = [np.asarray(encode(model, part)[0]) for part in (train, test)]
       row |= _accuracies(codes, train.targets, test.targets, seed)
     if "forecast" in tasks:
       own, other = continued(model, test.inputs)
@@ -217,12 +214,11 @@ def anomaly_scores(
     variables: of the model.
     dataset: windows.
   """
-  x, lengths = dataset.inputs, dataset.lengths
-  mu, logvar = evaluation.encode(vae, variables, x, lengths)
+  mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):
     z = autoencoder.sample(key, mu, logvar)
-    return evaluation.nll(vae, variables, x, z, lengths)
+    return evaluation.nll(vae, variables, dataset, z)
 
   keys = jax.random.split(jax.random.key(0), SAMPLES)
   nll = jax.lax.map(of_sample, keys).mean(axis=0)

@@ -55,33 +55,22 @@ def some(dataset: data.ArrayDataset, limit: int) -> data.ArrayDataset:
 
 
 def encode(
-  vae: autoencoder.VAE,
-  variables: Any,
-  x: jax.Array,
-  lengths: jax.Array | None = None,
+  vae: autoencoder.VAE, variables: Any, windows: data.ArrayDataset
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns mean and log-variance of many windows, (n, D) each.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    x: (n, length, channels).
-    lengths: (n,) or None.
-  """
+  """Returns mean and log-variance of many windows, (n, D) each."""
   encode = functools.partial(vae.apply, variables, method="encode")
-  return over_windows(encode, x, lengths)
+  return over_windows(encode, windows.inputs, windows.lengths)
 
 
 def nll(
   vae: autoencoder.VAE,
   variables: Any,
-  x: jax.Array,
+  windows: data.ArrayDataset,
   z: jax.Array,
-  lengths: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns -log p(x|z) of many windows in nats, (n,)."""
+  """Returns -log p(x|z) of many windows in nats, (n,), for codes z (n, D)."""
   nll = functools.partial(vae.apply, variables, method="nll")
-  return over_windows(nll, x, z, lengths)
+  return over_windows(nll, windows.inputs, z, windows.lengths)
 
 
 def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:
@@ -127,12 +116,12 @@ def evaluate(
     analytic KL of coordinate i.
   """
   windows = some(dataset, limit)
-  mu, logvar = encode(vae, variables, windows.inputs, windows.lengths)
+  mu, logvar = encode(vae, variables, windows)
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = autoencoder.sample(key_z, mu, logvar)
   other = z[exchange(key_other, len(z))]
-  own = nll(vae, variables, windows.inputs, z, windows.lengths).mean()
-  foreign = nll(vae, variables, windows.inputs, other, windows.lengths).mean()
+  own = nll(vae, variables, windows, z).mean()
+  foreign = nll(vae, variables, windows, other).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
   densities = estimators.log_densities(z, mu, logvar, kind="exact", rows=_BATCH)
   terms = estimators.decompose(densities)

@@ -5,6 +5,7 @@ on by itself. A model can do so if it was trained for it on some of its windows,
 see `problem.ArmConfig.prefix_rate`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -39,7 +40,8 @@ def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
     variables: of the model.
     x: (n, time, channels) whole windows.
   """
-  return evaluation.encode(vae, variables, first_half(x))[0]
+  mean = functools.partial(vae.apply, variables, method="encode")
+  return evaluation.over_windows(mean, first_half(x))[0]
 
 
 def forecast(

@@ -212,8 +212,7 @@ class Problem(base.ArrayProblem):
       return metrics
 
     def means(part):
-      inputs, lengths = part.inputs, part.lengths
-      return evaluation.encode(self.network, model, inputs, lengths)[0]
+      return evaluation.encode(self.network, model, part)[0]
 
     held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
     return metrics | domain_adaptation.evaluate(

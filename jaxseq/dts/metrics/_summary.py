@@ -97,13 +97,26 @@ def summary(
     "information_bias": _information.information_bias(len(codes), bins, levels),
   }
   if codes_test is not None:
-    learned = _dci.dci(codes, factors, *test, trees=trees, seed=seed)
-    explicit = _modularity.explicitness(codes, factors, *test)
-    out |= {
-      "sap_discrete": _sap.sap_discrete(codes, factors, *test, seed=seed),
-      "dci_disentanglement": learned.disentanglement,
-      "dci_completeness": learned.completeness,
-      "dci_informativeness": learned.informativeness_test,
-      "explicitness": explicit.test.mean(),
-    }
+    out |= learned(codes, factors, *test, trees=trees, seed=seed)
   return {name: float(value) for name, value in out.items()}
+
+
+def learned(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  codes_test: np.ndarray,
+  factors_test: np.ndarray,
+  *,
+  trees: int = 100,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Returns what scikit-learn learns; arguments are those of `summary`."""
+  parts = codes, factors, codes_test, factors_test
+  dci = _dci.dci(*parts, trees=trees, seed=seed)
+  return {
+    "sap_discrete": _sap.sap_discrete(*parts, seed=seed),
+    "dci_disentanglement": dci.disentanglement,
+    "dci_completeness": dci.completeness,
+    "dci_informativeness": dci.informativeness_test,
+    "explicitness": float(_modularity.explicitness(*parts).test.mean()),
+  }
