@@ -61,12 +61,8 @@ def merge(statistics: Statistics, observation: Array) -> Statistics:
   float32. The batch is summed as differences from one of its members: values
   that are large and close together keep their digits.
 
-  Args:
-    statistics: of what came before.
-    observation: (..., d), at least one.
-
-  Returns:
-    The statistics of both together.
+  From the statistics of what came before and at least one observation (..., d)
+  to those of both together.
   """
   flat = observation.reshape(-1, observation.shape[-1]).astype(jnp.float32)
   origin = flat[0]
@@ -156,12 +152,8 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
 
   What the environment itself shows as numbers is normalised. One-hots, the
   previous action and reward, and flags are left as they are; so a game whose
-  observations are choices only is left as it is.
-
-  Args:
-    network: the network.
-    env: an environment as `rollout.environment` returns it.
-    env_params: its parameters.
+  observations are choices only is left as it is. The environment is one as
+  `rollout.environment` returns it, with its parameters.
   """
   if isinstance(env.observation_space(env_params), spaces.Dict):
     raise _validate.error(
@@ -173,11 +165,6 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
 
 
 def observe(variables: PyTree, observation: Array) -> dict[str, Any]:
-  """Returns a normalised network's variables after more observations.
-
-  Args:
-    variables: of a `Normalized`.
-    observation: (..., d), those that were played.
-  """
+  """Returns a `Normalized`'s variables after more observations (..., d)."""
   merged = merge(variables[COLLECTION], observation)
   return {**variables, COLLECTION: merged}

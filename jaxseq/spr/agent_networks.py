@@ -143,14 +143,9 @@ def encode_project(
 ) -> Array:
   """Encodes and projects images: what predictions are compared with.
 
-  Args:
-    config: options.
-    params: "encoder" and the hidden layers of "head".
-    image: (*batch, height, width, frames).
-    key: random key of the encoder's dropout; None for none.
-
-  Returns:
-    (*batch, projection_width).
+  From (*batch, height, width, frames) to (*batch, projection_width), with
+  parameters of "encoder" and of the hidden layers of "head". Without a key
+  there is no dropout.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image, key)
   return heads.project(config.head, params["head"], latent)
@@ -159,16 +154,10 @@ def encode_project(
 def predict(
   config: Config, params: Params, latent: Array, action: Array
 ) -> Array:
-  """Predicts the projections of the latents that follow.
+  """Predicts the projections of the latents that follow, by a transition model.
 
-  Args:
-    config: options, with a transition model.
-    params: from `init`.
-    latent: (batch, height, width, channels).
-    action: (batch, steps) integers.
-
-  Returns:
-    (batch, steps, projection_width).
+  From latents (batch, height, width, channels) and integers (batch, steps) to
+  (batch, steps, projection_width).
   """
   latents = _transition_model(config).apply(
     config.transition, params["transition"], latent, action

@@ -84,9 +84,7 @@ def apply(config: Config, image: Array, draws: Draws) -> Array:
   batch = image.shape[:-3]
   if draws.row.shape != batch:
     raise _validate.error(
-      "draws",
-      f"shape {draws.row.shape}",
-      f"{batch}, the batch shape of image",
+      "draws", f"shape {draws.row.shape}", f"{batch}, the batch shape of image"
     )
   x = shift(config, image, draws.row, draws.column)
   dtype = draws.normal.dtype

@@ -44,9 +44,7 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   else:
     if frames.shape[-1] > len(_COLORS):
       raise _validate.error(
-        "frames",
-        f"shape {frames.shape}",
-        f"at most {len(_COLORS)} channels",
+        "frames", f"shape {frames.shape}", f"at most {len(_COLORS)} channels"
       )
     out = np.zeros((*frames.shape[:3], 3), np.uint8)
     for channel in range(frames.shape[-1]):

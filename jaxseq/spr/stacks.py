@@ -47,13 +47,7 @@ class Config:
 
 
 def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
-  """Draws the parameters.
-
-  Args:
-    key: random key.
-    config: options.
-    inputs: elements of an input.
-    outputs: elements of an output.
+  """Draws the parameters for so many elements of an input and of an output.
 
   Returns:
     "in" and "out", the layers from inputs to d_model and from there to outputs,

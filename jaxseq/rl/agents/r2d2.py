@@ -66,9 +66,6 @@ class RunnerState(NamedTuple):
 def player(config: Config) -> rollout.Player:
   """Returns the environment of a configuration and the network to play it.
 
-  Args:
-    config: the configuration.
-
   Raises:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
@@ -93,19 +90,10 @@ def init(config: Config, key: Array) -> RunnerState:
 
   Compiled on its own: jit it apart from `train`.
 
-  Args:
-    config: the configuration.
-    key: random key.
-
   Raises:
     ValueError: if the environment or an option is unknown.
   """
-  key_network, key_world, key_run = jax.random.split(key, 3)
-  learner = _learner(config)
-  world = rollout.start(learner, key_world, config.num_envs)
-  variables = learner.network.init(
-    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
-  )
+  world, variables, key_run = common.start(config, _learner(config), key)
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
@@ -142,10 +130,6 @@ def update(
   config: Config, runner: RunnerState
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
-
-  Args:
-    config: the configuration.
-    runner: the state of the run.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
@@ -193,27 +177,7 @@ def update(
   return runner, metrics
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def train(
-  config: Config, runner: RunnerState, num_updates: int
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Runs `num_updates` updates.
-
-  A program that has no more use for the old state should give its buffers to
-  the new one, or there are two replays:
-  `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
-
-  Args:
-    config: the configuration.
-    runner: the state of the run.
-    num_updates: how many updates.
-
-  Returns:
-    The new state, and the metrics of `update` stacked along a leading axis.
-  """
-  return jax.lax.scan(
-    lambda runner, _: update(config, runner), runner, length=num_updates
-  )
+train = common.make_train(update)
 
 
 def exploration(config: Config, num_updates: Array) -> Array:
@@ -238,15 +202,10 @@ def _optimizer(config):
   return common.make_optimizer(config, config.optimizer_steps)
 
 
-def _bootstraps(config, players):
-  """Returns whether a cut is bootstrapped, not taken for an end."""
-  return config.bootstrap_truncated and common.can_truncate(players)
-
-
 def _learner(config):
   """The player that learns: it sees where an episode was cut off."""
   players = player(config)
-  if _bootstraps(config, players):
+  if common.bootstraps(config, players):
     players = players._replace(env=last_observation.show_last(players.env))
   return players
 
@@ -257,7 +216,7 @@ def _play(config, variables, world, tail, key):
   world, tail, sequence, transition = r2d2_rollout.play(
     learner, variables, world, tail, key, config.sequence_length
   )
-  if not _bootstraps(config, learner):
+  if not common.bootstraps(config, learner):
     sequence = sequence._replace(
       terminated=sequence.terminated | sequence.cut,
       cut=jnp.zeros_like(sequence.cut),
@@ -275,13 +234,7 @@ def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
 
   def learn():
     return r2d2_loss.learn(
-      config,
-      network,
-      _optimizer(config),
-      learned,
-      replay,
-      key,
-      num_steps,
+      config, network, _optimizer(config), learned, replay, key, num_steps
     )
 
   def wait():

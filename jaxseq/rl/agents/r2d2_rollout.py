@@ -61,10 +61,6 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
 
   Nothing has been played: the steps before are made up, and the first
   observation is marked as a reset, so that they do not matter.
-
-  Args:
-    world: as from `rollout.start`.
-    burn_in: steps before a sequence.
   """
   num_envs = len(world.reset)
 
