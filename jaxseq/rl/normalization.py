@@ -101,10 +101,12 @@ class Normalized:
     network: the network, of `networks` or `q_networks`.
     is_number: for each entry of an observation whether it is normalised. The
       others, one-hots and flags, have a scale that means something.
+    statistics: for whoever has the network's parameters only.
   """
 
   network: Any
   is_number: tuple[bool, ...]
+  statistics: Statistics | None = None
 
   @property
   def actions(self) -> Any:
@@ -121,30 +123,14 @@ class Normalized:
   ) -> Any:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = dict(variables)
-    scaled = normalize(variables.pop(COLLECTION), observation)
+    statistics = variables.pop(COLLECTION, self.statistics)
+    scaled = normalize(statistics, observation)
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)
     return self.network.apply(variables, seen, *args, **options)
 
   def initial_state(self, *args: Any, **options: Any) -> Any:
     """Returns fresh memories."""
     return self.network.initial_state(*args, **options)
-
-
-class Bound(NamedTuple):
-  """A normalised network for whoever has its parameters only.
-
-  Attributes:
-    network: the network.
-    statistics: to use.
-  """
-
-  network: Normalized
-  statistics: Statistics
-
-  def apply(self, variables: PyTree, *args: Any, **options: Any) -> Any:
-    """Runs the network; the arguments are those of its own `apply`."""
-    variables = {**variables, COLLECTION: self.statistics}
-    return self.network.apply(variables, *args, **options)
 
 
 def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:

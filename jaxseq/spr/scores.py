@@ -70,13 +70,10 @@ def normalize(game: str, score: Any) -> np.ndarray:
 
 
 def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
-  """Returns normalised scores as the array that `aggregates` wants.
+  """Returns normalized scores as the array that `aggregates` wants.
 
-  Args:
-    scores: games to the scores of their runs, equally many of each.
-
-  Returns:
-    (runs, games) float64, columns in the order of the mapping.
+  From games to the scores of their runs, equally many of each, to (runs, games)
+  float64, columns in the order of the mapping.
 
   Raises:
     ValueError: if there is no game, a name is unknown, a score is not finite,
@@ -264,12 +261,8 @@ def interval_format(runs: int) -> tuple[str, str]:
 def _curve(game, steps, values):
   """Returns a curve as arrays (n,) and (runs, n)."""
   steps, values = np.asarray(steps), np.asarray(values, float)
-  if (
-    steps.ndim != 1
-    or values.ndim != 2
-    or values.shape[1] != steps.size
-    or (np.diff(steps) < 0).any()
-  ):
+  fits = steps.ndim == 1 and values.shape[1:] == steps.shape
+  if not fits or (np.diff(steps) < 0).any():
     raise _validate.error(
       f"curves[{game!r}]",
       f"shape {steps.shape} and {values.shape}",

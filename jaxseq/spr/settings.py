@@ -45,8 +45,6 @@ class Settings:
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
     capacity: steps that the replay keeps; num_steps if None.
-    prioritized: whether sequences are drawn by priority; None for the agent's
-      own way.
     clip_rewards: whether the agent learns from the signs of rewards alone.
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames (`encoders.suited`).
@@ -70,7 +68,6 @@ class Settings:
   num_steps: int = 100_000
   batch_size: int = 32
   capacity: int | None = None
-  prioritized: bool | None = None
   clip_rewards: bool = True
   encoder: Mapping[str, Any] = _EMPTY
   head: Mapping[str, Any] = _EMPTY
@@ -129,11 +126,7 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
-    variant=_with(
-      variant,
-      {"prioritized": settings.prioritized, **settings.agent},
-      "agent",
-    ),
+    variant=_with(variant, settings.agent, "agent"),
     frame_shape=game.frame_shape,
     frame_dtype=game.frame_dtype.name,
     stack=game.stack,

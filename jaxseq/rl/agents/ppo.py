@@ -235,12 +235,7 @@ def update(
   )
   batch = _Batch(runner.world.memory, transition, advantage, returns)
   variables, opt_state, metrics = _learn(
-    config,
-    players.network,
-    runner.variables,
-    runner.opt_state,
-    batch,
-    key_learn,
+    config, players.network, runner, batch, key_learn
   )
   if config.normalize_observation:
     variables = normalization.observe(variables, transition.observation)
@@ -264,7 +259,7 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
   return common.make_optimizer(config, num_steps)
 
 
-def _learn(config, network, variables, opt_state, batch, key):
+def _learn(config, network, runner, batch, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
@@ -289,7 +284,7 @@ def _learn(config, network, variables, opt_state, batch, key):
     return (optax.apply_updates(variables, updates), opt_state), metrics
 
   (variables, opt_state), metrics = jax.lax.scan(
-    step, (variables, opt_state), orders
+    step, (runner.variables, runner.opt_state), orders
   )
   return variables, opt_state, jax.tree.map(jnp.mean, metrics)
 

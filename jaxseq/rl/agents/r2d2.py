@@ -10,6 +10,7 @@ network. One learner plays all environments here, where the paper has many
 actors with an epsilon each: epsilon falls along a line instead.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -149,14 +150,7 @@ def update(
     key_play,
   )
   replay = sequences.add(runner.replay, sequence)
-  learned, tree, metrics = _learn_if_ready(
-    config,
-    runner.learned,
-    runner.statistics,
-    replay,
-    runner.num_updates,
-    key_learn,
-  )
+  learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
   statistics = runner.statistics
   if config.normalize_observation:
     statistics = normalization.merge(statistics, transition.observation)
@@ -224,13 +218,14 @@ def _play(config, variables, world, tail, key):
   return world, tail, sequence, transition
 
 
-def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
+def _learn_if_ready(config, runner, replay, key):
   """Learns once the replay has enough; also returns the priorities."""
   network = player(config).network
   if config.normalize_observation:
-    network = normalization.Bound(network, statistics)
-  ready = replay.count >= config.learning_starts
-  num_steps = (num_updates - config.first_update) * config.num_minibatches
+    network = dataclasses.replace(network, statistics=runner.statistics)
+  learned, ready = runner.learned, replay.count >= config.learning_starts
+  num_steps = runner.num_updates - config.first_update
+  num_steps *= config.num_minibatches
 
   def learn():
     return r2d2_loss.learn(
