@@ -11,6 +11,7 @@ from typing import Any
 from flax import linen
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -115,14 +116,14 @@ class Recurrent(linen.Module):
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
-  ) -> tuple[Any, Array, Any]:
+  ) -> tuple[Any, Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(observation, states, reset, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
+    self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = "float32"
+  ) -> PyTree:
     """Returns fresh memories; works on an unbound module."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     return memory.initial_state(batch_shape, dtype)

@@ -18,7 +18,6 @@ Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -139,7 +138,7 @@ class State(NamedTuple):
 
   agent: learner.State
   replay: frames.State
-  game: Any
+  game: PyTree
   observation: Array
   memory: PyTree
   key: Array
@@ -163,7 +162,7 @@ class Played(NamedTuple):
   game_length: Array
 
 
-def init(key: Array, config: Config, frame: Array, game: Any) -> State:
+def init(key: Array, config: Config, frame: Array, game: PyTree) -> State:
   """Returns the state before the first step of a game, with its first frame."""
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
@@ -204,7 +203,7 @@ def act(
   epsilon: float | Array,
   noisy: bool,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
   Args:

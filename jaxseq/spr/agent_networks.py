@@ -7,7 +7,6 @@ predicts its own latents, "transition" and "predictor"; for one with a memory,
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 
@@ -103,7 +102,7 @@ def _transition_model(config):
   return conv_transition
 
 
-def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
+def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
@@ -116,18 +115,12 @@ def action_values(
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
 
-  Args:
-    config: options.
-    params: "encoder" and "head" at least, and "memory" if there is one.
-    image: (*batch, height, width, frames).
-    noise: of the head; None for none, as in evaluation.
-    memory: before the image, with leading axes *batch; () without one.
-
-  Returns:
-    (*batch, num_actions), and the memory after the image.
+  From images (*batch, height, width, frames) to (*batch, num_actions), and the
+  memory after them; that before them has leading axes *batch and is () without
+  one. The head has no noise in evaluation.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:

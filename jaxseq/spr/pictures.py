@@ -56,15 +56,7 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
 def write_gif(
   path: str | os.PathLike, frames: np.ndarray, *, per_second: float = 15.0
 ) -> pathlib.Path:
-  """Writes frames as a GIF that repeats for ever.
-
-  Args:
-    path: the file.
-    frames: as for `images`, at least one.
-    per_second: frames per second.
-
-  Returns:
-    The path.
+  """Writes frames, as for `images`, as a GIF that repeats for ever.
 
   Raises:
     ModuleNotFoundError: pillow is not installed.

@@ -22,6 +22,7 @@ from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import encoders
 from jaxseq.spr import agent
+from jaxseq.spr import conv_transition
 from jaxseq.spr import game as games
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
@@ -99,11 +100,8 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   encoder = _with(networks.encoder, suited, "encoder")
   encoder = _with(encoder, settings.encoder, "encoder")
   height, width, channels = encoders.latent_shape(encoder)
-  head = _with(
-    networks.head,
-    {**settings.head, "features": height * width * channels},
-    "head",
-  )
+  features = {"features": height * width * channels}
+  head = _with(networks.head, {**settings.head, **features}, "head")
   transition = None
   if settings.self_prediction and networks.transition is not None:
     transition = _transition(settings, networks.transition, encoder)
@@ -138,8 +136,10 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
 
 
 def _transition(
-  settings: Settings, published: Any, encoder: encoders.Config
-) -> Any:
+  settings: Settings,
+  published: conv_transition.Config,
+  encoder: encoders.Config,
+) -> conv_transition.Config | mixer_transition.Config:
   """Returns the configuration of the transition model."""
   fields = dict(settings.transition)
   shape = encoders.latent_shape(encoder)

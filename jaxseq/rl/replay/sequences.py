@@ -39,11 +39,9 @@ class Replay(NamedTuple, Generic[Item]):
 
 
 def init(item: Item, capacity: int) -> Replay[Item]:
-  """Returns an empty ring.
+  """Returns an empty ring for as many sequences as its capacity.
 
-  Args:
-    item: one sequence, a pytree of arrays or of their shapes and dtypes.
-    capacity: how many sequences it holds.
+  A sequence is a pytree of arrays or of their shapes and dtypes.
 
   Raises:
     ValueError: if the capacity is below 1.
@@ -116,13 +114,10 @@ def set_priority(
   priority: Array,
   exponent: float = 1.0,
 ) -> sum_tree.Priorities:
-  """Returns the priorities of a ring with other ones in some places.
+  """Returns the priorities of a ring with other ones (n,) in places (n,) int32.
 
-  Args:
-    priorities: of the ring.
-    places: (n,) int32; of a place that occurs twice, the first one counts.
-    priority: (n,), at least 0.
-    exponent: a sequence is drawn with a probability in proportion to its
-      priority to this power; 0 draws uniformly.
+  Of a place that occurs twice, the first one counts. A sequence is drawn with a
+  probability in proportion to its priority, at least 0, to the power of
+  `exponent`; 0 draws uniformly.
   """
   return sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)
