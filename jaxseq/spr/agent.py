@@ -27,6 +27,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import wrappers
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
@@ -282,8 +283,8 @@ def observe(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(state.observation, step.frame, step.done),
-    memory=jax.tree.map(
-      lambda fresh, old: jnp.where(step.done, fresh, old),
+    memory=wrappers.select(
+      step.done,
       agent_networks.initial_memory(config.variant.update.networks),
       state.memory,
     ),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl import wrappers
 from jaxseq.spr import agent
 from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
@@ -44,15 +45,11 @@ def make(config: agent.Config, game: games.Game) -> Callable[..., Result]:
 
 def _policy(config):
   push = jax.vmap(agent.push)
+  renew = jax.vmap(wrappers.select, in_axes=(0, None, 0))
   initial = agent_networks.initial_memory(config.variant.update.networks)
 
   def policy(learned, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
-
-    def renew(first, old):
-      begins = fresh.reshape(-1, *(1,) * first.ndim)
-      return jnp.where(begins, first, old)
-
     action, memory = agent.act(
       config,
       learned,
@@ -60,7 +57,7 @@ def _policy(config):
       key,
       epsilon=config.variant.epsilon_eval,
       noisy=False,
-      memory=jax.tree.map(renew, initial, memory),
+      memory=renew(fresh, initial, memory),
     )
     return observation, memory, action
 

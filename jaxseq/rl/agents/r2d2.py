@@ -25,6 +25,7 @@ from jaxseq.rl import last_observation
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_loss
@@ -239,8 +240,6 @@ def _learn_if_ready(config, runner, replay, key):
     return learned, replay.priorities, unknown
 
   def learn_where_ready():
-    return jax.tree.map(
-      lambda new, old: jnp.where(ready, new, old), learn(), wait()
-    )
+    return wrappers.select(ready, learn(), wait())
 
   return jax.lax.cond(batching.any_of_batch(ready), learn_where_ready, wait)
