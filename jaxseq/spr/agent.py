@@ -352,10 +352,8 @@ def reset_is_due(config: Config, step: int) -> bool:
 
   None comes after the last step: the agent would be left untrained.
   """
-  due = config.variant.resets
-  return (
-    due is not None and step < config.num_steps and resets.is_due(due, step)
-  )
+  due, last = config.variant.resets, config.num_steps
+  return due is not None and step < last and resets.is_due(due, step)
 
 
 def reset(config: Config, state: State) -> State:
