@@ -57,7 +57,7 @@ def init(item: Item, capacity: int) -> Replay[Item]:
 
 
 def add(replay: Replay[Item], items: Item) -> Replay[Item]:
-  """Adds sequences in the place of the oldest ones.
+  """Adds sequences, with one leading axis, in the place of the oldest ones.
 
   They get the highest priority of those that are there, or 1.
 
