@@ -206,7 +206,7 @@ class Sample(NamedTuple, Generic[T]):
 
 
 def init(config: Config, memory: PyTree = ()) -> State:
-  """Returns an empty replay, of steps and of memories like this, () for none."""
+  """Returns an empty replay of steps, with memories like this, () for none."""
   shape = (config.capacity,)
   return State(
     frames=frame_rows.init(
