@@ -28,6 +28,17 @@ S5_SSM = types.MappingProxyType(
 )
 S5_SLOW_WITH_DECAY = types.MappingProxyType({"BandCdecay": ("B",)})
 
+# What a recipe passes on to the optimiser's configuration as it is.
+_SHARED = (
+  "weight_decay",
+  "schedule",
+  "warmup_steps",
+  "final_fraction",
+  "b1",
+  "b2",
+  "max_grad_norm",
+)
+
 S5Recipe = Literal["standard", "BandCdecay", "BfastandCdecay", "noBCdecay"]
 
 
@@ -215,29 +226,18 @@ def make(
       a mixer that has not S4's or S5's, everything is trained alike.
     total_steps: optimiser steps of the whole run.
   """
-  options = {
-    "schedule": recipe.schedule,
-    "warmup_steps": recipe.warmup_steps,
-    "total_steps": total_steps,
-    "final_fraction": recipe.final_fraction,
-    "b1": recipe.b1,
-    "b2": recipe.b2,
-    "max_grad_norm": recipe.max_grad_norm,
+  options = {"total_steps": total_steps} | {
+    name: getattr(recipe, name) for name in _SHARED
   }
   slow = recipe.ssm_learning_rate
   slow = recipe.learning_rate if slow is None else slow
   if recipe.name == "plain" or not ssm_parameters:
-    return optimizers.Config(
-      learning_rate=recipe.learning_rate,
-      weight_decay=recipe.weight_decay,
-      **options,
-    )
+    return optimizers.Config(learning_rate=recipe.learning_rate, **options)
   if recipe.name == "s5":
     return s5(
       recipe.s5_groups,
       ssm_learning_rate=slow,
       factor=recipe.learning_rate / slow,
-      weight_decay=recipe.weight_decay,
       dt_global=recipe.dt_global,
       **options,
     )
@@ -246,7 +246,6 @@ def make(
     return s4(
       learning_rate=recipe.learning_rate,
       ssm_learning_rate=slow,
-      weight_decay=recipe.weight_decay,
       dt_global=recipe.dt_global,
       slow_c=recipe.slow_c,
       ssm=tuple(name for name in ssm_parameters if name not in dt),
@@ -257,6 +256,5 @@ def make(
     ssm_parameters,
     slow / recipe.learning_rate,
     learning_rate=recipe.learning_rate,
-    weight_decay=recipe.weight_decay,
     **options,
   )

@@ -261,7 +261,7 @@ def test_numbers_must_be_positive(tmp_path, name):
 
 def test_metrics_that_do_not_fit_the_axis(tmp_path):
   with pytest.raises(
-    ValueError, match=r"'loss' has shape \(2,\): axis 1 should count 2 updates"
+    ValueError, match=r"'loss': got shape \(2,\), expected an axis 1"
   ):
     run(tmp_path, update_axis=1)
 

@@ -213,5 +213,5 @@ def test_split_updates():
   assert rows[2]["a"].tolist() == [2, 5]
   (row,) = scalars.split_updates(stacked, 3, axis=None)
   assert row["a"].shape == (2, 3)
-  with pytest.raises(ValueError, match=r"'a' has shape \(2, 3\): axis 0"):
+  with pytest.raises(ValueError, match=r"'a': got shape \(2, 3\)"):
     list(scalars.split_updates(stacked, 3, axis=0))

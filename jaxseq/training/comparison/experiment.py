@@ -71,7 +71,7 @@ class Experiment(Generic[Config]):
     """
     seeds.split_cpu()
     with errors.setup():
-      mesh = self._mesh.value if self._mesh else ()
+      mesh = () if self._mesh is None else self._mesh.value
       yield arms.parse(self._config.value, self._class, mesh)
 
   def open_directory(self, config: Config) -> pathlib.Path:
