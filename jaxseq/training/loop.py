@@ -138,18 +138,19 @@ def run(
     _validate.positive(name, value)
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
-  compiled = set()
+  compiled, first = set(), processes.is_first()
   with (
     signals.GracefulStop() as stop,
     watchdog.Watchdog(patience) as dog,
-    _bar(progress) as bar,
+    (progress if first else None) or contextlib.nullcontext() as bar,
   ):
     done, state = _restore(checkpointer, state, num_updates, steps_per_update)
     if writer is not None:
       writer.resume(done * steps_per_update if done else None)
     if done:
       _tell_resume(bar, done * steps_per_update, num_updates * steps_per_update)
-    bar.start(done * steps_per_update)
+    if bar is not None:
+      bar.start(done * steps_per_update)
     stopped = stop.requested()
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
@@ -178,7 +179,8 @@ def run(
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
-      bar.update(step, latest)
+      if bar is not None:
+        bar.update(step, latest)
       # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
       due = last or stopped or chunk % checkpoint_every == 0
@@ -216,7 +218,7 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _tell_resume(bar: Bar, step: int, total: int) -> None:
+def _tell_resume(bar: Bar | None, step: int, total: int) -> None:
   if not processes.is_first():
     return
   label = f"{bar.label}: " if getattr(bar, "label", "") else ""
@@ -239,26 +241,3 @@ def _tell_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
       "again to go on from there"
     )
   print(f"{name}: stopped after step {step}; {text}", file=sys.stderr)
-
-
-def _bar(progress: Bar | None) -> Bar:
-  """Returns what shows the progress: of several processes the first does."""
-  if progress is None or not processes.is_first():
-    return _Silent()
-  return progress
-
-
-class _Silent:
-  """Stands in for a progress bar that nobody asked for."""
-
-  def __enter__(self) -> "_Silent":
-    return self
-
-  def __exit__(self, *unused_exception) -> None:
-    pass
-
-  def start(self, step: int) -> None:
-    pass
-
-  def update(self, step: int, metrics: Metrics) -> None:
-    pass
