@@ -145,28 +145,26 @@ def run(
     (progress if first else None) or contextlib.nullcontext() as bar,
   ):
     done, state = _restore(checkpointer, state, num_updates, steps_per_update)
+    step = done * steps_per_update
     if writer is not None:
-      writer.resume(done * steps_per_update if done else None)
+      writer.resume(step if done else None)
     if done:
-      _tell_resume(bar, done * steps_per_update, num_updates * steps_per_update)
+      _print_resume(bar, step, num_updates * steps_per_update)
     if bar is not None:
-      bar.start(done * steps_per_update)
+      bar.start(step)
     stopped = stop.requested()
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
-      dog.beat(f"making the updates after step {done * steps_per_update}")
+      dog.beat(f"making the updates after step {step}")
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
       metrics = jax.device_get(metrics)
       seconds = time.monotonic() - start
       rows = list(scalars.split_updates(metrics, count, update_axis))
       done += count
-      step, chunk, last = (
-        done * steps_per_update,
-        -(-done // chunk_size),
-        done == num_updates,
-      )
+      step, chunk = done * steps_per_update, -(-done // chunk_size)
+      last = done == num_updates
       if count in compiled:
         # The first chunk of a size is compiled: its time tells no speed.
         rows[-1]["steps_per_second"] = count * steps_per_update / seconds
@@ -192,8 +190,8 @@ def run(
     if checkpointer is not None:
       checkpointer.wait()
   if stopped and done < num_updates:
-    _tell_stop(stopped, done * steps_per_update, checkpointer)
-    raise signals.Stopped(stopped, done * steps_per_update)
+    _print_stop(stopped, step, checkpointer)
+    raise signals.Stopped(stopped, step)
   return state
 
 
@@ -218,7 +216,7 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _tell_resume(bar: Bar | None, step: int, total: int) -> None:
+def _print_resume(bar: Bar | None, step: int, total: int) -> None:
   if not processes.is_first():
     return
   label = f"{bar.label}: " if getattr(bar, "label", "") else ""
@@ -228,7 +226,7 @@ def _tell_resume(bar: Bar | None, step: int, total: int) -> None:
   print(f"{label}{text}", file=sys.stderr)
 
 
-def _tell_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
+def _print_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
   if not processes.is_first():
     return
   if checkpointer is None:

@@ -8,25 +8,20 @@ Each function takes the two learning rates of a paper and returns an
 """
 
 import dataclasses
-import types
 from typing import Any
 from typing import Literal
 
 from jaxseq import _validate
 from jaxseq.training import optimizers
 
-# The names of the parameters that S5's code calls "ssm", by recipe, and of
-# those that it trains at their learning rate but with weight decay.
+# The names of the parameters that S5's code calls "ssm", by recipe.
 _LAMBDA = ("Lambda_re", "Lambda_im")
-S5_SSM = types.MappingProxyType(
-  {
-    "standard": (*_LAMBDA, "log_step", "B"),
-    "BandCdecay": (*_LAMBDA, "log_step"),
-    "BfastandCdecay": (*_LAMBDA, "log_step"),
-    "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
-  }
-)
-S5_SLOW_WITH_DECAY = types.MappingProxyType({"BandCdecay": ("B",)})
+_S5_SSM = {
+  "standard": (*_LAMBDA, "log_step", "B"),
+  "BandCdecay": (*_LAMBDA, "log_step"),
+  "BfastandCdecay": (*_LAMBDA, "log_step"),
+  "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
+}
 
 # What a recipe passes on to the optimiser's configuration as it is.
 _SHARED = (
@@ -70,7 +65,7 @@ def s5(
   Raises:
     ValueError: there is no such recipe.
   """
-  ssm = S5_SSM[_validate.choice("recipe", recipe, S5_SSM)]
+  ssm = _S5_SSM[_validate.choice("recipe", recipe, _S5_SSM)]
   if dt_global:
     ssm = tuple(name for name in ssm if name != "log_step")
   groups = [
@@ -81,12 +76,11 @@ def s5(
       weight_decay=0.0,
     )
   ]
-  slow = S5_SLOW_WITH_DECAY.get(recipe)
-  if slow:
+  if recipe == "BandCdecay":
     groups.append(
       optimizers.Group(
         "ssm_decay",
-        optimizers.leaf_names(*slow),
+        optimizers.leaf_names("B"),
         learning_rate=ssm_learning_rate,
       )
     )

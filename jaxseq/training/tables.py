@@ -15,7 +15,7 @@ def mean_std(values: Any, digits: int = 3) -> str:
 
   Args:
     values: one number per seed; values that are not finite are left out, and
-      their number is told.
+      their number is shown.
     digits: after the decimal point.
 
   Returns:
