@@ -74,17 +74,6 @@ class Problem(Protocol):
     """From (variables, data) to metrics on what is never trained on."""
 
 
-class FunctionProblem(NamedTuple):
-  """A problem made of functions; for its fields see `Problem`."""
-
-  init: Callable[[jax.Array], PyTree]
-  sample: Callable[[jax.Array, jax.Array, PyTree], PyTree]
-  loss: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, Loss]]
-  evaluate: Callable[[PyTree, PyTree], Metrics]
-  data: PyTree = None
-  carry: PyTree = None
-
-
 class State(NamedTuple):
   """All that training goes on from.
 

@@ -1,4 +1,5 @@
 import functools
+import types
 
 import chex
 import jax
@@ -37,8 +38,13 @@ def make_problem(noise=0.0):
     error = data["x"] @ variables["params"]["w"] - data["y"]
     return {"test_loss": jnp.mean(error**2)}
 
-  return supervised.FunctionProblem(
-    init, sample, loss, evaluate, data, jnp.zeros(())
+  return types.SimpleNamespace(
+    init=init,
+    sample=sample,
+    loss=loss,
+    evaluate=evaluate,
+    data=data,
+    carry=jnp.zeros(()),
   )
 
 

@@ -1,6 +1,7 @@
 """The same run on one device and shared by eight."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -50,14 +51,14 @@ def problem(time_axis=""):
       32,
     )
 
-  return supervised.FunctionProblem(
-    lambda key: network.init(key, jnp.zeros((1, 8, 1))),
-    lambda key, update, data: base.take(
+  return types.SimpleNamespace(
+    init=lambda key: network.init(key, jnp.zeros((1, 8, 1))),
+    sample=lambda key, update, data: base.take(
       data, supervised.draw(key, update, 48, 16)
     ),
-    loss,
-    evaluate,
-    data,
+    loss=loss,
+    evaluate=evaluate,
+    data=data,
     carry=jnp.zeros((16, 3)),
   )
 
