@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.training import animation
+from jaxseq.training import figures
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
 # greys: one for each channel.
@@ -62,4 +62,4 @@ def write_gif(path: str | os.PathLike, frames: np.ndarray) -> pathlib.Path:
     ModuleNotFoundError: pillow is not installed.
   """
   pictures = images(frames)
-  return animation.write_gif(path, pictures, [1 / 15] * len(pictures))
+  return figures.write_gif(path, pictures, [1 / 15] * len(pictures))
