@@ -106,26 +106,7 @@ class Atari(base.Environment):
     """The name of the game."""
     return self.game
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, jax.Array, dict]:
-    """Plays one step, and starts the next game if this one has ended.
-
-    Args:
-      key: random key, for the beginning of the next game.
-      state: the state before the step.
-      action: () integer.
-      params: the time limit; the default one if None.
-
-    Returns:
-      Observation, state, () float32 reward, terminated, truncated and info, as
-      gymnax has them.
-
-    Raises:
-      ValueError: if the action has the wrong shape or kind of number.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     spaces.check("action", self.action_space(params), action)
     frame, final_frame, reward, life_lost, terminated, truncated, state = (
       self._call(
@@ -265,6 +246,6 @@ def _over_batch(function, *arguments):
     for i in np.ndindex(batch)
   ]
   return jax.tree.map(
-    lambda *parts: np.stack(parts).reshape(*batch, *np.shape(parts[0])),
+    lambda *parts: np.stack(parts).reshape((*batch, *np.shape(parts[0]))),
     *results,
   )
