@@ -15,7 +15,7 @@ import jax
 
 from benchmarks import timing
 from experiments import dts
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq.dts import problem
 from jaxseq.training import configuration
 from jaxseq.training import supervised
@@ -37,25 +37,25 @@ def main():
   if flags.arm not in arms:
     parser.error(f"--arm: got {flags.arm}, expected one of {', '.join(arms)}.")
   arm = arms[flags.arm]
-  splits = data_lib.load(config.data, **config.data_options)
+  splits = data.load(config.data, **config.data_options)
   made = problem.Problem(arm, splits, config.num_updates)
   optimizer = problem.make_optimizer(arm, config.num_updates)
   init = functools.partial(supervised.init, made, optimizer)
   keys = jax.random.split(jax.random.key(0), flags.seeds)
   states = jax.jit(lambda keys: jax.lax.map(init, keys))(keys)
-  data = jax.device_put(made.data)
+  arrays = jax.device_put(made.data)
 
   def train(state, data):
     return supervised.train(made, optimizer, state, data, flags.updates)
 
   def side_by_side(states, data):
-    return jax.vmap(train, in_axes=(0, None))(states, data)
+    return jax.vmap(train, in_axes=(0, None))(states, arrays)
 
   def in_turn(states, data):
     return jax.lax.map(lambda state: train(state, data), states)
 
   print(timing.machine())
-  arguments = (states, data)
+  arguments = (states, arrays)
   results = timing.interleaved(
     [(side_by_side, arguments), (in_turn, arguments)], flags.repeats
   )

@@ -28,10 +28,10 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
-from jaxseq.dts import model as model_lib
-from jaxseq.dts import objective
+from jaxseq.dts import methods
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
@@ -44,14 +44,12 @@ LEARNING_RATE, MAX_NORM = 1e-3, 5.0
 COMPARED = 3
 
 ARM = problem.ArmConfig(
-  model=model_lib.ModelConfig(
+  model=autoencoder.ModelConfig(
     series_encoders.EncoderConfig(kind="conv", widths=CHANNELS),
     decoders.DecoderConfig(kind="mlp", widths=WIDTHS),
     latent=LATENT,
   ),
-  objective=objective.Config(
-    method="dts", beta=BETA, alpha=ALPHA, anneal="none"
-  ),
+  objective=methods.Config(method="dts", beta=BETA, alpha=ALPHA, anneal="none"),
   optimizer=recipes.Recipe(
     learning_rate=LEARNING_RATE, schedule="constant", max_grad_norm=MAX_NORM
   ),
@@ -181,7 +179,7 @@ def check(made, optimizer, state, x):
 
   Returns the largest relative difference.
   """
-  batch = data_lib.ArrayDataset(x[:BATCH], np.zeros(BATCH, np.int32))
+  batch = data.ArrayDataset(x[:BATCH], np.zeros(BATCH, np.int32))
   # The noise that the loss draws from this key for z.
   key = jax.random.key(1)
   noise = jax.random.normal(jax.random.split(key, 4)[0], (BATCH, LATENT))
@@ -226,9 +224,7 @@ def main():
   flags = parser.parse_args()
   if flags.threads:
     torch.set_num_threads(flags.threads)
-  splits = data_lib.load(
-    "seasonal_factors", train=flags.windows, valid=1, test=2
-  )
+  splits = data.load("seasonal_factors", train=flags.windows, valid=1, test=2)
   x = np.asarray(splits.train.inputs)
   updates = len(x) // BATCH
   made = problem.Problem(ARM, splits, 1000 * updates)
@@ -245,9 +241,9 @@ def main():
     return supervised.train(made, optimizer, state, data, updates)
 
   def side_by_side(states, data):
-    return jax.vmap(epoch, in_axes=(0, None))(states, data)
+    return jax.vmap(epoch, in_axes=(0, None))(states, arrays)
 
-  data = jax.device_put(made.data)
+  arrays = jax.device_put(made.data)
   # Traced for a vmap, which initialises by QR one seed at a time.
   keys = jax.random.split(jax.random.key(0), flags.seeds)
   states = jax.jit(lambda keys: jax.lax.map(init, keys))(keys)
@@ -257,8 +253,8 @@ def main():
     (flags.seeds, side_by_side, states),
   ):
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(argument, data).compile()
-    programs[seeds] = functools.partial(compiled, argument, data)
+    compiled = jax.jit(function).lower(argument, arrays).compile()
+    programs[seeds] = functools.partial(compiled, argument, arrays)
     print(f"compile, seeds {seeds}: {time.perf_counter() - start:.1f} s")
   theirs = make_theirs(state.variables["params"]["model"], x.shape[1])
   arguments = *theirs, torch.tensor(x), stratified_weights(BATCH, len(x))

@@ -48,12 +48,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
 from jaxseq.dts import diagnostics
+from jaxseq.dts import methods
 from jaxseq.dts import metrics
-from jaxseq.dts import model
-from jaxseq.dts import objective
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
@@ -77,16 +77,16 @@ print(splits.info.description, "The factors:", ", ".join(names))
 # All of them minimise the reconstruction's negative log-likelihood plus a
 # weighted sum of three parts of the KL divergence: the mutual information of
 # window and code, the total correlation of the coordinates, and how far each
-# coordinate is from the prior. `objective.weights` tells the weights.
+# coordinate is from the prior. `methods.weights` tells the weights.
 
 # %%
-methods = {
-  "VAE": objective.Config(method="vae"),
-  "beta-TCVAE": objective.Config(method="beta_tcvae", beta=10.0),
-  "DTS": objective.Config(method="dts", beta=10.0, alpha=9.5),
+objectives = {
+  "VAE": methods.Config(method="vae"),
+  "beta-TCVAE": methods.Config(method="beta_tcvae", beta=10.0),
+  "DTS": methods.Config(method="dts", beta=10.0, alpha=9.5),
 }
-for name, config in methods.items():
-  print(f"{name:10}", objective.weights(config))
+for name, config in objectives.items():
+  print(f"{name:10}", methods.weights(config))
 
 # %% [markdown]
 # Convolutions encode; dense layers decode all times at once. An arm is a model,
@@ -111,7 +111,7 @@ def train(arm, splits):
 
 def make_arm(config):
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(kind="mlp", widths=(256, 256)),
     ),
@@ -120,7 +120,7 @@ def make_arm(config):
 
 
 results = {
-  name: train(make_arm(config), splits) for name, config in methods.items()
+  name: train(make_arm(config), splits) for name, config in objectives.items()
 }
 for name, (_, measured) in results.items():
   print(
@@ -138,7 +138,7 @@ for name, (_, measured) in results.items():
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(11, 4), sharey=True)
 for axis, (name, (variables, _)) in zip(axes, results.items()):
-  vae = problem.make_model(make_arm(methods[name]), splits)
+  vae = problem.make_model(make_arm(objectives[name]), splits)
   params = {"params": variables["params"]["model"]}
   codes, _ = vae.apply(params, splits.test.inputs, method="encode")
   codes, factors = np.asarray(codes), splits.test.targets
@@ -177,11 +177,11 @@ for axis, coordinate in zip(axes, np.argsort(-effects)):
 # %%
 noisy = data.load("seasonal_factors", seed=1, noise=1.0, **sizes)
 for name, config in {
-  "VAE": objective.Config(method="vae", anneal="none"),
-  "DTS": objective.Config(method="dts", beta=1.0, alpha=0.5, anneal="none"),
+  "VAE": methods.Config(method="vae", anneal="none"),
+  "DTS": methods.Config(method="dts", beta=1.0, alpha=0.5, anneal="none"),
 }.items():
   arm = problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="conv", widths=(32, 64, 64)),
       decoders.DecoderConfig(
         kind="conv", widths=(32,) * 6, form="ar", skip_z=True

@@ -7,9 +7,9 @@ import optax
 import pytest
 
 from jaxseq import nn
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
-from jaxseq.dts import model
-from jaxseq.dts import objective
+from jaxseq.dts import methods
 from jaxseq.dts import series_encoders
 from jaxseq.rl.agents import ppo
 from jaxseq.spr import agent
@@ -124,12 +124,12 @@ def test_supervised():
 def test_dts(method):
   stack = nn.StackConfig("gru", d_model=4, num_layers=2, dropout=0.5)
   arm = problem_test.problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(stack=stack),
       decoders.DecoderConfig(stack=stack, form="ar", word_dropout=0.5),
       latent=3,
     ),
-    objective=objective.Config(method=method),
+    objective=methods.Config(method=method),
     batch_size=8,
     prefix_rate=0.5,
   )

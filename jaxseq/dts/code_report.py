@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import data as data_lib
-from jaxseq.data import domains as domains_lib
+from jaxseq import data
+from jaxseq.data import domains
+from jaxseq.dts import autoencoder
+from jaxseq.dts import code_scores
 from jaxseq.dts import diagnostics
 from jaxseq.dts import evaluation
-from jaxseq.dts import metrics as metrics_lib
-from jaxseq.dts import model as model_lib
+from jaxseq.dts import metrics
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
-from jaxseq.dts import problem as problem_lib
-from jaxseq.dts import scores as scores_lib
+from jaxseq.dts import problem
 from jaxseq.tasks import base
 from jaxseq.training import files
 from jaxseq.training import scalars
@@ -34,13 +34,13 @@ SHORT = (
   "sap",
   "modularity",
   "dci",
-  *(f"{what} in {name}" for name in scores_lib.SEGMENTS for what in _PROBED),
+  *(f"{what} in {name}" for name in code_scores.SEGMENTS for what in _PROBED),
 )
 
 
 def arm(
-  config: problem_lib.ArmConfig,
-  splits: data_lib.Splits,
+  config: problem.ArmConfig,
+  splits: data.Splits,
   variables: Any,
   directory: pathlib.Path,
   *,
@@ -59,16 +59,16 @@ def arm(
       with segments, swap.png where windows have more than one element in time,
       information_map.png where factors are known, and probes.json with domains.
     trees: of DCI's boosting; 0 leaves DCI and what else is learned out.
-    votes: see `scores.of_factors`.
+    votes: see `code_scores.of_factors`.
     draw: whether to write these files.
 
   Returns:
-    A list over seeds for each score: with factors those of `scores.of_factors`;
-    with domains "probes", the columns of `scores.of_domains` by segment, and of
-    these "class in SEGMENT", that of target windows, and "domain in SEGMENT",
-    the mean over both domains.
+    A list over seeds for each score: with factors those of
+    `code_scores.of_factors`; with domains "probes", the columns of
+    `code_scores.of_domains` by segment, and of these "class in SEGMENT", that
+    of target windows, and "domain in SEGMENT", the mean over both domains.
   """
-  vae = problem_lib.make_model(config, splits)
+  vae = problem.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
 
   @jax.jit
@@ -88,17 +88,17 @@ def arm(
   if splits.info.factors is not None:
     codes = [posterior(seed, test) for seed in seeds]
     factors = np.asarray(test.targets)
-    scores |= scores_lib.over_seeds(
+    scores |= code_scores.over_seeds(
       [
-        scores_lib.of_factors(*code, factors, trees=trees, votes=votes)
+        code_scores.of_factors(*code, factors, trees=trees, votes=votes)
         for code in codes
       ]
     )
     if draw:
       pictures.information_map(
         directory / "information_map.png",
-        metrics_lib.information_matrix(codes[0][0], factors)
-        / metrics_lib.entropies(factors),
+        metrics.information_matrix(codes[0][0], factors)
+        / metrics.entropies(factors),
         factors=splits.info.factors.names,
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
         label="",
@@ -106,7 +106,7 @@ def arm(
   if config.adaptation is not None:
     ranges = config.model.ranges()
     rows = [
-      scores_lib.of_domains(
+      code_scores.of_domains(
         ranges, splits, test, lambda part, seed=seed: posterior(seed, part)[0]
       )
       for seed in seeds
@@ -119,7 +119,9 @@ def arm(
   return scores
 
 
-def traversals(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
+def traversals(
+  vae: autoencoder.VAE, variables: Any, mu: jax.Array
+) -> jax.Array:
   """Decodes one code while each coordinate in turn moves from -3 to 3.
 
   An autoregressive decoder runs freely: with the true past at its input it
@@ -137,10 +139,10 @@ def traversals(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
   moved = jnp.broadcast_to(mu, (size, len(TRAVERSAL), size))
   each = jnp.arange(size)
   moved = moved.at[each, :, each].set(jnp.asarray(TRAVERSAL, mu.dtype))
-  return model_lib.generate(vae, variables, moved)
+  return autoencoder.generate(vae, variables, moved)
 
 
-def swaps(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
+def swaps(vae: autoencoder.VAE, variables: Any, mu: jax.Array) -> jax.Array:
   """Decodes the first segment of each window with the second of each other.
 
   Args:
@@ -157,12 +159,10 @@ def swaps(vae: model_lib.VAE, variables: Any, mu: jax.Array) -> jax.Array:
   second = mu[None, :, end:]
   second = jnp.broadcast_to(second, (count, count, second.shape[-1]))
   mixed = jnp.concatenate([first, second], axis=-1)
-  return model_lib.generate(vae, variables, mixed)
+  return autoencoder.generate(vae, variables, mixed)
 
 
-def contrasting(
-  splits: data_lib.Splits, count: int = 4
-) -> data_lib.ArrayDataset:
+def contrasting(splits: data.Splits, count: int = 4) -> data.ArrayDataset:
   """Picks a few windows that differ in class and domain, to swap segments.
 
   The windows of one recording, which follow each other, would all be alike.
@@ -187,7 +187,7 @@ def contrasting(
       order = np.argsort([x in seen for x in classes], kind="stable")[:each]
       seen |= set(classes[order])
       picked.append(firsts[order])
-  return domains_lib.joined(
+  return domains.joined(
     [base.take(part, rows) for part, rows in zip(parts, picked)]
   )
 
@@ -265,12 +265,12 @@ def _seed(tree, seed):
 def _domain_scores(rows):
   """Returns the tables of all seeds, and what matters most of them."""
   scores = {}
-  for segment in scores_lib.SEGMENTS:
+  for segment in code_scores.SEGMENTS:
     scores[f"class in {segment}"] = [row[segment]["Acc/C-T"] for row in rows]
     scores[f"domain in {segment}"] = [
       (row[segment]["Acc/D-S"] + row[segment]["Acc/D-T"]) / 2 for row in rows
     ]
-  return scores | {"probes": scores_lib.over_seeds(rows)}
+  return scores | {"probes": code_scores.over_seeds(rows)}
 
 
 def _draw(vae, variables, splits, directory):
@@ -294,7 +294,7 @@ def _draw(vae, variables, splits, directory):
   traversal, reference = jax.jit(
     lambda mu: (
       traversals(vae, variables, mu),
-      model_lib.generate(vae, variables, mu),
+      autoencoder.generate(vae, variables, mu),
     )
   )(first[0])
   effects = diagnostics.traversal_effect(traversal, reference)

@@ -14,15 +14,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
 from jaxseq.dts import downstream_pictures
 from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
-from jaxseq.dts import model as model_lib
 from jaxseq.dts import probes
-from jaxseq.dts import problem as problem_lib
+from jaxseq.dts import problem
 from jaxseq.dts.metrics import _sklearn
 
 TASKS = ("classify", "forecast", "anomaly")
@@ -38,7 +38,7 @@ SAMPLES = 8
 _DRAWN = 4
 
 
-def check(tasks: Sequence[str], splits: data_lib.Splits) -> None:
+def check(tasks: Sequence[str], splits: data.Splits) -> None:
   """Checks that a set of windows has what the tasks need.
 
   Args:
@@ -84,8 +84,8 @@ def check(tasks: Sequence[str], splits: data_lib.Splits) -> None:
 
 def scores(
   tasks: Sequence[str],
-  config: problem_lib.ArmConfig,
-  splits: data_lib.Splits,
+  config: problem.ArmConfig,
+  splits: data.Splits,
   variables: Any,
   directory: pathlib.Path,
   *,
@@ -109,7 +109,7 @@ def scores(
     "forecast mse" and, with the code of another window, "forecast other".
     "anomaly auc": area under the ROC curve.
   """
-  vae = problem_lib.make_model(config, splits)
+  vae = problem.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
   train, test = _parts(splits, config.evaluated, labeled)
   found = {}
@@ -162,7 +162,7 @@ def scores(
 
 def baselines(
   tasks: Sequence[str],
-  splits: data_lib.Splits,
+  splits: data.Splits,
   *,
   evaluated: int = 4096,
   labeled: int = 1000,
@@ -207,7 +207,7 @@ def baselines(
 
 
 def anomaly_scores(
-  vae: model_lib.VAE, variables: Any, dataset: data_lib.ArrayDataset
+  vae: autoencoder.VAE, variables: Any, dataset: data.ArrayDataset
 ) -> jax.Array:
   """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
 
@@ -220,7 +220,7 @@ def anomaly_scores(
   mu, logvar = evaluation.encode(vae, variables, x, lengths)
 
   def of_sample(key):
-    z = model_lib.sample(key, mu, logvar)
+    z = autoencoder.sample(key, mu, logvar)
     return evaluation.nll(vae, variables, x, z, lengths)
 
   keys = jax.random.split(jax.random.key(0), SAMPLES)

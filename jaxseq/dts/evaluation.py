@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
-from jaxseq.dts import model as model_lib
 from jaxseq.tasks import base
 
 # A coordinate is active if the variance of its mean exceeds this (Burda et al.,
@@ -33,7 +33,7 @@ def chosen(count: int, limit: int) -> np.ndarray:
 
 
 def encode(
-  vae: model_lib.VAE,
+  vae: autoencoder.VAE,
   variables: Any,
   x: jax.Array,
   lengths: jax.Array | None = None,
@@ -54,7 +54,7 @@ def encode(
 
 
 def nll(
-  vae: model_lib.VAE,
+  vae: autoencoder.VAE,
   variables: Any,
   x: jax.Array,
   z: jax.Array,
@@ -88,9 +88,9 @@ def exchange(key: jax.Array, count: int) -> jax.Array:
 
 
 def evaluate(
-  vae: model_lib.VAE,
+  vae: autoencoder.VAE,
   variables: Any,
-  dataset: data_lib.ArrayDataset,
+  dataset: data.ArrayDataset,
   limit: int = 4096,
 ) -> dict[str, Any]:
   """Measures a model on windows, one sample z for each.
@@ -110,13 +110,13 @@ def evaluate(
     active coordinates, which says little without "mi" and "gap". "kl_d/i", the
     analytic KL of coordinate i.
   """
-  data = base.take(dataset, chosen(len(dataset.inputs), limit))
-  mu, logvar = encode(vae, variables, data.inputs, data.lengths)
+  windows = base.take(dataset, chosen(len(dataset.inputs), limit))
+  mu, logvar = encode(vae, variables, windows.inputs, windows.lengths)
   key_z, key_other = jax.random.split(jax.random.key(0))
-  z = model_lib.sample(key_z, mu, logvar)
+  z = autoencoder.sample(key_z, mu, logvar)
   other = z[exchange(key_other, len(z))]
-  own = nll(vae, variables, data.inputs, z, data.lengths).mean()
-  foreign = nll(vae, variables, data.inputs, other, data.lengths).mean()
+  own = nll(vae, variables, windows.inputs, z, windows.lengths).mean()
+  foreign = nll(vae, variables, windows.inputs, other, windows.lengths).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
   densities = estimators.log_densities(z, mu, logvar, kind="exact", rows=_BATCH)
   terms = estimators.decompose(densities)

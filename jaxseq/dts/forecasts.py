@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
-from jaxseq.dts import model as model_lib
 
 _BATCH = 256
 
@@ -33,7 +33,7 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
   return jnp.where(keep[..., None], x, 0)
 
 
-def encode(vae: model_lib.VAE, variables: Any, x: jax.Array) -> jax.Array:
+def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
   """Returns the means (n, D) of the codes of first halves.
 
   Args:
@@ -45,7 +45,7 @@ def encode(vae: model_lib.VAE, variables: Any, x: jax.Array) -> jax.Array:
 
 
 def forecast(
-  vae: model_lib.VAE, variables: Any, x: jax.Array, z: jax.Array
+  vae: autoencoder.VAE, variables: Any, x: jax.Array, z: jax.Array
 ) -> jax.Array:
   """Decodes the second halves of windows.
 
@@ -66,7 +66,7 @@ def forecast(
 
   def of_one(window):
     prompt, code = window
-    series = model_lib.generate(
+    series = autoencoder.generate(
       vae, variables, code, prompt if autoregressive else None
     )
     return series[half:]

@@ -10,15 +10,15 @@ import numpy as np
 import optax
 
 from jaxseq import _validate
-from jaxseq import data as data_lib
-from jaxseq.dts import adaptation as adaptation_lib
-from jaxseq.dts import aggressive as aggressive_lib
+from jaxseq import data
+from jaxseq.dts import aggressive_training
+from jaxseq.dts import autoencoder
 from jaxseq.dts import density_ratio
+from jaxseq.dts import domain_adaptation
 from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
 from jaxseq.dts import methods
-from jaxseq.dts import model as model_lib
-from jaxseq.dts import objective as objective_lib
+from jaxseq.dts import regularization
 from jaxseq.tasks import base
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -38,9 +38,10 @@ class ArmConfig:
     objective: what is minimised beside -log p(x|z).
     optimizer: of model and classifiers.
     batch_size: windows per update.
-    adaptation: classifiers on the segments, see `adaptation`; None for none.
+    adaptation: classifiers on the segments, see `domain_adaptation`, if any.
     aggressive: whether the encoder is trained ahead of the decoder, as far as
-      validation windows say, or training windows without any; see `aggressive`.
+      validation windows say, or training windows without any; see
+      `aggressive_training`.
     elbo_weight: factor on -log p(x|z) and the regulariser, beside the
       classifiers; 0 trains these alone.
     discriminator_learning_rate: of FactorVAE's discriminator.
@@ -51,13 +52,13 @@ class ArmConfig:
       that of windows seen so or so.
   """
 
-  model: model_lib.ModelConfig = model_lib.ModelConfig()
-  objective: objective_lib.Config = objective_lib.Config()
+  model: autoencoder.ModelConfig = autoencoder.ModelConfig()
+  objective: methods.Config = methods.Config()
   optimizer: recipes.Recipe = recipes.Recipe(
     schedule="constant", max_grad_norm=5.0
   )
   batch_size: int = 128
-  adaptation: adaptation_lib.Config | None = None
+  adaptation: domain_adaptation.Config | None = None
   aggressive: bool = False
   elbo_weight: float = 1.0
   discriminator_learning_rate: float = 1e-4
@@ -79,10 +80,10 @@ class ArmConfig:
         )
 
 
-def make_model(arm: ArmConfig, splits: data_lib.Splits) -> model_lib.VAE:
+def make_model(arm: ArmConfig, splits: data.Splits) -> autoencoder.VAE:
   """Returns the model of an arm for the windows of a set."""
   length, channels = splits.train.inputs.shape[1:]
-  return model_lib.VAE(arm.model, length, channels)
+  return autoencoder.VAE(arm.model, length, channels)
 
 
 def stack_of(arm: ArmConfig) -> ArmConfig | None:
@@ -115,7 +116,7 @@ class Problem(base.ArrayProblem):
   def __init__(
     self,
     arm: ArmConfig,
-    splits: data_lib.Splits,
+    splits: data.Splits,
     num_updates: int,
     traced_weights: bool = False,
   ):
@@ -138,9 +139,9 @@ class Problem(base.ArrayProblem):
     )
     network = make_model(arm, splits)
     super().__init__(arm, network, arrays, len(splits.train.inputs))
-    self.heads: adaptation_lib.Heads | None = None
+    self.heads: domain_adaptation.Heads | None = None
     if arm.adaptation is not None:
-      self.heads = adaptation_lib.make_heads(arm.adaptation, splits)
+      self.heads = domain_adaptation.make_heads(arm.adaptation, splits)
     self.num_updates = num_updates
     windows = splits.train.inputs, splits.train.lengths
     self._first = base.take(windows, np.arange(1))
@@ -153,7 +154,7 @@ class Problem(base.ArrayProblem):
       weights = methods.weights(arm.objective)
       self.carry["weights"] = jax.tree.map(jnp.float32, weights)
     if arm.aggressive:
-      self.carry["aggressive"] = aggressive_lib.initial()
+      self.carry["aggressive"] = aggressive_training.initial()
 
   def init(self, key: jax.Array) -> dict[str, Any]:
     """Returns the variables of model, classifiers and discriminator."""
@@ -176,7 +177,7 @@ class Problem(base.ArrayProblem):
     keys = dict(zip(names, jax.random.split(key, len(names))))
     progress = carry["update"] / self.num_updates
     if arm.aggressive:
-      params = aggressive_lib.freeze_decoder(params, carry["aggressive"])
+      params = aggressive_training.freeze_decoder(params, carry["aggressive"])
     mu, logvar = self._encode(params, batch, keys)
     value, metrics = 0.0, {}
     if arm.elbo_weight:
@@ -184,13 +185,13 @@ class Problem(base.ArrayProblem):
         params, batch, mu, logvar, keys, progress, carry.get("weights")
       )
     if self.heads is not None:
-      supervision, more = adaptation_lib.loss(
+      supervision, more = domain_adaptation.loss(
         arm.adaptation, self.heads, params["heads"], mu, batch, progress
       )
       value, metrics = value + supervision, metrics | more
     carry = {**carry, "update": carry["update"] + 1}
     if arm.aggressive:
-      carry["aggressive"] = aggressive_lib.advance(
+      carry["aggressive"] = aggressive_training.advance(
         carry["aggressive"],
         self.network,
         lax.stop_gradient({"params": params["model"]}),
@@ -214,7 +215,7 @@ class Problem(base.ArrayProblem):
       return evaluation.encode(self.network, model, inputs, lengths)[0]
 
     held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
-    return metrics | adaptation_lib.evaluate(
+    return metrics | domain_adaptation.evaluate(
       self.heads, params["heads"], means, held_out
     )
 
@@ -236,7 +237,7 @@ class Problem(base.ArrayProblem):
   def _negative_elbo(self, params, batch, mu, logvar, keys, progress, weight):
     """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
     arm = self.arm
-    z = model_lib.sample(keys["z"], mu, logvar)
+    z = autoencoder.sample(keys["z"], mu, logvar)
     nll = self.network.apply(
       {"params": params["model"]},
       batch.inputs,
@@ -249,7 +250,7 @@ class Problem(base.ArrayProblem):
     loss, tc = 0.0, None
     if arm.objective.method == "factor_vae":
       tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
-    value, metrics = objective_lib.regularizer(
+    value, metrics = regularization.regularizer(
       arm.objective,
       mu,
       logvar,
@@ -274,7 +275,7 @@ def make_optimizer(
   """
   encoder, decoder = arm.model.encoder, arm.model.decoder
   if arm.aggressive:
-    main = aggressive_lib.hold_frozen(
+    main = aggressive_training.hold_frozen(
       _adam(arm, num_updates, encoder), _adam(arm, num_updates, decoder)
     )
   else:
@@ -286,7 +287,7 @@ def make_optimizer(
     return main
   adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
   if arm.aggressive:
-    adversary = aggressive_lib.still_without_gradient(adversary)
+    adversary = aggressive_training.still_without_gradient(adversary)
   return optax.partition(
     {"rest": main, _DISCRIMINATOR.name: adversary},
     lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),

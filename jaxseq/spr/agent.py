@@ -164,14 +164,7 @@ class Played(NamedTuple):
 
 
 def init(key: Array, config: Config, frame: Array, game: Any) -> State:
-  """Returns the state before the first step.
-
-  Args:
-    key: random key.
-    config: options.
-    frame: of config.frame_shape, the first one of a game.
-    game: state of the game.
-  """
+  """Returns the state before the first step of a game, with its first frame."""
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
   memory = agent_networks.initial_memory(config.variant.update.networks)
@@ -191,12 +184,9 @@ def init(key: Array, config: Config, frame: Array, game: Any) -> State:
 
 
 def push(observation: Array, frame: Array, done: Array) -> Array:
-  """Returns the next observation.
+  """Returns the next observation (*observation_shape,): a new frame comes last.
 
-  Args:
-    observation: (*observation_shape,), the one before.
-    frame: the newest, which comes last.
-    done: () bool, whether it begins an episode: then older frames are 0.
+  Older ones are 0 if `done`: if the frame begins an episode.
   """
   frame = jnp.asarray(frame)
   if frame.ndim == 2:
@@ -244,16 +234,10 @@ def act(
 def choose(
   config: Config, state: State, *, learning: bool
 ) -> tuple[State, Array]:
-  """Chooses the next action.
+  """Chooses the next action, () int32; `learning` after min_replay steps.
 
-  Args:
-    config: options.
-    state: before.
-    learning: whether there are min_replay steps; until then actions are random.
-
-  Returns:
-    The state, with a new key and the memory after the observation, and the
-    action () int32.
+  Until then actions are random. The state gets a new key, and the memory after
+  the observation.
   """
   key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
@@ -284,15 +268,6 @@ def observe(
   The end of a life, the end of a game and its time limit are all ends of an
   episode to the replay, as in SPR's code; only a game that is over ends the
   return that is reported.
-
-  Args:
-    config: options.
-    state: before.
-    action: () int32, from `choose`.
-    step: its outcome.
-
-  Returns:
-    The state after, and what to report of the game.
   """
   channels = state.observation.shape[-1] // config.stack
   newest = state.observation[..., -channels:].reshape(config.frame_shape)

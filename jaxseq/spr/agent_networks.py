@@ -70,10 +70,6 @@ class Config:
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters of all parts.
 
-  Args:
-    key: random key.
-    config: options.
-
   Returns:
     A dict of the parts' parameters, float32; "predictor" is a layer from
     projection_width to projection_width.
@@ -111,7 +107,7 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
-  return latent_memory.initial_state(config.memory, batch_shape)
+  return stacks.initial_state(config.memory, batch_shape)
 
 
 def action_values(
@@ -135,8 +131,8 @@ def action_values(
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:
-    latent, memory = latent_memory.step(
-      config.memory, params["memory"], latent, memory
+    latent, memory = latent_memory.apply(
+      config.memory, params["memory"], latent, memory, step=True
     )
   outputs = heads.apply(config.head, params["head"], latent, noise)
   return heads.action_values(config.head, outputs), memory

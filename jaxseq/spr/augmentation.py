@@ -98,14 +98,8 @@ def apply(config: Config, image: Array, draws: Draws) -> Array:
 def shift(config: Config, image: Array, row: Array, column: Array) -> Array:
   """Shifts stacks of frames; what comes into view repeats the edge.
 
-  Args:
-    config: options.
-    image: (*batch, height, width, frames), of any dtype.
-    row: (*batch,) integers in [0, 2 pad].
-    column: (*batch,) likewise.
-
-  Returns:
-    An array like image.
+  The images (*batch, height, width, frames) may have any dtype; row and column
+  are as in `Draws`. The result is like the images.
   """
   shape, pad = image.shape, config.pad
   flat = image.reshape(-1, *shape[-3:])

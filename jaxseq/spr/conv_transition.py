@@ -74,10 +74,6 @@ class Config:
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
 
-  Args:
-    key: random key.
-    config: options.
-
   Returns:
     A nested dict of float32 arrays: "conv_in", a layer of 3x3 windows from
     channels + num_actions (the latent's channels come first) to width;
@@ -100,19 +96,10 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
-  """Predicts the next latents.
-
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (batch, height, width, channels).
-    action: (batch,) integers below num_actions.
-
-  Returns:
-    The next latents, like `latent`.
+  """Predicts latents (batch, height, width, channels) after an action each.
 
   Raises:
-    ValueError: if a shape does not fit.
+    ValueError: if the latents have another shape.
   """
   shape = latent.shape
   if len(shape) != 4 or shape[-1] != config.channels:
@@ -121,7 +108,6 @@ def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
       f"shape {shape}",
       f"shape (batch, height, width, channels = {config.channels})",
     )
-  check_action(action, latent)
   planes = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   planes = jnp.broadcast_to(
     planes[:, None, None], (*shape[:-1], config.num_actions)
@@ -162,8 +148,7 @@ def apply(
   Raises:
     ValueError: if a shape does not fit.
   """
-  check_actions(action)
-
+  check_actions(action, latent)
   if config.unroll:
     latents = []
     for k in range(action.shape[1]):
@@ -178,19 +163,11 @@ def apply(
   return jnp.swapaxes(jax.lax.scan(body, latent, action.T)[1], 0, 1)
 
 
-def check_action(action: Array, latent: Array) -> None:
-  """Raises a ValueError unless there is one action for each latent."""
-  if action.shape != latent.shape[:1]:
+def check_actions(action: Array, latent: Array) -> None:
+  """Raises a ValueError unless all latents have as many actions, 1 or more."""
+  if action.ndim != 2 or len(action) != len(latent) or not action.size:
     raise _validate.error(
       "action",
       f"shape {action.shape}",
-      f"shape {latent.shape[:1]}, one for each latent",
-    )
-
-
-def check_actions(action: Array) -> None:
-  """Raises a ValueError unless the actions have shape (batch, steps)."""
-  if action.ndim != 2 or action.shape[1] == 0:
-    raise _validate.error(
-      "action", f"shape {action.shape}", "shape (batch, steps) with steps >= 1"
+      f"shape ({len(latent)}, steps), one for each latent, with steps >= 1",
     )

@@ -31,16 +31,11 @@ class Result(NamedTuple):
 
 
 def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
-  """Returns a function that plays whole games.
+  """Returns a function with which an agent plays whole games.
 
-  Args:
-    config: of the agent.
-    game: what it plays.
-
-  Returns:
-    A function from the networks of one seed (`learner.State`), a random key,
-    the number of games, and how many frames of the first game to keep at most
-    (0), to a `Result`. It is compiled when it is first used.
+  It goes from the networks of one seed (`learner.State`), a random key, the
+  number of games, and how many frames of the first game to keep at most (0), to
+  a `Result`, and is compiled when it is first used.
   """
   return functools.partial(
     _play, config, game, _policy(config), jax.jit(jax.vmap(game.step))

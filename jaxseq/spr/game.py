@@ -90,13 +90,7 @@ class Game:
     return state, frame
 
   def step(self, state: Any, action: Array, key: Array) -> tuple[Any, Step]:
-    """Takes an action; returns the state after it and its outcome.
-
-    Args:
-      state: before.
-      action: () integer.
-      key: random key.
-    """
+    """Takes an action, a () integer; returns the state and its outcome."""
     frame, state, reward, terminated, truncated, info = self.env.step(
       key, state, action, self.env_params
     )

@@ -93,7 +93,7 @@ class Config:
   @property
   def sizes(self) -> dict[str, tuple[int, int]]:
     """Inputs and outputs of all layers, by name."""
-    atoms = 1 if self.atoms is None else self.atoms
+    atoms = self.atoms or 1
     sizes = dict.fromkeys(self.hidden_layers, (self.features, self.hidden))
     sizes["advantage_out"] = (self.hidden, self.num_actions * atoms)
     if self.dueling:
@@ -115,10 +115,6 @@ class Noise(NamedTuple):
 
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict from the names in `config.sizes` to layers: "w" (in, out), "b"
@@ -144,8 +140,7 @@ def init(key: Array, config: Config) -> Params:
       )
     params[name] = layer
   if config.advantage_bias:
-    atoms = 1 if config.atoms is None else config.atoms
-    params["advantage_bias"] = jnp.zeros((atoms,), jnp.float32)
+    params["advantage_bias"] = jnp.zeros((config.atoms or 1,), jnp.float32)
   return params
 
 
@@ -168,11 +163,8 @@ def draw_noise(
 
 def scale_noise(inputs: Array, outputs: Array) -> Noise:
   """Returns noise from standard normals: sign(x) sqrt(|x|) of each."""
-
-  def scale(x):
-    return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
-
-  return Noise(scale(inputs), scale(outputs))
+  pair = inputs, outputs
+  return Noise(*(jnp.sign(x) * jnp.sqrt(jnp.abs(x)) for x in pair))
 
 
 def apply(
@@ -201,7 +193,6 @@ def apply(
     raise _validate.error("noise", "noise", "None: the head is not noisy")
   x = scale_gradient(_flatten(config, latent), config.gradient_scale)
   noise = noise or {}
-  atoms = 1 if config.atoms is None else config.atoms
 
   def layer(name, x):
     return layers.dense(_perturb(params[name], noise.get(name)), x)
@@ -209,7 +200,7 @@ def apply(
   hidden = {name: jax.nn.relu(layer(name, x)) for name in config.hidden_layers}
   shared = config.streams == "shared"
   y = layer("advantage_out", hidden["hidden" if shared else "advantage_hidden"])
-  y = y.reshape(*y.shape[:-1], config.num_actions, atoms)
+  y = y.reshape(*y.shape[:-1], config.num_actions, config.atoms or 1)
   if config.advantage_bias:
     y = y + params["advantage_bias"]
   if config.dueling:
@@ -218,25 +209,20 @@ def apply(
   return y if config.atoms is not None else y[..., 0]
 
 
-def support(config: Config, dtype: str = "float32") -> Array:
-  """Returns the returns that the atoms stand for: (atoms,)."""
-  return jnp.linspace(config.v_min, config.v_max, config.atoms, dtype=dtype)
-
-
 def action_values(config: Config, outputs: Array) -> Array:
   """Returns the values (*batch, num_actions) of what `apply` returned."""
   if config.atoms is None:
     return outputs
-  return jax.nn.softmax(outputs, axis=-1) @ support(config, outputs.dtype)
+  z = jnp.linspace(
+    config.v_min, config.v_max, config.atoms, dtype=outputs.dtype
+  )
+  return jax.nn.softmax(outputs, axis=-1) @ z
 
 
 def project(config: Config, params: Params, latent: Array) -> Array:
-  """Projects latents: the hidden layers without noise, ReLU or scaling.
+  """Projects latents as in `apply`: the hidden layers without noise or ReLU.
 
-  Args:
-    config: options.
-    params: from `init`, or `projection_params` of them.
-    latent: (*batch, height, width, channels) with `features` elements.
+  The gradient is not scaled. `projection_params` are enough.
 
   Returns:
     (*batch, projection_width): value stream first, then advantages.

@@ -93,12 +93,9 @@ def augment(
   images: Augmentations,
   draws: Augmentations | None,
 ) -> Augmentations:
-  """Returns the images of each branch augmented by its draws.
+  """Returns the images of each branch augmented by its draws; None stays None.
 
-  Args:
-    config: of the augmentation; None for none.
-    images: of each branch; None stays None.
-    draws: one for each branch; None for no augmentation.
+  Without a configuration nothing is augmented, and there are no draws.
   """
   if config is None:
     return images

@@ -27,32 +27,10 @@ def init(
 ) -> Params:
   """Draws the parameters, those of `stacks.init`.
 
-  Args:
-    key: random key.
-    config: options.
-    latent_shape: (height, width, channels) of the encoder's latents.
+  The latents of the encoder have shape (height, width, channels).
   """
   size = math.prod(latent_shape)
   return stacks.init(key, config, size, size)
-
-
-def step(
-  config: stacks.Config, params: Params, latent: Array, state: PyTree
-) -> tuple[Array, PyTree]:
-  """Takes in one latent of each sequence.
-
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (*batch, height, width, channels).
-    state: before it, fresh where an episode begins.
-
-  Returns:
-    What the head is to see, like `latent`, and the state after it.
-  """
-  x = latent.reshape(*latent.shape[:-3], -1)
-  y, state = stacks.apply(config, params, x, state, step=True)
-  return latent + y.reshape(latent.shape), state
 
 
 def apply(
@@ -60,29 +38,23 @@ def apply(
   params: Params,
   latent: Array,
   state: PyTree,
-  reset: Array,
+  reset: Array | None = None,
+  *,
+  step: bool = False,
 ) -> tuple[Array, PyTree]:
-  """Takes in whole sequences; equals folding `step` over them.
+  """Takes in whole sequences, or one latent of each.
 
   Args:
     config: options.
     params: from `init`.
-    latent: (batch, time, height, width, channels).
-    state: before the first latents.
-    reset: (batch, time) bool, whether an episode begins there.
+    latent: (*batch, time, height, width, channels).
+    state: before the first latents, from `stacks.initial_state`.
+    reset: (*batch, time) bool, whether an episode begins there.
+    step: whether latent and reset are one element, without a time axis.
 
   Returns:
     What the head is to see, like `latent`, and the state after the last one.
   """
-  x = latent.reshape(*latent.shape[:2], -1)
-  y, state = stacks.apply(config, params, x, state, reset)
+  x = latent.reshape(*latent.shape[:-3], -1)
+  y, state = stacks.apply(config, params, x, state, reset, step=step)
   return latent + y.reshape(latent.shape), state
-
-
-def initial_state(
-  config: stacks.Config,
-  batch_shape: tuple[int, ...] = (),
-  dtype: str = "float32",
-) -> PyTree:
-  """Returns the state before the first latent of an episode."""
-  return stacks.initial_state(config, batch_shape, dtype)

@@ -200,11 +200,8 @@ def draw(
 ) -> inputs.Draws:
   """Draws what is random about an update.
 
-  Args:
-    key: random key.
-    config: options.
-    shapes: of the images of each branch, without their own axes; None where
-      there are none.
+  The shapes are those of the images of each branch, without their own axes;
+  None where there are none.
   """
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head = config.networks.head
@@ -237,14 +234,7 @@ def descend(
 ) -> tuple[State, Metrics]:
   """Does an update by the gradient of a loss; all copies follow.
 
-  Args:
-    config: options.
-    state: before the update.
-    loss: from `transition_loss.make` or `sequence_loss.make`.
-    noise: of the online head, by which to act from now on.
-
-  Returns:
-    The state after the update, and its metrics.
+  The noise is that of the online head, by which to act from now on.
   """
   grads, metrics = jax.grad(loss, has_aux=True)(state.params)
   grads, norms = optimizer.clip(grads, config.optimizer.max_grad_norm)
@@ -270,15 +260,8 @@ def to_predict(
 ) -> Array | None:
   """Returns the projections that predictions are compared with.
 
-  Args:
-    config: options.
-    state: before the update.
-    image: (batch, steps, height, width, frames).
-    draws: of the update.
-
-  Returns:
-    (batch, steps, width), of the momentum copy or the target network; None
-    without self-prediction.
+  Those of images (batch, steps, height, width, frames) by the momentum copy or
+  the target network: (batch, steps, width). None without self-prediction.
   """
   if not config.predicts:
     return None

@@ -69,20 +69,13 @@ def init(key: Array, config: Config) -> Params:
 def step(
   config: Config, params: Params, latent: Array, action: Array, state: PyTree
 ) -> tuple[Array, Any]:
-  """Predicts the next latents.
+  """Predicts the latents (batch, *latent_shape) after one action each.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (batch, *latent_shape).
-    action: (batch,) integers below num_actions.
-    state: of the stack, after the steps before.
-
-  Returns:
-    The next latents, like `latent`, and the state after the step.
+  Takes the state of the stack after the steps before; also returns the one
+  after this step.
 
   Raises:
-    ValueError: if a shape does not fit.
+    ValueError: if the latents have another shape.
   """
   if latent.ndim != 4 or latent.shape[1:] != tuple(config.latent_shape):
     raise _validate.error(
@@ -90,7 +83,6 @@ def step(
       f"shape {latent.shape}",
       f"shape (batch, *{tuple(config.latent_shape)})",
     )
-  conv_transition.check_action(action, latent)
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
   y, state = stacks.apply(config, params, x, state, step=True)
@@ -104,21 +96,14 @@ def step(
 def apply(
   config: Config, params: Params, latent: Array, action: Array
 ) -> Array:
-  """Rolls the model out, from a fresh state.
+  """Rolls the model out, from a fresh state, as `conv_transition.apply` does.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (batch, *latent_shape), the latents to start from.
-    action: (batch, steps) integers below num_actions, steps at least 1.
-
-  Returns:
-    The latents after each step, (batch, steps, *latent_shape).
+  From latents (batch, *latent_shape) to (batch, steps, *latent_shape).
 
   Raises:
     ValueError: if a shape does not fit.
   """
-  conv_transition.check_actions(action)
+  conv_transition.check_actions(action, latent)
 
   def body(carry, action):
     latent, state = step(config, params, carry[0], action, carry[1])

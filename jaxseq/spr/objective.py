@@ -28,14 +28,7 @@ def spr_distance(prediction: Array, target: Array) -> Array:
 
   That is 2 - 2 cos of the angle between them, the self-prediction loss of
   Schwarzer et al., arXiv:2007.05929, equation 3. Vectors shorter than 1e-3 are
-  divided by 1e-3.
-
-  Args:
-    prediction: (..., d).
-    target: (..., d).
-
-  Returns:
-    (...), in [0, 4].
+  divided by 1e-3. From (..., d) each to (...), in [0, 4].
   """
   chex.assert_equal_shape([prediction, target])
   return jnp.square(_normalize(prediction) - _normalize(target)).sum(axis=-1)
@@ -52,11 +45,8 @@ def _normalize(x):
 def episode_mask(done: Array) -> Array:
   """Returns which predictions stay within the episode of the first step.
 
-  Args:
-    done: (*batch, K + 1) bool, of the transitions taken at t .. t + K.
-
-  Returns:
-    (*batch, K + 1) bool; False at k if an episode ended at t + k or before.
+  From `done` of the transitions taken at t .. t + K, (*batch, K + 1) bool, to
+  the like, False at k if an episode ended at t + k or before.
   """
   chex.assert_type(done, bool)
   return jnp.cumsum(done, axis=-1) == 0

@@ -74,15 +74,10 @@ def make(config: Config) -> optax.GradientTransformation:
 def clip(
   grads: Params, max_norm: float | None
 ) -> tuple[Params, tuple[Array, ...]]:
-  """Scales the gradients of each group down to a norm.
+  """Scales the gradients of each group down to a norm; None leaves them.
 
-  Args:
-    grads: gradients of the parameters, by part.
-    max_norm: of each group; None leaves them as they are.
-
-  Returns:
-    The gradients, and the norms that each of GROUPS had before, 0 where there
-    is no such part.
+  Also returns the norms that each of GROUPS had before, 0 where there is no
+  such part.
   """
   grads, norms = dict(grads), []
   for group in GROUPS:

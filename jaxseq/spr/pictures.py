@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.training import animation
+from jaxseq.training import figures
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
 # greys: one for each channel.
@@ -73,4 +73,4 @@ def write_gif(
   """
   pictures = images(frames)
   seconds = [1 / per_second] * len(pictures)
-  return animation.write_gif(path, pictures, seconds)
+  return figures.write_gif(path, pictures, seconds)

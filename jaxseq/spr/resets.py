@@ -80,11 +80,8 @@ def n_step_settings(
 ) -> tuple[Array, Array]:
   """Returns n and the discount after some updates since a reset.
 
-  Both n and 1 - gamma move along straight lines of their logarithms.
-
-  Args:
-    config: options.
-    updates: number of updates since the last reset, or since the start.
+  Both n and 1 - gamma move along straight lines of their logarithms. Before the
+  first reset, `updates` counts from the start.
 
   Returns:
     n (int32) and gamma (floating), both of the shape of `updates`.
@@ -105,16 +102,8 @@ def reset(
   """Resets an agent's weights.
 
   Online and target network get new weights of their own, a momentum copy those
-  of the online network, and the optimizer starts anew, as in BBF's code.
-
-  Args:
-    key: random key.
-    config: how.
-    agent: options of the agent.
-    state: the agent before.
-
-  Returns:
-    The agent after; `step` goes on.
+  of the online network, and the optimizer starts anew, as in BBF's code; `step`
+  goes on.
   """
   key_online, key_target, key_noise = jax.random.split(key, 3)
   params = agent_networks.init(key_online, agent.networks)

@@ -10,7 +10,6 @@ the same up to rounding.
 from collections.abc import Callable
 from collections.abc import Iterator
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -56,13 +55,7 @@ def segments(
 
 
 def init(config: agent_lib.Config, game: games.Game, key: jax.Array) -> State:
-  """Returns the state of one seed before the first step.
-
-  Args:
-    config: of the agent.
-    game: what it plays.
-    key: random key.
-  """
+  """Returns the state of one seed before the first step."""
   key, key_game = jax.random.split(key)
   state, frame = game.init(key_game)
   return agent_lib.init(key, config, frame, state)
@@ -95,22 +88,26 @@ def make_chunk(
     compiled_loop = jax.default_backend() != "cpu"
   programs = _Programs(config, num_seeds, game)
 
+  updates = config.variant.updates_per_step
+
   def chunk(state: State, count: int):
-    log = _Log()
-    for segment in segments(config, int(state.step[0]), count):
+    # On the device until the end.
+    played, losses = [], []
+    for length, learning, resets in segments(config, int(state.step[0]), count):
       if compiled_loop:
-        steps = programs.steps(segment.length, segment.learning)
-        state, (played, losses) = steps(state)
-        log.add(played, losses)
+        state, (seen, learned) = programs.steps(length, learning)(state)
+        played.append(seen)
+        losses += [learned] if learning else []
       else:
-        for _ in range(segment.length):
-          state, played = programs.step(segment.learning)(state)
-          log.add(played, None)
-          if segment.learning:
-            state = programs.learn_all(state, log)
-      if segment.resets:
+        for _ in range(length):
+          state, seen = programs.step(learning)(state)
+          played.append(seen)
+          for _ in range(updates if learning else 0):
+            state, learned = programs.learn(state)
+            losses.append(learned)
+      if resets:
         state = programs.reset(state)
-    return state, log.means()
+    return state, _means(*jax.device_get((played, losses)))
 
   return chunk
 
@@ -173,20 +170,6 @@ class _Programs:
     state, metrics = agent_lib.learn(self._config, state)
     return state, {name: getattr(metrics, name) for name in _LOSSES}
 
-  def _learn_scanned(self, state):
-    return jax.lax.scan(
-      lambda state, _: self._learn_one(state),
-      state,
-      length=self._config.variant.updates_per_step,
-    )
-
-  def learn_all(self, state, log):
-    """Does the updates of a step, one after the other."""
-    for _ in range(self._config.variant.updates_per_step):
-      state, losses = self.learn(state)
-      log.add(None, losses)
-    return state
-
   def _step(self, learning):
     return self._jit(functools.partial(self._interact, learning))
 
@@ -195,39 +178,30 @@ class _Programs:
       state, played = self._interact(learning, state)
       losses = None
       if learning:
-        state, losses = self._learn_scanned(state)
+        state, losses = jax.lax.scan(
+          lambda state, _: self._learn_one(state),
+          state,
+          length=self._config.variant.updates_per_step,
+        )
       return state, (played, losses)
 
     return self._jit(lambda state: jax.lax.scan(body, state, length=length))
 
 
-class _Log:
-  """Collects reports of steps and updates, on the device until the end."""
-
-  def __init__(self):
-    self._played: list[Any] = []
-    self._losses: list[Any] = []
-
-  def add(self, played, losses) -> None:
-    if played is not None:
-      self._played.append(played)
-    if losses is not None:
-      self._losses.append(losses)
-
-  def means(self) -> dict[str, np.ndarray]:
-    played, losses = jax.device_get((self._played, self._losses))
-    over, returns, lengths = (_flat(x) for x in zip(*played))
-    means = {
-      "episode_return": _mean(returns, over),
-      "episode_length": _mean(lengths, over),
-      "episodes": over.sum(axis=1),
-    }
-    for name in _LOSSES:
-      means[name] = np.full(len(over), np.nan)
-      if losses:
-        values = _flat([step[name] for step in losses])
-        means[name] = _mean(values, np.ones_like(values, bool))
-    return means
+def _means(played, losses) -> dict[str, np.ndarray]:
+  """Returns the metrics of steps and updates."""
+  over, returns, lengths = (_flat(x) for x in zip(*played))
+  means = {
+    "episode_return": _mean(returns, over),
+    "episode_length": _mean(lengths, over),
+    "episodes": over.sum(axis=1),
+  }
+  for name in _LOSSES:
+    means[name] = np.full(len(over), np.nan)
+    if losses:
+      values = _flat([step[name] for step in losses])
+      means[name] = _mean(values, np.ones_like(values, bool))
+  return means
 
 
 def _flat(arrays):

@@ -90,11 +90,7 @@ def make_game(settings: Settings) -> games.Game:
 
 
 def agent_config(settings: Settings, game: games.Game) -> agent.Config:
-  """Returns the whole configuration of the agent.
-
-  Args:
-    settings: what was asked for.
-    game: from `make_game`.
+  """Returns the whole configuration of the agent for a game of `make_game`.
 
   Raises:
     ValueError: there is no such agent, or a field is unknown or wrong.

@@ -111,7 +111,7 @@ class Arm:
       program: of the arm.
       state: of all seeds.
       directory: of the arm, where the drawing goes.
-      seconds: is not told.
+      seconds: is not used.
 
     Returns:
       The number of `parameters`; per seed the mean returns `evaluation`, mean

@@ -39,13 +39,7 @@ def make(
   batch: frames.Batch,
   draws: inputs.Draws,
 ) -> learner.Loss:
-  """Returns the loss as a function of the online parameters.
-
-  Args:
-    config: options.
-    state: before the update.
-    batch: what to learn from.
-    draws: from `draw`.
+  """Returns the loss of a batch as a function of the online parameters.
 
   Raises:
     ValueError: if the batch does not fit the configuration.

@@ -42,17 +42,10 @@ def update(
   batch: Batch,
   draws: inputs.Draws,
 ) -> tuple[learner.State, learner.Metrics]:
-  """Does an update; nothing is drawn here.
+  """Does an update with what `draw` drew.
 
-  Args:
-    config: options.
-    state: before the update.
-    batch: transitions, or sequences for an agent with a memory.
-    draws: from `draw`.
-
-  Returns:
-    The state after the update, and its metrics; priorities are those of the
-    transitions or sequences.
+  Priorities in the metrics are those of the transitions or, for an agent with
+  a memory, of the sequences.
 
   Raises:
     ValueError: if the batch does not fit the configuration.

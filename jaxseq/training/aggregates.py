@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq import _validate
+
 Aggregate = Callable[[np.ndarray], np.ndarray]
 
 
@@ -198,10 +200,9 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
 
 def _bootstrap(tables, function, resamples, confidence, seed):
   """Returns the ends of the interval of a function of one or more tables."""
-  if resamples < 1:
-    raise ValueError(f"resamples must be at least 1; got {resamples}.")
+  _validate.positive("resamples", resamples)
   if not 0 < confidence < 1:
-    raise ValueError(f"confidence must lie in (0, 1); got {confidence}.")
+    raise _validate.error("confidence", confidence, "a number between 0 and 1")
   rng = np.random.default_rng(seed)
   tasks = tables[0].shape[1]
   values = []
@@ -230,8 +231,8 @@ def _improvement(x, y):
 def _pair(x, y):
   x, y = _table("x", x), _table("y", y)
   if x.shape[1] != y.shape[1]:
-    raise ValueError(
-      f"y must have the tasks of x, {x.shape[1]}; got {y.shape[1]}."
+    raise _validate.error(
+      "y", f"shape {y.shape}", f"the tasks of x, {x.shape[1]}"
     )
   return x, y
 
@@ -239,9 +240,7 @@ def _pair(x, y):
 def _table(name, scores):
   scores = np.asarray(scores, float)
   if scores.ndim != 2 or scores.size == 0:
-    raise ValueError(
-      f"{name} must have shape (runs, tasks); got {scores.shape}."
-    )
+    raise _validate.error(name, f"shape {scores.shape}", "(runs, tasks)")
   if not np.isfinite(scores).all():
-    raise ValueError(f"{name} must be finite; got NaN or infinity.")
+    raise ValueError(f"{name}: got NaN or infinity, expected finite numbers.")
   return scores

@@ -7,8 +7,10 @@ A binary looks like this:
     def main(argv):
       del argv
       with errors.setup():
-        config = config_lib.parse(_CONFIG.value, Config)
-        directory = workdir.prepare(_WORKDIR.value, config, experiment="icrl")
+        config = configuration.parse(_CONFIG.value, Config)
+        directory = run_directory.prepare(
+          _WORKDIR.value, config, experiment="icrl"
+        )
         ...                                   # build models, load data
       ...                                     # train
 
@@ -73,13 +75,13 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 @functools.cache
-def define_mode() -> flags.FlagHolder:
-  """Defines `--mode=train|evaluate`; returns its holder."""
+def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
+  """Defines `--mode`, whose default is the first; returns its holder."""
   return flags.DEFINE_enum(
     "mode",
-    "train",
-    ["train", "evaluate"],
-    "train, or evaluate what is in the workdir",
+    modes[0],
+    modes,
+    "train, or do something with what has been trained in the workdir",
   )
 
 

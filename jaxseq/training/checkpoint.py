@@ -5,25 +5,24 @@ Arrays are written by Orbax. Around it stand: digests of every leaf and file
 the fall-back to the newest good checkpoint when a newer one is damaged.
 
     checkpoints/30/state/            Orbax
-    checkpoints/30/integrity.json    digests, metrics
+    checkpoints/30/integrity.json    digests
     checkpoints/40.damaged/          set aside by `restore`
     checkpoints/tmp-50/              being written; meaningless after a kill
 """
 
 from collections.abc import Mapping
 import concurrent.futures
-import math
 import os
 import pathlib
 import shutil
 from typing import Any
-from typing import Literal
 
 from absl import logging
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import array_files
 from jaxseq.training import errors
@@ -48,9 +47,6 @@ class Checkpointer:
   Args:
     directory: where the checkpoints are; made when first saved to.
     keep: how many of the newest checkpoints are kept.
-    keep_best: how many of those with the best metric are kept besides.
-    best_metric: name of that metric, among those given to `save`.
-    best_mode: whether the largest or the smallest values are the best.
     read_only: never sets damaged checkpoints aside; `save` is an error.
   """
 
@@ -59,25 +55,11 @@ class Checkpointer:
     directory: str | os.PathLike,
     *,
     keep: int = 3,
-    keep_best: int = 0,
-    best_metric: str | None = None,
-    best_mode: Literal["max", "min"] = "max",
     read_only: bool = False,
   ):
-    if keep < 1:
-      raise ValueError(f"keep must be at least 1, got {keep}")
-    if keep_best < 0 or (keep_best > 0) != (best_metric is not None):
-      raise ValueError(
-        "keep_best and best_metric go together, got "
-        f"keep_best={keep_best} and best_metric={best_metric!r}"
-      )
-    if best_mode not in ("max", "min"):
-      raise ValueError(f"best_mode must be 'max' or 'min', got {best_mode!r}")
+    _validate.positive("keep", keep)
     self._directory = pathlib.Path(directory).absolute()
     self._keep = keep
-    self._keep_best = keep_best
-    self._best_metric = best_metric
-    self._best_mode = best_mode
     self._read_only = read_only
     self._arrays = array_files.ArrayFiles()
     self._thread = concurrent.futures.ThreadPoolExecutor(
@@ -104,14 +86,7 @@ class Checkpointer:
     names = [p.name for p in self._directory.iterdir() if p.is_dir()]
     return sorted(int(name) for name in names if name.isdigit())
 
-  def best_step(self) -> int | None:
-    """Returns the step with the best metric; None if no step has one."""
-    ranked = self._ranked()
-    return ranked[0] if ranked else None
-
-  def save(
-    self, step: int, tree: PyTree, metrics: Mapping[str, float] | None = None
-  ) -> None:
+  def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a tree; returns when it has been copied to the host.
 
     The tree's buffers may be donated or changed afterwards. An earlier save
@@ -121,7 +96,6 @@ class Checkpointer:
       step: number of the checkpoint.
       tree: leaves are arrays of any numeric dtype, typed keys, and Python
         numbers or strings.
-      metrics: numbers kept with it.
 
     Raises:
       CheckpointError: this or the earlier save failed, or the step exists.
@@ -149,14 +123,7 @@ class Checkpointer:
         self._arrays.write(temporary / _STATE, described, values)
     except OSError as error:
       raise self._cannot_write(step, error) from error
-    numbers = {k: float(v) for k, v in (metrics or {}).items()}
-    record = integrity.Record(
-      step,
-      {k: v for k, v in numbers.items() if math.isfinite(v)},
-      described,
-      [],
-      {},
-    )
+    record = integrity.Record(step, described, [], {})
     future = self._thread.submit(self._commit, temporary, record, values)
     self._pending = (step, future)
 
@@ -270,31 +237,13 @@ class Checkpointer:
     _sync_directory(self._directory)
     self._prune()
 
-  def _ranked(self) -> list[int]:
-    """Returns the steps that have the metric, best first, newest of equals."""
-    values = {}
-    for step in self.steps():
-      try:
-        record = integrity.read(self._path(step))
-      except (integrity.DamagedError, OSError):
-        continue
-      if self._best_metric in record.metrics:
-        values[step] = record.metrics[self._best_metric]
-    sign = -1 if self._best_mode == "max" else 1
-    return sorted(values, key=lambda step: (sign * values[step], -step))
-
   def _prune(self) -> None:
-    """Removes the checkpoints that are neither new nor good enough."""
-    steps = self.steps()
-    kept = set(steps[-self._keep :])
-    if self._keep_best:
-      kept |= set(self._ranked()[: self._keep_best])
-    for step in steps:
-      if step not in kept:
-        # Renamed first: a kill must not leave half a checkpoint.
-        doomed = self._directory / f"{_TEMPORARY}old-{step}"
-        os.rename(self._path(step), doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    """Removes the checkpoints that are not new enough."""
+    for step in self.steps()[: -self._keep]:
+      # Renamed first: a kill must not leave half a checkpoint.
+      doomed = self._directory / f"{_TEMPORARY}old-{step}"
+      os.rename(self._path(step), doomed)
+      shutil.rmtree(doomed, ignore_errors=True)
 
   def _load(self, step: int, template: PyTree) -> tuple[str | None, Any]:
     """Returns what is wrong with a checkpoint, or None and its tree."""

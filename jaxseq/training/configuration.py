@@ -300,7 +300,7 @@ class _WrongTypeError(errors.UserError):
 def _wrong_type(annotation: Any, value: Any, path: str) -> _WrongTypeError:
   kind = "" if value is None else f" ({type(value).__name__})"
   return _WrongTypeError(
-    f"{path} must be {_describe(annotation)}, got {value!r}{kind}", path
+    f"{path}: got {value!r}{kind}, expected {_describe(annotation)}", path
   )
 
 

@@ -32,7 +32,6 @@ class Record(NamedTuple):
 
   Attributes:
     step: its step.
-    metrics: finite numbers that the caller gave with it.
     leaves: descriptions of the leaves, in the order of the tree.
     digests: SHA-256 of each leaf; None for Python values, which are in the
       record itself, and for arrays that live on several processes.
@@ -40,7 +39,6 @@ class Record(NamedTuple):
   """
 
   step: int
-  metrics: dict[str, float]
   leaves: list[leaves.Leaf]
   digests: list[str | None]
   files: dict[str, list]
@@ -85,7 +83,6 @@ def read(root: pathlib.Path) -> Record:
     stored = json.loads(text)
     record = Record(
       stored["step"],
-      stored["metrics"],
       [
         leaves.Leaf(path, kind, dtype, tuple(shape), detail)
         for path, kind, dtype, shape, detail in stored["leaves"]

@@ -27,6 +27,7 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.planner import rows
 
@@ -56,8 +57,8 @@ def make_mesh(
   """
   devices = jax.devices() if devices is None else devices
   if degree < 1 or len(devices) % degree:
-    raise ValueError(
-      f"degree must divide the number of devices, {len(devices)}; got {degree}."
+    raise _validate.error(
+      "degree", degree, f"a divisor of the number of devices, {len(devices)}"
     )
   return jax.sharding.Mesh(
     np.reshape(np.array(devices, object), (-1, degree)), (GROUPS, SEQUENCE)
@@ -134,7 +135,7 @@ def _make(own, like, devices):
         return jax.tree.unflatten(jax.tree.structure(totals), flat)
 
       # Of a ppermute all devices have to be part, whatever the groups.
-      if _permutes(traced.jaxpr):
+      if "ppermute" in str(traced):
         return run()
       return lax.cond(active[0], run, lambda: totals)
 
@@ -173,7 +174,7 @@ def _make(own, like, devices):
   def run(params, batch):
     if batch.num_targets < 1:
       raise ValueError(
-        "a batch must have a target: a document of at least 2 tokens."
+        "batch: got no target, expected a document of at least 2 tokens."
       )
     zeros, sums = ends()
     each, everywhere, *_ = program(1)[1]
@@ -228,20 +229,3 @@ def _relabel(tree, place):
     return jax.make_array_from_single_device_arrays(x.shape, place, pieces)
 
   return jax.tree.map(move, tree)
-
-
-def _permutes(jaxpr) -> bool:
-  """Returns whether a program has a ppermute anywhere in it."""
-
-  def is_program(leaf):
-    return hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
-
-  for equation in jaxpr.eqns:
-    if equation.primitive.name == "ppermute":
-      return True
-    inner = jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
-    if any(
-      _permutes(getattr(x, "jaxpr", x)) for x in filter(is_program, inner)
-    ):
-      return True
-  return False

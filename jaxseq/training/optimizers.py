@@ -16,6 +16,7 @@ from typing import NamedTuple
 import jax
 import optax
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 
 # Parameters that nothing should pull towards zero: biases and norm scales.
@@ -84,26 +85,24 @@ class Config:
   no_decay: str | None = NO_DECAY
 
   def __post_init__(self):
-    if self.schedule not in ("constant", "linear", "cosine"):
-      raise ValueError(
-        "schedule must be 'constant', 'linear' or 'cosine', got "
-        f"{self.schedule!r}"
-      )
-    if self.warmup_steps < 0:
-      raise ValueError(f"warmup_steps must be >= 0, got {self.warmup_steps}")
+    _validate.literals(self)
+    _validate.fields(self, not_negative=("warmup_steps",))
     if self.schedule != "constant" and (
       self.total_steps is None or self.total_steps <= self.warmup_steps
     ):
-      raise ValueError(
-        f"total_steps must be above warmup_steps={self.warmup_steps} for a "
-        f"{self.schedule} schedule, got {self.total_steps}"
+      raise _validate.error(
+        "total_steps",
+        self.total_steps,
+        f"more than warmup_steps={self.warmup_steps} for a {self.schedule} "
+        "schedule",
       )
     names = [group.name for group in self.groups]
     taken = {_REST, _REST_NO_DECAY} & set(names)
     if taken or len(set(names)) < len(names):
-      raise ValueError(
-        f"groups must have names of their own, other than {_REST!r} and "
-        f"{_REST_NO_DECAY!r}, got {names}"
+      raise _validate.error(
+        "groups",
+        names,
+        f"names of their own, other than {_REST!r} and {_REST_NO_DECAY!r}",
       )
     for pattern in [group.pattern for group in self.groups] + [self.no_decay]:
       try:

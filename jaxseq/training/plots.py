@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import figures
 
 # Beyond as many curves as there are colours, these tell them apart.
@@ -93,7 +94,7 @@ def learning_curves(
     ValueError: there is no panel or no curve, or steps and values do not fit.
   """
   if not panels:
-    raise ValueError("panels must hold at least one panel, got none")
+    raise _validate.error("panels", {}, "at least one panel")
   columns = min(3, len(panels))
   rows = -(-len(panels) // columns)
   prepared = {
@@ -145,7 +146,7 @@ def intervals(
     ValueError: if there is no panel, or panels have other labels.
   """
   if not panels:
-    raise ValueError("panels must hold at least one panel, got none")
+    raise _validate.error("panels", {}, "at least one panel")
   labels = list(next(iter(panels.values())))
   for title, values in panels.items():
     if list(values) != labels:
@@ -180,11 +181,11 @@ def _prepare_all(curves, smooth):
     label: _prepare(label, *curve, smooth) for label, curve in curves.items()
   }
   if not prepared:
-    raise ValueError("curves must hold at least one curve, got none")
+    raise _validate.error("curves", {}, "at least one curve")
   most = len(_STYLES) * len(figures.COLORS)
   if len(prepared) > most:
     raise ValueError(
-      f"curves must hold at most {most} curves, got {len(prepared)}"
+      f"curves: got {len(prepared)}, expected at most {most} curves."
     )
   return prepared
 
@@ -244,9 +245,10 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int):
   steps = np.asarray(steps, float)
   values = np.atleast_2d(np.asarray(values, float))
   if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
-    raise ValueError(
-      f"curve {label!r}: values must be (seeds, {steps.size}) for steps of "
-      f"shape {steps.shape}, got {values.shape}"
+    raise _validate.error(
+      f"curve {label!r}",
+      f"shape {values.shape}",
+      f"(seeds, {steps.size}) for steps of shape {steps.shape}",
     )
   values = np.where(np.isfinite(values), values, np.nan)
   if smooth > 1:

@@ -38,6 +38,8 @@ CHECKPOINTS = "checkpoints"
 
 _PACKAGES = ("jaxseq", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _PROGRAM = "jaxseq"
+# Of what lies in a run's directory; another one cannot be gone on with.
+FORMAT = 2
 
 
 def prepare(
@@ -79,11 +81,7 @@ def prepare(
 
 def _prepare(path, config, experiment, may_change):
   _make_writable(path)
-  described = {
-    "program": _PROGRAM,
-    "experiment": experiment,
-    "config": configuration.to_json(config),
-  }
+  described = _describe(config, experiment)
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
   if processes.is_first():
@@ -123,13 +121,18 @@ def open_existing(
       f"workdir {str(path)!r} holds no run of {experiment!r}: train first, "
       "with the same --workdir"
     )
-  described = {
+  _check_same_run(path, _describe(config, experiment), tuple(may_change))
+  return path
+
+
+def _describe(config: Any, experiment: str) -> dict[str, Any]:
+  """Returns the content of `config.json`."""
+  return {
     "program": _PROGRAM,
+    "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
-  _check_same_run(path, described, tuple(may_change))
-  return path
 
 
 def versions() -> dict[str, Any]:
@@ -193,6 +196,14 @@ def _check_same_run(path, described, may_change) -> None:
     raise errors.UserError(
       f"workdir {str(path)!r} holds a {CONFIG_FILE} of another program: choose "
       "an empty or new directory"
+    )
+  found = stored.get("format", 1)
+  if found != FORMAT:
+    age = "an earlier" if found < FORMAT else "a later"
+    raise errors.UserError(
+      f"workdir {str(path)!r} holds a run of format {found}, written by {age} "
+      f"version of jaxseq; this one reads format {FORMAT}: choose another "
+      "workdir, or the version that wrote it"
     )
   if stored.get("experiment") != described["experiment"]:
     raise errors.UserError(

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
-from jaxseq.dts import adaptation
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import code_report
 from jaxseq.dts import decoders
+from jaxseq.dts import domain_adaptation
 from jaxseq.dts import metrics
-from jaxseq.dts import model
 from jaxseq.dts import pictures
 from jaxseq.dts import probes
 from jaxseq.dts import problem
@@ -23,7 +23,7 @@ _LENGTH, _LATENT = 6, 4
 
 def _arm(**options):
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="mlp", widths=(8,)),
       decoders.DecoderConfig(kind="mlp", widths=(8,)),
       latent=_LATENT,
@@ -36,15 +36,15 @@ def _arm(**options):
 
 def _windows(count, seed, targets):
   rng = np.random.default_rng(seed)
-  return data_lib.ArrayDataset(
+  return data.ArrayDataset(
     rng.standard_normal((count, _LENGTH, 1)).astype(np.float32),
     np.int32(targets),
-    extras=data_lib.Extras(domain=np.arange(count, dtype=np.int32) % 2),
+    extras=data.Extras(domain=np.arange(count, dtype=np.int32) % 2),
   )
 
 
 def _model():
-  vae = model.VAE(_arm().model, _LENGTH, 1)
+  vae = autoencoder.VAE(_arm().model, _LENGTH, 1)
   return vae, jax.jit(vae.init)(jax.random.key(0), jnp.zeros((1, _LENGTH, 1)))
 
 
@@ -77,7 +77,7 @@ def _recordings(classes, domain):
   targets = np.repeat(np.int32(classes), 10)
   windows = _windows(len(targets), 0, targets)
   return windows._replace(
-    extras=data_lib.Extras(domain=np.full_like(targets, domain))
+    extras=data.Extras(domain=np.full_like(targets, domain))
   )
 
 
@@ -93,8 +93,8 @@ def _recordings(classes, domain):
 )
 def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
   valid, test = (_recordings(classes, domain) for domain in (0, 1))
-  info = data_lib.Info("noise", "the test", "none", num_classes=6)
-  chosen = code_report.contrasting(data_lib.Splits(valid, valid, test, info))
+  info = data.Info("noise", "the test", "none", num_classes=6)
+  chosen = code_report.contrasting(data.Splits(valid, valid, test, info))
   got = list(zip(chosen.targets.tolist(), chosen.extras.domain.tolist()))
   assert got == expected
   assert chosen.inputs.shape == (len(expected), _LENGTH, 1)
@@ -102,29 +102,25 @@ def test_windows_to_swap_differ_in_class_and_domain(classes, expected):
 
 def test_windows_to_swap_without_domains_or_classes():
   windows = _recordings(range(6), 0)
-  info = data_lib.Info("noise", "the test", "none", num_classes=6)
-  chosen = code_report.contrasting(
-    data_lib.Splits(windows, None, windows, info)
-  )
+  info = data.Info("noise", "the test", "none", num_classes=6)
+  chosen = code_report.contrasting(data.Splits(windows, None, windows, info))
   assert chosen.targets.tolist() == [0, 1, 2, 3]
-  info = data_lib.Info("noise", "the test", "none")
-  chosen = code_report.contrasting(
-    data_lib.Splits(windows, None, windows, info)
-  )
+  info = data.Info("noise", "the test", "none")
+  chosen = code_report.contrasting(data.Splits(windows, None, windows, info))
   np.testing.assert_array_equal(chosen.inputs, windows.inputs[:4])
 
 
 def test_scores_of_two_domains(tmp_path, capsys):
   pytest.importorskip("sklearn")
-  config = adaptation.Config(class_size=3, domain_size=1, widths=(4,))
+  config = domain_adaptation.Config(class_size=3, domain_size=1, widths=(4,))
   arm = _arm(adaptation=config)
   labels = np.arange(32) // 2 % 3
   hidden = np.where(np.arange(32) % 2, -1, labels)
-  splits = data_lib.Splits(
+  splits = data.Splits(
     _windows(32, 0, hidden),
     _windows(16, 1, labels[:16]),
     _windows(16, 2, labels[:16]),
-    data_lib.Info("noise", "the test", "none", num_classes=3),
+    data.Info("noise", "the test", "none", num_classes=3),
   )
   made = problem.Problem(arm, splits, 1)
   keys = jax.random.split(jax.random.key(0))
@@ -160,12 +156,12 @@ def test_scores_of_known_factors(tmp_path, capsys):
   pytest.importorskip("matplotlib")
   arm = _arm()
   factors = np.stack(np.divmod(np.arange(64) % 6, 2), axis=1)
-  made_by = data_lib.Factors(("three", "two"), (3, 2))
-  splits = data_lib.Splits(
+  made_by = data.Factors(("three", "two"), (3, 2))
+  splits = data.Splits(
     _windows(32, 0, factors[:32]),
     None,
     _windows(64, 1, factors),
-    data_lib.Info("noise", "the test", "none", factors=made_by),
+    data.Info("noise", "the test", "none", factors=made_by),
   )
   made = problem.Problem(arm, splits, 1)
   variables = jax.jit(jax.vmap(made.init))(jax.random.split(jax.random.key(0)))

@@ -14,7 +14,8 @@ import optax
 import pytest
 
 from jaxseq.dts import estimators
-from jaxseq.dts import objective
+from jaxseq.dts import methods
+from jaxseq.dts import regularization
 from jaxseq.nn import heads
 from jaxseq.training import tables
 
@@ -44,7 +45,7 @@ def train(config, number, width, samples, steps, mu, logvar, seed=1):
     fit = jnp.diagonal(log_probs, axis1=1, axis2=2).mean()
 
     def regularizer(z):
-      return objective.regularizer(
+      return regularization.regularizer(
         config, mu, logvar, z, size=number, progress=0.0
       )
 
@@ -73,7 +74,7 @@ def starts(number, seed=0):
 
 
 def config(alpha, beta, **options):
-  return objective.Config(
+  return methods.Config(
     alpha=alpha, beta=beta, estimator="exact", anneal="none", **options
   )
 
@@ -85,7 +86,7 @@ def ideal(config, steps, mu, logvar):
   def loss(params, key):
     mu, logvar = params
     z = mu + jnp.exp(logvar / 2) * jax.random.normal(key, mu.shape)
-    value, _ = objective.regularizer(
+    value, _ = regularization.regularizer(
       config, mu, logvar, z, size=len(mu), progress=0.0
     )
     # The best decoder has E log p(x | z) = I(x; z) - H(x).

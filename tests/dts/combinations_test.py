@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
-from jaxseq.dts import model
-from jaxseq.dts import objective
+from jaxseq.dts import methods
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
@@ -59,7 +59,7 @@ def _arm(on):
   if on["capacity"]:
     options |= {"capacity": _CAPACITY, "capacity_weight": _WEIGHT}
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="mlp", widths=(4,)),
       decoders.DecoderConfig(
         kind="conv",
@@ -70,7 +70,7 @@ def _arm(on):
       ),
       latent=3,
     ),
-    objective=objective.Config(method="vae", **options),
+    objective=methods.Config(method="vae", **options),
     optimizer=recipes.Recipe(schedule="constant", max_grad_norm=5.0),
     batch_size=8,
     aggressive=on["aggressive"],
@@ -123,9 +123,9 @@ def _moved(before, after):
 def test_every_option_keeps_its_effect(on):
   rng = np.random.default_rng(0)
   x = rng.standard_normal((16, _LENGTH, 1)).astype(np.float32)
-  windows = data_lib.ArrayDataset(x, np.zeros(16, np.int32))
-  info = data_lib.Info("noise", "the test", "none")
-  splits = data_lib.Splits(windows, None, windows, info)
+  windows = data.ArrayDataset(x, np.zeros(16, np.int32))
+  info = data.Info("noise", "the test", "none")
+  splits = data.Splits(windows, None, windows, info)
   arm = _arm(on)
   made = problem.Problem(arm, splits, _UPDATES)
   optimizer = problem.make_optimizer(arm, _UPDATES)
@@ -159,7 +159,7 @@ def test_every_option_keeps_its_effect(on):
     _, extra = made.loss(state.variables, windows, state.carry, key)
     vae = problem.make_model(arm, splits)
     variables = {"params": state.variables["params"]["model"]}
-    z = model.sample(key_z, *vae.apply(variables, x, method="encode"))
+    z = autoencoder.sample(key_z, *vae.apply(variables, x, method="encode"))
     clean, dropped = (
       vae.apply(
         variables,

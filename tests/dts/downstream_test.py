@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
 from jaxseq.dts import downstream
 from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
-from jaxseq.dts import model
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 
@@ -22,7 +22,7 @@ _LENGTH = 6
 def _arm(form):
   kind = {"kind": "conv" if form == "ar" else "mlp", "widths": (4,)}
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="mlp", widths=(8,)),
       decoders.DecoderConfig(form=form, **kind),
       latent=3,
@@ -34,20 +34,20 @@ def _arm(form):
 def _windows(count, seed, targets):
   rng = np.random.default_rng(seed)
   x = rng.standard_normal((count, _LENGTH, 1)).astype(np.float32)
-  return data_lib.ArrayDataset(x, np.int32(targets))
+  return data.ArrayDataset(x, np.int32(targets))
 
 
 def _splits(targets, targets_test):
-  return data_lib.Splits(
+  return data.Splits(
     _windows(len(targets), 0, targets),
     None,
     _windows(len(targets_test), 1, targets_test),
-    data_lib.Info("noise", "the test", "none"),
+    data.Info("noise", "the test", "none"),
   )
 
 
 def _model(form):
-  vae = model.VAE(_arm(form).model, _LENGTH, 1)
+  vae = autoencoder.VAE(_arm(form).model, _LENGTH, 1)
   return vae, jax.jit(vae.init)(jax.random.key(0), jnp.zeros((1, _LENGTH, 1)))
 
 
@@ -104,7 +104,7 @@ def test_anomaly_scores_are_the_mean_of_bounds():
   kl = 0.5 * (mu**2 + jnp.exp(logvar) - logvar - 1).sum(axis=-1)
   nll = []
   for key in jax.random.split(jax.random.key(0), downstream.SAMPLES):
-    z = model.sample(key, mu, logvar)
+    z = autoencoder.sample(key, mu, logvar)
     nll.append(evaluation.nll(vae, variables, windows.inputs, z))
   np.testing.assert_allclose(got, np.mean(nll, axis=0) + kl, rtol=1e-5)
   far = windows._replace(inputs=windows.inputs + np.float32(20))

@@ -316,7 +316,8 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp
 import numpy as np
-from jaxseq.dts import objective
+from jaxseq.dts import methods
+from jaxseq.dts import regularization
 
 P = jax.sharding.PartitionSpec
 rng = np.random.default_rng(0)
@@ -325,14 +326,14 @@ mask = jnp.arange(16) < 13
 key = jax.random.key(0)
 mesh = jax.sharding.Mesh(jax.devices(), ("data",))
 configs = (
-  objective.Config(alpha=3.5, beta=4.0, w_gtc=5.0, rows=3),
-  objective.Config(method="dip_vae_ii", free_bits=0.1),
-  objective.Config(method="info_vae", lam=5.0, kl_marg="mmd"),
+  methods.Config(alpha=3.5, beta=4.0, w_gtc=5.0, rows=3),
+  methods.Config(method="dip_vae_ii", free_bits=0.1),
+  methods.Config(method="info_vae", lam=5.0, kl_marg="mmd"),
 )
 for config in configs:
   def value(mu, logvar, eps, mask, axis_name=None):
     z = mu + jnp.exp(logvar / 2) * eps
-    return objective.regularizer(
+    return regularization.regularizer(
       config, mu, logvar, z, size=50, progress=0.1, key=key, mask=mask,
       groups=((0, 2), (2, 3)), axis_name=axis_name,
     )[0]

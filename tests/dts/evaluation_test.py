@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
+from jaxseq import data
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
 from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
-from jaxseq.dts import model
 from jaxseq.dts import series_encoders
 
 
@@ -28,16 +28,16 @@ def test_no_window_keeps_its_own_code(count):
 
 
 def test_gap_and_kl_by_hand():
-  config = model.ModelConfig(
+  config = autoencoder.ModelConfig(
     series_encoders.EncoderConfig(kind="mlp", widths=(4,)),
     decoders.DecoderConfig(kind="mlp", widths=(4,)),
     latent=2,
     scale=0.5,
   )
-  vae = model.VAE(config, 3, 1)
+  vae = autoencoder.VAE(config, 3, 1)
   x = np.float32(np.random.default_rng(0).standard_normal((6, 3, 1)))
   variables = jax.jit(vae.init)(jax.random.key(0), x)
-  windows = data_lib.ArrayDataset(x, np.zeros(6, np.int32))
+  windows = data.ArrayDataset(x, np.zeros(6, np.int32))
   found = jax.jit(
     lambda variables: evaluation.evaluate(vae, variables, windows, limit=5)
   )(variables)
@@ -49,7 +49,7 @@ def test_gap_and_kl_by_hand():
   np.testing.assert_allclose(found["kl_d"]["1"], kl[1], rtol=1e-5)  # float32
   assert found["active"] == evaluation.active(mu).sum()
   key_z, key_other = jax.random.split(jax.random.key(0))
-  z = model.sample(key_z, mu, logvar)
+  z = autoencoder.sample(key_z, mu, logvar)
   own, foreign = (
     apply(variables, x, code, method="nll").mean()
     for code in (z, z[evaluation.exchange(key_other, 5)])

@@ -10,16 +10,16 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import domains
-from jaxseq.dts import adaptation
-from jaxseq.dts import aggressive
+from jaxseq.dts import aggressive_training
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
+from jaxseq.dts import domain_adaptation
 from jaxseq.dts import estimators
 from jaxseq.dts import evaluation
-from jaxseq.dts import model
-from jaxseq.dts import objective
+from jaxseq.dts import methods
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 from jaxseq.training import recipes
@@ -35,21 +35,21 @@ def _windows(count, seed):
   level = rng.integers(0, 4, count)
   x = level[:, None, None] + 0.1 * rng.standard_normal((count, _LENGTH, 1))
   domain = np.arange(count) % 2
-  return data_lib.ArrayDataset(
+  return data.ArrayDataset(
     np.float32(x),
     np.int32(level),
-    extras=data_lib.Extras(domain=np.int32(domain)),
+    extras=data.Extras(domain=np.int32(domain)),
   )
 
 
 def make_splits():
-  info = data_lib.Info("levels", "the test", "none", num_classes=4)
-  return data_lib.Splits(_windows(64, 0), None, _windows(32, 1), info)
+  info = data.Info("levels", "the test", "none", num_classes=4)
+  return data.Splits(_windows(64, 0), None, _windows(32, 1), info)
 
 
 def make_arm(segments=(), **options):
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(kind="mlp", widths=(16,)),
       decoders.DecoderConfig(kind="mlp", widths=(16,)),
       latent=3,
@@ -107,7 +107,7 @@ def test_the_loss_knows_the_size_of_the_data_set():
       {"params": variables["params"]["model"]}, batch.inputs, method="encode"
     )
     # The first of the four keys that the loss makes draws the code.
-    z = model.sample(jax.random.split(key, 4)[0], *encoded)
+    z = autoencoder.sample(jax.random.split(key, 4)[0], *encoded)
     terms = [
       estimators.decompose(
         estimators.log_densities(z, *encoded, kind="mss", size=size)
@@ -191,7 +191,7 @@ def test_windows_of_different_lengths(backbone):
 
 
 def test_discriminator_is_trained_alone():
-  arm = make_arm(objective=objective.Config(method="factor_vae", form="B"))
+  arm = make_arm(objective=methods.Config(method="factor_vae", form="B"))
   _, before, after, metrics = _train(arm, make_splits(), 2)
   old, new = (s.variables["params"] for s in (before, after))
   chex.assert_trees_all_equal_structs(old, new)
@@ -219,7 +219,7 @@ def test_aggressive_updates_move_the_encoder_alone():
 @pytest.mark.slow
 def test_the_discriminator_is_still_while_the_encoder_is_updated():
   arm = make_arm(
-    objective=objective.Config(method="factor_vae", form="B"), aggressive=True
+    objective=methods.Config(method="factor_vae", form="B"), aggressive=True
   )
   made = problem.Problem(arm, make_splits(), 100)
   optimizer = problem.make_optimizer(arm, 100)
@@ -242,12 +242,14 @@ def test_the_discriminator_is_still_while_the_encoder_is_updated():
 
 
 def test_aggressive_rounds():
-  state = aggressive.initial()
+  state = aggressive_training.initial()
   splits = make_splits()
   vae = problem.make_model(make_arm(), splits)
   variables = jax.jit(vae.init)(jax.random.key(0), splits.test.inputs)
   advance = jax.jit(
-    lambda state: aggressive.advance(state, vae, variables, splits.test)
+    lambda state: aggressive_training.advance(
+      state, vae, variables, splits.test
+    )
   )
   frozen = []
   for _ in range(200):
@@ -255,7 +257,7 @@ def test_aggressive_rounds():
     state = advance(state)
   # The parameters stay as they are, and so does the information: each round
   # ends at its second look, 20 updates on; the first one counts as a rise.
-  expected = ([True] * 20 + [False]) * (1 + aggressive.PATIENCE)
+  expected = ([True] * 20 + [False]) * (1 + aggressive_training.PATIENCE)
   assert frozen == expected + [False] * (200 - len(expected))
 
 
@@ -268,8 +270,8 @@ def test_aggressive_watches_validation_windows(held_out):
   variables = jax.jit(made.init)(jax.random.key(0))
   batch = jax.tree.map(lambda x: x[:32], made.data["train"])
   # The next update is followed by a look.
-  before = aggressive.initial()._replace(
-    inner=jnp.int32(aggressive.CHECK_EVERY - 1)
+  before = aggressive_training.initial()._replace(
+    inner=jnp.int32(aggressive_training.CHECK_EVERY - 1)
   )
   model_variables = {"params": variables["params"]["model"]}
   vae = problem.make_model(make_arm(), splits)
@@ -279,7 +281,7 @@ def test_aggressive_watches_validation_windows(held_out):
   def look():
     carry = made.carry | {"aggressive": before}
     _, extra = made.loss(variables, batch, carry, jax.random.key(1))
-    after = aggressive.advance(before, vae, model_variables, watched)
+    after = aggressive_training.advance(before, vae, model_variables, watched)
     return extra.carry["aggressive"].last, after.last
 
   got, expected = look()
@@ -287,7 +289,7 @@ def test_aggressive_watches_validation_windows(held_out):
 
 
 def test_frozen_parameters_keep_their_momentum():
-  optimizer = aggressive.hold_frozen(optax.adam(0.1), optax.adam(0.1))
+  optimizer = aggressive_training.hold_frozen(optax.adam(0.1), optax.adam(0.1))
   params = {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}
   state = optimizer.init(params)
   ones = jax.tree.map(jnp.ones_like, params)
@@ -323,11 +325,11 @@ _PARTS = device_mesh.MeshConfig(data=2, parameters=2, time=2)
   ("arm", "mesh"),
   [
     (
-      make_arm(objective=objective.Config(method="dts", beta=4.0, alpha=3.5)),
+      make_arm(objective=methods.Config(method="dts", beta=4.0, alpha=3.5)),
       _SHARED,
     ),
     pytest.param(
-      make_arm(objective=objective.Config(method="factor_vae", form="B")),
+      make_arm(objective=methods.Config(method="factor_vae", form="B")),
       _SHARED,
       marks=pytest.mark.slow,
     ),
@@ -383,7 +385,7 @@ def test_two_domains():
   splits = splits._replace(
     train=splits.train._replace(targets=np.int32(hidden)), valid=splits.test
   )
-  config = adaptation.Config(class_size=2, domain_size=1, widths=(8,))
+  config = domain_adaptation.Config(class_size=2, domain_size=1, widths=(8,))
   made, _, state, metrics = _train(
     make_arm((2, 1), adaptation=config), splits, 5
   )
@@ -396,18 +398,18 @@ def test_two_domains():
 def test_wrong_options():
   splits = make_splits()
   with pytest.raises(ValueError, match=r"segments: got \(\), expected \(12, 4"):
-    make_arm(adaptation=adaptation.Config())
+    make_arm(adaptation=domain_adaptation.Config())
   arm = dataclasses.replace(make_arm(), batch_size=65)
   with pytest.raises(ValueError, match="expected at most 64"):
     problem.Problem(arm, splits, 10)
-  arm = make_arm((2, 1), adaptation=adaptation.Config(2, 1))
+  arm = make_arm((2, 1), adaptation=domain_adaptation.Config(2, 1))
   with pytest.raises(ValueError, match="validation windows of the source"):
     problem.Problem(arm, splits, 10)
   with pytest.raises(
     ValueError, match="splits.train: got no windows of the target"
   ):
     problem.Problem(arm, splits._replace(valid=splits.test), 10)
-  plain = splits._replace(train=splits.train._replace(extras=data_lib.Extras()))
+  plain = splits._replace(train=splits.train._replace(extras=data.Extras()))
   with pytest.raises(ValueError, match="extras.domain: got None"):
     problem.Problem(arm, plain, 10)
 
@@ -415,7 +417,7 @@ def test_wrong_options():
 def test_traced_weights_are_those_of_separate_arms():
   splits = make_splits()
   arms = [
-    make_arm(objective=objective.Config(anneal="none", **options))
+    make_arm(objective=methods.Config(anneal="none", **options))
     for options in (
       {"method": "vae"},
       {"method": "dts", "beta": 4.0, "alpha": 3.5, "w_dw": 1.0},
@@ -462,9 +464,7 @@ def test_traced_weights_are_those_of_separate_arms():
   ],
 )
 def test_what_is_more_than_weights_is_not_stacked(options):
-  assert (
-    problem.stack_of(make_arm(objective=objective.Config(**options))) is None
-  )
+  assert problem.stack_of(make_arm(objective=methods.Config(**options))) is None
 
 
 def test_the_encoder_sees_first_halves_in_training():

@@ -5,10 +5,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import nn
+from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
-from jaxseq.dts import model
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
 
@@ -34,7 +34,7 @@ def _write(path, seed):
 
 @pytest.fixture
 def splits(tmp_path):
-  return data_lib.load(
+  return data.load(
     "uea",
     train_path=_write(tmp_path / "R_TRAIN.ts", 0),
     test_path=_write(tmp_path / "R_TEST.ts", 1),
@@ -52,7 +52,7 @@ def _arm(mixer):
     final_norm=False,
   )
   return problem.ArmConfig(
-    model=model.ModelConfig(
+    model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(stack=stack, bidirectional=True),
       decoders.DecoderConfig(form="ar", stack=stack),
       latent=2,
@@ -108,7 +108,7 @@ def test_padding_is_nowhere_in_the_loss_and_its_gradient(splits, mixer):
     code, _ = vae.apply(params, x, lengths, method="encode")
     return code, vae.apply(params, x, code, lengths, method="nll")
 
-  vae, short = (model.VAE(arm.model, count, 2) for count in (6, length))
+  vae, short = (autoencoder.VAE(arm.model, count, 2) for count in (6, length))
   of_all = jax.jit(lambda: alone(vae, padded, splits.train.lengths))()
   of_one = jax.jit(lambda: alone(short, padded[row : row + 1, :length], None))()
   for batch, one in zip(of_all, of_one):

@@ -36,7 +36,7 @@ def test_a_run_is_finite_and_goes_on_from_a_checkpoint(part, tmp_path):
 
   keys = jax.random.split(jax.random.key(0), 1)
   init = jax.jit(jax.vmap(functools.partial(runner.init, config, game)))
-  chunk = runner.make_chunk(config, game, keys)
+  chunk = runner.make_chunk(config, game, len(keys))
   start = init(keys)
   params = jax.tree.map(jnp.copy, start.agent.params[part])
   middle, _ = chunk(start, 48)

@@ -124,9 +124,10 @@ def test_an_update_trains_it():
 def test_settings_name_the_mixer():
   game = games.make()
   settings = settings_lib.Settings(
+    encoder={"channels": (2,)},
     transition={
       "stack": {"mixer": "s5", "d_model": 6, "mixer_options": {"blocks": 2}}
-    }
+    },
   )
   made = settings_lib.agent_config(settings, game).variant.update
   model = made.networks.transition
@@ -141,7 +142,10 @@ def test_settings_name_the_mixer():
     ({"mixer": "s6"}, "s6"),
     ({"mixer": "lstm", "norm": "batch"}, "stack.norm: got 'batch'"),
     ({"mixer": "lstm", "residua": True}, "residua.*residual"),
-    ({"mixer": "lstm", "mixer_options": {"blocks": 2}}, "no option blocks"),
+    (
+      {"mixer": "lstm", "mixer_options": {"blocks": 2}},
+      "lstm.*got 'blocks'",
+    ),
   ):
     wrong = {"stack": wrong}
     with pytest.raises(ValueError, match=message):

@@ -110,17 +110,20 @@ def test_equal_runs_and_one_run():
 @pytest.mark.parametrize(
   ("call", "message"),
   [
-    (lambda f: f.bootstrap(np.ones(3)), r"\(runs, tasks\); got \(3,\)"),
-    (lambda f: f.bootstrap(np.full((2, 2), np.nan)), "must be finite"),
+    (
+      lambda f: f.bootstrap(np.ones(3)),
+      r"scores: got shape \(3,\), expected \(runs, tasks\)",
+    ),
+    (lambda f: f.bootstrap(np.full((2, 2), np.nan)), "expected finite numbers"),
     (lambda f: f.bootstrap(np.ones((2, 2)), resamples=0), "got 0"),
     (lambda f: f.bootstrap(np.ones((2, 2)), confidence=1.0), "got 1.0"),
     (
       lambda f: f.probability_of_improvement(np.ones((2, 2)), np.ones((2, 3))),
-      "tasks of x, 2; got 3",
+      "expected the tasks of x, 2",
     ),
     (
       lambda f: f.improvement(np.ones((2, 2)), np.ones((2, 2)), resamples=0),
-      "resamples must be at least 1; got 0",
+      "resamples: got 0, expected an integer of at least 1",
     ),
   ],
 )

@@ -96,7 +96,7 @@ def test_a_right_command_line(run):
     ),
     (
       ["--config.left_out=x"],
-      "config.left_out must be an int, got 'x' (str)",
+      "config.left_out: got 'x' (str), expected an int",
     ),
     (
       ["--config.optimiser.learning_rate=3"],

@@ -135,60 +135,60 @@ def test_placeholders():
     ),
     (
       {"optim": {"lr": "fast"}},
-      "config.optim.lr must be a float, got 'fast' (str)",
+      "config.optim.lr: got 'fast' (str), expected a float",
     ),
     (
       {"optim": {"lr": True}},
-      "config.optim.lr must be a float, got True (bool)",
+      "config.optim.lr: got True (bool), expected a float",
     ),
-    ({"optim": {"lr": None}}, "config.optim.lr must be a float, got None"),
+    ({"optim": {"lr": None}}, "config.optim.lr: got None, expected a float"),
     (
       {"optim": {"lr": -1.0}},
       "config.optim: lr must be positive, got -1.0",
     ),
     (
       {"optim": {"lr": 1.0, "schedule": "cosine"}},
-      "config.optim.schedule must be one of 'constant', 'linear', got "
-      "'cosine' (str)",
+      "config.optim.schedule: got 'cosine' (str), expected one of 'constant', "
+      "'linear'",
     ),
     (
       {"optim": {"lr": 1.0, "betas": (0.1,)}},
-      "config.optim.betas must be a tuple (a float, a float), got (0.1,) "
-      "(tuple)",
+      "config.optim.betas: got (0.1,) (tuple), expected a tuple (a float, a "
+      "float)",
     ),
     (
       {"optim": {"lr": 1.0, "max_norm": "1"}},
-      "config.optim.max_norm must be a float or None, got '1' (str)",
+      "config.optim.max_norm: got '1' (str), expected a float or None",
     ),
-    ({"seeds": 1.5}, "config.seeds must be an int, got 1.5 (float)"),
-    ({"seeds": True}, "config.seeds must be an int, got True (bool)"),
-    ({"verbose": 1}, "config.verbose must be a bool, got 1 (int)"),
+    ({"seeds": 1.5}, "config.seeds: got 1.5 (float), expected an int"),
+    ({"seeds": True}, "config.seeds: got True (bool), expected an int"),
+    ({"verbose": 1}, "config.verbose: got 1 (int), expected a bool"),
     (
       {"widths": 64},
-      "config.widths must be a tuple, each item an int, got 64 (int)",
+      "config.widths: got 64 (int), expected a tuple, each item an int",
     ),
     (
       {"widths": (1, "2")},
-      "config.widths[1] must be an int, got '2' (str)",
+      "config.widths[1]: got '2' (str), expected an int",
     ),
     (
       {"layers": ({"lr": 1.0}, {"lr": "x"})},
-      "config.layers[1].lr must be a float, got 'x' (str)",
+      "config.layers[1].lr: got 'x' (str), expected a float",
     ),
     (
       {"eval_optim": {"lr": "x"}},
-      "config.eval_optim.lr must be a float, got 'x' (str)",
+      "config.eval_optim.lr: got 'x' (str), expected a float",
     ),
     (
       {"eval_optim": 3},
-      "config.eval_optim must be a mapping with fields of Optim (lr, "
-      "schedule, betas, max_norm) or None, got 3 (int)",
+      "config.eval_optim: got 3 (int), expected a mapping with fields of Optim "
+      "(lr, schedule, betas, max_norm) or None",
     ),
     (
       {"label": 1.5},
-      "config.label must be an int or a string or None, got 1.5 (float)",
+      "config.label: got 1.5 (float), expected an int or a string or None",
     ),
-    ({"mixer": "s5"}, "config.mixer must be a mapping, got 's5' (str)"),
+    ({"mixer": "s5"}, "config.mixer: got 's5' (str), expected a mapping"),
   ],
 )
 def test_mistakes_are_one_sentence(fields, message):
@@ -255,7 +255,7 @@ if __name__ == "__main__":
   print(json.dumps(configuration.to_json(Config())))
 """
   (tmp_path / "program.py").write_text(program)
-  told = [
+  lines = [
     subprocess.run(
       [sys.executable, *arguments],
       cwd=tmp_path,
@@ -274,4 +274,4 @@ if __name__ == "__main__":
       ],
     )
   ]
-  assert told == ['{"_type": "program.Config", "a": 1}\n'] * 3
+  assert lines == ['{"_type": "program.Config", "a": 1}\n'] * 3

@@ -112,7 +112,9 @@ def test_slow_ssm():
 
 
 def test_unknown_recipe():
-  with pytest.raises(ValueError, match="recipe must be one of .*'standard'"):
+  with pytest.raises(
+    ValueError, match="recipe: got .*, expected one of .*'standard'"
+  ):
     recipes.s5("plain", ssm_learning_rate=1e-3, factor=1, weight_decay=0)
 
 
@@ -266,17 +268,26 @@ def test_vmaps_over_seeds():
 @pytest.mark.parametrize(
   ("options", "match"),
   [
-    ({"schedule": "step"}, "schedule must be 'constant', 'linear' or 'cosine'"),
-    ({"schedule": "linear"}, "total_steps must be above warmup_steps=0"),
+    (
+      {"schedule": "step"},
+      "schedule: got 'step', expected one of 'constant', 'lin",
+    ),
+    (
+      {"schedule": "linear"},
+      "total_steps: got None, expected more than warmup_steps=0",
+    ),
     (
       {"schedule": "cosine", "total_steps": 5, "warmup_steps": 5},
-      "total_steps must be above warmup_steps=5 for a cosine schedule, got 5",
+      "total_steps: got 5, expected more than warmup_steps=5 for a cosine",
     ),
-    ({"warmup_steps": -1}, "warmup_steps must be >= 0, got -1"),
+    (
+      {"warmup_steps": -1},
+      "warmup_steps: got -1, expected a finite number of at least 0",
+    ),
     ({"no_decay": "("}, r"pattern '\('"),
     (
       {"groups": (optimizers.Group("rest", "a"),)},
-      r"groups must have names of their own, .* got \['rest'\]",
+      r"groups: got \['rest'\], expected names of their own",
     ),
     (
       {"groups": (optimizers.Group("a", "a"), optimizers.Group("a", "b"))},

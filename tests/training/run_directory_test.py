@@ -170,3 +170,21 @@ def test_open_existing_reads_only(tmp_path):
     run_directory.open_existing(
       tmp_path, Config(num_updates=3), experiment="toy"
     )
+
+
+@pytest.mark.parametrize(
+  ("found", "age"), [(None, "an earlier"), (1, "an earlier"), (99, "a later")]
+)
+def test_a_run_of_another_format_is_refused(tmp_path, found, age):
+  prepare(tmp_path)
+  file = tmp_path / "config.json"
+  stored = json.loads(file.read_text())
+  del stored["format"]
+  if found is not None:
+    stored["format"] = found
+  file.write_text(json.dumps(stored))
+  message = f"run of format {found or 1}, written by {age} version of jaxseq"
+  with pytest.raises(errors.UserError, match=message):
+    prepare(tmp_path)
+  with pytest.raises(errors.UserError, match=message):
+    run_directory.open_existing(tmp_path, Config(), experiment="toy")

@@ -95,9 +95,7 @@ def main(argv):
     return train(state, count)
 
   with (
-    checkpoint.Checkpointer(
-      directory / "checkpoints", keep=2, keep_best=1, best_metric="loss"
-    ) as checkpointer,
+    checkpoint.Checkpointer(directory / "checkpoints", keep=2) as checkpointer,
     scalars.MetricWriter(directory) as writer,
   ):
     state = loop.run(

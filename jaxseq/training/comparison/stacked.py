@@ -89,9 +89,7 @@ class Checkpointers(contextlib.ExitStack):
       for path in directories
     ]
 
-  def save(
-    self, step: int, tree: PyTree, metrics: Mapping[str, float] | None = None
-  ) -> None:
+  def save(self, step: int, tree: PyTree) -> None:
     """Starts to save the part of each arm, see `Checkpointer.save`.
 
     A run that was killed between two arms comes back to this step with the
@@ -101,7 +99,7 @@ class Checkpointers(contextlib.ExitStack):
       if step not in own.steps():
         # Orbax does not write two checkpoints at a time in one process.
         self.wait()
-        own.save(step, part, metrics)
+        own.save(step, part)
 
   def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
     """Restores the newest step that all arms have, whole.

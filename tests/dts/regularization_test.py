@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxseq.dts import divergences
-from jaxseq.dts import objective
+from jaxseq.dts import methods
+from jaxseq.dts import regularization
 
 # Sums of a few hundred float64 terms, in another order than torch's.
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
@@ -17,8 +18,8 @@ GROUPS = ((0, 2), (2, 4))
 PROGRESS = 0.1
 KEY = 3
 
-_DTS = objective.Config(alpha=3.5, beta=4.0, anneal="none")
-_VAE = objective.Config(method="vae", anneal="none")
+_DTS = methods.Config(alpha=3.5, beta=4.0, anneal="none")
+_VAE = methods.Config(method="vae", anneal="none")
 
 
 def changed(config, **changes):
@@ -69,7 +70,7 @@ def regularizer(config, arrays, progress, groups=None):
 
   def value(mu, logvar):
     z = mu + jnp.exp(logvar / 2) * arrays["eps"]
-    return objective.regularizer(
+    return regularization.regularizer(
       config,
       mu,
       logvar,
@@ -106,7 +107,7 @@ def test_dts_equals_the_reference(x64, golden, name, cases):
     results = {}
     for case in cases:
       alpha, beta = arrays[f"{case}_ab"]
-      config = objective.Config(
+      config = methods.Config(
         alpha=float(alpha),
         beta=float(beta),
         form="A",
@@ -279,7 +280,7 @@ def test_shards_have_the_value_of_the_whole_batch(x64, results):
   def run(*batch):
     def one(mu, logvar, eps):
       return {
-        name: objective.regularizer(
+        name: regularization.regularizer(
           CONFIGS[name],
           mu,
           logvar,
@@ -306,7 +307,9 @@ def test_what_is_refused():
   mu = jnp.zeros((4, 4))
 
   def run(config, **options):
-    objective.regularizer(config, mu, mu, mu, size=9, progress=0.0, **options)
+    regularization.regularizer(
+      config, mu, mu, mu, size=9, progress=0.0, **options
+    )
 
   with pytest.raises(ValueError, match="key: got None, expected a random key"):
     run(CONFIGS["dts_mmd"])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.dts import autoencoder
 from jaxseq.dts import backbones
 from jaxseq.dts import decoders
-from jaxseq.dts import model
 from jaxseq.dts import series_encoders
 
 _LENGTH, _CHANNELS, _LATENT = 9, 2, 3
@@ -49,12 +49,12 @@ def _backbone(name):
 
 
 def _vae(encoder="mlp", decoder="mlp", form="nonar", **options):
-  config = model.ModelConfig(
+  config = autoencoder.ModelConfig(
     series_encoders.EncoderConfig(**_backbone(encoder)),
     decoders.DecoderConfig(form=form, **_backbone(decoder), **options),
     latent=_LATENT,
   )
-  return model.VAE(config, _LENGTH, _CHANNELS)
+  return autoencoder.VAE(config, _LENGTH, _CHANNELS)
 
 
 def _data(batch=2):
@@ -77,10 +77,10 @@ def test_autoregressive_decoder(decoder, skip_z):
   @jax.jit
   def run(variables, x, z):
     mean = vae.apply(variables, z, x, method="decode")
-    free = model.generate(vae, variables, z)
+    free = autoencoder.generate(vae, variables, z)
     # Fed with what it generated, the parallel form gives it again.
     again = vae.apply(variables, z, free, method="decode")
-    prompted = model.generate(vae, variables, z, x[:, :4])
+    prompted = autoencoder.generate(vae, variables, z, x[:, :4])
     other = vae.apply(variables, z + 1, x, method="decode")
     late = vae.apply(variables, z, x.at[:, 5:].add(1.0), method="decode")
     return mean, free, again, prompted, other, late
@@ -188,7 +188,7 @@ def test_decoder_without_a_past(kind):
   variables = vae.init(jax.random.key(1), x)
   mean = vae.apply(variables, z, method="decode")
   chex.assert_shape(mean, x.shape)
-  np.testing.assert_array_equal(mean, model.generate(vae, variables, z))
+  np.testing.assert_array_equal(mean, autoencoder.generate(vae, variables, z))
   # Neither does the series at the input matter, nor are all times alike.
   np.testing.assert_array_equal(
     mean, vae.apply(variables, z, x, method="decode")
@@ -235,12 +235,12 @@ def test_layers_of_two_kinds_in_bfloat16():
     dtype="bfloat16",
     remat=True,
   )
-  config = model.ModelConfig(
+  config = autoencoder.ModelConfig(
     series_encoders.EncoderConfig(stack=stack),
     decoders.DecoderConfig(form="ar", stack=stack, skip_z=True),
     latent=_LATENT,
   )
-  vae = model.VAE(config, _LENGTH, _CHANNELS)
+  vae = autoencoder.VAE(config, _LENGTH, _CHANNELS)
   x, z = _data()
   variables = jax.jit(vae.init)(jax.random.key(1), x)
   layers = variables["params"]["decoder"]["stack"]["layers"]
@@ -255,7 +255,7 @@ def test_layers_of_two_kinds_in_bfloat16():
     encoder=dataclasses.replace(config.encoder, stack=sharp),
     decoder=dataclasses.replace(config.decoder, stack=sharp),
   )
-  vae = model.VAE(config, _LENGTH, _CHANNELS)
+  vae = autoencoder.VAE(config, _LENGTH, _CHANNELS)
   expected = vae.apply(variables, z, x, method="decode")
   # A few roundings of 4e-3 each.
   assert np.abs(mean - expected).max() < 3e-2 * np.abs(expected).max()
@@ -289,8 +289,8 @@ def test_layers_of_two_kinds_in_bfloat16():
       ),
       "skip_z: got True, expected False for 1 layer",
     ),
-    (lambda: model.ModelConfig(latent=4, segments=(3, 2)), "segments"),
-    (lambda: model.ModelConfig(scale=0.0), "scale"),
+    (lambda: autoencoder.ModelConfig(latent=4, segments=(3, 2)), "segments"),
+    (lambda: autoencoder.ModelConfig(scale=0.0), "scale"),
   ],
 )
 def test_wrong_options(make, message):

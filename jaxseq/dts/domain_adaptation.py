@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import data as data_lib
+from jaxseq import data
 from jaxseq import nn
-from jaxseq.data import domains as domains_lib
+from jaxseq.data import domains
 from jaxseq.dts import groups
 from jaxseq.dts import schedules
 
@@ -71,7 +71,7 @@ class Heads(linen.Module):
     )
 
 
-def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
+def make_heads(config: Config, splits: data.Splits) -> Heads:
   """Returns the classifiers for a set of two domains.
 
   Raises:
@@ -91,13 +91,13 @@ def make_heads(config: Config, splits: data_lib.Splits) -> Heads:
     raise ValueError(
       "splits.train: got no classes, expected windows with classes."
     )
-  if not np.any(np.asarray(splits.train.targets) == domains_lib.UNLABELED):
+  if not np.any(np.asarray(splits.train.targets) == domains.UNLABELED):
     raise ValueError(
       "splits.train: got no windows of the target, expected some, without "
       "classes (unlabeled=False leaves them out)."
     )
-  domains = int(splits.train.extras.domain.max()) + 1
-  return Heads(config, splits.info.num_classes, domains)
+  count = int(splits.train.extras.domain.max()) + 1
+  return Heads(config, splits.info.num_classes, count)
 
 
 def loss(
@@ -105,7 +105,7 @@ def loss(
   heads: Heads,
   params: Any,
   mu: jax.Array,
-  batch: data_lib.ArrayDataset,
+  batch: data.ArrayDataset,
   progress: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the weighted sum of the classifiers' losses, and each of them.
@@ -125,7 +125,7 @@ def loss(
     logits,
     batch.targets,
     batch.extras.domain,
-    batch.targets != domains_lib.UNLABELED,
+    batch.targets != domains.UNLABELED,
   )
   return groups.total(config, losses), losses._asdict()
 
@@ -133,8 +133,8 @@ def loss(
 def evaluate(
   heads: Heads,
   params: Any,
-  encode: Callable[[data_lib.ArrayDataset], jax.Array],
-  parts: dict[str, data_lib.ArrayDataset],
+  encode: Callable[[data.ArrayDataset], jax.Array],
+  parts: dict[str, data.ArrayDataset],
 ) -> dict[str, jax.Array]:
   """Returns how often the class is told right from its own segment.
 

@@ -21,8 +21,8 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from jaxseq.dts import autoencoder
 from jaxseq.dts import estimators
-from jaxseq.dts import model as model_lib
 from jaxseq.training import optimizers
 
 CHECK_EVERY, MAX_INNER, PATIENCE = 10, 100, 5
@@ -80,7 +80,7 @@ def freeze_decoder(params: Any, state: State) -> Any:
 
 
 def advance(
-  state: State, vae: model_lib.VAE, variables: Any, watched: Any
+  state: State, vae: autoencoder.VAE, variables: Any, watched: Any
 ) -> State:
   """Returns the state after an update.
 
@@ -96,7 +96,7 @@ def advance(
     mu, logvar = vae.apply(
       variables, watched.inputs, watched.lengths, method="encode"
     )
-    z = model_lib.sample(jax.random.key(0), mu, logvar)
+    z = autoencoder.sample(jax.random.key(0), mu, logvar)
     return estimators.mi_agg(z, mu, logvar)
 
   inner = state.inner + 1

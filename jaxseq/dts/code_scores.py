@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 
-from jaxseq import data as data_lib
-from jaxseq.data import domains as domains_lib
+from jaxseq import data
+from jaxseq.data import domains
 from jaxseq.dts import metrics
 from jaxseq.dts import probes
 from jaxseq.dts.metrics import _sklearn
@@ -78,9 +78,9 @@ def _learned(mu, factors, trees, votes):
 
 def of_domains(
   ranges: Sequence[tuple[int, int]],
-  splits: data_lib.Splits,
-  test: data_lib.ArrayDataset,
-  means: Callable[[data_lib.ArrayDataset], np.ndarray],
+  splits: data.Splits,
+  test: data.ArrayDataset,
+  means: Callable[[data.ArrayDataset], np.ndarray],
 ) -> dict[str, dict[str, float]]:
   """Returns what probes read off both segments of one model's codes.
 
@@ -104,9 +104,9 @@ def of_domains(
     )
 
   return probes.domain_table(
-    windows(domains_lib.labeled(train)),
+    windows(domains.labeled(train)),
     windows(base.host(splits.valid)),
-    windows(domains_lib.unlabeled(train)),
+    windows(domains.unlabeled(train)),
     windows(test),
     {name: slice(*ends) for name, ends in zip(SEGMENTS, ranges)},
   )
