@@ -12,11 +12,11 @@ from jaxseq.rl import evaluate
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import scenes
 from jaxseq.training import figures
 
-Film = film_lib.Film
+Film = reel.Film
 
 _COLORS = 64  # of a frame; it keeps files small
 # In seconds: of a whole animation, of one frame, and of the last one.
