@@ -80,7 +80,7 @@ def simulate(distribution, cost_model, num_devices, draws) -> Cell:
     plan = planner.plan(*arguments)
     seconds.append(time.process_time() - start)
     static = baselines.static(*arguments, degree=degree).makespan
-    packing = baselines.packing(*arguments).makespan
+    packing = baselines.by_tokens(*arguments).makespan
     stream = np.nan
     if cost_model.kind == "recurrent":
       stream = planner.plan(*arguments, method="stream").makespan

@@ -108,7 +108,7 @@ def make_plans(kind: str, coefficients, lengths):
   return {
     "plan, 3 chunk sizes": (planner.plan(*arguments), fine),
     "plan, 1 chunk size": (planner.plan(*arguments), full),
-    "packing, 3": (baselines.packing(*arguments), fine),
+    "packing, 3": (baselines.by_tokens(*arguments), fine),
     "all on 8 devices, 1": (baselines.static(*arguments, degree=8), full),
     "alone, 3": (measured.alone(lengths, DEVICES, CAPACITY), fine),
     "alone, 1": (measured.alone(lengths, DEVICES, CAPACITY), full),

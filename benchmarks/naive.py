@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq.mixers import _dplr
+from jaxseq.recurrence import _window_blocks
 from jaxseq.recurrence import reference
 
 
@@ -239,8 +240,8 @@ def gated_scan(cell, params, state, x, *, reset=None, chunk_size=None):
   return reference.gated_scan(cell, params, state, x, reset=reset)
 
 
-def window_attention(q, k, v, start, window, *, block_size=None):
-  """`recurrence.window_attention` with the scores of all pairs."""
+def attend_in_window(q, k, v, start, window, block_size=None):
+  """What is in `recurrence.window_attention`, with the scores of all pairs."""
   del block_size
   return reference.window_attention(q, k, v, start, window)
 
@@ -261,11 +262,11 @@ def recurrences():
       siso_scan,
       softmax_outer_scan,
       softmax_scan,
-      window_attention,
     )
   }
   with (
     mock.patch.multiple(recurrence, **replaced),
+    mock.patch.object(_window_blocks, "attend", attend_in_window),
     mock.patch.object(_dplr, "kernel", cauchy_kernel),
   ):
     yield

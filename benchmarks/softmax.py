@@ -72,7 +72,7 @@ def main():
       results = timing.interleaved(
         [(make(method, shape[2]), problem(shape)) for method in METHODS]
       )
-      chosen = softmax_outer.choose_method(jax.default_backend(), shape[1])
+      chosen = softmax_outer.resolve_method("auto", shape[1])
       print(
         f"{', '.join(map(str, shape)):>18} {label:>9}"
         + "".join(f"{1e3 * result.wall:16.2f}" for result in results)

@@ -9,6 +9,7 @@ Every function returns the value that it checked and raises a ValueError.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import difflib
 import math
@@ -16,6 +17,8 @@ import numbers
 import typing
 from typing import Any
 from typing import TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 
@@ -70,6 +73,19 @@ def above_zero(name: str, value: Any) -> float:
   return value
 
 
+def fraction(name: str, value: Any) -> float:
+  """Checks a number above 0 and of at most 1."""
+  if not 0 < number(name, value) <= 1:
+    raise error(name, value, "a number above 0 and of at most 1")
+  return value
+
+
+def all_positive(**values: Any) -> None:
+  """Checks integers of at least 1, by their names."""
+  for name, value in values.items():
+    integer(name, value, 1)
+
+
 def choice(name: str, value: T, choices: Iterable[T]) -> T:
   """Checks that a value is one of some names; suggests the closest ones."""
   known = tuple(choices)
@@ -79,6 +95,34 @@ def choice(name: str, value: T, choices: Iterable[T]) -> T:
     listed = ", ".join(map(repr, known)) or "none, for there is no entry"
     raise error(name, value, f"one of {listed}{hint}")
   return value
+
+
+def shape(
+  name: str, value: Any, expected: Sequence[int | str]
+) -> tuple[int, ...]:
+  """Checks the shape of an array and returns it.
+
+  Args:
+    name: of the argument.
+    value: the array, or what numpy makes one of.
+    expected: sizes. A word stands for any size of at least 1, and one that
+      begins with a star, as the first entry, for any number of leading axes:
+      ("*batch", "time", 3).
+  """
+  got = np.shape(value)
+  sizes = tuple(expected)
+  leading = bool(sizes) and str(sizes[0]).startswith("*")
+  sizes = sizes[leading:]
+  own = got[len(got) - len(sizes) :] if leading else got
+  if len(own) != len(sizes) or not all(
+    size >= 1 if isinstance(want, str) else size == want
+    for size, want in zip(own, sizes)
+  ):
+    listed = ", ".join(map(str, expected))
+    comma = "," if len(expected) == 1 else ""
+    empty = " with at least one element" if 0 in own else ""
+    raise error(name, f"shape {got}", f"({listed}{comma}){empty}")
+  return got
 
 
 def fields(
@@ -111,6 +155,12 @@ def fields(
     number(name, getattr(config, name), 0)
   for name in shares:
     number(name, getattr(config, name), 0, 1)
+
+
+def at_least(config: Any, **minima: int) -> None:
+  """Checks integer fields of a configuration, each with its least value."""
+  for name, minimum in minima.items():
+    integer(name, getattr(config, name), minimum)
 
 
 def literals(config: Any) -> None:

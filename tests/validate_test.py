@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from typing import Literal
 
 import numpy as np
@@ -41,6 +42,39 @@ def test_choice_lists_what_exists():
 def test_shapes_are_shown_as_they_are():
   error = _validate.error("x", "shape (3,)", "shape (4,)")
   assert str(error) == "x: got shape (3,), expected shape (4,)."
+
+
+@pytest.mark.parametrize(
+  ("got", "expected"),
+  [
+    ((2, 3), (2, 3)),
+    ((2, 3), (2, "n")),
+    ((3,), ("*batch", 3)),
+    ((0, 5, 4, 3), ("*batch", "time", 3)),
+    ((), ()),
+  ],
+)
+def test_shapes(got, expected):
+  assert _validate.shape("x", np.zeros(got), expected) == got
+
+
+@pytest.mark.parametrize(
+  ("got", "expected", "message"),
+  [
+    ((2, 3), (2, 4), r"\(2, 4\)"),
+    ((2,), (3,), r"\(3,\)"),
+    ((), ("*batch", "n"), r"\(\*batch, n\)"),
+    ((1, 2), ("n",), r"\(n,\)"),
+    ((2, 0), ("*batch", "n"), r"\(\*batch, n\) with at least one element"),
+    ((2, 4), ("*batch", "time", 3), r"\(\*batch, time, 3\)"),
+  ],
+)
+def test_other_shapes_are_named(got, expected, message):
+  shape = re.escape(str(got))
+  with pytest.raises(
+    ValueError, match=rf"^x: got shape {shape}, expected {message}\.$"
+  ):
+    _validate.shape("x", np.zeros(got), expected)
 
 
 @dataclasses.dataclass(frozen=True)

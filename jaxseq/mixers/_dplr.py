@@ -133,50 +133,23 @@ def _real_diagonal(d):
 
 
 def truncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
-  """C (I - A_bar^length): its kernel of infinite length is C's, cut off.
+  """C (I - A_bar^length), the paper's C~: its endless kernel is C's, cut off.
 
-  Args:
-    A_bar: (H, 2 M, 2 M) from `transition`.
-    C: (directions, H, M) complex.
-    length: number of elements.
-
-  Returns:
-    (directions, H, M) complex, the C~ of the paper.
+  From A_bar (H, 2 M, 2 M) of `transition` and C (directions, H, M) complex.
   """
   c = read_out(C)
-  after = _times_power(jnp.swapaxes(c, 0, 1), A_bar, length)
-  return _from_read_out(c - jnp.swapaxes(after, 0, 1))
-
-
-def _times_power(rows, A, length):
-  """The product rows A^length, (H, k, N)."""
+  after = jnp.swapaxes(c, 0, 1)
   for bit in range(length.bit_length()):
     if bit:
-      A = jnp.matmul(A, A, precision="highest")
+      A_bar = jnp.matmul(A_bar, A_bar, precision="highest")
     if length >> bit & 1:
-      rows = jnp.matmul(rows, A, precision="highest")
-  return rows
-
-
-def untruncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
-  """C with C (I - A_bar^length) = the argument; the inverse of `truncate`."""
-  eye = jnp.broadcast_to(
-    jnp.eye(A_bar.shape[-1], dtype=A_bar.dtype), A_bar.shape
-  )
-  matrix = eye - _times_power(eye, A_bar, length)
-  c = jnp.linalg.solve(
-    jnp.swapaxes(matrix, -1, -2), jnp.moveaxis(read_out(C), 0, -1)
-  )
-  return _from_read_out(jnp.moveaxis(c, -1, 0))
-
-
-def _from_read_out(c):
-  """The inverse of `read_out`."""
-  return jnp.conj(split(c)) / 2
+      after = jnp.matmul(after, A_bar, precision="highest")
+  c = c - jnp.swapaxes(after, 0, 1)
+  return jnp.conj(split(c)) / 2  # The inverse of `read_out`.
 
 
 def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
-  """The kernels of length `length` from their discrete Fourier transforms.
+  """The kernels (directions, H, length), real, from their Fourier transforms.
 
   At omega = exp(-2 i theta), theta = pi j / length, the generating function of
   2 Re(C A_bar^l B_bar) is (arXiv:2111.00396, algorithm 1, divided through by
@@ -189,15 +162,7 @@ def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
   conjugate pair have a common denominator that is the same for all x and y, and
   real numerators but for one factor i: a real matrix product with a Cauchy
   matrix (M, frequencies). That is computed block by block, again in the
-  backward pass.
-
-  Args:
-    system: the system.
-    C: (directions, H, M) complex, truncated for `length` by `truncate`.
-    length: number of elements.
-
-  Returns:
-    (directions, H, length) real.
+  backward pass. C (directions, H, M) is that of `truncate` for this length.
   """
   Lambda, P, B, dt = system
   directions, (H, M), rank = len(C), Lambda.shape, len(P)

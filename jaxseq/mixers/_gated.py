@@ -1,6 +1,8 @@
 """Gated recurrent mixers: sizes, parameters, array layouts."""
 
 from collections.abc import Callable
+import dataclasses
+import inspect
 from typing import Any
 
 import jax
@@ -19,6 +21,47 @@ TRAITS = contract.Traits(
 )
 
 
+# What comes before the fields in the docstring of a configuration.
+_FIELDS = "\n\nAttributes:\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of a gated network.
+
+  Attributes:
+    d_model: width of inputs and outputs.
+    d_hidden: width of the hidden state; d_model if None. Any other width adds
+      an output projection.
+    heads: number of diagonal blocks of the recurrent matrices.
+  """
+
+  d_model: int
+  d_hidden: int | None = None
+  heads: int = 1
+
+  def __init_subclass__(cls, **options):
+    super().__init_subclass__(**options)
+    # A mixer's Config tells its own fields; those of its base stand above them.
+    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
+    inherited = inspect.cleandoc(cls.__base__.__doc__ or "").partition(_FIELDS)[
+      2
+    ]
+    cls.__doc__ = f"{title}{_FIELDS}{inherited}\n{own}".rstrip()
+
+  def __post_init__(self):
+    contract.fields(self, positive=("d_model", "heads"), optional=("d_hidden",))
+    if self.width % self.heads:
+      raise contract.error(
+        "d_hidden", self.width, f"a multiple of heads = {self.heads}"
+      )
+
+  @property
+  def width(self) -> int:
+    """Width of the hidden state."""
+    return self.d_model if self.d_hidden is None else self.d_hidden
+
+
 def sigmoid(x: jax.Array) -> jax.Array:
   """By tanh: one transcendental that compilers turn into vector code."""
   return 0.5 * jnp.tanh(0.5 * x) + 0.5
@@ -29,43 +72,21 @@ def weights(params: Params) -> recurrence.GatedParams:
   return recurrence.GatedParams(params["W"], params["b"], params["R"])
 
 
-def check_config(config: Any):
-  """Raises ValueError unless the sizes of a configuration fit together."""
-  contract.fields(config, positive=("d_model", "heads"), optional=("d_hidden",))
-  width = hidden_width(config)
-  if width % config.heads:
-    raise contract.error(
-      "d_hidden", width, f"a multiple of heads = {config.heads}"
-    )
-
-
-def hidden_width(config: Any) -> int:
-  """Returns the width of the hidden state."""
-  return config.d_model if config.d_hidden is None else config.d_hidden
-
-
 def init(
   key: jax.Array,
-  config: Any,
+  config: Config,
   *,
   input_gates: int,
   recurrent_gates: int,
   biases: int,
 ) -> Params:
-  """Draws the parameters; the mixers' own `init` tells their layouts.
+  """Draws W, R, b and, for a hidden width other than d_model, W_out, b_out.
 
-  Args:
-    key: random key.
-    config: configuration with d_model, d_hidden and heads.
-    input_gates: number of gates that see the input.
-    recurrent_gates: number of gates that see the hidden state.
-    biases: number of bias vectors.
-
-  Returns:
-    W, R, b, and for a hidden width other than d_model also W_out, b_out.
+  `input_gates` see the input, `recurrent_gates` the hidden state, and there are
+  `biases` bias vectors; the mixers' own `init` tells their layouts.
   """
   key_w, key_r, key_out = jax.random.split(key, 3)
-  width, heads = hidden_width(config), config.heads
+  width, heads = config.width, config.heads
   lecun = jax.nn.initializers.lecun_normal()
   # One orthogonal matrix per head and gate.
   blocks = jax.random.orthogonal(
@@ -91,7 +112,7 @@ def initial_state_of(state_type: type) -> Callable[..., Any]:
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):
     """Returns the state of a fresh sequence: zeros."""
-    shape = (*batch_shape, hidden_width(config))
+    shape = (*batch_shape, config.width)
     return state_type(*(jnp.zeros(shape, dtype) for _ in state_type._fields))
 
   return _belongs_to(state_type, initial_state)
@@ -106,15 +127,8 @@ def bind(
 ) -> tuple[contract.Apply, contract.Step]:
   """Makes the functions `apply` and `step` of a gated network.
 
-  Args:
-    config_type: the mixer's Config.
-    init: the mixer's function of this name.
-    initial_state: the mixer's function of this name.
-    cell: the pointwise functions.
-    weights: from the mixer's parameters, the weights of the recurrence.
-
-  Returns:
-    The two functions.
+  From the mixer's Config, init and initial_state, the pointwise functions, and
+  a function from its parameters to the weights of the recurrence.
   """
 
   @contract.apply(config_type, init, initial_state)

@@ -15,16 +15,10 @@ def since_reset(
 ) -> tuple[jax.Array, jax.Array]:
   """Counts the elements since the sequence was fresh.
 
-  Args:
-    position: (*batch,) floating, the number of elements before the first one.
-    reset: (*batch, time) bool or None; an element with a reset has place 0.
-    time: number of elements.
-    axis: name of the mesh axis over which time is split, or None. With resets,
-      the counts of the chunks are exchanged.
-
-  Returns:
-    The places (*batch, time) of the elements, and that (*batch,) of the element
-    after the last one, in the dtype of position.
+  From a position (*batch,), floating, the number of elements before the first
+  one, the places (*batch, time) of the elements, 0 at a reset, and that
+  (*batch,) of the element after the last one, in its dtype. With time split
+  over devices and resets, the counts of the chunks are exchanged.
   """
   index = jnp.arange(time)
   if axis is not None and reset is not None:

@@ -161,22 +161,12 @@ def run(
   reset: jax.Array | None,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs over a sequence, in one direction or both.
+  """Runs over a sequence u (*batch, time, H), in one direction or both.
 
   The second direction goes backwards and excludes the present element, as in
-  the code of S4.
-
-  Args:
-    config: options; `method` is of interest here.
-    system: the systems.
-    u: (*batch, time, H), float32 or wider.
-    state: (*batch, H, N) as `recurrence.siso_scan` takes it, or None.
-    reset: (*batch, time) bool or None; with it the pass is by chunks.
-    axis: name of the mesh axis over which time is split, or None; with it the
-      pass is by chunks and in one direction.
-
-  Returns:
-    y (*batch, time, H) and the last state of the first direction.
+  the code of S4. `method` of the configuration counts where there is no reset;
+  with resets or a split of time (in one direction only) the pass is by chunks.
+  State and result are those of `recurrence.siso_scan`.
   """
   A, B, C, _ = system
   scan = functools.partial(recurrence.siso_scan, reset=reset, axis=axis)

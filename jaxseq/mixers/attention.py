@@ -14,19 +14,21 @@ are forgotten: the state has a fixed size.
 import dataclasses
 import math
 from typing import Literal
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.mixers import _attention
 from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+from jaxseq.recurrence import window
 
 Params = contract.Params
+State = recurrence.WindowState
+
 TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
-  schemes=_attention.SCHEMES,
+  schemes=window.SCHEMES,
   block={"activation": "none", "feedforward": "swiglu"},
   cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
   collectives={"ppermute": None, "psum": 1},
@@ -93,21 +95,6 @@ class Config:
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
-class State(NamedTuple):
-  """The last elements, oldest first; those before the episode are zeros.
-
-  Attributes:
-    keys: (*batch, window, kv_heads, d_head), before positions are added.
-    values: (*batch, window, kv_heads, d_head).
-    length: (*batch,) number of elements since the state was fresh, in floating
-      point: more than 2^24 in float32 are not counted.
-  """
-
-  keys: jax.Array
-  values: jax.Array
-  length: jax.Array
-
-
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, no biases.
 
@@ -135,7 +122,10 @@ def init(key: jax.Array, config: Config) -> Params:
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the state of a fresh sequence: no elements."""
+  """Returns the state of a fresh sequence: no elements.
+
+  Keys and values (*batch, window, kv_heads, d_head), and how many they are.
+  """
   shape = (*batch_shape, config.window, config.groups, config.head_width)
   return State(
     jnp.zeros(shape, dtype),
@@ -155,12 +145,10 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
-  contract.choice("scheme", scheme, _attention.SCHEMES)
-  *batch, time, _ = x.shape
   dtype = contract.wide_dtype(x)
   q, k, v = (
     recurrence.dense(x.astype(dtype), params[name].astype(dtype)).reshape(
-      *batch, time, heads, config.head_width
+      *x.shape[:-1], heads, config.head_width
     )
     for name, heads in (
       ("W_q", config.heads),
@@ -168,29 +156,23 @@ def apply(
       ("W_v", config.groups),
     )
   )
-  whole = time
-  if axis is None:
-    o, keys, values = _attention.local(config, q, k, v, state, reset)
-  else:
-    whole *= jax.lax.axis_size(axis)
-    o, keys, values = _attention.split(
-      config, q, k, v, state, reset, axis, scheme
-    )
-  y = recurrence.dense(o.reshape(*batch, time, -1), params["W_o"].astype(dtype))
 
-  length = jnp.zeros(batch, dtype)
-  if state is not None:
-    length = state.length.astype(dtype)
-  length = length + whole
-  last_reset = _attention.last_reset(reset, time, axis)
-  if last_reset is not None:
-    since = whole - last_reset
-    length = jnp.where(last_reset < 0, length, since.astype(dtype))
-  short = config.window - keys.shape[-3]
-  if short > 0:
-    widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
-    keys, values = (jnp.pad(z, widths) for z in (keys, values))
-  return y, State(keys, values, length)
+  def rotate(x, index):
+    return positions.rotary(x, index[:, None], config.rotary_base)
+
+  o, state = recurrence.window_attention(
+    q,
+    k,
+    v,
+    config.window,
+    state,
+    reset=reset,
+    embed=rotate if config.positions == "rotary" else None,
+    axis=axis,
+    scheme=scheme,
+  )
+  o = o.reshape(*x.shape[:-1], -1)
+  return recurrence.dense(o, params["W_o"].astype(dtype)), state
 
 
 @contract.step(Config, init, initial_state)

@@ -33,22 +33,8 @@ TRAITS = dataclasses.replace(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-  """Options of the GRU.
-
-  Attributes:
-    d_model: width of inputs and outputs.
-    d_hidden: width of the hidden state; d_model if None. Any other width adds
-      an output projection.
-    heads: number of diagonal blocks of the recurrent matrices.
-  """
-
-  d_model: int
-  d_hidden: int | None = None
-  heads: int = 1
-
-  def __post_init__(self):
-    _gated.check_config(self)
+class Config(_gated.Config):
+  """Options of the GRU."""
 
 
 class State(NamedTuple):

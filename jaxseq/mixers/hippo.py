@@ -34,16 +34,9 @@ class DPLR(NamedTuple):
 
 
 def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
-  """HiPPO-LegS (Gu et al., arXiv:2008.07669, theorem 2).
+  """HiPPO-LegS (Gu et al., arXiv:2008.07669, theorem 2) of N states.
 
-  Args:
-    N: state size.
-
-  Returns:
-    A (N, N) and B (N,), float64.
-
-  Raises:
-    ValueError: if N is not positive.
+  Returns A (N, N) and B (N,), float64; a ValueError if N is not positive.
   """
   _validate.positive("N", N)
   B = np.sqrt(2.0 * np.arange(N) + 1.0)
@@ -52,16 +45,9 @@ def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
-  """HiPPO-LegT (arXiv:2008.07669, theorem 1), as S4's code scales it.
+  """HiPPO-LegT (arXiv:2008.07669, theorem 1) of N states, as S4 scales it.
 
-  Args:
-    N: state size.
-
-  Returns:
-    A (N, N) and B (N,), float64.
-
-  Raises:
-    ValueError: if N is not positive.
+  Returns A (N, N) and B (N,), float64; a ValueError if N is not positive.
   """
   _validate.positive("N", N)
   n = np.arange(N)
@@ -74,17 +60,10 @@ def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
 def fourier(N: int) -> tuple[np.ndarray, np.ndarray]:
   """HiPPO-FouT (Gu et al., "How to train your HiPPO", arXiv:2206.12037).
 
-  Args:
-    N: state size, even.
-
-  Returns:
-    A (N, N) and B (N,), float64.
-
-  Raises:
-    ValueError: if N is not positive and even.
+  Returns A (N, N) and B (N,), float64; a ValueError if N is not positive and
+  even.
   """
-  if N < 1 or N % 2:
-    raise _validate.error("N", N, "a positive and even number")
+  _check_even(N)
   B = np.zeros(N)
   B[::2] = math.sqrt(2)
   B[0] = 1
@@ -93,6 +72,11 @@ def fourier(N: int) -> tuple[np.ndarray, np.ndarray]:
   S[even, even + 1] = -np.pi * np.arange(N // 2)
   S[even + 1, even] = np.pi * np.arange(N // 2)
   return S - np.outer(B, B), B
+
+
+def _check_even(N):
+  if N < 1 or N % 2:
+    raise _validate.error("N", N, "a positive and even number")
 
 
 def _low_rank(name, N):
@@ -125,8 +109,7 @@ def half_dplr(name: str, N: int) -> DPLR:
     ValueError: if there is no such matrix, or N is not positive and even.
   """
   _validate.choice("name", name, HIPPO)
-  if N < 1 or N % 2:
-    raise _validate.error("N", N, "a positive and even number")
+  _check_even(N)
   A, B = HIPPO[name](N)
   P = _low_rank(name, N)
   Lambda, V = _normal_part(A + P.T @ P)
@@ -168,8 +151,7 @@ def diagonal(name: str, N: int) -> np.ndarray:
     ValueError: if there is no such choice, or N is not positive and even.
   """
   _validate.choice("name", name, DIAGONAL)
-  if N < 1 or N % 2:
-    raise _validate.error("N", N, "a positive and even number")
+  _check_even(N)
   if name == "legs":
     return half_dplr("legs", N).Lambda
   if name == "real":
@@ -190,14 +172,7 @@ DIAGONAL = ("lin", "inv", "inv2", "quad", "real", "legs")
 def legs_dplr(N: int) -> DPLR:
   """Diagonal plus low rank form of HiPPO-LegS (S4, arXiv:2111.00396, app. C).
 
-  Args:
-    N: state size.
-
-  Returns:
-    The form; the real part of every eigenvalue is -1/2.
-
-  Raises:
-    ValueError: if N is not positive.
+  Of N states, a positive number; the real part of every eigenvalue is -1/2.
   """
   A, B = legs(N)
   P = np.sqrt(np.arange(N) + 0.5)

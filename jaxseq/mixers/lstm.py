@@ -33,25 +33,15 @@ TRAITS = dataclasses.replace(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_gated.Config):
   """Options of the LSTM.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    d_hidden: width of the hidden state; d_model if None. Any other width adds
-      an output projection.
-    heads: number of diagonal blocks of the recurrent matrices.
     forget_bias: initial value of the forget gate's bias; 1 keeps the memory at
       first (Jozefowicz et al. 2015).
   """
 
-  d_model: int
-  d_hidden: int | None = None
-  heads: int = 1
   forget_bias: float = 1.0
-
-  def __post_init__(self):
-    _gated.check_config(self)
 
 
 class State(NamedTuple):

@@ -323,24 +323,18 @@ def md_tpe(
 
 
 def _check_tpe(params, x):
-  width = params["q"].shape[0]
-  if jnp.ndim(x) < 1 or jnp.shape(x)[-1] != width:
-    raise _validate.error(
-      "x", f"shape {jnp.shape(x)}", f"{width} channels, as params"
-    )
+  _validate.shape("x", x, ("*batch", *params["q"].shape))
 
 
 def _tpe_decay_and_gain(params, dtype):
   """Decay and gain of every channel, (d_model,)."""
-  q, k, log_decay = (params[name].astype(dtype) for name in _TPE_SCAN)
+  names = "q", "k", "log_decay"
+  q, k, log_decay = (params[name].astype(dtype) for name in names)
   heads = log_decay.shape[0]
   width = q.shape[0] // heads
   gain = jnp.sum((q * k).reshape(heads, width), axis=-1)
   decay = jax.nn.sigmoid(log_decay)
   return jnp.repeat(decay, width), jnp.repeat(gain, width)
-
-
-_TPE_SCAN = ("q", "k", "log_decay")
 
 
 def _tpe_output(params, x, dtype):

@@ -11,7 +11,7 @@ factors (arXiv:2202.09729), which keeps every eigenvalue in the left half plane.
 The parameter is the output vector C itself. The code of the paper trains C~ =
 C (I - A_bar^L) for one length L instead, which saves the power of A_bar in
 every pass, but then the model depends on L, and C, which a step needs, takes
-the solution of a linear system. `to_truncated` and `from_truncated` convert.
+the solution of a linear system.
 
 Only the state space model itself is here; the activation, gate and residual of
 the paper's layer are in `jaxseq.nn`.
@@ -160,47 +160,6 @@ def step(config, params, x, state, reset=None):
   C = _siso.from_pair(params["C"], u.dtype)
   y = 2 * jnp.sum(C.real * state.real - C.imag * state.imag, -1)
   return y + params["D"].astype(u.dtype) * u, state
-
-
-def to_truncated(config: Config, params: Params, length: int) -> jax.Array:
-  """C~ = C (I - A_bar^length), what the code of the paper trains.
-
-  Args:
-    config: options.
-    params: from `init`.
-    length: length of the sequences that C~ is for.
-
-  Returns:
-    An array like params["C"].
-  """
-  return _convert(config, params, length, _dplr.truncate)
-
-
-def from_truncated(
-  config: Config, params: Params, length: int, truncated: jax.Array
-) -> jax.Array:
-  """C for a C~ of the code of the paper; the inverse of `to_truncated`.
-
-  Badly conditioned where length is short against 1 / dt: use float64.
-
-  Args:
-    config: options.
-    params: from `init`; its C is not used.
-    length: length of the sequences that C~ is for.
-    truncated: (H, N / 2, 2), or (2, H, N / 2, 2) if bidirectional.
-
-  Returns:
-    An array like params["C"].
-  """
-  params = {**params, "C": jnp.asarray(truncated)}
-  return _convert(config, params, length, _dplr.untruncate)
-
-
-def _convert(config, params, length, function):
-  dtype = jnp.promote_types(params["C"].dtype, jnp.float32)
-  A_bar, _ = _dplr.transition(_continuous(config, params, dtype))
-  C = function(A_bar, _directions(config, params, dtype), length)
-  return jnp.stack([C.real, C.imag], -1).reshape(params["C"].shape)
 
 
 def _directions(config, params, dtype):

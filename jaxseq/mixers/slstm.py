@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
+from jaxseq.mixers import lstm
 
 Params = _gated.Params
 
@@ -34,25 +35,8 @@ TRAITS = dataclasses.replace(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-  """Options of the sLSTM.
-
-  Attributes:
-    d_model: width of inputs and outputs.
-    d_hidden: width of the hidden state; d_model if None. Any other width adds
-      an output projection.
-    heads: number of diagonal blocks of the recurrent matrices.
-    forget_bias: initial value of the forget gate's bias; 1 keeps the memory at
-      first (Jozefowicz et al. 2015).
-  """
-
-  d_model: int
-  d_hidden: int | None = None
-  heads: int = 1
-  forget_bias: float = 1.0
-
-  def __post_init__(self):
-    _gated.check_config(self)
+class Config(lstm.Config):
+  """Options of the sLSTM."""
 
 
 class State(NamedTuple):
@@ -131,24 +115,8 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 def init(key: jax.Array, config: Config) -> Params:
-  """Draws the parameters: LeCun-normal inputs, orthogonal blocks.
-
-  Args:
-    key: random key.
-    config: options.
-
-  Returns:
-    A dict of float32 arrays, gates in the order i, f, z, o, D = d_hidden /
-    heads:
-      W: (d_model, 4, d_hidden), input kernels.
-      R: (heads, D, 4, D), [head, in, gate, out], recurrent kernels.
-      b: (4, d_hidden), biases; zeros but for f's.
-      W_out, b_out: (d_hidden, d_model) and (d_model,), only where d_hidden is
-        not d_model.
-  """
-  params = _gated.init(key, config, input_gates=4, recurrent_gates=4, biases=4)
-  params["b"] = params["b"].at[1].set(config.forget_bias)
-  return params
+  """Draws the parameters: those of `lstm.init`."""
+  return lstm.init(key, config)
 
 
 initial_state = _gated.initial_state_of(State)

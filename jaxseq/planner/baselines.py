@@ -8,7 +8,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.planner import bounds
 from jaxseq.planner import costs
-from jaxseq.planner import packing as packing_lib
+from jaxseq.planner import packing
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
 
@@ -22,25 +22,15 @@ def static(
 ) -> schedule.Assignment:
   """One fixed degree for every document: best-fit rows, spread by time.
 
-  Args:
-    lengths: (documents,) tokens of each document.
-    num_devices: number of devices, a power of two.
-    cost_model: seconds and bytes.
-    memory_per_device: bytes.
-    degree: devices of every group, a power of two.
-
-  Returns:
-    The assignment.
-
-  Raises:
-    ValueError: as `planner.plan`; if a document does not fit on a group, or if
-      `degree` is not that of a group.
+  The arguments are those of `planner.plan`, and `degree`, the devices of every
+  group, a power of two. A ValueError as there; if a document does not fit on a
+  group, or if `degree` is not that of a group.
   """
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
   _validate.choice("degree", degree, problem.degrees.tolist())
-  rows = packing_lib.best_fit(problem.lengths, problem.capacity * degree)
+  rows = packing.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
   heap = [(0.0, block) for block in range(num_devices // degree)]
   placed = []
@@ -53,7 +43,7 @@ def static(
   return schedule.assemble(problem, placed, bound, f"static-{degree}")
 
 
-def packing(
+def by_tokens(
   lengths: Sequence[int],
   num_devices: int,
   cost_model: costs.CostModel,
@@ -64,19 +54,8 @@ def packing(
   The naive scheduler of ByteScale (Ge et al., arXiv:2502.21231, algorithm 1),
   on aligned groups of powers of two: documents that fit on one device are
   packed into full rows, longer ones get as few devices as hold them, and every
-  row goes to the devices with the fewest tokens.
-
-  Args:
-    lengths: (documents,) tokens of each document.
-    num_devices: number of devices, a power of two.
-    cost_model: seconds and bytes.
-    memory_per_device: bytes.
-
-  Returns:
-    The assignment.
-
-  Raises:
-    ValueError: as `planner.plan`.
+  row goes to the devices with the fewest tokens. Arguments and errors are those
+  of `planner.plan`.
   """
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
@@ -94,7 +73,7 @@ def packing(
   for document in np.flatnonzero(smallest > 1).tolist():
     put(np.array([document]), int(smallest[document]))
   short = np.flatnonzero(smallest == 1)
-  rows = packing_lib.best_fit(problem.lengths[short], problem.capacity)
+  rows = packing.best_fit(problem.lengths[short], problem.capacity)
   for row in sorted(rows, key=lambda row: -problem.lengths[short[row]].sum()):
     put(short[row], 1)
   bound = bounds.by_bisection(problem)

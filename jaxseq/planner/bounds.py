@@ -12,14 +12,7 @@ from jaxseq.planner import workload
 
 
 def simple(problem: workload.Workload) -> float:
-  """LB1: all work spread evenly, or the longest document at its best.
-
-  Args:
-    problem: documents and devices.
-
-  Returns:
-    Seconds.
-  """
+  """LB1, seconds: all work spread evenly, or the longest document at best."""
   spread = problem.shares.min(axis=1).sum() / problem.num_devices
   return float(max(spread, problem.times.min(axis=1).max()))
 
@@ -31,13 +24,7 @@ def by_bisection(problem: workload.Workload, iterations: int = 60) -> float:
 
   A step of T seconds needs a degree of at most T seconds for each document, and
   a small T asks for high degrees, which waste more. The sum falls as T grows.
-
-  Args:
-    problem: documents and devices.
-    iterations: halvings of the interval.
-
-  Returns:
-    Seconds; the lower end of the last interval, at least LB1.
+  Returns seconds, at least LB1: the lower end of what so many halvings leave.
   """
 
   def wasted(limit):

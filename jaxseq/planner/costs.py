@@ -64,19 +64,14 @@ class CostModel:
 
   def __post_init__(self):
     _validate.choice("kind", self.kind, KINDS)
-    if not self.token_seconds > 0 or not self.bytes_per_token > 0:
-      raise ValueError(
-        f"token_seconds and bytes_per_token: got {self.token_seconds} and "
-        f"{self.bytes_per_token}, expected positive."
-      )
+    _validate.fields(self, above_zero=("token_seconds", "bytes_per_token"))
     if self.kind == "recurrent" and self.square_seconds:
-      raise ValueError(
-        f"square_seconds: got {self.square_seconds}, expected 0 for recurrent "
-        "mixers."
+      raise _validate.error(
+        "square_seconds", self.square_seconds, "0 for recurrent mixers"
       )
     if not self.bandwidths or not all(v > 0 for v in self.bandwidths):
-      raise ValueError(
-        f"bandwidths: got {self.bandwidths}, expected positive, at least one."
+      raise _validate.error(
+        "bandwidths", self.bandwidths, "positive numbers, at least one"
       )
 
   def bandwidth(self, degree: int) -> float:

@@ -20,15 +20,9 @@ LONG = 0.3
 
 
 def is_long(problem: workload.Workload, lower_bound: float) -> np.ndarray:
-  """Tells which documents' degrees are worth a choice.
+  """Tells which documents' degrees are worth a choice, (documents,) bool.
 
-  Args:
-    problem: documents and devices.
-    lower_bound: seconds.
-
-  Returns:
-    (documents,) bool: those that do not fit on one device or take too much of
-    its time.
+  Those that do not fit on one device or take too much of its time.
   """
   return problem.times[:, 0] > LONG * lower_bound
 
@@ -38,13 +32,9 @@ def place(
 ) -> tuple[float, list[schedule.Placement]]:
   """Puts documents on blocks, by falling degree and time.
 
-  Args:
-    problem: documents and devices.
-    choice: (documents,) the column of `problem.degrees` of each document.
-
-  Returns:
-    The largest load, with documents of degree 1 paying for their part of a
-    row, and one placement per document of a larger degree and per device.
+  From the column of `problem.degrees` of each document, (documents,), the
+  largest load, with documents of degree 1 paying for their part of a row, and
+  one placement per document of a larger degree and per device.
   """
   loads = [0.0]
   placements = []
@@ -83,15 +73,10 @@ def place(
 def choose_degrees(
   problem: workload.Workload, long: np.ndarray, target: float
 ) -> np.ndarray:
-  """Picks the smallest degree that is done by `target`, or the fastest.
+  """Picks the smallest degree that is done by `target` seconds, or the fastest.
 
-  Args:
-    problem: documents and devices.
-    long: (documents,) bool; the others get degree 1.
-    target: seconds.
-
-  Returns:
-    (documents,) int64, columns of `problem.degrees`.
+  Returns columns of `problem.degrees`, (documents,) int64; those that are not
+  `long`, (documents,) bool, get degree 1.
   """
   done = problem.times <= target
   first = np.where(
@@ -103,15 +88,7 @@ def choose_degrees(
 def solve(
   problem: workload.Workload, lower_bound: float
 ) -> list[schedule.Placement]:
-  """Plans for every guess, then for as many around the best one.
-
-  Args:
-    problem: documents and devices.
-    lower_bound: seconds.
-
-  Returns:
-    Placements of one row each.
-  """
+  """Plans for every guess, then for as many around the best; one row each."""
   long = is_long(problem, lower_bound)
   best, tried = (np.inf, 0.0, []), set()
 

@@ -29,16 +29,10 @@ def solve(
   upper_bound: float,
   time_limit: float | None = None,
 ) -> list[schedule.Placement] | None:
-  """Searches for a plan below `upper_bound`.
+  """Searches for a plan of less than `upper_bound` seconds, of a known one.
 
-  Args:
-    problem: documents and devices.
-    lower_bound: seconds that no plan can go below.
-    upper_bound: seconds of a plan that is known.
-    time_limit: seconds to search; until it is proved if None.
-
-  Returns:
-    Placements of one row each; None if nothing was found.
+  `time_limit` seconds, or until it is proved. Returns placements of one row
+  each; None if nothing was found.
   """
   blocks = [
     (column, block)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxseq import _validate
+
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
   """Packs documents into few rows.
@@ -31,9 +33,8 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
   for index in np.argsort(-lengths, kind="stable").tolist():
     length = int(lengths[index])
     if length > capacity:
-      raise ValueError(
-        f"document {index} of {length} tokens is longer than a row of "
-        f"{capacity}."
+      raise _validate.error(
+        f"lengths[{index}]", length, f"at most {capacity}, the length of a row"
       )
     place = bisect.bisect_left(free, (length, -1))
     if place == len(free):

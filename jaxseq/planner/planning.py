@@ -49,9 +49,10 @@ def plan(
   """
   _validate.choice("method", method, METHODS)
   if method == "stream" and cost_model.kind != "recurrent":
-    raise ValueError(
-      'method "stream" is for recurrent mixers: attention pays for the '
-      f"exchange of every token; got a cost model of kind {cost_model.kind!r}."
+    raise _validate.error(
+      "cost_model.kind",
+      cost_model.kind,
+      "'recurrent' with method 'stream': attention pays for every token",
     )
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
@@ -72,14 +73,9 @@ def plan(
 def propose(
   problem: workload.Workload, bound: float
 ) -> list[schedule.Assignment]:
-  """Returns the plan of LPT and that of every degree that fits all documents.
+  """Returns the plan of LPT, then that of every degree that fits all documents.
 
-  Args:
-    problem: documents and devices.
-    bound: seconds that no plan can go below.
-
-  Returns:
-    The assignments, LPT's first.
+  `bound` is the seconds that no plan can go below.
   """
   found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
   for degree in problem.degrees.tolist():

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.planner import schedule
 
 
@@ -84,14 +85,9 @@ class Batch(NamedTuple):
 
 
 def chunk_sizes(tokens_per_device: int, levels: int = 3) -> tuple[int, ...]:
-  """Returns the set of chunk sizes: the memory's, and halves of it.
+  """Returns the set of chunk sizes, rising: the memory's, and halves of it.
 
-  Args:
-    tokens_per_device: tokens that one device has memory for.
-    levels: how many sizes at most.
-
-  Returns:
-    Rising tokens per device.
+  From the tokens that one device has memory for, at most `levels` sizes.
   """
   sizes = {-(-tokens_per_device // 2**level) for level in range(levels)}
   return tuple(sorted(sizes))
@@ -126,17 +122,16 @@ def lay_out(
   documents = [np.asarray(tokens) for tokens in documents]
   planned = sorted(i for row in assignment.rows for i in row.doc_ids)
   if planned != list(range(len(documents))):
-    raise ValueError(
-      f"documents: got {len(documents)}, expected the {len(planned)} of the "
-      "plan."
+    raise _validate.error(
+      "documents", len(documents), f"the {len(planned)} of the plan"
     )
   chunks = sorted(chunks)
   needed = [
     -(-_tokens(row, documents) // row.degree) for row in assignment.rows
   ]
   if max(needed) > chunks[-1]:
-    raise ValueError(
-      f"chunks: got {tuple(chunks)}, expected {max(needed)} tokens per device."
+    raise _validate.error(
+      "chunks", tuple(chunks), f"{max(needed)} tokens per device"
     )
   sizes = [chunks[bisect.bisect_left(chunks, tokens)] for tokens in needed]
   num_devices = len(assignment.loads)
@@ -153,14 +148,7 @@ def lay_out(
 
 
 def empty(key: Key) -> Wave:
-  """Returns a wave of padding.
-
-  Args:
-    key: its shape.
-
-  Returns:
-    The wave.
-  """
+  """Returns a wave of padding."""
   shape = key.rows, key.row_length
   zeros = np.zeros(shape, np.int32)
   reset = np.zeros(shape, bool)

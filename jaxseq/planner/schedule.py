@@ -75,12 +75,7 @@ def pack(
 ) -> list[Placement]:
   """Splits what is on each block into rows that fit into memory.
 
-  Args:
-    problem: documents and devices.
-    placements: at most one for each block.
-
-  Returns:
-    Placements of one row each.
+  From at most one placement for each block to placements of one row each.
   """
   rows = []
   for documents, degree, first_device in placements:
@@ -97,16 +92,9 @@ def assemble(
   lower_bound: float,
   method: str,
 ) -> Assignment:
-  """Orders rows by falling degree and adds up their times.
+  """Orders rows, as `pack` returns them, by falling degree; adds up times.
 
-  Args:
-    problem: documents and devices.
-    rows: placements of one row each, as `pack` returns them.
-    lower_bound: seconds.
-    method: how the plan was found.
-
-  Returns:
-    The assignment.
+  The lower bound, in seconds, and how they were found are only passed on.
   """
   loads = np.zeros(problem.num_devices)
   done = []

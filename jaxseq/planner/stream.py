@@ -8,6 +8,7 @@ and the rows that memory asks for come on top of the even share.
 
 import heapq
 
+from jaxseq import _validate
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
 
@@ -15,22 +16,16 @@ from jaxseq.planner import workload
 def homogeneous(
   problem: workload.Workload, degree: int
 ) -> list[schedule.Placement]:
-  """Spreads single documents over equal groups, then packs each group's.
+  """Spreads single documents over groups of `degree`, then packs each group's.
 
-  Args:
-    problem: documents and devices.
-    degree: devices of every group.
-
-  Returns:
-    Placements of one row each.
-
-  Raises:
-    ValueError: if the longest document does not fit on such a group.
+  Returns placements of one row each; a ValueError if the longest document does
+  not fit on such a group.
   """
   if problem.lengths[0] > problem.capacity * degree:
-    raise ValueError(
-      f"document {problem.order[0]} of {problem.lengths[0]} tokens does not "
-      f"fit on {degree} devices with memory for {problem.capacity} tokens each."
+    raise _validate.error(
+      f"lengths[{problem.order[0]}]",
+      int(problem.lengths[0]),
+      f"at most {degree} * {problem.capacity} tokens, the memory of a group",
     )
   blocks = problem.num_devices // degree
   column = degree.bit_length() - 1

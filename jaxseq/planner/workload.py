@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.planner import costs
 
 
@@ -46,41 +47,30 @@ def make_workload(
 ) -> Workload:
   """Sorts the documents and computes their costs.
 
-  Args:
-    lengths: (documents,) tokens of each document, at least 1.
-    num_devices: number of devices, a power of two.
-    cost_model: seconds and bytes.
-    memory_per_device: bytes.
-
-  Returns:
-    The workload.
-
-  Raises:
-    ValueError: if an argument is out of range, or if a document does not fit on
-      all devices together; the message names its index.
+  Arguments and errors are those of `planner.plan`; `lengths` are at least 1.
   """
   lengths = np.asarray(lengths)
   if lengths.ndim != 1 or not len(lengths):
-    raise ValueError(
-      f"lengths: got {lengths.shape}, expected (documents,), at least one."
+    raise _validate.error(
+      "lengths", f"shape {lengths.shape}", "(documents,), at least one"
     )
   if not np.issubdtype(lengths.dtype, np.integer):
-    raise ValueError(f"lengths: got {lengths.dtype}, expected integers.")
+    raise _validate.error("lengths", f"dtype {lengths.dtype}", "integers")
   lengths = lengths.astype(np.int64)
   if lengths.min() < 1:
-    raise ValueError(
-      f"lengths: got {lengths.min()} of document {int(lengths.argmin())}, "
-      "expected at least 1."
+    place = int(lengths.argmin())
+    raise _validate.error(
+      f"lengths[{place}]", int(lengths[place]), "at least 1"
     )
   if num_devices < 1 or num_devices & (num_devices - 1):
-    raise ValueError(
-      f"num_devices: got {num_devices}, expected a power of two."
-    )
+    raise _validate.error("num_devices", num_devices, "a power of two")
   capacity = tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
-    raise ValueError(
-      f"document {int(lengths.argmax())} of {lengths.max()} tokens fits "
-      f"nowhere: {num_devices} devices have memory for {capacity} tokens each."
+    place = int(lengths.argmax())
+    raise _validate.error(
+      f"lengths[{place}]",
+      int(lengths[place]),
+      f"at most {num_devices} * {capacity} tokens, the memory of all devices",
     )
   order = np.argsort(-lengths, kind="stable")
   lengths = lengths[order]
@@ -108,23 +98,16 @@ def tokens_per_device(
 ) -> int:
   """Returns how many tokens' activations fit beside the fixed bytes.
 
-  Args:
-    cost_model: bytes.
-    memory_per_device: bytes.
-
-  Returns:
-    The number of tokens, at least 1.
-
-  Raises:
-    ValueError: if there is not even memory for one.
+  At least 1; a ValueError if there is not even memory for one.
   """
   free = memory_per_device - cost_model.fixed_bytes
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
   if free <= 0 or capacity < 1:
-    raise ValueError(
-      f"memory_per_device = {memory_per_device:.6g} bytes leaves no room for a "
-      f"token of {cost_model.bytes_per_token:.6g} bytes beside "
-      f"{cost_model.fixed_bytes:.6g} fixed bytes."
+    raise _validate.error(
+      "memory_per_device",
+      memory_per_device,
+      f"room for a token of {cost_model.bytes_per_token:.6g} bytes beside "
+      f"{cost_model.fixed_bytes:.6g} fixed bytes",
     )
   return capacity

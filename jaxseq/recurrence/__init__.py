@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     softmax_outer_step as softmax_outer_step,
   )
   from jaxseq.recurrence.stepwise import fold as fold
+  from jaxseq.recurrence.window import WindowState as WindowState
   from jaxseq.recurrence.window import window_attention as window_attention
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

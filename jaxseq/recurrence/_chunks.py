@@ -24,15 +24,10 @@ def over_chunks(
   The backward pass keeps the carry at the start of each chunk and runs each
   chunk again, from the last to the first. Neither pass copies xs or ys.
 
-  Args:
-    function: what is done with a chunk; it closes over no traced arrays.
-    size: elements per chunk; the remainder of the length is a shorter chunk.
-    carry: pytree of floating-point arrays; structure, shapes and dtypes stay.
-    xs: pytree of (rows, time, ...) floating-point arrays.
-    flags: pytree of (rows, time, ...) arrays that have no gradient.
-
-  Returns:
-    The carry after the last chunk, and ys, a pytree of (rows, time, ...).
+  `function` closes over no traced arrays. The carry is of floating-point
+  arrays, which keep structure, shapes and dtypes; xs and ys of (rows, time,
+  ...) floating-point arrays; flags of such arrays without a gradient. The
+  remainder of the length is a chunk of less than `size` elements.
   """
   return _forward(function, size, carry, xs, flags)[0]
 

@@ -29,16 +29,9 @@ from jaxseq.recurrence import linear
 def run(
   method: str, x: _outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs one chunk.
+  """Runs one chunk of one dtype: "sequential", "associative" or "chunked".
 
-  Args:
-    method: "sequential", "associative" or "chunked".
-    x: inputs in one floating dtype.
-    state: [B, R, K, V].
-    reset: [B, C] bool or None.
-
-  Returns:
-    Outputs [B, R, C, V] and the state after the chunk.
+  Returns outputs [B, R, C, V] and the state after the chunk.
   """
   if method == "sequential":
     return _sequential(x, state, reset)

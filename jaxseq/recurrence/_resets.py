@@ -5,19 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-
 PyTree = Any
-
-
-def check(reset: jax.Array | None, shape: tuple[int, ...]) -> None:
-  """Raises ValueError unless `reset` is None or a bool array of that shape."""
-  if reset is None:
-    return
-  if jnp.shape(reset) != shape:
-    raise _validate.error("reset", f"shape {jnp.shape(reset)}", str(shape))
-  if jnp.result_type(reset) != jnp.bool_:
-    raise _validate.error("reset", f"dtype {jnp.result_type(reset)}", "bool")
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:

@@ -81,15 +81,9 @@ def run(
 ) -> tuple[tuple[Weights, jax.Array], jax.Array]:
   """Runs a chunk; a function for `chunks.over_chunks`.
 
-  Args:
-    method: as in `linear_scan`, but not "auto".
-    carry: the weights, in the dtype of the computation, and the state [R, N, D]
-      before the chunk.
-    inputs: the inputs.
-    reset: [R, T] bool or None.
-
-  Returns:
-    The carry after the chunk, and y [R, T, D] in the dtype of x.
+  The carry is the weights, in the dtype of the computation, and the state [R,
+  N, D]; y is [R, T, D] in the dtype of x. `method` is that of `linear_scan`,
+  but not "auto".
   """
   weights, h = carry
   real = jnp.real(weights.A).dtype

@@ -102,16 +102,8 @@ def response(
   """The outputs Re(C A^(t+1) state), t < length, of systems without inputs.
 
   Products of matrices for as many states as there are in a scan, one for each
-  chunk of elements.
-
-  Args:
-    A: (H, N) or (H, N, N), as in `siso_scan`.
-    C: (H, N).
-    state: (*batch, H, N), real or complex as `siso_scan` returns it.
-    length: number of elements.
-
-  Returns:
-    (*batch, length, H), real.
+  chunk of elements. From A (H, N) or (H, N, N), C (H, N) and states (*batch, H,
+  N), real or complex, to (*batch, length, H), real.
   """
   *batch, H, N = state.shape
   A, x, C, _ = real_form(A, state.reshape(-1, H, N), C)

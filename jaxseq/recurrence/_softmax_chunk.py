@@ -124,19 +124,11 @@ def run(
   size: int,
   method: str,
 ) -> tuple[jax.Array, SoftmaxState]:
-  """Runs over whole sequences, chunk by chunk.
+  """Runs over whole sequences, chunks of `size` elements one after the other.
 
-  Args:
-    inputs: q, logits and k [R, T, D] and v [R, T, E] of any floating dtype.
-    init: m, u [R, D] and w [R, D, E] in the dtype to compute in.
-    reset: [R, T] bool or None.
-    sink: logit of the valueless element that every fresh sequence starts with.
-    size: elements per chunk.
-    method: "sequential", "associative" or "chunked".
-
-  Returns:
-    o [R, T, E] in the common dtype of the inputs, and the state after the last
-    element.
+  From q, logits and k [R, T, D] and v [R, T, E] of any floating dtype, and m, u
+  [R, D] and w [R, D, E] in the dtype to compute in, o [R, T, E] in the common
+  dtype of the inputs, and the state after the last element.
   """
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import halo
 from jaxseq.recurrence._sharded import prefix
@@ -50,10 +51,9 @@ def causal_conv(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  if x.ndim < 2:
-    raise _validate.error("x", f"shape {x.shape}", "(*batch, time, channels)")
+  _validate.shape("x", x, ("*batch", "time", "channels"))
   dtype = _check(x, weight, bias, window, x.shape[:-2])
-  _resets.check(reset, x.shape[:-1])
+  _checks.reset(reset, x.shape[:-1])
   width, time = weight.shape[0], x.shape[-2]
   if axis is not None and width > 1:
     window = _arriving(x.astype(dtype), window.astype(dtype), reset, axis)
@@ -103,10 +103,9 @@ def causal_conv_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  if x.ndim < 1:
-    raise _validate.error("x", f"shape {x.shape}", "(*batch, channels)")
+  _validate.shape("x", x, ("*batch", "channels"))
   dtype = _check(x, weight, bias, window, x.shape[:-1])
-  _resets.check(reset, x.shape[:-1])
+  _checks.reset(reset, x.shape[:-1])
   window = window.astype(dtype)
   if reset is not None:
     window = _resets.select(reset, jnp.zeros_like(window), window)
@@ -120,24 +119,10 @@ def causal_conv_step(
 def _check(x, weight, bias, window, batch):
   """Checks shapes; returns the dtype to compute in."""
   channels = x.shape[-1]
-  if not jnp.issubdtype(x.dtype, jnp.floating):
-    raise _validate.error("x", f"dtype {x.dtype}", "a floating one")
-  shape = jnp.shape(weight)
-  if len(shape) != 2 or shape[0] < 1 or shape[1] != channels:
-    raise _validate.error(
-      "weight",
-      f"shape {shape}",
-      f"(width, channels) with channels = {channels}",
-    )
-  if bias is not None and jnp.shape(bias) != (channels,):
-    raise _validate.error("bias", f"shape {jnp.shape(bias)}", f"{(channels,)}")
-  expected = (*batch, shape[0] - 1, channels)
-  if jnp.shape(window) != expected:
-    raise _validate.error(
-      "window",
-      f"shape {jnp.shape(window)}",
-      f"{expected}, (*batch, width - 1, channels)",
-    )
+  _checks.floating(x=x)
+  width, _ = _validate.shape("weight", weight, ("width", channels))
+  _checks.shape("bias", bias, (channels,))
+  _validate.shape("window", window, (*batch, width - 1, channels))
   return jnp.result_type(x.dtype, window, jnp.float32)
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 
 # Elements in the smallest blocks that a chunk is cut into.
 _BLOCK = 32
@@ -27,20 +28,10 @@ def fft_convolution(
   Raises:
     ValueError: if shapes do not fit.
   """
-  if jnp.ndim(u) < 2 or jnp.shape(kernel) != (u.shape[-1], u.shape[-2]):
-    raise _validate.error(
-      "u",
-      f"shape {jnp.shape(u)} and {jnp.shape(kernel)}",
-      "(*batch, time, H) and kernel (H, time)",
-    )
-  if backward is not None and jnp.shape(backward) != kernel.shape:
-    raise _validate.error(
-      "backward",
-      f"shape {jnp.shape(backward)}",
-      f"the shape of kernel, {kernel.shape}",
-    )
+  *_, time, H = _validate.shape("u", u, ("*batch", "time", "H"))
+  _validate.shape("kernel", kernel, (H, time))
+  _checks.shape("backward", backward, (H, time))
   dtype = jnp.result_type(u, kernel, jnp.float32)
-  time = u.shape[-2]
   # Room for the whole product, so that nothing wraps around; powers of two
   # are what every FFT is fast at.
   room = 1 << (2 * time - 1).bit_length()

@@ -14,6 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import gated_schemes
 
@@ -289,43 +290,22 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
         f"a multiple of {width} features without params.input_kernel",
       )
   else:
-    kernel = jnp.shape(params.input_kernel)
-    if len(kernel) != 3 or (kernel[0], kernel[2]) != (x.shape[-1], width):
-      raise _validate.error(
-        "params.input_kernel",
-        f"shape {kernel}",
-        f"({x.shape[-1]}, input gates, {width})",
-      )
-    input_gates = kernel[1]
-  if jnp.shape(params.input_bias) != (input_gates, width):
-    raise _validate.error(
-      "params.input_bias",
-      f"shape {jnp.shape(params.input_bias)}",
-      f"{(input_gates, width)}",
+    _, input_gates, _ = _validate.shape(
+      "params.input_kernel",
+      params.input_kernel,
+      (x.shape[-1], "input gates", width),
     )
-  if params.bias is not None and jnp.shape(params.bias) != (gates, width):
-    raise _validate.error(
-      "params.bias", f"shape {jnp.shape(params.bias)}", f"{(gates, width)}"
-    )
+  _validate.shape("params.input_bias", params.input_bias, (input_gates, width))
+  _checks.shape("params.bias", params.bias, (gates, width))
   for leaf in state:
-    if jnp.shape(leaf) != (heads, lead[-1], features):
-      raise _validate.error(
-        "state",
-        f"shape {jnp.shape(leaf)}",
-        f"arrays of shape {(heads, lead[-1], features)}",
-      )
+    _validate.shape("state", leaf, (heads, lead[-1], features))
 
 
 def _check_scan(params, state, x, reset) -> None:
   """Raises ValueError unless the arguments of `gated_scan` fit together."""
-  if jnp.ndim(x) != 3 or x.shape[0] == 0:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      "(time, batch, inputs) with at least one step",
-    )
+  _validate.shape("x", x, ("time", "batch", "inputs"))
   _check(params, state, x, x.shape[:-1])
-  _resets.check(reset, x.shape[:-1])
+  _checks.reset(reset, x.shape[:-1])
 
 
 def gated_step(
@@ -352,11 +332,9 @@ def gated_step(
   Raises:
     ValueError: if shapes do not fit together.
   """
-  if jnp.ndim(x) != 2:
-    raise _validate.error("x", f"shape {jnp.shape(x)}", "(batch, inputs)")
+  _validate.shape("x", x, ("batch", "inputs"))
   _check(params, state, x, x.shape[:-1])
-  if reset is not None:
-    _resets.check(reset, x.shape[:-1])
+  _checks.reset(reset, x.shape[:-1])
   return _unrolled_step(cell, params, state, x, reset)
 
 

@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import scans
 
@@ -100,22 +101,14 @@ def linear_scan(
       exchange=exchange,
     )
   a, b = jnp.asarray(a), jnp.asarray(b)
-  if b.ndim < 2:
-    raise _validate.error("b", f"shape {b.shape}", "(*batch, time, n)")
-  batch, time, n = b.shape[:-2], b.shape[-2], b.shape[-1]
-  if time == 0:
-    raise _validate.error("b", f"shape {b.shape}", "at least one element")
+  *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
+  batch = tuple(batch)
   _check_broadcast("a", a.shape, b.shape)
   dtype = accumulator_dtype(a, b, init)
+  _checks.shape("init", init, batch + (n,))
   if init is None:
     init = jnp.zeros_like(b, dtype, shape=batch + (n,))
-  elif jnp.shape(init) != batch + (n,):
-    raise _validate.error(
-      "init",
-      f"shape {jnp.shape(init)}",
-      f"{batch + (n,)}, that of b without time",
-    )
-  _resets.check(reset, batch + (time,))
+  _checks.reset(reset, batch + (time,))
   method = resolve_method(method, time)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
@@ -160,14 +153,10 @@ def linear_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   a, b = jnp.asarray(a), jnp.asarray(b)
-  if b.ndim < 1:
-    raise _validate.error("b", f"shape {b.shape}", "(*batch, n)")
+  _validate.shape("b", b, ("*batch", "n"))
   _check_broadcast("a", a.shape, b.shape)
-  if jnp.shape(state) != b.shape:
-    raise _validate.error(
-      "state", f"shape {jnp.shape(state)}", f"the shape of b, {b.shape}"
-    )
-  _resets.check(reset, b.shape[:-1])
+  _validate.shape("state", state, b.shape)
+  _checks.reset(reset, b.shape[:-1])
   dtype = accumulator_dtype(a, b, state)
   state = jnp.asarray(state, dtype)
   if reset is not None:

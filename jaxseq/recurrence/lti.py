@@ -21,6 +21,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
@@ -76,10 +77,8 @@ def lti_scan(
     chunk_size: elements per chunk; by platform and batch size if None.
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked" or "auto", as in `linear_scan`.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, M) in the dtype of `u`, and the state (*batch, P)
@@ -143,33 +142,18 @@ def lti_scan(
 
 def _check(Lambda_bar, B_bar, C, D, u, init, reset):
   """Checks shapes and dtypes; returns batch shape, time and batch size."""
-  if jnp.ndim(Lambda_bar) != 1:
-    raise _validate.error(
-      "Lambda_bar", f"shape {jnp.shape(Lambda_bar)}", "(P,)"
-    )
-  P = jnp.shape(Lambda_bar)[0]
-  if u.ndim < 2 or u.shape[-2] == 0:
-    raise _validate.error(
-      "u", f"shape {u.shape}", "(*batch, time, H) with at least one element"
-    )
-  if not jnp.issubdtype(u.dtype, jnp.floating):
-    raise _validate.error("u", f"dtype {u.dtype}", "a floating one")
-  H = u.shape[-1]
-  if jnp.shape(B_bar) != (P, H):
-    raise _validate.error(
-      "B_bar", f"shape {jnp.shape(B_bar)}", f"(P, H) = {(P, H)}"
-    )
-  if jnp.ndim(C) != 2 or jnp.shape(C)[1] != P:
-    raise _validate.error("C", f"shape {jnp.shape(C)}", f"(M, P) with P = {P}")
-  M = jnp.shape(C)[0]
+  (P,) = _validate.shape("Lambda_bar", Lambda_bar, ("P",))
+  H = _validate.shape("u", u, ("*batch", "time", "H"))[-1]
+  _checks.floating(u=u)
+  _validate.shape("B_bar", B_bar, (P, H))
+  M, _ = _validate.shape("C", C, ("M", P))
   if D is not None and not jnp.shape(D) == (M,) == (H,):
     raise _validate.error(
       "D", f"shape {jnp.shape(D)} with M = {M} and H = {H}", "(M,) with M == H"
     )
   batch, time = u.shape[:-2], u.shape[-2]
-  if init is not None and jnp.shape(init) != batch + (P,):
-    raise _validate.error("init", f"shape {jnp.shape(init)}", f"{batch + (P,)}")
-  _resets.check(reset, batch + (time,))
+  _checks.shape("init", init, batch + (P,))
+  _checks.reset(reset, batch + (time,))
   return batch, time, math.prod(batch)
 
 

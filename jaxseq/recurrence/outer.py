@@ -17,13 +17,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
-from jaxseq.recurrence import _resets
+from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
-
-METHODS = ("auto", "sequential", "associative", "chunked")
 
 
 def choose_method(
@@ -81,10 +80,8 @@ def outer_scan(
     method: how a chunk is computed: "sequential" (one element at a time),
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products) or "auto" (see `choose_method`). All agree to rounding.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
@@ -94,19 +91,13 @@ def outer_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
-  _check_floating(q=q, k=k, v=v)
-  if jnp.ndim(v) < 2 or jnp.shape(v)[-2] == 0:
-    raise _validate.error(
-      "v",
-      f"shape {jnp.shape(v)}",
-      "(*batch, time, dv) with at least one element",
-    )
-  lead = jnp.shape(v)[:-1]
+  _checks.floating(q=q, k=k, v=v)
+  lead = _validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
   _check_keys(lead, lead, q, k, decay)
   batch = lead[:-1]
   state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
   _check_state("init", init, state_shape)
-  _resets.check(reset, lead)
+  _checks.reset(reset, lead)
   rows, time = math.prod(batch), lead[-1]
 
   def one_head(x):
@@ -171,14 +162,8 @@ def outer_scan_heads(
     return scans.outer_scan_heads(
       run, q, k, v, decay, init, reset=reset, axis=axis, exchange=exchange
     )
-  _check_floating(q=q, k=k, v=v)
-  if jnp.ndim(v) < 3 or 0 in jnp.shape(v)[-3:-1]:
-    raise _validate.error(
-      "v",
-      f"shape {jnp.shape(v)}",
-      "(*batch, time, heads, dv) with at least one element and head",
-    )
-  lead = jnp.shape(v)[:-1]
+  _checks.floating(q=q, k=k, v=v)
+  lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
   *batch, time, heads = lead
   groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
   if groups < 1 or heads % groups:
@@ -190,8 +175,8 @@ def outer_scan_heads(
   _check_keys((*batch, time, groups), lead, q, k, decay)
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
-  _resets.check(reset, (*batch, time))
-  _validate.choice("method", method, METHODS)
+  _checks.reset(reset, (*batch, time))
+  _validate.choice("method", method, linear.METHODS)
   if method == "auto":
     per_channel = decay is not None and jnp.shape(decay)[-1] > 1
     method = choose_method(jax.default_backend(), time, dk * dv, per_channel)
@@ -245,13 +230,11 @@ def outer_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  _check_floating(q=q, k=k, v=v)
-  if jnp.ndim(v) < 1:
-    raise _validate.error("v", f"shape {jnp.shape(v)}", "(*batch, dv)")
-  batch = jnp.shape(v)[:-1]
+  _checks.floating(q=q, k=k, v=v)
+  batch = _validate.shape("v", v, ("*batch", "dv"))[:-1]
   _check_keys(batch, batch, q, k, decay)
   _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
-  _resets.check(reset, batch)
+  _checks.reset(reset, batch)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, state)
   q, k, v, decay, state = (
@@ -262,42 +245,23 @@ def outer_step(
   return o.astype(out), state
 
 
-def _check_floating(**arrays):
-  for name, x in arrays.items():
-    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-      raise _validate.error(
-        name, f"dtype {jnp.result_type(x)}", "a floating one"
-      )
-
-
 def _check_keys(lead, decay_lead, q, k, decay):
   """Checks q, k and decay against the axes before their features."""
-  if jnp.shape(k)[:-1] != lead or jnp.ndim(k) != len(lead) + 1:
-    raise _validate.error(
-      "k", f"shape {jnp.shape(k)}", f"{(*lead, 'dk')}, as v and q have it"
-    )
-  if jnp.shape(q) != jnp.shape(k):
-    raise _validate.error(
-      "q", f"shape {jnp.shape(q)}", f"the shape of k, {jnp.shape(k)}"
-    )
+  shape = _validate.shape("k", k, (*lead, "dk"))
+  _validate.shape("q", q, shape)
   if decay is None:
     return
-  _check_floating(decay=decay)
-  dk = jnp.shape(k)[-1]
-  if jnp.shape(decay) not in ((*decay_lead, dk), (*decay_lead, 1)):
+  _checks.floating(decay=decay)
+  options = (*decay_lead, shape[-1]), (*decay_lead, 1)
+  if jnp.shape(decay) not in options:
     raise _validate.error(
-      "decay",
-      f"shape {jnp.shape(decay)}",
-      f"{(*decay_lead, dk)} or {(*decay_lead, 1)}",
+      "decay", f"shape {jnp.shape(decay)}", f"{options[0]} or {options[1]}"
     )
 
 
 def _check_state(name, state, shape):
-  if state is None:
-    return
-  if jnp.shape(state) != shape:
-    raise _validate.error(name, f"shape {jnp.shape(state)}", f"{tuple(shape)}")
-  _check_floating(**{name: state})
+  _checks.shape(name, state, shape)
+  _checks.floating(**{name: state})
 
 
 def _accumulator_dtype(*arrays):

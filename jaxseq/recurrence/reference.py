@@ -328,7 +328,10 @@ def causal_conv(
 def window_attention(
   q: Array, k: Array, v: Array, start: Array, window: int
 ) -> jax.Array:
-  """Attention with all scores in memory; k and v may begin before q."""
+  """Attention to at most `window` earlier elements, none before start[t].
+
+  All scores are in memory; k and v may begin before q.
+  """
   time, keys = q.shape[-3], k.shape[-3]
   k, v = (jnp.repeat(x, q.shape[-2] // k.shape[-2], axis=-2) for x in (k, v))
   own = keys - time + jnp.arange(time)[:, None]

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
-from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _selective_chunk
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
@@ -62,10 +62,8 @@ def selective_scan(
     chunk_size: elements per chunk; by length if None.
     method: how the states inside a chunk are computed: "sequential",
       "associative", "chunked" or "auto", as in `linear_scan`.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
@@ -91,13 +89,7 @@ def selective_scan(
       axis=axis,
       exchange=exchange,
     )
-  if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:]:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      "(*batch, time, d) with at least one element",
-    )
-  *batch, time, _ = jnp.shape(x)
+  *batch, time, _ = _validate.shape("x", x, ("*batch", "time", "d"))
   size = _chunk_size(chunk_size, time)
   method = linear.resolve_method(method, size)
 
@@ -142,11 +134,7 @@ def selective_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  if jnp.ndim(x) < 1 or jnp.shape(x)[-1] == 0:
-    raise _validate.error(
-      "x", f"shape {jnp.shape(x)}", "(*batch, d) with d > 0"
-    )
-  batch = jnp.shape(x)[:-1]
+  batch = _validate.shape("x", x, ("*batch", "d"))[:-1]
   return _by_group(
     _selective_chunk.step,
     x,
@@ -247,23 +235,12 @@ def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
 def _check(x, delta, A, D, init, reset, batch, time):
   """Checks all but B and C."""
   d = x.shape[-1]
-  for name, array in (("x", x), ("delta", delta)):
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-      raise _validate.error(name, f"dtype {array.dtype}", "a floating one")
-  if delta.shape != x.shape:
-    raise _validate.error(
-      "delta", f"shape {delta.shape}", f"the shape of x, {x.shape}"
-    )
-  if A.ndim != 2 or A.shape[0] != d or A.shape[1] == 0:
-    raise _validate.error("A", f"shape {A.shape}", f"(d, n) with d = {d}")
-  if D is not None and jnp.shape(D) != (d,):
-    raise _validate.error("D", f"shape {jnp.shape(D)}", f"{(d,)}")
-  if init is not None and jnp.shape(init) != (*batch, *A.shape):
-    name = "init" if time else "state"
-    raise _validate.error(
-      name, f"shape {jnp.shape(init)}", f"{(*batch, *A.shape)}"
-    )
-  _resets.check(reset, (*batch, *time))
+  _checks.floating(x=x, delta=delta)
+  _validate.shape("delta", delta, x.shape)
+  _validate.shape("A", A, (d, "n"))
+  _checks.shape("D", D, (d,))
+  _checks.shape("init" if time else "state", init, (*batch, *A.shape))
+  _checks.reset(reset, (*batch, *time))
 
 
 def _num_groups(name, shape, lead, d, n):

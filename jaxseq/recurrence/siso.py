@@ -23,7 +23,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence import convolution
 from jaxseq.recurrence._sharded import scans
@@ -66,10 +66,8 @@ def siso_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
@@ -145,13 +143,8 @@ def siso_kernel(
 
 
 def _check_system(A, B, C):
-  shape = jnp.shape(B)
-  if len(shape) != 2:
-    raise _validate.error("B", f"shape {shape}", "(H, N)")
-  if jnp.shape(C) != shape:
-    raise _validate.error(
-      "C", f"shape {jnp.shape(C)}", f"the shape of B, {shape}"
-    )
+  shape = _validate.shape("B", B, ("H", "N"))
+  _validate.shape("C", C, shape)
   if jnp.shape(A) not in (shape, shape + shape[1:]):
     raise _validate.error(
       "A", f"shape {jnp.shape(A)}", f"{shape} or {shape + shape[1:]}"
@@ -163,27 +156,14 @@ def _check_system(A, B, C):
 def _check(A, B, C, u, init, reset, chunk_size):
   """Checks shapes and dtypes; returns batch shape and time."""
   _check_system(A, B, C)
-  if jnp.ndim(u) < 2 or u.shape[-2] == 0:
-    raise _validate.error(
-      "u",
-      f"shape {jnp.shape(u)}",
-      "(*batch, time, H) with at least one element",
-    )
-  if not jnp.issubdtype(jnp.result_type(u), jnp.floating):
-    raise _validate.error("u", f"dtype {jnp.result_type(u)}", "a floating one")
   H, N = jnp.shape(B)
-  if u.shape[-1] != H:
-    raise _validate.error(
-      "u", f"shape {u.shape}", f"one channel for each of the {H} systems"
-    )
-  batch, time = u.shape[:-2], u.shape[-2]
-  if init is not None and jnp.shape(init) != batch + (H, N):
-    raise _validate.error(
-      "init", f"shape {jnp.shape(init)}", f"{batch + (H, N)}"
-    )
+  *batch, time, _ = _validate.shape("u", u, ("*batch", "time", H))
+  batch = tuple(batch)
+  _checks.floating(u=u)
+  _checks.shape("init", init, batch + (H, N))
   if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
     raise _validate.error("init", "complex", "real if A has matrices")
-  _resets.check(reset, batch + (time,))
+  _checks.reset(reset, batch + (time,))
   if chunk_size is not None and (
     not isinstance(chunk_size, int)
     or chunk_size < 1

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence import softmax_outer
 
@@ -43,10 +44,8 @@ def softmax_scan(
       results do not depend on it, memory in the gradient does.
     method: "sequential", "associative", "chunked" or "auto", as in
       `softmax_outer_scan`.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     outputs (*batch, time, dv) in the common dtype of scores and values, 0 where
@@ -144,25 +143,11 @@ def _no_channel(state):
 
 def _check(scores, values, state, mask, time_axes):
   scores, values = jnp.asarray(scores), jnp.asarray(values)
-  layout = "(*batch, time)" if time_axes else "(*batch,)"
-  if scores.ndim < time_axes:
-    raise _validate.error("scores", f"shape {scores.shape}", str(layout))
-  if values.shape[:-1] != scores.shape or values.ndim != scores.ndim + 1:
-    raise _validate.error(
-      "values",
-      f"shape {values.shape}",
-      f"the shape of scores, {scores.shape}, and one more axis",
-    )
-  for name, x in (("scores", scores), ("values", values)):
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
-  if mask is not None:
-    if jnp.shape(mask) != scores.shape:
-      raise _validate.error(
-        "mask", f"shape {jnp.shape(mask)}", f"{scores.shape}"
-      )
-    if jnp.result_type(mask) != jnp.bool_:
-      raise _validate.error("mask", f"dtype {jnp.result_type(mask)}", "bool")
+  time = ("time",) if time_axes else ()
+  shape = _validate.shape("scores", scores, ("*batch", *time))
+  _validate.shape("values", values, (*shape, "dv"))
+  _checks.floating(scores=scores, values=values)
+  _checks.flags("mask", mask, shape)
   batch = scores.shape[: scores.ndim - time_axes]
   softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
   return scores, values

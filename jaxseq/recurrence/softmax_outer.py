@@ -7,40 +7,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
 
 SoftmaxState = _softmax_chunk.SoftmaxState
 
-METHODS = ("auto", "sequential", "associative", "chunked")
 
-
-def choose_method(platform: str, time: int) -> str:
-  """Decides what `method="auto"` means.
+def resolve_method(method: str, time: int) -> str:
+  """Replaces "auto" by matrix products, or a step for one element.
 
   `benchmarks/softmax.py` prints timings of the machine it runs on. For one
   channel on a busy CPU, steps and matrix products over chunks took about the
   same time but for short forward passes, where steps were faster. On
   accelerators the choice rests on the number of operations in a row and not on
   a timing.
-
-  Args:
-    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    time: number of elements.
-
-  Returns:
-    One of "sequential", "associative" and "chunked".
   """
-  del platform
-  return "sequential" if time == 1 else "chunked"
-
-
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto"; raises ValueError for an unknown method."""
-  _validate.choice("method", method, METHODS)
+  _validate.choice("method", method, linear.METHODS)
   if method == "auto":
-    return choose_method(jax.default_backend(), time)
+    return "sequential" if time == 1 else "chunked"
   return method
 
 
@@ -87,16 +74,14 @@ def softmax_outer_scan(
     chunk_size: elements per chunk; by platform if None.
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
-      the chunk), "chunked" (matrix products) or "auto" (see `choose_method`).
-      All agree to rounding. In "chunked" a NaN or infinity in one element makes
+      the chunk), "chunked" (matrix products) or "auto" (by length). All
+      agree to rounding. In "chunked" a NaN or infinity in one element makes
       all channels of the outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
-    axis: name of the mesh axis over which time is split, for use inside
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence, the same on all devices.
-    exchange: what devices send, with `axis`: "gather", "ppermute" or "auto".
+    axis: name of the mesh axis over which time is split, as in `linear_scan`.
+    exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
     o (*batch, time, dv) in the common dtype of the inputs; a channel that has
@@ -125,11 +110,7 @@ def softmax_outer_scan(
     )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
-  if time == 0:
-    raise _validate.error(
-      "v", f"shape {inputs.v.shape}", "at least one element"
-    )
-  _resets.check(reset, batch + (time,))
+  _checks.reset(reset, batch + (time,))
   _check_sink(sink)
   method = resolve_method(method, time)
   size = resolve_chunk_size(chunk_size, time)
@@ -182,7 +163,7 @@ def softmax_outer_step(
   """
   inputs, batch, dtype = _check(q, logits, k, v, state, 0)
   out = jnp.result_type(*jax.tree.leaves(inputs))
-  _resets.check(reset, batch)
+  _checks.reset(reset, batch)
   _check_sink(sink)
   state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
   if reset is not None:
@@ -237,17 +218,11 @@ def softmax_decay(
       exchange=exchange,
     )
   logits = jnp.asarray(logits)
-  if logits.ndim < 2 or logits.shape[-2] == 0:
-    raise _validate.error(
-      "logits",
-      f"shape {logits.shape}",
-      "(*batch, time, n) with at least one element",
-    )
-  batch, n = logits.shape[:-2], logits.shape[-1]
+  *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))
+  batch = tuple(batch)
   for name, x in (("m", m), ("u", u)):
-    if jnp.shape(x) != batch + (n,):
-      raise _validate.error(name, f"shape {jnp.shape(x)}", f"{batch + (n,)}")
-  _resets.check(reset, logits.shape[:-1])
+    _validate.shape(name, x, batch + (n,))
+  _checks.reset(reset, logits.shape[:-1])
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   rows = math.prod(batch)
@@ -294,32 +269,18 @@ def softmax_outer_initial(
 
 def _check(q, logits, k, v, state, time_axes):
   """Checks the arguments; returns arrays, batch shape and accumulator dtype."""
-  given = {"q": q, "logits": logits, "k": k, "v": v}
-  given = {
-    name: None if x is None else jnp.asarray(x) for name, x in given.items()
-  }
-  layout = "(*batch, time, {})" if time_axes else "(*batch, {})"
-  shape = given["q"].shape
-  for name, x in given.items():
-    if x is None:
-      continue
-    last = "dv" if name == "v" else "dk"
-    if x.ndim < 1 + time_axes:
-      raise _validate.error(name, f"shape {x.shape}", f"{layout.format(last)}")
-    if x.shape[:-1] != shape[:-1] or (last == "dk" and x.shape != shape):
-      raise _validate.error(
-        name,
-        f"shape {x.shape}",
-        f"{layout.format(last)} to go with q of shape {shape}",
-      )
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
+  time = ("time",) if time_axes else ()
+  shape = _validate.shape("q", q, ("*batch", *time, "dk"))
+  _checks.shape("logits", logits, shape)
+  _checks.shape("k", k, shape)
+  _validate.shape("v", v, (*shape[:-1], "dv"))
+  _checks.floating(q=q, logits=logits, k=k, v=v)
   batch = shape[: -1 - time_axes]
-  dk, dv = shape[-1], given["v"].shape[-1]
+  dk, dv = shape[-1], jnp.shape(v)[-1]
   check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
-  arrays = [x for x in given.values() if x is not None]
-  dtype = jnp.result_type(*arrays, *(state or ()), jnp.float32)
-  return _softmax_chunk.Inputs(**given), batch, dtype
+  inputs = jax.tree.map(jnp.asarray, _softmax_chunk.Inputs(q, logits, k, v))
+  given = jax.tree.leaves((inputs, state))
+  return inputs, batch, jnp.result_type(*given, jnp.float32)
 
 
 def check_state(state, shapes) -> None:

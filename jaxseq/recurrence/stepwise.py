@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 
 PyTree = Any
@@ -37,7 +38,7 @@ def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
       raise _validate.error(
         "init", f"shape {jnp.shape(leaf)}", f"the batch shape of xs, {batch}"
       )
-  _resets.check(reset, batch + (time,))
+  _checks.reset(reset, batch + (time,))
   return batch
 
 

@@ -1,32 +1,53 @@
-"""Causal softmax attention with a bounded reach, in blocks of queries."""
+"""Causal softmax attention with a bounded reach, its last keys a state."""
 
-import functools
-import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _window_blocks
+from jaxseq.recurrence import exact_attention
+from jaxseq.recurrence._sharded import collectives
+from jaxseq.recurrence._sharded import halo
+from jaxseq.recurrence._sharded import prefix
+from jaxseq.recurrence._sharded.attention_schemes import blocks
 
-# Queries per block. Measured on a CPU core with a reach of 1024 and widths of
-# 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
-_BLOCK = 256
-# Loops over blocks, at most, and the share of the work below which more than
-# one pays for a larger program.
-_LOOPS = 4
-_WORTH = 0.9
+SCHEMES = ("halo", *exact_attention.SCHEMES)
+
+
+class WindowState(NamedTuple):
+  """The last elements, oldest first; those before the episode are zeros.
+
+  Attributes:
+    keys: (*batch, window, groups, D), before `embed`.
+    values: (*batch, window, groups, D).
+    length: (*batch,) number of elements since the state was fresh, in floating
+      point: more than 2^24 in float32 are not counted.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  length: jax.Array
 
 
 def window_attention(
   q: jax.Array,
   k: jax.Array,
   v: jax.Array,
-  start: jax.Array,
   window: int,
+  init: WindowState | None = None,
   *,
+  reset: jax.Array | None = None,
+  embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   block_size: int | None = None,
-) -> jax.Array:
+  axis: str | None = None,
+  scheme: str = "halo",
+) -> tuple[jax.Array, WindowState]:
   """Lets each element attend to itself and to at most `window` before it.
 
   o_t = sum_j softmax_j(q_t . k_j / sqrt(D)) v_j over the visible j (Vaswani et
@@ -38,233 +59,251 @@ def window_attention(
 
   Args:
     q: (*batch, time, heads, D) queries, of a floating dtype.
-    k: (*batch, earlier + time, groups, D) keys: those of `earlier` elements
-      before the first query, then one for each query; `groups` divides `heads`,
-      and heads / groups neighboring heads share a key.
+    k: (*batch, time, groups, D) keys; `groups` divides `heads`, and heads /
+      groups neighboring heads share a key.
     v: like k, values.
-    start: (*batch, time) integer, index along the time axis of k: t sees no
-      element before start[t]; at most the index of its own, earlier + t.
     window: number of elements that an element sees beside itself.
+    init: state before the first element; that of a fresh sequence if None.
+    reset: (*batch, time) bool; where true nothing before that element is seen
+      from there on.
+    embed: adds positions: from queries or keys (*batch, n, any, D) and their
+      (n,) positions, counted from anywhere in the sequence, to an array like
+      them. Only differences of positions may matter to products.
     block_size: queries per block; 256 if None.
+    axis: name of the mesh axis over which time is split, for use inside
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence, the same on all devices.
+    scheme: how devices exchange what they need, with `axis`: "halo", where each
+      receives the `window` keys and values before its own, in one `ppermute`
+      for each chunk that they come from; or, if all elements together are at
+      most `window` + 1, one of those of `softmax_attention`.
 
   Returns:
-    (*batch, time, heads, D) in the dtype of q.
+    (*batch, time, heads, D) in the dtype of q, and the state after the last
+    element, keys and values in the dtype of k and v (and init), `length` at
+    least float32.
 
   Raises:
-    ValueError: if shapes or sizes do not fit the above.
+    ValueError: if shapes, sizes or the scheme do not fit the above.
   """
-  batch, time, earlier = _check(q, k, v, start, window, block_size)
-  rows = math.prod(batch)
-  q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
-  position = earlier + jnp.arange(time)
-  start = jnp.maximum(start.reshape(rows, time), position - window)
+  batch, time = _check(q, k, v, window, init, reset, block_size)
+  _validate.choice("scheme", scheme, SCHEMES)
+  whole = time if axis is None else time * lax.axis_size(axis)
+  problem = _Problem(q, k, v, window, init, reset, embed, block_size)
+  if axis is None:
+    o, keys, values = _on_one_device(problem)
+  elif scheme == "halo":
+    o, keys, values = _with_halo(problem, axis)
+  else:
+    o, keys, values = _by_scheme(problem, axis, scheme)
+  dtype = jnp.promote_types(k.dtype, jnp.float32)
+  length = jnp.zeros(batch, dtype) if init is None else init.length
+  length = length.astype(dtype) + whole
+  last = _last_reset(reset, time, axis)
+  if last is not None:
+    length = jnp.where(last < 0, length, (whole - last).astype(dtype))
+  short = window - keys.shape[-3]
+  if short > 0:
+    widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
+    keys, values = (jnp.pad(x, widths) for x in (keys, values))
+  return o, WindowState(keys, values, length)
 
-  # All that is not finite is taken out, since zero times it is not zero, and
-  # put back where it is visible: the visible elements are without gaps.
-  bad = ~(_finite(k) & _finite(v))
-  last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
-  undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
-  q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
 
-  size = min(time, _BLOCK if block_size is None else block_size)
-  count = -(-time // size)
-  size = -(-time // count)  # Blocks of one size, with little padding.
-  outputs = []
-  for first, last in _groups(count, size, earlier, window):
-    begin, end = first * size, min(last * size, time)
-    lowest = max(0, earlier + begin - window)
-    outputs.append(
-      _group(
-        q[:, begin:end],
-        *(x[:, lowest : earlier + end] for x in (k, v)),
-        start[:, begin:end] - lowest,
-        window,
-        size,
-      )
+class _Problem(NamedTuple):
+  """The arguments of `window_attention`."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  window: int
+  init: WindowState | None
+  reset: jax.Array | None
+  embed: Callable[[jax.Array, jax.Array], jax.Array] | None
+  block_size: int | None
+
+  def embedded(self, x, index):
+    """Queries or keys with their positions."""
+    return x if self.embed is None else self.embed(x, index)
+
+  def begin(self):
+    """Where the episode of the cached elements begins among them."""
+    # The caller's flag may void what a state says: any number will do then.
+    held = jnp.clip(jnp.nan_to_num(self.init.length), 0, self.window)
+    return self.window - jnp.round(held).astype(jnp.int32)
+
+  def kept(self, k, v, start):
+    """The last `window` keys and values, zeros before `start`."""
+    kept = jnp.arange(k.shape[-3])[-self.window :] >= start[..., None]
+    keys, values = (
+      jnp.where(kept[..., None, None], x[..., -self.window :, :, :], 0)
+      for x in (k, v)
     )
-  o = jnp.concatenate(outputs, axis=1)
-  o = jnp.where(undefined[..., None, None], jnp.nan, o)
-  return o.reshape(batch + o.shape[1:])
+    return keys, values
 
-
-def _check(q, k, v, start, window, block_size):
-  """Checks the arguments; returns batch shape, time and earlier elements."""
-  if jnp.ndim(q) < 3 or 0 in jnp.shape(q):
-    raise _validate.error(
-      "q", f"shape {jnp.shape(q)}", "(*batch, time, heads, D)"
+  def behind_cache(self, k, v):
+    """The cached keys and values and those given, one behind the other."""
+    return tuple(
+      jnp.concatenate([cache.astype(x.dtype), x], axis=-3)
+      for cache, x in ((self.init.keys, k), (self.init.values, v))
     )
-  *batch, time, heads, width = q.shape
-  batch = tuple(batch)
-  shape = jnp.shape(k)
-  if (
-    len(shape) != jnp.ndim(q)
-    or shape[:-3] != batch
-    or shape[-1] != width
-    or shape[-3] < time
-    or heads % max(1, shape[-2])
-  ):
-    raise _validate.error(
-      "k",
-      f"shape {shape}",
-      f"(*batch, at least {time}, groups, {width}) with batch = {batch} "
-      f"and groups a divisor of {heads}",
-    )
-  if jnp.shape(v) != shape:
-    raise _validate.error("v", f"shape {jnp.shape(v)}", "the shape of k")
-  if jnp.shape(start) != batch + (time,):
-    raise _validate.error(
-      "start", f"shape {jnp.shape(start)}", f"{batch + (time,)}"
-    )
-  for name, size in (("window", window), ("block_size", block_size)):
-    if size is not None:
-      _validate.positive(name, size)
-  return batch, time, shape[-3] - time
 
 
-def _groups(count, size, earlier, window):
-  """Splits `count` blocks into runs that are worth a loop of their own.
+def _on_one_device(problem):
+  """All of time; like the other two o, and at most `window` keys and values."""
+  q, k, v = problem[:3]
+  if problem.init is None:
+    return _attend(problem, q, k, v, jnp.zeros(q.shape[:-3], jnp.int32))
+  k, v = problem.behind_cache(k, v)
+  return _attend(problem, q, k, v, problem.begin())
 
-  All blocks of a loop read as many keys as its last one can see. Where that is
-  many more than the first ones can see, several loops save work.
+
+def _with_halo(problem, axis):
+  """Time is split: as many keys and values as a window come from the left.
+
+  What travels does not depend on the length of the whole sequence.
   """
-  loops = min(count, _LOOPS)
-  edges = [count * i // loops for i in range(loops + 1)]
-  split = list(zip(edges[:-1], edges[1:]))
+  q, k, v, count, state, reset = problem[:6]
+  *batch, time, groups, width = k.shape
+  devices, own = lax.axis_size(axis), lax.axis_index(axis)
+  if state is None:
+    count = min(count, (devices - 1) * time)
+    begin, init = jnp.zeros(batch, jnp.int32), None
+  else:
+    begin = problem.begin() - count
+    init = _flat(*(x.astype(k.dtype) for x in (state.keys, state.values)))
+  near = halo.previous(_flat(k, v), count, axis, init)
+  near = near.reshape(*near.shape[:-1], 2, groups, width)
+  k = jnp.concatenate([near[..., 0, :, :], k], axis=-3)
+  v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
+  # From positions in the whole sequence to those among the keys here.
+  begin = jnp.maximum(begin + count - own * time, 0)
+  if reset is not None and count:
+    flags = halo.previous_flags(reset, count, axis)
+    last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
+    begin = jnp.maximum(begin, last)
+  q, k, v, begin = prefix.vary(axis, q, k, v, begin)
+  o, keys, values = _attend(problem, q, k, v, begin)
+  return o, *prefix.replicate_last((keys, values), axis)
 
-  def keys(groups):
-    return sum(
-      (last - first) * (min(window, earlier + (last - 1) * size) + size)
-      for first, last in groups
+
+def _by_scheme(problem, axis, scheme):
+  """Time is split, and the window covers the whole sequence."""
+  q, k, v, window, state, reset = problem[:6]
+  time, batch_axes = q.shape[-3], q.ndim - 3
+  whole = lax.axis_size(axis) * time
+  if whole > window + 1:
+    raise _validate.error(
+      "window",
+      window,
+      f"at least {whole - 1} for scheme {scheme!r}, which covers the whole "
+      "sequence; scheme 'halo' takes any window",
     )
-
-  whole = [(0, count)]
-  return split if keys(split) < _WORTH * keys(whole) else whole
-
-
-def _group(q, k, v, start, window, size):
-  """One loop: q [B, T, ...] are the last T elements of k and v."""
-  time = q.shape[1]
-  earlier = k.shape[1] - time
-  count = -(-time // size)
-  reach = min(window, earlier + (count - 1) * size)
-  front, back = max(0, reach - earlier), count * size - time
-  k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
-  # Indices are now those of the padded keys.
-  start = _pad(start - earlier + reach, 0, back)
-  return _blocks(_pad(q, 0, back), k, v, start, size)[:, :time]
-
-
-def _finite(x):
-  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
-  return jnp.all(jnp.isfinite(x), axis=(2, 3))
+  place = lax.axis_index(axis) * time + jnp.arange(time)
+  cached = 0 if state is None else window
+  by_head = [problem.embedded(x, cached + place) for x in (q, k)]
+  by_head = [x.swapaxes(-2, -3) for x in (*by_head, v)]
+  average = None
+  begin = jnp.zeros(q.shape[:batch_axes], jnp.int32)
+  if state is not None:
+    begin = problem.begin()
+    average = _cached_average(problem, by_head[0], begin, place, axis)
+  o = exact_attention.softmax_attention(
+    *by_head, axis=axis, scheme=scheme, reset=reset, init=average
+  )
+  k, v = collectives.joined(axis, (k, v), batch_axes)
+  if state is not None:
+    k, v = problem.behind_cache(k, v)
+  last = _last_reset(reset, time, axis)
+  start = begin if last is None else jnp.where(last < 0, begin, cached + last)
+  return o.swapaxes(-2, -3), *problem.kept(k, v, start)
 
 
-def _pad(x, front, back):
-  """Zeros before and after, along time."""
-  if not front and not back:
-    return x
-  return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
+def _attend(problem, q, k, v, begin):
+  """Queries are the last elements of k and v; an episode began at `begin`."""
+  time, total = q.shape[-3], k.shape[-3]
+  start = _starts(begin, problem.reset, total - time, time)
+  # Of numpy, the positions of one step are a constant, and the compiler takes
+  # the sines of a constant once and for all.
+  index = np.arange(total) if time == 1 else jnp.arange(total)
+  o = _window_blocks.attend(
+    problem.embedded(q, index[total - time :]),
+    problem.embedded(k, index),
+    v,
+    start,
+    problem.window,
+    problem.block_size,
+  )
+  return o, *problem.kept(k, v, start[..., -1])
 
 
-def _attend(q, k, v, start, first):
-  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
+def _last_reset(reset, time, axis):
+  """Where the whole sequence has its last reset, (*batch,); -1 for nowhere."""
+  if reset is None:
+    return None
+  place = jnp.arange(time)
+  if axis is not None:
+    place = place + lax.axis_index(axis) * time
+  last = jnp.max(jnp.where(reset, place, -1), axis=-1)
+  return last if axis is None else lax.pmax(last, axis)
 
-  `first` is the index of the block's first key; query i is key reach + i.
-  """
-  size, keys = q.shape[1], k.shape[1]
-  index = jnp.arange(keys)
-  own = keys - size + jnp.arange(size)
-  visible = index >= (start - first)[:, :, None]
-  visible &= index <= own[:, None]
-  if q.dtype == jnp.float64:  # The library takes its softmax in float32.
-    return _softmax_attention(q, k, v, visible)
-  return lax.platform_dependent(
-    q, k, v, visible, cpu=_softmax_attention, default=_library_attention
+
+def _flat(k, v):
+  """(*batch, time, features), to travel at once."""
+  both = jnp.stack([k, v], axis=-3)
+  return both.reshape(*both.shape[:-3], -1)
+
+
+def _starts(begin, reset, earlier, time):
+  """Where the episode of each element begins, among all, (*batch, time)."""
+  if reset is None:
+    return jnp.broadcast_to(begin[..., None], (*begin.shape, time))
+  last = jnp.where(reset, jnp.arange(time), -1)
+  last = lax.cummax(last, axis=last.ndim - 1)
+  return jnp.where(last < 0, begin[..., None], earlier + last)
+
+
+def _cached_average(problem, q, begin, place, axis):
+  """What this device's queries see of the cache."""
+  state, reset = problem.init, problem.reset
+  index = jnp.arange(problem.window)
+  keys = problem.embedded(state.keys.astype(q.dtype), index)
+  # What the cache holds, and which queries still see it, is segment 0.
+  held = jnp.where(index >= begin[..., None], 0, 1)
+  seeing = jnp.zeros((*begin.shape, len(place)), held.dtype)
+  if reset is not None:
+    resets = lax.all_gather(jnp.any(reset, axis=-1), axis)
+    earlier = jnp.arange(len(resets)) < lax.axis_index(axis)
+    before = jnp.any(jnp.moveaxis(resets, 0, -1) & earlier, axis=-1)
+    first = lax.cummax(reset.astype(jnp.int32), axis=reset.ndim - 1) == 0
+    seeing = jnp.where(first & ~before[..., None], 0, 2)
+  attend = jax.checkpoint(blocks.attend)
+  return attend(
+    jnp.where(jnp.isfinite(q), q, 0),
+    keys.swapaxes(-2, -3),
+    state.values.astype(q.dtype).swapaxes(-2, -3),
+    # `window` elements before the one at `place` is the cached one of that
+    # index, and those behind it are nearer.
+    blocks.Sight(-place, -index, seeing, held),
   )
 
 
-def _library_attention(q, k, v, visible):
-  return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
-
-
-def _softmax_attention(q, k, v, visible):
-  """The same, several times as fast on a CPU: plain products."""
-  rows, size, heads, width = q.shape
-  groups = k.shape[2]
-  dtype = jnp.promote_types(q.dtype, jnp.float32)
-  q_scaled = (q.astype(dtype) / math.sqrt(width)).reshape(
-    rows, size, groups, -1, width
+def _check(q, k, v, window, init, reset, block_size):
+  """Checks the arguments; returns batch shape and time."""
+  *batch, time, heads, width = _validate.shape(
+    "q", q, ("*batch", "time", "heads", "D")
   )
-  grouped = rows, groups, heads // groups * size
-  q_scaled = q_scaled.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
-  scores = q_scaled @ k.astype(dtype).transpose(0, 2, 3, 1)
-  scores = scores.reshape(rows, groups, heads // groups, size, -1)
-  scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
-  # Every query sees itself: the maximum is finite.
-  top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-  weights = jnp.exp(scores - top)
-  o = weights.reshape(*grouped, -1) @ v.astype(dtype).transpose(0, 2, 1, 3)
-  o = o.reshape(*scores.shape[:-1], width)
-  o = o / jnp.sum(weights, axis=-1)[..., None]
-  o = o.transpose(0, 3, 1, 2, 4)
-  return o.reshape(rows, size, heads, width).astype(q.dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _blocks(q, k, v, start, size):
-  """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
-  time, keys = q.shape[1], k.shape[1]
-  if time == size:
-    return _attend(q, k, v, start, 0)
-
-  def body(out, first):
-    block = _slice((q, start), first, size)
-    near = _slice((k, v), first, keys - time + size)
-    o = _attend(block[0], *near, block[1], first)
-    return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
-
-  firsts = jnp.arange(0, time, size)
-  return lax.scan(body, jnp.zeros_like(q), firsts)[0]
-
-
-def _blocks_forward(q, k, v, start, size):
-  return _blocks(q, k, v, start, size), (q, k, v, start)
-
-
-def _blocks_backward(size, residuals, d_o):
-  """From the last block to the first; a carry holds what keys still collect."""
-  q, k, v, start = residuals
-  time, keys = q.shape[1], k.shape[1]
-  reach = keys - time
-
-  def body(carry, first):
-    late, dq, dk, dv = carry
-    block = _slice((q, start), first, size)
-    near = _slice((k, v), first, reach + size)
-    _, pull = jax.vjp(
-      lambda q, k, v: _attend(q, k, v, block[1], first), block[0], *near
-    )
-    new, *collected = pull(lax.dynamic_slice_in_dim(d_o, first, size, axis=1))
-    collected = tuple(x.at[:, size:].add(y) for x, y in zip(collected, late))
-    dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
-    dk, dv = (
-      lax.dynamic_update_slice_in_dim(x, y[:, reach:], first + reach, axis=1)
-      for x, y in zip((dk, dv), collected)
-    )
-    return (tuple(x[:, :reach] for x in collected), dq, dk, dv), None
-
-  late = tuple(jnp.zeros_like(x[:, :reach]) for x in (k, v))
-  grads = jax.tree.map(jnp.zeros_like, (q, k, v))
-  firsts = jnp.arange(0, time, size)
-  (late, dq, dk, dv), _ = lax.scan(body, (late, *grads), firsts, reverse=True)
-  dk, dv = (x.at[:, :reach].set(y) for x, y in zip((dk, dv), late))
-  return dq, dk, dv, None
-
-
-_blocks.defvjp(_blocks_forward, _blocks_backward)
-
-
-def _slice(tree, first, length):
-  return jax.tree.map(
-    lambda x: lax.dynamic_slice_in_dim(x, first, length, axis=1), tree
-  )
+  shape = _validate.shape("k", k, (*batch, time, "groups", width))
+  groups = shape[-2]
+  if heads % groups:
+    raise _validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
+  _validate.shape("v", v, shape)
+  _validate.positive("window", window)
+  if block_size is not None:
+    _validate.positive("block_size", block_size)
+  if init is not None:
+    cache = (*batch, window, groups, width)
+    _validate.shape("init.keys", init.keys, cache)
+    _validate.shape("init.values", init.values, cache)
+    _validate.shape("init.length", init.length, tuple(batch))
+  _checks.reset(reset, (*batch, time))
+  return tuple(batch), time

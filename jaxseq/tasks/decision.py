@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.data import trajectories
 from jaxseq.nn import dense
@@ -44,10 +45,7 @@ class ArmConfig(base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 0 < self.top_share <= 1:
-      raise ValueError(
-        f"top_share: got {self.top_share}, expected more than 0 and at most 1."
-      )
+    _validate.fraction("top_share", self.top_share)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ class PlanConfig:
 
   Attributes:
     method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",
-      `baselines.packing`, and "static", one degree for all documents, the
+      `baselines.by_tokens`, and "static", one degree for all documents, the
       smallest that holds the longest one.
     tokens_per_device: elements that a device has memory for; 0: as many as a
       document of the greatest length has on four devices, or on all if there
@@ -106,7 +106,7 @@ class Planner(NamedTuple):
     memory = float(self.chunks[-1])
     arguments = lengths, self.num_devices, self.cost_model, memory
     if self.config.method == "packing":
-      return baselines.packing(*arguments)
+      return baselines.by_tokens(*arguments)
     if self.config.method == "static":
       degree = 1
       while degree * self.chunks[-1] < max(lengths):

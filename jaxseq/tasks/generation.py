@@ -34,13 +34,10 @@ def sample(
     ValueError: if an option is out of range.
   """
   _validate.number("temperature", temperature, 0)
-  if top_k is not None and not 1 <= top_k <= logits.shape[-1]:
-    raise ValueError(
-      f"top_k: got {top_k}, expected from 1 to {logits.shape[-1]}, the number "
-      "of tokens."
-    )
-  if top_p is not None and not 0 < top_p <= 1:
-    raise ValueError(f"top_p: got {top_p}, expected in (0, 1].")
+  if top_k is not None:
+    _validate.integer("top_k", top_k, 1, logits.shape[-1])
+  if top_p is not None:
+    _validate.fraction("top_p", top_p)
   if temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / temperature

@@ -263,7 +263,7 @@ def test_tpe_pieces_steps_and_resets(x64):
     ),
     (
       lambda x: positions.tpe(positions.init_tpe(jax.random.key(0), 4), x),
-      r"x: got shape \(2, 6, 8\), expected 4 channels, as params",
+      r"x: got shape \(2, 6, 8\), expected \(\*batch, 4\)",
     ),
   ],
 )

@@ -64,6 +64,27 @@ def kernel(config, params, length):
   return y.T
 
 
+def transition(config, params):
+  continuous = s4._continuous(config, params, jnp.float64)
+  return _dplr.transition(continuous)[0]
+
+
+def complex_of(pairs):
+  return jax.lax.complex(pairs[..., 0], pairs[..., 1])
+
+
+def parts_of(z):
+  return jnp.stack([z.real, z.imag], -1)
+
+
+def untruncated(A_bar, tilde, length):
+  """C with C (I - A_bar^length) = C~."""
+  matrix = jnp.eye(A_bar.shape[-1]) - jnp.linalg.matrix_power(A_bar, length)
+  c = _dplr.read_out(complex_of(tilde))[..., None]
+  c = jnp.linalg.solve(jnp.swapaxes(matrix, -1, -2), c)[..., 0]
+  return parts_of(jnp.conj(_dplr.split(c)) / 2)
+
+
 @pytest.mark.parametrize(
   "case",
   [
@@ -82,12 +103,15 @@ def test_golden_kernel(x64, golden, case):
 
   @jax.jit
   def convert(params):
-    return s4.to_truncated(config, params, length)
+    C = _dplr.truncate(
+      transition(config, params), complex_of(params["C"])[None], length
+    )
+    return parts_of(C[0])
 
   close(convert(params), tilde, FORWARD)
 
   def loss(params, tilde):
-    C = s4.from_truncated(config, params, length, tilde)
+    C = untruncated(transition(config, params), tilde, length)
     K = kernel(config, {**params, "C": C}, length)
     return jnp.sum(K * data["w"]), (C, K)
 

@@ -55,7 +55,7 @@ def test_fixed_bytes_are_shared():
   ("options", "message"),
   [
     ({"kind": "other"}, "got 'other'"),
-    ({"token_seconds": 0.0}, "token_seconds and bytes_per_token: got 0.0 and"),
+    ({"token_seconds": 0.0}, "token_seconds: got 0.0, expected .* above 0"),
     ({"square_seconds": 1.0}, "0 for recurrent"),
     ({"bandwidths": ()}, "at least one"),
   ],

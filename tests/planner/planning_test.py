@@ -84,7 +84,7 @@ def test_every_plan_is_sound(data):
   arguments = lengths, num_devices, cost_model, memory_of(cost_model)
   plan = planner.plan(*arguments)
   check(plan, *arguments)
-  packing = baselines.packing(*arguments)
+  packing = baselines.by_tokens(*arguments)
   check(packing, *arguments)
   static = baselines.static(*arguments, degree=num_devices)
   check(static, *arguments)
@@ -237,14 +237,23 @@ def test_padding_is_paid_for():
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"lengths": [5, 600, 7]}, "document 1 of 600 tokens fits nowhere"),
-    ({"lengths": [5, 0]}, "lengths: got 0 of document 1, expected at least 1"),
+    (
+      {"lengths": [5, 600, 7]},
+      r"lengths\[1\]: got 600, expected at most 8 \* 64 tokens",
+    ),
+    ({"lengths": [5, 0]}, r"lengths\[1\]: got 0, expected at least 1"),
     ({"lengths": []}, "at least one"),
-    ({"lengths": [2.5]}, "lengths: got float64, expected integers"),
+    ({"lengths": [2.5]}, "lengths: got dtype float64, expected integers"),
     ({"num_devices": 6}, "num_devices: got 6, expected a power of two"),
-    ({"memory_per_device": 50.0}, "leaves no room"),
+    (
+      {"memory_per_device": 50.0},
+      "memory_per_device: got 50.0, expected room for a token",
+    ),
     ({"method": "best"}, "got 'best'"),
-    ({"method": "stream"}, "for recurrent mixers"),
+    (
+      {"method": "stream"},
+      "cost_model.kind: got 'attention', expected 'recurrent'",
+    ),
   ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -262,7 +271,9 @@ def test_bad_arguments_are_named(change, message):
 def test_static_needs_a_group_that_holds_every_document():
   cost_model = make_costs("attention")
   arguments = [100], 8, cost_model, memory_of(cost_model)
-  with pytest.raises(ValueError, match="longer than a row of 64"):
+  with pytest.raises(
+    ValueError, match=r"lengths\[0\]: got 100, expected at most 64"
+  ):
     baselines.static(*arguments, degree=1)
   with pytest.raises(ValueError, match="got 3"):
     baselines.static(*arguments, degree=3)

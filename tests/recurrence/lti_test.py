@@ -225,9 +225,9 @@ def test_memory_does_not_hold_the_states(method):
     ),
     (
       {"B_bar": jnp.ones((H, P))},
-      r"B_bar: got shape .*, expected \(P, H\) = \(3, 4\)",
+      r"B_bar: got shape .*, expected \(3, 4\)",
     ),
-    ({"C": jnp.ones((H, 2))}, r"C: got shape .*, expected \(M, P\) with P = 3"),
+    ({"C": jnp.ones((H, 2))}, r"C: got shape .*, expected \(M, 3\)"),
     ({"u": jnp.ones(H)}, r"u: got shape .*, expected \(\*batch, time, H\)"),
     ({"u": jnp.ones((5, H), int)}, "u: got dtype .*, expected a floating"),
     ({"D": jnp.ones(3)}, r"D: got shape .*, expected \(M,\) with M == H"),

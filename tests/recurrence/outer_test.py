@@ -244,11 +244,11 @@ def test_auto_is_one_decision():
     ),
     (
       {"k": jnp.ones((2, 4, DK))},
-      r"k: got shape .*, expected \(2, 5, 'dk'\)",
+      r"k: got shape .*, expected \(2, 5, dk\)",
     ),
     (
       {"q": jnp.ones((2, 5, 4))},
-      r"q: got shape .*, expected the shape of k, \(2, 5, 3\)",
+      r"q: got shape .*, expected \(2, 5, 3\)",
     ),
     (
       {"decay": jnp.ones((2, 5))},

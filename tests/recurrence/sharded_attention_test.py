@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import collectives
+from benchmarks import sequence_parallel
 from jaxseq import recurrence
 from jaxseq.recurrence import exact_attention
 from jaxseq.recurrence import reference
@@ -266,13 +267,15 @@ def test_work_is_that_of_the_parts_that_see_something():
     for j, k in enumerate(order):
       sees = q.max() >= k.min()
       expected[(i // 2 - j // 2) % devices, i // 2] += sees
-  work = layout.work(devices, "zigzag")
+  work = sequence_parallel.ring_work(devices, "zigzag")
   np.testing.assert_array_equal(work, expected)
   # All devices do the same, in every step: two of four quarters.
   np.testing.assert_array_equal(work, [[3] * 4] + [[2] * 4] * 3)
-  moving = layout.work(devices, "zigzag", "queries")
+  moving = sequence_parallel.ring_work(devices, "zigzag", "queries")
   np.testing.assert_array_equal(moving, work)
-  np.testing.assert_array_equal(layout.work(devices).sum(0), [4, 8, 12, 16])
+  np.testing.assert_array_equal(
+    sequence_parallel.ring_work(devices).sum(0), [4, 8, 12, 16]
+  )
 
 
 def test_zigzag_is_undone():

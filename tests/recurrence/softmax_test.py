@@ -317,7 +317,7 @@ def test_batch_axes_equal_vmap():
     ),
     (
       {"values": jnp.ones((2, 4, 3))},
-      r"values: got shape .*, expected .* \(2, 5\), and one",
+      r"values: got shape .*, expected \(2, 5, dv\)",
     ),
     (
       {"scores": jnp.ones((2, 0)), "values": jnp.ones((2, 0, 3))},

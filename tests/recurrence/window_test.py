@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import _window_blocks
 from jaxseq.recurrence import reference
 
 
@@ -44,7 +45,7 @@ def test_values_and_gradients(x64, earlier, time, window, size):
     return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
 
   chex.assert_trees_all_close(
-    evaluate(recurrence.window_attention, block_size=size),
+    evaluate(_window_blocks.attend, block_size=size),
     evaluate(reference.window_attention),
     # float64 rounding.
     rtol=1e-11,
@@ -58,7 +59,7 @@ def test_gradients_of_gradients(x64):
 
   @jax.jit
   def run(q, k, v):
-    return recurrence.window_attention(q, k, v, start, 3, block_size=2)
+    return _window_blocks.attend(q, k, v, start, 3, block_size=2)
 
   check_grads(run, (q, k, v), order=2, modes=["rev"])
 
@@ -72,7 +73,7 @@ def test_undefined_numbers_reach_those_that_see_them_and_no_other():
     broken[4, 0, 1] = bad
 
     def loss(q, k, v):
-      o = recurrence.window_attention(q, k, v, start, 2, block_size=5)
+      o = _window_blocks.attend(q, k, v, start, 2, block_size=5)
       return jnp.sum(o[8:] ** 2), o
 
     gradient = jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))
@@ -87,12 +88,36 @@ def test_memory_of_the_gradient_is_that_of_a_block():
   start = jnp.zeros((1, 4096), jnp.int32)
 
   def loss(q, k, v):
-    return jnp.sum(recurrence.window_attention(q, k, v, start, 256) ** 2)
+    return jnp.sum(_window_blocks.attend(q, k, v, start, 256) ** 2)
 
   compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v).compile()
   # All weights would take 128 MiB, those of the window 8 MiB; a block of 256
   # queries has 1 MiB, and inputs and cotangents of 0.5 MiB each.
   assert compiled.memory_analysis().temp_size_in_bytes < 2**23
+
+
+def test_halves_with_resets_are_the_definition(x64):
+  q, k, v, _ = problem(0, 12)
+  window = 3
+  reset = np.zeros((2, 12), bool)
+  reset[0, [4, 8]] = reset[1, 0] = True
+  start = np.maximum.accumulate(np.where(reset, np.arange(12), 0), axis=-1)
+
+  @jax.jit
+  def halves(q, k, v, reset):
+    first, state = recurrence.window_attention(
+      *(x[:, :7] for x in (q, k, v)), window, reset=reset[:, :7]
+    )
+    last, state = recurrence.window_attention(
+      *(x[:, 7:] for x in (q, k, v)), window, state, reset=reset[:, 7:]
+    )
+    return jnp.concatenate([first, last], axis=1), state
+
+  o, state = halves(q, k, v, reset)
+  expected = reference.window_attention(q, k, v, start, window)
+  np.testing.assert_allclose(o, expected, rtol=1e-12)  # float64 rounding.
+  np.testing.assert_array_equal(state.length, [4, 12])
+  np.testing.assert_array_equal(state.keys, k[:, -window:])
 
 
 @pytest.mark.parametrize(
@@ -101,20 +126,25 @@ def test_memory_of_the_gradient_is_that_of_a_block():
     ({"q": np.ones((3, 2))}, r"q: got shape \(3, 2\), expected"),
     (
       {"k": np.ones((2, 3, 4, 3))},
-      r"k: got shape \(2, 3, 4, 3\), expected .* at least 5",
+      r"k: got shape \(2, 3, 4, 3\), expected \(2, 5, groups, 3\)",
     ),
     ({"k": np.ones((2, 5, 3, 3))}, "a divisor of 4"),
     (
       {"v": np.ones((2, 6, 2, 3))},
-      r"v: got shape \(2, 6, 2, 3\), expected",
+      r"v: got shape \(2, 6, 2, 3\), expected \(2, 5, 2, 3\)",
     ),
-    ({"start": np.zeros(5, int)}, r"start: got shape .*, expected \(2, 5\)"),
     ({"window": 0}, "window: got 0, expected an integer of at least 1"),
     ({"block_size": 0}, "block_size: got 0, expected an integer of at least 1"),
+    (
+      {"init": recurrence.WindowState(*np.ones((3, 2, 4, 2, 3)))},
+      r"init.keys: got shape \(2, 4, 2, 3\), expected \(2, 3, 2, 3\)",
+    ),
+    ({"reset": np.ones(5, bool)}, r"reset: got shape .*, expected \(2, 5\)"),
+    ({"scheme": "hallo"}, r"scheme: got 'hallo', .*did you mean halo"),
   ],
 )
 def test_bad_arguments_are_named(changes, message):
-  q, k, v, start = problem(0, 5)
-  arguments = {"q": q, "k": k, "v": v, "start": start, "window": 3}
+  q, k, v, _ = problem(0, 5)
+  arguments = {"q": q, "k": k, "v": v, "window": 3}
   with pytest.raises(ValueError, match=message):
     recurrence.window_attention(**(arguments | changes))

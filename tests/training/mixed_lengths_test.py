@@ -51,7 +51,7 @@ def draw_documents(seed, count=14):
 def make_plans(kind, documents):
   lengths = [len(document) for document in documents]
   arguments = lengths, DEVICES, COSTS[kind], float(CAPACITY)
-  plans = [planner.plan(*arguments), baselines.packing(*arguments)]
+  plans = [planner.plan(*arguments), baselines.by_tokens(*arguments)]
   plans.append(baselines.static(*arguments, degree=DEVICES))
   return plans
 

@@ -11,41 +11,27 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq.recurrence import _checks
 
 
 def previous(
   x: jax.Array, count: int, axis: str, init: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the elements just before this device's first one.
+  """Returns the `count` elements just before this device's first one.
 
   One `ppermute` of `count` elements where a chunk is at least so long; else one
   for each device to the left that elements come from, none waiting for another.
   The gradient sends back what was received.
 
-  Args:
-    x: (*batch, time, features), this device's chunk, of any dtype.
-    count: number of elements to return.
-    axis: name of the mesh axis over which time is split.
-    init: (*batch, count, features), what came before the first element of the
-      whole sequence, oldest first, the same on every device; zeros (False) if
-      None.
-
-  Returns:
-    (*batch, count, features), oldest first, in the common dtype of x and init.
-
-  Raises:
-    ValueError: if shapes or the count do not fit the above.
+  From a chunk x (*batch, time, features) of any dtype, and from what came
+  before the first element of the whole sequence, init (*batch, count, features)
+  on every device, zeros (False) if None: (*batch, count, features), oldest
+  first, in their common dtype. A ValueError if shapes or the count do not fit.
   """
-  if jnp.ndim(x) < 2 or 0 in jnp.shape(x)[-2:-1]:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      "(*batch, time, features) with time at least 1",
-    )
+  _validate.shape("x", x, ("*batch", "time", "features"))
   _validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
-  if init is not None and jnp.shape(init) != shape:
-    raise _validate.error("init", f"shape {jnp.shape(init)}", str(shape))
+  _checks.shape("init", init, shape)
   time, devices = x.shape[-2], lax.axis_size(axis)
   pieces, missing = [], count
   for hops in range(1, devices):

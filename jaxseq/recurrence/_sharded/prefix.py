@@ -37,14 +37,7 @@ def vary(axis: str, *trees: PyTree) -> Any:
 
   Loops want carries, and custom derivatives want cotangents, that differ over
   the same mesh axes before and after. The gradient of a value that was the same
-  on all devices is summed over them.
-
-  Args:
-    axis: name of a mesh axis.
-    *trees: pytrees of arrays.
-
-  Returns:
-    The trees, in a list unless there is only one.
+  on all devices is summed over them. Returns a list unless there is one tree.
   """
   zero = lax.axis_index(axis) * 0
   for leaf in jax.tree.leaves(trees):
@@ -83,23 +76,13 @@ def entering(
   most 1 MiB by it: that follows from the volumes, (devices - 1) summaries
   against ceil(log2(devices)) + 1, and not from a timing.
 
-  Args:
-    summary: this device's; arrays of any real or complex dtype, or bool.
-    initial: a summary that brings the state before the whole sequence with it,
-      in structure, shapes and dtypes like `summary`.
-    neutral: a summary that changes nothing when it stands on the left.
-    combine: the operator; works on summaries with a further leading axis.
-    axis: name of the mesh axis.
-    exchange: "auto", "gather" or "ppermute".
-    reverse: time runs from the last device to the first.
-
-  Returns:
-    A summary of all that is before this device's chunk; and the summaries of
-    all chunks for `final`, in the order of time along a leading axis, the same
-    on all devices also in type. None where they were not gathered.
-
-  Raises:
-    ValueError: if `exchange` is unknown.
+  `summary` is this device's, `initial` one that brings the state before the
+  whole sequence with it, `neutral` one that changes nothing on the left, all of
+  the same real, complex or bool arrays; `combine` works on summaries with a
+  further leading axis. Returns a summary of all that is before this device's
+  chunk; and for `final` those of all chunks, in the order of time along a
+  leading axis, the same on all devices also in type, or None where they were
+  not gathered.
   """
   _validate.choice("exchange", exchange, EXCHANGES)
   devices = lax.axis_size(axis)
@@ -151,22 +134,13 @@ def final(
   """The state after the whole sequence, the same on all devices.
 
   From gathered summaries every device works it out for itself. Else the device
-  that is last in time has to hand it out: `replicate_last`.
+  that is last in time has to hand it out: `replicate_last`. So it has if
+  `initial`, `neutral` or what `combine` holds have not the type of values that
+  are the same on all devices.
 
-  Args:
-    gathered: the summaries that `entering` returns, with an attribute `state`.
-    initial: as in `entering`, but of values that have the type of being the
-      same on all devices.
-    neutral: likewise.
-    combine: the operator of `entering`, likewise of parameters that are the
-      same; if they are not, in type, what comes out cannot be either, and the
-      last device hands it out.
-    last: the state after this device's chunk.
-    axis: name of the mesh axis.
-    reverse: time runs from the last device to the first.
-
-  Returns:
-    The state, with the structure, shapes and dtypes of `last`.
+  `gathered` are the summaries that `entering` returns, with an attribute
+  `state`; `last` is the state after this device's chunk, in whose structure,
+  shapes and dtypes the result is.
   """
   if gathered is not None:
     # In front of all: a neutral summary is one only on the left of it.
@@ -183,18 +157,10 @@ def final(
 
 
 def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
-  """Combines neighbors along the first axis until one is left.
+  """Combines neighbors along the first axis until one is left, which goes.
 
   A tree of logarithmic depth. An odd one out is the first, so that of any two
   the right one stands for a power of two of elements.
-
-  Args:
-    combine: the operator.
-    tree: summaries, (count, ...).
-    neutral: as in `entering`.
-
-  Returns:
-    The summary of all, without the first axis.
   """
   hops = 1
   while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
@@ -215,16 +181,8 @@ def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
 def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
   """Hands what the device that is last in time has to all devices.
 
-  One sum of packed arrays, of which all but one are zero. A caller that drops
-  the result drops the sum.
-
-  Args:
-    tree: pytree of arrays.
-    axis: name of the mesh axis.
-    reverse: time runs from the last device to the first.
-
-  Returns:
-    The tree of the last device, the same on all devices also in type.
+  One sum of packed arrays, of which all but one are zero; the result is the
+  same on all devices also in type. A caller that drops it drops the sum.
   """
   packed, unpack = _pack(vary(axis, tree))
   is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1

@@ -49,11 +49,7 @@ def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
 def through_and_kept(
   reset: jax.Array | None,
 ) -> tuple[jax.Array | None, jax.Array | None]:
-  """From resets (*batch, time): `Decayed.through`, and what they leave.
-
-  Returns:
-    (*batch,) bool and (*batch, time) bool, true from the last reset on.
-  """
+  """`Decayed.through` of resets (*batch, time); what the last one leaves."""
   if reset is None:
     return None, None
   later = lax.cumsum(reset.astype(jnp.int32), reset.ndim - 1, reverse=True)
@@ -72,14 +68,8 @@ def linear(
 ) -> Decayed:
   """Of h_t = a_t h_{t-1} + b_t: a product of decays, and a tree over time.
 
-  Args:
-    a: decays that broadcast to b, in the dtype of b.
-    b: (*batch, time, n).
-    reset: (*batch, time) bool or None.
-    reverse: from the last element to the first.
-
-  Returns:
-    decay, of the shape of `a` without time, and state (*batch, n).
+  From decays `a` that broadcast to b (*batch, time, n), both of one dtype, the
+  decay, in the shape of `a` without time, and the state (*batch, n).
   """
   a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
   a = jnp.broadcast_to(a, (*a.shape[:-2], *b.shape[-2:]))
@@ -110,16 +100,10 @@ def outer(
 ) -> Decayed:
   """Of `outer_scan_heads`: one product of keys and values.
 
-  Args:
-    k: (*batch, time, groups, dk), in the dtype to compute in like all others.
-    v: (*batch, time, heads, dv).
-    decay: (*batch, time, heads, dk | 1) or None.
-    reset: (*batch, time) bool or None.
-    heads: number of heads.
-
-  Returns:
-    decay, the sums of the log-decays (*batch, heads, dk | 1), never -inf; and
-    state (*batch, heads, dk, dv).
+  From k (*batch, time, groups, dk), v (*batch, time, heads, dv) and decay
+  (*batch, time, heads, dk | 1) or None, all in one dtype, the sums of the
+  log-decays (*batch, heads, dk | 1), never -inf, and the state (*batch, heads,
+  dk, dv).
   """
   through, kept = through_and_kept(reset)
   k, v = keep(kept, k), keep(kept, v)
@@ -160,15 +144,9 @@ def advance_outer(chunk: Decayed, state: jax.Array) -> jax.Array:
 def selective(
   state: jax.Array, delta: jax.Array, reset: jax.Array | None
 ) -> Decayed:
-  """Of `selective_scan`, given the state after the chunk from zeros.
+  """Of `selective_scan`, given the state (*batch, d, n) from zeros.
 
-  Args:
-    state: (*batch, d, n).
-    delta: (*batch, time, d), in the real dtype to compute in.
-    reset: (*batch, time) bool or None.
-
-  Returns:
-    decay, the sums of delta (*batch, d), and the state.
+  From delta (*batch, time, d), real, its sums (*batch, d) as the decay.
   """
   through, kept = through_and_kept(reset)
   return Decayed(through, jnp.sum(keep(kept, delta), axis=-2), state)
@@ -208,15 +186,7 @@ def softmax_outer(
 ) -> Averaged:
   """Of `softmax_outer_scan`: one maximum, and a product of weights and values.
 
-  Args:
-    logits: (*batch, time, dk), in the dtype to compute in like all others.
-    k: (*batch, time, dk) or None.
-    v: (*batch, time, dv).
-    reset: (*batch, time) bool or None.
-    sink: as in `softmax_outer_scan`.
-
-  Returns:
-    The summary.
+  From logits and k (*batch, time, dk) and v (*batch, time, dv) in one dtype.
   """
   through, kept = through_and_kept(reset)
   logits = keep(kept, _softmax_chunk.clamp(logits), _softmax_chunk.NEG)

@@ -13,7 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _softmax_chunk
 from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded.attention_schemes import layout as layouts
@@ -370,32 +370,15 @@ def _segments(reset, axis, layout):
 
 
 def _check(q, k, v, reset, init):
-  if q.ndim < 3 or 0 in q.shape:
-    raise _validate.error("q", f"shape {q.shape}", "(*batch, heads, time, d)")
-  *batch, heads, time, width = q.shape
-  batch = tuple(batch)
-  if (
-    k.ndim != q.ndim
-    or k.shape[:-3] != batch
-    or k.shape[-2:] != (time, width)
-    or heads % max(1, k.shape[-3])
-  ):
-    raise _validate.error(
-      "k",
-      f"shape {k.shape}",
-      f"(*batch, groups, {time}, {width}) with batch = {batch} and groups "
-      f"a divisor of {heads}",
-    )
-  if v.ndim != q.ndim or v.shape[:-1] != k.shape[:-1]:
-    raise _validate.error(
-      "v",
-      f"shape {v.shape}",
-      f"the shape of k but for its width, {k.shape[:-1]}",
-    )
-  for name, x in (("q", q), ("k", k), ("v", v)):
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise _validate.error(name, f"dtype {x.dtype}", "a floating one")
-  _resets.check(reset, (*batch, time))
+  *batch, heads, time, width = _validate.shape(
+    "q", q, ("*batch", "heads", "time", "d")
+  )
+  shape = _validate.shape("k", k, (*batch, "groups", time, width))
+  if heads % shape[-3]:
+    raise _validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
+  _validate.shape("v", v, (*shape[:-1], "e"))
+  _checks.floating(q=q, k=k, v=v)
+  _checks.reset(reset, (*batch, time))
   if init is not None:
     rows = (*batch, heads, time)
     want = (rows, rows, (*rows, v.shape[-1]))

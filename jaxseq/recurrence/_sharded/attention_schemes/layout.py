@@ -158,39 +158,3 @@ def from_zigzag(x: jax.Array, devices: int, time_axis: int = -2) -> jax.Array:
   """Undoes `to_zigzag`, with the same arguments."""
   order = np.argsort(zigzag_order(x.shape[time_axis], devices))
   return jnp.take(x, order, axis=time_axis)
-
-
-def work(
-  devices: int, order: str = "contiguous", moves: str = "keys"
-) -> np.ndarray:
-  """Counts what each device computes in each step of a causal ring.
-
-  The unit is the product of half of a device's queries with half of a device's
-  keys. What is skipped, because all of it is in the future, is not counted.
-
-  Args:
-    devices: number of devices.
-    order: "contiguous" or "zigzag".
-    moves: "keys", as in `ring`, or "queries", as in `token_ring`.
-
-  Returns:
-    (steps, devices) integers. A step lasts as long as the largest of its row.
-
-  Raises:
-    ValueError: if there is no such order or nothing of that name moves.
-  """
-  _validate.choice("order", order, ORDERS)
-  _validate.choice("moves", moves, ("keys", "queries"))
-  layout = Layout(order, devices, 2)
-  step, home = np.mgrid[:devices, :devices]
-  q, k = (
-    (home, (home - step) % devices)
-    if moves == "keys"
-    else ((home + step) % devices, home)
-  )
-  unit = (2 // layout.parts) ** 2
-  return unit * sum(
-    (layout.chunk(q, a) >= layout.chunk(k, c)).astype(int)
-    for a in range(layout.parts)
-    for c in range(layout.parts)
-  )

@@ -1,0 +1,215 @@
+"""Blocks of queries and the keys that they see, for `window_attention`."""
+
+import functools
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+# Queries per block. Measured on a CPU core with a reach of 1024 and widths of
+# 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
+_BLOCK = 256
+# Loops over blocks, at most, and the share of the work below which more than
+# one pays for a larger program.
+_LOOPS = 4
+_WORTH = 0.9
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+  window: int,
+  block_size: int | None = None,
+) -> jax.Array:
+  """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
+
+  No query t sees a key before start[t] (*batch, time), which is at most its
+  own. Queries are taken in blocks, and the backward pass computes the weights
+  of a block again. What is not visible is cut off by selects, undefined numbers
+  too; an element that sees undefined numbers gives NaN.
+  """
+  *batch, time = start.shape
+  earlier = k.shape[-3] - time
+  rows = math.prod(batch)
+  q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
+  position = earlier + jnp.arange(time)
+  start = jnp.maximum(start.reshape(rows, time), position - window)
+
+  # All that is not finite is taken out, since zero times it is not zero, and
+  # put back where it is visible: the visible elements are without gaps.
+  bad = ~(_finite(k) & _finite(v))
+  last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
+  undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
+  q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+
+  size = min(time, _BLOCK if block_size is None else block_size)
+  count = -(-time // size)
+  size = -(-time // count)  # Blocks of one size, with little padding.
+  outputs = []
+  for first, last in _groups(count, size, earlier, window):
+    begin, end = first * size, min(last * size, time)
+    lowest = max(0, earlier + begin - window)
+    outputs.append(
+      _group(
+        q[:, begin:end],
+        *(x[:, lowest : earlier + end] for x in (k, v)),
+        start[:, begin:end] - lowest,
+        window,
+        size,
+      )
+    )
+  o = jnp.concatenate(outputs, axis=1)
+  o = jnp.where(undefined[..., None, None], jnp.nan, o)
+  return o.reshape(*batch, *o.shape[1:])
+
+
+def _groups(count, size, earlier, window):
+  """Splits `count` blocks into runs that are worth a loop of their own.
+
+  All blocks of a loop read as many keys as its last one can see. Where that is
+  many more than the first ones can see, several loops save work.
+  """
+  loops = min(count, _LOOPS)
+  edges = [count * i // loops for i in range(loops + 1)]
+  split = list(zip(edges[:-1], edges[1:]))
+
+  def keys(groups):
+    return sum(
+      (last - first) * (min(window, earlier + (last - 1) * size) + size)
+      for first, last in groups
+    )
+
+  whole = [(0, count)]
+  return split if keys(split) < _WORTH * keys(whole) else whole
+
+
+def _group(q, k, v, start, window, size):
+  """One loop: q [B, T, ...] are the last T elements of k and v."""
+  time = q.shape[1]
+  earlier = k.shape[1] - time
+  count = -(-time // size)
+  reach = min(window, earlier + (count - 1) * size)
+  front, back = max(0, reach - earlier), count * size - time
+  k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
+  # Indices are now those of the padded keys.
+  start = _pad(start - earlier + reach, 0, back)
+  return _blocks(_pad(q, 0, back), k, v, start, size)[:, :time]
+
+
+def _finite(x):
+  """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
+  return jnp.all(jnp.isfinite(x), axis=(2, 3))
+
+
+def _pad(x, front, back):
+  """Zeros before and after, along time."""
+  if not front and not back:
+    return x
+  return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
+
+
+def _attend(q, k, v, start, first):
+  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D].
+
+  `first` is the index of the block's first key; query i is key reach + i.
+  """
+  size, keys = q.shape[1], k.shape[1]
+  index = jnp.arange(keys)
+  own = keys - size + jnp.arange(size)
+  visible = index >= (start - first)[:, :, None]
+  visible &= index <= own[:, None]
+  if q.dtype == jnp.float64:  # The library takes its softmax in float32.
+    return _softmax_attention(q, k, v, visible)
+  return lax.platform_dependent(
+    q, k, v, visible, cpu=_softmax_attention, default=_library_attention
+  )
+
+
+def _library_attention(q, k, v, visible):
+  return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
+
+
+def _softmax_attention(q, k, v, visible):
+  """The same, several times as fast on a CPU: plain products."""
+  rows, size, heads, width = q.shape
+  groups = k.shape[2]
+  dtype = jnp.promote_types(q.dtype, jnp.float32)
+  q_scaled = (q.astype(dtype) / math.sqrt(width)).reshape(
+    rows, size, groups, -1, width
+  )
+  grouped = rows, groups, heads // groups * size
+  q_scaled = q_scaled.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
+  scores = q_scaled @ k.astype(dtype).transpose(0, 2, 3, 1)
+  scores = scores.reshape(rows, groups, heads // groups, size, -1)
+  scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
+  # Every query sees itself: the maximum is finite.
+  top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+  weights = jnp.exp(scores - top)
+  o = weights.reshape(*grouped, -1) @ v.astype(dtype).transpose(0, 2, 1, 3)
+  o = o.reshape(*scores.shape[:-1], width)
+  o = o / jnp.sum(weights, axis=-1)[..., None]
+  o = o.transpose(0, 3, 1, 2, 4)
+  return o.reshape(rows, size, heads, width).astype(q.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _blocks(q, k, v, start, size):
+  """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
+  time, keys = q.shape[1], k.shape[1]
+  if time == size:
+    return _attend(q, k, v, start, 0)
+
+  def body(out, first):
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, keys - time + size)
+    o = _attend(block[0], *near, block[1], first)
+    return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
+
+  firsts = jnp.arange(0, time, size)
+  return lax.scan(body, jnp.zeros_like(q), firsts)[0]
+
+
+def _blocks_forward(q, k, v, start, size):
+  return _blocks(q, k, v, start, size), (q, k, v, start)
+
+
+def _blocks_backward(size, residuals, d_o):
+  """From the last block to the first; a carry holds what keys still collect."""
+  q, k, v, start = residuals
+  time, keys = q.shape[1], k.shape[1]
+  reach = keys - time
+
+  def body(carry, first):
+    late, dq, dk, dv = carry
+    block = _slice((q, start), first, size)
+    near = _slice((k, v), first, reach + size)
+    _, pull = jax.vjp(
+      lambda q, k, v: _attend(q, k, v, block[1], first), block[0], *near
+    )
+    new, *collected = pull(lax.dynamic_slice_in_dim(d_o, first, size, axis=1))
+    collected = tuple(x.at[:, size:].add(y) for x, y in zip(collected, late))
+    dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
+    dk, dv = (
+      lax.dynamic_update_slice_in_dim(x, y[:, reach:], first + reach, axis=1)
+      for x, y in zip((dk, dv), collected)
+    )
+    return (tuple(x[:, :reach] for x in collected), dq, dk, dv), None
+
+  late = tuple(jnp.zeros_like(x[:, :reach]) for x in (k, v))
+  grads = jax.tree.map(jnp.zeros_like, (q, k, v))
+  firsts = jnp.arange(0, time, size)
+  (late, dq, dk, dv), _ = lax.scan(body, (late, *grads), firsts, reverse=True)
+  dk, dv = (x.at[:, :reach].set(y) for x, y in zip((dk, dv), late))
+  return dq, dk, dv, None
+
+
+_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
+def _slice(tree, first, length):
+  return jax.tree.map(
+    lambda x: lax.dynamic_slice_in_dim(x, first, length, axis=1), tree
+  )
