@@ -26,7 +26,7 @@ def rows(
 
   Args:
     player: who was recorded.
-    episode: what `evaluate.record` returned.
+    episode: transitions from `evaluate.record`.
     limit: the most rows to return.
   """
   done = np.asarray(episode.terminated | episode.truncated)

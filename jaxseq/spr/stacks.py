@@ -8,6 +8,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -46,13 +47,7 @@ class Config:
 
 
 def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
-  """Draws the parameters.
-
-  Args:
-    key: random key.
-    config: options.
-    inputs: elements of an input.
-    outputs: elements of an output.
+  """Draws the parameters for so many elements of an input and of an output.
 
   Returns:
     "in" and "out", the layers from inputs to d_model and from there to outputs,
@@ -71,7 +66,7 @@ def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
 def initial_state(
   config: Config,
   batch_shape: tuple[int, ...] = (),
-  dtype: jax.typing.DTypeLike = "float32",
+  dtype: DTypeLike = "float32",
 ) -> PyTree:
   """Returns the state before the first element of a sequence."""
   model = nn.SequenceModel(config.stack, parent=None)

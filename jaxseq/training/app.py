@@ -75,13 +75,13 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 @functools.cache
-def define_mode() -> flags.FlagHolder:
-  """Defines `--mode=train|evaluate`; returns its holder."""
+def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
+  """Defines `--mode`, whose default is the first; returns its holder."""
   return flags.DEFINE_enum(
     "mode",
-    "train",
-    ["train", "evaluate"],
-    "train, or evaluate what is in the workdir",
+    modes[0],
+    modes,
+    "train, or do something with what has been trained in the workdir",
   )
 
 
