@@ -86,7 +86,11 @@ def pair(
 
 
 def train_and_test(
-  codes: Any, factors: Any, codes_test: Any, factors_test: Any, least: int = 1
+  codes: jax.typing.ArrayLike,
+  factors: jax.typing.ArrayLike,
+  codes_test: jax.typing.ArrayLike,
+  factors_test: jax.typing.ArrayLike,
+  least: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Returns what a metric fits on and what it is scored on, checked."""
   codes, factors = pair(codes, factors, codes_least=least, factors_least=least)

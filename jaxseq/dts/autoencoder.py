@@ -19,6 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
 

@@ -20,7 +20,6 @@ for one: their labels are never used.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -240,7 +239,7 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
 def loss(
   config: Config,
   heads: Heads,
-  params: Any,
+  params: PyTree,
   mu: Array,
   batch: data.ArrayDataset,
   progress: Array,
@@ -269,7 +268,7 @@ def loss(
 
 def evaluate(
   heads: Heads,
-  params: Any,
+  params: PyTree,
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import _sklearn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import diagnostics

@@ -56,7 +56,7 @@ def some(dataset: data.ArrayDataset, limit: int) -> data.ArrayDataset:
 
 
 def encode(
-  vae: autoencoder.VAE, variables: Any, windows: data.ArrayDataset
+  vae: autoencoder.VAE, variables: PyTree, windows: data.ArrayDataset
 ) -> tuple[jax.Array, jax.Array]:
   """Returns mean and log-variance of many windows, (n, D) each."""
   encode = functools.partial(vae.apply, variables, method="encode")
@@ -65,7 +65,7 @@ def encode(
 
 def nll(
   vae: autoencoder.VAE,
-  variables: Any,
+  variables: PyTree,
   windows: data.ArrayDataset,
   z: jax.Array,
 ) -> jax.Array:

@@ -6,7 +6,6 @@ see `problem.ArmConfig.prefix_rate`.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -238,7 +238,9 @@ def _windows(name: str, windows: Windows) -> Windows:
   return Windows(codes, classes, recordings)
 
 
-def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:
+def _columns(
+  codes: np.ndarray, columns: jax.typing.ArrayLike, name: str
+) -> np.ndarray:
   wrong = _validate.error(
     f"segment {name!r}",
     columns,

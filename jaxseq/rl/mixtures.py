@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 

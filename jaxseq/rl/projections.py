@@ -12,7 +12,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 

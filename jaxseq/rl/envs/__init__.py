@@ -31,10 +31,12 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import count_recall as count_recall
   from jaxseq.rl.envs import decks as decks
   from jaxseq.rl.envs import higher_lower as higher_lower
+  from jaxseq.rl.envs import host as host
   from jaxseq.rl.envs import labyrinth as labyrinth
   from jaxseq.rl.envs import mazes as mazes
   from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
+  from jaxseq.rl.envs import noisy as noisy
   from jaxseq.rl.envs import pendulum as pendulum
   from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation

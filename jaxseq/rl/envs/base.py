@@ -118,7 +118,7 @@ class Environment(Jitted):
   reset_words: ClassVar[int] = 0
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """The parameters that `step` and `reset` take if they are given none."""
     return EnvParams()
 
@@ -137,27 +137,29 @@ class Environment(Jitted):
     del params
     return self.actions
 
-  def is_terminated(self, state: Any, params: EnvParams) -> jax.Array:
+  def is_terminated(self, state: PyTree, params: EnvParams) -> jax.Array:
     """Returns whether the episode has ended by itself, () bool; False here."""
     del params
     return jnp.zeros_like(state.time, bool)
 
-  def is_truncated(self, state: Any, params: EnvParams) -> jax.Array:
+  def is_truncated(self, state: PyTree, params: EnvParams) -> jax.Array:
     """Returns whether the time limit cuts the episode off, () bool."""
     return state.time >= params.max_steps_in_episode
 
-  def start(self, words: jax.Array, params: EnvParams) -> Any:
+  def start(self, words: jax.Array, params: EnvParams) -> PyTree:
     """Returns the first state of an episode, from (reset_words,) uint32."""
     raise NotImplementedError
 
-  def restart(self, words: jax.Array, state: Any, params: EnvParams) -> Any:
+  def restart(
+    self, words: jax.Array, state: PyTree, params: EnvParams
+  ) -> PyTree:
     """Returns the first state of the episode after that of `state`."""
     del state
     return self.start(words, params)
 
   def advance(
-    self, words: jax.Array, state: Any, action: jax.Array, params: EnvParams
-  ) -> tuple[Any, jax.Array]:
+    self, words: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, jax.Array]:
     """Plays one step; time limit and reset are not its concern.
 
     Args:
@@ -171,7 +173,7 @@ class Environment(Jitted):
     """
     raise NotImplementedError
 
-  def observe(self, state: Any, params: EnvParams) -> Any:
+  def observe(self, state: PyTree, params: EnvParams) -> PyTree:
     """Returns what is seen of a state, an element of the observation space."""
     raise NotImplementedError
 

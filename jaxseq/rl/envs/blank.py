@@ -30,19 +30,19 @@ class Blank(base.Environment):
     """No time limit within reach."""
     return base.EnvParams(max_steps_in_episode=2**30)
 
-  def start(self, words: jax.Array, params: Any) -> base.EnvState:
+  def start(self, words: jax.Array, params: PyTree) -> base.EnvState:
     """Starts an episode."""
     del words, params
     return base.EnvState(time=jnp.int32(0))
 
   def advance(
-    self, words: jax.Array, state: base.EnvState, action: Any, params: Any
+    self, words: jax.Array, state: base.EnvState, action: PyTree, params: PyTree
   ) -> tuple[base.EnvState, jax.Array]:
     """Plays one step."""
     del words, action, params
     return base.EnvState(time=state.time + 1), jnp.float32(0)
 
-  def observe(self, state: base.EnvState, params: Any) -> jax.Array:
+  def observe(self, state: base.EnvState, params: PyTree) -> jax.Array:
     """Returns a blank image."""
     del state, params
     return jnp.zeros(self.shape, jnp.uint8)

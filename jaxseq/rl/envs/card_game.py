@@ -76,7 +76,7 @@ class CardGame(base.Environment):
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_deck(self, order: jax.Array) -> tuple[Any, EnvState]:
+  def reset_with_deck(self, order: jax.Array) -> tuple[PyTree, EnvState]:
     """Starts an episode with a known deck, which every auto-reset replays.
 
     Args:

@@ -21,7 +21,6 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl.envs import base
-from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 
@@ -35,7 +34,7 @@ class State(base.EnvState):
     task_state: the task's state, physics and all.
   """
 
-  task_state: Any
+  task_state: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
