@@ -137,7 +137,7 @@ class ActorCritic(Recurrent):
     """Returns a distribution of actions, and the critic's value."""
     widths, dtype = self.config.head_widths, self.config.stack.dtype
     policy = _actor(self.actions, widths, dtype)(x)
-    return policy, nn.ValueHead(widths, dtype=dtype, name="critic")(x)
+    return policy, nn.ValueHead(widths=widths, dtype=dtype, name="critic")(x)
 
 
 def _actor(
@@ -147,10 +147,10 @@ def _actor(
   size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
   match actions.kind:
     case "gaussian":
-      return nn.GaussianHead(size, widths, **options)
+      return nn.GaussianHead(num_outputs=size, widths=widths, **options)
     case "factored":
       return FactoredHead(actions.sizes, widths, **options)
-  return nn.CategoricalHead(size, widths, **options)
+  return nn.CategoricalHead(num_actions=size, widths=widths, **options)
 
 
 class FactoredHead(linen.Module):
@@ -170,6 +170,9 @@ class FactoredHead(linen.Module):
   def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
     head = nn.CategoricalHead(
-      sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
+      num_actions=sum(self.sizes),
+      widths=self.widths,
+      dtype=self.dtype,
+      name="joint",
     )
     return actions.factored(self.sizes, head(x).logits)
