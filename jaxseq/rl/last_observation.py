@@ -62,18 +62,11 @@ class LastObservation(wrappers.Wrapper):
     first, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )
-    never = jnp.bool_(False)
-    cut = truncated & ~terminated
+    never, cut = jnp.bool_(False), truncated & ~terminated
     shown = wrappers.select(cut, info["final_observation"], first)
     played = (shown, env_state, reward, terminated, cut, info)
-    waited = (
-      state.first,
-      state.env_state,
-      jnp.zeros_like(reward),
-      never,
-      never,
-      state.info,
-    )
+    zero = jnp.zeros_like(reward)
+    waited = (state.first, state.env_state, zero, never, never, state.info)
     shown, env_state, reward, terminated, cut, info = wrappers.select(
       state.cut, waited, played
     )
