@@ -80,10 +80,7 @@ class MultiarmedBandit(base.Environment):
     Raises:
       ValueError: if `payouts` has another shape.
     """
-    if payouts.shape != (self.num_arms,):
-      raise ValueError(
-        f"payouts: got shape {list(payouts.shape)}, expected [{self.num_arms}]."
-      )
+    _validate.shape("payouts", payouts, (self.num_arms,))
     state = self._first(payouts.astype(jnp.float32))
     return state.won, state
 

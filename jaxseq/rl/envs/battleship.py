@@ -107,11 +107,7 @@ class Battleship(base.Environment):
     Raises:
       ValueError: if `board` has another shape.
     """
-    if board.shape != (self.board_size, self.board_size):
-      raise ValueError(
-        f"board: got shape {list(board.shape)}, expected"
-        f" [{self.board_size}, {self.board_size}]."
-      )
+    _validate.shape("board", board, (self.board_size, self.board_size))
     state = self._first(bitboard.from_grid(board))
     return state.hit, state
 

@@ -103,9 +103,6 @@ class CountRecall(card_game.CardGame):
     if order is None:
       one = super()._full_deck()
       return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
-    if jnp.shape(order) != (2, self.num_cards):
-      raise ValueError(
-        f"order: got shape {jnp.shape(order)}, expected (2, {self.num_cards}),"
-        " the values and the queries in dealing order."
-      )
+    # The values and the queries, in dealing order.
+    _validate.shape("order", order, (2, self.num_cards))
     return jax.vmap(super()._full_deck)(jnp.asarray(order))

@@ -146,11 +146,7 @@ class Labyrinth(base.Environment):
     Raises:
       ValueError: if `grid` has another shape.
     """
-    if grid.shape != (self.height, self.height):
-      raise ValueError(
-        f"grid: got shape {list(grid.shape)}, expected"
-        f" [{self.height}, {self.height}]."
-      )
+    _validate.shape("grid", grid, (self.height, self.height))
 
     def first(value):
       index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)

@@ -100,11 +100,7 @@ class MineSweeper(base.Environment):
     Raises:
       ValueError: if `mines` has another shape.
     """
-    if mines.shape != (self.height, self.width):
-      raise ValueError(
-        f"mines: got shape {list(mines.shape)}, expected"
-        f" [{self.height}, {self.width}]."
-      )
+    _validate.shape("mines", mines, (self.height, self.width))
     state = self._first(bitboard.from_grid(mines))
     return state.count, state
 
