@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.dts import adaptation as adaptation
   from jaxseq.dts import aggressive as aggressive
   from jaxseq.dts import backbones as backbones
   from jaxseq.dts import code_report as code_report
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
   from jaxseq.dts import density_ratio as density_ratio
   from jaxseq.dts import diagnostics as diagnostics
   from jaxseq.dts import divergences as divergences
+  from jaxseq.dts import domain_adaptation as domain_adaptation
   from jaxseq.dts import downstream as downstream
   from jaxseq.dts import downstream_pictures as downstream_pictures
   from jaxseq.dts import dts_arms as dts_arms
