@@ -92,10 +92,8 @@ def factor_values(
       f"{len(ranges)} ({', '.join(ranges)})."
     )
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
-    raise ValueError(
-      f"levels: got {levels.min()} .. {levels.max()}, expected 0 to "
-      f"{LEVELS - 1}."
-    )
+    found = f"{levels.min()} .. {levels.max()}"
+    raise ValueError(f"levels: got {found}, expected 0 to {LEVELS - 1}.")
   return {
     name: np.linspace(*ends, LEVELS)[levels[..., i]]
     for i, (name, ends) in enumerate(ranges.items())

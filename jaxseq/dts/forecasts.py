@@ -5,6 +5,7 @@ on by itself. A model can do so if it was trained for it on some of its windows,
 see `problem.ArmConfig.prefix_rate`.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -13,8 +14,6 @@ import numpy as np
 
 from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
-
-_BATCH = 256
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
@@ -41,7 +40,8 @@ def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
     variables: of the model.
     x: (n, time, channels) whole windows.
   """
-  return evaluation.encode(vae, variables, first_half(x))[0]
+  mean = functools.partial(vae.apply, variables, method="encode")
+  return evaluation.over_windows(mean, first_half(x))[0]
 
 
 def forecast(
@@ -64,14 +64,13 @@ def forecast(
   half = x.shape[-2] // 2
   autoregressive = vae.config.decoder.form == "ar"
 
-  def of_one(window):
-    prompt, code = window
+  def of_one(prompt, code):
     series = autoencoder.generate(
       vae, variables, code, prompt if autoregressive else None
     )
     return series[half:]
 
-  return jax.lax.map(of_one, (x[:, :half], z), batch_size=min(_BATCH, len(x)))
+  return evaluation.over_windows(of_one, x[:, :half], z)
 
 
 def last_value(x: np.ndarray) -> np.ndarray:

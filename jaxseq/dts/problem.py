@@ -74,9 +74,10 @@ class ArmConfig:
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
-        raise ValueError(
-          f"model.segments: got {self.model.segments}, expected {expected}, "
-          "the sizes of adaptation's segments."
+        raise _validate.error(
+          "model.segments",
+          self.model.segments,
+          f"{expected}, the sizes of adaptation's segments",
         )
 
 
@@ -211,8 +212,7 @@ class Problem(base.ArrayProblem):
       return metrics
 
     def means(part):
-      inputs, lengths = part.inputs, part.lengths
-      return evaluation.encode(self.network, model, inputs, lengths)[0]
+      return evaluation.encode(self.network, model, part)[0]
 
     held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
     return metrics | domain_adaptation.evaluate(
@@ -252,9 +252,7 @@ class Problem(base.ArrayProblem):
       tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
     value, metrics = regularization.regularizer(
       arm.objective,
-      mu,
-      logvar,
-      z,
+      regularization.Codes(mu, logvar, z),
       size=self.size,
       progress=progress,
       key=keys["prior"],

@@ -27,5 +27,11 @@ def _dot_general(lhs, rhs, dimension_numbers, **options):
   return lax.dot_general(lhs, rhs, dimension_numbers, **options)
 
 
+def dropout(x: jax.Array, rate: float, train: bool, step: bool) -> jax.Array:
+  """Drops features (*batch, time, n) by one mask for all of the time."""
+  layer = linen.Dropout(rate, broadcast_dims=() if step else (-2,))
+  return layer(x, deterministic=not train)
+
+
 # `linen.Dense` whose gradient is a plain matrix product.
 Dense = functools.partial(linen.Dense, dot_general=_dot_general)

@@ -49,8 +49,5 @@ class FeedForward(linen.Module):
       hidden = linen.silu(hidden) * layer(self.width, "gate")(x)
     else:
       hidden = getattr(linen, self.kind)(hidden)
-    axes = () if step else (-2,)
-    hidden = linen.Dropout(self.dropout, broadcast_dims=axes)(
-      hidden, deterministic=not train
-    )
+    hidden = dense.dropout(hidden, self.dropout, train, step)
     return layer(x.shape[-1], "out")(hidden)

@@ -61,7 +61,9 @@ class SequenceLayer(linen.Module):
       ValueError: if a shape or dtype does not fit.
     """
     config = self.config
-    _check_width(config, x)
+    if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
+      shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
+      raise _validate.error("x", shape, f"{width}, the d_model of the layer")
     dtype = dense.activation_dtype(config.dtype, x)
     x = x.astype(residual_dtype(config, x))
     if condition is not None:
@@ -130,22 +132,16 @@ class SequenceLayer(linen.Module):
       dtype,
       name="feedforward",
     )(norm(x) if norm and config.prenorm else x.astype(dtype), train, step)
-    y = self._dropout(y, train, step)
+    y = dense.dropout(y, config.dropout, train, step)
     if config.residual:
       y = x + y
     return norm(y) if norm and not config.prenorm else y
-
-  def _dropout(self, y, train, step):
-    # One mask for the whole sequence.
-    axes = () if step else (-2,)
-    layer = linen.Dropout(self.config.dropout, broadcast_dims=axes)
-    return layer(y, deterministic=not train)
 
   def _activate(self, y, train, step):
     kind = self.config.activation
 
     def dropout(values):
-      return self._dropout(values, train, step)
+      return dense.dropout(values, self.config.dropout, train, step)
 
     def out(name, values):
       return dense.Dense(y.shape[-1], dtype=y.dtype, name=name)(values)
@@ -194,13 +190,3 @@ def _feedforward_width(config):
     return config.feedforward_width
   width = config.d_model
   return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width
-
-
-def _check_width(config, x):
-  """Checks the number of features."""
-  if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      f"{config.d_model} features, the d_model of the layer",
-    )

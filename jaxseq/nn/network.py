@@ -142,7 +142,7 @@ class SequenceNetwork(linen.Module):
       y = embed.attend(x)
       return y.astype(jnp.promote_types(y.dtype, jnp.float32)), states
     head = heads.ClassificationHead(
-      self.num_outputs,
+      num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,
       widths=config.head_widths,
       out_bias=config.head_bias,

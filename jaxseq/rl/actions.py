@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.nn import distributions
 from jaxseq.rl.envs import spaces
 
@@ -46,11 +47,8 @@ class Spec:
 def spec_of(space: Any) -> Spec:
   """Returns the spec of an action space.
 
-  Args:
-    space: `Discrete`, `MultiDiscrete` or `Box`.
-
   Raises:
-    ValueError: for any other space.
+    ValueError: unless it is `Discrete`, `MultiDiscrete` or a `Box`.
   """
   match spaces.convert(space):
     case spaces.Discrete():
@@ -59,9 +57,7 @@ def spec_of(space: Any) -> Spec:
       return Spec("factored", space.sizes)
     case spaces.Box():
       return Spec("gaussian", tuple(space.shape))
-  raise ValueError(
-    f"action space: got {space!r}, expected Discrete, MultiDiscrete or Box."
-  )
+  raise _validate.error("action space", space, "Discrete, MultiDiscrete or Box")
 
 
 class Factored(NamedTuple):

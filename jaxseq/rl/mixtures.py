@@ -1,7 +1,6 @@
 """Several environments side by side in one batch."""
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -10,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
 
@@ -28,11 +29,16 @@ class Params:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(base.Jitted):
   """A batch of environments, of which each block is of another kind.
 
-  `reset` and `step` are those of a whole batch: they take and return what
-  `jax.vmap` of a single environment's would. The batch is cut into as many
+  `reset` and `step` are those of a whole batch: they take (num_envs,) keys, and
+  take and return what `jax.vmap` of a single environment's would, leading axis
+  num_envs; but the state is a tuple of those of each block, leading axis
+  num_envs / len(envs), and `info` has what all environments report in the same
+  shape. They raise a ValueError if the batch cannot be cut into equal blocks.
+
+  The batch is cut into as many
   equal blocks as there are environments, in their order, so that each step
   costs what its environment costs; under `vmap`, choosing the environment by
   an index would compute all of them for every member.
@@ -46,14 +52,11 @@ class Mixture:
 
   def __post_init__(self):
     if not self.envs:
-      raise ValueError("envs: got none, expected 1 or more environments.")
+      raise _validate.error("envs", self.envs, "1 or more environments")
     for name in ("observation_space", "action_space"):
       found = [getattr(env, name)(env.default_params) for env in self.envs]
       if len({spaces.signature(space) for space in found}) > 1:
-        raise ValueError(
-          f"envs: got the {name.replace('_', ' ')}s"
-          f" {', '.join(map(repr, found))}, expected one for all."
-        )
+        raise _validate.error(f"{name} of envs", found, "one for all")
 
   @property
   def default_params(self) -> Params:
@@ -122,30 +125,15 @@ class Mixture:
       ValueError: if the batch cannot be cut into equal blocks.
     """
     if num_envs < 1 or num_envs % len(self.envs):
-      raise ValueError(
-        f"num_envs: got {num_envs}, expected a multiple of {len(self.envs)}:"
-        " each environment of the mixture has a block of one size."
+      raise _validate.error(
+        "num_envs",
+        num_envs,
+        f"a multiple of {len(self.envs)}: each environment of the mixture has a"
+        " block of one size",
       )
     return np.repeat(np.arange(len(self.envs)), num_envs // len(self.envs))
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, keys: jax.Array, params: Params | None = None
-  ) -> tuple[Any, tuple[Any, ...]]:
-    """Starts an episode in every member of the batch.
-
-    Args:
-      keys: (num_envs,) random keys.
-      params: the parameters; the default ones if None.
-
-    Returns:
-      The first observations, leading axis num_envs, and the states of each
-      block, leading axis num_envs / len(envs).
-
-    Raises:
-      ValueError: if the batch cannot be cut into equal blocks.
-    """
-    params = self.default_params if params is None else params
+  def _reset(self, keys, params):
     started = [
       jax.vmap(env.reset, in_axes=(0, None))(part, limited)
       for (env, limited), part in zip(self._each(params), self._cut(keys))
@@ -153,33 +141,7 @@ class Mixture:
     observations, states = zip(*started)
     return _join(observations), states
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    keys: jax.Array,
-    state: tuple[Any, ...],
-    action: Any,
-    params: Params | None = None,
-  ) -> tuple[
-    Any, tuple[Any, ...], jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step in every member of the batch.
-
-    Args:
-      keys: (num_envs,) random keys.
-      state: the states of each block.
-      action: elements of the action space, leading axis num_envs.
-      params: the parameters; the default ones if None.
-
-    Returns:
-      Observation, state, reward, terminated, truncated and info, as gymnax has
-      them, with a leading axis num_envs; but the state is that of each block,
-      and `info` has what all environments report in the same shape.
-
-    Raises:
-      ValueError: if the batch cannot be cut into equal blocks.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, keys, state, action, params):
     stepped = [
       jax.vmap(env.step, in_axes=(0, 0, 0, None))(*current, limited)
       for (env, limited), *current in zip(

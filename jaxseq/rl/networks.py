@@ -11,6 +11,7 @@ from typing import Any
 from flax import linen
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -94,7 +95,19 @@ class Recurrent(linen.Module):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    x, states = features(self.config, observation, states, reset, step)
+    config, x = self.config, observation
+    if config.encoder is not None:
+      image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+      x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
+    x = nn.MLP(
+      (*config.encoder_widths, config.stack.d_model),
+      gain=math.sqrt(2),
+      activate_last=True,
+      dtype=config.stack.dtype,
+      name="encoder",
+    )(x)
+    memory = nn.SequenceModel(config.stack, name="memory")
+    x, states = memory(x, states, reset, step=step)
     return *self.heads(x), states
 
   def heads(self, x: Array) -> tuple[Any, Array]:
@@ -103,14 +116,14 @@ class Recurrent(linen.Module):
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
-  ) -> tuple[Any, Array, Any]:
+  ) -> tuple[Any, Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(observation, states, reset, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
+    self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = "float32"
+  ) -> PyTree:
     """Returns fresh memories; works on an unbound module."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     return memory.initial_state(batch_shape, dtype)
@@ -124,41 +137,7 @@ class ActorCritic(Recurrent):
     """Returns a distribution of actions, and the critic's value."""
     widths, dtype = self.config.head_widths, self.config.stack.dtype
     policy = _actor(self.actions, widths, dtype)(x)
-    return policy, nn.ValueHead(widths, dtype=dtype, name="critic")(x)
-
-
-def features(
-  config: Config,
-  observation: Array,
-  states: PyTree = None,
-  reset: Array | None = None,
-  step: bool = False,
-) -> tuple[Array, Any]:
-  """Runs the encoder and the memory, as parts of the module that calls it.
-
-  Args:
-    config: options.
-    observation: as in `Recurrent`, and so are states, reset and step.
-    states: memories before the first element.
-    reset: (*batch, time) bool.
-    step: whether there is no time axis.
-
-  Returns:
-    Features (*batch, time, d_model), and the memories after the last element.
-  """
-  x = observation
-  if config.encoder is not None:
-    image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
-    x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
-  x = nn.MLP(
-    (*config.encoder_widths, config.stack.d_model),
-    gain=math.sqrt(2),
-    activate_last=True,
-    dtype=config.stack.dtype,
-    name="encoder",
-  )(x)
-  memory = nn.SequenceModel(config.stack, name="memory")
-  return memory(x, states, reset, step=step)
+    return policy, nn.ValueHead(widths=widths, dtype=dtype, name="critic")(x)
 
 
 def _actor(
@@ -168,10 +147,10 @@ def _actor(
   size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
   match actions.kind:
     case "gaussian":
-      return nn.GaussianHead(size, widths, **options)
+      return nn.GaussianHead(num_outputs=size, widths=widths, **options)
     case "factored":
       return FactoredHead(actions.sizes, widths, **options)
-  return nn.CategoricalHead(size, widths, **options)
+  return nn.CategoricalHead(num_actions=size, widths=widths, **options)
 
 
 class FactoredHead(linen.Module):
@@ -191,6 +170,9 @@ class FactoredHead(linen.Module):
   def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
     head = nn.CategoricalHead(
-      sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
+      num_actions=sum(self.sizes),
+      widths=self.widths,
+      dtype=self.dtype,
+      name="joint",
     )
     return actions.factored(self.sizes, head(x).logits)

@@ -9,14 +9,15 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.rl import evaluate
+from jaxseq.rl import transcript
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import scenes
 from jaxseq.training import figures
 
-Film = film_lib.Film
+Film = reel.Film
 
 _COLORS = 64  # of a frame; it keeps files small
 # In seconds: of a whole animation, of one frame, and of the last one.
@@ -51,8 +52,7 @@ def film(
         config, variables, key, num_steps, greedy=greedy, member=index
       )
     )
-    done = taken.terminated | taken.truncated
-    length = int(done.argmax()) + 1 if done.any() else done.size
+    length = transcript.first_length(taken)
     taken, states = jax.tree.map(
       lambda leaf, length=length: leaf[:length], (taken, states)
     )

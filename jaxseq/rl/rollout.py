@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import envs
@@ -109,11 +110,7 @@ def environment(
     env, env_params = envs.make(env_id, **dict(options))
     known = [field.name for field in dataclasses.fields(env_params)]
     for name, _ in params:
-      if name not in known:
-        raise ValueError(
-          f"env_params: {env_id} has no parameter {name!r}, expected one of"
-          f" {', '.join(known)}."
-        )
+      _validate.choice("env_params", name, known)
     env_params = dataclasses.replace(env_params, **dict(params))
     env = _as_seen(env, as_images)
   return env, env_params

@@ -29,8 +29,7 @@ def rows(
     episode: transitions from `evaluate.record`.
     limit: the most rows to return.
   """
-  done = np.asarray(episode.terminated | episode.truncated)
-  length = int(done.argmax()) + 1 if done.any() else done.size
+  length = first_length(episode)
   length = min(length, limit or length)
   space = player.env.shown_space(player.env_params)
   seen = np.asarray(episode.observation)[:length]
@@ -44,6 +43,12 @@ def rows(
     row.append(_number(action) if action.ndim == 0 else numbers(action))
     out.append([*row, f"{episode.reward[t]:+.3f}", f"{episode.value[t]:+.3f}"])
   return out
+
+
+def first_length(recording: rollout.Transition) -> int:
+  """Returns how many steps (time, ...) its first episode has."""
+  done = np.asarray(recording.terminated | recording.truncated)
+  return int(done.argmax()) + 1 if done.any() else done.size
 
 
 def describe(space: Any, flat: np.ndarray) -> str:

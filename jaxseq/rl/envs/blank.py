@@ -30,25 +30,22 @@ class Blank(base.Environment):
     """No time limit within reach."""
     return base.EnvParams(max_steps_in_episode=2**30)
 
-  def start(
-    self, words: jax.Array, params: Any
-  ) -> tuple[jax.Array, base.EnvState]:
+  def start(self, words: jax.Array, params: Any) -> base.EnvState:
     """Starts an episode."""
     del words, params
-    return jnp.zeros(self.shape, jnp.uint8), base.EnvState(time=jnp.int32(0))
+    return base.EnvState(time=jnp.int32(0))
 
   def advance(
     self, words: jax.Array, state: base.EnvState, action: Any, params: Any
-  ) -> tuple[jax.Array, base.EnvState, jax.Array]:
+  ) -> tuple[base.EnvState, jax.Array]:
     """Plays one step."""
     del words, action, params
-    state = base.EnvState(time=state.time + 1)
-    return jnp.zeros(self.shape, jnp.uint8), state, jnp.float32(0)
+    return base.EnvState(time=state.time + 1), jnp.float32(0)
 
-  def is_terminated(self, state: base.EnvState, params: Any) -> jax.Array:
-    """Never."""
+  def observe(self, state: base.EnvState, params: Any) -> jax.Array:
+    """Returns a blank image."""
     del state, params
-    return jnp.bool_(False)
+    return jnp.zeros(self.shape, jnp.uint8)
 
   def observation_space(self, params: Any = None) -> spaces.Box:
     """Images."""

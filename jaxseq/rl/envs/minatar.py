@@ -51,23 +51,7 @@ class MinAtar(base.Environment):
     """The name of the game."""
     return self.game
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: Any, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step, and starts the next game if this one has ended.
-
-    Args:
-      key: random key.
-      state: the state before the step.
-      action: () integer.
-      params: gymnax's parameters; the default ones if None.
-
-    Returns:
-      Observation, state, () float32 reward, terminated, truncated and info, as
-      gymnax has them.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     spaces.check("action", self.action_space(params), action)
     observation, state, reward, terminated, truncated, info = self._env[0].step(
       key, state, action, params

@@ -4,26 +4,20 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq import _validate
+
 
 def code_array(codes: Any, name: str = "codes", least: int = 1) -> np.ndarray:
   """Returns codes as float64, checked."""
   array = np.asarray(codes)
   if array.ndim != 2 or array.dtype.kind not in "biuf" or not len(array):
-    raise ValueError(
-      f"{name}: got {array.dtype} of shape {array.shape}, expected (examples, "
-      "codes) real numbers of at least one example."
-    )
+    raise _wrong(name, array, "(examples, codes) real numbers, and an example")
   if array.shape[1] < least:
-    raise ValueError(
-      f"{name}: got shape {array.shape}, expected at least {least} codes."
-    )
+    raise _wrong(name, array, f"at least {least} codes")
   array = array.astype(np.float64)
-  if not np.isfinite(array).all():
-    raise ValueError(
-      f"{name}: got numbers that are not finite in columns "
-      f"{np.flatnonzero(~np.isfinite(array).all(0)).tolist()}, expected finite "
-      "ones."
-    )
+  infinite = np.flatnonzero(~np.isfinite(array).all(0)).tolist()
+  if infinite:
+    raise _wrong(f"{name}, columns {infinite}", array, "finite numbers")
   return array
 
 
@@ -37,37 +31,36 @@ def factor_array(
   """Returns factors as int64, checked."""
   array = np.asarray(factors)
   if array.ndim != 2 or array.dtype.kind not in "biu":
-    raise ValueError(
-      f"{name}: got {array.dtype} of shape {array.shape}, expected (examples, "
-      "factors) integers."
-    )
+    raise _wrong(name, array, "(examples, factors) integers")
   if len(array) != examples:
-    raise ValueError(
-      f"{name}: got shape {array.shape}, expected a row for each of the "
-      f"{examples} examples."
-    )
+    raise _wrong(name, array, f"a row for each of the {examples} examples")
   if array.shape[1] < least:
-    raise ValueError(
-      f"{name}: got shape {array.shape}, expected at least {least} factors."
+    raise _wrong(name, array, f"at least {least} factors")
+  array = array.astype(np.int64)
+  constant = np.flatnonzero(np.ptp(array, axis=0) == 0).tolist()
+  if constant and not may_be_constant:
+    raise _validate.error(
+      f"{name}, columns {constant}", "constants", "at least two levels in each"
     )
-  constant = np.flatnonzero(np.ptp(array.astype(np.int64), axis=0) == 0)
-  if constant.size and not may_be_constant:
-    raise ValueError(
-      f"{name}: got constant columns {constant.tolist()}, expected at least "
-      "two levels in each."
-    )
-  return array.astype(np.int64)
+  return array
 
 
 def label_array(labels: Any, examples: int, name: str) -> np.ndarray:
   """Returns labels (n,) as int64, checked."""
   array = np.asarray(labels)
   if array.shape != (examples,) or array.dtype.kind not in "biu":
-    raise ValueError(
-      f"{name}: got {array.dtype} of shape {array.shape}, expected "
-      f"({examples},) integers."
-    )
+    raise _wrong(name, array, f"({examples},) integers")
   return array.astype(np.int64)
+
+
+def alike(
+  name: str, array: np.ndarray, other_name: str, other: np.ndarray, what: str
+) -> None:
+  """Checks that a table has as many columns as another one."""
+  if array.shape[1] != other.shape[1]:
+    raise _validate.error(
+      name, f"shape {array.shape}", f"{other.shape[1]} {what}, as {other_name}"
+    )
 
 
 def pair(
@@ -88,31 +81,16 @@ def pair(
 
 
 def train_and_test(
-  codes: Any,
-  factors: Any,
-  codes_test: Any,
-  factors_test: Any,
-  codes_least: int = 1,
-  factors_least: int = 1,
+  codes: Any, factors: Any, codes_test: Any, factors_test: Any, least: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Returns what a metric fits on and what it is scored on, checked."""
-  codes, factors = pair(
-    codes, factors, codes_least=codes_least, factors_least=factors_least
-  )
+  codes, factors = pair(codes, factors, codes_least=least, factors_least=least)
   # A factor that happens not to vary in a test set is no mistake.
   codes_test, factors_test = pair(
     codes_test, factors_test, "_test", may_be_constant=True
   )
-  if codes_test.shape[1] != codes.shape[1]:
-    raise ValueError(
-      f"codes_test: got shape {codes_test.shape}, expected {codes.shape[1]} "
-      "codes, as codes."
-    )
-  if factors_test.shape[1] != factors.shape[1]:
-    raise ValueError(
-      f"factors_test: got shape {factors_test.shape}, expected "
-      f"{factors.shape[1]} factors, as factors."
-    )
+  alike("codes_test", codes_test, "codes", codes, "codes")
+  alike("factors_test", factors_test, "factors", factors, "factors")
   return codes, factors, codes_test, factors_test
 
 
@@ -120,10 +98,16 @@ def matrix(values: Any, name: str, rows: int = 1, columns: int = 1):
   """Returns a matrix (D, K) of numbers >= 0 as float64, checked."""
   array = np.asarray(values, np.float64)
   if array.ndim != 2 or array.shape[0] < rows or array.shape[1] < columns:
-    raise ValueError(
-      f"{name}: got shape {array.shape}, expected (codes, factors), at least "
-      f"{rows} x {columns}."
+    raise _validate.error(
+      name,
+      f"shape {array.shape}",
+      f"(codes, factors), at least {rows} x {columns}",
     )
   if not (array >= 0).all():
-    raise ValueError(f"{name}: got {array.min()}, expected numbers >= 0.")
+    raise _validate.error(name, float(array.min()), "numbers >= 0")
   return array
+
+
+def _wrong(name: str, array: np.ndarray, expected: str) -> ValueError:
+  got = f"dtype {array.dtype} of shape {array.shape}"
+  return _validate.error(name, got, expected)
