@@ -52,8 +52,8 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
-from jaxseq.spr import evaluate
-from jaxseq.spr import pictures
+from jaxseq.spr import full_games
+from jaxseq.spr import gifs
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 from jaxseq.training import progress
@@ -137,14 +137,14 @@ plt.show()
 
 # %%
 agent = jax.tree.map(lambda leaf: leaf[0], state.agent)
-play = evaluate.make(config, game)
+play = full_games.make(config, game)
 NUM_GAMES = 3 if TINY else 50
 played = play(agent, jax.random.key(1), NUM_GAMES, keep_frames=300)
 mean, best = played.returns.mean(), played.returns.max()
 print(f"{NUM_GAMES} games: mean return {mean:.2f}, best {best:g}")
 
 with tempfile.TemporaryDirectory() as directory:
-  path = pictures.write_gif(pathlib.Path(directory) / "game.gif", played.frames)
+  path = gifs.write_gif(pathlib.Path(directory) / "game.gif", played.frames)
   picture = display.Image(data=path.read_bytes(), format="gif")
 display.display(picture)
 

@@ -86,7 +86,6 @@ def test_docstrings_of_modules_say_what_the_module_is():
 SHARED = {"base", "registry"}
 
 
-@pytest.mark.xfail(strict=False, reason="some packages still have twins")
 def test_no_two_modules_share_a_name():
   paths = collections.defaultdict(list)
   for path in SOURCES:
@@ -97,7 +96,6 @@ def test_no_two_modules_share_a_name():
 
 
 @pytest.mark.parametrize("path", ["jaxseq", "experiments", "benchmarks"])
-@pytest.mark.xfail(strict=False, reason="some packages still have them")
 def test_modules_keep_their_names_when_imported(path):
   wrong = [
     f"{file.relative_to(ROOT)}: {name}"

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
   from jaxseq.spr import agent_networks as agent_networks
   from jaxseq.spr import augmentation as augmentation
   from jaxseq.spr import conv_transition as conv_transition
-  from jaxseq.spr import evaluate as evaluate
+  from jaxseq.spr import full_games as full_games
   from jaxseq.spr import game as game
-  from jaxseq.spr import heads as heads
+  from jaxseq.spr import gifs as gifs
   from jaxseq.spr import inputs as inputs
   from jaxseq.spr import latent_memory as latent_memory
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import objective as objective
   from jaxseq.spr import optimizer as optimizer
-  from jaxseq.spr import pictures as pictures
   from jaxseq.spr import published as published
+  from jaxseq.spr import q_heads as q_heads
   from jaxseq.spr import resets as resets
   from jaxseq.spr import runner as runner
   from jaxseq.spr import score_comparison as score_comparison

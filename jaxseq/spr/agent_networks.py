@@ -15,9 +15,9 @@ from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
+from jaxseq.spr import q_heads
 from jaxseq.spr import stacks
 
 Array = jax.Array
@@ -38,7 +38,7 @@ class Config:
   """
 
   encoder: encoders.Config
-  head: heads.Config
+  head: q_heads.Config
   transition: conv_transition.Config | mixer_transition.Config | None = None
   memory: stacks.Config | None = None
 
@@ -76,7 +76,7 @@ def init(key: Array, config: Config) -> Params:
   keys = jax.random.split(key, 4)
   params = {
     "encoder": encoders.init(keys[0], config.encoder),
-    "head": heads.init(keys[1], config.head),
+    "head": q_heads.init(keys[1], config.head),
   }
   if config.memory is not None:
     # A key of its own, so that the other parts are as they are without it.
@@ -113,7 +113,7 @@ def action_values(
   config: Config,
   params: Params,
   image: Array,
-  noise: dict[str, heads.Noise] | None = None,
+  noise: dict[str, q_heads.Noise] | None = None,
   memory: PyTree = (),
 ) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
@@ -127,8 +127,8 @@ def action_values(
     latent, memory = latent_memory.apply(
       config.memory, params["memory"], latent, memory, step=True
     )
-  outputs = heads.apply(config.head, params["head"], latent, noise)
-  return heads.action_values(config.head, outputs), memory
+  outputs = q_heads.apply(config.head, params["head"], latent, noise)
+  return q_heads.action_values(config.head, outputs), memory
 
 
 def encode_project(
@@ -141,7 +141,7 @@ def encode_project(
   there is no dropout.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image, key)
-  return heads.project(config.head, params["head"], latent)
+  return q_heads.project(config.head, params["head"], latent)
 
 
 def predict(
@@ -155,5 +155,5 @@ def predict(
   latents = _transition_model(config).apply(
     config.transition, params["transition"], latent, action
   )
-  projected = heads.project(config.head, params["head"], latents)
+  projected = q_heads.project(config.head, params["head"], latents)
   return layers.dense(params["predictor"], projected)

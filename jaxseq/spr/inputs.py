@@ -9,7 +9,7 @@ from jaxseq import _validate
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
-from jaxseq.spr import heads
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 
@@ -38,8 +38,8 @@ class Draws(NamedTuple):
       dropout.
   """
 
-  noise: dict[str, heads.Noise] | None = None
-  target_noise: dict[str, heads.Noise] | None = None
+  noise: dict[str, q_heads.Noise] | None = None
+  target_noise: dict[str, q_heads.Noise] | None = None
   augmentations: Augmentations | None = None
   dropout: Array | None = None
 

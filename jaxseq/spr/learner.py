@@ -19,9 +19,9 @@ from jaxseq import _validate
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
-from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import optimizer
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -128,8 +128,8 @@ class State(NamedTuple):
   target: Params
   momentum: Params | None
   optimizer: optax.OptState
-  noise: dict[str, heads.Noise] | None
-  target_noise: dict[str, heads.Noise] | None
+  noise: dict[str, q_heads.Noise] | None
+  target_noise: dict[str, q_heads.Noise] | None
   step: Array
 
 
@@ -158,12 +158,12 @@ def init(key: Array, config: Config) -> State:
   """Returns the state before the first update, all in float32."""
   key_params, key_noise = jax.random.split(key)
   params = agent_networks.init(key_params, config.networks)
-  noise = heads.draw_noise(key_noise, config.networks.head)
+  noise = q_heads.draw_noise(key_noise, config.networks.head)
   return start(config, params, noise)
 
 
 def start(
-  config: Config, params: Params, noise: dict[str, heads.Noise] | None
+  config: Config, params: Params, noise: dict[str, q_heads.Noise] | None
 ) -> State:
   """Returns a state with given parameters, which all copies get, too."""
   copied = config.target_noise == "copied"
@@ -191,7 +191,7 @@ def _target_part(params):
 
 def _momentum_part(config, params):
   """Returns the parameters that the momentum copy has."""
-  head = heads.projection_params(config.networks.head, params["head"])
+  head = q_heads.projection_params(config.networks.head, params["head"])
   return {"encoder": params["encoder"], "head": head}
 
 
@@ -205,10 +205,10 @@ def draw(
   """
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head = config.networks.head
-  noise = heads.draw_noise(key_noise, head)
+  noise = q_heads.draw_noise(key_noise, head)
   target_noise = None
   if config.target_noise == "fresh":
-    target_noise = heads.draw_noise(key_target, head)
+    target_noise = q_heads.draw_noise(key_target, head)
   augmentations = None
   if config.augmentation is not None:
     augmentations = inputs.Augmentations(
@@ -230,7 +230,7 @@ def descend(
   config: Config,
   state: State,
   loss: Loss,
-  noise: dict[str, heads.Noise] | None,
+  noise: dict[str, q_heads.Noise] | None,
 ) -> tuple[State, Metrics]:
   """Does an update by the gradient of a loss; all copies follow.
 
@@ -249,7 +249,7 @@ def descend(
 
 def noise_of_target(
   config: Config, state: State, draws: inputs.Draws
-) -> dict[str, heads.Noise] | None:
+) -> dict[str, q_heads.Noise] | None:
   """Returns the noise of the target network in an update."""
   copied = config.target_noise == "copied"
   return state.target_noise if copied else draws.target_noise

@@ -14,8 +14,8 @@ from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
-from jaxseq.spr import heads
 from jaxseq.spr import learner
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 
@@ -65,7 +65,7 @@ def bootstrap(
   (batch, atoms); values (batch,) without atoms.
   """
   head = config.networks.head
-  outputs = td.double_q(heads.action_values(head, selector), outputs)
+  outputs = td.double_q(q_heads.action_values(head, selector), outputs)
   done = batch.done_n if config.done_n == "any" else batch.done[:, 0]
   discount = jnp.where(done, 0, batch.discount)
   if head.atoms is None:

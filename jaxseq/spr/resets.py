@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.spr import agent_networks
-from jaxseq.spr import heads
 from jaxseq.spr import learner
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 
@@ -112,7 +112,7 @@ def reset(
   started = learner.start(
     agent,
     _mix(config, state.params, params),
-    heads.draw_noise(key_noise, agent.networks.head),
+    q_heads.draw_noise(key_noise, agent.networks.head),
   )
   return started._replace(
     target=_mix(config, state.target, target), step=state.step

@@ -22,11 +22,11 @@ from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import stored_memory
-from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import objective
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 
@@ -98,7 +98,7 @@ def make(
       batch.reset[:, learned],
       key,
     )
-    outputs = heads.apply(
+    outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise
     )
     terms = objective.terms(
@@ -151,7 +151,9 @@ def _value_target(config, state, batch, images, draws, memory):
       config, params, image[:, burn_in:], memory, batch.reset[:, burn_in:], key
     )
     seen = jax.lax.dynamic_slice_in_dim(seen, batch.num_steps, length, axis=1)
-    return heads.apply(config.networks.head, params["head"], _rows(seen), noise)
+    return q_heads.apply(
+      config.networks.head, params["head"], _rows(seen), noise
+    )
 
   key_burn_in, key = _keys(draws, 2)
   image = images.next_target

@@ -49,7 +49,7 @@ class Settings:
     clip_rewards: whether the agent learns from the signs of rewards alone.
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames (`encoders.suited`).
-    head: fields of `heads.Config` that differ.
+    head: fields of `q_heads.Config` that differ.
     transition: fields of `mixer_transition.Config`, with the "stack" that
       predicts; or, without a stack or with "mixer": "none" in it, those of
       `conv_transition.Config`, SPR's convolutions, that differ from the

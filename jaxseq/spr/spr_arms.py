@@ -12,9 +12,9 @@ import jax
 
 from jaxseq import _validate
 from jaxseq.spr import agent as spr_agent
-from jaxseq.spr import evaluate
+from jaxseq.spr import full_games
 from jaxseq.spr import game as games
-from jaxseq.spr import pictures
+from jaxseq.spr import gifs
 from jaxseq.spr import runner
 from jaxseq.spr import settings as spr_settings
 from jaxseq.training.comparison import arms
@@ -114,7 +114,7 @@ class Arm:
     """
     del seconds
     config = program.config
-    play = evaluate.make(self.agent, self.game)
+    play = full_games.make(self.agent, self.game)
     played, kept = [], config.gif_frames
     for seed, key in enumerate(arms.split_keys(config)[1]):
       agent = jax.tree.map(lambda leaf, seed=seed: leaf[seed], state.agent)
@@ -127,7 +127,7 @@ class Arm:
       gif = "not drawn, observations are no images"
     elif kept:
       try:
-        gif = pictures.write_gif(directory / GIF, played[0].frames)
+        gif = gifs.write_gif(directory / GIF, played[0].frames)
       except ModuleNotFoundError as error:
         gif = f"not drawn, {error.name} is not installed"
     return {

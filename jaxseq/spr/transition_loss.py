@@ -15,10 +15,10 @@ import jax
 
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
-from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import objective
+from jaxseq.spr import q_heads
 
 Array = jax.Array
 
@@ -78,7 +78,7 @@ def _outputs(config, params, image, noise, key):
   """Returns the latents of images, and what the head says of them."""
   encoder, head = config.networks.encoder, config.networks.head
   latent = encoders.apply(encoder, params["encoder"], image, key)
-  return latent, heads.apply(head, params["head"], latent, noise)
+  return latent, q_heads.apply(head, params["head"], latent, noise)
 
 
 def _value_target(config, state, batch, images, draws):

@@ -22,9 +22,9 @@ from jaxseq.rl import encoders
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import learner
 from jaxseq.spr import optimizer
+from jaxseq.spr import q_heads
 from jaxseq.spr import resets
 
 # In the class below, the name of the module is that of a field.
@@ -120,7 +120,7 @@ def _networks(encoder, num_actions):
   shape = encoders.latent_shape(encoder)
   return agent_networks.Config(
     encoder,
-    heads.Config(num_actions, math.prod(shape)),
+    q_heads.Config(num_actions, math.prod(shape)),
     conv_transition.Config(num_actions, shape[-1]),
   )
 
@@ -193,7 +193,7 @@ def _dopamine_networks(
     **(encoder or {}),
   )
   shape = encoders.latent_shape(encoder)
-  head = heads.Config(
+  head = q_heads.Config(
     num_actions,
     math.prod(shape),
     hidden=hidden,

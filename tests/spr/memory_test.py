@@ -12,11 +12,11 @@ from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import agent_networks
-from jaxseq.spr import evaluate
-from jaxseq.spr import heads
+from jaxseq.spr import full_games
 from jaxseq.spr import inputs
 from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
+from jaxseq.spr import q_heads
 from jaxseq.spr import runner
 from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import transition_loss
@@ -118,8 +118,8 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
     seen, _ = latent_memory.apply(
       parts.memory, params["memory"], latent, batch.memory, batch.reset
     )
-    outputs = heads.apply(parts.head, params["head"], seen)
-    return batch.reset, heads.action_values(parts.head, outputs)
+    outputs = q_heads.apply(parts.head, params["head"], seen)
+    return batch.reset, q_heads.action_values(parts.head, outputs)
 
   reset, learned = values(state.agent.params, state.replay, can_start)
   step = can_start[:, None] + np.arange(reset.shape[1])
@@ -139,7 +139,7 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
     part["memory"]["out"] = jax.tree.map(jnp.zeros_like, part["memory"]["out"])
   slot = jnp.array([15, 12, 21])
   weight = jnp.array([1.0, 0.5, 0.25])
-  noise = heads.draw_noise(jax.random.key(1), agent.networks.head)
+  noise = q_heads.draw_noise(jax.random.key(1), agent.networks.head)
 
   @jax.jit
   def both(start, replay):
@@ -204,7 +204,7 @@ def test_a_new_game_is_played_with_a_fresh_memory():
   parts = config.variant.update.networks
   init = jax.jit(learner.init, static_argnums=1)
   agent = init(jax.random.key(0), config.variant.update)
-  policy = evaluate._policy(config)
+  policy = full_games._policy(config)
   observation = jnp.ones((2, *config.replay.observation_shape), jnp.uint8)
   frame = jnp.full((2, *games.SHAPE), 9, jnp.uint8)
   fresh = agent_networks.initial_memory(parts, (2,))

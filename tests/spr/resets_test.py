@@ -8,8 +8,8 @@ import pytest
 from jaxseq.rl import encoders
 from jaxseq.spr import agent_networks
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import learner
+from jaxseq.spr import q_heads
 from jaxseq.spr import resets
 
 
@@ -19,7 +19,7 @@ def agent(**options):
   )
   parts = agent_networks.Config(
     encoder,
-    heads.Config(2, 8, 3, atoms=3),
+    q_heads.Config(2, 8, 3, atoms=3),
     conv_transition.Config(2, 2),
   )
   return learner.Config(parts, augmentation=None, **options)

@@ -12,10 +12,10 @@ from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import optimizer
+from jaxseq.spr import q_heads
 from jaxseq.spr import update
 
 
@@ -28,7 +28,7 @@ def tiny(**options):
   for name in [name for name in options if name.startswith("head_")]:
     head[name.removeprefix("head_")] = options.pop(name)
   model = options.pop("transition", conv_transition.Config(3, 4))
-  parts = agent_networks.Config(encoder, heads.Config(3, 36, **head), model)
+  parts = agent_networks.Config(encoder, q_heads.Config(3, 36, **head), model)
   options = {"num_predictions": 2, "augmentation": None, **options}
   return learner.Config(parts, **options)
 
@@ -129,7 +129,7 @@ def test_predictions_can_aim_at_the_target_network():
       target=state.target,
       momentum={
         "encoder": state.target["encoder"],
-        "head": heads.projection_params(
+        "head": q_heads.projection_params(
           config.networks.head, state.target["head"]
         ),
       },
@@ -273,7 +273,7 @@ def test_head_must_fit_the_encoder():
   with pytest.raises(
     ValueError, match=r"head.features: got 100, expected 3136"
   ):
-    agent_networks.Config(encoders.Config(), heads.Config(3, 100))
+    agent_networks.Config(encoders.Config(), q_heads.Config(3, 100))
 
 
 def test_noise_changes_the_values_to_act_by():

@@ -10,11 +10,11 @@ from jaxseq.rl import layers
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import optimizer
+from jaxseq.spr import q_heads
 from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import reference
@@ -29,14 +29,16 @@ def golden_noise(seed, config):
     normal_in, normal_out = pair
     if name.endswith("hidden"):
       normal_in = reference.rows(normal_in, LATENT)
-    noise[name] = heads.scale_noise(*map(jnp.asarray, (normal_in, normal_out)))
+    noise[name] = q_heads.scale_noise(
+      *map(jnp.asarray, (normal_in, normal_out))
+    )
   return noise
 
 
 def golden_case(arrays, done_n):
   """Returns configuration, state, batch and draws of a golden run."""
   actions, ahead = int(arrays["num_actions"]), int(arrays["K"])
-  head = heads.Config(actions, 3136, int(arrays["hidden"]))
+  head = q_heads.Config(actions, 3136, int(arrays["hidden"]))
   config = learner.Config(
     agent_networks.Config(
       encoders.Config(epsilon=0.0),
@@ -93,13 +95,13 @@ def forward(config, state, batch, draws):
     latent = encoders.apply(
       parts.encoder, params["encoder"], batch.observation[:, 0]
     )
-    logits = heads.apply(parts.head, params["head"], latent, draws.noise)
+    logits = q_heads.apply(parts.head, params["head"], latent, draws.noise)
     latents = conv_transition.apply(
       parts.transition, params["transition"], latent, batch.action
     )
     latents = jnp.concatenate([latent[:, None], latents], axis=1)
     predicted = layers.dense(
-      params["predictor"], heads.project(parts.head, params["head"], latents)
+      params["predictor"], q_heads.project(parts.head, params["head"], latents)
     )
     projected = agent_networks.encode_project(
       parts, state.momentum, batch.observation

@@ -14,8 +14,8 @@ from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import agent_networks
 from jaxseq.spr import conv_transition
-from jaxseq.spr import heads
 from jaxseq.spr import learner
+from jaxseq.spr import q_heads
 from jaxseq.spr import variants
 
 # Height, width and channels differ, so that no two can be confused.
@@ -28,7 +28,7 @@ SMALL = agent_networks.Config(
     strides=(4, 1, 1),
     padding="VALID",
   ),
-  heads.Config(4, 30, hidden=6, atoms=7),
+  q_heads.Config(4, 30, hidden=6, atoms=7),
   conv_transition.Config(4, 5, hidden=8),
 )
 
@@ -89,7 +89,7 @@ def test_a_dense_layer_meets_the_same_elements(params, tensors):
     tensors[f"{name}.weight_mu"] @ flat + tensors[f"{name}.bias_mu"]
     for name in ("head.value.1", "head.advantage_hidden.1")
   ]
-  got = heads.project(SMALL.head, params["head"], latent)
+  got = q_heads.project(SMALL.head, params["head"], latent)
   # Float32, sums of 30 terms in another order.
   np.testing.assert_allclose(got, np.concatenate(want), rtol=1e-5)
 
@@ -122,7 +122,7 @@ def test_momentum_copies_are_those_of_a_state(params, tensors):
   assert jax.tree.structure(got) == jax.tree.structure(state.momentum)
   want = {
     "encoder": params["encoder"],
-    "head": heads.projection_params(SMALL.head, params["head"]),
+    "head": q_heads.projection_params(SMALL.head, params["head"]),
   }
   assert_same(got, want)
   # They do not disturb what is read of the network.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import heads
+from jaxseq.spr import q_heads
 from tests.spr import reference
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
@@ -28,23 +28,23 @@ def test_dueling_noisy_head_equals_the_reference(x64, golden):
     parts += [arrays[f"{theirs}_{p}"] for p in ("b_mu", "b_sigma")]
     params[name] = reference.noisy(parts, latent)
     normal = arrays[f"{theirs}_normal_in"]
-    noise[name] = heads.scale_noise(
+    noise[name] = q_heads.scale_noise(
       jnp.asarray(normal if latent is None else reference.rows(normal, latent)),
       jnp.asarray(arrays[f"{theirs}_normal_out"]),
     )
   params = jax.tree.map(jnp.asarray, params)
-  config = heads.Config(
+  config = q_heads.Config(
     4, 100, hidden=8, gradient_scale=float(arrays["grad_scale"])
   )
 
   @jax.jit
   def run(params, x):
     noisy, vjp = jax.vjp(
-      lambda p, x: heads.apply(config, p, x, noise), params, x
+      lambda p, x: q_heads.apply(config, p, x, noise), params, x
     )
-    plain = heads.apply(config, params, x)
+    plain = q_heads.apply(config, params, x)
     projected, project_vjp = jax.vjp(
-      lambda x: heads.project(config, params, x), x
+      lambda x: q_heads.project(config, params, x), x
     )
     grads = vjp(jnp.asarray(arrays["cotangent"]))
     return noisy, plain, projected, grads, project_vjp(projected)[0]
@@ -72,14 +72,14 @@ def test_dueling_noisy_head_equals_the_reference(x64, golden):
     (projected @ np.concatenate(weights, axis=1).T).reshape(x.shape),
     **TOLERANCE,
   )
-  part = heads.projection_params(config, params)
-  np.testing.assert_array_equal(heads.project(config, part, x), projected)
+  part = q_heads.projection_params(config, params)
+  np.testing.assert_array_equal(q_heads.project(config, part, x), projected)
 
 
 def test_values_are_expected_returns(x64, golden):
   arrays = golden("spr/categorical_utils")
-  config = heads.Config(1, 4)
-  got = heads.action_values(config, jnp.asarray(arrays["logits"]))
+  config = q_heads.Config(1, 4)
+  got = q_heads.action_values(config, jnp.asarray(arrays["logits"]))
   np.testing.assert_allclose(
     got, arrays["from_categorical_limit10"], **TOLERANCE
   )
@@ -94,47 +94,47 @@ def test_other_heads_equal_their_definitions():
     return x @ layer["w"] + layer["b"]
 
   options = {"noisy": False, "advantage_bias": False, "gradient_scale": 1.0}
-  shared = heads.Config(4, 12, 5, "shared", atoms=None, **options)
-  params = heads.init(jax.random.key(0), shared)
+  shared = q_heads.Config(4, 12, 5, "shared", atoms=None, **options)
+  params = q_heads.init(jax.random.key(0), shared)
   assert set(params) == {"hidden", "advantage_out", "value_out"}
   assert set(params["hidden"]) == {"w", "b"}
   hidden = relu(dense(params["hidden"], flat))
   advantage = dense(params["advantage_out"], hidden)
   want = dense(params["value_out"], hidden) + advantage
   want -= advantage.mean(axis=-1, keepdims=True)
-  got = heads.apply(shared, params, latent)
+  got = q_heads.apply(shared, params, latent)
   # Float32, sums of a dozen terms in another order.
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
-  assert heads.action_values(shared, got) is got
+  assert q_heads.action_values(shared, got) is got
   np.testing.assert_allclose(
-    heads.project(shared, params, latent),
+    q_heads.project(shared, params, latent),
     dense(params["hidden"], flat),
     rtol=1e-5,
     atol=1e-6,
   )
-  plain = heads.Config(4, 12, 5, dueling=False, atoms=3, **options)
-  params = heads.init(jax.random.key(0), plain)
+  plain = q_heads.Config(4, 12, 5, dueling=False, atoms=3, **options)
+  params = q_heads.init(jax.random.key(0), plain)
   assert plain.projection_width == 5
   hidden = relu(dense(params["advantage_hidden"], flat))
   want = dense(params["advantage_out"], hidden).reshape(2, 3, 4, 3)
-  got = heads.apply(plain, params, latent)
+  got = q_heads.apply(plain, params, latent)
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_initial_weights_and_noise_have_the_stated_scales():
-  config = heads.Config(6, 3136)
-  params = heads.init(jax.random.key(0), config)
+  config = q_heads.Config(6, 3136)
+  params = q_heads.init(jax.random.key(0), config)
   layer = params["value_hidden"]
   assert layer["w"].shape == (3136, 256)
   assert np.abs(layer["w"]).max() <= 1 / 56
   assert np.abs(layer["w"]).max() > 0.99 / 56
   np.testing.assert_allclose(layer["w_sigma"], 0.5 / 56, rtol=1e-6)
   np.testing.assert_allclose(layer["b_sigma"], 0.5 / 16, rtol=1e-6)
-  config = heads.Config(6, 3136, bias_sigma="in", initializer="xavier")
-  layer = heads.init(jax.random.key(0), config)["value_hidden"]
+  config = q_heads.Config(6, 3136, bias_sigma="in", initializer="xavier")
+  layer = q_heads.init(jax.random.key(0), config)["value_hidden"]
   np.testing.assert_allclose(layer["b_sigma"], 0.5 / 56, rtol=1e-6)
   assert np.abs(layer["b"]).max() > 0
-  noise = heads.draw_noise(jax.random.key(1), config)
+  noise = q_heads.draw_noise(jax.random.key(1), config)
   assert set(noise) == set(config.sizes)
   f = noise["value_hidden"].inputs
   assert f.shape == (3136,)
@@ -146,17 +146,17 @@ def test_initial_weights_and_noise_have_the_stated_scales():
 
 def test_bad_input_is_refused():
   with pytest.raises(ValueError, match="streams: got .*, expected one of"):
-    heads.Config(4, 12, streams="both")
+    q_heads.Config(4, 12, streams="both")
   with pytest.raises(ValueError, match="atoms: got 1, expected an integer"):
-    heads.Config(4, 12, atoms=1)
+    q_heads.Config(4, 12, atoms=1)
   with pytest.raises(
     ValueError, match="v_min: got .*, expected a number below v_max"
   ):
-    heads.Config(4, 12, v_min=10.0)
-  config = heads.Config(4, 12, 5, noisy=False)
-  params = heads.init(jax.random.key(0), config)
+    q_heads.Config(4, 12, v_min=10.0)
+  config = q_heads.Config(4, 12, 5, noisy=False)
+  params = q_heads.init(jax.random.key(0), config)
   with pytest.raises(ValueError, match="latent: got shape .*, expected shape"):
-    heads.apply(config, params, jnp.zeros((2, 2, 2, 2)))
-  assert heads.draw_noise(jax.random.key(0), config) is None
+    q_heads.apply(config, params, jnp.zeros((2, 2, 2, 2)))
+  assert q_heads.draw_noise(jax.random.key(0), config) is None
   with pytest.raises(ValueError, match="noise: got .*, expected None"):
-    heads.apply(config, params, jnp.zeros((2, 2, 2, 3)), {})
+    q_heads.apply(config, params, jnp.zeros((2, 2, 2, 3)), {})

@@ -1,4 +1,4 @@
-"""Tests of whole games with a policy, and of their pictures."""
+"""Tests of whole games with a policy, and of their gifs."""
 
 import jax
 import numpy as np
@@ -6,9 +6,9 @@ from PIL import Image
 import pytest
 
 from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import evaluate
+from jaxseq.spr import full_games
+from jaxseq.spr import gifs
 from jaxseq.spr import learner
-from jaxseq.spr import pictures
 from jaxseq.spr import settings as settings_lib
 from tests.spr import games
 
@@ -20,7 +20,7 @@ def test_every_game_is_played_once_to_its_end():
   )
   config = settings_lib.agent_config(settings, game)
   agent = learner.init(jax.random.key(0), config.variant.update)
-  play = evaluate.make(config, game)
+  play = full_games.make(config, game)
   result = play(agent, jax.random.key(1), 9, keep_frames=100)
   assert set(result.lengths) == {7, 8, 9}
   # A lost life ends nothing, and what comes after the end does not count.
@@ -43,7 +43,7 @@ def test_the_best_action_is_played_without_noise():
   out = params["head"]["advantage_out"]
   out["b"] = out["b"].at[5].set(1.0)
   agent = agent._replace(params=params)
-  result = evaluate.make(config, game)(agent, jax.random.key(1), 2)
+  result = full_games.make(config, game)(agent, jax.random.key(1), 2)
   np.testing.assert_array_equal(result.returns, [2 * 7, 2 * 7])
   assert result.frames.shape == (0, 4, 4, 1)
   observation = np.zeros((1, 4, 4, 2), np.uint8)
@@ -56,7 +56,7 @@ def test_the_best_action_is_played_without_noise():
 def test_pictures_of_grey_frames(tmp_path):
   frames = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * 100
   frames = np.broadcast_to(frames, (3, 84, 84, 1))
-  path = pictures.write_gif(tmp_path / "a" / "game.gif", frames)
+  path = gifs.write_gif(tmp_path / "a" / "game.gif", frames)
   with Image.open(path) as image:
     assert (image.n_frames, image.size) == (3, (168, 168))
     image.seek(2)
@@ -66,9 +66,9 @@ def test_pictures_of_grey_frames(tmp_path):
 def test_channels_get_colours():
   frames = np.zeros((1, 10, 10, 3), np.uint8)
   frames[0, 0, 0, 0] = frames[0, 1, 1, 2] = 255
-  images = pictures.images(frames)
+  images = gifs.images(frames)
   assert images.shape == (1, 160, 160, 3)
   assert len(np.unique(images.reshape(-1, 3), axis=0)) == 3
   assert (images[0, :16, :16] == images[0, 0, 0]).all()
   with pytest.raises(ValueError, match="11., expected at most 10 channels"):
-    pictures.images(np.zeros((1, 2, 2, 11), np.uint8))
+    gifs.images(np.zeros((1, 2, 2, 11), np.uint8))
