@@ -84,6 +84,6 @@ def inverse_softplus(x: jax.Array) -> jax.Array:
 
 
 def step_size_bias(key: jax.Array, count: int, config: Any) -> jax.Array:
-  """Draws (count,) numbers whose softplus is a step size, at least the floor."""
+  """Draws biases (count,), by softplus step sizes of at least the floor."""
   dt = jnp.exp(log_step_sizes(key, (count,), config))
   return inverse_softplus(jnp.maximum(dt, config.dt_init_floor))
