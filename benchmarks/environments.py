@@ -69,7 +69,8 @@ class _Shuffled(environment.Environment):
     del key
     # What a deck in a known order takes no notice of.
     words = jnp.zeros((self.game.step_words,), jnp.uint32)
-    seen, state, reward = self.game.advance(words, state, action, params)
+    state, reward = self.game.advance(words, state, action, params)
+    seen = self.game.observe(state, params)
     return seen, state, reward, self.game.is_terminated(state, params), {}
 
   def action_space(self, params=None):

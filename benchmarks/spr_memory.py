@@ -17,7 +17,7 @@ import jax
 
 from benchmarks import timing
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
+from jaxseq.spr import settings
 
 _VARIANT = flags.DEFINE_string("variant", "spr", "The agent.")
 _CAPACITY = flags.DEFINE_integer("capacity", 100_000, "Steps in the replay.")
@@ -30,7 +30,7 @@ _MEMORY = flags.DEFINE_string("memory", "none", "Mixer as memory, or none.")
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
-  settings = settings_lib.Settings(
+  choices = settings.Settings(
     env_id="Blank",
     env_options={"num_actions": _ACTIONS.value},
     variant=_VARIANT.value,
@@ -38,8 +38,8 @@ def main(argv: list[str]) -> None:
     batch_size=_BATCH.value,
     memory={"stack": {"mixer": _MEMORY.value}},
   )
-  game = settings_lib.make_game(settings)
-  config = settings_lib.agent_config(settings, game)
+  game = settings.make_game(choices)
+  config = settings.agent_config(choices, game)
   frames = _SEEDS.value * config.replay.capacity * math.prod(game.frame_shape)
   print(
     f"{_VARIANT.value}, {_SEEDS.value} x {config.replay.capacity:,} frames of "

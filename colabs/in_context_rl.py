@@ -84,13 +84,14 @@ MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # rows and columns
 
 @struct.dataclass
 class State(base.EnvState):
-  time: jax.Array
   place: jax.Array
   treasure: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Search(base.Environment):
+  actions = spaces.Discrete(len(MOVES))
+  observations = spaces.MultiDiscrete((SIZE, SIZE))
   reset_words = 1
 
   @property
@@ -101,28 +102,24 @@ class Search(base.Environment):
     # Any cell but the one in the middle.
     cell = randomness.below(words[0], SIZE * SIZE - 1).astype(jnp.int32)
     cell += cell >= MIDDLE * SIZE + MIDDLE
-    state = State(
+    return State(
       time=jnp.int32(0),
       place=jnp.full((2,), MIDDLE, jnp.int32),
       treasure=jnp.stack([cell // SIZE, cell % SIZE]),
     )
-    return state.place, state
 
   def advance(self, words, state, action, params):
     place = state.place + jnp.array(MOVES, jnp.int32)[action]
     place = jnp.clip(place, 0, SIZE - 1)
     state = state.replace(time=state.time + 1, place=place)
     found = self.is_terminated(state, params)
-    return place, state, jnp.where(found, jnp.float32(1), jnp.float32(-0.05))
+    return state, jnp.where(found, jnp.float32(1), jnp.float32(-0.05))
+
+  def observe(self, state, params):
+    return state.place
 
   def is_terminated(self, state, params):
     return (state.place == state.treasure).all()
-
-  def action_space(self, params=None):
-    return spaces.Discrete(len(MOVES))
-
-  def observation_space(self, params=None):
-    return spaces.MultiDiscrete((SIZE, SIZE))
 
 
 # %% [markdown]

@@ -28,19 +28,13 @@ from jaxseq.spr import scores
 from jaxseq.spr import spr_arms
 from jaxseq.training import app
 from jaxseq.training import configuration
-from jaxseq.training import errors
 from jaxseq.training import files
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import suite
-from jaxseq.training.devices import seeds
-
-EXPERIMENT = "atari100k_suite"
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +68,9 @@ class Config(spr_arms.Config):
           fields["env_id"],
           "none: all arms play `games`",
         )
+
+
+_PROGRAM = experiment.Experiment("atari100k_suite", Config, mesh=False)
 
 
 def make_runs(
@@ -156,15 +153,11 @@ def _curves(config, directory, name):
 def main(argv: list[str]) -> None:
   """Runs the suite that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config)
+  with _PROGRAM.setup() as config:
     make_runs(config)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, EXPERIMENT, _MODE.value
-    )
-  results = run_all(config, directory, _MODE.value)
-  finish(config, directory, results, _MODE.value)
+    directory = _PROGRAM.open_directory(config)
+  results = run_all(config, directory, _PROGRAM.mode)
+  finish(config, directory, results, _PROGRAM.mode)
 
 
 if __name__ == "__main__":

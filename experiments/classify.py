@@ -21,15 +21,9 @@ from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import regression
 from jaxseq.training import app
-from jaxseq.training import errors
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +38,9 @@ class Config(base.DataComparison):
   _: dataclasses.KW_ONLY
   gaps: Literal["scale", "append", "ignore"] = "append"
   image_size: int = 0
+
+
+_PROGRAM = experiment.Experiment("classify", Config)
 
 
 def make_arms(
@@ -77,14 +74,10 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     splits = data.load(config.data, **config.data_options)
     made = make_arms(config, splits)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "classify", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
   if splits.info.num_classes is None:
     columns = {"mse": "mean squared error", "test_loss": "loss"}
@@ -92,7 +85,7 @@ def main(argv: list[str]) -> None:
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{config.data}: {next(iter(columns.values()))} on the test set",
     columns=columns,
   )

@@ -24,15 +24,10 @@ from jaxseq.tasks import budget
 from jaxseq.tasks import classification
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
-from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +52,9 @@ class Config(base.Comparison):
     super().__post_init__()
     if self.budget is not None:
       _validate.positive("budget", self.budget)
+
+
+_PROGRAM = experiment.Experiment("compare", Config)
 
 
 def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
@@ -111,18 +109,14 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     made = make_arms(config)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "compare", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   report.main(
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=config.task,
     columns={
       "d_model": "width",

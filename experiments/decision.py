@@ -31,17 +31,11 @@ from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import app
 from jaxseq.training import configuration
-from jaxseq.training import errors
 from jaxseq.training import plots
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +78,9 @@ class Config(base.Comparison):
       raise _validate.error(
         "targets", self.targets, "at least one return, each of them once"
       )
+
+
+_PROGRAM = experiment.Experiment("decision", Config)
 
 
 def arm_config(config: Config, name: str) -> decision.ArmConfig:
@@ -166,18 +163,14 @@ def draw_returns(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     agent = configuration.from_config_dict(
       ppo.Config, config.ppo, name="config.ppo"
     )
     player = ppo.player(agent)
     for name in config.arms:
       make_model(config, name, player)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "decision", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
     recorded, levels = recording.load_or_make(
       directory,
       agent,
@@ -185,7 +178,7 @@ def main(argv: list[str]) -> None:
       config.episodes,
       config.seed,
       checkpoints=config.checkpoints,
-      make_it=_MODE.value == "train",
+      make_it=_PROGRAM.mode == "train",
     )
     made = make_arms(config, player, recorded)
   returns = trajectories.statistics(recorded).returns
@@ -199,7 +192,7 @@ def main(argv: list[str]) -> None:
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
     columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},
@@ -208,7 +201,7 @@ def main(argv: list[str]) -> None:
     },
     levels=levels,
   )
-  trained = _MODE.value == "train" and processes.is_first()
+  trained = _PROGRAM.mode == "train" and processes.is_first()
   if trained and len(config.targets) > 1:
     draw_returns(config, directory, results)
 

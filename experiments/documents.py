@@ -26,14 +26,11 @@ from jaxseq.tasks import document_arms
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import language
 from jaxseq.training import app
-from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
 
-_CONFIG, _WORKDIR = app.define_flags()
-_MODE = app.define_mode()
 processes.define_flags()
 
 
@@ -77,6 +74,9 @@ class Config(base.DataComparison):
       )
 
 
+_PROGRAM = experiment.Experiment("documents", Config, mesh=False)
+
+
 def make_arms(
   config: Config, corpus: language.Corpus
 ) -> dict[str, document_arms.Arm]:
@@ -103,19 +103,15 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config)
+  with _PROGRAM.setup() as config:
     corpus = language.from_splits(data.load(config.data, **config.data_options))
     made = make_arms(config, corpus)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "documents", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   report.main(
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{config.data}, bits per byte",
     columns={
       document_arms.METRIC: "validation",

@@ -40,16 +40,11 @@ from jaxseq.dts import dts_arms
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.training import app
-from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +97,9 @@ class Config(supervised_arms.Supervised):
       )
 
 
+_PROGRAM = experiment.Experiment("dts", Config)
+
+
 def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
   """Returns the whole configuration of every arm.
 
@@ -123,9 +121,7 @@ def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     configs = arm_configs(config)
     if config.adaptation is not None or config.trees:
       # Needed after the training: better missed before.
@@ -141,12 +137,12 @@ def main(argv: list[str]) -> None:
       downstream_tasks=config.downstream,
       labeled=config.labeled,
     )
-    directory = arms.open_directory(_WORKDIR.value, config, "dts", _MODE.value)
+    directory = _PROGRAM.open_directory(config)
   results = report.main(
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{config.data}: nats per test window",
     columns=dts_arms.COLUMNS,
     baselines=downstream.baselines(
@@ -158,7 +154,7 @@ def main(argv: list[str]) -> None:
   )
   if processes.is_first():
     code_report.show_details(results)
-    if _MODE.value == "train":
+    if _PROGRAM.mode == "train":
       code_report.comparison(directory, results)
 
 

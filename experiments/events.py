@@ -18,15 +18,9 @@ from jaxseq.tasks import base
 from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.training import app
-from jaxseq.training import errors
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +40,9 @@ class Config(base.DataComparison):
   mark_width: int = 32
   mark_sees_gap: bool = True
   time_frequencies: int = 0
+
+
+_PROGRAM = experiment.Experiment("events", Config)
 
 
 def make_arms(
@@ -72,14 +69,10 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     splits = data.load(config.data, **config.data_options)
     made = make_arms(config, splits)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "events", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   baselines = events.baselines(splits)
   columns = {"nll": "NLL (nats/event)"}
   if baselines:
@@ -91,7 +84,7 @@ def main(argv: list[str]) -> None:
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{config.data}: test sequences",
     columns=columns,
     baselines=baselines,

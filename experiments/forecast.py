@@ -22,15 +22,9 @@ from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecasting
 from jaxseq.training import app
-from jaxseq.training import errors
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +59,9 @@ class Config(base.DataComparison):
       raise _validate.error("horizons", self.horizons, "no repetition")
 
 
+_PROGRAM = experiment.Experiment("forecast", Config)
+
+
 def arm_config(config: Config, name: str) -> forecasting.ArmConfig:
   """Returns the whole configuration of an arm."""
   return base.arm_config(config, name, forecasting.ArmConfig)
@@ -95,9 +92,7 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     series = {
       horizon: forecasting.spans(
         data.load(
@@ -114,15 +109,13 @@ def main(argv: list[str]) -> None:
       for horizon, spans in series.items()
     }
     made = make_arms(config, series)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "forecast", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   longest = max(config.horizons)
   results = report.main(
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=f"{config.data}: errors on the test span",
     columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
     baselines={
@@ -136,7 +129,7 @@ def main(argv: list[str]) -> None:
       for name, metrics in baselines[longest].items()
     },
   )
-  if _MODE.value == "train":
+  if _PROGRAM.mode == "train":
     forecast_figures.draw_forecasts(
       config,
       directory,

@@ -24,18 +24,12 @@ from jaxseq.rl import films
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import app
-from jaxseq.training import errors
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
 
-EXPERIMENT = "icrl"
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
+_PROGRAM = experiment.Experiment("icrl", rl_arms.Config)
 
 
 def _watch(config, directory, made, task) -> None:
@@ -92,14 +86,10 @@ def _train(config, directory, made, task) -> None:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, rl_arms.Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     made = rl_arms.make_arms(config)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, EXPERIMENT, _MODE.value
-    )
-  act = _watch if _MODE.value == "evaluate" else _train
+    directory = _PROGRAM.open_directory(config)
+  act = _watch if _PROGRAM.mode == "evaluate" else _train
   act(config, directory, made, next(iter(made.values())).agent.env_id)
 
 

@@ -26,22 +26,15 @@ from jaxseq.rl import rl_arms
 from jaxseq.training import aggregates
 from jaxseq.training import app
 from jaxseq.training import configuration
-from jaxseq.training import errors
 from jaxseq.training import files
 from jaxseq.training import plots
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import suite
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
-
-EXPERIMENT = "icrl_suite"
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 _AGGREGATES = {
   "iqm": "IQM",
@@ -80,6 +73,9 @@ class Config(rl_arms.Config):
         )
     for name in self.films:
       _validate.choice("films", name, self.arms)
+
+
+_PROGRAM = experiment.Experiment("icrl_suite", Config)
 
 
 def on(config: Config, name: str) -> rl_arms.Config:
@@ -185,26 +181,22 @@ def _aggregates(config, results, arm):
 def main(argv: list[str]) -> None:
   """Runs the suite that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     runs = {}
     for env_id in config.environments:
       local = on(config, env_id)
       runs[env_id] = local, rl_arms.make_arms(local)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, EXPERIMENT, _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
 
   def film(env_id, name, state):
     if name in config.films:
       films.write(runs[env_id][0], directory / env_id, name, state.variables)
 
   results = suite.run_all(
-    directory, runs, _MODE.value, experiment="icrl", each=film
+    directory, runs, _PROGRAM.mode, experiment="icrl", each=film
   )
   if processes.is_first():
-    finish(config, directory, results, _MODE.value)
+    finish(config, directory, results, _PROGRAM.mode)
 
 
 if __name__ == "__main__":

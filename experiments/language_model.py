@@ -32,21 +32,12 @@ from jaxseq.tasks import generation
 from jaxseq.tasks import language
 from jaxseq.training import app
 from jaxseq.training import configuration
-from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
-from jaxseq.training.devices import seeds
 
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = flags.DEFINE_enum(
-  "mode",
-  "train",
-  ["train", "evaluate", "generate"],
-  "train, or score the checkpoints in the workdir, or continue a prompt",
-)
 _PROMPT = flags.DEFINE_string("prompt", "", "text to continue")
 _LENGTH = flags.DEFINE_integer(
   "length", 400, "bytes to generate", lower_bound=1
@@ -94,6 +85,11 @@ class Config(base.DataComparison):
     return configuration.from_config_dict(
       dynamic_evaluation.Config, self.dynamic, name="dynamic"
     )
+
+
+_PROGRAM = experiment.Experiment(
+  "language_model", Config, modes=("train", "evaluate", "generate")
+)
 
 
 def make_arms(
@@ -205,15 +201,11 @@ def printable(text: str) -> str:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     corpus = language.from_splits(data.load(config.data, **config.data_options))
     made = make_arms(config, corpus)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "language_model", _MODE.value
-    )
-  if _MODE.value != "generate":
+    directory = _PROGRAM.open_directory(config)
+  if _PROGRAM.mode != "generate":
     columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
@@ -221,11 +213,11 @@ def main(argv: list[str]) -> None:
       config,
       directory,
       made,
-      _MODE.value,
+      _PROGRAM.mode,
       title=f"{config.data}, bits per byte",
       columns=columns,
     )
-  if _MODE.value != "evaluate":
+  if _PROGRAM.mode != "evaluate":
     for name, arm in made.items():
       _, state = run.restore(config, directory, name, arm)
       print(f"\n--- {name} (seed 0), temperature {_TEMPERATURE.value} ---")

@@ -13,30 +13,21 @@ second command restores the trained policies and plays such games again.
 
 from jaxseq.spr import spr_arms
 from jaxseq.training import app
-from jaxseq.training import errors
-from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
-from jaxseq.training.devices import seeds
 
-EXPERIMENT = "spr"
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MODE = app.define_mode()
+_PROGRAM = experiment.Experiment("spr", spr_arms.Config, mesh=False)
 
 
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, spr_arms.Config)
+  with _PROGRAM.setup() as config:
     made = spr_arms.make_arms(config)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, EXPERIMENT, _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   games = ", ".join(sorted({arm.settings.env_id for arm in made.values()}))
-  if _MODE.value == "evaluate":
+  if _PROGRAM.mode == "evaluate":
     results = run.evaluate(config, directory, made)
     report.show_policies(
       results,

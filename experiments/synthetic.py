@@ -24,17 +24,12 @@ from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
 from jaxseq.training import app
-from jaxseq.training import errors
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
-from jaxseq.training.devices import seeds
-
-_CONFIG, _WORKDIR = app.define_flags()
-_MESH = app.define_mesh()
-_MODE = app.define_mode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +61,9 @@ class Config(base.Comparison):
     )
     for options in ({}, *self.test_options.values()):
       tokens.make_config(self.task, **{**self.task_options, **options})
+
+
+_PROGRAM = experiment.Experiment("synthetic", Config)
 
 
 def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
@@ -119,13 +117,9 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
-  seeds.split_cpu()
-  with errors.setup():
-    config = arms.parse(_CONFIG.value, Config, _MESH.value)
+  with _PROGRAM.setup() as config:
     made = make_arms(config)
-    directory = arms.open_directory(
-      _WORKDIR.value, config, "synthetic", _MODE.value
-    )
+    directory = _PROGRAM.open_directory(config)
   columns = {"test_loss": "mean squared error"}
   if synthetic.chance(config.task, config.task_options) is not None:
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
@@ -133,7 +127,7 @@ def main(argv: list[str]) -> None:
     config,
     directory,
     made,
-    _MODE.value,
+    _PROGRAM.mode,
     title=config.task,
     columns=columns,
   )

@@ -73,6 +73,19 @@ def above_zero(name: str, value: Any) -> float:
   return value
 
 
+def fraction(name: str, value: Any) -> float:
+  """Checks a number above 0 and of at most 1."""
+  if not 0 < number(name, value) <= 1:
+    raise error(name, value, "a number above 0 and of at most 1")
+  return value
+
+
+def all_positive(**values: Any) -> None:
+  """Checks integers of at least 1, by their names."""
+  for name, value in values.items():
+    integer(name, value, 1)
+
+
 def choice(name: str, value: T, choices: Iterable[T]) -> T:
   """Checks that a value is one of some names; suggests the closest ones."""
   known = tuple(choices)
@@ -142,6 +155,12 @@ def fields(
     number(name, getattr(config, name), 0)
   for name in shares:
     number(name, getattr(config, name), 0, 1)
+
+
+def at_least(config: Any, **minima: int) -> None:
+  """Checks integer fields of a configuration, each with its least value."""
+  for name, minimum in minima.items():
+    integer(name, getattr(config, name), minimum)
 
 
 def literals(config: Any) -> None:

@@ -36,7 +36,6 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
     "batch_size": 32,
     # What else can be changed on the command line; None is as published.
     "self_prediction": True,
-    "prioritized": open_(bool),
     "encoder": {"channels": open_(tuple)},
     "head": {"hidden": open_(int)},
     "transition": {"stack": {"mixer": "none"}},
@@ -53,6 +52,7 @@ def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
       "min_replay": open_(int),
       "num_steps": open_(int),
       "gamma": open_(float),
+      "prioritized": open_(bool),
       "resets": {"every": open_(int)},
     },
   }

@@ -181,9 +181,7 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  counts = {"train": train, "valid": valid, "test": test, "length": length}
-  for name, count in counts.items():
-    _validate.integer(name, count, 1)
+  _validate.all_positive(train=train, valid=valid, test=test, length=length)
   sources, targets = (
     (numbers,) if np.isscalar(numbers) else tuple(numbers)
     for numbers in (source, target)

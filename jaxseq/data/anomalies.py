@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 
@@ -70,10 +71,7 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   Raises:
     ValueError: if the series is shorter than a window, or a number is below 1.
   """
-  if length < 1 or step < 1:
-    raise ValueError(
-      f"length and step: got {length} and {step}, expected at least 1."
-    )
+  _validate.all_positive(length=length, step=step)
   if len(series.values) < length:
     raise ValueError(
       f"length: got {length}, expected at most {len(series.values)}, that of "

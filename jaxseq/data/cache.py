@@ -54,7 +54,14 @@ def arrays(
   found = _read(path)
   if found is None:
     found = make()
-    _write(path, found)
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      write(path, found)
+    except OSError as error:
+      raise ValueError(
+        f"the cache folder {path.parent} cannot be written to "
+        f"({error.strerror}); set JAXSEQ_CACHE to one that can."
+      ) from error
   return found
 
 
@@ -71,16 +78,20 @@ def _read(path: pathlib.Path) -> Arrays | None:
     return None
 
 
-def _write(path: pathlib.Path, values: Arrays) -> None:
-  """Writes beside the target and renames, so that no reader sees a part."""
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-  except OSError as error:
-    raise ValueError(
-      f"the cache folder {path.parent} cannot be written to "
-      f"({error.strerror}); set JAXSEQ_CACHE to one that can."
-    ) from error
+def write(path: str | os.PathLike, values: Arrays) -> None:
+  """Writes an archive of arrays, whole or not at all.
+
+  Args:
+    path: the file, in a folder that exists.
+    values: the arrays by name.
+
+  Raises:
+    OSError: if the file cannot be written.
+  """
+  # Beside the target, and renamed, so that no reader sees a part.
+  handle, temporary = tempfile.mkstemp(
+    suffix=".tmp", dir=pathlib.Path(path).parent
+  )
   try:
     with os.fdopen(handle, "wb") as file:
       np.savez_compressed(file, **values)

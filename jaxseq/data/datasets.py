@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 import dataclasses
+import os
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -15,6 +17,22 @@ class MissingData(ValueError):
 
   The message is one sentence that names what to install or where to look.
   """
+
+
+def find_file(path: str | os.PathLike, advice: str) -> pathlib.Path:
+  """Returns the path of a file.
+
+  Args:
+    path: the file.
+    advice: what to do if it is absent, as the end of a sentence.
+
+  Raises:
+    MissingData: if it is not there.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise MissingData(f"{path} is not a file: {advice}.")
+  return path
 
 
 class Extras(NamedTuple):

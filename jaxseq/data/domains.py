@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Literal
 from typing import NamedTuple
+from typing import TypedDict
 from typing import get_args
 
 import jax
@@ -24,72 +25,43 @@ UNLABELED = -1
 
 # Source and target subjects of the tables of CoDATS (arXiv 2005.10996), by its
 # numbering; "watch" has no published pairs, these are one fixed choice.
+# fmt: off
 PAIRS = {
   "uci_har": (
-    (14, 19),
-    (12, 16),
-    (18, 23),
-    (17, 25),
-    (7, 24),
-    (9, 18),
-    (12, 18),
-    (6, 23),
-    (2, 11),
-    (7, 13),
+    (14, 19), (12, 16), (18, 23), (17, 25), (7, 24),
+    (9, 18), (12, 18), (6, 23), (2, 11), (7, 13),
   ),
   "hhar": (
-    (1, 3),
-    (1, 6),
-    (0, 6),
-    (4, 6),
-    (5, 8),
-    (2, 7),
-    (5, 6),
-    (3, 8),
-    (3, 5),
-    (4, 5),
+    (1, 3), (1, 6), (0, 6), (4, 6), (5, 8),
+    (2, 7), (5, 6), (3, 8), (3, 5), (4, 5),
   ),
   "wisdm": (
-    (3, 11),
-    (21, 31),
-    (25, 29),
-    (2, 25),
-    (0, 8),
-    (2, 32),
-    (4, 15),
-    (1, 7),
-    (7, 30),
-    (1, 11),
+    (3, 11), (21, 31), (25, 29), (2, 25), (0, 8),
+    (2, 32), (4, 15), (1, 7), (7, 30), (1, 11),
   ),
   "uwave": (
-    (4, 5),
-    (3, 7),
-    (2, 6),
-    (4, 8),
-    (7, 8),
-    (1, 8),
-    (1, 7),
-    (2, 7),
-    (3, 5),
-    (2, 5),
+    (4, 5), (3, 7), (2, 6), (4, 8), (7, 8),
+    (1, 8), (1, 7), (2, 7), (3, 5), (2, 5),
   ),
   "watch": (
-    (1, 2),
-    (3, 4),
-    (5, 6),
-    (7, 8),
-    (9, 10),
-    (2, 7),
-    (4, 9),
-    (6, 1),
-    (8, 3),
-    (10, 5),
+    (1, 2), (3, 4), (5, 6), (7, 8), (9, 10),
+    (2, 7), (4, 9), (6, 1), (8, 3), (10, 5),
   ),
 }
+# fmt: on
 
 Features = Literal["raw", "statistics"]
 Scaling = Literal["source", "own", "none"]
 Holding = Literal["tail", "stratified"]
+
+
+class Options(TypedDict, total=False):
+  """Options of `adapt` that loaders pass on to it, with its defaults."""
+
+  valid_fraction: float
+  held_out: float
+  scaling: Scaling
+  unlabeled: bool
 
 
 class Recordings(NamedTuple):
@@ -125,10 +97,7 @@ def windows(
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
   """
-  if length < 1 or step < 1:
-    raise ValueError(
-      f"length and step: got {length} and {step}, expected at least 1."
-    )
+  _validate.all_positive(length=length, step=step)
   longest = max(map(len, recordings.series), default=0)
   if longest < length:
     raise ValueError(

@@ -17,9 +17,9 @@ follow the heart rate as in the authors' code (ECGSYN).
 """
 
 from collections.abc import Callable
-import functools
 from typing import Literal
 from typing import NamedTuple
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -246,14 +246,7 @@ def by_recurrence(
 
   z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
   by Simpson's rule, which is of order 4 as well; u is the input at the known
-  angle.
-
-  Args:
-    parameters: the waves of n series.
-    steps: number of steps.
-    step: length of a step in seconds.
-    rate: angular frequency as a function of time; steady if None.
-    angle: where on the circle the series start, a number or (n,).
+  angle. The arguments are those of `by_runge_kutta`.
 
   Returns:
     (n, steps + 1): z at the times 0, step, 2 step, ...; float64 if 64-bit types
@@ -349,31 +342,23 @@ def ecg_series(
 
 
 def load(
-  seed: int = 0,
-  train: int = 8192,
-  valid: int = 1024,
-  test: int = 4096,
   length: int = 128,
   rate: int = 64,
-  start: Literal["aligned", "random"] = "aligned",
+  start: factors.Start = "aligned",
   heart_rate_deviation: float = 0.0,
-  noise: float = 0.05,
+  **options: Unpack[factors.Options],
 ) -> datasets.Splits:
   """Makes a set of ECGs of the dynamical model.
 
   A thousand series take about four seconds of a CPU core.
 
   Args:
-    seed: see `factors.seasonal`.
-    train: number of training series.
-    valid: number of validation series.
-    test: number of test series.
     length: number of elements in time.
     rate: elements per second, a divisor of 512.
     start: see `factors.ecg`.
     heart_rate_deviation: standard deviation of the heart rate within a series,
       in beats per minute; 1 is usual, 0 is an even beat.
-    noise: see `factors.seasonal`.
+    **options: see `factors.make_splits`.
 
   Returns:
     The splits, see `factors.ecg`.
@@ -381,26 +366,12 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  starts = factors.start_sampler(start)
-  solve = functools.partial(
-    ecg_series,
-    length=length,
-    rate=rate,
-    heart_rate_deviation=heart_rate_deviation,
-  )
-
-  def make(rng, levels):
-    phase = starts(rng, len(levels))
-    series = solve(levels, start=phase, rng=rng)
-    return series, datasets.Extras(phase=phase.astype(np.float32))
-
-  return factors.make_splits(
-    make,
-    tuple(factors.ECG),
-    seed,
-    {"train": train, "valid": valid, "test": test},
-    noise,
-    description="An ECG of a dynamical model; which six factors made it?",
-    source="dynamical model of McSharry et al., 2003",
-    license="none needed",
+  return factors.make_ecgs(
+    lambda levels, phase, rng: ecg_series(
+      levels, length, rate, phase, heart_rate_deviation, rng
+    ),
+    start,
+    "An ECG of a dynamical model; which six factors made it?",
+    "dynamical model of McSharry et al., 2003",
+    **options,
   )

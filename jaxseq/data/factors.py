@@ -10,7 +10,11 @@ IEEE Trans. Biomed. Eng. 50(3), 2003, with amplitudes given directly.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Literal
+from typing import TypedDict
+from typing import Unpack
+from typing import get_args
 
 import numpy as np
 
@@ -18,6 +22,8 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 
 LEVELS = 8
+Start = Literal["aligned", "random"]
+_BEATS = "Gaussian waves in the phase of the beat (McSharry et al., 2003)"
 
 # Name of each factor: its values at the lowest and at the highest level.
 SEASONAL = {
@@ -86,10 +92,8 @@ def factor_values(
       f"{len(ranges)} ({', '.join(ranges)})."
     )
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
-    raise ValueError(
-      f"levels: got {levels.min()} .. {levels.max()}, expected 0 to "
-      f"{LEVELS - 1}."
-    )
+    found = f"{levels.min()} .. {levels.max()}"
+    raise ValueError(f"levels: got {found}, expected 0 to {LEVELS - 1}.")
   return {
     name: np.linspace(*ends, LEVELS)[levels[..., i]]
     for i, (name, ends) in enumerate(ranges.items())
@@ -187,15 +191,29 @@ def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
   return value["offset"] + _beats(value, phase)
 
 
+class Options(TypedDict, total=False):
+  """Options of all sets of this kind, with the defaults of `make_splits`."""
+
+  seed: int
+  train: int
+  valid: int
+  test: int
+  noise: float
+
+
 def make_splits(
   make: Callable[
     [np.random.Generator, np.ndarray], tuple[np.ndarray, datasets.Extras]
   ],
-  names: tuple[str, ...],
-  seed: int,
-  counts: dict[str, int],
-  noise: float,
-  **info: str,
+  names: Iterable[str],
+  description: str,
+  source: str,
+  *,
+  seed: int = 0,
+  train: int = 8192,
+  valid: int = 1024,
+  test: int = 4096,
+  noise: float = 0.05,
 ) -> datasets.Splits:
   """Makes the three parts of a set of series with known factors.
 
@@ -203,20 +221,28 @@ def make_splits(
     make: function of a source of randomness and levels (count, factors) that
       returns the series (count, length) and extras.
     names: names of the factors.
-    seed: seed; each part has a stream of its own.
-    counts: number of series of "train", "valid" and "test".
-    noise: standard deviation of Gaussian noise on every element.
-    **info: description, source and license.
+    description: see `datasets.Info`.
+    source: see `datasets.Info`.
+    seed: seed; the three parts have streams of their own.
+    train: number of training series.
+    valid: number of validation series.
+    test: number of test series.
+    noise: standard deviation of Gaussian noise on every element. Without noise
+      equal levels give equal series, in different parts as well.
 
   Returns:
-    The splits, see `seasonal`.
+    The splits: inputs (n, length, 1); targets (n, factors), the levels 0 .. 7
+    of the factors. All inputs are divided by one number, the standard deviation
+    of all training values. info.factors: names and sizes of the factors, the
+    scale and the noise.
 
   Raises:
     ValueError: if a number is out of range.
   """
-  for name, count in counts.items():
-    _validate.positive(name, count)
+  counts = {"train": train, "valid": valid, "test": test}
+  _validate.all_positive(**counts)
   _validate.number("noise", noise, 0)
+  names = tuple(names)
   parts, scale = {}, None
   for number, (name, count) in enumerate(counts.items()):
     rng = np.random.default_rng([seed, number])
@@ -229,34 +255,26 @@ def make_splits(
       scale = float(series.std())
     inputs = (series / scale).astype(np.float32)[..., None]
     parts[name] = datasets.ArrayDataset(inputs, levels, None, extras)
-  made = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
-  return datasets.Splits(**parts, info=datasets.Info(**info, factors=made))
+  return datasets.Splits(
+    **parts,
+    info=datasets.Info(
+      description,
+      source,
+      "none needed",
+      factors=datasets.Factors(names, (LEVELS,) * len(names), scale, noise),
+    ),
+  )
 
 
-def seasonal(
-  seed: int = 0,
-  train: int = 8192,
-  valid: int = 1024,
-  test: int = 4096,
-  length: int = 64,
-  noise: float = 0.05,
-) -> datasets.Splits:
+def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   """Makes a set of seasonal series with a trend.
 
   Args:
-    seed: seed; the three parts have streams of their own.
-    train: number of training series.
-    valid: number of validation series.
-    test: number of test series.
     length: number of elements in time.
-    noise: standard deviation of Gaussian noise on every element. Without noise
-      equal levels give equal series, in different parts as well.
+    **options: see `make_splits`.
 
   Returns:
-    The splits: inputs (n, length, 1); targets (n, 6), the levels 0 .. 7 of the
-    factors. All inputs are divided by one number, the standard deviation of all
-    training values. info.factors: names and sizes of the factors, the scale and
-    the noise.
+    The splits, see `make_splits`, with the factors of `SEASONAL`.
 
   Raises:
     ValueError: if a number is out of range.
@@ -264,110 +282,92 @@ def seasonal(
   _validate.positive("length", length)
   return make_splits(
     lambda rng, levels: (seasonal_series(levels, length), datasets.Extras()),
-    tuple(SEASONAL),
-    seed,
-    {"train": train, "valid": valid, "test": test},
-    noise,
-    description="A seasonal series with a trend; which six factors made it?",
-    source="sines over a line",
-    license="none needed",
+    SEASONAL,
+    "A seasonal series with a trend; which six factors made it?",
+    "sines over a line",
+    **options,
   )
 
 
 def ecg(
-  seed: int = 0,
-  train: int = 8192,
-  valid: int = 1024,
-  test: int = 4096,
   length: int = 128,
   rate: float = 64.0,
-  start: Literal["aligned", "random"] = "aligned",
-  noise: float = 0.05,
+  start: Start = "aligned",
+  **options: Unpack[Options],
 ) -> datasets.Splits:
   """Makes a set of ECGs.
 
   Args:
-    seed: see `seasonal`.
-    train: number of training series.
-    valid: number of validation series.
-    test: number of test series.
     length: number of elements in time; 128 at 64 per second and 64 at 32 per
       second are the usual choices.
     rate: elements per second.
     start: where in a beat a series starts: always half a beat from the peak of
       R, or anywhere, uniformly, which is a nuisance and no factor.
-    noise: see `seasonal`.
+    **options: see `make_splits`.
 
   Returns:
-    The splits, see `seasonal`. extras.phase, (n,) float32, is the phase of
-    the first element in -pi .. pi.
+    The splits, see `make_splits`, with the factors of `ECG`. extras.phase, (n,)
+    float32, is the phase of the first element in -pi .. pi.
 
   Raises:
     ValueError: if an option is out of range.
   """
   _validate.positive("length", length)
-  if not rate > 0:
-    raise _validate.error("rate", rate, "a number above 0")
-  starts = start_sampler(start)
-
-  def make(rng, levels):
-    phase = starts(rng, len(levels))
-    series = ecg_series(levels, length, rate, phase)
-    return series, datasets.Extras(phase=phase.astype(np.float32))
-
-  return make_splits(
-    make,
-    tuple(ECG),
-    seed,
-    {"train": train, "valid": valid, "test": test},
-    noise,
-    description="A synthetic ECG; which six factors made it?",
-    source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
-    license="none needed",
+  _validate.above_zero("rate", rate)
+  return make_ecgs(
+    lambda levels, phase, rng: ecg_series(levels, length, rate, phase),
+    start,
+    "A synthetic ECG; which six factors made it?",
+    _BEATS,
+    **options,
   )
 
 
-def start_sampler(
-  start: str,
-) -> Callable[[np.random.Generator, int], np.ndarray]:
-  """Returns the function that draws the phases at which series start.
+def make_ecgs(
+  make: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray],
+  start: Start,
+  description: str,
+  source: str,
+  **options: Unpack[Options],
+) -> datasets.Splits:
+  """Makes a set of ECGs by a function of their own.
 
   Args:
-    start: "aligned" or "random", see `ecg`.
+    make: function of levels (count, 6), phases at which the series start,
+      (count,) float64 in -pi .. pi, and a source of randomness that returns the
+      series (count, length).
+    start: see `ecg`.
+    description: see `datasets.Info`.
+    source: see `datasets.Info`.
+    **options: see `make_splits`.
 
   Returns:
-    A function of a source of randomness and a number of series; it returns
-    (count,) float64 in -pi .. pi.
+    The splits, see `ecg`.
 
   Raises:
-    ValueError: if start is neither.
+    ValueError: if an option is out of range.
   """
-  _validate.choice("start", start, ("aligned", "random"))
-  if start == "aligned":
-    return lambda rng, count: np.full(count, -np.pi)
-  return lambda rng, count: rng.uniform(-np.pi, np.pi, count)
+  _validate.choice("start", start, get_args(Start))
+
+  def make_with_phase(rng, levels):
+    phase = np.full(len(levels), -np.pi)
+    if start == "random":
+      phase = rng.uniform(-np.pi, np.pi, len(levels))
+    extras = datasets.Extras(phase=phase.astype(np.float32))
+    return make(levels, phase, rng), extras
+
+  return make_splits(make_with_phase, ECG, description, source, **options)
 
 
-def heartbeat(
-  seed: int = 0,
-  train: int = 8192,
-  valid: int = 1024,
-  test: int = 4096,
-  length: int = 64,
-  noise: float = 0.05,
-) -> datasets.Splits:
+def heartbeat(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   """Makes a set of single heart beats.
 
   Args:
-    seed: see `seasonal`.
-    train: number of training series.
-    valid: number of validation series.
-    test: number of test series.
     length: number of elements in time.
-    noise: see `seasonal`.
+    **options: see `make_splits`.
 
   Returns:
-    The splits, see `seasonal`.
+    The splits, see `make_splits`, with the factors of `HEARTBEAT`.
 
   Raises:
     ValueError: if a number is out of range.
@@ -375,11 +375,8 @@ def heartbeat(
   _validate.positive("length", length)
   return make_splits(
     lambda rng, levels: (heartbeat_series(levels, length), datasets.Extras()),
-    tuple(HEARTBEAT),
-    seed,
-    {"train": train, "valid": valid, "test": test},
-    noise,
-    description="A synthetic heart beat; which six factors made it?",
-    source="Gaussian waves in the phase of the beat (McSharry et al., 2003)",
-    license="none needed",
+    HEARTBEAT,
+    "A synthetic heart beat; which six factors made it?",
+    _BEATS,
+    **options,
   )

@@ -13,6 +13,7 @@ import zipfile
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 
@@ -205,11 +206,7 @@ def make_splits(
   Raises:
     ValueError: if a number is out of range or a span has no room for a window.
   """
-  if input_length < 1 or horizon < 1:
-    raise ValueError(
-      f"input_length and horizon: got {input_length} and {horizon}, expected "
-      "at least 1."
-    )
+  _validate.all_positive(input_length=input_length, horizon=horizon)
   if ends[2] > len(series.values):
     raise ValueError(
       f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
@@ -314,11 +311,8 @@ def seasonal(
   Raises:
     ValueError: if an option is out of range.
   """
-  if channels < 1 or times < 1 or not noise >= 0:
-    raise ValueError(
-      f"channels and times: got {channels}, {times} and {noise}, expected at "
-      "least 1 and noise at least 0."
-    )
+  _validate.all_positive(channels=channels, times=times)
+  _validate.number("noise", noise, 0)
   rng = np.random.default_rng(seed)
   amplitudes = rng.uniform(0.5, 1.5, (2, channels))
   phases = rng.uniform(0, 2 * np.pi, (2, channels))

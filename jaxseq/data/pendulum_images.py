@@ -252,8 +252,7 @@ def load(
     ValueError: if a number is out of range.
   """
   counts = {"train": train, "valid": valid, "test": test}
-  for name, count in counts.items():
-    _validate.integer(name, count, 1)
+  _validate.all_positive(**counts)
   _validate.integer("kept", kept, 1, frames)
 
   def make():

@@ -50,13 +50,6 @@ class LogDensity(NamedTuple):
   tail: np.ndarray
 
 
-def _positive(process, *names):
-  for name in names:
-    value = getattr(process, name)
-    if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"{name}: got {value}, expected positive.")
-
-
 @dataclasses.dataclass(frozen=True)
 class Hawkes:
   """Events that excite further events.
@@ -79,7 +72,7 @@ class Hawkes:
   b: float = 1.5
 
   def __post_init__(self):
-    _positive(self, "b")
+    _validate.above_zero("b", self.b)
     size = len(self.mu)
     if not size or min(self.mu) < 0 or not sum(self.mu) > 0:
       raise ValueError(
@@ -191,7 +184,7 @@ class Poisson:
   num_marks = 1
 
   def __post_init__(self):
-    _positive(self, "base", "period")
+    _validate.fields(self, above_zero=("base", "period"))
     if not 0 <= self.swing < self.base:
       raise ValueError(
         f"swing: got {self.swing}, expected at least 0 and less than base = "
@@ -243,9 +236,7 @@ class Renewal:
   num_marks = 1
 
   def __post_init__(self):
-    _positive(self, "rate")
-    if not isinstance(self.shape, int) or self.shape < 1:
-      raise ValueError(f"shape: got {self.shape}, expected a positive integer.")
+    _validate.fields(self, above_zero=("rate",), positive=("shape",))
 
   def simulate(
     self, rng: np.random.Generator, count: int, horizon: float
@@ -291,7 +282,7 @@ class SelfCorrecting:
   num_marks = 1
 
   def __post_init__(self):
-    _positive(self, "rise", "drop")
+    _validate.fields(self, above_zero=("rise", "drop"))
 
   def simulate(
     self, rng: np.random.Generator, count: int, horizon: float
@@ -390,11 +381,9 @@ def load(
   if isinstance(process, str):
     _validate.choice("process", process, PROCESSES)
     process = PROCESSES[process]()
-  if not horizon > 0:
-    raise ValueError(f"horizon: got {horizon}, expected positive.")
+  _validate.above_zero("horizon", horizon)
   counts = {"train": train, "valid": valid, "test": test}
-  for name, count in counts.items():
-    _validate.integer(name, count, 1)
+  _validate.all_positive(**counts)
   events = {
     name: process.simulate(np.random.default_rng([seed, i]), count, horizon)
     for i, (name, count) in enumerate(counts.items())

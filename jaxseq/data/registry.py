@@ -1,11 +1,13 @@
 """Names of the data sets, and `load`.
 
 A loader is a function with keyword options that returns `Splits`; an option
-called `seed` takes the seed given to `load`. A loader of one's own becomes
-known by `register(name, "module:function")`.
+called `seed` takes the seed given to `load`. Options that loaders share can be
+a `TypedDict` (`**options: Unpack[...]`). A loader of one's own becomes known by
+`register(name, "module:function")`.
 """
 
 import inspect
+import typing
 from typing import Any
 
 from jaxseq import _registry
@@ -90,7 +92,7 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     MissingData: if what holds the data is not installed.
   """
   function = loader(name)
-  known = inspect.signature(function).parameters
+  known = _options(function)
   for option in options:
     _validate.choice(
       f"options of the data set {name!r}",
@@ -99,8 +101,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     )
   missing = [
     option
-    for option, parameter in known.items()
-    if parameter.default is parameter.empty and option not in options
+    for option, needed in known.items()
+    if needed and option not in options
   ]
   if missing:
     raise ValueError(
@@ -115,3 +117,16 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     if dataset is not None:
       datasets.check(dataset, f"{name}, {part}")
   return splits
+
+
+def _options(function):
+  """Whether each option of a loader is needed, by name."""
+  found = {}
+  for name, option in inspect.signature(function).parameters.items():
+    if option.kind is option.VAR_KEYWORD:
+      # The options of a `TypedDict`, which the loader passes on.
+      for shared in typing.get_args(option.annotation):
+        found |= dict.fromkeys(shared.__annotations__, False)
+    else:
+      found[name] = option.default is option.empty
+  return found

@@ -13,8 +13,6 @@ Source: Decision Transformer, arXiv 2106.01345.
 
 from collections.abc import Sequence
 import os
-import pathlib
-import tempfile
 from typing import NamedTuple
 import zipfile
 import zlib
@@ -23,9 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+from jaxseq.data import cache
 from jaxseq.data import datasets
 
 Array = jax.Array | np.ndarray
+# What is kept in a file: returns and time steps follow from these.
+_STORED = ("observations", "actions", "rewards", "dones")
 
 
 class Trajectories(NamedTuple):
@@ -267,8 +269,7 @@ def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
   Raises:
     ValueError: if share is not in 0 .. 1.
   """
-  if not 0 < share <= 1:
-    raise ValueError(f"share: got {share}, expected above 0 and up to 1.")
+  _validate.fraction("share", share)
   returns = statistics(trajectories).returns
   count = max(1, round(share * len(returns)))
   order = np.argsort(-returns, kind="stable")
@@ -342,23 +343,13 @@ def save(path: str | os.PathLike, trajectories: Trajectories) -> None:
   Raises:
     ValueError: if the file cannot be written.
   """
-  path = pathlib.Path(path)
-  # Returns and time steps follow from the rest.
-  names = ("observations", "actions", "rewards", "dones")
-  arrays = {name: np.asarray(getattr(trajectories, name)) for name in names}
+  arrays = {name: np.asarray(getattr(trajectories, name)) for name in _STORED}
   try:
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+    cache.write(path, arrays)
   except OSError as error:
     raise ValueError(
       f"path {path} cannot be written to: {error.strerror}."
     ) from error
-  try:
-    with os.fdopen(handle, "wb") as file:
-      np.savez_compressed(file, **arrays)
-    os.replace(temporary, path)
-  except BaseException:
-    pathlib.Path(temporary).unlink(missing_ok=True)
-    raise
 
 
 def load(path: str | os.PathLike) -> Trajectories:
@@ -374,17 +365,11 @@ def load(path: str | os.PathLike) -> Trajectories:
     ValueError: if the file is damaged or holds something else.
     MissingData: if there is no such file.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: record trajectories and save them there."
-    )
+  path = datasets.find_file(path, "record trajectories and save them there")
   try:
     # Opened here, because numpy leaves a file open that is no archive.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-      arrays = [
-        stored[name] for name in ("observations", "actions", "rewards", "dones")
-      ]
+      arrays = [stored[name] for name in _STORED]
   except (zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(f"{path} is damaged: {error}.") from error
   except (AttributeError, OSError, ValueError, EOFError, KeyError) as error:

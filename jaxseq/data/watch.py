@@ -13,6 +13,7 @@ import os
 import pickle
 from typing import Any
 from typing import Literal
+from typing import Unpack
 
 import numpy as np
 
@@ -104,11 +105,8 @@ def load(
   target: int | Sequence[int] = RIGHT,
   window: int = 100,
   step: int = 50,
-  valid_fraction: float = 0.2,
-  held_out: float = 0.0,
   features: domains.Features = "raw",
-  scaling: domains.Scaling = "source",
-  unlabeled: bool = True,
+  **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
   """Loads the smartwatch recordings as a problem of domain adaptation.
 
@@ -118,11 +116,9 @@ def load(
     target: the same of the domain without labels.
     window: elements of a window in time, 50 per second.
     step: elements from the start of a window to that of the next.
-    valid_fraction: see `domains.adapt`.
-    held_out: see `domains.adapt`.
     features: see `domains.adapt`.
-    scaling: see `domains.make_splits`.
-    unlabeled: see `domains.adapt`.
+    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
+      `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
@@ -149,9 +145,6 @@ def load(
       classes=names,
       rate=50.0,
     ),
-    valid_fraction=valid_fraction,
-    held_out=held_out,
     features=features,
-    scaling=scaling,
-    unlabeled=unlabeled,
+    **adaptation,
   )

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import figures
 
 
@@ -15,7 +16,6 @@ def draw(
   lefts: Sequence[str],
   tops: Sequence[str],
   *,
-  channels: Sequence[str] | None = None,
   title: str = "",
   top_label: str = "",
   left_label: str = "",
@@ -23,7 +23,7 @@ def draw(
 ) -> pathlib.Path | None:
   """Draws a grid of windows."""
   rows, columns, length, count = windows.shape
-  channels = names("channels", channels, "channel ", count)
+  channels = [f"channel {c}" for c in range(count)]
   figure = figures.new(path, 0.9 + 1.25 * columns, 0.8 + 0.75 * rows)
   if figure is None:
     return None
@@ -65,10 +65,8 @@ def check(name: str, windows: np.ndarray) -> np.ndarray:
   """Returns windows (R, S, T, C) as float64, checked."""
   windows = np.asarray(windows, float)
   if windows.ndim != 4 or not windows.size:
-    raise ValueError(
-      f"{name}: got shape {windows.shape}, expected (rows, columns, time, "
-      "channels)."
-    )
+    shape = f"shape {windows.shape}"
+    raise _validate.error(name, shape, "(rows, columns, time, channels)")
   return windows
 
 
@@ -79,5 +77,5 @@ def names(
   if given is None:
     return [f"{prefix}{i}" for i in range(count)]
   if len(given) != count:
-    raise ValueError(f"{name}: got {len(given)}, expected {count} names.")
+    raise _validate.error(name, given, f"{count} names")
   return [str(value) for value in given]

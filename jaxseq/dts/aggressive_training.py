@@ -13,7 +13,6 @@ All of it is a state of a few numbers: updates are alike in cost and number, so
 that runs with and without it have the same budget.
 """
 
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import estimators
 from jaxseq.training import optimizers
@@ -59,7 +59,7 @@ def initial() -> State:
   )
 
 
-def freeze_decoder(params: Any, state: State) -> Any:
+def freeze_decoder(params: PyTree, state: State) -> PyTree:
   """Stops all gradients but the encoder's in an update of the encoder alone.
 
   Args:
@@ -80,7 +80,7 @@ def freeze_decoder(params: Any, state: State) -> Any:
 
 
 def advance(
-  state: State, vae: autoencoder.VAE, variables: Any, watched: Any
+  state: State, vae: autoencoder.VAE, variables: PyTree, watched: PyTree
 ) -> State:
   """Returns the state after an update.
 

@@ -10,14 +10,16 @@ on z, and on the elements before t if the decoder is autoregressive.
 """
 
 import dataclasses
+import itertools
 import math
-from typing import Any
 
 from flax import linen
 import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
 
@@ -42,24 +44,20 @@ class ModelConfig:
   scale: float | None = None
 
   def __post_init__(self):
-    if self.latent < 1:
-      raise ValueError(f"latent: got {self.latent}, expected 1 or more.")
+    _validate.positive("latent", self.latent)
     if self.segments and (
       sum(self.segments) != self.latent or min(self.segments) < 1
     ):
-      raise ValueError(
-        f"segments: got {self.segments}, expected sizes above 0 that add up to "
-        f"latent = {self.latent}."
+      raise _validate.error(
+        "segments", self.segments, f"sizes that add up to latent, {self.latent}"
       )
-    if self.scale is not None and not self.scale > 0:
-      raise ValueError(
-        f"scale: got {self.scale}, expected more than 0, or None."
-      )
+    if self.scale is not None:
+      _validate.above_zero("scale", self.scale)
 
   def ranges(self) -> tuple[tuple[int, int], ...]:
     """Returns the segments as half-open ranges of coordinates."""
-    ends = [sum(self.segments[: i + 1]) for i in range(len(self.segments))]
-    return tuple(zip([0, *ends[:-1]], ends))
+    ends = itertools.accumulate(self.segments, initial=0)
+    return tuple(itertools.pairwise(ends))
 
 
 class VAE(linen.Module):
@@ -83,7 +81,9 @@ class VAE(linen.Module):
     self.decoder = decoders.Decoder(
       self.config.decoder, self.length, self.channels
     )
-    if self.config.scale is None:
+    if self.config.scale is not None:
+      self.log_scale = math.log(self.config.scale)
+    else:
       self.log_scale = self.param(
         "log_scale", linen.initializers.zeros, (), jnp.float32
       )
@@ -143,24 +143,20 @@ class VAE(linen.Module):
       (*batch,), all constants included.
     """
     mean = self.decode(z, x, train)
-    if self.config.scale is None:
-      log_scale = self.log_scale
-    else:
-      log_scale = math.log(self.config.scale)
     each = (
-      0.5 * jnp.square((x - mean) / jnp.exp(log_scale))
-      + log_scale
+      0.5 * jnp.square((x - mean) / jnp.exp(self.log_scale))
+      + self.log_scale
       + 0.5 * math.log(2 * math.pi)
     ).sum(axis=-1)
     return jnp.where(series_encoders.valid(x, lengths), each, 0).sum(axis=-1)
 
-  def begin(self, z: jax.Array) -> Any:
+  def begin(self, z: jax.Array) -> PyTree:
     """See `decoders.Decoder.begin`."""
     return self.decoder.begin(z)
 
   def step(
-    self, z: jax.Array, previous: jax.Array, states: Any
-  ) -> tuple[jax.Array, Any]:
+    self, z: jax.Array, previous: jax.Array, states: PyTree
+  ) -> tuple[jax.Array, PyTree]:
     """See `decoders.Decoder.step`."""
     return self.decoder.step(z, previous, states)
 
@@ -173,7 +169,7 @@ def sample(key: jax.Array, mu: jax.Array, logvar: jax.Array) -> jax.Array:
 
 def generate(
   model: VAE,
-  variables: Any,
+  variables: PyTree,
   z: jax.Array,
   prompt: jax.Array | None = None,
 ) -> jax.Array:
@@ -194,8 +190,8 @@ def generate(
   """
   if model.config.decoder.form == "nonar":
     if prompt is not None:
-      raise ValueError(
-        "prompt: got one, expected None: the decoder is not autoregressive."
+      raise _validate.error(
+        "prompt", "an array", "None: the decoder is not autoregressive"
       )
     return model.apply(variables, z, method="decode")
   given = 0 if prompt is None else prompt.shape[-2]

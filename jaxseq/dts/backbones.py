@@ -1,7 +1,6 @@
 """Backbones of encoders and decoders of series: mixers and convolutions."""
 
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from flax import linen
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 
 # One layer of an LSTM, as it is.
@@ -65,10 +65,10 @@ class Stack(linen.Module):
     self,
     x: jax.Array,
     condition: jax.Array | None = None,
-    states: Any = None,
+    states: PyTree = None,
     train: bool = False,
     step: bool = False,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence, or over one element.
 
     Args:
@@ -154,10 +154,10 @@ class CausalConv(linen.Module):
     self,
     x: jax.Array,
     condition: jax.Array | None = None,
-    states: Any = None,
+    states: PyTree = None,
     train: bool = False,
     step: bool = False,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence, or over one element; see `Stack`."""
     del train
     if len(set(self.widths)) != 1:
@@ -184,8 +184,10 @@ class CausalConv(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns what the layers see of the past before a series: zeros."""
     return tuple(
       jnp.zeros((*batch_shape, (self.kernel - 1) * 2**i, width), dtype)

@@ -1,6 +1,7 @@
 """Report on a trained model: scores on known factors, probes, pictures."""
 
 from collections.abc import Mapping
+import functools
 import pathlib
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.data import domains
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_scores
@@ -41,7 +43,7 @@ SHORT = (
 def arm(
   config: problem.ArmConfig,
   splits: data.Splits,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
   *,
   trees: int = 0,
@@ -70,19 +72,13 @@ def arm(
   """
   vae = problem.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
-
-  @jax.jit
-  def encode(variables, part):
-    return evaluation.encode(vae, variables, part.inputs, part.lengths)
+  encode = jax.jit(functools.partial(evaluation.encode, vae))
 
   def posterior(seed, part):
     encoded = encode(_seed(models, seed), part)
     return [np.asarray(x, np.float64) for x in encoded]
 
-  test = base.take(
-    base.host(splits.test),
-    evaluation.chosen(len(splits.test.inputs), config.evaluated),
-  )
+  test = evaluation.some(base.host(splits.test), config.evaluated)
   seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
   if splits.info.factors is not None:
@@ -101,7 +97,6 @@ def arm(
         / metrics.entropies(factors),
         factors=splits.info.factors.names,
         title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
-        label="",
       )
   if config.adaptation is not None:
     ranges = config.model.ranges()
@@ -120,7 +115,7 @@ def arm(
 
 
 def traversals(
-  vae: autoencoder.VAE, variables: Any, mu: jax.Array
+  vae: autoencoder.VAE, variables: PyTree, mu: jax.Array
 ) -> jax.Array:
   """Decodes one code while each coordinate in turn moves from -3 to 3.
 
@@ -142,7 +137,7 @@ def traversals(
   return autoencoder.generate(vae, variables, moved)
 
 
-def swaps(vae: autoencoder.VAE, variables: Any, mu: jax.Array) -> jax.Array:
+def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   """Decodes the first segment of each window with the second of each other.
 
   Args:
@@ -288,7 +283,7 @@ def _draw(vae, variables, splits, directory):
     return  # Statistics of a window have no course in time.
 
   def means(part):
-    return evaluation.encode(vae, variables, part.inputs, part.lengths)[0]
+    return evaluation.encode(vae, variables, part)[0]
 
   first = means(base.take(base.host(splits.test), np.arange(1)))
   traversal, reference = jax.jit(

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-import warnings
 
 import numpy as np
 
 from jaxseq import data
 from jaxseq.data import domains
+from jaxseq.dts import _sklearn
 from jaxseq.dts import metrics
 from jaxseq.dts import probes
-from jaxseq.dts.metrics import _sklearn
 from jaxseq.tasks import base
 
 SEGMENTS = ("g_y", "g_d")
@@ -49,31 +48,17 @@ def of_factors(
   z = mu + np.exp(0.5 * logvar) * noise
   found["posterior_mig"] = metrics.posterior_mig(mu, logvar, z, factors).score
   if trees:
-    found |= _learned(mu, factors, trees, votes)
-  return found
-
-
-def _learned(mu, factors, trees, votes):
-  """Returns what scikit-learn learns; see `of_factors`."""
-  half = len(mu) // 2
-  parts = mu[:half], factors[:half], mu[half:], factors[half:]
-  with warnings.catch_warnings():
+    half = len(mu) // 2
+    parts = mu[:half], factors[:half], mu[half:], factors[half:]
     # The published settings stop after 100 steps, whatever is left to learn.
-    warnings.simplefilter(
-      "ignore", _sklearn.load("exceptions").ConvergenceWarning
-    )
-    dci = metrics.dci(*parts, trees=trees)
-    voted = metrics.beta_vae_from_table(
-      mu, factors, train_points=votes, evaluation_points=max(1, votes // 2)
-    )
-    return {
-      "dci": dci.disentanglement,
-      "dci_completeness": dci.completeness,
-      "dci_informativeness": dci.informativeness_test,
-      "sap_discrete": metrics.sap_discrete(*parts),
-      "explicitness": float(metrics.explicitness(*parts).test.mean()),
-      "beta_vae": voted.evaluation,
-    }
+    with _sklearn.may_stop_early():
+      found |= metrics.learned(*parts, trees=trees)
+      voted = metrics.beta_vae_from_table(
+        mu, factors, train_points=votes, evaluation_points=max(1, votes // 2)
+      )
+    found["dci"] = found.pop("dci_disentanglement")
+    found["beta_vae"] = voted.evaluation
+  return found
 
 
 def of_domains(

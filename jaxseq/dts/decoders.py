@@ -1,7 +1,6 @@
 """Decoders: from a code to a series, autoregressive and others."""
 
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from flax import linen
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.dts import backbones
 from jaxseq.nn import dense
 
@@ -143,7 +143,7 @@ class Decoder(linen.Module):
     h, _ = self.stack(inputs, z if self.config.skip_z else None, train=train)
     return self.out(h)
 
-  def begin(self, z: jax.Array) -> Any:
+  def begin(self, z: jax.Array) -> PyTree:
     """Returns the states before the first element, which z sets ("ar").
 
     A mixer reads the code as an element of its own, in front of the series:
@@ -157,8 +157,8 @@ class Decoder(linen.Module):
     return states
 
   def step(
-    self, z: jax.Array, previous: jax.Array, states: Any
-  ) -> tuple[jax.Array, Any]:
+    self, z: jax.Array, previous: jax.Array, states: PyTree
+  ) -> tuple[jax.Array, PyTree]:
     """Returns the mean of one element, given the one before it ("ar").
 
     Args:

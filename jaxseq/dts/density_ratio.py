@@ -6,8 +6,6 @@ made by permuting each coordinate over a batch. Its logits are (batch, 2), the
 first for samples of q(z).
 """
 
-from typing import Any
-
 from flax import linen
 import jax
 import jax.numpy as jnp
@@ -31,7 +29,7 @@ class Discriminator(linen.Module):
   width: int = 256
   depth: int = 3
   slope: float = 0.2
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, z: Array) -> Array:

@@ -5,8 +5,9 @@ What is measured on the device while it trains is in `evaluation`.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
-from jaxseq.dts.metrics import _auc
+from jaxseq import _validate
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 
 
 def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
@@ -25,15 +26,11 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
   """
   scores = np.asarray(scores, np.float64)
   if scores.ndim != 1 or not np.isfinite(scores).all():
-    raise ValueError(
-      f"scores: got shape {scores.shape}, expected (windows,), finite."
-    )
+    raise _validate.error("scores", scores, "finite numbers (windows,)")
   labels = _arrays.label_array(anomalous, len(scores), "anomalous")
   if not np.isin(labels, (0, 1)).all():
-    raise ValueError(
-      f"anomalous: got {np.unique(labels).tolist()}, expected 0 and 1."
-    )
-  return _auc.one_vs_rest(labels, scores[:, None], np.array([1]))
+    raise _validate.error("anomalous", np.unique(labels).tolist(), "0 and 1")
+  return _sklearn.area_under_roc(labels, scores[:, None], np.array([1]))
 
 
 def traversal_effect(
@@ -58,8 +55,9 @@ def traversal_effect(
   traversal = np.asarray(traversal, np.float64)
   reference = np.asarray(reference, np.float64)
   if traversal.ndim != 4 or reference.shape != traversal.shape[2:]:
-    raise ValueError(
-      f"traversal: got shapes {traversal.shape} and {reference.shape}, "
-      "expected (codes, values, time, channels) and reference (time, channels)."
+    raise _validate.error(
+      "traversal and reference",
+      f"shape {traversal.shape} and {reference.shape}",
+      "(codes, values, time, channels) and (time, channels)",
     )
   return np.square(traversal - reference).mean((1, 2, 3))

@@ -66,10 +66,8 @@ def mmd(
   """
   _validate.choice("kernel", kernel, KERNELS)
   if z.ndim != 2 or z.shape != prior.shape:
-    raise ValueError(
-      f"z and prior: got {z.shape} and {prior.shape}, expected "
-      "(samples, D), equally many."
-    )
+    shapes = f"shape {z.shape} and {prior.shape}"
+    raise _validate.error("z and prior", shapes, "(samples, D), equally many")
   masked.check_mask(mask, z.shape[0])
   z, prior = masked.hide(z, mask), masked.hide(prior, mask)
   valid = jnp.ones(z.shape[0], bool) if mask is None else mask

@@ -1,36 +1,182 @@
 """Classifiers on two segments of the code, for learning across domains.
 
-Training windows are those of the source domains, with their classes, and those
-of the target domains, which have `data.domains.UNLABELED` for one. The losses
-are those of `groups`.
+z = [g_y, g_d]: the class segment g_y is to tell the class (the activity) and
+not the domain (the subject, the device), the domain segment g_d the domain and
+not the class. Four classifiers see the means of the segments, as in Cai et
+al., "Learning Disentangled Semantic Representation for Domain Adaptation",
+IJCAI 2019 (DSR), arXiv:2012.11807:
+
+    yy   class from g_y                of source windows alone
+    yd   domain from g_y, reversed     of all windows
+    dd   domain from g_d               of all windows
+    dy   class from g_d, reversed      of source windows alone, or the entropy
+                                       of the prediction, of all windows
+
+Reversed ones learn to predict while the encoder learns to prevent it (see
+`reversal`). Training windows are those of the source domains, with their
+classes, and those of the target domains, which have `data.domains.UNLABELED`
+for one: their labels are never used.
 """
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
+from typing import Literal
+from typing import NamedTuple
 
 from flax import linen
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.data import domains
-from jaxseq.dts import groups
+from jaxseq.dts import masked
+from jaxseq.dts import reversal
 from jaxseq.dts import schedules
+
+Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(groups.Config):
-  """Options: those of the losses, and these.
+class Config:
+  """Options of the supervision and of its classifiers.
 
   Attributes:
+    class_size: coordinates of g_y, the first ones.
+    domain_size: coordinates of g_d, the rest.
+    w_yy: weight of the class from g_y.
+    w_yd: weight of the adversary on g_y.
+    w_dd: weight of the domain from g_d.
+    w_dy: weight of the adversary on g_d.
+    adversary: loss of the class from g_d: "cross_entropy", or "entropy" as in
+      DSR, where the classifier is to be certain and the encoder prevents it.
     widths: hidden widths of the classifiers.
   """
 
-  _: dataclasses.KW_ONLY
+  class_size: int = 12
+  domain_size: int = 4
+  w_yy: float = 1.0
+  w_yd: float = 2.0
+  w_dd: float = 1.0
+  w_dy: float = 2.0
+  adversary: Literal["cross_entropy", "entropy"] = "cross_entropy"
   widths: tuple[int, ...] = (128,)
+
+  def __post_init__(self):
+    _validate.literals(self)
+    _validate.fields(
+      self,
+      positive=("class_size", "domain_size"),
+      not_negative=("w_yy", "w_yd", "w_dd", "w_dy"),
+    )
+
+
+class PerHead(NamedTuple):
+  """One array for each of the four classifiers: inputs, logits or losses."""
+
+  yy: Array
+  yd: Array
+  dd: Array
+  dy: Array
+
+
+def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
+  """Cuts means into segments, reversed where a classifier is an adversary.
+
+  Args:
+    config: options.
+    mu: (batch, D) means of q(z | x).
+    strength: () coefficient of the reversal; may be traced.
+
+  Returns:
+    What each classifier sees, (batch, class_size) or (batch, domain_size).
+
+  Raises:
+    ValueError: if D is not the sum of the two sizes.
+  """
+  size = config.class_size + config.domain_size
+  if mu.ndim != 2 or mu.shape[-1] != size:
+    raise _validate.error(
+      "mu",
+      f"shape {mu.shape}",
+      f"(batch, {size}), which is class_size + domain_size",
+    )
+  g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
+  return PerHead(
+    yy=g_y,
+    yd=reversal.reverse(g_y, strength),
+    dd=g_d,
+    dy=reversal.reverse(g_d, strength),
+  )
+
+
+def losses(
+  config: Config,
+  logits: PerHead,
+  labels: Array,
+  domain: Array,
+  source: Array,
+  mask: Array | None = None,
+  axis_name: str | None = None,
+) -> PerHead:
+  """Returns the loss of each classifier.
+
+  Args:
+    config: options.
+    logits: of the classifiers on `inputs`: yy and dy (batch, classes), yd and
+      dd (batch, domains).
+    labels: (batch,) int classes. Those of target windows may be anything.
+    domain: (batch,) int domains.
+    source: (batch,) bool, True for source windows.
+    mask: (batch,) bool, False where a row is padding.
+    axis_name: mapped axis that shares the batch.
+
+  Returns:
+    Means (), nats: over source windows, or over all. Zero if there are none.
+
+  Raises:
+    ValueError: for arrays whose shapes do not fit.
+  """
+  rows = logits.yy.shape[0]
+  masked.check_integers("labels", labels, rows)
+  masked.check_integers("domain", domain, rows)
+  masked.check_mask(source, rows, "source")
+  masked.check_mask(mask, rows)
+  labeled = source if mask is None else source & mask
+  labels = jnp.where(labeled, labels, 0)
+  domain = masked.hide(domain, mask)
+
+  def cross_entropy(logits, target, counts):
+    logits = masked.hide(logits, counts)
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    return masked.mean(each, counts, axis_name)
+
+  if config.adversary == "cross_entropy":
+    loss_dy = cross_entropy(logits.dy, labels, labeled)
+  else:
+    log_probs = jax.nn.log_softmax(masked.hide(logits.dy, mask))
+    entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=-1)
+    loss_dy = masked.mean(entropy, mask, axis_name)
+  return PerHead(
+    yy=cross_entropy(logits.yy, labels, labeled),
+    yd=cross_entropy(logits.yd, domain, mask),
+    dd=cross_entropy(logits.dd, domain, mask),
+    dy=loss_dy,
+  )
+
+
+def total(config: Config, loss: PerHead) -> Array:
+  """Returns the weighted sum of the losses: ()."""
+  return (
+    config.w_yy * loss.yy
+    + config.w_yd * loss.yd
+    + config.w_dd * loss.dd
+    + config.w_dy * loss.dy
+  )
 
 
 class Heads(linen.Module):
@@ -47,28 +193,20 @@ class Heads(linen.Module):
   domains: int
 
   @linen.compact
-  def __call__(self, mu: jax.Array, strength: jax.Array | float = 1.0) -> Any:
+  def __call__(self, mu: Array, strength: Array | float = 1.0) -> PerHead:
     """Returns the logits of all classifiers.
 
     Args:
       mu: (batch, D) means of the code.
       strength: () coefficient of the reversal.
     """
-    outputs = {
-      "yy": self.classes,
-      "yd": self.domains,
-      "dd": self.domains,
-      "dy": self.classes,
-    }
-    seen = groups.inputs(self.config, mu, strength)
-    return groups.Heads(
-      **{
-        name: nn.MLP((*self.config.widths, size), activation="relu", name=name)(
-          getattr(seen, name)
-        )
-        for name, size in outputs.items()
-      }
-    )
+    seen = inputs(self.config, mu, strength)
+    sizes = PerHead(self.classes, self.domains, self.domains, self.classes)
+    logits = []
+    for name, x, size in zip(PerHead._fields, seen, sizes):
+      widths = (*self.config.widths, size)
+      logits.append(nn.MLP(widths, activation="relu", name=name)(x))
+    return PerHead(*logits)
 
 
 def make_heads(config: Config, splits: data.Splits) -> Heads:
@@ -79,22 +217,20 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
       for validation, or none of the target are among those for training.
   """
   if splits.train.extras.domain is None:
-    raise ValueError(
-      "extras.domain: got None, expected the domain of each window, as of the "
-      "sets that `data.domains` makes: adaptation needs several domains."
+    raise _validate.error(
+      "extras.domain", None, "that of each window, as `data.domains` gives it"
     )
   if splits.valid is None:
-    raise ValueError(
-      "splits.valid: got None, expected validation windows of the source."
+    raise _validate.error(
+      "splits.valid", None, "validation windows of the source"
     )
   if splits.info.num_classes is None:
-    raise ValueError(
-      "splits.train: got no classes, expected windows with classes."
-    )
+    raise _validate.error("info.num_classes", None, "windows with classes")
   if not np.any(np.asarray(splits.train.targets) == domains.UNLABELED):
-    raise ValueError(
-      "splits.train: got no windows of the target, expected some, without "
-      "classes (unlabeled=False leaves them out)."
+    raise _validate.error(
+      "splits.train",
+      "no windows of the target",
+      "some, without classes (unlabeled=False leaves them out)",
     )
   count = int(splits.train.extras.domain.max()) + 1
   return Heads(config, splits.info.num_classes, count)
@@ -103,11 +239,11 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
 def loss(
   config: Config,
   heads: Heads,
-  params: Any,
-  mu: jax.Array,
+  params: PyTree,
+  mu: Array,
   batch: data.ArrayDataset,
-  progress: jax.Array,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  progress: Array,
+) -> tuple[Array, dict[str, Array]]:
   """Returns the weighted sum of the classifiers' losses, and each of them.
 
   Args:
@@ -120,22 +256,22 @@ def loss(
   """
   strength = schedules.dann_lambda(progress, 1.0)
   logits = heads.apply({"params": params}, mu, strength)
-  losses = groups.losses(
+  each = losses(
     config,
     logits,
     batch.targets,
     batch.extras.domain,
     batch.targets != domains.UNLABELED,
   )
-  return groups.total(config, losses), losses._asdict()
+  return total(config, each), each._asdict()
 
 
 def evaluate(
   heads: Heads,
-  params: Any,
-  encode: Callable[[data.ArrayDataset], jax.Array],
+  params: PyTree,
+  encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
-) -> dict[str, jax.Array]:
+) -> dict[str, Array]:
   """Returns how often the class is told right from its own segment.
 
   Args:

@@ -8,13 +8,16 @@ anomaly    -ELBO as a score of how strange a window is
 """
 
 from collections.abc import Sequence
+import functools
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data
+from jaxseq._types import PyTree
+from jaxseq.dts import _sklearn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
@@ -23,7 +26,7 @@ from jaxseq.dts import evaluation
 from jaxseq.dts import forecasts
 from jaxseq.dts import probes
 from jaxseq.dts import problem
-from jaxseq.dts.metrics import _sklearn
+from jaxseq.tasks import base
 
 TASKS = ("classify", "forecast", "anomaly")
 SCORES = (
@@ -50,35 +53,35 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
     ModuleNotFoundError: scikit-learn is not installed, and is needed.
   """
   if len(set(tasks)) < len(tasks) or set(tasks) - set(TASKS):
-    raise ValueError(
-      f"downstream: got {tuple(tasks)}, expected some of {', '.join(TASKS)}, "
-      "each once."
-    )
+    expected = f"some of {', '.join(TASKS)}, each once"
+    raise _validate.error("downstream", tuple(tasks), expected)
   train, test = splits.train, splits.test
   if "classify" in tasks:
     probes.require()
     kind = np.asarray(train.targets).dtype
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
-      raise ValueError(
-        f"targets: got {train.targets.shape} of {kind}, expected integers (n,) "
-        "or (n, factors) for downstream 'classify'."
+      raise _validate.error(
+        "targets",
+        f"dtype {kind} of shape {train.targets.shape}",
+        "integers (n,) or (n, factors) for downstream 'classify'",
       )
   if "forecast" in tasks and (
     test.lengths is not None or test.inputs.shape[1] < 2
   ):
-    raise ValueError(
-      f"inputs: got shape {test.inputs.shape}"
-      + (" with lengths" if test.lengths is not None else "")
-      + ", expected windows of one length above 1 for downstream 'forecast'."
+    raise _validate.error(
+      "inputs and lengths",
+      f"shape {test.inputs.shape} and {test.lengths}",
+      "windows of one length above 1 for downstream 'forecast', and None",
     )
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
-      raise ValueError(
-        f"targets: got {test.targets.shape} with {labels[:5]} in the test set, "
-        "expected (n,) that are 0 in training and 0 and 1 in the test set for "
-        "downstream 'anomaly'."
+      raise _validate.error(
+        "targets",
+        f"shape {test.targets.shape} with {labels[:5]} in the test set",
+        "(n,) that are 0 in training and 0 and 1 in the test set for "
+        "downstream 'anomaly'",
       )
 
 
@@ -86,7 +89,7 @@ def scores(
   tasks: Sequence[str],
   config: problem.ArmConfig,
   splits: data.Splits,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
   *,
   labeled: int = 1000,
@@ -111,12 +114,10 @@ def scores(
   """
   vae = problem.make_model(config, splits)
   models = {"params": variables["params"]["model"]}
-  train, test = _parts(splits, config.evaluated, labeled)
+  train = evaluation.some(base.host(splits.train), labeled)
+  test = evaluation.some(base.host(splits.test), config.evaluated)
   found = {}
-
-  @jax.jit
-  def means(model, part):
-    return evaluation.encode(vae, model, part.inputs, part.lengths)[0]
+  encode = jax.jit(functools.partial(evaluation.encode, vae))
 
   @jax.jit
   def continued(model, x):
@@ -124,16 +125,13 @@ def scores(
     other = z[evaluation.exchange(jax.random.key(0), len(z))]
     return tuple(forecasts.forecast(vae, model, x, c) for c in (z, other))
 
-  @jax.jit
-  def strangeness(model, part):
-    return anomaly_scores(vae, model, part)
-
+  strangeness = jax.jit(functools.partial(anomaly_scores, vae))
   for seed in range(len(jax.tree.leaves(models)[0])):
     model = jax.tree.map(lambda x, seed=seed: x[seed], models)
     drawn = draw and seed == 0
     row = {}
     if "classify" in tasks:
-      codes = [np.asarray(means(model, part)) for part in (train, test)]
+      codes = [np.asarray(encode(model, part)[0]) for part in (train, test)]
       row |= _accuracies(codes, train.targets, test.targets, seed)
     if "forecast" in tasks:
       own, other = continued(model, test.inputs)
@@ -181,7 +179,8 @@ def baselines(
     "Gaussian": anomalies by the Mahalanobis distance from the training windows,
     with the covariance of Ledoit & Wolf (2004).
   """
-  train, test = _parts(splits, evaluated, labeled)
+  train = evaluation.some(base.host(splits.train), labeled)
+  test = evaluation.some(base.host(splits.test), evaluated)
   found = {}
   if "classify" in tasks:
     raw = [np.asarray(part.inputs) for part in (train, test)]
@@ -190,12 +189,11 @@ def baselines(
   every = np.asarray(splits.train.inputs)
   if "forecast" in tasks:
     x = np.asarray(test.inputs)
-    found["last value"] = {
-      "forecast mse": forecasts.mse(forecasts.last_value(x), x)
-    }
-    found["linear map"] = {
-      "forecast mse": forecasts.mse(forecasts.linear(every, x), x)
-    }
+    for name, series in {
+      "last value": forecasts.last_value(x),
+      "linear map": forecasts.linear(every, x),
+    }.items():
+      found[name] = {"forecast mse": forecasts.mse(series, x)}
   if "anomaly" in tasks:
     gaussian = _sklearn.load("covariance").LedoitWolf()
     gaussian.fit(every.reshape(len(every), -1))
@@ -207,7 +205,7 @@ def baselines(
 
 
 def anomaly_scores(
-  vae: autoencoder.VAE, variables: Any, dataset: data.ArrayDataset
+  vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
   """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
 
@@ -216,42 +214,26 @@ def anomaly_scores(
     variables: of the model.
     dataset: windows.
   """
-  x, lengths = dataset.inputs, dataset.lengths
-  mu, logvar = evaluation.encode(vae, variables, x, lengths)
+  mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):
     z = autoencoder.sample(key, mu, logvar)
-    return evaluation.nll(vae, variables, x, z, lengths)
+    return evaluation.nll(vae, variables, dataset, z)
 
   keys = jax.random.split(jax.random.key(0), SAMPLES)
   nll = jax.lax.map(of_sample, keys).mean(axis=0)
   return nll + divergences.kl(mu, logvar).sum(axis=-1)
 
 
-def _parts(splits, evaluated, labeled):
-  """Returns the training windows with labels, and the test windows."""
-
-  def some(part, limit):
-    rows = evaluation.chosen(len(part.inputs), limit)
-    return jax.tree.map(lambda x: np.asarray(x)[rows], part)
-
-  return some(splits.train, labeled), some(splits.test, evaluated)
-
-
 def _accuracies(codes, targets, targets_test, seed):
   """Returns the accuracy of each kind of probe, the mean over factors."""
   columns = targets.reshape(len(targets), -1).T
   columns_test = targets_test.reshape(len(targets_test), -1).T
-  return {
-    f"class {kind}": float(
-      np.mean(
-        [
-          probes.classify(
-            codes[0], labels, codes[1], test, kind=kind, seed=seed
-          ).accuracy
-          for labels, test in zip(columns, columns_test)
-        ]
-      )
-    )
-    for kind in probes.KINDS
-  }
+  found = {}
+  for kind in probes.KINDS:
+    right = [
+      probes.classify(codes[0], y, codes[1], y_test, kind=kind, seed=seed)
+      for y, y_test in zip(columns, columns_test)
+    ]
+    found[f"class {kind}"] = float(np.mean([each.accuracy for each in right]))
+  return found

@@ -184,46 +184,37 @@ def log_densities(
 def _check_inputs(z, mu, logvar, kind, mask, rows, own):
   _validate.choice("kind", kind, KINDS)
   if z.ndim != 2 or mu.ndim != 2 or z.shape[-1] != mu.shape[-1]:
-    raise ValueError(
-      f"z and mu: got {z.shape} and {mu.shape}, expected (samples, D) and "
-      "(rows, D) with the same D."
-    )
+    shapes = f"shape {z.shape} and {mu.shape}"
+    raise _validate.error("z and mu", shapes, "(samples, D) and (rows, D)")
   if logvar.shape != mu.shape:
-    raise ValueError(
-      f"logvar: got {logvar.shape}, expected the shape of mu, {mu.shape}."
-    )
+    expected = f"the shape of mu, {mu.shape}"
+    raise _validate.error("logvar", f"shape {logvar.shape}", expected)
   masked.check_mask(mask, mu.shape[0])
   if rows is not None:
     _validate.positive("rows", rows)
   if own is None and z.shape[0] > mu.shape[0]:
-    raise ValueError(
-      f"own: got None, expected which of the {mu.shape[0]} rows each of "
-      f"the {z.shape[0]} samples was drawn from."
+    raise _validate.error(
+      "own",
+      None,
+      f"which of the {mu.shape[0]} rows each of the {z.shape[0]} samples was "
+      "drawn from",
     )
-  if own is not None and (
-    own.shape != z.shape[:1] or not jnp.issubdtype(own.dtype, jnp.integer)
-  ):
-    raise ValueError(
-      f"own: got {own.dtype} {own.shape}, expected integers of shape "
-      f"{z.shape[:1]}."
-    )
+  if own is not None:
+    masked.check_integers("own", own, z.shape[0])
 
 
 def _check_size(kind, size, rows, masked):
   if kind not in ("mws", "mss"):
     return
   if size is None:
-    raise ValueError(
-      "size: got None, expected the number of windows in the data set for "
-      f"{kind!r}."
-    )
+    raise _validate.error("size", None, f"the number of windows for {kind!r}")
   _validate.positive("size", size)
   if size < rows and not masked:
-    raise ValueError(
-      f"size: got {size}, expected at least the {rows} rows of the batch."
+    raise _validate.error(
+      "size", size, f"at least the {rows} rows of the batch"
     )
   if kind == "mss" and rows < 2:
-    raise ValueError(f"mu: got {rows} row, expected at least 2 rows for 'mss'.")
+    raise _validate.error("rows of mu", rows, "at least 2 rows for 'mss'")
 
 
 def per_sample(densities: Densities) -> Terms:

@@ -1,5 +1,7 @@
 """Likelihood, information and use of the code on windows of the test set."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -7,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
@@ -32,40 +35,43 @@ def chosen(count: int, limit: int) -> np.ndarray:
   return np.arange(size) * count // size
 
 
-def encode(
-  vae: autoencoder.VAE,
-  variables: Any,
-  x: jax.Array,
-  lengths: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """Returns mean and log-variance of many windows, (n, D) each.
+def over_windows(
+  function: Callable[..., Any], x: jax.Array, *more: jax.Array | None
+) -> Any:
+  """Maps a function of one window over many, some of them at a time.
 
   Args:
-    vae: the model.
-    variables: of the model.
-    x: (n, length, channels).
-    lengths: (n,) or None.
+    function: from a window's part of each array to arrays.
+    x: (n, ...).
+    *more: (n, ...) or None each.
   """
+  return jax.lax.map(
+    lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))
+  )
 
-  def of_one(window):
-    return vae.apply(variables, *window, method="encode")
 
-  return jax.lax.map(of_one, (x, lengths), batch_size=min(_BATCH, len(x)))
+def some(dataset: data.ArrayDataset, limit: int) -> data.ArrayDataset:
+  """Returns at most `limit` windows that stand for all, see `chosen`."""
+  return base.take(dataset, chosen(len(dataset.inputs), limit))
+
+
+def encode(
+  vae: autoencoder.VAE, variables: PyTree, windows: data.ArrayDataset
+) -> tuple[jax.Array, jax.Array]:
+  """Returns mean and log-variance of many windows, (n, D) each."""
+  encode = functools.partial(vae.apply, variables, method="encode")
+  return over_windows(encode, windows.inputs, windows.lengths)
 
 
 def nll(
   vae: autoencoder.VAE,
-  variables: Any,
-  x: jax.Array,
+  variables: PyTree,
+  windows: data.ArrayDataset,
   z: jax.Array,
-  lengths: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns -log p(x|z) of many windows in nats, (n,)."""
-
-  def of_one(window):
-    return vae.apply(variables, *window, method="nll")
-
-  return jax.lax.map(of_one, (x, z, lengths), batch_size=min(_BATCH, len(x)))
+  """Returns -log p(x|z) of many windows in nats, (n,), for codes z (n, D)."""
+  nll = functools.partial(vae.apply, variables, method="nll")
+  return over_windows(nll, windows.inputs, z, windows.lengths)
 
 
 def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:
@@ -89,7 +95,7 @@ def exchange(key: jax.Array, count: int) -> jax.Array:
 
 def evaluate(
   vae: autoencoder.VAE,
-  variables: Any,
+  variables: PyTree,
   dataset: data.ArrayDataset,
   limit: int = 4096,
 ) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def evaluate(
     vae: the model.
     variables: of the model.
     dataset: windows.
-    limit: at most so many windows are used, see `chosen`.
+    limit: at most so many windows are used, see `some`.
 
   Returns:
     In nats a window: "nll"; "kl" (analytic); "neg_elbo", their sum; "mi", "tc"
@@ -110,13 +116,13 @@ def evaluate(
     active coordinates, which says little without "mi" and "gap". "kl_d/i", the
     analytic KL of coordinate i.
   """
-  windows = base.take(dataset, chosen(len(dataset.inputs), limit))
-  mu, logvar = encode(vae, variables, windows.inputs, windows.lengths)
+  windows = some(dataset, limit)
+  mu, logvar = encode(vae, variables, windows)
   key_z, key_other = jax.random.split(jax.random.key(0))
   z = autoencoder.sample(key_z, mu, logvar)
   other = z[exchange(key_other, len(z))]
-  own = nll(vae, variables, windows.inputs, z, windows.lengths).mean()
-  foreign = nll(vae, variables, windows.inputs, other, windows.lengths).mean()
+  own = nll(vae, variables, windows, z).mean()
+  foreign = nll(vae, variables, windows, other).mean()
   kl_d = divergences.kl(mu, logvar).mean(axis=0)
   densities = estimators.log_densities(z, mu, logvar, kind="exact", rows=_BATCH)
   terms = estimators.decompose(densities)

@@ -5,16 +5,15 @@ on by itself. A model can do so if it was trained for it on some of its windows,
 see `problem.ArmConfig.prefix_rate`.
 """
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
-
-_BATCH = 256
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
@@ -33,7 +32,7 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
   return jnp.where(keep[..., None], x, 0)
 
 
-def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
+def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
   """Returns the means (n, D) of the codes of first halves.
 
   Args:
@@ -41,11 +40,12 @@ def encode(vae: autoencoder.VAE, variables: Any, x: jax.Array) -> jax.Array:
     variables: of the model.
     x: (n, time, channels) whole windows.
   """
-  return evaluation.encode(vae, variables, first_half(x))[0]
+  mean = functools.partial(vae.apply, variables, method="encode")
+  return evaluation.over_windows(mean, first_half(x))[0]
 
 
 def forecast(
-  vae: autoencoder.VAE, variables: Any, x: jax.Array, z: jax.Array
+  vae: autoencoder.VAE, variables: PyTree, x: jax.Array, z: jax.Array
 ) -> jax.Array:
   """Decodes the second halves of windows.
 
@@ -64,14 +64,13 @@ def forecast(
   half = x.shape[-2] // 2
   autoregressive = vae.config.decoder.form == "ar"
 
-  def of_one(window):
-    prompt, code = window
+  def of_one(prompt, code):
     series = autoencoder.generate(
       vae, variables, code, prompt if autoregressive else None
     )
     return series[half:]
 
-  return jax.lax.map(of_one, (x[:, :half], z), batch_size=min(_BATCH, len(x)))
+  return evaluation.over_windows(of_one, x[:, :half], z)
 
 
 def last_value(x: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
+
 Array = jax.Array
 
 
@@ -53,13 +55,14 @@ def hide(x: Array, mask: Array | None) -> Array:
 
 
 def check_mask(mask: Array | None, rows: int, name: str = "mask") -> None:
-  """Checks a mask's shape and dtype.
-
-  Raises:
-    ValueError: naming what came and what is expected.
-  """
+  """Checks that a mask is (rows,) bool, or None."""
   if mask is not None and (mask.shape != (rows,) or mask.dtype != bool):
-    raise ValueError(
-      f"{name}: got {mask.dtype} {mask.shape}, expected a bool array of shape "
-      f"{(rows,)}."
-    )
+    got = f"dtype {mask.dtype}, shape {mask.shape}"
+    raise _validate.error(name, got, f"a bool array of shape {(rows,)}")
+
+
+def check_integers(name: str, x: Array, rows: int) -> None:
+  """Checks that an array is (rows,) integers."""
+  if x.shape != (rows,) or not jnp.issubdtype(x.dtype, jnp.integer):
+    got = f"dtype {x.dtype}, shape {x.shape}"
+    raise _validate.error(name, got, f"integers of shape {(rows,)}")

@@ -153,6 +153,7 @@ class Config:
         "capacity_weight",
       ),
       positive=("anneal_cycles",),
+      optional=("rows",),
     )
     for name in (
       "dip_diagonal",
@@ -167,9 +168,7 @@ class Config:
     for name in ("capacity_ramp", "anneal_ratio"):
       value = getattr(self, name)
       if value is not None and not 0 < value <= 1:
-        raise ValueError(f"{name}: got {value!r}, expected a number in (0, 1].")
-    if self.rows is not None:
-      _validate.positive("rows", self.rows)
+        raise _validate.error(name, value, "a number in (0, 1]")
     self._check_combinations()
 
   def _check_combinations(self):

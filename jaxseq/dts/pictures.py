@@ -12,12 +12,12 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.dts import _window_grid
 from jaxseq.training import figures
 from jaxseq.training import plots
 
 _MAP = "cividis"
-_QUANTITIES = ("mi", "tc", "dwkl")
 _TITLES = {
   "mi": "mutual information (nats)",
   "tc": "total correlation (nats)",
@@ -54,8 +54,6 @@ def kl_heat_map(
   path: str | os.PathLike,
   steps: Sequence[int],
   kl: np.ndarray,
-  *,
-  title: str = "",
 ) -> pathlib.Path | None:
   """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
 
@@ -63,21 +61,16 @@ def kl_heat_map(
     path: the PNG file to write.
     steps: (n,) increasing steps at which it was measured.
     kl: (n, D) float, nats.
-    title: above the plot.
 
   Raises:
     ValueError: shapes do not fit, or steps do not increase.
   """
   steps, kl = np.asarray(steps, float), np.asarray(kl, float)
   if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
-    raise ValueError(
-      f"kl: got shape {kl.shape} for steps of shape {steps.shape}, expected "
-      "(steps, codes) with a row for each step."
-    )
+    shapes = f"shape {kl.shape} for steps of shape {steps.shape}"
+    raise _validate.error("kl", shapes, "(steps, codes), a row for each step")
   if (np.diff(steps) <= 0).any():
-    raise ValueError(
-      "steps: got some that do not increase, expected increasing ones."
-    )
+    raise _validate.error("steps", steps, "increasing ones")
   codes = kl.shape[1]
   figure = figures.new(path, 7.0, 1.5 + 0.24 * min(max(codes, 5), 32))
   if figure is None:
@@ -91,7 +84,6 @@ def kl_heat_map(
   axes.set_yticks(range(0, codes, -(-codes // 16)))
   axes.set_xlabel("steps")
   axes.set_ylabel("coordinate")
-  axes.set_title(title, loc="left", fontsize=11)
   figure.colorbar(mesh, ax=axes, label="KL (nats)", pad=0.02)
   return figures.save(figure, path)
 
@@ -99,8 +91,6 @@ def kl_heat_map(
 def information_curves(
   path: str | os.PathLike,
   runs: Mapping[str, Mapping[str, np.ndarray]],
-  *,
-  smooth: int = 1,
 ) -> pathlib.Path | None:
   """Draws the three parts of the KL over training, one panel for each.
 
@@ -108,35 +98,30 @@ def information_curves(
     path: the PNG file to write.
     runs: names to "steps" (n,), "mi", "tc" and "dwkl", each (n,) or (seeds, n),
       nats. Parts that are not there are left out.
-    smooth: each point is the mean of the last `smooth` values of its seed.
 
   Raises:
     ValueError: there is no run with such a part, or shapes do not fit.
   """
   panels = {
-    _TITLES[name]: {
+    title: {
       run: (values["steps"], values[name])
       for run, values in runs.items()
       if name in values
     }
-    for name in _QUANTITIES
+    for name, title in _TITLES.items()
   }
   panels = {title: curves for title, curves in panels.items() if curves}
   if not panels:
-    raise ValueError(
-      "runs: got {run: sorted(values) for run, values in runs.items()}, "
-      f"expected one of {', '.join(_QUANTITIES)}."
-    )
-  return plots.learning_curves(path, panels, smooth=smooth)
+    found = {run: sorted(values) for run, values in runs.items()}
+    raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
+  return plots.learning_curves(path, panels)
 
 
 def traversal_grid(
   path: str | os.PathLike,
   traversal: np.ndarray,
   *,
-  values: Sequence[float] | None = None,
   names: Sequence[str] | None = None,
-  channels: Sequence[str] | None = None,
   title: str = "",
 ) -> pathlib.Path | None:
   """Draws windows decoded while one coordinate moves, a row for each.
@@ -144,10 +129,8 @@ def traversal_grid(
   Args:
     path: the PNG file to write.
     traversal: (D, S, T, C) float: windows decoded with coordinate d at the s-th
-      value. An autoregressive decoder must run freely.
-    values: (S,) of the coordinate; from -3 to 3 if None.
+      value from -3 to 3. An autoregressive decoder must run freely.
     names: (D,) of the rows; z0, z1, ... if None.
-    channels: (C,) names for the legend; numbers if None.
     title: above the plot.
 
   Raises:
@@ -155,15 +138,12 @@ def traversal_grid(
   """
   traversal = _window_grid.check("traversal", traversal)
   rows, columns = traversal.shape[:2]
-  if values is None:
-    values = np.linspace(-3.0, 3.0, columns)
-  tops = [f"{value:+.3g}" if value else "0" for value in values]
+  values = np.linspace(-3.0, 3.0, columns)
   return _window_grid.draw(
     path,
     traversal,
     _window_grid.names("names", names, "z", rows),
-    _window_grid.names("values", tops, "", columns),
-    channels=channels,
+    [f"{value:+.3g}" if value else "0" for value in values],
     title=title,
     top_label="value of the coordinate",
   )
@@ -175,8 +155,6 @@ def swap_grid(
   *,
   rows: Sequence[str] | None = None,
   columns: Sequence[str] | None = None,
-  channels: Sequence[str] | None = None,
-  title: str = "",
 ) -> pathlib.Path | None:
   """Draws windows decoded from g_y of one window and g_d of another.
 
@@ -189,8 +167,6 @@ def swap_grid(
     swapped: (R, S, T, C) float: g_y of the r-th window with g_d of the s-th.
     rows: (R,) what the windows of g_y are; numbers if None.
     columns: (S,) what those of g_d are; numbers if None.
-    channels: (C,) names for the legend; numbers if None.
-    title: above the plot.
 
   Raises:
     ValueError: shapes do not fit.
@@ -201,8 +177,6 @@ def swap_grid(
     swapped,
     _window_grid.names("rows", rows, "", swapped.shape[0]),
     _window_grid.names("columns", columns, "", swapped.shape[1]),
-    channels=channels,
-    title=title,
     top_label="$g_d$ of",
     left_label="$g_y$ of",
     diagonal=swapped.shape[0] == swapped.shape[1],
@@ -213,10 +187,8 @@ def information_map(
   path: str | os.PathLike,
   information: np.ndarray,
   *,
-  names: Sequence[str] | None = None,
   factors: Sequence[str] | None = None,
   title: str = "",
-  label: str = "mutual information (nats)",
 ) -> pathlib.Path | None:
   """Draws what each code says of each factor; the best of each is framed.
 
@@ -226,22 +198,19 @@ def information_map(
   Args:
     path: the PNG file to write.
     information: (D, K) float >= 0, as of `metrics.information_matrix`, divided
-      by entropies or not.
-    names: (D,) of the codes; z0, z1, ... if None.
+      by entropies or not; the title has to say which.
     factors: (K,) names; numbers if None.
     title: above the plot, as f"MIG {mig:.3f}".
-    label: of the colours.
 
   Raises:
     ValueError: shapes do not fit.
   """
   table = np.asarray(information, float)
   if table.ndim != 2 or not table.size:
-    raise ValueError(
-      f"information: got shape {table.shape}, expected (codes, factors)."
+    raise _validate.error(
+      "information", f"shape {table.shape}", "(codes, factors)"
     )
   codes, count = table.shape
-  names = _window_grid.names("names", names, "z", codes)
   factors = _window_grid.names("factors", factors, "", count)
   figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
   if figure is None:
@@ -273,19 +242,17 @@ def information_map(
     ha="right" if slanted else "center",
     fontsize=9,
   )
-  axes.set_yticks(range(codes), names, fontsize=9)
+  axes.set_yticks(range(codes), [f"z{d}" for d in range(codes)], fontsize=9)
   axes.tick_params(length=0)
   axes.spines[:].set_visible(False)
   axes.set_title(title, loc="left", fontsize=11)
-  figure.colorbar(image, ax=axes, label=label, pad=0.03)
+  figure.colorbar(image, ax=axes, pad=0.03)
   return figures.save(figure, path)
 
 
 def metric_bars(
   path: str | os.PathLike,
   runs: Mapping[str, Mapping[str, float | Sequence[float]]],
-  *,
-  metrics: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
   """Draws metrics of runs as bars with their numbers, one panel for each.
 
@@ -296,18 +263,13 @@ def metric_bars(
     runs: names to metrics (as `metrics.summary` returns them), each a number or
       one for each seed: then the bar is the mean, and a line is drawn from the
       smallest to the largest. A metric that a run lacks leaves its place empty.
-    metrics: which, in this order; all, in the order of the runs, if None.
 
   Raises:
     ValueError: there is no run or no metric.
   """
-  found = dict.fromkeys(name for values in runs.values() for name in values)
-  metrics = list(found if metrics is None else metrics)
-  if not metrics or not set(metrics) <= set(found):
-    raise ValueError(
-      f"metrics: got {metrics}, expected some of those of the runs, "
-      f"{list(found)}."
-    )
+  metrics = dict.fromkeys(name for values in runs.values() for name in values)
+  if not metrics:
+    raise _validate.error("runs", runs, "some with metrics")
   columns = min(4, len(metrics))
   rows = -(-len(metrics) // columns)
   height = 0.55 + 0.3 * len(runs)

@@ -8,14 +8,13 @@ not lie on both sides.
 from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
-import warnings
 
+import jax
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.dts.metrics import _arrays
-from jaxseq.dts.metrics import _auc
-from jaxseq.dts.metrics import _sklearn
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 
 KINDS = ("linear", "mlp")
 # Of `domain_table`: domain or class, on test windows of source or target.
@@ -81,7 +80,9 @@ def classify(
     ValueError: shapes, dtypes or the kind are wrong, or there is one class.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  codes, codes_test = _both(codes, codes_test)
+  codes = _arrays.code_array(codes)
+  codes_test = _arrays.code_array(codes_test, "codes_test")
+  _arrays.alike("codes_test", codes_test, "codes", codes, "codes")
   labels_test = _arrays.label_array(labels_test, len(codes_test), "labels_test")
   model = _trained_classifier(codes, labels, kind, seed)
   return _scores(model, codes_test, labels_test)
@@ -141,15 +142,13 @@ def domain_table(
     "target_test": target_test,
   }
   parts = {name: _windows(name, windows) for name, windows in parts.items()}
-  width = parts["source"].codes.shape[1]
+  codes = parts["source"].codes
   for name, windows in parts.items():
-    if windows.codes.shape[1] != width:
-      raise ValueError(
-        f"{name}.codes: got shape {windows.codes.shape}, expected {width} "
-        "codes, as source.codes."
-      )
+    _arrays.alike(
+      f"{name}.codes", windows.codes, "source.codes", codes, "codes"
+    )
   if not segments:
-    raise ValueError("segments: got none, expected at least one segment.")
+    raise _validate.error("segments", segments, "at least one segment")
   return {
     name: _segment_row(
       *(
@@ -228,17 +227,6 @@ def _folds(fitted, tested, seed):
   return folds
 
 
-def _both(codes, codes_test):
-  codes = _arrays.code_array(codes)
-  codes_test = _arrays.code_array(codes_test, "codes_test")
-  if codes.shape[1] != codes_test.shape[1]:
-    raise ValueError(
-      f"codes_test: got shape {codes_test.shape}, expected {codes.shape[1]} "
-      "codes, as codes."
-    )
-  return codes, codes_test
-
-
 def _windows(name: str, windows: Windows) -> Windows:
   codes = _arrays.code_array(windows.codes, f"{name}.codes")
   classes = _arrays.label_array(windows.classes, len(codes), f"{name}.classes")
@@ -250,33 +238,45 @@ def _windows(name: str, windows: Windows) -> Windows:
   return Windows(codes, classes, recordings)
 
 
-def _columns(codes: np.ndarray, columns: Any, name: str) -> np.ndarray:
+def _columns(
+  codes: np.ndarray, columns: jax.typing.ArrayLike, name: str
+) -> np.ndarray:
+  wrong = _validate.error(
+    f"segment {name!r}",
+    columns,
+    f"a slice or a list of columns, at least one of {codes.shape[1]}",
+  )
   try:
     out = codes[:, columns]
   except IndexError as error:
-    raise ValueError(
-      f"segment {name!r}: got {columns!r}, expected columns of "
-      f"{codes.shape[1]} codes."
-    ) from error
+    raise wrong from error
   if out.ndim != 2 or not out.shape[1]:
-    raise ValueError(
-      f"segment {name!r}: got {columns!r}, expected a slice or a list of "
-      f"columns, of at least one of {codes.shape[1]} codes."
-    )
+    raise wrong
   return out
 
 
 def _trained_classifier(codes, labels, kind, seed, balanced=False):
+  """Returns a classifier of standardised codes."""
   labels = _arrays.label_array(labels, len(codes), "labels")
   if len(np.unique(labels)) < 2:
-    raise ValueError(
-      f"labels: got {np.unique(labels).tolist()}, expected at least two "
-      "classes."
+    raise _validate.error(
+      "labels", np.unique(labels).tolist(), "at least two classes"
     )
   if balanced:
     rows = _balanced_rows(labels, seed)
     codes, labels = codes[rows], labels[rows]
-  return _fit(_pipeline(_classifier(kind, seed)), codes, labels)
+  if _validate.choice("kind", kind, KINDS) == "linear":
+    model = _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
+  else:
+    model = _sklearn.load("neural_network").MLPClassifier(
+      hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
+    )
+  model = _sklearn.load("pipeline").make_pipeline(
+    _sklearn.load("preprocessing").StandardScaler(), model
+  )
+  # One that is stopped after its last step is good enough.
+  with _sklearn.may_stop_early():
+    return model.fit(codes, labels)
 
 
 def _scores(model, codes, labels) -> Classification:
@@ -284,7 +284,7 @@ def _scores(model, codes, labels) -> Classification:
   accuracy = float(np.mean(model.classes_[probabilities.argmax(1)] == labels))
   if len(np.unique(labels)) < 2 or not np.isin(labels, model.classes_).any():
     return Classification(accuracy, float("nan"))
-  area = _auc.one_vs_rest(labels, probabilities, model.classes_)
+  area = _sklearn.area_under_roc(labels, probabilities, model.classes_)
   return Classification(accuracy, area)
 
 
@@ -295,34 +295,9 @@ def _balanced_rows(labels: np.ndarray, seed: int) -> np.ndarray:
   """
   rng = np.random.default_rng(seed)
   members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-  most = max(len(m) for m in members)
-  return np.concatenate([_repeated(m, most, rng) for m in members])
-
-
-def _repeated(members, count, rng):
-  """Returns all members as often as goes, and a random choice of them."""
-  times, rest = divmod(count, len(members))
-  some = rng.choice(members, rest, replace=False)
-  return np.concatenate([np.tile(members, times), some])
-
-
-def _pipeline(model):
-  pipeline = _sklearn.load("pipeline")
-  preprocessing = _sklearn.load("preprocessing")
-  return pipeline.make_pipeline(preprocessing.StandardScaler(), model)
-
-
-def _classifier(kind: str, seed: int):
-  if _validate.choice("kind", kind, KINDS) == "linear":
-    return _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
-  return _sklearn.load("neural_network").MLPClassifier(
-    hidden_layer_sizes=_HIDDEN, max_iter=_STEPS, random_state=seed
-  )
-
-
-def _fit(model, codes, labels):
-  """Trains a model; one that is stopped after its last step is good enough."""
-  exceptions = _sklearn.load("exceptions")
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-    return model.fit(codes, labels)
+  most = max(map(len, members))
+  rows = []
+  for each in members:
+    times, rest = divmod(most, len(each))
+    rows += [np.tile(each, times), rng.choice(each, rest, replace=False)]
+  return np.concatenate(rows)

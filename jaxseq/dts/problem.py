@@ -11,6 +11,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.dts import aggressive_training
 from jaxseq.dts import autoencoder
 from jaxseq.dts import density_ratio
@@ -74,9 +75,10 @@ class ArmConfig:
     if self.adaptation is not None:
       expected = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != expected:
-        raise ValueError(
-          f"model.segments: got {self.model.segments}, expected {expected}, "
-          "the sizes of adaptation's segments."
+        raise _validate.error(
+          "model.segments",
+          self.model.segments,
+          f"{expected}, the sizes of adaptation's segments",
         )
 
 
@@ -156,7 +158,7 @@ class Problem(base.ArrayProblem):
     if arm.aggressive:
       self.carry["aggressive"] = aggressive_training.initial()
 
-  def init(self, key: jax.Array) -> dict[str, Any]:
+  def init(self, key: jax.Array) -> dict[str, PyTree]:
     """Returns the variables of model, classifiers and discriminator."""
     key_model, key_heads, key_discriminator = jax.random.split(key, 3)
     params = {"model": self.network.init(key_model, *self._first)["params"]}
@@ -169,7 +171,7 @@ class Problem(base.ArrayProblem):
     return {"params": params}
 
   def loss(
-    self, variables: Any, batch: Any, carry: Any, key: jax.Array
+    self, variables: PyTree, batch: PyTree, carry: PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
     """Returns the negative elbo and the classifiers' losses, weighted."""
     arm, params = self.arm, variables["params"]
@@ -200,7 +202,7 @@ class Problem(base.ArrayProblem):
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     return value, supervised.Loss(metrics, {}, carry)
 
-  def evaluate(self, variables: Any, data: Any) -> supervised.Metrics:
+  def evaluate(self, variables: PyTree, data: Any) -> supervised.Metrics:
     """Returns metrics of the test windows, and of held-out labels."""
     params = variables["params"]
     model = {"params": params["model"]}
@@ -211,8 +213,7 @@ class Problem(base.ArrayProblem):
       return metrics
 
     def means(part):
-      inputs, lengths = part.inputs, part.lengths
-      return evaluation.encode(self.network, model, inputs, lengths)[0]
+      return evaluation.encode(self.network, model, part)[0]
 
     held_out = {k: x for k, x in data.items() if k in ("valid", "test") and x}
     return metrics | domain_adaptation.evaluate(
@@ -252,9 +253,7 @@ class Problem(base.ArrayProblem):
       tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
     value, metrics = regularization.regularizer(
       arm.objective,
-      mu,
-      logvar,
-      z,
+      regularization.Codes(mu, logvar, z),
       size=self.size,
       progress=progress,
       key=keys["prior"],
@@ -307,7 +306,7 @@ def _adam(arm, num_updates, *parts):
 
 
 def _density_ratio(
-  params: Any, key: jax.Array, z: jax.Array
+  params: PyTree, key: jax.Array, z: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the total correlation for the model, and the other's own loss."""
 

@@ -5,9 +5,12 @@ One weighted sum of mutual information, total correlation and dimension-wise KL
 free bits, a least KL, a capacity.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.dts import masked
@@ -15,22 +18,31 @@ from jaxseq.dts import methods
 from jaxseq.dts import schedules
 
 Array = jax.Array
-Config = methods.Config
-Weights = methods.Weights
-weights = methods.weights
-METHODS = methods.METHODS
+
+
+class Codes(NamedTuple):
+  """The codes of a batch of windows.
+
+  Attributes:
+    mu: (batch, D) means of q(z | x).
+    logvar: (batch, D) log variances.
+    z: (batch, D) one sample for each row.
+    mask: (batch,) bool, False where a row is padding; None for no padding.
+  """
+
+  mu: Array
+  logvar: Array
+  z: Array
+  mask: Array | None = None
 
 
 def regularizer(
-  config: Config,
-  mu: Array,
-  logvar: Array,
-  z: Array,
+  config: methods.Config,
+  codes: Codes,
   *,
   size: int,
   progress: Array | float,
   key: Array | None = None,
-  mask: Array | None = None,
   groups: estimators.Groups | None = None,
   axis_name: str | None = None,
   tc: Array | None = None,
@@ -40,14 +52,11 @@ def regularizer(
 
   Args:
     config: options; static.
-    mu: (batch, D) means of q(z | x).
-    logvar: (batch, D) log variances.
-    z: (batch, D) one sample for each row.
+    codes: of the batch.
     size: number of windows in the data set; static.
     progress: () part of the training that is done, in [0, 1]; may be traced.
     key: random key for samples of the prior; needed by kl_marg="mmd". The same
       on all shards.
-    mask: (batch,) bool, False where a row is padding.
     groups: pairs (start, end) of coordinates that cover each one once. They
       add metrics, and are needed by w_gtc and free bits of groups.
     axis_name: mapped axis that shares the batch; the value then is that of the
@@ -69,10 +78,10 @@ def regularizer(
       `estimators.log_densities` refuses.
   """
   _check_inputs(config, key, groups, tc)
-  dtype = jnp.promote_types(jnp.result_type(mu, logvar, z), jnp.float32)
-  mu, logvar, z = (
-    masked.hide(jnp.asarray(x, dtype), mask) for x in (mu, logvar, z)
-  )
+  *arrays, mask = codes
+  dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+  mu, logvar, z = (masked.hide(jnp.asarray(x, dtype), mask) for x in arrays)
+  codes = Codes(mu, logvar, z, mask)
   densities = estimators.log_densities(
     z,
     mu,
@@ -100,7 +109,7 @@ def regularizer(
     if capacity is not None:
       metrics["capacity"] = capacity
   if config.kl_marg == "mmd":
-    metrics["mmd"] = _mmd(config, key, z, mask, axis_name)
+    metrics["mmd"] = _mmd(config, key, codes, axis_name)
     excess = weight.dw - base
     if config.mmd_weight is not None:
       excess = config.mmd_weight
@@ -112,9 +121,16 @@ def regularizer(
   if config.mi_cap is not None:
     value += config.alpha * jax.nn.relu(terms.mi - config.mi_cap)
   if methods.dip_weights(config) is not None:
-    metrics["dip"] = _dip(config, mu, logvar, mask, axis_name)
+    metrics["dip"] = _dip(config, codes, axis_name)
     value += metrics["dip"]
-  coefficient = _coefficient(config, progress).astype(value.dtype)
+  coefficient = schedules.anneal(
+    progress,
+    1.0,
+    config.anneal,
+    shape=config.anneal_shape,
+    cycles=config.anneal_cycles,
+    ratio=config.anneal_ratio,
+  ).astype(value.dtype)
   value *= coefficient
   metrics |= {"anneal": coefficient, "regularizer": value}
   return value, jax.lax.stop_gradient(metrics)
@@ -127,23 +143,13 @@ def _marginal(weight, base, terms, tc):
   return value + _times(weight.gtc - weight.tc, terms.tc_group)
 
 
-def _dip(config, mu, logvar, mask, axis_name):
+def _dip(config, codes, axis_name):
   """Returns DIP-VAE's penalty of the covariance of the codes."""
-  logvar = None if config.method == "dip_vae_i" else logvar
-  cov = divergences.covariance(mu, logvar, mask=mask, axis_name=axis_name)
-  return divergences.dip_penalty(cov, *methods.dip_weights(config))
-
-
-def _coefficient(config, progress):
-  """Returns the annealed coefficient of the whole regularizer."""
-  return schedules.anneal(
-    progress,
-    1.0,
-    config.anneal,
-    shape=config.anneal_shape,
-    cycles=config.anneal_cycles,
-    ratio=config.anneal_ratio,
+  logvar = None if config.method == "dip_vae_i" else codes.logvar
+  cov = divergences.covariance(
+    codes.mu, logvar, mask=codes.mask, axis_name=axis_name
   )
+  return divergences.dip_penalty(cov, *methods.dip_weights(config))
 
 
 def _times(weight, term):
@@ -186,8 +192,9 @@ def _conditional(config, weight, each, groups, progress):
   return config.capacity_weight * jnp.abs(kl - capacity), capacity
 
 
-def _mmd(config, key, z, mask, axis_name):
-  rows = masked.gather(z, axis_name)
+def _mmd(config, key, codes, axis_name):
+  """Returns the maximum mean discrepancy of the codes from the prior."""
+  rows, mask = masked.gather(codes.z, axis_name), codes.mask
   if mask is not None:
     mask = masked.gather(mask, axis_name)
   prior = jax.random.normal(key, rows.shape, rows.dtype)
@@ -198,16 +205,11 @@ def _mmd(config, key, z, mask, axis_name):
 
 def _check_inputs(config, key, groups, tc):
   if config.kl_marg == "mmd" and key is None:
-    raise ValueError("key: got None, expected a random key for kl_marg='mmd'.")
+    raise _validate.error("key", None, "a random key for kl_marg='mmd'")
   if (tc is None) == (config.method == "factor_vae"):
-    raise ValueError(
-      f"tc: got {'None' if tc is None else 'one'} for {config.method}, "
-      "expected the total correlation by a density ratio for factor_vae, and "
-      "None for others."
-    )
+    wanted = "None" if tc is not None else "the one of a density ratio"
+    raise _validate.error("tc", tc, f"{wanted} for {config.method}")
   if groups is None and config.w_gtc is not None:
-    raise ValueError("groups: got None, expected ranges, for w_gtc.")
+    raise _validate.error("groups", None, "ranges for w_gtc")
   if groups is None and config.free_bits and config.free_bits_per == "group":
-    raise ValueError(
-      "groups: got None, expected ranges, for free bits of groups."
-    )
+    raise _validate.error("groups", None, "ranges for free bits of groups")

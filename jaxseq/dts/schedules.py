@@ -61,7 +61,7 @@ def anneal(
   if ratio is None:
     ratio = 0.5 if kind == "cyclical" else 0.25
   if not 0 < ratio <= 1:
-    raise ValueError(f"ratio: got {ratio}, expected a number in (0, 1].")
+    raise _validate.error("ratio", ratio, "a number in (0, 1]")
   step = jnp.asarray(step)
   if kind == "none":
     return jnp.ones(step.shape, jnp.result_type(float))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.dts import backbones
 from jaxseq.nn import dense
+from jaxseq.nn import heads
 
 LOGVAR_MIN, LOGVAR_MAX = -10.0, 4.0
 
@@ -116,7 +117,7 @@ class Encoder(linen.Module):
         x = jnp.where(valid(x, lengths)[..., None], x, 0)
     if lengths is None and self.config.pooling == "last":
       return x.reshape(*x.shape[:-2], -1)
-    return _mean(x, lengths)
+    return heads.pool("mean", x, lengths)
 
   def _read(self, x, lengths, train):
     """Returns what a mixer keeps of series, of one direction or both."""
@@ -127,17 +128,5 @@ class Encoder(linen.Module):
     for name, series in directions:
       stack = backbones.Stack(self.config.stack, name=name)
       y, _ = stack(series, train=train)
-      if self.config.pooling == "mean":
-        features.append(_mean(y, lengths))
-      elif lengths is None:
-        features.append(y[..., -1, :])
-      else:
-        last = (lengths - 1)[..., None, None]
-        features.append(jnp.take_along_axis(y, last, axis=-2)[..., 0, :])
+      features.append(heads.pool(self.config.pooling, y, lengths))
     return jnp.concatenate(features, axis=-1)
-
-
-def _mean(x, lengths):
-  """Returns the mean over valid elements."""
-  mask = valid(x, lengths)[..., None]
-  return jnp.where(mask, x, 0).sum(axis=-2) / mask.sum(axis=-2)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
+from jaxseq._types import PyTree
 
 _Path = tuple[str, ...]
 
@@ -93,7 +94,7 @@ def from_torch(
     raise ValueError(
       f"{where} holds {_some(unexpected)}, which config.json has no place for."
     )
-  params: dict[str, Any] = {}
+  params: dict[str, PyTree] = {}
   for (name, layout), path in places.items():
     tensor, want = tensors[name], expected[path]
     torch_shape = layout.to_torch(np.broadcast_to(0.0, want.shape)).shape
@@ -113,7 +114,7 @@ def from_torch(
 
 
 def to_torch(
-  config: nn.NetworkConfig, vocab_size: int, params: Mapping[str, Any]
+  config: nn.NetworkConfig, vocab_size: int, params: Mapping[str, PyTree]
 ) -> dict[str, np.ndarray]:
   """Names and lays out the parameters of a network; undoes `from_torch`.
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.interop import _settings
 from jaxseq.interop import _tensors
 from jaxseq.interop import safetensors_file
@@ -75,7 +76,7 @@ def load(
 def save(
   directory: str | os.PathLike,
   config: nn.NetworkConfig,
-  variables: Mapping[str, Any],
+  variables: Mapping[str, PyTree],
   *,
   dtype: str = "float32",
   entries: Mapping[str, Any] | None = None,
@@ -123,7 +124,7 @@ def save(
 
 
 def make_network(
-  config: nn.NetworkConfig, variables: Mapping[str, Any]
+  config: nn.NetworkConfig, variables: Mapping[str, PyTree]
 ) -> nn.SequenceNetwork:
   """Makes the network of tokens that options and variables belong to.
 

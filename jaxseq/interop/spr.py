@@ -62,6 +62,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.interop import _layouts
 
 _Path = tuple[str, ...]
@@ -160,7 +161,7 @@ def momentum(
 
 
 def state_dict(
-  params: Mapping[str, Any],
+  params: Mapping[str, PyTree],
   latent: tuple[int, int, int],
   *,
   dropout: bool = False,

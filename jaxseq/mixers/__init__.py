@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import s4d as s4d
   from jaxseq.mixers import s5 as s5
   from jaxseq.mixers import slstm as slstm
+  from jaxseq.mixers.contract import Mixer as Mixer
   from jaxseq.mixers.registry import get as get
   from jaxseq.mixers.registry import make_config as make_config
   from jaxseq.mixers.registry import module_of as module_of

@@ -93,7 +93,7 @@ def to_pair(z: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
   return jnp.asarray(np.stack([z.real, z.imag], -1), jnp.float32)
 
 
-def from_pair(x: jax.Array, dtype: Any) -> jax.Array:
+def from_pair(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
   """(..., 2) -> (...) complex with parts of that dtype."""
   x = x.astype(dtype)
   return lax.complex(x[..., 0], x[..., 1])
@@ -110,13 +110,17 @@ def init_Lambda(config: Any, Lambda: np.ndarray) -> dict[str, jax.Array]:
   }
 
 
-def real_part(config: Any, params: dict, dtype: Any) -> jax.Array:
+def real_part(
+  config: Any, params: dict, dtype: jax.typing.DTypeLike
+) -> jax.Array:
   """Re(Lambda), (n_ssm, N)."""
   load, _ = TRANSFORMS[config.real_transform]
   return -load(params["Lambda_re"].astype(dtype))
 
 
-def complex_Lambda(config: Any, params: dict, dtype: Any) -> jax.Array:
+def complex_Lambda(
+  config: Any, params: dict, dtype: jax.typing.DTypeLike
+) -> jax.Array:
   """Lambda, (n_ssm, N) complex."""
   re = real_part(config, params, dtype)
   return lax.complex(re, params["Lambda_im"].astype(dtype))
@@ -130,7 +134,9 @@ def init_step(key: jax.Array, config: Any, shape: tuple[int, ...]) -> jax.Array:
   return discretize.inverse_softplus(jnp.exp(log_step))
 
 
-def step_sizes(config: Any, params: dict, dtype: Any) -> jax.Array:
+def step_sizes(
+  config: Any, params: dict, dtype: jax.typing.DTypeLike
+) -> jax.Array:
   """Step sizes at the sampling rate of use, in the shape of the parameter."""
   load, _ = TRANSFORMS[config.dt_transform]
   return config.step_rescale * load(params["log_step"].astype(dtype))

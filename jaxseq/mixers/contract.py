@@ -34,8 +34,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq._types import PyTree
 
-PyTree = Any
 Params = dict[str, jax.Array]
 
 # Checks of a configuration, for its `__post_init__`.
@@ -87,7 +87,7 @@ class Apply(Protocol):
   def __call__(
     self,
     config: Any,
-    params: Any,
+    params: PyTree,
     x: jax.Array,
     state: PyTree = None,
     reset: jax.Array | None = None,
@@ -103,7 +103,7 @@ class Step(Protocol):
   def __call__(
     self,
     config: Any,
-    params: Any,
+    params: PyTree,
     x: jax.Array,
     state: PyTree,
     reset: jax.Array | None = None,
@@ -237,7 +237,7 @@ def wide_dtype(*arrays: Any) -> jnp.dtype:
   return jnp.result_type(jnp.float32, *jax.tree.leaves(arrays))
 
 
-def cast(tree: PyTree, dtype: Any) -> PyTree:
+def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
   """Returns a pytree of arrays in that dtype."""
   return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
 

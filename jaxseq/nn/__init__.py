@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from jaxseq.nn.heads import CategoricalHead as CategoricalHead
   from jaxseq.nn.heads import ClassificationHead as ClassificationHead
   from jaxseq.nn.heads import GaussianHead as GaussianHead
+  from jaxseq.nn.heads import Head as Head
   from jaxseq.nn.heads import RegressionHead as RegressionHead
   from jaxseq.nn.heads import ValueHead as ValueHead
   from jaxseq.nn.layer import SequenceLayer as SequenceLayer

@@ -1,7 +1,6 @@
 """Dense layers and dtypes that the package's Flax modules share."""
 
 import functools
-from typing import Any
 
 from flax import linen
 import jax
@@ -12,7 +11,7 @@ from jaxseq import _validate
 from jaxseq import recurrence
 
 
-def activation_dtype(dtype: Any, x: jax.Array) -> jnp.dtype:
+def activation_dtype(dtype: jax.typing.DTypeLike, x: jax.Array) -> jnp.dtype:
   """Returns the dtype to compute in: `dtype`, or float64 for float64 inputs."""
   x_dtype = jnp.result_type(x)
   if not jnp.issubdtype(x_dtype, jnp.floating):
@@ -25,6 +24,12 @@ def _dot_general(lhs, rhs, dimension_numbers, **options):
   if dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ())) and rhs.ndim == 2:
     return recurrence.dense(lhs, rhs, **options)
   return lax.dot_general(lhs, rhs, dimension_numbers, **options)
+
+
+def dropout(x: jax.Array, rate: float, train: bool, step: bool) -> jax.Array:
+  """Drops features (*batch, time, n) by one mask for all of the time."""
+  layer = linen.Dropout(rate, broadcast_dims=() if step else (-2,))
+  return layer(x, deterministic=not train)
 
 
 # `linen.Dense` whose gradient is a plain matrix product.

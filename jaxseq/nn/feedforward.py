@@ -1,7 +1,5 @@
 """The feed-forward half of a Transformer-like block."""
 
-from typing import Any
-
 from flax import linen
 import jax
 
@@ -25,7 +23,7 @@ class FeedForward(linen.Module):
   kind: str
   width: int
   dropout: float = 0.0
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(
@@ -49,8 +47,5 @@ class FeedForward(linen.Module):
       hidden = linen.silu(hidden) * layer(self.width, "gate")(x)
     else:
       hidden = getattr(linen, self.kind)(hidden)
-    axes = () if step else (-2,)
-    hidden = linen.Dropout(self.dropout, broadcast_dims=axes)(
-      hidden, deterministic=not train
-    )
+    hidden = dense.dropout(hidden, self.dropout, train, step)
     return layer(x.shape[-1], "out")(hidden)

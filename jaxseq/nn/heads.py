@@ -1,7 +1,6 @@
 """Heads: dense layers on top of a sequence model, and the MLP they share."""
 
 from collections.abc import Sequence
-from typing import Any
 from typing import Literal
 from typing import get_args
 
@@ -49,7 +48,7 @@ class MLP(linen.Module):
   out_gain: float | None = None
   activate_last: bool = False
   out_bias: bool = True
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -71,26 +70,36 @@ class MLP(linen.Module):
     return x
 
 
-class CategoricalHead(linen.Module):
-  """Policy over n actions.
+class Head(linen.Module, kw_only=True):
+  """What all heads have: an MLP that reads features out.
 
-  The gains' defaults are those of arXiv:2303.03982.
+  The defaults of the gains, where a head says no other, are those of
+  arXiv:2303.03982 for policies.
 
   Attributes:
-    num_actions: n.
     widths: widths of the hidden layers.
     activation: name of their activation.
     gain: gain of their orthogonal initialisation; LeCun-normal if None.
-    out_gain: gain of the last layer; small means near uniform at first.
-    dtype: dtype of the activations; logits are at least float32.
+    out_gain: gain of the last layer, `gain` if None; a small one means that
+      policies are near uniform at first.
+    dtype: dtype of the activations; what comes out is at least float32.
   """
 
-  num_actions: int
   widths: Sequence[int] = ()
   activation: str = "leaky_relu"
   gain: float | None = 2.0
   out_gain: float | None = 0.01
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
+
+
+class CategoricalHead(Head, kw_only=True):
+  """Policy over n actions.
+
+  Attributes:
+    num_actions: n.
+  """
+
+  num_actions: int
 
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.Categorical:
@@ -98,26 +107,16 @@ class CategoricalHead(linen.Module):
     return distributions.Categorical(_read_out(self, self.num_actions, x))
 
 
-class GaussianHead(linen.Module):
+class GaussianHead(Head, kw_only=True):
   """Policy over vectors, with a standard deviation that sees no input.
 
   Attributes:
     num_outputs: width of the vectors.
-    widths: widths of the hidden layers.
-    activation: name of their activation.
-    gain: gain of their orthogonal initialisation; LeCun-normal if None.
-    out_gain: gain of the last layer.
     log_std: initial logarithm of the standard deviation.
-    dtype: dtype of the activations; means are at least float32.
   """
 
   num_outputs: int
-  widths: Sequence[int] = ()
-  activation: str = "leaky_relu"
-  gain: float | None = 2.0
-  out_gain: float | None = 0.01
   log_std: float = 0.0
-  dtype: Any = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.DiagonalGaussian:
@@ -133,22 +132,10 @@ class GaussianHead(linen.Module):
     )
 
 
-class ValueHead(linen.Module):
-  """Value function.
+class ValueHead(Head, kw_only=True):
+  """Value function."""
 
-  Attributes:
-    widths: widths of the hidden layers.
-    activation: name of their activation.
-    gain: gain of their orthogonal initialisation; LeCun-normal if None.
-    out_gain: gain of the last layer.
-    dtype: dtype of the activations; values are at least float32.
-  """
-
-  widths: Sequence[int] = ()
-  activation: str = "leaky_relu"
-  gain: float | None = 2.0
   out_gain: float | None = 1.0
-  dtype: Any = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -156,27 +143,20 @@ class ValueHead(linen.Module):
     return _read_out(self, 1, x)[..., 0]
 
 
-class RegressionHead(linen.Module):
+class RegressionHead(Head, kw_only=True):
   """Predicts vectors, or their mean and variance.
 
   Attributes:
     num_outputs: width of the vectors.
-    widths: widths of the hidden layers.
-    activation: name of their activation.
-    gain: gain of the orthogonal initialisation; LeCun-normal if None.
-    out_gain: gain of the last layer.
     with_variance: whether a second network predicts the variance, elu(v) + 1
       (Smith et al., arXiv:2208.04933, pendulum).
-    dtype: dtype of the activations; outputs are at least float32.
   """
 
   num_outputs: int
-  widths: Sequence[int] = ()
   activation: str = "tanh"
   gain: float | None = None
   out_gain: float | None = None
   with_variance: bool = False
-  dtype: Any = "float32"
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
@@ -188,7 +168,7 @@ class RegressionHead(linen.Module):
     return mean, linen.elu(v) + 1
 
 
-class ClassificationHead(linen.Module):
+class ClassificationHead(Head, kw_only=True):
   """Logits of classes, for each element, the sequence, or a pair of sequences.
 
   A pair with the pooled features a and b is read as [a, b, a - b, a * b], as in
@@ -198,24 +178,17 @@ class ClassificationHead(linen.Module):
   Attributes:
     num_classes: number of classes.
     pooling: "none", "mean" over time, or "last" element.
-    widths: widths of the hidden layers.
-    activation: name of their activation.
-    gain: gain of the orthogonal initialisation; LeCun-normal if None.
-    out_gain: gain of the last layer.
     out_bias: whether the last layer has a bias.
     pairs: whether sequences come in pairs; they must be pooled.
-    dtype: dtype of the activations; logits are at least float32.
   """
 
   num_classes: int
   pooling: Pooling = "mean"
-  widths: Sequence[int] = ()
   activation: str = "gelu"
   gain: float | None = None
   out_gain: float | None = None
   out_bias: bool = True
   pairs: bool = False
-  dtype: Any = "float32"
 
   @linen.compact
   def __call__(
@@ -236,7 +209,7 @@ class ClassificationHead(linen.Module):
       ValueError: for an unknown pooling, one that does not suit pairs, or an
         array of another shape.
     """
-    pooled = _pool(self.pooling, x, lengths)
+    pooled = pool(self.pooling, x, lengths)
     if self.pairs:
       pooled = _match(self.pooling, x, pooled)
     return _read_out(self, self.num_classes, pooled, out_bias=self.out_bias)
@@ -256,8 +229,23 @@ def _read_out(head, size, x, name="mlp", out_bias=True):
   return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
 
-def _pool(pooling, x, lengths):
-  """Reduces (*batch, time, n) over its valid elements."""
+def pool(
+  pooling: Pooling, x: jax.Array, lengths: jax.Array | None = None
+) -> jax.Array:
+  """Reduces sequences to their mean or last element, or leaves them.
+
+  Args:
+    pooling: "none", "mean" or "last".
+    x: (*batch, time, n).
+    lengths: (*batch,) numbers of valid elements, which alone count; all do if
+      None. The mean over no element is 0.
+
+  Returns:
+    (*batch, n); x with "none".
+
+  Raises:
+    ValueError: for an unknown pooling or an array of another shape.
+  """
   _validate.choice("pooling", pooling, get_args(Pooling))
   if pooling == "none":
     return x

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
@@ -33,13 +34,13 @@ class SequenceLayer(linen.Module):
   def __call__(
     self,
     x: jax.Array,
-    state: Any = None,
+    state: PyTree = None,
     reset: jax.Array | None = None,
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
     Args:
@@ -61,7 +62,9 @@ class SequenceLayer(linen.Module):
       ValueError: if a shape or dtype does not fit.
     """
     config = self.config
-    _check_width(config, x)
+    if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
+      shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
+      raise _validate.error("x", shape, f"{width}, the d_model of the layer")
     dtype = dense.activation_dtype(config.dtype, x)
     x = x.astype(residual_dtype(config, x))
     if condition is not None:
@@ -103,17 +106,19 @@ class SequenceLayer(linen.Module):
   def step(
     self,
     x: jax.Array,
-    state: Any,
+    state: PyTree,
     reset: jax.Array | None = None,
     options: dict[str, Any] | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(x, state, reset, options=options, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns the state of a fresh sequence; works on an unbound module."""
     bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
     return bound.initial_state(batch_shape, dtype)
@@ -130,22 +135,16 @@ class SequenceLayer(linen.Module):
       dtype,
       name="feedforward",
     )(norm(x) if norm and config.prenorm else x.astype(dtype), train, step)
-    y = self._dropout(y, train, step)
+    y = dense.dropout(y, config.dropout, train, step)
     if config.residual:
       y = x + y
     return norm(y) if norm and not config.prenorm else y
-
-  def _dropout(self, y, train, step):
-    # One mask for the whole sequence.
-    axes = () if step else (-2,)
-    layer = linen.Dropout(self.config.dropout, broadcast_dims=axes)
-    return layer(y, deterministic=not train)
 
   def _activate(self, y, train, step):
     kind = self.config.activation
 
     def dropout(values):
-      return self._dropout(values, train, step)
+      return dense.dropout(values, self.config.dropout, train, step)
 
     def out(name, values):
       return dense.Dense(y.shape[-1], dtype=y.dtype, name=name)(values)
@@ -171,7 +170,11 @@ def residual_dtype(config: stack.StackConfig, x: jax.Array) -> jnp.dtype:
 
 
 def make_norm(
-  config: stack.StackConfig, kind: str, dtype: Any, train: bool, name: str
+  config: stack.StackConfig,
+  kind: str,
+  dtype: jax.typing.DTypeLike,
+  train: bool,
+  name: str,
 ) -> linen.Module:
   """Makes a norm of one of the kinds of `StackConfig.norm` but "none"."""
   options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}
@@ -194,13 +197,3 @@ def _feedforward_width(config):
     return config.feedforward_width
   width = config.d_model
   return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width
-
-
-def _check_width(config, x):
-  """Checks the number of features."""
-  if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
-    raise _validate.error(
-      "x",
-      f"shape {jnp.shape(x)}",
-      f"{config.d_model} features, the d_model of the layer",
-    )

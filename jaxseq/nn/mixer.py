@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import mixers
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 
 
@@ -30,17 +31,17 @@ class SequenceMixer(linen.Module):
   """
 
   config: Any
-  dtype: Any = "float32"
+  dtype: jax.typing.DTypeLike = "float32"
   time_axis: str = ""
   time_scheme: str = ""
 
   def __call__(
     self,
     x: jax.Array,
-    state: Any = None,
+    state: PyTree = None,
     reset: jax.Array | None = None,
     **options: Any,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
     Args:
@@ -62,10 +63,10 @@ class SequenceMixer(linen.Module):
   def step(
     self,
     x: jax.Array,
-    state: Any,
+    state: PyTree,
     reset: jax.Array | None = None,
     **options: Any,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     module = mixers.module_of(self.config)
     x = x.astype(dense.activation_dtype(self.dtype, x))
@@ -73,8 +74,10 @@ class SequenceMixer(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns the state of a fresh sequence; works on an unbound module."""
     module = mixers.module_of(self.config)
     return module.initial_state(self.config, batch_shape, dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.nn import sequence_model
@@ -74,13 +75,13 @@ class SequenceNetwork(linen.Module):
   def __call__(
     self,
     inputs: jax.Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: jax.Array | None = None,
     lengths: jax.Array | None = None,
     train: bool = False,
     options: dict[str, Any] | None = None,
     step: bool = False,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
     Args:
@@ -142,7 +143,7 @@ class SequenceNetwork(linen.Module):
       y = embed.attend(x)
       return y.astype(jnp.promote_types(y.dtype, jnp.float32)), states
     head = heads.ClassificationHead(
-      self.num_outputs,
+      num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,
       widths=config.head_widths,
       out_bias=config.head_bias,
@@ -155,10 +156,10 @@ class SequenceNetwork(linen.Module):
   def step(
     self,
     inputs: jax.Array,
-    states: Any,
+    states: PyTree,
     reset: jax.Array | None = None,
     options: dict[str, Any] | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over one element: (*batch,) tokens or (*batch, features).
 
     Returns:
@@ -171,8 +172,10 @@ class SequenceNetwork(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns the states of a fresh sequence; works on an unbound module."""
     layers = sequence_model.SequenceModel(self.config.stack, parent=None)
     return layers.initial_state(batch_shape, dtype)

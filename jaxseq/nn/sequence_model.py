@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import mixer
@@ -36,13 +37,13 @@ class SequenceModel(linen.Module):
   def __call__(
     self,
     x: jax.Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: jax.Array | None = None,
     train: bool = False,
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
     step: bool = False,
     condition: jax.Array | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence.
 
     Args:
@@ -111,10 +112,10 @@ class SequenceModel(linen.Module):
   def step(
     self,
     x: jax.Array,
-    states: Any,
+    states: PyTree,
     reset: jax.Array | None = None,
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
-  ) -> tuple[jax.Array, Any]:
+  ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis, not training.
 
     Args:
@@ -130,8 +131,10 @@ class SequenceModel(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-  ) -> Any:
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
     """Returns the states of a fresh sequence; works on an unbound module.
 
     Args:

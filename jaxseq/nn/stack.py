@@ -110,10 +110,10 @@ class StackConfig:
     object.__setattr__(self, "hybrid", hybrid)
     object.__setattr__(self, "mixer_options", _pairs(self.mixer_options))
     _validate.literals(self)
-    _validate.fields(self, positive=("d_model",))
+    _validate.fields(
+      self, positive=("d_model",), optional=("feedforward_width",)
+    )
     _validate.integer("num_layers", self.num_layers, 0)
-    if self.feedforward_width is not None:
-      _validate.positive("feedforward_width", self.feedforward_width)
     if not 0 <= self.dropout < 1:
       raise _validate.error("dropout", self.dropout, "a rate, 0 <= rate < 1")
     if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
@@ -134,11 +134,14 @@ class StackConfig:
   @property
   def mixers(self) -> tuple[Any, ...]:
     """The Configs of the mixers that the layers take in turn."""
-    named = ((self.mixer, self.mixer_options), *self.hybrid)
     return tuple(
       mixers.make_config(name, **{"d_model": self.d_model, **dict(options)})
-      for name, options in named
+      for name, options in self._named
     )
+
+  @property
+  def _named(self) -> tuple[tuple[str, Options], ...]:
+    return ((self.mixer, self.mixer_options), *self.hybrid)
 
   @property
   def ends_in_norm(self) -> bool:
@@ -150,17 +153,14 @@ class StackConfig:
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
     """Names of parameters that the papers give a learning rate of their own."""
-    names = set()
-    for name in (self.mixer, *dict(self.hybrid)):
-      names |= set(mixers.traits(name).ssm_parameters)
-    return tuple(sorted(names))
+    kinds = [mixers.traits(name) for name, _ in self._named]
+    return tuple(sorted({x for kind in kinds for x in kind.ssm_parameters}))
 
   def layer(self, index: int) -> "StackConfig":
     """Returns the options of one layer, which has one mixer."""
     if not self.hybrid:
       return self
-    named = ((self.mixer, self.mixer_options), *self.hybrid)
-    name, options = named[index % len(named)]
+    name, options = self._named[index % len(self._named)]
     return dataclasses.replace(
       self,
       mixer=name,
@@ -196,7 +196,7 @@ class StackConfig:
         raise _validate.error(
           "mixer_options.d_model", config.d_model, "no d_model: the stack's is"
         )
-    known = [_schemes(name) for name in (self.mixer, *dict(self.hybrid))]
+    known = [_schemes(name) for name, _ in self._named]
     if self.time_scheme and not any(known):
       raise _validate.error(
         "time_scheme",

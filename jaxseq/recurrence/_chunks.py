@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-PyTree = Any
+from jaxseq._types import PyTree
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

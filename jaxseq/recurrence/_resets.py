@@ -1,11 +1,9 @@
 """Reset flags, as all recurrences apply them."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-PyTree = Any
+from jaxseq._types import PyTree
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:

@@ -15,6 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.recurrence._softmax_chunk import SoftmaxState
 from jaxseq.recurrence.gated import GatedCell
 from jaxseq.recurrence.gated import GatedParams
@@ -24,14 +25,14 @@ Array = jax.Array | Any
 
 def over_time(
   step: Callable[..., tuple[Any, Any]],
-  state: Any,
-  elements: Any,
+  state: PyTree,
+  elements: PyTree,
   reset: Array | None,
   *,
   axis: int,
-  fresh: Any = 0,
+  fresh: PyTree = 0,
   reverse: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[PyTree, PyTree]:
   """Takes one step for each element along an axis.
 
   Args:

@@ -1,17 +1,15 @@
 """The recurrence that must be taken one step at a time: any step function."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
-
-PyTree = Any
 
 
 def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):

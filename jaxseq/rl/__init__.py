@@ -33,5 +33,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import rollout as rollout
   from jaxseq.rl import transcript as transcript
   from jaxseq.rl import wrappers as wrappers
+  from jaxseq.rl.algorithms import Algorithm as Algorithm
+  from jaxseq.rl.networks import Policy as Policy
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.nn import distributions
 from jaxseq.rl.envs import spaces
 
@@ -43,14 +43,11 @@ class Spec:
     return action
 
 
-def spec_of(space: Any) -> Spec:
+def spec_of(space: spaces.Space) -> Spec:
   """Returns the spec of an action space.
 
-  Args:
-    space: `Discrete`, `MultiDiscrete` or `Box`.
-
   Raises:
-    ValueError: for any other space.
+    ValueError: unless it is `Discrete`, `MultiDiscrete` or a `Box`.
   """
   match spaces.convert(space):
     case spaces.Discrete():
@@ -59,9 +56,7 @@ def spec_of(space: Any) -> Spec:
       return Spec("factored", space.sizes)
     case spaces.Box():
       return Spec("gaussian", tuple(space.shape))
-  raise ValueError(
-    f"action space: got {space!r}, expected Discrete, MultiDiscrete or Box."
-  )
+  raise _validate.error("action space", space, "Discrete, MultiDiscrete or Box")
 
 
 class Factored(NamedTuple):

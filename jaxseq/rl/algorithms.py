@@ -6,6 +6,7 @@ from typing import Protocol
 import jax
 
 from jaxseq import _registry
+from jaxseq._types import PyTree
 from jaxseq.rl import rollout
 
 REGISTRY = _registry.Registry(
@@ -51,7 +52,7 @@ class Algorithm(Protocol):
   def player(self, config: Any) -> rollout.Player:
     """Returns the environment and the network that plays it."""
 
-  def init(self, config: Any, key: jax.Array) -> Any:
+  def init(self, config: Any, key: jax.Array) -> PyTree:
     """Returns the state before the first update.
 
     It is a NamedTuple with `variables` for the network of the player, with
@@ -59,8 +60,8 @@ class Algorithm(Protocol):
     """
 
   def train(
-    self, config: Any, runner: Any, num_updates: int
-  ) -> tuple[Any, dict[str, jax.Array]]:
+    self, config: Any, runner: PyTree, num_updates: int
+  ) -> tuple[PyTree, dict[str, jax.Array]]:
     """Makes updates; returns the state and metrics with an axis of updates."""
 
 

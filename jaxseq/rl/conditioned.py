@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
@@ -42,15 +43,10 @@ def actions_of(player: rollout.Player) -> decision.Actions:
       low = np.broadcast_to(np.asarray(space.low, float), space.shape)
       high = np.broadcast_to(np.asarray(space.high, float), space.shape)
       if np.isfinite(low).all() and np.isfinite(high).all():
-        return decision.Actions(
-          "continuous",
-          space.shape[0],
-          tuple(low.tolist()),
-          tuple(high.tolist()),
-        )
-  raise ValueError(
-    f"action space: got {space!r}, expected Discrete, or a Box of finite "
-    "bounds and one axis."
+        low, high = tuple(low.tolist()), tuple(high.tolist())
+        return decision.Actions("continuous", len(low), low, high)
+  raise _validate.error(
+    "action space", space, "Discrete, or a Box of finite bounds and one axis"
   )
 
 
@@ -100,14 +96,10 @@ def play(
     )
     action = decision.choose(model.actions, output)
     memory = model.apply(variables, action, time, memory, method="remember")
+    keys = jax.random.split(key_step, count)
     observation, env_state, reward, terminated, truncated, _ = jax.vmap(
       env.step, in_axes=(0, 0, 0, None)
-    )(
-      jax.random.split(key_step, count),
-      loop_state.env_state,
-      action,
-      env_params,
-    )
+    )(keys, loop_state.env_state, action, env_params)
     reward = jnp.where(loop_state.over, 0.0, reward)
     return _LoopState(
       env_state=env_state,
@@ -148,20 +140,10 @@ def achieved(
   targets: tuple[float, ...],
   episodes: int,
 ) -> dict[str, Array]:
-  """Returns the mean return over episodes for each return asked for.
+  """Returns the mean return over some episodes for each return asked for.
 
-  Args:
-    arm: see `play`, as for all arguments down to `key`.
-    model: of the arm.
-    variables: of the model.
-    scale: of the recording.
-    player: the environment.
-    key: random key.
-    targets: returns asked for.
-    episodes: for each of them.
-
-  Returns:
-    "return", for the last target, and "return_TARGET" for each of them.
+  The other arguments are those of `play`. The result has "return", for the last
+  target, and "return_TARGET" for each of them.
   """
   asked = jnp.repeat(jnp.array(targets, jnp.float32), episodes)
   totals = play(arm, model, variables, scale, player, key, asked)

@@ -128,10 +128,6 @@ def latent_shape(config: Config) -> tuple[int, int, int]:
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
 
-  Args:
-    key: random key.
-    config: options.
-
   Returns:
     A nested dict of float32 arrays. For "conv", "conv_0", "conv_1", ...: layers
     with "w" (kernel, kernel, in, out) and "b" (out,). For "impala", "stage_0",

@@ -16,8 +16,6 @@ from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
 
-_RECORDED = ("greedy", "member")
-
 
 class _Progress(NamedTuple):
   """What is known of each episode so far."""
@@ -139,7 +137,9 @@ def members(config: algorithms.Config) -> tuple[rollout.Player, ...]:
   return tuple(rollout.Player(*part, player.network) for part in parts)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
+@functools.partial(
+  jax.jit, static_argnums=(0, 3), static_argnames=("greedy", "member")
+)
 def record(
   config: algorithms.Config,
   variables: PyTree,
@@ -148,7 +148,7 @@ def record(
   *,
   greedy: bool = False,
   member: int = 0,
-) -> rollout.Transition:
+) -> tuple[rollout.Transition, Any]:
   """Plays `num_steps` steps of one environment from its start.
 
   Args:
@@ -160,36 +160,9 @@ def record(
     member: which environment of a mixture.
 
   Returns:
-    The transitions, with a leading axis (num_steps,).
-  """
-  return record_states(
-    config, variables, key, num_steps, greedy=greedy, member=member
-  )[0]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames=_RECORDED)
-def record_states(
-  config: algorithms.Config,
-  variables: PyTree,
-  key: Array,
-  num_steps: int,
-  *,
-  greedy: bool = False,
-  member: int = 0,
-) -> tuple[rollout.Transition, Any]:
-  """Does what `record` does, and also tells what the agent does not see.
-
-  Args:
-    config: as for `record`, and so are the others.
-    variables: the network's variables.
-    key: random key.
-    num_steps: steps to play.
-    greedy: whether to take the most probable action.
-    member: which environment of a mixture.
-
-  Returns:
-    The transitions, and the states before each step of the environment inside
-    all wrappers, with a leading axis (num_steps,).
+    The transitions, and, of which the agent sees only a part, the states before
+    each step of the environment inside all wrappers; both have a leading axis
+    (num_steps,).
   """
   player = members(config)[member]
   key_start, key_play = jax.random.split(key)

@@ -1,8 +1,6 @@
 """Episodes that show their last observation before the next one begins."""
 
 import dataclasses
-import functools
-from typing import Any
 
 from flax import struct
 import jax
@@ -11,6 +9,7 @@ import jax.numpy as jnp
 from jaxseq._types import PyTree
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -27,8 +26,8 @@ class LastObservationState:
 
   env_state: PyTree
   cut: jax.Array
-  first: Any
-  info: Any
+  first: PyTree
+  info: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +37,17 @@ class LastObservation(wrappers.Wrapper):
   An environment that resets itself hides that observation in `info`, where a
   recurrent policy does not meet it. Here it follows in its turn, and the step
   after it does nothing, whatever the action: it pays 0, says `truncated`, and
-  leads to the first observation of the next episode. Whoever learns from what
-  was played finds at each step with `truncated` an observation to take the
-  value of, and no action. An episode that a time limit ends is so longer by
-  one step; one that terminates is as it was.
+  leads to the first observation of the next episode; its `info` is that of the
+  step before. Whoever learns from what was played finds at each step with
+  `truncated` an observation to take the value of, and no action. An episode
+  that a time limit ends is so longer by one step; one that terminates is as it
+  was.
 
   Attributes:
     env: the environment.
   """
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[Any, LastObservationState]:
-    """Starts an episode; see `Wrapper.reset`."""
-    params = self.env.default_params if params is None else params
+  def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params)
     action = spaces.zeros(self.env.action_space(params))
     stepped = jax.eval_shape(self.env.step, key, env_state, action, params)
@@ -63,37 +58,15 @@ class LastObservation(wrappers.Wrapper):
       info=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), stepped[-1]),
     )
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    key: jax.Array,
-    state: LastObservationState,
-    action: Any,
-    params: PyTree = None,
-  ) -> tuple[
-    Any, LastObservationState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step; see `Wrapper.step`.
-
-    The `info` of the step that says `truncated` is that of the step before,
-    which ended the episode.
-    """
-    params = self.env.default_params if params is None else params
+  def _step(self, key, state, action, params):
     first, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )
-    never = jnp.bool_(False)
-    cut = truncated & ~terminated
+    never, cut = jnp.bool_(False), truncated & ~terminated
     shown = wrappers.select(cut, info["final_observation"], first)
     played = (shown, env_state, reward, terminated, cut, info)
-    waited = (
-      state.first,
-      state.env_state,
-      jnp.zeros_like(reward),
-      never,
-      never,
-      state.info,
-    )
+    zero = jnp.zeros_like(reward)
+    waited = (state.first, state.env_state, zero, never, never, state.info)
     shown, env_state, reward, terminated, cut, info = wrappers.select(
       state.cut, waited, played
     )
@@ -101,7 +74,7 @@ class LastObservation(wrappers.Wrapper):
     return shown, after, reward, terminated, state.cut, info
 
 
-def show_last(env: Any) -> Any:
+def show_last(env: protocol.Env) -> protocol.Env:
   """Returns an environment, or a mixture of some, with `LastObservation`."""
   if isinstance(env, mixtures.Mixture):
     return mixtures.Mixture(tuple(map(show_last, env.envs)))

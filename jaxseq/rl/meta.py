@@ -7,9 +7,7 @@ memory, only after the last trial.
 """
 
 import dataclasses
-import functools
 import math
-from typing import Any
 from typing import ClassVar
 from typing import Literal
 
@@ -17,9 +15,11 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -33,7 +33,7 @@ class Params:
       never reached, for the trials are over before.
   """
 
-  env: Any
+  env: protocol.Env
   max_steps_in_episode: int
 
 
@@ -51,7 +51,7 @@ class TrialsState:
   """
 
   env_state: PyTree
-  start: Any
+  start: PyTree
   trial: jax.Array
   time: jax.Array
   trial_returns: jax.Array
@@ -106,23 +106,9 @@ class Trials(wrappers.Wrapper):
   shows_history: ClassVar[bool] = True
 
   def __post_init__(self):
-    if self.num_trials < 1:
-      raise ValueError(
-        f"num_trials: got {self.num_trials}, expected 1 or more."
-      )
-    if self.trial_steps is not None and self.trial_steps < 1:
-      raise ValueError(
-        f"trial_steps: got {self.trial_steps}, expected 1 or more, or None."
-      )
-    if self.previous_action not in ("one_hot", "number"):
-      raise ValueError(
-        f"previous_action: got {self.previous_action!r}, expected 'one_hot' or"
-        " 'number'."
-      )
-    if not math.isfinite(self.reward_scale):
-      raise ValueError(
-        f"reward_scale: got {self.reward_scale}, expected a finite number."
-      )
+    _validate.literals(self)
+    _validate.fields(self, positive=("num_trials",), optional=("trial_steps",))
+    _validate.number("reward_scale", self.reward_scale)
 
   @property
   def num_steps(self) -> int:
@@ -138,26 +124,7 @@ class Trials(wrappers.Wrapper):
       env_params = env_params.replace(max_steps_in_episode=self.trial_steps)
     return Params(env=env_params, max_steps_in_episode=self.num_steps + 1)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: Params | None = None
-  ) -> tuple[jax.Array, TrialsState]:
-    """Starts a meta-episode; see `Wrapper.reset`."""
-    params = self.default_params if params is None else params
-    return self._start(key, params)
-
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    key: jax.Array,
-    state: TrialsState,
-    action: Any,
-    params: Params | None = None,
-  ) -> tuple[
-    jax.Array, TrialsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step; see `Wrapper.step`."""
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     key_step, key_reset = jax.random.split(key)
     observation, env_state, reward, ended, cut, info = self.env.step(
       key_step, state.env_state, action, params.env
@@ -206,7 +173,7 @@ class Trials(wrappers.Wrapper):
     shown, state = jax.lax.cond(
       batching.any_of_batch(done),
       lambda: wrappers.select(
-        done, self._start(key_reset, params), (final, going)
+        done, self._reset(key_reset, params), (final, going)
       ),
       lambda: (final, going),
     )
@@ -219,17 +186,17 @@ class Trials(wrappers.Wrapper):
     size += self._action_size(params) + self.previous_reward + 2
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: Params | None = None) -> Any:
+  def shown_space(self, params: Params | None = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
     params = self.default_params if params is None else params
     return self.env.observation_space(params.env)
 
-  def action_space(self, params: Params | None = None) -> Any:
+  def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the environment."""
     params = self.default_params if params is None else params
     return self.env.action_space(params.env)
 
-  def _start(self, key, params):
+  def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params.env)
     state = TrialsState(
       env_state=env_state,

@@ -13,6 +13,7 @@
 import dataclasses
 from typing import NamedTuple
 
+from jaxseq import _validate
 from jaxseq.rl import envs
 from jaxseq.rl import meta
 from jaxseq.rl import mixtures
@@ -175,11 +176,10 @@ def projected_control(
   Raises:
     ValueError: if there is no task or an unknown one, or a number below 1.
   """
-  unknown = [task for task in tasks if task not in _TASKS]
-  if unknown or not tasks:
-    raise ValueError(
-      f"tasks: got {tasks}, expected one or more of {', '.join(_TASKS)}."
-    )
+  if not tasks:
+    raise _validate.error("tasks", tasks, "one or more")
+  for task in tasks:
+    _validate.choice("tasks", task, _TASKS)
   blocks = []
   for task in map(_TASKS.get, tasks):
     env = wrappers.Physics(envs.make(task.env_id)[0], task.physics)

@@ -1,15 +1,17 @@
 """Several environments side by side in one batch."""
 
 import dataclasses
-import functools
 import math
-from typing import Any
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -23,16 +25,21 @@ class Params:
       off the episodes of all.
   """
 
-  envs: tuple[Any, ...]
+  envs: tuple[protocol.Env, ...]
   max_steps_in_episode: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixture:
+class Mixture(base.Jitted):
   """A batch of environments, of which each block is of another kind.
 
-  `reset` and `step` are those of a whole batch: they take and return what
-  `jax.vmap` of a single environment's would. The batch is cut into as many
+  `reset` and `step` are those of a whole batch: they take (num_envs,) keys, and
+  take and return what `jax.vmap` of a single environment's would, leading axis
+  num_envs; but the state is a tuple of those of each block, leading axis
+  num_envs / len(envs), and `info` has what all environments report in the same
+  shape. They raise a ValueError if the batch cannot be cut into equal blocks.
+
+  The batch is cut into as many
   equal blocks as there are environments, in their order, so that each step
   costs what its environment costs; under `vmap`, choosing the environment by
   an index would compute all of them for every member.
@@ -42,18 +49,15 @@ class Mixture:
       shape, and actions of one space.
   """
 
-  envs: tuple[Any, ...]
+  envs: tuple[protocol.Env, ...]
 
   def __post_init__(self):
     if not self.envs:
-      raise ValueError("envs: got none, expected 1 or more environments.")
+      raise _validate.error("envs", self.envs, "1 or more environments")
     for name in ("observation_space", "action_space"):
       found = [getattr(env, name)(env.default_params) for env in self.envs]
       if len({spaces.signature(space) for space in found}) > 1:
-        raise ValueError(
-          f"envs: got the {name.replace('_', ' ')}s"
-          f" {', '.join(map(repr, found))}, expected one for all."
-        )
+        raise _validate.error(f"{name} of envs", found, "one for all")
 
   @property
   def default_params(self) -> Params:
@@ -80,22 +84,22 @@ class Mixture:
     """How many numbers an observation holds when it is flattened."""
     return spaces.flat_size(self.observation_space())
 
-  def observation_space(self, params: Params | None = None) -> Any:
+  def observation_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].observation_space(params.envs[0])
 
-  def shown_space(self, params: Params | None = None) -> Any:
+  def shown_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].shown_space(params.envs[0])
 
-  def action_space(self, params: Params | None = None) -> Any:
+  def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
     params = self.default_params if params is None else params
     return self.envs[0].action_space(params.envs[0])
 
-  def member(self, index: int, params: Params) -> tuple[Any, Any]:
+  def member(self, index: int, params: Params) -> tuple[PyTree, PyTree]:
     """Returns one of the environments, and its parameters.
 
     Args:
@@ -122,30 +126,15 @@ class Mixture:
       ValueError: if the batch cannot be cut into equal blocks.
     """
     if num_envs < 1 or num_envs % len(self.envs):
-      raise ValueError(
-        f"num_envs: got {num_envs}, expected a multiple of {len(self.envs)}:"
-        " each environment of the mixture has a block of one size."
+      raise _validate.error(
+        "num_envs",
+        num_envs,
+        f"a multiple of {len(self.envs)}: each environment of the mixture has a"
+        " block of one size",
       )
     return np.repeat(np.arange(len(self.envs)), num_envs // len(self.envs))
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, keys: jax.Array, params: Params | None = None
-  ) -> tuple[Any, tuple[Any, ...]]:
-    """Starts an episode in every member of the batch.
-
-    Args:
-      keys: (num_envs,) random keys.
-      params: the parameters; the default ones if None.
-
-    Returns:
-      The first observations, leading axis num_envs, and the states of each
-      block, leading axis num_envs / len(envs).
-
-    Raises:
-      ValueError: if the batch cannot be cut into equal blocks.
-    """
-    params = self.default_params if params is None else params
+  def _reset(self, keys, params):
     started = [
       jax.vmap(env.reset, in_axes=(0, None))(part, limited)
       for (env, limited), part in zip(self._each(params), self._cut(keys))
@@ -153,33 +142,7 @@ class Mixture:
     observations, states = zip(*started)
     return _join(observations), states
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    keys: jax.Array,
-    state: tuple[Any, ...],
-    action: Any,
-    params: Params | None = None,
-  ) -> tuple[
-    Any, tuple[Any, ...], jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step in every member of the batch.
-
-    Args:
-      keys: (num_envs,) random keys.
-      state: the states of each block.
-      action: elements of the action space, leading axis num_envs.
-      params: the parameters; the default ones if None.
-
-    Returns:
-      Observation, state, reward, terminated, truncated and info, as gymnax has
-      them, with a leading axis num_envs; but the state is that of each block,
-      and `info` has what all environments report in the same shape.
-
-    Raises:
-      ValueError: if the batch cannot be cut into equal blocks.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, keys, state, action, params):
     stepped = [
       jax.vmap(env.step, in_axes=(0, 0, 0, None))(*current, limited)
       for (env, limited), *current in zip(

@@ -7,10 +7,12 @@ Learning", arXiv:2303.03982, and its published code.
 import dataclasses
 import math
 from typing import Any
+from typing import Protocol
 
 from flax import linen
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -29,6 +31,47 @@ _PAPER = nn.StackConfig(
   activation="full_glu",
   final_norm=False,
 )
+
+
+class Distribution(Protocol):
+  """A distribution of actions, a pytree with batch shape (...)."""
+
+  def sample(self, key: Array) -> Array:
+    """Draws an action for each entry of the batch."""
+
+  def mode(self) -> Array:
+    """Returns the most probable actions."""
+
+  def log_prob(self, action: Array, /) -> Array:
+    """Returns the log-probabilities (...) of actions."""
+
+
+class Policy(Protocol):
+  """A network with a memory that plays: its variables are handed in.
+
+  `Recurrent` is one, and `normalization.Normalized`; a network of your own
+  needs no more than this to be a `rollout.Player`.
+  """
+
+  @property
+  def actions(self) -> actions.Spec:
+    """What is decided."""
+
+  def init(self, key: Array, observation: PyTree, /) -> PyTree:
+    """Returns fresh variables; the observation has a time axis."""
+
+  def apply(
+    self, variables: PyTree, observation: PyTree, /, *args: Any, **options: Any
+  ) -> Any:
+    """Runs over sequences, or over one element with `method="step"`.
+
+    The further arguments are the memories and the resets. Returns the policy,
+    a `Distribution`; the values, of the shape of the resets; and the memories
+    after the last element. See `Recurrent`.
+    """
+
+  def initial_state(self, batch_shape: tuple[int, ...] = (), /) -> PyTree:
+    """Returns fresh memories."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +123,7 @@ class Recurrent(linen.Module):
     states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
-  ) -> tuple[Any, Array, PyTree]:
+  ) -> tuple[Distribution, Array, PyTree]:
     """Runs over whole sequences.
 
     Args:
@@ -94,23 +137,35 @@ class Recurrent(linen.Module):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    x, states = features(self.config, observation, states, reset, step)
+    config, x = self.config, observation
+    if config.encoder is not None:
+      image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+      x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
+    x = nn.MLP(
+      (*config.encoder_widths, config.stack.d_model),
+      gain=math.sqrt(2),
+      activate_last=True,
+      dtype=config.stack.dtype,
+      name="encoder",
+    )(x)
+    memory = nn.SequenceModel(config.stack, name="memory")
+    x, states = memory(x, states, reset, step=step)
     return *self.heads(x), states
 
-  def heads(self, x: Array) -> tuple[Any, Array]:
+  def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns policy and values of features (*batch, time, d_model)."""
     raise NotImplementedError
 
   def step(
     self, observation: Array, states: PyTree, reset: Array | None = None
-  ) -> tuple[Any, Array, Any]:
+  ) -> tuple[Any, Array, PyTree]:
     """Runs over one element; `__call__` without the time axis."""
     return self(observation, states, reset, step=True)
 
   @linen.nowrap
   def initial_state(
-    self, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-  ) -> Any:
+    self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = "float32"
+  ) -> PyTree:
     """Returns fresh memories; works on an unbound module."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     return memory.initial_state(batch_shape, dtype)
@@ -120,45 +175,11 @@ class ActorCritic(Recurrent):
   """Policy and critic that share an encoder and a memory."""
 
   @linen.nowrap
-  def heads(self, x: Array) -> tuple[Any, Array]:
+  def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns a distribution of actions, and the critic's value."""
     widths, dtype = self.config.head_widths, self.config.stack.dtype
     policy = _actor(self.actions, widths, dtype)(x)
-    return policy, nn.ValueHead(widths, dtype=dtype, name="critic")(x)
-
-
-def features(
-  config: Config,
-  observation: Array,
-  states: PyTree = None,
-  reset: Array | None = None,
-  step: bool = False,
-) -> tuple[Array, Any]:
-  """Runs the encoder and the memory, as parts of the module that calls it.
-
-  Args:
-    config: options.
-    observation: as in `Recurrent`, and so are states, reset and step.
-    states: memories before the first element.
-    reset: (*batch, time) bool.
-    step: whether there is no time axis.
-
-  Returns:
-    Features (*batch, time, d_model), and the memories after the last element.
-  """
-  x = observation
-  if config.encoder is not None:
-    image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
-    x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
-  x = nn.MLP(
-    (*config.encoder_widths, config.stack.d_model),
-    gain=math.sqrt(2),
-    activate_last=True,
-    dtype=config.stack.dtype,
-    name="encoder",
-  )(x)
-  memory = nn.SequenceModel(config.stack, name="memory")
-  return memory(x, states, reset, step=step)
+    return policy, nn.ValueHead(widths=widths, dtype=dtype, name="critic")(x)
 
 
 def _actor(
@@ -168,10 +189,10 @@ def _actor(
   size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
   match actions.kind:
     case "gaussian":
-      return nn.GaussianHead(size, widths, **options)
+      return nn.GaussianHead(num_outputs=size, widths=widths, **options)
     case "factored":
       return FactoredHead(actions.sizes, widths, **options)
-  return nn.CategoricalHead(size, widths, **options)
+  return nn.CategoricalHead(num_actions=size, widths=widths, **options)
 
 
 class FactoredHead(linen.Module):
@@ -191,6 +212,9 @@ class FactoredHead(linen.Module):
   def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
     head = nn.CategoricalHead(
-      sum(self.sizes), self.widths, dtype=self.dtype, name="joint"
+      num_actions=sum(self.sizes),
+      widths=self.widths,
+      dtype=self.dtype,
+      name="joint",
     )
     return actions.factored(self.sizes, head(x).logits)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import actions
+from jaxseq.rl import networks
 from jaxseq.rl.envs import spaces
 
 Array = jax.Array
@@ -61,12 +63,8 @@ def merge(statistics: Statistics, observation: Array) -> Statistics:
   float32. The batch is summed as differences from one of its members: values
   that are large and close together keep their digits.
 
-  Args:
-    statistics: of what came before.
-    observation: (..., d), at least one.
-
-  Returns:
-    The statistics of both together.
+  From the statistics of what came before and at least one observation (..., d)
+  to those of both together.
   """
   flat = observation.reshape(-1, observation.shape[-1]).astype(jnp.float32)
   origin = flat[0]
@@ -105,17 +103,19 @@ class Normalized:
     network: the network, of `networks` or `q_networks`.
     is_number: for each entry of an observation whether it is normalised. The
       others, one-hots and flags, have a scale that means something.
+    statistics: for whoever has the network's parameters only.
   """
 
-  network: Any
+  network: networks.Policy
   is_number: tuple[bool, ...]
+  statistics: Statistics | None = None
 
   @property
-  def actions(self) -> Any:
+  def actions(self) -> actions.Spec:
     """What the policy decides."""
     return self.network.actions
 
-  def init(self, key: Array, observation: Array) -> dict[str, Any]:
+  def init(self, key: Array, observation: Array) -> dict[str, PyTree]:
     """Returns the network's variables, with statistics of nothing."""
     variables = self.network.init(key, observation)
     return {**variables, COLLECTION: initial(len(self.is_number))}
@@ -125,30 +125,14 @@ class Normalized:
   ) -> Any:
     """Runs the network; the arguments are those of its own `apply`."""
     variables = dict(variables)
-    scaled = normalize(variables.pop(COLLECTION), observation)
+    statistics = variables.pop(COLLECTION, self.statistics)
+    scaled = normalize(statistics, observation)
     seen = jnp.where(jnp.array(self.is_number), scaled, observation)
     return self.network.apply(variables, seen, *args, **options)
 
-  def initial_state(self, *args: Any, **options: Any) -> Any:
+  def initial_state(self, *args: Any, **options: Any) -> PyTree:
     """Returns fresh memories."""
     return self.network.initial_state(*args, **options)
-
-
-class Bound(NamedTuple):
-  """A normalised network for whoever has its parameters only.
-
-  Attributes:
-    network: the network.
-    statistics: to use.
-  """
-
-  network: Normalized
-  statistics: Statistics
-
-  def apply(self, variables: PyTree, *args: Any, **options: Any) -> Any:
-    """Runs the network; the arguments are those of its own `apply`."""
-    variables = {**variables, COLLECTION: self.statistics}
-    return self.network.apply(variables, *args, **options)
 
 
 def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
@@ -156,12 +140,8 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
 
   What the environment itself shows as numbers is normalised. One-hots, the
   previous action and reward, and flags are left as they are; so a game whose
-  observations are choices only is left as it is.
-
-  Args:
-    network: the network.
-    env: an environment as `rollout.environment` returns it.
-    env_params: its parameters.
+  observations are choices only is left as it is. The environment is one as
+  `rollout.environment` returns it, with its parameters.
   """
   if isinstance(env.observation_space(env_params), spaces.Dict):
     raise _validate.error(
@@ -173,11 +153,6 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
 
 
 def observe(variables: PyTree, observation: Array) -> dict[str, Any]:
-  """Returns a normalised network's variables after more observations.
-
-  Args:
-    variables: of a `Normalized`.
-    observation: (..., d), those that were played.
-  """
+  """Returns a `Normalized`'s variables after more observations (..., d)."""
   merged = merge(variables[COLLECTION], observation)
   return {**variables, COLLECTION: merged}

@@ -1,9 +1,7 @@
 """Random linear views: the same task in a body that is new each time."""
 
 import dataclasses
-import functools
 import math
-from typing import Any
 from typing import Literal
 
 from flax import struct
@@ -11,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
@@ -64,20 +63,12 @@ class Projected(wrappers.Wrapper):
   action_size: int | None = None
 
   def __post_init__(self):
-    if self.observation_size < 1:
-      raise ValueError(
-        f"observation_size: got {self.observation_size}, expected 1 or more."
-      )
-    if self.kind not in ("orthogonal", "gaussian"):
-      raise ValueError(
-        f"kind: got {self.kind!r}, expected 'orthogonal' or 'gaussian'."
-      )
+    _validate.literals(self)
+    _validate.fields(
+      self, positive=("observation_size",), optional=("action_size",)
+    )
     if self.action_size is None:
       return
-    if self.action_size < 1:
-      raise ValueError(
-        f"action_size: got {self.action_size}, expected 1 or more, or None."
-      )
     space = spaces.convert(self.env.action_space(self.env.default_params))
     if isinstance(space, spaces.Discrete):
       return
@@ -86,18 +77,15 @@ class Projected(wrappers.Wrapper):
       and np.isfinite(np.asarray(space.low)).all()
       and np.isfinite(np.asarray(space.high)).all()
     ):
-      raise ValueError(
-        f"action_size: got {self.action_size}, expected None: the actions of"
-        f" the environment, {space!r}, are neither Discrete nor a Box with"
-        " finite bounds."
+      raise _validate.error(
+        "action_size",
+        self.action_size,
+        f"None: the actions of the environment, {space!r}, are neither Discrete"
+        " nor a Box with finite bounds",
       )
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, ProjectedState]:
-    """Draws the maps and starts an episode; see `Wrapper.reset`."""
-    params = self.env.default_params if params is None else params
+  def _reset(self, key, params):
+    """Draws the maps and starts an episode."""
     key_env, key_observation, key_action = jax.random.split(key, 3)
     observation, env_state = self.env.reset(key_env, params)
     size = spaces.flat_size(self.env.observation_space(params))
@@ -114,18 +102,7 @@ class Projected(wrappers.Wrapper):
     state = ProjectedState(env_state, observation_map, action_map)
     return self._project(observation, state, params), state
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    key: jax.Array,
-    state: ProjectedState,
-    action: Any,
-    params: PyTree = None,
-  ) -> tuple[
-    jax.Array, ProjectedState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step; see `Wrapper.step`."""
-    params = self.env.default_params if params is None else params
+  def _step(self, key, state, action, params):
     if self.action_size is not None:
       spaces.check("action", self.action_space(params), action)
       action = from_numbers(
@@ -145,7 +122,7 @@ class Projected(wrappers.Wrapper):
     del params
     return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
-  def action_space(self, params: PyTree = None) -> Any:
+  def action_space(self, params: PyTree = None) -> spaces.Space:
     """That of the environment, or numbers that matter between -1 and 1."""
     if self.action_size is None:
       params = self.env.default_params if params is None else params
@@ -189,7 +166,7 @@ def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
   return basis if shape[0] <= shape[1] else basis.T
 
 
-def from_numbers(space: Any, numbers: jax.Array) -> jax.Array:
+def from_numbers(space: spaces.Space, numbers: jax.Array) -> jax.Array:
   """Makes an action of numbers of which those between -1 and 1 matter.
 
   Args:

@@ -68,12 +68,16 @@ class QNetwork(networks.Recurrent):
   @linen.nowrap
   def heads(self, x: Array) -> tuple[EpsilonGreedy, Array]:
     """Returns the policy, which holds all action values, and the best ones."""
-    (n,), widths = self.actions.sizes, self.config.head_widths
-    options = {"out_gain": _OUT_GAIN, "dtype": self.config.stack.dtype}
-    head = nn.CategoricalHead(n, widths, **options, name="advantage")
+    (n,) = self.actions.sizes
+    options = {
+      "widths": self.config.head_widths,
+      "out_gain": _OUT_GAIN,
+      "dtype": self.config.stack.dtype,
+    }
+    head = nn.CategoricalHead(num_actions=n, **options, name="advantage")
     values = head(x).logits
     if self.dueling:
-      base = nn.ValueHead(widths, **options, name="value")(x)
+      base = nn.ValueHead(**options, name="value")(x)
       values = td.dueling(base[..., None], values)
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
     return EpsilonGreedy(values, epsilon), values.max(axis=-1)

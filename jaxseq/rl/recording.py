@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxseq._types import PyTree
-from jaxseq.data import trajectories as trajectories_lib
+from jaxseq.data import trajectories
 from jaxseq.rl import evaluate
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -26,7 +26,7 @@ from jaxseq.training import files
 from jaxseq.training import progress
 from jaxseq.training.devices import processes
 
-Trajectories = trajectories_lib.Trajectories
+Trajectories = trajectories.Trajectories
 LEVELS = ("random", "medium", "expert")
 RECORDED = "recorded.npz"
 LEVELS_FILE = "levels.json"
@@ -143,7 +143,7 @@ def record(
     return np.swapaxes(np.asarray(array), 0, 1)[rows]
 
   size = observation_size(player)
-  return trajectories_lib.from_flat(
+  return trajectories.from_flat(
     flat(played.observation[..., :size]),
     flat(actions),
     flat(played.reward),
@@ -186,10 +186,10 @@ def make(
     for name, key in zip(LEVELS, keys)
   }
   means = {
-    name: float(trajectories_lib.statistics(part).returns.mean())
+    name: float(trajectories.statistics(part).returns.mean())
     for name, part in parts.items()
   }
-  mixture = trajectories_lib.mix(list(parts.values()), episodes, seed)
+  mixture = trajectories.mix(list(parts.values()), episodes, seed)
   return mixture, means
 
 
@@ -247,8 +247,8 @@ def load_or_make(
       )
     # The recording comes last: where it is, the levels are.
     files.write_json(directory / LEVELS_FILE, levels)
-    trajectories_lib.save(path, recorded)
+    trajectories.save(path, recorded)
 
   processes.first_then_rest(record_levels, f"recording {str(path)!r}")
   levels = json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))
-  return trajectories_lib.load(path), levels
+  return trajectories.load(path), levels

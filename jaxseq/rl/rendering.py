@@ -9,14 +9,15 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.rl import evaluate
+from jaxseq.rl import transcript
 from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import scenes
-from jaxseq.training import animation
+from jaxseq.training import figures
 
-Film = film_lib.Film
+Film = reel.Film
 
 _COLORS = 64  # of a frame; it keeps files small
 # In seconds: of a whole animation, of one frame, and of the last one.
@@ -47,12 +48,11 @@ def film(
   for index, player in enumerate(players):
     num_steps = min(limit, int(player.env_params.max_steps_in_episode))
     taken, states = jax.device_get(
-      evaluate.record_states(
+      evaluate.record(
         config, variables, key, num_steps, greedy=greedy, member=index
       )
     )
-    done = taken.terminated | taken.truncated
-    length = int(done.argmax()) + 1 if done.any() else done.size
+    length = transcript.first_length(taken)
     taken, states = jax.tree.map(
       lambda leaf, length=length: leaf[:length], (taken, states)
     )
@@ -118,4 +118,4 @@ def write_gif(
   count = max(len(pictures), 1)
   each = float(np.clip(_WHOLE / count, _SHORTEST, _LONGEST))
   seconds = [each] * (count - 1) + [_LAST]
-  return animation.write_gif(path, pictures, seconds, colors=_COLORS)
+  return figures.write_gif(path, pictures, seconds, colors=_COLORS)

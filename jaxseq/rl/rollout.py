@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import envs
@@ -85,7 +86,7 @@ def environment(
   params: tuple[tuple[str, Any], ...] = (),
   *,
   as_images: bool = False,
-) -> tuple[protocol.Env, Any]:
+) -> tuple[protocol.Env, PyTree]:
   """Returns the environment that agents see, and its parameters.
 
   Args:
@@ -109,17 +110,13 @@ def environment(
     env, env_params = envs.make(env_id, **dict(options))
     known = [field.name for field in dataclasses.fields(env_params)]
     for name, _ in params:
-      if name not in known:
-        raise ValueError(
-          f"env_params: {env_id} has no parameter {name!r}, expected one of"
-          f" {', '.join(known)}."
-        )
+      _validate.choice("env_params", name, known)
     env_params = dataclasses.replace(env_params, **dict(params))
     env = _as_seen(env, as_images)
   return env, env_params
 
 
-def _as_seen(env: Any, as_images: bool) -> Any:
+def _as_seen(env: protocol.Env, as_images: bool) -> protocol.Env:
   """The environment as agents see it, in each block of a mixture."""
   if isinstance(env, mixtures.Mixture):
     return mixtures.Mixture(tuple(_as_seen(e, as_images) for e in env.envs))
@@ -138,7 +135,7 @@ class Player(NamedTuple):
 
   env: protocol.Env
   env_params: PyTree
-  network: networks.ActorCritic
+  network: networks.Policy
 
 
 def start(player: Player, key: Array, num_envs: int) -> World:

@@ -26,11 +26,10 @@ def rows(
 
   Args:
     player: who was recorded.
-    episode: what `evaluate.record` returned.
+    episode: transitions from `evaluate.record`.
     limit: the most rows to return.
   """
-  done = np.asarray(episode.terminated | episode.truncated)
-  length = int(done.argmax()) + 1 if done.any() else done.size
+  length = first_length(episode)
   length = min(length, limit or length)
   space = player.env.shown_space(player.env_params)
   seen = np.asarray(episode.observation)[:length]
@@ -46,7 +45,13 @@ def rows(
   return out
 
 
-def describe(space: Any, flat: np.ndarray) -> str:
+def first_length(recording: rollout.Transition) -> int:
+  """Returns how many steps (time, ...) its first episode has."""
+  done = np.asarray(recording.terminated | recording.truncated)
+  return int(done.argmax()) + 1 if done.any() else done.size
+
+
+def describe(space: spaces.Space, flat: np.ndarray) -> str:
   """Returns a flat observation in words; numbers beyond its size are ignored.
 
   Args:

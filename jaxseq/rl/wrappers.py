@@ -8,7 +8,6 @@ and the first of the next, and has to get both right.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Any
 from typing import Literal
@@ -21,17 +20,19 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
-def innermost(env: Any) -> Any:
+def innermost(env: protocol.Env) -> protocol.Env:
   """Returns the environment inside all wrappers."""
   while isinstance(env, Wrapper):
     env = env.env
   return env
 
 
-def innermost_state(state: PyTree) -> Any:
+def innermost_state(state: PyTree) -> PyTree:
   """Returns the state of the environment inside all wrappers."""
   while hasattr(state, "env_state"):
     state = state.env_state
@@ -44,14 +45,14 @@ def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper:
+class Wrapper(base.Jitted):
   """Hands everything on to an environment.
 
   Attributes:
     env: the environment.
   """
 
-  env: Any
+  env: protocol.Env
 
   def __getattr__(self, name: str) -> Any:
     # Unpickling asks for attributes before `env` is there.
@@ -59,35 +60,10 @@ class Wrapper:
       raise AttributeError(name)
     return getattr(self.env, name)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
-    """Starts an episode.
-
-    Args:
-      key: random key.
-      params: the environment's parameters; the default ones if None.
-
-    Returns:
-      The first observation and the state.
-    """
+  def _reset(self, key, params):
     return self.env.reset(key, params)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step, and starts the next episode if this one has ended.
-
-    Args:
-      key: random key.
-      state: the state before the step.
-      action: an element of the action space.
-      params: the environment's parameters; the default ones if None.
-
-    Returns:
-      Observation, state, reward, terminated, truncated and info, as gymnax
-      has them.
-    """
+  def _step(self, key, state, action, params):
     return self.env.step(key, state, action, params)
 
   @property
@@ -110,14 +86,10 @@ class Physics(Wrapper):
   def __post_init__(self):
     known = [f.name for f in dataclasses.fields(self.env.default_params)]
     for name, _ in self.values:
-      if name not in known:
-        raise ValueError(
-          f"values: got a parameter {name!r}, expected one of"
-          f" {', '.join(known)}."
-        )
+      _validate.choice("values", name, known)
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """Those of the environment, with the other values."""
     return self.env.default_params.replace(**dict(self.values))
 
@@ -138,40 +110,24 @@ class Shown(Wrapper):
   def __post_init__(self):
     space = spaces.convert(self.env.observation_space(self.env.default_params))
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-      raise ValueError(f"env: got observations {space!r}, expected vectors.")
+      raise _validate.error("env", space, "observations that are vectors")
     size = space.shape[0]
     if not self.indices or not all(0 <= i < size for i in self.indices):
-      raise ValueError(
-        f"indices: got {self.indices}, expected one or more from 0 to"
-        f" {size - 1}."
-      )
-    if not (0 <= self.noise_sigma < math.inf):
-      raise ValueError(
-        f"noise_sigma: got {self.noise_sigma}, expected 0 or more."
-      )
+      expected = f"one or more from 0 to {size - 1}"
+      raise _validate.error("indices", self.indices, expected)
+    _validate.number("noise_sigma", self.noise_sigma, 0)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, Any]:
-    """Starts an episode; see `Wrapper.reset`."""
+  def _reset(self, key, params):
     key, key_noise = jax.random.split(key)
     observation, state = self.env.reset(key, params)
     return self._show(key_noise, observation), state
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step; see `Wrapper.step`.
-
-    Where no episode ends, the observation and `final_observation` are the same
-    also in their noise.
-    """
+  def _step(self, key, state, action, params):
     key, key_noise = jax.random.split(key)
     observation, state, reward, terminated, truncated, info = self.env.step(
       key, state, action, params
     )
+    # Where no episode ends, both observations are the same also in their noise.
     key_first, key_final = jax.random.split(key_noise)
     final = self._show(key_final, info["final_observation"])
     shown = jnp.where(
@@ -221,24 +177,14 @@ class FlattenHistory(Wrapper):
   def __post_init__(self):
     _validate.literals(self)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, Any]:
-    """Starts an episode; see `Wrapper.reset`."""
-    params = self.env.default_params if params is None else params
+  def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
     flat = self._flatten(
       observation, self._no_action(params), jnp.bool_(True), params
     )
     return flat, state
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step; see `Wrapper.step`."""
-    params = self.env.default_params if params is None else params
+  def _step(self, key, state, action, params):
     observation, state, reward, terminated, truncated, info = self.env.step(
       key, state, action, params
     )
@@ -259,7 +205,7 @@ class FlattenHistory(Wrapper):
     size += self._history_size(params)
     return spaces.Box(-math.inf, math.inf, (size,))
 
-  def shown_space(self, params: PyTree = None) -> Any:
+  def shown_space(self, params: PyTree = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
     params = self.env.default_params if params is None else params
     return self.env.observation_space(params)
@@ -283,8 +229,12 @@ class FlattenHistory(Wrapper):
     return jnp.concatenate([action, flag])
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
-  ) -> Any:
+    self,
+    observation: PyTree,
+    action: jax.Array,
+    first: jax.Array,
+    params: PyTree,
+  ) -> PyTree:
     """An observation with its history."""
     space = self.env.observation_space(params)
     flat = spaces.flatten(space, observation)
@@ -328,7 +278,11 @@ class ImageHistory(FlattenHistory):
     )
 
   def _flatten(
-    self, observation: Any, action: jax.Array, first: jax.Array, params: PyTree
+    self,
+    observation: PyTree,
+    action: jax.Array,
+    first: jax.Array,
+    params: PyTree,
   ) -> ImageObservation:
     """An image with its history."""
     return ImageObservation(observation, self._history(action, first))
@@ -343,7 +297,7 @@ class FrameStackState:
     frames: (height, width, num_frames * channels) uint8, the observation.
   """
 
-  env_state: Any
+  env_state: PyTree
   frames: jax.Array
 
 
@@ -363,26 +317,12 @@ class FrameStack(Wrapper):
   def __post_init__(self):
     _validate.positive("num_frames", self.num_frames)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, FrameStackState]:
-    """Starts an episode; see `Wrapper.reset`."""
+  def _reset(self, key, params):
     frame, env_state = self.env.reset(key, params)
     frames = self._begin(frame)
     return frames, FrameStackState(env_state, frames)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    key: jax.Array,
-    state: FrameStackState,
-    action: Any,
-    params: PyTree = None,
-  ) -> tuple[
-    jax.Array, FrameStackState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step; see `Wrapper.step`."""
+  def _step(self, key, state, action, params):
     frame, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )
@@ -406,12 +346,12 @@ class FrameStack(Wrapper):
     return jnp.concatenate([blank, frame], axis=-1)
 
 
-def flat(env: Any) -> Any:
+def flat(env: protocol.Env) -> protocol.Env:
   """Returns an environment whose observations are vectors with a history."""
   return env if getattr(env, "shows_history", False) else FlattenHistory(env)
 
 
-def images(env: Any) -> Any:
+def images(env: protocol.Env) -> protocol.Env:
   """Returns an environment that shows images, several if it asks for them.
 
   Args:
@@ -465,11 +405,7 @@ class EpisodeStatistics(Wrapper):
     env: the environment.
   """
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset(
-    self, key: jax.Array, params: PyTree = None
-  ) -> tuple[Any, StatisticsState]:
-    """Starts an episode; see `Wrapper.reset`."""
+  def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params)
     zero_return, zero_length = jnp.float32(0), jnp.int32(0)
     return observation, StatisticsState(
@@ -480,17 +416,7 @@ class EpisodeStatistics(Wrapper):
       returned_episode_length=zero_length,
     )
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self,
-    key: jax.Array,
-    state: StatisticsState,
-    action: Any,
-    params: PyTree = None,
-  ) -> tuple[
-    Any, StatisticsState, jax.Array, jax.Array, jax.Array, dict[str, Any]
-  ]:
-    """Plays one step; see `Wrapper.step`."""
+  def _step(self, key, state, action, params):
     observation, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )

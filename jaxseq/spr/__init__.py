@@ -4,39 +4,10 @@ Schwarzer et al., "Data-Efficient Reinforcement Learning with Self-Predictive
 Representations", arXiv:2007.05929, its Rainbow base, and what grew out of it
 (SR-SPR, BBF). Almost everything is a pure function of arrays.
 
-The networks and what they learn by (encoders and layers are in `jaxseq.rl`,
-losses and replays in `jaxseq.rl.losses` and `jaxseq.rl.replay`):
-
-    conv_transition   the next latent from one and an action, by convolutions
-    mixer_transition  the same by any mixer
-    latent_memory     any mixer between encoder and head
-    stacks            of layers with a mixer, for these two
-    heads             from a latent to the values of actions; noise; projection
-    agent_networks    these together
-    inputs            random draws and augmented images of an update
-    augmentation      random shifts and intensities
-    objective         value and self-prediction losses per step
-    optimizer         Adam, and gradients clipped in groups
-    learner           parameters and their copies, and how a gradient moves them
-    transition_loss   the loss of transitions on their own
-    sequence_loss     the loss of sequences, for an agent with a memory
-    update            one update of it all
-    resets            of the weights; n-step returns annealed between them
-    variants          the published agents
-
-The agent in its environment:
-
-    game              an environment as the agent plays it, frame by frame
-    agent             acts, stores and learns
-    runner            many steps of it, compiled
-    evaluate          whole games
-    pictures          of them
-    settings          from a config file to a game and an agent
-    spr_arms          the arms of an experiment
-    published         scores of other agents
-    scores            human-normalized scores
-    score_comparison  of several agents
-    score_figures     drawings of them
+`agent_networks` puts the networks of an agent together, `update` does one
+update of them, `agent` acts, stores and learns in its environment, and `runner`
+takes many steps of that; `settings` goes from a config file to all of it.
+Encoders, layers, losses and replays are those of `jaxseq.rl`.
 
 Images are (height, width, channels); the stacked frames are the channels,
 oldest first.

@@ -18,7 +18,6 @@ Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
 import dataclasses
 import functools
 import math
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import wrappers
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
@@ -139,7 +139,7 @@ class State(NamedTuple):
 
   agent: learner.State
   replay: frames.State
-  game: Any
+  game: PyTree
   observation: Array
   memory: PyTree
   key: Array
@@ -163,7 +163,7 @@ class Played(NamedTuple):
   game_length: Array
 
 
-def init(key: Array, config: Config, frame: Array, game: Any) -> State:
+def init(key: Array, config: Config, frame: Array, game: PyTree) -> State:
   """Returns the state before the first step of a game, with its first frame."""
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
@@ -204,7 +204,7 @@ def act(
   epsilon: float | Array,
   noisy: bool,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
   Args:
@@ -283,8 +283,8 @@ def observe(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(state.observation, step.frame, step.done),
-    memory=jax.tree.map(
-      lambda fresh, old: jnp.where(step.done, fresh, old),
+    memory=wrappers.select(
+      step.done,
       agent_networks.initial_memory(config.variant.update.networks),
       state.memory,
     ),
@@ -352,10 +352,8 @@ def reset_is_due(config: Config, step: int) -> bool:
 
   None comes after the last step: the agent would be left untrained.
   """
-  due = config.variant.resets
-  return (
-    due is not None and step < config.num_steps and resets.is_due(due, step)
-  )
+  due, last = config.variant.resets, config.num_steps
+  return due is not None and step < last and resets.is_due(due, step)
 
 
 def reset(config: Config, state: State) -> State:

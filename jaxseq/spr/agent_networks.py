@@ -7,7 +7,6 @@ predicts its own latents, "transition" and "predictor"; for one with a memory,
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 
@@ -103,7 +102,7 @@ def _transition_model(config):
   return conv_transition
 
 
-def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> Any:
+def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   """Returns the memory at the beginning of an episode; () without one."""
   if config.memory is None:
     return ()
@@ -116,18 +115,12 @@ def action_values(
   image: Array,
   noise: dict[str, heads.Noise] | None = None,
   memory: PyTree = (),
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
 
-  Args:
-    config: options.
-    params: "encoder" and "head" at least, and "memory" if there is one.
-    image: (*batch, height, width, frames).
-    noise: of the head; None for none, as in evaluation.
-    memory: before the image, with leading axes *batch; () without one.
-
-  Returns:
-    (*batch, num_actions), and the memory after the image.
+  From images (*batch, height, width, frames) to (*batch, num_actions), and the
+  memory after them; that before them has leading axes *batch and is () without
+  one. The head has no noise in evaluation.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
   if config.memory is not None:
@@ -143,14 +136,9 @@ def encode_project(
 ) -> Array:
   """Encodes and projects images: what predictions are compared with.
 
-  Args:
-    config: options.
-    params: "encoder" and the hidden layers of "head".
-    image: (*batch, height, width, frames).
-    key: random key of the encoder's dropout; None for none.
-
-  Returns:
-    (*batch, projection_width).
+  From (*batch, height, width, frames) to (*batch, projection_width), with
+  parameters of "encoder" and of the hidden layers of "head". Without a key
+  there is no dropout.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image, key)
   return heads.project(config.head, params["head"], latent)
@@ -159,16 +147,10 @@ def encode_project(
 def predict(
   config: Config, params: Params, latent: Array, action: Array
 ) -> Array:
-  """Predicts the projections of the latents that follow.
+  """Predicts the projections of the latents that follow, by a transition model.
 
-  Args:
-    config: options, with a transition model.
-    params: from `init`.
-    latent: (batch, height, width, channels).
-    action: (batch, steps) integers.
-
-  Returns:
-    (batch, steps, projection_width).
+  From latents (batch, height, width, channels) and integers (batch, steps) to
+  (batch, steps, projection_width).
   """
   latents = _transition_model(config).apply(
     config.transition, params["transition"], latent, action

@@ -51,19 +51,14 @@ class Draws(NamedTuple):
   normal: Array
 
 
-def draw(
-  key: Array,
-  config: Config,
-  batch_shape: tuple[int, ...],
-  dtype: str = "float32",
-) -> Draws:
+def draw(key: Array, config: Config, batch_shape: tuple[int, ...]) -> Draws:
   """Draws one augmentation for every stack of a batch."""
   keys = jax.random.split(key, 3)
   end = 2 * config.pad + (0 if config.exclusive else 1)
   row, column = (
     jax.random.randint(key, batch_shape, 0, end, jnp.int32) for key in keys[:2]
   )
-  return Draws(row, column, jax.random.normal(keys[2], batch_shape, dtype))
+  return Draws(row, column, jax.random.normal(keys[2], batch_shape, "float32"))
 
 
 def apply(config: Config, image: Array, draws: Draws) -> Array:
@@ -84,9 +79,7 @@ def apply(config: Config, image: Array, draws: Draws) -> Array:
   batch = image.shape[:-3]
   if draws.row.shape != batch:
     raise _validate.error(
-      "draws",
-      f"shape {draws.row.shape}",
-      f"{batch}, the batch shape of image",
+      "draws", f"shape {draws.row.shape}", f"{batch}, the batch shape of image"
     )
   x = shift(config, image, draws.row, draws.column)
   dtype = draws.normal.dtype

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.spr import agent as agent_lib
+from jaxseq.rl import wrappers
+from jaxseq.spr import agent
 from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
 from jaxseq.spr import learner
@@ -30,7 +31,7 @@ class Result(NamedTuple):
   frames: np.ndarray
 
 
-def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
+def make(config: agent.Config, game: games.Game) -> Callable[..., Result]:
   """Returns a function with which an agent plays whole games.
 
   It goes from the networks of one seed (`learner.State`), a random key, the
@@ -43,24 +44,20 @@ def make(config: agent_lib.Config, game: games.Game) -> Callable[..., Result]:
 
 
 def _policy(config):
-  push = jax.vmap(agent_lib.push)
+  push = jax.vmap(agent.push)
+  renew = jax.vmap(wrappers.select, in_axes=(0, None, 0))
   initial = agent_networks.initial_memory(config.variant.update.networks)
 
-  def policy(agent, observation, memory, frame, fresh, key):
+  def policy(learned, observation, memory, frame, fresh, key):
     observation = push(observation, frame, fresh)
-
-    def renew(first, old):
-      begins = fresh.reshape(-1, *(1,) * first.ndim)
-      return jnp.where(begins, first, old)
-
-    action, memory = agent_lib.act(
+    action, memory = agent.act(
       config,
-      agent,
+      learned,
       observation,
       key,
       epsilon=config.variant.epsilon_eval,
       noisy=False,
-      memory=jax.tree.map(renew, initial, memory),
+      memory=renew(fresh, initial, memory),
     )
     return observation, memory, action
 
@@ -68,11 +65,11 @@ def _policy(config):
 
 
 def _play(
-  config: agent_lib.Config,
+  config: agent.Config,
   game: games.Game,
   policy: Callable[..., Any],
   step_all: Callable[..., Any],
-  agent: learner.State,
+  learned: learner.State,
   key: jax.Array,
   num_games: int,
   keep_frames: int = 0,
@@ -100,7 +97,7 @@ def _play(
       frames.append(np.asarray(frame[0]))
     key, key_policy, key_step = jax.random.split(key, 3)
     observation, memory, action = policy(
-      agent, observation, memory, frame, fresh, key_policy
+      learned, observation, memory, frame, fresh, key_policy
     )
     states, step = step_all(
       states, action, jax.random.split(key_step, num_games)

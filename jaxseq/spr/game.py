@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
@@ -56,7 +57,7 @@ class Game:
 
   name: str
   env: protocol.Env
-  env_params: Any
+  env_params: PyTree
   stack: int = 1
 
   @property
@@ -84,12 +85,14 @@ class Game:
     """(height, width, stack * channels) of an observation, or (stack * n,)."""
     return frame_rows.stacked_shape(self.frame_shape, self.stack)
 
-  def init(self, key: Array) -> tuple[Any, Array]:
+  def init(self, key: Array) -> tuple[PyTree, Array]:
     """Returns the state of a player and the first frame."""
     frame, state = self.env.reset(key, self.env_params)
     return state, frame
 
-  def step(self, state: Any, action: Array, key: Array) -> tuple[Any, Step]:
+  def step(
+    self, state: PyTree, action: Array, key: Array
+  ) -> tuple[PyTree, Step]:
     """Takes an action, a () integer; returns the state and its outcome."""
     frame, state, reward, terminated, truncated, info = self.env.step(
       key, state, action, self.env_params
@@ -100,12 +103,9 @@ class Game:
 
 
 def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
-  """Returns a game.
+  """Returns a game by an id and options that `jaxseq.rl.envs.make` knows.
 
-  Args:
-    env_id: an id that `jaxseq.rl.envs.make` knows, of an environment with a
-      `Discrete` action space.
-    options: passed on to it.
+  It is one of an environment with a `Discrete` action space.
 
   Raises:
     ValueError: there is no such game, it is not installed, or its actions are

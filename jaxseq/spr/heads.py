@@ -144,9 +144,7 @@ def init(key: Array, config: Config) -> Params:
   return params
 
 
-def draw_noise(
-  key: Array, config: Config, dtype: str = "float32"
-) -> dict[str, Noise] | None:
+def draw_noise(key: Array, config: Config) -> dict[str, Noise] | None:
   """Draws noise for all layers; None if the head is not noisy."""
   if not config.noisy:
     return None
@@ -155,8 +153,8 @@ def draw_noise(
   for key, (name, (inputs, outputs)) in zip(keys, config.sizes.items()):
     key_in, key_out = jax.random.split(key)
     noise[name] = scale_noise(
-      jax.random.normal(key_in, (inputs,), dtype),
-      jax.random.normal(key_out, (outputs,), dtype),
+      jax.random.normal(key_in, (inputs,), jnp.float32),
+      jax.random.normal(key_out, (outputs,), jnp.float32),
     )
   return noise
 

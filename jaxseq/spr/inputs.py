@@ -56,14 +56,9 @@ def check(
   ahead: int,
   observation_shape: tuple[int, ...],
 ) -> None:
-  """Checks the shapes of a batch.
+  """Checks the shapes of a batch, whose elements have observations of `steps`.
 
-  Args:
-    batch: transitions or sequences.
-    steps: of each element's observations.
-    rows: transitions or steps that are learned from.
-    ahead: K.
-    observation_shape: such as (height, width, frames).
+  From `rows` transitions or steps is learned, `ahead` is K.
 
   Raises:
     ValueError: naming the field, what came and what is expected.

@@ -42,18 +42,10 @@ def apply(
   *,
   step: bool = False,
 ) -> tuple[Array, PyTree]:
-  """Takes in whole sequences, or one latent of each.
+  """Takes in whole sequences, or one latent of each, as `stacks.apply` does.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (*batch, time, height, width, channels).
-    state: before the first latents, from `stacks.initial_state`.
-    reset: (*batch, time) bool, whether an episode begins there.
-    step: whether latent and reset are one element, without a time axis.
-
-  Returns:
-    What the head is to see, like `latent`, and the state after the last one.
+  From latents (*batch, time, height, width, channels) to what the head is to
+  see, which is like them, and the state after the last one.
   """
   x = latent.reshape(*latent.shape[:-3], -1)
   y, state = stacks.apply(config, params, x, state, reset, step=step)

@@ -14,7 +14,6 @@ stack.
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +67,7 @@ def init(key: Array, config: Config) -> Params:
 
 def step(
   config: Config, params: Params, latent: Array, action: Array, state: PyTree
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Predicts the latents (batch, *latent_shape) after one action each.
 
   Takes the state of the stack after the steps before; also returns the one

@@ -60,14 +60,9 @@ def bootstrap(
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
-  Args:
-    config: options.
-    batch: what to learn from.
-    outputs: (batch, num_actions, ...), of the target network at s_{t+n}.
-    selector: like it, of the network that selects the action there.
-
-  Returns:
-    Distributions (batch, atoms); values (batch,) without atoms.
+  From outputs (batch, num_actions, ...) of the target network at s_{t+n}, and
+  the like of the network that selects the action there, to distributions
+  (batch, atoms); values (batch,) without atoms.
   """
   head = config.networks.head
   outputs = td.double_q(heads.action_values(head, selector), outputs)

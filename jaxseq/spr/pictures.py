@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.training import animation
+from jaxseq.training import figures
 
 # Okabe and Ito's colours, told apart with every kind of colour vision, and two
 # greys: one for each channel.
@@ -22,19 +22,21 @@ _COLORS = (
   (150, 150, 150),
   (90, 90, 90),
 )
+# What small images are enlarged to.
+_HEIGHT = 168
 
 
-def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
+def images(frames: np.ndarray) -> np.ndarray:
   """Returns frames as colour images.
 
   Args:
     frames: (time, height, width, 1) uint8 grey values, or (time, height, width,
       channels) uint8, where each channel gets a colour and the last one that
       is not 0 is seen.
-    size: height that images are enlarged to, by a whole factor.
 
   Returns:
-    (time, height', width', 3) uint8.
+    (time, height', width', 3) uint8, enlarged by a whole factor to a height of
+    at most 168.
 
   Raises:
     ValueError: there are more channels than colours.
@@ -44,33 +46,20 @@ def images(frames: np.ndarray, size: int = 168) -> np.ndarray:
   else:
     if frames.shape[-1] > len(_COLORS):
       raise _validate.error(
-        "frames",
-        f"shape {frames.shape}",
-        f"at most {len(_COLORS)} channels",
+        "frames", f"shape {frames.shape}", f"at most {len(_COLORS)} channels"
       )
     out = np.zeros((*frames.shape[:3], 3), np.uint8)
     for channel in range(frames.shape[-1]):
       out[frames[..., channel] > 0] = _COLORS[channel]
-  factor = max(1, size // out.shape[1])
+  factor = max(1, _HEIGHT // out.shape[1])
   return out.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def write_gif(
-  path: str | os.PathLike, frames: np.ndarray, *, per_second: float = 15.0
-) -> pathlib.Path:
-  """Writes frames as a GIF that repeats for ever.
-
-  Args:
-    path: the file.
-    frames: as for `images`, at least one.
-    per_second: frames per second.
-
-  Returns:
-    The path.
+def write_gif(path: str | os.PathLike, frames: np.ndarray) -> pathlib.Path:
+  """Writes frames, as for `images`, as a GIF that repeats: 15 a second.
 
   Raises:
     ModuleNotFoundError: pillow is not installed.
   """
   pictures = images(frames)
-  seconds = [1 / per_second] * len(pictures)
-  return animation.write_gif(path, pictures, seconds)
+  return figures.write_gif(path, pictures, [1 / 15] * len(pictures))

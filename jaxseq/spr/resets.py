@@ -72,7 +72,7 @@ class Annealing:
 
 def is_due(config: Config, step: int) -> bool:
   """Whether weights are reset after an environment step, counted from 1."""
-  return step > 0 and step % config.every == 0 and step <= config.last
+  return 0 < step <= config.last and step % config.every == 0
 
 
 def n_step_settings(

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq.spr import agent as agent_lib
+from jaxseq.spr import agent
 from jaxseq.spr import game as games
 from jaxseq.training.devices import seeds
 
-State = agent_lib.State
+State = agent.State
 Chunk = Callable[[State, int], tuple[State, dict[str, np.ndarray]]]
 
 _LOSSES = ("loss", "rl_loss", "spr_loss", "stem_norm")
@@ -39,9 +39,7 @@ class Segment(NamedTuple):
   resets: bool
 
 
-def segments(
-  config: agent_lib.Config, start: int, count: int
-) -> Iterator[Segment]:
+def segments(config: agent.Config, start: int, count: int) -> Iterator[Segment]:
   """Cuts the `count` steps after the first `start` where their kind changes."""
   end = start + count
   while start < end:
@@ -50,19 +48,19 @@ def segments(
     if config.variant.resets is not None:
       every = config.variant.resets.every
       stop = min(stop, (start // every + 1) * every)
-    yield Segment(stop - start, learning, agent_lib.reset_is_due(config, stop))
+    yield Segment(stop - start, learning, agent.reset_is_due(config, stop))
     start = stop
 
 
-def init(config: agent_lib.Config, game: games.Game, key: jax.Array) -> State:
+def init(config: agent.Config, game: games.Game, key: jax.Array) -> State:
   """Returns the state of one seed before the first step."""
   key, key_game = jax.random.split(key)
   state, frame = game.init(key_game)
-  return agent_lib.init(key, config, frame, state)
+  return agent.init(key, config, frame, state)
 
 
 def make_chunk(
-  config: agent_lib.Config,
+  config: agent.Config,
   game: games.Game,
   num_seeds: int,
   *,
@@ -70,12 +68,8 @@ def make_chunk(
 ) -> Chunk:
   """Returns the function that takes some steps, for `training.loop`.
 
-  Args:
-    config: of the agent.
-    game: what it plays.
-    num_seeds: number of seeds.
-    compiled_loop: whether loops over steps and updates are compiled; None
-      leaves that to the platform.
+  Whether loops over steps and updates are compiled, `compiled_loop`, is left to
+  the platform if it is None.
 
   Returns:
     A function from states and a number of steps to the states after them and
@@ -86,8 +80,7 @@ def make_chunk(
   """
   if compiled_loop is None:
     compiled_loop = jax.default_backend() != "cpu"
-  programs = _Programs(config, num_seeds, game)
-
+  programs = _Programs(config, game, num_seeds)
   updates = config.variant.updates_per_step
 
   def chunk(state: State, count: int):
@@ -113,44 +106,34 @@ def make_chunk(
 
 
 def lower_step(
-  config: agent_lib.Config,
+  config: agent.Config,
   game: games.Game,
   num_seeds: int = 1,
   sharding: jax.sharding.Sharding | None = None,
 ) -> jax.stages.Lowered:
   """Lowers the program of one step of all seeds where loops are compiled.
 
-  Nothing is allocated: the compiled program tells what it would take.
-
-  Args:
-    config: of the agent, which has begun to learn.
-    game: what it plays.
-    num_seeds: number of seeds.
-    sharding: where all arrays lie; None for the default device. That of a
-      described device compiles for it without the hardware.
+  The agent has begun to learn. Nothing is allocated: the compiled program tells
+  what it would take. All arrays lie as `sharding` says; that of a described
+  device compiles for it without the hardware.
   """
-  programs = _Programs(config, num_seeds, game)
+  programs = _Programs(config, game, num_seeds)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))
   state = jax.eval_shape(jax.vmap(functools.partial(init, config, game)), keys)
-  placed = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=sharding
-    ),
-    state,
-  )
+  placed = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), state)
   return programs.steps(1, True).lower(placed)
 
 
 class _Programs:
   """Compiled programs, each made when it is first used."""
 
-  def __init__(self, config, num_seeds, game):
+  def __init__(self, config, game, num_seeds):
     self._config = config
-    self._num_seeds = num_seeds
     self._game = game
+    self._num_seeds = num_seeds
     self.step = functools.cache(self._step)
     self.steps = functools.cache(self._steps)
-    self.reset = self._jit(functools.partial(agent_lib.reset, config))
+    self.reset = self._jit(functools.partial(agent.reset, config))
     self.learn = self._jit(self._learn_one)
 
   def _jit(self, function):
@@ -160,14 +143,14 @@ class _Programs:
     )
 
   def _interact(self, learning, state):
-    state, action = agent_lib.choose(self._config, state, learning=learning)
+    state, action = agent.choose(self._config, state, learning=learning)
     key, key_game = jax.random.split(state.key)
     game, step = self._game.step(state.game, action, key_game)
     state = state._replace(key=key, game=game)
-    return agent_lib.observe(self._config, state, action, step)
+    return agent.observe(self._config, state, action, step)
 
   def _learn_one(self, state):
-    state, metrics = agent_lib.learn(self._config, state)
+    state, metrics = agent.learn(self._config, state)
     return state, {name: getattr(metrics, name) for name in _LOSSES}
 
   def _step(self, learning):

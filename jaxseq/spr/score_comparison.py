@@ -14,10 +14,8 @@ from typing import NamedTuple
 
 from jaxseq import _validate
 from jaxseq.spr import score_figures
-from jaxseq.spr import scores as scores_lib
+from jaxseq.spr import scores
 from jaxseq.training import aggregates
-from jaxseq.training import files
-from jaxseq.training import tables
 
 TABLE = "improvement.txt"
 
@@ -31,7 +29,7 @@ class Report(NamedTuple):
     picture: the file; None if matplotlib is not installed.
   """
 
-  table: scores_lib.Table
+  table: scores.Table
   improvements: dict[str, dict[str, tuple[float, float, float]]]
   picture: pathlib.Path | None
 
@@ -51,15 +49,14 @@ def improvements(
     seed: of the resamples.
 
   Returns:
-    By agent and by other agent, `aggregates.improvement` of their runs: the
-    probability on a game, averaged over games, and the ends of its interval.
+    By agent and by other agent, `aggregates.improvement` of their runs.
 
   Raises:
     ValueError: as `scores.normalized_table`, or if agents differ in games.
   """
   games = list(next(iter(agents.values()), {}))
   tables_of = {
-    name: _table_of(name, scores, games) for name, scores in agents.items()
+    name: _table_of(name, played, games) for name, played in agents.items()
   }
   found = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
@@ -101,36 +98,31 @@ def write(
     )
   found = improvements(agents, resamples=resamples, seed=seed)
   table = _table(agents, found)
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  text = tables.render(*table) + "\n"
-  files.write_text(directory / TABLE, text)
+  directory = scores.write_tables(directory, TABLE, table)
   return Report(table, found, score_figures.improvements(directory, found))
 
 
-def _table_of(name, scores, games):
-  """Returns an agent's normalised scores, with the games in this order."""
-  if set(scores) != set(games):
+def _table_of(name, played, games):
+  """Returns an agent's normalized scores, with the games in this order."""
+  if set(played) != set(games):
     raise _validate.error(
       f"agents[{name!r}]",
-      list(scores),
+      list(played),
       f"scores of the games {games}, as of the first agent",
     )
-  return scores_lib.normalized_table({game: scores[game] for game in games})
+  return scores.normalized_table({game: played[game] for game in games})
 
 
-def _table(agents, found) -> scores_lib.Table:
+def _table(agents, found) -> scores.Table:
   games = next(iter(agents.values()))
-  runs = [len(scores[game]) for scores in agents.values() for game in games]
-  form = "{:.3f} [{:.3f}, {:.3f}]" if max(runs) > 1 else "{:.3f}"
+  runs = max(len(played[game]) for played in agents.values() for game in games)
+  form, intervals = scores.interval_format(runs)
   rows = [
     [a, *("-" if a == b else form.format(*found[a][b]) for b in agents)]
     for a in agents
   ]
   title = (
     "Probability that a run of the row's agent beats one of the column's, mean "
-    f"over {score_figures.games(len(games))}"
+    f"over {score_figures.games(len(games))}{intervals}"
   )
-  if max(runs) > 1:
-    title += ", with 95 % bootstrap intervals"
-  return scores_lib.Table(["agent", *agents], rows, title)
+  return scores.Table(["agent", *agents], rows, title)

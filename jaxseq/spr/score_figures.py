@@ -45,17 +45,7 @@ def draw_aggregates(
   ours: Mapping[str, tuple[float, float, float]],
   others: Mapping[str, published.Aggregates],
 ) -> pathlib.Path | None:
-  """Draws aggregates with their intervals, and published ones.
-
-  Args:
-    directory: where to.
-    name: what the agent is called.
-    ours: its aggregates, from `aggregates.aggregates`.
-    others: what is published, by agent.
-
-  Returns:
-    The picture.
-  """
+  """Draws an agent's `aggregates.aggregates`, and published ones by agent."""
   panels = {title: {name: ours[key]} for key, title in TITLES.items()}
   for agent, found in others.items():
     for key, title in TITLES.items():
@@ -74,15 +64,11 @@ def profile(
 ) -> pathlib.Path | None:
   """Draws each run's share of games above a level: their mean and spread.
 
-  Args:
-    directory: where to.
-    table: (runs, games) normalised scores.
-    name: what the agent is called.
-    rivals: the same of other agents, from published means.
-
-  Returns:
-    The picture.
+  Tables are (runs, games) normalized scores; those of the rivals, by name, hold
+  published means.
   """
+  means = {f"{agent}, means": rows for agent, rows in rivals.items()}
+  labeled = {name: table, **means}
   return plots.learning_curve(
     directory / "profile.png",
     {
@@ -90,10 +76,7 @@ def profile(
         _TAUS,
         [aggregates.performance_profile(row[None], _TAUS) for row in rows],
       )
-      for label, rows in {
-        name: table,
-        **{f"{agent}, means": rows for agent, rows in rivals.items()},
-      }.items()
+      for label, rows in labeled.items()
     },
     xlabel="human-normalised score",
     ylabel="share of scores above it",
@@ -107,14 +90,8 @@ def improvements(
 ) -> pathlib.Path | None:
   """Draws how probably one agent beats another, with intervals.
 
-  Args:
-    directory: where to.
-    found: by agent and by other agent, from
-      `score_comparison.improvements`. Each pair is drawn once: the other way
-      round it is the rest to 1.
-
-  Returns:
-    The picture.
+  Of `score_comparison.improvements` each pair is drawn once: the other way
+  round it is the rest to 1.
   """
   pairs = itertools.combinations(found, 2)
   bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
@@ -129,17 +106,7 @@ def sample_efficiency(
   steps: np.ndarray,
   points: np.ndarray,
 ) -> pathlib.Path | None:
-  """Draws the IQM over the course of training.
-
-  Args:
-    directory: where to.
-    count: number of games.
-    steps: (n,) of the training.
-    points: (3, n): IQM, lower and upper ends of its interval.
-
-  Returns:
-    The picture.
-  """
+  """Draws `scores.sample_efficiency`, the IQM over training, of some games."""
   iqm, low, high = points
   return plots.learning_curve(
     directory / "sample_efficiency.png",

@@ -57,14 +57,9 @@ def check_game(game: str) -> None:
 
 
 def normalize(game: str, score: Any) -> np.ndarray:
-  """Returns (score - random) / (human - random).
+  """Returns (score - random) / (human - random) on a game, such as "qbert".
 
-  Args:
-    game: its name, such as "kung_fu_master".
-    score: mean returns of unclipped games, any shape.
-
-  Returns:
-    float64 of that shape.
+  From mean returns of unclipped games, of any shape, to float64.
 
   Raises:
     ValueError: if there is no such game among the 26.
@@ -75,13 +70,10 @@ def normalize(game: str, score: Any) -> np.ndarray:
 
 
 def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
-  """Returns normalised scores as the array that `aggregates` wants.
+  """Returns normalized scores as the array that `aggregates` wants.
 
-  Args:
-    scores: games to the scores of their runs, equally many of each.
-
-  Returns:
-    (runs, games) float64, columns in the order of the mapping.
+  From games to the scores of their runs, equally many of each, to (runs, games)
+  float64, columns in the order of the mapping.
 
   Raises:
     ValueError: if there is no game, a name is unknown, a score is not finite,
@@ -104,14 +96,9 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
 
 
 def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
-  """Returns an agent's published mean scores, normalised.
+  """Returns the mean scores of an agent in `published.SCORES`, normalized.
 
-  Args:
-    agent: a name in `published.SCORES`.
-    games: names of games.
-
-  Returns:
-    (1, games) float64: one mean over runs for each game, no run.
+  (1, games) float64: one mean over runs for each game, no run.
 
   Raises:
     ValueError: if an agent or a game is unknown.
@@ -129,12 +116,8 @@ def published_aggregates(
 ) -> dict[str, published.Aggregates]:
   """Returns what other agents reach on the same games.
 
-  Args:
-    games: names of games.
-
-  Returns:
-    By agent: on all 26 games what is published; on fewer of them the mean and
-    the median, computed from published scores.
+  By agent: on all 26 games what is published; on fewer of them the mean and the
+  median, computed from published scores.
 
   Raises:
     ValueError: if a game is unknown.
@@ -242,10 +225,7 @@ def write(
     _games_table(scores, table, name, against),
     _aggregates_table(list(scores), table, name, ours),
   )
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  text = "\n\n".join(tables.render(*item) for item in made)
-  files.write_text(directory / TABLE, text + "\n")
+  directory = write_tables(directory, TABLE, *made)
   pictures = [
     score_figures.draw_aggregates(
       directory, name, ours, published_aggregates(list(scores))
@@ -260,15 +240,29 @@ def write(
   return Report(made, ours, tuple(file for file in pictures if file))
 
 
+def write_tables(
+  directory: str | os.PathLike, name: str, *made: Table
+) -> pathlib.Path:
+  """Writes tables to a file of a directory, which is made and returned."""
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  text = "\n\n".join(tables.render(*table) for table in made)
+  files.write_text(directory / name, text + "\n")
+  return directory
+
+
+def interval_format(runs: int) -> tuple[str, str]:
+  """Returns how values and intervals of runs are written and announced."""
+  if runs == 1:
+    return "{:.3f}", ""
+  return "{:.3f} [{:.3f}, {:.3f}]", ", with 95 % bootstrap intervals"
+
+
 def _curve(game, steps, values):
   """Returns a curve as arrays (n,) and (runs, n)."""
   steps, values = np.asarray(steps), np.asarray(values, float)
-  if (
-    steps.ndim != 1
-    or values.ndim != 2
-    or values.shape[1] != steps.size
-    or (np.diff(steps) < 0).any()
-  ):
+  fits = steps.ndim == 1 and values.shape[1:] == steps.shape
+  if not fits or (np.diff(steps) < 0).any():
     raise _validate.error(
       f"curves[{game!r}]",
       f"shape {steps.shape} and {values.shape}",
@@ -312,7 +306,7 @@ def _games_table(scores, table, name, against) -> Table:
 
 
 def _aggregates_table(games, table, name, ours) -> Table:
-  form = "{:.3f} [{:.3f}, {:.3f}]" if table.shape[0] > 1 else "{:.3f}"
+  form, intervals = interval_format(table.shape[0])
   rows = [
     [
       name,
@@ -334,14 +328,11 @@ def _aggregates_table(games, table, name, ours) -> Table:
         of_means,
       ]
     )
-  title = f"Human-normalised aggregates over {score_figures.games(len(games))}"
-  if table.shape[0] > 1:
-    title += ", with 95 % bootstrap intervals"
-  title += "; IQM of means: of one mean score per game, not of runs"
   return Table(
     ["agent", "runs", *score_figures.TITLES.values(), "IQM of means"],
     rows,
-    title,
+    f"Human-normalised aggregates over {score_figures.games(len(games))}"
+    f"{intervals}; IQM of means: of one mean score per game, not of runs",
   )
 
 

@@ -22,6 +22,7 @@ from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.rl import encoders
 from jaxseq.spr import agent
+from jaxseq.spr import conv_transition
 from jaxseq.spr import game as games
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import stacks
@@ -45,8 +46,6 @@ class Settings:
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
     capacity: steps that the replay keeps; num_steps if None.
-    prioritized: whether sequences are drawn by priority; None for the agent's
-      own way.
     clip_rewards: whether the agent learns from the signs of rewards alone.
     encoder: fields of `encoders.Config` that differ from the agent's, and from
       those that suit the game's frames (`encoders.suited`).
@@ -70,7 +69,6 @@ class Settings:
   num_steps: int = 100_000
   batch_size: int = 32
   capacity: int | None = None
-  prioritized: bool | None = None
   clip_rewards: bool = True
   encoder: Mapping[str, Any] = _EMPTY
   head: Mapping[str, Any] = _EMPTY
@@ -102,11 +100,8 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   encoder = _with(networks.encoder, suited, "encoder")
   encoder = _with(encoder, settings.encoder, "encoder")
   height, width, channels = encoders.latent_shape(encoder)
-  head = _with(
-    networks.head,
-    {**settings.head, "features": height * width * channels},
-    "head",
-  )
+  features = {"features": height * width * channels}
+  head = _with(networks.head, {**settings.head, **features}, "head")
   transition = None
   if settings.self_prediction and networks.transition is not None:
     transition = _transition(settings, networks.transition, encoder)
@@ -129,11 +124,7 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
-    variant=_with(
-      variant,
-      {"prioritized": settings.prioritized, **settings.agent},
-      "agent",
-    ),
+    variant=_with(variant, settings.agent, "agent"),
     frame_shape=game.frame_shape,
     frame_dtype=game.frame_dtype.name,
     stack=game.stack,
@@ -145,8 +136,10 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
 
 
 def _transition(
-  settings: Settings, published: Any, encoder: encoders.Config
-) -> Any:
+  settings: Settings,
+  published: conv_transition.Config,
+  encoder: encoders.Config,
+) -> conv_transition.Config | mixer_transition.Config:
   """Returns the configuration of the transition model."""
   fields = dict(settings.transition)
   shape = encoders.latent_shape(encoder)

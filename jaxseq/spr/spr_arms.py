@@ -107,12 +107,6 @@ class Arm:
   ) -> dict[str, Any]:
     """Plays whole games with each seed's policy, and draws one of the first.
 
-    Args:
-      program: of the arm.
-      state: of all seeds.
-      directory: of the arm, where the drawing goes.
-      seconds: is not told.
-
     Returns:
       The number of `parameters`; per seed the mean returns `evaluation`, mean
       lengths `evaluation_length`, and all returns `games`; `gif`, the drawing's

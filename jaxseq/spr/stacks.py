@@ -5,10 +5,10 @@ a model of latents, `mixer_transition`.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxseq import _validate
 from jaxseq import nn
@@ -47,13 +47,7 @@ class Config:
 
 
 def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
-  """Draws the parameters.
-
-  Args:
-    key: random key.
-    config: options.
-    inputs: elements of an input.
-    outputs: elements of an output.
+  """Draws the parameters for so many elements of an input and of an output.
 
   Returns:
     "in" and "out", the layers from inputs to d_model and from there to outputs,
@@ -70,8 +64,10 @@ def init(key: Array, config: Config, inputs: int, outputs: int) -> Params:
 
 
 def initial_state(
-  config: Config, batch_shape: tuple[int, ...] = (), dtype: Any = "float32"
-) -> Any:
+  config: Config,
+  batch_shape: tuple[int, ...] = (),
+  dtype: DTypeLike = "float32",
+) -> PyTree:
   """Returns the state before the first element of a sequence."""
   model = nn.SequenceModel(config.stack, parent=None)
   return model.initial_state(batch_shape, dtype)
@@ -85,7 +81,7 @@ def apply(
   reset: Array | None = None,
   *,
   step: bool = False,
-) -> tuple[Array, Any]:
+) -> tuple[Array, PyTree]:
   """Consumes whole sequences, in parallel over time where the mixers can.
 
   Args:

@@ -89,12 +89,10 @@ register = REGISTRY.register
 def get(
   name: str, num_actions: int, image_shape: Shape = (84, 84, 4)
 ) -> Variant:
-  """Returns the configuration of an agent.
+  """Returns the configuration of an agent, one of `names()`.
 
-  Args:
-    name: one of `names()`; `register` adds a function like those below.
-    num_actions: number of actions.
-    image_shape: (height, width, frames) of observations.
+  `register` adds a function like those below. Observations have the image_shape
+  (height, width, frames).
 
   Raises:
     ValueError: if there is no such agent.

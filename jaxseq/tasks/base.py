@@ -14,6 +14,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.data import datasets
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -21,8 +22,6 @@ from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
-
-PyTree = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +112,7 @@ class ArrayProblem:
     size: number of training examples.
   """
 
-  carry: Any = None
+  carry: PyTree = None
 
   def __init__(
     self, arm: ArmConfig, network: Any, data: dict[str, PyTree], size: int

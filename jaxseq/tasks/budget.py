@@ -1,13 +1,13 @@
 """Networks of equal size, and what they cost to run."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
+from jaxseq._types import PyTree
 
 
 def count_parameters(
@@ -92,7 +92,7 @@ def fit_width(
 def state_bytes(config: nn.NetworkConfig) -> int:
   """Returns the size of the carried states of one sequence, in bytes."""
   network = nn.SequenceNetwork(config, 1)
-  states: Any = jax.eval_shape(network.initial_state)
+  states: PyTree = jax.eval_shape(network.initial_state)
   return sum(
     leaf.size * np.dtype(leaf.dtype).itemsize
     for leaf in jax.tree.leaves(states)

@@ -18,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
@@ -44,10 +46,7 @@ class ArmConfig(base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 0 < self.top_share <= 1:
-      raise ValueError(
-        f"top_share: got {self.top_share}, expected more than 0 and at most 1."
-      )
+    _validate.fraction("top_share", self.top_share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +136,10 @@ class DecisionModel(linen.Module):
     observations: Array,
     actions: Array,
     timesteps: Array,
-    states: Any = None,
+    states: PyTree = None,
     reset: Array | None = None,
     train: bool = False,
-  ) -> tuple[Array, Any]:
+  ) -> tuple[Array, PyTree]:
     """Runs over windows.
 
     Args:
@@ -176,8 +175,8 @@ class DecisionModel(linen.Module):
     return self._outputs(y), states
 
   def decide(
-    self, returns: Array, observation: Array, timestep: Array, states: Any
-  ) -> tuple[Array, Any]:
+    self, returns: Array, observation: Array, timestep: Array, states: PyTree
+  ) -> tuple[Array, PyTree]:
     """Runs over the first two tokens of one step.
 
     Args:
@@ -196,13 +195,13 @@ class DecisionModel(linen.Module):
     y, states = self.stack(token, states, step=True)
     return self._outputs(y), states
 
-  def remember(self, action: Array, timestep: Array, states: Any) -> Any:
+  def remember(self, action: Array, timestep: Array, states: PyTree) -> PyTree:
     """Runs over the last token of one step; returns the states after it."""
     token = self._token(self.embed_action, self._numbers(action), timestep)
     return self.stack(token, states, step=True)[1]
 
   @linen.nowrap
-  def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
+  def initial_state(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
     """Returns the states of a fresh episode; works on an unbound module."""
     stack = nn.SequenceModel(self.config, parent=None)
     return stack.initial_state(batch_shape)

@@ -131,13 +131,13 @@ def make_arm(
     plan: how updates are planned.
     num_updates: of the whole run.
     devices: see `choose_devices`.
-    **options: more of `documents.make_problem`.
+    **options: more of `documents.Problem`.
 
   Raises:
     ValueError: an option is wrong.
   """
   return Arm(
-    documents.make_problem(
+    documents.Problem(
       arm, corpus, plan, devices=choose_devices(devices), **options
     ),
     base.make_optimizer(arm, num_updates),

@@ -6,9 +6,7 @@ planner says which devices work on which of them (`jaxseq.planner`). The loss is
 the mean over all targets of the update, so that no number depends on the plan.
 """
 
-from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +14,6 @@ import optax
 
 from jaxseq import _validate
 from jaxseq import mixers
-from jaxseq import nn
 from jaxseq.planner import rows
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
@@ -79,54 +76,8 @@ def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
   return np.array([orders[e][p] for e, p in zip(epochs, places)])
 
 
-def make_token_loss(
-  network: nn.SequenceNetwork, longest_row: int
-) -> Callable[[Any, rows.Wave, str], jax.Array]:
-  """Returns the sum of the losses, in nats, of a device's part of a wave.
-
-  Args:
-    network: the network.
-    longest_row: elements of a row over all devices. Attention that sees as many
-      exchanges within its group alone; with a shorter window it sends keys on
-      from device to device, and groups wait for each other.
-  """
-  options = tuple(
-    _scheme(mixer, longest_row) for mixer in network.config.stack.mixers
-  )
-
-  def token_loss(variables, wave, axis):
-    logits, _ = network.apply(
-      variables,
-      wave.tokens,
-      None,
-      wave.reset,
-      options=tuple(each | {"axis": axis} for each in options),
-    )
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, wave.targets)
-    return (nats * wave.mask).sum()
-
-  return token_loss
-
-
-def _scheme(mixer, longest_row):
-  """Returns how a mixer exchanges what it needs inside a group."""
-  if mixers.module_of(mixer) is not mixers.get("attention"):
-    return {}
-  whole = mixer.window >= longest_row - 1
-  return {"scheme": "gather" if whole else "halo"}
-
-
-def make_problem(
-  arm: base.ArmConfig,
-  corpus: language.Corpus,
-  plan: document_plans.PlanConfig,
-  *,
-  max_length: int,
-  seed: int,
-  valid_tokens: int,
-  devices: Sequence[jax.Device],
-) -> planned.Problem:
-  """Returns the problem of predicting each token of a document.
+class Problem:
+  """Predicting each token of a document.
 
   Args:
     arm: network, optimiser, and documents per update.
@@ -137,38 +88,89 @@ def make_problem(
     valid_tokens: how many tokens of the validation part an evaluation reads.
     devices: those that share the work, of all processes.
 
-  Returns:
-    A problem whose losses are nats.
-
   Raises:
     ValueError: if there are too few documents, or an option is wrong.
   """
-  train = from_text(corpus.train, max_length)
-  count = len(train.lengths)
-  if arm.batch_size > count:
-    raise ValueError(
-      f"batch_size: got {arm.batch_size}, expected at most {count}, the number "
-      "of training documents."
+
+  def __init__(
+    self,
+    arm: base.ArmConfig,
+    corpus: language.Corpus,
+    plan: document_plans.PlanConfig,
+    *,
+    max_length: int,
+    seed: int,
+    valid_tokens: int,
+    devices: Sequence[jax.Device],
+  ):
+    self.documents = from_text(corpus.train, max_length)
+    count = len(self.documents.lengths)
+    if arm.batch_size > count:
+      raise _validate.error(
+        "batch_size",
+        arm.batch_size,
+        f"at most {count}, the number of training documents",
+      )
+    self.planner = document_plans.make_planner(
+      plan, arm.network, max_length, devices
     )
-  plans = document_plans.make_planner(plan, arm.network, max_length, devices)
-  network = language.make_network(arm, corpus)
+    self.network = language.make_network(arm, corpus)
+    self.corpus, self.devices = corpus, tuple(devices)
+    self.batch_size, self.max_length = arm.batch_size, max_length
+    self.seed, self.valid_tokens = seed, valid_tokens
+    longest_row = self.planner.chunks[-1] * self.planner.num_devices
+    self.options = tuple(
+      _scheme(mixer, longest_row) for mixer in arm.network.stack.mixers
+    )
 
-  def make_step(update):
-    return plans.lay_out(train, draw(seed, update, count, arm.batch_size))
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    return self.network.init(key, np.zeros((1, 1), np.int32))
 
-  def held_out(text, tokens):
-    part = first(from_text(text, max_length), tokens)
+  def token_loss(
+    self, variables: base.PyTree, wave: rows.Wave, axis: str
+  ) -> jax.Array:
+    """Returns the sum of the losses, in nats, of a device's part of a wave."""
+    logits, _ = self.network.apply(
+      variables,
+      wave.tokens,
+      None,
+      wave.reset,
+      options=tuple(each | {"axis": axis} for each in self.options),
+    )
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, wave.targets)
+    return (nats * wave.mask).sum()
+
+  def make_step(self, update: int) -> planned.Step:
+    """Returns the batch of the update after so many."""
+    count = len(self.documents.lengths)
+    chosen = draw(self.seed, update, count, self.batch_size)
+    return self.planner.lay_out(self.documents, chosen)
+
+  def valid(self) -> list[rows.Batch]:
+    """Returns the validation documents that an evaluation reads."""
+    return self._held_out(self.corpus.valid, self.valid_tokens)
+
+  def test(self) -> list[rows.Batch]:
+    """Returns all test documents."""
+    return self._held_out(self.corpus.test, len(self.corpus.test.tokens))
+
+  def _held_out(self, text, tokens):
+    """Batches of the first documents of a part."""
+    part = first(from_text(text, self.max_length), tokens)
     every = np.arange(len(part.lengths))
     return [
-      plans.lay_out(part, every[start : start + arm.batch_size]).batch
-      for start in range(0, len(every), arm.batch_size)
+      self.planner.lay_out(part, every[start : start + self.batch_size]).batch
+      for start in range(0, len(every), self.batch_size)
     ]
 
-  return planned.Problem(
-    lambda key: network.init(key, np.zeros((1, 1), np.int32)),
-    make_token_loss(network, plans.chunks[-1] * plans.num_devices),
-    make_step,
-    lambda: held_out(corpus.valid, valid_tokens),
-    lambda: held_out(corpus.test, len(corpus.test.tokens)),
-    tuple(devices),
-  )
+
+def _scheme(mixer, longest_row):
+  """Returns how a mixer exchanges what it needs inside a group."""
+  if mixers.module_of(mixer) is not mixers.get("attention"):
+    return {}
+  # Attention that sees a row over all devices exchanges within its group alone;
+  # with a shorter window it sends keys on from device to device, and groups
+  # wait for each other.
+  whole = mixer.window >= longest_row - 1
+  return {"scheme": "gather" if whole else "halo"}

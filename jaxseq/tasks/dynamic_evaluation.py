@@ -19,6 +19,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import language
@@ -43,16 +44,12 @@ class Config:
   pieces: int = 200
 
   def __post_init__(self):
-    for name in ("length", "pieces", "epsilon"):
-      if not getattr(self, name) > 0:
-        raise ValueError(
-          f"dynamic.{name}: got {getattr(self, name)}, expected more than 0."
-        )
-    for name in ("learning_rate", "decay"):
-      if not getattr(self, name) >= 0:
-        raise ValueError(
-          f"dynamic.{name}: got {getattr(self, name)}, expected 0 or more."
-        )
+    _validate.fields(
+      self,
+      positive=("length", "pieces"),
+      above_zero=("epsilon",),
+      not_negative=("learning_rate", "decay"),
+    )
 
 
 def check(

@@ -45,9 +45,7 @@ class ArmConfig(base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    for name in ("components", "mark_width"):
-      _validate.integer(name, getattr(self, name), 1)
-    _validate.integer("time_frequencies", self.time_frequencies, 0)
+    _validate.at_least(self, components=1, mark_width=1, time_frequencies=0)
 
 
 class Sequences(NamedTuple):

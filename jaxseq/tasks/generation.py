@@ -7,6 +7,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 
 
 def sample(
@@ -34,13 +35,10 @@ def sample(
     ValueError: if an option is out of range.
   """
   _validate.number("temperature", temperature, 0)
-  if top_k is not None and not 1 <= top_k <= logits.shape[-1]:
-    raise ValueError(
-      f"top_k: got {top_k}, expected from 1 to {logits.shape[-1]}, the number "
-      "of tokens."
-    )
-  if top_p is not None and not 0 < top_p <= 1:
-    raise ValueError(f"top_p: got {top_p}, expected in (0, 1].")
+  if top_k is not None:
+    _validate.integer("top_k", top_k, 1, logits.shape[-1])
+  if top_p is not None:
+    _validate.fraction("top_p", top_p)
   if temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / temperature
@@ -61,16 +59,16 @@ def sample(
 
 def generate(
   network: Any,
-  variables: Any,
+  variables: PyTree,
   prompt: jax.Array,
   length: int,
   key: jax.Array,
   *,
-  states: Any = None,
+  states: PyTree = None,
   temperature: float = 1.0,
   top_k: int | None = None,
   top_p: float | None = None,
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, PyTree]:
   """Continues a prompt, token by token.
 
   The prompt is read at once, and the states carry all that is remembered of it

@@ -124,7 +124,10 @@ class Regressor(linen.Module):
       x, train=train, options=options
     )
     return nn.RegressionHead(
-      self.num_outputs, network.head_widths, with_variance=True, name="head"
+      num_outputs=self.num_outputs,
+      widths=network.head_widths,
+      with_variance=True,
+      name="head",
     )(y)
 
 

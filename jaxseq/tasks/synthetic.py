@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
+from jaxseq._types import PyTree
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.training import supervised
@@ -97,7 +98,7 @@ def accuracy_at(
   arm: base.ArmConfig,
   task: str,
   options: Mapping[str, Any],
-  variables: Any,
+  variables: PyTree,
   batch_size: int,
   num_batches: int,
 ) -> dict[str, jax.Array]:

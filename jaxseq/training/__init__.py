@@ -20,7 +20,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   mixed_lengths  loss and gradient of a planned batch on many devices
   planned        training on planned batches
   optimizers     parameter groups by path; recipes: those of the papers
-  figures        empty figures; plots: learning curves as PNG
+  figures        PNG and GIF files; plots: learning curves
   tables         results on the terminal
   aggregates     IQM, bootstrap intervals and other statistics over runs
 """
@@ -31,7 +31,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.training import aggregates as aggregates
-  from jaxseq.training import animation as animation
   from jaxseq.training import app as app
   from jaxseq.training import array_files as array_files
   from jaxseq.training import checkpoint as checkpoint

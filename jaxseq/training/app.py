@@ -75,13 +75,13 @@ def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 @functools.cache
-def define_mode() -> flags.FlagHolder:
-  """Defines `--mode=train|evaluate`; returns its holder."""
+def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
+  """Defines `--mode`, whose default is the first; returns its holder."""
   return flags.DEFINE_enum(
     "mode",
-    "train",
-    ["train", "evaluate"],
-    "train, or evaluate what is in the workdir",
+    modes[0],
+    modes,
+    "train, or do something with what has been trained in the workdir",
   )
 
 
@@ -153,7 +153,14 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
       raise errors.UserError("--config=FILE is missing: name a config file")
     try:
       rest = flags.FLAGS(argv)
-    except (flags.Error, LookupError, AttributeError, OSError, SyntaxError):
+    except (
+      flags.Error,
+      LookupError,
+      AttributeError,
+      TypeError,
+      OSError,
+      SyntaxError,
+    ):
       # ml_collections reports several mistakes as bare AttributeErrors or
       # with a traceback inside the message: look for the cause.
       if file is not None:

@@ -1,10 +1,14 @@
-"""Empty figures, colours, and PNG files that are whole at any time."""
+"""Pictures: empty figures, colours, PNG and GIF files."""
 
+from collections.abc import Sequence
 import os
 import pathlib
 from typing import Any
 
 from absl import logging
+import numpy as np
+
+from jaxseq.training import files
 
 # Okabe and Ito's colours, told apart with every kind of colour vision; without
 # the yellow, which is faint on white.
@@ -52,7 +56,53 @@ def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  figure.savefig(temporary, format="png")
-  os.replace(temporary, path)
+  with files.replacing(path) as file:
+    figure.savefig(file, format="png")
+  return path
+
+
+def write_gif(
+  path: str | os.PathLike,
+  pictures: Sequence[np.ndarray],
+  seconds: Sequence[float],
+  *,
+  colors: int = 256,
+) -> pathlib.Path:
+  """Writes pictures as an animation that is repeated for ever.
+
+  Args:
+    path: the GIF file to write; it is whole at any time.
+    pictures: (height, width, 3) uint8, at least one.
+    seconds: how long each picture is shown.
+    colors: of a picture, at most; few of them keep files small.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: there is no picture.
+    ModuleNotFoundError: pillow is not installed.
+  """
+  if not len(pictures):
+    raise ValueError("pictures: got none, expected at least one.")
+  # Not needed by a program that draws nothing.
+  from PIL import Image
+
+  path = pathlib.Path(path)
+  first, *others = (
+    Image.fromarray(picture).quantize(
+      colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    for picture in pictures
+  )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with files.replacing(path) as file:
+    first.save(
+      file,
+      format="GIF",
+      save_all=True,
+      append_images=others,
+      duration=[round(1000 * time) for time in seconds],
+      loop=0,
+    )
   return path

@@ -1,10 +1,13 @@
 """JSON and text files that are always whole, even after a kill."""
 
+from collections.abc import Iterator
+import contextlib
 import json
 import math
 import os
 import pathlib
 from typing import Any
+from typing import BinaryIO
 
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
@@ -41,9 +44,16 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
   """Writes a file by writing another one and renaming it."""
+  with replacing(path) as file:
+    file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+  """Opens another file to write, which replaces `path` once it is whole."""
   temporary = path.with_name(f".{path.name}.tmp")
   with open(temporary, "wb") as file:
-    file.write(content)
+    yield file
     file.flush()
     os.fsync(file.fileno())
   os.replace(temporary, path)

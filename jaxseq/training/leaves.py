@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 
 Array = jax.Array
@@ -74,9 +75,8 @@ def describe(path: str, leaf: Any) -> Leaf:
   if type(leaf) in _PYTHON_TYPES.values():
     return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
   if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
-    raise ValueError(
-      f"{path}: got a {type(leaf).__name__}, expected an array, typed keys, or "
-      "a Python number or string."
+    raise _validate.error(
+      path, leaf, "an array, typed keys, or a Python number or string"
     )
   shape = tuple(leaf.shape)
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -86,7 +86,7 @@ def describe(path: str, leaf: Any) -> Leaf:
     return Leaf(path, "key", str(leaf.dtype), shape, impl)
   dtype = np.dtype(leaf.dtype)
   if dtype.hasobject or dtype.names or dtype.kind in "SUMm":
-    raise ValueError(f"{path!r} has dtype {dtype}, which cannot be kept")
+    raise _validate.error(path, f"dtype {dtype}", "one that can be kept")
   weak = bool(getattr(leaf, "weak_type", False))
   return Leaf(path, "array", dtype.name, shape, weak)
 

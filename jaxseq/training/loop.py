@@ -138,34 +138,33 @@ def run(
     _validate.positive(name, value)
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
-  compiled = set()
+  compiled, first = set(), processes.is_first()
   with (
     signals.GracefulStop() as stop,
     watchdog.Watchdog(patience) as dog,
-    _bar(progress) as bar,
+    (progress if first else None) or contextlib.nullcontext() as bar,
   ):
     done, state = _restore(checkpointer, state, num_updates, steps_per_update)
+    step = done * steps_per_update
     if writer is not None:
-      writer.resume(done * steps_per_update if done else None)
+      writer.resume(step if done else None)
     if done:
-      _tell_resume(bar, done * steps_per_update, num_updates * steps_per_update)
-    bar.start(done * steps_per_update)
+      _print_resume(bar, step, num_updates * steps_per_update)
+    if bar is not None:
+      bar.start(step)
     stopped = stop.requested()
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
-      dog.beat(f"making the updates after step {done * steps_per_update}")
+      dog.beat(f"making the updates after step {step}")
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
       metrics = jax.device_get(metrics)
       seconds = time.monotonic() - start
       rows = list(scalars.split_updates(metrics, count, update_axis))
       done += count
-      step, chunk, last = (
-        done * steps_per_update,
-        -(-done // chunk_size),
-        done == num_updates,
-      )
+      step, chunk = done * steps_per_update, -(-done // chunk_size)
+      last = done == num_updates
       if count in compiled:
         # The first chunk of a size is compiled: its time tells no speed.
         rows[-1]["steps_per_second"] = count * steps_per_update / seconds
@@ -178,7 +177,8 @@ def run(
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
-      bar.update(step, latest)
+      if bar is not None:
+        bar.update(step, latest)
       # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
       due = last or stopped or chunk % checkpoint_every == 0
@@ -190,8 +190,8 @@ def run(
     if checkpointer is not None:
       checkpointer.wait()
   if stopped and done < num_updates:
-    _tell_stop(stopped, done * steps_per_update, checkpointer)
-    raise signals.Stopped(stopped, done * steps_per_update)
+    _print_stop(stopped, step, checkpointer)
+    raise signals.Stopped(stopped, step)
   return state
 
 
@@ -216,7 +216,7 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _tell_resume(bar: Bar, step: int, total: int) -> None:
+def _print_resume(bar: Bar | None, step: int, total: int) -> None:
   if not processes.is_first():
     return
   label = f"{bar.label}: " if getattr(bar, "label", "") else ""
@@ -226,7 +226,7 @@ def _tell_resume(bar: Bar, step: int, total: int) -> None:
   print(f"{label}{text}", file=sys.stderr)
 
 
-def _tell_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
+def _print_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
   if not processes.is_first():
     return
   if checkpointer is None:
@@ -239,26 +239,3 @@ def _tell_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:
       "again to go on from there"
     )
   print(f"{name}: stopped after step {step}; {text}", file=sys.stderr)
-
-
-def _bar(progress: Bar | None) -> Bar:
-  """Returns what shows the progress: of several processes the first does."""
-  if progress is None or not processes.is_first():
-    return _Silent()
-  return progress
-
-
-class _Silent:
-  """Stands in for a progress bar that nobody asked for."""
-
-  def __enter__(self) -> "_Silent":
-    return self
-
-  def __exit__(self, *unused_exception) -> None:
-    pass
-
-  def start(self, step: int) -> None:
-    pass
-
-  def update(self, step: int, metrics: Metrics) -> None:
-    pass

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import math
 from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -41,24 +42,30 @@ class Step(NamedTuple):
   gap: float
 
 
-class Problem(NamedTuple):
+class Problem(Protocol):
   """A model and planned batches.
 
   Attributes:
-    init: key -> variables, a dict with "params".
-    token_loss: see `mixed_lengths.make_loss_and_grad`; in nats.
-    make_step: number of updates made -> the batch of the next one.
-    valid: () -> batches to evaluate on.
-    test: () -> batches to report.
     devices: those that share the work, in the order of the plan.
   """
 
-  init: Callable[[jax.Array], PyTree]
-  token_loss: mixed_lengths.TokenLoss
-  make_step: Callable[[int], Step]
-  valid: Callable[[], Sequence[rows.Batch]]
-  test: Callable[[], Sequence[rows.Batch]]
   devices: tuple[jax.Device, ...]
+
+  def init(self, key: jax.Array) -> PyTree:
+    """Returns the variables, a dict with "params"."""
+
+  @property
+  def token_loss(self) -> mixed_lengths.TokenLoss:
+    """See `mixed_lengths.make_loss_and_grad`; in nats."""
+
+  def make_step(self, update: int) -> Step:
+    """Returns the batch of the update after so many."""
+
+  def valid(self) -> Sequence[rows.Batch]:
+    """Returns batches to evaluate on."""
+
+  def test(self) -> Sequence[rows.Batch]:
+    """Returns batches to report."""
 
 
 class State(NamedTuple):

@@ -17,9 +17,8 @@ _LINE_SECONDS = 30.0  # between lines where there is no terminal
 class Progress:
   """Context manager that draws a bar on stderr.
 
-  Drawn with rich where that is installed, otherwise as one plain line. If the
-  stream is no terminal, lines take its place: one when the run begins, and then
-  one at most every 30 seconds.
+  If the stream is no terminal, lines take its place: one when the run begins,
+  and then one at most every 30 seconds.
 
   Args:
     total: steps of the whole run.
@@ -48,24 +47,19 @@ class Progress:
     self._times: collections.deque = collections.deque(maxlen=_WINDOW)
     self._bar = None
     self._task = None
-    self._drawn = False
     self._last_line = -math.inf
 
   def __enter__(self) -> "Progress":
     self._last_line = -math.inf
     if self._stream.isatty():
       self._bar, self._task = _rich_bar(self._stream, self._total, self._label)
-      if self._bar is not None:
-        self._bar.start()
+      self._bar.start()
     return self
 
   def __exit__(self, *unused_exception) -> None:
     if self._bar is not None:
       self._bar.stop()
       self._bar = None
-    elif self._drawn:
-      self._stream.write("\n")
-      self._stream.flush()
 
   def start(self, step: int) -> None:
     """Shows that the run begins, or goes on, at `step`."""
@@ -112,19 +106,11 @@ class Progress:
     return "  ".join(part for part in parts if part)
 
   def _draw(self, step: int) -> None:
-    share = min(step / self._total, 1.0) if self._total else 1.0
     if self._bar is not None:
       self._bar.update(self._task, completed=step, status=self.status(step))
-    elif self._stream.isatty():
-      filled = round(20 * share)
-      bar = "#" * filled + "-" * (20 - filled)
-      text = f"{self._label} [{bar}] {share:4.0%}  {self.status(step)}"
-      # Clears what a longer line has left.
-      self._stream.write(f"\r{text.strip()}\x1b[K")
-      self._stream.flush()
-      self._drawn = True
     elif time.monotonic() - self._last_line >= _LINE_SECONDS:
       self._last_line = time.monotonic()
+      share = min(step / self._total, 1.0) if self._total else 1.0
       text = f"{self._label} {share:4.0%}  {self.status(step)}"
       self._stream.write(f"{text.strip()}\n")
       self._stream.flush()
@@ -150,12 +136,11 @@ def short_time(seconds: float) -> str:
 
 
 def _rich_bar(stream: TextIO, total: int, label: str):
-  """Returns a bar and its task, or (None, None) without rich."""
-  try:
-    from rich import console
-    from rich import progress
-  except ImportError:
-    return None, None
+  """Returns a bar and its task."""
+  # Not needed where there is no terminal.
+  from rich import console
+  from rich import progress
+
   bar = progress.Progress(
     progress.TextColumn("{task.description}"),
     progress.BarColumn(bar_width=24),

@@ -8,25 +8,31 @@ Each function takes the two learning rates of a paper and returns an
 """
 
 import dataclasses
-import types
 from typing import Any
 from typing import Literal
 
 from jaxseq import _validate
 from jaxseq.training import optimizers
 
-# The names of the parameters that S5's code calls "ssm", by recipe, and of
-# those that it trains at their learning rate but with weight decay.
+# The names of the parameters that S5's code calls "ssm", by recipe.
 _LAMBDA = ("Lambda_re", "Lambda_im")
-S5_SSM = types.MappingProxyType(
-  {
-    "standard": (*_LAMBDA, "log_step", "B"),
-    "BandCdecay": (*_LAMBDA, "log_step"),
-    "BfastandCdecay": (*_LAMBDA, "log_step"),
-    "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
-  }
+_S5_SSM = {
+  "standard": (*_LAMBDA, "log_step", "B"),
+  "BandCdecay": (*_LAMBDA, "log_step"),
+  "BfastandCdecay": (*_LAMBDA, "log_step"),
+  "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
+}
+
+# What a recipe passes on to the optimiser's configuration as it is.
+_SHARED = (
+  "weight_decay",
+  "schedule",
+  "warmup_steps",
+  "final_fraction",
+  "b1",
+  "b2",
+  "max_grad_norm",
 )
-S5_SLOW_WITH_DECAY = types.MappingProxyType({"BandCdecay": ("B",)})
 
 S5Recipe = Literal["standard", "BandCdecay", "BfastandCdecay", "noBCdecay"]
 
@@ -59,7 +65,7 @@ def s5(
   Raises:
     ValueError: there is no such recipe.
   """
-  ssm = S5_SSM[_validate.choice("recipe", recipe, S5_SSM)]
+  ssm = _S5_SSM[_validate.choice("recipe", recipe, _S5_SSM)]
   if dt_global:
     ssm = tuple(name for name in ssm if name != "log_step")
   groups = [
@@ -70,12 +76,11 @@ def s5(
       weight_decay=0.0,
     )
   ]
-  slow = S5_SLOW_WITH_DECAY.get(recipe)
-  if slow:
+  if recipe == "BandCdecay":
     groups.append(
       optimizers.Group(
         "ssm_decay",
-        optimizers.leaf_names(*slow),
+        optimizers.leaf_names("B"),
         learning_rate=ssm_learning_rate,
       )
     )
@@ -215,29 +220,18 @@ def make(
       a mixer that has not S4's or S5's, everything is trained alike.
     total_steps: optimiser steps of the whole run.
   """
-  options = {
-    "schedule": recipe.schedule,
-    "warmup_steps": recipe.warmup_steps,
-    "total_steps": total_steps,
-    "final_fraction": recipe.final_fraction,
-    "b1": recipe.b1,
-    "b2": recipe.b2,
-    "max_grad_norm": recipe.max_grad_norm,
+  options = {"total_steps": total_steps} | {
+    name: getattr(recipe, name) for name in _SHARED
   }
   slow = recipe.ssm_learning_rate
   slow = recipe.learning_rate if slow is None else slow
   if recipe.name == "plain" or not ssm_parameters:
-    return optimizers.Config(
-      learning_rate=recipe.learning_rate,
-      weight_decay=recipe.weight_decay,
-      **options,
-    )
+    return optimizers.Config(learning_rate=recipe.learning_rate, **options)
   if recipe.name == "s5":
     return s5(
       recipe.s5_groups,
       ssm_learning_rate=slow,
       factor=recipe.learning_rate / slow,
-      weight_decay=recipe.weight_decay,
       dt_global=recipe.dt_global,
       **options,
     )
@@ -246,7 +240,6 @@ def make(
     return s4(
       learning_rate=recipe.learning_rate,
       ssm_learning_rate=slow,
-      weight_decay=recipe.weight_decay,
       dt_global=recipe.dt_global,
       slow_c=recipe.slow_c,
       ssm=tuple(name for name in ssm_parameters if name not in dt),
@@ -257,6 +250,5 @@ def make(
     ssm_parameters,
     slow / recipe.learning_rate,
     learning_rate=recipe.learning_rate,
-    weight_decay=recipe.weight_decay,
     **options,
   )

@@ -81,12 +81,7 @@ def prepare(
 
 def _prepare(path, config, experiment, may_change):
   _make_writable(path)
-  described = {
-    "program": _PROGRAM,
-    "format": FORMAT,
-    "experiment": experiment,
-    "config": configuration.to_json(config),
-  }
+  described = _describe(config, experiment)
   if not (path / CONFIG_FILE).exists():
     _refuse_foreign(path)
   if processes.is_first():
@@ -126,14 +121,18 @@ def open_existing(
       f"workdir {str(path)!r} holds no run of {experiment!r}: train first, "
       "with the same --workdir"
     )
-  described = {
+  _check_same_run(path, _describe(config, experiment), tuple(may_change))
+  return path
+
+
+def _describe(config: Any, experiment: str) -> dict[str, Any]:
+  """Returns the content of `config.json`."""
+  return {
     "program": _PROGRAM,
     "format": FORMAT,
     "experiment": experiment,
     "config": configuration.to_json(config),
   }
-  _check_same_run(path, described, tuple(may_change))
-  return path
 
 
 def versions() -> dict[str, Any]:

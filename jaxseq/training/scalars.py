@@ -28,6 +28,7 @@ from absl import logging
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.training import files
 
 FILE = "metrics.jsonl"
@@ -238,9 +239,10 @@ def split_updates(
   for path, array in jax.tree_util.tree_leaves_with_path(arrays):
     if not -array.ndim <= axis < array.ndim or array.shape[axis] != count:
       name = jax.tree_util.keystr(path, simple=True, separator="/")
-      raise ValueError(
-        f"metric {name!r} has shape {array.shape}: axis {axis} should count "
-        f"{count} updates"
+      raise _validate.error(
+        f"metric {name!r}",
+        f"shape {array.shape}",
+        f"an axis {axis} that counts {count} updates",
       )
   for i in range(count):
     yield jax.tree.map(lambda array, i=i: array.take(i, axis), arrays)

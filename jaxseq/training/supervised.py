@@ -17,6 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
@@ -71,17 +72,6 @@ class Problem(Protocol):
   @property
   def evaluate(self) -> Callable[[PyTree, PyTree], Metrics]:
     """From (variables, data) to metrics on what is never trained on."""
-
-
-class FunctionProblem(NamedTuple):
-  """A problem made of functions; for its fields see `Problem`."""
-
-  init: Callable[[jax.Array], PyTree]
-  sample: Callable[[jax.Array, jax.Array, PyTree], PyTree]
-  loss: Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, Loss]]
-  evaluate: Callable[[PyTree, PyTree], Metrics]
-  data: PyTree = None
-  carry: PyTree = None
 
 
 class State(NamedTuple):
@@ -202,8 +192,7 @@ def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:
   Returns:
     (batch,) int32.
   """
-  if not 1 <= batch <= size:
-    raise ValueError(f"batch must be from 1 to size={size}; got {batch}.")
+  _validate.integer("batch", batch, 1, size)
   update = jnp.asarray(update).astype(jnp.uint32)
   position = update * jnp.uint32(batch) + jnp.arange(batch, dtype=jnp.uint32)
   epoch, place = position // size, position % size

@@ -15,7 +15,7 @@ def mean_std(values: Any, digits: int = 3) -> str:
 
   Args:
     values: one number per seed; values that are not finite are left out, and
-      their number is told.
+      their number is shown.
     digits: after the decimal point.
 
   Returns:
@@ -77,10 +77,7 @@ def render(
       raise ValueError(
         f"rows: got {row}, expected {len(columns)} cells, one per column."
       )
-  right = [
-    bool(rows) and all(_is_number(row[i]) for row in rows)
-    for i in range(len(columns))
-  ]
+  right = _numeric(columns, rows)
   widths = [
     max(len(line[i]) for line in [list(columns), *cells])
     for i in range(len(columns))
@@ -129,19 +126,14 @@ def show(
 
 
 def _show_rich(columns, rows, title, stream) -> bool:
-  """Prints with rich; returns False if it is missing, or the table too wide.
+  """Prints with rich; returns False where it would shorten cells."""
+  # Not needed where there is no terminal.
+  from rich import console
+  from rich import table
+  from rich import text
 
-  Rich shortens cells that do not fit; lines of plain text are only broken.
-  """
-  try:
-    from rich import console
-    from rich import table
-    from rich import text
-  except ImportError:
-    return False
   grid = table.Table(title=title, title_justify="left")
-  for i, column in enumerate(columns):
-    numeric = bool(rows) and all(_is_number(row[i]) for row in rows)
+  for column, numeric in zip(columns, _numeric(columns, rows)):
     grid.add_column(column, justify="right" if numeric else "left")
   for row in rows:
     # Cells are text, not markup: "[0, 1]" must stay.
@@ -152,6 +144,12 @@ def _show_rich(columns, rows, title, stream) -> bool:
     return False
   terminal.print(grid)
   return True
+
+
+def _numeric(columns, rows) -> list[bool]:
+  """Returns which columns hold numbers only."""
+  cells = range(len(columns))
+  return [bool(rows) and all(_is_number(r[i]) for r in rows) for i in cells]
 
 
 def _is_number(cell: Any) -> bool:

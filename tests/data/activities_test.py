@@ -88,9 +88,16 @@ def test_loading():
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="source and target: got 1 and 1"):
+  with pytest.raises(
+    ValueError, match="source and target: got 1 and 1, expected .* none twice"
+  ):
     data.load("activities", source=1)
-  with pytest.raises(ValueError, match="source and target: got -1, expected"):
+  with pytest.raises(
+    ValueError,
+    match="source and target: got -1, expected an integer of at least 0",
+  ):
     data.load("activities", source=-1)
-  with pytest.raises(ValueError, match="valid: got 0, expected an integer of"):
+  with pytest.raises(
+    ValueError, match="valid: got 0, expected an integer of at least 1"
+  ):
     data.load("activities", valid=0)

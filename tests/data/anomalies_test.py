@@ -56,10 +56,15 @@ def test_one_series_in_three_parts(packages):
   assert splits.test.targets.tolist() == [0, 0, 1, 1, 1, 1, 1]
   with pytest.raises(ValueError, match="length: got 7, expected at most 6"):
     data.load("mitdb", length=7)
-  with pytest.raises(ValueError, match="length and step: got 4 and 0"):
+  with pytest.raises(
+    ValueError, match="step: got 0, expected an integer of at least 1"
+  ):
     data.load("mitdb", length=4, step=0)
   path.write_text(_file(range(40), (3,)))
-  with pytest.raises(ValueError, match="got 0 and 1 elements"):
+  with pytest.raises(
+    ValueError,
+    match="anomalies: got 0 and 1 elements, expected in the test series",
+  ):
     data.load("mitdb", length=4)
 
 

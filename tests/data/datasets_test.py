@@ -67,7 +67,10 @@ def test_stratified_splits_keep_the_shares_of_classes():
   other = datasets.stratified_split(labels, 0.3, seed=2)
   np.testing.assert_array_equal(second, again[1])
   assert not np.array_equal(second, other[1])
-  with pytest.raises(ValueError, match=r"fraction: got 1\.5"):
+  with pytest.raises(
+    ValueError,
+    match=r"fraction: got 1\.5, expected a finite number from 0 to 1",
+  ):
     datasets.stratified_split(labels, 1.5, seed=0)
 
 

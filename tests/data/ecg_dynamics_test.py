@@ -141,9 +141,16 @@ def test_loading():
 
 def test_wrong_options_are_named():
   levels = np.zeros((1, 6), int)
-  with pytest.raises(ValueError, match="length and rate: got 128 and 60"):
+  with pytest.raises(
+    ValueError, match="got 128 and 60, expected at least 1 and a divisor of 512"
+  ):
     ecg_dynamics.ecg_series(levels, rate=60)
-  with pytest.raises(ValueError, match="method: got 'euler', expected one of"):
+  with pytest.raises(
+    ValueError,
+    match="method: got 'euler', expected one of 'recurrence', 'runge_kutta'",
+  ):
     ecg_dynamics.ecg_series(levels, method="euler")
-  with pytest.raises(ValueError, match="heart_rate_deviation: got 1.0"):
+  with pytest.raises(
+    ValueError, match="heart_rate_deviation: got 1.0, expected .* also rng"
+  ):
     ecg_dynamics.ecg_series(levels, heart_rate_deviation=1.0)

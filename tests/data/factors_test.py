@@ -54,7 +54,10 @@ def test_values_of_levels_lie_evenly():
   assert phase == pytest.approx(5 * np.pi / 8)
   with pytest.raises(ValueError, match="levels: got 0 .. 8, expected 0 to 7"):
     factors.ecg_series(np.array([0, 1, 2, 3, 4, 8]))
-  with pytest.raises(ValueError, match=r"levels: got shape .2, 5., expected"):
+  with pytest.raises(
+    ValueError,
+    match=r"levels: got shape \(2, 5\), expected a last axis of 6 \(offset, ",
+  ):
     factors.heartbeat_series(np.zeros((2, 5), int))
 
 
@@ -114,13 +117,23 @@ def test_random_starts():
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="test: got 0, expected an integer of"):
+  with pytest.raises(
+    ValueError, match="test: got 0, expected an integer of at least 1"
+  ):
     data.load("heartbeat", test=0)
-  with pytest.raises(ValueError, match="noise: got -1, expected a finite"):
+  with pytest.raises(
+    ValueError, match="noise: got -1, expected a finite number of at least 0"
+  ):
     data.load("heartbeat", noise=-1, **_SMALL)
-  with pytest.raises(ValueError, match="length: got 0, expected an integer"):
+  with pytest.raises(
+    ValueError, match="length: got 0, expected an integer of at least 1"
+  ):
     data.load("seasonal_factors", length=0)
-  with pytest.raises(ValueError, match="start: got 'late', expected one of"):
+  with pytest.raises(
+    ValueError, match="start: got 'late', expected one of 'aligned', 'random'"
+  ):
     data.load("ecg", start="late")
-  with pytest.raises(ValueError, match="rate: got 0, expected a number above"):
+  with pytest.raises(
+    ValueError, match="rate: got 0, expected a finite number above 0"
+  ):
     data.load("ecg", rate=0)

@@ -79,7 +79,9 @@ def test_one_permutation_for_all(fashion_folder):
 
 
 def test_what_is_wrong_with_fashion_is_said(fashion_folder, tmp_path):
-  with pytest.raises(ValueError, match="order: got 'column', expected one of"):
+  with pytest.raises(
+    ValueError, match="order: got 'column', expected one of 'pixel', 'row'"
+  ):
     data.load("fashion", path=fashion_folder, order="column")
   with pytest.raises(ValueError, match="permutation goes with order 'pixel'"):
     data.load("fashion", path=fashion_folder, permutation=1)
@@ -111,7 +113,9 @@ def test_digits():
   assert not np.array_equal(splits.test.targets, other.test.targets)
   rows = data.load("digits", order="row")
   assert rows.train.inputs.shape[1:] == (8, 8)
-  with pytest.raises(ValueError, match="test_fraction: got 0, expected"):
+  with pytest.raises(
+    ValueError, match="test_fraction: got 0, expected between 0 and 1"
+  ):
     data.load("digits", test_fraction=0)
 
 

@@ -50,5 +50,8 @@ def test_seeds_and_shuffled_time():
 
 
 def test_sizes_must_divide_into_classes():
-  with pytest.raises(ValueError, match="train and test: got 30 and 5"):
+  with pytest.raises(
+    ValueError,
+    match="train and test: got 30 and 5, expected .* a multiple of 10",
+  ):
     data.load("mnist1d", train=30, test=5)

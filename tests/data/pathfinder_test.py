@@ -120,9 +120,15 @@ def test_the_number_of_workers_changes_nothing():
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="size: got 16, expected one of 32"):
+  with pytest.raises(
+    ValueError, match="size: got 16, expected one of 32, 64, 128"
+  ):
     data.load("pathfinder", size=16)
-  with pytest.raises(ValueError, match="workers: got 0, expected an integer"):
+  with pytest.raises(
+    ValueError, match="workers: got 0, expected an integer of at least 1"
+  ):
     data.load("pathfinder", workers=0)
-  with pytest.raises(ValueError, match="thickness: got 1.0, expected"):
+  with pytest.raises(
+    ValueError, match="thickness: got 1.0, expected .* 2 margin = 0.4"
+  ):
     pathfinder.Drawing(margin=0.2, thickness=1.0)

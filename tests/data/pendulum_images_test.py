@@ -153,7 +153,11 @@ def test_cached_sets_are_the_same(tmp_path, monkeypatch):
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="valid: got 0, expected an integer of"):
+  with pytest.raises(
+    ValueError, match="valid: got 0, expected an integer of at least 1"
+  ):
     data.load("pendulum", valid=0)
-  with pytest.raises(ValueError, match="kept: got 11, expected an integer"):
+  with pytest.raises(
+    ValueError, match="kept: got 11, expected an integer from 1 to 10"
+  ):
     data.load("pendulum", frames=10, kept=11)

@@ -135,22 +135,29 @@ def test_load(name):
 
 
 def test_wrong_options_are_named():
-  with pytest.raises(ValueError, match="process: got 'cox', expected one of"):
+  with pytest.raises(
+    ValueError, match="process: got 'cox', expected one of 'hawkes', "
+  ):
     point_processes.load("cox")
   for options, message in (
-    ({"horizon": 0.0}, "horizon: got 0.0, expected positive"),
+    ({"horizon": 0.0}, "horizon: got 0.0, expected a finite number above 0"),
     ({"test": 0}, "test: got 0, expected an integer of at least 1"),
   ):
     with pytest.raises(ValueError, match=message):
       data.load("hawkes", **options)
   for name, field, value, message in (
-    ("hawkes", "b", -1.0, "b: got -1.0, expected positive"),
+    ("hawkes", "b", -1.0, "b: got -1.0, expected a finite number above 0"),
     ("hawkes", "mu", (0.0, 0.0, 0.0), "mu: got .0.0, 0.0, 0.0., expected"),
     ("hawkes", "a", ((0.1,),), "a: got ..0.1,.,., expected 3 x 3, as long as"),
     ("hawkes", "a", ((1.0, 0, 0), (0, 0, 0), (0, 0, 0)), "a: got 1.000"),
     ("poisson", "swing", 1.0, "swing: got 1.0, expected at least 0 and less"),
-    ("renewal", "shape", 0, "shape: got 0, expected a positive integer"),
-    ("self_correcting", "drop", math.nan, "drop: got nan, expected positive"),
+    ("renewal", "shape", 0, "shape: got 0, expected an integer of at least 1"),
+    (
+      "self_correcting",
+      "drop",
+      math.nan,
+      "drop: got nan, expected a finite number",
+    ),
   ):
     with pytest.raises(ValueError, match=message):
       dataclasses.replace(_PROCESSES[name], **{field: value})

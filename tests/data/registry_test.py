@@ -34,7 +34,9 @@ def test_importing_the_package_needs_neither_jax_nor_a_loader():
 
 
 def test_sets_of_files_need_their_place():
-  with pytest.raises(ValueError, match="'cifar': got no path, expected"):
+  with pytest.raises(
+    ValueError, match="'cifar': got no path, expected the place of its files"
+  ):
     data.load("cifar")
   with pytest.raises(data.MissingData, match="data_batch_1.bin is not a file"):
     data.load("cifar", path="nowhere")

@@ -20,7 +20,9 @@ def test_books_and_chapters():
     b"1Sm1:1 Now\n",
     b"1Sm11:1 Then\n",
   ]
-  with pytest.raises(ValueError, match="documents: got 'verse', expected one"):
+  with pytest.raises(
+    ValueError, match="documents: got 'verse', expected one of 'book', "
+  ):
     text_documents.of_bible(_BIBLE, "verse")
   with pytest.raises(ValueError, match="line 2 of the text: got b'And.n'"):
     text_documents.of_bible(b"Ge1:1 In\nAnd\n", "book")

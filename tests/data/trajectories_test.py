@@ -43,9 +43,14 @@ def test_arrays_of_the_device_are_taken():
 
 
 def test_wrong_steps_are_refused():
-  with pytest.raises(ValueError, match=r"actions: got shape .3,. beside"):
+  with pytest.raises(
+    ValueError, match=r"actions: got shape \(3,\) beside \(2,\), expected"
+  ):
     trajectories.from_flat(np.zeros(2), np.zeros(3), np.zeros(2), np.ones(2))
-  with pytest.raises(ValueError, match="rewards: got shape .2, 1. beside"):
+  with pytest.raises(
+    ValueError,
+    match=r"rewards: got shape \(2, 1\) beside \(2,\), expected \(steps\)",
+  ):
     trajectories.from_flat(*[np.zeros(2)] * 2, np.zeros((2, 1)), np.ones(2))
   with pytest.raises(ValueError, match="dones: got none True of 2 steps"):
     trajectories.from_flat(*[np.zeros(2)] * 4)
@@ -100,7 +105,9 @@ def test_mixtures_have_their_shares():
   assert np.sum(uneven.rewards[uneven.dones] >= 1000) == 6
   with pytest.raises(ValueError, match="asks for 40 of part 1, which has 30"):
     trajectories.mix([poor, good], 40, shares=[0, 1])
-  with pytest.raises(ValueError, match="shares: got .1, -1., expected 2"):
+  with pytest.raises(
+    ValueError, match="shares: got .1, -1., expected 2 weights of at least 0"
+  ):
     trajectories.mix([poor, good], 4, shares=[1, -1])
 
 
@@ -110,7 +117,10 @@ def test_the_best_episodes():
   )
   assert trajectories.best(found, 0.1).rewards.tolist() == [1, 9]
   assert trajectories.best(found, 0.7).rewards.tolist() == [1, 9, 0, 7]
-  with pytest.raises(ValueError, match="share: got 0.0, expected above 0 and"):
+  with pytest.raises(
+    ValueError,
+    match="share: got 0.0, expected a number above 0 and of at most 1",
+  ):
     trajectories.best(found, 0.0)
 
 

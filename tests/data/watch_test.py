@@ -61,9 +61,11 @@ def test_arms_and_subjects(package):
 
 def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   package()
-  with pytest.raises(ValueError, match="by: got 'arm', expected one of"):
+  with pytest.raises(
+    ValueError, match="by: got 'arm', expected one of 'side', 'subject'"
+  ):
     data.load("watch", by="arm")
-  with pytest.raises(ValueError, match="subject: got 0, expected one of 1"):
+  with pytest.raises(ValueError, match="subject: got 0, expected one of 1, 2"):
     data.load("watch", by="subject", window=20)
   package(side=[0.0])
   with pytest.raises(ValueError, match="for each of its 42 recordings"):

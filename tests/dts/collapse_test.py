@@ -46,7 +46,10 @@ def train(config, number, width, samples, steps, mu, logvar, seed=1):
 
     def regularizer(z):
       return regularization.regularizer(
-        config, mu, logvar, z, size=number, progress=0.0
+        config,
+        regularization.Codes(mu, logvar, z),
+        size=number,
+        progress=0.0,
       )
 
     value, metrics = jax.vmap(regularizer)(z)
@@ -87,7 +90,10 @@ def ideal(config, steps, mu, logvar):
     mu, logvar = params
     z = mu + jnp.exp(logvar / 2) * jax.random.normal(key, mu.shape)
     value, _ = regularization.regularizer(
-      config, mu, logvar, z, size=len(mu), progress=0.0
+      config,
+      regularization.Codes(mu, logvar, z),
+      size=len(mu),
+      progress=0.0,
     )
     # The best decoder has E log p(x | z) = I(x; z) - H(x).
     information = estimators.decompose(

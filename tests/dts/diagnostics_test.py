@@ -28,5 +28,5 @@ def test_traversal_effect():
   np.testing.assert_array_equal(
     diagnostics.traversal_effect(traversal, reference), [0, 2, 0.5]
   )
-  with pytest.raises(ValueError, match=r"got shapes \(3, 5, 4, 2\) and \(4,"):
+  with pytest.raises(ValueError, match=r"got shape \(3, 5, 4, 2\) and \(4,"):
     diagnostics.traversal_effect(traversal, reference[:, :1])

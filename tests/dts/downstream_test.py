@@ -100,12 +100,12 @@ def test_anomaly_scores_are_the_mean_of_bounds():
   windows = _windows(3, 0, [0, 0, 0])
   score = jax.jit(lambda w: downstream.anomaly_scores(vae, variables, w))
   got = score(windows)
-  mu, logvar = evaluation.encode(vae, variables, windows.inputs)
+  mu, logvar = evaluation.encode(vae, variables, windows)
   kl = 0.5 * (mu**2 + jnp.exp(logvar) - logvar - 1).sum(axis=-1)
   nll = []
   for key in jax.random.split(jax.random.key(0), downstream.SAMPLES):
     z = autoencoder.sample(key, mu, logvar)
-    nll.append(evaluation.nll(vae, variables, windows.inputs, z))
+    nll.append(evaluation.nll(vae, variables, windows, z))
   np.testing.assert_allclose(got, np.mean(nll, axis=0) + kl, rtol=1e-5)
   far = windows._replace(inputs=windows.inputs + np.float32(20))
   assert (score(far) > got + 100).all()
@@ -157,7 +157,7 @@ def test_probes_of_raw_windows_and_of_several_factors():
   [
     (("guess",), [0, 1], "got .'guess',., expected some of classify"),
     (("forecast", "forecast"), [0, 1], "each once"),
-    (("anomaly",), [0, 0], r"got \(2,\) with \[0\]"),
+    (("anomaly",), [0, 0], r"got shape \(2,\) with \[0\]"),
   ],
 )
 def test_wrong_tasks(tasks, targets, message):

@@ -334,8 +334,8 @@ for config in configs:
   def value(mu, logvar, eps, mask, axis_name=None):
     z = mu + jnp.exp(logvar / 2) * eps
     return regularization.regularizer(
-      config, mu, logvar, z, size=50, progress=0.1, key=key, mask=mask,
-      groups=((0, 2), (2, 3)), axis_name=axis_name,
+      config, regularization.Codes(mu, logvar, z, mask), size=50,
+      progress=0.1, key=key, groups=((0, 2), (2, 3)), axis_name=axis_name,
     )[0]
 
   grad = jax.value_and_grad(value, argnums=(0, 1))
@@ -479,7 +479,7 @@ def test_what_is_refused():
     run(kind="mss")
   with pytest.raises(ValueError, match="expected at least the 4 rows"):
     run(kind="mss", size=3)
-  with pytest.raises(ValueError, match="got 1 row, expected at least 2 rows"):
+  with pytest.raises(ValueError, match="rows of mu: got 1, .* at least 2"):
     run(z[:1], mu[:1], logvar[:1], size=9)
   for groups in (((0, 2),), ((0, 2), (1, 3)), ((0, 3), (3, 3))):
     with pytest.raises(

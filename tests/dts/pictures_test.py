@@ -25,7 +25,7 @@ def drawn(monkeypatch):
 def test_kl_heat_map_is_a_png(tmp_path):
   kl = np.abs(np.random.default_rng(0).normal(size=(5, 3)))
   path = pictures.kl_heat_map(
-    tmp_path / "new" / "kl.png", [0, 10, 20, 40, 80], kl, title="a run"
+    tmp_path / "new" / "kl.png", [0, 10, 20, 40, 80], kl
   )
   assert path == tmp_path / "new" / "kl.png"
   assert path.read_bytes().startswith(b"\x89PNG")
@@ -131,7 +131,7 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     ),
     (
       lambda p: pictures.kl_heat_map(p, [1, 1], np.ones((2, 2))),
-      "steps: got some that do not increase",
+      "steps: got .* expected increasing",
     ),
     (
       lambda p: pictures.information_curves(p, {"a": {"steps": [0]}}),
@@ -143,15 +143,15 @@ def test_without_matplotlib_nothing_is_drawn(tmp_path, monkeypatch):
     ),
     (
       lambda p: pictures.swap_grid(p, np.ones((2, 2, 4, 1)), rows=["a"]),
-      "rows: got 1, expected 2 names",
+      "rows: got .'a'., expected 2 names",
     ),
     (
       lambda p: pictures.information_map(p, np.ones(3)),
       r"information: got shape \(3,\)",
     ),
     (
-      lambda p: pictures.metric_bars(p, {"a": {"mig": 1}}, metrics=["dci"]),
-      r"got \['dci'\], .* of the runs, \['mig'\]",
+      lambda p: pictures.metric_bars(p, {"a": {}}),
+      "runs: got .'a': ..., expected some with metrics",
     ),
   ],
 )

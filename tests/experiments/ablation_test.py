@@ -1,6 +1,5 @@
 """The environment of the ablation: what its agents are not told."""
 
-import gymnax
 import jax
 import numpy as np
 
@@ -26,7 +25,7 @@ def test_flags_are_stale():
   config = ablation.get_config("RepeatFirstEasy")
   name = config.arms.stale_flags.env_id
   stale, params = registry.make(name)
-  whole = wrappers.FlattenHistory(gymnax.make("RepeatFirstEasy")[0])
+  whole = wrappers.FlattenHistory(registry.make("RepeatFirstEasy")[0])
 
   def play(env):
     def step(state, key):

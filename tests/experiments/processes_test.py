@@ -27,9 +27,10 @@ class Run(NamedTuple):
     flags: of it.
     steps: how many it makes.
     arm: its only one.
-    rtol: by how much losses may differ. The same sums in another order, in
-      float32, fed back some hundred times: 3e-7 was found for classification
-      and, as the terms of its loss nearly cancel, 5e-5 for PPO.
+    rtol: by how much losses may differ. Another number of devices adds in
+      another order, in float32, fed back some hundred times: 3e-7 was found for
+      classification, also without any stop, and, as the terms of its loss
+      nearly cancel, 5e-5 for PPO. With as many devices nothing differs.
     metric: the loss in the metrics.
   """
 
@@ -51,7 +52,7 @@ AGAIN = {
       "--config.num_seeds=1",
       "--config.chunks_per_checkpoint=5",
     ],
-    400,
+    200,
   ),
   "icrl": Run(
     "icrl",
@@ -71,7 +72,7 @@ RUNS = {
   "classify": Run(
     "classify",
     ["--config=tests/experiments/gru_digits.py", "--mesh=data=0"],
-    400,
+    200,
   ),
   "split_data": Run(
     "classify",
@@ -79,7 +80,7 @@ RUNS = {
       "--config=tests/experiments/gru_mnist1d.py",
       "--mesh=data=0,split_data=1",
     ],
-    400,
+    200,
   ),
   "icrl": Run(
     "icrl",
@@ -198,14 +199,13 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
   finally:
     for process in two:
       process.kill()
-  told = re.search(r"stopped after step (\d+)", logs[0].read_text())
-  step = int(told[1])
+  step = int(re.search(r"stopped after step (\d+)", logs[0].read_text())[1])
   assert 0 < step < run.steps
   place = stopped / run.arm / "checkpoints"
   saved = [int(p.name) for p in place.iterdir()]
   assert max(saved) == step
   assert losses(stopped, run.arm, run.metric)[0][-1] == step
-  # The other process tells nothing.
+  # Process 0 alone prints.
   assert "stopped" not in logs[1].read_text()
 
   # Not beside the two, which then would be slower to meet.
@@ -314,7 +314,7 @@ def test_a_suite_on_two_processes_is_that_on_one(tmp_path):
     np.testing.assert_allclose(values, expected, rtol=run.rtol)
   # No action was drawn within rounding of another one.
   assert got == want
-  # Process 0 alone tells of the results.
-  told = [log.with_suffix(".out").read_text() for log in logs]
-  assert "optimality gap" in told[0]
-  assert "optimality gap" not in told[1]
+  # Process 0 alone prints the results.
+  first, other = (log.with_suffix(".out").read_text() for log in logs)
+  assert "optimality gap" in first
+  assert "optimality gap" not in other

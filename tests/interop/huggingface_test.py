@@ -304,9 +304,13 @@ def test_other_arguments_of_save(tmp_path):
   ungrouped = _changed(config, mixer_options=options)
   with pytest.raises(ValueError, match="the mixer's norm_groups: got 1 and"):
     huggingface.save(tmp_path, ungrouped, variables)
-  with pytest.raises(ValueError, match="dtype: got 'int8', expected one of"):
+  with pytest.raises(
+    ValueError, match="dtype: got 'int8', expected one of 'float32', 'bfloat16'"
+  ):
     huggingface.save(tmp_path, config, variables, dtype="int8")
-  with pytest.raises(ValueError, match="entries: got vocab_size = 1"):
+  with pytest.raises(
+    ValueError, match="entries: got vocab_size = 1, expected no entry that"
+  ):
     huggingface.save(tmp_path, config, variables, entries={"vocab_size": 1})
   with pytest.raises(ValueError, match="variables: got none, expected those"):
     huggingface.save(tmp_path, config, {"params": {}})

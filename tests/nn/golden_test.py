@@ -148,7 +148,7 @@ class _Classifier(linen.Module):
   def __call__(self, x, lengths, train=False):
     x = linen.Dense(5, dtype=x.dtype, name="encoder")(x)
     x, _ = nn.SequenceModel(self.config, name="model")(x, train=train)
-    head = nn.ClassificationHead(4, name="decoder")
+    head = nn.ClassificationHead(num_classes=4, name="decoder")
     return linen.log_softmax(head(x, lengths))
 
 

@@ -68,7 +68,7 @@ def test_unknown_activation():
 
 
 def test_categorical_head_starts_near_uniform():
-  head = nn.CategoricalHead(3, (16,))
+  head = nn.CategoricalHead(num_actions=3, widths=(16,))
   variables = _init(head, _x(2, 4))
   pi = head.apply(variables, _x(2, 4))
   assert isinstance(pi, nn.Categorical)
@@ -77,7 +77,7 @@ def test_categorical_head_starts_near_uniform():
 
 
 def test_gaussian_head():
-  head = nn.GaussianHead(2, (16,), log_std=-1.0)
+  head = nn.GaussianHead(num_outputs=2, widths=(16,), log_std=-1.0)
   variables = _init(head, _x(2, 4))
   assert variables["params"]["log_std"].shape == (2,)
   pi = head.apply(variables, _x(2, 4))
@@ -90,14 +90,14 @@ def test_gaussian_head():
 
 
 def test_value_head():
-  head = nn.ValueHead((16,))
+  head = nn.ValueHead(widths=(16,))
   assert head.apply(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4)
 
 
 def test_regression_head():
-  head = nn.RegressionHead(2, (16,))
+  head = nn.RegressionHead(num_outputs=2, widths=(16,))
   assert head.apply(_init(head, _x(2, 4)), _x(2, 4)).shape == (2, 4, 2)
-  head = nn.RegressionHead(2, (16,), with_variance=True)
+  head = nn.RegressionHead(num_outputs=2, widths=(16,), with_variance=True)
   mean, variance = head.apply(_init(head, _x(2, 4)), 20 * _x(2, 4))
   assert mean.shape == variance.shape == (2, 4, 2)
   assert jnp.all(variance > 0)
@@ -105,7 +105,7 @@ def test_regression_head():
 
 @pytest.mark.parametrize("pooling", ["none", "mean", "last"])
 def test_classification_head(pooling):
-  head = nn.ClassificationHead(3, pooling)
+  head = nn.ClassificationHead(num_classes=3, pooling=pooling)
   x = _x(2, 5)
   lengths = jnp.asarray([5, 2])
   variables = _init(head, x, lengths)
@@ -127,7 +127,7 @@ def test_classification_head(pooling):
 
 
 def test_padding_may_be_undefined():
-  head = nn.ClassificationHead(3)
+  head = nn.ClassificationHead(num_classes=3)
   x = _x(2, 5)
   lengths = jnp.asarray([5, 2])
   variables = _init(head, x, lengths)
@@ -138,7 +138,7 @@ def test_padding_may_be_undefined():
 
 
 def test_the_mean_over_no_element_is_zero():
-  head = nn.ClassificationHead(3)
+  head = nn.ClassificationHead(num_classes=3)
   lengths = jnp.asarray([5, 0])
   variables = _init(head, _x(2, 5), lengths)
   logits = head.apply(variables, _x(2, 5), lengths)
@@ -147,7 +147,7 @@ def test_the_mean_over_no_element_is_zero():
 
 
 def test_pairs():
-  head = nn.ClassificationHead(3, widths=(6,), pairs=True)
+  head = nn.ClassificationHead(num_classes=3, widths=(6,), pairs=True)
   x = _x(2, 2, 5)
   lengths = jnp.asarray([[5, 2], [1, 4]])
   variables = _init(head, x, lengths)
@@ -173,27 +173,27 @@ def test_pairs():
   ("head", "arguments", "message"),
   [
     (
-      nn.ClassificationHead(3, pairs=True),
+      nn.ClassificationHead(num_classes=3, pairs=True),
       (_x(4, 3, 5),),
       r"x: got shape \(4, 3, 5, 8\), expected \(\*batch, 2, time",
     ),
     (
-      nn.ClassificationHead(3, "none", pairs=True),
+      nn.ClassificationHead(num_classes=3, pooling="none", pairs=True),
       (_x(4, 2, 5),),
       "pooling: got 'none', expected 'mean' or 'last' for pairs",
     ),
     (
-      nn.ClassificationHead(3, "max"),
+      nn.ClassificationHead(num_classes=3, pooling="max"),
       (_x(2, 5),),
       "pooling: got 'max', expected one of",
     ),
     (
-      nn.ClassificationHead(3),
+      nn.ClassificationHead(num_classes=3),
       (_x(),),
       r"x: got shape .*, expected \(\*batch, time",
     ),
     (
-      nn.ClassificationHead(3),
+      nn.ClassificationHead(num_classes=3),
       (_x(2, 5), jnp.ones((5,))),
       r"lengths: got shape \(5,\), expected shape \(2,\)",
     ),
@@ -207,16 +207,18 @@ def test_bad_arguments(head, arguments, message):
 @pytest.mark.parametrize(
   "head",
   [
-    nn.GaussianHead(3, (16,), dtype="bfloat16"),
+    nn.GaussianHead(num_outputs=3, widths=(16,), dtype="bfloat16"),
     *(
       pytest.param(head, marks=pytest.mark.slow)
       for head in (
-        nn.CategoricalHead(3, (16,), dtype="bfloat16"),
-        nn.ValueHead((16,), dtype="bfloat16"),
+        nn.CategoricalHead(num_actions=3, widths=(16,), dtype="bfloat16"),
+        nn.ValueHead(widths=(16,), dtype="bfloat16"),
       )
     ),
-    nn.RegressionHead(3, (16,), with_variance=True, dtype="bfloat16"),
-    nn.ClassificationHead(3, dtype="bfloat16"),
+    nn.RegressionHead(
+      num_outputs=3, widths=(16,), with_variance=True, dtype="bfloat16"
+    ),
+    nn.ClassificationHead(num_classes=3, dtype="bfloat16"),
   ],
 )
 def test_bfloat16(head):

@@ -262,8 +262,8 @@ class _Policy(linen.Module):
   def setup(self):
     self.encoder = nn.MLP((_D_MODEL,), gain=2**0.5, activate_last=True)
     self.memory = nn.SequenceModel(self.config)
-    self.actor = nn.CategoricalHead(3, (8,))
-    self.critic = nn.ValueHead((8,))
+    self.actor = nn.CategoricalHead(num_actions=3, widths=(8,))
+    self.critic = nn.ValueHead(widths=(8,))
 
   def __call__(self, x, states=None, reset=None):
     x, states = self.memory(self.encoder(x), states, reset)
@@ -314,7 +314,7 @@ class _Classifier(linen.Module):
   def __call__(self, x, lengths):
     x = nn.MLP((_D_MODEL,), name="encoder")(x)
     x, _ = nn.SequenceModel(self.config, name="model")(x)
-    return nn.ClassificationHead(2, name="head")(x, lengths)
+    return nn.ClassificationHead(num_classes=2, name="head")(x, lengths)
 
 
 @pytest.mark.slow
@@ -370,7 +370,7 @@ def test_bad_states():
   states = model.initial_state((2,))
   with pytest.raises(ValueError, match="states: got .* as from initial_state"):
     model.apply(variables, _x(2, 5), states[:1])
-  with pytest.raises(ValueError, match="state must have the shapes"):
+  with pytest.raises(ValueError, match="state: got .* of initial_state"):
     model.apply(variables, _x(2, 5), model.initial_state((3,)))
 
 

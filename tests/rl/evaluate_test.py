@@ -101,8 +101,8 @@ def test_vmap_over_seeds(greedy):
 def test_greedy_actions_are_the_most_probable():
   config, variables = trained("RepeatPreviousEasy")
   key = jax.random.key(3)
-  greedy = evaluate.record(config, variables, key, 60, greedy=True)
-  sampled = evaluate.record(config, variables, key, 60)
+  greedy = evaluate.record(config, variables, key, 60, greedy=True)[0]
+  sampled = evaluate.record(config, variables, key, 60)[0]
   assert (greedy.log_prob >= np.log(1 / 4)).all()
   assert (sampled.log_prob < np.log(1 / 4)).any()
 
@@ -111,7 +111,7 @@ def test_transcript_of_repeat_previous():
   config, variables = trained("RepeatPreviousEasy")
   player = ppo.player(config)
   episode = jax.device_get(
-    evaluate.record(config, variables, jax.random.key(4), 60)
+    evaluate.record(config, variables, jax.random.key(4), 60)[0]
   )
   rows = transcript.rows(player, episode)
   # One episode and no more.
@@ -140,7 +140,7 @@ def test_transcript_of_other_environments(env_id):
   config, variables = trained(env_id)
   player = ppo.player(config)
   episode = jax.device_get(
-    evaluate.record(config, variables, jax.random.key(4), 8)
+    evaluate.record(config, variables, jax.random.key(4), 8)[0]
   )
   rows = transcript.rows(player, episode)
   assert all(len(row) == len(transcript.columns(player)) for row in rows)

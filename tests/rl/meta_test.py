@@ -373,8 +373,8 @@ def test_equal_by_value():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"num_trials": 0}, "num_trials: got 0, expected 1 or more"),
-    ({"trial_steps": 0}, "trial_steps: got 0, expected 1 or more, or None"),
+    ({"num_trials": 0}, "num_trials: got 0, expected an integer of at"),
+    ({"trial_steps": 0}, "trial_steps: got 0, expected an integer of at"),
     ({"previous_action": "flat"}, "previous_action: got 'flat', expected"),
     ({"reward_scale": float("nan")}, "reward_scale: got nan, expected a fin"),
   ],

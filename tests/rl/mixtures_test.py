@@ -108,13 +108,11 @@ def test_spaces_and_sizes_are_those_of_one_member():
 
 
 def test_what_does_not_fit_together_is_refused():
-  with pytest.raises(ValueError, match="envs: got none, expected 1 or more"):
+  with pytest.raises(ValueError, match=r"envs: got \(\), expected 1 or more"):
     mixtures.Mixture(())
-  with pytest.raises(
-    ValueError, match="envs: got the action spaces .* for all"
-  ):
+  with pytest.raises(ValueError, match="action_space of envs: got .* for all"):
     mixtures.Mixture((toy.Walk(), toy.Walk(bounds=(-1.0, 1.0))))
-  with pytest.raises(ValueError, match="envs: got the observation spaces"):
+  with pytest.raises(ValueError, match="observation_space of envs: got"):
     mixtures.Mixture((toy.Walk(), toy.Paid()))
 
 
@@ -240,10 +238,10 @@ def test_cart_poles_fall_as_their_physics_say():
 
 
 def test_unknown_tasks_are_refused():
-  with pytest.raises(ValueError, match="tasks: got .*'CartPole-v0'.* expected"):
+  with pytest.raises(ValueError, match="tasks: got 'CartPole-v0', expected"):
     envs.make("ProjectedControl", tasks=("CartPole-v0",))
   with pytest.raises(
-    ValueError, match="trial_steps: got 0, expected 1 or more"
+    ValueError, match="trial_steps: got 0, expected an integer"
   ):
     envs.make("ProjectedControl", trial_steps=0)
 

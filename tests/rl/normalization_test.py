@@ -160,7 +160,7 @@ def test_ppo_learns_from_what_it_played_and_then_counts_it():
   # The loss sees the policy that was played: all ratios are 1.
   assert abs(metrics["approx_kl"]) < 1e-6
   # An evaluation sees the same as the last rollout, frozen.
-  played = evaluate.record(config, runner.variables, jax.random.key(2), 12)
+  played = evaluate.record(config, runner.variables, jax.random.key(2), 12)[0]
   _, value, _ = jax.jit(ppo.player(config).network.apply)(
     runner.variables, played.observation, (), None
   )

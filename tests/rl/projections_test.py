@@ -103,7 +103,7 @@ def test_it_is_the_same_trajectory_through_the_maps(bounds):
   # Sums of two products in float32, of positions up to 4 and times up to 6;
   # positions add up six roundings.
   close = functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-5)
-  close(first, bare.observe(None, state.env_state, None, params) @ through)
+  close(first, bare.observe(state.env_state, params) @ through)
   close(shown, expected[0] @ through)
   close(info["final_observation"], expected[5]["final_observation"] @ through)
   jax.tree.map(close, tuple(rest), expected[2:5])
@@ -219,9 +219,9 @@ def test_actions_of_another_shape_are_refused():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"observation_size": 0}, "observation_size: got 0, expected 1 or more"),
-    ({"kind": "uniform"}, "kind: got 'uniform', expected 'orthogonal' or"),
-    ({"action_size": 0}, "action_size: got 0, expected 1 or more, or None"),
+    ({"observation_size": 0}, "observation_size: got 0, expected an integer"),
+    ({"kind": "uniform"}, "kind: got 'uniform', expected one of 'orth"),
+    ({"action_size": 0}, "action_size: got 0, expected an integer of at"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -21,8 +21,8 @@ from jaxseq.rl import wrappers
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.drawings import boards
 from jaxseq.rl.drawings import bodies
-from jaxseq.rl.drawings import canvas as canvas_lib
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import paint
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import scenes
 from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import battleship
@@ -54,7 +54,7 @@ def make_film(game, states, actions, rewards=None, observations=None):
   if observations is None:
     observations = np.zeros((length, more_spaces.flat_size(space)))
   nothing = np.zeros((length,), np.float32)
-  return film_lib.Film(
+  return reel.Film(
     title="a game",
     game=game,
     space=space,
@@ -76,7 +76,7 @@ def make_film(game, states, actions, rewards=None, observations=None):
 
 
 def drawn(draw, film, t):
-  canvas = canvas_lib.Canvas(320, 320)
+  canvas = paint.Canvas(320, 320)
   draw(canvas, AREA, film, t)
   return canvas.pixels()
 
@@ -112,9 +112,9 @@ def test_a_labyrinth_shows_walls_view_and_agent():
   )
   film = make_film(game, states, [1, 1])
   pixels = drawn(boards.draw_labyrinth, film, 1)
-  cells = canvas_lib.grid(AREA, 7, 7)
+  cells = paint.grid(AREA, 7, 7)
   middles = {
-    name: color_at(pixels, canvas_lib.middle(cells[row][column]))
+    name: color_at(pixels, paint.middle(cells[row][column]))
     for name, (row, column) in {
       "agent": (1, 2),
       "start": (1, 1),
@@ -123,13 +123,13 @@ def test_a_labyrinth_shows_walls_view_and_agent():
       "free": (1, 4),
     }.items()
   }
-  assert middles["agent"] == canvas_lib.BLUE.upper()
-  assert middles["start"] == canvas_lib.YELLOW.upper()
-  assert middles["goal"] == canvas_lib.GREEN.upper()
+  assert middles["agent"] == paint.BLUE.upper()
+  assert middles["start"] == paint.YELLOW.upper()
+  assert middles["goal"] == paint.GREEN.upper()
   assert middles["wall"] != middles["free"]
   # The frame is around columns 1 to 3 of the first three rows.
   corner = cells[2][3][2] - 1, cells[2][3][3] - 1
-  assert color_at(pixels, corner) == canvas_lib.ORANGE.upper()
+  assert color_at(pixels, corner) == paint.ORANGE.upper()
   assert scenes.action_text(film, 1) == "right"
 
 
@@ -147,13 +147,13 @@ def test_battleship_tells_hits_from_misses():
   pixels = drawn(
     boards.draw_battleship, make_film(game, states, [[0, 0], [3, 3]]), 1
   )
-  cells = canvas_lib.grid(AREA, 6, 6)
+  cells = paint.grid(AREA, 6, 6)
   hit, unseen, miss = (
-    color_at(pixels, canvas_lib.middle(cells[row][column]))
+    color_at(pixels, paint.middle(cells[row][column]))
     for row, column in ((0, 0), (0, 1), (3, 3))
   )
-  assert hit == canvas_lib.ORANGE.upper()
-  assert miss == canvas_lib.BLUE.upper()
+  assert hit == paint.ORANGE.upper()
+  assert miss == paint.BLUE.upper()
   assert unseen not in (hit, miss)
 
 
@@ -169,16 +169,16 @@ def test_minesweeper_shows_an_explosion():
     count=None,
   )
   film = make_film(game, states, [[3, 3], [0, 1]])
-  cells = canvas_lib.grid(AREA, 4, 4)
+  cells = paint.grid(AREA, 4, 4)
   before, after = (
     color_at(
       drawn(boards.draw_minesweeper, film, t),
-      canvas_lib.middle(cells[0][1]),
+      paint.middle(cells[0][1]),
     )
     for t in range(2)
   )
-  assert before == canvas_lib.GRAY.upper()
-  assert after == canvas_lib.ORANGE.upper()
+  assert before == paint.GRAY.upper()
+  assert after == paint.ORANGE.upper()
 
 
 def test_a_timeline_says_what_was_asked():
@@ -197,7 +197,7 @@ def test_a_timeline_says_what_was_asked():
     assert rows["asked"] == timeline.card(suits[t - 3], 4)
     assert (rows["asked"] == rows["does"]) == (film.taken.reward[t] > 0)
   colors = [timeline.reward_color(film.taken.reward[t]) for t in (2, 4, 5)]
-  assert colors == [canvas_lib.GRAY, canvas_lib.ORANGE, canvas_lib.GREEN]
+  assert colors == [paint.GRAY, paint.ORANGE, paint.GREEN]
   # The frame of the current step stands behind its column only.
   pixels = drawn(timeline.draw, film, 2)
   width = (AREA[2] - AREA[0] - 52) / 8
@@ -205,7 +205,7 @@ def test_a_timeline_says_what_was_asked():
     color_at(pixels, (AREA[0] + 52 + (column + 0.1) * width, 300))
     for column in range(4)
   ]
-  assert shades == ["#FFFFFF", "#FFFFFF", canvas_lib.PALE.upper(), "#FFFFFF"]
+  assert shades == ["#FFFFFF", "#FFFFFF", paint.PALE.upper(), "#FFFFFF"]
 
 
 def test_a_count_is_that_of_the_values_so_far():
@@ -232,11 +232,9 @@ def test_arms_and_cars_are_where_the_state_says():
   film = make_film(game, states, np.zeros(shape))
   pixels = drawn(bodies.draw_reacher, film, 0)
   # Two links of 1 to the right, in a plane from -2.4 to 2.4.
-  assert (
-    color_at(pixels, (160 + 300 * 2 / 4.8, 160)) == canvas_lib.BLACK.upper()
-  )
+  assert color_at(pixels, (160 + 300 * 2 / 4.8, 160)) == paint.BLACK.upper()
   assert color_at(pixels, (160 + 300 * 1.5 / 4.8, 160)) == (
-    canvas_lib.ORANGE.upper()
+    paint.ORANGE.upper()
   )
   assert color_at(pixels, (160 - 300 * 1.5 / 4.8, 160)) == "#FFFFFF"
   car = continuous_mountain_car.EnvState(
@@ -246,7 +244,7 @@ def test_arms_and_cars_are_where_the_state_says():
     continuous_mountain_car.ContinuousMountainCar(), car, [[0.0]]
   )
   pixels = drawn(bodies.draw_mountain_car, film, 0)
-  assert has_color(pixels, canvas_lib.BLUE)
+  assert has_color(pixels, paint.BLUE)
   points = swimmer.EnvState(
     urchin_xys=np.zeros((2, 5, 2)),
     xy=np.array([[0.5, 0.5], [0.6, 0.5]]),
@@ -255,7 +253,7 @@ def test_arms_and_cars_are_where_the_state_says():
     time=np.arange(2),
   )
   film = make_film(swimmer.Swimmer(), points, np.zeros((2, 2)))
-  assert has_color(drawn(bodies.draw_points, film, 1), canvas_lib.SKY)
+  assert has_color(drawn(bodies.draw_points, film, 1), paint.SKY)
 
 
 @pytest.mark.parametrize("env_id", GAMES)

@@ -46,13 +46,12 @@ class Paid(base.Environment):
 
   def start(self, words, params):
     length = 1 + (words[0] % max(self.longest, 1)).astype(jnp.int32)
-    state = State(jnp.int32(0), length, jnp.bool_(False))
-    return self._seen(state.time), state
+    return State(jnp.int32(0), length, jnp.bool_(False))
 
   def advance(self, words, state, action, params):
     cut = randomness.uniform(words[0]) < self.cut
     state = state.replace(time=state.time + 1, cut=cut)
-    return self._seen(state.time), state, jnp.float32(1)
+    return state, jnp.float32(1)
 
   def is_terminated(self, state, params):
     return (state.time >= state.length) & (self.longest > 0)
@@ -70,8 +69,8 @@ class Paid(base.Environment):
       return more_spaces.MultiDiscrete(self.choices)
     return spaces.Discrete(2)
 
-  def _seen(self, time):
-    return jnp.sin(time.astype(jnp.float32))[None]
+  def observe(self, state, params):
+    return jnp.sin(state.time.astype(jnp.float32))[None]
 
 
 @struct.dataclass
@@ -102,17 +101,16 @@ class Walk(base.Environment):
 
   def start(self, words, params):
     position = randomness.uniform(words[0], -1.0, 1.0)
-    state = WalkState(jnp.int32(0), position)
-    return self.observe(None, state, None, params), state
+    return WalkState(jnp.int32(0), position)
 
   def advance(self, words, state, action, params):
     if self.bounds is None:
       action = 2 * action - 1
     position = state.position + jnp.asarray(action, jnp.float32).reshape(())
     state = WalkState(state.time + 1, position)
-    return self.observe(None, state, action, params), state, position
+    return state, position
 
-  def observe(self, key, state, action, params):
+  def observe(self, state, params):
     return jnp.stack([state.position, state.time.astype(jnp.float32)])
 
   def is_terminated(self, state, params):
@@ -145,16 +143,14 @@ class Guess(base.Environment):
 
   def start(self, words, params):
     bit = (words[0] >> 31).astype(jnp.int32)
-    state = GuessState(jnp.int32(0), bit)
-    return self.observe(None, state, None, params), state
+    return GuessState(jnp.int32(0), bit)
 
   def advance(self, words, state, action, params):
     right = (state.time == 0) & (action == state.bit)
     state = state.replace(time=state.time + 1)
-    observation = self.observe(None, state, action, params)
-    return observation, state, right.astype(jnp.float32)
+    return state, right.astype(jnp.float32)
 
-  def observe(self, key, state, action, params):
+  def observe(self, state, params):
     return state.time.astype(jnp.float32)[None]
 
   def is_terminated(self, state, params):

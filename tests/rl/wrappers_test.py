@@ -44,15 +44,13 @@ class _Playback(base.Environment):
   length: int
 
   def start(self, words, params):
-    state = _PlaybackState(jnp.int32(0))
-    return self.observe(None, state, None, params), state
+    return _PlaybackState(jnp.int32(0))
 
   def advance(self, words, state, action, params):
     state = _PlaybackState(state.time + 1)
-    observation = self.observe(None, state, action, params)
-    return observation, state, jnp.float32(state.time)
+    return state, jnp.float32(state.time)
 
-  def observe(self, key, state, action, params):
+  def observe(self, state, params):
     return jax.tree.map(lambda leaf: leaf[state.time], params.observations)
 
   def is_terminated(self, state, params):
@@ -367,7 +365,7 @@ def test_other_physics():
   params = env.default_params
   assert (params.gravity, params.length, params.tau) == (25.0, 0.1, 0.02)
   assert hash(env) == hash(wrappers.Physics(env.env, env.values))
-  with pytest.raises(ValueError, match="got a parameter 'mass', expected one"):
+  with pytest.raises(ValueError, match="values: got 'mass', expected one"):
     wrappers.Physics(env.env, (("mass", 1.0),))
 
 
@@ -382,7 +380,7 @@ def test_some_numbers_are_shown_with_noise():
   assert first.shape == (2,)
   assert env.observation_space().shape == (2,)
   assert env.observation_size == 2
-  seen = jax.vmap(lambda s: bare.observe(None, s, None, None))(states)
+  seen = jax.vmap(lambda s: bare.observe(s, None))(states)
   noise = shown - np.asarray(seen)[:, [size - 1, 0]]
   # 600 numbers: their deviation is off by 3 %, their mean by 4 % of it.
   np.testing.assert_allclose(noise.std(axis=0), 0.1, rtol=0.15)
@@ -397,7 +395,7 @@ def test_some_numbers_are_shown_with_noise():
   [
     ((), 0.0, "indices: got .*, expected one or more from 0 to"),
     ((9,), 0.0, "indices: got .*, expected one or more from 0 to"),
-    ((0,), -1.0, "noise_sigma: got -1.0, expected 0 or more"),
+    ((0,), -1.0, "noise_sigma: got -1.0, expected a finite number"),
   ],
 )
 def test_what_cannot_be_shown_is_refused(indices, sigma, message):

@@ -50,14 +50,13 @@ class Counting(base.Environment):
   def start(self, words, params):
     del params
     more = words[0] % jnp.uint32(self.spread + 1)
-    state = State(jnp.int32(0), self.length + more.astype(jnp.int32))
-    return self._frame(state), state
+    return State(jnp.int32(0), self.length + more.astype(jnp.int32))
 
   def advance(self, words, state, action, params):
     del words, params
     state = state.replace(time=state.time + 1)
     earns = self.always | (action == 1)
-    return self._frame(state), state, jnp.where(earns, 2.0, 0.0)
+    return state, jnp.where(earns, 2.0, 0.0)
 
   def step(self, key, state, action, params=None):
     count = state.time + 1
@@ -77,7 +76,8 @@ class Counting(base.Environment):
     del params
     return spaces.Discrete(3)
 
-  def _frame(self, state):
+  def observe(self, state, params):
+    del params
     if self.vivid:
       return ((state.time + 1) * _PATTERN % 251).astype(jnp.uint8)
     return frame_of(state.time)

@@ -105,9 +105,11 @@ def test_what_is_none_is_as_published(atari_stand_in):
   settings = settings_lib.Settings("Pong-Atari", variant="bbf", agent=changes)
   game = settings_lib.make_game(settings)
   assert settings_lib.agent_config(settings, game).variant == published
+  settings = dataclasses.replace(settings, agent={"prioritized": False})
+  uniform = settings_lib.agent_config(settings, game).variant
+  assert uniform == dataclasses.replace(published, prioritized=False)
   changed = variant_of(learning={"optimizer": {"learning_rate": None}})
   assert changed == published
-  assert variant_of(prioritized=False).prioritized is False
   with pytest.raises(ValueError, match="no field 'updates'"):
     variant_of(learning={"updates": None})
   # What may be None is None.

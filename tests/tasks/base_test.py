@@ -44,7 +44,9 @@ def test_an_arm_overrides_what_is_shared():
   assert base.arm_config(config, "a", MoreConfig).depth == 2
   with pytest.raises(ValueError, match="arms.b has no field 'depth'"):
     base.arm_config(config, "b")
-  with pytest.raises(ValueError, match="batch_size: got 0, expected an"):
+  with pytest.raises(
+    ValueError, match="batch_size: got 0, expected an integer of at least 1"
+  ):
     base.ArmConfig(batch_size=0)
 
 

@@ -147,9 +147,13 @@ def test_wrong_pairs():
 
 def test_wrong_options():
   splits = _splits(with_valid=False)
-  with pytest.raises(ValueError, match="pooling: got 'none'"):
+  with pytest.raises(
+    ValueError, match="pooling: got 'none', expected 'mean' or 'last'"
+  ):
     classification.Problem(
       base.ArmConfig(nn.NetworkConfig(nn.StackConfig("gru"))), splits
     )
-  with pytest.raises(ValueError, match="batch_size: got 41, expected at most"):
+  with pytest.raises(
+    ValueError, match="batch_size: got 41, expected at most 40, the number"
+  ):
     classification.Problem(base.ArmConfig(NETWORK, batch_size=41), splits)

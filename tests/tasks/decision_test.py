@@ -197,9 +197,12 @@ def test_the_problem_of_an_arm():
 
 
 def test_wrong_options():
-  with pytest.raises(ValueError, match="top_share: got 0, expected more"):
+  with pytest.raises(
+    ValueError,
+    match="top_share: got 0, expected a number above 0 and of at most 1",
+  ):
     decision.ArmConfig(top_share=0)
-  with pytest.raises(ValueError, match="pooling: got 'mean'"):
+  with pytest.raises(ValueError, match="pooling: got 'mean', expected 'none'"):
     decision.make_model(
       decision.ArmConfig(
         nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")

@@ -1,5 +1,6 @@
 """Training on planned documents: no number depends on devices or plans."""
 
+import copy
 import re
 
 import jax
@@ -37,7 +38,7 @@ def make(devices, mixer="linear_attention", **plan):
   arm = base.ArmConfig(network, recipes.Recipe(learning_rate=1e-2), 9)
   if mixer != "attention":
     plan["costs"] = COSTS
-  problem = documents.make_problem(
+  problem = documents.Problem(
     arm,
     make_corpus(),
     document_plans.PlanConfig(**plan),
@@ -57,7 +58,8 @@ def train(devices, count=20, **options):
     traces.append(1)
     return problem.token_loss(*arguments)
 
-  counted = problem._replace(token_loss=token_loss)
+  counted = copy.copy(problem)
+  counted.token_loss = token_loss
   state = planned.init(problem, optimizer, 0)
   state, metrics = planned.make_chunk(counted, optimizer)(state, count)
   # At most one compilation for every kind of arrays.
@@ -174,7 +176,9 @@ def test_documents_of_a_text():
   np.testing.assert_array_equal(found.read(1), [0, 2, 3, 4, 5])
   np.testing.assert_array_equal(documents.first(found, 8).offsets, [0, 1, 5])
   np.testing.assert_array_equal(documents.first(found, 0).offsets, [0, 1])
-  with pytest.raises(ValueError, match="max_length: got 1"):
+  with pytest.raises(
+    ValueError, match="max_length: got 1, expected an integer of at least 2"
+  ):
     documents.from_text(text, 1)
 
 
@@ -213,9 +217,14 @@ def test_what_cannot_be_planned(fields, plan, count, message):
 
 
 def test_wrong_options():
-  with pytest.raises(ValueError, match="levels: got 9, expected an integer"):
+  with pytest.raises(
+    ValueError, match="levels: got 9, expected an integer from 1 to 8"
+  ):
     document_plans.PlanConfig(levels=9)
   with pytest.raises(ValueError, match="costs has no field kind; its fields"):
     document_plans.PlanConfig(costs={"kind": "recurrent"})
-  with pytest.raises(ValueError, match="tokens_per_device: got -1"):
+  with pytest.raises(
+    ValueError,
+    match="tokens_per_device: got -1, expected an integer of at least 0",
+  ):
     document_plans.PlanConfig(tokens_per_device=-1)

@@ -87,9 +87,15 @@ def test_samples_follow_the_distribution():
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"temperature": -1.0}, "temperature: got -1.0, expected a finite number"),
-    ({"top_k": 8}, "top_k: got 8, expected from 1 to 7, the number of tokens"),
-    ({"top_p": 0.0}, r"top_p: got 0.0, expected in .0, 1"),
+    (
+      {"temperature": -1.0},
+      "temperature: got -1.0, expected a finite number of at least 0",
+    ),
+    ({"top_k": 8}, "top_k: got 8, expected an integer from 1 to 7"),
+    (
+      {"top_p": 0.0},
+      "top_p: got 0.0, expected a number above 0 and of at most 1",
+    ),
   ],
 )
 def test_bad_options(options, message):
@@ -102,7 +108,9 @@ def test_bad_prompt():
   empty = jnp.zeros((2, 0), jnp.int32)
   with pytest.raises(ValueError, match="with at least one token"):
     generation.generate(network, variables, empty, 3, jax.random.key(0))
-  with pytest.raises(ValueError, match="length: got 0, expected an integer"):
+  with pytest.raises(
+    ValueError, match="length: got 0, expected an integer of at least 1"
+  ):
     generation.generate(
       network, variables, jnp.ones((1,), jnp.int32), 0, jax.random.key(0)
     )

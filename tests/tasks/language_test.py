@@ -155,11 +155,11 @@ def test_wrong_options():
   with pytest.raises(ValueError, match=r"batch_size \* length: got 2 \* 14"):
     language.Problem(ARM, CORPUS, length=14)
   with pytest.raises(
-    ValueError, match="jump_every: got 0, expected an integer"
+    ValueError, match="jump_every: got 0, expected an integer of at least 1"
   ):
     language.Problem(ARM, CORPUS, length=4, jump_every=0)
   pooled = base.ArmConfig(
     nn.NetworkConfig(nn.StackConfig("gru"), pooling="last")
   )
-  with pytest.raises(ValueError, match="pooling: got 'last'"):
+  with pytest.raises(ValueError, match="pooling: got 'last', expected 'none'"):
     language.Problem(pooled, CORPUS, length=2)

@@ -87,7 +87,7 @@ def test_chance_and_wrong_options():
   pooled = base.ArmConfig(
     nn.NetworkConfig(nn.StackConfig("gru"), pooling="mean")
   )
-  with pytest.raises(ValueError, match="pooling: got 'mean'"):
+  with pytest.raises(ValueError, match="pooling: got 'mean', expected 'none'"):
     synthetic.Problem(pooled, "copying", COPYING)
   with pytest.raises(ValueError, match="options of task 'copying': got"):
     synthetic.Problem(ARM, "copying", {"blancs": 3})

@@ -212,10 +212,10 @@ def test_saving_a_step_twice_is_an_error(two_steps):
 def test_leaf_that_cannot_be_kept_is_named(tmp_path):
   with checkpoint.Checkpointer(tmp_path) as saver:
     with pytest.raises(
-      ValueError, match="a/f: got a function, expected an array"
+      ValueError, match="a/f: got <function.*expected an array"
     ):
       saver.save(1, {"a": {"f": lambda: 0}})
-    with pytest.raises(ValueError, match="'names' has dtype <U1"):
+    with pytest.raises(ValueError, match="names: got dtype <U1"):
       saver.save(1, {"names": np.array(["a"])})
 
 

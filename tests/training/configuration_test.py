@@ -255,7 +255,7 @@ if __name__ == "__main__":
   print(json.dumps(configuration.to_json(Config())))
 """
   (tmp_path / "program.py").write_text(program)
-  told = [
+  lines = [
     subprocess.run(
       [sys.executable, *arguments],
       cwd=tmp_path,
@@ -274,4 +274,4 @@ if __name__ == "__main__":
       ],
     )
   ]
-  assert told == ['{"_type": "program.Config", "a": 1}\n'] * 3
+  assert lines == ['{"_type": "program.Config", "a": 1}\n'] * 3

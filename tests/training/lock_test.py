@@ -49,8 +49,8 @@ def prepare(path):
 def test_the_second_program_is_refused_until_the_first_is_killed(
   tmp_path, holder
 ):
-  told = rf"workdir '{tmp_path}' is in use by another program \(process "
-  with pytest.raises(errors.UserError, match=f"{told}{holder.pid} on "):
+  start = rf"workdir '{tmp_path}' is in use by another program \(process "
+  with pytest.raises(errors.UserError, match=f"{start}{holder.pid} on "):
     prepare(tmp_path)
   # Nothing was written there.
   assert [path.name for path in tmp_path.iterdir()] == [lock.FILE]

@@ -3,7 +3,6 @@
 import io
 import math
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -52,14 +51,9 @@ def test_a_line_now_and_then_without_a_terminal(clock):
   assert re.fullmatch(line, lines[3])
 
 
-@pytest.mark.parametrize("rich", [True, False])
-def test_shows_metric_speed_and_time_left(clock, monkeypatch, rich):
-  if rich:
-    pytest.importorskip("rich")
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-  else:
-    monkeypatch.setitem(sys.modules, "rich", None)
+def test_shows_metric_speed_and_time_left(clock, monkeypatch):
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("COLUMNS", "120")
   stream = Terminal()
   bar = progress.Progress(1000, metric="return", label="s5", stream=stream)
   drive(bar, clock)
@@ -68,9 +62,6 @@ def test_shows_metric_speed_and_time_left(clock, monkeypatch, rich):
   assert "40%" in shown
   # 600 steps are left at 50 a second: the compilation does not count.
   assert "return 0.5  50 steps/s  12s left" in shown
-  if not rich:
-    assert shown.startswith("\rs5 [--------------------]   0%  compiling\r")
-    assert shown.endswith("\n")
 
 
 def test_last_finite_value_stays(clock):

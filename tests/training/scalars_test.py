@@ -185,8 +185,8 @@ def test_without_tensorboardx_a_note_says_so_once(
     write(tmp_path / name, [(1, {"x": 1}), (2, {"x": 2})], tensorboard=True)
     assert len(lines(tmp_path / name)) == 2
     assert not (tmp_path / name / "tensorboard").exists()
-  told = [r for r in caplog.records if "tensorboardX" in r.getMessage()]
-  assert len(told) == 1
+  records = [r for r in caplog.records if "tensorboardX" in r.getMessage()]
+  assert len(records) == 1
 
 
 def test_column(tmp_path):
@@ -213,5 +213,5 @@ def test_split_updates():
   assert rows[2]["a"].tolist() == [2, 5]
   (row,) = scalars.split_updates(stacked, 3, axis=None)
   assert row["a"].shape == (2, 3)
-  with pytest.raises(ValueError, match=r"'a' has shape \(2, 3\): axis 0"):
+  with pytest.raises(ValueError, match=r"'a': got shape \(2, 3\)"):
     list(scalars.split_updates(stacked, 3, axis=0))

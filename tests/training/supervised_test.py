@@ -1,4 +1,5 @@
 import functools
+import types
 
 import chex
 import jax
@@ -37,8 +38,13 @@ def make_problem(noise=0.0):
     error = data["x"] @ variables["params"]["w"] - data["y"]
     return {"test_loss": jnp.mean(error**2)}
 
-  return supervised.FunctionProblem(
-    init, sample, loss, evaluate, data, jnp.zeros(())
+  return types.SimpleNamespace(
+    init=init,
+    sample=sample,
+    loss=loss,
+    evaluate=evaluate,
+    data=data,
+    carry=jnp.zeros(()),
   )
 
 
@@ -113,5 +119,5 @@ def test_the_cost_of_a_batch_does_not_grow_with_the_set(seeds):
 
 
 def test_batch_beyond_the_examples():
-  with pytest.raises(ValueError, match="batch must be from 1 to size=3; got 4"):
+  with pytest.raises(ValueError, match="batch: got 4, expected .* from 1 to 3"):
     supervised.draw(jax.random.key(0), 0, 3, 4)

@@ -33,10 +33,7 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _read(path, gray):
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack CIFAR-10's binary version there."
-    )
+  path = datasets.find_file(path, "unpack CIFAR-10's binary version there")
   content = np.fromfile(path, np.uint8)
   if not len(content) or len(content) % _RECORD:
     raise ValueError(

@@ -77,11 +77,7 @@ def load(
     ValueError: if the file is not as it should be or too short.
     MissingData: if there is no such file.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: put the benchmark's csv file there."
-    )
+  path = datasets.find_file(path, "put the benchmark's csv file there")
   series = forecast_windows.parse_csv(
     path.read_text(encoding="utf-8"),
     str(path),

@@ -12,7 +12,7 @@ https://archive.ics.uci.edu/dataset/344/heterogeneity+activity+recognition.
 import array
 from collections.abc import Sequence
 import os
-import pathlib
+from typing import Unpack
 
 import numpy as np
 
@@ -22,18 +22,8 @@ from jaxseq.data import domains
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
-_COLUMNS = (
-  "Index",
-  "Arrival_Time",
-  "Creation_Time",
-  "x",
-  "y",
-  "z",
-  "User",
-  "Model",
-  "Device",
-  "gt",
-)
+_HEADER = "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt"
+_FIELDS = len(_HEADER.split(","))
 _NULL = "null"
 # Stands for the class of a reading between activities.
 _BETWEEN = -1
@@ -56,19 +46,19 @@ def _rows(path):
   users, devices, labels = (array.array("b") for _ in range(3))
   names = []
   with open(path, encoding="utf-8", errors="replace") as file:
-    header = tuple(next(file, "").strip().split(","))
-    if header != _COLUMNS:
+    header = next(file, "").strip()
+    if header != _HEADER:
       raise ValueError(
-        f"{path}, line 1: the columns {','.join(_COLUMNS)} are expected; got "
-        f"{','.join(header)[:80]!r}."
+        f"{path}, line 1: the columns {_HEADER} are expected; got "
+        f"{header[:80]!r}."
       )
     for number, line in enumerate(file, 2):
       words = line.strip().split(",")
       if words == [""]:
         continue
-      if len(words) != len(_COLUMNS):
+      if len(words) != _FIELDS:
         raise ValueError(
-          f"{path}, line {number}: {len(_COLUMNS)} fields are expected; got "
+          f"{path}, line {number}: {_FIELDS} fields are expected; got "
           f"{len(words)}."
         )
       _, arrival, _, x, y, z, user, _, device, label = words
@@ -108,11 +98,9 @@ def read(
     ValueError: naming the line that is not as it should be.
     MissingData: if the file is not there.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack HHAR's 'Activity recognition exp' there."
-    )
+  path = datasets.find_file(
+    path, "unpack HHAR's 'Activity recognition exp' there"
+  )
   values, times, users, devices, labels, names = _rows(path)
   order = np.argsort(names)
   names = tuple(names[i] for i in order)
@@ -144,10 +132,7 @@ def load(
   window: int = 128,
   step: int = 128,
   max_gap: float = 1.0,
-  valid_fraction: float = 0.2,
-  held_out: float = 0.0,
-  scaling: domains.Scaling = "source",
-  unlabeled: bool = True,
+  **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
   """Loads HHAR as a problem of domain adaptation between users or devices.
 
@@ -161,10 +146,8 @@ def load(
     window: readings of a window.
     step: readings from the start of a window to that of the next.
     max_gap: see `read`.
-    valid_fraction: see `domains.adapt`.
-    held_out: see `domains.adapt`.
-    scaling: see `domains.make_splits`.
-    unlabeled: see `domains.adapt`.
+    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
+      `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
@@ -189,8 +172,5 @@ def load(
       classes=CLASSES,
       devices=names,
     ),
-    valid_fraction=valid_fraction,
-    held_out=held_out,
-    scaling=scaling,
-    unlabeled=unlabeled,
+    **adaptation,
   )

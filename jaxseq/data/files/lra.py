@@ -23,17 +23,21 @@ LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
 _LICENSE = "Apache-2.0 (Long Range Arena)"
 
 
-def _lines(path):
+def _lines(path, count, what, more=False):
   """Yields the number and the columns of each line of a tsv file."""
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack the Long Range Arena's release there."
-    )
+  datasets.find_file(path, "unpack the Long Range Arena's release there")
   # The columns are not quoted, so that the csv module would misread them.
   with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
     for number, line in enumerate(file, 1):
-      if line.strip():
-        yield number, line.rstrip("\r\n").split("\t")
+      if not line.strip():
+        continue
+      columns = line.rstrip("\r\n").split("\t")
+      if len(columns) < count or len(columns) > count and not more:
+        raise ValueError(
+          f"{path}, line {number}: {what} are expected; got {len(columns)} "
+          "columns."
+        )
+      yield number, columns
 
 
 def _label(text, count, path, number):
@@ -91,14 +95,9 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
   for part, name in (("train", "train"), ("valid", "val"), ("test", "test")):
     file = pathlib.Path(path) / f"basic_{name}.tsv"
     rows, values = [], []
-    for number, columns in _lines(file):
+    for number, columns in _lines(file, 2, "an expression and its value"):
       if columns == ["Source", "Target"]:
         continue
-      if len(columns) != 2:
-        raise ValueError(
-          f"{file}, line {number}: an expression and its value are expected; "
-          f"got {len(columns)} columns."
-        )
       try:
         ids = expressions.tokenize(columns[0])
       except ValueError as error:
@@ -143,12 +142,7 @@ def _reviews(folder):
 def _labeled(path):
   """The texts and classes of a tsv file: class, text."""
   texts, labels = [], []
-  for number, columns in _lines(path):
-    if len(columns) < 2:
-      raise ValueError(
-        f"{path}, line {number}: a class and a text are expected; got "
-        f"{len(columns)} columns."
-      )
+  for number, columns in _lines(path, 2, "a class and a text", more=True):
     labels.append(_label(columns[0], 2, path, number))
     texts.append("\t".join(columns[1:]))
   return texts, labels
@@ -220,12 +214,8 @@ def retrieval(
   for part, name in (("train", "train"), ("valid", "eval"), ("test", "test")):
     file = pathlib.Path(path) / f"new_aan_pairs.{name}.tsv"
     labels, first, second = [], [], []
-    for number, columns in _lines(file):
-      if len(columns) != 5:
-        raise ValueError(
-          f"{file}, line {number}: class, two numbers and two texts are "
-          f"expected; got {len(columns)} columns."
-        )
+    what = "class, two numbers and two texts"
+    for number, columns in _lines(file, 5, what):
       labels.append(_label(columns[0], 2, file, number))
       # A character is at least a byte; the rest need not lie in memory.
       first.append(columns[3][:max_length])

@@ -1,6 +1,9 @@
 """Greyscale images in the PNG format, read by pillow."""
 
 import os
+import pathlib
+import struct
+import zlib
 
 import numpy as np
 
@@ -9,7 +12,7 @@ from jaxseq.data import datasets
 
 
 def read_png(path: str | os.PathLike) -> np.ndarray:
-  """Reads a greyscale image with 8 bits for a pixel.
+  """Reads a greyscale image with 8 bits for a pixel, not interlaced.
 
   Args:
     path: the file.
@@ -33,8 +36,31 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
       image.verify()
     with Image.open(path, formats=("PNG",)) as image:
       pixels, mode = np.asarray(image), image.mode
+      interlaced = bool(image.info.get("interlace"))
   except (OSError, SyntaxError, ValueError) as error:
     raise ValueError(f"{path} is no PNG file, or damaged: {error}.") from error
-  if mode != "L":
-    raise _validate.error(f"{path}", mode, "8 bits of grey, mode 'L'")
+  if mode != "L" or interlaced:
+    raise _validate.error(
+      f"{path}",
+      mode + ", interlaced" * interlaced,
+      "8 bits of grey, mode 'L', not interlaced",
+    )
+  # Rows that are not there would be black: pillow does not miss them.
+  size, expected = _decoded_size(path), pixels.size + len(pixels)
+  if size != expected:
+    raise _validate.error(
+      f"{path}", size, f"{expected} bytes, a filter and the pixels of each row"
+    )
   return pixels
+
+
+def _decoded_size(path):
+  """Number of bytes that the checked chunks of a file decompress to."""
+  content = pathlib.Path(path).read_bytes()
+  kind, place, compressed = b"", 8, b""
+  while kind != b"IEND":
+    length, kind = struct.unpack_from(">I4s", content, place)
+    if kind == b"IDAT":
+      compressed += content[place + 8 : place + 8 + length]
+    place += length + 12
+  return len(zlib.decompressobj().decompress(compressed))

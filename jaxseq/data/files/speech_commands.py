@@ -64,11 +64,9 @@ def _paths(folder, words):
   """The files of each part as "word/name.wav", sorted."""
   listed = {}
   for part, name in _LISTS.items():
-    path = folder / name
-    if not path.is_file():
-      raise datasets.MissingData(
-        f"{path} is not a file: unpack Speech Commands into {folder}."
-      )
+    path = datasets.find_file(
+      folder / name, f"unpack Speech Commands into {folder}"
+    )
     listed[part] = {
       line.strip() for line in path.read_text().splitlines() if line.strip()
     }

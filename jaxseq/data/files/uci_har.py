@@ -12,11 +12,13 @@ https://archive.ics.uci.edu/dataset/240/human+activity+recognition+using+smartph
 from collections.abc import Sequence
 import os
 import pathlib
+from typing import Unpack
 
 import numpy as np
 
 from jaxseq.data import datasets
 from jaxseq.data import domains
+from jaxseq.data.files import columns
 
 CLASSES = (
   "walking",
@@ -26,16 +28,10 @@ CLASSES = (
   "standing",
   "laying",
 )
-SIGNALS = (
-  "body_acc_x",
-  "body_acc_y",
-  "body_acc_z",
-  "body_gyro_x",
-  "body_gyro_y",
-  "body_gyro_z",
-  "total_acc_x",
-  "total_acc_y",
-  "total_acc_z",
+SIGNALS = tuple(
+  f"{kind}_{axis}"
+  for kind in ("body_acc", "body_gyro", "total_acc")
+  for axis in "xyz"
 )
 LENGTH = 128
 _STEP = LENGTH // 2
@@ -43,26 +39,8 @@ _STEP = LENGTH // 2
 
 def _rows(path, width, dtype):
   """The numbers of a file, (lines, width)."""
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack 'UCI HAR Dataset' there."
-    )
-  rows = []
-  with open(path, encoding="ascii", errors="replace") as file:
-    for number, line in enumerate(file, 1):
-      words = line.split()
-      if not words:
-        continue
-      if len(words) != width:
-        raise ValueError(
-          f"{path}, line {number}: {width} numbers are expected; got "
-          f"{len(words)}."
-        )
-      try:
-        rows.append(np.array(words, dtype))
-      except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}.") from error
-  return np.array(rows, dtype).reshape(-1, width)
+  path = datasets.find_file(path, "unpack 'UCI HAR Dataset' there")
+  return columns.read(path, width, dtype)
 
 
 def _part(folder, part):
@@ -127,10 +105,7 @@ def load(
   path: str | os.PathLike,
   source: int | Sequence[int] = 14,
   target: int | Sequence[int] = 19,
-  valid_fraction: float = 0.2,
-  held_out: float = 0.0,
-  scaling: domains.Scaling = "source",
-  unlabeled: bool = True,
+  **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
   """Loads UCI HAR as a problem of domain adaptation between subjects.
 
@@ -138,10 +113,8 @@ def load(
     path: the folder "UCI HAR Dataset".
     source: subject, or subjects, with labels, 1 .. 30; see `domains.PAIRS`.
     target: subject, or subjects, without.
-    valid_fraction: see `domains.adapt`.
-    held_out: see `domains.adapt`.
-    scaling: see `domains.make_splits`.
-    unlabeled: see `domains.adapt`.
+    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
+      `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt` and `read`.
@@ -164,8 +137,5 @@ def load(
       channels=SIGNALS,
       rate=50.0,
     ),
-    valid_fraction=valid_fraction,
-    held_out=held_out,
-    scaling=scaling,
-    unlabeled=unlabeled,
+    **adaptation,
   )

@@ -97,11 +97,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     ValueError: naming the line that is not as the format says.
     MissingData: if there is no such file.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: put the archive's .ts file there."
-    )
+  path = datasets.find_file(path, "put the archive's .ts file there")
   header = {}
   series, labels, times = [], [], []
   inside = False

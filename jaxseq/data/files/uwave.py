@@ -13,45 +13,18 @@ from collections.abc import Sequence
 import os
 import pathlib
 import re
+from typing import Unpack
 
 import numpy as np
 
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import padding
+from jaxseq.data.files import columns
 
 GESTURES = 8
 _FOLDER = re.compile(r"U(\d+)\s*\((\d+)\)")
 _FILE = re.compile(r"Acceleration(\d+)-(\d*)\.txt")
-
-
-def read_gesture(path: str | os.PathLike) -> np.ndarray:
-  """Reads one gesture.
-
-  Args:
-    path: the file.
-
-  Returns:
-    (length, 3) float32, in g.
-
-  Raises:
-    ValueError: naming the line that is not as it should be.
-  """
-  rows = []
-  with open(path, encoding="ascii", errors="replace") as file:
-    for number, line in enumerate(file, 1):
-      words = line.split()
-      if not words:
-        continue
-      try:
-        if len(words) != 3:
-          raise ValueError(f"3 numbers are expected; got {len(words)}")
-        rows.append([float(word) for word in words])
-      except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}.") from error
-  if not rows:
-    raise ValueError(f"{path} has no lines of numbers.")
-  return np.array(rows, np.float32)
 
 
 def read(path: str | os.PathLike) -> domains.Recordings:
@@ -83,7 +56,10 @@ def read(path: str | os.PathLike) -> domains.Recordings:
           f"{file}: got this name, expected one that ends in Acceleration, a "
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
-      series.append(read_gesture(file))
+      gesture = columns.read(file, 3, np.float32)
+      if not len(gesture):
+        raise ValueError(f"{file} has no lines of numbers.")
+      series.append(gesture)
       labels.append(int(match[1]) - 1)
       rest.append((user, day, int(match[2] or 0)))
   if not series:
@@ -103,10 +79,7 @@ def load(
   source: int | Sequence[int] = 4,
   target: int | Sequence[int] = 5,
   seed: int = 0,
-  valid_fraction: float = 0.2,
-  held_out: float = 0.0,
-  scaling: domains.Scaling = "source",
-  unlabeled: bool = True,
+  **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
   """Loads uWave as a problem of domain adaptation between users.
 
@@ -115,10 +88,8 @@ def load(
     source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
     target: user, or users, without.
     seed: seed of what is held out, a share of each gesture.
-    valid_fraction: see `domains.adapt`.
-    held_out: see `domains.adapt`.
-    scaling: see `domains.make_splits`.
-    unlabeled: see `domains.adapt`.
+    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
+      `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, time, 3), padded with 0 at the
@@ -147,10 +118,7 @@ def load(
       license="see source",
       num_classes=GESTURES,
     ),
-    valid_fraction=valid_fraction,
-    held_out=held_out,
     holding="stratified",
-    scaling=scaling,
-    unlabeled=unlabeled,
     seed=seed,
+    **adaptation,
   )

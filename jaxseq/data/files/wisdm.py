@@ -11,7 +11,7 @@ https://www.cis.fordham.edu/wisdm/dataset.php.
 
 from collections.abc import Sequence
 import os
-import pathlib
+from typing import Unpack
 
 import numpy as np
 
@@ -84,11 +84,7 @@ def read(
       complete record.
     MissingData: if the file is not there.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise datasets.MissingData(
-      f"{path} is not a file: unpack WISDM_ar_v1.1 there."
-    )
+  path = datasets.find_file(path, "unpack WISDM_ar_v1.1 there")
   found, left_out = _records(path)
   if not found:
     raise ValueError(
@@ -150,10 +146,7 @@ def load(
   step: int = 128,
   max_gap: float = 1.0,
   min_records: int = _MIN_RECORDS,
-  valid_fraction: float = 0.2,
-  held_out: float = 0.0,
-  scaling: domains.Scaling = "source",
-  unlabeled: bool = True,
+  **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
   """Loads WISDM AR as a problem of domain adaptation between subjects.
 
@@ -166,10 +159,8 @@ def load(
     step: elements from the start of a window to that of the next.
     max_gap: see `read`.
     min_records: see `renumbered`.
-    valid_fraction: see `domains.adapt`.
-    held_out: see `domains.adapt`.
-    scaling: see `domains.make_splits`.
-    unlabeled: see `domains.adapt`.
+    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
+      `domains.adapt`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
@@ -196,8 +187,5 @@ def load(
       rate=RATE,
       left_out=left_out,
     ),
-    valid_fraction=valid_fraction,
-    held_out=held_out,
-    scaling=scaling,
-    unlabeled=unlabeled,
+    **adaptation,
   )

@@ -13,11 +13,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sampling.TokenClasses):
   """Options of associative recall.
 
   Attributes:
@@ -31,7 +32,7 @@ class Config:
   values: int = 10
 
   def __post_init__(self):
-    sampling.at_least(self, pairs=1, keys=1, values=2)
+    _validate.at_least(self, pairs=1, keys=1, values=2)
 
   @property
   def time(self) -> int:
@@ -42,11 +43,6 @@ class Config:
   def vocab_size(self) -> int:
     """Number of tokens: keys, values and the special token."""
     return self.keys + self.values + 1
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the targets: the tokens' own numbers."""
-    return self.vocab_size
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

@@ -14,11 +14,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sampling.TokenClasses):
   """Options of copying.
 
   Attributes:
@@ -32,17 +33,12 @@ class Config:
   vocab_size: int = 10
 
   def __post_init__(self):
-    sampling.at_least(self, blanks=0, memorise=1, vocab_size=3)
+    _validate.at_least(self, blanks=0, memorise=1, vocab_size=3)
 
   @property
   def time(self) -> int:
     """Length of a sequence."""
     return self.blanks + 2 * self.memorise
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the targets: the tokens' own numbers."""
-    return self.vocab_size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,7 +127,7 @@ def generators(name: str) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sampling.StringConfig):
   """Options of group word problems.
 
   Attributes:
@@ -146,12 +146,7 @@ class Config:
   def __post_init__(self):
     group(self.group)
     _validate.choice("alphabet", self.alphabet, ALPHABETS)
-    sampling.length_range(self)
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.max_length
+    super().__post_init__()
 
   @property
   def vocab_size(self) -> int:

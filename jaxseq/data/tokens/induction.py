@@ -15,11 +15,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sampling.GivenLength, sampling.TokenClasses):
   """Options of induction heads.
 
   Attributes:
@@ -33,18 +34,8 @@ class Config:
   triggers: int = 1
 
   def __post_init__(self):
-    sampling.at_least(self, triggers=1, vocab_size=3)
-    sampling.at_least(self, length=2 * self.triggers + 1)
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the targets: the tokens' own numbers."""
-    return self.vocab_size
+    _validate.at_least(self, triggers=1, vocab_size=3)
+    _validate.at_least(self, length=2 * self.triggers + 1)
 
 
 def _places(key, config):

@@ -15,11 +15,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sampling.GivenLength, sampling.TokenClasses):
   """Options of MQAR.
 
   Attributes:
@@ -38,25 +39,14 @@ class Config:
   random_others: bool = True
 
   def __post_init__(self):
-    sampling.at_least(self, pairs=1)
-    sampling.at_least(
+    _validate.at_least(self, pairs=1)
+    _validate.at_least(
       self, length=4 * self.pairs, vocab_size=2 * self.pairs + 2
     )
     for name in ("length", "vocab_size"):
       if getattr(self, name) % 2:
         raise ValueError(f"{name}: got {getattr(self, name)}, expected even.")
-    if not self.power > 0:
-      raise ValueError(f"power: got {self.power}, expected positive.")
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the targets: the tokens' own numbers."""
-    return self.vocab_size
+    _validate.above_zero("power", self.power)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

@@ -17,7 +17,7 @@ from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config:
+class _Config(sampling.StringConfig):
   """Options of a regular language.
 
   Attributes:
@@ -26,17 +26,7 @@ class _Config:
     every_step: whether every prefix counts, and not only the whole string.
   """
 
-  min_length: int = 1
-  max_length: int = 40
   every_step: bool = False
-
-  def __post_init__(self):
-    sampling.length_range(self)
-
-  @property
-  def time(self) -> int:
-    """Length of a padded sequence."""
-    return self.max_length
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Batches of tokens, and draws that the tasks of this folder share."""
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
+from typing import ClassVar
 from typing import NamedTuple
 
 import jax
@@ -60,6 +62,52 @@ class Task(NamedTuple):
     return TokenBatch(inputs, targets, mask)
 
 
+@dataclasses.dataclass(frozen=True)
+class StringConfig:
+  """Options of a task on strings of random length, padded to the longest.
+
+  Attributes:
+    min_length: smallest number of symbols of the string.
+    max_length: largest number of symbols of the string.
+  """
+
+  min_length: int = 1
+  max_length: int = 40
+
+  smallest: ClassVar[int] = 1
+
+  def __post_init__(self):
+    _validate.at_least(self, min_length=self.smallest)
+    _validate.at_least(self, max_length=self.min_length)
+
+  @property
+  def time(self) -> int:
+    """Length of a padded sequence."""
+    return self.max_length
+
+
+class GivenLength:
+  """Base of the options of tasks whose sequences have one `length`."""
+
+  length: int
+
+  @property
+  def time(self) -> int:
+    """Length of a sequence."""
+    return self.length
+
+
+class TokenClasses:
+  """Base of the options of tasks whose targets are tokens."""
+
+  vocab_size: Any
+
+  @property
+  def num_classes(self) -> int:
+    """Number of classes of the targets: the tokens' own numbers."""
+    return self.vocab_size
+
+
 def integers(
   key: jax.Array, shape: tuple[int, ...], low: Any, high: Any
 ) -> jax.Array:
@@ -105,34 +153,6 @@ def distinct(
   return jax.lax.top_k(scores, count)[1].astype(jnp.int32)
 
 
-def at_least(config, **minima: int) -> None:
-  """Checks that fields of a configuration are integers and not too small.
-
-  Args:
-    config: the configuration.
-    **minima: smallest value of each field.
-
-  Raises:
-    ValueError: naming the field, what came and what is expected.
-  """
-  for name, minimum in minima.items():
-    _validate.integer(name, getattr(config, name), minimum)
-
-
-def length_range(config, smallest: int = 1) -> None:
-  """Checks the fields min_length and max_length of a configuration.
-
-  Args:
-    config: the configuration.
-    smallest: smallest length that the task has.
-
-  Raises:
-    ValueError: naming the field, what came and what is expected.
-  """
-  at_least(config, min_length=smallest)
-  at_least(config, max_length=config.min_length)
-
-
-def draw_length(key: jax.Array, config) -> jax.Array:
+def draw_length(key: jax.Array, config: StringConfig) -> jax.Array:
   """Draws a length uniformly from min_length .. max_length."""
   return integers(key, (), config.min_length, config.max_length + 1)

@@ -10,11 +10,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class DelayConfig:
+class DelayConfig(sampling.GivenLength):
   """Options of delay.
 
   Attributes:
@@ -36,31 +37,22 @@ class DelayConfig:
   features = 1
 
   def __post_init__(self):
-    sampling.at_least(self, length=2, delay=0)
+    _validate.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
       raise ValueError(
         f"delay: got {self.delay}, expected less than length = {self.length}."
       )
-    if not 0 < self.bandwidth <= 1:
-      raise ValueError(
-        f"bandwidth: got {self.bandwidth}, expected above 0 and at most 1."
-      )
+    _validate.fraction("bandwidth", self.bandwidth)
     if int(self.bandwidth * (self.length // 2)) < 1:
       raise ValueError(
         f"bandwidth: got {self.bandwidth}, expected at least "
         f"{2 / self.length}, or length = {self.length} has no frequency."
       )
-    if not self.rms > 0:
-      raise ValueError(f"rms: got {self.rms}, expected positive.")
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
+    _validate.above_zero("rms", self.rms)
 
 
 @dataclasses.dataclass(frozen=True)
-class AddingConfig:
+class AddingConfig(sampling.GivenLength):
   """Options of the adding problem.
 
   Attributes:
@@ -74,12 +66,7 @@ class AddingConfig:
   features = 2
 
   def __post_init__(self):
-    sampling.at_least(self, length=2)
-
-  @property
-  def time(self) -> int:
-    """Length of a sequence."""
-    return self.length
+    _validate.at_least(self, length=2)
 
 
 def sample_delay(key: jax.Array, config: DelayConfig) -> sampling.TokenBatch:

@@ -18,21 +18,8 @@ from jaxseq.data.tokens import sampling
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config:
-  """Options of a task on strings.
-
-  Attributes:
-    min_length: smallest number of symbols of the string.
-    max_length: largest number of symbols of the string.
-  """
-
-  min_length: int = 1
-  max_length: int = 40
-
-  smallest = 1
-
-  def __post_init__(self):
-    sampling.length_range(self, self.smallest)
+class _Config(sampling.StringConfig):
+  """Options of a task on strings, see `sampling.StringConfig`."""
 
   @property
   def max_answer(self) -> int:
@@ -59,7 +46,7 @@ class _SymbolsConfig(_Config):
 
   def __post_init__(self):
     super().__post_init__()
-    sampling.at_least(self, symbols=2)
+    _validate.at_least(self, symbols=2)
 
   @property
   def vocab_size(self) -> int:

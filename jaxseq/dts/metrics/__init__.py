@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     sap_matrix_continuous as sap_matrix_continuous,
   )
   from jaxseq.dts.metrics._sap import sap_matrix_discrete as sap_matrix_discrete
+  from jaxseq.dts.metrics._summary import learned as learned
   from jaxseq.dts.metrics._summary import summary as summary
   from jaxseq.dts.metrics._unsupervised import (
     gaussian_total_correlation as gaussian_total_correlation,

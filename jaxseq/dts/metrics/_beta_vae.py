@@ -12,12 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.dts.metrics import _arrays
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 from jaxseq.dts.metrics import _draws
-from jaxseq.dts.metrics import _sklearn
-
-# Batches that are made at a time, so that 10,000 points need little memory.
-_PIECE = 64
 
 
 class BetaVae(NamedTuple):
@@ -78,9 +75,9 @@ def beta_vae_from_encoder(
     encode: from factors (m, K) int64 to codes (m, D): generates a window for
       each row and encodes it.
     sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_points: points that the classifier is trained on.
-    evaluation_points: points that it is scored on.
-    batch: pairs that a point is the mean of.
+    train_points: as the rest, see `beta_vae_from_table`.
+    evaluation_points: see there.
+    batch: see there.
     seed: of the draws of factors; what `encode` draws is its own.
 
   Raises:
@@ -107,10 +104,8 @@ def beta_vae_features(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   """
   first, second = np.asarray(first, float), np.asarray(second, float)
   if first.ndim != 3 or first.shape != second.shape:
-    raise ValueError(
-      f"both codes: got {first.shape} and {second.shape}, expected (points, "
-      "pairs, codes) of one shape."
-    )
+    shapes = f"shape {first.shape} and {second.shape}"
+    raise _validate.error("codes", shapes, "(points, pairs, codes), both alike")
   return np.abs(first - second).mean(1)
 
 
@@ -139,10 +134,7 @@ def beta_vae_from_features(
     evaluation_factor, len(other), "evaluation_factor"
   )
   if np.ptp(train_factor) == 0:
-    raise ValueError(
-      f"train_factor: got {train_factor[0]} only, expected at least two "
-      "factors."
-    )
+    raise _validate.error("train_factor", train_factor, "at least two factors")
   model = _sklearn.load("linear_model").LogisticRegression()
   model.fit(train, train_factor)
   return BetaVae(
@@ -153,18 +145,15 @@ def beta_vae_from_features(
 
 def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
   """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  _validate.positive("batch", batch)
   rng = np.random.default_rng(seed)
+  totals = {
+    "train_points": train_points,
+    "evaluation_points": evaluation_points,
+  }
   points = []
-  for name, total in (
-    ("train_points", train_points),
-    ("evaluation_points", evaluation_points),
-  ):
-    _validate.positive(name, total)
-    features, factor = [], []
-    for start in range(0, total, _PIECE):
-      first, second, common = draw(rng, min(_PIECE, total - start), batch)
-      features.append(beta_vae_features(first, second))
-      factor.append(common)
-    points += [np.concatenate(features), np.concatenate(factor)]
+  for pieces in _draws.in_pieces(draw, rng, totals, batch):
+    features, factors = zip(
+      *[(beta_vae_features(*codes), common) for *codes, common in pieces]
+    )
+    points += [np.concatenate(features), np.concatenate(factors)]
   return beta_vae_from_features(*points)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import special
 
 from jaxseq import _validate
-from jaxseq.dts.metrics import _arrays
-from jaxseq.dts.metrics import _sklearn
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 
 # Keeps the entropy of a row or column of zeros defined.
 _TINY = 1e-11
@@ -76,10 +76,10 @@ def dci(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  _arrays.pair(codes, factors, codes_least=2, factors_least=2)
-  importance = boosting_importance(
-    codes, factors, codes_test, factors_test, trees=trees, seed=seed
+  checked = _arrays.train_and_test(
+    codes, factors, codes_test, factors_test, least=2
   )
+  importance = boosting_importance(*checked, trees=trees, seed=seed)
   return Dci(
     disentanglement(importance.matrix),
     completeness(importance.matrix),
@@ -101,33 +101,20 @@ def boosting_importance(
   """Trains a gradient boosting classifier of each factor.
 
   Trees of depth 3, learning rate 0.1. It takes a minute or more per factor of
-  8 levels with 10,000 examples.
-
-  Args:
-    codes: (n, D) float.
-    factors: (n, K) int.
-    codes_test: (m, D) float.
-    factors_test: (m, K) int.
-    trees: boosting stages, each of one tree per level.
-    seed: of the boosting.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
-    ModuleNotFoundError: scikit-learn is not installed.
+  8 levels with 10,000 examples. Arguments and errors are those of `dci`, but
+  one code and one factor will do; a boosting stage has one tree per level.
   """
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
   _validate.positive("trees", trees)
-  ensemble = _sklearn.load("ensemble")
+  classifier = _sklearn.load("ensemble").GradientBoostingClassifier
   # One stream of random numbers for all factors, as the reference has.
   random_state = np.random.RandomState(seed)
   matrix = np.empty((codes.shape[1], factors.shape[1]))
   train, test = np.empty(factors.shape[1]), np.empty(factors.shape[1])
   for k in range(factors.shape[1]):
-    model = ensemble.GradientBoostingClassifier(
-      n_estimators=trees, random_state=random_state
-    )
+    model = classifier(n_estimators=trees, random_state=random_state)
     model.fit(codes, factors[:, k])
     matrix[:, k] = np.abs(model.feature_importances_)
     train[k] = model.score(codes, factors[:, k])
@@ -136,32 +123,18 @@ def boosting_importance(
 
 
 def disentanglement(importance: np.ndarray) -> float:
-  """Returns the mean over codes, weighted by how important they are.
+  """Returns the mean over codes in 0 .. 1, weighted by their importance.
 
-  Args:
-    importance: (D, K) >= 0, K >= 2.
-
-  Returns:
-    In 0 .. 1.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  Arguments and errors are those of `disentanglement_per_code`.
   """
   importance = _arrays.matrix(importance, "importance", columns=2)
   return _weighted(disentanglement_per_code(importance), importance.sum(1))
 
 
 def completeness(importance: np.ndarray) -> float:
-  """Returns the mean over factors, weighted by how much codes say of them.
+  """Returns the mean over factors in 0 .. 1, weighted by their importance.
 
-  Args:
-    importance: (D, K) >= 0, D >= 2.
-
-  Returns:
-    In 0 .. 1.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  Arguments and errors are those of `completeness_per_factor`.
   """
   importance = _arrays.matrix(importance, "importance", rows=2)
   return _weighted(completeness_per_factor(importance), importance.sum(0))

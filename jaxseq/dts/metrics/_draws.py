@@ -5,13 +5,36 @@ for any factors.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 
 Encode = Callable[[np.ndarray], np.ndarray]
+
+# Batches that are made at a time, so that 10,000 of them need little memory.
+_PIECE = 64
+
+
+def in_pieces(
+  draw: Callable[[np.random.Generator, int, int], tuple[np.ndarray, ...]],
+  rng: np.random.Generator,
+  totals: Mapping[str, int],
+  batch: int,
+  least: int = 1,
+) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
+  """Yields what `draw` makes for each total, some batches at a time."""
+  _validate.integer("batch", batch, least)
+  for name, total in totals.items():
+    _validate.positive(name, total)
+    yield (
+      draw(rng, min(_PIECE, total - start), batch)
+      for start in range(0, total, _PIECE)
+    )
 
 
 def held_from_table(
@@ -89,9 +112,9 @@ def check_sizes(sizes: Sequence[int]) -> np.ndarray:
   """Returns numbers of levels as an array (K,), checked."""
   array = np.asarray(sizes)
   if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
-    raise ValueError(f"sizes: got {sizes!r}, expected a list of integers.")
+    raise _validate.error("sizes", sizes, "a list of integers")
   if (array < 2).any():
-    raise ValueError(f"sizes: got {array.tolist()}, expected at least 2.")
+    raise _validate.error("sizes", array.tolist(), "at least 2 levels each")
   return array
 
 
@@ -107,8 +130,6 @@ def _encode(encode: Encode, factors: np.ndarray) -> np.ndarray:
   flat = factors.reshape(-1, factors.shape[-1])
   codes = _arrays.code_array(encode(flat), "what encode returns")
   if len(codes) != len(flat):
-    raise ValueError(
-      f"what encode returns: got shape {codes.shape}, expected {len(flat)} "
-      "rows, as its argument."
-    )
+    shape, rows = f"shape {codes.shape}", f"{len(flat)} rows, as its argument"
+    raise _validate.error("what encode returns", shape, rows)
   return codes.reshape(*factors.shape[:2], -1)

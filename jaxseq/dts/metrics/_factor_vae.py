@@ -12,11 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.dts.metrics import _arrays
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _draws
-
-# Batches that are made at a time, so that 10,000 votes need little memory.
-_PIECE = 64
 
 
 class FactorVae(NamedTuple):
@@ -70,16 +67,9 @@ def factor_vae_from_table(
   """
   codes, factors = _arrays.pair(codes, factors)
   draw = functools.partial(_draws.held_from_table, codes, factors)
-  return _score(
-    draw,
-    factors.shape[1],
-    _variances(codes),
-    train_votes,
-    evaluation_votes,
-    batch,
-    least_deviation,
-    np.random.default_rng(seed),
-  )
+  votes = _Votes(factors.shape[1], _variances(codes), least_deviation)
+  rng = np.random.default_rng(seed)
+  return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
 
 
 def factor_vae_from_encoder(
@@ -99,11 +89,11 @@ def factor_vae_from_encoder(
     encode: from factors (m, K) int64 to codes (m, D): generates a window for
       each row and encodes it.
     sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_votes: batches that the majority is of.
-    evaluation_votes: batches that accuracy is of.
-    batch: examples of a batch.
+    train_votes: as the rest, see `factor_vae_from_table`.
+    evaluation_votes: see there.
+    batch: see there.
     variance_examples: examples that the global variances are of.
-    least_deviation: codes with a smaller standard deviation are left out.
+    least_deviation: see there.
     seed: of the draws of factors; what `encode` draws is its own.
 
   Raises:
@@ -114,16 +104,9 @@ def factor_vae_from_encoder(
   rng = np.random.default_rng(seed)
   factors = rng.integers(sizes, size=(variance_examples, len(sizes)))
   codes = _arrays.code_array(encode(factors), "what encode returns")
-  return _score(
-    functools.partial(_draws.held_from_encoder, encode, sizes),
-    len(sizes),
-    _variances(codes),
-    train_votes,
-    evaluation_votes,
-    batch,
-    least_deviation,
-    rng,
-  )
+  votes = _Votes(len(sizes), _variances(codes), least_deviation)
+  draw = functools.partial(_draws.held_from_encoder, encode, sizes)
+  return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
 
 
 def factor_vae_from_votes(
@@ -150,101 +133,80 @@ def factor_vae_from_votes(
   Raises:
     ValueError: shapes or dtypes do not fit.
   """
-  variances = np.asarray(global_variances, np.float64)
-  train = _least_moving(train_codes, variances, least_deviation)
-  evaluation = _least_moving(evaluation_codes, variances, least_deviation)
-  train_factor = _arrays.label_array(train_factor, len(train), "train_factor")
+  train_codes, evaluation_codes = (
+    np.asarray(codes, np.float64) for codes in (train_codes, evaluation_codes)
+  )
+  train_factor = _arrays.label_array(
+    train_factor, len(train_codes), "train_factor"
+  )
   evaluation_factor = _arrays.label_array(
-    evaluation_factor, len(evaluation), "evaluation_factor"
+    evaluation_factor, len(evaluation_codes), "evaluation_factor"
   )
   if num_factors is None:
     num_factors = int(max(train_factor.max(), evaluation_factor.max())) + 1
-  count = functools.partial(_count, num_factors, len(variances))
-  return _accuracies(
-    count(train_factor, train),
-    count(evaluation_factor, evaluation),
-    np.sqrt(variances) >= least_deviation,
+  variances = np.asarray(global_variances, np.float64)
+  votes = _Votes(num_factors, variances, least_deviation)
+  return votes.result(
+    votes.count(train_codes, train_factor),
+    votes.count(evaluation_codes, evaluation_factor),
   )
 
 
-def _score(
-  draw,
-  num_factors,
-  variances,
-  train_votes,
-  evaluation_votes,
-  batch,
-  least_deviation,
-  rng,
-) -> FactorVae:
-  """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  if _validate.positive("batch", batch) < 2:
-    raise ValueError(
-      "batch: got 1, expected at least 2, of which variances are."
-    )
-  tables = []
-  for name, total in (
-    ("train_votes", train_votes),
-    ("evaluation_votes", evaluation_votes),
+class _Votes:
+  """Votes of batches for the code that moves least in them."""
+
+  def __init__(
+    self, num_factors: int, variances: np.ndarray, least_deviation: float
   ):
-    _validate.positive(name, total)
-    table = np.zeros((num_factors, len(variances)), np.int64)
-    for first in range(0, total, _PIECE):
-      codes, held = draw(rng, min(_PIECE, total - first), batch)
-      least = _least_moving(codes, variances, least_deviation)
-      table += _count(num_factors, len(variances), held, least)
-    tables.append(table)
-  return _accuracies(*tables, np.sqrt(variances) >= least_deviation)
+    self.num_factors = num_factors
+    self.variances = variances
+    self.active = np.sqrt(variances) >= least_deviation
+
+  def count(self, codes: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Returns votes (K, D) of batches (V, b, D) with factors (V,) held."""
+    shape = self.variances.shape
+    if codes.ndim != 3 or shape != codes.shape[2:] or not codes.size:
+      raise _validate.error(
+        "batches of codes",
+        f"shape {codes.shape} and {shape}",
+        "(votes, examples, codes), and a global variance for each code",
+      )
+    if held.min() < 0 or held.max() >= self.num_factors:
+      raise _validate.error(
+        "factors", held, f"a number in 0 .. {self.num_factors - 1}"
+      )
+    votes = np.zeros((self.num_factors, *shape), np.int64)
+    if self.active.any():
+      relative = np.full((len(codes), *shape), np.inf)
+      moved = codes[..., self.active].var(1, ddof=1)
+      relative[:, self.active] = moved / self.variances[self.active]
+      np.add.at(votes, (held, relative.argmin(1)), 1)
+    return votes
+
+  def result(self, train: np.ndarray, evaluation: np.ndarray) -> FactorVae:
+    """Returns how often the majority of one table is right, and of another."""
+    classifier = train.argmax(0)
+    right = [
+      float(votes[classifier, np.arange(votes.shape[1])].sum())
+      / max(1, votes.sum())
+      for votes in (train, evaluation)
+    ]
+    return FactorVae(*right, self.active, classifier, train, evaluation)
+
+
+def _score(votes, draw, rng, train_votes, evaluation_votes, batch) -> FactorVae:
+  """Draws batches by `draw(rng, count, batch)` and lets them vote."""
+  totals = {"train_votes": train_votes, "evaluation_votes": evaluation_votes}
+  # A variance is of 2 examples or more.
+  return votes.result(
+    *(
+      sum(votes.count(*piece) for piece in pieces)
+      for pieces in _draws.in_pieces(draw, rng, totals, batch, least=2)
+    )
+  )
 
 
 def _variances(codes: np.ndarray) -> np.ndarray:
   if len(codes) < 2:
-    raise ValueError("codes: got 1, expected at least 2 examples.")
+    raise _validate.error("codes", "1 example", "at least 2 examples")
   return codes.var(0, ddof=1)
-
-
-def _least_moving(codes, variances, least_deviation) -> np.ndarray:
-  """Returns the active code of least relative variance (V,); -1 for none."""
-  codes = np.asarray(codes, np.float64)
-  if codes.ndim != 3 or variances.shape != codes.shape[2:] or not codes.size:
-    raise ValueError(
-      f"batches of codes: got shapes {codes.shape} and {variances.shape}, "
-      "expected (votes, examples, codes), and there must be a global variance "
-      "for each code."
-    )
-  active = np.sqrt(variances) >= least_deviation
-  if not active.any():
-    return np.full(len(codes), -1)
-  relative = np.full((len(codes), len(variances)), np.inf)
-  relative[:, active] = codes[..., active].var(1, ddof=1) / variances[active]
-  return relative.argmin(1)
-
-
-def _count(num_factors, num_codes, held, least) -> np.ndarray:
-  """Returns votes (K, D)."""
-  if held.min() < 0 or held.max() >= num_factors:
-    raise ValueError(
-      f"factors: got {held.min()} .. {held.max()}, expected a number in 0 .. "
-      f"{num_factors - 1}."
-    )
-  votes = np.zeros((num_factors, num_codes), np.int64)
-  voted = least >= 0
-  np.add.at(votes, (held[voted], least[voted]), 1)
-  return votes
-
-
-def _accuracies(train_votes, evaluation_votes, active) -> FactorVae:
-  classifier = train_votes.argmax(0)
-  code = np.arange(len(classifier))
-
-  def accuracy(votes):
-    return float(votes[classifier, code].sum() / max(1, votes.sum()))
-
-  return FactorVae(
-    accuracy(train_votes),
-    accuracy(evaluation_votes),
-    active,
-    classifier,
-    train_votes,
-    evaluation_votes,
-  )

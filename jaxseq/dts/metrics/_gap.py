@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -54,18 +54,9 @@ def mig(codes: np.ndarray, factors: np.ndarray, bins: int = 20) -> float:
 def mig_per_factor(
   codes: np.ndarray, factors: np.ndarray, bins: int = 20
 ) -> np.ndarray:
-  """Returns the gap of `mig` for each factor.
+  """Returns the gap of `mig` for each factor: (K,) float64 in 0 .. 1.
 
-  Args:
-    codes: (n, D) float, D >= 2.
-    factors: (n, K) int.
-    bins: number of bins of a code.
-
-  Returns:
-    (K,) float64 in 0 .. 1.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
+  Arguments and errors are those of `mig`.
   """
   codes, factors = _arrays.pair(codes, factors, codes_least=2)
   matrix = _information.information_matrix(codes, factors, bins)

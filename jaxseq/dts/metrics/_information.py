@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from jaxseq import _validate
-from jaxseq.dts.metrics import _arrays
+from jaxseq.dts import _arrays
 
 
 def discretize(codes: np.ndarray, bins: int = 20) -> np.ndarray:

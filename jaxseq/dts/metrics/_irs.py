@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -59,26 +60,21 @@ def irs(
   """
   codes, factors = _arrays.pair(codes, factors)
   if not 0 < quantile <= 1:
-    raise ValueError(
-      f"quantile: got {quantile!r}, expected a number in (0, 1]."
-    )
+    raise _validate.error("quantile", quantile, "a number in (0, 1]")
   active = np.ptp(codes, axis=0) > 0
   if not active.any():
-    raise ValueError("codes: got constant columns, expected one that varies.")
+    raise _validate.error("codes", "constants", "a column that varies")
   codes = codes[:, active]
   levels = _information.discretize(factors, bins)
   deviations = np.abs(codes - codes.mean(0)).max(0)
   matrix = np.empty((codes.shape[1], factors.shape[1]))
   for k, column in enumerate(levels.T):
-    held = [
-      _quantile_distance(codes[column == level], quantile)
-      for level in np.unique(column)
-    ]
+    held = []
+    for level in np.unique(column):
+      rows = codes[column == level]
+      distances = np.abs(rows - rows.mean(0))
+      held.append(np.quantile(distances, quantile, axis=0))
     matrix[:, k] = 1.0 - np.mean(held, axis=0) / deviations
   per_code = matrix.max(1)
   score = float(np.average(per_code, weights=deviations))
   return Irs(score, matrix, per_code, deviations, active)
-
-
-def _quantile_distance(codes: np.ndarray, quantile: float) -> np.ndarray:
-  return np.quantile(np.abs(codes - codes.mean(0)), quantile, axis=0)

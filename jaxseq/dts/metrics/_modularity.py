@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
-from jaxseq.dts.metrics import _auc
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 from jaxseq.dts.metrics import _information
-from jaxseq.dts.metrics import _sklearn
 
 
 class Explicitness(NamedTuple):
@@ -92,17 +91,17 @@ def explicitness(
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
-  linear_model = _sklearn.load("linear_model")
+  classifier = _sklearn.load("linear_model").LogisticRegression
   mean, scale = codes.mean(0), codes.std(0)
   scale = np.where(np.ptp(codes, axis=0) > 0, scale, 1.0)
   codes, codes_test = (codes - mean) / scale, (codes_test - mean) / scale
   train, test = np.empty(factors.shape[1]), np.empty(factors.shape[1])
   for k, labels in enumerate(factors.T):
-    model = linear_model.LogisticRegression().fit(codes, labels)
-    train[k] = _auc.one_vs_rest(
+    model = classifier().fit(codes, labels)
+    train[k] = _sklearn.area_under_roc(
       labels, model.predict_proba(codes), model.classes_
     )
-    test[k] = _auc.one_vs_rest(
+    test[k] = _sklearn.area_under_roc(
       factors_test[:, k], model.predict_proba(codes_test), model.classes_
     )
   return Explicitness(train, test)

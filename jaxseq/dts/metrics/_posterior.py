@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _gap
 
 # Numbers in the largest temporary array: 2 MB of float64, which caches hold.
@@ -64,16 +65,8 @@ def posterior_entropies(
 def joint_entropy(mu: np.ndarray, logvar: np.ndarray, z: np.ndarray) -> float:
   """Returns the entropy of the aggregate posterior over all coordinates.
 
-  Args:
-    mu: (n, D) float.
-    logvar: (n, D) float, logarithms of variances.
-    z: (n, D) float, one draw from each row.
-
-  Returns:
-    Nats; as biased as `posterior_entropies`, and more so with many codes.
-
-  Raises:
-    ValueError: shapes differ or something is not finite.
+  In nats; as biased as `posterior_entropies`, whose arguments and errors it
+  has, and more so with many codes.
   """
   mu, logvar, z = _gaussians(mu, logvar, z)
   total = 0.0
@@ -139,10 +132,8 @@ def _gaussians(mu, logvar, z, least=1):
   logvar = _arrays.code_array(logvar, "logvar")
   z = _arrays.code_array(z, "z")
   if not mu.shape == logvar.shape == z.shape:
-    raise ValueError(
-      f"mu, logvar and z: got {mu.shape}, {logvar.shape} and {z.shape}, "
-      "expected one shape."
-    )
+    shapes = f"shape {mu.shape}, {logvar.shape} and {z.shape}"
+    raise _validate.error("mu, logvar and z", shapes, "one shape")
   return mu, logvar, z
 
 

@@ -8,26 +8,18 @@ one and the same good representation 0.98 and 0.36. Never mix them in one table.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq.dts import _arrays
+from jaxseq.dts import _sklearn
 from jaxseq.dts.metrics import _gap
-from jaxseq.dts.metrics import _sklearn
 
 # Below this variance a code counts as constant.
 _CONSTANT = 1e-12
 
 
 def sap_continuous(codes: np.ndarray, factors: np.ndarray) -> float:
-  """Returns the gap in squared correlation.
+  """Returns the mean gap in squared correlation, in 0 .. 1.
 
-  Args:
-    codes: (n, D) float, D >= 2.
-    factors: (n, K) int, whose order means something.
-
-  Returns:
-    The mean gap, in 0 .. 1.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
+  Arguments and errors are those of `sap_matrix_continuous`, with D >= 2.
   """
   return float(_gap.top_two_gap(sap_matrix_continuous(codes, factors)).mean())
 
@@ -37,7 +29,7 @@ def sap_matrix_continuous(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
   Args:
     codes: (n, D) float.
-    factors: (n, K) int.
+    factors: (n, K) int, whose order means something.
 
   Returns:
     (D, K) float64 in 0 .. 1; 0 for a code whose variance is below 1e-12.
@@ -67,21 +59,9 @@ def sap_discrete(
 ) -> float:
   """Returns the gap in accuracy of linear classifiers of one code.
 
-  This is the version that comparisons in the literature report by default.
-
-  Args:
-    codes: (n, D) float, D >= 2: what classifiers are trained on.
-    factors: (n, K) int.
-    codes_test: (m, D) float: what they are scored on.
-    factors_test: (m, K) int.
-    seed: of the classifiers.
-
-  Returns:
-    The mean gap, in 0 .. 1.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
-    ModuleNotFoundError: scikit-learn is not installed.
+  This is the version that comparisons in the literature report by default: the
+  mean gap, in 0 .. 1. Arguments and errors are those of `sap_matrix_discrete`,
+  with D >= 2.
   """
   matrix = sap_matrix_discrete(
     codes, factors, codes_test, factors_test, seed=seed
@@ -103,9 +83,9 @@ def sap_matrix_discrete(
   scale scores low.
 
   Args:
-    codes: (n, D) float.
+    codes: (n, D) float: what classifiers are trained on.
     factors: (n, K) int.
-    codes_test: (m, D) float.
+    codes_test: (m, D) float: what they are scored on.
     factors_test: (m, K) int.
     seed: of the classifiers.
 
@@ -119,11 +99,11 @@ def sap_matrix_discrete(
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
-  svm = _sklearn.load("svm")
+  classifier = _sklearn.load("svm").LinearSVC
   out = np.empty((codes.shape[1], factors.shape[1]))
   for d in range(codes.shape[1]):
     for k in range(factors.shape[1]):
-      model = svm.LinearSVC(C=0.01, class_weight="balanced", random_state=seed)
+      model = classifier(C=0.01, class_weight="balanced", random_state=seed)
       model.fit(codes[:, d, None], factors[:, k])
       predicted = model.predict(codes_test[:, d, None])
       out[d, k] = np.mean(predicted == factors_test[:, k])

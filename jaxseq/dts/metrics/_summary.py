@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _dci
 from jaxseq.dts.metrics import _factor_vae
 from jaxseq.dts.metrics import _gap
@@ -60,9 +61,7 @@ def summary(
   """
   codes, factors = _arrays.pair(codes, factors, codes_least=2, factors_least=2)
   if (codes_test is None) != (factors_test is None):
-    raise ValueError(
-      "codes_test and factors_test: got one, expected both or none."
-    )
+    raise _validate.error("codes_test and factors_test", "one", "both or none")
   if codes_test is not None:
     test = _arrays.train_and_test(codes, factors, codes_test, factors_test)[2:]
   active = codes.var(0, ddof=1) > active_variance
@@ -98,13 +97,26 @@ def summary(
     "information_bias": _information.information_bias(len(codes), bins, levels),
   }
   if codes_test is not None:
-    learned = _dci.dci(codes, factors, *test, trees=trees, seed=seed)
-    explicit = _modularity.explicitness(codes, factors, *test)
-    out |= {
-      "sap_discrete": _sap.sap_discrete(codes, factors, *test, seed=seed),
-      "dci_disentanglement": learned.disentanglement,
-      "dci_completeness": learned.completeness,
-      "dci_informativeness": learned.informativeness_test,
-      "explicitness": explicit.test.mean(),
-    }
+    out |= learned(codes, factors, *test, trees=trees, seed=seed)
   return {name: float(value) for name, value in out.items()}
+
+
+def learned(
+  codes: np.ndarray,
+  factors: np.ndarray,
+  codes_test: np.ndarray,
+  factors_test: np.ndarray,
+  *,
+  trees: int = 100,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Returns what scikit-learn learns; arguments are those of `summary`."""
+  parts = codes, factors, codes_test, factors_test
+  dci = _dci.dci(*parts, trees=trees, seed=seed)
+  return {
+    "sap_discrete": _sap.sap_discrete(*parts, seed=seed),
+    "dci_disentanglement": dci.disentanglement,
+    "dci_completeness": dci.completeness,
+    "dci_informativeness": dci.informativeness_test,
+    "explicitness": float(_modularity.explicitness(*parts).test.mean()),
+  }

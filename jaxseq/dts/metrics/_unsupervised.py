@@ -7,7 +7,8 @@ is better; a representation that says nothing scores well.
 
 import numpy as np
 
-from jaxseq.dts.metrics import _arrays
+from jaxseq import _validate
+from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _information
 
 
@@ -85,5 +86,5 @@ def _covariance(codes) -> np.ndarray:
   codes = _arrays.code_array(codes)
   codes = codes[:, np.ptp(codes, axis=0) > 0]
   if not codes.shape[1]:
-    raise ValueError("codes: got constant columns, expected one that varies.")
+    raise _validate.error("codes", "constants", "a column that varies")
   return np.atleast_2d(np.cov(codes, rowvar=False))

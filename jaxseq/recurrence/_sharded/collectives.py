@@ -3,13 +3,11 @@
 For use inside `jax.shard_map`; `axis` is the name of the mesh axis.
 """
 
-from typing import Any
-
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-PyTree = Any
+from jaxseq._types import PyTree
 
 
 def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:

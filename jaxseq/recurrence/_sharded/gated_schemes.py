@@ -13,6 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded import prefix
@@ -22,7 +23,7 @@ SCHEMES = ("auto", "batch", "heads", "relay")
 
 def scan(
   run: Callable[..., Any],
-  params: Any,
+  params: PyTree,
   state: tuple[jax.Array, ...],
   x: jax.Array,
   reset: jax.Array | None,

@@ -17,8 +17,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-
-PyTree = Any
+from jaxseq._types import PyTree
 
 # Of the summaries of two neighboring stretches of time, and the number of
 # chunks that the right one consists of, the summary of both.

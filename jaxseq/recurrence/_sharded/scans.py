@@ -6,12 +6,12 @@ device's chunk alone, with the state that enters the chunk.
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence._sharded import prefix
@@ -186,7 +186,7 @@ def outer_scan_heads(
   return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
 
 
-def _entering(summary: Decayed, init: Any, combine, **options):
+def _entering(summary: Decayed, init: PyTree, combine, **options):
   """The state that enters this device's chunk; and all chunks, if gathered."""
   zeros = jax.tree.map(jnp.zeros_like, summary)
   entering, chunks = prefix.entering(

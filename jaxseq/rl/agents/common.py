@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import math
 from typing import Any
 from typing import Literal
 
-from flax import linen
 import jax
 import optax
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
@@ -85,6 +86,15 @@ class Config:
         " their own",
       )
 
+  def _check_total_steps(self, least: int, what: str) -> None:
+    """Checks that the run has steps enough, and no more than can be counted."""
+    if not least <= self.total_steps < 2**31:
+      raise _validate.error(
+        "total_steps",
+        self.total_steps,
+        f"at least one update {what} and less than 2**31",
+      )
+
   @property
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
@@ -97,13 +107,11 @@ class Config:
 
 
 def player(
-  config: Config, make: Callable[[actions.Spec], linen.Module]
+  config: Config, make: Callable[[actions.Spec], networks.Policy]
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 
-  Args:
-    config: the configuration.
-    make: makes the network for the environment's actions.
+  `make` makes the network for the environment's actions.
 
   Raises:
     ValueError: if the environment or an option is unknown.
@@ -120,14 +128,44 @@ def player(
   return rollout.Player(env, env_params, network)
 
 
+def start(
+  config: Config, players: rollout.Player, key: Array
+) -> tuple[rollout.World, PyTree, Array]:
+  """Returns environments, the network's variables, and the key of the run."""
+  key_network, key_world, key_run = jax.random.split(key, 3)
+  world = rollout.start(players, key_world, config.num_envs)
+  variables = players.network.init(
+    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
+  )
+  return world, variables, key_run
+
+
+def make_train(
+  update: Callable[[Any, Any], tuple[Any, dict[str, Array]]],
+) -> Callable[[Any, Any, int], tuple[Any, dict[str, Array]]]:
+  """Returns `train(config, runner, num_updates)`: so many updates of an agent.
+
+  It returns the state of the run after them, and the metrics of `update`
+  stacked along a leading axis. A program that has no more use for the old state
+  should give its buffers to the new one, or there are two replays:
+  `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
+  """
+
+  @functools.partial(jax.jit, static_argnums=(0, 2))
+  def train(config, runner, num_updates):
+    return jax.lax.scan(
+      lambda runner, _: update(config, runner), runner, length=num_updates
+    )
+
+  return train
+
+
 def make_optimizer(
   config: Config, num_steps: int
 ) -> optax.GradientTransformation:
   """Returns Adam with a clipped global norm, the recurrence in its own group.
 
-  Args:
-    config: the configuration.
-    num_steps: optimizer steps of the whole run.
+  A whole run has `num_steps` optimizer steps.
   """
   options = {
     "learning_rate": config.learning_rate,
@@ -143,20 +181,18 @@ def make_optimizer(
   return optimizers.make_optimizer(recipes.slow_ssm(names, factor, **options))
 
 
-def can_truncate(player: rollout.Player) -> bool:
-  """Whether some episode may reach the time limit before its natural end."""
+def bootstraps(config: Config, player: rollout.Player) -> bool:
+  """Whether a cut is bootstrapped, and a time limit may cut an episode off."""
   natural = getattr(player.env, "num_steps", math.inf)
-  return natural >= player.env_params.max_steps_in_episode
+  limit = player.env_params.max_steps_in_episode
+  return config.bootstrap_truncated and natural >= limit
 
 
 def episode_metrics(transition: rollout.Transition) -> dict[str, Array]:
   """Returns means over the episodes that ended, NaN if none did.
 
-  Args:
-    transition: with any leading axes.
-
-  Returns:
-    Scalars: the number of `episodes`, `episode_return` and `episode_length`.
+  From transitions with any leading axes to scalars: the number of `episodes`,
+  `episode_return` and `episode_length`.
   """
   ended = transition.terminated | transition.truncated
   return {

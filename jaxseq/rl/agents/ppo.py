@@ -78,11 +78,7 @@ class Config(common.Config):
     super().__post_init__()
     _validate.fields(
       self,
-      positive=(
-        "rollout_length",
-        "num_epochs",
-        "num_minibatches",
-      ),
+      positive=("rollout_length", "num_epochs", "num_minibatches"),
       above_zero=("clip",),
       shares=("gae_lambda",),
       not_negative=("value_coef", "entropy_coef"),
@@ -105,13 +101,8 @@ class Config(common.Config):
         self.segment_length,
         f"a divisor of rollout_length = {self.rollout_length}",
       )
-    if not self.steps_per_update <= self.total_steps < 2**31:
-      raise _validate.error(
-        "total_steps",
-        self.total_steps,
-        "at least one update (num_envs * rollout_length ="
-        f" {self.steps_per_update}) and less than 2**31",
-      )
+    least = self.steps_per_update
+    self._check_total_steps(least, f"(num_envs * rollout_length = {least})")
 
   @property
   def steps_per_update(self) -> int:
@@ -154,9 +145,6 @@ class _Batch(NamedTuple):
 def player(config: Config) -> rollout.Player:
   """Returns the environment of a configuration and the network to play it.
 
-  Args:
-    config: the configuration.
-
   Raises:
     ValueError: if the environment or an option is unknown, if the policy has
       no head for its action space, or if trials are asked for where episodes
@@ -183,19 +171,10 @@ def init(config: Config, key: Array) -> RunnerState:
 
   Compiled on its own: jit it apart from `train`.
 
-  Args:
-    config: the configuration.
-    key: random key.
-
   Raises:
     ValueError: if the environment or an option is unknown.
   """
-  key_network, key_world, key_run = jax.random.split(key, 3)
-  players = player(config)
-  world = rollout.start(players, key_world, config.num_envs)
-  variables = players.network.init(
-    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
-  )
+  world, variables, key_run = common.start(config, player(config), key)
   return RunnerState(
     variables=variables,
     opt_state=_optimizer(config).init(variables),
@@ -210,10 +189,6 @@ def update(
   config: Config, runner: RunnerState
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one rollout and learns from it.
-
-  Args:
-    config: the configuration.
-    runner: the state of the run.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
@@ -234,7 +209,7 @@ def update(
     runner.world,
     key_rollout,
     config.rollout_length,
-    final_values=config.bootstrap_truncated and common.can_truncate(players),
+    final_values=common.bootstraps(config, players),
   )
   # This step of the memory is not kept: the next rollout takes it again.
   _, bootstrap_value, _ = players.network.apply(
@@ -260,12 +235,7 @@ def update(
   )
   batch = _Batch(runner.world.memory, transition, advantage, returns)
   variables, opt_state, metrics = _learn(
-    config,
-    players.network,
-    runner.variables,
-    runner.opt_state,
-    batch,
-    key_learn,
+    config, players.network, runner, batch, key_learn
   )
   if config.normalize_observation:
     variables = normalization.observe(variables, transition.observation)
@@ -280,26 +250,7 @@ def update(
   return runner, metrics
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def train(
-  config: Config, runner: RunnerState, num_updates: int
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Runs `num_updates` updates.
-
-  A program that has no more use for the old state can give its buffers to the
-  new one: `jax.jit(ppo.train, static_argnums=(0, 2), donate_argnums=1)`.
-
-  Args:
-    config: the configuration.
-    runner: the state of the run.
-    num_updates: how many updates.
-
-  Returns:
-    The new state, and the metrics of `update` stacked along a leading axis.
-  """
-  return jax.lax.scan(
-    lambda runner, _: update(config, runner), runner, length=num_updates
-  )
+train = common.make_train(update)
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
@@ -308,17 +259,14 @@ def _optimizer(config: Config) -> optax.GradientTransformation:
   return common.make_optimizer(config, num_steps)
 
 
-def _learn(config, network, variables, opt_state, batch, key):
+def _learn(config, network, runner, batch, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
   orders = jax.vmap(lambda key: jax.random.permutation(key, config.num_envs))(
     keys
   )
-  orders = orders.reshape(
-    config.num_epochs * config.num_minibatches,
-    config.minibatch_size,
-  )
+  orders = orders.reshape(-1, config.minibatch_size)
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)
@@ -336,7 +284,7 @@ def _learn(config, network, variables, opt_state, batch, key):
     return (optax.apply_updates(variables, updates), opt_state), metrics
 
   (variables, opt_state), metrics = jax.lax.scan(
-    step, (variables, opt_state), orders
+    step, (runner.variables, runner.opt_state), orders
   )
   return variables, opt_state, jax.tree.map(jnp.mean, metrics)
 

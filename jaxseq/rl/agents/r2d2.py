@@ -10,6 +10,7 @@ network. One learner plays all environments here, where the paper has many
 actors with an epsilon each: epsilon falls along a line instead.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from jaxseq.rl import last_observation
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_loss
@@ -66,9 +68,6 @@ class RunnerState(NamedTuple):
 def player(config: Config) -> rollout.Player:
   """Returns the environment of a configuration and the network to play it.
 
-  Args:
-    config: the configuration.
-
   Raises:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
@@ -93,19 +92,10 @@ def init(config: Config, key: Array) -> RunnerState:
 
   Compiled on its own: jit it apart from `train`.
 
-  Args:
-    config: the configuration.
-    key: random key.
-
   Raises:
     ValueError: if the environment or an option is unknown.
   """
-  key_network, key_world, key_run = jax.random.split(key, 3)
-  learner = _learner(config)
-  world = rollout.start(learner, key_world, config.num_envs)
-  variables = learner.network.init(
-    key_network, jax.tree.map(lambda x: x[:, None], world.observation)
-  )
+  world, variables, key_run = common.start(config, _learner(config), key)
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
@@ -143,10 +133,6 @@ def update(
 ) -> tuple[RunnerState, dict[str, Array]]:
   """Plays one sequence in each environment, then learns from the replay.
 
-  Args:
-    config: the configuration.
-    runner: the state of the run.
-
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
     are means over the `episodes` episodes that ended, NaN if there were none;
@@ -165,14 +151,7 @@ def update(
     key_play,
   )
   replay = sequences.add(runner.replay, sequence)
-  learned, tree, metrics = _learn_if_ready(
-    config,
-    runner.learned,
-    runner.statistics,
-    replay,
-    runner.num_updates,
-    key_learn,
-  )
+  learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
   statistics = runner.statistics
   if config.normalize_observation:
     statistics = normalization.merge(statistics, transition.observation)
@@ -193,27 +172,7 @@ def update(
   return runner, metrics
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def train(
-  config: Config, runner: RunnerState, num_updates: int
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Runs `num_updates` updates.
-
-  A program that has no more use for the old state should give its buffers to
-  the new one, or there are two replays:
-  `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
-
-  Args:
-    config: the configuration.
-    runner: the state of the run.
-    num_updates: how many updates.
-
-  Returns:
-    The new state, and the metrics of `update` stacked along a leading axis.
-  """
-  return jax.lax.scan(
-    lambda runner, _: update(config, runner), runner, length=num_updates
-  )
+train = common.make_train(update)
 
 
 def exploration(config: Config, num_updates: Array) -> Array:
@@ -238,15 +197,10 @@ def _optimizer(config):
   return common.make_optimizer(config, config.optimizer_steps)
 
 
-def _bootstraps(config, players):
-  """Returns whether a cut is bootstrapped, not taken for an end."""
-  return config.bootstrap_truncated and common.can_truncate(players)
-
-
 def _learner(config):
   """The player that learns: it sees where an episode was cut off."""
   players = player(config)
-  if _bootstraps(config, players):
+  if common.bootstraps(config, players):
     players = players._replace(env=last_observation.show_last(players.env))
   return players
 
@@ -257,7 +211,7 @@ def _play(config, variables, world, tail, key):
   world, tail, sequence, transition = r2d2_rollout.play(
     learner, variables, world, tail, key, config.sequence_length
   )
-  if not _bootstraps(config, learner):
+  if not common.bootstraps(config, learner):
     sequence = sequence._replace(
       terminated=sequence.terminated | sequence.cut,
       cut=jnp.zeros_like(sequence.cut),
@@ -265,23 +219,18 @@ def _play(config, variables, world, tail, key):
   return world, tail, sequence, transition
 
 
-def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
+def _learn_if_ready(config, runner, replay, key):
   """Learns once the replay has enough; also returns the priorities."""
   network = player(config).network
   if config.normalize_observation:
-    network = normalization.Bound(network, statistics)
-  ready = replay.count >= config.learning_starts
-  num_steps = (num_updates - config.first_update) * config.num_minibatches
+    network = dataclasses.replace(network, statistics=runner.statistics)
+  learned, ready = runner.learned, replay.count >= config.learning_starts
+  num_steps = runner.num_updates - config.first_update
+  num_steps *= config.num_minibatches
 
   def learn():
     return r2d2_loss.learn(
-      config,
-      network,
-      _optimizer(config),
-      learned,
-      replay,
-      key,
-      num_steps,
+      config, network, _optimizer(config), learned, replay, key, num_steps
     )
 
   def wait():
@@ -291,8 +240,6 @@ def _learn_if_ready(config, learned, statistics, replay, num_updates, key):
     return learned, replay.priorities, unknown
 
   def learn_where_ready():
-    return jax.tree.map(
-      lambda new, old: jnp.where(ready, new, old), learn(), wait()
-    )
+    return wrappers.select(ready, learn(), wait())
 
   return jax.lax.cond(batching.any_of_batch(ready), learn_where_ready, wait)

@@ -106,13 +106,11 @@ class Config(common.Config):
         f"at most replay_sequences = {self.replay_sequences}",
       )
     least = self.steps_per_update * (self.first_update + 1)
-    if not least <= self.total_steps < 2**31:
-      raise _validate.error(
-        "total_steps",
-        self.total_steps,
-        f"at least one update that learns ({least}, by num_envs,"
-        " sequence_length and learning_starts) and less than 2**31",
-      )
+    self._check_total_steps(
+      least,
+      f"that learns ({least}, by num_envs, sequence_length and"
+      " learning_starts)",
+    )
 
   @property
   def steps_per_update(self) -> int:

@@ -42,16 +42,9 @@ def learn(
   key: Array,
   num_steps: Array,
 ) -> tuple[Learned, sum_tree.Priorities, dict[str, Array]]:
-  """Takes the optimizer steps of one update.
+  """Takes the optimizer steps of one update, `num_steps` of the run before it.
 
-  Args:
-    config: options.
-    network: the Q-network.
-    optimizer: of its parameters.
-    learned: what the optimizer has made of them so far.
-    replay: sequences, at least one.
-    key: random key.
-    num_steps: () int32, optimizer steps before this update.
+  The replay must have a sequence.
 
   Returns:
     What has been learned, the priorities of the replay, and the
@@ -101,16 +94,8 @@ def action_values(
   """Returns the values of all actions at all steps of replayed sequences.
 
   The memory starts as it was stored and is renewed over the burn-in, through
-  which no gradient flows.
-
-  Args:
-    config: options.
-    network: the Q-network.
-    params: its parameters.
-    batch: sequences with one leading axis.
-
-  Returns:
-    (batch, time + 1, n).
+  which no gradient flows. From sequences with one leading axis to
+  (batch, time + 1, n).
   """
 
   def run(memory, steps):
@@ -136,14 +121,8 @@ def targets(
 ) -> Array:
   """Returns what the values of the actions taken should be.
 
-  Args:
-    config: options.
-    q: (batch, time + 1, n) action values of the network.
-    q_target: (batch, time + 1, n) action values of the target network.
-    batch: sequences with one leading axis.
-
-  Returns:
-    (batch, time), on the scale of the network.
+  From action values (batch, time + 1, n) of the network and of the target
+  network, see `action_values`, to (batch, time) on the scale of the network.
   """
   v = td.double_q(q, q_target)
   if config.rescale_values:
@@ -169,15 +148,7 @@ def loss(
   batch: r2d2_rollout.Sequence,
   weight: Array,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
-  """Returns the loss of a minibatch.
-
-  Args:
-    config: options.
-    network: the Q-network.
-    params: its parameters.
-    target_params: those of the target network.
-    batch: sequences with one leading axis.
-    weight: (batch,), of the sequences.
+  """Returns the loss of sequences with one leading axis and weights (batch,).
 
   Returns:
     The loss; and a dict of scalars, `loss`, `td_error` and `q_value`, with the

@@ -61,10 +61,6 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
 
   Nothing has been played: the steps before are made up, and the first
   observation is marked as a reset, so that they do not matter.
-
-  Args:
-    world: as from `rollout.start`.
-    burn_in: steps before a sequence.
   """
   num_envs = len(world.reset)
 
@@ -87,17 +83,10 @@ def play(
   key: Array,
   length: int,
 ) -> tuple[rollout.World, Tail, Sequence, rollout.Transition]:
-  """Plays a sequence in every environment.
+  """Plays a sequence in every environment; its length is a multiple of burn-in.
 
-  Args:
-    player: the policy and the environment. Where its environment says
-      `truncated`, the observation acted on must have been the last of an
-      episode, as in `last_observation.LastObservation`.
-    variables: the network's variables.
-    world: where to go on.
-    tail: the steps before.
-    key: random key.
-    length: steps to play, a multiple of the burn-in.
+  Where the environment says `truncated`, the observation acted on must have
+  been the last of an episode, as in `last_observation.LastObservation`.
 
   Returns:
     The world and the tail afterwards, the sequences, and the transitions with

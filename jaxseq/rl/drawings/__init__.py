@@ -7,8 +7,8 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.rl.drawings import boards as boards
   from jaxseq.rl.drawings import bodies as bodies
-  from jaxseq.rl.drawings import canvas as canvas
-  from jaxseq.rl.drawings import film as film
+  from jaxseq.rl.drawings import paint as paint
+  from jaxseq.rl.drawings import reel as reel
   from jaxseq.rl.drawings import scenes as scenes
   from jaxseq.rl.drawings import timeline as timeline
 else:

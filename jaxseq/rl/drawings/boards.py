@@ -1,12 +1,11 @@
 """Games on a board, with what the player does not see drawn faintly."""
 
-from collections.abc import Sequence
 import math
 
 import numpy as np
 
-from jaxseq.rl.drawings import canvas as canvas_lib
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import paint
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import decks
 
@@ -23,20 +22,13 @@ def cells(board: np.ndarray, width: int) -> np.ndarray:
 
 
 def draw_labyrinth(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
-  """Draws the maze; a frame marks the nine cells that the agent sees.
-
-  Args:
-    canvas: where to draw.
-    area: its box.
-    film: the episode.
-    t: the step.
-  """
+  """Draws the maze; a frame marks the nine cells that the agent sees."""
   size, states = film.game.height, film.states
   free = cells(states.free[t][:size], size)
   explored = getattr(states, "explored", None)
-  boxes = canvas_lib.grid(area, size, size)
+  boxes = paint.grid(area, size, size)
   visited = np.zeros((size, size), bool)
   if explored is not None:
     visited = cells(explored[t][:size], size)
@@ -48,24 +40,24 @@ def draw_labyrinth(
       color = _EXPLORED if visited[row, column] else color
       canvas.box(boxes[row][column], color)
   for place, color in (
-    (states.start, canvas_lib.YELLOW),
-    (states.goal, canvas_lib.GREEN),
+    (states.start, paint.YELLOW),
+    (states.goal, paint.GREEN),
   ):
     if place.row[t] >= 0:
       box = boxes[place.row[t]][place.column[t]]
-      canvas.box(canvas_lib.inset(box, 1), color)
+      canvas.box(paint.inset(box, 1), color)
   row, column = int(states.position.row[t]), int(states.position.column[t])
   # The view is cut at the upper and the left border, as in the game.
   first = boxes[max(row - 1, 0)][max(column - 1, 0)]
   last = boxes[min(row + 1, size - 1)][min(column + 1, size - 1)]
-  canvas.box((*first[:2], *last[2:]), None, canvas_lib.ORANGE, 2)
+  canvas.box((*first[:2], *last[2:]), None, paint.ORANGE, 2)
   box = boxes[row][column]
   radius = 0.36 * (box[2] - box[0])
-  canvas.circle(canvas_lib.middle(box), radius, canvas_lib.BLUE)
+  canvas.circle(paint.middle(box), radius, paint.BLUE)
 
 
 def draw_battleship(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws ships, shots so far and, in a frame, the shot of step t."""
   size, states = film.game.board_size, film.states
@@ -73,21 +65,21 @@ def draw_battleship(
   guesses = cells(states.guesses[t], size)
   shot = film.action(t)
   guesses[shot] = True
-  boxes = canvas_lib.grid(area, size, size)
+  boxes = paint.grid(area, size, size)
   for row in range(size):
     for column in range(size):
       box = boxes[row][column]
       is_ship = ships[row, column]
-      canvas.box(box, _SHIP if is_ship else _SEA, canvas_lib.WHITE)
+      canvas.box(box, _SHIP if is_ship else _SEA, paint.WHITE)
       if guesses[row, column]:
         radius = (0.32 if is_ship else 0.14) * (box[2] - box[0])
-        color = canvas_lib.ORANGE if is_ship else canvas_lib.BLUE
-        canvas.circle(canvas_lib.middle(box), radius, color)
-  canvas.box(boxes[shot[0]][shot[1]], None, canvas_lib.BLACK, 2)
+        color = paint.ORANGE if is_ship else paint.BLUE
+        canvas.circle(paint.middle(box), radius, color)
+  canvas.box(boxes[shot[0]][shot[1]], None, paint.BLACK, 2)
 
 
 def draw_minesweeper(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws mines, counts so far and, in a frame, the cell of step t."""
   game, states = film.game, film.states
@@ -96,48 +88,48 @@ def draw_minesweeper(
   chosen = film.action(t)
   opened[chosen] = True
   padded = np.pad(mines.astype(int), 1)
-  boxes = canvas_lib.grid(area, game.height, game.width)
+  boxes = paint.grid(area, game.height, game.width)
   for row in range(game.height):
     for column in range(game.width):
       box = boxes[row][column]
       size = box[2] - box[0]
       is_open = opened[row, column]
-      color = canvas_lib.WHITE if is_open else canvas_lib.LIGHT
-      canvas.box(canvas_lib.inset(box, 1), color, canvas_lib.GRAY)
+      color = paint.WHITE if is_open else paint.LIGHT
+      canvas.box(paint.inset(box, 1), color, paint.GRAY)
       if mines[row, column]:
-        color = canvas_lib.ORANGE if is_open else canvas_lib.GRAY
-        canvas.circle(canvas_lib.middle(box), 0.25 * size, color)
+        color = paint.ORANGE if is_open else paint.GRAY
+        canvas.circle(paint.middle(box), 0.25 * size, color)
       elif is_open:
         count = padded[row : row + 3, column : column + 3].sum()
-        canvas.text(canvas_lib.middle(box), str(count), 0.5 * size)
-  canvas.box(boxes[chosen[0]][chosen[1]], None, canvas_lib.BLUE, 3)
+        canvas.text(paint.middle(box), str(count), 0.5 * size)
+  canvas.box(boxes[chosen[0]][chosen[1]], None, paint.BLUE, 3)
 
 
 def draw_concentration(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws what lies face up and, in a frame, the card that step t turns."""
   game, states = film.game, film.states
   matched, seen = states.matched[t] == 1, film.choices(t)
   (chosen,) = film.action(t)
   columns = decks.RANKS
-  boxes = canvas_lib.grid(area, math.ceil(game.num_cards / columns), columns)
+  boxes = paint.grid(area, math.ceil(game.num_cards / columns), columns)
   boxes = [box for row in boxes for box in row]
   for i in range(game.num_cards):
-    box = canvas_lib.inset(boxes[i], 1.5)
+    box = paint.inset(boxes[i], 1.5)
     hidden = seen[i] == game.card_types
-    color = canvas_lib.SKY if hidden else canvas_lib.WHITE
-    edge = canvas_lib.GREEN if matched[i] else canvas_lib.GRAY
+    color = paint.SKY if hidden else paint.WHITE
+    edge = paint.GREEN if matched[i] else paint.GRAY
     canvas.box(box, color, edge, 2 if matched[i] else 1, radius=3)
     if not hidden:
       mark = timeline.card(seen[i], game.card_types)
       size = 0.55 * (box[2] - box[0])
-      canvas.text(canvas_lib.middle(box), mark.text, size, mark.color)
-  canvas.box(boxes[chosen], None, canvas_lib.ORANGE, 3, radius=3)
+      canvas.text(paint.middle(box), mark.text, size, mark.color)
+  canvas.box(boxes[chosen], None, paint.ORANGE, 3, radius=3)
 
 
 def draw_bandit(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws how often each arm would pay, how often it was pulled, and where."""
   payouts = film.states.payouts[t]
@@ -150,12 +142,12 @@ def draw_bandit(
     x = left + arm * width
     height = float(payout) * (base - top)
     is_pulled = arm == pulls[-1]
-    color = canvas_lib.LIGHT
+    color = paint.LIGHT
     if is_pulled:
       won = film.taken.reward[t] > 0
-      color = canvas_lib.GREEN if won else canvas_lib.ORANGE
+      color = paint.GREEN if won else paint.ORANGE
     canvas.box((x + 2, base - height, x + width - 2, base), color)
     size = min(13.0, width * 0.5)
-    canvas.text((x + width / 2, base + 10), str(arm), size, canvas_lib.GRAY)
+    canvas.text((x + width / 2, base + 10), str(arm), size, paint.GRAY)
     canvas.text((x + width / 2, base + 26), str(pulls.count(arm)), size)
-  canvas.line([(left, base), (right, base)], canvas_lib.GRAY)
+  canvas.line([(left, base), (right, base)], paint.GRAY)

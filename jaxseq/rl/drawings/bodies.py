@@ -1,37 +1,30 @@
 """Things that move: cart-poles, pendulums, cars, points and arms."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import math
 
 import numpy as np
 
-from jaxseq.rl.drawings import canvas as canvas_lib
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import paint
+from jaxseq.rl.drawings import reel
 
 _TRACK = 2.4  # metres to either side of a cart
 _MAX_TORQUE = 2.0
 
 
 def draw_cartpole(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws cart and pole, and an arrow for the push of step t.
 
   Where they are seen through noise, a faint pole shows what is seen.
-
-  Args:
-    canvas: where to draw.
-    area: its box.
-    film: the episode.
-    t: the step.
   """
   left, top, right, bottom = area
   rail, meter = bottom - 0.25 * (bottom - top), (right - left) / (2 * _TRACK)
   states, length = film.states, 0.55 * (bottom - top)
-  canvas.line([(left, rail), (right, rail)], canvas_lib.GRAY)
+  canvas.line([(left, rail), (right, rail)], paint.GRAY)
   for x in (left, (left + right) / 2, right):
-    canvas.line([(x, rail), (x, rail + 8)], canvas_lib.GRAY)
+    canvas.line([(x, rail), (x, rail + 8)], paint.GRAY)
 
   def pole(x, theta, color, width):
     x = (left + right) / 2 + meter * float(x)
@@ -43,21 +36,21 @@ def draw_cartpole(
     canvas.line([foot, tip], color, width)
     return x
 
-  if hasattr(states, "noise"):
+  if getattr(states, "noise", None) is not None:
     x, theta = film.seen(t)[:2]
-    pole(x, theta, canvas_lib.LIGHT, 6)
+    pole(x, theta, paint.LIGHT, 6)
   x = (left + right) / 2 + meter * float(states.x[t])
-  canvas.box((x - 26, rail - 20, x + 26, rail), canvas_lib.BLUE, radius=3)
-  pole(states.x[t], float(states.theta[t]), canvas_lib.ORANGE, 6)
+  canvas.box((x - 26, rail - 20, x + 26, rail), paint.BLUE, radius=3)
+  pole(states.x[t], float(states.theta[t]), paint.ORANGE, 6)
   way = 1 if film.action(t)[0] else -1
   _arrow(canvas, (x + way * 30, rail - 10), (x + way * 58, rail - 10))
 
 
 def draw_pendulum(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws the pendulum, upright at the top, and an arc for the torque."""
-  x, y = canvas_lib.middle(area)
+  x, y = paint.middle(area)
   radius = 0.42 * min(area[2] - area[0], area[3] - area[1])
   theta = float(film.states.theta[t])
 
@@ -66,14 +59,14 @@ def draw_pendulum(
     far = radius * share
     return x - far * math.sin(angle), y - far * math.cos(angle)
 
-  canvas.circle((x, y), radius, None, canvas_lib.LIGHT)
-  if hasattr(film.states, "noise"):
+  canvas.circle((x, y), radius, None, paint.LIGHT)
+  if getattr(film.states, "noise", None) is not None:
     cos, sin = film.seen(t)[:2]
     seen = point(math.atan2(sin, cos))
-    canvas.line([(x, y), seen], canvas_lib.LIGHT, 8)
-  canvas.line([(x, y), point(theta)], canvas_lib.ORANGE, 8)
-  canvas.circle(point(theta), 10, canvas_lib.ORANGE)
-  canvas.circle((x, y), 5, canvas_lib.BLACK)
+    canvas.line([(x, y), seen], paint.LIGHT, 8)
+  canvas.line([(x, y), point(theta)], paint.ORANGE, 8)
+  canvas.circle(point(theta), 10, paint.ORANGE)
+  canvas.circle((x, y), 5, paint.BLACK)
   # gymnax's tells the last torque; the action may have been projected.
   label = getattr(film.states, "last_u", None)
   torque = film.action(t)[0] if label is None else np.ravel(label[t])[0]
@@ -81,12 +74,12 @@ def draw_pendulum(
   if abs(torque) > 0.05:
     angles = np.linspace(0, torque / _MAX_TORQUE * 1.5, 16)
     arc = [point(theta + angle, 0.35) for angle in angles]
-    canvas.line(arc, canvas_lib.BLUE, 3)
-    canvas.circle(arc[-1], 4, canvas_lib.BLUE)
+    canvas.line(arc, paint.BLUE, 3)
+    canvas.circle(arc[-1], 4, paint.BLUE)
 
 
 def draw_mountain_car(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws the hill, the car and the flag that it is to reach."""
   place = _plane(area, -1.2, 0.6, -1.1, 1.4)
@@ -95,16 +88,16 @@ def draw_mountain_car(
     return place(position, math.sin(3 * position))
 
   positions = np.linspace(-1.2, 0.6, 60)
-  canvas.line([ground(p) for p in positions], canvas_lib.GRAY, 2)
+  canvas.line([ground(p) for p in positions], paint.GRAY, 2)
   x, y = ground(0.45)
-  canvas.line([(x, y), (x, y - 30)], canvas_lib.GREEN, 3)
-  canvas.box((x, y - 30, x + 16, y - 20), canvas_lib.GREEN)
+  canvas.line([(x, y), (x, y - 30)], paint.GREEN, 3)
+  canvas.box((x, y - 30, x + 16, y - 20), paint.GREEN)
   x, y = ground(float(film.states.position[t]))
-  canvas.circle((x, y - 9), 9, canvas_lib.BLUE)
+  canvas.circle((x, y - 9), 9, paint.BLUE)
 
 
 def draw_points(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws a point, its way so far and its goal; urchins are to be avoided."""
   states = film.states
@@ -116,18 +109,18 @@ def draw_points(
   limit = float(np.clip(1.1 * np.abs(ways).max(), 1.5, 3))
   place = _plane(area, -limit, limit, -limit, limit)
   for other in others:
-    canvas.circle(place(*other), 9, canvas_lib.LIGHT, canvas_lib.GRAY)
-  canvas.circle(place(*goal), 10, None, canvas_lib.GREEN, 3)
+    canvas.circle(place(*other), 9, paint.LIGHT, paint.GRAY)
+  canvas.circle(place(*goal), 10, None, paint.GREEN, 3)
   # Back to where this trial began: before that there is a jump.
   start = max(t - int(states.time[t]), 0)
   way = [place(*np.clip(point, -limit, limit)) for point in ways[start : t + 1]]
   if len(way) > 1:
-    canvas.line(way, canvas_lib.SKY, 2)
-  canvas.circle(way[-1], 6, canvas_lib.BLUE)
+    canvas.line(way, paint.SKY, 2)
+  canvas.circle(way[-1], 6, paint.BLUE)
 
 
 def draw_reacher(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws an arm of links of length 1, and the goal of its hand."""
   angles = film.states.angles[t]
@@ -136,11 +129,11 @@ def draw_reacher(
   joints = np.zeros((len(angles) + 1, 2))
   joints[1:] = np.cumsum(np.stack([np.cos(angles), np.sin(angles)], 1), axis=0)
   points = [place(*joint) for joint in joints]
-  canvas.line(points, canvas_lib.ORANGE, 6)
+  canvas.line(points, paint.ORANGE, 6)
   for point in points:
-    canvas.circle(point, 5, canvas_lib.BLACK)
+    canvas.circle(point, 5, paint.BLACK)
   goal = place(*film.states.goal_xy[t])
-  canvas.circle(goal, 10, None, canvas_lib.GREEN, 3)
+  canvas.circle(goal, 10, None, paint.GREEN, 3)
 
 
 def _plane(area, left, right, low, high) -> Callable:
@@ -148,7 +141,7 @@ def _plane(area, left, right, low, high) -> Callable:
   scale = min(
     (area[2] - area[0]) / (right - left), (area[3] - area[1]) / (high - low)
   )
-  x, y = canvas_lib.middle(area)
+  x, y = paint.middle(area)
 
   def place(across, up):
     return (
@@ -162,7 +155,7 @@ def _plane(area, left, right, low, high) -> Callable:
 def _arrow(canvas, start, end):
   way = 1 if end[0] > start[0] else -1
   x, y = end
-  canvas.line([start, end], canvas_lib.BLACK, 3)
+  canvas.line([start, end], paint.BLACK, 3)
   canvas.line(
-    [(x - way * 8, y - 6), (x, y), (x - way * 8, y + 6)], canvas_lib.BLACK, 3
+    [(x - way * 8, y - 6), (x, y), (x - way * 8, y + 6)], paint.BLACK, 3
   )

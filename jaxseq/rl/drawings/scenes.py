@@ -8,8 +8,8 @@ import numpy as np
 from jaxseq.rl import transcript
 from jaxseq.rl.drawings import boards
 from jaxseq.rl.drawings import bodies
-from jaxseq.rl.drawings import canvas as canvas_lib
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import paint
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import battleship
@@ -47,7 +47,8 @@ _MOVES = ("left", "right", "up", "down")
 def of(game: Any) -> Callable[..., None]:
   """Returns the function that draws a step of a game.
 
-  Games that have none of their own are shown as a timeline.
+  Games that have none of their own are shown as a timeline. The function takes
+  a canvas, the box of it in which to draw, the film and the step.
 
   Args:
     game: the environment inside all wrappers.
@@ -58,7 +59,7 @@ def of(game: Any) -> Callable[..., None]:
   return _SCENES_OF_GYMNAX.get(game.name, timeline.draw)
 
 
-def frame(film: film_lib.Film, t: int) -> np.ndarray:
+def frame(film: reel.Film, t: int) -> np.ndarray:
   """Returns step t of an episode as a picture.
 
   Above the drawing stand the game, the trial if there are several, and the
@@ -72,12 +73,12 @@ def frame(film: film_lib.Film, t: int) -> np.ndarray:
   Returns:
     (HEIGHT, WIDTH, 3) uint8.
   """
-  canvas = canvas_lib.Canvas(WIDTH, HEIGHT)
+  canvas = paint.Canvas(WIDTH, HEIGHT)
   place = f"step {t + 1}"
   if film.taken.trial is not None:
     place = f"trial {int(film.taken.trial[t]) + 1}, {place}"
   canvas.text((14, 18), film.title, 14, anchor="lm")
-  canvas.text((WIDTH - 14, 18), place, 14, canvas_lib.GRAY, "rm")
+  canvas.text((WIDTH - 14, 18), place, 14, paint.GRAY, "rm")
   of(film.game)(canvas, (14, 38, WIDTH - 14, HEIGHT - 42), film, t)
   reward = float(film.taken.reward[t])
   total = float(film.taken.reward[: t + 1].sum())
@@ -94,7 +95,7 @@ def frame(film: film_lib.Film, t: int) -> np.ndarray:
   return canvas.pixels()
 
 
-def action_text(film: film_lib.Film, t: int) -> str:
+def action_text(film: reel.Film, t: int) -> str:
   """Returns the action of step t in words; "" where the drawing shows it."""
   action = film.action(t)
   draw = of(film.game)

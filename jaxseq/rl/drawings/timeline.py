@@ -1,14 +1,13 @@
 """The last steps side by side: for card games, and for anything else."""
 
-from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxseq.rl import transcript
-from jaxseq.rl.drawings import canvas as canvas_lib
-from jaxseq.rl.drawings import film as film_lib
+from jaxseq.rl.drawings import paint
+from jaxseq.rl.drawings import reel
 from jaxseq.rl.envs import autoencode
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import count_recall
@@ -35,7 +34,7 @@ class Mark(NamedTuple):
   """
 
   text: str
-  color: str = canvas_lib.BLACK
+  color: str = paint.BLACK
   is_card: bool = False
 
 
@@ -51,14 +50,14 @@ def card(choice: int, types: int) -> Mark:
   """
   match types:
     case decks.COLORS:
-      return Mark("■", (canvas_lib.BLACK, _RED)[choice], True)
+      return Mark("■", (paint.BLACK, _RED)[choice], True)
     case decks.SUITS:
       red = choice in (1, 2)
-      return Mark(_SUITS[choice], _RED if red else canvas_lib.BLACK, True)
-  return Mark(_RANKS[choice], canvas_lib.BLACK, True)
+      return Mark(_SUITS[choice], _RED if red else paint.BLACK, True)
+  return Mark(_RANKS[choice], paint.BLACK, True)
 
 
-def rows(film: film_lib.Film, t: int) -> dict[str, Mark]:
+def rows(film: reel.Film, t: int) -> dict[str, Mark]:
   """Returns what is shown of step t, by the labels of the rows.
 
   Args:
@@ -113,16 +112,9 @@ def rows(film: film_lib.Film, t: int) -> dict[str, Mark]:
 
 
 def draw(
-  canvas: canvas_lib.Canvas, area: Sequence[float], film: film_lib.Film, t: int
+  canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
-  """Draws the last steps up to step t, which stands in a frame.
-
-  Args:
-    canvas: where to draw.
-    area: its box.
-    film: the episode.
-    t: the step.
-  """
+  """Draws the last steps up to step t, which stands in a frame."""
   left, top, right, bottom = area
   width = (right - left - _LABELS) / _COLUMNS
   first = max(0, t - _COLUMNS + 1)
@@ -131,14 +123,14 @@ def draw(
   height = (bottom - top) / len(labels)
   middles = {name: top + (i + 0.5) * height for i, name in enumerate(labels)}
   for name, y in middles.items():
-    canvas.text((left, y), name, 13, canvas_lib.GRAY, "lm")
+    canvas.text((left, y), name, 13, paint.GRAY, "lm")
   for step, marks in columns.items():
     x = left + _LABELS + (step - first + 0.5) * width
     if step == t:
       canvas.box(
         (x - width / 2 + 1, top, x + width / 2 - 1, bottom),
-        canvas_lib.PALE,
-        canvas_lib.GRAY,
+        paint.PALE,
+        paint.GRAY,
         radius=6,
       )
     for name, mark in marks.items():
@@ -157,8 +149,8 @@ def signed(value: float, digits: int) -> str:
 def reward_color(reward: float) -> str:
   """Returns green for what is good, orange for what is bad."""
   if not reward:
-    return canvas_lib.GRAY
-  return canvas_lib.GREEN if reward > 0 else canvas_lib.ORANGE
+    return paint.GRAY
+  return paint.GREEN if reward > 0 else paint.ORANGE
 
 
 def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
@@ -170,8 +162,8 @@ def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
     wide = tall * 0.72
     canvas.box(
       (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2),
-      canvas_lib.WHITE,
-      canvas_lib.GRAY,
+      paint.WHITE,
+      paint.GRAY,
       radius=4,
     )
     canvas.text(point, mark.text, tall * 0.5, mark.color)

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import count_recall as count_recall
   from jaxseq.rl.envs import decks as decks
   from jaxseq.rl.envs import higher_lower as higher_lower
+  from jaxseq.rl.envs import host as host
   from jaxseq.rl.envs import labyrinth as labyrinth
   from jaxseq.rl.envs import mazes as mazes
   from jaxseq.rl.envs import minatar as minatar
   from jaxseq.rl.envs import minesweeper as minesweeper
+  from jaxseq.rl.envs import noisy as noisy
   from jaxseq.rl.envs import pendulum as pendulum
   from jaxseq.rl.envs import playground as playground
   from jaxseq.rl.envs import preparation as preparation
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import repeat_previous as repeat_previous
   from jaxseq.rl.envs import resizing as resizing
   from jaxseq.rl.envs import spaces as spaces
+  from jaxseq.rl.envs.protocol import Env as Env
   from jaxseq.rl.envs.registry import POPGYM as POPGYM
   from jaxseq.rl.envs.registry import atari_id as atari_id
   from jaxseq.rl.envs.registry import make as make

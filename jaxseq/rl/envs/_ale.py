@@ -44,6 +44,8 @@ class Player:
     max_steps: steps after which a game is stopped.
     lives: number of lives against which a loss is told.
     steps: number of steps of the game so far.
+    memory: what the emulator holds between two steps, for who plays several
+      games on it; b"" if that is not known.
   """
 
   # Bounds of what `draw_noops` is to return, and the usual time limit.
@@ -61,6 +63,7 @@ class Player:
     self.max_steps = self.limit if max_steps is None else max_steps
     self.lives = 0
     self.steps = 0
+    self.memory = b""
     self._actions = emulator.getMinimalActionSet()
     self._screens = np.zeros((2, *emulator.getScreenDims()), np.uint8)
 

@@ -19,7 +19,6 @@ Bellemare et al., arXiv:1207.4708; Schwarzer et al., arXiv:2007.05929, appendix.
 import dataclasses
 import functools
 import queue
-from typing import Any
 from typing import Literal
 
 from flax import struct
@@ -28,9 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import atari_released
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import host
 from jaxseq.rl.envs import resizing
 from jaxseq.rl.envs import spaces
 
@@ -106,26 +107,7 @@ class Atari(base.Environment):
     """The name of the game."""
     return self.game
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, EnvState, jax.Array, jax.Array, jax.Array, dict]:
-    """Plays one step, and starts the next game if this one has ended.
-
-    Args:
-      key: random key, for the beginning of the next game.
-      state: the state before the step.
-      action: () integer.
-      params: the time limit; the default one if None.
-
-    Returns:
-      Observation, state, () float32 reward, terminated, truncated and info, as
-      gymnax has them.
-
-    Raises:
-      ValueError: if the action has the wrong shape or kind of number.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     spaces.check("action", self.action_space(params), action)
     frame, final_frame, reward, life_lost, terminated, truncated, state = (
       self._call(
@@ -150,19 +132,19 @@ class Atari(base.Environment):
     return frame, state, reward, terminated, truncated, info
 
   def reset_env(
-    self, key: jax.Array, params: Any
+    self, key: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Starts a game, as gymnax names it."""
     del params
     frame = _array(np.uint8, _ale.SIZE, _ale.SIZE, 1)
     return self._call(self._host.reset, (frame,), self._noops(key))
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Grey images."""
     del params
     return spaces.Box(0, 255, (_ale.SIZE, _ale.SIZE, 1), np.dtype(np.uint8))
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
     del params
     return spaces.Discrete(self._host.num_actions)
@@ -182,12 +164,7 @@ class Atari(base.Environment):
       lives=_array(np.int32),
       emulator=_array(np.uint8, self._host.num_bytes),
     )
-    return jax.pure_callback(
-      functools.partial(_over_batch, function),
-      (*shapes, state),
-      *arguments,
-      vmap_method="broadcast_all",
-    )
+    return host.call(function, (*shapes, state), *arguments)
 
 
 class _Host:
@@ -208,8 +185,9 @@ class _Host:
 
   def step(self, state: EnvState, action: int, noops: int, limit: int) -> tuple:
     player = self._take(noops)
-    memory = _ale.package().ALEState(state.emulator.tobytes())
-    player.emulator.restoreState(memory)
+    memory = state.emulator.tobytes()
+    if memory != player.memory:
+      player.emulator.restoreState(_ale.package().ALEState(memory))
     player.lives, player.steps = int(state.lives), int(state.time)
     player.max_steps = int(limit)
     step = player.step(int(action))
@@ -226,13 +204,14 @@ class _Host:
 
   def _put(self, player: _ale.Player) -> EnvState:
     """Gives a player back; returns what it remembers."""
-    memory = player.emulator.cloneState().serialize()
-    self._players.put(player)
-    return EnvState(
+    player.memory = player.emulator.cloneState().serialize()
+    state = EnvState(
       time=np.int32(player.steps),
       lives=np.int32(player.lives),
-      emulator=np.frombuffer(memory, np.uint8),
+      emulator=np.frombuffer(player.memory, np.uint8),
     )
+    self._players.put(player)
+    return state
 
 
 _host = functools.cache(_Host)
@@ -253,18 +232,3 @@ def _shrink(screen: np.ndarray) -> np.ndarray:
 
 def _array(dtype, *shape):
   return jax.ShapeDtypeStruct(shape, dtype)
-
-
-def _over_batch(function, *arguments):
-  """Calls a function of one player for each of a batch with any axes."""
-  leaves, structure = jax.tree.flatten(arguments)
-  leaves = [np.asarray(leaf) for leaf in leaves]
-  batch = leaves[-1].shape
-  results = [
-    function(*structure.unflatten([leaf[i] for leaf in leaves]))
-    for i in np.ndindex(batch)
-  ]
-  return jax.tree.map(
-    lambda *parts: np.stack(parts).reshape(*batch, *np.shape(parts[0])),
-    *results,
-  )

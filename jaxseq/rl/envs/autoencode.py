@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of Autoencode.
 
   Attributes:
@@ -24,8 +23,6 @@ class EnvState(base.EnvState):
       last first; zeros stand after them.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   stack: jax.Array
 
 
@@ -47,25 +44,25 @@ class Autoencode(card_game.CardGame):
   """
 
   card_types = decks.SUITS
+  actions = spaces.Discrete(decks.SUITS)
+  # Playing back (0) or watching (1), and the suits.
+  observations = spaces.MultiDiscrete((2, decks.SUITS))
 
   @property
   def num_steps(self) -> int:
     """Number of steps of an episode: to watch, and to play back."""
     return 2 * self.num_cards - 1
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals the first card; see the base class."""
     card, deck = decks.deal(deck, words[0])
     after = jnp.zeros((self.num_cards - 1,), jnp.int32)
     stack = jnp.concatenate([card[None], after])
-    state = EnvState(time=jnp.int32(0), deck=deck, stack=stack)
-    return self.observe(None, state, None, None), state
+    return EnvState(time=jnp.int32(0), deck=deck, stack=stack)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     watching = state.time < self.num_cards - 1
@@ -76,29 +73,13 @@ class Autoencode(card_game.CardGame):
     # Shifting is cheaper than writing at a place: under vmap that is a scatter.
     pushed = jnp.concatenate([card[None], state.stack[:-1]])
     popped = jnp.concatenate([state.stack[1:], jnp.zeros((1,), jnp.int32)])
-    state = EnvState(
-      time=state.time + 1,
-      deck=deck,
-      stack=jnp.where(watching, pushed, popped),
-    )
-    return self.observe(None, state, None, None), state, reward
+    stack = jnp.where(watching, pushed, popped)
+    return EnvState(time=state.time + 1, deck=deck, stack=stack), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the mode and the suit of the card on show, (2,) int32."""
-    del key, action, params
+    del params
     last = self.num_cards - 1
     mode = (state.time < last).astype(jnp.int32)
     suit = jnp.where(state.time <= last, state.stack[0], 0)
     return jnp.stack([mode, suit])
-
-  def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The four suits."""
-    del params
-    return spaces.Discrete(decks.SUITS)
-
-  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
-    """Playing back (0) or watching (1), and the four suits."""
-    del params
-    return spaces.MultiDiscrete((2, decks.SUITS))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
@@ -25,7 +26,6 @@ class EnvState(base.EnvState):
     won: () int32, whether the last pull has paid.
   """
 
-  time: jax.Array
   payouts: jax.Array
   won: jax.Array
 
@@ -48,14 +48,12 @@ class MultiarmedBandit(base.Environment):
   num_arms: int = 10
   max_steps: int = 200
 
+  # Lost or won.
+  observations = spaces.Discrete(2)
   step_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    for name in ("num_arms", "max_steps"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected 1 or more."
-        )
+    _validate.fields(self, positive=("num_arms", "max_steps"))
 
   @property
   def reset_words(self) -> int:
@@ -82,22 +80,18 @@ class MultiarmedBandit(base.Environment):
     Raises:
       ValueError: if `payouts` has another shape.
     """
-    if payouts.shape != (self.num_arms,):
-      raise ValueError(
-        f"payouts: got shape {list(payouts.shape)}, expected [{self.num_arms}]."
-      )
-    return self._first(payouts.astype(jnp.float32))
+    _validate.shape("payouts", payouts, (self.num_arms,))
+    state = self._first(payouts.astype(jnp.float32))
+    return state.won, state
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Draws the probabilities."""
     del params
     return self._first(randomness.uniform(words))
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     # A sum over the arms is cheaper than a look-up, under vmap a gather.
@@ -107,30 +101,17 @@ class MultiarmedBandit(base.Environment):
     scale = jnp.float32(1 / self.max_steps)
     reward = jnp.where(won, scale, -scale)
     won = won.astype(jnp.int32)
-    return won, state.replace(time=state.time + 1, won=won), reward
+    return state.replace(time=state.time + 1, won=won), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last pull has paid, () int32."""
-    del key, action, params
+    del params
     return state.won
-
-  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns that nothing but the time limit ends an episode, () bool."""
-    del state, params
-    return jnp.bool_(False)
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The arms."""
     del params
     return spaces.Discrete(self.num_arms)
 
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """Lost or won."""
-    del params
-    return spaces.Discrete(2)
-
   def _first(self, payouts):
-    nothing = jnp.int32(0)
-    return nothing, EnvState(time=nothing, payouts=payouts, won=nothing)
+    return EnvState(time=jnp.int32(0), payouts=payouts, won=jnp.int32(0))

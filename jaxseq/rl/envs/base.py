@@ -1,13 +1,14 @@
 """The base of the environments here: gymnax's interface, cheap auto-reset."""
 
 import functools
-from typing import Any
 from typing import ClassVar
 
 from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -19,7 +20,7 @@ class EnvState:
     time: () int32, number of steps played.
   """
 
-  time: Any
+  time: jax.Array
 
 
 @struct.dataclass
@@ -30,98 +31,20 @@ class EnvParams:
     max_steps_in_episode: steps after which an episode is cut off.
   """
 
-  max_steps_in_episode: Any = 1
+  max_steps_in_episode: int | jax.Array = 1
 
 
-class Environment:
-  """An environment with the interface of gymnax 1.0.
+class Jitted:
+  """`reset` and `step` as gymnax 1.0 has them, compiled.
 
-  It draws random words once per step.
-
-  gymnax's own `step` splits its key and computes a whole reset at every step,
-  so that both the generator and an expensive reset are paid for over and
-  over. Here `step` makes a single call into the generator, for the words of
-  the step and of a possible reset together, and environments are written so
-  that a reset is as cheap as a step. What callers see is the same.
-
-  A subclass is a frozen dataclass, hence hashable by value and static under
-  `jit`: two environments made alike share one compilation. It defines
-  `start`, `advance`, `is_terminated`, the spaces and `default_params`; its
-  state has a field `time`, the () int32 number of steps played.
-
-  Attributes:
-    step_words: uint32 random words that `advance` consumes.
-    reset_words: uint32 random words that `start` consumes.
+  A subclass is hashable and has `default_params` and the functions `_reset` and
+  `_step`, which take the same arguments and are always given parameters.
   """
-
-  step_words: ClassVar[int] = 0
-  reset_words: ClassVar[int] = 0
-
-  @property
-  def default_params(self) -> Any:
-    """The parameters that `step` and `reset` take if they are given none."""
-    return EnvParams()
-
-  @property
-  def name(self) -> str:
-    """The name of the environment."""
-    return type(self).__name__
-
-  def observation_space(self, params: EnvParams | None = None) -> spaces.Space:
-    """The space of observations."""
-    raise NotImplementedError
-
-  def action_space(self, params: EnvParams | None = None) -> spaces.Space:
-    """The space of actions."""
-    raise NotImplementedError
-
-  def is_terminated(self, state: Any, params: EnvParams) -> jax.Array:
-    """Returns whether the episode has ended by itself, () bool."""
-    raise NotImplementedError
-
-  def is_truncated(self, state: Any, params: EnvParams) -> jax.Array:
-    """Returns whether the time limit cuts the episode off, () bool."""
-    return state.time >= params.max_steps_in_episode
-
-  def start(self, words: jax.Array, params: EnvParams) -> tuple[Any, Any]:
-    """Starts an episode.
-
-    Args:
-      words: (reset_words,) uint32.
-      params: the environment's parameters.
-
-    Returns:
-      The first observation and the state.
-    """
-    raise NotImplementedError
-
-  def restart(
-    self, words: jax.Array, state: Any, params: EnvParams
-  ) -> tuple[Any, Any]:
-    """Starts the episode after the one that ended in `state`."""
-    del state
-    return self.start(words, params)
-
-  def advance(
-    self, words: jax.Array, state: Any, action: jax.Array, params: EnvParams
-  ) -> tuple[Any, Any, jax.Array]:
-    """Plays one step; time limit and reset are not its concern.
-
-    Args:
-      words: (step_words,) uint32.
-      state: the state before the step.
-      action: an element of the action space.
-      params: the environment's parameters.
-
-    Returns:
-      The observation, the state after the step and the () float32 reward.
-    """
-    raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def reset(
     self, key: jax.Array, params: EnvParams | None = None
-  ) -> tuple[Any, Any]:
+  ) -> tuple[PyTree, PyTree]:
     """Starts an episode.
 
     Args:
@@ -132,16 +55,16 @@ class Environment:
       The first observation and the state.
     """
     params = self.default_params if params is None else params
-    return self.reset_env(key, params)
+    return self._reset(key, params)
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
     self,
     key: jax.Array,
-    state: Any,
+    state: PyTree,
     action: jax.Array,
     params: EnvParams | None = None,
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+  ) -> protocol.Step:
     """Plays one step, and starts the next episode if this one has ended.
 
     Args:
@@ -155,13 +78,109 @@ class Environment:
       ended), the () float32 reward, whether the episode has terminated and
       whether the time limit has cut it off (() bool; both may hold), and a
       dictionary with `terminated`, `truncated` and `final_observation`, the
-      observation that the step led to, before any reset.
+      observation that the step led to, before any reset, and what else an
+      environment tells.
 
     Raises:
       ValueError: if the action has the wrong shape or kind of number.
     """
-    if params is None:
-      params = self.default_params
+    params = self.default_params if params is None else params
+    return self._step(key, state, action, params)
+
+
+class Environment(Jitted):
+  """An environment with the interface of gymnax 1.0.
+
+  It draws random words once per step.
+
+  gymnax's own `step` splits its key and computes a whole reset at every step,
+  so that both the generator and an expensive reset are paid for over and
+  over. Here `step` makes a single call into the generator, for the words of
+  the step and of a possible reset together, and environments are written so
+  that a reset is as cheap as a step. What callers see is the same.
+
+  A subclass is a frozen dataclass, hence hashable by value and static under
+  `jit`: two environments made alike share one compilation. It defines
+  `start`, `advance`, `observe`, `default_params`, `is_terminated` if an episode
+  can end by itself, and the spaces, as two attributes or two methods; its state
+  has a field `time`, the () int32 number of steps played.
+
+  Attributes:
+    actions: the space of actions.
+    observations: the space of observations.
+    step_words: uint32 random words that `advance` consumes.
+    reset_words: uint32 random words that `start` consumes.
+  """
+
+  actions: ClassVar[spaces.Space]
+  observations: ClassVar[spaces.Space]
+  step_words: ClassVar[int] = 0
+  reset_words: ClassVar[int] = 0
+
+  @property
+  def default_params(self) -> PyTree:
+    """The parameters that `step` and `reset` take if they are given none."""
+    return EnvParams()
+
+  @property
+  def name(self) -> str:
+    """The name of the environment."""
+    return type(self).__name__
+
+  def observation_space(self, params: EnvParams | None = None) -> spaces.Space:
+    """The space of observations."""
+    del params
+    return self.observations
+
+  def action_space(self, params: EnvParams | None = None) -> spaces.Space:
+    """The space of actions."""
+    del params
+    return self.actions
+
+  def is_terminated(self, state: PyTree, params: EnvParams) -> jax.Array:
+    """Returns whether the episode has ended by itself, () bool; False here."""
+    del params
+    return jnp.zeros_like(state.time, bool)
+
+  def is_truncated(self, state: PyTree, params: EnvParams) -> jax.Array:
+    """Returns whether the time limit cuts the episode off, () bool."""
+    return state.time >= params.max_steps_in_episode
+
+  def start(self, words: jax.Array, params: EnvParams) -> PyTree:
+    """Returns the first state of an episode, from (reset_words,) uint32."""
+    raise NotImplementedError
+
+  def restart(
+    self, words: jax.Array, state: PyTree, params: EnvParams
+  ) -> PyTree:
+    """Returns the first state of the episode after that of `state`."""
+    del state
+    return self.start(words, params)
+
+  def advance(
+    self, words: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, jax.Array]:
+    """Plays one step; time limit and reset are not its concern.
+
+    Args:
+      words: (step_words,) uint32.
+      state: the state before the step.
+      action: an element of the action space.
+      params: the environment's parameters.
+
+    Returns:
+      The state after the step and the () float32 reward.
+    """
+    raise NotImplementedError
+
+  def observe(self, state: PyTree, params: EnvParams) -> PyTree:
+    """Returns what is seen of a state, an element of the observation space."""
+    raise NotImplementedError
+
+  def _reset(self, key, params):
+    return self.reset_env(key, params)
+
+  def _step(self, key, state, action, params):
     words = _words(key, self.step_words + self.reset_words)
     final_observation, stepped, reward = self._advance(
       words[: self.step_words], state, action, params
@@ -172,7 +191,7 @@ class Environment:
     fresh = self.restart(words[self.step_words :], stepped, params)
     observation, state = jax.tree.map(
       lambda new, old: jnp.where(done, new, old),
-      fresh,
+      (self.observe(fresh, params), fresh),
       (final_observation, stepped),
     )
     info = {
@@ -183,16 +202,19 @@ class Environment:
     return observation, state, reward, terminated, truncated, info
 
   def step_env(
-    self, key: jax.Array, state: Any, action: jax.Array, params: EnvParams
-  ) -> tuple[Any, Any, jax.Array, jax.Array, dict[str, Any]]:
+    self, key: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, PyTree, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     words = _words(key, self.step_words)
     observation, state, reward = self._advance(words, state, action, params)
     return observation, state, reward, self.is_terminated(state, params), {}
 
-  def reset_env(self, key: jax.Array, params: EnvParams) -> tuple[Any, Any]:
+  def reset_env(
+    self, key: jax.Array, params: EnvParams
+  ) -> tuple[PyTree, PyTree]:
     """Starts an episode, as gymnax names it."""
-    return self.start(_words(key, self.reset_words), params)
+    state = self.start(_words(key, self.reset_words), params)
+    return self.observe(state, params), state
 
   @property
   def num_actions(self) -> int:
@@ -201,10 +223,10 @@ class Environment:
 
   def _advance(self, words, state, action, params):
     spaces.check("action", self.action_space(params), action)
-    observation, state, reward = self.advance(words, state, action, params)
+    state, reward = self.advance(words, state, action, params)
     # As everywhere in gymnax, gradients do not flow through the dynamics.
-    observation, state = jax.lax.stop_gradient((observation, state))
-    return observation, state, reward
+    state = jax.lax.stop_gradient(state)
+    return self.observe(state, params), state, reward
 
 
 def _words(key: jax.Array, count: int) -> jax.Array:

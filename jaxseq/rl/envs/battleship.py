@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
@@ -46,7 +47,6 @@ class EnvState(base.EnvState):
     fleet: the ships of the next episode.
   """
 
-  time: jax.Array
   ships: jax.Array
   guesses: jax.Array
   hits: jax.Array
@@ -73,16 +73,15 @@ class Battleship(base.Environment):
 
   board_size: int = 8
 
+  # Missed or hit.
+  observations = spaces.Discrete(2)
   ship_sizes: ClassVar[tuple[int, ...]] = (2, 3, 3, 4)
   step_words: ClassVar[int] = 1
   reset_words: ClassVar[int] = preparation.SEED_WORDS
 
   def __post_init__(self):
-    if not _MIN_BOARD_SIZE <= self.board_size <= bitboard.MAX_WIDTH:
-      raise ValueError(
-        f"board_size: got {self.board_size}, expected {_MIN_BOARD_SIZE} to"
-        f" {bitboard.MAX_WIDTH}."
-      )
+    size, largest = self.board_size, bitboard.MAX_WIDTH
+    _validate.integer("board_size", size, _MIN_BOARD_SIZE, largest)
 
   @property
   def num_ship_cells(self) -> int:
@@ -108,30 +107,25 @@ class Battleship(base.Environment):
     Raises:
       ValueError: if `board` has another shape.
     """
-    if board.shape != (self.board_size, self.board_size):
-      raise ValueError(
-        f"board: got shape {list(board.shape)}, expected"
-        f" [{self.board_size}, {self.board_size}]."
-      )
-    return self._first(bitboard.from_grid(board))
+    _validate.shape("board", board, (self.board_size, self.board_size))
+    state = self._first(bitboard.from_grid(board))
+    return state.hit, state
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Places the ships."""
     del params
     return self._first(self._finish(words, self._no_fleet(), True))
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  ) -> EnvState:
     """Takes over the ships placed while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._first(self._finish(words, state.fleet, done))
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     shot = bitboard.cell(self.board_size, action[0], action[1])
@@ -141,21 +135,18 @@ class Battleship(base.Environment):
       hit, jnp.float32(1 / self.num_ship_cells), jnp.float32(-1 / misses)
     )
     hit = hit.astype(jnp.int32)
-    state = EnvState(
+    state = state.replace(
       time=state.time + 1,
-      ships=state.ships,
       guesses=state.guesses | shot,
       hits=state.hits + hit,
       hit=hit,
       fleet=self._try_to_place(words, state.fleet),
     )
-    return hit, state, reward
+    return state, reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last shot has hit, () int32."""
-    del key, action, params
+    del params
     return state.hit
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
@@ -168,22 +159,15 @@ class Battleship(base.Environment):
     del params
     return spaces.MultiDiscrete((self.board_size, self.board_size))
 
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """Missed or hit."""
-    del params
-    return spaces.Discrete(2)
-
   def _first(self, ships):
-    nothing = jnp.int32(0)
-    state = EnvState(
-      time=nothing,
+    return EnvState(
+      time=jnp.int32(0),
       ships=ships,
       guesses=jnp.zeros_like(ships),
-      hits=nothing,
-      hit=nothing,
+      hits=jnp.int32(0),
+      hit=jnp.int32(0),
       fleet=self._no_fleet(),
     )
-    return nothing, state
 
   def _no_fleet(self):
     board = jnp.zeros((self.board_size,), jnp.int32)

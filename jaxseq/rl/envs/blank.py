@@ -1,12 +1,12 @@
 """An environment of blank images, to measure agents without a game."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
@@ -30,32 +30,29 @@ class Blank(base.Environment):
     """No time limit within reach."""
     return base.EnvParams(max_steps_in_episode=2**30)
 
-  def start(
-    self, words: jax.Array, params: Any
-  ) -> tuple[jax.Array, base.EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> base.EnvState:
     """Starts an episode."""
     del words, params
-    return jnp.zeros(self.shape, jnp.uint8), base.EnvState(time=jnp.int32(0))
+    return base.EnvState(time=jnp.int32(0))
 
   def advance(
-    self, words: jax.Array, state: base.EnvState, action: Any, params: Any
-  ) -> tuple[jax.Array, base.EnvState, jax.Array]:
+    self, words: jax.Array, state: base.EnvState, action: PyTree, params: PyTree
+  ) -> tuple[base.EnvState, jax.Array]:
     """Plays one step."""
     del words, action, params
-    state = base.EnvState(time=state.time + 1)
-    return jnp.zeros(self.shape, jnp.uint8), state, jnp.float32(0)
+    return base.EnvState(time=state.time + 1), jnp.float32(0)
 
-  def is_terminated(self, state: base.EnvState, params: Any) -> jax.Array:
-    """Never."""
+  def observe(self, state: base.EnvState, params: PyTree) -> jax.Array:
+    """Returns a blank image."""
     del state, params
-    return jnp.bool_(False)
+    return jnp.zeros(self.shape, jnp.uint8)
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images."""
     del params
     return spaces.Box(0, 255, self.shape, np.dtype(np.uint8))
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """So many actions."""
     del params
     return spaces.Discrete(self.num_actions)

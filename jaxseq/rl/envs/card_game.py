@@ -2,24 +2,37 @@
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 
+from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import decks
+
+
+@struct.dataclass
+class EnvState(base.EnvState):
+  """State of a card game; its subclasses have more.
+
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
+  """
+
+  deck: decks.Deck
 
 
 @dataclasses.dataclass(frozen=True)
 class CardGame(base.Environment):
   """A game that deals its cards and ends, mostly after the last of them.
 
-  A subclass sets `card_types`, defines `deal_first` and `advance`, and has a
-  state with the fields `time` and `deck`. It gives what else it does
-  differently: how many words it draws, how long it lasts, how it ends.
+  A subclass sets `card_types`, defines `deal_first`, `advance` and `observe`,
+  and has an `EnvState`. It gives what else it does differently: how many words
+  it draws, how long it lasts, how it ends.
 
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
@@ -33,10 +46,7 @@ class CardGame(base.Environment):
   reset_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    if not 1 <= self.num_decks <= decks.MAX_DECKS:
-      raise ValueError(
-        f"num_decks: got {self.num_decks}, expected 1 to {decks.MAX_DECKS}."
-      )
+    _validate.integer("num_decks", self.num_decks, 1, decks.MAX_DECKS)
 
   @property
   def num_cards(self) -> int:
@@ -53,9 +63,7 @@ class CardGame(base.Environment):
     """Parameters; the time limit lies beyond the natural end."""
     return base.EnvParams(max_steps_in_episode=self.num_steps + 1)
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[Any, base.EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals what the first observation shows from a full deck.
 
     Args:
@@ -63,12 +71,12 @@ class CardGame(base.Environment):
       words: (reset_words,) uint32 random words.
 
     Returns:
-      The first observation and the state.
+      The state.
     """
     raise NotImplementedError
 
   @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_deck(self, order: jax.Array) -> tuple[Any, base.EnvState]:
+  def reset_with_deck(self, order: jax.Array) -> tuple[PyTree, EnvState]:
     """Starts an episode with a known deck, which every auto-reset replays.
 
     Args:
@@ -82,23 +90,22 @@ class CardGame(base.Environment):
     """
     # A deck in a known order takes no notice of the random words.
     words = jnp.zeros((self.reset_words,), jnp.uint32)
-    return self.deal_first(self._full_deck(order), words)
+    state = self.deal_first(self._full_deck(order), words)
+    return self.observe(state, self.default_params), state
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[Any, base.EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts with a new deck."""
     del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
-    self, words: jax.Array, state: base.EnvState, params: PyTree
-  ) -> tuple[Any, base.EnvState]:
+    self, words: jax.Array, state: EnvState, params: PyTree
+  ) -> EnvState:
     """Starts with a new deck, or with the known one again."""
     del params
     return self.deal_first(self._full_deck(state.deck.order), words)
 
-  def is_terminated(self, state: base.EnvState, params: PyTree) -> jax.Array:
+  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""
     del params
     return state.time >= self.num_steps

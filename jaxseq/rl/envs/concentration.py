@@ -6,6 +6,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
@@ -17,7 +18,7 @@ _CARD_TYPES = (decks.COLORS, decks.RANKS)
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of Concentration.
 
   Attributes:
@@ -31,8 +32,6 @@ class EnvState(base.EnvState):
     held: () int32, the position that waits for a second one, or -1.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   values: jax.Array
   matched: jax.Array
   shown: jax.Array
@@ -69,10 +68,7 @@ class Concentration(card_game.CardGame):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.card_types not in _CARD_TYPES:
-      raise ValueError(
-        f"card_types: got {self.card_types}, expected 2 colours or 13 ranks."
-      )
+    _validate.choice("card_types", self.card_types, _CARD_TYPES)
 
   @property
   def num_steps(self) -> int:
@@ -85,28 +81,24 @@ class Concentration(card_game.CardGame):
     """Parameters: the time limit."""
     return base.EnvParams(max_steps_in_episode=self.num_steps)
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Lays out all cards face down; see the base class.
 
     The order of a known deck is that of the positions.
     """
     del words
-    face_down = jnp.full((self.num_cards,), self.card_types, jnp.int32)
-    state = EnvState(
+    return EnvState(
       time=jnp.int32(0),
       deck=deck,
-      values=face_down,
+      values=jnp.full((self.num_cards,), self.card_types, jnp.int32),
       matched=jnp.zeros((self.num_cards,), jnp.int32),
       shown=jnp.full((2,), -1, jnp.int32),
       held=jnp.int32(-1),
     )
-    return face_down, state
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Turns the card at the position `action`; see the base class."""
     position = jnp.asarray(action).astype(jnp.int32)
     turned, first = self._at(position), self._at(state.held)
@@ -135,13 +127,11 @@ class Concentration(card_game.CardGame):
       shown=jnp.stack([state.held, position]),
       held=jnp.where(again | waits, -1, position),
     )
-    return self.observe(None, state, None, None), state, reward
+    return state, reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the card at each position, or `card_types`, (n,) int32."""
-    del key, action, params
+    del params
     face_up = (
       (state.matched == 1) | self._at(state.shown[0]) | self._at(state.shown[1])
     )

@@ -6,8 +6,8 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
@@ -16,7 +16,7 @@ _CARD_TYPES = (decks.COLORS, decks.SUITS, decks.RANKS)
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of CountRecall.
 
   Attributes:
@@ -26,8 +26,6 @@ class EnvState(base.EnvState):
     cards: (2,) int32, the value and the query on show.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   cards: jax.Array
 
 
@@ -56,27 +54,21 @@ class CountRecall(card_game.CardGame):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.card_types not in _CARD_TYPES:
-      raise ValueError(
-        f"card_types: got {self.card_types}, expected 2 colours, 4 suits or 13"
-        " ranks."
-      )
+    _validate.choice("card_types", self.card_types, _CARD_TYPES)
 
   @property
   def max_count(self) -> int:
     """How many cards there are of a type."""
     return self.num_cards // self.card_types
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals the first value and query; see the base class."""
     cards, deck = jax.vmap(decks.deal)(deck, words)
-    return cards, EnvState(time=jnp.int32(0), deck=deck, cards=cards)
+    return EnvState(time=jnp.int32(0), deck=deck, cards=cards)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     # The deck itself knows what has been dealt from it.
@@ -89,13 +81,11 @@ class CountRecall(card_game.CardGame):
     scale = jnp.float32(1 / self.num_steps)
     reward = jnp.where(right, scale, -scale)
     cards, deck = jax.vmap(decks.deal)(state.deck, words)
-    return cards, EnvState(time=state.time + 1, deck=deck, cards=cards), reward
+    return EnvState(time=state.time + 1, deck=deck, cards=cards), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the value and the query on show, (2,) int32."""
-    del key, action, params
+    del params
     return state.cards
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
@@ -113,9 +103,6 @@ class CountRecall(card_game.CardGame):
     if order is None:
       one = super()._full_deck()
       return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
-    if jnp.shape(order) != (2, self.num_cards):
-      raise ValueError(
-        f"order: got shape {jnp.shape(order)}, expected (2, {self.num_cards}),"
-        " the values and the queries in dealing order."
-      )
+    # The values and the queries, in dealing order.
+    _validate.shape("order", order, (2, self.num_cards))
     return jax.vmap(super()._full_deck)(jnp.asarray(order))

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of HigherLower.
 
   Attributes:
@@ -23,8 +22,6 @@ class EnvState(base.EnvState):
     card: () int32, the card on show.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   card: jax.Array
 
 
@@ -45,17 +42,17 @@ class HigherLower(card_game.CardGame):
   """
 
   card_types = decks.RANKS
+  actions = spaces.Discrete(2)
+  observations = spaces.Discrete(decks.RANKS)
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals the first card; see the base class."""
     card, deck = decks.deal(deck, words[0])
-    return card, EnvState(time=jnp.int32(0), deck=deck, card=card)
+    return EnvState(time=jnp.int32(0), deck=deck, card=card)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     card, deck = decks.deal(state.deck, words[0])
@@ -63,21 +60,9 @@ class HigherLower(card_game.CardGame):
     right = (action == 0) == (card > state.card)
     reward = jnp.where(right, scale, -scale)
     reward = jnp.where(card == state.card, 0, reward)
-    return card, EnvState(time=state.time + 1, deck=deck, card=card), reward
+    return EnvState(time=state.time + 1, deck=deck, card=card), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the rank of the card on show, () int32."""
-    del key, action, params
+    del params
     return state.card
-
-  def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """Higher (0) or lower (1)."""
-    del params
-    return spaces.Discrete(2)
-
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The thirteen ranks."""
-    del params
-    return spaces.Discrete(decks.RANKS)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
@@ -55,7 +56,6 @@ class EnvState(base.EnvState):
     next_maze: the maze of the next episode.
   """
 
-  time: jax.Array
   free: jax.Array
   start: Place
   goal: Place
@@ -104,19 +104,16 @@ class Labyrinth(base.Environment):
   size: int = 5
   episode_length: int = 1024
 
+  actions = spaces.Discrete(NO_MOVE)
+  # Nine cells and the last move.
+  observations = spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
   # Passages of the next maze that are carved in each step.
   carves_per_step: ClassVar[int] = 1
   reset_words: ClassVar[int] = preparation.SEED_WORDS + 3
 
   def __post_init__(self):
-    if not _MIN_ROOMS <= self.size <= mazes.MAX_ROOMS:
-      raise ValueError(
-        f"size: got {self.size}, expected {_MIN_ROOMS} to {mazes.MAX_ROOMS}."
-      )
-    if self.episode_length < 2:
-      raise ValueError(
-        f"episode_length: got {self.episode_length}, expected 2 or more."
-      )
+    _validate.integer("size", self.size, _MIN_ROOMS, mazes.MAX_ROOMS)
+    _validate.integer("episode_length", self.episode_length, 2)
 
   @property
   def step_words(self) -> int:
@@ -149,11 +146,7 @@ class Labyrinth(base.Environment):
     Raises:
       ValueError: if `grid` has another shape.
     """
-    if grid.shape != (self.height, self.height):
-      raise ValueError(
-        f"grid: got shape {list(grid.shape)}, expected"
-        f" [{self.height}, {self.height}]."
-      )
+    _validate.shape("grid", grid, (self.height, self.height))
 
     def first(value):
       index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)
@@ -161,27 +154,24 @@ class Labyrinth(base.Environment):
 
     maze = mazes.begin(self.size, jax.random.bits(key, (), jnp.uint32))
     free = bitboard.from_grid(grid != WALL)
-    return self._enter(free, first(START), first(GOAL), maze)
+    state = self._enter(free, first(START), first(GOAL), maze)
+    return self.observe(state, self.default_params), state
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Carves a maze and enters it."""
     del params
     return self._next(words, mazes.begin(self.size, words[-1]), True)
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  ) -> EnvState:
     """Enters the maze carved while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._next(words, state.next_maze, done)
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the cells around the agent and its last move, (10,) int32."""
-    del key, action, params
+    del params
     row, column = state.position
     top, first = jnp.maximum(row - 1, 0), jnp.maximum(column - 1, 0)
     rows = jax.lax.dynamic_slice(state.free, (top,), (3,))
@@ -195,16 +185,6 @@ class Labyrinth(base.Environment):
       is_here &= first + three == place.column
       view = jnp.where(is_seen & is_here, value, view)
     return jnp.concatenate([view.reshape(9), state.move[None]])
-
-  def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """Left, right, up and down."""
-    del params
-    return spaces.Discrete(NO_MOVE)
-
-  def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
-    """Nine cells and the last move."""
-    del params
-    return spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
 
   def _next(self, words, maze, is_wanted):
     maze = preparation.finish(
@@ -237,12 +217,6 @@ class Labyrinth(base.Environment):
 
   def _enter(self, free, start, goal, next_maze):
     """Starts an episode on a (height,) bitboard of free cells."""
-    raise NotImplementedError
-
-  def _cell(self, place):
-    return bitboard.cell(self.height + 1, *place)
-
-  def _first(self, free, start, goal, next_maze):
     free = jnp.concatenate([free, jnp.zeros((1,), jnp.int32)])
     return EnvState(
       time=jnp.int32(0),
@@ -253,6 +227,9 @@ class Labyrinth(base.Environment):
       move=jnp.int32(NO_MOVE),
       next_maze=next_maze,
     )
+
+  def _cell(self, place):
+    return bitboard.cell(self.height + 1, *place)
 
   def _go(self, words, state, move):
     """Moves, and carves on at the next maze."""
@@ -300,7 +277,7 @@ class LabyrinthEscape(Labyrinth):
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
     cost = 1 / self.episode_length
@@ -309,7 +286,7 @@ class LabyrinthEscape(Labyrinth):
       jnp.float32(1 - cost),
       jnp.float32(-cost),
     )
-    return self.observe(None, state, action, params), state, reward
+    return state, reward
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the agent is at the goal, () bool."""
@@ -317,10 +294,6 @@ class LabyrinthEscape(Labyrinth):
     return (state.position.row == state.goal.row) & (
       state.position.column == state.goal.column
     )
-
-  def _enter(self, free, start, goal, next_maze):
-    state = self._first(free, start, goal, next_maze)
-    return self.observe(None, state, None, None), state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,7 +318,7 @@ class LabyrinthExplore(Labyrinth):
     state: ExploreState,
     action: jax.Array,
     params: PyTree,
-  ) -> tuple[jax.Array, ExploreState, jax.Array]:
+  ) -> tuple[ExploreState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
     here = self._cell(state.position)
@@ -359,7 +332,7 @@ class LabyrinthExplore(Labyrinth):
       explored=state.explored | here,
       num_new=state.num_new - is_new.astype(jnp.int32),
     )
-    return self.observe(None, state, action, params), state, reward
+    return state, reward
 
   def is_terminated(self, state: ExploreState, params: PyTree) -> jax.Array:
     """Returns whether all free cells are visited, () bool."""
@@ -369,12 +342,11 @@ class LabyrinthExplore(Labyrinth):
   def _enter(self, free, start, goal, next_maze):
     del goal
     nowhere = Place(jnp.int32(_NOWHERE), jnp.int32(_NOWHERE))
-    first = self._first(free, start, nowhere, next_maze)
+    first = super()._enter(free, start, nowhere, next_maze)
     num_free = bitboard.count(first.free) - 1
-    state = ExploreState(
+    return ExploreState(
       **{f.name: getattr(first, f.name) for f in dataclasses.fields(first)},
       explored=self._cell(start),
       num_free=num_free,
       num_new=num_free,
     )
-    return self.observe(None, state, None, None), state

@@ -8,7 +8,6 @@ set of actions, none of them sticky, and a time limit of 1,000 steps (freeway:
 
 import dataclasses
 import functools
-from typing import Any
 from typing import ClassVar
 from typing import Literal
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 
@@ -42,7 +42,7 @@ class MinAtar(base.Environment):
     _validate.literals(self)
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """Those of gymnax."""
     return self._env[1]
 
@@ -51,23 +51,7 @@ class MinAtar(base.Environment):
     """The name of the game."""
     return self.game
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: Any, action: jax.Array, params: Any = None
-  ) -> tuple[jax.Array, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step, and starts the next game if this one has ended.
-
-    Args:
-      key: random key.
-      state: the state before the step.
-      action: () integer.
-      params: gymnax's parameters; the default ones if None.
-
-    Returns:
-      Observation, state, () float32 reward, terminated, truncated and info, as
-      gymnax has them.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     spaces.check("action", self.action_space(params), action)
     observation, state, reward, terminated, truncated, info = self._env[0].step(
       key, state, action, params
@@ -81,28 +65,30 @@ class MinAtar(base.Environment):
     state = _strong(state)
     return _frame(observation), state, reward, terminated, truncated, info
 
-  def reset_env(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
+  def reset_env(
+    self, key: jax.Array, params: PyTree
+  ) -> tuple[jax.Array, PyTree]:
     """Starts a game, as gymnax names it."""
     observation, state = self._env[0].reset(key, params)
     return _frame(observation), _strong(state)
 
-  def observation_space(self, params: Any = None) -> spaces.Box:
+  def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images with a channel for each kind of thing."""
     del params
     return spaces.Box(0, 255, self._env[0].obs_shape, np.dtype(np.uint8))
 
-  def action_space(self, params: Any = None) -> spaces.Discrete:
+  def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
     del params
     return spaces.Discrete(int(self._env[0].num_actions))
 
   @property
-  def _env(self) -> tuple[Any, Any]:
+  def _env(self) -> tuple[PyTree, PyTree]:
     return _of_gymnax(self.game)
 
 
 @functools.cache
-def _of_gymnax(game: str) -> tuple[Any, Any]:
+def _of_gymnax(game: str) -> tuple[PyTree, PyTree]:
   """Returns the game of gymnax and its parameters."""
   # Here and not above: the import of gymnax puts arrays on a device.
   with jax.ensure_compile_time_eval():

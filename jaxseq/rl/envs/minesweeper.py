@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
@@ -33,7 +34,6 @@ class EnvState(base.EnvState):
     count: () int32, the number last seen.
   """
 
-  time: jax.Array
   mines: jax.Array
   opened: jax.Array
   num_opened: jax.Array
@@ -65,16 +65,11 @@ class MineSweeper(base.Environment):
 
   def __post_init__(self):
     for name in ("height", "width"):
-      if not 1 <= getattr(self, name) <= bitboard.MAX_WIDTH:
-        raise ValueError(
-          f"{name}: got {getattr(self, name)}, expected 1 to"
-          f" {bitboard.MAX_WIDTH}."
-        )
-    if self.num_mines < 1 or self.num_clear < 3:
-      raise ValueError(
-        f"num_mines: got {self.num_mines}, expected 1 to"
-        f" {self.height * self.width - 3}, which leaves three clear cells."
-      )
+      _validate.integer(name, getattr(self, name), 1, bitboard.MAX_WIDTH)
+    # Three cells are to be clear.
+    _validate.integer(
+      "num_mines", self.num_mines, 1, self.height * self.width - 3
+    )
 
   @property
   def reset_words(self) -> int:
@@ -105,23 +100,18 @@ class MineSweeper(base.Environment):
     Raises:
       ValueError: if `mines` has another shape.
     """
-    if mines.shape != (self.height, self.width):
-      raise ValueError(
-        f"mines: got shape {list(mines.shape)}, expected"
-        f" [{self.height}, {self.width}]."
-      )
-    return self._first(bitboard.from_grid(mines))
+    _validate.shape("mines", mines, (self.height, self.width))
+    state = self._first(bitboard.from_grid(mines))
+    return state.count, state
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Lays the mines."""
     del params
     return self._first(self._lay_mines(words))
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del words, params
     row, column = action[0], action[1]
@@ -137,22 +127,18 @@ class MineSweeper(base.Environment):
     around = jnp.where(
       jnp.abs(rows - row) <= 1, (jnp.int32(7) << column) >> 1, 0
     )
-    count = bitboard.count(state.mines & around)
-    state = EnvState(
+    state = state.replace(
       time=state.time + 1,
-      mines=state.mines,
       opened=state.opened | (here & ~state.mines),
       num_opened=state.num_opened + is_new.astype(jnp.int32),
       exploded=is_mine.astype(jnp.int32),
-      count=count,
+      count=bitboard.count(state.mines & around),
     )
-    return count, state, reward
+    return state, reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the number of mines around the cell last opened, () int32."""
-    del key, action, params
+    del params
     return state.count
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
@@ -176,16 +162,14 @@ class MineSweeper(base.Environment):
     return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
 
   def _first(self, mines):
-    nothing = jnp.int32(0)
-    state = EnvState(
-      time=nothing,
+    return EnvState(
+      time=jnp.int32(0),
       mines=mines,
       opened=jnp.zeros_like(mines),
-      num_opened=nothing,
-      exploded=nothing,
-      count=nothing,
+      num_opened=jnp.int32(0),
+      exploded=jnp.int32(0),
+      count=jnp.int32(0),
     )
-    return nothing, state
 
   def _lay_mines(self, words: jax.Array) -> jax.Array:
     """Draws `num_mines` different cells, all sets being equally likely.

@@ -6,10 +6,11 @@ import math
 from flax import struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
+from jaxseq.rl.envs import noisy
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
@@ -34,11 +35,13 @@ class EnvState(base.EnvState):
     time: int32, steps played.
     theta: float32, angle from upright in radians, not wrapped.
     theta_dot: float32, its velocity in radians per second.
+    noise: (2,) float32, what is added to cosine and sine before they are shown;
+      None if nothing is.
   """
 
-  time: jax.Array
   theta: jax.Array
   theta_dot: jax.Array
+  noise: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,73 +63,44 @@ class PositionOnlyPendulum(base.Environment):
 
   max_steps: int = 200
 
+  # Torques; those beyond the bounds are clipped.
+  actions = spaces.Box(-_MAX_TORQUE, _MAX_TORQUE, (1,))
+  # A point on the circle.
+  observations = spaces.Box(-1.0, 1.0, (2,))
   reset_words = 2
 
   def __post_init__(self):
-    if self.max_steps < 1:
-      raise ValueError(f"max_steps: got {self.max_steps}, expected 1 or more.")
+    _validate.positive("max_steps", self.max_steps)
 
   @property
   def default_params(self) -> base.EnvParams:
     """Parameters: the time limit."""
     return base.EnvParams(max_steps_in_episode=self.max_steps)
 
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState]:
+  def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts at any angle and at up to 1 radian per second."""
-    state = EnvState(**_start(words))
-    return self.observe(None, state, None, params), state
+    del params
+    theta = randomness.uniform(words[0], -_MAX_START_ANGLE, _MAX_START_ANGLE)
+    speed = randomness.uniform(words[1], -_MAX_START_SPEED, _MAX_START_SPEED)
+    return EnvState(time=jnp.int32(0), theta=theta, theta_dot=speed)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
     del words
     torque = jnp.clip(action[0].astype(jnp.float32), -_MAX_TORQUE, _MAX_TORQUE)
     reward = (_HALF_COST - cost(state, torque)) / _HALF_COST
-    state = swing(state, torque)
-    observation = self.observe(None, state, action, params)
-    return observation, state, reward / params.max_steps_in_episode
+    return swing(state, torque), reward / params.max_steps_in_episode
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the cosine and the sine of the angle, (2,) float32."""
-    del key, action, params
+    del params
     return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta)])
-
-  def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns False, () bool."""
-    del params
-    return jnp.zeros_like(state.time, bool)
-
-  def action_space(self, params: PyTree = None) -> spaces.Box:
-    """Torques; those beyond the bounds are clipped."""
-    del params
-    return spaces.Box(-_MAX_TORQUE, _MAX_TORQUE, (1,))
-
-  def observation_space(self, params: PyTree = None) -> spaces.Box:
-    """A point on the circle."""
-    del params
-    high = np.ones((2,), np.float32)
-    return spaces.Box(-high, high, (2,))
-
-
-@struct.dataclass
-class NoisyEnvState(EnvState):
-  """State of a pendulum that is seen through noise.
-
-  Attributes:
-    noise: (2,) float32, what is added to cosine and sine before they are
-      shown.
-  """
-
-  noise: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
+class NoisyPositionOnlyPendulum(noisy.Noisy, PositionOnlyPendulum):
   """Swings up a pendulum, seeing with an error where it is.
 
   Independent normal noise is added to every observation, the first included,
@@ -136,50 +110,6 @@ class NoisyPositionOnlyPendulum(PositionOnlyPendulum):
     max_steps: time limit.
     noise_sigma: standard deviation of the noise.
   """
-
-  noise_sigma: float = 0.1
-
-  step_words = 2
-  reset_words = 4
-
-  def __post_init__(self):
-    super().__post_init__()
-    if not self.noise_sigma >= 0:
-      raise ValueError(
-        f"noise_sigma: got {self.noise_sigma}, expected 0 or more."
-      )
-
-  def start(
-    self, words: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, NoisyEnvState]:
-    """Starts at any angle and at up to 1 radian per second."""
-    state = NoisyEnvState(**_start(words[:2]), noise=self._noise(words[2:]))
-    return self.observe(None, state, None, params), state
-
-  def advance(
-    self,
-    words: jax.Array,
-    state: NoisyEnvState,
-    action: jax.Array,
-    params: PyTree,
-  ) -> tuple[jax.Array, NoisyEnvState, jax.Array]:
-    """Applies a torque, (1,) in newton metres, for one time step."""
-    state = state.replace(noise=self._noise(words))
-    return super().advance(words, state, action, params)
-
-  def observe(
-    self,
-    key: jax.Array,
-    state: NoisyEnvState,
-    action: jax.Array,
-    params: PyTree,
-  ) -> jax.Array:
-    """Returns the cosine and the sine with noise, (2,) float32."""
-    exact = super().observe(key, state, action, params)
-    return jnp.clip(exact + state.noise, -1, 1)
-
-  def _noise(self, words):
-    return randomness.normal(words, self.noise_sigma)
 
 
 def cost(state: EnvState, torque: jax.Array) -> jax.Array:
@@ -213,14 +143,3 @@ def swing(state: EnvState, torque: jax.Array) -> EnvState:
     theta=state.theta + _TIME_STEP * theta_dot,
     theta_dot=theta_dot,
   )
-
-
-def _start(words):
-  """The fields of a fresh state, drawn from two words."""
-  return {
-    "time": jnp.int32(0),
-    "theta": randomness.uniform(words[0], -_MAX_START_ANGLE, _MAX_START_ANGLE),
-    "theta_dot": randomness.uniform(
-      words[1], -_MAX_START_SPEED, _MAX_START_SPEED
-    ),
-  }

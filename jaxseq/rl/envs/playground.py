@@ -26,16 +26,15 @@ from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class State:
+class State(base.EnvState):
   """State of `Playground`.
 
   Attributes:
-    task_state: the task's state, physics and all.
     time: () int32, steps of the episode so far.
+    task_state: the task's state, physics and all.
   """
 
-  task_state: Any
-  time: jax.Array
+  task_state: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +46,9 @@ class Playground(base.Environment):
   last observation is in `info["final_observation"]`, and the time limit, which
   the tasks leave to their wrappers, makes a step `truncated`. A reset is
   computed only at steps at which some member of the batch needs one.
+
+  Actions are (k,) float32; what lies beyond -1 and 1 is clipped. Observations
+  are (d,) float32.
 
   The tasks terminate an episode only if the simulation has failed. Its last
   reward and observation are then often not finite: such numbers become 0.
@@ -74,26 +76,7 @@ class Playground(base.Environment):
     """The time limit."""
     return base.EnvParams(max_steps_in_episode=self.episode_length)
 
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def step(
-    self, key: jax.Array, state: State, action: jax.Array, params: PyTree = None
-  ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step, and starts the next episode if this one has ended.
-
-    Args:
-      key: random key, for the next episode.
-      state: the state before the step.
-      action: (k,) float32; what lies beyond -1 and 1 is clipped.
-      params: the time limit; the default one if None.
-
-    Returns:
-      Observation (d,) float32, state, () float32 reward, terminated,
-      truncated and info, as gymnax has them.
-
-    Raises:
-      ValueError: if the action has the wrong shape.
-    """
-    params = self.default_params if params is None else params
+  def _step(self, key, state, action, params):
     final_observation, stepped, reward, terminated, info = self.step_env(
       key, state, action, params
     )
@@ -121,7 +104,7 @@ class Playground(base.Environment):
 
   def step_env(
     self, key: jax.Array, state: State, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
+  ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     del key  # A task's state holds its own.
     spaces.check("action", self.action_space(params), action)
@@ -130,7 +113,7 @@ class Playground(base.Environment):
     after = self.task.step(before, jnp.clip(action, -1, 1))
     # As everywhere in gymnax, gradients do not flow through the dynamics.
     observation, state = jax.lax.stop_gradient(
-      (_finite(after.obs), State(after, state.time + 1))
+      (_finite(after.obs), State(state.time + 1, after))
     )
     return observation, state, _finite(after.reward), after.done > 0, {}
 
@@ -140,7 +123,7 @@ class Playground(base.Environment):
     """Starts an episode, as gymnax names it."""
     del params
     started = self.task.reset(key)
-    return started.obs, State(started, jnp.int32(0))
+    return started.obs, State(jnp.int32(0), started)
 
   @property
   def name(self) -> str:

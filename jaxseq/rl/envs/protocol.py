@@ -1,11 +1,14 @@
 """The protocol of environments: gymnax 1.0's, and a little beside it."""
 
-from typing import Any
 from typing import Protocol
 
 import jax
 
 from jaxseq._types import PyTree
+from jaxseq.rl.envs import spaces
+
+# Observation, state, reward, terminated, truncated and info; see `Env.step`.
+Step = tuple[PyTree, PyTree, jax.Array, jax.Array, jax.Array, dict[str, PyTree]]
 
 
 class Env(Protocol):
@@ -30,32 +33,21 @@ class Env(Protocol):
   """
 
   @property
-  def default_params(self) -> Any:
+  def default_params(self) -> PyTree:
     """The parameters, with `max_steps_in_episode`, the time limit."""
 
-  def reset(self, key: jax.Array, params: PyTree = None) -> tuple[Any, Any]:
+  def reset(
+    self, key: jax.Array, params: PyTree = None
+  ) -> tuple[PyTree, PyTree]:
     """Returns the first observation and the state."""
 
   def step(
-    self, key: jax.Array, state: PyTree, action: Any, params: PyTree = None
-  ) -> tuple[Any, Any, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-    """Plays one step, and starts the next episode if this one has ended.
+    self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
+  ) -> Step:
+    """Plays one step; see `base.Jitted.step` for what comes and goes."""
 
-    Args:
-      key: random key.
-      state: the state before the step.
-      action: an element of the action space.
-      params: the parameters; the default ones if None.
-
-    Returns:
-      Observation and state, of the next episode if this one has ended; the ()
-      reward; whether the episode has terminated and whether the time limit has
-      cut it off, () bool; and `info`, with the observation that the step led
-      to, before any reset, under `final_observation`.
-    """
-
-  def observation_space(self, params: PyTree) -> Any:
+  def observation_space(self, params: PyTree = None) -> spaces.Space:
     """Returns the space of observations."""
 
-  def action_space(self, params: PyTree) -> Any:
+  def action_space(self, params: PyTree = None) -> spaces.Space:
     """Returns the space of actions."""

@@ -6,7 +6,9 @@ import functools
 from typing import Any
 
 from jaxseq import _registry
+from jaxseq._types import PyTree
 from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import protocol
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
@@ -51,6 +53,13 @@ _POPGYM = {
   "NoisyPositionOnlyPendulum": ("pendulum", {"noise_sigma": (0.1, 0.2, 0.3)}),
 }
 _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
+
+# Where those are that come from nowhere else.
+_OWN = {
+  "Blank": "jaxseq.rl.envs.blank:Blank",
+  "ProjectedCartPole": "jaxseq.rl.meta_suites:projected_cartpole",
+  "ProjectedControl": "jaxseq.rl.meta_suites:projected_control",
+}
 
 _MINATAR = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 
@@ -100,10 +109,7 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
         f"{here}.{module}:{name}",
         {option: values[level] for option, values in options.items()},
       )
-  suites = "jaxseq.rl.meta_suites"
-  entries["ProjectedCartPole"] = f"{suites}:projected_cartpole", {}
-  entries["ProjectedControl"] = f"{suites}:projected_control", {}
-  entries["Blank"] = f"{here}.blank:Blank", {}
+  entries |= {game: (path, {}) for game, path in _OWN.items()}
   for game in _MINATAR:
     entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:
@@ -135,7 +141,7 @@ def names() -> tuple[str, ...]:
   return ENVIRONMENTS.names()
 
 
-def register(env_id: str, factory: str | Callable[..., Any]) -> None:
+def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
   """Makes an environment known to `make`.
 
   Args:
@@ -163,7 +169,7 @@ def register_with_gymnax() -> None:
       gymnax.register(env_id, functools.partial(_make, env_id))
 
 
-def make(env_id: str, **options: Any) -> tuple[Any, Any]:
+def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
   """Makes an environment.
 
   Args:
@@ -190,7 +196,7 @@ def make(env_id: str, **options: Any) -> tuple[Any, Any]:
   return env, env.default_params
 
 
-def _make(env_id: str, **options: Any) -> Any:
+def _make(env_id: str, **options: Any) -> protocol.Env:
   """Makes an environment of the registry."""
   return ENVIRONMENTS[env_id](**{**_OPTIONS.get(env_id, {}), **options})
 

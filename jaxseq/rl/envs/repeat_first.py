@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of RepeatFirst.
 
   Attributes:
@@ -24,8 +23,6 @@ class EnvState(base.EnvState):
     card: () int32, the card on show.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   first: jax.Array
   card: jax.Array
 
@@ -44,41 +41,25 @@ class RepeatFirst(card_game.CardGame):
   """
 
   card_types = decks.SUITS
+  actions = spaces.Discrete(decks.SUITS)
+  observations = spaces.Discrete(decks.SUITS)
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals the first card; see the base class."""
     card, deck = decks.deal(deck, words[0])
-    return card, EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
+    return EnvState(time=jnp.int32(0), deck=deck, first=card, card=card)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     scale = jnp.float32(1 / self.num_steps)
     reward = jnp.where(action == state.first, scale, -scale)
     card, deck = decks.deal(state.deck, words[0])
-    return (
-      card,
-      state.replace(time=state.time + 1, deck=deck, card=card),
-      reward,
-    )
+    return state.replace(time=state.time + 1, deck=deck, card=card), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
-    del key, action, params
+    del params
     return state.card
-
-  def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The four suits."""
-    del params
-    return spaces.Discrete(decks.SUITS)
-
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The four suits."""
-    del params
-    return spaces.Discrete(decks.SUITS)

@@ -6,15 +6,15 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import decks
 from jaxseq.rl.envs import spaces
 
 
 @struct.dataclass
-class EnvState(base.EnvState):
+class EnvState(card_game.EnvState):
   """State of RepeatPrevious.
 
   Attributes:
@@ -24,8 +24,6 @@ class EnvState(base.EnvState):
       the first card of the episode.
   """
 
-  time: jax.Array
-  deck: decks.Deck
   window: jax.Array
 
 
@@ -48,27 +46,24 @@ class RepeatPrevious(card_game.CardGame):
   k: int = 4
 
   card_types = decks.SUITS
+  actions = spaces.Discrete(decks.SUITS)
+  observations = spaces.Discrete(decks.SUITS)
 
   def __post_init__(self):
     super().__post_init__()
-    if not 1 <= self.k < self.num_cards:
-      raise ValueError(
-        f"k: got {self.k}, expected 1 to {self.num_cards - 1}, the number of"
-        " cards less one."
-      )
+    # At most the number of cards less one.
+    _validate.integer("k", self.k, 1, self.num_cards - 1)
 
-  def deal_first(
-    self, deck: decks.Deck, words: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
+  def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals the first card; see the base class."""
     card, deck = decks.deal(deck, words[0])
     before = jnp.zeros((self.k - 1,), jnp.int32)
     window = jnp.concatenate([before, card[None]])
-    return card, EnvState(time=jnp.int32(0), deck=deck, window=window)
+    return EnvState(time=jnp.int32(0), deck=deck, window=window)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> tuple[jax.Array, EnvState, jax.Array]:
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     del params
     right = action == state.window[0]
@@ -78,22 +73,9 @@ class RepeatPrevious(card_game.CardGame):
     card, deck = decks.deal(state.deck, words[0])
     # Shifting is cheaper than a ring buffer: under vmap that is a scatter.
     window = jnp.concatenate([state.window[1:], card[None]])
-    state = EnvState(time=state.time + 1, deck=deck, window=window)
-    return card, state, reward
+    return EnvState(time=state.time + 1, deck=deck, window=window), reward
 
-  def observe(
-    self, key: jax.Array, state: EnvState, action: jax.Array, params: PyTree
-  ) -> jax.Array:
+  def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
-    del key, action, params
+    del params
     return state.window[-1]
-
-  def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The four suits."""
-    del params
-    return spaces.Discrete(decks.SUITS)
-
-  def observation_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The four suits."""
-    del params
-    return spaces.Discrete(decks.SUITS)

@@ -66,14 +66,19 @@ def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     ValueError: the image is not one of bytes, or a side is not positive.
   """
   _check(image, shape)
-  # The sums are OpenCV's, in its order: rounding is the same.
-  wide = 0
-  for columns, weights in _covered(image.shape[1], shape[1]):
-    wide = wide + image[:, columns] * weights
-  result = 0
-  for rows, weights in _covered(image.shape[0], shape[0]):
-    result = result + weights[:, None] * wide[rows]
+  # Columns first, as OpenCV. Turned, as NumPy takes whole rows faster.
+  wide = _means(image.T.astype(np.float32, order="C"), shape[1])
+  result = _means(np.ascontiguousarray(wide.T), shape[0])
   return np.rint(result).astype(np.uint8)
+
+
+def _means(rows: np.ndarray, new_size: int) -> np.ndarray:
+  """Returns (new_size, ...) float32 means of the rows that new ones cover."""
+  # The sums are OpenCV's, in its order: rounding is the same.
+  total = 0
+  for places, weights in _covered(len(rows), new_size):
+    total = total + rows.take(places, axis=0) * weights[:, None]
+  return total
 
 
 def _check(image: np.ndarray, shape: tuple[int, int]) -> None:

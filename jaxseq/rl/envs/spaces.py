@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq._types import PyTree
+
 
 class Space:
   """A set of actions or observations."""
 
-  def sample(self, key: jax.Array) -> Any:
+  def sample(self, key: jax.Array) -> PyTree:
     """Draws an element."""
     raise NotImplementedError
 
-  def contains(self, x: Any) -> jax.Array:
+  def contains(self, x: PyTree) -> jax.Array:
     """Returns whether x is an element, () bool."""
     raise NotImplementedError
 
@@ -53,7 +55,7 @@ class Discrete(Space):
     """Draws an option uniformly."""
     return jax.random.randint(key, (), 0, self.n, dtype=self.dtype)
 
-  def contains(self, x: Any) -> jax.Array:
+  def contains(self, x: PyTree) -> jax.Array:
     """Returns whether x is an option, () bool."""
     return (jnp.asarray(x) >= 0) & (jnp.asarray(x) < self.n)
 
@@ -69,8 +71,8 @@ class Box(Space):
     dtype: of an element.
   """
 
-  low: Any
-  high: Any
+  low: jax.typing.ArrayLike
+  high: jax.typing.ArrayLike
   shape: tuple[int, ...]
   dtype: np.dtype = np.dtype(np.float32)
 
@@ -81,7 +83,7 @@ class Box(Space):
     )
     return drawn.astype(self.dtype)
 
-  def contains(self, x: Any) -> jax.Array:
+  def contains(self, x: PyTree) -> jax.Array:
     """Returns whether all numbers lie within the bounds, () bool."""
     return jnp.all((x >= self.low) & (x <= self.high))
 
@@ -101,12 +103,12 @@ class Tuple(Space):
     """Number of spaces."""
     return len(self.spaces)
 
-  def sample(self, key: jax.Array) -> Any:
+  def sample(self, key: jax.Array) -> PyTree:
     """Draws an element of each space."""
     keys = jax.random.split(key, self.num_spaces)
     return tuple(space.sample(k) for space, k in zip(self.spaces, keys))
 
-  def contains(self, x: Any) -> jax.Array:
+  def contains(self, x: PyTree) -> jax.Array:
     """Returns whether each part is an element of its space, () bool."""
     parts = [space.contains(x[i]) for i, space in enumerate(self.spaces)]
     return jnp.all(jnp.stack(parts))
@@ -127,13 +129,13 @@ class Dict(Space):
     """Number of spaces."""
     return len(self.spaces)
 
-  def sample(self, key: jax.Array) -> dict[str, Any]:
+  def sample(self, key: jax.Array) -> dict[str, PyTree]:
     """Draws an element of each space."""
     keys = jax.random.split(key, self.num_spaces)
     named = zip(self.spaces.items(), keys)
     return {name: space.sample(k) for (name, space), k in named}
 
-  def contains(self, x: Any) -> jax.Array:
+  def contains(self, x: PyTree) -> jax.Array:
     """Returns whether each part is an element of its space, () bool."""
     named = self.spaces.items()
     parts = [space.contains(x[name]) for name, space in named]
@@ -183,7 +185,7 @@ class MultiDiscrete(Tuple):
     return jnp.all((x >= 0) & (x < np.array(self.sizes)))
 
 
-def convert(space: Any) -> Any:
+def convert(space: Any) -> Space:
   """Returns the space of this module for one of gymnax.
 
   Args:
@@ -270,7 +272,7 @@ def is_number(space: Space) -> np.ndarray:
   return np.full((flat_size(space),), isinstance(space, Box))
 
 
-def flatten(space: Space, element: Any) -> jax.Array:
+def flatten(space: Space, element: PyTree) -> jax.Array:
   """Returns an element of a space as one vector.
 
   Args:
@@ -308,7 +310,7 @@ def flatten(space: Space, element: Any) -> jax.Array:
   raise ValueError(_unknown(space))
 
 
-def zeros(space: Space) -> Any:
+def zeros(space: Space) -> PyTree:
   """Returns the element of a space whose numbers are all 0.
 
   Args:
@@ -331,7 +333,7 @@ def zeros(space: Space) -> Any:
   raise ValueError(_unknown(space))
 
 
-def check(name: str, space: Space, element: Any) -> None:
+def check(name: str, space: Space, element: PyTree) -> None:
   """Checks shapes and kinds of numbers of an element, not its values.
 
   Args:
@@ -365,7 +367,7 @@ def check(name: str, space: Space, element: Any) -> None:
     )
 
 
-def _one_hot(choice: Any, size: int) -> jax.Array:
+def _one_hot(choice: jax.Array, size: int) -> jax.Array:
   options = np.arange(size, dtype=np.int32)
   return (jnp.asarray(choice) == options).astype(jnp.float32)
 

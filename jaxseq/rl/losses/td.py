@@ -40,14 +40,9 @@ def unrescale(x: Array, epsilon: float = 1e-3) -> Array:
 
 
 def take_action(x: Array, action: Array) -> Array:
-  """Picks the entries of actions.
+  """Picks the entries (*batch, ...) of actions, which are (*batch) integers.
 
-  Args:
-    x: (*batch, n, ...), values or logits of all actions.
-    action: (*batch) integers.
-
-  Returns:
-    (*batch, ...).
+  x, (*batch, n, ...), holds values or logits of all actions.
   """
   chex.assert_equal_shape_prefix([x, action], action.ndim)
   index = action.reshape(*action.shape, *[1] * (x.ndim - action.ndim))
@@ -186,18 +181,9 @@ def lambda_targets(
                 * ((1 - lambda) * V_{t+1} + lambda * G_{t+1})
 
   with the last value for the target after the end. No gradient flows through
-  the result.
-
-  Args:
-    r_t: as in `n_step_targets`, and so are v, terminated and cut.
-    v: (*batch, time + 1).
-    terminated: (*batch, time) bool.
-    cut: (*batch, time) bool.
-    gamma: discount, in [0, 1].
-    q_lambda: in [0, 1]; 0 gives one-step targets, 1 whole returns.
-
-  Returns:
-    Targets (*batch, time).
+  the result. The other arguments and the targets (*batch, time) are as in
+  `n_step_targets`; q_lambda is in [0, 1]: 0 gives one-step targets, 1 whole
+  returns.
   """
   r_t, v, discount_t = _prepare(r_t, v, terminated, cut, gamma)
   one_step = r_t + (1 - q_lambda) * discount_t * v[..., 1:]

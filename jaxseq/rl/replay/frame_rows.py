@@ -42,18 +42,11 @@ def stacks(
   stack: int,
   frame_shape: tuple[int, ...],
 ) -> Array:
-  """Returns stacks of frames.
+  """Returns stacks (*batch, *stacked_shape(frame_shape, stack)) of frames.
 
-  Args:
-    frames: (capacity, rows, 128).
-    done: (capacity,) bool, whether an episode ended after the frame.
-    slot: (*batch,) integers; where the newest frame is, modulo the capacity.
-    stack: how many frames.
-    frame_shape: of each.
-
-  Returns:
-    (*batch, *stacked_shape(frame_shape, stack)), oldest frame first.
-    Frames from before an end of an episode are 0.
+  From rows (capacity, rows, 128) and whether an episode ended after them,
+  (capacity,) bool. The newest frame, which comes last, is that of the slot
+  (*batch,), modulo the capacity. Those from before an end of an episode are 0.
   """
   back = np.arange(stack - 1, -1, -1, dtype=np.int32)
   place = (slot[..., None] - back) % frames.shape[0]

@@ -88,16 +88,7 @@ class Batch(NamedTuple):
 def remember(
   config: frames.Config, state: frames.State, memory: PyTree
 ) -> frames.State:
-  """Stores the memory before the step that is added next, where one is due.
-
-  Args:
-    config: options.
-    state: before; `frames.add` is to follow.
-    memory: the agent's.
-
-  Returns:
-    The state after.
-  """
+  """Stores the memory before the step that `frames.add` adds next, if due."""
   place, rest = jnp.divmod(state.cursor, config.every)
 
   def write(ring, value):
@@ -119,15 +110,8 @@ def take(
 ) -> Batch:
   """Returns the sequences that start in (batch,) slots, with weights 1.
 
-  For `frames.sample`, with `sequence` given before.
-
-  Args:
-    config: options, of a ring with memories.
-    state: the ring.
-    slot: (batch,) integers.
-    sequence: of the sequences.
-    num_steps: n, at most config.max_steps; may be traced.
-    gamma: discount; may be traced.
+  For `frames.sample`, with the options `sequence` given before: the other
+  arguments are as there.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.

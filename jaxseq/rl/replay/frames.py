@@ -206,12 +206,7 @@ class Sample(NamedTuple, Generic[T]):
 
 
 def init(config: Config, memory: PyTree = ()) -> State:
-  """Returns an empty replay.
-
-  Args:
-    config: options.
-    memory: one of the agent's, to be kept with the steps; () without one.
-  """
+  """Returns an empty replay of steps, with memories like this, () for none."""
   shape = (config.capacity,)
   return State(
     frames=frame_rows.init(
@@ -288,17 +283,6 @@ def add(
   return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
-def num_starts(config: Config, state: State) -> Array:
-  """Returns in how many slots a sequence can start, () int32.
-
-  There must be one to sample.
-  """
-  newest = state.cursor - 1 - config.steps_after
-  oldest = state.cursor - state.size + config.steps_before
-  count = newest // config.every - (oldest - 1) // config.every
-  return jnp.maximum(count, 0)
-
-
 def _can_start(config, state, slot):
   """Returns in which slots a sequence can start."""
   age = (state.cursor - 1 - slot) % config.capacity
@@ -354,7 +338,7 @@ def sample(
   gamma: float | Array,
   make_batch: Callable[..., T] = take,
 ) -> Sample[T]:
-  """Draws a batch, with replacement; `num_starts` must not be 0.
+  """Draws a batch, with replacement; there must be `config.least` steps.
 
   Args:
     config: options.
@@ -455,16 +439,10 @@ def learned(
 
 
 def observations(config: Config, state: State, slot: Array) -> Array:
-  """Returns stacks of frames.
+  """Returns stacks of frames, (*batch, *config.observation_shape).
 
-  Args:
-    config: options.
-    state: the replay.
-    slot: (*batch,) integers; where the newest frame is, modulo the capacity.
-
-  Returns:
-    (*batch, *config.observation_shape), oldest frame first. Frames from
-    before an end of an episode are 0.
+  The newest frame, which comes last, is that of the slot (*batch,), modulo the
+  capacity. Frames from before an end of an episode are 0.
   """
   return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape

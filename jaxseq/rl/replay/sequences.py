@@ -39,11 +39,9 @@ class Replay(NamedTuple, Generic[Item]):
 
 
 def init(item: Item, capacity: int) -> Replay[Item]:
-  """Returns an empty ring.
+  """Returns an empty ring for as many sequences as its capacity.
 
-  Args:
-    item: one sequence, a pytree of arrays or of their shapes and dtypes.
-    capacity: how many sequences it holds.
+  A sequence is a pytree of arrays or of their shapes and dtypes.
 
   Raises:
     ValueError: if the capacity is below 1.
@@ -58,33 +56,18 @@ def init(item: Item, capacity: int) -> Replay[Item]:
   )
 
 
-def _capacity(replay):
-  """Returns how many sequences the ring holds when it is full."""
-  return jax.tree.leaves(replay.items)[0].shape[0]
-
-
 def add(replay: Replay[Item], items: Item) -> Replay[Item]:
-  """Adds sequences in the place of the oldest ones.
+  """Adds sequences, with one leading axis, in the place of the oldest ones.
 
   They get the highest priority of those that are there, or 1.
-
-  Args:
-    replay: the ring.
-    items: sequences, a pytree with one leading axis.
-
-  Returns:
-    The ring with the sequences.
 
   Raises:
     ValueError: if there are more of them than the ring can hold.
   """
-  capacity = _capacity(replay)
-  number = jax.tree.leaves(items)[0].shape[0]
-  if number > capacity:
-    raise ValueError(
-      f"items: got {number} sequences, expected at most {capacity}: the ring"
-      " holds no more."
-    )
+  capacity, number = (
+    len(jax.tree.leaves(tree)[0]) for tree in (replay.items, items)
+  )
+  _validate.integer("number of items", number, high=capacity)
   places = (replay.count + jnp.arange(number)) % capacity
   highest = jnp.where(replay.count > 0, replay.priorities.rows.max(), 1.0)
   return Replay(
@@ -107,12 +90,8 @@ def sample(
 ) -> tuple[Array, Array]:
   """Draws sequences, with replacement, from a ring that is not empty.
 
-  Args:
-    replay: the ring.
-    key: random key.
-    batch_size: how many.
-    importance_exponent: how much of the bias that priorities make the weights
-      take back; 0 nothing, 1 all.
+  The weights take back as much of the bias that priorities make as
+  `importance_exponent` says; 0 nothing, 1 all.
 
   Returns:
     The places of the sequences, (batch_size,) int32, and their weights,
@@ -135,13 +114,10 @@ def set_priority(
   priority: Array,
   exponent: float = 1.0,
 ) -> sum_tree.Priorities:
-  """Returns the priorities of a ring with other ones in some places.
+  """Returns the priorities of a ring with other ones (n,) in places (n,) int32.
 
-  Args:
-    priorities: of the ring.
-    places: (n,) int32; of a place that occurs twice, the first one counts.
-    priority: (n,), at least 0.
-    exponent: a sequence is drawn with a probability in proportion to its
-      priority to this power; 0 draws uniformly.
+  Of a place that occurs twice, the first one counts. A sequence is drawn with a
+  probability in proportion to its priority, at least 0, to the power of
+  `exponent`; 0 draws uniformly.
   """
   return sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)

@@ -47,10 +47,7 @@ class Priorities(NamedTuple):
 
 
 def init(value: Array) -> Priorities:
-  """Returns priorities of some value.
-
-  Args:
-    value: (slots,) floating, finite and at least 0.
+  """Returns priorities of values (slots,) floating, finite and at least 0.
 
   Raises:
     ValueError: if there is no slot, or `value` is not a floating vector.

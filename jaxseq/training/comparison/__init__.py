@@ -7,6 +7,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.training.comparison import arms as arms
   from jaxseq.training.comparison import curves as curves
+  from jaxseq.training.comparison import experiment as experiment
   from jaxseq.training.comparison import report as report
   from jaxseq.training.comparison import run as run
   from jaxseq.training.comparison import seed_program as seed_program

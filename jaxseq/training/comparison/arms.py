@@ -102,10 +102,10 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
 
-  def init(self) -> Any:
+  def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
 
-  def template(self) -> Any:
+  def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""
 
   def chunk(self, state: PyTree, count: int) -> tuple[Any, Mapping[str, Any]]:

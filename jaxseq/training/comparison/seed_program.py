@@ -77,11 +77,11 @@ class SeedProgram:
     num_runs = copies * self.config.num_seeds
     return placement.compiled(self.config.mesh, num_runs, function, **options)
 
-  def share(self, data: PyTree) -> Any:
+  def share(self, data: PyTree) -> PyTree:
     """Puts data that all seeds share onto the devices."""
     return placement.share(self.config.mesh, self.config.num_seeds, data)
 
-  def init(self) -> Any:
+  def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
     _, where = self._placements()
     options: dict[str, Any] = {"out_shardings": where}
@@ -90,7 +90,7 @@ class SeedProgram:
       options["compiler_options"] = {"xla_backend_optimization_level": 0}
     return self.compile(self._init, one_by_one=True, **options)(self._keys)
 
-  def template(self) -> Any:
+  def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""
     shapes, where = self._placements()
     if where is None:
@@ -101,7 +101,7 @@ class SeedProgram:
       where,
     )
 
-  def chunk(self, state: PyTree, count: int) -> tuple[Any, Any]:
+  def chunk(self, state: PyTree, count: int) -> tuple[PyTree, PyTree]:
     """Makes a number of updates of all seeds; the states are donated."""
     return self._chunk(count)(state, *self._data)
 

@@ -53,7 +53,7 @@ def join(parts: Sequence[PyTree]) -> PyTree:
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def tile(state: PyTree, carries: Sequence[PyTree]) -> Any:
+def tile(state: PyTree, carries: Sequence[PyTree]) -> PyTree:
   """Returns the states of all arms before the first update.
 
   Args:

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.training import errors
@@ -54,10 +55,7 @@ class MeshConfig:
 
   def __post_init__(self):
     for name, least in (("data", 0), ("parameters", 1), ("time", 1)):
-      if getattr(self, name) < least:
-        raise ValueError(
-          f"mesh.{name}: got {getattr(self, name)}, expected {least} or more."
-        )
+      _validate.integer(f"mesh.{name}", getattr(self, name), least)
 
   @property
   def trivial(self) -> bool:

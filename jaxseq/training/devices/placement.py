@@ -31,7 +31,7 @@ def compiled(
     num_seeds: length of the arguments' leading axis.
     function: of pytrees of arrays.
     shared: how many of the last arguments all seeds get whole.
-    one_by_one: see `seeds.spread`.
+    one_by_one: see `seeds.jit`.
     **options: of `jax.jit`. With a mesh, results that `out_shardings` does not
       place are whole on every device.
 

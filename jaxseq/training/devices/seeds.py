@@ -64,8 +64,8 @@ def over(
 
   Args:
     function: a function of pytrees of arrays, for one seed.
-    shared: see `spread`.
-    one_by_one: see `spread`.
+    shared: see `jit`.
+    one_by_one: see `jit`.
   """
 
   def mapped(*arguments):
@@ -91,14 +91,15 @@ def over(
   return mapped
 
 
-def spread(
+def jit(
   function: Callable,
   num_seeds: int,
   *,
   shared: int = 0,
   one_by_one: bool | None = None,
+  **options: Any,
 ) -> Callable:
-  """Maps a function over a leading axis of seeds.
+  """Compiles a function mapped over a leading axis of seeds.
 
   The seeds are dealt out evenly to as many devices as possible, which then
   work independently. A GPU or TPU runs its seeds by `vmap`, a CPU one after the
@@ -114,15 +115,22 @@ def spread(
       there are as many batched QR decompositions at once as the pool has
       threads. False for what is changed in place, such as a replay, which
       would be copied in every call.
+    **options: of `jax.jit`.
 
   Returns:
     The function on pytrees that have a leading axis of seeds, but for the
     shared ones.
   """
+  devices = jax.local_device_count()
+  if jax.default_backend() == "cpu" and 1 < devices == num_devices(num_seeds):
+    # No core is idle: threads of one seed would only disturb the others.
+    settings = {"xla_cpu_multi_thread_eigen": False}
+    settings |= options.pop("compiler_options", {})
+    options["compiler_options"] = settings
   mapped = over(function, shared=shared, one_by_one=one_by_one)
   mesh = _mesh(num_seeds)
   if mesh is None:
-    return mapped
+    return jax.jit(mapped, **options)
   by_seed = jax.sharding.PartitionSpec("seeds")
 
   def spread_out(*arguments):
@@ -132,15 +140,15 @@ def spread(
       mapped, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False
     )(*arguments)
 
-  return spread_out
+  return jax.jit(spread_out, **options)
 
 
 def share(tree: T, num_seeds: int) -> T:
-  """Puts arrays onto all devices that `spread` uses, once and for all calls.
+  """Puts arrays onto all devices that `jit` uses, once and for all calls.
 
   Args:
     tree: pytree of arrays.
-    num_seeds: as for `spread`.
+    num_seeds: as for `jit`.
 
   Returns:
     The tree, on the devices.
@@ -158,33 +166,6 @@ def _mesh(num_seeds: int) -> jax.sharding.Mesh | None:
   if count == 1:
     return None
   return jax.sharding.Mesh(jax.local_devices()[:count], ("seeds",))
-
-
-def jit(
-  function: Callable,
-  num_seeds: int,
-  *,
-  shared: int = 0,
-  one_by_one: bool | None = None,
-  **options: Any,
-) -> Callable:
-  """Compiles `spread(function, num_seeds, ...)`.
-
-  Args:
-    function: a function of pytrees of arrays, for one seed.
-    num_seeds: length of the leading axis.
-    shared: see `spread`.
-    one_by_one: see `spread`.
-    **options: of `jax.jit`.
-  """
-  devices = jax.local_device_count()
-  if jax.default_backend() == "cpu" and 1 < devices == num_devices(num_seeds):
-    # No core is idle: threads of one seed would only disturb the others.
-    settings = {"xla_cpu_multi_thread_eigen": False}
-    settings |= options.pop("compiler_options", {})
-    options["compiler_options"] = settings
-  mapped = spread(function, num_seeds, shared=shared, one_by_one=one_by_one)
-  return jax.jit(mapped, **options)
 
 
 def num_devices(num_seeds: int) -> int:

@@ -13,6 +13,8 @@ import time
 
 import jax
 
+from jaxseq import _validate
+
 EXIT_CODE = 70
 
 
@@ -25,9 +27,7 @@ class Watchdog:
   """
 
   def __init__(self, patience: float):
-    if patience < 0:
-      raise ValueError(f"patience: got {patience}, expected 0 or more.")
-    self._patience = patience
+    self._patience = _validate.number("patience", patience, 0)
     self._last = time.monotonic()
     self._doing = "starting"
     self._closed = threading.Event()

@@ -58,9 +58,13 @@ def test_other_tables_are_divided_in_shares(tmp_path):
 
 def test_what_is_wrong_is_said(tmp_path):
   path = write(tmp_path / "ETTh1.csv", 200)
-  with pytest.raises(ValueError, match="ETTh1.csv: got 200 times, expected"):
+  with pytest.raises(
+    ValueError, match="ETTh1.csv: got 200 times, expected at least 14400"
+  ):
     ett.load(path)
-  with pytest.raises(ValueError, match="name: got 'etth1', expected one of"):
+  with pytest.raises(
+    ValueError, match="name: got 'etth1', expected one of 'ECL', 'ETTh1', "
+  ):
     ett.load_benchmark(tmp_path, "etth1")
   with pytest.raises(data.MissingData, match="electricity.csv is not a file"):
     ett.load_benchmark(tmp_path, "ECL")

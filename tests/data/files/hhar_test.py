@@ -74,7 +74,9 @@ def test_users_and_devices_as_domains(path):
 def test_what_is_wrong_is_said(tmp_path, path):
   with pytest.raises(data.MissingData, match="none.csv is not a file"):
     data.load("hhar", path=tmp_path / "none.csv")
-  with pytest.raises(ValueError, match="by: got 'model', expected one of"):
+  with pytest.raises(
+    ValueError, match="by: got 'model', expected one of 'user', 'device'"
+  ):
     data.load("hhar", path=path, by="model")
   good = lines("a", "s3_1", "sit", 3, 0)
   for bad, message in {

@@ -17,8 +17,8 @@ def chunk(name, content):
   )
 
 
-def encode(rows, width, kind=(8, 0, 0, 0, 0)):
-  header = struct.pack(">II5B", width, len(rows), *kind)
+def encode(rows, width, kind=(8, 0, 0, 0, 0), height=None):
+  header = struct.pack(">II5B", width, height or len(rows), *kind)
   return (
     b"\x89PNG\r\n\x1a\n"
     + chunk(b"IHDR", header)
@@ -80,6 +80,9 @@ def test_wrong_files_are_refused(tmp_path):
     (flipped, damaged),
     (good[:8], damaged),
     (encode([bytes([9]) + rows[0][1:]], 17), damaged),
+    (encode(rows, 17, height=14), "a.png: got 234, expected 252 bytes"),
+    (encode(rows, 17, height=12), "a.png: got 234, expected 216 bytes"),
+    (encode([bytes(2)], 1, (8, 0, 0, 0, 1)), "got 'L, interlaced', expected 8"),
     (encode(rgb, 17, (8, 2, 0, 0, 0)), "a.png: got 'RGB', expected 8 bits"),
     (encode(deep, 17, (16, 0, 0, 0, 0)), "a.png: got 'I;16', expected 8 bits"),
   ):

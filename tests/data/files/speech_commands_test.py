@@ -72,11 +72,16 @@ def test_some_words_only(folder):
 
 
 def test_what_is_wrong_is_said(folder):
-  with pytest.raises(ValueError, match="rate: got 4000, expected 16000 or"):
+  with pytest.raises(
+    ValueError, match="rate: got 4000, expected 16000 or 8000"
+  ):
     speech_commands.load(folder, rate=4000)
   path = folder / "no" / "0a_nohash_0.wav"
   write(path, np.zeros(10), channels=2, rate=8000)
-  with pytest.raises(ValueError, match="0a_nohash_0.wav: got 2, 16 and 8000"):
+  with pytest.raises(
+    ValueError,
+    match="0a_nohash_0.wav: got 2, 16 and 8000, expected .* 16000 Hz",
+  ):
     speech_commands.load(folder)
   path.write_bytes(b"RIFF")
   with pytest.raises(ValueError, match="0a_nohash_0.wav is no wav file"):

@@ -76,10 +76,14 @@ def test_what_is_wrong_is_said(tmp_path):
   write(tmp_path)
   labels = tmp_path / "test" / "y_test.txt"
   labels.write_text("5\n5\n7\n1\n1\n")
-  with pytest.raises(ValueError, match=r"classes: got 7, expected 1 to 6"):
+  with pytest.raises(
+    ValueError, match="y_test.txt: classes: got 7, expected 1 to 6"
+  ):
     uci_har.read(tmp_path)
   labels.write_text("5\n5\n6\n1\n")
-  with pytest.raises(ValueError, match="test: got 4, 5, expected as many"):
+  with pytest.raises(
+    ValueError, match="test: got 4, 5, expected as many lines in each file"
+  ):
     uci_har.read(tmp_path)
   labels.write_text("5\nfive\n6\n1\n1\n")
   with pytest.raises(ValueError, match="y_test.txt, line 2: .*five"):

@@ -116,13 +116,19 @@ def test_validation_cases(tmp_path):
 
 def test_what_is_wrong_with_a_problem_is_said(tmp_path):
   root = archive(tmp_path, ["1:1:one"], ["1:one"])
-  with pytest.raises(ValueError, match="got 2 and 1, expected equally many"):
+  with pytest.raises(
+    ValueError, match="got 2 and 1, expected equally many channels"
+  ):
     uea.load_problem(root, "Toy")
   write(root / "Toy" / "Toy_TEST.ts", ["1:1:three"])
-  with pytest.raises(ValueError, match="labels: got 'three', expected among"):
+  with pytest.raises(
+    ValueError, match="labels: got 'three', expected among One, two"
+  ):
     uea.load_problem(root, "Toy")
   write(root / "Toy" / "Toy_TEST.ts", [])
-  with pytest.raises(ValueError, match="Toy_TEST.ts: got no case, expected"):
+  with pytest.raises(
+    ValueError, match="Toy_TEST.ts: got no case, expected labelled ones"
+  ):
     uea.load_problem(root, "Toy")
   with pytest.raises(data.MissingData, match="Heartbeat_TRAIN.ts is not a"):
     uea.load_problem(root, "Heartbeat")

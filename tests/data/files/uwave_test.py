@@ -85,5 +85,8 @@ def test_what_is_wrong_is_said(tmp_path):
   with pytest.raises(ValueError, match="3-1.txt has no lines of numbers"):
     uwave.read(tmp_path)
   path.rename(folder / "A_Template_Acceleration9-1.txt")
-  with pytest.raises(ValueError, match="9-1.txt: got this name"):
+  with pytest.raises(
+    ValueError,
+    match="9-1.txt: got this name, expected .* a gesture from 1 to 8",
+  ):
     uwave.read(tmp_path)

@@ -60,7 +60,9 @@ def test_numbers_of_subjects_with_enough_records(path):
   np.testing.assert_array_equal(found.attributes["subject"], [1, 1, 1, 0])
   np.testing.assert_array_equal(found.attributes["user"], [33, 33, 33, 7])
   assert [len(series) for series in found.series] == [6, 5, 6, 9]
-  with pytest.raises(ValueError, match="min_records: got 19200, expected"):
+  with pytest.raises(
+    ValueError, match="min_records: got 19200, expected less than 17, the most"
+  ):
     wisdm.renumbered(wisdm.read(path)[0])
 
 

@@ -45,10 +45,10 @@ def test_codes_for_factors_and_noise():
 
 def test_wrong_points():
   with pytest.raises(
-    ValueError, match="got 1 only, expected at least two factors"
+    ValueError, match=r"got array\(\[1, 1\]\), expected at least two factors"
   ):
     metrics.beta_vae_from_features(np.eye(2), [1, 1], np.eye(2), [0, 1])
   with pytest.raises(
-    ValueError, match=r"got \(2, 2\) and \(2, 2\), expected .* one shape"
+    ValueError, match=r"got shape \(2, 2\) and \(2, 2\), expected .* both alike"
   ):
     metrics.beta_vae_features(np.eye(2), np.eye(2))

@@ -83,18 +83,18 @@ def test_an_encoder():
 
 
 def test_wrong_batches():
-  with pytest.raises(ValueError, match=r"got shapes \(3, 4\) and \(2,\)"):
+  with pytest.raises(ValueError, match=r"got shape \(3, 4\) and \(2,\)"):
     metrics.factor_vae_from_votes(
       np.ones((3, 4)), [0, 1, 0], np.ones((3, 4)), [0, 1, 0], np.ones(2)
     )
   batches = np.ones((3, 4, 2))
   with pytest.raises(
-    ValueError, match=r"got 0 .. 1, expected a number in 0 .. 0"
+    ValueError, match=r"got array\(\[0, 1, 0\]\), expected a number in 0 .. 0"
   ):
     metrics.factor_vae_from_votes(
       batches, [0, 1, 0], batches, [0, 1, 0], np.ones(2), num_factors=1
     )
-  with pytest.raises(ValueError, match="batch: got 1, expected at least 2"):
+  with pytest.raises(ValueError, match="batch: got 1, .* at least 2"):
     metrics.factor_vae_from_table(
       np.eye(2), np.eye(2, dtype=int), batch=1, train_votes=2
     )

@@ -70,6 +70,6 @@ def test_memory_does_not_grow_with_the_square():
 
 def test_shapes_must_agree():
   with pytest.raises(
-    ValueError, match=r"got \(4, 2\), \(4, 2\) and .* expected one shape"
+    ValueError, match=r"got shape \(4, 2\), \(4, 2\) and .* expected one shape"
   ):
     metrics.joint_entropy(*[np.zeros((4, 2))] * 2, np.zeros((4, 3)))

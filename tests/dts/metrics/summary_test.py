@@ -59,18 +59,22 @@ _FACTORS = cases.grid((2, 2))
 @pytest.mark.parametrize(
   ("codes", "factors", "match"),
   [
-    (np.ones(4), _FACTORS, r"codes: got float64 of shape \(4,\), expected"),
-    (np.ones((4, 2), complex), _FACTORS, "got complex128"),
-    (np.ones((0, 2)), _FACTORS, r"got float64 of shape \(0, 2\)"),
+    (
+      np.ones(4),
+      _FACTORS,
+      r"codes: got dtype float64 of shape \(4,\)",
+    ),
+    (np.ones((4, 2), complex), _FACTORS, "got dtype complex128"),
+    (np.ones((0, 2)), _FACTORS, r"got dtype float64 of shape \(0, 2\)"),
     (
       [[0, 1], [0, np.nan], [0, 1], [0, 1]],
       _FACTORS,
-      r"not finite in columns \[1\]",
+      r"codes, columns \[1\]: got .* finite",
     ),
-    (np.eye(4), _FACTORS[:3], r"got shape \(3, 2\), .* each of the 4 examples"),
-    (np.eye(4), _FACTORS + 0.5, "got float64 .* integers"),
-    (np.eye(4), _FACTORS[:, 0], r"got int64 of shape \(4,\)"),
-    (np.eye(4), _FACTORS * [1, 0], r"got constant columns \[1\]"),
+    (np.eye(4), _FACTORS[:3], r"of shape \(3, 2\), .* each of the 4 examples"),
+    (np.eye(4), _FACTORS + 0.5, "got dtype float64 .* integers"),
+    (np.eye(4), _FACTORS[:, 0], r"got dtype int64 of shape \(4,\)"),
+    (np.eye(4), _FACTORS * [1, 0], r"columns \[1\]: got .constants."),
     (np.eye(4), _FACTORS[:, :1], "factors: got .* at least 2 factors"),
     (np.ones((4, 1)), _FACTORS, "codes: got .* expected at least 2 codes"),
   ],
@@ -82,7 +86,7 @@ def test_wrong_arrays(codes, factors, match):
 
 def test_wrong_test_arrays():
   codes = np.eye(4)
-  with pytest.raises(ValueError, match="codes_test and factors_test: got one"):
+  with pytest.raises(ValueError, match="codes_test and factors_test: got"):
     metrics.summary(codes, _FACTORS, codes)
   with pytest.raises(
     ValueError, match=r"codes_test: got shape \(4, 3\), expected 4 codes"

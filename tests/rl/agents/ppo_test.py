@@ -477,7 +477,7 @@ def test_wrong_settings(options, message):
   [
     ({"env_id": "RepeatPreviousEsay"}, "env_id: .* did you mean"),
     ({"env_options": (("kk", 1),)}, "options: RepeatPreviousEasy"),
-    ({"env_params": (("length", 1),)}, "env_params: .* has no parameter"),
+    ({"env_params": (("length", 1),)}, "env_params: got 'length'"),
     ({"returns_per_trial": True}, "RepeatPreviousEasy have no trials"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,

@@ -129,6 +129,19 @@ def test_a_game_is_a_pure_function_of_its_state(rules):
     np.testing.assert_array_equal(image, images[100 + t])
 
 
+def test_one_player_sees_what_one_of_a_batch_sees():
+  pytest.importorskip("ale_py")
+  env, params = envs.make("Breakout-Atari")
+  keys = jax.random.split(jax.random.key(0), 2)
+  actions = np.random.default_rng(0).integers(4, size=(6, 2))
+  first, _, _, (images, *_) = play(env, keys, actions)
+  image, state = env.reset(keys[1])
+  np.testing.assert_array_equal(image, first[1])
+  for t, action in enumerate(actions[:, 1]):
+    image, state, *_ = env.step(keys[1], state, action, params)
+    np.testing.assert_array_equal(image, images[t, 1])
+
+
 def test_a_game_begins_with_up_to_29_frames_of_doing_nothing():
   pytest.importorskip("ale_py")
   # Cars move in every frame.

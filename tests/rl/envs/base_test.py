@@ -14,6 +14,7 @@ from jaxseq.rl.envs import base
 @struct.dataclass
 class _State:
   time: jax.Array
+  words: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +29,13 @@ class _ShowsItsWords(base.Environment):
     return environment.EnvParams(max_steps_in_episode=2)
 
   def start(self, words, params):
-    return words, _State(jnp.int32(0))
+    return _State(jnp.int32(0), words)
 
   def advance(self, words, state, action, params):
-    return words, _State(state.time + 1), jnp.float32(0)
+    return _State(state.time + 1, words), jnp.float32(0)
 
-  def is_terminated(self, state, params):
-    return jnp.bool_(False)
+  def observe(self, state, params):
+    return state.words
 
   def action_space(self, params=None):
     return spaces.Discrete(2)
@@ -82,7 +83,7 @@ def test_what_a_game_must_define():
   for undefined in (
     lambda: env.start(None, None),
     lambda: env.advance(None, None, None, None),
-    lambda: env.is_terminated(None, None),
+    lambda: env.observe(None, None),
   ):
     with pytest.raises(NotImplementedError):
       undefined()

@@ -157,16 +157,14 @@ def test_auto_reset(game):
   )
   np.testing.assert_array_equal(
     observation,
-    jax.jit(jax.vmap(lambda state: env.observe(None, state, None, params)))(
-      state
-    ),
+    jax.jit(jax.vmap(lambda state: env.observe(state, params)))(state),
   )
 
   # The same step, with a time limit that does not cut it off.
   @jax.jit
   def step_without_limit(key, state, action):
     seen, stepped, *_ = env.step(key, state, action, endless)
-    return seen, env.observe(None, stepped, None, params)
+    return seen, env.observe(stepped, params)
 
   for t in np.flatnonzero(done & ~np.asarray(terminated)):
     before = jax.tree.map(lambda leaf, t=t: leaf[t - 1], state)

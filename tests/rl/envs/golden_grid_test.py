@@ -122,7 +122,8 @@ def test_bandit(golden, difficulty):
 
     def body(state, step):
       word, action = step
-      seen, state, reward = env.advance(word[None], state, action, params)
+      state, reward = env.advance(word[None], state, action, params)
+      seen = env.observe(state, params)
       terminated = env.is_terminated(state, params)
       truncated = env.is_truncated(state, params)
       return state, (seen, reward, terminated, truncated)

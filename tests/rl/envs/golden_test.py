@@ -169,9 +169,7 @@ def test_cartpole(golden, difficulty):
       stepped = step(env, params, state, episode["actions"][t])
       _assert_cartpole_step(stepped, episode, t)
     np.testing.assert_allclose(
-      env.observe(
-        None, jax.tree.map(lambda leaf: leaf[0], states), None, params
-      ),
+      env.observe(jax.tree.map(lambda leaf: leaf[0], states), params),
       episode["obs"][0],
       atol=1e-6,
     )

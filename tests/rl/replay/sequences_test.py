@@ -84,7 +84,7 @@ def test_the_ring_wraps_around_and_keeps_every_part():
 def test_all_places_at_once_and_no_more():
   replay = add(add(empty(), jnp.arange(3)), jnp.arange(10, 17))
   assert sorted(held(replay)) == list(range(10, 17))
-  with pytest.raises(ValueError, match="items: got 8 sequences, expected at"):
+  with pytest.raises(ValueError, match="number of items: got 8, expected"):
     add(replay, jnp.arange(8))
   with pytest.raises(ValueError, match="capacity: got 0, expected an integer"):
     sequences.init(item(jnp.arange(1)), 0)

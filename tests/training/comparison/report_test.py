@@ -1,6 +1,7 @@
 """A supervised comparison from start to end: results, table, baselines."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,14 @@ def _arm(rate):
   def init(key):
     return {"params": {"w": jax.random.normal(key, ()) + 3, "b": jnp.ones(4)}}
 
-  problem = supervised.FunctionProblem(init, sample, loss, evaluate, data)
+  problem = types.SimpleNamespace(
+    init=init,
+    sample=sample,
+    loss=loss,
+    evaluate=evaluate,
+    data=data,
+    carry=None,
+  )
   return supervised_arms.Arm(problem, optax.sgd(rate), "error", 4)
 
 

@@ -5,6 +5,7 @@ The toy finds the mean of numbers; its carry scales the loss.
 
 import json
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,13 @@ def _arm(scale, stack):
   def init(key):
     return {"params": {"w": jax.random.normal(key, ()) + 3}}
 
-  problem = supervised.FunctionProblem(
-    init, sample, loss, evaluate, data, jnp.float32(scale)
+  problem = types.SimpleNamespace(
+    init=init,
+    sample=sample,
+    loss=loss,
+    evaluate=evaluate,
+    data=data,
+    carry=jnp.float32(scale),
   )
   return supervised_arms.Arm(problem, optax.sgd(0.05), "error", 4, stack=stack)
 

@@ -14,7 +14,7 @@ def _parsed():
 
 
 @pytest.mark.parametrize(
-  ("values", "told"),
+  ("values", "message"),
   [
     (
       {"coordinator": "here:1", "num_processes": 2},
@@ -34,9 +34,9 @@ def _parsed():
     ),
   ],
 )
-def test_flags_that_do_not_go_together(values, told):
+def test_flags_that_do_not_go_together(values, message):
   with flagsaver.flagsaver(**values):
-    with pytest.raises(errors.UserError, match=told):
+    with pytest.raises(errors.UserError, match=message):
       processes.start()
 
 

@@ -44,7 +44,7 @@ def test_no_patience_is_for_ever():
   with watchdog.Watchdog(0) as dog:
     dog.beat("this")
     time.sleep(0.05)
-  with pytest.raises(ValueError, match="patience: got -1, expected 0 or more"):
+  with pytest.raises(ValueError, match="patience: got -1"):
     watchdog.Watchdog(-1)
 
 

@@ -5,10 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.dts import groups
+from jaxseq.dts.domain_adaptation import Config
+from jaxseq.dts.domain_adaptation import PerHead
+from jaxseq.dts.domain_adaptation import inputs
+from jaxseq.dts.domain_adaptation import losses
+from jaxseq.dts.domain_adaptation import total
 
-CONFIG = groups.Config(class_size=3, domain_size=2)
-ENTROPY = groups.Config(class_size=3, domain_size=2, adversary="entropy")
+CONFIG = Config(class_size=3, domain_size=2)
+ENTROPY = Config(class_size=3, domain_size=2, adversary="entropy")
 ROWS, CLASSES, DOMAINS = 8, 4, 2
 SOURCE = np.arange(ROWS) < 5
 MASK = np.arange(ROWS) != 2
@@ -21,7 +25,7 @@ def make():
   rng = np.random.default_rng(0)
   mu = rng.normal(size=(ROWS, 5))
   mu[2] = 1e3
-  weights = groups.Heads(
+  weights = PerHead(
     *(
       rng.normal(size=shape)
       for shape in ((3, CLASSES), (3, DOMAINS), (2, DOMAINS), (2, CLASSES))
@@ -39,11 +43,9 @@ def run():
     def each(mu, weights):
       results = []
       for config in (CONFIG, ENTROPY):
-        seen = groups.inputs(config, mu, strength)
+        seen = inputs(config, mu, strength)
         logits = jax.tree.map(jnp.matmul, seen, weights)
-        results.append(
-          groups.losses(config, logits, labels, domains, SOURCE, MASK)
-        )
+        results.append(losses(config, logits, labels, domains, SOURCE, MASK))
       return (*results[0], results[1].dy)
 
     return each(mu, weights), jax.jacrev(each, argnums=(0, 1))(mu, weights)
@@ -53,7 +55,7 @@ def run():
 
 def test_losses_and_their_gradients_by_hand(x64, run):
   mu, weights = make()
-  losses, gradients = run(mu, weights, LABELS, DOMAIN, 0.5)
+  found, gradients = run(mu, weights, LABELS, DOMAIN, 0.5)
 
   def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
@@ -74,7 +76,7 @@ def test_losses_and_their_gradients_by_hand(x64, run):
       one_hot = np.eye(probs.shape[-1])[targets[i][rows]]
       loss = -(one_hot * logits).sum(axis=-1)
       by_logits = probs - one_hot
-    np.testing.assert_allclose(losses[i], loss.mean(), rtol=1e-12)
+    np.testing.assert_allclose(found[i], loss.mean(), rtol=1e-12)
     by_mu, by_weights = gradients[i]
     by_logits /= rows.sum()
     # The classifier learns to minimise its loss, whatever is reversed.
@@ -102,27 +104,26 @@ def test_labels_of_the_target_are_never_used(x64, run):
 
 
 def test_the_total_is_weighted():
-  config = groups.Config(w_yy=1.0, w_yd=10.0, w_dd=100.0, w_dy=1000.0)
-  assert groups.total(config, groups.Heads(1.0, 2.0, 3.0, 4.0)) == 4321
-  assert groups.Config().groups == ((0, 12), (12, 16))
+  config = Config(w_yy=1.0, w_yd=10.0, w_dd=100.0, w_dy=1000.0)
+  assert total(config, PerHead(1.0, 2.0, 3.0, 4.0)) == 4321
 
 
 def test_what_is_refused():
   with pytest.raises(ValueError, match=r"mu: got .* expected \(batch, 5\)"):
-    groups.inputs(CONFIG, jnp.zeros((8, 16)), 1.0)
+    inputs(CONFIG, jnp.zeros((8, 16)), 1.0)
   with pytest.raises(
     ValueError, match="adversary: got .* expected one of 'cross_entropy'"
   ):
-    groups.Config(adversary="kl")
+    Config(adversary="kl")
   with pytest.raises(ValueError, match="w_dy: got .* expected a finite number"):
-    groups.Config(w_dy=-1.0)
-  logits = groups.Heads(*(jnp.zeros((8, 2)),) * 4)
+    Config(w_dy=-1.0)
+  logits = PerHead(*(jnp.zeros((8, 2)),) * 4)
   labels = jnp.zeros(8, int)
   with pytest.raises(
     ValueError, match="labels: got .* expected integers of shape"
   ):
-    groups.losses(CONFIG, logits, labels * 1.0, labels, jnp.ones(8, bool))
+    losses(CONFIG, logits, labels * 1.0, labels, jnp.ones(8, bool))
   with pytest.raises(
     ValueError, match="source: got .* expected a bool array of shape"
   ):
-    groups.losses(CONFIG, logits, labels, labels, jnp.ones(8))
+    losses(CONFIG, logits, labels, labels, jnp.ones(8))

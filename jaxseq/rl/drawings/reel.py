@@ -24,7 +24,7 @@ class Film:
 
   title: str
   game: Any
-  space: Any
+  space: spaces.Space
   states: PyTree
   taken: rollout.Transition
 

@@ -17,6 +17,9 @@ LIGHT = "#d8d8d8"
 PALE = "#f0f0f0"
 WHITE = "#ffffff"
 
+# Left, top, right and bottom.
+Box = tuple[float, float, float, float]
+
 # Everything is drawn as many times larger, so that slopes become smooth.
 _SCALE = 2
 
@@ -28,12 +31,6 @@ class Canvas:
   """
 
   def __init__(self, width: int, height: int):
-    """Makes the picture.
-
-    Args:
-      width: pixels.
-      height: pixels.
-    """
     # Not needed by a program that draws nothing, and slow to import.
     from PIL import Image
     from PIL import ImageDraw
@@ -44,7 +41,7 @@ class Canvas:
 
   def box(
     self,
-    box: tuple[float, float, float, float],
+    box: Box,
     fill: str | None = None,
     outline: str | None = None,
     width: float = 1,
@@ -113,9 +110,7 @@ class Canvas:
     return np.asarray(self._image.reduce(_SCALE))
 
 
-def grid(
-  area: tuple[float, float, float, float], rows: int, columns: int
-) -> list[list[tuple[float, float, float, float]]]:
+def grid(area: Box, rows: int, columns: int) -> list[list[Box]]:
   """Returns the boxes of square cells, as large as fit in the middle of a box.
 
   Args:
@@ -130,28 +125,20 @@ def grid(
   size = min((right - left) / columns, (bottom - top) / rows)
   left += (right - left - size * columns) / 2
   top += (bottom - top - size * rows) / 2
+  xs = [left + i * size for i in range(columns + 1)]
+  ys = [top + i * size for i in range(rows + 1)]
   return [
-    [
-      (
-        left + column * size,
-        top + row * size,
-        left + (column + 1) * size,
-        top + (row + 1) * size,
-      )
-      for column in range(columns)
-    ]
-    for row in range(rows)
+    [(xs[j], ys[i], xs[j + 1], ys[i + 1]) for j in range(columns)]
+    for i in range(rows)
   ]
 
 
-def middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
+def middle(box: Box) -> tuple[float, float]:
   """Returns the middle of a box."""
   return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def inset(
-  box: tuple[float, float, float, float], margin: float
-) -> tuple[float, float, float, float]:
+def inset(box: Box, margin: float) -> Box:
   """Returns a box that is smaller by a margin on each side."""
   return box[0] + margin, box[1] + margin, box[2] - margin, box[3] - margin
 

@@ -1,0 +1,60 @@
+"""Sight through noise, for tasks of control."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+from jaxseq._types import PyTree
+from jaxseq.rl.envs import base
+from jaxseq.rl.envs import randomness
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy(base.Environment):
+  """Adds noise to what an environment shows; to be named before its class.
+
+  Independent normal noise is added to every observation, the first included,
+  and the sum is clipped to the observation space. The state of the environment
+  has a field `noise` for it, of the shape of an observation.
+
+  Attributes:
+    noise_sigma: standard deviation of the noise.
+  """
+
+  noise_sigma: float = 0.1
+
+  # As many as an observation has numbers.
+  step_words: ClassVar[int] = 2
+
+  def __post_init__(self):
+    super().__post_init__()
+    _validate.number("noise_sigma", self.noise_sigma, 0)
+
+  @property
+  def reset_words(self) -> int:
+    """Random words of a reset, those of the noise last."""
+    return super().reset_words + self.step_words
+
+  def start(self, words: jax.Array, params: PyTree) -> PyTree:
+    """Starts an episode; see the environment."""
+    state = super().start(words[: -self.step_words], params)
+    return state.replace(noise=self._noise(words[-self.step_words :]))
+
+  def advance(
+    self, words: jax.Array, state: PyTree, action: jax.Array, params: PyTree
+  ) -> tuple[PyTree, jax.Array]:
+    """Plays one step; see the environment."""
+    state = state.replace(noise=self._noise(words))
+    return super().advance(words, state, action, params)
+
+  def observe(self, state: PyTree, params: PyTree) -> jax.Array:
+    """Returns what the environment shows, with noise, float32."""
+    space = self.observation_space(params)
+    exact = super().observe(state, params)
+    return jnp.clip(exact + state.noise, space.low, space.high)
+
+  def _noise(self, words):
+    return randomness.normal(words, self.noise_sigma)
