@@ -81,3 +81,9 @@ def log_step_sizes(
 def inverse_softplus(x: jax.Array) -> jax.Array:
   """Returns y with softplus(y) = x > 0, also where exp(x) would round to 1."""
   return x + jnp.log(-jnp.expm1(-x))
+
+
+def step_size_bias(key: jax.Array, count: int, config: Any) -> jax.Array:
+  """Draws biases (count,), by softplus step sizes of at least the floor."""
+  dt = jnp.exp(log_step_sizes(key, (count,), config))
+  return inverse_softplus(jnp.maximum(dt, config.dt_init_floor))

@@ -138,7 +138,7 @@ def init(key: jax.Array, config: Config) -> Params:
     "conv_weight": contract.uniform(keys[1], (taps, inner), taps),
     "x_proj": contract.uniform(keys[2], (inner, rank + 2 * N), inner),
     "dt_proj": config.dt_scale * _init_dt_proj(keys[3], config),
-    "dt_bias": _init_dt_bias(keys[4], config),
+    "dt_bias": discretize.step_size_bias(keys[4], inner, config),
     "A_log": jnp.log(
       jnp.tile(jnp.arange(1, N + 1, dtype=jnp.float32), (inner, 1))
     ),
@@ -158,11 +158,6 @@ def _init_dt_proj(key, config):
   if config.dt_init == "constant":
     return jnp.full(shape, 1 / math.sqrt(config.rank), jnp.float32)
   return contract.uniform(key, shape, config.rank)
-
-
-def _init_dt_bias(key, config):
-  dt = jnp.exp(discretize.log_step_sizes(key, (config.d_inner,), config))
-  return discretize.inverse_softplus(jnp.maximum(dt, config.dt_init_floor))
 
 
 @contract.initial_state

@@ -188,7 +188,7 @@ def init(key: jax.Array, config: Config) -> Params:
   params = {
     "in_proj": contract.uniform(keys[0], (width, projected), width),
     "conv_weight": contract.uniform(keys[1], (taps, channels), taps),
-    "dt_bias": _init_dt_bias(keys[2], config),
+    "dt_bias": discretize.step_size_bias(keys[2], heads, config),
     "A_log": jnp.log(
       jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
     ),
@@ -202,11 +202,6 @@ def init(key: jax.Array, config: Config) -> Params:
     params["in_proj_bias"] = jnp.zeros((projected,), jnp.float32)
     params["out_proj_bias"] = jnp.zeros((width,), jnp.float32)
   return params
-
-
-def _init_dt_bias(key, config):
-  dt = jnp.exp(discretize.log_step_sizes(key, (config.heads,), config))
-  return discretize.inverse_softplus(jnp.maximum(dt, config.dt_init_floor))
 
 
 @contract.initial_state

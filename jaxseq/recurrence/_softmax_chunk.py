@@ -106,13 +106,19 @@ def step(
   """Consumes one element: [..., D], [..., E] and the state of `run`."""
   logits = clamp(logits)
   state = state._replace(m=clamp(state.m))
-  m = jnp.maximum(state.m, logits)
+  state = _next(logits, k, v, state, jnp.maximum(state.m, logits))
+  read = divide(q, state.u)[..., None]
+  return jnp.sum(read * state.w, axis=-2), state
+
+
+def _next(logits, k, v, state, m):
+  """The state after one element, with its largest logit m."""
   old = jnp.exp(state.m - m)
   weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
   u = old * state.u + weight
   key = weight if k is None else weight * k
   w = old[..., None] * state.w + key[..., None] * v[..., None, :]
-  return jnp.sum(divide(q, u)[..., None] * w, axis=-2), SoftmaxState(m, u, w)
+  return SoftmaxState(m, u, w)
 
 
 def run(
@@ -217,15 +223,11 @@ def _sequential(state, inputs, reset, sink):
     (q, logits, k, v), reset_t = x
     if reset_t is not None:
       state = _resets.select(reset_t, fresh(sink, state), state)
-    # `step` with m a constant.
+    # As in `step`, with m a constant.
     m = jnp.maximum(state.m, lax.stop_gradient(logits))
-    old = jnp.exp(state.m - m)
-    weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
-    u = old * state.u + weight
-    key = weight if k is None else weight * k
-    w = old[..., None] * state.w + key[..., None] * v[:, None, :]
-    o = jnp.einsum("rd,rde->re", divide(q, u), w)
-    return SoftmaxState(m, u, w), o
+    state = _next(logits, k, v, state, m)
+    o = jnp.einsum("rd,rde->re", divide(q, state.u), state.w)
+    return state, o
 
   xs = jax.tree.map(lambda x: x.swapaxes(0, 1), (inputs, reset))
   state, o = lax.scan(body, state, xs)
