@@ -29,13 +29,13 @@ def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
   """
   leaves, structure = jax.tree.flatten(arguments)
   leaves = [jnp.asarray(leaf) for leaf in leaves]
-  shapes, told_structure = jax.tree.flatten(results)
-  asked, told = _record(leaves), _record(shapes)
+  shapes, reply_structure = jax.tree.flatten(results)
+  asked, replied = _record(leaves), _record(shapes)
 
   def answer(requests):
     requests = np.ascontiguousarray(requests)
     rows = requests.view(asked).reshape(requests.shape[:-1])
-    replies = np.zeros(rows.shape, told)
+    replies = np.zeros(rows.shape, replied)
     for i in np.ndindex(rows.shape):
       values = [rows[i][name] for name in asked.names]
       result = function(*structure.unflatten(values))
@@ -44,13 +44,13 @@ def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
 
   reply = jax.pure_callback(
     answer,
-    jax.ShapeDtypeStruct((told.itemsize,), np.uint8),
+    jax.ShapeDtypeStruct((replied.itemsize,), np.uint8),
     jnp.concatenate([_to_bytes(leaf) for leaf in leaves]),
     vmap_method="broadcast_all",
   )
-  ends = np.cumsum([told[i].itemsize for i in range(len(shapes))])
+  ends = np.cumsum([replied[i].itemsize for i in range(len(shapes))])
   parts = jnp.split(reply, ends[:-1])
-  return told_structure.unflatten(map(_from_bytes, parts, shapes))
+  return reply_structure.unflatten(map(_from_bytes, parts, shapes))
 
 
 def _record(leaves: Sequence[Any]) -> np.dtype:
