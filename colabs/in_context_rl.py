@@ -62,7 +62,7 @@ from jaxseq.rl import meta
 from jaxseq.rl import networks
 from jaxseq.rl import rendering
 from jaxseq.rl.agents import ppo
-from jaxseq.rl.drawings import canvas as canvas_lib
+from jaxseq.rl.drawings import paint
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
@@ -228,8 +228,8 @@ plt.show()
 
 # %%
 def draw(film, t):
-  canvas = canvas_lib.Canvas(260, 290)
-  cells = canvas_lib.grid((10, 35, 250, 275), SIZE, SIZE)
+  canvas = paint.Canvas(260, 290)
+  cells = paint.grid((10, 35, 250, 275), SIZE, SIZE)
   trial, time = int(film.taken.trial[t]), int(film.states.time[t])
   canvas.text((130, 18), f"trial {trial + 1}, step {time + 1}")
   way = film.states.place[t - time : t + 1].tolist()
@@ -238,13 +238,13 @@ def draw(film, t):
   way.append(np.clip(way[-1] + move, 0, SIZE - 1).tolist())
   for row in cells:
     for box in row:
-      canvas.box(box, canvas_lib.LIGHT, canvas_lib.WHITE, 2)
+      canvas.box(box, paint.LIGHT, paint.WHITE, 2)
   row, column = film.states.treasure[t]
-  treasure = canvas_lib.middle(cells[row][column])
-  canvas.circle(treasure, 17, None, canvas_lib.GREEN, 4)
-  points = [canvas_lib.middle(cells[row][column]) for row, column in way]
-  canvas.line(points, canvas_lib.SKY, 4)
-  canvas.circle(points[-1], 9, canvas_lib.BLUE)
+  treasure = paint.middle(cells[row][column])
+  canvas.circle(treasure, 17, None, paint.GREEN, 4)
+  points = [paint.middle(cells[row][column]) for row, column in way]
+  canvas.line(points, paint.SKY, 4)
+  canvas.circle(points[-1], 9, paint.BLUE)
   return canvas.pixels()
 
 

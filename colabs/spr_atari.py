@@ -52,10 +52,10 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxseq import spr
 from jaxseq.spr import full_games
 from jaxseq.spr import gifs
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
 from jaxseq.training import progress
 
 # With this variable set the agent learns for a moment only: for tests.
@@ -72,7 +72,7 @@ TINY = "JAXSEQ_TINY" in os.environ
 # %%
 NUM_STEPS = 60 if TINY else 12_000
 
-settings = settings_lib.Settings(
+settings = spr.settings.Settings(
   env_id="Breakout-MinAtar",
   variant="spr",
   num_steps=NUM_STEPS,
@@ -86,8 +86,8 @@ settings = settings_lib.Settings(
   },
   agent={"min_replay": 40 if TINY else 1000, "updates_per_step": 1},
 )
-game = settings_lib.make_game(settings)
-config = settings_lib.agent_config(settings, game)
+game = spr.settings.make_game(settings)
+config = spr.settings.agent_config(settings, game)
 print("frames", game.frame_shape, "  actions", game.num_actions)
 
 # %% [markdown]
@@ -158,9 +158,9 @@ display.display(picture)
 # program that takes a step changes it in place.
 
 # %%
-settings = settings_lib.Settings("Blank", env_options={"num_actions": 6})
-atari = settings_lib.make_game(settings)
-published = settings_lib.agent_config(settings, atari)
+settings = spr.settings.Settings("Blank", env_options={"num_actions": 6})
+atari = spr.settings.make_game(settings)
+published = spr.settings.agent_config(settings, atari)
 
 
 def size(config, game):

@@ -95,12 +95,16 @@ def test_no_two_modules_share_a_name():
   assert not wrong, "\n".join(map(" ".join, wrong))
 
 
-@pytest.mark.parametrize("path", ["jaxseq", "experiments", "benchmarks"])
+@pytest.mark.parametrize(
+  "path", ["jaxseq", "experiments", "benchmarks", "colabs", "tests"]
+)
 def test_modules_keep_their_names_when_imported(path):
   wrong = [
     f"{file.relative_to(ROOT)}: {name}"
     for file in sorted((ROOT / path).rglob("*.py"))
-    for name in re.findall(r"import .* as (\w+_lib)\b", file.read_text())
+    for name in re.findall(
+      r"^(?:from|import) .* as (\w+_lib)\b", file.read_text(), re.M
+    )
   ]
   assert not wrong, "\n".join(wrong)
 

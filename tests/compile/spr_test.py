@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxseq import spr
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
 from tests.compile import kernels
 from tests.compile import targets
 
@@ -25,11 +25,11 @@ KERNELS = {1: 1320, 5: 1436}
 
 def lower(platform, num_seeds):
   """A step with its two updates of 32 sequences."""
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     "Blank", variant="spr", num_steps=CAPACITY, batch_size=32
   )
-  game = settings_lib.make_game(settings)
-  config = settings_lib.agent_config(settings, game)
+  game = spr.settings.make_game(settings)
+  config = spr.settings.agent_config(settings, game)
   with targets.choosing_for(platform):
     return runner.lower_step(
       config, game, num_seeds, sharding=targets.sharding(platform)

@@ -7,10 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.spr import agent as agent_lib
-from jaxseq.spr import game as game_lib
+from jaxseq import spr
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import variants
 from tests.spr import games
 
@@ -36,8 +34,8 @@ KEYS = (1, 2)
 
 
 def config_for(game, **changes):
-  settings = settings_lib.Settings(**{**CHANGES, **changes})
-  return settings_lib.agent_config(settings, game)
+  settings = spr.settings.Settings(**{**CHANGES, **changes})
+  return spr.settings.agent_config(settings, game)
 
 
 def start(config, game):
@@ -153,7 +151,7 @@ def test_frames_are_stacked_and_blanked():
   observation = jnp.zeros((4, 4, 2), jnp.uint8)
   seen = []
   for count, done in ((1, True), (2, False), (3, False), (4, True)):
-    observation = agent_lib.push(observation, games.frame_of(count), done)
+    observation = spr.agent.push(observation, games.frame_of(count), done)
     seen.append(observation[0, 0].tolist())
   assert seen == [[0, 1], [1, 2], [2, 3], [0, 4]]
 
@@ -166,7 +164,7 @@ def test_a_run_is_cut_where_steps_change():
     (5, True, False),
   ]
   # None after the last step.
-  assert not agent_lib.reset_is_due(
+  assert not spr.agent.reset_is_due(
     dataclasses.replace(config, num_steps=15), 15
   )
 
@@ -174,16 +172,16 @@ def test_a_run_is_cut_where_steps_change():
 def test_exploration_fades():
   variant = dataclasses.replace(variants.get("drq", 6), min_replay=1600)
   steps = (1600, 4100, 6600, 9000)
-  found = [agent_lib._epsilon(variant, jnp.int32(step)) for step in steps]
+  found = [spr.agent._epsilon(variant, jnp.int32(step)) for step in steps]
   np.testing.assert_allclose(found, [1, 0.505, 0.01, 0.01], rtol=1e-6)
-  assert agent_lib._epsilon(variants.get("spr", 6), jnp.int32(2000)) == 0
+  assert spr.agent._epsilon(variants.get("spr", 6), jnp.int32(2000)) == 0
 
 
 @pytest.mark.slow
 def test_ataris_games_are_called_from_the_loop():
   """The same as beside it, and after going on from a state."""
   pytest.importorskip("ale_py")
-  game = game_lib.make("Breakout-Atari")
+  game = spr.game.make("Breakout-Atari")
   config = config_for(
     game,
     num_steps=60,
@@ -215,7 +213,7 @@ def test_ataris_games_are_called_from_the_loop():
 
 @pytest.mark.slow
 def test_a_game_without_images_is_played_by_config_alone():
-  game = game_lib.make("RepeatPreviousEasy")
+  game = spr.game.make("RepeatPreviousEasy")
   assert (game.frame_shape, game.stack, game.is_image) == ((9,), 1, False)
   changes = {
     "variant": "spr",
@@ -245,7 +243,7 @@ def test_a_game_without_images_is_played_by_config_alone():
 
 
 def test_convolutions_predict_latents_of_vectors():
-  config = config_for(game_lib.make("RepeatPreviousEasy"))
+  config = config_for(spr.game.make("RepeatPreviousEasy"))
   transition = config.variant.update.networks.transition
   assert transition.channels == 256
 
@@ -265,6 +263,6 @@ def test_convolutions_predict_latents_of_vectors():
   ],
 )
 def test_what_does_not_fit_is_refused(changes, message):
-  settings = settings_lib.Settings(**changes)
+  settings = spr.settings.Settings(**changes)
   with pytest.raises(ValueError, match=message):
-    settings_lib.agent_config(settings, games.make())
+    spr.settings.agent_config(settings, games.make())

@@ -8,16 +8,15 @@ import math
 import jax
 import pytest
 
-from jaxseq.spr import game as game_lib
+from jaxseq import spr
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
 
 CAPACITY = 20_000
 
 
 def sizes(game, num_seeds=1, **changes):
   """Returns (aliased, temporary) bytes of a step, and those of the frames."""
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     **{
       "num_steps": CAPACITY,
       "batch_size": 2,
@@ -28,7 +27,7 @@ def sizes(game, num_seeds=1, **changes):
       **changes,
     }
   )
-  config = settings_lib.agent_config(settings, game)
+  config = spr.settings.agent_config(settings, game)
   lowered = runner.lower_step(config, game, num_seeds)
   found = lowered.compile().memory_analysis()
   frames = num_seeds * CAPACITY * math.prod(game.frame_shape)
@@ -44,7 +43,7 @@ def check(found, frames):
 
 
 def test_a_step_has_one_replay():
-  game = game_lib.make("Blank", {"num_actions": 3})
+  game = spr.game.make("Blank", {"num_actions": 3})
   # An agent whose step is compiled fast.
   head = {"hidden": 2, "atoms": None, "dueling": False, "noisy": False}
   found, frames = sizes(game, variant="der", head=head)
@@ -55,7 +54,7 @@ def test_a_step_has_one_replay():
 @pytest.mark.parametrize("num_seeds", [1, 2])
 @pytest.mark.parametrize("memory", ["none", "lstm"])
 def test_so_has_self_prediction_of_many_seeds_with_a_memory(num_seeds, memory):
-  game = game_lib.make("Blank", {"num_actions": 3})
+  game = spr.game.make("Blank", {"num_actions": 3})
   learning = {
     "augmentation": None,
     "num_predictions": 1,
@@ -73,7 +72,7 @@ def test_so_has_self_prediction_of_many_seeds_with_a_memory(num_seeds, memory):
 @pytest.mark.slow
 def test_a_step_of_a_small_game_has_one_replay():
   (aliased, temporary), frames = sizes(
-    game_lib.make("Breakout-MinAtar"),
+    spr.game.make("Breakout-MinAtar"),
     encoder={"channels": (2,)},
   )
   assert aliased >= frames
@@ -82,7 +81,7 @@ def test_a_step_of_a_small_game_has_one_replay():
 
 
 def test_a_program_that_copies_would_be_noticed():
-  game = game_lib.make("Blank", {"num_actions": 3})
+  game = spr.game.make("Blank", {"num_actions": 3})
   frames = jax.ShapeDtypeStruct((CAPACITY, 84 * 84), "uint8")
   copying = jax.jit(lambda x: x.at[0].set(1)).lower(frames).compile()
   found = copying.memory_analysis()

@@ -5,20 +5,19 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxseq.spr import agent as agent_lib
+from jaxseq import spr
 from jaxseq.spr import full_games
 from jaxseq.spr import gifs
 from jaxseq.spr import learner
-from jaxseq.spr import settings as settings_lib
 from tests.spr import games
 
 
 def test_every_game_is_played_once_to_its_end():
   game = games.make(spread=2, always=True)
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     head={"hidden": 3, "atoms": 3}, agent={"epsilon_eval": 1.0}
   )
-  config = settings_lib.agent_config(settings, game)
+  config = spr.settings.agent_config(settings, game)
   agent = learner.init(jax.random.key(0), config.variant.update)
   play = full_games.make(config, game)
   result = play(agent, jax.random.key(1), 9, keep_frames=100)
@@ -33,10 +32,10 @@ def test_every_game_is_played_once_to_its_end():
 
 def test_the_best_action_is_played_without_noise():
   game = games.make()
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     head={"hidden": 3, "atoms": 3}, agent={"epsilon_eval": 0.0}
   )
-  config = settings_lib.agent_config(settings, game)
+  config = spr.settings.agent_config(settings, game)
   agent = learner.init(jax.random.key(0), config.variant.update)
   # Without weights behind it the value is the bias: action 1 has the best one.
   params = jax.tree.map(lambda leaf: 0 * leaf, agent.params)
@@ -47,7 +46,7 @@ def test_the_best_action_is_played_without_noise():
   np.testing.assert_array_equal(result.returns, [2 * 7, 2 * 7])
   assert result.frames.shape == (0, 4, 4, 1)
   observation = np.zeros((1, 4, 4, 2), np.uint8)
-  action, memory = agent_lib.act(
+  action, memory = spr.agent.act(
     config, agent, observation, jax.random.key(0), epsilon=0.0, noisy=True
   )
   assert (action, memory) == (1, ())

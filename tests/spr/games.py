@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import spr
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
-from jaxseq.spr import game as game_lib
 
 SHAPE = (4, 4, 1)
 # Frames that differ from place to place.
@@ -85,7 +85,7 @@ class Counting(base.Environment):
 
 def make(**options):
   env = Counting(**options)
-  return game_lib.Game("counting", env, env.default_params, stack=2)
+  return spr.game.Game("counting", env, env.default_params, stack=2)
 
 
 def frame_of(count):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import spr
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
-from jaxseq.spr import agent as agent_lib
 from jaxseq.spr import agent_networks
 from jaxseq.spr import full_games
 from jaxseq.spr import inputs
@@ -18,7 +18,6 @@ from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 from jaxseq.spr import runner
-from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import transition_loss
 from jaxseq.spr import update
 from tests.spr import agent_test
@@ -43,7 +42,7 @@ def config_for(mixer, *, game=None, **changes):
     "num_predictions": AHEAD,
     "sequence": SEQUENCE,
   }
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     **{
       **agent_test.CHANGES,
       "num_steps": STEPS,
@@ -57,7 +56,7 @@ def config_for(mixer, *, game=None, **changes):
       **changes,
     }
   )
-  return settings_lib.agent_config(settings, game or vivid())
+  return spr.settings.agent_config(settings, game or vivid())
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -74,10 +73,10 @@ def play(config, key):
 
   def body(state, _):
     seen = value(state, state.memory), value(state, fresh)
-    state, action = agent_lib.choose(config, state, learning=False)
+    state, action = spr.agent.choose(config, state, learning=False)
     game_state, step = game.step(state.game, action, state.key)
     state = state._replace(game=game_state)
-    state, _ = agent_lib.observe(config, state, action, step)
+    state, _ = spr.agent.observe(config, state, action, step)
     return state, (*seen, step.done)
 
   fresh = agent_networks.initial_memory(parts)

@@ -9,10 +9,10 @@ import pytest
 
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq import spr
 from jaxseq.spr import learner
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import optimizer
-from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import stacks
 from tests.spr import games
 from tests.spr import update_options_test as options
@@ -123,13 +123,13 @@ def test_an_update_trains_it():
 
 def test_settings_name_the_mixer():
   game = games.make()
-  settings = settings_lib.Settings(
+  settings = spr.settings.Settings(
     encoder={"channels": (2,)},
     transition={
       "stack": {"mixer": "s5", "d_model": 6, "mixer_options": {"blocks": 2}}
     },
   )
-  made = settings_lib.agent_config(settings, game).variant.update
+  made = spr.settings.agent_config(settings, game).variant.update
   model = made.networks.transition
   assert isinstance(model, mixer_transition.Config)
   assert (model.stack.mixer, model.stack.d_model) == ("s5", 6)
@@ -149,7 +149,7 @@ def test_settings_name_the_mixer():
   ):
     wrong = {"stack": wrong}
     with pytest.raises(ValueError, match=message):
-      settings_lib.agent_config(settings_lib.Settings(transition=wrong), game)
+      spr.settings.agent_config(spr.settings.Settings(transition=wrong), game)
 
 
 def test_bad_input_is_refused():

@@ -9,8 +9,8 @@ from absl import flags
 from ml_collections import config_flags
 import pytest
 
+from jaxseq import spr
 from jaxseq.spr import resets
-from jaxseq.spr import settings as settings_lib
 from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
@@ -95,18 +95,18 @@ def test_a_config_of_another_agent(name, variant, atari_stand_in, agent_of):
 
 def test_what_is_none_is_as_published(atari_stand_in):
   def variant_of(agent="bbf", **changes):
-    settings = settings_lib.Settings("Pong-Atari", variant=agent, **changes)
-    game = settings_lib.make_game(settings)
-    return settings_lib.agent_config(settings, game).variant
+    settings = spr.settings.Settings("Pong-Atari", variant=agent, **changes)
+    game = spr.settings.make_game(settings)
+    return spr.settings.agent_config(settings, game).variant
 
   published = variants.get("bbf", 6)
   assert variant_of(agent="bbf", encoder={"channels": None}) == published
   changes = {"gamma": None, "resets": {"every": None, "shrink": None}}
-  settings = settings_lib.Settings("Pong-Atari", variant="bbf", agent=changes)
-  game = settings_lib.make_game(settings)
-  assert settings_lib.agent_config(settings, game).variant == published
+  settings = spr.settings.Settings("Pong-Atari", variant="bbf", agent=changes)
+  game = spr.settings.make_game(settings)
+  assert spr.settings.agent_config(settings, game).variant == published
   settings = dataclasses.replace(settings, agent={"prioritized": False})
-  uniform = settings_lib.agent_config(settings, game).variant
+  uniform = spr.settings.agent_config(settings, game).variant
   assert uniform == dataclasses.replace(published, prioritized=False)
   changed = variant_of(learning={"optimizer": {"learning_rate": None}})
   assert changed == published
@@ -114,8 +114,8 @@ def test_what_is_none_is_as_published(atari_stand_in):
     variant_of(learning={"updates": None})
   # What may be None is None.
   clipping = {"optimizer": {"max_grad_norm": None}}
-  spr = variant_of("spr", learning=clipping)
-  assert spr.update.optimizer.max_grad_norm is None
+  unclipped = variant_of("spr", learning=clipping)
+  assert unclipped.update.optimizer.max_grad_norm is None
 
 
 def test_resets_that_an_agent_has_not(atari_stand_in, agent_of):

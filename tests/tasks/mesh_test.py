@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq import data as data_lib
+import jaxseq
 from jaxseq import nn
 from jaxseq.data import trajectories
 from jaxseq.tasks import base
@@ -98,7 +98,7 @@ def decision_problem(config):
 
 def events_problem(config):
   """A GRU before and after each of seven events: eight elements."""
-  splits = data_lib.load(
+  splits = jaxseq.data.load(
     "hawkes", seed=2, train=16, valid=4, test=6, horizon=40.0
   )
 
