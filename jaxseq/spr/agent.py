@@ -164,7 +164,10 @@ class Played(NamedTuple):
 
 
 def init(key: Array, config: Config, frame: Array, game: PyTree) -> State:
-  """Returns the state before the first step of a game, with its first frame."""
+  """Returns the state before the first step of a game, `game`.
+
+  Its first frame is of config.frame_shape and config.frame_dtype.
+  """
   key_agent, key = jax.random.split(key)
   blank = jnp.zeros(config.replay.observation_shape, config.frame_dtype)
   memory = agent_networks.initial_memory(config.variant.update.networks)
@@ -186,7 +189,8 @@ def init(key: Array, config: Config, frame: Array, game: PyTree) -> State:
 def push(observation: Array, frame: Array, done: Array) -> Array:
   """Returns the next observation (*observation_shape,): a new frame comes last.
 
-  Older ones are 0 if `done`: if the frame begins an episode.
+  The frame is (height, width) or (height, width, channels). Older ones are 0
+  if `done`, () bool: if the frame begins an episode.
   """
   frame = jnp.asarray(frame)
   if frame.ndim == 2:
@@ -263,11 +267,11 @@ def choose(
 def observe(
   config: Config, state: State, action: Array, step: games.Step
 ) -> tuple[State, Played]:
-  """Stores the outcome of an action.
+  """Stores the outcome of an action, () int32, as `choose` returns it.
 
   The end of a life, the end of a game and its time limit are all ends of an
   episode to the replay, as in SPR's code; only a game that is over ends the
-  return that is reported.
+  return that is reported: `Played`, which comes beside the state after.
   """
   channels = state.observation.shape[-1] // config.stack
   newest = state.observation[..., -channels:].reshape(config.frame_shape)

@@ -96,7 +96,9 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
-  """Predicts latents (batch, height, width, channels) after an action each.
+  """Predicts latents (batch, height, width, channels) after one action each.
+
+  The actions (batch,) are integers below num_actions.
 
   Raises:
     ValueError: if the latents have another shape.

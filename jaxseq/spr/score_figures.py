@@ -106,7 +106,10 @@ def sample_efficiency(
   steps: np.ndarray,
   points: np.ndarray,
 ) -> pathlib.Path | None:
-  """Draws `scores.sample_efficiency`, the IQM over training, of some games."""
+  """Draws `scores.sample_efficiency`, the IQM over training, of some games.
+
+  From steps (n,) and points (3, n): IQM, lower and upper ends of its interval.
+  """
   iqm, low, high = points
   return plots.learning_curve(
     directory / "sample_efficiency.png",

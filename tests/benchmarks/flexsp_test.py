@@ -50,6 +50,25 @@ def test_error_falls_with_the_number_of_buckets():
   assert len(flexsp.bucket([5, 5, 5, 9], 4).bounds) == 2
 
 
+def test_sixteen_buckets_of_four_parts_lose_little():
+  # FlexSP reports 2.3 % for Wikipedia, and 22.1 % with equal widths. It first
+  # cuts a batch into parts, the largest with as few tokens as can be.
+  lengths = document_lengths.wiki(np.random.default_rng(1), 512, 192 * 1024)
+  rising = np.sort(lengths)
+  sums = np.concatenate([[0], np.cumsum(rising)])
+  cuts, _ = flexsp._cut(
+    512, 4, lambda k, best: np.maximum(best[:k], sums[k] - sums[:k])
+  )
+  optimal, equal = 0, 0
+  for i, j in itertools.pairwise(cuts):
+    part = rising[i:j]
+    optimal += flexsp.bucket(part, 16).error
+    edges = np.linspace(0, part.max(), 17)[1:]
+    equal += (edges[np.searchsorted(edges, part)] - part).sum()
+  np.testing.assert_allclose(optimal / lengths.sum(), 0.023, atol=0.003)
+  assert equal > 2 * optimal
+
+
 def test_flexsp_keeps_every_device_in_one_group():
   model = planner.CostModel(
     "attention", 1.0, 0.02, exchange_bytes=0.2, bandwidths=(1.0,)

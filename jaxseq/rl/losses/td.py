@@ -135,10 +135,14 @@ def n_step_targets(
 ) -> Array:
   """Returns n-step targets of a sequence that may hold several episodes.
 
-  Rewards are summed up to an episode's end; at a cut the value there stands for
-  what would have come, and so does the last value at the end of the sequence,
-  so that the last targets look fewer than n steps ahead. No gradient flows
-  through the result.
+  With G^0 = V, the recursion
+
+      G^k_t = V_t  where cut_t, else
+              r_t + gamma * (1 - terminated_t) * G^{k-1}_{t+1}
+
+  sums up rewards until an episode's end; at a cut it goes on with the value
+  there, and at the end of the sequence with the last value, so that the last
+  targets look fewer than n steps ahead. No gradient flows through the result.
 
   Args:
     r_t: (*batch, time), of the transition that starts at each step.

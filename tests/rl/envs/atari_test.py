@@ -142,10 +142,11 @@ def test_one_player_sees_what_one_of_a_batch_sees():
     np.testing.assert_array_equal(image, images[t, 1])
 
 
-def test_a_game_begins_with_up_to_29_frames_of_doing_nothing():
+@RULES
+def test_a_game_begins_with_30_numbers_of_frames_of_doing_nothing(rules):
   pytest.importorskip("ale_py")
   # Cars move in every frame.
-  env, params = envs.make("Freeway-Atari")
+  env, params = envs.make("Freeway-Atari", rules=rules)
   keys = jax.random.split(jax.random.key(0), 300)
   firsts, _ = jax.vmap(env.reset, (0, None))(keys, params)
   assert len({image.tobytes() for image in np.asarray(firsts)}) == 30
