@@ -1,4 +1,4 @@
-"""Self-predictive reinforcement learning from images, on few steps.
+"""Self-predictive reinforcement learning on few steps, mostly from images.
 
     python -m experiments.spr --config=configs/spr/minatar_quick.py \
       --workdir=DIR

@@ -5,8 +5,9 @@ r"""R2D2 and PPO on images of MinAtar and Atari, by a convolutional encoder.
 Breakout in the version of MinAtar, 10x10 pixels, with the one convolution of
 its paper before an LSTM. `:ENV_ID` chooses another game, "Asterix-MinAtar" or,
 with the package ale-py (`pip install 'jaxseq[atari]'`), "Pong-Atari", where
-four frames of 84x84 are seen at once by the three convolutions of DQN. These
-need a GPU. The settings were chosen for their size: nothing is promised.
+four frames of 84x84 are seen at once by the three convolutions of DQN, and a
+lost life ends no episode. These need a GPU. The settings were chosen for their
+size: nothing is promised.
 
     --config=configs/icrl/images.py:Breakout-MinAtar,tiny
 

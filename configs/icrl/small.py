@@ -3,8 +3,8 @@ r"""The quickstart's comparison on any environment, by its id.
     python -m experiments.icrl \
       --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR
 
-The ids are those of `jaxseq.rl.envs.POPGYM`. The settings were chosen on
-RepeatPreviousEasy; nothing is promised for other environments. Where
+The ids are those of `jaxseq.rl.envs.names()` and of gymnax. The settings were
+chosen on RepeatPreviousEasy; nothing is promised for other environments. Where
 observations are numbers of very different sizes,
 
     --config.agent.normalize_observation=True

@@ -1,4 +1,4 @@
-"""Comparisons of agents that learn from images: configuration and arms."""
+"""Comparisons of self-predictive agents: configuration and arms."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""Environments that need memory, with the interface of gymnax 1.0.
+"""Environments by name: POPGym's, MinAtar's, Atari's and others.
+
+All have the interface of gymnax 1.0:
 
     env, params = envs.make("RepeatPreviousEasy")
     observation, state = env.reset(key, params)
