@@ -115,7 +115,15 @@ _CELL = recurrence.GatedCell(_forward, _backward)
 
 
 def init(key: jax.Array, config: Config) -> Params:
-  """Draws the parameters: those of `lstm.init`."""
+  """Draws the parameters, which are those of the LSTM.
+
+  Args:
+    key: random key.
+    config: options.
+
+  Returns:
+    A dict of float32 arrays, as `lstm.init` makes it.
+  """
   return lstm.init(key, config)
 
 

@@ -21,7 +21,8 @@ def test_it_plays_the_same_game():
     np.testing.assert_array_equal(observation[:4], jax.nn.one_hot(seen, 4))
     assert float(observation[-1]) == (t == 0)
     observation, game, reward, ended = step(jax.random.key(t), game, action)
-    seen, state, expected = env.advance(words, state, action, params)
+    state, expected = env.advance(words, state, action, params)
+    seen = env.observe(state, params)
     # 1/48, computed in float32 by both.
     np.testing.assert_allclose(reward, expected, rtol=1e-6)
     assert bool(ended) == (t == 50)

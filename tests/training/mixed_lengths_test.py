@@ -302,5 +302,7 @@ def test_bytes_exchanged_are_those_of_the_cost_model():
 def test_a_batch_without_a_target_is_refused():
   plan = planner.plan([1, 1], DEVICES, COSTS["recurrent"], float(CAPACITY))
   batch = lay_out("recurrent", plan, [np.zeros(1, int)] * 2)
-  with pytest.raises(ValueError, match="must have a target"):
+  with pytest.raises(
+    ValueError, match="batch: got no target, expected a document of at least 2"
+  ):
     bind("recurrent")(models.init(), batch)
