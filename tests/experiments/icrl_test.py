@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -12,16 +11,13 @@ import time
 import pytest
 
 from jaxseq.training import scalars
+from tests import programs
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU_ONLY = "tests/experiments/gru_only.py"
-# What differs between two runs with the same numbers.
-CLOCK = ("wall_time", "steps_per_second")
 
 
-def command(config, workdir, *flags):
+def arguments(config, workdir, *flags):
   return [
-    sys.executable,
     "-m",
     "experiments.icrl",
     f"--config={config}",
@@ -31,19 +27,16 @@ def command(config, workdir, *flags):
 
 
 def run(config, workdir, *flags):
-  return subprocess.run(
-    command(config, workdir, *flags),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
-  )
+  return programs.run(*arguments(config, workdir, *flags))
 
 
 def rows(workdir, arm="gru"):
   return [
-    {key: value for key, value in row.items() if key not in CLOCK}
+    {
+      key: value
+      for key, value in row.items()
+      if key not in scalars.WALL_CLOCK_FIELDS
+    }
     for row in scalars.read(workdir / arm)
   ]
 
@@ -126,8 +119,8 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   whole, _ = uninterrupted
   workdir = tmp_path / "run"
   process = subprocess.Popen(
-    command(GRU_ONLY, workdir),
-    cwd=ROOT,
+    [sys.executable, *arguments(GRU_ONLY, workdir)],
+    cwd=programs.ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )

@@ -1,36 +1,25 @@
 """The self-predictive RL binary as a user runs it: in a process of its own."""
 
 import json
-import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from jaxseq.training import scalars
+from tests import programs
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = "tests/spr/tiny_config.py"
 STEPS = 70
 
 
 def run(workdir, *flags, config=TINY):
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "experiments.spr",
-      f"--config={config}",
-      f"--workdir={workdir}",
-      *flags,
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
+  return programs.run(
+    "-m",
+    "experiments.spr",
+    f"--config={config}",
+    f"--workdir={workdir}",
+    *flags,
   )
 
 

@@ -2,29 +2,24 @@
 
 import importlib
 import json
-import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
-from absl import flags
 import numpy as np
 import pytest
 
 from jaxseq.training import errors
 from jaxseq.training import scalars
-from jaxseq.training.devices import seeds
+from tests import programs
 
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Those that compare networks on a supervised problem, without two that have
 # tests and flags of their own.
 EXPERIMENTS = [
   path.stem
-  for path in sorted((ROOT / "experiments").glob("*.py"))
+  for path in sorted((programs.ROOT / "experiments").glob("*.py"))
   if re.search(
     r"\((base\.(Data)?Comparison|supervised_arms\.Supervised)\)",
     path.read_text(),
@@ -65,7 +60,7 @@ TABLES = {
 
 def tiny(experiment):
   """The first config of an experiment that has a tiny variant."""
-  paths = sorted((ROOT / "configs" / experiment).glob("[!_]*.py"))
+  paths = sorted((programs.ROOT / "configs" / experiment).glob("[!_]*.py"))
   names = [path.stem for path in paths if '"tiny"' in path.read_text()]
   return CONFIGS.get(experiment, names[0])
 
@@ -75,39 +70,21 @@ def first_arm(experiment, config):
   return sorted(module.get_config("tiny").arms)[0]
 
 
-def arguments(experiment, config, workdir, *more):
-  return [
-    f"experiments.{experiment}",
-    f"--config=configs/{experiment}/{config}",
-    f"--workdir={workdir}",
-    "--config.num_seeds=1",
-    "--config.chunks_per_checkpoint=1",
-    "--config.tensorboard=False",
-    *more,
-  ]
-
-
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(run_main):
   """Runs an experiment in this process; returns what it printed."""
-  monkeypatch.chdir(ROOT)
-  # The devices of this process are set already.
-  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
 
   def call(experiment, workdir, *more, config=None):
-    module = importlib.import_module(f"experiments.{experiment}")
     config = config or f"{tiny(experiment)}.py:tiny"
-    argv = arguments(experiment, config, workdir, *more)
-    monkeypatch.setattr(sys, "argv", argv)
-    try:
-      flags.FLAGS(argv)
-      module.main([])
-    finally:
-      flags.FLAGS.unparse_flags()
-      # Flags of single fields are made when they are met.
-      for name in [name for name in flags.FLAGS if "config." in name]:
-        delattr(flags.FLAGS, name)
-    return capsys.readouterr().out
+    return run_main(
+      experiment,
+      f"--config=configs/{experiment}/{config}",
+      f"--workdir={workdir}",
+      "--config.num_seeds=1",
+      "--config.chunks_per_checkpoint=1",
+      "--config.tensorboard=False",
+      *more,
+    )
 
   return call
 
@@ -283,21 +260,13 @@ def test_language_model(tmp_path):
   workdir = tmp_path / "run"
 
   def call(*more):
-    return subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "experiments.language_model",
-        "--config=configs/language_model/kjv.py:tiny",
-        "--config.tensorboard=False",
-        f"--workdir={workdir}",
-        *more,
-      ],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      timeout=110,
-      check=False,
+    return programs.run(
+      "-m",
+      "experiments.language_model",
+      "--config=configs/language_model/kjv.py:tiny",
+      "--config.tensorboard=False",
+      f"--workdir={workdir}",
+      *more,
     )
 
   done = call("--length=5")
