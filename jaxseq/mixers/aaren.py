@@ -26,7 +26,7 @@ State = recurrence.SoftmaxState
 
 TRAITS = contract.Traits(
   keeps="running softmax averages, with one learned query per head",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=({"heads": 2},),
   collectives={"all_gather": 1},
   temporary={"tpu": (1.4, 9.5), "cuda": (3, 5.5)},
@@ -68,16 +68,13 @@ class Config:
     return 8 if self.d_model % 8 == 0 else 1
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters.
 
   The projections as in a Transformer layer of PyTorch: Xavier-uniform over W_q,
   W_k and W_v as one matrix, LeCun-uniform for W_o, zero biases. The query token
   is drawn from a unit normal.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays: q_tok (d_model,); W_q, W_k, W_v, W_o (d_model,

@@ -29,7 +29,7 @@ State = recurrence.WindowState
 TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
   schemes=window.SCHEMES,
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
@@ -73,14 +73,7 @@ class Config:
       raise contract.error(
         "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
       )
-    if self.positions == "rotary" and self.head_width % 2:
-      raise contract.error(
-        "d_head", self.d_head, "an even number under rotary positions"
-      )
-    if not self.rotary_base > 1:
-      raise contract.error(
-        "rotary_base", self.rotary_base, "a number greater than 1"
-      )
+    positions.check_rotary(self, "d_head", self.head_width)
 
   @property
   def groups(self) -> int:
@@ -95,12 +88,9 @@ class Config:
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, no biases.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays:

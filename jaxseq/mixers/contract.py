@@ -2,8 +2,8 @@
 
 What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
 author needs beside `jaxseq.recurrence`: `Traits`, what a mixer may declare, and
-three decorators, which check what a caller hands in, so that the functions
-below them hold the mixer alone, and which complete their docstrings:
+decorators, which check what a caller hands in, so that the functions below them
+hold the mixer alone, and which complete their docstrings (`init` does no more):
 
     @contract.initial_state
     def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -81,6 +81,10 @@ class Traits:
   )
 
 
+# `Traits.block` of what takes the place of attention in a Transformer.
+TRANSFORMER_BLOCK = {"activation": "none", "feedforward": "swiglu"}
+
+
 class Apply(Protocol):
   """The function `apply` of a mixer."""
 
@@ -121,6 +125,28 @@ class Mixer(Protocol):
   initial_state: Callable[..., PyTree]
   apply: Apply
   step: Step
+
+
+class Options:
+  """Base of a Config from which the mixers' own derive.
+
+  A derived class tells its own fields; in its docstring those of its base stand
+  above them.
+  """
+
+  def __init_subclass__(cls, **options):
+    super().__init_subclass__(**options)
+    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
+    _, _, inherited = (cls.__base__.__doc__ or "").partition(_FIELDS)
+    fields = "\n".join(filter(None, (inherited, own)))
+    cls.__doc__ = title + _FIELDS + fields
+
+
+def init(function: Callable[..., Params]) -> Callable[..., Params]:
+  """Decorator of a mixer's `init`: completes its docstring."""
+  text = inspect.getdoc(function) or ""
+  function.__doc__ = text.replace("Returns:\n", _INIT, 1)
+  return function
 
 
 def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -346,6 +372,17 @@ def _check_state(state, expected):
 
 
 _NO_DIRECTION = "None for a model that reads in both directions"
+
+# What comes before the fields in the docstring of a configuration.
+_FIELDS = "\n\nAttributes:\n"
+
+_INIT = """\
+Args:
+  key: random key.
+  config: options.
+
+Returns:
+"""
 
 _INITIAL_STATE = """
 Args:

@@ -33,7 +33,7 @@ single_scan = _lightnet.single_scan
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, divided by a running sum of exponentials",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=(
     {
       "heads": 3,
@@ -173,15 +173,12 @@ class State(NamedTuple):
   position: jax.Array | None
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, ones for the norm.
 
   (The first author's code starts with an output projection of zeros, and logits
   a hundredth as large.)
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, matrices input by output, d = d_model:

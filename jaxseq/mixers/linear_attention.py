@@ -41,7 +41,7 @@ Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, without decay by default",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=(
     {
       "heads": 2,
@@ -117,10 +117,6 @@ class Config:
       optional=("d_key", "d_value"),
       above_zero=("decay_temperature", "eps"),
     )
-    if not self.rotary_base > 1:
-      raise contract.error(
-        "rotary_base", self.rotary_base, "a number greater than 1"
-      )
     if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
       raise contract.error(
         "feature_map",
@@ -128,15 +124,11 @@ class Config:
         "'elu' or 'relu' with normalization = 'sum', whose divisor must not be "
         "negative",
       )
-    if self.positions == "rotary":
-      if self.decay == "vector":
-        raise contract.error(
-          "positions", "rotary", "'none' with decay = 'vector'"
-        )
-      if self.key_width % 2:
-        raise contract.error(
-          "d_key", self.key_width, "an even number under rotary positions"
-        )
+    positions.check_rotary(self, "d_key", self.key_width)
+    if self.positions == "rotary" and self.decay == "vector":
+      raise contract.error(
+        "positions", "rotary", "'none' with decay = 'vector'"
+      )
 
   @property
   def key_width(self) -> int:
@@ -170,12 +162,9 @@ class State(NamedTuple):
   position: jax.Array | None
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, zero biases.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays:

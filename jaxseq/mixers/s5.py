@@ -104,12 +104,9 @@ class Config:
     return self.ssm_size // 2 if self.conj_sym else self.ssm_size
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters (arXiv:2208.04933, appendix B.1, and its code).
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, where a last axis of 2 holds real and imaginary
