@@ -154,12 +154,8 @@ def bind(
 def _prepare(config, params, x, state):
   """All in one dtype, and the state head by head with one batch axis."""
   dtype = contract.wide_dtype(x, state)
-  before = tuple(
-    recurrence.to_heads(
-      leaf.astype(dtype).reshape(-1, leaf.shape[-1]), config.heads
-    )
-    for leaf in state
-  )
+  rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)
+  before = tuple(recurrence.to_heads(leaf, config.heads) for leaf in rows)
   return contract.cast(params, dtype), state, before
 
 

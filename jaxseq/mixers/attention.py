@@ -117,11 +117,8 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   Keys and values (*batch, window, kv_heads, d_head), and how many they are.
   """
   shape = (*batch_shape, config.window, config.groups, config.head_width)
-  return State(
-    jnp.zeros(shape, dtype),
-    jnp.zeros(shape, dtype),
-    jnp.zeros(shape[:-3], dtype),
-  )
+  shapes = shape, shape, shape[:-3]
+  return State(*(jnp.zeros(one, dtype) for one in shapes))
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -136,30 +133,19 @@ def apply(
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
   dtype = contract.wide_dtype(x)
-  q, k, v = (
-    recurrence.dense(x.astype(dtype), params[name].astype(dtype)).reshape(
-      *x.shape[:-1], heads, config.head_width
-    )
-    for name, heads in (
-      ("W_q", config.heads),
-      ("W_k", config.groups),
-      ("W_v", config.groups),
-    )
-  )
+
+  def project(name):
+    y = recurrence.dense(x.astype(dtype), params[name].astype(dtype))
+    return y.reshape(*x.shape[:-1], -1, config.head_width)
 
   def rotate(x, index):
     return positions.rotary(x, index[:, None], config.rotary_base)
 
+  q, k, v = map(project, ("W_q", "W_k", "W_v"))
+  options = {"reset": reset, "axis": axis, "scheme": scheme}
+  embed = rotate if config.positions == "rotary" else None
   o, state = recurrence.window_attention(
-    q,
-    k,
-    v,
-    config.window,
-    state,
-    reset=reset,
-    embed=rotate if config.positions == "rotary" else None,
-    axis=axis,
-    scheme=scheme,
+    q, k, v, config.window, state, embed=embed, **options
   )
   o = o.reshape(*x.shape[:-1], -1)
   return recurrence.dense(o, params["W_o"].astype(dtype)), state

@@ -85,12 +85,8 @@ def init(key: jax.Array, config: Config) -> Params:
 def _weights(params):
   # The biases of r and z may stand on either side; n's stand on both.
   bias = params["b"]
-  return recurrence.GatedParams(
-    params["W"],
-    bias[1:],
-    params["R"],
-    jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])]),
-  )
+  beside_g = jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])])
+  return recurrence.GatedParams(params["W"], bias[1:], params["R"], beside_g)
 
 
 initial_state, apply, step = _gated.bind(Config, State, init, _CELL, _weights)

@@ -124,11 +124,11 @@ class Config:
         "'elu' or 'relu' with normalization = 'sum', whose divisor must not be "
         "negative",
       )
-    positions.check_rotary(self, "d_key", self.key_width)
     if self.positions == "rotary" and self.decay == "vector":
       raise contract.error(
         "positions", "rotary", "'none' with decay = 'vector'"
       )
+    positions.check_rotary(self, "d_key", self.key_width)
 
   @property
   def key_width(self) -> int:
@@ -286,11 +286,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
   if config.positions == "none":
-    o, S = scan(
-      *plain,
-      jnp.concatenate([v, one], axis=-1),
-      jnp.concatenate([state.S, z], axis=-1),
-    )
+    v = jnp.concatenate([v, one], axis=-1)
+    o, S = scan(*plain, v, jnp.concatenate([state.S, z], axis=-1))
     total, z = o[..., -1:], S[..., -1:]
     o, S = o[..., :-1], S[..., :-1]
   else:

@@ -159,23 +159,10 @@ def _run(config, params, x, state, reset, conv, scan):
     u, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )
   u = jax.nn.silu(u)
-  low, B, C = jnp.split(
-    recurrence.dense(u, params["x_proj"]),
-    (config.rank, config.rank + N),
-    axis=-1,
-  )
-  delta = jax.nn.softplus(
-    recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
-  )
-  y, ssm = scan(
-    u,
-    delta,
-    -jnp.exp(params["A_log"]),
-    B,
-    C,
-    state.ssm,
-    D=params["D"],
-    reset=reset,
-  )
+  projected = recurrence.dense(u, params["x_proj"])
+  low, B, C = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
+  delta = recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
+  delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
+  y, ssm = scan(u, delta, A, B, C, state.ssm, D=params["D"], reset=reset)
   y = contract.project(params, "out_proj", y * jax.nn.silu(z))
   return y, State(window, ssm)

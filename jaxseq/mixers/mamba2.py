@@ -154,13 +154,12 @@ def init(key: jax.Array, config: Config) -> Params:
   keys = jax.random.split(key, 6)
   projected = inner + channels + heads
   low, high = config.A_init_range
+  A = jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
   weights = {
     "in_proj": contract.uniform(keys[0], (width, projected), width),
     "conv_weight": contract.uniform(keys[1], (taps, channels), taps),
     "dt_bias": discretize.step_size_bias(keys[2], heads, config),
-    "A_log": jnp.log(
-      jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
-    ),
+    "A_log": jnp.log(A),
     "D": jnp.ones((heads,), jnp.float32),
     "norm_scale": jnp.ones((inner,), jnp.float32),
     "out_proj": contract.uniform(keys[4], (inner, width), inner),
@@ -199,11 +198,8 @@ def _run(config, params, x, state, reset, conv, scan):
   dtype = contract.wide_dtype(x)
   params = contract.cast(params, dtype)
   inner, channels = config.d_inner, config.conv_channels
-  z, xBC, dt = jnp.split(
-    contract.project(params, "in_proj", x.astype(dtype)),
-    (inner, inner + channels),
-    axis=-1,
-  )
+  projected = contract.project(params, "in_proj", x.astype(dtype))
+  z, xBC, dt = jnp.split(projected, (inner, inner + channels), axis=-1)
   xBC, window = conv(
     xBC, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )
