@@ -10,6 +10,14 @@ from jaxseq.mixers import discretize
 
 Params = contract.Params
 
+# Declarations that both share.
+TRAITS = contract.Traits(
+  # What the papers' code keeps weight decay away from.
+  ssm_parameters=("A_log", "D", "dt_bias"),
+  block={"activation": "none"},
+  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(contract.Options):

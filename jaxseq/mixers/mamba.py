@@ -29,14 +29,11 @@ from jaxseq.mixers import discretize
 
 Params = contract.Params
 
-TRAITS = contract.Traits(
+TRAITS = dataclasses.replace(
+  _mamba.TRAITS,
   keeps="16 states per channel, with decays that depend on the input; 3 inputs "
   "of a convolution",
-  # What the paper's code keeps weight decay away from.
-  ssm_parameters=("A_log", "D", "dt_bias"),
-  block={"activation": "none"},
   cases=({"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
   temporary={"tpu": (18, 49), "cuda": (15, 48)},
 )
 

@@ -28,12 +28,10 @@ from jaxseq.mixers import discretize
 
 Params = contract.Params
 
-TRAITS = contract.Traits(
+TRAITS = dataclasses.replace(
+  _mamba.TRAITS,
   keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
   "of a convolution",
-  # What the paper's code keeps weight decay away from.
-  ssm_parameters=("A_log", "D", "dt_bias"),
-  block={"activation": "none"},
   cases=(
     {
       "headdim": 3,
@@ -45,7 +43,6 @@ TRAITS = contract.Traits(
       "chunk_size": 3,
     },
   ),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
   temporary={"tpu": (30, 77), "cuda": (25, 79)},
 )
 

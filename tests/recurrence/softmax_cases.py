@@ -2,8 +2,17 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxseq import recurrence
+
+# Methods and dtypes.
+FORMS = [
+  ("chunked", np.float32),
+  pytest.param("chunked", np.float64, marks=pytest.mark.slow),
+  pytest.param("sequential", np.float32, marks=pytest.mark.slow),
+  pytest.param("associative", np.float32, marks=pytest.mark.slow),
+]
 
 
 def problem(time, dv=3, scale=1.0, seed=0):

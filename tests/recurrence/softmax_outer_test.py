@@ -102,15 +102,7 @@ def test_golden_core(x64, golden):
     close(grad, data[f"d{name}"], GRADIENT)
 
 
-@pytest.mark.parametrize(
-  ("method", "dtype"),
-  [
-    ("chunked", np.float32),
-    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
-    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
-    pytest.param("associative", np.float32, marks=pytest.mark.slow),
-  ],
-)
+@pytest.mark.parametrize(("method", "dtype"), softmax_cases.FORMS)
 def test_golden_extreme_logits(golden, method, dtype):
   """Ramps and spikes of 300, and an offset of 180."""
   data = golden("lightnet/core_causal_extreme")

@@ -72,15 +72,7 @@ def test_golden_prefixes(x64, golden, name):
       close(grad, data[expected + suffix], GRADIENT)
 
 
-@pytest.mark.parametrize(
-  ("method", "dtype"),
-  [
-    ("chunked", np.float32),
-    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
-    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
-    pytest.param("associative", np.float32, marks=pytest.mark.slow),
-  ],
-)
+@pytest.mark.parametrize(("method", "dtype"), softmax_cases.FORMS)
 def test_golden_extreme_scores(golden, method, dtype):
   """Ramps of 2000, offsets of 700, spikes, and masked elements first."""
   data = golden("aaren/prefix_attention_extreme")
