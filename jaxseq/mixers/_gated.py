@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.recurrence import gated
 
@@ -97,7 +97,7 @@ def bind(
   init: Callable[..., Params],
   cell: recurrence.GatedCell,
   weights: Callable[[Params], recurrence.GatedParams] = weights,
-) -> tuple[Callable[..., Any], contract.Apply, contract.Step]:
+) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
   """Makes the `initial_state`, `apply` and `step` of a gated network.
 
   Its state is so many vectors; `weights` are those of the recurrence, from the

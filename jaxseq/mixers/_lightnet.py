@@ -1,13 +1,16 @@
 """LightNet's computation between its projections; see `lightnet`."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
+
+if TYPE_CHECKING:
+  from jaxseq.mixers import lightnet
 
 Params = dict[str, jax.Array]
 
@@ -17,7 +20,7 @@ _NOTHING = -1e30
 
 
 def over_time(
-  config: Any,
+  config: "lightnet.Config",
   params: Params,
   x: jax.Array,
   state: recurrence.SoftmaxState,
@@ -99,7 +102,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
 
 
 def array(
-  config: Any,
+  config: "lightnet.Config",
   params: Params,
   x: jax.Array,
   mask: jax.Array | None,
@@ -159,7 +162,9 @@ def single_scan(
   return q @ (keys.swapaxes(-1, -2) @ v)
 
 
-def output(config: Any, params: Params, o: jax.Array, x: jax.Array):
+def output(
+  config: "lightnet.Config", params: Params, o: jax.Array, x: jax.Array
+):
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
   logits = recurrence.dense(recurrence.dense(x, W_u1), W_u2)

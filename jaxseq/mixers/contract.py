@@ -37,6 +37,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 
 Params = dict[str, jax.Array]
+Run = Callable[..., tuple[jax.Array, PyTree]]
 
 # Checks of a configuration, for its `__post_init__`.
 error = _validate.error
@@ -174,7 +175,7 @@ def apply(
   initial_state: Callable[..., PyTree],
   *,
   fresh: bool = True,
-) -> Callable[[Callable[..., Any]], Apply]:
+) -> Callable[[Run], Apply]:
   """Makes the decorator of a mixer's `apply`.
 
   The function gets arguments that were checked, and its y is brought to the
@@ -216,7 +217,7 @@ def step(
   config_type: type,
   init: Callable[..., Params],
   initial_state: Callable[..., PyTree],
-) -> Callable[[Callable[..., Any]], Step]:
+) -> Callable[[Run], Step]:
   """Makes the decorator of a mixer's `step`, as `apply` that of its `apply`."""
 
   def decorate(function):
@@ -258,7 +259,7 @@ def one_element(
   return y[..., 0, :], state
 
 
-def wide_dtype(*arrays: Any) -> jnp.dtype:
+def wide_dtype(*arrays: PyTree) -> jnp.dtype:
   """Returns the common dtype of arrays and pytrees, float32 or wider."""
   return jnp.result_type(jnp.float32, *jax.tree.leaves(arrays))
 

@@ -93,8 +93,9 @@ def lti_scan(
       lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
     )
     split = {"axis": axis, "exchange": exchange, "reverse": reverse}
-    system = Lambda_bar, B_bar, C
-    return scans.lti_scan(run, *system, u, init, D=D, reset=reset, **split)
+    return scans.lti_scan(
+      run, Lambda_bar, B_bar, C, u, init, D=D, reset=reset, **split
+    )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
   size = _chunk_size(chunk_size, time, rows)

@@ -9,7 +9,6 @@ compare with. Dtypes are what the inputs make them.
 
 from collections.abc import Callable
 import math
-from typing import Any
 
 import jax
 from jax import lax
@@ -20,7 +19,7 @@ from jaxseq.recurrence._softmax_chunk import SoftmaxState
 
 
 def over_time(
-  step: Callable[..., tuple[Any, Any]],
+  step: Callable[..., tuple[PyTree, PyTree]],
   state: PyTree,
   elements: PyTree,
   reset: jax.Array | None,

@@ -76,9 +76,10 @@ def selective_scan(
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
-    arguments = run, x, delta, A, B, C, init
     split = {"axis": axis, "exchange": exchange}
-    return scans.selective_scan(*arguments, D=D, reset=reset, **split)
+    return scans.selective_scan(
+      run, x, delta, A, B, C, init, D=D, reset=reset, **split
+    )
   *batch, time, _ = _validate.shape("x", x, ("*batch", "time", "d"))
   size = _chunk_size(chunk_size, time)
   method = linear.resolve_method(method, size)

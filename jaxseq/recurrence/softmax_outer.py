@@ -96,12 +96,10 @@ def softmax_outer_scan(
     run = functools.partial(
       softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
     )
-    arguments, how = (
-      (run, q, logits, k, v, init),
-      {"reset": reset, "sink": sink},
-    )
     split = {"axis": axis, "exchange": exchange}
-    return averages.softmax_outer_scan(*arguments, **how, **split)
+    return averages.softmax_outer_scan(
+      run, q, logits, k, v, init, reset=reset, sink=sink, **split
+    )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
   _checks.reset(reset, batch + (time,))
@@ -199,10 +197,10 @@ def softmax_decay(
     ValueError: if shapes, dtypes or options do not fit the above.
   """
   if axis is not None:
-    run, how = functools.partial(softmax_decay, sink=sink), {"sink": sink}
+    run = functools.partial(softmax_decay, sink=sink)
     split = {"axis": axis, "exchange": exchange}
     return averages.softmax_decay(
-      run, logits, m, u, reset=reset, **how, **split
+      run, logits, m, u, reset=reset, sink=sink, **split
     )
   logits = jnp.asarray(logits)
   *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))

@@ -226,8 +226,9 @@ def _attend(problem, q, k, v, begin):
   # the sines of a constant once and for all.
   index = np.arange(total) if time == 1 else jnp.arange(total)
   q = problem.embedded(q, index[total - time :])
-  near = problem.embedded(k, index), v, start
-  o = _window_blocks.attend(q, *near, problem.window, problem.block_size)
+  placed, window = problem.embedded(k, index), problem.window
+  size = problem.block_size
+  o = _window_blocks.attend(q, placed, v, start, window, size)
   return o, *problem.kept(k, v, start[..., -1])
 
 

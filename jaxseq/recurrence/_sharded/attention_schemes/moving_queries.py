@@ -17,7 +17,8 @@ def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   at once, both are used. W - 1 ppermutes of heads * time * d elements one way,
   and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
   """
-  k, v, mask, devices = *problem[1:4], problem.mask.layout.devices
+  _, k, v, mask = problem[:4]
+  devices = mask.layout.devices
   own = lax.axis_index(axis)
   visiting, state = problem.q, problem.nothing
   for step in range(devices):
