@@ -139,6 +139,17 @@ def value_and_gradients(scan, count: int):
   return jax.value_and_grad(loss, argnums=range(count))
 
 
+def parse_with_threads(parser, torch):
+  """Parses flags, one of them torch's number of threads, and sets that."""
+  parser.add_argument(
+    "--threads", type=int, help="of torch; its choice if none"
+  )
+  flags = parser.parse_args()
+  if flags.threads:
+    torch.set_num_threads(flags.threads)
+  return flags
+
+
 def machine() -> str:
   """One line that says where the numbers come from."""
   device = jax.devices()[0]
