@@ -210,7 +210,8 @@ def retrieval(
     what = "class, two numbers and two texts"
     labels, first, second = _read(file, parse, 5, what)
     inputs, lengths = encode(first, max_length)
-    extras = datasets.Extras(*encode(second, max_length))
+    second, second_lengths = encode(second, max_length)
+    extras = datasets.Extras(second=second, second_lengths=second_lengths)
     targets = np.array(labels, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
   return datasets.Splits(
