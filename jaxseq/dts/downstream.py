@@ -61,19 +61,16 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
     probes.require()
     kind = np.asarray(train.targets).dtype
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
-      raise _validate.error(
-        "targets",
-        f"dtype {kind} of shape {train.targets.shape}",
-        "integers (n,) or (n, factors) for downstream 'classify'",
-      )
-  if "forecast" in tasks and (
-    test.lengths is not None or test.inputs.shape[1] < 2
-  ):
-    raise _validate.error(
-      "inputs and lengths",
-      f"shape {test.inputs.shape} and {test.lengths}",
-      "windows of one length above 1 for downstream 'forecast', and None",
+      got = f"dtype {kind} of shape {train.targets.shape}"
+      expected = "integers (n,) or (n, factors) for downstream 'classify'"
+      raise _validate.error("targets", got, expected)
+  windows, lengths = test.inputs.shape, test.lengths
+  if "forecast" in tasks and (lengths is not None or windows[1] < 2):
+    got = f"shape {windows} and {lengths}"
+    expected = (
+      "windows of one length above 1 for downstream 'forecast', and None"
     )
+    raise _validate.error("inputs and lengths", got, expected)
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()

@@ -193,12 +193,8 @@ def _check_inputs(z, mu, logvar, kind, mask, rows, own):
   if rows is not None:
     _validate.positive("rows", rows)
   if own is None and z.shape[0] > mu.shape[0]:
-    raise _validate.error(
-      "own",
-      None,
-      f"which of the {mu.shape[0]} rows each of the {z.shape[0]} samples was "
-      "drawn from",
-    )
+    expected = f"which of the {mu.shape[0]} rows each of the {z.shape[0]}"
+    raise _validate.error("own", None, f"{expected} samples was drawn from")
   if own is not None:
     masked.check_integers("own", own, z.shape[0])
 
@@ -210,9 +206,8 @@ def _check_size(kind, size, rows, masked):
     raise _validate.error("size", None, f"the number of windows for {kind!r}")
   _validate.positive("size", size)
   if size < rows and not masked:
-    raise _validate.error(
-      "size", size, f"at least the {rows} rows of the batch"
-    )
+    expected = f"at least the {rows} rows of the batch"
+    raise _validate.error("size", size, expected)
   if kind == "mss" and rows < 2:
     raise _validate.error("rows of mu", rows, "at least 2 rows for 'mss'")
 

@@ -62,26 +62,17 @@ def forecast(
     (n, time - time // 2, channels).
   """
   half = x.shape[-2] // 2
-  autoregressive = vae.config.decoder.form == "ar"
+  reads = vae.config.decoder.form == "ar"
 
   def of_one(prompt, code):
-    series = autoencoder.generate(
-      vae, variables, code, prompt if autoregressive else None
-    )
-    return series[half:]
+    prompt = prompt if reads else None
+    return autoencoder.generate(vae, variables, code, prompt)[half:]
 
   return evaluation.over_windows(of_one, x[:, :half], z)
 
 
 def last_value(x: np.ndarray) -> np.ndarray:
-  """Repeats the last element of the first half.
-
-  Args:
-    x: (n, time, channels).
-
-  Returns:
-    (n, time - time // 2, channels).
-  """
+  """Repeats the last element of the first half of (n, time, channels)."""
   half = x.shape[1] // 2
   return np.repeat(x[:, half - 1 : half], x.shape[1] - half, axis=1)
 

@@ -84,16 +84,9 @@ def factor_vae_from_encoder(
 ) -> FactorVae:
   """Returns the score of an encoder of a generator with known factors.
 
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D): generates a window for
-      each row and encodes it.
-    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_votes: as the rest, see `factor_vae_from_table`.
-    evaluation_votes: see there.
-    batch: see there.
-    variance_examples: examples that the global variances are of.
-    least_deviation: see there.
-    seed: of the draws of factors; what `encode` draws is its own.
+  `encode` and `sizes` are those of `beta_vae_from_encoder`, and the global
+  variances are of `variance_examples` examples. All else is as in
+  `factor_vae_from_table`.
 
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
@@ -193,14 +186,12 @@ class _Votes:
 
 def _score(votes, draw, rng, train_votes, evaluation_votes, batch) -> FactorVae:
   """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  totals = {"train_votes": train_votes, "evaluation_votes": evaluation_votes}
   # A variance is of 2 examples or more.
-  return votes.result(
-    *(
-      sum(votes.count(*piece) for piece in pieces)
-      for pieces in _draws.in_pieces(draw, rng, totals, batch, least=2)
-    )
+  _validate.integer("batch", batch, 2)
+  pieces = _draws.in_pieces(
+    draw, rng, batch, train_votes=train_votes, evaluation_votes=evaluation_votes
   )
+  return votes.result(*(sum(votes.count(*x) for x in part) for part in pieces))
 
 
 def _variances(codes: np.ndarray) -> np.ndarray:
