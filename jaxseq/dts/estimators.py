@@ -243,9 +243,7 @@ def per_sample(densities: Densities) -> Terms:
 
 
 def decompose(
-  densities: Densities,
-  mask: Array | None = None,
-  axis_name: str | None = None,
+  densities: Densities, mask: Array | None = None, axis_name: str | None = None
 ) -> Terms:
   """Averages the terms of the KL over samples.
 
@@ -287,14 +285,6 @@ def mi_agg(
 
 
 def mi_agg_of(densities: Densities, logvar: Array) -> Array:
-  """Returns what `mi_agg` does, from the "exact" densities of a big batch.
-
-  Args:
-    densities: from `log_densities`.
-    logvar: (B, D), what they were made from.
-
-  Returns:
-    (), nats.
-  """
+  """Returns `mi_agg` from the "exact" densities of codes with this logvar."""
   negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()

@@ -23,13 +23,9 @@ _BATCH = 256
 
 
 def chosen(count: int, limit: int) -> np.ndarray:
-  """Returns which windows stand for all, (min(count, limit),) int.
+  """Returns which of `count` windows stand for all, (min(count, limit),) int.
 
   They lie evenly: windows may be in the order of recordings or of classes.
-
-  Args:
-    count: number of windows.
-    limit: how many of them at most.
   """
   size = min(count, limit)
   return np.arange(size) * count // size
@@ -40,10 +36,7 @@ def over_windows(
 ) -> Any:
   """Maps a function of one window over many, some of them at a time.
 
-  Args:
-    function: from a window's part of each array to arrays.
-    x: (n, ...).
-    *more: (n, ...) or None each.
+  It gets a window's part of each array, x (n, ...) and more; None stays None.
   """
   return jax.lax.map(
     lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))

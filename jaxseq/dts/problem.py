@@ -73,13 +73,10 @@ class ArmConfig:
       self, not_negative=("elbo_weight",), shares=("prefix_rate",)
     )
     if self.adaptation is not None:
-      expected = (self.adaptation.class_size, self.adaptation.domain_size)
-      if self.model.segments != expected:
-        raise _validate.error(
-          "model.segments",
-          self.model.segments,
-          f"{expected}, the sizes of adaptation's segments",
-        )
+      sizes = (self.adaptation.class_size, self.adaptation.domain_size)
+      if self.model.segments != sizes:
+        expected = f"{sizes}, the sizes of adaptation's segments"
+        raise _validate.error("model.segments", self.model.segments, expected)
 
 
 def make_model(arm: ArmConfig, splits: data.Splits) -> autoencoder.VAE:

@@ -78,9 +78,8 @@ def _milp(problem, long, choices, short_work, bounds, time_limit):
   for i, (document, column, block) in enumerate(choices):
     once[place_of[document], i] = 1
     degree = int(problem.degrees[column])
-    load[block * degree : (block + 1) * degree, i] = problem.times[
-      document, column
-    ]
+    devices_of = slice(block * degree, (block + 1) * degree)
+    load[devices_of, i] = problem.times[document, column]
   load[:, count : count + devices] = sparse.eye(devices)
   load[:, -1] = -1
   spread = np.zeros((1, count + devices + 1))

@@ -156,15 +156,12 @@ class _Votes:
     """Returns votes (K, D) of batches (V, b, D) with factors (V,) held."""
     shape = self.variances.shape
     if codes.ndim != 3 or shape != codes.shape[2:] or not codes.size:
-      raise _validate.error(
-        "batches of codes",
-        f"shape {codes.shape} and {shape}",
-        "(votes, examples, codes), and a global variance for each code",
-      )
+      got = f"shape {codes.shape} and {shape}"
+      expected = "(votes, examples, codes), and a global variance for each code"
+      raise _validate.error("batches of codes", got, expected)
     if held.min() < 0 or held.max() >= self.num_factors:
-      raise _validate.error(
-        "factors", held, f"a number in 0 .. {self.num_factors - 1}"
-      )
+      expected = f"a number in 0 .. {self.num_factors - 1}"
+      raise _validate.error("factors", held, expected)
     votes = np.zeros((self.num_factors, *shape), np.int64)
     if self.active.any():
       relative = np.full((len(codes), *shape), np.inf)
