@@ -24,6 +24,14 @@ def code_array(
   return array
 
 
+def varying(codes: np.ndarray) -> np.ndarray:
+  """Returns which columns of codes vary, (D,) bool; at least one must."""
+  varies = np.ptp(codes, axis=0) > 0
+  if not varies.any():
+    raise _validate.error("codes", "constants", "a column that varies")
+  return varies
+
+
 def factor_array(
   factors: jax.typing.ArrayLike,
   examples: int,

@@ -91,13 +91,8 @@ class VAE(linen.Module):
   ) -> jax.Array:
     """Encodes and decodes the mean: what initialises all parameters.
 
-    Args:
-      x: (*batch, length, channels).
-      lengths: (*batch,) numbers of valid elements; None where all always are,
-        for which an encoder may have other parameters.
-
-    Returns:
-      (*batch,) the result of `nll`.
+    Arguments and result are those of `nll`; `lengths` are None where all
+    elements always are valid, for which an encoder may have other parameters.
     """
     mu, _ = self.encode(x, lengths)
     return self.nll(x, mu, lengths)

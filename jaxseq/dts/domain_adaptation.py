@@ -191,14 +191,9 @@ class Heads(linen.Module):
 
   @linen.compact
   def __call__(self, mu: Array, strength: Array | float = 1.0) -> PerHead:
-    """Returns the logits of all classifiers.
-
-    Args:
-      mu: (batch, D) means of the code.
-      strength: () coefficient of the reversal.
-    """
+    """Returns the logits of all classifiers, see `inputs`."""
     seen = inputs(self.config, mu, strength)
-    sizes = PerHead(self.classes, self.domains, self.domains, self.classes)
+    sizes = self.classes, self.domains, self.domains, self.classes
     logits = []
     for name, x, size in zip(PerHead._fields, seen, sizes):
       widths = (*self.config.widths, size)
@@ -261,16 +256,10 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns how often the class is told right from its own segment.
+  """Returns how often `heads` tell the class right from its own segment.
 
-  Args:
-    heads: the classifiers.
-    params: theirs.
-    encode: from windows to means (n, D).
-    parts: windows by name.
-
-  Returns:
-    "NAME_accuracy" for each part.
+  That is "NAME_accuracy" of the windows NAME in `parts`, which `encode` turns
+  into means (n, D).
   """
   metrics = {}
   for name, part in parts.items():

@@ -19,7 +19,6 @@ with M = batch - 1. The code published with the paper puts 1 / N into the first
 column instead, which makes it the same as `batch`.
 """
 
-import functools
 import typing
 from typing import Literal
 from typing import NamedTuple
@@ -152,15 +151,9 @@ def log_densities(
     mask = None if mask is None else masked.gather(mask, axis_name)
   _check_size(kind, size, mu.shape[0], mask is not None)
 
-  of_one = functools.partial(
-    _mixture.aggregate,
-    mu=mu,
-    logvar=logvar,
-    mask=mask,
-    kind=kind,
-    size=size,
-    groups=groups,
-  )
+  def of_one(z, own):
+    return _mixture.aggregate(z, own, mu, logvar, mask, kind, size, groups)
+
   if rows is None or rows >= z.shape[0]:
     log_qz, log_qz_d, log_qz_g = jax.vmap(of_one)(z, own)
   else:

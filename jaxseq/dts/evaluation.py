@@ -71,10 +71,7 @@ def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:
   """Returns which coordinates vary with the window, (D,) bool.
 
   A KL of 1 nat in all, spread over ten coordinates, can leave all ten active.
-
-  Args:
-    mu: (n, D) means of q(z|x), n >= 2.
-    threshold: of the unbiased variance.
+  The threshold is that of the unbiased variance of the means (n, D), n >= 2.
   """
   return jnp.var(mu, axis=0, ddof=1) > threshold
 

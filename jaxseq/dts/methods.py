@@ -50,14 +50,7 @@ _REWARDING = ("info_vae", "dts")
 # Methods that are nothing but weights, and the fields that give these.
 _WEIGHTED = ("vae", "beta_vae", "beta_tcvae", "info_vae", "dts")
 _WEIGHT_FIELDS = (
-  "method",
-  "alpha",
-  "beta",
-  "gamma",
-  "lam",
-  "dip_off_diagonal",
-  "dip_diagonal",
-  "w_dw",
+  "method alpha beta gamma lam dip_off_diagonal dip_diagonal w_dw".split()
 )
 # Fields that hold numbers of at least 0, and those that may be None as well.
 _NOT_NEGATIVE = "beta gamma lam dip_off_diagonal free_bits delta_min".split()

@@ -269,7 +269,11 @@ def _layer(name, path, axes, parts=_PLAIN):
 def _read(tensors, table, latent, dropout):
   """Returns the parameters of a table."""
   known = {row.name for row in (*_network(dropout), *_momentum(dropout))}
-  known.update(name for name in tensors if _is_unused(name))
+  known.update(
+    name
+    for name in tensors
+    if name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
+  )
   _check_names("tensors", tensors, [row.name for row in table], known)
   arrays = {row.name: np.asarray(tensors[row.name]) for row in table}
   _check_shapes(
@@ -287,10 +291,6 @@ def _read(tensors, table, latent, dropout):
 def _copy(array):
   # What it was laid out from may be trained on.
   return np.array(array, order="C")
-
-
-def _is_unused(name):
-  return name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
 
 
 def _our_axes(axes):

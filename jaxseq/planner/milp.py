@@ -42,13 +42,15 @@ def solve(
   long = lpt.is_long(problem, lower_bound)
   if len(problem.lengths) * len(blocks) <= MOST_EXACT:
     long = np.ones_like(long)
-  useful = _useful(problem.times)
+  times = problem.times
+  # Larger degrees that are no faster than a smaller one never help.
+  useful = np.isfinite(times)
+  useful[:, 1:] &= times[:, 1:] < np.minimum.accumulate(times, axis=1)[:, :-1]
   choices = [
     (document, column, block)
     for document in np.flatnonzero(long).tolist()
     for column, block in blocks
-    if useful[document, column]
-    and problem.times[document, column] <= upper_bound
+    if useful[document, column] and times[document, column] <= upper_bound
   ]
   short_work = problem.shares[~long, 0].sum()
   result = _milp(
@@ -58,14 +60,6 @@ def solve(
     return None
   chosen = np.flatnonzero(result.x[: len(choices)] > 0.5)
   return _round(problem, long, [choices[i] for i in chosen.tolist()])
-
-
-def _useful(times):
-  """Larger degrees that are no faster than a smaller one never help."""
-  before = np.minimum.accumulate(times, axis=1)[:, :-1]
-  useful = np.isfinite(times)
-  useful[:, 1:] &= times[:, 1:] < before
-  return useful
 
 
 def _milp(problem, long, choices, short_work, bounds, time_limit):
