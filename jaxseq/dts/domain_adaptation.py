@@ -217,11 +217,8 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
     if value is None:
       raise _validate.error(name, None, expected)
   if not np.any(np.asarray(splits.train.targets) == domains.UNLABELED):
-    raise _validate.error(
-      "splits.train",
-      "no windows of the target",
-      "some, without classes (unlabeled=False leaves them out)",
-    )
+    expected = "some, without classes (unlabeled=False leaves them out)"
+    raise _validate.error("splits.train", "no windows of the target", expected)
   return Heads(config, splits.info.num_classes, int(domain.max()) + 1)
 
 

@@ -75,11 +75,10 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
+      got = f"shape {test.targets.shape} with {labels[:5]} in the test set"
+      wanted = "(n,) that are 0 in training and 0 and 1 in the test set"
       raise _validate.error(
-        "targets",
-        f"shape {test.targets.shape} with {labels[:5]} in the test set",
-        "(n,) that are 0 in training and 0 and 1 in the test set for "
-        "downstream 'anomaly'",
+        "targets", got, f"{wanted} for downstream 'anomaly'"
       )
 
 

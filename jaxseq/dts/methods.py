@@ -250,10 +250,8 @@ def without_weights(config: Config) -> Config | None:
     or config.objective != "elbo"
   ):
     return None
-  fields = {field.name: field.default for field in dataclasses.fields(Config)}
-  return dataclasses.replace(
-    config, **{name: fields[name] for name in _WEIGHT_FIELDS}
-  )
+  defaults = {name: getattr(Config, name) for name in _WEIGHT_FIELDS}
+  return dataclasses.replace(config, **defaults)
 
 
 def dip_weights(config: Config) -> tuple[float, float] | None:

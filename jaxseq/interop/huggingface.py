@@ -64,8 +64,14 @@ def load(
   tensors = _read_tensors(directory)
   if _OLD_EMBEDDING in tensors:
     tensors.setdefault(_EMBEDDING, tensors.pop(_OLD_EMBEDDING))
-  if config.tie:
-    _drop_tied_head(tensors, directory)
+  if config.tie and _HEAD in tensors:
+    # A second copy of the embedding.
+    head = tensors.pop(_HEAD)
+    if not np.array_equal(head, tensors.get(_EMBEDDING)):
+      raise ValueError(
+        f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
+        "same, as config.json ties them."
+      )
   params = _tensors.from_torch(config, vocab_size, tensors, str(directory))
   if scan_layers:
     config = _scanned(config, True)
@@ -201,17 +207,6 @@ def _read_shards(directory):
   if lost:
     raise ValueError(f"{directory / files[lost[0]]} lacks {lost[0]}.")
   return tensors
-
-
-def _drop_tied_head(tensors, directory):
-  """Removes a second copy of the embedding."""
-  head = tensors.pop(_HEAD, None)
-  embedding = tensors.get(_EMBEDDING)
-  if head is not None and not np.array_equal(head, embedding):
-    raise ValueError(
-      f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
-      "same, as config.json ties them."
-    )
 
 
 def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:

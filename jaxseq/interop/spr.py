@@ -342,9 +342,6 @@ def _check_shapes(rows, latent):
   for name, shape, axes in rows:
     expected = tuple(sizes[axis] for axis in axes)
     if shape != expected:
-      raise _validate.error(
-        name,
-        shape,
-        f"shape {expected}, that is ({', '.join(axes)}), to fit the others and "
-        f"the latent {tuple(latent)}",
-      )
+      fits = f"to fit the others and the latent {tuple(latent)}"
+      wanted = f"shape {expected}, that is ({', '.join(axes)}), {fits}"
+      raise _validate.error(name, shape, wanted)

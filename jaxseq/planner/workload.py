@@ -100,10 +100,7 @@ def tokens_per_device(
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
   if free <= 0 or capacity < 1:
-    raise _validate.error(
-      "memory_per_device",
-      memory_per_device,
-      f"room for a token of {cost_model.bytes_per_token:.6g} bytes beside "
-      f"{cost_model.fixed_bytes:.6g} fixed bytes",
-    )
+    room = f"room for a token of {cost_model.bytes_per_token:.6g} bytes"
+    expected = f"{room} beside {cost_model.fixed_bytes:.6g} fixed bytes"
+    raise _validate.error("memory_per_device", memory_per_device, expected)
   return capacity
