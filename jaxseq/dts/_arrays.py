@@ -1,7 +1,5 @@
 """Checks of the arrays that a caller hands in, for every metric."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -109,7 +107,9 @@ def train_and_test(
   return codes, factors, codes_test, factors_test
 
 
-def matrix(values: Any, name: str, rows: int = 1, columns: int = 1):
+def matrix(
+  values: jax.typing.ArrayLike, name: str, rows: int = 1, columns: int = 1
+) -> np.ndarray:
   """Returns a matrix (D, K) of numbers >= 0 as float64, checked."""
   array = np.asarray(values, np.float64)
   if array.ndim != 2 or array.shape[0] < rows or array.shape[1] < columns:

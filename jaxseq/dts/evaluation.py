@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +31,8 @@ def chosen(count: int, limit: int) -> np.ndarray:
 
 
 def over_windows(
-  function: Callable[..., Any], x: jax.Array, *more: jax.Array | None
-) -> Any:
+  function: Callable[..., PyTree], x: jax.Array, *more: jax.Array | None
+) -> PyTree:
   """Maps a function of one window over many, some of them at a time.
 
   It gets a window's part of each array, x (n, ...) and more; None stays None.
@@ -88,7 +87,7 @@ def evaluate(
   variables: PyTree,
   dataset: data.ArrayDataset,
   limit: int = 4096,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Measures a model on windows, one sample z for each.
 
   Args:

@@ -6,7 +6,6 @@ not lie on both sides.
 """
 
 from collections.abc import Mapping
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -93,7 +92,7 @@ def domain_table(
   source_test: Windows,
   target: Windows,
   target_test: Windows,
-  segments: Mapping[str, Any],
+  segments: Mapping[str, slice | jax.typing.ArrayLike],
   *,
   kind: str = "linear",
   seed: int = 0,
@@ -218,7 +217,7 @@ def _windows(name: str, windows: Windows) -> Windows:
 
 
 def _columns(
-  codes: np.ndarray, columns: jax.typing.ArrayLike, name: str
+  codes: np.ndarray, columns: slice | jax.typing.ArrayLike, name: str
 ) -> np.ndarray:
   wrong = _validate.error(
     f"segment {name!r}",

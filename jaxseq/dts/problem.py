@@ -1,7 +1,6 @@
 """A disentangling auto-encoder as a supervised problem, and its optimiser."""
 
 import dataclasses
-from typing import Any
 
 import jax
 from jax import lax
@@ -206,7 +205,7 @@ class Problem(base.ArrayProblem):
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     return value, supervised.Loss(metrics, {}, carry)
 
-  def evaluate(self, variables: PyTree, data: Any) -> supervised.Metrics:
+  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Returns metrics of the test windows, and of held-out labels."""
     params = variables["params"]
     model = {"params": params["model"]}

@@ -41,7 +41,7 @@ _HEAD = "lm_head.weight"
 
 def load(
   directory: str | os.PathLike, *, scan_layers: bool = False
-) -> tuple[nn.NetworkConfig, dict[str, Any]]:
+) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
   Args:

@@ -57,7 +57,6 @@ import collections
 from collections.abc import Iterable
 from collections.abc import Mapping
 import math
-from typing import Any
 from typing import NamedTuple
 
 from flax import traverse_util
@@ -109,11 +108,11 @@ _UNUSED_ENDS = (
 
 
 def params(
-  tensors: Mapping[str, Any],
+  tensors: Mapping[str, np.typing.ArrayLike],
   latent: tuple[int, int, int],
   *,
   dropout: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Returns an agent's parameters from its state dict.
 
   Args:
@@ -138,11 +137,11 @@ def params(
 
 
 def momentum(
-  tensors: Mapping[str, Any],
+  tensors: Mapping[str, np.typing.ArrayLike],
   latent: tuple[int, int, int],
   *,
   dropout: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Returns the momentum copies, `learner.State.momentum`, from a state dict.
 
   Args:
