@@ -135,11 +135,11 @@ def domain_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   names = "source", "source_test", "target", "target_test"
-  parts = map(_windows, names, (source, source_test, target, target_test))
-  first, *others = parts = list(parts)
-  for name, part in zip(names[1:], others):
-    name = f"{name}.codes"
-    _arrays.alike(name, part.codes, "source.codes", first.codes, "codes")
+  given = source, source_test, target, target_test
+  parts = [_windows(name, part) for name, part in zip(names, given)]
+  first = parts[0].codes
+  for name, part in zip(names, parts):
+    _arrays.alike(f"{name}.codes", part.codes, "source.codes", first, "codes")
   if not segments:
     raise _validate.error("segments", segments, "at least one segment")
   rows = {}
