@@ -152,7 +152,7 @@ class Config:
   def _check_combinations(self):
     method, rewarding = self.method, self.method in _REWARDING
     rewards = ", ".join(_REWARDING)
-    capped, alike = self.mi_cap is not None, self.w_gtc is None
+    capped, grouped = self.mi_cap is not None, self.w_gtc is not None
     for name, is_set in (
       ("free_bits", self.free_bits > 0),
       ("delta_min", self.delta_min > 0),
@@ -169,7 +169,7 @@ class Config:
         "nats, which annealed_vae needs",
       ),
       (
-        method == "factor_vae" and not alike,
+        method == "factor_vae" and grouped,
         "w_gtc",
         "None for factor_vae, whose discriminator does not know of groups",
       ),
@@ -193,7 +193,7 @@ class Config:
       if is_wrong:
         raise _validate.error(name, getattr(self, name), expected)
     if self.kl_marg == "mmd" and not (
-      rewarding and alike and self.w_dw is None
+      rewarding and not grouped and self.w_dw is None
     ):
       raise _validate.error(
         "method, w_gtc and w_dw",
