@@ -16,7 +16,6 @@ Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -29,7 +28,6 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
 from jaxseq.rl.losses import exploration
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
@@ -100,9 +98,8 @@ class Config:
     longest = variant.num_steps
     if variant.annealing is not None:
       longest = max(variant.annealing.first_steps, variant.annealing.last_steps)
-    sequence, span, every = agent.sequence, 1, 1
-    if agent.recurrent:
-      span, every = sequence.span, sequence.length
+    sequence = agent.sequence if agent.recurrent else None
+    every = sequence.length if sequence else 1
     capacity = self.capacity
     if capacity is None:
       capacity = math.ceil(self.num_steps / every) * every
@@ -116,8 +113,7 @@ class Config:
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
-      span=span,
-      every=every,
+      sequence=sequence,
     )
 
 
@@ -250,7 +246,7 @@ def choose(
   # A memory takes in what is seen even while actions are random.
   if not (learning or config.variant.update.recurrent):
     return state, random_action
-  replay = frame_sequences.remember(config.replay, state.replay, state.memory)
+  replay = frames.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
@@ -308,11 +304,6 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     num_steps, gamma = resets.n_step_settings(
       variant.annealing, state.since_reset
     )
-  make_batch = frames.take
-  if variant.update.recurrent:
-    make_batch = functools.partial(
-      frame_sequences.take, sequence=variant.update.sequence
-    )
   sample = frames.sample(
     config.replay,
     state.replay,
@@ -320,7 +311,6 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
-    make_batch=make_batch,
   )
   agent, metrics = update.train_step(
     variant.update, state.agent, sample.batch, key_update

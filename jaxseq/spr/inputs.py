@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import q_heads
@@ -49,7 +48,7 @@ class Draws(NamedTuple):
 
 
 def check(
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   *,
   steps: int,
   rows: int,
@@ -71,7 +70,7 @@ def check(
     "done": (rows, ahead + 1),
     "done_n": (rows,),
   }
-  if isinstance(batch, frames.Batch):
+  if batch.reset is None:
     shapes["next_observation"] = (size, *observation_shape)
   else:
     shapes["reset"] = (size, steps)

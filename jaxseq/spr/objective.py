@@ -11,7 +11,6 @@ import optax
 
 from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import learner
@@ -54,7 +53,7 @@ def episode_mask(done: Array) -> Array:
 
 def bootstrap(
   config: learner.Config,
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   outputs: Array,
   selector: Array,
 ) -> Array:
@@ -79,7 +78,7 @@ def bootstrap(
 def terms(
   config: learner.Config,
   params: learner.Params,
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   latent: Array,
   outputs: Array,
   target: Array,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
-from jaxseq.rl.replay import frame_sequences
+from jaxseq.rl.replay import frames
 from jaxseq.rl.replay import stored_memory
 from jaxseq.spr import inputs
 from jaxseq.spr import latent_memory
@@ -32,7 +32,7 @@ Array = jax.Array
 
 
 def draw(
-  key: Array, config: learner.Config, batch: frame_sequences.Batch
+  key: Array, config: learner.Config, batch: frames.Batch
 ) -> inputs.Draws:
   """Draws what is random about an update with a batch."""
   shape = batch.reset.shape
@@ -45,7 +45,7 @@ def draw(
 def make(
   config: learner.Config,
   state: learner.State,
-  batch: frame_sequences.Batch,
+  batch: frames.Batch,
   draws: inputs.Draws,
 ) -> learner.Loss:
   """Returns the loss of a batch as a function of the online parameters.

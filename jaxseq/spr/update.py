@@ -8,7 +8,6 @@ import types
 
 import jax
 
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
@@ -16,7 +15,7 @@ from jaxseq.spr import sequence_loss
 from jaxseq.spr import transition_loss
 
 Array = jax.Array
-Batch = frames.Batch | frame_sequences.Batch
+Batch = frames.Batch
 
 
 def _loss_of(config: learner.Config) -> types.ModuleType:

@@ -1,5 +1,6 @@
 """Tests of agents with a memory: what they act upon is what they learn from."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,6 @@ import pytest
 
 from jaxseq import spr
 from jaxseq.rl import encoders
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import full_games
@@ -91,7 +91,8 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   # The memory is fresh after each end of an episode, and matters elsewhere,
   # though not where it moves nothing across a ReLU.
   begins = np.concatenate([[True], done[:-1]])
-  np.testing.assert_array_equal(acted[begins], fresh[begins])
+  # The two are compiled apart, and may take float32 sums in another order.
+  np.testing.assert_allclose(acted[begins], fresh[begins], rtol=1e-5, atol=1e-6)
   assert (np.abs(acted - fresh).max(axis=1) > 1e-6)[~begins].mean() > 0.5
 
   # Multiples of 3 from which all is there. The newest step is 33, in slot 9; a
@@ -105,14 +106,7 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
 
   @jax.jit
   def values(params, replay, slot):
-    batch = frame_sequences.take(
-      config.replay,
-      replay,
-      slot,
-      sequence=config.variant.update.sequence,
-      num_steps=N,
-      gamma=0.9,
-    )
+    batch = frames.take(config.replay, replay, slot, num_steps=N, gamma=0.9)
     latent = encoders.apply(parts.encoder, params["encoder"], batch.observation)
     seen, _ = latent_memory.apply(
       parts.memory, params["memory"], latent, batch.memory, batch.reset
@@ -143,16 +137,15 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   @jax.jit
   def both(start, replay):
     keywords = {"num_steps": N, "gamma": 0.9}
-    batch = frame_sequences.take(
-      config.replay, replay, slot, sequence=sequence, **keywords
-    )
+    batch = frames.take(config.replay, replay, slot, **keywords)
     draws = inputs.Draws(noise)
     after, metrics = update.update(
       agent, start, batch._replace(weight=weight), draws
     )
     places = slot[:, None] + sequence.burn_in + jnp.arange(sequence.length)
     places = places.reshape(-1)
-    alone = frames.take(config.replay, replay, places, **keywords)
+    steps = dataclasses.replace(config.replay, sequence=None)
+    alone = frames.take(steps, replay, places, **keywords)
     alone = alone._replace(weight=jnp.repeat(weight, sequence.length))
     loss = transition_loss.make(agent, start, alone, draws)
     wanted = learner.descend(agent, start, loss, draws.noise)
