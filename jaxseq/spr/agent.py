@@ -108,7 +108,7 @@ class Config:
       frame_shape=self.frame_shape,
       frame_dtype=self.frame_dtype,
       stack=self.stack,
-      num_predictions=agent.num_predictions if agent.predicts else 0,
+      num_predictions=agent.ahead,
       max_steps=longest,
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,

@@ -98,6 +98,11 @@ class Config:
     return self.networks.transition is not None
 
   @property
+  def ahead(self) -> int:
+    """K; 0 without self-prediction."""
+    return self.num_predictions if self.predicts else 0
+
+  @property
   def recurrent(self) -> bool:
     """Whether the agent has a memory."""
     return self.networks.memory is not None
@@ -196,13 +201,9 @@ def _momentum_part(config, params):
 
 
 def draw(
-  key: Array, config: Config, shapes: inputs.Augmentations
+  key: Array, config: Config, images: inputs.Augmentations
 ) -> inputs.Draws:
-  """Draws what is random about an update.
-
-  The shapes are those of the images of each branch, without their own axes;
-  None where there are none.
-  """
+  """Draws what is random about an update with the images of each branch."""
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
   head = config.networks.head
   noise = q_heads.draw_noise(key_noise, head)
@@ -213,8 +214,10 @@ def draw(
   if config.augmentation is not None:
     augmentations = inputs.Augmentations(
       *(
-        shape and augmentation.draw(key, config.augmentation, shape)
-        for key, shape in zip(jax.random.split(key_image, 4), shapes)
+        None
+        if image is None
+        else augmentation.draw(key, config.augmentation, image.shape[:-3])
+        for key, image in zip(jax.random.split(key_image, 4), images)
       )
     )
     if config.shared_next:

@@ -31,15 +31,16 @@ from jaxseq.spr import q_heads
 Array = jax.Array
 
 
-def draw(
-  key: Array, config: learner.Config, batch: frames.Batch
-) -> inputs.Draws:
-  """Draws what is random about an update with a batch."""
-  shape = batch.reset.shape
-  steps = config.sequence.length + config.num_predictions - 1
-  predicted = (shape[0], steps) if config.predicts else None
-  shapes = inputs.Augmentations(shape, predicted, shape, None)
-  return learner.draw(key, config, shapes)
+def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
+  """Returns the images of each branch of an update."""
+  predicted = None
+  if config.predicts:
+    first = config.sequence.burn_in + 1
+    last = config.sequence.span + config.ahead
+    predicted = batch.observation[:, first:last]
+  return inputs.Augmentations(
+    batch.observation, predicted, batch.observation, None
+  )
 
 
 def make(
@@ -53,8 +54,7 @@ def make(
   Raises:
     ValueError: if the batch does not fit the configuration.
   """
-  sequence = config.sequence
-  ahead = config.num_predictions if config.predicts else 0
+  sequence, ahead = config.sequence, config.ahead
   steps = batch.reset.shape[-1]
   _validate.integer(
     "steps of batch.reset", steps, sequence.span + max(ahead, 1)
@@ -66,20 +66,13 @@ def make(
     ahead=ahead,
     observation_shape=config.networks.encoder.image_shape,
   )
-  first = sequence.burn_in + 1
-  images = inputs.Augmentations(
-    online=batch.observation,
-    spr=batch.observation[:, first : first + sequence.length + ahead - 1]
-    if ahead
-    else None,
-    next_target=batch.observation,
-    next_online=None,
+  augmented = inputs.augment(
+    config.augmentation, images(config, batch), draws.augmentations
   )
-  images = inputs.augment(config.augmentation, images, draws.augmentations)
   key_burn_in, key = _keys(draws, 0)
-  memory = _renewed(config, state.params, images.online, batch, key_burn_in)
-  target = _value_target(config, state, batch, images, draws, memory)
-  projected = learner.to_predict(config, state, images.spr, draws)
+  memory = _renewed(config, state.params, augmented.online, batch, key_burn_in)
+  target = _value_target(config, state, batch, augmented, draws, memory)
+  projected = learner.to_predict(config, state, augmented.spr, draws)
   if projected is not None:
     # Those of t + 1 .. t + K, for every step t that is learned from.
     projected = _rows(
@@ -93,7 +86,7 @@ def make(
     latent, seen, _ = _see(
       config,
       params,
-      images.online[:, learned],
+      augmented.online[:, learned],
       memory,
       batch.reset[:, learned],
       key,
@@ -141,7 +134,7 @@ def _renewed(config, params, image, batch, key):
   return stored_memory.renew(run, batch.memory, config.sequence.burn_in)
 
 
-def _value_target(config, state, batch, images, draws, memory):
+def _value_target(config, state, batch, augmented, draws, memory):
   """Returns target distributions (rows, atoms), or values (rows,)."""
   burn_in, length = config.sequence.burn_in, config.sequence.length
 
@@ -156,14 +149,14 @@ def _value_target(config, state, batch, images, draws, memory):
     )
 
   key_burn_in, key = _keys(draws, 2)
-  image = images.next_target
+  image = augmented.next_target
   renewed = _renewed(config, state.target, image, batch, key_burn_in)
   noise = learner.noise_of_target(config, state, draws)
   outputs = outputs_ahead(state.target, image, renewed, noise, key)
   selector = outputs
   if config.double:
     selector = outputs_ahead(
-      state.params, images.online, memory, draws.noise, draws.dropout_key(3)
+      state.params, augmented.online, memory, draws.noise, draws.dropout_key(3)
     )
   return objective.bootstrap(config, batch, outputs, selector)
 
