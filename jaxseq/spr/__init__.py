@@ -26,7 +26,6 @@ if TYPE_CHECKING:
   from jaxseq.spr import game as game
   from jaxseq.spr import gifs as gifs
   from jaxseq.spr import inputs as inputs
-  from jaxseq.spr import latent_memory as latent_memory
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import objective as objective

@@ -2,7 +2,17 @@
 
 The parameters are a dict of "encoder" and "head" and, for an agent that
 predicts its own latents, "transition" and "predictor"; for one with a memory,
-"memory".
+"memory": any registered mixer over time, between encoder and head.
+
+    m_t = z_t + W_out y_t,  (y_t, h_t) = step(W_in z_t, h_{t-1})
+
+z_t is the encoder's latent, flattened, and m_t what the head sees instead. It
+has the shape of z_t, so that the head stays as it is; what is predicted by
+self-prediction is z_t itself. Where an episode begins the state h is fresh.
+
+Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
+How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
+(R2D2), see `sequence_loss`.
 """
 
 import dataclasses
@@ -15,7 +25,6 @@ from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import conv_transition
-from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import q_heads
 from jaxseq.spr import stacks
@@ -80,11 +89,9 @@ def init(key: Array, config: Config) -> Params:
   }
   if config.memory is not None:
     # A key of its own, so that the other parts are as they are without it.
-    params["memory"] = latent_memory.init(
-      jax.random.fold_in(key, 4),
-      config.memory,
-      encoders.latent_shape(config.encoder),
-    )
+    size = config.head.features
+    key_memory = jax.random.fold_in(key, 4)
+    params["memory"] = stacks.init(key_memory, config.memory, size, size)
   if config.transition is not None:
     width = config.head.projection_width
     model = _transition_model(config)
@@ -109,6 +116,30 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   return stacks.initial_state(config.memory, batch_shape)
 
 
+def remember(
+  config: Config,
+  params: Params,
+  latent: Array,
+  memory: PyTree,
+  reset: Array | None = None,
+  *,
+  step: bool = False,
+) -> tuple[Array, PyTree]:
+  """Takes whole sequences, or one latent of each, into the memory.
+
+  From latents (*batch, time, height, width, channels) to what the head is to
+  see, which is like them, and the memory after the last one. Memory, reset and
+  step are as the arguments of `stacks.apply`; without a memory nothing changes.
+  """
+  if config.memory is None:
+    return latent, memory
+  x = latent.reshape(*latent.shape[:-3], -1)
+  y, memory = stacks.apply(
+    config.memory, params["memory"], x, memory, reset, step=step
+  )
+  return latent + y.reshape(latent.shape), memory
+
+
 def action_values(
   config: Config,
   params: Params,
@@ -123,10 +154,7 @@ def action_values(
   one. The head has no noise in evaluation.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
-  if config.memory is not None:
-    latent, memory = latent_memory.apply(
-      config.memory, params["memory"], latent, memory, step=True
-    )
+  latent, memory = remember(config, params, latent, memory, step=True)
   outputs = q_heads.apply(config.head, params["head"], latent, noise)
   return q_heads.action_values(config.head, outputs), memory
 

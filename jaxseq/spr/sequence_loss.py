@@ -21,9 +21,9 @@ from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import frames
-from jaxseq.rl.replay import stored_memory
+from jaxseq.rl.replay import sequences
+from jaxseq.spr import agent_networks
 from jaxseq.spr import inputs
-from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
@@ -118,9 +118,7 @@ def _see(config, params, image, memory, reset, key):
   """Returns latents, what the head sees, and the memory after the last one."""
   parts = config.networks
   latent = encoders.apply(parts.encoder, params["encoder"], image, key)
-  seen, memory = latent_memory.apply(
-    parts.memory, params["memory"], latent, memory, reset
-  )
+  seen, memory = agent_networks.remember(parts, params, latent, memory, reset)
   return latent, seen, memory
 
 
@@ -131,7 +129,7 @@ def _renewed(config, params, image, batch, key):
     reset = batch.reset[:, steps]
     return _see(config, params, image[:, steps], memory, reset, key)[-1]
 
-  return stored_memory.renew(run, batch.memory, config.sequence.burn_in)
+  return sequences.renew(run, batch.memory, config.sequence.burn_in)
 
 
 def _value_target(config, state, batch, augmented, draws, memory):

@@ -1,7 +1,7 @@
 """Stacks of sequence layers as pure functions, around any registered mixer.
 
-Agents have them in two places: as a memory behind the encoder, `memory`, and as
-a model of latents, `mixer_transition`.
+Agents have them in two places: as a memory behind the encoder,
+`agent_networks`, and as a model of latents, `mixer_transition`.
 """
 
 import dataclasses

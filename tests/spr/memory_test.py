@@ -14,7 +14,6 @@ from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import full_games
 from jaxseq.spr import inputs
-from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 from jaxseq.spr import runner
@@ -108,8 +107,8 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   def values(params, replay, slot):
     batch = frames.take(config.replay, replay, slot, num_steps=N, gamma=0.9)
     latent = encoders.apply(parts.encoder, params["encoder"], batch.observation)
-    seen, _ = latent_memory.apply(
-      parts.memory, params["memory"], latent, batch.memory, batch.reset
+    seen, _ = agent_networks.remember(
+      parts, params, latent, batch.memory, batch.reset
     )
     outputs = q_heads.apply(parts.head, params["head"], seen)
     return batch.reset, q_heads.action_values(parts.head, outputs)

@@ -13,7 +13,6 @@ from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
-from jaxseq.rl.replay import stored_memory
 from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
@@ -107,7 +106,7 @@ def action_values(
     )
     return policy, memory
 
-  memory = stored_memory.renew(
+  memory = sequences.renew(
     lambda memory, steps: run(memory, steps)[1], batch.memory, config.burn_in
   )
   return run(memory, slice(config.burn_in, None))[0].values
