@@ -35,7 +35,6 @@ if TYPE_CHECKING:
   from jaxseq.spr import resets as resets
   from jaxseq.spr import runner as runner
   from jaxseq.spr import score_comparison as score_comparison
-  from jaxseq.spr import score_figures as score_figures
   from jaxseq.spr import scores as scores
   from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings

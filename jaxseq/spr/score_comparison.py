@@ -13,9 +13,9 @@ import pathlib
 from typing import NamedTuple
 
 from jaxseq import _validate
-from jaxseq.spr import score_figures
 from jaxseq.spr import scores
 from jaxseq.training import aggregates
+from jaxseq.training import plots
 
 TABLE = "improvement.txt"
 
@@ -99,7 +99,13 @@ def write(
   found = improvements(agents, resamples=resamples, seed=seed)
   table = _table(agents, found)
   directory = scores.write_tables(directory, TABLE, table)
-  return Report(table, found, score_figures.improvements(directory, found))
+  # Of each pair once: the other way round it is the rest to 1.
+  pairs = itertools.combinations(found, 2)
+  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
+  picture = plots.intervals(
+    directory / "improvement.png", {"probability of improvement": bars}
+  )
+  return Report(table, found, picture)
 
 
 def _table_of(name, played, games):
@@ -123,6 +129,6 @@ def _table(agents, found) -> scores.Table:
   ]
   title = (
     "Probability that a run of the row's agent beats one of the column's, mean "
-    f"over {score_figures.games(len(games))}{intervals}"
+    f"over {scores.num_games(len(games))}{intervals}"
   )
   return scores.Table(["agent", *agents], rows, title)
