@@ -72,36 +72,31 @@ class Config:
       not_negative=("epsilon_decay",),
     )
     replay, least = self.replay, self.variant.min_replay
-    image_shape = self.variant.update.networks.encoder.image_shape
-    if image_shape != replay.observation_shape:
-      raise _validate.error(
-        "encoder.image_shape",
-        image_shape,
-        f"{replay.observation_shape}, the shape of {self.stack} frames",
-      )
+    image, stack = (
+      self.variant.update.networks.encoder,
+      replay.observation_shape,
+    )
+    if image.image_shape != stack:
+      what = f"{stack}, the shape of {self.stack} frames"
+      raise _validate.error("encoder.image_shape", image.image_shape, what)
     if least < replay.least:
-      raise _validate.error(
-        "min_replay",
-        least,
-        f"at least {replay.least} for a sequence to be drawn",
-      )
+      what = f"at least {replay.least} for a sequence to be drawn"
+      raise _validate.error("min_replay", least, what)
     if replay.capacity < least:
-      raise _validate.error(
-        "capacity", replay.capacity, f"at least min_replay = {least}"
-      )
+      what = f"at least min_replay = {least}"
+      raise _validate.error("capacity", replay.capacity, what)
 
   @property
   def replay(self) -> frames.Config:
     """Options of the replay."""
-    variant = self.variant
-    agent = variant.update
-    longest = variant.num_steps
-    if variant.annealing is not None:
-      longest = max(variant.annealing.first_steps, variant.annealing.last_steps)
+    variant, agent = self.variant, self.variant.update
+    longest, annealed = variant.num_steps, variant.annealing
+    if annealed is not None:
+      longest = max(annealed.first_steps, annealed.last_steps)
     sequence = agent.sequence if agent.recurrent else None
-    every = sequence.length if sequence else 1
     capacity = self.capacity
     if capacity is None:
+      every = sequence.length if sequence else 1
       capacity = math.ceil(self.num_steps / every) * every
     return frames.Config(
       capacity=capacity,
@@ -207,26 +202,14 @@ def act(
 ) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
-  Args:
-    config: options.
-    agent: the networks.
-    observation: (*batch, *observation_shape).
-    key: random key.
-    epsilon: chance of an action at random.
-    noisy: whether the head's noise is on, that of the last update.
-    memory: before the observations; () for an agent without one.
-
-  Returns:
-    (*batch,) int32, and the memory after the observations.
+  From observations (*batch, *observation_shape) and the memory before them, ()
+  for an agent without one, to (*batch,) int32 and the memory after them. If
+  `noisy`, the head has the noise of the last update.
   """
-  variant = config.variant
-  params = agent.target if variant.acts_with_target else agent.params
+  params = agent.target if config.variant.acts_with_target else agent.params
+  noise = agent.noise if noisy else None
   values, memory = agent_networks.action_values(
-    variant.update.networks,
-    params,
-    observation,
-    agent.noise if noisy else None,
-    memory,
+    config.variant.update.networks, params, observation, noise, memory
   )
   return exploration.epsilon_greedy(key, values, epsilon), memory
 
@@ -241,10 +224,11 @@ def choose(
   """
   key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
-  num_actions = config.variant.update.networks.head.num_actions
+  update = config.variant.update
+  num_actions = update.networks.head.num_actions
   random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
   # A memory takes in what is seen even while actions are random.
-  if not (learning or config.variant.update.recurrent):
+  if not (learning or update.recurrent):
     return state, random_action
   replay = frames.remember(config.replay, state.replay, state.memory)
   action, memory = act(
@@ -297,13 +281,11 @@ def observe(
 
 def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
   """Draws a batch, does an update, and sets the batch's priorities."""
-  variant = config.variant
+  variant, since = config.variant, state.since_reset
   key, key_draw, key_update = jax.random.split(state.key, 3)
   num_steps, gamma = variant.num_steps, variant.gamma
   if variant.annealing is not None:
-    num_steps, gamma = resets.n_step_settings(
-      variant.annealing, state.since_reset
-    )
+    num_steps, gamma = resets.n_step_settings(variant.annealing, since)
   sample = frames.sample(
     config.replay,
     state.replay,
@@ -319,7 +301,7 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     config.replay, state.replay, sample.slot, metrics.priority
   )
   state = state._replace(
-    agent=agent, replay=replay, key=key, since_reset=state.since_reset + 1
+    agent=agent, replay=replay, key=key, since_reset=since + 1
   )
   return state, metrics
 

@@ -52,27 +52,20 @@ class Config:
   memory: stacks.Config | None = None
 
   def __post_init__(self):
-    shape = encoders.latent_shape(self.encoder)
-    if self.head.features != math.prod(shape):
-      raise _validate.error(
-        "head.features",
-        self.head.features,
-        f"{math.prod(shape)}, the elements of the encoder's latent {shape}",
-      )
-    if self.transition is None:
-      return
+    shape, model = encoders.latent_shape(self.encoder), self.transition
+    size = math.prod(shape)
+    if self.head.features != size:
+      what = f"{size}, the elements of the encoder's latent {shape}"
+      raise _validate.error("head.features", self.head.features, what)
     expected = {"num_actions": self.head.num_actions}
-    if isinstance(self.transition, mixer_transition.Config):
+    if isinstance(model, mixer_transition.Config):
       expected["latent_shape"] = shape
     else:
       expected["channels"] = shape[-1]
     for name, value in expected.items():
-      if getattr(self.transition, name) != value:
-        raise _validate.error(
-          f"transition.{name}",
-          getattr(self.transition, name),
-          f"{value}, as in the encoder and head",
-        )
+      if model is not None and getattr(model, name) != value:
+        what = f"{value}, as in the encoder and head"
+        raise _validate.error(f"transition.{name}", getattr(model, name), what)
 
 
 def init(key: Array, config: Config) -> Params:

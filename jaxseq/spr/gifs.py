@@ -23,14 +23,10 @@ _HEIGHT = 168
 def images(frames: np.ndarray) -> np.ndarray:
   """Returns frames as colour images.
 
-  Args:
-    frames: (time, height, width, 1) uint8 grey values, or (time, height, width,
-      channels) uint8, where each channel gets a colour and the last one that
-      is not 0 is seen.
-
-  Returns:
-    (time, height', width', 3) uint8, enlarged by a whole factor to a height of
-    at most 168.
+  From (time, height, width, 1) uint8 grey values, or (time, height, width,
+  channels) uint8, where each channel gets a colour and the last one that is not
+  0 is seen, to (time, height', width', 3) uint8, enlarged by a whole factor to
+  a height of at most 168.
 
   Raises:
     ValueError: there are more channels than colours.

@@ -81,18 +81,13 @@ class Config:
       self, capacity=1, stack=1, max_steps=1, num_predictions=0
     )
     _validate.literals(self)
+    what = ""
     if self.capacity < self.least:
-      raise _validate.error(
-        "capacity",
-        self.capacity,
-        f"at least {self.least} for such stacks, predictions and returns",
-      )
-    if self.capacity % self.every:
-      raise _validate.error(
-        "capacity",
-        self.capacity,
-        f"a multiple of {self.every}, the steps between sequences",
-      )
+      what = f"at least {self.least} for such stacks, predictions and returns"
+    elif self.capacity % self.every:
+      what = f"a multiple of {self.every}, the steps between sequences"
+    if what:
+      raise _validate.error("capacity", self.capacity, what)
 
   @property
   def every(self) -> int:
@@ -185,28 +180,20 @@ def add(
 ) -> State:
   """Adds a step, in the place of the oldest one if there is no other.
 
-  Args:
-    config: options.
-    state: before.
-    frame: of config.frame_shape and config.frame_dtype, the newest one of the
-      observation.
-    action: () integer, taken at that observation.
-    reward: (), for that action.
-    done: () bool, whether the episode ended with that action.
-
-  Returns:
-    The state after.
+  The frame is the newest one of the observation, of config.frame_shape and
+  config.frame_dtype; the action, () integer, was taken there; reward () and
+  done () bool, whether the episode ended, came of it.
 
   Raises:
     ValueError: if the frame has another shape or dtype.
   """
   frame = jnp.asarray(frame)
-  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
-  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+  shape, dtype = config.frame_shape, config.frame_dtype
+  if (frame.shape, frame.dtype) != (shape, dtype):
     raise _validate.error(
       "frame",
       f"dtype {frame.dtype} and shape {frame.shape}",
-      f"{expected.dtype} of shape {expected.shape}",
+      f"{dtype} of shape {shape}",
     )
   cursor = state.cursor
 
@@ -342,15 +329,9 @@ def update_priorities(
 ) -> State:
   """Sets the priorities of slots; does nothing if sampling is uniform.
 
-  Args:
-    config: options.
-    state: before.
-    slot: (batch,), from `sample`. Where a slot occurs again, the first value
-      counts; where no sequence can start any more, the priority stays 0.
-    priority: (batch,), at least 0, before config.priority_exponent.
-
-  Returns:
-    The state after.
+  The slots (batch,) come from `sample`. Where one occurs again, the first value
+  counts; where no sequence can start any more, the priority stays 0. Priorities
+  (batch,) are at least 0, and those before config.priority_exponent.
   """
   if not config.prioritized:
     return state
