@@ -86,18 +86,10 @@ def terms(
 ) -> tuple[Array, Array, Array]:
   """Returns the losses of each step, and its priority.
 
-  Args:
-    config: options.
-    params: of the online networks.
-    batch: what to learn from.
-    latent: (batch, height, width, channels), z_t.
-    outputs: (batch, num_actions, ...), of the head at s_t.
-    target: from `bootstrap`.
-    projected: (batch, K, width), the projections to predict; None without.
-
-  Returns:
-    The loss of the values, that of the predictions, and the priority, (batch,)
-    each.
+  From the latents z_t (batch, height, width, channels), the outputs of the head
+  there (batch, num_actions, ...), the target from `bootstrap`, and projections
+  to predict (batch, K, width), None without, to the loss of the values, that of
+  the predictions, and the priority, (batch,) each.
   """
   outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:

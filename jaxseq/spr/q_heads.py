@@ -127,18 +127,18 @@ def init(key: Array, config: Config) -> Params:
   params: Params = {}
   keys = jax.random.split(key, 2 * len(sizes))
   for i, (name, shape) in enumerate(sizes.items()):
-    layer = layers.init(keys[2 * i], shape, config.initializer)
+    params[name] = layers.init(keys[2 * i], shape, config.initializer)
     if config.noisy:
-      bound = 1 / math.sqrt(shape[0])
+      bound, outputs = 1 / math.sqrt(shape[0]), shape[1:]
       fan = shape[1] if config.bias_sigma == "out" else shape[0]
-      layer["b"] = jax.random.uniform(
-        keys[2 * i + 1], shape[1:], jnp.float32, -bound, bound
-      )
-      layer["w_sigma"] = jnp.full(shape, config.sigma * bound, jnp.float32)
-      layer["b_sigma"] = jnp.full(
-        shape[1:], config.sigma / math.sqrt(fan), jnp.float32
-      )
-    params[name] = layer
+      b_sigma = config.sigma / math.sqrt(fan)
+      params[name] |= {
+        "b": jax.random.uniform(
+          keys[2 * i + 1], outputs, jnp.float32, -bound, bound
+        ),
+        "w_sigma": jnp.full(shape, config.sigma * bound, jnp.float32),
+        "b_sigma": jnp.full(outputs, b_sigma, jnp.float32),
+      }
   if config.advantage_bias:
     params["advantage_bias"] = jnp.zeros((config.atoms or 1,), jnp.float32)
   return params
@@ -173,15 +173,9 @@ def apply(
 ) -> Array:
   """Returns the distributions of returns, or the values, of all actions.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (*batch, height, width, channels) with `features` elements.
-    noise: from `draw_noise`, the same for the whole batch; None for none.
-
-  Returns:
-    Logits (*batch, num_actions, atoms); values (*batch, num_actions) without
-    atoms.
+  From latents (*batch, height, width, channels) with `features` elements to
+  logits (*batch, num_actions, atoms); to values (*batch, num_actions) without
+  atoms. The noise, from `draw_noise`, is the same for the whole batch.
 
   Raises:
     ValueError: if the latents have another size, or there is noise for a head
@@ -220,10 +214,8 @@ def action_values(config: Config, outputs: Array) -> Array:
 def project(config: Config, params: Params, latent: Array) -> Array:
   """Projects latents as in `apply`: the hidden layers without noise or ReLU.
 
-  The gradient is not scaled. `projection_params` are enough.
-
-  Returns:
-    (*batch, projection_width): value stream first, then advantages.
+  The gradient is not scaled. `projection_params` are enough. The result is
+  (*batch, projection_width): value stream first, then advantages.
 
   Raises:
     ValueError: if the latents have another size.

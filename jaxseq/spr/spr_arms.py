@@ -56,7 +56,6 @@ class Program(seed_program.SeedProgram):
   """The seeds of an agent; its states have the replay, and are donated."""
 
   def __init__(self, config: Config, arm: "Arm"):
-    self._arm = arm
     super().__init__(
       config,
       functools.partial(runner.init, arm.agent, arm.game),
@@ -65,14 +64,11 @@ class Program(seed_program.SeedProgram):
       examples="",
       num_updates=arm.agent.num_steps,
     )
-
-  @functools.cached_property
-  def _steps(self) -> runner.Chunk:
-    return runner.make_chunk(
-      self._arm.agent,
-      self._arm.game,
-      self.config.num_seeds,
-      compiled_loop=self.config.compiled_loop,
+    self._steps = runner.make_chunk(
+      arm.agent,
+      arm.game,
+      config.num_seeds,
+      compiled_loop=config.compiled_loop,
     )
 
   def chunk(self, state: runner.State, count: int) -> tuple[runner.State, Any]:

@@ -84,17 +84,11 @@ def apply(
 ) -> tuple[Array, PyTree]:
   """Consumes whole sequences, in parallel over time where the mixers can.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, inputs).
-    state: before the first element.
-    reset: (*batch, time) bool; where True the state is put back to the initial
-      one before that element. None for no resets.
-    step: whether x and reset are one element, without a time axis.
-
-  Returns:
-    y (*batch, time, outputs) and the state after the last element.
+  From x (*batch, time, inputs) and the state before to y (*batch, time,
+  outputs) and the state after the last element. Where `reset` (*batch, time)
+  bool is True the state is put back to the initial one before that element;
+  None is for no resets. With `step` x and reset are one element, without a time
+  axis.
   """
   x = layers.dense(params["in"], x)
   variables = {"params": params["stack"]}
