@@ -323,15 +323,6 @@ def _beta(config, step):
   return optax.linear_schedule(first, last, length, begin)(step)
 
 
-def reset_is_due(config: Config, step: int) -> bool:
-  """Whether weights are reset after a step, counted from 1.
-
-  None comes after the last step: the agent would be left untrained.
-  """
-  due, last = config.variant.resets, config.num_steps
-  return due is not None and step < last and resets.is_due(due, step)
-
-
 def reset(config: Config, state: State) -> State:
   """Resets the weights, of a variant that does so."""
   key, key_reset = jax.random.split(state.key)

@@ -67,6 +67,13 @@ class Config:
         what = f"{value}, as in the encoder and head"
         raise _validate.error(f"transition.{name}", getattr(model, name), what)
 
+  @property
+  def drops(self) -> bool:
+    """Whether a part has dropout."""
+    parts = (self.transition, self.memory)
+    rates = [p.stack.dropout for p in parts if isinstance(p, stacks.Config)]
+    return any([self.encoder.dropout, *rates])
+
 
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters of all parts.
@@ -115,20 +122,21 @@ def remember(
   latent: Array,
   memory: PyTree,
   reset: Array | None = None,
+  key: Array | None = None,
   *,
   step: bool = False,
 ) -> tuple[Array, PyTree]:
   """Takes whole sequences, or one latent of each, into the memory.
 
   From latents (*batch, time, height, width, channels) to what the head is to
-  see, which is like them, and the memory after the last one. Memory, reset and
-  step are as the arguments of `stacks.apply`; without a memory nothing changes.
+  see, which is like them, and the memory after the last one. The rest is as in
+  `stacks.apply`; without a memory nothing changes.
   """
   if config.memory is None:
     return latent, memory
   x = latent.reshape(*latent.shape[:-3], -1)
   y, memory = stacks.apply(
-    config.memory, params["memory"], x, memory, reset, step=step
+    config.memory, params["memory"], x, memory, reset, key, step=step
   )
   return latent + y.reshape(latent.shape), memory
 
@@ -137,7 +145,7 @@ def action_values(
   config: Config,
   params: Params,
   image: Array,
-  noise: dict[str, q_heads.Noise] | None = None,
+  noise: q_heads.Noises = None,
   memory: PyTree = (),
 ) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
@@ -166,15 +174,20 @@ def encode_project(
 
 
 def predict(
-  config: Config, params: Params, latent: Array, action: Array
+  config: Config,
+  params: Params,
+  latent: Array,
+  action: Array,
+  key: Array | None = None,
 ) -> Array:
   """Predicts the projections of the latents that follow, by a transition model.
 
   From latents (batch, height, width, channels) and integers (batch, steps) to
-  (batch, steps, projection_width).
+  (batch, steps, projection_width). Without a key there is no dropout.
   """
-  latents = _transition_model(config).apply(
-    config.transition, params["transition"], latent, action
-  )
+  model, arguments = _transition_model(config), (latent, action)
+  if model is mixer_transition:
+    arguments += (key,)
+  latents = model.apply(config.transition, params["transition"], *arguments)
   projected = q_heads.project(config.head, params["head"], latents)
   return layers.dense(params["predictor"], projected)

@@ -37,8 +37,8 @@ class Draws(NamedTuple):
       dropout.
   """
 
-  noise: dict[str, q_heads.Noise] | None = None
-  target_noise: dict[str, q_heads.Noise] | None = None
+  noise: q_heads.Noises = None
+  target_noise: q_heads.Noises = None
   augmentations: Augmentations | None = None
   dropout: Array | None = None
 

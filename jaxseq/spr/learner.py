@@ -133,8 +133,8 @@ class State(NamedTuple):
   target: Params
   momentum: Params | None
   optimizer: optax.OptState
-  noise: dict[str, q_heads.Noise] | None
-  target_noise: dict[str, q_heads.Noise] | None
+  noise: q_heads.Noises
+  target_noise: q_heads.Noises
   step: Array
 
 
@@ -167,9 +167,7 @@ def init(key: Array, config: Config) -> State:
   return start(config, params, noise)
 
 
-def start(
-  config: Config, params: Params, noise: dict[str, q_heads.Noise] | None
-) -> State:
+def start(config: Config, params: Params, noise: q_heads.Noises) -> State:
   """Returns a state with given parameters, which all copies get, too."""
   copied = config.target_noise == "copied"
   momentum = _momentum_part(config, params) if config.has_momentum else None
@@ -224,16 +222,14 @@ def draw(
       augmentations = augmentations._replace(
         next_online=augmentations.next_target
       )
-  drops = config.networks.encoder.dropout > 0
-  dropout = jax.random.split(key_dropout, 4) if drops else None
+  dropout = None
+  if config.networks.drops:
+    dropout = jax.random.split(key_dropout, 4)
   return inputs.Draws(noise, target_noise, augmentations, dropout)
 
 
 def descend(
-  config: Config,
-  state: State,
-  loss: Loss,
-  noise: dict[str, q_heads.Noise] | None,
+  config: Config, state: State, loss: Loss, noise: q_heads.Noises
 ) -> tuple[State, Metrics]:
   """Does an update by the gradient of a loss; all copies follow.
 
@@ -252,7 +248,7 @@ def descend(
 
 def noise_of_target(
   config: Config, state: State, draws: inputs.Draws
-) -> dict[str, q_heads.Noise] | None:
+) -> q_heads.Noises:
   """Returns the noise of the target network in an update."""
   copied = config.target_noise == "copied"
   return state.target_noise if copied else draws.target_noise

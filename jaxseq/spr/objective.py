@@ -75,6 +75,11 @@ def bootstrap(
   )
 
 
+def fold_in(key: Array | None, part: int) -> Array | None:
+  """Returns the key of a part, for its dropout; None without dropout."""
+  return None if key is None else jax.random.fold_in(key, part)
+
+
 def terms(
   config: learner.Config,
   params: learner.Params,
@@ -83,13 +88,14 @@ def terms(
   outputs: Array,
   target: Array,
   projected: Array | None,
+  key: Array | None,
 ) -> tuple[Array, Array, Array]:
   """Returns the losses of each step, and its priority.
 
   From the latents z_t (batch, height, width, channels), the outputs of the head
   there (batch, num_actions, ...), the target from `bootstrap`, and projections
   to predict (batch, K, width), None without, to the loss of the values, that of
-  the predictions, and the priority, (batch,) each.
+  the predictions, and the priority, (batch,) each. The key is of the dropout.
   """
   outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:
@@ -102,7 +108,7 @@ def terms(
   spr = jnp.zeros_like(rl)
   if config.predicts:
     predicted = agent_networks.predict(
-      config.networks, params, latent, batch.action
+      config.networks, params, latent, batch.action, fold_in(key, 1)
     )
     mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)

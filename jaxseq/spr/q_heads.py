@@ -8,7 +8,6 @@ the ReLU.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -113,6 +112,10 @@ class Noise(NamedTuple):
   outputs: Array
 
 
+# By the names of layers; None where there is none.
+Noises = dict[str, Noise] | None
+
+
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
 
@@ -144,7 +147,7 @@ def init(key: Array, config: Config) -> Params:
   return params
 
 
-def draw_noise(key: Array, config: Config) -> dict[str, Noise] | None:
+def draw_noise(key: Array, config: Config) -> Noises:
   """Draws noise for all layers; None if the head is not noisy."""
   if not config.noisy:
     return None
@@ -169,7 +172,7 @@ def apply(
   config: Config,
   params: Params,
   latent: Array,
-  noise: dict[str, Noise] | None = None,
+  noise: Noises = None,
 ) -> Array:
   """Returns the distributions of returns, or the values, of all actions.
 
@@ -189,14 +192,13 @@ def apply(
   def layer(name, x):
     return layers.dense(_perturb(params[name], noise.get(name)), x)
 
-  hidden = {name: jax.nn.relu(layer(name, x)) for name in config.hidden_layers}
-  shared = config.streams == "shared"
-  y = layer("advantage_out", hidden["hidden" if shared else "advantage_hidden"])
+  hidden = [jax.nn.relu(layer(name, x)) for name in config.hidden_layers]
+  y = layer("advantage_out", hidden[-1])
   y = y.reshape(*y.shape[:-1], config.num_actions, config.atoms or 1)
   if config.advantage_bias:
     y = y + params["advantage_bias"]
   if config.dueling:
-    value = layer("value_out", hidden["hidden" if shared else "value_hidden"])
+    value = layer("value_out", hidden[0])
     y = td.dueling(value[..., None, :], y, axis=-2)
   return y if config.atoms is not None else y[..., 0]
 
@@ -233,17 +235,9 @@ def projection_params(config: Config, params: Params) -> Params:
   }
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def scale_gradient(x: Array, scale: float) -> Array:
   """Returns x, of any shape; its gradient is multiplied by a factor."""
-  del scale
-  return x
-
-
-scale_gradient.defvjp(
-  lambda x, scale: (x, None),
-  lambda scale, _, cotangent: (scale * cotangent,),
-)
+  return jax.custom_gradient(lambda x: (x, lambda ct: scale * ct))(x)
 
 
 def _flatten(config, latent):

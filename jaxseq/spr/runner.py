@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq.spr import agent
 from jaxseq.spr import game as games
+from jaxseq.spr import resets
 from jaxseq.training.devices import seeds
 
 State = agent.State
@@ -45,10 +46,12 @@ def segments(config: agent.Config, start: int, count: int) -> Iterator[Segment]:
   while start < end:
     learning = start >= config.variant.min_replay
     stop = end if learning else min(end, config.variant.min_replay)
-    if config.variant.resets is not None:
-      every = config.variant.resets.every
-      stop = min(stop, (start // every + 1) * every)
-    yield Segment(stop - start, learning, agent.reset_is_due(config, stop))
+    due, is_due = config.variant.resets, False
+    if due is not None:
+      stop = min(stop, (start // due.every + 1) * due.every)
+      # Not after the last step: the agent would be left untrained.
+      is_due = stop < config.num_steps and resets.is_due(due, stop)
+    yield Segment(stop - start, learning, is_due)
     start = stop
 
 
@@ -86,7 +89,8 @@ def make_chunk(
   def chunk(state: State, count: int):
     # On the device until the end.
     played, losses = [], []
-    for length, learning, resets in segments(config, int(state.step[0]), count):
+    parts = segments(config, int(state.step[0]), count)
+    for length, learning, is_due in parts:
       if compiled_loop:
         state, (seen, learned) = programs.steps(length, learning)(state)
         played.append(seen)
@@ -98,7 +102,7 @@ def make_chunk(
           for _ in range(updates if learning else 0):
             state, learned = programs.learn(state)
             losses.append(learned)
-      if resets:
+      if is_due:
         state = programs.reset(state)
     return state, _means(*jax.device_get((played, losses)))
 

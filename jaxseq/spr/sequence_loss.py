@@ -90,12 +90,13 @@ def make(
       memory,
       batch.reset[:, learned],
       key,
+      objective.fold_in(key, 2),
     )
     outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise
     )
     terms = objective.terms(
-      config, params, batch, _rows(latent), outputs, target, projected
+      config, params, batch, _rows(latent), outputs, target, projected, key
     )
     rl, spr, priority = (x.reshape(-1, sequence.length) for x in terms)
     priority = priorities.sequence_priority(
@@ -114,11 +115,13 @@ def _keys(draws, branch):
   return (None, None) if key is None else jax.random.split(key)
 
 
-def _see(config, params, image, memory, reset, key):
+def _see(config, params, image, memory, reset, key, key_memory=None):
   """Returns latents, what the head sees, and the memory after the last one."""
   parts = config.networks
   latent = encoders.apply(parts.encoder, params["encoder"], image, key)
-  seen, memory = agent_networks.remember(parts, params, latent, memory, reset)
+  seen, memory = agent_networks.remember(
+    parts, params, latent, memory, reset, key_memory
+  )
   return latent, seen, memory
 
 

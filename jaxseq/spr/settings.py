@@ -105,14 +105,15 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   transition = None
   if settings.self_prediction and networks.transition is not None:
     transition = _transition(settings, networks.transition, encoder)
-  networks = dataclasses.replace(
-    networks,
-    encoder=encoder,
-    head=head,
-    transition=transition,
-    memory=_memory(settings),
-  )
-  update = dataclasses.replace(variant.update, networks=networks)
+  changes = {
+    "networks": dataclasses.replace(
+      networks,
+      encoder=encoder,
+      head=head,
+      transition=transition,
+      memory=_memory(settings),
+    )
+  }
   if not game.is_image:
     if settings.learning.get("augmentation") is not None:
       raise _validate.error(
@@ -120,7 +121,8 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
         settings.learning["augmentation"],
         f"None: the observations of {game.name} are no images",
       )
-    update = dataclasses.replace(update, augmentation=None)
+    changes["augmentation"] = None
+  update = dataclasses.replace(variant.update, **changes)
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(

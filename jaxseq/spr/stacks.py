@@ -30,8 +30,7 @@ class Config:
 
   Attributes:
     stack: the layers, without batch norm, whose statistics would tie sequences
-      to each other, and without dropout: a memory that is replayed must be the
-      one that acted.
+      to each other; dropout is on where there is a key for it, in the loss.
     initializer: "pytorch" or "xavier", of the layers into and out of the stack.
   """
 
@@ -41,8 +40,7 @@ class Config:
   def __post_init__(self):
     _validate.literals(self)
     self.stack.refuse(
-      batch_norm="its statistics would tie sequences to each other",
-      dropout="what learns must be what acted",
+      batch_norm="its statistics would tie sequences to each other"
     )
 
 
@@ -79,6 +77,7 @@ def apply(
   x: Array,
   state: PyTree,
   reset: Array | None = None,
+  key: Array | None = None,
   *,
   step: bool = False,
 ) -> tuple[Array, PyTree]:
@@ -88,11 +87,12 @@ def apply(
   outputs) and the state after the last element. Where `reset` (*batch, time)
   bool is True the state is put back to the initial one before that element;
   None is for no resets. With `step` x and reset are one element, without a time
-  axis.
+  axis. With a key there is dropout.
   """
   x = layers.dense(params["in"], x)
   variables = {"params": params["stack"]}
+  rngs = None if key is None else {"dropout": key}
   y, state = nn.SequenceModel(config.stack).apply(
-    variables, x, state, reset, step=step
+    variables, x, state, reset, key is not None, step=step, rngs=rngs
   )
   return layers.dense(params["out"], y.astype(x.dtype)), state

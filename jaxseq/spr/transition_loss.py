@@ -58,11 +58,10 @@ def make(
   projected = learner.to_predict(config, state, seen.spr, draws)
 
   def loss(params):
-    latent, outputs = _outputs(
-      config, params, seen.online, draws.noise, draws.dropout_key(0)
-    )
+    key = draws.dropout_key(0)
+    latent, outputs = _outputs(config, params, seen.online, draws.noise, key)
     terms = objective.terms(
-      config, params, batch, latent, outputs, target, projected
+      config, params, batch, latent, outputs, target, projected, key
     )
     return learner.weigh(config, batch.weight, *terms)
 

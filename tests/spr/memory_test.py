@@ -166,6 +166,46 @@ def test_without_what_it_remembers_an_update_is_that_of_single_steps():
   assert (np.asarray(after.params["memory"]["out"]["w"]) != 0).any()
 
 
+def test_dropout_of_layers_is_on_in_what_learns_alone():
+  stack = {"stack": {"mixer": "lstm", "d_model": 4, "dropout": 0.5}}
+  config = config_for("lstm", memory=stack, transition=stack)
+  agent, replay = config.variant.update, config.replay
+  state = jax.jit(learner.init, static_argnums=1)(jax.random.key(0), agent)
+
+  def take():
+    memory = agent_networks.initial_memory(agent.networks)
+    slot = jnp.zeros(2, jnp.int32)
+    recorded = frames.init(replay, memory)
+    return frames.take(replay, recorded, slot, num_steps=N, gamma=0.9)
+
+  batch = jax.tree.map(
+    lambda x: jnp.ones(x.shape, x.dtype), jax.eval_shape(take)
+  )
+  shape = batch.observation.shape
+  batch = batch._replace(
+    observation=jax.random.bits(jax.random.key(1), shape, jnp.uint8),
+    done=jnp.zeros_like(batch.done),
+    reset=jnp.zeros_like(batch.reset),
+  )
+  draws = update.draw(jax.random.key(2), agent, batch)
+  learn = jax.jit(update.update, static_argnums=0)
+
+  def learned(keys):
+    after, metrics = learn(agent, state, batch, draws._replace(dropout=keys))
+    return after.params, metrics.rl_loss, metrics.spr_loss
+
+  params, *losses = learned(draws.dropout)
+  moved = jax.tree.map(lambda a, b: (a != b).any(), state.params, params)
+  # Of four branches the first one learns; no other has such layers on.
+  others = draws.dropout.at[1:].set(jax.random.key(3))
+  agent_test.same(learned(others), (params, *losses))
+  _, *redrawn = learned(draws.dropout.at[0].set(jax.random.key(3)))
+  for part, loss, other in zip(("memory", "transition"), losses, redrawn):
+    assert np.isfinite(loss)
+    assert loss != other
+    assert all(jax.tree.leaves(moved[part]))
+
+
 @pytest.mark.slow
 def test_a_run_learns_and_goes_on_from_its_state():
   game = games.make()

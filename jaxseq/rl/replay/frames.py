@@ -377,11 +377,7 @@ def following(
 
 
 def observations(config: Config, state: State, slot: Array) -> Array:
-  """Returns stacks of frames, (*batch, *config.observation_shape).
-
-  The newest frame, which comes last, is that of the slot (*batch,), modulo the
-  capacity. Frames from before an end of an episode are 0.
-  """
+  """Returns stacks of frames, see `frame_rows.stacks`."""
   return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape
   )
