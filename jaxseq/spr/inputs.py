@@ -42,9 +42,15 @@ class Draws(NamedTuple):
   augmentations: Augmentations | None = None
   dropout: Array | None = None
 
-  def dropout_key(self, branch: int) -> Array | None:
-    """Returns the key of a branch's dropout; None without dropout."""
-    return None if self.dropout is None else self.dropout[branch]
+  def dropout_key(self, branch: int, part: int = 0) -> Array | None:
+    """Returns the key of a branch's dropout; None without dropout.
+
+    The part is 0 for the encoder, 1 for the transition model, 2 for the memory.
+    """
+    if self.dropout is None:
+      return None
+    key = self.dropout[branch]
+    return jax.random.fold_in(key, part) if part else key
 
 
 def check(

@@ -203,29 +203,24 @@ def draw(
 ) -> inputs.Draws:
   """Draws what is random about an update with the images of each branch."""
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
-  head = config.networks.head
+  head, shifts = config.networks.head, config.augmentation
   noise = q_heads.draw_noise(key_noise, head)
-  target_noise = None
+  fresh, augmentations, dropout = None, None, None
   if config.target_noise == "fresh":
-    target_noise = q_heads.draw_noise(key_target, head)
-  augmentations = None
-  if config.augmentation is not None:
-    augmentations = inputs.Augmentations(
-      *(
-        None
-        if image is None
-        else augmentation.draw(key, config.augmentation, image.shape[:-3])
-        for key, image in zip(jax.random.split(key_image, 4), images)
-      )
-    )
+    fresh = q_heads.draw_noise(key_target, head)
+  if shifts is not None:
+    drawn = [
+      None
+      if image is None
+      else augmentation.draw(key, shifts, image.shape[:-3])
+      for key, image in zip(jax.random.split(key_image, 4), images)
+    ]
+    augmentations = inputs.Augmentations(*drawn)
     if config.shared_next:
-      augmentations = augmentations._replace(
-        next_online=augmentations.next_target
-      )
-  dropout = None
+      augmentations = augmentations._replace(next_online=drawn[2])
   if config.networks.drops:
     dropout = jax.random.split(key_dropout, 4)
-  return inputs.Draws(noise, target_noise, augmentations, dropout)
+  return inputs.Draws(noise, fresh, augmentations, dropout)
 
 
 def descend(

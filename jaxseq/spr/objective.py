@@ -13,6 +13,7 @@ from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
+from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 
@@ -75,11 +76,6 @@ def bootstrap(
   )
 
 
-def fold_in(key: Array | None, part: int) -> Array | None:
-  """Returns the key of a part, for its dropout; None without dropout."""
-  return None if key is None else jax.random.fold_in(key, part)
-
-
 def terms(
   config: learner.Config,
   params: learner.Params,
@@ -88,14 +84,14 @@ def terms(
   outputs: Array,
   target: Array,
   projected: Array | None,
-  key: Array | None,
+  draws: inputs.Draws,
 ) -> tuple[Array, Array, Array]:
   """Returns the losses of each step, and its priority.
 
   From the latents z_t (batch, height, width, channels), the outputs of the head
   there (batch, num_actions, ...), the target from `bootstrap`, and projections
   to predict (batch, K, width), None without, to the loss of the values, that of
-  the predictions, and the priority, (batch,) each. The key is of the dropout.
+  the predictions, and the priority, (batch,) each.
   """
   outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:
@@ -107,8 +103,9 @@ def terms(
     kl = categorical.bounded_kl(target, jax.nn.log_softmax(outputs, axis=-1))
   spr = jnp.zeros_like(rl)
   if config.predicts:
+    key = draws.dropout_key(0, part=1)
     predicted = agent_networks.predict(
-      config.networks, params, latent, batch.action, fold_in(key, 1)
+      config.networks, params, latent, batch.action, key
     )
     mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)

@@ -55,9 +55,12 @@ def improvements(
     ValueError: as `scores.normalized_table`, or if agents differ in games.
   """
   games = list(next(iter(agents.values()), {}))
-  tables_of = {
-    name: _table_of(name, played, games) for name, played in agents.items()
-  }
+  tables_of = {}
+  for name, played in agents.items():
+    if set(played) != set(games):
+      what = f"scores of the games {games}, as of the first agent"
+      raise _validate.error(f"agents[{name!r}]", list(played), what)
+    tables_of[name] = scores.normalized_table({g: played[g] for g in games})
   found = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
     value, low, high = aggregates.improvement(
@@ -106,17 +109,6 @@ def write(
     directory / "improvement.png", {"probability of improvement": bars}
   )
   return Report(table, found, picture)
-
-
-def _table_of(name, played, games):
-  """Returns an agent's normalized scores, with the games in this order."""
-  if set(played) != set(games):
-    raise _validate.error(
-      f"agents[{name!r}]",
-      list(played),
-      f"scores of the games {games}, as of the first agent",
-    )
-  return scores.normalized_table({game: played[game] for game in games})
 
 
 def _table(agents, found) -> scores.Table:

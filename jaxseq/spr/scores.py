@@ -15,10 +15,10 @@ import math
 import os
 import pathlib
 import types
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxseq import _validate
 from jaxseq.spr import published
@@ -44,7 +44,7 @@ class Table(NamedTuple):
   """The arguments of `tables.show` and `tables.render`."""
 
   columns: list[str]
-  rows: list[list[Any]]
+  rows: list[list[str]]
   title: str
 
 
@@ -67,7 +67,7 @@ def check_game(game: str) -> None:
   _validate.choice("game", game, published.GAMES)
 
 
-def normalize(game: str, score: Any) -> np.ndarray:
+def normalize(game: str, score: ArrayLike) -> np.ndarray:
   """Returns (score - random) / (human - random) on a game, such as "qbert".
 
   From mean returns of unclipped games, of any shape, to float64.
@@ -92,14 +92,11 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
   """
   if not scores:
     raise _validate.error("scores", scores, "at least one game")
-  columns = {}
-  for game, values in scores.items():
-    column = normalize(game, values)
+  columns = {game: normalize(game, values) for game, values in scores.items()}
+  for game, column in columns.items():
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
-      raise _validate.error(
-        f"scores[{game!r}]", values, "finite numbers, one per run"
-      )
-    columns[game] = column
+      what = "finite numbers, one per run"
+      raise _validate.error(f"scores[{game!r}]", scores[game], what)
   counts = {game: column.size for game, column in columns.items()}
   if len(set(counts.values())) > 1:
     raise _validate.error("scores", counts, "equally many runs of each game")
@@ -132,19 +129,17 @@ def published_aggregates(
   """
   if set(games) == set(published.GAMES):
     return dict(published.AGGREGATES)
+  source = "computed from published scores of the games"
   found = {}
   for agent in published.SCORES:
     table = published_table(agent, games)
-    found[agent] = published.Aggregates(
-      float(aggregates.mean(table)),
-      float(aggregates.median(table)),
-      source="computed from published scores of the games",
-    )
+    values = (float(f(table)) for f in (aggregates.mean, aggregates.median))
+    found[agent] = published.Aggregates(*values, source=source)
   return found
 
 
 def sample_efficiency(
-  curves: Mapping[str, tuple[Any, Any]],
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
   *,
   resamples: int = 500,
   confidence: float = 0.95,
@@ -173,19 +168,16 @@ def sample_efficiency(
   curves = {game: _curve(game, *curve) for game, curve in curves.items()}
   grid = np.unique(np.concatenate([steps for steps, _ in curves.values()]))
   held = {
-    game: [_hold(steps, row, grid) for row in values]
+    game: np.array([_hold(steps, row, grid) for row in values])
     for game, (steps, values) in curves.items()
   }
-  known = np.isfinite([row for rows in held.values() for row in rows])
+  known = np.isfinite(np.concatenate(list(held.values())))
   first = int(np.argmax(known.all(axis=0)))
+  options = {"resamples": resamples, "confidence": confidence, "seed": seed}
   points = []
   for i in range(first, grid.size):
-    table = normalized_table(
-      {game: [row[i] for row in rows] for game, rows in held.items()}
-    )
-    ends = aggregates.bootstrap(
-      table, resamples=resamples, confidence=confidence, seed=seed
-    )
+    table = normalized_table({game: rows[:, i] for game, rows in held.items()})
+    ends = aggregates.bootstrap(table, **options)
     points.append((aggregates.iqm(table), *ends))
   return grid[first:], np.transpose(points)
 
@@ -196,7 +188,7 @@ def write(
   *,
   name: str = "ours",
   against: Sequence[str] = AGAINST,
-  curves: Mapping[str, tuple[Any, Any]] | None = None,
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
   resamples: int = 2000,
   seed: int = 0,
 ) -> Report:
@@ -277,16 +269,14 @@ def _curve(game, steps, values):
   """Returns a curve as arrays (n,) and (runs, n)."""
   steps, values = np.asarray(steps), np.asarray(values, float)
   fits = steps.ndim == 1 and values.shape[1:] == steps.shape
+  came, wanted = "", ""
   if not fits or (np.diff(steps) < 0).any():
-    raise _validate.error(
-      f"curves[{game!r}]",
-      f"shape {steps.shape} and {values.shape}",
-      "ascending steps (n,) and scores (runs, n)",
-    )
-  if not np.isfinite(values).any(axis=1).all():
-    raise _validate.error(
-      f"curves[{game!r}]", values, "a finite score of each run"
-    )
+    came = f"shape {steps.shape} and {values.shape}"
+    wanted = "ascending steps (n,) and scores (runs, n)"
+  elif not np.isfinite(values).any(axis=1).all():
+    came, wanted = values, "a finite score of each run"
+  if wanted:
+    raise _validate.error(f"curves[{game!r}]", came, wanted)
   return steps, values
 
 

@@ -90,13 +90,13 @@ def make(
       memory,
       batch.reset[:, learned],
       key,
-      objective.fold_in(key, 2),
+      draws.dropout_key(0, part=2),
     )
     outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise
     )
     terms = objective.terms(
-      config, params, batch, _rows(latent), outputs, target, projected, key
+      config, params, batch, _rows(latent), outputs, target, projected, draws
     )
     rl, spr, priority = (x.reshape(-1, sequence.length) for x in terms)
     priority = priorities.sequence_priority(

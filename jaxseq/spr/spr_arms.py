@@ -9,6 +9,7 @@ from typing import Any
 from typing import ClassVar
 
 import jax
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq.spr import agent as spr_agent
@@ -71,7 +72,9 @@ class Program(seed_program.SeedProgram):
       compiled_loop=config.compiled_loop,
     )
 
-  def chunk(self, state: runner.State, count: int) -> tuple[runner.State, Any]:
+  def chunk(
+    self, state: runner.State, count: int
+  ) -> tuple[runner.State, dict[str, np.ndarray]]:
     """Takes a number of steps, see `runner.make_chunk`."""
     return self._steps(state, count)
 

@@ -58,10 +58,11 @@ def make(
   projected = learner.to_predict(config, state, seen.spr, draws)
 
   def loss(params):
-    key = draws.dropout_key(0)
-    latent, outputs = _outputs(config, params, seen.online, draws.noise, key)
+    latent, outputs = _outputs(
+      config, params, seen.online, draws.noise, draws.dropout_key(0)
+    )
     terms = objective.terms(
-      config, params, batch, latent, outputs, target, projected, key
+      config, params, batch, latent, outputs, target, projected, draws
     )
     return learner.weigh(config, batch.weight, *terms)
 
