@@ -72,13 +72,10 @@ class Config:
       not_negative=("epsilon_decay",),
     )
     replay, least = self.replay, self.variant.min_replay
-    image, stack = (
-      self.variant.update.networks.encoder,
-      replay.observation_shape,
-    )
-    if image.image_shape != stack:
-      what = f"{stack}, the shape of {self.stack} frames"
-      raise _validate.error("encoder.image_shape", image.image_shape, what)
+    image_shape = self.variant.update.networks.encoder.image_shape
+    if image_shape != replay.observation_shape:
+      what = f"{replay.observation_shape}, the shape of {self.stack} frames"
+      raise _validate.error("encoder.image_shape", image_shape, what)
     if least < replay.least:
       what = f"at least {replay.least} for a sequence to be drawn"
       raise _validate.error("min_replay", least, what)

@@ -178,6 +178,7 @@ def predict(
   params: Params,
   latent: Array,
   action: Array,
+  *,
   key: Array | None = None,
 ) -> Array:
   """Predicts the projections of the latents that follow, by a transition model.

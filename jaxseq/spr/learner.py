@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
+from jaxseq.rl import wrappers
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
@@ -236,8 +237,10 @@ def descend(
     grads, state.optimizer, state.params
   )
   params = optax.apply_updates(state.params, steps)
-  state = _follow(config, state, params, noise)
-  state = state._replace(params=params, optimizer=optimizer_state)
+  target, momentum, target_noise, step = _follow(config, state, params, noise)
+  state = State(
+    params, target, momentum, optimizer_state, noise, target_noise, step
+  )
   return state, metrics._replace(stem_norm=norms[0], transition_norm=norms[1])
 
 
@@ -274,34 +277,22 @@ def weigh(
 
 
 def _follow(config, state, params, noise):
-  """Lets the copies follow; `state` still has the parameters from before."""
+  """Returns the copies after an update; `state` is the one before it."""
   step = state.step + 1
-  target, target_noise = state.target, state.target_noise
+  target, target_noise, momentum = _target_part(params), noise, None
   copies = step % config.target_period == 0
   tau = jnp.where(copies, config.target_tau, 0)
   every = config.target_period == 1
-  if every and config.target_tau == 1:
-    target = _target_part(params)
-  else:
-    target = optax.incremental_update(_target_part(params), target, tau)
-  if config.target_noise == "copied":
-    target_noise = jax.tree.map(
-      lambda old, new: new if every else jnp.where(copies, new, old),
-      target_noise,
-      noise,
-    )
-  momentum = state.momentum
+  if not (every and config.target_tau == 1):
+    target = optax.incremental_update(target, state.target, tau)
+  if config.target_noise != "copied":
+    target_noise = state.target_noise
+  elif not every:
+    target_noise = wrappers.select(copies, noise, state.target_noise)
   if config.has_momentum:
-    before = _momentum_part(config, state.params)
-    momentum = before
+    momentum = _momentum_part(config, state.params)
     if config.momentum_tau < 1:
       momentum = optax.incremental_update(
-        before, state.momentum, config.momentum_tau
+        momentum, state.momentum, config.momentum_tau
       )
-  return state._replace(
-    target=target,
-    momentum=momentum,
-    noise=noise,
-    target_noise=target_noise,
-    step=step,
-  )
+  return target, momentum, target_noise, step

@@ -105,7 +105,7 @@ def terms(
   if config.predicts:
     key = draws.dropout_key(0, part=1)
     predicted = agent_networks.predict(
-      config.networks, params, latent, batch.action, key
+      config.networks, params, latent, batch.action, key=key
     )
     mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)

@@ -105,13 +105,18 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   transition = None
   if settings.self_prediction and networks.transition is not None:
     transition = _transition(settings, networks.transition, encoder)
+  memory = None
+  if _has_stack(settings.memory, "memory"):
+    memory = configuration.from_config_dict(
+      stacks.Config, settings.memory, name="memory"
+    )
   changes = {
     "networks": dataclasses.replace(
       networks,
       encoder=encoder,
       head=head,
       transition=transition,
-      memory=_memory(settings),
+      memory=memory,
     )
   }
   if not game.is_image:
@@ -159,15 +164,6 @@ def _transition(
   )
 
 
-def _memory(settings: Settings) -> stacks.Config | None:
-  """Returns the configuration of the memory."""
-  if not _has_stack(settings.memory, "memory"):
-    return None
-  return configuration.from_config_dict(
-    stacks.Config, settings.memory, name="memory"
-  )
-
-
 def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
   """Returns whether there is a stack of layers, whose mixer must be named."""
   stack = fields.get("stack", {})
@@ -185,10 +181,7 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
 
   None changes nothing where it is no value of the field.
   """
-  fields = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(config)
-  }
+  fields = dict(vars(config))
   hints = typing.get_type_hints(type(config))
   for key, value in changes.items():
     old = fields.get(key)

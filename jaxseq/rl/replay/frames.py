@@ -303,16 +303,9 @@ def sample(
 ) -> Sample:
   """Draws a batch, with replacement; there must be `config.least` steps.
 
-  Args:
-    config: options.
-    state: the replay.
-    uniform: (batch,) in [0, 1), from `draw`.
-    beta: exponent of the importance weights.
-    num_steps: n, at most config.max_steps; may be traced.
-    gamma: discount; may be traced.
-
-  Returns:
-    What an update needs.
+  The uniforms (batch,) in [0, 1) come from `draw`; beta is the exponent of the
+  importance weights, num_steps is n, at most config.max_steps, and gamma the
+  discount. The last two may be traced.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.

@@ -120,13 +120,8 @@ def renew(
   Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
   Learning", ICLR 2019 (R2D2), section 3.
 
-  Args:
-    run: from a memory and a slice of the steps to the memory after them.
-    memory: as it was stored.
-    burn_in: steps that renew it; 0 leaves it as it is.
-
-  Returns:
-    The memory after the burn-in, through which no gradient flows.
+  `run` goes from a memory and a slice of the steps to the memory after them. No
+  gradient flows through the burn-in, which may be 0 steps.
   """
   if not burn_in:
     return memory
