@@ -58,12 +58,11 @@ class Config:
     _validate.fields(
       self,
       positive=("num_actions", "channels"),
+      optional=("hidden",),
       above_zero=("norm_epsilon",),
       not_negative=("epsilon",),
     )
     _validate.literals(self)
-    if self.hidden is not None:
-      _validate.positive("hidden", self.hidden)
 
   @property
   def width(self) -> int:

@@ -94,18 +94,6 @@ def write(
       "agents", list(agents), "two or more, to compare them"
     )
   found = improvements(agents, resamples=resamples, seed=seed)
-  table = _table(agents, found)
-  directory = scores.write_tables(directory, TABLE, table)
-  # Of each pair once: the other way round it is the rest to 1.
-  pairs = itertools.combinations(found, 2)
-  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
-  picture = plots.intervals(
-    directory / "improvement.png", {"probability of improvement": bars}
-  )
-  return Report(table, found, picture)
-
-
-def _table(agents, found) -> scores.Table:
   games = next(iter(agents.values()))
   runs = max(len(played[game]) for played in agents.values() for game in games)
   form, intervals = scores.interval_format(runs)
@@ -117,4 +105,12 @@ def _table(agents, found) -> scores.Table:
     "Probability that a run of the row's agent beats one of the column's, mean "
     f"over {scores.num_games(len(games))}{intervals}"
   )
-  return scores.Table(["agent", *agents], rows, title)
+  table = scores.Table(["agent", *agents], rows, title)
+  directory = scores.write_tables(directory, TABLE, table)
+  # Of each pair once: the other way round it is the rest to 1.
+  pairs = itertools.combinations(found, 2)
+  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
+  picture = plots.intervals(
+    directory / "improvement.png", {"probability of improvement": bars}
+  )
+  return Report(table, found, picture)

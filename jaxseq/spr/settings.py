@@ -177,10 +177,7 @@ def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
-  """Returns a dataclass with fields changed; mappings change its own ones.
-
-  None changes nothing where it is no value of the field.
-  """
+  """Returns a dataclass with other fields, those of dataclasses one by one."""
   fields = dict(vars(config))
   hints = typing.get_type_hints(type(config))
   for key, value in changes.items():
@@ -192,6 +189,7 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
         # What is not there gets the defaults of its kind, if anything is set.
         value = {k: v for k, v in value.items() if v is not None} or None
     elif value is None and key in fields:
+      # As published, where it is no value of the field.
       if type(None) not in typing.get_args(hints[key]):
         continue
     fields[key] = value

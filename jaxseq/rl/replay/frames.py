@@ -152,7 +152,7 @@ class Sample(NamedTuple):
 
 def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay of steps, with memories like this, () for none."""
-  shape = (config.capacity,)
+  shape, starts = (config.capacity,), config.capacity // config.every
   return State(
     frames=frame_rows.init(
       config.capacity, config.frame_shape, config.frame_dtype
@@ -164,8 +164,7 @@ def init(config: Config, memory: PyTree = ()) -> State:
     cursor=jnp.zeros((), jnp.int32),
     size=jnp.zeros((), jnp.int32),
     memory=jax.tree.map(
-      lambda x: jnp.zeros((config.capacity // config.every, *x.shape), x.dtype),
-      memory,
+      lambda x: jnp.zeros((starts, *x.shape), x.dtype), memory
     ),
   )
 

@@ -122,15 +122,13 @@ def sample(priorities: Priorities, uniform: Double | Array) -> Array:
 
 
 def _first_reaching(upto, positive, wanted):
-  """Returns the first place of the last axis that reaches what is wanted.
-
-  Where none does, as rounding may have it, it is the last one that counts.
-  """
+  """Returns the first places of the last axis that reach what is wanted."""
   high, low = wanted.high[:, None], wanted.low[:, None]
   reached = (upto.high > high) | ((upto.high == high) & (upto.low >= low))
   reached &= positive
-  length = upto.high.shape[-1]
-  last = length - 1 - jnp.argmax(jnp.flip(positive, -1), axis=-1)
+  # Where none does, as rounding may have it, it is the last one that counts.
+  from_end = jnp.argmax(jnp.flip(positive, -1), axis=-1)
+  last = upto.high.shape[-1] - 1 - from_end
   first = jnp.argmax(reached, axis=-1)
   return jnp.where(reached.any(axis=-1), first, last).astype(jnp.int32)
 
