@@ -268,6 +268,12 @@ def take(dataset: ArrayDataset, rows: np.ndarray) -> ArrayDataset:
   return jax.tree.map(lambda array: array[rows], dataset)
 
 
+def sliding_windows(array: np.ndarray, length: int) -> np.ndarray:
+  """Returns all windows of an array (time, ...) as a view (n, length, ...)."""
+  view = np.lib.stride_tricks.sliding_window_view(array, length, axis=0)
+  return np.moveaxis(view, -1, 1)
+
+
 def stratified_split(
   labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -108,8 +108,7 @@ def windows(
   for place, series in enumerate(recordings.series):
     if len(series) < length:
       continue
-    view = np.lib.stride_tricks.sliding_window_view(series, length, axis=0)
-    cut = np.moveaxis(view[::step], -1, 1).astype(np.float32)
+    cut = datasets.sliding_windows(series, length)[::step].astype(np.float32)
     inputs.append(cut)
     places.append(np.full(len(cut), place, np.int32))
     starts.append(np.arange(len(cut), dtype=np.int32) * step)

@@ -117,8 +117,7 @@ def load(
     window: elements of a window in time, 50 per second.
     step: elements from the start of a window to that of the next.
     features: see `domains.adapt`.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and

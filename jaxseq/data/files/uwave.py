@@ -88,8 +88,7 @@ def load(
     source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
     target: user, or users, without.
     seed: seed of what is held out, a share of each gesture.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, time, 3), padded with 0 at the
