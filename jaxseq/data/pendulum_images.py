@@ -290,12 +290,10 @@ def load(
         datasets.Extras(gaps=gaps.astype(np.float32)),
       )
     )
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Noisy images of a pendulum; sine and cosine of its angle?",
-      source="generated as in arXiv 2111.11344",
-      license="none needed",
-      image_size=(SIZE, SIZE),
-    ),
+  info = datasets.Info(
+    description="Noisy images of a pendulum; sine and cosine of its angle?",
+    source="generated as in arXiv 2111.11344",
+    license="none needed",
+    image_size=(SIZE, SIZE),
   )
+  return datasets.Splits(*parts, info)

@@ -395,17 +395,15 @@ def load(
     density = process.log_density(part)
     parts[name] = _dataset(part, density, longest)
     nats[name] = -density.events.sum() / max(part.lengths.sum(), 1)
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="Event times and marks; when and what is the next event?",
-      source="simulated by thinning or inversion, without discretisation",
-      license="none needed",
-      num_classes=process.num_marks,
-      horizon=float(horizon),
-      nats_per_event=nats,
-    ),
+  info = datasets.Info(
+    description="Event times and marks; when and what is the next event?",
+    source="simulated by thinning or inversion, without discretisation",
+    license="none needed",
+    num_classes=process.num_marks,
+    horizon=float(horizon),
+    nats_per_event=nats,
   )
+  return datasets.Splits(**parts, info=info)
 
 
 def _dataset(events, density, longest):
