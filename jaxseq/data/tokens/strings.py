@@ -221,8 +221,8 @@ def sample_missing_duplicate(
   string = sampling.integers(key_string, (size,), 0, config.symbols)
   string = string[jnp.arange(size) % half]
   hole = sampling.integers(key_hole, (), 0, 2 * half)
-  missing, string = string[hole][None], string.at[hole].set(config.symbols)
-  return _assemble(config, string, 2 * half, missing, 1)
+  shown = string.at[hole].set(config.symbols)
+  return _assemble(config, shown, 2 * half, string[hole][None], 1)
 
 
 def sample_stack(key: jax.Array, config: StackConfig) -> sampling.TokenBatch:
