@@ -16,6 +16,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
+from jaxseq.data import registry
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
@@ -71,6 +72,10 @@ class DataComparison(Comparison):
   data: str
   data_options: Mapping[str, Any] = arms.EMPTY
 
+  def load(self, **options: Any) -> datasets.Splits:
+    """Loads the data set, with more options of its loader if there are any."""
+    return registry.load(self.data, **options, **self.data_options)
+
 
 Arm = TypeVar("Arm", bound=ArmConfig)
 
@@ -97,6 +102,29 @@ def make_optimizer(
   return optimizers.make_optimizer(
     recipes.make(arm.optimizer, names, num_updates)
   )
+
+
+def make_arm(
+  config: Comparison,
+  arm: ArmConfig,
+  problem: supervised.Problem,
+  metric: str,
+  unit: str,
+  **options: Any,
+) -> supervised_arms.Arm:
+  """Returns an arm that is ready to be trained.
+
+  Args:
+    config: the comparison.
+    arm: the arm's configuration.
+    problem: what it learns.
+    metric: see `supervised_arms.Arm`.
+    unit: what `arm.batch_size` counts, unless `examples` is among the options.
+    **options: further fields of `supervised_arms.Arm`.
+  """
+  optimizer = make_optimizer(arm, config.num_updates)
+  fields = {"examples": arm.batch_size, **options}
+  return supervised_arms.Arm(problem, optimizer, metric, unit=unit, **fields)
 
 
 class ArrayProblem:

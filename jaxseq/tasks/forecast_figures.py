@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.tasks import forecasting
-from jaxseq.training import plots
+from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
@@ -40,14 +40,14 @@ def draw_horizons(
   }
   for name in baselines[horizons[0]]:
     curves[name] = np.array([baselines[h][name]["mse"] for h in horizons])
-  picture = plots.learning_curve(
+  report.draw(
+    "Errors over horizons",
     directory / "horizons.png",
     {name: (horizons, values) for name, values in curves.items()},
     xlabel="horizon",
     ylabel="mean squared error",
     title=f"{config.data}: error on the test span",
   )
-  print(f"Errors over horizons: {picture or 'not drawn'}")
 
 
 def draw_forecasts(
@@ -85,11 +85,11 @@ def draw_forecasts(
   # All processes restore checkpoints together; one draws.
   if not processes.is_first():
     return
-  picture = plots.learning_curve(
+  report.draw(
+    "Forecasts",
     directory / "forecasts.png",
     lines,
     xlabel="steps after the end of the input",
     ylabel="standardised value",
     title=f"{config.data}: a forecast from the middle of the test span",
   )
-  print(f"Forecasts: {picture or 'not drawn'}")

@@ -5,9 +5,12 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
+from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.tasks import language
 
 
 def sample(
@@ -118,3 +121,37 @@ def generate(
   (_, states), rest = lax.scan(body, (first, states), keys[1:])
   tokens = jnp.concatenate([first[None], rest], axis=0)
   return jnp.moveaxis(tokens, 0, -1), states
+
+
+def continue_text(
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  text: str,
+  length: int,
+  key: jax.Array,
+  **options: Any,
+) -> str:
+  """Continues a text, byte by byte, with a network of bytes.
+
+  Args:
+    network: see `generate`, as for the arguments that follow.
+    variables: of the network.
+    text: what stands at the beginning of the document; may be empty.
+    length: number of bytes to generate.
+    key: random key.
+    **options: of `generate`.
+
+  Returns:
+    The text and what follows, with escapes for what could steer a terminal.
+  """
+  prompt = np.frombuffer(bytes([language.START]) + text.encode(), np.uint8)
+  tokens, _ = jax.jit(
+    lambda variables, prompt, key: generate(
+      network, variables, prompt, length, key, **options
+    )
+  )(variables, jnp.asarray(prompt, jnp.int32), key)
+  written = bytes(np.asarray(tokens).astype(np.uint8))
+  return text + "".join(
+    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1]
+    for c in written.decode("utf-8", errors="replace")
+  )

@@ -231,13 +231,14 @@ def _load_config(spec: str) -> Any:
 def _check_override(config: Any, path: str, value: str | None) -> None:
   """Raises a UserError if `--config.path=value` names no field of a type."""
   holder, name = config, "config"
-  *parents, last = path.split(".")
-  for part in [*parents, last]:
+  known, above = [], ""
+  for part in path.split("."):
     # `field[0]` overrides one item of a tuple.
     field = part.split("[", 1)[0]
     if not isinstance(holder, ml_collections.ConfigDict):
       raise errors.UserError(
-        f"--config.{path}: {name} is {holder!r}, which has no fields"
+        f"--config.{path}: {name} is {holder!r}, which has no fields; those of "
+        f"{above} (in the config file) are: {', '.join(known)}"
       )
     if field not in holder:
       raise errors.UserError(
@@ -252,4 +253,5 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
         "None, which has no type to read a value with; set it there to "
         "ml_collections.config_dict.placeholder(TYPE)"
       )
+    known, above = sorted(holder), name
     holder, name = holder[field], f"{name}.{field}"

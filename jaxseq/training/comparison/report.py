@@ -125,7 +125,8 @@ def finish(
       for label, values in baselines.items()
       if metric in values
     }
-  picture = plots.learning_curve(
+  draw(
+    "Learning curve",
     directory / "learning_curve.png",
     {
       name: curves.curve(directory / name, metric)
@@ -138,7 +139,17 @@ def finish(
     references={**levels, **config.references},
     smooth=smooth,
   )
-  print(f"Learning curve: {picture or 'not drawn'}")
+
+
+def draw(
+  what: str,
+  path: pathlib.Path,
+  curves: Mapping[str, tuple[Any, Any]],
+  **options: Any,
+) -> None:
+  """Draws curves, see `plots.learning_curve`, and prints what and where."""
+  picture = plots.learning_curve(path, curves, **options)
+  print(f"{what}: {picture or 'not drawn'}")
 
 
 def _show(config, directory, made, results, title, note, columns, baselines):

@@ -96,6 +96,17 @@ class Program(seed_program.SeedProgram):
     ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
+  def measure(self, function: Callable, variables: PyTree, *data: Any) -> Any:
+    """Returns what a function says of all seeds, as lists over them.
+
+    Args:
+      function: of the variables of one seed, and of data that all seeds share.
+      variables: of all seeds.
+      *data: the data, each of them a pytree of arrays.
+    """
+    score = self.compile(function, shared=len(data))
+    return _lists(score(variables, *map(self.share, data)))
+
 
 # What an arm reports beside its metrics: (program, variables of all seeds,
 # directory of the arm, whether it has just been trained) -> results.
@@ -148,9 +159,6 @@ class Arm:
       the median over chunks; what `more` returns; and the metrics of
       `problem.evaluate`, a list over seeds each.
     """
-    metrics = jax.tree.map(
-      lambda x: np.asarray(x).tolist(), program.evaluate(state)
-    )
     more = {}
     if self.more is not None:
       trained = seconds is not None
@@ -159,9 +167,13 @@ class Arm:
       **({} if seconds is None else {"seconds": seconds}),
       "parameters": num_parameters(state.variables["params"]),
       "updates_per_second": curves.speed(directory),
-      **metrics,
+      **_lists(program.evaluate(state)),
       **more,
     }
+
+
+def _lists(tree):
+  return jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
 
 
 def num_parameters(parameters: PyTree) -> int:
