@@ -11,10 +11,11 @@ from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
+from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 
 
-class SequenceLayer(linen.Module):
+class SequenceLayer(recurrent.Recurrent):
   """Norm, mixer, activation or gate, dropout, residual.
 
   Smith et al., arXiv:2208.04933, and Lu et al., arXiv:2303.03982, with the
@@ -103,23 +104,8 @@ class SequenceLayer(linen.Module):
       y = self._feed_forward(y, dtype, train, step)
     return y.astype(x.dtype), state
 
-  def step(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None = None,
-    options: dict[str, Any] | None = None,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis."""
-    return self(x, state, reset, options=options, step=True)
-
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the state of a fresh sequence; works on an unbound module."""
+  def _fresh(self, batch_shape, dtype):
     bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
     return bound.initial_state(batch_shape, dtype)
 

@@ -12,9 +12,10 @@ import numpy as np
 from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
+from jaxseq.nn import recurrent
 
 
-class SequenceMixer(linen.Module):
+class SequenceMixer(recurrent.Recurrent):
   """Binds a mixer's pure functions to Flax.
 
   The module's parameters are the mixer's own dict: `variables["params"]` can be
@@ -73,12 +74,7 @@ class SequenceMixer(linen.Module):
     return module.step(self.config, self._params(), x, state, reset, **options)
 
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the state of a fresh sequence; works on an unbound module."""
+  def _fresh(self, batch_shape, dtype):
     module = mixers.module_of(self.config)
     return module.initial_state(self.config, batch_shape, dtype)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 
@@ -51,14 +52,11 @@ def fit_width(
   Args:
     config: of the network; its d_model is replaced.
     num_outputs: its outputs.
-    vocab_size: number of tokens; None for feature vectors.
-    width: number of features, where the inputs are no tokens.
+    vocab_size: see `count_parameters`.
+    width: likewise.
     budget: number of parameters.
     multiple: d_model is a multiple of this.
-    pairs: whether an example is two sequences.
-
-  Returns:
-    The configuration.
+    pairs: see `count_parameters`.
 
   Raises:
     ValueError: if the smallest width is beyond twice the budget.
@@ -73,10 +71,11 @@ def fit_width(
 
   low, high = 1, 2
   if at(low)[1] > 2 * budget:
-    raise ValueError(
-      f"budget: got {budget}, expected at least {at(low)[1] // 2} for mixer "
-      f"{config.stack.mixer!r}, whose smallest network has {at(low)[1]} "
-      "parameters."
+    raise _validate.error(
+      "budget",
+      budget,
+      f"at least {at(low)[1] // 2} for mixer {config.stack.mixer!r}, whose "
+      f"smallest network has {at(low)[1]} parameters",
     )
   while at(high)[1] < budget:
     low, high = high, 2 * high

@@ -311,9 +311,10 @@ class Problem:
     discrete = model.actions.kind == "discrete"
     shape = recorded.actions.shape[1:]
     if shape != (() if discrete else (model.actions.size,)):
-      raise ValueError(
-        f"recorded: the actions: got shape {recorded.actions.shape}, expected "
-        f"{model.actions.kind}, with size {model.actions.size}."
+      raise _validate.error(
+        "recorded: the actions",
+        f"shape {recorded.actions.shape}",
+        f"{model.actions.kind}, with size {model.actions.size}",
       )
     learnt = recorded
     if arm.top_share < 1:

@@ -176,9 +176,8 @@ def make_planner(
   """
   count = len(devices)
   if count & (count - 1):
-    raise ValueError(
-      f"devices: got {count}, expected a power of two, as groups are halved."
-    )
+    expected = "a power of two, as groups are halved"
+    raise _validate.error("devices", count, expected)
   stack = network.stack
   for name, value, free, reason in (
     ("pooling", network.pooling, "none", "every token is a target"),
@@ -194,9 +193,11 @@ def make_planner(
   )
   capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:
-    raise ValueError(
-      f"tokens_per_device: got {capacity}, expected {-(-max_length // count)} "
-      f"or more, so that {count} devices hold a document of {max_length}."
+    raise _validate.error(
+      "tokens_per_device",
+      capacity,
+      f"{-(-max_length // count)} or more, so that {count} devices hold a "
+      f"document of {max_length}",
     )
   names = [stack.mixer, *(name for name, _ in stack.hybrid)]
   recurrent = "attention" not in names
@@ -213,7 +214,7 @@ def make_planner(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs
   )
   if config.method == "stream" and not recurrent:
-    raise ValueError("plan.method: got 'stream', which attention cannot use.")
+    raise _validate.error("plan.method", "stream", "one that attention can use")
   here = jax.process_index()
   local = [i for i, d in enumerate(devices) if d.process_index == here]
   return Planner(config, model, chunks, count, tuple(local))

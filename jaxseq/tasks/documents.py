@@ -46,12 +46,7 @@ def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
 def first(
   documents: document_plans.Documents, tokens: int
 ) -> document_plans.Documents:
-  """Returns the first documents that have so many tokens; at least one.
-
-  Args:
-    documents: the documents.
-    tokens: how many at most.
-  """
+  """Returns the first documents of at most so many tokens; one at least."""
   count = np.searchsorted(documents.offsets, tokens, side="right") - 1
   return documents._replace(offsets=documents.offsets[: max(count, 1) + 1])
 

@@ -95,10 +95,8 @@ def streams(text: Text, count: int) -> Text:
   """
   each = len(text.tokens) // count
   if each < 1:
-    raise ValueError(
-      f"count: got {count}, expected at most {len(text.tokens)}, the number of "
-      "tokens."
-    )
+    expected = f"at most {len(text.tokens)}, the number of tokens"
+    raise _validate.error("count", count, expected)
   return Text(*(x[: count * each].reshape(count, each) for x in text))
 
 

@@ -18,25 +18,14 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 
 
 def mean(scores: np.ndarray) -> np.ndarray:
-  """Returns the mean over tasks of the mean over runs.
-
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
-  """
+  """Returns the mean of scores (..., runs, tasks) over both: (...,)."""
   return np.mean(scores, axis=(-2, -1))
 
 
 def median(scores: np.ndarray) -> np.ndarray:
   """Returns the median over tasks of the mean over runs.
 
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  Scores (..., runs, tasks) to (...,).
   """
   return np.median(np.mean(scores, axis=-2), axis=-1)
 
@@ -44,13 +33,8 @@ def median(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
   """Returns the interquartile mean: that of the middle half of all scores.
 
-  A quarter of them, rounded down, is left out at either end.
-
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  A quarter of them, rounded down, is left out at either end. Scores (..., runs,
+  tasks) to (...,).
   """
   scores = np.asarray(scores, float)
   flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
@@ -152,12 +136,7 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def improvement(
-  x: np.ndarray,
-  y: np.ndarray,
-  *,
-  resamples: int = 2000,
-  confidence: float = 0.95,
-  seed: int = 0,
+  x: np.ndarray, y: np.ndarray, **options: Any
 ) -> tuple[float, float, float]:
   """Returns `probability_of_improvement` with its bootstrap interval.
 
@@ -166,9 +145,7 @@ def improvement(
   Args:
     x: (runs, tasks), finite.
     y: (other number of runs, tasks), finite.
-    resamples: number of resamples.
-    confidence: share of the resamples inside the interval.
-    seed: of the resamples.
+    **options: of `bootstrap`: resamples, confidence, seed.
 
   Returns:
     The probability, and lower and upper end.
@@ -177,7 +154,7 @@ def improvement(
     ValueError: as `probability_of_improvement`, or if a number is out of range.
   """
   pair = _pair(x, y)
-  ends = _bootstrap(pair, _improvement, resamples, confidence, seed)
+  ends = _bootstrap(pair, _improvement, **options)
   return float(_improvement(*pair)), *ends
 
 
@@ -198,7 +175,7 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))
 
 
-def _bootstrap(tables, function, resamples, confidence, seed):
+def _bootstrap(tables, function, resamples=2000, confidence=0.95, seed=0):
   """Returns the ends of the interval of a function of one or more tables."""
   _validate.positive("resamples", resamples)
   if not 0 < confidence < 1:

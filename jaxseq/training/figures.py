@@ -25,13 +25,7 @@ GRAY = "#666666"
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
-  """Returns a figure, or None, with a warning, without matplotlib.
-
-  Args:
-    path: the file that it is for, named in the warning.
-    width: inches.
-    height: inches.
-  """
+  """Returns a figure in inches; None, with a warning, without matplotlib."""
   try:
     # Slow to import, and not needed by a program that draws nothing.
     from matplotlib import figure
@@ -55,7 +49,6 @@ def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
     The path.
   """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")
   return path
@@ -95,7 +88,6 @@ def write_gif(
     )
     for picture in pictures
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing(path) as file:
     first.save(
       file,

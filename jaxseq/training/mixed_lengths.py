@@ -30,6 +30,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.planner import rows
+from jaxseq.training.devices import device_mesh
 
 _Spec = jax.sharding.PartitionSpec
 
@@ -187,8 +188,8 @@ def _make(own, like, devices):
       totals = add(
         _relabel(totals, own_place),
         params[key.sp_degree],
-        jax.tree.map(lambda x, place=split: _put(x, place), wave),
-        _put(active, groups),
+        jax.tree.map(lambda x, place=split: device_mesh.put(x, place), wave),
+        device_mesh.put(active, groups),
         1 / batch.num_targets,
       )
       if each.mesh.devices.flat[0].platform == "cpu":
@@ -204,13 +205,6 @@ def _wait(tree):
   """Waits for arrays; does nothing where they are traced."""
   if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
     jax.block_until_ready(tree)
-
-
-def _put(array, place):
-  """Puts a host's array onto the devices: those of this process get theirs."""
-  return jax.make_array_from_callback(
-    array.shape, place, lambda index: array[index]
-  )
 
 
 def _relabel(tree, place):

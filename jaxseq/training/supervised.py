@@ -95,13 +95,7 @@ class State(NamedTuple):
 def init(
   problem: Problem, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> State:
-  """Returns the state before the first update.
-
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-    key: random key; all of the run comes from it.
-  """
+  """Returns the state before the first update; all of the run is in the key."""
   key_init, key_run = jax.random.split(key)
   variables = dict(problem.init(key_init))
   return State(

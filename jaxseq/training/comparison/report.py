@@ -27,8 +27,6 @@ def main(
   made: Mapping[str, arms.Arm],
   mode: str,
   *,
-  title: str,
-  columns: Mapping[str, str],
   each: run.Each = lambda name, step, state: None,
   **options: Any,
 ) -> run.Results:
@@ -39,26 +37,15 @@ def main(
     directory: of the run.
     made: the arms by name.
     mode: "train" or "evaluate".
-    title: of table and plot.
-    columns: results in the table, to their headings.
     each: called for every arm, see `run.train`.
-    **options: more of `finish`.
+    **options: of `finish`: title and columns, and what it has besides.
 
   Returns:
     What each arm reports.
   """
   get_results = run.train if mode == "train" else run.evaluate
   results = get_results(config, directory, made, each)
-  finish(
-    config,
-    directory,
-    made,
-    results,
-    mode,
-    title=title,
-    columns=columns,
-    **options,
-  )
+  finish(config, directory, made, results, mode, **options)
   return results
 
 

@@ -29,17 +29,7 @@ def train(
   made: Mapping[str, arms.Arm],
   each: Each = lambda name, step, state: None,
 ) -> Results:
-  """Trains all arms from where they are, and measures them.
-
-  Args:
-    config: the comparison.
-    directory: of the run.
-    made: the arms by name.
-    each: called for every arm.
-
-  Returns:
-    What each arm reports.
-  """
+  """Trains all arms from where they are; returns what each of them reports."""
   results = {}
   for names in stacked.groups(config, made):
     results |= _train(config, directory, names, made, each)
@@ -160,12 +150,6 @@ def restore(
 ) -> tuple[int, PyTree]:
   """Returns the step and the state of an arm's newest checkpoint.
 
-  Args:
-    config: the comparison.
-    directory: of the run.
-    name: of the arm.
-    arm: the arm.
-
   Raises:
     UserError: the arm has no checkpoint, or none that is whole.
   """
@@ -186,10 +170,6 @@ def restore_program(
 
 def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
   """Returns the arms that have a checkpoint; tells which ones have none.
-
-  Args:
-    names: of the arms.
-    directory: of the run.
 
   Raises:
     UserError: none of them has a checkpoint.

@@ -95,14 +95,7 @@ def show(
   cell: Callable[[str, str], str],
   title: str,
 ) -> None:
-  """Prints a table of tasks and arms.
-
-  Args:
-    config: the suite, whose arms are the columns.
-    tasks: the rows.
-    cell: from a task and an arm to what is told of them.
-    title: above the table.
-  """
+  """Prints a table of what `cell` tells of a task (the rows) and an arm."""
   rows = [[task, *(cell(task, arm) for arm in config.arms)] for task in tasks]
   tables.show(["environment", *config.arms], rows, title=title)
   print()

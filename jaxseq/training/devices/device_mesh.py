@@ -97,9 +97,6 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
 def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   """Returns the mesh over the devices of all processes; None for one device.
 
-  Args:
-    config: its shape.
-
   Raises:
     UserError: (a ValueError) there are fewer devices, or `data=0` does not come
       out even, or a process would have none, or several processes have no mesh.
@@ -142,13 +139,7 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
-  """Compiles a function within a mesh, so that `spread` finds it.
-
-  Args:
-    function: of pytrees of arrays.
-    mesh: the mesh.
-    **options: of `jax.jit`.
-  """
+  """Compiles a function, by `jax.jit`, in a mesh that `spread` finds."""
   compiled = jax.jit(function, **options)
 
   @functools.wraps(function)
@@ -208,11 +199,7 @@ def spread_evenly(tree: T) -> T:
 
 
 def replicate(tree: T) -> T:
-  """Puts arrays whole onto all devices; without a mesh it changes nothing.
-
-  Args:
-    tree: pytree of arrays, inside `jit`.
-  """
+  """Puts arrays whole onto all devices, inside `jit`, if there is a mesh."""
   if DATA not in jax.sharding.get_abstract_mesh().axis_names:
     return tree
   return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _P()), tree)
@@ -303,15 +290,13 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
     if split
     else jax.tree.map(lambda _: whole(mesh), tree)
   )
-  return jax.tree.map(
-    lambda x, where: jax.make_array_from_callback(
-      # Called once for each device of this process, with its own rows.
-      np.shape(x),
-      where,
-      lambda index: np.asarray(x[index]),
-    ),
-    tree,
-    placements,
+  return jax.tree.map(put, tree, placements)
+
+
+def put(array: np.ndarray, where: jax.sharding.Sharding) -> jax.Array:
+  """Puts a host's array onto devices; those of this process get their parts."""
+  return jax.make_array_from_callback(
+    np.shape(array), where, lambda index: np.asarray(array[index])
   )
 
 
