@@ -1,4 +1,4 @@
-"""What modules have that run over sequences, and over single elements."""
+"""The base of modules that run over sequences and over single elements."""
 
 from typing import Any
 

@@ -82,12 +82,7 @@ Arm = TypeVar("Arm", bound=ArmConfig)
 
 
 def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
-  """Returns the whole configuration of an arm.
-
-  Args:
-    config: a comparison, whose fields of the same names arms share.
-    name: of the arm.
-    cls: class of an arm's configuration.
+  """Returns the whole configuration of an arm of a comparison.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
@@ -115,13 +110,8 @@ def make_arm(
 ) -> supervised_arms.Arm:
   """Returns an arm that is ready to be trained.
 
-  Args:
-    config: the comparison.
-    arm: the arm's configuration.
-    problem: what it learns.
-    metric: see `supervised_arms.Arm`.
-    unit: what `arm.batch_size` counts, unless `examples` is among the options.
-    **options: further fields of `supervised_arms.Arm`.
+  The unit is what `arm.batch_size` counts, unless `examples` is among the
+  options: these are further fields of `supervised_arms.Arm`.
   """
   optimizer = make_optimizer(arm, config.num_updates)
   fields = {"examples": arm.batch_size, **options}

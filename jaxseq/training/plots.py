@@ -114,11 +114,11 @@ def learning_curves(
   bands = f"\n{_BANDS}" if _has_bands(prepared.values()) else ""
   figure.supxlabel(xlabel + bands, fontsize=10)
   figure.supylabel(ylabel, fontsize=10)
-  lines = {}
-  for axes in grid.flat:
-    for line in axes.get_lines():
-      if line.get_label() in labels:
-        lines.setdefault(line.get_label(), line)
+  lines = {
+    label: line
+    for axes in grid.flat[::-1]
+    for line, label in zip(*axes.get_legend_handles_labels())
+  }
   figure.legend(
     [lines[label] for label in labels],
     labels,
