@@ -30,9 +30,6 @@ class Recurrent(linen.Module):
       states: states before the element; fresh ones if None.
       reset: (*batch,) bool, or None.
       options: keyword options of the mixers' own `step`, as in `__call__`.
-
-    Returns:
-      What `__call__` returns, without the axis of time.
     """
     return self(x, states, reset, options=options, step=True)
 

@@ -267,7 +267,7 @@ def average_over(
   examples: PyTree,
   batch_size: int,
 ) -> dict[str, jax.Array]:
-  """Averages metrics over all examples, batch by batch.
+  """Averages metrics over all examples, batch by batch; returns weighted means.
 
   Args:
     function: from a batch to metrics that are means over its examples, and the
@@ -275,9 +275,6 @@ def average_over(
       whole batches; the last one may be shorter.
     examples: pytree of arrays with a leading axis of examples.
     batch_size: examples at once.
-
-  Returns:
-    The weighted means.
   """
   count = jax.tree.leaves(examples)[0].shape[0]
   whole, rest = divmod(count, min(batch_size, count))

@@ -53,9 +53,6 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
     config: a ConfigDict or another mapping from field names to values.
     name: what the config is called in messages.
 
-  Returns:
-    An instance of `cls`.
-
   Raises:
     UserError: (a ValueError) a field does not exist, is missing or has the
       wrong type, or the dataclass itself refused the values.

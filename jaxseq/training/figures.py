@@ -39,14 +39,11 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file; the file is whole at any time.
+  """Writes a figure as a PNG file, which is whole at any time; returns its path.
 
   Args:
     figure: from `new`.
     path: the file; its directory is made.
-
-  Returns:
-    The path.
   """
   path = pathlib.Path(path)
   with files.replacing(path) as file:
@@ -61,16 +58,13 @@ def write_gif(
   *,
   colors: int = 256,
 ) -> pathlib.Path:
-  """Writes pictures as an animation that is repeated for ever.
+  """Writes pictures as an animation, repeated for ever; returns its path.
 
   Args:
     path: the GIF file to write; it is whole at any time.
     pictures: (height, width, 3) uint8, at least one.
     seconds: how long each picture is shown.
     colors: of a picture, at most; few of them keep files small.
-
-  Returns:
-    The path.
 
   Raises:
     ValueError: there is no picture.

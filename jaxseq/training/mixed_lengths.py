@@ -50,9 +50,6 @@ def make_mesh(
     degree: devices of a group.
     devices: the devices in the order of the plan; all if None.
 
-  Returns:
-    The mesh.
-
   Raises:
     ValueError: if the degree does not divide the number of devices.
   """
@@ -91,11 +88,7 @@ def make_loss_and_grad(
   def own(params, wave):
     return jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
 
-  def like(params):
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    return jnp.zeros((), dtype), params
-
-  return _make(own, like, devices)
+  return _make(own, lambda loss, params: (loss, params), devices)
 
 
 def make_loss(
@@ -106,14 +99,11 @@ def make_loss(
   def own(params, wave):
     return token_loss(params, wave, SEQUENCE)
 
-  def like(params):
-    return jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
-
-  return _make(own, like, devices)
+  return _make(own, lambda loss, params: loss, devices)
 
 
 def _make(own, like, devices):
-  """Returns the function that adds up what every device has of every wave."""
+  """Returns what adds up arrays `like` (loss, params), of devices and waves."""
 
   @functools.cache
   def program(degree):
@@ -160,8 +150,9 @@ def _make(own, like, devices):
     count = each.mesh.size
 
     def zeros(params):
+      loss = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
       return jax.tree.map(
-        lambda x: jnp.zeros((count, *x.shape), x.dtype), like(params)
+        lambda x: jnp.zeros((count, *x.shape), x.dtype), like(loss, params)
       )
 
     def sums(totals):

@@ -151,10 +151,7 @@ def make_chunk(
           "programs": int(programs.sum()),
         }
       )
-    made = jax.device_get(made)
-    metrics = {
-      name: np.array([each[name] for each in made]) for name in made[0]
-    }
+    metrics = jax.tree.map(lambda *x: np.array(x), *jax.device_get(made))
     done = np.asarray(state.update + count, np.int64)
     return State(variables, opt_state, programs, done), metrics
 

@@ -108,7 +108,9 @@ class MetricWriter:
     self._file.flush()
     if self._events is not None:
       for name, value in flat.items():
-        for tag, scalar in _tags(name, value):
+        many = isinstance(value, list)
+        for seed, scalar in enumerate(value if many else [value]):
+          tag = f"{name}/seed_{seed}" if many else name
           # TensorBoard cannot draw what is not finite.
           if math.isfinite(scalar):
             self._events.add_scalar(tag, scalar, step, walltime=wall_time)
@@ -272,11 +274,3 @@ def _from_json(value: Any) -> Any:
   if isinstance(value, list):
     return [_from_json(item) for item in value]
   return _FROM_TEXT.get(value, value) if isinstance(value, str) else value
-
-
-def _tags(name: str, value: Any) -> Iterator[tuple[str, float]]:
-  if isinstance(value, list):
-    for seed, item in enumerate(value):
-      yield f"{name}/seed_{seed}", item
-  else:
-    yield name, value

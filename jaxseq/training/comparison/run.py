@@ -67,7 +67,7 @@ def train_program(
   metric: str | tuple[str, ...],
   label: str = "",
 ) -> Any:
-  """Trains a program, from the newest checkpoint if there is one.
+  """Trains a program, from its newest checkpoint; returns the last state.
 
   Args:
     program: of one arm, or of several side by side.
@@ -75,9 +75,6 @@ def train_program(
     config: of the comparison.
     metric: that the progress bar shows, or names of several.
     label: in front of the progress bar.
-
-  Returns:
-    The state after the last update.
   """
   keep, tensorboard = config.keep_checkpoints, config.tensorboard
   if len(directories) == 1:

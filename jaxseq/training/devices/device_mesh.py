@@ -158,9 +158,6 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
       inside `jit`.
     what: what they are, for the message.
 
-  Returns:
-    The tree, with the same values.
-
   Raises:
     UserError: (a ValueError) the examples do not come out even.
   """
@@ -271,9 +268,6 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
       device gets all; as it does of sets whose examples do not come out even,
       but for the largest one.
 
-  Returns:
-    The tree, of arrays on the devices.
-
   Raises:
     UserError: the examples of the largest array cannot be shared out.
   """
@@ -307,9 +301,6 @@ def split_time(config: MeshConfig, arm: T) -> T:
     config: the mesh.
     arm: a dataclass; every field "time_axis" in it, or in dataclasses in it, is
       set.
-
-  Returns:
-    The configuration.
   """
   if config.time == 1:
     return arm

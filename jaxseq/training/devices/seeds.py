@@ -149,9 +149,6 @@ def share(tree: T, num_seeds: int) -> T:
   Args:
     tree: pytree of arrays.
     num_seeds: as for `jit`.
-
-  Returns:
-    The tree, on the devices.
   """
   mesh = _mesh(num_seeds)
   if mesh is None:
