@@ -87,7 +87,7 @@ def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
 
 @functools.cache
 def define_mesh() -> flags.FlagHolder:
-  """Defines `--mesh=data=4,time=2`, and flags of processes; returns its holder."""
+  """Defines `--mesh=data=4,time=2` and processes' flags; returns its holder."""
   processes.define_flags()
   return flags.DEFINE_list(
     "mesh",

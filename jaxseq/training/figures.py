@@ -39,7 +39,7 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file, which is whole at any time; returns its path.
+  """Writes a figure as a PNG file, whole at any time; returns its path.
 
   Args:
     figure: from `new`.
