@@ -265,13 +265,9 @@ def first_steps(mask: Array) -> Array:
 def imitation_loss(
   actions: Actions, outputs: Array, taken: Array, mask: Array
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns how far outputs are from the actions that were taken.
+  """Returns how far outputs (..., size) are from the actions that were taken.
 
-  Args:
-    actions: what is decided.
-    outputs: (..., size) of the model.
-    taken: (...) int32 or (..., size) float32.
-    mask: (...) bool, what counts.
+  These are (...) int32 or (..., size) float32; the mask (...) says what counts.
 
   Returns:
     The mean cross-entropy (nats), or squared error per number; and metrics.

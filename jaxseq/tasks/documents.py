@@ -54,14 +54,9 @@ def first(
 def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
   """Returns the documents of an update: epochs in random order, one by one.
 
-  Args:
-    seed: of the run.
-    update: number of updates made.
-    count: number of documents.
-    size: documents of an update.
-
   Returns:
-    (size,) int64. No document comes again before all others have come.
+    (size,) int64, of `count` documents. No document comes again before all
+    others have come.
   """
   epochs, places = np.divmod(update * size + np.arange(size), count)
   orders = {

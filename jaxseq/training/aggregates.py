@@ -45,12 +45,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
   """Returns how far scores stay below a target on average; less is better.
 
-  Args:
-    scores: (..., runs, tasks).
-    target: what lies above it counts as the target.
-
-  Returns:
-    (...,).
+  What lies above counts as the target. Scores (..., runs, tasks) to (...,).
   """
   return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
 
@@ -100,16 +95,11 @@ def aggregates(
 ) -> dict[str, tuple[float, float, float]]:
   """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
 
-  Args:
-    scores: (runs, tasks), finite.
-    **options: of `bootstrap`.
+  Scores, options and errors are those of `bootstrap`.
 
   Returns:
     "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
     end).
-
-  Raises:
-    ValueError: as `bootstrap`.
   """
   return {
     name: (float(function(scores)), *bootstrap(scores, function, **options))
@@ -120,14 +110,8 @@ def aggregates(
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
   """Returns how probably a run of x beats one of y, averaged over tasks.
 
-  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-
-  Returns:
-    A number in [0, 1].
+  P(x > y) + P(x = y) / 2 over all pairs of runs on a task, in [0, 1]. Both are
+  (runs, tasks) and finite, with as many tasks.
 
   Raises:
     ValueError: if an array is no finite table, or the tasks differ in number.
@@ -140,12 +124,8 @@ def improvement(
 ) -> tuple[float, float, float]:
   """Returns `probability_of_improvement` with its bootstrap interval.
 
-  The runs of x and those of y are resampled as in `bootstrap`, independently.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-    **options: of `bootstrap`: resamples, confidence, seed.
+  The runs of x and those of y are resampled as in `bootstrap`, whose options
+  these are, independently.
 
   Returns:
     The probability, and lower and upper end.
@@ -159,11 +139,7 @@ def improvement(
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
-  """Returns the share of scores above each of several levels.
-
-  Args:
-    scores: (runs, tasks), finite.
-    taus: (levels,).
+  """Returns the share of finite scores (runs, tasks) above levels (levels,).
 
   Returns:
     (levels,) numbers in [0, 1].

@@ -103,14 +103,7 @@ def open_existing(
 ) -> pathlib.Path:
   """Checks that a directory holds a run, to read it; writes and locks nothing.
 
-  Args:
-    workdir: the directory.
-    config: the config that the run must have had.
-    experiment: the experiment's name.
-    may_change: as in `prepare`.
-
-  Returns:
-    The path of the directory.
+  The arguments are those of `prepare`. Returns the path.
 
   Raises:
     UserError: there is no such run.

@@ -65,10 +65,7 @@ class MetricWriter:
   def resume(self, step: int | None) -> None:
     """Drops the rows after a step, which a resumed run writes again.
 
-    Call it before the first `write`.
-
-    Args:
-      step: the step that the run goes on from; None drops all rows.
+    None drops all rows. Call it before the first `write`.
     """
     if not self._active:
       return

@@ -113,13 +113,7 @@ def update(
   state: State,
   data: PyTree,
 ) -> tuple[State, Metrics]:
-  """Draws a batch and makes one update.
-
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-    state: the state.
-    data: the problem's data, on the device.
+  """Draws a batch from data on the device and makes one update.
 
   Returns:
     The state after the update, and metrics: those of the loss function, "loss"

@@ -65,10 +65,7 @@ def render(
 ) -> str:
   """Returns a table as aligned plain text.
 
-  Args:
-    columns: headers.
-    rows: cells; numbers are aligned to the right and floats are shortened.
-    title: a line above the table.
+  Numbers are aligned to the right and floats are shortened.
 
   Raises:
     ValueError: a row has another number of cells than there are columns.

@@ -97,9 +97,6 @@ class Experiment(Generic[Config]):
       directory: of the run, where it has been opened already.
       **options: of `report.main`: title, columns, and what it has besides.
 
-    Returns:
-      What each arm reports.
-
     Raises:
       UserError: the directory is none of this run.
     """

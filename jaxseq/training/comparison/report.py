@@ -39,9 +39,6 @@ def main(
     mode: "train" or "evaluate".
     each: called for every arm, see `run.train`.
     **options: of `finish`: title and columns, and what it has besides.
-
-  Returns:
-    What each arm reports.
   """
   get_results = run.train if mode == "train" else run.evaluate
   results = get_results(config, directory, made, each)

@@ -67,14 +67,10 @@ def train_program(
   metric: str | tuple[str, ...],
   label: str = "",
 ) -> Any:
-  """Trains a program, from its newest checkpoint; returns the last state.
+  """Trains a program of one arm, or of several side by side, in directories.
 
-  Args:
-    program: of one arm, or of several side by side.
-    directories: of the arms.
-    config: of the comparison.
-    metric: that the progress bar shows, or names of several.
-    label: in front of the progress bar.
+  It goes on from the newest checkpoint. The progress bar has the label in front
+  and shows the metrics. Returns the last state.
   """
   keep, tensorboard = config.keep_checkpoints, config.tensorboard
   if len(directories) == 1:
@@ -115,14 +111,7 @@ def evaluate(
   each: Each = lambda name, step, state: None,
   names: Iterable[str] | None = None,
 ) -> Results:
-  """Measures the newest checkpoints of arms.
-
-  Args:
-    config: the comparison.
-    directory: of the run.
-    made: the arms by name.
-    each: called for every arm that is measured.
-    names: which arms; None for all that have a checkpoint.
+  """Measures the newest checkpoints of arms, all that have one unless named.
 
   Returns:
     What each arm reports, and the "step" of its checkpoint.

@@ -103,12 +103,7 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
 
 
 def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
-  """Returns what a function makes, on all devices if there is a mesh.
-
-  Args:
-    config: the mesh.
-    function: called without arguments; returns arrays, such as keys.
-  """
+  """Returns what a function makes, on all devices if there is a mesh."""
   where = everywhere(config)
   if where is None:
     return function()
