@@ -106,9 +106,13 @@ class SequenceLayer(recurrent.Recurrent):
     norm = None
     if config.norm != "none":
       norm = make_norm(config, config.norm, dtype, train, "feedforward_norm")
+    width = config.feedforward_width
+    if width is None:
+      gated = config.feedforward == "swiglu"
+      width = 8 * config.d_model // 3 if gated else 4 * config.d_model
     y = feedforward.FeedForward(
       config.feedforward,
-      _feedforward_width(config),
+      width,
       config.dropout,
       dtype,
       name="feedforward",
@@ -167,11 +171,3 @@ def make_norm(
     dtype=dtype,
     name=name,
   )
-
-
-def _feedforward_width(config):
-  """Returns the hidden width of the feed-forward half."""
-  if config.feedforward_width is not None:
-    return config.feedforward_width
-  width = config.d_model
-  return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width

@@ -68,9 +68,7 @@ def generate(
   key: jax.Array,
   *,
   states: PyTree = None,
-  temperature: float = 1.0,
-  top_k: int | None = None,
-  top_p: float | None = None,
+  **options: Any,
 ) -> tuple[jax.Array, PyTree]:
   """Continues a prompt, token by token.
 
@@ -85,9 +83,7 @@ def generate(
     length: number of tokens to generate, at least 1.
     key: random key.
     states: states before the prompt; fresh ones if None.
-    temperature: see `sample`, as for the other options.
-    top_k: see `sample`.
-    top_p: see `sample`.
+    **options: of `sample`: temperature, top_k, top_p.
 
   Returns:
     The generated tokens (*batch, length) int32, and the states after all of
@@ -103,19 +99,14 @@ def generate(
     )
   _validate.integer("length", length, 1)
 
-  def draw(key, logits):
-    return sample(
-      key, logits, temperature=temperature, top_k=top_k, top_p=top_p
-    )
-
   logits, states = network.apply(variables, prompt, states)
   keys = jax.random.split(key, length)
-  first = draw(keys[0], logits[..., -1, :])
+  first = sample(keys[0], logits[..., -1, :], **options)
 
   def body(carry, key):
     token, states = carry
     logits, states = network.apply(variables, token, states, method="step")
-    token = draw(key, logits)
+    token = sample(key, logits, **options)
     return (token, states), token
 
   (_, states), rest = lax.scan(body, (first, states), keys[1:])

@@ -46,7 +46,7 @@ def of_training(
 
 
 def highest_mean(values: np.ndarray, span: int) -> float:
-  """Returns the highest mean of `span` neighbours in (n,), NaN if there is none.
+  """Returns the highest mean of `span` neighbours in (n,), NaN if none is.
 
   Values that are not finite are left out.
   """
