@@ -74,9 +74,8 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
     task = tokens.make_config(config.task, **config.task_options)
     outputs, vocab, time = task.num_classes, task.vocab_size, task.time
     if outputs is None:
-      raise ValueError(
-        f"task: got {config.task!r}, expected a task on tokens, not signals."
-      )
+      expected = "a task on tokens, not signals"
+      raise _validate.error("task", config.task, expected)
   made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)

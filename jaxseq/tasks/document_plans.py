@@ -76,12 +76,8 @@ class PlanConfig:
     _validate.integer("tokens_per_device", self.tokens_per_device, 0)
     _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
     known = {f.name for f in dataclasses.fields(planner.CostModel)}
-    wrong = sorted(set(self.costs) - (known - set(_DERIVED)))
-    if wrong:
-      raise ValueError(
-        f"costs has no field {', '.join(wrong)}; its fields are "
-        f"{', '.join(sorted(known - set(_DERIVED)))}."
-      )
+    for name in self.costs:
+      _validate.choice("costs", name, sorted(known - set(_DERIVED)))
 
 
 class Planner(NamedTuple):

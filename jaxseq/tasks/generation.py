@@ -93,10 +93,11 @@ def generate(
     ValueError: if the prompt is empty or an option is out of range.
   """
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
-    raise ValueError(
-      f"prompt: got {jnp.shape(prompt)}, expected shape (*batch, time) with at "
-      "least one token."
+    shape, expected = (
+      f"shape {jnp.shape(prompt)}",
+      "(*batch, time), one or more",
     )
+    raise _validate.error("prompt", shape, expected)
   _validate.integer("length", length, 1)
 
   logits, states = network.apply(variables, prompt, states)
