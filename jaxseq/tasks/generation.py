@@ -93,10 +93,8 @@ def generate(
     ValueError: if the prompt is empty or an option is out of range.
   """
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
-    shape, expected = (
-      f"shape {jnp.shape(prompt)}",
-      "(*batch, time), one or more",
-    )
+    shape = f"shape {jnp.shape(prompt)}"
+    expected = "(*batch, time) with at least one token"
     raise _validate.error("prompt", shape, expected)
   _validate.integer("length", length, 1)
 
