@@ -1,5 +1,6 @@
 """One Flax module for every mixer."""
 
+import functools
 from typing import Any
 
 from absl import logging
@@ -111,20 +112,11 @@ class SequenceMixer(recurrent.Recurrent):
       lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
     )
 
-    def local(params, x, state, reset, arrays):
-      return module.apply(
-        self.config,
-        params,
-        x,
-        state,
-        reset,
-        axis=self.time_axis,
-        **arrays,
-        **fixed,
-      )
-
+    apply = functools.partial(
+      module.apply, self.config, axis=self.time_axis, **fixed
+    )
     return jax.shard_map(
-      local,
+      lambda *own: apply(*own[:-1], **own[-1]),
       in_specs=(whole, features, whole, flags, split),
       out_specs=(features, whole),
       axis_names={self.time_axis},

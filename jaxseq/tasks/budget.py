@@ -1,5 +1,6 @@
 """Networks of equal size, and what they cost to run."""
 
+import bisect
 import dataclasses
 
 import jax
@@ -69,23 +70,22 @@ def fit_width(
       chosen, num_outputs, vocab_size, width, pairs
     )
 
-  low, high = 1, 2
-  if at(low)[1] > 2 * budget:
+  smallest = at(1)[1]
+  if smallest > 2 * budget:
     raise _validate.error(
       "budget",
       budget,
-      f"at least {at(low)[1] // 2} for mixer {config.stack.mixer!r}, whose "
-      f"smallest network has {at(low)[1]} parameters",
+      f"at least {smallest // 2} for mixer {config.stack.mixer!r}, whose "
+      f"smallest network has {smallest} parameters",
     )
+  high = 2
   while at(high)[1] < budget:
-    low, high = high, 2 * high
-  while high - low > 1:
-    middle = (low + high) // 2
-    if at(middle)[1] < budget:
-      low = middle
-    else:
-      high = middle
-  return min(at(low), at(high), key=lambda pair: abs(pair[1] - budget))[0]
+    high *= 2
+  first = bisect.bisect_left(
+    range(high), budget, high // 2, key=lambda units: at(units)[1]
+  )
+  near = at(max(first - 1, 1)), at(first)
+  return min(near, key=lambda pair: abs(pair[1] - budget))[0]
 
 
 def state_bytes(config: nn.NetworkConfig) -> int:
