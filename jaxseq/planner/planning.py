@@ -1,6 +1,7 @@
 """The plan of one step: rows, groups of devices and their order."""
 
 from collections.abc import Sequence
+import operator
 
 from jaxseq import _validate
 from jaxseq.planner import bounds
@@ -12,6 +13,7 @@ from jaxseq.planner import stream
 from jaxseq.planner import workload
 
 METHODS = ("lpt", "milp", "stream")
+_makespan = operator.attrgetter("makespan")
 
 
 def plan(
@@ -49,11 +51,10 @@ def plan(
   """
   _validate.choice("method", method, METHODS)
   if method == "stream" and cost_model.kind != "recurrent":
-    raise _validate.error(
-      "cost_model.kind",
-      cost_model.kind,
-      "'recurrent' with method 'stream': attention pays for every token",
+    expected = (
+      "'recurrent' with method 'stream': attention pays for every token"
     )
+    raise _validate.error("cost_model.kind", cost_model.kind, expected)
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
@@ -80,14 +81,9 @@ def propose(
   found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
   for degree in problem.degrees.tolist():
     if problem.lengths[0] <= problem.capacity * degree:
-      streams = (
-        degree == problem.num_devices and problem.cost_model.kind == "recurrent"
-      )
+      recurrent = problem.cost_model.kind == "recurrent"
+      streams = recurrent and degree == problem.num_devices
       name = "stream" if streams else f"homogeneous-{degree}"
       rows = stream.homogeneous(problem, degree)
       found.append(schedule.assemble(problem, rows, bound, name))
   return found
-
-
-def _makespan(assignment):
-  return assignment.makespan

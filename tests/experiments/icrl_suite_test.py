@@ -1,6 +1,7 @@
 """A suite of environments: tables, pictures, and going on where it stopped."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -12,18 +13,23 @@ from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from tests.experiments import programs
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
 
 @pytest.fixture
-def run(run_main):
+def run(monkeypatch, capsys):
   """Runs the suite in this process; returns what it printed."""
-  config = "--config=tests/experiments/suite_none.py"
-  return lambda workdir, *more: run_main(
-    "icrl_suite", config, f"--workdir={workdir}", *more
-  )
+
+  def call(workdir, *more):
+    config = "tests/experiments/suite_none.py"
+    programs.call(monkeypatch, "icrl_suite", config, workdir, *more)
+    return capsys.readouterr().out
+
+  return call
 
 
 @pytest.mark.slow

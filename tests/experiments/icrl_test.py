@@ -2,41 +2,30 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from jaxseq.training import scalars
-from tests import programs
+from tests.experiments import programs
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU_ONLY = "tests/experiments/gru_only.py"
-
-
-def arguments(config, workdir, *flags):
-  return [
-    "-m",
-    "experiments.icrl",
-    f"--config={config}",
-    f"--workdir={workdir}",
-    *flags,
-  ]
+# What differs between two runs with the same numbers.
+CLOCK = ("wall_time", "steps_per_second")
 
 
 def run(config, workdir, *flags):
-  return programs.run(*arguments(config, workdir, *flags))
+  return programs.start("icrl", config, workdir, *flags)
 
 
 def rows(workdir, arm="gru"):
   return [
-    {
-      key: value
-      for key, value in row.items()
-      if key not in scalars.WALL_CLOCK_FIELDS
-    }
+    {key: value for key, value in row.items() if key not in CLOCK}
     for row in scalars.read(workdir / arm)
   ]
 
@@ -119,8 +108,8 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   whole, _ = uninterrupted
   workdir = tmp_path / "run"
   process = subprocess.Popen(
-    [sys.executable, *arguments(GRU_ONLY, workdir)],
-    cwd=programs.ROOT,
+    programs.command("icrl", GRU_ONLY, workdir),
+    cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )

@@ -1,26 +1,22 @@
 """The self-predictive RL binary as a user runs it: in a process of its own."""
 
 import json
+import pathlib
 import re
 import shutil
 
 import pytest
 
 from jaxseq.training import scalars
-from tests import programs
+from tests.experiments import programs
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = "tests/spr/tiny_config.py"
 STEPS = 70
 
 
 def run(workdir, *flags, config=TINY):
-  return programs.run(
-    "-m",
-    "experiments.spr",
-    f"--config={config}",
-    f"--workdir={workdir}",
-    *flags,
-  )
+  return programs.start("spr", config, workdir, *flags)
 
 
 def rows(workdir, arm="spr"):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pathlib
 import re
 import shutil
 
@@ -10,16 +11,17 @@ import pytest
 
 from jaxseq.training import errors
 from jaxseq.training import scalars
-from tests import programs
+from tests.experiments import programs
 
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Those that compare networks on a supervised problem, without two that have
 # tests and flags of their own.
 EXPERIMENTS = [
   path.stem
-  for path in sorted((programs.ROOT / "experiments").glob("*.py"))
+  for path in sorted((ROOT / "experiments").glob("*.py"))
   if re.search(
     r"\((base\.(Data)?Comparison|supervised_arms\.Supervised)\)",
     path.read_text(),
@@ -60,7 +62,7 @@ TABLES = {
 
 def tiny(experiment):
   """The first config of an experiment that has a tiny variant."""
-  paths = sorted((programs.ROOT / "configs" / experiment).glob("[!_]*.py"))
+  paths = sorted((ROOT / "configs" / experiment).glob("[!_]*.py"))
   names = [path.stem for path in paths if '"tiny"' in path.read_text()]
   return CONFIGS.get(experiment, names[0])
 
@@ -71,20 +73,21 @@ def first_arm(experiment, config):
 
 
 @pytest.fixture
-def run(run_main):
+def run(monkeypatch, capsys):
   """Runs an experiment in this process; returns what it printed."""
 
   def call(experiment, workdir, *more, config=None):
-    config = config or f"{tiny(experiment)}.py:tiny"
-    return run_main(
+    programs.call(
+      monkeypatch,
       experiment,
-      f"--config=configs/{experiment}/{config}",
-      f"--workdir={workdir}",
+      f"configs/{experiment}/{config or f'{tiny(experiment)}.py:tiny'}",
+      workdir,
       "--config.num_seeds=1",
       "--config.chunks_per_checkpoint=1",
       "--config.tensorboard=False",
       *more,
     )
+    return capsys.readouterr().out
 
   return call
 
@@ -260,14 +263,9 @@ def test_language_model(tmp_path):
   workdir = tmp_path / "run"
 
   def call(*more):
-    return programs.run(
-      "-m",
-      "experiments.language_model",
-      "--config=configs/language_model/kjv.py:tiny",
-      "--config.tensorboard=False",
-      f"--workdir={workdir}",
-      *more,
-    )
+    config = "configs/language_model/kjv.py:tiny"
+    more = "--config.tensorboard=False", *more
+    return programs.start("language_model", config, workdir, *more)
 
   done = call("--length=5")
   assert done.returncode == 0, done.stderr

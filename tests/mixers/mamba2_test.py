@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import mamba2
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import check_block
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import renamed
 
 # Names of the original's parameters; its linear weights are transposed.
 NAMES = {
@@ -28,21 +28,6 @@ NAMES = {
 }
 
 
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def ours(data, prefix):
-  """The original's parameters, or their gradients, in our layout."""
-  params = {}
-  for name, original in NAMES.items():
-    value = data[prefix + original]
-    params[name] = value[:, 0].T if name == "conv_weight" else value.T
-  return params
-
-
 @pytest.fixture
 def block(golden):
   data = golden("ssm/mamba2_block")
@@ -54,26 +39,15 @@ def block(golden):
     ngroups=int(data["cfg/ngroups"]),
     chunk_size=5,
   )
-  return data, ours(data, "param/"), config
+  return data, renamed(data, "param/", NAMES), config
 
 
 def test_golden_block(x64, block):
   """state-spaces/mamba: outputs, and the gradients of sum(y * w)."""
   del x64
   data, params, config = block
-
-  def loss(params, x):
-    y, _ = mamba2.apply(config, params, x)
-    return jnp.sum(y * data["w"]), y
-
-  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
-  (_, y), (grads, grad_x) = gradient(params, data["x"])
-  close(y, data["y"], FORWARD)
-  close(grad_x, data["grad/x"], GRADIENT)
-  expected = ours(data, "grad/")
-  assert grads.keys() == expected.keys()
-  for name in grads:
-    close(grads[name], expected[name], GRADIENT)
+  apply = functools.partial(mamba2.apply, config)
+  check_block(apply, params, data, renamed(data, "grad/", NAMES))
 
 
 def test_golden_prompt_then_steps(x64, block):
@@ -207,41 +181,6 @@ def test_default_head_widths():
   assert mamba2.Config(6).head_width == 12
   assert mamba2.Config(50).head_width == 50
   assert mamba2.Config(8, headdim=2).heads == 8
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    ({"d_state": 0}, "d_state: got 0, expected an integer of at least 1"),
-    (
-      {"headdim": 3},
-      r"headdim: got 3, expected a divisor of expand \* d_model = 8",
-    ),
-    (
-      {"headdim": 4, "ngroups": 3},
-      "ngroups: got 3, expected a divisor of heads = 2",
-    ),
-    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
-    (
-      {"dt_limit": (0.1, 0.01)},
-      r"dt_limit: got \(0.1, 0.01\), expected \(low, high\), 0 <=",
-    ),
-    (
-      {"A_init_range": (0, 1)},
-      r"A_init_range: got \(0, 1\), expected \(low, high\), 0 < low",
-    ),
-    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
-    (
-      {"norm_groups": 3},
-      r"norm_groups: got 3, expected a divisor of expand \* d_model",
-    ),
-    ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    mamba2.Config(**{"d_model": 4} | options)
 
 
 def test_configs_are_hashable_and_unlimited_by_default():

@@ -6,7 +6,6 @@ Variational Framework", ICLR 2017, section 3, as in disentanglement_lib.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ def beta_vae_from_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, factors = _arrays.pair(codes, factors, factors_least=2)
-  draw = functools.partial(_draws.pairs_from_table, codes, factors)
+  draw = _draws.Table(codes, factors).pairs
   return _score(draw, train_points, evaluation_points, batch, seed)
 
 
@@ -71,21 +70,16 @@ def beta_vae_from_encoder(
 ) -> BetaVae:
   """Returns the score of an encoder of a generator with known factors.
 
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D): generates a window for
-      each row and encodes it.
-    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_points: as the rest, see `beta_vae_from_table`.
-    evaluation_points: see there.
-    batch: see there.
-    seed: of the draws of factors; what `encode` draws is its own.
+  `encode` makes codes (m, D) from factors (m, K) int64: it generates a window
+  for each row and encodes it; what it draws is its own. `sizes` (K,) are the
+  levels of each factor, 0 .. size - 1, which are equally likely. All else is
+  as in `beta_vae_from_table`.
 
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  sizes = _draws.check_sizes(sizes)
-  draw = functools.partial(_draws.pairs_from_encoder, encode, sizes)
+  draw = _draws.make_generator(encode, sizes).pairs
   return _score(draw, train_points, evaluation_points, batch, seed)
 
 
@@ -145,13 +139,14 @@ def beta_vae_from_features(
 
 def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
   """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  rng = np.random.default_rng(seed)
-  totals = {
-    "train_points": train_points,
-    "evaluation_points": evaluation_points,
-  }
-  points = []
-  for pieces in _draws.in_pieces(draw, rng, totals, batch):
+  points, rng = [], np.random.default_rng(seed)
+  for pieces in _draws.in_pieces(
+    draw,
+    rng,
+    batch,
+    train_points=train_points,
+    evaluation_points=evaluation_points,
+  ):
     features, factors = zip(
       *[(beta_vae_features(*codes), common) for *codes, common in pieces]
     )

@@ -6,7 +6,6 @@ disentanglement_lib.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ def factor_vae_from_table(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _arrays.pair(codes, factors)
-  draw = functools.partial(_draws.held_from_table, codes, factors)
+  draw = _draws.Table(codes, factors).held
   votes = _Votes(factors.shape[1], _variances(codes), least_deviation)
   rng = np.random.default_rng(seed)
   return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
@@ -85,27 +84,21 @@ def factor_vae_from_encoder(
 ) -> FactorVae:
   """Returns the score of an encoder of a generator with known factors.
 
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D): generates a window for
-      each row and encodes it.
-    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_votes: as the rest, see `factor_vae_from_table`.
-    evaluation_votes: see there.
-    batch: see there.
-    variance_examples: examples that the global variances are of.
-    least_deviation: see there.
-    seed: of the draws of factors; what `encode` draws is its own.
+  `encode` and `sizes` are those of `beta_vae_from_encoder`, and the global
+  variances are of `variance_examples` examples. All else is as in
+  `factor_vae_from_table`.
 
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
   """
-  sizes = _draws.check_sizes(sizes)
+  generator = _draws.make_generator(encode, sizes)
   _validate.positive("variance_examples", variance_examples)
   rng = np.random.default_rng(seed)
-  factors = rng.integers(sizes, size=(variance_examples, len(sizes)))
-  codes = _arrays.code_array(encode(factors), "what encode returns")
+  shape = variance_examples, len(sizes)
+  codes = encode(rng.integers(generator.sizes, size=shape))
+  codes = _arrays.code_array(codes, "what encode returns")
   votes = _Votes(len(sizes), _variances(codes), least_deviation)
-  draw = functools.partial(_draws.held_from_encoder, encode, sizes)
+  draw = generator.held
   return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
 
 
@@ -136,19 +129,16 @@ def factor_vae_from_votes(
   train_codes, evaluation_codes = (
     np.asarray(codes, np.float64) for codes in (train_codes, evaluation_codes)
   )
-  train_factor = _arrays.label_array(
-    train_factor, len(train_codes), "train_factor"
-  )
-  evaluation_factor = _arrays.label_array(
+  train = _arrays.label_array(train_factor, len(train_codes), "train_factor")
+  other = _arrays.label_array(
     evaluation_factor, len(evaluation_codes), "evaluation_factor"
   )
   if num_factors is None:
-    num_factors = int(max(train_factor.max(), evaluation_factor.max())) + 1
+    num_factors = int(max(train.max(), other.max())) + 1
   variances = np.asarray(global_variances, np.float64)
   votes = _Votes(num_factors, variances, least_deviation)
   return votes.result(
-    votes.count(train_codes, train_factor),
-    votes.count(evaluation_codes, evaluation_factor),
+    votes.count(train_codes, train), votes.count(evaluation_codes, other)
   )
 
 
@@ -166,15 +156,12 @@ class _Votes:
     """Returns votes (K, D) of batches (V, b, D) with factors (V,) held."""
     shape = self.variances.shape
     if codes.ndim != 3 or shape != codes.shape[2:] or not codes.size:
-      raise _validate.error(
-        "batches of codes",
-        f"shape {codes.shape} and {shape}",
-        "(votes, examples, codes), and a global variance for each code",
-      )
+      got = f"shape {codes.shape} and {shape}"
+      expected = "(votes, examples, codes), and a global variance for each code"
+      raise _validate.error("batches of codes", got, expected)
     if held.min() < 0 or held.max() >= self.num_factors:
-      raise _validate.error(
-        "factors", held, f"a number in 0 .. {self.num_factors - 1}"
-      )
+      expected = f"a number in 0 .. {self.num_factors - 1}"
+      raise _validate.error("factors", held, expected)
     votes = np.zeros((self.num_factors, *shape), np.int64)
     if self.active.any():
       relative = np.full((len(codes), *shape), np.inf)
@@ -196,14 +183,12 @@ class _Votes:
 
 def _score(votes, draw, rng, train_votes, evaluation_votes, batch) -> FactorVae:
   """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  totals = {"train_votes": train_votes, "evaluation_votes": evaluation_votes}
   # A variance is of 2 examples or more.
-  return votes.result(
-    *(
-      sum(votes.count(*piece) for piece in pieces)
-      for pieces in _draws.in_pieces(draw, rng, totals, batch, least=2)
-    )
+  _validate.integer("batch", batch, 2)
+  pieces = _draws.in_pieces(
+    draw, rng, batch, train_votes=train_votes, evaluation_votes=evaluation_votes
   )
+  return votes.result(*(sum(votes.count(*x) for x in part) for part in pieces))
 
 
 def _variances(codes: np.ndarray) -> np.ndarray:

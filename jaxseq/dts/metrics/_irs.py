@@ -59,11 +59,8 @@ def irs(
       varies.
   """
   codes, factors = _arrays.pair(codes, factors)
-  if not 0 < quantile <= 1:
-    raise _validate.error("quantile", quantile, "a number in (0, 1]")
-  active = np.ptp(codes, axis=0) > 0
-  if not active.any():
-    raise _validate.error("codes", "constants", "a column that varies")
+  _validate.fraction("quantile", quantile)
+  active = _arrays.varying(codes)
   codes = codes[:, active]
   levels = _information.discretize(factors, bins)
   deviations = np.abs(codes - codes.mean(0)).max(0)

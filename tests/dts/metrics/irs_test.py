@@ -5,10 +5,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, factors, _, _) = recorded
   result = metrics.irs(codes, factors)
   np.testing.assert_array_equal(
     codes[:, result.active], arrays["irs_active_mus"].T
@@ -28,7 +26,5 @@ def test_wrong_arguments():
   factors = cases.grid((2, 2))
   with pytest.raises(ValueError, match="codes: got .constants."):
     metrics.irs(np.ones((4, 2)), factors)
-  with pytest.raises(
-    ValueError, match=r"quantile: got 99, expected a number in \(0, 1\]"
-  ):
+  with pytest.raises(ValueError, match="quantile: got 99, .* at most 1"):
     metrics.irs(factors, factors, quantile=99)
