@@ -76,6 +76,4 @@ class LastObservation(wrappers.Wrapper):
 
 def show_last(env: protocol.Env) -> protocol.Env:
   """Returns an environment, or a mixture of some, with `LastObservation`."""
-  if isinstance(env, mixtures.Mixture):
-    return mixtures.Mixture(tuple(map(show_last, env.envs)))
-  return LastObservation(env)
+  return mixtures.wrap(env, LastObservation)

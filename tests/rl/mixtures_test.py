@@ -94,7 +94,6 @@ def test_members():
 def test_spaces_and_sizes_are_those_of_one_member():
   mixture = mixtures.Mixture(_WALKS)
   assert mixture.observation_space().shape == (2,)
-  assert mixture.observation_size == 2
   assert mixture.action_space().n == 2
   assert mixture.num_steps == math.inf
   assert mixture.num_trials == 0

@@ -241,7 +241,6 @@ def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
   )
   final = flatten(observed, bare[5]["final_observation"], 2)
   expect(stepped[5]["final_observation"], final, flat_actions, old)
-  assert env.observation_size == first.shape[-1]
   assert env.observation_space(params).shape == first.shape[1:]
   assert first.dtype == stepped[0].dtype == jnp.float32
 
@@ -379,7 +378,6 @@ def test_some_numbers_are_shown_with_noise():
   _, _, _, steps = toy.play(exact, env.default_params, jax.random.key(0), 600)
   assert first.shape == (2,)
   assert env.observation_space().shape == (2,)
-  assert env.observation_size == 2
   seen = jax.vmap(lambda s: bare.observe(s, None))(states)
   noise = shown - np.asarray(seen)[:, [size - 1, 0]]
   # 600 numbers: their deviation is off by 3 %, their mean by 4 % of it.
@@ -409,7 +407,7 @@ def test_everything_else_is_the_environment_s():
   assert env.name == "RepeatFirst"
   assert env.num_actions == 4
   assert env.default_params == params
-  assert env.observation_size == 4
+  assert env.observation_space(params).n == 4
   assert env.action_space(params).n == 4
   with pytest.raises(AttributeError, match="nothing"):
     _ = env.nothing
