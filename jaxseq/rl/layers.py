@@ -68,12 +68,12 @@ def conv(
   Returns:
     (batch, height', width', out), in the dtype of x.
   """
-  inputs = x, layer["w"]
+  inputs, w = x, layer["w"]
   if dtype is not None:
-    inputs = [each.astype(dtype) for each in inputs]
+    inputs, w = x.astype(dtype), w.astype(dtype)
   axes = "NHWC", "HWIO", "NHWC"
   y = jax.lax.conv_general_dilated(
-    *inputs, (stride, stride), padding, dimension_numbers=axes
+    inputs, w, (stride, stride), padding, dimension_numbers=axes
   )
   return y.astype(x.dtype) + layer["b"]
 
