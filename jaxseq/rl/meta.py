@@ -153,7 +153,7 @@ class Trials(wrappers.Wrapper):
     done = self._flat_action(action, params), reward
     done = (jnp.where(fresh, 0, x) for x in done)
     final = self._flatten(last, *done, over & ~fresh, fresh, params)
-    info |= {
+    info = info | {
       "trial": state.trial,
       "trial_ended": over,
       "trial_truncated": cut,
