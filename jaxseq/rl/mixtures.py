@@ -137,14 +137,14 @@ class Mixture(base.Jitted):
     ]
     observations, states, rewards, terminated, truncated, infos = zip(*stepped)
     # By name, what each environment tells.
-    told = {name: [info.get(name) for info in infos] for name in infos[0]}
+    reported = {name: [info.get(name) for info in infos] for name in infos[0]}
     return (
       _join(observations),
       states,
       *map(_join, (rewards, terminated, truncated)),
       {
         n: _join(each)
-        for n, each in told.items()
+        for n, each in reported.items()
         if len(set(map(_shape, each))) == 1
       },
     )

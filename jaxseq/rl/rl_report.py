@@ -117,5 +117,5 @@ def _evaluated(task: str, results: Any) -> dict[str, Any]:
 
 def _trials(found: Any) -> dict[str, np.ndarray]:
   """Returns the trials' returns (seeds, trials) of arms that have trials."""
-  told = {name: arm["trials"] for name, arm in found.items() if "trials" in arm}
-  return {name: np.asarray(trials) for name, trials in told.items()}
+  have = [name for name, arm in found.items() if "trials" in arm]
+  return {name: np.asarray(found[name]["trials"]) for name in have}

@@ -51,13 +51,13 @@ def outcome(
   info: Mapping[str, PyTree] = types.MappingProxyType({}),
 ) -> protocol.Step:
   """Returns what `Jitted.step` returns; `info` is what else it tells."""
-  told = {
+  reported = {
     **info,
     "terminated": terminated,
     "truncated": truncated,
     "final_observation": final_observation,
   }
-  return observation, state, reward, terminated, truncated, told
+  return observation, state, reward, terminated, truncated, reported
 
 
 class Jitted:

@@ -37,13 +37,13 @@ def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   _check(image, shape)
   # Beyond the outer pixels' centres there is one column, of weight 1; but the
   # outer row stands for both of its neighbours, and the weights stay.
-  (left, right), weights = _neighbours(image.shape[1], shape[1], True)
+  (left, right), weights = _neighbors(image.shape[1], shape[1], True)
   wide = image.astype(np.int32)
   wide = (
     wide.take(left, axis=1) * weights[0] + wide.take(right, axis=1) * weights[1]
   )
   wide >>= 4
-  (upper, lower), weights = _neighbours(image.shape[0], shape[0], False)
+  (upper, lower), weights = _neighbors(image.shape[0], shape[0], False)
   # Each product loses its last bits on its own, before the sum.
   result = wide[upper] * weights[0][:, None] >> 16
   result += wide[lower] * weights[1][:, None] >> 16
@@ -121,7 +121,7 @@ def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @functools.lru_cache
-def _neighbours(size: int, new_size: int, one_outside: bool) -> tuple:
+def _neighbors(size: int, new_size: int, one_outside: bool) -> tuple:
   """Returns both neighbours of new pixels, and their weights as integers."""
   scale = 1.0 / (new_size / size)
   place = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
