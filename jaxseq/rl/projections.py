@@ -88,7 +88,9 @@ class Projected(wrappers.Wrapper):
       observation_map = _normal(key_observation, shape) / math.sqrt(size)
     action_map = None
     if self.action_size is not None:
-      acted = _num_numbers(self.env.action_space(params))
+      space = spaces.convert(self.env.action_space(params))
+      is_choice = isinstance(space, spaces.Discrete)
+      acted = 1 if is_choice else spaces.flat_size(space)
       action_map = _normal(key_action, (acted, self.action_size))
       action_map /= jnp.linalg.norm(action_map, axis=1, keepdims=True)
     state = ProjectedState(env_state, observation_map, action_map)
@@ -171,13 +173,6 @@ def from_numbers(space: spaces.Space, numbers: jax.Array) -> jax.Array:
   low = jnp.asarray(space.low, jnp.float32)
   high = jnp.asarray(space.high, jnp.float32)
   return (high + low) / 2 + (high - low) / 2 * numbers.reshape(space.shape)
-
-
-def _num_numbers(space):
-  """How many numbers `from_numbers` needs."""
-  if isinstance(spaces.convert(space), spaces.Discrete):
-    return 1
-  return spaces.flat_size(space)
 
 
 def _normal(key, shape):

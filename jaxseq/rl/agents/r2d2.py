@@ -22,6 +22,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
+from jaxseq.rl import mixtures
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
@@ -185,9 +186,10 @@ def _optimizer(config):
 def _learner(config):
   """The player that learns: it sees where an episode was cut off."""
   players = player(config)
-  if common.bootstraps(config, players):
-    players = players._replace(env=last_observation.show_last(players.env))
-  return players
+  if not common.bootstraps(config, players):
+    return players
+  env = mixtures.wrap(players.env, last_observation.LastObservation)
+  return players._replace(env=env)
 
 
 def _play(config, variables, world, tail, key):
