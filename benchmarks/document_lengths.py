@@ -1,14 +1,18 @@
 """Lengths of documents as training sets have them: a long tail.
 
 Each sampler is called with a generator, a number of documents and the longest
-length allowed; a length above it is drawn again. `K` is 1024 tokens.
+length allowed, or None, and returns that many lengths, int64; one above the
+limit is drawn again. A limit below the shortest document is a ValueError.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-_K = 1024
+Rng = np.random.Generator
+Sampler = Callable[[Rng, int, int | None], np.ndarray]
+
+_K = 1024  # tokens
 
 # Percent of the documents of English Wikipedia up to each length, counted on
 # the million lengths that the published code of FlexSP brings (Wang et al.,
@@ -20,23 +24,10 @@ _WIKI_PERCENT = np.array(
 )
 
 
-def wiki(
-  rng: np.random.Generator, count: int, limit: int | None = None
-) -> np.ndarray:
+def wiki(rng: Rng, count: int, limit: int | None = None) -> np.ndarray:
   """Lengths like English Wikipedia's: 96 % below 8K, mean 1014, median 347.
 
   Log-uniform inside each bucket of powers of two.
-
-  Args:
-    rng: the generator.
-    count: number of documents.
-    limit: the longest length allowed; no limit if None.
-
-  Returns:
-    (count,) int64.
-
-  Raises:
-    ValueError: if `limit` is shorter than the shortest document.
   """
 
   def draw(size):
@@ -47,25 +38,12 @@ def wiki(
   return _below(draw, count, limit, 64)
 
 
-def github_like(
-  rng: np.random.Generator, count: int, limit: int | None = None
-) -> np.ndarray:
+def github_like(rng: Rng, count: int, limit: int | None = None) -> np.ndarray:
   """Lengths with the tail of GitHub's: 16.2 % of tokens beyond 128K.
 
   A lognormal distribution, at least 16, that has the two shares ByteScale gives
   (Ge et al., arXiv:2502.21231): 16.2 % of all tokens in documents beyond 128K,
   9.8 % beyond 256K. The rest of its shape is a guess.
-
-  Args:
-    rng: the generator.
-    count: number of documents.
-    limit: the longest length allowed; no limit if None.
-
-  Returns:
-    (count,) int64.
-
-  Raises:
-    ValueError: if `limit` is shorter than the shortest document.
   """
 
   def draw(size):
@@ -79,24 +57,11 @@ _BYTED_HIGH = _K * np.array([4, 32, 128, 512, 2048])
 _BYTED_SHARE = np.array([0.80, 0.17, 0.02, 0.0095, 0.0005])
 
 
-def byted_like(
-  rng: np.random.Generator, count: int, limit: int | None = None
-) -> np.ndarray:
+def byted_like(rng: Rng, count: int, limit: int | None = None) -> np.ndarray:
   """Lengths like ByteDance's: 44 % of tokens in 1 % of the documents.
 
   Log-uniform between the lengths of which ByteScale tells the shares (Ge et
   al., arXiv:2502.21231); one document in 2000 has 2M tokens.
-
-  Args:
-    rng: the generator.
-    count: number of documents.
-    limit: the longest length allowed; no limit if None.
-
-  Returns:
-    (count,) int64.
-
-  Raises:
-    ValueError: if `limit` is shorter than the shortest document.
   """
 
   def draw(size):
@@ -105,8 +70,6 @@ def byted_like(
 
   return _below(draw, count, limit, 128)
 
-
-Sampler = Callable[[np.random.Generator, int, int | None], np.ndarray]
 
 SAMPLERS: dict[str, Sampler] = {
   "wiki": wiki,

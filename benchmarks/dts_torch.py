@@ -28,6 +28,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from benchmarks import timing
 from jaxseq import data
 from jaxseq.dts import autoencoder
 from jaxseq.dts import decoders
@@ -218,12 +219,7 @@ def main():
   parser.add_argument("--seeds", type=int, default=4)
   parser.add_argument("--windows", type=int, default=8192)
   parser.add_argument("--repeats", type=int, default=5)
-  parser.add_argument(
-    "--threads", type=int, help="of torch; its choice if none"
-  )
-  flags = parser.parse_args()
-  if flags.threads:
-    torch.set_num_threads(flags.threads)
+  flags = timing.parse_with_threads(parser, torch)
   splits = data.load("seasonal_factors", train=flags.windows, valid=1, test=2)
   x = np.asarray(splits.train.inputs)
   updates = len(x) // BATCH

@@ -7,8 +7,6 @@ turns and the best of five is printed. The last column is the method that
 `choose_method` takes on this platform.
 """
 
-import argparse
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +14,6 @@ import numpy as np
 from benchmarks import timing
 from jaxseq.recurrence import linear
 
-METHODS = ("sequential", "associative", "chunked")
 SHAPES = (
   (1, 1024, 64),
   (1, 16384, 64),
@@ -56,32 +53,16 @@ def gradient(method):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument(
-    "--quick", action="store_true", help="the first three shapes only"
-  )
-  quick = parser.parse_args().quick
-  print(timing.machine())
-  print(
-    f"{'B, T, n':>16} {'dtype':>10} {'':>9}"
-    + "".join(f"{name + ' ms':>16}" for name in METHODS)
-    + "   auto"
-  )
-  for shape in SHAPES[:3] if quick else SHAPES:
+  shapes = timing.shapes_of_flags(__doc__, SHAPES, 3)
+  timing.print_methods_head(f"{'B, T, n':>16} {'dtype':>10} {'':>9}")
+  for shape in shapes:
+    chosen = linear.choose_method(jax.default_backend(), shape[1])
     for dtype in (jnp.float32, jnp.complex64):
       arguments = problem(shape, dtype)
       for label, make in (("forward", forward), ("gradient", gradient)):
-        results = timing.interleaved(
-          [(make(method), arguments) for method in METHODS]
-        )
-        chosen = linear.choose_method(jax.default_backend(), shape[1])
-        print(
-          f"{', '.join(map(str, shape)):>16} {jnp.dtype(dtype).name:>10} "
-          f"{label:>9}"
-          + "".join(f"{1e3 * result.wall:16.2f}" for result in results)
-          + f"   {chosen}",
-          flush=True,
-        )
+        sizes, name = ", ".join(map(str, shape)), jnp.dtype(dtype).name
+        columns = f"{sizes:>16} {name:>10} {label:>9}"
+        timing.print_methods(columns, make, arguments, chosen)
 
 
 if __name__ == "__main__":

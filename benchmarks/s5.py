@@ -78,10 +78,7 @@ def main():
   layer = functools.partial(ours, chunk_size=flags.chunk_size)
   rows, width, states = 8, 128, 64
   print(timing.machine(), f"; B={rows}, H={width}, P={states}, float32", sep="")
-  print(
-    f"{'T':>6} {'':>8} {'wall ms':>15} {'ratio':>6} {'CPU ms':>15} "
-    f"{'ratio':>6} {'temporary MB':>15} {'ratio':>6} {'compile s':>11}"
-  )
+  print(f"{'T':>6} {'':>8} {timing.pair_head()}")
   for time in (1024, 16384):
     arguments = problem(time, rows, width, states)
     for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
@@ -94,17 +91,7 @@ def main():
         # float32 and up to 16,384 elements; relative to the largest value.
         assert np.abs(x - y).max() < 1e-3 * np.abs(y).max()
 
-      def pair(attribute, scale, digits, new=new, old=old):
-        a, b = getattr(new, attribute), getattr(old, attribute)
-        values = f"{scale * b:.{digits}f} {scale * a:.{digits}f}"
-        return f"{values:>15} {b / a:6.1f}"
-
-      compile_times = f"{old.compile:.1f} {new.compile:.1f}"
-      print(
-        f"{time:>6} {label:>8} {pair('wall', 1e3, 1)} {pair('cpu', 1e3, 1)} "
-        f"{pair('temporary', 1e-6, 1)} {compile_times:>11}",
-        flush=True,
-      )
+      print(f"{time:>6} {label:>8} {timing.pair(old, new)}", flush=True)
   print("in each pair: the baseline, then lti_scan")
 
 

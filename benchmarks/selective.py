@@ -9,7 +9,6 @@ turns; the best of the runs is printed.
 
 import argparse
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,11 +40,7 @@ baseline = selective_baseline.selective_scan
 
 
 def gradient(scan):
-  def loss(*arguments):
-    y, state = scan(*arguments)
-    return jnp.sum(y**2) + jnp.sum(state)
-
-  return jax.value_and_grad(loss, argnums=range(7))
+  return timing.value_and_gradients(scan, 7)
 
 
 def main():
@@ -55,10 +50,7 @@ def main():
   flags = parser.parse_args()
   rows, width, states = 4, 256, 16
   print(timing.machine(), f"; B={rows}, D={width}, N={states}, float32", sep="")
-  print(
-    f"{'T':>6} {'':>8} {'wall ms':>15} {'ratio':>6} {'CPU ms':>15} "
-    f"{'ratio':>6} {'temporary MB':>15} {'ratio':>6} {'compile s':>11}"
-  )
+  print(f"{'T':>6} {'':>8} {timing.pair_head()}")
   for time in flags.times:
     arguments = problem(time, rows, width, states)
     for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
@@ -66,17 +58,7 @@ def main():
         [(wrap(ours), arguments), (wrap(baseline), arguments)], flags.repeats
       )
 
-      def pair(attribute, scale, digits, new=new, old=old):
-        a, b = getattr(new, attribute), getattr(old, attribute)
-        values = f"{scale * b:.{digits}f} {scale * a:.{digits}f}"
-        return f"{values:>15} {b / a:6.1f}"
-
-      compile_times = f"{old.compile:.1f} {new.compile:.1f}"
-      print(
-        f"{time:>6} {label:>8} {pair('wall', 1e3, 1)} {pair('cpu', 1e3, 1)} "
-        f"{pair('temporary', 1e-6, 1)} {compile_times:>11}",
-        flush=True,
-      )
+      print(f"{time:>6} {label:>8} {timing.pair(old, new)}", flush=True)
   print("in each pair: the associative form, then selective_scan")
 
 

@@ -220,6 +220,43 @@ _TILE = 128
 _RING = "(W-1) B g C 2d"
 _TOKENS = "(W-1) B h C (2d+2)"
 
+_RING_SCHEME = Scheme(
+  _attention("ring"),
+  "W-1",
+  _RING,
+  lambda s: s.W - 1,
+  _keys_and_values,
+  "2 K + 2 A + S",
+  _ring_holds,
+  "4 K + 2 A + Q + 2 S",
+  _ring_gradient_holds,
+  _all("contiguous", "keys"),
+  _lockstep("contiguous", "keys"),
+)
+_TOKEN_SCHEME = Scheme(
+  _attention("token_ring"),
+  "2(W-1)",
+  _TOKENS,
+  lambda s: 2 * (s.W - 1),
+  _queries_and_results,
+  "2 Q + 3 A + S",
+  _tokens_hold,
+  "W Q + 2 W A + 2 S",
+  _tokens_gradient_holds,
+  _all("contiguous", "queries"),
+  _lockstep("contiguous", "queries"),
+)
+
+
+def _in_zigzag(scheme, moving):
+  """The same in the other layout, which shares the work otherwise."""
+  return scheme._replace(
+    function=_zigzag(scheme.function),
+    products=_all("zigzag", moving),
+    work=_lockstep("zigzag", moving),
+  )
+
+
 SCHEMES = {
   "LASP-1": Scheme(
     lasp1,
@@ -271,32 +308,8 @@ SCHEMES = {
     lambda s: s.W**2,
     lambda s: s.W,
   ),
-  "ring": Scheme(
-    _attention("ring"),
-    "W-1",
-    _RING,
-    lambda s: s.W - 1,
-    _keys_and_values,
-    "2 K + 2 A + S",
-    _ring_holds,
-    "4 K + 2 A + Q + 2 S",
-    _ring_gradient_holds,
-    _all("contiguous", "keys"),
-    _lockstep("contiguous", "keys"),
-  ),
-  "ring, zig-zag": Scheme(
-    _zigzag(_attention("ring")),
-    "W-1",
-    _RING,
-    lambda s: s.W - 1,
-    _keys_and_values,
-    "2 K + 2 A + S",
-    _ring_holds,
-    "4 K + 2 A + Q + 2 S",
-    _ring_gradient_holds,
-    _all("zigzag", "keys"),
-    _lockstep("zigzag", "keys"),
-  ),
+  "ring": _RING_SCHEME,
+  "ring, zig-zag": _in_zigzag(_RING_SCHEME, "keys"),
   "Ulysses": Scheme(
     _attention("ulysses"),
     "4",
@@ -311,32 +324,8 @@ SCHEMES = {
     lambda s: s.W * (s.W + 1) / 2,
     lambda s: (s.W + 1) / 2,
   ),
-  "TokenRing": Scheme(
-    _attention("token_ring"),
-    "2(W-1)",
-    _TOKENS,
-    lambda s: 2 * (s.W - 1),
-    _queries_and_results,
-    "2 Q + 3 A + S",
-    _tokens_hold,
-    "W Q + 2 W A + 2 S",
-    _tokens_gradient_holds,
-    _all("contiguous", "queries"),
-    _lockstep("contiguous", "queries"),
-  ),
-  "TokenRing, zig-zag": Scheme(
-    _zigzag(_attention("token_ring")),
-    "2(W-1)",
-    _TOKENS,
-    lambda s: 2 * (s.W - 1),
-    _queries_and_results,
-    "2 Q + 3 A + S",
-    _tokens_hold,
-    "W Q + 2 W A + 2 S",
-    _tokens_gradient_holds,
-    _all("zigzag", "queries"),
-    _lockstep("zigzag", "queries"),
-  ),
+  "TokenRing": _TOKEN_SCHEME,
+  "TokenRing, zig-zag": _in_zigzag(_TOKEN_SCHEME, "queries"),
 }
 
 

@@ -7,7 +7,7 @@ gradient, the methods take turns and the best of five is printed. D is the
 number of key channels; without it the shape is that of `softmax_scan`.
 """
 
-import argparse
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from benchmarks import timing
 from jaxseq import recurrence
 from jaxseq.recurrence import softmax_outer
 
-METHODS = ("sequential", "associative", "chunked")
 # Rows, time, D, width of the values.
 SHAPES = (
   (8, 128, None, 64),
@@ -56,29 +55,14 @@ def gradient(method, dk):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument(
-    "--quick", action="store_true", help="the first four shapes only"
-  )
-  quick = parser.parse_args().quick
-  print(timing.machine())
-  print(
-    f"{'B, T, D, E':>18} {'':>9}"
-    + "".join(f"{name + ' ms':>16}" for name in METHODS)
-    + "   auto"
-  )
-  for shape in SHAPES[:4] if quick else SHAPES:
+  shapes = timing.shapes_of_flags(__doc__, SHAPES, 4)
+  timing.print_methods_head(f"{'B, T, D, E':>18} {'':>9}")
+  for shape in shapes:
+    chosen = softmax_outer.resolve_method("auto", shape[1])
     for label, make in (("forward", forward), ("gradient", gradient)):
-      results = timing.interleaved(
-        [(make(method, shape[2]), problem(shape)) for method in METHODS]
-      )
-      chosen = softmax_outer.resolve_method("auto", shape[1])
-      print(
-        f"{', '.join(map(str, shape)):>18} {label:>9}"
-        + "".join(f"{1e3 * result.wall:16.2f}" for result in results)
-        + f"   {chosen}",
-        flush=True,
-      )
+      columns = f"{', '.join(map(str, shape)):>18} {label:>9}"
+      of_width = functools.partial(make, dk=shape[2])
+      timing.print_methods(columns, of_width, problem(shape), chosen)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import spr_torch_agent
+from benchmarks import timing
 from jaxseq.rl.replay import frames
 from jaxseq.spr import learner
 from jaxseq.spr import update
@@ -162,12 +163,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--updates", type=int, default=5)
   parser.add_argument("--repeats", type=int, default=5)
-  parser.add_argument(
-    "--threads", type=int, help="of torch; its choice if none"
-  )
-  flags = parser.parse_args()
-  if flags.threads:
-    torch.set_num_threads(flags.threads)
+  flags = timing.parse_with_threads(parser, torch)
   config = variants.get("spr", ACTIONS).update
   state = jax.jit(functools.partial(learner.init, config=config))(
     jax.random.key(0)

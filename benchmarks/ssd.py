@@ -10,7 +10,6 @@ turns; the best of the runs is printed.
 import argparse
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -48,11 +47,7 @@ baseline = ssd_baseline.ssd
 
 
 def gradient(scan):
-  def loss(*arguments):
-    y, state = scan(*arguments)
-    return jnp.sum(y**2) + jnp.sum(state)
-
-  return jax.value_and_grad(loss, argnums=range(5))
+  return timing.value_and_gradients(scan, 5)
 
 
 def main():
@@ -72,11 +67,7 @@ def main():
     f"{timing.machine()}; B={rows}, {heads} heads x {width}, N={states}, "
     "float32"
   )
-  print(
-    f"{'T':>6} {'chunk':>7} {'':>8} {'wall ms':>15} {'ratio':>6} "
-    f"{'CPU ms':>15} {'ratio':>6} {'temporary MB':>15} {'ratio':>6} "
-    f"{'compile s':>11}"
-  )
+  print(f"{'T':>6} {'chunk':>7} {'':>8} {timing.pair_head()}")
   for time in flags.times:
     arguments = problem(time, rows, heads, width, states)
     for label, wrap in (("forward", lambda f: f), ("gradient", gradient)):
@@ -87,19 +78,8 @@ def main():
         flags.repeats,
       )
       for size, new in zip(sizes, others):
-
-        def pair(attribute, scale, digits, new=new, old=old):
-          a, b = getattr(new, attribute), getattr(old, attribute)
-          values = f"{scale * b:.{digits}f} {scale * a:.{digits}f}"
-          return f"{values:>15} {b / a:6.1f}"
-
-        compile_times = f"{old.compile:.1f} {new.compile:.1f}"
-        print(
-          f"{time:>6} {size or 'default':>7} {label:>8} "
-          f"{pair('wall', 1e3, 1)} {pair('cpu', 1e3, 1)} "
-          f"{pair('temporary', 1e-6, 1)} {compile_times:>11}",
-          flush=True,
-        )
+        columns = f"{time:>6} {size or 'default':>7} {label:>8}"
+        print(f"{columns} {timing.pair(old, new)}", flush=True)
   print("in each pair: the associative form, then outer_scan_heads")
 
 

@@ -1,9 +1,11 @@
 """How the benchmarks measure: compiled once, best of several runs."""
 
+import argparse
 import time
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Measurement(NamedTuple):
@@ -73,6 +75,79 @@ def interleaved(
     )
     for i in range(len(pairs))
   ]
+
+
+# Columns of `pair`: title, field of a measurement, factor.
+_COSTS = (
+  ("wall ms", "wall", 1e3),
+  ("CPU ms", "cpu", 1e3),
+  ("temporary MB", "temporary", 1e-6),
+)
+
+
+def pair_head() -> str:
+  """The head of the columns of `pair`."""
+  titles = (f"{title:>15} {'ratio':>6} " for title, *_ in _COSTS)
+  return "".join(titles) + f"{'compile s':>11}"
+
+
+def pair(old: Measurement, new: Measurement) -> str:
+  """What one function and another one cost, and the ratios."""
+  text = ""
+  for _, field, scale in _COSTS:
+    a, b = getattr(old, field), getattr(new, field)
+    text += f"{f'{scale * a:.1f} {scale * b:.1f}':>15} {a / b:6.1f} "
+  return text + f"{f'{old.compile:.1f} {new.compile:.1f}':>11}"
+
+
+# Of a scan, as `linear_scan` has them.
+METHODS = ("sequential", "associative", "chunked")
+
+
+def shapes_of_flags(doc: str, shapes: tuple, quick: int) -> tuple:
+  """The shapes to time methods of a scan at; says where and in what order."""
+  parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+  parser.add_argument(
+    "--quick", action="store_true", help=f"the first {quick} shapes only"
+  )
+  shapes = shapes[:quick] if parser.parse_args().quick else shapes
+  print(machine())
+  return shapes
+
+
+def print_methods_head(columns: str) -> None:
+  """Prints the head of what `print_methods` prints."""
+  print(
+    columns + "".join(f"{name + ' ms':>16}" for name in METHODS) + "   auto"
+  )
+
+
+def print_methods(columns: str, make, arguments, chosen: str) -> None:
+  """Times `make(method)` for each method and prints a line."""
+  results = interleaved([(make(method), arguments) for method in METHODS])
+  walls = "".join(f"{1e3 * result.wall:16.2f}" for result in results)
+  print(f"{columns}{walls}   {chosen}", flush=True)
+
+
+def value_and_gradients(scan, count: int):
+  """A loss of a scan's outputs and last state, by its first arguments."""
+
+  def loss(*arguments):
+    y, state = scan(*arguments)
+    return jnp.sum(y**2) + jnp.sum(state)
+
+  return jax.value_and_grad(loss, argnums=range(count))
+
+
+def parse_with_threads(parser, torch):
+  """Parses flags, one of them torch's number of threads, and sets that."""
+  parser.add_argument(
+    "--threads", type=int, help="of torch; its choice if none"
+  )
+  flags = parser.parse_args()
+  if flags.threads:
+    torch.set_num_threads(flags.threads)
+  return flags
 
 
 def machine() -> str:

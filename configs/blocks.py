@@ -2,12 +2,22 @@
 
 from jaxseq import mixers
 
+# The feed-forward half of a Transformer, around another mixer.
+TRANSFORMER = {"activation": "none", "feedforward": "gelu"}
+
 
 def arms(*names: str) -> dict[str, dict]:
   """Returns one arm for each mixer, in the block that it declares."""
+  made = {}
+  for name in names:
+    made |= bare(name, **mixers.traits(name).block)
+  return made
+
+
+def bare(*names: str, **options: object) -> dict[str, dict]:
+  """Returns one arm for each mixer, with these options of its stack."""
   return {
-    name: {"network": {"stack": {"mixer": name, **mixers.traits(name).block}}}
-    for name in names
+    name: {"network": {"stack": {"mixer": name, **options}}} for name in names
   }
 
 

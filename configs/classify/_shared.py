@@ -1,34 +1,34 @@
 """What the configs of classification share."""
 
+from collections.abc import Sequence
+
 import ml_collections
 
+from configs import blocks
+from configs import supervised
 
-def base() -> ml_collections.ConfigDict:
-  """Returns a config without data, network and arms."""
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 4000
-  config.updates_per_chunk = 100
+
+def base(
+  variant: str, variants: Sequence[str], data: str, **options: object
+) -> ml_collections.ConfigDict:
+  """Returns the classification of a data set by small networks.
+
+  Args:
+    variant: what is asked for.
+    variants: what there is.
+    data: name of the data set.
+    **options: of its loader.
+  """
+  config = supervised.base(
+    variant, variants, num_updates=4000, updates_per_chunk=100, batch_size=64
+  )
   config.chunks_per_evaluation = 5
-  config.batch_size = 64
-  config.data_options = {}
-  config.network = {
-    "stack": {"d_model": 64, "num_layers": 2},
-    "pooling": "mean",
-  }
-  config.optimizer = {
-    "learning_rate": 3e-3,
-    "weight_decay": 0.01,
-    "warmup_steps": 100,
-  }
-  config.arms = {
-    "s5": {
-      "network": {"stack": {"mixer": "s5", "mixer_options": {"ssm_size": 64}}}
-    },
-    "gru": {"network": {"stack": {"mixer": "gru"}}},
-    "mamba": {"network": {"stack": {"mixer": "mamba", "activation": "none"}}},
-  }
+  config.data, config.data_options = data, dict(options)
+  config.network = {"stack": {"d_model": 64, "num_layers": 2}}
+  config.network.pooling = "mean"
+  config.optimizer = supervised.adamw(3e-3, 0.01, warmup_steps=100)
+  s5 = blocks.bare("s5", mixer_options={"ssm_size": 64})
+  config.arms = s5 | blocks.arms("gru", "mamba")
   return config
 
 
@@ -45,16 +45,3 @@ def s5_paper(
       **options,
     },
   }
-
-
-def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Shrinks all but the data to seconds: it learns nothing."""
-  config.num_updates = 4
-  config.updates_per_chunk = 2
-  config.chunks_per_evaluation = 1
-  config.batch_size = 4
-  config.optimizer.update(warmup_steps=0)
-  config.network.pooling = "mean"
-  config.network.stack.update(d_model=8, num_layers=1)
-  config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
-  return config

@@ -15,21 +15,18 @@ in seconds whether everything works.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("row", "pixel", "tiny")
 
 
 def get_config(variant: str = "row") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "fashion"
   order = "pixel" if variant == "pixel" else "row"
-  config.data_options = {"order": order}
+  config = _shared.base(variant, VARIANTS, "fashion", order=order)
   config.num_updates = 9000
   config.network.stack.update(norm="layer", dropout=0.1)
   if variant == "pixel":
     config.num_updates = 90_000
     config.network.stack.update(d_model=128, num_layers=4, norm="batch")
-  return _shared.tiny(config) if variant == "tiny" else config
+  return supervised.tiny(config) if variant == "tiny" else config

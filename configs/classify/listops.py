@@ -11,21 +11,18 @@ nothing, and shows in seconds whether everything works.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "listops"
-  config.data_options = {"size": "small"}
+  config = _shared.base(variant, VARIANTS, "listops", size="small")
   config.num_updates = 10_000
   config.network.stack.update(d_model=96, num_layers=4, norm="layer")
   config.optimizer.update(learning_rate=2e-3, weight_decay=0.05)
   if variant == "tiny":
     config.data_options.update(train=20, valid=5, test=10, cached=False)
-    return _shared.tiny(config)
+    return supervised.tiny(config)
   return config

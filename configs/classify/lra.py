@@ -22,7 +22,6 @@ no result is given.
 import ml_collections
 
 from configs.classify import _shared
-from jaxseq import _validate
 
 _GROUPS = {"name": "s5", "schedule": "cosine"}
 
@@ -148,16 +147,15 @@ VARIANTS = tuple(_TASKS)
 
 
 def get_config(task: str = "listops") -> ml_collections.ConfigDict:
-  _validate.choice("task", task, VARIANTS)
+  name, options = _TASKS.get(task, {}).get("data", ("", {}))
+  config = _shared.base(task, VARIANTS, name, **options)
   chosen = _TASKS[task]
   updates_per_epoch = chosen["examples"] // chosen["batch_size"]
-  config = _shared.base()
   config.num_seeds = 1
   config.num_updates = chosen["epochs"] * updates_per_epoch
   config.updates_per_chunk = updates_per_epoch // 10
   config.chunks_per_evaluation = 10
   config.batch_size = chosen["batch_size"]
-  config.data, config.data_options = chosen["data"]
   # The paper's code has no norm between the last layer and the pooling.
   config.network = {
     "stack": {"norm": "batch", "final_norm": False, **chosen["stack"]},

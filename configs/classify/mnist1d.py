@@ -14,16 +14,14 @@ applies one fixed permutation to the points: the same authors report 0.57 and
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "shuffled", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "mnist1d"
+  config = _shared.base(variant, VARIANTS, "mnist1d")
   config.network.stack.norm = "layer"
   if variant == "shuffled":
     config.data_options = {"shuffle_time": True}
@@ -31,6 +29,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     return config
   config.references = {"GRU of the authors": 0.91, "CNN": 0.94}
   if variant == "tiny":
-    config.data_options = {"train": 20, "test": 20}
-    return _shared.tiny(config)
+    return supervised.tiny(config, data_options={"train": 20, "test": 20})
   return config

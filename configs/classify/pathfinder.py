@@ -12,18 +12,15 @@ works.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "pathfinder"
-  config.data_options = {"size": 32, "train": 16_000, "valid": 2000}
-  config.data_options.test = 2000
+  config = _shared.base(variant, VARIANTS, "pathfinder", size=32)
+  config.data_options.update(train=16_000, valid=2000, test=2000)
   config.num_updates = 50_000
   config.network.stack.update(
     d_model=128, num_layers=6, norm="batch", dropout=0.05
@@ -34,7 +31,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     "s5": {"network": {"stack": _shared.s5_paper(256, 8)}},
   }
   if variant == "tiny":
-    config.data_options.update(train=8, valid=4, test=6)
-    config.data_options.cached = False
-    return _shared.tiny(config)
+    config.data_options.update(train=8, valid=4, test=6, cached=False)
+    return supervised.tiny(config)
   return config

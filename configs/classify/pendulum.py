@@ -18,16 +18,14 @@ whether everything works.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "short", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "pendulum"
+  config = _shared.base(variant, VARIANTS, "pendulum")
   epochs = 100 if variant == "full" else 10
   # 62 whole batches of 32 in 2,000 sequences.
   config.num_updates = 62 * epochs
@@ -68,16 +66,18 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   if variant == "short":
     config.arms = {"s5": {}}
   if variant == "tiny":
-    config.data_options = {
-      "train": 8,
-      "valid": 3,
-      "test": 5,
-      "frames": 8,
-      "kept": 4,
-      "cached": False,
-    }
     network = config.network.to_dict()
-    config = _shared.tiny(config)
+    supervised.tiny(
+      config,
+      data_options={
+        "train": 8,
+        "valid": 3,
+        "test": 5,
+        "frames": 8,
+        "kept": 4,
+        "cached": False,
+      },
+    )
     config.network = network
     config.network.stack.num_layers = 1
     config.arms = {"s5": {}}

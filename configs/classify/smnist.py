@@ -16,20 +16,17 @@ whether everything works.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "permuted", "mnist", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base()
-  config.data = "mnist_subset"
+  config = _shared.base(variant, VARIANTS, "mnist_subset", order="pixel")
   config.network.stack.update(
     d_model=96, num_layers=4, norm="batch", dropout=0.1
   )
-  config.data_options = {"order": "pixel"}
   config.references = {"linear model": 0.902, "nearest neighbour": 0.933}
   if variant == "permuted":
     config.data_options.permutation = 0
@@ -39,6 +36,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.num_updates = 140_000
     config.references = {"S5 (paper)": 0.9965}
   if variant == "tiny":
-    config.data_options.order = "row"
-    return _shared.tiny(config)
+    return supervised.tiny(config, data_options={"order": "row"})
   return config

@@ -13,23 +13,22 @@ result is given. `:tiny` learns nothing of the same folder.
 
 import ml_collections
 
+from configs import supervised
 from configs.classify import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
   updates_per_epoch = 84_843 // 16
-  config = _shared.base()
+  config = _shared.base(
+    variant, VARIANTS, "speech_commands", path="data/speech_commands"
+  )
   config.num_seeds = 1
   config.num_updates = 40 * updates_per_epoch
   config.updates_per_chunk = 500
   config.chunks_per_evaluation = 10
   config.batch_size = 16
-  config.data = "speech_commands"
-  config.data_options = {"path": "data/speech_commands"}
   config.network = {
     "stack": {"num_layers": 6, "norm": "batch"},
     "pooling": "mean",
@@ -76,4 +75,4 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       },
     },
   }
-  return _shared.tiny(config) if variant == "tiny" else config
+  return supervised.tiny(config) if variant == "tiny" else config

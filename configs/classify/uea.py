@@ -19,30 +19,23 @@ seconds whether they can be read.
 
 import ml_collections
 
+from configs import blocks
+from configs import supervised
 from configs.classify import _shared
 
 
 def get_config(variant: str = "uea") -> ml_collections.ConfigDict:
-  config = _shared.base()
-  config.data = "uea" if variant == "tiny" else variant
-  if config.data == "uea":
+  data = "uea" if variant == "tiny" else variant
+  # Which sets there are, `jaxseq.data` says.
+  config = _shared.base(variant, (variant,), data)
+  if data == "uea":
     config.data_options = {
       "train_path": "data/Heartbeat_TRAIN.ts",
       "test_path": "data/Heartbeat_TEST.ts",
     }
-  config.num_seeds = 5
-  config.num_updates = 2000
-  config.batch_size = 16
-  config.network.stack.update(
-    norm="layer",
-    prenorm=False,
-    activation="none",
-    feedforward="gelu",
-    dropout=0.1,
-  )
+  config.update(num_seeds=5, num_updates=2000, batch_size=16)
+  config.network.stack.update(norm="layer", prenorm=False, dropout=0.1)
+  config.network.stack.update(blocks.TRANSFORMER)
   config.optimizer.learning_rate = 1e-3
-  config.arms = {
-    "aaren": {"network": {"stack": {"mixer": "aaren"}}},
-    "attention": {"network": {"stack": {"mixer": "attention"}}},
-  }
-  return _shared.tiny(config) if variant == "tiny" else config
+  config.arms = blocks.bare("aaren", "attention")
+  return supervised.tiny(config) if variant == "tiny" else config

@@ -11,16 +11,13 @@ everything works.
 import ml_collections
 
 from configs.compare import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("japanese_vowels")
-  config.num_updates = 1500
-  config.batch_size = 32
+  config = _shared.base(variant, VARIANTS, "japanese_vowels")
+  config.update(num_updates=1500, batch_size=32)
   config.network.stack.dropout = 0.2
   config.references = {"random forest": 0.958}
   return _shared.tiny(config) if variant == "tiny" else config

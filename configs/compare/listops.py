@@ -11,16 +11,13 @@ in seconds whether everything works.
 import ml_collections
 
 from configs.compare import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("listops", size="small")
-  config.num_updates = 1000
-  config.batch_size = 32
+  config = _shared.base(variant, VARIANTS, "listops", size="small")
+  config.update(num_updates=1000, batch_size=32)
   config.optimizer.learning_rate = 2e-3
   if variant == "tiny":
     config.task_options.update(train=20, valid=5, test=10, cached=False)

@@ -11,14 +11,12 @@ everything works.
 import ml_collections
 
 from configs.compare import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("mnist1d")
+  config = _shared.base(variant, VARIANTS, "mnist1d")
   config.num_updates = 2500
   config.references = {"GRU of the authors": 0.91, "CNN": 0.94}
   return _shared.tiny(config) if variant == "tiny" else config

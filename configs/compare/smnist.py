@@ -12,16 +12,13 @@ soonest, not where they end. `:tiny` shows in seconds whether everything works.
 import ml_collections
 
 from configs.compare import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = _shared.base("mnist_subset", order="pixel")
-  config.num_updates = 300
-  config.batch_size = 32
+  config = _shared.base(variant, VARIANTS, "mnist_subset", order="pixel")
+  config.update(num_updates=300, batch_size=32)
   config.budget = 10_000
   config.optimizer.update(learning_rate=5e-3, warmup_steps=50)
   config.references = {"linear model": 0.902, "nearest neighbour": 0.933}

@@ -11,22 +11,18 @@ returns. `:tiny` learns nothing, and shows in seconds whether everything works.
 
 import ml_collections
 
-from jaxseq import _validate
+from configs import blocks
+from configs import supervised
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 2000
-  config.updates_per_chunk = 100
+  config = supervised.base(
+    variant, VARIANTS, num_updates=2000, updates_per_chunk=100, batch_size=64
+  )
   config.chunks_per_evaluation = 5
-  config.batch_size = 64
-  config.episodes = 1000
-  config.context = 20
+  config.update(episodes=1000, context=20)
   config.targets = (20.0, 100.0, 200.0, 350.0, 500.0)
   config.ppo = {
     "env_id": "CartPole-v1",
@@ -48,55 +44,21 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "head_widths": (64,),
     },
   }
-  config.network = {
-    "stack": {
-      "d_model": 64,
-      "num_layers": 2,
-      "prenorm": False,
-      "activation": "none",
-      "feedforward": "gelu",
-      "dropout": 0.1,
-    }
-  }
-  config.optimizer = {
-    "learning_rate": 1e-3,
-    "weight_decay": 1e-4,
-    "warmup_steps": 100,
-    "max_grad_norm": 0.25,
-  }
-  attention = {"stack": {"mixer": "attention", "mixer_options": {"window": 60}}}
-  config.arms = {
-    "aaren": {"network": {"stack": {"mixer": "aaren"}}},
-    "attention": {"network": attention},
-    "gru": {"network": {"stack": {"mixer": "gru"}}},
-    "cloning": {
-      "network": {"stack": {"mixer": "gru"}},
-      "conditioned": False,
-      "top_share": 0.1,
-    },
-  }
+  stack = {"d_model": 64, "num_layers": 2, "dropout": 0.1}
+  config.network = {"stack": {**stack, **blocks.TRANSFORMER}}
+  config.network.stack.prenorm = False
+  config.optimizer = supervised.adamw(1e-3, 1e-4, warmup_steps=100)
+  config.optimizer.max_grad_norm = 0.25
+  attention = blocks.bare("attention", mixer_options={"window": 60})
+  cloning = {**blocks.bare("gru")["gru"], "conditioned": False}
+  config.arms = attention | blocks.bare("aaren", "gru")
+  config.arms.cloning = {**cloning, "top_share": 0.1}
   if variant == "tiny":
-    config.num_updates = 4
-    config.updates_per_chunk = 2
-    config.chunks_per_evaluation = 1
-    config.batch_size = 4
-    config.checkpoints = 2
-    config.episodes = 9
-    config.context = 4
-    config.targets = (10.0, 20.0)
-    config.evaluation_episodes = 2
+    supervised.tiny(config, checkpoints=2, episodes=9, context=4)
+    config.update(targets=(10.0, 20.0), evaluation_episodes=2)
     config.ppo.update(num_envs=4, rollout_length=16, total_steps=2 * 64)
     config.ppo.env_params = {"max_steps_in_episode": 20}
     config.ppo.network.head_widths = (8,)
     config.ppo.network.stack.d_model = 8
-    config.network.stack.update(d_model=8, num_layers=1)
-    config.optimizer.update(warmup_steps=0)
-    config.arms = {
-      "gru": {"network": {"stack": {"mixer": "gru"}}},
-      "cloning": {
-        "network": {"stack": {"mixer": "gru"}},
-        "conditioned": False,
-        "top_share": 0.2,
-      },
-    }
+    config.arms.cloning = {**cloning, "top_share": 0.2}
   return config

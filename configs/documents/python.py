@@ -19,27 +19,22 @@ import pathlib
 
 import ml_collections
 
-from jaxseq import _validate
+from configs import blocks
+from configs import supervised
 
 VARIANTS = ("python", "bible", "tiny")
 
 
 def get_config(variant: str = "python") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_updates = 200
-  config.updates_per_chunk = 10
-  config.chunks_per_evaluation = 5
-  config.chunks_per_checkpoint = 5
-  config.batch_size = 16
-  config.data = "python_source"
-  config.data_options = {"documents": True}
+  config = supervised.base(
+    variant, VARIANTS, data="python_source", data_options={"documents": True}
+  )
   if variant == "bible":
     config.data = "kjv"
     config.data_options = {"documents": "chapter"}
-  config.max_length = 4096
-  config.valid_tokens = 65_536
+  config.update(num_updates=200, updates_per_chunk=10, batch_size=16)
+  config.update(chunks_per_evaluation=5, chunks_per_checkpoint=5)
+  config.update(num_seeds=1, max_length=4096, valid_tokens=65_536)
   # Times in those of a token on one device: a row costs as much as 100 tokens,
   # and the exchange of a state as much as 20 for each further device.
   config.plan = {
@@ -62,24 +57,11 @@ def get_config(variant: str = "python") -> ml_collections.ConfigDict:
       "feedforward": "swiglu",
     }
   }
-  config.optimizer = {
-    "learning_rate": 3e-3,
-    "warmup_steps": 30,
-    "weight_decay": 0.1,
-  }
-  config.arms = {
-    "linear_attention": {"network": {"stack": {"mixer": "linear_attention"}}},
-  }
+  config.optimizer = supervised.adamw(3e-3, 0.1, warmup_steps=30)
+  config.arms = blocks.bare("linear_attention")
   if variant == "tiny":
-    config.num_updates = 4
-    config.updates_per_chunk = 2
-    config.chunks_per_evaluation = 1
-    config.chunks_per_checkpoint = 1
-    config.batch_size = 6
-    config.max_length = 400
-    config.valid_tokens = 600
     config.data_options.root = str(pathlib.Path(email.__file__).parent)
     config.plan.levels = 2
-    config.network.stack.update(d_model=8, num_layers=1)
-    config.optimizer.update(warmup_steps=0)
+    supervised.tiny(config, "linear_attention", chunks_per_checkpoint=1)
+    config.update(batch_size=6, max_length=400, valid_tokens=600)
   return config

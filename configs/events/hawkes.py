@@ -15,49 +15,34 @@ processes, with one mark each.
 
 import ml_collections
 
-from jaxseq import _validate
+from configs import blocks
+from configs import supervised
 
 VARIANTS = ("hawkes", "poisson", "renewal", "self_correcting", "tiny")
 
 
 def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 1500
-  config.updates_per_chunk = 50
+  data = "hawkes" if variant == "tiny" else variant
+  config = supervised.base(variant, VARIANTS, data=data, data_options={})
+  config.update(num_updates=1500, updates_per_chunk=50, batch_size=32)
   config.chunks_per_evaluation = 5
-  config.batch_size = 32
-  config.data = "hawkes" if variant == "tiny" else variant
-  config.data_options = {}
   # Only this one depends on the time since the start of a sequence.
   config.time_frequencies = 8 if variant == "poisson" else 0
   config.network = {"stack": {"d_model": 32, "num_layers": 1}}
-  config.optimizer = {
-    "learning_rate": 3e-3,
-    "warmup_steps": 50,
-    "weight_decay": 0.01,
-  }
-  transformer = {
-    "num_layers": 2,
-    "activation": "none",
-    "feedforward": "gelu",
-    "dropout": 0.1,
-  }
-  config.arms = {
-    "aaren": {"network": {"stack": {"mixer": "aaren", **transformer}}},
-    "attention": {"network": {"stack": {"mixer": "attention", **transformer}}},
-    "gru": {"network": {"stack": {"mixer": "gru"}}},
-  }
+  config.optimizer = supervised.adamw(3e-3, 0.01, warmup_steps=50)
+  transformer = {**blocks.TRANSFORMER, "num_layers": 2, "dropout": 0.1}
+  transformers = blocks.bare("aaren", "attention", **transformer)
+  config.arms = transformers | blocks.bare("gru")
   if variant == "tiny":
-    config.num_updates = 4
-    config.updates_per_chunk = 2
-    config.chunks_per_evaluation = 1
-    config.batch_size = 4
     config.data_options = {"train": 8, "valid": 4, "test": 5, "horizon": 8.0}
-    config.components = 2
-    config.network.stack.update(d_model=8)
-    config.optimizer.update(warmup_steps=0)
-    config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
+    supervised.tiny(config, components=2)
+  return config
+
+
+def of_process(name: str, variant: str) -> ml_collections.ConfigDict:
+  """Returns the config of a process, "full" or "tiny"."""
+  variants = {"full": name, "tiny": "tiny"}
+  supervised.base(variant, variants)
+  config = get_config(variants[variant])
+  config.data = name
   return config

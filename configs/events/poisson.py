@@ -11,13 +11,9 @@ whether everything works.
 import ml_collections
 
 from configs.events import hawkes
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = hawkes.get_config("poisson" if variant == "full" else "tiny")
-  config.data = "poisson"
-  return config
+  return hawkes.of_process("poisson", variant)

@@ -11,13 +11,9 @@ seconds whether everything works.
 import ml_collections
 
 from configs.events import hawkes
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = hawkes.get_config("renewal" if variant == "full" else "tiny")
-  config.data = "renewal"
-  return config
+  return hawkes.of_process("renewal", variant)

@@ -11,13 +11,9 @@ and shows in seconds whether everything works.
 import ml_collections
 
 from configs.events import hawkes
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = hawkes.get_config("self_correcting" if variant == "full" else "tiny")
-  config.data = "self_correcting"
-  return config
+  return hawkes.of_process("self_correcting", variant)

@@ -17,25 +17,19 @@ learns nothing, and shows in seconds whether the file can be used.
 
 import ml_collections
 
-from jaxseq import _validate
+from configs import blocks
+from configs import supervised
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 5
-  config.num_updates = 2500
-  config.updates_per_chunk = 50
-  config.chunks_per_evaluation = 5
-  config.batch_size = 32
-  config.data = "ett"
-  config.data_options = {"path": "data/ETTh1.csv"}
-  config.input_length = 96
-  config.horizons = (96, 192, 336, 720)
-  config.period = 24
+  config = supervised.base(
+    variant, VARIANTS, data="ett", data_options={"path": "data/ETTh1.csv"}
+  )
+  config.update(num_updates=2500, updates_per_chunk=50, batch_size=32)
+  config.update(num_seeds=5, chunks_per_evaluation=5)
+  config.update(input_length=96, horizons=(96, 192, 336, 720), period=24)
   config.channels = "mixed"
   config.network = {
     "stack": {
@@ -43,24 +37,15 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "num_layers": 2,
       "norm": "layer",
       "prenorm": False,
-      "activation": "none",
-      "feedforward": "gelu",
+      **blocks.TRANSFORMER,
       "feedforward_width": 2048,
       "dropout": 0.1,
     },
     "pooling": "last",
   }
-  config.optimizer = {"learning_rate": 1e-4}
-  heads = {"mixer_options": {"heads": 8}}
-  config.arms = {
-    "aaren": {"network": {"stack": {"mixer": "aaren", **heads}}},
-    "attention": {"network": {"stack": {"mixer": "attention", **heads}}},
-  }
+  config.optimizer = supervised.adamw(1e-4)
+  config.arms = blocks.bare("aaren", "attention", mixer_options={"heads": 8})
   if variant == "tiny":
-    config.num_seeds = 1
-    config.num_updates = 4
-    config.updates_per_chunk = 2
-    config.horizons = (8,)
-    config.input_length = 24
-    config.network.stack.update(d_model=16, num_layers=1, feedforward_width=16)
+    config.network.stack.feedforward_width = 16
+    supervised.tiny(config, num_seeds=1, horizons=(8,), input_length=24)
   return config

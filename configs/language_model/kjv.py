@@ -21,55 +21,29 @@ import pathlib
 
 import ml_collections
 
-from jaxseq import _validate
+from configs import blocks
+from configs import supervised
 
 VARIANTS = ("full", "stdlib", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 1
-  config.num_updates = 3000
-  config.updates_per_chunk = 20
-  config.chunks_per_evaluation = 10
-  config.chunks_per_checkpoint = 10
-  config.batch_size = 16
-  config.data = "kjv" if variant == "full" else "python_source"
-  config.data_options = {}
-  config.length = 256
-  config.jump_every = 8
-  config.test_streams = 1 if variant == "full" else 16
+  data = "kjv" if variant == "full" else "python_source"
+  config = supervised.base(variant, VARIANTS, data=data, data_options={})
+  config.update(num_updates=3000, updates_per_chunk=20, batch_size=16)
+  config.update(chunks_per_evaluation=10, chunks_per_checkpoint=10)
+  config.update(num_seeds=1, length=256, jump_every=8, test_streams=16)
   config.dynamic = {}
   if variant == "full":
+    config.test_streams = 1
     config.dynamic = {"learning_rate": 1e-4, "decay": 1e-3, "length": 64}
-  config.network = {
-    "stack": {
-      "d_model": 192,
-      "num_layers": 3,
-      "norm": "rms",
-      "activation": "none",
-      "dropout": 0.1,
-    }
-  }
-  config.optimizer = {
-    "learning_rate": 2e-3,
-    "warmup_steps": 200,
-    "weight_decay": 0.1,
-  }
-  if variant == "full":
     config.references = {"5-gram": 2.27, "bzip2": 1.70}
-  config.arms = {"mamba": {"network": {"stack": {"mixer": "mamba"}}}}
+  stack = {"d_model": 192, "num_layers": 3, "norm": "rms", "dropout": 0.1}
+  config.network = {"stack": {**stack, "activation": "none"}}
+  config.optimizer = supervised.adamw(2e-3, 0.1, warmup_steps=200)
+  config.arms = blocks.bare("mamba")
   if variant == "tiny":
-    config.num_updates = 4
-    config.updates_per_chunk = 2
-    config.length = 16
-    config.batch_size = 4
-    config.valid_tokens = 256
     config.dynamic = {"length": 8, "pieces": 4}
     config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}
-    config.network.stack.update(d_model=8, num_layers=1)
-    config.optimizer.update(warmup_steps=0)
-    config.arms = {"gru": {"network": {"stack": {"mixer": "gru"}}}}
+    supervised.tiny(config, length=16, valid_tokens=256)
   return config

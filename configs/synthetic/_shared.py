@@ -1,18 +1,48 @@
 """What the configs of the synthetic tasks share."""
 
+from collections.abc import Sequence
+
 import ml_collections
 
-from configs import blocks
+from configs import supervised
 
 
-def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Shrinks all but the task to seconds: it learns nothing."""
-  config.num_updates = 4
-  config.updates_per_chunk = 2
-  config.batch_size = 4
-  config.test_batches = 1
-  config.further_batches = 1
-  config.optimizer.update(warmup_steps=0)
-  config.network.stack.update(d_model=8, num_layers=1)
-  config.arms = blocks.arms("gru")
+def base(
+  variant: str,
+  variants: Sequence[str],
+  task: str,
+  norm: str = "layer",
+  **options: object,
+) -> ml_collections.ConfigDict:
+  """Returns a comparison of small networks on a task.
+
+  Args:
+    variant: what is asked for.
+    variants: what there is.
+    task: name of the task.
+    norm: of the networks.
+    **options: of the task.
+  """
+  config = supervised.base(
+    variant, variants, task=task, task_options=dict(options)
+  )
+  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": norm}}
+  config.optimizer = supervised.adamw(2e-3, warmup_steps=100)
   return config
+
+
+def tiny(
+  config: ml_collections.ConfigDict,
+  options: dict[str, object],
+  longer: dict[str, object],
+) -> ml_collections.ConfigDict:
+  """Shrinks a config to seconds: it learns nothing.
+
+  Args:
+    config: what is shrunk.
+    options: of the task.
+    longer: those that differ in the test that follows.
+  """
+  config.task_options.update(options)
+  config.test_options = {"longer": longer}
+  return supervised.tiny(config, test_batches=1, further_batches=1)

@@ -22,43 +22,30 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "mamba", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 1
-  config.num_updates = 10_000
-  config.updates_per_chunk = 100
-  config.chunks_per_evaluation = 5
-  config.batch_size = 32
-  config.task = "induction"
-  config.task_options = {"length": 256, "vocab_size": 16}
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "rms"}}
-  config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
+  task = {"length": 256, "vocab_size": 16}
+  config = _shared.base(variant, VARIANTS, "induction", "rms", **task)
+  config.update(num_updates=10_000, updates_per_chunk=100, batch_size=32)
+  config.update(num_seeds=1, chunks_per_evaluation=5)
+  config.update(further_batch_size=4, further_batches=32)
   config.arms = blocks.arms("mamba", "attention", "s5")
   config.test_options = {
     f"{2**i:,}": {"length": 2**i} for i in (6, 8, 10, 12, 14, 15)
   }
-  config.further_batch_size = 4
-  config.further_batches = 32
   if variant == "mamba":
     config.arms = blocks.arms("mamba")
   if variant == "paper":
-    config.num_updates = 204_800
-    config.updates_per_chunk = 512
-    config.batch_size = 8
+    config.update(num_updates=204_800, updates_per_chunk=512, batch_size=8)
     config.optimizer = {
       "name": "plain",
       "learning_rate": 1e-3,
       "schedule": "constant",
     }
   if variant == "tiny":
-    config.task_options = {"length": 8, "vocab_size": 4}
-    config.test_options = {"16": {"length": 16}}
-    return _shared.tiny(config)
+    task = {"length": 8, "vocab_size": 4}
+    return _shared.tiny(config, task, longer={"length": 16})
   return config

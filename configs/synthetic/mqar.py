@@ -19,27 +19,15 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "paper", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 2000
-  config.updates_per_chunk = 200
-  config.batch_size = 64
-  config.task = "mqar"
-  config.task_options = {"length": 64, "pairs": 8, "vocab_size": 256}
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "layer"}}
-  config.optimizer = {
-    "learning_rate": 2e-3,
-    "weight_decay": 0.1,
-    "warmup_steps": 200,
-  }
+  task = {"length": 64, "pairs": 8, "vocab_size": 256}
+  config = _shared.base(variant, VARIANTS, "mqar", **task)
+  config.update(num_updates=2000, updates_per_chunk=200, batch_size=64)
+  config.optimizer.update(weight_decay=0.1, warmup_steps=200)
   config.arms = blocks.arms("attention", "mamba2", "mamba", "aaren")
   config.test_options = {
     "16 pairs": {"pairs": 16},
@@ -54,7 +42,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "length 512": {"length": 512},
     }
   if variant == "tiny":
-    config.task_options = {"length": 8, "pairs": 2, "vocab_size": 8}
-    config.test_options = {"longer": {"length": 12}}
-    return _shared.tiny(config)
+    task = {"length": 8, "pairs": 2, "vocab_size": 8}
+    return _shared.tiny(config, task, longer={"length": 12})
   return config

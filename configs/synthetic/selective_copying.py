@@ -14,30 +14,17 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
-from jaxseq import _validate
 
 VARIANTS = ("full", "tiny")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 4000
-  config.updates_per_chunk = 200
-  config.batch_size = 32
-  config.task = "selective_copying"
-  config.task_options = {"blanks": 112, "memorise": 8, "vocab_size": 16}
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "rms"}}
-  config.optimizer = {"learning_rate": 2e-3, "warmup_steps": 100}
+  task = {"blanks": 112, "memorise": 8, "vocab_size": 16}
+  config = _shared.base(variant, VARIANTS, "selective_copying", "rms", **task)
+  config.update(num_updates=4000, updates_per_chunk=200, batch_size=32)
   config.arms = blocks.arms("mamba", "s4")
-  config.test_options = {
-    "168 blanks": {"blanks": 168},
-    "224 blanks": {"blanks": 224},
-  }
+  config.test_options = {f"{n} blanks": {"blanks": n} for n in (168, 224)}
   if variant == "tiny":
-    config.task_options = {"blanks": 6, "memorise": 2, "vocab_size": 8}
-    config.test_options = {"longer": {"blanks": 12}}
-    return _shared.tiny(config)
+    task = {"blanks": 6, "memorise": 2, "vocab_size": 8}
+    return _shared.tiny(config, task, longer={"blanks": 12})
   return config

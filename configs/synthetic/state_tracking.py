@@ -19,40 +19,23 @@ import ml_collections
 
 from configs import blocks
 from configs.synthetic import _shared
-from jaxseq import _validate
 from jaxseq.data.tokens import group_words
 
 VARIANTS = (*group_words.GROUPS, "tiny")
 
 
 def get_config(variant: str = "A5") -> ml_collections.ConfigDict:
-  _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.num_updates = 3000
-  config.updates_per_chunk = 200
-  config.batch_size = 64
-  config.task = "group_words"
-  config.task_options = {
-    "group": "S3" if variant == "tiny" else variant,
-    "alphabet": "generators",
-    "min_length": 3,
-    "max_length": 32,
-  }
-  config.network = {"stack": {"d_model": 64, "num_layers": 2, "norm": "layer"}}
-  config.optimizer = {
-    "learning_rate": 2e-3,
-    "weight_decay": 0.01,
-    "warmup_steps": 200,
-  }
+  group = "S3" if variant == "tiny" else variant
+  task = {"group": group, "alphabet": "generators", "min_length": 3}
+  config = _shared.base(variant, VARIANTS, "group_words", **task, max_length=32)
+  config.update(num_updates=3000, updates_per_chunk=200, batch_size=64)
+  config.optimizer.update(weight_decay=0.01, warmup_steps=200)
   config.arms = blocks.arms("lstm", "slstm", "mamba", "s5")
   config.test_options = {
     f"{length}": {"min_length": length, "max_length": length}
     for length in (32, 64, 128)
   }
   if variant == "tiny":
-    config.task_options.update(max_length=6)
-    config.test_options = {"12": {"min_length": 12, "max_length": 12}}
-    return _shared.tiny(config)
+    longer = {"min_length": 12, "max_length": 12}
+    return _shared.tiny(config, {"max_length": 6}, longer)
   return config

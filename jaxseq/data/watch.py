@@ -117,8 +117,7 @@ def load(
     window: elements of a window in time, 50 per second.
     step: elements from the start of a window to that of the next.
     features: see `domains.adapt`.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
@@ -132,19 +131,15 @@ def load(
   """
   _validate.choice("by", by, ("side", "subject"))
   recordings, names = read()
+  examples = domains.windows(recordings, window, step)
+  info = datasets.Info(
+    description="Motion of a wrist; which of 7 shoulder exercises?",
+    source="seglearn load_watch (arXiv 1802.01489)",
+    license="BSD-3-Clause (package)",
+    num_classes=len(names),
+    classes=names,
+    rate=50.0,
+  )
   return domains.adapt(
-    domains.windows(recordings, window, step),
-    by,
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a wrist; which of 7 shoulder exercises?",
-      source="seglearn load_watch (arXiv 1802.01489)",
-      license="BSD-3-Clause (package)",
-      num_classes=len(names),
-      classes=names,
-      rate=50.0,
-    ),
-    features=features,
-    **adaptation,
+    examples, by, source, target, info, features=features, **adaptation
   )

@@ -18,7 +18,7 @@ def load(module: str) -> types.ModuleType:
   except ImportError as error:
     raise ModuleNotFoundError(
       "metrics and probes that are learned need scikit-learn: "
-      "pip install 'scikit-learn'.",
+      'pip install "jaxseq[dts]".',
       name="sklearn",
     ) from error
 

@@ -29,13 +29,9 @@ def draw(
     return None
   grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
   for (r, s), axes in np.ndenumerate(grid):
-    for c in range(count):
-      axes.plot(
-        windows[r, s, :, c],
-        color=figures.COLORS[c % len(figures.COLORS)],
-        lw=1.0,
-        label=channels[c],
-      )
+    for c, channel in enumerate(channels):
+      color = figures.COLORS[c % len(figures.COLORS)]
+      axes.plot(windows[r, s, :, c], color=color, lw=1.0, label=channel)
     framed = diagonal and r == s
     axes.spines[:].set_color("black" if framed else "#cccccc")
     axes.spines[:].set_linewidth(1.4 if framed else 0.6)
@@ -51,23 +47,15 @@ def draw(
     figure.supylabel(left_label, fontsize=10)
   figure.supxlabel(f"{length} steps of time", fontsize=8, color=figures.GRAY)
   if count > 1:
-    figure.legend(
-      grid[0, 0].get_lines(),
-      channels,
-      loc="outside right upper",
-      frameon=False,
-      fontsize=8,
-    )
+    look = {"loc": "outside right upper", "frameon": False, "fontsize": 8}
+    figure.legend(grid[0, 0].get_lines(), channels, **look)
   return figures.save(figure, path)
 
 
 def check(name: str, windows: np.ndarray) -> np.ndarray:
   """Returns windows (R, S, T, C) as float64, checked."""
-  windows = np.asarray(windows, float)
-  if windows.ndim != 4 or not windows.size:
-    shape = f"shape {windows.shape}"
-    raise _validate.error(name, shape, "(rows, columns, time, channels)")
-  return windows
+  _validate.shape(name, windows, ("rows", "columns", "time", "channels"))
+  return np.asarray(windows, float)
 
 
 def names(

@@ -70,19 +70,16 @@ def arm(
     `code_scores.of_domains` by segment, and of these "class in SEGMENT", that
     of target windows, and "domain in SEGMENT", the mean over both domains.
   """
-  vae = problem.make_model(config, splits)
-  models = {"params": variables["params"]["model"]}
+  vae, models = problem.make_model(config, splits), problem.models(variables)
   encode = jax.jit(functools.partial(evaluation.encode, vae))
 
-  def posterior(seed, part):
-    encoded = encode(_seed(models, seed), part)
-    return [np.asarray(x, np.float64) for x in encoded]
+  def posterior(model, part):
+    return [np.asarray(x, np.float64) for x in encode(model, part)]
 
   test = evaluation.some(base.host(splits.test), config.evaluated)
-  seeds = range(len(jax.tree.leaves(models)[0]))
   scores = {}
   if splits.info.factors is not None:
-    codes = [posterior(seed, test) for seed in seeds]
+    codes = [posterior(model, test) for model in models]
     factors = np.asarray(test.targets)
     scores |= code_scores.over_seeds(
       [
@@ -102,15 +99,22 @@ def arm(
     ranges = config.model.ranges()
     rows = [
       code_scores.of_domains(
-        ranges, splits, test, lambda part, seed=seed: posterior(seed, part)[0]
+        ranges,
+        splits,
+        test,
+        lambda part, model=model: posterior(model, part)[0],
       )
-      for seed in seeds
+      for model in models
     ]
-    scores |= _domain_scores(rows)
+    scores["probes"] = code_scores.over_seeds(rows)
+    for segment, row in scores["probes"].items():
+      domain = np.mean([row["Acc/D-S"], row["Acc/D-T"]], axis=0)
+      scores[f"class in {segment}"] = row["Acc/C-T"]
+      scores[f"domain in {segment}"] = domain.tolist()
     if draw:
       files.write_json(directory / PROBES, rows)
   if draw:
-    _draw(vae, _seed(models, 0), splits, directory)
+    _draw(vae, models[0], splits, directory)
   return scores
 
 
@@ -197,24 +201,16 @@ def comparison(
       metrics.png.
     results: of the arms, with the scores of `arm`.
   """
-  names = list(results)
-  runs = {}
-  for name in names:
+  runs, known = {}, {}
+  # The bias is that of the number of windows, the same for all.
+  keys = [key for key in pictures.METRICS if key != "information_bias"]
+  for name, row in results.items():
     rows = scalars.read(directory / name)
-    steps, mi = scalars.column(rows, "mi")
-    runs[name] = {"steps": steps, "mi": mi}
-    for part in ("tc", "dwkl"):
-      runs[name][part] = scalars.column(rows, part)[1]
+    columns = {x: scalars.column(rows, x) for x in ("mi", "tc", "dwkl")}
+    runs[name] = {part: values for part, (_, values) in columns.items()}
+    runs[name]["steps"] = columns["mi"][0]
+    known[name] = {key: row[key] for key in keys if key in row}
   pictures.information_curves(directory / "information.png", runs)
-  known = {
-    name: {
-      key: row[key]
-      for key in pictures.METRICS
-      # The bias is that of the number of windows, the same for all.
-      if key in row and key != "information_bias"
-    }
-    for name, row in results.items()
-  }
   if any(known.values()):
     pictures.metric_bars(directory / BARS, known)
 
@@ -228,44 +224,23 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
   Args:
     results: of the arms, with the scores of `arm`.
   """
-  found = [
-    key for key in pictures.METRICS if key in next(iter(results.values()))
+  first = next(iter(results.values()))
+  found = [key for key in pictures.METRICS if key in first]
+  measured = [
+    [name, *(tables.mean_std(row[key]) for key in found)]
+    for name, row in results.items()
   ]
   if found:
-    tables.show(
-      ["arm", *found],
-      [
-        [name, *(tables.mean_std(row[key]) for key in found)]
-        for name, row in results.items()
-      ],
-      title="metrics of disentanglement",
-    )
+    title = "metrics of disentanglement"
+    tables.show(["arm", *found], measured, title)
   rows = [
     [name, segment, *map(tables.mean_std, columns.values())]
     for name, row in results.items()
     for segment, columns in row.get("probes", {}).items()
   ]
   if rows:
-    tables.show(
-      ["arm", "segment", *probes.COLUMNS],
-      rows,
-      title="probes of domain (D) and class (C) on source (S) and target (T)",
-    )
-
-
-def _seed(tree, seed):
-  return jax.tree.map(lambda x: x[seed], tree)
-
-
-def _domain_scores(rows):
-  """Returns the tables of all seeds, and what matters most of them."""
-  scores = {}
-  for segment in code_scores.SEGMENTS:
-    scores[f"class in {segment}"] = [row[segment]["Acc/C-T"] for row in rows]
-    scores[f"domain in {segment}"] = [
-      (row[segment]["Acc/D-S"] + row[segment]["Acc/D-T"]) / 2 for row in rows
-    ]
-  return scores | {"probes": code_scores.over_seeds(rows)}
+    title = "probes of domain (D) and class (C) on source (S) and target (T)"
+    tables.show(["arm", "segment", *probes.COLUMNS], rows, title)
 
 
 def _draw(vae, variables, splits, directory):
@@ -286,12 +261,10 @@ def _draw(vae, variables, splits, directory):
     return evaluation.encode(vae, variables, part)[0]
 
   first = means(base.take(base.host(splits.test), np.arange(1)))
-  traversal, reference = jax.jit(
-    lambda mu: (
-      traversals(vae, variables, mu),
-      autoencoder.generate(vae, variables, mu),
-    )
-  )(first[0])
+  traversal, reference = (
+    jax.jit(functools.partial(decode, vae, variables))(first[0])
+    for decode in (traversals, autoencoder.generate)
+  )
   effects = diagnostics.traversal_effect(traversal, reference)
   pictures.traversal_grid(
     directory / "traversal.png",
@@ -301,7 +274,8 @@ def _draw(vae, variables, splits, directory):
   )
   if len(vae.config.segments) == 2:
     chosen = contrasting(splits)
-    swapped = jax.jit(lambda mu: swaps(vae, variables, mu))(means(chosen))
+    decode = jax.jit(functools.partial(swaps, vae, variables))
+    swapped = decode(means(chosen))
     names = _names(chosen, splits.info)
     pictures.swap_grid(
       directory / "swap.png", np.asarray(swapped), rows=names, columns=names
@@ -310,9 +284,8 @@ def _draw(vae, variables, splits, directory):
 
 def _names(windows, info):
   """Returns class and domain of each window, or numbers without them."""
-  lines = []
+  lines, classes = [], info.classes
   if info.num_classes is not None:
-    classes = info.classes
     lines.append(
       [classes[y] if classes else f"class {y}" for y in windows.targets]
     )

@@ -19,6 +19,7 @@ from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.dts import _sklearn
 from jaxseq.dts import autoencoder
+from jaxseq.dts import code_scores
 from jaxseq.dts import diagnostics
 from jaxseq.dts import divergences
 from jaxseq.dts import downstream_pictures
@@ -113,10 +114,9 @@ def scores(
     "anomaly auc": area under the ROC curve.
   """
   vae = problem.make_model(config, splits)
-  models = {"params": variables["params"]["model"]}
   train = evaluation.some(base.host(splits.train), labeled)
   test = evaluation.some(base.host(splits.test), config.evaluated)
-  found = {}
+  rows = []
   encode = jax.jit(functools.partial(evaluation.encode, vae))
 
   @jax.jit
@@ -126,8 +126,7 @@ def scores(
     return tuple(forecasts.forecast(vae, model, x, c) for c in (z, other))
 
   strangeness = jax.jit(functools.partial(anomaly_scores, vae))
-  for seed in range(len(jax.tree.leaves(models)[0])):
-    model = jax.tree.map(lambda x, seed=seed: x[seed], models)
+  for seed, model in enumerate(problem.models(variables)):
     drawn = draw and seed == 0
     row = {}
     if "classify" in tasks:
@@ -138,13 +137,11 @@ def scores(
       row["forecast mse"] = forecasts.mse(own, test.inputs)
       row["forecast other"] = forecasts.mse(other, test.inputs)
       if drawn:
+        series = {"forecast": own, "with another window's code": other}
         downstream_pictures.draw_forecasts(
           directory / "forecasts.png",
           test.inputs[:_DRAWN],
-          {
-            "forecast": np.asarray(own[:_DRAWN]),
-            "with another window's code": np.asarray(other[:_DRAWN]),
-          },
+          {name: np.asarray(x[:_DRAWN]) for name, x in series.items()},
         )
     if "anomaly" in tasks:
       strange = np.asarray(strangeness(model, test))
@@ -153,9 +150,8 @@ def scores(
         downstream_pictures.draw_anomalies(
           directory / "anomaly.png", strange, test.targets
         )
-    for name, value in row.items():
-      found.setdefault(name, []).append(value)
-  return found
+    rows.append(row)
+  return code_scores.over_seeds(rows)
 
 
 def baselines(
@@ -189,10 +185,10 @@ def baselines(
   every = np.asarray(splits.train.inputs)
   if "forecast" in tasks:
     x = np.asarray(test.inputs)
-    for name, series in {
-      "last value": forecasts.last_value(x),
-      "linear map": forecasts.linear(every, x),
-    }.items():
+    for name, series in (
+      ("last value", forecasts.last_value(x)),
+      ("linear map", forecasts.linear(every, x)),
+    ):
       found[name] = {"forecast mse": forecasts.mse(series, x)}
   if "anomaly" in tasks:
     gaussian = _sklearn.load("covariance").LedoitWolf()
@@ -227,8 +223,9 @@ def anomaly_scores(
 
 def _accuracies(codes, targets, targets_test, seed):
   """Returns the accuracy of each kind of probe, the mean over factors."""
-  columns = targets.reshape(len(targets), -1).T
-  columns_test = targets_test.reshape(len(targets_test), -1).T
+  columns, columns_test = (
+    y.reshape(len(y), -1).T for y in (targets, targets_test)
+  )
   found = {}
   for kind in probes.KINDS:
     right = [

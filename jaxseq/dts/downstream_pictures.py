@@ -33,15 +33,11 @@ def draw_forecasts(
   for i, axes in enumerate(panels):
     axes.plot(time, windows[i, :, 0], color=figures.GRAY, lw=1, label="window")
     for (label, series), color in zip(forecasts.items(), figures.COLORS):
-      axes.plot(
-        time[-series.shape[1] :], series[i, :, 0], color=color, label=label
-      )
-  figure.legend(
-    *panels[0].get_legend_handles_labels(),
-    fontsize=8,
-    ncols=1 + len(forecasts),
-    loc="outside upper left",
-  )
+      end = time[-series.shape[1] :]
+      axes.plot(end, series[i, :, 0], color=color, label=label)
+  look = {"loc": "outside upper left", "fontsize": 8}
+  lines, labels = panels[0].get_legend_handles_labels()
+  figure.legend(lines, labels, ncols=len(labels), **look)
   panels[-1].set_xlabel("time")
   return figures.save(figure, path)
 
@@ -61,10 +57,8 @@ def draw_anomalies(
     return None
   axes = figure.add_subplot()
   index, strange = np.arange(len(scores)), np.asarray(anomalous, bool)
-  for label, rows, color in (
-    ("normal", ~strange, figures.COLORS[0]),
-    ("anomalous", strange, figures.COLORS[1]),
-  ):
+  parts = {"normal": ~strange, "anomalous": strange}
+  for (label, rows), color in zip(parts.items(), figures.COLORS):
     axes.plot(index[rows], scores[rows], ".", ms=3, color=color, label=label)
   axes.set_xlabel("test window")
   axes.set_ylabel("-ELBO (nats)")

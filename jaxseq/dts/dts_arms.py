@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import functools
-import pathlib
-from typing import Any
 
 from jaxseq import data
-from jaxseq._types import PyTree
 from jaxseq.dts import code_report
 from jaxseq.dts import downstream
 from jaxseq.dts import problem
@@ -47,6 +43,20 @@ def make_arms(
   Raises:
     ValueError: an option is wrong.
   """
+
+  def scores_of(arm):
+    def scores(program, variables, directory, trained):
+      del program
+      draw = trained and processes.is_first()
+      parts = arm, splits, variables, directory
+      return code_report.arm(
+        *parts, trees=trees, draw=draw
+      ) | downstream.scores(
+        downstream_tasks, *parts, labeled=labeled, draw=draw
+      )
+
+    return scores
+
   stacks = [problem.stack_of(arm) for arm in configs.values()]
   made = {}
   for (name, arm), stack in zip(configs.items(), stacks):
@@ -58,38 +68,6 @@ def make_arms(
       examples=arm.batch_size,
       unit="windows",
       stack=stack if shared else None,
-      more=functools.partial(
-        _scores, arm, splits, trees, downstream_tasks, labeled
-      ),
+      more=scores_of(arm),
     )
   return made
-
-
-def _scores(
-  arm: problem.ArmConfig,
-  splits: data.Splits,
-  trees: int,
-  tasks: Sequence[str],
-  labeled: int,
-  program: supervised_arms.Program,
-  variables: PyTree,
-  directory: pathlib.Path,
-  trained: bool,
-) -> dict[str, Any]:
-  """Scores all seeds of an arm, and draws the first after a training."""
-  del program
-  draw = trained and processes.is_first()
-  return {
-    **code_report.arm(
-      arm, splits, variables, directory, trees=trees, draw=draw
-    ),
-    **downstream.scores(
-      tasks,
-      arm,
-      splits,
-      variables,
-      directory,
-      labeled=labeled,
-      draw=draw,
-    ),
-  }

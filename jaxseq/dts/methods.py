@@ -59,6 +59,9 @@ _WEIGHT_FIELDS = (
   "dip_diagonal",
   "w_dw",
 )
+# Fields that hold numbers of at least 0, and those that may be None as well.
+_NOT_NEGATIVE = "beta gamma lam dip_off_diagonal free_bits delta_min".split()
+_OPTIONAL = "dip_diagonal w_gtc w_dw mmd_weight mi_cap capacity".split()
 # DIP-VAE's weight of the diagonal over that beside it.
 _DIP_FACTOR = {"dip_vae_i": 10.0, "dip_vae_ii": 1.0}
 
@@ -141,84 +144,69 @@ class Config:
   def __post_init__(self):
     _validate.literals(self)
     _validate.number("alpha", self.alpha)
+    given = [x for x in _OPTIONAL if getattr(self, x) is not None]
     _validate.fields(
       self,
-      not_negative=(
-        "beta",
-        "gamma",
-        "lam",
-        "dip_off_diagonal",
-        "free_bits",
-        "delta_min",
-        "capacity_weight",
-      ),
       positive=("anneal_cycles",),
       optional=("rows",),
+      not_negative=(*_NOT_NEGATIVE, "capacity_weight", *given),
     )
-    for name in (
-      "dip_diagonal",
-      "w_gtc",
-      "w_dw",
-      "mmd_weight",
-      "mi_cap",
-      "capacity",
-    ):
-      if getattr(self, name) is not None:
-        _validate.number(name, getattr(self, name), 0.0)
-    for name in ("capacity_ramp", "anneal_ratio"):
-      value = getattr(self, name)
-      if value is not None and not 0 < value <= 1:
-        raise _validate.error(name, value, "a number in (0, 1]")
+    _validate.fraction("capacity_ramp", self.capacity_ramp)
+    if self.anneal_ratio is not None:
+      _validate.fraction("anneal_ratio", self.anneal_ratio)
     self._check_combinations()
 
   def _check_combinations(self):
-    if self.form == "A":
-      changed = {
-        "free_bits": self.free_bits > 0,
-        "delta_min": self.delta_min > 0,
-        "capacity": self.capacity is not None,
-        "kl_marg='mmd'": self.kl_marg == "mmd",
-        "method='factor_vae'": self.method == "factor_vae",
-      }
-      for name, is_set in changed.items():
-        if is_set:
-          raise _validate.error("form", "A", f"'B', which {name} needs")
-    if self.method == "annealed_vae" and self.capacity is None:
-      raise _validate.error("capacity", None, "nats, which annealed_vae needs")
-    rewarding = self.method in _REWARDING
+    method, rewarding = self.method, self.method in _REWARDING
+    rewards = ", ".join(_REWARDING)
+    capped, alike = self.mi_cap is not None, self.w_gtc is None
+    for name, is_set in (
+      ("free_bits", self.free_bits > 0),
+      ("delta_min", self.delta_min > 0),
+      ("capacity", self.capacity is not None),
+      ("kl_marg='mmd'", self.kl_marg == "mmd"),
+      ("method='factor_vae'", method == "factor_vae"),
+    ):
+      if is_set and self.form == "A":
+        raise _validate.error("form", "A", f"'B', which {name} needs")
+    for is_wrong, name, expected in (
+      (
+        method == "annealed_vae" and self.capacity is None,
+        "capacity",
+        "nats, which annealed_vae needs",
+      ),
+      (
+        method == "factor_vae" and not alike,
+        "w_gtc",
+        "None for factor_vae, whose discriminator does not know of groups",
+      ),
+      (
+        capped and not rewarding,
+        "mi_cap",
+        f"None for {method}: it is for methods that reward mutual "
+        f"information, {rewards}",
+      ),
+      (
+        capped and self.estimator == "mws",
+        "mi_cap",
+        "None for 'mws', which does not estimate nats",
+      ),
+      (
+        self.objective == "marginal_reward" and (method != "dts" or capped),
+        "objective",
+        "'elbo' for methods other than dts, and with mi_cap",
+      ),
+    ):
+      if is_wrong:
+        raise _validate.error(name, getattr(self, name), expected)
     if self.kl_marg == "mmd" and not (
-      rewarding and self.w_gtc is None and self.w_dw is None
+      rewarding and alike and self.w_dw is None
     ):
       raise _validate.error(
         "method, w_gtc and w_dw",
-        (self.method, self.w_gtc, self.w_dw),
-        f"one of {', '.join(_REWARDING)}, None and None for kl_marg='mmd', "
-        "which stands for the divergence of q(z) as a whole",
-      )
-    if self.w_gtc is not None and self.method == "factor_vae":
-      raise _validate.error(
-        "w_gtc",
-        self.w_gtc,
-        "None for factor_vae, whose discriminator does not know of groups",
-      )
-    if self.mi_cap is not None and not rewarding:
-      raise _validate.error(
-        "mi_cap",
-        self.mi_cap,
-        f"None for {self.method}: it is for methods that reward mutual "
-        f"information, {', '.join(_REWARDING)}",
-      )
-    if self.mi_cap is not None and self.estimator == "mws":
-      raise _validate.error(
-        "mi_cap", self.mi_cap, "None for 'mws', which does not estimate nats"
-      )
-    if self.objective == "marginal_reward" and (
-      self.method != "dts" or self.mi_cap is not None
-    ):
-      raise _validate.error(
-        "objective",
-        "marginal_reward",
-        "'elbo' for methods other than dts, and with mi_cap",
+        (method, self.w_gtc, self.w_dw),
+        f"one of {rewards}, None and None for kl_marg='mmd', which stands for "
+        "the divergence of q(z) as a whole",
       )
 
 
@@ -233,23 +221,18 @@ class Weights(NamedTuple):
 
 def weights(config: Config) -> Weights:
   """Returns what a method's terms weigh in the loss."""
-  method = config.method
-  if method == "dts" and config.objective == "marginal_reward":
+  alpha, beta, lam = config.alpha, config.beta, config.lam
+  mi, tc, dw = {
+    "beta_vae": (beta, beta, beta),
+    "beta_tcvae": (1.0, beta, 1.0),
+    "factor_vae": (1.0, 1.0 + config.gamma, 1.0),
+    "info_vae": (1.0 - alpha, lam, lam),
+    "dts": (beta - alpha, beta, beta),
+  }.get(config.method, (1.0, 1.0, 1.0))
+  if config.objective == "marginal_reward":
     # KL(q(z | x) || p) is the mutual information plus KL(q(z) || p).
-    marginal = 1.0 - (config.alpha - config.beta)
-    result = Weights(1.0, marginal, marginal, marginal)
-  elif method == "dts":
-    result = Weights(config.beta - config.alpha, *(config.beta,) * 3)
-  elif method == "info_vae":
-    result = Weights(1.0 - config.alpha, *(config.lam,) * 3)
-  elif method == "beta_vae":
-    result = Weights(*(config.beta,) * 4)
-  elif method == "beta_tcvae":
-    result = Weights(1.0, config.beta, config.beta, 1.0)
-  elif method == "factor_vae":
-    result = Weights(1.0, 1.0 + config.gamma, 1.0 + config.gamma, 1.0)
-  else:
-    result = Weights(1.0, 1.0, 1.0, 1.0)
+    mi, tc, dw = 1.0, 1.0 - (alpha - beta), 1.0 - (alpha - beta)
+  result = Weights(mi, tc, tc, dw)
   if config.w_gtc is not None:
     result = result._replace(gtc=config.w_gtc)
   if config.w_dw is not None:

@@ -51,9 +51,7 @@ _MOST_NUMBERS = 200
 
 
 def kl_heat_map(
-  path: str | os.PathLike,
-  steps: Sequence[int],
-  kl: np.ndarray,
+  path: str | os.PathLike, steps: Sequence[int], kl: np.ndarray
 ) -> pathlib.Path | None:
   """Draws KL(q(z_d|x) || p(z_d)) of each coordinate over training.
 
@@ -89,8 +87,7 @@ def kl_heat_map(
 
 
 def information_curves(
-  path: str | os.PathLike,
-  runs: Mapping[str, Mapping[str, np.ndarray]],
+  path: str | os.PathLike, runs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> pathlib.Path | None:
   """Draws the three parts of the KL over training, one panel for each.
 
@@ -102,15 +99,12 @@ def information_curves(
   Raises:
     ValueError: there is no run with such a part, or shapes do not fit.
   """
-  panels = {
-    title: {
-      run: (values["steps"], values[name])
-      for run, values in runs.items()
-      if name in values
-    }
-    for name, title in _TITLES.items()
-  }
-  panels = {title: curves for title, curves in panels.items() if curves}
+  panels = {}
+  for name, title in _TITLES.items():
+    for run, values in runs.items():
+      if name in values:
+        curve = values["steps"], values[name]
+        panels.setdefault(title, {})[run] = curve
   if not panels:
     found = {run: sorted(values) for run, values in runs.items()}
     raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
@@ -206,11 +200,7 @@ def information_map(
     ValueError: shapes do not fit.
   """
   table = np.asarray(information, float)
-  if table.ndim != 2 or not table.size:
-    raise _validate.error(
-      "information", f"shape {table.shape}", "(codes, factors)"
-    )
-  codes, count = table.shape
+  codes, count = _validate.shape("information", table, ("codes", "factors"))
   factors = _window_grid.names("factors", factors, "", count)
   figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
   if figure is None:
@@ -222,26 +212,17 @@ def information_map(
   # White on black, which is seen on every colour of the map.
   for k, d in enumerate(table.argmax(0)):
     for color, width in (("black", 3.5), ("white", 1.5)):
-      axes.add_patch(
-        patches.Rectangle(
-          (k - 0.46, d - 0.44), 0.92, 0.88, fill=False, ec=color, lw=width
-        )
-      )
+      place, look = (k - 0.46, d - 0.44), {"ec": color, "lw": width}
+      axes.add_patch(patches.Rectangle(place, 0.92, 0.88, fill=False, **look))
   if table.size <= _MOST_NUMBERS:
     half = image.norm.vmax / 2
+    look = {"ha": "center", "va": "center", "fontsize": 8}
     for (d, k), value in np.ndenumerate(table):
       color = "black" if value > half else "white"
-      axes.text(
-        k, d, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8
-      )
+      axes.text(k, d, f"{value:.2f}", color=color, **look)
   slanted = max(map(len, factors)) > 6
-  axes.set_xticks(
-    range(count),
-    factors,
-    rotation=30 if slanted else 0,
-    ha="right" if slanted else "center",
-    fontsize=9,
-  )
+  look = {"rotation": 30, "ha": "right"} if slanted else {}
+  axes.set_xticks(range(count), factors, fontsize=9, **look)
   axes.set_yticks(range(codes), [f"z{d}" for d in range(codes)], fontsize=9)
   axes.tick_params(length=0)
   axes.spines[:].set_visible(False)
@@ -300,10 +281,9 @@ def _draw_bars(axes, values) -> None:
     low, high = np.min(seeds), np.max(seeds)
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)
+    short = abs(mean) >= 10 or mean == round(mean)
     axes.annotate(
-      f"{mean:.4g}"
-      if abs(mean) >= 10 or mean == round(mean)
-      else f"{mean:.3f}",
+      f"{mean:.4g}" if short else f"{mean:.3f}",
       xy=(max(high, mean, 0.0), row),
       xytext=(4, 0),
       textcoords="offset points",
@@ -323,7 +303,5 @@ def _edges(centers: np.ndarray) -> np.ndarray:
   """Returns the borders of cells around increasing centres."""
   if len(centers) == 1:
     return centers[0] + np.array([-0.5, 0.5])
-  middles = (centers[1:] + centers[:-1]) / 2
-  first = 2 * centers[0] - middles[0]
-  last = 2 * centers[-1] - middles[-1]
-  return np.concatenate([[first], middles, [last]])
+  beyond = np.pad(centers, 1, "reflect", reflect_type="odd")
+  return (beyond[1:] + beyond[:-1]) / 2

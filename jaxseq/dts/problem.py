@@ -88,6 +88,13 @@ def make_model(arm: ArmConfig, splits: data.Splits) -> autoencoder.VAE:
   return autoencoder.VAE(arm.model, length, channels)
 
 
+def models(variables: PyTree) -> list[PyTree]:
+  """Returns the model's variables of each seed, from those of all seeds."""
+  stacked = {"params": variables["params"]["model"]}
+  count = len(jax.tree.leaves(stacked)[0])
+  return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(count)]
+
+
 def stack_of(arm: ArmConfig) -> ArmConfig | None:
   """Returns what arms share that can be trained side by side as one program.
 

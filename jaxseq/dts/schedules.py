@@ -60,20 +60,18 @@ def anneal(
   _validate.positive("cycles", cycles)
   if ratio is None:
     ratio = 0.5 if kind == "cyclical" else 0.25
-  if not 0 < ratio <= 1:
-    raise _validate.error("ratio", ratio, "a number in (0, 1]")
+  _validate.fraction("ratio", ratio)
   step = jnp.asarray(step)
   if kind == "none":
     return jnp.ones(step.shape, jnp.result_type(float))
   # Exact for integers, so that a cycle starts at its first step.
   place = jnp.mod(step * cycles, total) if kind == "cyclical" else step
   v = place / (total * ratio)
-  if shape == "sigmoid":
-    rise = jax.nn.sigmoid(12 * v - 6)
-  elif shape == "cosine":
-    rise = 0.5 * (1 - jnp.cos(jnp.pi * v))
-  else:
-    rise = v
+  rise = {
+    "linear": lambda: v,
+    "sigmoid": lambda: jax.nn.sigmoid(12 * v - 6),
+    "cosine": lambda: 0.5 * (1 - jnp.cos(jnp.pi * v)),
+  }[shape]()
   return jnp.where(v < 1, rise, 1.0)
 
 

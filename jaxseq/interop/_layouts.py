@@ -6,15 +6,7 @@ Latent = tuple[int, int, int]
 
 
 def reorder(x: np.ndarray, latent: Latent) -> np.ndarray:
-  """Reorders flattened latents from PyTorch's CHW to HWC.
-
-  Args:
-    x: (..., height * width * channels).
-    latent: (height, width, channels).
-
-  Returns:
-    An array like it.
-  """
+  """Reorders latents, flattened in the last axis, from PyTorch's CHW to HWC."""
   height, width, channels = latent
   x = x.reshape(*x.shape[:-1], channels, height, width)
   return np.moveaxis(x, -3, -1).reshape(*x.shape[:-3], -1)
@@ -27,16 +19,9 @@ def restore(x: np.ndarray, latent: Latent) -> np.ndarray:
 
 
 def from_torch(tensor: np.ndarray, latent: Latent | None = None) -> np.ndarray:
-  """Lays out a tensor as here.
+  """Lays out a tensor of a convolution (OIHW), a dense layer, or a vector.
 
-  Args:
-    tensor: (out, in, height, width) of a convolution, (out, in) of a dense
-      layer, or a vector.
-    latent: (height, width, channels) if the inputs of the dense layer are a
-      flattened latent.
-
-  Returns:
-    (height, width, in, out), (in, out), or the vector.
+  `latent` is given where the inputs of a dense layer are a flattened one.
   """
   if tensor.ndim == 4:
     return tensor.transpose(2, 3, 1, 0)

@@ -74,19 +74,7 @@ _NETWORK = {"pooling": "none", "head_widths": ()}
 def from_json(
   entries: Mapping[str, Any], where: str
 ) -> tuple[nn.NetworkConfig, int]:
-  """Translates the contents of a config.json.
-
-  Args:
-    entries: the contents.
-    where: the file, for messages.
-
-  Returns:
-    The options of the network, and the number of its tokens.
-
-  Raises:
-    ValueError: if the model is another one, an entry is missing or of another
-      type, or a value is one that the network has not.
-  """
+  """Translates config.json, at `where`, to options and a number of tokens."""
   mixer = entries.get("model_type")
   _validate.choice(f"{where}: model_type", mixer, _ENTRIES)
 
@@ -136,18 +124,7 @@ def from_json(
 
 
 def to_json(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
-  """Translates the options of a network to the contents of a config.json.
-
-  Args:
-    config: options of the network.
-    vocab_size: number of its tokens.
-
-  Returns:
-    The contents.
-
-  Raises:
-    ValueError: if the network is one that the transformers library has not.
-  """
+  """Undoes `from_json`, if the transformers library has such a network."""
   stack = config.stack
   _validate.choice("stack.mixer", stack.mixer, _ENTRIES)
   _check_network(config)
@@ -204,9 +181,8 @@ def _check_network(config):
           name, getattr(part, name), f"{value!r} to be saved in this format"
         )
   if not config.stack.ends_in_norm:
-    raise _validate.error(
-      "final_norm", False, "True to be saved in this format"
-    )
+    expected = "True to be saved in this format"
+    raise _validate.error("final_norm", False, expected)
 
 
 def _get(entries, where, name, kind, default):
@@ -218,9 +194,7 @@ def _get(entries, where, name, kind, default):
   if kind is int and type(value) is float and value.is_integer():
     value = int(value)
   if type(value) is not kind:
-    raise ValueError(
-      f"{where}: {name}: got {value!r}, expected type {kind.__name__}."
-    )
+    raise _validate.error(f"{where}: {name}", value, f"type {kind.__name__}")
   return value
 
 
@@ -233,7 +207,6 @@ def _get_limit(entries, where):
       for bound in limit
     )
   except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(
-      f"{where}: time_step_limit: got {limit!r}, expected two numbers."
-    ) from error
+    name = f"{where}: time_step_limit"
+    raise _validate.error(name, limit, "two numbers") from error
   return low, high

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-
-_Path = tuple[str, ...]
 
 
 class _Layout(NamedTuple):
@@ -66,86 +66,59 @@ def from_torch(
   tensors: Mapping[str, np.ndarray],
   where: str,
 ) -> dict[str, Any]:
-  """Makes the parameters of a network, whose layers must not be scanned.
+  """Makes float32 parameters from arrays by their PyTorch names.
 
-  Args:
-    config: options of the network.
-    vocab_size: number of its tokens.
-    tensors: floating arrays by their PyTorch names.
-    where: where they come from, for messages.
-
-  Returns:
-    The parameters, float32.
-
-  Raises:
-    ValueError: if tensors are missing, or there are others, or one has another
-      shape or is not floating.
+  Layers must not be scanned; `where` the arrays come from is for messages.
   """
-  expected = _flatten(shapes(config, vocab_size))
+  expected = traverse_util.flatten_dict(shapes(config, vocab_size))
   places = {_place(config, path): path for path in expected}
-  missing = sorted(name for name, _ in places if name not in tensors)
-  if missing:
-    raise ValueError(
-      f"{where} lacks {_some(missing)}, which config.json asks for."
-    )
   known = {name for name, _ in places}
-  unexpected = sorted(name for name in tensors if name not in known)
-  if unexpected:
-    raise ValueError(
-      f"{where} holds {_some(unexpected)}, which config.json has no place for."
-    )
-  params: dict[str, PyTree] = {}
+  for verb, names, what in (
+    ("lacks", known - tensors.keys(), "asks for"),
+    ("holds", tensors.keys() - known, "has no place for"),
+  ):
+    if names:
+      raise ValueError(
+        f"{where} {verb} {_some(names)}, which config.json {what}."
+      )
+  leaves = {}
   for (name, layout), path in places.items():
     tensor, want = tensors[name], expected[path]
     torch_shape = layout.to_torch(np.broadcast_to(0.0, want.shape)).shape
     if tensor.shape != torch_shape:
-      raise ValueError(
-        f"{where}: {name}: got {tensor.shape}, expected shape {torch_shape}, "
-        "by config.json."
-      )
+      expected_shape = f"shape {torch_shape}, by config.json"
+      raise _validate.error(f"{where}: {name}", tensor.shape, expected_shape)
     if not jnp.issubdtype(tensor.dtype, jnp.floating):
       raise ValueError(
         f"{where}: {name}: got {tensor.dtype}, expected a floating dtype."
       )
     # A copy: the tensor may be a view of a file that changes later.
     leaf = np.array(layout.from_torch(tensor), want.dtype, order="C")
-    _put(params, path, jnp.asarray(leaf))
-  return params
+    leaves[path] = jnp.asarray(leaf)
+  return traverse_util.unflatten_dict(leaves)
 
 
 def to_torch(
   config: nn.NetworkConfig, vocab_size: int, params: Mapping[str, PyTree]
 ) -> dict[str, np.ndarray]:
-  """Names and lays out the parameters of a network; undoes `from_torch`.
-
-  Args:
-    config: options of the network; its layers must not be scanned.
-    vocab_size: number of its tokens.
-    params: its parameters.
-
-  Returns:
-    Arrays by their PyTorch names, in the parameters' dtypes.
-
-  Raises:
-    ValueError: if the parameters are not those of such a network.
-  """
-  expected = {
-    path: leaf.shape
-    for path, leaf in _flatten(shapes(config, vocab_size)).items()
-  }
-  leaves = _flatten(params)
-  got = {path: jnp.shape(leaf) for path, leaf in leaves.items()}
+  """Undoes `from_torch`, in the parameters' dtypes."""
+  leaves = traverse_util.flatten_dict(params)
+  known = traverse_util.flatten_dict(shapes(config, vocab_size))
+  expected, got = (
+    {path: np.shape(leaf) for path, leaf in flat.items()}
+    for flat in (known, leaves)
+  )
   for path in sorted(expected.keys() | got.keys()):
     if expected.get(path) != got.get(path):
       raise ValueError(
         f"variables: got shape {got.get(path)} of {'/'.join(path)}, expected "
         f"{expected.get(path)} of a network with this config (None: absent)."
       )
-  return {
-    name: layout.to_torch(np.asarray(leaves[path]))
-    for path in expected
-    for name, layout in [_place(config, path)]
-  }
+  tensors = {}
+  for path in expected:
+    name, layout = _place(config, path)
+    tensors[name] = layout.to_torch(np.asarray(leaves[path]))
+  return tensors
 
 
 def _place(config, path):
@@ -163,19 +136,7 @@ def _place(config, path):
   return f"{layer}.mixer.{name}", layout
 
 
-def _flatten(tree) -> dict[_Path, Any]:
-  return {
-    tuple(entry.key for entry in path): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def _put(tree, path, leaf):
-  for name in path[:-1]:
-    tree = tree.setdefault(name, {})
-  tree[path[-1]] = leaf
-
-
 def _some(names):
+  names = sorted(names)
   shown = ", ".join(names[:4])
   return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

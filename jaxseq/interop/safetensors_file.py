@@ -1,7 +1,7 @@
 """Files of named arrays in the safetensors format.
 
-The package `safetensors` reads and writes them (`pip install jaxseq[interop]`);
-here a damaged file is one clear sentence, and a file is replaced as a whole.
+The package `safetensors` reads and writes them; here a damaged file is one
+clear sentence, and a file is replaced as a whole.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,18 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import safetensors
-from safetensors import numpy as safetensors_numpy
 
 from jaxseq.training import files
+
+try:
+  import safetensors
+  from safetensors import numpy as safetensors_numpy
+except ImportError as error:
+  raise ModuleNotFoundError(
+    "weights of other libraries are read and written by safetensors: "
+    'pip install "jaxseq[interop]".',
+    name="safetensors",
+  ) from error
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -60,12 +60,12 @@ import math
 from typing import Any
 from typing import NamedTuple
 
+from flax import traverse_util
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import _layouts
-
-_Path = tuple[str, ...]
 
 
 class _Tensor(NamedTuple):
@@ -78,7 +78,7 @@ class _Tensor(NamedTuple):
   """
 
   name: str
-  path: _Path
+  path: tuple[str, ...]
   axes: tuple[str, ...]
 
 
@@ -183,7 +183,8 @@ def state_dict(
   Raises:
     ValueError: if a leaf is missing, unknown or misshapen.
   """
-  leaves = {path: np.asarray(leaf) for path, leaf in _flatten(params)}
+  flat = traverse_util.flatten_dict(params)
+  leaves = {path: np.asarray(leaf) for path, leaf in flat.items()}
   predicts = "transition" in params or "predictor" in params
   norm = "norm" in params.get("transition", {})
   table = _network(dropout, predicts=predicts, norm=norm)
@@ -274,14 +275,13 @@ def _read(tensors, table, latent, dropout):
   _check_shapes(
     [(row.name, arrays[row.name].shape, row.axes) for row in table], latent
   )
-  tree: dict[str, Any] = {}
-  for row in table:
-    leaf = _layouts.from_torch(arrays[row.name], _flattened(row, latent))
-    place = tree
-    for key in row.path[:-1]:
-      place = place.setdefault(key, {})
-    place[row.path[-1]] = _copy(leaf)
-  return tree
+  leaves = {
+    row.path: _copy(
+      _layouts.from_torch(arrays[row.name], _flattened(row, latent))
+    )
+    for row in table
+  }
+  return traverse_util.unflatten_dict(leaves)
 
 
 def _copy(array):
@@ -300,15 +300,6 @@ def _our_axes(axes):
 def _flattened(row, latent):
   """Returns the latent that a row's inputs are; None if they are not."""
   return latent if "features" in row.axes else None
-
-
-def _flatten(tree, path: _Path = ()):
-  """Yields paths and leaves."""
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      yield from _flatten(value, (*path, key))
-    else:
-      yield (*path, key), value
 
 
 def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
@@ -331,9 +322,7 @@ def _check_names(what, got: Iterable, wanted: Iterable, known: Iterable):
 def _check_shapes(rows, latent):
   """Checks names with shapes and axes against each other and the latent."""
   if len(latent) != 3:
-    raise ValueError(
-      f"latent: got {latent}, expected (height, width, channels)."
-    )
+    raise _validate.error("latent", latent, "(height, width, channels)")
   counts = collections.defaultdict(collections.Counter)
   for name, shape, axes in rows:
     if len(shape) != len(axes):
@@ -353,8 +342,9 @@ def _check_shapes(rows, latent):
   for name, shape, axes in rows:
     expected = tuple(sizes[axis] for axis in axes)
     if shape != expected:
-      raise ValueError(
-        f"{name}: got {shape}, expected shape {expected}, that is "
-        f"({', '.join(axes)}), to fit the others and the latent "
-        f"{tuple(latent)}."
+      raise _validate.error(
+        name,
+        shape,
+        f"shape {expected}, that is ({', '.join(axes)}), to fit the others and "
+        f"the latent {tuple(latent)}",
       )

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 import dataclasses
-import inspect
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.recurrence import gated
 
@@ -16,17 +15,12 @@ Params = contract.Params
 
 # Declarations that all of them share.
 TRAITS = contract.Traits(
-  schemes=gated.SCHEMES,
-  collectives={"ppermute": None, "psum": 1},
+  schemes=gated.SCHEMES, collectives={"ppermute": None, "psum": 1}
 )
 
 
-# What comes before the fields in the docstring of a configuration.
-_FIELDS = "\n\nAttributes:\n"
-
-
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(contract.Options):
   """Options of a gated network.
 
   Attributes:
@@ -39,15 +33,6 @@ class Config:
   d_model: int
   d_hidden: int | None = None
   heads: int = 1
-
-  def __init_subclass__(cls, **options):
-    super().__init_subclass__(**options)
-    # A mixer's Config tells its own fields; those of its base stand above them.
-    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
-    inherited = inspect.cleandoc(cls.__base__.__doc__ or "").partition(_FIELDS)[
-      2
-    ]
-    cls.__doc__ = f"{title}{_FIELDS}{inherited}\n{own}".rstrip()
 
   def __post_init__(self):
     contract.fields(self, positive=("d_model", "heads"), optional=("d_hidden",))
@@ -106,30 +91,24 @@ def init(
   return params
 
 
-def initial_state_of(state_type: type) -> Callable[..., Any]:
-  """Makes the `initial_state` of a mixer whose state is so many vectors."""
+def bind(
+  config_type: type,
+  state_type: type,
+  init: Callable[..., Params],
+  cell: recurrence.GatedCell,
+  weights: Callable[[Params], recurrence.GatedParams] = weights,
+) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
+  """Makes the `initial_state`, `apply` and `step` of a gated network.
+
+  Its state is so many vectors; `weights` are those of the recurrence, from the
+  mixer's parameters.
+  """
 
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):
     """Returns the state of a fresh sequence: zeros."""
     shape = (*batch_shape, config.width)
     return state_type(*(jnp.zeros(shape, dtype) for _ in state_type._fields))
-
-  return _belongs_to(state_type, initial_state)
-
-
-def bind(
-  config_type: type,
-  init: Callable[..., Params],
-  initial_state: Callable[..., Any],
-  cell: recurrence.GatedCell,
-  weights: Callable[[Params], recurrence.GatedParams],
-) -> tuple[contract.Apply, contract.Step]:
-  """Makes the functions `apply` and `step` of a gated network.
-
-  From the mixer's Config, init and initial_state, the pointwise functions, and
-  a function from its parameters to the weights of the recurrence.
-  """
 
   @contract.apply(config_type, init, initial_state)
   def apply(
@@ -148,13 +127,7 @@ def bind(
     rows = x.reshape(-1, time, width).swapaxes(0, 1).astype(before[0].dtype)
     reset = None if reset is None else reset.reshape(-1, time).T
     hidden, after = recurrence.gated_scan(
-      cell,
-      weights(params),
-      before,
-      rows,
-      reset=reset,
-      axis=axis,
-      scheme=scheme,
+      cell, weights(params), before, rows, reset=reset, axis=axis, scheme=scheme
     )
     y = recurrence.from_heads(hidden).swapaxes(0, 1)
     return _output(params, y, x), _state(state, after, batch)
@@ -172,25 +145,17 @@ def bind(
     y = recurrence.from_heads(after[0])
     return _output(params, y, x), _state(state, after, batch)
 
-  return _belongs_to(config_type, apply), _belongs_to(config_type, step)
-
-
-def _belongs_to(owner, function):
-  """Gives a function the module of the mixer that it was made for."""
-  function.__module__ = owner.__module__
-  function.__qualname__ = function.__name__
-  return function
+  for function in (initial_state, apply, step):
+    function.__module__ = config_type.__module__
+    function.__qualname__ = function.__name__
+  return initial_state, apply, step
 
 
 def _prepare(config, params, x, state):
   """All in one dtype, and the state head by head with one batch axis."""
   dtype = contract.wide_dtype(x, state)
-  before = tuple(
-    recurrence.to_heads(
-      leaf.astype(dtype).reshape(-1, leaf.shape[-1]), config.heads
-    )
-    for leaf in state
-  )
+  rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)
+  before = tuple(recurrence.to_heads(leaf, config.heads) for leaf in rows)
   return contract.cast(params, dtype), state, before
 
 

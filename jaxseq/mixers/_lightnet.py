@@ -1,13 +1,16 @@
 """LightNet's computation between its projections; see `lightnet`."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
+
+if TYPE_CHECKING:
+  from jaxseq.mixers import lightnet
 
 Params = dict[str, jax.Array]
 
@@ -16,8 +19,8 @@ Params = dict[str, jax.Array]
 _NOTHING = -1e30
 
 
-def vector(
-  config: Any,
+def over_time(
+  config: "lightnet.Config",
   params: Params,
   x: jax.Array,
   state: recurrence.SoftmaxState,
@@ -26,12 +29,18 @@ def vector(
   place: jax.Array | None,
   axis: str | None = None,
 ) -> tuple[jax.Array, recurrence.SoftmaxState]:
-  """Logits for each key channel: the additive recurrence itself.
+  """Averages of both kinds of decay.
 
   From x (*batch, time, d_model), m, u and w of the state and positions (*batch,
   time, 1), None if lrpe is "none", to o (*batch, time, H, d_model / H) and the
   state after the last element.
   """
+  run = _scalar if config.decay == "scalar" else _vector
+  return run(config, params, x, state, reset, mask, place, axis)
+
+
+def _vector(config, params, x, state, reset, mask, place, axis):
+  """Logits for each key channel: the additive recurrence itself."""
   q = _queries(config, params, x)
   logits, v = _logits_v(config, params, x, mask)
   k = None
@@ -66,44 +75,26 @@ def vector(
   return jnp.moveaxis(o, -3, -2), state
 
 
-def scalar(
-  config: Any,
-  params: Params,
-  x: jax.Array,
-  state: recurrence.SoftmaxState,
-  reset: jax.Array | None,
-  mask: jax.Array | None,
-  place: jax.Array | None,
-  axis: str | None = None,
-) -> tuple[jax.Array, recurrence.SoftmaxState]:
-  """One logit for each head: a decay, and the multiplicative recurrence.
-
-  Arguments and results as in `vector`.
-  """
+def _scalar(config, params, x, state, reset, mask, place, axis):
+  """One logit for each head: a decay, and the multiplicative recurrence."""
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
   logits = recurrence.dense(x, params["W_f"].astype(x.dtype))
   if mask is not None:
     logits = jnp.where(mask[..., None], logits, _NOTHING)
     k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
+  m, u = state.m[..., 0], state.u[..., 0]
   decay, share, (m, u) = recurrence.softmax_decay(
-    logits,
-    state.m[..., 0],
-    state.u[..., 0],
-    axis=axis,
-    reset=reset,
-    sink=config.sink,
+    logits, m, u, axis=axis, reset=reset, sink=config.sink
   )
   if config.input_gate:
     k = k * share[..., None]
+  base = config.lrpe_base
   if config.lrpe == "rotary":
-    q, k = (positions.rotary(z, place, config.lrpe_base) for z in (q, k))
+    q, k = (positions.rotary(z, place, base) for z in (q, k))
   elif config.lrpe != "none":
     half = config.lrpe == "cosine_half"
-    q, k = (
-      positions.lrpe_cosine(z, place, config.lrpe_base, half=half)
-      for z in (q, k)
-    )
+    q, k = (positions.lrpe_cosine(z, place, base, half=half) for z in (q, k))
   o, w = recurrence.outer_scan_heads(
     q, k, v, decay[..., None], state.w, axis=axis, reset=reset
   )
@@ -111,7 +102,7 @@ def scalar(
 
 
 def array(
-  config: Any,
+  config: "lightnet.Config",
   params: Params,
   x: jax.Array,
   mask: jax.Array | None,
@@ -131,9 +122,8 @@ def array(
   if config.lrpe == "none":
     o = single_scan(q, logits, v)
   else:
-    theta = positions.md_frequencies(
-      config.key_width, len(shape), config.lrpe_base
-    )
+    axes, base = len(shape), config.lrpe_base
+    theta = positions.md_frequencies(config.key_width, axes, base)
     o = single_scan(q, logits, v, shape, num_extra=num_extra, theta=theta)
   return jnp.moveaxis(o, -3, -2)
 
@@ -173,18 +163,16 @@ def single_scan(
 
 
 def output(
-  config: Any, params: Params, o: jax.Array, x: jax.Array
-) -> jax.Array:
+  config: "lightnet.Config", params: Params, o: jax.Array, x: jax.Array
+):
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
-  gate = getattr(jax.nn, config.gate)(
-    recurrence.dense(recurrence.dense(x, W_u1), W_u2)
-  )
+  logits = recurrence.dense(recurrence.dense(x, W_u1), W_u2)
+  gate = getattr(jax.nn, config.gate)(logits)
   if config.gate_position == "pre":
     o = o * gate
-  o = positions.rms_norm(
-    o, params["norm"], config.norm_eps, eps_on=config.norm_eps_on
-  )
+  eps, eps_on = config.norm_eps, config.norm_eps_on
+  o = positions.rms_norm(o, params["norm"], eps, eps_on=eps_on)
   if config.gate_position == "post":
     o = o * gate
   return recurrence.dense(o, W_o)

@@ -23,12 +23,10 @@ def since_reset(
   index = jnp.arange(time)
   if axis is not None and reset is not None:
     # The count is a recurrence itself: one more with each element.
+    one = jnp.ones((1,), position.dtype)
+    ones = jnp.ones((*reset.shape, 1), position.dtype)
     counts, after = recurrence.linear_scan(
-      jnp.ones((1,), position.dtype),
-      jnp.ones((*reset.shape, 1), position.dtype),
-      position[..., None],
-      axis=axis,
-      reset=reset,
+      one, ones, position[..., None], axis=axis, reset=reset
     )
     return counts[..., 0] - 1, after[..., 0]
   first, count = 0, time

@@ -6,8 +6,8 @@ have a kernel that a convolution applies to whole sequences.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
@@ -20,9 +20,9 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 
-Method = Literal["auto", "convolution", "chunks"]
-RealTransform = Literal["exp", "softplus", "relu", "none"]
-StepTransform = Literal["exp", "softplus"]
+Params = contract.Params
+
+_DType = jax.typing.DTypeLike
 
 # Smallest distance of an initial eigenvalue from the imaginary axis.
 _FLOOR = 1e-4
@@ -43,47 +43,75 @@ TRANSFORMS = {
 
 
 class System(NamedTuple):
-  """Systems in discrete time, as `recurrence.siso_scan` takes them.
+  """Systems in discrete time, as `recurrence.siso_scan` takes them."""
+
+  A: jax.Array  # (H, N) or (H, N, N)
+  B: jax.Array  # (H, N)
+  C: jax.Array  # (directions, H, N), where y = Re(C x)
+  kernel: Callable[[int], jax.Array]  # length to (directions, H, length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(contract.Options):
+  """Options that both have.
 
   Attributes:
-    A: (H, N) or (H, N, N).
-    B: (H, N).
-    C: (directions, H, N), where y = Re(C x).
-    kernel: from a length to the kernels (directions, H, length).
+    d_model: width of inputs and outputs, H.
+    d_state: states per channel, conjugates counted, N; even.
+    n_ssm: number of different systems but for C, D and step size; channel h has
+      that of number h modulo n_ssm. One per channel if None.
+    dt_min: smallest initial step size.
+    dt_max: largest initial step size; steps are drawn log-uniformly.
+    real_transform: -Re(Lambda) is this function of the parameter: "exp",
+      "softplus", "relu" (plus 1e-4) or "none".
+    dt_transform: the step size is this function of the parameter: "exp" or
+      "softplus".
+    step_rescale: factor on all step sizes; 2 runs a model on every second
+      sample of the signal that it was trained on.
+    bidirectional: a second kernel for what follows an element; not causal, so
+      it has no `step` and takes no state.
+    method: how a sequence without resets is run: "convolution" (by FFT),
+      "chunks" (matrix products, the state carried from chunk to chunk) or
+      "auto". With resets it is always "chunks". They agree to rounding.
   """
 
-  A: jax.Array
-  B: jax.Array
-  C: jax.Array
-  kernel: Callable[[int], jax.Array]
+  d_model: int
+  d_state: int = 64
+  n_ssm: int | None = None
+  init: str = ""
+  dt_min: float = 0.001
+  dt_max: float = 0.1
+  real_transform: Literal["exp", "softplus", "relu", "none"] = "exp"
+  dt_transform: Literal["exp", "softplus"] = "exp"
+  step_rescale: float = 1.0
+  bidirectional: bool = False
+  method: Literal["auto", "convolution", "chunks"] = "auto"
 
-
-def check_config(config: Any) -> None:
-  """Checks the options that both have; raises ValueError."""
-  contract.literals(config)
-  contract.fields(
-    config,
-    positive=("d_model", "d_state"),
-    optional=("n_ssm",),
-    above_zero=("step_rescale",),
-  )
-  if config.d_state % 2:
-    raise contract.error("d_state", config.d_state, "an even number")
-  if config.n_ssm is not None and config.d_model % config.n_ssm:
-    raise contract.error(
-      "n_ssm", config.n_ssm, f"a divisor of d_model = {config.d_model}"
+  def __post_init__(self):
+    contract.literals(self)
+    contract.fields(
+      self,
+      positive=("d_model", "d_state"),
+      optional=("n_ssm",),
+      above_zero=("step_rescale",),
     )
-  discretize.check_step_sizes(config)
+    if self.d_state % 2:
+      raise contract.error("d_state", self.d_state, "an even number")
+    if self.d_model % self.copies:
+      raise contract.error(
+        "n_ssm", self.n_ssm, f"a divisor of d_model = {self.d_model}"
+      )
+    discretize.check_step_sizes(self)
+
+  @property
+  def copies(self) -> int:
+    """Number of different systems in a layer."""
+    return self.d_model if self.n_ssm is None else self.n_ssm
 
 
-def copies(config: Any) -> int:
-  """Number of different (Lambda, P, B) in a layer."""
-  return config.d_model if config.n_ssm is None else config.n_ssm
-
-
-def to_channels(config: Any, x: jax.Array) -> jax.Array:
+def to_channels(config: Config, x: jax.Array) -> jax.Array:
   """(..., n_ssm, N) -> (..., H, N): channel h has copy h modulo n_ssm."""
-  repeats = config.d_model // copies(config)
+  repeats = config.d_model // config.copies
   return jnp.tile(x, (1,) * (x.ndim - 2) + (repeats, 1))
 
 
@@ -93,16 +121,16 @@ def to_pair(z: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
   return jnp.asarray(np.stack([z.real, z.imag], -1), jnp.float32)
 
 
-def from_pair(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+def from_pair(x: jax.Array, dtype: _DType) -> jax.Array:
   """(..., 2) -> (...) complex with parts of that dtype."""
   x = x.astype(dtype)
   return lax.complex(x[..., 0], x[..., 1])
 
 
-def init_Lambda(config: Any, Lambda: np.ndarray) -> dict[str, jax.Array]:
+def init_Lambda(config: Config, Lambda: np.ndarray) -> dict[str, jax.Array]:
   """Parameters of the eigenvalues (N,), (n_ssm, N) each."""
   _, store = TRANSFORMS[config.real_transform]
-  shape = copies(config), Lambda.size
+  shape = config.copies, Lambda.size
   re = store(np.maximum(-Lambda.real, _FLOOR))
   return {
     "Lambda_re": jnp.asarray(np.broadcast_to(re, shape), jnp.float32),
@@ -110,23 +138,21 @@ def init_Lambda(config: Any, Lambda: np.ndarray) -> dict[str, jax.Array]:
   }
 
 
-def real_part(
-  config: Any, params: dict, dtype: jax.typing.DTypeLike
-) -> jax.Array:
+def real_part(config: Config, params: Params, dtype: _DType) -> jax.Array:
   """Re(Lambda), (n_ssm, N)."""
   load, _ = TRANSFORMS[config.real_transform]
   return -load(params["Lambda_re"].astype(dtype))
 
 
-def complex_Lambda(
-  config: Any, params: dict, dtype: jax.typing.DTypeLike
-) -> jax.Array:
+def complex_Lambda(config: Config, params: Params, dtype: _DType) -> jax.Array:
   """Lambda, (n_ssm, N) complex."""
   re = real_part(config, params, dtype)
   return lax.complex(re, params["Lambda_im"].astype(dtype))
 
 
-def init_step(key: jax.Array, config: Any, shape: tuple[int, ...]) -> jax.Array:
+def init_step(
+  key: jax.Array, config: Config, shape: tuple[int, ...]
+) -> jax.Array:
   """Step sizes as they are stored, log-uniform in [dt_min, dt_max]."""
   log_step = discretize.log_step_sizes(key, shape, config)
   if config.dt_transform == "exp":
@@ -134,12 +160,18 @@ def init_step(key: jax.Array, config: Any, shape: tuple[int, ...]) -> jax.Array:
   return discretize.inverse_softplus(jnp.exp(log_step))
 
 
-def step_sizes(
-  config: Any, params: dict, dtype: jax.typing.DTypeLike
-) -> jax.Array:
+def step_sizes(config: Config, params: Params, dtype: _DType) -> jax.Array:
   """Step sizes at the sampling rate of use, in the shape of the parameter."""
   load, _ = TRANSFORMS[config.dt_transform]
   return config.step_rescale * load(params["log_step"].astype(dtype))
+
+
+def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
+  """Zeros where `reset` is set, and `state` (*reset.shape, H, N) elsewhere."""
+  if reset is None:
+    return state
+  # A select: an infinite or undefined state must not survive.
+  return jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
 
 
 def choose_method(time: int, init: str, *, carried: bool) -> str:
@@ -160,7 +192,7 @@ def choose_method(time: int, init: str, *, carried: bool) -> str:
 
 
 def run(
-  config: Any,
+  config: Config,
   system: System,
   u: jax.Array,
   state: jax.Array | None,

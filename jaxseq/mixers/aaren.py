@@ -26,7 +26,7 @@ State = recurrence.SoftmaxState
 
 TRAITS = contract.Traits(
   keeps="running softmax averages, with one learned query per head",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=({"heads": 2},),
   collectives={"all_gather": 1},
   temporary={"tpu": (1.4, 9.5), "cuda": (3, 5.5)},
@@ -68,16 +68,13 @@ class Config:
     return 8 if self.d_model % 8 == 0 else 1
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters.
 
   The projections as in a Transformer layer of PyTorch: Xavier-uniform over W_q,
   W_k and W_v as one matrix, LeCun-uniform for W_o, zero biases. The query token
   is drawn from a unit normal.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays: q_tok (d_model,); W_q, W_k, W_v, W_o (d_model,
@@ -136,18 +133,12 @@ def apply(
   heads = config.num_heads
   scores, values = _project(config, params, x, state)
   # The heads are one more batch axis of the average.
-  reset, mask = (
-    None if flag is None else _per_head(flag, (*batch, heads, time), -2)
-    for flag in (reset, mask)
-  )
+  shape = (*batch, heads, time)
+  reset, mask = (_per_head(flag, shape, -2) for flag in (reset, mask))
+  scores, values = jnp.moveaxis(scores, -1, -2), jnp.moveaxis(values, -2, -3)
+  size = config.block_size if block_size is None else block_size
   outputs, state = recurrence.softmax_scan(
-    jnp.moveaxis(scores, -1, -2),
-    jnp.moveaxis(values, -2, -3),
-    state,
-    axis=axis,
-    reset=reset,
-    mask=mask,
-    chunk_size=config.block_size if block_size is None else block_size,
+    scores, values, state, axis=axis, reset=reset, mask=mask, chunk_size=size
   )
   outputs = jnp.moveaxis(outputs, -3, -2).reshape(x.shape)
   return _output(params, outputs), state
@@ -162,12 +153,8 @@ def step(config, params, x, state, reset=None, *, mask=None):
   """
   contract.check_mask(mask, x)
   scores, values = _project(config, params, x, state)
-  reset, mask = (
-    None
-    if flag is None
-    else _per_head(flag, (*x.shape[:-1], config.num_heads), -1)
-    for flag in (reset, mask)
-  )
+  shape = (*x.shape[:-1], config.num_heads)
+  reset, mask = (_per_head(flag, shape, -1) for flag in (reset, mask))
   outputs, state = recurrence.softmax_step(
     scores, values, state, reset=reset, mask=mask
   )
@@ -175,6 +162,8 @@ def step(config, params, x, state, reset=None, *, mask=None):
 
 
 def _per_head(flag, shape, axis):
+  if flag is None:
+    return None
   return jnp.broadcast_to(jnp.expand_dims(flag, axis), shape)
 
 

@@ -29,7 +29,7 @@ State = recurrence.WindowState
 TRAITS = contract.Traits(
   keeps="keys and values of the last elements, 1024 by default",
   schemes=window.SCHEMES,
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=({"kv_heads": 2, "window": 3, "positions": "none"},),
   collectives={"ppermute": None, "psum": 1},
   temporary={"tpu": (6.1, 20), "cuda": (9.7, 20)},
@@ -73,14 +73,7 @@ class Config:
       raise contract.error(
         "kv_heads", self.kv_heads, f"a divisor of heads = {self.heads}"
       )
-    if self.positions == "rotary" and self.head_width % 2:
-      raise contract.error(
-        "d_head", self.d_head, "an even number under rotary positions"
-      )
-    if not self.rotary_base > 1:
-      raise contract.error(
-        "rotary_base", self.rotary_base, "a number greater than 1"
-      )
+    positions.check_rotary(self, "d_head", self.head_width)
 
   @property
   def groups(self) -> int:
@@ -95,12 +88,9 @@ class Config:
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, no biases.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays:
@@ -127,11 +117,8 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   Keys and values (*batch, window, kv_heads, d_head), and how many they are.
   """
   shape = (*batch_shape, config.window, config.groups, config.head_width)
-  return State(
-    jnp.zeros(shape, dtype),
-    jnp.zeros(shape, dtype),
-    jnp.zeros(shape[:-3], dtype),
-  )
+  shapes = shape, shape, shape[:-3]
+  return State(*(jnp.zeros(one, dtype) for one in shapes))
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -146,30 +133,19 @@ def apply(
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
   dtype = contract.wide_dtype(x)
-  q, k, v = (
-    recurrence.dense(x.astype(dtype), params[name].astype(dtype)).reshape(
-      *x.shape[:-1], heads, config.head_width
-    )
-    for name, heads in (
-      ("W_q", config.heads),
-      ("W_k", config.groups),
-      ("W_v", config.groups),
-    )
-  )
+
+  def project(name):
+    y = recurrence.dense(x.astype(dtype), params[name].astype(dtype))
+    return y.reshape(*x.shape[:-1], -1, config.head_width)
 
   def rotate(x, index):
     return positions.rotary(x, index[:, None], config.rotary_base)
 
+  q, k, v = map(project, ("W_q", "W_k", "W_v"))
+  options = {"reset": reset, "axis": axis, "scheme": scheme}
+  embed = rotate if config.positions == "rotary" else None
   o, state = recurrence.window_attention(
-    q,
-    k,
-    v,
-    config.window,
-    state,
-    reset=reset,
-    embed=rotate if config.positions == "rotary" else None,
-    axis=axis,
-    scheme=scheme,
+    q, k, v, config.window, state, embed=embed, **options
   )
   o = o.reshape(*x.shape[:-1], -1)
   return recurrence.dense(o, params["W_o"].astype(dtype)), state

@@ -2,8 +2,8 @@
 
 What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
 author needs beside `jaxseq.recurrence`: `Traits`, what a mixer may declare, and
-three decorators, which check what a caller hands in, so that the functions
-below them hold the mixer alone, and which complete their docstrings:
+decorators, which check what a caller hands in, so that the functions below them
+hold the mixer alone, and which complete their docstrings (`init` does no more):
 
     @contract.initial_state
     def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -37,6 +37,7 @@ from jaxseq import recurrence
 from jaxseq._types import PyTree
 
 Params = dict[str, jax.Array]
+Run = Callable[..., tuple[jax.Array, PyTree]]
 
 # Checks of a configuration, for its `__post_init__`.
 error = _validate.error
@@ -81,6 +82,10 @@ class Traits:
   )
 
 
+# `Traits.block` of what takes the place of attention in a Transformer.
+TRANSFORMER_BLOCK = {"activation": "none", "feedforward": "swiglu"}
+
+
 class Apply(Protocol):
   """The function `apply` of a mixer."""
 
@@ -123,6 +128,28 @@ class Mixer(Protocol):
   step: Step
 
 
+class Options:
+  """Base of a Config from which the mixers' own derive.
+
+  A derived class tells its own fields; in its docstring those of its base stand
+  above them.
+  """
+
+  def __init_subclass__(cls, **options):
+    super().__init_subclass__(**options)
+    title, _, own = inspect.cleandoc(cls.__doc__ or "").partition(_FIELDS)
+    _, _, inherited = (cls.__base__.__doc__ or "").partition(_FIELDS)
+    fields = "\n".join(filter(None, (inherited, own)))
+    cls.__doc__ = title + _FIELDS + fields
+
+
+def init(function: Callable[..., Params]) -> Callable[..., Params]:
+  """Decorator of a mixer's `init`: completes its docstring."""
+  text = inspect.getdoc(function) or ""
+  function.__doc__ = text.replace("Returns:\n", _INIT, 1)
+  return function
+
+
 def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
   """Decorator of a mixer's `initial_state`.
 
@@ -148,7 +175,7 @@ def apply(
   initial_state: Callable[..., PyTree],
   *,
   fresh: bool = True,
-) -> Callable[[Callable[..., Any]], Apply]:
+) -> Callable[[Run], Apply]:
   """Makes the decorator of a mixer's `apply`.
 
   The function gets arguments that were checked, and its y is brought to the
@@ -190,7 +217,7 @@ def step(
   config_type: type,
   init: Callable[..., Params],
   initial_state: Callable[..., PyTree],
-) -> Callable[[Callable[..., Any]], Step]:
+) -> Callable[[Run], Step]:
   """Makes the decorator of a mixer's `step`, as `apply` that of its `apply`."""
 
   def decorate(function):
@@ -232,7 +259,7 @@ def one_element(
   return y[..., 0, :], state
 
 
-def wide_dtype(*arrays: Any) -> jnp.dtype:
+def wide_dtype(*arrays: PyTree) -> jnp.dtype:
   """Returns the common dtype of arrays and pytrees, float32 or wider."""
   return jnp.result_type(jnp.float32, *jax.tree.leaves(arrays))
 
@@ -346,6 +373,17 @@ def _check_state(state, expected):
 
 
 _NO_DIRECTION = "None for a model that reads in both directions"
+
+# What comes before the fields in the docstring of a configuration.
+_FIELDS = "\n\nAttributes:\n"
+
+_INIT = """\
+Args:
+  key: random key.
+  config: options.
+
+Returns:
+"""
 
 _INITIAL_STATE = """
 Args:

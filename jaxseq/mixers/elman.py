@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
+from jaxseq.mixers import contract
 
-Params = _gated.Params
+Params = contract.Params
 
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
@@ -52,12 +53,9 @@ def _backward(saved, state, cotangent):
 _CELL = recurrence.GatedCell(_forward, _backward)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal inputs, orthogonal blocks, zero bias.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, with D = d_hidden / heads:
@@ -70,5 +68,4 @@ def init(key: jax.Array, config: Config) -> Params:
   return _gated.init(key, config, input_gates=1, recurrent_gates=1, biases=1)
 
 
-initial_state = _gated.initial_state_of(State)
-apply, step = _gated.bind(Config, init, initial_state, _CELL, _gated.weights)
+initial_state, apply, step = _gated.bind(Config, State, init, _CELL)

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
+from jaxseq.mixers import contract
 
-Params = _gated.Params
+Params = contract.Params
 
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
@@ -66,12 +67,9 @@ def _backward(saved, state, cotangent):
 _CELL = recurrence.GatedCell(_forward, _backward)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal inputs, orthogonal blocks, zero biases.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, with D = d_hidden / heads:
@@ -87,13 +85,8 @@ def init(key: jax.Array, config: Config) -> Params:
 def _weights(params):
   # The biases of r and z may stand on either side; n's stand on both.
   bias = params["b"]
-  return recurrence.GatedParams(
-    params["W"],
-    bias[1:],
-    params["R"],
-    jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])]),
-  )
+  beside_g = jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])])
+  return recurrence.GatedParams(params["W"], bias[1:], params["R"], beside_g)
 
 
-initial_state = _gated.initial_state_of(State)
-apply, step = _gated.bind(Config, init, initial_state, _CELL, _weights)
+initial_state, apply, step = _gated.bind(Config, State, init, _CELL, _weights)

@@ -33,7 +33,7 @@ single_scan = _lightnet.single_scan
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, divided by a running sum of exponentials",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=(
     {
       "heads": 3,
@@ -173,15 +173,12 @@ class State(NamedTuple):
   position: jax.Array | None
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, ones for the norm.
 
   (The first author's code starts with an output projection of zeros, and logits
   a hundredth as large.)
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, matrices input by output, d = d_model:
@@ -216,17 +213,12 @@ def init(key: jax.Array, config: Config) -> Params:
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence."""
   heads, rows = config.num_heads, config.state_width
+  width, n = config.d_model // heads, 1 if config.decay == "scalar" else rows
   average = recurrence.softmax_outer_initial(
-    (*batch_shape, heads),
-    1 if config.decay == "scalar" else rows,
-    config.d_model // heads,
-    dtype,
-    sink=config.sink,
+    (*batch_shape, heads), n, width, dtype, sink=config.sink
   )
-  w = jnp.zeros((*batch_shape, heads, rows, config.d_model // heads), dtype)
-  position = None
-  if config.lrpe != "none":
-    position = jnp.zeros(batch_shape, dtype)
+  w = jnp.zeros((*batch_shape, heads, rows, width), dtype)
+  position = None if config.lrpe == "none" else jnp.zeros(batch_shape, dtype)
   return State(average.m, average.u, w, position)
 
 
@@ -272,9 +264,10 @@ def apply(
   if position is not None:
     place, position = _places.since_reset(position, reset, x.shape[-2], axis)
     place = place[..., None]
-  run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
   wide, average = x.astype(dtype), recurrence.SoftmaxState(m, u, w)
-  o, average = run(config, params, wide, average, reset, mask, place, axis)
+  o, average = _lightnet.over_time(
+    config, params, wide, average, reset, mask, place, axis
+  )
   y = _lightnet.output(config, params, o.reshape(x.shape), wide)
   return y, State(*average, position)
 

@@ -41,7 +41,7 @@ Params = contract.Params
 
 TRAITS = contract.Traits(
   keeps="a matrix per head, without decay by default",
-  block={"activation": "none", "feedforward": "swiglu"},
+  block=contract.TRANSFORMER_BLOCK,
   cases=(
     {
       "heads": 2,
@@ -117,10 +117,6 @@ class Config:
       optional=("d_key", "d_value"),
       above_zero=("decay_temperature", "eps"),
     )
-    if not self.rotary_base > 1:
-      raise contract.error(
-        "rotary_base", self.rotary_base, "a number greater than 1"
-      )
     if self.normalization == "sum" and self.feature_map not in ("elu", "relu"):
       raise contract.error(
         "feature_map",
@@ -128,15 +124,11 @@ class Config:
         "'elu' or 'relu' with normalization = 'sum', whose divisor must not be "
         "negative",
       )
-    if self.positions == "rotary":
-      if self.decay == "vector":
-        raise contract.error(
-          "positions", "rotary", "'none' with decay = 'vector'"
-        )
-      if self.key_width % 2:
-        raise contract.error(
-          "d_key", self.key_width, "an even number under rotary positions"
-        )
+    if self.positions == "rotary" and self.decay == "vector":
+      raise contract.error(
+        "positions", "rotary", "'none' with decay = 'vector'"
+      )
+    positions.check_rotary(self, "d_key", self.key_width)
 
   @property
   def key_width(self) -> int:
@@ -170,12 +162,9 @@ class State(NamedTuple):
   position: jax.Array | None
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters: LeCun-normal matrices, zero biases.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays:
@@ -297,11 +286,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
   if config.positions == "none":
-    o, S = scan(
-      *plain,
-      jnp.concatenate([v, one], axis=-1),
-      jnp.concatenate([state.S, z], axis=-1),
-    )
+    v = jnp.concatenate([v, one], axis=-1)
+    o, S = scan(*plain, v, jnp.concatenate([state.S, z], axis=-1))
     total, z = o[..., -1:], S[..., -1:]
     o, S = o[..., :-1], S[..., :-1]
   else:

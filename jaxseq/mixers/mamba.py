@@ -23,71 +23,40 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _mamba
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 
 Params = contract.Params
 
-TRAITS = contract.Traits(
+TRAITS = dataclasses.replace(
+  _mamba.TRAITS,
   keeps="16 states per channel, with decays that depend on the input; 3 inputs "
   "of a convolution",
-  # What the paper's code keeps weight decay away from.
-  ssm_parameters=("A_log", "D", "dt_bias"),
-  block={"activation": "none"},
   cases=({"d_state": 4, "d_conv": 2, "expand": 1, "bias": True},),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
   temporary={"tpu": (18, 49), "cuda": (15, 48)},
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_mamba.Config):
   """Options of Mamba; the defaults are those of the paper's code.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    expand: d_inner / d_model, where d_inner is the number of channels inside.
-    d_state: states per channel, N.
-    d_conv: width of the convolution, the present element counted.
     dt_rank: rank of the projection to the step sizes; d_model / 16, rounded
       up, if None.
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
     dt_init: "random": dt_proj is uniform in +-dt_scale / sqrt(dt_rank);
       "constant": it has that value everywhere.
     dt_scale: factor on dt_proj at the start.
-    dt_init_floor: lower bound on initial step sizes.
-    conv_bias: whether the convolution has a bias.
-    bias: whether in_proj and out_proj have biases.
   """
 
-  d_model: int
-  expand: int = 2
-  d_state: int = 16
-  d_conv: int = 4
   dt_rank: int | None = None
-  dt_min: float = 0.001
-  dt_max: float = 0.1
   dt_init: Literal["random", "constant"] = "random"
   dt_scale: float = 1.0
-  dt_init_floor: float = 1e-4
-  conv_bias: bool = True
-  bias: bool = False
 
   def __post_init__(self):
-    contract.literals(self)
-    contract.fields(
-      self,
-      positive=("d_model", "expand", "d_state", "d_conv"),
-      optional=("dt_rank",),
-      above_zero=("dt_scale", "dt_init_floor"),
-    )
-    discretize.check_step_sizes(self)
-
-  @property
-  def d_inner(self) -> int:
-    """Number of channels inside."""
-    return self.expand * self.d_model
+    super().__post_init__()
+    contract.fields(self, optional=("dt_rank",), above_zero=("dt_scale",))
 
   @property
   def rank(self) -> int:
@@ -110,12 +79,9 @@ class State(NamedTuple):
   ssm: jax.Array
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters (arXiv:2312.00752, section 3.6, and its code).
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, with R = config.rank:
@@ -133,7 +99,7 @@ def init(key: jax.Array, config: Config) -> Params:
   width, inner, N = config.d_model, config.d_inner, config.d_state
   rank, taps = config.rank, config.d_conv
   keys = jax.random.split(key, 7)
-  params = {
+  weights = {
     "in_proj": contract.uniform(keys[0], (width, 2 * inner), width),
     "conv_weight": contract.uniform(keys[1], (taps, inner), taps),
     "x_proj": contract.uniform(keys[2], (inner, rank + 2 * N), inner),
@@ -145,12 +111,7 @@ def init(key: jax.Array, config: Config) -> Params:
     "D": jnp.ones((inner,), jnp.float32),
     "out_proj": contract.uniform(keys[5], (inner, width), inner),
   }
-  if config.conv_bias:
-    params["conv_bias"] = contract.uniform(keys[6], (inner,), taps)
-  if config.bias:
-    params["in_proj_bias"] = jnp.zeros((2 * inner,), jnp.float32)
-    params["out_proj_bias"] = jnp.zeros((width,), jnp.float32)
-  return params
+  return _mamba.add_biases(weights, keys[6], config)
 
 
 def _init_dt_proj(key, config):
@@ -195,23 +156,10 @@ def _run(config, params, x, state, reset, conv, scan):
     u, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )
   u = jax.nn.silu(u)
-  low, B, C = jnp.split(
-    recurrence.dense(u, params["x_proj"]),
-    (config.rank, config.rank + N),
-    axis=-1,
-  )
-  delta = jax.nn.softplus(
-    recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
-  )
-  y, ssm = scan(
-    u,
-    delta,
-    -jnp.exp(params["A_log"]),
-    B,
-    C,
-    state.ssm,
-    D=params["D"],
-    reset=reset,
-  )
+  projected = recurrence.dense(u, params["x_proj"])
+  low, B, C = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
+  delta = recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
+  delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
+  y, ssm = scan(u, delta, A, B, C, state.ssm, D=params["D"], reset=reset)
   y = contract.project(params, "out_proj", y * jax.nn.silu(z))
   return y, State(window, ssm)

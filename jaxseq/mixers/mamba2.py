@@ -22,17 +22,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import _mamba
 from jaxseq.mixers import contract
 from jaxseq.mixers import discretize
 
 Params = contract.Params
 
-TRAITS = contract.Traits(
+TRAITS = dataclasses.replace(
+  _mamba.TRAITS,
   keeps="a matrix per head, with a decay that depends on the input; 3 inputs "
   "of a convolution",
-  # What the paper's code keeps weight decay away from.
-  ssm_parameters=("A_log", "D", "dt_bias"),
-  block={"activation": "none"},
   cases=(
     {
       "headdim": 3,
@@ -44,69 +43,44 @@ TRAITS = contract.Traits(
       "chunk_size": 3,
     },
   ),
-  collectives={"all_gather": 1, "ppermute": None, "psum": 1},
   temporary={"tpu": (30, 77), "cuda": (25, 79)},
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_mamba.Config):
   """Options of Mamba-2; the defaults are those of the paper's code.
 
   Attributes:
-    d_model: width of inputs and outputs.
-    expand: d_inner / d_model, where d_inner is the number of channels inside.
     headdim: channels of a head, P; 64 or, where that is no divisor of d_inner,
       the largest divisor below it, if None.
-    d_state: states per channel, N.
     ngroups: groups of heads that share B and C.
-    d_conv: width of the convolution, the present element counted.
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    dt_init_floor: lower bound on initial step sizes.
     dt_limit: bounds on the step sizes at all times.
     A_init_range: bounds between which the initial -A are drawn uniformly.
     chunk_size: elements per chunk of the scan; by the sizes if None.
-    conv_bias: whether the convolution has a bias.
-    bias: whether in_proj and out_proj have biases.
     norm_eps: added to the mean square in the norm.
     norm_groups: groups of neighboring channels, of one size, that the norm
       takes its mean squares over. Weights that were trained with ngroups > 1
       mostly have as many here.
   """
 
-  d_model: int
-  expand: int = 2
-  headdim: int | None = None
   d_state: int = 128
+  headdim: int | None = None
   ngroups: int = 1
-  d_conv: int = 4
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  dt_init_floor: float = 1e-4
   dt_limit: tuple[float, float] = (0.0, math.inf)
   A_init_range: tuple[float, float] = (1.0, 16.0)
   chunk_size: int | None = None
-  conv_bias: bool = True
-  bias: bool = False
   norm_eps: float = 1e-5
   norm_groups: int = 1
 
   def __post_init__(self):
+    super().__post_init__()
     contract.fields(
       self,
-      positive=(
-        "d_model",
-        "expand",
-        "d_state",
-        "ngroups",
-        "d_conv",
-        "norm_groups",
-      ),
+      positive=("ngroups", "norm_groups"),
       optional=("headdim", "chunk_size"),
-      above_zero=("dt_init_floor", "norm_eps"),
+      above_zero=("norm_eps",),
     )
-    discretize.check_step_sizes(self)
     for name, value, divisor in (
       ("headdim", self.d_inner, self.head_width),
       ("ngroups", self.heads, self.ngroups),
@@ -121,11 +95,6 @@ class Config:
         above = "0 <=" if name == "dt_limit" else "0 <"
         raise contract.error(name, bounds, f"(low, high), {above} low <= high")
       object.__setattr__(self, name, bounds)
-
-  @property
-  def d_inner(self) -> int:
-    """Number of channels inside."""
-    return self.expand * self.d_model
 
   @property
   def head_width(self) -> int:
@@ -159,12 +128,9 @@ class State(NamedTuple):
   ssm: jax.Array
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters, as the paper's code does.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays:
@@ -185,23 +151,17 @@ def init(key: jax.Array, config: Config) -> Params:
   keys = jax.random.split(key, 6)
   projected = inner + channels + heads
   low, high = config.A_init_range
-  params = {
+  A = jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
+  weights = {
     "in_proj": contract.uniform(keys[0], (width, projected), width),
     "conv_weight": contract.uniform(keys[1], (taps, channels), taps),
     "dt_bias": discretize.step_size_bias(keys[2], heads, config),
-    "A_log": jnp.log(
-      jax.random.uniform(keys[3], (heads,), jnp.float32, low, high)
-    ),
+    "A_log": jnp.log(A),
     "D": jnp.ones((heads,), jnp.float32),
     "norm_scale": jnp.ones((inner,), jnp.float32),
     "out_proj": contract.uniform(keys[4], (inner, width), inner),
   }
-  if config.conv_bias:
-    params["conv_bias"] = contract.uniform(keys[5], (channels,), taps)
-  if config.bias:
-    params["in_proj_bias"] = jnp.zeros((projected,), jnp.float32)
-    params["out_proj_bias"] = jnp.zeros((width,), jnp.float32)
-  return params
+  return _mamba.add_biases(weights, keys[5], config)
 
 
 @contract.initial_state
@@ -235,11 +195,8 @@ def _run(config, params, x, state, reset, conv, scan):
   dtype = contract.wide_dtype(x)
   params = contract.cast(params, dtype)
   inner, channels = config.d_inner, config.conv_channels
-  z, xBC, dt = jnp.split(
-    contract.project(params, "in_proj", x.astype(dtype)),
-    (inner, inner + channels),
-    axis=-1,
-  )
+  projected = contract.project(params, "in_proj", x.astype(dtype))
+  z, xBC, dt = jnp.split(projected, (inner, inner + channels), axis=-1)
   xBC, window = conv(
     xBC, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )

@@ -8,6 +8,7 @@ first author's code has them.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,16 @@ def rotary(
   cos, sin = jnp.cos(phase), jnp.sin(phase)
   turned = jnp.concatenate([x1 * cos - x2 * sin, x1 * sin + x2 * cos], axis=-1)
   return turned.astype(x.dtype)
+
+
+def check_rotary(config: Any, name: str, width: int) -> None:
+  """Checks the positions of a configuration, for heads of the width `name`."""
+  if not config.rotary_base > 1:
+    raise _validate.error(
+      "rotary_base", config.rotary_base, "a number greater than 1"
+    )
+  if config.positions == "rotary" and width % 2:
+    raise _validate.error(name, width, "an even number under rotary positions")
 
 
 def lrpe_cosine(
@@ -277,10 +288,7 @@ def tpe(
 
 
 def tpe_step(
-  params: Params,
-  x: jax.Array,
-  state: jax.Array,
-  reset: jax.Array | None = None,
+  params: Params, x: jax.Array, state: jax.Array, reset: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
   """Consumes one element; `tpe` without the time axis."""
   _check_tpe(params, x)

@@ -50,53 +50,21 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_siso.Config):
   """Options of S4; the defaults are those of the paper's code.
 
   Attributes:
-    d_model: width of inputs and outputs, H.
-    d_state: states per channel, conjugates counted, N; even.
-    n_ssm: number of different (Lambda, P, B); channel h has that of number h
-      modulo n_ssm. One per channel if None.
-    init: HiPPO matrix at the start: "legs", "legt" or "fourier".
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
-    real_transform: -Re(Lambda) is this function of the parameter: "exp",
-      "softplus", "relu" (plus 1e-4) or "none".
-    dt_transform: the step size is this function of the parameter: "exp" or
-      "softplus".
-    step_rescale: factor on all step sizes; 2 runs a model on every second
-      sample of the signal that it was trained on.
-    bidirectional: a second kernel for what follows an element; not causal, so
-      it has no `step` and takes no state.
-    method: how a sequence without resets is run: "convolution" (by FFT),
-      "chunks" (matrix products, the state carried from chunk to chunk) or
-      "auto". With resets it is always "chunks". They agree to rounding, but for
-      "legt", whose convolution loses up to 3 more digits; "auto" knows.
+    init: HiPPO matrix at the start: "legs", "legt" or "fourier". With "legt"
+      the convolution loses up to 3 more digits; method = "auto" knows.
   """
 
-  d_model: int
-  d_state: int = 64
   n_ssm: int | None = 1
   init: Literal["legs", "legt", "fourier"] = "legs"
-  dt_min: float = 0.001
-  dt_max: float = 0.1
-  real_transform: _siso.RealTransform = "exp"
-  dt_transform: _siso.StepTransform = "exp"
-  step_rescale: float = 1.0
-  bidirectional: bool = False
-  method: _siso.Method = "auto"
-
-  def __post_init__(self):
-    _siso.check_config(self)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters (arXiv:2111.00396, section 3, and its code).
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, where M = N / 2, one of each conjugate pair is
@@ -110,7 +78,7 @@ def init(key: jax.Array, config: Config) -> Params:
       D: (H,).
       log_step: (H,), from which dt_transform makes the step sizes.
   """
-  H, M, n = config.d_model, config.d_state // 2, _siso.copies(config)
+  H, M, n = config.d_model, config.d_state // 2, config.copies
   form = hippo.half_dplr(config.init, config.d_state)
   key_C, key_D, key_step = jax.random.split(key, 3)
   directions = (2,) if config.bidirectional else ()
@@ -153,9 +121,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 def step(config, params, x, state, reset=None):
   """Consumes one element, in O(N) per channel."""
   u = x.astype(contract.wide_dtype(x))
-  if reset is not None:
-    # A select: an infinite or undefined state must not survive.
-    state = jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
+  state = _siso.put_back(reset, state)
   state = _dplr.advance(_continuous(config, params, u.dtype), state, u)
   C = _siso.from_pair(params["C"], u.dtype)
   y = 2 * jnp.sum(C.real * state.real - C.imag * state.imag, -1)

@@ -46,49 +46,19 @@ TRAITS = contract.Traits(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_siso.Config):
   """Options of S4D; the defaults are those of the paper's short version.
 
   Attributes:
-    d_model: width of inputs and outputs, H.
-    d_state: states per channel, conjugates counted, N; even.
-    n_ssm: number of different (Lambda, B); channel h has that of number h
-      modulo n_ssm. One per channel if None.
     init: eigenvalues at the start: "lin", "inv", "legs", "inv2", "quad" or
       "real" (see `hippo.diagonal`); with "real" they stay real.
     discretization: "zoh" or "bilinear".
-    dt_min: smallest initial step size.
-    dt_max: largest initial step size; steps are drawn log-uniformly.
     dt_tie: one step size per channel; otherwise one per state.
-    real_transform: -Re(Lambda) is this function of the parameter: "exp",
-      "softplus", "relu" (plus 1e-4) or "none".
-    dt_transform: the step size is this function of the parameter: "exp" or
-      "softplus".
-    step_rescale: factor on all step sizes; 2 runs a model on every second
-      sample of the signal that it was trained on.
-    bidirectional: a second kernel for what follows an element; not causal, so
-      it has no `step` and takes no state.
-    method: how a sequence without resets is run: "convolution" (by FFT),
-      "chunks" (matrix products, the state carried from chunk to chunk) or
-      "auto". With resets it is always "chunks". They agree to rounding.
   """
 
-  d_model: int
-  d_state: int = 64
-  n_ssm: int | None = None
   init: Literal["lin", "inv", "inv2", "quad", "real", "legs"] = "lin"
   discretization: Literal["zoh", "bilinear"] = "zoh"
-  dt_min: float = 0.001
-  dt_max: float = 0.1
   dt_tie: bool = True
-  real_transform: _siso.RealTransform = "exp"
-  dt_transform: _siso.StepTransform = "exp"
-  step_rescale: float = 1.0
-  bidirectional: bool = False
-  method: _siso.Method = "auto"
-
-  def __post_init__(self):
-    _siso.check_config(self)
 
   @property
   def num_states(self) -> int:
@@ -96,12 +66,9 @@ class Config:
     return self.d_state if self.init == "real" else self.d_state // 2
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters (arXiv:2206.11893, section 4, and its code).
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays. One of each conjugate pair is kept, M = N / 2, and
@@ -115,7 +82,7 @@ def init(key: jax.Array, config: Config) -> Params:
       log_step: (H,), or (H, M) without dt_tie, from which dt_transform makes
         the step sizes.
   """
-  H, M, n = config.d_model, config.num_states, _siso.copies(config)
+  H, M, n = config.d_model, config.num_states, config.copies
   real = config.init == "real"
   key_C, key_D, key_step = jax.random.split(key, 3)
   directions = (2,) if config.bidirectional else ()
@@ -170,9 +137,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
 def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
   u = x.astype(contract.wide_dtype(x))
-  if reset is not None:
-    # A select: an infinite or undefined state must not survive.
-    state = jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
+  state = _siso.put_back(reset, state)
   A, B, C, _ = _discrete(config, params, u.dtype)
   state = A * state + B * u[..., None]
   y = jnp.sum(jnp.real(C[0]) * jnp.real(state), -1)

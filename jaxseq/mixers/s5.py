@@ -104,12 +104,9 @@ class Config:
     return self.ssm_size // 2 if self.conj_sym else self.ssm_size
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters (arXiv:2208.04933, appendix B.1, and its code).
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, where a last axis of 2 holds real and imaginary
@@ -189,11 +186,8 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, gaps=None):
       everywhere if None. The first gap of a fresh sequence is 1 by convention.
   """
   if gaps is not None and jnp.shape(gaps) != x.shape[:-1]:
-    raise contract.error(
-      "gaps",
-      f"shape {jnp.shape(gaps)}",
-      f"{x.shape[:-1]}, that of x without features",
-    )
+    expected = f"{x.shape[:-1]}, that of x without features"
+    raise contract.error("gaps", f"shape {jnp.shape(gaps)}", expected)
   run = _regular if gaps is None else _irregular
   if not config.bidirectional:
     return run(config, params, params["C"], x, state, reset, gaps, False, axis)
@@ -263,17 +257,9 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   B = params["B"].astype(dtype)
   B_bar = factor[:, None] * jax.lax.complex(B[..., 0], B[..., 1])
   C = _factor(config) * C.astype(dtype)
-  return recurrence.lti_scan(
-    Lambda_bar,
-    B_bar,
-    jax.lax.complex(C[..., 0], C[..., 1]),
-    x,
-    state,
-    D=params["D"],
-    axis=axis,
-    reset=reset,
-    reverse=reverse,
-  )
+  C = jax.lax.complex(C[..., 0], C[..., 1])
+  options = {"D": params["D"], "axis": axis, "reset": reset, "reverse": reverse}
+  return recurrence.lti_scan(Lambda_bar, B_bar, C, x, state, **options)
 
 
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):

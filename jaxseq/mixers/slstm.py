@@ -22,9 +22,10 @@ import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
+from jaxseq.mixers import contract
 from jaxseq.mixers import lstm
 
-Params = _gated.Params
+Params = contract.Params
 
 TRAITS = dataclasses.replace(
   _gated.TRAITS,
@@ -114,12 +115,9 @@ def _backward(saved, state, cotangent):
 _CELL = recurrence.GatedCell(_forward, _backward)
 
 
+@contract.init
 def init(key: jax.Array, config: Config) -> Params:
   """Draws the parameters, which are those of the LSTM.
-
-  Args:
-    key: random key.
-    config: options.
 
   Returns:
     A dict of float32 arrays, as `lstm.init` makes it.
@@ -127,5 +125,4 @@ def init(key: jax.Array, config: Config) -> Params:
   return lstm.init(key, config)
 
 
-initial_state = _gated.initial_state_of(State)
-apply, step = _gated.bind(Config, init, initial_state, _CELL, _gated.weights)
+initial_state, apply, step = _gated.bind(Config, State, init, _CELL)

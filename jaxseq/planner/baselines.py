@@ -1,7 +1,6 @@
 """Baselines of plans: static meshes, and packing by tokens."""
 
 from collections.abc import Sequence
-import heapq
 
 import numpy as np
 
@@ -32,13 +31,15 @@ def static(
   _validate.choice("degree", degree, problem.degrees.tolist())
   rows = packing.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
-  heap = [(0.0, block) for block in range(num_devices // degree)]
-  placed = []
-  for index in np.argsort(-np.array(times), kind="stable").tolist():
-    load, block = heap[0]
-    heapq.heapreplace(heap, (load + times[index], block))
-    documents = np.array(rows[index])
-    placed.append(schedule.Placement(documents, degree, block * degree))
+  order = np.argsort(-np.array(times), kind="stable").tolist()
+  members, _ = schedule.spread(
+    [times[index] for index in order], [0.0] * (num_devices // degree)
+  )
+  blocks = {i: block for block, tasks in enumerate(members) for i in tasks}
+  placed = [
+    schedule.Placement(np.array(rows[index]), degree, blocks[i] * degree)
+    for i, index in enumerate(order)
+  ]
   bound = bounds.by_bisection(problem)
   return schedule.assemble(problem, placed, bound, f"static-{degree}")
 

@@ -6,8 +6,6 @@ level the longest first, where there is least to do. Graham's rule (SIAM J.
 Appl. Math. 17, 1969), for tasks that may take several processors.
 """
 
-import heapq
-
 import numpy as np
 
 from jaxseq.planner import schedule
@@ -41,27 +39,13 @@ def place(
   for column in range(len(problem.degrees) - 1, -1, -1):
     degree = int(problem.degrees[column])
     blocks = problem.num_devices // degree
-    halves = blocks // len(loads)
-    heap = [
-      (load, b * halves + i)
-      for b, load in enumerate(loads)
-      for i in range(halves)
-    ]
     documents = np.flatnonzero(choice == column)
     # Documents are sorted by falling length, and time rises with length.
-    if column:
-      times = problem.times[documents, column].tolist()
-    else:
-      times = problem.shares[documents, column].tolist()
-    heapq.heapify(heap)
-    members = [[] for _ in range(blocks)]
-    for document, time in zip(documents.tolist(), times):
-      load, block = heap[0]
-      heapq.heapreplace(heap, (load + time, block))
-      members[block].append(document)
-    loads = [0.0] * blocks
-    for load, block in heap:
-      loads[block] = load
+    times = (problem.times if column else problem.shares)[documents, column]
+    members, loads = schedule.spread(
+      times.tolist(), np.repeat(loads, blocks // len(loads)).tolist()
+    )
+    members = [documents[tasks].tolist() for tasks in members]
     if column:
       rows = [([d], b) for b, ds in enumerate(members) for d in ds]
     else:

@@ -120,13 +120,12 @@ def _round(problem, long, chosen):
       placements.append(schedule.Placement([document], degree, block * degree))
     else:
       alone[block].append(document)
-  for document in np.flatnonzero(~long).tolist():
-    device = int(loads.argmin())
-    loads[device] += problem.shares[document, 0]
-    alone[device].append(document)
-  placements += [
-    schedule.Placement(documents, 1, device)
-    for device, documents in enumerate(alone)
-    if documents
-  ]
+  short = np.flatnonzero(~long)
+  members, _ = schedule.spread(
+    problem.shares[short, 0].tolist(), loads.tolist()
+  )
+  for device, (documents, tasks) in enumerate(zip(alone, members)):
+    documents += short[tasks].tolist()
+    if documents:
+      placements.append(schedule.Placement(documents, 1, device))
   return schedule.pack(problem, placements)

@@ -1,6 +1,7 @@
 """The plan of one step: rows, groups of devices and their order."""
 
 from collections.abc import Sequence
+import operator
 
 from jaxseq import _validate
 from jaxseq.planner import bounds
@@ -12,6 +13,7 @@ from jaxseq.planner import stream
 from jaxseq.planner import workload
 
 METHODS = ("lpt", "milp", "stream")
+_makespan = operator.attrgetter("makespan")
 
 
 def plan(
@@ -87,7 +89,3 @@ def propose(
       rows = stream.homogeneous(problem, degree)
       found.append(schedule.assemble(problem, rows, bound, name))
   return found
-
-
-def _makespan(assignment):
-  return assignment.makespan

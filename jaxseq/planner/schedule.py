@@ -8,6 +8,7 @@ time is the sum of the times of its rows.
 
 from collections.abc import Sequence
 import dataclasses
+import heapq
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,24 @@ class Placement(NamedTuple):
   documents: Sequence[int]
   degree: int
   first_device: int
+
+
+def spread(
+  times: Sequence[float], loads: Sequence[float]
+) -> tuple[list[list[int]], list[float]]:
+  """Puts tasks, in their order, where there is least to do.
+
+  From the seconds of each task, and what each block has to do already: the
+  tasks of each block, and what it has to do with them.
+  """
+  heap = [(load, block) for block, load in enumerate(loads)]
+  heapq.heapify(heap)
+  members = [[] for _ in heap]
+  for task, time in enumerate(times):
+    load, block = heap[0]
+    heapq.heapreplace(heap, (load + time, block))
+    members[block].append(task)
+  return members, [load for load, _ in sorted(heap, key=lambda pair: pair[1])]
 
 
 def pack(

@@ -6,8 +6,6 @@ their starts. Equal tokens are equal time there, so only the exchange of states
 and the rows that memory asks for come on top of the even share.
 """
 
-import heapq
-
 from jaxseq import _validate
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
@@ -27,14 +25,8 @@ def homogeneous(
       int(problem.lengths[0]),
       f"at most {degree} * {problem.capacity} tokens, the memory of a group",
     )
-  blocks = problem.num_devices // degree
-  column = degree.bit_length() - 1
-  heap = [(0.0, block) for block in range(blocks)]
-  members = [[] for _ in range(blocks)]
-  for document, share in enumerate(problem.shares[:, column].tolist()):
-    load, block = heap[0]
-    heapq.heapreplace(heap, (load + share, block))
-    members[block].append(document)
+  shares = problem.shares[:, degree.bit_length() - 1].tolist()
+  members, _ = schedule.spread(shares, [0.0] * (problem.num_devices // degree))
   placements = [
     schedule.Placement(documents, degree, block * degree)
     for block, documents in enumerate(members)

@@ -38,14 +38,13 @@ def _forward(function, size, carry, xs, flags):
   shapes = jax.eval_shape(
     function, carry, *_slice((xs, flags), 0, min(size, time))
   )[1]
+
   # Like the inputs: inside `jax.shard_map` arrays have the type of values that
   # are the same on all devices, or of such as differ.
-  ys = jax.tree.map(
-    lambda y: jnp.zeros_like(
-      some, y.dtype, shape=(y.shape[0], time) + y.shape[2:]
-    ),
-    shapes,
-  )
+  def zeros(y):
+    return jnp.zeros_like(some, y.dtype, shape=(y.shape[0], time) + y.shape[2:])
+
+  ys = jax.tree.map(zeros, shapes)
 
   def chunk(carry, ys, start, length):
     carry, new = function(carry, *_slice((xs, flags), start, length))

@@ -8,11 +8,7 @@ import jax.numpy as jnp
 
 
 def dot(
-  x: jax.Array,
-  y: jax.Array,
-  x_axis: int,
-  y_axis: int,
-  exact: bool = False,
+  x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, exact: bool = False
 ) -> jax.Array:
   """Sums over one of the last two axes of each; the leading ones are a batch.
 
@@ -25,12 +21,9 @@ def dot(
     jnp.broadcast_to(z, lead + z.shape[-2:]).reshape(-1, *z.shape[-2:])
     for z in (x, y)
   )
-  product = lax.dot_general(
-    x,
-    y,
-    (((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))),
-    precision=lax.Precision.HIGHEST if exact else None,
-  )
+  axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
+  precision = lax.Precision.HIGHEST if exact else None
+  product = lax.dot_general(x, y, axes, precision=precision)
   return product.reshape(lead + product.shape[1:])
 
 

@@ -88,12 +88,9 @@ def _associative(x, state, reset):
       decay = jnp.repeat(decay, V, axis=-1)
   if reset is not None:
     reset = jnp.broadcast_to(reset[:, None], (*lead, C))
+  flat = kv.reshape(*lead, C, K * V), state.reshape(*lead, K * V)
   states, final = linear.linear_scan(
-    decay,
-    kv.reshape(*lead, C, K * V),
-    state.reshape(*lead, K * V),
-    reset=reset,
-    method="associative",
+    decay, *flat, reset=reset, method="associative"
   )
   states = states.reshape(*lead, C, K, V)
   q = jnp.broadcast_to(x.q, (*lead, C, K))
@@ -133,10 +130,8 @@ def _set_aside(x, state, masks):
   # [B, C, C] and [B, C, R]: one product for all heads.
   pairs = masks.pairs[:, 0].astype(x.v.dtype)
   elements = bad_element[..., 0].swapaxes(1, 2).astype(x.v.dtype)
-  seen = (
-    _contractions.dot(pairs, elements, -1, -2).swapaxes(1, 2)[..., None] > 0
-  )
-  bad_rows = seen | bad_q | (bad_before & masks.enter)
+  seen = _contractions.dot(pairs, elements, -1, -2).swapaxes(1, 2)
+  bad_rows = (seen[..., None] > 0) | bad_q | (bad_before & masks.enter)
   bad_state = (bad_element & masks.leave).any(axis=-2, keepdims=True)
   bad_state |= bad_before & masks.through
 

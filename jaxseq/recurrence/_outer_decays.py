@@ -123,20 +123,16 @@ def _triangle(q, k, sums):
     difference = sums[:, :, None] - sums[:, None]
     lower = jnp.tril(jnp.ones((C, C), bool))[..., None]
     decays = exp_where(lower, difference)
-    return _contractions.sum_over(q[:, :, None] * decays * k[:, None], -1)[
-      ..., 0
-    ]
+    products = q[:, :, None] * decays * k[:, None]
+    return _contractions.sum_over(products, -1)[..., 0]
   half = C // 2
   halves = [leaf.reshape(B, 2, half, K) for leaf in (q, k, *sums)]
   high_low = Sums(*halves[2:])
   earlier, later = high_low[:, 0], high_low[:, 1]
   border = earlier[:, -1:]
-  across = _contractions.dot(
-    halves[0][:, 1] * jnp.exp(later - border),
-    halves[1][:, 0] * jnp.exp(border - earlier),
-    -1,
-    -1,
-  )
+  q_later = halves[0][:, 1] * jnp.exp(later - border)
+  k_earlier = halves[1][:, 0] * jnp.exp(border - earlier)
+  across = _contractions.dot(q_later, k_earlier, -1, -1)
   q, k, *parts = (leaf.reshape(2 * B, half, K) for leaf in halves)
   inside = _triangle(q, k, Sums(*parts)).reshape(B, 2, half, half)
   upper = jnp.concatenate([inside[:, 0], jnp.zeros_like(across)], axis=-1)

@@ -16,6 +16,9 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_decays
 
+dot = _contractions.dot
+sum_over = _contractions.sum_over
+
 
 class Inputs(NamedTuple):
   """What a chunk consumes; layouts as in `outer_chunk`."""
@@ -61,10 +64,8 @@ def scalar(
   """A decay per head, or none: the pairs' decays [C, C] multiply q k^T."""
   parts = _scalar_parts(x, masks)
   gram, decays, enter, leave, through = parts
-  o = _contractions.dot(gram * decays, x.v, -1, -2) + _contractions.dot(
-    enter * x.q, state, -1, -2
-  )
-  return o, through * state + _contractions.dot(leave * x.k, x.v, -2, -2)
+  o = dot(gram * decays, x.v, -1, -2) + dot(enter * x.q, state, -1, -2)
+  return o, through * state + dot(leave * x.k, x.v, -2, -2)
 
 
 def _scalar_parts(x, masks):
@@ -75,7 +76,7 @@ def _scalar_parts(x, masks):
     transposed = _outer_decays.Sums(*(part.swapaxes(-1, -2) for part in sums))
     decays = _outer_decays.exp_where(masks.pairs, sums - transposed)
   # One product for all heads of a group.
-  gram = _contractions.dot(x.q, x.k, -1, -1)
+  gram = dot(x.q, x.k, -1, -1)
   return (gram, decays, *_ends(x, masks, sums))
 
 
@@ -88,28 +89,22 @@ def _scalar_backward(residuals, cotangents):
   g, d_after = cotangents
   gram, decays, enter, leave, through = _scalar_parts(x, masks)
   q_in, k_out = enter * x.q, leave * x.k
-  d_q_in = _contractions.dot(g, state, -1, -1)
-  d_k_out = _contractions.dot(x.v, d_after, -1, -1)
-  d_state = through * d_after + _contractions.dot(q_in, g, -2, -2)
-  dv = _contractions.dot(gram * decays, g, -2, -2) + _contractions.dot(
-    k_out, d_after, -1, -2
-  )
-  d_pairs = _contractions.dot(g, x.v, -1, -1) * decays
-  d_gram = _contractions.sum_over(d_pairs, 1)
-  dq = _contractions.dot(d_gram, x.k, -1, -2) + _contractions.sum_over(
-    enter * d_q_in, 1
-  )
-  dk = _contractions.dot(d_gram, x.q, -2, -2) + _contractions.sum_over(
-    leave * d_k_out, 1
-  )
+  d_q_in = dot(g, state, -1, -1)
+  d_k_out = dot(x.v, d_after, -1, -1)
+  d_state = through * d_after + dot(q_in, g, -2, -2)
+  dv = dot(gram * decays, g, -2, -2) + dot(k_out, d_after, -1, -2)
+  d_pairs = dot(g, x.v, -1, -1) * decays
+  d_gram = sum_over(d_pairs, 1)
+  dq = dot(d_gram, x.k, -1, -2) + sum_over(enter * d_q_in, 1)
+  dk = dot(d_gram, x.q, -2, -2) + sum_over(leave * d_k_out, 1)
   da = None
   if x.a is not None:
     d_pairs = d_pairs * gram
-    d_leave = _contractions.sum_over(d_k_out * k_out, -1)
+    d_leave = sum_over(d_k_out * k_out, -1)
     d_sums = (
-      _contractions.sum_over(d_pairs, -1)
-      - _contractions.sum_over(d_pairs, -2).swapaxes(-1, -2)
-      + _contractions.sum_over(d_q_in * q_in, -1)
+      sum_over(d_pairs, -1)
+      - sum_over(d_pairs, -2).swapaxes(-1, -2)
+      + sum_over(d_q_in * q_in, -1)
       - d_leave
     )
     d_last = jnp.sum(d_leave, -2, keepdims=True)
@@ -140,12 +135,8 @@ def _vector_parts(x, masks):
 def _vector_forward(x, state, masks):
   scores, (enter, leave, through) = _vector_parts(x, masks)
   pairs = jnp.where(masks.pairs, scores(x.q, x.k), 0)
-  o = _contractions.dot(pairs, x.v, -1, -2) + _contractions.dot(
-    enter * x.q, state, -1, -2
-  )
-  after = through.swapaxes(-1, -2) * state + _contractions.dot(
-    leave * x.k, x.v, -2, -2
-  )
+  o = dot(pairs, x.v, -1, -2) + dot(enter * x.q, state, -1, -2)
+  after = through.swapaxes(-1, -2) * state + dot(leave * x.k, x.v, -2, -2)
   return (o, after), (x, state, masks, after)
 
 
@@ -159,31 +150,19 @@ def _vector_backward(residuals, cotangents):
   g, d_after = cotangents
   scores, (enter, leave, through) = _vector_parts(x, masks)
   pairs, pull = jax.vjp(
-    scores,
-    jnp.broadcast_to(x.q, x.a.shape),
-    jnp.broadcast_to(x.k, x.a.shape),
+    scores, jnp.broadcast_to(x.q, x.a.shape), jnp.broadcast_to(x.k, x.a.shape)
   )
   pairs = jnp.where(masks.pairs, pairs, 0)
-  d_pairs = jnp.where(masks.pairs, _contractions.dot(g, x.v, -1, -1), 0)
+  d_pairs = jnp.where(masks.pairs, dot(g, x.v, -1, -1), 0)
   dq, dk = pull(d_pairs)
-  dq = dq + enter * _contractions.dot(g, state, -1, -1)
-  dk = dk + leave * _contractions.dot(x.v, d_after, -1, -1)
-  dv = _contractions.dot(pairs, g, -2, -2) + _contractions.dot(
-    leave * x.k, d_after, -1, -2
-  )
-  d_state = through.swapaxes(-1, -2) * d_after + _contractions.dot(
-    enter * x.q, g, -2, -2
-  )
-  d_last = _contractions.sum_over(d_after * after, -1).swapaxes(-1, -2)
+  dq = dq + enter * dot(g, state, -1, -1)
+  dk = dk + leave * dot(x.v, d_after, -1, -1)
+  dv = dot(pairs, g, -2, -2) + dot(leave * x.k, d_after, -1, -2)
+  d_state = through.swapaxes(-1, -2) * d_after + dot(enter * x.q, g, -2, -2)
+  d_last = sum_over(d_after * after, -1).swapaxes(-1, -2)
   d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
   da = _outer_decays.d_log_decay(d_sums, x.a)
-  return (
-    Inputs(
-      _contractions.sum_over(dq, 1), _contractions.sum_over(dk, 1), dv, da
-    ),
-    d_state,
-    None,
-  )
+  return Inputs(sum_over(dq, 1), sum_over(dk, 1), dv, da), d_state, None
 
 
 vector.defvjp(_vector_forward, _vector_backward)

@@ -32,35 +32,21 @@ _UNROLLED = 32
 
 
 class Weights(NamedTuple):
-  """What does not depend on time.
+  """What does not depend on time; B and C are None where they do."""
 
-  Attributes:
-    A: [N, D].
-    B: [N, D] where B is the same at all times, None otherwise.
-    C: the same for C.
-    D: [D] or None.
-  """
-
-  A: jax.Array
-  B: jax.Array | None
-  C: jax.Array | None
-  D: jax.Array | None
+  A: jax.Array  # [N, D]
+  B: jax.Array | None  # [N, D]
+  C: jax.Array | None  # [N, D]
+  D: jax.Array | None  # [D]
 
 
 class Inputs(NamedTuple):
-  """What comes with each element.
+  """What comes with each element; B and C are None where Weights have them."""
 
-  Attributes:
-    x: [R, T, D].
-    delta: [R, T, D].
-    B: [R, T, N]; None where Weights has it.
-    C: the same for C.
-  """
-
-  x: jax.Array
-  delta: jax.Array
-  B: jax.Array | None
-  C: jax.Array | None
+  x: jax.Array  # [R, T, D]
+  delta: jax.Array  # [R, T, D]
+  B: jax.Array | None  # [R, T, N]
+  C: jax.Array | None  # [R, T, N]
 
 
 class _Elements(NamedTuple):
@@ -172,12 +158,10 @@ def _back_in_steps(method, weights, elements, a, h, states, g, mu):
 
   # Summed over rows in the end, which is cheaper than in the loop.
   zeros = jnp.zeros_like(h)
-  (mu, sum_A, sum_B), (d_delta, d_u, d_B) = lax.scan(
-    body,
-    (mu, zeros, None if weights.B is None else zeros),
-    (jnp.arange(len(g)), elements, a, g),
-    reverse=True,
-  )
+  carry = mu, zeros, None if weights.B is None else zeros
+  xs = jnp.arange(len(g)), elements, a, g
+  carry, (d_delta, d_u, d_B) = lax.scan(body, carry, xs, reverse=True)
+  mu, sum_A, sum_B = carry
   sum_A = jnp.sum(sum_A, axis=0)
   sum_B = None if sum_B is None else jnp.sum(sum_B, axis=0)
   return sum_A, sum_B, d_delta, d_u, d_B, mu
@@ -189,14 +173,9 @@ def _back_at_once(method, weights, elements, a, h, states, g, mu):
   # Element t passes its cotangent on through the decay of its successor; what
   # is wrapped around meets a zero state.
   d_states = (_spread(elements.C, weights.C) * _over_n(g)).at[-1].add(mu)
-  lam = _linear_scan(
-    method,
-    jnp.roll(a, -1, axis=0),
-    d_states,
-    None,
-    None if reset is None else jnp.roll(reset, -1, axis=0),
-    reverse=True,
-  )
+  a_next = jnp.roll(a, -1, axis=0)
+  reset_next = None if reset is None else jnp.roll(reset, -1, axis=0)
+  lam = _linear_scan(method, a_next, d_states, None, reset_next, reverse=True)
   before = jnp.concatenate([h[None], states[:-1]])
   w = lam * (a * _forget(reset, before))
   sum_A = jnp.sum(w * _over_n(elements.delta), axis=(0, 1))
@@ -247,13 +226,11 @@ def _linear_scan(method, a, b, init, reset, *, reverse):
   def flat(x):
     return x.reshape(x.shape[0], x.shape[1], -1).swapaxes(0, 1)
 
+  a, flat_b = flat(a), flat(b)
+  init = None if init is None else init.reshape(init.shape[0], -1)
+  reset = None if reset is None else reset.T
   states, _ = linear.linear_scan(
-    flat(a),
-    flat(b),
-    None if init is None else init.reshape(init.shape[0], -1),
-    reset=None if reset is None else reset.T,
-    method=method,
-    reverse=reverse,
+    a, flat_b, init, reset=reset, method=method, reverse=reverse
   )
   return states.swapaxes(0, 1).reshape(b.shape)
 
@@ -269,11 +246,7 @@ def _spread(element, weight):
 
 
 def _outer(element, states, x):
-  """Cotangents of B or C from [T, R, N, D] and [T, R, D].
-
-  Returns that of the elements [T, R, N] and None, or None and that of the
-  weight [N, D].
-  """
+  """Cotangents of B or C: of the elements [T, R, N], and of the weight."""
   if element is None:
     return None, jnp.sum(states * _over_n(x), axis=(0, 1))
   return _sum_d(states, x), None

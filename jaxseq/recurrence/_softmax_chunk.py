@@ -45,12 +45,12 @@ class SoftmaxState(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """What is averaged and read, [R, T, ...]; a k of None stands for ones."""
+  """What is averaged and read; a k of None stands for ones."""
 
-  q: jax.Array
-  logits: jax.Array
-  k: jax.Array | None
-  v: jax.Array
+  q: jax.Array  # [R, T, D]
+  logits: jax.Array  # [R, T, D]
+  k: jax.Array | None  # [R, T, D]
+  v: jax.Array  # [R, T, E]
 
 
 def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
@@ -71,9 +71,7 @@ def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
   m = jnp.maximum(m_left, m_right)
   a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
   return SoftmaxState(
-    m,
-    a * left.u + b * right.u,
-    a[..., None] * left.w + b[..., None] * right.w,
+    m, a * left.u + b * right.u, a[..., None] * left.w + b[..., None] * right.w
   )
 
 
@@ -96,14 +94,9 @@ def clamp(logits: jax.Array) -> jax.Array:
   return jnp.where(logits < NEG, NEG, logits)
 
 
-def step(
-  q: jax.Array,
-  logits: jax.Array,
-  k: jax.Array | None,
-  v: jax.Array,
-  state: SoftmaxState,
-) -> tuple[jax.Array, SoftmaxState]:
+def step(inputs: Inputs, state: SoftmaxState) -> tuple[jax.Array, SoftmaxState]:
   """Consumes one element: [..., D], [..., E] and the state of `run`."""
+  q, logits, k, v = inputs
   logits = clamp(logits)
   state = state._replace(m=clamp(state.m))
   state = _next(logits, k, v, state, jnp.maximum(state.m, logits))
@@ -132,9 +125,8 @@ def run(
 ) -> tuple[jax.Array, SoftmaxState]:
   """Runs over whole sequences, chunks of `size` elements one after the other.
 
-  From q, logits and k [R, T, D] and v [R, T, E] of any floating dtype, and m, u
-  [R, D] and w [R, D, E] in the dtype to compute in, o [R, T, E] in the common
-  dtype of the inputs, and the state after the last element.
+  The dtype of m, u [R, D] and w [R, D, E] is that to compute in. Returns o [R,
+  T, E] in the common dtype of the inputs, and the state after the last element.
   """
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
@@ -149,11 +141,7 @@ def run(
 
 
 def log_decay(
-  logits: jax.Array,
-  m: jax.Array,
-  u: jax.Array,
-  reset: jax.Array | None,
-  sink: float | None,
+  logits: jax.Array, m: jax.Array, u: jax.Array, reset, sink: float | None
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """log(Delta_{t-1} / Delta_t), exp(logits_t) / Delta_t, and the last m and u.
 
@@ -198,11 +186,7 @@ def _last_max(logits, m, reset, sink):
 @functools.cache
 def _function(method, sink):
   """The function of a chunk; one object for each choice."""
-  function = {
-    "sequential": _sequential,
-    "associative": _associative,
-    "chunked": _chunked,
-  }[method]
+  function = _METHODS[method]
 
   def chunk(state, inputs, reset):
     dtype = state.w.dtype
@@ -281,12 +265,9 @@ def _chunked(state, inputs, reset, sink):
     good &= _finite(k)
     k = jnp.where(good[..., None], k, 0)
   good_q = _finite(q)
-  inputs = Inputs(
-    jnp.where(good_q[..., None], q, 0),
-    jnp.where(good[..., None], logits, NEG),
-    k,
-    jnp.where(good[..., None], v, 0),
-  )
+  q = jnp.where(good_q[..., None], q, 0)
+  logits = jnp.where(good[..., None], logits, NEG)
+  inputs = Inputs(q, logits, k, jnp.where(good[..., None], v, 0))
   good_state = (
     _finite(state.m) & _finite(state.u) & jnp.all(_finite(state.w), axis=-1)
   )
@@ -296,16 +277,11 @@ def _chunked(state, inputs, reset, sink):
   if logits.shape[1] <= _BLOCK:
     state, o = _block(state, inputs, reset, sink=sink)
   else:
-    shift, one_shift = _shift(state, inputs.logits, reset, sink)
-    state, o = lax.cond(
-      one_shift,
-      functools.partial(_one_shift, sink=sink),
-      functools.partial(_blocks, sink=sink),
-      state,
-      inputs,
-      reset,
-      shift,
-    )
+    shift, one_shift = _shift(state, logits, reset, sink)
+    forms = [
+      functools.partial(form, sink=sink) for form in (_one_shift, _blocks)
+    ]
+    state, o = lax.cond(one_shift, *forms, state, inputs, reset, shift)
   o = jnp.where((spoiled | ~good_q)[..., None], jnp.nan, o)
   undefined = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), state)
   return _resets.select(spoiled[:, -1], undefined, state), o
@@ -366,12 +342,9 @@ def _one_shift(state, inputs, reset, shift, *, sink):
   weight = jnp.where(logits > NEG, jnp.exp(logits - shift[:, None]), 0)
   entering = jnp.where(sees[:, 0], jnp.exp(jnp.minimum(state.m - shift, 0)), 0)
   # All outputs are divided by u: no accelerator's short products here.
-  u = jnp.einsum(
-    "rts,rsd->rtd",
-    jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:]).astype(q.dtype),
-    weight,
-    precision=lax.Precision.HIGHEST,
-  )
+  each = jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:])
+  each = each.astype(q.dtype)
+  u = jnp.einsum("rts,rsd->rtd", each, weight, precision="highest")
   begin = 0 if sink is None else jnp.exp(jnp.minimum(sink - shift, 0))[:, None]
   u = u + jnp.where(sees, (entering * state.u)[:, None], begin)
   read = divide(q, u)
@@ -402,12 +375,9 @@ def _blocks(state, inputs, reset, shift, *, sink):
     x = jnp.pad(x, widths, constant_values=fill)
     return x.reshape((rows, count, size) + x.shape[2:]).swapaxes(0, 1)
 
-  xs = Inputs(
-    split(inputs.q, 0),
-    split(inputs.logits, NEG),
-    None if inputs.k is None else split(inputs.k, 0),
-    split(inputs.v, 0),
-  )
+  q, logits, k, v = inputs
+  k = None if k is None else split(k, 0)
+  xs = Inputs(split(q, 0), split(logits, NEG), k, split(v, 0))
   flags = None if reset is None else split(reset, False)
   block = jax.checkpoint(functools.partial(_block, sink=sink))
   state, o = lax.scan(lambda state, x: block(state, *x), state, (xs, flags))
@@ -438,3 +408,10 @@ def _block(state, inputs, reset, *, sink):
   left = jnp.where(sees[:, -1], entering[:, -1], 0)
   w = w + left[..., None] * state.w
   return SoftmaxState(m[:, -1], u[:, -1], w), o
+
+
+_METHODS = {
+  "sequential": _sequential,
+  "associative": _associative,
+  "chunked": _chunked,
+}

@@ -52,15 +52,9 @@ def attend(
   for first, last in _groups(count, size, earlier, window):
     begin, end = first * size, min(last * size, time)
     lowest = max(0, earlier + begin - window)
-    outputs.append(
-      _group(
-        q[:, begin:end],
-        *(x[:, lowest : earlier + end] for x in (k, v)),
-        start[:, begin:end] - lowest,
-        window,
-        size,
-      )
-    )
+    near = (x[:, lowest : earlier + end] for x in (k, v))
+    visible = start[:, begin:end] - lowest
+    outputs.append(_group(q[:, begin:end], *near, visible, window, size))
   o = jnp.concatenate(outputs, axis=1)
   o = jnp.where(undefined[..., None, None], jnp.nan, o)
   return o.reshape(*batch, *o.shape[1:])
@@ -77,10 +71,8 @@ def _groups(count, size, earlier, window):
   split = list(zip(edges[:-1], edges[1:]))
 
   def keys(groups):
-    return sum(
-      (last - first) * (min(window, earlier + (last - 1) * size) + size)
-      for first, last in groups
-    )
+    reach = (min(window, earlier + (last - 1) * size) for _, last in groups)
+    return sum((b - a) * (most + size) for (a, b), most in zip(groups, reach))
 
   whole = [(0, count)]
   return split if keys(split) < _WORTH * keys(whole) else whole

@@ -133,12 +133,9 @@ def _arriving(x, window, reset, axis):
     return halo.previous(x, count, axis, window)
   # The flags travel as one more channel.
   flags = reset[..., None].astype(x.dtype)
-  arrived = halo.previous(
-    jnp.concatenate([x, flags], axis=-1),
-    count,
-    axis,
-    jnp.pad(window, [(0, 0)] * (window.ndim - 1) + [(0, 1)]),
-  )
+  x = jnp.concatenate([x, flags], axis=-1)
+  window = jnp.pad(window, [(0, 0)] * (window.ndim - 1) + [(0, 1)])
+  arrived = halo.previous(x, count, axis, window)
   # An entry is cut off by a reset after it.
   flags = arrived[..., -1] > 0
   later = jax.lax.cumsum(flags.astype(jnp.int32), flags.ndim - 1, reverse=True)

@@ -88,19 +88,20 @@ def _project(params: GatedParams, x: jax.Array) -> Arrays:
   """
   heads = params.kernel.shape[0]
   if params.input_kernel is None:
-    parts = jnp.split(x, len(params.input_bias), -1)
-    return tuple(
-      to_heads(part + bias, heads)
-      for part, bias in zip(parts, params.input_bias)
-    )
+    return _with_bias(x, params)
   flat = x.reshape(-1, x.shape[-1])
-  return tuple(
-    to_heads(
-      (flat @ params.input_kernel[:, i] + bias).reshape(*x.shape[:-1], -1),
-      heads,
-    )
+  gates = (
+    flat @ params.input_kernel[:, i] + bias
     for i, bias in enumerate(params.input_bias)
   )
+  return tuple(to_heads(y.reshape(*x.shape[:-1], -1), heads) for y in gates)
+
+
+def _with_bias(products, params):
+  """From all gates' products one array per gate, with its bias."""
+  parts = jnp.split(products, len(params.input_bias), -1)
+  heads = params.kernel.shape[0]
+  return tuple(to_heads(x + b, heads) for x, b in zip(parts, params.input_bias))
 
 
 def _recurrent(params: GatedParams, hidden: jax.Array) -> Arrays:
@@ -142,11 +143,7 @@ def _unrolled_step(cell, params, state, x, reset):
   inputs, gates, width = params.input_kernel.shape
   # One product, no copies of parts of the kernel: this may stand in a loop.
   product = x @ params.input_kernel.reshape(inputs, gates * width)
-  parts = jnp.split(product, gates, -1)
-  projected = tuple(
-    to_heads(part + bias, params.kernel.shape[0])
-    for part, bias in zip(parts, params.input_bias)
-  )
+  projected = _with_bias(product, params)
   new, _ = cell.forward(projected, _recurrent(params, state[0]), state)
   return new
 
@@ -260,9 +257,8 @@ def _gated_scan_backward(cell, chunk, residuals, cotangents):
     )
     parts.append(d_x.reshape(-1, *d_x.shape[2:]))
   if first:
-    d_state, d_x, update = _pull_chunk(
-      cell, params, first_state, *head, d_state
-    )
+    pulled = _pull_chunk(cell, params, first_state, *head, d_state)
+    d_state, d_x, update = pulled
     d_params = jax.tree.map(jnp.add, d_params, update)
     parts.insert(0, d_x)
   d_x = jnp.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -272,8 +268,8 @@ def _gated_scan_backward(cell, chunk, residuals, cotangents):
 _gated_scan.defvjp(_gated_scan_forward, _gated_scan_backward)
 
 
-def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
-  """Checks shapes; `lead` is the shape of x without its features."""
+def _check(params: GatedParams, state: Arrays, x: jax.Array, reset):
+  """Raises ValueError unless the shapes fit together."""
   shape = jnp.shape(params.kernel)
   if len(shape) != 4 or shape[1] != shape[3]:
     raise _validate.error(
@@ -284,27 +280,17 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, lead: tuple):
   if params.input_kernel is None:
     input_gates = x.shape[-1] // width
     if x.shape[-1] != input_gates * width:
-      raise _validate.error(
-        "x",
-        f"shape {x.shape}",
-        f"a multiple of {width} features without params.input_kernel",
-      )
+      expected = f"a multiple of {width} features without params.input_kernel"
+      raise _validate.error("x", f"shape {x.shape}", expected)
   else:
+    expected = x.shape[-1], "input gates", width
     _, input_gates, _ = _validate.shape(
-      "params.input_kernel",
-      params.input_kernel,
-      (x.shape[-1], "input gates", width),
+      "params.input_kernel", params.input_kernel, expected
     )
   _validate.shape("params.input_bias", params.input_bias, (input_gates, width))
   _checks.shape("params.bias", params.bias, (gates, width))
   for leaf in state:
-    _validate.shape("state", leaf, (heads, lead[-1], features))
-
-
-def _check_scan(params, state, x, reset) -> None:
-  """Raises ValueError unless the arguments of `gated_scan` fit together."""
-  _validate.shape("x", x, ("time", "batch", "inputs"))
-  _check(params, state, x, x.shape[:-1])
+    _validate.shape("state", leaf, (heads, x.shape[-2], features))
   _checks.reset(reset, x.shape[:-1])
 
 
@@ -333,8 +319,7 @@ def gated_step(
     ValueError: if shapes do not fit together.
   """
   _validate.shape("x", x, ("batch", "inputs"))
-  _check(params, state, x, x.shape[:-1])
-  _checks.reset(reset, x.shape[:-1])
+  _check(params, state, x, reset)
   return _unrolled_step(cell, params, state, x, reset)
 
 
@@ -390,7 +375,8 @@ def gated_scan(
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.
   """
-  _check_scan(params, state, x, reset)
+  _validate.shape("x", x, ("time", "batch", "inputs"))
+  _check(params, state, x, reset)
   if axis is not None:
 
     def run(params, state, x, reset):

@@ -89,17 +89,10 @@ def linear_scan(
     ValueError: if shapes, dtypes or the method do not fit the above.
   """
   if axis is not None:
-    return scans.linear_scan(
-      functools.partial(linear_scan, reverse=reverse, method=method),
-      a,
-      b,
-      init,
-      reset=reset,
-      reverse=reverse,
-      dtype=accumulator_dtype(a, b, init),
-      axis=axis,
-      exchange=exchange,
-    )
+    run = functools.partial(linear_scan, reverse=reverse, method=method)
+    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
+    dtype = accumulator_dtype(a, b, init)
+    return scans.linear_scan(run, a, b, init, reset=reset, dtype=dtype, **split)
   a, b = jnp.asarray(a), jnp.asarray(b)
   *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
   batch = tuple(batch)
@@ -120,14 +113,10 @@ def linear_scan(
   else:
     a = jnp.broadcast_to(a, batch + a.shape[-2:])
     a = a.reshape((rows,) + a.shape[-2:])
-  h, final = _scan(
-    a.astype(dtype),
-    b.reshape(rows, time, n).astype(dtype),
-    init.reshape(rows, n).astype(dtype),
-    None if reset is None else reset.reshape(rows, time),
-    bool(reverse),
-    method,
-  )
+  a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
+  init = init.reshape(rows, n).astype(dtype)
+  reset = None if reset is None else reset.reshape(rows, time)
+  h, final = _scan(a, flat, init, reset, bool(reverse), method)
   return h.reshape(b.shape), final.reshape(batch + (n,))
 
 
@@ -170,11 +159,8 @@ def _check_broadcast(name, shape, target):
   except ValueError:
     fits = False
   if not fits:
-    raise _validate.error(
-      name,
-      f"shape {shape}",
-      f"one that broadcasts to that of b, {tuple(target)}",
-    )
+    expected = f"one that broadcasts to that of b, {tuple(target)}"
+    raise _validate.error(name, f"shape {shape}", expected)
 
 
 def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
@@ -191,12 +177,7 @@ def _scan(a, b, init, reset, reverse, method):
 
   Returns h [B, T, n] and the last state [B, n].
   """
-  run = {
-    "sequential": _sequential,
-    "associative": _associative,
-    "chunked": _chunked,
-  }[method]
-  return run(a, b, init, reset, reverse)
+  return _METHODS[method](a, b, init, reset, reverse)
 
 
 def _scan_forward(a, b, init, reset, reverse, method):
@@ -330,13 +311,15 @@ def _chunked(a, b, init, reset, reverse):
   decay, addend = (x.reshape(rows, blocks, n) for x in (decay, addend))
   after, _ = _associative(decay, addend, init, None, reverse)
   entering = _previous(after, init, reverse)
-  h, _ = _sequential(
-    a_blocks,
-    b_blocks,
-    entering.reshape(rows * blocks, n),
-    reset_blocks,
-    reverse,
-  )
+  entering = entering.reshape(rows * blocks, n)
+  h, _ = _sequential(a_blocks, b_blocks, entering, reset_blocks, reverse)
   h = h.reshape(rows, blocks * size, n)
   h = h[:, pad:] if reverse else h[:, :time]
   return h, h[:, 0 if reverse else -1]
+
+
+_METHODS = {
+  "sequential": _sequential,
+  "associative": _associative,
+  "chunked": _chunked,
+}

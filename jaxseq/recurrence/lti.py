@@ -92,18 +92,9 @@ def lti_scan(
     run = functools.partial(
       lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
     )
+    split = {"axis": axis, "exchange": exchange, "reverse": reverse}
     return scans.lti_scan(
-      run,
-      Lambda_bar,
-      B_bar,
-      C,
-      u,
-      init,
-      D=D,
-      reset=reset,
-      reverse=reverse,
-      axis=axis,
-      exchange=exchange,
+      run, Lambda_bar, B_bar, C, u, init, D=D, reset=reset, **split
     )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
@@ -129,15 +120,13 @@ def lti_scan(
   P = jnp.shape(Lambda_bar)[0]
   if init is None:
     init = jnp.zeros_like(u, real, shape=batch + (P,))
-  y, final = _run(
-    system,
-    u.reshape((rows, time) + u.shape[-1:]),
-    tuple(x.reshape(rows, P) for x in parts(init)),
-    None if reset is None else reset.reshape(rows, time),
-    _Options(bool(reverse), method, size),
-  )
-  final = lax.complex(*final) if is_complex else final[0]
-  return y.reshape(u.shape[:-1] + y.shape[-1:]), final.reshape(batch + (P,))
+  flat = u.reshape((rows, time) + u.shape[-1:])
+  init = tuple(x.reshape(rows, P) for x in parts(init))
+  reset = None if reset is None else reset.reshape(rows, time)
+  options = _Options(bool(reverse), method, size)
+  y, final = _run(system, flat, init, reset, options)
+  y = y.reshape(u.shape[:-1] + y.shape[-1:])
+  return y, _join(final).reshape(batch + (P,))
 
 
 def _check(Lambda_bar, B_bar, C, D, u, init, reset):
@@ -191,9 +180,8 @@ def _forward(system, u, init, reset, options):
     return after, _write(y, y_c, start), h
 
   y = jnp.zeros_like(u, shape=(rows, time, system.w_out.shape[1]))
-  h, y, boundaries, tail = _over_chunks(
-    chunk, init, y, time, size, options.reverse
-  )
+  folded = _over_chunks(chunk, init, y, time, size, options.reverse)
+  h, y, boundaries, tail = folded
   return (y, h), (system, u, init, reset, boundaries, tail)
 
 
@@ -230,15 +218,12 @@ def _backward(options, residuals, cotangents):
   zeros = tuple(jnp.zeros_like(part) for part in mu)
   grads = jax.tree.map(jnp.zeros_like, (system.w_in, system.w_out, system.D))
   fresh = None if reset is None else jnp.zeros_like(reset[:, 0])
-  ((mu, later, fresh, d_a), grads), du, _, _ = _over_chunks(
-    chunk,
-    ((mu, zeros, fresh, zeros), grads),
-    jnp.zeros_like(u),
-    time,
-    options.chunk_size,
-    not options.reverse,
-    (boundaries, tail),
+  carry = (mu, zeros, fresh, zeros), grads
+  size, kept = options.chunk_size, (boundaries, tail)
+  carry, du, _, _ = _over_chunks(
+    chunk, carry, jnp.zeros_like(u), time, size, not options.reverse, kept
   )
+  (mu, later, fresh, d_a), grads = carry
   d_a = _add(d_a, _forget(fresh, _product_conj(later, init)))
   d_a = tuple(jnp.sum(part, axis=0) for part in d_a)
   return _System(d_a, *grads), du, mu, None
@@ -292,18 +277,12 @@ def _states(system, u, h, reset, options):
 
 def _states_by_scan(system, Bu, h, reset, options):
   """As `_states`, through `linear_scan`: few and large operations."""
-  join = (lambda x: x[0]) if len(system.a) == 1 else (lambda x: lax.complex(*x))
-  states, final = linear.linear_scan(
-    join(system.a),
-    join(_split(Bu, system.a)).swapaxes(0, 1),
-    join(h),
-    reset=None if reset is None else reset.swapaxes(0, 1),
-    reverse=options.reverse,
-    method=options.method,
-  )
-  return _parts(final, system.a), jnp.concatenate(
-    _parts(states.swapaxes(0, 1), system.a), axis=-1
-  )
+  a, Bu = _join(system.a), _join(_split(Bu, system.a)).swapaxes(0, 1)
+  h, reset = _join(h), None if reset is None else reset.swapaxes(0, 1)
+  how = {"reverse": options.reverse, "method": options.method}
+  states, final = linear.linear_scan(a, Bu, h, reset=reset, **how)
+  states = _parts(states.swapaxes(0, 1), system.a)
+  return _parts(final, system.a), jnp.concatenate(states, axis=-1)
 
 
 def _adjoint(system, g, states, carry, reset, options):
@@ -336,11 +315,9 @@ def _adjoint(system, g, states, carry, reset, options):
 def _adjoint_by_scan(system, g, states, carry, reset, options):
   """As `_adjoint`, through `linear_scan` with the conjugate decay."""
   mu, later, fresh, d_a = carry
-  is_complex = len(system.a) > 1
-  join = (lambda x: lax.complex(*x)) if is_complex else (lambda x: x[0])
   first, last = (-1, 0) if options.reverse else (0, -1)
-  g = join(_split(g, system.a)).at[last].add(join(mu)).swapaxes(0, 1)
-  a = jnp.conj(join(system.a))
+  g = _join(_split(g, system.a)).at[last].add(_join(mu)).swapaxes(0, 1)
+  a = jnp.conj(_join(system.a))
   shift = 1 if options.reverse else -1
   # The flag that is wrapped around meets a zero state.
   after = None if reset is None else jnp.roll(reset.swapaxes(0, 1), shift, 1)
@@ -353,9 +330,8 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
     return jnp.roll(x, shift, axis=0).at[last].set(carried)
 
   # Each state meets the lam of the element after it.
-  products = _product_conj(
-    tuple(map(next_of, lam, later)), _split(states, system.a)
-  )
+  lam_after = tuple(map(next_of, lam, later))
+  products = _product_conj(lam_after, _split(states, system.a))
   first_reset = None
   if reset is not None:
     products = _forget(next_of(reset, fresh), products)
@@ -378,6 +354,11 @@ def _split(x, a):
   return (x,) if len(a) == 1 else tuple(jnp.split(x, 2, axis=-1))
 
 
+def _join(parts):
+  """A real or complex array from its parts."""
+  return parts[0] if len(parts) == 1 else lax.complex(*parts)
+
+
 def _parts(x, a):
   """A real or complex array -> its parts, as many as `a` has."""
   return (x,) if len(a) == 1 else (jnp.real(x), jnp.imag(x))
@@ -387,10 +368,7 @@ def _affine(a, h, b):
   """A * h + b, by parts."""
   if len(a) == 1:
     return (a[0] * h[0] + b[0],)
-  return (
-    a[0] * h[0] - a[1] * h[1] + b[0],
-    a[0] * h[1] + a[1] * h[0] + b[1],
-  )
+  return (a[0] * h[0] - a[1] * h[1] + b[0], a[0] * h[1] + a[1] * h[0] + b[1])
 
 
 def _add(x, y):

@@ -105,15 +105,13 @@ def outer_scan(
       return None
     return jnp.reshape(x, (rows, time, 1, jnp.shape(x)[-1]))
 
-  o, final = outer_scan_heads(
-    *map(one_head, (q, k, v, decay)),
-    None if init is None else jnp.reshape(init, (rows, 1, *state_shape[-2:])),
-    reset=None if reset is None else jnp.reshape(reset, (rows, time)),
-    chunk_size=chunk_size,
-    method=method,
-    axis=axis,
-    exchange=exchange,
-  )
+  if init is not None:
+    init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
+  reset = None if reset is None else jnp.reshape(reset, (rows, time))
+  how = {"chunk_size": chunk_size, "method": method}
+  split = {"axis": axis, "exchange": exchange}
+  elements = map(one_head, (q, k, v, decay))
+  o, final = outer_scan_heads(*elements, init, reset=reset, **how, **split)
   return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
 
 
@@ -167,11 +165,8 @@ def outer_scan_heads(
   *batch, time, heads = lead
   groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
   if groups < 1 or heads % groups:
-    raise _validate.error(
-      "v",
-      f"shape {jnp.shape(v)}",
-      f"as many heads as a multiple of the groups of q, {jnp.shape(q)}",
-    )
+    expected = f"as many heads as a multiple of the groups of q, {jnp.shape(q)}"
+    raise _validate.error("v", f"shape {jnp.shape(v)}", expected)
   _check_keys((*batch, time, groups), lead, q, k, decay)
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
@@ -186,21 +181,19 @@ def outer_scan_heads(
   rows, per_group = math.prod(batch), heads // groups
   if init is None:
     init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
-  x = _outer_forms.Inputs(
-    jnp.reshape(q, (rows, time, groups, 1, dk)),
-    jnp.reshape(k, (rows, time, groups, 1, dk)),
-    jnp.reshape(v, (rows, time, groups, per_group, dv)),
-    None
-    if decay is None
-    else jnp.reshape(decay, (rows, time, groups, per_group, -1)),
-  )
-  final, o = _chunks.over_chunks(
-    functools.partial(_chunk, method, out),
-    size,
-    jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype),
-    x,
-    None if reset is None else jnp.reshape(reset, (rows, time)),
-  )
+
+  def grouped(x, heads):
+    if x is None:
+      return None
+    return jnp.reshape(x, (rows, time, groups, heads, jnp.shape(x)[-1]))
+
+  shared = (grouped(x, 1) for x in (q, k))
+  own = (grouped(x, per_group) for x in (v, decay))
+  x = _outer_forms.Inputs(*shared, *own)
+  init = jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype)
+  reset = None if reset is None else jnp.reshape(reset, (rows, time))
+  chunk = functools.partial(_chunk, method, out)
+  final, o = _chunks.over_chunks(chunk, size, init, x, reset)
   return o.reshape(*lead, dv), final.reshape(*batch, heads, dk, dv)
 
 
@@ -237,11 +230,8 @@ def outer_step(
   _checks.reset(reset, batch)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, state)
-  q, k, v, decay, state = (
-    None if x is None else jnp.asarray(x, dtype)
-    for x in (q, k, v, decay, state)
-  )
-  o, state = _outer_chunk.step(q, k, v, decay, state, reset)
+  x = jax.tree.map(lambda x: jnp.asarray(x, dtype), (q, k, v, decay, state))
+  o, state = _outer_chunk.step(*x, reset)
   return o.astype(out), state
 
 
@@ -281,11 +271,7 @@ def _chunk_size(chunk_size, time, dk, dv):
 
 
 def _chunk(method, out, state, x, reset):
-  """One chunk.
-
-  From the state [N G, R, K, V] before it and inputs [N, C, G, R|1, F] to the
-  state after it and the outputs [N, C, G, R, V], of dtype `out`.
-  """
+  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to outputs `out`."""
   groups = x.v.shape[2]
 
   def heads_first(leaf):

@@ -1,15 +1,14 @@
 """The recurrences as plain steps: what the fast forms of the package compute.
 
 Each function has the name and the main arguments of one in
-`jaxseq.recurrence`, whose docstring says what they are. Here the definition
-stands in a few lines, one element after the other, or all pairs of elements for
-attention: to be read, and for tests and benchmarks to compare with. Dtypes are
-what the inputs make them.
+`jaxseq.recurrence`, whose signature and docstring say what they and the results
+are. Here the definition stands in a few lines, one element after the other, or
+all pairs of elements for attention: to be read, and for tests and benchmarks to
+compare with. Dtypes are what the inputs make them.
 """
 
 from collections.abc import Callable
 import math
-from typing import Any
 
 import jax
 from jax import lax
@@ -17,20 +16,16 @@ import jax.numpy as jnp
 
 from jaxseq._types import PyTree
 from jaxseq.recurrence._softmax_chunk import SoftmaxState
-from jaxseq.recurrence.gated import GatedCell
-from jaxseq.recurrence.gated import GatedParams
-
-Array = jax.Array | Any
 
 
 def over_time(
-  step: Callable[..., tuple[Any, Any]],
+  step: Callable[..., tuple[PyTree, PyTree]],
   state: PyTree,
   elements: PyTree,
-  reset: Array | None,
+  reset: jax.Array | None,
   *,
   axis: int,
-  fresh: PyTree = 0,
+  fresh: PyTree | None = None,
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree]:
   """Takes one step for each element along an axis.
@@ -41,8 +36,8 @@ def over_time(
     elements: tuple of arrays, or None, with that axis.
     reset: bool, (..., time) with time as that axis, or None.
     axis: which axis is time.
-    fresh: state that a reset puts back before its element is consumed, or a
-      number for all of it.
+    fresh: state that a reset puts back before its element is consumed; zeros
+      if None.
     reverse: from the last element to the first.
 
   Returns:
@@ -51,63 +46,45 @@ def over_time(
 
   def body(state, element):
     flag, element = element
+
+    def put_back(x, new):
+      where = flag.reshape(flag.shape + (1,) * (x.ndim - flag.ndim))
+      return jnp.where(where, new, x)
+
     if flag is not None:
-      state = jax.tree.map(
-        lambda x, new: jnp.where(
-          flag.reshape(flag.shape + (1,) * (x.ndim - flag.ndim)), new, x
-        ),
-        state,
-        jax.tree.map(lambda _: fresh, state)
-        if isinstance(fresh, int)
-        else fresh,
-      )
+      state = jax.tree.map(put_back, state, fresh)
     return step(state, *element)
 
-  elements = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), elements)
-  flags = None if reset is None else jnp.moveaxis(jnp.asarray(reset), axis, 0)
   state = jax.tree.map(jnp.asarray, state)
-  state, y = lax.scan(body, state, (flags, elements), reverse=reverse)
+  if fresh is None:
+    fresh = jax.tree.map(jnp.zeros_like, state)
+  xs = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), (reset, elements))
+  state, y = lax.scan(body, state, xs, reverse=reverse)
   return jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), y), state
 
 
-def linear_scan(
-  a: Array,
-  b: Array,
-  init: Array | None = None,
-  *,
-  reset: Array | None = None,
-  reverse: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+def _begin(init, shape, *inputs):
+  """The state before the first element, zeros if None."""
+  init = jnp.zeros(shape, jnp.result_type(*inputs)) if init is None else init
+  return jnp.asarray(init, jnp.result_type(init, *inputs))
+
+
+def linear_scan(a, b, init=None, *, reset=None, reverse=False):
   """States h_t = a_t h_{t-1} + b_t, (*batch, time, n), and the last one."""
 
   def step(h, a, b):
     h = a * h + b
     return h, h
 
-  dtype = jnp.result_type(a, b, *([] if init is None else [init]))
-  if init is None:
-    init = jnp.zeros((*b.shape[:-2], b.shape[-1]))
-  return over_time(
-    step,
-    jnp.asarray(init, dtype),
-    (jnp.broadcast_to(a, b.shape), b),
-    reset,
-    axis=b.ndim - 2,
-    reverse=reverse,
-  )
+  init = _begin(init, (*b.shape[:-2], b.shape[-1]), a, b)
+  elements = jnp.broadcast_to(a, b.shape), b
+  axis = b.ndim - 2
+  return over_time(step, init, elements, reset, axis=axis, reverse=reverse)
 
 
 def lti_scan(
-  Lambda_bar: Array,
-  B_bar: Array,
-  C: Array,
-  u: Array,
-  init: Array | None = None,
-  *,
-  D: Array | None = None,
-  reset: Array | None = None,
-  reverse: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+  Lambda_bar, B_bar, C, u, init=None, *, D=None, reset=None, reverse=False
+):
   """Outputs Re(C h_t) + D u_t over h_t = Lambda_bar h_{t-1} + B_bar u_t."""
   inputs = jnp.einsum("ph,...h->...p", B_bar, u)
   h, final = linear_scan(Lambda_bar, inputs, init, reset=reset, reverse=reverse)
@@ -115,15 +92,7 @@ def lti_scan(
   return (y if D is None else y + D * u), final
 
 
-def siso_scan(
-  A: Array,
-  B: Array,
-  C: Array,
-  u: Array,
-  init: Array | None = None,
-  *,
-  reset: Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+def siso_scan(A, B, C, u, init=None, *, reset=None):
   """Outputs Re(C x_t) over x_t = A x_{t-1} + B u_t; A (H, N) or (H, N, N)."""
 
   def step(x, u):
@@ -133,23 +102,11 @@ def siso_scan(
       x = A * x + B * u[..., None]
     return x, jnp.real(jnp.sum(C * x, axis=-1))
 
-  if init is None:
-    init = jnp.zeros((*u.shape[:-2], *B.shape))
-  init = jnp.asarray(init, jnp.result_type(A, B, C, init))
+  init = _begin(init, (*u.shape[:-2], *B.shape), A, B, u)
   return over_time(step, init, (u,), reset, axis=u.ndim - 2)
 
 
-def selective_scan(
-  x: Array,
-  delta: Array,
-  A: Array,
-  B: Array,
-  C: Array,
-  init: Array | None = None,
-  *,
-  D: Array | None = None,
-  reset: Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+def selective_scan(x, delta, A, B, C, init=None, *, D=None, reset=None):
   """Outputs C_t h_t + D x_t; h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t."""
   *batch, d = x.shape
 
@@ -164,23 +121,13 @@ def selective_scan(
     h = jnp.exp(delta[..., None] * A) * h + (delta * x)[..., None] * B
     return h, jnp.real(jnp.sum(C * h, axis=-1))
 
-  if init is None:
-    init = jnp.zeros((*batch[:-1], *A.shape))
-  init = jnp.asarray(init, jnp.result_type(A, B, init))
+  init = _begin(init, (*batch[:-1], *A.shape), A, B, x)
   elements = x, delta, per_channel(B), per_channel(C)
   y, h = over_time(step, init, elements, reset, axis=x.ndim - 2)
   return (y if D is None else y + D * x), h
 
 
-def outer_scan(
-  q: Array,
-  k: Array,
-  v: Array,
-  decay: Array | None = None,
-  init: Array | None = None,
-  *,
-  reset: Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+def outer_scan(q, k, v, decay=None, init=None, *, reset=None):
   """Outputs q_t S_t over S_t = exp(decay_t)[:, None] S_{t-1} + k_t v_t^T."""
   q, k, v, decay = (
     None if x is None else jnp.expand_dims(x, -2) for x in (q, k, v, decay)
@@ -190,15 +137,7 @@ def outer_scan(
   return o[..., 0, :], S[..., 0, :, :]
 
 
-def outer_scan_heads(
-  q: Array,
-  k: Array,
-  v: Array,
-  decay: Array | None = None,
-  init: Array | None = None,
-  *,
-  reset: Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None):
   """`outer_scan` with heads after time, which may share queries and keys."""
   q, k = (jnp.repeat(x, v.shape[-2] // k.shape[-2], axis=-2) for x in (q, k))
 
@@ -208,30 +147,24 @@ def outer_scan_heads(
     S = S + k[..., None] * v[..., None, :]
     return S, jnp.einsum("...k,...kv->...v", q, S)
 
-  if init is None:
-    init = jnp.zeros((*v.shape[:-3], *k.shape[-2:], v.shape[-1]), v.dtype)
+  init = _begin(init, (*v.shape[:-3], *k.shape[-2:], v.shape[-1]), k, v)
   return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)
 
 
-def softmax_outer_scan(
-  q: Array,
-  logits: Array,
-  k: Array | None,
-  v: Array,
-  init: SoftmaxState | None = None,
-  *,
-  reset: Array | None = None,
-  sink: float | None = None,
-) -> tuple[jax.Array, SoftmaxState]:
+def _average(shape, v, sink=None):
+  """Averages of no values `v`, or of a sink."""
+  m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)
+  return SoftmaxState(
+    jnp.full(shape, m, v.dtype),
+    jnp.full(shape, u, v.dtype),
+    jnp.zeros((*shape, v.shape[-1]), v.dtype),
+  )
+
+
+def softmax_outer_scan(q, logits, k, v, init=None, *, reset=None, sink=None):
   """Outputs sum_d q_t[d] w_t[d] / u_t[d], with sums relative to a maximum m."""
   k = jnp.ones_like(logits) if k is None else k
-  batch, (dk, dv) = v.shape[:-2], (logits.shape[-1], v.shape[-1])
-  m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)
-  fresh = SoftmaxState(
-    jnp.full((*batch, dk), m, v.dtype),
-    jnp.full((*batch, dk), u, v.dtype),
-    jnp.zeros((*batch, dk, dv), v.dtype),
-  )
+  fresh = _average((*v.shape[:-2], logits.shape[-1]), v, sink)
 
   def step(state, q, logits, k, v):
     m = jnp.maximum(state.m, logits)
@@ -246,21 +179,9 @@ def softmax_outer_scan(
   return over_time(step, state, elements, reset, axis=v.ndim - 2, fresh=fresh)
 
 
-def softmax_scan(
-  scores: Array,
-  values: Array,
-  init: SoftmaxState | None = None,
-  *,
-  reset: Array | None = None,
-  mask: Array | None = None,
-) -> tuple[jax.Array, SoftmaxState]:
+def softmax_scan(scores, values, init=None, *, reset=None, mask=None):
   """Averages w_t / u_t of values, with sums relative to a maximum m."""
-  shape = scores.shape[:-1]
-  nothing = SoftmaxState(
-    jnp.full(shape, -1e30, values.dtype),
-    jnp.zeros(shape, values.dtype),
-    jnp.zeros((*shape, values.shape[-1]), values.dtype),
-  )
+  nothing = _average(scores.shape[:-1], values)
 
   def step(state, score, value, seen):
     # What is left out counts nothing, also where it is the first of all.
@@ -278,14 +199,7 @@ def softmax_scan(
   return over_time(step, state, elements, reset, axis=axis, fresh=nothing)
 
 
-def gated_scan(
-  cell: GatedCell,
-  params: GatedParams,
-  state: tuple[Array, ...],
-  x: Array,
-  *,
-  reset: Array | None = None,
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+def gated_scan(cell, params, state, x, *, reset=None):
   """Hidden states (time, heads, batch, features) of a gated network."""
   heads, features, gates, _ = params.kernel.shape
 
@@ -309,13 +223,7 @@ def gated_scan(
   return hidden, tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
 
 
-def causal_conv(
-  x: Array,
-  weight: Array,
-  bias: Array | None,
-  window: Array,
-  reset: Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
+def causal_conv(x, weight, bias, window, reset=None):
   """Sums of the last inputs of each channel under weights; the last window."""
 
   def step(window, x):
@@ -326,9 +234,7 @@ def causal_conv(
   return over_time(step, window, (x,), reset, axis=x.ndim - 2)
 
 
-def window_attention(
-  q: Array, k: Array, v: Array, start: Array, window: int
-) -> jax.Array:
+def window_attention(q, k, v, start, window):
   """Attention to at most `window` earlier elements, none before start[t].
 
   All scores are in memory; k and v may begin before q.
@@ -344,14 +250,7 @@ def window_attention(
   return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
 
 
-def softmax_attention(
-  q: Array,
-  k: Array,
-  v: Array,
-  *,
-  causal: bool = True,
-  reset: Array | None = None,
-) -> jax.Array:
+def softmax_attention(q, k, v, *, causal=True, reset=None):
   """Attention of (*batch, heads, time, d) with all scores in memory."""
   k, v = (jnp.repeat(x, q.shape[-3] // k.shape[-3], axis=-3) for x in (k, v))
   time = q.shape[-2]

@@ -76,18 +76,9 @@ def selective_scan(
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
+    split = {"axis": axis, "exchange": exchange}
     return scans.selective_scan(
-      run,
-      x,
-      delta,
-      A,
-      B,
-      C,
-      init,
-      D=D,
-      reset=reset,
-      axis=axis,
-      exchange=exchange,
+      run, x, delta, A, B, C, init, D=D, reset=reset, **split
     )
   *batch, time, _ = _validate.shape("x", x, ("*batch", "time", "d"))
   size = _chunk_size(chunk_size, time)
@@ -98,9 +89,8 @@ def selective_scan(
     (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
     return h, y
 
-  return _by_group(
-    run, x, delta, A, B, C, init, D, reset, batch=tuple(batch), time=(time,)
-  )
+  system, lead = (A, B, C, D), {"batch": tuple(batch), "time": (time,)}
+  return _by_group(run, x, delta, system, init, reset, **lead)
 
 
 def selective_step(
@@ -135,19 +125,8 @@ def selective_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   batch = _validate.shape("x", x, ("*batch", "d"))[:-1]
-  return _by_group(
-    _selective_chunk.step,
-    x,
-    delta,
-    A,
-    B,
-    C,
-    state,
-    D,
-    reset,
-    batch=batch,
-    time=(),
-  )
+  run, system = _selective_chunk.step, (A, B, C, D)
+  return _by_group(run, x, delta, system, state, reset, batch=batch, time=())
 
 
 def _chunk_size(chunk_size, time):
@@ -163,28 +142,26 @@ def _chunk_size(chunk_size, time):
   return min(size, time)
 
 
-def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
+def _by_group(run, x, delta, system, init, reset, *, batch, time):
   """Checks all arguments, and runs each group of channels on its own.
 
   `run` is a function of weights, inputs, state and flags, in the layouts of
   `selective_chunk`, to the new state and y. `time` is (time,), or () for one
   element. Returns y and the state in the caller's layout.
   """
-  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
+  *system, D = system
+  x, delta, A, B, C = map(jnp.asarray, (x, delta, *system))
   lead, d = (*batch, *time), x.shape[-1]
   _check(x, delta, A, D, init, reset, batch, time)
   n = A.shape[1]
   groups = {
-    "B": _num_groups("B", B.shape, lead, d, n),
-    "C": _num_groups("C", C.shape, lead, d, n),
+    name: _num_groups(name, leaf.shape, lead, d, n)
+    for name, leaf in (("B", B), ("C", C))
   }
   g = max(1, *groups.values())
   if not set(groups.values()) <= {0, 1, g}:
-    raise _validate.error(
-      "B and C",
-      f"{groups['B']} and {groups['C']}",
-      "equally many groups, or one of them a single one",
-    )
+    expected = "equally many groups, or one of them a single one"
+    raise _validate.error("B and C", "{B} and {C}".format(**groups), expected)
   given = (A, B, C) + (() if init is None else (init,))
   real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
   dtype = jnp.result_type(real, *given)
@@ -204,23 +181,21 @@ def _by_group(run, x, delta, A, B, C, init, D, reset, *, batch, time):
     """(*batch, time, d) -> [g, R, T, d / g]."""
     return jnp.moveaxis(array.reshape(*rows, g, d // g), -2, 0)
 
-  arguments = (
-    _selective_chunk.Weights(
-      by_channel(A)[:, 0],
-      None if groups["B"] else by_channel(B)[:, 0],
-      None if groups["C"] else by_channel(C)[:, 0],
-      None if D is None else jnp.asarray(D, real).reshape(g, -1),
-    ),
-    _selective_chunk.Inputs(
-      split(x),
-      split(delta),
-      by_element("B", B) if groups["B"] else None,
-      by_element("C", C) if groups["C"] else None,
-    ),
-    by_channel(
-      jnp.zeros_like(x, shape=(*batch, d, n)) if init is None else init
-    ),
+  weights = _selective_chunk.Weights(
+    by_channel(A)[:, 0],
+    None if groups["B"] else by_channel(B)[:, 0],
+    None if groups["C"] else by_channel(C)[:, 0],
+    None if D is None else jnp.asarray(D, real).reshape(g, -1),
   )
+  inputs = _selective_chunk.Inputs(
+    split(x),
+    split(delta),
+    by_element("B", B) if groups["B"] else None,
+    by_element("C", C) if groups["C"] else None,
+  )
+  if init is None:
+    init = jnp.zeros_like(x, shape=(*batch, d, n))
+  arguments = weights, inputs, by_channel(init)
   reset = None if reset is None else reset.reshape(rows)
   if g == 1:
     # Without an axis of size 1 in between, over which layouts are chosen badly.
@@ -253,9 +228,6 @@ def _num_groups(name, shape, lead, d, n):
   *front, g, last = shape if len(shape) > 1 else (0, 0)
   if (*front, last) == (*lead, n) and g and d % g == 0:
     return g
-  raise _validate.error(
-    name,
-    f"shape {shape}",
-    f"{(*lead, n)}, {(*lead, 'g', n)} with g a divisor of d = {d}, or "
-    f"{constant}",
-  )
+  grouped = f"{(*lead, 'g', n)} with g a divisor of d = {d}"
+  expected = f"{(*lead, n)}, {grouped}, or {constant}"
+  raise _validate.error(name, f"shape {shape}", expected)

@@ -89,17 +89,10 @@ def siso_scan(
   chunk = _chunk(A, B, C, size)
   rows = math.prod(batch)
   if init is not None:
-    init = (
-      _siso_systems.joined_parts(init, is_complex)
-      .astype(B.dtype)
-      .reshape(rows, H, S)
-    )
-  y, final = _run(
-    chunk,
-    u.reshape(rows, time, H),
-    init,
-    None if reset is None else reset.reshape(rows, time),
-  )
+    init = _siso_systems.joined_parts(init, is_complex).astype(B.dtype)
+    init = init.reshape(rows, H, S)
+  reset = None if reset is None else reset.reshape(rows, time)
+  y, final = _run(chunk, u.reshape(rows, time, H), init, reset)
   final = final.reshape(batch + (H, S))
   if is_complex:
     final = lax.complex(*jnp.split(final, 2, axis=-1))
@@ -133,11 +126,9 @@ def siso_kernel(
   outer = -(-length // inner)
   powers = _siso_systems.all_powers(A, inner)
   ins = _siso_systems.orbit_of(powers, B, inner)
-  outs = _siso_systems.orbit_of(
-    _siso_systems.all_powers(_siso_systems.transpose(powers[-1]), outer),
-    C,
-    outer,
-  )
+  last = _siso_systems.transpose(powers[-1])
+  powers = _siso_systems.all_powers(last, outer)
+  outs = _siso_systems.orbit_of(powers, C, outer)
   kernel = jnp.einsum("hsj,hsi->hji", outs, ins, precision="highest")
   return kernel.reshape(kernel.shape[0], -1)[:, :length]
 
@@ -164,10 +155,10 @@ def _check(A, B, C, u, init, reset, chunk_size):
   if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
     raise _validate.error("init", "complex", "real if A has matrices")
   _checks.reset(reset, batch + (time,))
-  if chunk_size is not None and (
-    not isinstance(chunk_size, int)
-    or chunk_size < 1
-    or chunk_size & (chunk_size - 1)
+  if chunk_size is not None and not (
+    isinstance(chunk_size, int)
+    and chunk_size > 0
+    and chunk_size.bit_count() == 1
   ):
     raise _validate.error("chunk_size", chunk_size, "a power of two or None")
   return batch, time

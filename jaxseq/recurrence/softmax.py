@@ -57,25 +57,16 @@ def softmax_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
-  scores, values = _check(scores, values, init, mask, 1)
-  if mask is not None:
-    scores, values = _leave_out(mask, scores, values)
+  scores, values = _checked(scores, values, init, mask, 1)
   if chunk_size is None and jax.default_backend() == "cpu":
     # Half the size for matrices: products of weights and values are all there
     # is, and their cost grows with it.
     chunk_size = 32
-  logits = scores[..., None]
+  init = None if init is None else _one_channel(init)
+  how = {"chunk_size": chunk_size, "method": method}
+  split = {"axis": axis, "exchange": exchange}
   outputs, final = softmax_outer.softmax_outer_scan(
-    jnp.ones_like(logits),
-    logits,
-    None,
-    values,
-    None if init is None else _one_channel(init),
-    reset=reset,
-    chunk_size=chunk_size,
-    method=method,
-    axis=axis,
-    exchange=exchange,
+    *_elements(scores, values), init, reset=reset, **how, **split
   )
   return outputs, _no_channel(final)
 
@@ -104,17 +95,9 @@ def softmax_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  scores, values = _check(scores, values, state, mask, 0)
-  if mask is not None:
-    scores, values = _leave_out(mask, scores, values)
-  logits = scores[..., None]
+  scores, values = _checked(scores, values, state, mask, 0)
   outputs, state = softmax_outer.softmax_outer_step(
-    jnp.ones_like(logits),
-    logits,
-    None,
-    values,
-    _one_channel(state),
-    reset=reset,
+    *_elements(scores, values), _one_channel(state), reset=reset
   )
   return outputs, _no_channel(state)
 
@@ -126,10 +109,10 @@ def softmax_initial(
   return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
 
 
-def _leave_out(mask, scores, values):
-  # Values too, so that nothing undefined in them gets into a gradient.
-  scores = jnp.where(mask, scores, _softmax_chunk.NEG)
-  return scores, jnp.where(mask[..., None], values, 0)
+def _elements(scores, values):
+  """One channel: queries, logits, keys and values."""
+  logits = scores[..., None]
+  return jnp.ones_like(logits), logits, None, values
 
 
 def _one_channel(state):
@@ -141,7 +124,8 @@ def _no_channel(state):
   return SoftmaxState(state.m[..., 0], state.u[..., 0], state.w[..., 0, :])
 
 
-def _check(scores, values, state, mask, time_axes):
+def _checked(scores, values, state, mask, time_axes):
+  """Scores and values as arrays, with what is masked left out."""
   scores, values = jnp.asarray(scores), jnp.asarray(values)
   time = ("time",) if time_axes else ()
   shape = _validate.shape("scores", scores, ("*batch", *time))
@@ -150,4 +134,8 @@ def _check(scores, values, state, mask, time_axes):
   _checks.flags("mask", mask, shape)
   batch = scores.shape[: scores.ndim - time_axes]
   softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
-  return scores, values
+  if mask is None:
+    return scores, values
+  # Values too, so that nothing undefined in them gets into a gradient.
+  scores = jnp.where(mask, scores, _softmax_chunk.NEG)
+  return scores, jnp.where(mask[..., None], values, 0)

@@ -96,17 +96,9 @@ def softmax_outer_scan(
     run = functools.partial(
       softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
     )
+    split = {"axis": axis, "exchange": exchange}
     return averages.softmax_outer_scan(
-      run,
-      q,
-      logits,
-      k,
-      v,
-      init,
-      reset=reset,
-      sink=sink,
-      axis=axis,
-      exchange=exchange,
+      run, q, logits, k, v, init, reset=reset, sink=sink, **split
     )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
@@ -117,17 +109,15 @@ def softmax_outer_scan(
   rows = math.prod(batch)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
-  o, final = _softmax_chunk.run(
-    jax.tree.map(lambda x: x.reshape((rows,) + x.shape[-2:]), inputs),
-    jax.tree.map(
-      lambda x: jnp.asarray(x, dtype).reshape((rows,) + x.shape[len(batch) :]),
-      init,
-    ),
-    None if reset is None else reset.reshape(rows, time),
-    sink=sink,
-    size=size,
-    method=method,
-  )
+
+  def flat(x):
+    return x.reshape((rows,) + x.shape[len(batch) :])
+
+  inputs = jax.tree.map(flat, inputs)
+  init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
+  reset = None if reset is None else flat(reset)
+  how = {"sink": sink, "size": size, "method": method}
+  o, final = _softmax_chunk.run(inputs, init, reset, **how)
   return o.reshape(batch + (time, dv)), jax.tree.map(
     lambda x: x.reshape(batch + x.shape[1:]), final
   )
@@ -169,7 +159,7 @@ def softmax_outer_step(
   if reset is not None:
     state = _resets.select(reset, _softmax_chunk.fresh(sink, state), state)
   inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-  o, state = _softmax_chunk.step(*inputs, state)
+  o, state = _softmax_chunk.step(inputs, state)
   return o.astype(out), state
 
 
@@ -207,15 +197,10 @@ def softmax_decay(
     ValueError: if shapes, dtypes or options do not fit the above.
   """
   if axis is not None:
+    run = functools.partial(softmax_decay, sink=sink)
+    split = {"axis": axis, "exchange": exchange}
     return averages.softmax_decay(
-      functools.partial(softmax_decay, sink=sink),
-      logits,
-      m,
-      u,
-      reset=reset,
-      sink=sink,
-      axis=axis,
-      exchange=exchange,
+      run, logits, m, u, reset=reset, sink=sink, **split
     )
   logits = jnp.asarray(logits)
   *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))
@@ -226,19 +211,12 @@ def softmax_decay(
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   rows = math.prod(batch)
-  decay, share, m, u = _softmax_chunk.log_decay(
-    logits.astype(dtype).reshape((rows,) + logits.shape[-2:]),
-    jnp.asarray(m, dtype).reshape(rows, n),
-    jnp.asarray(u, dtype).reshape(rows, n),
-    None if reset is None else reset.reshape(rows, -1),
-    sink,
-  )
-  shape = batch + (n,)
-  return (
-    decay.reshape(logits.shape),
-    share.reshape(logits.shape),
-    (m.reshape(shape), u.reshape(shape)),
-  )
+  flat = logits.astype(dtype).reshape((rows,) + logits.shape[-2:])
+  m, u = (jnp.asarray(x, dtype).reshape(rows, n) for x in (m, u))
+  reset = None if reset is None else reset.reshape(rows, -1)
+  decay, share, m, u = _softmax_chunk.log_decay(flat, m, u, reset, sink)
+  decay, share = (x.reshape(logits.shape) for x in (decay, share))
+  return decay, share, (m.reshape(*batch, n), u.reshape(*batch, n))
 
 
 def softmax_outer_initial(

@@ -225,14 +225,10 @@ def _attend(problem, q, k, v, begin):
   # Of numpy, the positions of one step are a constant, and the compiler takes
   # the sines of a constant once and for all.
   index = np.arange(total) if time == 1 else jnp.arange(total)
-  o = _window_blocks.attend(
-    problem.embedded(q, index[total - time :]),
-    problem.embedded(k, index),
-    v,
-    start,
-    problem.window,
-    problem.block_size,
-  )
+  q = problem.embedded(q, index[total - time :])
+  placed, window = problem.embedded(k, index), problem.window
+  size = problem.block_size
+  o = _window_blocks.attend(q, placed, v, start, window, size)
   return o, *problem.kept(k, v, start[..., -1])
 
 

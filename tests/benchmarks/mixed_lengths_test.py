@@ -16,28 +16,19 @@ from jaxseq.planner import rows
 
 # static / plan, packing / plan, stream / plan at 8, 64 and 512 devices.
 REFERENCE = {
-  ("wiki", "attention"): [
-    (1.09, 3.05, 3.11),
-    (1.27, 1.43, 2.49),
-  ],
+  ("wiki", "attention"): [(1.09, 3.05, 3.11), (1.27, 1.43, 2.49)],
   ("wiki", "recurrent"): [
     (1.00, 1.47, 2.85),
     (1.29, 1.25, 1.56),
     (1.00, 1.74, 8.9),
   ],
-  ("github_like", "attention"): [
-    (1.06, 1.83, 2.30),
-    (1.22, 1.40, 1.84),
-  ],
+  ("github_like", "attention"): [(1.06, 1.83, 2.30), (1.22, 1.40, 1.84)],
   ("github_like", "recurrent"): [
     (1.00, 1.48, 2.71),
     (1.23, 1.39, 1.50),
     (1.00, 1.83, 7.9),
   ],
-  ("byted_like", "attention"): [
-    (1.03, 1.41, 1.27),
-    (1.03, 1.08, 1.03),
-  ],
+  ("byted_like", "attention"): [(1.03, 1.41, 1.27), (1.03, 1.08, 1.03)],
   ("byted_like", "recurrent"): [
     (1.00, 1.19, 1.90),
     (1.04, 1.10, 1.10),

@@ -36,18 +36,28 @@ def test_work_is_that_of_one_chip():
   assert work.bytes == 2 * (5 * (12 + 9 + 12) + (12 + 9 + 12))
 
 
-def test_links_are_hops_and_bytes(monkeypatch):
+@pytest.fixture
+def predict(monkeypatch):
+  """Time of the chips and links of 16 chips, for a function of x and w."""
+
+  def of(function):
+    x = jax.ShapeDtypeStruct((64, 3), jnp.float32)
+    w = jax.ShapeDtypeStruct((3, 3), jnp.float32)
+    monkeypatch.setattr(
+      scaling_model,
+      "traced",
+      lambda name, width, chips, local: (on_chips(function, chips), (x, w)),
+    )
+    return scaling_model.predict("any", 3, 16, 4)
+
+  return of
+
+
+def test_links_are_hops_and_bytes(predict):
   def function(x, w):
     return jax.lax.all_gather(x, "time", tiled=True)[: len(x)] @ w
 
-  x = jax.ShapeDtypeStruct((64, 3), jnp.float32)
-  w = jax.ShapeDtypeStruct((3, 3), jnp.float32)
-  monkeypatch.setattr(
-    scaling_model,
-    "traced",
-    lambda name, width, chips, local: (on_chips(function, chips), (x, w)),
-  )
-  chip, links = scaling_model.predict("any", 3, 16, 4)
+  chip, links = predict(function)
   # 15 chips send four rows each, around a torus of 4 by 4.
   received = 15 * 4 * 3 * 4
   want = 4 * scaling_model.HOP + received / scaling_model.LINK
@@ -74,19 +84,12 @@ def test_messages_share_links(shift, hops, load):
   assert scaling_model.route(pairs, 16) == (hops, load)
 
 
-def test_messages_pay_for_every_hop(monkeypatch):
+def test_messages_pay_for_every_hop(predict):
   def function(x, w):
     pairs = [(i, i + 8) for i in range(8)]
     return jax.lax.ppermute(x, "time", pairs) @ w
 
-  x = jax.ShapeDtypeStruct((64, 3), jnp.float32)
-  w = jax.ShapeDtypeStruct((3, 3), jnp.float32)
-  monkeypatch.setattr(
-    scaling_model,
-    "traced",
-    lambda name, width, chips, local: (on_chips(function, chips), (x, w)),
-  )
-  _, links = scaling_model.predict("any", 3, 16, 4)
+  _, links = predict(function)
   # Two messages of four rows on the links between the second and third rows,
   # in one direction.
   sent = 2 * 4 * 3 * 4

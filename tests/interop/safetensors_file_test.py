@@ -1,7 +1,9 @@
 """Files of arrays: dtypes, damage, and writing them as a whole."""
 
+import importlib
 import json
 import struct
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -113,3 +115,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     safetensors_file.write(path, {"y": np.ones(2, np.complex128)})
   assert safetensors_file.read(path).keys() == {"x"}
   assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_safetensors_a_sentence_names_the_extra(monkeypatch):
+  monkeypatch.setitem(sys.modules, "safetensors", None)
+  monkeypatch.delitem(sys.modules, safetensors_file.__name__)
+  with pytest.raises(
+    ModuleNotFoundError,
+    match=r'by safetensors: pip install "jaxseq\[interop\]"',
+  ):
+    importlib.import_module(safetensors_file.__name__)

@@ -10,17 +10,11 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.mixers import aaren
-
-# Relative to the largest value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
 
 CONFIG = aaren.Config(8, heads=2)
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
 
 
 def layer_params(data, prefix):

@@ -9,9 +9,9 @@ import pytest
 
 from jaxseq.mixers import lightnet
 from jaxseq.mixers import positions
-
-# float64, relative to the largest value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
 
 # The layer of fla-org/flash-linear-attention, here with narrow keys.
 FLA = lightnet.Config(
@@ -36,12 +36,6 @@ LAYERS = {
     16, heads=2, decay="scalar", lrpe="rotary"
   ),
 }
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
 
 
 def layer_params(data, prefix):

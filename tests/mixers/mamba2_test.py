@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import mamba2
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import check_block
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import renamed
 
 # Names of the original's parameters; its linear weights are transposed.
 NAMES = {
@@ -28,21 +28,6 @@ NAMES = {
 }
 
 
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def ours(data, prefix):
-  """The original's parameters, or their gradients, in our layout."""
-  params = {}
-  for name, original in NAMES.items():
-    value = data[prefix + original]
-    params[name] = value[:, 0].T if name == "conv_weight" else value.T
-  return params
-
-
 @pytest.fixture
 def block(golden):
   data = golden("ssm/mamba2_block")
@@ -54,26 +39,15 @@ def block(golden):
     ngroups=int(data["cfg/ngroups"]),
     chunk_size=5,
   )
-  return data, ours(data, "param/"), config
+  return data, renamed(data, "param/", NAMES), config
 
 
 def test_golden_block(x64, block):
   """state-spaces/mamba: outputs, and the gradients of sum(y * w)."""
   del x64
   data, params, config = block
-
-  def loss(params, x):
-    y, _ = mamba2.apply(config, params, x)
-    return jnp.sum(y * data["w"]), y
-
-  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
-  (_, y), (grads, grad_x) = gradient(params, data["x"])
-  close(y, data["y"], FORWARD)
-  close(grad_x, data["grad/x"], GRADIENT)
-  expected = ours(data, "grad/")
-  assert grads.keys() == expected.keys()
-  for name in grads:
-    close(grads[name], expected[name], GRADIENT)
+  apply = functools.partial(mamba2.apply, config)
+  check_block(apply, params, data, renamed(data, "grad/", NAMES))
 
 
 def test_golden_prompt_then_steps(x64, block):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import mamba
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import check_block
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import renamed
 
 # Names of the original's parameters; its linear weights are transposed.
 NAMES = {
@@ -26,23 +26,6 @@ NAMES = {
   "dt_bias": "dt_proj.bias",
   "out_proj": "out_proj.weight",
 }
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def ours(data, prefix):
-  """The original's parameters, or their gradients, in our layout."""
-  params = {}
-  for name, original in NAMES.items():
-    value = data[prefix + original]
-    if original == "conv1d.weight":
-      value = value[:, 0]
-    params[name] = value.T if original.endswith("weight") else value
-  return params
 
 
 def config_for(params):
@@ -60,7 +43,7 @@ def config_for(params):
 @pytest.fixture
 def block(golden):
   data = golden("ssm/mamba_block")
-  params = ours(data, "param/")
+  params = renamed(data, "param/", NAMES)
   return data, params, config_for(params)
 
 
@@ -68,19 +51,8 @@ def test_golden_block(x64, block):
   """state-spaces/mamba: outputs, and the gradients of sum(y * w)."""
   del x64
   data, params, config = block
-
-  def loss(params, x):
-    y, _ = mamba.apply(config, params, x)
-    return jnp.sum(y * data["w"]), y
-
-  gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
-  (_, y), (grads, grad_x) = gradient(params, data["x"])
-  close(y, data["y"], FORWARD)
-  close(grad_x, data["grad/x"], GRADIENT)
-  expected = ours(data, "grad/")
-  assert grads.keys() == expected.keys()
-  for name in grads:
-    close(grads[name], expected[name], GRADIENT)
+  apply = functools.partial(mamba.apply, config)
+  check_block(apply, params, data, renamed(data, "grad/", NAMES))
 
 
 def test_golden_steps_and_their_states(x64, block):
@@ -138,7 +110,7 @@ def test_golden_language_model(x64, golden):
   layers = [
     (
       data[f"param/layers.{i}.norm.weight"],
-      ours(data, f"param/layers.{i}.mixer."),
+      renamed(data, f"param/layers.{i}.mixer.", NAMES),
     )
     for i in range(2)
   ]

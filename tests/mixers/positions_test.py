@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import positions
-
-# float64, relative to the largest value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
 
 
 def tpe_params(data, prefix):

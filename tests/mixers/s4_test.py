@@ -13,28 +13,11 @@ from jaxseq import recurrence
 from jaxseq.mixers import _dplr
 from jaxseq.mixers import hippo
 from jaxseq.mixers import s4
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def pair(z):
-  return jnp.asarray(np.stack([z.real, z.imag], -1))
-
-
-def subtree(data, prefix):
-  return {
-    key.removeprefix(prefix): value
-    for key, value in data.items()
-    if key.startswith(prefix)
-  }
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import stored
+from tests.mixers.golden_cases import subtree
 
 
 def kernel_problem(data):
@@ -47,9 +30,9 @@ def kernel_problem(data):
   params = {
     "Lambda_re": jnp.asarray(data["A_real"]),
     "Lambda_im": -jnp.asarray(data["A_imag"]),
-    "P": pair(data["P"]),
-    "B": pair(data["B"]),
-    "C": pair(data["C"]),
+    "P": stored(data["P"]),
+    "B": stored(data["B"]),
+    "C": stored(data["C"]),
     "D": jnp.zeros(H),
     "log_step": jnp.asarray(data["inv_dt"]),
   }
@@ -99,7 +82,7 @@ def test_golden_kernel(x64, golden, case):
   data = subtree(golden("ssm/s4_kernel"), f"{case}/")
   config, params = kernel_problem(data)
   length = data["K"].shape[1]
-  tilde = pair(data["C_tilde"])
+  tilde = stored(data["C_tilde"])
 
   @jax.jit
   def convert(params):
@@ -179,9 +162,9 @@ def test_golden_without_pairs(x64, golden, case):
   params = {
     "Lambda_re": jnp.log(-Lambda.real[None, : N // 2]),
     "Lambda_im": jnp.asarray(Lambda.imag[None, : N // 2]),
-    "P": pair(P[None, None, : N // 2]),
-    "B": pair(data["B"][None, : N // 2]),
-    "C": pair(half[None]),
+    "P": stored(P[None, None, : N // 2]),
+    "B": stored(data["B"][None, : N // 2]),
+    "C": stored(half[None]),
     "D": jnp.zeros(1),
     "log_step": jnp.log(data["step"])[None],
   }
@@ -232,32 +215,6 @@ def test_starts_from_hippo(x64, name):
   expected = [v @ np.linalg.matrix_power(matrix, k) @ vector for k in range(5)]
   # float32 parameters, and eigenvalues kept 1e-4 away from the imaginary axis.
   np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-  "both", [pytest.param(False, marks=pytest.mark.slow), True]
-)
-def test_resets_by_chunks_equal_convolutions_of_episodes(x64, both):
-  del x64
-  config = s4.Config(4, 8, n_ssm=2, method="convolution")
-  key_p, key_x = jax.random.split(jax.random.key(0))
-  params = s4.init(key_p, config)
-  x = jax.random.normal(key_x, (1, 120, 4), jnp.float64)
-  starts = [0, 40, 80, 120]
-  reset = jnp.zeros((1, 120), bool).at[0, jnp.asarray(starts[1:-1])].set(True)
-  config = dataclasses.replace(config, bidirectional=both)
-  if both:
-    params = {**params, "C": jnp.stack([params["C"], -params["C"][::-1]])}
-  apply = jax.jit(functools.partial(s4.apply, config, params))
-  whole, final = apply(x, None, reset)
-  parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
-  # float64 rounding.
-  chex.assert_trees_all_close(
-    (whole, final),
-    (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
-    rtol=1e-9,
-    atol=1e-11,
-  )
 
 
 def test_second_direction_excludes_the_present_element():
@@ -353,18 +310,6 @@ def test_cauchy_matrix_is_not_stored():
   # The Cauchy matrix has 32 * 32 * 4097 complex numbers, 32 MiB; the sequence
   # has 1 MiB and the FFTs hold a few times that, twice as long.
   assert compiled.memory_analysis().temp_size_in_bytes < 24 * 2**20
-
-
-def test_bidirectional_has_neither_step_nor_state():
-  config = s4.Config(4, 8, bidirectional=True)
-  params = s4.init(jax.random.key(0), config)
-  state = s4.initial_state(config, (2,))
-  with pytest.raises(
-    ValueError, match="config.bidirectional: got True, expected False"
-  ):
-    s4.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state: got .*, expected None"):
-    s4.apply(config, params, jnp.ones((2, 3, 4)), state)
 
 
 @pytest.mark.parametrize(

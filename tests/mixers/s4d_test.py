@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import s4d
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import stored
+from tests.mixers.golden_cases import subtree
 
 CASES = {
   "min": {},
@@ -22,27 +23,6 @@ CASES = {
   "diag_real": {"init": "real"},
   "diag_legs_dtfree": {"dt_tie": False},
 }
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def stored(x):
-  """Complex arrays as real and imaginary part."""
-  if np.iscomplexobj(x):
-    x = np.stack([x.real, x.imag], -1)
-  return jnp.asarray(x)
-
-
-def subtree(data, prefix):
-  return {
-    key.removeprefix(prefix): value
-    for key, value in data.items()
-    if key.startswith(prefix)
-  }
 
 
 def problem(case, data):
@@ -244,53 +224,6 @@ def test_golden_initial_eigenvalues(golden, init):
   # The golden set has the first N / 2 of the real ones.
   re = -np.exp(params["Lambda_re"])[:, : A.size]
   np.testing.assert_allclose(re, np.broadcast_to(A.real, re.shape), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  "both", [pytest.param(False, marks=pytest.mark.slow), True]
-)
-def test_resets_by_chunks_equal_convolutions_of_episodes(x64, both):
-  del x64
-  starts = [0, 40, 80]
-  reset = jnp.zeros((1, 80), bool).at[0, jnp.asarray(starts[1:-1])].set(True)
-  x = jax.random.normal(jax.random.key(1), (1, 80, 4), jnp.float64)
-  config = s4d.Config(4, 8, method="convolution", bidirectional=both)
-  params = jax.jit(s4d.init, static_argnums=1)(jax.random.key(0), config)
-  apply = jax.jit(functools.partial(s4d.apply, config, params))
-  whole, final = apply(x, None, reset)
-  parts = [apply(x[:, i:j]) for i, j in zip(starts, starts[1:])]
-  # float64 rounding.
-  chex.assert_trees_all_close(
-    (whole, final),
-    (jnp.concatenate([y for y, _ in parts], 1), parts[-1][1]),
-    rtol=1e-9,
-    atol=1e-11,
-  )
-
-
-@pytest.mark.slow
-def test_half_the_sampling_rate_gives_every_second_output():
-  """step_rescale = 2 on every second sample of a signal held for two steps."""
-  config = s4d.Config(4, 8)
-  params = s4d.init(jax.random.key(0), config)
-  x = jax.random.normal(jax.random.key(1), (1, 20, 4))
-  fine, _ = s4d.apply(config, params, jnp.repeat(x, 2, axis=1))
-  slow = dataclasses.replace(config, step_rescale=2.0)
-  coarse, _ = s4d.apply(slow, params, x)
-  # Zero-order hold is exact for a held signal; float32 rounding.
-  np.testing.assert_allclose(fine[:, 1::2], coarse, atol=1e-5)
-
-
-def test_bidirectional_has_neither_step_nor_state():
-  config = s4d.Config(4, 8, bidirectional=True)
-  params = s4d.init(jax.random.key(0), config)
-  state = s4d.initial_state(config, (2,))
-  with pytest.raises(
-    ValueError, match="config.bidirectional: got True, expected False"
-  ):
-    s4d.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state: got .*, expected None"):
-    s4d.apply(config, params, jnp.ones((2, 3, 4)), state)
 
 
 @pytest.mark.parametrize(

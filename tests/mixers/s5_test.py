@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jaxseq.mixers import s5
-
-# The tolerances that the golden sets give for float64, relative to the largest
-# value: outputs and gradients.
-FORWARD, GRADIENT = 1e-9, 1e-8
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import GRADIENT
+from tests.mixers.golden_cases import close
+from tests.mixers.golden_cases import subtree
 
 CASES = {
   "zoh": {},
@@ -23,20 +23,6 @@ CASES = {
   "clip": {"clip_eigs": True},
   "rescale2": {"step_rescale": 2.0},
 }
-
-
-def close(actual, expected, tolerance):
-  np.testing.assert_allclose(
-    actual, expected, rtol=0, atol=tolerance * max(1.0, np.abs(expected).max())
-  )
-
-
-def subtree(data, prefix):
-  return {
-    key.removeprefix(prefix): value
-    for key, value in data.items()
-    if key.startswith(prefix)
-  }
 
 
 def config_for(params, **options):
@@ -215,42 +201,6 @@ def test_gaps_of_one_are_no_gaps_and_steps_take_gaps():
     )
     ys.append(y)
   close_32((jnp.stack(ys, 1), state), (whole, final))
-
-
-def test_bidirectional_resets_keep_episodes_apart():
-  config = s5.Config(4, ssm_size=8, blocks=1, bidirectional=True)
-  key_p, key_x = jax.random.split(jax.random.key(0))
-  params = s5.init(key_p, config)
-  x = jax.random.normal(key_x, (1, 10, 4))
-  reset = jnp.zeros((1, 10), bool).at[0, 6].set(True)
-  whole, _ = s5.apply(config, params, x, None, reset)
-  parts = [s5.apply(config, params, part)[0] for part in (x[:, :6], x[:, 6:])]
-  # float32 rounding.
-  np.testing.assert_allclose(whole, jnp.concatenate(parts, 1), atol=1e-5)
-
-
-def test_bidirectional_has_neither_step_nor_state():
-  config = s5.Config(4, ssm_size=8, blocks=1, bidirectional=True)
-  params = s5.init(jax.random.key(0), config)
-  state = s5.initial_state(config, (2,))
-  with pytest.raises(
-    ValueError, match="config.bidirectional: got True, expected False"
-  ):
-    s5.step(config, params, jnp.ones((2, 4)), state)
-  with pytest.raises(ValueError, match="state: got .*, expected None"):
-    s5.apply(config, params, jnp.ones((2, 3, 4)), state)
-
-
-def test_half_the_sampling_rate_gives_every_second_output():
-  """step_rescale = 2 on every second sample of a signal held for two steps."""
-  config = s5.Config(4, ssm_size=8, blocks=1)
-  params = s5.init(jax.random.key(0), config)
-  x = jax.random.normal(jax.random.key(1), (1, 20, 4))
-  fine, _ = s5.apply(config, params, jnp.repeat(x, 2, axis=1))
-  slow = s5.Config(4, ssm_size=8, blocks=1, step_rescale=2.0)
-  coarse, _ = s5.apply(slow, params, x)
-  # Zero-order hold is exact for a held signal; float32 rounding.
-  np.testing.assert_allclose(fine[:, 1::2], coarse, atol=1e-5)
 
 
 @pytest.mark.parametrize(

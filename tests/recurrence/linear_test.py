@@ -13,6 +13,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import reference
+from tests.recurrence import methods
 
 METHODS = ("sequential", "associative", "chunked")
 LENGTHS = (1, 2, 7, 64, 1000, 1009)
@@ -50,21 +51,6 @@ def make_decay(rng, shape, dtype):
   if np.issubdtype(np.dtype(dtype), np.complexfloating):
     a = a * np.exp(1j * rng.normal(size=shape))
   return a.astype(dtype)
-
-
-def make_reset(rng, kind, shape):
-  reset = np.zeros(shape, bool)
-  if kind == "none":
-    return None
-  if kind == "first":
-    reset[:, 0] = True
-  elif kind == "last":
-    reset[:, -1] = True
-  elif kind == "every":
-    reset[:] = True
-  elif kind == "random":
-    reset = rng.uniform(size=shape) < 0.1
-  return reset
 
 
 def _slow(*options):
@@ -109,7 +95,7 @@ def test_equals_the_loop(x64, method, time, dtype):
     return results
 
   for kind in ("none", "first", "last", "every", "random"):
-    reset = make_reset(rng, kind, (2, time))
+    reset = methods.make_reset(rng, kind, (2, time))
     results = run(a, b, init, reset)
     expected = [
       reference.linear_scan(*exact, reset=reset),
@@ -143,7 +129,7 @@ def test_gradients(x64, method, reverse, kind, a_shape):
   dtype = np.float64 if kind == "real" else np.complex128
   a = make_decay(rng, a_shape, dtype)
   b, init = make(rng, (2, 6, N), dtype), make(rng, (2, N), dtype)
-  reset = make_reset(rng, "random", (2, 6))
+  reset = methods.make_reset(rng, "random", (2, 6))
   reset[0, 3] = True
   check_grads(
     jax.jit(
@@ -166,7 +152,7 @@ def test_gradients_agree_between_methods_at_an_odd_length(x64, reverse):
   a = make_decay(rng, (2, 101, N), np.complex128)
   b, init = (make(rng, s, np.complex128) for s in ((2, 101, N), (2, N)))
   w, w_final = (make(rng, s, np.complex128) for s in (b.shape, init.shape))
-  reset = make_reset(rng, "random", (2, 101))
+  reset = methods.make_reset(rng, "random", (2, 101))
 
   def gradients(method):
     def loss(a, b, init):
@@ -266,7 +252,7 @@ def test_batch_axes_equal_vmap(batch, method):
 def test_step_equals_scan():
   rng = np.random.default_rng(5)
   a, b = make_decay(rng, (2, 6, N), np.float32), make(rng, (2, 6, N), "f4")
-  reset = make_reset(rng, "random", (2, 6))
+  reset = methods.make_reset(rng, "random", (2, 6))
   states, _ = scan(a, b, None, reset, method="sequential")
   h, step = np.zeros((2, N), "f4"), jax.jit(recurrence.linear_step)
   for t in range(6):

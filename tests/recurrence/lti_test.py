@@ -232,15 +232,7 @@ def test_memory_does_not_hold_the_states(method):
     ({"u": jnp.ones((5, H), int)}, "u: got dtype .*, expected a floating"),
     ({"D": jnp.ones(3)}, r"D: got shape .*, expected \(M,\) with M == H"),
     ({"init": jnp.ones((1, P))}, r"init: got shape .*, expected \(2, 3\)"),
-    (
-      {"reset": jnp.ones((5,), bool)},
-      r"reset: got shape .*, expected \(2, 5\)",
-    ),
-    (
-      {"chunk_size": 0},
-      "chunk_size: got 0, expected an integer of at least 1",
-    ),
-    ({"method": "fft"}, "method: got .*, expected one of"),
+    *methods.BAD_OPTIONS,
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -12,6 +12,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import outer
 from jaxseq.recurrence import reference
+from tests.recurrence import methods
 from tests.recurrence import outer_cases
 
 HEADS, DK, DV = outer_cases.HEADS, outer_cases.DK, outer_cases.DV
@@ -20,18 +21,7 @@ RESETS = ("none", "first", "last", "every", "random")
 
 
 def make_reset(kind, shape):
-  reset = np.zeros(shape, bool)
-  if kind == "none":
-    return None
-  if kind == "first":
-    reset[:, 0] = True
-  elif kind == "last":
-    reset[:, -1] = True
-  elif kind == "every":
-    reset[:] = True
-  else:
-    reset = np.random.default_rng(3).uniform(size=shape) < 0.2
-  return reset
+  return methods.make_reset(np.random.default_rng(3), kind, shape, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -262,16 +252,8 @@ def test_auto_is_one_decision():
       {"init": jnp.ones((2, DV, DK))},
       r"init: got shape .*, expected \(2, 3, 5\)",
     ),
-    (
-      {"reset": jnp.ones((5,), bool)},
-      r"reset: got shape .*, expected \(2, 5\)",
-    ),
     ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
-    (
-      {"chunk_size": 0},
-      "chunk_size: got 0, expected an integer of at least 1",
-    ),
-    ({"method": "fft"}, "method: got 'fft', expected one of .*'chunked'"),
+    *methods.BAD_OPTIONS,
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -349,15 +349,7 @@ def test_default_chunks_have_no_remainder_where_they_can():
     ),
     ({"D": jnp.ones(3)}, r"D: got shape \(3,\), expected \(4,\)"),
     ({"init": jnp.ones((D, N))}, r"init: got shape .*, expected \(2, 4, 3\)"),
-    (
-      {"reset": jnp.ones((5,), bool)},
-      r"reset: got shape .*, expected \(2, 5\)",
-    ),
-    (
-      {"chunk_size": 0},
-      "chunk_size: got 0, expected an integer of at least 1",
-    ),
-    ({"method": "fft"}, "method: got .*, expected one of"),
+    *methods.BAD_OPTIONS,
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -12,6 +12,7 @@ from jaxseq import recurrence
 from jaxseq.recurrence import reference
 from jaxseq.recurrence import softmax_outer
 from tests.recurrence import methods
+from tests.recurrence import softmax_cases
 
 DK, DV = 3, 2
 SINK = 0.5
@@ -101,15 +102,7 @@ def test_golden_core(x64, golden):
     close(grad, data[f"d{name}"], GRADIENT)
 
 
-@pytest.mark.parametrize(
-  ("method", "dtype"),
-  [
-    ("chunked", np.float32),
-    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
-    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
-    pytest.param("associative", np.float32, marks=pytest.mark.slow),
-  ],
-)
+@pytest.mark.parametrize(("method", "dtype"), softmax_cases.FORMS)
 def test_golden_extreme_logits(golden, method, dtype):
   """Ramps and spikes of 300, and an offset of 180."""
   data = golden("lightnet/core_causal_extreme")
@@ -146,17 +139,7 @@ def test_golden_state_in_the_middle(x64, golden, name):
 
 
 def resets(time):
-  """Kinds of resets, (2, time)."""
-  none = np.zeros((2, time), bool)
-  at = lambda *where: none | np.isin(np.arange(time), where)  # noqa: E731
-  return {
-    "none": none,
-    "first": at(0),
-    "last": at(time - 1),
-    "every": ~none,
-    "random": np.random.default_rng(1).random((2, time)) < 0.2,
-    "consecutive": at(4, 5, 6, 17, 18, 19, 20),
-  }
+  return softmax_cases.resets(time, np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("method", methods.METHODS)
@@ -175,16 +158,7 @@ def test_values_and_gradients_equal_the_loop(x64, method):
     arguments = problem(37, scale)
     for name, reset in resets(37).items():
       got, want = compiled(arguments, reset), looped(arguments, reset)
-      for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-        np.testing.assert_allclose(
-          a,
-          b,
-          # float64 rounding over 37 elements with differences of logits of up
-          # to 1e3.
-          rtol=1e-10,
-          atol=1e-11,
-          err_msg=f"{name}, scale {scale}",
-        )
+      softmax_cases.check_equal(got, want, f"{name}, scale {scale}")
 
 
 @pytest.mark.parametrize(
@@ -376,17 +350,9 @@ def test_auto_is_decided_in_one_place():
       {"init": jnp.ones((3, 2))},
       r"state: got .*, expected \(m, u, w\) of shapes",
     ),
-    (
-      {"reset": jnp.ones((5,), bool)},
-      r"reset: got shape .*, expected \(2, 5\)",
-    ),
     ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
     ({"sink": np.inf}, "sink: got inf, expected a finite number or None"),
-    (
-      {"chunk_size": 0},
-      "chunk_size: got 0, expected an integer of at least 1",
-    ),
-    ({"method": "fft"}, "method: got .*, expected one of"),
+    *methods.BAD_OPTIONS,
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

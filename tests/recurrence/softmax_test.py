@@ -72,15 +72,7 @@ def test_golden_prefixes(x64, golden, name):
       close(grad, data[expected + suffix], GRADIENT)
 
 
-@pytest.mark.parametrize(
-  ("method", "dtype"),
-  [
-    ("chunked", np.float32),
-    pytest.param("chunked", np.float64, marks=pytest.mark.slow),
-    pytest.param("sequential", np.float32, marks=pytest.mark.slow),
-    pytest.param("associative", np.float32, marks=pytest.mark.slow),
-  ],
-)
+@pytest.mark.parametrize(("method", "dtype"), softmax_cases.FORMS)
 def test_golden_extreme_scores(golden, method, dtype):
   """Ramps of 2000, offsets of 700, spikes, and masked elements first."""
   data = golden("aaren/prefix_attention_extreme")
@@ -146,15 +138,7 @@ def flags(time):
   """Kinds of resets, and of masks, (2, time) each."""
   rng = np.random.default_rng(1)
   none = np.zeros((2, time), bool)
-  at = lambda *where: none | np.isin(np.arange(time), where)  # noqa: E731
-  resets = {
-    "none": none,
-    "first": at(0),
-    "last": at(time - 1),
-    "every": ~none,
-    "random": rng.random((2, time)) < 0.2,
-    "consecutive": at(4, 5, 6, 17, 18, 19, 20),
-  }
+  resets = softmax_cases.resets(time, rng)
   masks = {
     "none": ~none,
     "leading": np.arange(time) >= np.array([[3], [22]]),
@@ -188,15 +172,7 @@ def test_values_and_gradients_equal_the_loop(x64, method):
     for name, reset, mask in flags(37):
       got = compiled(*arguments, reset, mask)
       want = looped(*arguments, reset, mask)
-      for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
-        np.testing.assert_allclose(
-          a,
-          b,
-          # float64 rounding over 37 elements, in values of up to 1e3.
-          rtol=1e-10,
-          atol=1e-11,
-          err_msg=f"{name}, scale {scale}",
-        )
+      softmax_cases.check_equal(got, want, f"{name}, scale {scale}")
 
 
 @pytest.mark.parametrize(
@@ -327,17 +303,9 @@ def test_batch_axes_equal_vmap():
       {"init": jnp.ones((3, 2))},
       r"state: got .*, expected \(m, u, w\) of shapes",
     ),
-    (
-      {"reset": jnp.ones((5,), bool)},
-      r"reset: got shape .*, expected \(2, 5\)",
-    ),
     ({"mask": jnp.ones((5,), bool)}, r"mask: got shape .*, expected \(2, 5\)"),
     ({"mask": jnp.ones((2, 5))}, "mask: got dtype float32, expected bool"),
-    (
-      {"chunk_size": 0},
-      "chunk_size: got 0, expected an integer of at least 1",
-    ),
-    ({"method": "fft"}, "method: got .*, expected one of"),
+    *methods.BAD_OPTIONS,
   ],
 )
 def test_bad_arguments_are_named(kwargs, message):

@@ -12,19 +12,11 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
-CLASSES = (
-  "airplane",
-  "automobile",
-  "bird",
-  "cat",
-  "deer",
-  "dog",
-  "frog",
-  "horse",
-  "ship",
-  "truck",
+CLASSES = tuple(
+  "airplane automobile bird cat deer dog frog horse ship truck".split()
 )
 _SIZE = 32
 _RECORD = 1 + 3 * _SIZE * _SIZE
@@ -42,8 +34,8 @@ def _read(path, gray):
     )
   records = content.reshape(-1, _RECORD)
   if records[:, 0].max() >= len(CLASSES):
-    raise ValueError(
-      f"{path} is damaged: classes: got {records[:, 0].max()}, expected 0 to 9."
+    raise _validate.error(
+      f"{path} is damaged: classes", int(records[:, 0].max()), "0 to 9"
     )
   pixels = records[:, 1:].reshape(-1, 3, _SIZE * _SIZE).swapaxes(1, 2)
   pixels = pixels.astype(np.float32) / 255
@@ -78,17 +70,15 @@ def load(
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]
   read = [_read(folder / name, gray) for name in names]
-  splits = datasets.Splits(
-    datasets.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
-    None,
-    datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray)),
-    datasets.Info(
-      description="A photograph of 32 x 32 pixels; of what?",
-      source=f"CIFAR-10, {folder}",
-      license="see source",
-      num_classes=10,
-      classes=CLASSES,
-      image_size=(_SIZE, _SIZE),
-    ),
+  train = datasets.ArrayDataset(*map(np.concatenate, zip(*read)))
+  test = datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray))
+  info = datasets.Info(
+    description="A photograph of 32 x 32 pixels; of what?",
+    source=f"CIFAR-10, {folder}",
+    license="see source",
+    num_classes=10,
+    classes=CLASSES,
+    image_size=(_SIZE, _SIZE),
   )
+  splits = datasets.Splits(train, None, test, info)
   return datasets.carve_valid(splits, valid_fraction, seed)

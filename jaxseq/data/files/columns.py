@@ -1,9 +1,52 @@
-"""Text files with the same number of numbers in every line."""
+"""Text files line by line, and those with as many numbers in every line."""
 
+from collections.abc import Iterator
+import contextlib
+import io
 import os
 
 import numpy as np
 from numpy import typing as npt
+
+
+@contextlib.contextmanager
+def lines(
+  source: str | os.PathLike,
+  content: str | None = None,
+  newline: str | None = None,
+) -> Iterator[Iterator[str]]:
+  """Opens a text for a block of which every ValueError names its line.
+
+  Args:
+    source: the file, or what to call the content in messages.
+    content: the text, if it is not that of a file.
+    newline: what ends a line, see `open`.
+
+  Yields:
+    The lines that are not blank.
+
+  Raises:
+    ValueError: what the block raised, behind the place of the line.
+  """
+  number = 0
+
+  def numbered(text):
+    nonlocal number
+    for line in text:
+      number += 1
+      if line.strip():
+        yield line
+
+  if content is not None:
+    text = io.StringIO(content)
+  else:
+    text = open(source, encoding="utf-8", errors="replace", newline=newline)
+  with text:
+    try:
+      yield numbered(text)
+    except ValueError as error:
+      place, said = max(number, 1), str(error).rstrip(".")
+      raise ValueError(f"{source}, line {place}: {said}.") from error
 
 
 def read(
@@ -23,15 +66,10 @@ def read(
     ValueError: naming the line that is not as it should be.
   """
   rows = []
-  with open(path, encoding="ascii", errors="replace") as file:
-    for number, line in enumerate(file, 1):
+  with lines(path) as found:
+    for line in found:
       words = line.split()
-      if not words:
-        continue
-      try:
-        if len(words) != width:
-          raise ValueError(f"{width} numbers are expected; got {len(words)}")
-        rows.append(np.array(words, dtype))
-      except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}.") from error
+      if len(words) != width:
+        raise ValueError(f"{width} numbers are expected; got {len(words)}.")
+      rows.append(np.array(words, dtype))
   return np.array(rows, dtype).reshape(-1, width)

@@ -11,6 +11,7 @@ Sources: arXiv 2012.07436 (ETT); the splits of Time-Series-Library (arXiv
 import os
 import pathlib
 from typing import Any
+from typing import Unpack
 
 from jaxseq import _validate
 from jaxseq.data import datasets
@@ -50,25 +51,18 @@ def spans(name: str, count: int) -> tuple[int, int, int]:
 
 def load(
   path: str | os.PathLike,
-  input_length: int = 96,
-  horizon: int = 96,
   target: str | None = None,
-  normalize: bool = True,
-  with_calendar: bool = False,
   ends: tuple[int, int, int] | None = None,
+  **options: Unpack[forecast_windows.Options],
 ) -> datasets.Splits:
   """Loads a file of the benchmark, or any table of the same form.
 
   Args:
     path: csv file: a line of names, then a date and one number per channel.
-    input_length: times of an input.
-    horizon: times of a target.
     target: name of the only channel to keep ("OT" in the univariate tables);
       all channels if None.
-    normalize: whether channels are shifted and scaled by the training span's
-      mean and standard deviation, as the benchmark does.
-    with_calendar: whether extras.calendar holds time features.
     ends: ends of the three spans; those of the benchmark if None.
+    **options: see `forecast_windows.make_splits`; the benchmark normalizes.
 
   Returns:
     The splits, see `forecast_windows.windows`.
@@ -78,39 +72,27 @@ def load(
     MissingData: if there is no such file.
   """
   path = datasets.find_file(path, "put the benchmark's csv file there")
-  series = forecast_windows.parse_csv(
-    path.read_text(encoding="utf-8"),
-    str(path),
-    None if target is None else (target,),
-  )
+  columns = None if target is None else (target,)
+  text = path.read_text(encoding="utf-8")
+  series = forecast_windows.parse_csv(text, str(path), columns)
   return forecast_windows.make_splits(
     series,
     spans(path.stem, len(series.values)) if ends is None else ends,
-    input_length,
-    horizon,
-    normalize=normalize,
-    with_calendar=with_calendar,
     source=str(path),
     license="CC BY-ND 4.0" if path.stem in _STEPS_PER_HOUR else "see source",
+    **options,
   )
 
 
 def load_benchmark(
   root: str | os.PathLike, name: str, **options: Any
 ) -> datasets.Splits:
-  """Loads a set of the benchmark by its name in the tables.
+  """Loads a set of the benchmark by its name in the tables, as `load` does.
 
   Args:
     root: folder "dataset" of Time-Series-Library.
     name: a key of `LAYOUT`.
     **options: options of `load`.
-
-  Returns:
-    The splits.
-
-  Raises:
-    ValueError: if there is no such set, or see `load`.
-    MissingData: if the file is not there.
   """
   _validate.choice("name", name, LAYOUT)
   return load(pathlib.Path(root) / LAYOUT[name], **options)

@@ -19,24 +19,13 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
+from jaxseq.data.files import columns
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 _HEADER = "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt"
-_FIELDS = len(_HEADER.split(","))
-_NULL = "null"
-# Stands for the class of a reading between activities.
-_BETWEEN = -1
-
-
-def _number(word, names, what, path, number):
-  try:
-    return names.index(word)
-  except ValueError:
-    raise ValueError(
-      f"{path}, line {number}: {what}: got {word!r}, expected one of "
-      f"{', '.join(names)}."
-    ) from None
+# Names of the classes in the file; the first stands between activities.
+_LABELS = ("null", *CLASSES)
 
 
 def _rows(path):
@@ -45,40 +34,26 @@ def _rows(path):
   values, times = array.array("f"), array.array("d")
   users, devices, labels = (array.array("b") for _ in range(3))
   names = []
-  with open(path, encoding="utf-8", errors="replace") as file:
-    header = next(file, "").strip()
+  with columns.lines(path) as lines:
+    header = next(lines, "").strip()
     if header != _HEADER:
       raise ValueError(
-        f"{path}, line 1: the columns {_HEADER} are expected; got "
-        f"{header[:80]!r}."
+        f"the columns {_HEADER} are expected; got {header[:80]!r}."
       )
-    for number, line in enumerate(file, 2):
+    for line in lines:
       words = line.strip().split(",")
-      if words == [""]:
-        continue
-      if len(words) != _FIELDS:
-        raise ValueError(
-          f"{path}, line {number}: {_FIELDS} fields are expected; got "
-          f"{len(words)}."
-        )
+      if len(words) != 10:
+        raise ValueError(f"10 fields are expected; got {len(words)}.")
       _, arrival, _, x, y, z, user, _, device, label = words
-      try:
-        time, row = float(arrival), (float(x), float(y), float(z))
-      except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}.") from error
       if device not in names:
         names.append(device)
-      times.append(time)
-      values.extend(row)
-      users.append(_number(user, USERS, "User", path, number))
+      times.append(float(arrival))
+      values.extend((float(x), float(y), float(z)))
+      users.append(USERS.index(_validate.choice("User", user, USERS)))
       devices.append(names.index(device))
-      labels.append(
-        _BETWEEN
-        if label == _NULL
-        else _number(label, CLASSES, "gt", path, number)
-      )
-  columns = [np.array(column) for column in (times, users, devices, labels)]
-  return np.array(values).reshape(-1, 3), *columns, names
+      labels.append(_LABELS.index(_validate.choice("gt", label, _LABELS)) - 1)
+  arrays = [np.array(column) for column in (times, users, devices, labels)]
+  return np.array(values).reshape(-1, 3), *arrays, names
 
 
 def read(
@@ -98,9 +73,7 @@ def read(
     ValueError: naming the line that is not as it should be.
     MissingData: if the file is not there.
   """
-  path = datasets.find_file(
-    path, "unpack HHAR's 'Activity recognition exp' there"
-  )
+  datasets.find_file(path, "unpack HHAR's 'Activity recognition exp' there")
   values, times, users, devices, labels, names = _rows(path)
   order = np.argsort(names)
   names = tuple(names[i] for i in order)
@@ -111,7 +84,7 @@ def read(
     column[rows] for column in (values, times, users, devices, labels)
   )
   first = domains.runs([users, devices, labels], times, 1000 * max_gap)
-  active = labels[first] != _BETWEEN
+  active = labels[first] >= 0
   series = np.split(values, first[1:])
   first = first[active]
   return domains.Recordings(
@@ -146,8 +119,7 @@ def load(
     window: readings of a window.
     step: readings from the start of a window to that of the next.
     max_gap: see `read`.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
@@ -159,18 +131,13 @@ def load(
   """
   _validate.choice("by", by, ("user", "device"))
   recordings, names = read(path, max_gap)
-  return domains.adapt(
-    domains.windows(recordings, window, step),
-    by,
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone or watch; which of 6 activities?",
-      source=f"HHAR, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      devices=names,
-    ),
-    **adaptation,
+  examples = domains.windows(recordings, window, step)
+  info = datasets.Info(
+    description="Motion of a phone or watch; which of 6 activities?",
+    source=f"HHAR, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    devices=names,
   )
+  return domains.adapt(examples, by, source, target, info, **adaptation)

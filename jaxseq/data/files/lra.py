@@ -16,41 +16,40 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
 from jaxseq.data import padding
+from jaxseq.data.files import columns
 from jaxseq.data.files import png
 
 # Levels of difficulty of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
 _LICENSE = "Apache-2.0 (Long Range Arena)"
+_ADVICE = "unpack the Long Range Arena's release there"
 
 
-def _lines(path, count, what, more=False):
-  """Yields the number and the columns of each line of a tsv file."""
-  datasets.find_file(path, "unpack the Long Range Arena's release there")
-  # The columns are not quoted, so that the csv module would misread them.
-  with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-    for number, line in enumerate(file, 1):
-      if not line.strip():
-        continue
-      columns = line.rstrip("\r\n").split("\t")
-      if len(columns) < count or len(columns) > count and not more:
-        raise ValueError(
-          f"{path}, line {number}: {what} are expected; got {len(columns)} "
-          "columns."
-        )
-      yield number, columns
+def _read(path, parse, count, what, more=False):
+  """Columns of what a function of the cells makes of each line of a file."""
+  datasets.find_file(path, _ADVICE)
+  found = []
+  # The cells are not quoted, so that the csv module would misread them.
+  with columns.lines(path, newline="\n") as lines:
+    for line in lines:
+      cells = line.rstrip("\r\n").split("\t")
+      if len(cells) < count or len(cells) > count and not more:
+        raise ValueError(f"{what} are expected; got {len(cells)} columns.")
+      if cells != ["Source", "Target"]:
+        found.append(parse(*cells))
+  if not found:
+    raise ValueError(f"{path} has no lines of values.")
+  return tuple(zip(*found))
 
 
-def _label(text, count, path, number):
+def _label(text, count):
   """Reads a class, which may be written as 1 or as 1.0."""
   try:
     label = float(text)
   except ValueError:
     label = -1
   if label not in range(count):
-    raise ValueError(
-      f"{path}, line {number}: the class: got {text[:20]!r}, expected 0 to "
-      f"{count - 1}."
-    )
+    raise _validate.error("the class", text[:20], f"0 to {count - 1}")
   return int(label)
 
 
@@ -91,41 +90,34 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     ValueError: naming the line that is not as it should be.
     MissingData: if a file is not there.
   """
-  found = {}
-  for part, name in (("train", "train"), ("valid", "val"), ("test", "test")):
+
+  def parse(expression, value):
+    ids = np.array(expressions.tokenize(expression), np.uint8)
+    return ids, _label(value, 10)
+
+  found = []
+  for name in ("train", "val", "test"):
     file = pathlib.Path(path) / f"basic_{name}.tsv"
-    rows, values = [], []
-    for number, columns in _lines(file, 2, "an expression and its value"):
-      if columns == ["Source", "Target"]:
-        continue
-      try:
-        ids = expressions.tokenize(columns[0])
-      except ValueError as error:
-        raise ValueError(f"{file}, line {number}: {error}") from error
-      rows.append(np.array(ids, np.uint8))
-      values.append(_label(columns[1], 10, file, number))
-    found[part] = rows, np.array(values, np.int32)
-  longest = max((len(row) for rows, _ in found.values() for row in rows))
-  parts = {
-    part: datasets.ArrayDataset(inputs, values, lengths)
-    for part, (rows, values) in found.items()
-    for inputs, lengths in [padding.pad_sequences(rows, longest)]
-  }
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="A nested list expression; what is its value?",
-      source=f"Long Range Arena (arXiv 2011.04006), {path}",
-      license=_LICENSE,
-      num_classes=10,
-      vocab_size=len(expressions.TOKENS),
-      tokens=expressions.TOKENS,
-    ),
+    found.append(_read(file, parse, 2, "an expression and its value"))
+  longest = max(len(row) for rows, _ in found for row in rows)
+  parts = []
+  for rows, values in found:
+    inputs, lengths = padding.pad_sequences(rows, longest)
+    targets = np.array(values, np.int32)
+    parts.append(datasets.ArrayDataset(inputs, targets, lengths))
+  info = datasets.Info(
+    description="A nested list expression; what is its value?",
+    source=f"Long Range Arena (arXiv 2011.04006), {path}",
+    license=_LICENSE,
+    num_classes=10,
+    vocab_size=len(expressions.TOKENS),
+    tokens=expressions.TOKENS,
   )
+  return datasets.Splits(*parts, info)
 
 
 def _reviews(folder):
-  """The texts and classes of a folder with a folder for each class."""
+  """The classes and texts of a folder with a folder for each class."""
   texts, labels = [], []
   for label, name in enumerate(("neg", "pos")):
     paths = sorted((folder / name).glob("*.txt"))
@@ -136,16 +128,7 @@ def _reviews(folder):
       )
     texts += [path.read_text("utf-8", errors="replace") for path in paths]
     labels += [label] * len(paths)
-  return texts, labels
-
-
-def _labeled(path):
-  """The texts and classes of a tsv file: class, text."""
-  texts, labels = [], []
-  for number, columns in _lines(path, 2, "a class and a text", more=True):
-    labels.append(_label(columns[0], 2, path, number))
-    texts.append("\t".join(columns[1:]))
-  return texts, labels
+  return labels, texts
 
 
 def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
@@ -166,29 +149,29 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     ValueError: if an option is out of range or a line not as it should be.
     MissingData: if a file or folder is not there.
   """
-  folder = pathlib.Path(path)
+
+  def parse(label, *cells):
+    return _label(label, 2), "\t".join(cells)
+
   parts = []
   for part in ("train", "test"):
-    file = folder / f"{part}.tsv"
-    texts, labels = (
-      _labeled(file) if file.is_file() else (_reviews(folder / part))
-    )
+    file = pathlib.Path(path) / f"{part}.tsv"
+    if file.is_file():
+      labels, texts = _read(file, parse, 2, "a class and a text", more=True)
+    else:
+      labels, texts = _reviews(file.with_suffix(""))
     inputs, lengths = encode(texts, max_length)
     parts.append(
       datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
     )
-  return datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description="A film review byte by byte; is it positive?",
-      source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
-      license="see source",
-      num_classes=2,
-      vocab_size=256,
-    ),
+  info = datasets.Info(
+    description="A film review byte by byte; is it positive?",
+    source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
+    license="see source",
+    num_classes=2,
+    vocab_size=256,
   )
+  return datasets.Splits(parts[0], None, parts[1], info)
 
 
 def retrieval(
@@ -210,66 +193,57 @@ def retrieval(
     ValueError: if an option is out of range or a line not as it should be.
     MissingData: if a file is not there.
   """
-  parts = {}
-  for part, name in (("train", "train"), ("valid", "eval"), ("test", "test")):
+
+  def parse(label, first_number, second_number, first, second):
+    # A character is at least a byte; the rest need not lie in memory.
+    return _label(label, 2), first[:max_length], second[:max_length]
+
+  parts = []
+  for name in ("train", "eval", "test"):
     file = pathlib.Path(path) / f"new_aan_pairs.{name}.tsv"
-    labels, first, second = [], [], []
     what = "class, two numbers and two texts"
-    for number, columns in _lines(file, 5, what):
-      labels.append(_label(columns[0], 2, file, number))
-      # A character is at least a byte; the rest need not lie in memory.
-      first.append(columns[3][:max_length])
-      second.append(columns[4][:max_length])
+    labels, first, second = _read(file, parse, 5, what)
     inputs, lengths = encode(first, max_length)
-    others, other_lengths = encode(second, max_length)
-    parts[part] = datasets.ArrayDataset(
-      inputs,
-      np.array(labels, np.int32),
-      lengths,
-      datasets.Extras(second=others, second_lengths=other_lengths),
-    )
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="Two papers byte by byte; does one cite the other?",
-      source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
-      license="see source",
-      num_classes=2,
-      vocab_size=256,
-    ),
+    second, second_lengths = encode(second, max_length)
+    extras = datasets.Extras(second=second, second_lengths=second_lengths)
+    targets = np.array(labels, np.int32)
+    parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
+  info = datasets.Info(
+    description="Two papers byte by byte; does one cite the other?",
+    source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
+    license="see source",
+    num_classes=2,
+    vocab_size=256,
   )
+  return datasets.Splits(*parts, info)
 
 
 def _samples(folder):
   """The image files and classes that the metadata of a level list."""
-  files = sorted(
-    (folder / "metadata").glob("*.npy"), key=lambda file: int(file.stem)
-  )
+  metadata = folder / "metadata"
+  files = sorted(metadata.glob("*.npy"), key=lambda file: int(file.stem))
   if not files:
-    raise datasets.MissingData(
-      f"{folder / 'metadata'} has no .npy files: unpack the Long Range Arena's "
-      "release there."
-    )
+    raise datasets.MissingData(f"{metadata} has no .npy files: {_ADVICE}.")
+
+  def parse(line):
+    words = line.split()
+    if len(words) < 4:
+      raise ValueError(
+        f"folder, image, number and class are expected; got {line[:40]!r}."
+      )
+    return folder / words[0] / words[1], _label(words[3], 2)
+
   paths, labels = [], []
   for file in files:
     # Lines of text in spite of the name: folder, image, number, class, ...
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-      words = line.split()
-      if len(words) < 4:
-        raise ValueError(
-          f"{file}, line {number}: folder, image, number and class are "
-          f"expected; got {line[:40]!r}."
-        )
-      image = folder / words[0] / words[1]
-      if not image.is_file():
-        raise datasets.MissingData(
-          f"{image}, which {file} lists, is not a file: unpack the Long Range "
-          "Arena's release again."
-        )
+    with columns.lines(file) as lines:
+      listed = [parse(line) for line in lines]
+    for image, label in listed:
+      datasets.find_file(image, f"{file} lists it")
       # The release has an image without content.
       if image.stat().st_size:
         paths.append(image)
-        labels.append(_label(words[3], 2, file, number))
+        labels.append(label)
   return paths, np.array(labels, np.int32)
 
 
@@ -308,27 +282,22 @@ def pathfinder(
   for row, file in zip(pixels, paths):
     image = png.read_png(file)
     if image.shape != shape:
-      raise ValueError(
-        f"{file}: got {image.shape}, expected {shape} pixels like the first "
-        "image."
-      )
+      expected = f"{shape} pixels like the first image"
+      raise _validate.error(str(file), image.shape, expected)
     row[:] = image.ravel()
   order = np.random.default_rng(seed).permutation(count)
+  inputs = pixels[order]
+  if not tokens:
+    inputs = (inputs.astype(np.float32) / 255)[..., None]
+  whole = datasets.ArrayDataset(inputs, labels[order])
   tenth = count // 10
-  parts = []
-  for rows in np.split(order, [count - 2 * tenth, count - tenth]):
-    inputs = pixels[rows]
-    if not tokens:
-      inputs = (inputs.astype(np.float32) / 255)[..., None]
-    parts.append(datasets.ArrayDataset(inputs, labels[rows]))
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Dashed paths and two discs; are they on the same path?",
-      source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
-      license=_LICENSE,
-      num_classes=2,
-      vocab_size=256 if tokens else None,
-      image_size=shape,
-    ),
+  parts = datasets.consecutive(whole, (count - 2 * tenth, tenth, tenth))
+  info = datasets.Info(
+    description="Dashed paths and two discs; are they on the same path?",
+    source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
+    license=_LICENSE,
+    num_classes=2,
+    vocab_size=256 if tokens else None,
+    image_size=shape,
   )
+  return datasets.Splits(*parts, info)

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq.data import datasets
+from jaxseq.data import packages
 
 
 def read_png(path: str | os.PathLike) -> np.ndarray:
@@ -24,12 +24,7 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
     ValueError: if the file is damaged, no PNG, or of another kind.
     MissingData: if pillow is not installed.
   """
-  try:
-    from PIL import Image
-  except ImportError as error:
-    raise datasets.MissingData(
-      "images are read by pillow: pip install 'pillow'."
-    ) from error
+  Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   try:
     with Image.open(path, formats=("PNG",)) as image:
       # Checks every checksum; afterwards the file has to be opened again.
@@ -40,17 +35,14 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
   except (OSError, SyntaxError, ValueError) as error:
     raise ValueError(f"{path} is no PNG file, or damaged: {error}.") from error
   if mode != "L" or interlaced:
-    raise _validate.error(
-      f"{path}",
-      mode + ", interlaced" * interlaced,
-      "8 bits of grey, mode 'L', not interlaced",
-    )
+    found = mode + ", interlaced" * interlaced
+    expected = "8 bits of grey, mode 'L', not interlaced"
+    raise _validate.error(str(path), found, expected)
   # Rows that are not there would be black: pillow does not miss them.
   size, expected = _decoded_size(path), pixels.size + len(pixels)
   if size != expected:
-    raise _validate.error(
-      f"{path}", size, f"{expected} bytes, a filter and the pixels of each row"
-    )
+    says = f"{expected} bytes, a filter and the pixels of each row"
+    raise _validate.error(str(path), size, says)
   return pixels
 
 

@@ -13,22 +13,12 @@ import wave
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 RATE = 16000
 # The subset of the papers that classify ten words.
-TEN = (
-  "yes",
-  "no",
-  "up",
-  "down",
-  "left",
-  "right",
-  "on",
-  "off",
-  "stop",
-  "go",
-)
+TEN = tuple("yes no up down left right on off stop go".split())
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
 
@@ -49,9 +39,8 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
       kind = (file.getnchannels(), file.getsampwidth() * 8, file.getframerate())
       content = file.readframes(file.getnframes())
   except (wave.Error, EOFError) as error:
-    raise ValueError(f"{path} is no wav file that can be read: {error}.") from (
-      error
-    )
+    said = f"{path} is no wav file that can be read: {error}."
+    raise ValueError(said) from error
   if kind != (1, 16, RATE):
     raise ValueError(
       f"{path}: got {kind[0]}, {kind[1]} and {kind[2]}, expected 1 channel, 16 "
@@ -62,22 +51,15 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
 
 def _paths(folder, words):
   """The files of each part as "word/name.wav", sorted."""
-  listed = {}
+  listed, advice = {}, f"unpack Speech Commands into {folder}"
   for part, name in _LISTS.items():
-    path = datasets.find_file(
-      folder / name, f"unpack Speech Commands into {folder}"
-    )
-    listed[part] = {
-      line.strip() for line in path.read_text().splitlines() if line.strip()
-    }
+    path = datasets.find_file(folder / name, advice)
+    listed[part] = {line.strip() for line in path.read_text().splitlines()}
   parts = {"train": [], "valid": [], "test": []}
   for word in words:
     names = sorted(path.name for path in (folder / word).glob("*.wav"))
     if not names:
-      raise datasets.MissingData(
-        f"{folder / word} has no wav files: unpack Speech Commands into "
-        f"{folder}."
-      )
+      raise datasets.MissingData(f"{folder / word} has no wav files: {advice}.")
     for name in names:
       name = f"{word}/{name}"
       part = next((p for p in listed if name in listed[p]), "train")
@@ -111,14 +93,11 @@ def load(
     MissingData: if a file or folder is not there.
   """
   if rate not in (RATE, RATE // 2):
-    raise ValueError(f"rate: got {rate}, expected {RATE} or {RATE // 2}.")
+    raise _validate.error("rate", rate, f"{RATE} or {RATE // 2}")
   folder = pathlib.Path(path)
   if words is None:
-    words = sorted(
-      entry.name
-      for entry in (folder.iterdir() if folder.is_dir() else ())
-      if entry.is_dir() and not entry.name.startswith(("_", "."))
-    )
+    entries = [entry.name for entry in folder.glob("*") if entry.is_dir()]
+    words = sorted(name for name in entries if not name.startswith(("_", ".")))
   words = tuple(words)
   parts = {}
   for part, names in _paths(folder, words).items():
@@ -130,14 +109,12 @@ def load(
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]
     parts[part] = datasets.ArrayDataset(inputs, np.array(labels, np.int32))
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="A word spoken within a second; which?",
-      source=f"Speech Commands (arXiv 1804.03209), {folder}",
-      license="CC BY 4.0",
-      num_classes=len(words),
-      classes=words,
-      rate=rate,
-    ),
+  info = datasets.Info(
+    description="A word spoken within a second; which?",
+    source=f"Speech Commands (arXiv 1804.03209), {folder}",
+    license="CC BY 4.0",
+    num_classes=len(words),
+    classes=words,
+    rate=rate,
   )
+  return datasets.Splits(**parts, info=info)

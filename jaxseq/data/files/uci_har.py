@@ -16,17 +16,13 @@ from typing import Unpack
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data.files import columns
 
-CLASSES = (
-  "walking",
-  "walking_upstairs",
-  "walking_downstairs",
-  "sitting",
-  "standing",
-  "laying",
+CLASSES = tuple(
+  "walking walking_upstairs walking_downstairs sitting standing laying".split()
 )
 SIGNALS = tuple(
   f"{kind}_{axis}"
@@ -45,24 +41,23 @@ def _rows(path, width, dtype):
 
 def _part(folder, part):
   """Windows, classes and subjects of one of the two folders."""
-  signals = folder / part / "Inertial Signals"
+  folder = folder / part
   inputs = [
-    _rows(signals / f"{name}_{part}.txt", LENGTH, np.float32)
+    _rows(folder / f"Inertial Signals/{name}_{part}.txt", LENGTH, np.float32)
     for name in SIGNALS
   ]
-  labels = _rows(folder / part / f"y_{part}.txt", 1, np.int32)[:, 0]
-  subjects = _rows(folder / part / f"subject_{part}.txt", 1, np.int32)[:, 0]
+  labels = _rows(folder / f"y_{part}.txt", 1, np.int32)[:, 0]
+  subjects = _rows(folder / f"subject_{part}.txt", 1, np.int32)[:, 0]
   counts = {len(array) for array in (*inputs, labels, subjects)}
   if len(counts) > 1:
+    listed = ", ".join(map(str, sorted(counts)))
     raise ValueError(
-      f"{folder / part}: got {', '.join(map(str, sorted(counts)))}, expected "
-      "as many lines in each file."
+      f"{folder}: got {listed}, expected as many lines in each file."
     )
-  wrong = np.flatnonzero((labels < 1) | (labels > len(CLASSES)))
+  wrong = labels[(labels < 1) | (labels > len(CLASSES))]
   if len(wrong):
-    raise ValueError(
-      f"{folder / part / f'y_{part}.txt'}: classes: got {labels[wrong[0]]}, "
-      f"expected 1 to {len(CLASSES)}."
+    raise _validate.error(
+      f"{folder / f'y_{part}.txt'}: classes", int(wrong[0]), "1 to 6"
     )
   return np.stack(inputs, axis=-1), labels - 1, subjects
 
@@ -84,9 +79,8 @@ def read(path: str | os.PathLike) -> datasets.ArrayDataset:
     ValueError: naming the file and line that is not as it should be.
     MissingData: if a file is not there.
   """
-  folder = pathlib.Path(path)
-  read_parts = [_part(folder, part) for part in ("train", "test")]
-  inputs, labels, subjects = map(np.concatenate, zip(*read_parts))
+  parts = [_part(pathlib.Path(path), part) for part in ("train", "test")]
+  inputs, labels, subjects = map(np.concatenate, zip(*parts))
   first = domains.runs([labels, subjects])
   lengths = np.diff(np.append(first, len(labels)))
   recording = np.repeat(np.arange(len(first), dtype=np.int32), lengths)
@@ -113,8 +107,7 @@ def load(
     path: the folder "UCI HAR Dataset".
     source: subject, or subjects, with labels, 1 .. 30; see `domains.PAIRS`.
     target: subject, or subjects, without.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt` and `read`.
@@ -123,19 +116,14 @@ def load(
     ValueError: if a file is not as it should be or an option out of range.
     MissingData: if a file is not there.
   """
-  return domains.adapt(
-    read(path),
-    "subject",
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone at the waist; which of 6 activities?",
-      source=f"UCI HAR, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      channels=SIGNALS,
-      rate=50.0,
-    ),
-    **adaptation,
+  examples = read(path)
+  info = datasets.Info(
+    description="Motion of a phone at the waist; which of 6 activities?",
+    source=f"UCI HAR, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    channels=SIGNALS,
+    rate=50.0,
   )
+  return domains.adapt(examples, "subject", source, target, info, **adaptation)

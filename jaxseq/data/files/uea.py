@@ -17,21 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import padding
+from jaxseq.data.files import columns
 
 # The multivariate sets of Time-Series-Library's tables.
-BENCHMARK = (
-  "EthanolConcentration",
-  "FaceDetection",
-  "Handwriting",
-  "Heartbeat",
-  "JapaneseVowels",
-  "PEMS-SF",
-  "SelfRegulationSCP1",
-  "SelfRegulationSCP2",
-  "SpokenArabicDigits",
-  "UWaveGestureLibrary",
+BENCHMARK = tuple(
+  "EthanolConcentration FaceDetection Handwriting Heartbeat JapaneseVowels "
+  "PEMS-SF SelfRegulationSCP1 SelfRegulationSCP2 SpokenArabicDigits "
+  "UWaveGestureLibrary".split()
 )
 
 _PAIR = re.compile(r"\(\s*([^,()]+?)\s*,\s*([^,()]+?)\s*\)")
@@ -67,21 +62,10 @@ def _flag(header, *keys):
 
 def _values(text, stamped):
   """Returns the values of one channel and its time stamps."""
-  if stamped:
-    pairs = _PAIR.findall(text)
-    words, stamps = [v for _, v in pairs], [float(t) for t, _ in pairs]
-  else:
-    words, stamps = text.split(","), None
+  pairs = _PAIR.findall(text) if stamped else []
+  words = [value for _, value in pairs] if stamped else text.split(",")
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
-  return values, stamps
-
-
-def _split(line, stamped):
-  """Cuts a case at its colons."""
-  if not stamped:
-    return line.split(":")
-  # Between brackets a colon could belong to a time of day.
-  return re.split(r":(?![^(]*\))", line)
+  return values, [float(time) for time, _ in pairs]
 
 
 def read_ts(path: str | os.PathLike) -> TsFile:
@@ -100,46 +84,39 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   path = datasets.find_file(path, "put the archive's .ts file there")
   header = {}
   series, labels, times = [], [], []
-  inside = False
-  with open(path, encoding="utf-8", errors="replace") as file:
-    for number, line in enumerate(file, 1):
-      line = line.strip()
-      if not line or line.startswith(("#", "%")):
+  with columns.lines(path) as lines:
+    for line in map(str.strip, lines):
+      if line.startswith(("#", "%")):
         continue
-      if not inside:
+      if "data" not in header:
         if not line.startswith("@"):
           raise ValueError(
-            f"{path}, line {number}: got {line[:40]!r}, expected @data at the "
-            "end of the header."
+            f"got {line[:40]!r}, expected @data at the end of the header."
           )
         key, _, value = line[1:].partition(" ")
-        inside = key.lower() == "data"
         header[key.lower()] = value.strip()
         continue
       stamped = _flag(header, "timestamps")
-      labeled = _flag(header, "classlabel", "targetlabel")
-      channels = _split(line, stamped)
-      if labeled:
+      # Between brackets a colon could belong to a time of day.
+      channels = re.split(r":(?![^(]*\))" if stamped else ":", line)
+      if _flag(header, "classlabel", "targetlabel"):
         labels.append(channels.pop().strip())
-      try:
-        read = [_values(channel, stamped) for channel in channels]
-      except ValueError as error:
-        raise ValueError(f"{path}, line {number}: {error}.") from error
+      read = [_values(channel, stamped) for channel in channels]
       longest = max((len(values) for values, _ in read), default=0)
       if not longest:
-        raise ValueError(f"{path}, line {number}: the case has no values.")
+        raise ValueError("the case has no values.")
       case = np.full((longest, len(read)), np.nan, np.float32)
       for channel, (values, _) in enumerate(read):
         case[: len(values), channel] = values
       if series and case.shape[1] != series[0].shape[1]:
         raise ValueError(
-          f"{path}, line {number}: the case has {case.shape[1]} channels where "
-          f"those before it have {series[0].shape[1]}."
+          f"the case has {case.shape[1]} channels where those before it have "
+          f"{series[0].shape[1]}."
         )
       series.append(case)
       if stamped:
         times.append(np.array(read[0][1]))
-  if not inside:
+  if "data" not in header:
     raise ValueError(f"{path} has no line @data: it is not a .ts file.")
   classes = None
   if _flag(header, "classlabel"):
@@ -172,13 +149,10 @@ def class_numbers(
     ValueError: naming a label that is not among the classes.
   """
   numbers = {name.lower(): number for number, name in enumerate(classes)}
-  unknown = sorted(set(labels) - set(classes))
-  unknown = [label for label in unknown if label.lower() not in numbers]
-  if unknown:
-    raise ValueError(
-      f"{path}: labels: got {unknown[0]!r}, expected among "
-      f"{', '.join(classes)}."
-    )
+  for label in labels:
+    if label.lower() not in numbers:
+      listed = ", ".join(classes)
+      raise _validate.error(f"{path}: labels", label, f"among {listed}")
   return np.array([numbers[label.lower()] for label in labels], np.int32)
 
 
@@ -213,8 +187,9 @@ def load(
     ValueError: if a file is not as the format says, or they differ in channels.
     MissingData: if a file is not there.
   """
-  files = [read_ts(train_path), read_ts(test_path)]
-  for path, file in zip((train_path, test_path), files):
+  paths = (train_path, test_path)
+  files = [read_ts(path) for path in paths]
+  for path, file in zip(paths, files):
     if not file.series or file.labels is None:
       raise ValueError(f"{path}: got no case, expected labelled ones.")
   channels = [file.series[0].shape[1] for file in files]
@@ -231,10 +206,8 @@ def load(
   incomplete = any(np.isnan(case).any() for f in files for case in f.series)
   classes = files[0].classes
   parts = []
-  for path, file in zip((train_path, test_path), files):
-    scaled = [
-      ((case - shift) / scale).astype(np.float32) for case in file.series
-    ]
+  for path, file in zip(paths, files):
+    scaled = [((x - shift) / scale).astype(np.float32) for x in file.series]
     inputs, lengths = padding.pad_sequences(scaled, longest)
     extras = datasets.Extras()
     if incomplete:
@@ -245,52 +218,35 @@ def load(
       targets = np.array(file.labels, np.float32)
     else:
       targets = class_numbers(file.labels, classes, path)
-    ragged = None if np.all(lengths == longest) else lengths
-    parts.append(datasets.ArrayDataset(inputs, targets, ragged, extras))
+    parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
   # One structure for both parts: a step compiled for one serves the other.
-  if any(part.lengths is not None for part in parts):
-    parts = [
-      part._replace(lengths=np.full(len(part.inputs), longest, np.int32))
-      if part.lengths is None
-      else part
-      for part in parts
-    ]
-  splits = datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description=f"{files[0].name}: which class, or what value, has a series?",
-      source=str(train_path),
-      license=license,
-      num_classes=None if classes is None else len(classes),
-      classes=classes,
-      mean=mean,
-      deviation=deviation,
-    ),
+  if all(np.all(part.lengths == longest) for part in parts):
+    parts = [part._replace(lengths=None) for part in parts]
+  info = datasets.Info(
+    description=f"{files[0].name}: which class, or what value, has a series?",
+    source=str(train_path),
+    license=license,
+    num_classes=None if classes is None else len(classes),
+    classes=classes,
+    mean=mean,
+    deviation=deviation,
   )
+  splits = datasets.Splits(parts[0], None, parts[1], info)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 
 def load_problem(
   root: str | os.PathLike, name: str, **options: Any
 ) -> datasets.Splits:
-  """Loads a problem from the layout of the archive and Time-Series-Library.
+  """Loads a problem from the layout of the archive, as `load` does.
+
+  Time-Series-Library has the same layout.
 
   Args:
     root: folder with a folder for each problem, in which are NAME_TRAIN.ts and
       NAME_TEST.ts.
     name: name of the problem, such as one of `BENCHMARK`.
     **options: options of `load`.
-
-  Returns:
-    The splits, see `load`.
-
-  Raises:
-    ValueError: see `load`.
-    MissingData: if a file is not there.
   """
-  folder = pathlib.Path(root) / name
-  return load(
-    folder / f"{name}_TRAIN.ts", folder / f"{name}_TEST.ts", **options
-  )
+  start = pathlib.Path(root) / name / name
+  return load(f"{start}_TRAIN.ts", f"{start}_TEST.ts", **options)

@@ -44,7 +44,7 @@ def read(path: str | os.PathLike) -> domains.Recordings:
   root = pathlib.Path(path)
   folders = [
     (int(match[1]), int(match[2]), entry)
-    for entry in (root.iterdir() if root.is_dir() else ())
+    for entry in root.glob("*")
     if entry.is_dir() and (match := _FOLDER.fullmatch(entry.name))
   ]
   series, labels, rest = [], [], []
@@ -56,10 +56,9 @@ def read(path: str | os.PathLike) -> domains.Recordings:
           f"{file}: got this name, expected one that ends in Acceleration, a "
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
-      gesture = columns.read(file, 3, np.float32)
-      if not len(gesture):
+      series.append(columns.read(file, 3, np.float32))
+      if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")
-      series.append(gesture)
       labels.append(int(match[1]) - 1)
       rest.append((user, day, int(match[2] or 0)))
   if not series:
@@ -88,8 +87,7 @@ def load(
     source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
     target: user, or users, without.
     seed: seed of what is held out, a share of each gesture.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, time, 3), padded with 0 at the
@@ -102,23 +100,13 @@ def load(
   """
   recordings = read(path)
   inputs, lengths = padding.pad_sequences(recordings.series)
-  return domains.adapt(
-    datasets.ArrayDataset(
-      inputs,
-      recordings.labels,
-      lengths,
-      datasets.Extras(**recordings.attributes),
-    ),
-    "user",
-    source,
-    target,
-    datasets.Info(
-      description="Acceleration of a hand; which of 8 gestures?",
-      source=f"uWave gesture library, {path}",
-      license="see source",
-      num_classes=GESTURES,
-    ),
-    holding="stratified",
-    seed=seed,
-    **adaptation,
+  extras = datasets.Extras(**recordings.attributes)
+  whole = datasets.ArrayDataset(inputs, recordings.labels, lengths, extras)
+  info = datasets.Info(
+    description="Acceleration of a hand; which of 8 gestures?",
+    source=f"uWave gesture library, {path}",
+    license="see source",
+    num_classes=GESTURES,
   )
+  options = {"holding": "stratified", "seed": seed, **adaptation}
+  return domains.adapt(whole, "user", source, target, info, **options)

@@ -18,15 +18,9 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
+from jaxseq.data.files import columns
 
-CLASSES = (
-  "Walking",
-  "Jogging",
-  "Sitting",
-  "Standing",
-  "Upstairs",
-  "Downstairs",
-)
+CLASSES = tuple("Walking Jogging Sitting Standing Upstairs Downstairs".split())
 RATE = 20.0
 _FIELDS = 6
 # Of a subject in the numbering of CoDATS: a fifth of its windows of 128, the
@@ -34,35 +28,26 @@ _FIELDS = 6
 _MIN_RECORDS = 19200
 
 
-def _parse(fields, path, number):
-  """User, class, time and values of a record with all fields."""
-  user, activity, time, *values = fields
-  _validate.choice(f"{path}, line {number}: the activity", activity, CLASSES)
-  try:
-    return int(user), CLASSES.index(activity), *map(float, [time, *values])
-  except ValueError as error:
-    raise ValueError(f"{path}, line {number}: {error}.") from error
-
-
 def _records(path):
   """The complete records of the file, and the number of the others."""
   found, left_out = [], 0
-  with open(path, encoding="utf-8", errors="replace") as file:
-    for number, line in enumerate(file, 1):
-      for record in line.strip().split(";"):
-        fields = [field.strip() for field in record.split(",")]
-        if fields[-1] == "" and len(fields) == _FIELDS + 1:
-          fields.pop()
-        if fields == [""]:
-          continue
-        if len(fields) != _FIELDS or "" in fields:
-          left_out += 1
-          continue
-        parsed = _parse(fields, path, number)
-        if parsed[2] == 0:
-          left_out += 1
-          continue
-        found.append(parsed)
+  with columns.lines(path) as lines:
+    for record in (record for line in lines for record in line.split(";")):
+      fields = [field.strip() for field in record.split(",")]
+      if fields[-1] == "" and len(fields) == _FIELDS + 1:
+        fields.pop()
+      if fields == [""]:
+        continue
+      if len(fields) != _FIELDS or "" in fields:
+        left_out += 1
+        continue
+      user, activity, *numbers = fields
+      label = CLASSES.index(_validate.choice("the activity", activity, CLASSES))
+      time, *values = map(float, numbers)
+      if time == 0:
+        left_out += 1
+      else:
+        found.append((int(user), label, time, *values))
   return found, left_out
 
 
@@ -159,8 +144,7 @@ def load(
     step: elements from the start of a window to that of the next.
     max_gap: see `read`.
     min_records: see `renumbered`.
-    **adaptation: valid_fraction, held_out, scaling, unlabeled: see
-      `domains.adapt`.
+    **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
@@ -173,19 +157,14 @@ def load(
     MissingData: if the file is not there.
   """
   recordings, left_out = read(path, max_gap)
-  return domains.adapt(
-    domains.windows(renumbered(recordings, min_records), window, step),
-    "subject",
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone in the pocket; which of 6 activities?",
-      source=f"WISDM AR v1.1, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      rate=RATE,
-      left_out=left_out,
-    ),
-    **adaptation,
+  examples = domains.windows(renumbered(recordings, min_records), window, step)
+  info = datasets.Info(
+    description="Motion of a phone in the pocket; which of 6 activities?",
+    source=f"WISDM AR v1.1, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    rate=RATE,
+    left_out=left_out,
   )
+  return domains.adapt(examples, "subject", source, target, info, **adaptation)

@@ -6,7 +6,6 @@ Variational Framework", ICLR 2017, section 3, as in disentanglement_lib.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ def beta_vae_from_table(
     ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, factors = _arrays.pair(codes, factors, factors_least=2)
-  draw = functools.partial(_draws.pairs_from_table, codes, factors)
+  draw = _draws.Table(codes, factors).pairs
   return _score(draw, train_points, evaluation_points, batch, seed)
 
 
@@ -84,8 +83,7 @@ def beta_vae_from_encoder(
     ValueError: a size is below 2, or `encode` returns another shape.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  sizes = _draws.check_sizes(sizes)
-  draw = functools.partial(_draws.pairs_from_encoder, encode, sizes)
+  draw = _draws.make_generator(encode, sizes).pairs
   return _score(draw, train_points, evaluation_points, batch, seed)
 
 

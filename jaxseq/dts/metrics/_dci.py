@@ -158,14 +158,7 @@ def disentanglement_per_code(importance: np.ndarray) -> np.ndarray:
 def completeness_per_factor(importance: np.ndarray) -> np.ndarray:
   """Returns 1 - entropy of each column as a distribution, to base D.
 
-  Args:
-    importance: (D, K) >= 0, D >= 2.
-
-  Returns:
-    (K,) float64 in 0 .. 1; 0 for a column of zeros.
-
-  Raises:
-    ValueError: the matrix has another shape or a negative entry.
+  That is (K,) `disentanglement_per_code` of the transposed matrix; D >= 2.
   """
   return _concentration(_arrays.matrix(importance, "importance", rows=2).T)
 

@@ -6,7 +6,6 @@ disentanglement_lib.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ def factor_vae_from_table(
     ValueError: shapes or dtypes are wrong, or a factor is constant.
   """
   codes, factors = _arrays.pair(codes, factors)
-  draw = functools.partial(_draws.held_from_table, codes, factors)
+  draw = _draws.Table(codes, factors).held
   votes = _Votes(factors.shape[1], _variances(codes), least_deviation)
   rng = np.random.default_rng(seed)
   return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
@@ -99,13 +98,14 @@ def factor_vae_from_encoder(
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
   """
-  sizes = _draws.check_sizes(sizes)
+  generator = _draws.make_generator(encode, sizes)
   _validate.positive("variance_examples", variance_examples)
   rng = np.random.default_rng(seed)
-  factors = rng.integers(sizes, size=(variance_examples, len(sizes)))
-  codes = _arrays.code_array(encode(factors), "what encode returns")
+  shape = variance_examples, len(sizes)
+  codes = encode(rng.integers(generator.sizes, size=shape))
+  codes = _arrays.code_array(codes, "what encode returns")
   votes = _Votes(len(sizes), _variances(codes), least_deviation)
-  draw = functools.partial(_draws.held_from_encoder, encode, sizes)
+  draw = generator.held
   return _score(votes, draw, rng, train_votes, evaluation_votes, batch)
 
 
@@ -136,19 +136,16 @@ def factor_vae_from_votes(
   train_codes, evaluation_codes = (
     np.asarray(codes, np.float64) for codes in (train_codes, evaluation_codes)
   )
-  train_factor = _arrays.label_array(
-    train_factor, len(train_codes), "train_factor"
-  )
-  evaluation_factor = _arrays.label_array(
+  train = _arrays.label_array(train_factor, len(train_codes), "train_factor")
+  other = _arrays.label_array(
     evaluation_factor, len(evaluation_codes), "evaluation_factor"
   )
   if num_factors is None:
-    num_factors = int(max(train_factor.max(), evaluation_factor.max())) + 1
+    num_factors = int(max(train.max(), other.max())) + 1
   variances = np.asarray(global_variances, np.float64)
   votes = _Votes(num_factors, variances, least_deviation)
   return votes.result(
-    votes.count(train_codes, train_factor),
-    votes.count(evaluation_codes, evaluation_factor),
+    votes.count(train_codes, train), votes.count(evaluation_codes, other)
   )
 
 

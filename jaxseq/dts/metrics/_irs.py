@@ -59,8 +59,7 @@ def irs(
       varies.
   """
   codes, factors = _arrays.pair(codes, factors)
-  if not 0 < quantile <= 1:
-    raise _validate.error("quantile", quantile, "a number in (0, 1]")
+  _validate.fraction("quantile", quantile)
   active = np.ptp(codes, axis=0) > 0
   if not active.any():
     raise _validate.error("codes", "constants", "a column that varies")

@@ -5,7 +5,6 @@ al., arXiv:1802.04942, appendix C, as in rtqichen/beta-tcvae
 (`metric_helpers/mi_metric.py`).
 """
 
-from collections.abc import Iterator
 import math
 from typing import NamedTuple
 
@@ -69,14 +68,7 @@ def joint_entropy(mu: np.ndarray, logvar: np.ndarray, z: np.ndarray) -> float:
   has, and more so with many codes.
   """
   mu, logvar, z = _gaussians(mu, logvar, z)
-  total = 0.0
-  for rows in _pieces(len(z), len(mu)):
-    log_q = sum(
-      _log_density(z[rows, d], mu[:, d], logvar[:, d])
-      for d in range(z.shape[1])
-    )
-    total -= _log_sum_exp(log_q).sum()
-  return float(total / len(z) + math.log(len(mu)))
+  return float(_entropies(mu, logvar, z, [range(z.shape[1])])[0])
 
 
 def posterior_mig(
@@ -137,19 +129,19 @@ def _gaussians(mu, logvar, z, least=1):
   return mu, logvar, z
 
 
-def _pieces(rows: int, columns: int) -> Iterator[slice]:
-  """Yields slices of rows that are small beside this many columns."""
-  size = max(1, _PIECE // columns)
-  for first in range(0, rows, size):
-    yield slice(first, first + size)
-
-
-def _entropies(mu, logvar, z) -> np.ndarray:
-  totals = np.zeros(z.shape[1])
-  for d in range(z.shape[1]):
-    for rows in _pieces(len(z), len(mu)):
-      log_q = _log_density(z[rows, d], mu[:, d], logvar[:, d])
-      totals[d] -= _log_sum_exp(log_q).sum()
+def _entropies(mu, logvar, z, groups=None) -> np.ndarray:
+  """Returns the entropies of groups of coordinates; of each one if None."""
+  groups = groups or [[d] for d in range(z.shape[1])]
+  totals = np.zeros(len(groups))
+  # Pieces of rows are small beside all columns.
+  size = max(1, _PIECE // len(mu))
+  for g, group in enumerate(groups):
+    for first in range(0, len(z), size):
+      rows = slice(first, first + size)
+      log_q = sum(
+        _log_density(z[rows, d], mu[:, d], logvar[:, d]) for d in group
+      )
+      totals[g] -= _log_sum_exp(log_q).sum()
   return totals / len(z) + math.log(len(mu))
 
 

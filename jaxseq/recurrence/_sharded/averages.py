@@ -18,33 +18,16 @@ Run = Callable[..., tuple[jax.Array, SoftmaxState]]
 
 
 def softmax_outer_scan(
-  run: Run,
-  q,
-  logits,
-  k,
-  v,
-  init,
-  *,
-  reset,
-  sink,
-  axis: str,
-  exchange: str,
+  run: Run, q, logits, k, v, init, *, reset, sink, axis: str, exchange: str
 ) -> tuple[jax.Array, SoftmaxState]:
   """`softmax_outer_scan`; a summary is m, u, w, and with resets a flag."""
   begin = init
   q, logits, k, v, init, reset = prefix.vary(axis, q, logits, k, v, init, reset)
   given = jax.tree.leaves((q, logits, k, v, init))
   dtype = jnp.result_type(*given, jnp.float32)
-  state, chunks = _entering_average(
-    logits.astype(dtype),
-    None if k is None else k.astype(dtype),
-    v.astype(dtype),
-    init,
-    reset,
-    sink,
-    axis=axis,
-    exchange=exchange,
-  )
+  wide = (None if x is None else x.astype(dtype) for x in (logits, k, v))
+  where = {"axis": axis, "exchange": exchange}
+  state, chunks = _entering_average(*wide, init, reset, sink, **where)
   o, last = run(q, logits, k, v, state, reset=reset)
   return o, _final_average(chunks, begin, sink, last, axis)
 
@@ -60,15 +43,10 @@ def softmax_decay(
   # Averages of zeros, for want of values: XLA's CPU backend can crash over
   # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
   # over time are not kept but computed again.
+  zeros, init = jnp.zeros_like(logits[..., :1]), _of_zeros(m, u)
+  where = {"axis": axis, "exchange": exchange}
   state, chunks = _entering_average(
-    logits,
-    None,
-    jnp.zeros_like(logits[..., :1]),
-    _of_zeros(m, u),
-    reset,
-    sink,
-    axis=axis,
-    exchange=exchange,
+    logits, None, zeros, init, reset, sink, **where
   )
   run = jax.checkpoint(functools.partial(run, reset=reset))
   decay, share, last = run(logits, state.m, state.u)
@@ -84,10 +62,7 @@ def _entering_average(logits, k, v, init, reset, sink, **options):
   """The average that enters this device's chunk, and all chunks if gathered."""
   summary = summaries.softmax_outer(logits, k, v, reset, sink)
   entering, chunks = prefix.entering(
-    summary,
-    *_begun(summary, init, sink),
-    summaries.combine_softmax,
-    **options,
+    summary, *_begun(summary, init, sink), summaries.combine_softmax, **options
   )
   return entering.state, chunks
 

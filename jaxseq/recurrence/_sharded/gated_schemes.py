@@ -6,7 +6,6 @@ the rows of the batch, or the heads of a block-diagonal recurrence.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jax import lax
@@ -22,7 +21,7 @@ SCHEMES = ("auto", "batch", "heads", "relay")
 
 
 def scan(
-  run: Callable[..., Any],
+  run: Callable[..., tuple[jax.Array, tuple[jax.Array, ...]]],
   params: PyTree,
   state: tuple[jax.Array, ...],
   x: jax.Array,

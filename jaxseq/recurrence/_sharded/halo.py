@@ -21,12 +21,8 @@ def previous(
 
   One `ppermute` of `count` elements where a chunk is at least so long; else one
   for each device to the left that elements come from, none waiting for another.
-  The gradient sends back what was received.
-
-  From a chunk x (*batch, time, features) of any dtype, and from what came
-  before the first element of the whole sequence, init (*batch, count, features)
-  on every device, zeros (False) if None: (*batch, count, features), oldest
-  first, in their common dtype. A ValueError if shapes or the count do not fit.
+  Of a chunk (*batch, time, features), oldest first; `init` is what came before
+  the first element of the whole sequence, zeros (False) if None.
   """
   _validate.shape("x", x, ("*batch", "time", "features"))
   _validate.integer("count", count, 0)

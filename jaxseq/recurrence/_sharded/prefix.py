@@ -35,8 +35,7 @@ def vary(axis: str, *trees: PyTree) -> Any:
   """Gives all leaves one type: that of values that differ between devices.
 
   Loops want carries, and custom derivatives want cotangents, that differ over
-  the same mesh axes before and after. The gradient of a value that was the same
-  on all devices is summed over them. Returns a list unless there is one tree.
+  the same mesh axes before and after. Returns a list unless there is one tree.
   """
   zero = lax.axis_index(axis) * 0
   for leaf in jax.tree.leaves(trees):
@@ -72,16 +71,13 @@ def entering(
   ("Data parallel algorithms", 1986): ceil(log2(devices)) more messages of one
   packed summary each, one after the other, and the same number in the gradient.
   "auto" is "gather" as long as there are at most 8 devices, or each receives at
-  most 1 MiB by it: that follows from the volumes, (devices - 1) summaries
-  against ceil(log2(devices)) + 1, and not from a timing.
+  most 1 MiB by it: that follows from the volumes, and not from a timing.
 
-  `summary` is this device's, `initial` one that brings the state before the
-  whole sequence with it, `neutral` one that changes nothing on the left, all of
-  the same real, complex or bool arrays; `combine` works on summaries with a
-  further leading axis. Returns a summary of all that is before this device's
-  chunk; and for `final` those of all chunks, in the order of time along a
-  leading axis, the same on all devices also in type, or None where they were
-  not gathered.
+  `initial` is a summary that brings the state before the whole sequence with
+  it, `neutral` one that changes nothing on the left; `combine` works on
+  summaries with a further leading axis. Returns a summary of all that is before
+  this device's chunk; and for `final` those of all chunks, in the order of time
+  along a leading axis, or None where they were not gathered.
   """
   _validate.choice("exchange", exchange, EXCHANGES)
   devices = lax.axis_size(axis)
@@ -132,22 +128,14 @@ def final(
 ) -> PyTree:
   """The state after the whole sequence, the same on all devices.
 
-  From gathered summaries every device works it out for itself. Else the device
-  that is last in time has to hand it out: `replicate_last`. So it has if
-  `initial`, `neutral` or what `combine` holds have not the type of values that
-  are the same on all devices.
-
-  `gathered` are the summaries that `entering` returns, with an attribute
-  `state`; `last` is the state after this device's chunk, in whose structure,
-  shapes and dtypes the result is.
+  From summaries that `entering` gathered every device works it out for itself.
+  Else the device that is last in time has to hand out its `last` state:
+  `replicate_last`. So it has if `initial`, `neutral` or what `combine` holds
+  have not the type of values that are the same on all devices.
   """
   if gathered is not None:
     # In front of all: a neutral summary is one only on the left of it.
-    every = jax.tree.map(
-      lambda first, rest: jnp.concatenate([first[None], rest]),
-      initial,
-      gathered,
-    )
+    every = jax.tree.map(_in_front, initial, gathered)
     state = fold(combine, every, neutral).state
     found = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
     if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(found)):
@@ -164,17 +152,16 @@ def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
   hops = 1
   while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
     if count % 2:
-      tree = jax.tree.map(
-        lambda leaf, nothing: jnp.concatenate(
-          [jnp.broadcast_to(nothing, leaf[:1].shape), leaf]
-        ),
-        tree,
-        neutral,
-      )
+      tree = jax.tree.map(_in_front, neutral, tree)
     pairs = [jax.tree.map(lambda leaf, i=i: leaf[i::2], tree) for i in (0, 1)]
     tree = combine(*pairs, hops)
     hops *= 2
   return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def _in_front(first, rest):
+  first = jnp.broadcast_to(first, (1, *rest.shape[1:]))
+  return jnp.concatenate([first, rest])
 
 
 def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
@@ -197,9 +184,9 @@ def _varies(x, axis):
 def _gather(axis, packed):
   """What all devices have, (devices, n), twice: for own use, and in common.
 
-  One gather for both. Of the first, devices have cotangents of their own, whose
-  sum is scattered; that of the second is the same on all, and each takes its
-  part of it. Left to itself, JAX would sum up all of the first everywhere.
+  Cotangents of the first are of each device alone, and their sum is scattered;
+  that of the second is the same on all, and each takes its part of it. Left to
+  itself, JAX would sum up all of the first everywhere.
   """
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same

@@ -68,13 +68,10 @@ def lti_scan(
     return Decayed(through, None, carried + right.state)
 
   where = {"axis": axis, "reverse": reverse}
-  state, chunks = _entering(
-    Decayed(through, None, state),
-    init,
-    functools.partial(combine, lax.integer_pow(Lambda_bar, u.shape[-2])),
-    exchange=exchange,
-    **where,
-  )
+  own_power = lax.integer_pow(Lambda_bar, u.shape[-2])
+  summary = Decayed(through, None, state)
+  own = functools.partial(combine, own_power)
+  state, chunks = _entering(summary, init, own, exchange=exchange, **where)
   y, last = run(Lambda_bar, B_bar, C, u, state, D=D, reset=reset)
   combine = functools.partial(combine, power)
   return y, _final(chunks, begin, combine, last, **where)
@@ -107,13 +104,8 @@ def siso_scan(
 
   summary = Decayed(through, None, state)
   own_power = _siso_systems.power(A, u.shape[-2])
-  state, chunks = _entering(
-    summary,
-    init,
-    functools.partial(combine, own_power),
-    axis=axis,
-    exchange=exchange,
-  )
+  own = functools.partial(combine, own_power)
+  state, chunks = _entering(summary, init, own, axis=axis, exchange=exchange)
   seen = _siso_systems.response(A, C, state, u.shape[-2])
   y = y + summaries.entered(_before_resets(reset), seen)
   last = advance(own_power, summary, state, 1)
@@ -140,13 +132,9 @@ def selective_scan(
   def combine(A):
     return functools.partial(summaries.combine_selective, A.astype(dtype))
 
-  state, chunks = _entering(
-    summaries.selective(state.astype(dtype), steps, reset),
-    init,
-    combine(A),
-    axis=axis,
-    exchange=exchange,
-  )
+  summary = summaries.selective(state.astype(dtype), steps, reset)
+  where = {"axis": axis, "exchange": exchange}
+  state, chunks = _entering(summary, init, combine(A), **where)
   y, last = run(x, delta, A, B, C, state, D=D, reset=reset)
   return y, _final(chunks, begin, combine(rates), last, axis=axis)
 
@@ -157,10 +145,9 @@ def outer_scan_heads(
   """`outer_scan_heads`, by LASP-2.
 
   A summary is a state and the sums of the log-decays, and with resets one flag.
-  It is one product of keys and values; the scan of the chunk from zeros runs
-  beside the exchange, and the entering state is read with the decayed queries
-  at the end. In the gradient its cotangent, one more product, is sent while the
-  scan runs backwards.
+  The scan of the chunk from zeros runs beside the exchange, and the entering
+  state is read with the decayed queries at the end. In the gradient its
+  cotangent, one more product, is sent while the scan runs backwards.
   """
   begin = init
   q, k, v, decay, init, reset = prefix.vary(axis, q, k, v, decay, init, reset)
@@ -172,9 +159,8 @@ def outer_scan_heads(
   heads = v.shape[-2]
   summary = summaries.outer(k, v, decay, reset, heads)
   combine = summaries.combine_outer
-  state, chunks = _entering(
-    summary, init, combine, axis=axis, exchange=exchange
-  )
+  where = {"axis": axis, "exchange": exchange}
+  state, chunks = _entering(summary, init, combine, **where)
   before = _before_resets(reset)
   q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
   if decay is not None:

@@ -6,6 +6,7 @@ Elements before the last reset are taken out first: they must leave no trace,
 undefined numbers neither.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,19 +20,14 @@ from jaxseq.recurrence._sharded import prefix
 
 
 class Decayed(NamedTuple):
-  """A chunk of a recurrence whose state decays.
+  """A chunk of a recurrence whose state decays."""
 
-  Attributes:
-    through: (*batch,) bool, no reset in the chunk: the state that enters has a
-      part in the state after it; None where there are no resets.
-    decay: what tells the decay of that part; None if it does not depend on the
-      chunk.
-    state: the state after the chunk, from zeros.
-  """
-
+  # (*batch,) bool, no reset in the chunk: the state that enters has a part in
+  # the state after it; None where there are no resets.
   through: jax.Array | None
+  # What tells the decay of that part; None if it is the same in all chunks.
   decay: jax.Array | None
-  state: jax.Array
+  state: jax.Array  # after the chunk, from zeros
 
 
 def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
@@ -46,9 +42,7 @@ def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
   return None if left.through is None else left.through & right.through
 
 
-def through_and_kept(
-  reset: jax.Array | None,
-) -> tuple[jax.Array | None, jax.Array | None]:
+def through_and_kept(reset: jax.Array | None) -> tuple:
   """`Decayed.through` of resets (*batch, time); what the last one leaves."""
   if reset is None:
     return None, None
@@ -66,11 +60,7 @@ def keep(kept: jax.Array | None, x: jax.Array, fill=0) -> jax.Array:
 def linear(
   a: jax.Array, b: jax.Array, reset: jax.Array | None, *, reverse: bool
 ) -> Decayed:
-  """Of h_t = a_t h_{t-1} + b_t: a product of decays, and a tree over time.
-
-  From decays `a` that broadcast to b (*batch, time, n), both of one dtype, the
-  decay, in the shape of `a` without time, and the state (*batch, n).
-  """
+  """Of h_t = a_t h_{t-1} + b_t: a product of decays, and a tree over time."""
   a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
   a = jnp.broadcast_to(a, (*a.shape[:-2], *b.shape[-2:]))
   if reset is not None:
@@ -91,20 +81,8 @@ def combine_linear(left: Decayed, right: Decayed, hops: int) -> Decayed:
   return Decayed(None, decay, carried + right.state)
 
 
-def outer(
-  k: jax.Array,
-  v: jax.Array,
-  decay: jax.Array | None,
-  reset: jax.Array | None,
-  heads: int,
-) -> Decayed:
-  """Of `outer_scan_heads`: one product of keys and values.
-
-  From k (*batch, time, groups, dk), v (*batch, time, heads, dv) and decay
-  (*batch, time, heads, dk | 1) or None, all in one dtype, the sums of the
-  log-decays (*batch, heads, dk | 1), never -inf, and the state (*batch, heads,
-  dk, dv).
-  """
+def outer(k: jax.Array, v: jax.Array, decay, reset, heads: int) -> Decayed:
+  """Of `outer_scan_heads`: one product of keys and values, sums of decays."""
   through, kept = through_and_kept(reset)
   k, v = keep(kept, k), keep(kept, v)
   k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
@@ -115,13 +93,8 @@ def outer(
     later = lax.cumsum(decay, axis, reverse=True)
     total = lax.index_in_dim(later, 0, axis, keepdims=False)
     # An element's own decay is that of the state before it.
-    after = jnp.concatenate(
-      [
-        lax.slice_in_dim(later, 1, None, axis=axis),
-        jnp.zeros_like(lax.slice_in_dim(later, 0, 1, axis=axis)),
-      ],
-      axis,
-    )
+    cut = functools.partial(lax.slice_in_dim, later, axis=axis)
+    after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
     k = k * jnp.exp(after)
   return Decayed(through, total, jnp.einsum("...thk,...thv->...hkv", k, v))
 
@@ -141,13 +114,8 @@ def advance_outer(chunk: Decayed, state: jax.Array) -> jax.Array:
   return entered(chunk.through, state) + chunk.state
 
 
-def selective(
-  state: jax.Array, delta: jax.Array, reset: jax.Array | None
-) -> Decayed:
-  """Of `selective_scan`, given the state (*batch, d, n) from zeros.
-
-  From delta (*batch, time, d), real, its sums (*batch, d) as the decay.
-  """
+def selective(state: jax.Array, delta: jax.Array, reset) -> Decayed:
+  """Of `selective_scan`, with its state: sums of delta tell the decay."""
   through, kept = through_and_kept(reset)
   return Decayed(through, jnp.sum(keep(kept, delta), axis=-2), state)
 
@@ -166,28 +134,14 @@ def combine_selective(
 
 
 class Averaged(NamedTuple):
-  """A chunk of a running softmax average.
+  """A chunk of a running softmax average."""
 
-  Attributes:
-    through: as in `Decayed`.
-    state: the average of the chunk's elements since its last reset.
-  """
-
-  through: jax.Array | None
-  state: _softmax_chunk.SoftmaxState
+  through: jax.Array | None  # as in `Decayed`
+  state: _softmax_chunk.SoftmaxState  # since the last reset in the chunk
 
 
-def softmax_outer(
-  logits: jax.Array,
-  k: jax.Array | None,
-  v: jax.Array,
-  reset: jax.Array | None,
-  sink: float | None,
-) -> Averaged:
-  """Of `softmax_outer_scan`: one maximum, and a product of weights and values.
-
-  From logits and k (*batch, time, dk) and v (*batch, time, dv) in one dtype.
-  """
+def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
+  """Of `softmax_outer_scan`: one maximum, a product of weights and values."""
   through, kept = through_and_kept(reset)
   logits = keep(kept, _softmax_chunk.clamp(logits), _softmax_chunk.NEG)
   v = keep(kept, v)
@@ -195,11 +149,8 @@ def softmax_outer(
   some = logits > _softmax_chunk.NEG
   weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
   key = weight if k is None else weight * keep(kept, k)
-  state = _softmax_chunk.SoftmaxState(
-    m,
-    jnp.sum(weight, axis=-2),
-    jnp.einsum("...tk,...tv->...kv", key, v),
-  )
+  w = jnp.einsum("...tk,...tv->...kv", key, v)
+  state = _softmax_chunk.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:
     # What a reset leaves starts with the sink.
     nothing = _softmax_chunk.fresh(None, state)

@@ -50,9 +50,13 @@ def test_other_tables_are_divided_in_shares(tmp_path):
   assert splits.valid.targets[0, 0, 0] == 140
   assert splits.test.targets[0, 0, 0] == 160
   assert splits.test.targets[-1, -1, 0] == 199
-  own = ett.load(path, 8, 4, normalize=False, ends=(50, 80, 100))
+  own = ett.load(
+    path, input_length=8, horizon=4, normalize=False, ends=(50, 80, 100)
+  )
   assert own.test.targets[0, 0, 0] == 80
-  stamps = ett.load(path, 8, 4, with_calendar=True).test.extras.calendar
+  stamps = ett.load(
+    path, input_length=8, horizon=4, with_calendar=True
+  ).test.extras.calendar
   assert stamps.shape == (37, 12, 5)
 
 

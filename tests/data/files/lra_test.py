@@ -188,7 +188,9 @@ def test_what_is_wrong_with_pathfinder_is_said(folder):
   ):
     lra.pathfinder(folder)
   (level / "imgs" / "10" / "sample_39.png").unlink()
-  with pytest.raises(data.MissingData, match="39.png, which .* is not a file"):
+  with pytest.raises(
+    data.MissingData, match="39.png is not a file: .*10.npy lists it"
+  ):
     lra.pathfinder(folder)
   (level / "metadata" / "10.npy").write_text("imgs/10 a.png\n")
   with pytest.raises(ValueError, match="10.npy, line 1: folder, image"):

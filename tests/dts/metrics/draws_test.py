@@ -14,15 +14,15 @@ def _identity(factors):
 
 def _table(pairs):
   """Draws from a table whose codes are its factors, some rows of it often."""
-  draw = _draws.pairs_from_table if pairs else _draws.held_from_table
   factors = cases.grid(_SIZES)
   factors = np.concatenate([factors, np.tile(factors[:3], (30, 1))])
-  return lambda rng: draw(_identity(factors), factors, rng, 400, 5)
+  table = _draws.Table(_identity(factors), factors)
+  return lambda rng: (table.pairs if pairs else table.held)(rng, 400, 5)
 
 
 def _encoder(pairs):
-  draw = _draws.pairs_from_encoder if pairs else _draws.held_from_encoder
-  return lambda rng: draw(_identity, _SIZES, rng, 400, 5)
+  made = _draws.make_generator(_identity, _SIZES)
+  return lambda rng: (made.pairs if pairs else made.held)(rng, 400, 5)
 
 
 @pytest.mark.parametrize("make", [_table, _encoder])
@@ -56,9 +56,8 @@ def test_pairs_have_one_factor_in_common(make):
 
 def test_rows_of_rare_levels_are_found():
   factors = np.array([[5], [5], [-1], [5]])
-  codes, _ = _draws.held_from_table(
-    np.arange(4.0)[:, None], factors, np.random.default_rng(0), 100, 3
-  )
+  table = _draws.Table(np.arange(4.0)[:, None], factors)
+  codes, _ = table.held(np.random.default_rng(0), 100, 3)
   rare = (codes == 2).all((1, 2))
   # Each level is as likely as the other: five standard deviations.
   assert 25 < rare.sum() < 75

@@ -40,10 +40,8 @@ def test_a_table_gives_what_its_batches_give():
     codes, factors, train_votes=60, evaluation_votes=40, batch=8, seed=3
   )
   rng = np.random.default_rng(3)
-  recorded = [
-    *_draws.held_from_table(codes, factors, rng, 60, 8),
-    *_draws.held_from_table(codes, factors, rng, 40, 8),
-  ]
+  table = _draws.Table(codes, factors)
+  recorded = [*table.held(rng, 60, 8), *table.held(rng, 40, 8)]
   expected = metrics.factor_vae_from_votes(*recorded, codes.var(0, ddof=1))
   for seen, wanted in zip(result, expected):
     np.testing.assert_array_equal(seen, wanted)

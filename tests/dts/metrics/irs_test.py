@@ -28,7 +28,5 @@ def test_wrong_arguments():
   factors = cases.grid((2, 2))
   with pytest.raises(ValueError, match="codes: got .constants."):
     metrics.irs(np.ones((4, 2)), factors)
-  with pytest.raises(
-    ValueError, match=r"quantile: got 99, expected a number in \(0, 1\]"
-  ):
+  with pytest.raises(ValueError, match="quantile: got 99, .* at most 1"):
     metrics.irs(factors, factors, quantile=99)

@@ -105,7 +105,7 @@ def test_wrong_test_arrays():
 def test_without_scikit_learn_a_sentence_says_so(monkeypatch):
   monkeypatch.setitem(sys.modules, "sklearn.svm", None)
   codes = np.eye(4)
-  with pytest.raises(ModuleNotFoundError, match="pip install 'scikit-learn'"):
+  with pytest.raises(ModuleNotFoundError, match=r'install "jaxseq\[dts\]"'):
     metrics.sap_discrete(codes, _FACTORS, codes, _FACTORS)
 
 

@@ -25,19 +25,12 @@ _TILE = 128
 
 
 class Sight(NamedTuple):
-  """What decides which keys some queries see, element by element.
+  """What decides which keys some queries see; no None decides anything."""
 
-  Attributes:
-    q: (queries,) int positions; None if queries see the future.
-    k: (keys,) int positions; None likewise.
-    q_segments: (*batch, queries) int32; None if there is only one segment.
-    k_segments: (*batch, keys) int32; None likewise.
-  """
-
-  q: jax.Array | None
-  k: jax.Array | None
-  q_segments: jax.Array | None
-  k_segments: jax.Array | None
+  q: jax.Array | None  # (queries,) int positions
+  k: jax.Array | None  # (keys,)
+  q_segments: jax.Array | None  # (*batch, queries) int32
+  k_segments: jax.Array | None  # (*batch, keys)
 
   def visible(self) -> jax.Array | None:
     """(*batch, queries, keys) or (queries, keys) bool; None for all."""
@@ -51,28 +44,15 @@ class Sight(NamedTuple):
 
 
 class Mask(NamedTuple):
-  """Who sees whom.
-
-  Attributes:
-    layout: which positions a device holds.
-    causal: whether queries see nothing of the future.
-    segments: (devices, *batch, time) int32, the segment of every element of the
-      whole sequence; None if there is only one.
-  """
+  """Who sees whom."""
 
   layout: layouts.Layout
   causal: bool
+  # (devices, *batch, time) int32, of all elements; None if there is only one.
   segments: jax.Array | None
 
   def sight(self, i, j, part=None, other=None) -> Sight:
-    """What queries of device i see of the keys of device j.
-
-    Args:
-      i: device of the queries.
-      j: device of the keys.
-      part: part of the queries; all if None.
-      other: part of the keys; all if None.
-    """
+    """What queries of device i, or a part, see of the keys of j, or a part."""
     places = segments = None, None
     if self.causal:
       places = self._cut(self.layout.positions, i, j, part, other)
@@ -88,27 +68,16 @@ class Mask(NamedTuple):
 
 
 class Problem(NamedTuple):
-  """Checked arguments of a scheme.
+  """Checked arguments of a scheme."""
 
-  Attributes:
-    q: (*batch, heads, time, d), finite.
-    k: (*batch, groups, time, d).
-    v: (*batch, groups, time, e).
-    mask: who sees whom.
-    undefined: (*batch, heads, time) bool, queries that were not finite.
-    nothing: the average of nothing for every query, in the dtype to compute in.
-    init: averages that the queries come with, or None.
-    dtype: of the outputs.
-  """
-
-  q: jax.Array
-  k: jax.Array
-  v: jax.Array
+  q: jax.Array  # (*batch, heads, time, d), finite
+  k: jax.Array  # (*batch, groups, time, d)
+  v: jax.Array  # (*batch, groups, time, e)
   mask: Mask
-  undefined: jax.Array
-  nothing: SoftmaxState
-  init: SoftmaxState | None
-  dtype: jnp.dtype
+  undefined: jax.Array  # (*batch, heads, time) bool: q was not finite
+  nothing: SoftmaxState  # of every query, in the dtype to compute in
+  init: SoftmaxState | None  # averages that the queries come with
+  dtype: jnp.dtype  # of the outputs
 
 
 def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
@@ -117,28 +86,17 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
   _check(q, k, v, reset, init)
   out = q.dtype
   layout = layouts.make(order, axis, q.shape[-2])
-  segments = None
-  if reset is not None:
-    segments = _segments(reset, axis, layout)
+  segments = None if reset is None else _segments(reset, axis, layout)
   if axis is not None:
     q, k, v, segments = prefix.vary(axis, q, k, v, segments)
   dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
   like = jnp.zeros_like(q[..., 0], dtype=dtype)
-  nothing = SoftmaxState(
-    like + _softmax_chunk.NEG,
-    like,
-    jnp.broadcast_to(like[..., None], (*like.shape, v.shape[-1])),
-  )
-  return Problem(
-    jnp.where(jnp.isfinite(q), q, 0),
-    k,
-    v,
-    Mask(layout, causal, segments),
-    ~jnp.all(jnp.isfinite(q), axis=-1),
-    nothing,
-    init,
-    out,
-  )
+  w = jnp.broadcast_to(like[..., None], (*like.shape, v.shape[-1]))
+  nothing = SoftmaxState(like + _softmax_chunk.NEG, like, w)
+  mask, finite = Mask(layout, causal, segments), jnp.isfinite(q)
+  undefined = ~jnp.all(finite, axis=-1)
+  q = jnp.where(finite, q, 0)
+  return Problem(q, k, v, mask, undefined, nothing, init, out)
 
 
 def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
@@ -152,31 +110,14 @@ def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
   return o.astype(problem.dtype)
 
 
-def attend(
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  sight: Sight,
-  m: jax.Array | None = None,
-) -> SoftmaxState:
+def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
   """Attention to one block of keys.
 
   Some of the queries at a time, if there are many: neither their weights nor
   who sees whom is ever there for all of them, and the gradient computes both
-  again. What is not visible is cut off by selects, undefined numbers
-  too.
-
-  Args:
-    q: (*batch, heads, queries, d).
-    k: (*batch, groups, keys, d); heads / groups neighboring heads share a key.
-    v: (*batch, groups, keys, e).
-    sight: which keys each query sees.
-    m: (*batch, heads, queries), what to subtract from the scores; their maximum
-      if None.
-
-  Returns:
-    m, u (*batch, heads, queries) and w (*batch, heads, queries, e), at least
-    float32. m is a constant to gradients: it cancels in the average.
+  again. What is not visible is cut off by selects, undefined numbers too. The
+  scores are relative to m (*batch, heads, queries), their maximum if None,
+  which is a constant to gradients: it cancels in the average.
   """
   time = q.shape[-2]
   size = _tile_size(time)
@@ -199,11 +140,8 @@ def attend(
   own = split(sight.q, -1), split(sight.q_segments, -1)
   state = lax.map(tile, (split(q, -2), own, split(m, -1)))
   flat = q.shape[:-1]
-  return SoftmaxState(
-    jnp.moveaxis(state.m, 0, -2).reshape(flat),
-    jnp.moveaxis(state.u, 0, -2).reshape(flat),
-    jnp.moveaxis(state.w, 0, -3).reshape(*flat, -1),
-  )
+  m, u = (jnp.moveaxis(x, 0, -2).reshape(flat) for x in state[:2])
+  return SoftmaxState(m, u, jnp.moveaxis(state.w, 0, -3).reshape(*flat, -1))
 
 
 def _tile_size(time):
@@ -239,9 +177,7 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   return jnp.where(_over_heads(visible), s, _softmax_chunk.NEG)
 
 
-def read(
-  weights: jax.Array, v: jax.Array, visible: jax.Array | None
-) -> jax.Array:
+def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
   """Sums values under weights: (*batch, heads, queries, e)."""
   *batch, heads, time, keys = weights.shape
   groups = v.shape[-3]
@@ -256,31 +192,11 @@ def read(
   return jnp.where(spoiled[..., None], jnp.nan, w)
 
 
-def accumulate(
-  state: SoftmaxState,
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  mask: Mask,
-  i,
-  j,
-) -> SoftmaxState:
+def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
   """Merges attention to the keys of device j into averages of device i.
 
   Parts that are entirely in the future are skipped. The gradient computes the
   weights again instead of keeping them.
-
-  Args:
-    state: averages so far, of the shapes that `attend` returns.
-    q: queries of device i.
-    k: keys of device j.
-    v: values of device j.
-    mask: who sees whom.
-    i: device of the queries.
-    j: device of the keys.
-
-  Returns:
-    The averages.
   """
   layout = mask.layout
 
@@ -293,12 +209,8 @@ def accumulate(
       for c in range(layout.parts):
 
         def merge(part, a=a, c=c):
-          block = attend(
-            layout.part(q, a),
-            layout.part(k, c),
-            layout.part(v, c),
-            mask.sight(i, j, a, c),
-          )
+          own = (layout.part(x, p) for x, p in ((q, a), (k, c), (v, c)))
+          block = attend(*own, mask.sight(i, j, a, c))
           return _softmax_chunk.softmax_combine(part, block)
 
         part = where_needed(mask, i, j, a, c, merge, part)
@@ -323,11 +235,8 @@ def where_needed(mask: Mask, i, j, part, other, function, carry):
 
 def split(state: SoftmaxState, layout: layouts.Layout, part: int):
   """The averages of one part."""
-  return SoftmaxState(
-    layout.part(state.m, part, -1),
-    layout.part(state.u, part, -1),
-    layout.part(state.w, part),
-  )
+  m, u = (layout.part(x, part, -1) for x in state[:2])
+  return SoftmaxState(m, u, layout.part(state.w, part))
 
 
 def join(states: list[SoftmaxState]) -> SoftmaxState:

@@ -19,17 +19,11 @@ ORDERS = ("contiguous", "zigzag")
 
 
 class Layout(NamedTuple):
-  """The parts of a sequence that devices hold; hashable.
+  """The parts of a sequence that devices hold; hashable."""
 
-  Attributes:
-    order: one of `ORDERS`.
-    devices: number of devices.
-    time: number of elements that each of them holds.
-  """
-
-  order: str
+  order: str  # one of `ORDERS`
   devices: int
-  time: int
+  time: int  # on each of them
 
   @property
   def parts(self) -> int:
@@ -56,24 +50,15 @@ class Layout(NamedTuple):
   def positions(self, device) -> jax.Array:
     """Positions in the whole sequence of a device's elements, (time,)."""
     index = jnp.arange(self.size)
-    return jnp.concatenate(
-      [
-        self.chunk(device, part) * self.size + index
-        for part in range(self.parts)
-      ]
-    )
+    chunks = [self.chunk(device, part) for part in range(self.parts)]
+    return jnp.concatenate([chunk * self.size + index for chunk in chunks])
 
   def need(self, part: int, other: int, causal: bool) -> str:
-    """Whether queries of a part see keys of another part.
-
-    "never" or "always", whatever devices hold them, or "sometimes".
-    """
+    """Whether a part sees keys of another: "never", "sometimes" or "always"."""
     if not causal:
       return "always"
-    devices = np.arange(self.devices)
-    sees = (
-      self.chunk(devices, part)[:, None] >= self.chunk(devices, other)[None]
-    )
+    index = np.arange(self.devices)
+    sees = self.chunk(index, part)[:, None] >= self.chunk(index, other)
     if sees.all():
       return "always"
     return "sometimes" if sees.any() else "never"

@@ -17,19 +17,13 @@ def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   at once, both are used. W - 1 ppermutes of heads * time * d elements one way,
   and W - 1 of heads * time * (e + 2), in float32 or wider, the other.
   """
-  mask, devices = problem.mask, problem.mask.layout.devices
+  _, k, v, mask = problem[:4]
+  devices = mask.layout.devices
   own = lax.axis_index(axis)
   visiting, state = problem.q, problem.nothing
   for step in range(devices):
-    share = blocks.accumulate(
-      problem.nothing,
-      visiting,
-      problem.k,
-      problem.v,
-      mask,
-      (own + step) % devices,
-      own,
-    )
+    i = (own + step) % devices
+    share = blocks.accumulate(problem.nothing, visiting, k, v, mask, i, own)
     if step:
       share = blocks.unpack(collectives.shift(blocks.pack(share), axis, step))
     state = _softmax_chunk.softmax_combine(state, share)

@@ -21,14 +21,8 @@ def ring(problem: blocks.Problem, axis: str) -> jax.Array:
   ever holds those of more than two.
   """
   packed = jnp.concatenate([problem.k, problem.v], axis=-1)
-  state = _ring(
-    axis,
-    problem.mask._replace(segments=None),
-    problem.q,
-    packed,
-    problem.nothing,
-    problem.mask.segments,
-  )
+  mask, segments = problem.mask._replace(segments=None), problem.mask.segments
+  state = _ring(axis, mask, problem.q, packed, problem.nothing, segments)
   state = state._replace(m=lax.stop_gradient(state.m))
   return blocks.finish(problem, state)
 
@@ -41,15 +35,8 @@ def _ring(axis, mask, q, kv, nothing, segments):
   width = q.shape[-1]
 
   def visit(state, kv, step):
-    return blocks.accumulate(
-      state,
-      q,
-      kv[..., :width],
-      kv[..., width:],
-      mask,
-      own,
-      (own - step) % devices,
-    )
+    k, v, j = kv[..., :width], kv[..., width:], (own - step) % devices
+    return blocks.accumulate(state, q, k, v, mask, own, j)
 
   def body(carry, step):
     state, kv = carry
@@ -98,11 +85,8 @@ def _ring_backward(axis, mask, residuals, cotangent):
   def body(carry, step):
     d_q, d_kv, kv = carry
     d_q, d_kv = visit(d_q, d_kv, kv, step)
-    return (
-      d_q,
-      collectives.shift(d_kv, axis),
-      collectives.shift(kv, axis),
-    ), None
+    d_kv, kv = (collectives.shift(x, axis) for x in (d_kv, kv))
+    return (d_q, d_kv, kv), None
 
   wide = state.w.dtype
   d_q, d_kv = (jnp.zeros_like(x, dtype=wide) for x in (q, kv))
