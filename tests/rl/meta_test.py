@@ -222,11 +222,9 @@ def config():
     env_id="ProjectedCartPole",
     env_options=(("num_trials", 2), ("max_steps", 12)),
     network=toy.network(widths=(8,), heads=(8,)),
-    num_envs=4,
     rollout_length=64,
     total_steps=1024,
-    num_epochs=1,
-    num_minibatches=1,
+    **toy.QUICK,
   )
 
 

@@ -270,11 +270,9 @@ def test_a_policy_learns_and_is_evaluated_on_a_mixture():
     env_id="JaxseqTest-Mixture",
     env_options=(("directions", ("up", "down")),),
     network=toy.network(heads=(8,)),
-    num_envs=4,
     rollout_length=32,
     total_steps=1024,
-    num_epochs=1,
-    num_minibatches=1,
+    **toy.QUICK,
   )
   runner = ppo.init(config, jax.random.key(0))
   runner, metrics = ppo.update(config, runner)

@@ -20,12 +20,10 @@ def _ppo(**options):
   return ppo.Config(
     env_id="JaxseqTest-Walk",
     network=_NETWORK,
-    num_envs=4,
     rollout_length=16,
     total_steps=192,
-    num_epochs=1,
-    num_minibatches=1,
     learning_rate=1e-2,
+    **toy.QUICK,
     **options,
   )
 

@@ -20,11 +20,9 @@ CONFIG = ppo.Config(
   env_id="CartPole-v1",
   env_params=(("max_steps_in_episode", 12),),
   network=toy.network(d_model=4, num_layers=0),
-  num_envs=2,
-  num_minibatches=1,
-  num_epochs=1,
   rollout_length=8,
   total_steps=64,
+  **toy.QUICK | {"num_envs": 2},
 )
 PENDULUM = dataclasses.replace(
   CONFIG,

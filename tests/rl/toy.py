@@ -184,6 +184,10 @@ def play(env, params, key, num_steps):
   return first, state, actions, steps
 
 
+# Options of an agent that takes one optimizer step in each update.
+QUICK = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4}
+
+
 def register(**factories):
   """Makes environments known to gymnax, each as "JaxseqTest-NAME"."""
   for name, factory in factories.items():

@@ -195,7 +195,7 @@ def test_dropout_is_on_in_what_learns_alone():
   (one, q), (two, _) = (
     gradient(config, jax.random.key(seed)) for seed in (3, 4)
   )
-  equal(q, gradient(with_dropout(0.0), None)[1], rtol=1e-5, atol=1e-6)
+  toy.equal(q, gradient(with_dropout(0.0), None)[1], rtol=1e-5, atol=1e-6)
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
     assert np.isfinite(a).all()
     assert not np.allclose(a, b, atol=1e-9)
