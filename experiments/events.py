@@ -45,6 +45,11 @@ class Config(base.DataComparison):
 _PROGRAM = experiment.Experiment("events", Config)
 
 
+def arm_config(config: Config, name: str) -> event_network.ArmConfig:
+  """Returns the whole configuration of an arm."""
+  return base.arm_config(config, name, event_network.ArmConfig)
+
+
 def make_arms(
   config: Config, splits: data.Splits
 ) -> dict[str, supervised_arms.Arm]:
@@ -55,7 +60,7 @@ def make_arms(
   """
   made = {}
   for name in config.arms:
-    arm = base.arm_config(config, name, event_network.ArmConfig)
+    arm = arm_config(config, name)
     made[name] = supervised_arms.Arm(
       events.Problem(arm, splits),
       base.make_optimizer(arm, config.num_updates),
