@@ -3,17 +3,14 @@
 import ml_collections
 from ml_collections import config_dict
 
+from jaxseq import _validate
 from jaxseq.rl import envs
 from jaxseq.spr import published
 
 
 def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
   """Returns the benchmark: 100,000 steps, 100 games at the end, one seed."""
-  if game not in published.GAMES:
-    raise ValueError(
-      f"variant: got {game!r}, expected one of the games "
-      f"{', '.join(published.GAMES)}."
-    )
+  _validate.choice("variant", game, published.GAMES)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_seeds = 1

@@ -47,14 +47,11 @@ class Subject(NamedTuple):
 
 
 def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-  """Returns the rotation about an axis, by Rodrigues' formula.
+  """Returns the rotation (3, 3) about an axis, by Rodrigues' formula.
 
   Args:
     axis: (3,) of length 1.
     angle: in radians.
-
-  Returns:
-    (3, 3).
   """
   x, y, z = axis
   cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
@@ -62,14 +59,7 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 
 
 def subject(number: int) -> Subject:
-  """Returns a subject, the same in every set.
-
-  Args:
-    number: number of the subject, from 0.
-
-  Returns:
-    The subject.
-  """
+  """Returns the subject of a number from 0, the same in every set."""
   rng = np.random.RandomState(_SUBJECT_SEED + number)
   tempo = rng.uniform(*_TEMPO)
   gain = rng.uniform(*_GAIN)
@@ -142,12 +132,8 @@ def sample(
   jitter = rng.uniform(*_JITTER, count)
   series = activity_series(labels, who, phases, jitter, length)
   series = series + who.noise * rng.standard_normal(series.shape)
-  return datasets.ArrayDataset(
-    series.astype(np.float32),
-    labels,
-    None,
-    datasets.Extras(subject=np.full(count, number, np.int32)),
-  )
+  extras = datasets.Extras(subject=np.full(count, number, np.int32))
+  return datasets.ArrayDataset(series.astype(np.float32), labels, None, extras)
 
 
 def load(
@@ -182,10 +168,7 @@ def load(
     ValueError: if an option is out of range.
   """
   _validate.all_positive(train=train, valid=valid, test=test, length=length)
-  sources, targets = (
-    (numbers,) if np.isscalar(numbers) else tuple(numbers)
-    for numbers in (source, target)
-  )
+  sources, targets = domains.numbers(source), domains.numbers(target)
   subjects = sources + targets
   if not sources or not targets or len(set(subjects)) < len(subjects):
     raise ValueError(
@@ -200,23 +183,21 @@ def load(
       rng = np.random.default_rng([seed, part, number])
       windows = sample(rng, number, count, length)
       domain = np.full(count, subjects.index(number), np.int32)
-      drawn.append(
-        windows._replace(extras=windows.extras._replace(domain=domain))
-      )
+      extras = windows.extras._replace(domain=domain)
+      drawn.append(windows._replace(extras=extras))
     return domains.joined(drawn)
 
-  return domains.make_splits(
+  parts = (
     draw(0, train, sources),
     draw(1, valid, sources),
     draw(0, train, targets),
     draw(2, test, targets),
-    datasets.Info(
-      description="Synthetic motion of a subject; which of 6 activities?",
-      source="sums of sines with a subject's tempo, gain and rotation",
-      license="none needed",
-      num_classes=len(FREQUENCIES),
-      domains=datasets.Domains("subject", subjects, len(sources), scaling),
-    ),
-    scaling=scaling,
-    unlabeled=unlabeled,
   )
+  info = datasets.Info(
+    description="Synthetic motion of a subject; which of 6 activities?",
+    source="sums of sines with a subject's tempo, gain and rotation",
+    license="none needed",
+    num_classes=len(FREQUENCIES),
+    domains=datasets.Domains("subject", subjects, len(sources), scaling),
+  )
+  return domains.make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

@@ -19,7 +19,6 @@ from jaxseq.data import datasets
 
 _INFO = "info.json"
 _PARTS = ("train", "valid", "test")
-_FIELDS = ("inputs", "targets", "lengths")
 
 
 def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
@@ -90,8 +89,9 @@ def _open(file):
 def _named(dataset):
   if dataset is None:
     return {}
-  fields = {name: getattr(dataset, name) for name in _FIELDS}
-  fields |= {f"extras.{k}": v for k, v in dataset.extras._asdict().items()}
+  fields = dataset._asdict()
+  extras = fields.pop("extras")._asdict()
+  fields |= {f"extras.{name}": array for name, array in extras.items()}
   return {name: array for name, array in fields.items() if array is not None}
 
 
@@ -103,10 +103,6 @@ def _dataset(found, path, part):
     raise datasets.MissingData(
       f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
     )
-  extras = {
-    name.removeprefix("extras."): array
-    for name, array in found.items()
-    if name.startswith("extras.")
-  }
-  fields = {name: found.get(name) for name in _FIELDS}
-  return datasets.ArrayDataset(**fields, extras=datasets.Extras(**extras))
+  extras = datasets.Extras()._asdict()
+  extras = {name: found.pop(f"extras.{name}", None) for name in extras}
+  return datasets.ArrayDataset(**found, extras=datasets.Extras(**extras))

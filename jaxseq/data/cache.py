@@ -17,14 +17,17 @@ import zlib
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+# What `read` raises of a file that is absent, damaged or none of `write`.
+UNREADABLE = (
+  *(OSError, ValueError, TypeError, AttributeError, EOFError),
+  *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def folder() -> pathlib.Path:
   """Returns the folder of cached sets; it need not exist."""
-  path = os.environ.get("JAXSEQ_CACHE")
-  if path:
-    return pathlib.Path(path)
-  return pathlib.Path.home() / ".cache" / "jaxseq"
+  default = pathlib.Path.home() / ".cache" / "jaxseq"
+  return pathlib.Path(os.environ.get("JAXSEQ_CACHE") or default)
 
 
 def arrays(
@@ -51,31 +54,27 @@ def arrays(
   described = json.dumps(options, sort_keys=True)
   digest = hashlib.sha256(described.encode()).hexdigest()[:16]
   path = folder() / f"{name}-{digest}.npz"
-  found = _read(path)
-  if found is None:
+  try:
+    return read(path)
+  except UNREADABLE:
     found = make()
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      write(path, found)
-    except OSError as error:
-      raise ValueError(
-        f"the cache folder {path.parent} cannot be written to "
-        f"({error.strerror}); set JAXSEQ_CACHE to one that can."
-      ) from error
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, found)
+  except OSError as error:
+    raise ValueError(
+      f"the cache folder {path.parent} cannot be written to "
+      f"({error.strerror}); set JAXSEQ_CACHE to one that can."
+    ) from error
   return found
 
 
-def _read(path: pathlib.Path) -> Arrays | None:
-  """Returns what the file holds; None if it is absent or damaged."""
-  try:
-    # Opened here, because numpy leaves a file open that is no archive. The
-    # archive keeps a checksum of every array, verified as it is read.
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-      return {key: stored[key] for key in stored.files}
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-    return None
+def read(path: str | os.PathLike) -> Arrays:
+  """Returns the arrays in an archive by name; raises one of `UNREADABLE`."""
+  # Opened here, because numpy leaves a file open that is no archive. The
+  # archive keeps a checksum of every array, verified as it is read.
+  with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+    return {key: stored[key] for key in stored.files}
 
 
 def write(path: str | os.PathLike, values: Arrays) -> None:

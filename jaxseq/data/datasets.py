@@ -1,6 +1,7 @@
 """Data sets: arrays of examples, their splits, and information on them."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import os
 import pathlib
@@ -219,51 +220,38 @@ def check(dataset: ArrayDataset, name: str = "dataset") -> ArrayDataset:
   """
   inputs, targets, lengths, extras = dataset
   tokens = np.issubdtype(inputs.dtype, np.integer)
+  found = f"shape {inputs.shape} and dtype {inputs.dtype}"
   if inputs.ndim < 2 or (inputs.ndim == 2) != tokens:
-    raise _validate.error(
-      f"{name}: inputs",
-      f"shape {inputs.shape} and dtype {inputs.dtype}",
-      "(n, time) of integers or (n, time, features) of floats",
-    )
-  if inputs.shape[1] == 0:
-    raise _validate.error(
-      f"{name}: inputs",
-      f"shape {inputs.shape}",
-      "at least one element in time",
-    )
-  count = len(inputs)
+    expected = "(n, time) of integers or (n, time, features) of floats"
+    raise _validate.error(f"{name}: inputs", found, expected)
+  count, time = inputs.shape[:2]
+  if not time:
+    expected = "at least one element in time"
+    raise _validate.error(f"{name}: inputs", found, expected)
   named = {"targets": targets, "lengths": lengths, **extras._asdict()}
   for key, array in named.items():
     if array is not None and (array.ndim == 0 or len(array) != count):
-      raise _validate.error(
-        f"{name}: {key}",
-        f"shape {array.shape}",
-        f"one entry for each of the {count} inputs",
-      )
+      expected = f"one entry for each of the {count} inputs"
+      raise _validate.error(f"{name}: {key}", f"shape {array.shape}", expected)
   if lengths is not None:
     if lengths.shape != (count,) or lengths.dtype != np.int32:
-      raise _validate.error(
-        f"{name}: lengths",
-        f"shape {lengths.shape} and dtype {lengths.dtype}",
-        f"({count},) of int32",
-      )
-    if count and not (lengths.min() >= 0 and lengths.max() <= inputs.shape[1]):
+      found = f"shape {lengths.shape} and dtype {lengths.dtype}"
+      raise _validate.error(f"{name}: lengths", found, f"({count},) of int32")
+    if count and not (lengths.min() >= 0 and lengths.max() <= time):
       raise ValueError(
         f"{name}: lengths: got {lengths.min()} to {lengths.max()}, expected "
-        f"0 to {inputs.shape[1]}, the time axis of inputs."
+        f"0 to {time}, the time axis of inputs."
       )
   return dataset
 
 
-def take(dataset: ArrayDataset, rows: np.ndarray) -> ArrayDataset:
+def take(dataset: ArrayDataset, rows: np.ndarray | slice) -> ArrayDataset:
   """Returns the rows of a data set, in the order given.
 
   Args:
     dataset: the data set.
-    rows: indices, or a boolean mask, of the first axis.
-
-  Returns:
-    The data set of these rows, copied.
+    rows: indices or a boolean mask of the first axis, whose rows are copied; or
+      a slice, of which there is a view.
   """
   return jax.tree.map(lambda array: array[rows], dataset)
 
@@ -300,6 +288,15 @@ def stratified_split(
   return np.flatnonzero(~second), np.flatnonzero(second)
 
 
+def consecutive(
+  dataset: ArrayDataset, counts: Sequence[int]
+) -> list[ArrayDataset]:
+  """Returns parts of a data set that follow each other, by their sizes."""
+  ends = np.cumsum(counts)
+  parts = [slice(end - count, end) for count, end in zip(counts, ends)]
+  return [take(dataset, rows) for rows in parts]
+
+
 def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
   """Takes validation examples out of the training examples.
 
@@ -318,11 +315,9 @@ def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
     return splits
   labels = splits.train.targets
   if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-    raise _validate.error(
-      "targets",
-      f"shape {labels.shape} and dtype {labels.dtype}",
-      "integer targets of shape (n,) to take validation examples of",
-    )
+    found = f"shape {labels.shape} and dtype {labels.dtype}"
+    expected = "integer targets of shape (n,) to take validation examples of"
+    raise _validate.error("targets", found, expected)
   train, valid = stratified_split(labels, fraction, seed)
   return splits._replace(
     train=take(splits.train, train), valid=take(splits.train, valid)

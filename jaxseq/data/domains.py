@@ -56,7 +56,7 @@ Holding = Literal["tail", "stratified"]
 
 
 class Options(TypedDict, total=False):
-  """Options of `adapt` that loaders pass on to it, with its defaults."""
+  """Options that loaders pass on to `adapt`, with its defaults."""
 
   valid_fraction: float
   held_out: float
@@ -100,10 +100,8 @@ def windows(
   _validate.all_positive(length=length, step=step)
   longest = max(map(len, recordings.series), default=0)
   if longest < length:
-    raise ValueError(
-      f"length: got {length}, expected at most that of the longest recording, "
-      f"{longest}."
-    )
+    expected = f"at most that of the longest recording, {longest}"
+    raise _validate.error("length", length, expected)
   inputs, places, starts = [], [], []
   for place, series in enumerate(recordings.series):
     if len(series) < length:
@@ -142,10 +140,8 @@ def runs(
   Returns:
     The first row of each recording, increasing.
   """
-  change = np.zeros(len(keys[0]), bool)
-  change[:1] = True
-  for key in keys:
-    change[1:] |= key[1:] != key[:-1]
+  change = np.ones(len(keys[0]), bool)
+  change[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
   if times is not None:
     change[1:] |= np.abs(np.diff(times)) > gap
   return np.flatnonzero(change)
@@ -192,38 +188,35 @@ def _hold_out(dataset, fraction, holding, seed):
     first, second = split_tails(dataset, fraction)
   else:
     first, second = datasets.stratified_split(dataset.targets, fraction, seed)
-  for rows in (first, second):
-    if not len(rows):
-      raise ValueError(
-        f"a fraction of {fraction} leaves one of two parts of "
-        f"{len(dataset.inputs)} windows empty."
-      )
+  if not (len(first) and len(second)):
+    raise ValueError(
+      f"a fraction of {fraction} leaves one of two parts of "
+      f"{len(dataset.inputs)} windows empty."
+    )
   return datasets.take(dataset, first), datasets.take(dataset, second)
 
 
 def _moments(dataset):
   """Mean and deviation of each channel over the elements that count."""
-  values = dataset.inputs
-  if dataset.lengths is not None:
-    inside = np.arange(values.shape[1]) < dataset.lengths[:, None]
-    values = values[inside]
-  values = values.reshape(-1, values.shape[-1]).astype(np.float64)
+  values = dataset.inputs[_inside(dataset)].astype(np.float64)
   deviation = values.std(axis=0)
   return values.mean(axis=0), np.where(deviation == 0, 1, deviation)
+
+
+def _inside(dataset):
+  """Which elements count, (n, time)."""
+  count, time = dataset.inputs.shape[:2]
+  lengths = np.full(count, time) if dataset.lengths is None else dataset.lengths
+  return np.arange(time) < lengths[:, None]
 
 
 def _scaled(dataset, moments):
   """Shifts and scales each window by the moments of its domain."""
   if dataset is None:
     return None
-  domain = dataset.extras.domain
-  mean = np.stack([mean for mean, _ in moments])[domain, None]
-  deviation = np.stack([deviation for _, deviation in moments])[domain, None]
+  mean, deviation = np.stack(moments, 1)[:, dataset.extras.domain, None]
   inputs = ((dataset.inputs - mean) / deviation).astype(np.float32)
-  if dataset.lengths is not None:
-    inside = np.arange(inputs.shape[1]) < dataset.lengths[:, None]
-    inputs = inputs * inside[..., None]
-  return dataset._replace(inputs=inputs)
+  return dataset._replace(inputs=inputs * _inside(dataset)[..., None])
 
 
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
@@ -291,12 +284,15 @@ def make_splits(
   return datasets.Splits(*parts, info)
 
 
+def numbers(names: int | Sequence[int]) -> tuple[int, ...]:
+  """Returns the number of one domain, or those of several, as a tuple."""
+  return (names,) if np.isscalar(names) else tuple(names)
+
+
 def _selected(values, by, names):
   """Numbers of the domains asked for, after a check that they are there."""
-  names = (names,) if np.isscalar(names) else tuple(names)
-  there = np.unique(values)
-  for name in names:
-    _validate.choice(by, name, there.tolist())
+  there = np.unique(values).tolist()
+  names = tuple(_validate.choice(by, name, there) for name in numbers(names))
   if not names:
     raise ValueError(f"at least one {by} is needed; got none.")
   return names
@@ -372,9 +368,5 @@ def adapt(
   if features == "statistics":
     parts = [part and window_features.described(part) for part in parts]
   chosen = datasets.Domains(by, names, count, scaling)
-  return make_splits(
-    *parts,
-    dataclasses.replace(info, domains=chosen),
-    scaling=scaling,
-    unlabeled=unlabeled,
-  )
+  info = dataclasses.replace(info, domains=chosen)
+  return make_splits(*parts, info, scaling=scaling, unlabeled=unlabeled)

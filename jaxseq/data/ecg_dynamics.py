@@ -9,15 +9,13 @@ and down as the point passes the angles of the waves P, Q, R, S and T:
 with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
 
 On the circle the angle is the integral of w, and what is left, z' + z = a known
-input, is a scalar linear recurrence: `by_recurrence`. `by_runge_kutta` solves
-the three equations as they stand.
+input, is a scalar linear recurrence: `by_recurrence`.
 
 Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
 follow the heart rate as in the authors' code (ECGSYN).
 """
 
 from collections.abc import Callable
-from typing import Literal
 from typing import NamedTuple
 from typing import Unpack
 
@@ -91,16 +89,10 @@ def adjusted(heart_rate: np.ndarray) -> Waves:
 
 
 def waves(levels: np.ndarray) -> Waves:
-  """Returns the waves of given factors, those of `factors.ECG`.
+  """Returns the waves of factors, given by (n, 6) levels of `factors.ECG`.
 
   Amplitudes are those of P and T beside an R of 1, and of R; the published
   model has 0.25, 0.4 and 1. Intervals stretch the angles of P and T.
-
-  Args:
-    levels: (n, 6) levels of the factors.
-
-  Returns:
-    The waves.
   """
   value = factors.factor_values(levels, factors.ECG)
   published = adjusted(value["heart_rate"])
@@ -126,7 +118,7 @@ def steady(heart_rate: np.ndarray) -> Rate:
 def variable(
   rng: np.random.Generator, heart_rate: np.ndarray, deviation: float
 ) -> Rate:
-  """Draws how hearts vary from beat to beat.
+  """Draws the angular frequency of hearts that vary from beat to beat.
 
   The time between beats is a sum of cosines with random phases, whose spectrum
   has two Gaussian peaks at 0.1 Hz and 0.25 Hz.
@@ -135,9 +127,6 @@ def variable(
     rng: source of randomness.
     heart_rate: (n,) mean heart rate in beats per minute.
     deviation: standard deviation of the heart rate in beats per minute.
-
-  Returns:
-    Angular frequency as a function of time.
   """
   heart_rate = np.asarray(heart_rate, float)
   grid = np.arange(-4, 4.01, 0.25) * _PEAK_WIDTH
@@ -177,64 +166,6 @@ def _pushed(angle, parameters):
   return total
 
 
-def derivative(
-  state: np.ndarray, time: float, parameters: Waves, rate: np.ndarray
-) -> np.ndarray:
-  """Returns the right-hand side of the model.
-
-  Args:
-    state: (n, 3), x, y and z.
-    time: in seconds.
-    parameters: the waves of n series.
-    rate: (n,) angular frequency w at that time.
-
-  Returns:
-    (n, 3).
-  """
-  x, y, z = state.T
-  g = 1 - np.hypot(x, y)
-  pushed = _pushed(np.arctan2(y, x), parameters)
-  return np.stack(
-    [g * x - rate * y, g * y + rate * x, pushed - (z - breathing(time))], -1
-  )
-
-
-def by_runge_kutta(
-  parameters: Waves,
-  steps: int,
-  step: float = _STEP,
-  rate: Rate | None = None,
-  angle: np.ndarray | float = 0.0,
-) -> np.ndarray:
-  """Solves the model by the classical Runge-Kutta method of order 4.
-
-  Args:
-    parameters: the waves of n series.
-    steps: number of steps.
-    step: length of a step in seconds.
-    rate: angular frequency as a function of time; steady if None.
-    angle: where on the circle the series start, a number or (n,).
-
-  Returns:
-    (n, steps + 1, 3) float64: x, y and z at the times 0, step, 2 step, ...; z
-    starts at 0.04.
-  """
-  rate = steady(parameters.heart_rate) if rate is None else rate
-  angle = np.broadcast_to(angle, parameters.heart_rate.shape)
-  state = np.stack([np.cos(angle), np.sin(angle), np.full(len(angle), _Z)], -1)
-  states = [state]
-  for k in range(steps):
-    start, middle, end = k * step, (k + 0.5) * step, (k + 1) * step
-    w_start, w_middle, w_end = rate(start), rate(middle), rate(end)
-    k1 = derivative(state, start, parameters, w_start)
-    k2 = derivative(state + step / 2 * k1, middle, parameters, w_middle)
-    k3 = derivative(state + step / 2 * k2, middle, parameters, w_middle)
-    k4 = derivative(state + step * k3, end, parameters, w_end)
-    state = state + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    states.append(state)
-  return np.stack(states, axis=1)
-
-
 def by_recurrence(
   parameters: Waves,
   steps: int,
@@ -246,7 +177,14 @@ def by_recurrence(
 
   z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
   by Simpson's rule, which is of order 4 as well; u is the input at the known
-  angle. The arguments are those of `by_runge_kutta`.
+  angle.
+
+  Args:
+    parameters: the waves of n series.
+    steps: number of steps.
+    step: length of a step in seconds.
+    rate: angular frequency as a function of time; steady if None.
+    angle: where on the circle the series start, a number or (n,).
 
   Returns:
     (n, steps + 1): z at the times 0, step, 2 step, ...; float64 if 64-bit types
@@ -282,7 +220,6 @@ def ecg_series(
   start: float | np.ndarray = -np.pi,
   heart_rate_deviation: float = 0.0,
   rng: np.random.Generator | None = None,
-  method: Literal["recurrence", "runge_kutta"] = "recurrence",
 ) -> np.ndarray:
   """Makes ECGs, without noise.
 
@@ -296,7 +233,6 @@ def ecg_series(
     heart_rate_deviation: standard deviation of the heart rate within a series,
       in beats per minute.
     rng: source of its randomness; not needed at 0.
-    method: how the equations are solved.
 
   Returns:
     (n, length) float64; z times `GAIN`.
@@ -304,18 +240,14 @@ def ecg_series(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.choice("method", method, ("recurrence", "runge_kutta"))
   per_second = round(1 / _STEP)
-  if length < 1 or rate < 1 or per_second % rate:
-    raise ValueError(
-      f"length and rate: got {length} and {rate}, expected at least 1 and a "
-      f"divisor of {per_second}."
-    )
+  _validate.positive("length", length)
+  if rate < 1 or per_second % rate:
+    raise _validate.error("rate", rate, f"a divisor of {per_second}")
   if not heart_rate_deviation >= 0 or (heart_rate_deviation and rng is None):
+    expected = "a number of at least 0, and above 0 also rng"
     raise _validate.error(
-      "heart_rate_deviation",
-      heart_rate_deviation,
-      "a number of at least 0, and above 0 also rng",
+      "heart_rate_deviation", heart_rate_deviation, expected
     )
   start = np.broadcast_to(start, len(levels))
   warm_up = round(_WARM_UP * per_second)
@@ -332,11 +264,8 @@ def ecg_series(
     times = np.arange(2 * warm_up + 1) * (_STEP / 2)
     w = np.broadcast_to(turning(times), (len(parameters.a), len(times)))
     turned = np.trapezoid(w, dx=_STEP / 2, axis=1)
-    options = {"rate": turning, "angle": start[rows] - turned}
-    if method == "recurrence":
-      z = by_recurrence(parameters, steps, **options)
-    else:
-      z = by_runge_kutta(parameters, steps, **options)[..., 2]
+    angle = start[rows] - turned
+    z = by_recurrence(parameters, steps, rate=turning, angle=angle)
     parts.append(GAIN * z[:, warm_up::stride].astype(float))
   return np.concatenate(parts)
 
@@ -366,12 +295,13 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  return factors.make_ecgs(
+  return factors.make_splits(
     lambda levels, phase, rng: ecg_series(
       levels, length, rate, phase, heart_rate_deviation, rng
     ),
-    start,
+    factors.ECG,
     "An ECG of a dynamical model; which six factors made it?",
     "dynamical model of McSharry et al., 2003",
+    start=start,
     **options,
   )

@@ -87,10 +87,8 @@ def factor_values(
   """
   levels = np.asarray(levels)
   if levels.shape[-1:] != (len(ranges),):
-    raise ValueError(
-      f"levels: got shape {levels.shape}, expected a last axis of "
-      f"{len(ranges)} ({', '.join(ranges)})."
-    )
+    expected = f"a last axis of {len(ranges)} ({', '.join(ranges)})"
+    raise _validate.error("levels", f"shape {levels.shape}", expected)
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
     found = f"{levels.min()} .. {levels.max()}"
     raise ValueError(f"levels: got {found}, expected 0 to {LEVELS - 1}.")
@@ -134,17 +132,11 @@ def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
 
 def _beats(value, phase):
   """The sum of the five waves at a phase."""
+  p, r, t = (value[f"{wave}_amplitude"] for wave in "prt")
+  heights = [p, -_Q_SHARE * r, r, -_S_SHARE * r, t]
   centers = list(_CENTERS)
   centers[0] = centers[0] * value["pr_interval"]
   centers[4] = centers[4] * value["qt_interval"]
-  r = value["r_amplitude"]
-  heights = [
-    value["p_amplitude"],
-    -_Q_SHARE * r,
-    r,
-    -_S_SHARE * r,
-    value["t_amplitude"],
-  ]
   return sum(
     height * np.exp(-(wrap(phase - center) ** 2) / (2 * width**2))
     for height, center, width in zip(heights, centers, WIDTHS)
@@ -202,13 +194,12 @@ class Options(TypedDict, total=False):
 
 
 def make_splits(
-  make: Callable[
-    [np.random.Generator, np.ndarray], tuple[np.ndarray, datasets.Extras]
-  ],
+  make: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray],
   names: Iterable[str],
   description: str,
   source: str,
   *,
+  start: Start | None = None,
   seed: int = 0,
   train: int = 8192,
   valid: int = 1024,
@@ -218,11 +209,13 @@ def make_splits(
   """Makes the three parts of a set of series with known factors.
 
   Args:
-    make: function of a source of randomness and levels (count, factors) that
-      returns the series (count, length) and extras.
+    make: function of levels (count, factors), phases at which the series start,
+      (count,) float64 in -pi .. pi, and a source of randomness that returns the
+      series (count, length).
     names: names of the factors.
     description: see `datasets.Info`.
     source: see `datasets.Info`.
+    start: of series of beats, see `ecg`; None for others, which have no phase.
     seed: seed; the three parts have streams of their own.
     train: number of training series.
     valid: number of validation series.
@@ -242,28 +235,28 @@ def make_splits(
   counts = {"train": train, "valid": valid, "test": test}
   _validate.all_positive(**counts)
   _validate.number("noise", noise, 0)
+  if start is not None:
+    _validate.choice("start", start, get_args(Start))
   names = tuple(names)
   parts, scale = {}, None
   for number, (name, count) in enumerate(counts.items()):
     rng = np.random.default_rng([seed, number])
     levels = sample_factors(rng, count, len(names))
-    series, extras = make(rng, levels)
+    phase = np.full(count, -np.pi)
+    if start == "random":
+      phase = rng.uniform(-np.pi, np.pi, count)
+    series = make(levels, phase, rng)
     series = series + noise * rng.standard_normal(series.shape)
     if scale is None:
       # One number for the whole set: a scale of each series would take away
       # what the factors say about amplitudes.
       scale = float(series.std())
     inputs = (series / scale).astype(np.float32)[..., None]
+    extras = datasets.Extras(phase=phase.astype(np.float32) if start else None)
     parts[name] = datasets.ArrayDataset(inputs, levels, None, extras)
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description,
-      source,
-      "none needed",
-      factors=datasets.Factors(names, (LEVELS,) * len(names), scale, noise),
-    ),
-  )
+  known = datasets.Factors(names, (LEVELS,) * len(names), scale, noise)
+  info = datasets.Info(description, source, "none needed", factors=known)
+  return datasets.Splits(**parts, info=info)
 
 
 def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
@@ -281,7 +274,7 @@ def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   """
   _validate.positive("length", length)
   return make_splits(
-    lambda rng, levels: (seasonal_series(levels, length), datasets.Extras()),
+    lambda levels, phase, rng: seasonal_series(levels, length),
     SEASONAL,
     "A seasonal series with a trend; which six factors made it?",
     "sines over a line",
@@ -314,49 +307,14 @@ def ecg(
   """
   _validate.positive("length", length)
   _validate.above_zero("rate", rate)
-  return make_ecgs(
+  return make_splits(
     lambda levels, phase, rng: ecg_series(levels, length, rate, phase),
-    start,
+    ECG,
     "A synthetic ECG; which six factors made it?",
     _BEATS,
+    start=start,
     **options,
   )
-
-
-def make_ecgs(
-  make: Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray],
-  start: Start,
-  description: str,
-  source: str,
-  **options: Unpack[Options],
-) -> datasets.Splits:
-  """Makes a set of ECGs by a function of their own.
-
-  Args:
-    make: function of levels (count, 6), phases at which the series start,
-      (count,) float64 in -pi .. pi, and a source of randomness that returns the
-      series (count, length).
-    start: see `ecg`.
-    description: see `datasets.Info`.
-    source: see `datasets.Info`.
-    **options: see `make_splits`.
-
-  Returns:
-    The splits, see `ecg`.
-
-  Raises:
-    ValueError: if an option is out of range.
-  """
-  _validate.choice("start", start, get_args(Start))
-
-  def make_with_phase(rng, levels):
-    phase = np.full(len(levels), -np.pi)
-    if start == "random":
-      phase = rng.uniform(-np.pi, np.pi, len(levels))
-    extras = datasets.Extras(phase=phase.astype(np.float32))
-    return make(levels, phase, rng), extras
-
-  return make_splits(make_with_phase, ECG, description, source, **options)
 
 
 def heartbeat(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
@@ -374,7 +332,7 @@ def heartbeat(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   """
   _validate.positive("length", length)
   return make_splits(
-    lambda rng, levels: (heartbeat_series(levels, length), datasets.Extras()),
+    lambda levels, phase, rng: heartbeat_series(levels, length),
     HEARTBEAT,
     "A synthetic heart beat; which six factors made it?",
     _BEATS,

@@ -221,17 +221,15 @@ def make_splits(
     windows(values, start, end, input_length, horizon, stamps)
     for start, end in zip((0, *ends), ends)
   ]
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description=f"{input_length} times of a series; the next {horizon}?",
-      source=source,
-      license=license,
-      channels=series.names,
-      mean=mean,
-      deviation=deviation,
-    ),
+  info = datasets.Info(
+    description=f"{input_length} times of a series; the next {horizon}?",
+    source=source,
+    license=license,
+    channels=series.names,
+    mean=mean,
+    deviation=deviation,
   )
+  return datasets.Splits(*parts, info)
 
 
 def shares(count: int) -> tuple[int, int, int]:

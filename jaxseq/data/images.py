@@ -209,18 +209,14 @@ def fashion(
       )
     images = images.astype(np.float32) / 255
     parts.append(_dataset(images, labels, order, permutation))
-  splits = datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description="An article of clothing in 28 x 28 pixels; which kind?",
-      source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
-      license="MIT",
-      num_classes=10,
-      classes=FASHION_CLASSES,
-    ),
+  info = datasets.Info(
+    description="An article of clothing in 28 x 28 pixels; which kind?",
+    source=f"Fashion-MNIST (arXiv 1708.07747), {folder}",
+    license="MIT",
+    num_classes=10,
+    classes=FASHION_CLASSES,
   )
+  splits = datasets.Splits(parts[0], None, parts[1], info)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 

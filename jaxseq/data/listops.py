@@ -21,15 +21,7 @@ from jaxseq.data import datasets
 # Part of what a cached set depends on: raise it when the sets change.
 _VERSION = 1
 
-TOKENS = (
-  "<pad>",
-  *map(str, range(10)),
-  "[MIN",
-  "[MAX",
-  "[MED",
-  "[SM",
-  "]",
-)
+TOKENS = ("<pad>", *map(str, range(10)), "[MIN", "[MAX", "[MED", "[SM", "]")
 _IDS = {token: number for number, token in enumerate(TOKENS)}
 _MIN, _MAX, _MED, _SM, _CLOSE = (_IDS[token] for token in TOKENS[11:])
 
@@ -49,10 +41,8 @@ def tokenize(expression: str) -> list[int]:
   words = [word for word in expression.split() if word not in ("(", ")")]
   unknown = sorted(set(words) - set(TOKENS[1:]))
   if unknown:
-    raise ValueError(
-      f"expression: got {' '.join(unknown[:3])}, expected "
-      f"{' '.join(TOKENS[1:])}."
-    )
+    found, known = " ".join(unknown[:3]), " ".join(TOKENS[1:])
+    raise ValueError(f"expression: got {found}, expected {known}.")
   return [_IDS[word] for word in words]
 
 
@@ -202,9 +192,11 @@ def load(
   counts = [count if n is None else n for n, count in zip(given, counts)]
   _validate.all_positive(**dict(zip(("train", "valid", "test"), counts)))
 
+  names = ("inputs", "values", "lengths")
+
   def make():
     arrays = generate(seed, sum(counts), max_depth, shortest, longest)
-    return dict(zip(("inputs", "values", "lengths"), arrays))
+    return dict(zip(names, arrays))
 
   options = {
     "version": _VERSION,
@@ -213,24 +205,16 @@ def load(
     "count": sum(counts),
   }
   found = cache.arrays("listops", options, make, enabled=cached)
-  whole = datasets.ArrayDataset(
-    found["inputs"], found["values"], found["lengths"]
-  )
-  ends = np.cumsum(counts)
-  parts = [
-    datasets.take(whole, np.arange(end - count, end))
-    for count, end in zip(counts, ends)
-  ]
+  whole = datasets.ArrayDataset(*map(found.get, names))
+  parts = datasets.consecutive(whole, counts)
   majority = np.bincount(parts[2].targets).max() / counts[2]
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="A nested list expression; what is its value?",
-      source=f"generated as in arXiv 2011.04006, size {size!r}",
-      license="none needed",
-      num_classes=10,
-      vocab_size=len(TOKENS),
-      tokens=TOKENS,
-      baselines={"majority": float(majority)},
-    ),
+  info = datasets.Info(
+    description="A nested list expression; what is its value?",
+    source=f"generated as in arXiv 2011.04006, size {size!r}",
+    license="none needed",
+    num_classes=10,
+    vocab_size=len(TOKENS),
+    tokens=TOKENS,
+    baselines={"majority": float(majority)},
   )
+  return datasets.Splits(*parts, info)

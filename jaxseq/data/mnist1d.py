@@ -107,14 +107,12 @@ def load(
   if shuffle_time:
     x = x[:, rng.permutation(_LENGTH)]
   x = ((x - x.mean()) / x.std()).astype(np.float32)[..., None]
-  return datasets.Splits(
-    datasets.ArrayDataset(x[:train], labels[:train]),
-    None,
-    datasets.ArrayDataset(x[train:], labels[train:]),
-    datasets.Info(
-      description="A distorted signal of 40 points; which of 10 templates?",
-      source="generated as in arXiv 2011.14439",
-      license="Apache-2.0 (templates)",
-      num_classes=10,
-    ),
+  whole = datasets.ArrayDataset(x, labels)
+  learn, report = datasets.consecutive(whole, (train, test))
+  info = datasets.Info(
+    description="A distorted signal of 40 points; which of 10 templates?",
+    source="generated as in arXiv 2011.14439",
+    license="Apache-2.0 (templates)",
+    num_classes=10,
   )
+  return datasets.Splits(learn, None, report, info)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxseq import _validate
+
 
 def pad_sequences(
   sequences: Sequence[np.ndarray],
@@ -34,16 +36,14 @@ def pad_sequences(
   if length is None:
     length = longest
   if longest > length:
-    raise ValueError(
-      f"length: got {length}, expected at least that of the longest sequence, "
-      f"{longest}."
-    )
+    expected = f"at least that of the longest sequence, {longest}"
+    raise _validate.error("length", length, expected)
   length = -(-length // multiple) * multiple
   trailing = {sequence.shape[1:] for sequence in sequences}
   if len(trailing) > 1:
+    found = ", ".join(map(str, sorted(trailing)))
     raise ValueError(
-      f"sequences: got {', '.join(map(str, sorted(trailing)))}, expected one "
-      "shape behind the time axis."
+      f"sequences: got {found}, expected one shape behind the time axis."
     )
   dtype = np.result_type(*{sequence.dtype for sequence in sequences})
   padded = np.full((len(sequences), length, *trailing.pop()), value, dtype)

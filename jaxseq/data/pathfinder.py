@@ -70,11 +70,10 @@ class Drawing:
 
   def __post_init__(self):
     # Dashes of a path must not touch, or no path can be drawn.
-    if not 0 < self.thickness < 2 * self.margin:
-      raise ValueError(
-        f"thickness: got {self.thickness}, expected positive and less than the "
-        f"gap between dashes, 2 margin = {2 * self.margin}."
-      )
+    gap = 2 * self.margin
+    if not 0 < self.thickness < gap:
+      expected = f"above 0 and less than the gap of dashes, 2 margin = {gap}"
+      raise _validate.error("thickness", self.thickness, expected)
 
 
 DRAWINGS = {
@@ -270,12 +269,11 @@ def _layout(drawing, shapes, rng):
     first, second, kept = found
     paths = [first, second]
     for _ in range(_PATHS):
-      if len(paths) == 2 + drawing.distractors:
-        return paths
-      added = _distractor(drawing, shapes, rng, kept)
-      if added is not None:
-        path, kept = added
-        paths.append(path)
+      if len(paths) < 2 + drawing.distractors:
+        added = _distractor(drawing, shapes, rng, kept)
+        if added is not None:
+          path, kept = added
+          paths.append(path)
     if len(paths) == 2 + drawing.distractors:
       return paths
 
@@ -395,21 +393,14 @@ def load(
     enabled=cached,
   )
   pixels = found["images"].reshape(sum(counts), size * size, 1)
-  parts = []
-  for count, end in zip(counts, np.cumsum(counts)):
-    rows = slice(end - count, end)
-    parts.append(
-      datasets.ArrayDataset(
-        pixels[rows].astype(np.float32) / 255, found["labels"][rows]
-      )
-    )
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Dashed paths and two discs; are they on the same path?",
-      source=f"drawn by the rules of arXiv 2011.04006, size {size}",
-      license="none needed",
-      num_classes=2,
-      image_size=(size, size),
-    ),
+  inputs = pixels.astype(np.float32) / 255
+  whole = datasets.ArrayDataset(inputs, found["labels"])
+  parts = datasets.consecutive(whole, counts)
+  info = datasets.Info(
+    description="Dashed paths and two discs; are they on the same path?",
+    source=f"drawn by the rules of arXiv 2011.04006, size {size}",
+    license="none needed",
+    num_classes=2,
+    image_size=(size, size),
   )
+  return datasets.Splits(*parts, info)

@@ -62,9 +62,8 @@ def simulate(
   pull = _GRAVITY / _INERTIA
   for _ in range(frames - 1):
     for _ in range(_STEPS_PER_FRAME):
-      velocity = velocity + _STEP * (
-        pull * np.sin(angle) - _FRICTION * velocity
-      )
+      force = pull * np.sin(angle) - _FRICTION * velocity
+      velocity = velocity + _STEP * force
       angle = angle + _STEP * velocity
     velocity = velocity + rng.normal(0, _PUSH, count)
     angle = angle % (2 * np.pi)
@@ -257,12 +256,11 @@ def load(
 
   def make():
     rng = np.random.RandomState(seed)
+    other = np.random.RandomState(seed + 1)
     made = {
       "train": generate(rng, train, train, frames, kept),
       "test": generate(rng, 0, test, frames, kept),
-      "valid": generate(
-        np.random.RandomState(seed + 1), valid, valid, frames, kept
-      ),
+      "valid": generate(other, valid, valid, frames, kept),
     }
     return {
       f"{part}_{key}": array
@@ -270,32 +268,21 @@ def load(
       for key, array in arrays.items()
     }
 
-  options = {
-    "version": _VERSION,
-    "seed": seed,
-    "counts": counts,
-    "frames": [frames, kept],
-  }
+  options = {"version": _VERSION, "seed": seed, "counts": counts}
+  options["frames"] = [frames, kept]
   found = cache.arrays("pendulum", options, make, enabled=cached)
   parts = []
   for part, count in counts.items():
     chosen = found[f"{part}_frames"]
     gaps = np.diff(chosen, axis=1, prepend=chosen[:, :1] - 1)
     pixels = found[f"{part}_images"].reshape(count, kept, SIZE * SIZE)
-    parts.append(
-      datasets.ArrayDataset(
-        pixels.astype(np.float32) / 255,
-        found[f"{part}_targets"],
-        None,
-        datasets.Extras(gaps=gaps.astype(np.float32)),
-      )
-    )
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Noisy images of a pendulum; sine and cosine of its angle?",
-      source="generated as in arXiv 2111.11344",
-      license="none needed",
-      image_size=(SIZE, SIZE),
-    ),
+    inputs, targets = pixels.astype(np.float32) / 255, found[f"{part}_targets"]
+    extras = datasets.Extras(gaps=gaps.astype(np.float32))
+    parts.append(datasets.ArrayDataset(inputs, targets, None, extras))
+  info = datasets.Info(
+    description="Noisy images of a pendulum; sine and cosine of its angle?",
+    source="generated as in arXiv 2111.11344",
+    license="none needed",
+    image_size=(SIZE, SIZE),
   )
+  return datasets.Splits(*parts, info)

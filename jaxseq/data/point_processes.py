@@ -75,15 +75,11 @@ class Hawkes:
     _validate.above_zero("b", self.b)
     size = len(self.mu)
     if not size or min(self.mu) < 0 or not sum(self.mu) > 0:
-      raise ValueError(
-        f"mu: got {self.mu}, expected non-negative, with a positive sum."
-      )
+      raise _validate.error("mu", self.mu, "non-negative, with a positive sum")
     matrix = np.array(self.a, float)
     if matrix.shape != (size, size) or matrix.min() < 0:
-      raise ValueError(
-        f"a: got {self.a}, expected {size} x {size}, as long as mu, and "
-        "non-negative."
-      )
+      expected = f"{size} x {size}, as long as mu, and non-negative"
+      raise _validate.error("a", self.a, expected)
     radius = np.abs(np.linalg.eigvals(matrix)).max()
     if radius >= 1:
       raise ValueError(
@@ -105,9 +101,6 @@ class Hawkes:
       rng: source of randomness.
       count: number of sequences.
       horizon: until when.
-
-    Returns:
-      The events.
     """
     mu = np.array(self.mu)
     jumps = np.array(self.a).T * self.b  # [j]: what an event j adds
@@ -134,14 +127,7 @@ class Hawkes:
     return _events(found, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
-    """Returns the exact log density of each event.
-
-    Args:
-      events: sequences that start without any event before time 0.
-
-    Returns:
-      The log density.
-    """
+    """Returns the exact log density of each event; before time 0 is none."""
     mu = np.array(self.mu)
     jumps = np.array(self.a).T * self.b
     times, marks, lengths, horizon = events
@@ -186,10 +172,8 @@ class Poisson:
   def __post_init__(self):
     _validate.fields(self, above_zero=("base", "period"))
     if not 0 <= self.swing < self.base:
-      raise ValueError(
-        f"swing: got {self.swing}, expected at least 0 and less than base = "
-        f"{self.base}."
-      )
+      expected = f"at least 0 and less than base = {self.base}"
+      raise _validate.error("swing", self.swing, expected)
 
   def _rate(self, t):
     return self.base + self.swing * np.sin(2 * np.pi * t / self.period)
@@ -212,8 +196,7 @@ class Poisson:
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
-    before, last = _before(events)
-    inside = _inside(events)
+    before, last, inside = _before(events)
     times = np.where(inside, events.times, 0)
     expected = self._integral(times) - self._integral(before)
     densities = np.where(inside, np.log(self._rate(times)) - expected, 0)
@@ -252,15 +235,10 @@ class Renewal:
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
-    before, last = _before(events)
-    inside = _inside(events)
+    before, last, inside = _before(events)
     x = np.where(inside, (events.times - before) * self.rate, 1)
-    densities = (
-      np.log(self.rate)
-      + (self.shape - 1) * np.log(x)
-      - x
-      - math.lgamma(self.shape)
-    )
+    densities = np.log(self.rate) + (self.shape - 1) * np.log(x) - x
+    densities -= math.lgamma(self.shape)
     x = (events.horizon - last) * self.rate
     # The chance that fewer than `shape` events of a Poisson process came.
     survival = sum(x**k / math.factorial(k) for k in range(self.shape))
@@ -296,9 +274,8 @@ class SelfCorrecting:
       # The integrated intensity up to the next event is exponential.
       level = rng.exponential(size=len(active))
       log_now = self.rise * clock[active] - self.drop * number
-      clock[active] += (
-        np.log1p(self.rise * level * np.exp(-log_now)) / self.rise
-      )
+      gap = np.log1p(self.rise * level * np.exp(-log_now)) / self.rise
+      clock[active] += gap
       active = active[clock[active] <= horizon]
       for row in active:
         found[row].append((clock[row], 0))
@@ -307,8 +284,7 @@ class SelfCorrecting:
 
   def log_density(self, events: Events) -> LogDensity:
     """Returns the exact log density of each event."""
-    before, last = _before(events)
-    inside = _inside(events)
+    before, last, inside = _before(events)
     numbers = np.arange(events.times.shape[1])
 
     def expected(start, end, number):
@@ -339,16 +315,12 @@ def _events(found, horizon):
   )
 
 
-def _inside(events):
-  return np.arange(events.times.shape[1]) < events.lengths[:, None]
-
-
 def _before(events):
-  """Time of the event before each event, and of the last one; 0 if none."""
-  times = np.where(_inside(events), events.times, 0)
-  last = times.max(axis=1)
+  """Times before each event and of the last, 0 if none; which are events."""
+  inside = np.arange(events.times.shape[1]) < events.lengths[:, None]
+  times = np.where(inside, events.times, 0)
   before = np.pad(times, ((0, 0), (1, 0)))[:, :-1]
-  return np.maximum.accumulate(before, axis=1), last
+  return np.maximum.accumulate(before, axis=1), times.max(axis=1), inside
 
 
 def load(
@@ -395,36 +367,33 @@ def load(
     density = process.log_density(part)
     parts[name] = _dataset(part, density, longest)
     nats[name] = -density.events.sum() / max(part.lengths.sum(), 1)
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="Event times and marks; when and what is the next event?",
-      source="simulated by thinning or inversion, without discretisation",
-      license="none needed",
-      num_classes=process.num_marks,
-      horizon=float(horizon),
-      nats_per_event=nats,
-    ),
+  info = datasets.Info(
+    description="Event times and marks; when and what is the next event?",
+    source="simulated by thinning or inversion, without discretisation",
+    license="none needed",
+    num_classes=process.num_marks,
+    horizon=float(horizon),
+    nats_per_event=nats,
   )
+  return datasets.Splits(**parts, info=info)
 
 
 def _dataset(events, density, longest):
-  before, _ = _before(events)
-  gaps = np.where(_inside(events), events.times - before, 0)
+  before, _, inside = _before(events)
+  gaps = np.where(inside, events.times - before, 0)
 
-  def pad(array, dtype):
+  def pad(array, dtype=np.float32):
     width = longest - array.shape[1]
     return np.pad(array, ((0, 0), (0, width))).astype(dtype)
 
+  extras = datasets.Extras(
+    times=pad(events.times),
+    log_density=pad(density.events),
+    tail=density.tail.astype(np.float32),
+  )
+  marks = pad(events.marks, np.int32)
   return datasets.ArrayDataset(
-    pad(gaps, np.float32)[..., None],
-    pad(events.marks, np.int32),
-    events.lengths,
-    datasets.Extras(
-      times=pad(events.times, np.float32),
-      log_density=pad(density.events, np.float32),
-      tail=density.tail.astype(np.float32),
-    ),
+    pad(gaps)[..., None], marks, events.lengths, extras
   )
 
 

@@ -93,21 +93,15 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   """
   function = loader(name)
   known = _options(function)
+  what = f"options of the data set {name!r}"
   for option in options:
-    _validate.choice(
-      f"options of the data set {name!r}",
-      option,
-      [option for option in known if option != "seed"],
-    )
+    _validate.choice(what, option, [key for key in known if key != "seed"])
   missing = [
-    option
-    for option, needed in known.items()
-    if needed and option not in options
+    key for key, needed in known.items() if needed and key not in options
   ]
   if missing:
     raise ValueError(
-      f"options of the data set {name!r}: got no {', '.join(missing)}, "
-      "expected the place of its files."
+      f"{what}: got no {', '.join(missing)}, expected the place of its files."
     )
   if "seed" in known and seed is not None:
     options["seed"] = seed

@@ -6,6 +6,7 @@ bytes, one apart; every byte of a part but the very first of the corpus is a
 target once. Bits per byte are nats / ln 2, over all targets of a part.
 """
 
+from collections.abc import Iterable
 import hashlib
 import os
 import pathlib
@@ -39,12 +40,9 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
     MissingData: if there is no such file or program.
   """
   if path is not None:
-    path = pathlib.Path(path)
-    if not path.is_file():
-      raise datasets.MissingData(
-        f"{path} is not a file: give the output of `bible "
-        f"{' '.join(_KJV_COMMAND)}` as path, or apt-get install bible-kjv."
-      )
+    command = f"`bible {' '.join(_KJV_COMMAND)}`"
+    advice = f"give what {command} prints, or apt-get install bible-kjv"
+    path = datasets.find_file(path, advice)
     return _check_kjv(path.read_bytes(), str(path))
   program = shutil.which("bible")
   if program is None:
@@ -108,13 +106,12 @@ def split_bytes(
       f"valid and test: got {valid} and {test}, expected positive shares that "
       f"leave bytes to each part of the {len(data)}."
     )
-
-  def part(start, end):
-    return datasets.ArrayDataset(
+  return tuple(
+    datasets.ArrayDataset(
       data[None, start - 1 : end - 1], data[None, start:end]
     )
-
-  return part(1, first), part(first, second), part(second, len(data))
+    for start, end in ((1, first), (first, second), (second, len(data)))
+  )
 
 
 def kjv(
@@ -136,30 +133,25 @@ def kjv(
     MissingData: if the text is not there.
   """
   content = kjv_bytes(path)
-  parts = (
-    split_bytes(content)
-    if documents is None
-    else text_documents.split(text_documents.of_bible(content, documents))
+  if documents is None:
+    parts = split_bytes(content)
+  else:
+    parts = text_documents.split(text_documents.of_bible(content, documents))
+  info = datasets.Info(
+    "The King James Bible byte by byte; which byte is next?",
+    "Debian's bible-kjv 4.39",
+    "public domain",
+    num_classes=256,
+    vocab_size=256,
+    # Bits per byte of the whole text, and of 5-grams over the test bytes.
+    baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
   )
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="The King James Bible byte by byte; which byte is next?",
-      source="Debian's bible-kjv 4.39",
-      license="public domain",
-      num_classes=256,
-      vocab_size=256,
-      # Bits per byte of the whole text, and of 5-grams over the test bytes.
-      baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
-    ),
-  )
+  return datasets.Splits(*parts, info)
 
 
 def _python_documents(root):
   """Returns (name, content) of each source file, sorted by name."""
-  if root is None:
-    root = sysconfig.get_path("stdlib")
-  root = pathlib.Path(root)
+  root = pathlib.Path(root or sysconfig.get_path("stdlib"))
   # Installed packages, and what running leaves behind, are not the library.
   skipped = {"__pycache__", "dist-packages", "site-packages"}
   paths = {
@@ -175,11 +167,7 @@ def _python_documents(root):
   return [(name, paths[name].read_bytes()) for name in sorted(paths)]
 
 
-def _with_name(name, content):
-  return f"# {name}\n".encode() + content
-
-
-def manifest_digest(manifest: list[tuple[str, str]]) -> str:
+def manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:
   """Returns one sha256 for a manifest: state it beside a result."""
   lines = "".join(f"{digest}  {name}\n" for name, digest in manifest)
   return hashlib.sha256(lines.encode()).hexdigest()
@@ -208,28 +196,27 @@ def python_source(
     MissingData: if there are no source files.
   """
   files = _python_documents(root)
-  manifest = [
+  manifest = tuple(
     (name, hashlib.sha256(content).hexdigest()) for name, content in files
-  ]
-  pieces = [_with_name(*each) for each in files]
+  )
   found = manifest_digest(manifest)
   if digest is not None and digest != found:
     raise ValueError(
       f"digest: got {digest}, expected that of the {len(manifest)} files "
       f"found, {found}: another version of Python has another corpus."
     )
-  parts = (
-    text_documents.split(pieces) if documents else split_bytes(b"".join(pieces))
+  pieces = [f"# {name}\n".encode() + content for name, content in files]
+  if documents:
+    parts = text_documents.split(pieces)
+  else:
+    parts = split_bytes(b"".join(pieces))
+  info = datasets.Info(
+    "Python source code byte by byte; which byte is next?",
+    "the standard library of the running Python",
+    "PSF-2.0",
+    num_classes=256,
+    vocab_size=256,
+    manifest=manifest,
+    digest=found,
   )
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Python source code byte by byte; which byte is next?",
-      source="the standard library of the running Python",
-      license="PSF-2.0",
-      num_classes=256,
-      vocab_size=256,
-      manifest=tuple(manifest),
-      digest=found,
-    ),
-  )
+  return datasets.Splits(*parts, info)

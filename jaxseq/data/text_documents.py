@@ -32,10 +32,8 @@ def of_bible(content: bytes, level: str) -> list[bytes]:
   for number, line in enumerate(content.splitlines(keepends=True), 1):
     found = _PLACE.match(line)
     if found is None:
-      raise ValueError(
-        f"line {number} of the text: got {line[:20]!r}, expected a place at "
-        "its beginning, such as 'Ge1:1'."
-      )
+      expected = "a place at its beginning, such as 'Ge1:1'"
+      raise _validate.error(f"line {number} of the text", line[:20], expected)
     place = found.groups()[:depth]
     if place != before:
       documents.append([])
@@ -77,8 +75,8 @@ def split(
       f"leave a document to each part of the {count}."
     )
   return tuple(
-    _part([documents[i] for i in order[start:end]])
-    for start, end in ((0, first), (first, second), (second, count))
+    _part([documents[i] for i in rows])
+    for rows in np.split(order, [first, second])
   )
 
 

@@ -14,8 +14,6 @@ Source: Decision Transformer, arXiv 2106.01345.
 from collections.abc import Sequence
 import os
 from typing import NamedTuple
-import zipfile
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +70,7 @@ class Windows(NamedTuple):
 
 
 class Statistics(NamedTuple):
-  """What a model is normalised by and compared with.
+  """What a model is normalized by and compared with.
 
   Attributes:
     mean: mean observation, float32 of an observation's shape.
@@ -117,18 +115,12 @@ def from_flat(
   arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
   observations, actions, rewards, dones = arrays
   steps = dones.shape
-  for name, array, exact in (
-    ("observations", observations, False),
-    ("actions", actions, False),
-    ("rewards", rewards, True),
-    ("dones", dones, True),
-  ):
-    fits = array.shape == steps if exact else array.shape[:1] == steps
-    if len(steps) != 1 or not fits:
-      raise ValueError(
-        f"{name}: got shape {array.shape} beside {steps}, expected "
-        f"(steps{'' if exact else ', ...'}) with the steps of dones."
-      )
+  for name, array in zip(_STORED, arrays):
+    rest = ", ..." if name in ("observations", "actions") else ""
+    if len(steps) != 1 or array.shape[: 1 if rest else None] != steps:
+      found = f"shape {array.shape} beside {steps}"
+      expected = f"(steps{rest}) with the steps of dones"
+      raise _validate.error(name, found, expected)
   dones = dones.astype(bool)
   if not dones.any():
     raise ValueError(
@@ -156,14 +148,7 @@ def from_flat(
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
-  """Puts the episodes of several trajectories one after the other.
-
-  Args:
-    parts: trajectories of one environment.
-
-  Returns:
-    All episodes.
-  """
+  """Puts the episodes of trajectories of one environment in a row."""
   return Trajectories(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 
@@ -175,15 +160,7 @@ def _starts(trajectories):
 
 
 def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
-  """Returns some episodes.
-
-  Args:
-    trajectories: the trajectories.
-    episodes: numbers of episodes, in the order wanted.
-
-  Returns:
-    These episodes, as arrays of the host.
-  """
+  """Returns episodes by their numbers, in this order, as arrays of the host."""
   starts, lengths = _starts(trajectories)
   rows = np.concatenate(
     [np.arange(starts[i], starts[i] + lengths[i]) for i in episodes]
@@ -192,14 +169,7 @@ def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
 
 
 def statistics(trajectories: Trajectories) -> Statistics:
-  """Computes what a model is normalised by and compared with.
-
-  Args:
-    trajectories: the training episodes.
-
-  Returns:
-    The statistics.
-  """
+  """Computes what a model of training episodes is normalized by."""
   observations = np.asarray(trajectories.observations, np.float64)
   starts, lengths = _starts(trajectories)
   return Statistics(
@@ -233,10 +203,8 @@ def mix(
   """
   weights = np.ones(len(parts)) if shares is None else np.array(shares, float)
   if weights.shape != (len(parts),) or weights.min() < 0 or not weights.sum():
-    raise ValueError(
-      f"shares: got {shares}, expected {len(parts)} weights of at least 0, one "
-      "for each part."
-    )
+    expected = f"{len(parts)} weights of at least 0, one for each part"
+    raise _validate.error("shares", shares, expected)
   # Rounded so that the numbers add up.
   bounds = np.cumsum(weights) / weights.sum() * episodes
   counts = np.diff(np.rint(bounds).astype(int), prepend=0)
@@ -255,16 +223,13 @@ def mix(
 
 
 def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
-  """Returns the episodes with the highest returns.
+  """Returns the episodes with the highest returns, in their order.
 
   Cloning their actions is the usual baseline of return conditioning.
 
   Args:
     trajectories: the trajectories.
     share: share of the episodes, in 0 .. 1; at least one is taken.
-
-  Returns:
-    The episodes, in their order.
 
   Raises:
     ValueError: if share is not in 0 .. 1.
@@ -284,9 +249,6 @@ def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
     starts: (batch,) integers, the first step of each window.
     context: number of steps of a window; one that the episode cuts short is
       moved to the end, behind padding.
-
-  Returns:
-    The windows.
   """
   timesteps = jnp.asarray(trajectories.timesteps)
   ahead = jnp.arange(context)
@@ -302,14 +264,8 @@ def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
     padding = mask.reshape(mask.shape + (1,) * (found.ndim - 2))
     return jnp.where(padding, found, jnp.zeros((), found.dtype))
 
-  return Windows(
-    cut(trajectories.observations),
-    cut(trajectories.actions),
-    cut(trajectories.rewards),
-    cut(trajectories.returns_to_go),
-    cut(timesteps),
-    mask,
-  )
+  names = Windows._fields[:-1]
+  return Windows(*(cut(getattr(trajectories, name)) for name in names), mask)
 
 
 def sample_windows(
@@ -325,9 +281,6 @@ def sample_windows(
     trajectories: the trajectories.
     batch: number of windows.
     context: number of steps of a window.
-
-  Returns:
-    The windows, see `windows`.
   """
   starts = jax.random.randint(key, (batch,), 0, len(trajectories.timesteps))
   return windows(trajectories, starts, context)
@@ -347,9 +300,8 @@ def save(path: str | os.PathLike, trajectories: Trajectories) -> None:
   try:
     cache.write(path, arrays)
   except OSError as error:
-    raise ValueError(
-      f"path {path} cannot be written to: {error.strerror}."
-    ) from error
+    said = f"path {path} cannot be written to: {error.strerror}."
+    raise ValueError(said) from error
 
 
 def load(path: str | os.PathLike) -> Trajectories:
@@ -367,12 +319,9 @@ def load(path: str | os.PathLike) -> Trajectories:
   """
   path = datasets.find_file(path, "record trajectories and save them there")
   try:
-    # Opened here, because numpy leaves a file open that is no archive.
-    with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-      arrays = [stored[name] for name in _STORED]
-  except (zipfile.BadZipFile, zlib.error) as error:
-    raise ValueError(f"{path} is damaged: {error}.") from error
-  except (AttributeError, OSError, ValueError, EOFError, KeyError) as error:
+    stored = cache.read(path)
+    arrays = [stored[name] for name in _STORED]
+  except (*cache.UNREADABLE, KeyError) as error:
     raise ValueError(
       f"{path} does not hold the arrays that save writes: reading it failed "
       f"with {error!r}."

@@ -131,19 +131,15 @@ def load(
   """
   _validate.choice("by", by, ("side", "subject"))
   recordings, names = read()
+  examples = domains.windows(recordings, window, step)
+  info = datasets.Info(
+    description="Motion of a wrist; which of 7 shoulder exercises?",
+    source="seglearn load_watch (arXiv 1802.01489)",
+    license="BSD-3-Clause (package)",
+    num_classes=len(names),
+    classes=names,
+    rate=50.0,
+  )
   return domains.adapt(
-    domains.windows(recordings, window, step),
-    by,
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a wrist; which of 7 shoulder exercises?",
-      source="seglearn load_watch (arXiv 1802.01489)",
-      license="BSD-3-Clause (package)",
-      num_classes=len(names),
-      classes=names,
-      rate=50.0,
-    ),
-    features=features,
-    **adaptation,
+    examples, by, source, target, info, features=features, **adaptation
   )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.data import datasets
 
 # The numbers of a channel, in this order; "band_i" is the logarithm of the mean
@@ -36,11 +37,8 @@ def describe(windows: np.ndarray) -> np.ndarray:
     ValueError: if windows are too short.
   """
   length = windows.shape[-2]
-  if length < 2 ** (_BANDS + 1) - 2:
-    raise ValueError(
-      f"windows: got {length}, expected at least {2 ** (_BANDS + 1) - 2} "
-      "elements in time to be described."
-    )
+  if length < 62:
+    raise _validate.error("windows", length, "at least 62 elements in time")
   x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
   lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
   power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
@@ -52,16 +50,9 @@ def describe(windows: np.ndarray) -> np.ndarray:
     np.log(power[..., a:b].mean(axis=-1) + _FLOOR)
     for a, b in zip(edges[:-1], edges[1:])
   ]
-  numbers = [
-    x.mean(axis=-1),
-    x.std(axis=-1),
-    x.min(axis=-1),
-    x.max(axis=-1),
-    median,
-    upper - lower,
-    np.abs(np.diff(x, axis=-1)).mean(axis=-1),
-    *bands,
-  ]
+  numbers = [f(x, axis=-1) for f in (np.mean, np.std, np.min, np.max)]
+  change = np.abs(np.diff(x, axis=-1)).mean(axis=-1)
+  numbers += [median, upper - lower, change, *bands]
   out = np.stack(numbers, axis=-1).astype(np.float32)
   return out.reshape(*out.shape[:-2], -1)
 

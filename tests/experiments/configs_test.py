@@ -57,7 +57,7 @@ def check_refusal(name, module):
     refusal = str(error)
   assert "got 'huge'" in refusal, (
     f"configs/{name}.py: get_config('huge') raised {refusal}, expected the "
-    "ValueError of `_validate.choice('variant', variant, VARIANTS)`"
+    "ValueError of `configs.supervised.base` for what is not in VARIANTS"
   )
 
 

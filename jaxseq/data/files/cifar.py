@@ -70,17 +70,15 @@ def load(
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]
   read = [_read(folder / name, gray) for name in names]
-  splits = datasets.Splits(
-    datasets.ArrayDataset(*(np.concatenate(arrays) for arrays in zip(*read))),
-    None,
-    datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray)),
-    datasets.Info(
-      description="A photograph of 32 x 32 pixels; of what?",
-      source=f"CIFAR-10, {folder}",
-      license="see source",
-      num_classes=10,
-      classes=CLASSES,
-      image_size=(_SIZE, _SIZE),
-    ),
+  train = datasets.ArrayDataset(*map(np.concatenate, zip(*read)))
+  test = datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray))
+  info = datasets.Info(
+    description="A photograph of 32 x 32 pixels; of what?",
+    source=f"CIFAR-10, {folder}",
+    license="see source",
+    num_classes=10,
+    classes=CLASSES,
+    image_size=(_SIZE, _SIZE),
   )
+  splits = datasets.Splits(train, None, test, info)
   return datasets.carve_valid(splits, valid_fraction, seed)

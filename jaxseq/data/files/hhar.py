@@ -131,18 +131,13 @@ def load(
   """
   _validate.choice("by", by, ("user", "device"))
   recordings, names = read(path, max_gap)
-  return domains.adapt(
-    domains.windows(recordings, window, step),
-    by,
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone or watch; which of 6 activities?",
-      source=f"HHAR, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      devices=names,
-    ),
-    **adaptation,
+  examples = domains.windows(recordings, window, step)
+  info = datasets.Info(
+    description="Motion of a phone or watch; which of 6 activities?",
+    source=f"HHAR, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    devices=names,
   )
+  return domains.adapt(examples, by, source, target, info, **adaptation)

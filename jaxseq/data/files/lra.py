@@ -105,17 +105,15 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     inputs, lengths = padding.pad_sequences(rows, longest)
     targets = np.array(values, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths))
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="A nested list expression; what is its value?",
-      source=f"Long Range Arena (arXiv 2011.04006), {path}",
-      license=_LICENSE,
-      num_classes=10,
-      vocab_size=len(expressions.TOKENS),
-      tokens=expressions.TOKENS,
-    ),
+  info = datasets.Info(
+    description="A nested list expression; what is its value?",
+    source=f"Long Range Arena (arXiv 2011.04006), {path}",
+    license=_LICENSE,
+    num_classes=10,
+    vocab_size=len(expressions.TOKENS),
+    tokens=expressions.TOKENS,
   )
+  return datasets.Splits(*parts, info)
 
 
 def _reviews(folder):
@@ -166,18 +164,14 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     parts.append(
       datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
     )
-  return datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description="A film review byte by byte; is it positive?",
-      source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
-      license="see source",
-      num_classes=2,
-      vocab_size=256,
-    ),
+  info = datasets.Info(
+    description="A film review byte by byte; is it positive?",
+    source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
+    license="see source",
+    num_classes=2,
+    vocab_size=256,
   )
+  return datasets.Splits(parts[0], None, parts[1], info)
 
 
 def retrieval(
@@ -214,16 +208,14 @@ def retrieval(
     extras = datasets.Extras(second=second, second_lengths=second_lengths)
     targets = np.array(labels, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Two papers byte by byte; does one cite the other?",
-      source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
-      license="see source",
-      num_classes=2,
-      vocab_size=256,
-    ),
+  info = datasets.Info(
+    description="Two papers byte by byte; does one cite the other?",
+    source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
+    license="see source",
+    num_classes=2,
+    vocab_size=256,
   )
+  return datasets.Splits(*parts, info)
 
 
 def _samples(folder):
@@ -294,21 +286,18 @@ def pathfinder(
       raise _validate.error(str(file), image.shape, expected)
     row[:] = image.ravel()
   order = np.random.default_rng(seed).permutation(count)
+  inputs = pixels[order]
+  if not tokens:
+    inputs = (inputs.astype(np.float32) / 255)[..., None]
+  whole = datasets.ArrayDataset(inputs, labels[order])
   tenth = count // 10
-  parts = []
-  for rows in np.split(order, [count - 2 * tenth, count - tenth]):
-    inputs = pixels[rows]
-    if not tokens:
-      inputs = (inputs.astype(np.float32) / 255)[..., None]
-    parts.append(datasets.ArrayDataset(inputs, labels[rows]))
-  return datasets.Splits(
-    *parts,
-    datasets.Info(
-      description="Dashed paths and two discs; are they on the same path?",
-      source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
-      license=_LICENSE,
-      num_classes=2,
-      vocab_size=256 if tokens else None,
-      image_size=shape,
-    ),
+  parts = datasets.consecutive(whole, (count - 2 * tenth, tenth, tenth))
+  info = datasets.Info(
+    description="Dashed paths and two discs; are they on the same path?",
+    source=f"Long Range Arena (arXiv 2011.04006), {path}, {level}",
+    license=_LICENSE,
+    num_classes=2,
+    vocab_size=256 if tokens else None,
+    image_size=shape,
   )
+  return datasets.Splits(*parts, info)

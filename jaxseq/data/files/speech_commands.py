@@ -109,14 +109,12 @@ def load(
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]
     parts[part] = datasets.ArrayDataset(inputs, np.array(labels, np.int32))
-  return datasets.Splits(
-    **parts,
-    info=datasets.Info(
-      description="A word spoken within a second; which?",
-      source=f"Speech Commands (arXiv 1804.03209), {folder}",
-      license="CC BY 4.0",
-      num_classes=len(words),
-      classes=words,
-      rate=rate,
-    ),
+  info = datasets.Info(
+    description="A word spoken within a second; which?",
+    source=f"Speech Commands (arXiv 1804.03209), {folder}",
+    license="CC BY 4.0",
+    num_classes=len(words),
+    classes=words,
+    rate=rate,
   )
+  return datasets.Splits(**parts, info=info)

@@ -116,19 +116,14 @@ def load(
     ValueError: if a file is not as it should be or an option out of range.
     MissingData: if a file is not there.
   """
-  return domains.adapt(
-    read(path),
-    "subject",
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone at the waist; which of 6 activities?",
-      source=f"UCI HAR, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      channels=SIGNALS,
-      rate=50.0,
-    ),
-    **adaptation,
+  examples = read(path)
+  info = datasets.Info(
+    description="Motion of a phone at the waist; which of 6 activities?",
+    source=f"UCI HAR, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    channels=SIGNALS,
+    rate=50.0,
   )
+  return domains.adapt(examples, "subject", source, target, info, **adaptation)

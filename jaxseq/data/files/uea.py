@@ -222,20 +222,16 @@ def load(
   # One structure for both parts: a step compiled for one serves the other.
   if all(np.all(part.lengths == longest) for part in parts):
     parts = [part._replace(lengths=None) for part in parts]
-  splits = datasets.Splits(
-    parts[0],
-    None,
-    parts[1],
-    datasets.Info(
-      description=f"{files[0].name}: which class, or what value, has a series?",
-      source=str(train_path),
-      license=license,
-      num_classes=None if classes is None else len(classes),
-      classes=classes,
-      mean=mean,
-      deviation=deviation,
-    ),
+  info = datasets.Info(
+    description=f"{files[0].name}: which class, or what value, has a series?",
+    source=str(train_path),
+    license=license,
+    num_classes=None if classes is None else len(classes),
+    classes=classes,
+    mean=mean,
+    deviation=deviation,
   )
+  splits = datasets.Splits(parts[0], None, parts[1], info)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 

@@ -44,7 +44,7 @@ def read(path: str | os.PathLike) -> domains.Recordings:
   root = pathlib.Path(path)
   folders = [
     (int(match[1]), int(match[2]), entry)
-    for entry in (root.iterdir() if root.is_dir() else ())
+    for entry in root.glob("*")
     if entry.is_dir() and (match := _FOLDER.fullmatch(entry.name))
   ]
   series, labels, rest = [], [], []
@@ -56,10 +56,9 @@ def read(path: str | os.PathLike) -> domains.Recordings:
           f"{file}: got this name, expected one that ends in Acceleration, a "
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
-      gesture = columns.read(file, 3, np.float32)
-      if not len(gesture):
+      series.append(columns.read(file, 3, np.float32))
+      if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")
-      series.append(gesture)
       labels.append(int(match[1]) - 1)
       rest.append((user, day, int(match[2] or 0)))
   if not series:
@@ -101,23 +100,13 @@ def load(
   """
   recordings = read(path)
   inputs, lengths = padding.pad_sequences(recordings.series)
-  return domains.adapt(
-    datasets.ArrayDataset(
-      inputs,
-      recordings.labels,
-      lengths,
-      datasets.Extras(**recordings.attributes),
-    ),
-    "user",
-    source,
-    target,
-    datasets.Info(
-      description="Acceleration of a hand; which of 8 gestures?",
-      source=f"uWave gesture library, {path}",
-      license="see source",
-      num_classes=GESTURES,
-    ),
-    holding="stratified",
-    seed=seed,
-    **adaptation,
+  extras = datasets.Extras(**recordings.attributes)
+  whole = datasets.ArrayDataset(inputs, recordings.labels, lengths, extras)
+  info = datasets.Info(
+    description="Acceleration of a hand; which of 8 gestures?",
+    source=f"uWave gesture library, {path}",
+    license="see source",
+    num_classes=GESTURES,
   )
+  options = {"holding": "stratified", "seed": seed, **adaptation}
+  return domains.adapt(whole, "user", source, target, info, **options)

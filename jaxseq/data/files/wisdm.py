@@ -157,19 +157,14 @@ def load(
     MissingData: if the file is not there.
   """
   recordings, left_out = read(path, max_gap)
-  return domains.adapt(
-    domains.windows(renumbered(recordings, min_records), window, step),
-    "subject",
-    source,
-    target,
-    datasets.Info(
-      description="Motion of a phone in the pocket; which of 6 activities?",
-      source=f"WISDM AR v1.1, {path}",
-      license="see source",
-      num_classes=len(CLASSES),
-      classes=CLASSES,
-      rate=RATE,
-      left_out=left_out,
-    ),
-    **adaptation,
+  examples = domains.windows(renumbered(recordings, min_records), window, step)
+  info = datasets.Info(
+    description="Motion of a phone in the pocket; which of 6 activities?",
+    source=f"WISDM AR v1.1, {path}",
+    license="see source",
+    num_classes=len(CLASSES),
+    classes=CLASSES,
+    rate=RATE,
+    left_out=left_out,
   )
+  return domains.adapt(examples, "subject", source, target, info, **adaptation)

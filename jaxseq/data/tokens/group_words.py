@@ -45,20 +45,16 @@ class Group(NamedTuple):
 
 
 def _permutations(size, even):
-  """All permutations of `size` things in lexicographic order, or even ones."""
+  """All permutations in lexicographic order, or even ones; their numbers."""
   found = list(itertools.permutations(range(size)))
   if even:
-    signs = [
-      sum(p[i] > p[j] for i in range(size) for j in range(i + 1, size))
-      for p in found
-    ]
-    found = [p for p, sign in zip(found, signs) if sign % 2 == 0]
-  return np.array(found)
+    pairs = list(itertools.combinations(range(size), 2))
+    found = [p for p in found if sum(p[i] > p[j] for i, j in pairs) % 2 == 0]
+  return np.array(found), {p: i for i, p in enumerate(found)}
 
 
 def _permutation_group(size, even):
-  elements = _permutations(size, even)
-  numbers = {tuple(p): i for i, p in enumerate(elements)}
+  elements, numbers = _permutations(size, even)
   products = elements[:, elements]  # [a, b, x] = a(b(x))
   table = [[numbers[tuple(p)] for p in row] for row in products]
   return Group(np.array(table, np.int32), numbers[tuple(range(size))])
@@ -118,8 +114,7 @@ def generators(name: str) -> tuple[int, ...]:
   if name == "Z60":
     return (1, 59)
   cycles = _GENERATORS[name]
-  elements = _permutations(len(cycles[0]), even=name[0] == "A")
-  numbers = {tuple(p): i for i, p in enumerate(elements)}
+  _, numbers = _permutations(len(cycles[0]), even=name[0] == "A")
   found = tuple(numbers[cycle] for cycle in cycles)
   if name == "A4xZ5":
     return (*(5 * number for number in found), 1)
@@ -127,7 +122,7 @@ def generators(name: str) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(sampling.StringConfig):
+class Config(sampling.TokenClasses, sampling.StringConfig):
   """Options of group word problems.
 
   Attributes:
@@ -152,11 +147,6 @@ class Config(sampling.StringConfig):
   def vocab_size(self) -> int:
     """Number of tokens: the order of the group."""
     return len(group(self.group).table)
-
-  @property
-  def num_classes(self) -> int:
-    """Number of classes of the targets: the order of the group."""
-    return self.vocab_size
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

@@ -40,12 +40,11 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
 
   def __post_init__(self):
     _validate.at_least(self, pairs=1)
-    _validate.at_least(
-      self, length=4 * self.pairs, vocab_size=2 * self.pairs + 2
-    )
-    for name in ("length", "vocab_size"):
+    minima = {"length": 4 * self.pairs, "vocab_size": 2 * self.pairs + 2}
+    _validate.at_least(self, **minima)
+    for name in minima:
       if getattr(self, name) % 2:
-        raise ValueError(f"{name}: got {getattr(self, name)}, expected even.")
+        raise _validate.error(name, getattr(self, name), "even")
     _validate.above_zero("power", self.power)
 
 
@@ -65,19 +64,15 @@ def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
   queries = context + 2 * sampling.distinct(
     key_gaps, config.pairs, gaps, logits
   )
-  inputs = jnp.zeros(config.length, jnp.int32)
+  shape = (config.length,)
+  inputs = jnp.zeros(shape, jnp.int32)
   if config.random_others:
-    inputs = sampling.integers(
-      key_others, (config.length,), 0, config.vocab_size
-    )
+    inputs = sampling.integers(key_others, shape, 0, config.vocab_size)
   pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
   inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
-  nothing = jnp.zeros(config.length, jnp.int32)
-  return sampling.TokenBatch(
-    inputs,
-    nothing.at[queries].set(values),
-    nothing.at[queries].set(1) > 0,
-  )
+  nothing = jnp.zeros(shape, jnp.int32)
+  targets, asked = (nothing.at[queries].set(x) for x in (values, 1))
+  return sampling.TokenBatch(inputs, targets, asked > 0)
 
 
 MQAR = sampling.Task(Config, sample)

@@ -5,7 +5,6 @@ from typing import Any
 
 from jaxseq import _registry
 from jaxseq import _validate
-from jaxseq.data.tokens import sampling
 
 _HERE = "jaxseq.data.tokens"
 TASKS = _registry.Registry(
@@ -34,13 +33,7 @@ TASKS = _registry.Registry(
 )
 
 
-def get(name: str) -> sampling.Task:
-  """Returns a task.
-
-  Raises:
-    ValueError: if there is no such task.
-  """
-  return TASKS.get(name)
+get = TASKS.get
 
 
 def make_config(name: str, **options: Any) -> Any:
@@ -49,9 +42,6 @@ def make_config(name: str, **options: Any) -> Any:
   Args:
     name: one of the names in `TASKS`.
     **options: fields of the task's configuration.
-
-  Returns:
-    The configuration.
 
   Raises:
     ValueError: if there is no such task or option, or a value is out of range.

@@ -29,20 +29,21 @@ class _Config(sampling.StringConfig):
   every_step: bool = False
 
 
+class _BinaryConfig(_Config):
+  """Options of strings of 0 and 1, with 2 after the end."""
+
+  vocab_size = 3
+  num_classes = 2
+
+
 @dataclasses.dataclass(frozen=True)
-class ParityConfig(_Config):
+class ParityConfig(_BinaryConfig):
   """Options of parity. Tokens: 0, 1, and 2 after the end."""
 
-  vocab_size = 3
-  num_classes = 2
-
 
 @dataclasses.dataclass(frozen=True)
-class EvenPairsConfig(_Config):
+class EvenPairsConfig(_BinaryConfig):
   """Options of even pairs. Tokens: 0, 1, and 2 after the end."""
-
-  vocab_size = 3
-  num_classes = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,10 @@ class ModularArithmeticConfig(_Config):
 
   def __post_init__(self):
     super().__post_init__()
-    for name in ("min_length", "max_length"):
-      # Even bounds are allowed: they stand for the odd numbers between them.
-      if self.min_length == self.max_length and self.max_length % 2 == 0:
-        raise _validate.error(
-          name, getattr(self, name), "one that leaves an odd length"
-        )
+    # Even bounds are allowed: they stand for the odd numbers between them.
+    if self.min_length == self.max_length and self.max_length % 2 == 0:
+      expected = "one that leaves an odd length"
+      raise _validate.error("min_length", self.min_length, expected)
 
 
 def _padded(length, string, classes, config):
@@ -86,11 +85,16 @@ def _symbols(key, config, count):
   return sampling.integers(key, (config.max_length,), 0, count)
 
 
+def _string(key, config, count):
+  """Draws a length, and a string of so many different symbols."""
+  key_length, key_string = jax.random.split(key)
+  string = _symbols(key_string, config, count)
+  return sampling.draw_length(key_length, config), string
+
+
 def sample_parity(key: jax.Array, config: ParityConfig) -> sampling.TokenBatch:
   """Samples parity: the number of ones, modulo 2."""
-  key_length, key_string = jax.random.split(key)
-  string = _symbols(key_string, config, 2)
-  length = sampling.draw_length(key_length, config)
+  length, string = _string(key, config, 2)
   return _padded(length, string, jnp.cumsum(string) % 2, config)
 
 
@@ -98,10 +102,8 @@ def sample_even_pairs(
   key: jax.Array, config: EvenPairsConfig
 ) -> sampling.TokenBatch:
   """Samples even pairs: the number of unequal neighbours, modulo 2."""
-  key_length, key_string = jax.random.split(key)
-  string = _symbols(key_string, config, 2)
+  length, string = _string(key, config, 2)
   unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
-  length = sampling.draw_length(key_length, config)
   return _padded(length, string, jnp.cumsum(unequal) % 2, config)
 
 
@@ -109,9 +111,7 @@ def sample_cycle_navigation(
   key: jax.Array, config: CycleNavigationConfig
 ) -> sampling.TokenBatch:
   """Samples cycle navigation: the place on a ring of 5 after steps from 0."""
-  key_length, key_string = jax.random.split(key)
-  string = _symbols(key_string, config, 3)
-  length = sampling.draw_length(key_length, config)
+  length, string = _string(key, config, 3)
   return _padded(length, string, jnp.cumsum(string - 1) % 5, config)
 
 

@@ -39,15 +39,13 @@ class DelayConfig(sampling.GivenLength):
   def __post_init__(self):
     _validate.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
-      raise ValueError(
-        f"delay: got {self.delay}, expected less than length = {self.length}."
-      )
+      expected = f"less than length = {self.length}"
+      raise _validate.error("delay", self.delay, expected)
     _validate.fraction("bandwidth", self.bandwidth)
     if int(self.bandwidth * (self.length // 2)) < 1:
-      raise ValueError(
-        f"bandwidth: got {self.bandwidth}, expected at least "
-        f"{2 / self.length}, or length = {self.length} has no frequency."
-      )
+      least = f"at least {2 / self.length}, or length = {self.length}"
+      expected = f"{least} has no frequency"
+      raise _validate.error("bandwidth", self.bandwidth, expected)
     _validate.above_zero("rms", self.rms)
 
 

@@ -9,6 +9,7 @@ longer ones.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,14 @@ from jaxseq.data.tokens import sampling
 class _Config(sampling.StringConfig):
   """Options of a task on strings, see `sampling.StringConfig`."""
 
+  # The longest answer is so many times the longest string, and so much longer.
+  copies: ClassVar[int] = 1
+  longer: ClassVar[int] = 0
+
   @property
   def max_answer(self) -> int:
     """Length of the longest answer."""
-    return self.max_length
+    return self.copies * self.max_length + self.longer
 
   @property
   def time(self) -> int:
@@ -73,10 +78,7 @@ class OddsFirstConfig(_SymbolsConfig):
 class DuplicateConfig(_SymbolsConfig):
   """Options of writing a string twice."""
 
-  @property
-  def max_answer(self) -> int:
-    """Length of the longest answer."""
-    return 2 * self.max_length
+  copies = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +95,19 @@ class MissingDuplicateConfig(_SymbolsConfig):
   min_length: int = 2
 
   smallest = 2
+  copies = 0
+  longer = 1
 
   def __post_init__(self):
     super().__post_init__()
     if self.min_length == self.max_length and self.max_length % 2:
-      raise _validate.error(
-        "max_length", self.max_length, "one that leaves an even length"
-      )
+      expected = "one that leaves an even length"
+      raise _validate.error("max_length", self.max_length, expected)
 
   @property
   def vocab_size(self) -> int:
     """Number of tokens: the symbols, the hole and the blank."""
     return self.symbols + 2
-
-  @property
-  def max_answer(self) -> int:
-    """Length of the answer."""
-    return 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +120,7 @@ class StackConfig(_Config):
 
   vocab_size = 6
   num_classes = 3
-
-  @property
-  def max_answer(self) -> int:
-    """Length of the longest answer."""
-    return self.max_length + 1
+  longer = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +135,7 @@ class BinaryAdditionConfig(_Config):
   vocab_size = 4
   num_classes = 3
   smallest = 3
-
-  @property
-  def max_answer(self) -> int:
-    """Length of the longest answer."""
-    return self.max_length + 1
+  longer = 1
 
 
 def _assemble(config, string, length, answer, answer_length):
@@ -161,15 +151,12 @@ def _assemble(config, string, length, answer, answer_length):
 
 def _answered(answer, key, config):
   """Samples a string of equally likely symbols and its answer, in copies."""
-  times = config.max_answer // config.max_length
   key_length, key_string = jax.random.split(key)
   length = sampling.draw_length(key_length, config)
-  string = sampling.integers(
-    key_string, (config.max_length,), 0, config.symbols
-  )
-  return _assemble(
-    config, string, length, answer(string, length), times * length
-  )
+  shape = (config.max_length,)
+  string = sampling.integers(key_string, shape, 0, config.symbols)
+  answered = answer(string, length)
+  return _assemble(config, string, length, answered, config.copies * length)
 
 
 def sample_reverse(
@@ -230,18 +217,12 @@ def sample_missing_duplicate(
 
   key_length, key_string, key_hole = jax.random.split(key, 3)
   half = sampling.integers(key_length, (), shortest, longest + 1)
-  string = sampling.integers(
-    key_string, (config.max_length,), 0, config.symbols
-  )
-  string = string[jnp.arange(config.max_length) % half]
+  size = config.max_length
+  string = sampling.integers(key_string, (size,), 0, config.symbols)
+  string = string[jnp.arange(size) % half]
   hole = sampling.integers(key_hole, (), 0, 2 * half)
-  return _assemble(
-    config,
-    string.at[hole].set(config.symbols),
-    2 * half,
-    string[hole][None],
-    1,
-  )
+  shown = string.at[hole].set(config.symbols)
+  return _assemble(config, shown, 2 * half, string[hole][None], 1)
 
 
 def sample_stack(key: jax.Array, config: StackConfig) -> sampling.TokenBatch:

@@ -83,6 +83,9 @@ class Config(common.Config):
       shares=("gae_lambda",),
       not_negative=("value_coef", "entropy_coef"),
     )
+    self.network.stack.refuse(
+      dropout="the network that learns must be the one that acted"
+    )
     if self.num_envs % self.num_minibatches:
       raise _validate.error(
         "num_minibatches",

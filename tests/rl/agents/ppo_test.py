@@ -463,6 +463,10 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
       "entropy_coef: got -1.0, expected a finite number of",
     ),
     ({"total_steps": 100}, "total_steps: got 100, expected at least one"),
+    (
+      {"network": networks.Config(nn.StackConfig("gru", dropout=0.1))},
+      "stack.dropout: got 0.1, expected 0.0: the network that learns",
+    ),
     ({"learning_rate_schedule": "exp"}, "learning_rate_schedule: got 'exp'"),
   ],
   ids=lambda value: value if isinstance(value, str) else None,

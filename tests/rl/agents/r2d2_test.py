@@ -187,6 +187,50 @@ def test_no_gradient_flows_through_the_burn_in():
   assert flows[-1] == 0
 
 
+def with_dropout(rate):
+  network = small().network
+  stack = dataclasses.replace(network.stack, dropout=rate)
+  return small(network=dataclasses.replace(network, stack=stack))
+
+
+def test_dropout_is_on_in_what_learns_alone():
+  config = with_dropout(0.5)
+  runner = r2d2.init(config, jax.random.key(0))
+  batch = sequences.take(runner.replay, jnp.arange(4))
+  reward = jax.random.normal(jax.random.key(1), batch.reward.shape)
+  seen = jax.random.normal(jax.random.key(2), batch.observation.shape)
+  batch = batch._replace(reward=reward, observation=seen)
+  params, target = runner.learned.params, runner.learned.target
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def gradient(config, key):
+    network = r2d2.player(config).network
+    arguments = params, target, batch, jnp.ones(4), key
+    q = r2d2_loss.action_values(config, network, params, batch)
+    grad = jax.grad(r2d2_loss.loss, argnums=2, has_aux=True)
+    return grad(config, network, *arguments)[0], q
+
+  (one, q), (two, _) = (
+    gradient(config, jax.random.key(seed)) for seed in (3, 4)
+  )
+  equal(q, gradient(with_dropout(0.0), None)[1], rtol=1e-5, atol=1e-6)
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
+    assert np.isfinite(a).all()
+    assert not np.allclose(a, b, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_run_with_dropout_learns():
+  config = with_dropout(0.5)
+  runner = r2d2.init(config, jax.random.key(0))
+  before = runner.learned.params["memory"]
+  runner, metrics = r2d2.train(config, runner, 4)
+  assert np.isfinite(metrics["loss"][-1])
+  after = runner.learned.params["memory"]
+  changed = jax.tree.map(lambda a, b: (a != b).any(), before, after)
+  assert all(jax.tree.leaves(changed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bootstrap", [True, False])
 def test_values_of_reward_for_ever(bootstrap):
