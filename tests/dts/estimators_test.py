@@ -361,13 +361,8 @@ for config in configs:
 
 @pytest.mark.slow
 def test_four_devices_have_the_loss_of_one():
-  result = subprocess.run(
-    [sys.executable, "-c", _FOUR_DEVICES],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+  program = [sys.executable, "-c", _FOUR_DEVICES]
+  result = subprocess.run(program, capture_output=True, text=True, timeout=300)
   assert result.returncode == 0, result.stderr
 
 
