@@ -11,9 +11,16 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA sizes its thread pool from NPROC. jax 0.10.2 can wait for ever on a pool
 # of two threads when one program holds QR and vmapped loops.
 os.environ.setdefault("NPROC", "8")
-# Compiling is most of what the tests do, and a third of that is optimising
-# machine code that runs once. `make test-slow`, which trains, leaves it on.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Compiling is most of what the tests do, and most of that goes into code that
+# runs once: optimizing it, lowering each fusion through MLIR instead of right
+# to LLVM, and splitting a program for threads that the tests beside it keep
+# busy. `make test-slow`, which trains, changes nothing.
+os.environ.setdefault(
+  "XLA_FLAGS",
+  "--xla_backend_optimization_level=0"
+  " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+  " --xla_cpu_parallel_codegen_split_count=1",
+)
 # No display, and no need for a writable home directory.
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault(
