@@ -122,12 +122,8 @@ def is_first() -> bool:
 def first_then_rest(function, name: str):
   """Calls a function on process 0, and on the others when it has succeeded.
 
-  Args:
-    function: called without arguments.
-    name: of the point where the processes meet.
-
-  Returns:
-    What it returned on this process.
+  The name is that of the point where the processes meet. Returns what the
+  function returned on this process.
 
   Raises:
     UserError: on the others, when process 0 raised an exception.
