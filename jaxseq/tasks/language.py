@@ -79,11 +79,7 @@ def from_splits(splits: data.Splits) -> Corpus:
 
 
 def streams(text: Text, count: int) -> Text:
-  """Cuts a text into equally long consecutive streams, side by side.
-
-  Args:
-    text: (n,) arrays.
-    count: number of streams.
+  """Cuts a text (n,) into equally long consecutive streams, side by side.
 
   Returns:
     (count, n // count) arrays; what is left over at the end, less than `count`

@@ -193,12 +193,8 @@ def merge(
 ) -> Any:
   """Builds the whole configuration of one arm.
 
-  Args:
-    config: the comparison.
-    arm: name of the arm.
-    cls: dataclass of an arm's configuration.
-    shared: the fields that all arms have in common; None for those that the
-      comparison has under the same names.
+  The fields that all arms share are those that the comparison has under the
+  same names, unless they are given.
 
   Returns:
     A `cls` of the shared fields, overridden by those of the arm, whose mixers

@@ -91,11 +91,8 @@ class Experiment(Generic[Config]):
   ) -> run.Results:
     """Trains and measures arms, or only measures them, and shows the results.
 
-    Args:
-      config: the comparison.
-      made: the arms by name.
-      directory: of the run, where it has been opened already.
-      **options: of `report.main`: title, columns, and what it has besides.
+    The options are those of `report.finish`: title and columns, and what it has
+    besides. A directory is given where it has been opened already.
 
     Raises:
       UserError: the directory is none of this run.

@@ -95,10 +95,8 @@ def connect(
 ) -> None:
   """Connects this process to the others by `jax.distributed`.
 
-  Args:
-    coordinator: HOST:PORT of process 0; None where the cluster tells.
-    count: number of processes.
-    number: that of this one.
+  The coordinator is HOST:PORT of process 0; where the cluster tells, all three
+  are None.
 
   Raises:
     UserError: they were not found, or a device has been used already.
