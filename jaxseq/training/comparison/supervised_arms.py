@@ -81,7 +81,7 @@ class Program(seed_program.SeedProgram):
     return stacked.tile(state, [arm.problem.carry for arm in self._group])
 
   def evaluate(self, state: supervised.State) -> Any:
-    """Returns metrics of all arms or of one on data that is never trained on."""
+    """Returns metrics, of all arms or one, on data that is never trained on."""
     # Arm by arm: evaluations take more memory than updates.
     count = state.update.shape[0] // self.config.num_seeds
     parts = [
