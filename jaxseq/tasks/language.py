@@ -37,12 +37,9 @@ class Text(NamedTuple):
 
 
 class Corpus(NamedTuple):
-  """A text divided for training, validation and testing.
+  """A text divided for training, validation and testing, in this order.
 
   Attributes:
-    train: first part.
-    valid: second part.
-    test: last part.
     vocab_size: number of tokens.
   """
 

@@ -108,23 +108,18 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   total = jax.device_count()
   rest = config.parameters * config.time
   data = config.data or total // rest
+  count, wrong = data * rest, None
   asked = f"{config.data} x {config.parameters} x {config.time}"
+  asked += " (data, parameters, time)"
   if not config.data and (not data or total % rest):
-    raise errors.UserError(
-      f"mesh: got parameters={config.parameters} and time={config.time}, "
-      f"expected a product that divides the {total} devices"
-    )
-  count = data * rest
-  if count > total:
-    raise errors.UserError(
-      f"mesh: got {asked} (data, parameters, time), expected at most the "
-      f"{total} devices that there are"
-    )
-  if jax.process_count() > 1 and count != total:
-    raise errors.UserError(
-      f"mesh: got {asked} (data, parameters, time), expected all {total} "
-      f"devices, as there are {jax.process_count()} processes"
-    )
+    asked = f"parameters={config.parameters} and time={config.time}"
+    wrong = f"a product that divides the {total} devices"
+  elif count > total:
+    wrong = f"at most the {total} devices that there are"
+  elif jax.process_count() > 1 and count != total:
+    wrong = f"all {total} devices, as there are {jax.process_count()} processes"
+  if wrong:
+    raise errors.UserError(f"mesh: got {asked}, expected {wrong}")
   # Neighbours on the last axis are close to each other.
   return jax.make_mesh(
     (data, config.parameters, config.time),
