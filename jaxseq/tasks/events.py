@@ -154,7 +154,7 @@ class Problem(base.ArrayProblem):
   """
 
   objective = validated = "nll"
-  told = ("event_nll",)
+  train_metrics = ("event_nll",)
   at_least = 64
 
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
