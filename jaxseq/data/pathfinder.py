@@ -76,7 +76,7 @@ class Drawing:
       raise _validate.error("thickness", self.thickness, expected)
 
 
-# Of the large ones; before the names are size, dash, thickness, margin and disc.
+# Of the large ones. Unnamed are size, dash, thickness, margin and disc.
 _LARGE = {"continuity": 1.8, "contrast": 0.8}
 DRAWINGS = {
   32: Drawing(),
