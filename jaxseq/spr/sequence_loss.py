@@ -28,8 +28,6 @@ from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
 
-Array = jax.Array
-
 
 def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
   """Returns the images of each branch of an update."""
