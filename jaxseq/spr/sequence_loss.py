@@ -47,10 +47,10 @@ def make(
   batch: frames.Batch,
   draws: inputs.Draws,
 ) -> learner.Loss:
-  """Returns the loss of a batch as a function of the online parameters.
+  """Returns the loss of sequences as a function of the online parameters.
 
   Raises:
-    ValueError: if the batch does not fit the configuration.
+    ValueError: if they do not fit the configuration.
   """
   sequence, ahead = config.sequence, config.ahead
   steps, least = batch.reset.shape[-1], sequence.span + max(ahead, 1)
