@@ -5,9 +5,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden_scores_of_importances(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
+def test_golden_scores_of_importances(recorded):
+  arrays, _ = recorded
   importance = arrays["dci_importance"]
   for function, expected in (
     (metrics.disentanglement, "dci_disentanglement"),
@@ -21,11 +20,10 @@ def test_golden_scores_of_importances(golden, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden_boosting(golden, name):
+def test_golden_boosting(recorded):
   pytest.importorskip("sklearn")
-  arrays = golden(f"dts/metrics_{name}")
-  result = metrics.dci(*cases.recorded(arrays))
+  arrays, data = recorded
+  result = metrics.dci(*data)
   # What another seed of the reference changes is at most 0.026.
   np.testing.assert_allclose(
     result.importance, arrays["dci_importance"], atol=0.03

@@ -5,10 +5,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, factors, _, _) = recorded
   result = metrics.irs(codes, factors)
   np.testing.assert_array_equal(
     codes[:, result.active], arrays["irs_active_mus"].T
