@@ -54,9 +54,8 @@ class Config(spr_arms.Config):
   def __post_init__(self):
     super().__post_init__()
     if not self.games or len(set(self.games)) < len(self.games):
-      raise ValueError(
-        f"games: got {self.games}, expected one or more, each of them once."
-      )
+      what = "one or more, each of them once"
+      raise _validate.error("games", self.games, what)
     for game in self.games:
       scores.check_game(game)
     for agent in self.against:

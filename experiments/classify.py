@@ -22,7 +22,6 @@ from jaxseq.tasks import classification
 from jaxseq.tasks import regression
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 
 
@@ -51,23 +50,17 @@ def make_arms(
   Raises:
     ValueError: if an option is wrong.
   """
+  unit = "pairs" if classification.is_paired(splits) else "sequences"
   made = {}
   for name in config.arms:
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
       problem = classification.Problem(arm, splits)
-      metric = "accuracy"
+      made[name] = base.make_arm(config, arm, problem, "accuracy", unit)
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
       problem = regression.Problem(arm, splits)
-      metric = "mse"
-    made[name] = supervised_arms.Arm(
-      problem,
-      base.make_optimizer(arm, config.num_updates),
-      metric=metric,
-      examples=arm.batch_size,
-      unit="pairs" if classification.is_paired(splits) else "sequences",
-    )
+      made[name] = base.make_arm(config, arm, problem, "mse", unit)
   return made
 
 
@@ -75,20 +68,13 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    splits = data.load(config.data, **config.data_options)
+    splits = config.load()
     made = make_arms(config, splits)
-    directory = _PROGRAM.open_directory(config)
   columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
   if splits.info.num_classes is None:
     columns = {"mse": "mean squared error", "test_loss": "loss"}
-  report.main(
-    config,
-    directory,
-    made,
-    _PROGRAM.mode,
-    title=f"{config.data}: {next(iter(columns.values()))} on the test set",
-    columns=columns,
-  )
+  title = f"{config.data}: {next(iter(columns.values()))} on the test set"
+  _PROGRAM.compare(config, made, title=title, columns=columns)
 
 
 if __name__ == "__main__":

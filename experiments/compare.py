@@ -26,7 +26,6 @@ from jaxseq.tasks import synthetic
 from jaxseq.training import app
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 
 
@@ -75,9 +74,8 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
     task = tokens.make_config(config.task, **config.task_options)
     outputs, vocab, time = task.num_classes, task.vocab_size, task.time
     if outputs is None:
-      raise ValueError(
-        f"task: got {config.task!r}, expected a task on tokens, not signals."
-      )
+      expected = "a task on tokens, not signals"
+      raise _validate.error("task", config.task, expected)
   made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)
@@ -95,12 +93,13 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
       "d_model": arm.network.stack.d_model,
       "state_bytes": budget.state_bytes(arm.network),
     }
-    made[name] = supervised_arms.Arm(
+    made[name] = base.make_arm(
+      config,
+      arm,
       problem,
-      base.make_optimizer(arm, config.num_updates),
-      metric="accuracy",
+      "accuracy",
+      "tokens",
       examples=arm.batch_size * time,
-      unit="tokens",
       more=lambda *unused, sizes=sizes: sizes,
     )
   return made
@@ -111,19 +110,12 @@ def main(argv: list[str]) -> None:
   del argv
   with _PROGRAM.setup() as config:
     made = make_arms(config)
-    directory = _PROGRAM.open_directory(config)
-  report.main(
-    config,
-    directory,
-    made,
-    _PROGRAM.mode,
-    title=config.task,
-    columns={
-      "d_model": "width",
-      "accuracy": "test accuracy",
-      "state_bytes": "state (bytes)",
-    },
-  )
+  columns = {
+    "d_model": "width",
+    "accuracy": "test accuracy",
+    "state_bytes": "state (bytes)",
+  }
+  _PROGRAM.compare(config, made, title=config.task, columns=columns)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ checkpoints.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -31,7 +32,6 @@ from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.training import app
 from jaxseq.training import configuration
-from jaxseq.training import plots
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
@@ -113,27 +113,20 @@ def make_arms(
   for name in config.arms:
     arm = arm_config(config, name)
     model = make_model(config, name, player)
-
-    def play(variables, scale, arm=arm, model=model):
-      return conditioned.achieved(
-        arm,
-        model,
-        variables,
-        scale,
-        player,
-        # The same episodes for all arms and seeds.
-        jax.random.key(config.seed),
-        config.targets,
-        config.evaluation_episodes,
-      )
-
-    made[name] = supervised_arms.Arm(
-      decision.Problem(arm, model, recorded, context=config.context, play=play),
-      base.make_optimizer(arm, config.num_updates),
-      metric="return",
-      examples=arm.batch_size,
-      unit="windows",
+    play = functools.partial(
+      conditioned.achieved,
+      arm,
+      model,
+      player=player,
+      # The same episodes for all arms and seeds.
+      key=jax.random.key(config.seed),
+      targets=config.targets,
+      episodes=config.evaluation_episodes,
     )
+    problem = decision.Problem(
+      arm, model, recorded, context=config.context, play=play
+    )
+    made[name] = base.make_arm(config, arm, problem, "return", "windows")
   return made
 
 
@@ -150,14 +143,14 @@ def draw_returns(
     for name in config.arms
   }
   curves["as asked"] = (targets, np.array(targets))
-  picture = plots.learning_curve(
+  report.draw(
+    "Returns",
     directory / "returns.png",
     curves,
     xlabel="return asked for",
     ylabel="return achieved",
     title=f"{config.ppo['env_id']}, {config.evaluation_episodes} episodes each",
   )
-  print(f"Returns: {picture or 'not drawn'}")
 
 
 def main(argv: list[str]) -> None:
@@ -188,11 +181,10 @@ def main(argv: list[str]) -> None:
     "all": float(returns.mean()),
     "best tenth": float(best.mean()),
   }
-  results = report.main(
+  results = _PROGRAM.compare(
     config,
-    directory,
     made,
-    _PROGRAM.mode,
+    directory,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
     columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},

@@ -20,7 +20,6 @@ checkpoints.
 import dataclasses
 
 from jaxseq import _validate
-from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import document_arms
 from jaxseq.tasks import document_plans
@@ -28,7 +27,6 @@ from jaxseq.tasks import language
 from jaxseq.training import app
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.devices import processes
 
 processes.define_flags()
@@ -104,20 +102,13 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    corpus = language.from_splits(data.load(config.data, **config.data_options))
-    made = make_arms(config, corpus)
-    directory = _PROGRAM.open_directory(config)
-  report.main(
-    config,
-    directory,
-    made,
-    _PROGRAM.mode,
-    title=f"{config.data}, bits per byte",
-    columns={
-      document_arms.METRIC: "validation",
-      "test_bits": "all test documents",
-    },
-  )
+    made = make_arms(config, language.from_splits(config.load()))
+  title = f"{config.data}, bits per byte"
+  columns = {
+    document_arms.METRIC: "validation",
+    "test_bits": "all test documents",
+  }
+  _PROGRAM.compare(config, made, title=title, columns=columns)
 
 
 if __name__ == "__main__":

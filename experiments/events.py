@@ -19,7 +19,6 @@ from jaxseq.tasks import event_network
 from jaxseq.tasks import events
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 
 
@@ -45,6 +44,11 @@ class Config(base.DataComparison):
 _PROGRAM = experiment.Experiment("events", Config)
 
 
+def arm_config(config: Config, name: str) -> event_network.ArmConfig:
+  """Returns the whole configuration of an arm."""
+  return base.arm_config(config, name, event_network.ArmConfig)
+
+
 def make_arms(
   config: Config, splits: data.Splits
 ) -> dict[str, supervised_arms.Arm]:
@@ -55,14 +59,9 @@ def make_arms(
   """
   made = {}
   for name in config.arms:
-    arm = base.arm_config(config, name, event_network.ArmConfig)
-    made[name] = supervised_arms.Arm(
-      events.Problem(arm, splits),
-      base.make_optimizer(arm, config.num_updates),
-      metric="nll",
-      examples=arm.batch_size,
-      unit="sequences",
-    )
+    arm = arm_config(config, name)
+    problem = events.Problem(arm, splits)
+    made[name] = base.make_arm(config, arm, problem, "nll", "sequences")
   return made
 
 
@@ -70,9 +69,8 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    splits = data.load(config.data, **config.data_options)
+    splits = config.load()
     made = make_arms(config, splits)
-    directory = _PROGRAM.open_directory(config)
   baselines = events.baselines(splits)
   columns = {"nll": "NLL (nats/event)"}
   if baselines:
@@ -80,11 +78,9 @@ def main(argv: list[str]) -> None:
   columns["rmse"] = "RMSE of the gap"
   if splits.info.num_classes > 1:
     columns["accuracy"] = "mark accuracy"
-  report.main(
+  _PROGRAM.compare(
     config,
-    directory,
     made,
-    _PROGRAM.mode,
     title=f"{config.data}: test sequences",
     columns=columns,
     baselines=baselines,

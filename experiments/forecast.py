@@ -17,13 +17,11 @@ import dataclasses
 from typing import Literal
 
 from jaxseq import _validate
-from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecasting
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 
 
@@ -79,13 +77,9 @@ def make_arms(
   for horizon, spans in series.items():
     for name in config.arms:
       arm = arm_config(config, name)
-      made[f"{name}-{horizon}"] = supervised_arms.Arm(
-        forecasting.Problem(arm, spans),
-        base.make_optimizer(arm, config.num_updates),
-        metric="mse",
-        examples=arm.batch_size,
-        unit="windows",
-      )
+      problem = forecasting.Problem(arm, spans)
+      key = f"{name}-{horizon}"
+      made[key] = base.make_arm(config, arm, problem, "mse", "windows")
   return made
 
 
@@ -95,12 +89,7 @@ def main(argv: list[str]) -> None:
   with _PROGRAM.setup() as config:
     series = {
       horizon: forecasting.spans(
-        data.load(
-          config.data,
-          input_length=config.input_length,
-          horizon=horizon,
-          **config.data_options,
-        )
+        config.load(input_length=config.input_length, horizon=horizon)
       )
       for horizon in config.horizons
     }
@@ -111,11 +100,10 @@ def main(argv: list[str]) -> None:
     made = make_arms(config, series)
     directory = _PROGRAM.open_directory(config)
   longest = max(config.horizons)
-  results = report.main(
+  results = _PROGRAM.compare(
     config,
-    directory,
     made,
-    _PROGRAM.mode,
+    directory,
     title=f"{config.data}: errors on the test span",
     columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
     baselines={

@@ -23,7 +23,6 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.rl import films
 from jaxseq.rl import rl_arms
-from jaxseq.training import aggregates
 from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training import files
@@ -35,12 +34,6 @@ from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import suite
 from jaxseq.training.devices import processes
-
-_AGGREGATES = {
-  "iqm": "IQM",
-  "mean": "mean",
-  "optimality_gap": "optimality gap",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,42 +100,24 @@ def finish(
     "overall": "Mean return over the whole training",
   }
 
-  def show(cell, title):
-    tables.show(
-      ["environment", *config.arms],
-      [
-        [env_id, *(cell(env_id, arm) for arm in config.arms)]
-        for env_id in results
-      ],
-      title=title,
-    )
-    print()
-
   for kind, what in shown.items():
     if mode == "train" or kind == "evaluation":
-      show(
-        lambda env_id, arm, kind=kind: tables.mean_std(
-          results[env_id][arm][kind]
-        ),
+      suite.show(
+        config,
+        results,
+        lambda env, arm, kind=kind: tables.mean_std(results[env][arm][kind]),
         f"{what}; {tables.over_seeds(config.num_seeds)}",
       )
   if mode == "train":
-    show(
-      lambda env_id, arm: f"{_speed(config, directory / env_id / arm):,.0f}",
+    suite.show(
+      config,
+      results,
+      lambda env, arm: f"{_speed(config, directory / env / arm):,.0f}",
       "Environment steps per second in training, of all seeds together",
     )
-  found = {arm: _aggregates(config, results, arm) for arm in config.arms}
-  ours = {
-    label: {arm: found[arm][name] for arm in config.arms}
-    for name, label in _AGGREGATES.items()
-  }
-  tables.show(
-    ["arm", *ours],
-    [
-      [arm, *("{:.3f} [{:.3f}, {:.3f}]".format(*x[arm]) for x in ours.values())]
-      for arm in config.arms
-    ],
-    title="Normalised returns with 95 % bootstrap intervals",
+  ours = suite.show_aggregates(
+    {arm: normalized(config, results, arm) for arm in config.arms},
+    "Normalised returns with 95 % bootstrap intervals",
   )
   if mode == "evaluate":
     return
@@ -168,14 +143,6 @@ def finish(
 
 def _speed(config, directory):
   return config.num_seeds * curves.speed(directory)
-
-
-def _aggregates(config, results, arm):
-  """Returns aggregates with their intervals; NaN if no episode ended."""
-  scores = normalized(config, results, arm)
-  if not np.isfinite(scores).all():
-    return dict.fromkeys(aggregates.AGGREGATES, (float("nan"),) * 3)
-  return aggregates.aggregates(scores)
 
 
 def main(argv: list[str]) -> None:

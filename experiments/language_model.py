@@ -21,11 +21,8 @@ from typing import Any
 
 from absl import flags
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from jaxseq import _validate
-from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import generation
@@ -34,7 +31,6 @@ from jaxseq.training import app
 from jaxseq.training import configuration
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 
@@ -103,18 +99,20 @@ def make_arms(
   made = {}
   for name in config.arms:
     arm = base.arm_config(config, name)
-    made[name] = supervised_arms.Arm(
-      language.Problem(
-        arm,
-        corpus,
-        length=config.length,
-        jump_every=config.jump_every,
-        valid_tokens=config.valid_tokens,
-      ),
-      base.make_optimizer(arm, config.num_updates),
-      metric="bits_per_token",
+    problem = language.Problem(
+      arm,
+      corpus,
+      length=config.length,
+      jump_every=config.jump_every,
+      valid_tokens=config.valid_tokens,
+    )
+    made[name] = base.make_arm(
+      config,
+      arm,
+      problem,
+      "bits_per_token",
+      "bytes",
       examples=arm.batch_size * config.length,
-      unit="bytes",
       more=functools.partial(test_scores, config, arm, corpus),
     )
     if config.dynamic:
@@ -141,88 +139,47 @@ def test_scores(
   """
   network = language.make_network(arm, corpus)
 
-  def scores(function, texts):
-    score = program.compile(function, shared=1)
-    return np.asarray(score(variables, program.share(texts))).tolist()
+  def as_trained(variables, text):
+    return language.bits_per_token(network, variables, text, 1024)
 
-  found = {
-    "test_bits": scores(
-      lambda variables, text: language.bits_per_token(
-        network, variables, text, 1024
-      ),
-      language.streams(corpus.test, config.test_streams),
-    )
-  }
+  test = language.streams(corpus.test, config.test_streams)
+  found = {"test_bits": program.measure(as_trained, variables, test)}
   if config.dynamic:
-    options = config.dynamic_evaluation()
-    found["dynamic_bits"] = scores(
-      lambda variables, texts: dynamic_evaluation.bits_per_token(
-        options, network, variables, *texts
-      ),
-      (
-        language.streams(corpus.train, arm.batch_size),
-        language.streams(corpus.test, 1),
-      ),
+    score = functools.partial(
+      dynamic_evaluation.bits_per_token, config.dynamic_evaluation(), network
     )
+    train = language.streams(corpus.train, arm.batch_size)
+    test = language.streams(corpus.test, 1)
+    found["dynamic_bits"] = program.measure(score, variables, train, test)
   return found
-
-
-def continue_prompt(
-  arm: base.ArmConfig, corpus: language.Corpus, variables: Any
-) -> str:
-  """Returns a text that the first seed of an arm has written."""
-  network = language.make_network(arm, corpus)
-  prompt = bytes([language.START]) + _PROMPT.value.encode()
-  tokens, _ = jax.jit(
-    lambda variables, prompt, key: generation.generate(
-      network,
-      variables,
-      prompt,
-      _LENGTH.value,
-      key,
-      temperature=_TEMPERATURE.value,
-    )
-  )(
-    jax.tree.map(lambda leaf: leaf[0], jax.device_get(variables)),
-    jnp.asarray(np.frombuffer(prompt, np.uint8), jnp.int32),
-    jax.random.key(_SEED.value),
-  )
-  written = bytes(np.asarray(tokens).astype(np.uint8))
-  return _PROMPT.value + printable(written.decode("utf-8", errors="replace"))
-
-
-def printable(text: str) -> str:
-  """Returns the text with what could steer a terminal written as escapes."""
-  return "".join(
-    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text
-  )
 
 
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    corpus = language.from_splits(data.load(config.data, **config.data_options))
+    corpus = language.from_splits(config.load())
     made = make_arms(config, corpus)
     directory = _PROGRAM.open_directory(config)
   if _PROGRAM.mode != "generate":
     columns = {"bits_per_token": "validation", "test_bits": "whole test text"}
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
-    report.main(
-      config,
-      directory,
-      made,
-      _PROGRAM.mode,
-      title=f"{config.data}, bits per byte",
-      columns=columns,
-    )
+    title = f"{config.data}, bits per byte"
+    _PROGRAM.compare(config, made, directory, title=title, columns=columns)
   if _PROGRAM.mode != "evaluate":
     for name, arm in made.items():
       _, state = run.restore(config, directory, name, arm)
       print(f"\n--- {name} (seed 0), temperature {_TEMPERATURE.value} ---")
       print(
-        continue_prompt(base.arm_config(config, name), corpus, state.variables)
+        generation.continue_text(
+          language.make_network(base.arm_config(config, name), corpus),
+          jax.tree.map(lambda x: x[0], jax.device_get(state.variables)),
+          _PROMPT.value,
+          _LENGTH.value,
+          jax.random.key(_SEED.value),
+          temperature=_TEMPERATURE.value,
+        )
       )
 
 

@@ -14,12 +14,11 @@ under other options, such as longer sequences than those of the training.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import synthetic
@@ -27,7 +26,6 @@ from jaxseq.training import app
 from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
-from jaxseq.training.comparison import report
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
 
@@ -77,41 +75,45 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
   for name in config.arms:
     arm = base.arm_config(config, name)
 
-    def test_further(program, variables, directory, trained, arm=arm):
-      """Returns the metrics under each of `test_options`, over seeds."""
-      del directory, trained
-      found = {}
-      for label, options in config.test_options.items():
-        score = program.compile(
-          lambda variables, options=options: synthetic.accuracy_at(
-            arm,
-            config.task,
-            {**config.task_options, **options},
-            variables,
-            config.further_batch_size,
-            config.further_batches,
-          )
-        )
-        found[label] = jax.tree.map(
-          lambda x: np.asarray(x).tolist(), score(variables)
-        )
-      return {"further": found} if found else {}
-
-    time = tokens.make_config(config.task, **config.task_options).time
-    made[name] = supervised_arms.Arm(
-      synthetic.Problem(
-        arm,
-        config.task,
-        config.task_options,
-        test_batches=config.test_batches,
-      ),
-      base.make_optimizer(arm, config.num_updates),
-      metric="test_loss" if signals else "accuracy",
-      examples=arm.batch_size * time,
-      unit="tokens",
-      more=test_further,
+    problem = synthetic.Problem(
+      arm, config.task, config.task_options, test_batches=config.test_batches
+    )
+    made[name] = base.make_arm(
+      config,
+      arm,
+      problem,
+      "test_loss" if signals else "accuracy",
+      "tokens",
+      examples=arm.batch_size * problem.config.time,
+      more=functools.partial(test_further, config, arm),
     )
   return made
+
+
+def test_further(
+  config: Config,
+  arm: base.ArmConfig,
+  program: supervised_arms.Program,
+  variables: PyTree,
+  *unused: Any,
+) -> dict[str, Any]:
+  """Returns the metrics under each of `test_options`, over seeds."""
+
+  def measure(options):
+    return program.measure(
+      lambda variables: synthetic.accuracy_at(
+        arm,
+        config.task,
+        {**config.task_options, **options},
+        variables,
+        config.further_batch_size,
+        config.further_batches,
+      ),
+      variables,
+    )
+
+  found = {name: measure(x) for name, x in config.test_options.items()}
+  return {"further": found} if found else {}
 
 
 def main(argv: list[str]) -> None:
@@ -119,18 +121,10 @@ def main(argv: list[str]) -> None:
   del argv
   with _PROGRAM.setup() as config:
     made = make_arms(config)
-    directory = _PROGRAM.open_directory(config)
   columns = {"test_loss": "mean squared error"}
   if synthetic.chance(config.task, config.task_options) is not None:
     columns = {"accuracy": "accuracy", "solved": "whole sequences"}
-  results = report.main(
-    config,
-    directory,
-    made,
-    _PROGRAM.mode,
-    title=config.task,
-    columns=columns,
-  )
+  results = _PROGRAM.compare(config, made, title=config.task, columns=columns)
   if config.test_options and processes.is_first():
     metric = next(iter(columns))
     labels = tables.natural_order(config.test_options)

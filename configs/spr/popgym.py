@@ -18,6 +18,7 @@ in seconds whether everything works.
 import ml_collections
 
 from configs.spr import minatar_quick
+from jaxseq import _validate
 
 
 def get_config(
@@ -25,9 +26,7 @@ def get_config(
 ) -> ml_collections.ConfigDict:
   env_id, _, size = variant.partition(",")
   if size not in ("", "tiny") or not env_id[:1].isupper():
-    raise ValueError(
-      f"variant: got {variant!r}, expected ENV_ID or ENV_ID,tiny."
-    )
+    raise _validate.error("variant", variant, "ENV_ID or ENV_ID,tiny")
   tiny = size == "tiny"
   config = minatar_quick.get_config("tiny" if tiny else "breakout")
   width = 4 if tiny else 64

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import layer as layer
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import network as network
+  from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import stack as stack
   from jaxseq.nn.distributions import Categorical as Categorical

@@ -22,13 +22,6 @@ _ACTIVATIONS = {
 Pooling = Literal["none", "mean", "last"]
 
 
-def _kernel_init(gain: float | None):
-  """Orthogonal with that gain, or LeCun-normal for None."""
-  if gain is None:
-    return linen.initializers.lecun_normal()
-  return linen.initializers.orthogonal(gain)
-
-
 class MLP(linen.Module):
   """Dense layers with an activation between them.
 
@@ -58,11 +51,14 @@ class MLP(linen.Module):
     for i, width in enumerate(self.widths):
       last = i == len(self.widths) - 1
       gain = self.out_gain if last and self.out_gain is not None else self.gain
+      kernel_init = linen.initializers.lecun_normal()
+      if gain is not None:
+        kernel_init = linen.initializers.orthogonal(gain)
       x = dense.Dense(
         width,
         use_bias=self.out_bias or not last,
         dtype=dtype,
-        kernel_init=_kernel_init(gain),
+        kernel_init=kernel_init,
         name=f"dense_{i}",
       )(x)
       if not last or self.activate_last:

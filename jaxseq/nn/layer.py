@@ -11,10 +11,11 @@ from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 from jaxseq.nn import mixer
+from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 
 
-class SequenceLayer(linen.Module):
+class SequenceLayer(recurrent.Recurrent):
   """Norm, mixer, activation or gate, dropout, residual.
 
   Smith et al., arXiv:2208.04933, and Lu et al., arXiv:2303.03982, with the
@@ -41,18 +42,10 @@ class SequenceLayer(linen.Module):
     step: bool = False,
     condition: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
-    """Runs over a sequence.
+    """Runs over a sequence (*batch, time, d_model), as `SequenceModel` does.
 
-    Args:
-      x: (*batch, time, d_model).
-      state: the mixer's state before the first element; fresh if None.
-      reset: (*batch, time) bool, or None.
-      train: whether dropout is on (it draws from the "dropout" keys) and batch
-        norm uses, and updates, the statistics of the batch.
-      options: keyword options of the mixer's own `apply`.
-      step: whether x is one element, without a time axis.
-      condition: (*batch, n), the same at all times, of which a dense layer
-        without bias adds a part to x; None for none.
+    The arguments are those of `SequenceModel`, with the state and the options
+    of one mixer. Of the condition, a dense layer without bias adds a part to x.
 
     Returns:
       y of x's shape, in the dtype of the activations, or of the residual sum if
@@ -103,23 +96,8 @@ class SequenceLayer(linen.Module):
       y = self._feed_forward(y, dtype, train, step)
     return y.astype(x.dtype), state
 
-  def step(
-    self,
-    x: jax.Array,
-    state: PyTree,
-    reset: jax.Array | None = None,
-    options: dict[str, Any] | None = None,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis."""
-    return self(x, state, reset, options=options, step=True)
-
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the state of a fresh sequence; works on an unbound module."""
+  def _fresh(self, batch_shape, dtype):
     bound = mixer.SequenceMixer(self.config.mixers[0], parent=None)
     return bound.initial_state(batch_shape, dtype)
 
@@ -128,9 +106,13 @@ class SequenceLayer(linen.Module):
     norm = None
     if config.norm != "none":
       norm = make_norm(config, config.norm, dtype, train, "feedforward_norm")
+    width = config.feedforward_width
+    if width is None:
+      gated = config.feedforward == "swiglu"
+      width = 8 * config.d_model // 3 if gated else 4 * config.d_model
     y = feedforward.FeedForward(
       config.feedforward,
-      _feedforward_width(config),
+      width,
       config.dropout,
       dtype,
       name="feedforward",
@@ -189,11 +171,3 @@ def make_norm(
     dtype=dtype,
     name=name,
   )
-
-
-def _feedforward_width(config):
-  """Returns the hidden width of the feed-forward half."""
-  if config.feedforward_width is not None:
-    return config.feedforward_width
-  width = config.d_model
-  return 8 * width // 3 if config.feedforward == "swiglu" else 4 * width

@@ -1,5 +1,6 @@
 """One Flax module for every mixer."""
 
+import functools
 from typing import Any
 
 from absl import logging
@@ -12,9 +13,10 @@ import numpy as np
 from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
+from jaxseq.nn import recurrent
 
 
-class SequenceMixer(linen.Module):
+class SequenceMixer(recurrent.Recurrent):
   """Binds a mixer's pure functions to Flax.
 
   The module's parameters are the mixer's own dict: `variables["params"]` can be
@@ -73,12 +75,7 @@ class SequenceMixer(linen.Module):
     return module.step(self.config, self._params(), x, state, reset, **options)
 
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the state of a fresh sequence; works on an unbound module."""
+  def _fresh(self, batch_shape, dtype):
     module = mixers.module_of(self.config)
     return module.initial_state(self.config, batch_shape, dtype)
 
@@ -115,20 +112,11 @@ class SequenceMixer(linen.Module):
       lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
     )
 
-    def local(params, x, state, reset, arrays):
-      return module.apply(
-        self.config,
-        params,
-        x,
-        state,
-        reset,
-        axis=self.time_axis,
-        **arrays,
-        **fixed,
-      )
-
+    apply = functools.partial(
+      module.apply, self.config, axis=self.time_axis, **fixed
+    )
     return jax.shard_map(
-      local,
+      lambda *own: apply(*own[:-1], **own[-1]),
       in_specs=(whole, features, whole, flags, split),
       out_specs=(features, whole),
       axis_names={self.time_axis},

@@ -11,6 +11,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
+from jaxseq.nn import recurrent
 from jaxseq.nn import sequence_model
 from jaxseq.nn.stack import StackConfig
 
@@ -46,7 +47,7 @@ class NetworkConfig:
       )
 
 
-class SequenceNetwork(linen.Module):
+class SequenceNetwork(recurrent.Recurrent):
   """Encoder, `SequenceModel` and read-out, for tokens or feature vectors.
 
     network = SequenceNetwork(config, num_outputs=256, vocab_size=256)
@@ -168,15 +169,10 @@ class SequenceNetwork(linen.Module):
     """
     if self.config.pooling == "mean":
       raise _validate.error("pooling", "mean", "'none' or 'last' in a step")
-    return self(inputs, states, reset, options=options, step=True)
+    return super().step(inputs, states, reset, options)
 
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the states of a fresh sequence; works on an unbound module."""
+  def _fresh(self, batch_shape, dtype):
     layers = sequence_model.SequenceModel(self.config.stack, parent=None)
     return layers.initial_state(batch_shape, dtype)
 

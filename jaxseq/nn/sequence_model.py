@@ -13,10 +13,11 @@ from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import mixer
+from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 
 
-class SequenceModel(linen.Module):
+class SequenceModel(recurrent.Recurrent):
   """A stack of sequence layers, of one kind or with several mixers in turn.
 
   The same definition serves whole sequences, sequences in pieces with the
@@ -26,6 +27,9 @@ class SequenceModel(linen.Module):
     variables = model.init(key, x)
     y, states = model.apply(variables, x, states, reset)
     y, states = model.apply(variables, x_t, states, reset_t, method="step")
+
+  The states are a tuple of the layers'; with `scan_layers`, one state whose
+  arrays have an axis of num_layers behind those of the batch.
 
   Attributes:
     config: options.
@@ -109,45 +113,11 @@ class SequenceModel(linen.Module):
       x = layer.make_norm(config, config.norm, dtype, train, "final_norm")(x)
     return x.astype(dtype), after
 
-  def step(
-    self,
-    x: jax.Array,
-    states: PyTree,
-    reset: jax.Array | None = None,
-    options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
-  ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis, not training.
-
-    Args:
-      x: (*batch, d_model).
-      states: states before the element; fresh ones if None.
-      reset: (*batch,) bool, or None.
-      options: keyword options of the mixers' own `step`, as in `__call__`.
-
-    Returns:
-      y of x's shape, and the states after the element.
-    """
-    return self(x, states, reset, False, options, True)
-
   @linen.nowrap
-  def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
-  ) -> PyTree:
-    """Returns the states of a fresh sequence; works on an unbound module.
-
-    Args:
-      batch_shape: leading axes.
-      dtype: dtype of the states, at least float32.
-
-    Returns:
-      A tuple of the layers' states; with `scan_layers`, one state whose arrays
-      have an axis of num_layers behind those of the batch.
-    """
+  def _fresh(self, batch_shape, dtype):
     config = self.config
     states = [
-      mixers.module_of(each).initial_state(each, tuple(batch_shape), dtype)
+      mixers.module_of(each).initial_state(each, batch_shape, dtype)
       for each in config.mixers
     ]
     if not _scans(config):

@@ -80,8 +80,7 @@ class Config:
 
   Attributes:
     stack: the memory; one without layers makes a policy without memory. It has
-      no batch norm, whose statistics would tie environments to each other, and
-      no dropout: what learns must be what acted.
+      no batch norm, whose statistics would tie environments to each other.
     encoder: of images, before the dense layers; its image_shape is that of the
       environment. None for vectors; images are flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
@@ -100,8 +99,7 @@ class Config:
       for width in getattr(self, name):
         _validate.positive(name, width)
     self.stack.refuse(
-      batch_norm="its statistics would tie environments to each other",
-      dropout="the network that learns must be the one that acted",
+      batch_norm="its statistics would tie environments to each other"
     )
 
 
@@ -123,6 +121,7 @@ class Recurrent(linen.Module):
     states: PyTree = None,
     reset: Array | None = None,
     step: bool = False,
+    train: bool = False,
   ) -> tuple[Distribution, Array, PyTree]:
     """Runs over whole sequences.
 
@@ -132,6 +131,7 @@ class Recurrent(linen.Module):
       reset: (*batch, time) bool; where True the memory is made fresh before
         that observation.
       step: whether there is no time axis.
+      train: whether dropout is on; it draws from the "dropout" keys.
 
     Returns:
       The policy, a distribution with batch shape (*batch, time); the values
@@ -149,7 +149,7 @@ class Recurrent(linen.Module):
       name="encoder",
     )(x)
     memory = nn.SequenceModel(config.stack, name="memory")
-    x, states = memory(x, states, reset, step=step)
+    x, states = memory(x, states, reset, train, step=step)
     return *self.heads(x), states
 
   def heads(self, x: Array) -> tuple[Distribution, Array]:
@@ -177,22 +177,21 @@ class ActorCritic(Recurrent):
   @linen.nowrap
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns a distribution of actions, and the critic's value."""
-    widths, dtype = self.config.head_widths, self.config.stack.dtype
-    policy = _actor(self.actions, widths, dtype)(x)
-    return policy, nn.ValueHead(widths=widths, dtype=dtype, name="critic")(x)
-
-
-def _actor(
-  actions: actions.Spec, widths: tuple[int, ...], dtype: str
-) -> linen.Module:
-  """Returns the policy's head."""
-  size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
-  match actions.kind:
-    case "gaussian":
-      return nn.GaussianHead(num_outputs=size, widths=widths, **options)
-    case "factored":
-      return FactoredHead(actions.sizes, widths, **options)
-  return nn.CategoricalHead(num_actions=size, widths=widths, **options)
+    options = {
+      "widths": self.config.head_widths,
+      "dtype": self.config.stack.dtype,
+    }
+    kinds = {
+      "gaussian": (nn.GaussianHead, {"num_outputs": self.actions.num_outputs}),
+      "factored": (FactoredHead, {"sizes": self.actions.sizes}),
+      "categorical": (
+        nn.CategoricalHead,
+        {"num_actions": self.actions.num_outputs},
+      ),
+    }
+    head, size = kinds[self.actions.kind]
+    policy = head(**size, **options, name="actor")(x)
+    return policy, nn.ValueHead(**options, name="critic")(x)
 
 
 class FactoredHead(linen.Module):
@@ -211,10 +210,6 @@ class FactoredHead(linen.Module):
   @linen.compact
   def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    head = nn.CategoricalHead(
-      num_actions=sum(self.sizes),
-      widths=self.widths,
-      dtype=self.dtype,
-      name="joint",
-    )
+    options = {"widths": self.widths, "dtype": self.dtype, "name": "joint"}
+    head = nn.CategoricalHead(num_actions=sum(self.sizes), **options)
     return actions.factored(self.sizes, head(x).logits)

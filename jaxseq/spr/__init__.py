@@ -26,7 +26,6 @@ if TYPE_CHECKING:
   from jaxseq.spr import game as game
   from jaxseq.spr import gifs as gifs
   from jaxseq.spr import inputs as inputs
-  from jaxseq.spr import latent_memory as latent_memory
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import objective as objective
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
   from jaxseq.spr import resets as resets
   from jaxseq.spr import runner as runner
   from jaxseq.spr import score_comparison as score_comparison
-  from jaxseq.spr import score_figures as score_figures
   from jaxseq.spr import scores as scores
   from jaxseq.spr import sequence_loss as sequence_loss
   from jaxseq.spr import settings as settings

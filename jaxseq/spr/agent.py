@@ -16,7 +16,6 @@ Schwarzer et al., arXiv:2007.05929, section 3 and appendix, and its code.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -29,7 +28,6 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
 from jaxseq.rl.losses import exploration
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
 from jaxseq.spr import game as games
@@ -76,48 +74,38 @@ class Config:
     replay, least = self.replay, self.variant.min_replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
-      raise _validate.error(
-        "encoder.image_shape",
-        image_shape,
-        f"{replay.observation_shape}, the shape of {self.stack} frames",
-      )
+      what = f"{replay.observation_shape}, the shape of {self.stack} frames"
+      raise _validate.error("encoder.image_shape", image_shape, what)
     if least < replay.least:
-      raise _validate.error(
-        "min_replay",
-        least,
-        f"at least {replay.least} for a sequence to be drawn",
-      )
+      what = f"at least {replay.least} for a sequence to be drawn"
+      raise _validate.error("min_replay", least, what)
     if replay.capacity < least:
-      raise _validate.error(
-        "capacity", replay.capacity, f"at least min_replay = {least}"
-      )
+      what = f"at least min_replay = {least}"
+      raise _validate.error("capacity", replay.capacity, what)
 
   @property
   def replay(self) -> frames.Config:
     """Options of the replay."""
-    variant = self.variant
-    agent = variant.update
-    longest = variant.num_steps
-    if variant.annealing is not None:
-      longest = max(variant.annealing.first_steps, variant.annealing.last_steps)
-    sequence, span, every = agent.sequence, 1, 1
-    if agent.recurrent:
-      span, every = sequence.span, sequence.length
+    variant, agent = self.variant, self.variant.update
+    longest, annealed = variant.num_steps, variant.annealing
+    if annealed is not None:
+      longest = max(annealed.first_steps, annealed.last_steps)
+    sequence = agent.sequence if agent.recurrent else None
     capacity = self.capacity
     if capacity is None:
+      every = sequence.length if sequence else 1
       capacity = math.ceil(self.num_steps / every) * every
     return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,
       frame_dtype=self.frame_dtype,
       stack=self.stack,
-      num_predictions=agent.num_predictions if agent.predicts else 0,
+      num_predictions=agent.ahead,
       max_steps=longest,
       prioritized=variant.prioritized,
       priority_exponent=variant.priority_exponent,
       new_priority=variant.new_priority,
-      span=span,
-      every=every,
+      sequence=sequence,
     )
 
 
@@ -211,26 +199,14 @@ def act(
 ) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
-  Args:
-    config: options.
-    agent: the networks.
-    observation: (*batch, *observation_shape).
-    key: random key.
-    epsilon: chance of an action at random.
-    noisy: whether the head's noise is on, that of the last update.
-    memory: before the observations; () for an agent without one.
-
-  Returns:
-    (*batch,) int32, and the memory after the observations.
+  From observations (*batch, *observation_shape) and the memory before them, ()
+  for an agent without one, to (*batch,) int32 and the memory after them. If
+  `noisy`, the head has the noise of the last update.
   """
-  variant = config.variant
-  params = agent.target if variant.acts_with_target else agent.params
+  params = agent.target if config.variant.acts_with_target else agent.params
+  noise = agent.noise if noisy else None
   values, memory = agent_networks.action_values(
-    variant.update.networks,
-    params,
-    observation,
-    agent.noise if noisy else None,
-    memory,
+    config.variant.update.networks, params, observation, noise, memory
   )
   return exploration.epsilon_greedy(key, values, epsilon), memory
 
@@ -245,12 +221,13 @@ def choose(
   """
   key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
-  num_actions = config.variant.update.networks.head.num_actions
+  agent = config.variant.update
+  num_actions = agent.networks.head.num_actions
   random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
   # A memory takes in what is seen even while actions are random.
-  if not (learning or config.variant.update.recurrent):
+  if not (learning or agent.recurrent):
     return state, random_action
-  replay = frame_sequences.remember(config.replay, state.replay, state.memory)
+  replay = frames.remember(config.replay, state.replay, state.memory)
   action, memory = act(
     config,
     state.agent,
@@ -277,6 +254,7 @@ def observe(
   newest = state.observation[..., -channels:].reshape(config.frame_shape)
   reward = jnp.asarray(step.reward, jnp.float32)
   seen = jnp.sign(reward) if config.clip_rewards else reward
+  fresh = agent_networks.initial_memory(config.variant.update.networks)
   played = Played(
     over=step.over,
     game_return=state.game_return + reward,
@@ -287,11 +265,7 @@ def observe(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(state.observation, step.frame, step.done),
-    memory=wrappers.select(
-      step.done,
-      agent_networks.initial_memory(config.variant.update.networks),
-      state.memory,
-    ),
+    memory=wrappers.select(step.done, fresh, state.memory),
     step=state.step + 1,
     game_return=jnp.where(step.over, 0, played.game_return),
     game_length=jnp.where(step.over, 0, played.game_length),
@@ -301,18 +275,11 @@ def observe(
 
 def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
   """Draws a batch, does an update, and sets the batch's priorities."""
-  variant = config.variant
+  variant, since = config.variant, state.since_reset
   key, key_draw, key_update = jax.random.split(state.key, 3)
   num_steps, gamma = variant.num_steps, variant.gamma
   if variant.annealing is not None:
-    num_steps, gamma = resets.n_step_settings(
-      variant.annealing, state.since_reset
-    )
-  make_batch = frames.take
-  if variant.update.recurrent:
-    make_batch = functools.partial(
-      frame_sequences.take, sequence=variant.update.sequence
-    )
+    num_steps, gamma = resets.n_step_settings(variant.annealing, since)
   sample = frames.sample(
     config.replay,
     state.replay,
@@ -320,7 +287,6 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     beta=_beta(config, state.step),
     num_steps=num_steps,
     gamma=gamma,
-    make_batch=make_batch,
   )
   agent, metrics = update.train_step(
     variant.update, state.agent, sample.batch, key_update
@@ -329,7 +295,7 @@ def learn(config: Config, state: State) -> tuple[State, learner.Metrics]:
     config.replay, state.replay, sample.slot, metrics.priority
   )
   state = state._replace(
-    agent=agent, replay=replay, key=key, since_reset=state.since_reset + 1
+    agent=agent, replay=replay, key=key, since_reset=since + 1
   )
   return state, metrics
 
@@ -349,15 +315,6 @@ def _beta(config, step):
   begin = config.variant.min_replay
   length = max(config.num_steps - begin, 1)
   return optax.linear_schedule(first, last, length, begin)(step)
-
-
-def reset_is_due(config: Config, step: int) -> bool:
-  """Whether weights are reset after a step, counted from 1.
-
-  None comes after the last step: the agent would be left untrained.
-  """
-  due, last = config.variant.resets, config.num_steps
-  return due is not None and step < last and resets.is_due(due, step)
 
 
 def reset(config: Config, state: State) -> State:

@@ -2,7 +2,17 @@
 
 The parameters are a dict of "encoder" and "head" and, for an agent that
 predicts its own latents, "transition" and "predictor"; for one with a memory,
-"memory".
+"memory": any registered mixer over time, between encoder and head.
+
+    m_t = z_t + W_out y_t,  (y_t, h_t) = step(W_in z_t, h_{t-1})
+
+z_t is the encoder's latent, flattened, and m_t what the head sees instead. It
+has the shape of z_t, so that the head stays as it is; what is predicted by
+self-prediction is z_t itself. Where an episode begins the state h is fresh.
+
+Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
+How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019
+(R2D2), see `sequence_loss`.
 """
 
 import dataclasses
@@ -15,7 +25,6 @@ from jaxseq._types import PyTree
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import conv_transition
-from jaxseq.spr import latent_memory
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import q_heads
 from jaxseq.spr import stacks
@@ -43,27 +52,27 @@ class Config:
   memory: stacks.Config | None = None
 
   def __post_init__(self):
-    shape = encoders.latent_shape(self.encoder)
-    if self.head.features != math.prod(shape):
-      raise _validate.error(
-        "head.features",
-        self.head.features,
-        f"{math.prod(shape)}, the elements of the encoder's latent {shape}",
-      )
-    if self.transition is None:
-      return
+    shape, model = encoders.latent_shape(self.encoder), self.transition
+    size = math.prod(shape)
+    if self.head.features != size:
+      what = f"{size}, the elements of the encoder's latent {shape}"
+      raise _validate.error("head.features", self.head.features, what)
     expected = {"num_actions": self.head.num_actions}
-    if isinstance(self.transition, mixer_transition.Config):
+    if isinstance(model, mixer_transition.Config):
       expected["latent_shape"] = shape
     else:
       expected["channels"] = shape[-1]
     for name, value in expected.items():
-      if getattr(self.transition, name) != value:
-        raise _validate.error(
-          f"transition.{name}",
-          getattr(self.transition, name),
-          f"{value}, as in the encoder and head",
-        )
+      if model is not None and getattr(model, name) != value:
+        what = f"{value}, as in the encoder and head"
+        raise _validate.error(f"transition.{name}", getattr(model, name), what)
+
+  @property
+  def drops(self) -> bool:
+    """Whether a part has dropout."""
+    parts = (self.transition, self.memory)
+    rates = [p.stack.dropout for p in parts if isinstance(p, stacks.Config)]
+    return any([self.encoder.dropout, *rates])
 
 
 def init(key: Array, config: Config) -> Params:
@@ -80,11 +89,9 @@ def init(key: Array, config: Config) -> Params:
   }
   if config.memory is not None:
     # A key of its own, so that the other parts are as they are without it.
-    params["memory"] = latent_memory.init(
-      jax.random.fold_in(key, 4),
-      config.memory,
-      encoders.latent_shape(config.encoder),
-    )
+    size = config.head.features
+    key_memory = jax.random.fold_in(key, 4)
+    params["memory"] = stacks.init(key_memory, config.memory, size, size)
   if config.transition is not None:
     width = config.head.projection_width
     model = _transition_model(config)
@@ -109,11 +116,36 @@ def initial_memory(config: Config, batch_shape: tuple[int, ...] = ()) -> PyTree:
   return stacks.initial_state(config.memory, batch_shape)
 
 
+def remember(
+  config: Config,
+  params: Params,
+  latent: Array,
+  memory: PyTree,
+  reset: Array | None = None,
+  key: Array | None = None,
+  *,
+  step: bool = False,
+) -> tuple[Array, PyTree]:
+  """Takes whole sequences, or one latent of each, into the memory.
+
+  From latents (*batch, time, height, width, channels) to what the head is to
+  see, which is like them, and the memory after the last one. The rest is as in
+  `stacks.apply`; without a memory nothing changes.
+  """
+  if config.memory is None:
+    return latent, memory
+  x = latent.reshape(*latent.shape[:-3], -1)
+  y, memory = stacks.apply(
+    config.memory, params["memory"], x, memory, reset, key, step=step
+  )
+  return latent + y.reshape(latent.shape), memory
+
+
 def action_values(
   config: Config,
   params: Params,
   image: Array,
-  noise: dict[str, q_heads.Noise] | None = None,
+  noise: q_heads.Noises = None,
   memory: PyTree = (),
 ) -> tuple[Array, PyTree]:
   """Returns the values of all actions, to act by: nothing is augmented.
@@ -123,10 +155,7 @@ def action_values(
   one. The head has no noise in evaluation.
   """
   latent = encoders.apply(config.encoder, params["encoder"], image)
-  if config.memory is not None:
-    latent, memory = latent_memory.apply(
-      config.memory, params["memory"], latent, memory, step=True
-    )
+  latent, memory = remember(config, params, latent, memory, step=True)
   outputs = q_heads.apply(config.head, params["head"], latent, noise)
   return q_heads.action_values(config.head, outputs), memory
 
@@ -145,15 +174,21 @@ def encode_project(
 
 
 def predict(
-  config: Config, params: Params, latent: Array, action: Array
+  config: Config,
+  params: Params,
+  latent: Array,
+  action: Array,
+  *,
+  key: Array | None = None,
 ) -> Array:
   """Predicts the projections of the latents that follow, by a transition model.
 
   From latents (batch, height, width, channels) and integers (batch, steps) to
-  (batch, steps, projection_width).
+  (batch, steps, projection_width). Without a key there is no dropout.
   """
-  latents = _transition_model(config).apply(
-    config.transition, params["transition"], latent, action
-  )
+  model, arguments = _transition_model(config), (latent, action)
+  if model is mixer_transition:
+    arguments += (key,)
+  latents = model.apply(config.transition, params["transition"], *arguments)
   projected = q_heads.project(config.head, params["head"], latents)
   return layers.dense(params["predictor"], projected)

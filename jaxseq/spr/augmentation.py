@@ -62,16 +62,10 @@ def draw(key: Array, config: Config, batch_shape: tuple[int, ...]) -> Draws:
 
 
 def apply(config: Config, image: Array, draws: Draws) -> Array:
-  """Augments stacks of frames.
+  """Augments stacks of frames, (*batch, height, width, frames).
 
-  Args:
-    config: options.
-    image: (*batch, height, width, frames); uint8, which are divided by 255, or
-      floating.
-    draws: one for each stack, from `draw`.
-
-  Returns:
-    An array like image, in the dtype of draws.normal.
+  They are uint8, which are divided by 255, or floating; the result is like
+  them, in the dtype of draws.normal. There is a draw for each stack.
 
   Raises:
     ValueError: if there is another number of draws.

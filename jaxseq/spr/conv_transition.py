@@ -19,7 +19,7 @@ from jaxseq import _validate
 from jaxseq.rl import layers
 
 Array = jax.Array
-Params = dict[str, dict]
+Params = dict[str, layers.Layer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +58,11 @@ class Config:
     _validate.fields(
       self,
       positive=("num_actions", "channels"),
+      optional=("hidden",),
       above_zero=("norm_epsilon",),
       not_negative=("epsilon",),
     )
     _validate.literals(self)
-    if self.hidden is not None:
-      _validate.positive("hidden", self.hidden)
 
   @property
   def width(self) -> int:
@@ -138,25 +137,19 @@ def apply(
 ) -> Array:
   """Rolls the model out.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (batch, height, width, channels), the latents to start from.
-    action: (batch, steps) integers below num_actions, steps at least 1.
-
-  Returns:
-    The latents after each step, (batch, steps, height, width, channels).
+  From the latents to start from, (batch, height, width, channels), and actions
+  (batch, steps), integers below num_actions with steps at least 1, to the
+  latents after each step, (batch, steps, height, width, channels).
 
   Raises:
     ValueError: if a shape does not fit.
   """
   check_actions(action, latent)
   if config.unroll:
-    latents = []
+    latents = [latent]
     for k in range(action.shape[1]):
-      latent = step(config, params, latent, action[:, k])
-      latents.append(latent)
-    return jnp.stack(latents, axis=1)
+      latents.append(step(config, params, latents[-1], action[:, k]))
+    return jnp.stack(latents[1:], axis=1)
 
   def body(latent, action):
     latent = step(config, params, latent, action)

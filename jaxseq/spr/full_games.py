@@ -1,8 +1,6 @@
 """Whole games with a trained policy, and what they returned."""
 
 from collections.abc import Callable
-import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -36,14 +34,54 @@ def make(config: agent.Config, game: games.Game) -> Callable[..., Result]:
 
   It goes from the networks of one seed (`learner.State`), a random key, the
   number of games, and how many frames of the first game to keep at most (0), to
-  a `Result`, and is compiled when it is first used.
+  a `Result`, and is compiled when it is first used. Games are played side by
+  side, each of them once: the head's noise is off, a random action has the
+  chance epsilon_eval, and the loss of a life changes nothing; a memory, too,
+  lasts for a whole game.
   """
-  return functools.partial(
-    _play, config, game, _policy(config), jax.jit(jax.vmap(game.step))
-  )
+  policy, step_all = _policy(config), jax.jit(jax.vmap(game.step))
+  networks = config.variant.update.networks
+
+  def play(
+    learned: learner.State,
+    key: jax.Array,
+    num_games: int,
+    keep_frames: int = 0,
+  ) -> Result:
+    key, key_games = jax.random.split(key)
+    states, frame = jax.jit(jax.vmap(game.init))(
+      jax.random.split(key_games, num_games)
+    )
+    shape = (num_games, *config.replay.observation_shape)
+    observation = jnp.zeros(shape, config.frame_dtype)
+    memory = agent_networks.initial_memory(networks, (num_games,))
+    fresh, playing = np.ones((2, num_games), bool)
+    returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
+    frames = []
+    while playing.any():
+      if playing[0] and len(frames) < keep_frames:
+        frames.append(np.asarray(frame[0]))
+      key, key_policy, key_step = jax.random.split(key, 3)
+      observation, memory, action = policy(
+        learned, observation, memory, frame, fresh, key_policy
+      )
+      keys = jax.random.split(key_step, num_games)
+      states, step = step_all(states, action, keys)
+      frame = step.frame
+      reward, fresh = jax.device_get((step.reward, step.over))
+      returns += np.where(playing, reward, 0)
+      lengths += playing
+      playing = playing & ~fresh
+    kept = np.asarray(frames, game.frame_dtype)
+    return Result(
+      returns, lengths, kept.reshape(len(frames), *game.frame_shape)
+    )
+
+  return play
 
 
 def _policy(config):
+  """Returns the compiled function that takes in frames and chooses actions."""
   push = jax.vmap(agent.push)
   renew = jax.vmap(wrappers.select, in_axes=(0, None, 0))
   initial = agent_networks.initial_memory(config.variant.update.networks)
@@ -62,51 +100,3 @@ def _policy(config):
     return observation, memory, action
 
   return jax.jit(policy)
-
-
-def _play(
-  config: agent.Config,
-  game: games.Game,
-  policy: Callable[..., Any],
-  step_all: Callable[..., Any],
-  learned: learner.State,
-  key: jax.Array,
-  num_games: int,
-  keep_frames: int = 0,
-) -> Result:
-  """Plays games side by side, each of them once.
-
-  The head's noise is off, a random action has the chance epsilon_eval, and the
-  loss of a life changes nothing; a memory, too, lasts for a whole game.
-  """
-  key, key_games = jax.random.split(key)
-  states, frame = jax.jit(jax.vmap(game.init))(
-    jax.random.split(key_games, num_games)
-  )
-  fresh = np.ones(num_games, bool)
-  observation = jnp.zeros(
-    (num_games, *config.replay.observation_shape), config.frame_dtype
-  )
-  memory = agent_networks.initial_memory(
-    config.variant.update.networks, (num_games,)
-  )
-  returns, lengths = np.zeros(num_games), np.zeros(num_games, np.int64)
-  playing, frames = np.ones(num_games, bool), []
-  while playing.any():
-    if playing[0] and len(frames) < keep_frames:
-      frames.append(np.asarray(frame[0]))
-    key, key_policy, key_step = jax.random.split(key, 3)
-    observation, memory, action = policy(
-      learned, observation, memory, frame, fresh, key_policy
-    )
-    states, step = step_all(
-      states, action, jax.random.split(key_step, num_games)
-    )
-    frame = step.frame
-    reward, fresh = jax.device_get((step.reward, step.over))
-    returns += np.where(playing, reward, 0)
-    lengths += playing
-    playing = playing & ~fresh
-  shape = (len(frames), *game.frame_shape)
-  kept = np.asarray(frames, game.frame_dtype).reshape(shape)
-  return Result(returns, lengths, kept)

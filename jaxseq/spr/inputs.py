@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import augmentation
 from jaxseq.spr import q_heads
@@ -38,18 +37,24 @@ class Draws(NamedTuple):
       dropout.
   """
 
-  noise: dict[str, q_heads.Noise] | None = None
-  target_noise: dict[str, q_heads.Noise] | None = None
+  noise: q_heads.Noises = None
+  target_noise: q_heads.Noises = None
   augmentations: Augmentations | None = None
   dropout: Array | None = None
 
-  def dropout_key(self, branch: int) -> Array | None:
-    """Returns the key of a branch's dropout; None without dropout."""
-    return None if self.dropout is None else self.dropout[branch]
+  def dropout_key(self, branch: int, part: int = 0) -> Array | None:
+    """Returns the key of a branch's dropout; None without dropout.
+
+    The part is 0 for the encoder, 1 for the transition model, 2 for the memory.
+    """
+    if self.dropout is None:
+      return None
+    key = self.dropout[branch]
+    return jax.random.fold_in(key, part) if part else key
 
 
 def check(
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   *,
   steps: int,
   rows: int,
@@ -71,7 +76,7 @@ def check(
     "done": (rows, ahead + 1),
     "done_n": (rows,),
   }
-  if isinstance(batch, frames.Batch):
+  if batch.reset is None:
     shapes["next_observation"] = (size, *observation_shape)
   else:
     shapes["reset"] = (size, steps)
@@ -94,9 +99,8 @@ def augment(
   """
   if config is None:
     return images
-  return Augmentations(
-    *(
-      None if image is None else augmentation.apply(config, image, draw)
-      for image, draw in zip(images, draws)
-    )
-  )
+  augmented = [
+    None if image is None else augmentation.apply(config, image, draw)
+    for image, draw in zip(images, draws)
+  ]
+  return Augmentations(*augmented)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
+from jaxseq.rl import wrappers
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.spr import agent_networks
 from jaxseq.spr import augmentation
@@ -98,6 +99,11 @@ class Config:
     return self.networks.transition is not None
 
   @property
+  def ahead(self) -> int:
+    """K; 0 without self-prediction."""
+    return self.num_predictions if self.predicts else 0
+
+  @property
   def recurrent(self) -> bool:
     """Whether the agent has a memory."""
     return self.networks.memory is not None
@@ -128,8 +134,8 @@ class State(NamedTuple):
   target: Params
   momentum: Params | None
   optimizer: optax.OptState
-  noise: dict[str, q_heads.Noise] | None
-  target_noise: dict[str, q_heads.Noise] | None
+  noise: q_heads.Noises
+  target_noise: q_heads.Noises
   step: Array
 
 
@@ -162,9 +168,7 @@ def init(key: Array, config: Config) -> State:
   return start(config, params, noise)
 
 
-def start(
-  config: Config, params: Params, noise: dict[str, q_heads.Noise] | None
-) -> State:
+def start(config: Config, params: Params, noise: q_heads.Noises) -> State:
   """Returns a state with given parameters, which all copies get, too."""
   copied = config.target_noise == "copied"
   momentum = _momentum_part(config, params) if config.has_momentum else None
@@ -196,41 +200,32 @@ def _momentum_part(config, params):
 
 
 def draw(
-  key: Array, config: Config, shapes: inputs.Augmentations
+  key: Array, config: Config, images: inputs.Augmentations
 ) -> inputs.Draws:
-  """Draws what is random about an update.
-
-  The shapes are those of the images of each branch, without their own axes;
-  None where there are none.
-  """
+  """Draws what is random about an update with the images of each branch."""
   key_noise, key_target, key_image, key_dropout = jax.random.split(key, 4)
-  head = config.networks.head
+  head, shifts = config.networks.head, config.augmentation
   noise = q_heads.draw_noise(key_noise, head)
-  target_noise = None
+  fresh, augmentations, dropout = None, None, None
   if config.target_noise == "fresh":
-    target_noise = q_heads.draw_noise(key_target, head)
-  augmentations = None
-  if config.augmentation is not None:
-    augmentations = inputs.Augmentations(
-      *(
-        shape and augmentation.draw(key, config.augmentation, shape)
-        for key, shape in zip(jax.random.split(key_image, 4), shapes)
-      )
-    )
+    fresh = q_heads.draw_noise(key_target, head)
+  if shifts is not None:
+    drawn = [
+      None
+      if image is None
+      else augmentation.draw(key, shifts, image.shape[:-3])
+      for key, image in zip(jax.random.split(key_image, 4), images)
+    ]
+    augmentations = inputs.Augmentations(*drawn)
     if config.shared_next:
-      augmentations = augmentations._replace(
-        next_online=augmentations.next_target
-      )
-  drops = config.networks.encoder.dropout > 0
-  dropout = jax.random.split(key_dropout, 4) if drops else None
-  return inputs.Draws(noise, target_noise, augmentations, dropout)
+      augmentations = augmentations._replace(next_online=drawn[2])
+  if config.networks.drops:
+    dropout = jax.random.split(key_dropout, 4)
+  return inputs.Draws(noise, fresh, augmentations, dropout)
 
 
 def descend(
-  config: Config,
-  state: State,
-  loss: Loss,
-  noise: dict[str, q_heads.Noise] | None,
+  config: Config, state: State, loss: Loss, noise: q_heads.Noises
 ) -> tuple[State, Metrics]:
   """Does an update by the gradient of a loss; all copies follow.
 
@@ -242,14 +237,16 @@ def descend(
     grads, state.optimizer, state.params
   )
   params = optax.apply_updates(state.params, steps)
-  state = _follow(config, state, params, noise)
-  state = state._replace(params=params, optimizer=optimizer_state)
+  target, momentum, target_noise, step = _follow(config, state, params, noise)
+  state = State(
+    params, target, momentum, optimizer_state, noise, target_noise, step
+  )
   return state, metrics._replace(stem_norm=norms[0], transition_norm=norms[1])
 
 
 def noise_of_target(
   config: Config, state: State, draws: inputs.Draws
-) -> dict[str, q_heads.Noise] | None:
+) -> q_heads.Noises:
   """Returns the noise of the target network in an update."""
   copied = config.target_noise == "copied"
   return state.target_noise if copied else draws.target_noise
@@ -280,34 +277,22 @@ def weigh(
 
 
 def _follow(config, state, params, noise):
-  """Lets the copies follow; `state` still has the parameters from before."""
+  """Returns the copies after an update; `state` is the one before it."""
   step = state.step + 1
-  target, target_noise = state.target, state.target_noise
+  target, target_noise, momentum = _target_part(params), noise, None
   copies = step % config.target_period == 0
   tau = jnp.where(copies, config.target_tau, 0)
   every = config.target_period == 1
-  if every and config.target_tau == 1:
-    target = _target_part(params)
-  else:
-    target = optax.incremental_update(_target_part(params), target, tau)
-  if config.target_noise == "copied":
-    target_noise = jax.tree.map(
-      lambda old, new: new if every else jnp.where(copies, new, old),
-      target_noise,
-      noise,
-    )
-  momentum = state.momentum
+  if not (every and config.target_tau == 1):
+    target = optax.incremental_update(target, state.target, tau)
+  if config.target_noise != "copied":
+    target_noise = state.target_noise
+  elif not every:
+    target_noise = wrappers.select(copies, noise, state.target_noise)
   if config.has_momentum:
-    before = _momentum_part(config, state.params)
-    momentum = before
+    momentum = _momentum_part(config, state.params)
     if config.momentum_tau < 1:
       momentum = optax.incremental_update(
-        before, state.momentum, config.momentum_tau
+        momentum, state.momentum, config.momentum_tau
       )
-  return state._replace(
-    target=target,
-    momentum=momentum,
-    noise=noise,
-    target_noise=target_noise,
-    step=step,
-  )
+  return target, momentum, target_noise, step

@@ -66,12 +66,17 @@ def init(key: Array, config: Config) -> Params:
 
 
 def step(
-  config: Config, params: Params, latent: Array, action: Array, state: PyTree
+  config: Config,
+  params: Params,
+  latent: Array,
+  action: Array,
+  state: PyTree,
+  key: Array | None = None,
 ) -> tuple[Array, PyTree]:
   """Predicts the latents (batch, *latent_shape) after one action each.
 
   Takes the state of the stack after the steps before; also returns the one
-  after this step.
+  after this step. With a key there is dropout.
 
   Raises:
     ValueError: if the latents have another shape.
@@ -84,7 +89,7 @@ def step(
     )
   one_hot = jax.nn.one_hot(action, config.num_actions, dtype=latent.dtype)
   x = jnp.concatenate([latent.reshape(len(latent), -1), one_hot], axis=-1)
-  y, state = stacks.apply(config, params, x, state, step=True)
+  y, state = stacks.apply(config, params, x, state, key=key, step=True)
   y = y.reshape(latent.shape)
   y = jax.nn.relu(latent + y if config.skip else y)
   if config.renormalize:
@@ -93,11 +98,16 @@ def step(
 
 
 def apply(
-  config: Config, params: Params, latent: Array, action: Array
+  config: Config,
+  params: Params,
+  latent: Array,
+  action: Array,
+  key: Array | None = None,
 ) -> Array:
   """Rolls the model out, from a fresh state, as `conv_transition.apply` does.
 
-  From latents (batch, *latent_shape) to (batch, steps, *latent_shape).
+  From latents (batch, *latent_shape) to (batch, steps, *latent_shape). With a
+  key there is dropout, by one mask for all steps.
 
   Raises:
     ValueError: if a shape does not fit.
@@ -105,7 +115,7 @@ def apply(
   conv_transition.check_actions(action, latent)
 
   def body(carry, action):
-    latent, state = step(config, params, carry[0], action, carry[1])
+    latent, state = step(config, params, carry[0], action, carry[1], key)
     return (latent, state), latent
 
   state = stacks.initial_state(config, latent.shape[:1], latent.dtype)

@@ -11,9 +11,9 @@ import optax
 
 from jaxseq.rl.losses import categorical
 from jaxseq.rl.losses import td
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import agent_networks
+from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
 
@@ -54,7 +54,7 @@ def episode_mask(done: Array) -> Array:
 
 def bootstrap(
   config: learner.Config,
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   outputs: Array,
   selector: Array,
 ) -> Array:
@@ -79,26 +79,19 @@ def bootstrap(
 def terms(
   config: learner.Config,
   params: learner.Params,
-  batch: frames.Batch | frame_sequences.Batch,
+  batch: frames.Batch,
   latent: Array,
   outputs: Array,
   target: Array,
   projected: Array | None,
+  draws: inputs.Draws,
 ) -> tuple[Array, Array, Array]:
   """Returns the losses of each step, and its priority.
 
-  Args:
-    config: options.
-    params: of the online networks.
-    batch: what to learn from.
-    latent: (batch, height, width, channels), z_t.
-    outputs: (batch, num_actions, ...), of the head at s_t.
-    target: from `bootstrap`.
-    projected: (batch, K, width), the projections to predict; None without.
-
-  Returns:
-    The loss of the values, that of the predictions, and the priority, (batch,)
-    each.
+  From the latents z_t (batch, height, width, channels), the outputs of the head
+  there (batch, num_actions, ...), the target from `bootstrap`, and projections
+  to predict (batch, K, width), None without, to the loss of the values, that of
+  the predictions, and the priority, (batch,) each.
   """
   outputs = td.take_action(outputs, batch.action[:, 0])
   if config.networks.head.atoms is None:
@@ -110,8 +103,9 @@ def terms(
     kl = categorical.bounded_kl(target, jax.nn.log_softmax(outputs, axis=-1))
   spr = jnp.zeros_like(rl)
   if config.predicts:
+    key = draws.dropout_key(0, part=1)
     predicted = agent_networks.predict(
-      config.networks, params, latent, batch.action
+      config.networks, params, latent, batch.action, key=key
     )
     mask = episode_mask(batch.done)[:, 1:]
     distance = spr_distance(predicted, projected)

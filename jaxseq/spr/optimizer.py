@@ -35,8 +35,6 @@ class Config:
     weight_decay: decoupled weight decay, times the learning rate (AdamW); not
       of vectors (biases).
     max_grad_norm: of each group; None does not clip.
-    flat: whether Adam runs over one vector of all parameters: fewer, larger
-      operations, at the cost of copying parameters and gradients.
   """
 
   learning_rate: float = 1e-4
@@ -45,7 +43,6 @@ class Config:
   epsilon: float = 1.5e-4
   weight_decay: float = 0.0
   max_grad_norm: float | None = 10.0
-  flat: bool = False
 
   def __post_init__(self):
     _validate.fields(
@@ -59,8 +56,7 @@ class Config:
 
 def make(config: Config) -> optax.GradientTransformation:
   """Returns the optimizer, without the clipping."""
-  adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon)
-  steps = [optax.flatten(adam) if config.flat else adam]
+  steps = [optax.scale_by_adam(config.b1, config.b2, config.epsilon)]
   if config.weight_decay:
     steps.append(
       optax.add_decayed_weights(

@@ -15,18 +15,18 @@ SR-SPR, nor for SPR without augmentation.
 from typing import NamedTuple
 
 
-def _columns(names: tuple[str, ...], text: str) -> dict[str, dict[str, float]]:
-  """Returns the numbers of each named column, by the first word of the row."""
-  rows = [line.split() for line in text.split("\n") if line]
+def _columns(text: str) -> dict[str, dict[str, float]]:
+  """Returns the numbers of each column of a table, by game; "_" is a space."""
+  (_, *names), *rows = (line.split() for line in text.strip().split("\n"))
   return {
-    name: {game: float(numbers[i]) for game, *numbers in rows}
+    name.replace("_", " "): {game: float(row[i]) for game, *row in rows}
     for i, name in enumerate(names)
   }
 
 
 _BOUNDS = _columns(
-  ("random", "human"),
   """
+game              random   human
 alien              227.8  7127.7
 amidar               5.8  1719.5
 assault            222.4   742.0
@@ -61,17 +61,8 @@ GAMES = tuple(RANDOM)
 
 # Mean scores by agent and game. RR is the number of updates a step.
 SCORES = _columns(
-  (
-    "SimPLe",
-    "DER",
-    "CURL",
-    "DrQ",
-    "SPR",
-    "EfficientZero",
-    "BBF RR2",
-    "BBF RR8",
-  ),
   """
+game             SimPLe     DER    CURL  DrQ  SPR EfficientZero BBF_RR2 BBF_RR8
 alien            616.9   739.9   558.2   771.2   801.5   808.5  1121.7  1173.2
 amidar            88.0   188.6   142.1   102.8   176.3   148.6   236.6   244.6
 assault          527.2   431.2   600.6   452.4   571.0  1263.1  2004.5  2098.5
@@ -124,35 +115,30 @@ class Aggregates(NamedTuple):
 
 _PAPERS = "arXiv:2007.05929, arXiv:2111.00210"
 _RERUNS = "runs of arXiv:2108.13264, quoted by arXiv:2305.19452 and others"
+_PULL = "google/dopamine, pull request 184"
 _FILES = "computed from the score files in BBF's repository"
 _TABLE = "arXiv:2305.19452, Table A.1"
 
 # Those in SCORES have the names that they have there. Numbers that were not
 # found in print are left out.
 AGGREGATES = {
-  "SimPLe": Aggregates(0.443, 0.144, source=_PAPERS),
-  "DER": Aggregates(0.285, 0.161, source=_PAPERS),
-  "CURL": Aggregates(0.381, 0.175, source=_PAPERS),
-  "DrQ": Aggregates(0.357, 0.268, source=_PAPERS),
-  "SPR": Aggregates(0.704, 0.415, runs=10, source=_PAPERS),
-  "EfficientZero": Aggregates(1.943, 1.090, source="arXiv:2111.00210"),
-  "DER, 100 runs": Aggregates(0.350, 0.189, 0.183, runs=100, source=_RERUNS),
-  "DrQ(eps), 100 runs": Aggregates(
-    0.465, 0.312, 0.280, runs=100, source=_RERUNS
-  ),
-  "SPR, 100 runs": Aggregates(
-    median=0.395,
-    iqm=0.337,
-    runs=100,
-    source="google/dopamine, pull request 184; " + _RERUNS,
-  ),
-  "SPR, Dopamine's": Aggregates(
-    median=0.45, runs=100, source="google/dopamine, pull request 184"
-  ),
-  "SR-SPR RR16": Aggregates(1.271, 0.684, 0.631, source=_TABLE),
-  "BBF RR2": Aggregates(2.175, 0.755, 0.940, 0.377, 14, _FILES),
-  "BBF RR2 without SPR": Aggregates(1.737, 0.711, 0.826, 0.397, 14, _FILES),
-  "BBF RR8": Aggregates(2.247, 0.917, 1.045, source=_TABLE),
-  "BBF RR8, score file": Aggregates(2.238, 0.880, 1.033, 0.342, 52, _FILES),
-  "BBF RR8 without SPR": Aggregates(1.910, 0.811, 0.969, 0.340, 14, _FILES),
+  name: Aggregates(*found)
+  for name, *found in (
+    ("SimPLe", 0.443, 0.144, None, None, None, _PAPERS),
+    ("DER", 0.285, 0.161, None, None, None, _PAPERS),
+    ("CURL", 0.381, 0.175, None, None, None, _PAPERS),
+    ("DrQ", 0.357, 0.268, None, None, None, _PAPERS),
+    ("SPR", 0.704, 0.415, None, None, 10, _PAPERS),
+    ("EfficientZero", 1.943, 1.090, None, None, None, "arXiv:2111.00210"),
+    ("DER, 100 runs", 0.350, 0.189, 0.183, None, 100, _RERUNS),
+    ("DrQ(eps), 100 runs", 0.465, 0.312, 0.280, None, 100, _RERUNS),
+    ("SPR, 100 runs", None, 0.395, 0.337, None, 100, f"{_PULL}; {_RERUNS}"),
+    ("SPR, Dopamine's", None, 0.45, None, None, 100, _PULL),
+    ("SR-SPR RR16", 1.271, 0.684, 0.631, None, None, _TABLE),
+    ("BBF RR2", 2.175, 0.755, 0.940, 0.377, 14, _FILES),
+    ("BBF RR2 without SPR", 1.737, 0.711, 0.826, 0.397, 14, _FILES),
+    ("BBF RR8", 2.247, 0.917, 1.045, None, None, _TABLE),
+    ("BBF RR8, score file", 2.238, 0.880, 1.033, 0.342, 52, _FILES),
+    ("BBF RR8 without SPR", 1.910, 0.811, 0.969, 0.340, 14, _FILES),
+  )
 }

@@ -8,7 +8,6 @@ the ReLU.
 """
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -113,6 +112,10 @@ class Noise(NamedTuple):
   outputs: Array
 
 
+# By the names of layers; None where there is none.
+Noises = dict[str, Noise] | None
+
+
 def init(key: Array, config: Config) -> Params:
   """Draws the parameters.
 
@@ -127,24 +130,24 @@ def init(key: Array, config: Config) -> Params:
   params: Params = {}
   keys = jax.random.split(key, 2 * len(sizes))
   for i, (name, shape) in enumerate(sizes.items()):
-    layer = layers.init(keys[2 * i], shape, config.initializer)
+    params[name] = layers.init(keys[2 * i], shape, config.initializer)
     if config.noisy:
-      bound = 1 / math.sqrt(shape[0])
+      bound, outputs = 1 / math.sqrt(shape[0]), shape[1:]
       fan = shape[1] if config.bias_sigma == "out" else shape[0]
-      layer["b"] = jax.random.uniform(
-        keys[2 * i + 1], shape[1:], jnp.float32, -bound, bound
-      )
-      layer["w_sigma"] = jnp.full(shape, config.sigma * bound, jnp.float32)
-      layer["b_sigma"] = jnp.full(
-        shape[1:], config.sigma / math.sqrt(fan), jnp.float32
-      )
-    params[name] = layer
+      b_sigma = config.sigma / math.sqrt(fan)
+      params[name] |= {
+        "b": jax.random.uniform(
+          keys[2 * i + 1], outputs, jnp.float32, -bound, bound
+        ),
+        "w_sigma": jnp.full(shape, config.sigma * bound, jnp.float32),
+        "b_sigma": jnp.full(outputs, b_sigma, jnp.float32),
+      }
   if config.advantage_bias:
     params["advantage_bias"] = jnp.zeros((config.atoms or 1,), jnp.float32)
   return params
 
 
-def draw_noise(key: Array, config: Config) -> dict[str, Noise] | None:
+def draw_noise(key: Array, config: Config) -> Noises:
   """Draws noise for all layers; None if the head is not noisy."""
   if not config.noisy:
     return None
@@ -169,19 +172,13 @@ def apply(
   config: Config,
   params: Params,
   latent: Array,
-  noise: dict[str, Noise] | None = None,
+  noise: Noises = None,
 ) -> Array:
   """Returns the distributions of returns, or the values, of all actions.
 
-  Args:
-    config: options.
-    params: from `init`.
-    latent: (*batch, height, width, channels) with `features` elements.
-    noise: from `draw_noise`, the same for the whole batch; None for none.
-
-  Returns:
-    Logits (*batch, num_actions, atoms); values (*batch, num_actions) without
-    atoms.
+  From latents (*batch, height, width, channels) with `features` elements to
+  logits (*batch, num_actions, atoms); to values (*batch, num_actions) without
+  atoms. The noise, from `draw_noise`, is the same for the whole batch.
 
   Raises:
     ValueError: if the latents have another size, or there is noise for a head
@@ -195,14 +192,13 @@ def apply(
   def layer(name, x):
     return layers.dense(_perturb(params[name], noise.get(name)), x)
 
-  hidden = {name: jax.nn.relu(layer(name, x)) for name in config.hidden_layers}
-  shared = config.streams == "shared"
-  y = layer("advantage_out", hidden["hidden" if shared else "advantage_hidden"])
+  hidden = [jax.nn.relu(layer(name, x)) for name in config.hidden_layers]
+  y = layer("advantage_out", hidden[-1])
   y = y.reshape(*y.shape[:-1], config.num_actions, config.atoms or 1)
   if config.advantage_bias:
     y = y + params["advantage_bias"]
   if config.dueling:
-    value = layer("value_out", hidden["hidden" if shared else "value_hidden"])
+    value = layer("value_out", hidden[0])
     y = td.dueling(value[..., None, :], y, axis=-2)
   return y if config.atoms is not None else y[..., 0]
 
@@ -220,10 +216,8 @@ def action_values(config: Config, outputs: Array) -> Array:
 def project(config: Config, params: Params, latent: Array) -> Array:
   """Projects latents as in `apply`: the hidden layers without noise or ReLU.
 
-  The gradient is not scaled. `projection_params` are enough.
-
-  Returns:
-    (*batch, projection_width): value stream first, then advantages.
+  The gradient is not scaled. `projection_params` are enough. The result is
+  (*batch, projection_width): value stream first, then advantages.
 
   Raises:
     ValueError: if the latents have another size.
@@ -241,17 +235,9 @@ def projection_params(config: Config, params: Params) -> Params:
   }
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def scale_gradient(x: Array, scale: float) -> Array:
   """Returns x, of any shape; its gradient is multiplied by a factor."""
-  del scale
-  return x
-
-
-scale_gradient.defvjp(
-  lambda x, scale: (x, None),
-  lambda scale, _, cotangent: (scale * cotangent,),
-)
+  return jax.custom_gradient(lambda x: (x, lambda ct: scale * ct))(x)
 
 
 def _flatten(config, latent):

@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq.spr import agent
 from jaxseq.spr import game as games
+from jaxseq.spr import resets
 from jaxseq.training.devices import seeds
 
 State = agent.State
@@ -45,10 +46,12 @@ def segments(config: agent.Config, start: int, count: int) -> Iterator[Segment]:
   while start < end:
     learning = start >= config.variant.min_replay
     stop = end if learning else min(end, config.variant.min_replay)
-    if config.variant.resets is not None:
-      every = config.variant.resets.every
-      stop = min(stop, (start // every + 1) * every)
-    yield Segment(stop - start, learning, agent.reset_is_due(config, stop))
+    due, is_due = config.variant.resets, False
+    if due is not None:
+      stop = min(stop, (start // due.every + 1) * due.every)
+      # Not after the last step: the agent would be left untrained.
+      is_due = stop < config.num_steps and resets.is_due(due, stop)
+    yield Segment(stop - start, learning, is_due)
     start = stop
 
 
@@ -86,7 +89,7 @@ def make_chunk(
   def chunk(state: State, count: int):
     # On the device until the end.
     played, losses = [], []
-    for length, learning, resets in segments(config, int(state.step[0]), count):
+    for length, learning, due in segments(config, int(state.step[0]), count):
       if compiled_loop:
         state, (seen, learned) = programs.steps(length, learning)(state)
         played.append(seen)
@@ -98,7 +101,7 @@ def make_chunk(
           for _ in range(updates if learning else 0):
             state, learned = programs.learn(state)
             losses.append(learned)
-      if resets:
+      if due:
         state = programs.reset(state)
     return state, _means(*jax.device_get((played, losses)))
 
@@ -125,50 +128,50 @@ def lower_step(
 
 
 class _Programs:
-  """Compiled programs, each made when it is first used."""
+  """Compiled programs of all seeds, each made when it is first used."""
 
   def __init__(self, config, game, num_seeds):
-    self._config = config
-    self._game = game
-    self._num_seeds = num_seeds
-    self.step = functools.cache(self._step)
-    self.steps = functools.cache(self._steps)
-    self.reset = self._jit(functools.partial(agent.reset, config))
-    self.learn = self._jit(self._learn_one)
+    def interact(state, learning):
+      state, action = agent.choose(config, state, learning=learning)
+      key, key_game = jax.random.split(state.key)
+      after, step = game.step(state.game, action, key_game)
+      state = state._replace(key=key, game=after)
+      return agent.observe(config, state, action, step)
 
-  def _jit(self, function):
-    # Side by side, so that the replays are changed in place.
-    return seeds.jit(
-      function, self._num_seeds, one_by_one=False, donate_argnums=0
-    )
+    def learn(state):
+      state, metrics = agent.learn(config, state)
+      return state, {name: getattr(metrics, name) for name in _LOSSES}
 
-  def _interact(self, learning, state):
-    state, action = agent.choose(self._config, state, learning=learning)
-    key, key_game = jax.random.split(state.key)
-    game, step = self._game.step(state.game, action, key_game)
-    state = state._replace(key=key, game=game)
-    return agent.observe(self._config, state, action, step)
-
-  def _learn_one(self, state):
-    state, metrics = agent.learn(self._config, state)
-    return state, {name: getattr(metrics, name) for name in _LOSSES}
-
-  def _step(self, learning):
-    return self._jit(functools.partial(self._interact, learning))
-
-  def _steps(self, length, learning):
-    def body(state, _):
-      state, played = self._interact(learning, state)
+    def body(state, learning):
+      state, played = interact(state, learning)
       losses = None
       if learning:
         state, losses = jax.lax.scan(
-          lambda state, _: self._learn_one(state),
+          lambda state, _: learn(state),
           state,
-          length=self._config.variant.updates_per_step,
+          length=config.variant.updates_per_step,
         )
       return state, (played, losses)
 
-    return self._jit(lambda state: jax.lax.scan(body, state, length=length))
+    def jit(function):
+      # Side by side, so that the replays are changed in place.
+      return seeds.jit(function, num_seeds, one_by_one=False, donate_argnums=0)
+
+    @functools.cache
+    def step(learning):
+      return jit(lambda state: interact(state, learning))
+
+    @functools.cache
+    def steps(length, learning):
+      return jit(
+        lambda state: jax.lax.scan(
+          lambda state, _: body(state, learning), state, length=length
+        )
+      )
+
+    self.step, self.steps = step, steps
+    self.learn = jit(learn)
+    self.reset = jit(lambda state: agent.reset(config, state))
 
 
 def _means(played, losses) -> dict[str, np.ndarray]:
@@ -194,6 +197,5 @@ def _flat(arrays):
 
 def _mean(values, counts):
   """Returns means over the second axis of what counts, NaN if nothing does."""
-  number = counts.sum(axis=1)
-  total = np.where(counts, values, 0).sum(axis=1)
-  return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+  with np.errstate(invalid="ignore"):
+    return np.where(counts, values, 0).sum(axis=1) / counts.sum(axis=1)

@@ -13,9 +13,9 @@ import pathlib
 from typing import NamedTuple
 
 from jaxseq import _validate
-from jaxseq.spr import score_figures
 from jaxseq.spr import scores
 from jaxseq.training import aggregates
+from jaxseq.training import plots
 
 TABLE = "improvement.txt"
 
@@ -55,9 +55,12 @@ def improvements(
     ValueError: as `scores.normalized_table`, or if agents differ in games.
   """
   games = list(next(iter(agents.values()), {}))
-  tables_of = {
-    name: _table_of(name, played, games) for name, played in agents.items()
-  }
+  tables_of = {}
+  for name, played in agents.items():
+    if set(played) != set(games):
+      what = f"scores of the games {games}, as of the first agent"
+      raise _validate.error(f"agents[{name!r}]", list(played), what)
+    tables_of[name] = scores.normalized_table({g: played[g] for g in games})
   found = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
     value, low, high = aggregates.improvement(
@@ -80,14 +83,8 @@ def write(
       improvement.txt  probabilities with intervals
       improvement.png  the same, of each pair once
 
-  Args:
-    directory: where to; made if it does not exist.
-    agents: what `improvements` takes, two or more.
-    resamples: of the bootstrap.
-    seed: of the resamples.
-
-  Returns:
-    The table, the probabilities and the name of the picture.
+  The directory is made if it does not exist; the other arguments are those of
+  `improvements`, with two agents or more.
 
   Raises:
     ValueError: as `improvements`, or if there are fewer than two agents.
@@ -97,23 +94,6 @@ def write(
       "agents", list(agents), "two or more, to compare them"
     )
   found = improvements(agents, resamples=resamples, seed=seed)
-  table = _table(agents, found)
-  directory = scores.write_tables(directory, TABLE, table)
-  return Report(table, found, score_figures.improvements(directory, found))
-
-
-def _table_of(name, played, games):
-  """Returns an agent's normalized scores, with the games in this order."""
-  if set(played) != set(games):
-    raise _validate.error(
-      f"agents[{name!r}]",
-      list(played),
-      f"scores of the games {games}, as of the first agent",
-    )
-  return scores.normalized_table({game: played[game] for game in games})
-
-
-def _table(agents, found) -> scores.Table:
   games = next(iter(agents.values()))
   runs = max(len(played[game]) for played in agents.values() for game in games)
   form, intervals = scores.interval_format(runs)
@@ -123,6 +103,14 @@ def _table(agents, found) -> scores.Table:
   ]
   title = (
     "Probability that a run of the row's agent beats one of the column's, mean "
-    f"over {score_figures.games(len(games))}{intervals}"
+    f"over {scores.num_games(len(games))}{intervals}"
   )
-  return scores.Table(["agent", *agents], rows, title)
+  table = scores.Table(["agent", *agents], rows, title)
+  directory = scores.write_tables(directory, TABLE, table)
+  # Of each pair once: the other way round it is the rest to 1.
+  pairs = itertools.combinations(found, 2)
+  bars = {f"{a} beats {b}": found[a][b] for a, b in pairs}
+  picture = plots.intervals(
+    directory / "improvement.png", {"probability of improvement": bars}
+  )
+  return Report(table, found, picture)

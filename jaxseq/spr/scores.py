@@ -11,29 +11,40 @@ shown they are called so.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
 import os
 import pathlib
-from typing import Any
+import types
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxseq import _validate
 from jaxseq.spr import published
-from jaxseq.spr import score_figures
 from jaxseq.training import aggregates
 from jaxseq.training import files
+from jaxseq.training import plots
 from jaxseq.training import tables
 
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
+# The aggregates, as `aggregates.AGGREGATES` names them, to their headings.
+TITLES = types.MappingProxyType(
+  {
+    "mean": "mean",
+    "median": "median",
+    "iqm": "IQM",
+    "optimality_gap": "optimality gap",
+  }
+)
 
 
 class Table(NamedTuple):
   """The arguments of `tables.show` and `tables.render`."""
 
   columns: list[str]
-  rows: list[list[Any]]
+  rows: list[list[str]]
   title: str
 
 
@@ -56,7 +67,7 @@ def check_game(game: str) -> None:
   _validate.choice("game", game, published.GAMES)
 
 
-def normalize(game: str, score: Any) -> np.ndarray:
+def normalize(game: str, score: ArrayLike) -> np.ndarray:
   """Returns (score - random) / (human - random) on a game, such as "qbert".
 
   From mean returns of unclipped games, of any shape, to float64.
@@ -81,14 +92,11 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
   """
   if not scores:
     raise _validate.error("scores", scores, "at least one game")
-  columns = {}
-  for game, values in scores.items():
-    column = normalize(game, values)
+  columns = {game: normalize(game, values) for game, values in scores.items()}
+  for game, column in columns.items():
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
-      raise _validate.error(
-        f"scores[{game!r}]", values, "finite numbers, one per run"
-      )
-    columns[game] = column
+      what = "finite numbers, one per run"
+      raise _validate.error(f"scores[{game!r}]", scores[game], what)
   counts = {game: column.size for game, column in columns.items()}
   if len(set(counts.values())) > 1:
     raise _validate.error("scores", counts, "equally many runs of each game")
@@ -104,11 +112,8 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
     ValueError: if an agent or a game is unknown.
   """
   _validate.choice("agent", agent, published.SCORES)
-  for game in games:
-    check_game(game)
-  return normalized_table(
-    {game: [published.SCORES[agent][game]] for game in games}
-  )
+  found = published.SCORES[agent]
+  return normalized_table({game: [found.get(game)] for game in games})
 
 
 def published_aggregates(
@@ -124,19 +129,17 @@ def published_aggregates(
   """
   if set(games) == set(published.GAMES):
     return dict(published.AGGREGATES)
+  source = "computed from published scores of the games"
   found = {}
   for agent in published.SCORES:
     table = published_table(agent, games)
-    found[agent] = published.Aggregates(
-      float(aggregates.mean(table)),
-      float(aggregates.median(table)),
-      source="computed from published scores of the games",
-    )
+    values = (float(f(table)) for f in (aggregates.mean, aggregates.median))
+    found[agent] = published.Aggregates(*values, source=source)
   return found
 
 
 def sample_efficiency(
-  curves: Mapping[str, tuple[Any, Any]],
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
   *,
   resamples: int = 500,
   confidence: float = 0.95,
@@ -165,19 +168,16 @@ def sample_efficiency(
   curves = {game: _curve(game, *curve) for game, curve in curves.items()}
   grid = np.unique(np.concatenate([steps for steps, _ in curves.values()]))
   held = {
-    game: [_hold(steps, row, grid) for row in values]
+    game: np.array([_hold(steps, row, grid) for row in values])
     for game, (steps, values) in curves.items()
   }
-  known = np.isfinite([row for rows in held.values() for row in rows])
+  known = np.isfinite(np.concatenate(list(held.values())))
   first = int(np.argmax(known.all(axis=0)))
+  options = {"resamples": resamples, "confidence": confidence, "seed": seed}
   points = []
   for i in range(first, grid.size):
-    table = normalized_table(
-      {game: [row[i] for row in rows] for game, rows in held.items()}
-    )
-    ends = aggregates.bootstrap(
-      table, resamples=resamples, confidence=confidence, seed=seed
-    )
+    table = normalized_table({game: rows[:, i] for game, rows in held.items()})
+    ends = aggregates.bootstrap(table, **options)
     points.append((aggregates.iqm(table), *ends))
   return grid[first:], np.transpose(points)
 
@@ -188,7 +188,7 @@ def write(
   *,
   name: str = "ours",
   against: Sequence[str] = AGAINST,
-  curves: Mapping[str, tuple[Any, Any]] | None = None,
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
   resamples: int = 2000,
   seed: int = 0,
 ) -> Report:
@@ -209,33 +209,36 @@ def write(
     resamples: of the bootstrap.
     seed: of the resamples.
 
-  Returns:
-    The tables, the aggregates and the names of the pictures.
-
   Raises:
     ValueError: as `normalized_table` and `sample_efficiency`, or if a name in
       `against` is unknown.
   """
   if name in published.AGGREGATES:
     name = f"{name}, ours"
-  table = normalized_table(scores)
+  table, games = normalized_table(scores), list(scores)
   ours = aggregates.aggregates(table, resamples=resamples, seed=seed)
-  rivals = {agent: published_table(agent, list(scores)) for agent in against}
+  others = published_aggregates(games)
+  rivals = {agent: published_table(agent, games) for agent in against}
   made = (
     _games_table(scores, table, name, against),
-    _aggregates_table(list(scores), table, name, ours),
+    _aggregates_table(games, table, name, ours, others),
   )
   directory = write_tables(directory, TABLE, *made)
   pictures = [
-    score_figures.draw_aggregates(
-      directory, name, ours, published_aggregates(list(scores))
-    ),
-    score_figures.profile(directory, table, name, rivals),
+    _draw_aggregates(directory, name, ours, others),
+    _draw_profiles(directory, table, name, rivals),
   ]
   if curves is not None:
-    course = sample_efficiency(curves, seed=seed)
+    steps, (iqm, low, high) = sample_efficiency(curves, seed=seed)
     pictures.append(
-      score_figures.sample_efficiency(directory, len(curves), *course)
+      plots.learning_curve(
+        directory / "sample_efficiency.png",
+        {"IQM": (steps, iqm), "97.5 %": (steps, high), "2.5 %": (steps, low)},
+        xlabel="agent steps",
+        ylabel="human-normalised score",
+        title=f"IQM over {num_games(len(curves))}, and its 95 % bootstrap "
+        "interval",
+      )
     )
   return Report(made, ours, tuple(file for file in pictures if file))
 
@@ -262,16 +265,14 @@ def _curve(game, steps, values):
   """Returns a curve as arrays (n,) and (runs, n)."""
   steps, values = np.asarray(steps), np.asarray(values, float)
   fits = steps.ndim == 1 and values.shape[1:] == steps.shape
+  came, wanted = "", ""
   if not fits or (np.diff(steps) < 0).any():
-    raise _validate.error(
-      f"curves[{game!r}]",
-      f"shape {steps.shape} and {values.shape}",
-      "ascending steps (n,) and scores (runs, n)",
-    )
-  if not np.isfinite(values).any(axis=1).all():
-    raise _validate.error(
-      f"curves[{game!r}]", values, "a finite score of each run"
-    )
+    came = f"shape {steps.shape} and {values.shape}"
+    wanted = "ascending steps (n,) and scores (runs, n)"
+  elif not np.isfinite(values).any(axis=1).all():
+    came, wanted = values, "a finite score of each run"
+  if wanted:
+    raise _validate.error(f"curves[{game!r}]", came, wanted)
   return steps, values
 
 
@@ -280,6 +281,17 @@ def _hold(steps, values, grid):
   finite = np.isfinite(values)
   index = np.searchsorted(steps[finite], grid, side="right") - 1
   return np.where(index < 0, np.nan, values[finite][index])
+
+
+def num_games(count: int) -> str:
+  """Returns how many of the benchmark's games there are, in words."""
+  if count == len(published.GAMES):
+    return f"all {count} games"
+  return f"{count} of the {len(published.GAMES)} games"
+
+
+def _num_runs(table):
+  return "1 run" if len(table) == 1 else f"{len(table)} runs"
 
 
 def _games_table(scores, table, name, against) -> Table:
@@ -300,41 +312,61 @@ def _games_table(scores, table, name, against) -> Table:
   return Table(
     ["game", name, "normalised", *(f"{other:>8}" for other in others)],
     rows,
-    f"Scores on {score_figures.games(len(rows))}: mean ± standard deviation "
-    f"over {score_figures.runs(table.shape[0])}; published means",
+    f"Scores on {num_games(len(rows))}: mean ± standard deviation over "
+    f"{_num_runs(table)}; published means",
   )
 
 
-def _aggregates_table(games, table, name, ours) -> Table:
-  form, intervals = interval_format(table.shape[0])
-  rows = [
-    [
-      name,
-      str(table.shape[0]),
-      *(form.format(*ours[key]) for key in score_figures.TITLES),
-      _iqm_of_means(table),
-    ]
-  ]
-  for agent, found in published_aggregates(games).items():
+def _aggregates_table(games, table, name, ours, others) -> Table:
+  form, intervals = interval_format(len(table))
+  cells = [form.format(*ours[key]) for key in TITLES]
+  rows = [[name, str(len(table)), *cells, _iqm_of_means(table)]]
+  for agent, found in others.items():
+    values = [getattr(found, key) for key in TITLES]
+    runs = "-" if found.runs is None else str(found.runs)
+    cells = ["-" if value is None else f"{value:.3f}" for value in values]
     of_means = "-"
     if agent in published.SCORES:
       of_means = _iqm_of_means(published_table(agent, games))
-    values = [getattr(found, key) for key in score_figures.TITLES]
-    rows.append(
-      [
-        agent,
-        "-" if found.runs is None else str(found.runs),
-        *("-" if value is None else f"{value:.3f}" for value in values),
-        of_means,
-      ]
-    )
+    rows.append([agent, runs, *cells, of_means])
   return Table(
-    ["agent", "runs", *score_figures.TITLES.values(), "IQM of means"],
+    ["agent", "runs", *TITLES.values(), "IQM of means"],
     rows,
-    f"Human-normalised aggregates over {score_figures.games(len(games))}"
-    f"{intervals}; IQM of means: of one mean score per game, not of runs",
+    f"Human-normalised aggregates over {num_games(len(games))}{intervals}; "
+    "IQM of means: of one mean score per game, not of runs",
   )
 
 
 def _iqm_of_means(table):
   return f"{aggregates.iqm(table.mean(axis=0, keepdims=True)):.3f}"
+
+
+def _draw_aggregates(directory, name, ours, others):
+  """Draws aggregates; what is not known of others, as intervals, is NaN."""
+  panels = {}
+  for key, title in TITLES.items():
+    known = {agent: getattr(found, key) for agent, found in others.items()}
+    panels[title] = {name: ours[key]} | {
+      agent: (float("nan" if value is None else value), math.nan, math.nan)
+      for agent, value in known.items()
+    }
+  return plots.intervals(directory / "aggregates.png", panels)
+
+
+def _draw_profiles(directory, table, name, rivals):
+  """Draws each run's share of games above a level: their mean and spread."""
+  means = {f"{agent}, means": rows for agent, rows in rivals.items()}
+  taus = np.linspace(0.0, 3.0, 121)
+  return plots.learning_curve(
+    directory / "profile.png",
+    {
+      label: (
+        taus,
+        [aggregates.performance_profile(row[None], taus) for row in rows],
+      )
+      for label, rows in ({name: table} | means).items()
+    },
+    xlabel="human-normalised score",
+    ylabel="share of scores above it",
+    title=f"{num_games(table.shape[1])}, {name}: {_num_runs(table)} on each",
+  )

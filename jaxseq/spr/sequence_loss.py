@@ -20,45 +20,41 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
-from jaxseq.rl.replay import frame_sequences
-from jaxseq.rl.replay import stored_memory
+from jaxseq.rl.replay import frames
+from jaxseq.rl.replay import sequences
+from jaxseq.spr import agent_networks
 from jaxseq.spr import inputs
-from jaxseq.spr import latent_memory
 from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
 
-Array = jax.Array
 
-
-def draw(
-  key: Array, config: learner.Config, batch: frame_sequences.Batch
-) -> inputs.Draws:
-  """Draws what is random about an update with a batch."""
-  shape = batch.reset.shape
-  steps = config.sequence.length + config.num_predictions - 1
-  predicted = (shape[0], steps) if config.predicts else None
-  shapes = inputs.Augmentations(shape, predicted, shape, None)
-  return learner.draw(key, config, shapes)
+def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
+  """Returns the images of each branch of an update."""
+  predicted = None
+  if config.predicts:
+    first = config.sequence.burn_in + 1
+    last = config.sequence.span + config.ahead
+    predicted = batch.observation[:, first:last]
+  return inputs.Augmentations(
+    batch.observation, predicted, batch.observation, None
+  )
 
 
 def make(
   config: learner.Config,
   state: learner.State,
-  batch: frame_sequences.Batch,
+  batch: frames.Batch,
   draws: inputs.Draws,
 ) -> learner.Loss:
-  """Returns the loss of a batch as a function of the online parameters.
+  """Returns the loss of sequences as a function of the online parameters.
 
   Raises:
-    ValueError: if the batch does not fit the configuration.
+    ValueError: if they do not fit the configuration.
   """
-  sequence = config.sequence
-  ahead = config.num_predictions if config.predicts else 0
-  steps = batch.reset.shape[-1]
-  _validate.integer(
-    "steps of batch.reset", steps, sequence.span + max(ahead, 1)
-  )
+  sequence, ahead = config.sequence, config.ahead
+  steps, least = batch.reset.shape[-1], sequence.span + max(ahead, 1)
+  _validate.integer("steps of batch.reset", steps, least)
   inputs.check(
     batch,
     steps=steps,
@@ -66,43 +62,30 @@ def make(
     ahead=ahead,
     observation_shape=config.networks.encoder.image_shape,
   )
-  first = sequence.burn_in + 1
-  images = inputs.Augmentations(
-    online=batch.observation,
-    spr=batch.observation[:, first : first + sequence.length + ahead - 1]
-    if ahead
-    else None,
-    next_target=batch.observation,
-    next_online=None,
+  augmented = inputs.augment(
+    config.augmentation, images(config, batch), draws.augmentations
   )
-  images = inputs.augment(config.augmentation, images, draws.augmentations)
   key_burn_in, key = _keys(draws, 0)
-  memory = _renewed(config, state.params, images.online, batch, key_burn_in)
-  target = _value_target(config, state, batch, images, draws, memory)
-  projected = learner.to_predict(config, state, images.spr, draws)
+  memory = _renewed(config, state.params, augmented.online, batch, key_burn_in)
+  target = _value_target(config, state, batch, augmented, draws, memory)
+  projected = learner.to_predict(config, state, augmented.spr, draws)
   if projected is not None:
     # Those of t + 1 .. t + K, for every step t that is learned from.
-    projected = _rows(
-      jnp.stack(
-        [projected[:, k : k + sequence.length] for k in range(ahead)], axis=2
-      )
-    )
+    each = [projected[:, k : k + sequence.length] for k in range(ahead)]
+    projected = _rows(jnp.stack(each, axis=2))
   learned = slice(sequence.burn_in, sequence.span)
 
   def loss(params):
+    image, reset = augmented.online[:, learned], batch.reset[:, learned]
+    key_memory = draws.dropout_key(0, part=2)
     latent, seen, _ = _see(
-      config,
-      params,
-      images.online[:, learned],
-      memory,
-      batch.reset[:, learned],
-      key,
+      config, params, image, memory, reset, key, key_memory
     )
     outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise
     )
     terms = objective.terms(
-      config, params, batch, _rows(latent), outputs, target, projected
+      config, params, batch, _rows(latent), outputs, target, projected, draws
     )
     rl, spr, priority = (x.reshape(-1, sequence.length) for x in terms)
     priority = priorities.sequence_priority(
@@ -121,12 +104,12 @@ def _keys(draws, branch):
   return (None, None) if key is None else jax.random.split(key)
 
 
-def _see(config, params, image, memory, reset, key):
+def _see(config, params, image, memory, reset, key, key_memory=None):
   """Returns latents, what the head sees, and the memory after the last one."""
   parts = config.networks
   latent = encoders.apply(parts.encoder, params["encoder"], image, key)
-  seen, memory = latent_memory.apply(
-    parts.memory, params["memory"], latent, memory, reset
+  seen, memory = agent_networks.remember(
+    parts, params, latent, memory, reset, key_memory
   )
   return latent, seen, memory
 
@@ -138,10 +121,10 @@ def _renewed(config, params, image, batch, key):
     reset = batch.reset[:, steps]
     return _see(config, params, image[:, steps], memory, reset, key)[-1]
 
-  return stored_memory.renew(run, batch.memory, config.sequence.burn_in)
+  return sequences.renew(run, batch.memory, config.sequence.burn_in)
 
 
-def _value_target(config, state, batch, images, draws, memory):
+def _value_target(config, state, batch, augmented, draws, memory):
   """Returns target distributions (rows, atoms), or values (rows,)."""
   burn_in, length = config.sequence.burn_in, config.sequence.length
 
@@ -156,14 +139,14 @@ def _value_target(config, state, batch, images, draws, memory):
     )
 
   key_burn_in, key = _keys(draws, 2)
-  image = images.next_target
+  image = augmented.next_target
   renewed = _renewed(config, state.target, image, batch, key_burn_in)
   noise = learner.noise_of_target(config, state, draws)
   outputs = outputs_ahead(state.target, image, renewed, noise, key)
   selector = outputs
   if config.double:
     selector = outputs_ahead(
-      state.params, images.online, memory, draws.noise, draws.dropout_key(3)
+      state.params, augmented.online, memory, draws.noise, draws.dropout_key(3)
     )
   return objective.bootstrap(config, batch, outputs, selector)
 

@@ -105,14 +105,20 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   transition = None
   if settings.self_prediction and networks.transition is not None:
     transition = _transition(settings, networks.transition, encoder)
-  networks = dataclasses.replace(
-    networks,
-    encoder=encoder,
-    head=head,
-    transition=transition,
-    memory=_memory(settings),
-  )
-  update = dataclasses.replace(variant.update, networks=networks)
+  memory = None
+  if _has_stack(settings.memory, "memory"):
+    memory = configuration.from_config_dict(
+      stacks.Config, settings.memory, name="memory"
+    )
+  changes = {
+    "networks": dataclasses.replace(
+      networks,
+      encoder=encoder,
+      head=head,
+      transition=transition,
+      memory=memory,
+    )
+  }
   if not game.is_image:
     if settings.learning.get("augmentation") is not None:
       raise _validate.error(
@@ -120,7 +126,8 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
         settings.learning["augmentation"],
         f"None: the observations of {game.name} are no images",
       )
-    update = dataclasses.replace(update, augmentation=None)
+    changes["augmentation"] = None
+  update = dataclasses.replace(variant.update, **changes)
   update = _with(update, settings.learning, "learning")
   variant = dataclasses.replace(variant, update=update)
   return agent.Config(
@@ -157,15 +164,6 @@ def _transition(
   )
 
 
-def _memory(settings: Settings) -> stacks.Config | None:
-  """Returns the configuration of the memory."""
-  if not _has_stack(settings.memory, "memory"):
-    return None
-  return configuration.from_config_dict(
-    stacks.Config, settings.memory, name="memory"
-  )
-
-
 def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
   """Returns whether there is a stack of layers, whose mixer must be named."""
   stack = fields.get("stack", {})
@@ -179,14 +177,8 @@ def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
 
 
 def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
-  """Returns a dataclass with fields changed; mappings change its own ones.
-
-  None changes nothing where it is no value of the field.
-  """
-  fields = {
-    field.name: getattr(config, field.name)
-    for field in dataclasses.fields(config)
-  }
+  """Returns a dataclass with other fields, those of dataclasses one by one."""
+  fields = dict(vars(config))
   hints = typing.get_type_hints(type(config))
   for key, value in changes.items():
     old = fields.get(key)
@@ -197,6 +189,7 @@ def _with(config: Any, changes: Mapping[str, Any], name: str) -> Any:
         # What is not there gets the defaults of its kind, if anything is set.
         value = {k: v for k, v in value.items() if v is not None} or None
     elif value is None and key in fields:
+      # As published, where it is no value of the field.
       if type(None) not in typing.get_args(hints[key]):
         continue
     fields[key] = value

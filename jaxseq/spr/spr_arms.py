@@ -9,6 +9,7 @@ from typing import Any
 from typing import ClassVar
 
 import jax
+import numpy as np
 
 from jaxseq import _validate
 from jaxseq.spr import agent as spr_agent
@@ -56,7 +57,6 @@ class Program(seed_program.SeedProgram):
   """The seeds of an agent; its states have the replay, and are donated."""
 
   def __init__(self, config: Config, arm: "Arm"):
-    self._arm = arm
     super().__init__(
       config,
       functools.partial(runner.init, arm.agent, arm.game),
@@ -65,17 +65,16 @@ class Program(seed_program.SeedProgram):
       examples="",
       num_updates=arm.agent.num_steps,
     )
-
-  @functools.cached_property
-  def _steps(self) -> runner.Chunk:
-    return runner.make_chunk(
-      self._arm.agent,
-      self._arm.game,
-      self.config.num_seeds,
-      compiled_loop=self.config.compiled_loop,
+    self._steps = runner.make_chunk(
+      arm.agent,
+      arm.game,
+      config.num_seeds,
+      compiled_loop=config.compiled_loop,
     )
 
-  def chunk(self, state: runner.State, count: int) -> tuple[runner.State, Any]:
+  def chunk(
+    self, state: runner.State, count: int
+  ) -> tuple[runner.State, dict[str, np.ndarray]]:
     """Takes a number of steps, see `runner.make_chunk`."""
     return self._steps(state, count)
 

@@ -1,7 +1,7 @@
 """Stacks of sequence layers as pure functions, around any registered mixer.
 
-Agents have them in two places: as a memory behind the encoder, `memory`, and as
-a model of latents, `mixer_transition`.
+Agents have them in two places: as a memory behind the encoder,
+`agent_networks`, and as a model of latents, `mixer_transition`.
 """
 
 import dataclasses
@@ -30,8 +30,7 @@ class Config:
 
   Attributes:
     stack: the layers, without batch norm, whose statistics would tie sequences
-      to each other, and without dropout: a memory that is replayed must be the
-      one that acted.
+      to each other; dropout is on where there is a key for it, in the loss.
     initializer: "pytorch" or "xavier", of the layers into and out of the stack.
   """
 
@@ -41,8 +40,7 @@ class Config:
   def __post_init__(self):
     _validate.literals(self)
     self.stack.refuse(
-      batch_norm="its statistics would tie sequences to each other",
-      dropout="what learns must be what acted",
+      batch_norm="its statistics would tie sequences to each other"
     )
 
 
@@ -79,26 +77,22 @@ def apply(
   x: Array,
   state: PyTree,
   reset: Array | None = None,
+  key: Array | None = None,
   *,
   step: bool = False,
 ) -> tuple[Array, PyTree]:
   """Consumes whole sequences, in parallel over time where the mixers can.
 
-  Args:
-    config: options.
-    params: from `init`.
-    x: (*batch, time, inputs).
-    state: before the first element.
-    reset: (*batch, time) bool; where True the state is put back to the initial
-      one before that element. None for no resets.
-    step: whether x and reset are one element, without a time axis.
-
-  Returns:
-    y (*batch, time, outputs) and the state after the last element.
+  From x (*batch, time, inputs) and the state before to y (*batch, time,
+  outputs) and the state after the last element. Where `reset` (*batch, time)
+  bool is True the state is put back to the initial one before that element;
+  None is for no resets. With `step` x and reset are one element, without a time
+  axis. With a key there is dropout.
   """
   x = layers.dense(params["in"], x)
   variables = {"params": params["stack"]}
+  rngs = None if key is None else {"dropout": key}
   y, state = nn.SequenceModel(config.stack).apply(
-    variables, x, state, reset, step=step
+    variables, x, state, reset, key is not None, step=step, rngs=rngs
   )
   return layers.dense(params["out"], y.astype(x.dtype)), state

@@ -11,8 +11,6 @@ distances is the paper's lambda = 2 on the sum of cosines.
 Schwarzer et al., arXiv:2007.05929, and its code.
 """
 
-import jax
-
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
 from jaxseq.spr import inputs
@@ -20,17 +18,15 @@ from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
 
-Array = jax.Array
 
-
-def draw(
-  key: Array, config: learner.Config, batch: frames.Batch
-) -> inputs.Draws:
-  """Draws what is random about an update with a batch."""
-  (size,) = batch.weight.shape
-  predicted = (size, config.num_predictions) if config.predicts else None
-  shapes = inputs.Augmentations((size,), predicted, (size,), (size,))
-  return learner.draw(key, config, shapes)
+def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
+  """Returns the images of each branch of an update."""
+  return inputs.Augmentations(
+    online=batch.observation[:, 0],
+    spr=batch.observation[:, 1:] if config.predicts else None,
+    next_target=batch.next_observation,
+    next_online=batch.next_observation,
+  )
 
 
 def make(
@@ -44,30 +40,25 @@ def make(
   Raises:
     ValueError: if the batch does not fit the configuration.
   """
-  ahead = config.num_predictions if config.predicts else 0
   inputs.check(
     batch,
-    steps=ahead + 1,
+    steps=config.ahead + 1,
     rows=len(batch.weight),
-    ahead=ahead,
+    ahead=config.ahead,
     observation_shape=config.networks.encoder.image_shape,
   )
-  images = inputs.Augmentations(
-    online=batch.observation[:, 0],
-    spr=batch.observation[:, 1:] if config.predicts else None,
-    next_target=batch.next_observation,
-    next_online=batch.next_observation,
+  seen = inputs.augment(
+    config.augmentation, images(config, batch), draws.augmentations
   )
-  images = inputs.augment(config.augmentation, images, draws.augmentations)
-  target = _value_target(config, state, batch, images, draws)
-  projected = learner.to_predict(config, state, images.spr, draws)
+  target = _value_target(config, state, batch, seen, draws)
+  projected = learner.to_predict(config, state, seen.spr, draws)
 
   def loss(params):
     latent, outputs = _outputs(
-      config, params, images.online, draws.noise, draws.dropout_key(0)
+      config, params, seen.online, draws.noise, draws.dropout_key(0)
     )
     terms = objective.terms(
-      config, params, batch, latent, outputs, target, projected
+      config, params, batch, latent, outputs, target, projected, draws
     )
     return learner.weigh(config, batch.weight, *terms)
 
@@ -81,19 +72,13 @@ def _outputs(config, params, image, noise, key):
   return latent, q_heads.apply(head, params["head"], latent, noise)
 
 
-def _value_target(config, state, batch, images, draws):
+def _value_target(config, state, batch, seen, draws):
   """Returns target distributions (batch, atoms), or values (batch,)."""
-  noise = learner.noise_of_target(config, state, draws)
-  _, outputs = _outputs(
-    config, state.target, images.next_target, noise, draws.dropout_key(2)
-  )
+  noise, key = learner.noise_of_target(config, state, draws), draws.dropout_key
+  image = seen.next_target
+  _, outputs = _outputs(config, state.target, image, noise, key(2))
   selector = outputs
   if config.double:
-    _, selector = _outputs(
-      config,
-      state.params,
-      images.next_online,
-      draws.noise,
-      draws.dropout_key(3),
-    )
+    image = seen.next_online
+    _, selector = _outputs(config, state.params, image, draws.noise, key(3))
   return objective.bootstrap(config, batch, outputs, selector)

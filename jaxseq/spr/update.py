@@ -8,7 +8,6 @@ import types
 
 import jax
 
-from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import frames
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
@@ -16,7 +15,6 @@ from jaxseq.spr import sequence_loss
 from jaxseq.spr import transition_loss
 
 Array = jax.Array
-Batch = frames.Batch | frame_sequences.Batch
 
 
 def _loss_of(config: learner.Config) -> types.ModuleType:
@@ -24,13 +22,15 @@ def _loss_of(config: learner.Config) -> types.ModuleType:
   return sequence_loss if config.recurrent else transition_loss
 
 
-def draw(key: Array, config: learner.Config, batch: Batch) -> inputs.Draws:
+def draw(
+  key: Array, config: learner.Config, batch: frames.Batch
+) -> inputs.Draws:
   """Draws what is random about an update with a batch."""
-  return _loss_of(config).draw(key, config, batch)
+  return learner.draw(key, config, _loss_of(config).images(config, batch))
 
 
 def train_step(
-  config: learner.Config, state: learner.State, batch: Batch, key: Array
+  config: learner.Config, state: learner.State, batch: frames.Batch, key: Array
 ) -> tuple[learner.State, learner.Metrics]:
   """Draws noise and augmentations, and does an update."""
   return update(config, state, batch, draw(key, config, batch))
@@ -39,7 +39,7 @@ def train_step(
 def update(
   config: learner.Config,
   state: learner.State,
-  batch: Batch,
+  batch: frames.Batch,
   draws: inputs.Draws,
 ) -> tuple[learner.State, learner.Metrics]:
   """Does an update with what `draw` drew.

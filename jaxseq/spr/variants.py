@@ -16,6 +16,7 @@ do not follow it.
 
 import dataclasses
 import math
+import types
 
 from jaxseq import _registry
 from jaxseq.rl import encoders
@@ -31,6 +32,7 @@ from jaxseq.spr import resets
 ResetConfig = resets.Config
 
 Shape = tuple[int, ...]
+_NONE = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,35 +104,22 @@ def get(
 
 def spr(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of SPR with augmentation."""
-  encoder = encoders.Config(image_shape=image_shape)
-  return Variant(learner.Config(_networks(encoder, num_actions)))
+  return Variant(learner.Config(_networks(num_actions, image_shape)))
 
 
 def spr_no_aug(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of SPR without augmentation."""
-  encoder = encoders.Config(image_shape=image_shape, dropout=0.5)
-  return Variant(
-    learner.Config(
-      _networks(encoder, num_actions), augmentation=None, momentum_tau=0.01
-    )
-  )
-
-
-def _networks(encoder, num_actions):
-  shape = encoders.latent_shape(encoder)
-  return agent_networks.Config(
-    encoder,
-    q_heads.Config(num_actions, math.prod(shape)),
-    conv_transition.Config(num_actions, shape[-1]),
-  )
+  networks = _networks(num_actions, image_shape, {"dropout": 0.5})
+  return Variant(learner.Config(networks, augmentation=None, momentum_tau=0.01))
 
 
 def der(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of data-efficient Rainbow."""
-  parts = _dopamine_networks(num_actions, image_shape, predicts=False)
   return _dopamine(
-    parts,
-    {"augmentation": None, "target_period": 2000},
+    num_actions,
+    image_shape,
+    predicts=False,
+    update={"augmentation": None, "target_period": 2000},
     updates_per_step=1,
     min_replay=1600,
   )
@@ -138,12 +127,11 @@ def der(num_actions: int, image_shape: Shape) -> Variant:
 
 def drq(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of DrQ(eps)."""
-  parts = _dopamine_networks(
-    num_actions, image_shape, predicts=False, noisy=False, atoms=None
-  )
   return _dopamine(
-    parts,
-    {},
+    num_actions,
+    image_shape,
+    predicts=False,
+    head={"noisy": False, "atoms": None},
     updates_per_step=1,
     min_replay=1600,
     epsilon_train=0.01,
@@ -155,8 +143,10 @@ def drq(num_actions: int, image_shape: Shape) -> Variant:
 def sr_spr(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of SR-SPR."""
   return _dopamine(
-    _dopamine_networks(num_actions, image_shape, noisy=False),
-    {"target_tau": 0.005},
+    num_actions,
+    image_shape,
+    head={"noisy": False},
+    update={"target_tau": 0.005},
     updates_per_step=8,
     epsilon_decay=2001,
     resets=resets.Config(every=5000, shrink=0.8, perturb=0.2),
@@ -166,14 +156,13 @@ def sr_spr(num_actions: int, image_shape: Shape) -> Variant:
 
 def bbf(num_actions: int, image_shape: Shape) -> Variant:
   """Returns the configuration of BBF."""
-  encoder = {"kind": "impala", "channels": (16, 32, 32), "width": 4}
-  parts = _dopamine_networks(
-    num_actions, image_shape, encoder=encoder, noisy=False, hidden=2048
-  )
+  adamw = optimizer.Config(weight_decay=0.1, max_grad_norm=None)
   return _dopamine(
-    parts,
-    {"target_tau": 0.005},
-    weight_decay=0.1,
+    num_actions,
+    image_shape,
+    encoder={"kind": "impala", "channels": (16, 32, 32), "width": 4},
+    head={"noisy": False, "hidden": 2048},
+    update={"target_tau": 0.005, "optimizer": adamw},
     epsilon_decay=2001,
     annealing=resets.Annealing(),
     resets=resets.Config(),
@@ -181,48 +170,52 @@ def bbf(num_actions: int, image_shape: Shape) -> Variant:
   )
 
 
-def _dopamine_networks(
-  num_actions, image_shape, *, predicts=True, encoder=None, hidden=512, **head
+def _dopamine(
+  num_actions,
+  image_shape,
+  *,
+  predicts=True,
+  encoder=_NONE,
+  head=_NONE,
+  update=_NONE,
+  **run,
 ):
-  encoder = encoders.Config(
-    image_shape=image_shape,
-    padding="SAME",
-    # Latents are compared, and so brought to one scale, by those that predict.
-    renormalize=predicts,
-    initializer="xavier",
-    **(encoder or {}),
-  )
-  shape = encoders.latent_shape(encoder)
-  head = q_heads.Config(
+  """Returns an agent with what those that go back to Dopamine share."""
+  xavier = {"initializer": "xavier"}
+  networks = _networks(
     num_actions,
-    math.prod(shape),
-    hidden=hidden,
-    streams="shared",
-    advantage_bias=False,
-    gradient_scale=1.0,
-    bias_sigma="in",
-    initializer="xavier",
-    **head,
+    image_shape,
+    # Latents are compared, and so brought to one scale, by those that predict.
+    {"padding": "SAME", "renormalize": predicts, **xavier, **encoder},
+    {
+      "hidden": 512,
+      "streams": "shared",
+      "advantage_bias": False,
+      "gradient_scale": 1.0,
+      "bias_sigma": "in",
+      **xavier,
+      **head,
+    },
+    {"norm": "none", **xavier} if predicts else None,
   )
-  model = None
-  if predicts:
-    model = conv_transition.Config(
-      num_actions, shape[-1], norm="none", initializer="xavier"
-    )
-  return agent_networks.Config(encoder, head, model)
-
-
-def _dopamine(parts, options, *, weight_decay=0.0, **run):
   defaults = {
     "augmentation": augmentation.Config(exclusive=True),
     "shared_next": True,
     "spr_target": "target",
     "target_noise": "fresh",
     "priority": "loss",
-    "optimizer": optimizer.Config(
-      weight_decay=weight_decay, max_grad_norm=None
-    ),
+    "optimizer": optimizer.Config(max_grad_norm=None),
   }
-  config = learner.Config(parts, **{**defaults, **options})
+  config = learner.Config(networks, **{**defaults, **update})
   run = {"beta": (0.5, 0.5), "new_priority": "max", **run}
   return Variant(config, **run)
+
+
+def _networks(num_actions, image_shape, encoder=_NONE, head=_NONE, model=_NONE):
+  """Returns networks with options of each; no transition model with None."""
+  encoder = encoders.Config(image_shape=image_shape, **encoder)
+  shape = encoders.latent_shape(encoder)
+  if model is not None:
+    model = conv_transition.Config(num_actions, shape[-1], **model)
+  head = q_heads.Config(num_actions, math.prod(shape), **head)
+  return agent_networks.Config(encoder, head, model)

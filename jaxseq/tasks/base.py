@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.data import datasets
+from jaxseq.data import registry
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
@@ -71,17 +73,16 @@ class DataComparison(Comparison):
   data: str
   data_options: Mapping[str, Any] = arms.EMPTY
 
+  def load(self, **options: Any) -> datasets.Splits:
+    """Loads the data set, with more options of its loader if there are any."""
+    return registry.load(self.data, **options, **self.data_options)
+
 
 Arm = TypeVar("Arm", bound=ArmConfig)
 
 
 def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
-  """Returns the whole configuration of an arm.
-
-  Args:
-    config: a comparison, whose fields of the same names arms share.
-    name: of the arm.
-    cls: class of an arm's configuration.
+  """Returns the whole configuration of an arm of a comparison.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
@@ -99,10 +100,73 @@ def make_optimizer(
   )
 
 
-class ArrayProblem:
+def make_arm(
+  config: Comparison,
+  arm: ArmConfig,
+  problem: supervised.Problem,
+  metric: str,
+  unit: str,
+  **options: Any,
+) -> supervised_arms.Arm:
+  """Returns an arm that is ready to be trained.
+
+  The unit is what `arm.batch_size` counts, unless `examples` is among the
+  options: these are further fields of `supervised_arms.Arm`.
+  """
+  optimizer = make_optimizer(arm, config.num_updates)
+  fields = {"examples": arm.batch_size, **options}
+  return supervised_arms.Arm(problem, optimizer, metric, unit=unit, **fields)
+
+
+class Scored:
+  """Base of the problems whose network is trained by one of its scores.
+
+  A subclass has `network`, `inputs`, `score` and the rest of a
+  `supervised.Problem`.
+
+  Attributes:
+    objective: the metric that is minimized.
+    told: metrics that training tells, as "train_NAME", where there are any.
+  """
+
+  network: Any
+  objective: str = "test_loss"
+  told: tuple[str, ...] = ("accuracy",)
+
+  def inputs(self, batch: Any) -> tuple[Any, ...]:
+    """Returns the network's arguments for a batch."""
+    return (batch.inputs,)
+
+  def score(
+    self, outputs: Any, batch: Any
+  ) -> tuple[dict[str, jax.Array], jax.Array | int]:
+    """Returns means over what is scored of a batch, and how much that is."""
+    raise NotImplementedError
+
+  def loss(
+    self, variables: PyTree, batch: Any, carry: PyTree, key: jax.Array
+  ) -> tuple[jax.Array, supervised.Loss]:
+    """Returns the objective on a batch."""
+    outputs, collections = in_training(
+      self.network, variables, key, *self.inputs(batch)
+    )
+    metrics, _ = self.score(outputs, batch)
+    told = {f"train_{n}": metrics[n] for n in self.told if n in metrics}
+    value = metrics[self.objective]
+    return value, supervised.Loss(told, collections, carry)
+
+  def scores(
+    self, variables: PyTree, batch: Any
+  ) -> tuple[dict[str, jax.Array], jax.Array | int]:
+    """Returns `score` of the network on a batch."""
+    outputs = self.network.apply(variables, *self.inputs(batch))
+    return self.score(outputs, batch)
+
+
+class ArrayProblem(Scored):
   """Base of the problems whose examples lie on the device as arrays.
 
-  A subclass has `init`, `loss` and `evaluate` of `supervised.Problem`.
+  A subclass has `init` of `supervised.Problem` and `score` of `Scored`.
 
   Attributes:
     arm: network and batch size.
@@ -110,9 +174,13 @@ class ArrayProblem:
     data: arrays by part: "train", "test" and perhaps "valid".
     carry: None, as batches are independent.
     size: number of training examples.
+    validated: the metric that is told of the validation examples, too.
+    at_least: examples at once in evaluations, or more.
   """
 
   carry: PyTree = None
+  validated: str = "accuracy"
+  at_least: int = 1
 
   def __init__(
     self, arm: ArmConfig, network: Any, data: dict[str, PyTree], size: int
@@ -137,22 +205,33 @@ class ArrayProblem:
     return supervised.draw(key, update, self.size, self.arm.batch_size)
 
   def average(
-    self, function: Callable, examples: PyTree, at_least: int = 1
+    self, examples: PyTree, function: Callable
   ) -> dict[str, jax.Array]:
     """Averages metrics in batches of training's size or more."""
-    return average_over(function, examples, max(self.arm.batch_size, at_least))
+    batch_size = max(self.arm.batch_size, self.at_least)
+    return average_over(function, examples, batch_size)
+
+  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
+    """Scores the examples that are not trained on.
+
+    Returns:
+      The metrics of the test examples, and "valid_NAME" of the metric
+      `validated` where there are validation examples.
+    """
+    score = functools.partial(self.scores, variables)
+    metrics = self.average(data["test"], score)
+    if "valid" in data:
+      valid = self.average(data["valid"], score)
+      metrics[f"valid_{self.validated}"] = valid[self.validated]
+    return metrics
 
 
 def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
-  """Checks whether a network pools over time.
-
-  Args:
-    network: of an arm.
-    pools: whether it has to.
-    reason: why, as the end of a sentence.
+  """Checks that a network pools over time if it has to, and only then.
 
   Raises:
-    ValueError: if it does and should not, or the other way round.
+    ValueError: if it does and should not, or the other way round; the reason
+      is the end of the sentence.
   """
   if (network.pooling != "none") != pools:
     expected = "'mean' or 'last'" if pools else "'none'"
@@ -165,13 +244,6 @@ def in_training(
   network: Any, variables: PyTree, key: jax.Array, *inputs: Any, **options: Any
 ) -> tuple[Any, PyTree]:
   """Applies a network as in training: with dropout and batch statistics.
-
-  Args:
-    network: a Flax module with the argument `train`.
-    variables: of the network.
-    key: of the dropout.
-    *inputs: of the network.
-    **options: of the network.
 
   Returns:
     Its outputs, and the collections that it has updated.
@@ -191,7 +263,7 @@ def average_over(
   examples: PyTree,
   batch_size: int,
 ) -> dict[str, jax.Array]:
-  """Averages metrics over all examples, batch by batch.
+  """Averages metrics over all examples, batch by batch; returns weighted means.
 
   Args:
     function: from a batch to metrics that are means over its examples, and the
@@ -199,9 +271,6 @@ def average_over(
       whole batches; the last one may be shorter.
     examples: pytree of arrays with a leading axis of examples.
     batch_size: examples at once.
-
-  Returns:
-    The weighted means.
   """
   count = jax.tree.leaves(examples)[0].shape[0]
   whole, rest = divmod(count, min(batch_size, count))

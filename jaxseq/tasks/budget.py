@@ -1,11 +1,13 @@
 """Networks of equal size, and what they cost to run."""
 
+import bisect
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 
@@ -51,14 +53,11 @@ def fit_width(
   Args:
     config: of the network; its d_model is replaced.
     num_outputs: its outputs.
-    vocab_size: number of tokens; None for feature vectors.
-    width: number of features, where the inputs are no tokens.
+    vocab_size: see `count_parameters`.
+    width: likewise.
     budget: number of parameters.
     multiple: d_model is a multiple of this.
-    pairs: whether an example is two sequences.
-
-  Returns:
-    The configuration.
+    pairs: see `count_parameters`.
 
   Raises:
     ValueError: if the smallest width is beyond twice the budget.
@@ -71,22 +70,22 @@ def fit_width(
       chosen, num_outputs, vocab_size, width, pairs
     )
 
-  low, high = 1, 2
-  if at(low)[1] > 2 * budget:
-    raise ValueError(
-      f"budget: got {budget}, expected at least {at(low)[1] // 2} for mixer "
-      f"{config.stack.mixer!r}, whose smallest network has {at(low)[1]} "
-      "parameters."
+  smallest = at(1)[1]
+  if smallest > 2 * budget:
+    raise _validate.error(
+      "budget",
+      budget,
+      f"at least {smallest // 2} for mixer {config.stack.mixer!r}, whose "
+      f"smallest network has {smallest} parameters",
     )
+  high = 2
   while at(high)[1] < budget:
-    low, high = high, 2 * high
-  while high - low > 1:
-    middle = (low + high) // 2
-    if at(middle)[1] < budget:
-      low = middle
-    else:
-      high = middle
-  return min(at(low), at(high), key=lambda pair: abs(pair[1] - budget))[0]
+    high *= 2
+  first = bisect.bisect_left(
+    range(high), budget, high // 2, key=lambda units: at(units)[1]
+  )
+  near = at(max(first - 1, 1)), at(first)
+  return min(near, key=lambda pair: abs(pair[1] - budget))[0]
 
 
 def state_bytes(config: nn.NetworkConfig) -> int:

@@ -12,7 +12,6 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.training import supervised
 
 
 def is_paired(splits: data.Splits) -> bool:
@@ -33,6 +32,8 @@ class Problem(base.ArrayProblem):
       training set, or the two halves of pairs do not fit together.
   """
 
+  at_least = 128
+
   def __init__(self, arm: base.ArmConfig, splits: data.Splits):
     base.check_pooling(arm.network, True, "a sequence has one class")
     self.paired = is_paired(splits)
@@ -46,57 +47,24 @@ class Problem(base.ArrayProblem):
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    inputs, lengths = self._sequences(base.first(self.data["train"]))
-    return self.network.init(key, inputs, lengths=lengths)
+    return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
-  def loss(
-    self,
-    variables: base.PyTree,
-    batch: data.ArrayDataset,
-    carry: None,
-    key: jax.Array,
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean cross-entropy in nats."""
-    inputs, lengths = self._sequences(batch)
-    (logits, _), collections = base.in_training(
-      self.network, variables, key, inputs, lengths=lengths
-    )
-    value, accuracy, _ = base.cross_entropy(logits, batch.targets)
-    return value, supervised.Loss(
-      {"train_accuracy": accuracy}, collections, carry
-    )
+  def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
+    """Returns inputs, no states, no resets and lengths; pairs side by side."""
+    inputs, lengths = batch.inputs, batch.lengths
+    if self.paired:
+      second = batch.extras.second_lengths
+      inputs = jnp.stack([inputs, batch.extras.second], axis=1)
+      if lengths is not None:
+        lengths = jnp.stack([lengths, second], axis=1)
+    return inputs, None, None, lengths
 
-  def evaluate(
-    self, variables: base.PyTree, data: base.PyTree
-  ) -> supervised.Metrics:
-    """Scores the examples that are not trained on.
-
-    Returns:
-      "accuracy" and "test_loss" (nats) of the test examples, and
-      "valid_accuracy" where there are validation examples.
-    """
-
-    def score(batch):
-      inputs, lengths = self._sequences(batch)
-      logits, _ = self.network.apply(variables, inputs, lengths=lengths)
-      value, accuracy, count = base.cross_entropy(logits, batch.targets)
-      return {"test_loss": value, "accuracy": accuracy}, count
-
-    metrics = self.average(score, data["test"], 128)
-    if "valid" in data:
-      valid = self.average(score, data["valid"], 128)
-      metrics["valid_accuracy"] = valid["accuracy"]
-    return metrics
-
-  def _sequences(self, batch):
-    """Returns inputs and lengths, of pairs side by side."""
-    if not self.paired:
-      return batch.inputs, batch.lengths
-    inputs = jnp.stack([batch.inputs, batch.extras.second], axis=1)
-    if batch.lengths is None:
-      return inputs, None
-    second = batch.extras.second_lengths
-    return inputs, jnp.stack([batch.lengths, second], axis=1)
+  def score(
+    self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset
+  ) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Returns "accuracy" and "test_loss", the mean cross-entropy in nats."""
+    loss, accuracy, count = base.cross_entropy(outputs[0], batch.targets)
+    return {"test_loss": loss, "accuracy": accuracy}, count
 
 
 def _check_pairs(splits, paired):

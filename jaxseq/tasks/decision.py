@@ -265,13 +265,9 @@ def first_steps(mask: Array) -> Array:
 def imitation_loss(
   actions: Actions, outputs: Array, taken: Array, mask: Array
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns how far outputs are from the actions that were taken.
+  """Returns how far outputs (..., size) are from the actions that were taken.
 
-  Args:
-    actions: what is decided.
-    outputs: (..., size) of the model.
-    taken: (...) int32 or (..., size) float32.
-    mask: (...) bool, what counts.
+  These are (...) int32 or (..., size) float32; the mask (...) says what counts.
 
   Returns:
     The mean cross-entropy (nats), or squared error per number; and metrics.
@@ -311,9 +307,10 @@ class Problem:
     discrete = model.actions.kind == "discrete"
     shape = recorded.actions.shape[1:]
     if shape != (() if discrete else (model.actions.size,)):
-      raise ValueError(
-        f"recorded: the actions: got shape {recorded.actions.shape}, expected "
-        f"{model.actions.kind}, with size {model.actions.size}."
+      raise _validate.error(
+        "recorded: the actions",
+        f"shape {recorded.actions.shape}",
+        f"{model.actions.kind}, with size {model.actions.size}",
       )
     learnt = recorded
     if arm.top_share < 1:

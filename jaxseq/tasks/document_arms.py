@@ -123,15 +123,9 @@ def make_arm(
   devices: int = 0,
   **options: Any,
 ) -> Arm:
-  """Returns an arm.
+  """Returns an arm that shares the work out to `choose_devices(devices)`.
 
-  Args:
-    arm: its configuration.
-    corpus: the text.
-    plan: how updates are planned.
-    num_updates: of the whole run.
-    devices: see `choose_devices`.
-    **options: more of `documents.Problem`.
+  The options are more of `documents.Problem`.
 
   Raises:
     ValueError: an option is wrong.

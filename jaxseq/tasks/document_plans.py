@@ -76,12 +76,8 @@ class PlanConfig:
     _validate.integer("tokens_per_device", self.tokens_per_device, 0)
     _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
     known = {f.name for f in dataclasses.fields(planner.CostModel)}
-    wrong = sorted(set(self.costs) - (known - set(_DERIVED)))
-    if wrong:
-      raise ValueError(
-        f"costs has no field {', '.join(wrong)}; its fields are "
-        f"{', '.join(sorted(known - set(_DERIVED)))}."
-      )
+    for name in self.costs:
+      _validate.choice("costs", name, sorted(known - set(_DERIVED)))
 
 
 class Planner(NamedTuple):
@@ -162,13 +158,7 @@ def make_planner(
   max_length: int,
   devices: Sequence[jax.Device],
 ) -> Planner:
-  """Returns the planner of a network's updates.
-
-  Args:
-    config: options.
-    network: the network; its mixers say what is exchanged.
-    max_length: elements of the longest document.
-    devices: those that share the work.
+  """Returns the planner of a network's updates on documents of `max_length`.
 
   Raises:
     ValueError: if the devices are no power of two, or too few for the longest
@@ -176,9 +166,8 @@ def make_planner(
   """
   count = len(devices)
   if count & (count - 1):
-    raise ValueError(
-      f"devices: got {count}, expected a power of two, as groups are halved."
-    )
+    expected = "a power of two, as groups are halved"
+    raise _validate.error("devices", count, expected)
   stack = network.stack
   for name, value, free, reason in (
     ("pooling", network.pooling, "none", "every token is a target"),
@@ -194,9 +183,11 @@ def make_planner(
   )
   capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:
-    raise ValueError(
-      f"tokens_per_device: got {capacity}, expected {-(-max_length // count)} "
-      f"or more, so that {count} devices hold a document of {max_length}."
+    raise _validate.error(
+      "tokens_per_device",
+      capacity,
+      f"{-(-max_length // count)} or more, so that {count} devices hold a "
+      f"document of {max_length}",
     )
   names = [stack.mixer, *(name for name, _ in stack.hybrid)]
   recurrent = "attention" not in names
@@ -213,7 +204,7 @@ def make_planner(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs
   )
   if config.method == "stream" and not recurrent:
-    raise ValueError("plan.method: got 'stream', which attention cannot use.")
+    raise _validate.error("plan.method", "stream", "one that attention can use")
   here = jax.process_index()
   local = [i for i, d in enumerate(devices) if d.process_index == here]
   return Planner(config, model, chunks, count, tuple(local))

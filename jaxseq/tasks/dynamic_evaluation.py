@@ -55,12 +55,7 @@ class Config:
 def check(
   config: Config, network: nn.NetworkConfig, train: language.Text
 ) -> None:
-  """Checks that a network can be evaluated so.
-
-  Args:
-    config: options.
-    network: options of the network.
-    train: (streams, n) the training text.
+  """Checks that a network can be evaluated so, after a text (streams, n).
 
   Raises:
     ValueError: if the network has batch norm, whose statistics are not learned
@@ -71,9 +66,11 @@ def check(
     batch_norm="dynamic evaluation cannot let its statistics follow the text",
   )
   if train.tokens.shape[1] < config.length:
-    raise ValueError(
-      f"dynamic.length: got {config.length}, expected at most "
-      f"{train.tokens.shape[1]}, the tokens of a stream of the training text."
+    raise _validate.error(
+      "dynamic.length",
+      config.length,
+      f"at most {train.tokens.shape[1]}, the tokens of a stream of the "
+      "training text",
     )
 
 

@@ -104,8 +104,7 @@ def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
     the number of events. What no model can beat in expectation is the first:
     that sequences end at the horizon makes long gaps rare among the events.
   """
-  inside = jnp.arange(terms.events.shape[1]) < lengths[:, None]
-  events = jnp.where(inside, terms.events, 0).sum()
+  events = jnp.where(_inside(terms.events, lengths), terms.events, 0).sum()
   count = jnp.maximum(lengths.sum(), 1)
   return -(events + terms.tail.sum()) / count, -events / count
 
@@ -115,14 +114,8 @@ def log_likelihood(
   events: event_network.Sequences,
   horizon: float,
 ) -> Terms:
-  """Scores predictions of sequences.
-
-  Args:
-    prediction: (n, events + 1, ...).
-    events: (n, events) arrays.
-    horizon: until when the sequences were observed.
-  """
-  inside = jnp.arange(events.gaps.shape[1]) < events.lengths[:, None]
+  """Scores predictions (n, events + 1, ...) of sequences (n, events)."""
+  inside = _inside(events.gaps, events.lengths)
   gap, tail = _positive_gaps(events, horizon)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   log_marks = jax.nn.log_softmax(before.mark_logits)
@@ -161,6 +154,10 @@ class Problem(base.ArrayProblem):
       training set, or the network pools.
   """
 
+  objective = validated = "nll"
+  told = ("event_nll",)
+  at_least = 64
+
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):
     known = statistics(splits)
     network = make_network(arm, known)
@@ -179,22 +176,21 @@ class Problem(base.ArrayProblem):
     one = base.first(self.data["train"])
     return self.network.init(key, one, jnp.ones((1, one.gaps.shape[1] + 1)))
 
-  def loss(
-    self,
-    variables: base.PyTree,
-    batch: event_network.Sequences,
-    carry: None,
-    key: jax.Array,
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the negative log likelihood in nats per event."""
-    prediction, collections = base.in_training(
-      self.network, variables, key, batch, self._next_gaps(batch)
-    )
-    terms = log_likelihood(prediction, batch, self.horizon)
-    value, events = per_event(terms, batch.lengths)
-    return value, supervised.Loss(
-      {"train_event_nll": events}, collections, carry
-    )
+  def inputs(
+    self, batch: event_network.Sequences
+  ) -> tuple[event_network.Sequences, jax.Array]:
+    """Returns the events, and the gaps to predict.
+
+    Of the n + 1 gaps the last has no event, and its mark no score.
+    """
+    gap, tail = _positive_gaps(batch, self.horizon)
+    return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
+
+  def score(
+    self, outputs: event_network.Prediction, batch: event_network.Sequences
+  ) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Returns means over the events of a batch, and their number."""
+    return _score(outputs, batch, self.horizon), batch.lengths.sum()
 
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
@@ -208,20 +204,8 @@ class Problem(base.ArrayProblem):
       `mark_sees_gap`; where the process is known also "nll_gap", how far "nll"
       is above that of the process on the same sequences; and "valid_nll".
     """
-
-    def score(batch):
-      prediction = self.network.apply(variables, batch, self._next_gaps(batch))
-      return _score(prediction, batch, self.horizon), batch.lengths.sum()
-
-    metrics = self.average(score, data["test"], 64)
-    metrics["rmse"] = jnp.sqrt(metrics.pop("squared_error"))
-    valid = self.average(score, data["valid"], 64)
-    return metrics | {"valid_nll": valid["nll"]}
-
-  def _next_gaps(self, events):
-    """Gaps (n, events + 1); the last has no event, and its mark no score."""
-    gap, tail = _positive_gaps(events, self.horizon)
-    return jnp.concatenate([gap, tail[:, None]], axis=1)
+    metrics = super().evaluate(variables, data)
+    return metrics | {"rmse": jnp.sqrt(metrics.pop("squared_error"))}
 
 
 def baselines(splits: data.Splits) -> dict[str, dict[str, float]]:
@@ -243,9 +227,14 @@ def baselines(splits: data.Splits) -> dict[str, dict[str, float]]:
   }
 
 
+def _inside(x, lengths):
+  """Marks the elements (n, time) of sequences before their ends."""
+  return jnp.arange(x.shape[1]) < lengths[:, None]
+
+
 def _positive_gaps(events, horizon):
   """Gaps with 1 behind the end; and from the last event to the horizon."""
-  inside = jnp.arange(events.gaps.shape[1]) < events.lengths[:, None]
+  inside = _inside(events.gaps, events.lengths)
   gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
   last = jnp.where(inside, events.times, 0.0).max(axis=1)
   # An event right at the horizon leaves no time: its logarithm stays finite.
@@ -262,7 +251,7 @@ def _score(prediction, events, horizon):
       Terms(events.true_events, events.true_tail), events.lengths
     )
     metrics["nll_gap"] = nll - true
-  inside = jnp.arange(events.gaps.shape[1]) < events.lengths[:, None]
+  inside = _inside(events.gaps, events.lengths)
   count = jnp.maximum(events.lengths.sum(), 1)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   error = before.gap.expectation() - events.gaps

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.tasks import forecasting
-from jaxseq.training import plots
+from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import processes
@@ -23,13 +23,8 @@ def draw_horizons(
 ) -> None:
   """Draws horizons.png: the errors of all arms and baselines.
 
+  The results are by "ARM-HORIZON", the baselines' metrics by horizon and name.
   With a single horizon there is nothing to draw.
-
-  Args:
-    config: the comparison, with the fields `arms`, `data` and `horizons`.
-    directory: of the run.
-    results: by "ARM-HORIZON".
-    baselines: metrics by horizon and name.
   """
   horizons = sorted(config.horizons)
   if len(horizons) < 2 or not processes.is_first():
@@ -40,14 +35,14 @@ def draw_horizons(
   }
   for name in baselines[horizons[0]]:
     curves[name] = np.array([baselines[h][name]["mse"] for h in horizons])
-  picture = plots.learning_curve(
+  report.draw(
+    "Errors over horizons",
     directory / "horizons.png",
     {name: (horizons, values) for name, values in curves.items()},
     xlabel="horizon",
     ylabel="mean squared error",
     title=f"{config.data}: error on the test span",
   )
-  print(f"Errors over horizons: {picture or 'not drawn'}")
 
 
 def draw_forecasts(
@@ -59,14 +54,8 @@ def draw_forecasts(
 ) -> None:
   """Draws forecasts.png, by first seeds, from the middle of the test span.
 
-  The channel drawn is the last one.
-
-  Args:
-    config: the comparison.
-    directory: of the run.
-    configs: of the arms.
-    made: the arms, by "ARM-HORIZON".
-    spans: of the series and the horizon to draw.
+  The channel drawn is the last one; the spans are of the horizon to draw, and
+  `made` has the arms by "ARM-HORIZON".
   """
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2
@@ -85,11 +74,11 @@ def draw_forecasts(
   # All processes restore checkpoints together; one draws.
   if not processes.is_first():
     return
-  picture = plots.learning_curve(
+  report.draw(
+    "Forecasts",
     directory / "forecasts.png",
     lines,
     xlabel="steps after the end of the input",
     ylabel="standardised value",
     title=f"{config.data}: a forecast from the middle of the test span",
   )
-  print(f"Forecasts: {picture or 'not drawn'}")

@@ -4,6 +4,7 @@ The windows of a span are cut on the device, out of the span itself: the
 thousand windows that share a value do not hold it a thousand times.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Literal
 from typing import NamedTuple
@@ -18,7 +19,6 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.training import supervised
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
@@ -185,6 +185,10 @@ class Problem(base.ArrayProblem):
       number of training windows.
   """
 
+  objective = validated = "mse"
+  told = ("mse", "mae")
+  at_least = 128
+
   def __init__(self, arm: ArmConfig, series: Spans):
     base.check_pooling(arm.network, True, "a window has one forecast")
     self.input_length = series.input_length
@@ -208,42 +212,26 @@ class Problem(base.ArrayProblem):
     """Draws windows: each once before any comes again."""
     return windows(data["train"], self.draw(key, update), self.total)
 
-  def loss(
-    self,
-    variables: base.PyTree,
-    batch: jax.Array,
-    carry: None,
-    key: jax.Array,
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean squared error."""
-    forecast, collections = base.in_training(
-      self.network, variables, key, batch[:, : self.input_length]
+  def inputs(self, batch: jax.Array) -> tuple[jax.Array]:
+    """Returns the first part of windows (n, time, channels)."""
+    return (batch[:, : self.input_length],)
+
+  def score(
+    self, outputs: jax.Array, batch: jax.Array
+  ) -> tuple[dict[str, jax.Array], int]:
+    """Returns "mse" and "mae" over windows, times and channels."""
+    error = outputs - batch[:, self.input_length :]
+    metrics = {"mse": jnp.mean(error**2), "mae": jnp.mean(jnp.abs(error))}
+    return metrics, len(batch)
+
+  def average(
+    self, examples: jax.Array, function: Callable
+  ) -> dict[str, jax.Array]:
+    """Averages metrics over all windows of a span."""
+    starts = jnp.arange(examples.shape[0] - self.total + 1)
+    return super().average(
+      starts, lambda starts: function(windows(examples, starts, self.total))
     )
-    errors = _errors(forecast, batch[:, self.input_length :])
-    metrics = {f"train_{name}": value for name, value in errors.items()}
-    return errors["mse"], supervised.Loss(metrics, collections, carry)
-
-  def evaluate(
-    self, variables: base.PyTree, data: base.PyTree
-  ) -> supervised.Metrics:
-    """Scores all windows of the spans that are not trained on.
-
-    Returns:
-      "mse" and "mae" over all windows, times and channels of the test span, and
-      "valid_mse", in the units of the spans.
-    """
-
-    def of(span):
-      def score(starts):
-        batch = windows(span, starts, self.total)
-        forecast = self.network.apply(variables, batch[:, : self.input_length])
-        errors = _errors(forecast, batch[:, self.input_length :])
-        return errors, starts.shape[0]
-
-      starts = jnp.arange(span.shape[0] - self.total + 1)
-      return self.average(score, starts, 128)
-
-    return of(data["test"]) | {"valid_mse": of(data["valid"])["mse"]}
 
 
 def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
@@ -281,8 +269,3 @@ def baselines(series: Spans, period: int) -> dict[str, dict[str, float]]:
     name: {"mse": float(mse / count), "mae": float(mae / count)}
     for name, (mse, mae) in totals.items()
   }
-
-
-def _errors(forecast, target):
-  error = forecast - target
-  return {"mse": jnp.mean(error**2), "mae": jnp.mean(jnp.abs(error))}

@@ -5,9 +5,12 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import _validate
+from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.tasks import language
 
 
 def sample(
@@ -65,9 +68,7 @@ def generate(
   key: jax.Array,
   *,
   states: PyTree = None,
-  temperature: float = 1.0,
-  top_k: int | None = None,
-  top_p: float | None = None,
+  **options: Any,
 ) -> tuple[jax.Array, PyTree]:
   """Continues a prompt, token by token.
 
@@ -82,9 +83,7 @@ def generate(
     length: number of tokens to generate, at least 1.
     key: random key.
     states: states before the prompt; fresh ones if None.
-    temperature: see `sample`, as for the other options.
-    top_k: see `sample`.
-    top_p: see `sample`.
+    **options: of `sample`: temperature, top_k, top_p.
 
   Returns:
     The generated tokens (*batch, length) int32, and the states after all of
@@ -94,27 +93,55 @@ def generate(
     ValueError: if the prompt is empty or an option is out of range.
   """
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
-    raise ValueError(
-      f"prompt: got {jnp.shape(prompt)}, expected shape (*batch, time) with at "
-      "least one token."
-    )
+    shape = f"shape {jnp.shape(prompt)}"
+    expected = "(*batch, time) with at least one token"
+    raise _validate.error("prompt", shape, expected)
   _validate.integer("length", length, 1)
-
-  def draw(key, logits):
-    return sample(
-      key, logits, temperature=temperature, top_k=top_k, top_p=top_p
-    )
 
   logits, states = network.apply(variables, prompt, states)
   keys = jax.random.split(key, length)
-  first = draw(keys[0], logits[..., -1, :])
+  first = sample(keys[0], logits[..., -1, :], **options)
 
   def body(carry, key):
     token, states = carry
     logits, states = network.apply(variables, token, states, method="step")
-    token = draw(key, logits)
+    token = sample(key, logits, **options)
     return (token, states), token
 
   (_, states), rest = lax.scan(body, (first, states), keys[1:])
   tokens = jnp.concatenate([first[None], rest], axis=0)
   return jnp.moveaxis(tokens, 0, -1), states
+
+
+def continue_text(
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  text: str,
+  length: int,
+  key: jax.Array,
+  **options: Any,
+) -> str:
+  """Continues a text, byte by byte, with a network of bytes.
+
+  Args:
+    network: see `generate`, as for the arguments that follow.
+    variables: of the network.
+    text: what stands at the beginning of the document; may be empty.
+    length: number of bytes to generate.
+    key: random key.
+    **options: of `generate`.
+
+  Returns:
+    The text and what follows, with escapes for what could steer a terminal.
+  """
+  prompt = np.frombuffer(bytes([language.START]) + text.encode(), np.uint8)
+  tokens, _ = jax.jit(
+    lambda variables, prompt, key: generate(
+      network, variables, prompt, length, key, **options
+    )
+  )(variables, jnp.asarray(prompt, jnp.int32), key)
+  written = bytes(np.asarray(tokens).astype(np.uint8))
+  return text + "".join(
+    c if c.isprintable() or c in "\n\t" else repr(c)[1:-1]
+    for c in written.decode("utf-8", errors="replace")
+  )

@@ -66,9 +66,8 @@ def from_splits(splits: data.Splits) -> Corpus:
   def part(dataset):
     tokens = dataset.targets
     if tokens.ndim != 2 or len(tokens) != 1:
-      raise ValueError(
-        f"the data: got shape {tokens.shape}, expected one text, (1, n) tokens."
-      )
+      shape = f"shape {tokens.shape}"
+      raise _validate.error("the data", shape, "one text, (1, n) tokens")
     starts = np.zeros(tokens.shape[1], bool)
     if dataset.extras.document_starts is not None:
       starts = np.array(dataset.extras.document_starts[0], bool)
@@ -95,10 +94,8 @@ def streams(text: Text, count: int) -> Text:
   """
   each = len(text.tokens) // count
   if each < 1:
-    raise ValueError(
-      f"count: got {count}, expected at most {len(text.tokens)}, the number of "
-      "tokens."
-    )
+    expected = f"at most {len(text.tokens)}, the number of tokens"
+    raise _validate.error("count", count, expected)
   return Text(*(x[: count * each].reshape(count, each) for x in text))
 
 
@@ -135,9 +132,10 @@ class Problem:
     count = arm.batch_size
     pieces = len(corpus.train.tokens) // (count * length)
     if pieces < 1:
-      raise ValueError(
-        f"batch_size * length: got {count} * {length}, expected at most "
-        f"{len(corpus.train.tokens)}, the number of training tokens."
+      raise _validate.error(
+        "batch_size * length",
+        count * length,
+        f"at most {len(corpus.train.tokens)}, the number of training tokens",
       )
     part = count * pieces * length
     train = streams(Text(*(x[:part] for x in corpus.train)), count)

@@ -13,12 +13,12 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.nn import dense
 from jaxseq.tasks import base
-from jaxseq.training import supervised
 
 # The smallest variance, as in the paper's code.
 _FLOOR = 1e-6
@@ -43,15 +43,17 @@ class ArmConfig(base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     if self.image_size < 0 or self.image_size % 8:
-      raise ValueError(
-        f"image_size: got {self.image_size}, expected a multiple of 8, or 0."
+      raise _validate.error(
+        "image_size", self.image_size, "a multiple of 8, or 0"
       )
     if self.gaps == "scale":
       apply = mixers.get(self.network.stack.mixer).apply
       if "gaps" not in inspect.signature(apply).parameters:
-        raise ValueError(
-          f"gaps: got 'scale', expected 'append' or 'ignore' for the mixer "
-          f"{self.network.stack.mixer!r}, which has no step sizes to multiply."
+        raise _validate.error(
+          "gaps",
+          "scale",
+          "'append' or 'ignore' for the mixer "
+          f"{self.network.stack.mixer!r}, which has no step sizes to multiply",
         )
 
 
@@ -156,6 +158,9 @@ class Problem(base.ArrayProblem):
       element, or batches are larger than the training set.
   """
 
+  told = ("mse",)
+  validated = "mse"
+
   def __init__(self, arm: ArmConfig, splits: data.Splits):
     base.check_pooling(arm.network, False, "every element has an output")
     targets = splits.train.targets
@@ -169,46 +174,20 @@ class Problem(base.ArrayProblem):
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    one = base.first(self.data["train"])
-    return self.network.init(key, one.inputs, one.extras.gaps)
+    return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
-  def loss(
-    self,
-    variables: base.PyTree,
-    batch: data.ArrayDataset,
-    carry: None,
-    key: jax.Array,
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean negative log likelihood of the elements."""
-    (mean, variance), collections = base.in_training(
-      self.network, variables, key, batch.inputs, batch.extras.gaps
-    )
-    value = negative_log_likelihood(mean, variance, batch.targets).mean()
+  def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
+    """Returns inputs and gaps."""
+    return batch.inputs, batch.extras.gaps
+
+  def score(
+    self, outputs: tuple[jax.Array, jax.Array], batch: data.ArrayDataset
+  ) -> tuple[dict[str, jax.Array], int]:
+    """Returns "mse", and "test_loss", the mean negative log likelihood."""
+    mean, variance = outputs
+    loss = negative_log_likelihood(mean, variance, batch.targets).mean()
     mse = jnp.mean((mean - batch.targets) ** 2)
-    return value, supervised.Loss({"train_mse": mse}, collections, carry)
-
-  def evaluate(
-    self, variables: base.PyTree, data: base.PyTree
-  ) -> supervised.Metrics:
-    """Scores the sequences that are not trained on.
-
-    Returns:
-      "mse" and "test_loss" of the test sequences, and "valid_mse" where there
-      are validation sequences.
-    """
-
-    def score(batch):
-      mean, variance = self.network.apply(
-        variables, batch.inputs, batch.extras.gaps
-      )
-      loss = negative_log_likelihood(mean, variance, batch.targets).mean()
-      mse = jnp.mean((mean - batch.targets) ** 2)
-      return {"mse": mse, "test_loss": loss}, batch.inputs.shape[0]
-
-    metrics = self.average(score, data["test"])
-    if "valid" in data:
-      metrics["valid_mse"] = self.average(score, data["valid"])["mse"]
-    return metrics
+    return {"mse": mse, "test_loss": loss}, mean.shape[0]
 
 
 def _pool(x):

@@ -17,7 +17,7 @@ from jaxseq.training import supervised
 _TEST_SEED = 0x7E57
 
 
-class Problem:
+class Problem(base.Scored):
   """Learning a task of `jaxseq.data.tokens`.
 
   Args:
@@ -59,22 +59,11 @@ class Problem:
     key = jax.random.fold_in(key, update)
     return tokens.get(self.task).sample(key, self.config, self.arm.batch_size)
 
-  def loss(
-    self,
-    variables: base.PyTree,
-    batch: tokens.TokenBatch,
-    carry: None,
-    key: jax.Array,
-  ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean cross-entropy in nats, or the mean squared error."""
-    (outputs, _), collections = base.in_training(
-      self.network, variables, key, batch.inputs
-    )
-    metrics, _ = _score(outputs, batch)
-    value = metrics.pop("loss")
-    metrics.pop("solved", None)
-    metrics = {f"train_{name}": x for name, x in metrics.items()}
-    return value, supervised.Loss(metrics, collections, carry)
+  def score(
+    self, outputs: tuple[jax.Array, PyTree], batch: tokens.TokenBatch
+  ) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Returns the metrics of `evaluate`, and the number of scored elements."""
+    return _score(outputs[0], batch)
 
   def evaluate(self, variables: base.PyTree, data: None) -> supervised.Metrics:
     """Scores the test batches.
@@ -102,15 +91,10 @@ def accuracy_at(
   batch_size: int,
   num_batches: int,
 ) -> dict[str, jax.Array]:
-  """Scores a network on a task, whose options may differ from the training's.
+  """Scores a network by some batches of a task.
 
-  Args:
-    arm: network.
-    task: name of the task.
-    options: of the task; a length beyond that of the training, for one.
-    variables: of the network.
-    batch_size: sequences at once.
-    num_batches: how often.
+  The options of the task may differ from those of the training: a length
+  beyond that, for one.
 
   Returns:
     The metrics of `Problem.evaluate`.
@@ -122,9 +106,7 @@ def accuracy_at(
   def score(key):
     batch = draw(key[0], config, batch_size)
     outputs, _ = network.apply(variables, batch.inputs)
-    metrics, weight = _score(outputs, batch)
-    metrics["test_loss"] = metrics.pop("loss")
-    return metrics, weight
+    return _score(outputs, batch)
 
   keys = jax.random.split(jax.random.key(_TEST_SEED), num_batches)
   return base.average_over(score, keys, 1)
@@ -150,7 +132,7 @@ def _score(outputs, batch):
     loss, accuracy, weight = base.cross_entropy(outputs, batch.targets, mask)
     right = (jnp.argmax(outputs, axis=-1) == batch.targets) | ~mask
     solved = right.all(axis=-1).mean()
-    return {"loss": loss, "accuracy": accuracy, "solved": solved}, weight
+    return {"accuracy": accuracy, "solved": solved, "test_loss": loss}, weight
   error = jnp.mean((outputs - batch.targets) ** 2, axis=-1)
   weight = mask.sum()
-  return {"loss": jnp.where(mask, error, 0).sum() / weight}, weight
+  return {"test_loss": jnp.where(mask, error, 0).sum() / weight}, weight

@@ -18,25 +18,14 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 
 
 def mean(scores: np.ndarray) -> np.ndarray:
-  """Returns the mean over tasks of the mean over runs.
-
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
-  """
+  """Returns the mean of scores (..., runs, tasks) over both: (...,)."""
   return np.mean(scores, axis=(-2, -1))
 
 
 def median(scores: np.ndarray) -> np.ndarray:
   """Returns the median over tasks of the mean over runs.
 
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  Scores (..., runs, tasks) to (...,).
   """
   return np.median(np.mean(scores, axis=-2), axis=-1)
 
@@ -44,13 +33,8 @@ def median(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
   """Returns the interquartile mean: that of the middle half of all scores.
 
-  A quarter of them, rounded down, is left out at either end.
-
-  Args:
-    scores: (..., runs, tasks).
-
-  Returns:
-    (...,).
+  A quarter of them, rounded down, is left out at either end. Scores (..., runs,
+  tasks) to (...,).
   """
   scores = np.asarray(scores, float)
   flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
@@ -61,12 +45,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
   """Returns how far scores stay below a target on average; less is better.
 
-  Args:
-    scores: (..., runs, tasks).
-    target: what lies above it counts as the target.
-
-  Returns:
-    (...,).
+  What lies above counts as the target. Scores (..., runs, tasks) to (...,).
   """
   return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
 
@@ -116,16 +95,11 @@ def aggregates(
 ) -> dict[str, tuple[float, float, float]]:
   """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
 
-  Args:
-    scores: (runs, tasks), finite.
-    **options: of `bootstrap`.
+  Scores, options and errors are those of `bootstrap`.
 
   Returns:
     "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
     end).
-
-  Raises:
-    ValueError: as `bootstrap`.
   """
   return {
     name: (float(function(scores)), *bootstrap(scores, function, **options))
@@ -136,14 +110,8 @@ def aggregates(
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
   """Returns how probably a run of x beats one of y, averaged over tasks.
 
-  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-
-  Returns:
-    A number in [0, 1].
+  P(x > y) + P(x = y) / 2 over all pairs of runs on a task, in [0, 1]. Both are
+  (runs, tasks) and finite, with as many tasks.
 
   Raises:
     ValueError: if an array is no finite table, or the tasks differ in number.
@@ -152,23 +120,12 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def improvement(
-  x: np.ndarray,
-  y: np.ndarray,
-  *,
-  resamples: int = 2000,
-  confidence: float = 0.95,
-  seed: int = 0,
+  x: np.ndarray, y: np.ndarray, **options: Any
 ) -> tuple[float, float, float]:
   """Returns `probability_of_improvement` with its bootstrap interval.
 
-  The runs of x and those of y are resampled as in `bootstrap`, independently.
-
-  Args:
-    x: (runs, tasks), finite.
-    y: (other number of runs, tasks), finite.
-    resamples: number of resamples.
-    confidence: share of the resamples inside the interval.
-    seed: of the resamples.
+  The runs of x and those of y are resampled as in `bootstrap`, whose options
+  these are, independently.
 
   Returns:
     The probability, and lower and upper end.
@@ -177,16 +134,12 @@ def improvement(
     ValueError: as `probability_of_improvement`, or if a number is out of range.
   """
   pair = _pair(x, y)
-  ends = _bootstrap(pair, _improvement, resamples, confidence, seed)
+  ends = _bootstrap(pair, _improvement, **options)
   return float(_improvement(*pair)), *ends
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
-  """Returns the share of scores above each of several levels.
-
-  Args:
-    scores: (runs, tasks), finite.
-    taus: (levels,).
+  """Returns the share of finite scores (runs, tasks) above levels (levels,).
 
   Returns:
     (levels,) numbers in [0, 1].
@@ -198,7 +151,7 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
   return np.mean(scores[None] > np.asarray(taus)[:, None, None], axis=(1, 2))
 
 
-def _bootstrap(tables, function, resamples, confidence, seed):
+def _bootstrap(tables, function, resamples=2000, confidence=0.95, seed=0):
   """Returns the ends of the interval of a function of one or more tables."""
   _validate.positive("resamples", resamples)
   if not 0 < confidence < 1:

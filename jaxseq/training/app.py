@@ -87,11 +87,7 @@ def define_mode(modes: tuple[str, ...]) -> flags.FlagHolder:
 
 @functools.cache
 def define_mesh() -> flags.FlagHolder:
-  """Defines `--mesh=data=4,time=2`, and the flags of several processes.
-
-  Returns:
-    The holder of `--mesh`.
-  """
+  """Defines `--mesh=data=4,time=2` and processes' flags; returns its holder."""
   processes.define_flags()
   return flags.DEFINE_list(
     "mesh",
@@ -231,13 +227,14 @@ def _load_config(spec: str) -> Any:
 def _check_override(config: Any, path: str, value: str | None) -> None:
   """Raises a UserError if `--config.path=value` names no field of a type."""
   holder, name = config, "config"
-  *parents, last = path.split(".")
-  for part in [*parents, last]:
+  known, above = [], ""
+  for part in path.split("."):
     # `field[0]` overrides one item of a tuple.
     field = part.split("[", 1)[0]
     if not isinstance(holder, ml_collections.ConfigDict):
       raise errors.UserError(
-        f"--config.{path}: {name} is {holder!r}, which has no fields"
+        f"--config.{path}: {name} is {holder!r}, which has no fields; those of "
+        f"{above} (in the config file) are: {', '.join(known)}"
       )
     if field not in holder:
       raise errors.UserError(
@@ -252,4 +249,5 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
         "None, which has no type to read a value with; set it there to "
         "ml_collections.config_dict.placeholder(TYPE)"
       )
+    known, above = sorted(holder), name
     holder, name = holder[field], f"{name}.{field}"

@@ -10,8 +10,10 @@ the fall-back to the newest good checkpoint when a newer one is damaged.
     checkpoints/tmp-50/              being written; meaningless after a kill
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import shutil
@@ -158,12 +160,14 @@ class Checkpointer:
         )
       steps = [step]
     for candidate in reversed(steps):
-      problem, tree = self._load(candidate, template)
-      if problem is None:
-        if damaged:
-          self._set_aside(damaged, candidate)
-        return candidate, tree
-      damaged[candidate] = problem
+      try:
+        tree = self._load(candidate, template)
+      except integrity.DamagedError as error:
+        damaged[candidate] = str(error)
+        continue
+      if damaged:
+        self._set_aside(damaged, candidate)
+      return candidate, tree
     if not damaged:
       return None
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
@@ -245,50 +249,36 @@ class Checkpointer:
       os.rename(self._path(step), doomed)
       shutil.rmtree(doomed, ignore_errors=True)
 
-  def _load(self, step: int, template: PyTree) -> tuple[str | None, Any]:
-    """Returns what is wrong with a checkpoint, or None and its tree."""
+  def _load(self, step: int, template: PyTree) -> Any:
+    """Returns the tree of a checkpoint; DamagedError if it is not whole."""
     path = self._path(step)
     pairs, treedef = leaves.flatten(template)
     wanted = [leaves.describe(p, leaf) for p, leaf in pairs]
-    record, problem = None, None
-    try:
+    with _together(integrity.DamagedError, OSError):
       record = integrity.read(path)
       if record.step != step:
-        problem = f"it is of step {record.step}"
-    except (integrity.DamagedError, OSError) as error:
-      problem = errors.one_sentence(error)
-    if not _everywhere(problem is None):
-      return problem or "it is damaged for another process", None
+        raise integrity.DamagedError(f"it is of step {record.step}")
     misfit = leaves.mismatch(record.leaves, wanted)
     if misfit:
       raise CheckpointError(
         f"checkpoint {step} in {str(self._directory)!r} is of another model or "
         f"state: {misfit}"
       )
-    try:
+    with _together(integrity.DamagedError, OSError):
       integrity.check_files(path, record)
-    except (integrity.DamagedError, OSError) as error:
-      problem = errors.one_sentence(error)
-    if not _everywhere(problem is None):
-      return problem or "it is damaged for another process", None
     # Paths are the same; the order may not be, as with another kind of dict.
     order = {leaf.path: i for i, leaf in enumerate(record.leaves)}
     by_path = dict(pairs)
     templates = [by_path[leaf.path] for leaf in record.leaves]
-    values: list[Any] = []
-    try:
+    # Orbax's own errors are of many types.
+    with _together(Exception):
       values = self._arrays.read(path / _STATE, record.leaves, templates)
       integrity.check_leaves(record, values)
-    # Orbax's own errors are of many types.
-    except Exception as error:
-      problem = errors.one_sentence(error)
-    if not _everywhere(problem is None):
-      return problem or "it is damaged for another process", None
     out = [
       leaves.from_host(record.leaves[i], values[i], by_path[p])
       for p, i in ((p, order[p]) for p, _ in pairs)
     ]
-    return None, jax.tree.unflatten(treedef, out)
+    return jax.tree.unflatten(treedef, out)
 
   def _set_aside(self, damaged: Mapping[int, str], used: int) -> None:
     """Warns of damaged checkpoints and makes their numbers free again."""
@@ -314,11 +304,19 @@ class Checkpointer:
     )
 
 
-def _everywhere(mine: bool) -> bool:
-  """Returns whether something holds on all processes."""
-  if jax.process_count() == 1:
-    return mine
-  return bool(np.all(multihost_utils.process_allgather(np.bool_(mine))))
+@contextlib.contextmanager
+def _together(*kinds: type[Exception]) -> Iterator[None]:
+  """Makes errors of these kinds, of any process, a DamagedError of all."""
+  problem = None
+  try:
+    yield
+  except kinds as error:
+    problem = errors.one_sentence(error)
+  whole = np.bool_(problem is None)
+  if jax.process_count() > 1:
+    whole = np.all(multihost_utils.process_allgather(whole))
+  if not whole:
+    raise integrity.DamagedError(problem or "it is damaged for another process")
 
 
 def _sync_directory(path: pathlib.Path) -> None:

@@ -53,9 +53,6 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
     config: a ConfigDict or another mapping from field names to values.
     name: what the config is called in messages.
 
-  Returns:
-    An instance of `cls`.
-
   Raises:
     UserError: (a ValueError) a field does not exist, is missing or has the
       wrong type, or the dataclass itself refused the values.
@@ -66,14 +63,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
 
 
 def parse(config: Any, cls: type[T]) -> T:
-  """Turns the value of an absl `--config` flag into a `cls`.
-
-  Args:
-    config: `FLAGS.config`, as defined by `app.define_flags`.
-    cls: the dataclass to build.
-
-  Returns:
-    An instance of `cls`.
+  """Turns the value of the flag of `app.define_flags` into a `cls`.
 
   Raises:
     UserError: there is no config, its file could not be loaded, or

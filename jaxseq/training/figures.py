@@ -25,13 +25,7 @@ GRAY = "#666666"
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
-  """Returns a figure, or None, with a warning, without matplotlib.
-
-  Args:
-    path: the file that it is for, named in the warning.
-    width: inches.
-    height: inches.
-  """
+  """Returns a figure in inches; None, with a warning, without matplotlib."""
   try:
     # Slow to import, and not needed by a program that draws nothing.
     from matplotlib import figure
@@ -45,17 +39,13 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file; the file is whole at any time.
+  """Writes a figure as a PNG file, whole at any time; returns its path.
 
   Args:
     figure: from `new`.
     path: the file; its directory is made.
-
-  Returns:
-    The path.
   """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")
   return path
@@ -68,16 +58,13 @@ def write_gif(
   *,
   colors: int = 256,
 ) -> pathlib.Path:
-  """Writes pictures as an animation that is repeated for ever.
+  """Writes pictures as an animation, repeated for ever; returns its path.
 
   Args:
     path: the GIF file to write; it is whole at any time.
     pictures: (height, width, 3) uint8, at least one.
     seconds: how long each picture is shown.
     colors: of a picture, at most; few of them keep files small.
-
-  Returns:
-    The path.
 
   Raises:
     ValueError: there is no picture.
@@ -95,7 +82,6 @@ def write_gif(
     )
     for picture in pictures
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing(path) as file:
     first.save(
       file,

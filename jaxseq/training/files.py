@@ -50,7 +50,11 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-  """Opens another file to write, which replaces `path` once it is whole."""
+  """Opens another file to write, which replaces `path` once it is whole.
+
+  The directory is made.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.tmp")
   with open(temporary, "wb") as file:
     yield file

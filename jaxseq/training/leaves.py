@@ -17,8 +17,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-
-Array = jax.Array
+from jaxseq.training.devices import device_mesh
 
 _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
 
@@ -106,9 +105,6 @@ def is_whole(leaf: Any) -> bool:
 def to_host(values: Sequence[Any]) -> list[Any]:
   """Copies leaves to the host, so that the originals may be donated.
 
-  Args:
-    values: arrays, typed keys, Python values.
-
   Returns:
     A numpy array for each array and key, owned by nobody else; None for Python
     values; arrays that live on several processes as they are.
@@ -154,7 +150,13 @@ def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
   if isinstance(template, np.ndarray):
     return value
   if not isinstance(value, jax.Array):
-    value = _put(value, sharding)
+    # `device_put` refuses to put a key that lies here onto devices of others,
+    # and would put its words.
+    value = (
+      jax.device_put(value)
+      if sharding is None
+      else device_mesh.put(value, sharding)
+    )
   if leaf.kind == "key":
     return jax.random.wrap_key_data(value, impl=leaf.detail)
   if leaf.detail:
@@ -165,17 +167,6 @@ def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
       out_shardings=sharding,
     )(value)
   return value
-
-
-def _put(value: np.ndarray, sharding: Any) -> Array:
-  """Puts a host array on devices, also on those of other processes."""
-  if sharding is None:
-    return jax.device_put(value)
-  # `device_put` refuses to put a key that lies here onto devices of others, and
-  # would put its words.
-  return jax.make_array_from_callback(
-    value.shape, sharding, lambda index: value[index]
-  )
 
 
 def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:

@@ -30,6 +30,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.planner import rows
+from jaxseq.training.devices import device_mesh
 
 _Spec = jax.sharding.PartitionSpec
 
@@ -48,9 +49,6 @@ def make_mesh(
   Args:
     degree: devices of a group.
     devices: the devices in the order of the plan; all if None.
-
-  Returns:
-    The mesh.
 
   Raises:
     ValueError: if the degree does not divide the number of devices.
@@ -90,11 +88,7 @@ def make_loss_and_grad(
   def own(params, wave):
     return jax.value_and_grad(token_loss)(params, wave, SEQUENCE)
 
-  def like(params):
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    return jnp.zeros((), dtype), params
-
-  return _make(own, like, devices)
+  return _make(own, lambda loss, params: (loss, params), devices)
 
 
 def make_loss(
@@ -105,14 +99,11 @@ def make_loss(
   def own(params, wave):
     return token_loss(params, wave, SEQUENCE)
 
-  def like(params):
-    return jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
-
-  return _make(own, like, devices)
+  return _make(own, lambda loss, params: loss, devices)
 
 
 def _make(own, like, devices):
-  """Returns the function that adds up what every device has of every wave."""
+  """Returns what adds up arrays `like` (loss, params), of devices and waves."""
 
   @functools.cache
   def program(degree):
@@ -159,8 +150,9 @@ def _make(own, like, devices):
     count = each.mesh.size
 
     def zeros(params):
+      loss = jnp.zeros((), jnp.result_type(*jax.tree.leaves(params)))
       return jax.tree.map(
-        lambda x: jnp.zeros((count, *x.shape), x.dtype), like(params)
+        lambda x: jnp.zeros((count, *x.shape), x.dtype), like(loss, params)
       )
 
     def sums(totals):
@@ -187,8 +179,8 @@ def _make(own, like, devices):
       totals = add(
         _relabel(totals, own_place),
         params[key.sp_degree],
-        jax.tree.map(lambda x, place=split: _put(x, place), wave),
-        _put(active, groups),
+        jax.tree.map(lambda x, place=split: device_mesh.put(x, place), wave),
+        device_mesh.put(active, groups),
         1 / batch.num_targets,
       )
       if each.mesh.devices.flat[0].platform == "cpu":
@@ -204,13 +196,6 @@ def _wait(tree):
   """Waits for arrays; does nothing where they are traced."""
   if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
     jax.block_until_ready(tree)
-
-
-def _put(array, place):
-  """Puts a host's array onto the devices: those of this process get theirs."""
-  return jax.make_array_from_callback(
-    array.shape, place, lambda index: array[index]
-  )
 
 
 def _relabel(tree, place):

@@ -47,40 +47,49 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-  """An Adam or AdamW with groups and a schedule.
+class AdamW:
+  """What is said of an Adam or AdamW with a schedule, with groups or without.
 
   Attributes:
     learning_rate: peak learning rate.
+    weight_decay: decoupled weight decay, times the learning rate (AdamW).
     schedule: how the learning rates of all groups go on after the warm-up:
       "constant", or down to `final_fraction` of the peak along a straight line
       ("linear") or half a cosine ("cosine").
     warmup_steps: optimiser steps in which they rise from 0 to the peak.
-    total_steps: optimiser steps of the whole run, warm-up included; not needed
-      for "constant".
     final_fraction: of the peak, at the end.
     b1: decay of the first moment.
     b2: decay of the second moment.
-    eps: added to the square root of the second moment.
-    weight_decay: decoupled weight decay, times the learning rate (AdamW).
     max_grad_norm: gradients are scaled down to this global norm; None does not
       clip.
+  """
+
+  learning_rate: float = 1e-3
+  weight_decay: float = 0.0
+  schedule: Literal["constant", "linear", "cosine"] = "constant"
+  warmup_steps: int = 0
+  final_fraction: float = 0.0
+  b1: float = 0.9
+  b2: float = 0.999
+  max_grad_norm: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(AdamW):
+  """An Adam or AdamW with groups and a schedule.
+
+  Attributes:
+    total_steps: optimiser steps of the whole run, warm-up included; not needed
+      for "constant".
+    eps: added to the square root of the second moment.
     groups: the first one whose pattern is found in a path has the parameter.
       What no group has is trained with the config's own values.
     no_decay: pattern of the parameters outside of groups that have no weight
       decay; None exempts none.
   """
 
-  learning_rate: float = 1e-3
-  schedule: Literal["constant", "linear", "cosine"] = "constant"
-  warmup_steps: int = 0
   total_steps: int | None = None
-  final_fraction: float = 0.0
-  b1: float = 0.9
-  b2: float = 0.999
   eps: float = 1e-8
-  weight_decay: float = 0.0
-  max_grad_norm: float | None = None
   groups: tuple[Group, ...] = ()
   no_decay: str | None = NO_DECAY
 

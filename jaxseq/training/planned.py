@@ -22,6 +22,7 @@ import optax
 from jaxseq._types import PyTree
 from jaxseq.planner import rows
 from jaxseq.training import mixed_lengths
+from jaxseq.training.devices import device_mesh
 
 # Of chunk sizes, and of the degrees 1, 2, 4, ...
 MAX_LEVELS = 8
@@ -104,10 +105,6 @@ def make_chunk(
 ) -> Callable[[State, int], tuple[State, dict[str, np.ndarray]]]:
   """Returns the function that makes a number of updates.
 
-  Args:
-    problem: the problem.
-    optimizer: the optimiser.
-
   Returns:
     (state, count) -> the state and metrics, (count,) each:
       train_bits_per_token: of the update's documents, before it.
@@ -154,10 +151,7 @@ def make_chunk(
           "programs": int(programs.sum()),
         }
       )
-    made = jax.device_get(made)
-    metrics = {
-      name: np.array([each[name] for each in made]) for name in made[0]
-    }
+    metrics = jax.tree.map(lambda *x: np.array(x), *jax.device_get(made))
     done = np.asarray(state.update + count, np.int64)
     return State(variables, opt_state, programs, done), metrics
 
@@ -167,11 +161,7 @@ def make_chunk(
 def make_evaluate(
   problem: Problem,
 ) -> Callable[[PyTree, Sequence[rows.Batch]], float]:
-  """Returns the function that scores batches, in bits per target.
-
-  Args:
-    problem: the problem.
-  """
+  """Returns the function that scores batches, in bits per target."""
   loss = mixed_lengths.make_loss(problem.token_loss, problem.devices)
 
   def evaluate(variables, batches):
@@ -183,5 +173,4 @@ def make_evaluate(
 
 
 def _whole(problem):
-  mesh = mixed_lengths.make_mesh(1, problem.devices)
-  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  return device_mesh.whole(mixed_lengths.make_mesh(1, problem.devices))

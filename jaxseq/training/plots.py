@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.training import figures
+from jaxseq.training import progress
 
 # Beyond as many curves as there are colours, these tell them apart.
 _STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
@@ -113,11 +114,11 @@ def learning_curves(
   bands = f"\n{_BANDS}" if _has_bands(prepared.values()) else ""
   figure.supxlabel(xlabel + bands, fontsize=10)
   figure.supylabel(ylabel, fontsize=10)
-  lines = {}
-  for axes in grid.flat:
-    for line in axes.get_lines():
-      if line.get_label() in labels:
-        lines.setdefault(line.get_label(), line)
+  lines = {
+    label: line
+    for axes in grid.flat[::-1]
+    for line, label in zip(*axes.get_legend_handles_labels())
+  }
   figure.legend(
     [lines[label] for label in labels],
     labels,
@@ -184,9 +185,7 @@ def _prepare_all(curves, smooth):
     raise _validate.error("curves", {}, "at least one curve")
   most = len(_STYLES) * len(figures.COLORS)
   if len(prepared) > most:
-    raise ValueError(
-      f"curves: got {len(prepared)}, expected at most {most} curves."
-    )
+    raise _validate.error("curves", len(prepared), f"at most {most} curves")
   return prepared
 
 
@@ -232,7 +231,9 @@ def _draw(axes, prepared, references, labels=None):
   axes.spines[["top", "right"]].set_visible(False)
   axes.grid(axis="y", color="#dddddd", lw=0.6)
   axes.set_axisbelow(True)
-  axes.xaxis.set_major_formatter(ticker.FuncFormatter(_short))
+  axes.xaxis.set_major_formatter(
+    ticker.FuncFormatter(lambda x, position: progress.short_number(x, 6))
+  )
   whole = all(np.all(steps % 1 == 0) for steps, _, _ in prepared.values())
   axes.xaxis.set_major_locator(
     ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=whole)
@@ -303,10 +304,3 @@ def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:
       va="center",
       annotation_clip=False,
     )
-
-
-def _short(value: float, unused_position: int) -> str:
-  for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-    if abs(value) >= limit:
-      return f"{value / limit:g}{suffix}"
-  return f"{value:g}"

@@ -116,12 +116,12 @@ class Progress:
       self._stream.flush()
 
 
-def short_number(value: float) -> str:
-  """Returns a number in at most about five characters, such as 12.3k."""
+def short_number(value: float, digits: int = 3) -> str:
+  """Returns a number of at most so many digits, such as 12.3k."""
   for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
     if abs(value) >= limit:
-      return f"{value / limit:.3g}{suffix}"
-  return f"{value:.3g}"
+      return f"{value / limit:.{digits}g}{suffix}"
+  return f"{value:.{digits}g}"
 
 
 def short_time(seconds: float) -> str:

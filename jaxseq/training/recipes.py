@@ -23,17 +23,6 @@ _S5_SSM = {
   "noBCdecay": (*_LAMBDA, "log_step", "B", "C", "C1", "C2", "D"),
 }
 
-# What a recipe passes on to the optimiser's configuration as it is.
-_SHARED = (
-  "weight_decay",
-  "schedule",
-  "warmup_steps",
-  "final_fraction",
-  "b1",
-  "b2",
-  "max_grad_norm",
-)
-
 S5Recipe = Literal["standard", "BandCdecay", "BfastandCdecay", "noBCdecay"]
 
 
@@ -68,22 +57,9 @@ def s5(
   ssm = _S5_SSM[_validate.choice("recipe", recipe, _S5_SSM)]
   if dt_global:
     ssm = tuple(name for name in ssm if name != "log_step")
-  groups = [
-    optimizers.Group(
-      "ssm",
-      optimizers.leaf_names(*ssm),
-      learning_rate=ssm_learning_rate,
-      weight_decay=0.0,
-    )
-  ]
+  groups = [_group("ssm", ssm, ssm_learning_rate, weight_decay=0.0)]
   if recipe == "BandCdecay":
-    groups.append(
-      optimizers.Group(
-        "ssm_decay",
-        optimizers.leaf_names("B"),
-        learning_rate=ssm_learning_rate,
-      )
-    )
+    groups.append(_group("ssm_decay", ("B",), ssm_learning_rate))
   return optimizers.Config(
     learning_rate=factor * ssm_learning_rate,
     weight_decay=weight_decay,
@@ -122,28 +98,13 @@ def s4(
     dt: names of the parameters of dt.
     **options: further fields of `optimizers.Config`.
   """
+  dt_rate = None if dt_global else ssm_learning_rate
   groups = [
-    optimizers.Group(
-      "ssm",
-      optimizers.leaf_names(*ssm),
-      learning_rate=ssm_learning_rate,
-      weight_decay=0.0,
-    ),
-    optimizers.Group(
-      "dt",
-      optimizers.leaf_names(*dt),
-      learning_rate=None if dt_global else ssm_learning_rate,
-      weight_decay=0.0,
-    ),
+    _group("ssm", ssm, ssm_learning_rate, weight_decay=0.0),
+    _group("dt", dt, dt_rate, weight_decay=0.0),
   ]
   if slow_c:
-    groups.append(
-      optimizers.Group(
-        "C",
-        optimizers.leaf_names("C"),
-        learning_rate=ssm_learning_rate,
-      )
-    )
+    groups.append(_group("C", ("C",), ssm_learning_rate))
   return optimizers.Config(
     learning_rate=learning_rate,
     weight_decay=weight_decay,
@@ -162,48 +123,37 @@ def slow_ssm(
     multiplier: their learning rate / the global one; they have no decay.
     **options: further fields of `optimizers.Config`.
   """
-  group = optimizers.Group(
-    "ssm",
-    optimizers.leaf_names(*parameters),
-    multiplier=multiplier,
-    weight_decay=0.0,
-  )
+  group = _group("ssm", parameters, multiplier=multiplier, weight_decay=0.0)
   return optimizers.Config(groups=(group,), **options)
 
 
+def _group(name, parameters, learning_rate=None, **options):
+  """Returns the group of the parameters that have these names."""
+  pattern = optimizers.leaf_names(*parameters)
+  return optimizers.Group(name, pattern, learning_rate, **options)
+
+
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(optimizers.AdamW):
   """How a network around some mixer is trained.
 
   Attributes:
     name: "plain": everything alike. "ssm": the mixer's own parameters (its
       `ssm_parameters`) have `ssm_learning_rate` and no weight decay. "s4",
       "s5": the groups of these functions.
-    learning_rate: peak of the global learning rate.
+    schedule: see `optimizers.AdamW`, as for the fields that are not named here.
+    max_grad_norm: likewise.
     ssm_learning_rate: peak for the mixer's own parameters; the global one if
       None.
-    weight_decay: decoupled weight decay.
-    schedule: after the warm-up: "constant", "linear" or "cosine".
-    warmup_steps: optimiser steps in which the rates rise from 0.
-    final_fraction: of the peak, at the end.
-    b1: decay of the first moment.
-    b2: decay of the second moment.
-    max_grad_norm: gradients are scaled down to this norm; None does not clip.
     s5_groups: which of the groups of `s5`.
     dt_global: dt has the global learning rate ("s4" and "s5").
     slow_c: C has the ssm learning rate ("s4").
   """
 
   name: Literal["plain", "ssm", "s4", "s5"] = "ssm"
-  learning_rate: float = 1e-3
-  ssm_learning_rate: float | None = None
-  weight_decay: float = 0.0
   schedule: Literal["constant", "linear", "cosine"] = "cosine"
-  warmup_steps: int = 0
-  final_fraction: float = 0.0
-  b1: float = 0.9
-  b2: float = 0.999
   max_grad_norm: float | None = 1.0
+  ssm_learning_rate: float | None = None
   s5_groups: S5Recipe = "standard"
   dt_global: bool = False
   slow_c: bool = False
@@ -220,25 +170,26 @@ def make(
       a mixer that has not S4's or S5's, everything is trained alike.
     total_steps: optimiser steps of the whole run.
   """
-  options = {"total_steps": total_steps} | {
-    name: getattr(recipe, name) for name in _SHARED
+  options: dict[str, Any] = {"total_steps": total_steps} | {
+    field.name: getattr(recipe, field.name)
+    for field in dataclasses.fields(optimizers.AdamW)
   }
-  slow = recipe.ssm_learning_rate
-  slow = recipe.learning_rate if slow is None else slow
+  rate, slow = recipe.learning_rate, recipe.ssm_learning_rate
+  slow = rate if slow is None else slow
   if recipe.name == "plain" or not ssm_parameters:
-    return optimizers.Config(learning_rate=recipe.learning_rate, **options)
+    return optimizers.Config(**options)
   if recipe.name == "s5":
+    del options["learning_rate"]
     return s5(
       recipe.s5_groups,
       ssm_learning_rate=slow,
-      factor=recipe.learning_rate / slow,
+      factor=rate / slow,
       dt_global=recipe.dt_global,
       **options,
     )
   if recipe.name == "s4":
     dt = ("log_step",)
     return s4(
-      learning_rate=recipe.learning_rate,
       ssm_learning_rate=slow,
       dt_global=recipe.dt_global,
       slow_c=recipe.slow_c,
@@ -246,9 +197,4 @@ def make(
       dt=dt,
       **options,
     )
-  return slow_ssm(
-    ssm_parameters,
-    slow / recipe.learning_rate,
-    learning_rate=recipe.learning_rate,
-    **options,
-  )
+  return slow_ssm(ssm_parameters, slow / rate, **options)

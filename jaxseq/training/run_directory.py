@@ -103,14 +103,7 @@ def open_existing(
 ) -> pathlib.Path:
   """Checks that a directory holds a run, to read it; writes and locks nothing.
 
-  Args:
-    workdir: the directory.
-    config: the config that the run must have had.
-    experiment: the experiment's name.
-    may_change: as in `prepare`.
-
-  Returns:
-    The path of the directory.
+  The arguments are those of `prepare`. Returns the path.
 
   Raises:
     UserError: there is no such run.
@@ -184,7 +177,7 @@ def _refuse_foreign(path: pathlib.Path) -> None:
 
 def _check_same_run(path, described, may_change) -> None:
   """Raises a UserError unless `path` holds the run that is described."""
-  file = path / CONFIG_FILE
+  file, holds = path / CONFIG_FILE, f"workdir {str(path)!r} holds"
   try:
     stored = json.loads(file.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
@@ -194,21 +187,21 @@ def _check_same_run(path, described, may_change) -> None:
     ) from error
   if not isinstance(stored, dict) or stored.get("program") != _PROGRAM:
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a {CONFIG_FILE} of another program: choose "
-      "an empty or new directory"
+      f"{holds} a {CONFIG_FILE} of another program: choose an empty or new "
+      "directory"
     )
   found = stored.get("format", 1)
   if found != FORMAT:
     age = "an earlier" if found < FORMAT else "a later"
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a run of format {found}, written by {age} "
-      f"version of jaxseq; this one reads format {FORMAT}: choose another "
-      "workdir, or the version that wrote it"
+      f"{holds} a run of format {found}, written by {age} version of jaxseq; "
+      f"this one reads format {FORMAT}: choose another workdir, or the version "
+      "that wrote it"
     )
   if stored.get("experiment") != described["experiment"]:
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a run of {stored.get('experiment')!r}, not "
-      f"of {described['experiment']!r}: choose an empty or new directory"
+      f"{holds} a run of {stored.get('experiment')!r}, not of "
+      f"{described['experiment']!r}: choose an empty or new directory"
     )
   changed = [
     (name, old, new)
@@ -222,8 +215,8 @@ def _check_same_run(path, described, may_change) -> None:
       f"{name} was {old!r} and is now {new!r}" for name, old, new in changed
     )
     raise errors.UserError(
-      f"workdir {str(path)!r} holds a run with another config ({listed}): use "
-      "the old config to go on with it, or another workdir"
+      f"{holds} a run with another config ({listed}): use the old config to go "
+      "on with it, or another workdir"
     )
 
 

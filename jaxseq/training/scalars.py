@@ -65,10 +65,7 @@ class MetricWriter:
   def resume(self, step: int | None) -> None:
     """Drops the rows after a step, which a resumed run writes again.
 
-    Call it before the first `write`.
-
-    Args:
-      step: the step that the run goes on from; None drops all rows.
+    None drops all rows. Call it before the first `write`.
     """
     if not self._active:
       return
@@ -108,7 +105,9 @@ class MetricWriter:
     self._file.flush()
     if self._events is not None:
       for name, value in flat.items():
-        for tag, scalar in _tags(name, value):
+        many = isinstance(value, list)
+        for seed, scalar in enumerate(value if many else [value]):
+          tag = f"{name}/seed_{seed}" if many else name
           # TensorBoard cannot draw what is not finite.
           if math.isfinite(scalar):
             self._events.add_scalar(tag, scalar, step, walltime=wall_time)
@@ -272,11 +271,3 @@ def _from_json(value: Any) -> Any:
   if isinstance(value, list):
     return [_from_json(item) for item in value]
   return _FROM_TEXT.get(value, value) if isinstance(value, str) else value
-
-
-def _tags(name: str, value: Any) -> Iterator[tuple[str, float]]:
-  if isinstance(value, list):
-    for seed, item in enumerate(value):
-      yield f"{name}/seed_{seed}", item
-  else:
-    yield name, value

@@ -9,6 +9,8 @@ from typing import TextIO
 
 import numpy as np
 
+from jaxseq import _validate
+
 
 def mean_std(values: Any, digits: int = 3) -> str:
   """Returns "mean ± std" over seeds, as "0.981 ± 0.004".
@@ -63,10 +65,7 @@ def render(
 ) -> str:
   """Returns a table as aligned plain text.
 
-  Args:
-    columns: headers.
-    rows: cells; numbers are aligned to the right and floats are shortened.
-    title: a line above the table.
+  Numbers are aligned to the right and floats are shortened.
 
   Raises:
     ValueError: a row has another number of cells than there are columns.
@@ -74,8 +73,8 @@ def render(
   cells = [[_text(cell) for cell in row] for row in rows]
   for row in cells:
     if len(row) != len(columns):
-      raise ValueError(
-        f"rows: got {row}, expected {len(columns)} cells, one per column."
+      raise _validate.error(
+        "rows", row, f"{len(columns)} cells, one per column"
       )
   right = _numeric(columns, rows)
   widths = [
@@ -102,17 +101,7 @@ def show(
   title: str | None = None,
   stream: TextIO | None = None,
 ) -> str:
-  """Prints a table and returns its plain text.
-
-  Args:
-    columns: headers.
-    rows: cells.
-    title: a line above the table.
-    stream: where to print; `sys.stdout` if None.
-
-  Returns:
-    What `render` returns.
-  """
+  """Prints a table, to `sys.stdout` if `stream` is None; returns its text."""
   stream = stream or sys.stdout
   text = render(columns, rows, title)
   if not (stream.isatty() and _show_rich(columns, rows, title, stream)):

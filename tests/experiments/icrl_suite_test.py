@@ -3,9 +3,7 @@
 import json
 import pathlib
 import shutil
-import sys
 
-from absl import flags
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
 from jaxseq.training import errors
 from jaxseq.training.comparison import arms
-from jaxseq.training.devices import seeds
+from tests.experiments import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # ml_collections loads config files in a way that Python 3.13 deprecates.
@@ -25,26 +23,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
 @pytest.fixture
 def run(monkeypatch, capsys):
   """Runs the suite in this process; returns what it printed."""
-  monkeypatch.chdir(ROOT)
-  # The devices of this process are set already.
-  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
 
   def call(workdir, *more):
-    argv = [
-      "experiments.icrl_suite",
-      "--config=tests/experiments/suite_none.py",
-      f"--workdir={workdir}",
-      *more,
-    ]
-    monkeypatch.setattr(sys, "argv", argv)
-    try:
-      flags.FLAGS(argv)
-      icrl_suite.main([])
-    finally:
-      flags.FLAGS.unparse_flags()
-      # Flags of single fields are made when they are met.
-      for name in [name for name in flags.FLAGS if "config." in name]:
-        delattr(flags.FLAGS, name)
+    config = "tests/experiments/suite_none.py"
+    programs.call(monkeypatch, "icrl_suite", config, workdir, *more)
     return capsys.readouterr().out
 
   return call

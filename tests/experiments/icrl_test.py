@@ -6,12 +6,12 @@ import pathlib
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from jaxseq.training import scalars
+from tests.experiments import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GRU_ONLY = "tests/experiments/gru_only.py"
@@ -19,26 +19,8 @@ GRU_ONLY = "tests/experiments/gru_only.py"
 CLOCK = ("wall_time", "steps_per_second")
 
 
-def command(config, workdir, *flags):
-  return [
-    sys.executable,
-    "-m",
-    "experiments.icrl",
-    f"--config={config}",
-    f"--workdir={workdir}",
-    *flags,
-  ]
-
-
 def run(config, workdir, *flags):
-  return subprocess.run(
-    command(config, workdir, *flags),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
-  )
+  return programs.start("icrl", config, workdir, *flags)
 
 
 def rows(workdir, arm="gru"):
@@ -126,7 +108,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
   whole, _ = uninterrupted
   workdir = tmp_path / "run"
   process = subprocess.Popen(
-    command(GRU_ONLY, workdir),
+    programs.command("icrl", GRU_ONLY, workdir),
     cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,

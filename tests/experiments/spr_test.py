@@ -4,12 +4,11 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from jaxseq.training import scalars
+from tests.experiments import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = "tests/spr/tiny_config.py"
@@ -17,21 +16,7 @@ STEPS = 70
 
 
 def run(workdir, *flags, config=TINY):
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "experiments.spr",
-      f"--config={config}",
-      f"--workdir={workdir}",
-      *flags,
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
-  )
+  return programs.start("spr", config, workdir, *flags)
 
 
 def rows(workdir, arm="spr"):

@@ -5,16 +5,13 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
-from absl import flags
 import numpy as np
 import pytest
 
 from jaxseq.training import errors
 from jaxseq.training import scalars
-from jaxseq.training.devices import seeds
+from tests.experiments import programs
 
 # ml_collections loads config files in a way that Python 3.13 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module")
@@ -67,6 +64,7 @@ def tiny(experiment):
   """The first config of an experiment that has a tiny variant."""
   paths = sorted((ROOT / "configs" / experiment).glob("[!_]*.py"))
   names = [path.stem for path in paths if '"tiny"' in path.read_text()]
+  assert names, f'configs/{experiment} has no file with a variant "tiny"'
   return CONFIGS.get(experiment, names[0])
 
 
@@ -75,38 +73,21 @@ def first_arm(experiment, config):
   return sorted(module.get_config("tiny").arms)[0]
 
 
-def arguments(experiment, config, workdir, *more):
-  return [
-    f"experiments.{experiment}",
-    f"--config=configs/{experiment}/{config}",
-    f"--workdir={workdir}",
-    "--config.num_seeds=1",
-    "--config.chunks_per_checkpoint=1",
-    "--config.tensorboard=False",
-    *more,
-  ]
-
-
 @pytest.fixture
 def run(monkeypatch, capsys):
   """Runs an experiment in this process; returns what it printed."""
-  monkeypatch.chdir(ROOT)
-  # The devices of this process are set already.
-  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
 
   def call(experiment, workdir, *more, config=None):
-    module = importlib.import_module(f"experiments.{experiment}")
-    config = config or f"{tiny(experiment)}.py:tiny"
-    argv = arguments(experiment, config, workdir, *more)
-    monkeypatch.setattr(sys, "argv", argv)
-    try:
-      flags.FLAGS(argv)
-      module.main([])
-    finally:
-      flags.FLAGS.unparse_flags()
-      # Flags of single fields are made when they are met.
-      for name in [name for name in flags.FLAGS if "config." in name]:
-        delattr(flags.FLAGS, name)
+    programs.call(
+      monkeypatch,
+      experiment,
+      f"configs/{experiment}/{config or f'{tiny(experiment)}.py:tiny'}",
+      workdir,
+      "--config.num_seeds=1",
+      "--config.chunks_per_checkpoint=1",
+      "--config.tensorboard=False",
+      *more,
+    )
     return capsys.readouterr().out
 
   return call
@@ -283,22 +264,9 @@ def test_language_model(tmp_path):
   workdir = tmp_path / "run"
 
   def call(*more):
-    return subprocess.run(
-      [
-        sys.executable,
-        "-m",
-        "experiments.language_model",
-        "--config=configs/language_model/kjv.py:tiny",
-        "--config.tensorboard=False",
-        f"--workdir={workdir}",
-        *more,
-      ],
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      timeout=110,
-      check=False,
-    )
+    config = "configs/language_model/kjv.py:tiny"
+    more = "--config.tensorboard=False", *more
+    return programs.start("language_model", config, workdir, *more)
 
   done = call("--length=5")
   assert done.returncode == 0, done.stderr

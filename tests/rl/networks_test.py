@@ -326,7 +326,6 @@ def test_factored_policy(x64):
     ({"stack": {"mixer": "s6"}}, "s6"),
     ({"stack": {"mixer_options": (("ssm", 1),)}}, "ssm"),
     ({"stack": {"norm": "batch"}}, "stack.norm: got 'batch'.* environments"),
-    ({"stack": {"dropout": 0.1}}, "stack.dropout: got 0.1, expected 0.0: the"),
     ({"stack": {"num_layers": -1}}, "num_layers: got -1"),
     ({"head_widths": (0,)}, "head_widths: got"),
     ({"stack": {"activation": "glu"}}, "activation"),

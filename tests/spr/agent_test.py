@@ -164,9 +164,8 @@ def test_a_run_is_cut_where_steps_change():
     (5, True, False),
   ]
   # None after the last step.
-  assert not spr.agent.reset_is_due(
-    dataclasses.replace(config, num_steps=15), 15
-  )
+  config = dataclasses.replace(config, num_steps=15)
+  assert not list(runner.segments(config, 10, 5))[-1].resets
 
 
 def test_exploration_fades():

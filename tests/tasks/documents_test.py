@@ -221,7 +221,7 @@ def test_wrong_options():
     ValueError, match="levels: got 9, expected an integer from 1 to 8"
   ):
     document_plans.PlanConfig(levels=9)
-  with pytest.raises(ValueError, match="costs has no field kind; its fields"):
+  with pytest.raises(ValueError, match="costs: got 'kind', expected one of"):
     document_plans.PlanConfig(costs={"kind": "recurrent"})
   with pytest.raises(
     ValueError,

@@ -107,7 +107,14 @@ def test_a_right_command_line(run):
     (
       ["--config.num_updates.deep=3"],
       "--config.num_updates.deep: config.num_updates is 24, which has no "
-      "fields",
+      "fields; those of config (in the config file) are: num_updates, "
+      "optimizer, seconds_per_chunk, untyped",
+    ),
+    (
+      ["--config.optimizer.learning_rate.peak=3"],
+      "--config.optimizer.learning_rate.peak: config.optimizer.learning_rate "
+      "is 0.05, which has no fields; those of config.optimizer (in the config "
+      "file) are: learning_rate",
     ),
     (
       ["--config.num_updates=many"],

@@ -1,5 +1,6 @@
 """Loss of R2D2 and its optimizer steps, from replayed sequences."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,6 @@ from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
-from jaxseq.rl.replay import stored_memory
 from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
@@ -61,8 +61,12 @@ def learn(
       importance_exponent=config.importance_exponent,
     )
     batch = sequences.take(replay, places)
+    # A key of its own, so that all else is as it is without dropout.
+    drops = config.network.stack.dropout > 0
+    key_dropout = jax.random.fold_in(key, 1) if drops else None
+    arguments = learned.params, learned.target, batch, weight, key_dropout
     gradients, (metrics, priority) = jax.grad(loss, argnums=2, has_aux=True)(
-      config, network, learned.params, learned.target, batch, weight
+      config, network, *arguments
     )
     metrics["grad_norm"] = optax.tree.norm(gradients)
     updates, opt_state = optimizer.update(
@@ -90,27 +94,31 @@ def action_values(
   network: q_networks.QNetwork,
   params: PyTree,
   batch: r2d2_rollout.Sequence,
+  key_dropout: Array | None = None,
 ) -> Array:
   """Returns the values of all actions at all steps of replayed sequences.
 
   The memory starts as it was stored and is renewed over the burn-in, through
   which no gradient flows. From sequences with one leading axis to
-  (batch, time + 1, n).
+  (batch, time + 1, n). With a key dropout is on after the burn-in.
   """
 
-  def run(memory, steps):
+  def run(memory, steps, **options):
     observation, reset = jax.tree.map(
       lambda x: x[:, steps], (batch.observation, batch.reset)
     )
     policy, _, memory = network.apply(
-      {"params": params}, observation, memory, reset
+      {"params": params}, observation, memory, reset, **options
     )
     return policy, memory
 
-  memory = stored_memory.renew(
+  memory = sequences.renew(
     lambda memory, steps: run(memory, steps)[1], batch.memory, config.burn_in
   )
-  return run(memory, slice(config.burn_in, None))[0].values
+  options = {}
+  if key_dropout is not None:
+    options = {"train": True, "rngs": {"dropout": key_dropout}}
+  return run(memory, slice(config.burn_in, None), **options)[0].values
 
 
 def targets(
@@ -128,15 +136,11 @@ def targets(
   if config.rescale_values:
     v = td.unrescale(v)
   r_t = config.reward_scale * batch.reward
-  arguments = (r_t, v, batch.terminated, batch.cut)
   if config.targets == "lambda":
-    target_tm1 = td.lambda_targets(
-      *arguments, gamma=config.gamma, q_lambda=config.q_lambda
-    )
+    look = functools.partial(td.lambda_targets, q_lambda=config.q_lambda)
   else:
-    target_tm1 = td.n_step_targets(
-      *arguments, gamma=config.gamma, num_steps=config.num_steps
-    )
+    look = functools.partial(td.n_step_targets, num_steps=config.num_steps)
+  target_tm1 = look(r_t, v, batch.terminated, batch.cut, gamma=config.gamma)
   return td.rescale(target_tm1) if config.rescale_values else target_tm1
 
 
@@ -147,16 +151,21 @@ def loss(
   target_params: PyTree,
   batch: r2d2_rollout.Sequence,
   weight: Array,
+  key_dropout: Array | None = None,
 ) -> tuple[Array, tuple[dict[str, Array], Array]]:
   """Returns the loss of sequences with one leading axis and weights (batch,).
+
+  With a key the values that learn have dropout, and their targets have none.
 
   Returns:
     The loss; and a dict of scalars, `loss`, `td_error` and `q_value`, with the
     priorities (batch,) of the sequences.
   """
-  q = action_values(config, network, params, batch)
+  q = selector = action_values(config, network, params, batch, key_dropout)
+  if key_dropout is not None:
+    selector = action_values(config, network, params, batch)
   q_target = action_values(config, network, target_params, batch)
-  target_tm1 = targets(config, q, q_target, batch)
+  target_tm1 = targets(config, selector, q_target, batch)
   mask_t = ~batch.cut
   td_error, q_a_tm1 = td.td_errors(q[:, :-1], batch.action, target_tm1, mask_t)
   total = td.squared_loss(td_error, weight, mask_t)

@@ -1,25 +1,23 @@
-"""Sequences with stored memories from the ring of `frames`.
+"""Batches that are taken out of the ring of `frames`: steps, or sequences.
 
     slots         s .. s+burn_in-1   .. s+burn_in+length-1   .. s+window-1
     what for      memory brought up  learned from            targets
                   to date
 
-Beside the steps the ring holds the agent's memory before every `every`th one;
-there sequences begin. So a memory is kept for each sequence, as in R2D2
-(Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
-Learning", ICLR 2019), and not for each step, and no frame is kept twice
-although sequences overlap.
+For sequences the ring holds, beside the steps, the agent's memory before every
+`length`th one; there sequences begin. So a memory is kept for each sequence, as
+in R2D2 (Kapturowski et al., "Recurrent Experience Replay in Distributed
+Reinforcement Learning", ICLR 2019), and not for each step, and no frame is kept
+twice although sequences overlap.
 """
 
 import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
-from jaxseq.rl.replay import frames
 
 Array = jax.Array
 
@@ -41,8 +39,7 @@ class Config:
   priority_max_share: float = 0.9
 
   def __post_init__(self):
-    _validate.positive("length", self.length)
-    _validate.integer("burn_in", self.burn_in, 0)
+    _validate.at_least(self, length=1, burn_in=0)
     _validate.fields(self, shares=("priority_max_share",))
 
   @property
@@ -52,80 +49,63 @@ class Config:
 
 
 class Batch(NamedTuple):
-  """Sequences to learn from; K is 0 without self-prediction.
+  """Steps to learn from, alone or in sequences.
 
-  Rows are the steps that are learned from: (batch, length), flattened. The
-  fields that have them are as in `frames.Batch`.
+  K is 0 without self-prediction. Rows are the steps that are learned from:
+  (batch,), or those of sequences, (batch, length), flattened.
 
   Attributes:
-    observation: (batch, window, *observation_shape); images are uint8, or
-      floating in [0, 1]; the window is burn_in + length + the larger of K and
-      any n.
-    reset: (batch, window) bool, whether an episode begins there.
+    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; of
+      sequences (batch, window, *observation_shape), where the window is
+      burn_in + length + the larger of K and any n. Images are uint8, or
+      floating in [0, 1].
+    next_observation: (batch, *observation_shape), s_{t+n}; None for sequences.
+    action: (rows, max(K, 1)) int32, taken at t .. t + K - 1.
+    return_n: (rows,), the n rewards from t on, discounted.
+    discount: () or (rows,), gamma^n.
+    done: (rows, K + 1) bool, whether the episode ended with the action taken
+      at t .. t + K.
+    done_n: (rows,) bool, whether it ended within n steps.
+    weight: (batch,) importance weights; they weigh all losses.
+    reset: (batch, window) bool, whether an episode begins there; like the rest
+      None for steps alone.
     memory: the online network's before the first observation, with a leading
       axis batch.
     num_steps: () int32, n.
-    action: (rows, max(K, 1)) int32.
-    return_n: (rows,).
-    discount: () or (rows,).
-    done: (rows, K + 1) bool.
-    done_n: (rows,) bool.
-    weight: (batch,) importance weights.
   """
 
   observation: Array
-  reset: Array
-  memory: PyTree
-  num_steps: Array
+  next_observation: Array | None
   action: Array
   return_n: Array
   discount: Array
   done: Array
   done_n: Array
   weight: Array
+  reset: Array | None = None
+  memory: PyTree = None
+  num_steps: Array | None = None
 
 
-def remember(
-  config: frames.Config, state: frames.State, memory: PyTree
-) -> frames.State:
-  """Stores the memory before the step that `frames.add` adds next, if due."""
-  place, rest = jnp.divmod(state.cursor, config.every)
+class Following(NamedTuple):
+  """What followed steps t; k counts from 0, n is at most max_steps.
 
-  def write(ring, value):
-    old = jax.lax.dynamic_index_in_dim(ring, place, keepdims=False)
-    value = jnp.where(rest == 0, value, old)
-    return jax.lax.dynamic_update_index_in_dim(ring, value, place, 0)
+  Let d be the first done in t .. t + K. What came after it belongs to another
+  episode and is replaced, in all but `action` and `done`.
 
-  return state._replace(memory=jax.tree.map(write, state.memory, memory))
-
-
-def take(
-  config: frames.Config,
-  state: frames.State,
-  slot: Array,
-  *,
-  sequence: Config,
-  num_steps: int | Array,
-  gamma: float | Array,
-) -> Batch:
-  """Returns the sequences that start in (batch,) slots, with weights 1.
-
-  For `frames.sample`, with the options `sequence` given before: the other
-  arguments are as there.
-
-  Raises:
-    ValueError: if n is an integer beyond config.max_steps.
+  Attributes:
+    offset: (batch, K + 1 + max_steps) int32, where to find the observation that
+      stands for s_{t+k}: k, or d - t if that is less.
+    action: (batch, K + max_steps) int32, taken at t + k.
+    return_n: (batch, K + 1), the n rewards from t + k on, discounted, up to the
+      end of the episode; 0 after d.
+    done: (batch, K + 1) bool, of the action taken at t + k.
+    done_n: (batch, K + 1) bool, whether the episode ended within n steps from
+      t + k on; True after d.
   """
-  window = sequence.span + max(config.max_steps, config.num_predictions)
-  places = slot[:, None] + jnp.arange(window, dtype=jnp.int32)
-  rows = places[:, sequence.burn_in : sequence.span].reshape(-1)
-  options = {"num_steps": num_steps, "gamma": gamma}
-  after = frames.following(config, state, rows, **options)
-  return Batch(
-    observation=frames.observations(config, state, places),
-    reset=state.done[(places - 1) % config.capacity],
-    memory=jax.tree.map(lambda x: x[slot // config.every], state.memory),
-    num_steps=jnp.asarray(num_steps, jnp.int32),
-    **frames.learned(config, after, **options),
-    weight=jnp.ones(slot.shape, config.dtype),
-  )
+
+  offset: Array
+  action: Array
+  return_n: Array
+  done: Array
+  done_n: Array

@@ -24,12 +24,9 @@ The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
 priorities of Schaul et al., arXiv:1511.05952.
 """
 
-from collections.abc import Callable
 import dataclasses
-from typing import Generic
 from typing import Literal
 from typing import NamedTuple
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +36,12 @@ from jaxseq._types import PyTree
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import frame_rows
+from jaxseq.rl.replay import frame_sequences
 from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
-T = TypeVar("T")
+Batch = frame_sequences.Batch
+Following = frame_sequences.Following
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +61,7 @@ class Config:
     priority_exponent: of what `update_priorities` is given.
     new_priority: of steps that come in: "one", or the "max" ever given.
     dtype: of rewards, returns and priorities.
-    span: steps from the first to the last one of a sequence that is learned
-      from; 1 learns from single steps. See `frame_sequences`.
-    every: sequences begin in slots that are multiples of this.
+    sequence: what is drawn; None for single steps.
   """
 
   capacity: int = 100_000
@@ -77,28 +74,25 @@ class Config:
   priority_exponent: float = 0.5
   new_priority: Literal["one", "max"] = "one"
   dtype: Literal["float32", "float64"] = "float32"
-  span: int = 1
-  every: int = 1
+  sequence: frame_sequences.Config | None = None
 
   def __post_init__(self):
-    _validate.fields(
-      self,
-      positive=("capacity", "stack", "max_steps", "span", "every"),
-      not_negative=("num_predictions",),
+    _validate.at_least(
+      self, capacity=1, stack=1, max_steps=1, num_predictions=0
     )
     _validate.literals(self)
+    what = ""
     if self.capacity < self.least:
-      raise _validate.error(
-        "capacity",
-        self.capacity,
-        f"at least {self.least} for such stacks, predictions and returns",
-      )
-    if self.capacity % self.every:
-      raise _validate.error(
-        "capacity",
-        self.capacity,
-        f"a multiple of {self.every}, the steps between sequences",
-      )
+      what = f"at least {self.least} for such stacks, predictions and returns"
+    elif self.capacity % self.every:
+      what = f"a multiple of {self.every}, the steps between sequences"
+    if what:
+      raise _validate.error("capacity", self.capacity, what)
+
+  @property
+  def every(self) -> int:
+    """Sequences begin in slots that are multiples of this."""
+    return 1 if self.sequence is None else self.sequence.length
 
   @property
   def steps_before(self) -> int:
@@ -108,7 +102,8 @@ class Config:
   @property
   def steps_after(self) -> int:
     """How many of the newest steps cannot be drawn, as in SPR's code."""
-    return self.span - 1 + self.num_predictions + self.max_steps + 2
+    span = 1 if self.sequence is None else self.sequence.span
+    return span - 1 + self.num_predictions + self.max_steps + 2
 
   @property
   def least(self) -> int:
@@ -147,67 +142,17 @@ class State(NamedTuple):
   memory: PyTree = ()
 
 
-class Following(NamedTuple):
-  """What followed steps t; k counts from 0, n is at most max_steps.
-
-  Let d be the first done in t .. t + K. What came after it belongs to another
-  episode and is replaced, in all but `action` and `done`.
-
-  Attributes:
-    offset: (batch, K + 1 + max_steps) int32, where to find the observation that
-      stands for s_{t+k}: k, or d - t if that is less.
-    action: (batch, K + max_steps) int32, taken at t + k.
-    return_n: (batch, K + 1), the n rewards from t + k on, discounted, up to the
-      end of the episode; 0 after d.
-    done: (batch, K + 1) bool, of the action taken at t + k.
-    done_n: (batch, K + 1) bool, whether the episode ended within n steps from
-      t + k on; True after d.
-  """
-
-  offset: Array
-  action: Array
-  return_n: Array
-  done: Array
-  done_n: Array
-
-
-class Batch(NamedTuple):
-  """Transitions to learn from; K is 0 without self-prediction.
-
-  Attributes:
-    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; images are
-      uint8, or floating in [0, 1].
-    next_observation: (batch, *observation_shape), s_{t+n}.
-    action: (batch, max(K, 1)) int32, taken at t .. t + K - 1.
-    return_n: (batch,), the n rewards from t on, discounted.
-    discount: () or (batch,), gamma^n.
-    done: (batch, K + 1) bool, whether the episode ended with the action taken
-      at t .. t + K.
-    done_n: (batch,) bool, whether it ended within n steps.
-    weight: (batch,) importance weights; they weigh all losses.
-  """
-
-  observation: Array
-  next_observation: Array
-  action: Array
-  return_n: Array
-  discount: Array
-  done: Array
-  done_n: Array
-  weight: Array
-
-
-class Sample(NamedTuple, Generic[T]):
+class Sample(NamedTuple):
   """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
 
-  batch: T
+  batch: Batch
   slot: Array
   priority: Array
 
 
 def init(config: Config, memory: PyTree = ()) -> State:
   """Returns an empty replay of steps, with memories like this, () for none."""
-  shape = (config.capacity,)
+  shape, starts = (config.capacity,), config.capacity // config.every
   return State(
     frames=frame_rows.init(
       config.capacity, config.frame_shape, config.frame_dtype
@@ -219,8 +164,7 @@ def init(config: Config, memory: PyTree = ()) -> State:
     cursor=jnp.zeros((), jnp.int32),
     size=jnp.zeros((), jnp.int32),
     memory=jax.tree.map(
-      lambda x: jnp.zeros((config.capacity // config.every, *x.shape), x.dtype),
-      memory,
+      lambda x: jnp.zeros((starts, *x.shape), x.dtype), memory
     ),
   )
 
@@ -235,28 +179,20 @@ def add(
 ) -> State:
   """Adds a step, in the place of the oldest one if there is no other.
 
-  Args:
-    config: options.
-    state: before.
-    frame: of config.frame_shape and config.frame_dtype, the newest one of the
-      observation.
-    action: () integer, taken at that observation.
-    reward: (), for that action.
-    done: () bool, whether the episode ended with that action.
-
-  Returns:
-    The state after.
+  The frame is the newest one of the observation, of config.frame_shape and
+  config.frame_dtype; the action, () integer, was taken there; reward () and
+  done () bool, whether the episode ended, came of it.
 
   Raises:
     ValueError: if the frame has another shape or dtype.
   """
   frame = jnp.asarray(frame)
-  expected = jax.ShapeDtypeStruct(config.frame_shape, config.frame_dtype)
-  if (frame.shape, frame.dtype) != (expected.shape, expected.dtype):
+  shape, dtype = config.frame_shape, config.frame_dtype
+  if (frame.shape, frame.dtype) != (shape, dtype):
     raise _validate.error(
       "frame",
       f"dtype {frame.dtype} and shape {frame.shape}",
-      f"{expected.dtype} of shape {expected.shape}",
+      f"{dtype} of shape {shape}",
     )
   cursor = state.cursor
 
@@ -283,6 +219,18 @@ def add(
   return state._replace(priorities=sum_tree.put(state.priorities, slot, value))
 
 
+def remember(config: Config, state: State, memory: PyTree) -> State:
+  """Stores the memory before the step that `add` adds next, if it is due."""
+  place, rest = jnp.divmod(state.cursor, config.every)
+
+  def write(ring, value):
+    old = jax.lax.dynamic_index_in_dim(ring, place, keepdims=False)
+    value = jnp.where(rest == 0, value, old)
+    return jax.lax.dynamic_update_index_in_dim(ring, value, place, 0)
+
+  return state._replace(memory=jax.tree.map(write, state.memory, memory))
+
+
 def _can_start(config, state, slot):
   """Returns in which slots a sequence can start."""
   age = (state.cursor - 1 - slot) % config.capacity
@@ -305,7 +253,7 @@ def take(
   num_steps: int | Array,
   gamma: float | Array,
 ) -> Batch:
-  """Returns the transitions that start in (batch,) slots, with weights 1.
+  """Returns the steps, or sequences, that start in (batch,) slots, weights 1.
 
   If an episode ended with one of the actions at t .. t + K, the observation at
   which that was taken stands for all later ones. Frames of an episode before
@@ -314,17 +262,32 @@ def take(
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
-  after = following(config, state, slot, num_steps=num_steps, gamma=gamma)
-  ahead = config.num_predictions
+  sequence, ahead, rows = config.sequence, config.num_predictions, slot
+  if sequence is not None:
+    window = sequence.span + max(config.max_steps, ahead)
+    places = slot[:, None] + jnp.arange(window, dtype=jnp.int32)
+    rows = places[:, sequence.burn_in : sequence.span].reshape(-1)
+  after = following(config, state, rows, num_steps=num_steps, gamma=gamma)
+  if sequence is None:
+    places = slot[:, None] + after.offset[:, : ahead + 1]
+    last = slot + after.offset[:, num_steps]
+    found = {"next_observation": observations(config, state, last)}
+  else:
+    found = {
+      "next_observation": None,
+      "reset": state.done[(places - 1) % config.capacity],
+      "memory": jax.tree.map(lambda x: x[slot // config.every], state.memory),
+      "num_steps": jnp.asarray(num_steps, jnp.int32),
+    }
   return Batch(
-    observation=observations(
-      config, state, slot[:, None] + after.offset[:, : ahead + 1]
-    ),
-    next_observation=observations(
-      config, state, slot + after.offset[:, num_steps]
-    ),
-    **learned(config, after, num_steps=num_steps, gamma=gamma),
+    observation=observations(config, state, places),
+    action=after.action[:, : max(ahead, 1)],
+    return_n=after.return_n[:, 0],
+    discount=jnp.asarray(gamma, config.dtype) ** num_steps,
+    done=after.done,
+    done_n=after.done_n[:, 0],
     weight=jnp.ones(slot.shape, config.dtype),
+    **found,
   )
 
 
@@ -336,29 +299,19 @@ def sample(
   beta: float | Array,
   num_steps: int | Array,
   gamma: float | Array,
-  make_batch: Callable[..., T] = take,
-) -> Sample[T]:
+) -> Sample:
   """Draws a batch, with replacement; there must be `config.least` steps.
 
-  Args:
-    config: options.
-    state: the replay.
-    uniform: (batch,) in [0, 1), from `draw`.
-    beta: exponent of the importance weights.
-    num_steps: n, at most config.max_steps; may be traced.
-    gamma: discount; may be traced.
-    make_batch: from slots: `take` for single steps, `frame_sequences.take` for
-      sequences.
-
-  Returns:
-    What an update needs.
+  The uniforms (batch,) in [0, 1) come from `draw`; beta is the exponent of the
+  importance weights, num_steps is n, at most config.max_steps, and gamma the
+  discount. The last two may be traced.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
   """
   slot = sum_tree.sample(state.priorities, uniform)
   priority = sum_tree.get(state.priorities, slot)
-  batch = make_batch(config, state, slot, num_steps=num_steps, gamma=gamma)
+  batch = take(config, state, slot, num_steps=num_steps, gamma=gamma)
   weight = priorities.importance_weights(priority, beta, 1e-5)
   return Sample(batch._replace(weight=weight), slot, priority)
 
@@ -368,15 +321,9 @@ def update_priorities(
 ) -> State:
   """Sets the priorities of slots; does nothing if sampling is uniform.
 
-  Args:
-    config: options.
-    state: before.
-    slot: (batch,), from `sample`. Where a slot occurs again, the first value
-      counts; where no sequence can start any more, the priority stays 0.
-    priority: (batch,), at least 0, before config.priority_exponent.
-
-  Returns:
-    The state after.
+  The slots (batch,) come from `sample`. Where one occurs again, the first value
+  counts; where no sequence can start any more, the priority stays 0. Priorities
+  (batch,) are at least 0, and those before config.priority_exponent.
   """
   if not config.prioritized:
     return state
@@ -421,29 +368,8 @@ def following(
   )
 
 
-def learned(
-  config: Config,
-  after: Following,
-  *,
-  num_steps: int | Array,
-  gamma: float | Array,
-) -> dict[str, Array]:
-  """Returns the fields of a batch that come from what followed its steps."""
-  return {
-    "action": after.action[:, : max(config.num_predictions, 1)],
-    "return_n": after.return_n[:, 0],
-    "discount": jnp.asarray(gamma, config.dtype) ** num_steps,
-    "done": after.done,
-    "done_n": after.done_n[:, 0],
-  }
-
-
 def observations(config: Config, state: State, slot: Array) -> Array:
-  """Returns stacks of frames, (*batch, *config.observation_shape).
-
-  The newest frame, which comes last, is that of the slot (*batch,), modulo the
-  capacity. Frames from before an end of an episode are 0.
-  """
+  """Returns stacks of frames, see `frame_rows.stacks`."""
   return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape
   )

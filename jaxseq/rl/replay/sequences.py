@@ -5,6 +5,7 @@ priority is that of Schaul et al., "Prioritized Experience Replay",
 arXiv:1511.05952, section 3.3 and 3.4.
 """
 
+from collections.abc import Callable
 from typing import Generic
 from typing import NamedTuple
 from typing import TypeVar
@@ -18,6 +19,7 @@ from jaxseq.rl.replay import sum_tree
 
 Array = jax.Array
 Item = TypeVar("Item")
+Memory = TypeVar("Memory")
 
 # So that a sequence without an error can still be drawn.
 _LEAST = 1e-6
@@ -106,6 +108,24 @@ def sample(
 def take(replay: Replay[Item], places: Array) -> Item:
   """Returns the sequences in these places, with the axes of `places`."""
   return jax.tree.map(lambda ring: ring[places], replay.items)
+
+
+def renew(
+  run: Callable[[Memory, slice], Memory], memory: Memory, burn_in: int
+) -> Memory:
+  """Returns a stored memory, renewed over the first steps of a sequence.
+
+  A memory is stored when its sequence is played. The parameters of today would
+  have another one there: to run over some steps brings most of it up to date.
+  Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
+  Learning", ICLR 2019 (R2D2), section 3.
+
+  `run` goes from a memory and a slice of the steps to the memory after them. No
+  gradient flows through the burn-in, which may be 0 steps.
+  """
+  if not burn_in:
+    return memory
+  return jax.lax.stop_gradient(run(memory, slice(0, burn_in)))
 
 
 def set_priority(

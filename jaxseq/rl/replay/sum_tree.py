@@ -71,17 +71,11 @@ def get(priorities: Priorities, slot: Array) -> Array:
 
 
 def put(priorities: Priorities, slot: Array, value: Array) -> Priorities:
-  """Sets priorities.
+  """Sets the priorities of slots (n,) integers to values (n,).
 
-  Args:
-    priorities: from before.
-    slot: (n,) integers. Where a slot occurs again, the first value counts. All
-      pairs are compared: n is meant to be at most a few thousand.
-    value: (n,), finite and at least 0.
-
-  Returns:
-    The priorities after. With its memory donated, a jitted caller changes them
-    in place.
+  Values are finite and at least 0. Where a slot occurs again, the first value
+  counts. All pairs are compared: n is meant to be at most a few thousand. A
+  jitted caller that donates the priorities changes them in place.
   """
   rows, sums, highest = priorities
   value = jnp.asarray(value, rows.dtype)
@@ -105,40 +99,36 @@ def draw(key: Array, number: int, dtype: str = "float32") -> Double:
 def sample(priorities: Priorities, uniform: Double | Array) -> Array:
   """Finds the first slots up to which there is a share of the whole sum.
 
-  Args:
-    priorities: at least one of which must be above 0.
-    uniform: (n,), the shares, in [0, 1].
-
-  Returns:
-    (n,) int32: the first slot, of those with a priority above 0, at which the
-    running sum reaches uniform times the whole sum. With uniforms at random,
-    slots come in proportion to their priority.
+  From priorities, at least one of which must be above 0, and shares (n,) in
+  [0, 1] to (n,) int32: the first slot, of those with a priority above 0, at
+  which the running sum reaches the share of the whole sum. With uniforms at
+  random, slots come in proportion to their priority.
   """
   rows, sums, _ = priorities
   if not isinstance(uniform, Double):
-    uniform = jnp.asarray(uniform, rows.dtype)
-    uniform = Double(uniform, jnp.zeros_like(uniform))
+    uniform = _double(jnp.asarray(uniform, rows.dtype))
   upto = _running(sums)
   wanted = _times(uniform, Double(upto.high[-1], upto.low[-1]))
   row = _first_reaching(upto, sums.high > 0, wanted)
-  before = _running_before(upto, row)
-  wanted = _add(wanted, Double(-before.high, -before.low))
+  # Less the running sum before the row.
+  place = jnp.maximum(row - 1, 0)
+  wanted = _add(
+    wanted, Double(*(jnp.where(row > 0, -part[place], 0) for part in upto))
+  )
   found = rows[row]
-  upto = _running(Double(found, jnp.zeros_like(found)))
+  upto = _running(_double(found))
   column = _first_reaching(upto, found > 0, wanted)
   return row * rows.shape[1] + column
 
 
 def _first_reaching(upto, positive, wanted):
-  """Returns the first place of the last axis that reaches what is wanted.
-
-  Where none does, as rounding may have it, it is the last one that counts.
-  """
+  """Returns the first places of the last axis that reach what is wanted."""
   high, low = wanted.high[:, None], wanted.low[:, None]
   reached = (upto.high > high) | ((upto.high == high) & (upto.low >= low))
   reached &= positive
-  length = upto.high.shape[-1]
-  last = length - 1 - jnp.argmax(jnp.flip(positive, -1), axis=-1)
+  # Where none does, as rounding may have it, it is the last one that counts.
+  from_end = jnp.argmax(jnp.flip(positive, -1), axis=-1)
+  last = upto.high.shape[-1] - 1 - from_end
   first = jnp.argmax(reached, axis=-1)
   return jnp.where(reached.any(axis=-1), first, last).astype(jnp.int32)
 
@@ -148,23 +138,20 @@ def _running(x):
   return jax.lax.associative_scan(_add, x, axis=-1)
 
 
-def _running_before(upto, place):
-  """Returns the running sum without the entry at `place` of a vector."""
-  return Double(
-    *(jnp.where(place > 0, part[jnp.maximum(place - 1, 0)], 0) for part in upto)
-  )
-
-
 def _total(x):
   """Sums the last axis, whose length is a power of 2."""
-  total = Double(x, jnp.zeros_like(x))
+  total = _double(x)
   while total.high.shape[-1] > 1:
     half = total.high.shape[-1] // 2
     total = _add(
-      Double(total.high[..., :half], total.low[..., :half]),
-      Double(total.high[..., half:], total.low[..., half:]),
+      Double(*(part[..., :half] for part in total)),
+      Double(*(part[..., half:] for part in total)),
     )
-  return Double(total.high[..., 0], total.low[..., 0])
+  return Double(*(part[..., 0] for part in total))
+
+
+def _double(x):
+  return Double(x, jnp.zeros_like(x))
 
 
 # A compiler may round a product and a sum in one go, as if the product had all

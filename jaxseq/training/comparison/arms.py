@@ -162,11 +162,6 @@ Config = TypeVar("Config", bound=Arms)
 def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
   """Returns the configuration that the flags `--config` and `--mesh` give.
 
-  Args:
-    config: value of the first.
-    cls: class of the configuration.
-    mesh: value of the second.
-
   Raises:
     UserError: there is no config, or one of them is wrong.
   """
@@ -177,13 +172,7 @@ def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
 def open_directory(
   workdir: str, config: Arms, experiment: str, mode: str
 ) -> pathlib.Path:
-  """Returns the directory of a run, made or (unless it trains) found.
-
-  Args:
-    workdir: the flag.
-    config: the configuration.
-    experiment: name of the experiment.
-    mode: "train", or what else is done with a run.
+  """Returns the directory of a run: made if `mode` is "train", else found.
 
   Raises:
     UserError: the directory is of something else, or there is nothing in it.

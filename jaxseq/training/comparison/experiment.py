@@ -6,17 +6,18 @@ def main(argv):
   del argv
   with PROGRAM.setup() as config:
     made = ...                            # load data, build arms
-    directory = PROGRAM.open_directory(config)
-  report.main(config, directory, made, PROGRAM.mode, ...)
+  PROGRAM.compare(config, made, title="accuracy", columns=...)
 
 if __name__ == "__main__":
   app.run_main(main)
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import pathlib
+from typing import Any
 from typing import Generic
 from typing import TypeVar
 
@@ -25,6 +26,8 @@ from absl import flags
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import report
+from jaxseq.training.comparison import run
 from jaxseq.training.devices import seeds
 
 # `--help` shows the flags as those of the program.
@@ -78,3 +81,26 @@ class Experiment(Generic[Config]):
     """Returns the directory of the run, see `arms.open_directory`."""
     workdir = self._workdir.value
     return arms.open_directory(workdir, config, self.name, self.mode)
+
+  def compare(
+    self,
+    config: Config,
+    made: Mapping[str, arms.Arm],
+    directory: pathlib.Path | None = None,
+    **options: Any,
+  ) -> run.Results:
+    """Trains and measures arms, or only measures them, and shows the results.
+
+    Args:
+      config: the comparison.
+      made: the arms by name.
+      directory: of the run, where it has been opened already.
+      **options: of `report.main`: title, columns, and what it has besides.
+
+    Raises:
+      UserError: the directory is none of this run.
+    """
+    if directory is None:
+      with errors.setup():
+        directory = self.open_directory(config)
+    return report.main(config, directory, made, self.mode, **options)

@@ -27,8 +27,6 @@ def main(
   made: Mapping[str, arms.Arm],
   mode: str,
   *,
-  title: str,
-  columns: Mapping[str, str],
   each: run.Each = lambda name, step, state: None,
   **options: Any,
 ) -> run.Results:
@@ -39,26 +37,12 @@ def main(
     directory: of the run.
     made: the arms by name.
     mode: "train" or "evaluate".
-    title: of table and plot.
-    columns: results in the table, to their headings.
     each: called for every arm, see `run.train`.
-    **options: more of `finish`.
-
-  Returns:
-    What each arm reports.
+    **options: of `finish`: title and columns, and what it has besides.
   """
   get_results = run.train if mode == "train" else run.evaluate
   results = get_results(config, directory, made, each)
-  finish(
-    config,
-    directory,
-    made,
-    results,
-    mode,
-    title=title,
-    columns=columns,
-    **options,
-  )
+  finish(config, directory, made, results, mode, **options)
   return results
 
 
@@ -125,7 +109,8 @@ def finish(
       for label, values in baselines.items()
       if metric in values
     }
-  picture = plots.learning_curve(
+  draw(
+    "Learning curve",
     directory / "learning_curve.png",
     {
       name: curves.curve(directory / name, metric)
@@ -138,7 +123,17 @@ def finish(
     references={**levels, **config.references},
     smooth=smooth,
   )
-  print(f"Learning curve: {picture or 'not drawn'}")
+
+
+def draw(
+  what: str,
+  path: pathlib.Path,
+  curves: Mapping[str, tuple[Any, Any]],
+  **options: Any,
+) -> None:
+  """Draws curves, see `plots.learning_curve`, and prints what and where."""
+  picture = plots.learning_curve(path, curves, **options)
+  print(f"{what}: {picture or 'not drawn'}")
 
 
 def _show(config, directory, made, results, title, note, columns, baselines):

@@ -1,32 +1,37 @@
 """Suites: the same arms compared on several tasks, one run after the other."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import math
 import pathlib
 from typing import Any
 from typing import TypeVar
 
+import numpy as np
+
+from jaxseq.training import aggregates
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import report
 from jaxseq.training.comparison import run
 from jaxseq.training.devices import processes
 
 Config = TypeVar("Config", bound=arms.Arms)
+_AGGREGATES = {
+  "iqm": "IQM",
+  "mean": "mean",
+  "optimality_gap": "optimality gap",
+}
 # The configuration and the arms of each task's run, by name of the task.
 Runs = Mapping[str, tuple[arms.Arms, Mapping[str, arms.Arm]]]
 
 
 def narrow(config: arms.Arms, cls: type[Config], **changes: Any) -> Config:
-  """Returns the configuration of one run of a suite.
-
-  Args:
-    config: of the suite, which has all fields of `cls`.
-    cls: class of the run's configuration.
-    **changes: fields with other values than the suite has.
-  """
+  """Returns the configuration of one run of a suite, with fields changed."""
   same = {f.name: getattr(config, f.name) for f in dataclasses.fields(cls)}
   return cls(**same | changes)
 
@@ -76,3 +81,45 @@ def run_all(
         files.write_json(place / report.RESULTS, found)
       done(task, found)
   return results
+
+
+def show(
+  config: arms.Arms,
+  tasks: Iterable[str],
+  cell: Callable[[str, str], str],
+  title: str,
+) -> None:
+  """Prints a table of what `cell` tells of a task (the rows) and an arm."""
+  rows = [[task, *(cell(task, arm) for arm in config.arms)] for task in tasks]
+  tables.show(["environment", *config.arms], rows, title=title)
+  print()
+
+
+def show_aggregates(
+  scores: Mapping[str, np.ndarray], title: str
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+  """Prints aggregates of arms, with the ends of their bootstrap intervals.
+
+  Args:
+    scores: of the arms, (seeds, tasks), normalised.
+    title: above the table.
+
+  Returns:
+    By the names of aggregates and arms, as `aggregates.aggregates` has them;
+    NaN for an arm with a score that is not finite.
+  """
+  missing = dict.fromkeys(aggregates.AGGREGATES, (math.nan,) * 3)
+  found = {
+    arm: aggregates.aggregates(x) if np.isfinite(x).all() else missing
+    for arm, x in scores.items()
+  }
+  ours = {
+    label: {arm: values[name] for arm, values in found.items()}
+    for name, label in _AGGREGATES.items()
+  }
+  rows = [
+    [arm, *("{:.3f} [{:.3f}, {:.3f}]".format(*x[arm]) for x in ours.values())]
+    for arm in scores
+  ]
+  tables.show(["arm", *ours], rows, title=title)
+  return ours

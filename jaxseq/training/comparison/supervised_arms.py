@@ -96,6 +96,17 @@ class Program(seed_program.SeedProgram):
     ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
+  def measure(self, function: Callable, variables: PyTree, *data: Any) -> Any:
+    """Returns what a function says of all seeds, as lists over them.
+
+    Args:
+      function: of the variables of one seed, and of data that all seeds share.
+      variables: of all seeds.
+      *data: the data, each of them a pytree of arrays.
+    """
+    score = self.compile(function, shared=len(data))
+    return _lists(score(variables, *map(self.share, data)))
+
 
 # What an arm reports beside its metrics: (program, variables of all seeds,
 # directory of the arm, whether it has just been trained) -> results.
@@ -109,12 +120,10 @@ class Arm:
   Attributes:
     problem: what to train.
     optimizer: how.
-    metric: name of the metric that the progress bar and the plot show; one of
-      those that `problem.evaluate` returns.
-    examples: number of examples, or tokens, of one update, for the speed.
-    unit: what they are.
-    stack: arms that have the same one, and not None, are trained side by side
-      as one program, unless there is a mesh. Their problems and optimisers must
+    metric: see `arms.Arm`; one of those that `problem.evaluate` returns.
+    examples: see `arms.Arm`.
+    unit: see `arms.Arm`.
+    stack: see `arms.Arm`; problems and optimisers of arms that share one must
       differ in `problem.carry` alone.
     more: what the arm reports beside its metrics; nothing if None.
   """
@@ -148,9 +157,6 @@ class Arm:
       the median over chunks; what `more` returns; and the metrics of
       `problem.evaluate`, a list over seeds each.
     """
-    metrics = jax.tree.map(
-      lambda x: np.asarray(x).tolist(), program.evaluate(state)
-    )
     more = {}
     if self.more is not None:
       trained = seconds is not None
@@ -159,9 +165,13 @@ class Arm:
       **({} if seconds is None else {"seconds": seconds}),
       "parameters": num_parameters(state.variables["params"]),
       "updates_per_second": curves.speed(directory),
-      **metrics,
+      **_lists(program.evaluate(state)),
       **more,
     }
+
+
+def _lists(tree):
+  return jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
 
 
 def num_parameters(parameters: PyTree) -> int:

@@ -97,9 +97,6 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
 def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   """Returns the mesh over the devices of all processes; None for one device.
 
-  Args:
-    config: its shape.
-
   Raises:
     UserError: (a ValueError) there are fewer devices, or `data=0` does not come
       out even, or a process would have none, or several processes have no mesh.
@@ -142,13 +139,7 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
-  """Compiles a function within a mesh, so that `spread` finds it.
-
-  Args:
-    function: of pytrees of arrays.
-    mesh: the mesh.
-    **options: of `jax.jit`.
-  """
+  """Compiles a function, by `jax.jit`, in a mesh that `spread` finds."""
   compiled = jax.jit(function, **options)
 
   @functools.wraps(function)
@@ -166,9 +157,6 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
     what: what they are, for the message.
-
-  Returns:
-    The tree, with the same values.
 
   Raises:
     UserError: (a ValueError) the examples do not come out even.
@@ -208,11 +196,7 @@ def spread_evenly(tree: T) -> T:
 
 
 def replicate(tree: T) -> T:
-  """Puts arrays whole onto all devices; without a mesh it changes nothing.
-
-  Args:
-    tree: pytree of arrays, inside `jit`.
-  """
+  """Puts arrays whole onto all devices, inside `jit`, if there is a mesh."""
   if DATA not in jax.sharding.get_abstract_mesh().axis_names:
     return tree
   return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _P()), tree)
@@ -284,9 +268,6 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
       device gets all; as it does of sets whose examples do not come out even,
       but for the largest one.
 
-  Returns:
-    The tree, of arrays on the devices.
-
   Raises:
     UserError: the examples of the largest array cannot be shared out.
   """
@@ -303,15 +284,13 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
     if split
     else jax.tree.map(lambda _: whole(mesh), tree)
   )
-  return jax.tree.map(
-    lambda x, where: jax.make_array_from_callback(
-      # Called once for each device of this process, with its own rows.
-      np.shape(x),
-      where,
-      lambda index: np.asarray(x[index]),
-    ),
-    tree,
-    placements,
+  return jax.tree.map(put, tree, placements)
+
+
+def put(array: np.ndarray, where: jax.sharding.Sharding) -> jax.Array:
+  """Puts a host's array onto devices; those of this process get their parts."""
+  return jax.make_array_from_callback(
+    np.shape(array), where, lambda index: np.asarray(array[index])
   )
 
 
@@ -322,9 +301,6 @@ def split_time(config: MeshConfig, arm: T) -> T:
     config: the mesh.
     arm: a dataclass; every field "time_axis" in it, or in dataclasses in it, is
       set.
-
-  Returns:
-    The configuration.
   """
   if config.time == 1:
     return arm

@@ -50,13 +50,7 @@ def compiled(
 
 
 def share(config: device_mesh.MeshConfig, num_seeds: int, data: T) -> T:
-  """Puts the data of all seeds onto the devices, once for all calls.
-
-  Args:
-    config: the mesh.
-    num_seeds: number of seeds.
-    data: pytree of host arrays.
-  """
+  """Puts the data of all seeds onto the devices, once for all calls."""
   mesh = device_mesh.make(config)
   if mesh is None:
     return seeds.share(data, num_seeds)
@@ -101,10 +95,6 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
   """Returns the host's copies of arrays that devices may share.
 
   With a mesh all processes have to call it.
-
-  Args:
-    config: the mesh.
-    tree: pytree of arrays.
   """
   where = everywhere(config)
   if where is not None:
@@ -113,12 +103,7 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
 
 
 def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
-  """Returns what a function makes, on all devices if there is a mesh.
-
-  Args:
-    config: the mesh.
-    function: called without arguments; returns arrays, such as keys.
-  """
+  """Returns what a function makes, on all devices if there is a mesh."""
   where = everywhere(config)
   if where is None:
     return function()

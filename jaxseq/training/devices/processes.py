@@ -63,26 +63,26 @@ def start() -> None:
     return
   automatic, coordinator, count, number = (f.value for f in define_flags())
   by_hand = (coordinator, count, number)
-  if not automatic and by_hand == (None, None, None):
-    return
-  if automatic and by_hand != (None, None, None):
-    raise errors.UserError(
+  wrong = None
+  if by_hand == (None, None, None):
+    if not automatic:
+      return
+  elif automatic:
+    wrong = (
       "--distributed: finds the other processes by itself; leave out "
       "--coordinator, --num_processes and --process_id, or --distributed"
     )
-  if not automatic and None in by_hand:
-    raise errors.UserError(
+  elif None in by_hand:
+    wrong = (
       f"--coordinator={coordinator}, --num_processes={count}, "
       f"--process_id={number}: expected all three"
     )
-  if not automatic and not re.fullmatch(r".+:\d+", coordinator):
-    raise errors.UserError(
-      f"--coordinator: got {coordinator!r}, expected HOST:PORT"
-    )
-  if not automatic and not 0 <= number < count:
-    raise errors.UserError(
-      f"--process_id: got {number}, expected 0 to {count - 1}"
-    )
+  elif not re.fullmatch(r".+:\d+", coordinator):
+    wrong = f"--coordinator: got {coordinator!r}, expected HOST:PORT"
+  elif not 0 <= number < count:
+    wrong = f"--process_id: got {number}, expected 0 to {count - 1}"
+  if wrong:
+    raise errors.UserError(wrong)
   connect(coordinator, count, number)
   if jax.process_index() != 0:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")

@@ -1,0 +1,52 @@
+"""The base of modules that run over sequences and over single elements."""
+
+from typing import Any
+
+from flax import linen
+import jax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+
+
+class Recurrent(linen.Module):
+  """Base of modules that carry states from element to element.
+
+  A subclass has a `__call__` with the arguments x, states, reset, and by name
+  `options` and `step`, and `_fresh`, which makes the states.
+  """
+
+  def step(
+    self,
+    x: jax.Array,
+    states: PyTree,
+    reset: jax.Array | None = None,
+    options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
+  ) -> tuple[jax.Array, PyTree]:
+    """Runs over one element; `__call__` without the time axis, not training.
+
+    Args:
+      x: what `__call__` takes, but for the axis of time.
+      states: states before the element; fresh ones if None.
+      reset: (*batch,) bool, or None.
+      options: keyword options of the mixers' own `step`, as in `__call__`.
+    """
+    return self(x, states, reset, options=options, step=True)
+
+  @linen.nowrap
+  def initial_state(
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ) -> PyTree:
+    """Returns the states of a fresh sequence; works on an unbound module.
+
+    Args:
+      batch_shape: leading axes.
+      dtype: dtype of the states, at least float32.
+    """
+    return self._fresh(tuple(batch_shape), dtype)
+
+  @linen.nowrap
+  def _fresh(self, batch_shape, dtype):
+    raise NotImplementedError

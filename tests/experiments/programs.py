@@ -1,0 +1,43 @@
+"""Calls of experiments: in processes of their own, and in this one."""
+
+import importlib
+import sys
+
+from absl import flags
+
+from jaxseq.training.devices import seeds
+from tests import programs
+
+
+def command(experiment, config, workdir, *more):
+  return [
+    sys.executable,
+    "-m",
+    f"experiments.{experiment}",
+    f"--config={config}",
+    f"--workdir={workdir}",
+    *more,
+  ]
+
+
+def start(experiment, config, workdir, *more):
+  """Runs an experiment as a user does; returns the process when it ended."""
+  return programs.run(*command(experiment, config, workdir, *more)[1:])
+
+
+def call(monkeypatch, experiment, config, workdir, *more):
+  """Runs an experiment in this process."""
+  monkeypatch.chdir(programs.ROOT)
+  # The devices of this process are set already.
+  monkeypatch.setattr(seeds, "split_cpu", lambda: None)
+  module = importlib.import_module(f"experiments.{experiment}")
+  argv = command(experiment, config, workdir, *more)[2:]
+  monkeypatch.setattr(sys, "argv", argv)
+  try:
+    flags.FLAGS(argv)
+    module.main([])
+  finally:
+    flags.FLAGS.unparse_flags()
+    # Flags of single fields are made when they are met.
+    for name in [name for name in flags.FLAGS if "config." in name]:
+      delattr(flags.FLAGS, name)
