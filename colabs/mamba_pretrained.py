@@ -20,26 +20,15 @@
 
 # %% [markdown]
 # The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and start the notebook
-# from inside it.
+# notebook lies in. On Colab, clone the repository first and go to its folder
+# `colabs` with `%cd`.
 
 # %%
-import importlib.util
+# %run ../scripts/install.py
+
+# %%
 import pathlib
-import subprocess
-import sys
 
-if importlib.util.find_spec("jaxseq") is None:
-  here = pathlib.Path.cwd().resolve()
-  checkouts = [p for p in (here, *here.parents) if (p / "jaxseq").is_dir()]
-  if not checkouts:
-    raise FileNotFoundError(f"{here} is not inside a checkout of jaxseq.")
-  subprocess.run(
-    [sys.executable, "-m", "pip", "install", "-q", f"{checkouts[0]}[log]"],
-    check=True,
-  )
-
-# %%
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -59,10 +48,7 @@ from jaxseq.tasks import generation
 #     config, variables = huggingface.load("mamba-130m-hf")
 
 # %%
-here = pathlib.Path.cwd().resolve()
-shipped = [p / "tests/golden/interop/mamba" for p in (here, *here.parents)]
-directory = next(path for path in shipped if path.is_dir())
-
+directory = pathlib.Path("../tests/golden/interop/mamba")
 config, variables = huggingface.load(directory)
 network = huggingface.make_network(config, variables)
 parameters = sum(leaf.size for leaf in jax.tree.leaves(variables))

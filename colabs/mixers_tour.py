@@ -21,24 +21,11 @@
 
 # %% [markdown]
 # The next cell installs jaxseq if it is absent: from the checkout that this
-# notebook lies in. On Colab, clone the repository first and start the notebook
-# from inside it.
+# notebook lies in. On Colab, clone the repository first and go to its folder
+# `colabs` with `%cd`.
 
 # %%
-import importlib.util
-import pathlib
-import subprocess
-import sys
-
-if importlib.util.find_spec("jaxseq") is None:
-  here = pathlib.Path.cwd().resolve()
-  checkouts = [p for p in (here, *here.parents) if (p / "jaxseq").is_dir()]
-  if not checkouts:
-    raise FileNotFoundError(f"{here} is not inside a checkout of jaxseq.")
-  subprocess.run(
-    [sys.executable, "-m", "pip", "install", "-q", f"{checkouts[0]}[log]"],
-    check=True,
-  )
+# %run ../scripts/install.py
 
 # %%
 import functools

@@ -91,10 +91,8 @@ class Config(supervised_arms.Supervised):
     super().__post_init__()
     _validate.fields(self, positive=("labeled",), not_negative=("trees",))
     if self.metric == "test_accuracy" and self.adaptation is None:
-      raise ValueError(
-        "metric: got 'test_accuracy', expected another one: it needs"
-        " adaptation."
-      )
+      expected = "another one: it needs adaptation"
+      raise _validate.error("metric", self.metric, expected)
 
 
 _PROGRAM = experiment.Experiment("dts", Config)

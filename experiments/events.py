@@ -44,6 +44,11 @@ class Config(base.DataComparison):
 _PROGRAM = experiment.Experiment("events", Config)
 
 
+def arm_config(config: Config, name: str) -> event_network.ArmConfig:
+  """Returns the whole configuration of an arm."""
+  return base.arm_config(config, name, event_network.ArmConfig)
+
+
 def make_arms(
   config: Config, splits: data.Splits
 ) -> dict[str, supervised_arms.Arm]:
@@ -54,7 +59,7 @@ def make_arms(
   """
   made = {}
   for name in config.arms:
-    arm = base.arm_config(config, name, event_network.ArmConfig)
+    arm = arm_config(config, name)
     problem = events.Problem(arm, splits)
     made[name] = base.make_arm(config, arm, problem, "nll", "sequences")
   return made

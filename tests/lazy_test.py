@@ -4,13 +4,13 @@ import ast
 import importlib
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
 
 import jaxseq
 from jaxseq import _lazy
+from tests import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = [
@@ -126,14 +126,7 @@ def test_importing_the_package_loads_nothing_else():
     "print(sorted(name for name in set(sys.modules) - before "
     "if name.split('.')[0] not in sys.stdlib_module_names))"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=100,
-    check=False,
-  )
+  result = programs.run("-c", code)
   assert result.stdout == "['jaxseq', 'jaxseq._lazy']\n", result.stderr
 
 

@@ -5,13 +5,13 @@ import configparser
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import tomllib
 
 import pytest
 
 import jaxseq
+from tests import programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -129,15 +129,7 @@ def test_only_recurrence_loops_over_time(layer):
 
 
 def run_python(code, **environ):
-  return subprocess.run(
-    [sys.executable, "-c", code],
-    cwd=ROOT,
-    env=os.environ | environ,
-    capture_output=True,
-    text=True,
-    timeout=100,
-    check=False,
-  )
+  return programs.run("-c", code, env=os.environ | environ)
 
 
 def import_lines(*layers):

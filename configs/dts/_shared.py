@@ -75,34 +75,31 @@ def base(data: str, **options: object) -> ml_collections.ConfigDict:
     data: name of the data set.
     **options: of its loader.
   """
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 3
-  config.num_updates = 4000
-  config.updates_per_chunk = 250
-  config.chunks_per_evaluation = 4
-  config.batch_size = 128
-  config.data = data
-  config.data_options = dict(options)
-  config.model = {
+  model = {
     "latent": 10,
     "encoder": {"kind": "conv", "widths": (32, 64, 64)},
     "decoder": {"kind": "mlp", "widths": (256, 256)},
   }
-  config.objective = {"anneal": "none"}
-  config.optimizer = {"learning_rate": 1e-3}
-  config.metric = "nll"
-  return config
+  numbers = {"seed": 0, "num_seeds": 3, "num_updates": 4000, "batch_size": 128}
+  chunks = {"updates_per_chunk": 250, "chunks_per_evaluation": 4}
+  return ml_collections.ConfigDict(
+    {
+      **numbers,
+      **chunks,
+      "data": data,
+      "data_options": options,
+      "model": model,
+      "objective": {"anneal": "none"},
+      "optimizer": {"learning_rate": 1e-3},
+      "metric": "nll",
+    }
+  )
 
 
 def tiny(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Shrinks a comparison to seconds: it learns nothing."""
-  config.num_seeds = 1
-  config.num_updates = 4
-  config.updates_per_chunk = 2
-  config.chunks_per_evaluation = 1
-  config.batch_size = 8
-  config.evaluated = 64
+  config.update(num_seeds=1, num_updates=4, batch_size=8, evaluated=64)
+  config.update(updates_per_chunk=2, chunks_per_evaluation=1)
   config.data_options.update(train=64, valid=8, test=64, length=16)
   config.arms = arms("vae", "dts_light")
   return config

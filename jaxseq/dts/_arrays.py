@@ -1,7 +1,5 @@
 """Checks of the arrays that a caller hands in, for every metric."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -24,6 +22,14 @@ def code_array(
   return array
 
 
+def varying(codes: np.ndarray) -> np.ndarray:
+  """Returns which columns of codes vary, (D,) bool; at least one must."""
+  varies = np.ptp(codes, axis=0) > 0
+  if not varies.any():
+    raise _validate.error("codes", "constants", "a column that varies")
+  return varies
+
+
 def factor_array(
   factors: jax.typing.ArrayLike,
   examples: int,
@@ -42,9 +48,8 @@ def factor_array(
   array = array.astype(np.int64)
   constant = np.flatnonzero(np.ptp(array, axis=0) == 0).tolist()
   if constant and not may_be_constant:
-    raise _validate.error(
-      f"{name}, columns {constant}", "constants", "at least two levels in each"
-    )
+    name = f"{name}, columns {constant}"
+    raise _validate.error(name, "constants", "at least two levels in each")
   return array
 
 
@@ -63,9 +68,8 @@ def alike(
 ) -> None:
   """Checks that a table has as many columns as another one."""
   if array.shape[1] != other.shape[1]:
-    raise _validate.error(
-      name, f"shape {array.shape}", f"{other.shape[1]} {what}, as {other_name}"
-    )
+    expected = f"{other.shape[1]} {what}, as {other_name}"
+    raise _validate.error(name, f"shape {array.shape}", expected)
 
 
 def pair(
@@ -103,15 +107,14 @@ def train_and_test(
   return codes, factors, codes_test, factors_test
 
 
-def matrix(values: Any, name: str, rows: int = 1, columns: int = 1):
+def matrix(
+  values: jax.typing.ArrayLike, name: str, rows: int = 1, columns: int = 1
+) -> np.ndarray:
   """Returns a matrix (D, K) of numbers >= 0 as float64, checked."""
   array = np.asarray(values, np.float64)
   if array.ndim != 2 or array.shape[0] < rows or array.shape[1] < columns:
-    raise _validate.error(
-      name,
-      f"shape {array.shape}",
-      f"(codes, factors), at least {rows} x {columns}",
-    )
+    expected = f"(codes, factors), at least {rows} x {columns}"
+    raise _validate.error(name, f"shape {array.shape}", expected)
   if not (array >= 0).all():
     raise _validate.error(name, float(array.min()), "numbers >= 0")
   return array

@@ -36,7 +36,6 @@ def log_normal(z: Array, mu: Array | float, logvar: Array | float) -> Array:
 def aggregate(
   z: Array,
   own: Array,
-  *,
   mu: Array,
   logvar: Array,
   mask: Array | None,

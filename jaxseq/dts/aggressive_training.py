@@ -62,12 +62,7 @@ def initial() -> State:
 def freeze_decoder(params: PyTree, state: State) -> PyTree:
   """Stops all gradients but the encoder's in an update of the encoder alone.
 
-  Args:
-    params: with the model's "encoder" under "model".
-    state: the state.
-
-  Returns:
-    The same values.
+  Values stay; the encoder's are those below "encoder" somewhere in `params`.
   """
   labels = optimizers.path_labels(params, (_ENCODER,), no_decay=None)
 
@@ -84,12 +79,7 @@ def advance(
 ) -> State:
   """Returns the state after an update.
 
-  Args:
-    state: before it.
-    vae: the model.
-    variables: of the model.
-    watched: windows on which the information is measured, "inputs" and
-      "lengths".
+  The information is measured on the windows `watched`, a `data.ArrayDataset`.
   """
 
   def information():
@@ -123,11 +113,8 @@ def still_without_gradient(
 ) -> optax.GradientTransformation:
   """Makes an optimiser that does nothing where no parameter has a gradient.
 
-  Momentum would move what is held in updates of the encoder alone.
-
-  Args:
-    optimizer: what is used otherwise. Without any gradient it neither moves
-      parameters nor changes its own state.
+  Momentum would move what is held in updates of the encoder alone. Without any
+  gradient parameters do not move, nor does the state of `optimizer` change.
   """
 
   def update(updates, state, params=None):
@@ -144,11 +131,9 @@ def still_without_gradient(
 def hold_frozen(
   encoder: optax.GradientTransformation, rest: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that leaves alone what has no gradient at all.
+  """Makes an optimiser by `encoder` for its parameters, and by `rest`.
 
-  Args:
-    encoder: optimiser of the encoder's parameters.
-    rest: optimiser of all others, see `still_without_gradient`.
+  All others are left alone without any gradient, see `still_without_gradient`.
   """
   return optax.partition(
     {_ENCODER.name: encoder, "rest": still_without_gradient(rest)},

@@ -45,12 +45,10 @@ class ModelConfig:
 
   def __post_init__(self):
     _validate.positive("latent", self.latent)
-    if self.segments and (
-      sum(self.segments) != self.latent or min(self.segments) < 1
-    ):
-      raise _validate.error(
-        "segments", self.segments, f"sizes that add up to latent, {self.latent}"
-      )
+    sizes = self.segments
+    if sizes and (sum(sizes) != self.latent or min(sizes) < 1):
+      expected = f"sizes that add up to latent, {self.latent}"
+      raise _validate.error("segments", sizes, expected)
     if self.scale is not None:
       _validate.above_zero("scale", self.scale)
 
@@ -93,13 +91,8 @@ class VAE(linen.Module):
   ) -> jax.Array:
     """Encodes and decodes the mean: what initialises all parameters.
 
-    Args:
-      x: (*batch, length, channels).
-      lengths: (*batch,) numbers of valid elements; None where all always are,
-        for which an encoder may have other parameters.
-
-    Returns:
-      (*batch,) the result of `nll`.
+    Arguments and result are those of `nll`; `lengths` are None where all
+    elements always are valid, for which an encoder may have other parameters.
     """
     mu, _ = self.encode(x, lengths)
     return self.nll(x, mu, lengths)
@@ -190,9 +183,8 @@ def generate(
   """
   if model.config.decoder.form == "nonar":
     if prompt is not None:
-      raise _validate.error(
-        "prompt", "an array", "None: the decoder is not autoregressive"
-      )
+      expected = "None: the decoder is not autoregressive"
+      raise _validate.error("prompt", "an array", expected)
     return model.apply(variables, z, method="decode")
   given = 0 if prompt is None else prompt.shape[-2]
   padded = jnp.zeros((*z.shape[:-1], model.length, model.channels), z.dtype)

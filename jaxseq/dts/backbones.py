@@ -85,17 +85,12 @@ class Stack(linen.Module):
     dtype = dense.activation_dtype(self.config.dtype, x)
     x = dense.Dense(width, dtype=dtype, name="input")(x)
     if condition is not None and not self.conditioned:
-      shift = dense.Dense(width, use_bias=False, dtype=dtype, name="condition")(
-        condition
-      )
+      shift = dense.Dense(width, use_bias=False, dtype=dtype, name="condition")
+      shift = shift(condition)
       x = x + (shift if step else shift[..., None, :])
-    return nn.SequenceModel(self.config, name="layers")(
-      x,
-      states,
-      train=train,
-      step=step,
-      condition=condition if self.conditioned else None,
-    )
+    layers = nn.SequenceModel(self.config, name="layers")
+    condition = condition if self.conditioned else None
+    return layers(x, states, train=train, step=step, condition=condition)
 
 
 class Conv(linen.Module):
@@ -153,28 +148,25 @@ class CausalConv(linen.Module):
   def __call__(
     self,
     x: jax.Array,
-    condition: jax.Array | None = None,
-    states: PyTree = None,
+    condition: jax.Array,
+    states: PyTree,
     train: bool = False,
     step: bool = False,
   ) -> tuple[jax.Array, PyTree]:
     """Runs over a sequence, or over one element; see `Stack`."""
     del train
     if len(set(self.widths)) != 1:
-      raise _validate.error(
-        "widths", self.widths, "equal ones, of layers that add"
-      )
+      expected = "equal ones, of layers that add"
+      raise _validate.error("widths", self.widths, expected)
     width = self.widths[0]
     x = dense.Dense(width, name="input")(x)
     if step:
       x = x[..., None, :]
-    if states is None:
-      states = self.initial_state(x.shape[:-2], x.dtype)
     after = []
     for i, past in enumerate(states):
       seen = jnp.concatenate([past, x], axis=-2)
       y = Conv(width, self.kernel, dilation=2**i, name=f"conv_{i}")(seen)
-      if condition is not None and (i == 0 or self.conditioned):
+      if i == 0 or self.conditioned:
         name = f"condition_{i}"
         bias = dense.Dense(width, use_bias=False, name=name)(condition)
         y = y + bias[..., None, :]
@@ -184,9 +176,7 @@ class CausalConv(linen.Module):
 
   @linen.nowrap
   def initial_state(
-    self,
-    batch_shape: tuple[int, ...] = (),
-    dtype: jax.typing.DTypeLike = jnp.float32,
+    self, batch_shape: tuple[int, ...], dtype: jax.typing.DTypeLike
   ) -> PyTree:
     """Returns what the layers see of the past before a series: zeros."""
     return tuple(

@@ -124,15 +124,7 @@ def traversals(
   """Decodes one code while each coordinate in turn moves from -3 to 3.
 
   An autoregressive decoder runs freely: with the true past at its input it
-  would hide what the code does.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    mu: (D,).
-
-  Returns:
-    (D, 7, length, channels).
+  would hide what the code does. From a code (D,) to (D, 7, length, channels).
   """
   size = mu.shape[0]
   moved = jnp.broadcast_to(mu, (size, len(TRAVERSAL), size))
@@ -144,13 +136,8 @@ def traversals(
 def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   """Decodes the first segment of each window with the second of each other.
 
-  Args:
-    vae: a model with two segments.
-    variables: of the model.
-    mu: (n, D) means.
-
-  Returns:
-    (n, n, length, channels); rows have the first segment.
+  From means (n, D) of two segments to (n, n, length, channels); rows have the
+  first segment.
   """
   end = vae.config.segments[0]
   count = mu.shape[0]

@@ -40,17 +40,13 @@ class DecoderConfig(backbones.Backbone):
     if self.form == "nonar" and self.word_dropout:
       raise _validate.error("word_dropout", self.word_dropout, "0 for 'nonar'")
     if self.form == "nonar" and self.kind != "mixer" and self.skip_z:
-      raise _validate.error(
-        "skip_z", True, f"False for form 'nonar' with kind {self.kind!r}"
-      )
+      expected = f"False for form 'nonar' with kind {self.kind!r}"
+      raise _validate.error("skip_z", True, expected)
     mixer = self.kind == "mixer"
     layers = self.stack.num_layers if mixer else len(self.widths)
     if self.skip_z and layers < 2:
-      raise _validate.error(
-        "skip_z",
-        True,
-        f"False for {layers} layer: the code goes to those behind the first",
-      )
+      expected = "layer: the code goes to those behind the first"
+      raise _validate.error("skip_z", True, f"False for {layers} {expected}")
 
 
 class Decoder(linen.Module):
@@ -110,12 +106,10 @@ class Decoder(linen.Module):
       ValueError: if x is missing, or not needed.
     """
     if (x is None) == (self.config.form == "ar"):
-      raise _validate.error(
-        "x",
-        None if x is None else "an array",
-        ("the series" if x is None else "None")
-        + f" for form {self.config.form!r}",
+      got, wanted = (
+        ("an array", "None") if x is not None else (None, "the series")
       )
+      raise _validate.error("x", got, f"{wanted} for form {self.config.form!r}")
     if self.config.form == "ar":
       return self._with_past(z, x, train)
     shape = (*z.shape[:-1], self.length, self.channels)
@@ -133,13 +127,11 @@ class Decoder(linen.Module):
       return h[..., : self.length, :]
     # What tells the times apart where a mixer has no clock of its own.
     times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]
-    inputs = jnp.concatenate(
-      [
-        jnp.broadcast_to(z[..., None, :], (*shape[:-1], z.shape[-1])),
-        jnp.broadcast_to(times, (*shape[:-1], 1)),
-      ],
-      axis=-1,
-    )
+    parts = [
+      jnp.broadcast_to(x, (*shape[:-1], x.shape[-1]))
+      for x in (z[..., None, :], times)
+    ]
+    inputs = jnp.concatenate(parts, axis=-1)
     h, _ = self.stack(inputs, z if self.config.skip_z else None, train=train)
     return self.out(h)
 

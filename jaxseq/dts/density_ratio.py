@@ -65,9 +65,7 @@ def permute(key: Array, z: Array, mask: Array | None = None) -> Array:
 
 
 def total_correlation(
-  logits: Array,
-  mask: Array | None = None,
-  axis_name: str | None = None,
+  logits: Array, mask: Array | None = None, axis_name: str | None = None
 ) -> Array:
   """Estimates the total correlation from a discriminator's logits.
 

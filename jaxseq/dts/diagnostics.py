@@ -55,9 +55,7 @@ def traversal_effect(
   traversal = np.asarray(traversal, np.float64)
   reference = np.asarray(reference, np.float64)
   if traversal.ndim != 4 or reference.shape != traversal.shape[2:]:
-    raise _validate.error(
-      "traversal and reference",
-      f"shape {traversal.shape} and {reference.shape}",
-      "(codes, values, time, channels) and (time, channels)",
-    )
+    got = f"shape {traversal.shape} and {reference.shape}"
+    expected = "(codes, values, time, channels) and (time, channels)"
+    raise _validate.error("traversal and reference", got, expected)
   return np.square(traversal - reference).mean((1, 2, 3))

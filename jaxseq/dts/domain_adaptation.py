@@ -100,11 +100,8 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
   """
   size = config.class_size + config.domain_size
   if mu.ndim != 2 or mu.shape[-1] != size:
-    raise _validate.error(
-      "mu",
-      f"shape {mu.shape}",
-      f"(batch, {size}), which is class_size + domain_size",
-    )
+    expected = f"(batch, {size}), which is class_size + domain_size"
+    raise _validate.error("mu", f"shape {mu.shape}", expected)
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return PerHead(
     yy=g_y,
@@ -194,14 +191,9 @@ class Heads(linen.Module):
 
   @linen.compact
   def __call__(self, mu: Array, strength: Array | float = 1.0) -> PerHead:
-    """Returns the logits of all classifiers.
-
-    Args:
-      mu: (batch, D) means of the code.
-      strength: () coefficient of the reversal.
-    """
+    """Returns the logits of all classifiers, see `inputs`."""
     seen = inputs(self.config, mu, strength)
-    sizes = PerHead(self.classes, self.domains, self.domains, self.classes)
+    sizes = self.classes, self.domains, self.domains, self.classes
     logits = []
     for name, x, size in zip(PerHead._fields, seen, sizes):
       widths = (*self.config.widths, size)
@@ -216,24 +208,18 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
     ValueError: if the windows have no classes or no domains, none are held out
       for validation, or none of the target are among those for training.
   """
-  if splits.train.extras.domain is None:
-    raise _validate.error(
-      "extras.domain", None, "that of each window, as `data.domains` gives it"
-    )
-  if splits.valid is None:
-    raise _validate.error(
-      "splits.valid", None, "validation windows of the source"
-    )
-  if splits.info.num_classes is None:
-    raise _validate.error("info.num_classes", None, "windows with classes")
+  domain, of_each = splits.train.extras.domain, "that of each window"
+  for name, value, expected in (
+    ("extras.domain", domain, f"{of_each}, as `data.domains` gives it"),
+    ("splits.valid", splits.valid, "validation windows of the source"),
+    ("info.num_classes", splits.info.num_classes, "windows with classes"),
+  ):
+    if value is None:
+      raise _validate.error(name, None, expected)
   if not np.any(np.asarray(splits.train.targets) == domains.UNLABELED):
-    raise _validate.error(
-      "splits.train",
-      "no windows of the target",
-      "some, without classes (unlabeled=False leaves them out)",
-    )
-  count = int(splits.train.extras.domain.max()) + 1
-  return Heads(config, splits.info.num_classes, count)
+    expected = "some, without classes (unlabeled=False leaves them out)"
+    raise _validate.error("splits.train", "no windows of the target", expected)
+  return Heads(config, splits.info.num_classes, int(domain.max()) + 1)
 
 
 def loss(
@@ -256,13 +242,8 @@ def loss(
   """
   strength = schedules.dann_lambda(progress, 1.0)
   logits = heads.apply({"params": params}, mu, strength)
-  each = losses(
-    config,
-    logits,
-    batch.targets,
-    batch.extras.domain,
-    batch.targets != domains.UNLABELED,
-  )
+  source = batch.targets != domains.UNLABELED
+  each = losses(config, logits, batch.targets, batch.extras.domain, source)
   return total(config, each), each._asdict()
 
 
@@ -272,16 +253,10 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns how often the class is told right from its own segment.
+  """Returns how often `heads` tell the class right from its own segment.
 
-  Args:
-    heads: the classifiers.
-    params: theirs.
-    encode: from windows to means (n, D).
-    parts: windows by name.
-
-  Returns:
-    "NAME_accuracy" for each part.
+  That is "NAME_accuracy" of the windows NAME in `parts`, which `encode` turns
+  into means (n, D).
   """
   metrics = {}
   for name, part in parts.items():

@@ -61,28 +61,24 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
     probes.require()
     kind = np.asarray(train.targets).dtype
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
-      raise _validate.error(
-        "targets",
-        f"dtype {kind} of shape {train.targets.shape}",
-        "integers (n,) or (n, factors) for downstream 'classify'",
-      )
-  if "forecast" in tasks and (
-    test.lengths is not None or test.inputs.shape[1] < 2
-  ):
-    raise _validate.error(
-      "inputs and lengths",
-      f"shape {test.inputs.shape} and {test.lengths}",
-      "windows of one length above 1 for downstream 'forecast', and None",
+      got = f"dtype {kind} of shape {train.targets.shape}"
+      expected = "integers (n,) or (n, factors) for downstream 'classify'"
+      raise _validate.error("targets", got, expected)
+  windows, lengths = test.inputs.shape, test.lengths
+  if "forecast" in tasks and (lengths is not None or windows[1] < 2):
+    got = f"shape {windows} and {lengths}"
+    expected = (
+      "windows of one length above 1 for downstream 'forecast', and None"
     )
+    raise _validate.error("inputs and lengths", got, expected)
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
+      got = f"shape {test.targets.shape} with {labels[:5]} in the test set"
+      wanted = "(n,) that are 0 in training and 0 and 1 in the test set"
       raise _validate.error(
-        "targets",
-        f"shape {test.targets.shape} with {labels[:5]} in the test set",
-        "(n,) that are 0 in training and 0 and 1 in the test set for "
-        "downstream 'anomaly'",
+        "targets", got, f"{wanted} for downstream 'anomaly'"
       )
 
 
@@ -203,13 +199,7 @@ def baselines(
 def anomaly_scores(
   vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
-  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    dataset: windows.
-  """
+  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each."""
   mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):

@@ -49,11 +49,9 @@ def make_arms(
       del program
       draw = trained and processes.is_first()
       parts = arm, splits, variables, directory
-      return code_report.arm(
-        *parts, trees=trees, draw=draw
-      ) | downstream.scores(
-        downstream_tasks, *parts, labeled=labeled, draw=draw
-      )
+      found = code_report.arm(*parts, trees=trees, draw=draw)
+      options = {"labeled": labeled, "draw": draw}
+      return found | downstream.scores(downstream_tasks, *parts, **options)
 
     return scores
 

@@ -19,7 +19,6 @@ with M = batch - 1. The code published with the paper puts 1 / N into the first
 column instead, which makes it the same as `batch`.
 """
 
-import functools
 import typing
 from typing import Literal
 from typing import NamedTuple
@@ -152,15 +151,9 @@ def log_densities(
     mask = None if mask is None else masked.gather(mask, axis_name)
   _check_size(kind, size, mu.shape[0], mask is not None)
 
-  of_one = functools.partial(
-    _mixture.aggregate,
-    mu=mu,
-    logvar=logvar,
-    mask=mask,
-    kind=kind,
-    size=size,
-    groups=groups,
-  )
+  def of_one(z, own):
+    return _mixture.aggregate(z, own, mu, logvar, mask, kind, size, groups)
+
   if rows is None or rows >= z.shape[0]:
     log_qz, log_qz_d, log_qz_g = jax.vmap(of_one)(z, own)
   else:
@@ -193,12 +186,8 @@ def _check_inputs(z, mu, logvar, kind, mask, rows, own):
   if rows is not None:
     _validate.positive("rows", rows)
   if own is None and z.shape[0] > mu.shape[0]:
-    raise _validate.error(
-      "own",
-      None,
-      f"which of the {mu.shape[0]} rows each of the {z.shape[0]} samples was "
-      "drawn from",
-    )
+    expected = f"which of the {mu.shape[0]} rows each of the {z.shape[0]}"
+    raise _validate.error("own", None, f"{expected} samples was drawn from")
   if own is not None:
     masked.check_integers("own", own, z.shape[0])
 
@@ -210,9 +199,8 @@ def _check_size(kind, size, rows, masked):
     raise _validate.error("size", None, f"the number of windows for {kind!r}")
   _validate.positive("size", size)
   if size < rows and not masked:
-    raise _validate.error(
-      "size", size, f"at least the {rows} rows of the batch"
-    )
+    expected = f"at least the {rows} rows of the batch"
+    raise _validate.error("size", size, expected)
   if kind == "mss" and rows < 2:
     raise _validate.error("rows of mu", rows, "at least 2 rows for 'mss'")
 
@@ -248,9 +236,7 @@ def per_sample(densities: Densities) -> Terms:
 
 
 def decompose(
-  densities: Densities,
-  mask: Array | None = None,
-  axis_name: str | None = None,
+  densities: Densities, mask: Array | None = None, axis_name: str | None = None
 ) -> Terms:
   """Averages the terms of the KL over samples.
 
@@ -292,14 +278,6 @@ def mi_agg(
 
 
 def mi_agg_of(densities: Densities, logvar: Array) -> Array:
-  """Returns what `mi_agg` does, from the "exact" densities of a big batch.
-
-  Args:
-    densities: from `log_densities`.
-    logvar: (B, D), what they were made from.
-
-  Returns:
-    (), nats.
-  """
+  """Returns `mi_agg` from the "exact" densities of codes with this logvar."""
   negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,27 +22,20 @@ _BATCH = 256
 
 
 def chosen(count: int, limit: int) -> np.ndarray:
-  """Returns which windows stand for all, (min(count, limit),) int.
+  """Returns which of `count` windows stand for all, (min(count, limit),) int.
 
   They lie evenly: windows may be in the order of recordings or of classes.
-
-  Args:
-    count: number of windows.
-    limit: how many of them at most.
   """
   size = min(count, limit)
   return np.arange(size) * count // size
 
 
 def over_windows(
-  function: Callable[..., Any], x: jax.Array, *more: jax.Array | None
-) -> Any:
+  function: Callable[..., PyTree], x: jax.Array, *more: jax.Array | None
+) -> PyTree:
   """Maps a function of one window over many, some of them at a time.
 
-  Args:
-    function: from a window's part of each array to arrays.
-    x: (n, ...).
-    *more: (n, ...) or None each.
+  It gets a window's part of each array, x (n, ...) and more; None stays None.
   """
   return jax.lax.map(
     lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))
@@ -78,10 +70,7 @@ def active(mu: jax.Array, threshold: float = ACTIVE_VARIANCE) -> jax.Array:
   """Returns which coordinates vary with the window, (D,) bool.
 
   A KL of 1 nat in all, spread over ten coordinates, can leave all ten active.
-
-  Args:
-    mu: (n, D) means of q(z|x), n >= 2.
-    threshold: of the unbiased variance.
+  The threshold is that of the unbiased variance of the means (n, D), n >= 2.
   """
   return jnp.var(mu, axis=0, ddof=1) > threshold
 
@@ -98,7 +87,7 @@ def evaluate(
   variables: PyTree,
   dataset: data.ArrayDataset,
   limit: int = 4096,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Measures a model on windows, one sample z for each.
 
   Args:

@@ -17,14 +17,10 @@ from jaxseq.dts import evaluation
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
-  """Zeros the second half of windows.
+  """Zeros the second half of windows (*batch, time, channels).
 
-  Args:
-    x: (*batch, time, channels).
-    rows: (*batch,) bool, of which windows; of all if None.
-
-  Returns:
-    x's shape, with its first time // 2 elements as they are.
+  The first time // 2 elements stay; `rows` (*batch,) bool are the windows, all
+  if None.
   """
   keep = jnp.arange(x.shape[-2]) < x.shape[-2] // 2
   if rows is not None:
@@ -33,13 +29,7 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
 
 
 def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
-  """Returns the means (n, D) of the codes of first halves.
-
-  Args:
-    vae: the model.
-    variables: of the model.
-    x: (n, time, channels) whole windows.
-  """
+  """Returns the means (n, D) of the codes of first halves of whole windows."""
   mean = functools.partial(vae.apply, variables, method="encode")
   return evaluation.over_windows(mean, first_half(x))[0]
 
@@ -62,26 +52,17 @@ def forecast(
     (n, time - time // 2, channels).
   """
   half = x.shape[-2] // 2
-  autoregressive = vae.config.decoder.form == "ar"
+  reads = vae.config.decoder.form == "ar"
 
   def of_one(prompt, code):
-    series = autoencoder.generate(
-      vae, variables, code, prompt if autoregressive else None
-    )
-    return series[half:]
+    prompt = prompt if reads else None
+    return autoencoder.generate(vae, variables, code, prompt)[half:]
 
   return evaluation.over_windows(of_one, x[:, :half], z)
 
 
 def last_value(x: np.ndarray) -> np.ndarray:
-  """Repeats the last element of the first half.
-
-  Args:
-    x: (n, time, channels).
-
-  Returns:
-    (n, time - time // 2, channels).
-  """
+  """Repeats the last element of the first half of (n, time, channels)."""
   half = x.shape[1] // 2
   return np.repeat(x[:, half - 1 : half], x.shape[1] - half, axis=1)
 
@@ -89,12 +70,8 @@ def last_value(x: np.ndarray) -> np.ndarray:
 def linear(train: np.ndarray, x: np.ndarray) -> np.ndarray:
   """Forecasts by a linear map of first halves, by least squares.
 
-  Args:
-    train: (m, time, channels) windows to learn from.
-    x: (n, time, channels).
-
-  Returns:
-    (n, time - time // 2, channels).
+  From windows to learn from, (m, time, channels), and others (n, time,
+  channels) to (n, time - time // 2, channels).
   """
   half = x.shape[1] // 2
 
@@ -108,11 +85,9 @@ def linear(train: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def mse(forecasts: np.ndarray, x: np.ndarray) -> float:
-  """Returns the mean squared error of forecasts.
+  """Returns the mean squared error of forecasts of the ends of windows x.
 
-  Args:
-    forecasts: (n, time - time // 2, channels).
-    x: (n, time, channels), the whole windows.
+  That are (n, time - time // 2, channels) and (n, time, channels).
   """
   true = np.asarray(x, np.float64)[:, x.shape[1] // 2 :]
   return float(np.square(np.asarray(forecasts, np.float64) - true).mean())

@@ -29,12 +29,8 @@ def mean(
     gradient. What x was computed from may not: 0 times infinity is no number,
     so that `hide` comes first.
   """
-  if mask is None:
-    total, count = x.sum(axis=0), x.shape[0]
-  else:
-    rows = mask.reshape(mask.shape + (1,) * (x.ndim - 1))
-    total = jnp.where(rows, x, 0).sum(axis=0)
-    count = mask.sum()
+  total = hide(x, mask).sum(axis=0)
+  count = x.shape[0] if mask is None else mask.sum()
   if axis_name is not None:
     total, count = lax.psum(total, axis_name), lax.psum(count, axis_name)
   return total / jnp.maximum(count, 1)

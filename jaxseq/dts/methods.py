@@ -50,14 +50,7 @@ _REWARDING = ("info_vae", "dts")
 # Methods that are nothing but weights, and the fields that give these.
 _WEIGHTED = ("vae", "beta_vae", "beta_tcvae", "info_vae", "dts")
 _WEIGHT_FIELDS = (
-  "method",
-  "alpha",
-  "beta",
-  "gamma",
-  "lam",
-  "dip_off_diagonal",
-  "dip_diagonal",
-  "w_dw",
+  "method alpha beta gamma lam dip_off_diagonal dip_diagonal w_dw".split()
 )
 # Fields that hold numbers of at least 0, and those that may be None as well.
 _NOT_NEGATIVE = "beta gamma lam dip_off_diagonal free_bits delta_min".split()
@@ -159,7 +152,7 @@ class Config:
   def _check_combinations(self):
     method, rewarding = self.method, self.method in _REWARDING
     rewards = ", ".join(_REWARDING)
-    capped, alike = self.mi_cap is not None, self.w_gtc is None
+    capped, grouped = self.mi_cap is not None, self.w_gtc is not None
     for name, is_set in (
       ("free_bits", self.free_bits > 0),
       ("delta_min", self.delta_min > 0),
@@ -176,7 +169,7 @@ class Config:
         "nats, which annealed_vae needs",
       ),
       (
-        method == "factor_vae" and not alike,
+        method == "factor_vae" and grouped,
         "w_gtc",
         "None for factor_vae, whose discriminator does not know of groups",
       ),
@@ -200,7 +193,7 @@ class Config:
       if is_wrong:
         raise _validate.error(name, getattr(self, name), expected)
     if self.kl_marg == "mmd" and not (
-      rewarding and alike and self.w_dw is None
+      rewarding and not grouped and self.w_dw is None
     ):
       raise _validate.error(
         "method, w_gtc and w_dw",
@@ -257,10 +250,8 @@ def without_weights(config: Config) -> Config | None:
     or config.objective != "elbo"
   ):
     return None
-  fields = {field.name: field.default for field in dataclasses.fields(Config)}
-  return dataclasses.replace(
-    config, **{name: fields[name] for name in _WEIGHT_FIELDS}
-  )
+  defaults = {name: getattr(Config, name) for name in _WEIGHT_FIELDS}
+  return dataclasses.replace(config, **defaults)
 
 
 def dip_weights(config: Config) -> tuple[float, float] | None:

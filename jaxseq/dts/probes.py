@@ -6,7 +6,6 @@ not lie on both sides.
 """
 
 from collections.abc import Mapping
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -93,7 +92,7 @@ def domain_table(
   source_test: Windows,
   target: Windows,
   target_test: Windows,
-  segments: Mapping[str, Any],
+  segments: Mapping[str, slice | jax.typing.ArrayLike],
   *,
   kind: str = "linear",
   seed: int = 0,
@@ -135,31 +134,20 @@ def domain_table(
       the source has one class.
     ModuleNotFoundError: scikit-learn is not installed.
   """
-  parts = {
-    "source": source,
-    "source_test": source_test,
-    "target": target,
-    "target_test": target_test,
-  }
-  parts = {name: _windows(name, windows) for name, windows in parts.items()}
-  codes = parts["source"].codes
-  for name, windows in parts.items():
-    _arrays.alike(
-      f"{name}.codes", windows.codes, "source.codes", codes, "codes"
-    )
+  names = "source", "source_test", "target", "target_test"
+  given = source, source_test, target, target_test
+  parts = [_windows(name, part) for name, part in zip(names, given)]
+  first = parts[0].codes
+  for name, part in zip(names, parts):
+    _arrays.alike(f"{name}.codes", part.codes, "source.codes", first, "codes")
   if not segments:
     raise _validate.error("segments", segments, "at least one segment")
-  return {
-    name: _segment_row(
-      *(
-        windows._replace(codes=_columns(windows.codes, columns, name))
-        for windows in parts.values()
-      ),
-      kind,
-      seed,
-    )
-    for name, columns in segments.items()
-  }
+  rows = {}
+  for name, columns in segments.items():
+    codes = (_columns(part.codes, columns, name) for part in parts)
+    seen = [part._replace(codes=x) for part, x in zip(parts, codes)]
+    rows[name] = _segment_row(*seen, kind, seed)
+  return rows
 
 
 def _segment_row(source, source_test, target, target_test, kind, seed):
@@ -168,16 +156,11 @@ def _segment_row(source, source_test, target, target_test, kind, seed):
     (source, target), (source_test, target_test), kind, seed
   )
   label = _trained_classifier(source.codes, source.classes, kind, seed)
-  class_s = _scores(label, source_test.codes, source_test.classes)
-  class_t = _scores(label, target_test.codes, target_test.classes)
-  return {
-    "Acc/D-S": domain_s,
-    "Acc/D-T": domain_t,
-    "Acc/C-S": class_s.accuracy,
-    "Acc/C-T": class_t.accuracy,
-    "AUC/C-S": class_s.auc,
-    "AUC/C-T": class_t.auc,
-  }
+  (class_s, auc_s), (class_t, auc_t) = (
+    _scores(label, x.codes, x.classes) for x in (source_test, target_test)
+  )
+  row = domain_s, domain_t, class_s, class_t, auc_s, auc_t
+  return dict(zip(COLUMNS, row))
 
 
 def _domain_accuracies(fitted, tested, kind, seed):
@@ -204,11 +187,8 @@ def _folds(fitted, tested, seed):
   it. All at once if recordings are not known; none if there is one to fit on.
   """
   if any(windows.recordings is None for windows in (*fitted, *tested)):
-    everything = [
-      [np.ones(len(windows.codes), bool) for windows in part]
-      for part in (fitted, tested)
-    ]
-    return [everything]
+    both = fitted, tested
+    return [[[np.ones(len(x.codes), bool) for x in part] for part in both]]
   folds = [([], []), ([], [])]
   for fit, test in zip(fitted, tested):
     # Only test windows of the target tell their classes.
@@ -230,16 +210,14 @@ def _folds(fitted, tested, seed):
 def _windows(name: str, windows: Windows) -> Windows:
   codes = _arrays.code_array(windows.codes, f"{name}.codes")
   classes = _arrays.label_array(windows.classes, len(codes), f"{name}.classes")
-  recordings = windows.recordings
+  recordings, where = windows.recordings, f"{name}.recordings"
   if recordings is not None:
-    recordings = _arrays.label_array(
-      recordings, len(codes), f"{name}.recordings"
-    )
+    recordings = _arrays.label_array(recordings, len(codes), where)
   return Windows(codes, classes, recordings)
 
 
 def _columns(
-  codes: np.ndarray, columns: jax.typing.ArrayLike, name: str
+  codes: np.ndarray, columns: slice | jax.typing.ArrayLike, name: str
 ) -> np.ndarray:
   wrong = _validate.error(
     f"segment {name!r}",
@@ -258,10 +236,9 @@ def _columns(
 def _trained_classifier(codes, labels, kind, seed, balanced=False):
   """Returns a classifier of standardised codes."""
   labels = _arrays.label_array(labels, len(codes), "labels")
-  if len(np.unique(labels)) < 2:
-    raise _validate.error(
-      "labels", np.unique(labels).tolist(), "at least two classes"
-    )
+  classes = np.unique(labels)
+  if len(classes) < 2:
+    raise _validate.error("labels", classes.tolist(), "at least two classes")
   if balanced:
     rows = _balanced_rows(labels, seed)
     codes, labels = codes[rows], labels[rows]

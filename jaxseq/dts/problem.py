@@ -1,7 +1,6 @@
 """A disentangling auto-encoder as a supervised problem, and its optimiser."""
 
 import dataclasses
-from typing import Any
 
 import jax
 from jax import lax
@@ -73,13 +72,10 @@ class ArmConfig:
       self, not_negative=("elbo_weight",), shares=("prefix_rate",)
     )
     if self.adaptation is not None:
-      expected = (self.adaptation.class_size, self.adaptation.domain_size)
-      if self.model.segments != expected:
-        raise _validate.error(
-          "model.segments",
-          self.model.segments,
-          f"{expected}, the sizes of adaptation's segments",
-        )
+      sizes = (self.adaptation.class_size, self.adaptation.domain_size)
+      if self.model.segments != sizes:
+        expected = f"{sizes}, the sizes of adaptation's segments"
+        raise _validate.error("model.segments", self.model.segments, expected)
 
 
 def make_model(arm: ArmConfig, splits: data.Splits) -> autoencoder.VAE:
@@ -209,7 +205,7 @@ class Problem(base.ArrayProblem):
     metrics = {f"train_{name}": x for name, x in metrics.items()}
     return value, supervised.Loss(metrics, {}, carry)
 
-  def evaluate(self, variables: PyTree, data: Any) -> supervised.Metrics:
+  def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
     """Returns metrics of the test windows, and of held-out labels."""
     params = variables["params"]
     model = {"params": params["model"]}
@@ -233,12 +229,15 @@ class Problem(base.ArrayProblem):
     if rate:
       rows = jax.random.bernoulli(keys["prefix"], rate, (self.arm.batch_size,))
       seen = forecasts.first_half(seen, rows)
+    return self._apply(params, keys, "encode", seen, batch.lengths)
+
+  def _apply(self, params, keys, method, *inputs):
+    """Runs a method of the model in training."""
     return self.network.apply(
       {"params": params["model"]},
-      seen,
-      batch.lengths,
+      *inputs,
       True,
-      method="encode",
+      method=method,
       rngs={"dropout": keys["dropout"]},
     )
 
@@ -246,15 +245,8 @@ class Problem(base.ArrayProblem):
     """Returns -log p(x|z) and the regularizer, weighted, and their metrics."""
     arm = self.arm
     z = autoencoder.sample(keys["z"], mu, logvar)
-    nll = self.network.apply(
-      {"params": params["model"]},
-      batch.inputs,
-      z,
-      batch.lengths,
-      True,
-      method="nll",
-      rngs={"dropout": keys["dropout"]},
-    ).mean()
+    seen = batch.inputs, z, batch.lengths
+    nll = self._apply(params, keys, "nll", *seen).mean()
     loss, tc = 0.0, None
     if arm.objective.method == "factor_vae":
       tc, loss = _density_ratio(params["discriminator"], keys["permute"], z)
@@ -302,10 +294,8 @@ def make_optimizer(
 
 def _adam(arm, num_updates, *parts):
   """Returns the optimiser of some parts of the model, without clipping."""
-  names = set()
-  for part in parts:
-    if part.kind == "mixer":
-      names |= set(part.stack.ssm_parameters)
+  mixers = [part.stack for part in parts if part.kind == "mixer"]
+  names = {name for stack in mixers for name in stack.ssm_parameters}
   recipe = dataclasses.replace(arm.optimizer, max_grad_norm=None)
   return optimizers.make_optimizer(
     recipes.make(recipe, tuple(sorted(names)), num_updates)
@@ -320,11 +310,7 @@ def _density_ratio(
   def logits(params, z):
     return density_ratio.Discriminator().apply({"params": params}, z)
 
-  fixed = lax.stop_gradient(params)
-  tc = density_ratio.total_correlation(logits(fixed, z))
+  tc = density_ratio.total_correlation(logits(lax.stop_gradient(params), z))
   true = lax.stop_gradient(z)
-  permuted = density_ratio.permute(key, true)
-  loss = density_ratio.discriminator_loss(
-    logits(params, true), logits(params, permuted)
-  )
-  return tc, loss
+  both = (logits(params, x) for x in (true, density_ratio.permute(key, true)))
+  return tc, density_ratio.discriminator_loss(*both)

@@ -81,7 +81,6 @@ def regularizer(
   *arrays, mask = codes
   dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
   mu, logvar, z = (masked.hide(jnp.asarray(x, dtype), mask) for x in arrays)
-  codes = Codes(mu, logvar, z, mask)
   densities = estimators.log_densities(
     z,
     mu,
@@ -109,19 +108,28 @@ def regularizer(
     if capacity is not None:
       metrics["capacity"] = capacity
   if config.kl_marg == "mmd":
-    metrics["mmd"] = _mmd(config, key, codes, axis_name)
+    metrics["mmd"] = _mmd(config, key, z, mask, axis_name)
     excess = weight.dw - base
     if config.mmd_weight is not None:
       excess = config.mmd_weight
     value += metrics["mmd"] * excess
   else:
-    value += _marginal(weight, base, terms, tc)
+    # What the terms of KL(q(z) || p(z)) cost beyond the common weight.
+    value += (
+      _times(weight.tc - base, terms.tc if tc is None else tc)
+      + _times(weight.dw - base, terms.dwkl)
+      + _times(weight.gtc - weight.tc, terms.tc_group)
+    )
   if tc is not None:
     metrics["tc_ratio"] = tc
   if config.mi_cap is not None:
     value += config.alpha * jax.nn.relu(terms.mi - config.mi_cap)
-  if methods.dip_weights(config) is not None:
-    metrics["dip"] = _dip(config, codes, axis_name)
+  dip = methods.dip_weights(config)
+  if dip is not None:
+    # Of the means, or of the samples.
+    spread = None if config.method == "dip_vae_i" else logvar
+    cov = divergences.covariance(mu, spread, mask=mask, axis_name=axis_name)
+    metrics["dip"] = divergences.dip_penalty(cov, *dip)
     value += metrics["dip"]
   coefficient = schedules.anneal(
     progress,
@@ -136,22 +144,6 @@ def regularizer(
   return value, jax.lax.stop_gradient(metrics)
 
 
-def _marginal(weight, base, terms, tc):
-  """Returns what the terms of KL(q(z) || p(z)) cost beyond a common weight."""
-  value = _times(weight.tc - base, terms.tc if tc is None else tc)
-  value += _times(weight.dw - base, terms.dwkl)
-  return value + _times(weight.gtc - weight.tc, terms.tc_group)
-
-
-def _dip(config, codes, axis_name):
-  """Returns DIP-VAE's penalty of the covariance of the codes."""
-  logvar = None if config.method == "dip_vae_i" else codes.logvar
-  cov = divergences.covariance(
-    codes.mu, logvar, mask=codes.mask, axis_name=axis_name
-  )
-  return divergences.dip_penalty(cov, *methods.dip_weights(config))
-
-
 def _times(weight, term):
   """Skips terms without weight, and their share of the backward pass."""
   # Whether a traced weight is 0 is not known. Terms of groups are None without
@@ -162,12 +154,8 @@ def _times(weight, term):
 
 
 def _term_metrics(terms, analytic):
-  metrics = {
-    "kl": analytic.sum(),
-    "mi": terms.mi,
-    "tc": terms.tc,
-    "dwkl": terms.dwkl,
-  }
+  metrics = {name: getattr(terms, name) for name in ("mi", "tc", "dwkl")}
+  metrics["kl"] = analytic.sum()
   if terms.tc_group is not None:
     metrics["tc_group"] = terms.tc_group
     for k in range(terms.tc_within.shape[0]):
@@ -192,9 +180,9 @@ def _conditional(config, weight, each, groups, progress):
   return config.capacity_weight * jnp.abs(kl - capacity), capacity
 
 
-def _mmd(config, key, codes, axis_name):
+def _mmd(config, key, z, mask, axis_name):
   """Returns the maximum mean discrepancy of the codes from the prior."""
-  rows, mask = masked.gather(codes.z, axis_name), codes.mask
+  rows = masked.gather(z, axis_name)
   if mask is not None:
     mask = masked.gather(mask, axis_name)
   prior = jax.random.normal(key, rows.shape, rows.dtype)

@@ -34,12 +34,7 @@ class EncoderConfig(backbones.Backbone):
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
   """Reverses the valid elements of series and leaves the padding behind them.
 
-  Args:
-    x: (*batch, time, features).
-    lengths: (*batch,) numbers of valid elements; all are if None.
-
-  Returns:
-    x's shape.
+  Of x (*batch, time, features) `lengths` (*batch,) are valid; all if None.
   """
   if lengths is None:
     return jnp.flip(x, axis=-2)
@@ -109,8 +104,7 @@ class Encoder(linen.Module):
     for i, width in enumerate(self.config.widths):
       ends = (1, 1 + x.shape[-2] % 2)
       x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [ends, (0, 0)])
-      x = backbones.Conv(width, 4, stride=2, name=f"conv_{i}")(x)
-      x = linen.relu(x)
+      x = linen.relu(backbones.Conv(width, 4, stride=2, name=f"conv_{i}")(x))
       if lengths is not None:
         lengths = (lengths + 1) // 2
         # A window that reaches over the end sees zeros, as at a series' own.
@@ -126,7 +120,6 @@ class Encoder(linen.Module):
       directions.append(("backward", reverse(x, lengths)))
     features = []
     for name, series in directions:
-      stack = backbones.Stack(self.config.stack, name=name)
-      y, _ = stack(series, train=train)
+      y, _ = backbones.Stack(self.config.stack, name=name)(series, train=train)
       features.append(heads.pool(self.config.pooling, y, lengths))
     return jnp.concatenate(features, axis=-1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from typing import Any
 from typing import NamedTuple
 
 from flax import traverse_util
@@ -53,7 +52,7 @@ _MIXERS = {
 }
 
 
-def shapes(config: nn.NetworkConfig, vocab_size: int) -> dict[str, Any]:
+def shapes(config: nn.NetworkConfig, vocab_size: int) -> dict[str, PyTree]:
   """Returns the parameters' shapes and dtypes, as `init` would make them."""
   network = nn.SequenceNetwork(config, vocab_size, vocab_size)
   tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
@@ -65,7 +64,7 @@ def from_torch(
   vocab_size: int,
   tensors: Mapping[str, np.ndarray],
   where: str,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Makes float32 parameters from arrays by their PyTorch names.
 
   Layers must not be scanned; `where` the arrays come from is for messages.

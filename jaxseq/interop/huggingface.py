@@ -41,7 +41,7 @@ _HEAD = "lm_head.weight"
 
 def load(
   directory: str | os.PathLike, *, scan_layers: bool = False
-) -> tuple[nn.NetworkConfig, dict[str, Any]]:
+) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
   Args:
@@ -64,8 +64,14 @@ def load(
   tensors = _read_tensors(directory)
   if _OLD_EMBEDDING in tensors:
     tensors.setdefault(_EMBEDDING, tensors.pop(_OLD_EMBEDDING))
-  if config.tie:
-    _drop_tied_head(tensors, directory)
+  if config.tie and _HEAD in tensors:
+    # A second copy of the embedding.
+    head = tensors.pop(_HEAD)
+    if not np.array_equal(head, tensors.get(_EMBEDDING)):
+      raise ValueError(
+        f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
+        "same, as config.json ties them."
+      )
   params = _tensors.from_torch(config, vocab_size, tensors, str(directory))
   if scan_layers:
     config = _scanned(config, True)
@@ -126,17 +132,10 @@ def save(
 def make_network(
   config: nn.NetworkConfig, variables: Mapping[str, PyTree]
 ) -> nn.SequenceNetwork:
-  """Makes the network of tokens that options and variables belong to.
+  """Makes the network of tokens that belongs to what `load` returns.
 
-  Args:
-    config: from `load`.
-    variables: from `load`.
-
-  Returns:
-    The network, with as many tokens as the embedding has rows.
-
-  Raises:
-    ValueError: if there is no embedding among the variables.
+  It has as many tokens as the embedding has rows; a ValueError if there is no
+  embedding among the variables.
   """
   vocab_size = _vocab_size(variables)
   return nn.SequenceNetwork(config, vocab_size, vocab_size)
@@ -154,17 +153,15 @@ def _vocab_size(variables):
 
 def _read_json(path):
   if not path.is_file():
-    raise ValueError(
-      f"{path.parent}: got no {path.name}, expected a directory with one."
-    )
+    got = f"got no {path.name}, expected a directory with one."
+    raise ValueError(f"{path.parent}: {got}")
   try:
     contents = json.loads(path.read_text())
   except ValueError as error:
     raise ValueError(f"{path} is not JSON ({error}).") from error
   if not isinstance(contents, dict):
-    raise ValueError(
-      f"{path}: got {type(contents).__name__}, expected a JSON object."
-    )
+    kind = type(contents).__name__
+    raise ValueError(f"{path}: got {kind}, expected a JSON object.")
   return contents
 
 
@@ -212,17 +209,6 @@ def _read_shards(directory):
   return tensors
 
 
-def _drop_tied_head(tensors, directory):
-  """Removes a second copy of the embedding."""
-  head = tensors.pop(_HEAD, None)
-  embedding = tensors.get(_EMBEDDING)
-  if head is not None and not np.array_equal(head, embedding):
-    raise ValueError(
-      f"{directory}: {_HEAD}: got another than {_EMBEDDING}, expected the "
-      "same, as config.json ties them."
-    )
-
-
 def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:
   """Returns the configuration with its layers scanned, or not."""
   stack = dataclasses.replace(config.stack, scan_layers=scan_layers)
@@ -230,21 +216,16 @@ def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:
 
 
 def _stack_layers(stack):
-  names = sorted(
-    (name for name in stack if name.startswith("layers_")),
-    key=lambda name: int(name.removeprefix("layers_")),
-  )
-  layers = jax.tree.map(
-    lambda *leaves: jnp.stack(leaves), *(stack[name] for name in names)
-  )
-  rest = {name: leaf for name, leaf in stack.items() if name not in names}
-  return {**rest, "layers": layers}
+  count = sum(name.startswith("layers_") for name in stack)
+  rest = dict(stack)
+  layers = [rest.pop(f"layers_{i}") for i in range(count)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+  return {**rest, "layers": stacked}
 
 
 def _split_layers(params, num_layers):
-  stack = params.get("stack", {})
-  rest = {name: leaf for name, leaf in stack.items() if name != "layers"}
-  layers = stack.get("layers", {})
+  rest = dict(params.get("stack", {}))
+  layers = rest.pop("layers", {})
   for leaf in jax.tree.leaves(layers):
     if jnp.shape(leaf)[:1] != (num_layers,):
       raise ValueError(

@@ -7,7 +7,6 @@ clear sentence, and a file is replaced as a whole.
 from collections.abc import Mapping
 import os
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def write(
   path: str | os.PathLike,
-  tensors: Mapping[str, Any],
+  tensors: Mapping[str, np.typing.ArrayLike],
   metadata: Mapping[str, str] | None = None,
 ) -> None:
   """Writes arrays to a file, which is replaced as a whole if it is there.

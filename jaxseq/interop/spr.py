@@ -57,7 +57,6 @@ import collections
 from collections.abc import Iterable
 from collections.abc import Mapping
 import math
-from typing import Any
 from typing import NamedTuple
 
 from flax import traverse_util
@@ -109,11 +108,11 @@ _UNUSED_ENDS = (
 
 
 def params(
-  tensors: Mapping[str, Any],
+  tensors: Mapping[str, np.typing.ArrayLike],
   latent: tuple[int, int, int],
   *,
   dropout: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Returns an agent's parameters from its state dict.
 
   Args:
@@ -138,11 +137,11 @@ def params(
 
 
 def momentum(
-  tensors: Mapping[str, Any],
+  tensors: Mapping[str, np.typing.ArrayLike],
   latent: tuple[int, int, int],
   *,
   dropout: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, PyTree]:
   """Returns the momentum copies, `learner.State.momentum`, from a state dict.
 
   Args:
@@ -269,7 +268,11 @@ def _layer(name, path, axes, parts=_PLAIN):
 def _read(tensors, table, latent, dropout):
   """Returns the parameters of a table."""
   known = {row.name for row in (*_network(dropout), *_momentum(dropout))}
-  known.update(name for name in tensors if _is_unused(name))
+  known.update(
+    name
+    for name in tensors
+    if name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
+  )
   _check_names("tensors", tensors, [row.name for row in table], known)
   arrays = {row.name: np.asarray(tensors[row.name]) for row in table}
   _check_shapes(
@@ -287,10 +290,6 @@ def _read(tensors, table, latent, dropout):
 def _copy(array):
   # What it was laid out from may be trained on.
   return np.array(array, order="C")
-
-
-def _is_unused(name):
-  return name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
 
 
 def _our_axes(axes):
@@ -342,9 +341,6 @@ def _check_shapes(rows, latent):
   for name, shape, axes in rows:
     expected = tuple(sizes[axis] for axis in axes)
     if shape != expected:
-      raise _validate.error(
-        name,
-        shape,
-        f"shape {expected}, that is ({', '.join(axes)}), to fit the others and "
-        f"the latent {tuple(latent)}",
-      )
+      fits = f"to fit the others and the latent {tuple(latent)}"
+      wanted = f"shape {expected}, that is ({', '.join(axes)}), {fits}"
+      raise _validate.error(name, shape, wanted)

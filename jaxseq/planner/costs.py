@@ -66,13 +66,11 @@ class CostModel:
     _validate.choice("kind", self.kind, KINDS)
     _validate.fields(self, above_zero=("token_seconds", "bytes_per_token"))
     if self.kind == "recurrent" and self.square_seconds:
-      raise _validate.error(
-        "square_seconds", self.square_seconds, "0 for recurrent mixers"
-      )
+      expected = "0 for recurrent mixers"
+      raise _validate.error("square_seconds", self.square_seconds, expected)
     if not self.bandwidths or not all(v > 0 for v in self.bandwidths):
-      raise _validate.error(
-        "bandwidths", self.bandwidths, "positive numbers, at least one"
-      )
+      expected = "positive numbers, at least one"
+      raise _validate.error("bandwidths", self.bandwidths, expected)
 
   def bandwidth(self, degree: int) -> float:
     """Returns bytes per second inside a group of `degree` devices."""

@@ -42,13 +42,15 @@ def solve(
   long = lpt.is_long(problem, lower_bound)
   if len(problem.lengths) * len(blocks) <= MOST_EXACT:
     long = np.ones_like(long)
-  useful = _useful(problem.times)
+  times = problem.times
+  # Larger degrees that are no faster than a smaller one never help.
+  useful = np.isfinite(times)
+  useful[:, 1:] &= times[:, 1:] < np.minimum.accumulate(times, axis=1)[:, :-1]
   choices = [
     (document, column, block)
     for document in np.flatnonzero(long).tolist()
     for column, block in blocks
-    if useful[document, column]
-    and problem.times[document, column] <= upper_bound
+    if useful[document, column] and times[document, column] <= upper_bound
   ]
   short_work = problem.shares[~long, 0].sum()
   result = _milp(
@@ -58,14 +60,6 @@ def solve(
     return None
   chosen = np.flatnonzero(result.x[: len(choices)] > 0.5)
   return _round(problem, long, [choices[i] for i in chosen.tolist()])
-
-
-def _useful(times):
-  """Larger degrees that are no faster than a smaller one never help."""
-  before = np.minimum.accumulate(times, axis=1)[:, :-1]
-  useful = np.isfinite(times)
-  useful[:, 1:] &= times[:, 1:] < before
-  return useful
 
 
 def _milp(problem, long, choices, short_work, bounds, time_limit):
@@ -78,9 +72,8 @@ def _milp(problem, long, choices, short_work, bounds, time_limit):
   for i, (document, column, block) in enumerate(choices):
     once[place_of[document], i] = 1
     degree = int(problem.degrees[column])
-    load[block * degree : (block + 1) * degree, i] = problem.times[
-      document, column
-    ]
+    devices_of = slice(block * degree, (block + 1) * degree)
+    load[devices_of, i] = problem.times[document, column]
   load[:, count : count + devices] = sparse.eye(devices)
   load[:, -1] = -1
   spread = np.zeros((1, count + devices + 1))

@@ -33,9 +33,8 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
   for index in np.argsort(-lengths, kind="stable").tolist():
     length = int(lengths[index])
     if length > capacity:
-      raise _validate.error(
-        f"lengths[{index}]", length, f"at most {capacity}, the length of a row"
-      )
+      expected = f"at most {capacity}, the length of a row"
+      raise _validate.error(f"lengths[{index}]", length, expected)
     place = bisect.bisect_left(free, (length, -1))
     if place == len(free):
       left, row = capacity, len(rows)

@@ -51,11 +51,10 @@ def plan(
   """
   _validate.choice("method", method, METHODS)
   if method == "stream" and cost_model.kind != "recurrent":
-    raise _validate.error(
-      "cost_model.kind",
-      cost_model.kind,
-      "'recurrent' with method 'stream': attention pays for every token",
+    expected = (
+      "'recurrent' with method 'stream': attention pays for every token"
     )
+    raise _validate.error("cost_model.kind", cost_model.kind, expected)
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
@@ -82,9 +81,8 @@ def propose(
   found = [schedule.assemble(problem, lpt.solve(problem, bound), bound, "lpt")]
   for degree in problem.degrees.tolist():
     if problem.lengths[0] <= problem.capacity * degree:
-      streams = (
-        degree == problem.num_devices and problem.cost_model.kind == "recurrent"
-      )
+      recurrent = problem.cost_model.kind == "recurrent"
+      streams = recurrent and degree == problem.num_devices
       name = "stream" if streams else f"homogeneous-{degree}"
       rows = stream.homogeneous(problem, degree)
       found.append(schedule.assemble(problem, rows, bound, name))

@@ -122,17 +122,13 @@ def lay_out(
   documents = [np.asarray(tokens) for tokens in documents]
   planned = sorted(i for row in assignment.rows for i in row.doc_ids)
   if planned != list(range(len(documents))):
-    raise _validate.error(
-      "documents", len(documents), f"the {len(planned)} of the plan"
-    )
-  chunks = sorted(chunks)
-  needed = [
-    -(-_tokens(row, documents) // row.degree) for row in assignment.rows
-  ]
+    expected = f"the {len(planned)} of the plan"
+    raise _validate.error("documents", len(documents), expected)
+  chunks, rows = sorted(chunks), assignment.rows
+  needed = [-(-_tokens(row, documents) // row.degree) for row in rows]
   if max(needed) > chunks[-1]:
-    raise _validate.error(
-      "chunks", tuple(chunks), f"{max(needed)} tokens per device"
-    )
+    expected = f"{max(needed)} tokens per device"
+    raise _validate.error("chunks", tuple(chunks), expected)
   sizes = [chunks[bisect.bisect_left(chunks, tokens)] for tokens in needed]
   num_devices = len(assignment.loads)
   keys, waves, active = [], [], []
@@ -150,18 +146,12 @@ def lay_out(
 def empty(key: Key) -> Wave:
   """Returns a wave of padding."""
   shape = key.rows, key.row_length
-  zeros = np.zeros(shape, np.int32)
-  reset = np.zeros(shape, bool)
+  tokens, targets, position = np.zeros((3, *shape), np.int32)
+  mask, reset = np.zeros((2, *shape), bool)
   # No device goes on with what another one left.
   reset[:, :: key.row_length // key.sp_degree] = True
-  return Wave(
-    zeros,
-    zeros.copy(),
-    np.zeros(shape, bool),
-    reset,
-    np.full(shape, -1, np.int32),
-    zeros.copy(),
-  )
+  segment = np.full(shape, -1, np.int32)
+  return Wave(tokens, targets, mask, reset, segment, position)
 
 
 def _tokens(row, documents):

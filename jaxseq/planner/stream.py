@@ -20,11 +20,9 @@ def homogeneous(
   not fit on such a group.
   """
   if problem.lengths[0] > problem.capacity * degree:
-    raise _validate.error(
-      f"lengths[{problem.order[0]}]",
-      int(problem.lengths[0]),
-      f"at most {degree} * {problem.capacity} tokens, the memory of a group",
-    )
+    name, got = f"lengths[{problem.order[0]}]", int(problem.lengths[0])
+    most = f"at most {degree} * {problem.capacity} tokens"
+    raise _validate.error(name, got, f"{most}, the memory of a group")
   shares = problem.shares[:, degree.bit_length() - 1].tolist()
   members, _ = schedule.spread(shares, [0.0] * (problem.num_devices // degree))
   placements = [

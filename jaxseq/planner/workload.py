@@ -51,27 +51,23 @@ def make_workload(
   """
   lengths = np.asarray(lengths)
   if lengths.ndim != 1 or not len(lengths):
-    raise _validate.error(
-      "lengths", f"shape {lengths.shape}", "(documents,), at least one"
-    )
+    got = f"shape {lengths.shape}"
+    raise _validate.error("lengths", got, "(documents,), at least one")
   if not np.issubdtype(lengths.dtype, np.integer):
     raise _validate.error("lengths", f"dtype {lengths.dtype}", "integers")
   lengths = lengths.astype(np.int64)
   if lengths.min() < 1:
     place = int(lengths.argmin())
-    raise _validate.error(
-      f"lengths[{place}]", int(lengths[place]), "at least 1"
-    )
+    got = int(lengths[place])
+    raise _validate.error(f"lengths[{place}]", got, "at least 1")
   if num_devices < 1 or num_devices & (num_devices - 1):
     raise _validate.error("num_devices", num_devices, "a power of two")
   capacity = tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
     place = int(lengths.argmax())
-    raise _validate.error(
-      f"lengths[{place}]",
-      int(lengths[place]),
-      f"at most {num_devices} * {capacity} tokens, the memory of all devices",
-    )
+    most = f"at most {num_devices} * {capacity} tokens"
+    expected = f"{most}, the memory of all devices"
+    raise _validate.error(f"lengths[{place}]", int(lengths[place]), expected)
   order = np.argsort(-lengths, kind="stable")
   lengths = lengths[order]
   degrees = 2 ** np.arange(num_devices.bit_length(), dtype=np.int64)
@@ -104,10 +100,7 @@ def tokens_per_device(
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
   if free <= 0 or capacity < 1:
-    raise _validate.error(
-      "memory_per_device",
-      memory_per_device,
-      f"room for a token of {cost_model.bytes_per_token:.6g} bytes beside "
-      f"{cost_model.fixed_bytes:.6g} fixed bytes",
-    )
+    room = f"room for a token of {cost_model.bytes_per_token:.6g} bytes"
+    expected = f"{room} beside {cost_model.fixed_bytes:.6g} fixed bytes"
+    raise _validate.error("memory_per_device", memory_per_device, expected)
   return capacity

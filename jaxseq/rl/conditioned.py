@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import mixtures
 from jaxseq.rl import recording
 from jaxseq.rl import rollout
 from jaxseq.rl.envs import spaces
@@ -39,15 +40,14 @@ def actions_of(player: rollout.Player) -> decision.Actions:
   match space:
     case spaces.Discrete():
       return decision.Actions("discrete", space.n)
-    case spaces.Box() if len(space.shape) == 1:
-      low = np.broadcast_to(np.asarray(space.low, float), space.shape)
-      high = np.broadcast_to(np.asarray(space.high, float), space.shape)
-      if np.isfinite(low).all() and np.isfinite(high).all():
-        low, high = tuple(low.tolist()), tuple(high.tolist())
-        return decision.Actions("continuous", len(low), low, high)
-  raise _validate.error(
-    "action space", space, "Discrete, or a Box of finite bounds and one axis"
-  )
+    case spaces.Box() if len(space.shape) == 1 and spaces.is_bounded(space):
+      low, high = (
+        tuple(np.broadcast_to(np.asarray(bound, float), space.shape).tolist())
+        for bound in (space.low, space.high)
+      )
+      return decision.Actions("continuous", len(low), low, high)
+  expected = "Discrete, or a Box of finite bounds and one axis"
+  raise _validate.error("action space", space, expected)
 
 
 def play(
@@ -80,9 +80,9 @@ def play(
   count = targets.shape[0]
   size = recording.observation_size(player)
   key_start, key_play = jax.random.split(key)
-  observation, env_state = jax.vmap(env.reset, in_axes=(0, None))(
-    jax.random.split(key_start, count), env_params
-  )
+  reset, env_step = mixtures.batched(env)
+  keys = jax.random.split(key_start, count)
+  observation, env_state = reset(keys, env_params)
 
   def step(loop_state: _LoopState) -> _LoopState:
     key, key_step = jax.random.split(loop_state.key)
@@ -97,9 +97,9 @@ def play(
     action = decision.choose(model.actions, output)
     memory = model.apply(variables, action, time, memory, method="remember")
     keys = jax.random.split(key_step, count)
-    observation, env_state, reward, terminated, truncated, _ = jax.vmap(
-      env.step, in_axes=(0, 0, 0, None)
-    )(keys, loop_state.env_state, action, env_params)
+    observation, env_state, reward, terminated, truncated, _ = env_step(
+      keys, loop_state.env_state, action, env_params
+    )
     reward = jnp.where(loop_state.over, 0.0, reward)
     return _LoopState(
       env_state=env_state,

@@ -62,32 +62,24 @@ class Config:
 
   def __post_init__(self):
     _validate.literals(self)
-    _validate.fields(
-      self, positive=("width", "blocks"), not_negative=("epsilon",)
-    )
+    counts = "width", "blocks"
+    _validate.fields(self, positive=counts, not_negative=("epsilon",))
     if not 0 <= self.dropout < 1 or (self.kind == "impala" and self.dropout):
       expected = "0 with kind 'impala'" if self.kind == "impala" else "[0, 1)"
       raise _validate.error("dropout", self.dropout, expected)
     axes = 1 if self.kind == "mlp" else 3
     if len(self.image_shape) != axes:
-      raise _validate.error(
-        "image_shape", self.image_shape, f"{axes} axes for kind {self.kind!r}"
-      )
+      expected = f"{axes} axes for kind {self.kind!r}"
+      raise _validate.error("image_shape", self.image_shape, expected)
     if not self.channels:
       raise _validate.error("channels", self.channels, "one or more")
-    counts = {len(self.channels), len(self.kernels), len(self.strides)}
-    if self.kind == "conv" and len(counts) > 1:
-      raise _validate.error(
-        "channels, kernels and strides",
-        (self.channels, self.kernels, self.strides),
-        "as many of each",
-      )
+    lists = self.channels, self.kernels, self.strides
+    if self.kind == "conv" and len(set(map(len, lists))) > 1:
+      names = "channels, kernels and strides"
+      raise _validate.error(names, lists, "as many of each")
     if min(latent_shape(self)) < 1:
-      raise _validate.error(
-        "image_shape",
-        self.image_shape,
-        f"room for kernels {self.kernels} with strides {self.strides}",
-      )
+      expected = f"room for kernels {self.kernels} with strides {self.strides}"
+      raise _validate.error("image_shape", self.image_shape, expected)
 
 
 def suited(image_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -112,15 +104,11 @@ def latent_shape(config: Config) -> tuple[int, int, int]:
   if config.kind == "mlp":
     return 1, 1, config.width * config.channels[-1]
   sizes = list(config.image_shape[:2])
+  steps = zip(config.kernels, config.strides)
   if config.kind == "impala":
-    steps = [(1, 2, "SAME")] * len(config.channels)
-  else:
-    steps = [
-      (kernel, stride, config.padding)
-      for kernel, stride in zip(config.kernels, config.strides)
-    ]
-  for kernel, stride, padding in steps:
-    lost = kernel - 1 if padding == "VALID" else 0
+    steps = [(1, 2)] * len(config.channels)
+  for kernel, stride in steps:
+    lost = kernel - 1 if config.padding == "VALID" else 0
     sizes = [math.ceil((size - lost) / stride) for size in sizes]
   return sizes[0], sizes[1], config.width * config.channels[-1]
 
@@ -181,9 +169,8 @@ def apply(
   image = jnp.asarray(image)
   axes = len(config.image_shape)
   if image.shape[-axes:] != tuple(config.image_shape):
-    raise _validate.error(
-      "image", f"shape {image.shape}", f"(*batch, *{tuple(config.image_shape)})"
-    )
+    expected = f"(*batch, *{tuple(config.image_shape)})"
+    raise _validate.error("image", f"shape {image.shape}", expected)
   dtype = jax.tree.leaves(params)[0].dtype
   x = image.astype(dtype)
   if image.dtype == jnp.uint8:
@@ -207,13 +194,9 @@ def _stack(config, params, x, key):
     if config.kind == "mlp":
       x = layers.dense(params[f"dense_{i}"], x)
     else:
-      x = layers.conv(
-        params[f"conv_{i}"],
-        x,
-        stride=config.strides[i],
-        padding=config.padding,
-        dtype=config.dtype,
-      )
+      options = {"padding": config.padding, "dtype": config.dtype}
+      layer, stride = params[f"conv_{i}"], config.strides[i]
+      x = layers.conv(layer, x, stride=stride, **options)
     x = jax.nn.relu(x)
     if drops:
       kept = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
@@ -226,9 +209,8 @@ def _stage(config, stage, x):
   for i in range(config.blocks):
     y = x
     for j in range(2):
-      y = layers.conv(
-        stage[f"block_{i}_{j}"], jax.nn.relu(y), dtype=config.dtype
-      )
+      layer = stage[f"block_{i}_{j}"]
+      y = layers.conv(layer, jax.nn.relu(y), dtype=config.dtype)
     x = x + y
   return x
 

@@ -90,13 +90,12 @@ def evaluate(
       time=loop_state.time + 1,
     )
 
+  start = rollout.start(player, key_start, num_episodes)
   end = jax.lax.while_loop(
     lambda loop_state: (loop_state.time < limit) & ~loop_state.complete.all(),
     step,
     _Progress(
-      world=device_mesh.spread_evenly(
-        rollout.start(player, key_start, num_episodes)
-      ),
+      world=device_mesh.spread_evenly(start),
       key=key_play,
       episode_return=jnp.zeros((num_episodes,), jnp.float32),
       episode_length=jnp.zeros((num_episodes,), jnp.int32),
@@ -113,9 +112,8 @@ def evaluate(
   }
   if num_trials:
     result["trial_returns"] = end.trial_returns
-    result["mean_trial_returns"] = end.trial_returns.mean(
-      axis=0, where=end.complete[:, None]
-    )
+    counts = end.complete[:, None]
+    result["mean_trial_returns"] = end.trial_returns.mean(axis=0, where=counts)
   return result
 
 
@@ -129,12 +127,10 @@ def members(config: algorithms.Config) -> tuple[rollout.Player, ...]:
   player = algorithms.of(config).player(config)
   if not isinstance(player.env, mixtures.Mixture):
     return (player,)
+  env, env_params, network = player
   with jax.ensure_compile_time_eval():
-    parts = [
-      player.env.member(i, player.env_params)
-      for i in range(len(player.env.envs))
-    ]
-  return tuple(rollout.Player(*part, player.network) for part in parts)
+    parts = [env.member(i, env_params) for i in range(len(env.envs))]
+  return tuple(rollout.Player(*part, network) for part in parts)
 
 
 @functools.partial(
@@ -171,9 +167,7 @@ def record(
     after, taken = rollout.step(player, variables, world, key, greedy=greedy)
     return after, (taken, wrappers.innermost_state(world.env_state))
 
-  _, played = jax.lax.scan(
-    step,
-    rollout.start(player, key_start, 1),
-    jax.random.split(key_play, num_steps),
-  )
+  world = rollout.start(player, key_start, 1)
+  keys = jax.random.split(key_play, num_steps)
+  _, played = jax.lax.scan(step, world, keys)
   return jax.tree.map(lambda x: x[:, 0], played)

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
-from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 
@@ -72,10 +70,3 @@ class LastObservation(wrappers.Wrapper):
     )
     after = LastObservationState(env_state, cut, first, info)
     return shown, after, reward, terminated, state.cut, info
-
-
-def show_last(env: protocol.Env) -> protocol.Env:
-  """Returns an environment, or a mixture of some, with `LastObservation`."""
-  if isinstance(env, mixtures.Mixture):
-    return mixtures.Mixture(tuple(map(show_last, env.envs)))
-  return LastObservation(env)

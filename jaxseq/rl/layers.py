@@ -68,16 +68,12 @@ def conv(
   Returns:
     (batch, height', width', out), in the dtype of x.
   """
-  w = layer["w"]
-  inputs = x
+  inputs, w = x, layer["w"]
   if dtype is not None:
     inputs, w = x.astype(dtype), w.astype(dtype)
+  axes = "NHWC", "HWIO", "NHWC"
   y = jax.lax.conv_general_dilated(
-    inputs,
-    w,
-    (stride, stride),
-    padding,
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    inputs, w, (stride, stride), padding, dimension_numbers=axes
   )
   return y.astype(x.dtype) + layer["b"]
 

@@ -19,6 +19,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
@@ -148,19 +149,11 @@ class Trials(wrappers.Wrapper):
     # Who forgets is not shown how the trial before ended.
     fresh = over & ~terminated & (not self.keep_memory)
     # After the last trial there is no next one to show.
-    final = self._flatten(
-      wrappers.select(terminated, info["final_observation"], observation),
-      jnp.where(fresh, 0, self._flat_action(action, params)),
-      jnp.where(fresh, 0, reward),
-      over & ~fresh,
-      fresh,
-      params,
-    )
-    info = {
-      **info,
-      "terminated": terminated,
-      "truncated": truncated,
-      "final_observation": final,
+    last = wrappers.select(terminated, info["final_observation"], observation)
+    done = self._flat_action(action, params), reward
+    done = (jnp.where(fresh, 0, x) for x in done)
+    final = self._flatten(last, *done, over & ~fresh, fresh, params)
+    info = info | {
       "trial": state.trial,
       "trial_ended": over,
       "trial_truncated": cut,
@@ -170,31 +163,29 @@ class Trials(wrappers.Wrapper):
       info["forget"] = over
     # A start draws the whole task, and is needed once in many steps.
     done = terminated | truncated
+    after = final, going
     shown, state = jax.lax.cond(
       batching.any_of_batch(done),
-      lambda: wrappers.select(
-        done, self._reset(key_reset, params), (final, going)
-      ),
-      lambda: (final, going),
+      lambda: wrappers.select(done, self._reset(key_reset, params), after),
+      lambda: after,
     )
-    return shown, state, reward, terminated, truncated, info
+    return base.outcome(
+      shown, state, reward, terminated, truncated, final, info
+    )
 
   def observation_space(self, params: Params | None = None) -> spaces.Box:
     """All vectors of the size of an observation."""
-    params = self.default_params if params is None else params
-    size = spaces.flat_size(self.env.observation_space(params.env))
-    size += self._action_size(params) + self.previous_reward + 2
+    size = spaces.flat_size(self.shown_space(params)) + self.previous_reward + 2
+    size += self._action_size(self._or_default(params))
     return spaces.Box(-math.inf, math.inf, (size,))
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
-    params = self.default_params if params is None else params
-    return self.env.observation_space(params.env)
+    return self.env.observation_space(self._or_default(params).env)
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the environment."""
-    params = self.default_params if params is None else params
-    return self.env.action_space(params.env)
+    return self.env.action_space(self._or_default(params).env)
 
   def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params.env)
@@ -205,14 +196,9 @@ class Trials(wrappers.Wrapper):
       time=jnp.int32(0),
       trial_returns=jnp.zeros((self.num_trials,), jnp.float32),
     )
-    flat = self._flatten(
-      observation,
-      jnp.zeros((self._action_size(params),), jnp.float32),
-      jnp.float32(0),
-      jnp.bool_(False),
-      jnp.bool_(True),
-      params,
-    )
+    before = jnp.zeros((self._action_size(params),), jnp.float32)
+    flags = jnp.bool_(False), jnp.bool_(True)
+    flat = self._flatten(observation, before, jnp.float32(0), *flags, params)
     return flat, state
 
   def _action_size(self, params):
@@ -223,10 +209,8 @@ class Trials(wrappers.Wrapper):
 
   def _flat_action(self, action, params):
     if self.previous_action == "number":
-      leaves = jax.tree.leaves(action)
-      return jnp.concatenate(
-        [jnp.asarray(leaf).astype(jnp.float32).reshape(-1) for leaf in leaves]
-      )
+      leaves = map(jnp.asarray, jax.tree.leaves(action))
+      return jnp.concatenate([x.astype(jnp.float32).ravel() for x in leaves])
     return spaces.flatten(self.action_space(params), action)
 
   def _flatten(self, observation, action, reward, ended, start, params):

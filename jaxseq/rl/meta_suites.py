@@ -129,13 +129,8 @@ def projected_cartpole(
   else:
     base = cartpole.PositionOnlyCartPole(max_steps, max_start)
   env = projections.Projected(base, observation_size, "orthogonal")
-  return meta.Trials(
-    env,
-    num_trials,
-    same_start=True,
-    previous_action="number",
-    keep_memory=keep_memory,
-  )
+  options = {"same_start": True, "keep_memory": keep_memory}
+  return meta.Trials(env, num_trials, previous_action="number", **options)
 
 
 def projected_control(
@@ -190,7 +185,7 @@ def projected_control(
       env,
       num_trials,
       trial_steps,
-      same_start=same_start,
+      same_start,
       previous_reward=True,
       keep_memory=keep_memory,
     )

@@ -1,5 +1,6 @@
 """Several environments side by side in one batch."""
 
+from collections.abc import Callable
 import dataclasses
 import math
 
@@ -39,10 +40,10 @@ class Mixture(base.Jitted):
   num_envs / len(envs), and `info` has what all environments report in the same
   shape. They raise a ValueError if the batch cannot be cut into equal blocks.
 
-  The batch is cut into as many
-  equal blocks as there are environments, in their order, so that each step
-  costs what its environment costs; under `vmap`, choosing the environment by
-  an index would compute all of them for every member.
+  The batch is cut into as many equal blocks as there are environments, in their
+  order, so that each step costs what its environment costs; under `vmap`,
+  choosing the environment by an index would compute all of them for every
+  member.
 
   Attributes:
     envs: the environments, with the interface of gymnax; observations of one
@@ -63,10 +64,8 @@ class Mixture(base.Jitted):
   def default_params(self) -> Params:
     """Those of the environments."""
     params = tuple(env.default_params for env in self.envs)
-    return Params(
-      envs=params,
-      max_steps_in_episode=max(int(p.max_steps_in_episode) for p in params),
-    )
+    longest = max(int(part.max_steps_in_episode) for part in params)
+    return Params(envs=params, max_steps_in_episode=longest)
 
   @property
   def num_steps(self) -> float:
@@ -79,25 +78,17 @@ class Mixture(base.Jitted):
     counts = {getattr(env, "num_trials", 0) for env in self.envs}
     return counts.pop() if len(counts) == 1 else 0
 
-  @property
-  def observation_size(self) -> int:
-    """How many numbers an observation holds when it is flattened."""
-    return spaces.flat_size(self.observation_space())
-
   def observation_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
-    params = self.default_params if params is None else params
-    return self.envs[0].observation_space(params.envs[0])
+    return self.envs[0].observation_space(self._or_default(params).envs[0])
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
-    params = self.default_params if params is None else params
-    return self.envs[0].shown_space(params.envs[0])
+    return self.envs[0].shown_space(self._or_default(params).envs[0])
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
     """That of the first environment, for one member of the batch."""
-    params = self.default_params if params is None else params
-    return self.envs[0].action_space(params.envs[0])
+    return self.envs[0].action_space(self._or_default(params).envs[0])
 
   def member(self, index: int, params: Params) -> tuple[PyTree, PyTree]:
     """Returns one of the environments, and its parameters.
@@ -106,12 +97,9 @@ class Mixture(base.Jitted):
       index: which one.
       params: of the mixture.
     """
-    limit = jnp.minimum(
-      params.envs[index].max_steps_in_episode, params.max_steps_in_episode
-    )
-    return self.envs[index], params.envs[index].replace(
-      max_steps_in_episode=limit
-    )
+    own, limit = params.envs[index], params.max_steps_in_episode
+    limit = jnp.minimum(own.max_steps_in_episode, limit)
+    return self.envs[index], own.replace(max_steps_in_episode=limit)
 
   def members(self, num_envs: int) -> np.ndarray:
     """Returns which of the environments each member of a batch is.
@@ -125,14 +113,12 @@ class Mixture(base.Jitted):
     Raises:
       ValueError: if the batch cannot be cut into equal blocks.
     """
-    if num_envs < 1 or num_envs % len(self.envs):
-      raise _validate.error(
-        "num_envs",
-        num_envs,
-        f"a multiple of {len(self.envs)}: each environment of the mixture has a"
-        " block of one size",
-      )
-    return np.repeat(np.arange(len(self.envs)), num_envs // len(self.envs))
+    count = len(self.envs)
+    if num_envs < 1 or num_envs % count:
+      why = "each environment of the mixture has a block of one size"
+      expected = f"a multiple of {count}: {why}"
+      raise _validate.error("num_envs", num_envs, expected)
+    return np.repeat(np.arange(count), num_envs // count)
 
   def _reset(self, keys, params):
     started = [
@@ -150,18 +136,17 @@ class Mixture(base.Jitted):
       )
     ]
     observations, states, rewards, terminated, truncated, infos = zip(*stepped)
-    shared = [
-      name
-      for name in infos[0]
-      if len({_shape(info.get(name)) for info in infos}) == 1
-    ]
+    # By name, what each environment tells.
+    reported = {name: [info.get(name) for info in infos] for name in infos[0]}
     return (
       _join(observations),
       states,
-      _join(rewards),
-      _join(terminated),
-      _join(truncated),
-      {name: _join([info[name] for info in infos]) for name in shared},
+      *map(_join, (rewards, terminated, truncated)),
+      {
+        n: _join(each)
+        for n, each in reported.items()
+        if len(set(map(_shape, each))) == 1
+      },
     )
 
   def _each(self, params):
@@ -171,11 +156,28 @@ class Mixture(base.Jitted):
   def _cut(self, batch):
     """The blocks of a batch."""
     member = self.members(jax.tree.leaves(batch)[0].shape[0])
-    size = member.size // len(self.envs)
+    size, count = member.size // len(self.envs), len(self.envs)
     return [
       jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch)
-      for i in range(len(self.envs))
+      for i in range(count)
     ]
+
+
+def wrap(
+  env: protocol.Env, wrapper: Callable[[protocol.Env], protocol.Env]
+) -> protocol.Env:
+  """Returns an environment, or each of a mixture, in a wrapper."""
+  if isinstance(env, Mixture):
+    return Mixture(tuple(wrap(each, wrapper) for each in env.envs))
+  return wrapper(env)
+
+
+def batched(env: protocol.Env) -> tuple[Callable, Callable]:
+  """Returns `reset` and `step` of a whole batch, for a mixture its own."""
+  if isinstance(env, Mixture):
+    return env.reset, env.step
+  reset = jax.vmap(env.reset, in_axes=(0, None))
+  return reset, jax.vmap(env.step, in_axes=(0, 0, 0, None))
 
 
 def _join(blocks):

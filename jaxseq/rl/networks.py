@@ -177,22 +177,21 @@ class ActorCritic(Recurrent):
   @linen.nowrap
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns a distribution of actions, and the critic's value."""
-    widths, dtype = self.config.head_widths, self.config.stack.dtype
-    policy = _actor(self.actions, widths, dtype)(x)
-    return policy, nn.ValueHead(widths=widths, dtype=dtype, name="critic")(x)
-
-
-def _actor(
-  actions: actions.Spec, widths: tuple[int, ...], dtype: str
-) -> linen.Module:
-  """Returns the policy's head."""
-  size, options = actions.num_outputs, {"dtype": dtype, "name": "actor"}
-  match actions.kind:
-    case "gaussian":
-      return nn.GaussianHead(num_outputs=size, widths=widths, **options)
-    case "factored":
-      return FactoredHead(actions.sizes, widths, **options)
-  return nn.CategoricalHead(num_actions=size, widths=widths, **options)
+    options = {
+      "widths": self.config.head_widths,
+      "dtype": self.config.stack.dtype,
+    }
+    kinds = {
+      "gaussian": (nn.GaussianHead, {"num_outputs": self.actions.num_outputs}),
+      "factored": (FactoredHead, {"sizes": self.actions.sizes}),
+      "categorical": (
+        nn.CategoricalHead,
+        {"num_actions": self.actions.num_outputs},
+      ),
+    }
+    head, size = kinds[self.actions.kind]
+    policy = head(**size, **options, name="actor")(x)
+    return policy, nn.ValueHead(**options, name="critic")(x)
 
 
 class FactoredHead(linen.Module):
@@ -211,10 +210,6 @@ class FactoredHead(linen.Module):
   @linen.compact
   def __call__(self, x: Array) -> actions.Factored:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    head = nn.CategoricalHead(
-      num_actions=sum(self.sizes),
-      widths=self.widths,
-      dtype=self.dtype,
-      name="joint",
-    )
+    options = {"widths": self.widths, "dtype": self.dtype, "name": "joint"}
+    head = nn.CategoricalHead(num_actions=sum(self.sizes), **options)
     return actions.factored(self.sizes, head(x).logits)

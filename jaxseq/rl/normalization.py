@@ -48,11 +48,8 @@ class Statistics(NamedTuple):
 
 def initial(size: int) -> Statistics:
   """Returns what leaves observations of `size` numbers as they are."""
-  return Statistics(
-    count=jnp.zeros((), jnp.float32),
-    mean=jnp.zeros((size,), jnp.float32),
-    variance=jnp.ones((size,), jnp.float32),
-  )
+  mean, variance = jnp.zeros(size, jnp.float32), jnp.ones(size, jnp.float32)
+  return Statistics(jnp.float32(0), mean, variance)
 
 
 def merge(statistics: Statistics, observation: Array) -> Statistics:
@@ -144,9 +141,8 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   `rollout.environment` returns it, with its parameters.
   """
   if isinstance(env.observation_space(env_params), spaces.Dict):
-    raise _validate.error(
-      "normalize_observation", True, "False: images are scaled by 255"
-    )
+    expected = "False: images are scaled by 255"
+    raise _validate.error("normalize_observation", True, expected)
   own = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(env.observation_space(env_params))
   return Normalized(network, (*own, *(False,) * (size - len(own))))

@@ -7,7 +7,6 @@ from typing import Literal
 from flax import struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
@@ -70,19 +69,12 @@ class Projected(wrappers.Wrapper):
     if self.action_size is None:
       return
     space = spaces.convert(self.env.action_space(self.env.default_params))
-    if isinstance(space, spaces.Discrete):
-      return
-    if not (
-      isinstance(space, spaces.Box)
-      and np.isfinite(np.asarray(space.low)).all()
-      and np.isfinite(np.asarray(space.high)).all()
-    ):
-      raise _validate.error(
-        "action_size",
-        self.action_size,
-        f"None: the actions of the environment, {space!r}, are neither Discrete"
-        " nor a Box with finite bounds",
+    if not (isinstance(space, spaces.Discrete) or spaces.is_bounded(space)):
+      found = f"the actions of the environment, {space!r},"
+      expected = (
+        f"None: {found} are neither Discrete nor a Box with finite bounds"
       )
+      raise _validate.error("action_size", self.action_size, expected)
 
   def _reset(self, key, params):
     """Draws the maps and starts an episode."""
@@ -96,7 +88,9 @@ class Projected(wrappers.Wrapper):
       observation_map = _normal(key_observation, shape) / math.sqrt(size)
     action_map = None
     if self.action_size is not None:
-      acted = _num_numbers(self.env.action_space(params))
+      space = spaces.convert(self.env.action_space(params))
+      is_choice = isinstance(space, spaces.Discrete)
+      acted = 1 if is_choice else spaces.flat_size(space)
       action_map = _normal(key_action, (acted, self.action_size))
       action_map /= jnp.linalg.norm(action_map, axis=1, keepdims=True)
     state = ProjectedState(env_state, observation_map, action_map)
@@ -105,9 +99,8 @@ class Projected(wrappers.Wrapper):
   def _step(self, key, state, action, params):
     if self.action_size is not None:
       spaces.check("action", self.action_space(params), action)
-      action = from_numbers(
-        self.env.action_space(params), state.action_map @ action
-      )
+      numbers = state.action_map @ action
+      action = from_numbers(self.env.action_space(params), numbers)
     observation, env_state, reward, terminated, truncated, info = self.env.step(
       key, state.env_state, action, params
     )
@@ -119,24 +112,19 @@ class Projected(wrappers.Wrapper):
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
-    del params
     return spaces.Box(-math.inf, math.inf, (self.observation_size,))
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
     """That of the environment, or numbers that matter between -1 and 1."""
     if self.action_size is None:
-      params = self.env.default_params if params is None else params
-      return self.env.action_space(params)
+      return self.env.action_space(self._or_default(params))
     return spaces.Box(-1.0, 1.0, (self.action_size,))
 
   def _project(self, observation, state, params):
-    space = self.env.observation_space(params)
+    flat = spaces.flatten(self.env.observation_space(params), observation)
     # Full precision also on accelerators: the map is not learned around.
-    return jnp.matmul(
-      state.observation_map,
-      spaces.flatten(space, observation),
-      precision=jax.lax.Precision.HIGHEST,
-    )
+    precision = jax.lax.Precision.HIGHEST
+    return jnp.matmul(state.observation_map, flat, precision=precision)
 
 
 def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -185,13 +173,6 @@ def from_numbers(space: spaces.Space, numbers: jax.Array) -> jax.Array:
   low = jnp.asarray(space.low, jnp.float32)
   high = jnp.asarray(space.high, jnp.float32)
   return (high + low) / 2 + (high - low) / 2 * numbers.reshape(space.shape)
-
-
-def _num_numbers(space):
-  """How many numbers `from_numbers` needs."""
-  if isinstance(spaces.convert(space), spaces.Discrete):
-    return 1
-  return spaces.flat_size(space)
 
 
 def _normal(key, shape):

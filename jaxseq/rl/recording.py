@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import trajectories
 from jaxseq.rl import evaluate
@@ -76,10 +77,8 @@ def train_levels(
     ValueError: if there are fewer updates than checkpoints.
   """
   if not 1 <= checkpoints <= config.num_updates:
-    raise ValueError(
-      f"checkpoints: got {checkpoints}, expected 1 to {config.num_updates}, "
-      "the number of updates."
-    )
+    expected = f"1 to {config.num_updates}, the number of updates"
+    raise _validate.error("checkpoints", checkpoints, expected)
   key_init, key_play = jax.random.split(key)
 
   def look(runner):
@@ -127,10 +126,8 @@ def record(
   played = jax.device_get(_collect(config, variables, key, episodes, limit))
   dones = played.terminated | played.truncated
   if not dones.any(axis=0).all():
-    raise ValueError(
-      f"env_id: the episodes of {config.env_id} do not end within "
-      f"{limit} steps."
-    )
+    expected = f"one whose episodes end within {limit} steps"
+    raise _validate.error("env_id", config.env_id, expected)
   actions = played.action
   space = spaces.convert(player.env.action_space(player.env_params))
   if isinstance(space, spaces.Box):
@@ -142,12 +139,9 @@ def record(
   def flat(array):
     return np.swapaxes(np.asarray(array), 0, 1)[rows]
 
-  size = observation_size(player)
+  seen = played.observation[..., : observation_size(player)]
   return trajectories.from_flat(
-    flat(played.observation[..., :size]),
-    flat(actions),
-    flat(played.reward),
-    flat(dones),
+    *map(flat, (seen, actions, played.reward, dones))
   )
 
 
@@ -181,16 +175,12 @@ def make(
   key_train, *keys = jax.random.split(key, 1 + len(LEVELS))
   levels = train_levels(config, key_train, **options)
   each = -(-episodes // len(LEVELS))
-  parts = {
-    name: record(config, levels[name].variables, key, each)
-    for name, key in zip(LEVELS, keys)
-  }
-  means = {
-    name: float(trajectories.statistics(part).returns.mean())
-    for name, part in parts.items()
-  }
-  mixture = trajectories.mix(list(parts.values()), episodes, seed)
-  return mixture, means
+  parts, means = [], {}
+  for name, key in zip(LEVELS, keys):
+    part = record(config, levels[name].variables, key, each)
+    means[name] = float(trajectories.statistics(part).returns.mean())
+    parts.append(part)
+  return trajectories.mix(parts, episodes, seed), means
 
 
 def load_or_make(
@@ -224,26 +214,22 @@ def load_or_make(
   """
   path = directory / RECORDED
   if not make_it and not path.is_file():
-    raise errors.UserError(
-      f"{str(directory)!r} holds no {RECORDED}: train first"
-    )
+    lacks = f"{str(directory)!r} holds no {RECORDED}: train first"
+    raise errors.UserError(lacks)
 
   def record_levels():
     if path.is_file():
       return
-    bar = progress.Progress(
-      config.num_updates * config.steps_per_update,
-      metric="return",
-      label="recording",
-    )
-    with bar:
+    num_steps = config.num_updates * config.steps_per_update
+    with progress.Progress(
+      num_steps, metric="return", label="recording"
+    ) as bar:
+
+      def report(steps, mean):
+        bar.update(steps, {"return": mean})
+
       recorded, levels = make(
-        config,
-        key,
-        episodes,
-        seed,
-        report=lambda steps, mean: bar.update(steps, {"return": mean}),
-        **options,
+        config, key, episodes, seed, report=report, **options
       )
     # The recording comes last: where it is, the levels are.
     files.write_json(directory / LEVELS_FILE, levels)

@@ -45,30 +45,19 @@ def film(
     The episodes.
   """
   players, films = evaluate.members(config), []
-  for index, player in enumerate(players):
-    num_steps = min(limit, int(player.env_params.max_steps_in_episode))
-    taken, states = jax.device_get(
-      evaluate.record(
-        config, variables, key, num_steps, greedy=greedy, member=index
-      )
+  for index, (env, env_params, _) in enumerate(players):
+    num_steps = min(limit, int(env_params.max_steps_in_episode))
+    played = evaluate.record(
+      config, variables, key, num_steps, greedy=greedy, member=index
     )
-    length = transcript.first_length(taken)
+    length = transcript.first_length(played[0])
     taken, states = jax.tree.map(
-      lambda leaf, length=length: leaf[:length], (taken, states)
+      lambda leaf, length=length: leaf[:length], jax.device_get(played)
     )
-    game = wrappers.innermost(player.env)
-    title = config.env_id
-    if len(players) > 1:
-      title += f": {type(game).__name__}"
-    films.append(
-      Film(
-        title=title,
-        game=game,
-        space=player.env.shown_space(player.env_params),
-        states=states,
-        taken=taken,
-      )
-    )
+    game = wrappers.innermost(env)
+    kind = f": {type(game).__name__}" if len(players) > 1 else ""
+    space = env.shown_space(env_params)
+    films.append(Film(config.env_id + kind, game, space, states, taken))
   return films
 
 

@@ -129,18 +129,14 @@ class Arm:
 
 def _play(program, agent, variables) -> dict[str, Any]:
   """Plays whole episodes in the environment of a configuration."""
-  config = program.config
+  config, keys = program.config, arms.split_keys(program.config)[1]
+  episodes, greedy = config.evaluation_episodes, config.evaluation_greedy
 
   def play(variables, key):
     return evaluate.evaluate(
-      agent,
-      variables,
-      key,
-      num_episodes=config.evaluation_episodes,
-      greedy=config.evaluation_greedy,
+      agent, variables, key, num_episodes=episodes, greedy=greedy
     )
 
-  keys = arms.split_keys(config)[1]
   played = jax.device_get(program.compile(play)(variables, keys))
   result = {
     "evaluation": played["mean_return"].tolist(),
@@ -158,11 +154,11 @@ def make_arms(config: Config) -> dict[str, Arm]:
     UserError: (a ValueError) a field is unknown or has a wrong value, or an
       environment does not fit.
   """
-  agents = {name: agent_config(config, name) for name in config.arms}
-  return {
-    name: Arm(agent, evaluation_configs(config, agent))
-    for name, agent in agents.items()
-  }
+  made = {}
+  for name in config.arms:
+    agent = agent_config(config, name)
+    made[name] = Arm(agent, evaluation_configs(config, agent))
+  return made
 
 
 def agent_config(config: Config, arm: str) -> algorithms.Config:
@@ -186,12 +182,8 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
     raise errors.UserError(
       f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
     )
-  return arms.merge(
-    dataclasses.replace(config, arms={arm: fields}),
-    arm,
-    algorithms.get(name).Config,
-    config.agent,
-  )
+  only = dataclasses.replace(config, arms={arm: fields})
+  return arms.merge(only, arm, algorithms.get(name).Config, config.agent)
 
 
 def evaluation_configs(
@@ -220,9 +212,8 @@ def evaluation_configs(
     found[name] = dataclasses.replace(agent, env_options=tuple(merged.items()))
     player = algorithms.of(agent).player(found[name])
     for what in ("observation_space", "action_space"):
-      expected, got = (
-        getattr(p.env, what)(p.env_params) for p in (trained, player)
-      )
+      both = trained, player
+      expected, got = (getattr(p.env, what)(p.env_params) for p in both)
       if spaces.signature(got) != spaces.signature(expected):
         raise errors.UserError(
           f"config.evaluations.{name}: got the {what.replace('_', ' ')} {got},"

@@ -36,11 +36,9 @@ def show_episode(
   played = films.write(config, directory, name, variables)
   players = evaluate.members(rl_arms.agent_config(config, name))
   for player, film in zip(players, played):
-    tables.show(
-      transcript.columns(player),
-      transcript.rows(player, film.taken, _EPISODE_ROWS),
-      title=f"{film.title}, played by {name} (seed 0) after {step:,} steps",
-    )
+    title = f"{film.title}, played by {name} (seed 0) after {step:,} steps"
+    rows = transcript.rows(player, film.taken, _EPISODE_ROWS)
+    tables.show(transcript.columns(player), rows, title=title)
     print()
 
 
@@ -52,10 +50,8 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
     task: the environment of the training.
     results: of the arms, see `rl_arms.Arm.report`.
   """
-  over = (
-    f"{config.evaluation_episodes} new episodes;"
-    f" {tables.over_seeds(config.num_seeds)}"
-  )
+  seeds = tables.over_seeds(config.num_seeds)
+  over = f"{config.evaluation_episodes} new episodes; {seeds}"
   evaluated = _evaluated(task, results)
   if len(evaluated) > 1:
     print()
@@ -103,12 +99,9 @@ def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
     for where, found in _evaluated(task, results).items()
   }
   if all(trials.values()):
-    picture = plots.learning_curves(
-      directory / "trials.png",
-      trials,
-      xlabel="trial within an episode",
-      ylabel="mean return of the trial",
-    )
+    x, y = "trial within an episode", "mean return of the trial"
+    path = directory / "trials.png"
+    picture = plots.learning_curves(path, trials, xlabel=x, ylabel=y)
     print(f"Return per trial: {picture or 'not drawn'}")
 
 
@@ -124,8 +117,5 @@ def _evaluated(task: str, results: Any) -> dict[str, Any]:
 
 def _trials(found: Any) -> dict[str, np.ndarray]:
   """Returns the trials' returns (seeds, trials) of arms that have trials."""
-  return {
-    name: np.asarray(result["trials"])
-    for name, result in found.items()
-    if "trials" in result
-  }
+  have = [name for name, arm in found.items() if "trials" in arm]
+  return {name: np.asarray(found[name]["trials"]) for name in have}

@@ -112,16 +112,9 @@ def environment(
     for name, _ in params:
       _validate.choice("env_params", name, known)
     env_params = dataclasses.replace(env_params, **dict(params))
-    env = _as_seen(env, as_images)
+    show = wrappers.images if as_images else wrappers.flat
+    env = mixtures.wrap(env, lambda e: wrappers.EpisodeStatistics(show(e)))
   return env, env_params
-
-
-def _as_seen(env: protocol.Env, as_images: bool) -> protocol.Env:
-  """The environment as agents see it, in each block of a mixture."""
-  if isinstance(env, mixtures.Mixture):
-    return mixtures.Mixture(tuple(_as_seen(e, as_images) for e in env.envs))
-  env = wrappers.images(env) if as_images else wrappers.flat(env)
-  return wrappers.EpisodeStatistics(env)
 
 
 class Player(NamedTuple):
@@ -140,12 +133,9 @@ class Player(NamedTuple):
 
 def start(player: Player, key: Array, num_envs: int) -> World:
   """Returns `num_envs` fresh environments and fresh memories of them."""
-  reset = player.env.reset
-  if not isinstance(player.env, mixtures.Mixture):
-    reset = jax.vmap(reset, in_axes=(0, None))
-  observation, env_state = reset(
-    jax.random.split(key, num_envs), player.env_params
-  )
+  reset, _ = mixtures.batched(player.env)
+  keys = jax.random.split(key, num_envs)
+  observation, env_state = reset(keys, player.env_params)
   return World(
     env_state=env_state,
     observation=observation,
@@ -188,14 +178,11 @@ def _step(player, variables, world, key, greedy):
     variables, world.observation, world.memory, world.reset, method="step"
   )
   action = policy.mode() if greedy else policy.sample(key_action)
-  env_step = env.step
-  if not isinstance(env, mixtures.Mixture):
-    env_step = jax.vmap(env_step, in_axes=(0, 0, 0, None))
+  keys = jax.random.split(key_env, num_envs)
+  done = jax.vmap(network.actions.to_environment)(action)
+  _, env_step = mixtures.batched(env)
   observation, env_state, reward, terminated, truncated, info = env_step(
-    jax.random.split(key_env, num_envs),
-    world.env_state,
-    jax.vmap(network.actions.to_environment)(action),
-    env_params,
+    keys, world.env_state, done, env_params
   )
   transition = Transition(
     observation=world.observation,

@@ -65,20 +65,10 @@ def describe(space: spaces.Space, flat: np.ndarray) -> str:
       return str(int(choice.argmax())) if choice.any() else "-"
     case spaces.Box():
       return numbers(flat[: spaces.flat_size(space)])
-    case spaces.Tuple():
-      parts = {str(i): part for i, part in enumerate(space.spaces)}
-    case spaces.Dict():
-      parts = space.spaces
-    case _:
-      raise ValueError(
-        f"space: got {space!r}, expected Discrete, MultiDiscrete, Box, Tuple or"
-        " Dict."
-      )
   words, start = [], 0
-  for name, part in parts.items():
+  for place, part in space.parts:
     text = describe(part, flat[start:])
-    named = isinstance(space, spaces.Dict)
-    words.append(f"{name}={text}" if named else text)
+    words.append(f"{place}={text}" if isinstance(place, str) else text)
     start += spaces.flat_size(part)
   return " ".join(words)
 
@@ -95,10 +85,7 @@ def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
   if isinstance(game, repeat_first.RepeatFirst):
     return [shown[0]] * len(shown)
   if isinstance(game, repeat_previous.RepeatPrevious):
-    return [
-      shown[t - game.k + 1] if t >= game.k - 1 else "-"
-      for t in range(len(shown))
-    ]
+    return (["-"] * (game.k - 1) + shown)[: len(shown)]
   return None
 
 

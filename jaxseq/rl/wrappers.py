@@ -24,6 +24,8 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
+select = base.select
+
 
 def innermost(env: protocol.Env) -> protocol.Env:
   """Returns the environment inside all wrappers."""
@@ -37,11 +39,6 @@ def innermost_state(state: PyTree) -> PyTree:
   while hasattr(state, "env_state"):
     state = state.env_state
   return state
-
-
-def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Returns one of two trees of arrays of the same shapes, by a () bool."""
-  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +62,6 @@ class Wrapper(base.Jitted):
 
   def _step(self, key, state, action, params):
     return self.env.step(key, state, action, params)
-
-  @property
-  def observation_size(self) -> int:
-    """How many numbers an observation holds when it is flattened."""
-    return spaces.flat_size(self.observation_space(self.default_params))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,15 +122,13 @@ class Shown(Wrapper):
     # Where no episode ends, both observations are the same also in their noise.
     key_first, key_final = jax.random.split(key_noise)
     final = self._show(key_final, info["final_observation"])
-    shown = jnp.where(
-      terminated | truncated, self._show(key_first, observation), final
-    )
+    first = self._show(key_first, observation)
+    shown = jnp.where(terminated | truncated, first, final)
     info = {**info, "final_observation": final}
     return shown, state, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of so many numbers."""
-    del params
     return spaces.Box(-math.inf, math.inf, (len(self.indices),))
 
   def _show(self, key, observation):
@@ -179,10 +169,8 @@ class FlattenHistory(Wrapper):
 
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
-    flat = self._flatten(
-      observation, self._no_action(params), jnp.bool_(True), params
-    )
-    return flat, state
+    nothing, first = self._no_action(params), jnp.bool_(True)
+    return self._flatten(observation, nothing, first, params), state
 
   def _step(self, key, state, action, params):
     observation, state, reward, terminated, truncated, info = self.env.step(
@@ -191,24 +179,20 @@ class FlattenHistory(Wrapper):
     done = terminated | truncated
     action = spaces.flatten(self.env.action_space(params), action)
     before = jnp.where(done, self._no_action(params), action)
-    final = self._flatten(
-      info["final_observation"], action, jnp.bool_(False), params
-    )
-    info = {**info, "final_observation": final}
+    last = info["final_observation"], action, jnp.bool_(False)
+    info = {**info, "final_observation": self._flatten(*last, params)}
     flat = self._flatten(observation, before, done, params)
     return flat, state, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
-    params = self.env.default_params if params is None else params
-    size = spaces.flat_size(self.env.observation_space(params))
-    size += self._history_size(params)
+    size = spaces.flat_size(self.shown_space(params))
+    size += self._history_size(self._or_default(params))
     return spaces.Box(-math.inf, math.inf, (size,))
 
   def shown_space(self, params: PyTree = None) -> spaces.Space:
     """The space of what an observation begins with: the environment's own."""
-    params = self.env.default_params if params is None else params
-    return self.env.observation_space(params)
+    return self.env.observation_space(self._or_default(params))
 
   def _no_action(self, params: PyTree) -> jax.Array:
     space = self.env.action_space(params)
@@ -228,16 +212,9 @@ class FlattenHistory(Wrapper):
       flag = jnp.concatenate([1 - flag, flag])
     return jnp.concatenate([action, flag])
 
-  def _flatten(
-    self,
-    observation: PyTree,
-    action: jax.Array,
-    first: jax.Array,
-    params: PyTree,
-  ) -> PyTree:
+  def _flatten(self, observation, action, first, params):
     """An observation with its history."""
-    space = self.env.observation_space(params)
-    flat = spaces.flatten(space, observation)
+    flat = spaces.flatten(self.env.observation_space(params), observation)
     return jnp.concatenate([flat, self._history(action, first)])
 
 
@@ -258,32 +235,17 @@ class ImageObservation(NamedTuple):
 class ImageHistory(FlattenHistory):
   """Images beside what was done before and whether an episode begins.
 
-  Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
-
-  Attributes:
-    env: the environment; its observations are images.
-    previous_action: see `FlattenHistory`.
-    first_step: see `FlattenHistory`.
+  Observations are `ImageObservation`s, those of the environment images; all
+  else is as in `FlattenHistory`.
   """
 
   def observation_space(self, params: PyTree = None) -> spaces.Dict:
     """The image, and a vector of the size of the history."""
-    params = self.env.default_params if params is None else params
-    size = self._history_size(params)
-    return spaces.Dict(
-      {
-        "image": self.env.observation_space(params),
-        "history": spaces.Box(-math.inf, math.inf, (size,)),
-      }
-    )
+    size = self._history_size(self._or_default(params))
+    history = spaces.Box(-math.inf, math.inf, (size,))
+    return spaces.Dict({"image": self.shown_space(params), "history": history})
 
-  def _flatten(
-    self,
-    observation: PyTree,
-    action: jax.Array,
-    first: jax.Array,
-    params: PyTree,
-  ) -> ImageObservation:
+  def _flatten(self, observation, action, first, params):
     """An image with its history."""
     return ImageObservation(observation, self._history(action, first))
 
@@ -362,11 +324,8 @@ def images(env: protocol.Env) -> protocol.Env:
   """
   space = env.observation_space(env.default_params)
   if not spaces.is_image(space):
-    raise _validate.error(
-      "network.encoder",
-      "one of images",
-      f"None: the observations are no images of bytes, but {space}",
-    )
+    expected = f"None: the observations are no images of bytes, but {space}"
+    raise _validate.error("network.encoder", "one of images", expected)
   num_frames = getattr(env, "frame_stack", 1)
   if num_frames > 1:
     env = FrameStack(env, num_frames)
@@ -407,14 +366,8 @@ class EpisodeStatistics(Wrapper):
 
   def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params)
-    zero_return, zero_length = jnp.float32(0), jnp.int32(0)
-    return observation, StatisticsState(
-      env_state=env_state,
-      episode_return=zero_return,
-      episode_length=zero_length,
-      returned_episode_return=zero_return,
-      returned_episode_length=zero_length,
-    )
+    zeros = jnp.float32(0), jnp.int32(0)
+    return observation, StatisticsState(env_state, *zeros, *zeros)
 
   def _step(self, key, state, action, params):
     observation, env_state, reward, terminated, truncated, info = self.env.step(
@@ -423,21 +376,14 @@ class EpisodeStatistics(Wrapper):
     done = terminated | truncated
     total = state.episode_return + jnp.asarray(reward, jnp.float32)
     length = state.episode_length + 1
-    state = StatisticsState(
-      env_state=env_state,
-      episode_return=jnp.where(done, 0, total),
-      episode_length=jnp.where(done, 0, length),
-      returned_episode_return=jnp.where(
-        done, total, state.returned_episode_return
-      ),
-      returned_episode_length=jnp.where(
-        done, length, state.returned_episode_length
-      ),
-    )
+    last = state.returned_episode_return, state.returned_episode_length
+    last = select(done, (total, length), last)
+    on = jnp.where(done, 0, total), jnp.where(done, 0, length)
+    state = StatisticsState(env_state, *on, *last)
     info = {
       **info,
       "returned_episode": done,
-      "returned_episode_return": state.returned_episode_return,
-      "returned_episode_length": state.returned_episode_length,
+      "returned_episode_return": last[0],
+      "returned_episode_length": last[1],
     }
     return observation, state, reward, terminated, truncated, info

@@ -1,12 +1,8 @@
 """A sequence on one device in chunks and on eight gives the same numbers."""
 
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import programs
 
 
 @pytest.mark.slow
@@ -21,18 +17,12 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 )
 def test_one_device_and_eight(dtype, tolerance):
   # The same comparison as for a million, and in the same processes.
-  result = subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "benchmarks.million_tokens",
-      f"--length={2**14}",
-      f"--float64={dtype == 'float64'}",
-    ],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
+  result = programs.run(
+    "-m",
+    "benchmarks.million_tokens",
+    f"--length={2**14}",
+    f"--float64={dtype == 'float64'}",
+    timeout=1000,
   )
   assert result.returncode == 0, result.stderr
   rows = [line.split() for line in result.stdout.splitlines()[2:]]

@@ -1,8 +1,6 @@
 """Estimates of log q(z), against the authors' code and the derivation."""
 
 import functools
-import subprocess
-import sys
 
 import chex
 import hypothesis
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxseq.dts import estimators
+from tests import programs
 
 # Sums of a few hundred float64 terms, in another order than torch's.
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}
@@ -361,13 +360,7 @@ for config in configs:
 
 @pytest.mark.slow
 def test_four_devices_have_the_loss_of_one():
-  result = subprocess.run(
-    [sys.executable, "-c", _FOUR_DEVICES],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+  result = programs.run("-c", _FOUR_DEVICES, timeout=300)
   assert result.returncode == 0, result.stderr
 
 

@@ -11,10 +11,10 @@ import optax
 import pytest
 
 from jaxseq import data
-from jaxseq import nn
 from jaxseq.data import domains
 from jaxseq.dts import aggressive_training
 from jaxseq.dts import autoencoder
+from jaxseq.dts import backbones
 from jaxseq.dts import decoders
 from jaxseq.dts import domain_adaptation
 from jaxseq.dts import estimators
@@ -142,14 +142,8 @@ def test_gap_is_zero_where_the_code_is_not_used():
   [
     {"kind": "conv", "widths": (4, 4)},
     {
-      "stack": nn.StackConfig(
-        "gru",
-        d_model=4,
-        num_layers=1,
-        norm="none",
-        activation="none",
-        residual=False,
-        final_norm=False,
+      "stack": dataclasses.replace(
+        backbones.Backbone().stack, mixer="gru", d_model=4
       )
     },
   ],

@@ -1,13 +1,15 @@
 """Series of different lengths, from a file to the loss and its gradient."""
 
+import dataclasses
+
 import chex
 import jax
 import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq import nn
 from jaxseq.dts import autoencoder
+from jaxseq.dts import backbones
 from jaxseq.dts import decoders
 from jaxseq.dts import problem
 from jaxseq.dts import series_encoders
@@ -42,15 +44,8 @@ def splits(tmp_path):
 
 
 def _arm(mixer):
-  stack = nn.StackConfig(
-    mixer,
-    d_model=4,
-    num_layers=1,
-    norm="none",
-    activation="none",
-    residual=False,
-    final_norm=False,
-  )
+  layer = backbones.Backbone().stack
+  stack = dataclasses.replace(layer, mixer=mixer, d_model=4)
   return problem.ArmConfig(
     model=autoencoder.ModelConfig(
       series_encoders.EncoderConfig(stack=stack, bidirectional=True),

@@ -62,9 +62,9 @@ AGAIN = {
       "--config.num_seeds=1",
       "--config.agent.num_envs=8",
       "--config.agent.rollout_length=8",
-      "--config.agent.total_steps=5120",
+      "--config.agent.total_steps=2560",
     ],
-    5120,
+    2560,
     rtol=5e-4,
   ),
 }

@@ -1,15 +1,12 @@
 """Calls of experiments: in processes of their own, and in this one."""
 
 import importlib
-import pathlib
-import subprocess
 import sys
 
 from absl import flags
 
 from jaxseq.training.devices import seeds
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import programs
 
 
 def command(experiment, config, workdir, *more):
@@ -25,19 +22,12 @@ def command(experiment, config, workdir, *more):
 
 def start(experiment, config, workdir, *more):
   """Runs an experiment as a user does; returns the process when it ended."""
-  return subprocess.run(
-    command(experiment, config, workdir, *more),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=110,
-    check=False,
-  )
+  return programs.run(*command(experiment, config, workdir, *more)[1:])
 
 
 def call(monkeypatch, experiment, config, workdir, *more):
   """Runs an experiment in this process."""
-  monkeypatch.chdir(ROOT)
+  monkeypatch.chdir(programs.ROOT)
   # The devices of this process are set already.
   monkeypatch.setattr(seeds, "split_cpu", lambda: None)
   module = importlib.import_module(f"experiments.{experiment}")

@@ -210,23 +210,6 @@ def test_initial_parameters():
   assert 0.7 < params["q_tok"].std() < 1.3
 
 
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 8"),
-    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
-    (
-      {"block_size": -1},
-      "block_size: got -1, expected an integer of at least 1",
-    ),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    aaren.Config(**{"d_model": 8} | options)
-
-
 def test_bad_arguments_are_named():
   params = aaren.init(jax.random.key(0), CONFIG)
   x = jnp.ones((2, 3, 8))

@@ -105,25 +105,3 @@ def test_an_undefined_state_behind_a_reset_leaves_no_trace_in_gradients():
   grads = gradient(params, jnp.ones((1, 2, 4)), state)
   chex.assert_tree_all_finite(grads)
   chex.assert_trees_all_equal(grads[2], jax.tree.map(jnp.zeros_like, state))
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    (
-      {"heads": 4, "kv_heads": 3},
-      "kv_heads: got 3, expected a divisor of heads",
-    ),
-    ({"window": 0}, "window: got 0, expected an integer of at least 1"),
-    ({"positions": "alibi"}, "positions: got 'alibi', expected one of"),
-    ({"d_head": 3}, "d_head: got 3, expected an even number"),
-    (
-      {"rotary_base": 1.0},
-      "rotary_base: got 1.0, expected a number greater than 1",
-    ),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    attention.Config(**{"d_model": 4} | options)

@@ -11,7 +11,6 @@ from jaxseq import mixers
 
 # float64 against float64 of another program: a few roundings per step.
 _GOLDEN = {"rtol": 1e-11, "atol": 1e-12}
-_NAMES = ("elman", "gru", "lstm", "slstm")
 
 
 def _golden_problem(mixer, data):
@@ -200,27 +199,3 @@ def test_forget_bias(name):
   np.testing.assert_array_equal(
     params["b"], [[0.0] * 4, [2.0] * 4, [0.0] * 4, [0.0] * 4]
   )
-
-
-@pytest.mark.parametrize("name", _NAMES)
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    (
-      {"d_model": 6, "heads": 0},
-      "heads: got 0, expected an integer of at least 1",
-    ),
-    (
-      {"d_model": 6, "heads": 4},
-      "d_hidden: got 6, expected a multiple of heads = 4",
-    ),
-    (
-      {"d_model": 6, "d_hidden": 0},
-      "d_hidden: got 0, expected an integer of at least 1",
-    ),
-  ],
-)
-def test_bad_config(name, options, message):
-  with pytest.raises(ValueError, match=message):
-    mixers.get(name).Config(**options)

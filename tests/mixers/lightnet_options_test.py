@@ -226,26 +226,6 @@ def test_sizes():
 
 
 @pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 8"),
-    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
-    ({"delta_0": 2}, "delta_0: got 2, expected one of 0, 1"),
-    ({"decay": "none"}, "decay: got 'none', expected one of"),
-    ({"gate": "relu"}, "gate: got 'relu', expected one of"),
-    ({"lrpe": "full"}, "lrpe: got 'full', expected one of"),
-    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
-    ({"input_gate": True}, "input_gate: got True, expected False"),
-    ({"lrpe": "rotary", "d_key": 5}, "d_key: got 5, expected an even number"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    lightnet.Config(**{"d_model": 8} | options)
-
-
-@pytest.mark.parametrize(
   ("options", "kwargs", "message"),
   [
     ({}, {"num_extra": 1}, "num_extra: got 1, expected 0 without shape"),

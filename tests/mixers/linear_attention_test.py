@@ -217,30 +217,3 @@ def test_initial_parameters():
   assert params["W_a"].shape == (64, 4)
   # 4096 normal draws estimate their standard deviation to 1.1 %.
   assert abs(np.std(params["W_q"]) * 8 - 1) < 0.05
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
-    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
-    ({"feature_map": "exp"}, "feature_map: got 'exp', expected one of"),
-    ({"decay": "slow"}, "decay: got 'slow', expected one of"),
-    ({"normalization": "none"}, "normalization: got 'none', expected one of"),
-    ({"gate": "elu"}, "gate: got 'elu', expected one of"),
-    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
-    (
-      {"feature_map": "silu"},
-      "feature_map: got 'silu', expected 'elu' or 'relu'",
-    ),
-    (GLA | {"positions": "rotary"}, "positions: got 'rotary', expected 'none'"),
-    (RETNET | {"d_key": 3}, "d_key: got 3, expected an even number"),
-    (
-      RETNET | {"rotary_base": 1},
-      "rotary_base: got 1, expected a number greater than 1",
-    ),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    linear_attention.Config(**{"d_model": 4} | options)

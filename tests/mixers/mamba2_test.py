@@ -183,41 +183,6 @@ def test_default_head_widths():
   assert mamba2.Config(8, headdim=2).heads == 8
 
 
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    ({"d_state": 0}, "d_state: got 0, expected an integer of at least 1"),
-    (
-      {"headdim": 3},
-      r"headdim: got 3, expected a divisor of expand \* d_model = 8",
-    ),
-    (
-      {"headdim": 4, "ngroups": 3},
-      "ngroups: got 3, expected a divisor of heads = 2",
-    ),
-    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
-    (
-      {"dt_limit": (0.1, 0.01)},
-      r"dt_limit: got \(0.1, 0.01\), expected \(low, high\), 0 <=",
-    ),
-    (
-      {"A_init_range": (0, 1)},
-      r"A_init_range: got \(0, 1\), expected \(low, high\), 0 < low",
-    ),
-    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
-    (
-      {"norm_groups": 3},
-      r"norm_groups: got 3, expected a divisor of expand \* d_model",
-    ),
-    ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    mamba2.Config(**{"d_model": 4} | options)
-
-
 def test_configs_are_hashable_and_unlimited_by_default():
   config = mamba2.Config(4, dt_limit=[0.0, math.inf])
   assert hash(config) == hash(mamba2.Config(4))

@@ -169,19 +169,3 @@ def test_options_of_the_initial_step_sizes():
   dt = jax.nn.softplus(params["dt_bias"])
   np.testing.assert_allclose(dt.min(), 0.05, rtol=1e-5)
   assert dt.max() > 0.06
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
-    ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),
-    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
-    ({"dt_init": "zeros"}, "dt_init: got 'zeros', expected one of"),
-    ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a finite number above 0"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    mamba.Config(**{"d_model": 4} | options)

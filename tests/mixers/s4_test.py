@@ -310,24 +310,3 @@ def test_cauchy_matrix_is_not_stored():
   # The Cauchy matrix has 32 * 32 * 4097 complex numbers, 32 MiB; the sequence
   # has 1 MiB and the FFTs hold a few times that, twice as long.
   assert compiled.memory_analysis().temp_size_in_bytes < 24 * 2**20
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_state": 7}, "d_state: got 7, expected an even number"),
-    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
-    ({"init": "lin"}, "init: got 'lin', expected one of"),
-    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
-    (
-      {"step_rescale": 0.0},
-      "step_rescale: got .*, expected a finite number above 0",
-    ),
-    ({"real_transform": "square"}, "real_transform: got .*, expected one of"),
-    ({"dt_transform": "relu"}, "dt_transform: got .*, expected one of"),
-    ({"method": "scan"}, "method: got .*, expected one of"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    s4.Config(**{"d_model": 4} | options)

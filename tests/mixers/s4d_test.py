@@ -224,17 +224,3 @@ def test_golden_initial_eigenvalues(golden, init):
   # The golden set has the first N / 2 of the real ones.
   re = -np.exp(params["Lambda_re"])[:, : A.size]
   np.testing.assert_allclose(re, np.broadcast_to(A.real, re.shape), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_state": 7}, "d_state: got 7, expected an even number"),
-    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
-    ({"init": "legt"}, "init: got 'legt', expected one of"),
-    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    s4d.Config(**{"d_model": 4} | options)

@@ -203,32 +203,6 @@ def test_gaps_of_one_are_no_gaps_and_steps_take_gaps():
   close_32((jnp.stack(ys, 1), state), (whole, final))
 
 
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
-    ({"d_model": 0}, "d_model: got 0, expected an integer of at least 1"),
-    (
-      {"ssm_size": 9, "blocks": 2},
-      "ssm_size: got 9, expected a multiple of .*, 4",
-    ),
-    (
-      {"ssm_size": 6, "blocks": 2},
-      "ssm_size: got 6, expected a multiple of .*, 4",
-    ),
-    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
-    ({"c_init": "zeros"}, "c_init: got 'zeros', expected one of"),
-    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
-    (
-      {"step_rescale": 0.0},
-      "step_rescale: got .*, expected a finite number above 0",
-    ),
-  ],
-)
-def test_bad_options_are_named(options, message):
-  with pytest.raises(ValueError, match=message):
-    s5.Config(**{"d_model": 4} | options)
-
-
 def test_bad_gaps_are_named():
   config = s5.Config(4, ssm_size=8, blocks=1)
   params = s5.init(jax.random.key(0), config)

@@ -154,34 +154,20 @@ def _siso_matrix(normal, phases, rows, time):
   return Case("siso_scan", {"u": normal(rows, time, 2)}, fixed, {})
 
 
-def _selective(normal, phases, rows, time):
+def _selective(normal, phases, rows, time, constant=False):
   del phases
   timed = {
     "x": normal(rows, time, 4),
     "delta": jax.nn.softplus(normal(rows, time, 4)),
-    "B": normal(rows, time, 2, 3),
-    "C": normal(rows, time, 2, 3),
   }
+  lead = (1, 1, 4) if constant else (rows, time, 2)
+  weights = {name: normal(*lead, 3) for name in "BC"}
   fixed = {
     "A": -jnp.exp(normal(4, 3)),
     "D": normal(4),
     "init": normal(rows, 4, 3),
   }
-  return Case("selective_scan", timed, fixed, {})
-
-
-def _selective_constant(normal, phases, rows, time):
-  del phases
-  timed = {
-    "x": normal(rows, time, 2),
-    "delta": jax.nn.softplus(normal(rows, time, 2)),
-  }
-  fixed = {
-    "A": -jnp.exp(normal(2, 3)),
-    "B": normal(1, 1, 2, 3),
-    "C": normal(1, 1, 2, 3),
-    "init": normal(rows, 2, 3),
-  }
+  (fixed if constant else timed).update(weights)
   return Case("selective_scan", timed, fixed, {})
 
 
@@ -238,7 +224,7 @@ _MAKERS = {
   "siso_diagonal": _siso_diagonal,
   "siso_matrix": _siso_matrix,
   "selective": _selective,
-  "selective_constant": _selective_constant,
+  "selective_constant": functools.partial(_selective, constant=True),
   "outer": _outer,
   "outer_heads": _outer_heads,
   "outer_no_decay": functools.partial(_outer_heads, with_decay=False),

@@ -205,13 +205,8 @@ def test_steps_and_pieces_equal_the_whole(x64):
     whole = scan(scores, values, init, reset=reset, mask=mask)
     outputs, state = [], init
     for piece in (slice(0, 5), slice(5, 11)):
-      o, state = scan(
-        scores[:, piece],
-        values[:, piece],
-        state,
-        reset=reset[:, piece],
-        mask=mask[:, piece],
-      )
+      flags = {"reset": reset[:, piece], "mask": mask[:, piece]}
+      o, state = scan(scores[:, piece], values[:, piece], state, **flags)
       outputs.append(o)
     # float64 rounding, here and below.
     chex.assert_trees_all_close(
@@ -219,13 +214,8 @@ def test_steps_and_pieces_equal_the_whole(x64):
     )
     outputs, state = [], init
     for t in range(11):
-      o, state = step(
-        scores[:, t],
-        values[:, t],
-        state,
-        reset=reset[:, t],
-        mask=mask[:, t],
-      )
+      flags = {"reset": reset[:, t], "mask": mask[:, t]}
+      o, state = step(scores[:, t], values[:, t], state, **flags)
       outputs.append(o)
     chex.assert_trees_all_close(
       (jnp.stack(outputs, 1), state), whole, rtol=1e-12

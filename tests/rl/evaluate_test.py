@@ -1,35 +1,23 @@
 import functools
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import nn
 from jaxseq.rl import evaluate
-from jaxseq.rl import networks
 from jaxseq.rl import transcript
 from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
-for _name, _factory in {
-  "JaxseqTest-Paid": toy.Paid,
-  "JaxseqTest-PaidEnding": functools.partial(toy.Paid, 50, longest=9),
-}.items():
-  if _name not in gymnax.registered_envs:
-    gymnax.register(_name, _factory)
+toy.register(
+  Paid=toy.Paid, PaidEnding=functools.partial(toy.Paid, 50, longest=9)
+)
 
 
 @functools.cache
 def trained(env_id="JaxseqTest-PaidEnding", seed=0):
-  network = networks.Config(
-    nn.StackConfig(
-      "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
-    ),
-    encoder_widths=(),
-    head_widths=(8,),
-  )
+  network = toy.network(heads=(8,))
   config = ppo.Config(env_id=env_id, network=network)
   return config, ppo.init(config, jax.random.key(seed)).variables
 

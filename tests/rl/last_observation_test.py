@@ -89,7 +89,8 @@ def test_the_shortest_episodes(cuts_at_once):
 
 def test_mixtures_are_wrapped_block_by_block():
   blocks = [toy.paid(limit=limit)[0] for limit in (2, 3)]
-  env = last_observation.show_last(mixtures.Mixture(tuple(blocks)))
+  mixture = mixtures.Mixture(tuple(blocks))
+  env = mixtures.wrap(mixture, last_observation.LastObservation)
   keys = jax.random.split(jax.random.key(0), 4)
   _, state = env.reset(keys)
   ends = []

@@ -1,16 +1,13 @@
 import dataclasses
 import functools
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import nn
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
-from jaxseq.rl import networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from tests.rl import toy
@@ -224,18 +221,10 @@ def config():
   return ppo.Config(
     env_id="ProjectedCartPole",
     env_options=(("num_trials", 2), ("max_steps", 12)),
-    network=networks.Config(
-      nn.StackConfig(
-        "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
-      ),
-      encoder_widths=(8,),
-      head_widths=(8,),
-    ),
-    num_envs=4,
+    network=toy.network(widths=(8,), heads=(8,)),
     rollout_length=64,
     total_steps=1024,
-    num_epochs=1,
-    num_minibatches=1,
+    **toy.QUICK,
   )
 
 
@@ -326,13 +315,11 @@ def test_evaluation_reports_the_return_of_each_trial(config):
   )
 
 
-if "JaxseqTest-Guesses" not in gymnax.registered_envs:
-  gymnax.register(
-    "JaxseqTest-Guesses",
-    functools.partial(
-      meta.Trials, toy.Guess(), same_start=True, previous_reward=True
-    ),
+toy.register(
+  Guesses=functools.partial(
+    meta.Trials, toy.Guess(), same_start=True, previous_reward=True
   )
+)
 
 
 @pytest.mark.slow

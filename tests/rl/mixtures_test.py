@@ -2,19 +2,16 @@ import dataclasses
 import functools
 import math
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import nn
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import meta_suites
 from jaxseq.rl import mixtures
-from jaxseq.rl import networks
 from jaxseq.rl import projections
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -94,7 +91,6 @@ def test_members():
 def test_spaces_and_sizes_are_those_of_one_member():
   mixture = mixtures.Mixture(_WALKS)
   assert mixture.observation_space().shape == (2,)
-  assert mixture.observation_size == 2
   assert mixture.action_space().n == 2
   assert mixture.num_steps == math.inf
   assert mixture.num_trials == 0
@@ -265,8 +261,7 @@ def _there_and_back(directions):
   )
 
 
-if "JaxseqTest-Mixture" not in gymnax.registered_envs:
-  gymnax.register("JaxseqTest-Mixture", _there_and_back)
+toy.register(Mixture=_there_and_back)
 
 
 @pytest.mark.slow
@@ -274,18 +269,10 @@ def test_a_policy_learns_and_is_evaluated_on_a_mixture():
   config = ppo.Config(
     env_id="JaxseqTest-Mixture",
     env_options=(("directions", ("up", "down")),),
-    network=networks.Config(
-      nn.StackConfig(
-        "gru", d_model=8, num_layers=1, norm="none", activation="full_glu"
-      ),
-      encoder_widths=(),
-      head_widths=(8,),
-    ),
-    num_envs=4,
+    network=toy.network(heads=(8,)),
     rollout_length=32,
     total_steps=1024,
-    num_epochs=1,
-    num_minibatches=1,
+    **toy.QUICK,
   )
   runner = ppo.init(config, jax.random.key(0))
   runner, metrics = ppo.update(config, runner)
@@ -309,8 +296,7 @@ def test_a_policy_learns_and_is_evaluated_on_a_mixture():
   assert (result["trial_returns"] * expected > 0).all()
 
 
-if "JaxseqTest-Walks" not in gymnax.registered_envs:
-  gymnax.register("JaxseqTest-Walks", lambda: mixtures.Mixture(_WALKS))
+toy.register(Walks=lambda: mixtures.Mixture(_WALKS))
 
 
 def test_what_agents_see_of_a_mixture_without_trials():

@@ -1,39 +1,29 @@
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import nn
 from jaxseq.rl import evaluate
-from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import r2d2
 from tests.rl import toy
 
-if "JaxseqTest-Walk" not in gymnax.registered_envs:
-  gymnax.register("JaxseqTest-Walk", toy.Walk)
+toy.register(Walk=toy.Walk)
 
 # Without a memory: quick to compile, and nothing here depends on one.
-_NETWORK = networks.Config(
-  nn.StackConfig(d_model=8, num_layers=0, norm="none", activation="full_glu"),
-  encoder_widths=(),
-  head_widths=(),
-)
+_NETWORK = toy.network(num_layers=0)
 
 
 def _ppo(**options):
   return ppo.Config(
     env_id="JaxseqTest-Walk",
     network=_NETWORK,
-    num_envs=4,
     rollout_length=16,
     total_steps=192,
-    num_epochs=1,
-    num_minibatches=1,
     learning_rate=1e-2,
+    **toy.QUICK,
     **options,
   )
 

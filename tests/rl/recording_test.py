@@ -11,26 +11,18 @@ import pytest
 from jaxseq import nn
 from jaxseq.data import trajectories
 from jaxseq.rl import conditioned
-from jaxseq.rl import networks
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import decision
+from tests.rl import toy
 
 CONFIG = ppo.Config(
   env_id="CartPole-v1",
   env_params=(("max_steps_in_episode", 12),),
-  network=networks.Config(
-    nn.StackConfig(
-      "gru", d_model=4, num_layers=0, norm="none", activation="full_glu"
-    ),
-    encoder_widths=(),
-    head_widths=(),
-  ),
-  num_envs=2,
-  num_minibatches=1,
-  num_epochs=1,
+  network=toy.network(d_model=4, num_layers=0),
   rollout_length=8,
   total_steps=64,
+  **toy.QUICK | {"num_envs": 2},
 )
 PENDULUM = dataclasses.replace(
   CONFIG,

@@ -1,6 +1,5 @@
 import dataclasses
 
-import gymnax
 from gymnax.environments.classic_control import continuous_mountain_car
 from gymnax.environments.misc import reacher
 from gymnax.environments.misc import swimmer
@@ -10,11 +9,9 @@ from PIL import Image
 from PIL import ImageColor
 import pytest
 
-from jaxseq import nn
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
-from jaxseq.rl import networks
 from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -34,11 +31,7 @@ from jaxseq.rl.envs import spaces as more_spaces
 from tests.rl import toy
 
 AREA = (10, 10, 310, 310)
-_NETWORK = networks.Config(
-  nn.StackConfig(d_model=8, num_layers=0, norm="none", activation="full_glu"),
-  encoder_widths=(),
-  head_widths=(),
-)
+_NETWORK = toy.network(num_layers=0)
 GAMES = [env_id for env_id in envs.POPGYM if env_id.endswith("Easy")]
 
 
@@ -318,8 +311,7 @@ def test_a_film_is_one_episode_with_what_the_agent_does_not_see():
 
 
 def test_a_state_may_hold_a_random_key():
-  if "JaxseqTest-Keyed" not in gymnax.registered_envs:
-    gymnax.register("JaxseqTest-Keyed", lambda: _Keyed(toy.Walk(limit=3)))
+  toy.register(Keyed=lambda: _Keyed(toy.Walk(limit=3)))
   config = _config("JaxseqTest-Keyed")
   variables = ppo.init(config, jax.random.key(0)).variables
   (film,) = rendering.film(config, variables, jax.random.key(1))
@@ -341,8 +333,7 @@ class _Keyed(wrappers.Wrapper):
 
 
 def test_each_environment_of_a_mixture_is_filmed():
-  if "JaxseqTest-TwoWalks" not in gymnax.registered_envs:
-    gymnax.register("JaxseqTest-TwoWalks", _two_walks)
+  toy.register(TwoWalks=_two_walks)
   config = _config("JaxseqTest-TwoWalks")
   variables = ppo.init(config, jax.random.key(0)).variables
   assert len(evaluate.members(config)) == 2

@@ -10,6 +10,7 @@ import pytest
 
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
+from tests.rl import toy
 from tests.rl.agents import ppo_test
 
 
@@ -48,8 +49,8 @@ def test_segments_give_the_same_loss_and_gradient(mixer):
   whole, metrics = gradient(config)
   parts, same = gradient(dataclasses.replace(config, segment_length=6))
   # Float32 sums in another order, over at most 24 elements.
-  ppo_test.equal(same, metrics, rtol=1e-4, atol=1e-5)
-  ppo_test.equal(parts, whole, rtol=1e-3, atol=1e-5)
+  toy.equal(same, metrics, rtol=1e-4, atol=1e-5)
+  toy.equal(parts, whole, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -59,7 +60,7 @@ def test_a_truncated_gradient_is_another_one_of_the_same_loss():
   cut, same = gradient(
     dataclasses.replace(config, segment_length=6, truncate_gradient=True)
   )
-  ppo_test.equal(same, metrics, rtol=1e-4, atol=1e-5)
+  toy.equal(same, metrics, rtol=1e-4, atol=1e-5)
   differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), cut, whole)
   assert max(jax.tree.leaves(differences)) > 1e-4
   # The critic's head has no memory behind it.

@@ -4,11 +4,15 @@ import dataclasses
 import functools
 
 from flax import struct
+import gymnax
 from gymnax.environments import environment
 from gymnax.environments import spaces
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxseq import nn
+from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
@@ -178,6 +182,38 @@ def play(env, params, key, num_steps):
   keys = jax.random.split(key_steps, num_steps)
   _, (actions, steps) = jax.lax.scan(body, state, keys)
   return first, state, actions, steps
+
+
+# Options of an agent that takes one optimizer step in each update.
+QUICK = {"num_epochs": 1, "num_minibatches": 1, "num_envs": 4}
+
+
+def register(**factories):
+  """Makes environments known to gymnax, each as "JaxseqTest-NAME"."""
+  for name, factory in factories.items():
+    if f"JaxseqTest-{name}" not in gymnax.registered_envs:
+      gymnax.register(f"JaxseqTest-{name}", factory)
+
+
+def network(mixer="gru", d_model=8, num_layers=1, widths=(), heads=()):
+  """Options of a network that is quick to compile."""
+  stack = nn.StackConfig(
+    mixer,
+    d_model=d_model,
+    num_layers=num_layers,
+    norm="none",
+    activation="full_glu",
+  )
+  return networks.Config(stack, encoder_widths=widths, head_widths=heads)
+
+
+def equal(actual, expected, **tolerance):
+  """Compares trees of arrays and of keys."""
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+      a, b = jax.random.key_data(a), jax.random.key_data(b)
+    np.testing.assert_allclose(a, b, **tolerance)
 
 
 def paid(**options):

@@ -151,25 +151,8 @@ def test_golden_of_a_real_game(golden):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _play(env, params, key, num_steps):
-  """Plays random actions: first observation, actions, and all steps."""
-  key_reset, key_steps = jax.random.split(key)
-  first, state = env.reset(key_reset, params)
-
-  def body(state, key):
-    key_action, key_step = jax.random.split(key)
-    action = env.action_space(params).sample(key_action)
-    stepped = env.step(key_step, state, action, params)
-    return stepped[1], (action, stepped)
-
-  keys = jax.random.split(key_steps, num_steps)
-  _, (actions, steps) = jax.lax.scan(body, state, keys)
-  return first, actions, steps
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
 def _play_many(env, params, keys, num_steps):
-  return jax.vmap(lambda key: _play(env, params, key, num_steps))(keys)
+  return jax.vmap(lambda key: toy.play(env, params, key, num_steps))(keys)
 
 
 _PLAYED = [
@@ -203,8 +186,8 @@ def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
   env = wrappers.FlattenHistory(plain, **options)
   # The same keys play the same episodes without the wrapper.
   keys = jax.random.split(jax.random.key(0), 3)
-  first, actions, stepped = _play_many(env, params, keys, steps)
-  bare_first, bare_actions, bare = _play_many(plain, params, keys, steps)
+  first, _, actions, stepped = _play_many(env, params, keys, steps)
+  bare_first, _, bare_actions, bare = _play_many(plain, params, keys, steps)
   np.testing.assert_array_equal(actions, bare_actions)
   done = np.asarray(stepped[3] | stepped[4])
   assert (done.sum(axis=1) >= 3).all()
@@ -241,7 +224,6 @@ def test_history_at_episode_boundaries(env_id, changes, size, steps, options):
   )
   final = flatten(observed, bare[5]["final_observation"], 2)
   expect(stepped[5]["final_observation"], final, flat_actions, old)
-  assert env.observation_size == first.shape[-1]
   assert env.observation_space(params).shape == first.shape[1:]
   assert first.dtype == stepped[0].dtype == jnp.float32
 
@@ -264,7 +246,7 @@ def test_episode_statistics(env_id, changes, size, steps, outside):
     env = wrappers.EpisodeStatistics(wrappers.FlattenHistory(env))
   else:
     env = wrappers.FlattenHistory(wrappers.EpisodeStatistics(env))
-  _, _, stepped = _play(env, params, jax.random.key(0), steps)
+  *_, stepped = toy.play(env, params, jax.random.key(0), steps)
   stepped = jax.tree.map(np.asarray, stepped[2:])
   reward, terminated, truncated, info = stepped
   done = np.asarray(terminated | truncated)
@@ -288,7 +270,7 @@ def test_statistics_of_a_whole_batch_are_reset_one_by_one():
   env, params = envs.make("PositionOnlyCartPoleEasy")
   env = wrappers.EpisodeStatistics(env)
   keys = jax.random.split(jax.random.key(0), 8)
-  _, _, stepped = _play_many(env, params, keys, 60)
+  *_, stepped = _play_many(env, params, keys, 60)
   info = stepped[5]
   ends = np.asarray(info["returned_episode"])
   assert len({tuple(row) for row in ends.tolist()}) == 8
@@ -379,7 +361,6 @@ def test_some_numbers_are_shown_with_noise():
   _, _, _, steps = toy.play(exact, env.default_params, jax.random.key(0), 600)
   assert first.shape == (2,)
   assert env.observation_space().shape == (2,)
-  assert env.observation_size == 2
   seen = jax.vmap(lambda s: bare.observe(s, None))(states)
   noise = shown - np.asarray(seen)[:, [size - 1, 0]]
   # 600 numbers: their deviation is off by 3 %, their mean by 4 % of it.
@@ -409,7 +390,7 @@ def test_everything_else_is_the_environment_s():
   assert env.name == "RepeatFirst"
   assert env.num_actions == 4
   assert env.default_params == params
-  assert env.observation_size == 4
+  assert env.observation_space(params).n == 4
   assert env.action_space(params).n == 4
   with pytest.raises(AttributeError, match="nothing"):
     _ = env.nothing
@@ -462,4 +443,4 @@ def test_an_unknown_option_is_refused(option):
 def test_nothing_leaks():
   env, params = _wrapped()
   with jax.checking_leaks():
-    _play(env, params, jax.random.key(0), 2)
+    toy.play(env, params, jax.random.key(0), 2)

@@ -19,6 +19,7 @@ from jaxseq.training import errors
 from jaxseq.training import loop
 from jaxseq.training import scalars
 from jaxseq.training import signals
+from tests import programs
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _ROOT = _HERE.parents[1]
@@ -342,13 +343,7 @@ def test_sigterm_outside_of_the_loop_ends_in_order():
     "signals.exit_on_sigterm(); os.kill(os.getpid(), signal.SIGTERM);"
     "print('still here')"
   )
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    capture_output=True,
-    text=True,
-    timeout=60,
-    check=False,
-  )
+  result = programs.run("-c", code)
   assert result.returncode == 0
   assert "SIGTERM: stopped outside of training" in result.stderr
   assert not result.stdout

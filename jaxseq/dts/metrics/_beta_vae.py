@@ -70,14 +70,10 @@ def beta_vae_from_encoder(
 ) -> BetaVae:
   """Returns the score of an encoder of a generator with known factors.
 
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D): generates a window for
-      each row and encodes it.
-    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_points: as the rest, see `beta_vae_from_table`.
-    evaluation_points: see there.
-    batch: see there.
-    seed: of the draws of factors; what `encode` draws is its own.
+  `encode` makes codes (m, D) from factors (m, K) int64: it generates a window
+  for each row and encodes it; what it draws is its own. `sizes` (K,) are the
+  levels of each factor, 0 .. size - 1, which are equally likely. All else is
+  as in `beta_vae_from_table`.
 
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
@@ -143,13 +139,14 @@ def beta_vae_from_features(
 
 def _score(draw, train_points, evaluation_points, batch, seed) -> BetaVae:
   """Makes points from pairs by `draw(rng, count, batch)`; scores them."""
-  rng = np.random.default_rng(seed)
-  totals = {
-    "train_points": train_points,
-    "evaluation_points": evaluation_points,
-  }
-  points = []
-  for pieces in _draws.in_pieces(draw, rng, totals, batch):
+  points, rng = [], np.random.default_rng(seed)
+  for pieces in _draws.in_pieces(
+    draw,
+    rng,
+    batch,
+    train_points=train_points,
+    evaluation_points=evaluation_points,
+  ):
     features, factors = zip(
       *[(beta_vae_features(*codes), common) for *codes, common in pieces]
     )

@@ -7,7 +7,6 @@ say which (V,); or pairs of them, and their common factor.
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,12 +22,11 @@ _PIECE = 64
 def in_pieces(
   draw: Callable[[np.random.Generator, int, int], tuple[np.ndarray, ...]],
   rng: np.random.Generator,
-  totals: Mapping[str, int],
   batch: int,
-  least: int = 1,
+  **totals: int,
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
   """Yields what `draw` makes for each total, some batches at a time."""
-  _validate.integer("batch", batch, least)
+  _validate.positive("batch", batch)
   for name, total in totals.items():
     _validate.positive(name, total)
     yield (

@@ -84,16 +84,9 @@ def factor_vae_from_encoder(
 ) -> FactorVae:
   """Returns the score of an encoder of a generator with known factors.
 
-  Args:
-    encode: from factors (m, K) int64 to codes (m, D): generates a window for
-      each row and encodes it.
-    sizes: (K,) levels of each factor, 0 .. size - 1, which are equally likely.
-    train_votes: as the rest, see `factor_vae_from_table`.
-    evaluation_votes: see there.
-    batch: see there.
-    variance_examples: examples that the global variances are of.
-    least_deviation: see there.
-    seed: of the draws of factors; what `encode` draws is its own.
+  `encode` and `sizes` are those of `beta_vae_from_encoder`, and the global
+  variances are of `variance_examples` examples. All else is as in
+  `factor_vae_from_table`.
 
   Raises:
     ValueError: a size is below 2, or `encode` returns another shape.
@@ -163,15 +156,12 @@ class _Votes:
     """Returns votes (K, D) of batches (V, b, D) with factors (V,) held."""
     shape = self.variances.shape
     if codes.ndim != 3 or shape != codes.shape[2:] or not codes.size:
-      raise _validate.error(
-        "batches of codes",
-        f"shape {codes.shape} and {shape}",
-        "(votes, examples, codes), and a global variance for each code",
-      )
+      got = f"shape {codes.shape} and {shape}"
+      expected = "(votes, examples, codes), and a global variance for each code"
+      raise _validate.error("batches of codes", got, expected)
     if held.min() < 0 or held.max() >= self.num_factors:
-      raise _validate.error(
-        "factors", held, f"a number in 0 .. {self.num_factors - 1}"
-      )
+      expected = f"a number in 0 .. {self.num_factors - 1}"
+      raise _validate.error("factors", held, expected)
     votes = np.zeros((self.num_factors, *shape), np.int64)
     if self.active.any():
       relative = np.full((len(codes), *shape), np.inf)
@@ -193,14 +183,12 @@ class _Votes:
 
 def _score(votes, draw, rng, train_votes, evaluation_votes, batch) -> FactorVae:
   """Draws batches by `draw(rng, count, batch)` and lets them vote."""
-  totals = {"train_votes": train_votes, "evaluation_votes": evaluation_votes}
   # A variance is of 2 examples or more.
-  return votes.result(
-    *(
-      sum(votes.count(*piece) for piece in pieces)
-      for pieces in _draws.in_pieces(draw, rng, totals, batch, least=2)
-    )
+  _validate.integer("batch", batch, 2)
+  pieces = _draws.in_pieces(
+    draw, rng, batch, train_votes=train_votes, evaluation_votes=evaluation_votes
   )
+  return votes.result(*(sum(votes.count(*x) for x in part) for part in pieces))
 
 
 def _variances(codes: np.ndarray) -> np.ndarray:

@@ -78,15 +78,7 @@ def information_matrix(
 
 
 def pairwise_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns the mutual information between columns of two tables of labels.
-
-  Args:
-    a: (n, D) int.
-    b: (n, K) int.
-
-  Returns:
-    (D, K) float64, nats.
-  """
+  """Returns the information (D, K) of columns of labels (n, D) and (n, K)."""
   a, b = (
     [np.unique(column, return_inverse=True)[1] for column in table.T]
     for table in (a, b)
@@ -116,10 +108,9 @@ def information_bias(n: int, bins: int, levels: int) -> float:
 
 def _information(x: np.ndarray, y: np.ndarray) -> float:
   """Returns the plug-in information of labels 0 .. in (n,) and (n,)."""
-  columns = y.max() + 1
-  counts = np.bincount(
-    x * columns + y, minlength=(x.max() + 1) * columns
-  ).reshape(-1, columns)
+  shape = x.max() + 1, y.max() + 1
+  flat = np.ravel_multi_index((x, y), shape)
+  counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
   joint = counts / counts.sum()
   independent = joint.sum(1, keepdims=True) * joint.sum(0)
   # Rounding can leave a negative number where there is none.

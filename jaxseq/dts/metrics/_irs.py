@@ -60,9 +60,7 @@ def irs(
   """
   codes, factors = _arrays.pair(codes, factors)
   _validate.fraction("quantile", quantile)
-  active = np.ptp(codes, axis=0) > 0
-  if not active.any():
-    raise _validate.error("codes", "constants", "a column that varies")
+  active = _arrays.varying(codes)
   codes = codes[:, active]
   levels = _information.discretize(factors, bins)
   deviations = np.abs(codes - codes.mean(0)).max(0)

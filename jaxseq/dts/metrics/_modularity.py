@@ -76,17 +76,9 @@ def explicitness(
 
   Logistic regression on codes that are standardised by the training examples;
   the one-vs-rest area under the ROC curve, averaged over levels. A code that
-  does not vary is left as 0 (the reference fails on it).
-
-  Args:
-    codes: (n, D) float: what classifiers are trained on.
-    factors: (n, K) int.
-    codes_test: (m, D) float: what they are scored on.
-    factors_test: (m, K) int. A level that it lacks is not part of the mean.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
-    ModuleNotFoundError: scikit-learn is not installed.
+  does not vary is left as 0 (the reference fails on it), and a level that
+  `factors_test` lacks is not part of the mean. Arguments and errors are those
+  of `dci`, but one code and one factor will do.
   """
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test

@@ -80,21 +80,11 @@ def sap_matrix_discrete(
   """Returns the test accuracy of a linear SVM of each code for each factor.
 
   C = 0.01, classes weighted to balance, codes not standardised: a code of small
-  scale scores low.
-
-  Args:
-    codes: (n, D) float: what classifiers are trained on.
-    factors: (n, K) int.
-    codes_test: (m, D) float: what they are scored on.
-    factors_test: (m, K) int.
-    seed: of the classifiers.
+  scale scores low. Arguments and errors are those of `dci`, but one code and
+  one factor will do; `seed` is that of the classifiers.
 
   Returns:
     (D, K) float64 in 0 .. 1.
-
-  Raises:
-    ValueError: shapes or dtypes are wrong, or a factor is constant.
-    ModuleNotFoundError: scikit-learn is not installed.
   """
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test

@@ -7,7 +7,6 @@ is better; a representation that says nothing scores well.
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _information
 
@@ -84,7 +83,5 @@ def mean_pairwise_information(codes: np.ndarray, bins: int = 20) -> float:
 
 def _covariance(codes) -> np.ndarray:
   codes = _arrays.code_array(codes)
-  codes = codes[:, np.ptp(codes, axis=0) > 0]
-  if not codes.shape[1]:
-    raise _validate.error("codes", "constants", "a column that varies")
+  codes = codes[:, _arrays.varying(codes)]
   return np.atleast_2d(np.cov(codes, rowvar=False))

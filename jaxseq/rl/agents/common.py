@@ -65,35 +65,25 @@ class Config:
   bootstrap_truncated: bool = True
 
   def __post_init__(self):
+    rates = "learning_rate", "ssm_learning_rate_factor"
     _validate.fields(
       self,
       positive=("num_envs", "total_steps"),
-      above_zero=(
-        "learning_rate",
-        "ssm_learning_rate_factor",
-        "max_grad_norm",
-        "adam_epsilon",
-      ),
+      above_zero=(*rates, "max_grad_norm", "adam_epsilon"),
       shares=("gamma",),
     )
     _validate.literals(self)
     factor, stack = self.ssm_learning_rate_factor, self.network.stack
     if factor != 1 and not stack.ssm_parameters:
-      raise _validate.error(
-        "ssm_learning_rate_factor",
-        factor,
-        f"1: the mixer {stack.mixer!r} names no parameters for a group of"
-        " their own",
-      )
+      lacks = "names no parameters for a group of their own"
+      expected = f"1: the mixer {stack.mixer!r} {lacks}"
+      raise _validate.error("ssm_learning_rate_factor", factor, expected)
 
   def _check_total_steps(self, least: int, what: str) -> None:
     """Checks that the run has steps enough, and no more than can be counted."""
     if not least <= self.total_steps < 2**31:
-      raise _validate.error(
-        "total_steps",
-        self.total_steps,
-        f"at least one update {what} and less than 2**31",
-      )
+      expected = f"at least one update {what} and less than 2**31"
+      raise _validate.error("total_steps", self.total_steps, expected)
 
   @property
   def steps_per_update(self) -> int:
@@ -116,11 +106,9 @@ def player(
   Raises:
     ValueError: if the environment or an option is unknown.
   """
+  options, as_images = config.env_options, config.network.encoder is not None
   env, env_params = rollout.environment(
-    config.env_id,
-    config.env_options,
-    config.env_params,
-    as_images=config.network.encoder is not None,
+    config.env_id, options, config.env_params, as_images=as_images
   )
   network = make(actions.spec_of(env.action_space(env_params)))
   if config.normalize_observation:

@@ -87,23 +87,16 @@ class Config(common.Config):
       dropout="the network that learns must be the one that acted"
     )
     if self.num_envs % self.num_minibatches:
-      raise _validate.error(
-        "num_minibatches",
-        self.num_minibatches,
-        f"a divisor of num_envs = {self.num_envs}: a minibatch holds whole"
-        " environments",
-      )
-    if self.segment_length is None:
-      if self.truncate_gradient:
-        raise _validate.error(
-          "truncate_gradient", True, "False without a segment_length"
-        )
-    elif self.segment_length < 1 or self.rollout_length % self.segment_length:
-      raise _validate.error(
-        "segment_length",
-        self.segment_length,
-        f"a divisor of rollout_length = {self.rollout_length}",
-      )
+      whole = f"{self.num_envs}: a minibatch holds whole environments"
+      expected = f"a divisor of num_envs = {whole}"
+      raise _validate.error("num_minibatches", self.num_minibatches, expected)
+    length = self.segment_length
+    if length is None and self.truncate_gradient:
+      expected = "False without a segment_length"
+      raise _validate.error("truncate_gradient", True, expected)
+    if length is not None and (length < 1 or self.rollout_length % length):
+      expected = f"a divisor of rollout_length = {self.rollout_length}"
+      raise _validate.error("segment_length", length, expected)
     least = self.steps_per_update
     self._check_total_steps(least, f"(num_envs * rollout_length = {least})")
 
@@ -153,38 +146,25 @@ def player(config: Config) -> rollout.Player:
       no head for its action space, or if trials are asked for where episodes
       have none.
   """
-  players = common.player(
-    config, lambda spec: networks.ActorCritic(config.network, spec)
-  )
+  network = functools.partial(networks.ActorCritic, config.network)
+  players = common.player(config, network)
   envs = getattr(players.env, "envs", (players.env,))
-  if config.returns_per_trial and not all(
-    hasattr(env, "num_trials") for env in envs
-  ):
-    raise _validate.error(
-      "returns_per_trial",
-      True,
-      f"False: the episodes of {config.env_id} have no trials",
-    )
+  have_trials = all(hasattr(env, "num_trials") for env in envs)
+  if config.returns_per_trial and not have_trials:
+    expected = f"False: the episodes of {config.env_id} have no trials"
+    raise _validate.error("returns_per_trial", True, expected)
   return players
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(config: Config, key: Array) -> RunnerState:
-  """Returns the state before the first update.
+  """Returns the state before the first update; raises what `player` raises.
 
   Compiled on its own: jit it apart from `train`.
-
-  Raises:
-    ValueError: if the environment or an option is unknown.
   """
   world, variables, key_run = common.start(config, player(config), key)
-  return RunnerState(
-    variables=variables,
-    opt_state=_optimizer(config).init(variables),
-    world=world,
-    key=key_run,
-    num_updates=jnp.zeros((), jnp.int32),
-  )
+  opt_state = _optimizer(config).init(variables)
+  return RunnerState(variables, opt_state, world, key_run, jnp.int32(0))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -206,21 +186,13 @@ def update(
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   players = player(config)
-  world, transition = rollout.collect(
-    players,
-    runner.variables,
-    runner.world,
-    key_rollout,
-    config.rollout_length,
-    final_values=common.bootstraps(config, players),
-  )
+  bootstraps, length = common.bootstraps(config, players), config.rollout_length
+  known = players, runner.variables, runner.world, key_rollout
+  world, transition = rollout.collect(*known, length, final_values=bootstraps)
   # This step of the memory is not kept: the next rollout takes it again.
+  last = world.observation, world.memory, world.reset
   _, bootstrap_value, _ = players.network.apply(
-    runner.variables,
-    world.observation,
-    world.memory,
-    world.reset,
-    method="step",
+    runner.variables, *last, method="step"
   )
   transition = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), transition)
   over = transition.terminated
@@ -266,10 +238,8 @@ def _learn(config, network, runner, batch, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
-  orders = jax.vmap(lambda key: jax.random.permutation(key, config.num_envs))(
-    keys
-  )
-  orders = orders.reshape(-1, config.minibatch_size)
+  order = functools.partial(jax.random.permutation, x=config.num_envs)
+  orders = jax.vmap(order)(keys).reshape(-1, config.minibatch_size)
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)
@@ -328,13 +298,12 @@ def _replay(config, network, variables, memory, taken):
       memory = jax.lax.stop_gradient(memory)
     return run(memory, segment)
 
-  segments = jax.tree.map(
-    lambda x: jnp.moveaxis(
-      x.reshape(x.shape[0], -1, length, *x.shape[2:]), 1, 0
-    ),
-    sequence,
-  )
+  def cut(x):
+    return jnp.moveaxis(x.reshape(len(x), -1, length, *x.shape[2:]), 1, 0)
+
+  def join(x):
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
+
+  segments = jax.tree.map(cut, sequence)
   _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)
-  return jax.tree.map(
-    lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1), outputs
-  )
+  return jax.tree.map(join, outputs)

@@ -22,6 +22,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import batching
 from jaxseq.rl import last_observation
+from jaxseq.rl import mixtures
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
@@ -75,12 +76,9 @@ def player(config: Config) -> rollout.Player:
 
   def make(spec):
     if spec.kind != "categorical":
-      raise _validate.error(
-        "env_id",
-        config.env_id,
-        f"an environment with Discrete actions, not {spec.kind} ones: a"
-        " Q-network has one value for each",
-      )
+      why = f"not {spec.kind} ones: a Q-network has one value for each"
+      expected = f"an environment with Discrete actions, {why}"
+      raise _validate.error("env_id", config.env_id, expected)
     return q_networks.QNetwork(config.network, spec, config.dueling)
 
   return common.player(config, make)
@@ -88,27 +86,20 @@ def player(config: Config) -> rollout.Player:
 
 @functools.partial(jax.jit, static_argnums=0)
 def init(config: Config, key: Array) -> RunnerState:
-  """Returns the state before the first update.
+  """Returns the state before the first update; raises what `player` raises.
 
   Compiled on its own: jit it apart from `train`.
-
-  Raises:
-    ValueError: if the environment or an option is unknown.
   """
   world, variables, key_run = common.start(config, _learner(config), key)
   params = variables["params"]
   statistics = variables.get(normalization.COLLECTION, ())
   epsilon = jnp.float32(config.epsilon_start)
   world, tail = r2d2_rollout.start(world, config.burn_in)
-  played = jax.eval_shape(
-    lambda *args: _play(config, *args),
-    _variables(params, epsilon, statistics),
-    world,
-    tail,
-    key_run,
-  )
+  play = functools.partial(_play, config)
+  first = _variables(params, epsilon, statistics), world, tail, key_run
   one = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), played[2]
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+    jax.eval_shape(play, *first)[2],
   )
   return RunnerState(
     learned=r2d2_loss.Learned(
@@ -143,12 +134,9 @@ def update(
   """
   key, key_play, key_learn = jax.random.split(runner.key, 3)
   epsilon = exploration(config, runner.num_updates)
+  variables = _variables(runner.learned.params, epsilon, runner.statistics)
   world, tail, sequence, transition = _play(
-    config,
-    _variables(runner.learned.params, epsilon, runner.statistics),
-    runner.world,
-    runner.tail,
-    key_play,
+    config, variables, runner.world, runner.tail, key_play
   )
   replay = sequences.add(runner.replay, sequence)
   learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
@@ -178,10 +166,8 @@ train = common.make_train(update)
 def exploration(config: Config, num_updates: Array) -> Array:
   """Returns epsilon after so many updates, of any shape, as float32."""
   span = max(1, round(config.exploration_fraction * config.num_updates))
-  schedule = optax.linear_schedule(
-    config.epsilon_start, config.epsilon_end, span
-  )
-  return schedule(num_updates.astype(jnp.float32))
+  bounds = config.epsilon_start, config.epsilon_end
+  return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
 
 
 def _variables(params, epsilon, statistics):
@@ -200,9 +186,10 @@ def _optimizer(config):
 def _learner(config):
   """The player that learns: it sees where an episode was cut off."""
   players = player(config)
-  if common.bootstraps(config, players):
-    players = players._replace(env=last_observation.show_last(players.env))
-  return players
+  if not common.bootstraps(config, players):
+    return players
+  env = mixtures.wrap(players.env, last_observation.LastObservation)
+  return players._replace(env=env)
 
 
 def _play(config, variables, world, tail, key):
@@ -234,12 +221,14 @@ def _learn_if_ready(config, runner, replay, key):
     )
 
   def wait():
-    unknown = jax.tree.map(
-      lambda x: jnp.full(x.shape, jnp.nan, x.dtype), jax.eval_shape(learn)[-1]
-    )
+    unknown = {
+      name: jnp.full(x.shape, jnp.nan, x.dtype)
+      for name, x in jax.eval_shape(learn)[-1].items()
+    }
     return learned, replay.priorities, unknown
 
-  def learn_where_ready():
-    return wrappers.select(ready, learn(), wait())
-
-  return jax.lax.cond(batching.any_of_batch(ready), learn_where_ready, wait)
+  return jax.lax.cond(
+    batching.any_of_batch(ready),
+    lambda: wrappers.select(ready, learn(), wait()),
+    wait,
+  )

@@ -88,29 +88,19 @@ class Config(common.Config):
       not_negative=("burn_in", "priority_exponent", "importance_exponent"),
     )
     if self.burn_in and self.sequence_length % self.burn_in:
-      raise _validate.error(
-        "burn_in",
-        self.burn_in,
-        f"0 or a divisor of sequence_length = {self.sequence_length}",
-      )
-    if not self.num_envs <= self.replay_sequences:
-      raise _validate.error(
-        "replay_sequences",
-        self.replay_sequences,
-        f"at least num_envs = {self.num_envs}: so many are added at once",
-      )
-    if self.learning_starts > self.replay_sequences:
-      raise _validate.error(
-        "learning_starts",
-        self.learning_starts,
-        f"at most replay_sequences = {self.replay_sequences}",
-      )
+      expected = f"0 or a divisor of sequence_length = {self.sequence_length}"
+      raise _validate.error("burn_in", self.burn_in, expected)
+    held = self.replay_sequences
+    if self.num_envs > held:
+      added = f"{self.num_envs}: so many are added at once"
+      expected = f"at least num_envs = {added}"
+      raise _validate.error("replay_sequences", held, expected)
+    if self.learning_starts > held:
+      expected = f"at most replay_sequences = {held}"
+      raise _validate.error("learning_starts", self.learning_starts, expected)
     least = self.steps_per_update * (self.first_update + 1)
-    self._check_total_steps(
-      least,
-      f"that learns ({least}, by num_envs, sequence_length and"
-      " learning_starts)",
-    )
+    found = f"({least}, by num_envs, sequence_length and learning_starts)"
+    self._check_total_steps(least, f"that learns {found}")
 
   @property
   def steps_per_update(self) -> int:

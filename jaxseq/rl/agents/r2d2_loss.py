@@ -1,5 +1,6 @@
 """Loss of R2D2 and its optimizer steps, from replayed sequences."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -135,15 +136,11 @@ def targets(
   if config.rescale_values:
     v = td.unrescale(v)
   r_t = config.reward_scale * batch.reward
-  arguments = (r_t, v, batch.terminated, batch.cut)
   if config.targets == "lambda":
-    target_tm1 = td.lambda_targets(
-      *arguments, gamma=config.gamma, q_lambda=config.q_lambda
-    )
+    look = functools.partial(td.lambda_targets, q_lambda=config.q_lambda)
   else:
-    target_tm1 = td.n_step_targets(
-      *arguments, gamma=config.gamma, num_steps=config.num_steps
-    )
+    look = functools.partial(td.n_step_targets, num_steps=config.num_steps)
+  target_tm1 = look(r_t, v, batch.terminated, batch.cut, gamma=config.gamma)
   return td.rescale(target_tm1) if config.rescale_values else target_tm1
 
 

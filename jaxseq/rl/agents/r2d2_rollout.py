@@ -112,15 +112,9 @@ def play(
     (taken.observation, taken.reset),
     (after.observation, after.reset),
   )
-  sequence = Sequence(
-    memory=tail.memory if burn_in else world.memory,
-    observation=observation,
-    reset=reset,
-    action=taken.action,
-    reward=taken.reward,
-    terminated=taken.terminated,
-    cut=taken.truncated,
-  )
+  memory = tail.memory if burn_in else world.memory
+  done = taken.action, taken.reward, taken.terminated, taken.truncated
+  sequence = Sequence(memory, observation, reset, *done)
   tail = Tail(
     memory=jax.tree.map(lambda x: x[-1], memories) if burn_in else (),
     observation=jax.tree.map(lambda x: x[:, length:-1], observation),

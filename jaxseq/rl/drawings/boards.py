@@ -7,6 +7,7 @@ import numpy as np
 from jaxseq.rl.drawings import paint
 from jaxseq.rl.drawings import reel
 from jaxseq.rl.drawings import timeline
+from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import decks
 
 _WALL = "#44546a"
@@ -16,33 +17,24 @@ _SHIP = "#c9ccd1"
 _SEA = "#eaf3f8"
 
 
-def cells(board: np.ndarray, width: int) -> np.ndarray:
-  """Returns a bitboard (height,) as (height, width) bool; see `bitboard`."""
-  return (np.asarray(board)[:, None] >> np.arange(width)) & 1 == 1
-
-
 def draw_labyrinth(
   canvas: paint.Canvas, area: paint.Box, film: reel.Film, t: int
 ) -> None:
   """Draws the maze; a frame marks the nine cells that the agent sees."""
   size, states = film.game.height, film.states
-  free = cells(states.free[t][:size], size)
-  explored = getattr(states, "explored", None)
+  free = bitboard.to_grid(states.free[t][:size], size)
   boxes = paint.grid(area, size, size)
-  visited = np.zeros((size, size), bool)
-  if explored is not None:
-    visited = cells(explored[t][:size], size)
+  if hasattr(states, "explored"):
+    visited = bitboard.to_grid(states.explored[t][:size], size)
   else:
+    visited = np.zeros((size, size), bool)
     visited[states.position.row[: t + 1], states.position.column[: t + 1]] = 1
-  for row in range(size):
-    for column in range(size):
-      color = _OPEN if free[row, column] else _WALL
-      color = _EXPLORED if visited[row, column] else color
-      canvas.box(boxes[row][column], color)
-  for place, color in (
-    (states.start, paint.YELLOW),
-    (states.goal, paint.GREEN),
-  ):
+  for row, column in np.ndindex(size, size):
+    color = _OPEN if free[row, column] else _WALL
+    color = _EXPLORED if visited[row, column] else color
+    canvas.box(boxes[row][column], color)
+  ends = (states.start, paint.YELLOW), (states.goal, paint.GREEN)
+  for place, color in ends:
     if place.row[t] >= 0:
       box = boxes[place.row[t]][place.column[t]]
       canvas.box(paint.inset(box, 1), color)
@@ -61,20 +53,18 @@ def draw_battleship(
 ) -> None:
   """Draws ships, shots so far and, in a frame, the shot of step t."""
   size, states = film.game.board_size, film.states
-  ships = cells(states.ships[t], size)
-  guesses = cells(states.guesses[t], size)
+  ships = bitboard.to_grid(states.ships[t], size)
+  guesses = bitboard.to_grid(states.guesses[t], size)
   shot = film.action(t)
-  guesses[shot] = True
+  guesses[shot] = 1
   boxes = paint.grid(area, size, size)
-  for row in range(size):
-    for column in range(size):
-      box = boxes[row][column]
-      is_ship = ships[row, column]
-      canvas.box(box, _SHIP if is_ship else _SEA, paint.WHITE)
-      if guesses[row, column]:
-        radius = (0.32 if is_ship else 0.14) * (box[2] - box[0])
-        color = paint.ORANGE if is_ship else paint.BLUE
-        canvas.circle(paint.middle(box), radius, color)
+  for row, column in np.ndindex(size, size):
+    box, is_ship = boxes[row][column], ships[row, column]
+    canvas.box(box, _SHIP if is_ship else _SEA, paint.WHITE)
+    if guesses[row, column]:
+      radius = (0.32 if is_ship else 0.14) * (box[2] - box[0])
+      color = paint.ORANGE if is_ship else paint.BLUE
+      canvas.circle(paint.middle(box), radius, color)
   canvas.box(boxes[shot[0]][shot[1]], None, paint.BLACK, 2)
 
 
@@ -83,25 +73,23 @@ def draw_minesweeper(
 ) -> None:
   """Draws mines, counts so far and, in a frame, the cell of step t."""
   game, states = film.game, film.states
-  mines = cells(states.mines[t], game.width)
-  opened = cells(states.opened[t], game.width)
+  mines = bitboard.to_grid(states.mines[t], game.width)
+  opened = bitboard.to_grid(states.opened[t], game.width)
   chosen = film.action(t)
-  opened[chosen] = True
-  padded = np.pad(mines.astype(int), 1)
+  opened[chosen] = 1
+  padded = np.pad(mines, 1)
   boxes = paint.grid(area, game.height, game.width)
-  for row in range(game.height):
-    for column in range(game.width):
-      box = boxes[row][column]
-      size = box[2] - box[0]
-      is_open = opened[row, column]
-      color = paint.WHITE if is_open else paint.LIGHT
-      canvas.box(paint.inset(box, 1), color, paint.GRAY)
-      if mines[row, column]:
-        color = paint.ORANGE if is_open else paint.GRAY
-        canvas.circle(paint.middle(box), 0.25 * size, color)
-      elif is_open:
-        count = padded[row : row + 3, column : column + 3].sum()
-        canvas.text(paint.middle(box), str(count), 0.5 * size)
+  for row, column in np.ndindex(mines.shape):
+    box, is_open = boxes[row][column], opened[row, column]
+    size = box[2] - box[0]
+    color = paint.WHITE if is_open else paint.LIGHT
+    canvas.box(paint.inset(box, 1), color, paint.GRAY)
+    if mines[row, column]:
+      color = paint.ORANGE if is_open else paint.GRAY
+      canvas.circle(paint.middle(box), 0.25 * size, color)
+    elif is_open:
+      count = padded[row : row + 3, column : column + 3].sum()
+      canvas.text(paint.middle(box), str(count), 0.5 * size)
   canvas.box(boxes[chosen[0]][chosen[1]], None, paint.BLUE, 3)
 
 
@@ -112,9 +100,8 @@ def draw_concentration(
   game, states = film.game, film.states
   matched, seen = states.matched[t] == 1, film.choices(t)
   (chosen,) = film.action(t)
-  columns = decks.RANKS
-  boxes = paint.grid(area, math.ceil(game.num_cards / columns), columns)
-  boxes = [box for row in boxes for box in row]
+  rows = paint.grid(area, math.ceil(game.num_cards / decks.RANKS), decks.RANKS)
+  boxes = [box for row in rows for box in row]
   for i in range(game.num_cards):
     box = paint.inset(boxes[i], 1.5)
     hidden = seen[i] == game.card_types
@@ -141,11 +128,9 @@ def draw_bandit(
   for arm, payout in enumerate(payouts):
     x = left + arm * width
     height = float(payout) * (base - top)
-    is_pulled = arm == pulls[-1]
     color = paint.LIGHT
-    if is_pulled:
-      won = film.taken.reward[t] > 0
-      color = paint.GREEN if won else paint.ORANGE
+    if arm == pulls[-1]:
+      color = paint.GREEN if film.taken.reward[t] > 0 else paint.ORANGE
     canvas.box((x + 2, base - height, x + width - 2, base), color)
     size = min(13.0, width * 0.5)
     canvas.text((x + width / 2, base + 10), str(arm), size, paint.GRAY)

@@ -26,24 +26,22 @@ def draw_cartpole(
   for x in (left, (left + right) / 2, right):
     canvas.line([(x, rail), (x, rail + 8)], paint.GRAY)
 
-  def pole(x, theta, color, width):
+  def pole(x, theta, color):
     x = (left + right) / 2 + meter * float(x)
-    foot = (x, rail - 18)
-    tip = (
-      x + length * math.sin(theta),
-      foot[1] - length * math.cos(theta),
-    )
-    canvas.line([foot, tip], color, width)
+    y = rail - 18
+    tip = x + length * math.sin(theta), y - length * math.cos(theta)
+    canvas.line([(x, y), tip], color, 6)
     return x
 
   if getattr(states, "noise", None) is not None:
-    x, theta = film.seen(t)[:2]
-    pole(x, theta, paint.LIGHT, 6)
+    pole(*film.seen(t)[:2], paint.LIGHT)
   x = (left + right) / 2 + meter * float(states.x[t])
   canvas.box((x - 26, rail - 20, x + 26, rail), paint.BLUE, radius=3)
-  pole(states.x[t], float(states.theta[t]), paint.ORANGE, 6)
-  way = 1 if film.action(t)[0] else -1
-  _arrow(canvas, (x + way * 30, rail - 10), (x + way * 58, rail - 10))
+  pole(states.x[t], states.theta[t], paint.ORANGE)
+  way, y = 1 if film.action(t)[0] else -1, rail - 10
+  end, back = (x + way * 58, y), x + way * 50
+  canvas.line([(x + way * 30, y), end], paint.BLACK, 3)
+  canvas.line([(back, y - 6), end, (back, y + 6)], paint.BLACK, 3)
 
 
 def draw_pendulum(
@@ -138,9 +136,8 @@ def draw_reacher(
 
 def _plane(area, left, right, low, high) -> Callable:
   """Maps a plane into the middle of a box, with one scale for both axes."""
-  scale = min(
-    (area[2] - area[0]) / (right - left), (area[3] - area[1]) / (high - low)
-  )
+  width, height = area[2] - area[0], area[3] - area[1]
+  scale = min(width / (right - left), height / (high - low))
   x, y = paint.middle(area)
 
   def place(across, up):
@@ -150,12 +147,3 @@ def _plane(area, left, right, low, high) -> Callable:
     )
 
   return place
-
-
-def _arrow(canvas, start, end):
-  way = 1 if end[0] > start[0] else -1
-  x, y = end
-  canvas.line([start, end], paint.BLACK, 3)
-  canvas.line(
-    [(x - way * 8, y - 6), (x, y), (x - way * 8, y + 6)], paint.BLACK, 3
-  )

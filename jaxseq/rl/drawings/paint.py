@@ -48,12 +48,9 @@ class Canvas:
     radius: float = 0,
   ) -> None:
     """Draws a rectangle, with round corners if a radius is given."""
+    edge = round(width * _SCALE) if outline else 0
     self._draw.rounded_rectangle(
-      _scaled(box),
-      radius * _SCALE,
-      fill,
-      outline,
-      round(width * _SCALE) if outline else 0,
+      _scaled(box), radius * _SCALE, fill, outline, edge
     )
 
   def circle(
@@ -65,24 +62,15 @@ class Canvas:
     width: float = 1,
   ) -> None:
     """Draws a circle."""
-    x, y = center
-    self._draw.ellipse(
-      _scaled((x - radius, y - radius, x + radius, y + radius)),
-      fill,
-      outline,
-      round(width * _SCALE),
-    )
+    box = _scaled(inset((*center, *center), -radius))
+    self._draw.ellipse(box, fill, outline, round(width * _SCALE))
 
   def line(
     self, points: list[tuple[float, float]], color: str, width: float = 1
   ) -> None:
     """Draws a line through points."""
-    self._draw.line(
-      [_scaled(point) for point in points],
-      color,
-      round(width * _SCALE),
-      joint="curve",
-    )
+    places = list(map(_scaled, points))
+    self._draw.line(places, color, round(width * _SCALE), joint="curve")
 
   def text(
     self,

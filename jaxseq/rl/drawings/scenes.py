@@ -84,13 +84,8 @@ def frame(film: reel.Film, t: int) -> np.ndarray:
   total = float(film.taken.reward[: t + 1].sum())
   bottom = HEIGHT - 20
   canvas.text((14, bottom), action_text(film, t), 14, anchor="lm")
-  canvas.text(
-    (WIDTH * 0.6, bottom),
-    timeline.signed(reward, 3),
-    14,
-    timeline.reward_color(reward),
-    "rm",
-  )
+  text, color = timeline.signed(reward, 3), timeline.reward_color(reward)
+  canvas.text((WIDTH * 0.6, bottom), text, 14, color, "rm")
   canvas.text((WIDTH - 14, bottom), f"return {total:+.3f}", 14, anchor="rm")
   return canvas.pixels()
 

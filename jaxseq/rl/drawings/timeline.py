@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq.rl import transcript
 from jaxseq.rl.drawings import paint
 from jaxseq.rl.drawings import reel
@@ -98,12 +99,10 @@ def rows(film: reel.Film, t: int) -> dict[str, Mark]:
         "does": Mark(str(done)),
       }
     case higher_lower.HigherLower():
-      return {
-        "sees": card(seen[0], types),
-        "does": Mark(("higher", "lower")[done]),
-      }
+      guess = ("higher", "lower")[done]
+      return {"sees": card(seen[0], types), "does": Mark(guess)}
     case _:
-      raise ValueError(f"game: got {game!r}, expected one with a timeline.")
+      raise _validate.error("game", game, "one with a timeline")
   return {
     "sees": card(seen[0], types),
     "asked": NOTHING if asked is None else card(asked, types),
@@ -127,18 +126,12 @@ def draw(
   for step, marks in columns.items():
     x = left + _LABELS + (step - first + 0.5) * width
     if step == t:
-      canvas.box(
-        (x - width / 2 + 1, top, x + width / 2 - 1, bottom),
-        paint.PALE,
-        paint.GRAY,
-        radius=6,
-      )
+      box = x - width / 2 + 1, top, x + width / 2 - 1, bottom
+      canvas.box(box, paint.PALE, paint.GRAY, radius=6)
     for name, mark in marks.items():
       _draw_mark(canvas, (x, middles[name]), mark, width, height)
-    reward = float(film.taken.reward[step])
-    canvas.text(
-      (x, middles["earns"]), signed(reward, 2), 11, reward_color(reward)
-    )
+    reward, point = float(film.taken.reward[step]), (x, middles["earns"])
+    canvas.text(point, signed(reward, 2), 11, reward_color(reward))
 
 
 def signed(value: float, digits: int) -> str:
@@ -159,13 +152,9 @@ def _draw_mark(canvas: Any, point, mark: Mark, width, height) -> None:
   x, y = point
   if mark.is_card:
     tall = min(height * 0.8, width * 1.1)
-    wide = tall * 0.72
-    canvas.box(
-      (x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2),
-      paint.WHITE,
-      paint.GRAY,
-      radius=4,
-    )
+    half, up = tall * 0.36, tall / 2
+    box = x - half, y - up, x + half, y + up
+    canvas.box(box, paint.WHITE, paint.GRAY, radius=4)
     canvas.text(point, mark.text, tall * 0.5, mark.color)
     return
   lines = mark.text.split("\n")

@@ -51,6 +51,8 @@ class Player:
   # Bounds of what `draw_noops` is to return, and the usual time limit.
   noops = (0, 29)
   limit = 27_000
+  # Of `resizing`, how images get their size.
+  resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 
   def __init__(
     self,
@@ -87,21 +89,19 @@ class Player:
     self.emulator.getScreenGrayscale(self._screens[which])
     return self._screens[which]
 
+  def _shrink(self, screen: np.ndarray) -> np.ndarray:
+    return self.resize(screen, (SIZE, SIZE))
+
   def _finish(
     self, frame: np.ndarray, reward: float, life_lost: bool, stopped: bool
   ) -> Step:
     """Ends a step, and begins the next game if this one is over."""
     terminated = self.emulator.game_over()
     truncated = stopped and not terminated
-    following = self.reset() if terminated or truncated else frame
-    return Step(
-      following,
-      frame,
-      np.float32(reward),
-      np.bool_(life_lost and not (terminated or truncated)),
-      np.bool_(terminated),
-      np.bool_(truncated),
-    )
+    over = terminated or truncated
+    following = self.reset() if over else frame
+    flags = map(np.bool_, (life_lost and not over, terminated, truncated))
+    return Step(following, frame, np.float32(reward), *flags)
 
 
 def package() -> Any:

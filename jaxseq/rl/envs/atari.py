@@ -39,18 +39,20 @@ from jaxseq.rl.envs import spaces
 class Player(_ale.Player):
   """One player by the rules of ale-py's `AtariVectorEnv`."""
 
+  resize = staticmethod(resizing.area)
+
   def reset(self) -> np.ndarray:
     """Begins a game; returns the frame (84, 84) uint8."""
     self.emulator.reset_game()
     for _ in range(self.draw_noops()):
       self.emulator.act(_ale.NOOP)
     self.lives, self.steps = self.emulator.lives(), 0
-    return _shrink(self._look(0))
+    return self._shrink(self._look(0))
 
   def step(self, action: int) -> _ale.Step:
     """Takes an action, an index into the game's smallest set of actions."""
     reward, before = self._repeat(action)
-    frame = _shrink(np.maximum(before, self._look(1)))
+    frame = self._shrink(np.maximum(before, self._look(1)))
     lost = self.emulator.lives() < self.lives
     self.lives = self.emulator.lives()
     self.steps += 1
@@ -64,8 +66,7 @@ _PLAYERS = {"ale": Player, "released": atari_released.Player}
 class EnvState(base.EnvState):
   """State of a game.
 
-  Attributes:
-    time: () int32, number of steps played.
+  Attributes, beside those of `base.EnvState`:
     lives: () int32, against which the loss of a life is told.
     emulator: (n,) uint8, the emulator's memory.
   """
@@ -98,9 +99,9 @@ class Atari(base.Environment):
     self._host  # noqa: B018, refuses a game that nobody can play
 
   @property
-  def default_params(self) -> base.EnvParams:
+  def max_steps(self) -> int:
     """The time limit."""
-    return base.EnvParams(max_steps_in_episode=_PLAYERS[self.rules].limit)
+    return _PLAYERS[self.rules].limit
 
   @property
   def name(self) -> str:
@@ -123,30 +124,24 @@ class Atari(base.Environment):
         params.max_steps_in_episode,
       )
     )
-    info = {
-      "terminated": terminated,
-      "truncated": truncated,
-      "final_observation": final_frame,
-      "life_lost": life_lost,
-    }
-    return frame, state, reward, terminated, truncated, info
+    info = {"life_lost": life_lost}
+    return base.outcome(
+      frame, state, reward, terminated, truncated, final_frame, info
+    )
 
   def reset_env(
     self, key: jax.Array, params: PyTree
   ) -> tuple[jax.Array, EnvState]:
     """Starts a game, as gymnax names it."""
-    del params
     frame = _array(np.uint8, _ale.SIZE, _ale.SIZE, 1)
     return self._call(self._host.reset, (frame,), self._noops(key))
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Grey images."""
-    del params
     return spaces.Box(0, 255, (_ale.SIZE, _ale.SIZE, 1), np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
-    del params
     return spaces.Discrete(self._host.num_actions)
 
   @property
@@ -159,11 +154,8 @@ class Atari(base.Environment):
 
   def _call(self, function, shapes, *arguments):
     """Calls a function of the host, whose last result is a state."""
-    state = EnvState(
-      time=_array(np.int32),
-      lives=_array(np.int32),
-      emulator=_array(np.uint8, self._host.num_bytes),
-    )
+    number, memory = _array(np.int32), _array(np.uint8, self._host.num_bytes)
+    state = EnvState(time=number, lives=number, emulator=memory)
     return host.call(function, (*shapes, state), *arguments)
 
 
@@ -205,29 +197,16 @@ class _Host:
   def _put(self, player: _ale.Player) -> EnvState:
     """Gives a player back; returns what it remembers."""
     player.memory = player.emulator.cloneState().serialize()
-    state = EnvState(
-      time=np.int32(player.steps),
-      lives=np.int32(player.lives),
-      emulator=np.frombuffer(player.memory, np.uint8),
-    )
+    numbers = np.int32(player.steps), np.int32(player.lives)
+    memory = np.frombuffer(player.memory, np.uint8)
     self._players.put(player)
-    return state
+    return EnvState(*numbers, memory)
 
 
 _host = functools.cache(_Host)
 
 
-def names() -> tuple[str, ...]:
-  """Returns the names of the games that are installed.
-
-  Raises:
-    ValueError: the package ale-py is not installed.
-  """
-  return _ale.names()
-
-
-def _shrink(screen: np.ndarray) -> np.ndarray:
-  return resizing.area(screen, (_ale.SIZE, _ale.SIZE))
+names = _ale.names
 
 
 def _array(dtype, *shape):

@@ -28,6 +28,7 @@ class Player(_ale.Player):
   """
 
   noops = (1, 30)
+  resize = staticmethod(resizing.bilinear)
 
   def reset(self) -> np.ndarray:
     """Begins a game; returns the frame (84, 84) uint8."""
@@ -36,7 +37,7 @@ class Player(_ale.Player):
     for _ in range(self.draw_noops()):
       self.emulator.act(_ale.NOOP)
     self.steps = 0
-    return _shrink(self._look(0))
+    return self._shrink(self._look(0))
 
   def step(self, action: int) -> _ale.Step:
     """Takes an action, an index into the game's smallest set of actions."""
@@ -45,9 +46,8 @@ class Player(_ale.Player):
     lost = 0 < self.emulator.lives() < self.lives
     if lost:
       self._begin_life()
-      frame = _shrink(self._look(1))
-    else:
-      frame = _shrink(np.maximum(before, self._look(1)))
+    shown = self._look(1) if lost else np.maximum(before, self._look(1))
+    frame = self._shrink(shown)
     stopped = self.steps >= self.max_steps
     self.steps += 1
     return self._finish(frame, reward, lost, stopped)
@@ -55,7 +55,3 @@ class Player(_ale.Player):
   def _begin_life(self):
     self.emulator.act(_ale.NOOP)
     self.lives = self.emulator.lives()
-
-
-def _shrink(screen: np.ndarray) -> np.ndarray:
-  return resizing.bilinear(screen, (_ale.SIZE, _ale.SIZE))

@@ -16,9 +16,7 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of Autoencode.
 
-  Attributes:
-    time: () int32, steps played.
-    deck: what is left of the deck.
+  Attributes, beside those of `card_game.EnvState`:
     stack: (n,) int32, the cards that have been shown and not been answered,
       last first; zeros stand after them.
   """
@@ -64,7 +62,6 @@ class Autoencode(card_game.CardGame):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     watching = state.time < self.num_cards - 1
     right = action == state.stack[0]
     scale = jnp.float32(1 / self.num_cards)
@@ -78,7 +75,6 @@ class Autoencode(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the mode and the suit of the card on show, (2,) int32."""
-    del params
     last = self.num_cards - 1
     mode = (state.time < last).astype(jnp.int32)
     suit = jnp.where(state.time <= last, state.stack[0], 0)

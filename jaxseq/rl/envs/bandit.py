@@ -1,7 +1,6 @@
 """MultiarmedBandit: find out which arm pays best, and pull it."""
 
 import dataclasses
-import functools
 from typing import ClassVar
 
 from flax import struct
@@ -20,8 +19,7 @@ from jaxseq.rl.envs import spaces
 class EnvState(base.EnvState):
   """State of MultiarmedBandit.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `base.EnvState`:
     payouts: (num_arms,) float32, probability of each arm to pay.
     won: () int32, whether the last pull has paid.
   """
@@ -60,40 +58,15 @@ class MultiarmedBandit(base.Environment):
     """Random words of a reset, one for each arm."""
     return self.num_arms
 
-  @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.max_steps)
-
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_payouts(
-    self, payouts: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
-    """Starts an episode with known arms; the next ones are random again.
-
-    Args:
-      payouts: (num_arms,) floats in [0, 1], probability of each arm to pay.
-
-    Returns:
-      The first observation and the state.
-
-    Raises:
-      ValueError: if `payouts` has another shape.
-    """
-    _validate.shape("payouts", payouts, (self.num_arms,))
-    state = self._first(payouts.astype(jnp.float32))
-    return state.won, state
-
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Draws the probabilities."""
-    del params
-    return self._first(randomness.uniform(words))
+    payouts = randomness.uniform(words)
+    return EnvState(time=jnp.int32(0), payouts=payouts, won=jnp.int32(0))
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     # A sum over the arms is cheaper than a look-up, under vmap a gather.
     is_pulled = np.arange(self.num_arms, dtype=np.int32) == action
     payout = jnp.sum(jnp.where(is_pulled, state.payouts, 0))
@@ -105,13 +78,8 @@ class MultiarmedBandit(base.Environment):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last pull has paid, () int32."""
-    del params
     return state.won
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The arms."""
-    del params
     return spaces.Discrete(self.num_arms)
-
-  def _first(self, payouts):
-    return EnvState(time=jnp.int32(0), payouts=payouts, won=jnp.int32(0))

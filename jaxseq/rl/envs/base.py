@@ -1,6 +1,8 @@
 """The base of the environments here: gymnax's interface, cheap auto-reset."""
 
+from collections.abc import Mapping
 import functools
+import types
 from typing import ClassVar
 
 from flax import struct
@@ -34,6 +36,30 @@ class EnvParams:
   max_steps_in_episode: int | jax.Array = 1
 
 
+def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+  """Returns one of two trees of arrays of the same shapes, by a () bool."""
+  return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
+
+
+def outcome(
+  observation: PyTree,
+  state: PyTree,
+  reward: jax.Array,
+  terminated: jax.Array,
+  truncated: jax.Array,
+  final_observation: PyTree,
+  info: Mapping[str, PyTree] = types.MappingProxyType({}),
+) -> protocol.Step:
+  """Returns what `Jitted.step` returns; `info` is what else it tells."""
+  reported = {
+    **info,
+    "terminated": terminated,
+    "truncated": truncated,
+    "final_observation": final_observation,
+  }
+  return observation, state, reward, terminated, truncated, reported
+
+
 class Jitted:
   """`reset` and `step` as gymnax 1.0 has them, compiled.
 
@@ -54,8 +80,7 @@ class Jitted:
     Returns:
       The first observation and the state.
     """
-    params = self.default_params if params is None else params
-    return self._reset(key, params)
+    return self._reset(key, self._or_default(params))
 
   @functools.partial(jax.jit, static_argnames=("self",))
   def step(
@@ -84,8 +109,10 @@ class Jitted:
     Raises:
       ValueError: if the action has the wrong shape or kind of number.
     """
-    params = self.default_params if params is None else params
-    return self._step(key, state, action, params)
+    return self._step(key, state, action, self._or_default(params))
+
+  def _or_default(self, params):
+    return self.default_params if params is None else params
 
 
 class Environment(Jitted):
@@ -101,26 +128,29 @@ class Environment(Jitted):
 
   A subclass is a frozen dataclass, hence hashable by value and static under
   `jit`: two environments made alike share one compilation. It defines
-  `start`, `advance`, `observe`, `default_params`, `is_terminated` if an episode
-  can end by itself, and the spaces, as two attributes or two methods; its state
-  has a field `time`, the () int32 number of steps played.
+  `start`, `advance`, `observe`, `max_steps` or `default_params`,
+  `is_terminated` if an episode can end by itself, and the spaces, as two
+  attributes or two methods; its state has a field `time`, the () int32 number
+  of steps played.
 
   Attributes:
     actions: the space of actions.
     observations: the space of observations.
     step_words: uint32 random words that `advance` consumes.
     reset_words: uint32 random words that `start` consumes.
+    max_steps: the time limit of `default_params`.
   """
 
   actions: ClassVar[spaces.Space]
   observations: ClassVar[spaces.Space]
   step_words: ClassVar[int] = 0
   reset_words: ClassVar[int] = 0
+  max_steps: ClassVar[int] = 1
 
   @property
   def default_params(self) -> PyTree:
     """The parameters that `step` and `reset` take if they are given none."""
-    return EnvParams()
+    return EnvParams(max_steps_in_episode=self.max_steps)
 
   @property
   def name(self) -> str:
@@ -129,17 +159,14 @@ class Environment(Jitted):
 
   def observation_space(self, params: EnvParams | None = None) -> spaces.Space:
     """The space of observations."""
-    del params
     return self.observations
 
   def action_space(self, params: EnvParams | None = None) -> spaces.Space:
     """The space of actions."""
-    del params
     return self.actions
 
   def is_terminated(self, state: PyTree, params: EnvParams) -> jax.Array:
     """Returns whether the episode has ended by itself, () bool; False here."""
-    del params
     return jnp.zeros_like(state.time, bool)
 
   def is_truncated(self, state: PyTree, params: EnvParams) -> jax.Array:
@@ -154,7 +181,6 @@ class Environment(Jitted):
     self, words: jax.Array, state: PyTree, params: EnvParams
   ) -> PyTree:
     """Returns the first state of the episode after that of `state`."""
-    del state
     return self.start(words, params)
 
   def advance(
@@ -182,24 +208,15 @@ class Environment(Jitted):
 
   def _step(self, key, state, action, params):
     words = _words(key, self.step_words + self.reset_words)
-    final_observation, stepped, reward = self._advance(
-      words[: self.step_words], state, action, params
-    )
+    drawn, kept = words[: self.step_words], words[self.step_words :]
+    final, stepped, reward = self._advance(drawn, state, action, params)
     terminated = self.is_terminated(stepped, params)
     truncated = self.is_truncated(stepped, params)
     done = terminated | truncated
-    fresh = self.restart(words[self.step_words :], stepped, params)
-    observation, state = jax.tree.map(
-      lambda new, old: jnp.where(done, new, old),
-      (self.observe(fresh, params), fresh),
-      (final_observation, stepped),
-    )
-    info = {
-      "terminated": terminated,
-      "truncated": truncated,
-      "final_observation": final_observation,
-    }
-    return observation, state, reward, terminated, truncated, info
+    fresh = self.restart(kept, stepped, params)
+    begun, played = (self.observe(fresh, params), fresh), (final, stepped)
+    after = select(done, begun, played)
+    return outcome(*after, reward, terminated, truncated, final)
 
   def step_env(
     self, key: jax.Array, state: PyTree, action: jax.Array, params: EnvParams

@@ -1,7 +1,6 @@
 """Battleship: sink all ships, told of every shot whether it has hit."""
 
 import dataclasses
-import functools
 from typing import ClassVar
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ class Fleet(NamedTuple):
 class EnvState(base.EnvState):
   """State of Battleship.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `base.EnvState`:
     ships: (board_size,) int32 bitboard, the cells of all ships.
     guesses: (board_size,) int32 bitboard, the cells shot at.
     hits: () int32, cells of ships that have been shot at.
@@ -89,51 +87,30 @@ class Battleship(base.Environment):
     return sum(self.ship_sizes)
 
   @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit, one step for each cell."""
-    return base.EnvParams(max_steps_in_episode=self.board_size**2)
-
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_board(self, board: jax.Array) -> tuple[jax.Array, EnvState]:
-    """Starts an episode with known ships; the next ones are random again.
-
-    Args:
-      board: (board_size, board_size) integers, 1 where a ship lies and 0
-        elsewhere.
-
-    Returns:
-      The first observation and the state.
-
-    Raises:
-      ValueError: if `board` has another shape.
-    """
-    _validate.shape("board", board, (self.board_size, self.board_size))
-    state = self._first(bitboard.from_grid(board))
-    return state.hit, state
+  def max_steps(self) -> int:
+    """The time limit, one step for each cell."""
+    return self.board_size**2
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Places the ships."""
-    del params
-    return self._first(self._finish(words, self._no_fleet(), True))
+    return self._begin(words, self._no_fleet(), True)
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
   ) -> EnvState:
     """Takes over the ships placed while the last episode was played."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
-    return self._first(self._finish(words, state.fleet, done))
+    return self._begin(words, state.fleet, done)
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     shot = bitboard.cell(self.board_size, action[0], action[1])
     hit = ~bitboard.is_empty(state.ships & ~state.guesses & shot)
-    misses = self.board_size**2 - self.num_ship_cells
-    reward = jnp.where(
-      hit, jnp.float32(1 / self.num_ship_cells), jnp.float32(-1 / misses)
-    )
+    found = jnp.float32(1 / self.num_ship_cells)
+    missed = jnp.float32(-1 / (self.board_size**2 - self.num_ship_cells))
+    reward = jnp.where(hit, found, missed)
     hit = hit.astype(jnp.int32)
     state = state.replace(
       time=state.time + 1,
@@ -146,20 +123,23 @@ class Battleship(base.Environment):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last shot has hit, () int32."""
-    del params
     return state.hit
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all ships are sunk, () bool."""
-    del params
     return state.hits == self.num_ship_cells
 
   def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """A row and a column."""
-    del params
     return spaces.MultiDiscrete((self.board_size, self.board_size))
 
-  def _first(self, ships):
+  def _begin(self, words, fleet, is_wanted):
+    """Starts an episode with a fleet, when it is complete."""
+    work = self._try_to_place, self.step_words
+    count = len(self.ship_sizes)
+    ships = preparation.finish(
+      words, fleet, is_wanted, lambda fleet: fleet.placed == count, *work
+    ).board
     return EnvState(
       time=jnp.int32(0),
       ships=ships,
@@ -173,43 +153,26 @@ class Battleship(base.Environment):
     board = jnp.zeros((self.board_size,), jnp.int32)
     return Fleet(board=board, placed=jnp.int32(0))
 
-  def _finish(self, words, fleet, is_wanted):
-    return preparation.finish(
-      words,
-      fleet,
-      is_wanted,
-      lambda fleet: fleet.placed == len(self.ship_sizes),
-      self._try_to_place,
-      self.step_words,
-    ).board
-
   def _try_to_place(self, words: jax.Array, fleet: Fleet) -> Fleet:
     """Places the next ship if a random segment of its size is free.
 
     Trying until it is free makes all free segments equally likely.
     """
     sizes = np.array(self.ship_sizes, np.int32)
-    size = jnp.sum(
-      jnp.where(np.arange(len(sizes)) == fleet.placed, sizes, 0),
-      dtype=jnp.int32,
-    )
+    is_next = np.arange(len(sizes)) == fleet.placed
+    size = jnp.sum(jnp.where(is_next, sizes, 0), dtype=jnp.int32)
     lines = self.board_size
     starts = lines - size + 1
     # Orientation, then line, then where on the line.
     index = randomness.below(words[0], 2 * lines * starts)
     line, first = index // starts, index % starts
-    across = line < lines
     rows = np.arange(lines, dtype=np.int32)
-    segment = jnp.where(
-      across,
-      jnp.where(rows == line, ((1 << size) - 1) << first, 0),
-      jnp.where(
-        (rows >= first) & (rows < first + size), 1 << (line - lines), 0
-      ),
-    )
-    fits = (fleet.placed < len(sizes)) & bitboard.is_empty(
-      fleet.board & segment
-    )
+    across = jnp.where(rows == line, ((1 << size) - 1) << first, 0)
+    is_inside = (rows >= first) & (rows < first + size)
+    down = jnp.where(is_inside, 1 << (line - lines), 0)
+    segment = jnp.where(line < lines, across, down)
+    is_free = bitboard.is_empty(fleet.board & segment)
+    fits = (fleet.placed < len(sizes)) & is_free
     return Fleet(
       board=jnp.where(fits, fleet.board | segment, fleet.board),
       placed=fleet.placed + fits.astype(jnp.int32),

@@ -30,7 +30,7 @@ def from_grid(grid: jax.Array) -> jax.Array:
 
 def to_grid(board: jax.Array, width: int) -> jax.Array:
   """Returns the board as (height, width) int32 of zeros and ones."""
-  return (board[..., None] >> jnp.arange(width, dtype=jnp.int32)) & 1
+  return (board[..., None] >> np.arange(width, dtype=np.int32)) & 1
 
 
 def cell(height: int, row: jax.Array, column: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """An environment of blank images, to measure agents without a game."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,34 +26,27 @@ class Blank(base.Environment):
   num_actions: int = 18
   frame_stack: int = 4
 
-  @property
-  def default_params(self) -> base.EnvParams:
-    """No time limit within reach."""
-    return base.EnvParams(max_steps_in_episode=2**30)
+  # No time limit within reach.
+  max_steps: ClassVar[int] = 2**30
 
   def start(self, words: jax.Array, params: PyTree) -> base.EnvState:
     """Starts an episode."""
-    del words, params
     return base.EnvState(time=jnp.int32(0))
 
   def advance(
     self, words: jax.Array, state: base.EnvState, action: PyTree, params: PyTree
   ) -> tuple[base.EnvState, jax.Array]:
     """Plays one step."""
-    del words, action, params
     return base.EnvState(time=state.time + 1), jnp.float32(0)
 
   def observe(self, state: base.EnvState, params: PyTree) -> jax.Array:
     """Returns a blank image."""
-    del state, params
     return jnp.zeros(self.shape, jnp.uint8)
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images."""
-    del params
     return spaces.Box(0, 255, self.shape, np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """So many actions."""
-    del params
     return spaces.Discrete(self.num_actions)

@@ -59,9 +59,9 @@ class CardGame(base.Environment):
     return self.num_cards - 1
 
   @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters; the time limit lies beyond the natural end."""
-    return base.EnvParams(max_steps_in_episode=self.num_steps + 1)
+  def max_steps(self) -> int:
+    """The time limit; it lies beyond the natural end."""
+    return self.num_steps + 1
 
   def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Deals what the first observation shows from a full deck.
@@ -95,19 +95,16 @@ class CardGame(base.Environment):
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts with a new deck."""
-    del params
     return self.deal_first(self._full_deck(), words)
 
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
   ) -> EnvState:
     """Starts with a new deck, or with the known one again."""
-    del params
     return self.deal_first(self._full_deck(state.deck.order), words)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the last card has been answered, () bool."""
-    del params
     return state.time >= self.num_steps
 
   def _full_deck(self, order: jax.Array | None = None) -> decks.Deck:

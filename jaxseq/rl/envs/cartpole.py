@@ -76,21 +76,12 @@ class PositionOnlyCartPole(base.Environment):
   def __post_init__(self):
     _validate.positive("max_steps", self.max_steps)
     if not 0 <= self.max_start < _MAX_ANGLE:
-      raise _validate.error(
-        "max_start",
-        self.max_start,
-        f"0 or more and less than {_MAX_ANGLE:.3f}, the angle at which a pole"
-        " has fallen",
-      )
-
-  @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.max_steps)
+      fallen = f"{_MAX_ANGLE:.3f}, the angle at which a pole has fallen"
+      expected = f"0 or more and less than {fallen}"
+      raise _validate.error("max_start", self.max_start, expected)
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts near the middle, nearly upright and nearly at rest."""
-    del params
     start = randomness.uniform(words, -self.max_start, self.max_start)
     return EnvState(jnp.int32(0), *start)
 
@@ -98,22 +89,17 @@ class PositionOnlyCartPole(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Pushes the cart to the left (0) or right (1) for one time step."""
-    del words
     state = push(state, jnp.where(action == 1, _FORCE, -_FORCE))
-    reward = jnp.float32(1) / params.max_steps_in_episode
-    return state, reward
+    return state, jnp.float32(1) / params.max_steps_in_episode
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the position and the angle, (2,) float32."""
-    del params
     return jnp.stack([state.x, state.theta])
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the cart is off or the pole has fallen, () bool."""
-    del params
-    return (jnp.abs(state.x) > _MAX_POSITION) | (
-      jnp.abs(state.theta) > _MAX_ANGLE
-    )
+    off = jnp.abs(state.x) > _MAX_POSITION
+    return off | (jnp.abs(state.theta) > _MAX_ANGLE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +107,8 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
   """Balances a pole, seeing how fast cart and pole are but not where.
 
   The first observation of an episode shows position and angle in place of the
-  velocities. That is a slip of the original which is kept.
-
-  Attributes:
-    max_steps: time limit.
-    max_start: bound of the four numbers of a first state, by absolute value.
+  velocities. That is a slip of the original which is kept. The attributes are
+  those of `PositionOnlyCartPole`.
   """
 
   # Velocities have no bounds.
@@ -133,11 +116,9 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the two velocities; at first position and angle, (2,) float32."""
-    del params
+    velocities = jnp.stack([state.x_dot, state.theta_dot])
     return jnp.where(
-      state.time == 0,
-      jnp.stack([state.x, state.theta]),
-      jnp.stack([state.x_dot, state.theta_dot]),
+      state.time == 0, super().observe(state, params), velocities
     )
 
 
@@ -148,9 +129,7 @@ class NoisyPositionOnlyCartPole(noisy.Noisy, PositionOnlyCartPole):
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to the observation space.
 
-  Attributes:
-    max_steps: time limit.
-    max_start: bound of the four numbers of a first state, by absolute value.
+  Attributes, beside those of `PositionOnlyCartPole`:
     noise_sigma: standard deviation of the noise, in metres and in radians.
   """
 

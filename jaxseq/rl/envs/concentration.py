@@ -21,8 +21,7 @@ _CARD_TYPES = (decks.COLORS, decks.RANKS)
 class EnvState(card_game.EnvState):
   """State of Concentration.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `card_game.EnvState`:
     deck: the cards of the positions that have never been turned.
     values: (n,) int32, the card at each position, `card_types` at those that
       have never been turned.
@@ -77,16 +76,15 @@ class Concentration(card_game.CardGame):
     return 2 * self.num_cards
 
   @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.num_steps)
+  def max_steps(self) -> int:
+    """The time limit."""
+    return self.num_steps
 
   def deal_first(self, deck: decks.Deck, words: jax.Array) -> EnvState:
     """Lays out all cards face down; see the base class.
 
     The order of a known deck is that of the positions.
     """
-    del words
     return EnvState(
       time=jnp.int32(0),
       deck=deck,
@@ -106,19 +104,11 @@ class Concentration(card_game.CardGame):
     waits = state.held >= 0
     again = state.matched[position] == 1
     # Where no card waits, the last one is looked up and not used.
-    equal = (
-      waits & (state.held != position) & (state.values[state.held] == card)
-    )
-    pair = equal & ~again
-    reward = jnp.where(
-      pair,
-      jnp.float32(2 / self.num_cards),
-      jnp.where(
-        again | waits,
-        -(1 + waits.astype(jnp.float32)) / self.num_steps,
-        jnp.float32(0),
-      ),
-    )
+    equal = (state.held != position) & (state.values[state.held] == card)
+    pair = waits & equal & ~again
+    cost = -(1 + waits.astype(jnp.float32)) / self.num_steps
+    paid = jnp.where(again | waits, cost, jnp.float32(0))
+    reward = jnp.where(pair, jnp.float32(2 / self.num_cards), paid)
     state = EnvState(
       time=state.time + 1,
       deck=deck,
@@ -131,25 +121,20 @@ class Concentration(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the card at each position, or `card_types`, (n,) int32."""
-    del params
-    face_up = (
-      (state.matched == 1) | self._at(state.shown[0]) | self._at(state.shown[1])
-    )
+    hand = self._at(state.shown[0]) | self._at(state.shown[1])
+    face_up = (state.matched == 1) | hand
     return jnp.where(face_up, state.values, self.card_types)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether all cards are matched, () bool."""
-    del params
     return jnp.all(state.matched == 1)
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The positions."""
-    del params
     return spaces.Discrete(self.num_cards)
 
   def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """The card types and face down, for each position."""
-    del params
     return spaces.MultiDiscrete((self.card_types + 1,) * self.num_cards)
 
   def _at(self, position):
@@ -163,7 +148,4 @@ class Concentration(card_game.CardGame):
     known = state.values[position]
     drawn, deck = decks.deal(state.deck, word)
     fresh = known == self.card_types
-    deck = jax.tree.map(
-      lambda new, old: jnp.where(fresh, new, old), deck, state.deck
-    )
-    return jnp.where(fresh, drawn, known), deck
+    return base.select(fresh, (drawn, deck), (known, state.deck))

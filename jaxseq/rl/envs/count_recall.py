@@ -19,8 +19,7 @@ _CARD_TYPES = (decks.COLORS, decks.SUITS, decks.RANKS)
 class EnvState(card_game.EnvState):
   """State of CountRecall.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `card_game.EnvState`:
     deck: what is left of the two decks, of values and of queries, along the
       first axis of its arrays.
     cards: (2,) int32, the value and the query on show.
@@ -70,14 +69,11 @@ class CountRecall(card_game.CardGame):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     # The deck itself knows what has been dealt from it.
     values = jax.tree.map(lambda leaf: leaf[0], state.deck)
     asked = jnp.arange(self.card_types, dtype=jnp.int32) == state.cards[1]
-    left = jnp.sum(
-      jnp.where(asked, decks.remaining(values), 0), dtype=jnp.int32
-    )
-    right = action == self.max_count - left
+    left = jnp.where(asked, decks.remaining(values), 0)
+    right = action == self.max_count - jnp.sum(left, dtype=jnp.int32)
     scale = jnp.float32(1 / self.num_steps)
     reward = jnp.where(right, scale, -scale)
     cards, deck = jax.vmap(decks.deal)(state.deck, words)
@@ -85,17 +81,14 @@ class CountRecall(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the value and the query on show, (2,) int32."""
-    del params
     return state.cards
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The counts from 0 to all cards of a type."""
-    del params
     return spaces.Discrete(self.max_count + 1)
 
   def observation_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """The card types, for the value and for the query."""
-    del params
     return spaces.MultiDiscrete((self.card_types, self.card_types))
 
   def _full_deck(self, order: jax.Array | None = None) -> decks.Deck:

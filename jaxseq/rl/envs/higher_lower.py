@@ -16,9 +16,7 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of HigherLower.
 
-  Attributes:
-    time: () int32, steps played.
-    deck: what is left of the deck.
+  Attributes, beside those of `card_game.EnvState`:
     card: () int32, the card on show.
   """
 
@@ -54,7 +52,6 @@ class HigherLower(card_game.CardGame):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     card, deck = decks.deal(state.deck, words[0])
     scale = jnp.float32(1 / self.num_cards)
     right = (action == 0) == (card > state.card)
@@ -64,5 +61,4 @@ class HigherLower(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the rank of the card on show, () int32."""
-    del params
     return state.card

@@ -1,7 +1,6 @@
 """Labyrinths, seen three by three cells at a time: escape, or explore."""
 
 import dataclasses
-import functools
 from typing import ClassVar
 from typing import NamedTuple
 
@@ -45,8 +44,7 @@ class Place(NamedTuple):
 class EnvState(base.EnvState):
   """State of a labyrinth.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `base.EnvState`:
     free: (height + 1,) int32 bitboard, the cells that are no wall; a row of
       walls is added below the grid.
     start: where the agent starts.
@@ -126,40 +124,12 @@ class Labyrinth(base.Environment):
     return 2 * self.size + 1
 
   @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.episode_length - 1)
-
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_grid(
-    self, key: jax.Array, grid: jax.Array
-  ) -> tuple[jax.Array, EnvState]:
-    """Starts an episode in a known maze; the next ones are random again.
-
-    Args:
-      key: random key; the next maze begins with it.
-      grid: (height, height) integers: 0 free, 1 wall, 2 start, 3 goal.
-
-    Returns:
-      The first observation and the state.
-
-    Raises:
-      ValueError: if `grid` has another shape.
-    """
-    _validate.shape("grid", grid, (self.height, self.height))
-
-    def first(value):
-      index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)
-      return Place(index // self.height, index % self.height)
-
-    maze = mazes.begin(self.size, jax.random.bits(key, (), jnp.uint32))
-    free = bitboard.from_grid(grid != WALL)
-    state = self._enter(free, first(START), first(GOAL), maze)
-    return self.observe(state, self.default_params), state
+  def max_steps(self) -> int:
+    """The time limit."""
+    return self.episode_length - 1
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Carves a maze and enters it."""
-    del params
     return self._next(words, mazes.begin(self.size, words[-1]), True)
 
   def restart(
@@ -171,7 +141,6 @@ class Labyrinth(base.Environment):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the cells around the agent and its last move, (10,) int32."""
-    del params
     row, column = state.position
     top, first = jnp.maximum(row - 1, 0), jnp.maximum(column - 1, 0)
     rows = jax.lax.dynamic_slice(state.free, (top,), (3,))
@@ -187,33 +156,21 @@ class Labyrinth(base.Environment):
     return jnp.concatenate([view.reshape(9), state.move[None]])
 
   def _next(self, words, maze, is_wanted):
+    seed, (entrance, first_room, _) = jnp.split(words, [preparation.SEED_WORDS])
     maze = preparation.finish(
-      words[: preparation.SEED_WORDS],
-      maze,
-      is_wanted,
-      mazes.is_done,
-      mazes.carve,
-      mazes.WORDS,
+      seed, maze, is_wanted, mazes.is_done, mazes.carve, mazes.WORDS
     )
-    entrance, first_room = words[preparation.SEED_WORDS :][:2]
     # Which outer wall, and beside which rooms the two openings are.
     index = randomness.below(entrance, 4 * self.size**2)
     side, index = index // self.size**2, index % self.size**2
     end = self.height - 1
+    near, far = (jnp.where(side % 2 == i, 0, end) for i in range(2))
     places = []
-    for along, across in (
-      (index // self.size, jnp.where(side % 2 == 0, 0, end)),
-      (index % self.size, jnp.where(side % 2 == 0, end, 0)),
-    ):
-      along = 2 * along + 1
-      places.append(
-        Place(
-          jnp.where(side < 2, across, along), jnp.where(side < 2, along, across)
-        )
-      )
-    return self._enter(
-      mazes.free_places(maze), *places, mazes.begin(self.size, first_room)
-    )
+    for room, across in ((index // self.size, near), (index % self.size, far)):
+      ways = across, 2 * room + 1
+      places.append(Place(*base.select(side < 2, ways, ways[::-1])))
+    next_maze = mazes.begin(self.size, first_room)
+    return self._enter(mazes.free_places(maze), *places, next_maze)
 
   def _enter(self, free, start, goal, next_maze):
     """Starts an episode on a (height,) bitboard of free cells."""
@@ -242,16 +199,11 @@ class Labyrinth(base.Environment):
     maze = state.next_maze
     pieces = words.reshape(self.carves_per_step, mazes.WORDS)
     maze = jax.lax.fori_loop(
-      0,
-      self.carves_per_step,
-      lambda i, maze: mazes.carve(pieces[i], maze),
-      maze,
+      0, len(pieces), lambda i, maze: mazes.carve(pieces[i], maze), maze
     )
     return state.replace(
       time=state.time + 1,
-      position=Place(
-        jnp.where(can, target.row, row), jnp.where(can, target.column, column)
-      ),
+      position=base.select(can, target, state.position),
       move=jnp.asarray(move).astype(jnp.int32),
       next_maze=maze,
     )
@@ -263,13 +215,9 @@ class LabyrinthEscape(Labyrinth):
 
   Every step costs 1/1024; the one that reaches the goal earns 1 on top, and
   the episode terminates. It is truncated after 1023 steps; both may happen at
-  once. Moves and observations are those of `Labyrinth`.
+  once. Moves, observations and attributes are those of `Labyrinth`.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   # A way out can be much shorter than the number of passages of a maze.
@@ -281,19 +229,13 @@ class LabyrinthEscape(Labyrinth):
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
     cost = 1 / self.episode_length
-    reward = jnp.where(
-      self.is_terminated(state, params),
-      jnp.float32(1 - cost),
-      jnp.float32(-cost),
-    )
-    return state, reward
+    out, on = jnp.float32(1 - cost), jnp.float32(-cost)
+    return state, jnp.where(self.is_terminated(state, params), out, on)
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the agent is at the goal, () bool."""
-    del params
-    return (state.position.row == state.goal.row) & (
-      state.position.column == state.goal.column
-    )
+    (row, column), goal = state.position, state.goal
+    return (row == goal.row) & (column == goal.column)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,31 +245,20 @@ class LabyrinthExplore(Labyrinth):
   With F free cells besides the start, a step into one of them for the first
   time earns 1/F; any other step costs 1/1024. The episode terminates when all
   are visited and is truncated after 1023 steps; both may happen at once.
-  Moves and observations are those of `Labyrinth`; there is no goal.
+  Moves, observations and attributes are those of `Labyrinth`; there is no goal.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
-
-  Attributes:
-    size: number of rows and of columns of rooms; the grid has 2 size + 1.
-    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   def advance(
-    self,
-    words: jax.Array,
-    state: ExploreState,
-    action: jax.Array,
-    params: PyTree,
-  ) -> tuple[ExploreState, jax.Array]:
+    self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
+  ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
     here = self._cell(state.position)
     is_new = bitboard.is_empty(state.explored & here)
-    reward = jnp.where(
-      is_new,
-      jnp.float32(1) / state.num_free.astype(jnp.float32),
-      jnp.float32(-1 / self.episode_length),
-    )
+    found = jnp.float32(1) / state.num_free.astype(jnp.float32)
+    reward = jnp.where(is_new, found, jnp.float32(-1 / self.episode_length))
     state = state.replace(
       explored=state.explored | here,
       num_new=state.num_new - is_new.astype(jnp.int32),
@@ -336,17 +267,11 @@ class LabyrinthExplore(Labyrinth):
 
   def is_terminated(self, state: ExploreState, params: PyTree) -> jax.Array:
     """Returns whether all free cells are visited, () bool."""
-    del params
     return state.num_new == 0
 
   def _enter(self, free, start, goal, next_maze):
-    del goal
     nowhere = Place(jnp.int32(_NOWHERE), jnp.int32(_NOWHERE))
     first = super()._enter(free, start, nowhere, next_maze)
     num_free = bitboard.count(first.free) - 1
-    return ExploreState(
-      **{f.name: getattr(first, f.name) for f in dataclasses.fields(first)},
-      explored=self._cell(start),
-      num_free=num_free,
-      num_new=num_free,
-    )
+    counts = {"num_free": num_free, "num_new": num_free}
+    return ExploreState(**vars(first), explored=self._cell(start), **counts)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import randomness
 
@@ -100,9 +101,8 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   stuck = bitboard.is_empty(exits & bitboard.cell(size, maze.row, maze.column))
 
   counts = jax.lax.population_count(exits)
-  totals = jnp.sum(
-    jnp.where(rows[:, None] >= rows, counts, 0), axis=-1, dtype=jnp.int32
-  )
+  above_or_here = jnp.where(rows[:, None] >= rows, counts, 0)
+  totals = jnp.sum(above_or_here, axis=-1, dtype=jnp.int32)
   num_exits = totals[-1]
   rank = randomness.below(words[0], num_exits)
   found_row = jnp.sum(totals <= rank, dtype=jnp.int32)
@@ -110,9 +110,8 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   rank -= jnp.sum(jnp.where(rows < found_row, counts, 0), dtype=jnp.int32)
   in_row = jnp.sum(jnp.where(is_found, exits, 0), dtype=jnp.int32)
   until = np.array([(4 << 2 * i) - 1 for i in range(size)], np.int32)
-  found_column = 1 + 2 * jnp.sum(
-    jax.lax.population_count(in_row & until) <= rank, dtype=jnp.int32
-  )
+  is_left = jax.lax.population_count(in_row & until) <= rank
+  found_column = 1 + 2 * jnp.sum(is_left, dtype=jnp.int32)
   tries = jnp.where(stuck, _num_tries(words[1], num_exits, size**2), 0)
   row = jnp.where(stuck, found_row, maze.row)
   column = jnp.where(stuck, found_column, maze.column)
@@ -135,16 +134,15 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   # Up or down; a passage that leads aside is in the rows of rooms.
   link = bitboard.cell(size, row - up, column)
   aside = (left | right) == 1
-  return Maze(
-    rooms=jnp.where(
-      can, maze.rooms | room | jnp.where(aside, passage, 0), maze.rooms
-    ),
-    links=jnp.where(can & ~aside, maze.links | link, maze.links),
-    row=jnp.where(can, next_row, maze.row),
-    column=jnp.where(can, next_column, maze.column),
-    tries=jnp.where(can, tries, maze.tries),
-    left=jnp.where(can, maze.left - 1, 0),
+  carved = Maze(
+    rooms=maze.rooms | room | jnp.where(aside, passage, 0),
+    links=maze.links | jnp.where(aside, 0, link),
+    row=next_row,
+    column=next_column,
+    tries=tries,
+    left=maze.left - 1,
   )
+  return base.select(can, carved, maze._replace(left=jnp.int32(0)))
 
 
 def free_places(maze: Maze) -> jax.Array:

@@ -56,14 +56,14 @@ class MinAtar(base.Environment):
     observation, state, reward, terminated, truncated, info = self._env[0].step(
       key, state, action, params
     )
-    info = {
-      "terminated": terminated,
-      "truncated": truncated,
-      "final_observation": _frame(info["final_observation"]),
-    }
-    reward = reward.astype(jnp.float32)
-    state = _strong(state)
-    return _frame(observation), state, reward, terminated, truncated, info
+    return base.outcome(
+      _frame(observation),
+      _strong(state),
+      reward.astype(jnp.float32),
+      terminated,
+      truncated,
+      _frame(info["final_observation"]),
+    )
 
   def reset_env(
     self, key: jax.Array, params: PyTree
@@ -74,12 +74,10 @@ class MinAtar(base.Environment):
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """Images with a channel for each kind of thing."""
-    del params
     return spaces.Box(0, 255, self._env[0].obs_shape, np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
     """The smallest set of actions with which everything can be done."""
-    del params
     return spaces.Discrete(int(self._env[0].num_actions))
 
   @property

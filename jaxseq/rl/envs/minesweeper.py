@@ -1,7 +1,6 @@
 """MineSweeper: open all cells but the mines, seeing one count at a time."""
 
 import dataclasses
-import functools
 
 from flax import struct
 import jax
@@ -25,8 +24,7 @@ _UNROLL = 16
 class EnvState(base.EnvState):
   """State of MineSweeper.
 
-  Attributes:
-    time: () int32, steps played.
+  Attributes, beside those of `base.EnvState`:
     mines: (height,) int32 bitboard, the cells with a mine.
     opened: (height,) int32 bitboard, the clear cells opened.
     num_opened: () int32, number of clear cells opened.
@@ -67,9 +65,8 @@ class MineSweeper(base.Environment):
     for name in ("height", "width"):
       _validate.integer(name, getattr(self, name), 1, bitboard.MAX_WIDTH)
     # Three cells are to be clear.
-    _validate.integer(
-      "num_mines", self.num_mines, 1, self.height * self.width - 3
-    )
+    most = self.height * self.width - 3
+    _validate.integer("num_mines", self.num_mines, 1, most)
 
   @property
   def reset_words(self) -> int:
@@ -82,38 +79,26 @@ class MineSweeper(base.Environment):
     return self.height * self.width - self.num_mines
 
   @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit, one step for each clear cell."""
-    return base.EnvParams(max_steps_in_episode=self.num_clear)
-
-  @functools.partial(jax.jit, static_argnames=("self",))
-  def reset_with_mines(self, mines: jax.Array) -> tuple[jax.Array, EnvState]:
-    """Starts an episode with known mines; the next ones are random again.
-
-    Args:
-      mines: (height, width) integers, 1 where a mine lies and 0 elsewhere;
-        `num_mines` of them.
-
-    Returns:
-      The first observation and the state.
-
-    Raises:
-      ValueError: if `mines` has another shape.
-    """
-    _validate.shape("mines", mines, (self.height, self.width))
-    state = self._first(bitboard.from_grid(mines))
-    return state.count, state
+  def max_steps(self) -> int:
+    """The time limit, one step for each clear cell."""
+    return self.num_clear
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Lays the mines."""
-    del params
-    return self._first(self._lay_mines(words))
+    mines = self._lay_mines(words)
+    return EnvState(
+      time=jnp.int32(0),
+      mines=mines,
+      opened=jnp.zeros_like(mines),
+      num_opened=jnp.int32(0),
+      exploded=jnp.int32(0),
+      count=jnp.int32(0),
+    )
 
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del words, params
     row, column = action[0], action[1]
     here = bitboard.cell(self.height, row, column)
     is_mine = ~bitboard.is_empty(state.mines & here)
@@ -124,9 +109,8 @@ class MineSweeper(base.Environment):
     reward = jnp.where(is_mine, boom, jnp.where(is_new, found, again))
     rows = np.arange(self.height, dtype=np.int32)
     # Bits that would lie left of the board fall off.
-    around = jnp.where(
-      jnp.abs(rows - row) <= 1, (jnp.int32(7) << column) >> 1, 0
-    )
+    three = (jnp.int32(7) << column) >> 1
+    around = jnp.where(jnp.abs(rows - row) <= 1, three, 0)
     state = state.replace(
       time=state.time + 1,
       opened=state.opened | (here & ~state.mines),
@@ -138,12 +122,10 @@ class MineSweeper(base.Environment):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the number of mines around the cell last opened, () int32."""
-    del params
     return state.count
 
   def is_terminated(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns whether the game is lost or won, () bool."""
-    del params
     return (state.exploded != 0) | (state.num_opened == self.num_clear)
 
   def is_truncated(self, state: EnvState, params: PyTree) -> jax.Array:
@@ -153,23 +135,11 @@ class MineSweeper(base.Environment):
 
   def action_space(self, params: PyTree = None) -> spaces.MultiDiscrete:
     """A row and a column."""
-    del params
     return spaces.MultiDiscrete((self.height, self.width))
 
   def observation_space(self, params: PyTree = None) -> spaces.Discrete:
     """The possible numbers of mines in three by three cells."""
-    del params
     return spaces.Discrete(min(self.num_mines, _MAX_COUNT) + 1)
-
-  def _first(self, mines):
-    return EnvState(
-      time=jnp.int32(0),
-      mines=mines,
-      opened=jnp.zeros_like(mines),
-      num_opened=jnp.int32(0),
-      exploded=jnp.int32(0),
-      count=jnp.int32(0),
-    )
 
   def _lay_mines(self, words: jax.Array) -> jax.Array:
     """Draws `num_mines` different cells, all sets being equally likely.

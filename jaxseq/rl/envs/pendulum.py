@@ -72,14 +72,8 @@ class PositionOnlyPendulum(base.Environment):
   def __post_init__(self):
     _validate.positive("max_steps", self.max_steps)
 
-  @property
-  def default_params(self) -> base.EnvParams:
-    """Parameters: the time limit."""
-    return base.EnvParams(max_steps_in_episode=self.max_steps)
-
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts at any angle and at up to 1 radian per second."""
-    del params
     theta = randomness.uniform(words[0], -_MAX_START_ANGLE, _MAX_START_ANGLE)
     speed = randomness.uniform(words[1], -_MAX_START_SPEED, _MAX_START_SPEED)
     return EnvState(time=jnp.int32(0), theta=theta, theta_dot=speed)
@@ -88,14 +82,12 @@ class PositionOnlyPendulum(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Applies a torque, (1,) in newton metres, for one time step."""
-    del words
     torque = jnp.clip(action[0].astype(jnp.float32), -_MAX_TORQUE, _MAX_TORQUE)
     reward = (_HALF_COST - cost(state, torque)) / _HALF_COST
     return swing(state, torque), reward / params.max_steps_in_episode
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the cosine and the sine of the angle, (2,) float32."""
-    del params
     return jnp.stack([jnp.cos(state.theta), jnp.sin(state.theta)])
 
 
@@ -106,8 +98,7 @@ class NoisyPositionOnlyPendulum(noisy.Noisy, PositionOnlyPendulum):
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to [-1, 1].
 
-  Attributes:
-    max_steps: time limit.
+  Attributes, beside those of `PositionOnlyPendulum`:
     noise_sigma: standard deviation of the noise.
   """
 

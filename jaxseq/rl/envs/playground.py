@@ -29,8 +29,7 @@ from jaxseq.rl.envs import spaces
 class State(base.EnvState):
   """State of `Playground`.
 
-  Attributes:
-    time: () int32, steps of the episode so far.
+  Attributes, beside those of `base.EnvState`:
     task_state: the task's state, physics and all.
   """
 
@@ -72,41 +71,28 @@ class Playground(base.Environment):
       )
 
   @property
-  def default_params(self) -> base.EnvParams:
+  def max_steps(self) -> int:
     """The time limit."""
-    return base.EnvParams(max_steps_in_episode=self.episode_length)
+    return self.episode_length
 
   def _step(self, key, state, action, params):
-    final_observation, stepped, reward, terminated, info = self.step_env(
-      key, state, action, params
-    )
-    truncated = self.is_truncated(stepped, params)
+    *played, reward, terminated, _ = self.step_env(key, state, action, params)
+    truncated = self.is_truncated(played[1], params)
     done = terminated | truncated
-    after = final_observation, stepped
-
-    def restart():
-      return jax.tree.map(
-        lambda new, old: jnp.where(done, new, old),
-        self.reset_env(key, params),
-        after,
-      )
-
-    observation, state = jax.lax.cond(
-      batching.any_of_batch(done), restart, lambda: after
+    after = jax.lax.cond(
+      batching.any_of_batch(done),
+      lambda: base.select(done, [*self.reset_env(key, params)], played),
+      lambda: played,
     )
-    info = {
-      **info,
-      "terminated": terminated,
-      "truncated": truncated,
-      "final_observation": final_observation,
-    }
-    return observation, state, reward, terminated, truncated, info
+    return base.outcome(*after, reward, terminated, truncated, played[0])
 
   def step_env(
     self, key: jax.Array, state: State, action: jax.Array, params: PyTree
   ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, PyTree]]:
-    """Plays one step without time limit and reset, as gymnax names it."""
-    del key  # A task's state holds its own.
+    """Plays one step without time limit and reset, as gymnax names it.
+
+    The task's state holds a key of its own; the one given is not used.
+    """
     spaces.check("action", self.action_space(params), action)
     # A copy: tasks write into the dictionaries of the state they are given.
     before = jax.tree.map(lambda x: x, state.task_state)
@@ -121,7 +107,6 @@ class Playground(base.Environment):
     self, key: jax.Array, params: PyTree
   ) -> tuple[jax.Array, State]:
     """Starts an episode, as gymnax names it."""
-    del params
     started = self.task.reset(key)
     return started.obs, State(jnp.int32(0), started)
 
@@ -132,12 +117,10 @@ class Playground(base.Environment):
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
     """All vectors of the size of an observation."""
-    del params
     return spaces.Box(-math.inf, math.inf, (self.task.observation_size,))
 
   def action_space(self, params: PyTree = None) -> spaces.Box:
     """Controls from -1 to 1, as the whole suite has them."""
-    del params
     return spaces.Box(-1.0, 1.0, (self.task.action_size,))
 
 

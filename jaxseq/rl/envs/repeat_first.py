@@ -16,9 +16,7 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of RepeatFirst.
 
-  Attributes:
-    time: () int32, steps played.
-    deck: what is left of the deck.
+  Attributes, beside those of `card_game.EnvState`:
     first: () int32, the first card.
     card: () int32, the card on show.
   """
@@ -53,7 +51,6 @@ class RepeatFirst(card_game.CardGame):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     scale = jnp.float32(1 / self.num_steps)
     reward = jnp.where(action == state.first, scale, -scale)
     card, deck = decks.deal(state.deck, words[0])
@@ -61,5 +58,4 @@ class RepeatFirst(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
-    del params
     return state.card

@@ -17,9 +17,7 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of RepeatPrevious.
 
-  Attributes:
-    time: () int32, steps played.
-    deck: what is left of the deck.
+  Attributes, beside those of `card_game.EnvState`:
     window: (k,) int32, the last k cards, oldest first; zeros stand before
       the first card of the episode.
   """
@@ -65,7 +63,6 @@ class RepeatPrevious(card_game.CardGame):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    del params
     right = action == state.window[0]
     asked = state.time >= self.k - 1
     scale = jnp.float32(1 / (self.num_cards - self.k))
@@ -77,5 +74,4 @@ class RepeatPrevious(card_game.CardGame):
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
     """Returns the suit of the card on show, () int32."""
-    del params
     return state.window[-1]

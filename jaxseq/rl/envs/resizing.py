@@ -35,17 +35,18 @@ def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     ValueError: the image is not one of bytes, or a side is not positive.
   """
   _check(image, shape)
-  left, right, left_weight, right_weight = _columns(image.shape[1], shape[1])
-  upper, lower, upper_weight, lower_weight = _rows(image.shape[0], shape[0])
+  # Beyond the outer pixels' centres there is one column, of weight 1; but the
+  # outer row stands for both of its neighbours, and the weights stay.
+  (left, right), weights = _neighbors(image.shape[1], shape[1], True)
   wide = image.astype(np.int32)
   wide = (
-    wide.take(left, axis=1) * left_weight
-    + wide.take(right, axis=1) * right_weight
-  ) >> 4
-  # Each product loses its last bits on its own, before the sum.
-  result = (wide[upper] * upper_weight >> 16) + (
-    wide[lower] * lower_weight >> 16
+    wide.take(left, axis=1) * weights[0] + wide.take(right, axis=1) * weights[1]
   )
+  wide >>= 4
+  (upper, lower), weights = _neighbors(image.shape[0], shape[0], False)
+  # Each product loses its last bits on its own, before the sum.
+  result = wide[upper] * weights[0][:, None] >> 16
+  result += wide[lower] * weights[1][:, None] >> 16
   return ((result + 2) >> 2).astype(np.uint8)
 
 
@@ -84,15 +85,11 @@ def _means(rows: np.ndarray, new_size: int) -> np.ndarray:
 def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
   """Checks an image of bytes and the shape that it is to get."""
   if image.ndim != 2 or image.dtype != np.uint8:
-    raise _validate.error(
-      "image",
-      f"dtype {image.dtype} of shape {image.shape}",
-      "uint8 of shape (rows, columns)",
-    )
+    got = f"dtype {image.dtype} of shape {image.shape}"
+    raise _validate.error("image", got, "uint8 of shape (rows, columns)")
   if min(*image.shape, *shape) < 1:
-    raise _validate.error(
-      "shape", shape, f"positive sides, as those of the image: {image.shape}"
-    )
+    expected = f"positive sides, as those of the image: {image.shape}"
+    raise _validate.error("shape", shape, expected)
 
 
 @functools.lru_cache
@@ -124,38 +121,18 @@ def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @functools.lru_cache
-def _columns(size: int, new_size: int) -> tuple[np.ndarray, ...]:
-  """Returns left and right neighbours (new_size,) and their weights."""
-  first, part = _places(size, new_size)
-  # Beyond the outer pixels' centres there is one neighbour, of weight 1.
-  outside = (first < 0) | (first >= size - 1)
-  part = np.where(outside, np.float32(0), part)
-  first = first.clip(0, size - 1)
-  return first, (first + 1).clip(0, size - 1), *_weights(part)
-
-
-@functools.lru_cache
-def _rows(size: int, new_size: int) -> tuple[np.ndarray, ...]:
-  """Returns upper and lower neighbours and their weights (new_size, 1)."""
-  first, part = _places(size, new_size)
-  # Outside, the outer row stands for both, and the weights stay.
-  first, second = first.clip(0, size - 1), (first + 1).clip(0, size - 1)
-  upper_weight, lower_weight = _weights(part)
-  return first, second, upper_weight[:, None], lower_weight[:, None]
-
-
-def _places(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the neighbours before the new pixels, and the way from them."""
+def _neighbors(size: int, new_size: int, one_outside: bool) -> tuple:
+  """Returns both neighbours of new pixels, and their weights as integers."""
   scale = 1.0 / (new_size / size)
   place = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
   first = np.floor(place)
-  return first.astype(np.intp), place - first
-
-
-def _weights(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the weights of both neighbours as integers, halves to even."""
+  part = place - first
+  first = first.astype(np.intp)
+  if one_outside:
+    part[(first < 0) | (first >= size - 1)] = 0
+    first = first.clip(0, size - 1)
+  pixels = first.clip(0, size - 1), (first + 1).clip(0, size - 1)
+  # Halves are rounded to even.
   one = np.float32(1 << _BITS)
-  return (
-    np.rint((1 - part) * one).astype(np.int32),
-    np.rint(part * one).astype(np.int32),
-  )
+  weights = (np.rint(x * one).astype(np.int32) for x in (1 - part, part))
+  return pixels, tuple(weights)

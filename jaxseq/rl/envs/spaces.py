@@ -8,6 +8,7 @@ or `Dict` are put one after the other, a `Box` element is kept as it is, and the
 bytes of an image are divided by 255.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 
 
@@ -88,8 +90,41 @@ class Box(Space):
     return jnp.all((x >= self.low) & (x <= self.high))
 
 
+class _Several(Space):
+  """Several spaces: a sequence of them, or a mapping from names."""
+
+  spaces: Sequence[Space] | Mapping[str, Space]
+
+  @property
+  def num_spaces(self) -> int:
+    """Number of spaces."""
+    return len(self.spaces)
+
+  @property
+  def parts(self) -> list[tuple[int | str, Space]]:
+    """The place or the name of each part of an element, and its space."""
+    named = isinstance(self.spaces, Mapping)
+    return list(self.spaces.items() if named else enumerate(self.spaces))
+
+  def of(self, parts: Iterable[PyTree]) -> PyTree:
+    """Returns the element that has these parts."""
+    if isinstance(self.spaces, Mapping):
+      return dict(zip(self.spaces, parts))
+    return tuple(parts)
+
+  def sample(self, key: jax.Array) -> PyTree:
+    """Draws an element of each space."""
+    keys = jax.random.split(key, self.num_spaces)
+    return self.of(part.sample(k) for (_, part), k in zip(self.parts, keys))
+
+  def contains(self, x: PyTree) -> jax.Array:
+    """Returns whether each part is an element of its space, () bool."""
+    parts = [part.contains(x[place]) for place, part in self.parts]
+    return jnp.all(jnp.stack(parts))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tuple(Space):
+class Tuple(_Several):
   """Elements of several spaces, one after the other.
 
   Attributes:
@@ -98,24 +133,9 @@ class Tuple(Space):
 
   spaces: Sequence[Space]
 
-  @property
-  def num_spaces(self) -> int:
-    """Number of spaces."""
-    return len(self.spaces)
-
-  def sample(self, key: jax.Array) -> PyTree:
-    """Draws an element of each space."""
-    keys = jax.random.split(key, self.num_spaces)
-    return tuple(space.sample(k) for space, k in zip(self.spaces, keys))
-
-  def contains(self, x: PyTree) -> jax.Array:
-    """Returns whether each part is an element of its space, () bool."""
-    parts = [space.contains(x[i]) for i, space in enumerate(self.spaces)]
-    return jnp.all(jnp.stack(parts))
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dict(Space):
+class Dict(_Several):
   """Elements of several spaces by name.
 
   Attributes:
@@ -123,23 +143,6 @@ class Dict(Space):
   """
 
   spaces: Mapping[str, Space]
-
-  @property
-  def num_spaces(self) -> int:
-    """Number of spaces."""
-    return len(self.spaces)
-
-  def sample(self, key: jax.Array) -> dict[str, PyTree]:
-    """Draws an element of each space."""
-    keys = jax.random.split(key, self.num_spaces)
-    named = zip(self.spaces.items(), keys)
-    return {name: space.sample(k) for (name, space), k in named}
-
-  def contains(self, x: PyTree) -> jax.Array:
-    """Returns whether each part is an element of its space, () bool."""
-    named = self.spaces.items()
-    parts = [space.contains(x[name]) for name, space in named]
-    return jnp.all(jnp.stack(parts))
 
 
 class MultiDiscrete(Tuple):
@@ -189,7 +192,10 @@ def convert(space: Any) -> Space:
   """Returns the space of this module for one of gymnax.
 
   Args:
-    space: of this module or of gymnax; what is neither is returned as it is.
+    space: of this module or of gymnax.
+
+  Raises:
+    ValueError: if it is neither.
   """
   if isinstance(space, Space):
     return space
@@ -206,7 +212,8 @@ def convert(space: Any) -> Space:
       return Tuple(tuple(map(convert, space.spaces)))
     case gymnax_spaces.Dict():
       return Dict({n: convert(part) for n, part in space.spaces.items()})
-  return space
+  expected = "Discrete, MultiDiscrete, Box, Tuple or Dict"
+  raise _validate.error("space", space, expected)
 
 
 def flat_size(space: Space) -> int:
@@ -217,11 +224,7 @@ def flat_size(space: Space) -> int:
       return space.n
     case Box():
       return math.prod(space.shape)
-    case Tuple():
-      return sum(flat_size(part) for part in space.spaces)
-    case Dict():
-      return sum(flat_size(part) for part in space.spaces.values())
-  raise ValueError(_unknown(space))
+  return sum(flat_size(part) for _, part in space.parts)
 
 
 def signature(space: Space) -> tuple[Any, ...]:
@@ -244,10 +247,15 @@ def signature(space: Space) -> tuple[Any, ...]:
 def is_image(space: Space) -> bool:
   """Returns whether elements are images, (height, width, channels) uint8."""
   space = convert(space)
-  return (
-    isinstance(space, Box)
-    and len(space.shape) == 3
-    and np.dtype(space.dtype) == np.uint8
+  is_bytes = isinstance(space, Box) and np.dtype(space.dtype) == np.uint8
+  return is_bytes and len(space.shape) == 3
+
+
+def is_bounded(space: Space) -> bool:
+  """Returns whether elements are those of a `Box` with finite bounds."""
+  space = convert(space)
+  return isinstance(space, Box) and bool(
+    np.isfinite(space.low).all() and np.isfinite(space.high).all()
   )
 
 
@@ -264,11 +272,8 @@ def is_number(space: Space) -> np.ndarray:
     ValueError: if the space is of an unknown kind.
   """
   space = convert(space)
-  match space:
-    case Tuple():
-      return np.concatenate([is_number(part) for part in space.spaces])
-    case Dict():
-      return np.concatenate([is_number(p) for p in space.spaces.values()])
+  if isinstance(space, _Several):
+    return np.concatenate([is_number(part) for _, part in space.parts])
   return np.full((flat_size(space),), isinstance(space, Box))
 
 
@@ -301,13 +306,8 @@ def flatten(space: Space, element: PyTree) -> jax.Array:
       choice = np.repeat(np.arange(len(space.sizes)), space.sizes)
       option = np.concatenate([np.arange(size) for size in space.sizes])
       return (jnp.asarray(element)[choice] == option).astype(jnp.float32)
-    case Tuple():
-      parts = [flatten(s, element[i]) for i, s in enumerate(space.spaces)]
-      return jnp.concatenate(parts)
-    case Dict():
-      parts = [flatten(s, element[name]) for name, s in space.spaces.items()]
-      return jnp.concatenate(parts)
-  raise ValueError(_unknown(space))
+  parts = [flatten(part, element[place]) for place, part in space.parts]
+  return jnp.concatenate(parts)
 
 
 def zeros(space: Space) -> PyTree:
@@ -323,14 +323,9 @@ def zeros(space: Space) -> PyTree:
     ValueError: if the space is of an unknown kind.
   """
   space = convert(space)
-  match space:
-    case Discrete() | Box() | MultiDiscrete():
-      return jnp.zeros(space.shape, space.dtype)
-    case Tuple():
-      return tuple(zeros(part) for part in space.spaces)
-    case Dict():
-      return {name: zeros(part) for name, part in space.spaces.items()}
-  raise ValueError(_unknown(space))
+  if isinstance(space, Discrete | Box | MultiDiscrete):
+    return jnp.zeros(space.shape, space.dtype)
+  return space.of(zeros(part) for _, part in space.parts)
 
 
 def check(name: str, space: Space, element: PyTree) -> None:
@@ -358,9 +353,8 @@ def check(name: str, space: Space, element: PyTree) -> None:
     return
   shape, dtype = jnp.shape(element), jnp.result_type(element)
   discrete = jnp.issubdtype(space.dtype, jnp.integer)
-  if shape != tuple(space.shape) or (
-    discrete and not jnp.issubdtype(dtype, jnp.integer)
-  ):
+  fits = jnp.issubdtype(dtype, jnp.integer) or not discrete
+  if shape != tuple(space.shape) or not fits:
     raise ValueError(
       f"{name}: got {dtype}{list(shape)}, expected an element of {space}; map"
       " over a batch with jax.vmap."
@@ -370,10 +364,3 @@ def check(name: str, space: Space, element: PyTree) -> None:
 def _one_hot(choice: jax.Array, size: int) -> jax.Array:
   options = np.arange(size, dtype=np.int32)
   return (jnp.asarray(choice) == options).astype(jnp.float32)
-
-
-def _unknown(space: Any) -> str:
-  return (
-    f"space: got {space!r}, expected Discrete, MultiDiscrete, Box, Tuple or"
-    " Dict."
-  )

@@ -160,10 +160,9 @@ def n_step_targets(
   """
   r_t, v, discount_t = _prepare(r_t, v, terminated, cut, gamma)
   ahead = [(0, 0)] * (r_t.ndim - 1) + [(0, num_steps - 1)]
+  discount_t = jnp.pad(discount_t, ahead, constant_values=1)
   returns, discounts = n_step_returns(
-    jnp.pad(r_t, ahead),
-    jnp.pad(discount_t, ahead, constant_values=1),
-    num_steps,
+    jnp.pad(r_t, ahead), discount_t, num_steps
   )
   v_tpn = jnp.pad(v, ahead, mode="edge")[..., num_steps:]
   return returns + discounts * v_tpn
@@ -191,11 +190,9 @@ def lambda_targets(
   """
   r_t, v, discount_t = _prepare(r_t, v, terminated, cut, gamma)
   one_step = r_t + (1 - q_lambda) * discount_t * v[..., 1:]
+  decay, last = q_lambda * discount_t[..., None], v[..., -1:]
   targets, _ = linear.linear_scan(
-    q_lambda * discount_t[..., None],
-    one_step[..., None],
-    v[..., -1:],
-    reverse=True,
+    decay, one_step[..., None], last, reverse=True
   )
   return targets[..., 0]
 

@@ -7,10 +7,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, factors, _, _) = recorded
   # Differences of sums of a hundred terms.
   np.testing.assert_allclose(
     metrics.mig(codes, factors), arrays["mig"], atol=1e-12

@@ -1,14 +1,10 @@
 import numpy as np
-import pytest
 
 from jaxseq.dts import metrics
-from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, factors, _, _) = recorded
   np.testing.assert_array_equal(metrics.discretize(codes), arrays["mus_disc"].T)
   # Sums of a hundred terms.
   np.testing.assert_allclose(

@@ -5,23 +5,19 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, factors, _, _) = recorded
   result = metrics.irs(codes, factors)
   np.testing.assert_array_equal(
     codes[:, result.active], arrays["irs_active_mus"].T
   )
-  for seen, expected in (
-    (result.score, "irs"),
-    (result.matrix, "irs_matrix"),
-    (result.per_code, "irs_per_code"),
-    (result.deviations, "irs_max_deviations"),
-  ):
-    np.testing.assert_allclose(
-      seen, arrays[expected], atol=1e-10, err_msg=expected
-    )
+  seen = {
+    "irs": result.score,
+    "irs_matrix": result.matrix,
+    "irs_per_code": result.per_code,
+    "irs_max_deviations": result.deviations,
+  }
+  cases.assert_golden(seen, arrays, atol=1e-10)
 
 
 def test_wrong_arguments():

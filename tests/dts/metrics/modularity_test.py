@@ -5,10 +5,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden_modularity(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden_modularity(recorded):
+  arrays, (codes, factors, _, _) = recorded
   np.testing.assert_allclose(
     metrics.modularity(codes, factors), arrays["modularity"], atol=1e-10
   )

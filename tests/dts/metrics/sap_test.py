@@ -5,10 +5,8 @@ from jaxseq.dts import metrics
 from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden_continuous(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, factors, _, _ = cases.recorded(arrays)
+def test_golden_continuous(recorded):
+  arrays, (codes, factors, _, _) = recorded
   # Means of 600 products.
   np.testing.assert_allclose(
     metrics.sap_matrix_continuous(codes, factors),
@@ -20,11 +18,9 @@ def test_golden_continuous(golden, name):
   )
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden_discrete(golden, name):
+def test_golden_discrete(recorded):
   pytest.importorskip("sklearn")
-  arrays = golden(f"dts/metrics_{name}")
-  data = cases.recorded(arrays)
+  arrays, data = recorded
   # The solver's tolerance may put 3 of 300 test examples on the other side.
   np.testing.assert_allclose(
     metrics.sap_matrix_discrete(*data), arrays["sap_matrix_disc"], atol=0.01

@@ -5,20 +5,17 @@ import pytest
 from scipy import linalg
 
 from jaxseq.dts import metrics
-from tests.dts.metrics import cases
 
 
-@pytest.mark.parametrize("name", cases.SETS)
-def test_golden(golden, name):
-  arrays = golden(f"dts/metrics_{name}")
-  codes, _, _, _ = cases.recorded(arrays)
+def test_golden(recorded):
+  arrays, (codes, _, _, _) = recorded
   np.testing.assert_allclose(
     metrics.mean_pairwise_information(codes),
     arrays["code_mi_score"],
     atol=1e-10,
   )
   # The reference's are not defined with the constant code of the last set.
-  if name != "split":
+  if np.ptp(codes, axis=0).all():
     np.testing.assert_allclose(
       metrics.gaussian_total_correlation(codes),
       arrays["gaussian_tc"],

@@ -2,7 +2,6 @@ import dataclasses
 import functools
 
 import chex
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,25 +14,15 @@ from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from tests.rl import toy
 
-for _name, _factory in {
-  "JaxseqTest-Paid": toy.Paid,
-  "JaxseqTest-PaidEnding": functools.partial(toy.Paid, 50, longest=9),
-}.items():
-  if _name not in gymnax.registered_envs:
-    gymnax.register(_name, _factory)
+toy.register(
+  Paid=toy.Paid, PaidEnding=functools.partial(toy.Paid, 50, longest=9)
+)
 
 
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
-  network = networks.Config(
-    nn.StackConfig(
-      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
-    ),
-    encoder_widths=(16,),
-    head_widths=(16,),
-  )
   settings = {
-    "network": network,
+    "network": toy.network(mixer, 16, widths=(16,), heads=(16,)),
     "num_envs": 4,
     "rollout_length": 32,
     "total_steps": 1024,
@@ -68,14 +57,6 @@ def play(config, num_rollouts=2):
     world, taken = collect(before, key)
   taken = jax.tree.map(lambda x: np.swapaxes(x, 0, 1), taken)
   return player, runner.variables, before, world, taken
-
-
-def equal(actual, expected, **tolerance):
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
-    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-      a, b = jax.random.key_data(a), jax.random.key_data(b)
-    np.testing.assert_allclose(a, b, **tolerance)
 
 
 # `make test-slow` has the others.
@@ -173,7 +154,7 @@ def test_final_values_of_all_steps_are_those_of_each(mixer, monkeypatch):
   assert 0 < cut.any(axis=1).mean() < 1
   assert (at_once.final_value[cut] != 0).all()
   # The same products, in batches of another size.
-  equal(at_once, one_by_one, rtol=0, atol=1e-5)
+  toy.equal(at_once, one_by_one, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -272,13 +253,13 @@ def test_seeds_under_vmap_are_separate_runs():
   for i, runner in enumerate(runners):
     runner, expected = train(runner)
     # Batched products round differently.
-    equal(
+    toy.equal(
       jax.tree.map(lambda x, i=i: x[i], together.variables),
       runner.variables,
       rtol=1e-4,
       atol=1e-5,
     )
-    equal(
+    toy.equal(
       jax.tree.map(lambda x, i=i: x[i], metrics), expected, rtol=1e-3, atol=1e-4
     )
 
@@ -310,9 +291,9 @@ def test_single_updates_are_the_same_run():
     runner, part = ppo.update(RUN, runner)
     parts.append(part)
   # Two programs, so that rounding may differ.
-  equal(runner, whole, rtol=1e-4, atol=1e-5)
+  toy.equal(runner, whole, rtol=1e-4, atol=1e-5)
   parts = jax.tree.map(lambda *x: np.stack(x), *parts)
-  equal(parts, metrics, rtol=1e-3, atol=1e-4)
+  toy.equal(parts, metrics, rtol=1e-3, atol=1e-4)
 
 
 def test_metrics():
@@ -385,7 +366,7 @@ def test_the_linear_schedule_ends_at_zero():
   runner, _ = ppo.train(config, runner, config.num_updates)
   before = runner.variables
   runner, _ = ppo.update(config, runner)
-  equal(runner.variables, before, rtol=0, atol=0)
+  toy.equal(runner.variables, before, rtol=0, atol=0)
 
 
 @pytest.mark.slow

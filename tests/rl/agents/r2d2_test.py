@@ -1,7 +1,6 @@
 import dataclasses
 import functools
 
-import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +16,11 @@ from jaxseq.rl.agents import r2d2_loss
 from jaxseq.rl.replay import sequences
 from tests.rl import toy
 
-for _name, _factory in {
-  "JaxseqTest-Paid": toy.Paid,
-  "JaxseqTest-PaidEnding": functools.partial(toy.Paid, 50, longest=9),
-  "JaxseqTest-PaidBoth": functools.partial(toy.Paid, 7, longest=12, cut=0.1),
-}.items():
-  if _name not in gymnax.registered_envs:
-    gymnax.register(_name, _factory)
+toy.register(
+  Paid=toy.Paid,
+  PaidEnding=functools.partial(toy.Paid, 50, longest=9),
+  PaidBoth=functools.partial(toy.Paid, 7, longest=12, cut=0.1),
+)
 
 
 SLOW = pytest.mark.slow
@@ -31,16 +28,9 @@ SLOW = pytest.mark.slow
 
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
-  network = networks.Config(
-    nn.StackConfig(
-      mixer, d_model=16, num_layers=1, norm="none", activation="full_glu"
-    ),
-    encoder_widths=(),
-    head_widths=(16,),
-  )
   settings = {
     "env_id": "JaxseqTest-PaidEnding",
-    "network": network,
+    "network": toy.network(mixer, 16, heads=(16,)),
     "num_envs": 4,
     "sequence_length": 16,
     "burn_in": 8,
@@ -54,14 +44,6 @@ def small(mixer="gru", **options):
     "target_period": 3,
   }
   return r2d2.Config(**(settings | options))
-
-
-def equal(actual, expected, **tolerance):
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
-    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-      a, b = jax.random.key_data(a), jax.random.key_data(b)
-    np.testing.assert_allclose(a, b, **tolerance)
 
 
 def stack(trees):
@@ -152,7 +134,7 @@ def test_replayed_values_are_those_of_acting(mixer, burn_in):
     )
   np.testing.assert_array_equal(sequence.cut, taken.truncated)
   # The ring holds the last three, the very last in the place of the first.
-  equal(
+  toy.equal(
     jax.tree.map(lambda x: x.reshape(3, 4, *x.shape[1:]), replay.items),
     jax.tree.map(lambda x: x[[3, 1, 2]], sequence),
     rtol=0,
@@ -213,7 +195,7 @@ def test_dropout_is_on_in_what_learns_alone():
   (one, q), (two, _) = (
     gradient(config, jax.random.key(seed)) for seed in (3, 4)
   )
-  equal(q, gradient(with_dropout(0.0), None)[1], rtol=1e-5, atol=1e-6)
+  toy.equal(q, gradient(with_dropout(0.0), None)[1], rtol=1e-5, atol=1e-6)
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
     assert np.isfinite(a).all()
     assert not np.allclose(a, b, atol=1e-9)
@@ -279,12 +261,12 @@ def test_the_run_of_one_seed():
     seen.append(metrics)
     if i == 0:
       # Eight sequences are needed, and four are there.
-      equal(runner.learned, before.learned, rtol=0, atol=0)
+      toy.equal(runner.learned, before.learned, rtol=0, atol=0)
       assert np.isnan(metrics["loss"])
       continue
     # Every third optimiser step, counted from the first, is copied.
     copied = before.learned.target if i % 3 else runner.learned.params
-    equal(runner.learned.target, copied, rtol=0, atol=0)
+    toy.equal(runner.learned.target, copied, rtol=0, atol=0)
     assert metrics["grad_norm"] > 0
     assert np.isfinite(metrics["loss"])
     assert (runner.replay.priorities.rows.ravel()[:8] != 1).any()
@@ -317,10 +299,10 @@ def test_chunks_and_seeds_are_the_same_runs():
       alone.append(one)
     # Batched products round differently, and a value on the brink may flip an
     # action: none does here.
-    equal(
+    toy.equal(
       jax.tree.map(lambda x, i=i: x[i], together), runner, rtol=1e-4, atol=1e-5
     )
-    equal(
+    toy.equal(
       jax.tree.map(lambda x, i=i: x[i], metrics),
       stack(alone),
       rtol=1e-3,

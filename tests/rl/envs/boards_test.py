@@ -159,22 +159,3 @@ def test_the_next_maze_is_whole_and_its_openings_face_each_other(steps):
 def test_an_option_out_of_range_is_refused(env_id, options, name):
   with pytest.raises(ValueError, match=f"^{name}: got .* expected"):
     envs.make(env_id, **options)
-
-
-@pytest.mark.parametrize(
-  ("env_id", "start", "name"),
-  [
-    ("BattleshipEasy", lambda e, x: e.reset_with_board(x), "board"),
-    ("MineSweeperEasy", lambda e, x: e.reset_with_mines(x), "mines"),
-    ("MultiarmedBanditEasy", lambda e, x: e.reset_with_payouts(x), "payouts"),
-    (
-      "LabyrinthEscapeEasy",
-      lambda e, x: e.reset_with_grid(jax.random.key(0), x),
-      "grid",
-    ),
-  ],
-)
-def test_hidden_things_of_a_wrong_shape_are_refused(env_id, start, name):
-  env, _ = envs.make(env_id)
-  with pytest.raises(ValueError, match=f"^{name}: got .* expected"):
-    start(env, jnp.zeros((2, 3), jnp.int32))

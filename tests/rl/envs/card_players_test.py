@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
+from tests.rl.envs import episodes
 
 
 # The other levels are in the replays of the original's episodes as well.
@@ -37,25 +38,13 @@ def _play(env, key, num_episodes, make_player):
     first, state = env.reset(key_reset)
     memory, act = make_player(env)
 
-    def body(carry, key):
-      memory, observation, state, alive = carry
-      key_action, key_step = jax.random.split(key)
-      memory, action = act(memory, observation, key_action)
-      observation, state, reward, terminated, truncated, _ = env.step(
-        key_step, state, action
-      )
-      goes_on = alive & ~(terminated | truncated)
-      return (memory, observation, state, goes_on), (
-        jnp.where(alive, reward, 0),
-        alive,
-        alive & truncated,
-      )
+    def see(memory, observation, state, key):
+      del state
+      return act(memory, observation, key)
 
-    carry = (memory, first, state, jnp.bool_(True))
-    _, (rewards, alive, truncated) = jax.lax.scan(
-      body, carry, jax.random.split(key_steps, env.num_steps)
-    )
-    return rewards.sum(), alive.sum(), truncated.any()
+    steps = (jax.random.split(key_steps, env.num_steps),)
+    *earned, _, truncated = episodes.play(env, first, state, memory, see, steps)
+    return *earned, truncated
 
   return jax.vmap(episode)(jax.random.split(key, num_episodes))
 

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from jaxseq.rl import envs
+from jaxseq.rl.envs import bitboard
+from jaxseq.rl.envs import labyrinth
+from jaxseq.rl.envs import mazes
 from tests.rl.envs import recordings
 
 _DIFFICULTIES = (
@@ -16,12 +19,39 @@ _DIFFICULTIES = (
   pytest.param("Hard", marks=pytest.mark.slow),
 )
 _KEY = jax.random.key(0)
+
+
+def _start(env, **hidden):
+  """Starts an episode in which other things are hidden."""
+  first, state = env.reset(_KEY)
+  return first, state.replace(**hidden)
+
+
+def _enter(env, grid):
+  """Starts an episode in a known maze."""
+
+  def first(value):
+    index = jnp.argmax((grid == value).reshape(-1)).astype(jnp.int32)
+    return labyrinth.Place(index // env.height, index % env.height)
+
+  free = bitboard.from_grid(grid != labyrinth.WALL)
+  places = first(labyrinth.START), first(labyrinth.GOAL)
+  state = env._enter(free, *places, mazes.begin(env.size, jnp.uint32(0)))
+  return env.observe(state, env.default_params), state
+
+
 # For each game: what is hidden, and how an episode starts with it.
 _GAMES = {
-  "Battleship": ("board", lambda env, board: env.reset_with_board(board)),
-  "MineSweeper": ("mine_grid", lambda env, mines: env.reset_with_mines(mines)),
-  "LabyrinthEscape": ("grid", lambda env, g: env.reset_with_grid(_KEY, g)),
-  "LabyrinthExplore": ("grid", lambda env, g: env.reset_with_grid(_KEY, g)),
+  "Battleship": (
+    "board",
+    lambda env, board: _start(env, ships=bitboard.from_grid(board)),
+  ),
+  "MineSweeper": (
+    "mine_grid",
+    lambda env, mines: _start(env, mines=bitboard.from_grid(mines)),
+  ),
+  "LabyrinthEscape": ("grid", _enter),
+  "LabyrinthExplore": ("grid", _enter),
 }
 _SEEN = ("obs", "rewards", "terminated", "truncated")
 
@@ -118,7 +148,7 @@ def test_bandit(golden, difficulty):
   @jax.jit
   @jax.vmap
   def replay(payouts, words, actions):
-    first, state = env.reset_with_payouts(payouts)
+    first, state = _start(env, payouts=payouts.astype(jnp.float32))
 
     def body(state, step):
       word, action = step

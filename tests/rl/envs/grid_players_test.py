@@ -14,6 +14,7 @@ import pytest
 from jaxseq.rl import envs
 from jaxseq.rl.envs import bitboard
 from jaxseq.rl.envs import labyrinth
+from tests.rl.envs import episodes
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
@@ -34,26 +35,8 @@ def _play(env, key, num_episodes, num_steps, make_player):
     first, state = env.reset(key_reset)
     memory, act = make_player(env, state, key_player)
 
-    def body(carry, step):
-      memory, observation, state, alive = carry
-      key, t = step
-      key_action, key_step = jax.random.split(key)
-      memory, action = act(memory, observation, state, t, key_action)
-      observation, state, reward, terminated, truncated, _ = env.step(
-        key_step, state, action
-      )
-      goes_on = alive & ~(terminated | truncated)
-      return (memory, observation, state, goes_on), (
-        jnp.where(alive, reward, 0),
-        alive,
-        alive & terminated,
-        alive & truncated,
-      )
-
     steps = jax.random.split(key_steps, num_steps), jnp.arange(num_steps)
-    carry = (memory, first, state, jnp.bool_(True))
-    _, (rewards, alive, *ends) = jax.lax.scan(body, carry, steps)
-    return rewards.sum(), alive.sum(), *(end.any() for end in ends)
+    return episodes.play(env, first, state, memory, act, steps)
 
   return jax.vmap(episode)(jax.random.split(key, num_episodes))
 

@@ -108,34 +108,23 @@ def test_value_loss_stops_pushing_past_the_range():
   np.testing.assert_allclose(near, -1.9, rtol=1e-6)
 
 
+def _diagnostics(log_prob, **options):
+  """Those of a policy whose log-probabilities were 0, and all else is still."""
+  zeros = jnp.zeros_like(log_prob)
+  names = "old_log_prob", "old_v", "advantages", "returns"
+  options |= dict.fromkeys(names, zeros)
+  return policy.ppo(log_prob, zeros, zeros, **options)[1]
+
+
 def test_diagnostics_of_an_unchanged_policy_are_zero():
-  zeros = jnp.zeros((3, 4))
-  _, parts = policy.ppo(
-    zeros,
-    zeros,
-    zeros,
-    old_log_prob=zeros,
-    old_v=zeros,
-    advantages=zeros,
-    returns=zeros,
-  )
+  parts = _diagnostics(jnp.zeros((3, 4)))
   assert parts["approx_kl"] == 0
   assert parts["clip_fraction"] == 0
 
 
 def test_clip_fraction_counts_ratios_outside_the_range():
   log_prob = jnp.log(jnp.asarray([0.7, 0.9, 1.1, 1.3]))
-  zeros = jnp.zeros(4)
-  _, parts = policy.ppo(
-    log_prob,
-    zeros,
-    zeros,
-    old_log_prob=zeros,
-    old_v=zeros,
-    advantages=zeros,
-    returns=zeros,
-    clip=0.2,
-  )
+  parts = _diagnostics(log_prob, clip=0.2)
   assert parts["clip_fraction"] == 0.5
 
 

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +7,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.training.devices import seeds
+from tests import programs
 
 
 def program(x, scale):
@@ -73,14 +72,7 @@ def test_seeds_are_dealt_out_to_devices(count):
     code = code.replace("seeds.split_cpu()", setting + "seeds.split_cpu()")
   # With a pool of the size that users get.
   environment = {k: v for k, v in os.environ.items() if k != "NPROC"}
-  result = subprocess.run(
-    [sys.executable, "-c", code],
-    env=environment,
-    capture_output=True,
-    text=True,
-    timeout=100,
-    check=False,
-  )
+  result = programs.run("-c", code, env=environment)
   assert result.returncode == 0, result.stderr
   # A number that has been set is kept.
   if count:

@@ -1,10 +1,9 @@
-import subprocess
-import sys
 import time
 
 import pytest
 
 from jaxseq.training.devices import watchdog
+from tests import programs
 
 _STUCK = """
 import time
@@ -23,13 +22,7 @@ with watchdog.Watchdog(0.5) as dog:
 
 
 def test_a_standstill_ends_with_a_sentence():
-  result = subprocess.run(
-    [sys.executable, "-c", _STUCK],
-    capture_output=True,
-    text=True,
-    timeout=60,
-    check=False,
-  )
+  result = programs.run("-c", _STUCK)
   assert result.returncode == watchdog.EXIT_CODE
   # Four beats took longer than it waits for one.
   assert result.stdout == "alive\n"

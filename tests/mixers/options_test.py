@@ -1,0 +1,160 @@
+"""Options that configurations of mixers refuse, and what they say."""
+
+import pytest
+
+from jaxseq import mixers
+
+_GATED = [
+  ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+  ({"heads": 3}, "d_hidden: got 4, expected a multiple of heads = 3"),
+  ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
+]
+# Beside d_model = 4.
+_REFUSED = {
+  "aaren": [
+    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),
+    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+    (
+      {"block_size": -1},
+      "block_size: got -1, expected an integer of at least 1",
+    ),
+  ],
+  "attention": [
+    (
+      {"heads": 4, "kv_heads": 3},
+      "kv_heads: got 3, expected a divisor of heads",
+    ),
+    ({"window": 0}, "window: got 0, expected an integer of at least 1"),
+    ({"positions": "alibi"}, "positions: got 'alibi', expected one of"),
+    ({"d_head": 3}, "d_head: got 3, expected an even number"),
+    (
+      {"rotary_base": 1.0},
+      "rotary_base: got 1.0, expected a number greater than 1",
+    ),
+  ],
+  "elman": _GATED,
+  "gru": _GATED,
+  "lightnet": [
+    ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),
+    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
+    ({"delta_0": 2}, "delta_0: got 2, expected one of 0, 1"),
+    ({"decay": "none"}, "decay: got 'none', expected one of"),
+    ({"gate": "relu"}, "gate: got 'relu', expected one of"),
+    ({"lrpe": "full"}, "lrpe: got 'full', expected one of"),
+    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
+    ({"input_gate": True}, "input_gate: got True, expected False"),
+    ({"lrpe": "rotary", "d_key": 5}, "d_key: got 5, expected an even number"),
+  ],
+  "linear_attention": [
+    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+    ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
+    ({"feature_map": "exp"}, "feature_map: got 'exp', expected one of"),
+    ({"decay": "slow"}, "decay: got 'slow', expected one of"),
+    ({"normalization": "none"}, "normalization: got 'none', expected one of"),
+    ({"gate": "elu"}, "gate: got 'elu', expected one of"),
+    ({"eps": 0.0}, "eps: got 0.0, expected a finite number above 0"),
+    (
+      {"feature_map": "silu"},
+      "feature_map: got 'silu', expected 'elu' or 'relu'",
+    ),
+    (
+      {"decay": "vector", "positions": "rotary"},
+      "positions: got 'rotary', expected 'none'",
+    ),
+    (
+      {"positions": "rotary", "d_key": 3},
+      "d_key: got 3, expected an even number",
+    ),
+    (
+      {"rotary_base": 1},
+      "rotary_base: got 1, expected a number greater than 1",
+    ),
+  ],
+  "lstm": _GATED,
+  "mamba": [
+    ({"d_conv": 0}, "d_conv: got 0, expected an integer of at least 1"),
+    ({"dt_rank": 0}, "dt_rank: got 0, expected an integer of at least 1"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    ({"dt_init": "zeros"}, "dt_init: got 'zeros', expected one of"),
+    ({"dt_scale": 0.0}, "dt_scale: got 0.0, expected a finite number above 0"),
+  ],
+  "mamba2": [
+    ({"d_state": 0}, "d_state: got 0, expected an integer of at least 1"),
+    (
+      {"headdim": 3},
+      r"headdim: got 3, expected a divisor of expand \* d_model = 8",
+    ),
+    (
+      {"headdim": 4, "ngroups": 3},
+      "ngroups: got 3, expected a divisor of heads = 2",
+    ),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    (
+      {"dt_limit": (0.1, 0.01)},
+      r"dt_limit: got \(0.1, 0.01\), expected \(low, high\), 0 <=",
+    ),
+    (
+      {"A_init_range": (0, 1)},
+      r"A_init_range: got \(0, 1\), expected \(low, high\), 0 < low",
+    ),
+    ({"norm_eps": 0.0}, "norm_eps: got 0.0, expected a finite number above 0"),
+    (
+      {"norm_groups": 3},
+      r"norm_groups: got 3, expected a divisor of expand \* d_model",
+    ),
+    ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
+  ],
+  "s4": [
+    ({"d_state": 7}, "d_state: got 7, expected an even number"),
+    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
+    ({"init": "lin"}, "init: got 'lin', expected one of"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    (
+      {"step_rescale": 0.0},
+      "step_rescale: got .*, expected a finite number above 0",
+    ),
+    ({"real_transform": "square"}, "real_transform: got .*, expected one of"),
+    ({"dt_transform": "relu"}, "dt_transform: got .*, expected one of"),
+    ({"method": "scan"}, "method: got .*, expected one of"),
+  ],
+  "s4d": [
+    ({"d_state": 7}, "d_state: got 7, expected an even number"),
+    ({"n_ssm": 3}, "n_ssm: got 3, expected a divisor of d_model = 4"),
+    ({"init": "legt"}, "init: got 'legt', expected one of"),
+    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
+  ],
+  "s5": [
+    (
+      {"ssm_size": 9, "blocks": 2},
+      "ssm_size: got 9, expected a multiple of .*, 4",
+    ),
+    (
+      {"ssm_size": 6, "blocks": 2},
+      "ssm_size: got 6, expected a multiple of .*, 4",
+    ),
+    ({"discretization": "euler"}, "discretization: got .*, expected one of"),
+    ({"c_init": "zeros"}, "c_init: got 'zeros', expected one of"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+    (
+      {"step_rescale": 0.0},
+      "step_rescale: got .*, expected a finite number above 0",
+    ),
+  ],
+  "slstm": _GATED,
+}
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "message"),
+  [(name, *case) for name, cases in _REFUSED.items() for case in cases],
+)
+def test_bad_options_are_named(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    mixers.get(name).Config(d_model=4, **options)
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_width_is_positive(name):
+  message = "d_model: got 0, expected an integer of at least 1"
+  with pytest.raises(ValueError, match=message):
+    mixers.get(name).Config(d_model=0)
