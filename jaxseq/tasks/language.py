@@ -125,10 +125,9 @@ class Problem:
     count = arm.batch_size
     pieces = len(corpus.train.tokens) // (count * length)
     if pieces < 1:
-      raise _validate.error(
-        "batch_size * length",
-        count * length,
-        f"at most {len(corpus.train.tokens)}, the number of training tokens",
+      raise ValueError(
+        f"batch_size * length: got {count} * {length}, expected at most "
+        f"{len(corpus.train.tokens)}, the number of training tokens."
       )
     part = count * pieces * length
     train = streams(Text(*(x[:part] for x in corpus.train)), count)
