@@ -23,12 +23,6 @@ def attach(
         from jaxseq.rl.envs.registry import make as make
       else:
         __getattr__, __dir__, __all__ = _lazy.attach(__name__)
-
-  Args:
-    package: the package's `__name__`.
-
-  Returns:
-    What the package has to call `__getattr__`, `__dir__` and `__all__`.
   """
   module = sys.modules[package]
   source = module.__spec__.loader.get_source(package)

@@ -44,9 +44,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "head_widths": (64,),
     },
   }
-  stack = {"d_model": 64, "num_layers": 2, "dropout": 0.1}
+  stack = {"d_model": 64, "num_layers": 2, "prenorm": False, "dropout": 0.1}
   config.network = {"stack": {**stack, **blocks.TRANSFORMER}}
-  config.network.stack.prenorm = False
   config.optimizer = supervised.adamw(1e-3, 1e-4, warmup_steps=100)
   config.optimizer.max_grad_norm = 0.25
   attention = blocks.bare("attention", mixer_options={"window": 60})

@@ -1,4 +1,6 @@
-"""What the configs of Atari-100k share."""
+"""What the configs of SPR share."""
+
+from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
@@ -8,18 +10,24 @@ from jaxseq.rl import envs
 from jaxseq.spr import published
 
 
+def comparison(**fields: Any) -> ml_collections.ConfigDict:
+  """Returns a comparison from one seed, with 100 games at the end."""
+  return ml_collections.ConfigDict(
+    {"seed": 0, "evaluation_games": 100, **fields}
+  )
+
+
 def atari100k(agent: str, game: str) -> ml_collections.ConfigDict:
   """Returns the benchmark: 100,000 steps, 100 games at the end, one seed."""
   _validate.choice("variant", game, published.GAMES)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 1
-  config.updates_per_chunk = 500
-  # A checkpoint holds the replay, 0.7 GB for each seed.
-  config.chunks_per_checkpoint = 40
-  config.keep_checkpoints = 1
-  config.evaluation_games = 100
-  config.compiled_loop = config_dict.placeholder(bool)
+  config = comparison(
+    num_seeds=1,
+    updates_per_chunk=500,
+    # A checkpoint holds the replay, 0.7 GB for each seed.
+    chunks_per_checkpoint=40,
+    keep_checkpoints=1,
+    compiled_loop=config_dict.placeholder(bool),
+  )
   config.references = {
     "random": published.RANDOM[game],
     "human": published.HUMAN[game],

@@ -18,6 +18,7 @@ in seconds whether everything works.
 
 import ml_collections
 
+from configs.spr import _shared
 from jaxseq import _validate
 
 GAMES = {
@@ -33,13 +34,12 @@ VARIANTS = (*GAMES, "tiny")
 
 def get_config(variant: str = "breakout") -> ml_collections.ConfigDict:
   _validate.choice("variant", variant, VARIANTS)
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.num_seeds = 2
-  config.updates_per_chunk = 250
-  config.chunks_per_checkpoint = 20
-  config.keep_checkpoints = 2
-  config.evaluation_games = 100
+  config = _shared.comparison(
+    num_seeds=2,
+    updates_per_chunk=250,
+    chunks_per_checkpoint=20,
+    keep_checkpoints=2,
+  )
   config.settings = {
     "env_id": GAMES["breakout" if variant == "tiny" else variant],
     "env_options": {},

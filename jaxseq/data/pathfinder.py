@@ -76,27 +76,12 @@ class Drawing:
       raise _validate.error("thickness", self.thickness, expected)
 
 
+# Of the large ones. Unnamed are size, dash, thickness, margin and disc.
+_LARGE = {"continuity": 1.8, "contrast": 0.8}
 DRAWINGS = {
   32: Drawing(),
-  64: Drawing(
-    size=64,
-    dash=4.0,
-    thickness=1.0,
-    disc=2.5,
-    start_distance=12.0,
-    continuity=1.8,
-    contrast=0.8,
-  ),
-  128: Drawing(
-    size=128,
-    dash=8.0,
-    thickness=2.0,
-    margin=2.0,
-    disc=5.0,
-    start_distance=24.0,
-    continuity=1.8,
-    contrast=0.8,
-  ),
+  64: Drawing(64, 4.0, 1.0, disc=2.5, start_distance=12.0, **_LARGE),
+  128: Drawing(128, 8.0, 2.0, 2.0, 5.0, start_distance=24.0, **_LARGE),
 }
 
 

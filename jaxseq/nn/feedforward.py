@@ -29,12 +29,9 @@ class FeedForward(linen.Module):
   def __call__(
     self, x: jax.Array, train: bool = False, step: bool = False
   ) -> jax.Array:
-    """Maps (..., n) to the same shape.
+    """Maps (*batch, time, n), or (*batch, n) in a step, to the same shape.
 
-    Args:
-      x: (*batch, time, n), or (*batch, n) for one step.
-      train: whether dropout is on.
-      step: whether x is without a time axis.
+    In training, dropout is on.
     """
 
     def layer(width, name):

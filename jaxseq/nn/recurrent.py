@@ -25,11 +25,8 @@ class Recurrent(linen.Module):
   ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis, not training.
 
-    Args:
-      x: what `__call__` takes, but for the axis of time.
-      states: states before the element; fresh ones if None.
-      reset: (*batch,) bool, or None.
-      options: keyword options of the mixers' own `step`, as in `__call__`.
+    That is x, reset (*batch,) bool and what comes out; options are those of the
+    mixers' own `step`, and states are fresh ones if None.
     """
     return self(x, states, reset, options=options, step=True)
 
@@ -41,9 +38,7 @@ class Recurrent(linen.Module):
   ) -> PyTree:
     """Returns the states of a fresh sequence; works on an unbound module.
 
-    Args:
-      batch_shape: leading axes.
-      dtype: dtype of the states, at least float32.
+    They have the leading axes `batch_shape` and are at least float32.
     """
     return self._fresh(tuple(batch_shape), dtype)
 

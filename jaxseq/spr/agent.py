@@ -221,11 +221,11 @@ def choose(
   """
   key, key_act, key_random = jax.random.split(state.key, 3)
   state = state._replace(key=key)
-  update = config.variant.update
-  num_actions = update.networks.head.num_actions
+  agent = config.variant.update
+  num_actions = agent.networks.head.num_actions
   random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
   # A memory takes in what is seen even while actions are random.
-  if not (learning or update.recurrent):
+  if not (learning or agent.recurrent):
     return state, random_action
   replay = frames.remember(config.replay, state.replay, state.memory)
   action, memory = act(
@@ -254,6 +254,7 @@ def observe(
   newest = state.observation[..., -channels:].reshape(config.frame_shape)
   reward = jnp.asarray(step.reward, jnp.float32)
   seen = jnp.sign(reward) if config.clip_rewards else reward
+  fresh = agent_networks.initial_memory(config.variant.update.networks)
   played = Played(
     over=step.over,
     game_return=state.game_return + reward,
@@ -264,11 +265,7 @@ def observe(
       config.replay, state.replay, newest, action, seen, step.done
     ),
     observation=push(state.observation, step.frame, step.done),
-    memory=wrappers.select(
-      step.done,
-      agent_networks.initial_memory(config.variant.update.networks),
-      state.memory,
-    ),
+    memory=wrappers.select(step.done, fresh, state.memory),
     step=state.step + 1,
     game_return=jnp.where(step.over, 0, played.game_return),
     game_length=jnp.where(step.over, 0, played.game_length),

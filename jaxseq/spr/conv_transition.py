@@ -19,7 +19,7 @@ from jaxseq import _validate
 from jaxseq.rl import layers
 
 Array = jax.Array
-Params = dict[str, dict]
+Params = dict[str, layers.Layer]
 
 
 @dataclasses.dataclass(frozen=True)

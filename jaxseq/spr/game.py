@@ -112,13 +112,11 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
       not one choice.
   """
   env, env_params = envs.make(env_id, **(options or {}))
-  action_space = spaces.convert(env.action_space(env_params))
-  if isinstance(env, mixtures.Mixture) or not isinstance(
-    action_space, spaces.Discrete
-  ):
-    raise _validate.error(
-      "env_id", env_id, "a single environment with Discrete actions"
-    )
+  actions = spaces.convert(env.action_space(env_params))
+  single = not isinstance(env, mixtures.Mixture)
+  if not (single and isinstance(actions, spaces.Discrete)):
+    what = "a single environment with Discrete actions"
+    raise _validate.error("env_id", env_id, what)
   if not spaces.is_image(env.observation_space(env_params)):
     env = wrappers.flat(env)
   return Game(env_id, env, env_params, getattr(env, "frame_stack", 1))

@@ -99,9 +99,8 @@ def augment(
   """
   if config is None:
     return images
-  return Augmentations(
-    *(
-      None if image is None else augmentation.apply(config, image, draw)
-      for image, draw in zip(images, draws)
-    )
-  )
+  augmented = [
+    None if image is None else augmentation.apply(config, image, draw)
+    for image, draw in zip(images, draws)
+  ]
+  return Augmentations(*augmented)

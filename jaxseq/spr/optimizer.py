@@ -78,7 +78,8 @@ def clip(
   grads, norms = dict(grads), []
   for group in GROUPS:
     parts = {name: grads[name] for name in group if name in grads}
-    norm = optax.tree.norm(parts)
+    squares = [jnp.square(leaf).sum() for leaf in jax.tree.leaves(parts)]
+    norm = jnp.sqrt(sum(squares, jnp.float32(0)))
     norms.append(norm)
     if max_norm is not None:
       scale = jnp.minimum(1, max_norm / (norm + _NORM_EPSILON))

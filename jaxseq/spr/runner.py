@@ -89,8 +89,7 @@ def make_chunk(
   def chunk(state: State, count: int):
     # On the device until the end.
     played, losses = [], []
-    parts = segments(config, int(state.step[0]), count)
-    for length, learning, is_due in parts:
+    for length, learning, due in segments(config, int(state.step[0]), count):
       if compiled_loop:
         state, (seen, learned) = programs.steps(length, learning)(state)
         played.append(seen)
@@ -102,7 +101,7 @@ def make_chunk(
           for _ in range(updates if learning else 0):
             state, learned = programs.learn(state)
             losses.append(learned)
-      if is_due:
+      if due:
         state = programs.reset(state)
     return state, _means(*jax.device_get((played, losses)))
 

@@ -229,12 +229,11 @@ def write(
     _draw_profiles(directory, table, name, rivals),
   ]
   if curves is not None:
-    steps, (iqm, *ends) = sample_efficiency(curves, seed=seed)
-    course = dict(zip(("IQM", "2.5 %", "97.5 %"), (iqm, *ends)))
+    steps, (iqm, low, high) = sample_efficiency(curves, seed=seed)
     pictures.append(
       plots.learning_curve(
         directory / "sample_efficiency.png",
-        {label: (steps, points) for label, points in course.items()},
+        {"IQM": (steps, iqm), "97.5 %": (steps, high), "2.5 %": (steps, low)},
         xlabel="agent steps",
         ylabel="human-normalised score",
         title=f"IQM over {num_games(len(curves))}, and its 95 % bootstrap "

@@ -28,8 +28,6 @@ from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
 
-Array = jax.Array
-
 
 def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:
   """Returns the images of each branch of an update."""
@@ -49,16 +47,14 @@ def make(
   batch: frames.Batch,
   draws: inputs.Draws,
 ) -> learner.Loss:
-  """Returns the loss of a batch as a function of the online parameters.
+  """Returns the loss of sequences as a function of the online parameters.
 
   Raises:
-    ValueError: if the batch does not fit the configuration.
+    ValueError: if they do not fit the configuration.
   """
   sequence, ahead = config.sequence, config.ahead
-  steps = batch.reset.shape[-1]
-  _validate.integer(
-    "steps of batch.reset", steps, sequence.span + max(ahead, 1)
-  )
+  steps, least = batch.reset.shape[-1], sequence.span + max(ahead, 1)
+  _validate.integer("steps of batch.reset", steps, least)
   inputs.check(
     batch,
     steps=steps,
@@ -75,22 +71,15 @@ def make(
   projected = learner.to_predict(config, state, augmented.spr, draws)
   if projected is not None:
     # Those of t + 1 .. t + K, for every step t that is learned from.
-    projected = _rows(
-      jnp.stack(
-        [projected[:, k : k + sequence.length] for k in range(ahead)], axis=2
-      )
-    )
+    each = [projected[:, k : k + sequence.length] for k in range(ahead)]
+    projected = _rows(jnp.stack(each, axis=2))
   learned = slice(sequence.burn_in, sequence.span)
 
   def loss(params):
+    image, reset = augmented.online[:, learned], batch.reset[:, learned]
+    key_memory = draws.dropout_key(0, part=2)
     latent, seen, _ = _see(
-      config,
-      params,
-      augmented.online[:, learned],
-      memory,
-      batch.reset[:, learned],
-      key,
-      draws.dropout_key(0, part=2),
+      config, params, image, memory, reset, key, key_memory
     )
     outputs = q_heads.apply(
       config.networks.head, params["head"], _rows(seen), draws.noise

@@ -11,16 +11,12 @@ distances is the paper's lambda = 2 on the sum of cosines.
 Schwarzer et al., arXiv:2007.05929, and its code.
 """
 
-import jax
-
 from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
 from jaxseq.spr import inputs
 from jaxseq.spr import learner
 from jaxseq.spr import objective
 from jaxseq.spr import q_heads
-
-Array = jax.Array
 
 
 def images(config: learner.Config, batch: frames.Batch) -> inputs.Augmentations:

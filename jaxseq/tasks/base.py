@@ -126,12 +126,12 @@ class Scored:
 
   Attributes:
     objective: the metric that is minimized.
-    told: metrics that training tells, as "train_NAME", where there are any.
+    train_metrics: those that training tells, as "train_NAME", if there are any.
   """
 
   network: Any
   objective: str = "test_loss"
-  told: tuple[str, ...] = ("accuracy",)
+  train_metrics: tuple[str, ...] = ("accuracy",)
 
   def inputs(self, batch: Any) -> tuple[Any, ...]:
     """Returns the network's arguments for a batch."""
@@ -151,9 +151,9 @@ class Scored:
       self.network, variables, key, *self.inputs(batch)
     )
     metrics, _ = self.score(outputs, batch)
-    told = {f"train_{n}": metrics[n] for n in self.told if n in metrics}
-    value = metrics[self.objective]
-    return value, supervised.Loss(told, collections, carry)
+    names = [name for name in self.train_metrics if name in metrics]
+    named = {f"train_{name}": metrics[name] for name in names}
+    return metrics[self.objective], supervised.Loss(named, collections, carry)
 
   def scores(
     self, variables: PyTree, batch: Any

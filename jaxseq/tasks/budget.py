@@ -50,14 +50,11 @@ def fit_width(
 ) -> nn.NetworkConfig:
   """Chooses d_model so that a network comes closest to a number of parameters.
 
-  Args:
-    config: of the network; its d_model is replaced.
-    num_outputs: its outputs.
-    vocab_size: see `count_parameters`.
-    width: likewise.
-    budget: number of parameters.
-    multiple: d_model is a multiple of this.
-    pairs: see `count_parameters`.
+  The arguments are those of `count_parameters`, with the number (`budget`) and
+  what d_model is a multiple of.
+
+  Returns:
+    The configuration with that d_model.
 
   Raises:
     ValueError: if the smallest width is beyond twice the budget.

@@ -179,11 +179,8 @@ class DecisionModel(linen.Module):
   ) -> tuple[Array, PyTree]:
     """Runs over the first two tokens of one step.
 
-    Args:
-      returns: (*batch,) return-to-go, scaled.
-      observation: (*batch, d), scaled.
-      timestep: (*batch,) int32.
-      states: states after the step before.
+    What comes in is as for `__call__`, without the axis of time, with the
+    states after the step before.
 
     Returns:
       (*batch, size), as from `__call__`, and the states to remember the action
@@ -282,12 +279,8 @@ def imitation_loss(
 class Problem:
   """Predicting recorded actions.
 
-  Args:
-    arm: batch size, and which episodes are learnt from.
-    model: of the arm.
-    recorded: all episodes; observations are vectors.
-    context: steps of a window.
-    play: from variables and scales to metrics, by playing.
+  The arm says which episodes are learnt from; their observations are vectors. A
+  window has `context` steps. `play` makes metrics of variables and scales.
 
   Raises:
     ValueError: if the recording has other actions than the model.
@@ -304,14 +297,11 @@ class Problem:
     context: int,
     play: Callable[[Any, Scales], dict[str, Array]],
   ):
-    discrete = model.actions.kind == "discrete"
-    shape = recorded.actions.shape[1:]
-    if shape != (() if discrete else (model.actions.size,)):
-      raise _validate.error(
-        "recorded: the actions",
-        f"shape {recorded.actions.shape}",
-        f"{model.actions.kind}, with size {model.actions.size}",
-      )
+    kind, size = model.actions.kind, model.actions.size
+    got = recorded.actions.shape
+    if got[1:] != (() if kind == "discrete" else (size,)):
+      expected = f"{kind}, with size {size}"
+      raise _validate.error("recorded: the actions", f"shape {got}", expected)
     learnt = recorded
     if arm.top_share < 1:
       learnt = trajectories.best(recorded, arm.top_share)
@@ -343,12 +333,9 @@ class Problem:
   ) -> tuple[Array, supervised.Loss]:
     """Returns how far the actions are from those that were taken."""
     windows, scale = batch
-    outputs, _ = self.model.apply(
-      variables,
-      *inputs(self.arm, windows, scale),
-      reset=first_steps(windows.mask),
-      train=True,
-      rngs={"dropout": key},
+    seen = inputs(self.arm, windows, scale)
+    (outputs, _), _ = base.in_training(
+      self.model, variables, key, *seen, reset=first_steps(windows.mask)
     )
     value, metrics = imitation_loss(
       self.model.actions, outputs, windows.actions, windows.mask

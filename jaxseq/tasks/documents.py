@@ -22,12 +22,10 @@ from jaxseq.training import planned
 
 
 def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
-  """Returns the documents of a text, cut where they are too long.
+  """Returns the documents of a text (n,), cut where they are too long.
 
-  Args:
-    text: (n,) arrays.
-    max_length: elements of a document, `START` included; what is longer becomes
-      several documents.
+  A document has `max_length` elements at most, `START` included; what is longer
+  becomes several.
 
   Raises:
     ValueError: if `max_length` leaves no room for a token.

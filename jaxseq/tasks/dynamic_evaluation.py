@@ -81,16 +81,11 @@ def bits_per_token(
   train: language.Text,
   text: language.Text,
 ) -> jax.Array:
-  """Scores a text while learning from it.
+  """Scores a text (1, n), as one stream, while learning from it.
 
-  Args:
-    config: options.
-    network: the network.
-    variables: of the network, as trained; they stay as they are.
-    train: (streams, n) the training text, whose beginnings give the mean
-      squares of gradients.
-    text: (1, n) what is scored, as one stream. Tokens beyond the last whole
-      piece are scored and not learned from.
+  The mean squares of gradients are those of the beginnings of the training
+  text (streams, n). Tokens beyond the last whole piece are scored and not
+  learned from; the variables, as trained, stay as they are.
 
   Returns:
     The mean negative log-likelihood in bits.

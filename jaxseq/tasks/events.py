@@ -95,9 +95,8 @@ class Terms(NamedTuple):
 def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
   """Returns negative log likelihoods in nats per event.
 
-  Args:
-    terms: of the model, or of the process that made the data.
-    lengths: (n,), numbers of events.
+  The terms are those of the model, or of the process that made the data; the
+  lengths (n,) are numbers of events.
 
   Returns:
     The sum over all terms, and the sum over the events alone, both divided by
@@ -155,7 +154,7 @@ class Problem(base.ArrayProblem):
   """
 
   objective = validated = "nll"
-  told = ("event_nll",)
+  train_metrics = ("event_nll",)
   at_least = 64
 
   def __init__(self, arm: event_network.ArmConfig, splits: data.Splits):

@@ -186,7 +186,7 @@ class Problem(base.ArrayProblem):
   """
 
   objective = validated = "mse"
-  told = ("mse", "mae")
+  train_metrics = ("mse", "mae")
   at_least = 128
 
   def __init__(self, arm: ArmConfig, series: Spans):

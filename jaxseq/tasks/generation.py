@@ -121,15 +121,9 @@ def continue_text(
   key: jax.Array,
   **options: Any,
 ) -> str:
-  """Continues a text, byte by byte, with a network of bytes.
+  """Continues a text, byte by byte, with a network of bytes; see `generate`.
 
-  Args:
-    network: see `generate`, as for the arguments that follow.
-    variables: of the network.
-    text: what stands at the beginning of the document; may be empty.
-    length: number of bytes to generate.
-    key: random key.
-    **options: of `generate`.
+  The text stands at the beginning of a document, and may be empty.
 
   Returns:
     The text and what follows, with escapes for what could steer a terminal.

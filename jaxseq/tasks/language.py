@@ -37,12 +37,9 @@ class Text(NamedTuple):
 
 
 class Corpus(NamedTuple):
-  """A text divided for training, validation and testing.
+  """A text divided for training, validation and testing, in this order.
 
   Attributes:
-    train: first part.
-    valid: second part.
-    test: last part.
     vocab_size: number of tokens.
   """
 
@@ -79,11 +76,7 @@ def from_splits(splits: data.Splits) -> Corpus:
 
 
 def streams(text: Text, count: int) -> Text:
-  """Cuts a text into equally long consecutive streams, side by side.
-
-  Args:
-    text: (n,) arrays.
-    count: number of streams.
+  """Cuts a text (n,) into equally long consecutive streams, side by side.
 
   Returns:
     (count, n // count) arrays; what is left over at the end, less than `count`
@@ -132,10 +125,9 @@ class Problem:
     count = arm.batch_size
     pieces = len(corpus.train.tokens) // (count * length)
     if pieces < 1:
-      raise _validate.error(
-        "batch_size * length",
-        count * length,
-        f"at most {len(corpus.train.tokens)}, the number of training tokens",
+      raise ValueError(
+        f"batch_size * length: got {count} * {length}, expected at most "
+        f"{len(corpus.train.tokens)}, the number of training tokens."
       )
     part = count * pieces * length
     train = streams(Text(*(x[:part] for x in corpus.train)), count)
@@ -203,13 +195,10 @@ def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:
 def bits_per_token(
   network: nn.SequenceNetwork, variables, text: Text, length: int
 ) -> jax.Array:
-  """Scores all tokens of a text, with states carried from piece to piece.
+  """Scores all tokens of a text (streams, n), with states carried along it.
 
-  Args:
-    network: the network.
-    variables: of the network.
-    text: (streams, n) arrays; every stream begins with fresh states.
-    length: tokens of a piece; it changes nothing but memory and speed.
+  Every stream begins with fresh states. The length of a piece changes nothing
+  but memory and speed.
 
   Returns:
     The mean negative log-likelihood in bits.

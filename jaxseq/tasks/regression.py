@@ -158,7 +158,7 @@ class Problem(base.ArrayProblem):
       element, or batches are larger than the training set.
   """
 
-  told = ("mse",)
+  train_metrics = ("mse",)
   validated = "mse"
 
   def __init__(self, arm: ArmConfig, splits: data.Splits):

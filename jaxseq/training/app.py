@@ -51,8 +51,7 @@ flags.disclaim_key_flags()
 def define_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
   """Defines `--config=FILE[:VARIANT]` and `--workdir=DIR`, both required.
 
-  Returns:
-    The holders of both flags. Several experiments in one process share them.
+  Returns their holders, which several experiments in one process share.
   """
   config = config_flags.DEFINE_config_file(
     "config",

@@ -39,12 +39,7 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file, whole at any time; returns its path.
-
-  Args:
-    figure: from `new`.
-    path: the file; its directory is made.
-  """
+  """Writes a figure as a PNG file, whole at any time; returns its path."""
   path = pathlib.Path(path)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")

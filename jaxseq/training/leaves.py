@@ -62,11 +62,9 @@ def flatten(tree: PyTree) -> tuple[list[tuple[str, Any]], Any]:
 
 
 def describe(path: str, leaf: Any) -> Leaf:
-  """Returns the description of a leaf.
+  """Returns the description of the leaf at a path.
 
-  Args:
-    path: the leaf's path.
-    leaf: an array, typed key, Python number or string, or ShapeDtypeStruct.
+  It is an array, typed key, Python number or string, or ShapeDtypeStruct.
 
   Raises:
     ValueError: nothing can keep such a leaf.

@@ -128,14 +128,13 @@ def run(
     UserError: the checkpoint is from beyond the end of this run.
     Stopped: a signal asked for it.
   """
-  for name, value in (
-    ("num_updates", num_updates),
-    ("chunk_size", chunk_size),
-    ("steps_per_update", steps_per_update),
-    ("checkpoint_every", checkpoint_every),
-    ("evaluate_every", evaluate_every),
-  ):
-    _validate.positive(name, value)
+  _validate.all_positive(
+    num_updates=num_updates,
+    chunk_size=chunk_size,
+    steps_per_update=steps_per_update,
+    checkpoint_every=checkpoint_every,
+    evaluate_every=evaluate_every,
+  )
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled, first = set(), processes.is_first()

@@ -44,11 +44,9 @@ TokenLoss = Callable[[PyTree, rows.Wave, str], jax.Array]
 def make_mesh(
   degree: int, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Returns the mesh (groups, sp) of neighbouring devices.
+  """Returns the mesh (groups, sp) of neighbouring devices, `degree` in a group.
 
-  Args:
-    degree: devices of a group.
-    devices: the devices in the order of the plan; all if None.
+  The devices are in the order of the plan; all if None.
 
   Raises:
     ValueError: if the degree does not divide the number of devices.

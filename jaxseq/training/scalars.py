@@ -152,10 +152,7 @@ class MetricWriter:
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads the rows of a `metrics.jsonl`.
-
-  Args:
-    path: the file, or the directory that holds it.
+  """Reads the rows of a `metrics.jsonl`, or of the one in a directory.
 
   Returns:
     One dict per row; numbers that are not finite are floats again.
@@ -174,9 +171,7 @@ def column(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns one metric over the steps of a run, as the plots want it.
 
-  Args:
-    rows: what `read` returned.
-    name: of the metric; rows without it are left out.
+  Rows, as from `read`, that do not have the metric are left out.
 
   Returns:
     Steps (n,) and values (seeds, n); seeds is 1 for a plain scalar.

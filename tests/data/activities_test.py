@@ -85,19 +85,3 @@ def test_loading():
   np.testing.assert_array_equal(again.test.inputs, splits.test.inputs)
   other = data.load("activities", seed=1, source=(0, 4), target=1, **_SMALL)
   assert not hashing.shared_rows(splits.test.inputs, other.test.inputs)
-
-
-def test_wrong_options_are_named():
-  with pytest.raises(
-    ValueError, match="source and target: got 1 and 1, expected .* none twice"
-  ):
-    data.load("activities", source=1)
-  with pytest.raises(
-    ValueError,
-    match="source and target: got -1, expected an integer of at least 0",
-  ):
-    data.load("activities", source=-1)
-  with pytest.raises(
-    ValueError, match="valid: got 0, expected an integer of at least 1"
-  ):
-    data.load("activities", valid=0)

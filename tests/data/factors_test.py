@@ -114,26 +114,3 @@ def test_random_starts():
   clean = factors.ecg_series(splits.train.targets, 64, 32, start)
   left = splits.train.inputs[..., 0] * splits.info.factors.scale - clean
   assert left.std() == pytest.approx(0.05, abs=0.0015)
-
-
-def test_wrong_options_are_named():
-  with pytest.raises(
-    ValueError, match="test: got 0, expected an integer of at least 1"
-  ):
-    data.load("heartbeat", test=0)
-  with pytest.raises(
-    ValueError, match="noise: got -1, expected a finite number of at least 0"
-  ):
-    data.load("heartbeat", noise=-1, **_SMALL)
-  with pytest.raises(
-    ValueError, match="length: got 0, expected an integer of at least 1"
-  ):
-    data.load("seasonal_factors", length=0)
-  with pytest.raises(
-    ValueError, match="start: got 'late', expected one of 'aligned', 'random'"
-  ):
-    data.load("ecg", start="late")
-  with pytest.raises(
-    ValueError, match="rate: got 0, expected a finite number above 0"
-  ):
-    data.load("ecg", rate=0)

@@ -118,14 +118,3 @@ def test_cached_sets_are_the_same(small, tmp_path, monkeypatch):
     found = data.load("listops", train=300, valid=50, test=100)
     np.testing.assert_array_equal(found.train.inputs, small.train.inputs)
   assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_wrong_options_are_named():
-  with pytest.raises(
-    ValueError, match="size: got 'big', expected one of 'small', 'full'"
-  ):
-    data.load("listops", size="big")
-  with pytest.raises(
-    ValueError, match="valid: got 0, expected an integer of at least 1"
-  ):
-    data.load("listops", valid=0)

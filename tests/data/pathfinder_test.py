@@ -119,15 +119,7 @@ def test_the_number_of_workers_changes_nothing():
     np.testing.assert_array_equal(array, together[name])
 
 
-def test_wrong_options_are_named():
-  with pytest.raises(
-    ValueError, match="size: got 16, expected one of 32, 64, 128"
-  ):
-    data.load("pathfinder", size=16)
-  with pytest.raises(
-    ValueError, match="workers: got 0, expected an integer of at least 1"
-  ):
-    data.load("pathfinder", workers=0)
+def test_dashes_must_not_touch():
   with pytest.raises(
     ValueError, match="thickness: got 1.0, expected .* 2 margin = 0.4"
   ):

@@ -150,14 +150,3 @@ def test_cached_sets_are_the_same(tmp_path, monkeypatch):
     one, two = getattr(first, name), getattr(second, name)
     np.testing.assert_array_equal(one.inputs, two.inputs)
     np.testing.assert_array_equal(one.extras.gaps, two.extras.gaps)
-
-
-def test_wrong_options_are_named():
-  with pytest.raises(
-    ValueError, match="valid: got 0, expected an integer of at least 1"
-  ):
-    data.load("pendulum", valid=0)
-  with pytest.raises(
-    ValueError, match="kept: got 11, expected an integer from 1 to 10"
-  ):
-    data.load("pendulum", frames=10, kept=11)

@@ -9,6 +9,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data import text
+from tests.data import writing
 
 _CONTENT = bytes(np.random.default_rng(0).integers(0, 128, 2000, np.uint8))
 
@@ -91,10 +92,7 @@ def library(tmp_path):
     "__pycache__/no.py": "no",
     "a/no.txt": "no",
   }
-  for name, content in files.items():
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+  writing.write(tmp_path, files)
   return tmp_path
 
 

@@ -76,6 +76,13 @@ def encode(
   return padding.pad_sequences(rows, max_length)
 
 
+def _of_bytes(description, source):
+  """What is known of a set of bytes in two classes."""
+  return datasets.Info(
+    description, source, "see source", num_classes=2, vocab_size=256
+  )
+
+
 def listops(path: str | os.PathLike) -> datasets.Splits:
   """Loads ListOps from basic_train.tsv, basic_val.tsv and basic_test.tsv.
 
@@ -164,14 +171,9 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     parts.append(
       datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
     )
-  info = datasets.Info(
-    description="A film review byte by byte; is it positive?",
-    source=f"Large Movie Review Dataset (Maas et al. 2011), {path}",
-    license="see source",
-    num_classes=2,
-    vocab_size=256,
-  )
-  return datasets.Splits(parts[0], None, parts[1], info)
+  about = "A film review byte by byte; is it positive?"
+  source = f"Large Movie Review Dataset (Maas et al. 2011), {path}"
+  return datasets.Splits(parts[0], None, parts[1], _of_bytes(about, source))
 
 
 def retrieval(
@@ -208,14 +210,9 @@ def retrieval(
     extras = datasets.Extras(second=second, second_lengths=second_lengths)
     targets = np.array(labels, np.int32)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
-  info = datasets.Info(
-    description="Two papers byte by byte; does one cite the other?",
-    source=f"ACL Anthology Network by way of arXiv 2011.04006, {path}",
-    license="see source",
-    num_classes=2,
-    vocab_size=256,
-  )
-  return datasets.Splits(*parts, info)
+  about = "Two papers byte by byte; does one cite the other?"
+  source = f"ACL Anthology Network by way of arXiv 2011.04006, {path}"
+  return datasets.Splits(*parts, _of_bytes(about, source))
 
 
 def _samples(folder):

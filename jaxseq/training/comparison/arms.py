@@ -142,14 +142,10 @@ class Arm(Protocol):
     directory: pathlib.Path,
     seconds: float | None,
   ) -> dict[str, Any]:
-    """Measures what was trained.
+    """Measures what was trained, of the arm's seeds, in its directory.
 
-    Args:
-      program: that of the arm.
-      state: of the arm's seeds.
-      directory: of the arm.
-      seconds: that the training took in this process; None if it is only
-        evaluated.
+    The seconds are those that the training took in this process; None if it
+    is only evaluated.
 
     Returns:
       The arm's results: numbers, or lists of numbers over seeds.
@@ -193,12 +189,8 @@ def merge(
 ) -> Any:
   """Builds the whole configuration of one arm.
 
-  Args:
-    config: the comparison.
-    arm: name of the arm.
-    cls: dataclass of an arm's configuration.
-    shared: the fields that all arms have in common; None for those that the
-      comparison has under the same names.
+  The fields that all arms share are those that the comparison has under the
+  same names, unless they are given.
 
   Returns:
     A `cls` of the shared fields, overridden by those of the arm, whose mixers

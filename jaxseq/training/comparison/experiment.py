@@ -39,11 +39,8 @@ Config = TypeVar("Config", bound=arms.Arms)
 class Experiment(Generic[Config]):
   """A comparison of arms as a program; defines its flags.
 
-  Args:
-    name: of the experiment, which its directories tell.
-    config: class of its configuration.
-    mesh: whether devices may share a run, which `--mesh` says.
-    modes: what the program can do.
+  The name is what its directories tell; `mesh` says whether devices may share
+  a run, for which there is `--mesh`, and `modes` what the program can do.
   """
 
   def __init__(
@@ -91,11 +88,8 @@ class Experiment(Generic[Config]):
   ) -> run.Results:
     """Trains and measures arms, or only measures them, and shows the results.
 
-    Args:
-      config: the comparison.
-      made: the arms by name.
-      directory: of the run, where it has been opened already.
-      **options: of `report.main`: title, columns, and what it has besides.
+    The options are those of `report.finish`: title and columns, and what it has
+    besides. A directory is given where it has been opened already.
 
     Raises:
       UserError: the directory is none of this run.

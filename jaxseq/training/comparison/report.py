@@ -32,13 +32,8 @@ def main(
 ) -> run.Results:
   """Trains and measures, or only measures, and shows the results.
 
-  Args:
-    config: the comparison.
-    directory: of the run.
-    made: the arms by name.
-    mode: "train" or "evaluate".
-    each: called for every arm, see `run.train`.
-    **options: of `finish`: title and columns, and what it has besides.
+  `each` is that of `run.train`; the options are those of `finish`: title and
+  columns, and what it has besides.
   """
   get_results = run.train if mode == "train" else run.evaluate
   results = get_results(config, directory, made, each)

@@ -22,11 +22,9 @@ from jaxseq.training import scalars
 
 
 def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:
-  """Returns the names of arms that are trained together.
+  """Returns the names of arms that are trained together, see `arms.Arm.stack`.
 
-  Args:
-    config: the comparison; with a mesh every arm is alone.
-    made: the arms by name, see `arms.Arm.stack`.
+  With a mesh every arm is alone.
   """
   found = {}
   for name, arm in made.items():
@@ -56,9 +54,8 @@ def join(parts: Sequence[PyTree]) -> PyTree:
 def tile(state: PyTree, carries: Sequence[PyTree]) -> PyTree:
   """Returns the states of all arms before the first update.
 
-  Args:
-    state: a `supervised.State` of all seeds of one arm.
-    carries: the first carry of each arm, for one seed.
+  They come from the `supervised.State` of all seeds of one arm, and from the
+  first carry of each arm, for one seed.
   """
   seeds = state.update.shape[0]
 
@@ -74,9 +71,7 @@ def tile(state: PyTree, carries: Sequence[PyTree]) -> PyTree:
 class Checkpointers(contextlib.ExitStack):
   """The checkpoints of all arms, with the methods of one `Checkpointer`.
 
-  Args:
-    directories: of the arms.
-    keep: how many of the newest checkpoints of each are kept.
+  `keep` says how many of the newest checkpoints of each stay.
   """
 
   def __init__(self, directories: Sequence[pathlib.Path], *, keep: int):
@@ -102,10 +97,7 @@ class Checkpointers(contextlib.ExitStack):
         own.save(step, part)
 
   def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
-    """Restores the newest step that all arms have, whole.
-
-    Args:
-      template: the states of all arms.
+    """Restores the newest step that all arms have, whole, onto their template.
 
     Returns:
       The step and the states; None if there is no such step.
@@ -139,12 +131,7 @@ class Checkpointers(contextlib.ExitStack):
 
 
 class MetricWriters(contextlib.ExitStack):
-  """The metrics of all arms, with the methods of one `MetricWriter`.
-
-  Args:
-    directories: of the arms.
-    tensorboard: whether event files are wanted.
-  """
+  """The metrics of all arms, with the methods of one `MetricWriter`."""
 
   def __init__(
     self, directories: Sequence[pathlib.Path], *, tensorboard: bool = True

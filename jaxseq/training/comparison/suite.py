@@ -100,9 +100,7 @@ def show_aggregates(
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
   """Prints aggregates of arms, with the ends of their bootstrap intervals.
 
-  Args:
-    scores: of the arms, (seeds, tasks), normalised.
-    title: above the table.
+  The scores are (seeds, tasks) of each arm, normalised.
 
   Returns:
     By the names of aggregates and arms, as `aggregates.aggregates` has them;

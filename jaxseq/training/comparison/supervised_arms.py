@@ -47,9 +47,7 @@ class Supervised(arms.Arms):
 class Program(seed_program.SeedProgram):
   """The seeds of a supervised arm, or of several arms side by side.
 
-  Args:
-    config: the comparison.
-    group: the arms; what they differ in is the problems' `carry`.
+  What the arms of the group differ in is the problems' `carry`.
   """
 
   def __init__(self, config: Supervised, group: Sequence["Arm"]):
@@ -83,11 +81,7 @@ class Program(seed_program.SeedProgram):
     return stacked.tile(state, [arm.problem.carry for arm in self._group])
 
   def evaluate(self, state: supervised.State) -> Any:
-    """Returns the problem's metrics on data that is never trained on.
-
-    Args:
-      state: of all arms, or of one of them.
-    """
+    """Returns metrics, of all arms or one, on data that is never trained on."""
     # Arm by arm: evaluations take more memory than updates.
     count = state.update.shape[0] // self.config.num_seeds
     parts = [

@@ -64,11 +64,7 @@ class MeshConfig:
 
 
 def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
-  """Changes a configuration as the flag `--mesh` asks.
-
-  Args:
-    pairs: such as ["data=4", "time=2"].
-    config: what is changed.
+  """Changes a configuration as the flag `--mesh` asks: ["data=4", "time=2"].
 
   Raises:
     UserError: a pair is none, or a field or its value is wrong.
@@ -112,23 +108,18 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   total = jax.device_count()
   rest = config.parameters * config.time
   data = config.data or total // rest
+  count, wrong = data * rest, None
   asked = f"{config.data} x {config.parameters} x {config.time}"
+  asked += " (data, parameters, time)"
   if not config.data and (not data or total % rest):
-    raise errors.UserError(
-      f"mesh: got parameters={config.parameters} and time={config.time}, "
-      f"expected a product that divides the {total} devices"
-    )
-  count = data * rest
-  if count > total:
-    raise errors.UserError(
-      f"mesh: got {asked} (data, parameters, time), expected at most the "
-      f"{total} devices that there are"
-    )
-  if jax.process_count() > 1 and count != total:
-    raise errors.UserError(
-      f"mesh: got {asked} (data, parameters, time), expected all {total} "
-      f"devices, as there are {jax.process_count()} processes"
-    )
+    asked = f"parameters={config.parameters} and time={config.time}"
+    wrong = f"a product that divides the {total} devices"
+  elif count > total:
+    wrong = f"at most the {total} devices that there are"
+  elif jax.process_count() > 1 and count != total:
+    wrong = f"all {total} devices, as there are {jax.process_count()} processes"
+  if wrong:
+    raise errors.UserError(f"mesh: got {asked}, expected {wrong}")
   # Neighbours on the last axis are close to each other.
   return jax.make_mesh(
     (data, config.parameters, config.time),
@@ -210,16 +201,11 @@ def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 def cut_parameters(
   mesh: jax.sharding.Mesh, tree: PyTree, skip: int = 0
 ) -> PyTree:
-  """Returns placements that share parameters out.
+  """Returns placements that share parameters out, in the tree's structure.
 
-  Args:
-    mesh: the mesh.
-    tree: pytree of arrays or ShapeDtypeStructs.
-    skip: leading axes that are never cut, such as that of seeds.
-
-  Returns:
-    Placements in the tree's structure: along "parameters" the longest axis that
-    comes out even is cut; arrays of fewer than 1024 items are whole.
+  Along "parameters" the longest axis that comes out even is cut, but never one
+  of the `skip` leading ones, such as that of seeds; arrays of fewer than 1024
+  items are whole. The leaves are arrays or ShapeDtypeStructs.
   """
   count = mesh.shape[PARAMETERS]
 
@@ -236,13 +222,10 @@ def cut_parameters(
 def cut_examples(
   mesh: jax.sharding.Mesh, tree: PyTree, axis: int = 0
 ) -> PyTree:
-  """Returns placements that share examples out.
+  """Returns placements that share examples, on some axis, out.
 
-  Args:
-    mesh: the mesh.
-    tree: pytree of arrays or ShapeDtypeStructs.
-    axis: that of the examples; arrays without it, or whose axis does not come
-      out even, are whole.
+  Arrays without the axis, or whose axis does not come out even, are whole. The
+  leaves are arrays or ShapeDtypeStructs.
   """
   count = _count(mesh)
 

@@ -24,16 +24,10 @@ def compiled(
   one_by_one: bool | None = None,
   **options: Any,
 ) -> Callable:
-  """Compiles a function of one seed for all seeds.
+  """Compiles a function of one seed for all seeds, by `seeds.jit` or on a mesh.
 
-  Args:
-    config: the mesh.
-    num_seeds: length of the arguments' leading axis.
-    function: of pytrees of arrays.
-    shared: how many of the last arguments all seeds get whole.
-    one_by_one: see `seeds.jit`.
-    **options: of `jax.jit`. With a mesh, results that `out_shardings` does not
-      place are whole on every device.
+  With a mesh, results that `out_shardings` does not place are whole on every
+  device.
 
   Raises:
     UserError: (a ValueError) the mesh does not fit the devices.

@@ -95,10 +95,8 @@ def connect(
 ) -> None:
   """Connects this process to the others by `jax.distributed`.
 
-  Args:
-    coordinator: HOST:PORT of process 0; None where the cluster tells.
-    count: number of processes.
-    number: that of this one.
+  The coordinator is HOST:PORT of process 0; where the cluster tells, all three
+  are None.
 
   Raises:
     UserError: they were not found, or a device has been used already.
@@ -122,12 +120,8 @@ def is_first() -> bool:
 def first_then_rest(function, name: str):
   """Calls a function on process 0, and on the others when it has succeeded.
 
-  Args:
-    function: called without arguments.
-    name: of the point where the processes meet.
-
-  Returns:
-    What it returned on this process.
+  The name is that of the point where the processes meet. Returns what the
+  function returned on this process.
 
   Raises:
     UserError: on the others, when process 0 raised an exception.

@@ -8,6 +8,7 @@ from jaxseq import data
 from jaxseq.data import listops
 from jaxseq.data.files import lra
 from tests.data import hashing
+from tests.data import writing
 
 
 def decode(row, length):
@@ -69,10 +70,7 @@ def test_reviews_in_folders(tmp_path):
     "test/neg/0_3.txt": "Bad.",
     "test/pos/0_7.txt": "Good.",
   }
-  for name, text in reviews.items():
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+  writing.write(tmp_path, reviews)
   splits = lra.text(tmp_path, max_length=16)
   assert splits.train.targets.tolist() == [0, 0, 1]
   assert splits.test.targets.tolist() == [0, 1]

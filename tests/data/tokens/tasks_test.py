@@ -263,6 +263,15 @@ def test_mqar_gaps_follow_their_distribution():
   np.testing.assert_allclose(counts, _ROWS * weights / weights.sum(), atol=24)
 
 
+def _check_answers(config, pairs, answer, step):
+  """Strings of every length have the right answers."""
+  lengths = set()
+  for string, given in pairs:
+    assert given == answer(string)
+    lengths.add(len(string))
+  assert lengths == set(range(config.min_length, config.max_length + 1, step))
+
+
 @pytest.mark.parametrize(
   ("name", "value"),
   [
@@ -277,12 +286,8 @@ def test_mqar_gaps_follow_their_distribution():
 )
 def test_regular_languages(name, value):
   config, batch = _sample(name)
-  lengths = set()
-  for word, target in _words(config, batch):
-    assert target == value(word)
-    lengths.add(len(word))
   step = 2 if name == "modular_arithmetic" else 1
-  assert lengths == set(range(1, config.max_length + 1, step))
+  _check_answers(config, _words(config, batch), value, step)
   _, prefixes = _sample(name, every_step=True)
   for inputs, targets, mask in zip(*prefixes):
     for place in np.flatnonzero(mask):
@@ -334,12 +339,8 @@ def _missing(string):
 )
 def test_tasks_on_strings(name, answer):
   config, batch = _sample(name)
-  lengths = set()
-  for string, given in _strings(config, batch):
-    assert given == answer(string)
-    lengths.add(len(string))
   step = 2 if name == "missing_duplicate" else 1
-  assert lengths == set(range(config.min_length, config.max_length + 1, step))
+  _check_answers(config, _strings(config, batch), answer, step)
 
 
 @pytest.mark.parametrize("name", group_words.GROUPS)

@@ -13,6 +13,12 @@ def recorded(arrays):
   return tuple(arrays[name].T for name in names)
 
 
+def assert_golden(seen, arrays, atol):
+  """Checks values by the names that the reference recorded them under."""
+  for name, value in seen.items():
+    np.testing.assert_allclose(value, arrays[name], atol=atol, err_msg=name)
+
+
 def grid(sizes, repeats=1):
   """Returns every combination of levels (n, K), each equally often."""
   levels = list(itertools.product(*map(range, sizes)))

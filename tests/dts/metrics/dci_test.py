@@ -8,15 +8,13 @@ from tests.dts.metrics import cases
 def test_golden_scores_of_importances(recorded):
   arrays, _ = recorded
   importance = arrays["dci_importance"]
-  for function, expected in (
-    (metrics.disentanglement, "dci_disentanglement"),
-    (metrics.completeness, "dci_completeness"),
-    (metrics.disentanglement_per_code, "dci_dis_per_code"),
-    (metrics.completeness_per_factor, "dci_comp_per_factor"),
-  ):
-    np.testing.assert_allclose(
-      function(importance), arrays[expected], atol=1e-10, err_msg=expected
-    )
+  seen = {
+    "dci_disentanglement": metrics.disentanglement(importance),
+    "dci_completeness": metrics.completeness(importance),
+    "dci_dis_per_code": metrics.disentanglement_per_code(importance),
+    "dci_comp_per_factor": metrics.completeness_per_factor(importance),
+  }
+  cases.assert_golden(seen, arrays, atol=1e-10)
 
 
 @pytest.mark.slow
@@ -25,18 +23,8 @@ def test_golden_boosting(recorded):
   arrays, data = recorded
   result = metrics.dci(*data)
   # What another seed of the reference changes is at most 0.026.
-  np.testing.assert_allclose(
-    result.importance, arrays["dci_importance"], atol=0.03
-  )
-  for seen, expected in (
-    (result.informativeness_train, "dci_informativeness_train"),
-    (result.informativeness_test, "dci_informativeness_test"),
-    (result.disentanglement, "dci_disentanglement"),
-    (result.completeness, "dci_completeness"),
-  ):
-    np.testing.assert_allclose(
-      seen, arrays[expected], atol=0.03, err_msg=expected
-    )
+  seen = {f"dci_{name}": value for name, value in result._asdict().items()}
+  cases.assert_golden(seen, arrays, atol=0.03)
 
 
 def test_codes_for_factors_and_mixed_codes():

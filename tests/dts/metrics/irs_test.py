@@ -11,15 +11,13 @@ def test_golden(recorded):
   np.testing.assert_array_equal(
     codes[:, result.active], arrays["irs_active_mus"].T
   )
-  for seen, expected in (
-    (result.score, "irs"),
-    (result.matrix, "irs_matrix"),
-    (result.per_code, "irs_per_code"),
-    (result.deviations, "irs_max_deviations"),
-  ):
-    np.testing.assert_allclose(
-      seen, arrays[expected], atol=1e-10, err_msg=expected
-    )
+  seen = {
+    "irs": result.score,
+    "irs_matrix": result.matrix,
+    "irs_per_code": result.per_code,
+    "irs_max_deviations": result.deviations,
+  }
+  cases.assert_golden(seen, arrays, atol=1e-10)
 
 
 def test_wrong_arguments():
