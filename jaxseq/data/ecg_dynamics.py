@@ -89,10 +89,16 @@ def adjusted(heart_rate: np.ndarray) -> Waves:
 
 
 def waves(levels: np.ndarray) -> Waves:
-  """Returns the waves of factors, given by (n, 6) levels of `factors.ECG`.
+  """Returns the waves of given factors, those of `factors.ECG`.
 
   Amplitudes are those of P and T beside an R of 1, and of R; the published
   model has 0.25, 0.4 and 1. Intervals stretch the angles of P and T.
+
+  Args:
+    levels: (n, 6) levels of the factors.
+
+  Returns:
+    The waves.
   """
   value = factors.factor_values(levels, factors.ECG)
   published = adjusted(value["heart_rate"])

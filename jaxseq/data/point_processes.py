@@ -127,7 +127,14 @@ class Hawkes:
     return _events(found, horizon)
 
   def log_density(self, events: Events) -> LogDensity:
-    """Returns the exact log density of each event; before time 0 is none."""
+    """Returns the exact log density of each event.
+
+    Args:
+      events: sequences that start without any event before time 0.
+
+    Returns:
+      The log density.
+    """
     mu = np.array(self.mu)
     jumps = np.array(self.a).T * self.b
     times, marks, lengths, horizon = events

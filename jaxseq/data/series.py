@@ -25,8 +25,10 @@ def load(
     problem: its name in the archives, which is that of its folder and files,
       such as "GunPoint".
     seed: seed of the choice of validation cases.
-    normalize: see `files.uea.load`.
-    valid_fraction: see `files.uea.load`.
+    normalize: whether each channel is shifted and scaled to mean 0 and standard
+      deviation 1 over all training values.
+    valid_fraction: share of each class of the training cases that is for
+      validation; classification only.
 
   Returns:
     The splits, see `files.uea.load`.

@@ -148,7 +148,14 @@ def from_flat(
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
-  """Puts the episodes of trajectories of one environment in a row."""
+  """Puts the episodes of several trajectories one after the other.
+
+  Args:
+    parts: trajectories of one environment.
+
+  Returns:
+    All episodes.
+  """
   return Trajectories(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
 
@@ -160,7 +167,15 @@ def _starts(trajectories):
 
 
 def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
-  """Returns episodes by their numbers, in this order, as arrays of the host."""
+  """Returns some episodes.
+
+  Args:
+    trajectories: the trajectories.
+    episodes: numbers of episodes, in the order wanted.
+
+  Returns:
+    These episodes, as arrays of the host.
+  """
   starts, lengths = _starts(trajectories)
   rows = np.concatenate(
     [np.arange(starts[i], starts[i] + lengths[i]) for i in episodes]
@@ -169,7 +184,14 @@ def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
 
 
 def statistics(trajectories: Trajectories) -> Statistics:
-  """Computes what a model of training episodes is normalized by."""
+  """Computes what a model is normalized by and compared with.
+
+  Args:
+    trajectories: the training episodes.
+
+  Returns:
+    The statistics.
+  """
   observations = np.asarray(trajectories.observations, np.float64)
   starts, lengths = _starts(trajectories)
   return Statistics(

@@ -79,7 +79,12 @@ def advance(
 ) -> State:
   """Returns the state after an update.
 
-  The information is measured on the windows `watched`, a `data.ArrayDataset`.
+  Args:
+    state: before it.
+    vae: the model.
+    variables: of the model.
+    watched: windows on which the information is measured, "inputs" and
+      "lengths".
   """
 
   def information():

@@ -136,8 +136,13 @@ def traversals(
 def swaps(vae: autoencoder.VAE, variables: PyTree, mu: jax.Array) -> jax.Array:
   """Decodes the first segment of each window with the second of each other.
 
-  From means (n, D) of two segments to (n, n, length, channels); rows have the
-  first segment.
+  Args:
+    vae: a model with two segments.
+    variables: of the model.
+    mu: (n, D) means.
+
+  Returns:
+    (n, n, length, channels); rows have the first segment.
   """
   end = vae.config.segments[0]
   count = mu.shape[0]

@@ -199,7 +199,13 @@ def baselines(
 def anomaly_scores(
   vae: autoencoder.VAE, variables: PyTree, dataset: data.ArrayDataset
 ) -> jax.Array:
-  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each."""
+  """Returns -ELBO of each window in nats, (n,), over `SAMPLES` codes each.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    dataset: windows.
+  """
   mu, logvar = evaluation.encode(vae, variables, dataset)
 
   def of_sample(key):

@@ -278,6 +278,14 @@ def mi_agg(
 
 
 def mi_agg_of(densities: Densities, logvar: Array) -> Array:
-  """Returns `mi_agg` from the "exact" densities of codes with this logvar."""
+  """Returns what `mi_agg` does, from the "exact" densities of a big batch.
+
+  Args:
+    densities: from `log_densities`.
+    logvar: (B, D), what they were made from.
+
+  Returns:
+    (), nats.
+  """
   negative_entropy = -0.5 * (_mixture.LOG_2PI + 1 + logvar).sum(axis=-1)
   return negative_entropy.mean() - densities.log_qz.mean()

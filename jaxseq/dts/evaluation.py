@@ -22,9 +22,13 @@ _BATCH = 256
 
 
 def chosen(count: int, limit: int) -> np.ndarray:
-  """Returns which of `count` windows stand for all, (min(count, limit),) int.
+  """Returns which windows stand for all, (min(count, limit),) int.
 
   They lie evenly: windows may be in the order of recordings or of classes.
+
+  Args:
+    count: number of windows.
+    limit: how many of them at most.
   """
   size = min(count, limit)
   return np.arange(size) * count // size

@@ -17,10 +17,14 @@ from jaxseq.dts import evaluation
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
-  """Zeros the second half of windows (*batch, time, channels).
+  """Zeros the second half of windows.
 
-  The first time // 2 elements stay; `rows` (*batch,) bool are the windows, all
-  if None.
+  Args:
+    x: (*batch, time, channels).
+    rows: (*batch,) bool, of which windows; of all if None.
+
+  Returns:
+    x's shape, with its first time // 2 elements as they are.
   """
   keep = jnp.arange(x.shape[-2]) < x.shape[-2] // 2
   if rows is not None:
@@ -29,7 +33,13 @@ def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:
 
 
 def encode(vae: autoencoder.VAE, variables: PyTree, x: jax.Array) -> jax.Array:
-  """Returns the means (n, D) of the codes of first halves of whole windows."""
+  """Returns the means (n, D) of the codes of first halves.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    x: (n, time, channels) whole windows.
+  """
   mean = functools.partial(vae.apply, variables, method="encode")
   return evaluation.over_windows(mean, first_half(x))[0]
 
@@ -62,7 +72,14 @@ def forecast(
 
 
 def last_value(x: np.ndarray) -> np.ndarray:
-  """Repeats the last element of the first half of (n, time, channels)."""
+  """Repeats the last element of the first half.
+
+  Args:
+    x: (n, time, channels).
+
+  Returns:
+    (n, time - time // 2, channels).
+  """
   half = x.shape[1] // 2
   return np.repeat(x[:, half - 1 : half], x.shape[1] - half, axis=1)
 

@@ -132,10 +132,17 @@ def save(
 def make_network(
   config: nn.NetworkConfig, variables: Mapping[str, PyTree]
 ) -> nn.SequenceNetwork:
-  """Makes the network of tokens that belongs to what `load` returns.
+  """Makes the network of tokens that options and variables belong to.
 
-  It has as many tokens as the embedding has rows; a ValueError if there is no
-  embedding among the variables.
+  Args:
+    config: from `load`.
+    variables: from `load`.
+
+  Returns:
+    The network, with as many tokens as the embedding has rows.
+
+  Raises:
+    ValueError: if there is no embedding among the variables.
   """
   vocab_size = _vocab_size(variables)
   return nn.SequenceNetwork(config, vocab_size, vocab_size)

@@ -235,8 +235,12 @@ class ImageObservation(NamedTuple):
 class ImageHistory(FlattenHistory):
   """Images beside what was done before and whether an episode begins.
 
-  Observations are `ImageObservation`s, those of the environment images; all
-  else is as in `FlattenHistory`.
+  Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
+
+  Attributes:
+    env: the environment; its observations are images.
+    previous_action: see `FlattenHistory`.
+    first_step: see `FlattenHistory`.
   """
 
   def observation_space(self, params: PyTree = None) -> spaces.Dict:

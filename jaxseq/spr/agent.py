@@ -199,9 +199,17 @@ def act(
 ) -> tuple[Array, PyTree]:
   """Chooses actions: the best one or, with chance epsilon, any.
 
-  From observations (*batch, *observation_shape) and the memory before them, ()
-  for an agent without one, to (*batch,) int32 and the memory after them. If
-  `noisy`, the head has the noise of the last update.
+  Args:
+    config: options.
+    agent: the networks.
+    observation: (*batch, *observation_shape).
+    key: random key.
+    epsilon: chance of an action at random.
+    noisy: whether the head's noise is on, that of the last update.
+    memory: before the observations; () for an agent without one.
+
+  Returns:
+    (*batch,) int32, and the memory after the observations.
   """
   params = agent.target if config.variant.acts_with_target else agent.params
   noise = agent.noise if noisy else None

@@ -83,8 +83,14 @@ def write(
       improvement.txt  probabilities with intervals
       improvement.png  the same, of each pair once
 
-  The directory is made if it does not exist; the other arguments are those of
-  `improvements`, with two agents or more.
+  Args:
+    directory: where to; made if it does not exist.
+    agents: what `improvements` takes, two or more.
+    resamples: of the bootstrap.
+    seed: of the resamples.
+
+  Returns:
+    The table, the probabilities and the name of the picture.
 
   Raises:
     ValueError: as `improvements`, or if there are fewer than two agents.

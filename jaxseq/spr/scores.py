@@ -209,6 +209,9 @@ def write(
     resamples: of the bootstrap.
     seed: of the resamples.
 
+  Returns:
+    The tables, the aggregates and the names of the pictures.
+
   Raises:
     ValueError: as `normalized_table` and `sample_efficiency`, or if a name in
       `against` is unknown.

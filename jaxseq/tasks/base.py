@@ -82,7 +82,12 @@ Arm = TypeVar("Arm", bound=ArmConfig)
 
 
 def arm_config(config: Any, name: str, cls: type[Arm] = ArmConfig) -> Arm:
-  """Returns the whole configuration of an arm of a comparison.
+  """Returns the whole configuration of an arm.
+
+  Args:
+    config: a comparison, whose fields of the same names arms share.
+    name: of the arm.
+    cls: class of an arm's configuration.
 
   Raises:
     UserError: (a ValueError) a field is unknown or has a wrong value.
@@ -244,6 +249,13 @@ def in_training(
   network: Any, variables: PyTree, key: jax.Array, *inputs: Any, **options: Any
 ) -> tuple[Any, PyTree]:
   """Applies a network as in training: with dropout and batch statistics.
+
+  Args:
+    network: a Flax module with the argument `train`.
+    variables: of the network.
+    key: of the dropout.
+    *inputs: of the network.
+    **options: of the network.
 
   Returns:
     Its outputs, and the collections that it has updated.

@@ -50,11 +50,17 @@ def fit_width(
 ) -> nn.NetworkConfig:
   """Chooses d_model so that a network comes closest to a number of parameters.
 
-  The arguments are those of `count_parameters`, with the number (`budget`) and
-  what d_model is a multiple of.
+  Args:
+    config: of the network; its d_model is replaced.
+    num_outputs: its outputs.
+    vocab_size: number of tokens; None for feature vectors.
+    width: number of features, where the inputs are no tokens.
+    budget: number of parameters.
+    multiple: d_model is a multiple of this.
+    pairs: whether an example is two sequences.
 
   Returns:
-    The configuration with that d_model.
+    The configuration.
 
   Raises:
     ValueError: if the smallest width is beyond twice the budget.

@@ -279,8 +279,12 @@ def imitation_loss(
 class Problem:
   """Predicting recorded actions.
 
-  The arm says which episodes are learnt from; their observations are vectors. A
-  window has `context` steps. `play` makes metrics of variables and scales.
+  Args:
+    arm: batch size, and which episodes are learnt from.
+    model: of the arm.
+    recorded: all episodes; observations are vectors.
+    context: steps of a window.
+    play: from variables and scales to metrics, by playing.
 
   Raises:
     ValueError: if the recording has other actions than the model.

@@ -123,9 +123,15 @@ def make_arm(
   devices: int = 0,
   **options: Any,
 ) -> Arm:
-  """Returns an arm that shares the work out to `choose_devices(devices)`.
+  """Returns an arm.
 
-  The options are more of `documents.Problem`.
+  Args:
+    arm: its configuration.
+    corpus: the text.
+    plan: how updates are planned.
+    num_updates: of the whole run.
+    devices: see `choose_devices`.
+    **options: more of `documents.Problem`.
 
   Raises:
     ValueError: an option is wrong.

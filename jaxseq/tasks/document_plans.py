@@ -154,7 +154,13 @@ def make_planner(
   max_length: int,
   devices: Sequence[jax.Device],
 ) -> Planner:
-  """Returns the planner of a network's updates on documents of `max_length`.
+  """Returns the planner of a network's updates.
+
+  Args:
+    config: options.
+    network: the network; its mixers say what is exchanged.
+    max_length: elements of the longest document.
+    devices: those that share the work.
 
   Raises:
     ValueError: if the devices are no power of two, or too few for the longest

@@ -44,7 +44,12 @@ def from_text(text: language.Text, max_length: int) -> document_plans.Documents:
 def first(
   documents: document_plans.Documents, tokens: int
 ) -> document_plans.Documents:
-  """Returns the first documents of at most so many tokens; one at least."""
+  """Returns the first documents that have so many tokens; at least one.
+
+  Args:
+    documents: the documents.
+    tokens: how many at most.
+  """
   count = np.searchsorted(documents.offsets, tokens, side="right") - 1
   return documents._replace(offsets=documents.offsets[: max(count, 1) + 1])
 
@@ -52,9 +57,14 @@ def first(
 def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
   """Returns the documents of an update: epochs in random order, one by one.
 
+  Args:
+    seed: of the run.
+    update: number of updates made.
+    count: number of documents.
+    size: documents of an update.
+
   Returns:
-    (size,) int64, of `count` documents. No document comes again before all
-    others have come.
+    (size,) int64. No document comes again before all others have come.
   """
   epochs, places = np.divmod(update * size + np.arange(size), count)
   orders = {

@@ -55,7 +55,12 @@ class Config:
 def check(
   config: Config, network: nn.NetworkConfig, train: language.Text
 ) -> None:
-  """Checks that a network can be evaluated so, after a text (streams, n).
+  """Checks that a network can be evaluated so.
+
+  Args:
+    config: options.
+    network: options of the network.
+    train: (streams, n) the training text.
 
   Raises:
     ValueError: if the network has batch norm, whose statistics are not learned
@@ -81,11 +86,16 @@ def bits_per_token(
   train: language.Text,
   text: language.Text,
 ) -> jax.Array:
-  """Scores a text (1, n), as one stream, while learning from it.
+  """Scores a text while learning from it.
 
-  The mean squares of gradients are those of the beginnings of the training
-  text (streams, n). Tokens beyond the last whole piece are scored and not
-  learned from; the variables, as trained, stay as they are.
+  Args:
+    config: options.
+    network: the network.
+    variables: of the network, as trained; they stay as they are.
+    train: (streams, n) the training text, whose beginnings give the mean
+      squares of gradients.
+    text: (1, n) what is scored, as one stream. Tokens beyond the last whole
+      piece are scored and not learned from.
 
   Returns:
     The mean negative log-likelihood in bits.

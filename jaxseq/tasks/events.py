@@ -113,7 +113,13 @@ def log_likelihood(
   events: event_network.Sequences,
   horizon: float,
 ) -> Terms:
-  """Scores predictions (n, events + 1, ...) of sequences (n, events)."""
+  """Scores predictions of sequences.
+
+  Args:
+    prediction: (n, events + 1, ...).
+    events: (n, events) arrays.
+    horizon: until when the sequences were observed.
+  """
   inside = _inside(events.gaps, events.lengths)
   gap, tail = _positive_gaps(events, horizon)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)

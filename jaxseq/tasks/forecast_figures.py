@@ -23,8 +23,13 @@ def draw_horizons(
 ) -> None:
   """Draws horizons.png: the errors of all arms and baselines.
 
-  The results are by "ARM-HORIZON", the baselines' metrics by horizon and name.
   With a single horizon there is nothing to draw.
+
+  Args:
+    config: the comparison, with the fields `arms`, `data` and `horizons`.
+    directory: of the run.
+    results: by "ARM-HORIZON".
+    baselines: metrics by horizon and name.
   """
   horizons = sorted(config.horizons)
   if len(horizons) < 2 or not processes.is_first():
@@ -54,8 +59,14 @@ def draw_forecasts(
 ) -> None:
   """Draws forecasts.png, by first seeds, from the middle of the test span.
 
-  The channel drawn is the last one; the spans are of the horizon to draw, and
-  `made` has the arms by "ARM-HORIZON".
+  The channel drawn is the last one.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+    configs: of the arms.
+    made: the arms, by "ARM-HORIZON".
+    spans: of the series and the horizon to draw.
   """
   length, total = spans.input_length, spans.input_length + spans.horizon
   start = (len(spans.test) - total) // 2

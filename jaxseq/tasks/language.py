@@ -195,10 +195,13 @@ def make_network(arm: base.ArmConfig, corpus: Corpus) -> nn.SequenceNetwork:
 def bits_per_token(
   network: nn.SequenceNetwork, variables, text: Text, length: int
 ) -> jax.Array:
-  """Scores all tokens of a text (streams, n), with states carried along it.
+  """Scores all tokens of a text, with states carried from piece to piece.
 
-  Every stream begins with fresh states. The length of a piece changes nothing
-  but memory and speed.
+  Args:
+    network: the network.
+    variables: of the network.
+    text: (streams, n) arrays; every stream begins with fresh states.
+    length: tokens of a piece; it changes nothing but memory and speed.
 
   Returns:
     The mean negative log-likelihood in bits.

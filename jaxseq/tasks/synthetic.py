@@ -91,10 +91,15 @@ def accuracy_at(
   batch_size: int,
   num_batches: int,
 ) -> dict[str, jax.Array]:
-  """Scores a network by some batches of a task.
+  """Scores a network on a task, whose options may differ from the training's.
 
-  The options of the task may differ from those of the training: a length
-  beyond that, for one.
+  Args:
+    arm: network.
+    task: name of the task.
+    options: of the task; a length beyond that of the training, for one.
+    variables: of the network.
+    batch_size: sequences at once.
+    num_batches: how often.
 
   Returns:
     The metrics of `Problem.evaluate`.

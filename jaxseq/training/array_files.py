@@ -30,9 +30,12 @@ class ArrayFiles:
     described: Sequence[leaves.Leaf],
     values: Sequence[Any],
   ) -> None:
-    """Starts to write leaves, as of `leaves.to_host`, into a new directory.
+    """Starts to write; copies everything before it returns.
 
-    It copies everything before it returns.
+    Args:
+      path: directory to make.
+      described: descriptions of the leaves.
+      values: their arrays, as `leaves.to_host` gives them.
     """
     arrays = {
       leaves.storage_name(i, leaf): value
@@ -50,7 +53,11 @@ class ArrayFiles:
   ) -> list[Any]:
     """Reads what `write` wrote.
 
-    Where the template of a leaf lives on several processes, so does the result.
+    Args:
+      path: the directory.
+      described: descriptions of the leaves, as they were when written.
+      templates: for each leaf what it is restored onto; where that lives on
+        several processes, so does the result.
 
     Returns:
       For each leaf a numpy array or jax.Array; None for Python values.

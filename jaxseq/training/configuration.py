@@ -63,7 +63,14 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
 
 
 def parse(config: Any, cls: type[T]) -> T:
-  """Turns the value of the flag of `app.define_flags` into a `cls`.
+  """Turns the value of an absl `--config` flag into a `cls`.
+
+  Args:
+    config: `FLAGS.config`, as defined by `app.define_flags`.
+    cls: the dataclass to build.
+
+  Returns:
+    An instance of `cls`.
 
   Raises:
     UserError: there is no config, its file could not be loaded, or

@@ -25,7 +25,13 @@ GRAY = "#666666"
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:
-  """Returns a figure in inches; None, with a warning, without matplotlib."""
+  """Returns a figure, or None, with a warning, without matplotlib.
+
+  Args:
+    path: the file that it is for, named in the warning.
+    width: inches.
+    height: inches.
+  """
   try:
     # Slow to import, and not needed by a program that draws nothing.
     from matplotlib import figure
@@ -39,7 +45,15 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as a PNG file, whole at any time; returns its path."""
+  """Writes a figure as a PNG file; the file is whole at any time.
+
+  Args:
+    figure: from `new`.
+    path: the file; its directory is made.
+
+  Returns:
+    The path.
+  """
   path = pathlib.Path(path)
   with files.replacing(path) as file:
     figure.savefig(file, format="png")

@@ -79,8 +79,14 @@ def learning_curves(
 ) -> pathlib.Path | None:
   """Draws one panel of learning curves for each of several tasks.
 
-  The arguments are those of `learning_curve`; panels and references have the
-  titles before them. A label has the same colour in all panels.
+  Args:
+    path: the PNG file to write.
+    panels: titles to curves, which are those of `learning_curve`. A label has
+      the same colour in all panels.
+    xlabel: of the axis of steps.
+    ylabel: of the axis of values.
+    references: titles to labels and values of dashed horizontal lines.
+    smooth: each point is the mean of the last `smooth` values of its seed.
 
   Returns:
     The path; None, with a warning, if matplotlib is not installed.

@@ -103,7 +103,14 @@ def open_existing(
 ) -> pathlib.Path:
   """Checks that a directory holds a run, to read it; writes and locks nothing.
 
-  The arguments are those of `prepare`. Returns the path.
+  Args:
+    workdir: the directory.
+    config: the config that the run must have had.
+    experiment: the experiment's name.
+    may_change: as in `prepare`.
+
+  Returns:
+    The path of the directory.
 
   Raises:
     UserError: there is no such run.

@@ -65,7 +65,10 @@ class MetricWriter:
   def resume(self, step: int | None) -> None:
     """Drops the rows after a step, which a resumed run writes again.
 
-    None drops all rows. Call it before the first `write`.
+    Call it before the first `write`.
+
+    Args:
+      step: the step that the run goes on from; None drops all rows.
     """
     if not self._active:
       return

@@ -95,7 +95,13 @@ class State(NamedTuple):
 def init(
   problem: Problem, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> State:
-  """Returns the state before the first update; all of the run is in the key."""
+  """Returns the state before the first update.
+
+  Args:
+    problem: the problem.
+    optimizer: the optimiser.
+    key: random key; all of the run comes from it.
+  """
   key_init, key_run = jax.random.split(key)
   variables = dict(problem.init(key_init))
   return State(
@@ -113,7 +119,13 @@ def update(
   state: State,
   data: PyTree,
 ) -> tuple[State, Metrics]:
-  """Draws a batch from data on the device and makes one update.
+  """Draws a batch and makes one update.
+
+  Args:
+    problem: the problem.
+    optimizer: the optimiser.
+    state: the state.
+    data: the problem's data, on the device.
 
   Returns:
     The state after the update, and metrics: those of the loss function, "loss"

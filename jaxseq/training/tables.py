@@ -65,7 +65,10 @@ def render(
 ) -> str:
   """Returns a table as aligned plain text.
 
-  Numbers are aligned to the right and floats are shortened.
+  Args:
+    columns: headers.
+    rows: cells; numbers are aligned to the right and floats are shortened.
+    title: a line above the table.
 
   Raises:
     ValueError: a row has another number of cells than there are columns.
@@ -101,7 +104,17 @@ def show(
   title: str | None = None,
   stream: TextIO | None = None,
 ) -> str:
-  """Prints a table, to `sys.stdout` if `stream` is None; returns its text."""
+  """Prints a table and returns its plain text.
+
+  Args:
+    columns: headers.
+    rows: cells.
+    title: a line above the table.
+    stream: where to print; `sys.stdout` if None.
+
+  Returns:
+    What `render` returns.
+  """
   stream = stream or sys.stdout
   text = render(columns, rows, title)
   if not (stream.isatty() and _show_rich(columns, rows, title, stream)):

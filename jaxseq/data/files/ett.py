@@ -87,12 +87,19 @@ def load(
 def load_benchmark(
   root: str | os.PathLike, name: str, **options: Any
 ) -> datasets.Splits:
-  """Loads a set of the benchmark by its name in the tables, as `load` does.
+  """Loads a set of the benchmark by its name in the tables.
 
   Args:
     root: folder "dataset" of Time-Series-Library.
     name: a key of `LAYOUT`.
     **options: options of `load`.
+
+  Returns:
+    The splits.
+
+  Raises:
+    ValueError: if there is no such set, or see `load`.
+    MissingData: if the file is not there.
   """
   _validate.choice("name", name, LAYOUT)
   return load(pathlib.Path(root) / LAYOUT[name], **options)

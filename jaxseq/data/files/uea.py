@@ -238,15 +238,20 @@ def load(
 def load_problem(
   root: str | os.PathLike, name: str, **options: Any
 ) -> datasets.Splits:
-  """Loads a problem from the layout of the archive, as `load` does.
-
-  Time-Series-Library has the same layout.
+  """Loads a problem from the layout of the archive and Time-Series-Library.
 
   Args:
     root: folder with a folder for each problem, in which are NAME_TRAIN.ts and
       NAME_TEST.ts.
     name: name of the problem, such as one of `BENCHMARK`.
     **options: options of `load`.
+
+  Returns:
+    The splits, see `load`.
+
+  Raises:
+    ValueError: see `load`.
+    MissingData: if a file is not there.
   """
   start = pathlib.Path(root) / name / name
   return load(f"{start}_TRAIN.ts", f"{start}_TEST.ts", **options)

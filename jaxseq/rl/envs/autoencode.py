@@ -16,7 +16,9 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of Autoencode.
 
-  Attributes, beside those of `card_game.EnvState`:
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
     stack: (n,) int32, the cards that have been shown and not been answered,
       last first; zeros stand after them.
   """

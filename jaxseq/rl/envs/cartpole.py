@@ -107,8 +107,11 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
   """Balances a pole, seeing how fast cart and pole are but not where.
 
   The first observation of an episode shows position and angle in place of the
-  velocities. That is a slip of the original which is kept. The attributes are
-  those of `PositionOnlyCartPole`.
+  velocities. That is a slip of the original which is kept.
+
+  Attributes:
+    max_steps: time limit.
+    max_start: bound of the four numbers of a first state, by absolute value.
   """
 
   # Velocities have no bounds.
@@ -129,7 +132,9 @@ class NoisyPositionOnlyCartPole(noisy.Noisy, PositionOnlyCartPole):
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to the observation space.
 
-  Attributes, beside those of `PositionOnlyCartPole`:
+  Attributes:
+    max_steps: time limit.
+    max_start: bound of the four numbers of a first state, by absolute value.
     noise_sigma: standard deviation of the noise, in metres and in radians.
   """
 

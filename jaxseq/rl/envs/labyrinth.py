@@ -215,9 +215,13 @@ class LabyrinthEscape(Labyrinth):
 
   Every step costs 1/1024; the one that reaches the goal earns 1 on top, and
   the episode terminates. It is truncated after 1023 steps; both may happen at
-  once. Moves, observations and attributes are those of `Labyrinth`.
+  once. Moves and observations are those of `Labyrinth`.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    size: number of rows and of columns of rooms; the grid has 2 size + 1.
+    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   # A way out can be much shorter than the number of passages of a maze.
@@ -245,9 +249,13 @@ class LabyrinthExplore(Labyrinth):
   With F free cells besides the start, a step into one of them for the first
   time earns 1/F; any other step costs 1/1024. The episode terminates when all
   are visited and is truncated after 1023 steps; both may happen at once.
-  Moves, observations and attributes are those of `Labyrinth`; there is no goal.
+  Moves and observations are those of `Labyrinth`; there is no goal.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
+
+  Attributes:
+    size: number of rows and of columns of rooms; the grid has 2 size + 1.
+    episode_length: the time limit plus 1; a step costs one part in it.
   """
 
   def advance(

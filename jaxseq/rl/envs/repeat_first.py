@@ -16,7 +16,9 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of RepeatFirst.
 
-  Attributes, beside those of `card_game.EnvState`:
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
     first: () int32, the first card.
     card: () int32, the card on show.
   """

@@ -17,7 +17,9 @@ from jaxseq.rl.envs import spaces
 class EnvState(card_game.EnvState):
   """State of RepeatPrevious.
 
-  Attributes, beside those of `card_game.EnvState`:
+  Attributes:
+    time: () int32, steps played.
+    deck: what is left of the deck.
     window: (k,) int32, the last k cards, oldest first; zeros stand before
       the first card of the episode.
   """

@@ -179,9 +179,17 @@ def add(
 ) -> State:
   """Adds a step, in the place of the oldest one if there is no other.
 
-  The frame is the newest one of the observation, of config.frame_shape and
-  config.frame_dtype; the action, () integer, was taken there; reward () and
-  done () bool, whether the episode ended, came of it.
+  Args:
+    config: options.
+    state: before.
+    frame: of config.frame_shape and config.frame_dtype, the newest one of the
+      observation.
+    action: () integer, taken at that observation.
+    reward: (), for that action.
+    done: () bool, whether the episode ended with that action.
+
+  Returns:
+    The state after.
 
   Raises:
     ValueError: if the frame has another shape or dtype.
@@ -369,7 +377,11 @@ def following(
 
 
 def observations(config: Config, state: State, slot: Array) -> Array:
-  """Returns stacks of frames, see `frame_rows.stacks`."""
+  """Returns stacks of frames, (*batch, *config.observation_shape).
+
+  The newest frame, which comes last, is that of the slot (*batch,), modulo the
+  capacity. Frames from before an end of an episode are 0.
+  """
   return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape
   )

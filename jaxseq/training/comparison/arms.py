@@ -158,6 +158,11 @@ Config = TypeVar("Config", bound=Arms)
 def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
   """Returns the configuration that the flags `--config` and `--mesh` give.
 
+  Args:
+    config: value of the first.
+    cls: class of the configuration.
+    mesh: value of the second.
+
   Raises:
     UserError: there is no config, or one of them is wrong.
   """
@@ -168,7 +173,13 @@ def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
 def open_directory(
   workdir: str, config: Arms, experiment: str, mode: str
 ) -> pathlib.Path:
-  """Returns the directory of a run: made if `mode` is "train", else found.
+  """Returns the directory of a run, made or (unless it trains) found.
+
+  Args:
+    workdir: the flag.
+    config: the configuration.
+    experiment: name of the experiment.
+    mode: "train", or what else is done with a run.
 
   Raises:
     UserError: the directory is of something else, or there is nothing in it.
@@ -189,8 +200,12 @@ def merge(
 ) -> Any:
   """Builds the whole configuration of one arm.
 
-  The fields that all arms share are those that the comparison has under the
-  same names, unless they are given.
+  Args:
+    config: the comparison.
+    arm: name of the arm.
+    cls: dataclass of an arm's configuration.
+    shared: the fields that all arms have in common; None for those that the
+      comparison has under the same names.
 
   Returns:
     A `cls` of the shared fields, overridden by those of the arm, whose mixers

@@ -46,9 +46,14 @@ def of_training(
 
 
 def highest_mean(values: np.ndarray, span: int) -> float:
-  """Returns the highest mean of `span` neighbours in (n,), NaN if none is.
+  """Returns the highest mean of neighbouring values.
 
-  Values that are not finite are left out.
+  Args:
+    values: (n,); those that are not finite are left out.
+    span: how many neighbours, at most n.
+
+  Returns:
+    The mean, NaN if no value is finite.
   """
   starts = range(len(values) - span + 1)
   means = [finite_mean(values[i : i + span]) for i in starts]

@@ -29,7 +29,17 @@ def train(
   made: Mapping[str, arms.Arm],
   each: Each = lambda name, step, state: None,
 ) -> Results:
-  """Trains all arms from where they are; returns what each of them reports."""
+  """Trains all arms from where they are, and measures them.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+    made: the arms by name.
+    each: called for every arm.
+
+  Returns:
+    What each arm reports.
+  """
   results = {}
   for names in stacked.groups(config, made):
     results |= _train(config, directory, names, made, each)
@@ -67,10 +77,17 @@ def train_program(
   metric: str | tuple[str, ...],
   label: str = "",
 ) -> Any:
-  """Trains a program of one arm, or of several side by side, in directories.
+  """Trains a program, from the newest checkpoint if there is one.
 
-  It goes on from the newest checkpoint. The progress bar has the label in front
-  and shows the metrics. Returns the last state.
+  Args:
+    program: of one arm, or of several side by side.
+    directories: of the arms.
+    config: of the comparison.
+    metric: that the progress bar shows, or names of several.
+    label: in front of the progress bar.
+
+  Returns:
+    The state after the last update.
   """
   keep, tensorboard = config.keep_checkpoints, config.tensorboard
   if len(directories) == 1:
@@ -111,7 +128,14 @@ def evaluate(
   each: Each = lambda name, step, state: None,
   names: Iterable[str] | None = None,
 ) -> Results:
-  """Measures the newest checkpoints of arms, all that have one unless named.
+  """Measures the newest checkpoints of arms.
+
+  Args:
+    config: the comparison.
+    directory: of the run.
+    made: the arms by name.
+    each: called for every arm that is measured.
+    names: which arms; None for all that have a checkpoint.
 
   Returns:
     What each arm reports, and the "step" of its checkpoint.
@@ -136,6 +160,12 @@ def restore(
 ) -> tuple[int, PyTree]:
   """Returns the step and the state of an arm's newest checkpoint.
 
+  Args:
+    config: the comparison.
+    directory: of the run.
+    name: of the arm.
+    arm: the arm.
+
   Raises:
     UserError: the arm has no checkpoint, or none that is whole.
   """
@@ -156,6 +186,10 @@ def restore_program(
 
 def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
   """Returns the arms that have a checkpoint; tells which ones have none.
+
+  Args:
+    names: of the arms.
+    directory: of the run.
 
   Raises:
     UserError: none of them has a checkpoint.

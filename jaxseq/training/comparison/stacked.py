@@ -22,9 +22,11 @@ from jaxseq.training import scalars
 
 
 def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:
-  """Returns the names of arms that are trained together, see `arms.Arm.stack`.
+  """Returns the names of arms that are trained together.
 
-  With a mesh every arm is alone.
+  Args:
+    config: the comparison; with a mesh every arm is alone.
+    made: the arms by name, see `arms.Arm.stack`.
   """
   found = {}
   for name, arm in made.items():
@@ -131,7 +133,12 @@ class Checkpointers(contextlib.ExitStack):
 
 
 class MetricWriters(contextlib.ExitStack):
-  """The metrics of all arms, with the methods of one `MetricWriter`."""
+  """The metrics of all arms, with the methods of one `MetricWriter`.
+
+  Args:
+    directories: of the arms.
+    tensorboard: whether event files are wanted.
+  """
 
   def __init__(
     self, directories: Sequence[pathlib.Path], *, tensorboard: bool = True

@@ -31,7 +31,13 @@ Runs = Mapping[str, tuple[arms.Arms, Mapping[str, arms.Arm]]]
 
 
 def narrow(config: arms.Arms, cls: type[Config], **changes: Any) -> Config:
-  """Returns the configuration of one run of a suite, with fields changed."""
+  """Returns the configuration of one run of a suite.
+
+  Args:
+    config: of the suite, which has all fields of `cls`.
+    cls: class of the run's configuration.
+    **changes: fields with other values than the suite has.
+  """
   same = {f.name: getattr(config, f.name) for f in dataclasses.fields(cls)}
   return cls(**same | changes)
 

@@ -114,10 +114,12 @@ class Arm:
   Attributes:
     problem: what to train.
     optimizer: how.
-    metric: see `arms.Arm`; one of those that `problem.evaluate` returns.
-    examples: see `arms.Arm`.
-    unit: see `arms.Arm`.
-    stack: see `arms.Arm`; problems and optimisers of arms that share one must
+    metric: name of the metric that the progress bar and the plot show; one of
+      those that `problem.evaluate` returns.
+    examples: number of examples, or tokens, of one update, for the speed.
+    unit: what they are.
+    stack: arms that have the same one, and not None, are trained side by side
+      as one program, unless there is a mesh. Their problems and optimisers must
       differ in `problem.carry` alone.
     more: what the arm reports beside its metrics; nothing if None.
   """

@@ -64,7 +64,11 @@ class MeshConfig:
 
 
 def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
-  """Changes a configuration as the flag `--mesh` asks: ["data=4", "time=2"].
+  """Changes a configuration as the flag `--mesh` asks.
+
+  Args:
+    pairs: such as ["data=4", "time=2"].
+    config: what is changed.
 
   Raises:
     UserError: a pair is none, or a field or its value is wrong.
@@ -130,7 +134,13 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
 
 
 def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
-  """Compiles a function, by `jax.jit`, in a mesh that `spread` finds."""
+  """Compiles a function within a mesh, so that `spread` finds it.
+
+  Args:
+    function: of pytrees of arrays.
+    mesh: the mesh.
+    **options: of `jax.jit`.
+  """
   compiled = jax.jit(function, **options)
 
   @functools.wraps(function)
@@ -250,6 +260,9 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
     split: whether examples (the first axis) are shared out. If false, every
       device gets all; as it does of sets whose examples do not come out even,
       but for the largest one.
+
+  Returns:
+    The tree, of arrays on the devices.
 
   Raises:
     UserError: the examples of the largest array cannot be shared out.

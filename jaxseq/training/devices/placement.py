@@ -24,10 +24,16 @@ def compiled(
   one_by_one: bool | None = None,
   **options: Any,
 ) -> Callable:
-  """Compiles a function of one seed for all seeds, by `seeds.jit` or on a mesh.
+  """Compiles a function of one seed for all seeds.
 
-  With a mesh, results that `out_shardings` does not place are whole on every
-  device.
+  Args:
+    config: the mesh.
+    num_seeds: length of the arguments' leading axis.
+    function: of pytrees of arrays.
+    shared: how many of the last arguments all seeds get whole.
+    one_by_one: see `seeds.jit`.
+    **options: of `jax.jit`. With a mesh, results that `out_shardings` does not
+      place are whole on every device.
 
   Raises:
     UserError: (a ValueError) the mesh does not fit the devices.
@@ -44,7 +50,13 @@ def compiled(
 
 
 def share(config: device_mesh.MeshConfig, num_seeds: int, data: T) -> T:
-  """Puts the data of all seeds onto the devices, once for all calls."""
+  """Puts the data of all seeds onto the devices, once for all calls.
+
+  Args:
+    config: the mesh.
+    num_seeds: number of seeds.
+    data: pytree of host arrays.
+  """
   mesh = device_mesh.make(config)
   if mesh is None:
     return seeds.share(data, num_seeds)
@@ -89,6 +101,10 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
   """Returns the host's copies of arrays that devices may share.
 
   With a mesh all processes have to call it.
+
+  Args:
+    config: the mesh.
+    tree: pytree of arrays.
   """
   where = everywhere(config)
   if where is not None:
@@ -97,7 +113,12 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
 
 
 def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
-  """Returns what a function makes, on all devices if there is a mesh."""
+  """Returns what a function makes, on all devices if there is a mesh.
+
+  Args:
+    config: the mesh.
+    function: called without arguments; returns arrays, such as keys.
+  """
   where = everywhere(config)
   if where is None:
     return function()
