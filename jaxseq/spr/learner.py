@@ -30,8 +30,6 @@ Params = dict[str, dict]
 AugmentationConfig = augmentation.Config
 NetworksConfig = agent_networks.Config
 OptimizerConfig = optimizer.Config
-# From parameters to the loss, and metrics of which the norms are still missing.
-Loss = Callable[[Params], tuple[Array, "Metrics"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +156,10 @@ class Metrics(NamedTuple):
   stem_norm: Array
   transition_norm: Array
   priority: Array
+
+
+# From parameters to the loss, and metrics of which the norms are still missing.
+Loss = Callable[[Params], tuple[Array, Metrics]]
 
 
 def init(key: Array, config: Config) -> State:
