@@ -155,10 +155,11 @@ def value_target(arrays):
   """The target distributions of a golden file with probabilities."""
   tensors = {name: torch.from_numpy(x) for name, x in arrays.items() if x.ndim}
   probs = tensors["target_probs_next"]
+  chooser = tensors["online_probs_next"] if arrays["double_dqn"] else probs
   gamma_n = float(arrays["gamma"]) ** int(arrays["n_step"])
   return spr_torch_agent.value_target(
     probs,
-    tensors.get("online_probs_next", probs),
+    chooser,
     tensors["return_n"],
     gamma_n * (~tensors["done_n"]).double(),
   ).numpy()
