@@ -12,9 +12,6 @@ ARGS ?=
 BIN = .venv/bin/python
 PYTEST = -m pytest --numprocesses=$(JOBS) --dist=worksteal
 TEST = sh scripts/test.sh
-# As in tests/conftest.py, but with optimized code: the slow tests train.
-SLOW_XLA_FLAGS = --xla_cpu_parallel_codegen_split_count=1 \
-  --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters
 VERSIONS = 3.11 3.12 3.13
 # The Python of the environment with torch and transformers.
 INTEROP_PYTHON ?= 3.13
@@ -49,7 +46,7 @@ test: venv lint ## lint and the whole test suite
 	$(TEST) $(BIN) $(JOBS) quick $(ARGS)
 
 test-slow: venv ## the tests marked slow
-	XLA_FLAGS="$(SLOW_XLA_FLAGS)" $(TEST) $(BIN) $(JOBS) slow $(ARGS)
+	XLA_FLAGS= $(TEST) $(BIN) $(JOBS) slow $(ARGS)
 
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)

@@ -105,7 +105,7 @@ METHODS = ("sequential", "associative", "chunked")
 
 
 def shapes_of_flags(doc: str, shapes: tuple, quick: int) -> tuple:
-  """The shapes to time methods of a scan at; says where and in what order."""
+  """Parses --quick, prints the machine, and returns the shapes to time."""
   parser = argparse.ArgumentParser(description=doc.splitlines()[0])
   parser.add_argument(
     "--quick", action="store_true", help=f"the first {quick} shapes only"

@@ -103,7 +103,7 @@ def test_modules_keep_their_names_when_imported(path):
     f"{file.relative_to(ROOT)}: {name}"
     for file in sorted((ROOT / path).rglob("*.py"))
     for name in re.findall(
-      r"^(?:from|import) .* as (\w+_lib)\b", file.read_text(), re.M
+      r"^ *(?:from|import) .* as (\w+_lib)\b", file.read_text(), re.M
     )
   ]
   assert not wrong, "\n".join(wrong)

@@ -50,8 +50,10 @@ def test_ppo(normalize):
   assert check_agent(ppo, config) > 10
 
 
-def test_r2d2():
-  config = r2d2_test.small(num_envs=2)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_r2d2(dropout):
+  network = r2d2_test.with_dropout(dropout).network
+  config = r2d2_test.small(num_envs=2, network=network)
   assert check_agent(r2d2_test.r2d2, config) > 10
 
 
@@ -91,8 +93,14 @@ def test_spr_with_a_memory():
   game = memory_test.vivid()
   learning = agent_test.CHANGES["learning"] | AUGMENTED
   learning |= {"num_predictions": 2, "sequence": memory_test.SEQUENCE}
+  stack = {"mixer": "gru", "d_model": 4, "dropout": 0.5}
   config = memory_test.config_for(
-    "gru", game=game, encoder=ENCODER, learning=learning
+    "gru",
+    game=game,
+    encoder=ENCODER,
+    learning=learning,
+    memory={"stack": stack},
+    transition={"stack": stack},
   )
   assert check_spr(config, game) > 10
 

@@ -22,6 +22,7 @@ no result is given.
 import ml_collections
 
 from configs.classify import _shared
+from jaxseq import _validate
 
 _GROUPS = {"name": "s5", "schedule": "cosine"}
 
@@ -147,9 +148,9 @@ VARIANTS = tuple(_TASKS)
 
 
 def get_config(task: str = "listops") -> ml_collections.ConfigDict:
-  name, options = _TASKS.get(task, {}).get("data", ("", {}))
+  chosen = _TASKS[_validate.choice("task", task, VARIANTS)]
+  name, options = chosen["data"]
   config = _shared.base(task, VARIANTS, name, **options)
-  chosen = _TASKS[task]
   updates_per_epoch = chosen["examples"] // chosen["batch_size"]
   config.num_seeds = 1
   config.num_updates = chosen["epochs"] * updates_per_epoch

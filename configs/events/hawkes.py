@@ -17,6 +17,7 @@ import ml_collections
 
 from configs import blocks
 from configs import supervised
+from jaxseq import _validate
 
 VARIANTS = ("hawkes", "poisson", "renewal", "self_correcting", "tiny")
 
@@ -41,8 +42,7 @@ def get_config(variant: str = "hawkes") -> ml_collections.ConfigDict:
 
 def of_process(name: str, variant: str) -> ml_collections.ConfigDict:
   """Returns the config of a process, "full" or "tiny"."""
-  variants = {"full": name, "tiny": "tiny"}
-  supervised.base(variant, variants)
-  config = get_config(variants[variant])
+  _validate.choice("variant", variant, ("full", "tiny"))
+  config = get_config(name if variant == "full" else variant)
   config.data = name
   return config

@@ -59,7 +59,14 @@ def rotation(axis: np.ndarray, angle: float) -> np.ndarray:
 
 
 def subject(number: int) -> Subject:
-  """Returns the subject of a number from 0, the same in every set."""
+  """Returns a subject, the same in every set.
+
+  Args:
+    number: number of the subject, from 0.
+
+  Returns:
+    The subject.
+  """
   rng = np.random.RandomState(_SUBJECT_SEED + number)
   tempo = rng.uniform(*_TEMPO)
   gain = rng.uniform(*_GAIN)

@@ -105,4 +105,9 @@ def _dataset(found, path, part):
     )
   extras = datasets.Extras()._asdict()
   extras = {name: found.pop(f"extras.{name}", None) for name in extras}
-  return datasets.ArrayDataset(**found, extras=datasets.Extras(**extras))
+  fields = [name for name in datasets.ArrayDataset._fields if name != "extras"]
+  arrays = {name: found.pop(name, None) for name in fields}
+  if found:
+    other = path / f"{part}.{next(iter(found))}.npy"
+    raise ValueError(f"{other} is nothing that jaxseq.data.arrays.save writes.")
+  return datasets.ArrayDataset(**arrays, extras=datasets.Extras(**extras))

@@ -57,7 +57,8 @@ def arrays(
   try:
     return read(path)
   except UNREADABLE:
-    found = make()
+    pass
+  found = make()
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, found)

@@ -61,11 +61,9 @@ def parse_csv(
         f"got {header}, expected names: a date and at least one channel."
       )
     columns = header[1:] if columns is None else columns
-    for name in columns:
-      if name not in header:
-        listed = ", ".join(header)
-        raise ValueError(f"no column {name!r}; its columns are {listed}.")
-    places = [header.index(name) for name in columns]
+    places = [
+      header.index(_validate.choice("column", name, header)) for name in columns
+    ]
     for row in rows:
       if len(row) < len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")

@@ -116,10 +116,12 @@ def from_flat(
   observations, actions, rewards, dones = arrays
   steps = dones.shape
   for name, array in zip(_STORED, arrays):
-    rest = ", ..." if name in ("observations", "actions") else ""
-    if len(steps) != 1 or array.shape[: 1 if rest else None] != steps:
+    any_rest = name in ("observations", "actions")
+    shape = array.shape[:1] if any_rest else array.shape
+    if len(steps) != 1 or shape != steps:
       found = f"shape {array.shape} beside {steps}"
-      expected = f"(steps{rest}) with the steps of dones"
+      form = "(steps, ...)" if any_rest else "(steps)"
+      expected = f"{form} with the steps of dones"
       raise _validate.error(name, found, expected)
   dones = dones.astype(bool)
   if not dones.any():

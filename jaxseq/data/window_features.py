@@ -37,8 +37,10 @@ def describe(windows: np.ndarray) -> np.ndarray:
     ValueError: if windows are too short.
   """
   length = windows.shape[-2]
-  if length < 62:
-    raise _validate.error("windows", length, "at least 62 elements in time")
+  least = 2 ** (_BANDS + 1) - 2
+  if length < least:
+    expected = f"at least {least} elements in time"
+    raise _validate.error("windows", length, expected)
   x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
   lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
   power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length

@@ -62,7 +62,12 @@ def initial() -> State:
 def freeze_decoder(params: PyTree, state: State) -> PyTree:
   """Stops all gradients but the encoder's in an update of the encoder alone.
 
-  Values stay; the encoder's are those below "encoder" somewhere in `params`.
+  Args:
+    params: with the model's "encoder" under "model".
+    state: the state.
+
+  Returns:
+    The same values.
   """
   labels = optimizers.path_labels(params, (_ENCODER,), no_decay=None)
 
@@ -118,8 +123,11 @@ def still_without_gradient(
 ) -> optax.GradientTransformation:
   """Makes an optimiser that does nothing where no parameter has a gradient.
 
-  Momentum would move what is held in updates of the encoder alone. Without any
-  gradient parameters do not move, nor does the state of `optimizer` change.
+  Momentum would move what is held in updates of the encoder alone.
+
+  Args:
+    optimizer: what is used otherwise. Without any gradient it neither moves
+      parameters nor changes its own state.
   """
 
   def update(updates, state, params=None):
@@ -136,9 +144,11 @@ def still_without_gradient(
 def hold_frozen(
   encoder: optax.GradientTransformation, rest: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """Makes an optimiser by `encoder` for its parameters, and by `rest`.
+  """Makes an optimiser that leaves alone what has no gradient at all.
 
-  All others are left alone without any gradient, see `still_without_gradient`.
+  Args:
+    encoder: optimiser of the encoder's parameters.
+    rest: optimiser of all others, see `still_without_gradient`.
   """
   return optax.partition(
     {_ENCODER.name: encoder, "rest": still_without_gradient(rest)},

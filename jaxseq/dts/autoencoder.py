@@ -91,8 +91,13 @@ class VAE(linen.Module):
   ) -> jax.Array:
     """Encodes and decodes the mean: what initialises all parameters.
 
-    Arguments and result are those of `nll`; `lengths` are None where all
-    elements always are valid, for which an encoder may have other parameters.
+    Args:
+      x: (*batch, length, channels).
+      lengths: (*batch,) numbers of valid elements; None where all always are,
+        for which an encoder may have other parameters.
+
+    Returns:
+      (*batch,) the result of `nll`.
     """
     mu, _ = self.encode(x, lengths)
     return self.nll(x, mu, lengths)

@@ -124,7 +124,15 @@ def traversals(
   """Decodes one code while each coordinate in turn moves from -3 to 3.
 
   An autoregressive decoder runs freely: with the true past at its input it
-  would hide what the code does. From a code (D,) to (D, 7, length, channels).
+  would hide what the code does.
+
+  Args:
+    vae: the model.
+    variables: of the model.
+    mu: (D,).
+
+  Returns:
+    (D, 7, length, channels).
   """
   size = mu.shape[0]
   moved = jnp.broadcast_to(mu, (size, len(TRAVERSAL), size))

@@ -45,8 +45,10 @@ class DecoderConfig(backbones.Backbone):
     mixer = self.kind == "mixer"
     layers = self.stack.num_layers if mixer else len(self.widths)
     if self.skip_z and layers < 2:
-      expected = "layer: the code goes to those behind the first"
-      raise _validate.error("skip_z", True, f"False for {layers} {expected}")
+      expected = (
+        f"False for {layers} layer: the code goes to those behind the first"
+      )
+      raise _validate.error("skip_z", True, expected)
 
 
 class Decoder(linen.Module):
@@ -105,12 +107,12 @@ class Decoder(linen.Module):
     Raises:
       ValueError: if x is missing, or not needed.
     """
-    if (x is None) == (self.config.form == "ar"):
-      got, wanted = (
-        ("an array", "None") if x is not None else (None, "the series")
-      )
+    autoregressive = self.config.form == "ar"
+    if (x is None) == autoregressive:
+      got = None if x is None else "an array"
+      wanted = "the series" if autoregressive else "None"
       raise _validate.error("x", got, f"{wanted} for form {self.config.form!r}")
-    if self.config.form == "ar":
+    if autoregressive:
       return self._with_past(z, x, train)
     shape = (*z.shape[:-1], self.length, self.channels)
     if self.config.kind == "mlp":

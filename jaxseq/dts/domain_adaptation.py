@@ -191,7 +191,12 @@ class Heads(linen.Module):
 
   @linen.compact
   def __call__(self, mu: Array, strength: Array | float = 1.0) -> PerHead:
-    """Returns the logits of all classifiers, see `inputs`."""
+    """Returns the logits of all classifiers.
+
+    Args:
+      mu: (batch, D) means of the code.
+      strength: () coefficient of the reversal.
+    """
     seen = inputs(self.config, mu, strength)
     sizes = self.classes, self.domains, self.domains, self.classes
     logits = []
@@ -253,10 +258,16 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns how often `heads` tell the class right from its own segment.
+  """Returns how often the class is told right from its own segment.
 
-  That is "NAME_accuracy" of the windows NAME in `parts`, which `encode` turns
-  into means (n, D).
+  Args:
+    heads: the classifiers.
+    params: theirs.
+    encode: from windows to means (n, D).
+    parts: windows by name.
+
+  Returns:
+    "NAME_accuracy" for each part.
   """
   metrics = {}
   for name, part in parts.items():

@@ -186,8 +186,11 @@ def _check_inputs(z, mu, logvar, kind, mask, rows, own):
   if rows is not None:
     _validate.positive("rows", rows)
   if own is None and z.shape[0] > mu.shape[0]:
-    expected = f"which of the {mu.shape[0]} rows each of the {z.shape[0]}"
-    raise _validate.error("own", None, f"{expected} samples was drawn from")
+    expected = (
+      f"which of the {mu.shape[0]} rows each of the {z.shape[0]} samples was "
+      "drawn from"
+    )
+    raise _validate.error("own", None, expected)
   if own is not None:
     masked.check_integers("own", own, z.shape[0])
 

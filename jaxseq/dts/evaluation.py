@@ -39,7 +39,10 @@ def over_windows(
 ) -> PyTree:
   """Maps a function of one window over many, some of them at a time.
 
-  It gets a window's part of each array, x (n, ...) and more; None stays None.
+  Args:
+    function: from a window's part of each array to arrays.
+    x: (n, ...).
+    *more: (n, ...) or None each.
   """
   return jax.lax.map(
     lambda window: function(*window), (x, *more), batch_size=min(_BATCH, len(x))

@@ -34,7 +34,12 @@ class EncoderConfig(backbones.Backbone):
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
   """Reverses the valid elements of series and leaves the padding behind them.
 
-  Of x (*batch, time, features) `lengths` (*batch,) are valid; all if None.
+  Args:
+    x: (*batch, time, features).
+    lengths: (*batch,) numbers of valid elements; all are if None.
+
+  Returns:
+    x's shape.
   """
   if lengths is None:
     return jnp.flip(x, axis=-2)

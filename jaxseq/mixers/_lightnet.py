@@ -164,7 +164,7 @@ def single_scan(
 
 def output(
   config: "lightnet.Config", params: Params, o: jax.Array, x: jax.Array
-):
+) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
   W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
   logits = recurrence.dense(recurrence.dense(x, W_u1), W_u2)

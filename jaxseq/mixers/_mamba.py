@@ -61,7 +61,7 @@ class Config(contract.Options):
 
 
 def add_biases(params: Params, key: jax.Array, config: Config) -> Params:
-  """The parameters with the biases that there are of their weights."""
+  """Adds the biases that the options ask for; returns the parameters."""
   taps, channels = params["conv_weight"].shape
   if config.conv_bias:
     params["conv_bias"] = contract.uniform(key, (channels,), taps)

@@ -144,7 +144,7 @@ class Options:
 
 
 def init(function: Callable[..., Params]) -> Callable[..., Params]:
-  """Decorator of a mixer's `init`: completes its docstring."""
+  """Decorator of a mixer's `init`: puts `Args` before its Returns."""
   text = inspect.getdoc(function) or ""
   function.__doc__ = text.replace("Returns:\n", _INIT, 1)
   return function

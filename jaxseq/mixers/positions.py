@@ -88,7 +88,7 @@ def rotary(
 
 
 def check_rotary(config: Any, name: str, width: int) -> None:
-  """Checks the positions of a configuration, for heads of the width `name`."""
+  """Checks rotary options; `name` is the field that gives a head's width."""
   if not config.rotary_base > 1:
     raise _validate.error(
       "rotary_base", config.rotary_base, "a number greater than 1"

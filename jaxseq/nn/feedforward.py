@@ -29,9 +29,12 @@ class FeedForward(linen.Module):
   def __call__(
     self, x: jax.Array, train: bool = False, step: bool = False
   ) -> jax.Array:
-    """Maps (*batch, time, n), or (*batch, n) in a step, to the same shape.
+    """Maps (..., n) to the same shape.
 
-    In training, dropout is on.
+    Args:
+      x: (*batch, time, n), or (*batch, n) for one step.
+      train: whether dropout is on.
+      step: whether x is without a time axis.
     """
 
     def layer(width, name):

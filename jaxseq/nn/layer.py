@@ -42,10 +42,18 @@ class SequenceLayer(recurrent.Recurrent):
     step: bool = False,
     condition: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:
-    """Runs over a sequence (*batch, time, d_model), as `SequenceModel` does.
+    """Runs over a sequence.
 
-    The arguments are those of `SequenceModel`, with the state and the options
-    of one mixer. Of the condition, a dense layer without bias adds a part to x.
+    Args:
+      x: (*batch, time, d_model).
+      state: the mixer's state before the first element; fresh if None.
+      reset: (*batch, time) bool, or None.
+      train: whether dropout is on (it draws from the "dropout" keys) and batch
+        norm uses, and updates, the statistics of the batch.
+      options: keyword options of the mixer's own `apply`.
+      step: whether x is one element, without a time axis.
+      condition: (*batch, n), the same at all times, of which a dense layer
+        without bias adds a part to x; None for none.
 
     Returns:
       y of x's shape, in the dtype of the activations, or of the residual sum if

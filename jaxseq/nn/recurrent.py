@@ -25,8 +25,15 @@ class Recurrent(linen.Module):
   ) -> tuple[jax.Array, PyTree]:
     """Runs over one element; `__call__` without the time axis, not training.
 
-    That is x, reset (*batch,) bool and what comes out; options are those of the
-    mixers' own `step`, and states are fresh ones if None.
+    Args:
+      x: (*batch, n), or what a network has in its place.
+      states: states before the element; fresh ones if None.
+      reset: (*batch,) bool, or None.
+      options: keyword options of the mixers' own `step`, as in `__call__`.
+
+    Returns:
+      What `__call__` returns, without the time axis, and the states after the
+      element.
     """
     return self(x, states, reset, options=options, step=True)
 
@@ -38,7 +45,9 @@ class Recurrent(linen.Module):
   ) -> PyTree:
     """Returns the states of a fresh sequence; works on an unbound module.
 
-    They have the leading axes `batch_shape` and are at least float32.
+    Args:
+      batch_shape: leading axes.
+      dtype: dtype of the states, at least float32.
     """
     return self._fresh(tuple(batch_shape), dtype)
 

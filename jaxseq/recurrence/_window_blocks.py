@@ -71,8 +71,10 @@ def _groups(count, size, earlier, window):
   split = list(zip(edges[:-1], edges[1:]))
 
   def keys(groups):
-    reach = (min(window, earlier + (last - 1) * size) for _, last in groups)
-    return sum((b - a) * (most + size) for (a, b), most in zip(groups, reach))
+    return sum(
+      (last - first) * (min(window, earlier + (last - 1) * size) + size)
+      for first, last in groups
+    )
 
   whole = [(0, count)]
   return split if keys(split) < _WORTH * keys(whole) else whole

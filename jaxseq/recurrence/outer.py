@@ -271,7 +271,10 @@ def _chunk_size(chunk_size, time, dk, dv):
 
 
 def _chunk(method, out, state, x, reset):
-  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to outputs `out`."""
+  """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
+
+  The new state, and outputs [N, C, G, R, V] of dtype `out`.
+  """
   groups = x.v.shape[2]
 
   def heads_first(leaf):

@@ -121,7 +121,7 @@ def selective_scan(x, delta, A, B, C, init=None, *, D=None, reset=None):
     h = jnp.exp(delta[..., None] * A) * h + (delta * x)[..., None] * B
     return h, jnp.real(jnp.sum(C * h, axis=-1))
 
-  init = _begin(init, (*batch[:-1], *A.shape), A, B, x)
+  init = _begin(init, (*batch[:-1], *A.shape), A, B, x, delta)
   elements = x, delta, per_channel(B), per_channel(C)
   y, h = over_time(step, init, elements, reset, axis=x.ndim - 2)
   return (y if D is None else y + D * x), h
@@ -237,7 +237,9 @@ def causal_conv(x, weight, bias, window, reset=None):
 def window_attention(q, k, v, start, window):
   """Attention to at most `window` earlier elements, none before start[t].
 
-  All scores are in memory; k and v may begin before q.
+  Of q (*batch, time, heads, d) on k and v (*batch, earlier + time, groups, d),
+  with `start` (*batch, time), indices of keys; no state. All scores are in
+  memory.
   """
   time, keys = q.shape[-3], k.shape[-3]
   k, v = (jnp.repeat(x, q.shape[-2] // k.shape[-2], axis=-2) for x in (k, v))

@@ -147,7 +147,8 @@ def _by_group(run, x, delta, system, init, reset, *, batch, time):
 
   `run` is a function of weights, inputs, state and flags, in the layouts of
   `selective_chunk`, to the new state and y. `time` is (time,), or () for one
-  element. Returns y and the state in the caller's layout.
+  element, and `system` A, B, C and D. Returns y and the state in the caller's
+  layout.
   """
   *system, D = system
   x, delta, A, B, C = map(jnp.asarray, (x, delta, *system))
@@ -161,7 +162,8 @@ def _by_group(run, x, delta, system, init, reset, *, batch, time):
   g = max(1, *groups.values())
   if not set(groups.values()) <= {0, 1, g}:
     expected = "equally many groups, or one of them a single one"
-    raise _validate.error("B and C", "{B} and {C}".format(**groups), expected)
+    got = f"{groups['B']} and {groups['C']}"
+    raise _validate.error("B and C", got, expected)
   given = (A, B, C) + (() if init is None else (init,))
   real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
   dtype = jnp.result_type(real, *given)

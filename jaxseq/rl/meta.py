@@ -150,9 +150,9 @@ class Trials(wrappers.Wrapper):
     fresh = over & ~terminated & (not self.keep_memory)
     # After the last trial there is no next one to show.
     last = wrappers.select(terminated, info["final_observation"], observation)
-    done = self._flat_action(action, params), reward
-    done = (jnp.where(fresh, 0, x) for x in done)
-    final = self._flatten(last, *done, over & ~fresh, fresh, params)
+    action = jnp.where(fresh, 0, self._flat_action(action, params))
+    paid = jnp.where(fresh, 0, reward)
+    final = self._flatten(last, action, paid, over & ~fresh, fresh, params)
     info = info | {
       "trial": state.trial,
       "trial_ended": over,

@@ -82,16 +82,14 @@ def init(key: Array, config: Config) -> Params:
     A dict of the parts' parameters, float32; "predictor" is a layer from
     projection_width to projection_width.
   """
-  keys = jax.random.split(key, 4)
+  keys = jax.random.split(key, 5)
   params = {
     "encoder": encoders.init(keys[0], config.encoder),
     "head": q_heads.init(keys[1], config.head),
   }
   if config.memory is not None:
-    # A key of its own, so that the other parts are as they are without it.
     size = config.head.features
-    key_memory = jax.random.fold_in(key, 4)
-    params["memory"] = stacks.init(key_memory, config.memory, size, size)
+    params["memory"] = stacks.init(keys[4], config.memory, size, size)
   if config.transition is not None:
     width = config.head.projection_width
     model = _transition_model(config)

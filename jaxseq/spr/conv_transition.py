@@ -137,9 +137,14 @@ def apply(
 ) -> Array:
   """Rolls the model out.
 
-  From the latents to start from, (batch, height, width, channels), and actions
-  (batch, steps), integers below num_actions with steps at least 1, to the
-  latents after each step, (batch, steps, height, width, channels).
+  Args:
+    config: options.
+    params: from `init`.
+    latent: (batch, height, width, channels), the latents to start from.
+    action: (batch, steps) integers below num_actions, steps at least 1.
+
+  Returns:
+    The latents after each step, (batch, steps, height, width, channels).
 
   Raises:
     ValueError: if a shape does not fit.

@@ -49,8 +49,7 @@ class Draws(NamedTuple):
     """
     if self.dropout is None:
       return None
-    key = self.dropout[branch]
-    return jax.random.fold_in(key, part) if part else key
+    return jax.random.split(self.dropout[branch], 3)[part]
 
 
 def check(

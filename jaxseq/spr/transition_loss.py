@@ -74,11 +74,11 @@ def _outputs(config, params, image, noise, key):
 
 def _value_target(config, state, batch, seen, draws):
   """Returns target distributions (batch, atoms), or values (batch,)."""
-  noise, key = learner.noise_of_target(config, state, draws), draws.dropout_key
-  image = seen.next_target
-  _, outputs = _outputs(config, state.target, image, noise, key(2))
+  noise, image = learner.noise_of_target(config, state, draws), seen.next_target
+  key_target, key_online = draws.dropout_key(2), draws.dropout_key(3)
+  _, outputs = _outputs(config, state.target, image, noise, key_target)
   selector = outputs
   if config.double:
     image = seen.next_online
-    _, selector = _outputs(config, state.params, image, draws.noise, key(3))
+    _, selector = _outputs(config, state.params, image, draws.noise, key_online)
   return objective.bootstrap(config, batch, outputs, selector)

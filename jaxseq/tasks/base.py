@@ -232,11 +232,15 @@ class ArrayProblem(Scored):
 
 
 def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
-  """Checks that a network pools over time if it has to, and only then.
+  """Checks whether a network pools over time.
+
+  Args:
+    network: of an arm.
+    pools: whether it has to.
+    reason: why, as the end of a sentence.
 
   Raises:
-    ValueError: if it does and should not, or the other way round; the reason
-      is the end of the sentence.
+    ValueError: if it does and should not, or the other way round.
   """
   if (network.pooling != "none") != pools:
     expected = "'mean' or 'last'" if pools else "'none'"

@@ -262,9 +262,13 @@ def first_steps(mask: Array) -> Array:
 def imitation_loss(
   actions: Actions, outputs: Array, taken: Array, mask: Array
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns how far outputs (..., size) are from the actions that were taken.
+  """Returns how far outputs are from the actions that were taken.
 
-  These are (...) int32 or (..., size) float32; the mask (...) says what counts.
+  Args:
+    actions: what is decided.
+    outputs: (..., size) of the model.
+    taken: (...) int32 or (..., size) float32.
+    mask: (...) bool, what counts.
 
   Returns:
     The mean cross-entropy (nats), or squared error per number; and metrics.

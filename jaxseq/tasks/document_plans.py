@@ -113,10 +113,14 @@ class Planner(NamedTuple):
   def lay_out(
     self, documents: Documents, chosen: Sequence[int]
   ) -> planned.Step:
-    """Plans the documents of an update and makes the arrays.
+    """Plans documents and makes the arrays.
 
     Only documents that devices of this process work on are read; in the place
     of the others are zeros, which are not sent to any device.
+
+    Args:
+      documents: all documents.
+      chosen: numbers of those of this update.
 
     Returns:
       The arrays and what is to be told of them.

@@ -68,7 +68,9 @@ def generate(
   key: jax.Array,
   *,
   states: PyTree = None,
-  **options: Any,
+  temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
 ) -> tuple[jax.Array, PyTree]:
   """Continues a prompt, token by token.
 
@@ -83,7 +85,9 @@ def generate(
     length: number of tokens to generate, at least 1.
     key: random key.
     states: states before the prompt; fresh ones if None.
-    **options: of `sample`: temperature, top_k, top_p.
+    temperature: see `sample`, as for the other options.
+    top_k: see `sample`.
+    top_p: see `sample`.
 
   Returns:
     The generated tokens (*batch, length) int32, and the states after all of
@@ -98,6 +102,7 @@ def generate(
     raise _validate.error("prompt", shape, expected)
   _validate.integer("length", length, 1)
 
+  options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
   logits, states = network.apply(variables, prompt, states)
   keys = jax.random.split(key, length)
   first = sample(keys[0], logits[..., -1, :], **options)

@@ -76,7 +76,11 @@ def from_splits(splits: data.Splits) -> Corpus:
 
 
 def streams(text: Text, count: int) -> Text:
-  """Cuts a text (n,) into equally long consecutive streams, side by side.
+  """Cuts a text into equally long consecutive streams, side by side.
+
+  Args:
+    text: (n,) arrays.
+    count: number of streams.
 
   Returns:
     (count, n // count) arrays; what is left over at the end, less than `count`

@@ -18,7 +18,14 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 
 
 def mean(scores: np.ndarray) -> np.ndarray:
-  """Returns the mean of scores (..., runs, tasks) over both: (...,)."""
+  """Returns the mean over tasks of the mean over runs.
+
+  Args:
+    scores: (..., runs, tasks).
+
+  Returns:
+    (...,).
+  """
   return np.mean(scores, axis=(-2, -1))
 
 
@@ -45,7 +52,12 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
   """Returns how far scores stay below a target on average; less is better.
 
-  What lies above counts as the target. Scores (..., runs, tasks) to (...,).
+  Args:
+    scores: (..., runs, tasks).
+    target: what lies above it counts as the target.
+
+  Returns:
+    (...,).
   """
   return target - np.mean(np.minimum(scores, target), axis=(-2, -1))
 
@@ -95,11 +107,16 @@ def aggregates(
 ) -> dict[str, tuple[float, float, float]]:
   """Returns each of `AGGREGATES` with the ends of its bootstrap interval.
 
-  Scores, options and errors are those of `bootstrap`.
+  Args:
+    scores: (runs, tasks), finite.
+    **options: of `bootstrap`.
 
   Returns:
     "mean", "median", "iqm" and "optimality_gap" to (value, lower end, upper
     end).
+
+  Raises:
+    ValueError: as `bootstrap`.
   """
   return {
     name: (float(function(scores)), *bootstrap(scores, function, **options))
@@ -110,8 +127,14 @@ def aggregates(
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
   """Returns how probably a run of x beats one of y, averaged over tasks.
 
-  P(x > y) + P(x = y) / 2 over all pairs of runs on a task, in [0, 1]. Both are
-  (runs, tasks) and finite, with as many tasks.
+  P(x > y) + P(x = y) / 2 over all pairs of runs on a task.
+
+  Args:
+    x: (runs, tasks), finite.
+    y: (other number of runs, tasks), finite.
+
+  Returns:
+    A number in [0, 1].
 
   Raises:
     ValueError: if an array is no finite table, or the tasks differ in number.
@@ -120,12 +143,23 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def improvement(
-  x: np.ndarray, y: np.ndarray, **options: Any
+  x: np.ndarray,
+  y: np.ndarray,
+  *,
+  resamples: int = 2000,
+  confidence: float = 0.95,
+  seed: int = 0,
 ) -> tuple[float, float, float]:
   """Returns `probability_of_improvement` with its bootstrap interval.
 
-  The runs of x and those of y are resampled as in `bootstrap`, whose options
-  these are, independently.
+  The runs of x and those of y are resampled as in `bootstrap`, independently.
+
+  Args:
+    x: (runs, tasks), finite.
+    y: (other number of runs, tasks), finite.
+    resamples: number of resamples.
+    confidence: share of the resamples inside the interval.
+    seed: of the resamples.
 
   Returns:
     The probability, and lower and upper end.
@@ -134,12 +168,16 @@ def improvement(
     ValueError: as `probability_of_improvement`, or if a number is out of range.
   """
   pair = _pair(x, y)
-  ends = _bootstrap(pair, _improvement, **options)
+  ends = _bootstrap(pair, _improvement, resamples, confidence, seed)
   return float(_improvement(*pair)), *ends
 
 
 def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
-  """Returns the share of finite scores (runs, tasks) above levels (levels,).
+  """Returns the share of scores above each of several levels.
+
+  Args:
+    scores: (runs, tasks), finite.
+    taus: (levels,).
 
   Returns:
     (levels,) numbers in [0, 1].

@@ -83,7 +83,10 @@ def read(root: pathlib.Path) -> Record:
     stored = json.loads(text)
     record = Record(
       stored["step"],
-      [leaves.Leaf(*x, tuple(shape), y) for *x, shape, y in stored["leaves"]],
+      [
+        leaves.Leaf(path, kind, dtype, tuple(shape), detail)
+        for path, kind, dtype, shape, detail in stored["leaves"]
+      ],
       stored["digests"],
       stored["files"],
     )

@@ -103,6 +103,9 @@ def is_whole(leaf: Any) -> bool:
 def to_host(values: Sequence[Any]) -> list[Any]:
   """Copies leaves to the host, so that the originals may be donated.
 
+  Args:
+    values: arrays, typed keys, Python values.
+
   Returns:
     A numpy array for each array and key, owned by nobody else; None for Python
     values; arrays that live on several processes as they are.

@@ -29,6 +29,9 @@ def hold(directory: pathlib.Path) -> None:
 
   On a file system without locks a warning says that there is none.
 
+  Args:
+    directory: of the run.
+
   Raises:
     UserError: another program has locked it; on the same host, or on another
       that shares the file system if that passes locks on, as NFS does.

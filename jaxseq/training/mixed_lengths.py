@@ -44,9 +44,14 @@ TokenLoss = Callable[[PyTree, rows.Wave, str], jax.Array]
 def make_mesh(
   degree: int, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Returns the mesh (groups, sp) of neighbouring devices, `degree` in a group.
+  """Returns the mesh (groups, sp) of neighbouring devices.
 
-  The devices are in the order of the plan; all if None.
+  Args:
+    degree: devices of a group.
+    devices: the devices in the order of the plan; all if None.
+
+  Returns:
+    The mesh.
 
   Raises:
     ValueError: if the degree does not divide the number of devices.

@@ -105,6 +105,10 @@ def make_chunk(
 ) -> Callable[[State, int], tuple[State, dict[str, np.ndarray]]]:
   """Returns the function that makes a number of updates.
 
+  Args:
+    problem: the problem.
+    optimizer: the optimiser.
+
   Returns:
     (state, count) -> the state and metrics, (count,) each:
       train_bits_per_token: of the update's documents, before it.
@@ -161,7 +165,11 @@ def make_chunk(
 def make_evaluate(
   problem: Problem,
 ) -> Callable[[PyTree, Sequence[rows.Batch]], float]:
-  """Returns the function that scores batches, in bits per target."""
+  """Returns the function that scores batches, in bits per target.
+
+  Args:
+    problem: the problem.
+  """
   loss = mixed_lengths.make_loss(problem.token_loss, problem.devices)
 
   def evaluate(variables, batches):

@@ -155,7 +155,10 @@ class MetricWriter:
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads the rows of a `metrics.jsonl`, or of the one in a directory.
+  """Reads the rows of a `metrics.jsonl`.
+
+  Args:
+    path: the file, or the directory that holds it.
 
   Returns:
     One dict per row; numbers that are not finite are floats again.

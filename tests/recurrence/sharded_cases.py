@@ -162,12 +162,12 @@ def _selective(normal, phases, rows, time, constant=False):
   }
   lead = (1, 1, 4) if constant else (rows, time, 2)
   weights = {name: normal(*lead, 3) for name in "BC"}
-  fixed = {
-    "A": -jnp.exp(normal(4, 3)),
-    "D": normal(4),
-    "init": normal(rows, 4, 3),
-  }
-  (fixed if constant else timed).update(weights)
+  fixed = {"A": -jnp.exp(normal(4, 3)), "init": normal(rows, 4, 3)}
+  if constant:  # And without D.
+    fixed |= weights
+  else:
+    timed |= weights
+    fixed["D"] = normal(4)
   return Case("selective_scan", timed, fixed, {})
 
 

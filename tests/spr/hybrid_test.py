@@ -20,14 +20,21 @@ from tests.spr import agent_test
 
 
 @pytest.mark.parametrize(
-  "part", ["memory", pytest.param("transition", marks=pytest.mark.slow)]
+  ("part", "predicts"),
+  [
+    ("memory", False),
+    pytest.param("memory", True, marks=pytest.mark.slow),
+    pytest.param("transition", True, marks=pytest.mark.slow),
+  ],
 )
-def test_a_run_is_finite_and_goes_on_from_a_checkpoint(part, tmp_path):
+def test_a_run_is_finite_and_goes_on_from_a_checkpoint(
+  part, predicts, tmp_path
+):
   made = minatar_memory.get_config("hybrid_tiny")
   # What has nothing to do with the layers is left out: quicker to compile.
   made.settings.head.update(noisy=False, atoms=None, dueling=False)
   made.settings.learning.double = False
-  made.settings.self_prediction = part == "transition"
+  made.settings.self_prediction = predicts
   config = configuration.from_config_dict(spr_arms.Config, made)
   name = {"transition": "mixer_transition"}.get(part, part)
   arm = spr_arms.make_arms(config)[name]

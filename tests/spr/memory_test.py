@@ -92,7 +92,7 @@ def test_sequences_give_the_values_that_were_acted_upon(mixer):
   begins = np.concatenate([[True], done[:-1]])
   # The two are compiled apart, and may take float32 sums in another order.
   np.testing.assert_allclose(acted[begins], fresh[begins], rtol=1e-5, atol=1e-6)
-  assert (np.abs(acted - fresh).max(axis=1) > 1e-6)[~begins].mean() > 0.5
+  assert (np.abs(acted - fresh).max(axis=1) > 1e-4)[~begins].mean() > 0.5
 
   # Multiples of 3 from which all is there. The newest step is 33, in slot 9; a
   # sequence needs 5 steps, 7 after them, and one before for its first stack.

@@ -236,7 +236,7 @@ def _samples(folder):
     with columns.lines(file) as lines:
       listed = [parse(line) for line in lines]
     for image, label in listed:
-      datasets.find_file(image, f"{file} lists it")
+      datasets.find_file(image, f"{file} lists it; {_ADVICE}")
       # The release has an image without content.
       if image.stat().st_size:
         paths.append(image)

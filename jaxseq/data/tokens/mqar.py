@@ -70,9 +70,9 @@ def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
     inputs = sampling.integers(key_others, shape, 0, config.vocab_size)
   pairs = jnp.stack([keys, values], axis=-1).reshape(-1)
   inputs = inputs.at[:context].set(pairs).at[queries].set(keys)
-  nothing = jnp.zeros(shape, jnp.int32)
-  targets, asked = (nothing.at[queries].set(x) for x in (values, 1))
-  return sampling.TokenBatch(inputs, targets, asked > 0)
+  targets = jnp.zeros(shape, jnp.int32).at[queries].set(values)
+  asked = jnp.zeros(shape, bool).at[queries].set(True)
+  return sampling.TokenBatch(inputs, targets, asked)
 
 
 MQAR = sampling.Task(Config, sample)

@@ -43,8 +43,10 @@ class DelayConfig(sampling.GivenLength):
       raise _validate.error("delay", self.delay, expected)
     _validate.fraction("bandwidth", self.bandwidth)
     if int(self.bandwidth * (self.length // 2)) < 1:
-      least = f"at least {2 / self.length}, or length = {self.length}"
-      expected = f"{least} has no frequency"
+      expected = (
+        f"at least {2 / self.length}, or length = {self.length} has no "
+        "frequency"
+      )
       raise _validate.error("bandwidth", self.bandwidth, expected)
     _validate.above_zero("rms", self.rms)
 

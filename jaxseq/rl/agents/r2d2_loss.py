@@ -53,7 +53,7 @@ def learn(
 
   def step(carry, inputs):
     learned, tree = carry
-    key, count = inputs
+    key, key_dropout, count = inputs
     places, weight = sequences.sample(
       replay._replace(priorities=tree),
       key,
@@ -61,9 +61,8 @@ def learn(
       importance_exponent=config.importance_exponent,
     )
     batch = sequences.take(replay, places)
-    # A key of its own, so that all else is as it is without dropout.
-    drops = config.network.stack.dropout > 0
-    key_dropout = jax.random.fold_in(key, 1) if drops else None
+    if not config.network.stack.dropout:
+      key_dropout = None
     arguments = learned.params, learned.target, batch, weight, key_dropout
     gradients, (metrics, priority) = jax.grad(loss, argnums=2, has_aux=True)(
       config, network, *arguments
@@ -81,10 +80,13 @@ def learn(
     )
     return (Learned(params, target, opt_state), tree), metrics
 
-  keys = jax.random.split(key, config.num_minibatches)
+  # The first row is what a split into as many keys gives: all else is as it is
+  # without dropout.
+  shape = (2, config.num_minibatches)
+  keys, keys_dropout = jax.random.split(key, shape)
   counts = num_steps + 1 + jnp.arange(config.num_minibatches)
   (learned, tree), metrics = jax.lax.scan(
-    step, (learned, replay.priorities), (keys, counts)
+    step, (learned, replay.priorities), (keys, keys_dropout, counts)
   )
   return learned, tree, jax.tree.map(jnp.mean, metrics)
 

@@ -44,7 +44,20 @@ class Env(Protocol):
   def step(
     self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree = None
   ) -> Step:
-    """Plays one step; see `base.Jitted.step` for what comes and goes."""
+    """Plays one step, and starts the next episode if this one has ended.
+
+    Args:
+      key: random key.
+      state: the state before the step.
+      action: an element of the action space.
+      params: the parameters; the default ones if None.
+
+    Returns:
+      Observation and state, of the next episode if this one has ended; the ()
+      reward; whether the episode has terminated and whether the time limit has
+      cut it off, () bool; and `info`, with the observation that the step led
+      to, before any reset, under `final_observation`.
+    """
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
     """Returns the space of observations."""

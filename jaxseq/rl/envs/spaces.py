@@ -192,12 +192,13 @@ def convert(space: Any) -> Space:
   """Returns the space of this module for one of gymnax.
 
   Args:
-    space: of this module or of gymnax.
+    space: a `Discrete`, `Box`, `Tuple` or `Dict` of this module or of gymnax,
+      or a `MultiDiscrete`.
 
   Raises:
-    ValueError: if it is neither.
+    ValueError: if it is none of them.
   """
-  if isinstance(space, Space):
+  if isinstance(space, Discrete | Box | _Several):
     return space
   # Here and not above: it puts arrays on a device.
   from gymnax.environments import spaces as gymnax_spaces

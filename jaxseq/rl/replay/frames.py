@@ -329,9 +329,15 @@ def update_priorities(
 ) -> State:
   """Sets the priorities of slots; does nothing if sampling is uniform.
 
-  The slots (batch,) come from `sample`. Where one occurs again, the first value
-  counts; where no sequence can start any more, the priority stays 0. Priorities
-  (batch,) are at least 0, and those before config.priority_exponent.
+  Args:
+    config: options.
+    state: before.
+    slot: (batch,), from `sample`. Where a slot occurs again, the first value
+      counts; where no sequence can start any more, the priority stays 0.
+    priority: (batch,), at least 0, before config.priority_exponent.
+
+  Returns:
+    The state after.
   """
   if not config.prioritized:
     return state

@@ -71,11 +71,17 @@ def get(priorities: Priorities, slot: Array) -> Array:
 
 
 def put(priorities: Priorities, slot: Array, value: Array) -> Priorities:
-  """Sets the priorities of slots (n,) integers to values (n,).
+  """Sets priorities.
 
-  Values are finite and at least 0. Where a slot occurs again, the first value
-  counts. All pairs are compared: n is meant to be at most a few thousand. A
-  jitted caller that donates the priorities changes them in place.
+  Args:
+    priorities: from before.
+    slot: (n,) integers. Where a slot occurs again, the first value counts. All
+      pairs are compared: n is meant to be at most a few thousand.
+    value: (n,), finite and at least 0.
+
+  Returns:
+    The priorities after. With its memory donated, a jitted caller changes them
+    in place.
   """
   rows, sums, highest = priorities
   value = jnp.asarray(value, rows.dtype)

@@ -142,10 +142,14 @@ class Arm(Protocol):
     directory: pathlib.Path,
     seconds: float | None,
   ) -> dict[str, Any]:
-    """Measures what was trained, of the arm's seeds, in its directory.
+    """Measures what was trained.
 
-    The seconds are those that the training took in this process; None if it
-    is only evaluated.
+    Args:
+      program: that of the arm.
+      state: of the arm's seeds.
+      directory: of the arm.
+      seconds: that the training took in this process; None if it is only
+        evaluated.
 
     Returns:
       The arm's results: numbers, or lists of numbers over seeds.

@@ -39,8 +39,11 @@ Config = TypeVar("Config", bound=arms.Arms)
 class Experiment(Generic[Config]):
   """A comparison of arms as a program; defines its flags.
 
-  The name is what its directories tell; `mesh` says whether devices may share
-  a run, for which there is `--mesh`, and `modes` what the program can do.
+  Args:
+    name: of the experiment, which its directories tell.
+    config: class of its configuration.
+    mesh: whether devices may share a run, which `--mesh` says.
+    modes: what the program can do.
   """
 
   def __init__(

@@ -73,7 +73,9 @@ def tile(state: PyTree, carries: Sequence[PyTree]) -> PyTree:
 class Checkpointers(contextlib.ExitStack):
   """The checkpoints of all arms, with the methods of one `Checkpointer`.
 
-  `keep` says how many of the newest checkpoints of each stay.
+  Args:
+    directories: of the arms.
+    keep: how many of the newest checkpoints of each are kept.
   """
 
   def __init__(self, directories: Sequence[pathlib.Path], *, keep: int):
@@ -99,7 +101,10 @@ class Checkpointers(contextlib.ExitStack):
         own.save(step, part)
 
   def restore(self, template: PyTree) -> tuple[int, PyTree] | None:
-    """Restores the newest step that all arms have, whole, onto their template.
+    """Restores the newest step that all arms have, whole.
+
+    Args:
+      template: the states of all arms.
 
     Returns:
       The step and the states; None if there is no such step.

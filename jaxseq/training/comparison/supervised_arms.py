@@ -47,7 +47,9 @@ class Supervised(arms.Arms):
 class Program(seed_program.SeedProgram):
   """The seeds of a supervised arm, or of several arms side by side.
 
-  What the arms of the group differ in is the problems' `carry`.
+  Args:
+    config: the comparison.
+    group: the arms; what they differ in is the problems' `carry`.
   """
 
   def __init__(self, config: Supervised, group: Sequence["Arm"]):
@@ -81,7 +83,11 @@ class Program(seed_program.SeedProgram):
     return stacked.tile(state, [arm.problem.carry for arm in self._group])
 
   def evaluate(self, state: supervised.State) -> Any:
-    """Returns metrics, of all arms or one, on data that is never trained on."""
+    """Returns the problem's metrics on data that is never trained on.
+
+    Args:
+      state: of all arms, or of one of them.
+    """
     # Arm by arm: evaluations take more memory than updates.
     count = state.update.shape[0] // self.config.num_seeds
     parts = [

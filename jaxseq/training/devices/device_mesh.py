@@ -97,6 +97,9 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
 def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   """Returns the mesh over the devices of all processes; None for one device.
 
+  Args:
+    config: its shape.
+
   Raises:
     UserError: (a ValueError) there are fewer devices, or `data=0` does not come
       out even, or a process would have none, or several processes have no mesh.
@@ -197,7 +200,11 @@ def spread_evenly(tree: T) -> T:
 
 
 def replicate(tree: T) -> T:
-  """Puts arrays whole onto all devices, inside `jit`, if there is a mesh."""
+  """Puts arrays whole onto all devices; without a mesh it changes nothing.
+
+  Args:
+    tree: pytree of arrays, inside `jit`.
+  """
   if DATA not in jax.sharding.get_abstract_mesh().axis_names:
     return tree
   return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _P()), tree)
@@ -211,11 +218,16 @@ def whole(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 def cut_parameters(
   mesh: jax.sharding.Mesh, tree: PyTree, skip: int = 0
 ) -> PyTree:
-  """Returns placements that share parameters out, in the tree's structure.
+  """Returns placements that share parameters out.
 
-  Along "parameters" the longest axis that comes out even is cut, but never one
-  of the `skip` leading ones, such as that of seeds; arrays of fewer than 1024
-  items are whole. The leaves are arrays or ShapeDtypeStructs.
+  Args:
+    mesh: the mesh.
+    tree: pytree of arrays or ShapeDtypeStructs.
+    skip: leading axes that are never cut, such as that of seeds.
+
+  Returns:
+    Placements in the tree's structure: along "parameters" the longest axis that
+    comes out even is cut; arrays of fewer than 1024 items are whole.
   """
   count = mesh.shape[PARAMETERS]
 
@@ -232,10 +244,13 @@ def cut_parameters(
 def cut_examples(
   mesh: jax.sharding.Mesh, tree: PyTree, axis: int = 0
 ) -> PyTree:
-  """Returns placements that share examples, on some axis, out.
+  """Returns placements that share examples out.
 
-  Arrays without the axis, or whose axis does not come out even, are whole. The
-  leaves are arrays or ShapeDtypeStructs.
+  Args:
+    mesh: the mesh.
+    tree: pytree of arrays or ShapeDtypeStructs.
+    axis: that of the examples; arrays without it, or whose axis does not come
+      out even, are whole.
   """
   count = _count(mesh)
 

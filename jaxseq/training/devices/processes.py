@@ -95,8 +95,10 @@ def connect(
 ) -> None:
   """Connects this process to the others by `jax.distributed`.
 
-  The coordinator is HOST:PORT of process 0; where the cluster tells, all three
-  are None.
+  Args:
+    coordinator: HOST:PORT of process 0; None where the cluster tells.
+    count: number of processes.
+    number: that of this one.
 
   Raises:
     UserError: they were not found, or a device has been used already.

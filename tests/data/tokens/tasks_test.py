@@ -286,6 +286,7 @@ def _check_answers(config, pairs, answer, step):
 )
 def test_regular_languages(name, value):
   config, batch = _sample(name)
+  assert config.min_length == 1
   step = 2 if name == "modular_arithmetic" else 1
   _check_answers(config, _words(config, batch), value, step)
   _, prefixes = _sample(name, every_step=True)

@@ -56,8 +56,9 @@ def test_an_unknown_space_is_refused():
     spaces.zeros,
     lambda space: spaces.flatten(space, 0),
   ):
-    with pytest.raises(ValueError, match=r"space: got .*, expected Discrete"):
-      function(gymnax_spaces.Space())
+    for unknown in (gymnax_spaces.Space(), spaces.Space()):
+      with pytest.raises(ValueError, match=r"space: got .*, expected Discrete"):
+        function(unknown)
 
 
 def test_multi_discrete_samples_all_of_its_elements_and_no_others():

@@ -25,7 +25,7 @@ _TILE = 128
 
 
 class Sight(NamedTuple):
-  """What decides which keys some queries see; no None decides anything."""
+  """What decides which keys some queries see; what is None hides nothing."""
 
   q: jax.Array | None  # (queries,) int positions
   k: jax.Array | None  # (keys,)
@@ -48,7 +48,7 @@ class Mask(NamedTuple):
 
   layout: layouts.Layout
   causal: bool
-  # (devices, *batch, time) int32, of all elements; None if there is only one.
+  # (devices, *batch, time) int32: every element's segment; None if all are one.
   segments: jax.Array | None
 
   def sight(self, i, j, part=None, other=None) -> Sight:
