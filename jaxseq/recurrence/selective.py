@@ -176,7 +176,10 @@ def _by_group(run, x, delta, system, init, reset, *, batch, time):
 
   def by_element(name, array):
     """(*batch, time, [g,] n) -> [g, R, T, n]."""
-    array = array.astype(dtype).reshape(*rows, groups[name], n)
+    array = array.reshape(*rows, groups[name], n)
+    if groups[name] < g:
+      # Cotangents of all groups are added, which wants the wide dtype.
+      array = array.astype(dtype)
     return jnp.broadcast_to(jnp.moveaxis(array, -2, 0), (g, *rows, n))
 
   def split(array):

@@ -294,6 +294,25 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
 
 
+def test_bfloat16_inputs_are_kept_as_they_are_for_the_gradient():
+  arguments, reset = problem(16)
+  arguments = {
+    name: jnp.asarray(v, "bfloat16" if np.ndim(v) == 3 else "float32")
+    for name, v in arguments.items()
+  } | {"init": jnp.zeros((2, D, N))}
+
+  def run(arguments):
+    return recurrence.selective_scan(**arguments, reset=reset, chunk_size=4)
+
+  (_, final), pull = jax.vjp(run, arguments)
+  assert final.dtype == jnp.float32
+  kept = [leaf for leaf in jax.tree.leaves(pull) if leaf.shape[:2] == (2, 16)]
+  assert {leaf.dtype.name for leaf in kept} == {"bfloat16", "bool"}
+  d_y, d_final = jnp.ones((2, 16, D), jnp.bfloat16), jnp.ones_like(final)
+  (gradients,) = pull((d_y, d_final))
+  chex.assert_trees_all_equal_shapes_and_dtypes(gradients, arguments)
+
+
 @pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
