@@ -11,7 +11,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
-from jaxseq.recurrence import selective
+from jaxseq.recurrence.kernels import choice
 from tests.recurrence import methods
 
 D, N, GROUPS = 4, 3, 2
@@ -333,10 +333,17 @@ def test_memory_does_not_hold_the_states(method):
 
 
 def test_default_chunks_have_no_remainder_where_they_can():
-  for time, size in ((1, 1), (31, 31), (784, 28), (1000, 25), (4096, 64)):
-    assert selective._chunk_size(None, time) == size
+  def size(time, platform="cpu", rows=2, d=D):
+    shape = (rows, time, d, N)
+    return choice.choose("selective", platform, None, jnp.float32, shape)[1]
+
+  for time, expected in ((1, 1), (31, 31), (784, 28), (1000, 25), (4096, 64)):
+    assert size(time) == {"chunk_size": expected}
   # No divisor near the square root.
-  assert selective._chunk_size(None, 4099) == 64
+  assert size(4099) == {"chunk_size": 64}
+  # What the gradient keeps of a chunk fits a TPU's memory on the chip.
+  assert size(4096, "tpu") == {"chunk_size": 64}
+  assert size(4096, "tpu", 32, 2048) == {"chunk_size": 32}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ from jaxseq.recurrence.kernels import support
 
 # Channels of the smallest block, and states of the smallest tile.
 _CHANNELS, _STATES = 128, 8
-# States of a channel that the registers of a GPU's thread hold.
-_MOST_STATES = 16
 
 
 class Inputs(NamedTuple):
@@ -34,13 +32,40 @@ class Inputs(NamedTuple):
   keep: jax.Array | None  # [R, T] float32, 0 at resets; None without resets.
 
 
-def check(form: support.Form, n: int) -> None:
-  """Raises NotImplementedError if a channel has too many states."""
-  if form.chip == "gpu" and n > _MOST_STATES:
-    raise NotImplementedError(
-      f"method='pallas' of selective_scan on a GPU: got {n} states, expected "
-      f"at most {_MOST_STATES}."
-    )
+def run(
+  form: support.Form,
+  weights: _selective_chunk.Weights,
+  inputs: _selective_chunk.Inputs,
+  h: jax.Array,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """As `_selective_chunk.run` for a whole sequence: the state, and y.
+
+  Args:
+    form: whose kernel runs, and how.
+    weights: with A in float32, and without B and C.
+    inputs: with B and C.
+    h: [R, N, D] float32.
+    reset: [R, T] bool, or None.
+
+  Returns:
+    The last state [R, N, D] in float32, and y [R, T, D] in the dtype of x.
+  """
+  D = weights.D
+  y, final = scan(
+    form,
+    Inputs(
+      inputs.x,
+      inputs.delta,
+      weights.A,
+      inputs.B,
+      inputs.C,
+      jnp.zeros_like(weights.A[0]) if D is None else D,
+      h,
+      None if reset is None else 1 - reset.astype(jnp.float32),
+    ),
+  )
+  return final, y
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -48,7 +73,7 @@ def scan(form: support.Form, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
   """Runs the scan.
 
   Args:
-    form: whose kernel runs, and how; `check` has been called.
+    form: whose kernel runs, and how.
     inputs: of any length and width.
 
   Returns:
@@ -128,9 +153,7 @@ def _plain(form, inputs):
   """As `scan`, without a kernel."""
   method = "associative" if form.chip == "gpu" else "sequential"
   weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
-  elements = _selective_chunk.Inputs(
-    inputs.x, inputs.delta, inputs.B, inputs.C
-  )
+  elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
   reset = None if inputs.keep is None else inputs.keep == 0
   size = max(32, math.isqrt(inputs.x.shape[1]))
   (_, h), y = _chunks.over_chunks(

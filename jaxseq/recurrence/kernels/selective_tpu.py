@@ -83,7 +83,10 @@ def backward(
   """
   rows, time, d, n, width = _sizes(inputs)
   tiles = time // TILE
-  turn = lambda k: tiles - 1 - k
+
+  def turn(k):
+    return tiles - 1 - k
+
   spec, tile, wide = _specs(n, width, inputs.keep is not None, turn)
   columns = pl.BlockSpec(
     (None, None, 2 * n, TILE), lambda r, c, k: (r, c, 0, turn(k))
@@ -120,7 +123,9 @@ def _sizes(inputs):
   """Rows, time, channels, states, and the channels of a block."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
-  fits = (width for width in (512, 256) if d % width == 0 and n * width <= _STATE)
+  fits = (
+    width for width in (512, 256) if d % width == 0 and n * width <= _STATE
+  )
   return rows, time, d, n, next(fits, 128)
 
 
@@ -130,15 +135,13 @@ def _arrays(inputs):
   A = inputs.A * math.log2(math.e)
   columns = [inputs.B, inputs.C]
   if inputs.keep is not None:
-    columns.append(
-      jnp.broadcast_to(inputs.keep[..., None], columns[0].shape)
-    )
+    columns.append(jnp.broadcast_to(inputs.keep[..., None], columns[0].shape))
   columns = jnp.concatenate(columns, axis=-1).swapaxes(1, 2)
   return [inputs.x, inputs.delta, A, columns, inputs.D[None], inputs.h]
 
 
 def _specs(n, width, has_keep, at):
-  """Blocks of `_arrays`, of a tile, and of a state; `at` is the tile's index."""
+  """Blocks of `_arrays`, of a tile and of a state; `at` counts the tiles."""
   tile = pl.BlockSpec((None, TILE, width), lambda r, c, k: (r, at(k), c))
   wide = pl.BlockSpec((None, n, width), lambda r, c, k: (r, 0, c))
   A = pl.BlockSpec((n, width), lambda r, c, k: (0, c))
@@ -149,9 +152,7 @@ def _specs(n, width, has_keep, at):
 
 
 def _states(n, width, at=lambda k: k):
-  return pl.BlockSpec(
-    (None, None, n, width), lambda r, c, k: (r, at(k), 0, c)
-  )
+  return pl.BlockSpec((None, None, n, width), lambda r, c, k: (r, at(k), 0, c))
 
 
 def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
@@ -251,9 +252,7 @@ def _backward(
       w = lam * kept[i * _STEPS + j]
       sum_A = sum_A + delta_i[line] * w
       d_a.append(jnp.sum(A[...] * w, axis=0, keepdims=True))
-      d_u.append(
-        jnp.sum(_column(now, 0, n, j) * lam, axis=0, keepdims=True)
-      )
+      d_u.append(jnp.sum(_column(now, 0, n, j) * lam, axis=0, keepdims=True))
       summed = jnp.sum(lam * u[line], axis=1, keepdims=True)
       d_B = jnp.where(lane == i * _STEPS + j, summed, d_B)
       mu = jnp.exp2(delta_i[line] * A[...]) * lam
