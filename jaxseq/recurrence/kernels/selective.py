@@ -83,8 +83,23 @@ def scan(form: support.Form, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
   return y, final
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _saving(form, inputs):
+  """As `scan`, and the states between tiles, which pass no cotangents on."""
+  return _forward(form, inputs, True)
+
+
+def _saving_forward(form, inputs):
+  results = _saving(form, inputs)
+  return results, (inputs, results[2])
+
+
+def _saving_backward(form, residuals, cotangents):
+  return (_gradient(form, *residuals, *cotangents[:2]),)
+
+
 def _scan_forward(form, inputs):
-  y, final, states = _forward(form, inputs, True)
+  y, final, states = _saving(form, inputs)
   return (y, final), (inputs, states)
 
 
@@ -92,6 +107,7 @@ def _scan_backward(form, residuals, cotangents):
   return (_gradient(form, *residuals, *cotangents),)
 
 
+_saving.defvjp(_saving_forward, _saving_backward)
 scan.defvjp(_scan_forward, _scan_backward)
 
 

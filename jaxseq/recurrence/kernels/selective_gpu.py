@@ -133,7 +133,10 @@ def backward(
   }
   arrays = _tiles(inputs) | {"g": g, "states": states} | _constants(inputs)
   arrays["g_final"] = g_final
-  streamed = ("x", "delta", "columns", "g", "states")
+  streamed = ("x", "delta", "columns", "g")
+  if inputs.x.dtype.itemsize == 2:
+    # With wider inputs there is no room for them in shared memory.
+    streamed += ("states",)
   scratch = {
     "kept": plgpu.SMEM((TILE, n, _CHANNELS), jnp.float32),
     "products": plgpu.SMEM((_ROWS, _STRIDE), jnp.float32),
@@ -147,7 +150,7 @@ def backward(
     kept, products = refs["kept"], refs["products"]
     block = lax.axis_index("block")
 
-    def again(now):
+    def again(now, k):
       def steps(i, h):
         for step in range(_STEPS):
           t = i * _STEPS + step
@@ -160,7 +163,9 @@ def backward(
           h = tuple(after)
         return h
 
-      h = tuple(_vector(now["states"].at[j]) for j in range(n))
+      beside = refs["states"].at[row, k, :, channels]
+      entering = now.get("states", beside)
+      h = tuple(_vector(entering.at[j]) for j in range(n))
       lax.fori_loop(0, TILE // _STEPS, steps, h)
 
     def back(now, k, t, line, carry):
@@ -192,13 +197,13 @@ def backward(
     def tile(step, carry):
       k = tiles - 1 - step
       now = wait(step)
-      again(now)
+      again(now, k)
 
       def group(i, carry):
         i = TILE // together - 1 - i
-        for step in reversed(range(together)):
-          t = i * together + step
-          carry = back(now, k, t, step * width, carry)
+        for place in reversed(range(together)):
+          t = i * together + place
+          carry = back(now, k, t, place * width, carry)
         plgpu.commit_smem()
         # Every thread has written its channel; each row is read by four.
         parts = [
