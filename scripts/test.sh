@@ -15,7 +15,8 @@ case $kind in
   slow) chosen="slow"; limit=1800 ;;
   *) echo "test.sh: got $kind, expected quick or slow." >&2; exit 2 ;;
 esac
-chosen="$chosen and not compile and not interop and not popgym"
+chosen="$chosen and not accelerator and not compile and not interop"
+chosen="$chosen and not popgym"
 
 run() {
   devices=$1
