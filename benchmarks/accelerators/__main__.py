@@ -20,6 +20,7 @@ DIR/table.md. Compiling is done side by side: its seconds are those of a busy
 machine. On a CPU everything is tiny, and says nothing but that it works.
 """
 
+import os
 import pathlib
 
 from absl import app
@@ -45,6 +46,8 @@ _PEERS = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  # The peers' processes want memory, too.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   platform = jax.default_backend()
   tiny = platform == "cpu"
   whole = rows.programs_of(tiny)

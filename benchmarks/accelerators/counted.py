@@ -45,6 +45,8 @@ _PROGRAMS = flags.DEFINE_list(
   "programs", ["ppo_s5", "ppo_gru", "spr", "dts", "mamba2_lm"], "Programs."
 )
 
+# That a small kernel takes to be started, one after the other.
+_KERNEL_SECONDS = 4e-6
 # Of the mixers' rows: (batch, time, d_model).
 MIXER_SIZES = 8, 4096, 512
 _MIXER_OPTIONS = {"attention": {"window": 512}}
@@ -159,9 +161,9 @@ def markdown(after: dict, before: dict) -> str:
   """
   head = (
     "| | at least GB | limit ms: H100, v5e | H100 kernels | H100 GB | H100 MB |"
-    " v5e GB | v5e MB |"
+    " H100 ms, estimated | v5e GB | v5e MB |"
   )
-  lines = [head, "| --- " * 8 + "|"]
+  lines = [head, "| --- " * 9 + "|"]
   for problem in problems.MAIN:
     for kind in problems.KINDS:
       limits = (
@@ -172,8 +174,8 @@ def markdown(after: dict, before: dict) -> str:
       case = f"op {problem.op} {kind}"
       first = f"| `{problem.op}` {kind} | {least} | {', '.join(limits)} |"
       lines.append(first + _cells(after, before, case))
-  head = "| | H100 kernels | H100 GB | H100 MB | v5e GB | v5e MB |"
-  lines += ["", head, "| --- " * 6 + "|"]
+  head = "| | H100 kernels | H100 GB | H100 MB | H100 ms, estimated |"
+  lines += ["", head + " v5e GB | v5e MB |", "| --- " * 7 + "|"]
   others = [f"mixer {n} {k}" for n in mixers.names() for k in problems.KINDS]
   others += [f"program {name}" for name in _PROGRAMS.value]
   for case in others:
@@ -184,22 +186,39 @@ def markdown(after: dict, before: dict) -> str:
 
 
 def _cells(after, before, case):
-  """Kernels, GB and MB of one row, before and after."""
-  units = {"kernels": (1, "{:,.0f}"), "bytes": (1e9, "{:,.3g}")}
-  units["temporary"] = 1e6, "{:,.0f}"
+  """Kernels, GB, MB and milliseconds of one row, before and after."""
+  columns = [("cuda", word) for word in (_kernels, _gb, _mb, _estimate)]
+  columns += [("tpu", word) for word in (_gb, _mb)]
   cells = []
-  for platform, keys in (("cuda", list(units)), ("tpu", list(units)[1:])):
-    for key in keys:
-      size, form = units[key]
-      pair = [
-        form.format(table[f"{platform} {case}"][key] / size)
-        if f"{platform} {case}" in table
-        else "-"
-        for table in (before, after)
-      ]
-      same = pair[0] == pair[1]
-      cells.append(pair[0] if same else " → ".join(pair))
+  for platform, word in columns:
+    key = f"{platform} {case}"
+    old, new = (
+      word(table[key]) if key in table else "-" for table in (before, after)
+    )
+    cells.append(old if old == new else f"{old} → {new}")
   return "".join(f" {cell} |" for cell in cells)
+
+
+def _kernels(row):
+  return f"{row['kernels']:,.0f}"
+
+
+def _gb(row):
+  return f"{row['bytes'] / 1e9:,.3g}"
+
+
+def _mb(row):
+  return f"{row['temporary'] / 1e6:,.0f}"
+
+
+def _estimate(row):
+  """From the longer of moving bytes and starting kernels, to their sum."""
+  moving = 1e3 * row["bytes"] / problems.H100.bandwidth
+  starting = 1e3 * row["kernels"] * _KERNEL_SECONDS
+  least, most = max(moving, starting), moving + starting
+  return "-".join(
+    f"{ms:,.0f}" if ms >= 10 else f"{ms:.2g}" for ms in (least, most)
+  )
 
 
 def main(argv: list[str]) -> None:

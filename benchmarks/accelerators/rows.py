@@ -48,6 +48,8 @@ class Rows:
     self._checked_on = checked_on
     self._checks: dict[tuple, correctness.Check] = {}
     self._truths: dict[tuple, correctness.Truth] = {}
+    # The arguments of one problem, the newest: they take gigabytes.
+    self._latest: tuple[problems.Problem | None, list] = None, []
 
   def left(self) -> float:
     """Seconds until the time is up."""
@@ -79,17 +81,11 @@ class Rows:
     """Times a whole program, a few calls of it."""
     if not self._begins(name, _PROGRAM_SECONDS):
       return
-    start = time.perf_counter()
-    made = make()
-    step, state = made.step(), made.init()
-    state, _ = jax.block_until_ready(step(state))
-    compiled = time.perf_counter() - start
-    seconds: list[float] = []
-    while len(seconds) < 5 and (sum(seconds) < 20 or len(seconds) < 2):
-      start = time.perf_counter()
-      state, _ = jax.block_until_ready(step(state))
-      seconds.append(time.perf_counter() - start)
-    found = measuring.summary(seconds)
+    try:
+      made, compiled, found = _run(make)
+    except Exception as reason:  # As for the rows.
+      self._note(f"{name}: {_first_line(reason)}")
+      return
     self._report.add(
       {
         "what": "program",
@@ -137,9 +133,9 @@ class Rows:
         for kind in problems.KINDS
         for m in methods
       }
-    sets = None
+    for method in methods:
+      self._checked(problem, method, checks[method])
     for (kind, method), future in compiling.items():
-      check = checks[method].result()
       row: dict[str, Any] = {
         "what": "time",
         "name": problem.name,
@@ -149,18 +145,20 @@ class Rows:
         "floor": 1e3 * problem.floor(kind, self._chip),
         "auto": taken,
       }
-      reason = future.exception()
-      if not check.right:
-        row["note"] = check.note or "wrong"
-      elif reason is not None:
-        row["note"] = str(reason).splitlines()[0][:160]
+      check = self._checks[problem.op, problem.dtype, method]
+      if check.right:
+        row |= self._timed(future, problem, kind)
       else:
-        sets = sets or self._sets(problem)
-        row |= self._timed(future.result(), problem, kind, sets)
+        row["note"] = check.note or "wrong"
       self._report.add(row)
 
-  def _timed(self, program, problem, kind, sets):
-    timing = measuring.timed(program.run, sets)
+  def _timed(self, future, problem, kind):
+    """Times a program that was compiled; a note if that fails."""
+    try:
+      program = future.result()
+      timing = measuring.timed(program.run, self._sets(problem))
+    except Exception as reason:  # The rows after it are worth having.
+      return {"note": _first_line(reason)}
     return {
       "ms": timing.ms,
       "spread": timing.spread,
@@ -171,9 +169,11 @@ class Rows:
 
   def _sets(self, problem):
     """Arguments that take turns, so that no cache holds them."""
-    size = problem.least_bytes("forward")
-    count = measuring.copies(size)
-    return [(problem.arguments(seed),) for seed in range(count)]
+    if self._latest[0] != problem:
+      count = measuring.copies(problem.least_bytes("forward"))
+      sets = [(problem.arguments(seed),) for seed in range(count)]
+      self._latest = problem, sets
+    return self._latest[1]
 
   def _truth(self, problem):
     key = problem.op, problem.dtype
@@ -185,13 +185,21 @@ class Rows:
   def _check(self, problem, method, known):
     """The check of a method, made once for an op and a dtype."""
     key = problem.op, problem.dtype, method
+    if key in self._checks:
+      return self._checks[key]
+    small = self._checked_on(problem.op, problem.dtype)
+    try:
+      return correctness.check(small, method, known)
+    except Exception as reason:  # A kernel may fail in any way.
+      return correctness.Check(method, None, None, 0.0, _first_line(reason))
+
+  def _checked(self, problem, method, future):
+    """Keeps a check, and reports it when it is made."""
+    key = problem.op, problem.dtype, method
     if key not in self._checks:
-      small = self._checked_on(problem.op, problem.dtype)
-      found = correctness.check(small, method, known)
-      self._checks[key] = found
+      found = self._checks[key] = future.result()
       named = {"what": "check", "op": problem.op, "dtype": problem.dtype}
       self._report.add(named | found._asdict() | {"right": found.right})
-    return self._checks[key]
 
   def _begins(self, name, seconds):
     """Whether there is time; says so if not."""
@@ -202,6 +210,21 @@ class Rows:
 
   def _note(self, text):
     self._report.add({"what": "note", "note": text})
+
+
+def _run(make):
+  """A program, seconds until its first call is done, and times of others."""
+  start = time.perf_counter()
+  made = make()
+  step, state = made.step(), made.init()
+  state, _ = jax.block_until_ready(step(state))
+  compiled = time.perf_counter() - start
+  seconds: list[float] = []
+  while len(seconds) < 5 and (sum(seconds) < 20 or len(seconds) < 2):
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state))
+    seconds.append(time.perf_counter() - start)
+  return made, compiled, measuring.summary(seconds)
 
 
 def programs_of(tiny: bool) -> dict[str, Callable[[], programs.Program]]:
@@ -228,3 +251,8 @@ def programs_of(tiny: bool) -> dict[str, Callable[[], programs.Program]]:
 def _words(method, options):
   """A method with its options."""
   return " ".join([method, *(f"{k}={v}" for k, v in options.items())])
+
+
+def _first_line(reason):
+  lines = str(reason).splitlines() or [""]
+  return f"{type(reason).__name__}: {lines[0][:160]}"

@@ -12,6 +12,7 @@ from benchmarks.accelerators import arrays
 from benchmarks.accelerators import correctness
 from benchmarks.accelerators import measuring
 from benchmarks.accelerators import peer
+from benchmarks.accelerators import peers
 from benchmarks.accelerators import peers_jax
 from benchmarks.accelerators import problems
 from benchmarks.accelerators import recurrences
@@ -238,6 +239,29 @@ def run(tmp_path, *arguments):
   assert done.returncode == 0, done.stderr
   lines = (out / "rows.jsonl").read_text().splitlines()
   return [json.loads(line) for line in lines], done.stdout
+
+
+@pytest.mark.slow
+def test_processes_of_peers_answer_and_end(tmp_path):
+  others = peers.Peers(tmp_path, "cpu")
+  found = others.timed(problems.tiny("window"), 300.0)
+  others.close()
+  ran = [row for row in found if row["peer"] == "jax cuDNN"]
+  assert [row["kind"] for row in ran] == list(problems.KINDS)
+  # JAX's own form on a CPU, against ours in float64.
+  assert all(row["error"] < 1e-5 and row["ms"] > 0 for row in ran)
+  # Without torch its process ends, and the log says why.
+  rest = [row for row in found if row["peer"] != "jax cuDNN"]
+  assert all("ms" in row or row["note"] for row in rest)
+
+
+@pytest.mark.slow
+def test_who_does_not_answer_in_time_is_ended(tmp_path):
+  others = peers.Peers(tmp_path, "cpu")
+  found = others.timed(problems.tiny("window"), 0.1)
+  others.close()
+  assert {row["peer"] for row in found} == set(peers.LIBRARIES)
+  assert all("no further answer" in row["note"] for row in found)
 
 
 @pytest.mark.slow
