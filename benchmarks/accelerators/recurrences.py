@@ -182,9 +182,9 @@ def _gated_arrays(sizes, dtype, *, gates):
   B, T, H = (sizes[name] for name in "BTH")
   return {
     "x": Array((T, B, H), dtype=dtype),
-    "W": Array((H, gates, H), "weights", dtype),
-    "R": Array((1, H, gates, H), "weights", dtype),
-    "b": Array((gates, H), "zeros", dtype),
+    "W": Array((H, gates, H), "weights"),
+    "R": Array((1, H, gates, H), "weights"),
+    "b": Array((gates, H), "zeros"),
     "reset": Array((T, B), "flags", "bool", learned=False),
   }
 
@@ -192,7 +192,8 @@ def _gated_arrays(sizes, dtype, *, gates):
 def _run_gated(sizes, how, plain, x, W, R, b, reset, *, name):
   module = mixers.get(name)
   config = mixers.make_config(name, d_model=x.shape[-1])
-  state = module.initial_state(config, x.shape[1:2], x.dtype)
+  dtype = jnp.promote_types(x.dtype, W.dtype)
+  state = module.initial_state(config, x.shape[1:2], dtype)
   state = tuple(leaf[None] for leaf in state)
   params = recurrence.GatedParams(W, b, R)
   scan = reference.gated_scan if plain else recurrence.gated_scan

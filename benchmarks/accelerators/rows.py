@@ -104,7 +104,8 @@ class Rows:
     if what is None:
       return
     times = {}
-    for method, options in tuning.candidates(what.op):
+    platform = jax.default_backend()
+    for method, options in tuning.candidates(what.op, platform):
       name = f"{problem.name} {method} {options}"
       if not self._begins(name, _ROW_SECONDS):
         break
@@ -112,7 +113,7 @@ class Rows:
       if isinstance(ms, str):
         self._note(f"{name}: {ms}")
         continue
-      times[method, str(options)] = options, ms
+      times[method, str(options)] = what.takes(method)[1] | options, ms
       self._note(f"{name}: {ms:.3g} ms")
     floor = 1e3 * problem.floor("gradient", self._chip)
     row = tuning.best(what, times, floor)

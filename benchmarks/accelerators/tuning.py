@@ -21,29 +21,13 @@ from jaxseq.recurrence.kernels import table
 Options = dict[str, Any]
 
 # At most four for a kernel, of those whose registers do not spill.
-_TILES = tuple(
-  {"tile": tile, "stages": stages} for tile in (32, 64) for stages in (3, 4)
-)
-_CHUNKS = tuple({"chunk_size": size} for size in (64, 128, 256))
-_CANDIDATES: dict[str, tuple[tuple[str, Options], ...]] = {
-  "linear": (
-    ("associative", {}),
-    *(("pallas", each) for each in _TILES),
+_TILES = {
+  "gpu": tuple(
+    {"tile": tile, "stages": stages} for tile in (32, 64) for stages in (3, 4)
   ),
-  "lti": (
-    ("associative", {}),
-    ("pallas", {}),
-  ),
-  "selective": (
-    ("associative", {}),
-    ("sequential", {}),
-    ("pallas", {}),
-  ),
-  "outer": tuple((m, c) for m in ("chunked", "pallas") for c in _CHUNKS),
-  "softmax": tuple(("chunked", each) for each in _CHUNKS),
+  "tpu": tuple({"tile": tile} for tile in (128, 256, 512)),
 }
-_CANDIDATES["outer_per_channel"] = _CANDIDATES["outer"]
-_CANDIDATES["softmax_outer"] = _CANDIDATES["softmax"]
+_CHUNKS = tuple({"chunk_size": size} for size in (64, 128, 256))
 
 
 class Asked(NamedTuple):
@@ -53,13 +37,11 @@ class Asked(NamedTuple):
   dtype: str
   shape: tuple[int, ...]
 
-  def takes(self) -> tuple[str, Options]:
-    """What "auto" takes here: the method and its options."""
-    return choice.choose(*self._here())
-
-  def _here(self):
+  def takes(self, method: str = "auto") -> tuple[str, Options]:
+    """What "auto" takes here, or a method that is named, and its options."""
     platform, chip = contexts.machine()
-    return self.op, platform, chip, jnp.dtype(self.dtype), self.shape
+    dtype = jnp.dtype(self.dtype)
+    return choice.choose(self.op, platform, chip, dtype, self.shape, method)
 
 
 def asked(problem: problems.Problem) -> Asked | None:
@@ -88,9 +70,30 @@ def taking(what: Asked, method: str, options: Options) -> Iterator[None]:
   jax.clear_caches()
 
 
-def candidates(op: str) -> tuple[tuple[str, Options], ...]:
-  """What is tried for a recurrence of `choice.choose`."""
-  return _CANDIDATES.get(op, ())
+def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
+  """What is tried for a recurrence of `choice.choose`.
+
+  Args:
+    op: the recurrence.
+    platform: "cpu", "gpu" or "tpu".
+
+  Returns:
+    Methods, each with the options that differ from those it has by itself.
+  """
+  kernel = [("pallas", {})]
+  if op == "linear":
+    tiles = _TILES.get(platform, ({},))
+    return [("associative", {}), *(("pallas", each) for each in tiles)]
+  if op in ("lti", "selective"):
+    return [("associative", {}), ("sequential", {}), *kernel]
+  if op in ("outer", "outer_per_channel"):
+    methods = "chunked", "pallas"
+    return [(method, each) for method in methods for each in _CHUNKS]
+  if op in ("softmax", "softmax_outer"):
+    return [("chunked", each) for each in _CHUNKS]
+  if op == "gated":
+    return [("sequential", {}), ("unrolled", {}), *kernel]
+  return []
 
 
 def tried(
@@ -103,9 +106,10 @@ def tried(
   try:
     if method == "pallas":
       # Its sizes are no arguments of the public function: as the table says.
-      with taking(asked(small), method, options):
+      near = asked(small)
+      with taking(near, method, near.takes(method)[1] | options):
         check = correctness.check(small, "auto", known)
-      with taking(what, method, options):
+      with taking(what, method, what.takes(method)[1] | options):
         if what.takes()[0] != method:
           return "no kernel of this recurrence runs here"
         program = measuring.compiled(problem.function("gradient"), arguments)
