@@ -112,7 +112,8 @@ class _Process:
       env=environment,
     )
     self._library, self._lines = library, queue.Queue()
-    threading.Thread(target=self._read, daemon=True).start()
+    self._reader = threading.Thread(target=self._read, daemon=True)
+    self._reader.start()
 
   def alive(self):
     return self._process.poll() is None
@@ -127,21 +128,26 @@ class _Process:
       try:
         line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
       except queue.Empty:
-        self.end()
         note = f"no further answer within {seconds:.0f} s"
-        return [*rows, {"peer": self._library, "note": note}]
+        break
       if line is None:
         note = f"its process ended: see {pathlib.Path(self._log.name).name}"
-        return [*rows, {"peer": self._library, "note": note}]
+        break
       row = json.loads(line)
       if row.get("done"):
         return rows
       rows.append(row)
+    self.end()
+    return [*rows, {"peer": self._library, "note": note}]
 
   def end(self):
     """Ends the process, whatever it does."""
     self._process.kill()
     self._process.wait()
+    self._reader.join()
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
+    self._process.stdout.close()
     self._log.close()
 
   def _read(self):
