@@ -124,7 +124,7 @@ def bind(
     # Time-major with one batch axis, so that each step is one matrix product.
     *batch, time, width = x.shape
     params, state, before = _prepare(config, params, x, state)
-    rows = x.reshape(-1, time, width).swapaxes(0, 1).astype(before[0].dtype)
+    rows = x.reshape(-1, time, width).swapaxes(0, 1)
     reset = None if reset is None else reset.reshape(-1, time).T
     hidden, after = recurrence.gated_scan(
       cell, weights(params), before, rows, reset=reset, axis=axis, scheme=scheme
@@ -137,7 +137,7 @@ def bind(
     """Runs the network over one element; `apply` without the time axis."""
     *batch, width = x.shape
     params, state, before = _prepare(config, params, x, state)
-    rows = x.reshape(-1, width).astype(before[0].dtype)
+    rows = x.reshape(-1, width)
     reset = None if reset is None else reset.reshape(-1)
     after = recurrence.gated_step(
       cell, weights(params), before, rows, reset=reset
@@ -152,7 +152,7 @@ def bind(
 
 
 def _prepare(config, params, x, state):
-  """All in one dtype, and the state head by head with one batch axis."""
+  """All float32 or wider, and the state head by head with one batch axis."""
   dtype = contract.wide_dtype(x, state)
   rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)
   before = tuple(recurrence.to_heads(leaf, config.heads) for leaf in rows)
@@ -161,7 +161,8 @@ def _prepare(config, params, x, state):
 
 def _output(params, y, x):
   if "W_out" in params:
-    y = recurrence.dense(y, params["W_out"]) + params["b_out"]
+    kernel = params["W_out"]
+    y = recurrence.dense(y.astype(kernel.dtype), kernel) + params["b_out"]
   return y.reshape(x.shape)
 
 

@@ -6,6 +6,7 @@ the rows of the batch, or the heads of a block-diagonal recurrence.
 """
 
 from collections.abc import Callable
+import functools
 
 import jax
 from jax import lax
@@ -22,6 +23,7 @@ SCHEMES = ("auto", "batch", "heads", "relay")
 
 def scan(
   run: Callable[..., tuple[jax.Array, tuple[jax.Array, ...]]],
+  project: Callable[[jax.Array, jax.Array], jax.Array],
   params: PyTree,
   state: tuple[jax.Array, ...],
   x: jax.Array,
@@ -29,11 +31,18 @@ def scan(
   axis: str,
   scheme: str,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """`gated_scan` of checked arguments; `run` is that of this device's chunk."""
+  """`gated_scan` of checked arguments; `run` is that of this device's chunk.
+
+  `project` is the product of inputs (n, inputs) and a kernel.
+  """
   heads, batch, _ = state[0].shape
   chosen = choose(scheme, lax.axis_size(axis), batch, heads)
   params, state, x, reset = prefix.vary(axis, params, tuple(state), x, reset)
-  by = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
+  by = {
+    "batch": _by_batch,
+    "heads": functools.partial(_by_heads, project),
+    "relay": _relay,
+  }[chosen]
   return by(run, params, state, x, reset, axis)
 
 
@@ -68,15 +77,14 @@ def _by_batch(run, params, state, x, reset, axis):
   return hidden, collectives.joined(axis, final, 1)
 
 
-def _by_heads(run, params, state, x, reset, axis):
+def _by_heads(project, run, params, state, x, reset, axis):
   heads, features, gates, _ = params.kernel.shape
   inputs, input_gates, width = params.input_kernel.shape
   time, batch, _ = x.shape
   # All heads use the same inputs: exchanged is what each makes of them.
   kernel = params.input_kernel.reshape(inputs, input_gates * width)
-  x = (x.reshape(-1, inputs) @ kernel).reshape(
-    time, batch, input_gates, heads, features
-  )
+  x = project(x.reshape(-1, inputs), kernel)
+  x = x.reshape(time, batch, input_gates, heads, features)
   x = lax.all_to_all(x, axis, 3, 0, tiled=True)
   if reset is not None:
     reset = lax.all_gather(reset, axis, tiled=True)
