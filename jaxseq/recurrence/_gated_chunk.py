@@ -12,7 +12,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
+from jaxseq.recurrence.kernels import support
 
 Arrays = tuple[jax.Array, ...]
 
@@ -24,7 +26,7 @@ class Form(NamedTuple):
     chunk: steps in a chunk of time.
     operands: dtype of the operands of products.
     hidden: dtype of the hidden states that are returned.
-    kernel: form of the kernel that runs the loops in chunks; None for loops.
+    kernel: form of the kernels that run the loops in chunks; None for loops.
   """
 
   chunk: int
@@ -48,40 +50,16 @@ def from_heads(array: jax.Array) -> jax.Array:
   return array.reshape(*array.shape[:-2], -1)
 
 
-def _sums(*operands):
+def _sums(operands):
   """The dtype of sums of products: that of the operands, or float32."""
-  return jnp.result_type(jnp.float32, *operands)
-
-
-def dense(x: jax.Array, w: jax.Array, operands: jnp.dtype) -> jax.Array:
-  """The product of (n, i) and (i, o), of operands in that dtype."""
-  if operands == _sums(operands):
-    return x.astype(operands) @ w
-  return _narrow_dense(operands, x, w)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _narrow_dense(operands, x, w):
-  return _product("ti,io->to", x.astype(operands), w.astype(operands))
-
-
-def _narrow_dense_forward(operands, x, w):
-  return _narrow_dense(operands, x, w), (x, w)
-
-
-def _narrow_dense_backward(operands, residuals, d_y):
-  x, w = residuals
-  d_y = d_y.astype(operands)
-  d_x = _product("to,io->ti", d_y, w.astype(operands))
-  d_w = _product("ti,to->io", x.astype(operands), d_y)
-  return d_x.astype(x.dtype), d_w.astype(w.dtype)
-
-
-_narrow_dense.defvjp(_narrow_dense_forward, _narrow_dense_backward)
+  return jnp.promote_types(operands, jnp.float32)
 
 
 def _product(subscripts, x, y):
-  return jnp.einsum(subscripts, x, y, preferred_element_type=_sums(x, y))
+  """jnp.einsum of operands of one dtype."""
+  if not _contractions.is_narrow(x.dtype):
+    return jnp.einsum(subscripts, x, y)
+  return _contractions.narrow_einsum(subscripts, x.dtype, jnp.float32, x, y)
 
 
 def _project(params, x, operands) -> Arrays:
@@ -94,9 +72,9 @@ def _project(params, x, operands) -> Arrays:
   heads = params.kernel.shape[0]
   if params.input_kernel is None:
     return _with_bias(x, params)
-  flat = x.reshape(-1, x.shape[-1])
+  flat = x.reshape(-1, x.shape[-1]).astype(operands)
   gates = (
-    dense(flat, params.input_kernel[:, i], operands) + bias
+    _contractions.dense(flat, params.input_kernel[:, i], wide=True) + bias
     for i, bias in enumerate(params.input_bias)
   )
   return tuple(to_heads(y.reshape(*x.shape[:-1], -1), heads) for y in gates)
@@ -225,11 +203,12 @@ def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
 def _run_chunk(cell, form, params, state, x, reset):
   """The hidden states of one chunk, and the state after it."""
   inputs = _project(params, x, form.operands)
+  given = cell, form.hidden, params, state, inputs, reset
   if form.kernel is None:
-    return run_loop(cell, form.hidden, params, state, inputs, reset)
+    return run_loop(*given)
   from jaxseq.recurrence.kernels import gated
 
-  return gated.run(form.kernel, cell, form.hidden, params, state, inputs, reset)
+  return gated.run(form.kernel, *given)
 
 
 def step(cell, operands, params, state, x, reset) -> Arrays:
@@ -239,7 +218,8 @@ def step(cell, operands, params, state, x, reset) -> Arrays:
   inputs, gates, width = params.input_kernel.shape
   # One product, no copies of parts of the kernel: this may stand in a loop.
   kernel = params.input_kernel.reshape(inputs, gates * width)
-  projected = _with_bias(dense(x, kernel, operands), params)
+  product = _contractions.dense(x.astype(operands), kernel, wide=True)
+  projected = _with_bias(product, params)
   recurrent = _recurrent(_in_operands(params, operands), state[0])
   return cell.forward(projected, recurrent, state)[0]
 
@@ -249,15 +229,15 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, d_state):
   inputs, pull = jax.vjp(
     lambda *args: _project(*args, form.operands), params, x
   )
-  given = params, state, inputs, reset, d_hidden, d_state
+  given = cell, params, state, inputs, reset, d_hidden, d_state
   if form.kernel is None:
-    pulled = pull_loop(cell, *given)
+    pulled = pull_loop(*given)
   else:
     from jaxseq.recurrence.kernels import gated
 
-    pulled = gated.pull(form.kernel, cell, *given)
+    pulled = gated.pull(form.kernel, *given)
   d_state, hidden, d_inputs, d_recurrent = pulled
-  sums = _sums(hidden)
+  sums = _sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))
   # The gradient of the kernel in one product per gate, not one per step.
   d_kernel = jnp.stack([_outer_sum(hidden, leaf) for leaf in d_recurrent], 2)

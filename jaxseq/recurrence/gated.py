@@ -6,7 +6,6 @@ them: the input projection, the loop, resets and the gradient.
 """
 
 from collections.abc import Callable
-import functools
 from typing import NamedTuple
 
 import jax
@@ -14,20 +13,18 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _gated_chunk
 from jaxseq.recurrence._sharded import gated_schemes
+from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 to_heads = _gated_chunk.to_heads
 from_heads = _gated_chunk.from_heads
 
+METHODS = ("auto", "sequential", "pallas")
 SCHEMES = gated_schemes.SCHEMES
-
-# Elements of one gate's values in one chunk of time, and the fewest steps in a
-# chunk. Measured on a CPU core, widths 64 and 256, batches 8 to 64: up to four
-# times more is no faster and takes more memory.
-_CHUNK_ELEMENTS = 2**15
-_CHUNK_STEPS = 16
 
 
 class GatedCell(NamedTuple):
@@ -92,15 +89,10 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, reset):
 
 
 def _dtypes(params, state, x):
-  """The dtypes of states, of operands of products and of hidden states.
-
-  Operands are as narrow as x, but not on CPUs, where narrow products are slow.
-  """
+  """The dtypes of states, of operands of products and of hidden states."""
   wide = jnp.result_type(jnp.float32, x, *jax.tree.leaves((params, state)))
-  if jnp.promote_types(x.dtype, jnp.float32) == x.dtype:
-    return wide, wide, wide
-  keep = wide == jnp.float32 and jax.default_backend() != "cpu"
-  return wide, x.dtype if keep else wide, x.dtype
+  narrow = x.dtype if _contractions.is_narrow(x.dtype) else wide
+  return wide, narrow, narrow
 
 
 def gated_step(
@@ -142,6 +134,7 @@ def gated_scan(
   *,
   reset: jax.Array | None = None,
   chunk_size: int | None = None,
+  method: str = "auto",
   axis: str | None = None,
   scheme: str = "auto",
 ) -> tuple[jax.Array, Arrays]:
@@ -161,6 +154,8 @@ def gated_scan(
     x: (time, batch, inputs), time-major: the loop reads it without a copy.
     reset: (time, batch) bool; where True the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
+    method: "sequential", or "pallas": kernels with the recurrent weights on the
+      chip, for TPUs; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
@@ -181,11 +176,12 @@ def gated_scan(
     The hidden states (time, heads, batch, features), in the dtype of x if that
     is narrower than float32, and the last state. Gates and states are float32
     or wider. Of a narrow x so are the operands of products, the hidden state
-    and the weights among them, and sums are float32; on CPUs, where that is
-    slow, the operands are float32, too.
+    and the weights among them; their sums are float32.
 
   Raises:
     ValueError: if shapes do not fit together, or the scheme does not fit W.
+    NotImplementedError: if there is no kernel for the platform, the dtype or
+      the width, and one was asked for.
 
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.
@@ -195,19 +191,30 @@ def gated_scan(
   wide, operands, hidden = _dtypes(params, state, x)
   state = tuple(leaf.astype(wide) for leaf in state)
 
+  _validate.choice("method", method, METHODS)
+
+  def loop(*arguments, method, chunk_size):
+    kernel = support.form("gated", wide) if method == "pallas" else None
+    form = _gated_chunk.Form(chunk_size, operands, hidden, kernel)
+    return _gated_chunk.scan(cell, form, *arguments)
+
   def run(params, state, x, reset):
-    size = _chunk_size(chunk_size, state[0].size, x.shape[0])
-    form = _gated_chunk.Form(size, operands, hidden)
-    return _gated_chunk.scan(cell, form, params, state, x, reset)
+    time, (heads, rows, features) = x.shape[0], state[0].shape
+    size = chunk_size
+    if size is not None:
+      size = min(_validate.positive("chunk_size", size), time)
+    return choice.by_platform(
+      "gated",
+      x.dtype if hidden == x.dtype else wide,
+      (rows, time, heads, features),
+      loop,
+      *(params, state, x, reset),
+      method=method,
+      chunk_size=size,
+    )
 
   if axis is None:
     return run(params, state, x, reset)
-  project = functools.partial(_gated_chunk.dense, operands=operands)
-  return gated_schemes.scan(run, project, params, state, x, reset, axis, scheme)
-
-
-def _chunk_size(chunk_size, width, time):
-  """Steps in a chunk, at most `time`; `width` is the size of a state."""
-  if chunk_size is None:
-    chunk_size = max(_CHUNK_STEPS, _CHUNK_ELEMENTS // max(1, width))
-  return min(_validate.positive("chunk_size", chunk_size), time)
+  return gated_schemes.scan(
+    run, params, state, x.astype(operands), reset, axis, scheme
+  )

@@ -6,7 +6,6 @@ the rows of the batch, or the heads of a block-diagonal recurrence.
 """
 
 from collections.abc import Callable
-import functools
 
 import jax
 from jax import lax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded import prefix
@@ -23,7 +23,6 @@ SCHEMES = ("auto", "batch", "heads", "relay")
 
 def scan(
   run: Callable[..., tuple[jax.Array, tuple[jax.Array, ...]]],
-  project: Callable[[jax.Array, jax.Array], jax.Array],
   params: PyTree,
   state: tuple[jax.Array, ...],
   x: jax.Array,
@@ -31,18 +30,11 @@ def scan(
   axis: str,
   scheme: str,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """`gated_scan` of checked arguments; `run` is that of this device's chunk.
-
-  `project` is the product of inputs (n, inputs) and a kernel.
-  """
+  """`gated_scan` of checked arguments; `run` is that of this device's chunk."""
   heads, batch, _ = state[0].shape
   chosen = choose(scheme, lax.axis_size(axis), batch, heads)
   params, state, x, reset = prefix.vary(axis, params, tuple(state), x, reset)
-  by = {
-    "batch": _by_batch,
-    "heads": functools.partial(_by_heads, project),
-    "relay": _relay,
-  }[chosen]
+  by = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
   return by(run, params, state, x, reset, axis)
 
 
@@ -77,13 +69,14 @@ def _by_batch(run, params, state, x, reset, axis):
   return hidden, collectives.joined(axis, final, 1)
 
 
-def _by_heads(project, run, params, state, x, reset, axis):
+def _by_heads(run, params, state, x, reset, axis):
   heads, features, gates, _ = params.kernel.shape
   inputs, input_gates, width = params.input_kernel.shape
   time, batch, _ = x.shape
   # All heads use the same inputs: exchanged is what each makes of them.
   kernel = params.input_kernel.reshape(inputs, input_gates * width)
-  x = project(x.reshape(-1, inputs), kernel)
+  # In float32 even of a narrow x: what gates are made of is not rounded.
+  x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
   x = x.reshape(time, batch, input_gates, heads, features)
   x = lax.all_to_all(x, axis, 3, 0, tiled=True)
   if reset is not None:
