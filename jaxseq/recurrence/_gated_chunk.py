@@ -26,12 +26,14 @@ class Form(NamedTuple):
     chunk: steps in a chunk of time.
     operands: dtype of the operands of products.
     hidden: dtype of the hidden states that are returned.
-    kernel: form of the kernels that run the loops in chunks; None for loops.
+    unrolled: whether loops are those of `_gated_unrolled`.
+    kernel: form of the kernels in the place of loops in chunks, or None.
   """
 
   chunk: int
   operands: jnp.dtype
   hidden: jnp.dtype
+  unrolled: bool = False
   kernel: support.Form | None = None
 
 
@@ -55,7 +57,7 @@ def _sums(operands):
   return jnp.promote_types(operands, jnp.float32)
 
 
-def _product(subscripts, x, y):
+def product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
   """jnp.einsum of operands of one dtype."""
   if not _contractions.is_narrow(x.dtype):
     return jnp.einsum(subscripts, x, y)
@@ -71,7 +73,7 @@ def _project(params, x, operands) -> Arrays:
   """
   heads = params.kernel.shape[0]
   if params.input_kernel is None:
-    return _with_bias(x, params)
+    return with_bias(x, params)
   flat = x.reshape(-1, x.shape[-1]).astype(operands)
   gates = (
     _contractions.dense(flat, params.input_kernel[:, i], wide=True) + bias
@@ -80,21 +82,27 @@ def _project(params, x, operands) -> Arrays:
   return tuple(to_heads(y.reshape(*x.shape[:-1], -1), heads) for y in gates)
 
 
-def _with_bias(products, params):
+def with_bias(products: jax.Array, params) -> Arrays:
   """From all gates' products one array per gate, with its bias."""
   parts = jnp.split(products, len(params.input_bias), -1)
   heads = params.kernel.shape[0]
   return tuple(to_heads(x + b, heads) for x, b in zip(parts, params.input_bias))
 
 
-def _recurrent(params, hidden) -> Arrays:
+def recurrent(params, hidden: jax.Array) -> Arrays:
   """R h + b of one step, one array per gate; `hidden` is (heads, batch, f)."""
-  heads, features, gates, _ = params.kernel.shape
+  heads, features, _, _ = params.kernel.shape
   # One product for all gates, heads leading: the layout in which compilers
   # find a plain (batched) matrix product.
   kernel = params.kernel.reshape(heads, features, -1)
-  product = _product("hbi,hio->hbo", hidden.astype(kernel.dtype), kernel)
-  split = jnp.split(product, gates, -1)
+  products = product("hbi,hio->hbo", hidden.astype(kernel.dtype), kernel)
+  return gates_of(params, products)
+
+
+def gates_of(params, products: jax.Array) -> Arrays:
+  """From all gates' R h of one step one array per gate, with its bias."""
+  heads, features, gates, _ = params.kernel.shape
+  split = jnp.split(products, gates, -1)
   if params.bias is None:
     return tuple(split)
   bias = params.bias.reshape(gates, heads, 1, features)
@@ -138,7 +146,7 @@ def _loop_step(cell, weights, state, inputs, reset):
   """The state before a step, that after it, and what its reverse needs."""
   if reset is not None:
     state = _resets.select(reset[None], _zeros_like(state), state)
-  new, saved = cell.forward(inputs, _recurrent(weights, state[0]), state)
+  new, saved = cell.forward(inputs, recurrent(weights, state[0]), state)
   return state, new, saved
 
 
@@ -175,7 +183,7 @@ def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
     d_state = (d_state[0] + d_hidden_t, *d_state[1:])
     d_inputs, d_recurrent, d_state = cell.backward(saved_t, before_t, d_state)
     d_product = jnp.concatenate(d_recurrent, -1).astype(kernel.dtype)
-    through = _product("hbo,hio->hbi", d_product, kernel)
+    through = product("hbo,hio->hbi", d_product, kernel)
     d_state = (d_state[0] + through, *d_state[1:])
     if reset_t is not None:
       d_state = _resets.select(reset_t[None], _zeros_like(d_state), d_state)
@@ -202,6 +210,10 @@ def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
 
 def _run_chunk(cell, form, params, state, x, reset):
   """The hidden states of one chunk, and the state after it."""
+  if form.unrolled:
+    from jaxseq.recurrence import _gated_unrolled
+
+    return _gated_unrolled.run(cell, form, params, state, x, reset)
   inputs = _project(params, x, form.operands)
   given = cell, form.hidden, params, state, inputs, reset
   if form.kernel is None:
@@ -218,14 +230,20 @@ def step(cell, operands, params, state, x, reset) -> Arrays:
   inputs, gates, width = params.input_kernel.shape
   # One product, no copies of parts of the kernel: this may stand in a loop.
   kernel = params.input_kernel.reshape(inputs, gates * width)
-  product = _contractions.dense(x.astype(operands), kernel, wide=True)
-  projected = _with_bias(product, params)
-  recurrent = _recurrent(_in_operands(params, operands), state[0])
-  return cell.forward(projected, recurrent, state)[0]
+  products = _contractions.dense(x.astype(operands), kernel, wide=True)
+  projected = with_bias(products, params)
+  given = recurrent(_in_operands(params, operands), state[0])
+  return cell.forward(projected, given, state)[0]
 
 
 def _pull_chunk(cell, form, params, state, x, reset, d_hidden, d_state):
   """Cotangents of one chunk: of the state before it, its x and the weights."""
+  if form.unrolled:
+    from jaxseq.recurrence import _gated_unrolled
+
+    return _gated_unrolled.pull(
+      cell, form, params, state, x, reset, d_hidden, d_state
+    )
   inputs, pull = jax.vjp(
     lambda *args: _project(*args, form.operands), params, x
   )
@@ -253,8 +271,8 @@ def _outer_sum(left: jax.Array, right: jax.Array) -> jax.Array:
   if left.shape[1] == 1:
     # With two summed axes the compiler would transpose first: merge them.
     left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (left, right))
-    return _product("ti,tj->ij", left, right)[None]
-  return _product("thbi,thbj->hij", left, right)
+    return product("ti,tj->ij", left, right)[None]
+  return product("thbi,thbj->hij", left, right)
 
 
 def _split_time(tree, first: int, chunk: int):

@@ -23,7 +23,7 @@ Arrays = _gated_chunk.Arrays
 to_heads = _gated_chunk.to_heads
 from_heads = _gated_chunk.from_heads
 
-METHODS = ("auto", "sequential", "pallas")
+METHODS = ("auto", "sequential", "unrolled", "pallas")
 SCHEMES = gated_schemes.SCHEMES
 
 
@@ -154,8 +154,8 @@ def gated_scan(
     x: (time, batch, inputs), time-major: the loop reads it without a copy.
     reset: (time, batch) bool; where True the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
-    method: "sequential", or "pallas": kernels with the recurrent weights on the
-      chip, for TPUs; or "auto".
+    method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
+      kernels that keep the recurrent weights on the chip, for TPUs; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
@@ -195,7 +195,8 @@ def gated_scan(
 
   def loop(*arguments, method, chunk_size):
     kernel = support.form("gated", wide) if method == "pallas" else None
-    form = _gated_chunk.Form(chunk_size, operands, hidden, kernel)
+    unrolled = method == "unrolled"
+    form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return _gated_chunk.scan(cell, form, *arguments)
 
   def run(params, state, x, reset):
