@@ -95,6 +95,16 @@ def _dtypes(params, state, x):
   return wide, narrow, narrow
 
 
+def _kernel(wide, operands):
+  """The form of the kernels, or NotImplementedError."""
+  form = support.form("gated", wide)
+  if operands not in (jnp.bfloat16, jnp.float32):
+    expected = "expected bfloat16 or float32"
+    message = f"method='pallas' of gated: got dtype {operands}, {expected}."
+    raise NotImplementedError(message)
+  return form
+
+
 def gated_step(
   cell: GatedCell,
   params: GatedParams,
@@ -194,7 +204,7 @@ def gated_scan(
   _validate.choice("method", method, METHODS)
 
   def loop(*arguments, method, chunk_size):
-    kernel = support.form("gated", wide) if method == "pallas" else None
+    kernel = _kernel(wide, operands) if method == "pallas" else None
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return _gated_chunk.scan(cell, form, *arguments)

@@ -1,5 +1,6 @@
 """Kernels of gated networks, in the interpreter, beside plain steps."""
 
+import contextlib
 import functools
 
 import jax
@@ -222,29 +223,23 @@ def test_second_derivatives_are_those_of_the_loop(x64):
 
 
 @pytest.mark.parametrize(
-  ("change", "message"),
+  ("context", "dtype", "features", "message"),
   [
-    ({}, "platform cpu"),
-    ({"chip": "tpu", "dtype": jnp.float64}, "dtype float64"),
-    ({"chip": "tpu", "dtype": jnp.float16}, "dtype float16"),
-    ({"chip": "tpu", "features": 4096}, "got 4096 features a head in 3 gates"),
+    (contextlib.nullcontext, "f4", 4, "platform cpu"),
+    (kernels.interpret, "f8", 4, "dtype float64"),
+    (kernels.interpret, "f2", 4, "dtype float16"),
+    (kernels.interpret, "f4", 4096, "4096 features a head in 3 gates"),
   ],
 )
-def test_says_why_no_kernel_runs(x64, change, message):
-  chip = change.pop("chip", None)
-  dtype = change.pop("dtype", jnp.float32)
-  arguments = jax.eval_shape(lambda: _arguments("gru", **change, heads=1))
-  params, state, x = jax.tree.map(
-    lambda a: jax.ShapeDtypeStruct(a.shape, jnp.promote_types(dtype, "f4")),
-    arguments,
+def test_says_why_no_kernel_runs(x64, context, dtype, features, message):
+  def shape(*sizes):
+    return jax.ShapeDtypeStruct(sizes, jnp.promote_types(dtype, jnp.float32))
+
+  params = recurrence.GatedParams(
+    shape(5, 3, features), shape(3, features), shape(1, features, 3, features)
   )
-  x = jax.ShapeDtypeStruct(x.shape, dtype)
-
-  def run(*arguments):
-    return recurrence.gated_scan(gru._CELL, *arguments, method="pallas")
-
-  with pytest.raises(NotImplementedError, match=message):
-    if chip is None:
-      jax.eval_shape(run, params, state, x)
-    with kernels.interpret(chip):
-      jax.eval_shape(run, params, state, x)
+  state = (shape(1, 3, features),)
+  x = jax.ShapeDtypeStruct((7, 3, 5), dtype)
+  run = functools.partial(recurrence.gated_scan, gru._CELL, method="pallas")
+  with context(), pytest.raises(NotImplementedError, match=message):
+    jax.eval_shape(run, params, state, x)
