@@ -69,9 +69,9 @@ class Traits:
     temporary: memory that the compiled `apply` may take on an accelerator
       beside its inputs, in multiples of these: by platform, "tpu" or "cuda",
       the forward pass and the gradient. Twice that of the GRU if not given.
-    bfloat16_error: what bfloat16 inputs may cost, by docs/precision.md: the
-      root mean square of the errors of y, and of all gradients, over that of
-      the numbers themselves.
+    bfloat16_error: what bfloat16 inputs may cost: the root mean square of the
+      errors of y, and of those of all gradients together, over that of the
+      numbers themselves.
   """
 
   keeps: str = ""

@@ -214,13 +214,13 @@ def step(config, params, x, state, reset=None, *, gaps=None):
   """
   dtype = contract.wide_dtype(x)
   Lambda_bar, factor = _discretize(config, params, dtype, gaps)
+  u = x.astype(dtype)
   B, C = _step_matrices(config, params, dtype)
-  re, im = jnp.split(recurrence.dense(x, B, wide=True), 2, axis=-1)
+  re, im = jnp.split(u @ B, 2, axis=-1)
   Bu = factor * jax.lax.complex(re, im)
   state = recurrence.linear_step(Lambda_bar, Bu, state, reset=reset)
   parts = jnp.concatenate([jnp.real(state), -jnp.imag(state)], axis=-1)
-  y = recurrence.dense(parts.astype(x.dtype), C, wide=True)
-  return y + params["D"] * x.astype(dtype), state
+  return parts @ C + params["D"] * u, state
 
 
 def _step_matrices(config, params, dtype):
@@ -284,8 +284,14 @@ def _factor(config):
 def _project(B, u):
   """B u for real u (..., H): (..., P) complex."""
   B = B.astype(contract.wide_dtype(u))
-  parts = (recurrence.dense(u, B[..., i].T, wide=True) for i in (0, 1))
-  return jax.lax.complex(*parts)
+  return jax.lax.complex(*(_product(u, B[..., i].T) for i in (0, 1)))
+
+
+def _product(x, w):
+  """The matrix product, at least float32."""
+  if x.dtype == contract.wide_dtype(x):
+    return x @ w
+  return recurrence.dense(x, w, wide=True)
 
 
 def _read_out(config, C, states, dtype):
@@ -293,8 +299,7 @@ def _read_out(config, C, states, dtype):
   re, im = jnp.real(states), jnp.imag(states)
   C = _factor(config) * C.astype(re.dtype)
   re, im = (
-    recurrence.dense(part.astype(dtype), C[..., i].T, wide=True)
-    for i, part in enumerate((re, im))
+    _product(part.astype(dtype), C[..., i].T) for i, part in enumerate((re, im))
   )
   return re - im
 
