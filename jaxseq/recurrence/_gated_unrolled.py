@@ -50,7 +50,7 @@ def pull(cell, form, params, state, x, reset, d_hidden, d_state):
   first, before_next = _first(reset, state)
   _, before = lax.scan(forward, first, (products, before_next), unroll=_STEPS)
   hidden = before[..., :features].astype(kernel.dtype)
-  recurrent = product("thbi,hio->thbo", hidden, kernel)
+  recurrent = _at_once(hidden, kernel)
 
   def body(d_state, element):
     d_hidden, before, products, recurrent, reset = element
@@ -85,6 +85,15 @@ def pull(cell, form, params, state, x, reset, d_hidden, d_state):
     d_bias = jnp.moveaxis(d_bias, 0, 1).reshape(params.bias.shape)
     d_params = d_params._replace(bias=d_bias)
   return d_state, d_x, d_params
+
+
+def _at_once(hidden, kernel):
+  """R h of all steps, (time, heads, batch, gates * features)."""
+  time, heads, batch, features = hidden.shape
+  # Heads leading and one axis of rows, as compilers want them.
+  rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)
+  products = _gated_chunk.product("hni,hio->hno", rows, kernel)
+  return jnp.moveaxis(products.reshape(heads, time, batch, -1), 0, 1)
 
 
 def _products(params, x, operands):
