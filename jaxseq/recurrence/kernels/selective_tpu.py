@@ -124,7 +124,7 @@ def _sizes(inputs):
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   fits = (
-    width for width in (1024, 512, 256) if d % width == 0 and n * width <= _STATE
+    width for width in (512, 256) if d % width == 0 and n * width <= _STATE
   )
   return rows, time, d, n, next(fits, 128)
 
