@@ -216,13 +216,12 @@ class _Layout(NamedTuple):
   def decays(self, a):
     """[1|B, 1|T, n] -> parts [1|B S, 1|T / S, N]."""
     segments = self.options.segments
-    time = self.time if self._missing else a.shape[1]
-    rows = self.rows if time > 1 and segments > 1 else a.shape[0]
-    a = jnp.broadcast_to(a, (rows, time, self.n))
-    if time > 1:
-      return self.along(a, 1)
+    moves = a.shape[1] > 1 or self._missing
+    if moves:
+      rows = self.rows if segments > 1 else a.shape[0]
+      return self.along(jnp.broadcast_to(a, (rows, self.time, self.n)), 1)
     a = support.padded(a, 2, LANES)
-    if rows > 1:
+    if a.shape[0] > 1:
       a = jnp.repeat(a, segments, axis=0)
     return linear_parts.split(a)
 
