@@ -12,7 +12,6 @@ from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
-from jaxseq.recurrence.kernels import contexts
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 # Of recurrences that have kernels.
@@ -34,14 +33,6 @@ def choose_method(platform: str, time: int) -> str:
     One of "sequential", "associative" and "chunked".
   """
   return choice.choose("linear", platform, None, jnp.float32, (1, time, 1))[0]
-
-
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto"; raises ValueError for an unknown method."""
-  _validate.choice("method", method, METHODS)
-  if method == "auto":
-    return choose_method(contexts.machine()[0], time)
-  return method
 
 
 def linear_scan(

@@ -1,122 +1,69 @@
-"""What kernels take of a chip, as its compiler says: registers, bundles.
+"""What compiled kernels take of their chip: registers, spills, bundles."""
 
-The compilers say it when the environment asks them at the start of a process,
-so that the kernels are compiled in one of its own.
-"""
-
-import collections
-import glob
-import importlib
 import os
+import pathlib
 import re
+import subprocess
 import sys
-import tempfile
 from typing import NamedTuple
 
-from tests import programs
-
-_BEGIN = "compiling "
-_REGISTERS = re.compile(r"Used (\d+) registers")
+_FUNCTION = re.compile(r"Compiling entry function '(\w+?)_mosaic_gpu_kernel'")
 _SPILLS = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
-# A line of a TPU's program: number, loops around it as ">" and the bundle.
-_BUNDLE = re.compile(r"^\s*0x[0-9a-f]+\s*(?:[A-Z]+)?\s*:\s*(>*)")
+_REGISTERS = re.compile(r"Used (\d+) registers")
+_BUNDLES = re.compile(r"\d+-([\w\-]+?)(?:\.\d+)?-\d+-final_bundles\.txt")
 
 
-class Gpu(NamedTuple):
-  """What the kernels of one program take of a GPU.
+class Registers(NamedTuple):
+  """Of a thread of a GPU: registers, and bytes that do not fit them."""
 
-  Attributes:
-    registers: of a thread, one number for each kernel.
-    spills: bytes of stores and loads, of all kernels.
-  """
-
-  registers: tuple[int, ...]
-  spills: int
+  used: int
+  spilled: int
 
 
-def of_gpu(cases: str) -> dict[str, Gpu]:
-  """Compiles Mosaic kernels for an H100.
+def registers(text: str) -> dict[str, Registers]:
+  """Reads what ptxas says of Mosaic GPU kernels.
 
   Args:
-    cases: "module:function", a function without arguments that returns
-      functions and the shapes of their arguments, by label.
+    text: what a compilation printed with MOSAIC_GPU_DUMP_PTXAS=1 in the
+      environment.
 
   Returns:
-    What each program's kernels take, by label.
+    The registers of each kernel, by its name.
   """
   found = {}
-  for label, text in _compiled("cuda", cases, MOSAIC_GPU_DUMP_PTXAS="1"):
-    spills = (int(x) for pair in _SPILLS.findall(text) for x in pair)
-    registers = tuple(int(x) for x in _REGISTERS.findall(text))
-    found[label] = Gpu(registers, sum(spills))
+  for part in re.split(r"(?=Compiling entry function)", text):
+    name = _FUNCTION.search(part)
+    if name:
+      spilled = sum(map(int, _SPILLS.search(part).groups()))
+      used = int(_REGISTERS.search(part).group(1))
+      found[name.group(1)] = Registers(used, spilled)
   return found
 
 
-def of_tpu(cases: str, kernel: str) -> dict[str, int]:
-  """Compiles Mosaic kernels for a TPU v5e.
+def bundles(directory: pathlib.Path, function: str) -> dict[str, int]:
+  """Counts the bundles in the innermost loops of Mosaic TPU kernels.
 
   Args:
-    cases: as in `of_gpu`.
-    kernel: part of the kernel's name.
+    directory: an empty one, for what the compiler writes.
+    function: "module:function"; it takes nothing and compiles the kernels. It
+      is called in a process of its own, as libtpu reads its flags once.
 
   Returns:
-    The bundles of the innermost loop of each program's kernel, by label.
+    The number of bundles of each kernel, by its name; 0 without such a loop.
   """
-  with tempfile.TemporaryDirectory() as folder:
-    flags = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
-    environ = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "LIBTPU_INIT_ARGS": flags}
-    labels = [label for label, _ in _compiled("tpu", cases, **environ)]
-    names = glob.glob(f"{folder}/*{kernel}*final_bundles.txt")
-    names = [name for name in names if "schedule-analysis" not in name]
-    # In the order of their times, which the names begin with.
-    names.sort(key=os.path.basename)
-    return dict(zip(labels, map(_innermost, names), strict=True))
-
-
-def _innermost(name):
-  """Bundles at the greatest depth of loops."""
-  depths = collections.Counter()
-  with open(name) as file:
-    for line in file:
-      bundle = _BUNDLE.match(line)
-      if bundle:
-        depths[len(bundle.group(1))] += 1
-  return depths[max(depths)]
-
-
-def _compiled(platform, cases, **environ):
-  """Yields each label, and what the compiler wrote."""
-  result = programs.run(
-    *("-m", "tests.compile.resources", platform, cases),
-    env=os.environ | environ,
+  module, name = function.split(":")
+  flags = f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true"
+  subprocess.run(
+    [sys.executable, "-c", f"from {module} import {name}; {name}()"],
+    env=os.environ
+    | {"LIBTPU_INIT_ARGS": flags, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"},
+    check=True,
+    capture_output=True,
   )
-  assert result.returncode == 0, result.stderr[-2000:]
-  # What comes before the first label is the start of the compiler.
-  for part in re.split(f"^{_BEGIN}", result.stdout, flags=re.M)[1:]:
-    label, _, text = part.partition("\n")
-    yield label, text
-
-
-def _main(platform, cases):
-  import jax
-
-  from tests.compile import targets
-
-  # One stream, in order: the compilers write past Python.
-  os.dup2(1, 2)
-  place = targets.sharding(platform)
-  module, function = cases.split(":")
-  problems = getattr(importlib.import_module(module), function)()
-  for label, (run, *arguments) in problems.items():
-    print(f"{_BEGIN}{label}", flush=True)
-    shapes = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-      arguments,
-    )
-    with targets.choosing_for(platform):
-      lowered = jax.jit(run).lower(*shapes)
-    lowered.compile()
-
-
-if __name__ == "__main__":
-  _main(*sys.argv[1:])
+  found = {}
+  for path in directory.glob("*-final_bundles.txt"):
+    match = _BUNDLES.fullmatch(path.name)
+    if match and "schedule-analysis" not in path.name:
+      # Loops are marked by their depth; those over a grid are the outer ones.
+      found[match.group(1)] = path.read_text().count(": >> ")
+  return found

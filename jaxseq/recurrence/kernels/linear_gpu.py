@@ -257,6 +257,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
 
   shapes = [jax.ShapeDtypeStruct(b[0].shape, jnp.float32)] * outputs
   shapes += [jax.ShapeDtypeStruct((rows, n), jnp.float32)] * lasts
+  name = "linear_adjoint" if h else "linear_recurrence"
   arriving = len(along) + len(h) + len(flags)
   kernel = plgpu.kernel(
     body,
@@ -269,6 +270,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     ),
     grid=(rows, n // CHANNELS),
     grid_names=("row", "column"),
+    kernel_name=name,
     # A tile is committed before the copy engine touches it again, and nothing
     # else is both read and written.
     compiler_params=plgpu.CompilerParams(unsafe_no_auto_barriers=True),

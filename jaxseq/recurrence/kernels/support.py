@@ -10,8 +10,10 @@ from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
+  "gated": ("tpu",),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
+  "selective": ("tpu", "gpu"),
 }
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
