@@ -143,10 +143,12 @@ def _linear(platform, method, shape):
     return method, {"tile": 256 if time > 128 else 128}
   # A block of threads takes 32 elements of 128 channels at a time. Segments of
   # time are read twice: worth it where fewer than a quarter of 132 processors
-  # have a block. None of this is measured.
+  # have a block. A power of two, as most lengths are multiples of one. None of
+  # this is measured.
   blocks, segments = rows * -(-n // 128), 1
   if blocks < 33:
-    segments = max(1, min(-(-132 // blocks), time // 128))
+    while segments * blocks < 100 and time >= 256 * segments:
+      segments *= 2
   return method, {"tile": 32, "stages": 3, "segments": segments}
 
 
