@@ -57,6 +57,8 @@ def scan(
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
   q, k, v = (x.astype(dtype) for x in (q, k, v))
+  if decay is not None and decay.dtype != jnp.bfloat16:
+    decay = decay.astype(jnp.float32)
   init = init.astype(jnp.float32)
   options = _Options(form, chunk_size)
   o, final = _scan(options, outer_products.Inputs(q, k, v, decay, init, reset))
@@ -64,7 +66,6 @@ def scan(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-@functools.partial(jax.jit, static_argnums=(0,))
 def _scan(options, x):
   return _forward(options, x, False)[:2]
 

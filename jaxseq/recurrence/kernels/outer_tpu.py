@@ -396,9 +396,7 @@ def _specs(plan, x, state, reverse):
       (*per_chunk, heads + -heads % 8, C),
       lambda n, g, c, h: (n, g, h, c, 0, 0),
     ),
-    "state": of(
-      (None, None, blocks, K, W), lambda n, g, c, h: (n, g, 0, 0, 0)
-    ),
+    "state": of((None, None, blocks, K, W), lambda n, g, c, h: (n, g, 0, 0, 0)),
     "entering": of((*per_chunk, K, W), lambda n, g, c, h: (n, g, c, h, 0, 0)),
   }
   return specs, (rows, groups, chunks, blocks)
@@ -414,7 +412,13 @@ def call(
   scratch: list[pltpu.VMEM],
   arguments: list[jax.Array],
 ) -> list[jax.Array]:
-  """Calls a kernel over a grid, of which all axes from the third go in order."""
+  """Calls a kernel over a grid, of which axes from the third go in order."""
+  # Inside `jax.shard_map`: results differ between devices as queries do.
+  axes = jax.typeof(arguments[0]).manual_axis_type
+  shapes = [
+    jax.ShapeDtypeStruct(x.shape, x.dtype, manual_axis_type=axes)
+    for x in shapes
+  ]
   order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
   return pl.pallas_call(
     kernel,
