@@ -67,11 +67,12 @@ def scan(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _scan(options, x):
+  """Outputs and the last state."""
   return _forward(options, x, False)[:2]
 
 
 def _scan_forward(options, x):
-  o, final, entering = _forward(options, x, True)
+  o, final, entering = _keeping(options, x)
   return (o, final), (x, entering)
 
 
@@ -80,6 +81,24 @@ def _scan_backward(options, residuals, cotangents):
 
 
 _scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _keeping(options, x):
+  """Also the states that enter the chunks, which count as constants."""
+  return _forward(options, x, True)
+
+
+def _keeping_forward(options, x):
+  o, final, entering = _keeping(options, x)
+  return (o, final, entering), (x, entering)
+
+
+def _keeping_backward(options, residuals, cotangents):
+  return _scan_backward(options, residuals, cotangents[:2])
+
+
+_keeping.defvjp(_keeping_forward, _keeping_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -96,7 +115,7 @@ def _gradient_forward(options, x, entering, cotangents):
 
 
 def _gradient_backward(options, residuals, cotangents):
-  """By the products without kernels: as the states are made of the inputs."""
+  """By the products without kernels, of the inputs alone."""
   x, given = residuals
 
   def plain(x, given):

@@ -45,7 +45,10 @@ def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
 
 
 def beside(columns: list[jax.Array], width: int) -> jax.Array:
-  """Columns [C, 1], each `width` times: [C, len(columns) * width]."""
+  """Blocks of columns: of the first `width` the first array's, and so on.
+
+  Arrays are [C, len(columns) * width], or [C, 1] for columns that are equal.
+  """
   rows, total = columns[0].shape[0], len(columns) * width
   lane = lax.broadcasted_iota(jnp.int32, (rows, total), 1)
   wide = jnp.broadcast_to(columns[0], (rows, total))
@@ -150,3 +153,16 @@ def ruined(
   outputs += keep(masks.enter, jnp.broadcast_to(before, v.shape))
   after = jnp.max(keep(masks.leave, of_v), 0, keepdims=True)
   return outputs, after + keep(masks.through, before)
+
+
+def undefined(arrays: list[jax.Array]) -> jax.Array:
+  """The number of columns that are infinite or undefined somewhere, a scalar.
+
+  By sums over each column, which the unit for products takes.
+  """
+  count = jnp.zeros((), jnp.float32)
+  for x in arrays:
+    ones = jnp.ones((8, x.shape[0]), jnp.bfloat16)
+    sums = dot(ones, x.astype(jnp.bfloat16), 1, 0)
+    count += jnp.sum(broken(sums[:1]))
+  return count

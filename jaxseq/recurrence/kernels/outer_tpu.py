@@ -14,7 +14,6 @@ of `_outer_forms.scalar`; factors of the state stand beside v, where heads that
 share q and k share a product, too.
 """
 
-from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -25,14 +24,13 @@ from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import outer_products
+from jaxseq.recurrence.kernels import outer_tpu_call
 from jaxseq.recurrence.kernels import support
 
 dot = outer_products.dot
 keep = outer_products.keep
 
-# Bytes that a program may take: less than the chips have (128 MiB on v5e), more
-# than the compiler gives by itself.
-_VMEM = 96 * 2**20
+_LANES = 128
 
 
 class Plan(NamedTuple):
@@ -46,6 +44,7 @@ class Plan(NamedTuple):
     chunk: C.
     decay: whether there are decays.
     reset: whether there are resets.
+    exact: whether sums of decays keep more digits than products do.
     form: of the kernel.
   """
 
@@ -56,27 +55,23 @@ class Plan(NamedTuple):
   chunk: int
   decay: bool
   reset: bool
+  exact: bool
   form: support.Form
-
-  @property
-  def wide(self) -> int:
-    """What one group takes of W."""
-    return self.heads * self.values
 
 
 class Facts(NamedTuple):
   """Where the rows of `facts` begin; each has one number for an element.
 
   Attributes:
-    high: sums of the decays, a row for each head.
-    low: what is left over of them.
+    sums: of the decays, a row for each head.
+    rest: what is left over of them, if they are exact.
     bad: 1 where the decay is no number that a state survives.
     episode: the resets up to the element, eight equal rows.
     rows: F, a multiple of 8.
   """
 
-  high: int
-  low: int
+  sums: int
+  rest: int
   bad: int
   episode: int
   rows: int
@@ -85,131 +80,231 @@ class Facts(NamedTuple):
   def of(cls, plan: Plan) -> "Facts":
     """Those of a plan."""
     heads = plan.groups * plan.heads if plan.decay else 0
-    bad = 2 * heads
+    bad = 2 * heads if plan.exact else heads
     episode = bad + heads if plan.reset else bad
     episode += -episode % 8
     return cls(0, heads, bad, episode, episode + 8 * plan.reset)
 
 
-class _Factors(NamedTuple):
-  """What the heads of one group are multiplied by."""
+class _Given(NamedTuple):
+  """What all heads of a chunk have in common."""
 
+  facts: jax.Array | None
+  columns: jax.Array | None  # `facts`, transposed.
   masks: outer_products.Masks
+
+
+class _Tile(NamedTuple):
+  """Heads whose values are side by side in the lanes of a register."""
+
+  keys: slice  # Of their group.
+  values: slice
+  heads: range  # Rows of `facts`.
+
+
+class _Factors(NamedTuple):
+  """What the heads of a tile are multiplied by."""
+
   pairs: list[jax.Array]  # Of each head, [C, C].
-  enter: jax.Array  # [C, wide], from the state before the chunk.
-  leave: jax.Array  # [C, wide], to the state after it.
-  through: jax.Array  # [1, wide], from one to the other.
-  bad: jax.Array | None  # [C, wide], as in `Facts`.
+  enter: jax.Array  # [C, W], from the state before the chunk.
+  leave: jax.Array  # [C, W], to the state after it.
+  through: jax.Array  # [1, W], from one to the other.
 
 
-def _factors(plan, facts, columns, group):
-  """Factors of one group from facts [F, C], and transposed."""
-  C, at = plan.chunk, Facts.of(plan)
-  episode = facts[at.episode : at.episode + 8] if plan.reset else None
-  masks = outer_products.Masks.of(C, episode)
-  if not plan.decay:
-    pairs = [jnp.where(masks.pairs, 1.0, 0.0)] * plan.heads
-    ends = [
-      keep(mask, jnp.ones((size, plan.wide), jnp.float32))
-      for mask, size in zip(masks[1:], (C, C, 1))
-    ]
-    return _Factors(masks, pairs, *ends, None)
-  heads = [group * plan.heads + head for head in range(plan.heads)]
-
-  def row(first, head):
-    return facts[first + head : first + head + 1]
-
-  def column(first, head):
-    return columns[:, first + head : first + head + 1]
-
-  pairs, enter, leave, through = [], [], [], []
-  for head in heads:
-    high, low = column(at.high, head), column(at.low, head)
-    pairs.append(
-      masks.within((high - row(at.high, head)) + (low - row(at.low, head)))
-    )
-    last_high, last_low = high[C - 1 :], low[C - 1 :]
-    enter.append(keep(masks.enter, jnp.exp(high + low)))
-    after = jnp.exp((last_high - high) + (last_low - low))
-    leave.append(keep(masks.leave, after))
-    through.append(keep(masks.through, jnp.exp(last_high + last_low)))
-  beside = functools.partial(outer_products.beside, width=plan.values)
-  bad = None
-  if plan.reset:
-    bad = beside([column(at.bad, head) for head in heads])
-  ends = beside(enter), beside(leave), beside(through)
-  return _Factors(masks, pairs, *ends, bad)
+def _given(plan, facts_ref):
+  if facts_ref is None:
+    return _Given(None, None, outer_products.Masks.of(plan.chunk, None))
+  facts, at = facts_ref[...], Facts.of(plan).episode
+  episode = facts[at : at + 8] if plan.reset else None
+  masks = outer_products.Masks.of(plan.chunk, episode)
+  return _Given(facts, facts.T, masks)
 
 
-def _own(plan, group):
-  """Where a group's keys and values are in the last axes of its program."""
+def _tiles(plan, group):
+  """Of one group."""
+  together = max(1, _LANES // plan.values)
   keys = slice(group * plan.keys, (group + 1) * plan.keys)
-  return keys, slice(group * plan.wide, (group + 1) * plan.wide)
+  for first in range(0, plan.heads, together):
+    heads = range(first, min(first + together, plan.heads))
+    heads = range(*(group * plan.heads + x for x in (heads.start, heads.stop)))
+    values = slice(heads.start * plan.values, heads.stop * plan.values)
+    yield _Tile(keys, values, heads)
 
 
-def _head(plan, index):
-  return slice(index * plan.values, (index + 1) * plan.values)
+def _factors(plan, given, tile):
+  """Factors of a tile."""
+  masks, at = given.masks, Facts.of(plan)
+  C, W = plan.chunk, len(tile.heads) * plan.values
+  if not plan.decay:
+    pairs = [jnp.where(masks.pairs, 1.0, 0.0)] * len(tile.heads)
+    return _Factors(
+      pairs,
+      *(
+        keep(mask, jnp.ones((size, W), jnp.float32))
+        for mask, size in zip(masks[1:], (C, C, 1))
+      ),
+    )
+
+  def of(first):
+    """Rows and columns of the heads, and these as wide as the tile."""
+    rows = [given.facts[first + h : first + h + 1] for h in tile.heads]
+    columns = [given.columns[:, first + h : first + h + 1] for h in tile.heads]
+    return rows, columns, outer_products.beside(columns, plan.values)
+
+  rows, columns, wide = of(at.sums)
+  between = [column - row for column, row in zip(columns, rows)]
+  last = wide[C - 1 :]
+  after, before = last - wide, wide
+  if plan.exact:
+    rows, columns, wide = of(at.rest)
+    between = [
+      high + (column - row) for high, column, row in zip(between, columns, rows)
+    ]
+    rest = wide[C - 1 :]
+    after, before, last = after + (rest - wide), before + wide, last + rest
+  return _Factors(
+    [masks.within(x) for x in between],
+    keep(masks.enter, jnp.exp(before)),
+    keep(masks.leave, jnp.exp(after)),
+    keep(masks.through, jnp.exp(last)),
+  )
 
 
-def _ruined(x, q, k, v, state):
-  """Results that are undefined: outputs, and columns of the state."""
+def _ruined(plan, given, tile, q, k, v, state):
+  """Results of a tile that are undefined: outputs, and columns of the state."""
   before = jnp.max(outer_products.broken(state), 0, keepdims=True)
-  both = outer_products.ruined(x.masks, q, k, v, before, x.bad)
+  bad = None
+  if plan.decay:
+    first = Facts.of(plan).bad
+    columns = [given.columns[:, first + h : first + h + 1] for h in tile.heads]
+    bad = outer_products.beside(columns, plan.values)
+  both = outer_products.ruined(given.masks, q, k, v, before, bad)
   return [part > 0 for part in both]
+
+
+def _bad_decays(plan, given):
+  """Not finite where a decay is none that a state survives."""
+  if not plan.decay:
+    return []
+  first = Facts.of(plan).bad
+  bad = given.facts[first : first + plan.groups * plan.heads]
+  return [jnp.where(bad > 0, jnp.inf, 0.0)]
 
 
 def _forward_kernel(plan, keeps, *refs):
   """One chunk; `final` holds the states of the chunks so far."""
-  facts_ref = refs[3] if plan.decay or plan.reset else None
-  q_ref, k_ref, v_ref = refs[:3]
-  init_ref, o_ref, final_ref, *entering = refs[3 + (facts_ref is not None) :]
-  chunk, block = pl.program_id(2), pl.program_id(3)
+  q_ref, k_ref, v_ref, *refs = refs
+  facts_ref = refs.pop(0) if plan.decay or plan.reset else None
+  init_ref, o_ref, final_ref, *entering_ref = refs
+  block = pl.program_id(3)
 
-  @pl.when(chunk == 0)
+  @pl.when(pl.program_id(2) == 0)
   def _():
     final_ref[block] = init_ref[block]
 
   if keeps:
-    entering[0][...] = final_ref[block].astype(entering[0].dtype)
-  facts = columns = None
-  if facts_ref is not None:
-    facts = facts_ref[...]
-    columns = facts.T
-  for group in range(plan.groups):
-    keys, values = _own(plan, group)
-    q, k, v = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
-    state = final_ref[block, :, values]
-    x = _factors(plan, facts, columns, group)
-    if plan.reset:
-      bad = _ruined(x, q, k, v, state)
-      q, k, v, state = map(outer_products.clean, (q, k, v, state))
-    gram = dot(q, k, 1, 1)
-    parts = [
-      dot((gram * pairs).astype(v.dtype), v[:, _head(plan, head)], 1, 0)
-      for head, pairs in enumerate(x.pairs)
-    ]
-    o = jnp.concatenate(parts, axis=1)
-    o += x.enter * dot(q, state.astype(q.dtype), 1, 0)
-    v = (x.leave * v.astype(jnp.float32)).astype(v.dtype)
-    state = x.through * state + dot(k, v, 0, 0)
-    if plan.reset:
-      o = jnp.where(bad[0], jnp.nan, o)
-      state = jnp.where(bad[1], jnp.nan, state)
-    o_ref[:, values] = o.astype(o_ref.dtype)
-    final_ref[block, :, values] = state
+    entering_ref[0][...] = final_ref[block].astype(entering_ref[0].dtype)
+  given = _given(plan, facts_ref)
+
+  def attempt(careful):
+    results, worth = [], _bad_decays(plan, given) if plan.reset else []
+    for group in range(plan.groups):
+      gram = None
+      for tile in _tiles(plan, group):
+        x = q_ref[:, tile.keys], k_ref[:, tile.keys], v_ref[:, tile.values]
+        x = *x, final_ref[block, :, tile.values]
+        if careful:
+          bad = _ruined(plan, given, tile, *x)
+          x = map(outer_products.clean, x)
+        q, k, v, state = x
+        gram = dot(q, k, 1, 1) if gram is None else gram
+        by = _factors(plan, given, tile)
+        parts = [dot((gram * x).astype(v.dtype), v, 1, 0) for x in by.pairs]
+        o = outer_products.beside(parts, plan.values)
+        o += by.enter * dot(q, state.astype(q.dtype), 1, 0)
+        v = (by.leave * v.astype(jnp.float32)).astype(v.dtype)
+        state = by.through * state + dot(k, v, 0, 0)
+        if careful:
+          o, state = (
+            jnp.where(undefined, jnp.nan, y)
+            for undefined, y in zip(bad, (o, state))
+          )
+        worth += [o, state]
+        results.append((tile.values, o.astype(o_ref.dtype), state))
+    return results, worth
+
+  def store(results):
+    for values, o, state in results:
+      o_ref[:, values] = o
+      final_ref[block, :, values] = state
+
+  outer_tpu_call.store_defined(plan.reset, attempt, store)
+
+
+class _Cotangents(NamedTuple):
+  """Of what one tile reads."""
+
+  keys: slice
+  values: slice
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  state: jax.Array
+  sums: list[tuple[jax.Array, jax.Array]]  # Of each head, see `_rows`.
+
+
+def _backward_tile(plan, given, tile, gram, q, k, v, g, state, d_after):
+  """Cotangents of a tile's inputs, but for what goes by `gram`: that itself."""
+  by, V = _factors(plan, given, tile), plan.values
+  wide_v, wide_g = v.astype(jnp.float32), g.astype(jnp.float32)
+  narrow_after = d_after.astype(v.dtype)
+  entering = (by.enter * wide_g).astype(v.dtype)
+  leaving = (by.leave * wide_v).astype(v.dtype)
+  d_leaving = by.leave * dot(k, narrow_after, 1, 0)
+  d_state = by.through * d_after + dot(q, entering, 0, 0)
+  dq, dk = dot(entering, state, 1, 1), dot(leaving, narrow_after, 1, 1)
+  if plan.decay:
+    # What the sums of the decays are asked for by the states.
+    by_keys = wide_v * d_leaving
+    by_states = wide_g * (by.enter * dot(q, state, 1, 0)) - by_keys
+    by_last = jnp.sum(by_keys, 0, keepdims=True) + by.through * jnp.sum(
+      d_after * state.astype(jnp.float32), 0, keepdims=True
+    )
+  lane = lax.broadcasted_iota(jnp.int32, wide_v.shape, 1)
+  d_gram, d_values, sums = 0.0, [], []
+  for head, pairs in enumerate(by.pairs):
+    own = (lane >= head * V) & (lane < (head + 1) * V)
+
+    def of_head(x, own=own):
+      return x if len(by.pairs) == 1 else jnp.where(own[: x.shape[0]], x, 0.0)
+
+    d_pairs = dot(of_head(wide_g).astype(v.dtype), v, 1, 1) * pairs
+    d_gram += d_pairs
+    d_values.append(dot((gram * pairs).astype(v.dtype), g, 0, 0))
+    if plan.decay:
+      d_pairs = d_pairs * gram
+      last = jnp.sum(of_head(by_last), 1, keepdims=True)
+      row = jnp.sum(d_pairs, 0, keepdims=True)
+      element = lax.broadcasted_iota(jnp.int32, row.shape, 1)
+      row = jnp.where(element == plan.chunk - 1, last - row, -row)
+      column = jnp.sum(d_pairs, 1, keepdims=True)
+      column += jnp.sum(of_head(by_states), 1, keepdims=True)
+      sums.append((column, row))
+  dv = d_leaving + outer_products.beside(d_values, V)
+  return d_gram, _Cotangents(tile.keys, tile.values, dq, dk, dv, d_state, sums)
 
 
 def _backward_kernel(plan, count, *refs):
   """One chunk, the later ones before; `d_init` holds what they ask of it."""
-  facts_ref = refs[3] if plan.decay or plan.reset else None
-  q_ref, k_ref, v_ref = refs[:3]
-  entering_ref, g_ref, d_final_ref, *refs = refs[3 + (facts_ref is not None) :]
+  q_ref, k_ref, v_ref, *refs = refs
+  facts_ref = refs.pop(0) if plan.decay or plan.reset else None
+  entering_ref, g_ref, d_final_ref, *refs = refs
   dq_ref, dk_ref, dv_ref, d_init_ref, *refs = refs
   d_facts_ref = refs.pop(0) if plan.decay else None
   sum_q, sum_k = refs
-  chunk, block = pl.program_id(2), pl.program_id(3)
+  block = pl.program_id(3)
 
-  @pl.when(chunk == 0)
+  @pl.when(pl.program_id(2) == 0)
   def _():
     d_init_ref[block] = d_final_ref[block]
 
@@ -218,58 +313,47 @@ def _backward_kernel(plan, count, *refs):
     sum_q[...] = jnp.zeros_like(sum_q)
     sum_k[...] = jnp.zeros_like(sum_k)
 
-  facts = columns = None
-  if facts_ref is not None:
-    facts = facts_ref[...]
-    columns = facts.T
-  sums = []
-  for group in range(plan.groups):
-    keys, values = _own(plan, group)
-    q, k, v = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
-    g = g_ref[:, values]
-    state = entering_ref[:, values]
-    d_after = d_init_ref[block, :, values]
-    x = _factors(plan, facts, columns, group)
-    if plan.reset:
-      bad = _ruined(x, q, k, v, state)
-      g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
-      d_after = jnp.where(bad[1], 0.0, d_after)
-      q, k, v, state = map(outer_products.clean, (q, k, v, state))
-    wide_v, wide_g = v.astype(jnp.float32), g.astype(jnp.float32)
-    narrow_after = d_after.astype(v.dtype)
-    state_read = x.enter * dot(q, state, 1, 0)
-    d_leaving = x.leave * dot(k, narrow_after, 1, 0)
-    entering = (x.enter * wide_g).astype(v.dtype)
-    leaving = (x.leave * wide_v).astype(v.dtype)
-    dq, dk = dot(entering, state, 1, 1), dot(leaving, narrow_after, 1, 1)
-    gram, d_gram = dot(q, k, 1, 1), 0.0
-    d_values = []
-    # What the sums of the decays are asked for by the states.
-    by_states = wide_g * state_read - wide_v * d_leaving
-    by_last = jnp.sum(wide_v * d_leaving, 0, keepdims=True)
-    by_last += x.through * jnp.sum(
-      d_after * state.astype(jnp.float32), 0, keepdims=True
-    )
-    for head, pairs in enumerate(x.pairs):
-      own = _head(plan, head)
-      d_pairs = dot(g[:, own], v[:, own], 1, 1) * pairs
-      d_gram += d_pairs
-      scores = (gram * pairs).astype(v.dtype)
-      d_values.append(dot(scores, g[:, own], 0, 0))
-      if plan.decay:
-        d_pairs = d_pairs * gram
-        column = jnp.sum(d_pairs, 1, keepdims=True)
-        column += jnp.sum(by_states[:, own], 1, keepdims=True)
-        row = jnp.sum(d_pairs, 0, keepdims=True)
-        sums.append((column, row, jnp.sum(by_last[:, own], 1, keepdims=True)))
-    dv = d_leaving + jnp.concatenate(d_values, axis=1)
-    d_gram = d_gram.astype(q.dtype)
-    sum_q[:, keys] += dq + dot(d_gram, k, 1, 0)
-    sum_k[:, keys] += dk + dot(d_gram, q, 0, 0)
-    dv_ref[:, values] = dv.astype(dv_ref.dtype)
-    d_init_ref[block, :, values] = x.through * d_after + dot(q, entering, 0, 0)
-  if plan.decay:
-    d_facts_ref[...] = _rows(plan, sums)
+  given = _given(plan, facts_ref)
+
+  def attempt(careful):
+    results, worth = [], _bad_decays(plan, given) if plan.reset else []
+    for group in range(plan.groups):
+      gram, d_gram = None, 0.0
+      for tile in _tiles(plan, group):
+        x = q_ref[:, tile.keys], k_ref[:, tile.keys], v_ref[:, tile.values]
+        x = *x, entering_ref[:, tile.values]
+        g = g_ref[:, tile.values]
+        d_after = d_init_ref[block, :, tile.values]
+        if careful:
+          bad = _ruined(plan, given, tile, *x)
+          g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
+          d_after = jnp.where(bad[1], 0.0, d_after)
+          x = map(outer_products.clean, x)
+        q, k, v, state = x
+        gram = dot(q, k, 1, 1) if gram is None else gram
+        more, d = _backward_tile(
+          *(plan, given, tile, gram, q, k, v, g, state, d_after)
+        )
+        d_gram += more
+        worth += [d.v, d.state]
+        results.append(d._replace(v=d.v.astype(dv_ref.dtype)))
+      d_gram = d_gram.astype(q.dtype)
+      d = results[-1]
+      d = d._replace(q=d.q + dot(d_gram, k, 1, 0), k=d.k + dot(d_gram, q, 0, 0))
+      results[-1] = d
+      worth += [d.q, d.k]
+    return results, worth
+
+  def store(results):
+    for d in results:
+      sum_q[:, d.keys] += d.q
+      sum_k[:, d.keys] += d.k
+      dv_ref[:, d.values] = d.v
+      d_init_ref[block, :, d.values] = d.state
+    if plan.decay:
+      d_facts_ref[...] = _rows(plan, [x for d in results for x in d.sums])
+
+  outer_tpu_call.store_defined(plan.reset, attempt, store)
 
   @pl.when(block == count - 1)
   def _():
@@ -278,22 +362,21 @@ def _backward_kernel(plan, count, *refs):
 
 
 def _rows(plan, sums):
-  """Cotangents [8 n, C] of the sums of the heads' decays.
-
-  Of each head from columns and rows of the pairs, and what the last sum gets.
-  """
-  C = plan.chunk
-  height = len(sums) + -len(sums) % 8
+  """Cotangents [8 n, C] of the heads' sums, from a column and a row of each."""
+  C, height = plan.chunk, _eights(len(sums))
   lane = lax.broadcasted_iota(jnp.int32, (C, height), 1)
   line = lax.broadcasted_iota(jnp.int32, (height, C), 0)
-  element = lax.broadcasted_iota(jnp.int32, (1, C), 1)
   columns = jnp.zeros((C, height), jnp.float32)
   rows = jnp.zeros((height, C), jnp.float32)
-  for index, (column, row, last) in enumerate(sums):
+  for index, (column, row) in enumerate(sums):
     columns = jnp.where(lane == index, column, columns)
-    row = jnp.where(element == C - 1, last - row, -row)
     rows = jnp.where(line == index, row, rows)
   return columns.T + rows
+
+
+def _eights(count):
+  """The multiple of eight that is not less."""
+  return count + -count % 8
 
 
 class Blocks(NamedTuple):
@@ -323,7 +406,8 @@ def forward(
     *([states] if keeps else []),
   ]
   facts = [] if x.facts is None else [specs["facts"]]
-  return call(
+  return outer_tpu_call.call(
+    "outer_forward",
     plan.form,
     functools.partial(_forward_kernel, plan, keeps),
     grid,
@@ -348,16 +432,16 @@ def backward(
   shapes.append(jax.ShapeDtypeStruct(d_final.shape, jnp.float32))
   outputs = [specs["q"], specs["q"], specs["v"], specs["state"]]
   if plan.decay:
-    heads = plan.groups * plan.heads
+    height = _eights(plan.groups * plan.heads)
     lead = x.facts.shape[:4]
-    height = heads + -heads % 8
     shapes.append(
       jax.ShapeDtypeStruct((*lead, height, plan.chunk), jnp.float32)
     )
     outputs.append(specs["d_facts"])
   facts = [] if x.facts is None else [specs["facts"]]
   scratch = pltpu.VMEM((plan.chunk, plan.groups * plan.keys), jnp.float32)
-  return call(
+  return outer_tpu_call.call(
+    "outer_backward",
     plan.form,
     functools.partial(_backward_kernel, plan, grid[3]),
     grid,
@@ -385,7 +469,6 @@ def _specs(plan, x, state, reverse):
   def of(shape, index):
     return pl.BlockSpec(shape, lambda n, g, c, h: index(n, g, at(c), h))
 
-  heads = plan.groups * plan.heads
   height = Facts.of(plan).rows
   per_chunk = (None, None, None, None)
   specs = {
@@ -393,42 +476,10 @@ def _specs(plan, x, state, reverse):
     "v": of((None, C, W), lambda n, g, c, h: (n, c, g * blocks + h)),
     "facts": of((*per_chunk, height, C), lambda n, g, c, h: (n, g, h, c, 0, 0)),
     "d_facts": of(
-      (*per_chunk, heads + -heads % 8, C),
+      (*per_chunk, _eights(plan.groups * plan.heads), C),
       lambda n, g, c, h: (n, g, h, c, 0, 0),
     ),
     "state": of((None, None, blocks, K, W), lambda n, g, c, h: (n, g, 0, 0, 0)),
     "entering": of((*per_chunk, K, W), lambda n, g, c, h: (n, g, c, h, 0, 0)),
   }
   return specs, (rows, groups, chunks, blocks)
-
-
-def call(
-  form: support.Form,
-  kernel: Callable[..., None],
-  grid: tuple[int, ...],
-  in_specs: list[pl.BlockSpec],
-  out_specs: list[pl.BlockSpec],
-  shapes: list[jax.ShapeDtypeStruct],
-  scratch: list[pltpu.VMEM],
-  arguments: list[jax.Array],
-) -> list[jax.Array]:
-  """Calls a kernel over a grid, of which axes from the third go in order."""
-  # Inside `jax.shard_map`: results differ between devices as queries do.
-  axes = jax.typeof(arguments[0]).manual_axis_type
-  shapes = [
-    jax.ShapeDtypeStruct(x.shape, x.dtype, manual_axis_type=axes)
-    for x in shapes
-  ]
-  order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
-  return pl.pallas_call(
-    kernel,
-    out_shape=shapes,
-    grid=grid,
-    in_specs=in_specs,
-    out_specs=out_specs,
-    scratch_shapes=scratch,
-    compiler_params=pltpu.CompilerParams(
-      dimension_semantics=order, vmem_limit_bytes=_VMEM
-    ),
-    interpret=support.interpreter(form),
-  )(*arguments)

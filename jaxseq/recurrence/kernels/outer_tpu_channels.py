@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence.kernels import outer_products
-from jaxseq.recurrence.kernels import outer_tpu
+from jaxseq.recurrence.kernels import outer_tpu_call
 from jaxseq.recurrence.kernels import support
 
 dot = outer_products.dot
@@ -83,13 +83,13 @@ class _Decays(NamedTuple):
   bad: jax.Array  # [C, 1], 1 where a decay is none that a state survives.
 
 
-def _decays(plan, a, episode):
+def _decays(plan, a, episode, careful):
   """Decays of a chunk from log-decays [C, K]."""
   C, a = plan.chunk, a.astype(jnp.float32)
   masks = outer_products.Masks.of(C, episode)
   fine = a < jnp.inf
   bad = jnp.max(jnp.where(fine, 0.0, 1.0), 1, keepdims=True)
-  if plan.reset:
+  if careful:
     a = jnp.where(fine, a, 0.0)
   # Sums of what precedes in a block, the element too, and of what follows.
   before = _outer_decays.clamp(a)
@@ -165,35 +165,97 @@ def _forward_kernel(plan, keeps, *refs):
     final_ref[...] = init_ref[...]
 
   apart = _apart(plan.chunk)
-  for head in range(plan.heads):
-    keys, values = _columns(plan.keys, head), _columns(plan.values, head)
-    q, k, v = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
-    state = final_ref[head]
-    if keeps:
-      entering_ref[0][head] = state.astype(entering_ref[0].dtype)
-    x = _decays(plan, a_ref[:, keys], episode)
-    if plan.reset:
-      bad = _ruined(x, q, k, v, state)
-      q, k, v, state = map(outer_products.clean, (q, k, v, state))
-    scores, _ = _scores(x, apart, q, k)
-    o = dot(scores.astype(v.dtype), v, 1, 0)
-    o += dot(_decayed(q, x.enter), state.astype(q.dtype), 1, 1)
-    state = x.through * state + dot(v, _decayed(k, x.leave), 0, 0)
-    if plan.reset:
-      o = jnp.where(bad[0], jnp.nan, o)
-      state = jnp.where(bad[1], jnp.nan, state)
-    o_ref[:, values] = o.astype(o_ref.dtype)
-    final_ref[head] = state
+  if keeps:
+    entering_ref[0][...] = final_ref[...].astype(entering_ref[0].dtype)
+
+  def attempt(careful):
+    results, worth = [], []
+    for head in range(plan.heads):
+      keys, values = _columns(plan.keys, head), _columns(plan.values, head)
+      given = q_ref[:, keys], k_ref[:, keys], v_ref[:, values], final_ref[head]
+      x = _decays(plan, a_ref[:, keys], episode, careful)
+      if careful:
+        bad = _ruined(x, *given)
+        given = map(outer_products.clean, given)
+      q, k, v, state = given
+      scores, _ = _scores(x, apart, q, k)
+      o = dot(scores.astype(v.dtype), v, 1, 0)
+      o += dot(_decayed(q, x.enter), state.astype(q.dtype), 1, 1)
+      state = x.through * state + dot(v, _decayed(k, x.leave), 0, 0)
+      if careful:
+        o = jnp.where(bad[0], jnp.nan, o)
+        state = jnp.where(bad[1], jnp.nan, state)
+      worth += [o, state, jnp.where(x.bad > 0, jnp.inf, 0.0)]
+      results.append((head, values, o.astype(o_ref.dtype), state))
+    return results, worth
+
+  def store(results):
+    for head, values, o, state in results:
+      o_ref[:, values] = o
+      final_ref[head] = state
+
+  outer_tpu_call.store_defined(plan.reset, attempt, store)
 
 
-def _backward_kernel(plan, *refs):
-  """One chunk, the later ones before; `d_init` holds what they ask of it.
+class _Cotangents(NamedTuple):
+  """Of what one head reads."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  a: jax.Array
+  state: jax.Array
+
+
+def _backward_head(plan, apart, x, a, q, k, v, g, state, d_after):
+  """Cotangents of a head's inputs; `a` as they are given.
 
   The sums of the decays up to an element stand as exp(s) beside its query and
   as exp(-s) beside its key: their cotangents are differences of products that
   were taken for those, with the same rounded factors, so that what is between
   two elements cancels for those before both.
   """
+  narrow_after = d_after.astype(v.dtype)
+  scores, sides = _scores(x, apart, q, k)
+  d_scores = keep(x.masks.pairs, dot(g, v, 1, 1))
+  entering, leaving = _decayed(q, x.enter), _decayed(k, x.leave)
+  dv = dot(scores.astype(v.dtype), g, 0, 0) + dot(leaving, narrow_after, 1, 1)
+  d_state = x.through * d_after + dot(g, entering, 0, 0)
+
+  # Through the states.
+  d_entering, d_leaving = dot(g, state, 1, 0), dot(v, narrow_after, 1, 0)
+  by_keys = leaving.astype(jnp.float32) * d_leaving
+  d_sums = entering.astype(jnp.float32) * d_entering - by_keys
+  d_last = jnp.sum(by_keys, 0, keepdims=True) + x.through * jnp.sum(
+    d_after * state.astype(jnp.float32), 0, keepdims=True
+  )
+  # Of an element with itself.
+  own = jnp.where(apart == 0, d_scores, 0.0).astype(q.dtype)
+  dq = x.enter * d_entering + dot(own, k, 1, 0)
+  dk = x.leave * d_leaving + dot(own, q, 0, 0)
+  for level, (later, earlier) in zip(x.levels, sides):
+    across = (apart >= level.bit) & (apart < 2 * level.bit)
+    across = jnp.where(across, d_scores, 0.0).astype(q.dtype)
+    d_later, d_earlier = dot(across, earlier, 1, 0), dot(across, later, 0, 0)
+    d_sums += later.astype(jnp.float32) * d_later
+    d_sums -= earlier.astype(jnp.float32) * d_earlier
+    dq += jnp.where(level.later, level.decays * d_later, 0.0)
+    dk += jnp.where(level.later, 0.0, level.decays * d_earlier)
+
+  place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
+  C, bit = plan.chunk, 1
+  da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
+  while bit < C:  # The sum over the elements from each to the last.
+    da += jnp.where(place < C - bit, pltpu.roll(da, C - bit, 0), 0.0)
+    bit *= 2
+  unused = a < _outer_decays.clamp(a)
+  if plan.reset:
+    unused |= ~(a < jnp.inf)
+  return _Cotangents(dq, dk, dv, jnp.where(unused, 0.0, da), d_state)
+
+
+def _backward_kernel(plan, *refs):
+  """One chunk, the later ones before; `d_init` holds what they ask of it."""
   q_ref, k_ref, v_ref, a_ref, *refs = refs
   episode = refs.pop(0)[...] if plan.reset else None
   entering_ref, g_ref, d_final_ref, *refs = refs
@@ -203,58 +265,37 @@ def _backward_kernel(plan, *refs):
   def _():
     d_init_ref[...] = d_final_ref[...]
 
-  C, apart = plan.chunk, _apart(plan.chunk)
-  for head in range(plan.heads):
-    keys, values = _columns(plan.keys, head), _columns(plan.values, head)
-    q, k, v = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
-    a, g = a_ref[:, keys].astype(jnp.float32), g_ref[:, values]
-    state, d_after = entering_ref[head], d_init_ref[head]
-    x = _decays(plan, a, episode)
-    if plan.reset:
-      bad = _ruined(x, q, k, v, state)
-      g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
-      d_after = jnp.where(bad[1], 0.0, d_after)
-      q, k, v, state = map(outer_products.clean, (q, k, v, state))
-    narrow_after = d_after.astype(v.dtype)
-    scores, sides = _scores(x, apart, q, k)
-    d_scores = keep(x.masks.pairs, dot(g, v, 1, 1))
-    entering, leaving = _decayed(q, x.enter), _decayed(k, x.leave)
-    dv = dot(scores.astype(v.dtype), g, 0, 0) + dot(leaving, narrow_after, 1, 1)
-    d_state = x.through * d_after + dot(g, entering, 0, 0)
+  apart = _apart(plan.chunk)
 
-    # Through the states.
-    d_entering, d_leaving = dot(g, state, 1, 0), dot(v, narrow_after, 1, 0)
-    by_keys = leaving.astype(jnp.float32) * d_leaving
-    d_sums = entering.astype(jnp.float32) * d_entering - by_keys
-    d_last = jnp.sum(by_keys, 0, keepdims=True) + x.through * jnp.sum(
-      d_after * state.astype(jnp.float32), 0, keepdims=True
-    )
-    # Of an element with itself.
-    own = jnp.where(apart == 0, d_scores, 0.0).astype(q.dtype)
-    dq = x.enter * d_entering + dot(own, k, 1, 0)
-    dk = x.leave * d_leaving + dot(own, q, 0, 0)
-    for level, (later, earlier) in zip(x.levels, sides):
-      across = (apart >= level.bit) & (apart < 2 * level.bit)
-      across = jnp.where(across, d_scores, 0.0).astype(q.dtype)
-      d_later, d_earlier = dot(across, earlier, 1, 0), dot(across, later, 0, 0)
-      d_sums += later.astype(jnp.float32) * d_later
-      d_sums -= earlier.astype(jnp.float32) * d_earlier
-      dq += jnp.where(level.later, level.decays * d_later, 0.0)
-      dk += jnp.where(level.later, 0.0, level.decays * d_earlier)
+  def attempt(careful):
+    results, worth = [], []
+    for head in range(plan.heads):
+      keys, values = _columns(plan.keys, head), _columns(plan.values, head)
+      given = q_ref[:, keys], k_ref[:, keys], v_ref[:, values]
+      given = *given, entering_ref[head]
+      a = a_ref[:, keys].astype(jnp.float32)
+      g, d_after = g_ref[:, values], d_init_ref[head]
+      x = _decays(plan, a, episode, careful)
+      if careful:
+        bad = _ruined(x, *given)
+        g = jnp.where(bad[0], 0.0, g.astype(jnp.float32)).astype(g.dtype)
+        d_after = jnp.where(bad[1], 0.0, d_after)
+        given = map(outer_products.clean, given)
+      q, k, v, state = given
+      d = _backward_head(plan, apart, x, a, q, k, v, g, state, d_after)
+      worth += [*d, jnp.where(x.bad > 0, jnp.inf, 0.0)]
+      results.append((head, keys, values, d))
+    return results, worth
 
-    place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
-    da, bit = jnp.where(place == C - 1, d_sums + d_last, d_sums), 1
-    while bit < C:  # The sum over the elements from each to the last.
-      da += jnp.where(place < C - bit, pltpu.roll(da, C - bit, 0), 0.0)
-      bit *= 2
-    unused = a < _outer_decays.clamp(a)
-    if plan.reset:
-      unused |= ~(a < jnp.inf)
-    dq_ref[:, keys] = dq.astype(dq_ref.dtype)
-    dk_ref[:, keys] = dk.astype(dk_ref.dtype)
-    dv_ref[:, values] = dv.astype(dv_ref.dtype)
-    da_ref[:, keys] = jnp.where(unused, 0.0, da).astype(da_ref.dtype)
-    d_init_ref[head] = d_state
+  def store(results):
+    for head, keys, values, d in results:
+      dq_ref[:, keys] = d.q.astype(dq_ref.dtype)
+      dk_ref[:, keys] = d.k.astype(dk_ref.dtype)
+      dv_ref[:, values] = d.v.astype(dv_ref.dtype)
+      da_ref[:, keys] = d.a.astype(da_ref.dtype)
+      d_init_ref[head] = d.state
+
+  outer_tpu_call.store_defined(plan.reset, attempt, store)
 
 
 def forward(
@@ -267,7 +308,8 @@ def forward(
   specs, grid = _specs(plan, x, reverse=False)
   rows, heads, *state = init.shape
   entering = jax.ShapeDtypeStruct((rows, grid[2], heads, *state), x.v.dtype)
-  return outer_tpu.call(
+  return outer_tpu_call.call(
+    "outer_channels_forward",
     plan.form,
     functools.partial(_forward_kernel, plan, keeps),
     grid,
@@ -284,7 +326,8 @@ def backward(
 ) -> tuple[jax.Array, ...]:
   """Cotangents of q, k, v, a and init, like them."""
   specs, grid = _specs(plan, x, reverse=True)
-  return outer_tpu.call(
+  return outer_tpu_call.call(
+    "outer_channels_backward",
     plan.form,
     functools.partial(_backward_kernel, plan),
     grid,

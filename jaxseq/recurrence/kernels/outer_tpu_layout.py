@@ -186,6 +186,7 @@ class _Layout(NamedTuple):
     plan = outer_tpu.Plan(
       *(*blocks, keys, values, chunk),
       *(x.decay is not None, x.reset is not None),
+      x.v.dtype == jnp.float32,
       form,
     )
     return cls(
@@ -276,6 +277,8 @@ class _Layout(NamedTuple):
     if plan.decay:
       a, bad = self.decays(x)
       sums = _outer_decays.log_decay_sums(a[..., None])
+      if not plan.exact:
+        sums = (sums.total(),)
       parts += [part[..., 0] for part in sums]
       if plan.reset:
         parts.append(bad.astype(jnp.float32))
