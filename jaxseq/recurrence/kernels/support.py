@@ -9,6 +9,7 @@ from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
+  "gated": ("tpu",),
   "outer": ("tpu",),
   "outer_per_channel": ("tpu",),
 }
