@@ -153,16 +153,3 @@ def ruined(
   outputs += keep(masks.enter, jnp.broadcast_to(before, v.shape))
   after = jnp.max(keep(masks.leave, of_v), 0, keepdims=True)
   return outputs, after + keep(masks.through, before)
-
-
-def undefined(arrays: list[jax.Array]) -> jax.Array:
-  """The number of columns that are infinite or undefined somewhere, a scalar.
-
-  By sums over each column, which the unit for products takes.
-  """
-  count = jnp.zeros((), jnp.float32)
-  for x in arrays:
-    ones = jnp.ones((8, x.shape[0]), jnp.bfloat16)
-    sums = dot(ones, x.astype(jnp.bfloat16), 1, 0)
-    count += jnp.sum(broken(sums[:1]))
-  return count

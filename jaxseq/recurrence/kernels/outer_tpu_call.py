@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
+import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
@@ -34,7 +35,7 @@ def store_defined(
   if not reset:
     store(results)
     return
-  count = outer_products.undefined(worth)
+  count = sum(jnp.sum(outer_products.broken(x)) for x in worth)
   pl.when(count == 0)(lambda: store(results))
   pl.when(count > 0)(lambda: store(attempt(True)[0]))
 
