@@ -26,8 +26,6 @@ from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
 from jaxseq.recurrence.kernels import support
 
-METHODS = (*linear.METHODS, "pallas")
-
 
 def choose_method(
   platform: str, time: int, state_size: int, per_channel: bool
@@ -178,7 +176,7 @@ def outer_scan_heads(
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
   _checks.reset(reset, (*batch, time))
-  _validate.choice("method", method, METHODS)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   out = jnp.result_type(q, k, v)
