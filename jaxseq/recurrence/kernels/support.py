@@ -13,6 +13,8 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "gated": ("tpu",),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
+  "outer": ("tpu",),
+  "outer_per_channel": ("tpu",),
   "selective": ("tpu", "gpu"),
 }
 # GPUs that the kernels are written for: Hopper.
