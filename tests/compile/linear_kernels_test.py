@@ -1,5 +1,6 @@
-"""The linear kernels, and S5's core around them, compiled for a TPU v5e and an H100 that are not there.
+"""The linear kernels, and the core of S5 around them, on a TPU v5e and an H100.
 
+The compilers need neither.
 Run by `make test-compile`; `-s` shows the numbers behind the budgets.
 """
 

@@ -44,7 +44,8 @@ def choose(
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features).
+      "gated" (rows, time, heads, features), "dplr" (channels, states,
+      frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -235,7 +236,19 @@ def _gated(platform, method, shape):
   return method, {"chunk_size": min(time, size)}
 
 
+def _dplr(platform, method, shape):
+  """The Cauchy matrix of S4, in blocks of frequencies.
+
+  Few enough numbers for caches of CPUs, many enough to keep others busy.
+  """
+  width, states, frequencies = shape
+  limit = 2**18 if platform == "cpu" else 2**24
+  size = max(1, min(frequencies, limit // (width * states)))
+  return "chunked" if method == "auto" else method, {"chunk_size": size}
+
+
 _OPS = {
+  "dplr": _dplr,
   "linear": _linear,
   "lti": _lti,
   "selective": _selective,
