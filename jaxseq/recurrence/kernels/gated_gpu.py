@@ -53,7 +53,7 @@ def run(
   outputs = [jnp.float32] * len(state) if keep else [dtype]
   counts = len(weights), len(state), len(inputs), len(flags), len(outputs)
 
-  def body(*refs):
+  def gated_forward(*refs):
     *groups, final, scratch = _split(refs, *counts, len(state))
     weight_refs, state_refs, input_refs, flag_refs, output_refs = groups
     kernel, hidden, loaded, shared = scratch
@@ -92,7 +92,7 @@ def run(
   out += [jax.ShapeDtypeStruct(shape[1:], jnp.float32)] * len(state)
   width = shape[-1]
   scratch = _buffer(gates, width, width), _buffer(2, ROWS, width)
-  call = _kernel(body, out, scratch, shape, gates, interpret)
+  call = _kernel(gated_forward, out, scratch, shape, gates, interpret)
   results = call(*weights, *state, *inputs, *flags)
   return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
 
@@ -130,7 +130,7 @@ def pull(
   time, outputs = shape[0], max(slots) + 1
   counts = 1, len(before), len(inputs), gates, len(flags), 1, len(d_state)
 
-  def body(*refs):
+  def gated_backward(*refs):
     *groups, d_first, scratch = _split(refs, *counts, outputs, len(d_state))
     (kernel_ref,), before_refs, input_refs, recurrent_refs = groups[:4]
     flag_refs, (d_hidden_ref,), d_final_refs, output_refs = groups[4:]
@@ -170,7 +170,9 @@ def pull(
   out += [jax.ShapeDtypeStruct(shape[1:], jnp.float32)] * len(d_state)
   width = shape[-1]
   scratch = _buffer(gates, width, width), _buffer(gates, ROWS, width)
-  call = _kernel(body, out, scratch, shape, gates, interpret, barriers=2)
+  call = _kernel(
+    gated_backward, out, scratch, shape, gates, interpret, barriers=2
+  )
   given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
   results = call(kernel, *given)
   d_gates = tuple(results[slot] for slot in slots)

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
-KERNELS: dict[str, tuple[str, ...]] = {"gated": ("tpu", "gpu")}
+KERNELS: dict[str, tuple[str, ...]] = {
+  "gated": ("tpu", "gpu"),
+  "selective": ("tpu", "gpu"),
+}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
 
