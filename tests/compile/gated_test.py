@@ -56,8 +56,8 @@ def program(name, label, features, *, method="auto", time=TIME):
   [
     ("forward", 512, "auto", 2850),
     ("gradient", 512, "auto", 9900),
-    ("forward", 128, "pallas", 200),
-    ("gradient", 128, "pallas", 800),
+    ("forward", 128, "pallas", 235),
+    ("gradient", 128, "pallas", 1055),
   ],
 )
 def test_kernels_of_a_gpu(label, features, method, budget):
