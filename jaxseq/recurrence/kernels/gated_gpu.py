@@ -23,6 +23,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 
@@ -88,12 +89,14 @@ def run(
     last = lax.fori_loop(0, shape[0], step, here.read(state_refs))
     here.write(final, last)
 
-  out = [jax.ShapeDtypeStruct(shape, leaf) for leaf in outputs]
-  out += [jax.ShapeDtypeStruct(shape[1:], jnp.float32)] * len(state)
+  result = functools.partial(support.varying, inputs[0])
+  out = [result(shape, leaf) for leaf in outputs]
+  out += [result(shape[1:], jnp.float32)] * len(state)
   width = shape[-1]
   scratch = _buffer(gates, width, width), _buffer(2, ROWS, width)
   call = _kernel(gated_forward, out, scratch, shape, gates, interpret)
   results = call(*weights, *state, *inputs, *flags)
+  results = [support.vary_as(inputs[0], leaf) for leaf in results]
   return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
 
 
@@ -166,8 +169,9 @@ def pull(
 
     here.write(d_first, lax.fori_loop(0, time, step, here.read(d_final_refs)))
 
-  out = [jax.ShapeDtypeStruct(shape, kernel.dtype)] * outputs
-  out += [jax.ShapeDtypeStruct(shape[1:], jnp.float32)] * len(d_state)
+  result = functools.partial(support.varying, inputs[0])
+  out = [result(shape, kernel.dtype)] * outputs
+  out += [result(shape[1:], jnp.float32)] * len(d_state)
   width = shape[-1]
   scratch = _buffer(gates, width, width), _buffer(gates, ROWS, width)
   call = _kernel(
@@ -175,6 +179,7 @@ def pull(
   )
   given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
   results = call(kernel, *given)
+  results = [support.vary_as(inputs[0], leaf) for leaf in results]
   d_gates = tuple(results[slot] for slot in slots)
   return d_gates, tuple(results[outputs:])
 

@@ -22,6 +22,7 @@ from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 
@@ -73,8 +74,8 @@ def run(
     ],
     out_specs=((blocks.steps(),) * len(kept), (blocks.state(),) * len(state)),
     out_shape=(
-      tuple(jax.ShapeDtypeStruct(shape, leaf) for leaf in kept),
-      (jax.ShapeDtypeStruct(shape[1:], jnp.float32),) * len(state),
+      tuple(support.varying(inputs[0], shape, leaf) for leaf in kept),
+      (support.varying(inputs[0], shape[1:], jnp.float32),) * len(state),
     ),
     scratch_shapes=[(blocks.scratch(),) * len(state)],
     compiler_params=blocks.parameters(),
@@ -161,8 +162,8 @@ def pull(
     ],
     out_specs=((backwards(),) * len(out), (blocks.state(),) * len(d_state)),
     out_shape=(
-      tuple(jax.ShapeDtypeStruct(shape, leaf) for leaf in out),
-      (jax.ShapeDtypeStruct(shape[1:], jnp.float32),) * len(d_state),
+      tuple(support.varying(inputs[0], shape, leaf) for leaf in out),
+      (support.varying(inputs[0], shape[1:], jnp.float32),) * len(d_state),
     ),
     scratch_shapes=[
       (blocks.scratch(),) * len(d_state),
