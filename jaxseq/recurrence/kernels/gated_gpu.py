@@ -86,8 +86,8 @@ def run(
       here.write(output_refs, state if keep else new, t)
       return _in_layout(new)
 
-    last = lax.fori_loop(0, shape[0], step, here.read(state_refs))
-    here.write(final, last)
+    first = _as_computed(here.read(state_refs))
+    here.write(final, lax.fori_loop(0, shape[0], step, first))
 
   result = functools.partial(support.varying, inputs[0])
   out = [result(shape, leaf) for leaf in outputs]
@@ -167,7 +167,8 @@ def pull(
       d_state = d_state[0] + total, *d_state[1:]
       return _in_layout(_forget(flag_refs, t, here, d_state))
 
-    here.write(d_first, lax.fori_loop(0, time, step, here.read(d_final_refs)))
+    last = _as_computed(here.read(d_final_refs))
+    here.write(d_first, lax.fori_loop(0, time, step, last))
 
   result = functools.partial(support.varying, inputs[0])
   out = [result(shape, kernel.dtype)] * outputs
@@ -281,6 +282,15 @@ def _meet(barrier):
   """Waits for all warpgroups of the block."""
   plgpu.barrier_arrive(barrier)
   plgpu.barrier_wait(barrier)
+
+
+def _as_computed(state):
+  """With the types of what a step returns.
+
+  What is read in a kernel varies over the devices of `jax.shard_map` as the
+  argument does, by its type, and what is computed does not.
+  """
+  return tuple(1.0 * leaf for leaf in state)
 
 
 def _in_layout(state):
