@@ -3,7 +3,7 @@ r"""What the compilers of an H100 and a TPU v5e say, without the hardware.
   make test-compile        # once: installs the compilers
   .venvs/compile/bin/python -m benchmarks.accelerators.counted \
     --table=FILE.json [--platforms=cuda,tpu] [--ops=linear,ssd] \
-    [--mixers=s5,mamba] [--programs=ppo_s5,spr]
+    [--mixers=s5,mamba] [--programs=ppo_s5,spr] [--kinds=gradient]
   .venvs/compile/bin/python -m benchmarks.accelerators.counted \
     --table=AFTER.json --before=BEFORE.json
 
@@ -39,6 +39,7 @@ from tests.compile import targets
 _TABLE = flags.DEFINE_string("table", None, "JSON file that keeps the counts.")
 _BEFORE = flags.DEFINE_string("before", None, "Counts to print beside those.")
 _PLATFORMS = flags.DEFINE_list("platforms", ["cuda", "tpu"], "Compilers.")
+_KINDS = flags.DEFINE_list("kinds", list(problems.KINDS), "Kinds of passes.")
 _OPS = flags.DEFINE_list("ops", list(recurrences.OPS), "Recurrences.")
 _MIXERS = flags.DEFINE_list("mixers", list(mixers.names()), "Mixers.")
 _PROGRAMS = flags.DEFINE_list(
@@ -138,12 +139,12 @@ def cases() -> dict[str, Callable[[str], dict[str, float]]]:
   found = {}
   for problem in problems.MAIN:
     if problem.op in _OPS.value:
-      for kind in problems.KINDS:
+      for kind in _KINDS.value:
         found[f"op {problem.op} {kind}"] = functools.partial(
           _of_problem, problem, kind
         )
   for name in _MIXERS.value:
-    for kind in problems.KINDS:
+    for kind in _KINDS.value:
       found[f"mixer {name} {kind}"] = functools.partial(_of_mixer, name, kind)
   for name in _PROGRAMS.value:
     found[f"program {name}"] = functools.partial(
@@ -174,15 +175,21 @@ def markdown(after: dict, before: dict) -> str:
       case = f"op {problem.op} {kind}"
       first = f"| `{problem.op}` {kind} | {least} | {', '.join(limits)} |"
       lines.append(first + _cells(after, before, case))
-  head = "| | H100 kernels | H100 GB | H100 MB | H100 ms, estimated |"
-  lines += ["", head + " v5e GB | v5e MB |", "| --- " * 7 + "|"]
-  others = [f"mixer {n} {k}" for n in mixers.names() for k in problems.KINDS]
-  others += [f"program {name}" for name in _PROGRAMS.value]
-  for case in others:
-    _, name, *kind = case.split()
-    words = " ".join([f"`{name}`", *kind])
-    lines.append(f"| {words} |{_cells(after, before, case)}")
+  names = [f"mixer {name} gradient" for name in mixers.names()]
+  lines += ["", *_table(after, before, names)]
+  names = [f"program {name}" for name in _PROGRAMS.value]
+  lines += ["", *_table(after, before, names)]
   return "\n".join(lines)
+
+
+def _table(after, before, cases):
+  """The lines of a table of mixers or programs."""
+  head = "| | H100 kernels | H100 GB | H100 MB | H100 ms, estimated |"
+  lines = [head + " v5e GB | v5e MB |", "| --- " * 7 + "|"]
+  for case in cases:
+    name = case.split()[1]
+    lines.append(f"| `{name}` |{_cells(after, before, case)}")
+  return lines
 
 
 def _cells(after, before, case):
