@@ -8,11 +8,11 @@ r"""What the compilers of an H100 and a TPU v5e say, without the hardware.
     --table=AFTER.json --before=BEFORE.json
 
 Compiles the recurrences at the sizes of the benchmark, as "auto" takes them and
-with their kernels, every mixer with bfloat16 activations, and whole programs, forward and with the gradient, and
-writes down how many kernels a run starts, how many bytes they move
-(`tests/compile/kernels.py`), temporaries, and the seconds to compile. What is
-in the table already is not compiled again. With --before, prints the tables
-of docs/accelerators.md instead and compiles nothing.
+with their kernels, every mixer with bfloat16 activations, and whole programs,
+and writes down how many kernels a run starts, how many bytes they move
+(`tests/compile/kernels.py`), temporaries, and the seconds it took. What is in
+the table already is not compiled again. With --before, prints the tables of
+docs/accelerators.md instead and compiles nothing.
 """
 
 from collections.abc import Callable
