@@ -46,7 +46,7 @@ test: venv lint ## lint and the whole test suite
 	$(TEST) $(BIN) $(JOBS) quick $(ARGS)
 
 test-slow: venv ## the tests marked slow
-	XLA_FLAGS= $(TEST) $(BIN) $(JOBS) slow $(ARGS)
+	$(TEST) $(BIN) $(JOBS) slow $(ARGS)
 
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
