@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
-KERNELS: dict[str, tuple[str, ...]] = {}
+KERNELS: dict[str, tuple[str, ...]] = {"gated": ("tpu",)}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
 
