@@ -176,10 +176,13 @@ def markdown(after: dict, before: dict) -> str:
       least = f"{problem.least_bytes(kind) / 1e9:.2f}"
       case = f"op {problem.op} {kind}"
       first = f"| `{problem.op}` {kind} | {least} | {', '.join(limits)} |"
-      lines.append(first + _cells(after, before, case))
+      floor = problem.floor(kind, problems.H100)
+      lines.append(first + _cells(after, before, case, floor))
       case = f"kernel {problem.op} {kind}"
       if {f"cuda {case}", f"tpu {case}"} & set(after):
-        lines.append(f"| with the kernel | | |{_cells(after, after, case)}")
+        lines.append(
+          f"| with the kernel | | |{_cells(after, after, case, floor)}"
+        )
   names = [f"mixer {name} gradient" for name in mixers.names()]
   lines += ["", *_table(after, before, names)]
   names = [f"program {name}" for name in _PROGRAMS.value]
@@ -197,9 +200,10 @@ def _table(after, before, cases):
   return lines
 
 
-def _cells(after, before, case):
+def _cells(after, before, case, floor=0.0):
   """Kernels, GB, MB and milliseconds of one row, before and after."""
-  columns = [("cuda", word) for word in (_kernels, _gb, _mb, _estimate)]
+  estimate = functools.partial(_estimate, floor)
+  columns = [("cuda", word) for word in (_kernels, _gb, _mb, estimate)]
   columns += [("tpu", word) for word in (_gb, _mb)]
   cells = []
   for platform, word in columns:
@@ -223,11 +227,15 @@ def _mb(row):
   return f"{row['temporary'] / 1e6:,.0f}"
 
 
-def _estimate(row):
-  """From the longer of moving bytes and starting kernels, to their sum."""
+def _estimate(floor, row):
+  """From the longer of moving bytes and starting kernels, to their sum.
+
+  At least the seconds of `floor`.
+  """
   moving = 1e3 * row["bytes"] / problems.H100.bandwidth
   starting = 1e3 * row["kernels"] * _KERNEL_SECONDS
-  least, most = max(moving, starting), moving + starting
+  least = max(moving, starting, 1e3 * floor)
+  most = max(moving + starting, 1e3 * floor)
   return "-".join(
     f"{ms:,.0f}" if ms >= 10 else f"{ms:.2g}" for ms in (least, most)
   )
