@@ -36,6 +36,16 @@ def kernel(reset=None, method="pallas"):
   )
 
 
+def assert_near(got, expected):
+  """Operands of products have 8 bits, errors of 1.2e-3 in the mean square.
+
+  A few of them follow each other.
+  """
+  for x, exact in zip(got, expected, strict=True):
+    x, exact = np.asarray(x, np.float64), np.asarray(exact, np.float64)
+    assert np.linalg.norm(x - exact) <= 4e-3 * np.linalg.norm(exact)
+
+
 def check(shape, kind, reset_kind):
   """Outputs and last state."""
   arguments, reset = narrow(shape.problem(kind)), shape.reset(reset_kind)
@@ -45,11 +55,7 @@ def check(shape, kind, reset_kind):
     wide = jax.tree.map(lambda x: np.asarray(x, np.float64), arguments)
     expected = reference.outer_scan_heads(*wide, reset=reset)
     expected = [np.asarray(x) for x in expected]
-  for x, exact in zip(got, expected):
-    error = np.asarray(x, np.float64) - exact
-    # Operands of products have 8 bits, errors of 1.2e-3 as a root of the mean
-    # square; a few follow each other.
-    assert np.linalg.norm(error) < 4e-3 * np.linalg.norm(exact)
+  assert_near(got, expected)
 
 
 def test_two_chunks():
@@ -89,10 +95,7 @@ def test_a_reset_forgets_inf_and_nan():
   arguments = narrow((q, k, v, decay, init))
   o, final = kernel(reset)(*arguments)
   alone = kernel(method="chunked")(*(x[:, 24:] for x in arguments[:4]))
-  for x, expected in zip((o[:, 24:], final), alone):
-    error = np.asarray(x, "f4") - np.asarray(expected, "f4")
-    # As above.
-    assert np.linalg.norm(error) < 4e-3 * np.linalg.norm(expected.astype("f4"))
+  assert_near((o[:, 24:], final), alone)
   assert not np.isfinite(np.asarray(o[:, :24], "f4")).any()
 
 
@@ -104,10 +107,7 @@ def test_gradients_are_those_without_the_kernel():
     outer_test.evaluate(kernel(reset, method), arguments)[1]
     for method in ("pallas", "chunked")
   )
-  # The same program, but for how chunks are cut: rounding to bfloat16.
-  for x, y in zip(got, expected):
-    error = np.asarray(x, "f4") - np.asarray(y, "f4")
-    assert np.linalg.norm(error) < 4e-3 * np.linalg.norm(np.asarray(y, "f4"))
+  assert_near(got, expected)
 
 
 def test_what_the_kernel_does_not_take_is_said():
