@@ -1,19 +1,74 @@
 """Contractions in the form that XLA computes fastest."""
 
+import functools
 import math
+import re
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 
+def operand_dtype(
+  dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
+) -> jnp.dtype:
+  """The dtype of operands of products whose sums, states and decays are `wide`.
+
+  bfloat16 stays bfloat16 beside float32. float16 has not the range of float32,
+  which states and cotangents need, and is widened like all else.
+  """
+  narrow = dtype == jnp.bfloat16 and wide == jnp.float32
+  return jnp.dtype(dtype if narrow else wide)
+
+
+def einsum(
+  spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
+) -> jax.Array:
+  """jnp.einsum of two arrays that are rounded to the dtype of `operands`.
+
+  Products of bfloat16 are summed in float32, and so is the result; those of the
+  gradient as well, of cotangents that are rounded too. It can be differentiated
+  again, in reverse. Each letter stands in two of the three terms at least.
+  """
+  if operands != jnp.bfloat16:
+    return jnp.einsum(spec, x.astype(operands), y.astype(operands))
+  return _narrow(spec, x.astype(operands), y.astype(operands))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _narrow(spec, x, y):
+  """The derivative that jax knows would multiply float32 and bfloat16."""
+  return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
+
+
+def _narrow_forward(spec, x, y):
+  return _narrow(spec, x, y), (x, y)
+
+
+def _narrow_backward(spec, operands, g):
+  x, y = operands
+  x_term, y_term, out = re.split(",|->", spec)
+  g = g.astype(x.dtype)
+  dx = _narrow(f"{out},{y_term}->{x_term}", g, y)
+  dy = _narrow(f"{x_term},{out}->{y_term}", x, g)
+  return dx.astype(x.dtype), dy.astype(y.dtype)
+
+
+_narrow.defvjp(_narrow_forward, _narrow_backward)
+
+
 def dot(
-  x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, exact: bool = False
+  x: jax.Array,
+  y: jax.Array,
+  x_axis: int,
+  y_axis: int,
+  exact: bool = False,
+  operands: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
   """Sums over one of the last two axes of each; the leading ones are a batch.
 
   Leading axes of size 1 are repeated. No operand is transposed first, which
-  XLA would do by a copy.
+  XLA would do by a copy. With `operands` both are rounded as in `einsum`.
   """
   lead = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
   # One leading axis: XLA on CPUs has a limit on their number.
@@ -21,9 +76,14 @@ def dot(
     jnp.broadcast_to(z, lead + z.shape[-2:]).reshape(-1, *z.shape[-2:])
     for z in (x, y)
   )
-  axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
-  precision = lax.Precision.HIGHEST if exact else None
-  product = lax.dot_general(x, y, axes, precision=precision)
+  if operands == jnp.bfloat16:
+    terms = {-1: "b{}s", -2: "bs{}"}
+    spec = terms[x_axis].format("m") + "," + terms[y_axis].format("n")
+    product = einsum(spec + "->bmn", x, y, operands)
+  else:
+    axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
+    precision = lax.Precision.HIGHEST if exact else None
+    product = lax.dot_general(x, y, axes, precision=precision)
   return product.reshape(lead + product.shape[1:])
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
 from jaxseq.recurrence import linear
@@ -192,7 +193,10 @@ def outer_scan_heads(
   x = _outer_forms.Inputs(*shared, *own)
   init = jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype)
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
-  chunk = functools.partial(_chunk, method, out)
+  operands = dtype
+  if method == "chunked":
+    operands = _contractions.operand_dtype(out, dtype)
+  chunk = functools.partial(_chunk, method, operands, out)
   final, o = _chunks.over_chunks(chunk, size, init, x, reset)
   return o.reshape(*lead, dv), final.reshape(*batch, heads, dk, dv)
 
@@ -270,22 +274,24 @@ def _chunk_size(chunk_size, time, dk, dv):
   return min(time, size)
 
 
-def _chunk(method, out, state, x, reset):
+def _chunk(method, operands, out, state, x, reset):
   """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
 
-  The new state, and outputs [N, C, G, R, V] of dtype `out`.
+  The new state, and outputs [N, C, G, R, V] of dtype `out`; the products are of
+  `operands`.
   """
   groups = x.v.shape[2]
 
-  def heads_first(leaf):
+  def heads_first(leaf, dtype=operands):
     # [N, C, G, R, F] -> [N G, R, C, F].
-    leaf = jnp.moveaxis(leaf.astype(state.dtype), 1, 3)
+    leaf = jnp.moveaxis(leaf.astype(dtype), 1, 3)
     return leaf.reshape(-1, *leaf.shape[2:])
 
   if reset is not None:
     reset = jnp.repeat(reset, groups, axis=0)
-  o, state = _outer_chunk.run(
-    method, jax.tree.map(heads_first, x), state, reset
-  )
+  q, k, v = map(heads_first, x[:3])
+  a = None if x.a is None else heads_first(x.a, state.dtype)
+  x = _outer_forms.Inputs(q, k, v, a)
+  o, state = _outer_chunk.run(method, x, state, reset)
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)

@@ -1,5 +1,8 @@
 """outer_scan at the edges: extreme decays, infinities, precision, memory."""
 
+import functools
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,10 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
+from tests.recurrence import narrow
 from tests.recurrence import outer_cases
+
+CHUNK = 16
 
 
 @pytest.mark.parametrize("kind", ["scalar", "vector"])
@@ -81,19 +87,91 @@ def test_a_reset_forgets_inf_and_nan(method, kind):
     assert np.isfinite(grad[:, 4:]).all()
 
 
-def test_bfloat16_inputs_are_accumulated_in_float32():
-  arguments = jax.tree.map(np.float32, outer_cases.problem(50, "scalar"))
-  q, k, v, decay, init = (jnp.asarray(x, jnp.bfloat16) for x in arguments)
-  wide = [x.astype(jnp.float32) for x in (q, k, v, decay, init)]
-  exact, exact_final = outer_cases.run(wide, chunk_size=50)
-  o, final = outer_cases.run((q, k, v, decay, init), chunk_size=50)
-  assert o.dtype == jnp.bfloat16
-  assert final.dtype == jnp.float32
-  # Only the outputs are rounded, to 8 bits; the state not at all.
-  np.testing.assert_allclose(o.astype("f4"), exact, rtol=2**-8, atol=1e-6)
+@pytest.mark.parametrize("with_reset", [False, True])
+@pytest.mark.parametrize(
+  ("kind", "units"),
+  # The cotangent of a decay per channel is a sum of differences that nearly
+  # cancel, over a chunk: with the square root of its length.
+  [("none", None), ("scalar", 2), ("vector", 2 * math.sqrt(CHUNK))],
+)
+def test_bfloat16_inputs_are_rounded_for_products_alone(
+  kind, units, with_reset, x64
+):
+  q, k, v, decay, init = outer_cases.problem(50, kind)
+  q, k, v = map(narrow.rounded, (q, k, v))
+  if kind != "none":
+    decay = np.float32(decay)
+  arguments = q, k, v, decay, np.float32(init)
+  reset = None
+  if with_reset:
+    reset = jnp.zeros((2, 50), bool).at[:, 20].set(True)
+  how = {"reset": reset, "chunk_size": CHUNK}
+  (_, (o, final)), grads = outer_cases.evaluate(arguments, **how)
+  assert [x.dtype for x in (o, final)] == [jnp.bfloat16, jnp.float32]
+  assert [x.dtype for x in jax.tree.leaves(grads)] == [
+    x.dtype for x in jax.tree.leaves(arguments)
+  ]
+  (_, outputs), expected = outer_cases.evaluate(narrow.exact(arguments), **how)
+  # Two roundings: of what enters a product, and of its result; measured 1.5.
+  *of_inputs, of_decay, of_init = narrow.errors(
+    (*grads[:3], *grads[3:]), expected
+  )
+  found = narrow.errors((o, final), outputs), of_inputs, of_init
+  assert max(jax.tree.leaves(found)) < 2, found
+  if kind != "none":
+    assert of_decay < units
+
+
+@pytest.mark.parametrize("decay", [None, -1e-4])
+def test_states_of_bfloat16_inputs_do_not_drift(decay):
+  """In bfloat16 a sum of ones would stop growing at 256."""
+  time = 4096
+  ones = jnp.ones((1, time, 1), jnp.bfloat16)
+  decays = None if decay is None else jnp.full((1, time, 1), decay)
+  o, final = jax.jit(
+    functools.partial(recurrence.outer_scan, method="chunked")
+  )(ones, ones, ones, decays)
+  expected = np.cumsum(np.exp((decay or 0) * np.arange(time)))
+  # Decays inside a chunk, all near 1, are rounded to one side: by a unit.
+  units = 0 if decay is None else 1
+  np.testing.assert_allclose(
+    final[0], expected[-1:, None], rtol=1e-6 + units * narrow.UNIT
+  )
+  np.testing.assert_allclose(
+    o[0].astype("f4"), expected[:, None], rtol=(1 + units) * narrow.UNIT
+  )
+
+
+@pytest.mark.parametrize("kind", ["none", "scalar", "vector"])
+def test_products_of_bfloat16_inputs_are_of_bfloat16(kind):
+  arguments = outer_cases.problem(12, kind)
+  q, k, v, decay, init = (
+    None if x is None else np.float32(x) for x in arguments
+  )
+  q, k, v = map(narrow.rounded, (q, k, v))
+  wide = narrow.wide_products(outer_cases.evaluate, (q, k, v, decay, init))
+  assert not wide
+
+
+@pytest.mark.parametrize("method", ["sequential", "chunked"])
+def test_float16_inputs_are_computed_in_float32(method):
+  """States and cotangents may leave the range of float16."""
+  inputs = jax.tree.map(np.float16, outer_cases.problem(50, "scalar"))
+  exact, exact_final = outer_cases.run(
+    jax.tree.map(np.float32, inputs), method=method
+  )
+  o, final = outer_cases.run(inputs, method=method)
+  assert o.dtype == jnp.float16
+  # Only the outputs are rounded, to 11 bits; the state not at all.
+  np.testing.assert_allclose(o.astype("f4"), exact, rtol=2**-11, atol=1e-6)
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
-  # A bfloat16 v beside float32 q and k rounds no output.
-  o, _ = outer_cases.run((*wide[:2], v, *wide[3:]), chunk_size=50)
+
+
+def test_bfloat16_beside_float32_inputs_is_widened():
+  inputs = jax.tree.map(np.float32, outer_cases.problem(50, "scalar"))
+  v = narrow.rounded(inputs[2])
+  o, _ = outer_cases.run((*inputs[:2], v, *inputs[3:]))
+  exact, _ = outer_cases.run((*inputs[:2], np.float32(v), *inputs[3:]))
   assert o.dtype == jnp.float32
   np.testing.assert_allclose(o, exact, rtol=1e-6, atol=1e-6)
 
