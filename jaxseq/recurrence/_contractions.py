@@ -24,34 +24,35 @@ def operand_dtype(
 def einsum(
   spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
 ) -> jax.Array:
-  """jnp.einsum of two arrays that are rounded to the dtype of `operands`.
+  """jnp.einsum of two arrays that are brought to the dtype of `operands`.
 
-  Products of bfloat16 are summed in float32, and so is the result; those of the
-  gradient as well, of cotangents that are rounded too. It can be differentiated
-  again, in reverse. Each letter stands in two of the three terms at least.
+  Products of bfloat16 are summed in float32, the dtype of the result; those of
+  the gradient too, of cotangents that are rounded for them. It can be
+  differentiated again, in reverse. Letters stand in two of the three terms.
   """
-  if operands != jnp.bfloat16:
-    return jnp.einsum(spec, x.astype(operands), y.astype(operands))
-  return _narrow(spec, x.astype(operands), y.astype(operands))
+  if operands == jnp.bfloat16:
+    return _narrow(spec, (x.dtype, y.dtype), x, y)
+  return jnp.einsum(spec, x.astype(operands), y.astype(operands))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _narrow(spec, x, y):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _narrow(spec, dtypes, x, y):
   """The derivative that jax knows would multiply float32 and bfloat16."""
-  return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
+  return _narrow_forward(spec, dtypes, x, y)[0]
 
 
-def _narrow_forward(spec, x, y):
-  return _narrow(spec, x, y), (x, y)
+def _narrow_forward(spec, dtypes, x, y):
+  del dtypes
+  x, y = x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)
+  return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32), (x, y)
 
 
-def _narrow_backward(spec, operands, g):
+def _narrow_backward(spec, dtypes, operands, g):
   x, y = operands
   x_term, y_term, out = re.split(",|->", spec)
-  g = g.astype(x.dtype)
-  dx = _narrow(f"{out},{y_term}->{x_term}", g, y)
-  dy = _narrow(f"{x_term},{out}->{y_term}", x, g)
-  return dx.astype(x.dtype), dy.astype(y.dtype)
+  dx = einsum(f"{out},{y_term}->{x_term}", g, y, jnp.bfloat16)
+  dy = einsum(f"{x_term},{out}->{y_term}", x, g, jnp.bfloat16)
+  return dx.astype(dtypes[0]), dy.astype(dtypes[1])
 
 
 _narrow.defvjp(_narrow_forward, _narrow_backward)

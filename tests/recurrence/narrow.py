@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 # The largest relative error of a number that is rounded to bfloat16's 8 bits.
-# The errors of many numbers have a root mean square of about 0.8 of it, and so
-# has a sum of many terms, each of them rounded, if the terms do not cancel.
-UNIT = 2.0**-9
+# The errors of many numbers have a root mean square of about 0.4 of it, and so
+# have those of sums of many rounded terms, in units of the sums.
+UNIT = 2.0**-8
 
 
 def rounded(x, dtype=jnp.bfloat16):
