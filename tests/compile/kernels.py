@@ -171,9 +171,13 @@ def _moved(program, instructions, instruction):
   """Bytes of the operands and results of one kernel."""
   opcode, line, written = instruction.opcode, instruction.line, instruction.type
   given = [instructions[name].type for name in instruction.operands]
-  if opcode == "fusion":
+  if opcode in ("fusion", "fusion-start"):
     (called,) = _CALLED.findall(line)
-    return _of_fusion(program.computations[called], given, written)
+    results = _arrays(written)
+    if opcode == "fusion-start":
+      # First come the operands again, last a flag.
+      results = results[len(given) :]
+    return _of_fusion(program.computations[called], given, results)
   if opcode in _STARTS:
     # The result also has the source, and a flag.
     written = _arrays(written)[_STARTS[opcode]]
@@ -189,12 +193,12 @@ def _moved(program, instructions, instruction):
   return read + _bytes(written)
 
 
-def _of_fusion(instructions, given, result):
+def _of_fusion(instructions, given, results):
   """The same of a fusion, of which parts of operands may be all it needs."""
   needed, total = dict.fromkeys(instructions, 0), 0
   (root,) = (each for each in instructions.values() if each.root)
   names = root.operands if root.opcode == "tuple" else (root.name,)
-  for name, written in zip(names, _arrays(result), strict=True):
+  for name, written in zip(names, results):
     update = _update_in_place(instructions, name)
     if update is None:
       needed[name] = _elements(written)

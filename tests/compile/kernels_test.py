@@ -153,6 +153,29 @@ def test_an_update_of_what_the_fusion_made_itself_writes_all_of_it():
   assert kernels.moved(text) == 65 * _ROW + 4
 
 
+def test_a_fusion_beside_other_work_counts_once():
+  fused = """
+%fused (p.0: f32[64,256], p.1: f32[1,256], p.2: s32[]) -> f32[64,256] {
+  %p.0 = f32[64,256]{1,0} parameter(0)
+  %p.1 = f32[1,256]{1,0} parameter(1)
+  %p.2 = s32[] parameter(2)
+  %none = s32[] constant(0)
+  ROOT %y = f32[64,256]{1,0} dynamic-update-slice(%p.0, %p.1, %p.2, %none)
+}
+"""
+  text = entry(
+    "%x = f32[64,256]{1,0} parameter(0)",
+    "%row = f32[1,256]{1,0} parameter(1)",
+    "%i = s32[] parameter(2)",
+    "%start = ((f32[64,256]{1,0}, f32[1,256]{1,0}, s32[]), f32[64,256]{1,0},"
+    " u32[]) fusion-start(%x, %row, %i), kind=kLoop, calls=%fused",
+    "ROOT %y = f32[64,256]{1,0} fusion-done(%start)",
+    before=fused,
+  )
+  assert kernels.count(text) == 1
+  assert kernels.moved(text) == 2 * _ROW + 4
+
+
 def test_what_lies_on_a_tpu_chip_does_not_count():
   text = entry(
     "%x = f32[64,256]{1,0:T(8,128)} parameter(0)",

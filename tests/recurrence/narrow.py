@@ -3,9 +3,10 @@
 from unittest import mock
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
+
+from tests import jaxprs
 
 # The largest relative error of a number that is rounded to bfloat16's 8 bits.
 # The errors of many numbers have a root mean square of about 0.4 of it, and so
@@ -51,18 +52,7 @@ def wide_products(function, *arguments):
   jax.clear_caches()
   return [
     [variable.aval.shape for variable in equation.invars]
-    for equation in _equations(jaxpr.jaxpr)
-    if equation.primitive is lax.dot_general_p
-    and equation.invars[0].aval.dtype != jnp.bfloat16
+    for equation in jaxprs.find(jaxpr, "dot_general")
+    if equation.invars[0].aval.dtype != jnp.bfloat16
     and equation.params["precision"] is None
   ]
-
-
-def _equations(jaxpr):
-  """All equations of a jaxpr and of those inside it."""
-  for equation in jaxpr.eqns:
-    yield equation
-    for parameter in jax.tree.leaves(equation.params):
-      inner = getattr(parameter, "jaxpr", parameter)
-      if hasattr(inner, "eqns"):
-        yield from _equations(inner)
