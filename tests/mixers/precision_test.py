@@ -22,9 +22,7 @@ _WIDE_PRODUCTS: dict[str, str] = {
   "gru": _GATED,
   "lstm": _GATED,
   "slstm": _GATED,
-  "s4": "the products of its chunks",
-  "s4d": "the products of its chunks",
-  "s5": "the products of its chunks",
+  "s4": "the steps from state to state, by matrices",
 }
 
 
