@@ -22,7 +22,8 @@ _WIDE_PRODUCTS: dict[str, str] = {
   "gru": _GATED,
   "lstm": _GATED,
   "slstm": _GATED,
-  "s4": "the steps from state to state, by matrices",
+  "s4": "those of the weights' systems, and steps from state to state",
+  "s4d": "those of the weights' systems",
 }
 
 
