@@ -44,7 +44,8 @@ def choose(
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features).
+      "gated" (rows, time, heads, features), "dplr" (channels, states,
+      frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -136,12 +137,30 @@ def _linear(platform, method, shape):
   if method == "auto":
     steps = platform == "cpu" or shape[1] == 1
     method = "sequential" if steps else "associative"
-  return method, {}
+  if method != "pallas":
+    return method, {}
+  rows, time, n = shape
+  if platform == "tpu":
+    return method, {"tile": 256 if time > 128 else 128}
+  # A block of threads takes 32 elements of 128 channels at a time. Segments of
+  # time are read twice: worth it where fewer than a quarter of 132 processors
+  # have a block. A power of two, as most lengths are multiples of one. None of
+  # this is measured.
+  blocks, segments = rows * -(-n // 128), 1
+  if blocks < 33:
+    while segments * blocks < 100 and time >= 256 * segments:
+      segments *= 2
+  return method, {"tile": 32, "stages": 3, "segments": segments}
 
 
 def _lti(platform, method, shape):
   """As a linear recurrence, in chunks: those are what memory goes to."""
-  rows, time = max(shape[0], 1), shape[1]
+  rows, time, _, n = max(shape[0], 1), *shape[1:]
+  if method == "pallas":
+    # The states of a chunk, of which there are copies, take 256 MB if complex.
+    size = min(time, max(1024, 2**25 // (rows * n)))
+    method, options = _linear(platform, method, (rows, size, n))
+    return method, options | {"chunk_size": size}
   if platform == "cpu":
     # Matrix products want 2048 rows, but 1024 do where there would be fewer
     # than eight chunks.
@@ -151,7 +170,8 @@ def _lti(platform, method, shape):
     # Long enough to keep the device busy, and never all states of many rows.
     size = max(128, min(1024, 2**14 // rows))
   size = min(time, size)
-  return _linear(platform, method, (rows, size))[0], {"chunk_size": size}
+  method, _ = _linear(platform, method, (rows, size, n))
+  return method, {"chunk_size": size}
 
 
 def _selective(platform, method, shape):
@@ -169,7 +189,7 @@ def _selective(platform, method, shape):
   size = next(divisors, min(longest, time))
   if method == "auto" and platform == "tpu":
     method = "sequential"
-  method, _ = _linear(platform, method, (rows, size))
+  method, _ = _linear(platform, method, (rows, size, d))
   return method, {"chunk_size": size}
 
 
@@ -216,7 +236,19 @@ def _gated(platform, method, shape):
   return method, {"chunk_size": min(time, size)}
 
 
+def _dplr(platform, method, shape):
+  """The Cauchy matrix of S4, in blocks of frequencies.
+
+  Few enough numbers for caches of CPUs, many enough to keep others busy.
+  """
+  width, states, frequencies = shape
+  limit = 2**18 if platform == "cpu" else 2**24
+  size = max(1, min(frequencies, limit // (width * states)))
+  return "chunked" if method == "auto" else method, {"chunk_size": size}
+
+
 _OPS = {
+  "dplr": _dplr,
   "linear": _linear,
   "lti": _lti,
   "selective": _selective,
