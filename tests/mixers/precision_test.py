@@ -16,12 +16,7 @@ from tests import jaxprs
 _D_MODEL, _ROWS, _TIME = 32, 2, 61
 
 # Where a product of weights and activations is in float32, and why.
-_GATED = "the products of its recurrence"
 _WIDE_PRODUCTS: dict[str, str] = {
-  "elman": _GATED,
-  "gru": _GATED,
-  "lstm": _GATED,
-  "slstm": _GATED,
   "s4": "the products of its chunks",
   "s4d": "the products of its chunks",
   "s5": "the products of its chunks",
