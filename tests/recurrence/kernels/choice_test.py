@@ -108,6 +108,7 @@ def test_there_is_a_decision_for_every_recurrence():
   shapes |= dict.fromkeys(("softmax", "softmax_outer"), (2, 300, 8, 8))
   shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
   shapes |= {"linear": (2, 300, 8), "gated": (2, 300, 4, 8)}
+  shapes["dplr"] = (4, 8, 151)
   assert shapes.keys() == choice._OPS.keys()
   for op, shape in shapes.items():
     for platform in ("cpu", "gpu", "tpu"):
