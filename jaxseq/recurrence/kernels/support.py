@@ -13,7 +13,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
-  "outer": ("tpu",),
+  "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu",),
   "selective": ("tpu", "gpu"),
 }
