@@ -10,24 +10,43 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_linear
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
 
-SoftmaxState = _softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_state.SoftmaxState
+
+
+METHODS = (*linear.METHODS, "decays")
+
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  `benchmarks/softmax.py` prints timings of the machine it runs on. On CPUs one
+  exponential per element and channel is enough where logits are close together
+  ("chunked"), and that is the fastest. Elsewhere the depth of the programs
+  decides, and not a timing: there the decays of channels are taken together
+  for all elements ("decays"), with no loop inside the chunks.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "chunked" and "decays".
+  """
+  if time == 1:
+    return "sequential"
+  return "chunked" if platform == "cpu" else "decays"
 
 
 def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto" by matrix products, or a step for one element.
-
-  `benchmarks/softmax.py` prints timings of the machine it runs on. For one
-  channel on a busy CPU, steps and matrix products over chunks took about the
-  same time but for short forward passes, where steps were faster. On
-  accelerators the choice rests on the number of operations in a row and not on
-  a timing.
-  """
-  _validate.choice("method", method, linear.METHODS)
+  """Replaces "auto"; raises ValueError for an unknown method."""
+  _validate.choice("method", method, METHODS)
   if method == "auto":
-    return "sequential" if time == 1 else "chunked"
+    return choose_method(jax.default_backend(), time)
   return method
 
 
@@ -74,9 +93,11 @@ def softmax_outer_scan(
     chunk_size: elements per chunk; by platform if None.
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
-      the chunk), "chunked" (matrix products) or "auto" (by length). All
-      agree to rounding. In "chunked" a NaN or infinity in one element makes
-      all channels of the outputs that depend on it NaN, without a gradient.
+      the chunk), "chunked" (matrix products), "decays" (the multiplicative
+      recurrence: `softmax_decay`, then `outer_scan`) or "auto" (see
+      `choose_method`). All agree to rounding. In "chunked" a NaN or infinity
+      in one element makes all channels of the outputs that depend on it NaN,
+      without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
@@ -116,8 +137,16 @@ def softmax_outer_scan(
   inputs = jax.tree.map(flat, inputs)
   init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
   reset = None if reset is None else flat(reset)
-  how = {"sink": sink, "size": size, "method": method}
-  o, final = _softmax_chunk.run(inputs, init, reset, **how)
+
+  def fold(state):
+    if method == "decays":
+      return _softmax_linear.channels(state, inputs, reset, sink)
+    how = {"sink": sink, "size": size, "method": method}
+    return _softmax_chunk.run(inputs, state, reset, **how)
+
+  final, o = _softmax_state.with_constant_shift(
+    fold, inputs.logits, init, reset, sink
+  )
   return o.reshape(batch + (time, dv)), jax.tree.map(
     lambda x: x.reshape(batch + x.shape[1:]), final
   )
@@ -157,9 +186,9 @@ def softmax_outer_step(
   _check_sink(sink)
   state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
   if reset is not None:
-    state = _resets.select(reset, _softmax_chunk.fresh(sink, state), state)
+    state = _resets.select(reset, _softmax_state.fresh(sink, state), state)
   inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-  o, state = _softmax_chunk.step(inputs, state)
+  o, state = _softmax_state.step(inputs, state)
   return o.astype(out), state
 
 
@@ -214,7 +243,16 @@ def softmax_decay(
   flat = logits.astype(dtype).reshape((rows,) + logits.shape[-2:])
   m, u = (jnp.asarray(x, dtype).reshape(rows, n) for x in (m, u))
   reset = None if reset is None else reset.reshape(rows, -1)
-  decay, share, m, u = _softmax_chunk.log_decay(flat, m, u, reset, sink)
+
+  def fold(state):
+    decay, share, m, u = _softmax_linear.log_decay(
+      flat, state.m, state.u, reset, sink
+    )
+    return SoftmaxState(m, u, None), (decay, share)
+
+  (m, u, _), (decay, share) = _softmax_state.with_constant_shift(
+    fold, flat, SoftmaxState(m, u, None), reset, sink
+  )
   decay, share = (x.reshape(logits.shape) for x in (decay, share))
   return decay, share, (m.reshape(*batch, n), u.reshape(*batch, n))
 
@@ -242,7 +280,7 @@ def softmax_outer_initial(
   like = SoftmaxState(
     *(jnp.zeros(batch + shape, dtype) for shape in ((dk,), (dk,), (dk, dv)))
   )
-  return _softmax_chunk.fresh(sink, like)
+  return _softmax_state.fresh(sink, like)
 
 
 def _check(q, logits, k, v, state, time_axes):
@@ -256,7 +294,7 @@ def _check(q, logits, k, v, state, time_axes):
   batch = shape[: -1 - time_axes]
   dk, dv = shape[-1], jnp.shape(v)[-1]
   check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
-  inputs = jax.tree.map(jnp.asarray, _softmax_chunk.Inputs(q, logits, k, v))
+  inputs = jax.tree.map(jnp.asarray, _softmax_state.Inputs(q, logits, k, v))
   given = jax.tree.leaves((inputs, state))
   return inputs, batch, jnp.result_type(*given, jnp.float32)
 
