@@ -23,7 +23,7 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart spr-quick test test-slow test-interop \
-  test-popgym test-compile test-matrix lint format docs bench notebooks \
+  test-popgym test-compile test-accelerator test-matrix lint format docs bench notebooks \
   coverage constraints clean
 
 help: ## this list
@@ -46,7 +46,7 @@ test: venv lint ## lint and the whole test suite
 	$(TEST) $(BIN) $(JOBS) quick $(ARGS)
 
 test-slow: venv ## the tests marked slow
-	XLA_FLAGS= $(TEST) $(BIN) $(JOBS) slow $(ARGS)
+	$(TEST) $(BIN) $(JOBS) slow $(ARGS)
 
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)
@@ -74,6 +74,10 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	  nvidia-cuda-nvcc-cu12 flatbuffers
 	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
 	  tests/compile
+
+test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
+	JAX_PLATFORMS= XLA_FLAGS= $(BIN) -m pytest -m accelerator --timeout=600 \
+	  $(ARGS) tests/accelerator
 
 test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	@ran=; failed=; \

@@ -14,7 +14,7 @@ os.environ.setdefault("NPROC", "8")
 # Compiling is most of what the tests do, and most of that goes into code that
 # runs once: optimizing it, lowering each fusion through MLIR instead of right
 # to LLVM, and splitting a program for threads that the tests beside it keep
-# busy. `make test-slow`, which trains, compiles as users do.
+# busy. Slow tests on one device, which train, are compiled as users do.
 os.environ.setdefault(
   "XLA_FLAGS",
   "--xla_backend_optimization_level=0"

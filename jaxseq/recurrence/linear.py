@@ -11,6 +11,8 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import scans
+from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import contexts
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 
@@ -18,11 +20,9 @@ METHODS = ("auto", "sequential", "associative", "chunked")
 def choose_method(platform: str, time: int) -> str:
   """Decides what `method="auto"` means.
 
-  `benchmarks/recurrence.py` prints the timings behind the choice for the
-  machine it runs on. On CPUs one step at a time was the fastest at nearly every
-  shape measured, forward and gradient. On accelerators a loop over time is
-  bound by latency, so the logarithmic depth of the tree is taken there; that
-  half of the choice rests on the depth of the programs and not on a timing.
+  `kernels.choice` decides it, and `benchmarks/recurrence.py` prints the timings
+  of the machine it runs on. Where kernels run, `kernels.table` may say
+  otherwise.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
@@ -31,16 +31,14 @@ def choose_method(platform: str, time: int) -> str:
   Returns:
     One of "sequential", "associative" and "chunked".
   """
-  if platform == "cpu" or time == 1:
-    return "sequential"
-  return "associative"
+  return choice.choose("linear", platform, None, jnp.float32, (1, time, 1))[0]
 
 
 def resolve_method(method: str, time: int) -> str:
   """Replaces "auto"; raises ValueError for an unknown method."""
   _validate.choice("method", method, METHODS)
   if method == "auto":
-    return choose_method(jax.default_backend(), time)
+    return choose_method(contexts.machine()[0], time)
   return method
 
 
@@ -102,7 +100,7 @@ def linear_scan(
   if init is None:
     init = jnp.zeros_like(b, dtype, shape=batch + (n,))
   _checks.reset(reset, batch + (time,))
-  method = resolve_method(method, time)
+  _validate.choice("method", method, METHODS)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
   # that a time-invariant decay is neither repeated nor differentiated per step.
@@ -116,7 +114,18 @@ def linear_scan(
   a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
   init = init.reshape(rows, n).astype(dtype)
   reset = None if reset is None else reset.reshape(rows, time)
-  h, final = _scan(a, flat, init, reset, bool(reverse), method)
+
+  def run(*arguments, method):
+    return _scan(*arguments, bool(reverse), method)
+
+  h, final = choice.by_platform(
+    "linear",
+    dtype,
+    (rows, time, n),
+    run,
+    *(a, flat, init, reset),
+    method=method,
+  )
   return h.reshape(b.shape), final.reshape(batch + (n,))
 
 

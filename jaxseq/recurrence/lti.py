@@ -25,6 +25,7 @@ from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
+from jaxseq.recurrence.kernels import choice
 
 
 class _System(NamedTuple):
@@ -98,8 +99,9 @@ def lti_scan(
     )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
-  size = _chunk_size(chunk_size, time, rows)
-  method = linear.resolve_method(method, size)
+  _validate.choice("method", method, linear.METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   given = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
   is_complex = any(jnp.iscomplexobj(x) for x in given)
   real = jnp.result_type(*(jnp.real(x) for x in given), u, jnp.float32)
@@ -123,8 +125,19 @@ def lti_scan(
   flat = u.reshape((rows, time) + u.shape[-1:])
   init = tuple(x.reshape(rows, P) for x in parts(init))
   reset = None if reset is None else reset.reshape(rows, time)
-  options = _Options(bool(reverse), method, size)
-  y, final = _run(system, flat, init, reset, options)
+
+  def run(*arguments, method, chunk_size):
+    return _run(*arguments, _Options(bool(reverse), method, chunk_size))
+
+  y, final = choice.by_platform(
+    "lti",
+    real,
+    (rows, time, u.shape[-1], P),
+    run,
+    *(system, flat, init, reset),
+    method=method,
+    chunk_size=chunk_size,
+  )
   y = y.reshape(u.shape[:-1] + y.shape[-1:])
   return y, _join(final).reshape(batch + (P,))
 
@@ -144,20 +157,6 @@ def _check(Lambda_bar, B_bar, C, D, u, init, reset):
   _checks.shape("init", init, batch + (P,))
   _checks.reset(reset, batch + (time,))
   return batch, time, math.prod(batch)
-
-
-def _chunk_size(chunk_size, time, rows):
-  """Elements per chunk, at most `time`."""
-  if chunk_size is not None:
-    return min(_validate.positive("chunk_size", chunk_size), time)
-  if jax.default_backend() == "cpu":
-    # Matrix products want 2048 rows, but 1024 do where there would be fewer
-    # than eight chunks: the chunk is what memory goes to.
-    rows = max(rows, 1)
-    size = max(1024 // rows, min(2048 // rows, time // 8))
-    return min(time, max(32, min(256, size)))
-  # Long enough to keep the device busy, and never all states of many rows.
-  return min(time, max(128, min(1024, 2**14 // max(rows, 1))))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))

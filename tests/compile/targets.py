@@ -15,6 +15,8 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
+from jaxseq.recurrence import kernels
+
 # What XLA's code generation asks of a device: NVIDIA's data sheet of the H100
 # SXM, and the limits of compute capability 9.0.
 _H100 = {
@@ -47,6 +49,8 @@ _H100 = {
   "compile_time_toolkit_version": '"12.8.0"',
   "dnn_version": '"9.10.0"',
 }
+
+_CHIPS = {"tpu": "TPU v5 lite", "cuda": "sm_90"}
 
 
 def _text(fields: dict) -> str:
@@ -101,8 +105,7 @@ def _put_ptxas_on_path():
 def compiled(platform: str, function, *arguments):
   """Compiles a function for shapes.
 
-  Methods and chunk sizes that depend on `jax.default_backend()` are those of
-  the platform.
+  Methods and chunk sizes are those of the platform.
 
   Args:
     platform: as in `sharding`.
@@ -123,14 +126,21 @@ def compiled(platform: str, function, *arguments):
 
 
 @contextlib.contextmanager
-def choosing_for(platform: str):
-  """What depends on `jax.default_backend()` is as on that platform inside.
+def choosing_for(platform: str, chip: str | None = None):
+  """Choices are as on a machine with that chip inside.
 
   Args:
     platform: "cpu", "tpu" or "cuda".
+    chip: as `kernels.contexts.machine` gives it; the one that is compiled for
+      if None.
   """
   backend = "gpu" if platform == "cuda" else platform
-  # What was traced for another platform may hold that platform's choices.
+  chip = chip or _CHIPS.get(platform)
+  # What was traced for another platform may hold that platform's choices: not
+  # all of them are made by `kernels.choice`.
   jax.clear_caches()
-  with mock.patch.object(jax, "default_backend", return_value=backend):
+  with (
+    mock.patch.object(jax, "default_backend", return_value=backend),
+    kernels.choosing_for(backend, chip),
+  ):
     yield

@@ -1,0 +1,92 @@
+r"""Ours and the peers on whatever device is there, within minutes.
+
+  python -m benchmarks.accelerators --minutes=9 --out=DIR [--only=OP] [--tune]
+
+First what the machine is and what it does at best. Then, most valuable first
+and until the time is up, the recurrences at sizes of large models, of agents
+and of long sequences, forward and with gradients: every method is compared with
+plain steps in float64, and one that is wrong is not timed; what "auto" takes,
+our kernel and the peers (`benchmarks/peers_gpu/README.md`) are timed side by
+side, each with the milliseconds that the device needs at least, the share of
+that limit, temporaries and seconds to compile. Then whole programs: PPO, SPR,
+DTS and a language model; at last the remaining methods.
+
+With --tune, candidates of method and sizes are timed instead, and rows for
+`jaxseq/recurrence/kernels/table.py` printed. --only takes names of recurrences
+and of programs, as in --only=selective,ppo.
+
+Every row is written to DIR/rows.jsonl at once; the tables come last and go to
+DIR/table.md. Compiling is done side by side: its seconds are those of a busy
+machine. On a CPU everything is tiny, and says nothing but that it works.
+"""
+
+import os
+import pathlib
+
+from absl import app
+from absl import flags
+import jax
+
+from benchmarks.accelerators import machine
+from benchmarks.accelerators import peers
+from benchmarks.accelerators import problems
+from benchmarks.accelerators import recurrences
+from benchmarks.accelerators import report
+from benchmarks.accelerators import rows
+
+_MINUTES = flags.DEFINE_float("minutes", 9.0, "When no row is begun any more.")
+_OUT = flags.DEFINE_string("out", None, "Directory for rows and tables.")
+_ONLY = flags.DEFINE_list("only", None, "Recurrences and programs; all if none")
+_TUNE = flags.DEFINE_bool("tune", False, "Time candidates instead.")
+_PEERS = flags.DEFINE_bool(
+  "peers", None, "Time others beside ours; on GPUs if not given."
+)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  # The peers' processes want memory, too.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  platform = jax.default_backend()
+  tiny = platform == "cpu"
+  whole = rows.programs_of(tiny)
+  names = [*recurrences.OPS, *whole]
+  only = _ONLY.value or names
+  unknown = [name for name in only if name not in names]
+  if unknown:
+    raise app.UsageError(f"--only: got {unknown}, expected some of {names}.")
+  directory = pathlib.Path(_OUT.value)
+  found = report.Report(directory)
+  best = machine.measured(tiny)
+  found.add({"what": "machine"} | machine.described() | best)
+  chip = problems.chip_of(jax.devices()[0].device_kind, 1e9 * best["copy_gb_s"])
+  wants_peers = platform == "gpu" if _PEERS.value is None else _PEERS.value
+  others = peers.Peers(directory, platform) if wants_peers else None
+  checked_on = problems.tiny if tiny else problems.small
+  measured = rows.Rows(found, chip, 60 * _MINUTES.value, checked_on, others)
+  if tiny:
+    chosen = [problems.tiny(op) for op in recurrences.OPS if op in only]
+  else:
+    chosen = [problem for problem in problems.ROWS if problem.op in only]
+  try:
+    if _TUNE.value:
+      for problem in chosen:
+        measured.tune(problem)
+    else:
+      for problem in chosen:
+        measured.first(problem)
+      for name, make in whole.items():
+        if name in only:
+          measured.program(name, make)
+      for problem in chosen:
+        measured.rest(problem)
+  finally:
+    if others is not None:
+      others.close()
+    print("\n" + found.finish())
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("out")
+  app.run(main)

@@ -1,0 +1,247 @@
+r"""What the compilers of an H100 and a TPU v5e say, without the hardware.
+
+  make test-compile        # once: installs the compilers
+  .venvs/compile/bin/python -m benchmarks.accelerators.counted \
+    --table=FILE.json [--platforms=cuda,tpu] [--ops=linear,ssd] \
+    [--mixers=s5,mamba] [--programs=ppo_s5,spr]
+  .venvs/compile/bin/python -m benchmarks.accelerators.counted \
+    --table=AFTER.json --before=BEFORE.json
+
+Compiles the recurrences at the sizes of the benchmark, every mixer with
+bfloat16 activations, and whole programs, forward and with the gradient, and
+writes down how many kernels a run starts, how many bytes they move
+(`tests/compile/kernels.py`), temporaries, and the seconds to compile. What is
+in the table already is not compiled again. With --before, prints the tables
+of docs/accelerators.md instead and compiles nothing.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import json
+import pathlib
+import time
+
+from absl import app
+from absl import flags
+import jax
+import jax.numpy as jnp
+
+from benchmarks.accelerators import problems
+from benchmarks.accelerators import programs
+from benchmarks.accelerators import recurrences
+from jaxseq import mixers
+from jaxseq.rl.agents import ppo
+from jaxseq.spr import runner
+from tests.compile import kernels
+from tests.compile import targets
+
+_TABLE = flags.DEFINE_string("table", None, "JSON file that keeps the counts.")
+_BEFORE = flags.DEFINE_string("before", None, "Counts to print beside those.")
+_PLATFORMS = flags.DEFINE_list("platforms", ["cuda", "tpu"], "Compilers.")
+_OPS = flags.DEFINE_list("ops", list(recurrences.OPS), "Recurrences.")
+_MIXERS = flags.DEFINE_list("mixers", list(mixers.names()), "Mixers.")
+_PROGRAMS = flags.DEFINE_list(
+  "programs", ["ppo_s5", "ppo_gru", "spr", "dts", "mamba2_lm"], "Programs."
+)
+
+# That a small kernel takes to be started, one after the other.
+_KERNEL_SECONDS = 4e-6
+# Of the mixers' rows: (batch, time, d_model).
+MIXER_SIZES = 8, 4096, 512
+_MIXER_OPTIONS = {"attention": {"window": 512}}
+
+
+def mixer(name: str, kind: str):
+  """A mixer's forward pass or gradient, and shapes for it."""
+  module = mixers.get(name)
+  batch, length, width = MIXER_SIZES
+  options = _MIXER_OPTIONS.get(name, {})
+  config = mixers.make_config(name, d_model=width, **options)
+  params = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
+  x = jax.ShapeDtypeStruct((batch, length, width), jnp.bfloat16)
+  reset = jax.ShapeDtypeStruct((batch, length), jnp.bool_)
+
+  def forward(params, x, reset):
+    y, state = module.apply(config, params, x, None, reset)
+    return y, jax.tree.leaves(state)
+
+  def loss(params, x, reset):
+    y, _ = forward(params, x, reset)
+    return jnp.sum(jnp.square(y.astype(jnp.float32)))
+
+  gradient = jax.value_and_grad(loss, argnums=(0, 1))
+  function = {"forward": forward, "gradient": gradient}[kind]
+  return function, (params, x, reset)
+
+
+def counted(compiled: jax.stages.Compiled) -> dict[str, float]:
+  """Kernels and bytes of one run, and temporaries."""
+  text = compiled.as_text()
+  return {
+    "kernels": kernels.count(text),
+    "bytes": kernels.moved(text),
+    "temporary": compiled.memory_analysis().temp_size_in_bytes,
+  }
+
+
+def program(platform: str, name: str) -> dict[str, float]:
+  """Counts of a whole program."""
+  if name in ("ppo_s5", "ppo_gru"):
+    return _ppo(platform, name.removeprefix("ppo_"))
+  if name == "spr":
+    place = targets.sharding(platform)
+    agent, game = programs.spr_agent()
+    with targets.choosing_for(platform):
+      lowered = runner.lower_step(agent, game, sharding=place)
+    return counted(lowered.compile())
+  made = {
+    "dts": functools.partial(programs.of_dts, updates=1),
+    "mamba2_lm": functools.partial(programs.of_language_model, layers=4),
+  }[name]()
+  state = jax.eval_shape(made.init)
+  return counted(targets.compiled(platform, made.function, state, *made.given))
+
+
+def _ppo(platform, memory):
+  """An update of all epochs, from those of one epoch and of two."""
+  config = programs.ppo_config(memory)
+  one, two = (
+    counted(
+      targets.compiled(
+        platform,
+        functools.partial(ppo.update, each),
+        jax.eval_shape(functools.partial(ppo.init, each), jax.random.key(0)),
+      )
+    )
+    for each in (
+      dataclasses.replace(config, num_epochs=epochs) for epochs in (1, 2)
+    )
+  )
+  epochs = config.num_epochs - 1
+  whole = {key: one[key] + epochs * (two[key] - one[key]) for key in one}
+  return whole | {"temporary": two["temporary"]}
+
+
+def _of_problem(problem, kind, platform):
+  function, shapes = problem.function(kind), problem.shapes()
+  return counted(targets.compiled(platform, function, shapes))
+
+
+def _of_mixer(name, kind, platform):
+  function, arguments = mixer(name, kind)
+  return counted(targets.compiled(platform, function, *arguments))
+
+
+def cases() -> dict[str, Callable[[str], dict[str, float]]]:
+  """Names of rows, and functions from a platform to what is counted."""
+  found = {}
+  for problem in problems.MAIN:
+    if problem.op in _OPS.value:
+      for kind in problems.KINDS:
+        found[f"op {problem.op} {kind}"] = functools.partial(
+          _of_problem, problem, kind
+        )
+  for name in _MIXERS.value:
+    for kind in problems.KINDS:
+      found[f"mixer {name} {kind}"] = functools.partial(_of_mixer, name, kind)
+  for name in _PROGRAMS.value:
+    found[f"program {name}"] = functools.partial(
+      lambda name, platform: program(platform, name), name
+    )
+  return found
+
+
+def markdown(after: dict, before: dict) -> str:
+  """Tables of what was counted before and after, of both chips.
+
+  Args:
+    after: a table as `main` writes it.
+    before: another one; rows that either lacks are empty.
+  """
+  head = (
+    "| | at least GB | limit ms: H100, v5e | H100 kernels | H100 GB | H100 MB |"
+    " H100 ms, estimated | v5e GB | v5e MB |"
+  )
+  lines = [head, "| --- " * 9 + "|"]
+  for problem in problems.MAIN:
+    for kind in problems.KINDS:
+      limits = (
+        f"{1e3 * problem.floor(kind, chip):.2f}"
+        for chip in (problems.H100, problems.TPU_V5E)
+      )
+      least = f"{problem.least_bytes(kind) / 1e9:.2f}"
+      case = f"op {problem.op} {kind}"
+      first = f"| `{problem.op}` {kind} | {least} | {', '.join(limits)} |"
+      lines.append(first + _cells(after, before, case))
+  head = "| | H100 kernels | H100 GB | H100 MB | H100 ms, estimated |"
+  lines += ["", head + " v5e GB | v5e MB |", "| --- " * 7 + "|"]
+  others = [f"mixer {n} {k}" for n in mixers.names() for k in problems.KINDS]
+  others += [f"program {name}" for name in _PROGRAMS.value]
+  for case in others:
+    _, name, *kind = case.split()
+    words = " ".join([f"`{name}`", *kind])
+    lines.append(f"| {words} |{_cells(after, before, case)}")
+  return "\n".join(lines)
+
+
+def _cells(after, before, case):
+  """Kernels, GB, MB and milliseconds of one row, before and after."""
+  columns = [("cuda", word) for word in (_kernels, _gb, _mb, _estimate)]
+  columns += [("tpu", word) for word in (_gb, _mb)]
+  cells = []
+  for platform, word in columns:
+    key = f"{platform} {case}"
+    old, new = (
+      word(table[key]) if key in table else "-" for table in (before, after)
+    )
+    cells.append(old if old == new else f"{old} → {new}")
+  return "".join(f" {cell} |" for cell in cells)
+
+
+def _kernels(row):
+  return f"{row['kernels']:,.0f}"
+
+
+def _gb(row):
+  return f"{row['bytes'] / 1e9:,.3g}"
+
+
+def _mb(row):
+  return f"{row['temporary'] / 1e6:,.0f}"
+
+
+def _estimate(row):
+  """From the longer of moving bytes and starting kernels, to their sum."""
+  moving = 1e3 * row["bytes"] / problems.H100.bandwidth
+  starting = 1e3 * row["kernels"] * _KERNEL_SECONDS
+  least, most = max(moving, starting), moving + starting
+  return "-".join(
+    f"{ms:,.0f}" if ms >= 10 else f"{ms:.2g}" for ms in (least, most)
+  )
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  path = pathlib.Path(_TABLE.value)
+  table = json.loads(path.read_text()) if path.exists() else {}
+  if _BEFORE.value:
+    before = json.loads(pathlib.Path(_BEFORE.value).read_text())
+    print(markdown(table, before))
+    return
+  for case, run in cases().items():
+    for platform in _PLATFORMS.value:
+      key = f"{platform} {case}"
+      if key in table:
+        continue
+      start = time.monotonic()
+      found = run(platform)
+      table[key] = found | {"seconds": round(time.monotonic() - start, 1)}
+      path.write_text(json.dumps(table, indent=1, sort_keys=True))
+      print(key, table[key], flush=True)
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("table")
+  app.run(main)

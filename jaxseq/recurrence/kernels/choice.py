@@ -1,0 +1,209 @@
+"""How a recurrence is computed: the one decision, by platform.
+
+On CPUs one step at a time was the fastest at nearly every shape measured, but
+for matrix states, where matrix products are. On accelerators a loop over time
+is bound by latency, so that the logarithmic depth of the tree is taken there,
+or large products; that half rests on the depth of the programs and on their
+bytes, counted, and not on timings. Kernels are taken where `table` says so.
+"""
+
+from collections.abc import Callable
+import functools
+import math
+from typing import Any
+
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq._types import PyTree
+from jaxseq.recurrence.kernels import contexts
+from jaxseq.recurrence.kernels import support
+from jaxseq.recurrence.kernels import table
+
+Options = dict[str, Any]
+
+
+def choose(
+  op: str,
+  platform: str,
+  chip: str | None,
+  dtype: jnp.dtype,
+  shape: tuple[int, ...],
+  method: str = "auto",
+) -> tuple[str, Options]:
+  """Decides what `method="auto"` means, and the sizes that go with a method.
+
+  A pure function of its arguments.
+
+  Args:
+    op: one of the recurrences below.
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    chip: as `contexts.machine` gives it; None for no kernels.
+    dtype: of the inputs.
+    shape: of the problem, with all batch axes as rows:
+      "linear" (rows, time, n), "lti" (rows, time, inputs, states),
+      "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
+      time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv).
+    method: "auto", or a name, which stays: then its sizes are decided.
+
+  Returns:
+    The method and its options, by name.
+  """
+  if method == "auto" and support.why_not(op, platform, chip, dtype) is None:
+    row = table.find(op, chip, jnp.dtype(dtype).name, shape)
+    if row is not None:
+      return row.method, dict(row.options)
+  return _OPS[op](platform, method, shape)
+
+
+def by_platform(
+  op: str,
+  dtype: jnp.dtype,
+  shape: tuple[int, ...],
+  run: Callable[..., PyTree],
+  *arguments: PyTree,
+  method: str = "auto",
+  **named: Any,
+) -> PyTree:
+  """Runs a recurrence as chosen for the platform the program is lowered for.
+
+  Where there is only a CPU, this is `run` as chosen for it. On a machine with
+  an accelerator the program holds both the CPU's way and the accelerator's
+  until it is lowered, which keeps one: there `run` is traced once for each, so
+  that a program placed on the CPU of such a machine takes the CPU's way, and a
+  kernel is lowered for no other chip.
+
+      def run(q, k, v, *, method, chunk_size):
+        ...
+
+      o, final = choice.by_platform(
+        "outer", dtype, shape, run, q, k, v,
+        method=method, chunk_size=chunk_size,
+      )
+
+  Args:
+    op: as in `choose`.
+    dtype: as in `choose`.
+    shape: as in `choose`.
+    run: a function of the arguments, `method` and the options of `choose` by
+      name; differentiable as often as needed. It reads nothing off the platform
+      itself: what depends on it comes by name, into its gradient, too.
+    *arguments: pytrees of arrays; all arrays that the result depends on.
+    method: "auto", or what the caller named.
+    **named: options that the caller gave, instead of those chosen; None where
+      it gave none.
+
+  Returns:
+    What `run` returns.
+  """
+  given = {name: x for name, x in named.items() if x is not None}
+
+  def chosen(platform, chip):
+    found, options = choose(op, platform, chip, dtype, shape, method)
+    return options | given | {"method": found}
+
+  def branch(platform, chip):
+    options = chosen(platform, chip)
+
+    def traced(*arguments):
+      with contexts.branch(platform, chip):
+        return run(*arguments, **options)
+
+    return traced
+
+  if method == "pallas":
+    return run(*arguments, **chosen(support.form(op, dtype).chip, None))
+  platform, chip = contexts.machine()
+  chip = None if contexts.is_off() else chip
+  own, plain, on_cpu = (
+    chosen(*each)
+    for each in ((platform, chip), (platform, None), ("cpu", None))
+  )
+  if contexts.is_branch() or platform == "cpu" or own == on_cpu:
+    return run(*arguments, **own)
+  branches = {"cpu": branch("cpu", None)}
+  if own != plain:
+    # A kernel is lowered for its own chip only.
+    branches[_LOWERED.get(platform, platform)] = branch(platform, chip)
+  return lax.platform_dependent(
+    *arguments, default=branch(platform, None), **branches
+  )
+
+
+def _linear(platform, method, shape):
+  """One step at a time, or a tree."""
+  if method == "auto":
+    steps = platform == "cpu" or shape[1] == 1
+    method = "sequential" if steps else "associative"
+  return method, {}
+
+
+def _lti(platform, method, shape):
+  """As a linear recurrence, in chunks: those are what memory goes to."""
+  rows, time = max(shape[0], 1), shape[1]
+  if platform == "cpu":
+    # Matrix products want 2048 rows, but 1024 do where there would be fewer
+    # than eight chunks.
+    size = max(1024 // rows, min(2048 // rows, time // 8))
+    size = max(32, min(256, size))
+  else:
+    # Long enough to keep the device busy, and never all states of many rows.
+    size = max(128, min(1024, 2**14 // rows))
+  size = min(time, size)
+  return _linear(platform, method, (rows, size))[0], {"chunk_size": size}
+
+
+def _selective(platform, method, shape):
+  """As a linear recurrence; step by step on TPUs, whose loops stay on chip."""
+  time = shape[1]
+  # Boundaries and states of a chunk take the least memory at sqrt(time). A size
+  # that divides the length saves the code for a remainder.
+  longest = max(32, min(256, math.isqrt(time)))
+  divisors = (d for d in range(longest, longest // 2, -1) if time % d == 0)
+  size = next(divisors, min(longest, time))
+  if method == "auto" and platform == "tpu":
+    method = "sequential"
+  method, _ = _linear(platform, method, (shape[0], size))
+  return method, {"chunk_size": size}
+
+
+def _outer(platform, method, shape, per_channel=False):
+  """Matrix products, but where a small state has a decay per channel."""
+  _, time, _, dk, dv = shape
+  if method == "auto":
+    small = platform == "cpu" and per_channel and dk * dv <= 256
+    method = "sequential" if time == 1 or small else "chunked"
+  # Work in a chunk grows with its length, that between chunks with the state;
+  # the states kept for the gradient should not outgrow the inputs.
+  size = 32 if platform == "cpu" else 128
+  while size < 256 and size * size < dk * dv:
+    size *= 2
+  return method, {"chunk_size": min(time, size)}
+
+
+def _softmax_outer(platform, method, shape):
+  """Matrix products over chunks, or a step for one element."""
+  time = shape[1]
+  if method == "auto":
+    method = "sequential" if time == 1 else "chunked"
+  return method, {"chunk_size": min(time, 64 if platform == "cpu" else 128)}
+
+
+def _softmax(platform, method, shape):
+  """As for matrices; on CPUs in half the size, as products are all there is."""
+  method, options = _softmax_outer(platform, method, shape)
+  size = options["chunk_size"]
+  return method, {"chunk_size": min(size, 32) if platform == "cpu" else size}
+
+
+_OPS = {
+  "linear": _linear,
+  "lti": _lti,
+  "selective": _selective,
+  "outer": _outer,
+  "outer_per_channel": functools.partial(_outer, per_channel=True),
+  "softmax": _softmax,
+  "softmax_outer": _softmax_outer,
+}
+# What lowering calls a platform, where `jax.default_backend()` says otherwise.
+_LOWERED = {"gpu": "cuda"}

@@ -1,0 +1,106 @@
+"""Where kernels run, and what they share."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.kernels import contexts
+
+# The recurrences that have kernels, and for which kinds of chips.
+KERNELS: dict[str, tuple[str, ...]] = {}
+# GPUs that the kernels are written for: Hopper.
+_CAPABILITIES = ("sm_90",)
+
+
+class Form(NamedTuple):
+  """Which form of a kernel runs: static.
+
+  Attributes:
+    chip: "tpu" or "gpu".
+    interpret: whether Pallas's interpreter runs it.
+  """
+
+  chip: str
+  interpret: bool
+
+
+def form(op: str, dtype: jnp.dtype) -> Form:
+  """The form in which `method="pallas"` runs here.
+
+  Args:
+    op: a key of `KERNELS`.
+    dtype: of the inputs.
+
+  Returns:
+    The form.
+
+  Raises:
+    NotImplementedError: if there is none, with the reason.
+  """
+  chip = contexts.interpreted()
+  if chip is None:
+    reason = why_not(op, *contexts.machine(), dtype)
+    found = Form(contexts.machine()[0], False)
+  else:
+    fitting = {"tpu": None, "gpu": _CAPABILITIES[0]}[chip]
+    reason = why_not(op, chip, fitting, dtype)
+    found = Form(chip, True)
+  if reason is not None:
+    raise NotImplementedError(reason)
+  return found
+
+
+def why_not(
+  op: str, platform: str, chip: str | None, dtype: jnp.dtype
+) -> str | None:
+  """Why no kernel runs there: a sentence, or None if one does.
+
+  Args:
+    op: a key of `KERNELS`.
+    platform: "cpu", "gpu", "tpu", ...
+    chip: as `contexts.machine` gives it.
+    dtype: of the inputs.
+  """
+
+  def sentence(got, expected):
+    return f"method='pallas' of {op}: got {got}, expected {expected}."
+
+  dtype = jnp.dtype(dtype)
+  if op not in KERNELS:
+    return sentence("a recurrence without kernels", f"one of {list(KERNELS)}")
+  if platform not in ("gpu", "tpu"):
+    expected = "a TPU, a GPU of the kind H100, or kernels.interpret()"
+    return sentence(f"platform {platform}", expected)
+  if platform not in KERNELS[op]:
+    return sentence(f"platform {platform}", f"one of {KERNELS[op]}")
+  if jnp.finfo(dtype).bits > 32:
+    return sentence(f"dtype {dtype}", "one of at most 32 bits")
+  if platform == "gpu" and chip not in _CAPABILITIES:
+    return sentence(f"GPU {chip}", f"one of {_CAPABILITIES}")
+  if platform == "gpu" and jax.__version_info__ < (0, 11):
+    return sentence(f"jax {jax.__version__} on a GPU", "0.11 or later")
+  return None
+
+
+def interpreter(form: Form):
+  """What `interpret=` of `pl.pallas_call` or `plgpu.kernel` takes."""
+  if not form.interpret:
+    return False
+  if form.chip == "tpu":
+    return True
+  from jax.experimental.pallas import mosaic_gpu as plgpu
+
+  return plgpu.InterpretGPUParams()
+
+
+def padded(
+  x: jax.Array, axis: int, multiple: int, fill: float = 0
+) -> jax.Array:
+  """`x` with `fill` at the end of an axis, up to a multiple of a size."""
+  missing = -x.shape[axis] % multiple
+  if not missing:
+    return x
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, missing)
+  return jnp.pad(x, widths, constant_values=fill)

@@ -1,0 +1,169 @@
+"""Methods are chosen by the platform that a program is lowered for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+from jaxseq.recurrence import kernels
+from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import contexts
+from jaxseq.recurrence.kernels import support
+from jaxseq.recurrence.kernels import table
+
+H100 = ("gpu", "sm_90")
+
+
+@pytest.fixture
+def arrays():
+  rng = np.random.default_rng(0)
+  a = rng.uniform(0.5, 1, (2, 40, 3)).astype("f4")
+  return a, rng.normal(size=(2, 40, 3)).astype("f4")
+
+
+def run(a, b):
+  return recurrence.linear_scan(a, b)[0]
+
+
+def lowered(*platforms):
+  """The program of `linear_scan` for these platforms, as text."""
+  shape = jax.ShapeDtypeStruct((2, 40, 3), jnp.float32)
+  exported = jax.export.export(jax.jit(run), platforms=platforms)
+  return exported(shape, shape).mlir_module()
+
+
+def test_a_machine_without_accelerators_has_one_way(arrays):
+  assert "platform_index" not in str(jax.make_jaxpr(run)(*arrays))
+  with kernels.choosing_for(*H100):
+    assert "platform_index" in str(jax.make_jaxpr(run)(*arrays))
+
+
+@pytest.mark.parametrize("chip", [H100, ("tpu", "TPU v5 lite")])
+def test_a_program_takes_the_way_of_its_own_platform(chip):
+  with kernels.choosing_for(*chip):
+    assert lowered("cpu").count("stablehlo.while") == 1
+    assert "stablehlo.while" not in lowered("cuda")
+    assert lowered("cpu", "cuda", "tpu").count("stablehlo.while") == 1
+
+
+@pytest.mark.parametrize("time", [1, 40])
+def test_on_the_cpu_of_a_gpu_machine_numbers_are_the_same(arrays, time):
+  """Forward and gradient, in a loop over layers, recomputed, and mapped."""
+  a, b = (x[:, :time] for x in arrays)
+
+  def loss(a, b):
+    def layer(x, scale):
+      return jax.checkpoint(jax.vmap(run))(scale * a, x), None
+
+    y, _ = jax.lax.scan(layer, b, jnp.array([0.9, 0.8]))
+    return jnp.sum(y**2)
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
+  expected = gradient(a, b)
+  with kernels.choosing_for(*H100):
+    found = gradient(a, b)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_contexts_are_part_of_what_jit_remembers():
+  seen = []
+
+  @jax.jit
+  def see(x):
+    seen.append((contexts.machine(), contexts.interpreted(), contexts.is_off()))
+    return x
+
+  here = contexts.machine()
+  see(1.0)
+  with kernels.choosing_for(*H100):
+    see(1.0)
+    with kernels.interpret("tpu"):
+      see(1.0)
+  with kernels.off():
+    see(1.0)
+  see(1.0)
+  assert seen == [
+    (here, None, False),
+    (H100, None, False),
+    (H100, "tpu", False),
+    (here, None, True),
+  ]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_what_the_caller_names_stays(platform):
+  def sizes(x, *, method, chunk_size):
+    assert (method, chunk_size) == ("chunked", 7)
+    return x
+
+  with kernels.choosing_for(platform, None):
+    shape, named = (2, 40, 1, 8, 8), {"method": "chunked", "chunk_size": 7}
+    x = choice.by_platform("outer", jnp.float32, shape, sizes, 1.0, **named)
+  assert x == 1.0
+
+
+def test_there_is_a_decision_for_every_recurrence():
+  shapes = dict.fromkeys(("lti", "selective"), (2, 300, 4, 8))
+  shapes |= dict.fromkeys(("softmax", "softmax_outer"), (2, 300, 8, 8))
+  shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
+  shapes["linear"] = (2, 300, 8)
+  assert shapes.keys() == choice._OPS.keys()
+  for op, shape in shapes.items():
+    for platform in ("cpu", "gpu", "tpu"):
+      found = choice.choose(op, platform, None, jnp.float32, shape)
+      assert found == choice.choose(op, platform, None, jnp.float32, shape)
+      assert found[0] in ("sequential", "associative", "chunked")
+      assert found[1].get("chunk_size", 1) in range(1, 301)
+
+
+def row(*shape, method="associative", chip="sm_90"):
+  return table.Row(
+    "linear", chip, "float32", shape, method, {}, 1.0, 0.5, "0.11.2", "today"
+  )
+
+
+def test_the_nearest_row_within_a_factor_of_two_counts():
+  rows = (row(8, 4096, 1024), row(8, 4096, 2048), row(8, 4096, 8, chip="x"))
+  assert (
+    table.find("linear", "sm_90", "float32", (8, 4000, 1100), rows) == (rows[0])
+  )
+  assert (
+    table.find("linear", "sm_90", "float32", (4, 4096, 2000), rows) == (rows[1])
+  )
+  for op, chip, dtype, shape in (
+    ("lti", "sm_90", "float32", (8, 4096, 1024)),
+    ("linear", None, "float32", (8, 4096, 1024)),
+    ("linear", "sm_90", "bfloat16", (8, 4096, 1024)),
+    ("linear", "sm_90", "float32", (8, 4096, 256)),
+    ("linear", "x", "float32", (32, 4096, 8)),
+  ):
+    assert table.find(op, chip, dtype, shape, rows) is None
+
+
+def test_why_not_is_one_sentence(monkeypatch):
+  monkeypatch.setitem(support.KERNELS, "linear", ("tpu", "gpu"))
+
+  def why_not(op="linear", platform="gpu", chip="sm_90", dtype=jnp.float32):
+    return support.why_not(op, platform, chip, dtype)
+
+  assert why_not(platform="tpu", chip="TPU v5 lite") is None
+  assert "got dtype float64" in why_not(dtype=jnp.float64)
+  assert "got dtype complex128" in why_not(dtype=jnp.complex128)
+  assert "got platform cpu" in why_not(platform="cpu", chip=None)
+  assert "got GPU sm_80" in why_not(chip="sm_80")
+  assert "without kernels" in why_not(op="fft")
+  new = jax.__version_info__ >= (0, 11)
+  assert (why_not(dtype=jnp.bfloat16) is None) == new
+  with pytest.raises(NotImplementedError, match="method='pallas' of linear: "):
+    support.form("linear", jnp.float32)
+  with kernels.interpret():
+    assert support.form("linear", jnp.float32) == ("tpu", True)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_padded(size):
+  x = jnp.ones((2, size, 3))
+  expected = np.ones((2, 8 * -(-size // 8), 3))
+  expected[:, size:] = 5
+  np.testing.assert_array_equal(support.padded(x, 1, 8, 5), expected)
