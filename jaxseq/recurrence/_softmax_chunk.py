@@ -91,16 +91,22 @@ def _associative(state, inputs, reset, sink):
     reset = jnp.zeros(logits.shape[:2], bool)
   elif sink is not None:
     # A fresh sequence starts with the sink.
-    begun = _softmax_state.softmax_combine(_softmax_state.fresh(sink, leaves), leaves)
+    begun = _softmax_state.softmax_combine(
+      _softmax_state.fresh(sink, leaves), leaves
+    )
     leaves = _resets.select(reset, begun, leaves)
   states = _scan_tree(state, leaves, reset)
-  o = jnp.einsum("rtd,rtde->rte", _softmax_state.divide(q, states.u[:, 1:]), states.w[:, 1:])
+  o = jnp.einsum(
+    "rtd,rtde->rte", _softmax_state.divide(q, states.u[:, 1:]), states.w[:, 1:]
+  )
   return jax.tree.map(lambda x: x[:, -1], states), o
 
 
 def _scan_tree(first, leaves, reset):
   """The states before the first element and after each, [R, C + 1, ...]."""
-  nothing = jax.tree.map(lambda x: x[:, None], _softmax_state.fresh(None, first))
+  nothing = jax.tree.map(
+    lambda x: x[:, None], _softmax_state.fresh(None, first)
+  )
   leaves = jax.tree.map(
     lambda x, y: jnp.concatenate([x[:, None], y], axis=1), first, leaves
   )

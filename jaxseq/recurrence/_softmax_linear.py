@@ -21,6 +21,7 @@ from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import outer
+from jaxseq.recurrence.kernels import choice
 
 NEG = _softmax_state.NEG
 SoftmaxState = _softmax_state.SoftmaxState
@@ -41,17 +42,19 @@ def one_channel(
   scores: jax.Array,
   v: jax.Array,
   reset: jax.Array | None,
+  *,
+  steps: bool,
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
   """Averages of one channel, by a `linear_scan` of that method.
 
   From a state with m, u [R, 1] and w [R, 1, E], of the dtype to compute in,
   scores [R, T, 1], v [R, T, E] and flags [R, T] to the state after the last
-  element and outputs [R, T, E].
+  element and outputs [R, T, E]. Maxima are found in steps, or in a tree.
   """
   dtype = state.w.dtype
   scores, v = scores.astype(dtype), v.astype(dtype)
-  x = _weights(scores, state.m, state.u, reset, None, method)
+  x = _weights(scores, state.m, state.u, reset, None, steps, method)
   w, last = linear.linear_scan(
     x.decay, x.weight * v, state.w[:, 0], reset=reset, method=method
   )
@@ -63,25 +66,34 @@ def channels(
   state: SoftmaxState,
   inputs: _softmax_state.Inputs,
   reset: jax.Array | None,
+  *,
   sink: float | None,
+  size: int | None,
 ) -> tuple[SoftmaxState, jax.Array]:
   """Averages per channel, by an `outer_scan` of decays and shares.
 
   From a state with m, u [R, D] and w [R, D, E], of the dtype to compute in, and
-  flags [R, T] to the state after the last element and outputs [R, T, E].
+  flags [R, T] to the state after the last element and outputs [R, T, E]. `size`
+  is that of the chunks of `outer_scan`.
   """
   q, logits, k, v = inputs
   logits = logits.astype(state.u.dtype)
   decay, share, m, u = log_decay(logits, state.m, state.u, reset, sink)
   k = share if k is None else share * k
   average = _softmax_state.divide(state.w, state.u[..., None])
-  o, average = outer.outer_scan(q, k, v, decay, average, reset=reset)
+  o, average = outer.outer_scan(
+    q, k, v, decay, average, reset=reset, chunk_size=size
+  )
   state = SoftmaxState(m, u, u[..., None] * average)
   return state, o.astype(jnp.result_type(*jax.tree.leaves(inputs)))
 
 
 def log_decay(
-  logits: jax.Array, m: jax.Array, u: jax.Array, reset, sink: float | None
+  logits: jax.Array,
+  m: jax.Array,
+  u: jax.Array,
+  reset: jax.Array | None,
+  sink: float | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """log(Delta_{t-1} / Delta_t), exp(logits_t) / Delta_t, and the last m and u.
 
@@ -89,7 +101,17 @@ def log_decay(
   Differences of logarithms of Delta would lose the digits of its growth; here
   maxima and sums are compared on their own.
   """
-  x = _weights(logits, m, u, reset, sink, "auto")
+  return choice.by_platform(
+    *("linear", logits.dtype, logits.shape),
+    functools.partial(_log_decay, sink=sink),
+    *(logits, m, u, reset),
+  )
+
+
+def _log_decay(logits, m, u, reset, *, sink, method, **options):
+  del options  # The `linear_scan` inside has its own.
+  steps = method == "sequential"
+  x = _weights(logits, m, u, reset, sink, steps, "auto")
   u_before = _previous(x.u, u, reset, 0 if sink is None else 1)
   # Nothing is forgotten where there was nothing.
   some = (u_before > 0) & (x.u > 0)
@@ -99,14 +121,13 @@ def log_decay(
   return decay, share, x.after[:, -1], x.u[:, -1]
 
 
-def _weights(logits, m, u, reset, sink, method):
+def _weights(logits, m, u, reset, sink, steps, method):
   """What is known of the elements before any value is."""
   logits = _softmax_state.clamp(logits)
-  method = linear.resolve_method(method, logits.shape[1])
-  form = _steps if method == "sequential" else _tree
-  constants = lax.stop_gradient((logits, m, u))
-  after, total = form(constants[0], reset, sink, constants[1:])
-  before = _previous(after, constants[1], reset, NEG if sink is None else sink)
+  form = _steps if steps else _tree
+  fixed, *init = lax.stop_gradient((logits, m, u))
+  after, total = form(fixed, reset, sink, tuple(init))
+  before = _previous(after, init[0], reset, NEG if sink is None else sink)
   # Where a logit is undefined its weight is, and all that is added to it. The
   # decay is not: a product of decays that ends in a reset has to be 0.
   fall = before - after

@@ -16,8 +16,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import _resets
-
 # The logit of nothing. -inf would make exp(m - m) undefined.
 NEG = -1e30
 

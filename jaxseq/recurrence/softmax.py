@@ -14,12 +14,10 @@ from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import softmax_outer
 from jaxseq.recurrence._sharded import averages
+from jaxseq.recurrence.kernels import choice
 
 SoftmaxState = _softmax_state.SoftmaxState
 softmax_combine = _softmax_state.softmax_combine
-
-# Numbers in the array of sums that is held at once: 32 MB in float32.
-_NUMBERS = 2**23
 
 
 def softmax_scan(
@@ -50,8 +48,8 @@ def softmax_scan(
       of nothing (not to `init`) before the element is consumed.
     mask: (*batch, time) bool; elements where it is false are left out. They
       still have an output: the average of what came before.
-    chunk_size: elements that are worked on together; by the size of the values
-      if None. The results do not depend on it, memory does.
+    chunk_size: elements whose sums are held together; by platform and size of
+      the values if None. The results do not depend on it.
     method: how the sums are formed, as in `linear_scan`. All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
@@ -67,9 +65,8 @@ def softmax_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
   """
   scores, values = _checked(scores, values, init, mask, 1)
-  *batch, time = scores.shape
   _checks.reset(reset, scores.shape)
-  linear.resolve_method(method, time)
+  _validate.choice("method", method, linear.METHODS)
   init = None if init is None else _one_channel(init)
   if chunk_size is not None:
     _validate.positive("chunk_size", chunk_size)
@@ -140,36 +137,43 @@ def _run(q, logits, k, values, init, *, reset, chunk_size, method):
   inputs = jax.tree.map(flat, inputs)
   init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
   reset = None if reset is None else flat(reset)
-  size = _size(rows * dv) if chunk_size is None else chunk_size
-  chunk = _chunk_function(method)
-
-  def fold(state):
-    if time <= size:
-      return chunk(state, inputs, reset)
-    return _chunks.over_chunks(chunk, size, state, inputs, reset)
-
-  final, outputs = _softmax_state.with_constant_shift(
-    fold, inputs[0], init, reset, None
+  outputs, final = choice.by_platform(
+    "softmax",
+    dtype,
+    (rows, time, 1, dv),
+    functools.partial(_over_time, named=method),
+    *(inputs, init, reset),
+    chunk_size=chunk_size,
   )
   return outputs.reshape(values.shape), jax.tree.map(
     lambda x: x.reshape(batch + x.shape[1:]), final
   )
 
 
-def _size(width):
-  """Elements whose sums, of `width` numbers each, are held together."""
-  return max(1024, _NUMBERS // width)
+def _over_time(inputs, init, reset, *, named, method, chunk_size):
+  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  steps = (method if named == "auto" else named) == "sequential"
+  chunk = _chunk_function(steps, named)
+
+  def fold(state):
+    if inputs[0].shape[1] <= chunk_size:
+      return chunk(state, inputs, reset)
+    return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset)
+
+  final, outputs = _softmax_state.with_constant_shift(
+    fold, inputs[0], init, reset, None
+  )
+  return outputs, final
 
 
 @functools.cache
-def _chunk_function(method):
+def _chunk_function(steps, method):
   """The function of a chunk; one object for each choice."""
 
   def chunk(state, inputs, reset):
-    scores, values = inputs
-    out = jnp.result_type(scores, values)
+    out = jnp.result_type(*inputs)
     state, o = _softmax_linear.one_channel(
-      state, scores, values, reset, method
+      state, *inputs, reset, steps=steps, method=method
     )
     return state, o.astype(out)
 

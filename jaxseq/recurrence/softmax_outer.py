@@ -14,6 +14,7 @@ from jaxseq.recurrence import _softmax_linear
 from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
+from jaxseq.recurrence.kernels import choice
 
 SoftmaxState = _softmax_state.SoftmaxState
 
@@ -24,11 +25,8 @@ METHODS = (*linear.METHODS, "decays")
 def choose_method(platform: str, time: int) -> str:
   """Decides what `method="auto"` means.
 
-  `benchmarks/softmax.py` prints timings of the machine it runs on. On CPUs one
-  exponential per element and channel is enough where logits are close together
-  ("chunked"), and that is the fastest. Elsewhere the depth of the programs
-  decides, and not a timing: there the decays of channels are taken together
-  for all elements ("decays"), with no loop inside the chunks.
+  `kernels.choice` decides it, and `benchmarks/softmax.py` prints the timings of
+  the machine it runs on.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
@@ -37,24 +35,8 @@ def choose_method(platform: str, time: int) -> str:
   Returns:
     One of "sequential", "chunked" and "decays".
   """
-  if time == 1:
-    return "sequential"
-  return "chunked" if platform == "cpu" else "decays"
-
-
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto"; raises ValueError for an unknown method."""
-  _validate.choice("method", method, METHODS)
-  if method == "auto":
-    return choose_method(jax.default_backend(), time)
-  return method
-
-
-def resolve_chunk_size(chunk_size: int | None, time: int) -> int:
-  """Replaces None; raises ValueError for what is no size."""
-  if chunk_size is None:
-    chunk_size = 64 if jax.default_backend() == "cpu" else 128
-  return min(_validate.positive("chunk_size", chunk_size), time)
+  shape = (1, time, 1, 1)
+  return choice.choose("softmax_outer", platform, None, jnp.float32, shape)[0]
 
 
 def softmax_outer_scan(
@@ -125,8 +107,9 @@ def softmax_outer_scan(
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
   _checks.reset(reset, batch + (time,))
   _check_sink(sink)
-  method = resolve_method(method, time)
-  size = resolve_chunk_size(chunk_size, time)
+  _validate.choice("method", method, METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   rows = math.prod(batch)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
@@ -137,19 +120,35 @@ def softmax_outer_scan(
   inputs = jax.tree.map(flat, inputs)
   init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
   reset = None if reset is None else flat(reset)
+  o, final = choice.by_platform(
+    "softmax_outer",
+    dtype,
+    (rows, time, dk, dv),
+    functools.partial(_over_time, sink=sink),
+    *(inputs, init, reset),
+    method=method,
+    chunk_size=chunk_size,
+  )
+  return o.reshape(batch + (time, dv)), jax.tree.map(
+    lambda x: x.reshape(batch + x.shape[1:]), final
+  )
+
+
+def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
+  """Outputs and the last state, of one batch axis."""
 
   def fold(state):
     if method == "decays":
-      return _softmax_linear.channels(state, inputs, reset, sink)
-    how = {"sink": sink, "size": size, "method": method}
+      return _softmax_linear.channels(
+        state, inputs, reset, sink=sink, size=chunk_size
+      )
+    how = {"sink": sink, "size": chunk_size, "method": method}
     return _softmax_chunk.run(inputs, state, reset, **how)
 
   final, o = _softmax_state.with_constant_shift(
     fold, inputs.logits, init, reset, sink
   )
-  return o.reshape(batch + (time, dv)), jax.tree.map(
-    lambda x: x.reshape(batch + x.shape[1:]), final
-  )
+  return o, final
 
 
 def softmax_outer_step(
