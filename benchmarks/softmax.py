@@ -57,11 +57,10 @@ def gradient(method, dk):
 
 def main():
   shapes = timing.shapes_of_flags(__doc__, SHAPES, 4)
-  for module, some in (
-    (linear, [shape for shape in shapes if shape[2] is None]),
-    (softmax_outer, [shape for shape in shapes if shape[2] is not None]),
-  ):
-    methods = module.METHODS[1:]
+  for outer in (False, True):
+    module = softmax_outer if outer else linear
+    methods = (*timing.METHODS, "decays") if outer else timing.METHODS
+    some = [shape for shape in shapes if (shape[2] is not None) == outer]
     timing.print_methods_head(f"{'B, T, D, E':>18} {'':>9}", methods)
     for shape in some:
       chosen = module.choose_method(jax.default_backend(), shape[1])
