@@ -13,7 +13,9 @@ text, 1.79 on the test text after the rest (`benchmarks.text_references`).
     --config=configs/language_model/kjv.py:stdlib
 
 models the source of Python's standard library, which is always there; with
-`:tiny` nothing is learnt, and in seconds it shows whether everything works.
+`:precision` small networks learn that in float32 and in bfloat16 (minutes;
+docs/precision.md), and with `:tiny` nothing is learnt, and in seconds it shows
+whether everything works.
 """
 
 import json
@@ -24,7 +26,8 @@ import ml_collections
 from configs import blocks
 from configs import supervised
 
-VARIANTS = ("full", "stdlib", "tiny")
+VARIANTS = ("full", "stdlib", "precision", "tiny")
+_IN_BOTH = ("attention", "gru", "linear_attention", "mamba", "s5")
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
@@ -42,6 +45,15 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.network = {"stack": {**stack, "activation": "none"}}
   config.optimizer = supervised.adamw(2e-3, 0.1, warmup_steps=200)
   config.arms = blocks.bare("mamba")
+  if variant == "precision":
+    config.update(num_updates=300, num_seeds=3, length=128, valid_tokens=32_768)
+    config.network.stack.update(d_model=64, num_layers=2, dropout=0.0)
+    config.optimizer.update(warmup_steps=50)
+    config.arms = {
+      f"{name}_{dtype}": blocks.bare(name, dtype=dtype)[name]
+      for name in _IN_BOTH
+      for dtype in ("float32", "bfloat16")
+    }
   if variant == "tiny":
     config.dynamic = {"length": 8, "pieces": 4}
     config.data_options = {"root": str(pathlib.Path(json.__file__).parent)}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
+from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 
 if TYPE_CHECKING:
@@ -53,15 +54,15 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       r1, r2 = jnp.split(q, 2, axis=-1)
       q = jnp.concatenate([r1, r2, r2, -r1], axis=-1)
       theta = positions.frequencies(width // 2, width, base)
-      angle = positions.angles(place, theta, x.dtype)
+      angle = positions.angles(place, theta, logits.dtype)
       angle = jnp.concatenate([angle, angle], axis=-1)
     else:
       half = config.lrpe == "cosine_half"
       q = positions.lrpe_cosine(q, place, base, half=half)
       theta = positions.cosine_frequencies(width, base, half)
-      angle = positions.angles(place, theta, x.dtype)
+      angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-    k = jnp.broadcast_to(k, q.shape)
+    k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
     logits = jnp.concatenate([logits, logits], axis=-1)
   # The heads are one more batch axis of the average.
   q, logits, k, v = (
@@ -78,8 +79,9 @@ def _vector(config, params, x, state, reset, mask, place, axis):
 def _scalar(config, params, x, state, reset, mask, place, axis):
   """One logit for each head: a decay, and the multiplicative recurrence."""
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
-  k, v = jax.nn.silu(k), _heads(config, x, params["W_v"])
-  logits = recurrence.dense(x, params["W_f"].astype(x.dtype))
+  k = contract.pointwise(jax.nn.silu, k)
+  v = _heads(config, x, params["W_v"])
+  logits = recurrence.dense(x, params["W_f"], wide=True)
   if mask is not None:
     logits = jnp.where(mask[..., None], logits, _NOTHING)
     k, v = (jnp.where(mask[..., None, None], z, 0) for z in (k, v))
@@ -88,7 +90,7 @@ def _scalar(config, params, x, state, reset, mask, place, axis):
     logits, m, u, axis=axis, reset=reset, sink=config.sink
   )
   if config.input_gate:
-    k = k * share[..., None]
+    k = contract.pointwise(jnp.multiply, k, share[..., None])
   base = config.lrpe_base
   if config.lrpe == "rotary":
     q, k = (positions.rotary(z, place, base) for z in (q, k))
@@ -154,7 +156,7 @@ def single_scan(
   Returns:
     (*batch, n, dv).
   """
-  keys = jax.nn.softmax(logits, axis=-2)
+  keys = jax.nn.softmax(logits, axis=-2).astype(v.dtype)
   if shape is not None:
     q, keys = (
       positions.md_lrpe(z, shape, theta, num_extra=num_extra) for z in (q, keys)
@@ -166,21 +168,27 @@ def output(
   config: "lightnet.Config", params: Params, o: jax.Array, x: jax.Array
 ) -> jax.Array:
   """Gate, norm and output projection of o (..., d_model); x gates."""
-  W_u1, W_u2, W_o = (params[n].astype(x.dtype) for n in ("W_u1", "W_u2", "W_o"))
+  W_u1, W_u2, W_o = (
+    params[n].astype(contract.wide_dtype(x)) for n in ("W_u1", "W_u2", "W_o")
+  )
   logits = recurrence.dense(recurrence.dense(x, W_u1), W_u2)
-  gate = getattr(jax.nn, config.gate)(logits)
-  if config.gate_position == "pre":
-    o = o * gate
-  eps, eps_on = config.norm_eps, config.norm_eps_on
-  o = positions.rms_norm(o, params["norm"], eps, eps_on=eps_on)
-  if config.gate_position == "post":
-    o = o * gate
+
+  def gated(o, logits, norm):
+    gate = getattr(jax.nn, config.gate)(logits)
+    if config.gate_position == "pre":
+      o = o * gate
+    eps, eps_on = config.norm_eps, config.norm_eps_on
+    o = positions.rms_norm(o, norm, eps, eps_on=eps_on)
+    return o * gate if config.gate_position == "post" else o
+
+  o = contract.pointwise(gated, o.astype(x.dtype), logits, params["norm"])
   return recurrence.dense(o, W_o)
 
 
 def _logits_v(config, params, x, mask):
   """Logits and values (..., time, H, width), masked elements left out."""
-  logits, v = (_heads(config, x, params[name]) for name in ("W_k", "W_v"))
+  logits = _heads(config, x, params["W_k"], wide=True)
+  v = _heads(config, x, params["W_v"])
   if mask is None:
     return logits, v
   mask = mask[..., None, None]
@@ -188,11 +196,11 @@ def _logits_v(config, params, x, mask):
 
 
 def _queries(config, params, x):
-  q = jax.nn.silu(_heads(config, x, params["W_q"]))
+  q = contract.pointwise(jax.nn.silu, _heads(config, x, params["W_q"]))
   return q / math.sqrt(config.key_width) if config.scale_q else q
 
 
-def _heads(config, x, W):
+def _heads(config, x, W, wide=False):
   """(..., d_model) -> (..., H, width)."""
-  y = recurrence.dense(x, W.astype(x.dtype))
+  y = recurrence.dense(x, W, wide=wide)
   return y.reshape(*y.shape[:-1], config.num_heads, -1)

@@ -174,6 +174,11 @@ def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
   return jnp.where(reset[..., None, None], jnp.zeros_like(state), state)
 
 
+def with_input(u: jax.Array, y: jax.Array, D: jax.Array) -> jax.Array:
+  """Y + D u: the feed-through of every channel."""
+  return y + D.astype(u.dtype) * u
+
+
 def choose_method(time: int, init: str, *, carried: bool) -> str:
   """Decides what `method="auto"` means for sequences without resets.
 

@@ -141,7 +141,7 @@ def apply(
     scores, values, state, axis=axis, reset=reset, mask=mask, chunk_size=size
   )
   outputs = jnp.moveaxis(outputs, -3, -2).reshape(x.shape)
-  return _output(params, outputs), state
+  return _output(params, outputs, values.dtype), state
 
 
 @contract.step(Config, init, initial_state)
@@ -158,7 +158,7 @@ def step(config, params, x, state, reset=None, *, mask=None):
   outputs, state = recurrence.softmax_step(
     scores, values, state, reset=reset, mask=mask
   )
-  return _output(params, outputs.reshape(x.shape)), state
+  return _output(params, outputs.reshape(x.shape), values.dtype), state
 
 
 def _per_head(flag, shape, axis):
@@ -169,23 +169,22 @@ def _per_head(flag, shape, axis):
 
 def _project(config, params, x, state):
   """Scores (..., heads) and values (..., heads, width)."""
-  x = x.astype(contract.wide_dtype(x, state))
+  x = x.astype(contract.product_dtype(x, state))
   heads = config.num_heads
   width = config.d_model // heads
-  p = contract.cast(params, x.dtype)
+  p = contract.cast(params, contract.wide_dtype(x))
   q = (p["q_tok"] @ p["W_q"] + p["b_q"]).reshape(heads, width)
   q = q / math.sqrt(width)
   # The query is the same for all elements, so keys need not be formed: it goes
   # through W_k once.
   W_score = jnp.einsum("ihw,hw->ih", p["W_k"].reshape(-1, heads, width), q)
   b_score = jnp.sum(p["b_k"].reshape(heads, width) * q, axis=-1)
-  values = recurrence.dense(x, p["W_v"]) + p["b_v"]
+  values = recurrence.dense(x, p["W_v"], p["b_v"])
   return (
-    recurrence.dense(x, W_score) + b_score,
+    recurrence.dense(x, W_score, b_score, wide=True),
     values.reshape(x.shape[:-1] + (heads, width)),
   )
 
 
-def _output(params, outputs):
-  y = recurrence.dense(outputs, params["W_o"].astype(outputs.dtype))
-  return y + params["b_o"].astype(outputs.dtype)
+def _output(params, outputs, dtype):
+  return recurrence.dense(outputs.astype(dtype), params["W_o"], params["b_o"])

@@ -132,10 +132,9 @@ def apply(
       `window` keys and values before its own; or, if all elements together are
       at most `window` + 1, one of those of `recurrence.softmax_attention`.
   """
-  dtype = contract.wide_dtype(x)
 
   def project(name):
-    y = recurrence.dense(x.astype(dtype), params[name].astype(dtype))
+    y = recurrence.dense(x, params[name])
     return y.reshape(*x.shape[:-1], -1, config.head_width)
 
   def rotate(x, index):
@@ -147,8 +146,9 @@ def apply(
   o, state = recurrence.window_attention(
     q, k, v, config.window, state, embed=embed, **options
   )
+  state = contract.cast(state, contract.wide_dtype(x))
   o = o.reshape(*x.shape[:-1], -1)
-  return recurrence.dense(o, params["W_o"].astype(dtype)), state
+  return recurrence.dense(o, params["W_o"]), state
 
 
 @contract.step(Config, init, initial_state)

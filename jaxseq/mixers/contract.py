@@ -69,6 +69,9 @@ class Traits:
     temporary: memory that the compiled `apply` may take on an accelerator
       beside its inputs, in multiples of these: by platform, "tpu" or "cuda",
       the forward pass and the gradient. Twice that of the GRU if not given.
+    bfloat16_error: what bfloat16 inputs may cost: the root mean square of the
+      errors of y, and of those of all gradients together, over that of the
+      numbers themselves.
   """
 
   keeps: str = ""
@@ -80,6 +83,7 @@ class Traits:
   temporary: Mapping[str, tuple[float, float]] = dataclasses.field(
     default_factory=dict
   )
+  bfloat16_error: tuple[float, float] = (0.01, 0.02)
 
 
 # `Traits.block` of what takes the place of attention in a Transformer.
@@ -269,11 +273,48 @@ def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
   return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
 
 
+def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
+  """Returns the dtype in which activations meet weights, by the inputs x.
+
+  That of x where it is narrower than float32, whatever the others; else the
+  common dtype of all.
+  """
+  if x.dtype != wide_dtype(x):
+    return x.dtype
+  return wide_dtype(x, *others)
+
+
 def project(params: Params, name: str, x: jax.Array) -> jax.Array:
   """Returns x @ params[name] + params[name + "_bias"], if there is a bias."""
-  y = recurrence.dense(x, params[name])
-  bias = params.get(f"{name}_bias")
-  return y if bias is None else y + bias
+  return recurrence.dense(x, params[name], params.get(f"{name}_bias"))
+
+
+def pointwise(
+  function: Callable[..., jax.Array], x: jax.Array, *arrays: jax.Array
+) -> jax.Array:
+  """Applies a function that is no product to activations, in float32 or wider.
+
+  Where x is narrower the result is rounded to its dtype once, and the gradient
+  keeps the arrays as they came and computes the function again: what is
+  computed between them takes no memory in float32.
+
+  Args:
+    function: of x and the arrays, to an array.
+    x: activations; its dtype is that of the result.
+    *arrays: further activations and parameters.
+
+  Returns:
+    The function's result; for wide x it is called with the arrays as they are.
+  """
+  wide = wide_dtype(x)
+  if x.dtype == wide:
+    return function(x, *arrays)
+
+  @jax.checkpoint
+  def run(*arrays):
+    return function(*cast(arrays, wide)).astype(x.dtype)
+
+  return run(x, *arrays)
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:

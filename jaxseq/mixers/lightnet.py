@@ -264,11 +264,12 @@ def apply(
   if position is not None:
     place, position = _places.since_reset(position, reset, x.shape[-2], axis)
     place = place[..., None]
-  wide, average = x.astype(dtype), recurrence.SoftmaxState(m, u, w)
+  average = recurrence.SoftmaxState(m, u, w)
+  x = x.astype(contract.product_dtype(x, state))
   o, average = _lightnet.over_time(
-    config, params, wide, average, reset, mask, place, axis
+    config, params, x, average, reset, mask, place, axis
   )
-  y = _lightnet.output(config, params, o.reshape(x.shape), wide)
+  y = _lightnet.output(config, params, o.reshape(x.shape), x)
   return y, State(*average, position)
 
 
@@ -295,7 +296,6 @@ def _run_array(config, params, x, given, mask, shape, num_extra):
     raise contract.error("decay", config.decay, "'vector' with shape")
   if config.lrpe not in ("none", "cosine"):
     raise contract.error("lrpe", config.lrpe, "'none' or 'cosine' with shape")
-  wide = x.astype(contract.wide_dtype(x))
-  o = _lightnet.array(config, params, wide, mask, shape, num_extra)
-  y = _lightnet.output(config, params, o.reshape(x.shape), wide)
+  o = _lightnet.array(config, params, x, mask, shape, num_extra)
+  y = _lightnet.output(config, params, o.reshape(x.shape), x)
   return y, None

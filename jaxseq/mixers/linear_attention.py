@@ -24,6 +24,7 @@ decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Literal
 from typing import NamedTuple
@@ -217,17 +218,17 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time."""
-  dtype = contract.wide_dtype(x)
-  u, params = x.astype(dtype), contract.cast(params, dtype)
+  params = contract.cast(params, contract.wide_dtype(x))
   q, k = (
-    _features(config, _heads(config, recurrence.dense(u, params[w])))
+    _features(config, _heads(config, recurrence.dense(x, params[w])))
     for w in _KEYS
   )
-  v = _heads(config, recurrence.dense(u, params["W_v"]))
+  v = _heads(config, recurrence.dense(x, params["W_v"]))
   turned, position = _turned(config, q, k, state.position, reset, axis)
-  o, state = _attend(config, params, (q, k), turned, v, u, state, reset, axis)
+  o, state = _attend(config, params, (q, k), turned, v, x, state, reset, axis)
   if config.gate == "silu":
-    o = o * jax.nn.silu(_heads(config, recurrence.dense(u, params["W_g"])))
+    gate = _heads(config, recurrence.dense(x, params["W_g"]))
+    o = contract.pointwise(lambda o, gate: o * jax.nn.silu(gate), o, gate)
   y = recurrence.dense(o.reshape(*x.shape[:-1], -1), params["W_o"])
   return y, state._replace(position=position)
 
@@ -247,25 +248,28 @@ def _heads(config, x):
 
 
 def _features(config, x):
-  if config.feature_map == "elu":
-    return jax.nn.elu(x) + 1
   if config.feature_map == "none":
     return x
-  return getattr(jax.nn, config.feature_map)(x)
+  if config.feature_map == "elu":
+    return contract.pointwise(lambda x: jax.nn.elu(x) + 1, x)
+  return contract.pointwise(getattr(jax.nn, config.feature_map), x)
 
 
 def _log_decay(config, params, x):
-  """Logarithms (..., heads, d_key | 1) of alpha, or None."""
+  """Logarithms (..., heads, d_key | 1) of alpha, at least float32, or None."""
   if config.decay == "none":
     return None
   if config.decay == "fixed":
     fixed = np.log1p(-(2.0 ** (-5 - np.arange(config.heads))))
     shape = (*x.shape[:-1], config.heads)
-    return jnp.broadcast_to(jnp.asarray(fixed, x.dtype), shape)[..., None]
-  logits = recurrence.dense(x, params["W_a"])
+    fixed = jnp.asarray(fixed, contract.wide_dtype(x))
+    return jnp.broadcast_to(fixed, shape)[..., None]
   if config.decay == "vector":
-    logits = recurrence.dense(logits, params["W_a2"])
-  logits = _heads(config, logits + params["b_a"])
+    low = recurrence.dense(x, params["W_a"])
+    logits = recurrence.dense(low, params["W_a2"], params["b_a"], wide=True)
+  else:
+    logits = recurrence.dense(x, params["W_a"], params["b_a"], wide=True)
+  logits = _heads(config, logits)
   return jax.nn.log_sigmoid(logits) / config.decay_temperature
 
 
@@ -281,7 +285,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   if config.normalization == "rms":
     q, k = turned
     o, S = scan(q * config.key_width**-0.5, k, v, state.S)
-    o = positions.rms_norm(o, params["norm_scale"], config.eps)
+    norm = functools.partial(positions.rms_norm, eps=config.eps)
+    o = contract.pointwise(norm, o, params["norm_scale"])
     return o, State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
   one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
@@ -293,7 +298,11 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
   else:
     o, S = scan(*turned, v, state.S)
     total, z = scan(*plain, one, z)
-  return o / (total + config.eps), State(S, z[..., 0], None)
+
+  def divided(o, total):
+    return o / (total + config.eps)
+
+  return contract.pointwise(divided, o, total), State(S, z[..., 0], None)
 
 
 def _turned(config, q, k, position, reset, axis):

@@ -147,19 +147,18 @@ def step(config, params, x, state, reset=None):
 
 
 def _run(config, params, x, state, reset, conv, scan):
-  dtype = contract.wide_dtype(x)
-  params = contract.cast(params, dtype)
+  params = contract.cast(params, contract.wide_dtype(x))
   inner, N = config.d_inner, config.d_state
-  u = contract.project(params, "in_proj", x.astype(dtype))
+  u = contract.project(params, "in_proj", x)
   u, z = u[..., :inner], u[..., inner:]
   u, window = conv(
     u, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )
-  u = jax.nn.silu(u)
+  u = contract.pointwise(jax.nn.silu, u.astype(x.dtype))
   projected = recurrence.dense(u, params["x_proj"])
   low, B, C = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
-  delta = recurrence.dense(low, params["dt_proj"]) + params["dt_bias"]
+  delta = recurrence.dense(low, params["dt_proj"], params["dt_bias"], wide=True)
   delta, A = jax.nn.softplus(delta), -jnp.exp(params["A_log"])
   y, ssm = scan(u, delta, A, B, C, state.ssm, D=params["D"], reset=reset)
-  y = contract.project(params, "out_proj", y * jax.nn.silu(z))
-  return y, State(window, ssm)
+  y = contract.pointwise(lambda y, z: y * jax.nn.silu(z), y, z)
+  return contract.project(params, "out_proj", y), State(window, ssm)

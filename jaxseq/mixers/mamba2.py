@@ -192,20 +192,32 @@ def step(config, params, x, state, reset=None):
 
 
 def _run(config, params, x, state, reset, conv, scan):
-  dtype = contract.wide_dtype(x)
-  params = contract.cast(params, dtype)
-  inner, channels = config.d_inner, config.conv_channels
-  projected = contract.project(params, "in_proj", x.astype(dtype))
-  z, xBC, dt = jnp.split(projected, (inner, inner + channels), axis=-1)
+  params = contract.cast(params, contract.wide_dtype(x))
+  z, xBC, dt = _project(config, params, x)
   xBC, window = conv(
     xBC, params["conv_weight"], params.get("conv_bias"), state.conv, reset
   )
   dt = jax.nn.softplus(dt + params["dt_bias"])
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
-  y, ssm = _ssm(config, params, jax.nn.silu(xBC), dt, state.ssm, reset, scan)
-  y = _rms_norm(config, y * jax.nn.silu(z), params["norm_scale"])
+  xBC = contract.pointwise(jax.nn.silu, xBC.astype(x.dtype))
+  y, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
+  norm = functools.partial(_gated_norm, config)
+  y = contract.pointwise(norm, y, z, params["norm_scale"])
   return contract.project(params, "out_proj", y), State(window, ssm)
+
+
+def _project(config, params, x):
+  """The activations z and xBC, and dt, which stays float32 for narrow x."""
+  inner, end = config.d_inner, config.d_inner + config.conv_channels
+  if x.dtype == contract.wide_dtype(x):
+    projected = contract.project(params, "in_proj", x)
+    return jnp.split(projected, (inner, end), axis=-1)
+  weight, bias = params["in_proj"], params.get("in_proj_bias")
+  first, last = (None, None) if bias is None else (bias[:end], bias[end:])
+  both = recurrence.dense(x, weight[:, :end], first)
+  dt = recurrence.dense(x, weight[:, end:], last, wide=True)
+  return both[..., :inner], both[..., inner:], dt
 
 
 def _ssm(config, params, xBC, dt, state, reset, scan):
@@ -218,13 +230,14 @@ def _ssm(config, params, xBC, dt, state, reset, scan):
     leaf.reshape(*lead, config.ngroups, config.d_state) for leaf in (B, C)
   )
   decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
-  scaled = dt[..., None] * x
+  scaled = contract.pointwise(lambda x, dt: dt[..., None] * x, x, dt)
   y, state = scan(C, B, scaled, decay, state, reset=reset)
-  y = y + params["D"][:, None] * x
+  y = contract.pointwise(lambda y, x, D: y + D[:, None] * x, y, x, params["D"])
   return y.reshape(*lead, inner), state
 
 
-def _rms_norm(config, x, scale):
+def _gated_norm(config, y, z, scale):
+  x = y * jax.nn.silu(z)
   groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
   mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
   groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)

@@ -347,7 +347,7 @@ def _tpe_decay_and_gain(params, dtype):
 
 def _tpe_output(params, x, dtype):
   y = rms_norm(x, params["norm"], 1e-5, eps_on="sum")
-  return recurrence.dense(y, params["W_o"].astype(x.dtype)).astype(dtype)
+  return recurrence.dense(y.astype(dtype), params["W_o"])
 
 
 def rms_norm(
@@ -363,9 +363,12 @@ def rms_norm(
       LightNet's first author's code has it, which is eps / d on the mean.
 
   Returns:
-    Array like x, computed in its dtype.
+    Array like x, computed in float32 or wider.
   """
   if eps_on == "sum":
     eps = eps / x.shape[-1]
+  dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
+  x = x.astype(wide)
   square = jnp.mean(x * x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(square + eps) * weight.astype(x.dtype)
+  y = x * jax.lax.rsqrt(square + eps) * weight.astype(wide)
+  return y.astype(dtype)

@@ -107,13 +107,11 @@ def apply(config, params, x, state=None, reset=None, *, axis=None):
   A bidirectional model keeps the elements on the two sides of a reset apart in
   both directions.
   """
-  u = x.astype(contract.wide_dtype(x))
   if state is not None:
     state = _dplr.join(state)
-  y, state = _siso.run(
-    config, _discrete(config, params, u.dtype), u, state, reset, axis
-  )
-  y = y + params["D"].astype(u.dtype) * u
+  system = _discrete(config, params, contract.wide_dtype(x))
+  y, state = _siso.run(config, system, x, state, reset, axis)
+  y = contract.pointwise(_siso.with_input, x, y, params["D"])
   return y, _dplr.split(state)
 
 

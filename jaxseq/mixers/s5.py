@@ -213,8 +213,8 @@ def step(config, params, x, state, reset=None, *, gaps=None):
     gaps: (*batch,) or None, as in `apply`.
   """
   dtype = contract.wide_dtype(x)
-  u = x.astype(dtype)
   Lambda_bar, factor = _discretize(config, params, dtype, gaps)
+  u = x.astype(dtype)
   B, C = _step_matrices(config, params, dtype)
   re, im = jnp.split(u @ B, 2, axis=-1)
   Bu = factor * jax.lax.complex(re, im)
@@ -264,15 +264,15 @@ def _regular(config, params, C, x, state, reset, gaps, reverse, axis=None):
 
 def _irregular(config, params, C, x, state, reset, gaps, reverse, axis=None):
   """As `_regular` with a step size per element; the states are stored."""
-  u = x.astype(contract.wide_dtype(x))
-  Lambda_bar, factor = _discretize(config, params, u.dtype, gaps)
-  Bu = factor * _project(params["B"], u)
+  dtype = contract.wide_dtype(x)
+  Lambda_bar, factor = _discretize(config, params, dtype, gaps)
+  Bu = factor * _project(params["B"], x)
   states, state = recurrence.linear_scan(
     Lambda_bar, Bu, state, axis=axis, reset=reset, reverse=reverse
   )
-  y = _read_out(config, C, states)
+  y = _read_out(config, C, states, x.dtype)
   if params["D"] is not None:
-    y = y + params["D"] * u
+    y = y + params["D"] * x.astype(dtype)
   return y, state
 
 
@@ -283,15 +283,25 @@ def _factor(config):
 
 def _project(B, u):
   """B u for real u (..., H): (..., P) complex."""
-  B = B.astype(u.dtype)
-  return jax.lax.complex(u @ B[..., 0].T, u @ B[..., 1].T)
+  B = B.astype(contract.wide_dtype(u))
+  return jax.lax.complex(*(_product(u, B[..., i].T) for i in (0, 1)))
 
 
-def _read_out(config, C, states):
-  """Re(C x), both of a conjugate pair counted: (..., H) real."""
+def _product(x, w):
+  """The matrix product, at least float32."""
+  if x.dtype == contract.wide_dtype(x):
+    return x @ w
+  return recurrence.dense(x, w, wide=True)
+
+
+def _read_out(config, C, states, dtype):
+  """Re(C x) by products in `dtype`, of both of a conjugate pair: (..., H)."""
   re, im = jnp.real(states), jnp.imag(states)
   C = _factor(config) * C.astype(re.dtype)
-  return re @ C[..., 0].T - im @ C[..., 1].T
+  re, im = (
+    _product(part.astype(dtype), C[..., i].T) for i, part in enumerate((re, im))
+  )
+  return re - im
 
 
 def _directions(config, params):

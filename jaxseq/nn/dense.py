@@ -1,10 +1,8 @@
 """Dense layers and dtypes that the package's Flax modules share."""
 
-import functools
-
 from flax import linen
+from flax.linen import dtypes
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
@@ -19,18 +17,45 @@ def activation_dtype(dtype: jax.typing.DTypeLike, x: jax.Array) -> jnp.dtype:
   return x_dtype if x_dtype == jnp.float64 else jnp.dtype(dtype)
 
 
-def _dot_general(lhs, rhs, dimension_numbers, **options):
-  """`lax.dot_general`, by `recurrence.dense` where that is what is asked."""
-  if dimension_numbers == (((lhs.ndim - 1,), (0,)), ((), ())) and rhs.ndim == 2:
-    return recurrence.dense(lhs, rhs, **options)
-  return lax.dot_general(lhs, rhs, dimension_numbers, **options)
-
-
 def dropout(x: jax.Array, rate: float, train: bool, step: bool) -> jax.Array:
   """Drops features (*batch, time, n) by one mask for all of the time."""
   layer = linen.Dropout(rate, broadcast_dims=() if step else (-2,))
   return layer(x, deterministic=not train)
 
 
-# `linen.Dense` whose gradient is a plain matrix product.
-Dense = functools.partial(linen.Dense, dot_general=_dot_general)
+class Dense(linen.Module):
+  """A dense layer: `linen.Dense`, with products as `recurrence.dense` has them.
+
+  The gradient of its kernel is a plain matrix product, and where `dtype` is
+  narrower than float32 those of its parameters are not rounded to it, as they
+  are where the parameters are cast first.
+
+  Attributes:
+    features: width of the outputs.
+    use_bias: whether it has a bias.
+    dtype: dtype of the products and the outputs; the common one of inputs and
+      parameters if None.
+    kernel_init: initializer of the kernel; that of the bias is zeros.
+    wide: whether the outputs stay float32 where `dtype` is narrower.
+  """
+
+  features: int
+  use_bias: bool = True
+  dtype: jax.typing.DTypeLike | None = None
+  kernel_init: jax.nn.initializers.Initializer = (
+    linen.initializers.lecun_normal()
+  )
+  wide: bool = False
+
+  @linen.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps (..., n) to (..., features)."""
+    shape = jnp.shape(x)[-1], self.features
+    kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+    bias = None
+    if self.use_bias:
+      zeros = linen.initializers.zeros_init()
+      bias = self.param("bias", zeros, (self.features,), jnp.float32)
+    dtype = dtypes.canonicalize_dtype(x, kernel, bias, dtype=self.dtype)
+    x = jnp.asarray(x, dtype)
+    return recurrence.dense(x, kernel, bias, wide=self.wide)

@@ -33,6 +33,8 @@ class MLP(linen.Module):
     activate_last: whether the activation follows the last layer too.
     out_bias: whether the last layer has a bias.
     dtype: dtype of the activations; float64 inputs stay float64.
+    wide: whether what comes out of the last layer is float32 where `dtype` is
+      narrower.
   """
 
   widths: Sequence[int]
@@ -42,6 +44,7 @@ class MLP(linen.Module):
   activate_last: bool = False
   out_bias: bool = True
   dtype: jax.typing.DTypeLike = "float32"
+  wide: bool = False
 
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -59,6 +62,7 @@ class MLP(linen.Module):
         use_bias=self.out_bias or not last,
         dtype=dtype,
         kernel_init=kernel_init,
+        wide=self.wide and last,
         name=f"dense_{i}",
       )(x)
       if not last or self.activate_last:
@@ -213,16 +217,16 @@ class ClassificationHead(Head, kw_only=True):
 
 def _read_out(head, size, x, name="mlp", out_bias=True):
   """Runs the MLP of a head; what comes out is at least float32."""
-  y = MLP(
+  return MLP(
     (*head.widths, size),
     head.activation,
     head.gain,
     head.out_gain,
     out_bias=out_bias,
     dtype=head.dtype,
+    wide=True,
     name=name,
   )(x)
-  return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
 
 def pool(

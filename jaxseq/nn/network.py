@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
+from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.nn import dense
 from jaxseq.nn import heads
@@ -117,14 +118,16 @@ class SequenceNetwork(recurrent.Recurrent):
     embed = None
     if self.vocab_size is not None:
       _check_tokens(inputs, step)
+      # Rounded after the look-up: the gradients of a token's many places are
+      # summed in float32.
       embed = linen.Embed(
         self.vocab_size,
         config.stack.d_model,
-        dtype=dtype,
+        dtype=jnp.promote_types(dtype, jnp.float32),
         embedding_init=linen.initializers.normal(0.02 if config.tie else 1.0),
         name="embed",
       )
-      x = embed(inputs)
+      x = embed(inputs).astype(dtype)
     else:
       dtype = dense.activation_dtype(dtype, inputs)
       x = dense.Dense(config.stack.d_model, dtype=dtype, name="encoder")(inputs)
@@ -141,8 +144,9 @@ class SequenceNetwork(recurrent.Recurrent):
           self.num_outputs,
           f"{self.vocab_size}, the vocab_size, as the config has tie",
         )
-      y = embed.attend(x)
-      return y.astype(jnp.promote_types(y.dtype, jnp.float32)), states
+      if x.dtype == embed.dtype:
+        return embed.attend(x), states
+      return recurrence.dense(x, embed.embedding.T, wide=True), states
     head = heads.ClassificationHead(
       num_classes=self.num_outputs,
       pooling="none" if step else config.pooling,

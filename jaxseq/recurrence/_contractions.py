@@ -1,6 +1,9 @@
 """Contractions in the form that XLA computes fastest."""
 
+import functools
 import math
+import re
+import string
 
 import jax
 from jax import lax
@@ -27,8 +30,18 @@ def dot(
   return product.reshape(lead + product.shape[1:])
 
 
-def dense(x: jax.Array, w: jax.Array, **options) -> jax.Array:
+def dense(
+  x: jax.Array,
+  w: jax.Array,
+  bias: jax.Array | None = None,
+  *,
+  wide: bool = False,
+) -> jax.Array:
   """The product of (..., n) and (n, m), with a plain one as its gradient in w.
+
+  Where x is narrower than float32 (bfloat16, float16) the products, those of
+  the gradient too, are of its dtype, and their sums float32. The gradients in w
+  and the bias are not rounded: they have the dtypes of these.
 
   On CPUs the leading axes of x are merged first. The gradient in w then sums
   over one axis; over several, XLA transposes the operands, and takes up to
@@ -36,17 +49,80 @@ def dense(x: jax.Array, w: jax.Array, **options) -> jax.Array:
 
   Args:
     x: (..., n).
-    w: (n, m).
-    **options: of `lax.dot_general`.
+    w: (n, m), brought to the dtype of x.
+    bias: (m,), added before anything is rounded; or None.
+    wide: whether narrow x give the sums as they are, in float32.
 
   Returns:
-    (..., m).
+    (..., m) in the dtype of x, or in float32 if that is wider and `wide`. It
+    can be differentiated again, but for narrow x not in forward mode.
   """
+  y = _dense(x, w, wide or bias is not None)
+  if bias is not None:
+    y = y + bias.astype(y.dtype)
+  return y if wide else y.astype(x.dtype)
+
+
+def _dense(x, w, wide):
+  """The product alone."""
   if x.ndim > 2 and jax.default_backend() == "cpu":
     *lead, n = x.shape
-    product = dense(x.reshape(math.prod(lead), n), w, **options)
-    return product.reshape(*lead, w.shape[1])
-  return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())), **options)
+    y = _dense(x.reshape(math.prod(lead), n), w, wide)
+    return y.reshape(*lead, w.shape[1])
+  if is_narrow(x.dtype):
+    out = jnp.dtype(jnp.float32) if wide else x.dtype
+    lead = string.ascii_lowercase[: x.ndim - 1]
+    x, w = _of_one_type(x, w)
+    return narrow_einsum(f"{lead}X,XY->{lead}Y", x.dtype, out, x, w)
+  axes = ((x.ndim - 1,), (0,)), ((), ())
+  return lax.dot_general(x, w.astype(x.dtype), axes)
+
+
+def is_narrow(dtype: jax.typing.DTypeLike) -> bool:
+  """Returns whether a floating dtype is narrower than float32."""
+  return jnp.finfo(dtype).bits < 32
+
+
+def _of_one_type(x, w):
+  """Both varying over the same mesh axes, as cotangents are, in shard_map."""
+  if not jax.sharding.get_abstract_mesh().manual_axes:
+    return x, w
+  zero = jnp.zeros_like(x, jnp.float32, shape=())
+  zero += jnp.zeros_like(w, jnp.float32, shape=())
+  return tuple(z + zero.astype(z.dtype) for z in (x, w))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def narrow_einsum(
+  spec: str, dtype: jnp.dtype, out: jnp.dtype, x: jax.Array, y: jax.Array
+) -> jax.Array:
+  """jnp.einsum of two arrays rounded to a narrow dtype and summed in float32.
+
+  The gradients are such products too, of cotangents that are rounded, and each
+  has the dtype that its array came in: that of a float32 weight is the sum as
+  it is. JAX's own would be products of float32 cotangents. Each letter of
+  `spec` stands in two of its three terms at least; the result is brought to the
+  dtype `out`. It can be differentiated again, but not in forward mode.
+  """
+  x, y = x.astype(dtype), y.astype(dtype)
+  return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32).astype(out)
+
+
+def _narrow_einsum_forward(spec, dtype, out, x, y):
+  return narrow_einsum(spec, dtype, out, x, y), (x, y)
+
+
+def _narrow_einsum_backward(spec, dtype, out, operands, cotangent):
+  del out
+  x, y = operands
+  x_term, y_term, term = re.split(",|->", spec)
+  return (
+    narrow_einsum(f"{term},{y_term}->{x_term}", dtype, x.dtype, cotangent, y),
+    narrow_einsum(f"{x_term},{term}->{y_term}", dtype, y.dtype, x, cotangent),
+  )
+
+
+narrow_einsum.defvjp(_narrow_einsum_forward, _narrow_einsum_backward)
 
 
 def sum_over(x: jax.Array, axis: int) -> jax.Array:

@@ -72,13 +72,9 @@ def run(
   but not "auto".
   """
   weights, h = carry
-  real = jnp.real(weights.A).dtype
-  x, delta = inputs.x.astype(real), inputs.delta.astype(real)
+  x, elements = _elements(weights, inputs, reset)
   # Time first: one step is one stretch of memory.
-  elements = jax.tree.map(
-    lambda leaf: leaf.swapaxes(0, 1),
-    _Elements(delta, delta * x, inputs.B, inputs.C, reset),
-  )
+  elements = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), elements)
   y, h = _chunk(method, weights._replace(D=None), elements, h)
   y = y.swapaxes(0, 1)
   if weights.D is not None:
@@ -90,9 +86,7 @@ def step(
   weights: Weights, inputs: Inputs, h: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """As `run` for one element, without the time axis: the state, and y."""
-  real = jnp.real(weights.A).dtype
-  x, delta = inputs.x.astype(real), inputs.delta.astype(real)
-  element = _Elements(delta, delta * x, inputs.B, inputs.C, reset)
+  x, element = _elements(weights, inputs, reset)
   h = _advance(weights, element, h)
   y = _read(weights, element, h)
   if weights.D is not None:
@@ -185,6 +179,18 @@ def _back_at_once(method, weights, elements, a, h, states, g, mu):
   d_u = jnp.real(jnp.sum(lam * B, axis=-2))
   first = None if reset is None else reset[0]
   return sum_A, sum_B, d_delta, d_u, d_B, _forget(first, a[0] * lam[0])
+
+
+def _elements(weights, inputs, reset):
+  """X, and what the recurrence sees, in the dtype of the computation."""
+  dtype = weights.A.dtype
+  real = jnp.real(weights.A).dtype
+  x, delta = inputs.x.astype(real), inputs.delta.astype(real)
+  B, C = (
+    None if leaf is None else leaf.astype(dtype)
+    for leaf in (inputs.B, inputs.C)
+  )
+  return x, _Elements(delta, delta * x, B, C, reset)
 
 
 def _advance(weights, element, h):

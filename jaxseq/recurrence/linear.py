@@ -12,9 +12,10 @@ from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import scans
 from jaxseq.recurrence.kernels import choice
-from jaxseq.recurrence.kernels import contexts
 
 METHODS = ("auto", "sequential", "associative", "chunked")
+# Of recurrences that have kernels.
+KERNEL_METHODS = (*METHODS, "pallas")
 
 
 def choose_method(platform: str, time: int) -> str:
@@ -32,14 +33,6 @@ def choose_method(platform: str, time: int) -> str:
     One of "sequential", "associative" and "chunked".
   """
   return choice.choose("linear", platform, None, jnp.float32, (1, time, 1))[0]
-
-
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto"; raises ValueError for an unknown method."""
-  _validate.choice("method", method, METHODS)
-  if method == "auto":
-    return choose_method(contexts.machine()[0], time)
-  return method
 
 
 def linear_scan(
@@ -71,8 +64,9 @@ def linear_scan(
     reverse: run from the last element to the first: h_t = a_t * h_{t+1} + b_t.
       A reset at t then forgets the elements after t.
     method: "sequential" (one step at a time), "associative" (a tree over
-      time), "chunked" (blocks side by side, then the carries between them) or
-      "auto" (see `choose_method`). All agree to rounding.
+      time), "chunked" (blocks side by side, then the carries between them),
+      "pallas" (kernels, on TPUs and Hopper GPUs, in at most float32) or "auto"
+      (see `choose_method`). All agree to rounding.
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
@@ -85,6 +79,7 @@ def linear_scan(
 
   Raises:
     ValueError: if shapes, dtypes or the method do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
   if axis is not None:
     run = functools.partial(linear_scan, reverse=reverse, method=method)
@@ -100,7 +95,7 @@ def linear_scan(
   if init is None:
     init = jnp.zeros_like(b, dtype, shape=batch + (n,))
   _checks.reset(reset, batch + (time,))
-  _validate.choice("method", method, METHODS)
+  _validate.choice("method", method, KERNEL_METHODS)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
   # that a time-invariant decay is neither repeated nor differentiated per step.
@@ -115,7 +110,11 @@ def linear_scan(
   init = init.reshape(rows, n).astype(dtype)
   reset = None if reset is None else reset.reshape(rows, time)
 
-  def run(*arguments, method):
+  def run(*arguments, method, **options):
+    if method == "pallas":
+      from jaxseq.recurrence.kernels import linear as kernel
+
+      return kernel.scan(*arguments, reverse=bool(reverse), **options)
     return _scan(*arguments, bool(reverse), method)
 
   h, final = choice.by_platform(
@@ -195,7 +194,26 @@ def _scan_forward(a, b, init, reset, reverse, method):
 
 
 def _scan_backward(reverse, method, residuals, cotangents):
-  """lam_t = g_t + a_{t+1} lam_{t+1}; db = lam, da_t = lam_t h_{t-1}."""
+  return *adjoint(reverse, method, residuals, cotangents), None
+
+
+def adjoint(
+  reverse: bool,
+  method: str,
+  residuals: tuple[jax.Array | None, ...],
+  cotangents: tuple[jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The gradient: lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}.
+
+  Args:
+    reverse: as in `linear_scan`.
+    method: as in `linear_scan`; neither "auto" nor "pallas".
+    residuals: a [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
+    cotangents: of h and of the last state.
+
+  Returns:
+    The cotangents of a, of b, which is lam, and of init.
+  """
   a, h, init, reset = residuals
   g, g_final = cotangents
   first, last = (-1, 0) if reverse else (0, -1)
@@ -217,7 +235,7 @@ def _scan_backward(reverse, method, residuals, cotangents):
   d_init = (a[:, 0] if a.shape[1] == 1 else a[:, first]) * lam[:, first]
   if reset is not None:
     d_init = _resets.forget(reset[:, first], d_init)
-  return da, lam, d_init, None
+  return da, lam, d_init
 
 
 _scan.defvjp(_scan_forward, _scan_backward)

@@ -77,7 +77,7 @@ def lti_scan(
     reverse: run from the last element to the first.
     chunk_size: elements per chunk; by platform and batch size if None.
     method: how the states inside a chunk are computed: "sequential",
-      "associative", "chunked" or "auto", as in `linear_scan`.
+      "associative", "chunked", "pallas" or "auto", as in `linear_scan`.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -88,6 +88,7 @@ def lti_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
   if axis is not None:
     run = functools.partial(
@@ -99,7 +100,7 @@ def lti_scan(
     )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
-  _validate.choice("method", method, linear.METHODS)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   given = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
@@ -126,7 +127,12 @@ def lti_scan(
   init = tuple(x.reshape(rows, P) for x in parts(init))
   reset = None if reset is None else reset.reshape(rows, time)
 
-  def run(*arguments, method, chunk_size):
+  def run(*arguments, method, chunk_size, **options):
+    if method == "pallas":
+      from jaxseq.recurrence.kernels import lti as kernel
+
+      options |= {"reverse": bool(reverse), "chunk_size": chunk_size}
+      return kernel.run(*arguments, **options)
     return _run(*arguments, _Options(bool(reverse), method, chunk_size))
 
   y, final = choice.by_platform(

@@ -23,6 +23,8 @@ from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
+from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import support
 
 
 def choose_method(
@@ -30,11 +32,13 @@ def choose_method(
 ) -> str:
   """Decides what `method="auto"` means.
 
-  On CPUs the matrix products ("chunked") were as fast as single steps or faster
-  at all shapes measured, forward and gradient, from 8 x 8 to 64 x 64 states,
-  with one exception: a decay per channel of a small state, where they took
-  about twice as long at 16 x 16 and half as long at 32 x 32. They are the form
-  that accelerators are built for; that half of the choice rests on no timing.
+  `kernels.choice` decides it, and the length of chunks. On CPUs the matrix
+  products ("chunked") were as fast as single steps or faster at all shapes
+  measured, forward and gradient, from 8 x 8 to 64 x 64 states, with one
+  exception: a decay per channel of a small state, where they took about twice
+  as long at 16 x 16 and half as long at 32 x 32. They are the form that
+  accelerators are built for; that half of the choice rests on no timing. Where
+  kernels run, `kernels.table` may say otherwise.
 
   Args:
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
@@ -45,11 +49,8 @@ def choose_method(
   Returns:
     One of "sequential", "associative" and "chunked".
   """
-  if time == 1:
-    return "sequential"
-  if platform == "cpu" and per_channel and state_size <= 256:
-    return "sequential"
-  return "chunked"
+  shape = (1, time, 1, state_size, 1)
+  return choice.choose(_op(per_channel), platform, None, jnp.float32, shape)[0]
 
 
 def outer_scan(
@@ -79,7 +80,8 @@ def outer_scan(
     chunk_size: elements per chunk; by platform and state size if None.
     method: how a chunk is computed: "sequential" (one element at a time),
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
-      (matrix products) or "auto" (see `choose_method`). All agree to rounding.
+      (matrix products), "pallas" (matrix products in a kernel that keeps the
+      state on the chip) or "auto" (see `choose_method`). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -90,6 +92,8 @@ def outer_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if there is no kernel for "pallas" here, or none for
+      such numbers.
   """
   _checks.floating(q=q, k=k, v=v)
   lead = _validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
@@ -152,6 +156,7 @@ def outer_scan_heads(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: as in `outer_scan`.
   """
   if axis is not None:
     run = functools.partial(
@@ -171,29 +176,31 @@ def outer_scan_heads(
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
   _checks.reset(reset, (*batch, time))
-  _validate.choice("method", method, linear.METHODS)
-  if method == "auto":
-    per_channel = decay is not None and jnp.shape(decay)[-1] > 1
-    method = choose_method(jax.default_backend(), time, dk * dv, per_channel)
-  size = _chunk_size(chunk_size, time, dk, dv)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, init)
-  rows, per_group = math.prod(batch), heads // groups
+  rows = math.prod(batch)
   if init is None:
     init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
 
-  def grouped(x, heads):
-    if x is None:
-      return None
-    return jnp.reshape(x, (rows, time, groups, heads, jnp.shape(x)[-1]))
+  def flat(x):
+    return None if x is None else jnp.reshape(x, (rows, *x.shape[len(batch) :]))
 
-  shared = (grouped(x, 1) for x in (q, k))
-  own = (grouped(x, per_group) for x in (v, decay))
-  x = _outer_forms.Inputs(*shared, *own)
-  init = jnp.reshape(init, (rows * groups, per_group, dk, dv)).astype(dtype)
-  reset = None if reset is None else jnp.reshape(reset, (rows, time))
-  chunk = functools.partial(_chunk, method, out)
-  final, o = _chunks.over_chunks(chunk, size, init, x, reset)
+  op = _op(decay is not None and jnp.shape(decay)[-1] > 1)
+  inputs = out if dtype == jnp.float32 else dtype
+  run = functools.partial(_run, op, inputs)
+  o, final = choice.by_platform(
+    op,
+    inputs,
+    (rows, time, heads, dk, dv),
+    run,
+    *map(flat, map(jnp.asarray, (q, k, v))),
+    *map(flat, (decay, init.astype(dtype), reset)),
+    method=method,
+    chunk_size=chunk_size,
+  )
   return o.reshape(*lead, dv), final.reshape(*batch, heads, dk, dv)
 
 
@@ -258,16 +265,35 @@ def _accumulator_dtype(*arrays):
   return jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
 
 
-def _chunk_size(chunk_size, time, dk, dv):
-  """Elements per chunk, at most `time`."""
-  if chunk_size is not None:
-    return min(_validate.positive("chunk_size", chunk_size), time)
-  # Work in a chunk grows with its length, that between chunks with the state;
-  # the states kept for the gradient should not outgrow the inputs.
-  size = 32 if jax.default_backend() == "cpu" else 128
-  while size < 256 and size * size < dk * dv:
-    size *= 2
-  return min(time, size)
+def _op(per_channel):
+  """What `kernels.choice` calls the recurrence."""
+  return "outer_per_channel" if per_channel else "outer"
+
+
+def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
+  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
+  if method == "pallas":
+    from jaxseq.recurrence.kernels import outer as kernel
+
+    form = support.form(op, dtype)
+    return kernel.scan(
+      q, k, v, decay, init, reset, form=form, chunk_size=chunk_size
+    )
+  rows, time, groups, dk = q.shape
+  heads, dv = v.shape[2:]
+
+  def grouped(x, heads):
+    if x is None:
+      return None
+    return x.reshape(rows, time, groups, heads, x.shape[-1])
+
+  shared = (grouped(x, 1) for x in (q, k))
+  own = (grouped(x, heads // groups) for x in (v, decay))
+  x = _outer_forms.Inputs(*shared, *own)
+  state = init.reshape(rows * groups, heads // groups, dk, dv)
+  chunk = functools.partial(_chunk, method, jnp.result_type(q, k, v))
+  final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
+  return o.reshape(v.shape), final.reshape(init.shape)
 
 
 def _chunk(method, out, state, x, reset):

@@ -11,8 +11,10 @@ used, outputs are read off inside the chunk, and the backward pass keeps the
 state at each chunk boundary and recomputes the rest.
 """
 
+import contextlib
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +23,14 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _selective_chunk
-from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
+from jaxseq.recurrence.kernels import choice
+from jaxseq.recurrence.kernels import contexts
+from jaxseq.recurrence.kernels import support
+
+METHODS = ("auto", "sequential", "associative", "chunked", "pallas")
+# States of a channel that a kernel takes, by platform.
+_MOST_STATES = {"gpu": 16}
 
 
 def selective_scan(
@@ -61,7 +69,8 @@ def selective_scan(
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by length if None.
     method: how the states inside a chunk are computed: "sequential",
-      "associative", "chunked" or "auto", as in `linear_scan`.
+      "associative", "chunked" or "auto", as in `linear_scan`; or "pallas", a
+      kernel for a TPU or a GPU of the kind H100, which has chunks of its own.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -71,8 +80,13 @@ def selective_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if the method is "pallas", and there is no kernel for
+      the platform, or for A, B, C and dtypes like these.
   """
+  _validate.choice("method", method, METHODS)
   if axis is not None:
+    if method == "pallas":
+      raise _no_kernel(f"axis {axis!r}", "no axis")
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
     )
@@ -80,17 +94,36 @@ def selective_scan(
     return scans.selective_scan(
       run, x, delta, A, B, C, init, D=D, reset=reset, **split
     )
-  *batch, time, _ = _validate.shape("x", x, ("*batch", "time", "d"))
-  size = _chunk_size(chunk_size, time)
-  method = linear.resolve_method(method, size)
+  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
+  *batch, time, d = _validate.shape("x", x, ("*batch", "time", "d"))
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+  arrays = (x, delta, A, B, C, init, D, reset)
+  layout = _layout(*arrays, batch=tuple(batch), time=(time,))
+  missing = _missing_kernel(layout, x, delta)
+  if method == "pallas" and missing:
+    raise missing
 
-  def run(weights, inputs, h, reset):
-    function = functools.partial(_selective_chunk.run, method)
-    (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
-    return h, y
+  def run(*arrays, method, chunk_size):
+    if method == "pallas":
+      from jaxseq.recurrence.kernels import selective as kernel
 
-  system, lead = (A, B, C, D), {"batch": tuple(batch), "time": (time,)}
-  return _by_group(run, x, delta, system, init, reset, **lead)
+      form = support.form("selective", x.dtype)
+      function = functools.partial(kernel.run, form)
+    else:
+      function = functools.partial(_run, method, chunk_size)
+    return _by_group(function, layout, *arrays)
+
+  with contexts.off() if missing else contextlib.nullcontext():
+    return choice.by_platform(
+      "selective",
+      x.dtype,
+      (math.prod(batch), time, d, layout.n),
+      run,
+      *arrays,
+      method=method,
+      chunk_size=chunk_size,
+    )
 
 
 def selective_step(
@@ -124,50 +157,83 @@ def selective_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
+  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
   batch = _validate.shape("x", x, ("*batch", "d"))[:-1]
-  run, system = _selective_chunk.step, (A, B, C, D)
-  return _by_group(run, x, delta, system, state, reset, batch=batch, time=())
+  arrays = (x, delta, A, B, C, state, D, reset)
+  layout = _layout(*arrays, batch=batch, time=())
+  return _by_group(_selective_chunk.step, layout, *arrays)
 
 
-def _chunk_size(chunk_size, time):
-  """Elements per chunk, at most `time`."""
-  if chunk_size is not None:
-    return min(_validate.positive("chunk_size", chunk_size), time)
-  # Boundaries and states of a chunk take the least memory at sqrt(time). A size
-  # that divides the length saves the code for a remainder.
-  size = max(32, min(256, math.isqrt(time)))
-  for divisor in range(size, size // 2, -1):
-    if time % divisor == 0:
-      return divisor
-  return min(size, time)
+def _run(method, size, weights, inputs, h, reset):
+  """In chunks of `size`, in the layouts of `selective_chunk`: state and y."""
+  function = functools.partial(_selective_chunk.run, method)
+  (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
+  return h, y
 
 
-def _by_group(run, x, delta, system, init, reset, *, batch, time):
-  """Checks all arguments, and runs each group of channels on its own.
+def _missing_kernel(layout, x, delta):
+  """The error that there is no kernel for such inputs; None if there is."""
+  names = {x.dtype.name, delta.dtype.name, layout.dtype.name}
+  if not names <= {"bfloat16", "float32"}:
+    return _no_kernel(f"dtypes {sorted(names)}", "float32 or bfloat16")
+  if 0 in (layout.groups_B, layout.groups_C):
+    return _no_kernel(
+      "B or C that is the same at all times", "(*batch, time, n)"
+    )
+  platform = contexts.interpreted() or contexts.machine()[0]
+  most = _MOST_STATES.get(platform, layout.n)
+  if layout.n > most:
+    return _no_kernel(f"{layout.n} states on a {platform}", f"at most {most}")
+  return None
 
-  `run` is a function of weights, inputs, state and flags, in the layouts of
-  `selective_chunk`, to the new state and y. `time` is (time,), or () for one
-  element, and `system` A, B, C and D. Returns y and the state in the caller's
-  layout.
-  """
-  *system, D = system
-  x, delta, A, B, C = map(jnp.asarray, (x, delta, *system))
+
+def _no_kernel(got, expected):
+  sentence = (
+    f"method='pallas' of selective_scan: got {got}, expected {expected}."
+  )
+  return NotImplementedError(sentence)
+
+
+class _Layout(NamedTuple):
+  """Sizes, and dtypes of the computation."""
+
+  batch: tuple[int, ...]
+  time: tuple[int, ...]  # (time,), or () for one element.
+  n: int
+  groups_B: int  # 0 if it is the same at all times.
+  groups_C: int
+  real: jnp.dtype
+  dtype: jnp.dtype
+
+
+def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
+  """Checks all arguments, and says how they lie."""
   lead, d = (*batch, *time), x.shape[-1]
   _check(x, delta, A, D, init, reset, batch, time)
   n = A.shape[1]
-  groups = {
-    name: _num_groups(name, leaf.shape, lead, d, n)
+  groups = [
+    _num_groups(name, leaf.shape, lead, d, n)
     for name, leaf in (("B", B), ("C", C))
-  }
-  g = max(1, *groups.values())
-  if not set(groups.values()) <= {0, 1, g}:
+  ]
+  if not set(groups) <= {0, 1, max(1, *groups)}:
     expected = "equally many groups, or one of them a single one"
-    got = f"{groups['B']} and {groups['C']}"
+    got = f"{groups[0]} and {groups[1]}"
     raise _validate.error("B and C", got, expected)
   given = (A, B, C) + (() if init is None else (init,))
   real = jnp.result_type(*map(jnp.real, given), x, delta, jnp.float32)
-  dtype = jnp.result_type(real, *given)
-  rows = (math.prod(batch), *time)
+  return _Layout(batch, time, n, *groups, real, jnp.result_type(real, *given))
+
+
+def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
+  """Runs each group of channels on its own.
+
+  `run` is a function of weights, inputs, state and flags, in the layouts of
+  `selective_chunk`, to the new state and y. Returns y and the state in the
+  caller's layout.
+  """
+  batch, time, n, groups_B, groups_C, real, dtype = layout
+  groups, g = {"B": groups_B, "C": groups_C}, max(1, groups_B, groups_C)
+  rows, d = (math.prod(batch), *time), x.shape[-1]
 
   def by_channel(array):
     """[R, d, n] -> [g, R, n, d / g]."""
@@ -176,7 +242,10 @@ def _by_group(run, x, delta, system, init, reset, *, batch, time):
 
   def by_element(name, array):
     """(*batch, time, [g,] n) -> [g, R, T, n]."""
-    array = array.astype(dtype).reshape(*rows, groups[name], n)
+    array = array.reshape(*rows, groups[name], n)
+    if groups[name] < g:
+      # Cotangents of all groups are added, which wants the wide dtype.
+      array = array.astype(dtype)
     return jnp.broadcast_to(jnp.moveaxis(array, -2, 0), (g, *rows, n))
 
   def split(array):

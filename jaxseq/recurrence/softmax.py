@@ -66,7 +66,7 @@ def softmax_scan(
   """
   scores, values = _checked(scores, values, init, mask, 1)
   _checks.reset(reset, scores.shape)
-  _validate.choice("method", method, linear.METHODS)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
   init = None if init is None else _one_channel(init)
   if chunk_size is not None:
     _validate.positive("chunk_size", chunk_size)

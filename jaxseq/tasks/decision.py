@@ -123,12 +123,13 @@ class DecisionModel(linen.Module):
     self.embed_timestep = linen.Embed(
       self.max_timesteps,
       width,
-      dtype=dtype,
+      # Its gradients are sums over many places.
+      dtype=jnp.promote_types(dtype, jnp.float32),
       embedding_init=linen.initializers.normal(0.02),
     )
     self.norm = linen.LayerNorm(epsilon=self.config.norm_epsilon, dtype=dtype)
     self.stack = nn.SequenceModel(self.config)
-    self.head = dense.Dense(self.actions.size, dtype=dtype)
+    self.head = dense.Dense(self.actions.size, dtype=dtype, wide=True)
 
   def __call__(
     self,

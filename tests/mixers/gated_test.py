@@ -199,3 +199,23 @@ def test_forget_bias(name):
   np.testing.assert_array_equal(
     params["b"], [[0.0] * 4, [2.0] * 4, [0.0] * 4, [0.0] * 4]
   )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["elman", "gru", "lstm", "slstm"])
+def test_errors_of_bfloat16_do_not_grow_with_time(name):
+  mixer, width, time = mixers.get(name), 32, 1024
+  config = mixer.Config(width)
+  params = jax.jit(mixer.init, static_argnums=1)(jax.random.key(0), config)
+  shape = 2, time, width
+  x = jax.random.normal(jax.random.key(1), shape, jnp.bfloat16)
+  apply = jax.jit(mixer.apply, static_argnums=0)
+  y, _ = jax.device_get(apply(config, params, x))
+  with jax.enable_x64(True):
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, "d"), (params, x))
+    exact, _ = jax.device_get(apply(config, *wide))
+  # Of 64 elements each, over the size of the numbers: one rounding of y is 2e-3
+  # at most, and the state forgets what products were rounded by.
+  errors = np.linalg.norm((y - exact).reshape(2, -1, 64 * width), axis=(0, 2))
+  sizes = np.linalg.norm(exact.reshape(2, -1, 64 * width), axis=(0, 2))
+  assert (errors / sizes).max() < mixers.traits(name).bfloat16_error[0]

@@ -118,6 +118,23 @@ def test_bfloat16_activations():
     assert leaf.dtype == jnp.float32
 
 
+def test_gradients_of_a_frequent_token_are_summed_in_float32():
+  """In bfloat16 a sum of equal numbers would stop growing at 256 of them."""
+  tokens, slopes = jnp.zeros((1, 2000), jnp.int32), {}
+  for dtype in ("float32", "bfloat16"):
+    network = _network({"dtype": dtype, "num_layers": 0, "norm": "none"})
+    variables = network.init(jax.random.key(0), tokens)
+
+    def loss(params, network=network):
+      return jnp.sum(network.apply({"params": params}, tokens)[0])
+
+    slopes[dtype] = jax.grad(loss)(variables["params"])["embed"]["embedding"][0]
+  # The numbers that are summed are rounded, by a part of 256 each.
+  np.testing.assert_allclose(
+    slopes["bfloat16"], slopes["float32"], rtol=2e-2, atol=1
+  )
+
+
 @pytest.mark.parametrize(
   "scan_layers", [pytest.param(False, marks=pytest.mark.slow), True]
 )

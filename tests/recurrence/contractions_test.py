@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxseq.recurrence import _contractions
+from tests import jaxprs
 
 
 def _data(*lead):
@@ -47,14 +48,93 @@ def test_linear_under_vmap_and_gradients(x64, order):
   )
 
 
-def test_linear_passes_options_on(x64):
-  x, w = _data(2, 4)
-  y = _contractions.dense(
-    x.astype(jnp.bfloat16),
-    w.astype(jnp.bfloat16),
-    preferred_element_type=jnp.float32,
+_NARROW = jnp.bfloat16, jnp.float16
+
+
+@pytest.mark.parametrize("dtype", _NARROW)
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3, 4)])
+def test_narrow_products_are_summed_in_float32(dtype, lead):
+  keys = jax.random.split(jax.random.key(0), 3)
+  x = jax.random.normal(keys[0], (*lead, 64), dtype)
+  w, bias = (
+    jax.random.normal(key, s) for key, s in zip(keys[1:], [(64, 5), 5])
   )
+  exact = np.asarray(x, np.float64) @ np.asarray(w.astype(dtype), np.float64)
+  y = _contractions.dense(x, w, wide=True)
   assert y.dtype == jnp.float32
+  # Rounding of sums of 64, of order ten, in float32.
+  np.testing.assert_allclose(y, exact, atol=1e-5)
+  rounded = _contractions.dense(x, w, bias)
+  assert rounded.dtype == dtype
+  # One rounding, of sum and bias together.
+  np.testing.assert_allclose(
+    rounded.astype(jnp.float32),
+    exact + np.asarray(bias),
+    rtol=float(jnp.finfo(dtype).eps) / 2,
+    atol=1e-5,
+  )
+
+
+def _gradients(x, w, bias, cotangent):
+  y, pull = jax.vjp(_contractions.dense, x, w, bias)
+  return pull(cotangent.astype(y.dtype))
+
+
+@pytest.mark.parametrize("dtype", _NARROW)
+@pytest.mark.parametrize("lead", [(), (2, 500)])
+def test_gradients_of_weights_are_not_rounded_to_narrow_inputs(dtype, lead):
+  keys = jax.random.split(jax.random.key(0), 3)
+  x = jax.random.normal(keys[0], (*lead, 3), dtype)
+  cotangent = jax.random.normal(keys[1], (*lead, 5), dtype)
+  w, bias = jax.random.normal(keys[2], (3, 5)), jnp.ones(5)
+  dx, dw, d_bias = _gradients(x, w, bias, cotangent)
+  assert (dx.dtype, dw.dtype, d_bias.dtype) == (dtype, w.dtype, bias.dtype)
+  x, cotangent = (np.asarray(z, np.float64) for z in (x, cotangent))
+  flat = cotangent.reshape(-1, 5)
+  # Sums of 1000 products of order one in float32: their exact ones, where in
+  # the narrow dtype they would be off by a part of 256 or 2048.
+  np.testing.assert_allclose(dw, x.reshape(-1, 3).T @ flat, atol=1e-4)
+  np.testing.assert_allclose(d_bias, flat.sum(0), atol=1e-4)
+  np.testing.assert_allclose(
+    dx.astype(jnp.float32),
+    cotangent @ np.asarray(w.astype(dtype), np.float64).T,
+    rtol=float(jnp.finfo(dtype).eps) / 2,
+    atol=1e-5,
+  )
+
+
+def test_products_of_narrow_gradients_are_narrow_however_often():
+  """First and second gradients, and those under `vmap`."""
+  keys = jax.random.split(jax.random.key(0), 3)
+  x = jax.random.normal(keys[0], (2, 4, 3), jnp.bfloat16)
+  ws, bias = jax.random.normal(keys[1], (2, 3, 5)), jnp.zeros(5)
+
+  def loss(x, w):
+    y = _contractions.dense(x, w, bias).astype(jnp.float32)
+    return jnp.sum(jnp.sin(y))
+
+  def second(x, w):
+    first = jax.grad(loss, (0, 1))(x, w)
+    return sum(jnp.sum(jnp.sin(leaf.astype(jnp.float32))) for leaf in first)
+
+  gradient = jax.grad(second, (0, 1))
+  for function in (gradient, jax.vmap(gradient, (None, 0))):
+    w = ws[0] if function is gradient else ws
+    products = list(jaxprs.find(jax.make_jaxpr(function)(x, w), "dot_general"))
+    # One, its two gradients, and the two of each of these three, less what the
+    # cotangent of the loss, a constant here, has.
+    assert len(products) >= 7
+    for product in products:
+      dtypes = {operand.aval.dtype for operand in product.invars}
+      assert dtypes == {jnp.dtype(jnp.bfloat16)}
+  got = gradient(x, ws[0])
+  expected = jax.grad(second, (0, 1))(x.astype(jnp.float32), ws[0])
+  assert [leaf.dtype for leaf in got] == [jnp.bfloat16, jnp.float32]
+  for leaf, exact in zip(got, expected):
+    # Some ten roundings by up to a part of 256 each, some of them in the angle
+    # of a sine.
+    error = jnp.linalg.norm(leaf.astype(jnp.float32) - exact)
+    assert error < 0.05 * jnp.linalg.norm(exact)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import gru
 from jaxseq.mixers import lstm
 from jaxseq.recurrence import reference
+from tests import jaxprs
 
 # The cells of the package serve as the cells of these tests; a cell whose two
 # sides share no cotangents (gru) and one whose sides share all (lstm).
@@ -38,22 +39,15 @@ def _arguments(name, *, time=7, heads=2, batch=3, features=2, bias=True):
   return params, state, normal(time, batch, 5), reset
 
 
-@pytest.mark.parametrize("name", list(_CELLS))
-@pytest.mark.parametrize(
-  ("heads", "bias", "with_reset", "chunk_size"),
-  [
-    (1, True, True, None),
-    pytest.param(1, False, False, 3, marks=pytest.mark.slow),
-    (2, True, True, 3),
-    pytest.param(2, True, False, 1, marks=pytest.mark.slow),
-    pytest.param(2, False, True, 7, marks=pytest.mark.slow),
-  ],
-)
-def test_equals_fold(x64, name, heads, bias, with_reset, chunk_size):
+def _check_equals_fold(name, heads, bias, with_reset, chunk_size, method):
   params, state, x, reset = _arguments(name, heads=heads, bias=bias)
   reset = reset if with_reset else None
   fast = functools.partial(
-    recurrence.gated_scan, _CELLS[name][0], reset=reset, chunk_size=chunk_size
+    recurrence.gated_scan,
+    _CELLS[name][0],
+    reset=reset,
+    chunk_size=chunk_size,
+    method=method,
   )
   slow = functools.partial(reference.gated_scan, _CELLS[name][0], reset=reset)
 
@@ -76,6 +70,61 @@ def test_equals_fold(x64, name, heads, bias, with_reset, chunk_size):
 
 
 @pytest.mark.parametrize("name", list(_CELLS))
+@pytest.mark.parametrize(
+  ("heads", "bias", "with_reset", "chunk_size"),
+  [
+    (1, True, True, None),
+    pytest.param(1, False, False, 3, marks=pytest.mark.slow),
+    (2, True, True, 3),
+    pytest.param(2, True, False, 1, marks=pytest.mark.slow),
+    pytest.param(2, False, True, 7, marks=pytest.mark.slow),
+  ],
+)
+def test_equals_fold(x64, name, heads, bias, with_reset, chunk_size):
+  _check_equals_fold(name, heads, bias, with_reset, chunk_size, "sequential")
+
+
+@pytest.mark.parametrize(
+  ("name", "heads", "bias", "with_reset", "chunk_size"),
+  [
+    ("gru", 2, True, True, 4),
+    pytest.param("gru", 1, False, True, None, marks=pytest.mark.slow),
+    pytest.param("lstm", 1, True, False, 3, marks=pytest.mark.slow),
+    pytest.param("lstm", 2, False, True, None, marks=pytest.mark.slow),
+  ],
+)
+def test_unrolled_equals_fold(x64, name, heads, bias, with_reset, chunk_size):
+  _check_equals_fold(name, heads, bias, with_reset, chunk_size, "unrolled")
+
+
+@pytest.mark.parametrize("method", ["sequential", "unrolled"])
+def test_narrow_inputs(method):
+  """Outputs and their cotangents are narrow, states and weights are not."""
+  with jax.enable_x64(True):
+    params, state, x, reset = _arguments("gru")
+  params, state = jax.tree.map(
+    lambda leaf: leaf.astype(jnp.float32), (params, state)
+  )
+
+  def loss(params, state, x):
+    hidden, final = recurrence.gated_scan(
+      gru._CELL, params, state, x, reset=reset, method=method
+    )
+    total = sum(jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in final)
+    return total + jnp.sum(hidden.astype(jnp.float32) ** 2), (hidden, final)
+
+  grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
+  arguments = params, state, x.astype(jnp.bfloat16)
+  gradients, (hidden, final) = jax.eval_shape(grad, *arguments)
+  chex.assert_trees_all_equal_dtypes(gradients, arguments)
+  assert hidden.dtype == jnp.bfloat16
+  chex.assert_trees_all_equal_dtypes(final, state)
+  for product in jaxprs.find(jax.make_jaxpr(grad)(*arguments), "dot_general"):
+    assert {v.aval.dtype for v in product.invars} == {jnp.dtype(jnp.bfloat16)}
+    assert product.outvars[0].aval.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", list(_CELLS))
 def test_steps_equal_scan(x64, name):
   params, state, x, reset = _arguments(name)
   cell = _CELLS[name][0]
@@ -88,14 +137,18 @@ def test_steps_equal_scan(x64, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["sequential", "unrolled"])
 @pytest.mark.parametrize("name", list(_CELLS))
-def test_finite_differences_of_second_order(x64, name):
+def test_finite_differences_of_second_order(x64, name, method):
   params, state, x, reset = _arguments(name, time=4, batch=2)
 
   @jax.jit
   def function(params, state, x):
     return recurrence.gated_scan(
-      _CELLS[name][0], params, state, x, reset=reset, chunk_size=3
+      *(_CELLS[name][0], params, state, x),
+      reset=reset,
+      chunk_size=3,
+      method=method,
     )
 
   test_util.check_grads(function, (params, state, x), order=2, modes=["rev"])
@@ -144,6 +197,7 @@ def test_memory_of_the_gradient_does_not_grow_with_the_gates(name):
       r"reset: got shape .*, expected \(7, 3\)",
     ),
     ({"chunk_size": 0}, "chunk_size: got 0, expected an integer of at least 1"),
+    ({"method": "fft"}, "method: got 'fft', expected one of .*'unrolled'"),
   ],
 )
 def test_bad_arguments(change, message):

@@ -11,7 +11,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
-from jaxseq.recurrence import selective
+from jaxseq.recurrence.kernels import choice
 from tests.recurrence import methods
 
 D, N, GROUPS = 4, 3, 2
@@ -294,6 +294,25 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
 
 
+def test_bfloat16_inputs_are_kept_as_they_are_for_the_gradient():
+  arguments, reset = problem(16)
+  arguments = {
+    name: jnp.asarray(v, "bfloat16" if np.ndim(v) == 3 else "float32")
+    for name, v in arguments.items()
+  } | {"init": jnp.zeros((2, D, N))}
+
+  def run(arguments):
+    return recurrence.selective_scan(**arguments, reset=reset, chunk_size=4)
+
+  (_, final), pull = jax.vjp(run, arguments)
+  assert final.dtype == jnp.float32
+  kept = [leaf for leaf in jax.tree.leaves(pull) if leaf.shape[:2] == (2, 16)]
+  assert {leaf.dtype.name for leaf in kept} == {"bfloat16", "bool"}
+  d_y, d_final = jnp.ones((2, 16, D), jnp.bfloat16), jnp.ones_like(final)
+  (gradients,) = pull((d_y, d_final))
+  chex.assert_trees_all_equal_shapes_and_dtypes(gradients, arguments)
+
+
 @pytest.mark.parametrize("method", methods.quick("chunked"))
 def test_memory_does_not_hold_the_states(method):
   """Temporaries of the gradient stay well below one array of all states."""
@@ -314,10 +333,17 @@ def test_memory_does_not_hold_the_states(method):
 
 
 def test_default_chunks_have_no_remainder_where_they_can():
-  for time, size in ((1, 1), (31, 31), (784, 28), (1000, 25), (4096, 64)):
-    assert selective._chunk_size(None, time) == size
+  def size(time, platform="cpu", rows=2, d=D):
+    shape = (rows, time, d, N)
+    return choice.choose("selective", platform, None, jnp.float32, shape)[1]
+
+  for time, expected in ((1, 1), (31, 31), (784, 28), (1000, 25), (4096, 64)):
+    assert size(time) == {"chunk_size": expected}
   # No divisor near the square root.
-  assert selective._chunk_size(None, 4099) == 64
+  assert size(4099) == {"chunk_size": 64}
+  # What the gradient keeps of a chunk fits a TPU's memory on the chip.
+  assert size(4096, "tpu") == {"chunk_size": 64}
+  assert size(4096, "tpu", 32, 2048) == {"chunk_size": 32}
 
 
 @pytest.mark.parametrize(

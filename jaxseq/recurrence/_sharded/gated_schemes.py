@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded import prefix
@@ -74,9 +75,9 @@ def _by_heads(run, params, state, x, reset, axis):
   time, batch, _ = x.shape
   # All heads use the same inputs: exchanged is what each makes of them.
   kernel = params.input_kernel.reshape(inputs, input_gates * width)
-  x = (x.reshape(-1, inputs) @ kernel).reshape(
-    time, batch, input_gates, heads, features
-  )
+  # In float32 even of a narrow x: what gates are made of is not rounded.
+  x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
+  x = x.reshape(time, batch, input_gates, heads, features)
   x = lax.all_to_all(x, axis, 3, 0, tiled=True)
   if reset is not None:
     reset = lax.all_gather(reset, axis, tiled=True)

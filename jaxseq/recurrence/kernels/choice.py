@@ -43,7 +43,8 @@ def choose(
     shape: of the problem, with all batch axes as rows:
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
-      time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv).
+      time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
+      "gated" (rows, time, heads, features).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -135,12 +136,28 @@ def _linear(platform, method, shape):
   if method == "auto":
     steps = platform == "cpu" or shape[1] == 1
     method = "sequential" if steps else "associative"
-  return method, {}
+  if method != "pallas":
+    return method, {}
+  rows, time, n = shape
+  if platform == "tpu":
+    return method, {"tile": 256 if time > 128 else 128}
+  # A block of threads takes 32 elements of 128 channels at a time. Segments of
+  # time are read twice: worth it where fewer than a quarter of 132 processors
+  # have a block. None of this is measured.
+  blocks, segments = rows * -(-n // 128), 1
+  if blocks < 33:
+    segments = max(1, min(-(-132 // blocks), time // 128))
+  return method, {"tile": 32, "stages": 3, "segments": segments}
 
 
 def _lti(platform, method, shape):
   """As a linear recurrence, in chunks: those are what memory goes to."""
-  rows, time = max(shape[0], 1), shape[1]
+  rows, time, _, n = max(shape[0], 1), *shape[1:]
+  if method == "pallas":
+    # The states of a chunk, of which there are copies, take 256 MB if complex.
+    size = min(time, max(1024, 2**25 // (rows * n)))
+    method, options = _linear(platform, method, (rows, size, n))
+    return method, options | {"chunk_size": size}
   if platform == "cpu":
     # Matrix products want 2048 rows, but 1024 do where there would be fewer
     # than eight chunks.
@@ -150,20 +167,26 @@ def _lti(platform, method, shape):
     # Long enough to keep the device busy, and never all states of many rows.
     size = max(128, min(1024, 2**14 // rows))
   size = min(time, size)
-  return _linear(platform, method, (rows, size))[0], {"chunk_size": size}
+  method, _ = _linear(platform, method, (rows, size, n))
+  return method, {"chunk_size": size}
 
 
 def _selective(platform, method, shape):
   """As a linear recurrence; step by step on TPUs, whose loops stay on chip."""
-  time = shape[1]
+  rows, time, d, n = shape
   # Boundaries and states of a chunk take the least memory at sqrt(time). A size
   # that divides the length saves the code for a remainder.
   longest = max(32, min(256, math.isqrt(time)))
+  # The gradient's decays and states of a chunk, in half of a TPU's VMEM: that
+  # moves a fifth of the bytes.
+  fitting = 2**26 // (2 * 4 * max(rows, 1) * d * n)
+  if platform == "tpu" and fitting >= 8:
+    longest = min(longest, fitting)
   divisors = (d for d in range(longest, longest // 2, -1) if time % d == 0)
   size = next(divisors, min(longest, time))
   if method == "auto" and platform == "tpu":
     method = "sequential"
-  method, _ = _linear(platform, method, (shape[0], size))
+  method, _ = _linear(platform, method, (rows, size, d))
   return method, {"chunk_size": size}
 
 
@@ -208,6 +231,20 @@ def _softmax_outer(platform, method, shape):
   return method, {"chunk_size": min(time, 64 if platform == "cpu" else 128)}
 
 
+def _gated(platform, method, shape):
+  """One step at a time, in chunks; with few kernels on GPUs."""
+  rows, time, heads, features = shape
+  # Measured on a CPU core, widths 64 and 256, batches 8 to 64: up to four times
+  # more is no faster and takes more memory.
+  size = max(16, 2**15 // max(1, rows * heads * features))
+  if method == "auto":
+    method = "unrolled" if platform == "gpu" else "sequential"
+  if method != "sequential":
+    # What a chunk costs beside its steps: launches, and loads of the weights.
+    size = max(64, size)
+  return method, {"chunk_size": min(time, size)}
+
+
 _OPS = {
   "linear": _linear,
   "lti": _lti,
@@ -215,6 +252,7 @@ _OPS = {
   "outer": _outer,
   "outer_per_channel": functools.partial(_outer, per_channel=True),
   "softmax": _softmax,
+  "gated": _gated,
   "softmax_outer": _softmax_outer,
 }
 # What lowering calls a platform, where `jax.default_backend()` says otherwise.

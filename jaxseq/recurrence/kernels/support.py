@@ -3,12 +3,20 @@
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
-KERNELS: dict[str, tuple[str, ...]] = {}
+KERNELS: dict[str, tuple[str, ...]] = {
+  "gated": ("tpu",),
+  "linear": ("tpu", "gpu"),
+  "lti": ("tpu", "gpu"),
+  "outer": ("tpu",),
+  "outer_per_channel": ("tpu",),
+  "selective": ("tpu", "gpu"),
+}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
 
@@ -92,6 +100,34 @@ def interpreter(form: Form):
   from jax.experimental.pallas import mosaic_gpu as plgpu
 
   return plgpu.InterpretGPUParams()
+
+
+def varying(
+  like: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype
+) -> jax.ShapeDtypeStruct:
+  """A result of a kernel that varies over devices as an argument does.
+
+  Args:
+    like: the argument; of no consequence outside `jax.shard_map`.
+    shape: of the result.
+    dtype: of the result.
+  """
+  varies = jax.typeof(like).manual_axis_type
+  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
+
+
+def vary_as(like: jax.Array, x: jax.Array) -> jax.Array:
+  """`x` with the type of a value that varies over devices as an argument does.
+
+  What `plgpu.kernel` returns does not say so itself.
+
+  Args:
+    like: the argument; of no consequence outside `jax.shard_map`.
+    x: a result.
+  """
+  varies = jax.typeof(like).manual_axis_type.varying
+  missing = varies - jax.typeof(x).manual_axis_type.varying
+  return lax.pcast(x, tuple(missing), to="varying") if missing else x
 
 
 def padded(

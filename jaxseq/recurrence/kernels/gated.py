@@ -1,0 +1,122 @@
+"""Loops over chunks of a gated recurrence by kernels.
+
+The same functions as `run_loop` and `pull_loop` of `_gated_chunk`, whose
+derivatives are those of these loops.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import gated_tpu
+from jaxseq.recurrence.kernels import support
+
+Arrays = _gated_chunk.Arrays
+
+
+class Weights(NamedTuple):
+  """What the loops use of `gated.GatedParams`."""
+
+  kernel: jax.Array
+  bias: jax.Array | None
+
+
+def run(
+  form: support.Form, cell, dtype: jnp.dtype, weights, state, inputs, reset
+) -> tuple[jax.Array, Arrays]:
+  """`_gated_chunk.run_loop` by a kernel, of float32 states and inputs."""
+  weights = Weights(weights.kernel, weights.bias)
+  return _run(form, cell, dtype, weights, state, inputs, reset)
+
+
+def pull(
+  form: support.Form, cell, weights, state, inputs, reset, d_hidden, d_state
+) -> tuple[Arrays, jax.Array, Arrays, Arrays]:
+  """`_gated_chunk.pull_loop` by kernels, of float32 states and inputs."""
+  weights = Weights(weights.kernel, weights.bias)
+  return _pull(form, cell, weights, state, inputs, reset, d_hidden, d_state)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(form, cell, dtype, weights, state, inputs, reset):
+  arguments, rows = _in_blocks(weights, state, inputs, reset)
+  interpret = support.interpreter(form)
+  (hidden,), final = gated_tpu.run(cell, dtype, *arguments, interpret)
+  return hidden[:, :, :rows], tuple(leaf[:, :rows] for leaf in final)
+
+
+def _run_forward(form, cell, dtype, *arguments):
+  return _run(form, cell, dtype, *arguments), arguments
+
+
+def _run_backward(form, cell, dtype, arguments, cotangents):
+  del form
+  *floats, reset = arguments
+  loop = functools.partial(_gated_chunk.run_loop, cell, dtype)
+  _, pull = jax.vjp(lambda *floats: loop(*floats, reset), *floats)
+  return *pull(cotangents), None
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _pull(form, cell, weights, state, inputs, reset, d_hidden, d_state):
+  arguments, rows = _in_blocks(weights, state, inputs, reset)
+  weights_, _, inputs_, flags = arguments
+  interpret = support.interpreter(form)
+  before, _ = gated_tpu.run(cell, None, *arguments, interpret)
+  d_hidden, d_state = _padded((d_hidden, d_state))
+  d_gates, d_state = gated_tpu.pull(
+    cell, weights_, before, inputs_, flags, d_hidden, d_state, interpret
+  )
+  d_state = tuple(leaf[:, :rows] for leaf in d_state)
+  d_gates = tuple(leaf[:, :, :rows] for leaf in d_gates)
+  hidden = before[0][:, :, :rows].astype(weights.kernel.dtype)
+  return d_state, hidden, d_gates[: len(inputs)], d_gates[len(inputs) :]
+
+
+def _pull_forward(form, cell, *arguments):
+  return _pull(form, cell, *arguments), arguments
+
+
+def _pull_backward(form, cell, arguments, cotangents):
+  del form
+  *floats, reset, d_hidden, d_state = arguments
+
+  def loop(weights, state, inputs, d_hidden, d_state):
+    return _gated_chunk.pull_loop(
+      cell, weights, state, inputs, reset, d_hidden, d_state
+    )
+
+  _, pull = jax.vjp(loop, *floats, d_hidden, d_state)
+  *d_floats, d_d_hidden, d_d_state = pull(cotangents)
+  return *d_floats, None, d_d_hidden, d_d_state
+
+
+_pull.defvjp(_pull_forward, _pull_backward)
+
+
+def _in_blocks(weights, state, inputs, reset):
+  """In the layouts of the kernels, and how many rows there are."""
+  kernel, bias = weights
+  heads, features, gates, _ = kernel.shape
+  given = [jnp.moveaxis(kernel, 2, 1)]
+  if bias is not None:
+    bias = bias.reshape(gates, heads, features).astype(jnp.float32)
+    given.append(jnp.moveaxis(bias, 0, 1))
+  flags = ()
+  if reset is not None:
+    flags = (support.padded(reset, 1, 8)[..., None].astype(jnp.int32),)
+  arguments = tuple(given), *_padded((state, inputs)), flags
+  return arguments, state[0].shape[1]
+
+
+def _padded(tree):
+  """Rows in eights."""
+  return jax.tree.map(lambda leaf: support.padded(leaf, leaf.ndim - 2, 8), tree)

@@ -1,0 +1,143 @@
+"""`outer_scan_heads` by kernels, with its derivatives.
+
+The states that enter the chunks and the inputs are all that the gradient needs.
+The derivative of the gradient is that of the matrix products without kernels.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import outer
+from jaxseq.recurrence.kernels import outer_products
+from jaxseq.recurrence.kernels import outer_tpu_layout
+from jaxseq.recurrence.kernels import support
+
+
+class _Options(NamedTuple):
+  """Static."""
+
+  form: support.Form
+  chunk_size: int
+
+
+def scan(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  decay: jax.Array | None,
+  init: jax.Array,
+  reset: jax.Array | None,
+  *,
+  form: support.Form,
+  chunk_size: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Runs the recurrence of `outer_scan_heads` over time.
+
+  Products of bfloat16 inputs are of bfloat16 numbers with sums in float32;
+  those of all others are of float32, at JAX's default precision. States, decays
+  and all sums are float32.
+
+  Args:
+    q: (rows, time, groups, dk) queries, of at most 32 bits.
+    k: (rows, time, groups, dk) keys.
+    v: (rows, time, heads, dv) values.
+    decay: (rows, time, heads, dk or 1) log-decays, or None.
+    init: (rows, heads, dk, dv) state before the first element.
+    reset: (rows, time) bool or None.
+    form: of the kernel.
+    chunk_size: elements per chunk, rounded up to what the kernel takes.
+
+  Returns:
+    Outputs (rows, time, heads, dv) in the common dtype of q, k and v, and the
+    last state (rows, heads, dk, dv) in float32.
+  """
+  out = jnp.result_type(q, k, v)
+  dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
+  q, k, v = (x.astype(dtype) for x in (q, k, v))
+  if decay is not None and decay.dtype != jnp.bfloat16:
+    decay = decay.astype(jnp.float32)
+  init = init.astype(jnp.float32)
+  options = _Options(form, chunk_size)
+  o, final = _scan(options, outer_products.Inputs(q, k, v, decay, init, reset))
+  return o.astype(out), final
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(options, x):
+  """Outputs and the last state."""
+  return _forward(options, x, False)[:2]
+
+
+def _scan_forward(options, x):
+  o, final, entering = _keeping(options, x)
+  return (o, final), (x, entering)
+
+
+def _scan_backward(options, residuals, cotangents):
+  return (_gradient(options, *residuals, cotangents),)
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _keeping(options, x):
+  """Also the states that enter the chunks, which count as constants."""
+  return _forward(options, x, True)
+
+
+def _keeping_forward(options, x):
+  o, final, entering = _keeping(options, x)
+  return (o, final, entering), (x, entering)
+
+
+def _keeping_backward(options, residuals, cotangents):
+  return _scan_backward(options, residuals, cotangents[:2])
+
+
+_keeping.defvjp(_keeping_forward, _keeping_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=(0,))
+def _gradient(options, x, entering, cotangents):
+  """Cotangents of the inputs."""
+  return outer_tpu_layout.backward(
+    options.form, options.chunk_size, x, entering, *cotangents
+  )
+
+
+def _gradient_forward(options, x, entering, cotangents):
+  return _gradient(options, x, entering, cotangents), (x, cotangents)
+
+
+def _gradient_backward(options, residuals, cotangents):
+  """By the products without kernels, of the inputs alone."""
+  x, given = residuals
+
+  def plain(x, given):
+    def run(*floats):
+      return outer.outer_scan_heads(
+        *floats,
+        reset=x.reset,
+        method="chunked",
+        chunk_size=options.chunk_size,
+      )
+
+    return jax.vjp(run, *x[:5])[1](given)
+
+  _, pull = jax.vjp(plain, x, given)
+  d_x, d_given = pull(tuple(cotangents[:5]))
+  return d_x._replace(reset=None), None, d_given
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _forward(options, x, keeps):
+  """Outputs, the last state, and if asked those that enter the chunks."""
+  return outer_tpu_layout.forward(options.form, options.chunk_size, x, keeps)

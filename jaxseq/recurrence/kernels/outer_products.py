@@ -1,0 +1,155 @@
+"""Pieces of a chunk of `outer_scan` that its kernels have in common.
+
+The functions are on blocks of two axes, as the units of a chip take them.
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+
+class Inputs(NamedTuple):
+  """What the kernels of `outer_scan_heads` consume.
+
+  Attributes:
+    q: [rows, time, groups, K] in the dtype of the products.
+    k: [rows, time, groups, K].
+    v: [rows, time, heads, V].
+    decay: [rows, time, heads, K or 1], or None.
+    init: [rows, heads, K, V] float32.
+    reset: [rows, time] bool, or None.
+  """
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  decay: jax.Array | None
+  init: jax.Array
+  reset: jax.Array | None
+
+
+def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
+  """Sums the products of two blocks over one axis of each, in float32.
+
+  Products of float32 are of JAX's default precision for the platform.
+  """
+  axes = ((x_axis,), (y_axis,)), ((), ())
+  # What a caller asks for of float32 products does not concern others.
+  exact = x.dtype == jnp.float32
+  precision = None if exact else lax.Precision.DEFAULT
+  return lax.dot_general(
+    x, y, axes, precision=precision, preferred_element_type=jnp.float32
+  )
+
+
+def beside(columns: list[jax.Array], width: int) -> jax.Array:
+  """Blocks of columns: of the first `width` the first array's, and so on.
+
+  Arrays are [C, len(columns) * width], or [C, 1] for columns that are equal.
+  """
+  rows, total = columns[0].shape[0], len(columns) * width
+  lane = lax.broadcasted_iota(jnp.int32, (rows, total), 1)
+  wide = jnp.broadcast_to(columns[0], (rows, total))
+  for index, column in enumerate(columns[1:], 1):
+    wide = jnp.where(lane >= index * width, column, wide)
+  return wide
+
+
+class Masks(NamedTuple):
+  """Which elements of a chunk see which; without resets None but `pairs`.
+
+  Attributes:
+    pairs: [C, C] bool, element t sees element j.
+    enter: [C, 1] bool, t sees the state before the chunk.
+    leave: [C, 1] bool, the state after the chunk sees j.
+    through: [1, 1] bool, one state sees the other.
+  """
+
+  pairs: jax.Array
+  enter: jax.Array | None = None
+  leave: jax.Array | None = None
+  through: jax.Array | None = None
+
+  @classmethod
+  def of(cls, size: int, episode: jax.Array | None) -> "Masks":
+    """Masks of a chunk of that size.
+
+    Args:
+      size: C.
+      episode: [8, C] float32, in each row the resets up to each element; None
+        if there are none.
+    """
+    later = lax.broadcasted_iota(jnp.int32, (size, size), 0)
+    earlier = lax.broadcasted_iota(jnp.int32, (size, size), 1)
+    pairs = later >= earlier
+    if episode is None:
+      return cls(pairs)
+    column = episode.T[:, :1]
+    last = column[size - 1 :]
+    pairs &= column == jnp.broadcast_to(episode[:1], pairs.shape)
+    return cls(pairs, column == 0, column == last, last == 0)
+
+  def within(self, exponents: jax.Array) -> jax.Array:
+    """Decays [C, C] of the pairs from their logarithms, 0 of the others."""
+    return jnp.exp(jnp.where(self.pairs, exponents, -jnp.inf))
+
+
+def keep(mask: jax.Array | None, x: jax.Array) -> jax.Array:
+  """`x` where the mask is true, else 0."""
+  return x if mask is None else jnp.where(mask, x, 0.0)
+
+
+def finite(x: jax.Array) -> jax.Array:
+  """Whether numbers are neither infinite nor undefined."""
+  return jnp.abs(x.astype(jnp.float32)) < jnp.inf
+
+
+def clean(x: jax.Array) -> jax.Array:
+  """Zeros instead of what is infinite or undefined."""
+  wide = x.astype(jnp.float32)
+  return jnp.where(finite(wide), wide, 0.0).astype(x.dtype)
+
+
+def broken(x: jax.Array) -> jax.Array:
+  """1.0 where numbers are infinite or undefined, else 0.0."""
+  return jnp.where(finite(x), 0.0, 1.0)
+
+
+def ruined(
+  masks: Masks,
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  before: jax.Array,
+  bad: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """Which results depend on something infinite or undefined.
+
+  In a product of matrices 0 * nan is nan, so that what one episode holds would
+  reach all of the chunk: such entries are replaced by zeros (`clean`), and the
+  results that depend on them by nan.
+
+  Args:
+    masks: with resets.
+    q: [C, K].
+    k: [C, K].
+    v: [C, W].
+    before: [1, W] float32, 1 where the state before the chunk is `broken`.
+    bad: [C, W or 1] float32, 1 where a decay is no number that a state
+      survives; None if there are no decays.
+
+  Returns:
+    Of the outputs [C, W] and of the columns [1, W] of the state, float32: not
+    0 if so.
+  """
+  of_q = jnp.max(broken(q), 1, keepdims=True)
+  of_v = jnp.maximum(broken(v), jnp.max(broken(k), 1, keepdims=True))
+  if bad is not None:
+    of_v = jnp.maximum(of_v, bad)
+  pairs = jnp.where(masks.pairs, 1.0, 0.0).astype(jnp.bfloat16)
+  outputs = dot(pairs, of_v.astype(jnp.bfloat16), 1, 0) + of_q
+  outputs += keep(masks.enter, jnp.broadcast_to(before, v.shape))
+  after = jnp.max(keep(masks.leave, of_v), 0, keepdims=True)
+  return outputs, after + keep(masks.through, before)

@@ -1,0 +1,217 @@
+"""The selective scan by a kernel, differentiable as often as needed.
+
+The gradient is a kernel, too; that of the gradient is computed without one.
+"""
+
+import functools
+import importlib
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _selective_chunk
+from jaxseq.recurrence.kernels import support
+
+# Channels of the smallest block, and states of the smallest tile.
+_CHANNELS, _STATES = 128, 8
+
+
+class Inputs(NamedTuple):
+  """What the scan is a function of; or cotangents by it."""
+
+  x: jax.Array  # [R, T, D]
+  delta: jax.Array  # [R, T, D]
+  A: jax.Array  # [N, D], float32
+  B: jax.Array  # [R, T, N]
+  C: jax.Array  # [R, T, N]
+  D: jax.Array  # [D], float32
+  h: jax.Array  # [R, N, D], float32
+  keep: jax.Array | None  # [R, T] float32, 0 at resets; None without resets.
+
+
+def run(
+  form: support.Form,
+  weights: _selective_chunk.Weights,
+  inputs: _selective_chunk.Inputs,
+  h: jax.Array,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """As `_selective_chunk.run` for a whole sequence: the state, and y.
+
+  Args:
+    form: whose kernel runs, and how.
+    weights: with A in float32, and without B and C.
+    inputs: with B and C.
+    h: [R, N, D] float32.
+    reset: [R, T] bool, or None.
+
+  Returns:
+    The last state [R, N, D] in float32, and y [R, T, D] in the dtype of x.
+  """
+  D = weights.D
+  y, final = scan(
+    form,
+    Inputs(
+      inputs.x,
+      inputs.delta,
+      weights.A,
+      inputs.B,
+      inputs.C,
+      jnp.zeros_like(weights.A[0]) if D is None else D,
+      h,
+      None if reset is None else 1 - reset.astype(jnp.float32),
+    ),
+  )
+  return final, y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def scan(form: support.Form, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+  """Runs the scan.
+
+  Args:
+    form: whose kernel runs, and how.
+    inputs: of any length and width.
+
+  Returns:
+    Y [R, T, D] in the dtype of x, and the last state [R, N, D] in float32.
+  """
+  y, final, _ = _forward(form, inputs, False)
+  return y, final
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _saving(form, inputs):
+  """As `scan`, and the states between tiles, which pass no cotangents on."""
+  return _forward(form, inputs, True)
+
+
+def _saving_forward(form, inputs):
+  results = _saving(form, inputs)
+  return results, (inputs, results[2])
+
+
+def _saving_backward(form, residuals, cotangents):
+  return (_gradient(form, *residuals, *cotangents[:2]),)
+
+
+def _scan_forward(form, inputs):
+  y, final, states = _saving(form, inputs)
+  return (y, final), (inputs, states)
+
+
+def _scan_backward(form, residuals, cotangents):
+  return (_gradient(form, *residuals, *cotangents),)
+
+
+_saving.defvjp(_saving_forward, _saving_backward)
+scan.defvjp(_scan_forward, _scan_backward)
+
+
+# Layers of the same shapes share what they are lowered to.
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _forward(form, inputs, save):
+  """Y, the last state, and the states between tiles, those padded."""
+  _, time, d = inputs.x.shape
+  n = inputs.A.shape[0]
+  kernel = _kernel(form)
+  y, final, states = kernel.forward(
+    form, _padded(inputs, kernel.TILE), save=save
+  )
+  return y[:, :time, :d], final[:, :n, :d], states
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient(form, inputs, states, g, g_final):
+  """Cotangents of the inputs."""
+  kernel = _kernel(form)
+  padded = _padded(inputs, kernel.TILE)
+  g = _fill(g, padded.x.shape)
+  found = kernel.backward(
+    form, padded, states, g, _fill(g_final, padded.h.shape)
+  )
+  return jax.tree.map(
+    lambda leaf, like: leaf[tuple(map(slice, like.shape))].astype(like.dtype),
+    found._replace(keep=None),
+    inputs._replace(keep=None),
+  )
+
+
+def _gradient_forward(form, inputs, states, g, g_final):
+  found = _gradient(form, inputs, states, g, g_final)
+  return found, (inputs, states, g, g_final)
+
+
+def _gradient_backward(form, residuals, cotangents):
+  inputs, states, g, g_final = residuals
+  plain = functools.partial(_plain_gradient, form)
+  _, pull = jax.vjp(plain, inputs, g, g_final)
+  d_inputs, d_g, d_final = pull(cotangents)
+  # The states are a function of the inputs, by which `plain` differentiates.
+  return d_inputs, jnp.zeros_like(states), d_g, d_final
+
+
+_gradient.defvjp(_gradient_forward, _gradient_backward)
+
+
+def _plain_gradient(form, inputs, g, g_final):
+  """As `_gradient`, without a kernel."""
+  _, pull = jax.vjp(functools.partial(_plain, form), inputs)
+  (found,) = pull((g, g_final))
+  return found._replace(keep=None)
+
+
+def _plain(form, inputs):
+  """As `scan`, without a kernel."""
+  method = "associative" if form.chip == "gpu" else "sequential"
+  weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
+  elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
+  reset = None if inputs.keep is None else inputs.keep == 0
+  size = max(32, math.isqrt(inputs.x.shape[1]))
+  (_, h), y = _chunks.over_chunks(
+    functools.partial(_selective_chunk.run, method),
+    size,
+    (weights, inputs.h),
+    elements,
+    reset,
+  )
+  return y, h
+
+
+def _kernel(form):
+  """The module with that chip's form, which loads Pallas."""
+  return importlib.import_module(
+    f"jaxseq.recurrence.kernels.selective_{form.chip}"
+  )
+
+
+def _padded(inputs, tile):
+  """Whole tiles, blocks of channels, and states: what is added changes none."""
+  rows, time, d = inputs.x.shape
+  time, d = (-(-size // by) * by for size, by in ((time, tile), (d, _CHANNELS)))
+  n = -(-inputs.A.shape[0] // _STATES) * _STATES
+  keep = inputs.keep
+  if keep is not None:
+    keep = support.padded(keep, 1, tile, fill=1)
+  return Inputs(
+    _fill(inputs.x, (rows, time, d)),
+    _fill(inputs.delta, (rows, time, d)),
+    _fill(inputs.A, (n, d)),
+    _fill(inputs.B.astype(jnp.float32), (rows, time, n)),
+    _fill(inputs.C.astype(jnp.float32), (rows, time, n)),
+    _fill(inputs.D, (d,)),
+    _fill(inputs.h, (rows, n, d)),
+    keep,
+  )
+
+
+def _fill(x, shape):
+  """Zeros at the end of each axis, up to that shape."""
+  if x.shape == shape:
+    return x
+  widths = [(0, size - have) for size, have in zip(shape, x.shape, strict=True)]
+  return jnp.pad(x, widths)

@@ -1,0 +1,66 @@
+"""The linear kernels inside `jax.shard_map`, over rows and over time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseq import recurrence
+from jaxseq.recurrence import kernels
+
+pytestmark = pytest.mark.devices
+
+H100, V5E = ("gpu", "sm_90", "cuda"), ("tpu", "TPU v5 lite", "tpu")
+
+
+def gradient(method, axis, **options):
+  """Of a loss of the states and the last one, in decays and inputs."""
+  mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+  spec = jax.P(None, "d") if axis else jax.P("d")
+  scan = jax.shard_map(
+    functools.partial(recurrence.linear_scan, method=method, axis=axis),
+    mesh=mesh,
+    in_specs=(spec, spec),
+    out_specs=(spec, jax.P() if axis else jax.P("d")),
+    **options,
+  )
+
+  def loss(a, b):
+    h, final = scan(a, b)
+    return jnp.sum(h**2) + jnp.sum(final)
+
+  return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+
+@pytest.mark.parametrize("axis", [None, "d"])
+@pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])
+def test_lowers_with_checked_types(platform, axis):
+  backend, chip, name = platform
+  if name == "cuda" and jax.__version_info__ < (0, 11):
+    pytest.skip("Hopper kernels need jax 0.11.")
+  x = jax.ShapeDtypeStruct((2, 16, 3), jnp.float32)
+  with kernels.choosing_for(backend, chip):
+    traced = gradient("pallas", axis).trace(x, x)
+    text = traced.lower(lowering_platforms=(name,)).as_text()
+  kernel = {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[name]
+  # Forward and backward.
+  assert text.count(f"custom_call @{kernel}") == 2
+
+
+@pytest.mark.slow
+def test_time_split_over_devices_changes_nothing():
+  """Without checked types, which Pallas's interpreter does not keep."""
+  rng = np.random.default_rng(0)
+  a = rng.uniform(0.5, 1, (2, 16, 3)).astype("f4")
+  b = rng.normal(size=(2, 16, 3)).astype("f4")
+  with kernels.interpret():
+    found = gradient("pallas", "d", check_vma=False)(a, b)
+  expected = gradient("sequential", "d")(a, b)
+  # float32 rounding of sums over 16 elements.
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+    found,
+    expected,
+  )
