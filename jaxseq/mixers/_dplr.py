@@ -22,10 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-# Numbers in the block of the Cauchy matrix that is held at a time: few enough
-# for caches, many enough for accelerators to be busy.
-_BLOCK = {"cpu": 2**18}
-_BLOCK_ELSEWHERE = 2**24
+from jaxseq.recurrence.kernels import choice
 
 
 class System(NamedTuple):
@@ -178,39 +175,46 @@ def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
   weights = jnp.swapaxes(jnp.concatenate([even, odd]), 0, 1)
   ends = directions, directions * (1 + rank), directions * (1 + rank) + rank
 
-  @jax.checkpoint
-  def block(angles):
-    c, s = angles
-    sigma = 2 * s / dt[:, None]
-    re, im = _cauchy(Lambda, c, sigma)
-    re = jnp.matmul(weights, re, precision="highest")
-    im = jnp.matmul(weights, im, precision="highest")
-    (re, x), (im, y) = (jnp.split(part, 2, axis=1) for part in (re, im))
-    sigma = sigma[:, None]
-    k = lax.complex(c * re - sigma * y, c * im + sigma * x)
-    k = jnp.moveaxis(k, 1, 0)
-    CB, CP, PB, PP = jnp.split(k, ends)
-    CP = CP.reshape(directions, rank, *k.shape[1:])
-    PP = PP.reshape(rank, rank, *k.shape[1:])
-    eye = jnp.eye(rank, dtype=c.dtype)[..., None, None]
-    G_inv = jnp.moveaxis(
-      _inverse(jnp.moveaxis(eye + c * PP, (0, 1), (-2, -1))), (-2, -1), (0, 1)
-    )
-    return lax.complex(c, s) * (
-      CB - c * jnp.einsum("drhf,rshf,shf->dhf", CP, G_inv, PB)
-    )
-
   count = length // 2 + 1
-  limit = _BLOCK.get(jax.default_backend(), _BLOCK_ELSEWHERE)
-  size = max(1, min(count, limit // (H * M)))
-  blocks = -(-count // size)
-  # On the host, in float64; past the end the highest frequency again.
-  theta = np.pi / length * np.minimum(np.arange(blocks * size), length / 2)
-  angles = np.stack([np.cos(theta), np.sin(theta)], 1)
-  angles = angles.reshape(blocks, size, 2).transpose(0, 2, 1)
-  spectrum = lax.map(block, jnp.asarray(angles, dt.dtype))
-  spectrum = jnp.moveaxis(spectrum, 0, -2)
-  spectrum = spectrum.reshape(directions, H, -1)[..., :count]
+
+  def run(weights, Lambda, dt, *, method, chunk_size):
+    del method  # There is one.
+    size = chunk_size
+
+    @jax.checkpoint
+    def block(angles):
+      c, s = angles
+      sigma = 2 * s / dt[:, None]
+      re, im = _cauchy(Lambda, c, sigma)
+      re = jnp.matmul(weights, re, precision="highest")
+      im = jnp.matmul(weights, im, precision="highest")
+      (re, x), (im, y) = (jnp.split(part, 2, axis=1) for part in (re, im))
+      sigma = sigma[:, None]
+      k = lax.complex(c * re - sigma * y, c * im + sigma * x)
+      k = jnp.moveaxis(k, 1, 0)
+      CB, CP, PB, PP = jnp.split(k, ends)
+      CP = CP.reshape(directions, rank, *k.shape[1:])
+      PP = PP.reshape(rank, rank, *k.shape[1:])
+      eye = jnp.eye(rank, dtype=c.dtype)[..., None, None]
+      G_inv = jnp.moveaxis(
+        _inverse(jnp.moveaxis(eye + c * PP, (0, 1), (-2, -1))), (-2, -1), (0, 1)
+      )
+      return lax.complex(c, s) * (
+        CB - c * jnp.einsum("drhf,rshf,shf->dhf", CP, G_inv, PB)
+      )
+
+    blocks = -(-count // size)
+    # On the host, in float64; past the end the highest frequency again.
+    theta = np.pi / length * np.minimum(np.arange(blocks * size), length / 2)
+    angles = np.stack([np.cos(theta), np.sin(theta)], 1)
+    angles = angles.reshape(blocks, size, 2).transpose(0, 2, 1)
+    spectrum = lax.map(block, jnp.asarray(angles, dt.dtype))
+    spectrum = jnp.moveaxis(spectrum, 0, -2)
+    return spectrum.reshape(directions, H, -1)[..., :count]
+
+  spectrum = choice.by_platform(
+    "dplr", dt.dtype, (H, M, count), run, weights, Lambda, dt
+  )
   return jnp.fft.irfft(spectrum, length)
 
 

@@ -9,14 +9,45 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence.kernels import contexts
+
+
+def operand_dtype(
+  dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
+) -> jnp.dtype:
+  """The dtype of operands of products whose sums, states and decays are `wide`.
+
+  bfloat16 stays bfloat16 beside float32. float16 has not the range of float32,
+  which states and cotangents need, and is widened like all else.
+  """
+  narrow = dtype == jnp.bfloat16 and wide == jnp.float32
+  return jnp.dtype(dtype if narrow else wide)
+
+
+def einsum(
+  spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
+) -> jax.Array:
+  """jnp.einsum of two arrays that are brought to the dtype of `operands`.
+
+  Of bfloat16 it is a `narrow_einsum` with its sums as the result.
+  """
+  if operands == jnp.bfloat16:
+    return narrow_einsum(spec, operands, jnp.dtype(jnp.float32), x, y)
+  return jnp.einsum(spec, x.astype(operands), y.astype(operands))
+
 
 def dot(
-  x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, exact: bool = False
+  x: jax.Array,
+  y: jax.Array,
+  x_axis: int,
+  y_axis: int,
+  exact: bool = False,
+  operands: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
   """Sums over one of the last two axes of each; the leading ones are a batch.
 
   Leading axes of size 1 are repeated. No operand is transposed first, which
-  XLA would do by a copy.
+  XLA would do by a copy. With `operands` both are rounded as in `einsum`.
   """
   lead = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
   # One leading axis: XLA on CPUs has a limit on their number.
@@ -24,9 +55,14 @@ def dot(
     jnp.broadcast_to(z, lead + z.shape[-2:]).reshape(-1, *z.shape[-2:])
     for z in (x, y)
   )
-  axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
-  precision = lax.Precision.HIGHEST if exact else None
-  product = lax.dot_general(x, y, axes, precision=precision)
+  if operands == jnp.bfloat16:
+    terms = {-1: "b{}s", -2: "bs{}"}
+    spec = terms[x_axis].format("m") + "," + terms[y_axis].format("n")
+    product = einsum(spec + "->bmn", x, y, operands)
+  else:
+    axes = ((3 + x_axis,), (3 + y_axis,)), ((0,), (0,))
+    precision = lax.Precision.HIGHEST if exact else None
+    product = lax.dot_general(x, y, axes, precision=precision)
   return product.reshape(lead + product.shape[1:])
 
 
@@ -65,7 +101,7 @@ def dense(
 
 def _dense(x, w, wide):
   """The product alone."""
-  if x.ndim > 2 and jax.default_backend() == "cpu":
+  if x.ndim > 2 and contexts.machine()[0] == "cpu":
     *lead, n = x.shape
     y = _dense(x.reshape(math.prod(lead), n), w, wide)
     return y.reshape(*lead, w.shape[1])
@@ -133,7 +169,7 @@ def sum_over(x: jax.Array, axis: int) -> jax.Array:
   """
   if x.shape[axis] == 1:
     return x
-  if jax.default_backend() != "cpu":
+  if contexts.machine()[0] != "cpu":
     return jnp.sum(x, axis, keepdims=True)
   axis %= x.ndim
   if axis == x.ndim - 1:

@@ -13,7 +13,8 @@ With s_t the sum of the log-decays up to element t,
   o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
   S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
 
-where resets take pairs out of the sums; `outer_forms` computes this.
+where resets take pairs out of the sums; `outer_forms` computes this. a and S
+are in the dtype in which all is summed up, q, k and v in that of operands.
 """
 
 import jax
@@ -29,9 +30,10 @@ from jaxseq.recurrence import linear
 def run(
   method: str, x: _outer_forms.Inputs, state: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs one chunk of one dtype: "sequential", "associative" or "chunked".
+  """Runs one chunk: "sequential", "associative" or "chunked".
 
-  Returns outputs [B, R, C, V] and the state after the chunk.
+  The first two take all in one dtype. Returns outputs [B, R, C, V] and the
+  state after the chunk.
   """
   if method == "sequential":
     return _sequential(x, state, reset)

@@ -90,13 +90,16 @@ def exp_where(mask: jax.Array | None, exponent: jax.Array) -> jax.Array:
   )
 
 
-def scores(q: jax.Array, k: jax.Array, sums: Sums) -> jax.Array:
+def scores(
+  q: jax.Array, k: jax.Array, sums: Sums, operands: jax.typing.DTypeLike
+) -> jax.Array:
   """sum_d q_t[d] exp(s_t[d] - s_j[d]) k_j[d] for j <= t: [..., C, C].
 
   The later half sees the earlier one through the sum at the border between
   them: both exponents that come of it are those of decays. Within the halves
   the same again, side by side, so that a channel takes 2 log(C) exponentials
-  per element. Above the diagonal is nothing meant to be read.
+  per element. Above the diagonal is nothing meant to be read. What is decayed
+  is rounded to `operands` for the products.
   """
   shape = jnp.broadcast_shapes(q.shape, sums.high.shape)
   C, K = shape[-2:]
@@ -112,11 +115,12 @@ def scores(q: jax.Array, k: jax.Array, sums: Sums) -> jax.Array:
     padded(q, "constant"),
     padded(k, "constant"),
     Sums(*(padded(part, "edge") for part in sums)),  # Decays of 1.
+    operands,
   )
   return pairs[:, :C, :C].reshape(*shape[:-1], C)
 
 
-def _triangle(q, k, sums):
+def _triangle(q, k, sums, operands):
   """`scores` of [B, C, K] where C is a power of two."""
   B, C, K = q.shape
   if C <= _SMALLEST_HALF:
@@ -132,9 +136,10 @@ def _triangle(q, k, sums):
   border = earlier[:, -1:]
   q_later = halves[0][:, 1] * jnp.exp(later - border)
   k_earlier = halves[1][:, 0] * jnp.exp(border - earlier)
-  across = _contractions.dot(q_later, k_earlier, -1, -1)
+  across = _contractions.dot(q_later, k_earlier, -1, -1, operands=operands)
   q, k, *parts = (leaf.reshape(2 * B, half, K) for leaf in halves)
-  inside = _triangle(q, k, Sums(*parts)).reshape(B, 2, half, half)
+  inside = _triangle(q, k, Sums(*parts), operands)
+  inside = inside.reshape(B, 2, half, half)
   upper = jnp.concatenate([inside[:, 0], jnp.zeros_like(across)], axis=-1)
   lower = jnp.concatenate([across, inside[:, 1]], axis=-1)
   return jnp.concatenate([upper, lower], axis=-2)

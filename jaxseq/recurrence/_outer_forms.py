@@ -5,6 +5,10 @@ taken once and multiplied by the decays of the pairs, the state space duality of
 Mamba-2 (arXiv:2405.21060, section 6); a decay per channel stands inside them,
 as in gated linear attention (arXiv:2312.06635, section 4). The inputs and the
 state before the chunk are the only residuals.
+
+q, k and v may be bfloat16 where log-decays and states are float32. Products
+take operands of their dtype then, and what is computed in float32 and enters
+one, a decayed score or a state, is rounded for it; all sums are float32.
 """
 
 import functools
@@ -16,7 +20,6 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_decays
 
-dot = _contractions.dot
 sum_over = _contractions.sum_over
 
 
@@ -62,10 +65,15 @@ def scalar(
   x: Inputs, state: jax.Array, masks: Masks
 ) -> tuple[jax.Array, jax.Array]:
   """A decay per head, or none: the pairs' decays [C, C] multiply q k^T."""
-  parts = _scalar_parts(x, masks)
-  gram, decays, enter, leave, through = parts
+  dot = _product(x)
+  gram, decays, enter, leave, through = _scalar_parts(x, masks)
   o = dot(gram * decays, x.v, -1, -2) + dot(enter * x.q, state, -1, -2)
   return o, through * state + dot(leave * x.k, x.v, -2, -2)
+
+
+def _product(x):
+  """Products in the dtype of the inputs."""
+  return functools.partial(_contractions.dot, operands=x.v.dtype)
 
 
 def _scalar_parts(x, masks):
@@ -76,7 +84,7 @@ def _scalar_parts(x, masks):
     transposed = _outer_decays.Sums(*(part.swapaxes(-1, -2) for part in sums))
     decays = _outer_decays.exp_where(masks.pairs, sums - transposed)
   # One product for all heads of a group.
-  gram = dot(x.q, x.k, -1, -1)
+  gram = _product(x)(x.q, x.k, -1, -1)
   return (gram, decays, *_ends(x, masks, sums))
 
 
@@ -87,6 +95,7 @@ def _scalar_forward(x, state, masks):
 def _scalar_backward(residuals, cotangents):
   x, state, masks = residuals
   g, d_after = cotangents
+  dot = _product(x)
   gram, decays, enter, leave, through = _scalar_parts(x, masks)
   q_in, k_out = enter * x.q, leave * x.k
   d_q_in = dot(g, state, -1, -1)
@@ -112,7 +121,14 @@ def _scalar_backward(residuals, cotangents):
     da = _outer_decays.d_log_decay(
       d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a
     )
-  return Inputs(dq, dk, dv, da), d_state, None
+  return _like(x, dq, dk, dv, da), d_state, None
+
+
+def _like(x, *cotangents):
+  """Cotangents in the dtypes of the inputs."""
+  return jax.tree.map(
+    lambda leaf, d: d.astype(leaf.dtype), x, Inputs(*cotangents)
+  )
 
 
 scalar.defvjp(_scalar_forward, _scalar_backward)
@@ -128,11 +144,14 @@ def vector(
 
 def _vector_parts(x, masks):
   sums = _outer_decays.log_decay_sums(x.a)
-  scores = functools.partial(_outer_decays.scores, sums=sums)
+  scores = functools.partial(
+    _outer_decays.scores, sums=sums, operands=x.v.dtype
+  )
   return scores, _ends(x, masks, sums)
 
 
 def _vector_forward(x, state, masks):
+  dot = _product(x)
   scores, (enter, leave, through) = _vector_parts(x, masks)
   pairs = jnp.where(masks.pairs, scores(x.q, x.k), 0)
   o = dot(pairs, x.v, -1, -2) + dot(enter * x.q, state, -1, -2)
@@ -148,10 +167,11 @@ def _vector_backward(residuals, cotangents):
   """
   x, state, masks, after = residuals
   g, d_after = cotangents
+  dot = _product(x)
   scores, (enter, leave, through) = _vector_parts(x, masks)
-  pairs, pull = jax.vjp(
-    scores, jnp.broadcast_to(x.q, x.a.shape), jnp.broadcast_to(x.k, x.a.shape)
-  )
+  # In the dtype of the decays, so that cotangents are not rounded yet.
+  q, k = (jnp.broadcast_to(z, x.a.shape).astype(x.a.dtype) for z in (x.q, x.k))
+  pairs, pull = jax.vjp(scores, q, k)
   pairs = jnp.where(masks.pairs, pairs, 0)
   d_pairs = jnp.where(masks.pairs, dot(g, x.v, -1, -1), 0)
   dq, dk = pull(d_pairs)
@@ -162,7 +182,7 @@ def _vector_backward(residuals, cotangents):
   d_last = sum_over(d_after * after, -1).swapaxes(-1, -2)
   d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
   da = _outer_decays.d_log_decay(d_sums, x.a)
-  return Inputs(sum_over(dq, 1), sum_over(dk, 1), dv, da), d_state, None
+  return _like(x, sum_over(dq, 1), sum_over(dk, 1), dv, da), d_state, None
 
 
 vector.defvjp(_vector_forward, _vector_backward)

@@ -7,6 +7,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _contractions
+
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
 _BLOCK = 256
@@ -115,10 +117,15 @@ def _attend(q, k, v, start, first):
   own = keys - size + jnp.arange(size)
   visible = index >= (start - first)[:, :, None]
   visible &= index <= own[:, None]
-  if q.dtype == jnp.float64:  # The library takes its softmax in float32.
-    return _softmax_attention(q, k, v, visible)
+  wide = jnp.promote_types(q.dtype, jnp.float32)
+  operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
+  own = functools.partial(_softmax_attention, operands=operands)
+  # The library takes its softmax of float64 in float32, and in its gradient
+  # products of bfloat16 and float32.
+  if operands != jnp.float32:
+    return own(q, k, v, visible)
   return lax.platform_dependent(
-    q, k, v, visible, cpu=_softmax_attention, default=_library_attention
+    q, k, v, visible, cpu=own, default=_library_attention
   )
 
 
@@ -126,27 +133,35 @@ def _library_attention(q, k, v, visible):
   return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
 
 
-def _softmax_attention(q, k, v, visible):
+def _softmax_attention(q, k, v, visible, operands):
   """The same, several times as fast on a CPU: plain products."""
   rows, size, heads, width = q.shape
-  groups = k.shape[2]
-  dtype = jnp.promote_types(q.dtype, jnp.float32)
-  q_scaled = (q.astype(dtype) / math.sqrt(width)).reshape(
-    rows, size, groups, -1, width
-  )
+  groups, out = k.shape[2], q.dtype
+  product = functools.partial(_contractions.einsum, operands=operands)
+  narrow, scale = operands == jnp.bfloat16, math.sqrt(width)
+  if not narrow:
+    q = q.astype(operands) / scale
+  q = q.reshape(rows, size, groups, -1, width)
   grouped = rows, groups, heads // groups * size
-  q_scaled = q_scaled.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
-  scores = q_scaled @ k.astype(dtype).transpose(0, 2, 3, 1)
+  q = q.transpose(0, 2, 3, 1, 4).reshape(*grouped, width)
+  scores = product("rgqd,rgdk->rgqk", q, k.transpose(0, 2, 3, 1))
+  if narrow:
+    scores = scores / scale  # Before the product q would be rounded again.
   scores = scores.reshape(rows, groups, heads // groups, size, -1)
   scores = jnp.where(visible[:, None, None], scores, -jnp.inf)
   # Every query sees itself: the maximum is finite.
   top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
   weights = jnp.exp(scores - top)
-  o = weights.reshape(*grouped, -1) @ v.astype(dtype).transpose(0, 2, 1, 3)
+  total = jnp.sum(weights, axis=-1, keepdims=True)
+  if narrow:  # One pass over the scores on a GPU.
+    weights = weights / total
+  flat = weights.reshape(*grouped, -1)
+  o = product("rgqk,rgkd->rgqd", flat, v.transpose(0, 2, 1, 3))
   o = o.reshape(*scores.shape[:-1], width)
-  o = o / jnp.sum(weights, axis=-1)[..., None]
+  if not narrow:
+    o = o / total
   o = o.transpose(0, 3, 1, 2, 4)
-  return o.reshape(rows, size, heads, width).astype(q.dtype)
+  return o.reshape(rows, size, heads, width).astype(out)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -184,19 +199,29 @@ def _blocks_backward(size, residuals, d_o):
       lambda q, k, v: _attend(q, k, v, block[1], first), block[0], *near
     )
     new, *collected = pull(lax.dynamic_slice_in_dim(d_o, first, size, axis=1))
-    collected = tuple(x.at[:, size:].add(y) for x, y in zip(collected, late))
+    # In the wide dtype: what many blocks add is rounded at the end.
+    collected = tuple(
+      x.astype(y.dtype).at[:, size:].add(y) for x, y in zip(collected, late)
+    )
     dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
     dk, dv = (
-      lax.dynamic_update_slice_in_dim(x, y[:, reach:], first + reach, axis=1)
+      lax.dynamic_update_slice_in_dim(
+        x, y[:, reach:].astype(x.dtype), first + reach, axis=1
+      )
       for x, y in zip((dk, dv), collected)
     )
     return (tuple(x[:, :reach] for x in collected), dq, dk, dv), None
 
-  late = tuple(jnp.zeros_like(x[:, :reach]) for x in (k, v))
+  late = tuple(
+    jnp.zeros_like(x[:, :reach], jnp.promote_types(x.dtype, jnp.float32))
+    for x in (k, v)
+  )
   grads = jax.tree.map(jnp.zeros_like, (q, k, v))
   firsts = jnp.arange(0, time, size)
   (late, dq, dk, dv), _ = lax.scan(body, (late, *grads), firsts, reverse=True)
-  dk, dv = (x.at[:, :reach].set(y) for x, y in zip((dk, dv), late))
+  dk, dv = (
+    x.at[:, :reach].set(y.astype(x.dtype)) for x, y in zip((dk, dv), late)
+  )
   return dq, dk, dv, None
 
 

@@ -54,12 +54,29 @@ def causal_conv(
   _validate.shape("x", x, ("*batch", "time", "channels"))
   dtype = _check(x, weight, bias, window, x.shape[:-2])
   _checks.reset(reset, x.shape[:-1])
-  width, time = weight.shape[0], x.shape[-2]
+  width = weight.shape[0]
   if axis is not None and width > 1:
     window = _arriving(x.astype(dtype), window.astype(dtype), reset, axis)
   weight = weight.astype(dtype)
-  padded = jnp.concatenate([window.astype(dtype), x.astype(dtype)], axis=-2)
   cut = _cut(reset, width)
+  # For the gradient x is kept as it came, not once more in float32.
+  run = _convolve if x.dtype == dtype else jax.checkpoint(_convolve)
+  y, window = run(x, weight, window.astype(dtype), cut)
+  if bias is not None:
+    y = y + bias.astype(dtype)
+  if cut is not None and width > 1:
+    # The newest entry has lag 0 seen from the last element.
+    lags = [cut[lag][..., -1] for lag in reversed(range(width - 1))]
+    window = _resets.forget(jnp.stack(lags, axis=-1), window)
+  if axis is not None and width > 1:
+    window = prefix.replicate_last(window, axis)
+  return y, window
+
+
+def _convolve(x, weight, window, cut):
+  """Outputs without bias, and the last elements, nothing of them cut off."""
+  width, time = weight.shape[0], x.shape[-2]
+  padded = jnp.concatenate([window, x.astype(window.dtype)], axis=-2)
   y = None
   for lag in reversed(range(width)):
     start = width - 1 - lag
@@ -68,16 +85,7 @@ def causal_conv(
       past = _resets.forget(cut[lag], past)
     term = weight[start] * past
     y = term if y is None else y + term
-  if bias is not None:
-    y = y + bias.astype(dtype)
-  window = padded[..., time:, :]
-  if cut is not None and width > 1:
-    # The newest entry has lag 0 seen from the last element.
-    lags = [cut[lag][..., -1] for lag in reversed(range(width - 1))]
-    window = _resets.forget(jnp.stack(lags, axis=-1), window)
-  if axis is not None and width > 1:
-    window = prefix.replicate_last(window, axis)
-  return y, window
+  return y, padded[..., time:, :]
 
 
 def causal_conv_step(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _contractions
 
 # Elements in the smallest blocks that a chunk is cut into.
 _BLOCK = 32
@@ -63,7 +64,7 @@ def chunk_convolution(
     ids: (L, R) integers that do not fall along a chunk; None if all are equal.
 
   Returns:
-    (H, L, R).
+    (H, L, R) in the dtype of the kernel; with u in bfloat16 the products are.
   """
   H, size, R = u.shape
   width = min(size, _BLOCK if ids is None else _BLOCK_WITH_RESETS)
@@ -76,7 +77,8 @@ def chunk_convolution(
       flags = ids.reshape(shape)
       border = flags[:, 0, -1:]
       seen = jnp.where(flags[:, 0] == border, seen, 0)
-    seen = jnp.einsum("hts,hpsr->hptr", _toeplitz(kernel, width, width), seen)
+    square = _toeplitz(kernel, width, width)
+    seen = _contractions.einsum("hts,hpsr->hptr", square, seen, u.dtype)
     if ids is not None:
       seen = jnp.where(flags[:, 1] == border, seen, 0)
     y = y.reshape(H, *shape)
@@ -98,7 +100,8 @@ def _triangles(kernel, u, ids, width):
   del ids
   H, size, R = u.shape
   u = u.reshape(H, size // width, width, R)
-  return jnp.einsum("hts,hpsr->hptr", _toeplitz(kernel, width, 0), u)
+  square = _toeplitz(kernel, width, 0)
+  return _contractions.einsum("hts,hpsr->hptr", square, u, u.dtype)
 
 
 def _diagonals(kernel, u, ids, width):

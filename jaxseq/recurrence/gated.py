@@ -17,7 +17,6 @@ from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _gated_chunk
 from jaxseq.recurrence._sharded import gated_schemes
 from jaxseq.recurrence.kernels import choice
-from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 to_heads = _gated_chunk.to_heads
@@ -95,16 +94,6 @@ def _dtypes(params, state, x):
   return wide, narrow, narrow
 
 
-def _kernel(wide, operands):
-  """The form of the kernels, or NotImplementedError."""
-  form = support.form("gated", wide)
-  if operands not in (jnp.bfloat16, jnp.float32):
-    expected = "expected bfloat16 or float32"
-    message = f"method='pallas' of gated: got dtype {operands}, {expected}."
-    raise NotImplementedError(message)
-  return form
-
-
 def gated_step(
   cell: GatedCell,
   params: GatedParams,
@@ -165,7 +154,8 @@ def gated_scan(
     reset: (time, batch) bool; where True the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
     method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
-      kernels that keep the recurrent weights on the chip, for TPUs; or "auto".
+      kernels that keep the recurrent weights on the chip, on GPUs of bfloat16
+      inputs and at most 128 features a head; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
@@ -204,7 +194,11 @@ def gated_scan(
   _validate.choice("method", method, METHODS)
 
   def loop(*arguments, method, chunk_size):
-    kernel = _kernel(wide, operands) if method == "pallas" else None
+    kernel = None
+    if method == "pallas":
+      from jaxseq.recurrence.kernels import gated
+
+      kernel = gated.form(wide, operands)
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return _gated_chunk.scan(cell, form, *arguments)

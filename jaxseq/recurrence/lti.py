@@ -9,7 +9,9 @@ computed, and its outputs read off before the next chunk begins. The backward
 pass keeps the state at each chunk boundary and recomputes the rest.
 
 Complex numbers are carried as (real, imaginary) pairs side by side in one real
-array [..., 2P], so that both projections are single real matrix products.
+array [..., 2P], so that both projections are single real matrix products. With
+bfloat16 inputs these, and those of the gradient, are of bfloat16 with float32
+sums: the matrices are rounded once, and states for their products alone.
 """
 
 import functools
@@ -22,6 +24,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import scans
@@ -174,12 +177,13 @@ def _run(system, u, init, reset, options):
 def _forward(system, u, init, reset, options):
   rows, time, _ = u.shape
   size = options.chunk_size
+  rounded = _rounded(system, u)
 
   def chunk(h, y, start, length):
     u_c = _time_major(u, start, length)
     reset_c = None if reset is None else _time_major(reset, start, length)
-    after, states = _states(system, u_c, h, reset_c, options)
-    y_c = _dot(states, system.w_out)
+    after, states = _states(rounded, u_c, h, reset_c, options)
+    y_c = _dot(states, rounded.w_out)
     if system.D is not None:
       y_c = y_c + system.D * u_c
     return after, _write(y, y_c, start), h
@@ -188,6 +192,13 @@ def _forward(system, u, init, reset, options):
   folded = _over_chunks(chunk, init, y, time, size, options.reverse)
   h, y, boundaries, tail = folded
   return (y, h), (system, u, init, reset, boundaries, tail)
+
+
+def _rounded(system, u):
+  """With matrices in the dtype of the products; not chunk by chunk."""
+  dtype = _contractions.operand_dtype(u.dtype, system.w_in.dtype)
+  w_in, w_out = (w.astype(dtype) for w in (system.w_in, system.w_out))
+  return system._replace(w_in=w_in, w_out=w_out)
 
 
 def _backward(options, residuals, cotangents):
@@ -199,14 +210,16 @@ def _backward(options, residuals, cotangents):
   system, u, init, reset, boundaries, tail = residuals
   g, g_final = cotangents
   rows, time, _ = u.shape
-  w_in_t, w_out_t = system.w_in.T, system.w_out.T
+  rounded = _rounded(system, u)
+  w_in_t, w_out_t = rounded.w_in.T, rounded.w_out.T
+  outer = functools.partial(_outer, dtype=w_in_t.dtype)
 
   def chunk(carry, du, start, length, h):
     adjoint, grads = carry
     u_c = _time_major(u, start, length)
     g_c = _time_major(g, start, length)
     reset_c = None if reset is None else _time_major(reset, start, length)
-    _, states = _states(system, u_c, h, reset_c, options)
+    _, states = _states(rounded, u_c, h, reset_c, options)
     adjoint, lam = _adjoint(
       system, _dot(g_c, w_out_t), states, adjoint, reset_c, options
     )
@@ -214,8 +227,8 @@ def _backward(options, residuals, cotangents):
     d_D = None
     if system.D is not None:
       du_c = du_c + system.D * g_c
-      d_D = jnp.sum(g_c * u_c, axis=(0, 1))
-    new = _outer(u_c, lam), _outer(states, g_c), d_D
+      d_D = jnp.sum(g_c.astype(system.D.dtype) * u_c, axis=(0, 1))
+    new = outer(u_c, lam), outer(states, g_c), d_D
     grads = jax.tree.map(jnp.add, grads, new)
     return (adjoint, grads), _write(du, du_c, start), None
 
@@ -389,16 +402,16 @@ def _product_conj(x, y):
 
 
 def _dot(x, w):
-  """[T, B, n] @ [n, m], in the dtype of w."""
-  flat = x.reshape(-1, x.shape[-1]).astype(w.dtype)
-  return (flat @ w).reshape(x.shape[:-1] + w.shape[1:])
+  """[T, B, n] @ [n, m], of operands in the dtype of w."""
+  flat = x.reshape(-1, x.shape[-1])
+  product = _contractions.einsum("tn,nm->tm", flat, w, w.dtype)
+  return product.reshape(x.shape[:-1] + w.shape[1:])
 
 
-def _outer(x, y):
+def _outer(x, y, dtype):
   """Sum over time and batch of x y^T: [T, B, n], [T, B, m] -> [n, m]."""
-  dtype = jnp.result_type(x, y)
-  x = x.reshape(-1, x.shape[-1]).astype(dtype)
-  return x.T @ y.reshape(-1, y.shape[-1]).astype(dtype)
+  x, y = (z.reshape(-1, z.shape[-1]) for z in (x, y))
+  return _contractions.einsum("nt,tm->nm", x.T, y, dtype)
 
 
 def _time_major(x, start, length):

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _outer_chunk
 from jaxseq.recurrence import _outer_forms
 from jaxseq.recurrence import linear
@@ -291,27 +292,32 @@ def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
   own = (grouped(x, heads // groups) for x in (v, decay))
   x = _outer_forms.Inputs(*shared, *own)
   state = init.reshape(rows * groups, heads // groups, dk, dv)
-  chunk = functools.partial(_chunk, method, jnp.result_type(q, k, v))
+  out, operands = jnp.result_type(q, k, v), init.dtype
+  if method == "chunked":
+    operands = _contractions.operand_dtype(out, init.dtype)
+  chunk = functools.partial(_chunk, method, operands, out)
   final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
   return o.reshape(v.shape), final.reshape(init.shape)
 
 
-def _chunk(method, out, state, x, reset):
+def _chunk(method, operands, out, state, x, reset):
   """From state [N G, R, K, V] and inputs [N, C, G, R|1, F] to both after it.
 
-  The new state, and outputs [N, C, G, R, V] of dtype `out`.
+  The new state, and outputs [N, C, G, R, V] of dtype `out`; the products are of
+  `operands`.
   """
   groups = x.v.shape[2]
 
-  def heads_first(leaf):
+  def heads_first(leaf, dtype=operands):
     # [N, C, G, R, F] -> [N G, R, C, F].
-    leaf = jnp.moveaxis(leaf.astype(state.dtype), 1, 3)
+    leaf = jnp.moveaxis(leaf.astype(dtype), 1, 3)
     return leaf.reshape(-1, *leaf.shape[2:])
 
   if reset is not None:
     reset = jnp.repeat(reset, groups, axis=0)
-  o, state = _outer_chunk.run(
-    method, jax.tree.map(heads_first, x), state, reset
-  )
+  q, k, v = map(heads_first, x[:3])
+  a = None if x.a is None else heads_first(x.a, state.dtype)
+  x = _outer_forms.Inputs(q, k, v, a)
+  o, state = _outer_chunk.run(method, x, state, reset)
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)

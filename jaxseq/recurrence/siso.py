@@ -12,6 +12,9 @@ All of it is matrix products, batched over channels; only the states between
 chunks are taken one after the other. With resets, only what follows the last
 one in a chunk reaches the next chunk, only what precedes the first one sees the
 state, and the convolution keeps the elements on the two sides apart.
+
+With bfloat16 inputs the products are of bfloat16 with float32 sums; what a
+system does in a chunk, and states, are rounded for them alone.
 """
 
 import functools
@@ -24,6 +27,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence import convolution
 from jaxseq.recurrence._sharded import scans
@@ -184,6 +188,8 @@ def _run(chunk, u, init, reset):
   """
   H, S, size = chunk.read_in.shape
   rows, time, _ = u.shape
+  operands = _contractions.operand_dtype(u.dtype, chunk.kernel.dtype)
+  product = functools.partial(_contractions.einsum, operands=operands)
   count = -(-time // size)
   # The first chunk is the shorter one: zeros before it leave no trace.
   pad = count * size - time
@@ -194,7 +200,7 @@ def _run(chunk, u, init, reset):
     x = x.reshape((rows, count, size) + x.shape[2:])
     return jnp.moveaxis(x, 0, 2).swapaxes(0, 1)
 
-  blocks = jnp.moveaxis(split(u.astype(chunk.kernel.dtype)), -1, 0)
+  blocks = jnp.moveaxis(split(u.astype(operands)), -1, 0)
   blocks = blocks.reshape(H, size, count * rows)
   ids = alive = None
   if reset is not None:
@@ -205,7 +211,7 @@ def _run(chunk, u, init, reset):
 
   y = jax.checkpoint(convolution.chunk_convolution)(chunk.kernel, blocks, ids)
   reaching = blocks if ids is None else jnp.where(ids == ids[-1], blocks, 0)
-  gains = jnp.einsum("hsl,hlr->hsr", chunk.read_in[:, :, ::-1], reaching)
+  gains = product("hsl,hlr->hsr", chunk.read_in[:, :, ::-1], reaching)
   gains = jnp.moveaxis(gains.reshape(H, S, count, rows), 2, 0)
 
   start = None
@@ -214,7 +220,7 @@ def _run(chunk, u, init, reset):
     if reset is not None:
       # A state that nothing sees may be undefined.
       start = jnp.where(alive[pad, 0], start, 0)
-    seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out[..., : size - pad], start)
+    seen = product("hsl,hsr->hlr", chunk.read_out[..., : size - pad], start)
     start = _siso_systems.advance(chunk.powers, start, size - pad)
     if reset is not None:
       seen = jnp.where(alive[pad:, 0], seen, 0)
@@ -226,7 +232,7 @@ def _run(chunk, u, init, reset):
   if count > 1:
     # XLA's CPU backend can crash over empty products inside `jax.shard_map`.
     entering = jnp.moveaxis(entering, 0, 2).reshape(H, S, -1)
-    seen = jnp.einsum("hsl,hsr->hlr", chunk.read_out, entering)
+    seen = product("hsl,hsr->hlr", chunk.read_out, entering)
     if reset is not None:
       seen = jnp.where(alive[:, 1:].reshape(size, -1), seen, 0)
     first = jnp.concatenate([first, seen], axis=2)

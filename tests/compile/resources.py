@@ -40,13 +40,16 @@ def registers(text: str) -> dict[str, Registers]:
   return found
 
 
-def bundles(directory: pathlib.Path, function: str) -> dict[str, int]:
+def bundles(
+  directory: pathlib.Path, function: str, depth: int = 2
+) -> dict[str, int]:
   """Counts the bundles in the innermost loops of Mosaic TPU kernels.
 
   Args:
     directory: an empty one, for what the compiler writes.
     function: "module:function"; it takes nothing and compiles the kernels. It
       is called in a process of its own, as libtpu reads its flags once.
+    depth: of those loops; 1 where there is none but that over the grid.
 
   Returns:
     The number of bundles of each kernel, by its name; 0 without such a loop.
@@ -65,5 +68,5 @@ def bundles(directory: pathlib.Path, function: str) -> dict[str, int]:
     match = _BUNDLES.fullmatch(path.name)
     if match and "schedule-analysis" not in path.name:
       # Loops are marked by their depth; those over a grid are the outer ones.
-      found[match.group(1)] = path.read_text().count(": >> ")
+      found[match.group(1)] = path.read_text().count(f": {'>' * depth} ")
   return found

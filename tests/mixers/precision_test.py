@@ -17,9 +17,8 @@ _D_MODEL, _ROWS, _TIME = 32, 2, 61
 
 # Where a product of weights and activations is in float32, and why.
 _WIDE_PRODUCTS: dict[str, str] = {
-  "s4": "the products of its chunks",
-  "s4d": "the products of its chunks",
-  "s5": "the products of its chunks",
+  "s4": "those of the weights' systems, and steps from state to state",
+  "s4d": "those of the weights' systems",
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from jaxseq.recurrence import _contractions
 from tests import jaxprs
+from tests.recurrence import narrow
 
 
 def _data(*lead):
@@ -150,6 +151,49 @@ def test_axes_are_merged_where_it_helps(x64, platform, merged):
       if eqn.primitive is lax.dot_general_p
     ]
   assert summed == [1, 1 if merged else 2]
+
+
+@pytest.mark.parametrize("x_axis", [-1, -2])
+@pytest.mark.parametrize("y_axis", [-1, -2])
+def test_dot_rounds_operands_and_cotangents_once(x64, x_axis, y_axis):
+  keys = jax.random.split(jax.random.key(0), 3)
+  x, y, g = (
+    jax.random.normal(key, shape, jnp.float32)
+    for key, shape in zip(keys, ((1, 5, 5), (3, 5, 5), (3, 5, 5)))
+  )
+
+  def pulled(x, y, g, operands=None):
+    dot = functools.partial(_contractions.dot, operands=operands)
+    z, pull = jax.vjp(lambda x, y: dot(x, y, x_axis, y_axis), x, y)
+    return z, *pull(g.astype(z.dtype))
+
+  got = pulled(x, y, g, jnp.bfloat16)
+  assert {leaf.dtype for leaf in got} == {jnp.dtype(jnp.float32)}
+  rounded = (narrow.exact(narrow.rounded(leaf)) for leaf in (x, y, g))
+  # float32 rounding of sums of up to 15.
+  chex.assert_trees_all_close(
+    narrow.exact(got), pulled(*rounded), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_einsum_of_bfloat16_has_second_derivatives():
+  # Numbers so small that bfloat16 holds all that is computed of them.
+  x, y = jax.random.randint(jax.random.key(0), (2, 1, 2, 2), -1, 2)
+  x, y = x.astype(jnp.float32), y.astype(jnp.float32)
+
+  def slope(x, operands):
+    def loss(x):
+      z = _contractions.einsum("bij,bjk->bki", x, y, operands)
+      return jnp.sum(z**2)
+
+    return jnp.sum(jax.grad(loss)(x) ** 2)
+
+  got, want = (
+    jax.grad(functools.partial(slope, operands=dtype))(x)
+    for dtype in (jnp.bfloat16, jnp.float32)
+  )
+  assert np.any(want)
+  np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

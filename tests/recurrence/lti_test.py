@@ -13,6 +13,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
 from tests.recurrence import methods
+from tests.recurrence import narrow
 
 P, H = 3, 4
 
@@ -168,16 +169,57 @@ def test_batch_axes(batch):
   np.testing.assert_allclose(y, jnp.broadcast_to(y[(0,) * len(batch)], y.shape))
 
 
-def test_bfloat16_inputs_are_accumulated_in_float32():
+@pytest.mark.parametrize("method", methods.quick("sequential"))
+def test_bfloat16_inputs_are_rounded_for_products_alone(method, x64):
+  arguments, weights, reset = problem(50, True)
+  system = [x.astype(np.complex64) for x in arguments[:3]]
+  u, D = narrow.rounded(arguments[3]), np.ones(H, np.float32)
+  weights = narrow.rounded(weights[0])
+
+  def loss(system, u, D):
+    y, final = recurrence.lti_scan(
+      *system, u, D=D, reset=reset, chunk_size=16, method=method
+    )
+    value = jnp.sum((y * weights).astype(float)) + jnp.sum(jnp.abs(final) ** 2)
+    return value, (y, final)
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))
+  (_, got), grads = gradient(system, u, D)
+  chex.assert_trees_all_equal_dtypes(
+    (got, grads), ((u, system[0]), (system, u, D))
+  )
+  (_, exact), slopes = gradient(*narrow.exact((system, u, D)))
+  # What enters products is rounded, and what comes out; measured 0.9.
+  assert (
+    max(jax.tree.leaves(narrow.errors((got, grads), (exact, slopes)))) < 1.5
+  )
+  assert not narrow.wide_products(gradient, system, u, D)
+
+
+def test_states_of_bfloat16_inputs_do_not_drift():
+  """In bfloat16 a sum of ones would stop growing at 256."""
+  time, Lambda_bar = 4096, np.float32(1 - 1e-4)
+  one = jnp.ones((1, 1))
+  u = jnp.ones((1, time, 1), jnp.bfloat16)
+  y, final = jax.jit(recurrence.lti_scan)(Lambda_bar[None], one, one, u)
+  expected = np.cumsum(np.float64(Lambda_bar) ** np.arange(time))
+  # 4096 roundings of float32.
+  np.testing.assert_allclose(final[0, 0], expected[-1], rtol=1e-5)
+  # What is read of a state is rounded, and then the output.
+  rtol = 2 * narrow.UNIT + 1e-5
+  np.testing.assert_allclose(y[0, :, 0].astype("f4"), expected, rtol=rtol)
+
+
+def test_float16_inputs_are_computed_in_float32():
   arguments, _, _ = problem(50, True)
-  Lambda_bar, B_bar, C = (x.astype(np.complex64) for x in arguments[:3])
-  u = jnp.asarray(arguments[3], jnp.bfloat16)
-  y, final = recurrence.lti_scan(Lambda_bar, B_bar, C, u)
-  exact, _ = recurrence.lti_scan(Lambda_bar, B_bar, C, u.astype(jnp.float32))
-  assert y.dtype == jnp.bfloat16
-  assert final.dtype == jnp.complex64
-  # Only the result is rounded, to 8 bits.
-  np.testing.assert_allclose(y.astype("f4"), exact, rtol=2**-8, atol=1e-6)
+  system = [x.astype(np.complex64) for x in arguments[:3]]
+  u = jnp.asarray(arguments[3], jnp.float16)
+  y, final = recurrence.lti_scan(*system, u)
+  exact = recurrence.lti_scan(*system, u.astype(jnp.float32))
+  assert y.dtype == jnp.float16
+  # Only the outputs are rounded, to 11 bits; the state not at all.
+  np.testing.assert_allclose(y.astype("f4"), exact[0], rtol=2**-11, atol=1e-6)
+  np.testing.assert_allclose(final, exact[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", methods.METHODS)

@@ -1,5 +1,7 @@
 """outer_scan at the edges: extreme decays, infinities, precision, memory."""
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,10 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
+from tests.recurrence import narrow
 from tests.recurrence import outer_cases
+
+CHUNK = 16
 
 
 @pytest.mark.parametrize("kind", ["scalar", "vector"])
@@ -81,19 +86,96 @@ def test_a_reset_forgets_inf_and_nan(method, kind):
     assert np.isfinite(grad[:, 4:]).all()
 
 
-def test_bfloat16_inputs_are_accumulated_in_float32():
-  arguments = jax.tree.map(np.float32, outer_cases.problem(50, "scalar"))
-  q, k, v, decay, init = (jnp.asarray(x, jnp.bfloat16) for x in arguments)
-  wide = [x.astype(jnp.float32) for x in (q, k, v, decay, init)]
-  exact, exact_final = outer_cases.run(wide, chunk_size=50)
-  o, final = outer_cases.run((q, k, v, decay, init), chunk_size=50)
-  assert o.dtype == jnp.bfloat16
-  assert final.dtype == jnp.float32
-  # Only the outputs are rounded, to 8 bits; the state not at all.
-  np.testing.assert_allclose(o.astype("f4"), exact, rtol=2**-8, atol=1e-6)
+@pytest.mark.parametrize(
+  ("kind", "with_reset"),
+  [
+    pytest.param("none", False, marks=pytest.mark.slow),
+    pytest.param("none", True, marks=pytest.mark.slow),
+    pytest.param("scalar", False, marks=pytest.mark.slow),
+    ("scalar", True),
+    ("vector", False),
+    pytest.param("vector", True, marks=pytest.mark.slow),
+  ],
+)
+def test_bfloat16_inputs_are_rounded_for_products_alone(kind, with_reset, x64):
+  q, k, v, decay, init = outer_cases.problem(40, kind)
+  decay = None if decay is None else np.float32(decay)
+  arguments = *map(narrow.rounded, (q, k, v)), decay, np.float32(init)
+  reset = None
+  if with_reset:
+    reset = jnp.zeros((2, 40), bool).at[:, 20].set(True)
+  how = {"reset": reset, "chunk_size": CHUNK}
+  (_, got), grads = outer_cases.evaluate(arguments, **how)
+  assert [x.dtype for x in got] == [jnp.bfloat16, jnp.float32]
+  chex.assert_trees_all_equal_dtypes(grads, arguments)
+  exact = narrow.exact(arguments)
+  (_, outputs), slopes = outer_cases.evaluate(exact, **how)
+  of_outputs, of_grads = narrow.errors((got, grads), (outputs, slopes))
+  *of_inputs, of_decay, of_init = of_grads
+  if kind == "vector":
+    # A sum over a chunk of differences between what q and k get, which nearly
+    # cancel, but for the errors of either: measured sqrt(CHUNK) / 4.
+    assert of_decay < math.sqrt(CHUNK) / 2
+    of_decay = 0
+  errors = of_outputs, of_inputs, of_decay, of_init
+  # What enters products is rounded, and what comes out; measured 0.9.
+  assert max(jax.tree.leaves(errors)) < 1.5
+
+
+@pytest.mark.parametrize(
+  ("decay", "units"),
+  [
+    # What is read of a state is rounded, and then the output.
+    (None, (0, 2)),
+    # So are decayed keys and queries, all to one side.
+    (-1e-4, (1, 4)),
+  ],
+)
+def test_states_of_bfloat16_inputs_do_not_drift(decay, units):
+  """In bfloat16 a sum of ones would stop growing at 256."""
+  time = 4096
+  ones = jnp.ones((1, time, 1), jnp.bfloat16)
+  decays = None if decay is None else jnp.full((1, time, 1), decay)
+  o, final = jax.jit(recurrence.outer_scan)(ones, ones, ones, decays)
+  expected = np.cumsum(np.exp((decay or 0.0) * np.arange(time)))
+  for got, want, count in zip(
+    (final[0], o[0]), (expected[-1], expected), units
+  ):
+    # And a few roundings of float32.
+    rtol = count * narrow.UNIT + 1e-6
+    np.testing.assert_allclose(got[:, 0].astype("f4"), want, rtol=rtol)
+
+
+@pytest.mark.parametrize("kind", ["none", "scalar", "vector"])
+def test_products_of_bfloat16_inputs_are_of_bfloat16(kind):
+  q, k, v, *others = outer_cases.problem(12, kind)
+  others = [None if x is None else np.float32(x) for x in others]
+  arguments = *map(narrow.rounded, (q, k, v)), *others
+  assert not narrow.wide_products(outer_cases.evaluate, arguments)
+  # The same of float32 inputs are found.
+  wide = *map(np.float32, (q, k, v)), *others
+  assert narrow.wide_products(outer_cases.evaluate, wide)
+
+
+@pytest.mark.parametrize("method", ["sequential", "chunked"])
+def test_float16_inputs_are_computed_in_float32(method):
+  """States and cotangents may leave the range of float16."""
+  inputs = jax.tree.map(np.float16, outer_cases.problem(50, "scalar"))
+  exact, exact_final = outer_cases.run(
+    jax.tree.map(np.float32, inputs), method=method
+  )
+  o, final = outer_cases.run(inputs, method=method)
+  assert o.dtype == jnp.float16
+  # Only the outputs are rounded, to 11 bits; the state not at all.
+  np.testing.assert_allclose(o.astype("f4"), exact, rtol=2**-11, atol=1e-6)
   np.testing.assert_allclose(final, exact_final, rtol=1e-6)
-  # A bfloat16 v beside float32 q and k rounds no output.
-  o, _ = outer_cases.run((*wide[:2], v, *wide[3:]), chunk_size=50)
+
+
+def test_bfloat16_beside_float32_inputs_is_widened():
+  inputs = jax.tree.map(np.float32, outer_cases.problem(50, "scalar"))
+  v = narrow.rounded(inputs[2])
+  o, _ = outer_cases.run((*inputs[:2], v, *inputs[3:]))
+  exact, _ = outer_cases.run((*inputs[:2], np.float32(v), *inputs[3:]))
   assert o.dtype == jnp.float32
   np.testing.assert_allclose(o, exact, rtol=1e-6, atol=1e-6)
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import collectives
 from jaxseq import recurrence
 from jaxseq.mixers import lstm
+from jaxseq.recurrence import kernels
 from jaxseq.recurrence._sharded import gated_schemes
 from tests.recurrence import sharded_cases as cases
 
@@ -216,3 +217,37 @@ def test_auto_takes_the_first_that_fits():
 def test_what_does_not_fit(scheme, message):
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(split(2, scheme, False), *problem(3, heads=1))
+
+
+@pytest.mark.parametrize(
+  ("platform", "chip", "lowered", "kernel"),
+  [
+    ("gpu", "sm_90", "cuda", "mosaic_gpu"),
+    ("tpu", "TPU v5 lite", "tpu", "tpu_custom_call"),
+  ],
+)
+def test_kernels_lower_with_checked_types(platform, chip, lowered, kernel):
+  if platform == "gpu" and jax.__version_info__ < (0, 11):
+    pytest.skip("Hopper kernels need jax 0.11.")
+  params, state, x = problem(8, dtype=np.float32)
+
+  def loss(params, state, x):
+    hidden, _ = recurrence.gated_scan(
+      *(_CELL, params, state, x),
+      axis="sp",
+      scheme="batch",
+      method="pallas",
+    )
+    return jax.lax.psum(jnp.sum(hidden.astype(jnp.float32) ** 2), "sp")
+
+  gradient = jax.shard_map(
+    jax.grad(loss, argnums=(0, 1, 2)),
+    mesh=cases.mesh_of(2),
+    in_specs=(P(), P(), P("sp")),
+    out_specs=(P(), P(), P("sp")),
+  )
+  with kernels.choosing_for(platform, chip):
+    traced = jax.jit(gradient).trace(params, state, x.astype(jnp.bfloat16))
+    text = traced.lower(lowering_platforms=(lowered,)).as_text()
+  # Forward, forward again for the states, and backward.
+  assert text.count(f"custom_call @{kernel}") == 3

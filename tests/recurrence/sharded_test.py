@@ -326,8 +326,10 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   )
   for leaf in jax.tree.leaves(got[1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
-  # The states are sums in float32, of the same rounded inputs.
-  cases.assert_close(got[1], want[1], 1e-5)
+  # The states are sums in float32, of the same rounded inputs; on one device
+  # what meets them in products of bfloat16 is rounded as well.
+  products = name.startswith(("outer", "siso"))
+  cases.assert_close(got[1], want[1], 2**-8 if products else 1e-5)
   # Outputs and slopes are rounded, here and there by one of 8 bits.
   cases.assert_close((got[0], got_slopes), (want[0], want_slopes), 2**-7)
 

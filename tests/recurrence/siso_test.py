@@ -9,6 +9,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
+from tests.recurrence import narrow
 
 H, N = 3, 2
 KINDS = ("real", "complex", "matrix")
@@ -145,6 +146,59 @@ def test_nothing_undefined_passes_a_reset(kind):
   )
   np.testing.assert_allclose(bad[0], clean[0], rtol=1e-6)
   np.testing.assert_allclose(bad[1][13:], clean[1][13:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("kind", "flags"),
+  [
+    ("complex", False),
+    pytest.param("complex", True, marks=pytest.mark.slow),
+    pytest.param("matrix", False, marks=pytest.mark.slow),
+  ],
+)
+def test_bfloat16_inputs_are_rounded_for_products_alone(x64, kind, flags):
+  (*system, u, init), reset = problem(kind, 70)
+  reset = jnp.asarray(reset) if flags else None
+  single = np.complex64 if kind == "complex" else np.float32
+  system, init = [x.astype(single) for x in system], init.astype(single)
+  u = narrow.rounded(u)
+  weights = narrow.rounded(np.random.default_rng(1).normal(size=u.shape))
+
+  def loss(system, u, init):
+    y, final = recurrence.siso_scan(
+      *system, u, init, reset=reset, chunk_size=16
+    )
+    value = jnp.sum((y * weights).astype(float)) + jnp.sum(jnp.abs(final) ** 2)
+    return value, (y, final)
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))
+  (_, got), grads = gradient(system, u, init)
+  chex.assert_trees_all_equal_dtypes(
+    (got, grads), ((u, init), (system, u, init))
+  )
+  (_, exact), slopes = gradient(*narrow.exact((system, u, init)))
+  # What enters products is rounded, and what comes out; measured 0.9.
+  assert (
+    max(jax.tree.leaves(narrow.errors((got, grads), (exact, slopes)))) < 1.5
+  )
+  if not flags:  # Small blocks at a reset are no products.
+    assert not narrow.wide_products(gradient, system, u, init)
+
+
+def test_states_of_bfloat16_inputs_do_not_drift():
+  """In bfloat16 a sum of ones would stop growing at 256."""
+  time, A = 4096, np.full((1, 1), 1 - 1e-4, np.float32)
+  u = jnp.ones((1, time, 1), jnp.bfloat16)
+  one = jnp.ones((1, 1))
+  y, final = jax.jit(recurrence.siso_scan)(A, one, one, u)
+  expected = np.cumsum(np.float64(A[0]) ** np.arange(time))
+  # Powers of A in a chunk, all near 1, are rounded to one side.
+  np.testing.assert_allclose(
+    final[0, 0], expected[-1:], rtol=narrow.UNIT + 1e-5
+  )
+  # So is what is read of a state, by a power and the state, and the output.
+  rtol = 4 * narrow.UNIT + 1e-5
+  np.testing.assert_allclose(y[0, :, 0].astype("f4"), expected, rtol=rtol)
 
 
 def test_memory_holds_no_state_per_element():

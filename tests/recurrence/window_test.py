@@ -10,6 +10,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import _window_blocks
 from jaxseq.recurrence import reference
+from tests.recurrence import narrow
 
 
 def problem(earlier, time, groups=2, batch=(2,), heads=4, width=3):
@@ -81,6 +82,42 @@ def test_undefined_numbers_reach_those_that_see_them_and_no_other():
     undefined = ~np.isfinite(o).all(axis=(1, 2))
     np.testing.assert_array_equal(np.flatnonzero(undefined), [4, 5, 6])
     chex.assert_tree_all_finite(grads)
+
+
+def test_bfloat16_inputs_are_rounded_for_products_alone(x64):
+  q, k, v, start = problem(3, 40, width=12)
+  q, k, v = map(narrow.rounded, (q, k, v))
+  weights = narrow.rounded(np.random.default_rng(1).normal(size=q.shape))
+
+  def loss(q, k, v):
+    o = _window_blocks.attend(q, k, v, start, 16, block_size=8)
+    return jnp.sum((o * weights).astype(float)), o
+
+  gradient = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))
+  (_, o), grads = gradient(q, k, v)
+  chex.assert_trees_all_equal_dtypes((o, grads), (q, (q, k, v)))
+  (_, exact), slopes = gradient(*narrow.exact((q, k, v)))
+  # What enters products is rounded, and what comes out; measured 1.
+  errors = narrow.errors((o, *grads), (exact, *slopes))
+  assert max(errors) < 1.5
+  assert not narrow.wide_products(gradient, q, k, v)
+
+
+def test_gradients_of_keys_are_summed_in_float32():
+  """In bfloat16 a sum of ones would stop growing at 256."""
+  time, window = 1024, 1023
+  q = k = jnp.zeros((1, time, 1, 1), jnp.bfloat16)
+  start = jnp.zeros((1, time), jnp.int32)
+
+  def loss(v):
+    o = _window_blocks.attend(q, k, v, start, window, block_size=2)
+    # The first value has a share of 1 / t of output t.
+    scale = jnp.arange(1, time + 1, dtype=jnp.float32)[:, None, None]
+    return jnp.sum(o * scale)
+
+  (first, *_) = jax.jit(jax.grad(loss))(k)[0, :, 0, 0]
+  # Rounded are weights, cotangents and the result.
+  np.testing.assert_allclose(np.float32(first), time, rtol=2 * narrow.UNIT)
 
 
 def test_memory_of_the_gradient_is_that_of_a_block():

@@ -44,7 +44,8 @@ def choose(
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features).
+      "gated" (rows, time, heads, features), "dplr" (channels, states,
+      frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -143,10 +144,12 @@ def _linear(platform, method, shape):
     return method, {"tile": 256 if time > 128 else 128}
   # A block of threads takes 32 elements of 128 channels at a time. Segments of
   # time are read twice: worth it where fewer than a quarter of 132 processors
-  # have a block. None of this is measured.
+  # have a block. A power of two, as most lengths are multiples of one. None of
+  # this is measured.
   blocks, segments = rows * -(-n // 128), 1
   if blocks < 33:
-    segments = max(1, min(-(-132 // blocks), time // 128))
+    while segments * blocks < 100 and time >= 256 * segments:
+      segments *= 2
   return method, {"tile": 32, "stages": 3, "segments": segments}
 
 
@@ -245,7 +248,19 @@ def _gated(platform, method, shape):
   return method, {"chunk_size": min(time, size)}
 
 
+def _dplr(platform, method, shape):
+  """The Cauchy matrix of S4, in blocks of frequencies.
+
+  Few enough numbers for caches of CPUs, many enough to keep others busy.
+  """
+  width, states, frequencies = shape
+  limit = 2**18 if platform == "cpu" else 2**24
+  size = max(1, min(frequencies, limit // (width * states)))
+  return "chunked" if method == "auto" else method, {"chunk_size": size}
+
+
 _OPS = {
+  "dplr": _dplr,
   "linear": _linear,
   "lti": _lti,
   "selective": _selective,

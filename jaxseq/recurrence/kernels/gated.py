@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
-from jaxseq.recurrence.kernels import gated_tpu
 from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
+
+# What the numbers of rows and of features are multiples of, by chip.
+_MULTIPLES = {"tpu": (8, 1), "gpu": (64, 32)}
 
 
 class Weights(NamedTuple):
@@ -22,6 +24,27 @@ class Weights(NamedTuple):
 
   kernel: jax.Array
   bias: jax.Array | None
+
+
+def form(wide: jnp.dtype, operands: jnp.dtype) -> support.Form:
+  """The form in which kernels run here.
+
+  Args:
+    wide: dtype of states and gates.
+    operands: dtype of the operands of products.
+
+  Raises:
+    NotImplementedError: if there is none, with the reason.
+  """
+  found = support.form("gated", wide)
+  takes = [jnp.bfloat16] + [jnp.float32] * (found.chip == "tpu")
+  if operands not in takes:
+    names = " or ".join(jnp.dtype(each).name for each in takes)
+    raise NotImplementedError(
+      f"method='pallas' of gated on a {found.chip.upper()}: got dtype "
+      f"{operands}, expected {names}."
+    )
+  return found
 
 
 def run(
@@ -43,10 +66,9 @@ def pull(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(form, cell, dtype, weights, state, inputs, reset):
-  arguments, rows = _in_blocks(weights, state, inputs, reset)
-  interpret = support.interpreter(form)
-  (hidden,), final = gated_tpu.run(cell, dtype, *arguments, interpret)
-  return hidden[:, :, :rows], tuple(leaf[:, :rows] for leaf in final)
+  given = _in_blocks(form, weights, state, inputs, reset)
+  (hidden,), final = _forward(form, cell, dtype, given)
+  return _cut((hidden, final), state)
 
 
 def _run_forward(form, cell, dtype, *arguments):
@@ -67,17 +89,14 @@ _run.defvjp(_run_forward, _run_backward)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _pull(form, cell, weights, state, inputs, reset, d_hidden, d_state):
-  arguments, rows = _in_blocks(weights, state, inputs, reset)
-  weights_, _, inputs_, flags = arguments
-  interpret = support.interpreter(form)
-  before, _ = gated_tpu.run(cell, None, *arguments, interpret)
-  d_hidden, d_state = _padded((d_hidden, d_state))
-  d_gates, d_state = gated_tpu.pull(
-    cell, weights_, before, inputs_, flags, d_hidden, d_state, interpret
+  given = _in_blocks(form, weights, state, inputs, reset)
+  before, _ = _forward(form, cell, None, given)
+  cotangents = _padded(form, (d_hidden, d_state))
+  d_gates, d_state = _cut(
+    _backward(form, cell, given, before, *cotangents), state
   )
-  d_state = tuple(leaf[:, :rows] for leaf in d_state)
-  d_gates = tuple(leaf[:, :, :rows] for leaf in d_gates)
-  hidden = before[0][:, :, :rows].astype(weights.kernel.dtype)
+  (hidden,) = _cut(before[:1], state)
+  hidden = hidden.astype(weights.kernel.dtype)
   return d_state, hidden, d_gates[: len(inputs)], d_gates[len(inputs) :]
 
 
@@ -102,21 +121,98 @@ def _pull_backward(form, cell, arguments, cotangents):
 _pull.defvjp(_pull_forward, _pull_backward)
 
 
-def _in_blocks(weights, state, inputs, reset):
-  """In the layouts of the kernels, and how many rows there are."""
+def _forward(form, cell, dtype, given):
+  """Hidden states, or if `dtype` is None all before the steps; the last."""
+  weights, state, inputs, flags = given
+  interpret = support.interpreter(form)
+  if form.chip == "tpu":
+    from jaxseq.recurrence.kernels import gated_tpu as chip
+  else:
+    from jaxseq.recurrence.kernels import gated_gpu as chip
+  return chip.run(cell, dtype, weights, state, inputs, flags, interpret)
+
+
+def _backward(form, cell, given, before, d_hidden, d_state):
+  """Cotangents of inputs and recurrent products, and of the first state."""
+  weights, _, inputs, flags = given
+  gates = weights[0].shape[1]
+  slots = _slots(cell, len(inputs), gates, len(d_state))
+  last = flags, d_hidden, d_state, slots, support.interpreter(form)
+  if form.chip == "tpu":
+    from jaxseq.recurrence.kernels import gated_tpu
+
+    return gated_tpu.pull(cell, weights, before, inputs, *last)
+  from jaxseq.recurrence.kernels import gated_gpu
+
+  recurrent = _recurrent(weights, before[0])
+  kernel = weights[0].swapaxes(2, 3)
+  return gated_gpu.pull(cell, kernel, before, inputs, recurrent, *last)
+
+
+def _recurrent(weights, hidden):
+  """R h + b of all steps, one array per gate."""
+  kernel, *biases = weights
+  time, heads, rows, features = hidden.shape
+  # Heads leading and one axis of rows, as compilers want them.
+  hidden = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * rows, features)
+  gates = []
+  for gate in range(kernel.shape[1]):
+    product = jnp.einsum(
+      "hni,hio->hno",
+      hidden.astype(kernel.dtype),
+      kernel[:, gate],
+      preferred_element_type=jnp.float32,
+    )
+    for bias in biases:
+      product += bias[:, gate, None]
+    product = product.reshape(heads, time, rows, features)
+    gates.append(jnp.moveaxis(product, 0, 1))
+  return tuple(gates)
+
+
+def _slots(cell, inputs, gates, states):
+  """Which of the distinct cotangents is that of each input and product."""
+  slots = []
+
+  def trace(*arguments):
+    _, saved = cell.forward(*arguments)
+    state = arguments[2]
+    d_inputs, d_recurrent, _ = cell.backward(saved, state, state)
+    slots[:], _ = _gated_chunk.shared((*d_inputs, *d_recurrent))
+
+  leaf = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+  jax.eval_shape(trace, *((leaf,) * count for count in (inputs, gates, states)))
+  return slots
+
+
+def _in_blocks(form, weights, state, inputs, reset):
+  """In the layouts of the kernels: weights, state, inputs and flags."""
   kernel, bias = weights
   heads, features, gates, _ = kernel.shape
-  given = [jnp.moveaxis(kernel, 2, 1)]
+  rows, columns = _MULTIPLES[form.chip]
+  kernel = support.padded(jnp.moveaxis(kernel, 2, 1), 2, columns)
+  given = [support.padded(kernel, 3, columns)]
   if bias is not None:
     bias = bias.reshape(gates, heads, features).astype(jnp.float32)
-    given.append(jnp.moveaxis(bias, 0, 1))
+    given.append(support.padded(jnp.moveaxis(bias, 0, 1), 2, columns))
   flags = ()
   if reset is not None:
-    flags = (support.padded(reset, 1, 8)[..., None].astype(jnp.int32),)
-  arguments = tuple(given), *_padded((state, inputs)), flags
-  return arguments, state[0].shape[1]
+    flags = (support.padded(reset.astype(jnp.int32), 1, rows),)
+  return tuple(given), *_padded(form, (state, inputs)), flags
 
 
-def _padded(tree):
-  """Rows in eights."""
-  return jax.tree.map(lambda leaf: support.padded(leaf, leaf.ndim - 2, 8), tree)
+def _padded(form, tree):
+  """With rows and features in the multiples of the kernels."""
+  rows, columns = _MULTIPLES[form.chip]
+
+  def leaf(x):
+    x = support.padded(x, x.ndim - 2, rows)
+    return support.padded(x, x.ndim - 1, columns)
+
+  return jax.tree.map(leaf, tree)
+
+
+def _cut(tree, state):
+  """Rows and features that are there."""
+  _, rows, features = state[0].shape
+  return jax.tree.map(lambda leaf: leaf[..., :rows, :features], tree)

@@ -9,7 +9,7 @@ no multiple of 128.
 Arrays are (time, heads, rows, features), states (heads, rows, features); rows
 come in eights. Weights are `(kernel,)` or `(kernel, bias)`: (heads, gates,
 features, features) as [head, gate, in, out] and (heads, gates, features). Flags
-of resets are `()` or one (time, rows, 1) array, not 0 at resets.
+of resets are `()` or one (time, rows) array, not 0 at resets.
 """
 
 import functools
@@ -22,6 +22,7 @@ from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 
@@ -73,14 +74,14 @@ def run(
     ],
     out_specs=((blocks.steps(),) * len(kept), (blocks.state(),) * len(state)),
     out_shape=(
-      tuple(jax.ShapeDtypeStruct(shape, leaf) for leaf in kept),
-      (jax.ShapeDtypeStruct(shape[1:], jnp.float32),) * len(state),
+      tuple(support.varying(inputs[0], shape, leaf) for leaf in kept),
+      (support.varying(inputs[0], shape[1:], jnp.float32),) * len(state),
     ),
     scratch_shapes=[(blocks.scratch(),) * len(state)],
     compiler_params=blocks.parameters(),
     interpret=interpret,
     name="gated_forward",
-  )(weights, state, inputs, flags)
+  )(weights, state, inputs, _in_column(flags))
 
 
 def _forward(
@@ -121,6 +122,7 @@ def pull(
   flags: Arrays,
   d_hidden: jax.Array,
   d_state: Arrays,
+  slots: list[int],
   interpret: bool,
 ) -> tuple[Arrays, Arrays]:
   """Runs the loop backward.
@@ -133,6 +135,7 @@ def pull(
     flags: as in `run`.
     d_hidden: cotangent of the hidden states.
     d_state: cotangent of the last state, float32.
+    slots: which of the distinct cotangents is that of each input and product.
     interpret: as in `run`.
 
   Returns:
@@ -140,7 +143,6 @@ def pull(
     features) in the dtype of the kernel, and that of the first state.
   """
   shape, gates = inputs[0].shape, weights[0].shape[1]
-  slots = _slots(cell, len(inputs), gates, len(d_state))
   out = [weights[0].dtype] * (max(slots) + 1)
   streams = (*before, *inputs, d_hidden, *out)
   # The recurrent products of a tile have no second buffer.
@@ -160,8 +162,8 @@ def pull(
     ],
     out_specs=((backwards(),) * len(out), (blocks.state(),) * len(d_state)),
     out_shape=(
-      tuple(jax.ShapeDtypeStruct(shape, leaf) for leaf in out),
-      (jax.ShapeDtypeStruct(shape[1:], jnp.float32),) * len(d_state),
+      tuple(support.varying(inputs[0], shape, leaf) for leaf in out),
+      (support.varying(inputs[0], shape[1:], jnp.float32),) * len(d_state),
     ),
     scratch_shapes=[
       (blocks.scratch(),) * len(d_state),
@@ -170,7 +172,7 @@ def pull(
     compiler_params=blocks.parameters(),
     interpret=interpret,
     name="gated_backward",
-  )(weights, before, inputs, flags, d_hidden, d_state)
+  )(weights, before, inputs, _in_column(flags), d_hidden, d_state)
   return tuple(d_gates[slot] for slot in slots), tuple(d_state)
 
 
@@ -246,6 +248,11 @@ def _forget(flags, step, state):
   return tuple(state)
 
 
+def _in_column(flags):
+  """With an axis that the kernel repeats over the features."""
+  return tuple(leaf[..., None] for leaf in flags)
+
+
 def _write(refs, values):
   for ref, value in zip(refs, values):
     ref[...] = value
@@ -256,21 +263,6 @@ def _steps(time, tile, steps):
   if time % steps == 0:
     return steps
   return jnp.minimum(steps, time - tile * steps)
-
-
-def _slots(cell, inputs, gates, states):
-  """Which of the distinct cotangents is that of each input and product."""
-  slots = []
-
-  def trace(*arguments):
-    _, saved = cell.forward(*arguments)
-    state = arguments[2]
-    d_inputs, d_recurrent, _ = cell.backward(saved, state, state)
-    slots[:], _ = _gated_chunk.shared((*d_inputs, *d_recurrent))
-
-  leaf = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-  jax.eval_shape(trace, *((leaf,) * count for count in (inputs, gates, states)))
-  return slots
 
 
 class _Blocks(NamedTuple):

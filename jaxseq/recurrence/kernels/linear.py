@@ -29,6 +29,8 @@ class Options(NamedTuple):
     stages: tiles under way at a time, on GPUs.
     segments: of time, side by side, on GPUs.
     reverse: whether the recurrence runs from the last element to the first.
+    joined: whether the parts are halves of the last axis of one array, whose
+      size is a multiple of 256; on GPUs.
   """
 
   form: support.Form
@@ -36,6 +38,7 @@ class Options(NamedTuple):
   stages: int
   segments: int
   reverse: bool
+  joined: bool
 
 
 def scan(
@@ -67,19 +70,59 @@ def scan(
   Raises:
     NotImplementedError: if no kernel runs here; see `support.why_not`.
   """
-  form = support.form("linear", b.dtype)
-  if form.chip == "gpu" and jnp.iscomplexobj(b):
-    tile //= 2  # Both parts share the memory.
-  options = Options(form, tile, stages, segments, reverse)
   a = jnp.broadcast_to(a, a.shape[:2] + b.shape[2:])
+  arrays = map(linear_parts.split, (a, b, init))
+  h, final = scan_parts(
+    *arrays,
+    reset,
+    reverse=reverse,
+    tile=tile,
+    stages=stages,
+    segments=segments,
+  )
+  return linear_parts.join(h), linear_parts.join(final)
+
+
+def scan_parts(
+  a: linear_parts.Parts,
+  b: linear_parts.Parts,
+  init: linear_parts.Parts,
+  reset: jax.Array | None,
+  *,
+  reverse: bool,
+  tile: int,
+  stages: int = 1,
+  segments: int = 1,
+  joined: bool = False,
+) -> tuple[linear_parts.Parts, linear_parts.Parts]:
+  """`scan` of complex numbers that are never put together.
+
+  Args:
+    a: [1|B, 1|T, n] decays, by parts.
+    b: [B, T, n] inputs, by parts.
+    init: [B, n] state before the first element, by parts.
+    reset: as in `scan`.
+    reverse: as in `scan`.
+    tile: as in `Options`.
+    stages: as in `Options`.
+    segments: as in `Options`.
+    joined: as in `Options`: the parts are then a tuple of one array.
+
+  Returns:
+    As `scan` does, by parts.
+  """
+  form = support.form("linear", b[0].dtype)
+  if form.chip == "gpu" and (joined or len(b) > 1):
+    tile //= 2  # Both parts share the memory.
+  options = Options(form, tile, stages, segments, reverse, joined)
   return _scan(a, b, init, reset, options)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _scan(a, b, init, reset, options):
-  """The states [B, T, n] and the last one."""
+  """The states [B, T, n] and the last one, by parts."""
   h = _states(a, b, init, reset, options)
-  return h, h[:, 0 if options.reverse else -1]
+  return h, tuple(part[:, 0 if options.reverse else -1] for part in h)
 
 
 def _scan_forward(a, b, init, reset, options):
@@ -108,9 +151,14 @@ def _gradient_backward(options, arrays, cotangents):
   """The derivative of the tree's."""
   a, h, init, reset, g, g_final = arrays
 
-  def by_tree(a, h, init, g, g_final):
-    residuals, cotangents = (a, h, init, reset), (g, g_final)
-    return linear.adjoint(options.reverse, "associative", residuals, cotangents)
+  def by_tree(*arrays):
+    # A cotangent of jax is the conjugate of that by parts.
+    a, h, init, g, g_final = (_complex(x, options) for x in arrays)
+    cotangents = jnp.conj(g), jnp.conj(g_final)
+    found = linear.adjoint(
+      options.reverse, "associative", (a, h, init, reset), cotangents
+    )
+    return tuple(_parts(jnp.conj(x), options) for x in found)
 
   _, pull = jax.vjp(by_tree, a, h, init, g, g_final)
   da, dh, d_init, dg, dg_final = pull(cotangents)
@@ -120,13 +168,26 @@ def _gradient_backward(options, arrays, cotangents):
 _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
+def _complex(x, options):
+  """Parts as one real or complex array."""
+  if options.joined:
+    x = jnp.split(x[0], 2, axis=-1)
+  return linear_parts.join(tuple(x))
+
+
+def _parts(x, options):
+  """The inverse of `_complex`."""
+  x = linear_parts.split(x)
+  return (jnp.concatenate(x, axis=-1),) if options.joined else x
+
+
 # Compiled functions, so that layers of one shape share what is slow to lower.
 @functools.partial(jax.jit, static_argnums=4)
 def _states(a, b, init, reset, options):
-  """The states [B, T, n]."""
+  """The states [B, T, n], by parts."""
   layout, kernels, walk = _begin(b, options)
   a, keep, b = layout.decays(a), layout.keep(reset), layout.along(b)
-  entering = init[:, None]
+  entering = init
   if options.segments > 1:
     maps = kernels.summary(walk, a, b, keep, False)
     entering = layout.entering(maps, init, options.reverse)
@@ -138,45 +199,50 @@ def _states(a, b, init, reset, options):
 def _cotangents(a, h, init, reset, g, g_final, options):
   """As `_gradient`."""
   layout, kernels, walk = _begin(h, options)
-  shape = a.shape
+  shape = a[0].shape
   # Where the recurrence begins with padding, that holds the state `init`.
-  h = layout.along(h, init[:, None] if options.reverse else 0)
+  ends = tuple(x[:, None] for x in init) if options.reverse else None
+  h = layout.along(h, ends)
   a, keep, g = layout.decays(a), layout.keep(reset), layout.along(g)
-  before, entering = init[:, None], g_final[:, None]
+  before, entering = init, g_final
   if options.segments > 1:
     back = walk._replace(reverse=not options.reverse)
     maps = kernels.summary(back, a, g, keep, True)
     entering = layout.entering(maps, g_final, back.reverse)
     last = 0 if options.reverse else -1
     after = layout.states(tuple(part[:, last] for part in h))
-    before = _shifted(after, init, options.reverse)
+    before = tuple(
+      _shifted(x, first, options.reverse) for x, first in zip(after, init)
+    )
   states = map(layout.by_segment, (entering, before))
   da, db, mu = kernels.gradient(walk, a, g, h, *states, keep)
   if a[0].shape[1] == 1:
-    da = jnp.sum(layout.states(da), axis=1, keepdims=True)
+    da = tuple(jnp.sum(x, axis=1, keepdims=True) for x in layout.states(da))
   else:
     da = layout.whole(da)
-  summed = tuple(axis for axis in range(3) if da.shape[axis] != shape[axis])
-  da = jnp.sum(da, axis=summed, keepdims=True)
+  summed = tuple(i for i in range(3) if da[0].shape[i] != shape[i])
+  da = tuple(jnp.sum(x, axis=summed, keepdims=True) for x in da)
   first = -1 if options.reverse else 0
-  return da, layout.whole(db), layout.states(mu)[:, first]
+  d_init = tuple(x[:, first] for x in layout.states(mu))
+  return da, layout.whole(db), d_init
 
 
 def _begin(x, options):
-  """The layout for x [B, T, n], the chip's kernels, and their walk."""
+  """The layout for x, parts [B, T, n], the chip's kernels, and their walk."""
   if options.form.chip == "tpu":
     from jaxseq.recurrence.kernels import linear_tpu as kernels
   else:
     from jaxseq.recurrence.kernels import linear_gpu as kernels
-  form, tile, stages, _, reverse = options
-  walk = linear_parts.Walk(form, tile, stages, reverse)
-  return _Layout(options, *x.shape), kernels, walk
+  form, tile, stages, _, reverse, joined = options
+  walk = linear_parts.Walk(form, tile, stages, reverse, joined)
+  return _Layout(options, *x[0].shape), kernels, walk
 
 
 class _Layout(NamedTuple):
-  """Arrays as kernels take them: by parts, padded, segments of time as rows.
+  """Arrays as kernels take them: padded, with segments of time as rows.
 
-  Padding at the end of time lets a state through as it is.
+  Padding at the end of time lets a state through as it is. All are tuples of
+  arrays.
   """
 
   options: Options
@@ -188,42 +254,49 @@ class _Layout(NamedTuple):
   def _missing(self):
     return -self.time % (self.options.tile * self.options.segments)
 
-  def along(self, x, fill=0):
-    """[b, T, n] -> parts [b S, T / S, N]; `fill` is a number or an array."""
+  def along(self, x, ends=None):
+    """[b, T, n] -> [b S, T / S, N]; padded with `ends`, or 0."""
     if self._missing:
-      shape = (x.shape[0], self._missing, self.n)
-      end = jnp.broadcast_to(jnp.asarray(fill, x.dtype), shape)
-      x = jnp.concatenate([x, end], axis=1)
-    x = support.padded(x, 2, LANES)
-    shape = (x.shape[0] * self.options.segments, -1, x.shape[-1])
-    return linear_parts.split(x.reshape(shape))
+      ends = ends or (jnp.float32(0),) * len(x)
+      ends = (
+        jnp.broadcast_to(end, (part.shape[0], self._missing, self.n))
+        for end, part in zip(ends, x)
+      )
+      x = (jnp.concatenate(each, axis=1) for each in zip(x, ends))
+    x = [support.padded(part, 2, LANES) for part in x]
+    rows = x[0].shape[0] * self.options.segments
+    return tuple(part.reshape(rows, -1, part.shape[-1]) for part in x)
 
-  def whole(self, parts):
+  def whole(self, x):
     """The inverse of `along`."""
-    x = linear_parts.join(parts)
-    return x.reshape(self.rows, -1, x.shape[-1])[:, : self.time, : self.n]
+    x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
+    return tuple(part[:, : self.time, : self.n] for part in x)
 
   def by_segment(self, x):
-    """[B, S, n] -> parts [B S, N]."""
-    x = support.padded(x, 2, LANES)
-    return linear_parts.split(x.reshape(-1, x.shape[-1]))
+    """[B, S, n] or [B, n] -> [B S, N]."""
+    x = (part.reshape(-1, self.n) for part in x)
+    return tuple(support.padded(part, 1, LANES) for part in x)
 
-  def states(self, parts):
-    """The inverse of `by_segment`."""
-    x = linear_parts.join(parts)
-    return x.reshape(self.rows, -1, x.shape[-1])[..., : self.n]
+  def states(self, x):
+    """[B S, N] -> [B, S, n]."""
+    x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
+    return tuple(part[..., : self.n] for part in x)
 
   def decays(self, a):
-    """[1|B, 1|T, n] -> parts [1|B S, 1|T / S, N]."""
+    """[1|B, 1|T, n] -> [1|B S, 1|T / S, N]."""
     segments = self.options.segments
-    moves = a.shape[1] > 1 or self._missing
-    if moves:
-      rows = self.rows if segments > 1 else a.shape[0]
-      return self.along(jnp.broadcast_to(a, (rows, self.time, self.n)), 1)
-    a = support.padded(a, 2, LANES)
-    if a.shape[0] > 1:
-      a = jnp.repeat(a, segments, axis=0)
-    return linear_parts.split(a)
+    if a[0].shape[1] > 1 or self._missing:
+      rows = self.rows if segments > 1 else a[0].shape[0]
+      shape = (rows, self.time, self.n)
+      one = jnp.ones_like(a[0], shape=(1, 1, self.n))
+      if self.options.joined:
+        one = one.at[..., self.n // 2 :].set(0)
+      ends = (one, *map(jnp.zeros_like, (one,) * (len(a) - 1)))
+      return self.along([jnp.broadcast_to(x, shape) for x in a], ends)
+    a = (support.padded(x, 2, LANES) for x in a)
+    return tuple(
+      jnp.repeat(x, segments, axis=0) if x.shape[0] > 1 else x for x in a
+    )
 
   def keep(self, reset):
     """[B, T] bool -> [B S, T / S] int32."""
@@ -235,11 +308,12 @@ class _Layout(NamedTuple):
 
   def entering(self, maps, init, reverse):
     """The state that enters each segment, [B, S, n], from what each does."""
-    factor, addend = map(self.states, maps)
+    factor, addend = (_complex(self.states(x), self.options) for x in maps)
+    init = _complex(init, self.options)
     after, _ = linear.linear_scan(
       factor, addend, init, reverse=reverse, method="associative"
     )
-    return _shifted(after, init, reverse)
+    return _parts(_shifted(after, init, reverse), self.options)
 
 
 def _shifted(after, init, reverse):

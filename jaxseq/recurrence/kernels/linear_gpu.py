@@ -21,14 +21,14 @@ CHANNELS = 128
 _GROUP = 8
 Parts = linear_parts.Parts
 Walk = linear_parts.Walk
-_add, _times = linear_parts.add, linear_parts.times
+_add, _times, _conj = linear_parts.add, linear_parts.times, linear_parts.conj
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
   """H_t = a_t h_{t-1} + b_t.
 
   Args:
-    walk: static.
+    walk: static. Parts are an array each, or halves of one: `walk.joined`.
     a: parts [1|B, 1|T, n], where T is a multiple of the tile, n of 128.
     b: parts [B, T, n].
     init: parts [B, n].
@@ -60,29 +60,32 @@ def summary(
   Returns:
     Parts [B, n] of both.
   """
-  rows, _, n = b[0].shape
-  count = len(b)
+  rows, arrays = b[0].shape[0], len(b)
 
   def step(x, carry):
-    factor, addend = carry[:count], carry[count:]
-    factor = x.kept(_times(x.a, factor))
+    half = len(carry) // 2
+    factor, addend = carry[:half], carry[half:]
+    a = _conj(x.a) if adjoint else x.a
+    factor = x.kept(_times(a, factor))
     if adjoint:
-      addend = x.kept(_times(x.a, _add(addend, x.b)))
+      addend = x.kept(_times(a, _add(addend, x.b)))
     else:
-      addend = _add(x.kept(_times(x.a, addend)), x.b)
+      addend = _add(x.kept(_times(a, addend)), x.b)
     return factor + addend, ()
 
-  zero = jnp.zeros_like(b[0], shape=(rows, n))
-  one = (jnp.ones_like(zero),) + (zero,) * (count - 1)
-  carry = one + (zero,) * count
+  zero = jnp.zeros_like(b[0], shape=(rows, b[0].shape[-1]))
+  half = zero.shape[-1] // (2 if walk.joined else 1)
+  # One, by parts.
+  one = (zero.at[:, :half].set(1), *(zero,) * (arrays - 1))
+  carry = one + (zero,) * arrays
   last = _along_time(step, walk, a, b, (), carry, (), keep, 0, True)
-  return last[:count], last[count:]
+  return last[:arrays], last[arrays:]
 
 
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """Lam_t = g_t + mu_{t+1}, mu_t = a_t lam_t, da_t = lam_t h_{t-1}.
+  """Lam_t = g_t + mu_{t+1}, mu_t = a_t^* lam_t, da_t = lam_t h_{t-1}^*.
 
   Args:
     walk: as in `states`: `reverse` is that of the states.
@@ -97,23 +100,24 @@ def gradient(
     Da and lam, parts [B, T, n], and mu of the first element, parts [B, n]. Da
     is summed over time, [B, n], where a is the same at all times.
   """
-  count, fixed = len(g), a[0].shape[1] == 1
+  arrays, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):
-    lam = _add(x.b, carry[:count])
-    mu = x.kept(_times(x.a, lam))
-    da = x.kept(_times(lam, x.h))
+    parts = len(x.b)
+    lam = _add(x.b, carry[:parts])
+    mu = x.kept(_times(lam, _conj(x.a)))
+    da = x.kept(_times(lam, _conj(x.h)))
     if fixed:
-      return mu + _add(carry[count:], da), lam
+      return mu + _add(carry[parts:], da), lam
     return mu, da + lam
 
   carry = g_final + (tuple(map(jnp.zeros_like, g_final)) if fixed else ())
-  moving = count if fixed else 2 * count
+  moving = arrays if fixed else 2 * arrays
   out = _along_time(step, walk, a, g, h, carry, init, keep, moving, True)
   along, last = out[:moving], out[moving:]
   if fixed:
-    return last[count:], along, last[:count]
-  return along[:count], along[count:], last
+    return last[arrays:], along, last[:arrays]
+  return along[:arrays], along[arrays:], last
 
 
 class _Element(NamedTuple):
@@ -132,9 +136,11 @@ class _Element(NamedTuple):
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   """Folds `step(element, carry) -> carry, outputs` over time.
 
-  Returns the outputs [B, T, n] and, `with_last`, the last carry [B, n].
+  Returns as many outputs [B, T, n] as asked for and, `with_last`, the last
+  carry [B, n].
   """
   rows, time, n = b[0].shape
+  offsets = (0, n // 2) if walk.joined else (0,)
   tile, fixed = walk.tile, a[0].shape[1] == 1
   tiles, flags = time // tile, () if keep is None else (keep,)
   stages = min(walk.stages, tiles)
@@ -144,6 +150,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   groups = (along, h, flags, still, carry, init)
   lasts = len(carry) if with_last else 0
   counts = [len(group) for group in groups] + [outputs, lasts]
+  parts = len(b) * len(offsets)
 
   def body(*refs):
     refs = iter(refs)
@@ -155,15 +162,29 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
       carry_refs,
       init_refs,
       out_refs,
-      (last_refs),
+      last_refs,
     ) = ([next(refs) for _ in range(count)] for count in counts)
     tiles_in, tiles_out, flag_tiles, barrier = refs
     row, column = lax.axis_index("row"), lax.axis_index("column")
-    columns = pl.ds(column * CHANNELS, CHANNELS)
+
+    def views(refs):
+      # Each part's array, and its channels there.
+      return [
+        (ref, pl.ds(offset + column * CHANNELS, CHANNELS))
+        for ref in refs
+        for offset in offsets
+      ]
+
     still_now = [
-      ref[_row(row, x), 0, columns] for ref, x in zip(still_refs, still)
+      ref[_row(row, a[0]), 0, columns] for ref, columns in views(still_refs)
     ]
-    init_now = [ref[row, columns] for ref in init_refs]
+    init_now = [ref[row, columns] for ref, columns in views(init_refs)]
+    # Only decays may be the same for all rows.
+    along_views = [
+      (ref, _row(row, x), columns)
+      for each, x in zip(along_refs, along)
+      for ref, columns in views([each])
+    ]
 
     def begin(k):
       return (tiles - 1 - k if backwards else k) * tile
@@ -177,10 +198,13 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     def fetch(k):
       slot = lax.rem(k, stages)
       places = [
-        ref.at[_row(row, x), pl.ds(begin(k), tile), columns]
-        for ref, x in zip(along_refs, along)
+        ref.at[own, pl.ds(begin(k), tile), columns]
+        for ref, own, columns in along_views
       ]
-      places += [ref.at[row, pl.ds(before(k), tile), columns] for ref in h_refs]
+      places += [
+        ref.at[row, pl.ds(before(k), tile), columns]
+        for ref, columns in views(h_refs)
+      ]
       pairs = [*zip(places, tiles_in)]
       pairs += [
         (ref.at[row, pl.ds(begin(k), tile)], to)
@@ -190,7 +214,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         plgpu.copy_gmem_to_smem(place, to.at[slot], barrier.at[slot])
 
     def element(k, slot, i):
-      now = [ref[slot, i] for ref in tiles_in[: len(along)]]
+      now = [ref[slot, i] for ref in tiles_in[: len(along_views)]]
       h_now = ()
       if h:
         # Of the first element's predecessor there is no tile.
@@ -200,11 +224,11 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         first = _wide(t == (time - 1 if walk.reverse else 0))
         h_now = tuple(
           jnp.where(first > 0, x, ref[slot, local])
-          for x, ref in zip(init_now, tiles_in[len(along) :])
+          for x, ref in zip(init_now, tiles_in[len(along_views) :])
         )
       flag = _wide(flag_tiles[0][slot, i]) if flags else None
-      a_now = tuple(still_now if fixed else now[: len(a)])
-      return _Element(a_now, tuple(now[-len(b) :]), h_now, flag)
+      a_now = tuple(still_now if fixed else now[:parts])
+      return _Element(a_now, tuple(now[-parts:]), h_now, flag)
 
     def one_tile(k, carry):
       slot, slot_out = lax.rem(k, stages), lax.rem(k, 2)
@@ -230,7 +254,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
       carry = lax.fori_loop(0, tile // _GROUP, group, carry)
       # All threads have read this tile, and written theirs.
       plgpu.commit_smem()
-      for ref, to in zip(tiles_out, out_refs):
+      for ref, (to, columns) in zip(tiles_out, views(out_refs)):
         place = to.at[row, pl.ds(begin(k), tile), columns]
         plgpu.copy_smem_to_gmem(ref.at[slot_out], place, commit_group=False)
       if outputs:
@@ -245,9 +269,11 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     for k in range(stages):
       fetch(jnp.int32(k))
     # The product has the type of what the loop returns inside `jax.shard_map`.
-    carry_now = tuple(ref[row, columns] * 1.0 for ref in carry_refs)
+    carry_now = tuple(
+      ref[row, columns] * 1.0 for ref, columns in views(carry_refs)
+    )
     last = lax.fori_loop(0, tiles, one_tile, carry_now)
-    for ref, x in zip(last_refs, last):
+    for (ref, columns), x in zip(views(last_refs), last):
       ref[row, columns] = x
     plgpu.wait_smem_to_gmem(0)
 
@@ -258,17 +284,17 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   shapes = [jax.ShapeDtypeStruct(b[0].shape, jnp.float32)] * outputs
   shapes += [jax.ShapeDtypeStruct((rows, n), jnp.float32)] * lasts
   name = "linear_adjoint" if h else "linear_recurrence"
-  arriving = len(along) + len(h) + len(flags)
+  arriving = (len(along) + len(h)) * len(offsets) + len(flags)
   kernel = plgpu.kernel(
     body,
     out_type=tuple(shapes),
     scratch_types=(
-      buffers(len(along) + len(h), stages),
-      buffers(outputs, 2),
+      buffers((len(along) + len(h)) * len(offsets), stages),
+      buffers(outputs * len(offsets), 2),
       [plgpu.SMEM((stages, tile), jnp.int32) for _ in flags],
       plgpu.Barrier(num_arrivals=arriving, num_barriers=stages),
     ),
-    grid=(rows, n // CHANNELS),
+    grid=(rows, n // len(offsets) // CHANNELS),
     grid_names=("row", "column"),
     kernel_name=name,
     # A tile is committed before the copy engine touches it again, and nothing

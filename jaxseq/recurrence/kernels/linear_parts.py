@@ -20,12 +20,14 @@ class Walk(NamedTuple):
     tile: elements per tile.
     stages: tiles under way at a time, on GPUs.
     reverse: whether the recurrence runs from the last element to the first.
+    joined: whether the parts are halves of the last axis of one array, on GPUs.
   """
 
   form: support.Form
   tile: int
   stages: int
   reverse: bool
+  joined: bool
 
 
 def add(x: Parts, y: Parts) -> Parts:
@@ -38,6 +40,11 @@ def times(x: Parts, y: Parts) -> Parts:
   if len(x) == 1:
     return (x[0] * y[0],)
   return x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0]
+
+
+def conj(x: Parts) -> Parts:
+  """The complex conjugate."""
+  return x if len(x) == 1 else (x[0], -x[1])
 
 
 def select(flag: jax.Array | None, x: Parts, y: Parts | float) -> Parts:

@@ -52,7 +52,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """Lam_t = g_t + mu_{t+1}, mu_t = a_t lam_t, da_t = lam_t h_{t-1}.
+  """Lam_t = g_t + mu_{t+1}, mu_t = a_t^* lam_t, da_t = lam_t h_{t-1}^*.
 
   Args:
     walk: as in `states`: `reverse` is that of the states.
@@ -70,10 +70,10 @@ def gradient(
   count, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):
-    mu_after = carry[:count]
-    mu = x.applied(x.a, _select(x.alive, _times(x.a, x.b), 0.0), mu_after)
+    a, mu_after = linear_parts.conj(x.a), carry[:count]
+    mu = x.applied(a, _select(x.alive, _times(a, x.b), 0.0), mu_after)
     lam = _add(x.b, x.shifted(mu, mu_after))
-    da = _select(x.alive, _times(lam, x.h), 0.0)
+    da = _select(x.alive, _times(lam, linear_parts.conj(x.h)), 0.0)
     if fixed:
       return x.last(mu) + _add(carry[count:], da), lam
     return x.last(mu), da + lam

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence.kernels import linear
 from jaxseq.recurrence.kernels import linear_parts
+from jaxseq.recurrence.kernels import support
 
 
 def run(
@@ -57,19 +58,36 @@ def run(
 def _chunk(reverse, options, carry, u, reset):
   """One chunk, in the form of `_chunks.over_chunks`."""
   (a, w_in, w_out, D), h = system, _ = carry
-  parts, dtype = len(a), w_in.dtype
-  wide = u.astype(dtype)
-  b = linear_parts.join(tuple(wide @ w for w in jnp.split(w_in, parts, axis=1)))
-  states, final = linear.scan(
-    linear_parts.join(a)[None, None],
-    b,
-    linear_parts.join(h),
+  parts, P = len(a), a[0].shape[0]
+  wide = u.astype(w_in.dtype)
+  # On GPUs the parts stay side by side, with one product for both.
+  joined = parts > 1 and support.form("lti", w_in.dtype).chip == "gpu"
+  missing = -P % linear.LANES if joined else 0
+
+  def arranged(x):
+    # (..., S) -> arrays as they are scanned.
+    x = [
+      jnp.pad(half, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+      for half in jnp.split(x, parts, axis=-1)
+    ]
+    return (jnp.concatenate(x, axis=-1),) if joined else tuple(x)
+
+  def halves(x):
+    if joined:
+      x = jnp.split(x[0], parts, axis=-1)
+    return tuple(half[..., :P] for half in x)
+
+  states, final = linear.scan_parts(
+    tuple(x[None, None] for x in arranged(jnp.concatenate(a))),
+    tuple(wide @ w for w in arranged(w_in)),
+    arranged(jnp.concatenate(h, axis=-1)),
     reset,
     reverse=reverse,
+    joined=joined,
     **dict(options),
   )
-  weights = jnp.split(w_out, parts)
-  y = sum(x @ w for x, w in zip(linear_parts.split(states), weights))
+  weights = (w.T for w in arranged(w_out.T))
+  y = sum(x @ w for x, w in zip(states, weights, strict=True))
   if D is not None:
     y = y + D * wide
-  return (system, linear_parts.split(final)), y.astype(u.dtype)
+  return (system, halves(final)), y.astype(u.dtype)

@@ -105,9 +105,22 @@ _keeping.defvjp(_keeping_forward, _keeping_backward)
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, entering, cotangents):
   """Cotangents of the inputs."""
+  if options.form.chip == "gpu":
+    d_x = _plain_gradient(options, x, cotangents)
+    return outer_products.Inputs(*d_x, None)
   return outer_tpu_layout.backward(
     options.form, options.chunk_size, x, entering, *cotangents
   )
+
+
+def _plain_gradient(options, x, cotangents):
+  """Cotangents of all inputs but resets, by the products without kernels."""
+
+  def run(*floats):
+    how = {"method": "chunked", "chunk_size": options.chunk_size}
+    return outer.outer_scan_heads(*floats, reset=x.reset, **how)
+
+  return jax.vjp(run, *x[:5])[1](cotangents)
 
 
 def _gradient_forward(options, x, entering, cotangents):
@@ -116,20 +129,7 @@ def _gradient_forward(options, x, entering, cotangents):
 
 def _gradient_backward(options, residuals, cotangents):
   """By the products without kernels, of the inputs alone."""
-  x, given = residuals
-
-  def plain(x, given):
-    def run(*floats):
-      return outer.outer_scan_heads(
-        *floats,
-        reset=x.reset,
-        method="chunked",
-        chunk_size=options.chunk_size,
-      )
-
-    return jax.vjp(run, *x[:5])[1](given)
-
-  _, pull = jax.vjp(plain, x, given)
+  _, pull = jax.vjp(functools.partial(_plain_gradient, options), *residuals)
   d_x, d_given = pull(tuple(cotangents[:5]))
   return d_x._replace(reset=None), None, d_given
 
@@ -140,4 +140,8 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
   """Outputs, the last state, and if asked those that enter the chunks."""
+  if options.form.chip == "gpu":
+    from jaxseq.recurrence.kernels import outer_gpu_layout
+
+    return *outer_gpu_layout.forward(options.form, x), None
   return outer_tpu_layout.forward(options.form, options.chunk_size, x, keeps)

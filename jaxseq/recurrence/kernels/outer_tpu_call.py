@@ -52,12 +52,7 @@ def call(
   arguments: list[jax.Array],
 ) -> list[jax.Array]:
   """Calls a kernel over a grid, of which axes from the third go in order."""
-  # Inside `jax.shard_map`: results differ between devices as queries do.
-  axes = jax.typeof(arguments[0]).manual_axis_type
-  shapes = [
-    jax.ShapeDtypeStruct(x.shape, x.dtype, manual_axis_type=axes)
-    for x in shapes
-  ]
+  shapes = [support.varying(arguments[0], x.shape, x.dtype) for x in shapes]
   order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
   return pl.pallas_call(
     kernel,

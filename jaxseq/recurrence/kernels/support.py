@@ -10,10 +10,10 @@ from jaxseq.recurrence.kernels import contexts
 
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
-  "gated": ("tpu",),
+  "gated": ("tpu", "gpu"),
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
-  "outer": ("tpu",),
+  "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu",),
   "selective": ("tpu", "gpu"),
 }

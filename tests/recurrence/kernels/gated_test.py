@@ -97,9 +97,9 @@ def _errors(got, exact):
   ]
 
 
-def _kernel(name, **options):
+def _kernel(name, chip="tpu", **options):
   def function(*arguments):
-    with kernels.interpret():
+    with kernels.interpret(chip):
       return recurrence.gated_scan(
         _CELLS[name][0], *arguments, method="pallas", **options
       )
@@ -107,13 +107,21 @@ def _kernel(name, **options):
   return function
 
 
-def _check(name, *, dtype=jnp.float32, tolerance=1e-5, chunk_size=3, **sizes):
+def _check(
+  name,
+  *,
+  chip="tpu",
+  dtype=jnp.float32,
+  tolerance=1e-5,
+  chunk_size=3,
+  **sizes,
+):
   arguments = _arguments(name, **sizes)
   reset = _reset(*arguments[2].shape[:2]) if sizes.get("bias", True) else None
   plain = functools.partial(reference.gated_scan, _CELLS[name][0], reset=reset)
   exact = _everything(plain, *arguments)
   params, state, x = jax.tree.map(lambda a: a.astype(jnp.float32), arguments)
-  kernel = _kernel(name, reset=reset, chunk_size=chunk_size)
+  kernel = _kernel(name, chip, reset=reset, chunk_size=chunk_size)
   got = _everything(kernel, params, state, x.astype(dtype))
   (hidden, final), d_x = got[1], got[0][2]
   assert hidden.dtype == d_x.dtype == dtype
@@ -156,6 +164,29 @@ def test_equals_steps_over_several_blocks(x64, name, monkeypatch):
 @pytest.mark.parametrize("name", _CELLS)
 def test_bfloat16(x64, name):
   _check(name, dtype=jnp.bfloat16, tolerance=4e-2)
+
+
+_on_hopper = pytest.mark.skipif(
+  jax.__version_info__ < (0, 11), reason="needs jax 0.11"
+)
+
+
+@_on_hopper
+@pytest.mark.parametrize(
+  ("name", "sizes"),
+  [
+    ("elman", {"time": 3, "bias": False}),
+    # Two warpgroups, two blocks of rows, and weights of two heads.
+    pytest.param(
+      "gru", {"features": 40, "rows": 65, "time": 4}, marks=pytest.mark.slow
+    ),
+    pytest.param("lstm", {}, marks=pytest.mark.slow),
+    pytest.param("slstm", {"time": 4}, marks=pytest.mark.slow),
+    pytest.param("leaky", {"heads": 1, "time": 4}, marks=pytest.mark.slow),
+  ],
+)
+def test_on_hopper(x64, name, sizes):
+  _check(name, chip="gpu", dtype=jnp.bfloat16, tolerance=4e-2, **sizes)
 
 
 @pytest.mark.slow
@@ -222,12 +253,22 @@ def test_second_derivatives_are_those_of_the_loop(x64):
   assert max(_errors(got, second(loop))) < 1e-4
 
 
+_hopper = functools.partial(kernels.interpret, "gpu")
+
+
 @pytest.mark.parametrize(
   ("context", "dtype", "features", "message"),
   [
     (contextlib.nullcontext, "f4", 4, "platform cpu"),
     (kernels.interpret, "f8", 4, "dtype float64"),
-    (kernels.interpret, "f2", 4, "dtype float16"),
+    (kernels.interpret, "f2", 4, "on a TPU: got dtype float16"),
+    pytest.param(
+      *(_hopper, "f4", 4, "on a GPU: got dtype float32"), marks=_on_hopper
+    ),
+    pytest.param(
+      *(_hopper, jnp.bfloat16, 129, "got 160 features a head in 3 gates"),
+      marks=_on_hopper,
+    ),
     (kernels.interpret, "f4", 4096, "4096 features a head in 3 gates"),
   ],
 )

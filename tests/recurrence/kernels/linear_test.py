@@ -270,5 +270,6 @@ def test_segments_only_where_there_are_few_blocks():
     return options["segments"]
 
   assert segments(8, 4096, 1024) == segments(64, 1024, 256) == 1
-  assert segments(1, 262144, 256) == 66
+  assert segments(1, 262144, 256) == 64
+  assert segments(8, 4096, 128) == 16
   assert segments(1, 100, 256) == 1

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded.attention_schemes import layout as layouts
@@ -168,8 +169,11 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   good = jnp.all(jnp.isfinite(k), axis=-1)
   k = jnp.where(jnp.isfinite(k), k, 0)
   # Heads that share keys are more rows of one product.
-  rows = q.reshape(*batch, k.shape[-3], -1, width).astype(dtype)
-  s = rows @ k.swapaxes(-1, -2).astype(dtype) / math.sqrt(width)
+  rows = q.reshape(*batch, k.shape[-3], -1, width)
+  operands = _contractions.operand_dtype(jnp.result_type(q, k), dtype)
+  columns = k.swapaxes(-1, -2)
+  s = _contractions.einsum("...qd,...dk->...qk", rows, columns, operands)
+  s = s / math.sqrt(width)
   s = jnp.where(good[..., None, :], s, jnp.nan)
   s = s.reshape(*batch, heads, time, -1)
   if visible is None:
@@ -184,7 +188,9 @@ def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
   bad = ~jnp.all(jnp.isfinite(v), axis=-1)
   v = jnp.where(jnp.isfinite(v), v, 0)
   rows = weights.reshape(*batch, groups, -1, keys)
-  w = (rows @ v.astype(weights.dtype)).reshape(*batch, heads, time, -1)
+  operands = _contractions.operand_dtype(v.dtype, weights.dtype)
+  w = _contractions.einsum("...qk,...ke->...qe", rows, v, operands)
+  w = w.reshape(*batch, heads, time, -1)
   seen = bad[..., None, :]
   if visible is not None:
     seen = seen & _over_heads(visible)

@@ -1,0 +1,105 @@
+"""Gated networks by the compilers: kernels of a step, registers, bundles."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import mixers
+from jaxseq import recurrence
+from tests.compile import kernels
+from tests.compile import resources
+from tests.compile import targets
+
+pytestmark = pytest.mark.compile
+
+ROWS, TIME = 64, 1024
+# Gates of the inputs and of the state.
+GATES = {"gru": (3, 3), "lstm": (4, 4), "slstm": (4, 4)}
+
+
+def program(name, label, features, *, method="auto", time=TIME):
+  """A function, "forward" or "gradient", and shapes for it, in bfloat16."""
+  module, (input_gates, gates) = mixers.get(name), GATES[name]
+  shape = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+  params = recurrence.GatedParams(
+    shape((features, input_gates, features)),
+    shape((input_gates, features)),
+    shape((1, features, gates, features)),
+    shape((gates, features)) if name == "gru" else None,
+  )
+  state = tuple(shape((1, ROWS, features)) for _ in module.State._fields)
+  x = jax.ShapeDtypeStruct((time, ROWS, features), jnp.bfloat16)
+  reset = jax.ShapeDtypeStruct((time, ROWS), jnp.bool_)
+
+  def forward(params, state, x, reset):
+    return recurrence.gated_scan(
+      module._CELL, params, state, x, reset=reset, method=method
+    )
+
+  def gradient(params, state, x, reset):
+    def loss(*arguments):
+      hidden, _ = forward(*arguments, reset)
+      return jnp.sum(hidden.astype(jnp.float32) ** 2)
+
+    return jax.value_and_grad(loss, (0, 1, 2))(params, state, x)
+
+  function = {"forward": forward, "gradient": gradient}[label]
+  return function, params, state, x, reset
+
+
+# What was counted with jax 0.11.2, and a tenth more. Two kernels a step are the
+# least for a product and what is pointwise, and three on the way back.
+@pytest.mark.parametrize(
+  ("label", "features", "method", "budget"),
+  [
+    ("forward", 512, "auto", 2850),
+    ("gradient", 512, "auto", 9900),
+    ("forward", 128, "pallas", 235),
+    ("gradient", 128, "pallas", 1055),
+  ],
+)
+def test_kernels_of_a_gpu(label, features, method, budget):
+  arguments = program("lstm", label, features, method=method)
+  count = kernels.count(targets.compiled("cuda", *arguments).as_text())
+  print(f"\n{label} {features} {method}: {count} kernels")
+  assert count <= budget
+
+
+# Bytes that do not fit the registers of a thread, forward and backward: none
+# where a block has 64 features, and four warpgroups have half the registers.
+@pytest.mark.parametrize(
+  ("name", "features", "budgets"),
+  [
+    ("gru", 64, (0, 0)),
+    ("lstm", 64, (0, 0)),
+    ("gru", 128, (0, 572)),
+    ("lstm", 128, (167, 1074)),
+  ],
+)
+def test_spills_of_a_gpu(name, features, budgets, capfd, monkeypatch):
+  monkeypatch.setenv("MOSAIC_GPU_DUMP_PTXAS", "1")
+  arguments = program(name, "gradient", features, method="pallas")
+  targets.compiled("cuda", *arguments)
+  found = resources.registers(capfd.readouterr().out)
+  print("\n", found)
+  for kernel, budget in zip(("gated_forward", "gated_backward"), budgets):
+    assert found[kernel].spilled <= budget
+
+
+def compile_for_tpu():
+  """Compiles all kernels."""
+  arguments = program("lstm", "gradient", 512, method="pallas", time=128)
+  targets.compiled("tpu", *arguments)
+
+
+def test_bundles_of_a_tpu(tmp_path):
+  found = resources.bundles(
+    tmp_path, "tests.compile.gated_test:compile_for_tpu"
+  )
+  print("\n", found)
+  # A body is one step of 64 rows of 512 features: what was counted, and a tenth
+  # more. Its products alone take 1,024.
+  assert 0 < found["gated_forward"] <= 1340
+  assert 0 < found["gated_backward"] <= 1620

@@ -1,0 +1,122 @@
+"""The kernels of outer_scan by the compilers of a TPU v5e and an H100.
+
+Heads and features are those of a layer of Mamba-2 of 370 million parameters
+and of one of gated linear attention. Run by `make test-compile`; `-s` shows the
+numbers behind the budgets.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseq import recurrence
+from tests.compile import kernels
+from tests.compile import resources
+from tests.compile import targets
+
+pytestmark = pytest.mark.compile
+
+# Of queries, of values, and what queries, values and a decay have of numbers.
+HEADS = {"ssd": (1, 32, 128, 64, 1), "gla": (8, 8, 128, 128, 128)}
+ROWS, TIME = 8, 4096
+GB, MB = 1e9, 1e6
+
+
+def case(name, rows, time, resets, gradient):
+  """A function of arrays as projections leave them, and their shapes."""
+  groups, heads, dk, dv, per_head = HEADS[name]
+
+  def array(width, dtype=jnp.bfloat16):
+    return jax.ShapeDtypeStruct((rows, time, width), dtype)
+
+  arguments = (
+    *(array(groups * dk), array(groups * dk), array(heads * dv)),
+    array(heads * per_head, jnp.float32),
+  )
+  reset = jax.ShapeDtypeStruct((rows, time), jnp.bool_) if resets else None
+
+  def outputs(reset, *arguments):
+    counts = groups, groups, heads, heads
+    split = (
+      x.reshape(*x.shape[:2], count, -1) for x, count in zip(arguments, counts)
+    )
+    scan = functools.partial(recurrence.outer_scan_heads, method="pallas")
+    return scan(*split, reset=reset)[0].reshape(rows, time, -1)
+
+  def cotangents(g, reset, *arguments):
+    run = functools.partial(outputs, reset)
+    return jax.vjp(run, *arguments)[1](g)
+
+  if gradient:
+    return cotangents, arguments[2], reset, *arguments
+  return outputs, reset, *arguments
+
+
+# Bytes of inputs and outputs, and how many times those are moved: what was
+# counted with jax 0.11.2, and a tenth. The gradient takes the states that enter
+# the chunks along, of which each is written once and read once.
+@pytest.mark.parametrize(
+  ("platform", "name", "gradient", "budget", "temporary"),
+  [
+    ("tpu", "ssd", False, 1.15, 10),
+    ("tpu", "ssd", True, 1.87, 310),
+    ("tpu", "gla", False, 1.15, 10),
+    ("tpu", "gla", True, 1.32, 152),
+    # What is undefined is set aside before the kernel, which takes a copy.
+    ("cuda", "ssd", False, 4, 400),
+  ],
+)
+def test_bytes_stay_near_the_floor(platform, name, gradient, budget, temporary):
+  run, *arguments = case(name, ROWS, TIME, True, gradient)
+  compiled = targets.compiled(platform, run, *arguments)
+  moved = kernels.moved(compiled.as_text())
+  analysis = compiled.memory_analysis()
+  held = analysis.temp_size_in_bytes / MB
+
+  def size(tree):
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+  with targets.choosing_for(platform):
+    floor = size(arguments) + size(jax.eval_shape(run, *arguments))
+  if gradient:  # The forward pass before it reads the inputs, too.
+    floor += size(arguments[1:])
+  print(
+    f"\n{platform} {name}, gradient {gradient}: {moved / GB:.2f} GB of"
+    f" {floor / GB:.2f}, {held:.0f} MB held"
+  )
+  assert moved <= budget * floor
+  assert held <= temporary
+
+
+def compile_for_tpu():
+  """Compiles all kernels, for a few chunks without resets."""
+  for name in HEADS:
+    targets.compiled("tpu", *case(name, 1, 256, False, True))
+
+
+def test_bundles_of_a_tpu(tmp_path):
+  """Of a program: 128 elements of 8 heads of "ssd", of 4 of "gla".
+
+  What was counted, and a tenth more. Memory takes 500 bundles for the inputs
+  and outputs of one of "ssd" forward, and 1,000 of "gla", at 819 GB/s and 1.5
+  GHz.
+  """
+  found = resources.bundles(tmp_path, f"{__name__}:compile_for_tpu", depth=1)
+  print(f"\n{found}")
+  assert 0 < found["outer_forward"] <= 1200
+  assert 0 < found["outer_backward"] <= 2800
+  assert 0 < found["outer_channels_forward"] <= 2710
+  assert 0 < found["outer_channels_backward"] <= 6960
+
+
+def test_registers_of_a_gpu(capfd, monkeypatch):
+  monkeypatch.setenv("MOSAIC_GPU_DUMP_PTXAS", "1")
+  run, *arguments = case("ssd", 1, 256, False, False)
+  targets.compiled("cuda", run, *arguments)
+  found = resources.registers(capfd.readouterr().out)
+  print(f"\n{found}")
+  # Two blocks of four warps share the registers of a multiprocessor.
+  assert found["outer_forward"].used <= 255
+  assert found["outer_forward"].spilled == 0
