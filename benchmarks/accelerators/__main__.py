@@ -22,6 +22,8 @@ machine. On a CPU everything is tiny, and says nothing but that it works.
 
 import os
 import pathlib
+import threading
+import time
 
 from absl import app
 from absl import flags
@@ -43,9 +45,14 @@ _PEERS = flags.DEFINE_bool(
 )
 
 
+# Seconds that the last row may take longer.
+_GRACE = 40
+
+
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments {argv[1:]}")
+  end = time.monotonic() + 60 * _MINUTES.value
   # The peers' processes want memory, too.
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   platform = jax.default_backend()
@@ -64,11 +71,16 @@ def main(argv: list[str]) -> None:
   wants_peers = platform == "gpu" if _PEERS.value is None else _PEERS.value
   others = peers.Peers(directory, platform) if wants_peers else None
   checked_on = problems.tiny if tiny else problems.small
-  measured = rows.Rows(found, chip, 60 * _MINUTES.value, checked_on, others)
+  left = end - time.monotonic()
+  measured = rows.Rows(found, chip, left, checked_on, others)
   if tiny:
     chosen = [problems.tiny(op) for op in recurrences.OPS if op in only]
   else:
     chosen = [problem for problem in problems.ROWS if problem.op in only]
+  # A kernel can take minutes to compile: the table is to be seen all the same.
+  timer = threading.Timer(left + _GRACE, _stop, (found, others))
+  timer.daemon = True
+  timer.start()
   try:
     if _TUNE.value:
       for problem in chosen:
@@ -82,9 +94,19 @@ def main(argv: list[str]) -> None:
       for problem in chosen:
         measured.rest(problem)
   finally:
+    timer.cancel()
     if others is not None:
       others.close()
     print("\n" + found.finish())
+
+
+def _stop(found, others):
+  """Ends the process in the middle of a row, with the table."""
+  found.add({"what": "note", "note": "stopped: the last row took too long"})
+  print("\n" + found.finish(), flush=True)
+  if others is not None:
+    others.close()
+  os._exit(1)
 
 
 if __name__ == "__main__":

@@ -130,9 +130,10 @@ def check(
     found, gradient = jax.jit(both)(learned)
   except (NotImplementedError, ValueError) as reason:
     return Check(method, None, None, allowed, _sentence(reason))
-  forward = max(error(x, y) for x, y in zip(found, known.results))
-  backward = max(error(gradient[n], known.gradient[n]) for n in gradient)
-  return Check(method, forward, backward, allowed)
+  forward = [error(x, y) for x, y in zip(found, known.results)]
+  backward = [error(gradient[n], known.gradient[n]) for n in gradient]
+  # Of NumPy: a NaN among them is the largest.
+  return Check(method, float(np.max(forward)), float(np.max(backward)), allowed)
 
 
 def error(got, expected) -> float:

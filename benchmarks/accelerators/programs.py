@@ -146,7 +146,7 @@ def of_spr(seeds: int = 1, *, tiny: bool = False):
 
 
 def of_dts(seeds: int = 4, updates: int = 20, *, tiny: bool = False):
-  """Updates of DTS, of the arm "dts_10" of configs/dts/quick.py."""
+  """Updates of DTS, as in configs/dts/quick.py."""
   # It defines flags that its own program needs: not before ours are parsed.
   from experiments import dts
 
@@ -154,7 +154,7 @@ def of_dts(seeds: int = 4, updates: int = 20, *, tiny: bool = False):
   config = configuration.from_config_dict(
     dts.Config, quick.get_config(*variant), name="config"
   )
-  arm = dts.arm_configs(config)["dts_10"]
+  arm = dts.arm_configs(config)["dts_light" if tiny else "dts_10"]
   splits = data.load(config.data, **config.data_options)
   made = problem.Problem(arm, splits, config.num_updates)
   optimizer = problem.make_optimizer(arm, config.num_updates)

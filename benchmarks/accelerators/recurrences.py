@@ -34,7 +34,7 @@ class Op:
       whether the plain steps of `recurrence.reference` are taken instead, and
       arguments.
     scan: the public function, whose signature says what options there are.
-    choices: the module whose METHODS are the methods of `scan`.
+    choices: methods of `scan`.
     exps: exponentials of a forward pass that no form of it can avoid.
     steps: products of a state with a matrix that wait for each other.
   """
@@ -42,7 +42,7 @@ class Op:
   arrays: Callable[[Sizes, str], dict[str, Array]]
   run: Callable[..., Any]
   scan: Callable[..., Any]
-  choices: Any = linear
+  choices: tuple[str, ...] = linear.METHODS
   exps: Callable[[Sizes], int] = lambda sizes: 0
   steps: Callable[[Sizes], int] = lambda sizes: 0
 
@@ -50,8 +50,7 @@ class Op:
     """What "auto" may take; ("auto",) where there is nothing to choose."""
     if "method" not in inspect.signature(self.scan).parameters:
       return ("auto",)
-    names = getattr(self.choices, "METHODS", linear.METHODS)
-    return tuple(name for name in names if name != "auto")
+    return tuple(name for name in self.choices if name != "auto")
 
   def how(self, method: str) -> dict[str, str]:
     """The options of `scan` that name a method."""
@@ -205,29 +204,34 @@ def _gated(name, gates):
     functools.partial(_gated_arrays, gates=gates),
     functools.partial(_run_gated, name=name),
     recurrence.gated_scan,
-    gated,
+    gated.METHODS,
     steps=lambda sizes: sizes["T"],
   )
 
 
 OPS = {
-  "linear": Op(_linear_arrays, _run_linear, recurrence.linear_scan),
-  "lti": Op(_lti_arrays, _run_lti, recurrence.lti_scan),
+  "linear": Op(
+    _linear_arrays, _run_linear, recurrence.linear_scan, linear.KERNEL_METHODS
+  ),
+  "lti": Op(_lti_arrays, _run_lti, recurrence.lti_scan, linear.KERNEL_METHODS),
   "selective": Op(
     _selective_arrays,
     _run_selective,
     recurrence.selective_scan,
+    linear.KERNEL_METHODS,
     exps=lambda sizes: sizes["B"] * sizes["T"] * sizes["D"] * sizes["N"],
   ),
   "ssd": Op(
     functools.partial(_outer_arrays, groups=1, decays=1),
     _run_outer,
     recurrence.outer_scan_heads,
+    linear.KERNEL_METHODS,
   ),
   "gla": Op(
     functools.partial(_outer_arrays, groups=None, decays=None),
     _run_outer,
     recurrence.outer_scan_heads,
+    linear.KERNEL_METHODS,
   ),
   "lightnet": Op(
     _lightnet_arrays, _run_lightnet, recurrence.softmax_outer_scan

@@ -69,7 +69,7 @@ def markdown(rows: Iterable[Row]) -> str:
     )
   )
   parts.append("\n".join(r["row"] for r in by_what.get("tuned", [])))
-  parts.append("\n".join(r["note"] for r in by_what.get("note", [])))
+  parts.append("; ".join(r["note"] for r in by_what.get("note", [])))
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -118,7 +118,9 @@ def _cell(row):
   name = row.get("peer", row.get("method"))
   if "ms" not in row:
     return f"{name}: {row['note'][:60]}"
-  text = f"{name} {_word(row['ms'])} ±{100 * row['spread']:.0f}%"
+  text = f"{name} {_word(row['ms'])}"
+  if row["spread"] > 0.1:
+    text += f" ±{100 * row['spread']:.0f}%"
   if row.get("temporary") is not None:
     text += f" {row['temporary'] / 1e6:.0f}MB"
   if row.get("compile") is not None:

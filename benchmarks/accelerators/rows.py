@@ -124,8 +124,8 @@ class Rows:
     """Checks and compiles side by side, then times one after the other."""
     asked = tuning.asked(problem)
     taken = "-" if asked is None else _words(*asked.takes())
-    known = self._truth(problem)
     with concurrent.futures.ThreadPoolExecutor(_TOGETHER) as pool:
+      known = pool.submit(self._truth, problem)
       checks = {m: pool.submit(self._check, problem, m, known) for m in methods}
       compiling = {
         (kind, m): pool.submit(
@@ -190,7 +190,7 @@ class Rows:
       return self._checks[key]
     small = self._checked_on(problem.op, problem.dtype)
     try:
-      return correctness.check(small, method, known)
+      return correctness.check(small, method, known.result())
     except Exception as reason:  # A kernel may fail in any way.
       return correctness.Check(method, None, None, 0.0, _first_line(reason))
 

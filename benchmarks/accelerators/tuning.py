@@ -84,7 +84,10 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
   if op == "linear":
     tiles = _TILES.get(platform, ({},))
     return [("associative", {}), *(("pallas", each) for each in tiles)]
-  if op in ("lti", "selective"):
+  if op == "lti":
+    sizes = [("pallas", {"chunk_size": size}) for size in (1024, 4096)]
+    return [("associative", {}), *sizes]
+  if op == "selective":
     return [("associative", {}), ("sequential", {}), *kernel]
   if op in ("outer", "outer_per_channel"):
     methods = "chunked", "pallas"

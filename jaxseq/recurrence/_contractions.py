@@ -9,6 +9,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence.kernels import contexts
+
 
 def operand_dtype(
   dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
@@ -99,7 +101,7 @@ def dense(
 
 def _dense(x, w, wide):
   """The product alone."""
-  if x.ndim > 2 and jax.default_backend() == "cpu":
+  if x.ndim > 2 and contexts.machine()[0] == "cpu":
     *lead, n = x.shape
     y = _dense(x.reshape(math.prod(lead), n), w, wide)
     return y.reshape(*lead, w.shape[1])
@@ -167,7 +169,7 @@ def sum_over(x: jax.Array, axis: int) -> jax.Array:
   """
   if x.shape[axis] == 1:
     return x
-  if jax.default_backend() != "cpu":
+  if contexts.machine()[0] != "cpu":
     return jnp.sum(x, axis, keepdims=True)
   axis %= x.ndim
   if axis == x.ndim - 1:

@@ -29,8 +29,9 @@ from jaxseq.recurrence.kernels import contexts
 from jaxseq.recurrence.kernels import support
 
 METHODS = ("auto", "sequential", "associative", "chunked", "pallas")
-# States of a channel that a kernel takes, by platform.
-_MOST_STATES = {"gpu": 16}
+# States of a channel that a kernel takes, by platform: what the registers of a
+# thread hold, and what VMEM holds of a tile.
+_MOST_STATES = {"gpu": 16, "tpu": 128}
 
 
 def selective_scan(

@@ -58,7 +58,7 @@ def expected(name, dtype):
 def assert_near(got, wanted, dtype):
   allowed = correctness.tolerance(jax.default_backend(), dtype)
   errors = [correctness.error(a, b) for a, b in zip(got, wanted, strict=True)]
-  assert max(errors) <= allowed, errors
+  assert all(error <= allowed for error in errors), errors
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

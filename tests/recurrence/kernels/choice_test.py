@@ -66,6 +66,51 @@ def test_on_the_cpu_of_a_gpu_machine_numbers_are_the_same(arrays, time):
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+def test_what_a_way_holds_is_chosen_for_its_platform():
+  seen = set()
+
+  def see(x, *, method):
+    seen.add((contexts.machine(), method))
+    inner = choice.by_platform(
+      "linear", jnp.float32, (1, 40, 1), lambda x, *, method: x, x
+    )
+    return inner
+
+  with kernels.choosing_for(*H100):
+    jaxpr = jax.make_jaxpr(
+      lambda x: choice.by_platform("linear", jnp.float32, (1, 40, 1), see, x)
+    )(1.0)
+  assert seen == {(("cpu", None), "sequential"), (("gpu", None), "associative")}
+  # The inner choices are made.
+  assert str(jaxpr).count("platform_index") == 1
+
+
+def test_a_kernel_is_only_in_the_way_of_its_chip(monkeypatch):
+  """Where the table says so: other chips take what they would without it."""
+  shape = (8, 4096, 1024)
+  rows = (row(*shape, method="pallas"),)
+  monkeypatch.setattr(table, "ROWS", rows)
+  ways = []
+
+  def see(x, *, method, **options):
+    ways.append((contexts.machine(), method))
+    return x
+
+  def traced():
+    ways.clear()
+    jax.make_jaxpr(
+      lambda x: choice.by_platform("linear", jnp.float32, shape, see, x)
+    )(1.0)
+    return set(ways)
+
+  cpu, plain = (("cpu", None), "sequential"), (("gpu", None), "associative")
+  with kernels.choosing_for(*H100):
+    kernel = {(H100, "pallas")} if jax.__version_info__ >= (0, 11) else set()
+    assert traced() == {cpu, plain} | kernel
+    with kernels.off():
+      assert traced() == {cpu, plain}
+
+
 def test_contexts_are_part_of_what_jit_remembers():
   seen = []
 

@@ -187,6 +187,12 @@ def test_gradients_of_gradients(x64, chip):
     np.testing.assert_allclose(gradient, wanted[name], rtol=0, atol=atol)
 
 
+def states(n):
+  """Arguments of that many states of each channel."""
+  B = jnp.ones((1, 5, n))
+  return {"A": -jnp.ones((3, n)), "B": B, "C": B, "init": None}
+
+
 @pytest.mark.parametrize(
   ("chip", "change", "message"),
   [
@@ -194,16 +200,8 @@ def test_gradients_of_gradients(x64, chip):
     ("tpu", {"x": jnp.ones((1, 5, 3), "float16")}, r"got dtypes \['float16'"),
     ("tpu", {"B": jnp.ones((1, 1, 3, 2))}, "that is the same at all times"),
     ("tpu", {"axis": "t"}, "got axis 't', expected no axis"),
-    (
-      "gpu",
-      {
-        "A": -jnp.ones((3, 17)),
-        "B": jnp.ones((1, 5, 17)),
-        "C": jnp.ones((1, 5, 17)),
-        "init": None,
-      },
-      "got 17 states on a gpu, expected at most 16",
-    ),
+    ("gpu", states(17), "got 17 states on a gpu, expected at most 16"),
+    ("tpu", states(129), "got 129 states on a tpu, expected at most 128"),
   ],
 )
 def test_what_has_no_kernel_says_so(chip, change, message):
