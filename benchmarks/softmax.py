@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks import timing
 from jaxseq import recurrence
+from jaxseq.recurrence import linear
 from jaxseq.recurrence import softmax_outer
 
 # Rows, time, D, width of the values.
@@ -56,13 +57,17 @@ def gradient(method, dk):
 
 def main():
   shapes = timing.shapes_of_flags(__doc__, SHAPES, 4)
-  timing.print_methods_head(f"{'B, T, D, E':>18} {'':>9}")
-  for shape in shapes:
-    chosen = softmax_outer.resolve_method("auto", shape[1])
-    for label, make in (("forward", forward), ("gradient", gradient)):
-      columns = f"{', '.join(map(str, shape)):>18} {label:>9}"
-      of_width = functools.partial(make, dk=shape[2])
-      timing.print_methods(columns, of_width, problem(shape), chosen)
+  for outer in (False, True):
+    module = softmax_outer if outer else linear
+    methods = (*timing.METHODS, "decays") if outer else timing.METHODS
+    some = [shape for shape in shapes if (shape[2] is not None) == outer]
+    timing.print_methods_head(f"{'B, T, D, E':>18} {'':>9}", methods)
+    for shape in some:
+      chosen = module.choose_method(jax.default_backend(), shape[1])
+      for label, make in (("forward", forward), ("gradient", gradient)):
+        columns = f"{', '.join(map(str, shape)):>18} {label:>9}"
+        of_width = functools.partial(make, dk=shape[2])
+        timing.print_methods(columns, of_width, problem(shape), chosen, methods)
 
 
 if __name__ == "__main__":

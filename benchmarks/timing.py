@@ -115,16 +115,18 @@ def shapes_of_flags(doc: str, shapes: tuple, quick: int) -> tuple:
   return shapes
 
 
-def print_methods_head(columns: str) -> None:
+def print_methods_head(columns: str, methods=METHODS) -> None:
   """Prints the head of what `print_methods` prints."""
   print(
-    columns + "".join(f"{name + ' ms':>16}" for name in METHODS) + "   auto"
+    columns + "".join(f"{name + ' ms':>16}" for name in methods) + "   auto"
   )
 
 
-def print_methods(columns: str, make, arguments, chosen: str) -> None:
+def print_methods(
+  columns: str, make, arguments, chosen: str, methods=METHODS
+) -> None:
   """Times `make(method)` for each method and prints a line."""
-  results = interleaved([(make(method), arguments) for method in METHODS])
+  results = interleaved([(make(method), arguments) for method in methods])
   walls = "".join(f"{1e3 * result.wall:16.2f}" for result in results)
   print(f"{columns}{walls}   {chosen}", flush=True)
 

@@ -201,9 +201,9 @@ def _run(config, params, x, state, reset, conv, scan):
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
   xBC = contract.pointwise(jax.nn.silu, xBC.astype(x.dtype))
-  y, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
-  norm = functools.partial(_gated_norm, config)
-  y = contract.pointwise(norm, y, z, params["norm_scale"])
+  y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
+  finish = functools.partial(_finish, config)
+  y = contract.pointwise(finish, y, x, z, params["D"], params["norm_scale"])
   return contract.project(params, "out_proj", y), State(window, ssm)
 
 
@@ -221,23 +221,35 @@ def _project(config, params, x):
 
 
 def _ssm(config, params, xBC, dt, state, reset, scan):
-  """The recurrence: xBC (..., conv_channels), dt (..., heads)."""
+  """The recurrence: xBC (..., conv_channels), dt (..., heads).
+
+  Returns its y without D x, and x, (..., d_inner), and the state.
+  """
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
   x, B, C = jnp.split(xBC, (inner, inner + states), axis=-1)
-  x = x.reshape(*lead, config.heads, config.head_width)
   B, C = (
     leaf.reshape(*lead, config.ngroups, config.d_state) for leaf in (B, C)
   )
   decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
-  scaled = contract.pointwise(lambda x, dt: dt[..., None] * x, x, dt)
+
+  def scale(x, dt):
+    return dt[..., None] * _heads(config, x)
+
+  scaled = contract.pointwise(scale, x, dt)
   y, state = scan(C, B, scaled, decay, state, reset=reset)
-  y = contract.pointwise(lambda y, x, D: y + D[:, None] * x, y, x, params["D"])
-  return y.reshape(*lead, inner), state
+  return y.reshape(x.shape), x, state
 
 
-def _gated_norm(config, y, z, scale):
-  x = y * jax.nn.silu(z)
+def _heads(config, x):
+  """(..., d_inner) -> (..., heads, headdim)."""
+  return x.reshape(*x.shape[:-1], config.heads, config.head_width)
+
+
+def _finish(config, y, x, z, D, scale):
+  """Feed-through, gate and norm, all of (..., d_inner)."""
+  y = _heads(config, y) + D[:, None] * _heads(config, x)
+  x = y.reshape(x.shape) * jax.nn.silu(z)
   groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
   mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
   groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)

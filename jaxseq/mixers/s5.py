@@ -214,17 +214,21 @@ def step(config, params, x, state, reset=None, *, gaps=None):
   """
   dtype = contract.wide_dtype(x)
   Lambda_bar, factor = _discretize(config, params, dtype, gaps)
-  u = x.astype(dtype)
-  B, C = _step_matrices(config, params, dtype)
-  re, im = jnp.split(u @ B, 2, axis=-1)
-  Bu = factor * jax.lax.complex(re, im)
+  # Of narrow products the matrix is rounded with its factors, as in a scan.
+  folded = gaps is None and x.dtype != dtype
+  B, C = _step_matrices(config, params, dtype, factor if folded else None)
+  re, im = jnp.split(_product(x, B), 2, axis=-1)
+  Bu = jax.lax.complex(re, im) if folded else factor * jax.lax.complex(re, im)
   state = recurrence.linear_step(Lambda_bar, Bu, state, reset=reset)
   parts = jnp.concatenate([jnp.real(state), -jnp.imag(state)], axis=-1)
-  return parts @ C + params["D"] * u, state
+  y = _product(parts.astype(x.dtype), C)
+  return y + params["D"] * x.astype(dtype), state
 
 
-def _step_matrices(config, params, dtype):
+def _step_matrices(config, params, dtype, factor=None):
   """B and C as matrices (H, 2 P) and (2 P, H) of real and imaginary parts.
+
+  With factors (P,) those of the inputs are in B.
 
   The barrier keeps XLA from putting the transpositions into the products of a
   single row, which are several times slower so on a CPU. A loop over steps
@@ -232,7 +236,11 @@ def _step_matrices(config, params, dtype):
   """
   B = params["B"].astype(dtype)
   C = _factor(config) * params["C"].astype(dtype)
-  B = jnp.concatenate([B[..., 0], B[..., 1]]).T
+  parts = B[..., 0], B[..., 1]
+  if factor is not None:
+    B_bar = factor[:, None] * jax.lax.complex(*parts)
+    parts = jnp.real(B_bar), jnp.imag(B_bar)
+  B = jnp.concatenate(parts).T
   C = jnp.concatenate([C[..., 0], C[..., 1]], axis=-1).T
   return jax.lax.optimization_barrier((B, C))
 

@@ -1,16 +1,10 @@
-"""Running softmax averages over one chunk of time, in three ways.
+"""Running softmax averages per channel over chunks of time, in three ways.
 
-For each of D channels with logits g the average of k v^T under the weights
-exp(g) is kept as (m, u, w): the largest logit so far, the sum of exp(g - m),
-and the sum of exp(g - m) k v^T. All exponents are differences that are at most
-0, or bounded, so that any logits will do.
-
-Gradients: m enters only as a shift that cancels, so it is a constant here;
-`run` puts the slopes of the returned m back.
+Of these "chunked", with matrix products, is the fastest on CPUs; elsewhere the
+form of `_softmax_linear` is, which has no loop within a chunk.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -18,9 +12,11 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _softmax_state
 
-# The logit of nothing. -inf would make exp(m - m) undefined.
-NEG = -1e30
+NEG = _softmax_state.NEG
+SoftmaxState = _softmax_state.SoftmaxState
+Inputs = _softmax_state.Inputs
 
 # A chunk whose logits stay this close together needs one shift per channel:
 # exp(30) squared, which the gradient divides by, is far inside float32.
@@ -28,90 +24,6 @@ _RANGE = 30.0
 
 # Rows of the blocks in which each pair of elements has its own exponent.
 _BLOCK = 16
-
-
-class SoftmaxState(NamedTuple):
-  """A running softmax average.
-
-  Attributes:
-    m: (...,) largest logit; -1e30 for an average of nothing.
-    u: (...,) sum of exp(logit - m).
-    w: (..., dv) sum of exp(logit - m) times the value; the average is w / u.
-  """
-
-  m: jax.Array
-  u: jax.Array
-  w: jax.Array
-
-
-class Inputs(NamedTuple):
-  """What is averaged and read; a k of None stands for ones."""
-
-  q: jax.Array  # [R, T, D]
-  logits: jax.Array  # [R, T, D]
-  k: jax.Array | None  # [R, T, D]
-  v: jax.Array  # [R, T, E]
-
-
-def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
-  """The average over the elements of both: the operator of a parallel scan.
-
-  Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3.2. It is
-  associative, and commutative.
-
-  Args:
-    left: average over some elements; one element has m = its logit, u = 1 and w
-      = its value, none have m = -1e30 (or -inf), u = 0 and w = 0.
-    right: average over others, of the same shapes.
-
-  Returns:
-    The average over all of them.
-  """
-  m_left, m_right = (jnp.maximum(x.m, NEG) for x in (left, right))
-  m = jnp.maximum(m_left, m_right)
-  a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
-  return SoftmaxState(
-    m, a * left.u + b * right.u, a[..., None] * left.w + b[..., None] * right.w
-  )
-
-
-def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
-  """The state of a fresh sequence, in the shapes of another."""
-  m, u = (NEG, 0) if sink is None else (sink, 1)
-  return SoftmaxState(
-    jnp.full_like(like.m, m), jnp.full_like(like.u, u), jnp.zeros_like(like.w)
-  )
-
-
-def divide(x: jax.Array, u: jax.Array) -> jax.Array:
-  """X / u, and 0 where u is 0: the average of nothing."""
-  some = u > 0
-  return jnp.where(some, x / jnp.where(some, u, 1), 0)
-
-
-def clamp(logits: jax.Array) -> jax.Array:
-  """Logits of -inf become the finite logit of nothing."""
-  return jnp.where(logits < NEG, NEG, logits)
-
-
-def step(inputs: Inputs, state: SoftmaxState) -> tuple[jax.Array, SoftmaxState]:
-  """Consumes one element: [..., D], [..., E] and the state of `run`."""
-  q, logits, k, v = inputs
-  logits = clamp(logits)
-  state = state._replace(m=clamp(state.m))
-  state = _next(logits, k, v, state, jnp.maximum(state.m, logits))
-  read = divide(q, state.u)[..., None]
-  return jnp.sum(read * state.w, axis=-2), state
-
-
-def _next(logits, k, v, state, m):
-  """The state after one element, with its largest logit m."""
-  old = jnp.exp(state.m - m)
-  weight = jnp.where(logits > NEG, jnp.exp(logits - m), 0)
-  u = old * state.u + weight
-  key = weight if k is None else weight * k
-  w = old[..., None] * state.w + key[..., None] * v[..., None, :]
-  return SoftmaxState(m, u, w)
 
 
 def run(
@@ -122,65 +34,15 @@ def run(
   sink: float | None,
   size: int,
   method: str,
-) -> tuple[jax.Array, SoftmaxState]:
+) -> tuple[SoftmaxState, jax.Array]:
   """Runs over whole sequences, chunks of `size` elements one after the other.
 
-  The dtype of m, u [R, D] and w [R, D, E] is that to compute in. Returns o [R,
-  T, E] in the common dtype of the inputs, and the state after the last element.
+  The dtype of m, u [R, D] and w [R, D, E] is that to compute in; m is taken for
+  a constant. Returns the state after the last element, and o [R, T, E] in the
+  common dtype of the inputs.
   """
-  init = init._replace(m=clamp(init.m))
-  shift = lax.stop_gradient(init.m)
-  # One in value; the slope is what moving m does to the weights.
-  scale = jnp.exp(jnp.where(jnp.isfinite(shift), init.m - shift, 0))
-  entering = SoftmaxState(shift, scale * init.u, scale[..., None] * init.w)
   function = _function(method, sink)
-  final, o = _chunks.over_chunks(function, size, entering, inputs, reset)
-  m = _last_max(inputs.logits, init.m, reset, sink)
-  scale = jnp.exp(jnp.where(jnp.isfinite(m), lax.stop_gradient(m) - m, 0))
-  return o, SoftmaxState(m, scale * final.u, scale[..., None] * final.w)
-
-
-def log_decay(
-  logits: jax.Array, m: jax.Array, u: jax.Array, reset, sink: float | None
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """log(Delta_{t-1} / Delta_t), exp(logits_t) / Delta_t, and the last m and u.
-
-  Delta is the sum of exp(logits), logits [R, T, n]. Differences of logarithms
-  of Delta would lose the digits of its growth; here maxima and sums are
-  compared on their own.
-  """
-  logits = clamp(logits)
-  like = SoftmaxState(logits, logits, jnp.zeros(logits.shape + (0,), m.dtype))
-  elements = like._replace(u=jnp.where(logits > NEG, 1.0, 0.0).astype(m.dtype))
-  begin = fresh(sink, like)
-  if reset is not None:
-    begun = softmax_combine(begin, elements)
-    elements = _resets.select(reset, begun, elements)
-  flags = jnp.zeros(logits.shape[:2], bool) if reset is None else reset
-  first = SoftmaxState(m, u, jnp.zeros(m.shape + (0,), m.dtype))
-  states = _scan_tree(first, elements, flags)
-  before = jax.tree.map(lambda x: x[:, :-1], states)
-  if reset is not None:
-    before = _resets.select(reset, begin, before)
-  after = jax.tree.map(lambda x: x[:, 1:], states)
-  # Nothing is forgotten where there was nothing.
-  some = (before.u > 0) & (after.u > 0)
-  ratio = jnp.where(some, before.u, 1) / jnp.where(some, after.u, 1)
-  decay = jnp.where(some, before.m - after.m + jnp.log(ratio), 0)
-  weight = jnp.where(logits > NEG, jnp.exp(logits - after.m), 0)
-  return decay, divide(weight, after.u), after.m[:, -1], after.u[:, -1]
-
-
-def _last_max(logits, m, reset, sink):
-  """The largest logit since the last reset, [R, D]."""
-  logits = clamp(logits.astype(m.dtype))
-  if reset is None:
-    return jnp.maximum(m, jnp.max(logits, axis=1))
-  segment = jnp.cumsum(reset, axis=1)
-  last = segment == segment[:, -1:]
-  logits = jnp.where(last[..., None], logits, NEG)
-  start = jnp.where(segment[:, -1:] == 0, m, NEG if sink is None else sink)
-  return jnp.maximum(start, jnp.max(logits, axis=1))
+  return _chunks.over_chunks(function, size, init, inputs, reset)
 
 
 @functools.cache
@@ -192,7 +54,7 @@ def _function(method, sink):
     dtype = state.w.dtype
     out = jnp.result_type(*jax.tree.leaves(inputs))
     inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-    inputs = inputs._replace(logits=clamp(inputs.logits))
+    inputs = inputs._replace(logits=_softmax_state.clamp(inputs.logits))
     state = state._replace(m=lax.stop_gradient(state.m))
     state, o = function(state, inputs, reset, sink)
     return state, o.astype(out)
@@ -206,11 +68,11 @@ def _sequential(state, inputs, reset, sink):
   def body(state, x):
     (q, logits, k, v), reset_t = x
     if reset_t is not None:
-      state = _resets.select(reset_t, fresh(sink, state), state)
+      state = _resets.select(reset_t, _softmax_state.fresh(sink, state), state)
     # As in `step`, with m a constant.
     m = jnp.maximum(state.m, lax.stop_gradient(logits))
-    state = _next(logits, k, v, state, m)
-    o = jnp.einsum("rd,rde->re", divide(q, state.u), state.w)
+    state = _softmax_state.next_state(logits, k, v, state, m)
+    o = jnp.einsum("rd,rde->re", _softmax_state.divide(q, state.u), state.w)
     return state, o
 
   xs = jax.tree.map(lambda x: x.swapaxes(0, 1), (inputs, reset))
@@ -229,16 +91,22 @@ def _associative(state, inputs, reset, sink):
     reset = jnp.zeros(logits.shape[:2], bool)
   elif sink is not None:
     # A fresh sequence starts with the sink.
-    begun = softmax_combine(fresh(sink, leaves), leaves)
+    begun = _softmax_state.softmax_combine(
+      _softmax_state.fresh(sink, leaves), leaves
+    )
     leaves = _resets.select(reset, begun, leaves)
   states = _scan_tree(state, leaves, reset)
-  o = jnp.einsum("rtd,rtde->rte", divide(q, states.u[:, 1:]), states.w[:, 1:])
+  o = jnp.einsum(
+    "rtd,rtde->rte", _softmax_state.divide(q, states.u[:, 1:]), states.w[:, 1:]
+  )
   return jax.tree.map(lambda x: x[:, -1], states), o
 
 
 def _scan_tree(first, leaves, reset):
   """The states before the first element and after each, [R, C + 1, ...]."""
-  nothing = jax.tree.map(lambda x: x[:, None], fresh(None, first))
+  nothing = jax.tree.map(
+    lambda x: x[:, None], _softmax_state.fresh(None, first)
+  )
   leaves = jax.tree.map(
     lambda x, y: jnp.concatenate([x[:, None], y], axis=1), first, leaves
   )
@@ -248,7 +116,7 @@ def _scan_tree(first, leaves, reset):
     # Selected before and not after, so that nothing undefined on the left gets
     # into gradients on the right.
     kept = _resets.select(right[1], nothing, left[0])
-    return softmax_combine(kept, right[0]), left[1] | right[1]
+    return _softmax_state.softmax_combine(kept, right[0]), left[1] | right[1]
 
   return lax.associative_scan(combine, (leaves, reset), axis=1)[0]
 
@@ -271,7 +139,7 @@ def _chunked(state, inputs, reset, sink):
   good_state = (
     _finite(state.m) & _finite(state.u) & jnp.all(_finite(state.w), axis=-1)
   )
-  state = _resets.select(good_state, state, fresh(sink, state))
+  state = _resets.select(good_state, state, _softmax_state.fresh(sink, state))
   spoiled = _spoiled(~good, ~good_state, reset)
 
   if logits.shape[1] <= _BLOCK:
@@ -347,7 +215,7 @@ def _one_shift(state, inputs, reset, shift, *, sink):
   u = jnp.einsum("rts,rsd->rtd", each, weight, precision="highest")
   begin = 0 if sink is None else jnp.exp(jnp.minimum(sink - shift, 0))[:, None]
   u = u + jnp.where(sees, (entering * state.u)[:, None], begin)
-  read = divide(q, u)
+  read = _softmax_state.divide(q, u)
   key = weight if k is None else weight * k
   scores = jnp.einsum("rtd,rsd->rts", read, key)
   o = jnp.where(counts, scores, 0) @ v
@@ -399,7 +267,7 @@ def _block(state, inputs, reset, *, sink):
   u = jnp.sum(weights, axis=2) + entering * jnp.where(
     sees, state.u[:, None], 0 if sink is None else 1
   )
-  read = divide(q, u)
+  read = _softmax_state.divide(q, u)
   keys = weights if k is None else weights * k[:, None]
   o = jnp.sum(read[:, :, None] * keys, axis=-1) @ v
   before = jnp.where(sees, read * entering, 0) @ state.w

@@ -3,7 +3,7 @@
 import jax
 
 from jaxseq import _validate
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import attention_schemes
 from jaxseq.recurrence._sharded.attention_schemes import blocks
 
@@ -19,7 +19,7 @@ def softmax_attention(
   scheme: str = "ring",
   causal: bool = True,
   reset: jax.Array | None = None,
-  init: _softmax_chunk.SoftmaxState | None = None,
+  init: _softmax_state.SoftmaxState | None = None,
   order: str = "contiguous",
 ) -> jax.Array:
   """Lets each element attend to all that it may see.

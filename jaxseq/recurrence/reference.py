@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.recurrence._softmax_chunk import SoftmaxState
+from jaxseq.recurrence._softmax_state import SoftmaxState
 
 
 def over_time(

@@ -1,15 +1,23 @@
 """Attention with one query as a recurrence: a running softmax average."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _chunks
+from jaxseq.recurrence import _softmax_linear
+from jaxseq.recurrence import _softmax_state
+from jaxseq.recurrence import linear
 from jaxseq.recurrence import softmax_outer
+from jaxseq.recurrence._sharded import averages
+from jaxseq.recurrence.kernels import choice
 
-SoftmaxState = _softmax_chunk.SoftmaxState
-softmax_combine = _softmax_chunk.softmax_combine
+SoftmaxState = _softmax_state.SoftmaxState
+softmax_combine = _softmax_state.softmax_combine
 
 
 def softmax_scan(
@@ -40,10 +48,9 @@ def softmax_scan(
       of nothing (not to `init`) before the element is consumed.
     mask: (*batch, time) bool; elements where it is false are left out. They
       still have an output: the average of what came before.
-    chunk_size: elements that are worked on together; by platform if None. The
-      results do not depend on it, memory in the gradient does.
-    method: "sequential", "associative", "chunked" or "auto", as in
-      `softmax_outer_scan`.
+    chunk_size: elements whose sums are held together; by platform and size of
+      the values if None. The results do not depend on it.
+    method: how the sums are formed, as in `linear_scan`. All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
@@ -58,16 +65,20 @@ def softmax_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
   """
   scores, values = _checked(scores, values, init, mask, 1)
-  if chunk_size is None and jax.default_backend() == "cpu":
-    # Half the size for matrices: products of weights and values are all there
-    # is, and their cost grows with it.
-    chunk_size = 32
+  _checks.reset(reset, scores.shape)
+  _validate.choice("method", method, linear.KERNEL_METHODS)
   init = None if init is None else _one_channel(init)
-  how = {"chunk_size": chunk_size, "method": method}
-  split = {"axis": axis, "exchange": exchange}
-  outputs, final = softmax_outer.softmax_outer_scan(
-    *_elements(scores, values), init, reset=reset, **how, **split
-  )
+  if chunk_size is not None:
+    _validate.positive("chunk_size", chunk_size)
+  run = functools.partial(_run, chunk_size=chunk_size, method=method)
+  elements = _elements(scores, values)
+  if axis is None:
+    outputs, final = run(*elements, init, reset=reset)
+  else:
+    split = {"axis": axis, "exchange": exchange}
+    outputs, final = averages.softmax_outer_scan(
+      run, *elements, init, reset=reset, sink=None, **split
+    )
   return outputs, _no_channel(final)
 
 
@@ -109,6 +120,66 @@ def softmax_initial(
   return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
 
 
+def _run(q, logits, k, values, init, *, reset, chunk_size, method):
+  """One channel, as `softmax_outer_scan` has it, without q and k."""
+  del q, k
+  *batch, time, dv = values.shape
+  batch = tuple(batch)
+  rows = math.prod(batch)
+  inputs = logits, values
+  dtype = jnp.result_type(*inputs, *(init or ()), jnp.float32)
+  if init is None:
+    init = softmax_outer.softmax_outer_initial(batch, 1, dv, dtype)
+
+  def flat(x):
+    return x.reshape((rows,) + x.shape[len(batch) :])
+
+  inputs = jax.tree.map(flat, inputs)
+  init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
+  reset = None if reset is None else flat(reset)
+  outputs, final = choice.by_platform(
+    "softmax",
+    dtype,
+    (rows, time, 1, dv),
+    functools.partial(_over_time, named=method),
+    *(inputs, init, reset),
+    chunk_size=chunk_size,
+  )
+  return outputs.reshape(values.shape), jax.tree.map(
+    lambda x: x.reshape(batch + x.shape[1:]), final
+  )
+
+
+def _over_time(inputs, init, reset, *, named, method, chunk_size):
+  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  steps = (method if named == "auto" else named) == "sequential"
+  chunk = _chunk_function(steps, named)
+
+  def fold(state):
+    if inputs[0].shape[1] <= chunk_size:
+      return chunk(state, inputs, reset)
+    return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset)
+
+  final, outputs = _softmax_state.with_constant_shift(
+    fold, inputs[0], init, reset, None
+  )
+  return outputs, final
+
+
+@functools.cache
+def _chunk_function(steps, method):
+  """The function of a chunk; one object for each choice."""
+
+  def chunk(state, inputs, reset):
+    out = jnp.result_type(*inputs)
+    state, o = _softmax_linear.one_channel(
+      state, *inputs, reset, steps=steps, method=method
+    )
+    return state, o.astype(out)
+
+  return chunk
+
+
 def _elements(scores, values):
   """One channel: queries, logits, keys and values."""
   logits = scores[..., None]
@@ -137,5 +208,5 @@ def _checked(scores, values, state, mask, time_axes):
   if mask is None:
     return scores, values
   # Values too, so that nothing undefined in them gets into a gradient.
-  scores = jnp.where(mask, scores, _softmax_chunk.NEG)
+  scores = jnp.where(mask, scores, _softmax_state.NEG)
   return scores, jnp.where(mask[..., None], values, 0)

@@ -10,32 +10,33 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_linear
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence._sharded import averages
+from jaxseq.recurrence.kernels import choice
 
-SoftmaxState = _softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_state.SoftmaxState
 
 
-def resolve_method(method: str, time: int) -> str:
-  """Replaces "auto" by matrix products, or a step for one element.
+METHODS = (*linear.METHODS, "decays")
 
-  `benchmarks/softmax.py` prints timings of the machine it runs on. For one
-  channel on a busy CPU, steps and matrix products over chunks took about the
-  same time but for short forward passes, where steps were faster. On
-  accelerators the choice rests on the number of operations in a row and not on
-  a timing.
+
+def choose_method(platform: str, time: int) -> str:
+  """Decides what `method="auto"` means.
+
+  `kernels.choice` decides it, and `benchmarks/softmax.py` prints the timings of
+  the machine it runs on.
+
+  Args:
+    platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
+    time: number of elements.
+
+  Returns:
+    One of "sequential", "chunked" and "decays".
   """
-  _validate.choice("method", method, linear.METHODS)
-  if method == "auto":
-    return "sequential" if time == 1 else "chunked"
-  return method
-
-
-def resolve_chunk_size(chunk_size: int | None, time: int) -> int:
-  """Replaces None; raises ValueError for what is no size."""
-  if chunk_size is None:
-    chunk_size = 64 if jax.default_backend() == "cpu" else 128
-  return min(_validate.positive("chunk_size", chunk_size), time)
+  shape = (1, time, 1, 1)
+  return choice.choose("softmax_outer", platform, None, jnp.float32, shape)[0]
 
 
 def softmax_outer_scan(
@@ -74,9 +75,11 @@ def softmax_outer_scan(
     chunk_size: elements per chunk; by platform if None.
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
-      the chunk), "chunked" (matrix products) or "auto" (by length). All
-      agree to rounding. In "chunked" a NaN or infinity in one element makes
-      all channels of the outputs that depend on it NaN, without a gradient.
+      the chunk), "chunked" (matrix products), "decays" (the multiplicative
+      recurrence: `softmax_decay`, then `outer_scan`) or "auto" (see
+      `choose_method`). All agree to rounding. In "chunked" a NaN or infinity
+      in one element makes all channels of the outputs that depend on it NaN,
+      without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
@@ -104,8 +107,9 @@ def softmax_outer_scan(
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
   _checks.reset(reset, batch + (time,))
   _check_sink(sink)
-  method = resolve_method(method, time)
-  size = resolve_chunk_size(chunk_size, time)
+  _validate.choice("method", method, METHODS)
+  if chunk_size is not None:
+    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   rows = math.prod(batch)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
@@ -116,11 +120,35 @@ def softmax_outer_scan(
   inputs = jax.tree.map(flat, inputs)
   init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
   reset = None if reset is None else flat(reset)
-  how = {"sink": sink, "size": size, "method": method}
-  o, final = _softmax_chunk.run(inputs, init, reset, **how)
+  o, final = choice.by_platform(
+    "softmax_outer",
+    dtype,
+    (rows, time, dk, dv),
+    functools.partial(_over_time, sink=sink),
+    *(inputs, init, reset),
+    method=method,
+    chunk_size=chunk_size,
+  )
   return o.reshape(batch + (time, dv)), jax.tree.map(
     lambda x: x.reshape(batch + x.shape[1:]), final
   )
+
+
+def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
+  """Outputs and the last state, of one batch axis."""
+
+  def fold(state):
+    if method == "decays":
+      return _softmax_linear.channels(
+        state, inputs, reset, sink=sink, size=chunk_size
+      )
+    how = {"sink": sink, "size": chunk_size, "method": method}
+    return _softmax_chunk.run(inputs, state, reset, **how)
+
+  final, o = _softmax_state.with_constant_shift(
+    fold, inputs.logits, init, reset, sink
+  )
+  return o, final
 
 
 def softmax_outer_step(
@@ -157,9 +185,9 @@ def softmax_outer_step(
   _check_sink(sink)
   state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
   if reset is not None:
-    state = _resets.select(reset, _softmax_chunk.fresh(sink, state), state)
+    state = _resets.select(reset, _softmax_state.fresh(sink, state), state)
   inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-  o, state = _softmax_chunk.step(inputs, state)
+  o, state = _softmax_state.step(inputs, state)
   return o.astype(out), state
 
 
@@ -214,7 +242,16 @@ def softmax_decay(
   flat = logits.astype(dtype).reshape((rows,) + logits.shape[-2:])
   m, u = (jnp.asarray(x, dtype).reshape(rows, n) for x in (m, u))
   reset = None if reset is None else reset.reshape(rows, -1)
-  decay, share, m, u = _softmax_chunk.log_decay(flat, m, u, reset, sink)
+
+  def fold(state):
+    decay, share, m, u = _softmax_linear.log_decay(
+      flat, state.m, state.u, reset, sink
+    )
+    return SoftmaxState(m, u, None), (decay, share)
+
+  (m, u, _), (decay, share) = _softmax_state.with_constant_shift(
+    fold, flat, SoftmaxState(m, u, None), reset, sink
+  )
   decay, share = (x.reshape(logits.shape) for x in (decay, share))
   return decay, share, (m.reshape(*batch, n), u.reshape(*batch, n))
 
@@ -242,7 +279,7 @@ def softmax_outer_initial(
   like = SoftmaxState(
     *(jnp.zeros(batch + shape, dtype) for shape in ((dk,), (dk,), (dk, dv)))
   )
-  return _softmax_chunk.fresh(sink, like)
+  return _softmax_state.fresh(sink, like)
 
 
 def _check(q, logits, k, v, state, time_axes):
@@ -256,7 +293,7 @@ def _check(q, logits, k, v, state, time_axes):
   batch = shape[: -1 - time_axes]
   dk, dv = shape[-1], jnp.shape(v)[-1]
   check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
-  inputs = jax.tree.map(jnp.asarray, _softmax_chunk.Inputs(q, logits, k, v))
+  inputs = jax.tree.map(jnp.asarray, _softmax_state.Inputs(q, logits, k, v))
   given = jax.tree.leaves((inputs, state))
   return inputs, batch, jnp.result_type(*given, jnp.float32)
 

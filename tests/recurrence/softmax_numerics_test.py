@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
 from tests.recurrence import methods
 from tests.recurrence import softmax_cases
@@ -139,3 +140,32 @@ def test_long_streams_keep_their_digits(method):
     o, _ = scan(scores + offset, values)
     # 1.1e-5 is what the same sum in another order was measured to have.
     assert np.abs(o[..., 0] - want).max() < 2e-5
+
+
+@pytest.mark.slow
+def test_kernels_of_the_linear_scan_inside():
+  """Interpreted; values and gradients as by the tree."""
+  scores, values, init = (
+    jax.tree.map(lambda x: x.astype("f"), part)
+    for part in softmax_cases.problem(20)
+  )
+  reset = np.arange(20) == np.array([[3], [25]])
+
+  def evaluate(method):
+    def loss(scores, values, init):
+      results = recurrence.softmax_scan(
+        scores, values, init, reset=reset, method=method
+      )
+      return sum(jnp.sum(x**2) for x in jax.tree.leaves(results)), results
+
+    gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
+    return jax.jit(gradient)(scores, values, init)
+
+  with kernels.interpret("tpu"):
+    got = evaluate("pallas")
+  # float32 rounding.
+  chex.assert_trees_all_close(
+    got, evaluate("associative"), rtol=1e-5, atol=1e-5
+  )
+  with pytest.raises(NotImplementedError, match="method='pallas'"):
+    evaluate("pallas")

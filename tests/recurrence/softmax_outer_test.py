@@ -14,6 +14,8 @@ from jaxseq.recurrence import softmax_outer
 from tests.recurrence import methods
 from tests.recurrence import softmax_cases
 
+METHODS = (*methods.METHODS, "decays")
+QUICK = [*methods.quick("chunked"), "decays"]
 DK, DV = 3, 2
 SINK = 0.5
 
@@ -102,7 +104,9 @@ def test_golden_core(x64, golden):
     close(grad, data[f"d{name}"], GRADIENT)
 
 
-@pytest.mark.parametrize(("method", "dtype"), softmax_cases.FORMS)
+@pytest.mark.parametrize(
+  ("method", "dtype"), [("decays", np.float32), *softmax_cases.FORMS]
+)
 def test_golden_extreme_logits(golden, method, dtype):
   """Ramps and spikes of 300, and an offset of 180."""
   data = golden("lightnet/core_causal_extreme")
@@ -142,7 +146,7 @@ def resets(time):
   return softmax_cases.resets(time, np.random.default_rng(1))
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_values_and_gradients_equal_the_loop(x64, method):
   """Two chunks and a remainder of one; close and distant logits; a sink."""
   del x64
@@ -211,7 +215,7 @@ def test_any_length_equals_steps(x64, time):
   )
 
 
-@pytest.mark.parametrize("method", methods.quick("chunked"))
+@pytest.mark.parametrize("method", QUICK)
 def test_a_channel_leaves_out_minus_infinity(method):
   """And adds nothing before its first element."""
   *inputs, _ = problem(20)
@@ -235,6 +239,37 @@ def test_a_channel_leaves_out_minus_infinity(method):
   pairs = np.einsum("rtd,rsd->rts", share, weights * k)
   # float32 rounding.
   np.testing.assert_allclose(o, np.tril(pairs) @ v, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", QUICK)
+def test_a_reset_forgets_inf_and_nan(method):
+  """In the outputs after it, the state and the gradients."""
+  *inputs, init = problem(20)
+  q, logits, k, v = (x.astype("f") for x in inputs)
+  q[0, 0], k[1, 1], v[0, 3] = np.inf, np.nan, np.nan
+  logits[0, 1], logits[1, 2] = np.nan, np.inf
+  init = jax.tree.map(lambda x: np.full_like(x, np.inf, dtype="f"), init)
+  reset = np.zeros((2, 20), bool)
+  reset[:, 4] = True
+
+  @jax.jit
+  def gradient(*inputs):
+    def loss(*inputs):
+      o, final = recurrence.softmax_outer_scan(
+        *inputs, init, reset=reset, method=method
+      )
+      return jnp.sum(o[:, 4:] ** 2) + jnp.sum(final.w), (o[:, 4:], final)
+
+    return jax.value_and_grad(loss, (0, 1, 2, 3), has_aux=True)(*inputs)
+
+  (_, (o, final)), grads = gradient(q, logits, k, v)
+  chex.assert_tree_all_finite([x[:, 4:] for x in grads])
+  after = [x[:, 4:] for x in (q, logits, k, v)]
+  want, last = reference.softmax_outer_scan(*after)
+  # float32 rounding.
+  options = {"rtol": 1e-5, "atol": 2e-6}
+  np.testing.assert_allclose(o, want, **options)
+  chex.assert_trees_all_close(final, last, **options)
 
 
 def test_bfloat16_inputs_are_accumulated_in_float32():
@@ -328,8 +363,10 @@ def test_memory_does_not_hold_the_states(with_gradient):
 
 
 def test_auto_is_decided_in_one_place():
-  assert softmax_outer.resolve_method("auto", 1) == "sequential"
-  assert softmax_outer.resolve_method("auto", 37) == "chunked"
+  assert softmax_outer.choose_method("cpu", 1) == "sequential"
+  assert softmax_outer.choose_method("cpu", 37) == "chunked"
+  assert softmax_outer.choose_method("gpu", 1) == "sequential"
+  assert softmax_outer.choose_method("gpu", 37) == "decays"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded import summaries
 
-SoftmaxState = _softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_state.SoftmaxState
 Run = Callable[..., tuple[jax.Array, SoftmaxState]]
 
 
@@ -80,8 +80,8 @@ def _final_average(chunks, init, sink, last, axis):
 def _begun(summary, init, sink):
   """Of the type of a summary: that of what is before, and of nothing."""
   neutral = jax.tree.map(jnp.zeros_like, summary)
-  neutral = neutral._replace(state=_softmax_chunk.fresh(None, summary.state))
-  begin = _softmax_chunk.fresh(sink, summary.state)
+  neutral = neutral._replace(state=_softmax_state.fresh(None, summary.state))
+  begin = _softmax_state.fresh(sink, summary.state)
   if init is not None:
     begin = jax.tree.map(
       lambda leaf, like: leaf.astype(like.dtype), init, summary.state

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence import _resets
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import prefix
 
 
@@ -137,25 +137,25 @@ class Averaged(NamedTuple):
   """A chunk of a running softmax average."""
 
   through: jax.Array | None  # as in `Decayed`
-  state: _softmax_chunk.SoftmaxState  # since the last reset in the chunk
+  state: _softmax_state.SoftmaxState  # since the last reset in the chunk
 
 
 def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   """Of `softmax_outer_scan`: one maximum, a product of weights and values."""
   through, kept = through_and_kept(reset)
-  logits = keep(kept, _softmax_chunk.clamp(logits), _softmax_chunk.NEG)
+  logits = keep(kept, _softmax_state.clamp(logits), _softmax_state.NEG)
   v = keep(kept, v)
   m = jnp.max(logits, axis=-2)
-  some = logits > _softmax_chunk.NEG
+  some = logits > _softmax_state.NEG
   weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
   key = weight if k is None else weight * keep(kept, k)
   w = jnp.einsum("...tk,...tv->...kv", key, v)
-  state = _softmax_chunk.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
+  state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:
     # What a reset leaves starts with the sink.
-    nothing = _softmax_chunk.fresh(None, state)
-    begin = _resets.select(through, nothing, _softmax_chunk.fresh(sink, state))
-    state = _softmax_chunk.softmax_combine(begin, state)
+    nothing = _softmax_state.fresh(None, state)
+    begin = _resets.select(through, nothing, _softmax_state.fresh(sink, state))
+    state = _softmax_state.softmax_combine(begin, state)
   return Averaged(through, state)
 
 
@@ -164,7 +164,7 @@ def combine_softmax(left: Averaged, right: Averaged, hops: int) -> Averaged:
   del hops
   before, through = left.state, None
   if right.through is not None:
-    nothing = _softmax_chunk.fresh(None, before)
+    nothing = _softmax_state.fresh(None, before)
     before = _resets.select(right.through, before, nothing)
     through = left.through & right.through
-  return Averaged(through, _softmax_chunk.softmax_combine(before, right.state))
+  return Averaged(through, _softmax_state.softmax_combine(before, right.state))

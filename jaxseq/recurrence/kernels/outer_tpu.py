@@ -124,9 +124,9 @@ def _tiles(plan, group):
   """Of one group."""
   together = max(1, _LANES // plan.values)
   keys = slice(group * plan.keys, (group + 1) * plan.keys)
-  for first in range(0, plan.heads, together):
-    heads = range(first, min(first + together, plan.heads))
-    heads = range(*(group * plan.heads + x for x in (heads.start, heads.stop)))
+  end = (group + 1) * plan.heads
+  for first in range(end - plan.heads, end, together):
+    heads = range(first, min(first + together, end))
     values = slice(heads.start * plan.values, heads.stop * plan.values)
     yield _Tile(keys, values, heads)
 

@@ -150,7 +150,7 @@ def test_what_the_caller_names_stays(platform):
 
 def test_there_is_a_decision_for_every_recurrence():
   shapes = dict.fromkeys(("lti", "selective"), (2, 300, 4, 8))
-  shapes |= dict.fromkeys(("softmax", "softmax_outer"), (2, 300, 8, 8))
+  shapes |= {"softmax": (2, 300, 1, 8), "softmax_outer": (2, 300, 8, 8)}
   shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
   shapes |= {"linear": (2, 300, 8), "gated": (2, 300, 4, 8)}
   shapes["dplr"] = (4, 8, 151)
@@ -159,7 +159,7 @@ def test_there_is_a_decision_for_every_recurrence():
     for platform in ("cpu", "gpu", "tpu"):
       found = choice.choose(op, platform, None, jnp.float32, shape)
       assert found == choice.choose(op, platform, None, jnp.float32, shape)
-      methods = "sequential", "associative", "chunked", "unrolled"
+      methods = "sequential", "associative", "chunked", "unrolled", "decays"
       assert found[0] in methods
       assert found[1].get("chunk_size", 1) in range(1, 301)
 

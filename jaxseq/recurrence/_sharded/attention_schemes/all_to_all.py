@@ -7,7 +7,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded.attention_schemes import blocks
 
 
@@ -52,7 +52,7 @@ def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
   indices = jnp.arange(devices)
   state = lax.map(rows, (indices, q_all))
   if problem.init is None:
-    o = _softmax_chunk.divide(state.w, state.u[..., None]).astype(problem.dtype)
+    o = _softmax_state.divide(state.w, state.u[..., None]).astype(problem.dtype)
     o = jnp.where(problem.undefined[..., None], jnp.nan, _to_time(o, axis))
     return o.astype(problem.dtype)
   state = blocks.unpack(_to_time(blocks.pack(state), axis))

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _contractions
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded.attention_schemes import layout as layouts
 
-SoftmaxState = _softmax_chunk.SoftmaxState
+SoftmaxState = _softmax_state.SoftmaxState
 
 # Queries that are worked on at once: memory for scores grows with it.
 _TILE = 128
@@ -93,7 +93,7 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
   dtype = jnp.promote_types(jnp.result_type(q, k, v), jnp.float32)
   like = jnp.zeros_like(q[..., 0], dtype=dtype)
   w = jnp.broadcast_to(like[..., None], (*like.shape, v.shape[-1]))
-  nothing = SoftmaxState(like + _softmax_chunk.NEG, like, w)
+  nothing = SoftmaxState(like + _softmax_state.NEG, like, w)
   mask, finite = Mask(layout, causal, segments), jnp.isfinite(q)
   undefined = ~jnp.all(finite, axis=-1)
   q = jnp.where(finite, q, 0)
@@ -105,8 +105,8 @@ def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
   if problem.init is not None:
     wide = state.w.dtype
     init = SoftmaxState(*(jnp.asarray(x).astype(wide) for x in problem.init))
-    state = _softmax_chunk.softmax_combine(init, state)
-  o = _softmax_chunk.divide(state.w, state.u[..., None])
+    state = _softmax_state.softmax_combine(init, state)
+  o = _softmax_state.divide(state.w, state.u[..., None])
   o = jnp.where(problem.undefined[..., None], jnp.nan, o)
   return o.astype(problem.dtype)
 
@@ -178,7 +178,7 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   s = s.reshape(*batch, heads, time, -1)
   if visible is None:
     return s
-  return jnp.where(_over_heads(visible), s, _softmax_chunk.NEG)
+  return jnp.where(_over_heads(visible), s, _softmax_state.NEG)
 
 
 def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
@@ -217,7 +217,7 @@ def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
         def merge(part, a=a, c=c):
           own = (layout.part(x, p) for x, p in ((q, a), (k, c), (v, c)))
           block = attend(*own, mask.sight(i, j, a, c))
-          return _softmax_chunk.softmax_combine(part, block)
+          return _softmax_state.softmax_combine(part, block)
 
         part = where_needed(mask, i, j, a, c, merge, part)
       merged.append(part)

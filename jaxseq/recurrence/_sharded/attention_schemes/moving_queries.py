@@ -3,7 +3,7 @@
 import jax
 from jax import lax
 
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded.attention_schemes import blocks
 
@@ -26,7 +26,7 @@ def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
     share = blocks.accumulate(problem.nothing, visiting, k, v, mask, i, own)
     if step:
       share = blocks.unpack(collectives.shift(blocks.pack(share), axis, step))
-    state = _softmax_chunk.softmax_combine(state, share)
+    state = _softmax_state.softmax_combine(state, share)
     if step < devices - 1:
       visiting = collectives.shift(visiting, axis, -1)
   return blocks.finish(problem, state)

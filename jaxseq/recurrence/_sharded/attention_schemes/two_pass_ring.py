@@ -4,7 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq.recurrence import _softmax_chunk
+from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded.attention_schemes import blocks
 
@@ -35,7 +35,7 @@ def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   row = jnp.concatenate([row, last[None]])  # (W, *batch, heads, time, time)
   m = lax.stop_gradient(jnp.max(row, axis=(0, -1)))
   # A query that sees nothing has the weights of nothing.
-  weights = jnp.where(row == _softmax_chunk.NEG, 0, jnp.exp(row - m[..., None]))
+  weights = jnp.where(row == _softmax_state.NEG, 0, jnp.exp(row - m[..., None]))
 
   def weigh(carry, element):
     w, v = carry
