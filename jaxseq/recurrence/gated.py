@@ -118,6 +118,7 @@ def gated_step(
   Raises:
     ValueError: if shapes do not fit together.
   """
+  _checks.floating(x=x)
   _validate.shape("x", x, ("batch", "inputs"))
   _check(params, state, x, reset)
   wide, operands, _ = _dtypes(params, state, x)
@@ -186,6 +187,7 @@ def gated_scan(
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.
   """
+  _checks.floating(x=x)
   _validate.shape("x", x, ("time", "batch", "inputs"))
   _check(params, state, x, reset)
   wide, operands, hidden = _dtypes(params, state, x)
@@ -210,7 +212,7 @@ def gated_scan(
       size = min(_validate.positive("chunk_size", size), time)
     return choice.by_platform(
       "gated",
-      x.dtype if hidden == x.dtype else wide,
+      hidden if wide == jnp.float32 else wide,
       (rows, time, heads, features),
       loop,
       *(params, state, x, reset),

@@ -179,7 +179,7 @@ def _missing_kernel(layout, x, delta):
     return _no_kernel(f"dtypes {sorted(names)}", "float32 or bfloat16")
   if 0 in (layout.groups_B, layout.groups_C):
     return _no_kernel(
-      "B or C that is the same at all times", "(*batch, time, n)"
+      "B or C that is the same at all times", "shape (*batch, time, n)"
     )
   platform = contexts.interpreted() or contexts.machine()[0]
   most = _MOST_STATES.get(platform, layout.n)
@@ -189,10 +189,7 @@ def _missing_kernel(layout, x, delta):
 
 
 def _no_kernel(got, expected):
-  sentence = (
-    f"method='pallas' of selective_scan: got {got}, expected {expected}."
-  )
-  return NotImplementedError(sentence)
+  return NotImplementedError(support.sentence("selective", got, expected))
 
 
 class _Layout(NamedTuple):

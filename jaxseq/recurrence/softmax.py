@@ -63,6 +63,7 @@ def softmax_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
   scores, values = _checked(scores, values, init, mask, 1)
   _checks.reset(reset, scores.shape)

@@ -51,11 +51,19 @@ def choose(
   Returns:
     The method and its options, by name.
   """
-  if method == "auto" and support.why_not(op, platform, chip, dtype) is None:
+  row = None
+  if method == "auto":
     row = table.find(op, chip, jnp.dtype(dtype).name, shape)
-    if row is not None:
-      return row.method, dict(row.options)
-  return _OPS[op](platform, method, shape)
+  if row is None or (
+    row.method == "pallas" and support.why_not(op, platform, chip, dtype)
+  ):
+    return _OPS[op](platform, method, shape)
+  # What the row leaves out is as without it; its length may be another.
+  _, options = _OPS[op](platform, row.method, shape)
+  options |= row.options
+  if "chunk_size" in row.options:
+    options["chunk_size"] = min(row.options["chunk_size"], shape[1])
+  return row.method, options
 
 
 def by_platform(

@@ -40,10 +40,8 @@ def form(wide: jnp.dtype, operands: jnp.dtype) -> support.Form:
   takes = [jnp.bfloat16] + [jnp.float32] * (found.chip == "tpu")
   if operands not in takes:
     names = " or ".join(jnp.dtype(each).name for each in takes)
-    raise NotImplementedError(
-      f"method='pallas' of gated on a {found.chip.upper()}: got dtype "
-      f"{operands}, expected {names}."
-    )
+    got = f"dtype {operands} on a {found.chip.upper()}"
+    raise NotImplementedError(support.sentence("gated", got, names))
   return found
 
 

@@ -219,11 +219,14 @@ def _check(features, gates):
   """NotImplementedError if the weights of a head do not fit."""
   taken = 2 * gates * features * (features + ROWS)
   if features > WIDEST or taken > _SHARED:
-    raise NotImplementedError(
-      f"method='pallas' of gated on a GPU: got {features} features a head in "
-      f"{gates} gates, expected at most {WIDEST} whose weights fit the shared "
-      "memory of a block."
+    got = (
+      f"{features} features a head, in multiples of {FEATURES}, in {gates} "
+      "gates on a GPU"
     )
+    expected = (
+      f"at most {WIDEST}, and weights of {_SHARED} bytes with the state"
+    )
+    raise NotImplementedError(support.sentence("gated", got, expected))
 
 
 def _load(place, layout):

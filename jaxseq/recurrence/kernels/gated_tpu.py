@@ -291,11 +291,12 @@ class _Blocks(NamedTuple):
     fixed += 5 * 4 * len(state) * rows * lanes
     memory = fixed + steps * step
     if memory > _VMEM_BYTES:
-      raise NotImplementedError(
-        f"method='pallas' of gated: got {features} features a head in "
-        f"{kernel.shape[1]} gates, which take {memory} bytes on the chip, "
-        f"expected at most {_VMEM_BYTES}."
+      got = (
+        f"{features} features a head in {kernel.shape[1]} gates, {memory} bytes"
+        " on a TPU"
       )
+      expected = f"at most {_VMEM_BYTES} bytes"
+      raise NotImplementedError(support.sentence("gated", got, expected))
     return cls(steps, rows, features, memory)
 
   def grid(self, shape):

@@ -94,6 +94,7 @@ def scan_parts(
   stages: int = 1,
   segments: int = 1,
   joined: bool = False,
+  form: support.Form | None = None,
 ) -> tuple[linear_parts.Parts, linear_parts.Parts]:
   """`scan` of complex numbers that are never put together.
 
@@ -107,11 +108,12 @@ def scan_parts(
     stages: as in `Options`.
     segments: as in `Options`.
     joined: as in `Options`: the parts are then a tuple of one array.
+    form: as in `Options`; the one that runs here if None.
 
   Returns:
     As `scan` does, by parts.
   """
-  form = support.form("linear", b[0].dtype)
+  form = form or support.form("linear", b[0].dtype)
   if form.chip == "gpu" and (joined or len(b) > 1):
     tile //= 2  # Both parts share the memory.
   options = Options(form, tile, stages, segments, reverse, joined)

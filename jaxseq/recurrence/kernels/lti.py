@@ -46,9 +46,9 @@ def run(
     # Chunks follow each other from the first on.
     u = u[:, ::-1]
     reset = None if reset is None else reset[:, ::-1]
-  function = functools.partial(
-    _chunk, reverse and not turned, tuple(options.items())
-  )
+  # Found once: the gradient runs chunks again, maybe outside of a context.
+  options["form"] = support.form("lti", system.w_in.dtype)
+  function = functools.partial(_chunk, reverse and not turned, options)
   carry, y = _chunks.over_chunks(
     function, chunk_size, (tuple(system), init), u, reset
   )
@@ -61,7 +61,7 @@ def _chunk(reverse, options, carry, u, reset):
   parts, P = len(a), a[0].shape[0]
   wide = u.astype(w_in.dtype)
   # On GPUs the parts stay side by side, with one product for both.
-  joined = parts > 1 and support.form("lti", w_in.dtype).chip == "gpu"
+  joined = parts > 1 and options["form"].chip == "gpu"
   missing = -P % linear.LANES if joined else 0
 
   def arranged(x):
@@ -84,7 +84,7 @@ def _chunk(reverse, options, carry, u, reset):
     reset,
     reverse=reverse,
     joined=joined,
-    **dict(options),
+    **options,
   )
   weights = (w.T for w in arranged(w_out.T))
   y = sum(x @ w for x, w in zip(states, weights, strict=True))

@@ -118,7 +118,8 @@ def outer_forward(keys, chunks, groups, heads, *refs):
   state = plgpu.load(
     init_ref.at[row, head, :, of_state], layout=layout, optimized=False
   )
-  state = lax.fori_loop(0, chunks, body, state)
+  # The product has the type of what the loop returns inside `jax.shard_map`.
+  state = lax.fori_loop(0, chunks, body, state * 1.0)
   final_ref[row, head, :, of_state] = state
   plgpu.wait_smem_to_gmem(0)
 

@@ -26,9 +26,8 @@ def forward(
   """
 
   def refuse(got, expected):
-    raise NotImplementedError(
-      f"method='pallas' of outer: got {got} on a GPU, expected {expected}."
-    )
+    got = f"{got} on a GPU"
+    raise NotImplementedError(support.sentence("outer", got, expected))
 
   time, groups, keys = x.q.shape[1:]
   heads, values = x.v.shape[2:]

@@ -64,7 +64,7 @@ def forward(
   def body(refs, channels, row, wait, release):
     A = [_vector(refs["A"].at[j, channels]) for j in range(n)]
     D = _vector(refs["D"].at[channels])
-    h = tuple(_vector(refs["init"].at[row, j, channels]) for j in range(n))
+    h = _begin(refs["init"].at[row, :, channels], n)
 
     def tile(k, h):
       if save:
@@ -165,7 +165,7 @@ def backward(
 
       beside = refs["states"].at[row, k, :, channels]
       entering = now.get("states", beside)
-      h = tuple(_vector(entering.at[j]) for j in range(n))
+      h = _begin(entering, n)
       lax.fori_loop(0, TILE // _STEPS, steps, h)
 
     def back(now, k, t, line, carry):
@@ -229,7 +229,7 @@ def backward(
       return carry
 
     zero = plgpu.layout_cast(jnp.zeros_like(D), _VECTOR)
-    mu = tuple(_vector(refs["g_final"].at[row, j, channels]) for j in range(n))
+    mu = _begin(refs["g_final"].at[row, :, channels], n)
     carry = mu, (zero,) * n, zero
     mu, sum_A, sum_D = lax.fori_loop(0, tiles, tile, carry)
     plgpu.wait_smem_to_gmem(0)
@@ -361,12 +361,20 @@ def _call(
     kernel_name=name,
     interpret=support.interpreter(form),
   )(*arrays.values())
+  like = arrays["x"]
+  results = (support.vary_as(like, x) for x in results)
   return dict(zip(outs, results, strict=True))
 
 
 def _vector(ref):
   """A number for each thread."""
   return plgpu.load(ref, layout=_VECTOR, optimized=False)
+
+
+def _begin(ref, n):
+  """States that a loop begins with."""
+  # The product has the type of what the loop returns inside `jax.shard_map`.
+  return tuple(_vector(ref.at[j]) * 1.0 for j in range(n))
 
 
 def _load(tile, t):

@@ -164,7 +164,7 @@ def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
     in_specs=in_specs,
     out_specs=[spec for _, _, spec in outs],
     out_shape=[
-      jax.ShapeDtypeStruct(shape, dtype or jnp.float32)
+      support.varying(arrays[0], shape, dtype or jnp.float32)
       for dtype, shape, _ in outs
     ],
     scratch_shapes=scratch,

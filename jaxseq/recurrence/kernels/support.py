@@ -71,24 +71,35 @@ def why_not(
     dtype: of the inputs.
   """
 
-  def sentence(got, expected):
-    return f"method='pallas' of {op}: got {got}, expected {expected}."
+  def why(got, expected):
+    return sentence(op, got, expected)
 
   dtype = jnp.dtype(dtype)
   if op not in KERNELS:
-    return sentence("a recurrence without kernels", f"one of {list(KERNELS)}")
+    return why("a recurrence without kernels", " or ".join(KERNELS))
   if platform not in ("gpu", "tpu"):
     expected = "a TPU, a GPU of the kind H100, or kernels.interpret()"
-    return sentence(f"platform {platform}", expected)
+    return why(f"platform {platform}", expected)
   if platform not in KERNELS[op]:
-    return sentence(f"platform {platform}", f"one of {KERNELS[op]}")
+    return why(f"platform {platform}", " or ".join(KERNELS[op]))
   if jnp.finfo(dtype).bits > 32:
-    return sentence(f"dtype {dtype}", "one of at most 32 bits")
+    return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
   if platform == "gpu" and chip not in _CAPABILITIES:
-    return sentence(f"GPU {chip}", f"one of {_CAPABILITIES}")
+    return why(f"GPU {chip}", " or ".join(_CAPABILITIES))
   if platform == "gpu" and jax.__version_info__ < (0, 11):
-    return sentence(f"jax {jax.__version__} on a GPU", "0.11 or later")
+    return why(f"jax {jax.__version__} on a GPU", "0.11 or later")
   return None
+
+
+def sentence(op: str, got: str, expected: str) -> str:
+  """What errors say where there is no kernel.
+
+  Args:
+    op: the recurrence.
+    got: what came.
+    expected: what there are kernels for.
+  """
+  return f"method='pallas' of {op}: got {got}, expected {expected}."
 
 
 def interpreter(form: Form):

@@ -188,6 +188,40 @@ def test_the_nearest_row_within_a_factor_of_two_counts():
     assert table.find(op, chip, dtype, shape, rows) is None
 
 
+def test_kernels_take_no_more_features_than_were_measured():
+  def found(op, measured, shape):
+    rows = (row(*measured, method="pallas")._replace(op=op),)
+    return table.find(op, "sm_90", "float32", shape, rows) is not None
+
+  # Rows, time and heads, and what takes no matrices, within a factor of two.
+  assert found("gated", (8, 512, 1, 128), (16, 1024, 2, 128))
+  assert found("gated", (8, 512, 1, 128), (8, 512, 1, 64))
+  assert not found("gated", (8, 512, 1, 128), (8, 512, 1, 129))
+  assert not found("outer", (8, 512, 4, 128, 64), (8, 512, 4, 130, 64))
+  assert found("linear", (8, 512, 128), (8, 512, 130))
+
+
+def test_what_a_row_says_is_fitted_to_the_shape(monkeypatch):
+  measured = row(8, 512, 64, 64, method="pallas")
+  options = {"chunk_size": 512, "stages": 4}
+  rows = (
+    measured._replace(op="lti", options=options),
+    row(8, 512, 4, 8, 8, method="chunked")._replace(op="softmax_outer"),
+  )
+  monkeypatch.setattr(table, "ROWS", rows)
+  shape = (8, 300, 64, 64)
+  found = choice.choose("lti", "tpu", "sm_90", jnp.float32, shape)
+  expected = choice.choose("lti", "tpu", None, jnp.float32, shape, "pallas")
+  assert found == (
+    "pallas",
+    expected[1] | {"chunk_size": 300, "stages": 4},
+  )
+  # Also of what has no kernels.
+  shape = (8, 512, 4, 8, 8)
+  found = choice.choose("softmax_outer", *H100, jnp.float32, shape)
+  assert found[0] == "chunked"
+
+
 def test_why_not_is_one_sentence(monkeypatch):
   monkeypatch.setitem(support.KERNELS, "linear", ("tpu", "gpu"))
 

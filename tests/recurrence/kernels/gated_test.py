@@ -209,7 +209,6 @@ def test_many_weights_at_once(x64):
   arguments = jax.tree.map(lambda a: a.astype(jnp.float32), _arguments("gru"))
   params, state, x = arguments
   many = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf / 2]), params)
-  run = functools.partial(_everything, _kernel("gru"))
 
   def loss(params):
     hidden, _ = _kernel("gru")(params, state, x)
@@ -224,7 +223,6 @@ def test_many_weights_at_once(x64):
       each,
       one,
     )
-  del run
 
 
 @pytest.mark.slow
@@ -261,12 +259,12 @@ _hopper = functools.partial(kernels.interpret, "gpu")
   [
     (contextlib.nullcontext, "f4", 4, "platform cpu"),
     (kernels.interpret, "f8", 4, "dtype float64"),
-    (kernels.interpret, "f2", 4, "on a TPU: got dtype float16"),
+    (kernels.interpret, "f2", 4, "got dtype float16 on a TPU"),
     pytest.param(
-      *(_hopper, "f4", 4, "on a GPU: got dtype float32"), marks=_on_hopper
+      *(_hopper, "f4", 4, "got dtype float32 on a GPU"), marks=_on_hopper
     ),
     pytest.param(
-      *(_hopper, jnp.bfloat16, 129, "got 160 features a head in 3 gates"),
+      *(_hopper, jnp.bfloat16, 129, "got 160 features a head, in multiples"),
       marks=_on_hopper,
     ),
     (kernels.interpret, "f4", 4096, "4096 features a head in 3 gates"),

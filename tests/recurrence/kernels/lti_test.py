@@ -66,6 +66,20 @@ def test_values_and_gradients_equal_those_of_the_loop(
   jax.tree.map(linear_test.close, found, run("sequential"))
 
 
+@pytest.mark.slow
+def test_the_gradient_may_be_traced_after_its_context():
+  arguments, _ = problem(5, False, 0)
+  with kernels.interpret():
+    y, pull = jax.vjp(
+      lambda u: recurrence.lti_scan(**arguments | {"u": u}, method="pallas")[0],
+      arguments["u"],
+    )
+  _, expected = jax.vjp(
+    lambda u: recurrence.lti_scan(**arguments | {"u": u})[0], arguments["u"]
+  )
+  jax.tree.map(linear_test.close, pull(y), expected(y))
+
+
 def test_a_chunk_is_as_long_as_memory_allows():
   def size(*shape):
     _, options = choice.choose(

@@ -81,10 +81,32 @@ def check(chip, arguments, reset, tolerance=2e-6):
     assert gradient.dtype == arguments[name].dtype
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-def test_values_and_gradients_equal_plain_steps(x64, chip):
+def test_values_and_gradients_equal_plain_steps(x64):
+  del x64
+  check("tpu", *problem(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chip", CHIPS[1:])
+def test_gradients_on_a_gpu_equal_plain_steps(x64, chip):
+  """In its interpreter they take some seconds."""
   del x64
   check(chip, *problem(3))
+
+
+@pytest.mark.parametrize("chip", CHIPS[1:])
+def test_values_on_a_gpu_equal_plain_steps(x64, chip):
+  del x64
+  arguments, reset = problem(3)
+  with kernels.interpret(chip):
+    found = jax.jit(pallas)(**arguments, reset=reset)
+  wide = jax.tree.map(lambda x: x.astype("float64"), arguments)
+  wanted = reference.selective_scan(**wide, reset=reset)
+  for each, exact in zip(found, wanted):
+    # As in `check`.
+    np.testing.assert_allclose(
+      each, exact, rtol=0, atol=2e-6 * abs(exact).max()
+    )
 
 
 @pytest.mark.slow
@@ -206,7 +228,7 @@ def states(n):
 )
 def test_what_has_no_kernel_says_so(chip, change, message):
   arguments, _ = problem(5)
-  message = "method='pallas' of selective_scan: .*" + message
+  message = "method='pallas' of selective: .*" + message
   with (
     kernels.interpret(chip),
     pytest.raises(NotImplementedError, match=message),

@@ -1,4 +1,4 @@
-"""The linear kernels inside `jax.shard_map`, over rows and over time."""
+"""Kernels inside `jax.shard_map`, over rows and over time."""
 
 import functools
 
@@ -47,6 +47,41 @@ def test_lowers_with_checked_types(platform, axis):
   kernel = {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[name]
   # Forward and backward.
   assert text.count(f"custom_call @{kernel}") == 2
+
+
+def selective(x, B, v):
+  """Of x [rows, time, 3], B [rows, time, 2]."""
+  A = jax.lax.pcast(-jnp.ones((3, 2)), "d", to="varying")
+  return recurrence.selective_scan(x, v, A, B, B, method="pallas")[0]
+
+
+def outer(x, B, v):
+  """Keys of B, values of x."""
+  x, k = (y.astype(jnp.bfloat16)[:, :, None] for y in (x, B))
+  decay = v[:, :, None, :1]
+  return recurrence.outer_scan_heads(k, k, x, decay, method="pallas")[0]
+
+
+@pytest.mark.parametrize(
+  "scan", [pytest.param(selective, marks=pytest.mark.slow), outer]
+)
+@pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])
+def test_rows_of_other_kernels_lower_with_checked_types(platform, scan):
+  backend, chip, name = platform
+  if name == "cuda" and jax.__version_info__ < (0, 11):
+    pytest.skip("Hopper kernels need jax 0.11.")
+  mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+  rows = jax.P("d")
+  sharded = jax.shard_map(scan, mesh=mesh, in_specs=rows, out_specs=rows)
+
+  def loss(*arguments):
+    return jnp.sum(sharded(*arguments).astype(jnp.float32) ** 2)
+
+  x, B = (jax.ShapeDtypeStruct((2, 16, n), jnp.float32) for n in (3, 2))
+  with kernels.choosing_for(backend, chip):
+    traced = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).trace(x, B, x)
+    text = traced.lower(lowering_platforms=(name,)).as_text()
+  assert {"cuda": "mosaic_gpu", "tpu": "tpu_custom_call"}[name] in text
 
 
 @pytest.mark.slow
