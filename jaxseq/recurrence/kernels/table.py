@@ -1,4 +1,4 @@
-"""What was measured on accelerators: which method is the fastest where.
+"""Measurements on accelerators: which method is the fastest where.
 
 `python -m benchmarks.accelerators --tune` prints such rows. None has been
 measured: "auto" takes no kernel.
