@@ -218,9 +218,9 @@ def _run_chunk(cell, form, params, state, x, reset):
   given = cell, form.hidden, params, state, inputs, reset
   if form.kernel is None:
     return run_loop(*given)
-  from jaxseq.recurrence.kernels import gated
+  from jaxseq.recurrence.kernels import gated_vjp
 
-  return gated.run(form.kernel, *given)
+  return gated_vjp.run(form.kernel, *given)
 
 
 def step(cell, operands, params, state, x, reset) -> Arrays:
@@ -251,9 +251,9 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, d_state):
   if form.kernel is None:
     pulled = pull_loop(*given)
   else:
-    from jaxseq.recurrence.kernels import gated
+    from jaxseq.recurrence.kernels import gated_vjp
 
-    pulled = gated.pull(form.kernel, *given)
+    pulled = gated_vjp.pull(form.kernel, *given)
   d_state, hidden, d_inputs, d_recurrent = pulled
   sums = _sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))

@@ -198,9 +198,9 @@ def gated_scan(
   def loop(*arguments, method, chunk_size):
     kernel = None
     if method == "pallas":
-      from jaxseq.recurrence.kernels import gated
+      from jaxseq.recurrence.kernels import gated_vjp
 
-      kernel = gated.form(wide, operands)
+      kernel = gated_vjp.form(wide, operands)
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return _gated_chunk.scan(cell, form, *arguments)

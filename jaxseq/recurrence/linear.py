@@ -112,9 +112,9 @@ def linear_scan(
 
   def run(*arguments, method, **options):
     if method == "pallas":
-      from jaxseq.recurrence.kernels import linear as kernel
+      from jaxseq.recurrence.kernels import linear_vjp
 
-      return kernel.scan(*arguments, reverse=bool(reverse), **options)
+      return linear_vjp.scan(*arguments, reverse=bool(reverse), **options)
     return _scan(*arguments, bool(reverse), method)
 
   h, final = choice.by_platform(

@@ -132,10 +132,10 @@ def lti_scan(
 
   def run(*arguments, method, chunk_size, **options):
     if method == "pallas":
-      from jaxseq.recurrence.kernels import lti as kernel
+      from jaxseq.recurrence.kernels import lti_vjp
 
       options |= {"reverse": bool(reverse), "chunk_size": chunk_size}
-      return kernel.run(*arguments, **options)
+      return lti_vjp.run(*arguments, **options)
     return _run(*arguments, _Options(bool(reverse), method, chunk_size))
 
   y, final = choice.by_platform(

@@ -276,10 +276,10 @@ def _op(per_channel):
 def _run(op, dtype, q, k, v, decay, init, reset, *, method, chunk_size):
   """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
   if method == "pallas":
-    from jaxseq.recurrence.kernels import outer as kernel
+    from jaxseq.recurrence.kernels import outer_vjp
 
     form = support.form(op, dtype)
-    return kernel.scan(
+    return outer_vjp.scan(
       q, k, v, decay, init, reset, form=form, chunk_size=chunk_size
     )
   rows, time, groups, dk = q.shape

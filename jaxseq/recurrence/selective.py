@@ -107,10 +107,10 @@ def selective_scan(
 
   def run(*arrays, method, chunk_size):
     if method == "pallas":
-      from jaxseq.recurrence.kernels import selective as kernel
+      from jaxseq.recurrence.kernels import selective_vjp
 
       form = support.form("selective", x.dtype)
-      function = functools.partial(kernel.run, form)
+      function = functools.partial(selective_vjp.run, form)
     else:
       function = functools.partial(_run, method, chunk_size)
     return _by_group(function, layout, *arrays)

@@ -367,6 +367,7 @@ def test_auto_is_decided_in_one_place():
   assert softmax_outer.choose_method("cpu", 37) == "chunked"
   assert softmax_outer.choose_method("gpu", 1) == "sequential"
   assert softmax_outer.choose_method("gpu", 37) == "decays"
+  assert softmax_outer.choose_method("tpu", 37) == "chunked"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How a recurrence is computed: the one decision, by platform.
+"""The choice of how a recurrence is computed, by platform: the one decision.
 
 On CPUs one step at a time was the fastest at nearly every shape measured, but
 for matrix states, where matrix products are. On accelerators a loop over time
@@ -112,14 +112,23 @@ def by_platform(
     found, options = choose(op, platform, chip, dtype, shape, method)
     return options | given | {"method": found}
 
+  def traced(platform, chip, *arguments):
+    options, without = chosen(platform, chip), chosen(platform, None)
+    try:
+      return run(*arguments, **options)
+    except NotImplementedError:
+      # A row of the table holds for sizes near its own, a kernel for those that
+      # fit the chip.
+      if options == without:
+        raise
+      return run(*arguments, **without)
+
   def branch(platform, chip):
-    options = chosen(platform, chip)
-
-    def traced(*arguments):
+    def way(*arguments):
       with contexts.branch(platform, chip):
-        return run(*arguments, **options)
+        return traced(platform, chip, *arguments)
 
-    return traced
+    return way
 
   if method == "pallas":
     return run(*arguments, **chosen(support.form(op, dtype).chip, None))
@@ -130,7 +139,7 @@ def by_platform(
     for each in ((platform, chip), (platform, None), ("cpu", None))
   )
   if contexts.is_branch() or platform == "cpu" or own == on_cpu:
-    return run(*arguments, **own)
+    return traced(platform, chip, *arguments)
   branches = {"cpu": branch("cpu", None)}
   if own != plain:
     # A kernel is lowered for its own chip only.
@@ -228,15 +237,16 @@ def _softmax(platform, method, shape):
 
 
 def _softmax_outer(platform, method, shape):
-  """On CPUs one exponential per element and channel; elsewhere decays.
+  """On GPUs decays; elsewhere one exponential per element and channel.
 
-  Decays need no loop inside the chunks, but more exponentials.
+  Decays need no loop inside the chunks, so a fifth of the kernels, but more
+  exponentials; by the counts of a TPU's compiler they move 20 times the bytes.
   """
   time = shape[1]
   if method == "auto" and time == 1:
     method = "sequential"
   elif method == "auto":
-    method = "chunked" if platform == "cpu" else "decays"
+    method = "decays" if platform == "gpu" else "chunked"
   if method == "decays":
     return method, {}
   return method, {"chunk_size": min(time, 64 if platform == "cpu" else 128)}

@@ -1,4 +1,4 @@
-"""What machine methods are chosen for, and whether kernels are interpreted.
+"""Contexts: which machine methods are chosen for, and kernels interpreted.
 
 All of it is part of what `jax.jit` remembers a program by: a function that was
 traced outside such a context is traced anew inside.

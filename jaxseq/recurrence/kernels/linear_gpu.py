@@ -214,7 +214,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         plgpu.copy_gmem_to_smem(place, to.at[slot], barrier.at[slot])
 
     def element(k, slot, i):
-      now = [ref[slot, i] for ref in tiles_in[: len(along_views)]]
+      current = [ref[slot, i] for ref in tiles_in[: len(along_views)]]
       h_now = ()
       if h:
         # Of the first element's predecessor there is no tile.
@@ -227,8 +227,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
           for x, ref in zip(init_now, tiles_in[len(along_views) :])
         )
       flag = _wide(flag_tiles[0][slot, i]) if flags else None
-      a_now = tuple(still_now if fixed else now[:parts])
-      return _Element(a_now, tuple(now[-parts:]), h_now, flag)
+      a_now = tuple(still_now if fixed else current[:parts])
+      return _Element(a_now, tuple(current[-parts:]), h_now, flag)
 
     def one_tile(k, carry):
       slot, slot_out = lax.rem(k, stages), lax.rem(k, 2)

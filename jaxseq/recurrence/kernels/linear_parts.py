@@ -1,4 +1,4 @@
-"""What the linear kernels of all chips share: numbers by parts, and options."""
+"""Parts of complex numbers and options, for the linear kernels of all chips."""
 
 from typing import NamedTuple
 from typing import TypeAlias

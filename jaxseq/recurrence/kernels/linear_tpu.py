@@ -258,15 +258,15 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
       chain, after = _chain(alive, backwards), []
       for group, own in enumerate(carry):
         columns = slice(group * LANES, (group + 1) * LANES)
-        now = tuple(ref[at, columns] for ref in along_refs)
-        a_now = now[: len(a)]
+        current = tuple(ref[at, columns] for ref in along_refs)
+        a_now = current[: len(a)]
         if fixed:
           a_now = tuple(
             jnp.broadcast_to(ref[:, columns], (ROWS, LANES))
             for ref in still_refs
           )
         h_now = before(i, columns) if h else ()
-        x = _Eight(chain, a_now, now[-len(b) :], h_now)
+        x = _Eight(chain, a_now, current[-len(b) :], h_now)
         own, results = step(x, own)
         after.append(own)
         for ref, result in zip(out_refs, results):

@@ -1,4 +1,4 @@
-"""From the arrays of `outer_scan_heads` to those of its kernel on Hopper."""
+"""Arrays of `outer_scan_heads` in the layout of its kernel on Hopper."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""From the arrays of `outer_scan_heads` to the blocks of its kernel on TPUs.
+"""Arrays of `outer_scan_heads` in the blocks of its kernel on TPUs.
 
 Blocks have 8 k x 128 l numbers or the whole of an axis. So heads of fewer than
 128 features go side by side, features are padded to a power of two or to a

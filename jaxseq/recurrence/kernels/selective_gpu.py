@@ -21,7 +21,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
-from jaxseq.recurrence.kernels import selective
+from jaxseq.recurrence.kernels import selective_vjp
 from jaxseq.recurrence.kernels import support
 
 # Elements of a tile. What a tile keeps for its way back fills half of the
@@ -40,7 +40,7 @@ _VECTOR = plgpu.Layout.WG_STRIDED((_CHANNELS,), vec_size=1)
 
 
 def forward(
-  form: support.Form, inputs: selective.Inputs, *, save: bool
+  form: support.Form, inputs: selective_vjp.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Runs the scan.
 
@@ -70,18 +70,18 @@ def forward(
       if save:
         for j in range(n):
           refs["states"][row, k, j, channels] = h[j]
-      now = wait(k)
+      current = wait(k)
 
       def steps(i, h):
         for step in range(_STEPS):
           t = i * _STEPS + step
-          x, delta, u = _load(now, t)
-          alive = alive_at(now["columns"], t)
+          x, delta, u = _load(current, t)
+          alive = alive_at(current["columns"], t)
           y, after = D * x, []
           for j in range(n):
             p = _remains(alive, jnp.exp2(delta * A[j]) * h[j])
-            after.append(p + now["columns"][t, j] * u)
-            y = y + now["columns"][t, n + j] * after[j]
+            after.append(p + current["columns"][t, j] * u)
+            y = y + current["columns"][t, n + j] * after[j]
           refs["y"][row, k * TILE + t, channels] = y.astype(inputs.x.dtype)
           h = tuple(after)
         return h
@@ -102,11 +102,11 @@ def forward(
 
 def backward(
   form: support.Form,
-  inputs: selective.Inputs,
+  inputs: selective_vjp.Inputs,
   states: jax.Array,
   g: jax.Array,
   g_final: jax.Array,
-) -> selective.Inputs:
+) -> selective_vjp.Inputs:
   """Cotangents of the inputs.
 
   Args:
@@ -150,35 +150,35 @@ def backward(
     kept, products = refs["kept"], refs["products"]
     block = lax.axis_index("block")
 
-    def again(now, k):
+    def again(current, k):
       def steps(i, h):
         for step in range(_STEPS):
           t = i * _STEPS + step
-          _, delta, u = _load(now, t)
-          alive, after = alive_at(now["columns"], t), []
+          _, delta, u = _load(current, t)
+          alive, after = alive_at(current["columns"], t), []
           for j in range(n):
             p = _remains(alive, jnp.exp2(delta * A[j]) * h[j])
             kept[t, j, :] = p
-            after.append(p + now["columns"][t, j] * u)
+            after.append(p + current["columns"][t, j] * u)
           h = tuple(after)
         return h
 
       beside = refs["states"].at[row, k, :, channels]
-      entering = now.get("states", beside)
+      entering = current.get("states", beside)
       h = _begin(entering, n)
       lax.fori_loop(0, TILE // _STEPS, steps, h)
 
-    def back(now, k, t, line, carry):
+    def back(current, k, t, line, carry):
       """One element; its products go to rows of `products` from `line` on."""
       mu, sum_A, sum_D = carry
-      x, delta, u = _load(now, t)
-      g = _vector(now["g"].at[t]).astype(jnp.float32)
-      alive = alive_at(now["columns"], t)
+      x, delta, u = _load(current, t)
+      g = _vector(current["g"].at[t]).astype(jnp.float32)
+      alive = alive_at(current["columns"], t)
       d_a = d_u = jnp.zeros_like(u)
       mu, sum_A = list(mu), list(sum_A)
       for j in range(n):
         p = _vector(kept.at[t, j])
-        B, C = now["columns"][t, j], now["columns"][t, n + j]
+        B, C = current["columns"][t, j], current["columns"][t, n + j]
         lam = mu[j] + C * g
         w = lam * p
         products[line + j, pl.ds(0, _CHANNELS)] = lam * u
@@ -196,14 +196,14 @@ def backward(
 
     def tile(step, carry):
       k = tiles - 1 - step
-      now = wait(step)
-      again(now, k)
+      current = wait(step)
+      again(current, k)
 
       def group(i, carry):
         i = TILE // together - 1 - i
         for place in reversed(range(together)):
           t = i * together + place
-          carry = back(now, k, t, place * width, carry)
+          carry = back(current, k, t, place * width, carry)
         plgpu.commit_smem()
         # Every thread has written its channel; each row is read by four.
         parts = [
@@ -252,7 +252,7 @@ def backward(
   columns = found["d_columns"].reshape(rows, -1, time, width)
   d_B, d_C = jnp.split(jnp.sum(columns, axis=1), 2, axis=-1)
   d_A, d_D = (jnp.sum(found[name], axis=0) for name in ("d_A", "d_D"))
-  return selective.Inputs(
+  return selective_vjp.Inputs(
     found["d_x"], found["d_delta"], d_A, d_B, d_C, d_D, found["d_h"], None
   )
 

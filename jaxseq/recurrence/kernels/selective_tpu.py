@@ -20,7 +20,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
-from jaxseq.recurrence.kernels import selective
+from jaxseq.recurrence.kernels import selective_vjp
 from jaxseq.recurrence.kernels import support
 
 # Elements of a tile: the lanes of B and C.
@@ -32,7 +32,7 @@ _STATE = 8192
 
 
 def forward(
-  form: support.Form, inputs: selective.Inputs, *, save: bool
+  form: support.Form, inputs: selective_vjp.Inputs, *, save: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Runs the scan.
 
@@ -64,11 +64,11 @@ def forward(
 
 def backward(
   form: support.Form,
-  inputs: selective.Inputs,
+  inputs: selective_vjp.Inputs,
   states: jax.Array,
   g: jax.Array,
   g_final: jax.Array,
-) -> selective.Inputs:
+) -> selective_vjp.Inputs:
   """Cotangents of the inputs.
 
   Args:
@@ -116,7 +116,7 @@ def backward(
   d_columns = jnp.sum(d_columns, axis=1).swapaxes(1, 2)
   d_A, d_D = jnp.sum(d_A, axis=0), jnp.sum(d_D, axis=(0, 1))
   d_B, d_C = jnp.split(d_columns, 2, axis=-1)
-  return selective.Inputs(d_x, d_delta, d_A, d_B, d_C, d_D, d_h, None)
+  return selective_vjp.Inputs(d_x, d_delta, d_A, d_B, d_C, d_D, d_h, None)
 
 
 def _sizes(inputs):
@@ -190,11 +190,11 @@ def _forward(has_keep, save, x, delta, A, columns, D, init, y, final, *more):
   def body(i, h):
     rows = pl.ds(i * _STEPS, _STEPS)
     x_i, delta_i, u = _load(x, delta, rows)
-    now = _turn(columns[...], i)
+    current = _turn(columns[...], i)
     out = []
     for j in range(_STEPS):
-      p, h = _advance(A, now, n, has_keep, j, delta_i, u, h)
-      out.append(_column(now, 1, n, j) * h)
+      p, h = _advance(A, current, n, has_keep, j, delta_i, u, h)
+      out.append(_column(current, 1, n, j) * h)
     y[rows, :] = (_sum_states(out) + D[...] * x_i).astype(y.dtype)
     return h
 
@@ -226,10 +226,10 @@ def _backward(
     rows = pl.ds(i * _STEPS, _STEPS)
     x_i, delta_i, u = _load(x, delta, rows)
     g_i = g[rows, :].astype(jnp.float32)
-    now = _turn(columns[...], i)
+    current = _turn(columns[...], i)
     d_D[...] += jnp.sum(g_i * x_i, axis=0, keepdims=True)
     for j in range(_STEPS):
-      p, h = _advance(A, now, n, has_keep, j, delta_i, u, h)
+      p, h = _advance(A, current, n, has_keep, j, delta_i, u, h)
       kept[i * _STEPS + j] = p
       summed = jnp.sum(h * g_i[j : j + 1], axis=1, keepdims=True)
       d_C = jnp.where(lane == i * _STEPS + j, summed, d_C)
@@ -244,20 +244,20 @@ def _backward(
     rows = pl.ds(i * _STEPS, _STEPS)
     x_i, delta_i, u = _load(x, delta, rows)
     g_i = g[rows, :].astype(jnp.float32)
-    now = _turn(columns[...], i)
+    current = _turn(columns[...], i)
     d_a, d_u = [], []
     for j in reversed(range(_STEPS)):
       line = slice(j, j + 1)
-      lam = mu + _column(now, 1, n, j) * g_i[line]
+      lam = mu + _column(current, 1, n, j) * g_i[line]
       w = lam * kept[i * _STEPS + j]
       sum_A = sum_A + delta_i[line] * w
       d_a.append(A[...] * w)
-      d_u.append(_column(now, 0, n, j) * lam)
+      d_u.append(_column(current, 0, n, j) * lam)
       summed = jnp.sum(lam * u[line], axis=1, keepdims=True)
       d_B = jnp.where(lane == i * _STEPS + j, summed, d_B)
       mu = jnp.exp2(delta_i[line] * A[...]) * lam
       if has_keep:
-        mu = jnp.where(_column(now, 2, n, j) > 0, mu, 0)
+        mu = jnp.where(_column(current, 2, n, j) > 0, mu, 0)
     d_a, d_u = _sum_states(d_a[::-1]), _sum_states(d_u[::-1])
     d_x[rows, :] = (d_u * delta_i + D[...] * g_i).astype(d_x.dtype)
     # A was scaled by log2(e), which is taken back.

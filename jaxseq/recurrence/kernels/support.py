@@ -1,4 +1,4 @@
-"""Where kernels run, and what they share."""
+"""Chips that kernels run on, and helpers that kernels share."""
 
 from typing import NamedTuple
 

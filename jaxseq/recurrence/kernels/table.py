@@ -1,4 +1,4 @@
-"""What was measured on accelerators: which method is the fastest where.
+"""Measurements on accelerators: which method is the fastest where.
 
 `python -m benchmarks.accelerators --tune` prints such rows. None has been
 measured: "auto" takes no kernel.
@@ -39,7 +39,8 @@ class Row(NamedTuple):
 
 
 ROWS: tuple[Row, ...] = ()
-# Recurrences whose kernels hold matrices on the chip: what was measured fits.
+# Recurrences whose kernels hold matrices on the chip: what was measured fits it,
+# with its gradient, which may take more than the forward pass.
 _FITTING = ("gated", "outer", "outer_per_channel")
 
 

@@ -111,6 +111,27 @@ def test_a_kernel_is_only_in_the_way_of_its_chip(monkeypatch):
       assert traced() == {cpu, plain}
 
 
+def test_auto_takes_no_kernel_that_does_not_take_the_sizes(monkeypatch):
+  """Where a row of the table is that of smaller ones."""
+  if jax.__version_info__ < (0, 11):
+    pytest.skip("kernels for GPUs need jax 0.11")
+  shape = (8, 4096, 1024)
+  monkeypatch.setattr(table, "ROWS", (row(*shape, method="pallas"),))
+
+  def refuse(x, *, method, **options):
+    if method == "pallas":
+      raise NotImplementedError("got 1024 channels, expected at most 512.")
+    return x
+
+  with kernels.choosing_for(*H100):
+    found = choice.by_platform("linear", jnp.float32, shape, refuse, 1.0)
+    with pytest.raises(NotImplementedError, match="a TPU, a GPU|at most 512"):
+      choice.by_platform(
+        "linear", jnp.float32, shape, refuse, 1.0, method="pallas"
+      )
+  assert found == 1.0
+
+
 def test_contexts_are_part_of_what_jit_remembers():
   seen = []
 

@@ -112,7 +112,7 @@ def _check(
   *,
   chip="tpu",
   dtype=jnp.float32,
-  tolerance=1e-5,
+  tolerance=2e-6,
   chunk_size=3,
   **sizes,
 ):
@@ -130,8 +130,8 @@ def _check(
   assert max(_errors(got, exact)) < tolerance
 
 
-# Float32 rounds to 6e-8, and sums over 7 steps of a few numbers come to ten
-# times that; those of longer sequences to more.
+# Float32 rounds to 6e-8, and what sums over 7 steps of a few numbers make of it
+# is five times as much, with room.
 @pytest.mark.parametrize(
   "name",
   [
@@ -156,14 +156,15 @@ def test_equals_steps_over_several_blocks(x64, name, monkeypatch):
   """Tiles of time and blocks of rows that do not come out even."""
   monkeypatch.setattr(gated_tpu, "_TILE_STEPS", 3)
   monkeypatch.setattr(gated_tpu, "_BLOCK_ELEMENTS", 8 * 4)
-  _check(name, time=11, rows=19, chunk_size=7, tolerance=2e-5)
+  _check(name, time=11, rows=19, chunk_size=7)
 
 
-# One rounding to bfloat16 is 4e-3 of a number at most.
+# One rounding to bfloat16 is 4e-3 of a number at most, and a few follow each
+# other, seldom to the same side.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _CELLS)
 def test_bfloat16(x64, name):
-  _check(name, dtype=jnp.bfloat16, tolerance=4e-2)
+  _check(name, dtype=jnp.bfloat16, tolerance=1e-2)
 
 
 _on_hopper = pytest.mark.skipif(
@@ -186,7 +187,8 @@ _on_hopper = pytest.mark.skipif(
   ],
 )
 def test_on_hopper(x64, name, sizes):
-  _check(name, chip="gpu", dtype=jnp.bfloat16, tolerance=4e-2, **sizes)
+  # As in `test_bfloat16`.
+  _check(name, chip="gpu", dtype=jnp.bfloat16, tolerance=1e-2, **sizes)
 
 
 @pytest.mark.slow
@@ -219,6 +221,7 @@ def test_many_weights_at_once(x64):
     one = jax.jit(jax.grad(loss))(jax.tree.map(lambda leaf, i=i: leaf[i], many))
     each = jax.tree.map(lambda leaf, i=i: leaf[i], got)
     jax.tree.map(
+      # The same sums, maybe in another order.
       functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
       each,
       one,
@@ -248,7 +251,8 @@ def test_second_derivatives_are_those_of_the_loop(x64):
   reset = _reset(7, 3)
   got = second(_kernel("gru", reset=reset))
   loop = functools.partial(recurrence.gated_scan, gru._CELL, reset=reset)
-  assert max(_errors(got, second(loop))) < 1e-4
+  # Both are float32: as in `test_equals_steps`, through two more passes.
+  assert max(_errors(got, second(loop))) < 1e-5
 
 
 _hopper = functools.partial(kernels.interpret, "gpu")

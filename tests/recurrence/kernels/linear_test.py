@@ -11,7 +11,7 @@ from jaxseq import recurrence
 from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
 from jaxseq.recurrence.kernels import choice
-from jaxseq.recurrence.kernels import linear
+from jaxseq.recurrence.kernels import linear_vjp
 from tests.recurrence import methods
 
 CHIPS = [
@@ -190,7 +190,7 @@ def test_segments_of_time_change_nothing(a_shape, reverse):
   @functools.partial(jax.jit, static_argnums=3)
   def run(a, b, init, segments):
     def scan(a, b, init):
-      return linear.scan(
+      return linear_vjp.scan(
         *(a, b, init, reset),
         reverse=reverse,
         tile=8,

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _chunks
-from jaxseq.recurrence.kernels import linear
 from jaxseq.recurrence.kernels import linear_parts
+from jaxseq.recurrence.kernels import linear_vjp
 from jaxseq.recurrence.kernels import support
 
 
@@ -36,7 +36,7 @@ def run(
     reset: [B, T] bool, or None.
     reverse: run from the last element to the first.
     chunk_size: elements whose states are held at once.
-    **options: of `linear.scan`.
+    **options: of `linear_vjp.scan`.
 
   Returns:
     [B, T, M] in the dtype of u, and the last state by parts [B, P].
@@ -62,7 +62,7 @@ def _chunk(reverse, options, carry, u, reset):
   wide = u.astype(w_in.dtype)
   # On GPUs the parts stay side by side, with one product for both.
   joined = parts > 1 and options["form"].chip == "gpu"
-  missing = -P % linear.LANES if joined else 0
+  missing = -P % linear_vjp.LANES if joined else 0
 
   def arranged(x):
     # (..., S) -> arrays as they are scanned.
@@ -77,7 +77,7 @@ def _chunk(reverse, options, carry, u, reset):
       x = jnp.split(x[0], parts, axis=-1)
     return tuple(half[..., :P] for half in x)
 
-  states, final = linear.scan_parts(
+  states, final = linear_vjp.scan_parts(
     tuple(x[None, None] for x in arranged(jnp.concatenate(a))),
     tuple(wide @ w for w in arranged(w_in)),
     arranged(jnp.concatenate(h, axis=-1)),
