@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 ROWS: tuple[Row, ...] = ()
-# Recurrences whose kernels hold matrices on the chip: what was measured fits it,
+# Recurrences whose kernels hold matrices on the chip: what was measured fits it
 # with its gradient, which may take more than the forward pass.
 _FITTING = ("gated", "outer", "outer_per_channel")
 
