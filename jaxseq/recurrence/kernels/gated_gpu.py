@@ -38,6 +38,7 @@ _BLOCK = ROWS, FEATURES
 _WGMMA = plgpu.Layout.WGMMA
 
 
+@support.in_32_bits
 def run(
   cell,
   dtype: jnp.dtype | None,
@@ -100,6 +101,7 @@ def run(
   return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
 
 
+@support.in_32_bits
 def pull(
   cell,
   kernel: jax.Array,

@@ -35,6 +35,7 @@ _TILE_STEPS = 32
 _VMEM_BYTES = 100 * 2**20
 
 
+@support.in_32_bits
 def run(
   cell,
   dtype: jnp.dtype | None,
@@ -114,6 +115,7 @@ def _forward(
     _write(final, [leaf[...] for leaf in carry])
 
 
+@support.in_32_bits
 def pull(
   cell,
   weights: Arrays,

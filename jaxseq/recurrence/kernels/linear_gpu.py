@@ -133,6 +133,7 @@ class _Element(NamedTuple):
     return linear_parts.select(self.flag, x, 0.0)
 
 
+@support.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   """Folds `step(element, carry) -> carry, outputs` over time.
 

@@ -170,6 +170,7 @@ def _chain(alive, backwards):
   return _Chain(backwards, alive, tuple(passing), through)
 
 
+@support.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
   """Folds `step(eight, carry) -> carry, outputs` over time.
 

@@ -134,6 +134,7 @@ def _tile(*shape):
   return plgpu.SMEM(shape, jnp.bfloat16, transforms=transforms)
 
 
+@support.in_32_bits
 def forward(
   form: support.Form,
   groups: int,

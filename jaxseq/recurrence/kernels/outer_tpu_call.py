@@ -40,6 +40,7 @@ def store_defined(
   pl.when(count > 0)(lambda: store(attempt(True)[0]))
 
 
+@support.in_32_bits
 def call(
   name: str,
   form: support.Form,

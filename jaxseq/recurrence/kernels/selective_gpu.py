@@ -281,6 +281,7 @@ def _constants(inputs):
   return {"A": A, "D": inputs.D, "init": inputs.h}
 
 
+@support.in_32_bits
 def _call(
   body,
   name,

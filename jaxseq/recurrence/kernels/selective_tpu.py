@@ -155,6 +155,7 @@ def _states(n, width, at=lambda k: k):
   return pl.BlockSpec((None, None, n, width), lambda r, c, k: (r, at(k), 0, c))
 
 
+@support.in_32_bits
 def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
   """A call whose last axis of the grid is walked in order."""
   return pl.pallas_call(

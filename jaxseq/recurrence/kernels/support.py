@@ -1,12 +1,17 @@
 """Chips that kernels run on, and helpers that kernels share."""
 
+from collections.abc import Callable
+import functools
 from typing import NamedTuple
+from typing import TypeVar
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import contexts
+
+_T = TypeVar("_T")
 
 # The recurrences that have kernels, and for which kinds of chips.
 KERNELS: dict[str, tuple[str, ...]] = {
@@ -100,6 +105,21 @@ def sentence(op: str, got: str, expected: str) -> str:
     expected: what there are kernels for.
   """
   return f"method='pallas' of {op}: got {got}, expected {expected}."
+
+
+def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
+  """The function that calls a kernel, with integers of 32 bits inside.
+
+  Those of 64, which Python's numbers are with `jax_enable_x64`, are none that
+  Pallas lowers.
+  """
+
+  @functools.wraps(call)
+  def narrow(*arguments, **named):
+    with jax.enable_x64(False):
+      return call(*arguments, **named)
+
+  return narrow
 
 
 def interpreter(form: Form):
