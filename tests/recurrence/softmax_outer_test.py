@@ -365,6 +365,7 @@ def test_memory_does_not_hold_the_states(with_gradient):
 def test_auto_is_decided_in_one_place():
   assert softmax_outer.choose_method("cpu", 1) == "sequential"
   assert softmax_outer.choose_method("cpu", 37) == "chunked"
+  assert softmax_outer.choose_method("tpu", 37) == "chunked"
   assert softmax_outer.choose_method("gpu", 1) == "sequential"
   assert softmax_outer.choose_method("gpu", 37) == "decays"
 
