@@ -1,7 +1,7 @@
 """Running softmax averages per channel over chunks of time, in three ways.
 
-Of these "chunked", with matrix products, is the fastest on CPUs; elsewhere the
-form of `_softmax_linear` is, which has no loop within a chunk.
+Of these "chunked", with matrix products, is the fastest on CPUs; GPUs take the
+form of `_softmax_linear`, which has no loop within a chunk.
 """
 
 import functools

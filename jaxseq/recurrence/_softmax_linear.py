@@ -101,11 +101,18 @@ def log_decay(
   Differences of logarithms of Delta would lose the digits of its growth; here
   maxima and sums are compared on their own.
   """
-  return choice.by_platform(
-    *("linear", logits.dtype, logits.shape),
-    functools.partial(_log_decay, sink=sink),
-    *(logits, m, u, reset),
-  )
+
+  # A dozen arrays of the size of the logits lie between them and the results:
+  # the gradient makes them again.
+  @jax.checkpoint
+  def run(logits, m, u, reset):
+    return choice.by_platform(
+      *("linear", logits.dtype, logits.shape),
+      functools.partial(_log_decay, sink=sink),
+      *(logits, m, u, reset),
+    )
+
+  return run(logits, m, u, reset)
 
 
 def _log_decay(logits, m, u, reset, *, sink, method, **options):
