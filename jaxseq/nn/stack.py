@@ -103,17 +103,21 @@ class StackConfig:
   time_scheme: str = ""
 
   def __post_init__(self):
-    hybrid = self.hybrid
-    if isinstance(hybrid, Mapping):
-      hybrid = tuple(hybrid.items())
-    hybrid = tuple((name, _pairs(options)) for name, options in hybrid)
+    hybrid = _hybrid(self.hybrid)
     object.__setattr__(self, "hybrid", hybrid)
-    object.__setattr__(self, "mixer_options", _pairs(self.mixer_options))
+    options = _pairs("mixer_options", self.mixer_options)
+    object.__setattr__(self, "mixer_options", options)
     _validate.literals(self)
     _validate.fields(
       self, positive=("d_model",), optional=("feedforward_width",)
     )
     _validate.integer("num_layers", self.num_layers, 0)
+    if 0 < self.num_layers <= len(hybrid):
+      names = ", ".join(name for name, _ in self._named)
+      expected = (
+        f"at least {len(hybrid) + 1}, a layer for each of {names}, or 0"
+      )
+      raise _validate.error("num_layers", self.num_layers, expected)
     if not 0 <= self.dropout < 1:
       raise _validate.error("dropout", self.dropout, "a rate, 0 <= rate < 1")
     if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
@@ -207,9 +211,27 @@ class StackConfig:
       _validate.choice("time_scheme", self.time_scheme, ("", *schemes))
 
 
-def _pairs(options: Options) -> tuple[tuple[str, Any], ...]:
+def _hybrid(given: Any) -> tuple[tuple[str, Options], ...]:
+  """Returns mixers and their options as pairs."""
+  try:
+    pairs = tuple(given.items() if isinstance(given, Mapping) else given)
+    names = [name for name, _ in pairs]
+    fits = all(isinstance(name, str) for name in names)
+  except (TypeError, ValueError):
+    fits, pairs = False, ()
+  if isinstance(given, str) or not fits:
+    expected = "mixers with their options, as {'attention': {'window': 64}}"
+    raise _validate.error("hybrid", given, expected)
+  return tuple((name, _pairs("hybrid", options)) for name, options in pairs)
+
+
+def _pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
   """Returns options as sorted pairs."""
-  return tuple(sorted(dict(options).items()))
+  try:
+    return tuple(sorted(dict(options).items()))
+  except (TypeError, ValueError):
+    expected = "names and values of options, as {'heads': 4}"
+    raise _validate.error(field, options, expected) from None
 
 
 def _schemes(name: str) -> tuple[str, ...]:

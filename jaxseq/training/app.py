@@ -18,8 +18,10 @@ A binary looks like this:
       app.run_main(main)
 """
 
+import ast
 from collections.abc import Callable
 from collections.abc import Sequence
+import difflib
 import functools
 import importlib.util
 import pathlib
@@ -227,7 +229,9 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
   """Raises a UserError if `--config.path=value` names no field of a type."""
   holder, name = config, "config"
   known, above = [], ""
-  for part in path.split("."):
+  parts = path.split(".")
+  for i, part in enumerate(parts):
+    rest = parts[i + 1 :]
     # `field[0]` overrides one item of a tuple.
     field = part.split("[", 1)[0]
     if not isinstance(holder, ml_collections.ConfigDict):
@@ -236,12 +240,19 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
         f"{above} (in the config file) are: {', '.join(known)}"
       )
     if field not in holder:
-      raise errors.UserError(
-        f"--config.{path}: "
-        + configuration.unknown_field(
+      if difflib.get_close_matches(field, holder.keys(), n=1):
+        unknown = configuration.unknown_field(
           f"{name} (in the config file)", field, holder.keys()
         )
-      )
+        raise errors.UserError(f"--config.{path}: {unknown}")
+      if rest:
+        whole = ".".join(parts[: i + 1])
+        raise errors.UserError(
+          f"--config.{path}: {name} (in the config file) does not set "
+          f"{field!r}, so that it holds nothing to override; set all of it, as "
+          f'--config.{whole}="{_nested(rest, value)}"'
+        )
+      return  # Checked when the config becomes a dataclass.
     if holder.get_type(field) is type(None):
       raise errors.UserError(
         f"--config.{path}={value}: the config file sets {field!r} to a bare "
@@ -250,3 +261,14 @@ def _check_override(config: Any, path: str, value: str | None) -> None:
       )
     known, above = sorted(holder), name
     holder, name = holder[field], f"{name}.{field}"
+
+
+def _nested(parts: Sequence[str], value: str | None) -> str:
+  """Returns a value at a path as nested dicts, in Python's notation."""
+  try:
+    nested = ast.literal_eval(value or "")
+  except (SyntaxError, ValueError):
+    nested = value
+  for part in reversed(parts):
+    nested = {part: nested}
+  return repr(nested)

@@ -186,6 +186,23 @@ def test_a_network_splits_time_by_its_scheme(x64, scheme):
       "option of mixer .*: got 'size', expected",
     ),
     ("gruu", {}, "gruu"),
+    (
+      "gru",
+      {"hybrid": {"lstm": {}}, "num_layers": 1},
+      "num_layers: got 1, .*2",
+    ),
+    (
+      "gru",
+      {"hybrid": "attention"},
+      "hybrid: got 'attention', expected mixers",
+    ),
+    ("gru", {"hybrid": ["lstm", "gru"]}, "hybrid: got .* expected mixers"),
+    ("gru", {"hybrid": {"lstm": None}}, "hybrid: got None, expected names and"),
+    (
+      "gru",
+      {"mixer_options": "x"},
+      "mixer_options: got 'x', expected names and",
+    ),
   ],
 )
 def test_errors_name_what_came(mixer, options, message):

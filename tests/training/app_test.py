@@ -105,6 +105,13 @@ def test_a_right_command_line(run):
       "num_updates, optimizer, seconds_per_chunk, untyped",
     ),
     (
+      ["--config.seed=1", "--config.network.stack.hybrid.attention.heads=2"],
+      "--config.network.stack.hybrid.attention.heads: config (in the config "
+      "file) does not set 'network', so that it holds nothing to override; set "
+      "all of it, as --config.network=\"{'stack': {'hybrid': {'attention': "
+      "{'heads': 2}}}}\"",
+    ),
+    (
       ["--config.num_updates.deep=3"],
       "--config.num_updates.deep: config.num_updates is 24, which has no "
       "fields; those of config (in the config file) are: num_updates, "

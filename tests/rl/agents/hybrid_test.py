@@ -94,10 +94,13 @@ def test_ratio_is_one_before_the_first_optimizer_step(scan_layers):
     runner.variables, taken.observation, before.memory, taken.reset
   )
   # Roundings of bfloat16, 2^-8 of each number: of logits of 0.01 to 0.1, and of
-  # values near 1.
+  # values near 1, which a product of each half of a layer adds to. A step and a
+  # sequence round in other places: their values lie 0.0054 apart on average.
   ratio = jnp.exp(policy.log_prob(taken.action) - taken.log_prob)
   np.testing.assert_allclose(ratio, 1, rtol=0, atol=2e-3)
-  np.testing.assert_allclose(value, taken.value, rtol=0, atol=0.02)
+  error = value - taken.value
+  assert jnp.sqrt(jnp.mean(error**2)) < 2**-7
+  assert jnp.max(jnp.abs(error)) < 0.06
   # With the flags a step late the values are others.
   late = np.roll(taken.reset, 1, axis=1)
   _, value, _ = jax.jit(player.network.apply)(
