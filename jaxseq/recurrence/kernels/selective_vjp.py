@@ -4,7 +4,6 @@ The gradient is a kernel, too; that of the gradient is computed without one.
 """
 
 import functools
-import importlib
 import math
 from typing import NamedTuple
 
@@ -184,9 +183,11 @@ def _plain(form, inputs):
 
 def _kernel(form):
   """The module with that chip's form, which loads Pallas."""
-  return importlib.import_module(
-    f"jaxseq.recurrence.kernels.selective_{form.chip}"
-  )
+  if form.chip == "tpu":
+    from jaxseq.recurrence.kernels import selective_tpu as chip
+  else:
+    from jaxseq.recurrence.kernels import selective_gpu as chip
+  return chip
 
 
 def _padded(inputs, tile):
