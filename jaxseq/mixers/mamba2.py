@@ -223,33 +223,25 @@ def _project(config, params, x):
 def _ssm(config, params, xBC, dt, state, reset, scan):
   """The recurrence: xBC (..., conv_channels), dt (..., heads).
 
-  Returns its y without D x, and x, (..., d_inner), and the state.
+  Returns its y without D x, and x, (..., heads, headdim), and the state.
   """
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
   x, B, C = jnp.split(xBC, (inner, inner + states), axis=-1)
+  x = x.reshape(*lead, config.heads, config.head_width)
   B, C = (
     leaf.reshape(*lead, config.ngroups, config.d_state) for leaf in (B, C)
   )
   decay = (-jnp.exp(params["A_log"]) * dt)[..., None]
-
-  def scale(x, dt):
-    return dt[..., None] * _heads(config, x)
-
-  scaled = contract.pointwise(scale, x, dt)
+  scaled = contract.pointwise(lambda x, dt: dt[..., None] * x, x, dt)
   y, state = scan(C, B, scaled, decay, state, reset=reset)
-  return y.reshape(x.shape), x, state
-
-
-def _heads(config, x):
-  """(..., d_inner) -> (..., heads, headdim)."""
-  return x.reshape(*x.shape[:-1], config.heads, config.head_width)
+  return y, x, state
 
 
 def _finish(config, y, x, z, D, scale):
-  """Feed-through, gate and norm, all of (..., d_inner)."""
-  y = _heads(config, y) + D[:, None] * _heads(config, x)
-  x = y.reshape(x.shape) * jax.nn.silu(z)
+  """Feed-through, gate and norm: (..., d_inner)."""
+  y = y + D[:, None] * x
+  x = y.reshape(z.shape) * jax.nn.silu(z)
   groups = x.reshape(*x.shape[:-1], config.norm_groups, -1)
   mean_square = jnp.mean(jnp.square(groups), axis=-1, keepdims=True)
   groups = groups * jax.lax.rsqrt(mean_square + config.norm_eps)

@@ -29,7 +29,8 @@ class StackConfig:
       `mixer`: with one, its layers and those of `mixer` alternate. A mapping,
       or pairs of name and options where a mixer comes more than once.
     d_model: width of the layers.
-    num_layers: number of layers; with 0, what comes in goes out.
+    num_layers: number of layers, no fewer than mixers; with 0, what comes in
+      goes out.
     norm: "none", "layer", "rms" or "batch" (over batch and time).
     prenorm: whether the norm stands before the mixer or after the residual sum.
     gtrxl_norm: whether a second norm follows the mixer, of the same kind, or a

@@ -1,7 +1,6 @@
 """Attention with one query as a recurrence: a running softmax average."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,6 @@ from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import softmax_outer
 from jaxseq.recurrence._sharded import averages
-from jaxseq.recurrence.kernels import choice
 
 SoftmaxState = _softmax_state.SoftmaxState
 softmax_combine = _softmax_state.softmax_combine
@@ -126,28 +124,17 @@ def _run(q, logits, k, values, init, *, reset, chunk_size, method):
   del q, k
   *batch, time, dv = values.shape
   batch = tuple(batch)
-  rows = math.prod(batch)
   inputs = logits, values
   dtype = jnp.result_type(*inputs, *(init or ()), jnp.float32)
   if init is None:
     init = softmax_outer.softmax_outer_initial(batch, 1, dv, dtype)
-
-  def flat(x):
-    return x.reshape((rows,) + x.shape[len(batch) :])
-
-  inputs = jax.tree.map(flat, inputs)
-  init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
-  reset = None if reset is None else flat(reset)
-  outputs, final = choice.by_platform(
+  return softmax_outer.over_rows(
     "softmax",
     dtype,
-    (rows, time, 1, dv),
+    (*batch, time, 1, dv),
     functools.partial(_over_time, named=method),
     *(inputs, init, reset),
     chunk_size=chunk_size,
-  )
-  return outputs.reshape(values.shape), jax.tree.map(
-    lambda x: x.reshape(batch + x.shape[1:]), final
   )
 
 

@@ -110,9 +110,26 @@ def softmax_outer_scan(
   _validate.choice("method", method, METHODS)
   if chunk_size is not None:
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
-  rows = math.prod(batch)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
+  return over_rows(
+    "softmax_outer",
+    dtype,
+    (*batch, time, dk, dv),
+    functools.partial(_over_time, sink=sink),
+    *(inputs, init, reset),
+    method=method,
+    chunk_size=chunk_size,
+  )
+
+
+def over_rows(op, dtype, shape, run, inputs, init, reset, **how):
+  """`choice.by_platform` of a function of arrays with one batch axis.
+
+  `shape` is (*batch, time, dk, dv); the state is brought to `dtype`.
+  """
+  batch = shape[:-3]
+  rows = math.prod(batch)
 
   def flat(x):
     return x.reshape((rows,) + x.shape[len(batch) :])
@@ -120,18 +137,10 @@ def softmax_outer_scan(
   inputs = jax.tree.map(flat, inputs)
   init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
   reset = None if reset is None else flat(reset)
-  o, final = choice.by_platform(
-    "softmax_outer",
-    dtype,
-    (rows, time, dk, dv),
-    functools.partial(_over_time, sink=sink),
-    *(inputs, init, reset),
-    method=method,
-    chunk_size=chunk_size,
-  )
-  return o.reshape(batch + (time, dv)), jax.tree.map(
-    lambda x: x.reshape(batch + x.shape[1:]), final
-  )
+  shape = (rows, *shape[-3:])
+  arguments = inputs, init, reset
+  results = choice.by_platform(op, dtype, shape, run, *arguments, **how)
+  return jax.tree.map(lambda x: x.reshape(batch + x.shape[1:]), results)
 
 
 def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
