@@ -12,6 +12,9 @@ from jaxseq.recurrence import _contractions
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
 _BLOCK = 256
+# Of narrow inputs half as many where a block has so many scores or more, which
+# are 64 MB in float32.
+_SCORES = 2**24
 # Loops over blocks, at most, and the share of the work below which more than
 # one pays for a larger program.
 _LOOPS = 4
@@ -45,9 +48,11 @@ def attend(
   bad = ~(_finite(k) & _finite(v))
   last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
   undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
-  q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+  q, k, v = map(_clean, (q, k, v))
 
-  size = min(time, _BLOCK if block_size is None else block_size)
+  if block_size is None:
+    block_size = _block_size(q, window)
+  size = min(time, block_size)
   count = -(-time // size)
   size = -(-time // count)  # Blocks of one size, with little padding.
   outputs = []
@@ -60,6 +65,13 @@ def attend(
   o = jnp.concatenate(outputs, axis=1)
   o = jnp.where(undefined[..., None, None], jnp.nan, o)
   return o.reshape(*batch, *o.shape[1:])
+
+
+def _block_size(q, window):
+  rows, _, heads, _ = q.shape
+  scores = rows * heads * _BLOCK * (window + _BLOCK)
+  many = _contractions.is_narrow(q.dtype) and scores >= _SCORES
+  return _BLOCK // 2 if many else _BLOCK
 
 
 def _groups(count, size, earlier, window):
@@ -98,6 +110,19 @@ def _group(q, k, v, start, window, size):
 def _finite(x):
   """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
   return jnp.all(jnp.isfinite(x), axis=(2, 3))
+
+
+@jax.custom_vjp
+def _clean(x):
+  """Zeros in the place of what is not finite.
+
+  The gradient is passed on as it comes: what sees such numbers is undefined and
+  has none to give, so they get zeros without being kept for a mask.
+  """
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+_clean.defvjp(lambda x: (_clean(x), None), lambda _, g: (g,))
 
 
 def _pad(x, front, back):
