@@ -63,17 +63,20 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
-    logits = jnp.concatenate([logits, logits], axis=-1)
   # The heads are one more batch axis of the average.
   q, logits, k, v = (
     None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
+  # Both halves of the channels have the same logits, and m and u.
+  own, rows = logits.shape[-1], state.w.shape[-2]
+  state = state._replace(m=state.m[..., :own], u=state.u[..., :own])
   o, state = recurrence.softmax_outer_scan(
     q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
   )
-  return jnp.moveaxis(o, -3, -2), state
+  m, u = (jnp.concatenate([z] * (rows // own), -1) for z in (state.m, state.u))
+  return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
 
 
 def _scalar(config, params, x, state, reset, mask, place, axis):

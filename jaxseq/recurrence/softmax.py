@@ -169,7 +169,7 @@ def _chunk_function(steps, method):
 def _elements(scores, values):
   """One channel: queries, logits, keys and values."""
   logits = scores[..., None]
-  return jnp.ones_like(logits), logits, None, values
+  return jnp.ones_like(logits, values.dtype), logits, None, values
 
 
 def _one_channel(state):
