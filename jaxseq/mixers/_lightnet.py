@@ -1,5 +1,6 @@
 """LightNet's computation between its projections; see `lightnet`."""
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,8 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       angle = jnp.concatenate([angle, angle], axis=-1)
     else:
       half = config.lrpe == "cosine_half"
-      q = positions.lrpe_cosine(q, place, base, half=half)
+      turned = functools.partial(positions.lrpe_cosine, base=base, half=half)
+      q = contract.pointwise(turned, q, place)
       theta = positions.cosine_frequencies(width, base, half)
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
