@@ -21,9 +21,9 @@ def chunk_size(time, states):
 def section(channels, size):
   """Elements of time that are run at once, of that many channels in all rows.
 
-  Whole chunks of `size`: at least 8, and 64 MB in float32.
+  Whole chunks of `size`: at least 8, and 32 MB in float32.
   """
-  return size * max(8, 2**24 // (channels * size))
+  return size * max(8, 2**23 // (channels * size))
 
 
 def real_form(A, B, C, *others):

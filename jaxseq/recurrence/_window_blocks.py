@@ -51,7 +51,7 @@ def attend(
   q, k, v = map(_clean, (q, k, v))
 
   if block_size is None:
-    block_size = _block_size(q, window)
+    block_size = default_size(q, window)
   size = min(time, block_size)
   count = -(-time // size)
   size = -(-time // count)  # Blocks of one size, with little padding.
@@ -67,7 +67,8 @@ def attend(
   return o.reshape(*batch, *o.shape[1:])
 
 
-def _block_size(q, window):
+def default_size(q: jax.Array, window: int) -> int:
+  """Returns how many queries (rows, time, heads, D) a block has."""
   rows, _, heads, _ = q.shape
   scores = rows * heads * _BLOCK * (window + _BLOCK)
   many = _contractions.is_narrow(q.dtype) and scores >= _SCORES
