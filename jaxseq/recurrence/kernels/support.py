@@ -19,7 +19,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
   "outer": ("tpu", "gpu"),
-  "outer_per_channel": ("tpu",),
+  "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
 }
 # GPUs that the kernels are written for: Hopper.
