@@ -247,7 +247,7 @@ def _softmax_outer(platform, method, shape):
     method = "sequential"
   elif method == "auto":
     method = "decays" if platform == "gpu" else "chunked"
-  if method == "decays":
+  if method in ("decays", "pallas"):
     return method, {}
   return method, {"chunk_size": min(time, 64 if platform == "cpu" else 128)}
 

@@ -21,6 +21,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
+  "softmax_outer": ("tpu", "gpu"),
 }
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
