@@ -16,6 +16,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   comparison     arms and seeds of a problem, start to end
   devices        meshes, placement, processes, seeds, watchdog
   shuffle        random orders of which any part is computed alone
+  finite         numbers that are not finite are noticed, and acted on
   supervised     a problem's state and its updates by gradient
   mixed_lengths  loss and gradient of a planned batch on many devices
   planned        training on planned batches
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
   from jaxseq.training import errors as errors
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
+  from jaxseq.training import finite as finite
   from jaxseq.training import integrity as integrity
   from jaxseq.training import leaves as leaves
   from jaxseq.training import lock as lock

@@ -7,6 +7,7 @@ the fall-back to the newest good checkpoint when a newer one is damaged.
     checkpoints/30/state/            Orbax
     checkpoints/30/integrity.json    digests
     checkpoints/40.damaged/          set aside by `restore`
+    checkpoints/30.pinned            30 is kept, see `pin`
     checkpoints/tmp-50/              being written; meaningless after a kill
 """
 
@@ -34,6 +35,7 @@ from jaxseq.training import leaves
 _STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
+_PINNED = ".pinned"
 
 
 class CheckpointError(errors.UserError):
@@ -176,6 +178,20 @@ class Checkpointer:
       "that directory to start anew"
     )
 
+  def pin(self, step: int) -> None:
+    """Keeps a step for good, however many newer ones there are.
+
+    Of several that are pinned the first is: it is the one before anything went
+    wrong.
+    """
+    if self._read_only:
+      raise ValueError("pin() on a Checkpointer with read_only=True")
+    self.wait()
+    if jax.process_index() == 0 and not any(
+      self._path(other).with_suffix(_PINNED).exists() for other in self.steps()
+    ):
+      self._path(step).with_suffix(_PINNED).touch()
+
   def wait(self) -> None:
     """Waits until the last save is on disk.
 
@@ -244,6 +260,8 @@ class Checkpointer:
   def _prune(self) -> None:
     """Removes the checkpoints that are not new enough."""
     for step in self.steps()[: -self._keep]:
+      if self._path(step).with_suffix(_PINNED).exists():
+        continue
       # Renamed first: a kill must not leave half a checkpoint.
       doomed = self._directory / f"{_TEMPORARY}old-{step}"
       os.rename(self._path(step), doomed)
