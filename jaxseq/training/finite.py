@@ -27,7 +27,7 @@ from jaxseq.training import errors
 
 Action = Literal["stop", "skip", "ignore"]
 
-# By arm and seed, a sentence that says what is not finite.
+# By arm and seed, what is not finite, and since when.
 Failed = Mapping[str, Mapping[int, str]]
 
 # The name under which a chunk's metrics hold the flags.
@@ -45,15 +45,27 @@ class NotFinite(errors.UserError):
   """Runs have numbers that are not finite.
 
   Attributes:
-    failed: by arm and seed, a sentence that says so.
+    failed: by arm and seed, what they are, and since when.
   """
 
   exit_code = EXIT_CODE
 
   def __init__(self, failed: Failed):
-    told = [text for seeds in failed.values() for text in seeds.values()]
-    super().__init__("; ".join([*told, _ADVICE]))
+    super().__init__("; ".join([*sentences(failed), _ADVICE]))
     self.failed = failed
+
+
+def sentences(failed: Failed) -> list[str]:
+  """Returns a sentence for each arm and all its seeds that failed alike."""
+  told = []
+  for arm, seeds in failed.items():
+    alike: dict[str, list[int]] = {}
+    for seed, text in seeds.items():
+      alike.setdefault(text, []).append(seed)
+    for text, numbers in alike.items():
+      which = "seed" if len(numbers) == 1 else "seeds"
+      told.append(f"{arm}, {which} {', '.join(map(str, numbers))}: {text}")
+  return told
 
 
 def flags(tree: PyTree) -> jax.Array:
@@ -89,6 +101,7 @@ class Guard:
     arms: names of the arms that are trained as one program.
     num_seeds: of each arm; metrics have them behind one another, arm by arm.
     trained: from a state to the pytree whose `flags` chunks return.
+    broken: from a state to these flags (runs, leaves).
     losses: names of the metrics that must be finite; "skip" looks at none.
   """
 
@@ -97,10 +110,12 @@ class Guard:
     arms: Sequence[str],
     num_seeds: int,
     trained: Callable[[Any], PyTree],
+    broken: Callable[[Any], Any],
     losses: Sequence[str] = (),
   ):
     self._runs = [(arm, seed) for arm in arms for seed in range(num_seeds)]
     self._trained = trained
+    self._broken = broken
     self._losses = tuple(losses)
     self.failed: dict[str, dict[int, str]] = {}
 
@@ -121,6 +136,23 @@ class Guard:
     broken = np.asarray(rest.pop(FLAGS))
     return rest, broken.reshape(len(self._runs), -1)
 
+  def restored(self, state: Any, step: int) -> Failed:
+    """Looks at a state that comes from a checkpoint.
+
+    Args:
+      state: all of it.
+      step: of the checkpoint.
+
+    Returns:
+      What has failed; `failed` has it too.
+    """
+    broken = np.asarray(jax.device_get(self._broken(state)))
+    text = f"the checkpoint of step {step:,} has numbers that are not finite"
+    for run in np.flatnonzero(broken.any(axis=1)):
+      arm, seed = self._runs[run]
+      self.failed.setdefault(arm, {})[seed] = text
+    return self.failed
+
   def look(
     self,
     state: Any,
@@ -128,7 +160,7 @@ class Guard:
     broken: np.ndarray,
     before: int,
     saved: int | None,
-  ) -> list[str]:
+  ) -> Failed:
     """Looks at a chunk, and keeps in `failed` what is wrong.
 
     Args:
@@ -139,9 +171,9 @@ class Guard:
       saved: step of the newest checkpoint.
 
     Returns:
-      A sentence for each seed that has failed in this chunk.
+      What has failed in this chunk.
     """
-    told = []
+    found: dict[str, dict[int, str]] = {}
     for i, (arm, seed) in enumerate(self._runs):
       if seed in self.failed.get(arm, {}):
         continue
@@ -154,13 +186,13 @@ class Guard:
         kept = "nothing had been saved before"
         if saved is not None:
           kept = f"the last checkpoint before is that of step {saved:,}"
-        sentence = (
-          f"{arm}, seed {seed}: after step {since:,} numbers are not finite, "
-          f"of {' and of '.join(wrong)}; {kept}"
+        text = (
+          f"after step {since:,} numbers are not finite, of "
+          f"{' and of '.join(wrong)}; {kept}"
         )
-        self.failed.setdefault(arm, {})[seed] = sentence
-        told.append(sentence)
-    return told
+        for record in (self.failed, found):
+          record.setdefault(arm, {})[seed] = text
+    return found
 
   def _losses_of(self, run, rows, before):
     """Returns which losses of a run are not finite, and the step before."""

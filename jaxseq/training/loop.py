@@ -162,6 +162,8 @@ def run(
     if bar is not None:
       bar.start(step)
     saved = step if done else None
+    if guard is not None and done:
+      _act(guard.restored(state, step), guard, None, None, None)
     stopped = stop.requested()
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
@@ -232,7 +234,7 @@ def _restore(checkpointer, state, num_updates, steps_per_update):
 
 
 def _act(found, guard, checkpointer, writer, saved) -> None:
-  """Tells what a guard has found, keeps the last good state, or ends the run.
+  """Tells what a guard has found, pins the last good state, or ends the run.
 
   Raises:
     NotFinite: no run is left.
@@ -248,7 +250,7 @@ def _act(found, guard, checkpointer, writer, saved) -> None:
   if checkpointer is not None and saved is not None:
     checkpointer.pin(saved)
   if processes.is_first():
-    for sentence in found:
+    for sentence in finite.sentences(found):
       print(f"warning: {sentence}; the others go on", file=sys.stderr)
 
 

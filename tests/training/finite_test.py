@@ -42,7 +42,7 @@ class _Arrays(NamedTuple):
 
 
 def _guard(losses=("loss",), seeds=2):
-  return finite.Guard(["a", "b"], seeds, lambda s: s.variables, losses)
+  return finite.Guard(["a", "b"], seeds, lambda s: s.variables, None, losses)
 
 
 def test_a_guard_names_what_is_wrong_and_since_when():
@@ -54,20 +54,35 @@ def test_a_guard_names_what_is_wrong_and_since_when():
   ]
   broken = np.zeros((4, 3), bool)
   broken[2, 1:] = True
-  told = guard.look(state, rows, broken, 5, 5)
-  assert [text.partition(";")[0] for text in told] == [
-    "a, seed 1: after step 5 numbers are not finite, of loss",
-    "b, seed 0: after step 10 numbers are not finite, of loss and of the "
-    "parameters x and 1 more",
-  ]
-  assert "that of step 5" in told[0]
+  found = guard.look(state, rows, broken, 5, 5)
+  saved = "the last checkpoint before is that of step 5"
+  assert found == {
+    "a": {1: f"after step 5 numbers are not finite, of loss; {saved}"},
+    "b": {
+      0: "after step 10 numbers are not finite, of loss and of the parameters "
+      f"x and 1 more; {saved}"
+    },
+  }
   # Nothing is told twice.
   assert not guard.look(state, rows, broken, 20, None)
   broken[:] = True
-  told = guard.look(state, [(30, {})], broken, 20, None)
-  assert len(told) == 2
+  found = guard.look(state, [(30, {})], broken, 20, None)
   assert guard.all_failed
-  assert "of all parameters; nothing had been saved" in told[0]
+  text = "after step 20 numbers are not finite, of all parameters; nothing had "
+  assert found == {"a": {0: found["a"][0]}, "b": {1: found["a"][0]}}
+  assert found["a"][0] == f"{text}been saved before"
+
+
+def test_seeds_that_fail_alike_are_told_together():
+  failed = {"a": {0: "x", 1: "y", 2: "x"}, "b": {0: "x"}}
+  assert finite.sentences(failed) == [
+    "a, seeds 0, 2: x",
+    "a, seed 1: y",
+    "b, seed 0: x",
+  ]
+  error = finite.NotFinite(failed)
+  assert str(error).startswith("a, seeds 0, 2: x; a, seed 1: y; b, seed 0: x; ")
+  assert error.failed is failed
 
 
 def test_seeds_that_failed_are_replaced_and_hidden():
@@ -209,7 +224,7 @@ def test_what_fails_does_not_take_the_others_down(tmp_path, capsys):
     report.main(config, tmp_path, _MADE, "train", **_SHOWN)
   message = str(caught.value)
   assert "one, seed 1: after step 6 " in message
-  assert "all, seed 0: after step 6 " in message
+  assert "all, seeds 0, 1: after step 6 " in message
   assert "--on_nonfinite=skip" in message
   assert "good" not in message
   captured = capsys.readouterr()
@@ -229,7 +244,7 @@ def test_what_fails_does_not_take_the_others_down(tmp_path, capsys):
   # Again: the same is found again.
   with pytest.raises(finite.NotFinite) as again:
     report.main(config, tmp_path, _MADE, "train", **_SHOWN)
-  assert "all, seed 0: after step 6 " in str(again.value)
+  assert "all, seeds 0, 1: after step 6 " in str(again.value)
   found = run.evaluate(config, tmp_path, _MADE, names=["good", "one"])
   assert found["one"]["score"][0] == 10
   assert np.isnan(found["one"]["score"][1])

@@ -8,9 +8,6 @@ import sys
 import time
 from typing import Any
 
-import jax
-import numpy as np
-
 from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
@@ -147,12 +144,7 @@ def train_program(
     metrics = stacked.MetricWriters(directories, tensorboard=tensorboard)
   guard = None
   if config.on_nonfinite != "ignore":
-    guard = finite.Guard(
-      [place.name for place in directories],
-      config.num_seeds,
-      program.trained,
-      () if config.on_nonfinite == "skip" else program.losses,
-    )
+    guard = _guard(config, program, [place.name for place in directories])
   evaluate_every = program.evaluate_every
   with checkpoints as checkpointer, metrics as writer:
     state = loop.run(
@@ -214,18 +206,23 @@ def evaluate(
   return results
 
 
+def _guard(config, program, names):
+  """Returns what looks for numbers that are not finite in arms."""
+  losses = () if config.on_nonfinite == "skip" else program.losses
+  return finite.Guard(
+    names, config.num_seeds, program.trained, program.broken, losses
+  )
+
+
 def _lost(config, name, program, state, step):
   """Tells of the seeds whose checkpoint has numbers that are not finite."""
-  broken = np.asarray(jax.device_get(program.broken(state))).any(axis=1)
-  lost = {
-    seed: f"{name}, seed {seed}: the checkpoint of step {step:,} has numbers "
-    "that are not finite"
-    for seed in np.flatnonzero(broken).tolist()
-  }
+  failed = _guard(config, program, [name]).restored(state, step)
+  lost = failed.get(name, {})
   if len(lost) == config.num_seeds:
-    raise finite.NotFinite({name: lost})
-  for sentence in lost.values() if processes.is_first() else ():
-    print(f"warning: {sentence}; it is left out", file=sys.stderr)
+    raise finite.NotFinite(failed)
+  if processes.is_first():
+    for sentence in finite.sentences(failed):
+      print(f"warning: {sentence}; left out", file=sys.stderr)
   return lost
 
 
