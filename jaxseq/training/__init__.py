@@ -11,6 +11,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
   loop           chunks of compiled updates, logging, checkpoints, exact resume
+  streams        standard output that may be closed or full
   signals        a stop that is asked for by SIGTERM or SIGINT
   progress       bar with metrics, speed and time left
   comparison     arms and seeds of a problem, start to end
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
   from jaxseq.training import scalars as scalars
   from jaxseq.training import shuffle as shuffle
   from jaxseq.training import signals as signals
+  from jaxseq.training import streams as streams
   from jaxseq.training import supervised as supervised
   from jaxseq.training import tables as tables
 else:

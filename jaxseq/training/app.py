@@ -41,6 +41,7 @@ from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import finite
 from jaxseq.training import signals
+from jaxseq.training import streams
 from jaxseq.training.devices import processes
 
 USER_ERROR_EXIT_CODE = 2
@@ -129,12 +130,20 @@ def run_main(
     main: called with the arguments that are no flags; returns an exit code.
     argv: the command line; `sys.argv` if None.
   """
+  out, _ = streams.install()
 
   def guarded(rest: list[str]) -> int | None:
     try:
       signals.exit_on_sigterm()
       processes.start()
-      return main(rest)
+      code = main(rest)
+      out.flush()
+      if out.lost():
+        _exit_with(
+          f"the standard output could not be written ({out.lost()}); what the "
+          "run has reached is in its workdir"
+        )
+      return code
     except errors.UserError as error:
       _exit_with(error)
     except KeyboardInterrupt:

@@ -148,8 +148,9 @@ class Checkpointer:
       The step and the tree; None if there are no checkpoints.
 
     Raises:
-      CheckpointError: every checkpoint is damaged, or the template has another
-        structure, shape or dtype than what was saved.
+      CheckpointError: every checkpoint is damaged, a damaged one cannot be set
+        aside, or the template has another structure, shape or dtype than what
+        was saved.
     """
     self.wait()
     damaged: dict[int, str] = {}
@@ -305,11 +306,19 @@ class Checkpointer:
       for step in damaged:
         target = self._path(step).with_suffix(_DAMAGED)
         try:
-          if target.exists():
+          if target.is_dir():
             shutil.rmtree(target)
+          else:
+            target.unlink(missing_ok=True)
           os.rename(self._path(step), target)
         except OSError as error:
-          fate = f"not set aside ({errors.one_sentence(error)})"
+          # The run would come back to this step, and could not save it.
+          raise CheckpointError(
+            f"checkpoint {step} in {str(self._directory)!r} is damaged "
+            f"({damaged[step]}) and cannot be set aside "
+            f"({errors.one_sentence(error)}): remove it, or make the directory "
+            "writable"
+          ) from error
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices("damaged checkpoints set aside")
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())

@@ -30,6 +30,7 @@ from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.training import errors
 from jaxseq.training import finite
+from jaxseq.training import lock
 from jaxseq.training import scalars
 from jaxseq.training import signals
 from jaxseq.training.devices import processes
@@ -149,6 +150,7 @@ def run(
     patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled, first = set(), processes.is_first()
   with (
+    processes.end_with_the_others(),
     signals.GracefulStop() as stop,
     watchdog.Watchdog(patience) as dog,
     (progress if first else None) or contextlib.nullcontext() as bar,
@@ -204,6 +206,8 @@ def run(
       stopped = stop.requested()
       due = last or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
+        if first:
+          lock.check(checkpointer.directory)
         if writer is not None:
           # The rows before a checkpoint are never written again.
           writer.flush()

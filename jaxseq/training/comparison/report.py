@@ -107,15 +107,21 @@ def finish(
     for column, heading in {**columns, **_SKIPPED}.items()
     if any(column in result for result in results.values())
   }
-  _show(config, directory, made, results, title, note, columns, baselines)
+
+  def show():
+    _show(config, directory, made, results, title, note, columns, baselines)
+
   if mode != "train":
+    show()
     return
   written = dict(results)
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
   if failed:
     written["not_finite"] = {k: dict(v) for k, v in failed.items()}
+  # Before the table is shown: nobody may be there to see it.
   files.write_json(directory / RESULTS, configuration.to_json(written))
+  show()
   metric = next(iter(made.values())).metric
   metric = metric if isinstance(metric, str) else metric[0]
   if levels is None:
