@@ -57,15 +57,15 @@ class NotFinite(errors.UserError):
 
 def sentences(failed: Failed) -> list[str]:
   """Returns a sentence for each arm and all its seeds that failed alike."""
-  told = []
+  texts = []
   for arm, seeds in failed.items():
     alike: dict[str, list[int]] = {}
     for seed, text in seeds.items():
       alike.setdefault(text, []).append(seed)
     for text, numbers in alike.items():
       which = "seed" if len(numbers) == 1 else "seeds"
-      told.append(f"{arm}, {which} {', '.join(map(str, numbers))}: {text}")
-  return told
+      texts.append(f"{arm}, {which} {', '.join(map(str, numbers))}: {text}")
+  return texts
 
 
 def flags(tree: PyTree) -> jax.Array:
