@@ -21,6 +21,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "outer": ("tpu", "gpu"),
   "outer_per_channel": ("tpu",),
   "selective": ("tpu", "gpu"),
+  "window": ("tpu",),
 }
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
@@ -96,15 +97,16 @@ def why_not(
   return None
 
 
-def sentence(op: str, got: str, expected: str) -> str:
+def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
   """What errors say where there is no kernel.
 
   Args:
     op: the recurrence.
     got: what came.
     expected: what there are kernels for.
+    method: what the caller named.
   """
-  return f"method='pallas' of {op}: got {got}, expected {expected}."
+  return f"method={method!r} of {op}: got {got}, expected {expected}."
 
 
 def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
