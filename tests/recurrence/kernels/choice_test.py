@@ -257,8 +257,13 @@ def test_why_not_is_one_sentence(monkeypatch):
   assert "without kernels" in why_not(op="fft")
   new = jax.__version_info__ >= (0, 11)
   assert (why_not(dtype=jnp.bfloat16) is None) == new
-  with pytest.raises(NotImplementedError, match="method='pallas' of linear: "):
+  with pytest.raises(
+    NotImplementedError, match="method='pallas' of linear_scan: "
+  ):
     support.form("linear", jnp.float32)
+  for op in support.KERNELS:
+    name = support.sentence(op, "a", "b").split()[2].rstrip(":")
+    assert callable(getattr(recurrence, name))
   with kernels.interpret():
     assert support.form("linear", jnp.float32) == ("tpu", True)
 

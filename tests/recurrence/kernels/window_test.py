@@ -226,7 +226,7 @@ def test_vmap_and_no_batch_equal_rows(method):
 def test_what_has_no_kernel_says_so(method, change, message):
   arguments, reset, _ = problem(5)
   arguments |= {"window": 3, "reset": reset, "method": method} | change
-  message = f"method='{method}' of window: {message}"
+  message = f"method='{method}' of window_attention: {message}"
   with (
     kernels.interpret(CHIPS[method]),
     pytest.raises(NotImplementedError, match=message),
