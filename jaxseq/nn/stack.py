@@ -61,8 +61,8 @@ class StackConfig:
     dropout: rate; the mask is shared over time.
     norm_epsilon: added to the variance in layer and RMS norms.
     batch_norm_momentum: weight of the old running statistics.
-    dtype: dtype of the activations, or its name; float64 inputs stay float64. Parameters
-      are float32 and states at least float32.
+    dtype: dtype of the activations, or its name, which it becomes; float64
+      inputs stay float64. Parameters are float32 and states at least float32.
     remat: whether gradients recompute inside each layer instead of storing its
       values.
     scan_layers: whether the layers are one scanned layer: compile time does not
