@@ -140,9 +140,7 @@ def pull(
   counts = *counts, outputs
 
   def gated_backward(*refs):
-    *groups, d_first, scratch = parts.split(
-      refs, *counts, outputs, len(d_state)
-    )
+    *groups, d_first, scratch = parts.split(refs, *counts, len(d_state))
     (kernel_ref,), before_refs, input_refs, recurrent_refs = groups[:4]
     flag_refs, (d_hidden_ref,), d_final_refs, output_refs = groups[4:]
     weights, d_products, loaded, written, read = scratch
@@ -150,12 +148,12 @@ def pull(
     _fetch(kernel_ref, weights, loaded)
 
     def through(total):
-      # A loop: unrolled, what addresses the weights takes half the registers.
-      @pl.loop(0, gates)
-      def _(gate):
+      def one_gate(gate, _):
         right = weights.at[gate, :, here.columns]
         plgpu.wgmma(total, d_products.at[gate], right)
 
+      # Unrolled, what addresses the weights takes half the registers.
+      lax.fori_loop(0, gates, one_gate, None)
       return total[...]
 
     def step(number, d_new):

@@ -92,13 +92,14 @@ def run(
           plgpu.copy_gmem_to_smem(place, hidden.at[part], arrived.at[part])
 
     def products(total):
-      @pl.loop(0, count)
-      def _(part):
+      def one_part(part, _):
         plgpu.barrier_wait(arrived.at[part])
         columns = pl.ds(part * size, size)
         right = kernel.at[here.group, :, columns].T
         plgpu.wgmma(total, hidden.at[part], right)
 
+      # Unrolled, what addresses the weights takes half the registers.
+      lax.fori_loop(0, count, one_part, None)
       return total[...]
 
     def step(t, state):
@@ -211,8 +212,7 @@ def pull(
         for part in range(count):
           copy(t, 0, part)
 
-      @pl.loop(0, gates * count)
-      def _(number):
+      def one_part(number, _):
         part = lax.rem(number, count)
         plgpu.barrier_wait(arrived.at[part])
         right = weights.at[here.group, :, pl.ds(number * size, size)].T
@@ -227,6 +227,7 @@ def pull(
             of_gate = number // count == gate - 1
             pl.when(of_gate)(functools.partial(copy, t, gate, part))
 
+      lax.fori_loop(0, gates * count, one_part, None)
       return total[...]
 
     def read(t):
