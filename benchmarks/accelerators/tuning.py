@@ -98,6 +98,8 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
     return [*(("chunked", each) for each in _CHUNKS), ("decays", {}), *kernel]
   if op == "gated":
     return [("sequential", {}), ("unrolled", {}), *kernel]
+  if op == "window":
+    return [("chunked", {}), *kernel, ("tokamax", {})]
   return []
 
 

@@ -242,7 +242,7 @@ def test_what_the_kernel_does_not_take_is_said():
   def refused(shape, what, narrowed=True):
     arguments = outer_test.as_float32(shape.problem("vector"))
     arguments = narrow(arguments) if narrowed else arguments
-    with pytest.raises(NotImplementedError, match=f"outer_per_channel: {what}"):
+    with pytest.raises(NotImplementedError, match=f"per channel: {what}"):
       recurrence.outer_scan_heads(*arguments, method="pallas")
 
   small = Shape(1, 1, 3, 5, time=2)
