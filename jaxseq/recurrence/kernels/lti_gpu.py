@@ -10,7 +10,6 @@ Products are those of float32 at JAX's default precision, with 10 bits.
 Real and imaginary parts lie side by side, in the two halves of the last axis.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -62,7 +61,7 @@ def states(
   a: jax.Array,
   w_in: jax.Array,
   w_out: jax.Array,
-  D: jax.Array,
+  D: jax.Array | None,
   u: jax.Array,
   init: jax.Array,
   flags: jax.Array | None,
@@ -73,14 +72,14 @@ def states(
     walk: static.
     a: [S] decays.
     w_in: [S, H], where H is a multiple of `DEPTH`, S of all `CHANNELS`.
-    w_out: [H, S].
-    D: [H].
+    w_out: [M, S], where M is a multiple of `DEPTH`.
+    D: [M], or None.
     u: [R, T, H], where T is a multiple of `TILE`.
     init: [R, S].
     flags: [R, T] int32, see `Flags`; None if all are kept.
 
   Returns:
-    H [R, T, S], y [R, T, H], and the last state [R, S].
+    H [R, T, S], y [R, T, M], and the last state [R, S].
   """
 
   def step(x, carry):
@@ -88,7 +87,7 @@ def states(
     h = x.passing(carry, h)
     return h, h
 
-  h, y, last = _along_time(step, walk, a, w_in, (w_out, D), u, init, flags)
+  h, y, last = _along_time(step, walk, a, w_in, (w_out, D), u, (init,), flags)
   return h, y, last
 
 
@@ -139,7 +138,7 @@ def gradient(
   a: jax.Array,
   w_in: jax.Array,
   w_out: jax.Array,
-  D: jax.Array,
+  D: jax.Array | None,
   g: jax.Array,
   g_final: jax.Array,
   flags: jax.Array | None,
@@ -154,7 +153,7 @@ def gradient(
     w_in: as in `states`.
     w_out: as in `states`.
     D: as in `states`: du_t also has D g_t.
-    g: [R, T, H], cotangents of y.
+    g: [R, T, M], cotangents of y.
     g_final: [R, S], cotangents of the last state.
     flags: as in `states`.
     h: [R, T, S], the states.
@@ -223,7 +222,7 @@ def _along_time(
   """
   rows, time, H = x.shape
   S, tiles = a.shape[0], time // TILE
-  carry = carry if isinstance(carry, tuple) else (carry,)
+  read_out = tuple(each for each in read_out if each is not None)
   flags = () if flags is None else (flags,)
   past = () if h is None else (h, before)
   # What is multiplied, one after the other: all of w_in, and then of w_out.
@@ -347,21 +346,18 @@ def _along_time(
       # From rows that threads scan to the layout of operands.
       for c in range(S // DEPTH):
         place = states.at[:, pl.ds(c * DEPTH, DEPTH)]
-        operand.at[c][...] = plgpu.load(
-          place, layout=_LAYOUT, optimized=False
-        )
+        operand.at[c][...] = plgpu.load(place, layout=_LAYOUT, optimized=False)
       plgpu.commit_smem()
       y = product(k, 1)
       for start in range(0, y.shape[1], _OUT):
         own = pl.ds(start, min(_OUT, y.shape[1] - start))
         at = row, pl.ds(begin(k), TILE), own
-        beside = plgpu.load(x_ref.at[at], layout=_LAYOUT, optimized=False)
-        D = plgpu.load(
-          w_refs[2].at[own], layout=_LAYOUT.reduce(0), optimized=False
-        )
-        D = lax.broadcast_in_dim(D, beside.shape, [1])
         part = lax.slice(y, (0, start), (TILE, start + own.size))
-        out_refs[1][at] = part + D * beside
+        for D in w_refs[2:]:
+          through = plgpu.load(x_ref.at[at], layout=_LAYOUT, optimized=False)
+          D = plgpu.load(D.at[own], layout=_LAYOUT.reduce(0), optimized=False)
+          part += lax.broadcast_in_dim(D, part.shape, [1]) * through
+        out_refs[1][at] = part
 
     def tile(k, carry):
       plgpu.barrier_wait(arrived)
@@ -384,7 +380,9 @@ def _along_time(
     # The product has the type of what the loop returns inside `jax.shard_map`.
     carry_now = tuple(
       tuple(
-        _vector(ref.at[row, own]) * 1.0 for ref in carry_refs for own in of(group)
+        _vector(ref.at[row, own]) * 1.0
+        for ref in carry_refs
+        for own in of(group)
       )
       for group in range(groups)
     )
@@ -395,17 +393,17 @@ def _along_time(
         ref[row, own] = part
 
   arrays = (x, a, w_in, *read_out, *flags, *past, *carry)
-  shapes = [(rows, time, S), x.shape] if read_out else []
+  M = read_out[0].shape[0] if read_out else 0
+  shapes = [(rows, time, S), (rows, time, M)] if read_out else []
   shapes += [(rows, S)] * len(carry)
   depth = max(H, S if read_out else 0) // DEPTH
-  height = max(S, H if read_out else 0)
   name = "lti_adjoint" if past else "lti_states" if read_out else "lti_summary"
   found = plgpu.kernel(
     body,
     out_type=tuple(jax.ShapeDtypeStruct(each, jnp.float32) for each in shapes),
     scratch_types=(
       _tile(depth, TILE),
-      _tile(_STAGES, height),
+      _tile(_STAGES, max(S, M)),
       plgpu.SMEM((TILE, S + _APART), jnp.float32),
       plgpu.Barrier(num_arrivals=H // DEPTH),
       plgpu.Barrier(num_arrivals=1, num_barriers=_STAGES),
