@@ -14,12 +14,10 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _lti_chunk
 from jaxseq.recurrence.kernels import linear_parts
+from jaxseq.recurrence.kernels import lti_parts
 from jaxseq.recurrence.kernels import segments
 from jaxseq.recurrence.kernels import support
 
-_CHANNELS, _DEPTH, _TILE = 128, 32, 64
-# Inputs, outputs, and states by parts: what the shared memory has room for.
-_WIDEST = 256
 # Shorter segments would hardly be worth their first pass.
 _SHORTEST = 256
 # At which JAX multiplies as the kernel does.
@@ -45,14 +43,14 @@ def fits(form: support.Form, system, u: jax.Array) -> bool:
   a, w_in, w_out, _ = system
   parts, P = len(a), a[0].shape[0]
   widths = u.shape[-1], w_out.shape[1]
-  states = parts * (P + -P % _CHANNELS)
+  states = parts * (P + -P % lti_parts.CHANNELS)
   return (
     form.chip == "gpu"
     and {u.dtype.name, w_in.dtype.name} == {"float32"}
-    and all(0 < width and width % _DEPTH == 0 for width in widths)
-    and max(*widths, states) <= _WIDEST
+    and all(0 < width and width % lti_parts.DEPTH == 0 for width in widths)
+    and max(*widths, states) <= lti_parts.WIDEST
     and u.shape[0] > 0
-    and u.shape[1] >= _TILE
+    and u.shape[1] >= lti_parts.TILE
     and jax.config.jax_default_matmul_precision in _PRECISIONS
   )
 
@@ -90,7 +88,7 @@ def _forward(system, u, init, reset, options):
 
   layout = _Layout.of(system, u, options)
   a, w_in, w_out, D = layout.system(system)
-  walk = lti_gpu.Walk(options.form, layout.parts, options.reverse)
+  walk = lti_parts.Walk(options.form, layout.parts, options.reverse)
   flags, x, init = layout.flags(reset), layout.along(u), layout.state(init)
   entering = init
   if options.segments > 1:
@@ -126,7 +124,7 @@ def _cotangents(system, u, init, reset, h, g, g_final, options):
 
   layout = _Layout.of(system, u, options)
   a, w_in, w_out, D = layout.system(system)
-  back = lti_gpu.Walk(options.form, layout.parts, not options.reverse)
+  back = lti_parts.Walk(options.form, layout.parts, not options.reverse)
   flags, x, along = layout.flags(reset), layout.along(g), layout.along(u)
   entering, before = layout.state(g_final), layout.state(init)
   if options.segments > 1:
@@ -193,11 +191,11 @@ class _Layout(NamedTuple):
 
   @property
   def _missing(self):
-    return -self.time % (_TILE * self.segments)
+    return -self.time % (lti_parts.TILE * self.segments)
 
   def along(self, x):
     """[B, T, n] -> [B segments, T / segments, n]."""
-    x = support.padded(x, 1, _TILE * self.segments)
+    x = support.padded(x, 1, lti_parts.TILE * self.segments)
     return x.reshape(self.rows * self.segments, -1, x.shape[-1])
 
   def whole(self, x):
@@ -212,7 +210,7 @@ class _Layout(NamedTuple):
       reset = jnp.zeros((self.rows, self.time), bool)
     flags = (~reset).astype(jnp.int32)
     # 2 lets the state through as it is.
-    flags = support.padded(flags, 1, _TILE * self.segments, fill=2)
+    flags = support.padded(flags, 1, lti_parts.TILE * self.segments, fill=2)
     return flags.reshape(self.rows * self.segments, -1)
 
   def system(self, system):
@@ -248,7 +246,9 @@ class _Layout(NamedTuple):
   def _padded(self, x):
     """The inverse of `unpadded`."""
     halves = jnp.split(x, self.parts, axis=-1)
-    halves = [support.padded(half, x.ndim - 1, _CHANNELS) for half in halves]
+    halves = [
+      support.padded(half, x.ndim - 1, lti_parts.CHANNELS) for half in halves
+    ]
     return jnp.concatenate(halves, axis=-1)
 
   def _complex(self, x):
