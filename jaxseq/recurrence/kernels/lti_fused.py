@@ -18,8 +18,6 @@ from jaxseq.recurrence.kernels import lti_parts
 from jaxseq.recurrence.kernels import segments
 from jaxseq.recurrence.kernels import support
 
-# Shorter segments would hardly be worth their first pass.
-_SHORTEST = 256
 # At which JAX multiplies as the kernel does.
 _PRECISIONS = (None, "default", "fastest")
 
@@ -69,21 +67,20 @@ def chunk(reverse: bool, options: dict, carry, u, reset):
     The system and the state after the chunk, and the outputs [B, T, M].
   """
   system, init = carry
-  count = max(1, min(options["segments"], u.shape[1] // _SHORTEST))
-  static = _Options(options["form"], count, reverse)
-  y, final = _scan(system, u, init, reset, static)
+  # The last chunk may be a short one.
+  count = min(options["segments"], u.shape[1] // lti_parts.TILE)
+  static = _Options(options["form"], max(1, count), reverse)
+  y, final, _ = _scan(system, u, init, reset, static)
   return (system, final), y
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scan(system, u, init, reset, options):
-  """Y [B, T, M], and the last state by parts [B, P]."""
-  return _forward(system, u, init, reset, options)[0]
-
-
 @functools.partial(jax.jit, static_argnums=4)
-def _forward(system, u, init, reset, options):
-  """As `_scan`, and the states as the kernel leaves them, for the gradient."""
+def _scan(system, u, init, reset, options):
+  """Y [B, T, M], the last state by parts [B, P], and what the gradient needs.
+
+  That are the states as the kernel leaves them, which pass no cotangents on.
+  """
   from jaxseq.recurrence.kernels import lti_gpu
 
   layout = _Layout.of(system, u, options)
@@ -96,16 +93,16 @@ def _forward(system, u, init, reset, options):
     entering = layout.entering(maps, init, options.reverse)
   h, y, last = lti_gpu.states(walk, a, w_in, w_out, D, x, entering, flags)
   final = layout.by_row(last)[:, 0 if options.reverse else -1]
-  return (layout.whole(y), layout.parts_of(final)), h
+  return layout.whole(y), layout.parts_of(final), h
 
 
 def _scan_forward(system, u, init, reset, options):
-  results, h = _forward(system, u, init, reset, options)
-  return results, (system, u, init, reset, h)
+  results = _scan(system, u, init, reset, options)
+  return results, (system, u, init, reset, results[2])
 
 
 def _scan_backward(options, residuals, cotangents):
-  return *_gradient(*residuals, *cotangents, options), None
+  return *_gradient(*residuals, *cotangents[:2], options), None
 
 
 _scan.defvjp(_scan_forward, _scan_backward)

@@ -20,8 +20,8 @@ from tests.recurrence.kernels import linear_test
 P, H = 3, 4
 
 
-def problem(time, is_complex, reset, *, P=P, H=H, M=None):
-  """Arguments of two rows; there is a D if inputs and outputs are as many."""
+def problem(time, is_complex, reset, *, rows=2, P=P, H=H, M=None):
+  """Arguments of some rows; there is a D if inputs and outputs are as many."""
   rng = np.random.default_rng(0)
 
   def draw(*shape):
@@ -35,12 +35,12 @@ def problem(time, is_complex, reset, *, P=P, H=H, M=None):
     "Lambda_bar": a,
     "B_bar": draw(P, H) / H,
     "C": draw(M or H, P) / P,
-    "u": rng.normal(size=(2, time, H)).astype("f4"),
-    "init": draw(2, P),
+    "u": rng.normal(size=(rows, time, H)).astype("f4"),
+    "init": draw(rows, P),
   }
   if M is None:
     arguments["D"] = rng.normal(size=H).astype("f4")
-  return arguments, methods.make_reset(rng, "random", (2, time), reset)
+  return arguments, methods.make_reset(rng, "random", (rows, time), reset)
 
 
 def check(chip, arguments, reset, reverse=False, chunk_size=None):
@@ -145,8 +145,8 @@ def test_one_kernel_on_a_gpu_in_all_layouts(
 @pytest.mark.parametrize("chip", linear_test.CHIPS[1:])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_one_kernel_on_a_gpu_takes_segments(chip, reverse):
-  """Two of 320 elements each, the last with padding; 1 with few flags."""
-  arguments, reset = problem(600, True, 0.005, H=32)
+  """Two of 192 elements each, the last with padding."""
+  arguments, reset = problem(270, True, 0.01, rows=1, H=32)
   with counting() as calls:
     check(chip, arguments, reset, reverse=reverse)
   assert sorted(set(calls)) == ["gradient", "states", "summary"]
