@@ -113,6 +113,7 @@ def selective_scan(
       options = selective_vjp.Options(form, **options)
       function = functools.partial(selective_vjp.run, options)
     else:
+      # Without rows there is nothing for a kernel to run on.
       plain = "sequential" if method == "pallas" else method
       function = functools.partial(_run, plain, chunk_size)
     return _by_group(function, layout, *arrays)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _linear_methods
 from jaxseq.recurrence import linear
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import segments
@@ -215,7 +216,7 @@ def _cotangents(a, h, init, reset, g, g_final, options):
     last = 0 if options.reverse else -1
     after = layout.states(tuple(part[:, last] for part in h))
     before = tuple(
-      segments.before(x, first, reverse=options.reverse)
+      _linear_methods.previous(x, first, options.reverse)
       for x, first in zip(after, init)
     )
   states = map(layout.by_segment, (entering, before))

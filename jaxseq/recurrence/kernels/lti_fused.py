@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _linear_methods
 from jaxseq.recurrence import _lti_chunk
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import lti_parts
@@ -128,7 +129,7 @@ def _cotangents(system, u, init, reset, h, g, g_final, options):
     maps = lti_gpu.summary(back, a, w_out.T, x, flags, True)
     entering = layout.entering(maps, entering, back.backwards)
     after = layout.by_row(h[:, 0 if options.reverse else -1])
-    before = segments.before(after, before, reverse=options.reverse)
+    before = _linear_methods.previous(after, before, options.reverse)
     before = before.reshape(entering.shape)
   lam, du, mu, da = lti_gpu.gradient(
     back, a, w_in, w_out, D, x, entering, flags, h, before

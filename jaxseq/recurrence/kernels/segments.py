@@ -6,8 +6,8 @@ recurrence is linear in its state, that is exact.
 """
 
 import jax
-import jax.numpy as jnp
 
+from jaxseq.recurrence import _linear_methods
 from jaxseq.recurrence import linear
 
 
@@ -28,20 +28,4 @@ def entering(
   after, _ = linear.linear_scan(
     factor, addend, init, reverse=reverse, method="associative"
   )
-  return before(after, init, reverse=reverse)
-
-
-def before(after: jax.Array, init: jax.Array, *, reverse: bool) -> jax.Array:
-  """The state before each segment, from that after each.
-
-  Args:
-    after: [B, segments, n].
-    init: as in `entering`.
-    reverse: as in `entering`.
-
-  Returns:
-    [B, segments, n].
-  """
-  if reverse:
-    return jnp.concatenate([after[:, 1:], init[:, None]], axis=1)
-  return jnp.concatenate([init[:, None], after[:, :-1]], axis=1)
+  return _linear_methods.previous(after, init, reverse)
