@@ -19,6 +19,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import optimizers
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
 
@@ -118,6 +119,8 @@ def update(
   optimizer: optax.GradientTransformation,
   state: State,
   data: PyTree,
+  *,
+  skip_nonfinite: bool = False,
 ) -> tuple[State, Metrics]:
   """Draws a batch and makes one update.
 
@@ -126,10 +129,12 @@ def update(
     optimizer: the optimiser.
     state: the state.
     data: the problem's data, on the device.
+    skip_nonfinite: see `optimizers.step`; what the loss function returns to
+      keep is left out too.
 
   Returns:
     The state after the update, and metrics: those of the loss function, "loss"
-    and "grad_norm".
+    and "grad_norm", and those of `optimizers.step`.
   """
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
@@ -141,17 +146,24 @@ def update(
     return problem.loss({**rest, **trained}, batch, state.carry, key_loss)
 
   (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(trained)
-  updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-  trained = optax.apply_updates(trained, updates)
+  trained, opt_state, skipped = optimizers.step(
+    optimizer, grads, state.opt_state, trained, skip_nonfinite=skip_nonfinite
+  )
   metrics = {
     "loss": value,
     "grad_norm": optax.tree.norm(grads),
     **extra.metrics,
+    **skipped,
   }
+  variables, carry = {**rest, **extra.collections, **trained}, extra.carry
+  if skip_nonfinite:
+    applied = skipped[optimizers.SKIPPED] == 0
+    variables = optimizers.keep_if(applied, variables, dict(state.variables))
+    carry = optimizers.keep_if(applied, carry, state.carry)
   state = State(
-    {**rest, **extra.collections, **trained},
+    variables,
     opt_state,
-    extra.carry,
+    carry,
     state.key,
     state.update + 1,
   )
@@ -164,14 +176,21 @@ def train(
   state: State,
   data: PyTree,
   count: int,
+  *,
+  skip_nonfinite: bool = False,
 ) -> tuple[State, Metrics]:
-  """Makes `count` updates; returns the state and the metrics' means."""
+  """Makes `count` updates; returns the state and the metrics' means.
+
+  Of `optimizers.SKIPPED` the metrics have the sum; see `update`.
+  """
 
   def body(state, _):
-    return update(problem, optimizer, state, data)
+    return update(
+      problem, optimizer, state, data, skip_nonfinite=skip_nonfinite
+    )
 
   state, metrics = lax.scan(body, state, length=count)
-  return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+  return state, optimizers.over_steps(metrics)
 
 
 def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:

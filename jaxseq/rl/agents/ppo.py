@@ -30,6 +30,7 @@ from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
 from jaxseq.rl.losses import policy
+from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -253,13 +254,19 @@ def _learn(config, network, runner, batch, key):
       config, network, variables, minibatch
     )
     metrics["grad_norm"] = optax.tree.norm(gradients)
-    updates, opt_state = optimizer.update(gradients, opt_state, variables)
-    return (optax.apply_updates(variables, updates), opt_state), metrics
+    variables, opt_state, skipped = optimizers.step(
+      optimizer,
+      gradients,
+      opt_state,
+      variables,
+      skip_nonfinite=config.skip_nonfinite,
+    )
+    return (variables, opt_state), metrics | skipped
 
   (variables, opt_state), metrics = jax.lax.scan(
     step, (runner.variables, runner.opt_state), orders
   )
-  return variables, opt_state, jax.tree.map(jnp.mean, metrics)
+  return variables, opt_state, optimizers.over_steps(metrics)
 
 
 def _loss(config, network, variables, batch):
