@@ -65,13 +65,16 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
+    if x.dtype == contract.wide_dtype(x):
+      logits = jnp.concatenate([logits, logits], axis=-1)
   # The heads are one more batch axis of the average.
   q, logits, k, v = (
     None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
-  # Both halves of the channels have the same logits, and m and u.
+  # Both halves of the channels have the same logits, and m and u. Of narrow x
+  # they are not held twice.
   own, rows = logits.shape[-1], state.w.shape[-2]
   state = state._replace(m=state.m[..., :own], u=state.u[..., :own])
   o, state = recurrence.softmax_outer_scan(
