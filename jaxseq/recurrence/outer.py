@@ -83,8 +83,7 @@ def outer_scan(
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products), "pallas" (matrix products in a kernel that keeps the
       state on the chip; on GPUs in bfloat16, with at most 128 keys and one
-      decay a head, and the gradient without a kernel) or "auto" (see
-      `choose_method`). All agree to rounding.
+      decay a head) or "auto" (see `choose_method`). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
