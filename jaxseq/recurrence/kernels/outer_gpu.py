@@ -39,6 +39,10 @@ MOST_KEYS = 128
 # Chunks in flight.
 STAGES = 2
 LAYOUT = plgpu.Layout.WGMMA
+# Decays are rounded to 8 bits for the products.
+COMPILER_PARAMS = plgpu.CompilerParams(
+  approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane
+)
 
 
 class Facts(enum.IntEnum):
@@ -48,7 +52,9 @@ class Facts(enum.IntEnum):
   EPISODE = 1  # Resets up to the element.
   ENTER = 2  # Factor from the state before the chunk.
   LEAVE = 3  # Factor to the state after it.
-  DOUBT = 4  # 2 where the output is undefined; 1 beside such in a chunk; else 0.
+  DOUBT = (
+    4  # 2 where the output is undefined; 1 beside such in a chunk; else 0.
+  )
 
 
 class Blocks(NamedTuple):
@@ -58,20 +64,6 @@ class Blocks(NamedTuple):
   k: jax.Array
   v: jax.Array
   facts: jax.Array
-
-
-class Plan(NamedTuple):
-  """What a kernel is made for.
-
-  Attributes:
-    form: of the kernel.
-    groups: of heads that share q and k.
-    resets: whether there are any, and so what is undefined may be forgotten.
-  """
-
-  form: support.Form
-  groups: int
-  resets: bool
 
 
 def along(facts, fact, axis, shape):
@@ -100,7 +92,7 @@ def decays(facts, reverse=False):
     plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=LAYOUT)
     for axis in (0, 1)
   )
-  seen = (sign * rows >= sign * columns) & (
+  seen = (rows <= columns if reverse else rows >= columns) & (
     along(facts, Facts.EPISODE, 0, shape)
     == along(facts, Facts.EPISODE, 1, shape)
   )
@@ -126,7 +118,7 @@ def clean(facts, inputs, cotangents=None):
     plgpu.commit_smem()
 
 
-def _kernel(plan, keys, reverse, keeps, *refs):
+def _kernel(groups, keys, reverse, keeps, *refs):
   """All chunks of one row, head and block of columns."""
   q_ref, k_ref, v_ref, facts_ref, init_ref, o_ref, final_ref, *refs = refs
   entering_ref = refs.pop(0) if keeps else None
@@ -136,7 +128,7 @@ def _kernel(plan, keys, reverse, keeps, *refs):
   row, head = lax.axis_index("rows"), lax.axis_index("heads")
   head_columns = v_ref.shape[2] // heads
   of_v = pl.ds(head * head_columns + lax.axis_index("columns") * V, V)
-  of_k = pl.ds(head * plan.groups // heads * K, K)
+  of_k = pl.ds(head * groups // heads * K, K)
   of_state = pl.ds(lax.axis_index("columns") * V, V)
   enter, leave = Facts.ENTER, Facts.LEAVE
   if reverse:
@@ -166,11 +158,10 @@ def _kernel(plan, keys, reverse, keeps, *refs):
     pl.when(step + 1 < chunks)(lambda: fetch(step + 1))
     q, k, v = q_tiles.at[slot], k_tiles.at[slot], v_tiles.at[slot]
     facts = facts_tiles.at[slot]
-    if plan.resets:
-      if reverse:
-        clean(facts, (q, k), v)
-      else:
-        clean(facts, (q, k, v))
+    if reverse:
+      clean(facts, (q, k), v)
+    else:
+      clean(facts, (q, k, v))
     values = plgpu.load(v, layout=LAYOUT).astype(jnp.float32)
     leaving = values * along(facts, leave, 0, (C, V))
     mixed[...] = leaving.astype(jnp.bfloat16)
@@ -185,7 +176,7 @@ def _kernel(plan, keys, reverse, keeps, *refs):
       plgpu.copy_smem_to_gmem(narrow, target)
     o = product(q, narrow) * along(facts, enter, 0, (C, V))
     o += product(scores, v)
-    if plan.resets and not reverse:
+    if not reverse:
       o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
     # Outputs leave from where the scores were.
     scores[...] = o.astype(jnp.bfloat16)
@@ -216,7 +207,13 @@ def tile(*shape):
 
 @support.in_32_bits
 def scan(
-  plan: Plan, x: Blocks, init: jax.Array, *, keeps: bool, reverse: bool = False
+  form: support.Form,
+  groups: int,
+  x: Blocks,
+  init: jax.Array,
+  *,
+  keeps: bool,
+  reverse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """Outputs like v, the last state, and if asked those that enter the chunks.
 
@@ -225,7 +222,8 @@ def scan(
   v are bfloat16, the others float32.
 
   Args:
-    plan: see there.
+    form: of the kernel.
+    groups: of heads that share q and k.
     x: see there; with `reverse` q and k in each other's place, and g as v.
     init: the state before the first chunk, or in reverse after the last one.
     keeps: whether to return the states.
@@ -233,10 +231,10 @@ def scan(
   """
   rows, heads, K, V = init.shape
   wide, stages = COLUMNS, (STAGES, CHUNK)
-  chunks, facts = x.facts.shape[2], x.facts.shape[3]
+  chunks = x.facts.shape[2]
   states = jax.ShapeDtypeStruct((rows, heads, chunks, K, V), jnp.bfloat16)
   found = plgpu.kernel(
-    functools.partial(_kernel, plan, K, reverse, keeps),
+    functools.partial(_kernel, groups, K, reverse, keeps),
     out_type=(
       jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
       jax.ShapeDtypeStruct(init.shape, jnp.float32),
@@ -246,14 +244,12 @@ def scan(
     grid_names=("rows", "heads", "columns"),
     scratch_types=[
       *(tile(*stages, K), tile(*stages, K), tile(*stages, wide)),
-      plgpu.SMEM((STAGES, facts, CHUNK), jnp.float32),
+      plgpu.SMEM((STAGES, len(Facts), CHUNK), jnp.float32),
       *(tile(CHUNK, CHUNK), tile(CHUNK, wide), tile(K, wide)),
       plgpu.Barrier(num_arrivals=4, num_barriers=STAGES),
     ],
-    compiler_params=plgpu.CompilerParams(
-      lowering_semantics=plgpu.LoweringSemantics.Lane
-    ),
-    interpret=support.interpreter(plan.form),
+    compiler_params=COMPILER_PARAMS,
+    interpret=support.interpreter(form),
     kernel_name="outer_reverse" if reverse else "outer_forward",
   )(*x, init)
   o, final, *entering = (support.vary_as(x.v, y) for y in found)

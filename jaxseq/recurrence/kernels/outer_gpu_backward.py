@@ -41,7 +41,7 @@ class Sums(enum.IntEnum):
   LAST = 2  # To be added up over elements: of the sum of all.
 
 
-def _kernel(plan, decayed, *refs):
+def _kernel(groups, decayed, *refs):
   """All heads of a group, in one chunk of one row, for some of the keys."""
   q_ref, k_ref, v_ref, facts_ref, g_ref, entering_ref, after_ref, *refs = refs
   dq_ref, dk_ref, *refs = refs
@@ -55,7 +55,7 @@ def _kernel(plan, decayed, *refs):
   heads, chunks, keys = entering_ref.shape[1:4]
   # Blocks of columns of a head, and of all heads of a group.
   columns = entering_ref.shape[4] // V
-  steps = heads // plan.groups * columns
+  steps = heads // groups * columns
   group, parts = lax.axis_index("groups"), keys // K
   block = lax.axis_index("blocks")
   part, block = lax.rem(block, parts), lax.div(block, parts)
@@ -86,8 +86,7 @@ def _kernel(plan, decayed, *refs):
     pl.when(step + 1 < steps)(lambda: fetch(step + 1))
     v, g, facts = v_tiles.at[slot], g_tiles.at[slot], facts_tiles.at[slot]
     entering, after = entering_tiles.at[slot], after_tiles.at[slot]
-    if plan.resets:
-      outer_gpu.clean(facts, (q, k, v), g)
+    outer_gpu.clean(facts, (q, k, v), g)
     # One matrix after the other, for the registers.
     enters = load(g) * along(facts, Facts.ENTER, 0, (C, V))
     wide_q[...] = enters.astype(jnp.bfloat16)
@@ -102,16 +101,16 @@ def _kernel(plan, decayed, *refs):
     if decayed:
       by_states = jnp.sum(leaves * product(k, after), 1)
       of_states = jnp.sum(load(entering) * load(after), 1)
+      through = facts[int(Facts.ENTER), C - 1]
+      plgpu.wait_smem_to_gmem(0)
+      sums[int(Sums.LAST), :] = by_states + through * of_states
+      later = by_outputs - by_states
     d_pairs = product(g, v.transpose((1, 0))) * outer_gpu.decays(facts)
     d_gram += d_pairs
     if decayed:
       d_pairs *= product(q, k.transpose((1, 0)))
-      through = facts[int(Facts.ENTER), C - 1]
-      later = by_outputs - by_states + jnp.sum(d_pairs, 1)
-      plgpu.wait_smem_to_gmem(0)
-      sums[int(Sums.LATER), :] = later
+      sums[int(Sums.LATER), :] = later + jnp.sum(d_pairs, 1)
       sums[int(Sums.EARLIER), :] = jnp.sum(d_pairs, 0)
-      sums[int(Sums.LAST), :] = by_states + through * of_states
       plgpu.commit_smem()
       target = sums_ref.at[row, group * steps + step, chunk, part]
       plgpu.copy_smem_to_gmem(sums, target)
@@ -144,7 +143,8 @@ def _kernel(plan, decayed, *refs):
 
 @support.in_32_bits
 def backward(
-  plan: outer_gpu.Plan,
+  form: support.Form,
+  groups: int,
   x: outer_gpu.Blocks,
   g: jax.Array,
   entering: jax.Array,
@@ -154,7 +154,8 @@ def backward(
   """Cotangents of q and k, and `sums` if there are decays.
 
   Args:
-    plan: see there.
+    form: of the kernel.
+    groups: of heads that share q and k.
     x: see there.
     g: cotangents of the outputs, like v.
     entering: states that enter the chunks, as `outer_gpu.scan` keeps them.
@@ -169,26 +170,24 @@ def backward(
   like_state = outer_gpu.tile(stages, _KEYS, wide)
   like_q = outer_gpu.tile(C, _KEYS)
   found = plgpu.kernel(
-    functools.partial(_kernel, plan, decayed),
+    functools.partial(_kernel, groups, decayed),
     out_type=(
       *(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k)),
       *([jax.ShapeDtypeStruct(sums, jnp.float32)] if decayed else []),
     ),
     # Blocks that read the same follow each other.
-    grid=(plan.groups, rows * chunks * parts),
+    grid=(groups, rows * chunks * parts),
     grid_names=("groups", "blocks"),
     scratch_types=[
       *(like_q, like_q, like_v, like_v),
-      plgpu.SMEM((stages, x.facts.shape[3], C), jnp.float32),
+      plgpu.SMEM((stages, len(outer_gpu.Facts), C), jnp.float32),
       *(like_state, like_state, like_q, like_q),
       *([plgpu.SMEM((len(Sums), C), jnp.float32)] if decayed else []),
       plgpu.Barrier(num_arrivals=2),
       plgpu.Barrier(num_arrivals=5, num_barriers=stages),
     ],
-    compiler_params=plgpu.CompilerParams(
-      lowering_semantics=plgpu.LoweringSemantics.Lane
-    ),
-    interpret=support.interpreter(plan.form),
+    compiler_params=outer_gpu.COMPILER_PARAMS,
+    interpret=support.interpreter(form),
     kernel_name="outer_backward",
   )(*x, g, entering, after)
   dq, dk, *sums = (support.vary_as(x.v, y) for y in found)

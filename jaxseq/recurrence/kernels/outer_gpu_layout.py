@@ -48,7 +48,7 @@ def forward(
 
   if x.v.dtype != jnp.bfloat16:
     refuse(f"dtype {x.v.dtype}", "bfloat16")
-  keys = x.q.shape[-1]
+  groups, keys = x.q.shape[2:]
   if keys > outer_gpu.MOST_KEYS:
     refuse(f"dk {keys}", f"at most {outer_gpu.MOST_KEYS}")
   undefined = _undefined(x)
@@ -59,7 +59,7 @@ def forward(
     # matrices what it should not. The kernels set it aside.
     init = outer_products.clean(init)
   o, final, entering = outer_gpu.scan(
-    _plan(form, x), _blocks(x, facts), _padded_state(init), keeps=keeps
+    form, groups, _blocks(x, facts), _padded_state(init), keeps=keeps
   )
   o, final = _heads(o, x.v.shape), _state(final, x.init.shape)
   if undefined is not None:
@@ -77,17 +77,18 @@ def backward(
   """Cotangents of the inputs from those of the outputs and the last state."""
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
-  plan, blocks = _plan(form, x), _blocks(x, kept.facts)
+  groups, blocks = x.q.shape[2], _blocks(x, kept.facts)
   g = _flat(g, outer_gpu.COLUMNS)
   dv, d_init, after = outer_gpu.scan(
-    plan,
+    form,
+    groups,
     blocks._replace(q=blocks.k, k=blocks.q, v=g),
     _padded_state(d_final),
     keeps=True,
     reverse=True,
   )
   dq, dk, sums = outer_gpu_backward.backward(
-    plan, blocks, g, kept.entering, after, x.decay is not None
+    *(form, groups, blocks, g, kept.entering, after, x.decay is not None)
   )
   return outer_products.Inputs(
     _heads(dq, x.q.shape),
@@ -97,10 +98,6 @@ def backward(
     _state(d_init, x.init.shape),
     None,
   )
-
-
-def _plan(form, x):
-  return outer_gpu.Plan(form, x.q.shape[2], x.reset is not None)
 
 
 def _blocks(x, facts):
@@ -195,15 +192,16 @@ def _facts(x, undefined):
     resets = _in_chunks(x.reset[..., None])
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
     episode = jnp.broadcast_to(episode, shape)
+  doubt = jnp.zeros(shape, jnp.float32)
+  if undefined is not None:
+    undefined = _in_chunks(undefined).astype(jnp.float32)
+    doubt = undefined + undefined.max(-1, keepdims=True)
   Facts = outer_gpu.Facts
   facts = {
     Facts.SUMS: sums,
     Facts.EPISODE: episode.astype(jnp.float32),
     Facts.ENTER: jnp.where(episode == 0, jnp.exp(sums), 0),
     Facts.LEAVE: jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0),
+    Facts.DOUBT: doubt,
   }
-  if undefined is not None:
-    undefined = _in_chunks(undefined).astype(jnp.float32)
-    doubt = undefined + undefined.max(-1, keepdims=True)
-    facts[Facts.DOUBT] = jnp.broadcast_to(doubt, shape)
-  return jnp.stack([facts[fact] for fact in Facts if fact in facts], axis=3)
+  return jnp.stack([facts[fact] for fact in Facts], axis=3)
