@@ -126,15 +126,15 @@ def test_second_derivatives_are_those_without_kernels():
     def slope(arguments):
       def loss(arguments):
         o, final = kernel(reset, method)(*arguments)
-        return jnp.sum(o.astype(jnp.float32) ** 2) + jnp.sum(final**3)
+        return sum(jnp.sum(jnp.sin(x.astype(jnp.float32))) for x in (o, final))
 
       grads = jax.grad(loss)(arguments)
       return sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in grads)
 
     return jax.jit(jax.grad(slope))(arguments)
 
-  # Twice as many products, one after the other.
-  assert_near(along("pallas"), along("chunked"), 8e-3)
+  # Errors of values, of gradients and of theirs add up: 1e-2 against float64.
+  assert_near(along("pallas"), along("chunked"), 1e-2)
 
 
 @pytest.mark.slow
