@@ -19,6 +19,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import packing
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
 
@@ -131,31 +132,54 @@ def update(
     The state after the update, and metrics: those of the loss function, "loss"
     and "grad_norm".
   """
+  trained, rest = _split(state.variables)
+  form, state = packing.Plain(), state._replace(variables=rest)
+  trained, state, metrics = _update(
+    problem, optimizer, form, trained, state, data
+  )
+  return _joined(trained, state), metrics
+
+
+def _update(problem, optimizer, form, held, state, data):
+  """As `update`, what is trained apart from the state, as `form` holds it."""
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
   key_loss = jax.random.fold_in(key_loss, state.update)
-  trained = {"params": state.variables["params"]}
-  rest = {k: v for k, v in state.variables.items() if k != "params"}
 
   def loss(trained):
-    return problem.loss({**rest, **trained}, batch, state.carry, key_loss)
+    variables = {**state.variables, **trained}
+    return problem.loss(variables, batch, state.carry, key_loss)
 
-  (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(trained)
-  updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-  trained = optax.apply_updates(trained, updates)
+  (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(
+    form.unpack(held)
+  )
+  grads = form.pack(grads)
+  updates, opt_state = optimizer.update(grads, state.opt_state, held)
+  held = optax.apply_updates(held, updates)
   metrics = {
     "loss": value,
     "grad_norm": optax.tree.norm(grads),
     **extra.metrics,
   }
   state = State(
-    {**rest, **extra.collections, **trained},
+    {**state.variables, **extra.collections},
     opt_state,
     extra.carry,
     state.key,
     state.update + 1,
   )
-  return state, metrics
+  return held, state, metrics
+
+
+def _split(variables):
+  """What is trained, and the other collections."""
+  rest = {k: v for k, v in variables.items() if k != "params"}
+  return {"params": variables["params"]}, rest
+
+
+def _joined(trained, state):
+  """The state with what is trained among its variables."""
+  return state._replace(variables={**state.variables, **trained})
 
 
 def train(
@@ -167,10 +191,21 @@ def train(
 ) -> tuple[State, Metrics]:
   """Makes `count` updates; returns the state and the metrics' means."""
 
-  def body(state, _):
-    return update(problem, optimizer, state, data)
+  trained, rest = _split(state.variables)
+  form = packing.choose(optimizer, trained, state.opt_state)
 
-  state, metrics = lax.scan(body, state, length=count)
+  def body(carry, _):
+    *carry, metrics = _update(problem, optimizer, form, *carry, data)
+    return tuple(carry), metrics
+
+  state = state._replace(
+    variables=rest, opt_state=form.pack_state(state.opt_state)
+  )
+  (held, state), metrics = lax.scan(
+    body, (form.pack(trained), state), length=count
+  )
+  state = state._replace(opt_state=form.unpack_state(state.opt_state))
+  state = _joined(form.unpack(held), state)
   return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
 
