@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxseq._types import PyTree
-from jaxseq.recurrence.kernels import contexts
+from jaxseq.training.devices import device_mesh
 
 Vectors = dict[str, jax.Array]
 
@@ -127,12 +127,10 @@ def choose(
     params: a dict of parameters.
     state: the optimiser's.
   """
-  platform, _ = contexts.machine()
   # Over a mesh each array has a placement of its own.
-  alone = jax.sharding.get_abstract_mesh().empty
-  if platform != "gpu" or not alone or not isinstance(optimizer, Elementwise):
-    return Plain()
-  return make(params, state)
+  if isinstance(optimizer, Elementwise) and device_mesh.on_one_gpu():
+    return make(params, state)
+  return Plain()
 
 
 def make(params: PyTree, state: optax.OptState) -> Packed:

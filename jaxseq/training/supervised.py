@@ -190,7 +190,6 @@ def train(
   count: int,
 ) -> tuple[State, Metrics]:
   """Makes `count` updates; returns the state and the metrics' means."""
-
   trained, rest = _split(state.variables)
   form = packing.choose(optimizer, trained, state.opt_state)
 
