@@ -96,6 +96,8 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
     return [("chunked", each) for each in _CHUNKS]
   if op == "gated":
     return [("sequential", {}), ("unrolled", {}), *kernel]
+  if op == "window":
+    return [("chunked", {}), *kernel, ("tokamax", {})]
   return []
 
 

@@ -19,6 +19,7 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import optimizers
 from jaxseq.training import packing
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
@@ -119,6 +120,8 @@ def update(
   optimizer: optax.GradientTransformation,
   state: State,
   data: PyTree,
+  *,
+  skip_nonfinite: bool = False,
 ) -> tuple[State, Metrics]:
   """Draws a batch and makes one update.
 
@@ -127,20 +130,27 @@ def update(
     optimizer: the optimiser.
     state: the state.
     data: the problem's data, on the device.
+    skip_nonfinite: see `optimizers.step`; what the loss function returns to
+      keep is left out too.
 
   Returns:
     The state after the update, and metrics: those of the loss function, "loss"
-    and "grad_norm".
+    and "grad_norm", and those of `optimizers.step`.
   """
   trained, rest = _split(state.variables)
-  form, state = packing.Plain(), state._replace(variables=rest)
   trained, state, metrics = _update(
-    problem, optimizer, form, trained, state, data
+    problem,
+    optimizer,
+    packing.Plain(),
+    trained,
+    state._replace(variables=rest),
+    data,
+    skip_nonfinite,
   )
   return _joined(trained, state), metrics
 
 
-def _update(problem, optimizer, form, held, state, data):
+def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
   """As `update`, what is trained apart from the state, as `form` holds it."""
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
@@ -154,17 +164,24 @@ def _update(problem, optimizer, form, held, state, data):
     form.unpack(held)
   )
   grads = form.pack(grads)
-  updates, opt_state = optimizer.update(grads, state.opt_state, held)
-  held = optax.apply_updates(held, updates)
+  held, opt_state, skipped = optimizers.step(
+    optimizer, grads, state.opt_state, held, skip_nonfinite=skip_nonfinite
+  )
   metrics = {
     "loss": value,
     "grad_norm": optax.tree.norm(grads),
     **extra.metrics,
+    **skipped,
   }
+  variables, carry = {**state.variables, **extra.collections}, extra.carry
+  if skip_nonfinite:
+    applied = skipped[optimizers.SKIPPED] == 0
+    variables = optimizers.keep_if(applied, variables, dict(state.variables))
+    carry = optimizers.keep_if(applied, carry, state.carry)
   state = State(
-    {**state.variables, **extra.collections},
+    variables,
     opt_state,
-    extra.carry,
+    carry,
     state.key,
     state.update + 1,
   )
@@ -188,24 +205,29 @@ def train(
   state: State,
   data: PyTree,
   count: int,
+  *,
+  skip_nonfinite: bool = False,
 ) -> tuple[State, Metrics]:
-  """Makes `count` updates; returns the state and the metrics' means."""
+  """Makes `count` updates; returns the state and the metrics' means.
+
+  Of `optimizers.SKIPPED` the metrics have the sum; see `update`.
+  """
   trained, rest = _split(state.variables)
   form = packing.choose(optimizer, trained, state.opt_state)
 
   def body(carry, _):
-    *carry, metrics = _update(problem, optimizer, form, *carry, data)
+    *carry, metrics = _update(
+      problem, optimizer, form, *carry, data, skip_nonfinite
+    )
     return tuple(carry), metrics
 
-  state = state._replace(
-    variables=rest, opt_state=form.pack_state(state.opt_state)
-  )
-  (held, state), metrics = lax.scan(
-    body, (form.pack(trained), state), length=count
-  )
+  opt_state = form.pack_state(state.opt_state)
+  state = state._replace(variables=rest, opt_state=opt_state)
+  held = form.pack(trained)
+  (held, state), metrics = lax.scan(body, (held, state), length=count)
   state = state._replace(opt_state=form.unpack_state(state.opt_state))
   state = _joined(form.unpack(held), state)
-  return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+  return state, optimizers.over_steps(metrics)
 
 
 def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:

@@ -44,8 +44,8 @@ def choose(
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features), "dplr" (channels, states,
-      frequencies).
+      "gated" (rows, time, heads, features), "window" (rows, time, heads,
+      features, window), "dplr" (channels, states, frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -269,6 +269,11 @@ def _gated(platform, method, shape):
   return method, {"chunk_size": min(time, size)}
 
 
+def _window(platform, method, shape):
+  """Blocks of queries."""
+  return "chunked" if method == "auto" else method, {}
+
+
 def _dplr(platform, method, shape):
   """The Cauchy matrix of S4, in blocks of frequencies.
 
@@ -290,6 +295,7 @@ _OPS = {
   "softmax": _softmax,
   "gated": _gated,
   "softmax_outer": _softmax_outer,
+  "window": _window,
 }
 # What lowering calls a platform, where `jax.default_backend()` says otherwise.
 _LOWERED = {"gpu": "cuda"}

@@ -30,6 +30,7 @@ from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
 from jaxseq.rl.losses import policy
+from jaxseq.training import optimizers
 from jaxseq.training import packing
 from jaxseq.training.devices import device_mesh
 
@@ -256,13 +257,19 @@ def _learn(config, network, runner, batch, key):
     )
     gradients = form.pack(gradients)
     metrics["grad_norm"] = optax.tree.norm(gradients)
-    updates, opt_state = optimizer.update(gradients, opt_state, held)
-    return (optax.apply_updates(held, updates), opt_state), metrics
+    held, opt_state, skipped = optimizers.step(
+      optimizer,
+      gradients,
+      opt_state,
+      held,
+      skip_nonfinite=config.skip_nonfinite,
+    )
+    return (held, opt_state), metrics | skipped
 
   held = form.pack(runner.variables), form.pack_state(runner.opt_state)
   (held, opt_state), metrics = jax.lax.scan(step, held, orders)
   variables, opt_state = form.unpack(held), form.unpack_state(opt_state)
-  return variables, opt_state, jax.tree.map(jnp.mean, metrics)
+  return variables, opt_state, optimizers.over_steps(metrics)
 
 
 def _loss(config, network, variables, batch):

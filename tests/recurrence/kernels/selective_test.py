@@ -228,7 +228,7 @@ def states(n):
 )
 def test_what_has_no_kernel_says_so(chip, change, message):
   arguments, _ = problem(5)
-  message = "method='pallas' of selective: .*" + message
+  message = "method='pallas' of selective_scan: .*" + message
   with (
     kernels.interpret(chip),
     pytest.raises(NotImplementedError, match=message),
