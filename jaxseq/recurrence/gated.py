@@ -156,7 +156,7 @@ def gated_scan(
     chunk_size: steps in one chunk; chosen by the sizes if None.
     method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
       kernels that keep the recurrent weights on the chip, on GPUs of bfloat16
-      inputs and at most 128 features a head; or "auto".
+      inputs and at most 512 features a head; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
