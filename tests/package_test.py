@@ -36,7 +36,7 @@ PLAIN_LIBRARIES = {
   "planner": {"numpy", "scipy"},
 }
 # What every layer may import: these need nothing but Python.
-COMMON = {"_lazy", "_registry", "_types", "_validate"}
+COMMON = {"_json", "_lazy", "_limits", "_registry", "_types", "_validate"}
 LOOPS = {"scan", "associative_scan", "fori_loop", "while_loop"}
 
 

@@ -16,6 +16,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -34,6 +35,8 @@ from jaxseq.training import leaves
 _STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
+# Other digits than these ten, such as ², are no number of a step.
+_STEP = re.compile("[0-9]+")
 
 
 class CheckpointError(errors.UserError):
@@ -86,7 +89,7 @@ class Checkpointer:
     if not self._directory.is_dir():
       return []
     names = [p.name for p in self._directory.iterdir() if p.is_dir()]
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
   def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a tree; returns when it has been copied to the host.

@@ -14,6 +14,7 @@ import socket
 
 from absl import logging
 
+from jaxseq import _json
 from jaxseq.training import errors
 
 FILE = ".lock"
@@ -72,7 +73,7 @@ def hold(directory: pathlib.Path) -> None:
 def _holder(descriptor: int) -> str:
   """Tells who holds the lock, as far as the file tells."""
   try:
-    owner = json.loads(os.pread(descriptor, 1000, 0))
+    owner = _json.loads(os.pread(descriptor, 1000, 0))
     return f"process {owner['pid']} on {owner['host']}"
   except (OSError, ValueError, KeyError, TypeError):
     return "which has not told its number yet"
