@@ -9,17 +9,21 @@ _DEPTH = 64
 _LOWEST, _ABOVE = -(2**63), 2**64
 
 
-def loads(text: str | bytes, *, constants: bool = False) -> Any:
+def loads(
+  text: str | bytes, *, constants: bool = False, long: bool = False
+) -> Any:
   """Reads JSON within bounds that are known beforehand.
 
   Args:
     text: the JSON text.
     constants: whether NaN, Infinity and -Infinity, which JSON has not but some
       libraries write, are read as floats.
+    long: whether integers may be longer than 64 bits, up to the 4300 digits
+      that Python reads.
 
   Returns:
     The value: of dicts with a name once only, lists, strings, finite floats,
-    integers of 64 bits, booleans and None.
+    integers, booleans and None.
 
   Raises:
     ValueError: if the text is no JSON, nested more than 64 deep, or holds a
@@ -38,7 +42,7 @@ def loads(text: str | bytes, *, constants: bool = False) -> Any:
       object_pairs_hook=_object,
       parse_constant=constant,
       parse_float=_float,
-      parse_int=_int,
+      parse_int=int if long else _int,
     )
   except RecursionError:
     raise ValueError(f"it is nested more than {_DEPTH} deep") from None

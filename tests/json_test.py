@@ -61,6 +61,12 @@ def test_what_is_no_value_is_refused(text, message):
     _json.loads(text)
 
 
+def test_long_integers_are_read_where_they_are_allowed():
+  assert _json.loads("[1" + "0" * 99 + "]", long=True) == [10**99]
+  with pytest.raises(ValueError, match="4300"):
+    _json.loads("9" * 10_000, long=True)
+
+
 def test_constants_are_read_where_they_are_allowed():
   assert _json.loads("[Infinity]", constants=True) == [float("inf")]
   assert str(_json.loads("NaN", constants=True)) == "nan"

@@ -81,7 +81,7 @@ def read(root: pathlib.Path) -> Record:
     raise DamagedError(f"{FILE} is missing") from None
   try:
     text = raw.decode("utf-8")
-    stored = _json.loads(text)
+    stored = _json.loads(text, long=True)
     record = Record(
       stored["step"],
       [
