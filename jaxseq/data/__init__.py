@@ -8,7 +8,8 @@
 series with known factors, `jaxseq.data.domains` splits between subjects or
 devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
 Nothing is ever downloaded: a package that is not installed raises
-`MissingData`.
+`MissingData`. Data that nothing can be learnt from are refused, see `checks`
+and `missing`.
 """
 
 from typing import TYPE_CHECKING

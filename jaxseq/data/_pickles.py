@@ -7,6 +7,7 @@ those that NumPy writes are understood, and an array is made of bytes after its
 dtype, shape and number of bytes were found to agree.
 """
 
+import io
 import math
 import pickletools
 import re
@@ -34,6 +35,13 @@ _VALUES = {
 }
 _FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# The other instructions that are understood; the first three change nothing.
+_KNOWN = {
+  *("PROTO", "FRAME", "STOP", "MARK", "EMPTY_LIST", "EMPTY_DICT", "TUPLE"),
+  *("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "REDUCE"),
+  *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
+  *("GLOBAL", "STACK_GLOBAL", *_VALUES, *_FIXED, *_TUPLES),
+}
 _MARK = object()
 
 
@@ -71,7 +79,14 @@ def loads(content: bytes) -> Any:
     ValueError: if it is no such pickle.
   """
   machine = _Machine(len(content))
-  for instruction, argument, _ in pickletools.genops(content):
+  file = io.BytesIO(content)
+  while code := file.read(1):
+    instruction = pickletools.code2op.get(code.decode("latin1"))
+    if instruction is None or instruction.name not in _KNOWN:
+      name = code if instruction is None else instruction.name
+      raise ValueError(f"it has the instruction {name}")
+    described = instruction.arg
+    argument = None if described is None else described.reader(file)
     if instruction.name == "STOP":
       return machine.pop()
     machine.run(instruction.name, argument)
@@ -116,8 +131,6 @@ class _Machine:
     elif name in _TUPLES:
       values = [self.pop() for _ in range(_TUPLES[name])]
       stack.append(tuple(values[::-1]))
-    elif name in ("PROTO", "FRAME"):
-      pass
     elif name == "MARK":
       stack.append(_MARK)
     elif name == "EMPTY_LIST":
@@ -150,8 +163,6 @@ class _Machine:
       stack.append(self._reduce(named, arguments))
     elif name == "BUILD":
       self._build(*self._pair())
-    else:
-      raise ValueError(f"it has the instruction {name}")
 
   def _pair(self):
     second = self.pop()

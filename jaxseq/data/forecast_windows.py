@@ -8,6 +8,7 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 from collections.abc import Sequence
 import csv
 import os
+import re
 from typing import Literal
 from typing import NamedTuple
 from typing import TypedDict
@@ -27,6 +28,7 @@ from jaxseq.data import packages
 from jaxseq.data.files import columns as text_columns
 
 Missing = Literal["refuse", "forward_fill", "mean"]
+_DATE = re.compile("[0-9]{1,4}(-[0-9]{1,2}){0,2}(T[0-9:.]{1,30})?")
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
@@ -78,11 +80,23 @@ def parse_csv(
     for row in rows:
       if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(np.datetime64(row[0].strip().replace(" ", "T"), "s"))
+      times.append(_time(row[0]))
       values.append([_number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
   return Series(np.array(values), tuple(columns), np.array(times))
+
+
+def _time(word):
+  """Reads a date and time."""
+  text = word.strip().replace(" ", "T")
+  # NumPy reads "now" as well, and leaves time zones out with a warning.
+  if not _DATE.fullmatch(text):
+    raise ValueError(
+      f"got {word[:40]!r}, expected a date and time such as 2024-01-31 23:59, "
+      "without a time zone."
+    )
+  return np.datetime64(text, "s")
 
 
 def _number(word, column):

@@ -147,6 +147,7 @@ def test_nothing_else_is_made(value, message):
     b"I" + b"9" * 5000 + b"\n.",
     b"\x80\x05\x97.",
     b"\xff",
+    b"S'\\q'\n.",
   ],
 )
 def test_damaged_ones_are_refused(text):
