@@ -19,14 +19,16 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
   "outer": ("tpu", "gpu"),
-  "outer_per_channel": ("tpu",),
+  "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
+  "softmax_outer": ("tpu", "gpu"),
   "window": ("tpu",),
 }
 # What is called to reach them, for messages.
 _FUNCTIONS = {
   "outer": "outer_scan",
   "outer_per_channel": "outer_scan with a decay per channel",
+  "softmax_outer": "softmax_outer_scan",
   "window": "window_attention",
 } | {op: f"{op}_scan" for op in ("gated", "linear", "lti", "selective")}
 # GPUs that the kernels are written for: Hopper.

@@ -118,6 +118,5 @@ def test_what_the_kernel_does_not_take_is_said():
       recurrence.outer_scan_heads(*arguments, method="pallas")
 
   small = Shape(1, 1, 3, 5, time=2)
-  refused(small, "scalar", "outer: got dtype float32 on a GPU", False)
-  refused(small._replace(dk=130), "none", "outer: got dk 130 on a GPU")
-  refused(small, "vector", "outer_per_channel: got platform gpu")
+  refused(small, "scalar", "outer_scan: got dtype float32 on a GPU", False)
+  refused(small._replace(dk=130), "none", "outer_scan: got dk 130 on a GPU")
