@@ -240,9 +240,9 @@ def gated_scan(cell, params, state, x, *, reset=None, chunk_size=None):
   return reference.gated_scan(cell, params, state, x, reset=reset)
 
 
-def attend_in_window(q, k, v, start, window, block_size=None):
+def attend_in_window(q, k, v, start, window, *options):
   """What is in `recurrence.window_attention`, with the scores of all pairs."""
-  del block_size
+  del options
   return reference.window_attention(q, k, v, start, window)
 
 

@@ -46,6 +46,8 @@ _PROGRAMS = flags.DEFINE_list(
   "programs", ["ppo_s5", "ppo_gru", "spr", "dts", "mamba2_lm"], "Programs."
 )
 
+# Names of rows, and the methods that they count.
+_KERNELS = {"kernel": "pallas", "tokamax": "tokamax"}
 # That a small kernel takes to be started, one after the other.
 _KERNEL_SECONDS = 4e-6
 # Of the mixers' rows: (batch, time, d_model).
@@ -142,9 +144,10 @@ def cases() -> dict[str, Callable[[str], dict[str, float]]]:
       for kind in _KINDS.value:
         of_kind = functools.partial(_of_problem, problem, kind)
         found[f"op {problem.op} {kind}"] = functools.partial(of_kind, "auto")
-        if "pallas" in problem.methods:
-          name = f"kernel {problem.op} {kind}"
-          found[name] = functools.partial(of_kind, "pallas")
+        for name, method in _KERNELS.items():
+          if method in problem.methods:
+            case = f"{name} {problem.op} {kind}"
+            found[case] = functools.partial(of_kind, method)
   for name in _MIXERS.value:
     for kind in _KINDS.value:
       found[f"mixer {name} {kind}"] = functools.partial(_of_mixer, name, kind)
@@ -178,11 +181,13 @@ def markdown(after: dict, before: dict) -> str:
       first = f"| `{problem.op}` {kind} | {least} | {', '.join(limits)} |"
       floor = problem.floor(kind, problems.H100)
       lines.append(first + _cells(after, before, case, floor))
-      case = f"kernel {problem.op} {kind}"
-      if {f"cuda {case}", f"tpu {case}"} & set(after):
-        lines.append(
-          f"| with the kernel | | |{_cells(after, after, case, floor)}"
-        )
+      for name, method in _KERNELS.items():
+        case = f"{name} {problem.op} {kind}"
+        if {f"cuda {case}", f"tpu {case}"} & set(after):
+          label = "the kernel" if method == "pallas" else method
+          lines.append(
+            f"| with {label} | | |{_cells(after, after, case, floor)}"
+          )
   names = [f"mixer {name} gradient" for name in mixers.names()]
   lines += ["", *_table(after, before, names)]
   names = [f"program {name}" for name in _PROGRAMS.value]

@@ -187,6 +187,9 @@ MAIN = (
   _problem("slstm", "main", _F, B=64, T=1024, H=512),
 )
 OTHERS = (
+  _problem("lstm", "bfloat16", _H, B=64, T=1024, H=512),
+  _problem("gru", "bfloat16", _H, B=64, T=1024, H=512),
+  _problem("slstm", "bfloat16", _H, B=64, T=1024, H=512),
   _problem("linear", "rl", _F, B=64, T=1024, n=256),
   _problem("selective", "rl", _H, B=64, T=1024, D=256, N=16),
   _problem("ssd", "rl", _H, B=64, T=1024, H=4, K=64, V=64),

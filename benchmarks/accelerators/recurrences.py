@@ -19,6 +19,8 @@ from jaxseq import recurrence
 from jaxseq.recurrence import gated
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import reference
+from jaxseq.recurrence import softmax_outer
+from jaxseq.recurrence import window
 
 Arguments = dict[str, Any]
 Sizes = dict[str, int]
@@ -168,13 +170,13 @@ def _window_arrays(sizes, dtype):
 
 
 def _run_window(sizes, how, plain, q, k, v, reset):
-  window = sizes["window"]
+  size = sizes["window"]
   if not plain:
-    o, _ = recurrence.window_attention(q, k, v, window, reset=reset, **how)
+    o, _ = recurrence.window_attention(q, k, v, size, reset=reset, **how)
     return o, ()
   last = jnp.where(reset, jnp.arange(reset.shape[-1]), 0)
   start = jax.lax.cummax(last, axis=1)
-  return reference.window_attention(q, k, v, start, window), ()
+  return reference.window_attention(q, k, v, start, size), ()
 
 
 def _gated_arrays(sizes, dtype, *, gates):
@@ -234,10 +236,15 @@ OPS = {
     linear.KERNEL_METHODS,
   ),
   "lightnet": Op(
-    _lightnet_arrays, _run_lightnet, recurrence.softmax_outer_scan
+    _lightnet_arrays,
+    _run_lightnet,
+    recurrence.softmax_outer_scan,
+    softmax_outer.METHODS,
   ),
   "aaren": Op(_aaren_arrays, _run_aaren, recurrence.softmax_scan),
-  "window": Op(_window_arrays, _run_window, recurrence.window_attention),
+  "window": Op(
+    _window_arrays, _run_window, recurrence.window_attention, window.METHODS
+  ),
   "lstm": _gated("lstm", 4),
   "gru": _gated("gru", 3),
   "slstm": _gated("slstm", 4),

@@ -18,6 +18,8 @@ from benchmarks.accelerators import tuning
 
 # Compiled side by side: tracing waits for Python, compiling does not.
 _TOGETHER = 8
+# Methods that are timed first, beside "auto".
+_KERNELS = ("pallas", "tokamax")
 # A row is not begun with fewer seconds left, or a program.
 _ROW_SECONDS, _PROGRAM_SECONDS = 15, 45
 # Seconds for the peers of one row: Triton tries its variants at the first call.
@@ -59,7 +61,8 @@ class Rows:
     """Times what "auto" takes, the kernel, and the peers of a problem."""
     if not self._begins(problem.name, _ROW_SECONDS):
       return
-    methods = ["auto"] + [name for name in problem.methods if name == "pallas"]
+    kernels = [name for name in problem.methods if name in _KERNELS]
+    methods = ["auto", *kernels]
     self._ours(problem, methods)
     if self._others is not None:
       seconds = min(_PEER_SECONDS, self.left())
@@ -72,7 +75,7 @@ class Rows:
     """Times the other methods of a problem."""
     asked = tuning.asked(problem)
     taken = "auto" if asked is None else asked.takes()[0]
-    done = (taken, "auto", "pallas")
+    done = (taken, "auto", *_KERNELS)
     methods = [name for name in problem.methods if name not in done]
     if methods and self._begins(f"{problem.name}, other methods", _ROW_SECONDS):
       self._ours(problem, methods)

@@ -386,7 +386,15 @@ def _check_inputs(config, x, state, initial_state, reset, *, step):
   if step and state is None:
     raise error("state", None, "that of initial_state(config, batch_shape)")
   if state is not None:
-    _check_state(state, jax.eval_shape(lambda: initial_state(config, batch)))
+
+    def expected(batch):
+      return jax.eval_shape(lambda: initial_state(config, batch))
+
+    have, fits = _shapes(state), _shapes(expected(batch))
+    if step and batch and fits != have == _shapes(expected(batch[:-1])):
+      layout = f"{(*batch[:-1], width)}, one element for each state"
+      raise error("x", f"shape {shape}", f"{layout}; sequences are for apply")
+    _check_state(state, expected(batch))
   return batch
 
 
@@ -405,12 +413,15 @@ def _check_state(state, expected):
   have, want = jax.tree.structure(state), jax.tree.structure(expected)
   if have != want:
     raise error("state", have, f"the structure of initial_state, {want}")
-  have = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-  want = [leaf.shape for leaf in jax.tree.leaves(expected)]
+  have, want = _shapes(state), _shapes(expected)
   if have != want:
     raise error(
       "state", have, f"the shapes of initial_state for that of x, {want}"
     )
+
+
+def _shapes(tree):
+  return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 _NO_DIRECTION = "None for a model that reads in both directions"

@@ -5,6 +5,8 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
+import numpy as np
+
 from jaxseq import _validate
 from jaxseq import mixers
 
@@ -59,8 +61,8 @@ class StackConfig:
     dropout: rate; the mask is shared over time.
     norm_epsilon: added to the variance in layer and RMS norms.
     batch_norm_momentum: weight of the old running statistics.
-    dtype: dtype of the activations; float64 inputs stay float64. Parameters
-      are float32 and states at least float32.
+    dtype: dtype of the activations, or its name, which it becomes; float64
+      inputs stay float64. Parameters are float32 and states at least float32.
     remat: whether gradients recompute inside each layer instead of storing its
       values.
     scan_layers: whether the layers are one scanned layer: compile time does not
@@ -108,6 +110,7 @@ class StackConfig:
     object.__setattr__(self, "hybrid", hybrid)
     options = _pairs("mixer_options", self.mixer_options)
     object.__setattr__(self, "mixer_options", options)
+    object.__setattr__(self, "dtype", _dtype_name(self.dtype))
     _validate.literals(self)
     _validate.fields(
       self, positive=("d_model",), optional=("feedforward_width",)
@@ -196,6 +199,15 @@ class StackConfig:
 
   def _check_mixers(self):
     """Checks the mixers with their options, and how they split time."""
+    fields = dataclasses.fields(mixers.get(self.mixer).Config)
+    for option, _ in self.mixer_options:
+      try:
+        name = f"option of mixer {self.mixer!r}"
+        _validate.choice(name, option, [field.name for field in fields])
+      except ValueError as reason:
+        # The mixer may have been replaced, and not what goes with it.
+        hint = "mixer_options={} takes back those of another mixer"
+        raise ValueError(f"{str(reason).rstrip('.')}; {hint}.") from None
     for config in self.mixers:
       if config.d_model != self.d_model:
         raise _validate.error(
@@ -233,6 +245,16 @@ def _pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
   except (TypeError, ValueError):
     expected = "names and values of options, as {'heads': 4}"
     raise _validate.error(field, options, expected) from None
+
+
+def _dtype_name(dtype: Any) -> Any:
+  """Returns the name of a dtype such as `jnp.bfloat16`; others as they are."""
+  if dtype is None or isinstance(dtype, str):
+    return dtype
+  try:
+    return np.dtype(dtype).name
+  except TypeError:
+    return dtype
 
 
 def _schemes(name: str) -> tuple[str, ...]:

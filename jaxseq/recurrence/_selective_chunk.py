@@ -18,6 +18,7 @@ not conjugated; delta, u and y are real.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -230,10 +231,10 @@ def _linear_scan(method, a, b, init, reset, *, reverse):
   """`linear_scan` over the first axis."""
 
   def flat(x):
-    return x.reshape(x.shape[0], x.shape[1], -1).swapaxes(0, 1)
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:])).swapaxes(0, 1)
 
   a, flat_b = flat(a), flat(b)
-  init = None if init is None else init.reshape(init.shape[0], -1)
+  init = None if init is None else init.reshape(flat_b[:, 0].shape)
   reset = None if reset is None else reset.T
   states, _ = linear.linear_scan(
     a, flat_b, init, reset=reset, method=method, reverse=reverse

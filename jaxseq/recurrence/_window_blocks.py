@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
+from jaxseq.recurrence.kernels import choice
 
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
@@ -25,20 +26,33 @@ def attend(
   start: jax.Array,
   window: int,
   block_size: int | None = None,
+  method: str = "auto",
+  whole: bool = False,
 ) -> jax.Array:
   """Averages of k and v (*batch, earlier + time, groups, D) for q and `start`.
 
   No query t sees a key before start[t] (*batch, time), which is at most its
-  own. Queries are taken in blocks, and the backward pass computes the weights
-  of a block again. What is not visible is cut off by selects, undefined numbers
-  too; an element that sees undefined numbers gives NaN.
+  own. What is not visible is cut off by selects, undefined numbers too; an
+  element that sees undefined numbers gives NaN.
+
+  Args:
+    q: (*batch, time, heads, D); they are at the last keys' places.
+    k: keys.
+    v: values.
+    start: first visible keys; for a kernel each is a key before the first
+      query, the same for all queries, or the first of an episode.
+    window: elements that a query sees beside its own.
+    block_size: of `averages`.
+    method: one of `window.METHODS`.
+    whole: whether all of `start` is 0, and there are no keys before the first
+      query.
   """
   *batch, time = start.shape
   earlier = k.shape[-3] - time
   rows = math.prod(batch)
   q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
-  position = earlier + jnp.arange(time)
-  start = jnp.maximum(start.reshape(rows, time), position - window)
+  begin = start.reshape(rows, time)
+  start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
 
   # All that is not finite is taken out, since zero times it is not zero, and
   # put back where it is visible: the visible elements are without gaps.
@@ -47,6 +61,45 @@ def attend(
   undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
   q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
 
+  def run(q, k, v, begin, start, *, method, block_size=None):
+    if method == "chunked":
+      return averages(q, k, v, start, window, block_size)
+    from jaxseq.recurrence.kernels import window_vjp
+
+    library = window_vjp.library(method, q, k, v, whole)
+    alike = (x.astype(dtype) for x in (q, k, v))
+    o = window_vjp.attend(library, window, *alike, begin)
+    return o.astype(q.dtype)
+
+  dtype = jnp.result_type(q, k, v)
+  o = choice.by_platform(
+    "window",
+    dtype,
+    (rows, *q.shape[1:], window),
+    run,
+    *(q, k, v, begin, start),
+    method=method,
+    block_size=block_size,
+  )
+  o = jnp.where(undefined[..., None, None], jnp.nan, o)
+  return o.reshape(*batch, *o.shape[1:])
+
+
+def averages(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  start: jax.Array,
+  window: int,
+  block_size: int | None = None,
+) -> jax.Array:
+  """The same for finite numbers, with one batch axis, in blocks of queries.
+
+  The backward pass computes the weights of a block again. `start` leaves out
+  what is beyond the window, too.
+  """
+  time = q.shape[1]
+  earlier = k.shape[1] - time
   size = min(time, _BLOCK if block_size is None else block_size)
   count = -(-time // size)
   size = -(-time // count)  # Blocks of one size, with little padding.
@@ -57,9 +110,7 @@ def attend(
     near = (x[:, lowest : earlier + end] for x in (k, v))
     visible = start[:, begin:end] - lowest
     outputs.append(_group(q[:, begin:end], *near, visible, window, size))
-  o = jnp.concatenate(outputs, axis=1)
-  o = jnp.where(undefined[..., None, None], jnp.nan, o)
-  return o.reshape(*batch, *o.shape[1:])
+  return jnp.concatenate(outputs, axis=1)
 
 
 def _groups(count, size, earlier, window):

@@ -15,12 +15,13 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _gated_products
 from jaxseq.recurrence._sharded import gated_schemes
 from jaxseq.recurrence.kernels import choice
 
 Arrays = _gated_chunk.Arrays
-to_heads = _gated_chunk.to_heads
-from_heads = _gated_chunk.from_heads
+to_heads = _gated_products.to_heads
+from_heads = _gated_products.from_heads
 
 METHODS = ("auto", "sequential", "unrolled", "pallas")
 SCHEMES = gated_schemes.SCHEMES
@@ -156,7 +157,7 @@ def gated_scan(
     chunk_size: steps in one chunk; chosen by the sizes if None.
     method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
       kernels that keep the recurrent weights on the chip, on GPUs of bfloat16
-      inputs and at most 128 features a head; or "auto".
+      inputs and at most 512 features a head; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.

@@ -99,27 +99,30 @@ def selective_scan(
   *batch, time, d = _validate.shape("x", x, ("*batch", "time", "d"))
   if chunk_size is not None:
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
-  arrays = (x, delta, A, B, C, init, D, reset)
+  arrays, batch_size = (x, delta, A, B, C, init, D, reset), math.prod(batch)
   layout = _layout(*arrays, batch=tuple(batch), time=(time,))
   missing = _missing_kernel(layout, x, delta)
   if method == "pallas" and missing:
     raise missing
 
-  def run(*arrays, method, chunk_size):
-    if method == "pallas":
+  def run(*arrays, method, chunk_size, **options):
+    if method == "pallas" and batch_size:
       from jaxseq.recurrence.kernels import selective_vjp
 
       form = support.form("selective", x.dtype)
-      function = functools.partial(selective_vjp.run, form)
+      options = selective_vjp.Options(form, **options)
+      function = functools.partial(selective_vjp.run, options)
     else:
-      function = functools.partial(_run, method, chunk_size)
+      # Without rows there is nothing for a kernel to run on.
+      plain = "sequential" if method == "pallas" else method
+      function = functools.partial(_run, plain, chunk_size)
     return _by_group(function, layout, *arrays)
 
   with contexts.off() if missing else contextlib.nullcontext():
     return choice.by_platform(
       "selective",
       x.dtype,
-      (math.prod(batch), time, d, layout.n),
+      (batch_size, time, d, layout.n),
       run,
       *arrays,
       method=method,

@@ -16,8 +16,10 @@ from jaxseq.recurrence._sharded import collectives
 from jaxseq.recurrence._sharded import halo
 from jaxseq.recurrence._sharded import prefix
 from jaxseq.recurrence._sharded.attention_schemes import blocks
+from jaxseq.recurrence.kernels import support
 
 SCHEMES = ("halo", *exact_attention.SCHEMES)
+METHODS = ("auto", "chunked", "pallas", "cudnn", "tokamax")
 
 
 class WindowState(NamedTuple):
@@ -45,17 +47,18 @@ def window_attention(
   reset: jax.Array | None = None,
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   block_size: int | None = None,
+  method: str = "auto",
   axis: str | None = None,
   scheme: str = "halo",
 ) -> tuple[jax.Array, WindowState]:
   """Lets each element attend to itself and to at most `window` before it.
 
   o_t = sum_j softmax_j(q_t . k_j / sqrt(D)) v_j over the visible j (Vaswani et
-  al., "Attention is all you need", arXiv:1706.03762, eq. 1). Queries are taken
-  in blocks, and the backward pass computes the weights of a block again: memory
-  beyond inputs and outputs is that of one block, and the work grows with time *
-  window. What is not visible is cut off by selects, undefined numbers too; an
-  element that sees undefined numbers gives NaN.
+  al., "Attention is all you need", arXiv:1706.03762, eq. 1). The backward pass
+  computes the weights again: memory beyond inputs and outputs is that of one
+  block of queries, and the work grows with time * window. What is not visible
+  is cut off by selects, undefined numbers too; an element that sees undefined
+  numbers gives NaN.
 
   Args:
     q: (*batch, time, heads, D) queries, of a floating dtype.
@@ -69,7 +72,13 @@ def window_attention(
     embed: adds positions: from queries or keys (*batch, n, any, D) and their
       (n,) positions, counted from anywhere in the sequence, to an array like
       them. Only differences of positions may matter to products.
-    block_size: queries per block; 256 if None.
+    block_size: queries per block of "chunked"; 256 if None.
+    method: "chunked", blocks of queries one after the other, or "auto", which
+      is that until a device has timed the others; or others' kernels, for heads
+      of at most 256 features: "pallas", on a TPU, JAX's splash attention;
+      "cudnn", on a GPU, which takes 16 bits and neither `reset` nor `init`;
+      "tokamax", on a GPU, which takes 16 bits and is the extra
+      `jaxseq[tokamax]`. The gradient of their gradient is that of "chunked".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
@@ -85,11 +94,20 @@ def window_attention(
 
   Raises:
     ValueError: if shapes, sizes or the scheme do not fit the above.
+    NotImplementedError: if the method is a kernel, and there is none for the
+      platform, or for arguments like these, or not installed.
   """
+  _validate.choice("method", method, METHODS)
+  if axis is not None:
+    if method not in ("auto", "chunked"):
+      sentence = support.sentence("window", f"axis {axis!r}", "no axis", method)
+      raise NotImplementedError(sentence)
+    method = "chunked"
   batch, time = _check(q, k, v, window, init, reset, block_size)
   _validate.choice("scheme", scheme, SCHEMES)
   whole = time if axis is None else time * lax.axis_size(axis)
-  problem = _Problem(q, k, v, window, init, reset, embed, block_size)
+  arguments = q, k, v, window, init, reset, embed, block_size, method
+  problem = _Problem(*arguments)
   if axis is None:
     o, keys, values = _on_one_device(problem)
   elif scheme == "halo":
@@ -120,6 +138,7 @@ class _Problem(NamedTuple):
   reset: jax.Array | None
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None
   block_size: int | None
+  method: str
 
   def embedded(self, x, index):
     """Queries or keys with their positions."""
@@ -227,8 +246,9 @@ def _attend(problem, q, k, v, begin):
   index = np.arange(total) if time == 1 else jnp.arange(total)
   q = problem.embedded(q, index[total - time :])
   placed, window = problem.embedded(k, index), problem.window
-  size = problem.block_size
-  o = _window_blocks.attend(q, placed, v, start, window, size)
+  whole = problem.init is None and problem.reset is None and total == time
+  options = problem.block_size, problem.method, whole
+  o = _window_blocks.attend(q, placed, v, start, window, *options)
   return o, *problem.kept(k, v, start[..., -1])
 
 

@@ -183,7 +183,9 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
       f"mesh: the arm {arm!r} is trained by {name}, and only ppo takes a mesh"
     )
   only = dataclasses.replace(config, arms={arm: fields})
-  return arms.merge(only, arm, algorithms.get(name).Config, config.agent)
+  agent = arms.merge(only, arm, algorithms.get(name).Config, config.agent)
+  skip = agent.skip_nonfinite or config.on_nonfinite == "skip"
+  return dataclasses.replace(agent, skip_nonfinite=skip)
 
 
 def evaluation_configs(

@@ -23,6 +23,7 @@ from jaxseq.spr import augmentation
 from jaxseq.spr import inputs
 from jaxseq.spr import optimizer
 from jaxseq.spr import q_heads
+from jaxseq.training import optimizers
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -63,6 +64,8 @@ class Config:
     priority: "kl": KL(target || prediction); "loss": the loss of the values
       itself. Agents without a distribution have min(|error|, 1) with "kl".
     optimizer: options of the optimizer.
+    skip_nonfinite: whether an update is left out that would make a number that
+      is not finite, see `optimizers.step`.
     sequence: what an agent with a memory learns from, see `sequence_loss`;
       means nothing without one.
   """
@@ -81,6 +84,7 @@ class Config:
   target_noise: Literal["copied", "fresh"] = "copied"
   priority: Literal["kl", "loss"] = "kl"
   optimizer: OptimizerConfig = OptimizerConfig()
+  skip_nonfinite: bool = False
   sequence: frame_sequences.Config = frame_sequences.Config()
 
   def __post_init__(self):
@@ -148,6 +152,7 @@ class Metrics(NamedTuple):
     stem_norm: (), of the gradient of encoder and head, before clipping.
     transition_norm: (), of that of the transition model.
     priority: (batch,), without importance weights and before any exponent.
+    skipped: (), how many updates were left out; None where none is.
   """
 
   loss: Array
@@ -156,6 +161,7 @@ class Metrics(NamedTuple):
   stem_norm: Array
   transition_norm: Array
   priority: Array
+  skipped: Array | None = None
 
 
 # From parameters to the loss, and metrics of which the norms are still missing.
@@ -235,10 +241,19 @@ def descend(
   """
   grads, metrics = jax.grad(loss, has_aux=True)(state.params)
   grads, norms = optimizer.clip(grads, config.optimizer.max_grad_norm)
-  steps, optimizer_state = optimizer.make(config.optimizer).update(
-    grads, state.optimizer, state.params
+  params, optimizer_state, skipped = optimizers.step(
+    optimizer.make(config.optimizer),
+    grads,
+    state.optimizer,
+    state.params,
+    skip_nonfinite=config.skip_nonfinite,
   )
-  params = optax.apply_updates(state.params, steps)
+  if skipped:
+    # One error that is not finite would spoil the sums of all priorities.
+    priority = metrics.priority
+    metrics = metrics._replace(
+      priority=jnp.where(jnp.isfinite(priority), priority, 0), **skipped
+    )
   target, momentum, target_noise, step = _follow(config, state, params, noise)
   state = State(
     params, target, momentum, optimizer_state, noise, target_noise, step

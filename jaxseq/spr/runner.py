@@ -18,6 +18,7 @@ import numpy as np
 from jaxseq.spr import agent
 from jaxseq.spr import game as games
 from jaxseq.spr import resets
+from jaxseq.training import optimizers
 from jaxseq.training.devices import seeds
 
 State = agent.State
@@ -79,7 +80,8 @@ def make_chunk(
     metrics (seeds,): the means of the games that ended (NaN if none did),
     "episode_return" and "episode_length", their number "episodes", and the
     means of "loss", "rl_loss", "spr_loss" and "stem_norm" over the updates (NaN
-    before the first one). The states are donated.
+    before the first one), and where updates may be left out their number,
+    "skipped". The states are donated.
   """
   if compiled_loop is None:
     compiled_loop = jax.default_backend() != "cpu"
@@ -140,7 +142,10 @@ class _Programs:
 
     def learn(state):
       state, metrics = agent.learn(config, state)
-      return state, {name: getattr(metrics, name) for name in _LOSSES}
+      learned = {name: getattr(metrics, name) for name in _LOSSES}
+      if metrics.skipped is not None:
+        learned[optimizers.SKIPPED] = metrics.skipped
+      return state, learned
 
     def body(state, learning):
       state, played = interact(state, learning)
@@ -187,6 +192,9 @@ def _means(played, losses) -> dict[str, np.ndarray]:
     if losses:
       values = _flat([step[name] for step in losses])
       means[name] = _mean(values, np.ones_like(values, bool))
+  if losses and optimizers.SKIPPED in losses[0]:
+    skipped = _flat([step[optimizers.SKIPPED] for step in losses])
+    means[optimizers.SKIPPED] = skipped.sum(axis=1)
   return means
 
 

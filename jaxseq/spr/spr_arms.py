@@ -12,12 +12,14 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq._types import PyTree
 from jaxseq.spr import agent as spr_agent
 from jaxseq.spr import full_games
 from jaxseq.spr import game as games
 from jaxseq.spr import gifs
 from jaxseq.spr import runner
 from jaxseq.spr import settings as spr_settings
+from jaxseq.training import finite
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
@@ -76,7 +78,14 @@ class Program(seed_program.SeedProgram):
     self, state: runner.State, count: int
   ) -> tuple[runner.State, dict[str, np.ndarray]]:
     """Takes a number of steps, see `runner.make_chunk`."""
-    return self._steps(state, count)
+    state, metrics = self._steps(state, count)
+    if self.config.on_nonfinite != "ignore":
+      metrics[finite.FLAGS] = self.broken(state)
+    return state, metrics
+
+  def trained(self, state: runner.State) -> PyTree:
+    """Returns the parameters of what acts and learns."""
+    return state.agent.params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,5 +158,10 @@ def make_arms(config: Config) -> dict[str, Arm]:
   for name in config.arms:
     settings = arms.merge(config, name, spr_settings.Settings, config.settings)
     game = spr_settings.make_game(settings)
-    made[name] = Arm(settings, game, spr_settings.agent_config(settings, game))
+    agent = spr_settings.agent_config(settings, game)
+    if config.on_nonfinite == "skip":
+      update = dataclasses.replace(agent.variant.update, skip_nonfinite=True)
+      variant = dataclasses.replace(agent.variant, update=update)
+      agent = dataclasses.replace(agent, variant=variant)
+    made[name] = Arm(settings, game, agent)
   return made

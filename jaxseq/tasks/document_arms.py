@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import optax
 
+from jaxseq._types import PyTree
 from jaxseq.tasks import base
 from jaxseq.tasks import document_plans
 from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import errors
+from jaxseq.training import finite
 from jaxseq.training import planned
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import supervised_arms
@@ -29,6 +31,7 @@ class Program:
 
   steps_per_update = 1
   update_axis = 0
+  losses = ("train_bits_per_token", "grad_norm")
 
   def __init__(self, config: supervised_arms.Supervised, arm: "Arm"):
     self.num_updates = config.num_updates
@@ -36,6 +39,8 @@ class Program:
     self._seed = config.seed
     self._arm = arm
     self._score = planned.make_evaluate(arm.problem)
+    self._on_nonfinite = config.on_nonfinite
+    self._flags = jax.jit(lambda tree: finite.flags(tree)[None])
 
   def init(self) -> planned.State:
     """Returns the state before the first update, on all devices."""
@@ -45,9 +50,29 @@ class Program:
   template = init
 
   @functools.cached_property
-  def chunk(self):
+  def _update(self):
+    return planned.make_chunk(
+      self._arm.problem,
+      self._arm.optimizer,
+      skip_nonfinite=self._on_nonfinite == "skip",
+    )
+
+  def chunk(
+    self, state: planned.State, count: int
+  ) -> tuple[planned.State, dict[str, Any]]:
     """Makes a number of updates, see `planned.make_chunk`."""
-    return planned.make_chunk(self._arm.problem, self._arm.optimizer)
+    state, metrics = self._update(state, count)
+    if self._on_nonfinite != "ignore":
+      metrics[finite.FLAGS] = self.broken(state)
+    return state, metrics
+
+  def trained(self, state: planned.State) -> PyTree:
+    """Returns the variables in a state."""
+    return state.variables
+
+  def broken(self, state: planned.State) -> jax.Array:
+    """Returns `finite.flags` of the variables (1, leaves)."""
+    return self._flags(state.variables)
 
   @functools.cached_property
   def _valid(self):

@@ -11,11 +11,13 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   checkpoint     asynchronous Orbax checkpoints, verified when restored
   scalars        metrics.jsonl and TensorBoard event files
   loop           chunks of compiled updates, logging, checkpoints, exact resume
+  streams        standard output that may be closed or full
   signals        a stop that is asked for by SIGTERM or SIGINT
   progress       bar with metrics, speed and time left
   comparison     arms and seeds of a problem, start to end
   devices        meshes, placement, processes, seeds, watchdog
   shuffle        random orders of which any part is computed alone
+  finite         numbers that are not finite are noticed, and acted on
   supervised     a problem's state and its updates by gradient
   mixed_lengths  loss and gradient of a planned batch on many devices
   planned        training on planned batches
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
   from jaxseq.training import errors as errors
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
+  from jaxseq.training import finite as finite
   from jaxseq.training import integrity as integrity
   from jaxseq.training import leaves as leaves
   from jaxseq.training import lock as lock
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
   from jaxseq.training import scalars as scalars
   from jaxseq.training import shuffle as shuffle
   from jaxseq.training import signals as signals
+  from jaxseq.training import streams as streams
   from jaxseq.training import supervised as supervised
   from jaxseq.training import tables as tables
 else:

@@ -29,6 +29,7 @@ import re
 import sys
 from typing import Any
 from typing import NoReturn
+from typing import get_args
 
 from absl import app as absl_app
 from absl import flags
@@ -38,7 +39,9 @@ from ml_collections import config_flags
 
 from jaxseq.training import configuration
 from jaxseq.training import errors
+from jaxseq.training import finite
 from jaxseq.training import signals
+from jaxseq.training import streams
 from jaxseq.training.devices import processes
 
 USER_ERROR_EXIT_CODE = 2
@@ -100,6 +103,18 @@ def define_mesh() -> flags.FlagHolder:
   )
 
 
+@functools.cache
+def define_on_nonfinite() -> flags.FlagHolder:
+  """Defines `--on_nonfinite=stop|skip|ignore`; returns its holder."""
+  return flags.DEFINE_enum(
+    "on_nonfinite",
+    None,
+    get_args(finite.Action),
+    "where a loss, a gradient or a parameter becomes NaN or infinite: stop "
+    "(the default), skip such updates and count them, or ignore it",
+  )
+
+
 def run_main(
   main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None
 ) -> NoReturn:
@@ -107,19 +122,28 @@ def run_main(
 
   A wrong flag or config, and any `errors.UserError` that `main` raises, is
   printed as `error: <one sentence>` on stderr and ends the program with exit
-  code 2; an interruption ends with one line and exit code 130. Every other
-  exception keeps its traceback.
+  code 2, or 3 if numbers are not finite (`finite.NotFinite`); an interruption
+  ends with one line and exit code 130. Every other exception keeps its
+  traceback.
 
   Args:
     main: called with the arguments that are no flags; returns an exit code.
     argv: the command line; `sys.argv` if None.
   """
+  out, _ = streams.install()
 
   def guarded(rest: list[str]) -> int | None:
     try:
       signals.exit_on_sigterm()
       processes.start()
-      return main(rest)
+      code = main(rest)
+      out.flush()
+      if out.lost():
+        _exit_with(
+          f"the standard output could not be written ({out.lost()}); what the "
+          "run has reached is in its workdir"
+        )
+      return code
     except errors.UserError as error:
       _exit_with(error)
     except KeyboardInterrupt:
@@ -137,7 +161,7 @@ def run_main(
 def _exit_with(error: BaseException | str) -> NoReturn:
   text = error if isinstance(error, str) else errors.one_sentence(error)
   print(f"error: {text}", file=sys.stderr, flush=True)
-  sys.exit(USER_ERROR_EXIT_CODE)
+  sys.exit(getattr(error, "exit_code", USER_ERROR_EXIT_CODE))
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -150,6 +174,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
       raise errors.UserError("--config=FILE is missing: name a config file")
     try:
       rest = flags.FLAGS(argv)
+    except SystemExit:
+      # The help has been shown, which absl takes for an error.
+      sys.exit(0)
     except (
       flags.Error,
       LookupError,

@@ -7,6 +7,7 @@ the fall-back to the newest good checkpoint when a newer one is damaged.
     checkpoints/30/state/            Orbax
     checkpoints/30/integrity.json    digests
     checkpoints/40.damaged/          set aside by `restore`
+    checkpoints/30.pinned            30 is kept, see `pin`
     checkpoints/tmp-50/              being written; meaningless after a kill
 """
 
@@ -35,6 +36,7 @@ from jaxseq.training import leaves
 _STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
+_PINNED = ".pinned"
 # Other digits than these ten, such as ², are no number of a step.
 _STEP = re.compile("[0-9]+")
 
@@ -149,8 +151,9 @@ class Checkpointer:
       The step and the tree; None if there are no checkpoints.
 
     Raises:
-      CheckpointError: every checkpoint is damaged, or the template has another
-        structure, shape or dtype than what was saved.
+      CheckpointError: every checkpoint is damaged, a damaged one cannot be set
+        aside, or the template has another structure, shape or dtype than what
+        was saved.
     """
     self.wait()
     damaged: dict[int, str] = {}
@@ -178,6 +181,20 @@ class Checkpointer:
       f"no checkpoint in {str(self._directory)!r} is whole ({reasons}); remove "
       "that directory to start anew"
     )
+
+  def pin(self, step: int) -> None:
+    """Keeps a step for good, however many newer ones there are.
+
+    Of several that are pinned the first is: it is the one before anything went
+    wrong.
+    """
+    if self._read_only:
+      raise ValueError("pin() on a Checkpointer with read_only=True")
+    self.wait()
+    if jax.process_index() == 0 and not any(
+      self._path(other).with_suffix(_PINNED).exists() for other in self.steps()
+    ):
+      self._path(step).with_suffix(_PINNED).touch()
 
   def wait(self) -> None:
     """Waits until the last save is on disk.
@@ -247,6 +264,8 @@ class Checkpointer:
   def _prune(self) -> None:
     """Removes the checkpoints that are not new enough."""
     for step in self.steps()[: -self._keep]:
+      if self._path(step).with_suffix(_PINNED).exists():
+        continue
       # Renamed first: a kill must not leave half a checkpoint.
       doomed = self._directory / f"{_TEMPORARY}old-{step}"
       os.rename(self._path(step), doomed)
@@ -290,11 +309,19 @@ class Checkpointer:
       for step in damaged:
         target = self._path(step).with_suffix(_DAMAGED)
         try:
-          if target.exists():
+          if target.is_dir():
             shutil.rmtree(target)
+          else:
+            target.unlink(missing_ok=True)
           os.rename(self._path(step), target)
         except OSError as error:
-          fate = f"not set aside ({errors.one_sentence(error)})"
+          # The run would come back to this step, and could not save it.
+          raise CheckpointError(
+            f"checkpoint {step} in {str(self._directory)!r} is damaged "
+            f"({damaged[step]}) and cannot be set aside "
+            f"({errors.one_sentence(error)}): remove it, or make the directory "
+            "writable"
+          ) from error
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices("damaged checkpoints set aside")
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())

@@ -23,6 +23,7 @@ from ml_collections import config_dict
 import numpy as np
 
 from jaxseq.training import errors
+from jaxseq.training import files
 
 T = TypeVar("T")
 
@@ -103,9 +104,9 @@ def to_json(value: Any) -> Any:
     return [to_json(item) for item in value]
   if isinstance(value, np.generic):
     return to_json(value.item())
-  if isinstance(value, float) and not np.isfinite(value):
-    return str(value)
-  if value is None or isinstance(value, (bool, int, float, str)):
+  if isinstance(value, float):
+    return files.json_value(value)
+  if value is None or isinstance(value, (bool, int, str)):
     return value
   return repr(value)
 

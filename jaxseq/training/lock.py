@@ -23,6 +23,8 @@ FILE = ".lock"
 _WITHOUT = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 # Descriptors of the locks that this process holds, by device and inode.
 _held: dict[tuple[int, int], int] = {}
+# Their device and inode, by the directory that is locked.
+_files: dict[pathlib.Path, tuple[int, int]] = {}
 
 
 def hold(directory: pathlib.Path) -> None:
@@ -44,6 +46,7 @@ def hold(directory: pathlib.Path) -> None:
   file = found.st_dev, found.st_ino
   if file in _held:
     os.close(descriptor)
+    _files[directory.absolute()] = file
     return
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,9 +68,40 @@ def hold(directory: pathlib.Path) -> None:
     )
     return
   _held[file] = descriptor
+  _files[directory.absolute()] = file
   owner = {"pid": os.getpid(), "host": socket.gethostname()}
   os.ftruncate(descriptor, 0)
   os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+
+
+def check(place: pathlib.Path) -> None:
+  """Checks that the locks on the way to a place are still this process's.
+
+  A file that was removed keeps its lock, but the next program makes another:
+  then two would write to one directory, each over what the other wrote.
+
+  Args:
+    place: a directory in one that `hold` was called with, or itself.
+
+  Raises:
+    UserError: the directory or its lock was moved or removed, or another
+      program made a lock of its own.
+  """
+  place = place.absolute()
+  for directory in (place, *place.parents):
+    file = _files.get(directory)
+    if file is None:
+      continue
+    try:
+      found = (directory / FILE).stat()
+    except OSError:
+      found = None
+    if found is None or (found.st_dev, found.st_ino) != file:
+      raise errors.UserError(
+        f"workdir {str(directory)!r} or its file {FILE} was moved or removed "
+        "while this program wrote there, and another program may have taken "
+        "it; nothing more is written"
+      )
 
 
 def _holder(descriptor: int) -> str:

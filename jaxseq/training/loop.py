@@ -29,6 +29,8 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.training import errors
+from jaxseq.training import finite
+from jaxseq.training import lock
 from jaxseq.training import scalars
 from jaxseq.training import signals
 from jaxseq.training.devices import processes
@@ -54,6 +56,9 @@ class Checkpoints(Protocol):
   def restore(self, template: T) -> tuple[int, T] | None:
     """Returns the newest step that is whole and its state, if there is one."""
 
+  def pin(self, step: int) -> None:
+    """Keeps a step for good, however many newer ones there are."""
+
   def wait(self) -> None:
     """Waits until the last save is on disk."""
 
@@ -62,7 +67,10 @@ class Bar(contextlib.AbstractContextManager, Protocol):
   """Shows how far a run is, such as `progress.Progress`."""
 
   def start(self, step: int) -> None:
-    """Shows that the run begins, or goes on, at `step`."""
+    """Tells that the run begins, or goes on, at `step`."""
+
+  def doing(self, what: str, *, compiles: bool = False) -> None:
+    """Shows what runs now, and whether it may be compiled first."""
 
   def update(self, step: int, metrics: Metrics) -> None:
     """Shows that `step` steps are done."""
@@ -83,6 +91,7 @@ def run(
   evaluate_every: int = 1,
   progress: Bar | None = None,
   patience: float | None = None,
+  guard: finite.Guard | None = None,
 ) -> State:
   """Trains to the end, from the newest checkpoint if there is one.
 
@@ -118,6 +127,10 @@ def run(
       the program ends, see `watchdog`; 0 for never. None is an hour with
       several processes, which may wait for one another for ever, and otherwise
       never.
+    guard: looks for numbers that are not finite, of which chunks then tell
+      under the name `finite.FLAGS`. A state in which no run is left is not
+      saved; before one is saved in which some have failed, the newest
+      checkpoint is kept for good.
 
   Returns:
     The state after the last update.
@@ -126,6 +139,7 @@ def run(
     ValueError: a number is not positive, or the metrics do not fit
       `update_axis`.
     UserError: the checkpoint is from beyond the end of this run.
+    NotFinite: the guard has found that no run is left.
     Stopped: a signal asked for it.
   """
   _validate.all_positive(
@@ -138,7 +152,9 @@ def run(
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled, first = set(), processes.is_first()
+  evaluated: Metrics = {}
   with (
+    processes.end_with_the_others(),
     signals.GracefulStop() as stop,
     watchdog.Watchdog(patience) as dog,
     (progress if first else None) or contextlib.nullcontext() as bar,
@@ -151,16 +167,25 @@ def run(
       _print_resume(bar, step, num_updates * steps_per_update)
     if bar is not None:
       bar.start(step)
+    saved = step if done else None
+    if guard is not None and done:
+      _act(guard.restored(state, step), guard, None, None, None)
     stopped = stop.requested()
     while done < num_updates and not stopped:
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
       dog.beat(f"making the updates after step {step}")
+      if bar is not None:
+        fresh = count not in compiled
+        bar.doing("compiling" if fresh else "", compiles=fresh)
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
-      metrics = jax.device_get(metrics)
+      metrics, broken = jax.device_get(metrics), None
+      if guard is not None:
+        metrics, broken = guard.take(metrics)
       seconds = time.monotonic() - start
       rows = list(scalars.split_updates(metrics, count, update_axis))
+      before = step
       done += count
       step, chunk = done * steps_per_update, -(-done // chunk_size)
       last = done == num_updates
@@ -168,11 +193,19 @@ def run(
         # The first chunk of a size is compiled: its time tells no speed.
         rows[-1]["steps_per_second"] = count * steps_per_update / seconds
       compiled.add(count)
-      for back, row in zip(range(len(rows) - 1, -1, -1), rows):
-        _write(writer, (done - back) * steps_per_update, row)
+      steps = [(done - back) * steps_per_update for back in range(len(rows))][
+        ::-1
+      ]
+      for at, row in zip(steps, rows):
+        _write(writer, at, row)
+      if guard is not None:
+        found = guard.look(state, [*zip(steps, rows)], broken, before, saved)
+        _act(found, guard, checkpointer, writer, saved)
       latest = scalars.flatten(rows[-1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
+        if bar is not None:
+          bar.doing("evaluating", compiles=not evaluated)
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
@@ -182,10 +215,13 @@ def run(
       stopped = stop.requested()
       due = last or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
+        if first:
+          lock.check(checkpointer.directory)
         if writer is not None:
           # The rows before a checkpoint are never written again.
           writer.flush()
         checkpointer.save(step, state)
+        saved = step
     if checkpointer is not None:
       checkpointer.wait()
   if stopped and done < num_updates:
@@ -208,6 +244,27 @@ def _restore(checkpointer, state, num_updates, steps_per_update):
       f"makes {steps_per_update} steps per update"
     )
   return done, state
+
+
+def _act(found, guard, checkpointer, writer, saved) -> None:
+  """Tells what a guard has found, pins the last good state, or ends the run.
+
+  Raises:
+    NotFinite: no run is left.
+  """
+  if not found:
+    return
+  if guard.all_failed:
+    if writer is not None:
+      writer.flush()
+    if checkpointer is not None:
+      checkpointer.wait()
+    raise finite.NotFinite(guard.failed)
+  if checkpointer is not None and saved is not None:
+    checkpointer.pin(saved)
+  if processes.is_first():
+    for sentence in finite.sentences(found):
+      print(f"warning: {sentence}; the others go on", file=sys.stderr)
 
 
 def _write(writer, step: int, row: Metrics) -> None:

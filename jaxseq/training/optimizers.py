@@ -14,13 +14,19 @@ from typing import Literal
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq._types import T
+from jaxseq.training import packing
 
 # Parameters that nothing should pull towards zero: biases and norm scales.
 NO_DECAY = r"(^|/)(b|b_\w+|bias|bias_\w+|\w+_bias|scale)$"
+
+# Metric: how many steps were left out because of numbers that are not finite.
+SKIPPED = "skipped"
 
 _REST = "rest"
 _REST_NO_DECAY = "rest_no_decay"
@@ -183,7 +189,7 @@ def make_schedule(config: Config) -> optax.Schedule:
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config) -> packing.Elementwise:
   """Returns the optimiser; its `init` raises if a group is empty."""
   factor = make_schedule(config)
 
@@ -201,10 +207,57 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   optimizer = optax.partition(
     transforms, lambda p: path_labels(p, config.groups, config.no_decay)
   )
-  if config.max_grad_norm is None:
-    return optimizer
-  clip = optax.clip_by_global_norm(config.max_grad_norm)
-  return optax.chain(clip, optimizer)
+  if config.max_grad_norm is not None:
+    clip = optax.clip_by_global_norm(config.max_grad_norm)
+    optimizer = optax.chain(clip, optimizer)
+  return packing.Elementwise(*optimizer)
+
+
+def step(
+  optimizer: optax.GradientTransformation,
+  gradients: PyTree,
+  opt_state: PyTree,
+  params: PyTree,
+  *,
+  skip_nonfinite: bool = False,
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+  """Makes one step of an optimiser.
+
+  Args:
+    optimizer: the optimiser.
+    gradients: of the parameters.
+    opt_state: its state.
+    params: the parameters.
+    skip_nonfinite: whether a step leaves all as it is if a gradient, or a
+      parameter after it, would not be finite.
+
+  Returns:
+    The parameters and the state after the step; and metrics, with
+    `skip_nonfinite` the int32 `SKIPPED`, 1 if the step was left out.
+  """
+  updates, after = optimizer.update(gradients, opt_state, params)
+  new = optax.apply_updates(params, updates)
+  if not skip_nonfinite:
+    return new, after, {}
+  leaves = [*jax.tree.leaves(gradients), *jax.tree.leaves(new)]
+  checks = [jnp.isfinite(leaf).all() for leaf in leaves]
+  whole = jnp.stack(checks).all()
+  new = keep_if(whole, new, params)
+  after = keep_if(whole, after, opt_state)
+  return new, after, {SKIPPED: jnp.where(whole, 0, 1)}
+
+
+def keep_if(condition: jax.Array, new: T, old: T) -> T:
+  """Returns one of two pytrees of the same structure."""
+  return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def over_steps(metrics: dict[str, Any]) -> dict[str, Any]:
+  """Returns the means of metrics over steps (n,), and the sum of `SKIPPED`."""
+  means = jax.tree.map(lambda x: x.mean(axis=0), metrics)
+  if SKIPPED in metrics:
+    means[SKIPPED] = metrics[SKIPPED].sum(axis=0)
+  return means
 
 
 def describe(config: Config, params: PyTree) -> list[Row]:

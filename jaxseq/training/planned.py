@@ -22,6 +22,7 @@ import optax
 from jaxseq._types import PyTree
 from jaxseq.planner import rows
 from jaxseq.training import mixed_lengths
+from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
 
 # Of chunk sizes, and of the degrees 1, 2, 4, ...
@@ -101,13 +102,17 @@ def init(
 
 
 def make_chunk(
-  problem: Problem, optimizer: optax.GradientTransformation
+  problem: Problem,
+  optimizer: optax.GradientTransformation,
+  *,
+  skip_nonfinite: bool = False,
 ) -> Callable[[State, int], tuple[State, dict[str, np.ndarray]]]:
   """Returns the function that makes a number of updates.
 
   Args:
     problem: the problem.
     optimizer: the optimiser.
+    skip_nonfinite: see `optimizers.step`, whose metrics there are too.
 
   Returns:
     (state, count) -> the state and metrics, (count,) each:
@@ -126,9 +131,17 @@ def make_chunk(
   def improve(variables, opt_state, gradients):
     trained = {"params": variables["params"]}
     gradients = {"params": gradients["params"]}
-    updates, opt_state = optimizer.update(gradients, opt_state, trained)
-    trained = optax.apply_updates(trained, updates)
-    return trained, opt_state, optax.tree.norm(gradients)
+    trained, opt_state, skipped = optimizers.step(
+      optimizer, gradients, opt_state, trained, skip_nonfinite=skip_nonfinite
+    )
+    return (
+      trained,
+      opt_state,
+      {
+        "grad_norm": optax.tree.norm(gradients),
+        **skipped,
+      },
+    )
 
   improve = jax.jit(
     improve, donate_argnums=(1, 2), out_shardings=_whole(problem)
@@ -141,13 +154,13 @@ def make_chunk(
     for update in range(int(state.update), int(state.update) + count):
       step = problem.make_step(update)
       loss, gradients = loss_and_grad(variables, step.batch)
-      variables, opt_state, norm = improve(variables, opt_state, gradients)
+      variables, opt_state, changed = improve(variables, opt_state, gradients)
       for degree, level in step.programs:
         programs[degree.bit_length() - 1, level] = True
       made.append(
         {
           "train_bits_per_token": loss / math.log(2),
-          "grad_norm": norm,
+          **changed,
           "tokens": step.batch.num_targets,
           "waves": len(step.batch.keys),
           "padding": step.batch.padding,

@@ -158,6 +158,14 @@ def versions() -> dict[str, Any]:
 
 
 def _make_writable(path: pathlib.Path) -> None:
+  try:
+    str(path.absolute()).encode()
+  except UnicodeEncodeError as error:
+    raise errors.UserError(
+      f"workdir {str(path)!a} has characters that this locale's encoding "
+      f"({sys.getfilesystemencoding()}) cannot tell: choose another name, or "
+      "set PYTHONUTF8=1 if it is UTF-8"
+    ) from error
   if path.exists() and not path.is_dir():
     raise errors.UserError(f"workdir {str(path)!r} is a file, not a directory")
   try:

@@ -117,9 +117,19 @@ class MetricWriter:
             self._events.add_scalar(tag, scalar, step, walltime=wall_time)
 
   def flush(self) -> None:
-    """Puts everything written so far on disk."""
+    """Puts everything written so far on disk.
+
+    A file that was moved or removed meanwhile is begun anew.
+    """
     if self._file is not None:
       os.fsync(self._file.fileno())
+      if not self._in_place():
+        logging.warning(
+          "%s was moved or removed; the rows up to here are no longer in it",
+          self._path,
+        )
+        self._file.close()
+        self._file = open(self._path, "a", encoding="utf-8")
     if self._events is not None:
       self._events.flush()
 
@@ -131,6 +141,15 @@ class MetricWriter:
     if self._events is not None:
       self._events.close()
       self._events = None
+
+  def _in_place(self) -> bool:
+    """Returns whether the open file is the one that has its name."""
+    try:
+      return os.path.samestat(
+        os.fstat(self._file.fileno()), os.stat(self._path)
+      )
+    except FileNotFoundError:
+      return False
 
   def _open(self) -> None:
     if self._file is not None:
@@ -162,11 +181,15 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     path: the file, or the directory that holds it.
 
   Returns:
-    One dict per row; numbers that are not finite are floats again.
+    One dict per row; numbers that are not finite are floats again. If there is
+    no such file a warning tells so, and there are no rows.
   """
   path = pathlib.Path(path)
   if path.is_dir():
     path = path / FILE
+  if not path.exists():
+    logging.warning("%s does not exist: there are no rows", path)
+    return []
   return [
     {name: _from_json(value) for name, value in row.items()}
     for _, row in _lines(path)

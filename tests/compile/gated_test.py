@@ -16,7 +16,7 @@ pytestmark = pytest.mark.compile
 
 ROWS, TIME = 64, 1024
 # Gates of the inputs and of the state.
-GATES = {"gru": (3, 3), "lstm": (4, 4), "slstm": (4, 4)}
+GATES = {"elman": (1, 1), "gru": (3, 3), "lstm": (4, 4), "slstm": (4, 4)}
 
 
 def program(name, label, features, *, method="auto", time=TIME):
@@ -56,8 +56,10 @@ def program(name, label, features, *, method="auto", time=TIME):
   [
     ("forward", 512, "auto", 2850),
     ("gradient", 512, "auto", 9900),
-    ("forward", 128, "pallas", 235),
-    ("gradient", 128, "pallas", 1055),
+    ("forward", 64, "pallas", 235),
+    ("gradient", 64, "pallas", 1055),
+    ("forward", 512, "pallas", 235),
+    ("gradient", 512, "pallas", 1055),
   ],
 )
 def test_kernels_of_a_gpu(label, features, method, budget):
@@ -67,25 +69,23 @@ def test_kernels_of_a_gpu(label, features, method, budget):
   assert count <= budget
 
 
-# Bytes that do not fit the registers of a thread, forward and backward: none
-# where a block has 64 features, and four warpgroups have half the registers.
+# In one block, and over clusters of 4, 8 and 16. Without bytes that do not fit
+# the registers of a thread.
 @pytest.mark.parametrize(
-  ("name", "features", "budgets"),
+  ("name", "features"),
   [
-    ("gru", 64, (0, 0)),
-    ("lstm", 64, (0, 0)),
-    ("gru", 128, (0, 572)),
-    ("lstm", 128, (167, 1074)),
+    *(("lstm", 64), ("slstm", 64)),
+    *(("gru", 128), ("elman", 256), ("gru", 512), ("slstm", 512)),
   ],
 )
-def test_spills_of_a_gpu(name, features, budgets, capfd, monkeypatch):
+def test_nothing_spills_on_a_gpu(name, features, capfd, monkeypatch):
   monkeypatch.setenv("MOSAIC_GPU_DUMP_PTXAS", "1")
-  arguments = program(name, "gradient", features, method="pallas")
+  arguments = program(name, "gradient", features, method="pallas", time=128)
   targets.compiled("cuda", *arguments)
   found = resources.registers(capfd.readouterr().out)
   print("\n", found)
-  for kernel, budget in zip(("gated_forward", "gated_backward"), budgets):
-    assert found[kernel].spilled <= budget
+  assert {"gated_forward", "gated_backward"} <= set(found)
+  assert all(kernel.spilled == 0 for kernel in found.values())
 
 
 def compile_for_tpu():

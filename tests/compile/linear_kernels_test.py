@@ -1,4 +1,4 @@
-"""The linear kernels, and the core of S5 around them, on a TPU v5e and an H100.
+"""The linear kernels on a TPU v5e and an H100.
 
 The compilers need neither.
 Run by `make test-compile`; `-s` shows the numbers behind the budgets.
@@ -110,36 +110,3 @@ def test_bytes_stay_near_the_floor(platform, label):
     floor *= arguments[1].dtype.itemsize
     print(f"\n{platform}, {label}, {cases.__name__}: {moved / 1e9:.2f} GB")
     assert moved <= (4.1 if "complex" in label else 1.05) * floor
-
-
-@pytest.mark.parametrize(
-  ("label", "budget"), [("forward", 0.36), ("gradient", 1.1)]
-)
-def test_bytes_of_the_core_of_s5(label, budget):
-  """Its inputs and outputs are 0.07 GB forward, and 0.36 GB with the gradient.
-
-  A third of the blocks that fill an H100: segments are read a second time.
-  """
-  states, width = 128, 256
-  system = (
-    jax.ShapeDtypeStruct((states,), jnp.complex64),
-    jax.ShapeDtypeStruct((states, width), jnp.complex64),
-    jax.ShapeDtypeStruct((width, states), jnp.complex64),
-    jax.ShapeDtypeStruct((ROWS, TIME, width), jnp.float32),
-  )
-  reset = jax.ShapeDtypeStruct((ROWS, TIME), jnp.bool_)
-
-  def run(*arguments):
-    *system, reset = arguments
-    return recurrence.lti_scan(*system, reset=reset, method="pallas")[0]
-
-  def loss(system, reset):
-    return jnp.sum(run(*system, reset) ** 2)
-
-  if label == "forward":
-    compiled = targets.compiled("cuda", run, *system, reset)
-  else:
-    compiled = targets.compiled("cuda", jax.grad(loss), system, reset)
-  moved = kernels.moved(compiled.as_text()) / 1e9
-  print(f"\n{label}: {moved:.2f} GB")
-  assert moved <= budget

@@ -21,14 +21,14 @@ ROWS, TIME, D, N = 8, 4096, 2048, 16
 GB = 1e9
 
 
-def program(label, method="auto"):
+def program(label, method="auto", rows=ROWS, D=D):
   """A function, "forward" or "gradient", and shapes for it."""
 
   def shape(*sizes, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(sizes, dtype)
 
   low = functools.partial(shape, dtype=jnp.bfloat16)
-  lead = ROWS, TIME
+  lead = rows, TIME
   system = low(*lead, D), shape(*lead, D), shape(D, N), low(*lead, N)
   arguments = *system, low(*lead, N), shape(D)
   reset = shape(*lead, dtype=jnp.bool_)
@@ -89,6 +89,17 @@ def test_registers_of_a_gpu(capfd, monkeypatch):
   # Its shared memory has room for one block: four warps may have 255 each.
   assert saving["selective_backward"].used <= 184
   assert saving["selective_backward"].spilled == 0
+
+
+def test_registers_of_a_gpu_with_segments_of_time(capfd, monkeypatch):
+  """Where one row gives too few blocks."""
+  monkeypatch.setenv("MOSAIC_GPU_DUMP_PTXAS", "1")
+  targets.compiled("cuda", *program("gradient", "pallas", rows=1, D=256))
+  found = resources.registers(capfd.readouterr().out)
+  print("\n", found)
+  for name in ("selective_summary", "selective_adjoint_summary"):
+    assert found[name].used <= 128
+  assert all(each.spilled == 0 for each in found.values())
 
 
 def test_bundles_of_a_tpu(tmp_path):

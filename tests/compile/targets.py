@@ -13,6 +13,7 @@ from unittest import mock
 
 import jax
 from jax.experimental import topologies
+from jax.extend import backend as extend_backend
 from jax.sharding import SingleDeviceSharding
 
 from jaxseq.recurrence import kernels
@@ -125,6 +126,14 @@ def compiled(platform: str, function, *arguments):
   return lowered.compile()
 
 
+def _device(platform):
+  """The device that is described, or this machine's."""
+  if platform not in _CHIPS:
+    return jax.devices()[0]
+  (device,) = sharding(platform).device_set
+  return device
+
+
 @contextlib.contextmanager
 def choosing_for(platform: str, chip: str | None = None):
   """Choices are as on a machine with that chip inside.
@@ -141,6 +150,10 @@ def choosing_for(platform: str, chip: str | None = None):
   jax.clear_caches()
   with (
     mock.patch.object(jax, "default_backend", return_value=backend),
+    # By which tokamax chooses.
+    mock.patch.object(
+      extend_backend, "get_default_device", functools.partial(_device, platform)
+    ),
     kernels.choosing_for(backend, chip),
   ):
     yield

@@ -123,6 +123,15 @@ def test_step_names_the_bad_argument(mixer, changes, message):
     mixer.module.step(mixer.config, mixer.params, **(arguments | changes))
 
 
+def test_step_of_a_sequence_says_that_it_is_one(mixer):
+  """Not that the state is wrong, which is that of the sequence's batch."""
+  state = mixer.module.initial_state(mixer.config, (2,))
+  x = jnp.zeros((2, 5, cases.D_MODEL))
+  message = r"x: got shape \(2, 5, 6\), expected \(2, 6\), .* are for apply"
+  with pytest.raises(ValueError, match=message):
+    mixer.module.step(mixer.config, mixer.params, x, state)
+
+
 @pytest.mark.parametrize("name", mixers.names())
 def test_parameters_of_another_configuration(name):
   module = mixers.get(name)

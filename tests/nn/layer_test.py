@@ -194,6 +194,8 @@ def test_bfloat16(norm, activation):
     ({"activation": "relu"}, "activation: got 'relu', expected one of 'full_g"),
     ({"dropout": 1.0}, "dropout: got 1.0, expected a rate, 0 <= rate < 1"),
     ({"dtype": "int8"}, "dtype: got 'int8', expected one of 'float32'"),
+    ({"dtype": jnp.int8}, "dtype: got 'int8', expected one of 'float32'"),
+    ({"dtype": 8}, "dtype: got 8, expected one of 'float32'"),
     ({"shared_norm": True, "norm": "rms"}, "shared_norm: got True, expected F"),
     ({"shared_norm": True, "gtrxl_norm": True}, "shared_norm: got True, expec"),
   ],
@@ -201,6 +203,11 @@ def test_bfloat16(norm, activation):
 def test_bad_config(options, message):
   with pytest.raises(ValueError, match=message):
     _config(**options)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.dtype(jnp.bfloat16)])
+def test_a_dtype_is_its_name(dtype):
+  assert _config(dtype=dtype) == _config(dtype="bfloat16")
 
 
 def test_bad_width():

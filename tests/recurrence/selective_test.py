@@ -397,3 +397,13 @@ def test_step_names_bad_arguments():
     ValueError, match=r"state: got shape .*, expected \(2, 4, 3\)"
   ):
     recurrence.selective_step(*arguments, *weights, jnp.ones((D, N)))
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_no_rows_at_all(method):
+  x, B = jnp.ones((0, 5, 3)), jnp.ones((0, 5, 2))
+  y, final = recurrence.selective_scan(
+    x, x, -jnp.ones((3, 2)), B, B, method=method
+  )
+  assert y.shape == x.shape
+  assert final.shape == (0, 3, 2)

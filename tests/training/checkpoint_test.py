@@ -426,3 +426,39 @@ def test_read_only_refuses_to_save(two_steps):
   with checkpoint.Checkpointer(two_steps, read_only=True) as reader:
     with pytest.raises(ValueError, match="read_only"):
       reader.save(30, small(30))
+
+
+def test_a_damaged_step_that_cannot_be_set_aside_is_an_error(
+  damaged, monkeypatch
+):
+  (damaged / "20" / "integrity.json").write_text("{}")
+
+  def refuse(*unused):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(checkpoint.os, "rename", refuse)
+  with pytest.raises(
+    checkpoint.CheckpointError,
+    match=r"checkpoint 20 .* is damaged .* and cannot be set aside .*denied",
+  ):
+    restore(damaged)
+  # A reader falls back all the same.
+  assert restore(damaged, read_only=True)[0] == 10
+
+
+def test_a_file_in_the_place_of_a_damaged_step_gives_way(damaged):
+  (damaged / "20" / "integrity.json").write_text("{}")
+  (damaged / "20.damaged").write_text("")
+  assert restore(damaged)[0] == 10
+  assert (damaged / "20.damaged").is_dir()
+
+
+def test_a_pinned_step_stays(tmp_path):
+  with checkpoint.Checkpointer(tmp_path, keep=2) as saver:
+    for step in range(1, 7):
+      saver.save(step, small(step))
+      if step in (2, 4):
+        # The first one that is pinned counts.
+        saver.pin(step)
+    saver.wait()
+    assert saver.steps() == [2, 5, 6]

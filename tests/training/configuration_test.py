@@ -219,11 +219,11 @@ def test_json_and_difference():
     build(optim={"lr": 2e-3, "max_norm": float("inf")}, widths=(64, 64))
   )
   assert old["_type"].endswith("Config")
-  assert new["optim"]["max_norm"] == "inf"
+  assert new["optim"]["max_norm"] == "Infinity"
   assert configuration.difference(old, old) == []
   assert configuration.difference(old, new) == [
     ("optim.lr", 1e-3, 2e-3),
-    ("optim.max_norm", None, "inf"),
+    ("optim.max_norm", None, "Infinity"),
     ("widths", [64], [64, 64]),
   ]
   assert configuration.difference({"a": 1}, {"b": True}) == [

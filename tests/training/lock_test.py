@@ -96,3 +96,20 @@ def test_a_directory_that_was_removed_is_locked_again(tmp_path):
   (path / lock.FILE).unlink()
   lock.hold(path)
   assert (path / lock.FILE).read_text()
+
+
+@pytest.mark.parametrize("change", ["removed", "taken", "moved"])
+def test_a_lock_that_is_gone_is_noticed(tmp_path, change):
+  path = tmp_path / "run"
+  prepare(path)
+  place = path / "arm" / "checkpoints"
+  lock.check(place)
+  if change == "moved":
+    path.rename(tmp_path / "elsewhere")
+  else:
+    (path / lock.FILE).unlink()
+  if change == "taken":
+    (path / lock.FILE).touch()
+  with pytest.raises(errors.UserError, match=r"'.*run' or its file \.lock was"):
+    lock.check(place)
+  lock.check(tmp_path / "another")

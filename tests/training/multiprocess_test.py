@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import numpy as np
 
 from jaxseq.training import checkpoint
 from jaxseq.training import scalars
+from jaxseq.training.devices import processes
 from jaxseq.training.devices import watchdog
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -26,7 +29,7 @@ def free_port():
 def run_two(script, *arguments):
   """Runs a script twice, side by side; returns codes, outputs and errors."""
   port = str(free_port())
-  processes = [
+  started = [
     subprocess.Popen(
       [sys.executable, str(_HERE / script), str(number), port, *arguments],
       env={
@@ -41,11 +44,11 @@ def run_two(script, *arguments):
     for number in range(2)
   ]
   try:
-    told = [process.communicate(timeout=90) for process in processes]
+    told = [process.communicate(timeout=90) for process in started]
   finally:
-    for process in processes:
+    for process in started:
       process.kill()
-  return [(process.returncode, *each) for process, each in zip(processes, told)]
+  return [(process.returncode, *each) for process, each in zip(started, told)]
 
 
 def test_two_processes_that_hang_end_with_a_sentence():
@@ -92,3 +95,15 @@ def test_two_processes_save_stop_and_fall_back_together(tmp_path):
   np.testing.assert_array_equal(state["weak_split"], np.arange(8.0) + last)
   words = jax.random.key_data(state["keys"])
   np.testing.assert_array_equal(words, [[0, last]] * 2)
+
+
+def test_a_process_ends_soon_when_another_has_gone():
+  start = time.monotonic()
+  (code, out, err), (killed, _, _) = run_two("dead_processes.py")
+  assert killed == -signal.SIGKILL
+  assert code == processes.EXIT_CODE, err
+  assert "not ended" not in out
+  assert "error: process 0 of 2: another process has gone" in err
+  assert "Traceback" not in err
+  # Twice what it takes to start; without this it waits for 100 seconds.
+  assert time.monotonic() - start < 60

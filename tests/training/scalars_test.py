@@ -216,3 +216,20 @@ def test_split_updates():
   assert row["a"].shape == (2, 3)
   with pytest.raises(ValueError, match=r"'a': got shape \(2, 3\)"):
     list(scalars.split_updates(stacked, 3, axis=0))
+
+
+def test_a_file_that_was_removed_is_begun_anew(tmp_path, caplog):
+  with scalars.MetricWriter(tmp_path, tensorboard=False) as writer:
+    writer.write(1, {"x": 1.0})
+    writer.flush()
+    (tmp_path / scalars.FILE).unlink()
+    writer.write(2, {"x": 2.0})
+    writer.flush()
+    assert "was moved or removed" in caplog.text
+    writer.write(3, {"x": 3.0})
+  assert [row["step"] for row in scalars.read(tmp_path)] == [3]
+
+
+def test_rows_that_are_gone_are_none(tmp_path, caplog):
+  assert scalars.read(tmp_path) == []
+  assert f"{scalars.FILE} does not exist" in caplog.text

@@ -112,7 +112,8 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     ValueError: naming the line that is not as the format says.
     MissingData: if there is no such file.
   """
-  path = datasets.find_file(path, "put the archive's .ts file there")
+  hint = "put the .ts file of the archive, timeseriesclassification.com, there"
+  path = datasets.find_file(path, hint)
   header = {}
   series, labels, times = [], [], []
   with columns.lines(path) as lines:

@@ -44,8 +44,8 @@ def choose(
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
-      "gated" (rows, time, heads, features), "dplr" (channels, states,
-      frequencies).
+      "gated" (rows, time, heads, features), "window" (rows, time, heads,
+      features, window), "dplr" (channels, states, frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -159,15 +159,23 @@ def _linear(platform, method, shape):
   rows, time, n = shape
   if platform == "tpu":
     return method, {"tile": 256 if time > 128 else 128}
-  # A block of threads takes 32 elements of 128 channels at a time. Segments of
-  # time are read twice: worth it where fewer than a quarter of 132 processors
-  # have a block. A power of two, as most lengths are multiples of one. None of
-  # this is measured.
-  blocks, segments = rows * -(-n // 128), 1
+  # A block of threads takes 32 elements of 128 channels at a time.
+  segments = _segments(rows, time, n)
+  return method, {"tile": 32, "stages": 3, "segments": segments}
+
+
+def _segments(rows, time, n):
+  """Segments of time side by side on a GPU, where a block has 128 channels.
+
+  They are read twice: worth it where fewer than a quarter of 132 processors
+  have a block. A power of two, as most lengths are multiples of one. None of
+  this is measured.
+  """
+  blocks, segments = max(rows, 1) * -(-n // 128), 1
   if blocks < 33:
     while segments * blocks < 100 and time >= 256 * segments:
       segments *= 2
-  return method, {"tile": 32, "stages": 3, "segments": segments}
+  return segments
 
 
 def _lti(platform, method, shape):
@@ -206,6 +214,9 @@ def _selective(platform, method, shape):
   size = next(divisors, min(longest, time))
   if method == "auto" and platform == "tpu":
     method = "sequential"
+  if method == "pallas" and platform == "gpu":
+    segments = {"segments": _segments(rows, time, d)}
+    return method, {"chunk_size": size} | segments
   method, _ = _linear(platform, method, (rows, size, d))
   return method, {"chunk_size": size}
 
@@ -247,7 +258,7 @@ def _softmax_outer(platform, method, shape):
     method = "sequential"
   elif method == "auto":
     method = "decays" if platform == "gpu" else "chunked"
-  if method == "decays":
+  if method in ("decays", "pallas"):
     return method, {}
   return method, {"chunk_size": min(time, 64 if platform == "cpu" else 128)}
 
@@ -263,7 +274,15 @@ def _gated(platform, method, shape):
   if method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
     size = max(64, size)
+  if method == "unrolled":
+    # More steps while a chunk's gates take no more than some MB.
+    size = max(size, min(256, 2**19 // max(1, rows * heads * features)))
   return method, {"chunk_size": min(time, size)}
+
+
+def _window(platform, method, shape):
+  """Blocks of queries."""
+  return "chunked" if method == "auto" else method, {}
 
 
 def _dplr(platform, method, shape):
@@ -287,6 +306,7 @@ _OPS = {
   "softmax": _softmax,
   "gated": _gated,
   "softmax_outer": _softmax_outer,
+  "window": _window,
 }
 # What lowering calls a platform, where `jax.default_backend()` says otherwise.
 _LOWERED = {"gpu": "cuda"}

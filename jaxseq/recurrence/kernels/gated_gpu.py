@@ -14,7 +14,6 @@ gate, in, out], and (heads, gates, features). Flags of resets are `()` or one
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -23,19 +22,23 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence.kernels import gated_gpu_parts as parts
 from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 
-# Rows of a block: those of one instruction of the tensor cores.
-ROWS = 64
-# Features of a warpgroup, and of a head: a block has up to four warpgroups.
+ROWS = parts.ROWS
+# Features of a warpgroup, and of a head: with more than two warpgroups a thread
+# has fewer registers than it needs.
 FEATURES = 32
-WIDEST = 128
-# Bytes that a block may have in shared memory, with 8 KiB left for barriers.
-_SHARED = 219 * 1024
+WIDEST = 64
 _BLOCK = ROWS, FEATURES
-_WGMMA = plgpu.Layout.WGMMA
+_buffer = functools.partial(parts.smem, features=FEATURES)
+
+
+def width(features: int) -> int:
+  """Features of a head as the kernels take them."""
+  return -(-features // FEATURES) * FEATURES
 
 
 @support.in_32_bits
@@ -50,16 +53,15 @@ def run(
 ) -> tuple[Arrays, Arrays]:
   """Runs the loop forward, as `gated_tpu.run` does."""
   shape, gates = inputs[0].shape, weights[0].shape[1]
-  _check(shape[-1], gates)
   keep = dtype is None
   outputs = [jnp.float32] * len(state) if keep else [dtype]
   counts = len(weights), len(state), len(inputs), len(flags), len(outputs)
 
   def gated_forward(*refs):
-    *groups, final, scratch = _split(refs, *counts, len(state))
+    *groups, final, scratch = parts.split(refs, *counts, len(state))
     weight_refs, state_refs, input_refs, flag_refs, output_refs = groups
     kernel, hidden, loaded, shared = scratch
-    here = _Here.of()
+    here = _here()
     _fetch(weight_refs[0], kernel, loaded)
 
     def products(slot, *sums):
@@ -73,21 +75,22 @@ def run(
       return tuple(sums)
 
     def step(t, state):
-      state = _forget(flag_refs, t, here, state)
+      given = here.read(input_refs, t)
+      state = parts.forget(here.flag(flag_refs, t), state)
       # While some read one half, others may be a step ahead and write.
       slot = lax.rem(t, 2)
       hidden[slot, :, here.columns] = state[0].astype(jnp.bfloat16)
       plgpu.commit_smem()
-      _meet(shared)
+      parts.meet(shared)
       recurrent = pl.run_scoped(
         functools.partial(products, slot),
         *[plgpu.ACC(_BLOCK, jnp.float32)] * gates,
       )
-      new, _ = cell.forward(here.read(input_refs, t), recurrent, state)
+      new, _ = cell.forward(given, recurrent, state)
       here.write(output_refs, state if keep else new, t)
-      return _in_layout(new)
+      return jax.tree.map(parts.in_layout, new)
 
-    first = _as_computed(here.read(state_refs))
+    first = parts.as_computed(here.read(state_refs))
     here.write(final, lax.fori_loop(0, shape[0], step, first))
 
   result = functools.partial(support.varying, inputs[0])
@@ -134,28 +137,31 @@ def pull(
   shape, gates = inputs[0].shape, kernel.shape[1]
   time, outputs = shape[0], max(slots) + 1
   counts = 1, len(before), len(inputs), gates, len(flags), 1, len(d_state)
+  counts = *counts, outputs
 
   def gated_backward(*refs):
-    *groups, d_first, scratch = _split(refs, *counts, outputs, len(d_state))
+    *groups, d_first, scratch = parts.split(refs, *counts, len(d_state))
     (kernel_ref,), before_refs, input_refs, recurrent_refs = groups[:4]
     flag_refs, (d_hidden_ref,), d_final_refs, output_refs = groups[4:]
     weights, d_products, loaded, written, read = scratch
-    here = _Here.of()
+    here = _here()
     _fetch(kernel_ref, weights, loaded)
 
     def through(total):
-      for gate in range(gates):
-        plgpu.wgmma(
-          total, d_products.at[gate], weights.at[gate, :, here.columns]
-        )
+      def one_gate(gate, _):
+        right = weights.at[gate, :, here.columns]
+        plgpu.wgmma(total, d_products.at[gate], right)
+
+      # Unrolled, what addresses the weights takes half the registers.
+      lax.fori_loop(0, gates, one_gate, None)
       return total[...]
 
     def step(number, d_new):
       t = time - 1 - number
       state = here.read(before_refs, t)
       given = here.read(input_refs, t), here.read(recurrent_refs, t), state
-      _, saved = cell.forward(*given)
       (d_hidden,) = here.read([d_hidden_ref], t)
+      _, saved = cell.forward(*given)
       d_new = d_new[0] + d_hidden.astype(jnp.float32), *d_new[1:]
       d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_new)
       for gate, value in enumerate(d_recurrent):
@@ -163,13 +169,14 @@ def pull(
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
       here.write(output_refs, distinct, t)
       plgpu.commit_smem()
-      _meet(written)
+      parts.meet(written)
+      flag = here.flag(flag_refs, t)
       total = pl.run_scoped(through, plgpu.ACC(_BLOCK, jnp.float32))
-      _meet(read)
-      d_state = d_state[0] + total, *d_state[1:]
-      return _in_layout(_forget(flag_refs, t, here, d_state))
+      parts.meet(read)
+      d_state = parts.forget(flag, (d_state[0] + total, *d_state[1:]))
+      return jax.tree.map(parts.in_layout, d_state)
 
-    last = _as_computed(here.read(d_final_refs))
+    last = parts.as_computed(here.read(d_final_refs))
     here.write(d_first, lax.fori_loop(0, time, step, last))
 
   result = functools.partial(support.varying, inputs[0])
@@ -187,53 +194,11 @@ def pull(
   return d_gates, tuple(results[outputs:])
 
 
-class _Here(NamedTuple):
-  """What a warpgroup works on: rows and features of a head."""
-
-  head: jax.Array
-  rows: pl.Slice
-  columns: pl.Slice
-
-  @classmethod
-  def of(cls):
-    rows = pl.ds(lax.axis_index("block") * ROWS, ROWS)
-    columns = pl.ds(lax.axis_index("group") * FEATURES, FEATURES)
-    return cls(lax.axis_index("head"), rows, columns)
-
-  def read(self, leaves, *time):
-    places = (leaf.at[(*time, *self)] for leaf in leaves)
-    return tuple(_load(place, _WGMMA) for place in places)
-
-  def write(self, leaves, values, *time):
-    for leaf, value in zip(leaves, values):
-      leaf[(*time, *self)] = value.astype(leaf.dtype)
-
-  def bias(self, leaf):
-    bias = _load(leaf.at[self.columns], _WGMMA.reduce(0))
-    return lax.broadcast_in_dim(bias, _BLOCK, (1,))
-
-  def flags(self, leaf, t):
-    flags = _load(leaf.at[t, self.rows], _WGMMA.reduce(1))
-    return lax.broadcast_in_dim(flags, _BLOCK, (0,))
-
-
-def _check(features, gates):
-  """NotImplementedError if the weights of a head do not fit."""
-  taken = 2 * gates * features * (features + ROWS)
-  if features > WIDEST or taken > _SHARED:
-    got = (
-      f"{features} features a head, in multiples of {FEATURES}, in {gates} "
-      "gates on a GPU"
-    )
-    expected = (
-      f"at most {WIDEST}, and weights of {_SHARED} bytes with the state"
-    )
-    raise NotImplementedError(support.sentence("gated", got, expected))
-
-
-def _load(place, layout):
-  """From main memory right to registers."""
-  return plgpu.load(place, layout=layout, optimized=False)
+def _here():
+  """What this warpgroup works on."""
+  rows = pl.ds(lax.axis_index("block") * ROWS, ROWS)
+  columns = pl.ds(lax.axis_index("group") * FEATURES, FEATURES)
+  return parts.Place(lax.axis_index("head"), rows, columns)
 
 
 def _kernel(body, out, scratch, shape, gates, interpret, barriers=1):
@@ -255,22 +220,6 @@ def _kernel(body, out, scratch, shape, gates, interpret, barriers=1):
   )
 
 
-def _buffer(*shape):
-  """Shared memory in the tiles that the tensor cores read."""
-  tiles = plgpu.TilingTransform((8, FEATURES))
-  transforms = tiles, plgpu.SwizzleTransform(2 * FEATURES)
-  return plgpu.SMEM(shape, jnp.bfloat16, transforms=transforms)
-
-
-def _split(refs, *counts):
-  """Groups of so many, and the rest."""
-  groups = []
-  for count in counts:
-    groups.append(refs[:count])
-    refs = refs[count:]
-  return *groups, refs
-
-
 def _fetch(kernel, to, loaded):
   """Brings the weights of a head to shared memory."""
 
@@ -281,30 +230,3 @@ def _fetch(kernel, to, loaded):
       plgpu.copy_gmem_to_smem(place, to.at[gate], loaded)
 
   plgpu.barrier_wait(loaded)
-
-
-def _meet(barrier):
-  """Waits for all warpgroups of the block."""
-  plgpu.barrier_arrive(barrier)
-  plgpu.barrier_wait(barrier)
-
-
-def _as_computed(state):
-  """With the types of what a step returns.
-
-  What is read in a kernel varies over the devices of `jax.shard_map` as the
-  argument does, by its type, and what is computed does not.
-  """
-  return tuple(1.0 * leaf for leaf in state)
-
-
-def _in_layout(state):
-  return tuple(plgpu.layout_cast(leaf, _WGMMA) for leaf in state)
-
-
-def _forget(flags, t, here, state):
-  """Zeros where there is a reset: a select, whatever is forgotten."""
-  if not flags:
-    return state
-  flag = here.flags(flags[0], t)
-  return tuple(jnp.where(flag != 0, 0.0, leaf) for leaf in state)

@@ -15,9 +15,6 @@ from jaxseq.recurrence.kernels import support
 
 Arrays = _gated_chunk.Arrays
 
-# What the numbers of rows and of features are multiples of, by chip.
-_MULTIPLES = {"tpu": (8, 1), "gpu": (64, 32)}
-
 
 class Weights(NamedTuple):
   """What the loops use of `gated.GatedParams`."""
@@ -123,11 +120,8 @@ def _forward(form, cell, dtype, given):
   """Hidden states, or if `dtype` is None all before the steps; the last."""
   weights, state, inputs, flags = given
   interpret = support.interpreter(form)
-  if form.chip == "tpu":
-    from jaxseq.recurrence.kernels import gated_tpu as chip
-  else:
-    from jaxseq.recurrence.kernels import gated_gpu as chip
-  return chip.run(cell, dtype, weights, state, inputs, flags, interpret)
+  loops = _loops(form, weights[0].shape[-1])
+  return loops.run(cell, dtype, weights, state, inputs, flags, interpret)
 
 
 def _backward(form, cell, given, before, d_hidden, d_state):
@@ -136,15 +130,32 @@ def _backward(form, cell, given, before, d_hidden, d_state):
   gates = weights[0].shape[1]
   slots = _slots(cell, len(inputs), gates, len(d_state))
   last = flags, d_hidden, d_state, slots, support.interpreter(form)
+  loops = _loops(form, weights[0].shape[-1])
+  if form.chip == "tpu":
+    return loops.pull(cell, weights, before, inputs, *last)
+  recurrent = _recurrent(weights, before[0])
+  kernel = weights[0].swapaxes(2, 3)
+  return loops.pull(cell, kernel, before, inputs, recurrent, *last)
+
+
+def _loops(form, features):
+  """The module of the loops."""
   if form.chip == "tpu":
     from jaxseq.recurrence.kernels import gated_tpu
 
-    return gated_tpu.pull(cell, weights, before, inputs, *last)
+    return gated_tpu
   from jaxseq.recurrence.kernels import gated_gpu
+  from jaxseq.recurrence.kernels import gated_gpu_cluster
 
-  recurrent = _recurrent(weights, before[0])
-  kernel = weights[0].swapaxes(2, 3)
-  return gated_gpu.pull(cell, kernel, before, inputs, recurrent, *last)
+  return gated_gpu if features <= gated_gpu.WIDEST else gated_gpu_cluster
+
+
+def _multiples(form, features):
+  """What the numbers of rows and of features are multiples of."""
+  if form.chip == "tpu":
+    return 8, 1
+  loops = _loops(form, features)
+  return loops.ROWS, loops.width(features)
 
 
 def _recurrent(weights, hidden):
@@ -187,7 +198,7 @@ def _in_blocks(form, weights, state, inputs, reset):
   """In the layouts of the kernels: weights, state, inputs and flags."""
   kernel, bias = weights
   heads, features, gates, _ = kernel.shape
-  rows, columns = _MULTIPLES[form.chip]
+  rows, columns = _multiples(form, features)
   kernel = support.padded(jnp.moveaxis(kernel, 2, 1), 2, columns)
   given = [support.padded(kernel, 3, columns)]
   if bias is not None:
@@ -201,9 +212,9 @@ def _in_blocks(form, weights, state, inputs, reset):
 
 def _padded(form, tree):
   """With rows and features in the multiples of the kernels."""
-  rows, columns = _MULTIPLES[form.chip]
 
   def leaf(x):
+    rows, columns = _multiples(form, x.shape[-1])
     x = support.padded(x, x.ndim - 2, rows)
     return support.padded(x, x.ndim - 1, columns)
 

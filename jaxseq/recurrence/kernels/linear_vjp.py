@@ -13,8 +13,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _linear_methods
 from jaxseq.recurrence import linear
 from jaxseq.recurrence.kernels import linear_parts
+from jaxseq.recurrence.kernels import segments
 from jaxseq.recurrence.kernels import support
 
 LANES = 128
@@ -214,7 +216,8 @@ def _cotangents(a, h, init, reset, g, g_final, options):
     last = 0 if options.reverse else -1
     after = layout.states(tuple(part[:, last] for part in h))
     before = tuple(
-      _shifted(x, first, options.reverse) for x, first in zip(after, init)
+      _linear_methods.previous(x, first, options.reverse)
+      for x, first in zip(after, init)
     )
   states = map(layout.by_segment, (entering, before))
   da, db, mu = kernels.gradient(walk, a, g, h, *states, keep)
@@ -310,16 +313,7 @@ class _Layout(NamedTuple):
 
   def entering(self, maps, init, reverse):
     """The state that enters each segment, [B, S, n], from what each does."""
-    factor, addend = (_complex(self.states(x), self.options) for x in maps)
+    maps = (_complex(self.states(x), self.options) for x in maps)
     init = _complex(init, self.options)
-    after, _ = linear.linear_scan(
-      factor, addend, init, reverse=reverse, method="associative"
-    )
-    return _parts(_shifted(after, init, reverse), self.options)
-
-
-def _shifted(after, init, reverse):
-  """The state before each of the segments, from that after each."""
-  if reverse:
-    return jnp.concatenate([after[:, 1:], init[:, None]], axis=1)
-  return jnp.concatenate([init[:, None], after[:, :-1]], axis=1)
+    found = segments.entering(*maps, init, reverse=reverse)
+    return _parts(found, self.options)

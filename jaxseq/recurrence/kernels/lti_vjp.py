@@ -1,8 +1,8 @@
-"""`lti_scan` by kernels: two large matrix products around the scan of states.
+"""`lti_scan` by kernels: one, or two large matrix products around the scan.
 
 The states of a whole chunk of time lie in memory between the products; a chunk
 is as long as a bound on that memory lets it be, and is computed again in the
-backward pass.
+backward pass. On a GPU one kernel does it all where it fits: `lti_fused`.
 """
 
 import functools
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _chunks
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import linear_vjp
+from jaxseq.recurrence.kernels import lti_fused
 from jaxseq.recurrence.kernels import support
 
 
@@ -48,7 +49,10 @@ def run(
     reset = None if reset is None else reset[:, ::-1]
   # Found once: the gradient runs chunks again, maybe outside of a context.
   options["form"] = support.form("lti", system.w_in.dtype)
-  function = functools.partial(_chunk, reverse and not turned, options)
+  chunk = _chunk
+  if lti_fused.fits(options["form"], system, u):
+    chunk = lti_fused.chunk
+  function = functools.partial(chunk, reverse and not turned, options)
   carry, y = _chunks.over_chunks(
     function, chunk_size, (tuple(system), init), u, reset
   )

@@ -19,9 +19,20 @@ KERNELS: dict[str, tuple[str, ...]] = {
   "linear": ("tpu", "gpu"),
   "lti": ("tpu", "gpu"),
   "outer": ("tpu", "gpu"),
-  "outer_per_channel": ("tpu",),
+  "outer_per_channel": ("tpu", "gpu"),
   "selective": ("tpu", "gpu"),
+  "softmax_outer": ("tpu", "gpu"),
+  "window": ("tpu",),
 }
+# What is called to reach them, for messages.
+_FUNCTIONS = {
+  "outer": "outer_scan",
+  "outer_per_channel": "outer_scan with a decay per channel",
+  "softmax_outer": "softmax_outer_scan",
+  "window": "window_attention",
+} | {op: f"{op}_scan" for op in ("gated", "linear", "lti", "selective")}
+# Methods that are for a chip that has no kernel.
+_OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
 
@@ -83,10 +94,12 @@ def why_not(
   if op not in KERNELS:
     return why("a recurrence without kernels", " or ".join(KERNELS))
   if platform not in ("gpu", "tpu"):
-    expected = "a TPU, a GPU of the kind H100, or kernels.interpret()"
+    expected = "a TPU, a GPU of the kind H100, or a test's context "
+    expected += "jaxseq.recurrence.kernels.interpret()"
     return why(f"platform {platform}", expected)
   if platform not in KERNELS[op]:
-    return why(f"platform {platform}", " or ".join(KERNELS[op]))
+    others = _OTHERS.get((op, platform), "")
+    return why(f"platform {platform}", " or ".join(KERNELS[op]) + others)
   if jnp.finfo(dtype).bits > 32:
     return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
   if platform == "gpu" and chip not in _CAPABILITIES:
@@ -96,15 +109,17 @@ def why_not(
   return None
 
 
-def sentence(op: str, got: str, expected: str) -> str:
+def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
   """What errors say where there is no kernel.
 
   Args:
     op: the recurrence.
     got: what came.
     expected: what there are kernels for.
+    method: what the caller named.
   """
-  return f"method='pallas' of {op}: got {got}, expected {expected}."
+  name = _FUNCTIONS.get(op, op)
+  return f"method={method!r} of {name}: got {got}, expected {expected}."
 
 
 def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:

@@ -47,6 +47,8 @@ class Config:
     gamma: discount.
     bootstrap_truncated: whether an episode that a time limit cuts off is
       continued by its value. If not, a cut counts as an end.
+    skip_nonfinite: whether a step of the optimizer is left out that would make
+      a number that is not finite, see `optimizers.step`.
   """
 
   env_id: str = "RepeatPreviousEasy"
@@ -63,6 +65,7 @@ class Config:
   adam_epsilon: float = 1e-5
   gamma: float = 0.99
   bootstrap_truncated: bool = True
+  skip_nonfinite: bool = False
 
   def __post_init__(self):
     rates = "learning_rate", "ssm_learning_rate_factor"

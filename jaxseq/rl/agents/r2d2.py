@@ -32,6 +32,7 @@ from jaxseq.rl.agents import r2d2_config
 from jaxseq.rl.agents import r2d2_loss
 from jaxseq.rl.agents import r2d2_rollout
 from jaxseq.rl.replay import sequences
+from jaxseq.training import optimizers
 
 Array = jax.Array
 Config = r2d2_config.Config
@@ -221,8 +222,10 @@ def _learn_if_ready(config, runner, replay, key):
     )
 
   def wait():
+    # Of what counts there is none yet; no mean is known.
+    empty = {optimizers.SKIPPED: 0}
     unknown = {
-      name: jnp.full(x.shape, jnp.nan, x.dtype)
+      name: jnp.full(x.shape, empty.get(name, jnp.nan), x.dtype)
       for name, x in jax.eval_shape(learn)[-1].items()
     }
     return learned, replay.priorities, unknown

@@ -15,6 +15,7 @@ from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import sequences
 from jaxseq.rl.replay import sum_tree
+from jaxseq.training import optimizers
 
 Array = jax.Array
 
@@ -68,10 +69,17 @@ def learn(
       config, network, *arguments
     )
     metrics["grad_norm"] = optax.tree.norm(gradients)
-    updates, opt_state = optimizer.update(
-      gradients, learned.opt_state, learned.params
+    params, opt_state, skipped = optimizers.step(
+      optimizer,
+      gradients,
+      learned.opt_state,
+      learned.params,
+      skip_nonfinite=config.skip_nonfinite,
     )
-    params = optax.apply_updates(learned.params, updates)
+    if skipped:
+      # One error that is not finite would spoil the sums of all priorities.
+      priority = jnp.where(jnp.isfinite(priority), priority, 0)
+    metrics |= skipped
     target = optax.periodic_update(
       params, learned.target, count, config.target_period
     )
@@ -88,7 +96,7 @@ def learn(
   (learned, tree), metrics = jax.lax.scan(
     step, (learned, replay.priorities), (keys, keys_dropout, counts)
   )
-  return learned, tree, jax.tree.map(jnp.mean, metrics)
+  return learned, tree, optimizers.over_steps(metrics)
 
 
 def action_values(

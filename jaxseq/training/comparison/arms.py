@@ -21,6 +21,7 @@ import ml_collections
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import configuration
+from jaxseq.training import finite
 from jaxseq.training import run_directory
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
@@ -53,6 +54,8 @@ class Arms:
     keep_checkpoints: how many of the newest checkpoints stay.
     tensorboard: whether to write event files as well.
     references: levels to draw as dashed lines in the plot, by label.
+    on_nonfinite: what is done where a loss, a gradient or a parameter is not
+      finite: "stop", "skip" or "ignore", see `training.finite`.
     mesh: how devices share a run. Without one they take seeds each.
   """
 
@@ -64,6 +67,7 @@ class Arms:
   keep_checkpoints: int = free(3)
   tensorboard: bool = free(True)
   references: Mapping[str, float] = free(EMPTY)
+  on_nonfinite: finite.Action = free("stop")
   mesh: device_mesh.MeshConfig = free(device_mesh.MeshConfig())
 
   def __post_init__(self):
@@ -74,6 +78,7 @@ class Arms:
         raise _validate.error(
           "arms", name, "names that can be those of directories"
         )
+    _validate.literals(self)
     _validate.integer("seed", self.seed, 0, 2**31 - 1)
     _validate.fields(
       self,
@@ -95,12 +100,14 @@ class Program(Protocol):
     update_axis: see `loop.run`.
     evaluate_every: chunks between two calls of `evaluate`, None where it is
       never called.
+    losses: names of the metrics that must be finite.
   """
 
   num_updates: int
   steps_per_update: int
   update_axis: int | None
   evaluate_every: int | None
+  losses: Sequence[str]
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
@@ -109,7 +116,17 @@ class Program(Protocol):
     """Returns the shapes of all seeds' states, placed as they are trained."""
 
   def chunk(self, state: PyTree, count: int) -> tuple[Any, Mapping[str, Any]]:
-    """Makes updates; returns the states and metrics, see `loop.run`."""
+    """Makes updates; returns the states and metrics, see `loop.run`.
+
+    Unless `on_nonfinite` is "ignore" the metrics have `broken` of the states
+    under the name `finite.FLAGS`.
+    """
+
+  def trained(self, state: PyTree) -> PyTree:
+    """Returns the variables in a state."""
+
+  def broken(self, state: PyTree) -> Any:
+    """Returns `finite.flags` of the variables of all seeds (runs, leaves)."""
 
   def evaluate(self, state: PyTree) -> Mapping[str, Any]:
     """Returns metrics for the log, each with an axis of seeds."""
@@ -159,19 +176,29 @@ class Arm(Protocol):
 Config = TypeVar("Config", bound=Arms)
 
 
-def parse(config: Any, cls: type[Config], mesh: Sequence[str] = ()) -> Config:
-  """Returns the configuration that the flags `--config` and `--mesh` give.
+def parse(
+  config: Any,
+  cls: type[Config],
+  mesh: Sequence[str] = (),
+  on_nonfinite: finite.Action | None = None,
+) -> Config:
+  """Returns the configuration that the flags of a program give.
 
   Args:
-    config: value of the first.
+    config: value of `--config`.
     cls: class of the configuration.
-    mesh: value of the second.
+    mesh: value of `--mesh`.
+    on_nonfinite: value of `--on_nonfinite`; None leaves that of the config.
 
   Raises:
     UserError: there is no config, or one of them is wrong.
   """
   parsed = configuration.parse(config, cls)
-  return dataclasses.replace(parsed, mesh=device_mesh.parse(mesh, parsed.mesh))
+  return dataclasses.replace(
+    parsed,
+    mesh=device_mesh.parse(mesh, parsed.mesh),
+    on_nonfinite=on_nonfinite or parsed.on_nonfinite,
+  )
 
 
 def open_directory(

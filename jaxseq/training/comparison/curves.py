@@ -21,6 +21,12 @@ def speed(directory: pathlib.Path) -> float:
   return float(np.median(values)) if values.size else math.nan
 
 
+def total(directory: pathlib.Path, metric: str) -> list[int]:
+  """Returns the sums of a metric that counts something, for each seed."""
+  _, values = curve(directory, metric)
+  return [int(seed.sum()) for seed in np.nan_to_num(values)]
+
+
 def of_training(
   directory: pathlib.Path, metric: str = "episode_return"
 ) -> dict[str, list[float]]:

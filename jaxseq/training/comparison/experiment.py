@@ -59,6 +59,7 @@ class Experiment(Generic[Config]):
     self._config, self._workdir = app.define_flags()
     self._mode = app.define_mode(tuple(modes))
     self._mesh = app.define_mesh() if mesh else None
+    self._on_nonfinite = app.define_on_nonfinite()
 
   @property
   def mode(self) -> str:
@@ -75,7 +76,9 @@ class Experiment(Generic[Config]):
     seeds.split_cpu()
     with errors.setup():
       mesh = () if self._mesh is None else self._mesh.value
-      yield arms.parse(self._config.value, self._class, mesh)
+      yield arms.parse(
+        self._config.value, self._class, mesh, self._on_nonfinite.value
+      )
 
   def open_directory(self, config: Config) -> pathlib.Path:
     """Returns the directory of the run, see `arms.open_directory`."""

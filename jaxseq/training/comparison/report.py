@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from collections.abc import Mapping
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from jaxseq import _json
 from jaxseq.training import configuration
 from jaxseq.training import files
+from jaxseq.training import optimizers
 from jaxseq.training import plots
 from jaxseq.training import progress
 from jaxseq.training import tables
@@ -19,6 +21,7 @@ from jaxseq.training.comparison import run
 from jaxseq.training.devices import processes
 
 RESULTS = "results.json"
+_SKIPPED = {optimizers.SKIPPED: "skipped steps"}
 
 
 def main(
@@ -34,9 +37,21 @@ def main(
 
   `each` is that of `run.train`; the options are those of `finish`: title and
   columns, and what it has besides.
+
+  Raises:
+    Failed: see `run.train`; what has not failed is shown before.
   """
-  get_results = run.train if mode == "train" else run.evaluate
-  results = get_results(config, directory, made, each)
+  if mode != "train":
+    results = run.evaluate(config, directory, made, each)
+    finish(config, directory, made, results, mode, **options)
+    return results
+  try:
+    results = run.train(config, directory, made, each)
+  except run.Failed as error:
+    if error.results:
+      options["failed"] = error.failed
+      finish(config, directory, made, error.results, mode, **options)
+    raise
   finish(config, directory, made, results, mode, **options)
   return results
 
@@ -57,6 +72,7 @@ def finish(
   xlabel: str = "updates",
   ylabel: str | None = None,
   smooth: int = 1,
+  failed: Mapping[str, Mapping[int, str]] = types.MappingProxyType({}),
 ) -> None:
   """Shows the results; after a training, writes them and draws the curve too.
 
@@ -80,22 +96,32 @@ def finish(
     xlabel: of the plot.
     ylabel: of the plot; the metric's heading in the table if None.
     smooth: see `plots.learning_curve`.
+    failed: by arm and seed, what has failed, for results.json under
+      "not_finite".
   """
   if not processes.is_first():
     return
   baselines = baselines or {}
   columns = {
     column: heading
-    for column, heading in columns.items()
+    for column, heading in {**columns, **_SKIPPED}.items()
     if any(column in result for result in results.values())
   }
-  _show(config, directory, made, results, title, note, columns, baselines)
+
+  def show():
+    _show(config, directory, made, results, title, note, columns, baselines)
+
   if mode != "train":
+    show()
     return
   written = dict(results)
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
+  if failed:
+    written["not_finite"] = {k: dict(v) for k, v in failed.items()}
+  # Before the table is shown: nobody may be there to see it.
   files.write_json(directory / RESULTS, configuration.to_json(written))
+  show()
   metric = next(iter(made.values())).metric
   metric = metric if isinstance(metric, str) else metric[0]
   if levels is None:

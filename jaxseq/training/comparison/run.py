@@ -4,23 +4,41 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import pathlib
+import sys
 import time
 from typing import Any
 
 from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
+from jaxseq.training import finite
 from jaxseq.training import loop
+from jaxseq.training import optimizers
 from jaxseq.training import progress
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
+from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import stacked
+from jaxseq.training.devices import processes
 
 Results = dict[str, dict[str, Any]]
 # Called with the name of an arm, its step and the state of its seeds, once it
 # is measured; with several processes, on each.
 Each = Callable[[str, int, Any], None]
+
+
+class Failed(finite.NotFinite):
+  """Some seeds have failed; all arms are trained.
+
+  Attributes:
+    results: of the arms of which a seed is left.
+    failed: by arm and seed, what has failed.
+  """
+
+  def __init__(self, results: Results, failed: finite.Failed):
+    super().__init__(failed)
+    self.results = results
 
 
 def train(
@@ -39,34 +57,56 @@ def train(
 
   Returns:
     What each arm reports.
+
+  Raises:
+    Failed: numbers of some seeds have become NaN or infinite; all arms have
+      been trained nevertheless.
   """
-  results = {}
+  results, failed = {}, {}
   for names in stacked.groups(config, made):
-    results |= _train(config, directory, names, made, each)
-  return {name: results[name] for name in made}
+    found, wrong = _train(config, directory, names, made, each)
+    results |= found
+    failed |= wrong
+  results = {name: results[name] for name in made if name in results}
+  if failed:
+    raise Failed(results, {n: failed[n] for n in made if n in failed})
+  return results
 
 
 def _train(config, directory, names, made, each):
-  """Trains arms as one program; what they need is freed before the next."""
+  """Trains arms as one program; what they need is freed before the next.
+
+  Returns their results, and what has failed of each.
+  """
   first, *beside = (made[name] for name in names)
   program = first.program(config, beside)
   places = [directory / name for name in names]
   label = names[0] if len(names) == 1 else f"{len(names)} arms"
   start = time.monotonic()
-  state = train_program(
-    program,
-    places,
-    config,
-    label=label.ljust(max(map(len, made))),
-    metric=first.metric,
-  )
+  try:
+    state, failed = train_program(
+      program,
+      places,
+      config,
+      label=label.ljust(max(map(len, made))),
+      metric=first.metric,
+    )
+  except finite.NotFinite as error:
+    return {}, error.failed
   seconds = time.monotonic() - start
   results = {}
   parts = stacked.split(state, len(names))
   for name, place, part in zip(names, places, parts):
-    results[name] = made[name].report(program, part, place, seconds)
+    lost = failed.get(name, {})
+    if len(lost) == config.num_seeds:
+      continue
+    part = finite.replace(part, lost, config.num_seeds)
+    report = made[name].report(program, part, place, seconds)
+    if config.on_nonfinite == "skip":
+      report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
+    results[name] = finite.hide(report, lost, config.num_seeds)
     each(name, program.num_updates * program.steps_per_update, part)
-  return results
+  return results, failed
 
 
 def train_program(
@@ -76,7 +116,7 @@ def train_program(
   *,
   metric: str | tuple[str, ...],
   label: str = "",
-) -> Any:
+) -> tuple[Any, finite.Failed]:
   """Trains a program, from the newest checkpoint if there is one.
 
   Args:
@@ -87,7 +127,10 @@ def train_program(
     label: in front of the progress bar.
 
   Returns:
-    The state after the last update.
+    The state after the last update, and what has failed of which arm.
+
+  Raises:
+    NotFinite: numbers of all seeds of all arms have become NaN or infinite.
   """
   keep, tensorboard = config.keep_checkpoints, config.tensorboard
   if len(directories) == 1:
@@ -99,9 +142,12 @@ def train_program(
   else:
     checkpoints = stacked.Checkpointers(directories, keep=keep)
     metrics = stacked.MetricWriters(directories, tensorboard=tensorboard)
+  guard = None
+  if config.on_nonfinite != "ignore":
+    guard = _guard(config, program, [place.name for place in directories])
   evaluate_every = program.evaluate_every
   with checkpoints as checkpointer, metrics as writer:
-    return loop.run(
+    state = loop.run(
       program.chunk,
       program.init(),
       num_updates=program.num_updates,
@@ -118,7 +164,9 @@ def train_program(
         metric=metric,
         label=label,
       ),
+      guard=guard,
     )
+  return state, {} if guard is None else guard.failed
 
 
 def evaluate(
@@ -147,12 +195,35 @@ def evaluate(
   for name in trained(made, directory) if names is None else names:
     program = made[name].program(config)
     step, state = restore_program(program, directory / name)
+    lost = _lost(config, name, program, state, step)
+    state = finite.replace(state, lost, config.num_seeds)
     report = made[name].report(program, state, directory / name, None)
+    report = finite.hide(report, lost, config.num_seeds)
     results[name] = {"step": step, **report}
     each(name, step, state)
     # Freed before the next one is restored.
     del program, state
   return results
+
+
+def _guard(config, program, names):
+  """Returns what looks for numbers that are not finite in arms."""
+  losses = () if config.on_nonfinite == "skip" else program.losses
+  return finite.Guard(
+    names, config.num_seeds, program.trained, program.broken, losses
+  )
+
+
+def _lost(config, name, program, state, step):
+  """Tells of the seeds whose checkpoint has numbers that are not finite."""
+  failed = _guard(config, program, [name]).restored(state, step)
+  lost = failed.get(name, {})
+  if len(lost) == config.num_seeds:
+    raise finite.NotFinite(failed)
+  if processes.is_first():
+    for sentence in finite.sentences(failed):
+      print(f"warning: {sentence}; left out", file=sys.stderr)
+  return lost
 
 
 def restore(

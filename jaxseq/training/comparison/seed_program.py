@@ -1,12 +1,14 @@
 """All seeds of an arm as one program, dealt out to devices or on a mesh."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 from typing import Any
 
 import jax
 
 from jaxseq._types import PyTree
+from jaxseq.training import finite
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
 
@@ -29,6 +31,8 @@ class SeedProgram:
   """
 
   evaluate_every: int | None = None
+  # A loss or gradient that is not finite makes parameters so in the same chunk.
+  losses: Sequence[str] = ()
 
   def __init__(
     self,
@@ -60,8 +64,15 @@ class SeedProgram:
     @functools.cache
     def chunk(count: int):
       _, where = self._placements()
+
+      def run(*arguments):
+        state, metrics = train(*arguments, count)
+        if config.on_nonfinite != "ignore":
+          metrics = {**metrics, finite.FLAGS: self._flags(state)}
+        return state, metrics
+
       return self.compile(
-        lambda *arguments: train(*arguments, count),
+        run,
         copies=copies,
         shared=len(data),
         donate_argnums=0,
@@ -69,6 +80,11 @@ class SeedProgram:
       )
 
     self._chunk = chunk
+    self._broken = self.compile(
+      self._flags,
+      copies=copies,
+      out_shardings=placement.everywhere(config.mesh),
+    )
 
   def compile(
     self, function: Callable, *, copies: int = 1, **options: Any
@@ -104,6 +120,33 @@ class SeedProgram:
   def chunk(self, state: PyTree, count: int) -> tuple[PyTree, PyTree]:
     """Makes a number of updates of all seeds; the states are donated."""
     return self._chunk(count)(state, *self._data)
+
+  def lower(
+    self, count: int, sharding: jax.sharding.Sharding | None = None
+  ) -> jax.stages.Lowered:
+    """Lowers the program of `chunk`; nothing is allocated.
+
+    Args:
+      count: number of updates.
+      sharding: where all arrays lie; that of a described device compiles for it
+        without the hardware.
+    """
+    given = self.template(), *self._data
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), given
+    )
+    return self._chunk(count).lower(*shapes)
+
+  def trained(self, state: PyTree) -> PyTree:
+    """Returns the variables in a state."""
+    return state.variables
+
+  def broken(self, state: PyTree) -> jax.Array:
+    """Returns `finite.flags` of the variables of all seeds (runs, leaves)."""
+    return self._broken(state)
+
+  def _flags(self, state):
+    return finite.flags(self.trained(state))
 
   def _placements(self):
     shapes = jax.eval_shape(jax.vmap(self._init), self._keys)

@@ -131,6 +131,11 @@ class Checkpointers(contextlib.ExitStack):
       raise problem
     return None
 
+  def pin(self, step: int) -> None:
+    """See `Checkpointer.pin`."""
+    for own in self._all:
+      own.pin(step)
+
   def wait(self) -> None:
     """Waits until the last saves are on disk."""
     for own in self._all:

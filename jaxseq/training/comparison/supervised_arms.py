@@ -52,12 +52,21 @@ class Program(seed_program.SeedProgram):
     group: the arms; what they differ in is the problems' `carry`.
   """
 
+  losses = ("loss", "grad_norm")
+
   def __init__(self, config: Supervised, group: Sequence["Arm"]):
     first = group[0]
     super().__init__(
       config,
       functools.partial(supervised.init, first.problem, first.optimizer),
-      functools.partial(supervised.train, first.problem, first.optimizer),
+      lambda state, data, count: supervised.train(
+        first.problem,
+        first.optimizer,
+        state,
+        data,
+        count,
+        skip_nonfinite=config.on_nonfinite == "skip",
+      ),
       placement.keys(config.mesh, config.seed, config.num_seeds),
       examples=_EXAMPLES,
       num_updates=config.num_updates,

@@ -8,6 +8,8 @@
 itself on TPU VMs, under SLURM, Open MPI and Kubernetes.
 """
 
+from collections.abc import Iterator
+import contextlib
 import functools
 import os
 import re
@@ -22,6 +24,11 @@ from jaxseq.training import errors
 
 flags.disclaim_key_flags()
 
+# As of a program that may be started again.
+EXIT_CODE = 75
+# What the collectives of CPUs, GPUs and the coordinator say then; JAX makes
+# some of it a ValueError.
+_GONE = "Gloo|NCCL|UNAVAILABLE|DEADLINE_EXCEEDED|coordination|heartbeat|by peer"
 # Seconds without a sign of life after which a process counts as gone.
 _HEARTBEAT = 100
 
@@ -112,6 +119,29 @@ def connect(
     raise errors.UserError(
       f"cannot join the other processes: {errors.one_sentence(error)}{hint}"
     ) from error
+
+
+@contextlib.contextmanager
+def end_with_the_others() -> Iterator[None]:
+  """Ends this process at once when another one has gone.
+
+  What was under way between them has failed then. An ordinary end would wait
+  for all of them, which takes minutes, and abort with pages of stacks.
+  """
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
+    if jax.process_count() == 1 or not re.search(_GONE, str(error)):
+      raise
+    print(
+      f"error: process {jax.process_index()} of {jax.process_count()}: another "
+      f"process has gone ({errors.one_sentence(error)[:200]}); start all of "
+      "them again with the same command, which goes on from the last "
+      "checkpoint",
+      file=sys.stderr,
+      flush=True,
+    )
+    os._exit(EXIT_CODE)
 
 
 def is_first() -> bool:

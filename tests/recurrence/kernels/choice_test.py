@@ -174,7 +174,7 @@ def test_there_is_a_decision_for_every_recurrence():
   shapes |= {"softmax": (2, 300, 1, 8), "softmax_outer": (2, 300, 8, 8)}
   shapes |= dict.fromkeys(("outer", "outer_per_channel"), (2, 300, 4, 8, 8))
   shapes |= {"linear": (2, 300, 8), "gated": (2, 300, 4, 8)}
-  shapes["dplr"] = (4, 8, 151)
+  shapes |= {"dplr": (4, 8, 151), "window": (2, 300, 4, 8, 64)}
   assert shapes.keys() == choice._OPS.keys()
   for op, shape in shapes.items():
     for platform in ("cpu", "gpu", "tpu"):
@@ -257,8 +257,13 @@ def test_why_not_is_one_sentence(monkeypatch):
   assert "without kernels" in why_not(op="fft")
   new = jax.__version_info__ >= (0, 11)
   assert (why_not(dtype=jnp.bfloat16) is None) == new
-  with pytest.raises(NotImplementedError, match="method='pallas' of linear: "):
+  with pytest.raises(
+    NotImplementedError, match="method='pallas' of linear_scan: "
+  ):
     support.form("linear", jnp.float32)
+  for op in support.KERNELS:
+    name = support.sentence(op, "a", "b").split()[2].rstrip(":")
+    assert callable(getattr(recurrence, name))
   with kernels.interpret():
     assert support.form("linear", jnp.float32) == ("tpu", True)
 

@@ -1,6 +1,7 @@
 """The kernels of the selective scan, interpreted, against steps in float64."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.recurrence import kernels
 from jaxseq.recurrence import reference
+from jaxseq.recurrence.kernels import choice
 
 CHIPS = [
   "tpu",
@@ -125,6 +127,33 @@ def test_more_tiles_than_are_in_flight(x64, chip):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("chip", CHIPS[1:])
+@pytest.mark.parametrize("share", [0, 0.05])
+def test_segments_of_time_change_nothing(x64, chip, share):
+  """Of 32 elements, the last with padding."""
+  del x64
+  arguments, reset = problem(40, rows=2)
+  if share:
+    reset = np.random.default_rng(3).uniform(size=reset.shape) < share
+    assert reset[0].any()
+  with mock.patch.object(choice, "_segments", return_value=2):
+    check(chip, arguments, reset if share else None)
+
+
+def test_segments_only_where_there_are_few_blocks():
+  def options(platform, *shape):
+    _, found = choice.choose(
+      "selective", platform, None, jnp.bfloat16, shape, "pallas"
+    )
+    return found
+
+  assert options("gpu", 8, 4096, 2048, 16)["segments"] == 1
+  assert options("gpu", 8, 4096, 256, 16)["segments"] == 8
+  assert options("gpu", 1, 262144, 256, 16)["segments"] == 64
+  assert "segments" not in options("tpu", 1, 262144, 256, 16)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", CHIPS)
 @pytest.mark.parametrize("groups", [1, 2])
 def test_groups_and_no_options(x64, chip, groups):
@@ -228,7 +257,7 @@ def states(n):
 )
 def test_what_has_no_kernel_says_so(chip, change, message):
   arguments, _ = problem(5)
-  message = "method='pallas' of selective: .*" + message
+  message = "method='pallas' of selective_scan: .*" + message
   with (
     kernels.interpret(chip),
     pytest.raises(NotImplementedError, match=message),

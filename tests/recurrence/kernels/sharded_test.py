@@ -1,6 +1,7 @@
 """Kernels inside `jax.shard_map`, over rows and over time."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import kernels
+from jaxseq.recurrence.kernels import choice
 
 pytestmark = pytest.mark.devices
 
@@ -62,8 +64,29 @@ def outer(x, B, v):
   return recurrence.outer_scan_heads(k, k, x, decay, method="pallas")[0]
 
 
+def lti(x, B, v):
+  """In 128 elements with 32 inputs, for one kernel on a GPU."""
+  del B, v
+  u = jnp.tile(x, (1, 8, 11))[..., :32]
+  system = jnp.full(3, 0.5), jnp.ones((3, 32)), jnp.ones((32, 3))
+  system = (jax.lax.pcast(y, "d", to="varying") for y in system)
+  return recurrence.lti_scan(*system, u, method="pallas")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", [selective, lti])
+def test_rows_with_segments_of_time_lower_with_checked_types(scan):
+  with mock.patch.object(choice, "_segments", return_value=2):
+    test_rows_of_other_kernels_lower_with_checked_types(H100, scan)
+
+
 @pytest.mark.parametrize(
-  "scan", [pytest.param(selective, marks=pytest.mark.slow), outer]
+  "scan",
+  [
+    pytest.param(selective, marks=pytest.mark.slow),
+    pytest.param(lti, marks=pytest.mark.slow),
+    outer,
+  ],
 )
 @pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])
 def test_rows_of_other_kernels_lower_with_checked_types(platform, scan):

@@ -32,16 +32,20 @@ def outer(x):
   return recurrence.outer_scan_heads(v, v, v, method="pallas")[0]
 
 
-def gated(x):
+def gated(x, features=2):
   params = recurrence.GatedParams(
-    jnp.ones((3, 3, 2), x.dtype),
-    jnp.ones((3, 2), x.dtype),
-    jnp.ones((1, 2, 3, 2), x.dtype),
+    jnp.ones((3, 3, features), x.dtype),
+    jnp.ones((3, features), x.dtype),
+    jnp.ones((1, features, 3, features), x.dtype),
   )
-  state = (jnp.zeros((1, x.shape[1], 2), x.dtype),)
+  state = (jnp.zeros((1, x.shape[1], features), x.dtype),)
   x = x.astype(jnp.bfloat16)
   run = functools.partial(recurrence.gated_scan, gru._CELL, method="pallas")
   return run(params, state, x)[0]
+
+
+def gated_over_blocks(x):
+  return gated(x, 65)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def gated(x):
     linear,
     *(
       pytest.param(scan, marks=pytest.mark.slow)
-      for scan in (selective, outer, gated)
+      for scan in (selective, outer, gated, gated_over_blocks)
     ),
   ],
 )

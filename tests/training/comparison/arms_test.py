@@ -1,6 +1,7 @@
 """Arms: names, what they share and override, restoring what is not there."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,13 +52,18 @@ def test_wrong_options(options, message):
     arms.Arms(**{"arms": {"a": {}}, **options})
 
 
+class _State(NamedTuple):
+  variables: jax.Array
+  n: jax.Array
+
+
 def _init(key):
-  return {"x": jax.random.normal(key, (3,)), "n": jnp.zeros((), jnp.int32)}
+  return _State(jax.random.normal(key, (3,)), jnp.zeros((), jnp.int32))
 
 
 def _train(state, count):
-  state = {"x": 0.9**count * state["x"], "n": state["n"] + count}
-  return state, {"size": jnp.abs(state["x"]).mean(axis=-1)}
+  state = _State(0.9**count * state.variables, state.n + count)
+  return state, {"size": jnp.abs(state.variables).mean(axis=-1)}
 
 
 def test_arms_without_a_checkpoint_are_left_out(tmp_path, capsys):
@@ -94,12 +100,14 @@ def test_train_and_restore(tmp_path):
     run.restore_program(program(7), tmp_path / "a")
 
   def train(num_updates):
-    return run.train_program(
+    state, failed = run.train_program(
       program(num_updates), [tmp_path / "a"], config, metric="size"
     )
+    assert not failed
+    return state
 
   state = train(7)
-  np.testing.assert_array_equal(state["n"], [7, 7])
+  np.testing.assert_array_equal(state.n, [7, 7])
   step, restored = run.restore_program(program(7), tmp_path / "a")
   assert step == 7
   jax.tree.map(np.testing.assert_array_equal, restored, state)
@@ -107,5 +115,5 @@ def test_train_and_restore(tmp_path):
   assert [row["step"] for row in rows] == [3, 6, 7]
   # A longer run goes on from there.
   state = train(9)
-  np.testing.assert_array_equal(state["n"], [9, 9])
+  np.testing.assert_array_equal(state.n, [9, 9])
   assert scalars.read(tmp_path / "a")[:3] == rows
