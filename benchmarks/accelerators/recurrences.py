@@ -19,6 +19,7 @@ from jaxseq import recurrence
 from jaxseq.recurrence import gated
 from jaxseq.recurrence import linear
 from jaxseq.recurrence import reference
+from jaxseq.recurrence import softmax_outer
 from jaxseq.recurrence import window
 
 Arguments = dict[str, Any]
@@ -235,7 +236,10 @@ OPS = {
     linear.KERNEL_METHODS,
   ),
   "lightnet": Op(
-    _lightnet_arrays, _run_lightnet, recurrence.softmax_outer_scan
+    _lightnet_arrays,
+    _run_lightnet,
+    recurrence.softmax_outer_scan,
+    softmax_outer.METHODS,
   ),
   "aaren": Op(_aaren_arrays, _run_aaren, recurrence.softmax_scan),
   "window": Op(

@@ -92,8 +92,10 @@ def candidates(op: str, platform: str) -> list[tuple[str, Options]]:
   if op in ("outer", "outer_per_channel"):
     methods = "chunked", "pallas"
     return [(method, each) for method in methods for each in _CHUNKS]
-  if op in ("softmax", "softmax_outer"):
+  if op == "softmax":
     return [("chunked", each) for each in _CHUNKS]
+  if op == "softmax_outer":
+    return [*(("chunked", each) for each in _CHUNKS), ("decays", {}), *kernel]
   if op == "gated":
     return [("sequential", {}), ("unrolled", {}), *kernel]
   if op == "window":

@@ -69,20 +69,27 @@ def channels(
   *,
   sink: float | None,
   size: int | None,
+  method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
   """Averages per channel, by an `outer_scan` of decays and shares.
 
   From a state with m, u [R, D] and w [R, D, E], of the dtype to compute in, and
   flags [R, T] to the state after the last element and outputs [R, T, E]. `size`
-  is that of the chunks of `outer_scan`.
+  is that of the chunks of `outer_scan`, which is run by `method`.
   """
   q, logits, k, v = inputs
   logits = logits.astype(state.u.dtype)
   decay, share, m, u = log_decay(logits, state.m, state.u, reset, sink)
   k = share if k is None else share * k
+  if method == "pallas":
+    # Narrow, as the products take them.
+    k = k.astype(jnp.result_type(q, v))
   average = _softmax_state.divide(state.w, state.u[..., None])
   o, average = outer.outer_scan(
-    q, k, v, decay, average, reset=reset, chunk_size=size
+    *(q, k, v, decay, average),
+    reset=reset,
+    chunk_size=size,
+    method=method,
   )
   state = SoftmaxState(m, u, u[..., None] * average)
   return state, o.astype(jnp.result_type(*jax.tree.leaves(inputs)))

@@ -19,7 +19,7 @@ from jaxseq.recurrence.kernels import choice
 SoftmaxState = _softmax_state.SoftmaxState
 
 
-METHODS = (*linear.METHODS, "decays")
+METHODS = (*linear.KERNEL_METHODS, "decays")
 
 
 def choose_method(platform: str, time: int) -> str:
@@ -76,10 +76,10 @@ def softmax_outer_scan(
     method: how a chunk is computed: "sequential" (one step at a time),
       "associative" (a tree over time; holds dk * dv numbers for each element of
       the chunk), "chunked" (matrix products), "decays" (the multiplicative
-      recurrence: `softmax_decay`, then `outer_scan`) or "auto" (see
-      `choose_method`). All agree to rounding. In "chunked" a NaN or infinity
-      in one element makes all channels of the outputs that depend on it NaN,
-      without a gradient.
+      recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same, with
+      the kernels of `outer_scan`) or "auto" (see `choose_method`). All agree to
+      rounding. In "chunked" and "pallas" a NaN or infinity in one element makes
+      all channels of the outputs that depend on it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
@@ -94,6 +94,7 @@ def softmax_outer_scan(
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
+    NotImplementedError: as in `outer_scan`.
   """
   if axis is not None:
     run = functools.partial(
@@ -147,10 +148,11 @@ def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
   """Outputs and the last state, of one batch axis."""
 
   def fold(state):
-    if method == "decays":
-      return _softmax_linear.channels(
-        state, inputs, reset, sink=sink, size=chunk_size
-      )
+    if method in ("decays", "pallas"):
+      how = {"size": chunk_size, "method": "auto"}
+      if method == "pallas":
+        how["method"] = method
+      return _softmax_linear.channels(state, inputs, reset, sink=sink, **how)
     how = {"sink": sink, "size": chunk_size, "method": method}
     return _softmax_chunk.run(inputs, state, reset, **how)
 

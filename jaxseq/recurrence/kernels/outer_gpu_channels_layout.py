@@ -1,0 +1,200 @@
+"""Arrays of `outer_scan_heads` with a decay per channel, for Hopper."""
+
+import math
+from typing import NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.kernels import outer_gpu_channels
+from jaxseq.recurrence.kernels import outer_gpu_channels_backward
+from jaxseq.recurrence.kernels import outer_products
+from jaxseq.recurrence.kernels import support
+
+Facts = outer_gpu_channels.Facts
+_C, _B = outer_gpu_channels.CHUNK, outer_gpu_channels.BLOCK
+
+
+class Kept(NamedTuple):
+  """What the gradient needs beside the inputs.
+
+  Attributes:
+    entering: states that enter the chunks.
+    facts: of the elements, see `outer_gpu_channels.Facts`.
+    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
+      without resets.
+  """
+
+  entering: jax.Array
+  facts: jax.Array
+  undefined: jax.Array | None
+
+
+def forward(
+  form: support.Form, x: outer_products.Inputs, keeps: bool
+) -> tuple[jax.Array, jax.Array, Kept | None]:
+  """Outputs, the last state, and if asked what the gradient needs.
+
+  Raises:
+    NotImplementedError: if the products are not of bfloat16, or of too many
+      features for the chip.
+  """
+  _check(x)
+  bad = undefined = None
+  if x.reset is not None:
+    bad, undefined = _undefined(x)
+  facts, plan = _facts(x, bad), _plan(form, x)
+  q, k, v, a, init = _blocks(x)
+  entering, final = outer_gpu_channels.states(plan, k, v, a, facts, init)
+  o = outer_gpu_channels.outputs(plan, q, k, v, a, facts, entering)
+  o, final = _heads(o, x.v.shape), _states(final, x.init.shape)
+  if undefined is not None:
+    final = jnp.where(undefined, jnp.nan, final)
+  return o, final, Kept(entering, facts, undefined) if keeps else None
+
+
+def backward(
+  form: support.Form,
+  x: outer_products.Inputs,
+  kept: Kept,
+  g: jax.Array,
+  d_final: jax.Array,
+) -> outer_products.Inputs:
+  """Cotangents of the inputs from those of the outputs and the last state."""
+  plan, facts = _plan(form, x), kept.facts
+  if kept.undefined is not None:
+    d_final = jnp.where(kept.undefined, 0, d_final)
+    lost = facts[..., int(Facts.LOST), :].reshape(*facts.shape[:2], -1)
+    lost = lost[:, :, : g.shape[1]].swapaxes(1, 2)[..., None]
+    g = jnp.where(lost > 0, 0, g)
+  q, k, v, a, _ = _blocks(x)
+  g, d_final = _flat(g), _padded_state(d_final)
+  back = {"reverse": True}
+  leaving, d_init = outer_gpu_channels.states(
+    plan, q, g, a, facts, d_final, **back
+  )
+  dv = outer_gpu_channels.outputs(plan, q, k, g, a, facts, leaving, **back)
+  dq, dk, da = outer_gpu_channels_backward.backward(
+    plan, q, k, v, a, facts, kept.entering, g, leaving
+  )
+  return outer_products.Inputs(
+    *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),
+    _heads(dv, x.v.shape),
+    _heads(da, x.decay.shape),
+    _states(d_init, x.init.shape),
+    None,
+  )
+
+
+def _of_groups(x, shape, heads):
+  """Sums over the heads that share keys, as `_heads`."""
+  x = _heads(x, (*shape[:2], heads, shape[3]))
+  if shape[2] == heads:
+    return x
+  shared = x.reshape(*shape[:3], heads // shape[2], shape[3])
+  return shared.sum(3, dtype=jnp.float32).astype(x.dtype)
+
+
+def _check(x):
+  def refuse(got, expected):
+    got = f"{got} on a GPU"
+    sentence = support.sentence("outer_per_channel", got, expected)
+    raise NotImplementedError(sentence)
+
+  most_keys, most_values = outer_gpu_channels.MOST
+  keys, values = x.init.shape[2:]
+  if x.v.dtype != jnp.bfloat16:
+    refuse(f"dtype {x.v.dtype}", "bfloat16")
+  if keys > most_keys:
+    refuse(f"dk {keys}", f"at most {most_keys}")
+  if values > most_values:
+    refuse(f"dv {values}", f"at most {most_values}")
+
+
+def _plan(form, x):
+  keys, values = (size + -size % _B for size in x.init.shape[2:])
+  chunks = math.ceil(x.v.shape[1] / _C)
+  return outer_gpu_channels.Plan(
+    *(x.q.shape[2], x.v.shape[2], keys, values, chunks),
+    *(x.reset is not None, form),
+  )
+
+
+def _blocks(x):
+  """Q, k, v, decays and the first state as the kernels take them.
+
+  What is undefined may have been forgotten, but reaches in products of matrices
+  what it should not: with resets it is set aside. In v and the first state here
+  and in the others by the kernels, which do not multiply them as they are.
+  """
+  v, init = x.v, x.init
+  if x.reset is not None:
+    v, init = map(outer_products.clean, (v, init))
+  return *(_flat(y) for y in (x.q, x.k, v, x.decay)), _padded_state(init)
+
+
+def _flat(x):
+  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  x = support.padded(support.padded(x, 1, _C), 3, _B)
+  return x.reshape(*x.shape[:2], -1)
+
+
+def _heads(x, shape):
+  """The other way, to that shape."""
+  x = x.reshape(*x.shape[:2], shape[2], -1)
+  return x[:, : shape[1], :, : shape[3]]
+
+
+def _padded_state(x):
+  return support.padded(support.padded(x, 2, _B), 3, _B)
+
+
+def _states(x, shape):
+  return x[:, :, : shape[2], : shape[3]]
+
+
+def _undefined(x):
+  """Outputs [B, T, H] and states [B, H, 1, 1] that depend on what is."""
+  heads = x.v.shape[2]
+
+  def broken(y):
+    y = ~outer_products.finite(y).all(axis=-1)
+    return jnp.repeat(y, heads // y.shape[2], axis=2)
+
+  # A decay of exp(-inf) = 0 is a decay.
+  element = broken(x.k) | broken(x.v) | ~(x.decay < jnp.inf).all(axis=-1)
+  place = jnp.arange(x.v.shape[1])[:, None]
+  last = lax.cummax(jnp.where(element, place, -1), axis=1)
+  begin = lax.cummax(jnp.where(x.reset[..., None], place, -1), axis=1)
+  before = ~outer_products.finite(x.init).all(axis=(-2, -1))
+  since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[:, None])
+  return since | broken(x.q), since[:, -1, :, None, None]
+
+
+def _facts(x, lost):
+  """As `outer_gpu_channels.Facts` has them, [rows, heads, chunks, F, C]."""
+  rows, time, heads, _ = x.v.shape
+  chunks = math.ceil(time / _C)
+
+  def in_chunks(y):
+    y = support.padded(y, 1, _C).reshape(rows, chunks, _C, -1)
+    return y.transpose(0, 3, 1, 2)
+
+  shape = rows, heads, chunks, _C
+  if x.reset is None:
+    episode, lost = jnp.zeros((1, 1, 1, _C), jnp.int32), jnp.zeros(shape, bool)
+  else:
+    resets = in_chunks(x.reset[..., None])
+    episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
+    lost = in_chunks(lost)
+  facts = {
+    Facts.EPISODE: episode,
+    Facts.ENTER: episode == 0,
+    Facts.LEAVE: episode == episode[..., -1:],
+    Facts.LOST: lost,
+  }
+  parts = [
+    jnp.broadcast_to(facts[fact], shape).astype(jnp.float32) for fact in Facts
+  ]
+  return jnp.stack(parts, axis=3)
