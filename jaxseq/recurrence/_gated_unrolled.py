@@ -4,7 +4,8 @@ Gates stand side by side in one array, so that a step is two kernels: a product
 and what is pointwise. Flags of resets act on the state that a step leaves
 behind, and several steps share a turn of the loop, which costs kernels of its
 own. The way back computes the recurrent products of all steps in one, from the
-states before them.
+states before them: those that were returned, where nothing else is a state, and
+those of a second way there, where more is.
 """
 
 import jax
@@ -12,11 +13,11 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
-from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _gated_products
 from jaxseq.recurrence import _resets
 
 # Steps in a turn of the loop. A turn costs three kernels more than its steps.
-_STEPS = 8
+_STEPS = 16
 
 
 def run(cell, form, params, state, x, reset):
@@ -25,7 +26,7 @@ def run(cell, form, params, state, x, reset):
 
   def body(state, element):
     products, forget = element
-    recurrent = _gated_chunk.recurrent(params, state[0])
+    recurrent = _gated_products.recurrent(params, state[0])
     new, _ = cell.forward(_inputs(params, products), recurrent, state)
     return _forget(forget, new), new[0].astype(form.hidden)
 
@@ -34,28 +35,30 @@ def run(cell, form, params, state, x, reset):
   return hidden, final
 
 
-def pull(cell, form, params, state, x, reset, d_hidden, d_state):
-  """Cotangents of one chunk: of the state before it, its x and the weights."""
+def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
+  """Cotangents of one chunk: of the state before it, its x and the weights.
+
+  `hidden` is what `run` returned, if that is all of the states, or None.
+  """
   products = _products(params, x, form.operands)
   heads, features, gates, _ = params.kernel.shape
   kernel = params.kernel.reshape(heads, features, -1)
-  product = _gated_chunk.product
+  product = _gated_products.product
 
-  def forward(state, element):
-    products, forget = element
-    recurrent = _gated_chunk.recurrent(params, state[0])
-    new, _ = cell.forward(_inputs(params, products), recurrent, state)
-    return _forget(forget, new), jnp.concatenate(state, -1)
-
-  first, before_next = _first(reset, state)
-  _, before = lax.scan(forward, first, (products, before_next), unroll=_STEPS)
+  if hidden is None:
+    before = _before(cell, params, state, products, reset)
+  else:
+    before = jnp.concatenate([state[0][None], hidden[:-1]])
+    if reset is not None:
+      fresh = jnp.zeros_like(before)
+      before = _resets.select(reset[:, None], fresh, before)
   hidden = before[..., :features].astype(kernel.dtype)
   recurrent = _at_once(hidden, kernel)
 
   def body(d_state, element):
     d_hidden, before, products, recurrent, reset = element
     state = tuple(jnp.split(before, len(d_state), -1))
-    recurrent = _gated_chunk.gates_of(params, recurrent)
+    recurrent = _gated_products.gates_of(params, recurrent)
     _, saved = cell.forward(_inputs(params, products), recurrent, state)
     d_state = (d_state[0] + d_hidden, *d_state[1:])
     d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_state)
@@ -87,12 +90,26 @@ def pull(cell, form, params, state, x, reset, d_hidden, d_state):
   return d_state, d_x, d_params
 
 
+def _before(cell, params, state, products, reset):
+  """The states before the steps, side by side, from the one before them all."""
+
+  def body(state, element):
+    products, forget = element
+    recurrent = _gated_products.recurrent(params, state[0])
+    new, _ = cell.forward(_inputs(params, products), recurrent, state)
+    return _forget(forget, new), jnp.concatenate(state, -1)
+
+  first, before_next = _first(reset, state)
+  elements = products, before_next
+  return lax.scan(body, first, elements, unroll=_STEPS)[1]
+
+
 def _at_once(hidden, kernel):
   """R h of all steps, (time, heads, batch, gates * features)."""
   time, heads, batch, features = hidden.shape
   # Heads leading and one axis of rows, as compilers want them.
   rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)
-  products = _gated_chunk.product("hni,hio->hno", rows, kernel)
+  products = _gated_products.product("hni,hio->hno", rows, kernel)
   return jnp.moveaxis(products.reshape(heads, time, batch, -1), 0, 1)
 
 
@@ -113,7 +130,7 @@ def _with_bias(params, x, operands):
 
 def _inputs(params, products):
   """The inputs of the cell from the products of one step."""
-  return _gated_chunk.with_bias(products, params)
+  return _gated_products.with_bias(products, params)
 
 
 def _from_heads(d_inputs, features):

@@ -230,6 +230,9 @@ def _outer(platform, method, shape, per_channel=False):
   # Work in a chunk grows with its length, that between chunks with the state;
   # the states kept for the gradient should not outgrow the inputs.
   size = 32 if platform == "cpu" else 128
+  if platform == "gpu" and not per_channel and time >= 4096:
+    # Half of the kernels, and fewer bytes, by counts of a compiled Mamba-2.
+    size = 256
   while size < 256 and size * size < dk * dv:
     size *= 2
   return method, {"chunk_size": min(time, size)}
@@ -274,6 +277,9 @@ def _gated(platform, method, shape):
   if method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
     size = max(64, size)
+  if method == "unrolled":
+    # More steps while a chunk's gates take no more than some MB.
+    size = max(size, min(256, 2**19 // max(1, rows * heads * features)))
   return method, {"chunk_size": min(time, size)}
 
 
