@@ -105,7 +105,6 @@ _WIDE = {
   ("gru", "cuda"): 6.23,
   ("gru", "tpu"): 5.01,
   ("lightnet", "tpu"): 55.9,
-  ("linear_attention", "cuda"): 24.5,
   ("linear_attention", "tpu"): 23.1,
   ("lstm", "cuda"): 6.39,
   ("lstm", "tpu"): 5.01,
