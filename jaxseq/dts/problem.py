@@ -21,6 +21,7 @@ from jaxseq.dts import methods
 from jaxseq.dts import regularization
 from jaxseq.tasks import base
 from jaxseq.training import optimizers
+from jaxseq.training import packing
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -281,15 +282,17 @@ def make_optimizer(
   if arm.optimizer.max_grad_norm is not None:
     clip = optax.clip_by_global_norm(arm.optimizer.max_grad_norm)
     main = optax.chain(clip, main)
+  main = packing.Elementwise(*main)
   if arm.objective.method != "factor_vae":
     return main
   adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
   if arm.aggressive:
     adversary = aggressive_training.still_without_gradient(adversary)
-  return optax.partition(
+  optimizer = optax.partition(
     {"rest": main, _DISCRIMINATOR.name: adversary},
     lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),
   )
+  return packing.Elementwise(*optimizer)
 
 
 def _adam(arm, num_updates, *parts):

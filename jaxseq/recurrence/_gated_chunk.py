@@ -236,13 +236,13 @@ def step(cell, operands, params, state, x, reset) -> Arrays:
   return cell.forward(projected, given, state)[0]
 
 
-def _pull_chunk(cell, form, params, state, x, reset, d_hidden, d_state):
+def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   """Cotangents of one chunk: of the state before it, its x and the weights."""
   if form.unrolled:
     from jaxseq.recurrence import _gated_unrolled
 
     return _gated_unrolled.pull(
-      cell, form, params, state, x, reset, d_hidden, d_state
+      cell, form, params, state, x, reset, d_hidden, hidden, d_state
     )
   inputs, pull = jax.vjp(
     lambda *args: _project(*args, form.operands), params, x
@@ -314,16 +314,20 @@ def scan(cell, form: Form, params, state, x, reset) -> tuple[jax.Array, Arrays]:
 
 def _scan_forward(cell, form, params, state, x, reset):
   hidden, final, bounds = _run(cell, form, params, state, x, reset)
-  return (hidden, final), (params, x, reset, bounds)
+  # Where what is returned is all of the state, no loop is needed to have it
+  # again.
+  whole = len(state) == 1 and state[0].dtype == form.hidden
+  kept = hidden if form.unrolled and whole else None
+  return (hidden, final), (params, x, reset, bounds, kept)
 
 
 def _scan_backward(cell, form, residuals, cotangents):
   """Goes back chunk by chunk, recomputing inside each from its first state."""
-  given, x, reset, (first_state, states) = residuals
+  given, x, reset, (first_state, states), kept = residuals
   d_hidden, d_state = cotangents
   params = _in_operands(given, form.operands)
   first = x.shape[0] % form.chunk
-  head, rest = _split_time((x, reset, d_hidden), first, form.chunk)
+  head, rest = _split_time((x, reset, d_hidden, kept), first, form.chunk)
   # Sums over chunks, wide even of weights that are not.
   d_params, parts = _zeros_like(given, _sums(form.operands)), []
   if first < x.shape[0]:

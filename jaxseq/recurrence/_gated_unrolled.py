@@ -4,7 +4,8 @@ Gates stand side by side in one array, so that a step is two kernels: a product
 and what is pointwise. Flags of resets act on the state that a step leaves
 behind, and several steps share a turn of the loop, which costs kernels of its
 own. The way back computes the recurrent products of all steps in one, from the
-states before them.
+states before them: those that were returned, where nothing else is a state, and
+those of a second way there, where more is.
 """
 
 import jax
@@ -16,7 +17,7 @@ from jaxseq.recurrence import _gated_chunk
 from jaxseq.recurrence import _resets
 
 # Steps in a turn of the loop. A turn costs three kernels more than its steps.
-_STEPS = 8
+_STEPS = 16
 
 
 def run(cell, form, params, state, x, reset):
@@ -34,21 +35,23 @@ def run(cell, form, params, state, x, reset):
   return hidden, final
 
 
-def pull(cell, form, params, state, x, reset, d_hidden, d_state):
-  """Cotangents of one chunk: of the state before it, its x and the weights."""
+def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
+  """Cotangents of one chunk: of the state before it, its x and the weights.
+
+  `hidden` is what `run` returned, if that is all of the states, or None.
+  """
   products = _products(params, x, form.operands)
   heads, features, gates, _ = params.kernel.shape
   kernel = params.kernel.reshape(heads, features, -1)
   product = _gated_chunk.product
 
-  def forward(state, element):
-    products, forget = element
-    recurrent = _gated_chunk.recurrent(params, state[0])
-    new, _ = cell.forward(_inputs(params, products), recurrent, state)
-    return _forget(forget, new), jnp.concatenate(state, -1)
-
-  first, before_next = _first(reset, state)
-  _, before = lax.scan(forward, first, (products, before_next), unroll=_STEPS)
+  if hidden is None:
+    before = _before(cell, params, state, products, reset)
+  else:
+    before = jnp.concatenate([state[0][None], hidden[:-1]])
+    if reset is not None:
+      fresh = jnp.zeros_like(before)
+      before = _resets.select(reset[:, None], fresh, before)
   hidden = before[..., :features].astype(kernel.dtype)
   recurrent = _at_once(hidden, kernel)
 
@@ -85,6 +88,20 @@ def pull(cell, form, params, state, x, reset, d_hidden, d_state):
     d_bias = jnp.moveaxis(d_bias, 0, 1).reshape(params.bias.shape)
     d_params = d_params._replace(bias=d_bias)
   return d_state, d_x, d_params
+
+
+def _before(cell, params, state, products, reset):
+  """The states before the steps, side by side, from the one before them all."""
+
+  def body(state, element):
+    products, forget = element
+    recurrent = _gated_chunk.recurrent(params, state[0])
+    new, _ = cell.forward(_inputs(params, products), recurrent, state)
+    return _forget(forget, new), jnp.concatenate(state, -1)
+
+  first, before_next = _first(reset, state)
+  elements = products, before_next
+  return lax.scan(body, first, elements, unroll=_STEPS)[1]
 
 
 def _at_once(hidden, kernel):

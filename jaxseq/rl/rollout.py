@@ -14,6 +14,7 @@ from jaxseq.rl import batching
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
+from jaxseq.rl import steps
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import protocol
 
@@ -237,7 +238,7 @@ def collect(
   """
   at_once = final_values and num_steps * _num_bytes(world.memory) <= _KEPT_BYTES
 
-  def play(world, key):
+  def play(variables, world, key):
     after, taken, final = _step(player, variables, world, key, greedy)
     if at_once:
       return after, (taken, final, after.memory)
@@ -245,7 +246,8 @@ def collect(
       taken = _with_final_values(player, variables, taken, final, after.memory)
     return after, taken
 
-  world, played = jax.lax.scan(play, world, jax.random.split(key, num_steps))
+  keys = jax.random.split(key, num_steps)
+  world, played = steps.scan(play, variables, world, keys)
   if at_once:
     return world, _with_final_values(player, variables, *played)
   return world, played

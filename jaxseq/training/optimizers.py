@@ -20,6 +20,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
+from jaxseq.training import packing
 
 # Parameters that nothing should pull towards zero: biases and norm scales.
 NO_DECAY = r"(^|/)(b|b_\w+|bias|bias_\w+|\w+_bias|scale)$"
@@ -188,7 +189,7 @@ def make_schedule(config: Config) -> optax.Schedule:
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config) -> packing.Elementwise:
   """Returns the optimiser; its `init` raises if a group is empty."""
   factor = make_schedule(config)
 
@@ -206,10 +207,10 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   optimizer = optax.partition(
     transforms, lambda p: path_labels(p, config.groups, config.no_decay)
   )
-  if config.max_grad_norm is None:
-    return optimizer
-  clip = optax.clip_by_global_norm(config.max_grad_norm)
-  return optax.chain(clip, optimizer)
+  if config.max_grad_norm is not None:
+    clip = optax.clip_by_global_norm(config.max_grad_norm)
+    optimizer = optax.chain(clip, optimizer)
+  return packing.Elementwise(*optimizer)
 
 
 def step(

@@ -28,6 +28,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence.kernels import contexts
+
 Array = jax.Array
 
 # Of 32 bits each, for `permute`.
@@ -60,11 +62,19 @@ def permute(words: Array, index: Array, size: int) -> Array:
     return index, index >= size
 
   shape = jnp.broadcast_shapes(words.shape[1:], index.shape)
-  index = jnp.broadcast_to(index, shape)
-  index, _ = lax.while_loop(
-    lambda state: state[1].any(), walk, (index, jnp.ones(shape, bool))
-  )
-  return index
+  state = jnp.broadcast_to(index, shape), jnp.ones(shape, bool)
+  if contexts.machine()[0] == "gpu":
+    # As often as any number can need: a loop that ends by what it computes
+    # makes a GPU wait for its host at every turn.
+    most = width * height - size + 1
+    turns = jax.lax.scan(
+      lambda state, _: (walk(state), None),
+      state,
+      length=most,
+      unroll=min(most, 4),
+    )
+    return turns[0][0]
+  return lax.while_loop(lambda state: state[1].any(), walk, state)[0]
 
 
 def _sides(size: int) -> tuple[int, int]:

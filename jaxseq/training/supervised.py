@@ -20,6 +20,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import optimizers
+from jaxseq.training import packing
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
 
@@ -136,18 +137,35 @@ def update(
     The state after the update, and metrics: those of the loss function, "loss"
     and "grad_norm", and those of `optimizers.step`.
   """
+  trained, rest = _split(state.variables)
+  trained, state, metrics = _update(
+    problem,
+    optimizer,
+    packing.Plain(),
+    trained,
+    state._replace(variables=rest),
+    data,
+    skip_nonfinite,
+  )
+  return _joined(trained, state), metrics
+
+
+def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
+  """As `update`, what is trained apart from the state, as `form` holds it."""
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
   key_loss = jax.random.fold_in(key_loss, state.update)
-  trained = {"params": state.variables["params"]}
-  rest = {k: v for k, v in state.variables.items() if k != "params"}
 
   def loss(trained):
-    return problem.loss({**rest, **trained}, batch, state.carry, key_loss)
+    variables = {**state.variables, **trained}
+    return problem.loss(variables, batch, state.carry, key_loss)
 
-  (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(trained)
-  trained, opt_state, skipped = optimizers.step(
-    optimizer, grads, state.opt_state, trained, skip_nonfinite=skip_nonfinite
+  (value, extra), grads = jax.value_and_grad(loss, has_aux=True)(
+    form.unpack(held)
+  )
+  grads = form.pack(grads)
+  held, opt_state, skipped = optimizers.step(
+    optimizer, grads, state.opt_state, held, skip_nonfinite=skip_nonfinite
   )
   metrics = {
     "loss": value,
@@ -155,7 +173,7 @@ def update(
     **extra.metrics,
     **skipped,
   }
-  variables, carry = {**rest, **extra.collections, **trained}, extra.carry
+  variables, carry = {**state.variables, **extra.collections}, extra.carry
   if skip_nonfinite:
     applied = skipped[optimizers.SKIPPED] == 0
     variables = optimizers.keep_if(applied, variables, dict(state.variables))
@@ -167,7 +185,18 @@ def update(
     state.key,
     state.update + 1,
   )
-  return state, metrics
+  return held, state, metrics
+
+
+def _split(variables):
+  """What is trained, and the other collections."""
+  rest = {k: v for k, v in variables.items() if k != "params"}
+  return {"params": variables["params"]}, rest
+
+
+def _joined(trained, state):
+  """The state with what is trained among its variables."""
+  return state._replace(variables={**state.variables, **trained})
 
 
 def train(
@@ -183,13 +212,21 @@ def train(
 
   Of `optimizers.SKIPPED` the metrics have the sum; see `update`.
   """
+  trained, rest = _split(state.variables)
+  form = packing.choose(optimizer, trained, state.opt_state)
 
-  def body(state, _):
-    return update(
-      problem, optimizer, state, data, skip_nonfinite=skip_nonfinite
+  def body(carry, _):
+    *carry, metrics = _update(
+      problem, optimizer, form, *carry, data, skip_nonfinite
     )
+    return tuple(carry), metrics
 
-  state, metrics = lax.scan(body, state, length=count)
+  opt_state = form.pack_state(state.opt_state)
+  state = state._replace(variables=rest, opt_state=opt_state)
+  held = form.pack(trained)
+  (held, state), metrics = lax.scan(body, (held, state), length=count)
+  state = state._replace(opt_state=form.unpack_state(state.opt_state))
+  state = _joined(form.unpack(held), state)
   return state, optimizers.over_steps(metrics)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxseq.recurrence import kernels
 from jaxseq.training import shuffle
+from tests import jaxprs
 
 
 @functools.cache
@@ -92,3 +94,15 @@ def test_orders_are_unlike_each_other():
   expected = stats.poisson(1).pmf(np.arange(4)) * len(same)
   counts = np.bincount(same)[:4]
   np.testing.assert_allclose(counts, expected, atol=4 * np.sqrt(expected.max()))
+
+
+@pytest.mark.parametrize("size", [1, 5, 10, 97, 1000])
+def test_a_gpu_does_not_wait_for_where_numbers_are(size):
+  words = jax.random.bits(jax.random.key(1), (shuffle.NUM_WORDS, 1))
+  index = jnp.arange(size, dtype=jnp.uint32)
+  permute = functools.partial(shuffle.permute, words, index, size)
+  expected = permute()
+  with kernels.choosing_for("gpu"):
+    np.testing.assert_array_equal(permute(), expected)
+    # A loop of known length.
+    assert not list(jaxprs.find(jax.make_jaxpr(permute)(), "while"))

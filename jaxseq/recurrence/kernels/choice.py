@@ -274,6 +274,9 @@ def _gated(platform, method, shape):
   if method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
     size = max(64, size)
+  if method == "unrolled":
+    # More steps while a chunk's gates take no more than some MB.
+    size = max(size, min(256, 2**19 // max(1, rows * heads * features)))
   return method, {"chunk_size": min(time, size)}
 
 

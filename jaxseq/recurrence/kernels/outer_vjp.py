@@ -1,6 +1,7 @@
 """`outer_scan_heads` by kernels, with its derivatives.
 
-The states that enter the chunks and the inputs are all that the gradient needs.
+The inputs and what a kernel keeps, the states that enter the chunks, are all
+that the gradient needs.
 The derivative of the gradient is that of the matrix products without kernels.
 """
 
@@ -111,8 +112,9 @@ def _gradient(options, x, entering, cotangents):
     form = options.form
     return outer_gpu_channels_layout.backward(form, x, entering, *cotangents)
   if options.form.chip == "gpu":
-    d_x = _plain_gradient(options, x, cotangents)
-    return outer_products.Inputs(*d_x, None)
+    from jaxseq.recurrence.kernels import outer_gpu_layout
+
+    return outer_gpu_layout.backward(options.form, x, entering, *cotangents)
   return outer_tpu_layout.backward(
     options.form, options.chunk_size, x, entering, *cotangents
   )
@@ -152,7 +154,7 @@ def _forward(options, x, keeps):
   if options.form.chip == "gpu":
     from jaxseq.recurrence.kernels import outer_gpu_layout
 
-    return *outer_gpu_layout.forward(options.form, x), None
+    return outer_gpu_layout.forward(options.form, x, keeps)
   return outer_tpu_layout.forward(options.form, options.chunk_size, x, keeps)
 
 

@@ -31,6 +31,7 @@ from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
 from jaxseq.rl.losses import policy
 from jaxseq.training import optimizers
+from jaxseq.training import packing
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -244,28 +245,30 @@ def _learn(config, network, runner, batch, key):
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)
+  form = packing.choose(optimizer, runner.variables, runner.opt_state)
 
   def step(carry, chosen):
-    variables, opt_state = carry
+    held, opt_state = carry
     minibatch = device_mesh.spread(
       jax.tree.map(lambda x: x[chosen], batch), "environments of a minibatch"
     )
     gradients, metrics = jax.grad(_loss, argnums=2, has_aux=True)(
-      config, network, variables, minibatch
+      config, network, form.unpack(held), minibatch
     )
+    gradients = form.pack(gradients)
     metrics["grad_norm"] = optax.tree.norm(gradients)
-    variables, opt_state, skipped = optimizers.step(
+    held, opt_state, skipped = optimizers.step(
       optimizer,
       gradients,
       opt_state,
-      variables,
+      held,
       skip_nonfinite=config.skip_nonfinite,
     )
-    return (variables, opt_state), metrics | skipped
+    return (held, opt_state), metrics | skipped
 
-  (variables, opt_state), metrics = jax.lax.scan(
-    step, (runner.variables, runner.opt_state), orders
-  )
+  held = form.pack(runner.variables), form.pack_state(runner.opt_state)
+  (held, opt_state), metrics = jax.lax.scan(step, held, orders)
+  variables, opt_state = form.unpack(held), form.unpack_state(opt_state)
   return variables, opt_state, optimizers.over_steps(metrics)
 
 

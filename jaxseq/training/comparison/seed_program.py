@@ -121,6 +121,22 @@ class SeedProgram:
     """Makes a number of updates of all seeds; the states are donated."""
     return self._chunk(count)(state, *self._data)
 
+  def lower(
+    self, count: int, sharding: jax.sharding.Sharding | None = None
+  ) -> jax.stages.Lowered:
+    """Lowers the program of `chunk`; nothing is allocated.
+
+    Args:
+      count: number of updates.
+      sharding: where all arrays lie; that of a described device compiles for it
+        without the hardware.
+    """
+    given = self.template(), *self._data
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), given
+    )
+    return self._chunk(count).lower(*shapes)
+
   def trained(self, state: PyTree) -> PyTree:
     """Returns the variables in a state."""
     return state.variables

@@ -22,6 +22,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
+from jaxseq.recurrence.kernels import contexts
 from jaxseq.training import errors
 
 DATA = "data"
@@ -323,6 +324,17 @@ def split_time(config: MeshConfig, arm: T) -> T:
     elif dataclasses.is_dataclass(value):
       changed[field.name] = split_time(config, value)
   return dataclasses.replace(arm, **changed)
+
+
+def on_one_gpu() -> bool:
+  """Whether what is traced here runs on one GPU, and no mesh cuts its arrays.
+
+  A GPU's way of doing something with few kernels is then worth its while.
+  Inside `jax.shard_map` each device runs a program of its own.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  platform, _ = contexts.machine()
+  return platform == "gpu" and (mesh.empty or mesh.are_all_axes_manual)
 
 
 def _count(mesh) -> int:

@@ -218,6 +218,12 @@ def test_vmap_and_no_batch_equal_rows(method):
     ("tokamax", {"q": jnp.ones((2, 5, 2, 8))}, "got dtype float32, expected b"),
     (
       "pallas",
+      {"q": jnp.ones((2, 5, 2, 8), "float16")}
+      | {name: jnp.ones((2, 5, 1, 8), "float16") for name in "kv"},
+      "got dtype float16, expected bfloat16 or float32",
+    ),
+    (
+      "pallas",
       {name: jnp.ones((2, 5, 2, 257)) for name in "qkv"} | {"init": None},
       "got heads of width 257, expected at most 256",
     ),
