@@ -105,6 +105,7 @@ _WIDE = {
   ("gru", "cuda"): 6.23,
   ("gru", "tpu"): 5.01,
   ("lightnet", "tpu"): 55.9,
+  ("linear_attention", "cuda"): 24.5,
   ("linear_attention", "tpu"): 23.1,
   ("lstm", "cuda"): 6.39,
   ("lstm", "tpu"): 5.01,
@@ -113,7 +114,9 @@ _WIDE = {
   ("mamba2", "cuda"): 85.2,
   ("mamba2", "tpu"): 70.6,
   ("s4", "cuda"): 20.7,
+  ("s4", "tpu"): 27.4,
   ("s4d", "cuda"): 20.3,
+  ("s4d", "tpu"): 24.7,
   ("slstm", "cuda"): 6.65,
   ("slstm", "tpu"): 5.01,
 }
