@@ -35,6 +35,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq._types import PyTree
+from jaxseq.recurrence import _varying
 
 Params = dict[str, jax.Array]
 Run = Callable[..., tuple[jax.Array, PyTree]]
@@ -207,7 +208,11 @@ def apply(
           if value is not None:
             raise error(name, type(value).__name__, _NO_DIRECTION)
       if state is None and fresh:
-        state = initial_state(config, batch, wide_dtype(x))
+        # On several devices of `jax.shard_map` as different as x is.
+        state = jax.tree.map(
+          functools.partial(_varying.vary_as, x),
+          initial_state(config, batch, wide_dtype(x)),
+        )
       y, state = function(config, params, x, state, reset, **options)
       return y.astype(x.dtype), state
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _lightnet
 from jaxseq.mixers import _places
@@ -154,6 +155,7 @@ class Config:
     return 0.0 if self.delta_0 else None
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of LightNet.
 

@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _places
 from jaxseq.mixers import contract
@@ -146,6 +147,7 @@ class Config:
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of linear attention; what the configuration does not need is None.
 

@@ -94,6 +94,36 @@ def test_nothing_of_the_future_leaks(x64, mixer, on_four):
   assert np.any(before[:, t] != after[:, t], axis=-1).all()
 
 
+def test_rows_split_over_devices(x64, mixer):
+  """Plain data parallelism, with the checks of types that are the default."""
+  mesh = _mesh(4)
+  rows = P("sp")
+
+  def loss(params, x, reset):
+    y, state = mixer.module.apply(mixer.config, params, x, None, reset)
+    return jax.lax.pmean((y**2).mean(), "sp"), (y, state)
+
+  params, x, _, reset = _arguments(mixer, 4, 2)
+  x, reset = x[:8], reset[:8]
+  split = jax.shard_map(
+    jax.value_and_grad(loss, has_aux=True),
+    mesh=mesh,
+    in_specs=(P(), rows, rows),
+    out_specs=((P(), rows), P()),
+  )
+  (_, (y, state)), slope = jax.jit(split)(params, x, reset)
+
+  def whole(params):
+    y, state = mixer.apply(params, x, None, reset)
+    return (y**2).mean(), (y, state)
+
+  (_, expected), expected_slope = jax.value_and_grad(whole, has_aux=True)(
+    params
+  )
+  assert_close((y, state), expected, _FLOAT64)
+  assert_close(slope, expected_slope, _FLOAT64)
+
+
 def _with_gradients(apply, reset):
   """Outputs, states, and the gradients from random cotangents on both."""
 

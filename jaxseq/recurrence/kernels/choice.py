@@ -22,6 +22,8 @@ from jaxseq.recurrence.kernels import table
 
 Options = dict[str, Any]
 
+_SYMBOLIC_ROWS = 8
+
 
 def choose(
   op: str,
@@ -40,7 +42,7 @@ def choose(
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
     chip: as `contexts.machine` gives it; None for no kernels.
     dtype: of the inputs.
-    shape: of the problem, with all batch axes as rows:
+    shape: of the problem, with all batch axes as rows, which may be symbolic:
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
@@ -51,6 +53,9 @@ def choose(
   Returns:
     The method and its options, by name.
   """
+  if not isinstance(shape[0], int):
+    # Symbolic, as in `jax.export`: known only when the program runs.
+    shape = (_SYMBOLIC_ROWS, *shape[1:])
   row = None
   if method == "auto":
     row = table.find(op, chip, jnp.dtype(dtype).name, shape)

@@ -16,6 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import lti_parts
 from jaxseq.recurrence.kernels import support
@@ -280,7 +281,7 @@ def along_time(
     ),
     interpret=support.interpreter(walk.form),
   )(*arrays)
-  return tuple(support.vary_as(x, each) for each in found)
+  return tuple(_varying.vary_as(x, each) for each in found)
 
 
 def _tile(count, height):
