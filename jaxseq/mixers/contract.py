@@ -208,10 +208,11 @@ def apply(
           if value is not None:
             raise error(name, type(value).__name__, _NO_DIRECTION)
       if state is None and fresh:
-        # On several devices of `jax.shard_map` as different as x is.
-        state = jax.tree.map(
-          functools.partial(_varying.vary_as, x),
-          initial_state(config, batch, wide_dtype(x)),
+        state = initial_state(config, batch, wide_dtype(x))
+      if options.get("axis") is None:
+        # In `jax.shard_map` with the rows split; gradients are then summed.
+        params, state, reset = jax.tree.map(
+          functools.partial(_varying.vary_as, x), (params, state, reset)
         )
       y, state = function(config, params, x, state, reset, **options)
       return y.astype(x.dtype), state
