@@ -174,6 +174,9 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
       raise errors.UserError("--config=FILE is missing: name a config file")
     try:
       rest = flags.FLAGS(argv)
+    except SystemExit:
+      # The help has been shown, which absl takes for an error.
+      sys.exit(0)
     except (
       flags.Error,
       LookupError,

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxseq._types import PyTree
 from jaxseq.training import errors
@@ -21,6 +20,7 @@ class ArrayFiles:
   """Writes and reads flat lists of described leaves."""
 
   def __init__(self):
+    ocp = _orbax()
     self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
     logging.getLogger("absl").addFilter(_no_orbax_errors)
 
@@ -43,7 +43,7 @@ class ArrayFiles:
       if _has_file(leaf)
     }
     if arrays:
-      self._orbax.save(path, args=ocp.args.PyTreeSave(arrays))
+      self._orbax.save(path, args=_orbax().args.PyTreeSave(arrays))
 
   def read(
     self,
@@ -70,7 +70,7 @@ class ArrayFiles:
     arrays: Mapping[str, Any] = {}
     if args:
       arrays = self._orbax.restore(
-        path, args=ocp.args.PyTreeRestore(restore_args=args)
+        path, args=_orbax().args.PyTreeRestore(restore_args=args)
       )
     return [
       arrays[leaves.storage_name(i, leaf)]
@@ -111,7 +111,16 @@ def _without_file(leaf: leaves.Leaf) -> np.ndarray | None:
   return np.zeros(leaf.shape + words.shape, words.dtype)
 
 
-def _restore_args(template: PyTree) -> ocp.RestoreArgs:
+def _orbax():
+  """Returns Orbax, whose import takes as long as all others of a program."""
+  import orbax.checkpoint
+
+  return orbax.checkpoint
+
+
+def _restore_args(template: PyTree):
+  """Returns how Orbax restores a leaf."""
+  ocp = _orbax()
   if leaves.is_whole(template):
     return ocp.RestoreArgs(restore_type=np.ndarray)
   kept = template

@@ -67,7 +67,10 @@ class Bar(contextlib.AbstractContextManager, Protocol):
   """Shows how far a run is, such as `progress.Progress`."""
 
   def start(self, step: int) -> None:
-    """Shows that the run begins, or goes on, at `step`."""
+    """Tells that the run begins, or goes on, at `step`."""
+
+  def doing(self, what: str, *, compiles: bool = False) -> None:
+    """Shows what runs now, and whether it may be compiled first."""
 
   def update(self, step: int, metrics: Metrics) -> None:
     """Shows that `step` steps are done."""
@@ -149,6 +152,7 @@ def run(
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
   compiled, first = set(), processes.is_first()
+  evaluated: Metrics = {}
   with (
     processes.end_with_the_others(),
     signals.GracefulStop() as stop,
@@ -171,6 +175,9 @@ def run(
       # A run whose chunk size was changed comes back to multiples of it.
       count = min(chunk_size - done % chunk_size, num_updates - done)
       dog.beat(f"making the updates after step {step}")
+      if bar is not None:
+        fresh = count not in compiled
+        bar.doing("compiling" if fresh else "", compiles=fresh)
       start = time.monotonic()
       state, metrics = run_chunk(state, count)
       metrics, broken = jax.device_get(metrics), None
@@ -197,6 +204,8 @@ def run(
       latest = scalars.flatten(rows[-1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
+        if bar is not None:
+          bar.doing("evaluating", compiles=not evaluated)
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)

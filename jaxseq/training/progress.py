@@ -17,8 +17,8 @@ _LINE_SECONDS = 30.0  # between lines where there is no terminal
 class Progress:
   """Context manager that draws a bar on stderr.
 
-  If the stream is no terminal, lines take its place: one when the run begins,
-  and then one at most every 30 seconds.
+  If the stream is no terminal, lines take its place: one where something is
+  compiled, and otherwise one at most every 30 seconds.
 
   Args:
     total: steps of the whole run.
@@ -45,6 +45,11 @@ class Progress:
     self._label = label
     self._stream = stream or sys.stderr
     self._times: collections.deque = collections.deque(maxlen=_WINDOW)
+    # What runs now; since when, if its time does not count; all such time.
+    self._doing = ""
+    self._apart: float | None = None
+    self._left_out = 0.0
+    self._step = 0
     self._bar = None
     self._task = None
     self._last_line = -math.inf
@@ -62,9 +67,31 @@ class Progress:
       self._bar = None
 
   def start(self, step: int) -> None:
-    """Shows that the run begins, or goes on, at `step`."""
+    """Tells that the run begins, or goes on, at `step`."""
     self._times.clear()
-    self._draw(step)
+    self._step = step
+    if step >= self._total:
+      self._draw()
+
+  def doing(self, what: str, *, compiles: bool = False) -> None:
+    """Shows what runs now, until the next call.
+
+    Args:
+      what: such as "evaluating"; "" for what runs most of the time.
+      compiles: whether it may be compiled first; then its time does not count
+        for speed and time left, because it comes once.
+    """
+    self._close()
+    self._doing = what
+    self._apart = time.monotonic() if compiles else None
+    # It may take minutes.
+    self._draw(at_once=compiles)
+
+  def _close(self) -> None:
+    """Ends what runs now."""
+    if self._apart is not None:
+      self._left_out += time.monotonic() - self._apart
+    self._doing, self._apart = "", None
 
   def update(self, step: int, metrics: Mapping[str, Any] | None = None) -> None:
     """Shows that `step` steps are done.
@@ -74,13 +101,14 @@ class Progress:
       metrics: the newest values; of a vector its mean is shown, and of values
         that are not finite the last finite one stays.
     """
-    # The first chunk compiles: its time says nothing of the speed.
-    self._times.append((time.monotonic(), step))
+    self._close()
+    self._step = step
+    self._times.append((time.monotonic() - self._left_out, step))
     for name in self._values.keys() & (metrics or {}).keys():
       mean = float(np.mean(np.asarray(metrics[name], float)))
       if math.isfinite(mean):
         self._values[name] = mean
-    self._draw(step)
+    self._draw()
 
   def speed(self) -> float | None:
     """Returns steps per second of late; None before it is known."""
@@ -97,18 +125,18 @@ class Progress:
       if math.isfinite(value)
     ]
     speed = self.speed()
-    if speed is None:
-      parts.append("compiling" if not self._times else "")
-    else:
+    if speed is not None:
       left = max(self._total - step, 0) / speed if speed else math.inf
       parts.append(f"{short_number(speed)} {self._unit}s/s")
       parts.append(f"{short_time(left)} left")
+    parts.append(self._doing)
     return "  ".join(part for part in parts if part)
 
-  def _draw(self, step: int) -> None:
+  def _draw(self, *, at_once: bool = False) -> None:
+    step = self._step
     if self._bar is not None:
       self._bar.update(self._task, completed=step, status=self.status(step))
-    elif time.monotonic() - self._last_line >= _LINE_SECONDS:
+    elif at_once or time.monotonic() - self._last_line >= _LINE_SECONDS:
       self._last_line = time.monotonic()
       share = min(step / self._total, 1.0) if self._total else 1.0
       text = f"{self._label} {share:4.0%}  {self.status(step)}"

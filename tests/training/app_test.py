@@ -207,3 +207,9 @@ def test_setup_translates_expected_errors_only():
   with pytest.raises(ZeroDivisionError):
     with errors.setup():
       _ = 1 / 0
+
+
+def test_help_is_no_error(run):
+  done = run("--help")
+  assert done.returncode == 0
+  assert "--workdir" in done.stdout

@@ -238,6 +238,9 @@ def test_progress_is_told_the_newest_metrics():
     def start(self, step):
       calls.append(step)
 
+    def doing(self, what, *, compiles=False):
+      calls.append((what, compiles))
+
     def update(self, step, metrics):
       calls.append((step, metrics))
 
@@ -249,7 +252,17 @@ def test_progress_is_told_the_newest_metrics():
     evaluate=lambda state, step: {"y": step},
     progress=Bar(),
   )
-  assert calls == [0, (3, {"x": 2, "y": 3}), (5, {"x": 1, "y": 5}), "end"]
+  assert calls == [
+    0,
+    ("compiling", True),
+    ("evaluating", True),
+    (3, {"x": 2, "y": 3}),
+    # A chunk of another size is another program.
+    ("compiling", True),
+    ("evaluating", False),
+    (5, {"x": 1, "y": 5}),
+    "end",
+  ]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +311,8 @@ def finish(workdir):
   )
   assert done.returncode == 0, done.stderr
   # Where stderr is no terminal: that it begins, or goes on, and nothing else.
-  word = r"(toy: goes on after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
+  begun = r"(toy: goes on after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
+  word = begun + r"(toy +\d+%  .*  evaluating\n)?"
   assert re.fullmatch(word, done.stderr)
   return done.stdout
 

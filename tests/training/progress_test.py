@@ -27,6 +27,7 @@ def drive(bar, clock):
   """Runs 400 of 1000 steps at 50 steps per second, after a slow compile."""
   with bar:
     bar.start(0)
+    bar.doing("compiling", compiles=True)
     clock[0] += 60.0
     for step in (100, 200, 300, 400):
       bar.update(step, {"return": [0.25, 0.75]})
@@ -97,11 +98,45 @@ def test_speed_is_that_of_late(clock):
 def test_going_on_does_not_count_old_steps(clock):
   bar = progress.Progress(1000, stream=io.StringIO())
   bar.start(900)
+  clock[0] += 5.0
   bar.update(910)
   clock[0] += 1.0
   bar.update(920)
   assert bar.speed() == pytest.approx(10)
   assert bar.status(920) == "10 steps/s  8s left"
+
+
+def test_what_runs_is_shown_and_compilations_do_not_count(clock):
+  stream = io.StringIO()
+  bar = progress.Progress(1000, stream=stream)
+  bar.start(0)
+  bar.doing("compiling", compiles=True)
+  assert bar.status(0) == "compiling"
+  clock[0] += 60.0
+  bar.update(100)
+  clock[0] += 2.0
+  bar.update(200)
+  bar.doing("evaluating", compiles=True)
+  assert bar.status(200) == "50 steps/s  16s left  evaluating"
+  clock[0] += 100.0
+  bar.doing("")
+  clock[0] += 2.0
+  bar.update(300)
+  assert bar.status(300) == "50 steps/s  14s left"
+  # An evaluation that is compiled already is part of the time that is left.
+  bar.doing("evaluating")
+  clock[0] += 4.0
+  bar.update(400)
+  assert bar.speed() == pytest.approx(300 / 8)
+  lines = stream.getvalue().splitlines()
+  assert [line.split("  ")[-1] for line in lines][:2] == ["compiling", "10%"]
+
+
+def test_a_run_that_is_done_compiles_nothing(clock):
+  stream = io.StringIO()
+  bar = progress.Progress(1000, label="gru", stream=stream)
+  bar.start(1000)
+  assert stream.getvalue() == "gru 100%\n"
 
 
 @pytest.mark.parametrize(
