@@ -199,6 +199,15 @@ class StackConfig:
 
   def _check_mixers(self):
     """Checks the mixers with their options, and how they split time."""
+    fields = dataclasses.fields(mixers.get(self.mixer).Config)
+    for option, _ in self.mixer_options:
+      try:
+        name = f"option of mixer {self.mixer!r}"
+        _validate.choice(name, option, [field.name for field in fields])
+      except ValueError as reason:
+        # The mixer may have been replaced, and not what goes with it.
+        hint = "mixer_options={} takes back those of another mixer"
+        raise ValueError(f"{str(reason).rstrip('.')}; {hint}.") from None
     for config in self.mixers:
       if config.d_model != self.d_model:
         raise _validate.error(

@@ -13,10 +13,11 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _gated_products
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence.kernels import support
 
-Arrays = tuple[jax.Array, ...]
+Arrays = _gated_products.Arrays
 
 
 class Form(NamedTuple):
@@ -35,78 +36,6 @@ class Form(NamedTuple):
   hidden: jnp.dtype
   unrolled: bool = False
   kernel: support.Form | None = None
-
-
-def to_heads(array: jax.Array, heads: int) -> jax.Array:
-  """(..., batch, heads * features) to (..., heads, batch, features)."""
-  if heads == 1:  # Moving an axis of length 1 makes compilers copy the array.
-    return array[..., None, :, :]
-  return jnp.moveaxis(array.reshape(*array.shape[:-1], heads, -1), -2, -3)
-
-
-def from_heads(array: jax.Array) -> jax.Array:
-  """(..., heads, batch, features) to (..., batch, heads * features)."""
-  if array.shape[-3] == 1:
-    return array[..., 0, :, :]
-  array = jnp.moveaxis(array, -3, -2)
-  return array.reshape(*array.shape[:-2], -1)
-
-
-def _sums(operands):
-  """The dtype of sums of products: that of the operands, or float32."""
-  return jnp.promote_types(operands, jnp.float32)
-
-
-def product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
-  """jnp.einsum of operands of one dtype."""
-  if not _contractions.is_narrow(x.dtype):
-    return jnp.einsum(subscripts, x, y)
-  return _contractions.narrow_einsum(subscripts, x.dtype, jnp.float32, x, y)
-
-
-def _project(params, x, operands) -> Arrays:
-  """Input projections of a chunk, one array per gate.
-
-  The loop over time wants the gates as arrays of their own: slices of one array
-  inside the loop are not turned into vector code. The merged axes keep the
-  gradient of the kernel a plain matrix product.
-  """
-  heads = params.kernel.shape[0]
-  if params.input_kernel is None:
-    return with_bias(x, params)
-  flat = x.reshape(-1, x.shape[-1]).astype(operands)
-  gates = (
-    _contractions.dense(flat, params.input_kernel[:, i], wide=True) + bias
-    for i, bias in enumerate(params.input_bias)
-  )
-  return tuple(to_heads(y.reshape(*x.shape[:-1], -1), heads) for y in gates)
-
-
-def with_bias(products: jax.Array, params) -> Arrays:
-  """From all gates' products one array per gate, with its bias."""
-  parts = jnp.split(products, len(params.input_bias), -1)
-  heads = params.kernel.shape[0]
-  return tuple(to_heads(x + b, heads) for x, b in zip(parts, params.input_bias))
-
-
-def recurrent(params, hidden: jax.Array) -> Arrays:
-  """R h + b of one step, one array per gate; `hidden` is (heads, batch, f)."""
-  heads, features, _, _ = params.kernel.shape
-  # One product for all gates, heads leading: the layout in which compilers
-  # find a plain (batched) matrix product.
-  kernel = params.kernel.reshape(heads, features, -1)
-  products = product("hbi,hio->hbo", hidden.astype(kernel.dtype), kernel)
-  return gates_of(params, products)
-
-
-def gates_of(params, products: jax.Array) -> Arrays:
-  """From all gates' R h of one step one array per gate, with its bias."""
-  heads, features, gates, _ = params.kernel.shape
-  split = jnp.split(products, gates, -1)
-  if params.bias is None:
-    return tuple(split)
-  bias = params.bias.reshape(gates, heads, 1, features)
-  return tuple(part + bias[i] for i, part in enumerate(split))
 
 
 def _zeros_like(tree, dtype=None):
@@ -146,7 +75,9 @@ def _loop_step(cell, weights, state, inputs, reset):
   """The state before a step, that after it, and what its reverse needs."""
   if reset is not None:
     state = _resets.select(reset[None], _zeros_like(state), state)
-  new, saved = cell.forward(inputs, recurrent(weights, state[0]), state)
+  new, saved = cell.forward(
+    inputs, _gated_products.recurrent(weights, state[0]), state
+  )
   return state, new, saved
 
 
@@ -183,7 +114,7 @@ def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
     d_state = (d_state[0] + d_hidden_t, *d_state[1:])
     d_inputs, d_recurrent, d_state = cell.backward(saved_t, before_t, d_state)
     d_product = jnp.concatenate(d_recurrent, -1).astype(kernel.dtype)
-    through = product("hbo,hio->hbi", d_product, kernel)
+    through = _gated_products.product("hbo,hio->hbi", d_product, kernel)
     d_state = (d_state[0] + through, *d_state[1:])
     if reset_t is not None:
       d_state = _resets.select(reset_t[None], _zeros_like(d_state), d_state)
@@ -214,7 +145,7 @@ def _run_chunk(cell, form, params, state, x, reset):
     from jaxseq.recurrence import _gated_unrolled
 
     return _gated_unrolled.run(cell, form, params, state, x, reset)
-  inputs = _project(params, x, form.operands)
+  inputs = _gated_products.project(params, x, form.operands)
   given = cell, form.hidden, params, state, inputs, reset
   if form.kernel is None:
     return run_loop(*given)
@@ -231,8 +162,8 @@ def step(cell, operands, params, state, x, reset) -> Arrays:
   # One product, no copies of parts of the kernel: this may stand in a loop.
   kernel = params.input_kernel.reshape(inputs, gates * width)
   products = _contractions.dense(x.astype(operands), kernel, wide=True)
-  projected = with_bias(products, params)
-  given = recurrent(_in_operands(params, operands), state[0])
+  projected = _gated_products.with_bias(products, params)
+  given = _gated_products.recurrent(_in_operands(params, operands), state[0])
   return cell.forward(projected, given, state)[0]
 
 
@@ -245,7 +176,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
       cell, form, params, state, x, reset, d_hidden, hidden, d_state
     )
   inputs, pull = jax.vjp(
-    lambda *args: _project(*args, form.operands), params, x
+    lambda *args: _gated_products.project(*args, form.operands), params, x
   )
   given = cell, params, state, inputs, reset, d_hidden, d_state
   if form.kernel is None:
@@ -255,7 +186,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
 
     pulled = gated_vjp.pull(form.kernel, *given)
   d_state, hidden, d_inputs, d_recurrent = pulled
-  sums = _sums(form.operands)
+  sums = _gated_products.sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))
   # The gradient of the kernel in one product per gate, not one per step.
   d_kernel = jnp.stack([_outer_sum(hidden, leaf) for leaf in d_recurrent], 2)
@@ -271,8 +202,8 @@ def _outer_sum(left: jax.Array, right: jax.Array) -> jax.Array:
   if left.shape[1] == 1:
     # With two summed axes the compiler would transpose first: merge them.
     left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (left, right))
-    return product("ti,tj->ij", left, right)[None]
-  return product("thbi,thbj->hij", left, right)
+    return _gated_products.product("ti,tj->ij", left, right)[None]
+  return _gated_products.product("thbi,thbj->hij", left, right)
 
 
 def _split_time(tree, first: int, chunk: int):
@@ -329,7 +260,7 @@ def _scan_backward(cell, form, residuals, cotangents):
   first = x.shape[0] % form.chunk
   head, rest = _split_time((x, reset, d_hidden, kept), first, form.chunk)
   # Sums over chunks, wide even of weights that are not.
-  d_params, parts = _zeros_like(given, _sums(form.operands)), []
+  d_params, parts = _zeros_like(given, _gated_products.sums(form.operands)), []
   if first < x.shape[0]:
 
     def body(carry, element):

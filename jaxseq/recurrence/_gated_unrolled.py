@@ -13,7 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
-from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _gated_products
 from jaxseq.recurrence import _resets
 
 # Steps in a turn of the loop. A turn costs three kernels more than its steps.
@@ -26,7 +26,7 @@ def run(cell, form, params, state, x, reset):
 
   def body(state, element):
     products, forget = element
-    recurrent = _gated_chunk.recurrent(params, state[0])
+    recurrent = _gated_products.recurrent(params, state[0])
     new, _ = cell.forward(_inputs(params, products), recurrent, state)
     return _forget(forget, new), new[0].astype(form.hidden)
 
@@ -43,7 +43,7 @@ def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   products = _products(params, x, form.operands)
   heads, features, gates, _ = params.kernel.shape
   kernel = params.kernel.reshape(heads, features, -1)
-  product = _gated_chunk.product
+  product = _gated_products.product
 
   if hidden is None:
     before = _before(cell, params, state, products, reset)
@@ -58,7 +58,7 @@ def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   def body(d_state, element):
     d_hidden, before, products, recurrent, reset = element
     state = tuple(jnp.split(before, len(d_state), -1))
-    recurrent = _gated_chunk.gates_of(params, recurrent)
+    recurrent = _gated_products.gates_of(params, recurrent)
     _, saved = cell.forward(_inputs(params, products), recurrent, state)
     d_state = (d_state[0] + d_hidden, *d_state[1:])
     d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_state)
@@ -95,7 +95,7 @@ def _before(cell, params, state, products, reset):
 
   def body(state, element):
     products, forget = element
-    recurrent = _gated_chunk.recurrent(params, state[0])
+    recurrent = _gated_products.recurrent(params, state[0])
     new, _ = cell.forward(_inputs(params, products), recurrent, state)
     return _forget(forget, new), jnp.concatenate(state, -1)
 
@@ -109,7 +109,7 @@ def _at_once(hidden, kernel):
   time, heads, batch, features = hidden.shape
   # Heads leading and one axis of rows, as compilers want them.
   rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)
-  products = _gated_chunk.product("hni,hio->hno", rows, kernel)
+  products = _gated_products.product("hni,hio->hno", rows, kernel)
   return jnp.moveaxis(products.reshape(heads, time, batch, -1), 0, 1)
 
 
@@ -130,7 +130,7 @@ def _with_bias(params, x, operands):
 
 def _inputs(params, products):
   """The inputs of the cell from the products of one step."""
-  return _gated_chunk.with_bias(products, params)
+  return _gated_products.with_bias(products, params)
 
 
 def _from_heads(d_inputs, features):

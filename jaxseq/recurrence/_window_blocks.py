@@ -67,11 +67,14 @@ def attend(
     from jaxseq.recurrence.kernels import window_vjp
 
     library = window_vjp.library(method, q, k, v, whole)
-    return window_vjp.attend(library, window, q, k, v, begin)
+    alike = (x.astype(dtype) for x in (q, k, v))
+    o = window_vjp.attend(library, window, *alike, begin)
+    return o.astype(q.dtype)
 
+  dtype = jnp.result_type(q, k, v)
   o = choice.by_platform(
     "window",
-    jnp.result_type(q, k, v),
+    dtype,
     (rows, *q.shape[1:], window),
     run,
     *(q, k, v, begin, start),

@@ -15,12 +15,13 @@ from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _gated_products
 from jaxseq.recurrence._sharded import gated_schemes
 from jaxseq.recurrence.kernels import choice
 
 Arrays = _gated_chunk.Arrays
-to_heads = _gated_chunk.to_heads
-from_heads = _gated_chunk.from_heads
+to_heads = _gated_products.to_heads
+from_heads = _gated_products.from_heads
 
 METHODS = ("auto", "sequential", "unrolled", "pallas")
 SCHEMES = gated_schemes.SCHEMES

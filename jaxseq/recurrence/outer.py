@@ -83,9 +83,8 @@ def outer_scan(
       "associative" (a tree, which holds one chunk's matrix states), "chunked"
       (matrix products), "pallas" (matrix products in a kernel that keeps the
       state on the chip; on GPUs in bfloat16, with one decay a head at most 128
-      keys, and the gradient without a kernel, with one a channel at most 256
-      keys and 128 values) or "auto" (see `choose_method`). All agree to
-      rounding.
+      keys, with one a channel at most 256 keys and 128 values) or "auto" (see
+      `choose_method`). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
     exchange: what devices send, with `axis`, as in `linear_scan`.
 

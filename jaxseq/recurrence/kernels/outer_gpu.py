@@ -1,4 +1,4 @@
-"""Chunks of `outer_scan` on Hopper, with a decay per head or none: outputs.
+"""Chunks of `outer_scan` on Hopper, with a decay per head or none.
 
 A block is a warpgroup that takes one row, one head and some columns of its
 values through all chunks, with the state in registers. The next chunk's arrays
@@ -9,11 +9,19 @@ are on their way while one is computed. Arrays are as projections leave them:
   facts   [rows, heads, chunks, F, C], see `Facts`
   state   [rows, heads, K, V]
 
-What the gradient needs is not kept: it is that of the products without kernels.
+Back in time the same recurrence gives the cotangents of values and states: with
+q and k in each other's place, the outputs' cotangents g as values and that of
+the last state as the first,
+
+  dv_j = sum_{t >= j} (k_j q_t) exp(s_t - s_j) g_t + exp(s_C - s_j) k_j D
+  D'   = exp(s_C) D + sum_t exp(s_t) q_t g_t^T
+
+The gradients of queries, keys and decays are in `outer_gpu_backward`.
 """
 
 import enum
 import functools
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -21,9 +29,20 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
 
 CHUNK = 64  # Rows of a product of the warpgroup.
+# Columns of values of one block: with 128 keys its registers hold such a state.
+COLUMNS = 64
+MOST_KEYS = 128
+# Chunks in flight.
+STAGES = 2
+LAYOUT = plgpu.Layout.WGMMA
+# Decays are rounded to 8 bits for the products.
+COMPILER_PARAMS = plgpu.CompilerParams(
+  approx_math=True, lowering_semantics=plgpu.LoweringSemantics.Lane
+)
 
 
 class Facts(enum.IntEnum):
@@ -33,28 +52,93 @@ class Facts(enum.IntEnum):
   EPISODE = 1  # Resets up to the element.
   ENTER = 2  # Factor from the state before the chunk.
   LEAVE = 3  # Factor to the state after it.
+  DOUBT = (
+    4  # 2 where the output is undefined; 1 beside such in a chunk; else 0.
+  )
 
 
-# Columns of values of one block: with 128 keys its registers hold such a state.
-COLUMNS = 64
-MOST_KEYS = 128
-_STAGES = 2
+class Blocks(NamedTuple):
+  """What the kernels consume, laid out as above."""
+
+  q: jax.Array
+  k: jax.Array
+  v: jax.Array
+  facts: jax.Array
 
 
-def outer_forward(keys, chunks, groups, heads, *refs):
+def along(facts, fact, axis, shape):
+  """A fact of the elements of an axis."""
+  x = plgpu.load(facts.at[int(fact)], layout=LAYOUT.reduce(1 - axis))
+  return lax.broadcast_in_dim(x, shape, [axis])
+
+
+def product(x, y):
+  """Of matrices in shared memory."""
+
+  def run(sums):
+    plgpu.wgmma(sums, x, y)
+    return sums[...]
+
+  return pl.run_scoped(run, plgpu.ACC((x.shape[0], y.shape[1]), jnp.float32))
+
+
+def decays(facts, reverse=False):
+  """Decays [C, C] between elements, of a row's from those it sees.
+
+  Those are the earlier ones and itself, or in reverse the later ones.
+  """
+  shape, sign = (CHUNK, CHUNK), -1 if reverse else 1
+  rows, columns = (
+    plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=LAYOUT)
+    for axis in (0, 1)
+  )
+  seen = (rows <= columns if reverse else rows >= columns) & (
+    along(facts, Facts.EPISODE, 0, shape)
+    == along(facts, Facts.EPISODE, 1, shape)
+  )
+  between = along(facts, Facts.SUMS, 0, shape)
+  between = sign * (between - along(facts, Facts.SUMS, 1, shape))
+  return jnp.exp(jnp.where(seen, between, -jnp.inf))
+
+
+def clean(facts, inputs, cotangents=None):
+  """Puts zeros in place of what is undefined, if there is any in the chunk.
+
+  Of cotangents in place of those of undefined outputs.
+  """
+
+  @pl.when(facts[int(Facts.DOUBT), CHUNK - 1] > 0)
+  def _():
+    for ref in inputs:
+      ref[...] = outer_products.clean(plgpu.load(ref, layout=LAYOUT))
+    if cotangents is not None:
+      x = plgpu.load(cotangents, layout=LAYOUT).astype(jnp.float32)
+      x = jnp.where(along(facts, Facts.DOUBT, 0, x.shape) > 1, 0.0, x)
+      cotangents[...] = x.astype(jnp.bfloat16)
+    plgpu.commit_smem()
+
+
+def _kernel(groups, keys, reverse, keeps, *refs):
   """All chunks of one row, head and block of columns."""
   q_ref, k_ref, v_ref, facts_ref, init_ref, o_ref, final_ref, *refs = refs
+  entering_ref = refs.pop(0) if keeps else None
   q_tiles, k_tiles, v_tiles, facts_tiles, scores, mixed, narrow, ready = refs
   C, K, V = CHUNK, keys, COLUMNS
+  heads, chunks = facts_ref.shape[1:3]
   row, head = lax.axis_index("rows"), lax.axis_index("heads")
   head_columns = v_ref.shape[2] // heads
   of_v = pl.ds(head * head_columns + lax.axis_index("columns") * V, V)
   of_k = pl.ds(head * groups // heads * K, K)
   of_state = pl.ds(lax.axis_index("columns") * V, V)
-  layout = plgpu.Layout.WGMMA
+  enter, leave = Facts.ENTER, Facts.LEAVE
+  if reverse:
+    enter, leave = leave, enter
 
-  def fetch(chunk):
-    slot = lax.rem(chunk, jnp.int32(_STAGES))
+  def chunk_at(step):
+    return chunks - 1 - step if reverse else step
+
+  def fetch(step):
+    slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
     time = pl.ds(chunk * C, C)
     for source, target in (
       (q_ref.at[row, time, of_k], q_tiles),
@@ -64,59 +148,46 @@ def outer_forward(keys, chunks, groups, heads, *refs):
     ):
       plgpu.copy_gmem_to_smem(source, target.at[slot], ready.at[slot])
 
-  def product(x, y):
-    def run(sums):
-      plgpu.wgmma(sums, x, y)
-      return sums[...]
-
-    shape = x.shape[0], y.shape[1]
-    return pl.run_scoped(run, plgpu.ACC(shape, jnp.float32))
-
-  def body(chunk, state):
-    slot = lax.rem(chunk, jnp.int32(_STAGES))
+  def body(step, state):
+    slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
+    if keeps:
+      # The state before has left, if not yet the outputs.
+      plgpu.wait_smem_to_gmem(1)
     narrow[...] = state.astype(jnp.bfloat16)
     plgpu.barrier_wait(ready.at[slot])
-    pl.when(chunk + 1 < chunks)(lambda: fetch(chunk + 1))
+    pl.when(step + 1 < chunks)(lambda: fetch(step + 1))
     q, k, v = q_tiles.at[slot], k_tiles.at[slot], v_tiles.at[slot]
-
-    def along(fact, axis, shape):
-      """A fact of the elements of an axis."""
-      x = plgpu.load(
-        facts_tiles.at[slot, int(fact)], layout=layout.reduce(1 - axis)
-      )
-      return lax.broadcast_in_dim(x, shape, [axis])
-
-    values = plgpu.load(v, layout=layout).astype(jnp.float32)
-    leaving = values * along(Facts.LEAVE, 0, (C, V))
+    facts = facts_tiles.at[slot]
+    if reverse:
+      clean(facts, (q, k), v)
+    else:
+      clean(facts, (q, k, v))
+    values = plgpu.load(v, layout=LAYOUT).astype(jnp.float32)
+    leaving = values * along(facts, leave, 0, (C, V))
     mixed[...] = leaving.astype(jnp.bfloat16)
-    pairs = C, C
-    later, earlier = (
-      plgpu.broadcasted_iota(jnp.int32, pairs, axis, layout=layout)
-      for axis in (0, 1)
-    )
     gram = product(q, k.transpose((1, 0)))
-    seen = (later >= earlier) & (
-      along(Facts.EPISODE, 0, pairs) == along(Facts.EPISODE, 1, pairs)
-    )
-    decays = along(Facts.SUMS, 0, pairs) - along(Facts.SUMS, 1, pairs)
-    decays = jnp.exp(jnp.where(seen, decays, -jnp.inf))
+    gram *= decays(facts, reverse)
     # The outputs of the chunk before have left.
     plgpu.wait_smem_to_gmem(0)
-    scores[...] = (gram * decays).astype(jnp.bfloat16)
+    scores[...] = gram.astype(jnp.bfloat16)
     plgpu.commit_smem()
-    o = product(q, narrow) * along(Facts.ENTER, 0, (C, V))
+    if keeps:
+      target = entering_ref.at[row, head, chunk, :, of_state]
+      plgpu.copy_smem_to_gmem(narrow, target)
+    o = product(q, narrow) * along(facts, enter, 0, (C, V))
     o += product(scores, v)
+    if not reverse:
+      o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
     # Outputs leave from where the scores were.
     scores[...] = o.astype(jnp.bfloat16)
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(scores, o_ref.at[row, pl.ds(chunk * C, C), of_v])
-    through = facts_tiles[slot, int(Facts.ENTER), C - 1]
-    state = through * state + product(k.transpose((1, 0)), mixed)
-    return state
+    through = facts[int(Facts.ENTER), C - 1]
+    return through * state + product(k.transpose((1, 0)), mixed)
 
   fetch(jnp.int32(0))
   state = plgpu.load(
-    init_ref.at[row, head, :, of_state], layout=layout, optimized=False
+    init_ref.at[row, head, :, of_state], layout=LAYOUT, optimized=False
   )
   # The product has the type of what the loop returns inside `jax.shard_map`.
   state = lax.fori_loop(0, chunks, body, state * 1.0)
@@ -124,7 +195,7 @@ def outer_forward(keys, chunks, groups, heads, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-def _tile(*shape):
+def tile(*shape):
   """Shared memory for an operand of products."""
   swizzle = plgpu.find_swizzle(shape[-1] * 16)
   transforms = (
@@ -135,40 +206,51 @@ def _tile(*shape):
 
 
 @support.in_32_bits
-def forward(
+def scan(
   form: support.Form,
   groups: int,
-  q: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  facts: jax.Array,
+  x: Blocks,
   init: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-  """Outputs like v, and the last state; see above for the arrays.
+  *,
+  keeps: bool,
+  reverse: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+  """Outputs like v, the last state, and if asked those that enter the chunks.
 
-  Time is a multiple of `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V
-  one of `COLUMNS`; q, k and v are bfloat16, the others float32.
+  The latter are [rows, heads, chunks, K, V] in bfloat16. Time is a multiple of
+  `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V one of `COLUMNS`; q, k and
+  v are bfloat16, the others float32.
+
+  Args:
+    form: of the kernel.
+    groups: of heads that share q and k.
+    x: see there; with `reverse` q and k in each other's place, and g as v.
+    init: the state before the first chunk, or in reverse after the last one.
+    keeps: whether to return the states.
+    reverse: whether time runs backwards.
   """
   rows, heads, K, V = init.shape
-  wide, stages = COLUMNS, (_STAGES, CHUNK)
+  wide, stages = COLUMNS, (STAGES, CHUNK)
+  chunks = x.facts.shape[2]
+  states = jax.ShapeDtypeStruct((rows, heads, chunks, K, V), jnp.bfloat16)
   found = plgpu.kernel(
-    functools.partial(outer_forward, K, facts.shape[2], groups, heads),
+    functools.partial(_kernel, groups, K, reverse, keeps),
     out_type=(
-      jax.ShapeDtypeStruct(v.shape, v.dtype),
+      jax.ShapeDtypeStruct(x.v.shape, x.v.dtype),
       jax.ShapeDtypeStruct(init.shape, jnp.float32),
+      *([states] if keeps else []),
     ),
     grid=(rows, heads, V // wide),
     grid_names=("rows", "heads", "columns"),
     scratch_types=[
-      *(_tile(*stages, K), _tile(*stages, K), _tile(*stages, wide)),
-      plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32),
-      *(_tile(CHUNK, CHUNK), _tile(CHUNK, wide), _tile(K, wide)),
-      plgpu.Barrier(num_arrivals=4, num_barriers=_STAGES),
+      *(tile(*stages, K), tile(*stages, K), tile(*stages, wide)),
+      plgpu.SMEM((STAGES, len(Facts), CHUNK), jnp.float32),
+      *(tile(CHUNK, CHUNK), tile(CHUNK, wide), tile(K, wide)),
+      plgpu.Barrier(num_arrivals=4, num_barriers=STAGES),
     ],
-    compiler_params=plgpu.CompilerParams(
-      lowering_semantics=plgpu.LoweringSemantics.Lane
-    ),
+    compiler_params=COMPILER_PARAMS,
     interpret=support.interpreter(form),
-    kernel_name="outer_forward",
-  )(q, k, v, facts, init)
-  return tuple(support.vary_as(v, x) for x in found)
+    kernel_name="outer_reverse" if reverse else "outer_forward",
+  )(*x, init)
+  o, final, *entering = (support.vary_as(x.v, y) for y in found)
+  return o, final, entering[0] if keeps else None

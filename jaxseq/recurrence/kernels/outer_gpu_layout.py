@@ -1,6 +1,7 @@
-"""Arrays of `outer_scan_heads` in the layout of its kernel on Hopper."""
+"""Arrays of `outer_scan_heads` in the layout of its kernels on Hopper."""
 
 import math
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence.kernels import outer_gpu
+from jaxseq.recurrence.kernels import outer_gpu_backward
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
 
@@ -15,10 +17,25 @@ from jaxseq.recurrence.kernels import support
 _TILE = 64
 
 
+class Kept(NamedTuple):
+  """What the gradient needs beside the inputs.
+
+  Attributes:
+    entering: states that enter the chunks.
+    facts: of the elements, see `outer_gpu.Facts`.
+    undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
+      without resets.
+  """
+
+  entering: jax.Array
+  facts: jax.Array
+  undefined: jax.Array | None
+
+
 def forward(
-  form: support.Form, x: outer_products.Inputs
-) -> tuple[jax.Array, jax.Array]:
-  """Outputs and the last state.
+  form: support.Form, x: outer_products.Inputs, keeps: bool
+) -> tuple[jax.Array, jax.Array, Kept | None]:
+  """Outputs, the last state, and if asked what the gradient needs.
 
   Raises:
     NotImplementedError: if the products are not of bfloat16, or of too many
@@ -29,44 +46,92 @@ def forward(
     got = f"{got} on a GPU"
     raise NotImplementedError(support.sentence("outer", got, expected))
 
-  time, groups, keys = x.q.shape[1:]
-  heads, values = x.v.shape[2:]
   if x.v.dtype != jnp.bfloat16:
     refuse(f"dtype {x.v.dtype}", "bfloat16")
+  groups, keys = x.q.shape[2:]
   if keys > outer_gpu.MOST_KEYS:
     refuse(f"dk {keys}", f"at most {outer_gpu.MOST_KEYS}")
-  undefined = None
-  if x.reset is not None:
+  undefined = _undefined(x)
+  facts, init = _facts(x, undefined), x.init
+  if undefined is not None:
+    undefined = undefined[:, -1, :, None, None]
     # What is undefined may have been forgotten, but reaches in products of
-    # matrices what it should not. It is set aside.
-    undefined = _undefined(x)
-    k, v, init = map(outer_products.clean, (x.k, x.v, x.init))
-    x = x._replace(k=k, v=v, init=init)
+    # matrices what it should not. The kernels set it aside.
+    init = outer_products.clean(init)
+  o, final, entering = outer_gpu.scan(
+    form, groups, _blocks(x, facts), _padded_state(init), keeps=keeps
+  )
+  o, final = _heads(o, x.v.shape), _state(final, x.init.shape)
+  if undefined is not None:
+    final = jnp.where(undefined, jnp.nan, final)
+  return o, final, Kept(entering, facts, undefined) if keeps else None
 
-  def flat(y, multiple):
-    y = support.padded(support.padded(y, 1, outer_gpu.CHUNK), 3, multiple)
-    return y.reshape(*y.shape[:2], -1)
 
-  init = support.padded(x.init, 2, _TILE)
-  init = support.padded(init, 3, outer_gpu.COLUMNS)
-  o, final = outer_gpu.forward(
+def backward(
+  form: support.Form,
+  x: outer_products.Inputs,
+  kept: Kept,
+  g: jax.Array,
+  d_final: jax.Array,
+) -> outer_products.Inputs:
+  """Cotangents of the inputs from those of the outputs and the last state."""
+  if kept.undefined is not None:
+    d_final = jnp.where(kept.undefined, 0, d_final)
+  groups, blocks = x.q.shape[2], _blocks(x, kept.facts)
+  g = _flat(g, outer_gpu.COLUMNS)
+  dv, d_init, after = outer_gpu.scan(
     form,
     groups,
-    *(flat(x.q, _TILE), flat(x.k, _TILE)),
-    flat(x.v, outer_gpu.COLUMNS),
-    _facts(x),
-    init,
+    blocks._replace(q=blocks.k, k=blocks.q, v=g),
+    _padded_state(d_final),
+    keeps=True,
+    reverse=True,
   )
-  o = o.reshape(*o.shape[:2], heads, -1)[:, :time, :, :values]
-  final = final[:, :, :keys, :values]
-  if undefined is not None:
-    o = jnp.where(undefined[0], jnp.nan, o)
-    final = jnp.where(undefined[1], jnp.nan, final)
-  return o, final
+  dq, dk, sums = outer_gpu_backward.backward(
+    *(form, groups, blocks, g, kept.entering, after, x.decay is not None)
+  )
+  return outer_products.Inputs(
+    _heads(dq, x.q.shape),
+    _heads(dk, x.k.shape),
+    _heads(dv, x.v.shape),
+    None if sums is None else _d_decay(x, sums),
+    _state(d_init, x.init.shape),
+    None,
+  )
+
+
+def _blocks(x, facts):
+  """What the kernels consume."""
+  q, k, v = _flat(x.q, _TILE), _flat(x.k, _TILE), _flat(x.v, outer_gpu.COLUMNS)
+  return outer_gpu.Blocks(q, k, v, facts)
+
+
+def _flat(x, multiple):
+  """From [rows, time, heads, n] to [rows, time, heads * n], padded."""
+  x = support.padded(support.padded(x, 1, outer_gpu.CHUNK), 3, multiple)
+  return x.reshape(*x.shape[:2], -1)
+
+
+def _heads(x, shape):
+  """The other way, to that shape."""
+  x = x.reshape(*x.shape[:2], shape[2], -1)
+  return x[:, : shape[1], :, : shape[3]]
+
+
+def _padded_state(x):
+  x = support.padded(x, 2, _TILE)
+  return support.padded(x, 3, outer_gpu.COLUMNS)
+
+
+def _state(x, shape):
+  """The other way, to that shape."""
+  return x[:, :, : shape[2], : shape[3]]
 
 
 def _undefined(x):
-  """Outputs [B, T, H, 1] and states [B, H, 1, 1] that depend on what is."""
+  """Outputs [B, T, H] that depend on what is undefined; None without resets."""
+  if x.reset is None:
+    return None
   heads = x.v.shape[2]
 
   def broken(y):
@@ -76,42 +141,67 @@ def _undefined(x):
   element = broken(x.k) | broken(x.v)
   if x.decay is not None:  # A decay of exp(-inf) = 0 is a decay.
     element |= ~(x.decay[..., 0] < jnp.inf)
-  place = jnp.arange(x.v.shape[1])[:, None]
-  last = lax.cummax(jnp.where(element, place, -1), axis=1)
-  begin = lax.cummax(jnp.where(x.reset[..., None], place, -1), axis=1)
   before = ~outer_products.finite(x.init).all(axis=(-2, -1))
-  since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[:, None])
-  return (since | broken(x.q))[..., None], since[:, -1, :, None, None]
+  # The last event decides: what is undefined has an odd number.
+  place = 2 * (jnp.arange(x.v.shape[1], dtype=jnp.int32)[:, None] + 1)
+  event = jnp.where(x.reset[..., None], place, 0)
+  event = jnp.where(element, place + 1, event)
+  event = event.at[:, 0].max(before.astype(jnp.int32))
+  return (lax.cummax(event, axis=1) % 2 == 1) | broken(x.q)
 
 
-def _facts(x):
+def _in_chunks(x):
+  """From [rows, time, heads] to [rows, heads, chunks, C], padded."""
+  x = support.padded(x, 1, outer_gpu.CHUNK)
+  x = x.reshape(x.shape[0], -1, outer_gpu.CHUNK, x.shape[2])
+  return x.transpose(0, 3, 1, 2)
+
+
+def _decays(x):
+  """Log-decays [rows, heads, chunks, C] that states survive, and where not."""
+  a = _in_chunks(x.decay[..., 0].astype(jnp.float32))
+  bad = ~(a < jnp.inf)
+  return (a if x.reset is None else jnp.where(bad, 0, a)), bad
+
+
+def _d_decay(x, sums):
+  """Cotangents of the decays, from what the kernel has summed up."""
+  rows, time, heads, _ = x.decay.shape
+  sums = sums.reshape(rows, heads, -1, *sums.shape[2:]).sum((2, 4))
+  later, earlier, last = (sums[..., row, :] for row in outer_gpu_backward.Sums)
+  d_sums = (later - earlier).at[..., -1].add(last.sum(-1))
+  a, bad = _decays(x)
+  da = _outer_decays.d_log_decay(d_sums[..., None], a[..., None])[..., 0]
+  if x.reset is not None:
+    da = jnp.where(bad, 0, da)
+  da = da.transpose(0, 2, 3, 1).reshape(rows, -1, heads, 1)
+  return da[:, :time].astype(x.decay.dtype)
+
+
+def _facts(x, undefined):
   """As `outer_gpu.Facts` has them, [rows, heads, chunks, F, C]."""
   C, (rows, time, heads, _) = outer_gpu.CHUNK, x.v.shape
-  chunks = math.ceil(time / C)
-  shape = rows, heads, chunks, C
-
-  def in_chunks(y):
-    y = support.padded(y, 1, C).reshape(rows, chunks, C, -1)
-    return y.transpose(0, 3, 1, 2)
-
+  shape = rows, heads, math.ceil(time / C), C
   sums = rest = jnp.zeros(shape, jnp.float32)
   if x.decay is not None:
-    a = in_chunks(x.decay.astype(jnp.float32))
-    if x.reset is not None:
-      a = jnp.where(a < jnp.inf, a, 0)
+    a, _ = _decays(x)
     exact = _outer_decays.log_decay_sums(a[..., None])[..., 0]
     sums, rest = exact.total(), exact[..., -1:] - exact
   episode = jnp.zeros(shape, jnp.int32)
   if x.reset is not None:
-    resets = in_chunks(x.reset[..., None])
+    resets = _in_chunks(x.reset[..., None])
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
     episode = jnp.broadcast_to(episode, shape)
-  enter = jnp.where(episode == 0, jnp.exp(sums), 0)
-  leave = jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0)
+  doubt = jnp.zeros(shape, jnp.float32)
+  if undefined is not None:
+    undefined = _in_chunks(undefined).astype(jnp.float32)
+    doubt = undefined + undefined.max(-1, keepdims=True)
+  Facts = outer_gpu.Facts
   facts = {
-    outer_gpu.Facts.SUMS: sums,
-    outer_gpu.Facts.EPISODE: episode.astype(jnp.float32),
-    outer_gpu.Facts.ENTER: enter,
-    outer_gpu.Facts.LEAVE: leave,
+    Facts.SUMS: sums,
+    Facts.EPISODE: episode.astype(jnp.float32),
+    Facts.ENTER: jnp.where(episode == 0, jnp.exp(sums), 0),
+    Facts.LEAVE: jnp.where(episode == episode[..., -1:], jnp.exp(rest), 0),
+    Facts.DOUBT: doubt,
   }
-  return jnp.stack([facts[fact] for fact in outer_gpu.Facts], axis=3)
+  return jnp.stack([facts[fact] for fact in Facts], axis=3)

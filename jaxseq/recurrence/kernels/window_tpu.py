@@ -56,7 +56,13 @@ def attend(
   mask = masks.LocalMask(shape, (window, 0), earlier)
   kernel = splash.make_splash_mha_single_device(
     masks.MultiHeadMask([mask] * heads),
-    block_sizes=splash.BlockSizes(*(block,) * 8),
+    # Time is the last axis of keys and values: heads are narrower than lanes,
+    # and would be padded in memory.
+    block_sizes=splash.BlockSizes(
+      *(block,) * 8,
+      k_layout=splash.QKVLayout.SEQ_MINOR,
+      v_layout=splash.QKVLayout.SEQ_MINOR,
+    ),
     interpret=interpret,
   )
   by_head = (x.swapaxes(1, 2) for x in (q, k, v))

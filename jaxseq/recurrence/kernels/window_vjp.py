@@ -64,6 +64,8 @@ def library(
   dtype, width = jnp.result_type(q, k, v), q.shape[-1]
   if method == "pallas":
     found = Library("splash", support.form("window", dtype).interpret)
+    if dtype == jnp.float16:
+      raise _none(method, f"dtype {dtype}", "bfloat16 or float32")
   else:
     found = Library(method, contexts.interpreted() == "gpu")
     platform = contexts.machine()[0]

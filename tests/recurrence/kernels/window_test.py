@@ -218,6 +218,12 @@ def test_vmap_and_no_batch_equal_rows(method):
     ("tokamax", {"q": jnp.ones((2, 5, 2, 8))}, "got dtype float32, expected b"),
     (
       "pallas",
+      {"q": jnp.ones((2, 5, 2, 8), "float16")}
+      | {name: jnp.ones((2, 5, 1, 8), "float16") for name in "kv"},
+      "got dtype float16, expected bfloat16 or float32",
+    ),
+    (
+      "pallas",
       {name: jnp.ones((2, 5, 2, 257)) for name in "qkv"} | {"init": None},
       "got heads of width 257, expected at most 256",
     ),
@@ -239,6 +245,15 @@ def test_a_cpu_has_no_kernel(method):
   arguments, reset, _ = problem(5)
   with pytest.raises(NotImplementedError, match="got platform cpu, expected a"):
     attend(method, 3, reset, arguments)
+
+
+def test_a_gpu_is_told_what_is_for_it():
+  arguments, reset, _ = problem(5)
+  with (
+    kernels.interpret("gpu"),
+    pytest.raises(NotImplementedError, match="expected tpu; .*'tokamax' and"),
+  ):
+    attend("pallas", 3, reset, arguments)
 
 
 def test_tokamax_that_is_not_there_is_named(monkeypatch):
