@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import contexts
 from jaxseq.recurrence.kernels import support
 from jaxseq.recurrence.kernels import table
@@ -112,6 +113,8 @@ def by_platform(
     What `run` returns.
   """
   given = {name: x for name, x in named.items() if x is not None}
+  # The rules of derivatives want one type of all arrays.
+  arguments = _varying.alike(arguments)
 
   def chosen(platform, chip):
     found, options = choose(op, platform, chip, dtype, shape, method)
