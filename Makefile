@@ -6,6 +6,8 @@ CONFIG ?= configs/icrl/quickstart.py
 SPR_WORKDIR ?= runs/spr
 # Processes that share the tests.
 JOBS ?= 2
+# Damaged files for each reader in test-fuzz, which bounds its time.
+FUZZ_EXAMPLES ?= 400
 # More arguments for pytest: make test ARGS="-k reset --durations=20"
 ARGS ?=
 
@@ -22,7 +24,7 @@ POPGYM_PYTHON ?= 3.11
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart spr-quick test test-slow test-interop \
+.PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-interop \
   test-popgym test-compile test-accelerator test-matrix lint format docs bench notebooks \
   coverage constraints clean
 
@@ -47,6 +49,10 @@ test: venv lint ## lint and the whole test suite
 
 test-slow: venv ## the tests marked slow
 	$(TEST) $(BIN) $(JOBS) slow $(ARGS)
+
+test-fuzz: venv ## damaged files for every reader (FUZZ_EXAMPLES=400 each)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN) $(PYTEST) -m fuzz --timeout=900 \
+	  $(ARGS) tests/fuzz
 
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)

@@ -8,7 +8,8 @@
 series with known factors, `jaxseq.data.domains` splits between subjects or
 devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
 Nothing is ever downloaded: a package that is not installed raises
-`MissingData`.
+`MissingData`. Data that nothing can be learnt from are refused, see `checks`
+and `missing`.
 """
 
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import cache as cache
+  from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
+  from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import watch as watch
   from jaxseq.data import window_features as window_features
+  from jaxseq.data.checks import check as check
+  from jaxseq.data.checks import check_splits as check_splits
   from jaxseq.data.datasets import ArrayDataset as ArrayDataset
   from jaxseq.data.datasets import Domains as Domains
   from jaxseq.data.datasets import Extras as Extras
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
   from jaxseq.data.datasets import MissingData as MissingData
   from jaxseq.data.datasets import Splits as Splits
   from jaxseq.data.datasets import carve_valid as carve_valid
-  from jaxseq.data.datasets import check as check
   from jaxseq.data.datasets import take as take
   from jaxseq.data.padding import pad_sequences as pad_sequences
   from jaxseq.data.registry import load as load

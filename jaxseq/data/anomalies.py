@@ -43,7 +43,7 @@ def parse_csv(text: str, source: str) -> Series:
     next(lines, None)
     for line in lines:
       try:
-        value, label = map(float, line.split(",")[-2:])
+        value, label = columns.numbers(line.split(",")[-2:])
       except ValueError as error:
         said = f"expected a value and a label; got {line.strip()!r}."
         raise ValueError(said) from error
@@ -187,4 +187,4 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
 
 def _read(package: str, file: str) -> Series:
   path = packages.find(file, f"datasets/data/{file}", package)
-  return parse_csv(path.read_text(), str(path))
+  return parse_csv(path.read_text("utf-8", errors="replace"), str(path))

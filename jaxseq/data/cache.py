@@ -11,23 +11,36 @@ import os
 import pathlib
 import tempfile
 from typing import Any
-import zipfile
-import zlib
 
+from absl import logging
 import numpy as np
 
+from jaxseq import _limits
+from jaxseq.data import _npy
+
 Arrays = dict[str, np.ndarray]
+# More than the headers of the arrays take.
+_HEADERS = 2**16
 # What `read` raises of a file that is absent, damaged or none of `write`.
-UNREADABLE = (
-  *(OSError, ValueError, TypeError, AttributeError, EOFError),
-  *(zipfile.BadZipFile, zlib.error),
-)
+UNREADABLE = (OSError, ValueError)
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder of cached sets; it need not exist."""
-  default = pathlib.Path.home() / ".cache" / "jaxseq"
-  return pathlib.Path(os.environ.get("JAXSEQ_CACHE") or default)
+  """Returns the folder of cached sets; it need not exist.
+
+  Raises:
+    ValueError: if there is no home directory, and JAXSEQ_CACHE is not set.
+  """
+  given = os.environ.get("JAXSEQ_CACHE")
+  if given:
+    return pathlib.Path(given)
+  try:
+    return pathlib.Path.home() / ".cache" / "jaxseq"
+  except RuntimeError as error:
+    raise ValueError(
+      "there is no home directory for the cache of generated sets: set "
+      "JAXSEQ_CACHE to a folder, or the option cached to False."
+    ) from error
 
 
 def arrays(
@@ -48,6 +61,9 @@ def arrays(
 
   Returns:
     The arrays by name.
+
+  Raises:
+    ValueError: if the folder cannot be written to.
   """
   if not enabled:
     return make()
@@ -58,24 +74,31 @@ def arrays(
     return read(path)
   except UNREADABLE:
     pass
-  found = make()
+  # Before what can take an hour is made.
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, found)
+    with tempfile.TemporaryFile(dir=path.parent):
+      pass
   except OSError as error:
     raise ValueError(
       f"the cache folder {path.parent} cannot be written to "
       f"({error.strerror}); set JAXSEQ_CACHE to one that can."
     ) from error
+  found = make()
+  try:
+    write(path, found)
+  except OSError as error:
+    logging.warning(
+      "%s could not be written (%s): the set is made anew next time",
+      path,
+      error.strerror,
+    )
   return found
 
 
 def read(path: str | os.PathLike) -> Arrays:
   """Returns the arrays in an archive by name; raises one of `UNREADABLE`."""
-  # Opened here, because numpy leaves a file open that is no archive. The
-  # archive keeps a checksum of every array, verified as it is read.
-  with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-    return {key: stored[key] for key in stored.files}
+  return _npy.read_archive(path)
 
 
 def write(path: str | os.PathLike, values: Arrays) -> None:
@@ -95,6 +118,12 @@ def write(path: str | os.PathLike, values: Arrays) -> None:
   try:
     with os.fdopen(handle, "wb") as file:
       np.savez_compressed(file, **values)
+      size = sum(np.asarray(array).nbytes for array in values.values())
+      if size > max(_limits.FREE, _limits.RATIO * file.tell()) - _HEADERS:
+        # More than a reader takes of a file of that size.
+        file.seek(0)
+        file.truncate()
+        np.savez(file, **values)
     os.replace(temporary, path)
   except BaseException:
     pathlib.Path(temporary).unlink(missing_ok=True)

@@ -205,46 +205,6 @@ class Splits(NamedTuple):
   info: Info
 
 
-def check(dataset: ArrayDataset, name: str = "dataset") -> ArrayDataset:
-  """Checks that the arrays of a data set belong together.
-
-  Args:
-    dataset: the data set.
-    name: what to call it in messages.
-
-  Returns:
-    The data set.
-
-  Raises:
-    ValueError: naming the array, what came and what is expected.
-  """
-  inputs, targets, lengths, extras = dataset
-  tokens = np.issubdtype(inputs.dtype, np.integer)
-  found = f"shape {inputs.shape} and dtype {inputs.dtype}"
-  if inputs.ndim < 2 or (inputs.ndim == 2) != tokens:
-    expected = "(n, time) of integers or (n, time, features) of floats"
-    raise _validate.error(f"{name}: inputs", found, expected)
-  count, time = inputs.shape[:2]
-  if not time:
-    expected = "at least one element in time"
-    raise _validate.error(f"{name}: inputs", found, expected)
-  named = {"targets": targets, "lengths": lengths, **extras._asdict()}
-  for key, array in named.items():
-    if array is not None and (array.ndim == 0 or len(array) != count):
-      expected = f"one entry for each of the {count} inputs"
-      raise _validate.error(f"{name}: {key}", f"shape {array.shape}", expected)
-  if lengths is not None:
-    if lengths.shape != (count,) or lengths.dtype != np.int32:
-      found = f"shape {lengths.shape} and dtype {lengths.dtype}"
-      raise _validate.error(f"{name}: lengths", found, f"({count},) of int32")
-    if count and not (lengths.min() >= 0 and lengths.max() <= time):
-      raise ValueError(
-        f"{name}: lengths: got {lengths.min()} to {lengths.max()}, expected "
-        f"0 to {time}, the time axis of inputs."
-      )
-  return dataset
-
-
 def take(dataset: ArrayDataset, rows: np.ndarray | slice) -> ArrayDataset:
   """Returns the rows of a data set, in the order given.
 

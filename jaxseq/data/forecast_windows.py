@@ -7,18 +7,28 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 
 from collections.abc import Sequence
 import csv
+import os
+import re
+from typing import Literal
 from typing import NamedTuple
 from typing import TypedDict
 from typing import Unpack
+from typing import get_args
 import zipfile
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _npy
+from jaxseq.data import _values
 from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data.files import columns as text_columns
 
+Missing = Literal["refuse", "forward_fill", "mean"]
+_DATE = re.compile("[0-9]{1,4}(-[0-9]{1,2}){0,2}(T[0-9:.]{1,30})?")
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
@@ -60,39 +70,93 @@ def parse_csv(
       raise ValueError(
         f"got {header}, expected names: a date and at least one channel."
       )
+    if len(set(header)) < len(header):
+      twice = next(name for name in header if header.count(name) > 1)
+      raise ValueError(f"got the column {twice!r} twice, expected other names.")
     columns = header[1:] if columns is None else columns
     places = [
       header.index(_validate.choice("column", name, header)) for name in columns
     ]
     for row in rows:
-      if len(row) < len(header):
+      if len(row) != len(header):
         raise ValueError(f"got {len(row)} of {len(header)} entries.")
-      times.append(np.datetime64(row[0].strip().replace(" ", "T"), "s"))
-      values.append([float(row[i].strip() or "nan") for i in places])
+      times.append(_time(row[0]))
+      values.append([_number(row[i], header[i]) for i in places])
   if not values:
     raise ValueError(f"{source} has no lines of values.")
   return Series(np.array(values), tuple(columns), np.array(times))
 
 
-def fill_forward(values: np.ndarray) -> np.ndarray:
-  """Puts the last value before it, of the same channel, for a missing one.
+def _time(word):
+  """Reads a date and time."""
+  text = word.strip().replace(" ", "T")
+  # NumPy reads "now" as well, and leaves time zones out with a warning.
+  if not _DATE.fullmatch(text):
+    raise ValueError(
+      f"got {word[:40]!r}, expected a date and time such as 2024-01-31 23:59, "
+      "without a time zone."
+    )
+  return np.datetime64(text, "s")
+
+
+def _number(word, column):
+  """Reads an entry of a column, which may be empty."""
+  try:
+    number = float(word.strip() or "nan")
+    text_columns.numbers([] if number != number else [number])
+  except ValueError as error:
+    raise ValueError(
+      f"column {column!r}: got {word[:40]!r}, expected a finite number, or "
+      "nothing for a missing value."
+    ) from error
+  return number
+
+
+def treat(
+  series: Series, missing: Missing, end: int, source: str
+) -> np.ndarray:
+  """Returns the values of a series, missing ones treated as declared.
 
   Args:
-    values: (time, channels), NaN where a value is missing.
+    series: the series, NaN where a value is missing.
+    missing: "refuse"; "forward_fill", the last value before it, or the mean
+      where there is none; or "mean", that of the channel over the training
+      span. A mask is none of them: the channels of the inputs are those of the
+      targets, which would be missing as well.
+    end: time behind the training span.
+    source: where the series comes from, for messages.
 
   Returns:
-    The same without NaN; what is missing at the start takes the first value.
+    (time, channels) without NaN.
 
   Raises:
-    ValueError: if a channel has no value at all.
+    ValueError: if a value is missing and to be refused, with its time and
+      channel; or the training span has none of a channel.
   """
+  choices = get_args(Missing)
+  _validate.choice("missing", missing, choices)
+  values = series.values
+  if missing == "refuse":
+    _values.refuse(
+      source,
+      values,
+      np.isnan,
+      ("time", "channel"),
+      series.names,
+      missing_values.expected(choices),
+    )
+    return values
   known = ~np.isnan(values)
-  if not known.any(axis=0).all():
-    raise ValueError("values has a channel without any value.")
-  place = np.where(known, np.arange(len(values))[:, None], -1)
-  place = np.maximum.accumulate(place, axis=0)
-  place = np.where(place < 0, np.argmax(known, axis=0), place)
-  return np.take_along_axis(values, place, axis=0)
+  counts = known[:end].sum(axis=0)
+  if not counts.all():
+    name = series.names[int(np.argmin(counts))]
+    raise ValueError(
+      f"{source}: got no value of {name!r} in the training span, expected some."
+    )
+  mean = np.where(known[:end], values[:end], 0).sum(axis=0) / counts
+  if missing == "mean":
+    return np.where(known, values, mean)
+  return missing_values.fill_forward(values, known, mean)
 
 
 def calendar(times: np.ndarray) -> np.ndarray:
@@ -171,6 +235,7 @@ class Options(TypedDict, total=False):
   horizon: int
   normalize: bool
   with_calendar: bool
+  missing: Missing
 
 
 def make_splits(
@@ -181,19 +246,21 @@ def make_splits(
   *,
   normalize: bool = True,
   with_calendar: bool = False,
+  missing: Missing = "refuse",
   source: str,
   license: str,
 ) -> datasets.Splits:
   """Makes the windows of the three spans of a series.
 
   Args:
-    series: the series; missing values take the last one before.
+    series: the series.
     ends: time behind the last of the training, validation and test spans.
     input_length: times of an input.
     horizon: times of a target.
     normalize: whether each channel is shifted and scaled to mean 0 and standard
       deviation 1 over the training span.
     with_calendar: whether extras.calendar holds `calendar` of each window.
+    missing: what becomes of missing values, see `treat`.
     source: where the series comes from.
     license: its terms.
 
@@ -202,14 +269,15 @@ def make_splits(
     standard deviation of each channel over the training span.
 
   Raises:
-    ValueError: if a number is out of range or a span has no room for a window.
+    ValueError: if a number is out of range, a span has no room for a window, or
+      a value is missing and to be refused.
   """
   _validate.all_positive(input_length=input_length, horizon=horizon)
   if ends[2] > len(series.values):
     raise ValueError(
       f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
     )
-  values = fill_forward(series.values)
+  values = treat(series, missing, ends[0], source)
   mean, deviation = values[: ends[0]].mean(0), values[: ends[0]].std(0)
   if normalize:
     values = (values - mean) / np.where(deviation == 0, 1, deviation)
@@ -240,7 +308,8 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
   """Loads two years of hourly traffic and weather inside autots.
 
   Args:
-    **options: see `make_splits`.
+    **options: see `make_splits`; missing is "forward_fill" by default, as the
+      set lacks 104 hours.
 
   Returns:
     The splits: 4 channels (cloud cover, rain, temperature, traffic volume),
@@ -252,16 +321,26 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
   """
   file = "traffic_hourly.zip"
   path = packages.find(file, f"datasets/data/{file}", "autots")
-  with zipfile.ZipFile(path) as archive:
-    text = archive.read(archive.namelist()[0]).decode()
-  series = parse_csv(text, str(path), _HOURLY_COLUMNS)
+  series = parse_csv(_unzipped(path), str(path), _HOURLY_COLUMNS)
   return make_splits(
     series,
     shares(len(series.values)),
     source="autots load_hourly (UCI Metro Interstate Traffic Volume)",
     license="CC BY 4.0",
-    **options,
+    **{"missing": "forward_fill", **options},
   )
+
+
+def _unzipped(path):
+  """The text of the first file in an archive."""
+  with open(path, "rb") as file:
+    try:
+      with zipfile.ZipFile(file) as archive:
+        first = archive.infolist()[0]
+        _limits.check_growth(path, first.file_size, os.path.getsize(path))
+        return _npy.read_member(archive, first).decode(errors="replace")
+    except (*_npy.DAMAGE, IndexError) as error:
+      raise ValueError(f"{path} is no whole zip archive: {error}.") from error
 
 
 def seasonal(

@@ -4,7 +4,7 @@ A sequence has one pixel per element (order "pixel", row by row), or one row of
 pixels per element (order "row").
 """
 
-import gzip
+import math
 import os
 import pathlib
 from typing import Literal
@@ -15,6 +15,7 @@ import zlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
@@ -60,21 +61,45 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
   path = pathlib.Path(path)
   content = path.read_bytes()
   if content[:2] == b"\x1f\x8b":
-    try:
-      content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-      raise ValueError(f"{path} is damaged: {error}.") from error
-  if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
-    raise ValueError(f"{path} is not in the idx format of MNIST.")
-  dtype = np.dtype(">" + _IDX_TYPES[content[2]])
-  start = 4 + 4 * content[3]
-  shape = tuple(np.frombuffer(content[4:start], ">i4").tolist())
-  size = start + int(np.prod(shape)) * dtype.itemsize
+    content = _decompressed(content, path)
+  dtype, shape, start = _idx_header(content, path)
+  size = start + math.prod(shape) * dtype.itemsize
   if len(content) != size:
     raise ValueError(
       f"{path} is damaged: {size} bytes are expected and {len(content)} there."
     )
   return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+def _decompressed(content, path):
+  """What gzip has compressed, of the size that the array's header tells."""
+  decoder = zlib.decompressobj(wbits=31)
+  try:
+    # The header has at most 4 bytes and 4 for each of 255 axes.
+    start = decoder.decompress(content, 4 + 4 * 255)
+    dtype, shape, first = _idx_header(start, path)
+    size = first + math.prod(shape) * dtype.itemsize
+    _limits.check_growth(path, size, len(content))
+    # One byte more tells that the array is longer.
+    most = max(size + 1 - len(start), 1)
+    rest = decoder.decompress(decoder.unconsumed_tail, most)
+  except zlib.error as error:
+    raise ValueError(f"{path} is damaged: {error}.") from error
+  # Its end has a checksum, which has been verified if it was reached.
+  if len(start) + len(rest) == size and not decoder.eof:
+    raise ValueError(f"{path} is damaged: its compressed data end early.")
+  return start + rest
+
+
+def _idx_header(content, path):
+  """The dtype, the shape, and where the elements begin."""
+  if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
+    raise ValueError(f"{path} is not in the idx format of MNIST.")
+  start = 4 + 4 * content[3]
+  if len(content) < start or content[3] > 32:
+    raise ValueError(f"{path} is damaged: its header is not whole.")
+  dtype = np.dtype(">" + _IDX_TYPES[content[2]])
+  return dtype, tuple(np.frombuffer(content[4:start], ">u4").tolist()), start
 
 
 def _dataset(images, labels, order, permutation):
@@ -194,8 +219,15 @@ def fashion(
   folder = pathlib.Path(FASHION_FOLDER if path is None else path)
   parts = []
   for part in ("train", "t10k"):
-    images = read_idx(_idx_path(folder, f"{part}-images-idx3-ubyte"))
-    labels = read_idx(_idx_path(folder, f"{part}-labels-idx1-ubyte"))
+    images, labels = (
+      read_idx(_idx_path(folder, f"{part}-{name}"))
+      for name in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+      raise ValueError(
+        f"{folder}: the images and labels of {part}: got {images.dtype} and "
+        f"{labels.dtype}, expected bytes."
+      )
     if images.ndim != 3 or labels.shape != images.shape[:1]:
       raise ValueError(
         f"{folder}: the images and labels of {part} do not belong together; "
@@ -217,7 +249,7 @@ def fashion(
 def _idx_path(folder, name):
   for candidate in (folder / f"{name}.gz", folder / name):
     if candidate.is_file():
-      return candidate
+      return _limits.check_within(candidate, folder)
   raise datasets.MissingData(
     f"{folder} has no {name}.gz: apt-get install dataset-fashion-mnist, or "
     "give the folder as path."

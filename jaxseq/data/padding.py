@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 
 
@@ -26,14 +27,19 @@ def pad_sequences(
     The array (n, time, ...) and the lengths, (n,) int32.
 
   Raises:
-    ValueError: if there is no sequence, one is longer than `length`, or they
-      do not belong together.
+    ValueError: if there is no sequence, one is longer than `length`, they do
+      not belong together, or one is so much longer than the others that the
+      array would be nothing but padding.
   """
   if not len(sequences):
     raise ValueError("sequences: got none, expected at least one sequence.")
   lengths = np.array([len(sequence) for sequence in sequences], np.int32)
   longest = int(lengths.max())
   if length is None:
+    # One long sequence makes all others as long.
+    held = sum(sequence.nbytes for sequence in sequences)
+    size = longest * max(sequence[:1].nbytes for sequence in sequences)
+    _limits.check_growth("sequences", size * len(sequences), held)
     length = longest
   if longest > length:
     expected = f"at least that of the longest sequence, {longest}"

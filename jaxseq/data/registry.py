@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq.data import checks
 from jaxseq.data import datasets
 
 SETS = _registry.Registry(
@@ -85,10 +86,11 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     **options: options of the set's loader.
 
   Returns:
-    The splits, checked for consistency.
+    The splits, see `checks`: finite, in range, and belonging together.
 
   Raises:
-    ValueError: if there is no such set or option, or a value is out of range.
+    ValueError: if there is no such set or option, a value is out of range, or
+      the data are such that nothing can be learnt from them.
     MissingData: if what holds the data is not installed.
   """
   function = loader(name)
@@ -105,12 +107,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     )
   if "seed" in known and seed is not None:
     options["seed"] = seed
-  splits = function(**options)
-  for part in ("train", "valid", "test"):
-    dataset = getattr(splits, part)
-    if dataset is not None:
-      datasets.check(dataset, f"{name}, {part}")
-  return splits
+  # A loader that maps files has checked their values itself, if it was to.
+  return checks.check_splits(function(**options), name, maps=False)
 
 
 def _options(function):

@@ -6,6 +6,7 @@ Only the packages' data files are read; the packages are not imported.
 import functools
 
 from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data.files import uea
 
@@ -18,6 +19,7 @@ def load(
   seed: int = 0,
   normalize: bool = True,
   valid_fraction: float = 0.0,
+  missing: missing_values.Missing = "refuse",
 ) -> datasets.Splits:
   """Loads a set of the UCR and UEA archives.
 
@@ -29,6 +31,7 @@ def load(
       deviation 1 over all training values.
     valid_fraction: share of each class of the training cases that is for
       validation; classification only.
+    missing: what becomes of missing values, see `data.missing`.
 
   Returns:
     The splits, see `files.uea.load`.
@@ -41,7 +44,7 @@ def load(
   file = f"datasets/data/{problem}/{problem}_TRAIN.ts"
   train = packages.find(problem, file, *where)
   test = train.with_name(f"{problem}_TEST.ts")
-  return uea.load(train, test, seed, normalize, valid_fraction)
+  return uea.load(train, test, seed, normalize, valid_fraction, missing)
 
 
 # Loaders for the registry.

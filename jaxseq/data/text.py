@@ -16,6 +16,7 @@ import sysconfig
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq.data import datasets
 from jaxseq.data import text_documents
 
@@ -151,6 +152,7 @@ def kjv(
 
 def _python_documents(root):
   """Returns (name, content) of each source file, sorted by name."""
+  given = root
   root = pathlib.Path(root or sysconfig.get_path("stdlib"))
   # Installed packages, and what running leaves behind, are not the library.
   skipped = {"__pycache__", "dist-packages", "site-packages"}
@@ -164,6 +166,10 @@ def _python_documents(root):
       f"{root} has no Python source files: install Python's standard library, "
       "or give its folder as root."
     )
+  if given is not None:
+    # The interpreter's own library, which runs, may have its files elsewhere.
+    for path in paths.values():
+      _limits.check_within(path, root)
   return [(name, paths[name].read_bytes()) for name in sorted(paths)]
 
 

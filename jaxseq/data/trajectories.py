@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _values
 from jaxseq.data import cache
 from jaxseq.data import datasets
 
@@ -85,11 +86,15 @@ class Statistics(NamedTuple):
   returns: np.ndarray
 
 
-def _narrow(array):
-  array = np.asarray(array)
-  if np.issubdtype(array.dtype, np.floating):
-    return array.astype(np.float32)
+def _narrow(name, array):
+  """Returns values as float32 or int32, or as they are if they are smaller."""
+  if array.dtype.kind == "f":
+    return _values.to_float32(name, array, axes=("step",))
+  if array.dtype.kind not in "biu":
+    raise _validate.error(name, f"dtype {array.dtype}", "numbers")
   if array.dtype in (np.int64, np.uint32, np.uint64):
+    expected = "integers of 32 bits"
+    _values.check_range(name, array, -(2**31), 2**31, ("step",), expected)
     return array.astype(np.int32)
   return array
 
@@ -103,14 +108,15 @@ def from_flat(
     observations: (steps, ...); the first is that of a fresh episode.
     actions: (steps, ...).
     rewards: (steps,).
-    dones: (steps,) bool, True at the last step of an episode.
+    dones: (steps,) bool, or 0 and 1, True at the last step of an episode.
 
   Returns:
     The episodes, as arrays of the host. Steps behind the last done belong to no
     complete episode and are left out.
 
   Raises:
-    ValueError: if the shapes do not belong together or no episode ends.
+    ValueError: if the shapes do not belong together, no episode ends, or a
+      value is no number, not finite or out of range; with the first such step.
   """
   arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
   observations, actions, rewards, dones = arrays
@@ -123,6 +129,11 @@ def from_flat(
       form = "(steps, ...)" if any_rest else "(steps)"
       expected = f"{form} with the steps of dones"
       raise _validate.error(name, found, expected)
+  if dones.dtype.kind not in "biuf":
+    raise _validate.error("dones", f"dtype {dones.dtype}", "booleans")
+  _values.refuse(
+    "dones", dones, lambda x: (x != 0) & (x != 1), ("step",), None, "0 or 1"
+  )
   dones = dones.astype(bool)
   if not dones.any():
     raise ValueError(
@@ -135,17 +146,20 @@ def from_flat(
   timesteps = np.arange(count) - np.repeat(ends - lengths, lengths)
   # Each episode is summed by itself: the difference of two sums over all steps
   # would lose digits.
+  if rewards.dtype.kind not in "biuf":
+    raise _validate.error("rewards", f"dtype {rewards.dtype}", "numbers")
   rewards = rewards[:count].astype(np.float64)
+  narrow = _values.to_float32("rewards", rewards, axes=("step",))
   returns = np.concatenate(
     [np.cumsum(part[::-1])[::-1] for part in np.split(rewards, ends[:-1])]
   )
   return Trajectories(
-    _narrow(observations[:count]),
-    _narrow(actions[:count]),
-    rewards.astype(np.float32),
+    _narrow("observations", observations[:count]),
+    _narrow("actions", actions[:count]),
+    narrow,
     dones[:count],
     timesteps.astype(np.int32),
-    returns.astype(np.float32),
+    _values.to_float32("returns", returns, axes=("step",)),
   )
 
 
@@ -350,4 +364,7 @@ def load(path: str | os.PathLike) -> Trajectories:
       f"{path} does not hold the arrays that save writes: reading it failed "
       f"with {error!r}."
     ) from error
-  return from_flat(*arrays)
+  try:
+    return from_flat(*arrays)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error

@@ -10,28 +10,25 @@ not imported.
 
 from collections.abc import Sequence
 import os
-import pickle
 from typing import Any
 from typing import Literal
 from typing import Unpack
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _npy
+from jaxseq.data import _pickles
+from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
-# What arrays of numpy 1 and 2 are made of.
-_PARTS = {
-  ("numpy", "dtype"),
-  ("numpy", "ndarray"),
-  ("numpy.core.multiarray", "_reconstruct"),
-  ("numpy._core.multiarray", "_reconstruct"),
-  ("_codecs", "encode"),
-}
+_CHANNELS = 6
+_NUMBERS = (int, float, bool)
 
 
 def read() -> tuple[domains.Recordings, tuple[str, ...]]:
@@ -49,54 +46,90 @@ def read() -> tuple[domains.Recordings, tuple[str, ...]]:
     "watch_dataset.npy", "data/watch_dataset.npy", "seglearn"
   )
   content = _content(path)
-  if not isinstance(content, dict) or set(_KEYS) - set(content):
+  if set(_KEYS) - set(content):
     raise ValueError(
       f"{path} does not hold a dict with the keys {', '.join(_KEYS)}."
     )
-  series = content["X"]
-  columns = [np.asarray(content[key]) for key in ("y", "subject", "side")]
-  if any(len(column) != len(series) for column in columns):
+  series = _series(content["X"], path)
+  columns = [_integers(content[key]) for key in ("y", "subject", "side")]
+  if any(c is None or len(c) != len(series) for c in columns):
     raise ValueError(
       f"{path} does not hold one label, subject and side for each of its "
       f"{len(series)} recordings."
     )
-  labels, subject, side = (column.astype(np.int32) for column in columns)
-  names = tuple(map(str, content["y_labels"]))
+  labels, subject, side = columns
+  names = content["y_labels"]
+  if isinstance(names, np.ndarray) and names.ndim:
+    names = list(names)
+  if not isinstance(names, list) or not all(
+    isinstance(name, str) for name in names
+  ):
+    raise ValueError(f"{path}: y_labels are no list of names.")
+  wrong = labels[(labels < 0) | (labels >= len(names))]
+  if len(wrong):
+    expected = f"0 to {len(names) - 1}, as y_labels are {len(names)} names"
+    raise _validate.error(f"{path}: y", int(wrong[0]), expected)
   return domains.Recordings(
-    [np.asarray(x, np.float32) for x in series],
-    labels,
-    {"subject": subject, "side": side},
-  ), names
+    series, labels, {"subject": subject, "side": side}
+  ), tuple(map(str, names))
 
 
-class _Unpickler(pickle.Unpickler):
-  """Reads arrays, containers and numbers: nothing that could run code."""
+def _series(found: Any, path: str | os.PathLike) -> list[np.ndarray]:
+  """Checks the recordings and returns them as (time, 6) float32."""
+  if isinstance(found, np.ndarray) and found.ndim:
+    found = list(found)
+  if not isinstance(found, list):
+    raise ValueError(f"{path}: X is no list of recordings.")
+  size = 0
+  for number, array in enumerate(found):
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+      raise ValueError(f"{path}: X: recording {number} is no array of numbers.")
+    if array.ndim != 2 or array.shape[1] != _CHANNELS:
+      raise _validate.error(
+        f"{path}: X: recording {number}",
+        f"shape {array.shape}",
+        f"(time, {_CHANNELS})",
+      )
+    size += array.nbytes
+  # A file can name one recording any number of times.
+  _limits.check_growth(path, size, os.path.getsize(path))
+  return [
+    _values.to_float32(f"{path}: X: recording {number}", array)
+    for number, array in enumerate(found)
+  ]
 
-  def find_class(self, module: str, name: str) -> Any:
-    if (module, name) not in _PARTS:
-      raise pickle.UnpicklingError(f"it names {module}.{name}")
-    # The place of numpy 1, where numpy 2 warns.
-    module = module.replace("numpy.core", "numpy._core")
-    return super().find_class(module, name)
+
+def _content(path: str | os.PathLike) -> dict[str, Any]:
+  """Returns the dict in an .npy file of nothing else."""
+  try:
+    with open(path, "rb") as file:
+      header = _npy.read_header(file, kinds="O")
+      if header.shape != ():
+        raise ValueError(f"it is an array {header.shape} of objects")
+      array = _pickles.loads(file.read())
+    if not isinstance(array, np.ndarray) or array.shape != ():
+      raise ValueError("it is no single object")
+    # The object lies in an array without axes.
+    content = array.item()
+    if not isinstance(content, dict):
+      raise ValueError("it is no dict")
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is no .npy file of one dict of arrays: {error}."
+    ) from error
+  return content
 
 
-def _content(path: str | os.PathLike) -> Any:
-  """Returns the object in an .npy file of a single one."""
-  with open(path, "rb") as file:
-    try:
-      np.lib.format.read_magic(file)
-      shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-      if shape != () or not dtype.hasobject:
-        raise ValueError(f"it is an array {shape} of {dtype}")
-      array = _Unpickler(file).load()
-      if not isinstance(array, np.ndarray):
-        raise ValueError(f"it is a {type(array).__name__}")
-      # The object lies in an array without axes.
-      return array.item()
-    except (ValueError, EOFError, pickle.UnpicklingError) as error:
-      raise ValueError(
-        f"{path} is no .npy file of one dict of arrays: {error}."
-      ) from error
+def _integers(value: Any) -> np.ndarray | None:
+  """Returns an array (n,) int32 of what is that; None of anything else."""
+  if not isinstance(value, np.ndarray):
+    plain = isinstance(value, list) and all(type(x) in _NUMBERS for x in value)
+    value = np.array(value) if plain else np.array(None)
+  if value.ndim != 1 or value.dtype.kind not in "biuf":
+    return None
+  whole = np.rint(value)
+  same = np.isfinite(value) & (whole == value) & (np.abs(whole) < 2**31)
+  return whole.astype(np.int32) if same.all() else None
 
 
 def load(

@@ -71,12 +71,19 @@ _STACK = {
 _NETWORK = {"pooling": "none", "head_widths": ()}
 
 
+def check_kind(entries: Mapping[str, Any], where: str) -> None:
+  """Checks that config.json is that of a kind of network that is known."""
+  _validate.choice(f"{where}: model_type", entries.get("model_type"), _ENTRIES)
+
+
 def from_json(
   entries: Mapping[str, Any], where: str
 ) -> tuple[nn.NetworkConfig, int]:
-  """Translates config.json, at `where`, to options and a number of tokens."""
-  mixer = entries.get("model_type")
-  _validate.choice(f"{where}: model_type", mixer, _ENTRIES)
+  """Translates config.json, at `where`, to options and a number of tokens.
+
+  `check_kind` and `_bounds.check` come before.
+  """
+  mixer = entries["model_type"]
 
   def get(name, kind, default=_MISSING):
     return _get(entries, where, name, kind, default)
@@ -85,6 +92,7 @@ def from_json(
   _validate.choice(f"{where}: hidden_act", activation, ("silu", "swish"))
   d_model = get("hidden_size", int)
   epsilon = get("layer_norm_epsilon", float, 1e-5)
+  _validate.above_zero(f"{where}: layer_norm_epsilon", epsilon)
   options = {
     entry.option: get(entry.name, entry.kind, entry.default)
     for entry in _ENTRIES[mixer]
@@ -195,6 +203,8 @@ def _get(entries, where, name, kind, default):
     value = int(value)
   if type(value) is not kind:
     raise _validate.error(f"{where}: {name}", value, f"type {kind.__name__}")
+  if kind is float:
+    _validate.number(f"{where}: {name}", value)
   return value
 
 

@@ -23,9 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.interop import _bounds
 from jaxseq.interop import _settings
 from jaxseq.interop import _tensors
 from jaxseq.interop import safetensors_file
@@ -37,6 +40,7 @@ _EMBEDDING = "backbone.embeddings.weight"
 # The name in files of the first releases.
 _OLD_EMBEDDING = "backbone.embedding.weight"
 _HEAD = "lm_head.weight"
+_LONGEST_NAME = 255
 
 
 def load(
@@ -54,16 +58,21 @@ def load(
     `make_network` for the network itself.
 
   Raises:
-    ValueError: if the directory has no such files, the model is of another
-      type or has an option that the network has not, or tensors are missing,
-      unexpected or misshapen.
+    ValueError: if the directory has no such files, they lead out of it, the
+      model is of another type or has an option that the network has not, its
+      sizes are not those of the tensors, or tensors are missing, unexpected or
+      misshapen.
   """
   directory = pathlib.Path(directory)
   path = directory / _CONFIG
-  config, vocab_size = _settings.from_json(_read_json(path), str(path))
+  entries = _read_json(path)
+  _settings.check_kind(entries, str(path))
   tensors = _read_tensors(directory)
   if _OLD_EMBEDDING in tensors:
     tensors.setdefault(_EMBEDDING, tensors.pop(_OLD_EMBEDDING))
+  shapes = {name: tensor.shape for name, tensor in tensors.items()}
+  _bounds.check(entries, shapes, str(path))
+  config, vocab_size = _settings.from_json(entries, str(path))
   if config.tie and _HEAD in tensors:
     # A second copy of the embedding.
     head = tensors.pop(_HEAD)
@@ -163,7 +172,9 @@ def _read_json(path):
     got = f"got no {path.name}, expected a directory with one."
     raise ValueError(f"{path.parent}: {got}")
   try:
-    contents = json.loads(path.read_text())
+    # The other library writes infinities as they are.
+    content = _own(path).read_bytes()
+    contents = _json.loads(content, constants=True)
   except ValueError as error:
     raise ValueError(f"{path} is not JSON ({error}).") from error
   if not isinstance(contents, dict):
@@ -172,9 +183,18 @@ def _read_json(path):
   return contents
 
 
+def _own(path):
+  """Returns the path of a file of a model, which may not lead elsewhere."""
+  root = path.parent.resolve()
+  # Hugging Face's cache has links from models--*/snapshots/* to blobs.
+  if root.parent.name == "snapshots":
+    root = root.parents[1]
+  return _limits.check_within(path, root)
+
+
 def _read_tensors(directory):
   if (directory / _WEIGHTS).is_file():
-    return safetensors_file.read(directory / _WEIGHTS)
+    return safetensors_file.read(_own(directory / _WEIGHTS))
   if (directory / _INDEX).is_file():
     return _read_shards(directory)
   pickles = sorted(path.name for path in directory.glob("*.bin"))
@@ -193,7 +213,10 @@ def _read_shards(directory):
   index = directory / _INDEX
   files = _read_json(index).get("weight_map")
   if not isinstance(files, dict) or not all(
-    isinstance(name, str) and pathlib.PurePath(name).name == name
+    isinstance(name, str)
+    and pathlib.PurePath(name).name == name
+    and len(os.fsencode(name)) <= _LONGEST_NAME
+    and "\0" not in name
     for name in files.values()
   ):
     raise ValueError(
@@ -204,7 +227,7 @@ def _read_shards(directory):
   for name in sorted(set(files.values())):
     if not (directory / name).is_file():
       raise ValueError(f"{index} names {name}, which is not in {directory}.")
-    for tensor, value in safetensors_file.read(directory / name).items():
+    for tensor, value in safetensors_file.read(_own(directory / name)).items():
       if files.get(tensor) != name:
         raise ValueError(
           f"{directory / name} holds {tensor}, which {index} does not say."

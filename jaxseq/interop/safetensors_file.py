@@ -7,9 +7,11 @@ clear sentence, and a file is replaced as a whole.
 from collections.abc import Mapping
 import os
 import pathlib
+import struct
 
 import numpy as np
 
+from jaxseq import _json
 from jaxseq.training import files
 
 try:
@@ -22,6 +24,11 @@ except ImportError as error:
     name="safetensors",
   ) from error
 
+# Bytes of a header that the package reads, too.
+_LONGEST = 100_000_000
+# What the package raises besides its own error.
+_DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
+
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads the arrays of a file.
@@ -33,16 +40,33 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     The arrays by name; bfloat16 is that of ml_dtypes.
 
   Raises:
-    ValueError: if the file is not in the format or damaged, or an array has a
-      dtype that NumPy and ml_dtypes do not know.
+    ValueError: if the file is not in the format or damaged, a name is there
+      twice, or an array has a dtype that NumPy and ml_dtypes do not know.
     FileNotFoundError: if there is no such file.
   """
   try:
+    _check_header(path)
     return safetensors_numpy.load_file(path)
-  except (safetensors.SafetensorError, AttributeError, KeyError) as error:
+  except (safetensors.SafetensorError, *_DAMAGE) as error:
     raise ValueError(
       f"{path} is no safetensors file, or is damaged: {error}."
     ) from error
+
+
+def _check_header(path):
+  """Refuses headers that the package or JSON understand in several ways."""
+  with open(path, "rb") as file:
+    (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+    if length > min(_LONGEST, os.fstat(file.fileno()).st_size):
+      raise ValueError(f"its header has {length} bytes")
+    text = file.read(length)
+  try:
+    # A name twice is an error, too: either tensor could be meant.
+    header = _json.loads(text)
+  except ValueError as error:
+    raise ValueError(f"invalid JSON in header: {error}") from error
+  if not isinstance(header, dict):
+    raise ValueError("invalid JSON in header: it is no object")
 
 
 def write(

@@ -7,7 +7,6 @@ the medium player the first that has come half the way between their returns.
 
 from collections.abc import Callable
 import functools
-import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxseq import _json
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import trajectories
@@ -236,5 +236,5 @@ def load_or_make(
     trajectories.save(path, recorded)
 
   processes.first_then_rest(record_levels, f"recording {str(path)!r}")
-  levels = json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))
+  levels = _json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))
   return trajectories.load(path), levels

@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -36,6 +37,8 @@ _STATE = "state"
 _TEMPORARY = "tmp-"
 _DAMAGED = ".damaged"
 _PINNED = ".pinned"
+# Other digits than these ten, such as ², are no number of a step.
+_STEP = re.compile("[0-9]+")
 
 
 class CheckpointError(errors.UserError):
@@ -88,7 +91,7 @@ class Checkpointer:
     if not self._directory.is_dir():
       return []
     names = [p.name for p in self._directory.iterdir() if p.is_dir()]
-    return sorted(int(name) for name in names if name.isdigit())
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
 
   def save(self, step: int, tree: PyTree) -> None:
     """Starts to save a tree; returns when it has been copied to the host.

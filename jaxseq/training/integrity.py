@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _json
 from jaxseq.training import files
 from jaxseq.training import leaves
 
@@ -80,7 +81,7 @@ def read(root: pathlib.Path) -> Record:
     raise DamagedError(f"{FILE} is missing") from None
   try:
     text = raw.decode("utf-8")
-    stored = json.loads(text)
+    stored = _json.loads(text, long=True)
     record = Record(
       stored["step"],
       [

@@ -14,6 +14,7 @@ import socket
 
 from absl import logging
 
+from jaxseq import _json
 from jaxseq.training import errors
 
 FILE = ".lock"
@@ -106,7 +107,7 @@ def check(place: pathlib.Path) -> None:
 def _holder(descriptor: int) -> str:
   """Tells who holds the lock, as far as the file tells."""
   try:
-    owner = json.loads(os.pread(descriptor, 1000, 0))
+    owner = _json.loads(os.pread(descriptor, 1000, 0))
     return f"process {owner['pid']} on {owner['host']}"
   except (OSError, ValueError, KeyError, TypeError):
     return "which has not told its number yet"

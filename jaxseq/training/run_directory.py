@@ -12,7 +12,6 @@ anything else is refused, so that no program overwrites another one's files.
 
 from collections.abc import Iterable
 from importlib import metadata
-import json
 import os
 import pathlib
 import platform
@@ -26,6 +25,7 @@ from typing import Any
 from absl import logging
 import jax
 
+from jaxseq import _json
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -194,7 +194,7 @@ def _check_same_run(path, described, may_change) -> None:
   """Raises a UserError unless `path` holds the run that is described."""
   file, holds = path / CONFIG_FILE, f"workdir {str(path)!r} holds"
   try:
-    stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = _json.loads(file.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     raise errors.UserError(
       f"{str(file)!r} cannot be read ({errors.one_sentence(error)}): choose "
@@ -241,7 +241,7 @@ def _write_versions(file: pathlib.Path) -> None:
   earlier: list[dict] = []
   if file.exists():
     try:
-      stored = json.loads(file.read_text(encoding="utf-8"))
+      stored = _json.loads(file.read_text(encoding="utf-8"))
       earlier = [*stored.pop("earlier", []), stored]
     except (OSError, ValueError, AttributeError, TypeError):
       logging.warning("%s was unreadable and is written anew", file)

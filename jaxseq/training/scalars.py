@@ -28,6 +28,7 @@ from absl import logging
 import jax
 import numpy as np
 
+from jaxseq import _json
 from jaxseq import _validate
 from jaxseq.training import files
 
@@ -281,7 +282,7 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     lines = file.readlines()
   for number, line in enumerate(lines, start=1):
     try:
-      row = json.loads(line)
+      row = _json.loads(line)
       valid = line.endswith("\n") and isinstance(row["step"], int)
     except (ValueError, KeyError, TypeError):
       valid = False

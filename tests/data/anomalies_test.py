@@ -72,6 +72,8 @@ def test_one_series_in_three_parts(packages):
   ("text", "message"),
   [
     (_HEAD + "0,1.5,0\n1,x,0\n", "line 3: expected a value and a label"),
+    (_HEAD + "0,nan,0\n", "line 2: expected a value and a label"),
+    (_HEAD + "0,1e39,0\n", "line 2: expected a value and a label"),
     (_HEAD + "0,1.5,2\n", "line 2: labels are 0 and 1; got 2"),
     (_HEAD, "has no lines"),
   ],

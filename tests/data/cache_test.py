@@ -73,8 +73,43 @@ def test_damaged_files_are_made_again(folder, damage):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
   (tmp_path / "file").write_text("")
   monkeypatch.setenv("JAXSEQ_CACHE", str(tmp_path / "file" / "below"))
+  make = Maker()
   with pytest.raises(ValueError, match="below cannot .* set JAXSEQ_CACHE"):
-    cache.arrays("set", {}, Maker())
+    cache.arrays("set", {}, make)
+  # Before what takes long was made in vain.
+  assert make.count == 0
+
+
+def test_what_cannot_be_kept_is_not_lost(folder, caplog):
+  make = Maker()
+  cache.arrays("set", {}, make)
+  (path,) = folder.iterdir()
+  path.unlink()
+  # In the way of the file.
+  path.mkdir()
+  found = cache.arrays("set", {}, make)
+  np.testing.assert_array_equal(found["a"], np.arange(5000))
+  assert "could not be written (Is a directory)" in caplog.text
+
+
+def test_what_is_written_can_be_read(tmp_path, monkeypatch):
+  # Zeros, of which the compressed file is a thousandth.
+  monkeypatch.setattr(cache._limits, "FREE", 2**10)
+  zeros = {"a": np.zeros(2**20, np.uint8), "b": np.arange(3)}
+  cache.write(tmp_path / "a.npz", zeros)
+  found = cache.read(tmp_path / "a.npz")
+  np.testing.assert_array_equal(found["a"], zeros["a"])
+  np.testing.assert_array_equal(found["b"], zeros["b"])
+
+
+def test_without_a_home_directory_the_variable_is_named(monkeypatch):
+  def no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+  monkeypatch.delenv("JAXSEQ_CACHE", raising=False)
+  monkeypatch.setattr(cache.pathlib.Path, "home", no_home)
+  with pytest.raises(ValueError, match="no home directory .*set JAXSEQ_CACHE"):
+    cache.folder()
 
 
 def test_the_folder_is_in_the_home_directory(monkeypatch, tmp_path):

@@ -17,35 +17,6 @@ def dataset(n=6, time=4, **changes):
   return datasets.ArrayDataset(**(fields | changes))
 
 
-def test_a_consistent_set_passes():
-  for good in (
-    dataset(),
-    dataset(lengths=None, extras=datasets.Extras()),
-    dataset(inputs=np.zeros((6, 4), np.uint8)),
-    dataset(n=0),
-  ):
-    assert datasets.check(good) is good
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"inputs": np.zeros((6, 4))}, r"inputs: got shape \(6, 4\).*float64"),
-    ({"inputs": np.zeros((6, 4, 1), int)}, "inputs: got .*int64"),
-    ({"inputs": np.zeros((6, 0, 1))}, "at least one element in time"),
-    ({"targets": np.zeros(5)}, r"targets: got shape \(5,\), .* 6 inputs"),
-    ({"targets": np.float32(0)}, "targets: got .* expected one entry"),
-    ({"extras": datasets.Extras(gaps=np.zeros(7))}, r"gaps: got shape \(7,\)"),
-    ({"lengths": np.zeros(6)}, "lengths: got .*float64"),
-    ({"lengths": np.full(6, 5, np.int32)}, "got 5 to 5, expected 0 to 4"),
-    ({"lengths": np.full(6, -1, np.int32)}, "got -1 to -1"),
-  ],
-)
-def test_what_does_not_belong_together_is_named(changes, message):
-  with pytest.raises(ValueError, match=message):
-    datasets.check(dataset(**changes), "mine")
-
-
 def test_take_takes_rows_of_everything():
   taken = datasets.take(dataset(), np.array([4, 1]))
   assert taken.inputs[:, 0, 0].tolist() == [16, 4]

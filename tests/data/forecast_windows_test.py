@@ -34,8 +34,16 @@ def test_tables():
   [
     ("", "mine, line 1: got .., expected names: a date and at least one"),
     ("date,a\n", "mine has no lines of values"),
-    ("date,a\n2020-01-01,1\n2020-01-02,x\n", "mine, line 3: .*'x'"),
+    ("date,a\n2020-01-01,1\n2020-01-02,x\n", "line 3: column 'a': got 'x'"),
+    ("date,a,b\n2020-01-01,1,inf\n", "line 2: column 'b': got 'inf', expec"),
+    ("date,a\n2020-01-01,1e308\n", "line 2: column 'a': got '1e308', expec"),
+    ("date,a,a\n2020-01-01,1,2\n", "line 1: got the column 'a' twice"),
+    ("date,a\n2020-01-01,1,2\n", "line 2: got 3 of 2 entries"),
+    (f"date,a\n2020-01-01,{'1' * 200_000}\n", "line 2: field larger than"),
     ("date,a\n2020-13-01,1\n", "mine, line 2"),
+    ("date,a\nnow,1\n", "line 2: got 'now', expected a date and time"),
+    ("date,a\nNaT,1\n", "line 2: got 'NaT', expected a date and time"),
+    ("date,a\n2020-01-01T00Z,1\n", "line 2: got .* without a time zone"),
     ("date,a\n2020-01-01\n", "mine, line 2"),
   ],
 )
@@ -51,13 +59,24 @@ def test_absent_columns_are_named():
     forecast_windows.parse_csv(table(), "mine", ["OT"])
 
 
-def test_missing_values_take_the_last_before():
+def test_missing_values_are_treated_as_declared():
   nan = np.nan
-  values = np.array([[nan, 1], [2, nan], [nan, nan], [4, 5]])
-  filled = forecast_windows.fill_forward(values)
-  assert filled.tolist() == [[2, 1], [2, 1], [2, 1], [4, 5]]
-  with pytest.raises(ValueError, match="channel without any value"):
-    forecast_windows.fill_forward(np.array([[nan, 1]]))
+  values = np.array([[nan, 1], [2, nan], [nan, nan], [4, 5], [nan, 7]])
+  series = forecast_windows.Series(values, ("a", "b"), np.arange(5))
+
+  def treat(missing, end=4):
+    return forecast_windows.treat(series, missing, end, "mine").tolist()
+
+  # What lacks a value before it takes the mean of the training span.
+  assert treat("forward_fill") == [[3, 1], [2, 1], [2, 1], [4, 5], [4, 7]]
+  assert treat("mean") == [[3, 1], [2, 3], [3, 3], [4, 5], [3, 7]]
+  refused = "mine: got nan at time 0, channel 'a' .5 such values., expected"
+  with pytest.raises(ValueError, match=f"{refused} .*missing = 'forward_fill'"):
+    treat("refuse")
+  with pytest.raises(ValueError, match="no value of 'a' in the training span"):
+    treat("mean", end=1)
+  with pytest.raises(ValueError, match="missing: got 'mask', expected one of"):
+    treat("mask")
 
 
 def test_the_calendar():
@@ -77,7 +96,14 @@ def test_the_calendar():
 def splits_of(**options):
   series = forecast_windows.parse_csv(table(missing=(5,)), "mine")
   return forecast_windows.make_splits(
-    series, (20, 28, 38), 4, 3, source="mine", license="none", **options
+    series,
+    (20, 28, 38),
+    4,
+    3,
+    source="mine",
+    license="none",
+    missing="forward_fill",
+    **options,
   )
 
 
@@ -147,6 +173,15 @@ def test_autots_from_a_stand_in(tmp_path, monkeypatch):
   assert splits.test.targets.shape == (48 - 5, 6, 4)
   # Rain and temperature never change.
   assert np.all(splits.train.inputs[..., 1:3] == 0)
+  path = folder / "traffic_hourly.zip"
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    # 300 kB that would be 300 MB.
+    archive.writestr("traffic.csv", bytes(300 * 2**20))
+  with pytest.raises(ValueError, match="bytes that would take 314572800 in"):
+    data.load("autots_hourly")
+  path.write_bytes(b"PK")
+  with pytest.raises(ValueError, match="is no whole zip archive"):
+    data.load("autots_hourly")
   monkeypatch.setitem(sys.modules, "autots", None)
   with pytest.raises(data.MissingData, match="pip install --no-deps autots"):
     data.load("autots_hourly")

@@ -37,12 +37,39 @@ def test_idx_files(tmp_path):
   for bad, message in (
     (content[:-1], "32 bytes are expected and 31 there"),
     (gzip.compress(content)[:-9], "file is damaged"),
+    (gzip.compress(content)[:-3], "compressed data end early"),
+    (gzip.compress(content + b"x"), "32 bytes are expected and 33 there"),
+    (gzip.compress(content + bytes(10**7)), "32 bytes are expected and 1025"),
+    (bytes([0, 0, 8, 2, 0]), "its header is not whole"),
+    (bytes([0, 0, 8, 255]) + bytes(1020), "its header is not whole"),
+    (bytes([0, 0, 8, 1]) + b"\xff" * 4, "4294967303 bytes are expected and 8"),
+    (
+      gzip.compress(bytes([0, 0, 8, 1]) + b"\xff" * 4 + bytes(2000)),
+      "that would take 4294967303 in memory",
+    ),
     (b"\x89PNG" + content, "not in the idx format"),
     (b"", "not in the idx format"),
   ):
     path.write_bytes(bad)
     with pytest.raises(ValueError, match=message):
       images.read_idx(path)
+
+
+def test_floats_and_links_are_no_images(fashion_folder):
+  path = fashion_folder / "t10k-labels-idx1-ubyte"
+  good = path.read_bytes()
+  path.write_bytes(idx(np.zeros(6, ">f4"), 0x0D))
+  with pytest.raises(ValueError, match="got uint8 and >f4, expected bytes"):
+    data.load("fashion", path=fashion_folder)
+  path.write_bytes(idx(np.full(6, 12, np.uint8)))
+  with pytest.raises(ValueError, match="test: targets: got 12 at example 0 "):
+    data.load("fashion", path=fashion_folder)
+  path.unlink()
+  outside = fashion_folder.parent / "labels"
+  outside.write_bytes(good)
+  path.symlink_to(outside)
+  with pytest.raises(ValueError, match="expected a file of the set in"):
+    data.load("fashion", path=fashion_folder)
 
 
 def test_fashion_from_its_files(fashion_folder):

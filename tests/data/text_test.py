@@ -32,6 +32,14 @@ def test_a_corpus_is_divided_in_its_order():
       text.split_bytes(_CONTENT, *shares)
 
 
+def test_a_corpus_does_not_leave_its_folder(tmp_path):
+  writing.write(tmp_path / "lib", {f"{i}.py": "pass\n" * 30 for i in range(9)})
+  assert len(text.python_source(tmp_path / "lib").info.manifest) == 9
+  (tmp_path / "lib" / "x.py").symlink_to("/etc/hostname")
+  with pytest.raises(ValueError, match="expected a file of the set in"):
+    text.python_source(tmp_path / "lib")
+
+
 def know_as_kjv(monkeypatch):
   monkeypatch.setattr(text, "KJV_BYTES", len(_CONTENT))
   monkeypatch.setattr(text, "KJV_SHA256", hashlib.sha256(_CONTENT).hexdigest())

@@ -35,6 +35,28 @@ def test_complete_episodes_are_cut_out_of_recorded_steps():
   assert dtypes == ["float32", "int32", "float32", "bool", "int32", "float32"]
 
 
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"observations": np.array([[1.0], [np.inf]])}, "observations: got inf at"),
+    ({"observations": np.array([[1.0], [1e39]])}, "step 1, axis 1 0, expected"),
+    ({"observations": np.array(["a", "b"])}, "dtype <U1, expected numbers"),
+    ({"actions": np.array([0, 2**31])}, "actions: got 2147483648 at step 1"),
+    ({"rewards": np.array([None, 0])}, "rewards: got dtype object, expected"),
+    ({"rewards": np.array([0, -np.inf])}, "rewards: got -inf at step 1"),
+    ({"dones": np.array([2, 1])}, "dones: got 2 at step 0, expected 0 or 1"),
+    ({"dones": np.array([np.nan, 1])}, "dones: got nan at step 0"),
+    ({"dones": np.array(["", "x"])}, "dones: got dtype <U1, expected boolean"),
+    ({"dones": np.array(True)}, r"observations: got shape \(2, 2\) beside"),
+  ],
+)
+def test_steps_that_no_model_can_learn_are_named(changes, message):
+  names = ("observations", "actions", "rewards", "dones")
+  arrays = dict(zip(names, steps(np.array([0, 1]))))
+  with pytest.raises(ValueError, match=message):
+    trajectories.from_flat(**(arrays | changes))
+
+
 def test_arrays_of_the_device_are_taken():
   arrays = (jnp.asarray(array) for array in steps(np.array([0, 1, 1])))
   found = trajectories.from_flat(*arrays)
@@ -195,6 +217,18 @@ def test_wrong_files_are_named(tmp_path):
       ValueError, match=r"recorded.npz (is damaged|does not hold)"
     ):
       trajectories.load(path)
+  observations, actions, rewards, dones = steps([0, 1])
+  np.savez(
+    path,
+    observations=observations,
+    actions=actions,
+    rewards=np.array([0, np.nan]),
+    dones=dones,
+  )
+  with pytest.raises(
+    ValueError, match="recorded.npz: rewards: got nan at step 1, expected fini"
+  ):
+    trajectories.load(path)
   np.savez(path, rewards=np.zeros(3))
   with pytest.raises(ValueError, match="recorded.npz does not hold the"):
     trajectories.load(path)

@@ -74,6 +74,8 @@ def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   for content, said in (
     (np.array({"X": os.getcwd}, object), "it names posix.getcwd"),
     (np.zeros(3), "it is an array"),
+    (np.array([1], object), "it is an array .1,. of objects"),
+    (np.array([1], object)[0:1].reshape(()), "it is no dict"),
   ):
     np.save(path, content)
     with pytest.raises(ValueError, match=f"one dict of arrays: {said}"):
@@ -81,6 +83,24 @@ def test_what_is_wrong_is_said(package, tmp_path, monkeypatch):
   path.write_bytes(b"no array")
   with pytest.raises(ValueError, match="one dict of arrays: "):
     data.load("watch")
+  whole = np.zeros((1000, 6))
+  for changes, message in (
+    ({"X": 3}, "X is no list of recordings"),
+    ({"X": [[1.0] * 6] * 42}, "X: recording 0 is no array of numbers"),
+    ({"X": [np.zeros((9, 5))] * 42}, "recording 0: got shape .9, 5., expect"),
+    ({"X": [np.full((9, 6), np.nan)] * 42}, "recording 0: got nan at element"),
+    ({"X": [np.full((9, 6), 1e39)] * 42}, "recording 0: got inf at element"),
+    # One array a thousand times.
+    ({"X": [whole] * 6000}, "bytes that would take 288000000 in memory"),
+    ({"y": np.full(42, 9)}, "y: got 9, expected 0 to 6, as y_labels are 7"),
+    ({"y": np.full(42, -1)}, "y: got -1, expected 0 to 6"),
+    ({"y": np.full(42, np.nan)}, "one label, subject and side for each"),
+    ({"subject": ["one"] * 42}, "one label, subject and side for each"),
+    ({"y_labels": [1, 2]}, "y_labels are no list of names"),
+  ):
+    package(**changes)
+    with pytest.raises(ValueError, match=message):
+      data.load("watch")
   package(X=[])
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(data.MissingData, match="pip install --no-deps seglearn"):

@@ -158,6 +158,8 @@ def test_shards(tmp_path):
     load(rest)
   with pytest.raises(ValueError, match="model.safetensors.index.json: got"):
     load(files | {"x": "../part-1"})
+  with pytest.raises(ValueError, match="model.safetensors.index.json: got"):
+    load(files | {"x": "x" * 300})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -193,14 +195,32 @@ def test_memory_does_not_grow(name):
     ({"hidden_act": "relu"}, "hidden_act: got 'relu', expected one of"),
     ({"state_size": 0}, "not make a network: d_state: got 0, expected"),
     ({"expand": 1.5}, "config.json: expand: got 1.5, expected type int"),
-    ({"num_hidden_layers": 3}, "lacks backbone.layers.2.*and 6 more, which"),
-    ({"num_hidden_layers": 1}, "holds backbone.layers.1.*and 6 more, which"),
+    ({"num_hidden_layers": 3}, "layers: got 3, expected 2, the number of lay"),
+    ({"num_hidden_layers": 1}, "layers: got 1, expected 2, the number of lay"),
+    ({"model_type": ["mamba"]}, "model_type: got .'mamba'., expected one of"),
+    ({"layer_norm_epsilon": -1}, "epsilon: got -1.0, expected .* above 0"),
+    ({"layer_norm_epsilon": math.nan}, "epsilon: got nan, expected a finite"),
+    ({"time_step_scale": math.inf}, "scale: got inf, expected a finite"),
     ({"use_conv_bias": False}, "holds backbone.layers.0.mixer.conv1d.bias, "),
     ({"tie_word_embeddings": False}, "lacks lm_head.weight, which config"),
     (
       {"state_size": 4},
       r"mixer.A_log: got \(64, 8\), expected shape \(64, 4\), by config.json",
     ),
+    *(
+      ({name: value}, f"json: {name}: got {value}, expected .*{expected}")
+      for name, values, expected in (
+        ("num_hidden_layers", (10**9, 1000, 0, -1), "2, the number of layers"),
+        ("vocab_size", (0, -1, 65, 10**18), "64, the number of rows"),
+        ("conv_kernel", (5, 10**9), "at most 4, the size of an axis"),
+        ("expand", (129, 10**18), "at most 128, the size"),
+        ("state_size", (10**18,), "at most 128, the size"),
+        ("time_step_rank", (10**18, 1e15), "at most 128, the size"),
+        ("hidden_size", (10**9,), "at most 128, the size"),
+      )
+      for value in values
+    ),
+    ({"state_size": 10**30}, "config.json is not JSON .the number 1000"),
     ({"conv_kernel": 3}, r"expected shape \(64, 1, 3\), by config.json"),
   ],
 )
@@ -245,11 +265,33 @@ def test_limits_and_copies_of_a_tied_embedding(tmp_path):
   )
 
 
+def test_links_may_not_lead_out_of_the_directory(tmp_path):
+  directory = _copy("mamba", tmp_path / "models--a--b" / "snapshots" / "1")
+  weights = directory / "model.safetensors"
+  outside = tmp_path / "elsewhere"
+  weights.rename(outside)
+  weights.symlink_to(outside)
+  with pytest.raises(ValueError, match="elsewhere, expected a file of the set"):
+    huggingface.load(directory)
+  # The cache of the other library has its files in a folder beside.
+  blob = tmp_path / "models--a--b" / "blobs" / "0"
+  blob.parent.mkdir()
+  outside.rename(blob)
+  weights.unlink()
+  weights.symlink_to("../../blobs/0")
+  chex.assert_trees_all_equal(
+    huggingface.load(directory)[1], _loaded("mamba")[1]
+  )
+
+
 def test_directories_that_hold_no_model(tmp_path):
   with pytest.raises(ValueError, match="absent: got no config.json, expected"):
     huggingface.load(tmp_path / "absent")
   (tmp_path / "config.json").write_text("{")
   with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    huggingface.load(tmp_path)
+  (tmp_path / "config.json").write_text("[" * 200_000)
+  with pytest.raises(ValueError, match=r"is not JSON \(it is nested more than"):
     huggingface.load(tmp_path)
   (tmp_path / "config.json").write_text("[]")
   with pytest.raises(ValueError, match="config.json: got list, expected a"):

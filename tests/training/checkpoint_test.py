@@ -347,8 +347,10 @@ def test_after_falling_back_the_damaged_step_can_be_saved_again(
 def test_several_damaged_steps_are_told_at_once(damaged, caplog):
   with checkpoint.Checkpointer(damaged) as saver:
     saver.save(30, small(30))
-  for step in (20, 30):
-    (damaged / str(step) / "integrity.json").write_text("{}")
+  for step, text in ((20, "{}"), (30, "[" * 200_000)):
+    (damaged / str(step) / "integrity.json").write_text(text)
+  # Digits to Python, and no number of a step.
+  (damaged / "\N{SUPERSCRIPT TWO}").mkdir()
   step, tree = restore(damaged)
   assert step == 10
   assert_identical(tree, small(10))

@@ -121,8 +121,9 @@ def test_another_program_s_config_is_refused(tmp_path, text):
   assert (tmp_path / "config.json").read_text() == text
 
 
-def test_a_broken_config_is_refused(tmp_path):
-  (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 200_000])
+def test_a_broken_config_is_refused(tmp_path, text):
+  (tmp_path / "config.json").write_text(text)
   with pytest.raises(errors.UserError, match="cannot be read"):
     prepare(tmp_path)
 

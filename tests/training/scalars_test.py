@@ -94,10 +94,11 @@ def test_resume_from_the_start_drops_all(tmp_path):
   assert scalars.read(tmp_path) == []
 
 
-def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog):
+@pytest.mark.parametrize("damage", [b'"step: 2', b"[" * 200_000])
+def test_a_damaged_line_is_told_and_left_out(tmp_path, caplog, damage):
   write(tmp_path, [(step, {"x": step}) for step in (1, 2, 3)])
   file = tmp_path / "metrics.jsonl"
-  file.write_bytes(file.read_bytes().replace(b'"step": 2', b'"step: 2'))
+  file.write_bytes(file.read_bytes().replace(b'"step": 2', damage))
   assert [row["step"] for row in scalars.read(file)] == [1, 3]
   assert "line 2 is damaged" in caplog.text
 

@@ -12,6 +12,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 
@@ -24,8 +25,10 @@ _RECORD = 1 + 3 * _SIZE * _SIZE
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _read(path, gray):
-  path = datasets.find_file(path, "unpack CIFAR-10's binary version there")
+def _read(folder, name, gray):
+  advice = "unpack CIFAR-10's binary version there"
+  path = datasets.find_file(folder / name, advice)
+  _limits.check_within(path, folder)
   content = np.fromfile(path, np.uint8)
   if not len(content) or len(content) % _RECORD:
     raise ValueError(
@@ -69,9 +72,9 @@ def load(
   """
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]
-  read = [_read(folder / name, gray) for name in names]
+  read = [_read(folder, name, gray) for name in names]
   train = datasets.ArrayDataset(*map(np.concatenate, zip(*read)))
-  test = datasets.ArrayDataset(*_read(folder / "test_batch.bin", gray))
+  test = datasets.ArrayDataset(*_read(folder, "test_batch.bin", gray))
   info = datasets.Info(
     description="A photograph of 32 x 32 pixels; of what?",
     source=f"CIFAR-10, {folder}",

@@ -1,12 +1,16 @@
 """Text files line by line, and those with as many numbers in every line."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
+import csv
 import io
 import os
 
 import numpy as np
 from numpy import typing as npt
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @contextlib.contextmanager
@@ -44,7 +48,7 @@ def lines(
   with text:
     try:
       yield numbered(text)
-    except ValueError as error:
+    except (ValueError, OverflowError, csv.Error) as error:
       place, said = max(number, 1), str(error).rstrip(".")
       raise ValueError(f"{source}, line {place}: {said}.") from error
 
@@ -60,7 +64,7 @@ def read(
     dtype: of the result.
 
   Returns:
-    (lines, width) of the dtype.
+    (lines, width) of the dtype, finite.
 
   Raises:
     ValueError: naming the line that is not as it should be.
@@ -71,5 +75,26 @@ def read(
       words = line.split()
       if len(words) != width:
         raise ValueError(f"{width} numbers are expected; got {len(words)}.")
-      rows.append(np.array(words, dtype))
+      # What is too large for a float becomes an infinity, which is refused.
+      with np.errstate(over="ignore"):
+        row = np.array(words, dtype)
+      if not np.isfinite(row).all():
+        wrong = int(np.argmin(np.isfinite(row)))
+        raise ValueError(
+          f"number {wrong + 1} is {words[wrong][:20]}; finite ones are expected"
+        )
+      rows.append(row)
   return np.array(rows, dtype).reshape(-1, width)
+
+
+def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
+  """Reads finite numbers that float32 can hold.
+
+  Raises:
+    ValueError: naming the word that is not one.
+  """
+  found = [float(word) for word in words]
+  for number in found:
+    if not abs(number) <= _LARGEST:
+      raise ValueError(f"{what}: got {number}, expected finite numbers")
+  return found

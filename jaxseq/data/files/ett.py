@@ -68,12 +68,13 @@ def load(
     The splits, see `forecast_windows.windows`.
 
   Raises:
-    ValueError: if the file is not as it should be or too short.
+    ValueError: if the file is not as it should be or too short, or lacks values
+      and the option missing does not say what to do about them.
     MissingData: if there is no such file.
   """
   path = datasets.find_file(path, "put the benchmark's csv file there")
   columns = None if target is None else (target,)
-  text = path.read_text(encoding="utf-8")
+  text = path.read_text(encoding="utf-8", errors="replace")
   series = forecast_windows.parse_csv(text, str(path), columns)
   return forecast_windows.make_splits(
     series,

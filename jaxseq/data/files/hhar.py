@@ -24,6 +24,8 @@ from jaxseq.data.files import columns
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 _HEADER = "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt"
+# More than there were, and few enough for a byte.
+_DEVICES = 127
 # Names of the classes in the file; the first stands between activities.
 _LABELS = ("null", *CLASSES)
 
@@ -47,8 +49,10 @@ def _rows(path):
       _, arrival, _, x, y, z, user, _, device, label = words
       if device not in names:
         names.append(device)
-      times.append(float(arrival))
-      values.extend((float(x), float(y), float(z)))
+        if len(names) > _DEVICES:
+          raise ValueError(f"more than {_DEVICES} devices.")
+      times.extend(columns.numbers([arrival], "Arrival_Time"))
+      values.extend(columns.numbers((x, y, z), "x, y and z"))
       users.append(USERS.index(_validate.choice("User", user, USERS)))
       devices.append(names.index(device))
       labels.append(_LABELS.index(_validate.choice("gt", label, _LABELS)) - 1)

@@ -9,9 +9,11 @@ Source: arXiv 2011.04006. `files.cifar` reads the images of its task Image.
 from collections.abc import Sequence
 import os
 import pathlib
+import re
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
@@ -25,9 +27,10 @@ _LICENSE = "Apache-2.0 (Long Range Arena)"
 _ADVICE = "unpack the Long Range Arena's release there"
 
 
-def _read(path, parse, count, what, more=False):
+def _read(folder, name, parse, count, what, more=False):
   """Columns of what a function of the cells makes of each line of a file."""
-  datasets.find_file(path, _ADVICE)
+  path = datasets.find_file(pathlib.Path(folder) / name, _ADVICE)
+  _limits.check_within(path, folder)
   found = []
   # The cells are not quoted, so that the csv module would misread them.
   with columns.lines(path, newline="\n") as lines:
@@ -104,9 +107,11 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
 
   found = []
   for name in ("train", "val", "test"):
-    file = pathlib.Path(path) / f"basic_{name}.tsv"
-    found.append(_read(file, parse, 2, "an expression and its value"))
-  longest = max(len(row) for rows, _ in found for row in rows)
+    what = "an expression and its value"
+    found.append(_read(path, f"basic_{name}.tsv", parse, 2, what))
+  lengths = [len(row) for rows, _ in found for row in rows]
+  longest = max(lengths)
+  _limits.check_growth(path, longest * len(lengths), sum(lengths))
   parts = []
   for rows, values in found:
     inputs, lengths = padding.pad_sequences(rows, longest)
@@ -123,8 +128,9 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
   return datasets.Splits(*parts, info)
 
 
-def _reviews(folder):
-  """The classes and texts of a folder with a folder for each class."""
+def _reviews(root, part):
+  """The classes and texts of a part with a folder for each class."""
+  folder = root / part
   texts, labels = [], []
   for label, name in enumerate(("neg", "pos")):
     paths = sorted((folder / name).glob("*.txt"))
@@ -133,7 +139,9 @@ def _reviews(folder):
         f"{folder / name} has no txt files: unpack the reviews of aclImdb, or "
         f"put train.tsv and test.tsv, there."
       )
-    texts += [path.read_text("utf-8", errors="replace") for path in paths]
+    for path in paths:
+      _limits.check_within(path, root)
+      texts.append(path.read_text("utf-8", errors="replace"))
     labels += [label] * len(paths)
   return labels, texts
 
@@ -161,12 +169,14 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
     return _label(label, 2), "\t".join(cells)
 
   parts = []
+  root = pathlib.Path(path)
   for part in ("train", "test"):
-    file = pathlib.Path(path) / f"{part}.tsv"
-    if file.is_file():
-      labels, texts = _read(file, parse, 2, "a class and a text", more=True)
+    name = f"{part}.tsv"
+    if (root / name).is_file():
+      what = "a class and a text"
+      labels, texts = _read(root, name, parse, 2, what, more=True)
     else:
-      labels, texts = _reviews(file.with_suffix(""))
+      labels, texts = _reviews(root, part)
     inputs, lengths = encode(texts, max_length)
     parts.append(
       datasets.ArrayDataset(inputs, np.array(labels, np.int32), lengths)
@@ -202,9 +212,9 @@ def retrieval(
 
   parts = []
   for name in ("train", "eval", "test"):
-    file = pathlib.Path(path) / f"new_aan_pairs.{name}.tsv"
     what = "class, two numbers and two texts"
-    labels, first, second = _read(file, parse, 5, what)
+    file = f"new_aan_pairs.{name}.tsv"
+    labels, first, second = _read(path, file, parse, 5, what)
     inputs, lengths = encode(first, max_length)
     second, second_lengths = encode(second, max_length)
     extras = datasets.Extras(second=second, second_lengths=second_lengths)
@@ -215,10 +225,16 @@ def retrieval(
   return datasets.Splits(*parts, _of_bytes(about, source))
 
 
-def _samples(folder):
+def _samples(root, level):
   """The image files and classes that the metadata of a level list."""
+  folder = root / level
   metadata = folder / "metadata"
-  files = sorted(metadata.glob("*.npy"), key=lambda file: int(file.stem))
+  files = list(metadata.glob("*.npy"))
+  for file in files:
+    _limits.check_within(file, root)
+    if not re.fullmatch("[0-9]{1,9}", file.stem):
+      raise _validate.error(str(file), file.name, "a number and .npy")
+  files.sort(key=lambda file: int(file.stem))
   if not files:
     raise datasets.MissingData(f"{metadata} has no .npy files: {_ADVICE}.")
 
@@ -228,7 +244,8 @@ def _samples(folder):
       raise ValueError(
         f"folder, image, number and class are expected; got {line[:40]!r}."
       )
-    return folder / words[0] / words[1], _label(words[3], 2)
+    image = _limits.check_within(folder / words[0] / words[1], root)
+    return image, _label(words[3], 2)
 
   paths, labels = [], []
   for file in files:
@@ -270,11 +287,13 @@ def pathfinder(
     MissingData: if a file is not there.
   """
   _validate.choice("level", level, LEVELS)
-  paths, labels = _samples(pathlib.Path(path) / level)
+  paths, labels = _samples(pathlib.Path(path), level)
   count = len(paths)
   if count < 10:
     raise ValueError(f"{path}: at least 10 images are needed; got {count}.")
   shape = png.read_png(paths[0]).shape
+  held = sum(os.path.getsize(file) for file in paths)
+  _limits.check_growth(path, count * shape[0] * shape[1], held)
   pixels = np.zeros((count, shape[0] * shape[1]), np.uint8)
   for row, file in zip(pixels, paths):
     image = png.read_png(file)

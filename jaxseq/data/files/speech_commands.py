@@ -13,6 +13,7 @@ import wave
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 
@@ -34,11 +35,15 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
   Raises:
     ValueError: if the file is damaged or of another kind.
   """
+  size = os.path.getsize(path)
+  content = b""
   try:
     with wave.open(os.fspath(path), "rb") as file:
       kind = (file.getnchannels(), file.getsampwidth() * 8, file.getframerate())
-      content = file.readframes(file.getnframes())
-  except (wave.Error, EOFError) as error:
+      if kind == (1, 16, RATE):
+        # The header may tell of any number of them.
+        content = file.readframes(min(file.getnframes(), size))
+  except (wave.Error, EOFError, RuntimeError, OSError) as error:
     said = f"{path} is no wav file that can be read: {error}."
     raise ValueError(said) from error
   if kind != (1, 16, RATE):
@@ -54,7 +59,9 @@ def _paths(folder, words):
   listed, advice = {}, f"unpack Speech Commands into {folder}"
   for part, name in _LISTS.items():
     path = datasets.find_file(folder / name, advice)
-    listed[part] = {line.strip() for line in path.read_text().splitlines()}
+    _limits.check_within(path, folder)
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    listed[part] = {line.strip() for line in lines}
   parts = {"train": [], "valid": [], "test": []}
   for word in words:
     names = sorted(path.name for path in (folder / word).glob("*.wav"))
@@ -105,7 +112,8 @@ def load(
       raise ValueError(f"{folder} has no recordings for the part {part}.")
     inputs = np.zeros((len(names), rate, 1), np.float32)
     for row, name in zip(inputs, names):
-      values = read_wav(folder / name)[:RATE][:: RATE // rate]
+      path = _limits.check_within(folder / name, folder)
+      values = read_wav(path)[:RATE][:: RATE // rate]
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]
     parts[part] = datasets.ArrayDataset(inputs, np.array(labels, np.int32))

@@ -16,6 +16,7 @@ from typing import Unpack
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
@@ -33,21 +34,27 @@ LENGTH = 128
 _STEP = LENGTH // 2
 
 
-def _rows(path, width, dtype):
-  """The numbers of a file, (lines, width)."""
-  path = datasets.find_file(path, "unpack 'UCI HAR Dataset' there")
+def _rows(root, file, width, dtype):
+  """The numbers of a file below the set's folder, (lines, width)."""
+  path = datasets.find_file(root / file, "unpack 'UCI HAR Dataset' there")
+  _limits.check_within(path, root)
   return columns.read(path, width, dtype)
 
 
 def _part(folder, part):
   """Windows, classes and subjects of one of the two folders."""
-  folder = folder / part
   inputs = [
-    _rows(folder / f"Inertial Signals/{name}_{part}.txt", LENGTH, np.float32)
+    _rows(
+      folder,
+      f"{part}/Inertial Signals/{name}_{part}.txt",
+      LENGTH,
+      np.float32,
+    )
     for name in SIGNALS
   ]
-  labels = _rows(folder / f"y_{part}.txt", 1, np.int32)[:, 0]
-  subjects = _rows(folder / f"subject_{part}.txt", 1, np.int32)[:, 0]
+  labels = _rows(folder, f"{part}/y_{part}.txt", 1, np.int32)[:, 0]
+  subjects = _rows(folder, f"{part}/subject_{part}.txt", 1, np.int32)[:, 0]
+  folder = folder / part
   counts = {len(array) for array in (*inputs, labels, subjects)}
   if len(counts) > 1:
     listed = ", ".join(map(str, sorted(counts)))

@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
+from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
 from jaxseq.data.files import columns
 
@@ -29,7 +31,8 @@ BENCHMARK = tuple(
   "UWaveGestureLibrary".split()
 )
 
-_PAIR = re.compile(r"\(\s*([^,()]+?)\s*,\s*([^,()]+?)\s*\)")
+_SIGN = re.compile("[:()]")
+_BETWEEN = re.compile(r"\)\s*,\s*\(")
 
 
 class TsFile(NamedTuple):
@@ -60,12 +63,40 @@ def _flag(header, *keys):
   return False
 
 
+def _channels(line, stamped):
+  """Cuts a line at colons; those in brackets may belong to a time of day."""
+  if not stamped:
+    return line.split(":")
+  found, start, opened = [], 0, 0
+  for match in _SIGN.finditer(line):
+    sign = match[0]
+    if sign == ":" and opened <= 0:
+      found.append(line[start : match.start()])
+      start = match.end()
+    elif sign != ":":
+      opened += 1 if sign == "(" else -1
+  return [*found, line[start:]]
+
+
+def _pairs(text):
+  """The (time, value) pairs of one channel, as words."""
+  text = text.strip()
+  if not (text.startswith("(") and text.endswith(")")):
+    raise ValueError(f"got {text[:40]!r}, expected (time, value), ...")
+  pairs = [pair.split(",") for pair in _BETWEEN.split(text[1:-1])]
+  if any(len(pair) != 2 for pair in pairs):
+    raise ValueError(f"got {text[:40]!r}, expected (time, value), ...")
+  return pairs
+
+
 def _values(text, stamped):
   """Returns the values of one channel and its time stamps."""
-  pairs = _PAIR.findall(text) if stamped else []
+  pairs = _pairs(text) if stamped else []
   words = [value for _, value in pairs] if stamped else text.split(",")
+  # An infinity is no missing value, and NaN is one.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
-  return values, [float(time) for time, _ in pairs]
+  columns.numbers(value for value in values if value == value)
+  return values, columns.numbers((time for time, _ in pairs), "time stamps")
 
 
 def read_ts(path: str | os.PathLike) -> TsFile:
@@ -98,14 +129,15 @@ def read_ts(path: str | os.PathLike) -> TsFile:
         header[key.lower()] = value.strip()
         continue
       stamped = _flag(header, "timestamps")
-      # Between brackets a colon could belong to a time of day.
-      channels = re.split(r":(?![^(]*\))" if stamped else ":", line)
+      channels = _channels(line, stamped)
       if _flag(header, "classlabel", "targetlabel"):
         labels.append(channels.pop().strip())
       read = [_values(channel, stamped) for channel in channels]
       longest = max((len(values) for values, _ in read), default=0)
       if not longest:
         raise ValueError("the case has no values.")
+      count = sum(len(values) for values, _ in read)
+      _limits.check_growth("the case", 4 * longest * len(read), 4 * count)
       case = np.full((longest, len(read)), np.nan, np.float32)
       for channel, (values, _) in enumerate(read):
         case[: len(values), channel] = values
@@ -122,8 +154,10 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   classes = None
   if _flag(header, "classlabel"):
     classes = tuple(header["classlabel"].split()[1:])
+    if len({name.lower() for name in classes}) < len(classes):
+      raise ValueError(f"{path}: classLabel: got a class twice.")
   elif labels:
-    labels = [float(label) for label in labels]
+    labels = columns.numbers(labels, f"{path}: targets")
   return TsFile(
     header.get("problemname", path.stem),
     series,
@@ -163,6 +197,7 @@ def load(
   seed: int = 0,
   normalize: bool = True,
   valid_fraction: float = 0.0,
+  missing: missing_values.Missing = "refuse",
   license: str = "free for research (UCR/UEA archive)",
 ) -> datasets.Splits:
   """Loads a problem of the archive from its two files.
@@ -175,17 +210,19 @@ def load(
       deviation 1 over all training values.
     valid_fraction: share of each class of the training cases that is for
       validation; classification only.
+    missing: what becomes of missing values, see `data.missing`; channels that
+      are shorter than the longest one of a case lack values, too.
     license: terms of the data.
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
-    padded with 0 at the end; targets (n,) classes or numbers. Missing values
-    are 0 and extras.observed, (n, time, channels) bool, is False there; it is
-    None where nothing is missing. info has class names, and the mean and
-    standard deviation of each channel before normalization.
+    padded with 0 at the end; targets (n,) classes or numbers. info has class
+    names, and the mean and standard deviation of each channel before
+    normalization.
 
   Raises:
-    ValueError: if a file is not as the format says, or they differ in channels.
+    ValueError: if a file is not as the format says, they differ in channels, or
+      values are missing and to be refused.
     MissingData: if a file is not there.
   """
   paths = (train_path, test_path)
@@ -200,29 +237,29 @@ def load(
       "expected equally many channels."
     )
   values = np.concatenate(files[0].series).astype(np.float64)
+  empty = np.isnan(values).all(axis=0)
+  if empty.any():
+    raise ValueError(f"{train_path}: channel {int(np.argmax(empty))} is empty.")
   mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
   shift, scale = (mean, deviation) if normalize else (0.0, 1.0)
   scale = np.where(np.equal(scale, 0), 1.0, scale)
-  longest = max(len(case) for file in files for case in file.series)
-  incomplete = any(np.isnan(case).any() for f in files for case in f.series)
+  series = [case for file in files for case in file.series]
+  longest = max(map(len, series))
+  _limits.check_growth(
+    f"{train_path} and {test_path}",
+    longest * len(series) * series[0][:1].nbytes,
+    sum(case.nbytes for case in series),
+  )
   classes = files[0].classes
   parts = []
   for path, file in zip(paths, files):
     scaled = [((x - shift) / scale).astype(np.float32) for x in file.series]
     inputs, lengths = padding.pad_sequences(scaled, longest)
-    extras = datasets.Extras()
-    if incomplete:
-      inside = np.arange(longest) < lengths[:, None]
-      extras = datasets.Extras(observed=~np.isnan(inputs) & inside[..., None])
-      inputs = np.nan_to_num(inputs)
     if classes is None:
       targets = np.array(file.labels, np.float32)
     else:
       targets = class_numbers(file.labels, classes, path)
-    parts.append(datasets.ArrayDataset(inputs, targets, lengths, extras))
-  # One structure for both parts: a step compiled for one serves the other.
-  if all(np.all(part.lengths == longest) for part in parts):
-    parts = [part._replace(lengths=None) for part in parts]
+    parts.append(datasets.ArrayDataset(inputs, targets, lengths))
   info = datasets.Info(
     description=f"{files[0].name}: which class, or what value, has a series?",
     source=str(train_path),
@@ -233,6 +270,13 @@ def load(
     deviation=deviation,
   )
   splits = datasets.Splits(parts[0], None, parts[1], info)
+  names = (str(train_path), "", str(test_path))
+  splits = missing_values.treat(splits, missing, names)
+  # One structure for both parts: a step compiled for one serves the other.
+  train, test = splits.train, splits.test
+  if all(np.all(part.lengths == longest) for part in (train, test)):
+    train, test = (part._replace(lengths=None) for part in (train, test))
+    splits = splits._replace(train=train, test=test)
   return datasets.carve_valid(splits, valid_fraction, seed)
 
 

@@ -17,14 +17,15 @@ from typing import Unpack
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import padding
 from jaxseq.data.files import columns
 
 GESTURES = 8
-_FOLDER = re.compile(r"U(\d+)\s*\((\d+)\)")
-_FILE = re.compile(r"Acceleration(\d+)-(\d*)\.txt")
+_FOLDER = re.compile(r"U([0-9]{1,9})\s*\(([0-9]{1,9})\)")
+_FILE = re.compile(r"Acceleration([0-9]{1,9})-([0-9]{0,9})\.txt")
 
 
 def read(path: str | os.PathLike) -> domains.Recordings:
@@ -56,6 +57,7 @@ def read(path: str | os.PathLike) -> domains.Recordings:
           f"{file}: got this name, expected one that ends in Acceleration, a "
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
+      _limits.check_within(file, root)
       series.append(columns.read(file, 3, np.float32))
       if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")

@@ -43,11 +43,12 @@ def _records(path):
         continue
       user, activity, *numbers = fields
       label = CLASSES.index(_validate.choice("the activity", activity, CLASSES))
-      time, *values = map(float, numbers)
+      number = _validate.integer("the user", int(user), 0, 2**31 - 1)
+      time, *values = columns.numbers(numbers)
       if time == 0:
         left_out += 1
       else:
-        found.append((int(user), label, time, *values))
+        found.append((number, label, time, *values))
   return found, left_out
 
 

@@ -230,6 +230,9 @@ def _outer(platform, method, shape, per_channel=False):
   # Work in a chunk grows with its length, that between chunks with the state;
   # the states kept for the gradient should not outgrow the inputs.
   size = 32 if platform == "cpu" else 128
+  if platform == "gpu" and not per_channel and time >= 4096:
+    # Half of the kernels, and fewer bytes, by counts of a compiled Mamba-2.
+    size = 256
   while size < 256 and size * size < dk * dv:
     size *= 2
   return method, {"chunk_size": min(time, size)}

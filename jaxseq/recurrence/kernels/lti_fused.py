@@ -80,7 +80,7 @@ def chunk(reverse: bool, options: dict, carry, u, reset):
 def _scan(system, u, init, reset, options):
   """Y [B, T, M], the last state by parts [B, P], and what the gradient needs.
 
-  That are the states as the kernel leaves them, which pass no cotangents on.
+  Those are the states as the kernel leaves them, which pass no cotangents on.
   """
   from jaxseq.recurrence.kernels import lti_gpu
 

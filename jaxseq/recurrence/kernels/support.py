@@ -31,6 +31,8 @@ _FUNCTIONS = {
   "softmax_outer": "softmax_outer_scan",
   "window": "window_attention",
 } | {op: f"{op}_scan" for op in ("gated", "linear", "lti", "selective")}
+# Methods that are for a chip that has no kernel.
+_OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
 
@@ -96,7 +98,8 @@ def why_not(
     expected += "jaxseq.recurrence.kernels.interpret()"
     return why(f"platform {platform}", expected)
   if platform not in KERNELS[op]:
-    return why(f"platform {platform}", " or ".join(KERNELS[op]))
+    others = _OTHERS.get((op, platform), "")
+    return why(f"platform {platform}", " or ".join(KERNELS[op]) + others)
   if jnp.finfo(dtype).bits > 32:
     return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
   if platform == "gpu" and chip not in _CAPABILITIES:

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection
 from collections.abc import Mapping
-import json
 import pathlib
 import types
 from typing import Any
 
 import numpy as np
 
+from jaxseq import _json
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import optimizers
@@ -227,4 +227,4 @@ def read(directory: pathlib.Path) -> run.Results | None:
   file = directory / RESULTS
   if not file.is_file():
     return None
-  return json.loads(file.read_text(encoding="utf-8"))
+  return _json.loads(file.read_text(encoding="utf-8"))

@@ -55,5 +55,9 @@ def test_what_is_wrong_is_said(folder):
   with pytest.raises(ValueError, match="classes: got 11, expected 0 to 9"):
     cifar.load(folder)
   path.unlink()
+  path.symlink_to("/etc/hostname")
+  with pytest.raises(ValueError, match="expected a file of the set in"):
+    cifar.load(folder)
+  path.unlink()
   with pytest.raises(data.MissingData, match="data_batch_3.bin is not a file"):
     cifar.load(folder)

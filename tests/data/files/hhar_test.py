@@ -84,10 +84,15 @@ def test_what_is_wrong_is_said(tmp_path, path):
     "1,2,3,4,5,6,j,s3,s3_1,sit": "line 4: User: got 'j', expected one of",
     "1,2,3,4,5,6,a,s3,s3_1,run": "line 4: gt: got 'run', expected one of",
     "1,2,3,4,five,6,a,s3,s3_1,sit": "line 4: .*'five'",
+    "1,2,3,4,nan,6,a,s3,s3_1,sit": "line 4: x, y and z: got nan, expected",
+    "1,inf,3,4,5,6,a,s3,s3_1,sit": "line 4: Arrival_Time: got inf, expected",
   }.items():
     damaged = write(tmp_path / "damaged.csv", [*good[:2], bad, good[2]])
     with pytest.raises(ValueError, match=f"damaged.csv, {message}"):
       hhar.read(damaged)
+  many = [lines("a", f"s3_{i}", "sit", 1, 0)[0] for i in range(200)]
+  with pytest.raises(ValueError, match="line 129: more than 127 devices"):
+    hhar.read(write(tmp_path / "many.csv", many))
   other = write(tmp_path / "other.csv", good, header="time,x,y,z")
   with pytest.raises(ValueError, match="other.csv, line 1: .*got 'time,x,y,z'"):
     hhar.read(other)

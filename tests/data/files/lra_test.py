@@ -43,6 +43,10 @@ def test_listops(tmp_path):
     (tmp_path / "basic_val.tsv").write_text(f"Source\tTarget\n{line}\n")
     with pytest.raises(ValueError, match=f"basic_val.tsv, {message}"):
       lra.listops(tmp_path)
+  (tmp_path / "basic_val.tsv").write_text("7 " * 50_000 + "\t7\n")
+  (tmp_path / "basic_test.tsv").write_text("7\t7\n" * 6000)
+  with pytest.raises(ValueError, match="bytes that would take 300150000 in"):
+    lra.listops(tmp_path)
   (tmp_path / "basic_test.tsv").unlink()
   (tmp_path / "basic_val.tsv").write_text("7\t7\n")
   with pytest.raises(data.MissingData, match="basic_test.tsv is not a file"):
@@ -81,6 +85,10 @@ def test_reviews_in_folders(tmp_path):
   assert found == list(reviews.values())[:3]
   assert splits.train.inputs.shape == (3, 16)
   assert lra.text(tmp_path).test.inputs.shape == (2, 4096)
+  (tmp_path / "test/pos/0_7.txt").unlink()
+  (tmp_path / "test/pos/0_7.txt").symlink_to("/etc/hostname")
+  with pytest.raises(ValueError, match="expected a file of the set in"):
+    lra.text(tmp_path)
   (tmp_path / "test/pos/0_7.txt").unlink()
   with pytest.raises(data.MissingData, match="pos has no txt files"):
     lra.text(tmp_path)
@@ -190,6 +198,17 @@ def test_what_is_wrong_with_pathfinder_is_said(folder):
     data.MissingData, match="39.png is not a file: .*10.npy lists it"
   ):
     lra.pathfinder(folder)
+  (folder.parent / "secret.png").write_bytes(b"secret")
+  for place in ("../../.. secret.png", f"{folder.parent} secret.png"):
+    (level / "metadata" / "10.npy").write_text(f"{place} 0 1\n")
+    with pytest.raises(
+      ValueError, match="10.npy, line 1: .*secret.png, expected a file of the "
+    ):
+      lra.pathfinder(folder)
+  (level / "metadata" / "\N{SUPERSCRIPT TWO}.npy").write_text("")
+  with pytest.raises(ValueError, match="npy', expected a number and .npy"):
+    lra.pathfinder(folder)
+  (level / "metadata" / "\N{SUPERSCRIPT TWO}.npy").unlink()
   (level / "metadata" / "10.npy").write_text("imgs/10 a.png\n")
   with pytest.raises(ValueError, match="10.npy, line 1: folder, image"):
     lra.pathfinder(folder)

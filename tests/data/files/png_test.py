@@ -8,6 +8,7 @@ from PIL import Image
 import pytest
 
 from jaxseq.data.files import png
+from tests.data import memory
 
 
 def chunk(name, content):
@@ -65,6 +66,15 @@ def test_every_filter(tmp_path, kind):
     np.testing.assert_array_equal(png.read_png(path), image)
 
 
+def test_no_more_is_decompressed_than_the_header_says(tmp_path):
+  path = tmp_path / "a.png"
+  # 200 kB that would be 200 MB.
+  path.write_bytes(encode([bytes(200 * 10**6)], 8, height=8))
+  with memory.at_most(10):
+    with pytest.raises(ValueError, match="a.png: got 73, expected 72 bytes"):
+      png.read_png(path)
+
+
 def test_wrong_files_are_refused(tmp_path):
   path = tmp_path / "a.png"
   rows = filtered(images()[1], 0)
@@ -81,7 +91,9 @@ def test_wrong_files_are_refused(tmp_path):
     (good[:8], damaged),
     (encode([bytes([9]) + rows[0][1:]], 17), damaged),
     (encode(rows, 17, height=14), "a.png: got 234, expected 252 bytes"),
-    (encode(rows, 17, height=12), "a.png: got 234, expected 216 bytes"),
+    (encode(rows, 17, height=12), "a.png: got 217, expected 216 bytes"),
+    (encode(rows, 60_000, height=60_000), "60000 x 60000 pixels, over 16777"),
+    (good[:33] + good[8:], damaged + "it has 2 headers"),
     (encode([bytes(2)], 1, (8, 0, 0, 0, 1)), "got 'L, interlaced', expected 8"),
     (encode(rgb, 17, (8, 2, 0, 0, 0)), "a.png: got 'RGB', expected 8 bits"),
     (encode(deep, 17, (16, 0, 0, 0, 0)), "a.png: got 'I;16', expected 8 bits"),

@@ -7,6 +7,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data.files import speech_commands
+from tests.data import memory
 
 
 def write(path, values, rate=16000, channels=1):
@@ -83,8 +84,19 @@ def test_what_is_wrong_is_said(folder):
     match="0a_nohash_0.wav: got 2, 16 and 8000, expected .* 16000 Hz",
   ):
     speech_commands.load(folder)
-  path.write_bytes(b"RIFF")
-  with pytest.raises(ValueError, match="0a_nohash_0.wav is no wav file"):
+  good = (folder / "no" / "1a_nohash_0.wav").read_bytes()
+  longer = good[:40] + (2**31 - 1).to_bytes(4, "little") + good[44:]
+  for bad in (b"RIFF", longer.replace(b"data", b"LIST"), good[:30], b""):
+    path.write_bytes(bad)
+    with pytest.raises(ValueError, match="0a_nohash_0.wav is no wav file"):
+      speech_commands.load(folder)
+  # What is there is read, whatever the header says.
+  path.write_bytes(longer)
+  with memory.at_most(2):
+    assert len(speech_commands.read_wav(path)) == 9000
+  path.unlink()
+  path.symlink_to("/etc/hostname")
+  with pytest.raises(ValueError, match="expected a file of the set in"):
     speech_commands.load(folder)
   (folder / "testing_list.txt").unlink()
   with pytest.raises(data.MissingData, match="testing_list.txt is not a file"):

@@ -85,11 +85,19 @@ def test_what_is_wrong_is_said(tmp_path):
     ValueError, match="test: got 4, 5, expected as many lines in each file"
   ):
     uci_har.read(tmp_path)
-  labels.write_text("5\nfive\n6\n1\n1\n")
-  with pytest.raises(ValueError, match="y_test.txt, line 2: .*five"):
-    uci_har.read(tmp_path)
+  for word, message in (("five", "five"), (str(2**31), "2147483648")):
+    labels.write_text(f"5\n{word}\n6\n1\n1\n")
+    with pytest.raises(ValueError, match=f"y_test.txt, line 2: .*{message}"):
+      uci_har.read(tmp_path)
   signal = tmp_path / "train" / "Inertial Signals" / "body_gyro_y_train.txt"
   lines = signal.read_text().splitlines()
+  for word, message in (("nan", "nan"), ("1e39", "1e39"), ("-inf", "-inf")):
+    wrong = [*lines[:3], " ".join(["0.5"] * 127 + [word])]
+    signal.write_text("\n".join(wrong))
+    with pytest.raises(
+      ValueError, match=f"gyro_y_train.txt, line 4: number 128 is {message}; "
+    ):
+      uci_har.read(tmp_path)
   lines[3] = lines[3][16:]
   signal.write_text("\n".join(lines))
   with pytest.raises(

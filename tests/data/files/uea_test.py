@@ -1,5 +1,7 @@
 """The .ts format, and problems made of two files."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,18 @@ def test_time_stamps_and_numbers_as_targets(tmp_path):
   ("header", "case", "message"),
   [
     (_HEADER, "1,x:one", "line 6: .*'x'"),
+    (_HEADER, "1,-inf:one", "line 6: values: got -inf, expected finite"),
+    (_HEADER, "1e39:one", "line 6: values: got 1e.39, expected finite"),
+    # A channel of 20000 values makes 20000 others as long.
+    (
+      _HEADER,
+      ",".join("1" * 20_000) + ":1" * 20_000 + ":one",
+      "line 6: the case: got .* bytes that would take 1600080000 in memory",
+    ),
+    ("@classLabel true a A\n@data\n", "1:a", "classLabel: got a class twice"),
+    ("@targetLabel true\n@data\n", "1:inf", "a.ts: targets: got inf, expec"),
+    ("@timestamps true\n@data\n", "(0,1),(1", "line 3: got .* expected .time"),
+    ("@timestamps true\n@data\n", "(0,1,2)", "line 3: got .* expected .time"),
     (_HEADER, "1:2:one\n1:one", "line 7: .* 1 channels where .* have 2"),
     (_HEADER, ":one", "line 6: could not convert"),
     ("@problemName Toy\n1,2\n", "", "a.ts, line 2: got '1,2', expected @data"),
@@ -58,6 +72,26 @@ def test_wrong_files_are_refused(tmp_path, header, case, message):
   path = write(tmp_path / "a.ts", [case], header)
   with pytest.raises(ValueError, match=message):
     uea.read_ts(path)
+
+
+@pytest.mark.parametrize(
+  "sign", ["(", ")", "(" + " " * 9, ":", "):", ",", "( ,"]
+)
+def test_time_stamps_are_read_in_linear_time(tmp_path, sign):
+  header = "@timestamps true\n@data\n"
+  path = write(tmp_path / "a.ts", ["(" + sign * 50_000], header)
+  start = time.process_time()
+  with pytest.raises(ValueError, match="line 3: "):
+    uea.read_ts(path)
+  # A quarter of a second each; one step for each pair of signs took hours.
+  assert time.process_time() - start < 10
+
+
+def test_a_long_case_among_short_ones_is_refused(tmp_path):
+  long = ",".join(["1"] * 50_000) + ":1:one"
+  root = archive(tmp_path, [long, *["1:1:two"] * 3_000], ["1:1:one"])
+  with pytest.raises(ValueError, match="bytes that would take 1200800000 in"):
+    uea.load_problem(root, "Toy", missing="mean")
 
 
 def archive(root, train, test, name="Toy"):
@@ -91,14 +125,24 @@ def test_a_problem_in_the_layout_of_the_archive(tmp_path):
   assert np.all(splits.test.inputs[0, 1:] == 0)
 
 
-def test_missing_values_are_zero_and_marked(tmp_path):
+def test_missing_values_are_treated_as_declared(tmp_path):
   root = archive(tmp_path, ["1,?,4:1,2:one"], ["2,3:3,?:two"])
-  splits = uea.load_problem(root, "Toy")
+  with pytest.raises(
+    ValueError,
+    match="Toy_TRAIN.ts: inputs: got nan at example 0, element 1, channel 0 .2",
+  ):
+    uea.load_problem(root, "Toy")
+  splits = uea.load_problem(root, "Toy", missing="mask")
   observed = splits.train.extras.observed
   assert observed[0].tolist() == [[True, True], [False, True], [True, False]]
-  assert np.all(splits.train.inputs[~observed] == 0)
-  assert np.isfinite(splits.test.inputs).all()
+  assert splits.train.inputs.shape == (1, 3, 4)
+  # After normalization the mean of a channel is 0, up to rounding.
+  values, mask = np.split(splits.train.inputs, 2, axis=-1)
+  np.testing.assert_allclose(values[~observed], 0, atol=1e-6)
+  np.testing.assert_array_equal(mask, observed)
   assert splits.test.extras.observed.sum() == 3
+  filled = uea.load_problem(root, "Toy", missing="mean", normalize=False)
+  assert filled.train.inputs[0].tolist() == [[1, 1], [2.5, 2], [4, 1.5]]
 
 
 def test_validation_cases(tmp_path):

@@ -84,6 +84,17 @@ def test_what_is_wrong_is_said(tmp_path):
   path.write_text("\n")
   with pytest.raises(ValueError, match="3-1.txt has no lines of numbers"):
     uwave.read(tmp_path)
+  path.write_text("0.1 0.2 inf\n")
+  with pytest.raises(ValueError, match="line 1: number 3 is inf; finite ones"):
+    uwave.read(tmp_path)
+  path.rename(tmp_path / "elsewhere")
+  path.symlink_to(tmp_path.parent)
+  path.unlink()
+  path.symlink_to("/etc/hostname")
+  with pytest.raises(ValueError, match="expected a file of the set in"):
+    uwave.read(tmp_path)
+  path.unlink()
+  path.write_text("")
   path.rename(folder / "A_Template_Acceleration9-1.txt")
   with pytest.raises(
     ValueError,

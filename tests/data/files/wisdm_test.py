@@ -94,6 +94,9 @@ def test_what_is_wrong_is_said(tmp_path):
     "1,Running,5,1,2,3;": "line 2: the activity: got 'Running'",
     "1,Walking,5,1,two,3;": "line 2: .*'two'",
     "one,Walking,5,1,2,3;": "line 2: .*'one'",
+    "1,Walking,5,1,nan,3;": "line 2: values: got nan, expected finite",
+    "1,Walking,inf,1,2,3;": "line 2: values: got inf, expected finite",
+    "2147483648,Walking,5,1,2,3;": "line 2: the user: got 2147483648, expect",
   }.items():
     path.write_text("\n".join([good[0], bad, good[1]]))
     with pytest.raises(ValueError, match=f"damaged.txt, {message}"):

@@ -243,6 +243,20 @@ def test_what_a_row_says_is_fitted_to_the_shape(monkeypatch):
   assert found[0] == "chunked"
 
 
+def test_long_chunks_of_outer_products_on_gpus_alone():
+  def size(op, platform, time=4096):
+    shape = 8, time, 32, 128, 64
+    return choice.choose(op, platform, None, jnp.bfloat16, shape)[1]
+
+  assert size("outer", "gpu") == {"chunk_size": 256}
+  for op, *where in (
+    ("outer", "gpu", 2048),
+    ("outer", "tpu"),
+    ("outer_per_channel", "gpu"),
+  ):
+    assert size(op, *where) == {"chunk_size": 128}
+
+
 def test_why_not_is_one_sentence(monkeypatch):
   monkeypatch.setitem(support.KERNELS, "linear", ("tpu", "gpu"))
 

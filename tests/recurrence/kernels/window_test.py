@@ -247,6 +247,15 @@ def test_a_cpu_has_no_kernel(method):
     attend(method, 3, reset, arguments)
 
 
+def test_a_gpu_is_told_what_is_for_it():
+  arguments, reset, _ = problem(5)
+  with (
+    kernels.interpret("gpu"),
+    pytest.raises(NotImplementedError, match="expected tpu; .*'tokamax' and"),
+  ):
+    attend("pallas", 3, reset, arguments)
+
+
 def test_tokamax_that_is_not_there_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, "tokamax", None)
   for name in list(sys.modules):

@@ -1,0 +1,163 @@
+"""Arrays in .npy files and .npz archives, read within bounds.
+
+NumPy's own reader evaluates the header as Python, and takes memory for any
+shape that it says. Here the header is of the one form that NumPy and others
+write, and the bytes must be as many as it says before they are read.
+
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+"""
+
+import io
+import math
+import os
+import re
+import struct
+from typing import BinaryIO
+from typing import NamedTuple
+import zipfile
+import zlib
+
+import numpy as np
+
+from jaxseq import _limits
+
+_MAGIC = b"\x93NUMPY"
+# The longest that NumPy reads without being asked to.
+_LONGEST = 10_000
+_HEADER = re.compile(
+  r"\{\s*'descr'\s*:\s*'([<>|=]?[a-zA-Z?][0-9]{0,6})'\s*,"
+  r"\s*'fortran_order'\s*:\s*(True|False)\s*,"
+  r"\s*'shape'\s*:\s*\(((?:[0-9]{1,15},)?|[0-9]{1,15}(?:, ?[0-9]{1,15})+,?)\)"
+  r"\s*,?\s*\}\s*"
+)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# What `zipfile` raises of archives that are damaged or of other kinds.
+DAMAGE = (
+  *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError),
+  *(RuntimeError, OverflowError, OSError, ValueError),
+)
+
+
+class Header(NamedTuple):
+  """What an .npy file says of its array.
+
+  Attributes:
+    shape: of the array.
+    dtype: of the array.
+    order: "C" by rows, or "F" by columns.
+    size: number of bytes of the array behind the header.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  order: str
+  size: int
+
+
+def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
+  """Reads the header of an .npy file, behind which the array's bytes begin.
+
+  Args:
+    file: the file, open at its start.
+    kinds: kinds of dtype to take, by NumPy's letters.
+
+  Raises:
+    ValueError: if it is none, or the array is of another kind.
+  """
+  start = file.read(8)
+  if (
+    len(start) < 8
+    or start[:6] != _MAGIC
+    or start[6:] not in (*(b"\1\0", b"\2\0", b"\3\0"),)
+  ):
+    raise ValueError("it does not begin as an .npy file")
+  form = "<H" if start[6] == 1 else "<I"
+  length = file.read(struct.calcsize(form))
+  if len(length) < struct.calcsize(form):
+    raise ValueError("it ends in its header")
+  (count,) = struct.unpack(form, length)
+  if count > _LONGEST:
+    raise ValueError(f"its header has {count} bytes")
+  text = file.read(count).decode("latin1")
+  found = _HEADER.fullmatch(text)
+  if found is None:
+    raise ValueError(f"its header is {text[:80]!r}")
+  code, by_columns, sizes = found.groups()
+  shape = tuple(int(size) for size in sizes.split(",") if size.strip())
+  try:
+    dtype = np.dtype(code)
+  except TypeError as error:
+    raise ValueError(f"its dtype is {code!r}") from error
+  if dtype.kind not in kinds or not dtype.itemsize or len(shape) > 32:
+    raise ValueError(f"it is an array {shape} of {dtype}")
+  order = "F" if by_columns == "True" else "C"
+  return Header(shape, dtype, order, math.prod(shape) * dtype.itemsize)
+
+
+def open_map(path: str | os.PathLike) -> np.ndarray:
+  """Opens the array of a file as a read-only memory map.
+
+  Raises:
+    ValueError: if the file is damaged or in another format.
+    OSError: if it cannot be opened.
+  """
+  with open(path, "rb") as file:
+    header = read_header(file)
+    start = file.tell()
+  left = os.path.getsize(path) - start
+  if left != header.size:
+    raise ValueError(
+      f"it has {left} bytes behind its header, which says {header.size}"
+    )
+  if not header.size:
+    return np.zeros(header.shape, header.dtype)
+  return np.memmap(
+    path, header.dtype, "r", start, header.shape, order=header.order
+  )
+
+
+def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads the arrays of an .npz archive by name.
+
+  The archive keeps a checksum of every array, which is verified.
+
+  Raises:
+    ValueError: if the archive is damaged, in another format, or would take far
+      more memory than its size.
+    OSError: if it cannot be opened.
+  """
+  with open(path, "rb") as file:
+    held = os.fstat(file.fileno()).st_size
+    try:
+      with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        _limits.check_growth(path, size, held)
+        return dict(_member(archive, member) for member in members)
+    except DAMAGE as error:
+      raise ValueError(f"{path} is no whole .npz archive: {error}.") from error
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+  """Reads a member whose size was checked; raises one of `DAMAGE`."""
+  # The others take memory for themselves, by what their headers say.
+  if member.compress_type not in _METHODS:
+    raise ValueError(f"{member.filename[:80]!r} is compressed in another way")
+  return archive.read(member)
+
+
+def _member(archive, member):
+  """Returns the name and the array of a member of an archive."""
+  name = member.filename
+  if not name.endswith(".npy"):
+    raise ValueError(f"{name[:80]!r} is no array")
+  content = read_member(archive, member)
+  file = io.BytesIO(content)
+  header = read_header(file)
+  start = file.tell()
+  if len(content) - start != header.size:
+    raise ValueError(f"{name[:80]!r} is not as long as its header says")
+  array = np.frombuffer(content, header.dtype, offset=start)
+  array = array.reshape(header.shape, order=header.order)
+  # One that can be written to, like those that were not read from a file.
+  return name.removesuffix(".npy"), array.copy(order="K")

@@ -1,0 +1,268 @@
+"""Pickles of plain containers and NumPy arrays, read without unpickling.
+
+An unpickler calls what a file names and sets the state that the file gives,
+which with NumPy's own dtype and array is enough to read and write anywhere in
+memory. Here nothing is called: a pickle is a list of instructions, of which
+those that NumPy writes are understood, and an array is made of bytes after its
+dtype, shape and number of bytes were found to agree.
+"""
+
+import io
+import math
+import pickletools
+import re
+from typing import Any
+
+import numpy as np
+
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O8?")
+# Of the size of an axis.
+_ABOVE = 2**40
+_ENCODE = ("_codecs", "encode")
+_NDARRAY = ("numpy", "ndarray")
+_NAMES = {
+  _ENCODE,
+  _NDARRAY,
+  ("numpy", "dtype"),
+  # Where numpy 1 and numpy 2 have it.
+  ("numpy.core.multiarray", "_reconstruct"),
+  ("numpy._core.multiarray", "_reconstruct"),
+}
+# Instructions that push the value that they hold, or a fixed one.
+_VALUES = {
+  *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+  *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"),
+}
+_FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# The other instructions that are understood; the first three change nothing.
+_KNOWN = {
+  *("PROTO", "FRAME", "STOP", "MARK", "EMPTY_LIST", "EMPTY_DICT", "TUPLE"),
+  *("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "REDUCE"),
+  *("BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET"),
+  *("GLOBAL", "STACK_GLOBAL", *_VALUES, *_FIXED, *_TUPLES),
+}
+_MARK = object()
+
+
+class _Name(tuple):
+  """A name that the pickle mentions: (module, name)."""
+
+
+class _Dtype:
+  """A dtype: its code without byte order, then itself."""
+
+  def __init__(self, code: str):
+    self.code = code
+    self.dtype: np.dtype | None = None
+
+
+class _Array:
+  """An array before its state is known, and where it is remembered."""
+
+  def __init__(self):
+    self.places: list[int] | None = []
+
+
+def loads(content: bytes) -> Any:
+  """Reads a pickle of dicts, lists, tuples, strings, numbers and arrays.
+
+  Args:
+    content: the pickle. Arrays are of booleans, integers, floats, strings or
+      Python objects, as NumPy 1 and 2 write them.
+
+  Returns:
+    The value. Arrays are views of bytes and cannot be written to. An array or a
+    list can be in several places, and what holds itself can be as well.
+
+  Raises:
+    ValueError: if it is no such pickle.
+  """
+  machine = _Machine(len(content))
+  file = io.BytesIO(content)
+  while code := file.read(1):
+    instruction = pickletools.code2op.get(code.decode("latin1"))
+    if instruction is None or instruction.name not in _KNOWN:
+      name = code if instruction is None else instruction.name
+      raise ValueError(f"it has the instruction {name}")
+    described = instruction.arg
+    argument = None if described is None else described.reader(file)
+    if instruction.name == "STOP":
+      return machine.pop()
+    machine.run(instruction.name, argument)
+  raise ValueError("it ends early")
+
+
+class _Machine:
+  """What the instructions so far have made.
+
+  Args:
+    size: bytes of the pickle, which bound what instructions make by copying.
+  """
+
+  def __init__(self, size: int):
+    self.stack: list[Any] = []
+    self.memo: dict[int, Any] = {}
+    self.left = size
+
+  def pop(self) -> Any:
+    """Removes and returns the value on top."""
+    if not self.stack or self.stack[-1] is _MARK:
+      raise ValueError("an instruction has no value to work on")
+    return self.stack.pop()
+
+  def pop_mark(self) -> list[Any]:
+    """Removes and returns the values above the last mark."""
+    values = []
+    while self.stack and self.stack[-1] is not _MARK:
+      values.append(self.stack.pop())
+    if not self.stack:
+      raise ValueError("an instruction has no mark to go back to")
+    self.stack.pop()
+    return values[::-1]
+
+  def run(self, name: str, argument: Any) -> None:
+    """Follows one instruction."""
+    stack = self.stack
+    if name in _VALUES:
+      stack.append(argument)
+    elif name in _FIXED:
+      stack.append(_FIXED[name])
+    elif name in _TUPLES:
+      values = [self.pop() for _ in range(_TUPLES[name])]
+      stack.append(tuple(values[::-1]))
+    elif name == "MARK":
+      stack.append(_MARK)
+    elif name == "EMPTY_LIST":
+      stack.append([])
+    elif name == "EMPTY_DICT":
+      stack.append({})
+    elif name == "TUPLE":
+      stack.append(tuple(self.pop_mark()))
+    elif name in ("APPEND", "APPENDS"):
+      values = [self.pop()] if name == "APPEND" else self.pop_mark()
+      self._top(list).extend(values)
+    elif name in ("SETITEM", "SETITEMS"):
+      values = self.pop_mark() if name == "SETITEMS" else self._pair()
+      self._set_items(values)
+    elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+      self._remember(len(self.memo) if name == "MEMOIZE" else argument)
+    elif name in ("BINGET", "LONG_BINGET"):
+      if argument not in self.memo:
+        raise ValueError(f"it has nothing at place {argument}")
+      stack.append(self.memo[argument])
+    elif name in ("GLOBAL", "STACK_GLOBAL"):
+      words = self._pair() if name == "STACK_GLOBAL" else argument.split(" ")
+      if not all(type(word) is str for word in words):
+        raise ValueError("it names what is no string")
+      if tuple(words) not in _NAMES:
+        raise ValueError(f"it names {'.'.join(words)[:80]}")
+      stack.append(_Name(words))
+    elif name == "REDUCE":
+      named, arguments = self._pair()
+      stack.append(self._reduce(named, arguments))
+    elif name == "BUILD":
+      self._build(*self._pair())
+
+  def _pair(self):
+    second = self.pop()
+    return [self.pop(), second]
+
+  def _top(self, kind):
+    if not self.stack or type(self.stack[-1]) is not kind:
+      raise ValueError(f"values are put into what is no {kind.__name__}")
+    return self.stack[-1]
+
+  def _set_items(self, values):
+    keys = values[::2]
+    if len(values) % 2 or not all(type(key) is str for key in keys):
+      raise ValueError("a dict has another key than a string")
+    self._top(dict).update(zip(keys, values[1::2]))
+
+  def _remember(self, place):
+    value = self.pop()
+    self.stack.append(value)
+    self.memo[place] = value
+    if isinstance(value, _Array) and value.places is not None:
+      value.places.append(place)
+
+  def _reduce(self, named, arguments):
+    """Makes what NumPy or Python would return for a call."""
+    if not isinstance(named, _Name) or type(arguments) is not tuple:
+      raise ValueError("it calls what is no name")
+    kinds = tuple(map(type, arguments))
+    if named == _ENCODE and kinds == (str, str) and arguments[1] == "latin1":
+      self._spend(len(arguments[0]))
+      return arguments[0].encode("latin1")
+    if named[1] == "_reconstruct" and kinds == (_Name, tuple, bytes):
+      if arguments == (_NDARRAY, (0,), b"b"):
+        return _Array()
+    if named[1] == "dtype" and arguments and kinds[0] is str:
+      if _DTYPE.fullmatch(arguments[0]):
+        return _Dtype(arguments[0])
+    raise ValueError(f"it calls {'.'.join(named)} in a way NumPy does not")
+
+  def _spend(self, size):
+    """Bounds copies: one value could be copied any number of times."""
+    self.left -= size
+    if self.left < 0:
+      raise ValueError("it makes more out of its values than it holds")
+
+  def _build(self, target, state):
+    """Gives a dtype its byte order, and an array its elements."""
+    if type(state) is not tuple:
+      raise ValueError("a state is no tuple")
+    if isinstance(target, _Dtype):
+      target.dtype = _ordered(target.code, state)
+      self.stack.append(target)
+    elif isinstance(target, _Array) and target.places is not None:
+      array = _array(state)
+      if array.dtype.hasobject:
+        self._spend(array.size)
+      for place in target.places:
+        self.memo[place] = array
+      target.places = None
+      self.stack.append(array)
+    else:
+      raise ValueError("it gives a state to what waits for none")
+
+
+def _ordered(code, state):
+  """Returns the dtype with the order of bytes that its state tells."""
+  kinds = [type(value) for value in state]
+  if len(state) not in (8, 9) or kinds[1] is not str or kinds[5] is not int:
+    raise ValueError("a dtype has another state than NumPy gives")
+  dtype = np.dtype(code)
+  if state[1] not in ("<", ">", "=", "|"):
+    raise ValueError(f"a dtype {code} has no order of bytes")
+  dtype = dtype.newbyteorder(state[1])
+  # Neither a dtype of parts nor of another size than its own.
+  sizes = (-1, dtype.itemsize)
+  if state[2:5] != (None, None, None) or state[5] not in sizes:
+    raise ValueError(f"a dtype {code} is made wider or of parts")
+  return dtype
+
+
+def _array(state):
+  """Makes the array of its state (version, shape, dtype, by columns, data)."""
+  kinds = (int, tuple, _Dtype, bool)
+  if len(state) != 5 or tuple(map(type, state[:4])) != kinds:
+    raise ValueError("an array has another state than NumPy gives")
+  _, shape, described, by_columns, data = state
+  dtype = described.dtype
+  if dtype is None or not all(
+    type(size) is int and 0 <= size < _ABOVE for size in shape
+  ):
+    raise ValueError("an array has no dtype or no shape")
+  objects = dtype.hasobject
+  size = math.prod(shape) * (1 if objects else dtype.itemsize)
+  if type(data) is not (list if objects else bytes) or len(data) != size:
+    raise ValueError(f"an array {shape} of {dtype} has other data")
+  if objects:
+    array = np.empty(size, object)
+    # One by one: NumPy looks into lists and arrays that it gets together.
+    for place, value in enumerate(data):
+      array[place] = value
+  else:
+    array = np.frombuffer(data, dtype)
+  return array.reshape(shape, order="F" if by_columns else "C")

@@ -1,0 +1,142 @@
+"""Missing values of series: refused, or treated as declared.
+
+A missing value is NaN. What is put in its place is declared by the option
+`missing` of loaders:
+
+  refuse        the default: the set is not loaded
+  mask          the training mean, and as many channels again that are 1 where
+                a value is there and 0 where it is missing or behind the end
+  forward_fill  the last value before it in the same series and channel; where
+                there is none, the training mean
+  mean          the training mean of the channel
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Literal
+from typing import get_args
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _values
+from jaxseq.data import datasets
+
+Missing = Literal["refuse", "mask", "forward_fill", "mean"]
+
+_AXES = ("example", "element", "channel")
+
+
+def expected(choices: Sequence[str] = get_args(Missing)) -> str:
+  """Says what may be done about a missing value, for messages."""
+  others = " or ".join(repr(word) for word in choices if word != "refuse")
+  return f"numbers, or the option missing = {others}"
+
+
+def treat(
+  splits: datasets.Splits,
+  missing: Missing = "refuse",
+  names: Sequence[str] = ("train", "valid", "test"),
+) -> datasets.Splits:
+  """Treats the missing values of a set of series as declared.
+
+  Args:
+    splits: the set: inputs (n, time, channels), NaN where a value is missing.
+    missing: what to do about them, see above.
+    names: what to call the parts in messages.
+
+  Returns:
+    The set: inputs (n, time, channels) without NaN, or (n, time, 2 channels) if
+    missing is "mask"; extras.observed tells where values are. Behind the ends
+    of sequences is 0. With "refuse" it is returned as it is.
+
+  Raises:
+    ValueError: if values are missing and to be refused, with the first place;
+      or a channel of the training part has no value.
+  """
+  _validate.choice("missing", missing, get_args(Missing))
+  parts = list(splits[:3])
+  if splits.train.inputs.dtype.kind != "f":
+    if missing != "refuse":
+      raise _validate.error("missing", missing, "'refuse' for tokens")
+    return splits
+  if missing == "refuse":
+    for name, part in zip(names, parts):
+      if part is not None:
+        _refuse(name, part.inputs, splits.info.channels)
+    return splits
+  mean = _mean(splits.train, names[0])
+  filled = [part and _filled(part, missing, mean) for part in parts]
+  info = splits.info
+  if missing == "mask" and info.channels is not None:
+    marks = tuple(f"{channel} observed" for channel in info.channels)
+    info = dataclasses.replace(info, channels=(*info.channels, *marks))
+  return datasets.Splits(*filled, info)
+
+
+def fill_forward(
+  values: np.ndarray, known: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+  """Puts the last value before it, of the same channel, for a missing one.
+
+  Args:
+    values: (*batch, time, channels).
+    known: bool of the same shape, False where a value is missing.
+    start: (channels,), what stands where nothing is before.
+
+  Returns:
+    The filled values.
+  """
+  place = np.where(known, np.arange(values.shape[-2])[:, None], -1)
+  place = np.maximum.accumulate(place, axis=-2)
+  last = np.take_along_axis(values, np.maximum(place, 0), axis=-2)
+  return np.where(place < 0, start, last)
+
+
+def _refuse(name, inputs, channels):
+  """Refuses NaN; an infinity is no missing value, and is refused elsewhere."""
+  fits = channels is not None and len(channels) == inputs.shape[-1]
+  _values.refuse(
+    f"{name}: inputs",
+    inputs,
+    np.isnan,
+    _AXES,
+    channels if fits else None,
+    expected(),
+  )
+
+
+def _observed(part):
+  """Where values are, (n, time, channels)."""
+  count, time = part.inputs.shape[:2]
+  lengths = np.full(count, time) if part.lengths is None else part.lengths
+  inside = np.arange(time) < lengths[:, None]
+  return ~np.isnan(part.inputs) & inside[..., None], inside
+
+
+def _mean(train, name):
+  """The mean of each channel over the values that are there."""
+  observed, _ = _observed(train)
+  counts = observed.sum(axis=(0, 1))
+  if not counts.all():
+    channel = int(np.argmin(counts))
+    raise ValueError(
+      f"{name}: inputs: got no value in channel {channel}, expected some to "
+      "take the mean of."
+    )
+  values = np.where(observed, train.inputs, 0).sum(axis=(0, 1), dtype=float)
+  return (values / counts).astype(np.float32)
+
+
+def _filled(part, missing, mean):
+  """A part without missing values."""
+  observed, inside = _observed(part)
+  if missing == "forward_fill":
+    inputs = fill_forward(part.inputs, observed, mean)
+  else:
+    inputs = np.where(observed, part.inputs, mean)
+  inputs = np.where(inside[..., None], inputs, 0)
+  if missing == "mask":
+    inputs = np.concatenate([inputs, observed], axis=-1)
+  extras = part.extras._replace(observed=observed)
+  return part._replace(inputs=inputs.astype(part.inputs.dtype), extras=extras)

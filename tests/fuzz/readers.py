@@ -1,0 +1,369 @@
+"""Every reader of files, with whole files for it to read."""
+
+from collections.abc import Callable
+import gzip
+import io
+import pathlib
+import pickle
+from typing import Any
+from typing import NamedTuple
+import zipfile
+import zlib
+
+import numpy as np
+
+from jaxseq import _json
+from jaxseq import data
+from jaxseq.data import _pickles
+from jaxseq.data import anomalies
+from jaxseq.data import arrays
+from jaxseq.data import cache
+from jaxseq.data import checks
+from jaxseq.data import forecast_windows
+from jaxseq.data import images
+from jaxseq.data import text_documents
+from jaxseq.data import trajectories
+from jaxseq.data import watch
+from jaxseq.data.files import cifar
+from jaxseq.data.files import ett
+from jaxseq.data.files import hhar
+from jaxseq.data.files import lra
+from jaxseq.data.files import png
+from jaxseq.data.files import speech_commands
+from jaxseq.data.files import uci_har
+from jaxseq.data.files import uea
+from jaxseq.data.files import uwave
+from jaxseq.data.files import wisdm
+from jaxseq.interop import huggingface
+from jaxseq.interop import safetensors_file
+from jaxseq.training import integrity
+from jaxseq.training import scalars
+
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
+RNG = np.random.default_rng
+
+
+class Reader(NamedTuple):
+  """A reader and what it reads.
+
+  Attributes:
+    files: contents by the files' names.
+    read: reads the folder of the files.
+    wrap: what a file is put into after it was damaged, so that damage gets
+      behind a checksum or into something compressed.
+    share: share of the examples to try, less for readers that take long.
+  """
+
+  files: dict[str, bytes]
+  read: Callable[[pathlib.Path], Any]
+  wrap: Callable[[bytes], bytes] = bytes
+  share: float = 1.0
+
+
+def _lines(*lines: str) -> bytes:
+  return "\n".join([*lines, ""]).encode()
+
+
+def _npy(array: np.ndarray, **options: Any) -> bytes:
+  buffer = io.BytesIO()
+  np.save(buffer, array, **options)
+  return buffer.getvalue()
+
+
+def _zipped(name: str, method: int = zipfile.ZIP_DEFLATED):
+  def wrap(content):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+      archive.writestr(name, content)
+    return buffer.getvalue()
+
+  return wrap
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+  check = zlib.crc32(name + content)
+  size = len(content).to_bytes(4, "big")
+  return size + name + content + check.to_bytes(4, "big")
+
+
+def _png(content: bytes) -> bytes:
+  """A header of 13 bytes and rows, with checksums that are right."""
+  return (
+    b"\x89PNG\r\n\x1a\n"
+    + _chunk(b"IHDR", content[:13])
+    + _chunk(b"IDAT", zlib.compress(content[13:]))
+    + _chunk(b"IEND", b"")
+  )
+
+
+_PIXELS = bytes([0, 0, 0, 4, 0, 0, 0, 3, 8, 0, 0, 0, 0]) + bytes(range(5)) * 3
+
+
+def _wav(count: int) -> bytes:
+  values = RNG(0).integers(-99, 99, count).astype("<i2").tobytes()
+  form = b"fmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data"
+  body = b"WAVE" + form + len(values).to_bytes(4, "little") + values
+  return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def _idx(array: np.ndarray) -> bytes:
+  shape = b"".join(size.to_bytes(4, "big") for size in array.shape)
+  return bytes([0, 0, 8, array.ndim]) + shape + array.tobytes()
+
+
+def _fashion() -> dict[str, bytes]:
+  found = {}
+  for part in ("train", "t10k"):
+    pixels = RNG(0).integers(0, 256, (10, 4, 4)).astype(np.uint8)
+    labels = np.arange(10, dtype=np.uint8)
+    found[f"{part}-images-idx3-ubyte"] = _idx(pixels)
+    found[f"{part}-labels-idx1-ubyte"] = _idx(labels)
+  return found
+
+
+def _watch() -> dict[str, Any]:
+  return {
+    "X": [RNG(i).normal(size=(9, 6)) for i in range(4)],
+    "y_labels": ["a", "b"],
+    "y": np.array([0, 1, 0, 1]),
+    "subject": np.array([1, 1, 2, 2]),
+    "side": np.array([0.0, 1.0, 0.0, 1.0]),
+  }
+
+
+def _read_watch(folder: pathlib.Path) -> Any:
+  found = watch.packages.find
+  watch.packages.find = lambda *unused: folder / "watch.npy"
+  try:
+    return watch.load(window=4, step=2)
+  finally:
+    watch.packages.find = found
+
+
+def _arrays() -> dict[str, bytes]:
+  found = {"info.json": b'{"description": "a", "source": "b", "license": "c", '}
+  found["info.json"] += b'"num_classes": 2, "channels": ["x", "y"]}'
+  for part in ("train", "test"):
+    inputs = RNG(0).normal(size=(4, 3, 2)).astype(np.float32)
+    found[f"{part}.inputs.npy"] = _npy(inputs)
+    found[f"{part}.targets.npy"] = _npy(np.array([0, 1, 0, 1], np.int32))
+    found[f"{part}.lengths.npy"] = _npy(np.array([3, 2, 1, 3], np.int32))
+  return found
+
+
+def _recorded() -> bytes:
+  buffer = io.BytesIO()
+  steps = np.arange(9)
+  np.savez(
+    buffer,
+    observations=np.stack([steps, -steps], 1).astype(np.float32),
+    actions=steps % 3,
+    rewards=steps / 2,
+    dones=steps % 3 == 2,
+  )
+  return buffer.getvalue()
+
+
+def _har() -> dict[str, bytes]:
+  found = {}
+  for part in ("train", "test"):
+    row = " ".join(f"{x:.3e}" for x in RNG(0).normal(size=128))
+    for name in uci_har.SIGNALS:
+      found[f"{part}/Inertial Signals/{name}_{part}.txt"] = _lines(row, row)
+    found[f"{part}/y_{part}.txt"] = _lines("1", "6")
+    found[f"{part}/subject_{part}.txt"] = _lines("1", "2")
+  return found
+
+
+def _table(rows: int = 40) -> bytes:
+  times = [f"2020-01-{1 + i // 24:02} {i % 24:02}:00:00" for i in range(rows)]
+  return _lines("date,a,b", *(f"{t},{i}.5,{-i}" for i, t in enumerate(times)))
+
+
+def _ts(*cases: str, stamps: str = "false") -> bytes:
+  header = ("@problemName T", f"@timeStamps {stamps}", "@classLabel true a b")
+  return _lines("# comment", *header, "@data", *cases)
+
+
+def _pathfinder() -> dict[str, bytes]:
+  level = lra.LEVELS[-1]
+  found = {f"{level}/imgs/{i}.png": _png(_PIXELS) for i in range(10)}
+  rows = [f"imgs {i}.png {i} {i % 2} 1.0" for i in range(10)]
+  return found | {f"{level}/metadata/1.npy": _lines(*rows)}
+
+
+def _speech() -> dict[str, bytes]:
+  found = {f"{w}/{i}.wav": _wav(40) for w in ("no", "yes") for i in range(3)}
+  found["validation_list.txt"] = _lines("no/0.wav", "yes/0.wav")
+  found["testing_list.txt"] = _lines("no/1.wav", "yes/1.wav")
+  return found
+
+
+def _model(name: str) -> dict[str, bytes]:
+  return {
+    file: (GOLDEN / name / file).read_bytes()
+    for file in ("config.json", "model.safetensors")
+  }
+
+
+def _safetensors(text: bytes) -> bytes:
+  return len(text).to_bytes(8, "little") + text + bytes(24)
+
+
+_TENSORS = (
+  b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},'
+  b'"b":{"dtype":"I64","shape":[1],"data_offsets":[16,24]}}'
+)
+_TOKENS = "[MAX 1 [MIN 9 3 ] ]"
+_BATCHES = ("train", "val", "test")
+_PARTS = ("train", "eval", "test")
+_UEA = {"T/T_TRAIN.ts": _ts("1,2,?:3,4,5:a", "1,2:3,4:b")}
+_STAMPED = {"t.ts": _ts("(0,1),(1,2):(0,3),(1,4):b", stamps="true")}
+_HHAR = _lines(
+  "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt",
+  *(
+    f"{i},{1000 + i},7,{i},2,3,{user},m,d_{user},{('sit', 'bike')[i // 4]}"
+    for user in "ab"
+    for i in range(8)
+  ),
+)
+_WISDM = _lines(
+  *(
+    f"{user},{('Walking', 'Sitting')[i // 4]},{10**9 + i},1,{i},3;"
+    for user in (1, 2)
+    for i in range(8)
+  )
+)
+_DOMAINS = {
+  "source": 0,
+  "target": 1,
+  "window": 2,
+  "step": 1,
+  "valid_fraction": 0,
+}
+_UWAVE = {
+  f"U{u} (1)/A_Acceleration{g}-1.txt": _lines("0.1 0.2 0.3", "1 2 3")
+  for u in (4, 5)
+  for g in (1, 2)
+}
+_CIFAR = {
+  name: RNG(0).integers(0, 10, (4, 3073)).astype(np.uint8).tobytes()
+  for name in ("test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6)))
+}
+_HOURLY = _table().replace(b"date,a,b", b"date,clouds_all,rain_1h")
+_ANOMALIES = _lines("i,value,label", "0,1.5,0", "1,2.5,1")
+_RECORD = integrity._encode(
+  integrity.Record(3, [], ["a", None], {"f": [1, "b"]})
+)
+
+
+def _one(read: Callable[[pathlib.Path], Any]) -> Callable[[pathlib.Path], Any]:
+  """Reads the only file of a folder."""
+  return lambda folder: read(folder / "file")
+
+
+def _checked(load: Callable[..., data.Splits], **options: Any):
+  """Loads and checks as `data.load` does."""
+  return lambda folder: checks.check_splits(load(folder, **options))
+
+
+READERS = {
+  "json": Reader(
+    {"file": _TENSORS}, _one(lambda f: _json.loads(f.read_bytes()))
+  ),
+  "metrics.jsonl": Reader(
+    {"file": _lines('{"step": 1, "loss": [1.5, "NaN"]}', '{"step": 2}')},
+    _one(scalars.read),
+  ),
+  "integrity.json": Reader(
+    {"integrity.json": _RECORD.encode()}, integrity.read
+  ),
+  "pickles": Reader(
+    {"file": pickle.dumps(np.array(_watch(), object), 3)},
+    _one(lambda f: _pickles.loads(f.read_bytes())),
+  ),
+  "watch": Reader({"watch.npy": _npy(np.array(_watch(), object))}, _read_watch),
+  "arrays": Reader(_arrays(), arrays.load),
+  "arrays, missing": Reader(
+    _arrays(), lambda folder: arrays.load(folder, "forward_fill")
+  ),
+  "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
+  "arrays in archives": Reader(
+    {"file": _npy(np.arange(6.0))}, _one(cache.read), _zipped("a.npy")
+  ),
+  "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
+  "idx.gz": Reader(
+    {"file": _idx(np.zeros((3, 4), np.uint8))},
+    _one(images.read_idx),
+    gzip.compress,
+  ),
+  "gz": Reader(
+    {"file": gzip.compress(_idx(np.zeros((3, 4), np.uint8)))},
+    _one(images.read_idx),
+  ),
+  "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
+  "png": Reader({"file": _png(_PIXELS)}, _one(png.read_png)),
+  "pixels of png": Reader({"file": _PIXELS}, _one(png.read_png), _png),
+  "csv": Reader(
+    {"file": _table()}, _one(_checked(ett.load, input_length=3, horizon=2))
+  ),
+  "csv in zip": Reader(
+    {"file": _HOURLY},
+    _one(
+      lambda f: forecast_windows.parse_csv(forecast_windows._unzipped(f), "")
+    ),
+    _zipped("a.csv"),
+  ),
+  "csv of anomalies": Reader(
+    {"file": _ANOMALIES},
+    _one(lambda f: anomalies.parse_csv(f.read_text("utf-8", "replace"), "")),
+  ),
+  "bible": Reader(
+    {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
+    _one(lambda f: text_documents.of_bible(f.read_bytes(), "book")),
+  ),
+  "hhar": Reader(
+    {"file": _HHAR},
+    _one(_checked(hhar.load, **_DOMAINS)),
+  ),
+  "wisdm": Reader(
+    {"file": _WISDM},
+    _one(_checked(wisdm.load, min_records=1, **_DOMAINS)),
+  ),
+  "uci_har": Reader(
+    _har(),
+    _checked(uci_har.load, source=1, target=2, valid_fraction=0),
+    share=0.3,
+  ),
+  "uwave": Reader(_UWAVE, _checked(uwave.load, valid_fraction=0)),
+  "uea": Reader(
+    _UEA | {"T/T_TEST.ts": _ts("1:2:b")},
+    _checked(lambda folder: uea.load_problem(folder, "T", missing="mask")),
+  ),
+  "time stamps": Reader(_STAMPED, lambda folder: uea.read_ts(folder / "t.ts")),
+  "speech": Reader(_speech(), _checked(speech_commands.load)),
+  "lra listops": Reader(
+    {f"basic_{b}.tsv": _lines(f"{_TOKENS}\t3", "5\t5") for b in _BATCHES},
+    _checked(lra.listops),
+  ),
+  "lra text": Reader(
+    {f"{b}.tsv": _lines("1\tGood film", "0\tBad") for b in _BATCHES},
+    _checked(lra.text, max_length=16),
+  ),
+  "lra retrieval": Reader(
+    {
+      f"new_aan_pairs.{p}.tsv": _lines("1.0\t1\t2\tab\tc", "0\t1\t2\td\te")
+      for p in _PARTS
+    },
+    _checked(lra.retrieval, max_length=8),
+  ),
+  "lra pathfinder": Reader(_pathfinder(), _checked(lra.pathfinder), share=0.3),
+  "safetensors": Reader(
+    {"file": _safetensors(_TENSORS)}, _one(safetensors_file.read)
+  ),
+  "header of safetensors": Reader(
+    {"file": _TENSORS}, _one(safetensors_file.read), _safetensors
+  ),
+  "mamba": Reader(_model("mamba"), huggingface.load, share=0.1),
+  "mamba2": Reader(_model("mamba2"), huggingface.load, share=0.1),
+}
