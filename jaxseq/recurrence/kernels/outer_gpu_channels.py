@@ -17,6 +17,7 @@ Arrays, with features in multiples of 64 and time in multiples of `CHUNK`:
   v       [rows, time, heads * V]
   a       [rows, time, heads * K]
   facts   [rows, heads, chunks, F, C], see `Facts`
+  lost    [rows, heads, chunks, C], not 0 where an output is undefined
   state   [rows, heads, K, V]
   states  [rows, heads, chunks, K, V]
 """
@@ -51,7 +52,6 @@ class Facts(enum.IntEnum):
   EPISODE = 0  # Resets up to the element.
   ENTER = 1  # 1 if it sees the state before the chunk, else 0.
   LEAVE = 2  # 1 if the state after the chunk sees it, else 0.
-  LOST = 3  # 1 if its output depends on something undefined, else 0.
 
 
 class Plan(NamedTuple):
@@ -158,10 +158,16 @@ def log_decays(plan: Plan, a: jax.Array) -> jax.Array:
   return _outer_decays.clamp(a) * math.log2(math.e)
 
 
-def set_aside(plan: Plan, ref) -> None:
-  """Zeros instead of what is undefined in a tile, if that is set aside."""
+def set_aside(plan: Plan, *refs) -> None:
+  """Zeros instead of what is undefined in tiles, if that is set aside."""
   if plan.reset:
-    write(ref, outer_products.clean(load(ref)))
+    for ref in refs:
+      write(ref, outer_products.clean(load(ref)))
+
+
+def any_of_rows(broken: jax.Array) -> jax.Array:
+  """1 for rows of which a number is true, else 0; [64]."""
+  return jnp.max(jnp.where(broken, 1.0, 0.0), axis=1)
 
 
 class Level(NamedTuple):
@@ -202,7 +208,10 @@ def block(index) -> pl.Slice:
 
 def states_kernel(plan, reverse, *refs):
   """All chunks of one row, head and block of keys."""
-  k_ref, v_ref, a_ref, facts_ref, init_ref, states_ref, final_ref, *refs = refs
+  k_ref, v_ref, a_ref, facts_ref, init_ref, *refs = refs
+  states_ref, final_ref, *refs = refs
+  finds = plan.reset and not reverse
+  broken_ref = refs.pop(0) if finds else None
   k_tiles, v_tiles, a_tiles, facts_tiles, *refs = refs
   high, low, before, one, met, narrow, ready = refs
   row, head, keys = map(lax.axis_index, ("rows", "heads", "keys"))
@@ -241,9 +250,15 @@ def states_kernel(plan, reverse, *refs):
     decays = jnp.exp2(product((before, high), (before, low)))
     fact = Facts.ENTER if reverse else Facts.LEAVE
     decays *= along(facts_tiles.at[slot, int(fact)], 0)
+    tiles = [k_tiles.at[slot]]
+    if finds:
+      tiles += [v_tiles.at[slot, i] for i in values]
+      broken = [~(load(a_tiles.at[slot]).astype(jnp.float32) < jnp.inf)]
+      broken += [~outer_products.finite(load(ref)) for ref in tiles]
+      broken = functools.reduce(jnp.maximum, map(any_of_rows, broken))
+      broken_ref[row, head, keys, chunk_of(step)] = broken
+    set_aside(plan, *tiles)
     k = load(k_tiles.at[slot])
-    if plan.reset:
-      k = outer_products.clean(k)
     write(met, k.astype(jnp.float32) * decays)
     # The same in all columns.
     through = jnp.exp2(product((turned(high), one), (turned(low), one)))
@@ -271,8 +286,8 @@ def states_kernel(plan, reverse, *refs):
 
 def outputs_kernel(plan, reverse, *refs):
   """One chunk of one row and head."""
-  q_ref, k_ref, v_ref, a_ref, facts_ref, states_ref, o_ref, *refs = refs
-  q_tiles, k_tiles, v_tiles, states_tiles, *refs = refs
+  q_ref, k_ref, v_ref, a_ref, facts_ref, lost_ref, states_ref, *refs = refs
+  o_ref, q_tiles, k_tiles, v_tiles, states_tiles, *refs = refs
   high, low, matrix, met, keys_ready, ready = refs
   row, head, chunk = map(lax.axis_index, ("rows", "heads", "chunks"))
   time = pl.ds(chunk * CHUNK, CHUNK)
@@ -292,8 +307,7 @@ def outputs_kernel(plan, reverse, *refs):
 
   def of_block(j, scores):
     q_tile, k_tile = q_tiles.at[j], k_tiles.at[j]
-    set_aside(plan, q_tile)
-    set_aside(plan, k_tile)
+    set_aside(plan, q_tile, k_tile)
     a = load(a_ref.at[row, time, block(head * keys + j)])
     split(log_decays(plan, a), high, low)
 
@@ -328,10 +342,12 @@ def outputs_kernel(plan, reverse, *refs):
   seen &= along(episode, 0) == along(episode, 1)
   write(matrix, jnp.where(seen, scores, 0.0))
   beyond = along(facts.at[int(Facts.LEAVE if reverse else Facts.ENTER)], 0) > 0
-  lost = along(facts.at[int(Facts.LOST)], 0) > 0
+  lost = along(lost_ref.at[row, head, chunk], 0) > 0
   plgpu.barrier_wait(ready)
   ends = k_tiles if reverse else q_tiles
   for i in range(values):
+    if not reverse:
+      set_aside(plan, v_tiles.at[i])
     o = product(*((ends.at[j], states_tiles.at[j, i]) for j in range(keys)))
     o = jnp.where(beyond, o, 0.0) + product((matrix, v_tiles.at[i]))
     if plan.reset and not reverse:
@@ -372,25 +388,32 @@ def states(
   init: jax.Array,
   *,
   reverse: bool = False,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
   """The states that enter the chunks, bfloat16, and the last one, float32.
+
+  And with resets [rows, heads, blocks of keys, chunks, C], not 0 at elements of
+  which k, v or a decay is undefined: they are set aside.
 
   With `reverse` the cotangents of the states after the chunks, and of the first
   one, from queries instead of k, the cotangents of outputs instead of v, and
-  that of the last state instead of init.
+  that of the last state instead of init; nothing is looked for then.
   """
   rows, heads = init.shape[:2]
-  values = plan.values // BLOCK
+  keys, values = plan.keys // BLOCK, plan.values // BLOCK
   shape = rows, heads, plan.chunks, plan.keys, plan.values
-  return call(
+  out = [
+    jax.ShapeDtypeStruct(shape, jnp.bfloat16),
+    jax.ShapeDtypeStruct(init.shape, jnp.float32),
+  ]
+  if plan.reset and not reverse:
+    shape = rows, heads, keys, plan.chunks, CHUNK
+    out.append(jax.ShapeDtypeStruct(shape, jnp.float32))
+  entering, final, *broken = call(
     plan,
     "outer_channels_adjoint" if reverse else "outer_channels_states",
     functools.partial(states_kernel, plan, reverse),
-    {"rows": rows, "heads": heads, "keys": plan.keys // BLOCK},
-    [
-      jax.ShapeDtypeStruct(shape, jnp.bfloat16),
-      jax.ShapeDtypeStruct(init.shape, jnp.float32),
-    ],
+    {"rows": rows, "heads": heads, "keys": keys},
+    out,
     [
       *(tile(_STAGES), tile(_STAGES, values), tile(_STAGES, dtype=a.dtype)),
       plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32),
@@ -400,6 +423,7 @@ def states(
     ],
     *(k, v, a, facts, init),
   )
+  return entering, final, broken[0] if broken else None
 
 
 @support.in_32_bits
@@ -410,6 +434,7 @@ def outputs(
   v: jax.Array,
   a: jax.Array,
   facts: jax.Array,
+  lost: jax.Array,
   entering: jax.Array,
   *,
   reverse: bool = False,
@@ -433,5 +458,5 @@ def outputs(
       plgpu.Barrier(num_arrivals=2 * keys),
       plgpu.Barrier(num_arrivals=values * (1 + keys)),
     ],
-    *(q, k, v, a, facts, entering),
+    *(q, k, v, a, facts, lost, entering),
   )[0]

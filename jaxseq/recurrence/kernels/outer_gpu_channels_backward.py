@@ -72,8 +72,8 @@ def _kernel(plan, *refs):
   a = load(a_ref.at[row, time, of_a])
   split(outer_gpu_channels.log_decays(plan, a), high, low)
   plgpu.barrier_wait(ready)
-  outer_gpu_channels.set_aside(plan, q_tile)
-  outer_gpu_channels.set_aside(plan, k_tile)
+  tiles = q_tile, k_tile, *(v_tiles.at[i] for i in range(values))
+  outer_gpu_channels.set_aside(plan, *tiles)
   # Cotangents of scores, of rows by columns and the other way.
   later, earlier = places()
   d_scores = over_values(g_tiles, v_tiles)

@@ -22,12 +22,14 @@ class Kept(NamedTuple):
   Attributes:
     entering: states that enter the chunks.
     facts: of the elements, see `outer_gpu_channels.Facts`.
+    lost: which outputs are undefined, as the kernels take it.
     undefined: last states that are undefined, [rows, heads, 1, 1] bool; None
       without resets.
   """
 
   entering: jax.Array
   facts: jax.Array
+  lost: jax.Array
   undefined: jax.Array | None
 
 
@@ -41,17 +43,17 @@ def forward(
       features for the chip.
   """
   _check(x)
-  bad = undefined = None
-  if x.reset is not None:
-    bad, undefined = _undefined(x)
-  facts, plan = _facts(x, bad), _plan(form, x)
+  facts, plan = _facts(x), _plan(form, x)
   q, k, v, a, init = _blocks(x)
-  entering, final = outer_gpu_channels.states(plan, k, v, a, facts, init)
-  o = outer_gpu_channels.outputs(plan, q, k, v, a, facts, entering)
+  entering, final, broken = outer_gpu_channels.states(
+    plan, k, v, a, facts, init
+  )
+  lost, undefined = _undefined(x, broken)
+  o = outer_gpu_channels.outputs(plan, q, k, v, a, facts, lost, entering)
   o, final = _heads(o, x.v.shape), _states(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
-  return o, final, Kept(entering, facts, undefined) if keeps else None
+  return o, final, Kept(entering, facts, lost, undefined) if keeps else None
 
 
 def backward(
@@ -65,16 +67,18 @@ def backward(
   plan, facts = _plan(form, x), kept.facts
   if kept.undefined is not None:
     d_final = jnp.where(kept.undefined, 0, d_final)
-    lost = facts[..., int(Facts.LOST), :].reshape(*facts.shape[:2], -1)
+    lost = kept.lost.reshape(*kept.lost.shape[:2], -1)
     lost = lost[:, :, : g.shape[1]].swapaxes(1, 2)[..., None]
     g = jnp.where(lost > 0, 0, g)
   q, k, v, a, _ = _blocks(x)
   g, d_final = _flat(g), _padded_state(d_final)
   back = {"reverse": True}
-  leaving, d_init = outer_gpu_channels.states(
+  leaving, d_init, _ = outer_gpu_channels.states(
     plan, q, g, a, facts, d_final, **back
   )
-  dv = outer_gpu_channels.outputs(plan, q, k, g, a, facts, leaving, **back)
+  dv = outer_gpu_channels.outputs(
+    plan, q, k, g, a, facts, kept.lost, leaving, **back
+  )
   dq, dk, da = outer_gpu_channels_backward.backward(
     plan, q, k, v, a, facts, kept.entering, g, leaving
   )
@@ -125,13 +129,10 @@ def _blocks(x):
   """Q, k, v, decays and the first state as the kernels take them.
 
   What is undefined may have been forgotten, but reaches in products of matrices
-  what it should not: with resets it is set aside. In v and the first state here
-  and in the others by the kernels, which do not multiply them as they are.
+  what it should not: with resets it is set aside, by the kernels and here.
   """
-  v, init = x.v, x.init
-  if x.reset is not None:
-    v, init = map(outer_products.clean, (v, init))
-  return *(_flat(y) for y in (x.q, x.k, v, x.decay)), _padded_state(init)
+  init = x.init if x.reset is None else outer_products.clean(x.init)
+  return *(_flat(y) for y in (x.q, x.k, x.v, x.decay)), _padded_state(init)
 
 
 def _flat(x):
@@ -154,45 +155,40 @@ def _states(x, shape):
   return x[:, :, : shape[2], : shape[3]]
 
 
-def _undefined(x):
-  """Outputs [B, T, H] and states [B, H, 1, 1] that depend on what is."""
-  heads = x.v.shape[2]
+def _undefined(x, broken):
+  """Outputs, and last states [B, H, 1, 1], that depend on what is.
 
-  def broken(y):
-    y = ~outer_products.finite(y).all(axis=-1)
-    return jnp.repeat(y, heads // y.shape[2], axis=2)
-
-  # A decay of exp(-inf) = 0 is a decay.
-  element = broken(x.k) | broken(x.v) | ~(x.decay < jnp.inf).all(axis=-1)
-  place = jnp.arange(x.v.shape[1])[:, None]
-  last = lax.cummax(jnp.where(element, place, -1), axis=1)
-  begin = lax.cummax(jnp.where(x.reset[..., None], place, -1), axis=1)
+  From where k, v or decays are, as `outer_gpu_channels.states` finds it.
+  """
+  rows, time, heads, _ = x.v.shape
+  shape = rows, heads, math.ceil(time / _C), _C
+  if x.reset is None:
+    return jnp.zeros(shape, jnp.float32), None
+  element = broken.max(axis=2).reshape(rows, heads, -1)[..., :time] > 0
+  place = jnp.arange(time)
+  last = lax.cummax(jnp.where(element, place, -1), axis=2)
+  begin = lax.cummax(jnp.where(x.reset[:, None], place, -1), axis=2)
   before = ~outer_products.finite(x.init).all(axis=(-2, -1))
-  since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[:, None])
-  return since | broken(x.q), since[:, -1, :, None, None]
+  since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[..., None])
+  of_q = ~outer_products.finite(x.q).all(axis=-1).swapaxes(1, 2)
+  lost = since | jnp.repeat(of_q, heads // of_q.shape[1], axis=1)
+  lost = support.padded(lost, 2, _C).reshape(shape).astype(jnp.float32)
+  return lost, since[..., -1:, None]
 
 
-def _facts(x, lost):
+def _facts(x):
   """As `outer_gpu_channels.Facts` has them, [rows, heads, chunks, F, C]."""
   rows, time, heads, _ = x.v.shape
-  chunks = math.ceil(time / _C)
-
-  def in_chunks(y):
-    y = support.padded(y, 1, _C).reshape(rows, chunks, _C, -1)
-    return y.transpose(0, 3, 1, 2)
-
-  shape = rows, heads, chunks, _C
+  shape = rows, heads, math.ceil(time / _C), _C
   if x.reset is None:
-    episode, lost = jnp.zeros((1, 1, 1, _C), jnp.int32), jnp.zeros(shape, bool)
+    episode = jnp.zeros(shape, jnp.int32)
   else:
-    resets = in_chunks(x.reset[..., None])
+    resets = support.padded(x.reset, 1, _C).reshape(rows, 1, *shape[2:])
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
-    lost = in_chunks(lost)
   facts = {
     Facts.EPISODE: episode,
     Facts.ENTER: episode == 0,
     Facts.LEAVE: episode == episode[..., -1:],
-    Facts.LOST: lost,
   }
   parts = [
     jnp.broadcast_to(facts[fact], shape).astype(jnp.float32) for fact in Facts

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence import _outer_decays
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import outer_tpu
+from jaxseq.recurrence.kernels import outer_tpu_backward
 from jaxseq.recurrence.kernels import outer_tpu_channels
 from jaxseq.recurrence.kernels import support
 
@@ -57,7 +58,7 @@ def backward(
   if _per_channel(x):
     return _backward_channels(form, chunk_size, x, entering, g, d_final)
   layout = _Layout.of(form, chunk_size, x)
-  dq, dk, dv, d_init, *d_facts = outer_tpu.backward(
+  dq, dk, dv, d_init, *d_facts = outer_tpu_backward.backward(
     layout.plan,
     layout.inputs(x),
     entering,

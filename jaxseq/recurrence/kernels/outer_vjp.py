@@ -106,15 +106,8 @@ _keeping.defvjp(_keeping_forward, _keeping_backward)
 @functools.partial(jax.jit, static_argnums=(0,))
 def _gradient(options, x, entering, cotangents):
   """Cotangents of the inputs."""
-  if _per_channel_on_gpu(options, x):
-    from jaxseq.recurrence.kernels import outer_gpu_channels_layout
-
-    form = options.form
-    return outer_gpu_channels_layout.backward(form, x, entering, *cotangents)
   if options.form.chip == "gpu":
-    from jaxseq.recurrence.kernels import outer_gpu_layout
-
-    return outer_gpu_layout.backward(options.form, x, entering, *cotangents)
+    return _layout_on_gpu(x).backward(options.form, x, entering, *cotangents)
   return outer_tpu_layout.backward(
     options.form, options.chunk_size, x, entering, *cotangents
   )
@@ -147,17 +140,15 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def _forward(options, x, keeps):
   """Outputs, the last state, and if asked those that enter the chunks."""
-  if _per_channel_on_gpu(options, x):
-    from jaxseq.recurrence.kernels import outer_gpu_channels_layout
-
-    return outer_gpu_channels_layout.forward(options.form, x, keeps)
   if options.form.chip == "gpu":
-    from jaxseq.recurrence.kernels import outer_gpu_layout
-
-    return outer_gpu_layout.forward(options.form, x, keeps)
+    return _layout_on_gpu(x).forward(options.form, x, keeps)
   return outer_tpu_layout.forward(options.form, options.chunk_size, x, keeps)
 
 
-def _per_channel_on_gpu(options, x):
-  per_channel = x.decay is not None and x.decay.shape[-1] > 1
-  return per_channel and options.form.chip == "gpu"
+def _layout_on_gpu(x):
+  """The module of what the kernels for such decays consume."""
+  if x.decay is not None and x.decay.shape[-1] > 1:
+    from jaxseq.recurrence.kernels import outer_gpu_channels_layout as layout
+  else:
+    from jaxseq.recurrence.kernels import outer_gpu_layout as layout
+  return layout

@@ -255,5 +255,7 @@ def test_what_the_kernel_does_not_take_is_said():
   arguments = as_float32(Shape(1, 1, 3, 5).problem("scalar"))
   with jax.enable_x64(True):
     wide = jax.tree.map(np.float64, arguments)
-    with pytest.raises(NotImplementedError, match="outer: got dtype float64"):
+    with pytest.raises(
+      NotImplementedError, match="outer_scan: got dtype float64"
+    ):
       recurrence.outer_scan_heads(*wide, method="pallas")
