@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O8?")
+# Characters of a name.
+_LONGEST = 100
 # Of the size of an axis.
 _ABOVE = 2**40
 _ENCODE = ("_codecs", "encode")
@@ -85,8 +87,14 @@ def loads(content: bytes) -> Any:
     if instruction is None or instruction.name not in _KNOWN:
       name = code if instruction is None else instruction.name
       raise ValueError(f"it has the instruction {name}")
-    described = instruction.arg
-    argument = None if described is None else described.reader(file)
+    if instruction.name == "GLOBAL":
+      # The library's reader takes the lines for literals with escapes.
+      words = (file.readline(_LONGEST) for _ in range(2))
+      argument = " ".join(word.decode("latin1").rstrip("\n") for word in words)
+    elif instruction.arg is not None:
+      argument = instruction.arg.reader(file)
+    else:
+      argument = None
     if instruction.name == "STOP":
       return machine.pop()
     machine.run(instruction.name, argument)

@@ -28,7 +28,10 @@ from jaxseq.data import packages
 from jaxseq.data.files import columns as text_columns
 
 Missing = Literal["refuse", "forward_fill", "mean"]
-_DATE = re.compile("[0-9]{1,4}(-[0-9]{1,2}){0,2}(T[0-9:.]{1,30})?")
+_DATE = re.compile(
+  r"[0-9]{4}(-[0-9]{2}(-[0-9]{2}"
+  r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?)?"
+)
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 

@@ -1,5 +1,6 @@
 """LightNet's computation between its projections; see `lightnet`."""
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -58,22 +59,29 @@ def _vector(config, params, x, state, reset, mask, place, axis):
       angle = jnp.concatenate([angle, angle], axis=-1)
     else:
       half = config.lrpe == "cosine_half"
-      q = positions.lrpe_cosine(q, place, base, half=half)
+      turned = functools.partial(positions.lrpe_cosine, base=base, half=half)
+      q = contract.pointwise(turned, q, place)
       theta = positions.cosine_frequencies(width, base, half)
       angle = positions.angles(place, theta, logits.dtype)
     k = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
-    logits = jnp.concatenate([logits, logits], axis=-1)
+    if x.dtype == contract.wide_dtype(x):
+      logits = jnp.concatenate([logits, logits], axis=-1)
   # The heads are one more batch axis of the average.
   q, logits, k, v = (
     None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], v.shape[:-1])
+  # Both halves of the channels have the same logits, and m and u. Of narrow x
+  # they are not held twice.
+  own, rows = logits.shape[-1], state.w.shape[-2]
+  state = state._replace(m=state.m[..., :own], u=state.u[..., :own])
   o, state = recurrence.softmax_outer_scan(
     q, logits, k, v, state, axis=axis, reset=reset, sink=config.sink
   )
-  return jnp.moveaxis(o, -3, -2), state
+  m, u = (jnp.concatenate([z] * (rows // own), -1) for z in (state.m, state.u))
+  return jnp.moveaxis(o, -3, -2), state._replace(m=m, u=u)
 
 
 def _scalar(config, params, x, state, reset, mask, place, axis):

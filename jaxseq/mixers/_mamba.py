@@ -1,5 +1,6 @@
 """Blocks of Mamba and Mamba-2: options and biases that both have."""
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
@@ -58,6 +59,27 @@ class Config(contract.Options):
   def d_inner(self) -> int:
     """Number of channels inside."""
     return self.expand * self.d_model
+
+
+def convolved(
+  conv: Callable[..., tuple[jax.Array, jax.Array]],
+  params: Params,
+  x: jax.Array,
+  window: jax.Array,
+  reset: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns silu of the convolution `conv` of x, in its dtype, and the window.
+
+  Of narrow x the gradient convolves again, and keeps x alone.
+  """
+
+  def run(x, weight, bias, window):
+    y, window = conv(x, weight, bias, window, reset)
+    return contract.pointwise(jax.nn.silu, y.astype(x.dtype)), window
+
+  if x.dtype != contract.wide_dtype(x):
+    run = jax.checkpoint(run)
+  return run(x, params["conv_weight"], params.get("conv_bias"), window)
 
 
 def add_biases(params: Params, key: jax.Array, config: Config) -> Params:

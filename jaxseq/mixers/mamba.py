@@ -151,10 +151,7 @@ def _run(config, params, x, state, reset, conv, scan):
   inner, N = config.d_inner, config.d_state
   u = contract.project(params, "in_proj", x)
   u, z = u[..., :inner], u[..., inner:]
-  u, window = conv(
-    u, params["conv_weight"], params.get("conv_bias"), state.conv, reset
-  )
-  u = contract.pointwise(jax.nn.silu, u.astype(x.dtype))
+  u, window = _mamba.convolved(conv, params, u, state.conv, reset)
   projected = recurrence.dense(u, params["x_proj"])
   low, B, C = jnp.split(projected, (config.rank, config.rank + N), axis=-1)
   delta = recurrence.dense(low, params["dt_proj"], params["dt_bias"], wide=True)

@@ -194,13 +194,10 @@ def step(config, params, x, state, reset=None):
 def _run(config, params, x, state, reset, conv, scan):
   params = contract.cast(params, contract.wide_dtype(x))
   z, xBC, dt = _project(config, params, x)
-  xBC, window = conv(
-    xBC, params["conv_weight"], params.get("conv_bias"), state.conv, reset
-  )
+  xBC, window = _mamba.convolved(conv, params, xBC, state.conv, reset)
   dt = jax.nn.softplus(dt + params["dt_bias"])
   if config.dt_limit != (0.0, math.inf):
     dt = jnp.clip(dt, *config.dt_limit)
-  xBC = contract.pointwise(jax.nn.silu, xBC.astype(x.dtype))
   y, x, ssm = _ssm(config, params, xBC, dt, state.ssm, reset, scan)
   finish = functools.partial(_finish, config)
   y = contract.pointwise(finish, y, x, z, params["D"], params["norm_scale"])
@@ -214,10 +211,14 @@ def _project(config, params, x):
     projected = contract.project(params, "in_proj", x)
     return jnp.split(projected, (inner, end), axis=-1)
   weight, bias = params["in_proj"], params.get("in_proj_bias")
-  first, last = (None, None) if bias is None else (bias[:end], bias[end:])
-  both = recurrence.dense(x, weight[:, :end], first)
-  dt = recurrence.dense(x, weight[:, end:], last, wide=True)
-  return both[..., :inner], both[..., inner:], dt
+
+  def part(columns, wide=False):
+    own = None if bias is None else bias[columns]
+    return recurrence.dense(x, weight[:, columns], own, wide=wide)
+
+  # Of one product the parts would be copies beside the whole.
+  z, xBC = part(slice(inner)), part(slice(inner, end))
+  return z, xBC, part(slice(end, None), wide=True)
 
 
 def _ssm(config, params, xBC, dt, state, reset, scan):

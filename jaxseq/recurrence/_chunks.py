@@ -12,11 +12,12 @@ from jaxseq._types import PyTree
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def over_chunks(
-  function: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]],
+  function: Callable[..., tuple[PyTree, PyTree]],
   size: int,
   carry: PyTree,
   xs: PyTree,
   flags: PyTree,
+  weights: PyTree = None,
 ) -> tuple[PyTree, PyTree]:
   """Folds `function(carry, xs, flags) -> (carry, ys)` over chunks of time.
 
@@ -26,17 +27,20 @@ def over_chunks(
   `function` closes over no traced arrays. The carry is of floating-point
   arrays, which keep structure, shapes and dtypes; xs and ys of (rows, time,
   ...) floating-point arrays; flags of such arrays without a gradient. The
-  remainder of the length is a chunk of less than `size` elements.
+  remainder of the length is a chunk of less than `size` elements. `weights`, of
+  floating-point arrays that are the same for all chunks, are a fourth argument
+  of the function where they are given, and none is kept for a chunk.
   """
-  return _forward(function, size, carry, xs, flags)[0]
+  return _forward(function, size, carry, xs, flags, weights)[0]
 
 
-def _forward(function, size, carry, xs, flags):
+def _forward(function, size, carry, xs, flags, weights):
+  shared = () if weights is None else (weights,)
   some = jax.tree.leaves(xs)[0]
   time = some.shape[1]
   count, rest = _count(time, size)
   shapes = jax.eval_shape(
-    function, carry, *_slice((xs, flags), 0, min(size, time))
+    function, carry, *_slice((xs, flags), 0, min(size, time)), *shared
   )[1]
 
   # Like the inputs: inside `jax.shard_map` arrays have the type of values that
@@ -47,7 +51,8 @@ def _forward(function, size, carry, xs, flags):
   ys = jax.tree.map(zeros, shapes)
 
   def chunk(carry, ys, start, length):
-    carry, new = function(carry, *_slice((xs, flags), start, length))
+    slices = _slice((xs, flags), start, length)
+    carry, new = function(carry, *slices, *shared)
     return carry, _write(ys, new, start)
 
   def whole(carry_ys, index):
@@ -59,33 +64,37 @@ def _forward(function, size, carry, xs, flags):
   last = carry
   if rest:
     carry, ys = chunk(carry, ys, count * size, rest)
-  return (carry, ys), (xs, flags, borders, last)
+  return (carry, ys), (xs, flags, weights, borders, last)
 
 
 def _backward(function, size, residuals, cotangents):
-  xs, flags, borders, last = residuals
+  xs, flags, weights, borders, last = residuals
+  shared = () if weights is None else (weights,)
   d_carry, d_ys = cotangents
   time = jax.tree.leaves(xs)[0].shape[1]
   count, rest = _count(time, size)
 
-  def chunk(d_carry, d_xs, start, length, carry):
+  def chunk(sums, start, length, carry):
+    d_carry, d_xs, d_shared = sums
     xs_c, flags_c = _slice((xs, flags), start, length)
-    _, pull = jax.vjp(lambda c, x: function(c, x, flags_c), carry, xs_c)
-    d_carry, new = pull((d_carry, _slice(d_ys, start, length)))
-    return d_carry, _write(d_xs, new, start)
-
-  def whole(carry, x):
-    index, border = x
-    return chunk(*carry, index * size, size, border), None
-
-  d_xs = jax.tree.map(jnp.zeros_like, xs)
-  if rest:
-    d_carry, d_xs = chunk(d_carry, d_xs, count * size, rest, last)
-  if count:
-    (d_carry, d_xs), _ = lax.scan(
-      whole, (d_carry, d_xs), (jnp.arange(count), borders), reverse=True
+    _, pull = jax.vjp(
+      lambda c, x, *w: function(c, x, flags_c, *w), carry, xs_c, *shared
     )
-  return d_carry, d_xs, None
+    d_carry, new, *more = pull((d_carry, _slice(d_ys, start, length)))
+    d_shared = jax.tree.map(jnp.add, d_shared, tuple(more))
+    return d_carry, _write(d_xs, new, start), d_shared
+
+  def whole(sums, x):
+    index, border = x
+    return chunk(sums, index * size, size, border), None
+
+  sums = d_carry, *jax.tree.map(jnp.zeros_like, (xs, shared))
+  if rest:
+    sums = chunk(sums, count * size, rest, last)
+  if count:
+    sums, _ = lax.scan(whole, sums, (jnp.arange(count), borders), reverse=True)
+  d_carry, d_xs, d_shared = sums
+  return d_carry, d_xs, None, (d_shared[0] if shared else None)
 
 
 over_chunks.defvjp(_forward, _backward)

@@ -18,6 +18,14 @@ def chunk_size(time, states):
   return 1 << (min(size, time) - 1).bit_length()
 
 
+def section(channels, size):
+  """Elements of time that are run at once, of that many channels in all rows.
+
+  Whole chunks of `size`: at least 8, and 32 MB in float32.
+  """
+  return size * max(8, 2**23 // (channels * size))
+
+
 def real_form(A, B, C, *others):
   """A, B and C as real arrays of one dtype, and whether they were complex."""
   arrays = [x for x in (A, B, C, *others) if x is not None]

@@ -37,9 +37,9 @@ def run(
 ) -> tuple[SoftmaxState, jax.Array]:
   """Runs over whole sequences, chunks of `size` elements one after the other.
 
-  The dtype of m, u [R, D] and w [R, D, E] is that to compute in; m is taken for
+  The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken for
   a constant. Returns the state after the last element, and o [R, T, E] in the
-  common dtype of the inputs.
+  common dtype of q, k and v.
   """
   function = _function(method, sink)
   return _chunks.over_chunks(function, size, init, inputs, reset)
@@ -52,12 +52,14 @@ def _function(method, sink):
 
   def chunk(state, inputs, reset):
     dtype = state.w.dtype
-    out = jnp.result_type(*jax.tree.leaves(inputs))
+    out, n = _softmax_state.output_dtype(inputs), inputs.logits.shape[-1]
     inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-    inputs = inputs._replace(logits=_softmax_state.clamp(inputs.logits))
     state = state._replace(m=lax.stop_gradient(state.m))
+    logits = _softmax_state.clamp(inputs.logits)
+    logits, state = _softmax_state.in_all_channels(logits, state)
+    inputs = inputs._replace(logits=logits)
     state, o = function(state, inputs, reset, sink)
-    return state, o.astype(out)
+    return _softmax_state.in_own_channels(state, n), o.astype(out)
 
   return chunk
 

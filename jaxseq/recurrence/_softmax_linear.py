@@ -17,6 +17,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import _softmax_state
 from jaxseq.recurrence import linear
@@ -73,26 +74,28 @@ def channels(
 ) -> tuple[SoftmaxState, jax.Array]:
   """Averages per channel, by an `outer_scan` of decays and shares.
 
-  From a state with m, u [R, D] and w [R, D, E], of the dtype to compute in, and
+  From a state with m, u [R, n] and w [R, D, E], of the dtype to compute in, and
   flags [R, T] to the state after the last element and outputs [R, T, E]. `size`
   is that of the chunks of `outer_scan`, which is run by `method`.
   """
   q, logits, k, v = inputs
+  out, beside = _softmax_state.output_dtype(inputs), _softmax_state.beside
   logits = logits.astype(state.u.dtype)
   decay, share, m, u = log_decay(logits, state.m, state.u, reset, sink)
+  decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))
   k = share if k is None else share * k
-  if method == "pallas":
+  if method == "pallas" or _contractions.is_narrow(out):
     # Narrow, as the products take them.
     k = k.astype(jnp.result_type(q, v))
-  average = _softmax_state.divide(state.w, state.u[..., None])
+  average = _softmax_state.divide(state.w, beside(state.u, state.w))
   o, average = outer.outer_scan(
     *(q, k, v, decay, average),
     reset=reset,
     chunk_size=size,
     method=method,
   )
-  state = SoftmaxState(m, u, u[..., None] * average)
-  return state, o.astype(jnp.result_type(*jax.tree.leaves(inputs)))
+  state = SoftmaxState(m, u, beside(u, average) * average)
+  return state, o.astype(out)
 
 
 def log_decay(

@@ -23,6 +23,9 @@ NEG = -1e30
 class SoftmaxState(NamedTuple):
   """A running softmax average.
 
+  Where several channels of w have one logit, m and u are (..., n) beside a w of
+  (..., dk, dv), and channel d has those of number d modulo n.
+
   Attributes:
     m: (...,) largest logit; -1e30 for an average of nothing.
     u: (...,) sum of exp(logit - m).
@@ -38,9 +41,14 @@ class Inputs(NamedTuple):
   """What is averaged and read; a k of None stands for ones."""
 
   q: jax.Array  # [R, T, D]
-  logits: jax.Array  # [R, T, D]
+  logits: jax.Array  # [R, T, n], of channel d that of number d modulo n
   k: jax.Array | None  # [R, T, D]
   v: jax.Array  # [R, T, E]
+
+
+def output_dtype(inputs: Inputs) -> jnp.dtype:
+  """The common dtype of q, k and v; logits are often wider."""
+  return jnp.result_type(*jax.tree.leaves(inputs._replace(logits=None)))
 
 
 def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
@@ -60,9 +68,8 @@ def softmax_combine(left: SoftmaxState, right: SoftmaxState) -> SoftmaxState:
   m_left, m_right = (jnp.maximum(x.m, NEG) for x in (left, right))
   m = jnp.maximum(m_left, m_right)
   a, b = jnp.exp(m_left - m), jnp.exp(m_right - m)
-  return SoftmaxState(
-    m, a * left.u + b * right.u, a[..., None] * left.w + b[..., None] * right.w
-  )
+  w = beside(a, left.w) * left.w + beside(b, right.w) * right.w
+  return SoftmaxState(m, a * left.u + b * right.u, w)
 
 
 def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
@@ -71,6 +78,33 @@ def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
   return SoftmaxState(
     jnp.full_like(like.m, m), jnp.full_like(like.u, u), jnp.zeros_like(like.w)
   )
+
+
+def spread(x: jax.Array, channels: int) -> jax.Array:
+  """[..., n] -> [..., channels]: channel d has that of number d modulo n."""
+  repeats = channels // x.shape[-1]
+  return x if repeats == 1 else jnp.tile(x, (1,) * (x.ndim - 1) + (repeats,))
+
+
+def beside(x: jax.Array, w: jax.Array) -> jax.Array:
+  """Factors of w, from m or u like theirs."""
+  if x.shape != w.shape[:-1]:
+    x = spread(x, w.shape[-2])
+  return x[..., None]
+
+
+def in_all_channels(
+  logits: jax.Array, state: SoftmaxState
+) -> tuple[jax.Array, SoftmaxState]:
+  """Logits and state, of which each channel has its own."""
+  channels = state.w.shape[-2]
+  m, u = (spread(x, channels) for x in (state.m, state.u))
+  return spread(logits, channels), SoftmaxState(m, u, state.w)
+
+
+def in_own_channels(state: SoftmaxState, n: int) -> SoftmaxState:
+  """The inverse of `in_all_channels`, for the state."""
+  return SoftmaxState(state.m[..., :n], state.u[..., :n], state.w)
 
 
 def divide(x: jax.Array, u: jax.Array) -> jax.Array:
@@ -87,11 +121,12 @@ def clamp(logits: jax.Array) -> jax.Array:
 def step(inputs: Inputs, state: SoftmaxState) -> tuple[jax.Array, SoftmaxState]:
   """Consumes one element: from [..., D] and [..., E] to [..., E]."""
   q, logits, k, v = inputs
-  logits = clamp(logits)
+  n = logits.shape[-1]
+  logits, state = in_all_channels(clamp(logits), state)
   state = state._replace(m=clamp(state.m))
   state = next_state(logits, k, v, state, jnp.maximum(state.m, logits))
   read = divide(q, state.u)[..., None]
-  return jnp.sum(read * state.w, axis=-2), state
+  return jnp.sum(read * state.w, axis=-2), in_own_channels(state, n)
 
 
 def next_state(logits, k, v, state: SoftmaxState, m) -> SoftmaxState:
@@ -116,8 +151,8 @@ def with_constant_shift(
   Args:
     fold: from the state before the first of the logits to that after the last,
       and what else it returns.
-    logits: [R, T, D].
-    init: m, u [R, D] and w [R, D, E] or None, of the dtype to compute in.
+    logits: [R, T, n].
+    init: m, u [R, n] and w [R, D, E] or None, of the dtype to compute in.
     reset: [R, T] or None.
     sink: as in `softmax_outer_scan`.
 
@@ -134,12 +169,12 @@ def with_constant_shift(
 def _shifted(state, m, difference):
   """The state by another m; one in value, the slope is that of the weights."""
   scale = jnp.exp(jnp.where(jnp.isfinite(m), difference, 0))
-  w = None if state.w is None else scale[..., None] * state.w
+  w = None if state.w is None else beside(scale, state.w) * state.w
   return SoftmaxState(m, scale * state.u, w)
 
 
 def _last_max(logits, m, reset, sink):
-  """The largest logit since the last reset, [R, D]."""
+  """The largest logit since the last reset, [R, n]."""
   logits = clamp(logits.astype(m.dtype))
   if reset is None:
     return jnp.maximum(m, jnp.max(logits, axis=1))

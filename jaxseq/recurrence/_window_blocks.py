@@ -13,6 +13,9 @@ from jaxseq.recurrence.kernels import choice
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
 _BLOCK = 256
+# Of narrow inputs half as many where a block has so many scores or more, which
+# are 64 MB in float32.
+_SCORES = 2**24
 # Loops over blocks, at most, and the share of the work below which more than
 # one pays for a larger program.
 _LOOPS = 4
@@ -59,7 +62,7 @@ def attend(
   bad = ~(_finite(k) & _finite(v))
   last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
   undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
-  q, k, v = (jnp.where(jnp.isfinite(x), x, 0) for x in (q, k, v))
+  q, k, v = map(_clean, (q, k, v))
 
   def run(q, k, v, begin, start, *, method, block_size=None):
     if method == "chunked":
@@ -100,7 +103,9 @@ def averages(
   """
   time = q.shape[1]
   earlier = k.shape[1] - time
-  size = min(time, _BLOCK if block_size is None else block_size)
+  if block_size is None:
+    block_size = default_size(q, window)
+  size = min(time, block_size)
   count = -(-time // size)
   size = -(-time // count)  # Blocks of one size, with little padding.
   outputs = []
@@ -111,6 +116,14 @@ def averages(
     visible = start[:, begin:end] - lowest
     outputs.append(_group(q[:, begin:end], *near, visible, window, size))
   return jnp.concatenate(outputs, axis=1)
+
+
+def default_size(q: jax.Array, window: int) -> int:
+  """Returns how many queries (rows, time, heads, D) a block has."""
+  rows, _, heads, _ = q.shape
+  scores = rows * heads * _BLOCK * (window + _BLOCK)
+  many = _contractions.is_narrow(q.dtype) and scores >= _SCORES
+  return _BLOCK // 2 if many else _BLOCK
 
 
 def _groups(count, size, earlier, window):
@@ -149,6 +162,19 @@ def _group(q, k, v, start, window, size):
 def _finite(x):
   """Whether an element is finite throughout: [B, T, heads, D] -> [B, T]."""
   return jnp.all(jnp.isfinite(x), axis=(2, 3))
+
+
+@jax.custom_vjp
+def _clean(x):
+  """Zeros in the place of what is not finite.
+
+  The gradient is passed on as it comes: what sees such numbers is undefined and
+  has none to give, so they get zeros without being kept for a mask.
+  """
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+_clean.defvjp(lambda x: (_clean(x), None), lambda _, g: (g,))
 
 
 def _pad(x, front, back):

@@ -59,9 +59,12 @@ def causal_conv(
     window = _arriving(x.astype(dtype), window.astype(dtype), reset, axis)
   weight = weight.astype(dtype)
   cut = _cut(reset, width)
-  # For the gradient x is kept as it came, not once more in float32.
-  run = _convolve if x.dtype == dtype else jax.checkpoint(_convolve)
-  y, window = run(x, weight, window.astype(dtype), cut)
+  window = window.astype(dtype)
+  if x.dtype == dtype:
+    y, window = _convolve(x, weight, window, cut)
+  else:
+    y = _convolve_narrow(x, weight, window, cut)
+    window = _last(x, window)
   if bias is not None:
     y = y + bias.astype(dtype)
   if cut is not None and width > 1:
@@ -86,6 +89,67 @@ def _convolve(x, weight, window, cut):
     term = weight[start] * past
     y = term if y is None else y + term
   return y, padded[..., time:, :]
+
+
+def _last(x, window):
+  """The last elements of window and x together, as many as of the window."""
+  time, count = x.shape[-2], window.shape[-2]
+  new = x[..., max(0, time - count) :, :].astype(window.dtype)
+  return jnp.concatenate([window[..., min(time, count) :, :], new], axis=-2)
+
+
+@jax.custom_vjp
+def _convolve_narrow(x, weight, window, cut):
+  """Outputs of `_convolve` in float32, for x that is narrower.
+
+  The gradient keeps x as it came, and rounds the cotangent to its dtype: no
+  array of time and channels is in float32, where JAX's own has one for each
+  element of the weight.
+  """
+  return _convolve(x, weight, window, cut)[0]
+
+
+def _convolve_narrow_forward(x, weight, window, cut):
+  return _convolve_narrow(x, weight, window, cut), (x, weight, window, cut)
+
+
+def _convolve_narrow_backward(residuals, g):
+  x, weight, window, cut = residuals
+  width, (*_, time, _) = weight.shape[0], x.shape
+  g, wide = g.astype(x.dtype), g.dtype
+  dx, rows = None, []
+  for lag in reversed(range(width)):
+    seen = g
+    if cut is not None and lag:
+      seen = _resets.forget(cut[lag], g)
+    row = jnp.zeros_like(weight, shape=weight.shape[1:])
+    if lag < time:
+      past = _shifted(x, lag).astype(wide) * seen.astype(wide)
+      row = jnp.sum(past, axis=tuple(range(x.ndim - 1)))
+      term = weight[width - 1 - lag] * _shifted(seen, -lag).astype(wide)
+      dx = term if dx is None else dx + term
+    rows.append(row)
+  d_weight, d_window = jnp.stack(rows), jnp.zeros_like(window)
+  count = min(width - 1, time)
+  if count:
+    # What the first elements see of the window.
+    begin = None if cut is None else [flags[..., :count] for flags in cut]
+    nothing = jnp.zeros_like(x[..., :count, :])
+    _, pull = jax.vjp(
+      lambda *args: _convolve(nothing, *args, begin)[0], weight, window
+    )
+    more, d_window = pull(g[..., :count, :].astype(wide))
+    d_weight += more
+  return dx.astype(x.dtype), d_weight, d_window, None
+
+
+_convolve_narrow.defvjp(_convolve_narrow_forward, _convolve_narrow_backward)
+
+
+def _shifted(x, steps):
+  """Later by so many steps, of the axis before the last; zeros enter."""
+  widths = [(0, 0, 0)] * (x.ndim - 2) + [(steps, -steps, 0), (0, 0, 0)]
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
 def causal_conv_step(

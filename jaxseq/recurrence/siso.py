@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
+from jaxseq.recurrence import _chunks
 from jaxseq.recurrence import _contractions
 from jaxseq.recurrence import _siso_systems
 from jaxseq.recurrence import convolution
@@ -96,7 +97,7 @@ def siso_scan(
     init = _siso_systems.joined_parts(init, is_complex).astype(B.dtype)
     init = init.reshape(rows, H, S)
   reset = None if reset is None else reset.reshape(rows, time)
-  y, final = _run(chunk, u.reshape(rows, time, H), init, reset)
+  y, final = _in_sections(chunk, u.reshape(rows, time, H), init, reset)
   final = final.reshape(batch + (H, S))
   if is_complex:
     final = lax.complex(*jnp.split(final, 2, axis=-1))
@@ -178,6 +179,28 @@ def _chunk(A, B, C, size):
   )
   kernel = jnp.einsum("hsl,hs->hl", read_in, C, precision="highest")
   return _Chunk(kernel, read_in, read_out, powers)
+
+
+def _in_sections(chunk, u, init, reset):
+  """As `_run`; of narrow u, a section of time after the other.
+
+  What they become in float32 would take many times their memory at once.
+  """
+  rows, time, H = u.shape
+  _, S, size = chunk.read_in.shape
+  length = _siso_systems.section(rows * H, size)
+  if not _contractions.is_narrow(u.dtype) or time <= length:
+    return _run(chunk, u, init, reset)
+  if init is None:
+    init = jnp.zeros_like(u, chunk.kernel.dtype, shape=(rows, H, S))
+  final, y = _chunks.over_chunks(_section, length, init, u, reset, chunk)
+  return y, final
+
+
+def _section(init, u, reset, chunk):
+  """`_run` for `over_chunks`."""
+  y, final = _run(chunk, u, init, reset)
+  return final, y
 
 
 def _run(chunk, u, init, reset):

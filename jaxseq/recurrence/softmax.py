@@ -53,11 +53,10 @@ def softmax_scan(
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
-    outputs (*batch, time, dv) in the common dtype of scores and values, 0 where
-    there is nothing to average; and the state after the last element: m, u
-    (*batch,) and w (*batch, dv), at least float32 like all that is computed
-    inside. (In float32 u stops growing at 2^24 equal weights that come one at a
-    time.)
+    outputs (*batch, time, dv) in the dtype of the values, 0 where there is
+    nothing to average; and the state after the last element: m, u (*batch,) and
+    w (*batch, dv), at least float32 like all that is computed inside. (In
+    float32 u stops growing at 2^24 equal weights that come one at a time.)
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -159,11 +158,10 @@ def _chunk_function(steps, method):
   """The function of a chunk; one object for each choice."""
 
   def chunk(state, inputs, reset):
-    out = jnp.result_type(*inputs)
     state, o = _softmax_linear.one_channel(
       state, *inputs, reset, steps=steps, method=method
     )
-    return state, o.astype(out)
+    return state, o.astype(inputs[1].dtype)
 
   return chunk
 
@@ -171,7 +169,7 @@ def _chunk_function(steps, method):
 def _elements(scores, values):
   """One channel: queries, logits, keys and values."""
   logits = scores[..., None]
-  return jnp.ones_like(logits), logits, None, values
+  return jnp.ones_like(logits, values.dtype), logits, None, values
 
 
 def _one_channel(state):

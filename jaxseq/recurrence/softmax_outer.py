@@ -65,8 +65,8 @@ def softmax_outer_scan(
 
   Args:
     q: (*batch, time, dk) queries.
-    logits: (*batch, time, dk); -inf means that the channel leaves the element
-      out.
+    logits: (*batch, time, n), n a divisor of dk: channel d of q and k has that
+      of number d modulo n; -inf means that it leaves the element out.
     k: (*batch, time, dk) factors of the values; ones if None.
     v: (*batch, time, dv) values.
     init: state before the first element; that of a fresh sequence if None.
@@ -87,9 +87,9 @@ def softmax_outer_scan(
     exchange: what devices send, with `axis`, as in `linear_scan`.
 
   Returns:
-    o (*batch, time, dv) in the common dtype of the inputs; a channel that has
+    o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
     seen no element adds 0 to it. And the state after the last element: m, u
-    (*batch, dk) and w (*batch, dk, dv), at least float32 like all that is
+    (*batch, n) and w (*batch, dk, dv), at least float32 like all that is
     computed inside.
 
   Raises:
@@ -106,6 +106,7 @@ def softmax_outer_scan(
     )
   inputs, batch, dtype = _check(q, logits, k, v, init, 1)
   time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
+  n = inputs.logits.shape[-1]
   _checks.reset(reset, batch + (time,))
   _check_sink(sink)
   _validate.choice("method", method, METHODS)
@@ -113,6 +114,7 @@ def softmax_outer_scan(
     chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
+    init = _softmax_state.in_own_channels(init, n)
   return over_rows(
     "softmax_outer",
     dtype,
@@ -176,7 +178,7 @@ def softmax_outer_step(
 
   Args:
     q: (*batch, dk).
-    logits: (*batch, dk).
+    logits: (*batch, n), as in `softmax_outer_scan`.
     k: (*batch, dk) or None.
     v: (*batch, dv).
     state: state before the element.
@@ -191,7 +193,7 @@ def softmax_outer_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   inputs, batch, dtype = _check(q, logits, k, v, state, 0)
-  out = jnp.result_type(*jax.tree.leaves(inputs))
+  out = _softmax_state.output_dtype(inputs)
   _checks.reset(reset, batch)
   _check_sink(sink)
   state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
@@ -297,13 +299,16 @@ def _check(q, logits, k, v, state, time_axes):
   """Checks the arguments; returns arrays, batch shape and accumulator dtype."""
   time = ("time",) if time_axes else ()
   shape = _validate.shape("q", q, ("*batch", *time, "dk"))
-  _checks.shape("logits", logits, shape)
+  *lead, n = _validate.shape("logits", logits, (*shape[:-1], "n"))
+  if n < 1 or shape[-1] % n:
+    expected = f"{(*lead, 'n')}, n a divisor of {shape[-1]}"
+    raise _validate.error("logits", f"shape {jnp.shape(logits)}", expected)
   _checks.shape("k", k, shape)
   _validate.shape("v", v, (*shape[:-1], "dv"))
   _checks.floating(q=q, logits=logits, k=k, v=v)
   batch = shape[: -1 - time_axes]
   dk, dv = shape[-1], jnp.shape(v)[-1]
-  check_state(state, (batch + (dk,), batch + (dk,), batch + (dk, dv)))
+  check_state(state, (batch + (n,), batch + (n,), batch + (dk, dv)))
   inputs = jax.tree.map(jnp.asarray, _softmax_state.Inputs(q, logits, k, v))
   given = jax.tree.leaves((inputs, state))
   return inputs, batch, jnp.result_type(*given, jnp.float32)

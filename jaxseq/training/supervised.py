@@ -213,7 +213,10 @@ def train(
   Of `optimizers.SKIPPED` the metrics have the sum; see `update`.
   """
   trained, rest = _split(state.variables)
-  form = packing.choose(optimizer, trained, state.opt_state)
+  form = packing.Plain()
+  if count > 1:
+    # What is packed once has to serve several updates.
+    form = packing.choose(optimizer, trained, state.opt_state)
 
   def body(carry, _):
     *carry, metrics = _update(

@@ -9,6 +9,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.recurrence import reference
+from tests.recurrence import narrow
 
 CHANNELS = 3
 
@@ -88,6 +89,31 @@ def test_bfloat16_is_accumulated_in_float32():
   expected = recurrence.causal_conv(x.astype(jnp.float32), *arguments, reset)
   chex.assert_trees_all_equal(got, expected)
   chex.assert_trees_all_equal_dtypes(got, expected)
+
+
+@pytest.mark.parametrize(("time", "width"), [(2, 4), (9, 4), (9, 1)])
+def test_gradients_of_bfloat16_inputs(time, width):
+  *arguments, reset = problem(time, width)
+  x, weight, bias, window = (jnp.asarray(a, jnp.float32) for a in arguments)
+  rng = np.random.default_rng(1)
+  weights = narrow.rounded(rng.normal(size=x.shape))
+  narrow_x = narrow.rounded(x)
+
+  def loss(x, weight, bias, window):
+    y, last = recurrence.causal_conv(x, weight, bias, window, reset)
+    return jnp.sum(y * weights.astype(y.dtype)) + jnp.sum(jnp.sin(last))
+
+  gradient = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
+  got = gradient(narrow_x, weight, bias, window)
+  wide = narrow_x.astype(jnp.float32)
+  expected = gradient(wide, weight, bias, window)
+  # The cotangents are bfloat16 numbers: only that of x is rounded, of which
+  # there are two of about 1, from the outputs and from the window.
+  chex.assert_trees_all_close(got[1:], expected[1:], rtol=1e-5, atol=1e-5)
+  assert got[0].dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    got[0].astype("f4"), expected[0], rtol=narrow.UNIT, atol=narrow.UNIT
+  )
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,56 @@ def test_bfloat16_inputs_are_accumulated_in_float32():
   chex.assert_trees_all_close(final, exact_final, rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", QUICK)
+def test_channels_with_one_logit(x64, method):
+  """They are as channels that have the same logits."""
+  del x64
+  rng = np.random.default_rng(3)
+  q, k = rng.normal(size=(2, 2, 9, 4))
+  logits, v = rng.normal(size=(2, 9, 2)), rng.normal(size=(2, 9, DV))
+  m, u = rng.normal(size=(2, 2)), rng.uniform(1, 2, (2, 2))
+  w, reset = rng.normal(size=(2, 4, DV)), rng.uniform(size=(2, 9)) < 0.2
+
+  def run(repeats):
+    def loss(logits, m, u, w):
+      logits, m, u = (
+        jnp.concatenate([x] * repeats, -1) for x in (logits, m, u)
+      )
+      o, final = recurrence.softmax_outer_scan(
+        *(q, logits, k, v, recurrence.SoftmaxState(m, u, w)),
+        reset=reset,
+        method=method,
+        chunk_size=4,
+        sink=SINK,
+      )
+      final = final._replace(m=final.m[:, :2], u=final.u[:, :2])
+      results = o, final
+      return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(results)), results
+
+    arguments = logits, m, u, w
+    return jax.jit(jax.grad(loss, range(4), has_aux=True))(*arguments)
+
+  chex.assert_trees_all_close(run(1), run(2), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["chunked", "decays"])
+def test_wide_logits_leave_outputs_narrow(method):
+  q, logits, k, v, _ = problem(50)
+  narrow = [jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)]
+  scan = functools.partial(recurrence.softmax_outer_scan, method=method)
+
+  @jax.jit
+  def run(q, k, v):
+    return scan(q, jnp.asarray(logits, "f"), k, v)[0]
+
+  o, exact = run(*narrow), run(*(x.astype("f") for x in narrow))
+  assert o.dtype == jnp.bfloat16
+  # What enters products is rounded, and what comes out: two roundings.
+  size = np.sqrt(np.mean(np.square(exact)))
+  error = np.sqrt(np.mean(np.square(o.astype("f4") - exact)))
+  assert error < 2 * 2**-8 * size
+
+
 def test_golden_decays(x64, golden):
   """log(Delta_{t-1} / Delta_t) and exp(g_t) / Delta_t, with Delta_0 0 and 1."""
   del x64
@@ -377,7 +427,7 @@ def test_auto_is_decided_in_one_place():
     ({"q": jnp.ones((2, 5, 3), int)}, "q: got dtype .*, expected a floating"),
     (
       {"logits": jnp.ones((2, 5, 4))},
-      r"logits: got shape .*, expected \(2, 5, 3\)",
+      r"logits: got shape .*, expected \(2, 5, 'n'\), n a divisor of 3",
     ),
     ({"k": jnp.ones((2, 4, 3))}, r"k: got shape \(2, 4, 3\), expected .*"),
     (

@@ -103,6 +103,14 @@ def test_bfloat16_inputs_are_rounded_for_products_alone(x64):
   assert not narrow.wide_products(gradient, q, k, v)
 
 
+def test_blocks_of_narrow_inputs_hold_fewer_scores():
+  shape = 32, 4096, 4, 64
+  for dtype, size in ((jnp.float32, 256), (jnp.bfloat16, 128)):
+    q = jax.ShapeDtypeStruct(shape, dtype)
+    assert _window_blocks.default_size(q, 256) == size
+    assert _window_blocks.default_size(q, 128) == 256
+
+
 def test_gradients_of_keys_are_summed_in_float32():
   """In bfloat16 a sum of ones would stop growing at 256."""
   time, window = 1024, 1023

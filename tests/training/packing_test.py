@@ -58,6 +58,16 @@ def test_what_is_packed_comes_back():
   chex.assert_trees_all_equal(form.unpack_state(packed), state)
 
 
+def test_large_arrays_stay_alone(monkeypatch):
+  monkeypatch.setattr(packing, "_MOST", 5)
+  params, optimizer = make_params(), make_optimizer()
+  form = packing.make(params, optimizer.init(params))
+  held = form.pack(params)
+  sizes = {name.split("/")[-1]: vector.size for name, vector in held.items()}
+  assert sizes == {"kernel": 6, "w": 3, "bias": 2, "log_step": 2}
+  chex.assert_trees_all_equal(form.unpack(held), params)
+
+
 def test_updates_are_those_of_the_arrays():
   params, optimizer = make_params(), make_optimizer()
   state = optimizer.init(params)

@@ -25,7 +25,10 @@ def softmax_outer_scan(
   q, logits, k, v, init, reset = prefix.vary(axis, q, logits, k, v, init, reset)
   given = jax.tree.leaves((q, logits, k, v, init))
   dtype = jnp.result_type(*given, jnp.float32)
-  wide = (None if x is None else x.astype(dtype) for x in (logits, k, v))
+  keys = k
+  if k is None and logits.shape[-1] < q.shape[-1]:
+    keys = jnp.ones_like(q)
+  wide = (None if x is None else x.astype(dtype) for x in (logits, keys, v))
   where = {"axis": axis, "exchange": exchange}
   state, chunks = _entering_average(*wide, init, reset, sink, **where)
   o, last = run(q, logits, k, v, state, reset=reset)

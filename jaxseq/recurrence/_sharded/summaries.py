@@ -148,7 +148,9 @@ def softmax_outer(logits, k, v, reset, sink: float | None) -> Averaged:
   m = jnp.max(logits, axis=-2)
   some = logits > _softmax_state.NEG
   weight = jnp.where(some, jnp.exp(logits - m[..., None, :]), 0)
-  key = weight if k is None else weight * keep(kept, k)
+  key = weight
+  if k is not None:
+    key = _softmax_state.spread(weight, k.shape[-1]) * keep(kept, k)
   w = jnp.einsum("...tk,...tv->...kv", key, v)
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:

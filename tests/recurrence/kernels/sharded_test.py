@@ -64,6 +64,16 @@ def outer(x, B, v):
   return recurrence.outer_scan_heads(k, k, x, decay, method="pallas")[0]
 
 
+def outer_channels(x, B, v):
+  """The same with a decay for each key."""
+  x, k = (y.astype(jnp.bfloat16)[:, :, None] for y in (x, B))
+  decay = v[:, :, None, :2]
+  reset = v[:, :, 0] > 0
+  return recurrence.outer_scan_heads(
+    k, k, x, decay, reset=reset, method="pallas"
+  )[0]
+
+
 def lti(x, B, v):
   """In 128 elements with 32 inputs, for one kernel on a GPU."""
   del B, v
@@ -86,6 +96,7 @@ def test_rows_with_segments_of_time_lower_with_checked_types(scan):
     pytest.param(selective, marks=pytest.mark.slow),
     pytest.param(lti, marks=pytest.mark.slow),
     outer,
+    pytest.param(outer_channels, marks=pytest.mark.slow),
   ],
 )
 @pytest.mark.parametrize("platform", [H100, V5E], ids=["cuda", "tpu"])
