@@ -260,7 +260,9 @@ def apply(
     raise contract.error("num_extra", num_extra, "0 without shape")
   dtype = contract.wide_dtype(x, state)
   if state is None:
-    state = contract.varying_as(x, initial_state(config, x.shape[:-2], dtype))
+    state = initial_state(config, x.shape[:-2], dtype)
+    if axis is None:
+      state = contract.varying_as(x, state)
   m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
   place = None
   if position is not None:

@@ -284,6 +284,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
     )
 
   decay = _log_decay(config, params, x)
+  if axis is None:
+    decay = contract.varying_as(x, decay)
   if config.normalization == "rms":
     q, k = turned
     o, S = scan(q * config.key_width**-0.5, k, v, state.S)
@@ -291,7 +293,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
     o = contract.pointwise(norm, o, params["norm_scale"])
     return o, State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
-  one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
+  one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]
   if config.positions == "none":
     v = jnp.concatenate([v, one], axis=-1)
     o, S = scan(*plain, v, jnp.concatenate([state.S, z], axis=-1))

@@ -16,7 +16,6 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
-from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import contexts
 from jaxseq.recurrence.kernels import support
 from jaxseq.recurrence.kernels import table
@@ -113,8 +112,6 @@ def by_platform(
     What `run` returns.
   """
   given = {name: x for name, x in named.items() if x is not None}
-  # The rules of derivatives want one type of all arrays.
-  arguments = _varying.alike(arguments)
 
   def chosen(platform, chip):
     found, options = choose(op, platform, chip, dtype, shape, method)
