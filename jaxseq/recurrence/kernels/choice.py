@@ -276,7 +276,9 @@ def _gated(platform, method, shape):
     method = "unrolled" if platform == "gpu" else "sequential"
   if method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
-    size = max(64, size)
+    # Around a kernel on a GPU they are ten, and fifty with its gradient.
+    around = method == "pallas" and platform == "gpu"
+    size = max(128 if around else 64, size)
   if method == "unrolled":
     # More steps while a chunk's gates take no more than some MB.
     size = max(size, min(256, 2**19 // max(1, rows * heads * features)))
