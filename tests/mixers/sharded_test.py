@@ -212,10 +212,11 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   assert got[0][0].dtype == got[1][1].dtype == jnp.bfloat16
   for leaf in jax.tree.leaves(got[0][1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
-  # Sums in float32 of what was rounded alike; gradients too, of more terms.
-  assert_close(got[0][1], want[0][1], 1e-5)
-  # What is in bfloat16 is rounded, here and there by one of 8 bits.
-  assert_close(got, want, 2**-7)
+  # What enters products is rounded to 8 bits, and elsewhere where time is cut;
+  # the sums are of float32.
+  assert_close(got[0], want[0], 2**-7)
+  # Gradients have passed two such products.
+  assert_close(got[1], want[1], 2**-6)
 
 
 @pytest.mark.slow
