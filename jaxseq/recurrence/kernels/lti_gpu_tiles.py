@@ -1,4 +1,4 @@
-"""How the core of S5 goes along time on Hopper, a tile after the other.
+"""Loops of S5's core along time on Hopper, a tile after the other.
 
 A block of 128 threads takes one row, 64 elements at a time: the tensor cores
 project a tile's inputs, each thread takes a channel of the states from element

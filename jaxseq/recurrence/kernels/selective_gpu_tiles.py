@@ -1,4 +1,4 @@
-"""How kernels of the selective scan go along time on a GPU (Hopper)."""
+"""Loops of the selective scan along time on a GPU (Hopper)."""
 
 from collections.abc import Callable
 import math

@@ -4,7 +4,7 @@ A GPU takes some microseconds to start a kernel, and an optimiser starts several
 for each array of parameters, which takes longer than what most of them compute.
 Inside a loop over updates it trains vectors instead,
 
-    form = packing.choose(optimizer, params, opt_state)
+    form = flat_parameters.choose(optimizer, params, opt_state)
     held, opt_state = form.pack(params), form.pack_state(opt_state)
     ...                                   # a loop that carries both
       gradients = form.pack(jax.grad(loss)(form.unpack(held)))
