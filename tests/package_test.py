@@ -39,7 +39,15 @@ PLAIN_LIBRARIES = {
 # Extras that a module calls, and which it loads where it calls them.
 OPTIONAL_LIBRARIES = {"window_tokamax": {"tokamax"}}
 # What every layer may import: these need nothing but Python.
-COMMON = {"_json", "_lazy", "_limits", "_registry", "_types", "_validate"}
+COMMON = {
+  "_json",
+  "_lazy",
+  "_limits",
+  "_registry",
+  "_serialization",
+  "_types",
+  "_validate",
+}
 LOOPS = {"scan", "associative_scan", "fori_loop", "while_loop"}
 
 

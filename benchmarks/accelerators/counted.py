@@ -98,12 +98,24 @@ def program(platform: str, name: str) -> dict[str, float]:
     with targets.choosing_for(platform):
       lowered = runner.lower_step(agent, game, sharding=place)
     return counted(lowered.compile())
-  made = {
-    "dts": functools.partial(programs.of_dts, updates=1),
+  make = {
+    "dts": programs.of_dts,
     "mamba2_lm": functools.partial(programs.of_language_model, layers=4),
-  }[name]()
-  state = jax.eval_shape(made.init)
-  return counted(targets.compiled(platform, made.function, state, *made.given))
+  }[name]
+  return _in_chunk(platform, make)
+
+
+def _in_chunk(platform, make):
+  """An update among others: what a third one adds to two."""
+
+  def compiled(updates):
+    made = make(updates=updates)
+    state = jax.eval_shape(made.init)
+    return targets.compiled(platform, made.function, state, *made.given)
+
+  two, three = (counted(compiled(updates)) for updates in (2, 3))
+  each = {key: three[key] - two[key] for key in two}
+  return each | {"temporary": three["temporary"]}
 
 
 def _ppo(platform, memory):

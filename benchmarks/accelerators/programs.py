@@ -162,9 +162,9 @@ def of_dts(seeds: int = 4, updates: int = 20, *, tiny: bool = False):
 
 
 def of_language_model(
-  layers: int = 24, d_model: int = 768, *, tiny: bool = False
+  layers: int = 24, d_model: int = 768, updates: int = 1, *, tiny: bool = False
 ):
-  """An update of a language model of Mamba-2, 130M weights, in bfloat16."""
+  """Updates of a language model of Mamba-2, 130M weights, in bfloat16."""
   vocabulary, length, rows = 50_257, 2048, 8
   if tiny:
     layers, d_model, vocabulary, length, rows = 1, 16, 32, 32, 2
@@ -192,7 +192,7 @@ def of_language_model(
   made = language.Problem(arm, corpus, length=length, valid_tokens=tokens)
   optimizer = base.make_optimizer(arm, 1000)
   name = f"mamba2 lm {layers} layers"
-  return _trained(name, made, optimizer, 1, 1, rows * length, "tokens")
+  return _trained(name, made, optimizer, 1, updates, rows * length, "tokens")
 
 
 def _trained(name, made, optimizer, seeds, updates, each, unit="updates"):

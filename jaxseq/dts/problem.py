@@ -20,8 +20,8 @@ from jaxseq.dts import forecasts
 from jaxseq.dts import methods
 from jaxseq.dts import regularization
 from jaxseq.tasks import base
+from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
-from jaxseq.training import packing
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -282,7 +282,7 @@ def make_optimizer(
   if arm.optimizer.max_grad_norm is not None:
     clip = optax.clip_by_global_norm(arm.optimizer.max_grad_norm)
     main = optax.chain(clip, main)
-  main = packing.Elementwise(*main)
+  main = flat_parameters.Elementwise(*main)
   if arm.objective.method != "factor_vae":
     return main
   adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
@@ -292,7 +292,7 @@ def make_optimizer(
     {"rest": main, _DISCRIMINATOR.name: adversary},
     lambda tree: optimizers.path_labels(tree, (_DISCRIMINATOR,), no_decay=None),
   )
-  return packing.Elementwise(*optimizer)
+  return flat_parameters.Elementwise(*optimizer)
 
 
 def _adam(arm, num_updates, *parts):

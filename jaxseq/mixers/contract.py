@@ -35,6 +35,8 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq._types import PyTree
+from jaxseq._types import T
+from jaxseq.recurrence import _varying
 
 Params = dict[str, jax.Array]
 Run = Callable[..., tuple[jax.Array, PyTree]]
@@ -208,6 +210,9 @@ def apply(
             raise error(name, type(value).__name__, _NO_DIRECTION)
       if state is None and fresh:
         state = initial_state(config, batch, wide_dtype(x))
+      if options.get("axis") is None:
+        # In `jax.shard_map` with the rows split; gradients are then summed.
+        params, state, reset = varying_as(x, (params, state, reset))
       y, state = function(config, params, x, state, reset, **options)
       return y.astype(x.dtype), state
 
@@ -215,6 +220,11 @@ def apply(
     return run
 
   return decorate
+
+
+def varying_as(x: jax.Array, tree: T) -> T:
+  """Returns arrays that vary over devices as x does, see `jax.shard_map`."""
+  return jax.tree.map(functools.partial(_varying.vary_as, x), tree)
 
 
 def step(

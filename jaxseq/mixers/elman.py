@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
 from jaxseq.mixers import contract
@@ -30,6 +31,7 @@ class Config(_gated.Config):
   """Options of the Elman network."""
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of the network: h, (*batch, d_hidden), head by head."""
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
 from jaxseq.mixers import contract
@@ -38,6 +39,7 @@ class Config(_gated.Config):
   """Options of the GRU."""
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of the GRU: h, (*batch, d_hidden), head by head."""
 

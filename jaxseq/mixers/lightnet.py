@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _lightnet
 from jaxseq.mixers import _places
@@ -154,6 +155,7 @@ class Config:
     return 0.0 if self.delta_0 else None
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of LightNet.
 
@@ -259,6 +261,8 @@ def apply(
   dtype = contract.wide_dtype(x, state)
   if state is None:
     state = initial_state(config, x.shape[:-2], dtype)
+    if axis is None:
+      state = contract.varying_as(x, state)
   m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
   place = None
   if position is not None:

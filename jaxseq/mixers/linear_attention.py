@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _places
 from jaxseq.mixers import contract
@@ -146,6 +147,7 @@ class Config:
     return 2 * math.ceil(self.d_model / self.heads / 2)
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of linear attention; what the configuration does not need is None.
 
@@ -282,6 +284,8 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
     )
 
   decay = _log_decay(config, params, x)
+  if axis is None:
+    decay = contract.varying_as(x, decay)
   if config.normalization == "rms":
     q, k = turned
     o, S = scan(q * config.key_width**-0.5, k, v, state.S)
@@ -289,7 +293,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
     o = contract.pointwise(norm, o, params["norm_scale"])
     return o, State(S, None, None)
   # The keys' sum is one more column of S, of values 1.
-  one, z = jnp.ones((*v.shape[:-1], 1), v.dtype), state.z[..., None]
+  one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]
   if config.positions == "none":
     v = jnp.concatenate([v, one], axis=-1)
     o, S = scan(*plain, v, jnp.concatenate([state.S, z], axis=-1))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
 from jaxseq.mixers import contract
@@ -45,6 +46,7 @@ class Config(_gated.Config):
   forget_bias: float = 1.0
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of the LSTM: output h and cell c, (*batch, d_hidden), by heads."""
 

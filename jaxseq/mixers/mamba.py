@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _mamba
 from jaxseq.mixers import contract
@@ -66,6 +67,7 @@ class Config(_mamba.Config):
     return self.dt_rank
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of Mamba.
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _mamba
 from jaxseq.mixers import contract
@@ -115,6 +116,7 @@ class Config(_mamba.Config):
     return self.d_inner + 2 * self.ngroups * self.d_state
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of Mamba-2.
 

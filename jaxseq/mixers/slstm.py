@@ -20,6 +20,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import _gated
 from jaxseq.mixers import contract
@@ -40,6 +41,7 @@ class Config(lstm.Config):
   """Options of the sLSTM."""
 
 
+@_serialization.exported
 class State(NamedTuple):
   """State of the sLSTM, four arrays (*batch, d_hidden), head by head.
 

@@ -9,6 +9,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import contexts
 
 
@@ -108,7 +109,8 @@ def _dense(x, w, wide):
   if is_narrow(x.dtype):
     out = jnp.dtype(jnp.float32) if wide else x.dtype
     lead = string.ascii_lowercase[: x.ndim - 1]
-    x, w = _of_one_type(x, w)
+    # As the cotangents of narrow_einsum do.
+    x, w = _varying.vary_as(w, x), _varying.vary_as(x, w)
     return narrow_einsum(f"{lead}X,XY->{lead}Y", x.dtype, out, x, w)
   axes = ((x.ndim - 1,), (0,)), ((), ())
   return lax.dot_general(x, w.astype(x.dtype), axes)
@@ -117,15 +119,6 @@ def _dense(x, w, wide):
 def is_narrow(dtype: jax.typing.DTypeLike) -> bool:
   """Returns whether a floating dtype is narrower than float32."""
   return jnp.finfo(dtype).bits < 32
-
-
-def _of_one_type(x, w):
-  """Both varying over the same mesh axes, as cotangents are, in shard_map."""
-  if not jax.sharding.get_abstract_mesh().manual_axes:
-    return x, w
-  zero = jnp.zeros_like(x, jnp.float32, shape=())
-  zero += jnp.zeros_like(w, jnp.float32, shape=())
-  return tuple(z + zero.astype(z.dtype) for z in (x, w))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

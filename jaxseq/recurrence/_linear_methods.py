@@ -1,4 +1,4 @@
-"""How `linear_scan` is computed without kernels: steps, a tree, or blocks."""
+"""Methods of `linear_scan` without kernels: steps, a tree, or blocks."""
 
 import math
 

@@ -16,10 +16,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq import _serialization
+
 # The logit of nothing. -inf would make exp(m - m) undefined.
 NEG = -1e30
 
 
+@_serialization.exported
 class SoftmaxState(NamedTuple):
   """A running softmax average.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _resets
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence._sharded import halo
 from jaxseq.recurrence._sharded import prefix
 
@@ -63,7 +64,9 @@ def causal_conv(
   if x.dtype == dtype:
     y, window = _convolve(x, weight, window, cut)
   else:
-    y = _convolve_narrow(x, weight, window, cut)
+    # A derivative of our own gives cotangents that vary as those of y do.
+    same = _varying.vary_as(x, weight)
+    y = _convolve_narrow(x, same, window, cut)
     window = _last(x, window)
   if bias is not None:
     y = y + bias.astype(dtype)

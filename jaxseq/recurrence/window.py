@@ -8,6 +8,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq.recurrence import _checks
 from jaxseq.recurrence import _window_blocks
@@ -22,6 +23,7 @@ SCHEMES = ("halo", *exact_attention.SCHEMES)
 METHODS = ("auto", "chunked", "pallas", "cudnn", "tokamax")
 
 
+@_serialization.exported
 class WindowState(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 

@@ -22,6 +22,7 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   mixed_lengths  loss and gradient of a planned batch on many devices
   planned        training on planned batches
   optimizers     parameter groups by path; recipes: those of the papers
+  flat_parameters  parameters as a few long vectors
   figures        PNG and GIF files; plots: learning curves
   tables         results on the terminal
   aggregates     IQM, bootstrap intervals and other statistics over runs
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
   from jaxseq.training import figures as figures
   from jaxseq.training import files as files
   from jaxseq.training import finite as finite
+  from jaxseq.training import flat_parameters as flat_parameters
   from jaxseq.training import integrity as integrity
   from jaxseq.training import leaves as leaves
   from jaxseq.training import lock as lock

@@ -20,7 +20,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq._types import T
-from jaxseq.training import packing
+from jaxseq.training import flat_parameters
 
 # Parameters that nothing should pull towards zero: biases and norm scales.
 NO_DECAY = r"(^|/)(b|b_\w+|bias|bias_\w+|\w+_bias|scale)$"
@@ -189,7 +189,7 @@ def make_schedule(config: Config) -> optax.Schedule:
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def make_optimizer(config: Config) -> packing.Elementwise:
+def make_optimizer(config: Config) -> flat_parameters.Elementwise:
   """Returns the optimiser; its `init` raises if a group is empty."""
   factor = make_schedule(config)
 
@@ -210,7 +210,7 @@ def make_optimizer(config: Config) -> packing.Elementwise:
   if config.max_grad_norm is not None:
     clip = optax.clip_by_global_norm(config.max_grad_norm)
     optimizer = optax.chain(clip, optimizer)
-  return packing.Elementwise(*optimizer)
+  return flat_parameters.Elementwise(*optimizer)
 
 
 def step(

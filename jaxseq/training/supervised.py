@@ -19,8 +19,8 @@ import optax
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
-from jaxseq.training import packing
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
 
@@ -141,7 +141,7 @@ def update(
   trained, state, metrics = _update(
     problem,
     optimizer,
-    packing.Plain(),
+    flat_parameters.Plain(),
     trained,
     state._replace(variables=rest),
     data,
@@ -213,7 +213,10 @@ def train(
   Of `optimizers.SKIPPED` the metrics have the sum; see `update`.
   """
   trained, rest = _split(state.variables)
-  form = packing.choose(optimizer, trained, state.opt_state)
+  form = flat_parameters.Plain()
+  if count > 1:
+    # What is packed once has to serve several updates.
+    form = flat_parameters.choose(optimizer, trained, state.opt_state)
 
   def body(carry, _):
     *carry, metrics = _update(

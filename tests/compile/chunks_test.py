@@ -9,11 +9,11 @@ import re
 import jax
 import pytest
 
+from benchmarks.accelerators import programs
 from configs.dts import quick
 from configs.icrl import quickstart
 from configs.icrl import r2d2
 from configs.synthetic import selective_copying
-from jaxseq import spr
 from jaxseq.dts import dts_arms
 from jaxseq.rl import rl_arms
 from jaxseq.spr import runner
@@ -72,11 +72,7 @@ def lower(make, place):
 
 
 def lower_spr(place):
-  settings = spr.settings.Settings(
-    "Breakout-MinAtar", num_steps=500, batch_size=4, head={"hidden": 16}
-  )
-  game = spr.settings.make_game(settings)
-  config = spr.settings.agent_config(settings, game)
+  config, game = programs.spr_agent(tiny=True)
   lowered = runner.lower_step(config, game, sharding=place)
   state = jax.eval_shape(lambda key: runner.init(config, game, key), KEY)
   return lowered, state

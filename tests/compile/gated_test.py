@@ -56,10 +56,10 @@ def program(name, label, features, *, method="auto", time=TIME):
   [
     ("forward", 512, "auto", 2850),
     ("gradient", 512, "auto", 9900),
-    ("forward", 64, "pallas", 235),
-    ("gradient", 64, "pallas", 1055),
-    ("forward", 512, "pallas", 235),
-    ("gradient", 512, "pallas", 1055),
+    ("forward", 64, "pallas", 120),
+    ("gradient", 64, "pallas", 527),
+    ("forward", 512, "pallas", 129),
+    ("gradient", 512, "pallas", 535),
   ],
 )
 def test_kernels_of_a_gpu(label, features, method, budget):

@@ -137,13 +137,20 @@ def test_resources_with_a_decay_per_channel(capfd, monkeypatch):
   assert max(shared) <= 138 * 1024
 
 
-def test_registers_of_a_gpu(capfd, monkeypatch):
+def test_resources_with_a_decay_per_head(capfd, monkeypatch):
   monkeypatch.setenv("MOSAIC_GPU_DUMP_PTXAS", "1")
+  monkeypatch.setenv("MOSAIC_GPU_DUMP_RESOURCES", "1")
   run, *arguments = case("ssd", 1, 256, False, True)
   targets.compiled("cuda", run, *arguments)
-  found = resources.registers(capfd.readouterr().out)
-  print(f"\n{found}")
+  text = capfd.readouterr().out
+  found = resources.registers(text)
+  shared = [int(x) for x in re.findall(r"smem_scratch_bytes=(\d+)", text)]
+  print(f"\n{found}, shared memory {shared}")
+  # Two blocks of four warps share the registers of a multiprocessor.
   for name in ("outer_forward", "outer_reverse", "outer_backward"):
-    # Two blocks of four warps share the registers of a multiprocessor.
     assert found[name].used <= 255
     assert found[name].spilled == 0
+  # And two blocks of the products its 228 KiB of shared memory, of which a scan
+  # takes 115.
+  assert min(shared) <= 112 * 1024
+  assert max(shared) <= 115 * 1024

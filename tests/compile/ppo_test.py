@@ -20,9 +20,9 @@ from tests.compile import targets
 pytestmark = pytest.mark.compile
 
 MEMORIES = {"s5": popgym_s5, "gru": popgym_gru}
-# Kernels of S5: what was measured with jax 0.11.2, and a third more.
-ROLLOUT = 95_000
-MINIBATCH = 560
+# Kernels: what was measured with jax 0.11.2, and a third more.
+ROLLOUT = 74_000
+MINIBATCH = {"s5": 423, "gru": 6800}
 
 
 def config_of(memory):
@@ -64,7 +64,7 @@ def test_s5_learns_with_few_kernels():
     counts[memory] for memory in ("s5", "gru")
   )
   assert rollout <= ROLLOUT
-  assert minibatch <= MINIBATCH
+  assert minibatch <= MINIBATCH["s5"]
   # A GRU starts its kernels again at each of 1024 steps, there and back.
-  assert slow >= 2 * 1024
-  assert slow_update >= 10 * update
+  assert 2 * 1024 <= slow <= MINIBATCH["gru"]
+  assert slow_update >= 7 * update

@@ -1,6 +1,8 @@
 """Pickles of arrays are read as unpickling would, and nothing else is."""
 
+import ast
 import os
+import pathlib
 import pickle
 import pickletools
 
@@ -165,3 +167,19 @@ def test_one_value_is_not_copied_any_number_of_times():
       _pickles.loads(text)
   deep = b"]" * 100_000 + b"a" * 99_999 + b"."
   assert len(_pickles.loads(deep)) == 1
+
+
+def test_nothing_in_the_package_unpickles_or_reads_formats_with_links():
+  """HDF5 files can name other files, as archives can places to unpack to."""
+  root = pathlib.Path(_pickles.__file__).parents[1]
+  refused = {"dill", "h5py", "joblib", "marshal", "pickle", "shelve", "tarfile"}
+  for path in sorted(root.rglob("*.py")):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+      names = set()
+      if isinstance(node, ast.Import):
+        names = {alias.name.partition(".")[0] for alias in node.names}
+      elif isinstance(node, ast.ImportFrom):
+        names = {(node.module or "").partition(".")[0]}
+      elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+        assert node.value.value is False, path
+      assert not names & refused, path

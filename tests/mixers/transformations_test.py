@@ -8,6 +8,7 @@ import functools
 
 import chex
 import jax
+from jax import export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,6 +59,30 @@ def test_no_state_means_a_fresh_one(common_mixer):
     mixer.apply(mixer.params, x),
     mixer.apply(mixer.params, x, fresh),
     **cases.FLOAT32,
+  )
+
+
+def test_exported_for_any_batch(common_mixer):
+  mixer = common_mixer
+  (rows,) = export.symbolic_shape("rows")
+
+  def shapes(tree, batch):
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(batch + leaf.shape[1:], leaf.dtype),
+      tree,
+    )
+
+  x = cases.sequence(3, 37, dtype=jnp.float32)
+  reset = jnp.zeros((3, 37), bool).at[1, 20].set(True)
+  state = mixer.module.initial_state(mixer.config, (3,))
+  arguments = mixer.params, x, state, reset
+  exported = export.export(
+    jax.jit(functools.partial(mixer.module.apply, mixer.config))
+  )(mixer.params, *shapes((x, state, reset), (rows,)))
+  # As another program would read it from a file.
+  read = export.deserialize(exported.serialize())
+  chex.assert_trees_all_close(
+    read.call(*arguments), mixer.apply(*arguments), **cases.FLOAT32
   )
 
 

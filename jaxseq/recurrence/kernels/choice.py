@@ -22,6 +22,8 @@ from jaxseq.recurrence.kernels import table
 
 Options = dict[str, Any]
 
+_SYMBOLIC_ROWS = 8
+
 
 def choose(
   op: str,
@@ -40,7 +42,7 @@ def choose(
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
     chip: as `contexts.machine` gives it; None for no kernels.
     dtype: of the inputs.
-    shape: of the problem, with all batch axes as rows:
+    shape: of the problem, with all batch axes as rows, which may be symbolic:
       "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
@@ -51,6 +53,9 @@ def choose(
   Returns:
     The method and its options, by name.
   """
+  if not isinstance(shape[0], int):
+    # Symbolic, as in `jax.export`: known only when the program runs.
+    shape = (_SYMBOLIC_ROWS, *shape[1:])
   row = None
   if method == "auto":
     row = table.find(op, chip, jnp.dtype(dtype).name, shape)
@@ -276,7 +281,9 @@ def _gated(platform, method, shape):
     method = "unrolled" if platform == "gpu" else "sequential"
   if method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
-    size = max(64, size)
+    # Around a kernel on a GPU they are ten, and fifty with its gradient.
+    around = method == "pallas" and platform == "gpu"
+    size = max(128 if around else 64, size)
   if method == "unrolled":
     # More steps while a chunk's gates take no more than some MB.
     size = max(size, min(256, 2**19 // max(1, rows * heads * features)))

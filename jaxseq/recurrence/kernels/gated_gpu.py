@@ -22,6 +22,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import gated_gpu_parts as parts
 from jaxseq.recurrence.kernels import support
 
@@ -100,7 +101,7 @@ def run(
   scratch = _buffer(gates, width, width), _buffer(2, ROWS, width)
   call = _kernel(gated_forward, out, scratch, shape, gates, interpret)
   results = call(*weights, *state, *inputs, *flags)
-  results = [support.vary_as(inputs[0], leaf) for leaf in results]
+  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
   return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
 
 
@@ -189,7 +190,7 @@ def pull(
   )
   given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
   results = call(kernel, *given)
-  results = [support.vary_as(inputs[0], leaf) for leaf in results]
+  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
   d_gates = tuple(results[slot] for slot in slots)
   return d_gates, tuple(results[outputs:])
 

@@ -22,6 +22,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _gated_chunk
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import gated_gpu_cluster_parts as clusters
 from jaxseq.recurrence.kernels import gated_gpu_parts as parts
 from jaxseq.recurrence.kernels import support
@@ -148,7 +149,7 @@ def run(
   # After the last step nothing is forgotten.
   flags = [jnp.pad(leaf, ((0, 1), (0, 0))) for leaf in flags]
   results = call(kernel, *bias, *state, *inputs, *flags)
-  results = [support.vary_as(inputs[0], leaf) for leaf in results[:-1]]
+  results = [_varying.vary_as(inputs[0], leaf) for leaf in results[:-1]]
   return tuple(results[: len(outputs)]), tuple(results[len(outputs) :])
 
 
@@ -280,7 +281,7 @@ def pull(
   kernel = kernel.reshape(len(kernel), -1, clusters.COLUMNS, gates * features)
   given = (*before, *inputs, *recurrent, *flags, d_hidden, *d_state)
   results = call(kernel, *given)
-  results = [support.vary_as(inputs[0], leaf) for leaf in results]
+  results = [_varying.vary_as(inputs[0], leaf) for leaf in results]
   d_gates = tuple(results[slot] for slot in slots)
   return d_gates, tuple(results[outputs:])
 

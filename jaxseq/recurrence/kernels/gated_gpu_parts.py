@@ -1,4 +1,4 @@
-"""What the loops of a gated recurrence for Hopper share.
+"""Parts that the loops of a gated recurrence for Hopper share.
 
 Arrays are (time, heads, rows, features), states (heads, rows, features), with
 rows in multiples of 64. A warpgroup works on 64 rows of some features of one

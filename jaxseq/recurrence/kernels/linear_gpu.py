@@ -13,6 +13,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import support
 
@@ -304,7 +305,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     interpret=support.interpreter(walk.form),
   )
   found = kernel(*(x for group in groups for x in group))
-  return tuple(support.vary_as(b[0], x) for x in found)
+  return tuple(_varying.vary_as(b[0], x) for x in found)
 
 
 def _row(row, x):

@@ -1,4 +1,4 @@
-"""How the core of S5 goes along time on Hopper, a tile after the other.
+"""Loops of S5's core along time on Hopper, a tile after the other.
 
 A block of 128 threads takes one row, 64 elements at a time: the tensor cores
 project a tile's inputs, each thread takes a channel of the states from element
@@ -16,6 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import linear_parts
 from jaxseq.recurrence.kernels import lti_parts
 from jaxseq.recurrence.kernels import support
@@ -280,7 +281,7 @@ def along_time(
     ),
     interpret=support.interpreter(walk.form),
   )(*arrays)
-  return tuple(support.vary_as(x, each) for each in found)
+  return tuple(_varying.vary_as(x, each) for each in found)
 
 
 def _tile(count, height):

@@ -29,6 +29,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
 
@@ -252,5 +253,5 @@ def scan(
     interpret=support.interpreter(form),
     kernel_name="outer_reverse" if reverse else "outer_forward",
   )(*x, init)
-  o, final, *entering = (support.vary_as(x.v, y) for y in found)
+  o, final, *entering = (_varying.vary_as(x.v, y) for y in found)
   return o, final, entering[0] if keeps else None

@@ -24,6 +24,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import outer_gpu
 from jaxseq.recurrence.kernels import support
 
@@ -190,5 +191,5 @@ def backward(
     interpret=support.interpreter(form),
     kernel_name="outer_backward",
   )(*x, g, entering, after)
-  dq, dk, *sums = (support.vary_as(x.v, y) for y in found)
+  dq, dk, *sums = (_varying.vary_as(x.v, y) for y in found)
   return dq, dk, sums[0] if decayed else None

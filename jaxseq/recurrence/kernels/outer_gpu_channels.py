@@ -34,6 +34,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _outer_decays
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import outer_products
 from jaxseq.recurrence.kernels import support
 
@@ -375,7 +376,7 @@ def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
     interpret=support.interpreter(plan.form),
     kernel_name=name,
   )(*arguments)
-  return tuple(support.vary_as(arguments[0], x) for x in found)
+  return tuple(_varying.vary_as(arguments[0], x) for x in found)
 
 
 @support.in_32_bits

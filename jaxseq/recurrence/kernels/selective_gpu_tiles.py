@@ -1,4 +1,4 @@
-"""How kernels of the selective scan go along time on a GPU (Hopper)."""
+"""Loops of the selective scan along time on a GPU (Hopper)."""
 
 from collections.abc import Callable
 import math
@@ -9,6 +9,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.recurrence import _varying
 from jaxseq.recurrence.kernels import selective_vjp
 from jaxseq.recurrence.kernels import support
 
@@ -141,7 +142,7 @@ def call(
     interpret=support.interpreter(form),
   )(*arrays.values())
   like = arrays["x"]
-  results = (support.vary_as(like, x) for x in results)
+  results = (_varying.vary_as(like, x) for x in results)
   return dict(zip(outs, results, strict=True))
 
 

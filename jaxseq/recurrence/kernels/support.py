@@ -6,7 +6,6 @@ from typing import NamedTuple
 from typing import TypeVar
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.kernels import contexts
@@ -160,20 +159,6 @@ def varying(
   """
   varies = jax.typeof(like).manual_axis_type
   return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
-
-
-def vary_as(like: jax.Array, x: jax.Array) -> jax.Array:
-  """`x` with the type of a value that varies over devices as an argument does.
-
-  What `plgpu.kernel` returns does not say so itself.
-
-  Args:
-    like: the argument; of no consequence outside `jax.shard_map`.
-    x: a result.
-  """
-  varies = jax.typeof(like).manual_axis_type.varying
-  missing = varies - jax.typeof(x).manual_axis_type.varying
-  return lax.pcast(x, tuple(missing), to="varying") if missing else x
 
 
 def padded(

@@ -30,8 +30,8 @@ from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
 from jaxseq.rl.losses import policy
+from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
-from jaxseq.training import packing
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -245,7 +245,7 @@ def _learn(config, network, runner, batch, key):
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)
-  form = packing.choose(optimizer, runner.variables, runner.opt_state)
+  form = flat_parameters.choose(optimizer, runner.variables, runner.opt_state)
 
   def step(carry, chosen):
     held, opt_state = carry

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from jaxseq.recurrence import kernels
+from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
-from jaxseq.training import packing
 from jaxseq.training import supervised
 from tests import jaxprs
 from tests.training import supervised_test
@@ -46,7 +46,7 @@ def make_optimizer():
 def test_what_is_packed_comes_back():
   params, optimizer = make_params(), make_optimizer()
   state = optimizer.init(params)
-  form = packing.make(params, state)
+  form = flat_parameters.make(params, state)
   held = form.pack(params)
   sizes = {name: vector.size for name, vector in held.items()}
   layer = "params/layer/"
@@ -58,10 +58,20 @@ def test_what_is_packed_comes_back():
   chex.assert_trees_all_equal(form.unpack_state(packed), state)
 
 
+def test_large_arrays_stay_alone(monkeypatch):
+  monkeypatch.setattr(flat_parameters, "_MOST", 5)
+  params, optimizer = make_params(), make_optimizer()
+  form = flat_parameters.make(params, optimizer.init(params))
+  held = form.pack(params)
+  sizes = {name.split("/")[-1]: vector.size for name, vector in held.items()}
+  assert sizes == {"kernel": 6, "w": 3, "bias": 2, "log_step": 2}
+  chex.assert_trees_all_equal(form.unpack(held), params)
+
+
 def test_updates_are_those_of_the_arrays():
   params, optimizer = make_params(), make_optimizer()
   state = optimizer.init(params)
-  form = packing.make(params, state)
+  form = flat_parameters.make(params, state)
   held, packed = form.pack(params), form.pack_state(state)
 
   @jax.jit
@@ -135,6 +145,8 @@ def test_only_elementwise_optimizers_and_only_on_gpus(platform):
   params = make_params()
   for optimizer in (make_optimizer(), optax.lamb(0.1)):
     with kernels.choosing_for(platform):
-      form = packing.choose(optimizer, params, optimizer.init(params))
-    packs = platform == "gpu" and isinstance(optimizer, packing.Elementwise)
-    assert isinstance(form, packing.Packed) == packs
+      form = flat_parameters.choose(optimizer, params, optimizer.init(params))
+    packs = platform == "gpu" and isinstance(
+      optimizer, flat_parameters.Elementwise
+    )
+    assert isinstance(form, flat_parameters.Packed) == packs

@@ -4,7 +4,7 @@ A GPU takes some microseconds to start a kernel, and an optimiser starts several
 for each array of parameters, which takes longer than what most of them compute.
 Inside a loop over updates it trains vectors instead,
 
-    form = packing.choose(optimizer, params, opt_state)
+    form = flat_parameters.choose(optimizer, params, opt_state)
     held, opt_state = form.pack(params), form.pack_state(opt_state)
     ...                                   # a loop that carries both
       gradients = form.pack(jax.grad(loss)(form.unpack(held)))
@@ -29,6 +29,10 @@ from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
 
 Vectors = dict[str, jax.Array]
+
+# Numbers of an array that shares a vector. Adam moves seven times the bytes of
+# a larger one, which takes longer than the start of a kernel.
+_MOST = 2**18
 
 
 class Elementwise(optax.GradientTransformation):
@@ -136,6 +140,8 @@ def choose(
 def make(params: PyTree, state: optax.OptState) -> Packed:
   """Returns the form in which arrays that are trained alike share a vector.
 
+  Large ones have one of their own.
+
   Args:
     params: a dict of parameters.
     state: of an `Elementwise` optimiser. Which of the parameters each of its
@@ -149,6 +155,8 @@ def make(params: PyTree, state: optax.OptState) -> Packed:
   groups, vectors = {}, {}
   for i, (path, leaf) in enumerate(pairs):
     alike = (jnp.dtype(leaf.dtype), *(mask[i] for mask in masks))
+    if leaf.size > _MOST:
+      alike = i
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     name = groups.setdefault(alike, name)
     vectors[name] = (*vectors.get(name, ()), i)
