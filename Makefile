@@ -77,7 +77,7 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	.venvs/compile/bin/python -m pip --disable-pip-version-check --no-input \
 	  install --quiet --constraint constraints/$$version.txt \
 	  "jax[tpu]==$$jax" "jax-cuda12-plugin==$$jax" "jax-cuda12-pjrt==$$jax" \
-	  nvidia-cuda-nvcc-cu12 --editable ".[tokamax]"
+	  nvidia-cuda-nvcc-cu12 --editable ".[export,tokamax]"
 	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
 	  tests/compile
 	.venvs/compile/bin/python -m pytest -m "slow or not slow" -k tokamax \
