@@ -32,6 +32,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import concentration as concentration
   from jaxseq.rl.envs import count_recall as count_recall
   from jaxseq.rl.envs import decks as decks
+  from jaxseq.rl.envs import for_gymnax as for_gymnax
   from jaxseq.rl.envs import higher_lower as higher_lower
   from jaxseq.rl.envs import host as host
   from jaxseq.rl.envs import labyrinth as labyrinth

@@ -9,6 +9,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
@@ -110,6 +111,23 @@ class Jitted:
       ValueError: if the action has the wrong shape or kind of number.
     """
     return self._step(key, state, action, self._or_default(params))
+
+  def state_space(self, params: EnvParams | None = None) -> spaces.Dict:
+    """The space of states: any numbers of the shapes and dtypes of its arrays.
+
+    A box for each array, by its path.
+    """
+    params = self._or_default(params)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    _, state = jax.eval_shape(self._reset, key, params)
+    pairs = jax.tree_util.tree_leaves_with_path(state)
+    keystr = jax.tree_util.keystr
+    return spaces.Dict(
+      {
+        keystr(path, simple=True, separator="/"): spaces.anything(leaf)
+        for path, leaf in pairs
+      }
+    )
 
   def _or_default(self, params):
     return self.default_params if params is None else params
@@ -235,8 +253,17 @@ class Environment(Jitted):
 
   @property
   def num_actions(self) -> int:
-    """Number of actions of an environment with a `Discrete` action space."""
-    return self.action_space().n
+    """Number of actions of an environment with a `Discrete` action space.
+
+    Raises:
+      ValueError: the action space is another.
+    """
+    space = self.action_space()
+    if not isinstance(space, spaces.Discrete):
+      raise _validate.error(
+        f"num_actions of {self.name}", space, "a Discrete action space"
+      )
+    return space.n
 
   def _advance(self, words, state, action, params):
     spaces.check("action", self.action_space(params), action)

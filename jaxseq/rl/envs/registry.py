@@ -8,6 +8,7 @@ from typing import Any
 from jaxseq import _registry
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import decks
+from jaxseq.rl.envs import for_gymnax
 from jaxseq.rl.envs import protocol
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
@@ -122,6 +123,9 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 _OPTIONS = {env_id: options for env_id, (_, options) in _entries().items()}
 
+# What stands behind the id of an environment with flat observations.
+_FLAT = "-Flat"
+
 ENVIRONMENTS = _registry.Registry(
   "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
 )
@@ -160,13 +164,21 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
 def register_with_gymnax() -> None:
   """Makes all environments that `make` knows known to `gymnax.make`.
 
+  It makes them as gymnax's clients want them, see `for_gymnax`; under the id
+  with "-Flat" behind it with one flat vector as observation, which tells the
+  previous action and the first step too, see `wrappers.FlattenHistory`. For
+  clients that take boxes alone.
+
   An id that is taken already is left alone.
   """
   import gymnax
 
   for env_id in names():
     if env_id not in gymnax.registered_envs:
-      gymnax.register(env_id, functools.partial(_make, env_id))
+      gymnax.register(env_id, functools.partial(_make_for_gymnax, env_id))
+    flat_id = f"{env_id}{_FLAT}"
+    if flat_id not in gymnax.registered_envs:
+      gymnax.register(flat_id, functools.partial(_make_flat, env_id))
 
 
 def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
@@ -194,6 +206,19 @@ def make(env_id: str, **options: Any) -> tuple[protocol.Env, PyTree]:
       f"options: {env_id} does not take {sorted(options)}: {error}"
     ) from error
   return env, env.default_params
+
+
+def _make_for_gymnax(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
+  """Makes an environment of the registry for gymnax's clients."""
+  return for_gymnax.ForGymnax(_make(env_id, **options))
+
+
+def _make_flat(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
+  """As `_make_for_gymnax`, with flat observations."""
+  # Here and not above: wrappers import environments.
+  from jaxseq.rl import wrappers
+
+  return for_gymnax.ForGymnax(wrappers.FlattenHistory(_make(env_id, **options)))
 
 
 def _make(env_id: str, **options: Any) -> protocol.Env:

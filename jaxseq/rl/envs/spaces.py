@@ -217,6 +217,23 @@ def convert(space: Any) -> Space:
   raise _validate.error("space", space, expected)
 
 
+def anything(like: jax.ShapeDtypeStruct) -> Box:
+  """Returns the box of all arrays of a shape and dtype.
+
+  Args:
+    like: of the array; of keys, whose words are meant.
+  """
+  if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+    like = jax.eval_shape(jax.random.key_data, like)
+  dtype = np.dtype(like.dtype)
+  if dtype.kind == "b":
+    return Box(False, True, like.shape, dtype)
+  if dtype.kind in "iu":
+    bounds = np.iinfo(dtype)
+    return Box(int(bounds.min), int(bounds.max), like.shape, dtype)
+  return Box(-math.inf, math.inf, like.shape, dtype)
+
+
 def flat_size(space: Space) -> int:
   """Returns how many numbers `flatten` makes of an element of `space`."""
   space = convert(space)

@@ -14,8 +14,10 @@ from jaxseq.rl.envs import repeat_first
 def test_gymnax_is_told_of_every_environment(env_id):
   envs.register_with_gymnax()
   env, params = envs.make(env_id)
-  assert gymnax.make(env_id) == (env, params)
-  assert hash(gymnax.make(env_id)[0]) == hash(env)
+  told, told_params = gymnax.make(env_id)
+  assert (told.env, told_params) == (env, params)
+  assert told == gymnax.make(env_id)[0]
+  assert hash(told) == hash(gymnax.make(env_id)[0])
 
 
 def test_the_alias_is_the_same_environment():
