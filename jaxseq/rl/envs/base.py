@@ -124,7 +124,7 @@ class Jitted:
     keystr = jax.tree_util.keystr
     return spaces.Dict(
       {
-        keystr(path, simple=True, separator="/"): spaces.anything(leaf)
+        keystr(path, simple=True, separator="/"): spaces.unbounded(leaf)
         for path, leaf in pairs
       }
     )

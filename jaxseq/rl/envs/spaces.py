@@ -217,7 +217,7 @@ def convert(space: Any) -> Space:
   raise _validate.error("space", space, expected)
 
 
-def anything(like: jax.ShapeDtypeStruct) -> Box:
+def unbounded(like: jax.ShapeDtypeStruct) -> Box:
   """Returns the box of all arrays of a shape and dtype.
 
   Args:
