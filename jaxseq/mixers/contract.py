@@ -36,6 +36,7 @@ from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq._types import T
+from jaxseq.mixers import _arguments
 from jaxseq.recurrence import _varying
 
 Params = dict[str, jax.Array]
@@ -202,8 +203,10 @@ def apply(
     @functools.wraps(function)
     def run(config, params, x, state=None, reset=None, **options):
       x = jnp.asarray(x)
-      _check_params(config_type, init, config, params)
-      batch = _check_inputs(config, x, state, initial_state, reset, step=False)
+      _arguments.check_params(config_type, init, config, params)
+      batch = _arguments.check_inputs(
+        config, x, state, initial_state, reset, step=False
+      )
       if getattr(config, "bidirectional", False):
         for name, value in (("state", state), ("axis", options.get("axis"))):
           if value is not None:
@@ -238,8 +241,8 @@ def step(
     @functools.wraps(function)
     def run(config, params, x, state, reset=None, **options):
       x = jnp.asarray(x)
-      _check_params(config_type, init, config, params)
-      _check_inputs(config, x, state, initial_state, reset, step=True)
+      _arguments.check_params(config_type, init, config, params)
+      _arguments.check_inputs(config, x, state, initial_state, reset, step=True)
       if getattr(config, "bidirectional", False):
         raise error("config.bidirectional", True, "False: steps see no future")
       y, state = function(config, params, x, state, reset, **options)
@@ -345,93 +348,7 @@ def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
       features.
   """
   if mask is not None:
-    _check_flags("mask", mask, x.shape[:-1])
-
-
-def _check_params(config_type, init, config, params):
-  """Checks that parameters are those of a configuration."""
-  if not isinstance(config, config_type):
-    kind = type(config)
-    raise error(
-      "config",
-      f"{kind.__module__}.{kind.__name__}",
-      f"a {config_type.__module__}.Config, the first argument",
-    )
-  expected = _expected_shapes(init, config)
-  is_mapping = isinstance(params, Mapping)
-  if not is_mapping or set(params) != set(expected):
-    raise error(
-      "params",
-      sorted(params) if is_mapping else type(params).__name__,
-      f"a dict of {sorted(expected)}, as init makes it for {config}",
-    )
-  for name, shape in expected.items():
-    if jnp.shape(params[name]) != shape:
-      raise error(
-        f"params[{name!r}]",
-        f"shape {jnp.shape(params[name])}",
-        f"{shape}, as init makes it for {config}",
-      )
-
-
-@functools.lru_cache(maxsize=512)
-def _expected_shapes(init, config):
-  params = jax.eval_shape(lambda: init(jax.random.key(0), config))
-  return {name: leaf.shape for name, leaf in params.items()}
-
-
-def _check_inputs(config, x, state, initial_state, reset, *, step):
-  """Checks x, state and reset; returns the batch shape."""
-  width, shape = config.d_model, x.shape
-  layout = f"(*batch, {width})" if step else f"(*batch, time, {width})"
-  if len(shape) < (1 if step else 2) or shape[-1] != width:
-    raise error("x", f"shape {shape}", layout)
-  if not jnp.issubdtype(x.dtype, jnp.floating):
-    raise error("x", f"dtype {x.dtype}", "a floating one")
-  if 0 in shape:
-    raise error("x", f"shape {shape}", "at least one element")
-  if reset is not None:
-    _check_flags("reset", reset, shape[:-1])
-  batch = shape[:-1] if step else shape[:-2]
-  if step and state is None:
-    raise error("state", None, "that of initial_state(config, batch_shape)")
-  if state is not None:
-
-    def expected(batch):
-      return jax.eval_shape(lambda: initial_state(config, batch))
-
-    have, fits = _shapes(state), _shapes(expected(batch))
-    if step and batch and fits != have == _shapes(expected(batch[:-1])):
-      layout = f"{(*batch[:-1], width)}, one element for each state"
-      raise error("x", f"shape {shape}", f"{layout}; sequences are for apply")
-    _check_state(state, expected(batch))
-  return batch
-
-
-def _check_flags(name, flags, shape):
-  dtype = getattr(flags, "dtype", type(flags).__name__)
-  if dtype != jnp.bool_:
-    raise error(name, f"dtype {dtype}", "an array of bool")
-  if jnp.shape(flags) != shape:
-    raise error(
-      name, f"shape {jnp.shape(flags)}", f"{shape}, that of x without features"
-    )
-
-
-def _check_state(state, expected):
-  """Compares structure and shapes; dtypes are the mixer's own concern."""
-  have, want = jax.tree.structure(state), jax.tree.structure(expected)
-  if have != want:
-    raise error("state", have, f"the structure of initial_state, {want}")
-  have, want = _shapes(state), _shapes(expected)
-  if have != want:
-    raise error(
-      "state", have, f"the shapes of initial_state for that of x, {want}"
-    )
-
-
-def _shapes(tree):
-  return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    _arguments.check_flags("mask", mask, x.shape[:-1])
 
 
 _NO_DIRECTION = "None for a model that reads in both directions"

@@ -21,6 +21,9 @@ _SPLIT = P(None, "sp")
 _FLOAT64 = 1e-12
 # Those of a kind whose other members are slow tests.
 _LAYERS, _BFLOAT16 = "linear_attention", "aaren"
+# Whose states are sums of rounded products, and whose gradients pass two.
+_ROUNDED = ("mamba2", "s4", "s4d")
+_TWICE = ("linear_attention", "lstm")
 
 
 def _mesh(devices):
@@ -212,11 +215,13 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   assert got[0][0].dtype == got[1][1].dtype == jnp.bfloat16
   for leaf in jax.tree.leaves(got[0][1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
-  # What enters products is rounded to 8 bits, and elsewhere where time is cut;
-  # the sums are of float32.
+  # Sums in float32 of what was rounded alike, or where time is cut: in those of
+  # matrix products a chunk is rounded before its product.
+  assert_close(got[0][1], want[0][1], 2**-7 if name in _ROUNDED else 1e-5)
+  # What is in bfloat16 is rounded, here and there by one of 8 bits; in some
+  # gradients twice.
   assert_close(got[0], want[0], 2**-7)
-  # Gradients have passed two such products.
-  assert_close(got[1], want[1], 2**-6)
+  assert_close(got[1], want[1], 2**-6 if name in _TWICE else 2**-7)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def forward(
   Args:
     form: whether Pallas's interpreter runs it, and which.
     inputs: padded to whole tiles, 128 channels and 8 or 16 states.
-    save: whether to return the states that enter the shared.
+    save: whether to return the states that enter the tiles.
 
   Returns:
     Y in the dtype of x, the last state, and [R, T / TILE, N, D] states or None.

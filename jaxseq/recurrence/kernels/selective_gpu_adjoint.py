@@ -41,7 +41,7 @@ def backward(
   Args:
     form: whether Pallas's interpreter runs it, and which.
     inputs: those of `forward`.
-    states: those that entered the shared.
+    states: those that entered the tiles.
     g: cotangent of y, in its dtype.
     g_final: cotangent of the last state, float32.
 

@@ -1,0 +1,124 @@
+"""Checks of what a caller hands to a mixer: parameters, inputs, states."""
+
+from collections.abc import Mapping
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import _validate
+
+
+def check_params(config_type, init, config, params):
+  """Checks that parameters are those of a configuration.
+
+  Args:
+    config_type: the mixer's Config.
+    init: the mixer's function of this name.
+    config: what came as configuration.
+    params: what came as parameters.
+
+  Raises:
+    ValueError: they are not.
+  """
+  if not isinstance(config, config_type):
+    kind = type(config)
+    raise _validate.error(
+      "config",
+      f"{kind.__module__}.{kind.__name__}",
+      f"a {config_type.__module__}.Config, the first argument",
+    )
+  expected = _expected_shapes(init, config)
+  is_mapping = isinstance(params, Mapping)
+  if not is_mapping or set(params) != set(expected):
+    raise _validate.error(
+      "params",
+      sorted(params) if is_mapping else type(params).__name__,
+      f"a dict of {sorted(expected)}, as init makes it for {config}",
+    )
+  for name, shape in expected.items():
+    if jnp.shape(params[name]) != shape:
+      raise _validate.error(
+        f"params[{name!r}]",
+        f"shape {jnp.shape(params[name])}",
+        f"{shape}, as init makes it for {config}",
+      )
+
+
+@functools.lru_cache(maxsize=512)
+def _expected_shapes(init, config):
+  params = jax.eval_shape(lambda: init(jax.random.key(0), config))
+  return {name: leaf.shape for name, leaf in params.items()}
+
+
+def check_inputs(config, x, state, initial_state, reset, *, step):
+  """Checks x, state and reset; returns the batch shape.
+
+  Args:
+    config: of the mixer.
+    x: one element, or a sequence of them.
+    state: what came as state; None for none.
+    initial_state: the mixer's function of this name.
+    reset: flags, or None.
+    step: whether x is one element.
+
+  Raises:
+    ValueError: one of them does not fit the others.
+  """
+  width, shape = config.d_model, x.shape
+  layout = f"(*batch, {width})" if step else f"(*batch, time, {width})"
+  if len(shape) < (1 if step else 2) or shape[-1] != width:
+    raise _validate.error("x", f"shape {shape}", layout)
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise _validate.error("x", f"dtype {x.dtype}", "a floating one")
+  if 0 in shape:
+    raise _validate.error("x", f"shape {shape}", "at least one element")
+  if reset is not None:
+    check_flags("reset", reset, shape[:-1])
+  batch = shape[:-1] if step else shape[:-2]
+  if step and state is None:
+    raise _validate.error(
+      "state", None, "that of initial_state(config, batch_shape)"
+    )
+  if state is not None:
+
+    def expected(batch):
+      return jax.eval_shape(lambda: initial_state(config, batch))
+
+    have, fits = _shapes(state), _shapes(expected(batch))
+    if step and batch and fits != have == _shapes(expected(batch[:-1])):
+      layout = f"{(*batch[:-1], width)}, one element for each state"
+      raise _validate.error(
+        "x", f"shape {shape}", f"{layout}; sequences are for apply"
+      )
+    _check_state(state, expected(batch))
+  return batch
+
+
+def check_flags(name, flags, shape):
+  """Raises a ValueError unless flags are bool, and of a shape."""
+  dtype = getattr(flags, "dtype", type(flags).__name__)
+  if dtype != jnp.bool_:
+    raise _validate.error(name, f"dtype {dtype}", "an array of bool")
+  if jnp.shape(flags) != shape:
+    raise _validate.error(
+      name, f"shape {jnp.shape(flags)}", f"{shape}, that of x without features"
+    )
+
+
+def _check_state(state, expected):
+  """Compares structure and shapes; dtypes are the mixer's own concern."""
+  have, want = jax.tree.structure(state), jax.tree.structure(expected)
+  if have != want:
+    raise _validate.error(
+      "state", have, f"the structure of initial_state, {want}"
+    )
+  have, want = _shapes(state), _shapes(expected)
+  if have != want:
+    raise _validate.error(
+      "state", have, f"the shapes of initial_state for that of x, {want}"
+    )
+
+
+def _shapes(tree):
+  return [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
