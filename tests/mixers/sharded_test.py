@@ -215,8 +215,8 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
   assert got[0][0].dtype == got[1][1].dtype == jnp.bfloat16
   for leaf in jax.tree.leaves(got[0][1]):
     assert leaf.dtype in (jnp.float32, jnp.complex64)
-  # Sums in float32 of what was rounded alike, or where time is cut: in those of
-  # matrix products a chunk is rounded before its product.
+  # Sums in float32 of what was rounded alike. Where a state is a product, what
+  # enters it is decayed to the end of a chunk first, and chunks differ.
   assert_close(got[0][1], want[0][1], 2**-7 if name in _ROUNDED else 1e-5)
   # What is in bfloat16 is rounded, here and there by one of 8 bits; in some
   # gradients twice.
