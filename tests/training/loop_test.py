@@ -312,7 +312,8 @@ def finish(workdir):
   assert done.returncode == 0, done.stderr
   # Where stderr is no terminal: that it begins, or goes on, and nothing else.
   begun = r"(toy: goes on after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
-  word = begun + r"(toy +\d+%  .*  evaluating\n)?"
+  # The speed is there once two reports have come.
+  word = begun + r"(toy +\d+%  (.*  )?evaluating\n)?"
   assert re.fullmatch(word, done.stderr)
   return done.stdout
 
