@@ -12,6 +12,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.recurrence import causal_convolution as causal_convolution
   from jaxseq.recurrence import convolution as convolution
+  from jaxseq.recurrence import delta as delta
   from jaxseq.recurrence import exact_attention as exact_attention
   from jaxseq.recurrence import gated as gated
   from jaxseq.recurrence import linear as linear
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     causal_conv_step as causal_conv_step,
   )
   from jaxseq.recurrence.convolution import fft_convolution as fft_convolution
+  from jaxseq.recurrence.delta import delta_scan as delta_scan
+  from jaxseq.recurrence.delta import delta_step as delta_step
+  from jaxseq.recurrence.delta import dplr_scan as dplr_scan
+  from jaxseq.recurrence.delta import dplr_step as dplr_step
   from jaxseq.recurrence.exact_attention import (
     softmax_attention as softmax_attention,
   )

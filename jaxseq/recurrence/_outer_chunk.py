@@ -22,6 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _episodes
 from jaxseq.recurrence import _outer_forms
 from jaxseq.recurrence import _resets
 from jaxseq.recurrence import linear
@@ -39,9 +40,12 @@ def run(
     return _sequential(x, state, reset)
   if method == "associative":
     return _associative(x, state, reset)
-  masks = _masks(reset, x.v.shape[-2])
+  masks = _episodes.masks(reset, x.v.shape[-2])
   if reset is not None:
-    x, state, bad_rows, bad_state = _set_aside(x, state, masks)
+    (q,), (k, v), a, state, bad_rows, bad_state = _episodes.set_aside(
+      (x.q,), (x.k, x.v), x.a, state, masks
+    )
+    x = _outer_forms.Inputs(q, k, v, a)
   if x.a is None or x.a.shape[-1] == 1:
     o, state = _outer_forms.scalar(x, state, masks)
   else:
@@ -98,51 +102,3 @@ def _associative(x, state, reset):
   q = jnp.broadcast_to(x.q, (*lead, C, K))
   o = _contractions.dot(q[..., None, :], states, -1, -2)[..., 0, :]
   return o, final.reshape(state.shape)
-
-
-def _masks(reset, C):
-  """Pairs within one episode, the earlier element first."""
-  pairs = jnp.tril(jnp.ones((C, C), bool))[None, None]
-  if reset is None:
-    return _outer_forms.Masks(pairs, None, None, None)
-  episode = jnp.cumsum(reset, axis=-1, dtype=jnp.int32)[:, None, :, None]
-  last = episode[..., -1:, :]
-  pairs = pairs & (episode == episode.swapaxes(-1, -2))
-  return _outer_forms.Masks(pairs, episode == 0, episode == last, last == 0)
-
-
-def _set_aside(x, state, masks):
-  """Takes what is not finite out of the products.
-
-  In a matrix product 0 * nan is nan: what one episode holds would reach all.
-  So elements with infinite or undefined entries are replaced by zeros, and the
-  outputs and the state that depend on them become nan afterwards.
-
-  Also returned: bad_rows [B, R, C, 1] and bad_state [B, R, 1, 1].
-  """
-
-  def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):
-    # Counted by a product: see `_sum`.
-    return _contractions.sum_over(test(leaf).astype(leaf.dtype), -1) > 0
-
-  bad_q, bad_element = bad(x.q), bad(x.k) | bad(x.v)
-  if x.a is not None:  # A decay of exp(-inf) = 0 is a decay.
-    bad_element |= bad(x.a, lambda a: jnp.isnan(a) | (a == jnp.inf))
-  bad_before = bad(state).any(axis=-2, keepdims=True)
-  # [B, C, C] and [B, C, R]: one product for all heads.
-  pairs = masks.pairs[:, 0].astype(x.v.dtype)
-  elements = bad_element[..., 0].swapaxes(1, 2).astype(x.v.dtype)
-  seen = _contractions.dot(pairs, elements, -1, -2).swapaxes(1, 2)
-  bad_rows = (seen[..., None] > 0) | bad_q | (bad_before & masks.enter)
-  bad_state = (bad_element & masks.leave).any(axis=-2, keepdims=True)
-  bad_state |= bad_before & masks.through
-
-  def clean(leaf):
-    finite = jnp.isfinite(leaf)
-    return jnp.where(finite, leaf, jnp.zeros((), leaf.dtype))
-
-  a = x.a
-  if a is not None:
-    a = jnp.where(jnp.isnan(a) | (a == jnp.inf), 0, a)
-  x = _outer_forms.Inputs(clean(x.q), clean(x.k), clean(x.v), a)
-  return x, clean(state), bad_rows, bad_state

@@ -64,10 +64,17 @@ def log_decay_sums(a: jax.Array) -> Sums:
   return Sums(_over_time(triangle, high), _over_time(triangle, a - high))
 
 
-def d_log_decay(d_sums: jax.Array, a: jax.Array) -> jax.Array:
-  """From cotangents of the sums to those of the log-decays, [..., C, A]."""
+def d_log_decay(
+  d_sums: jax.Array, a: jax.Array, early: jax.Array | None = None
+) -> jax.Array:
+  """From cotangents of the sums to those of the log-decays, [..., C, A].
+
+  `early` is the part in `d_sums` of those without their own element's decay.
+  """
   C = a.shape[-2]
   da = _over_time(jnp.triu(jnp.ones((C, C), d_sums.dtype)), d_sums)
+  if early is not None:
+    da = da - early
   return jnp.where(a < _lowest(a.dtype), 0, da)
 
 

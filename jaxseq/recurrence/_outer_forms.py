@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence import _contractions
+from jaxseq.recurrence import _episodes
 from jaxseq.recurrence import _outer_decays
 
 sum_over = _contractions.sum_over
@@ -30,15 +31,6 @@ class Inputs(NamedTuple):
   k: jax.Array
   v: jax.Array
   a: jax.Array | None
-
-
-class Masks(NamedTuple):
-  """Which elements see which, in the presence of resets."""
-
-  pairs: jax.Array  # [B|1, 1, C, C], element t sees element j
-  enter: jax.Array | None  # [B, 1, C, 1], t sees the state before the chunk
-  leave: jax.Array | None  # [B, 1, C, 1], the state after the chunk sees j
-  through: jax.Array | None  # [B, 1, 1, 1], one state sees the other
 
 
 def _ends(x, masks, sums):
@@ -62,7 +54,7 @@ def _ends(x, masks, sums):
 
 @jax.custom_vjp
 def scalar(
-  x: Inputs, state: jax.Array, masks: Masks
+  x: Inputs, state: jax.Array, masks: _episodes.Masks
 ) -> tuple[jax.Array, jax.Array]:
   """A decay per head, or none: the pairs' decays [C, C] multiply q k^T."""
   dot = _product(x)
@@ -136,7 +128,7 @@ scalar.defvjp(_scalar_forward, _scalar_backward)
 
 @jax.custom_vjp
 def vector(
-  x: Inputs, state: jax.Array, masks: Masks
+  x: Inputs, state: jax.Array, masks: _episodes.Masks
 ) -> tuple[jax.Array, jax.Array]:
   """A decay per channel of the keys: it cannot be taken out of q k^T."""
   return _vector_forward(x, state, masks)[0]

@@ -151,6 +151,28 @@ def outer_scan_heads(q, k, v, decay=None, init=None, *, reset=None):
   return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)
 
 
+def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None):
+  """Outputs q_t S_t over S_t = D + k_t (v_t - read_t D)^T, D = exp(decay) S."""
+  decay = jnp.zeros_like(k[..., :1]) if decay is None else decay
+  a = jnp.exp(decay) * read
+  return dplr_scan(q, k, v, a, -k, decay, init, reset=reset)
+
+
+def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
+  """Outputs q_t S_t over S_t = (exp(decay_t) + b_t a_t^T) S_{t-1} + k_t v_t^T."""
+
+  def step(S, q, k, v, a, b, decay):
+    read = jnp.einsum("...k,...kv->...v", a, S)
+    if decay is not None:
+      S = jnp.exp(decay)[..., None] * S
+    S = S + b[..., None] * read[..., None, :] + k[..., None] * v[..., None, :]
+    return S, jnp.einsum("...k,...kv->...v", q, S)
+
+  init = _begin(init, (*v.shape[:-2], k.shape[-1], v.shape[-1]), k, v)
+  elements = q, k, v, a, b, decay
+  return over_time(step, init, elements, reset, axis=v.ndim - 2)
+
+
 def _average(shape, v, sink=None):
   """Averages of no values `v`, or of a sink."""
   m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)

@@ -42,7 +42,7 @@ def run(
   """
   function, options = getattr(recurrence, case.name), dict(case.options)
   if mesh is None:
-    if case.name.startswith(("outer", "softmax")):
+    if case.name.startswith(("delta", "dplr", "outer", "softmax")):
       options["method"] = "sequential"  # Compiles fast.
   else:
     options |= {"axis": "sp", "exchange": exchange}
@@ -195,6 +195,26 @@ def _outer_heads(normal, phases, rows, time, with_decay=True):
   return Case("outer_scan_heads", timed, fixed, {})
 
 
+def _delta(normal, phases, rows, time, channels=1):
+  del phases
+  timed = {name: normal(rows, time, 2) for name in ("q", "k", "read")}
+  timed |= {
+    "v": normal(rows, time, 3),
+    "decay": -jnp.exp(normal(rows, time, channels)),
+  }
+  return Case("delta_scan", timed, {"init": normal(rows, 2, 3)}, {})
+
+
+def _dplr(normal, phases, rows, time):
+  del phases
+  timed = {name: normal(rows, time, 2) for name in "qkab"}
+  timed |= {
+    "v": normal(rows, time, 3),
+    "decay": -jnp.exp(normal(rows, time, 2)),
+  }
+  return Case("dplr_scan", timed, {"init": normal(rows, 2, 3)}, {})
+
+
 def _softmax(normal, phases, rows, time):
   del phases
   timed = {"scores": 5 * normal(rows, time), "values": normal(rows, time, 3)}
@@ -217,6 +237,9 @@ def _softmax_outer(normal, phases, rows, time, **options):
 
 
 _MAKERS = {
+  "delta": _delta,
+  "delta_per_channel": functools.partial(_delta, channels=2),
+  "dplr": _dplr,
   "linear": _linear,
   "linear_reverse": functools.partial(_linear, reverse=True),
   "lti": _lti,

@@ -22,6 +22,7 @@ _QUICK = (
   "lti",
   "selective",
   "outer_heads",
+  "delta",
 )
 # Those of a kind whose other members are slow tests.
 _FLOAT32 = ("outer_no_decay", 3)

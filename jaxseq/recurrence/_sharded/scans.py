@@ -172,6 +172,39 @@ def outer_scan_heads(
   return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
 
 
+def delta_scan(
+  run: Run, x, init, *, reset, axis: str, exchange: str
+) -> tuple[jax.Array, jax.Array]:
+  """The delta rules, `x` being `Tied` or `General` inputs.
+
+  A chunk is an affine map of states, S -> M S + N, with a dense M. The columns
+  of a state do not know of each other: one scan from [0, 1] with values [v, 0]
+  ends in [N, M], and its outputs are those from zeros and what the entering
+  state is read with. It runs before the exchange, and nothing is done twice.
+  """
+  begin = init
+  x, init, reset = prefix.vary(axis, x, init, reset)
+  given = [leaf for leaf in (*x, init) if leaf is not None]
+  out = jnp.result_type(x.q, x.k, x.v)
+  dtype = jnp.result_type(*given, jnp.float32)
+  x = jax.tree.map(lambda leaf: leaf.astype(dtype), x)
+  dk, dv = x.k.shape[-1], x.v.shape[-1]
+  nothing = jnp.zeros_like(x.v, shape=(*x.v.shape[:-1], dk))
+  eye = jnp.eye(dv + dk, dtype=dtype)[dv:]
+  state = jnp.zeros_like(x.v, shape=(*x.v.shape[:-2], dk, dv + dk)) + eye
+  x = x._replace(v=jnp.concatenate([x.v, nothing], axis=-1))
+  o, state = run(x, state, reset)
+  through = None if reset is None else ~jnp.any(reset, axis=-1)
+  summary = Decayed(through, state[..., dv:], state[..., :dv])
+  combine = summaries.combine_affine
+  where = {"axis": axis, "exchange": exchange}
+  state, chunks = _entering(summary, init, combine, **where)
+  seen = jnp.einsum("...tk,...kv->...tv", o[..., dv:], state)
+  o = o[..., :dv] + summaries.entered(_before_resets(reset), seen)
+  last = summaries.advance_affine(summary, state)
+  return o.astype(out), _final(chunks, begin, combine, last, axis=axis)
+
+
 def _entering(summary: Decayed, init: PyTree, combine, **options):
   """The state that enters this device's chunk; and all chunks, if gathered."""
   zeros = jax.tree.map(jnp.zeros_like, summary)

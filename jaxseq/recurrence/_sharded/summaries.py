@@ -114,6 +114,19 @@ def advance_outer(chunk: Decayed, state: jax.Array) -> jax.Array:
   return entered(chunk.through, state) + chunk.state
 
 
+def combine_affine(left: Decayed, right: Decayed, hops: int) -> Decayed:
+  """The operator of a dense map `decay` and a state."""
+  del hops
+  through = all_through(left, right)
+  decay = entered(right.through, right.decay @ left.decay)
+  return Decayed(through, decay, advance_affine(right, left.state))
+
+
+def advance_affine(chunk: Decayed, state: jax.Array) -> jax.Array:
+  """The state after a chunk from the one before it."""
+  return entered(chunk.through, chunk.decay @ state) + chunk.state
+
+
 def selective(state: jax.Array, delta: jax.Array, reset) -> Decayed:
   """Of `selective_scan`, with its state: sums of delta tell the decay."""
   through, kept = through_and_kept(reset)

@@ -47,7 +47,8 @@ def choose(
       "selective" (rows, time, d, n), "outer" and "outer_per_channel" (rows,
       time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time, dk, dv),
       "gated" (rows, time, heads, features), "window" (rows, time, heads,
-      features, window), "dplr" (channels, states, frequencies).
+      features, window), "delta" (rows, time, dk, dv), "dplr" (channels, states,
+      frequencies).
     method: "auto", or a name, which stays: then its sizes are decided.
 
   Returns:
@@ -243,6 +244,12 @@ def _outer(platform, method, shape, per_channel=False):
   return method, {"chunk_size": min(time, size)}
 
 
+def _delta(platform, method, shape):
+  """Matrix products, whose chunks are those of other matrix states."""
+  rows, time, dk, dv = shape
+  return _outer(platform, method, (rows, time, 1, dk, dv))
+
+
 def _softmax(platform, method, shape):
   """As a linear recurrence, in chunks of sums that are held together.
 
@@ -307,6 +314,7 @@ def _dplr(platform, method, shape):
 
 
 _OPS = {
+  "delta": _delta,
   "dplr": _dplr,
   "linear": _linear,
   "lti": _lti,
