@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers import contract as contract
   from jaxseq.mixers import discretize as discretize
   from jaxseq.mixers import elman as elman
+  from jaxseq.mixers import gated_deltanet as gated_deltanet
   from jaxseq.mixers import gru as gru
   from jaxseq.mixers import hippo as hippo
   from jaxseq.mixers import lightnet as lightnet

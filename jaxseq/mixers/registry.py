@@ -73,6 +73,7 @@ _MIXERS = _registry.Registry(
     "aaren": "jaxseq.mixers.aaren",
     "attention": "jaxseq.mixers.attention",
     "elman": "jaxseq.mixers.elman",
+    "gated_deltanet": "jaxseq.mixers.gated_deltanet",
     "gru": "jaxseq.mixers.gru",
     "lightnet": "jaxseq.mixers.lightnet",
     "linear_attention": "jaxseq.mixers.linear_attention",

@@ -45,7 +45,7 @@ def _diagonal(A, block, below):
 
 
 def _substituted(A):
-  """Row after row: each of the inverse is that of I less A times those above."""
+  """Row by row: each of the inverse is that of I less A times those above."""
   size = A.shape[-1]
   eye = jnp.eye(size, dtype=A.dtype)
   rows = jnp.broadcast_to(eye[:1], (*A.shape[:-2], 1, size))

@@ -159,7 +159,7 @@ def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None):
 
 
 def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
-  """Outputs q_t S_t over S_t = (exp(decay_t) + b_t a_t^T) S_{t-1} + k_t v_t^T."""
+  """Outputs q_t S_t; S_t = (exp(decay_t) + b_t a_t^T) S_{t-1} + k_t v_t^T."""
 
   def step(S, q, k, v, a, b, decay):
     read = jnp.einsum("...k,...kv->...v", a, S)
