@@ -176,7 +176,7 @@ def test_a_seed_that_has_stopped_may_diverge(tmp_path):
     del batch, key
     w = variables["params"]["w"]
     # Four below the valley, where every seed has stopped, nothing is finite.
-    return jnp.where(w > -4, w, jnp.nan * w), supervised.Loss({}, {}, carry)
+    return w * jnp.where(w > -4, 1.0, jnp.nan), supervised.Loss({}, {}, carry)
 
   arm.problem.loss = loss
   results = run.train(_config(), tmp_path, {"one": arm})
