@@ -88,12 +88,13 @@ def arm(
       ]
     )
     if draw:
+      entropies = metrics.entropies(factors)
       pictures.information_map(
         directory / "information_map.png",
-        metrics.information_matrix(codes[0][0], factors)
-        / metrics.entropies(factors),
+        metrics.information_matrix(codes[0][0], factors) / entropies,
         factors=splits.info.factors.names,
-        title=f"Share of a factor's entropy, MIG {scores['mig'][0]:.3f}",
+        title=f"What coordinates tell of factors: MIG {scores['mig'][0]:.3f}",
+        note=_bias(factors, entropies),
       )
   if config.adaptation is not None:
     ranges = config.model.ranges()
@@ -266,17 +267,21 @@ def _draw(vae, variables, splits, directory):
   def means(part):
     return evaluation.encode(vae, variables, part)[0]
 
-  first = means(base.take(base.host(splits.test), np.arange(1)))
+  first = base.take(base.host(splits.test), np.arange(1))
+  # What is decoded beyond the end of the window was never trained.
+  end = vae.length if first.lengths is None else int(first.lengths[0])
   traversal, reference = (
-    jax.jit(functools.partial(decode, vae, variables))(first[0])
+    jax.jit(functools.partial(decode, vae, variables))(means(first)[0])
     for decode in (traversals, autoencoder.generate)
   )
-  effects = diagnostics.traversal_effect(traversal, reference)
+  effects = diagnostics.traversal_effect(traversal[:, :, :end], reference[:end])
   pictures.traversal_grid(
     directory / "traversal.png",
     np.asarray(traversal),
     names=[f"z{i}\n{effect:.2g}" for i, effect in enumerate(effects)],
-    title="One coordinate moves; below its name, how much that changes",
+    title="Each coordinate moves alone (below its name: mean squared change)",
+    length=end,
+    channels=splits.info.channels,
   )
   if len(vae.config.segments) == 2:
     chosen = contrasting(splits)
@@ -284,8 +289,26 @@ def _draw(vae, variables, splits, directory):
     swapped = decode(means(chosen))
     names = _names(chosen, splits.info)
     pictures.swap_grid(
-      directory / "swap.png", np.asarray(swapped), rows=names, columns=names
+      directory / "swap.png",
+      np.asarray(swapped),
+      rows=names,
+      columns=names,
+      lengths=chosen.lengths,
+      channels=splits.info.channels,
     )
+
+
+def _bias(factors, entropies):
+  """Returns a sentence on how much of a share the estimate makes up."""
+  shares = [
+    metrics.information_bias(len(factors), 20, len(np.unique(levels))) / entropy
+    for levels, entropy in zip(factors.T, entropies)
+  ]
+  return (
+    f"Estimated from {len(factors):,} windows: shares up to "
+    f"{max(shares):.2g} are what coordinates\nshow that tell nothing "
+    "(the estimate's bias)."
+  )
 
 
 def _names(windows, info):

@@ -136,7 +136,10 @@ class Arm:
       gif = "not drawn, observations are no images"
     elif kept:
       try:
-        gif = gifs.write_gif(directory / GIF, played[0].frames)
+        frames, length = played[0].frames, int(played[0].lengths[0])
+        gif = gifs.write_gif(directory / GIF, frames, length)
+        if len(frames) < length:
+          gif = f"{gif}, its first {len(frames):,} of {length:,} steps"
       except ModuleNotFoundError as error:
         gif = f"not drawn, {error.name} is not installed"
     return {
