@@ -14,11 +14,14 @@ network, and its read-out compares them.
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
+from jaxseq.tasks import classification_figures
+from jaxseq.tasks import confusion
 from jaxseq.tasks import regression
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
@@ -57,7 +60,15 @@ def make_arms(
       arm = base.arm_config(config, name)
       problem = classification.Problem(arm, splits)
       made[name] = base.make_arm(
-        config, arm, problem, "accuracy", unit, better="higher"
+        config,
+        arm,
+        problem,
+        "accuracy",
+        unit,
+        better="higher",
+        figures=functools.partial(
+          confusion.figures, classes=splits.info.classes
+        ),
       )
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
@@ -74,13 +85,19 @@ def main(argv: list[str]) -> None:
   with _PROGRAM.setup() as config:
     splits = config.load()
     made = make_arms(config, splits)
-  columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
+    directory = _PROGRAM.open_directory(config)
+  columns = {
+    "accuracy": "accuracy",
+    "test_loss": "loss (nats)",
+    "ece": "calibration error",
+  }
   if splits.info.num_classes is None:
     columns = {"mse": "mean squared error", "test_loss": "loss"}
   title = f"{config.data}: {next(iter(columns.values()))} on the test set"
-  _PROGRAM.compare(
-    config, made, title=title, subject=config.data, columns=columns
+  results = _PROGRAM.compare(
+    config, made, directory, title=title, subject=config.data, columns=columns
   )
+  classification_figures.show(directory, results, draw=_PROGRAM.mode == "train")
 
 
 if __name__ == "__main__":
