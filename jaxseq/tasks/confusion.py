@@ -1,4 +1,4 @@
-"""What classifiers take for what, and how sure they are of it.
+"""Counts of what classifiers take for what, and of how sure they are of it.
 
 `count` counts batches on the device; the rest makes figures of the counts of
 all seeds: those of each class, and the calibration (Guo et al.,

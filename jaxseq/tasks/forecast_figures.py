@@ -103,8 +103,7 @@ def draw_forecasts(
   picture = plots.learning_curves(
     directory / "forecasts.png",
     panels,
-    xlabel="steps after the end of the input, "
-    "from the middle of the test span on",
+    xlabel="steps after the end of the input",
     ylabel="standardized value",
   )
   print(f"Forecasts: {picture or 'not drawn'}")
