@@ -62,11 +62,15 @@ def make_arms(
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
       problem = classification.Problem(arm, splits)
-      made[name] = base.make_arm(config, arm, problem, "accuracy", unit)
+      made[name] = base.make_arm(
+        config, arm, problem, "accuracy", unit, better="higher"
+      )
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
       problem = regression.Problem(arm, splits)
-      made[name] = base.make_arm(config, arm, problem, "mse", unit)
+      made[name] = base.make_arm(
+        config, arm, problem, "mse", unit, better="lower"
+      )
   return made
 
 
@@ -90,6 +94,7 @@ def main(argv: list[str]) -> None:
     made,
     directory,
     title=title,
+    subject=config.data,
     columns=columns,
     each=run_models.writer(_PROGRAM, config, directory, kind, made, splits),
   )

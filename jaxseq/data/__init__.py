@@ -37,6 +37,8 @@ if TYPE_CHECKING:
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import preparation as preparation
+  from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
   from jaxseq.data import text as text
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
   from jaxseq.data.datasets import carve_valid as carve_valid
   from jaxseq.data.datasets import take as take
   from jaxseq.data.padding import pad_sequences as pad_sequences
+  from jaxseq.data.preparation import Examples as Examples
+  from jaxseq.data.preparation import Preparation as Preparation
   from jaxseq.data.registry import load as load
   from jaxseq.data.registry import loader as loader
   from jaxseq.data.registry import names as names
