@@ -23,6 +23,7 @@ _CHOOSING = {
   "valid_accuracy": True,
   "valid_mse": False,
   "valid_nll": False,
+  "valid_neg_elbo": False,
   "bits_per_token": False,
 }
 
