@@ -32,6 +32,7 @@ Kind = Literal["series", "forecast", "text", "events", "images", "tokens"]
 READERS = _registry.Registry(
   "reader",
   {
+    "table": "jaxseq.data.series_table:read_examples",
     "ts": "jaxseq.data.files.uea:read_examples",
   },
 )
@@ -67,6 +68,7 @@ class Preparation:
     channels: names of the raw channels, before any that marks missing values.
     classes: names of the classes, or of the marks of events.
     targets: names of the numbers to predict, of a regression.
+    stepwise: whether there is such a number at every element of a series.
     mean: of each channel, which is subtracted; None leaves values as they are.
     deviation: of each channel, which then divides; above 0.
     target_mean: of each target likewise.
@@ -93,6 +95,7 @@ class Preparation:
   channels: tuple[str, ...] | None = None
   classes: tuple[str, ...] | None = None
   targets: tuple[str, ...] | None = None
+  stepwise: bool = False
   mean: tuple[float, ...] | None = None
   deviation: tuple[float, ...] | None = None
   target_mean: tuple[float, ...] | None = None
@@ -165,7 +168,9 @@ class Preparation:
       lengths: (n,), elements that count, of a padded array.
       times: of series with gaps, when each element is: one array (time_i,) of
         numbers for each of them. Of events the same, and `values` are marks.
-      targets: (n, ...) classes or numbers in the file's units; unknown if None.
+      targets: (n,) classes, by name or number, or (n, targets) numbers in the
+        file's units; a sequence of arrays (time_i, targets) where there are
+        some at every element; unknown if None.
 
     Returns:
       The examples; unknown targets are -1, or NaN if they are numbers.
@@ -303,6 +308,7 @@ _FIELDS = {
     "height and width",
     lambda x: isinstance(x, tuple) and len(x) == 2 and all(map(_is_count, x)),
   ),
+  "stepwise": ("True or False", lambda x: isinstance(x, bool)),
   "reader": ("a name", lambda x: isinstance(x, str)),
   "reader_options": ("an object", lambda x: isinstance(x, Mapping)),
 }

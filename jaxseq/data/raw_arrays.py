@@ -38,7 +38,7 @@ def series(
   length = max(max(map(len, scaled), default=0), preparation.length or 0)
   inputs, lengths = padding.pad_sequences(scaled, length)
   part = datasets.ArrayDataset(
-    inputs, _targets(preparation, targets, len(rows)), lengths
+    inputs, _targets(preparation, targets, len(rows), lengths, length), lengths
   )
   part = missing_values.fill(
     part, preparation.missing, preparation.fill, channels=preparation.channels
@@ -267,7 +267,7 @@ def class_numbers(
   return np.array([places[word] for word in words], np.int32)
 
 
-def _targets(preparation, targets, count):
+def _targets(preparation, targets, count, lengths=None, time=None):
   """Classes by their names or numbers, numbers standardized, or unknown."""
   if preparation.targets is None:
     if targets is None:
@@ -275,10 +275,21 @@ def _targets(preparation, targets, count):
     _validate.shape("targets", targets, (count,))
     return class_numbers(targets, preparation.classes)
   width = len(preparation.targets)
+  stepwise = preparation.stepwise and time is not None
   if targets is None:
-    return np.full((count, width), np.nan, np.float32)
-  _validate.shape("targets", targets, (count, width))
-  return preparation.standardize_targets(np.asarray(targets, np.float64))
+    shape = (count, time, width) if stepwise else (count, width)
+    return np.full(shape, np.nan, np.float32)
+  if not stepwise:
+    _validate.shape("targets", targets, (count, width))
+    return preparation.standardize_targets(np.asarray(targets, np.float64))
+  if len(targets) != count:
+    expected = f"one array for each of the {count} series"
+    raise _validate.error("targets", f"{len(targets)} arrays", expected)
+  rows = [np.asarray(row, np.float64) for row in targets]
+  for number, (row, length) in enumerate(zip(rows, lengths)):
+    _validate.shape(f"targets of series {number}", row, (int(length), width))
+  scaled = [preparation.standardize_targets(row) for row in rows]
+  return padding.pad_sequences(scaled, time)[0]
 
 
 def _listed(values, lengths):

@@ -62,6 +62,7 @@ SETS = _registry.Registry(
     "seasonal_factors": "jaxseq.data.factors:seasonal",
     "self_correcting": "jaxseq.data.point_processes:self_correcting",
     "speech_commands": "jaxseq.data.files.speech_commands:load",
+    "table": "jaxseq.data.series_table:load",
     "tecator": "jaxseq.data.series:tecator",
     "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.files.uea:load",
