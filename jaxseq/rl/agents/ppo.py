@@ -7,7 +7,7 @@ static. A whole run is one program,
     runner, metrics = ppo.train(config, runner, config.num_updates)
 
 or chunks of updates with logging and checkpoints between them. Learning rates
-and coefficients may differ between the runs of a program, see `common.override`.
+and coefficients may differ between runs of a program, see `common.override`.
 
 The loop is that of Lu et al., "Structured State Space Models for In-Context
 Reinforcement Learning", arXiv:2303.03982, with one addition: an episode that
