@@ -56,11 +56,15 @@ def make_arms(
     if splits.info.num_classes is not None:
       arm = base.arm_config(config, name)
       problem = classification.Problem(arm, splits)
-      made[name] = base.make_arm(config, arm, problem, "accuracy", unit)
+      made[name] = base.make_arm(
+        config, arm, problem, "accuracy", unit, better="higher"
+      )
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
       problem = regression.Problem(arm, splits)
-      made[name] = base.make_arm(config, arm, problem, "mse", unit)
+      made[name] = base.make_arm(
+        config, arm, problem, "mse", unit, better="lower"
+      )
   return made
 
 
@@ -74,7 +78,9 @@ def main(argv: list[str]) -> None:
   if splits.info.num_classes is None:
     columns = {"mse": "mean squared error", "test_loss": "loss"}
   title = f"{config.data}: {next(iter(columns.values()))} on the test set"
-  _PROGRAM.compare(config, made, title=title, columns=columns)
+  _PROGRAM.compare(
+    config, made, title=title, subject=config.data, columns=columns
+  )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import Any
 
+import jax
+
 from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
@@ -105,7 +107,7 @@ def _train(config, directory, names, made, each):
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
     results[name] = finite.hide(report, lost, config.num_seeds)
-    each(name, program.num_updates * program.steps_per_update, part)
+    each(name, _updates(program, part) * program.steps_per_update, part)
   return results, failed
 
 
@@ -127,7 +129,8 @@ def train_program(
     label: in front of the progress bar.
 
   Returns:
-    The state after the last update, and what has failed of which arm.
+    The state after the last update, or with the variables that were best on
+    validation where there is early stopping; and what has failed of which arm.
 
   Raises:
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
@@ -166,7 +169,10 @@ def train_program(
         label=label,
       ),
       guard=guard,
+      rule=program.rule,
     )
+  if program.rule is not None:
+    state = program.rule.chosen(state)
   return state, {} if guard is None else guard.failed
 
 
@@ -207,11 +213,19 @@ def evaluate(
   return results
 
 
+def _updates(program, state):
+  """Returns how many updates have been made; early stopping makes fewer."""
+  if program.rule is None:
+    return program.num_updates
+  return int(jax.device_get(state.update).max())
+
+
 def _guard(config, program, names):
   """Returns what looks for numbers that are not finite in arms."""
   losses = () if config.on_nonfinite == "skip" else program.losses
+  stopped = None if program.rule is None else program.rule.stopped
   return finite.Guard(
-    names, config.num_seeds, program.trained, program.broken, losses
+    names, config.num_seeds, program.trained, program.broken, losses, stopped
   )
 
 
@@ -231,6 +245,8 @@ def restore(
   config: arms.Arms, directory: pathlib.Path, name: str, arm: arms.Arm
 ) -> tuple[int, PyTree]:
   """Returns the step and the state of an arm's newest checkpoint.
+
+  Where there is early stopping its variables are those best on validation.
 
   Args:
     config: the comparison.
@@ -253,7 +269,8 @@ def restore_program(
     found = checkpointer.restore(program.template())
   if found is None:
     raise errors.UserError(f"{str(place)!r} holds no checkpoint: train first")
-  return found
+  step, state = found
+  return step, state if program.rule is None else program.rule.chosen(state)
 
 
 def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
