@@ -30,7 +30,7 @@ def main(
   made: Mapping[str, arms.Arm],
   mode: str,
   *,
-  each: run.Each = lambda name, step, state: None,
+  each: run.Each = lambda name, step, state, report: None,
   **options: Any,
 ) -> run.Results:
   """Trains and measures, or only measures, and shows the results.

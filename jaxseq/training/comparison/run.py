@@ -25,9 +25,9 @@ from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import processes
 
 Results = dict[str, dict[str, Any]]
-# Called with the name of an arm, its step and the state of its seeds, once it
-# is measured; with several processes, on each.
-Each = Callable[[str, int, Any], None]
+# Called with the name of an arm, its step, the state of its seeds and what it
+# reports, once it is measured; with several processes, on each.
+Each = Callable[[str, int, Any, dict[str, Any]], None]
 
 
 class Failed(finite.NotFinite):
@@ -47,7 +47,7 @@ def train(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
 ) -> Results:
   """Trains all arms from where they are, and measures them.
 
@@ -107,7 +107,8 @@ def _train(config, directory, names, made, each):
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
     results[name] = finite.hide(report, lost, config.num_seeds)
-    each(name, _updates(program, part) * program.steps_per_update, part)
+    steps = _updates(program, part) * program.steps_per_update
+    each(name, steps, part, results[name])
   return results, failed
 
 
@@ -180,7 +181,7 @@ def evaluate(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
   names: Iterable[str] | None = None,
 ) -> Results:
   """Measures the newest checkpoints of arms.
@@ -207,7 +208,7 @@ def evaluate(
     report = made[name].report(program, state, directory / name, None)
     report = finite.hide(report, lost, config.num_seeds)
     results[name] = {"step": step, **report}
-    each(name, step, state)
+    each(name, step, state, results[name])
     # Freed before the next one is restored.
     del program, state
   return results
