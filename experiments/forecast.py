@@ -79,7 +79,9 @@ def make_arms(
       arm = arm_config(config, name)
       problem = forecasting.Problem(arm, spans)
       key = f"{name}-{horizon}"
-      made[key] = base.make_arm(config, arm, problem, "mse", "windows")
+      made[key] = base.make_arm(
+        config, arm, problem, "mse", "windows", better="lower"
+      )
   return made
 
 
@@ -87,12 +89,11 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    series = {
-      horizon: forecasting.spans(
-        config.load(input_length=config.input_length, horizon=horizon)
-      )
+    splits = {
+      horizon: config.load(input_length=config.input_length, horizon=horizon)
       for horizon in config.horizons
     }
+    series = {h: forecasting.spans(each) for h, each in splits.items()}
     baselines = {
       horizon: forecasting.baselines(spans, config.period)
       for horizon, spans in series.items()
@@ -105,6 +106,7 @@ def main(argv: list[str]) -> None:
     made,
     directory,
     title=f"{config.data}: errors on the test span",
+    subject=f"{config.data}, horizon {longest}",
     columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
     baselines={
       f"{name}-{horizon}": metrics
@@ -114,7 +116,9 @@ def main(argv: list[str]) -> None:
     drawn=[f"{name}-{longest}" for name in config.arms],
     levels={
       f"{name}-{longest}": metrics["mse"]
-      for name, metrics in baselines[longest].items()
+      for name, metrics in forecasting.baselines(
+        series[longest], config.period, "valid"
+      ).items()
     },
   )
   if _PROGRAM.mode == "train":
@@ -124,6 +128,7 @@ def main(argv: list[str]) -> None:
       {name: arm_config(config, name) for name in config.arms},
       made,
       series[longest],
+      splits[longest].info.channels,
     )
     forecast_figures.draw_horizons(config, directory, results, baselines)
 

@@ -207,7 +207,7 @@ def comparison(
   keys = [key for key in pictures.METRICS if key != "information_bias"]
   for name, row in results.items():
     rows = scalars.read(directory / name)
-    columns = {x: scalars.column(rows, x) for x in ("mi", "tc", "dwkl")}
+    columns = {x: _watched(rows, x) for x in ("mi", "tc", "dwkl")}
     runs[name] = {part: values for part, (_, values) in columns.items()}
     runs[name]["steps"] = columns["mi"][0]
     known[name] = {key: row[key] for key in keys if key in row}
@@ -244,13 +244,19 @@ def show_details(results: Mapping[str, Mapping[str, Any]]) -> None:
     tables.show(["arm", "segment", *probes.COLUMNS], rows, title)
 
 
+def _watched(rows, metric):
+  """The column of a metric, of validation windows where there are some."""
+  found = scalars.column(rows, f"valid_{metric}")
+  return found if len(found[0]) else scalars.column(rows, metric)
+
+
 def _draw(vae, variables, splits, directory):
   """Draws the first seed's KL over training, traversals and swaps."""
   rows = []
   if (directory / scalars.FILE).exists():
     rows = scalars.read(directory)
   size = vae.config.latent
-  columns = [scalars.column(rows, f"kl_d/{i}") for i in range(size)]
+  columns = [_watched(rows, f"kl_d/{i}") for i in range(size)]
   steps = columns[0][0]
   if len(steps):
     kl = np.stack([np.atleast_2d(values)[0] for _, values in columns], axis=1)

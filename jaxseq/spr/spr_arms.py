@@ -97,6 +97,7 @@ class Arm:
   agent: spr_agent.Config
 
   metric: ClassVar[tuple[str, ...]] = ("episode_return", "loss")
+  part: ClassVar[arms.Part] = ""
   examples: ClassVar[int] = 1
   unit: ClassVar[str] = "steps"
   stack: ClassVar[None] = None
