@@ -25,9 +25,9 @@ from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import processes
 
 Results = dict[str, dict[str, Any]]
-# Called with the name of an arm, its step and the state of its seeds, once it
-# is measured; with several processes, on each.
-Each = Callable[[str, int, Any], None]
+# Called with the name of an arm, its step, the state of its seeds and what it
+# reports, once it is measured; with several processes, on each.
+Each = Callable[[str, int, Any, dict[str, Any]], None]
 
 
 class Failed(finite.NotFinite):
@@ -47,7 +47,7 @@ def train(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
 ) -> Results:
   """Trains all arms from where they are, and measures them.
 
@@ -107,7 +107,8 @@ def _train(config, directory, names, made, each):
     if config.on_nonfinite == "skip":
       report[optimizers.SKIPPED] = curves.total(place, optimizers.SKIPPED)
     results[name] = finite.hide(report, lost, config.num_seeds)
-    each(name, _updates(program, part) * program.steps_per_update, part)
+    steps = _updates(program, part) * program.steps_per_update
+    each(name, steps, part, results[name])
   return results, failed
 
 
@@ -135,16 +136,17 @@ def train_program(
   Raises:
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
   """
-  keep, tensorboard = config.keep_checkpoints, config.tensorboard
+  keep = config.keep_checkpoints
+  rows = {"tensorboard": config.tensorboard, "hooks": arms.hooks(config)}
   if len(directories) == 1:
     place = directories[0]
     checkpoints = checkpoint.Checkpointer(
       place / run_directory.CHECKPOINTS, keep=keep
     )
-    metrics = scalars.MetricWriter(place, tensorboard=tensorboard)
+    metrics = scalars.MetricWriter(place, **rows)
   else:
     checkpoints = stacked.Checkpointers(directories, keep=keep)
-    metrics = stacked.MetricWriters(directories, tensorboard=tensorboard)
+    metrics = stacked.MetricWriters(directories, **rows)
   guard = None
   if config.on_nonfinite != "ignore":
     guard = _guard(config, program, [place.name for place in directories])
@@ -179,7 +181,7 @@ def evaluate(
   config: arms.Arms,
   directory: pathlib.Path,
   made: Mapping[str, arms.Arm],
-  each: Each = lambda name, step, state: None,
+  each: Each = lambda name, step, state, report: None,
   names: Iterable[str] | None = None,
 ) -> Results:
   """Measures the newest checkpoints of arms.
@@ -206,7 +208,7 @@ def evaluate(
     report = made[name].report(program, state, directory / name, None)
     report = finite.hide(report, lost, config.num_seeds)
     results[name] = {"step": step, **report}
-    each(name, step, state)
+    each(name, step, state, results[name])
     # Freed before the next one is restored.
     del program, state
   return results
