@@ -32,5 +32,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
   config.data, config.data_options = "forecast_table", own_data.forecast()
   config.update(input_length=48, horizons=(24,))
   if variant == "tiny":
-    supervised.tiny(config, num_seeds=1, horizons=(4,), input_length=8)
+    supervised.tiny(config, num_seeds=1, horizons=(4,), input_length=24)
   return config

@@ -123,8 +123,8 @@ def _on_steps(values, times, steps, place, channels):
     unit = " seconds" if times.dtype.kind == "M" else ""
     raise ValueError(
       f"{place(first + 1)}: got {times[first + 1]}, {gaps[first]:g}{unit} "
-      f"after the time before, expected the usual step of {step:g}{unit}; or the "
-      "option steps = 'insert' (rows that are missing, by whole steps) or "
+      f"after the time before, expected the usual step of {step:g}{unit}; or "
+      "the option steps = 'insert' (rows that are missing, by whole steps) or "
       "'ignore' (one row is one step, such as a working day)."
     )
   rows = np.concatenate([[0], np.cumsum(counts).astype(int)])
