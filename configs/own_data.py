@@ -38,6 +38,22 @@ def forecast(**options: object) -> dict[str, object]:
   }
 
 
+def events(**options: object) -> dict[str, object]:
+  """Returns the options of `jaxseq.data.event_table.load`."""
+  return {
+    "path": "data.csv",
+    **_open("time", "stream", "mark", "delimiter", "start", "split"),
+    "horizon": config_dict.placeholder(float),
+    "window": config_dict.placeholder(float),
+    "unit": "second",
+    "ties": "refuse",
+    "by_time": False,
+    "valid_fraction": 0.1,
+    "test_fraction": 0.2,
+    **options,
+  }
+
+
 def _open(*names: str) -> dict[str, object]:
   """Returns options without a value, which take a string."""
   return {name: config_dict.placeholder(str) for name in names}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_table as event_table
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import forecast_table as forecast_table

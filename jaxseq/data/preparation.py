@@ -33,6 +33,7 @@ READERS = _registry.Registry(
   "reader",
   {
     "forecast_table": "jaxseq.data.forecast_table:read_examples",
+    "event_table": "jaxseq.data.event_table:read_examples",
     "table": "jaxseq.data.series_table:read_examples",
     "ts": "jaxseq.data.files.uea:read_examples",
   },

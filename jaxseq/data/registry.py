@@ -34,6 +34,7 @@ SETS = _registry.Registry(
     "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
     "ett": "jaxseq.data.files.ett:load",
+    "event_table": "jaxseq.data.event_table:load",
     "fashion": "jaxseq.data.images:fashion",
     "forecast_table": "jaxseq.data.forecast_table:load",
     "gunpoint": "jaxseq.data.series:gunpoint",
