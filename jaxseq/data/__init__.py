@@ -30,11 +30,13 @@ if TYPE_CHECKING:
   from jaxseq.data import files as files
   from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
+  from jaxseq.data import frames as frames
   from jaxseq.data import image_folders as image_folders
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
+  from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
   from jaxseq.data import part_splits as part_splits
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
   from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
+  from jaxseq.data import series_splits as series_splits
   from jaxseq.data import series_table as series_table
   from jaxseq.data import series_targets as series_targets
   from jaxseq.data import table_layouts as table_layouts
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
   from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
+  from jaxseq.data import ts_series as ts_series
   from jaxseq.data import watch as watch
   from jaxseq.data import window_features as window_features
   from jaxseq.data.checks import check as check
