@@ -99,6 +99,7 @@ def make_arms(config: Config) -> dict[str, supervised_arms.Arm]:
       problem,
       "accuracy",
       "tokens",
+      better="higher",
       examples=arm.batch_size * time,
       more=lambda *unused, sizes=sizes: sizes,
     )
@@ -115,7 +116,9 @@ def main(argv: list[str]) -> None:
     "accuracy": "test accuracy",
     "state_bytes": "state (bytes)",
   }
-  _PROGRAM.compare(config, made, title=config.task, columns=columns)
+  _PROGRAM.compare(
+    config, made, title=config.task, columns=columns, ylabel="accuracy"
+  )
 
 
 if __name__ == "__main__":

@@ -70,6 +70,12 @@ class Config(base.DataComparison):
         self.mesh,
         "none, as the planner groups the devices; config.devices says how many",
       )
+    if self.early_stopping:
+      raise _validate.error(
+        "early_stopping",
+        self.early_stopping,
+        "0, as the last variables alone are kept",
+      )
 
 
 _PROGRAM = experiment.Experiment("documents", Config, mesh=False)
@@ -108,7 +114,14 @@ def main(argv: list[str]) -> None:
     document_arms.METRIC: "validation",
     "test_bits": "all test documents",
   }
-  _PROGRAM.compare(config, made, title=title, columns=columns)
+  _PROGRAM.compare(
+    config,
+    made,
+    title=title,
+    subject=config.data,
+    columns=columns,
+    ylabel="bits per byte",
+  )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ class Config(supervised_arms.Supervised):
     prefix_rate: see `dts.problem.ArmConfig`.
     downstream: tasks for the codes of trained models, of `downstream.TASKS`.
     labeled: training windows with labels for the task "classify".
-    metric: what the progress bar and the learning curve show.
+    metric: what the progress bar and the learning curve show, of validation
+      windows if there are some; it tells when to stop early, too.
   """
 
   _: dataclasses.KW_ONLY
@@ -134,6 +135,7 @@ def main(argv: list[str]) -> None:
       trees=config.trees,
       downstream_tasks=config.downstream,
       labeled=config.labeled,
+      early_stopping=config.early_stopping,
     )
     directory = _PROGRAM.open_directory(config)
   results = report.main(
@@ -142,6 +144,7 @@ def main(argv: list[str]) -> None:
     made,
     _PROGRAM.mode,
     title=f"{config.data}: nats per test window",
+    subject=config.data,
     columns=dts_arms.COLUMNS,
     baselines=downstream.baselines(
       config.downstream,

@@ -61,7 +61,9 @@ def make_arms(
   for name in config.arms:
     arm = arm_config(config, name)
     problem = events.Problem(arm, splits)
-    made[name] = base.make_arm(config, arm, problem, "nll", "sequences")
+    made[name] = base.make_arm(
+      config, arm, problem, "nll", "sequences", better="lower"
+    )
   return made
 
 
@@ -82,8 +84,13 @@ def main(argv: list[str]) -> None:
     config,
     made,
     title=f"{config.data}: test sequences",
+    subject=config.data,
     columns=columns,
     baselines=baselines,
+    levels={
+      name: values["nll"]
+      for name, values in events.baselines(splits, "valid").items()
+    },
   )
 
 

@@ -79,7 +79,9 @@ def make_arms(
       arm = arm_config(config, name)
       problem = forecasting.Problem(arm, spans)
       key = f"{name}-{horizon}"
-      made[key] = base.make_arm(config, arm, problem, "mse", "windows")
+      made[key] = base.make_arm(
+        config, arm, problem, "mse", "windows", better="lower"
+      )
   return made
 
 
@@ -105,6 +107,7 @@ def main(argv: list[str]) -> None:
     made,
     directory,
     title=f"{config.data}: errors on the test span",
+    subject=f"{config.data}, horizon {longest}",
     columns={"mse": "MSE", "mae": "MAE", "valid_mse": "validation MSE"},
     baselines={
       f"{name}-{horizon}": metrics
@@ -114,7 +117,9 @@ def main(argv: list[str]) -> None:
     drawn=[f"{name}-{longest}" for name in config.arms],
     levels={
       f"{name}-{longest}": metrics["mse"]
-      for name, metrics in baselines[longest].items()
+      for name, metrics in forecasting.baselines(
+        series[longest], config.period, "valid"
+      ).items()
     },
   )
   if _PROGRAM.mode == "train":

@@ -112,6 +112,7 @@ def make_arms(
       problem,
       "bits_per_token",
       "bytes",
+      better="lower",
       examples=arm.batch_size * config.length,
       more=functools.partial(test_scores, config, arm, corpus),
     )
@@ -166,7 +167,15 @@ def main(argv: list[str]) -> None:
     if config.dynamic:
       columns["dynamic_bits"] = "learning from it"
     title = f"{config.data}, bits per byte"
-    _PROGRAM.compare(config, made, directory, title=title, columns=columns)
+    _PROGRAM.compare(
+      config,
+      made,
+      directory,
+      title=title,
+      subject=config.data,
+      columns=columns,
+      ylabel="bits per byte",
+    )
   if _PROGRAM.mode != "evaluate":
     for name, arm in made.items():
       _, state = run.restore(config, directory, name, arm)

@@ -34,13 +34,20 @@ if TYPE_CHECKING:
   from jaxseq.data import mnist1d as mnist1d
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
+  from jaxseq.data import part_splits as part_splits
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
+  from jaxseq.data import preparation as preparation
+  from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
+  from jaxseq.data import series_table as series_table
+  from jaxseq.data import series_targets as series_targets
+  from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_documents as text_documents
+  from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import watch as watch
@@ -57,6 +64,8 @@ if TYPE_CHECKING:
   from jaxseq.data.datasets import carve_valid as carve_valid
   from jaxseq.data.datasets import take as take
   from jaxseq.data.padding import pad_sequences as pad_sequences
+  from jaxseq.data.preparation import Examples as Examples
+  from jaxseq.data.preparation import Preparation as Preparation
   from jaxseq.data.registry import load as load
   from jaxseq.data.registry import loader as loader
   from jaxseq.data.registry import names as names

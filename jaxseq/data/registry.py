@@ -6,6 +6,7 @@ a `TypedDict` (`**options: Unpack[...]`). A loader of one's own becomes known by
 `register(name, "module:function")`.
 """
 
+import dataclasses
 import inspect
 import typing
 from typing import Any
@@ -14,6 +15,7 @@ from jaxseq import _registry
 from jaxseq import _validate
 from jaxseq.data import checks
 from jaxseq.data import datasets
+from jaxseq.data import preparation
 
 SETS = _registry.Registry(
   "data",
@@ -60,6 +62,7 @@ SETS = _registry.Registry(
     "seasonal_factors": "jaxseq.data.factors:seasonal",
     "self_correcting": "jaxseq.data.point_processes:self_correcting",
     "speech_commands": "jaxseq.data.files.speech_commands:load",
+    "table": "jaxseq.data.series_table:load",
     "tecator": "jaxseq.data.series:tecator",
     "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.files.uea:load",
@@ -86,7 +89,8 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     **options: options of the set's loader.
 
   Returns:
-    The splits, see `checks`: finite, in range, and belonging together.
+    The splits, see `checks`: finite, in range, and belonging together. In
+    info.preparation is what turns other data into such inputs.
 
   Raises:
     ValueError: if there is no such set or option, a value is out of range, or
@@ -108,7 +112,12 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   if "seed" in known and seed is not None:
     options["seed"] = seed
   # A loader that maps files has checked their values itself, if it was to.
-  return checks.check_splits(function(**options), name, maps=False)
+  splits = checks.check_splits(function(**options), name, maps=False)
+  if splits.info.preparation is not None:
+    return splits
+  found = preparation.derive(splits)
+  info = dataclasses.replace(splits.info, preparation=found)
+  return splits._replace(info=info)
 
 
 def _options(function):

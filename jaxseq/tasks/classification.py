@@ -50,14 +50,8 @@ class Problem(base.ArrayProblem):
     return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
-    """Returns inputs, no states, no resets and lengths; pairs side by side."""
-    inputs, lengths = batch.inputs, batch.lengths
-    if self.paired:
-      second = batch.extras.second_lengths
-      inputs = jnp.stack([inputs, batch.extras.second], axis=1)
-      if lengths is not None:
-        lengths = jnp.stack([lengths, second], axis=1)
-    return inputs, None, None, lengths
+    """Returns the network's arguments, see `network_inputs`."""
+    return network_inputs(batch, self.paired)
 
   def score(
     self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset
@@ -65,6 +59,19 @@ class Problem(base.ArrayProblem):
     """Returns "accuracy" and "test_loss", the mean cross-entropy in nats."""
     loss, accuracy, count = base.cross_entropy(outputs[0], batch.targets)
     return {"test_loss": loss, "accuracy": accuracy}, count
+
+
+def network_inputs(
+  batch: data.ArrayDataset, paired: bool
+) -> tuple[jax.Array | None, ...]:
+  """Returns inputs, no states, no resets and lengths; pairs side by side."""
+  inputs, lengths = batch.inputs, batch.lengths
+  if paired:
+    second = batch.extras.second_lengths
+    inputs = jnp.stack([inputs, batch.extras.second], axis=1)
+    if lengths is not None:
+      lengths = jnp.stack([lengths, second], axis=1)
+  return inputs, None, None, lengths
 
 
 def _check_pairs(splits, paired):

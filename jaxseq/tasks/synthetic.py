@@ -11,6 +11,7 @@ from jaxseq._types import PyTree
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.training import supervised
+from jaxseq.training.comparison import arms
 
 # Test batches come from keys that no run uses: those of runs are split off
 # keys made of seeds, and this one is not.
@@ -32,6 +33,7 @@ class Problem(base.Scored):
 
   data: None = None
   carry: None = None
+  part: arms.Part = "test"
 
   def __init__(
     self,
@@ -81,6 +83,9 @@ class Problem(base.Scored):
       self.arm.batch_size,
       self.test_batches,
     )
+
+  # No batch is trained on twice: there is no validation part.
+  validate = evaluate
 
 
 def accuracy_at(

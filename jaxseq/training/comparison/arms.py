@@ -21,6 +21,7 @@ import ml_collections
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training import configuration
+from jaxseq.training import early_stopping
 from jaxseq.training import finite
 from jaxseq.training import run_directory
 from jaxseq.training.devices import device_mesh
@@ -28,6 +29,7 @@ from jaxseq.training.devices import placement
 
 EMPTY = ml_collections.FrozenConfigDict()
 Mode = Literal["train", "evaluate"]
+Part = Literal["validation", "test", ""]
 
 _FREE = "may_change"
 
@@ -101,6 +103,7 @@ class Program(Protocol):
     evaluate_every: chunks between two calls of `evaluate`, None where it is
       never called.
     losses: names of the metrics that must be finite.
+    rule: of early stopping; None where every seed is trained to the end.
   """
 
   num_updates: int
@@ -108,6 +111,7 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
   losses: Sequence[str]
+  rule: early_stopping.Rule | None
 
   def init(self) -> PyTree:
     """Returns the states of all seeds before the first update."""
@@ -138,6 +142,8 @@ class Arm(Protocol):
   Attributes:
     metric: that the progress bar shows, or names of several; the learning curve
       shows the first.
+    part: of the data that this metric is of: "validation", or "test" where
+      there is no validation part; "" where there are no parts.
     examples: number of examples of one step, for the speed.
     unit: what they are.
     stack: arms that have the same one, and not None, are trained side by side
@@ -145,6 +151,7 @@ class Arm(Protocol):
   """
 
   metric: str | tuple[str, ...]
+  part: Part
   examples: int
   unit: str
   stack: Hashable | None

@@ -1,0 +1,29 @@
+"""Options of the loaders of one's own data, for flags to set.
+
+Each is a field of `config.data_options`; one without a value is not used.
+"""
+
+from ml_collections import config_dict
+
+
+def series(**options: object) -> dict[str, object]:
+  """Returns the options of `jaxseq.data.series_table.load`."""
+  return {
+    "path": "data.csv",
+    "layout": "long",
+    **_open("id", "time", "label", "channels", "ignore", "delimiter", "labels"),
+    **_open("split", "group", "valid_path", "test_path"),
+    "target": "auto",
+    "by_time": False,
+    "valid_fraction": 0.1,
+    "test_fraction": 0.2,
+    "normalize": True,
+    "missing": "refuse",
+    "gaps": "channel",
+    **options,
+  }
+
+
+def _open(*names: str) -> dict[str, object]:
+  """Returns options without a value, which take a string."""
+  return {name: config_dict.placeholder(str) for name in names}

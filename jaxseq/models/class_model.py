@@ -1,0 +1,75 @@
+"""Models of classes of whole sequences."""
+
+from typing import TYPE_CHECKING
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq import data
+from jaxseq import nn
+from jaxseq.data import preparation as preparations
+from jaxseq.models import predictions
+from jaxseq.tasks import classification
+
+if TYPE_CHECKING:
+  from jaxseq.models.model import Model
+
+NETWORK = nn.SequenceNetwork
+
+
+def time_axis(network: nn.SequenceNetwork) -> int:
+  """Returns which axis of the inputs is time; pairs have one before."""
+  return 2 if network.pairs else 1
+
+
+def arguments(
+  network: nn.SequenceNetwork, dataset: data.ArrayDataset
+) -> dict[str, np.ndarray]:
+  """Returns "inputs" and, where sequences were padded, "lengths".
+
+  Of pairs, the second axis has length 2.
+  """
+  inputs, _, _, lengths = classification.network_inputs(dataset, network.pairs)
+  found = {"inputs": inputs, "lengths": lengths}
+  return {k: np.asarray(x) for k, x in found.items() if x is not None}
+
+
+def compute(
+  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "class" (n,) int32 and "probability" (n, classes)."""
+  logits, _ = network.apply(
+    variables, arguments["inputs"], None, None, arguments.get("lengths")
+  )
+  return {
+    "class": jnp.argmax(logits, axis=-1).astype(jnp.int32),
+    "probability": jax.nn.softmax(logits),
+  }
+
+
+def class_names(model: "Model") -> tuple[str, ...]:
+  """Returns the names of the classes: their numbers, if they have none."""
+  count = model.network.num_outputs
+  return model.preparation.classes or tuple(map(str, range(count)))
+
+
+def predict(
+  model: "Model", examples: preparations.Examples
+) -> predictions.Predictions:
+  """Returns a row for each example.
+
+  Returns:
+    The columns "id", "class" (a name), "probability_NAME" of each class and,
+    where the examples have it, "target", the true class.
+  """
+  found = model.outputs(examples.dataset)
+  names = class_names(model)
+  words = np.array(names)
+  columns = {"id": examples.ids, "class": words[found["class"]]}
+  for name, probability in zip(names, found["probability"].T):
+    columns[f"probability_{name}"] = probability
+  if examples.labeled:
+    columns["target"] = words[examples.dataset.targets]
+  return predictions.Predictions(columns, found)
