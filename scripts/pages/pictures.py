@@ -87,15 +87,15 @@ class Drawing:
 def contract() -> None:
   """One sequence, in parallel, step by step and in chunks."""
   picture = Drawing(
-    760,
+    610,
     536,
     "One sequence in parallel, step by step and in chunks: the same outputs",
   )
-  xs = [176 + 64 * t for t in range(8)]
+  xs = [176 + 64 * t for t in range(6)]
   pieces = {
-    "in parallel": [(0, 8)],
-    "step by step": [(t, t + 1) for t in range(8)],
-    "in chunks": [(0, 3), (3, 8)],
+    "in parallel": [(0, 6)],
+    "step by step": [(t, t + 1) for t in range(6)],
+    "in chunks": [(0, 2), (2, 6)],
   }
   for row, (title, blocks) in enumerate(pieces.items()):
     top = 40 + 168 * row
@@ -117,7 +117,7 @@ def contract() -> None:
     picture.arrow(xs[0] - 44, top + 56, xs[0] - 22, top + 56, "state")
     picture.text(xs[-1] + 68, top + 61, "state", "name")
   picture.text(
-    400,
+    336,
     522,
     "the same y and the same last state, whichever way the sequence was run",
     "small",
@@ -128,29 +128,29 @@ def contract() -> None:
 def reset() -> None:
   """Two documents in one row: the state is put back between them."""
   picture = Drawing(
-    760, 292, "Two documents in one row: a reset puts the state back"
+    610, 292, "Two documents in one row: a reset puts the state back"
   )
-  xs = [140 + 62 * t + (60 if t > 3 else 0) for t in range(9)]
+  xs = [126 + 62 * t + (60 if t > 2 else 0) for t in range(7)]
   picture.text(16, 45, "inputs", "left bold")
   picture.text(16, 95, "reset", "left bold")
   picture.text(16, 155, "state", "left bold")
   picture.text(16, 227, "outputs", "left bold")
   for t, x in enumerate(xs):
-    second = t >= 4
-    words = f"b{t - 4}" if second else f"a{t}"
+    second = t >= 3
+    words = f"b{t - 3}" if second else f"a{t}"
     picture.box(x, 40, 46, 28, "second" if second else "x", words)
-    picture.text(x, 95, "1" if t == 4 else "0", "bold" if t == 4 else "small")
+    picture.text(x, 95, "1" if t == 3 else "0", "bold" if t == 3 else "small")
     picture.arrow(x, 54, x, 78)
     picture.arrow(x, 102, x, 130)
     picture.box(x, 150, 46, 38, "block", "step")
     picture.arrow(x, 170, x, 206)
     picture.box(x, 222, 46, 28, "second" if second else "y", f"y{t}")
-    if t < 8 and t != 3:
+    if t not in (2, 6):
       picture.arrow(x + 23, 150, xs[t + 1] - 23, 150, "state")
-  picture.arrow(xs[4] - 62, 150, xs[4] - 23, 150, "state")
-  picture.text(xs[4] - 50, 134, "fresh", "name")
+  picture.arrow(xs[3] - 62, 150, xs[3] - 23, 150, "state")
+  picture.text(xs[3] - 50, 134, "fresh", "name")
   picture.text(
-    413,
+    342,
     272,
     "what comes after a reset is what a sequence of its own would give",
     "small",
