@@ -113,6 +113,26 @@ class Browser:
       assert time.monotonic() < end, f"still false: {expression}"
       time.sleep(0.05)
 
+  def type(self, selector, text):
+    """Clicks an element and types into it."""
+    self.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    x, y = self.evaluate(
+      f"(b => [b.x + b.width / 2, b.y + b.height / 2])"
+      f"(document.querySelector({selector!r}).getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+      self.call(
+        "Input.dispatchMouseEvent",
+        type=kind,
+        x=x,
+        y=y,
+        button="left",
+        clickCount=1,
+      )
+    for letter in text:
+      for kind in ("keyDown", "keyUp"):
+        self.call("Input.dispatchKeyEvent", type=kind, text=letter, key=letter)
+
   def picture(self, path):
     """Writes what the window shows as a PNG."""
     data = self.call("Page.captureScreenshot", format="png")["data"]
