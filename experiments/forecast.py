@@ -89,12 +89,11 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
   with _PROGRAM.setup() as config:
-    series = {
-      horizon: forecasting.spans(
-        config.load(input_length=config.input_length, horizon=horizon)
-      )
+    splits = {
+      horizon: config.load(input_length=config.input_length, horizon=horizon)
       for horizon in config.horizons
     }
+    series = {h: forecasting.spans(each) for h, each in splits.items()}
     baselines = {
       horizon: forecasting.baselines(spans, config.period)
       for horizon, spans in series.items()
@@ -129,6 +128,7 @@ def main(argv: list[str]) -> None:
       {name: arm_config(config, name) for name in config.arms},
       made,
       series[longest],
+      splits[longest].info.channels,
     )
     forecast_figures.draw_horizons(config, directory, results, baselines)
 
