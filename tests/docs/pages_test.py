@@ -26,8 +26,8 @@ def blocks(text):
 
 
 def has_own_test(name):
-  test = HERE / f"{pathlib.Path(name).stem}_test.py"
-  return name.startswith("docs/") and test.exists()
+  page = pathlib.Path(name)
+  return page.parent.name == "docs" and (HERE / f"{page.stem}_test.py").exists()
 
 
 WITH_CODE = [
