@@ -8,6 +8,10 @@ SPR_WORKDIR ?= runs/spr
 JOBS ?= 2
 # Damaged files for each reader in test-fuzz, which bounds its time.
 FUZZ_EXAMPLES ?= 400
+# The folder `tests` of gymnax's source for test-gymnax, such as that of
+#   pip download --no-deps --no-binary :all: gymnax
+# unpacked.
+GYMNAX_TESTS ?=
 # More arguments for pytest: make test ARGS="-k reset --durations=20"
 ARGS ?=
 
@@ -25,7 +29,7 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-interop \
-  test-popgym test-compile test-accelerator test-matrix lint format docs bench notebooks \
+  test-popgym test-gymnax test-compile test-accelerator test-matrix lint format docs bench notebooks \
   coverage constraints clean
 
 help: ## this list
@@ -68,6 +72,12 @@ test-popgym: ## our games beside the original POPGym (ten minutes or more)
 	  --requirement tests/popgym/requirements.txt
 	XLA_FLAGS= .venvs/popgym/bin/python $(PYTEST) -m popgym --timeout=3600 \
 	  $(ARGS) tests/popgym
+
+test-gymnax: venv ## gymnax's tests on our games (GYMNAX_TESTS=DIR/tests)
+	GYMNAX_TESTS="$(GYMNAX_TESTS)" $(BIN) $(PYTEST) \
+	  --config-file=pyproject.toml -p tests.gymnax.own_tests \
+	  -m "" --override-ini=python_files="test_*.py" \
+	  --override-ini=filterwarnings= --timeout=600 $(ARGS) "$(GYMNAX_TESTS)"
 
 test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	@PYTHON= sh scripts/venv.sh .venvs/compile

@@ -24,6 +24,20 @@ def series(**options: object) -> dict[str, object]:
   }
 
 
+def forecast(**options: object) -> dict[str, object]:
+  """Returns the options of `jaxseq.data.forecast_table.load`."""
+  return {
+    "path": "data.csv",
+    **_open("time", "channels", "ignore", "delimiter"),
+    **_open("valid_from", "test_from"),
+    "steps": "refuse",
+    "valid_fraction": 0.1,
+    "test_fraction": 0.2,
+    "missing": "refuse",
+    **options,
+  }
+
+
 def _open(*names: str) -> dict[str, object]:
   """Returns options without a value, which take a string."""
   return {name: config_dict.placeholder(str) for name in names}

@@ -17,6 +17,7 @@ are encoded by the same network, and its read-out compares them.
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 from jaxseq import data
@@ -24,6 +25,8 @@ from jaxseq.models import predict_mode
 from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
+from jaxseq.tasks import classification_figures
+from jaxseq.tasks import confusion
 from jaxseq.tasks import regression
 from jaxseq.training import app
 from jaxseq.training.comparison import experiment
@@ -63,7 +66,15 @@ def make_arms(
       arm = base.arm_config(config, name)
       problem = classification.Problem(arm, splits)
       made[name] = base.make_arm(
-        config, arm, problem, "accuracy", unit, better="higher"
+        config,
+        arm,
+        problem,
+        "accuracy",
+        unit,
+        better="higher",
+        figures=functools.partial(
+          confusion.figures, classes=splits.info.classes
+        ),
       )
     else:
       arm = base.arm_config(config, name, regression.ArmConfig)
@@ -84,12 +95,16 @@ def main(argv: list[str]) -> None:
     made = make_arms(config, splits)
     directory = _PROGRAM.open_directory(config)
   kind = "classification"
-  columns = {"accuracy": "accuracy", "test_loss": "loss (nats)"}
+  columns = {
+    "accuracy": "accuracy",
+    "test_loss": "loss (nats)",
+    "ece": "calibration error",
+  }
   if splits.info.num_classes is None:
     kind = "regression"
     columns = {"mse": "mean squared error", "test_loss": "loss"}
   title = f"{config.data}: {next(iter(columns.values()))} on the test set"
-  _PROGRAM.compare(
+  results = _PROGRAM.compare(
     config,
     made,
     directory,
@@ -98,6 +113,7 @@ def main(argv: list[str]) -> None:
     columns=columns,
     each=run_models.writer(_PROGRAM, config, directory, kind, made, splits),
   )
+  classification_figures.show(directory, results, draw=_PROGRAM.mode == "train")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
       horizon: config.load(input_length=config.input_length, horizon=horizon)
       for horizon in config.horizons
     }
-    series = {horizon: forecasting.spans(x) for horizon, x in splits.items()}
+    series = {h: forecasting.spans(each) for h, each in splits.items()}
     baselines = {
       horizon: forecasting.baselines(spans, config.period)
       for horizon, spans in series.items()
@@ -144,6 +144,7 @@ def main(argv: list[str]) -> None:
       {name: arm_config(config, name) for name in config.arms},
       made,
       series[longest],
+      splits[longest].info.channels,
     )
     forecast_figures.draw_horizons(config, directory, results, baselines)
 

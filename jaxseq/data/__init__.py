@@ -27,6 +27,7 @@ if TYPE_CHECKING:
   from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
+  from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops

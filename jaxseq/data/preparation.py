@@ -32,6 +32,7 @@ Kind = Literal["series", "forecast", "text", "events", "images", "tokens"]
 READERS = _registry.Registry(
   "reader",
   {
+    "forecast_table": "jaxseq.data.forecast_table:read_examples",
     "table": "jaxseq.data.series_table:read_examples",
     "ts": "jaxseq.data.files.uea:read_examples",
   },

@@ -35,6 +35,7 @@ SETS = _registry.Registry(
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
     "ett": "jaxseq.data.files.ett:load",
     "fashion": "jaxseq.data.images:fashion",
+    "forecast_table": "jaxseq.data.forecast_table:load",
     "gunpoint": "jaxseq.data.series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",

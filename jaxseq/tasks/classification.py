@@ -5,6 +5,8 @@ have lengths, are pairs of sequences with one class, such as the Long Range
 Arena's Retrieval.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +14,8 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
+from jaxseq.tasks import confusion
+from jaxseq.training import supervised
 
 
 def is_paired(splits: data.Splits) -> bool:
@@ -52,6 +56,28 @@ class Problem(base.ArrayProblem):
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
     """Returns the network's arguments, see `network_inputs`."""
     return network_inputs(batch, self.paired)
+
+  def scores(
+    self, variables: base.PyTree, batch: data.ArrayDataset
+  ) -> tuple[dict[str, Any], jax.Array]:
+    """Returns `score` of the network on a batch, and what it was taken for.
+
+    The tallies are the `confusion.Counts` as shares of the batch.
+    """
+    outputs = self.network.apply(variables, *self.inputs(batch))
+    metrics, count = self.score(outputs, batch)
+    counts = confusion.count(outputs[0], batch.targets)
+    shares = jax.tree.map(lambda x: x / count, counts)
+    return {**metrics, supervised.TALLIES: shares}, count
+
+  def evaluate(
+    self, variables: base.PyTree, data: base.PyTree
+  ) -> supervised.Metrics:
+    """Scores what is not trained on, and counts what the test examples are."""
+    metrics = super().evaluate(variables, data)
+    size = len(data["test"].targets)
+    counts = jax.tree.map(lambda x: x * size, metrics[supervised.TALLIES])
+    return {**metrics, supervised.TALLIES: counts}
 
   def score(
     self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset

@@ -26,6 +26,10 @@ from jaxseq.training.devices import device_mesh
 
 Metrics = dict[str, jax.Array]
 
+# The name under which evaluations have what is no metric, but what figures of
+# the trained model are made of; it is not logged.
+TALLIES = "tallies"
+
 
 class Loss(NamedTuple):
   """What a problem's loss function returns beside the loss.

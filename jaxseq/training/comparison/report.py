@@ -81,7 +81,9 @@ def finish(
 
   Args:
     config: the comparison.
-    directory: of the run; gets results.json and learning_curve.png.
+    directory: of the run; gets results.json, in which the columns of an arm
+      have mean, standard deviation and number of seeds under "spread", and
+      learning_curve.png.
     made: the arms by name.
     results: as from `run.train`.
     mode: "train" or "evaluate".
@@ -118,7 +120,10 @@ def finish(
   if mode != "train":
     show()
     return
-  written = dict(results)
+  written = {
+    name: {**result, "spread": _spread(result, columns)}
+    for name, result in results.items()
+  }
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
   if failed:
@@ -150,6 +155,16 @@ def finish(
     references={**levels, **config.references},
     smooth=smooth,
   )
+
+
+def _spread(result, columns):
+  """Returns mean, standard deviation and number of seeds of the columns."""
+  known = (column for column in columns if column in result)
+  return {
+    column: tables.spread(result[column])
+    for column in known
+    if isinstance(result[column], list)
+  }
 
 
 def _watched(part, metric, label, columns):

@@ -136,16 +136,17 @@ def train_program(
   Raises:
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
   """
-  keep, tensorboard = config.keep_checkpoints, config.tensorboard
+  keep = config.keep_checkpoints
+  rows = {"tensorboard": config.tensorboard, "hooks": arms.hooks(config)}
   if len(directories) == 1:
     place = directories[0]
     checkpoints = checkpoint.Checkpointer(
       place / run_directory.CHECKPOINTS, keep=keep
     )
-    metrics = scalars.MetricWriter(place, tensorboard=tensorboard)
+    metrics = scalars.MetricWriter(place, **rows)
   else:
     checkpoints = stacked.Checkpointers(directories, keep=keep)
-    metrics = stacked.MetricWriters(directories, tensorboard=tensorboard)
+    metrics = stacked.MetricWriters(directories, **rows)
   guard = None
   if config.on_nonfinite != "ignore":
     guard = _guard(config, program, [place.name for place in directories])

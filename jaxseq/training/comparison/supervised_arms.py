@@ -86,7 +86,9 @@ class Program(seed_program.SeedProgram):
     self._group = group
     self._validate = self.compile(first.problem.validate, shared=1)
     self._evaluate = self._validate
-    if first.problem.evaluate != first.problem.validate:
+    functions = first.problem.evaluate, first.problem.validate
+    # Without a validation part both are measured on the same.
+    if first.part == "validation" and functions[0] != functions[1]:
       self._evaluate = self.compile(first.problem.evaluate, shared=1)
 
   @functools.cached_property
@@ -126,7 +128,8 @@ class Program(seed_program.SeedProgram):
     Args:
       state: of all arms, or of one of them.
     """
-    return self._measure(self._validate, state)
+    metrics = self._measure(self._validate, state)
+    return {k: x for k, x in metrics.items() if k != supervised.TALLIES}
 
   def test(self, state: supervised.State) -> Any:
     """Returns the metrics of what has been trained, of `Problem.evaluate`."""
@@ -175,6 +178,8 @@ class Arm:
     more: what the arm reports beside its metrics; nothing if None.
     part: of the data that `metric` is of, see `arms.Arm`.
     better: whether higher or lower is better; None if neither is.
+    figures: from the `supervised.TALLIES` of `problem.evaluate`, with an axis
+      of seeds in front, to results; None without tallies.
   """
 
   problem: supervised.Problem
@@ -186,6 +191,7 @@ class Arm:
   more: More | None = None
   part: arms.Part = "test"
   better: Literal["higher", "lower"] | None = None
+  figures: Callable[[Any], dict[str, Any]] | None = None
 
   def rule(self, patience: int) -> early_stopping.Rule:
     """Returns the rule of early stopping after so many evaluations.
@@ -233,11 +239,15 @@ class Arm:
     if self.more is not None:
       trained = seconds is not None
       more = self.more(program, state.variables, directory, trained)
+    tested = dict(program.test(state))
+    tallies = tested.pop(supervised.TALLIES, None)
+    if self.figures is not None:
+      more |= self.figures(tallies)
     return {
       **({} if seconds is None else {"seconds": seconds}),
       "parameters": num_parameters(state.variables["params"]),
       "updates_per_second": curves.speed(directory),
-      **_lists(program.test(state)),
+      **_lists(tested),
       **more,
       **_measured(state),
     }
