@@ -105,14 +105,16 @@ def choose_seed(report: Mapping[str, Any], num_seeds: int) -> tuple[int, str]:
 
 
 def _first_left(report, num_seeds):
-  """Returns the first seed that has a number for every metric."""
+  """Returns the first seed that has a number for some metric."""
   lists = [
-    np.asarray(x, float)
+    x
     for x in report.values()
-    if isinstance(x, list) and np.shape(x) == (num_seeds,)
+    if isinstance(x, list)
+    and len(x) == num_seeds
+    and all(isinstance(value, (int, float)) for value in x)
   ]
-  failed = np.isnan(np.stack(lists)).all(axis=0) if lists else np.zeros(1, bool)
-  return int(np.argmin(failed))
+  failed = np.isnan(np.array(lists or np.zeros((1, num_seeds)), float))
+  return int(np.argmin(failed.all(axis=0)))
 
 
 def find(directory: pathlib.Path, arm: str | None) -> pathlib.Path:

@@ -19,7 +19,7 @@ from jaxseq.training import errors
     # The test set chooses nothing.
     ({"accuracy": [0.2, 0.9, 0.5], "parameters": 7}, (0, "first seed")),
     ({"accuracy": [math.nan, 0.9, 0.5]}, (1, "first seed")),
-    ({"parameters": 7}, (0, "first seed")),
+    ({"classes": ["a", "b", "c"], "parameters": 7}, (0, "first seed")),
   ],
 )
 def test_validation_chooses_the_seed(report, expected):
