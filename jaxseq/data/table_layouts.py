@@ -284,7 +284,7 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     channels,
     None if stamps is None else [stamps[rows] for rows in cut],
     {
-      name: _constant(table, name, cut, ids)
+      name: table_files.constant(table, name, cut, ids)
       for name in words
       if name in table.words
     },
@@ -320,23 +320,6 @@ def _check_increasing(table, name, stamps, cut, ids):
         f"{table.place(row, name)}: got the time {stamps[row]} twice in "
         f"series {word!r}, expected each once."
       )
-
-
-def _constant(table, name, cut, ids):
-  """The one entry of each series, which all of its rows have."""
-  entries = table.words[name]
-  found = []
-  for word, rows in zip(ids, cut):
-    first = entries[rows[0]]
-    for row in rows:
-      if entries[row] != first:
-        raise ValueError(
-          f"{table.place(row, name)}: got {entries[row][:40]!r} where series "
-          f"{word!r} has {first[:40]!r} before, expected one entry for each "
-          "series."
-        )
-    found.append(first)
-  return found
 
 
 def _from_wide(table, part, columns, channels, words, step_numbers):
