@@ -3,7 +3,9 @@
   splits = data.load("mnist1d", seed=0)
   splits.train.inputs.shape  # (4000, 40, 1)
 
-`data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
+`data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
+`ts`, `text_files` and `image_folders` read files of one's own, and
+`info.preparation` of any set prepares other data in the same way. `jaxseq.data.tokens` samples tasks on the device,
 `jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
 series with known factors, `jaxseq.data.domains` splits between subjects or
 devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
