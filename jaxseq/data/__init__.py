@@ -5,13 +5,13 @@
 
 `data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
 `ts`, `text_files` and `image_folders` read files of one's own, and
-`info.preparation` of any set prepares other data in the same way. `jaxseq.data.tokens` samples tasks on the device,
-`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
-series with known factors, `jaxseq.data.domains` splits between subjects or
-devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
-Nothing is ever downloaded: a package that is not installed raises
-`MissingData`. Data that nothing can be learnt from are refused, see `checks`
-and `missing`.
+`info.preparation` of any set prepares other data in the same way.
+`jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
+holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
+`jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
+reads the formats that the papers' sets come in. Nothing is ever downloaded: a
+package that is not installed raises `MissingData`. Data that nothing can be
+learnt from are refused, see `checks` and `missing`.
 """
 
 from typing import TYPE_CHECKING
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
   from jaxseq.data import files as files
   from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import frames as frames
   from jaxseq.data import image_folders as image_folders
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
   from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
+  from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_splits as series_splits
   from jaxseq.data import series_table as series_table
   from jaxseq.data import series_targets as series_targets
