@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
   from jaxseq import data as data
   from jaxseq import dts as dts
+  from jaxseq import estimators as estimators
   from jaxseq import interop as interop
   from jaxseq import mixers as mixers
   from jaxseq import models as models

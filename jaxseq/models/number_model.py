@@ -1,4 +1,4 @@
-"""Models of numbers at every element of a sequence, with their variance."""
+"""Models of numbers, at every element or of whole sequences, with variance."""
 
 from typing import TYPE_CHECKING
 from typing import Any
@@ -27,19 +27,22 @@ def time_axis(network: regression.Regressor) -> int:
 def arguments(
   network: regression.Regressor, dataset: data.ArrayDataset
 ) -> dict[str, np.ndarray]:
-  """Returns "inputs" and, where the data have it, "gaps"."""
-  del network
+  """Returns "inputs" and, where the data have it, "gaps" and "lengths".
+
+  Lengths are for pooling: without it what lies behind an end is no prediction.
+  """
   found = {"inputs": dataset.inputs, "gaps": dataset.extras.gaps}
+  if _is_whole(network):
+    found["lengths"] = dataset.lengths
   return {k: np.asarray(x) for k, x in found.items() if x is not None}
 
 
 def compute(
   network: regression.Regressor, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "mean" and "deviation" (n, time, numbers)."""
-  mean, variance = network.apply(
-    variables, arguments["inputs"], arguments.get("gaps")
-  )
+  """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
+  given = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))
+  mean, variance = network.apply(variables, *given)
   deviation = jnp.sqrt(jnp.maximum(variance, regression.FLOOR))
   return {"mean": mean, "deviation": deviation}
 
@@ -47,27 +50,28 @@ def compute(
 def predict(
   model: "Model", examples: preparations.Examples
 ) -> predictions.Predictions:
-  """Returns a row for each element of each example.
+  """Returns a row for each element of each example, or for each example.
 
   Returns:
-    The columns "id", "element" (from 0), and of each number its "NAME" and
-    "NAME_deviation", the standard deviation, in the units of the data; where
-    the examples have it also "NAME_target".
+    The columns "id", "element" (from 0; not of whole sequences), and of each
+    number its "NAME" and "NAME_deviation", the standard deviation, in the units
+    of the data; where the examples have it also "NAME_target".
   """
   found = model.outputs(examples.dataset)
   prepared = model.preparation
-  _, time, numbers = found["mean"].shape
-  inside = predictions.inside(time, examples.dataset)
-  lengths = inside.sum(axis=1)
+  numbers = found["mean"].shape[-1]
   names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
   scale = np.ones(numbers)
   if prepared.target_deviation is not None:
     scale = np.array(prepared.target_deviation)
   mean = prepared.restore_targets(found["mean"])
-  columns: dict[str, Any] = {
-    "id": np.repeat(np.array(examples.ids), lengths),
-    "element": predictions.places(lengths),
-  }
+  columns: dict[str, Any] = {"id": np.array(examples.ids)}
+  inside: Any = slice(None)
+  if not _is_whole(model.network):
+    inside = predictions.inside(mean.shape[1], examples.dataset)
+    lengths = inside.sum(axis=1)
+    columns["id"] = np.repeat(columns["id"], lengths)
+    columns["element"] = predictions.places(lengths)
   for i, name in enumerate(names):
     columns[name] = mean[..., i][inside]
     columns[f"{name}_deviation"] = found["deviation"][..., i][inside] * scale[i]
@@ -76,3 +80,8 @@ def predict(
     for i, name in enumerate(names):
       columns[f"{name}_target"] = targets[..., i][inside]
   return predictions.Predictions(columns, found)
+
+
+def _is_whole(network):
+  """Whether a sequence has its numbers as a whole."""
+  return network.config.network.pooling != "none"

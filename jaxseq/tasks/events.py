@@ -189,8 +189,7 @@ class Problem(base.ArrayProblem):
 
     Of the n + 1 gaps the last has no event, and its mark no score.
     """
-    gap, tail = _positive_gaps(batch, self.horizon)
-    return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
+    return network_inputs(batch, self.horizon)
 
   def score(
     self, outputs: event_network.Prediction, batch: event_network.Sequences
@@ -212,6 +211,14 @@ class Problem(base.ArrayProblem):
     """
     metrics = super().measure(variables, examples)
     return metrics | {"rmse": jnp.sqrt(metrics.pop("squared_error"))}
+
+
+def network_inputs(
+  batch: event_network.Sequences, horizon: float
+) -> tuple[event_network.Sequences, jax.Array]:
+  """Returns the events, and the gaps to predict, the last up to the horizon."""
+  gap, tail = _positive_gaps(batch, horizon)
+  return batch, jnp.concatenate([gap, tail[:, None]], axis=1)
 
 
 def baselines(
