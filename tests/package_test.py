@@ -30,6 +30,7 @@ ALLOWED_LAYERS = {
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
   "models": {"interop", "mixers", "nn", "training", "data", "tasks", "dts"},
+  "estimators": {"mixers", "nn", "training", "data", "tasks", "dts", "models"},
 }
 # The layers that people use without Flax, and what they may import.
 PLAIN_LIBRARIES = {
