@@ -1,4 +1,4 @@
-"""Forecaster, EventModel and DisentangledEncoder."""
+"""Forecaster: a series known by heart, frames, bad arguments."""
 
 import numpy as np
 import pandas as pd
@@ -45,43 +45,3 @@ def test_forecasts_of_a_frame():
     forecaster.predict(np.ones(10))
   with pytest.raises(ValueError, match="y: got 4 times to train on"):
     forecaster.fit(frame[:4])
-
-
-@pytest.mark.slow
-def test_events_come_at_their_rate():
-  """Regular gaps of 2, and marks in turn."""
-  times = [2.0 * np.arange(1, 20) + shift for shift in np.linspace(0, 1, 40)]
-  marks = [np.array(["a", "b"])[np.arange(19) % 2] for _ in times]
-  model = estimators.EventModel(
-    num_updates=300, learning_rate=1e-2, d_model=16, random_state=0
-  )
-  model.fit(times, marks)
-  found = model.predict(times[:1], marks[:1])
-  coming = np.isnan(found["gap"])
-  assert coming.sum() == 1
-  # The gap is always 2.
-  assert abs(found["gap_expected"][coming][0] - 2) < 0.5
-  assert found["mark"][coming][0] == "b"
-  assert model.score(times, marks) > -1
-
-
-def test_marks_fit_times():
-  with pytest.raises(ValueError, match="marks"):
-    estimators.EventModel().fit([[1.0, 2.0]], [["a"]])
-
-
-@pytest.mark.slow
-def test_codes_and_back():
-  X, _ = cases.waves()
-  encoder = estimators.DisentangledEncoder(
-    latent=3, num_updates=200, batch_size=32, random_state=0
-  )
-  codes = encoder.fit_transform(X)
-  assert codes.shape == (60, 3)
-  decoded = encoder.inverse_transform(codes)
-  assert decoded.shape == (60, 30, 1)
-  # Better than the mean of all series.
-  error = np.square(decoded[..., 0] - X).mean()
-  assert error < np.square(X - X.mean(0)).mean()
-  assert encoder.score_samples(X).shape == (60,)
-  assert encoder.get_feature_names_out().shape == (3,)
