@@ -127,7 +127,8 @@ class SequenceClassifier(
 
   def predict(self, X: Any) -> np.ndarray:
     """Returns the most probable label of each series, (n,)."""
-    return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+    probability = self.predict_proba(X)
+    return self.classes_[np.argmax(probability, axis=1)]
 
   _kind = "classification"
 
@@ -140,6 +141,7 @@ class SequenceClassifier(
       )
     series = series_input.read(self, X, reset=reset)
     y = validation.column_or_1d(y, warn=True)
+    validation.assert_all_finite(y, input_name="y")
     series_input.check_count("y", y, len(series.values))
     multiclass.check_classification_targets(y)
     if reset:

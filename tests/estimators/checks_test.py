@@ -15,21 +15,8 @@ _ESTIMATORS = [
 ]
 
 
-def _expected_failures(estimator):
-  # Programs of other batch sizes round otherwise: float32 to 1e-6, and the
-  # checks ask for 1e-7.
-  del estimator
-  rounding = "float32 sums depend on the number of examples in a batch"
-  return {
-    "check_methods_subset_invariance": rounding,
-    "check_methods_sample_order_invariance": rounding,
-  }
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@estimator_checks.parametrize_with_checks(
-  _ESTIMATORS, expected_failed_checks=_expected_failures
-)
+@estimator_checks.parametrize_with_checks(_ESTIMATORS)
 def test_scikit_learn(estimator, check):
   check(estimator)
