@@ -185,6 +185,7 @@ def main(argv: list[str]) -> None:
     config,
     made,
     directory,
+    subject=agent.env_id,
     title=f"{agent.env_id}: mean return in play, for each return asked for",
     columns={"return": f"return, asked for {config.targets[-1]:g}"}
     | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},

@@ -35,7 +35,8 @@ _PROGRAM = experiment.Experiment("icrl", rl_arms.Config)
 def _watch(config, directory, made, task) -> None:
   """Evaluates the policies in a directory, and shows an episode of each."""
 
-  def show(name, step, state):
+  def show(name, step, state, report):
+    del report
     rl_report.show_episode(config, directory, name, step, state.variables)
 
   results = run.evaluate(config, directory, made, show)
@@ -52,7 +53,7 @@ def _train(config, directory, made, task) -> None:
     directory,
     made,
     "train",
-    each=lambda name, step, state: films.write(
+    each=lambda name, step, state, report: films.write(
       config, directory, name, state.variables
     ),
     title=task,

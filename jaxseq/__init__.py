@@ -15,6 +15,7 @@ if TYPE_CHECKING:
   from jaxseq import dts as dts
   from jaxseq import interop as interop
   from jaxseq import mixers as mixers
+  from jaxseq import models as models
   from jaxseq import nn as nn
   from jaxseq import planner as planner
   from jaxseq import recurrence as recurrence
@@ -22,5 +23,8 @@ if TYPE_CHECKING:
   from jaxseq import spr as spr
   from jaxseq import tasks as tasks
   from jaxseq import training as training
+  from jaxseq.models.model import Model as Model
+  from jaxseq.models.model_file import load as load
+  from jaxseq.models.model_file import save as save
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

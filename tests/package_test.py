@@ -29,6 +29,7 @@ ALLOWED_LAYERS = {
   "rl": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
   "spr": {"recurrence", "mixers", "nn", "training", "rl"},
   "dts": {"recurrence", "mixers", "nn", "training", "data", "tasks"},
+  "models": {"interop", "mixers", "nn", "training", "data", "tasks", "dts"},
 }
 # The layers that people use without Flax, and what they may import.
 PLAIN_LIBRARIES = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import last_observation as last_observation
   from jaxseq.rl import layers as layers
   from jaxseq.rl import losses as losses
+  from jaxseq.rl import markov_states as markov_states
   from jaxseq.rl import meta as meta
   from jaxseq.rl import meta_suites as meta_suites
   from jaxseq.rl import mixtures as mixtures

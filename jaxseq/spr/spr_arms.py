@@ -97,6 +97,7 @@ class Arm:
   agent: spr_agent.Config
 
   metric: ClassVar[tuple[str, ...]] = ("episode_return", "loss")
+  part: ClassVar[arms.Part] = ""
   examples: ClassVar[int] = 1
   unit: ClassVar[str] = "steps"
   stack: ClassVar[None] = None
@@ -135,7 +136,10 @@ class Arm:
       gif = "not drawn, observations are no images"
     elif kept:
       try:
-        gif = gifs.write_gif(directory / GIF, played[0].frames)
+        frames, length = played[0].frames, int(played[0].lengths[0])
+        gif = gifs.write_gif(directory / GIF, frames, length)
+        if len(frames) < length:
+          gif = f"{gif}, its first {len(frames):,} of {length:,} steps"
       except ModuleNotFoundError as error:
         gif = f"not drawn, {error.name} is not installed"
     return {

@@ -21,7 +21,7 @@ from jaxseq.nn import dense
 from jaxseq.tasks import base
 
 # The smallest variance, as in the paper's code.
-_FLOOR = 1e-6
+FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ def negative_log_likelihood(
 
   The constant, half the logarithm of 2 pi for each number, is left out.
   """
-  variance = jnp.maximum(variance, _FLOOR)
+  variance = jnp.maximum(variance, FLOOR)
   terms = jnp.log(variance) + (targets - mean) ** 2 / variance
   return 0.5 * terms.sum(axis=-1)
 

@@ -22,6 +22,8 @@ COLORS = (
   "#000000",
 )
 GRAY = "#666666"
+# Beyond as many lines as there are colors, these tell them apart.
+STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 
 
 def new(path: str | os.PathLike, width: float, height: float) -> Any:

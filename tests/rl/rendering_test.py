@@ -39,7 +39,9 @@ def _config(env_id):
   return ppo.Config(env_id=env_id, network=_NETWORK)
 
 
-def make_film(game, states, actions, rewards=None, observations=None):
+def make_film(
+  game, states, actions, rewards=None, observations=None, ended=True
+):
   """A film of a game from what the drawings use of it."""
   length = len(actions)
   params = game.default_params
@@ -59,8 +61,8 @@ def make_film(game, states, actions, rewards=None, observations=None):
       log_prob=nothing,
       value=nothing,
       reward=nothing if rewards is None else np.asarray(rewards),
-      terminated=nothing,
-      truncated=nothing,
+      terminated=ended & (np.arange(length) == length - 1),
+      truncated=np.zeros(length, bool),
       final_value=None,
       episode_return=nothing,
       episode_length=nothing,
@@ -279,7 +281,28 @@ def test_a_long_episode_is_thinned_out():
   pictures = rendering.frames([film, film], limit=10)
   # Every third step, up to the last.
   assert len(pictures) == 2 * 9
-  np.testing.assert_array_equal(pictures[8], scenes.frame(film, 24))
+  np.testing.assert_array_equal(pictures[8], scenes.frame(film, 24, every=3))
+
+
+def test_a_film_says_what_it_leaves_out(monkeypatch):
+  written = []
+  write = paint.Canvas.text
+
+  def text(canvas, point, line, *rest, **options):
+    written.append(line)
+    write(canvas, point, line, *rest, **options)
+
+  monkeypatch.setattr(paint.Canvas, "text", text)
+  game, _ = envs.make("RepeatPreviousEasy")
+  states = repeat_previous.EnvState(time=np.arange(25), deck=None, window=None)
+  seen = np.eye(4)[[0] * 25]
+  for ended in (True, False):
+    film = make_film(game, states, [0] * 25, observations=seen, ended=ended)
+    rendering.frames([film], limit=10)
+  steps = [line for line in written if "step" in line]
+  assert steps[0] == "step 1 of 25, 1 of 3 shown"
+  assert steps[8] == "step 25 of 25, 1 of 3 shown"
+  assert steps[17] == "step 25 of 25, 1 of 3 shown, cut here"
 
 
 def test_a_gif_holds_the_pictures(tmp_path):

@@ -33,6 +33,11 @@ class Film:
     """Number of steps."""
     return len(self.taken.reward)
 
+  @property
+  def ended(self) -> bool:
+    """Whether the last step is that of the episode."""
+    return bool(self.taken.terminated[-1] | self.taken.truncated[-1])
+
   def seen(self, t: int) -> np.ndarray:
     """Returns what step t is taken with, without the previous action."""
     return self.taken.observation[t][: spaces.flat_size(self.space)]

@@ -68,8 +68,8 @@ def run_all(
   for index, (task, (config, made)) in enumerate(runs.items()):
     place = arms.open_directory(directory / task, config, experiment, mode)
 
-    def show(name, step, state, task=task):
-      del step
+    def show(name, step, state, report, task=task):
+      del step, report
       each(task, name, state)
 
     finished = report.read(place)
