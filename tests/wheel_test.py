@@ -14,6 +14,7 @@ from packaging import utils
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+TRAINED = ROOT / "tests" / "golden" / "models" / "classes.safetensors"
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -73,7 +74,7 @@ def install(python, wheel):
 def wheel(tmp_path_factory):
   # A copy, for the folder `build` of an earlier time may hold other modules.
   folder = tmp_path_factory.mktemp("wheel")
-  for name in ("LICENSE", "README.md", "pyproject.toml"):
+  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
     shutil.copy(ROOT / name, folder)
   ignore = shutil.ignore_patterns("__pycache__")
   shutil.copytree(ROOT / "jaxseq", folder / "jaxseq", ignore=ignore)
@@ -108,6 +109,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   assert any(name.endswith("/LICENSE") for name in names)
 
 
+def test_the_description_has_no_link_into_the_repository(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = [n for n in archive.namelist() if n.endswith("/METADATA")]
+    description = archive.read(path).decode().partition("\n\n")[2]
+  assert "make quickstart" in description
+  assert re.search(r"\]\((?!https:)", README)
+  assert not re.search(r"\]\((?!https:)", description)
+
+
 def test_the_readme_runs_with_the_plain_dependencies(
   wheel, dependencies, tmp_path
 ):
@@ -120,6 +130,15 @@ def test_the_readme_runs_with_the_plain_dependencies(
     run(python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path)
   for example in EXAMPLES:
     run(python, "-I", "-c", example, cwd=tmp_path)
+  predict = (
+    "import jaxseq, numpy as np\n"
+    f"model = jaxseq.load({str(TRAINED)!r})\n"
+    "model.predict(np.zeros((3, 7, 2))).write('predictions.csv')\n"
+  )
+  run(python, "-I", "-c", predict, cwd=tmp_path)
+  rows = (tmp_path / "predictions.csv").read_text().splitlines()
+  assert rows[0].startswith("id,class,probability_a")
+  assert len(rows) == 4
 
 
 def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):

@@ -55,25 +55,24 @@ def predict(
     the examples have it also "NAME_target".
   """
   found = model.outputs(examples.dataset)
-  prepared, lengths = model.preparation, examples.dataset.lengths
-  count, time, numbers = found["mean"].shape
-  if lengths is None:
-    lengths = np.full(count, time)
-  inside = np.arange(time) < np.asarray(lengths)[:, None]
+  prepared = model.preparation
+  _, time, numbers = found["mean"].shape
+  shown = predictions.inside(time, examples.dataset)
+  counts = shown.sum(axis=1)
   names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
   scale = np.ones(numbers)
   if prepared.target_deviation is not None:
     scale = np.array(prepared.target_deviation)
   mean = prepared.restore_targets(found["mean"])
   columns: dict[str, Any] = {
-    "id": np.repeat(np.array(examples.ids), lengths),
-    "element": predictions.places(lengths),
+    "id": np.repeat(np.array(examples.ids), counts),
+    "element": predictions.places(counts),
   }
   for i, name in enumerate(names):
-    columns[name] = mean[..., i][inside]
-    columns[f"{name}_deviation"] = found["deviation"][..., i][inside] * scale[i]
+    columns[name] = mean[..., i][shown]
+    columns[f"{name}_deviation"] = found["deviation"][..., i][shown] * scale[i]
   if examples.labeled:
-    targets = prepared.restore_targets(examples.dataset.targets)
+    targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
     for i, name in enumerate(names):
-      columns[f"{name}_target"] = targets[..., i][inside]
+      columns[f"{name}_target"] = targets[..., i][shown]
   return predictions.Predictions(columns, found)
