@@ -148,7 +148,7 @@ def _pyarrow():
     from pyarrow import parquet
   except ImportError as error:
     raise ModuleNotFoundError(
-      'Parquet files are written by pyarrow: pip install "jaxseq[parquet]", or '
+      'Parquet files are written by pyarrow: pip install "jaxseq[table]", or '
       "choose a name that ends in .csv.",
       name="pyarrow",
     ) from error
