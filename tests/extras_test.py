@@ -101,6 +101,18 @@ env, params = envs.make("Playground-PendulumSwingup")
 observation, _ = env.reset(jax.random.key(0), params)
 assert observation.size
 """,
+  "tokenizers": """
+import json
+import pathlib
+from jaxseq import data
+model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+written = {"version": "1.0", "pre_tokenizer": {"type": "Whitespace"},
+           "model": model}
+pathlib.Path("tokenizer.json").write_text(json.dumps(written))
+pathlib.Path("a.txt").write_text("a b b " * 100)
+splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
+assert splits.info.vocab_size == 2
+""",
   "tokamax": """
 import jax
 import jax.numpy as jnp
@@ -119,12 +131,12 @@ nbclient.NotebookClient(notebook).execute()
 assert "site-packages" in notebook.cells[0].outputs[0].text
 """,
 }
-# What names the extra where it lacks, if a sentence of ours can: jax's own, of
-# the package that `export` brings, and none of tools and what jax brings along.
+# What names an extra that lacks: a sentence of ours, or jax's own for `export`.
+# Nothing lacks where the plain dependencies have it, too.
 _SENTENCES = {
   name: rf"jaxseq\[{name}\]"
   for name in USES
-  if name not in ("planner", "notebook")
+  if name not in ("interop", "notebook", "planner")
 } | {"export": "flatbuffers"}
 
 
