@@ -88,6 +88,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   assert any(name.endswith("/LICENSE") for name in names)
 
 
+def test_the_description_has_no_link_into_the_repository(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = [n for n in archive.namelist() if n.endswith("/METADATA")]
+    description = archive.read(path).decode().partition("\n\n")[2]
+  assert "make quickstart" in description
+  assert re.search(r"\]\((?!https:)", README)
+  assert not re.search(r"\]\((?!https:)", description)
+
+
 def test_the_readme_runs_with_the_plain_dependencies(
   wheel, dependencies, tmp_path
 ):

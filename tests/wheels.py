@@ -33,7 +33,7 @@ def run(*command: str | pathlib.Path, **options: Any) -> str:
 def build(folder: pathlib.Path) -> pathlib.Path:
   """Builds the wheel in a folder; returns its path."""
   # A copy, for the folder `build` of an earlier time may hold other modules.
-  for name in ("LICENSE", "README.md", "pyproject.toml"):
+  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
     shutil.copy(ROOT / name, folder)
   ignore = shutil.ignore_patterns("__pycache__")
   shutil.copytree(ROOT / "jaxseq", folder / "jaxseq", ignore=ignore)
