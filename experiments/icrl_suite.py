@@ -99,7 +99,8 @@ def finish(
 ) -> None:
   """Shows the tables; after a training also draws and writes."""
   shown = {
-    "evaluation": f"Return of {config.evaluation_episodes} new episodes",
+    "evaluation": "Return of "
+    f"{tables.counted(config.evaluation_episodes, 'new episode')}",
     # MMER: Morad et al., arXiv:2303.01859, section 5.
     "best": "Highest mean return in training, over a twentieth of it (MMER)",
     "overall": "Mean return over the whole training",
