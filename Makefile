@@ -29,7 +29,8 @@ unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
 .PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-interop \
-  test-popgym test-gymnax test-compile test-accelerator test-matrix lint format docs bench notebooks \
+  test-popgym test-gymnax test-compile test-accelerator test-site test-matrix lint format \
+  docs bench notebooks \
   coverage constraints clean
 
 help: ## this list
@@ -97,6 +98,9 @@ test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
 	JAX_PLATFORMS= XLA_FLAGS= $(BIN) -m pytest -m accelerator --timeout=600 \
 	  $(ARGS) tests/accelerator
 
+test-site: venv ## the documentation in a headless browser (Chromium)
+	$(BIN) -m pytest -m site --timeout=300 $(ARGS) tests/docs
+
 test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	@ran=; failed=; \
 	for version in $(VERSIONS); do \
@@ -121,9 +125,9 @@ format: venv ## let ruff rewrite what it can
 	$(BIN) -m ruff check --fix .
 	$(BIN) -m ruff format .
 
-docs: venv ## the table of mixers, and the API reference into docs/api
+docs: venv ## the table of mixers, and the documentation: site/index.html
 	$(BIN) -m scripts.mixers_table
-	$(BIN) -m scripts.api docs/api
+	NO_MKDOCS_2_WARNING=1 $(BIN) -m mkdocs build --strict --quiet
 
 bench: venv ## time and memory of the recurrences
 	$(BIN) -m benchmarks.recurrence
@@ -143,5 +147,5 @@ constraints: ## pin the newest dependencies that fit, for each Python present
 
 clean: ## remove environments and caches; runs/ stays
 	rm -rf .venv .venvs .cache .hypothesis .pytest_cache .ruff_cache build \
-	  dist docs/api htmlcov .coverage *.egg-info
+	  dist htmlcov site .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

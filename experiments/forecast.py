@@ -3,20 +3,25 @@ r"""Long-horizon forecasting of a multivariate series, with any mixer.
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=DIR
     python -m experiments.forecast --config=... --workdir=DIR --mode=evaluate
+    python -m experiments.forecast --config=... --workdir=DIR --mode=predict \
+      --arm=NAME-HORIZON --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) for every
 horizon, all seeds as one program, and resumes where an earlier run stopped. It
 ends with a table that also holds two forecasts without any training, and with
 `DIR/learning_curve.png` (the longest horizon), `DIR/horizons.png`,
-`DIR/forecasts.png` and `DIR/results.json`. The second command evaluates the
-newest checkpoints. Errors are those of the standardised series over all windows
-of its test span.
+`DIR/forecasts.png`, `DIR/results.json` and the trained models,
+`DIR/ARM-HORIZON/model.safetensors`. The second command evaluates the newest
+checkpoints, the third forecasts what follows the series of a file. Errors are
+those of the standardised series over all windows of its test span.
 """
 
 import dataclasses
 from typing import Literal
 
 from jaxseq import _validate
+from jaxseq.models import predict_mode
+from jaxseq.models import run_models
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecasting
@@ -57,7 +62,8 @@ class Config(base.DataComparison):
       raise _validate.error("horizons", self.horizons, "no repetition")
 
 
-_PROGRAM = experiment.Experiment("forecast", Config)
+_PROGRAM = experiment.Experiment("forecast", Config, modes=predict_mode.MODES)
+predict_mode.define_flags()
 
 
 def arm_config(config: Config, name: str) -> forecasting.ArmConfig:
@@ -88,6 +94,8 @@ def make_arms(
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   del argv
+  if predict_mode.predicts(_PROGRAM):
+    return
   with _PROGRAM.setup() as config:
     splits = {
       horizon: config.load(input_length=config.input_length, horizon=horizon)
@@ -120,6 +128,14 @@ def main(argv: list[str]) -> None:
         series[longest], config.period, "valid"
       ).items()
     },
+    each=run_models.writer(
+      _PROGRAM,
+      config,
+      directory,
+      "forecasting",
+      made,
+      {f"{name}-{h}": x for h, x in splits.items() for name in config.arms},
+    ),
   )
   if _PROGRAM.mode == "train":
     forecast_figures.draw_forecasts(

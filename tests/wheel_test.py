@@ -73,7 +73,7 @@ def install(python, wheel):
 def wheel(tmp_path_factory):
   # A copy, for the folder `build` of an earlier time may hold other modules.
   folder = tmp_path_factory.mktemp("wheel")
-  for name in ("LICENSE", "README.md", "pyproject.toml"):
+  for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
     shutil.copy(ROOT / name, folder)
   ignore = shutil.ignore_patterns("__pycache__")
   shutil.copytree(ROOT / "jaxseq", folder / "jaxseq", ignore=ignore)
@@ -106,6 +106,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   assert {name for name in names if name.endswith(".py")} == sources
   assert "jaxseq/py.typed" in names
   assert any(name.endswith("/LICENSE") for name in names)
+
+
+def test_the_description_has_no_link_into_the_repository(wheel):
+  with zipfile.ZipFile(wheel) as archive:
+    (path,) = [n for n in archive.namelist() if n.endswith("/METADATA")]
+    description = archive.read(path).decode().partition("\n\n")[2]
+  assert "make quickstart" in description
+  assert re.search(r"\]\((?!https:)", README)
+  assert not re.search(r"\]\((?!https:)", description)
 
 
 def test_the_readme_runs_with_the_plain_dependencies(

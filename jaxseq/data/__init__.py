@@ -25,9 +25,12 @@ if TYPE_CHECKING:
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
+  from jaxseq.data import event_table as event_table
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
+  from jaxseq.data import forecast_table as forecast_table
   from jaxseq.data import forecast_windows as forecast_windows
+  from jaxseq.data import image_folders as image_folders
   from jaxseq.data import images as images
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
   from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_documents as text_documents
+  from jaxseq.data import text_files as text_files
+  from jaxseq.data import text_tokens as text_tokens
   from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories

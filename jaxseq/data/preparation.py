@@ -32,7 +32,11 @@ Kind = Literal["series", "forecast", "text", "events", "images", "tokens"]
 READERS = _registry.Registry(
   "reader",
   {
+    "forecast_table": "jaxseq.data.forecast_table:read_examples",
+    "event_table": "jaxseq.data.event_table:read_examples",
+    "image_folders": "jaxseq.data.image_folders:read_examples",
     "table": "jaxseq.data.series_table:read_examples",
+    "text_files": "jaxseq.data.text_files:read_examples",
     "ts": "jaxseq.data.files.uea:read_examples",
   },
 )
@@ -84,6 +88,8 @@ class Preparation:
     step: time that counts 1 in gaps.
     vocab_size: number of tokens.
     tokens: what the tokens stand for.
+    tokenizer: JSON of the package tokenizers, which makes tokens of texts; None
+      for bytes.
     image_size: height and width.
     reader: which reader the file was read by, a key of `READERS`; None for what
       comes in no file that anyone else has.
@@ -108,6 +114,7 @@ class Preparation:
   step: float | None = None
   vocab_size: int | None = None
   tokens: tuple[str, ...] | None = None
+  tokenizer: str | None = None
   image_size: tuple[int, int] | None = None
   reader: str | None = None
   reader_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -309,6 +316,7 @@ _FIELDS = {
     lambda x: isinstance(x, tuple) and len(x) == 2 and all(map(_is_count, x)),
   ),
   "stepwise": ("True or False", lambda x: isinstance(x, bool)),
+  "tokenizer": ("a text", lambda x: isinstance(x, str)),
   "reader": ("a name", lambda x: isinstance(x, str)),
   "reader_options": ("an object", lambda x: isinstance(x, Mapping)),
 }

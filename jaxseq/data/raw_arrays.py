@@ -16,6 +16,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import padding
+from jaxseq.data import text_tokens
 
 if TYPE_CHECKING:
   from jaxseq.data.preparation import Preparation
@@ -116,10 +117,8 @@ def text(
     values = [values]
   rows = []
   for number, row in enumerate(_listed(values, lengths)):
-    if isinstance(row, str):
-      row = row.encode()
-    if isinstance(row, bytes):
-      row = np.frombuffer(row, np.uint8)
+    if isinstance(row, str | bytes):
+      row = _tokens_of(preparation, row, f"text {number}")
     _check_tokens(f"text {number}", row, preparation.vocab_size)
     if len(row) < 2:
       raise ValueError(
@@ -129,6 +128,15 @@ def text(
   tokens, counts = padding.pad_sequences(rows)
   counts = None if np.all(counts == tokens.shape[1]) else counts - 1
   return datasets.ArrayDataset(tokens[:, :-1], tokens[:, 1:], counts)
+
+
+def _tokens_of(preparation, row, name):
+  """Bytes, or what the tokenizer makes of them."""
+  coder = None
+  if preparation.tokenizer is not None:
+    coder = text_tokens.read_tokenizer(preparation.tokenizer)
+  content = row.encode() if isinstance(row, str) else row
+  return text_tokens.encode(content, coder, name)
 
 
 def events(

@@ -25,8 +25,6 @@ from jaxseq.data.files import table_files
 Target = Literal["auto", "class", "number", "step"]
 _KINDS = (*get_args(Target), "none")
 Gaps = Literal["channel", "extras", "ignore"]
-# Steps in time that differ by less of the usual one count as equal.
-_TOLERANCE = 1e-3
 
 
 def load(
@@ -220,7 +218,7 @@ def _constants(whole, train, found, normalize, missing, gaps):
   if whole.stamps is not None and gaps != "ignore":
     step = _usual_step([whole.stamps[i] for i in train])
     if step is not None and not all(
-      _is_regular(stamps, step) for stamps in whole.stamps
+      time_stamps.is_regular(stamps, step) for stamps in whole.stamps
     ):
       constants |= {"gaps": gaps, "step": step}
   return constants
@@ -231,12 +229,6 @@ def _usual_step(stamps):
   gaps = [np.diff(time_stamps.seconds(one)) for one in stamps]
   gaps = np.concatenate(gaps)
   return float(np.median(gaps)) if len(gaps) else None
-
-
-def _is_regular(stamps, step):
-  """Whether all elements are one step apart."""
-  gaps = np.diff(time_stamps.seconds(stamps))
-  return bool(np.all(np.abs(gaps - step) <= _TOLERANCE * step))
 
 
 def _dataset(prepared, whole, rows, found):

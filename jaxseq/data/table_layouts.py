@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 import re
+from types import MappingProxyType
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -27,9 +28,10 @@ from jaxseq.data.files import table_files
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
-# Names that columns other than channels mostly have.
+# Names that columns other than channels mostly have, and options for them.
+TIMES = dict.fromkeys(("time", "timestamp", "date", "datetime"), "time")
 _ROLES = {
-  **dict.fromkeys(("time", "timestamp", "date", "datetime"), "time"),
+  **TIMES,
   **dict.fromkeys(("label", "class", "target"), "label"),
   **dict.fromkeys(("id", "series_id"), "id"),
   "split": "split",
@@ -190,7 +192,7 @@ def read(
   channels = columns.channels
   if not channels:
     channels = tuple(name for name in names if name not in others)
-    _check_roles(files[0], channels)
+    check_roles(files[0], channels)
   if not channels:
     raise ValueError(
       f"{files[0]}: got no column of values beside {', '.join(names)}, "
@@ -216,10 +218,23 @@ def read(
   return make(table, parts[table.file], columns, channels, words, step_numbers)
 
 
-def _check_roles(file, channels):
-  """Refuses columns that are hardly channels, unless they are named so."""
+def check_roles(
+  file: pathlib.Path,
+  channels: Sequence[str],
+  roles: Mapping[str, str] = MappingProxyType(_ROLES),
+) -> None:
+  """Refuses columns that are hardly channels, unless they are named so.
+
+  Args:
+    file: for messages.
+    channels: columns that nothing was said of.
+    roles: options by such names.
+
+  Raises:
+    ValueError: naming such a column and the options that say what it is.
+  """
   for name in channels:
-    role = _ROLES.get(name.lower())
+    role = roles.get(name.lower())
     if role is not None:
       raise ValueError(
         f"{file}: got the column {name!r} among the channels, expected an "
@@ -269,7 +284,7 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     channels,
     None if stamps is None else [stamps[rows] for rows in cut],
     {
-      name: _constant(table, name, cut, ids)
+      name: table_files.constant(table, name, cut, ids)
       for name in words
       if name in table.words
     },
@@ -305,23 +320,6 @@ def _check_increasing(table, name, stamps, cut, ids):
         f"{table.place(row, name)}: got the time {stamps[row]} twice in "
         f"series {word!r}, expected each once."
       )
-
-
-def _constant(table, name, cut, ids):
-  """The one entry of each series, which all of its rows have."""
-  entries = table.words[name]
-  found = []
-  for word, rows in zip(ids, cut):
-    first = entries[rows[0]]
-    for row in rows:
-      if entries[row] != first:
-        raise ValueError(
-          f"{table.place(row, name)}: got {entries[row][:40]!r} where series "
-          f"{word!r} has {first[:40]!r} before, expected one entry for each "
-          "series."
-        )
-    found.append(first)
-  return found
 
 
 def _from_wide(table, part, columns, channels, words, step_numbers):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
   from jaxseq.models import class_model as class_model
   from jaxseq.models import code_model as code_model
   from jaxseq.models import event_model as event_model
+  from jaxseq.models import exported as exported
   from jaxseq.models import horizon_model as horizon_model
   from jaxseq.models import kinds as kinds
   from jaxseq.models import model as model

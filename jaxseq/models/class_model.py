@@ -1,4 +1,4 @@
-"""Models of classes of whole sequences."""
+"""Models of classes, of whole sequences or of their elements."""
 
 from typing import TYPE_CHECKING
 from typing import Any
@@ -39,7 +39,10 @@ def arguments(
 def compute(
   network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "class" (n,) int32 and "probability" (n, classes)."""
+  """Returns "class" (n,) int32 and "probability" (n, classes).
+
+  Without pooling they are (n, time) and (n, time, classes).
+  """
   logits, _ = network.apply(
     variables, arguments["inputs"], None, None, arguments.get("lengths")
   )
@@ -58,18 +61,28 @@ def class_names(model: "Model") -> tuple[str, ...]:
 def predict(
   model: "Model", examples: preparations.Examples
 ) -> predictions.Predictions:
-  """Returns a row for each example.
+  """Returns a row for each example, or each element if the network says so.
 
   Returns:
-    The columns "id", "class" (a name), "probability_NAME" of each class and,
-    where the examples have it, "target", the true class.
+    The columns "id", of a network that does not pool "element" (from 0),
+    "class" (a name), "probability_NAME" of each class and, where the examples
+    have it, "target", the true class.
   """
   found = model.outputs(examples.dataset)
   names = class_names(model)
-  words = np.array(names)
-  columns = {"id": examples.ids, "class": words[found["class"]]}
-  for name, probability in zip(names, found["probability"].T):
-    columns[f"probability_{name}"] = probability
+  words, ids = np.array(names), np.array(examples.ids)
+  columns: dict[str, Any] = {"id": ids}
+  shown = np.ones(len(ids), bool)
+  if found["class"].ndim == 2:
+    shown = predictions.inside(found["class"].shape[1], examples.dataset)
+    counts = shown.sum(axis=1)
+    columns = {
+      "id": np.repeat(ids, counts),
+      "element": predictions.places(counts),
+    }
+  columns["class"] = words[found["class"]][shown]
+  for i, name in enumerate(names):
+    columns[f"probability_{name}"] = found["probability"][..., i][shown]
   if examples.labeled:
-    columns["target"] = words[examples.dataset.targets]
+    columns["target"] = words[np.asarray(examples.dataset.targets)][shown]
   return predictions.Predictions(columns, found)

@@ -77,10 +77,8 @@ def predict(
     `arrays` has "reconstruction" (n, time, channels), "code" and "deviation".
   """
   found = model.outputs(examples.dataset)
-  x, lengths = np.asarray(examples.dataset.inputs), examples.dataset.lengths
-  inside = np.ones(x.shape[:2], bool)
-  if lengths is not None:
-    inside = np.arange(x.shape[1]) < np.asarray(lengths)[:, None]
+  x = np.asarray(examples.dataset.inputs)
+  inside = predictions.inside(x.shape[1], examples.dataset)
   squares = np.square(found["reconstruction"] - x).mean(axis=-1)
   error = (squares * inside).sum(axis=1) / inside.sum(axis=1)
   columns = {"id": examples.ids}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
 import os
@@ -9,6 +10,7 @@ from typing import Any
 from typing import Literal
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,6 +18,7 @@ from jaxseq import _validate
 from jaxseq import data
 from jaxseq._types import PyTree
 from jaxseq.data import preparation as preparations
+from jaxseq.models import exported
 from jaxseq.models import kinds
 from jaxseq.models import predictions
 from jaxseq.training import run_directory
@@ -102,6 +105,35 @@ class Model:
       ValueError: if the file or the arrays are not as in training.
     """
     return self.parts.predict(self, self.examples(source))
+
+  def export(
+    self,
+    path: str | os.PathLike | None = None,
+    *,
+    batch: int | None = None,
+    time: int | None = None,
+    platforms: Sequence[str] | None = None,
+  ) -> jax.export.Exported:
+    """Returns the model as a program that runs without jaxseq.
+
+    Args:
+      path: file to write it to as well, if there is one.
+      batch: number of examples; any if None.
+      time: elements of sequences; any if None, as far as the mixers can.
+      platforms: see `exported.make`.
+
+    Returns:
+      The program: from the arrays of the signature, by name, to `outputs`.
+
+    Raises:
+      ValueError: if the length of sequences is fixed, or has to be.
+      ModuleNotFoundError: if a path is given and the extra "export" is not
+        installed.
+    """
+    program = exported.make(self, batch, time, platforms)
+    if path is not None:
+      exported.write(path, program)
+    return program
 
   def outputs(self, dataset: data.ArrayDataset) -> dict[str, np.ndarray]:
     """Returns what the network says of prepared examples, by name.

@@ -55,11 +55,10 @@ def predict(
     the examples have it also "NAME_target".
   """
   found = model.outputs(examples.dataset)
-  prepared, lengths = model.preparation, examples.dataset.lengths
-  count, time, numbers = found["mean"].shape
-  if lengths is None:
-    lengths = np.full(count, time)
-  inside = np.arange(time) < np.asarray(lengths)[:, None]
+  prepared = model.preparation
+  _, time, numbers = found["mean"].shape
+  inside = predictions.inside(time, examples.dataset)
+  lengths = inside.sum(axis=1)
   names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
   scale = np.ones(numbers)
   if prepared.target_deviation is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import csv
+import importlib
 import io
 import os
 import pathlib
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq import data
+from jaxseq.data import packages
 from jaxseq.training import files
 
 SUFFIXES = (".csv", ".parquet")
@@ -70,9 +73,8 @@ class Predictions(Mapping[str, np.ndarray]):
         unknown is empty.
 
     Raises:
-      ValueError: if the file is there, or has another suffix.
+      ValueError: see `check_output`.
       OSError: if it cannot be written.
-      ModuleNotFoundError: if Parquet's package is not installed.
     """
     path = check_output(path)
     if path.suffix.lower() == ".csv":
@@ -106,7 +108,7 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
   Raises:
     ValueError: if the file is there, or its suffix is none of `SUFFIXES`.
     OSError: if there is no such directory.
-    ModuleNotFoundError: if the suffix needs a package that is not installed.
+    MissingData: if the suffix needs a package that is not installed.
   """
   path = pathlib.Path(path)
   if path.suffix.lower() not in SUFFIXES:
@@ -124,9 +126,14 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
 
 def places(counts: Sequence[int]) -> np.ndarray:
   """Returns 0 to count - 1 for each of some counts, one after the other."""
-  return np.concatenate(
-    [np.arange(count) for count in counts] or [np.arange(0)]
-  )
+  return np.concatenate([np.arange(count) for count in counts])
+
+
+def inside(time: int, dataset: data.ArrayDataset) -> np.ndarray:
+  """Returns (n, time) bool: which elements of examples count."""
+  if dataset.lengths is None:
+    return np.ones((len(dataset.inputs), time), bool)
+  return np.arange(time) < np.asarray(dataset.lengths)[:, None]
 
 
 def _words(column):
@@ -143,13 +150,7 @@ def _words(column):
 
 def _pyarrow():
   """Returns the package that writes Parquet."""
-  try:
-    import pyarrow
-    from pyarrow import parquet
-  except ImportError as error:
-    raise ModuleNotFoundError(
-      'Parquet files are written by pyarrow: pip install "jaxseq[parquet]", or '
-      "choose a name that ends in .csv.",
-      name="pyarrow",
-    ) from error
-  return pyarrow, parquet
+  parquet = packages.imported(
+    "pyarrow.parquet", "jaxseq[table]", "pyarrow writes Parquet files"
+  )
+  return importlib.import_module("pyarrow"), parquet

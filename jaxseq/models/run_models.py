@@ -1,5 +1,6 @@
 """The model files of a run: written when its arms are measured, read later."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import pathlib
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxseq import data
+from jaxseq._types import PyTree
 from jaxseq.models import model as trained
 from jaxseq.models import model_file
 from jaxseq.training import errors
@@ -28,6 +30,11 @@ _CHOOSING = {
 }
 
 
+def seed_of(variables: PyTree, seed: int) -> PyTree:
+  """Returns the variables of one seed."""
+  return jax.tree.map(lambda x: x[seed], variables)
+
+
 def writer(
   program: experiment.Experiment,
   config: arms.Arms,
@@ -35,6 +42,7 @@ def writer(
   kind: str,
   made: Mapping[str, supervised_arms.Arm],
   splits: data.Splits | dict[str, data.Splits],
+  select: Callable[[PyTree, int], PyTree] = seed_of,
 ) -> run.Each:
   """Returns what writes an arm's model once it is trained, for `run.train`.
 
@@ -45,6 +53,8 @@ def writer(
     kind: of the models.
     made: the arms, whose problems have a `network`.
     splits: what they are trained on, perhaps by arm.
+    select: from the variables of all seeds and the number of one to those of
+      the network.
   """
 
   def write(name, step, state, report):
@@ -65,7 +75,7 @@ def writer(
     model = trained.make(
       kind,
       made[name].problem.network,
-      jax.tree.map(lambda x: x[seed], variables),
+      select(variables, seed),
       splits[name] if isinstance(splits, dict) else splits,
       about,
     )
@@ -95,14 +105,16 @@ def choose_seed(report: Mapping[str, Any], num_seeds: int) -> tuple[int, str]:
 
 
 def _first_left(report, num_seeds):
-  """Returns the first seed that has a number for every metric."""
+  """Returns the first seed that has a number for some metric."""
   lists = [
-    np.asarray(x, float)
+    x
     for x in report.values()
-    if isinstance(x, list) and np.shape(x) == (num_seeds,)
+    if isinstance(x, list)
+    and len(x) == num_seeds
+    and all(isinstance(value, (int, float)) for value in x)
   ]
-  failed = np.isnan(np.stack(lists)).all(axis=0) if lists else np.zeros(1, bool)
-  return int(np.argmin(failed))
+  failed = np.isnan(np.array(lists or np.zeros((1, num_seeds)), float))
+  return int(np.argmin(failed.all(axis=0)))
 
 
 def find(directory: pathlib.Path, arm: str | None) -> pathlib.Path:

@@ -5,9 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.data import datasets
+from jaxseq.data import preparation
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.training import supervised
@@ -83,6 +86,25 @@ class Problem(base.Scored):
       self.arm.batch_size,
       self.test_batches,
     )
+
+  def splits(self) -> datasets.Splits:
+    """Returns a few sequences of the task in the form of a data set."""
+    key = jax.random.key(_TEST_SEED)
+    batch = tokens.get(self.task).sample(key, self.config, 2)
+    part = datasets.ArrayDataset(
+      *map(np.asarray, (batch.inputs, batch.targets))
+    )
+    info = datasets.Info(
+      f"the task {self.task}",
+      "sampled",
+      "none needed",
+      self.config.num_classes,
+      self.config.vocab_size,
+      preparation=preparation.Preparation(
+        "tokens", vocab_size=self.config.vocab_size
+      ),
+    )
+    return datasets.Splits(part, None, part, info)
 
   # No batch is trained on twice: there is no validation part.
   validate = evaluate

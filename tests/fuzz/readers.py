@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import gzip
 import io
+import json
 import pathlib
 import pickle
 from typing import Any
@@ -11,6 +12,7 @@ import zipfile
 import zlib
 
 import numpy as np
+import safetensors.numpy
 
 from jaxseq import _json
 from jaxseq import data
@@ -36,10 +38,12 @@ from jaxseq.data.files import uwave
 from jaxseq.data.files import wisdm
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
+from jaxseq.models import model_file
 from jaxseq.training import integrity
 from jaxseq.training import scalars
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
+_GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = _GOLDEN / "interop"
 RNG = np.random.default_rng
 
 
@@ -206,6 +210,30 @@ def _model(name: str) -> dict[str, bytes]:
   }
 
 
+_TRAINED = _GOLDEN / "models" / "classes.safetensors"
+
+
+def _described() -> bytes:
+  """The JSON in the file of a trained model."""
+  _, metadata = safetensors_file.read_all(_TRAINED)
+  described = json.loads(metadata["jaxseq"])
+  return json.dumps({**described, "sha256": ""}).encode()
+
+
+def _trained(text: bytes) -> bytes:
+  """The file of a trained model with other JSON, and the digest of it."""
+  tensors, _ = safetensors_file.read_all(_TRAINED)
+  try:
+    described = json.loads(text)
+    del described["sha256"]
+    described["sha256"] = model_file._digest(described, tensors)
+    text = json.dumps(described).encode()
+  except (ValueError, KeyError, TypeError, RecursionError):
+    pass
+  metadata = {"jaxseq": text.decode(errors="replace")}
+  return safetensors.numpy.save(tensors, metadata)
+
+
 def _safetensors(text: bytes) -> bytes:
   return len(text).to_bytes(8, "little") + text + bytes(24)
 
@@ -363,6 +391,12 @@ READERS = {
   ),
   "header of safetensors": Reader(
     {"file": _TENSORS}, _one(safetensors_file.read), _safetensors
+  ),
+  "models": Reader(
+    {"file": _TRAINED.read_bytes()}, _one(model_file.load), share=0.5
+  ),
+  "JSON of models": Reader(
+    {"file": _described()}, _one(model_file.load), _trained, share=0.5
   ),
   "mamba": Reader(_model("mamba"), huggingface.load, share=0.1),
   "mamba2": Reader(_model("mamba2"), huggingface.load, share=0.1),

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -182,3 +183,18 @@ def test_what_json_cannot_hold_is_refused(tmp_path):
 def test_kinds_are_known():
   with pytest.raises(ValueError, match="kind of model: got 'class'"):
     models.make("class", None, {}, data.load("mnist1d"))
+
+
+def test_a_file_of_this_format_stays_readable():
+  folder = pathlib.Path(__file__).resolve().parents[1] / "golden" / "models"
+  model = jaxseq.load(folder / "classes.safetensors")
+  with np.load(folder / "classes.npz") as wanted:
+    dataset = data.ArrayDataset(
+      wanted["inputs"], np.zeros(6, np.int32), wanted["lengths"]
+    )
+    found = model.predict(dataset)
+    # float32, on any machine.
+    np.testing.assert_allclose(
+      found.arrays["probability"], wanted["probability"], rtol=1e-4
+    )
+  assert set(found) > {"id", "class", "probability_a"}

@@ -206,6 +206,35 @@ def number(word: str, name: str) -> float:
   return value
 
 
+def constant(
+  table: Table, name: str, cut: Sequence[np.ndarray], ids: Sequence[str]
+) -> list[str]:
+  """Returns the one entry of each series, which all of its rows have.
+
+  Args:
+    table: the table.
+    name: of the column.
+    cut: the rows of each series.
+    ids: what the series are called.
+
+  Raises:
+    ValueError: naming a row that has another entry than the first.
+  """
+  entries = table.words[name]
+  found = []
+  for word, rows in zip(ids, cut):
+    first = entries[rows[0]]
+    for row in rows:
+      if entries[row] != first:
+        raise ValueError(
+          f"{table.place(int(row), name)}: got {entries[row][:40]!r} where "
+          f"{word!r} has {first[:40]!r} before, expected one entry for each "
+          "series."
+        )
+    found.append(first)
+  return found
+
+
 def _delimiter(path, delimiter):
   """What stands between the values of a text."""
   if delimiter is None:
