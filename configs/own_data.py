@@ -24,6 +24,17 @@ def series(**options: object) -> dict[str, object]:
   }
 
 
+def arrays(**options: object) -> dict[str, object]:
+  """Returns the options that `npz_series.load` and `ts_series.load` share."""
+  return {
+    "valid_fraction": 0.1,
+    "test_fraction": 0.2,
+    "normalize": True,
+    "missing": "refuse",
+    **options,
+  }
+
+
 def forecast(**options: object) -> dict[str, object]:
   """Returns the options of `jaxseq.data.forecast_table.load`."""
   return {

@@ -3,13 +3,15 @@
   splits = data.load("mnist1d", seed=0)
   splits.train.inputs.shape  # (4000, 40, 1)
 
-`data.names()` lists the sets. `jaxseq.data.tokens` samples tasks on the device,
-`jaxseq.data.trajectories` holds recorded episodes, `jaxseq.data.factors` makes
-series with known factors, `jaxseq.data.domains` splits between subjects or
-devices, `jaxseq.data.files` reads the formats that the papers' sets come in.
-Nothing is ever downloaded: a package that is not installed raises
-`MissingData`. Data that nothing can be learnt from are refused, see `checks`
-and `missing`.
+`data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
+`ts`, `text_files` and `image_folders` read files of one's own, and
+`info.preparation` of any set prepares other data in the same way.
+`jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
+holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
+`jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
+reads the formats that the papers' sets come in. Nothing is ever downloaded: a
+package that is not installed raises `MissingData`. Data that nothing can be
+learnt from are refused, see `checks` and `missing`.
 """
 
 from typing import TYPE_CHECKING
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
+  from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
   from jaxseq.data import part_splits as part_splits
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
   from jaxseq.data import raw_arrays as raw_arrays
   from jaxseq.data import registry as registry
   from jaxseq.data import series as series
+  from jaxseq.data import series_frames as series_frames
+  from jaxseq.data import series_splits as series_splits
   from jaxseq.data import series_table as series_table
   from jaxseq.data import series_targets as series_targets
   from jaxseq.data import table_layouts as table_layouts
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
   from jaxseq.data import time_stamps as time_stamps
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
+  from jaxseq.data import ts_series as ts_series
   from jaxseq.data import watch as watch
   from jaxseq.data import window_features as window_features
   from jaxseq.data.checks import check as check

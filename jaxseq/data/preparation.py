@@ -35,6 +35,7 @@ READERS = _registry.Registry(
     "forecast_table": "jaxseq.data.forecast_table:read_examples",
     "event_table": "jaxseq.data.event_table:read_examples",
     "image_folders": "jaxseq.data.image_folders:read_examples",
+    "npz": "jaxseq.data.npz_series:read_examples",
     "table": "jaxseq.data.series_table:read_examples",
     "text_files": "jaxseq.data.text_files:read_examples",
     "ts": "jaxseq.data.files.uea:read_examples",

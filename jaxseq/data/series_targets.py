@@ -25,11 +25,13 @@ class Targets(NamedTuple):
     values: (n,) int32 classes, (n, numbers) float64, or of "step" a list of
       arrays (time_i, numbers); zeros (n,) if there are none.
     classes: names of the classes, if they are classes.
+    names: of what the labels are called.
   """
 
   kind: Literal["class", "number", "step", "none"]
   values: Any
   classes: tuple[str, ...] | None = None
+  names: tuple[str, ...] = ()
 
   def training(self, rows: np.ndarray) -> np.ndarray:
     """Returns the numbers of some series, (numbers of all, columns)."""
@@ -71,7 +73,7 @@ def find(
   if labels is not None and target == "step":
     raise _validate.error("labels", str(labels), "None for numbers of steps")
   if target == "step":
-    return Targets("step", _stepwise(whole, columns))
+    return Targets("step", _stepwise(whole, columns), names=columns.label)
 
   def place(number, name):
     return whole.place(number, name)
@@ -90,7 +92,7 @@ def find(
       [_number(word, name, place, i) for i, word in enumerate(words[name])]
       for name in columns.label
     ]
-    return Targets("number", np.array(numbers).T)
+    return Targets("number", np.array(numbers).T, names=columns.label)
   if len(columns.label) > 1:
     raise _validate.error("label", columns.label, "one column for classes")
   (name,) = columns.label
@@ -100,7 +102,7 @@ def find(
   if classes is None:
     classes = in_order(words[name])
   numbers = raw_arrays.class_numbers(words[name], classes)
-  return Targets("class", numbers, tuple(classes))
+  return Targets("class", numbers, tuple(classes), columns.label)
 
 
 def in_order(words: Sequence[str]) -> tuple[str, ...]:
@@ -115,7 +117,6 @@ def check_classes(
   found: Targets,
   train: np.ndarray,
   whole: table_layouts.Recordings,
-  columns: table_layouts.Columns,
 ) -> None:
   """Refuses classes that no training series is of.
 
@@ -128,7 +129,7 @@ def check_classes(
   if len(lacking):
     number = int(np.flatnonzero(found.values == lacking[0])[0])
     raise ValueError(
-      f"{whole.place(number, columns.label[0])}: got the class "
+      f"{whole.place(number, found.names[0])}: got the class "
       f"{found.classes[lacking[0]]!r}, of which no series is in the training "
       "part, expected at least one; for numbers to predict the option is "
       "target = 'number'."

@@ -327,7 +327,7 @@ def read_examples(
     targets = np.array(targets)[:, None]
   return preparation.Examples(
     tuple(map(str, range(len(file.series)))),
-    prepared.prepare(file.series, targets=targets),
+    prepared.prepare(file.series, times=file.times, targets=targets),
     targets is not None,
   )
 
