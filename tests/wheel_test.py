@@ -14,6 +14,7 @@ from packaging import utils
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+TRAINED = ROOT / "tests" / "golden" / "models" / "classes.safetensors"
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -129,6 +130,15 @@ def test_the_readme_runs_with_the_plain_dependencies(
     run(python, "-I", "-c", f"import jaxseq; jaxseq.{package}", cwd=tmp_path)
   for example in EXAMPLES:
     run(python, "-I", "-c", example, cwd=tmp_path)
+  predict = (
+    "import jaxseq, numpy as np\n"
+    f"model = jaxseq.load({str(TRAINED)!r})\n"
+    "model.predict(np.zeros((3, 7, 2))).write('predictions.csv')\n"
+  )
+  run(python, "-I", "-c", predict, cwd=tmp_path)
+  rows = (tmp_path / "predictions.csv").read_text().splitlines()
+  assert rows[0].startswith("id,class,probability_a")
+  assert len(rows) == 4
 
 
 def test_mixers_run_with_jax_numpy_and_chex_alone(wheel, tmp_path):

@@ -133,7 +133,7 @@ def test_forecasts_have_the_error_of_the_evaluation():
   )
   rows = from_csv(found)
   assert rows["step"][:4] == ["1", "2", "3", "1"]
-  assert rows["time"][0] == "2024-01-01T00"
+  assert rows["time"][0] == "2024-01-01T00:00:00"
   prepared = case.model.preparation
   assert list(rows)[-4:] == [
     "channel_0",
