@@ -102,7 +102,7 @@ test-accelerator: venv ## numbers on the GPU or TPU that is there (or a CPU)
 	  $(ARGS) tests/accelerator
 
 test-site: venv ## the documentation in a headless browser (Chromium)
-	$(BIN) -m pytest -m site --timeout=300 $(ARGS) tests/docs
+	$(BIN) -m pytest -m site $(ARGS) tests/docs
 
 test-matrix: ## the test suite on each of Python 3.11, 3.12, 3.13 present
 	@ran=; failed=; \
