@@ -116,7 +116,7 @@ def make(task: str, episode_length: int | None = None) -> Playground:
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
       f"Playground-{task} needs the package {error.name!r}, which is not"
-      " installed: pip install playground.",
+      " installed: pip install 'jaxseq[playground]'.",
       name=error.name,
     ) from error
   # What a task keeps must be arrays, also if a traced program makes it.
