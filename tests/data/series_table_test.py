@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxseq import _limits
 from jaxseq import data
 from tests.data import writing
 
@@ -352,4 +353,21 @@ def test_absent_files_and_bytes_of_no_text_are_said(tmp_path):
   path.write_bytes(b"PAR1" + bytes(20) + b"PAR1")
   pytest.importorskip("pyarrow")
   with pytest.raises(ValueError, match=r"damaged.parquet is no whole Parquet"):
+    load(path)
+
+
+def test_parquet_files_that_would_take_far_more_memory_are_refused(
+  tmp_path, monkeypatch
+):
+  pyarrow = pytest.importorskip("pyarrow")
+  parquet = pytest.importorskip("pyarrow.parquet")
+  # A hundred thousand equal rows take a few hundred bytes.
+  rows = 10**5
+  table = {"id": ["a"] * rows, "x": np.zeros(rows), "label": ["p"] * rows}
+  path = tmp_path / "flat.parquet"
+  parquet.write_table(pyarrow.table(table), path)
+  size = path.stat().st_size
+  assert 8 * 3 * rows > 100 * size
+  monkeypatch.setattr(_limits, "FREE", 2**20)
+  with pytest.raises(ValueError, match=f"flat.parquet: got {size} bytes"):
     load(path)
