@@ -106,6 +106,27 @@ def test_constants_are_those_of_the_training_part(tmp_path):
   assert splits.test.inputs[:, 0, 0].tolist() == [8, 18]
 
 
+def test_long_series_are_cut_into_pieces(tmp_path):
+  rows = [f"{i},{t},{'pq'[i % 2]}" for i in range(4) for t in range(7)]
+  path = write(tmp_path, long="\n".join(["id,x,label", *rows]))
+  splits = load(path, window=3)
+  assert splits.train.inputs[..., 0].tolist() == [[0, 1, 2], [3, 4, 5]] * 2
+  assert splits.train.lengths is None
+  found = everything(splits)
+  assert found.ids == tuple(
+    f"{i}:{start}" for i in range(4) for start in (0, 3)
+  )
+  assert found.dataset.targets.tolist() == [0, 0, 1, 1] * 2
+  # All pieces of a series are in one part.
+  for part in (splits.train, splits.test):
+    assert np.bincount(part.targets).tolist() == [2, 2]
+  path = write(tmp_path, one="id,x\n" + "".join(f"a,{t}\n" for t in range(12)))
+  splits = load(path, label=None, window=3)
+  assert splits.test.inputs[..., 0].tolist() == [[6, 7, 8], [9, 10, 11]]
+  with pytest.raises(ValueError, match="window: got 13, expected at most 12"):
+    load(path, label=None, window=13)
+
+
 def test_irregular_times_are_gaps(tmp_path):
   text = "id,time,x,label\n" + "".join(
     f"{i},2024-01-01 00:0{m}:00,{m},{'pq'[i % 2]}\n"
