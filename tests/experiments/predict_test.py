@@ -93,7 +93,14 @@ _OWN = {
     "classify",
     "table.py:steps",
     numbers,
-    {"data_options.label": "level", "num_updates": 4, "updates_per_chunk": 2},
+    {
+      "data_options.label": "level",
+      "batch_size": 4,
+      "optimizer.warmup_steps": 0,
+      "network.stack.d_model": 8,
+      "num_updates": 4,
+      "updates_per_chunk": 2,
+    },
     ("id", "element", "level", "level_deviation", "level_target"),
   ),
   "forecasts": (
