@@ -12,6 +12,7 @@ import pytest
 import jaxseq
 from jaxseq import data
 from jaxseq import models
+from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.models import model_file
 from jaxseq.training import integrity
@@ -36,7 +37,7 @@ def rewritten(file, tmp_path, change):
   described = json.loads(metadata["jaxseq"])
   del described["sha256"]
   change(described, tensors)
-  described["sha256"] = model_file._digest(described, tensors)
+  described["sha256"] = described_file.digest(described, tensors)
   path = tmp_path / "changed.safetensors"
   safetensors_file.write(path, tensors, {"jaxseq": json.dumps(described)})
   return path
