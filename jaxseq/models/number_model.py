@@ -57,22 +57,22 @@ def predict(
   found = model.outputs(examples.dataset)
   prepared = model.preparation
   _, time, numbers = found["mean"].shape
-  inside = predictions.inside(time, examples.dataset)
-  lengths = inside.sum(axis=1)
+  shown = predictions.inside(time, examples.dataset)
+  counts = shown.sum(axis=1)
   names = prepared.targets or tuple(f"number_{i}" for i in range(numbers))
   scale = np.ones(numbers)
   if prepared.target_deviation is not None:
     scale = np.array(prepared.target_deviation)
   mean = prepared.restore_targets(found["mean"])
   columns: dict[str, Any] = {
-    "id": np.repeat(np.array(examples.ids), lengths),
-    "element": predictions.places(lengths),
+    "id": np.repeat(np.array(examples.ids), counts),
+    "element": predictions.places(counts),
   }
   for i, name in enumerate(names):
-    columns[name] = mean[..., i][inside]
-    columns[f"{name}_deviation"] = found["deviation"][..., i][inside] * scale[i]
+    columns[name] = mean[..., i][shown]
+    columns[f"{name}_deviation"] = found["deviation"][..., i][shown] * scale[i]
   if examples.labeled:
-    targets = prepared.restore_targets(examples.dataset.targets)
+    targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
     for i, name in enumerate(names):
-      columns[f"{name}_target"] = targets[..., i][inside]
+      columns[f"{name}_target"] = targets[..., i][shown]
   return predictions.Predictions(columns, found)
