@@ -66,19 +66,19 @@ def predict(
     scale = np.array(prepared.target_deviation)
   mean = prepared.restore_targets(found["mean"])
   columns: dict[str, Any] = {"id": np.array(examples.ids)}
-  inside: Any = slice(None)
+  shown: Any = slice(None)
   if not _is_whole(model.network):
-    inside = predictions.inside(mean.shape[1], examples.dataset)
-    lengths = inside.sum(axis=1)
-    columns["id"] = np.repeat(columns["id"], lengths)
-    columns["element"] = predictions.places(lengths)
+    shown = predictions.inside(mean.shape[1], examples.dataset)
+    counts = shown.sum(axis=1)
+    columns["id"] = np.repeat(columns["id"], counts)
+    columns["element"] = predictions.places(counts)
   for i, name in enumerate(names):
-    columns[name] = mean[..., i][inside]
-    columns[f"{name}_deviation"] = found["deviation"][..., i][inside] * scale[i]
+    columns[name] = mean[..., i][shown]
+    columns[f"{name}_deviation"] = found["deviation"][..., i][shown] * scale[i]
   if examples.labeled:
-    targets = prepared.restore_targets(examples.dataset.targets)
+    targets = prepared.restore_targets(np.asarray(examples.dataset.targets))
     for i, name in enumerate(names):
-      columns[f"{name}_target"] = targets[..., i][inside]
+      columns[f"{name}_target"] = targets[..., i][shown]
   return predictions.Predictions(columns, found)
 
 

@@ -142,6 +142,9 @@ def _words(column):
     # The shortest that reads as the same number of this width.
     return ["" if x != x else str(x) for x in column]
   if column.dtype.kind == "M":
+    whole = column.astype("datetime64[s]")
+    if np.array_equal(whole[~np.isnat(whole)], column[~np.isnat(column)]):
+      column = whole
     return ["" if np.isnat(x) else str(x) for x in column]
   if column.dtype.kind == "b":
     return [str(int(x)) for x in column]

@@ -127,6 +127,24 @@ def test_one_agent_is_compared_with_none(tmp_path, monkeypatch):
   assert not list(tmp_path.rglob("improvement*"))
 
 
+def test_an_agent_that_failed_has_no_aggregates(tmp_path, monkeypatch, capsys):
+  config = suite("tiny", arms={"spr": {}, "drq": {"variant": "drq"}})
+  results = {
+    "boxing": _played(spr=[3.0, 9.0]),
+    "pong": _played(spr=[-20.0, -5.0], drq=[-21.0, 0.0]),
+  }
+  failed = {"boxing/drq": {0: "after step 6", 1: "after step 6"}}
+  monkeypatch.setattr(atari100k_suite, "_curves", lambda *_: None)
+  atari100k_suite.finish(config, tmp_path, results, "train", failed)
+  assert "drq: no aggregates, a run has no score on boxing" in (
+    capsys.readouterr().out
+  )
+  written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+  assert set(written["aggregates"]) == {"spr"}
+  assert "improvements" not in written
+  assert list(written["not_finite"]) == ["boxing/drq"]
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -153,7 +171,8 @@ def test_an_unknown_agent_is_refused():
 def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
   def run(mode="train", **changes):
     config = suite("tiny", keep_checkpoints=9, **changes)
-    results = atari100k_suite.run_all(config, tmp_path, mode)
+    results, failed = atari100k_suite.run_all(config, tmp_path, mode)
+    assert not failed
     return config, results, capsys.readouterr().out
 
   _, first, told = run(games=("pong",))

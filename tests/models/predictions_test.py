@@ -37,10 +37,12 @@ def test_names_and_unknown_values(tmp_path):
     rows = list(csv.reader(file))
   assert rows == [
     ["id", "x", "count", "time"],
-    ["a, b", "0.1", "1", "2024-01-01"],
+    ["a, b", "0.1", "1", "2024-01-01T00:00:00"],
     ['c"d', "", "2", ""],
-    ["ü", "1e-30", "3", "2024-01-03"],
+    ["ü", "1e-30", "3", "2024-01-03T00:00:00"],
   ]
+  fine = np.array(["2024-01-01T00:00:00.5"], "datetime64[ms]")
+  assert "T00:00:00.500" in predictions.Predictions({"time": fine}).to_csv()
 
 
 def test_parquet_holds_the_same_table(tmp_path):

@@ -279,11 +279,12 @@ def _gated(platform, method, shape):
   size = max(16, 2**15 // max(1, rows * heads * features))
   if method == "auto":
     method = "unrolled" if platform == "gpu" else "sequential"
-  if method != "sequential":
+  if method == "pallas" and platform == "gpu":
+    # Whole, unless a gate of all steps takes more than 64 MB.
+    size = max(128, 2**25 // max(1, rows * heads * features))
+  elif method != "sequential":
     # What a chunk costs beside its steps: launches, and loads of the weights.
-    # Around a kernel on a GPU they are ten, and fifty with its gradient.
-    around = method == "pallas" and platform == "gpu"
-    size = max(128 if around else 64, size)
+    size = max(64, size)
   if method == "unrolled":
     # More steps while a chunk's gates take no more than some MB.
     size = max(size, min(256, 2**19 // max(1, rows * heads * features)))
