@@ -56,6 +56,13 @@ mixer = for_equinox.SequenceMixer(
   mixers.make_config("gru", d_model=4), key=jax.random.key(0))
 assert mixer(jax.numpy.ones((3, 4)))[0].shape == (3, 4)
 """,
+  "estimators": """
+import numpy as np
+from jaxseq import estimators
+x = np.arange(40.0).reshape(10, 4)
+made = estimators.SequenceClassifier("gru", d_model=4, num_updates=2)
+assert made.fit(x, np.arange(10) % 2).predict(x).shape == (10,)
+""",
   "export": """
 import jax
 made = jax.export.export(jax.jit(jax.numpy.sin))(jax.numpy.ones(3))

@@ -5,11 +5,9 @@ import functools
 from typing import Any
 
 import numpy as np
-from sklearn import base as sklearn_base
-from sklearn.utils import multiclass
-from sklearn.utils import validation
 
 from jaxseq import data
+from jaxseq.estimators import _sklearn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.estimators import updating
@@ -19,7 +17,7 @@ from jaxseq.tasks import classification
 
 @base.documented
 class SequenceClassifier(
-  updating.Updating, sklearn_base.ClassifierMixin, base.SequenceEstimator
+  updating.Updating, _sklearn.base.ClassifierMixin, base.SequenceEstimator
 ):
   """Classes of sequences, by any mixer.
 
@@ -140,10 +138,10 @@ class SequenceClassifier(
         "None."
       )
     series = series_input.read(self, X, reset=reset)
-    y = validation.column_or_1d(y, warn=True)
-    validation.assert_all_finite(y, input_name="y")
+    y = _sklearn.validation.column_or_1d(y, warn=True)
+    _sklearn.validation.assert_all_finite(y, input_name="y")
     series_input.check_count("y", y, len(series.values))
-    multiclass.check_classification_targets(y)
+    _sklearn.multiclass.check_classification_targets(y)
     if reset:
       self.classes_ = np.unique(y if classes is None else classes)
       if len(self.classes_) < 2:

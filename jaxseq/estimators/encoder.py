@@ -5,8 +5,6 @@ import functools
 from typing import Any
 
 import numpy as np
-from sklearn import base as sklearn_base
-from sklearn.utils import validation
 
 from jaxseq import _validate
 from jaxseq.dts import autoencoder
@@ -14,6 +12,7 @@ from jaxseq.dts import decoders
 from jaxseq.dts import methods
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
+from jaxseq.estimators import _sklearn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.training import recipes
@@ -26,8 +25,8 @@ _DENSE = (256, 256)
 
 @base.documented
 class DisentangledEncoder(
-  sklearn_base.ClassNamePrefixFeaturesOutMixin,
-  sklearn_base.TransformerMixin,
+  _sklearn.base.ClassNamePrefixFeaturesOutMixin,
+  _sklearn.base.TransformerMixin,
   base.SequenceEstimator,
 ):
   """Codes of series of one length, by a disentangling auto-encoder.
@@ -111,7 +110,7 @@ class DisentangledEncoder(
     series = series_input.read(self, X, reset=True)
     count = len(series.values)
     if count < 2:
-      raise _validate.error("X", "1 sample", "at least two")
+      raise ValueError("X: got 1 sample, expected at least two.")
     seed = self._seed()
     train, valid = self._divide(count, seed)
     prepared = self._prepared(series, train)
@@ -142,8 +141,8 @@ class DisentangledEncoder(
     Returns:
       (n, time, channels), in the units of X.
     """
-    validation.check_is_fitted(self, "model_")
-    codes = validation.check_array(codes, dtype=np.float32)
+    _sklearn.validation.check_is_fitted(self, "model_")
+    codes = _sklearn.validation.check_array(codes, dtype=np.float32)
     _validate.shape("codes", codes, ("n", self.latent))
     found = autoencoder.generate(
       self.model_.network, self.model_.variables, codes

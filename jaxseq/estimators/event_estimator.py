@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.utils import validation
 
-from jaxseq import _validate
 from jaxseq import models
 from jaxseq.data import preparation as preparations
+from jaxseq.estimators import _sklearn
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import event_network
@@ -90,7 +89,7 @@ class EventModel(base.SequenceEstimator):
     """
     times = [np.asarray(row, np.float64) for row in times]
     if not times or not any(map(len, times)):
-      raise _validate.error("times", "no events", "sequences with events")
+      raise ValueError("times: got no events, expected sequences with some.")
     marks = _marks(times, marks)
     self.classes_ = np.unique(np.concatenate([np.asarray(x) for x in marks]))
     until = self.observed_until
@@ -147,7 +146,7 @@ class EventModel(base.SequenceEstimator):
     return -float(metrics)
 
   def _examples(self, times, marks):
-    validation.check_is_fitted(self, "model_")
+    _sklearn.validation.check_is_fitted(self, "model_")
     times = [np.asarray(row, np.float64) for row in times]
     marks = _marks(times, marks)
     part = self.model_.preparation.prepare(_words(marks), times=times)
@@ -189,8 +188,8 @@ def _marks(times, marks):
     return [np.zeros(len(row), np.int32) for row in times]
   marks = list(marks)
   if list(map(len, marks)) != list(map(len, times)):
-    raise _validate.error(
-      "marks", "other numbers of events", "one mark for each time"
+    raise ValueError(
+      "marks: got other numbers of events than times, expected one mark each."
     )
   return marks
 

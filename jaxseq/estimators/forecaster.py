@@ -5,11 +5,11 @@ import functools
 from typing import Any
 
 import numpy as np
-from sklearn.utils import validation
 
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import preparation as preparations
+from jaxseq.estimators import _sklearn
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import forecasting
@@ -98,8 +98,9 @@ class Forecaster(base.SequenceEstimator):
       held = max(round(len(values) * self.validation_fraction), self.horizon)
     end = len(values) - held
     if end < total:
-      raise _validate.error(
-        "y", f"{end} times to train on", f"at least {total}, those of a window"
+      raise ValueError(
+        f"y: got {end} times to train on, expected at least {total}, those of "
+        "a window."
       )
     mean, deviation = values[:end].mean(0), values[:end].std(0)
     prepared = preparations.Preparation(
@@ -151,7 +152,7 @@ class Forecaster(base.SequenceEstimator):
     Raises:
       ValueError: naming what is not as expected.
     """
-    validation.check_is_fitted(self, "model_")
+    _sklearn.validation.check_is_fitted(self, "model_")
     values = self._end if y is None else _values(y, self.n_features_in_)[0]
     found = self.model_.outputs(self.model_.preparation.prepare([values]))
     forecast = self.model_.preparation.restore(found["forecast"])[0]
@@ -167,11 +168,13 @@ class Forecaster(base.SequenceEstimator):
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
       that of the mean of the values to be forecast.
     """
-    validation.check_is_fitted(self, "model_")
+    _sklearn.validation.check_is_fitted(self, "model_")
     values, _ = _values(y, self.n_features_in_)
     total = self.input_length + self.horizon
     if len(values) < total:
-      raise _validate.error("y", f"{len(values)} times", f"at least {total}")
+      raise ValueError(
+        f"y: got {len(values)} times, expected at least {total}."
+      )
     prepared = self.model_.preparation
     windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
     windows = np.moveaxis(windows, -1, 1)
@@ -206,7 +209,7 @@ class Forecaster(base.SequenceEstimator):
 def _values(y, width=None):
   """Finite numbers (time, channels) in float64, and names of the channels."""
   names = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
-  array = validation.check_array(
+  array = _sklearn.validation.check_array(
     y, ensure_2d=False, dtype=np.float64, input_name="y"
   )
   array = array[:, None] if array.ndim == 1 else array

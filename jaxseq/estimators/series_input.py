@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.utils import validation
 
 from jaxseq import _validate
 from jaxseq.data import series_frames
+from jaxseq.estimators import _sklearn
 
 Series = series_frames.FrameSeries
 
@@ -29,7 +29,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   """
   finite = True if estimator.missing == "refuse" else "allow-nan"
   if _is_table(X):
-    table = validation.validate_data(
+    table = _sklearn.validation.validate_data(
       estimator, X, reset=reset, dtype=np.float64, ensure_all_finite=finite
     )
     names = tuple(map(str, range(len(table))))
@@ -56,8 +56,8 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
 def check_count(name: str, values: Any, count: int) -> None:
   """Raises ValueError unless there is one of `values` for each series."""
   if len(values) != count:
-    raise _validate.error(
-      name, f"{len(values)} of them", f"{count}, those of X"
+    raise ValueError(
+      f"{name}: got {len(values)} of them, expected {count}, one for each of X."
     )
 
 
