@@ -126,6 +126,7 @@ fig, axes = plt.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
 for ax, (name, label) in zip(axes, curves.items()):
   ax.plot(steps, [row[name] for row in rows])
   ax.set(xlabel="environment steps", ylabel=label, xlim=(0, steps[-1]))
+  ax.locator_params(axis="x", nbins=4)
   ax.spines[["top", "right"]].set_visible(False)
 axes[0].axhline(0.4, color="grey", linestyle="--")
 axes[0].annotate("random play", (steps[-1], 0.4), ha="right", va="bottom")
