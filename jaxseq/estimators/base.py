@@ -12,7 +12,7 @@ from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq.data import preparation as preparations
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import fitting
 from jaxseq.estimators import series_input
 from jaxseq.models import model as models
@@ -40,7 +40,7 @@ OPTIONS = """\
   verbose: 1 shows progress: a bar in a terminal, lines in a notebook."""
 
 
-class SequenceEstimator(_sklearn.base.BaseEstimator):
+class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   """Base of the estimators: a network around any mixer, trained in memory.
 
   A subclass names its parameters in its own `__init__`, as scikit-learn wants
@@ -75,7 +75,7 @@ class SequenceEstimator(_sklearn.base.BaseEstimator):
     )
 
   def _seed(self) -> int:
-    state = _sklearn.validation.check_random_state(self.random_state)
+    state = _scikit_learn.validation.check_random_state(self.random_state)
     return int(state.randint(_SEEDS))
 
   def _train(
@@ -110,7 +110,7 @@ class SequenceEstimator(_sklearn.base.BaseEstimator):
       return rows, None
     if strata is not None and np.bincount(strata).min() < 2:
       strata = None
-    train, valid = _sklearn.model_selection.train_test_split(
+    train, valid = _scikit_learn.model_selection.train_test_split(
       rows,
       test_size=self.validation_fraction,
       random_state=seed,
@@ -153,14 +153,14 @@ class SequenceEstimator(_sklearn.base.BaseEstimator):
       A `models.Predictions`: of each kind of model its columns, to be read by
       name or written to a file.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     series = series_input.read(self, X, reset=False)
     dataset = self.model_.preparation.prepare(series.values)
     return self.model_.predict(preparations.Examples(series.ids, dataset))
 
   def _outputs(self, X: Any) -> dict[str, np.ndarray]:
     """Returns what the network says of series."""
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     series = series_input.read(self, X, reset=False)
     return self.model_.outputs(self.model_.preparation.prepare(series.values))
 
@@ -171,7 +171,7 @@ class SequenceEstimator(_sklearn.base.BaseEstimator):
       path: where; the classes' and channels' names, the standardization and the
         versions are in it.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     model_file.save(path, self.model_)
 
   def __getstate__(self):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import data
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.estimators import updating
@@ -17,7 +17,7 @@ from jaxseq.tasks import classification
 
 @base.documented
 class SequenceClassifier(
-  updating.Updating, _sklearn.base.ClassifierMixin, base.SequenceEstimator
+  updating.Updating, _scikit_learn.base.ClassifierMixin, base.SequenceEstimator
 ):
   """Classes of sequences, by any mixer.
 
@@ -138,10 +138,10 @@ class SequenceClassifier(
         "None."
       )
     series = series_input.read(self, X, reset=reset)
-    y = _sklearn.validation.column_or_1d(y, warn=True)
-    _sklearn.validation.assert_all_finite(y, input_name="y")
+    y = _scikit_learn.validation.column_or_1d(y, warn=True)
+    _scikit_learn.validation.assert_all_finite(y, input_name="y")
     series_input.check_count("y", y, len(series.values))
-    _sklearn.multiclass.check_classification_targets(y)
+    _scikit_learn.multiclass.check_classification_targets(y)
     if reset:
       self.classes_ = np.unique(y if classes is None else classes)
       if len(self.classes_) < 2:

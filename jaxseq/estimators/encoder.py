@@ -12,7 +12,7 @@ from jaxseq.dts import decoders
 from jaxseq.dts import methods
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.training import recipes
@@ -25,8 +25,8 @@ _DENSE = (256, 256)
 
 @base.documented
 class DisentangledEncoder(
-  _sklearn.base.ClassNamePrefixFeaturesOutMixin,
-  _sklearn.base.TransformerMixin,
+  _scikit_learn.base.ClassNamePrefixFeaturesOutMixin,
+  _scikit_learn.base.TransformerMixin,
   base.SequenceEstimator,
 ):
   """Codes of series of one length, by a disentangling auto-encoder.
@@ -141,8 +141,8 @@ class DisentangledEncoder(
     Returns:
       (n, time, channels), in the units of X.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
-    codes = _sklearn.validation.check_array(codes, dtype=np.float32)
+    _scikit_learn.validation.check_is_fitted(self, "model_")
+    codes = _scikit_learn.validation.check_array(codes, dtype=np.float32)
     _validate.shape("codes", codes, ("n", self.latent))
     found = autoencoder.generate(
       self.model_.network, self.model_.variables, codes

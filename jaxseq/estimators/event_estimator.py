@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxseq import models
 from jaxseq.data import preparation as preparations
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import event_network
@@ -146,7 +146,7 @@ class EventModel(base.SequenceEstimator):
     return -float(metrics)
 
   def _examples(self, times, marks):
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     times = [np.asarray(row, np.float64) for row in times]
     marks = _marks(times, marks)
     part = self.model_.preparation.prepare(_words(marks), times=times)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import preparation as preparations
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import forecasting
@@ -152,7 +152,7 @@ class Forecaster(base.SequenceEstimator):
     Raises:
       ValueError: naming what is not as expected.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     values = self._end if y is None else _values(y, self.n_features_in_)[0]
     found = self.model_.outputs(self.model_.preparation.prepare([values]))
     forecast = self.model_.preparation.restore(found["forecast"])[0]
@@ -168,7 +168,7 @@ class Forecaster(base.SequenceEstimator):
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
       that of the mean of the values to be forecast.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     values, _ = _values(y, self.n_features_in_)
     total = self.input_length + self.horizon
     if len(values) < total:
@@ -209,7 +209,7 @@ class Forecaster(base.SequenceEstimator):
 def _values(y, width=None):
   """Finite numbers (time, channels) in float64, and names of the channels."""
   names = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
-  array = _sklearn.validation.check_array(
+  array = _scikit_learn.validation.check_array(
     y, ensure_2d=False, dtype=np.float64, input_name="y"
   )
   array = array[:, None] if array.ndim == 1 else array

@@ -10,7 +10,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq.data import preparation as preparations
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.estimators import updating
@@ -21,7 +21,7 @@ from jaxseq.training import supervised
 
 @base.documented
 class SequenceRegressor(
-  updating.Updating, _sklearn.base.RegressorMixin, base.SequenceEstimator
+  updating.Updating, _scikit_learn.base.RegressorMixin, base.SequenceEstimator
 ):
   """Numbers of sequences, by any mixer: mean and standard deviation.
 
@@ -157,7 +157,7 @@ class SequenceRegressor(
     Returns:
       As `predict`.
     """
-    _sklearn.validation.check_is_fitted(self, "model_")
+    _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:
       raise _validate.error("stepwise", False, "True to follow streams")
     series = series_input.read(self, X, reset=False)
@@ -190,11 +190,11 @@ class SequenceRegressor(
       )
     series = series_input.read(self, X, reset=reset)
     axes = 2 if self.stepwise else 1
-    y = _sklearn.validation.check_array(
+    y = _scikit_learn.validation.check_array(
       y, ensure_2d=False, allow_nd=True, dtype=np.float64, input_name="y"
     )
     if y.ndim == axes + 1 and y.shape[-1] == 1 and not self.stepwise:
-      y = _sklearn.validation.column_or_1d(y, warn=True)
+      y = _scikit_learn.validation.column_or_1d(y, warn=True)
     series_input.check_count("y", y, len(series.values))
     flat = y.ndim == axes
     if reset:

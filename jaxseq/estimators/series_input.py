@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import series_frames
-from jaxseq.estimators import _sklearn
+from jaxseq.estimators import _scikit_learn
 
 Series = series_frames.FrameSeries
 
@@ -29,7 +29,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   """
   finite = True if estimator.missing == "refuse" else "allow-nan"
   if _is_table(X):
-    table = _sklearn.validation.validate_data(
+    table = _scikit_learn.validation.validate_data(
       estimator, X, reset=reset, dtype=np.float64, ensure_all_finite=finite
     )
     names = tuple(map(str, range(len(table))))
