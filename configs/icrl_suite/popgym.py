@@ -77,5 +77,5 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
       "none": config.arms.none,
     }
     config.arms.none.network.stack.d_model = 8
-    config.films = ("gru",)
+    config.films = ()
   return config

@@ -119,7 +119,8 @@ class Arm:
     Returns:
       The number of `parameters`; per seed the mean returns `evaluation`, mean
       lengths `evaluation_length`, and all returns `games`; `gif`, the drawing's
-      path or why there is none; and what `curves.of_training` tells of returns.
+      path inside the run's directory or why there is none; and what
+      `curves.of_training` tells of returns.
     """
     del seconds
     config = program.config
@@ -137,17 +138,20 @@ class Arm:
     elif kept:
       try:
         frames, length = played[0].frames, int(played[0].lengths[0])
-        gif = gifs.write_gif(directory / GIF, frames, length)
+        path = gifs.write_gif(directory / GIF, frames, length)
+        gif = path.relative_to(directory.parent).as_posix()
         if len(frames) < length:
           gif = f"{gif}, its first {len(frames):,} of {length:,} steps"
       except ModuleNotFoundError as error:
-        gif = f"not drawn, {error.name} is not installed"
+        gif = (
+          f"not drawn, {error.name} is not installed: pip install 'jaxseq[log]'"
+        )
     return {
       "parameters": supervised_arms.num_parameters(state.agent.params),
       "evaluation": [float(result.returns.mean()) for result in played],
       "evaluation_length": [float(result.lengths.mean()) for result in played],
       "games": [result.returns.tolist() for result in played],
-      "gif": str(gif),
+      "gif": gif,
       **curves.of_training(directory),
     }
 

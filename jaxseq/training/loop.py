@@ -232,6 +232,8 @@ def run(
         saved = step
     if checkpointer is not None:
       checkpointer.wait()
+    if over and done < num_updates:
+      _print_early(bar, step, num_updates * steps_per_update)
   if stopped and done < num_updates and not over:
     _print_stop(stopped, step, checkpointer)
     raise signals.Stopped(stopped, step)
@@ -288,6 +290,13 @@ def _print_resume(bar: Bar | None, step: int, total: int) -> None:
   if step == total:
     text = f"was trained to its end before, step {step:,}"
   print(f"{label}{text}", file=sys.stderr)
+
+
+def _print_early(bar: Bar | None, step: int, total: int) -> None:
+  if processes.is_first():
+    label = f"{bar.label}: " if getattr(bar, "label", "") else ""
+    text = f"stopped early, after step {step:,} of {total:,}"
+    print(f"{label}{text}", file=sys.stderr)
 
 
 def _print_stop(name: str, step: int, checkpointer: Checkpoints | None) -> None:

@@ -19,7 +19,8 @@ def mean_std(values: Any, digits: int = 3) -> str:
   Args:
     values: one number per seed; values that are not finite are left out, and
       their number is shown.
-    digits: after the decimal point.
+    digits: after the decimal point; of integers, which are counts, there is
+      one, or none where all are equal.
 
   Returns:
     The text; a single value has no spread, and no finite value gives "-". The
@@ -28,6 +29,8 @@ def mean_std(values: Any, digits: int = 3) -> str:
   found = spread(values)
   if found["n"] == 0:
     return "-"
+  if np.issubdtype(np.asarray(values).dtype, np.integer):
+    digits = min(1, np.ptp(values))
   text = f"{found['mean']:.{digits}f}"
   if found["n"] > 1:
     text += f" ± {found['std']:.{digits}f}"
@@ -48,6 +51,11 @@ def spread(values: Any) -> dict[str, Any]:
     "std": float(finite.std(ddof=1)) if finite.size > 1 else math.nan,
     "n": finite.size,
   }
+
+
+def counted(count: int, noun: str) -> str:
+  """Returns, say, "1 new game", or "2,000 new games"."""
+  return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def num_seeds(count: int) -> str:

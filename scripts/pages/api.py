@@ -32,13 +32,15 @@ def modules(package: griffe.Module) -> Iterator[griffe.Module]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-  """Adds a page for every public module of jaxseq."""
+  """Adds a page for every public module, and notes what pages explain."""
   package = griffe.load(
     "jaxseq",
     search_paths=[ROOT],
     extensions=griffe.load_extensions(_DOCSTRINGS),
   )
+  config.extra["api_names"] = set()
   for module in modules(package):
+    config.extra["api_names"] |= set(_names(module))
     is_package = module.is_init_module
     files.append(
       File.generated(
@@ -48,6 +50,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
       )
     )
   return files
+
+
+def _names(owner: griffe.Object) -> Iterator[str]:
+  """Yields the paths of a module or class and of what it defines."""
+  yield owner.path
+  for name, member in owner.members.items():
+    if name.startswith("_") or member.is_alias or member.is_module:
+      continue
+    if member.is_class:
+      yield from _names(member)
+    elif member.docstring:
+      yield member.path
 
 
 def _page(module: griffe.Module) -> str:

@@ -3,7 +3,8 @@
 Pages link to files of the repository by relative paths. What lies outside of
 docs/ becomes a page: a public module that of the API, a notebook that of
 `notebooks.py`, CONTRIBUTING.md and CHANGELOG.md themselves, and any other file
-one with its text. Names in code, as `nn.StackConfig`, lead to the API.
+one with its text. Names in code, as `nn.StackConfig`, lead to the API (`api.py`
+notes which there are).
 """
 
 import pathlib
@@ -27,10 +28,7 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 _FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 _LANGUAGES = {".py": "python", ".sh": "sh", ".toml": "toml", ".txt": "text"}
 
-_CODE = re.compile(r"<code>([a-z_]\w*(?:\.\w+)+)(\(\))?</code>")
-_PACKAGES = {
-  path.stem for path in (ROOT / "jaxseq").iterdir() if path.name[0] not in "._"
-}
+_CODE = re.compile(r"<code>([A-Za-z]\w*(?:\.\w+)*)(?:\(\))?</code>")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -78,23 +76,30 @@ def on_page_content(
   html: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
   """Makes code that names something of jaxseq a link to it, if it is there."""
-  del page, config, files
-  # No link inside of a link or of a heading.
-  parts = re.split(
-    r"(<a\b.*?</a>|<h\d\b.*?</h\d>|<pre\b.*?</pre>)", html, flags=re.S
-  )
+  del files
+  scopes = ["jaxseq"]
+  if page.file.src_uri.startswith("api/"):
+    module = page.file.src_uri.removesuffix(".md").removesuffix("/index")
+    parts = ["jaxseq", *module.split("/")[1:]]
+    scopes = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+  def link(match):
+    name = match[1]
+    if not re.search("[._A-Z]", name):
+      return match[0]  # More often an argument than a function.
+    paths = [name, *(f"{scope}.{name}" for scope in scopes)]
+    found = [path for path in paths if path in config.extra["api_names"]]
+    if not found:
+      return match[0]
+    return f'<autoref identifier="{found[0]}" optional>{match[0]}</autoref>'
+
+  # No link inside of a link or of a heading, and none of a parameter's name.
+  parts = re.split(r"(<(a|h\d|pre|b)\b.*?</\2>)", html, flags=re.S)
   return "".join(
-    part if index % 2 else _CODE.sub(_reference, part)
+    _CODE.sub(link, part) if index % 3 == 0 else part
     for index, part in enumerate(parts)
+    if index % 3 != 2
   )
-
-
-def _reference(match: re.Match[str]) -> str:
-  first = match[1].partition(".")[0]
-  if first != "jaxseq" and first not in _PACKAGES:
-    return match[0]
-  name = match[1] if first == "jaxseq" else f"jaxseq.{match[1]}"
-  return f'<autoref identifier="{name}" optional>{match[0]}</autoref>'
 
 
 def _resolve(page: str, path: str) -> str:

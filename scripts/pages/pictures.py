@@ -182,12 +182,13 @@ def packages() -> None:
   beside = {
     "data": "data sets",
     "training": "runs, devices",
+    "models": "files, predictions",
     "planner": "mixed lengths",
     "interop": "others' weights",
   }
   for row, (name, words) in enumerate(beside.items()):
-    picture.text(656, 62 + 68 * row, name, "bold")
-    picture.text(656, 82 + 68 * row, words, "small")
+    picture.text(656, 52 + 56 * row, name, "bold")
+    picture.text(656, 72 + 56 * row, words, "small")
   picture.write("packages.svg")
 
 

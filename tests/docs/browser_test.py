@@ -7,6 +7,8 @@ from tests.docs import headless
 
 pytestmark = [
   pytest.mark.site,
+  # Building it and opening its pages takes minutes on a busy machine.
+  pytest.mark.timeout(900),
   pytest.mark.skipif(
     headless.find() is None,
     reason="There is no Chromium: install it (apt-get install chromium), or "

@@ -235,7 +235,11 @@ def update(
     config, players.network, runner, batch, key_learn
   )
   if config.normalize_observation:
-    variables = normalization.observe(variables, transition.observation)
+    seen = normalization.observe(variables, transition.observation)
+    if config.skip_nonfinite:
+      skipped = metrics[optimizers.SKIPPED]
+      seen = normalization.unless_skipped(variables, seen, skipped)
+    variables = seen
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(transition)
   metrics["explained_variance"] = policy.explained_variance(

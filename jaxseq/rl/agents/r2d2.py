@@ -153,7 +153,11 @@ def update(
   learned, tree, metrics = _learn_if_ready(config, runner, replay, key_learn)
   statistics = runner.statistics
   if config.normalize_observation:
-    statistics = normalization.merge(statistics, transition.observation)
+    seen = normalization.merge(statistics, transition.observation)
+    if config.skip_nonfinite:
+      skipped = metrics[optimizers.SKIPPED]
+      seen = normalization.unless_skipped(statistics, seen, skipped)
+    statistics = seen
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(transition)
   metrics["epsilon"] = epsilon
