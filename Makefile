@@ -28,7 +28,7 @@ POPGYM_PYTHON ?= 3.11
 unexport PYTHONPATH PYTHONHOME
 export PYTHON
 
-.PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-interop \
+.PHONY: help venv install quickstart spr-quick test test-slow test-fuzz test-wheel test-interop \
   test-popgym test-gymnax test-compile test-accelerator test-site test-matrix lint format \
   docs bench notebooks \
   coverage constraints clean
@@ -58,6 +58,9 @@ test-slow: venv ## the tests marked slow
 test-fuzz: venv ## damaged files for every reader (FUZZ_EXAMPLES=400 each)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN) $(PYTEST) -m fuzz --timeout=900 \
 	  $(ARGS) tests/fuzz
+
+test-wheel: venv ## the wheel with each extra, installed by pip (downloads)
+	$(BIN) -m pytest -m wheel --timeout=1800 $(ARGS) tests/extras_test.py
 
 test-interop: ## jaxseq against transformers and torch (downloads torch)
 	@PYTHON= sh scripts/venv.sh .venvs/interop $(INTEROP_PYTHON)

@@ -13,6 +13,7 @@ def series(**options: object) -> dict[str, object]:
     "layout": "long",
     **_open("id", "time", "label", "channels", "ignore", "delimiter", "labels"),
     **_open("split", "group", "valid_path", "test_path"),
+    "window": config_dict.placeholder(int),
     "target": "auto",
     "by_time": False,
     "valid_fraction": 0.1,

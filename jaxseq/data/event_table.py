@@ -262,7 +262,7 @@ def load(
     whole = part_splits.by_words(
       found.words[split], lambda number: found.place(number, split)
     )
-    parts = _of_streams(whole, own)
+    parts = whole if own is None else part_splits.of_groups(whole, own)
   elif by_time or len(found.ids) == 1:
     first = np.array([one[0] if len(one) else 0.0 for one in times])
     parts = part_splits.by_time(
@@ -272,7 +272,7 @@ def load(
     whole = part_splits.by_share(
       len(found.ids), valid_fraction, test_fraction, seed
     )
-    parts = _of_streams(whole, own)
+    parts = whole if own is None else part_splits.of_groups(whole, own)
   trained = [word for i in parts.train for word in marks[i]]
   if not trained:
     raise ValueError(f"{source}: got no event in the training part.")
@@ -320,15 +320,6 @@ def _windows(found, horizon, window, source):
   own = np.repeat(np.arange(len(found.ids)), count)
   begin = np.tile(np.arange(count) * float(window), len(found.ids))
   return times, marks, own, begin
-
-
-def _of_streams(parts, own):
-  """The rows of sequences of the streams in each part."""
-  if own is None:
-    return parts
-  return part_splits.Parts(
-    *(np.flatnonzero(np.isin(own, rows)) for rows in parts)
-  )
 
 
 def _check_known(found, parts, marks, classes, mark):

@@ -262,6 +262,11 @@ def make_splits(
     raise ValueError(
       f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
     )
+  if ends[0] < 1:
+    raise ValueError(
+      f"{source}: got no time in the training span, expected at least "
+      f"{input_length + horizon}."
+    )
   values = treat(series, missing, ends[0], source)
   mean, deviation = values[: ends[0]].mean(0), values[: ends[0]].std(0)
   scale = np.where(deviation == 0, 1, deviation)

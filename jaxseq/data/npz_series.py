@@ -87,8 +87,9 @@ def read(
     if row.shape[1] != len(names):
       place = Places(path).place(number)
       raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
+  ids = tuple(ids)
   whole = table_layouts.Recordings(
-    tuple(ids),
+    ids,
     values,
     names,
     None,
@@ -98,6 +99,8 @@ def read(
     np.arange(len(values)),
     None,
     Places(path),
+    np.arange(len(values)),
+    ids,
   )
   return whole, _targets(labels, whole, target, classes, str(path))
 

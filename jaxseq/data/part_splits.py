@@ -103,6 +103,16 @@ def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
   )
 
 
+def of_groups(parts: Parts, own: np.ndarray) -> Parts:
+  """Returns the rows of pieces, out of the parts that their wholes are in.
+
+  Args:
+    parts: rows of the wholes.
+    own: (n,) the whole of each piece.
+  """
+  return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
+
+
 def _check_shares(valid, test):
   """Checks that something is left for training."""
   _validate.number("valid_fraction", valid, 0, 1)

@@ -49,26 +49,43 @@ def divide(
   Raises:
     ValueError: if a part has no series, or a class none in the training part.
   """
+  # Pieces of a series stay together, unless there is no other series.
+  firsts = np.unique(whole.own, return_index=True)[1]
   if whole.part.max():
-    parts = _parts_of_files(whole, valid_fraction, found, seed)
+    parts = _parts_of_files(whole, firsts, valid_fraction, found, seed)
   elif split is not None:
+    entries = [whole.words[split][row] for row in firsts]
     parts = part_splits.by_words(
-      whole.words[split], lambda number: whole.place(number, split)
+      entries, lambda number: whole.place(int(firsts[number]), split)
+    )
+  elif len(firsts) == 1 < len(whole.own):
+    order = np.arange(len(whole.own))
+    return _known(
+      part_splits.by_time(order, valid_fraction, test_fraction), whole, found
     )
   elif by_time:
     if whole.stamps is None:
       raise _validate.error("time", None, "a column, to divide by time")
-    starts = np.array([stamps[0] for stamps in whole.stamps])
+    starts = np.array([whole.stamps[row][0] for row in firsts])
     parts = part_splits.by_time(starts, valid_fraction, test_fraction)
   else:
     parts = part_splits.by_share(
-      len(whole.ids),
+      len(firsts),
       valid_fraction,
       test_fraction,
       seed,
-      classes=found.values if found.kind == "class" else None,
-      groups=None if group is None else whole.words[group],
+      classes=found.values[firsts] if found.kind == "class" else None,
+      groups=(
+        None if group is None else [whole.words[group][row] for row in firsts]
+      ),
     )
+  # A series that is too short for a window has no piece, and so no number here.
+  own = np.unique(whole.own, return_inverse=True)[1]
+  return _known(part_splits.of_groups(parts, own), whole, found)
+
+
+def _known(parts, whole, found):
+  """The parts, if the training part has all classes."""
   series_targets.check_classes(found, parts.train, whole)
   return parts
 
@@ -118,17 +135,16 @@ def make(
   return _as_splits(made, prepared, whole, found, source)
 
 
-def _parts_of_files(whole, share, found, seed):
+def _parts_of_files(whole, firsts, share, found, seed):
   """Parts by the files that the series were read from."""
-  own = [
-    np.flatnonzero(whole.part == part) for part in range(whole.part.max() + 1)
-  ]
+  part = whole.part[firsts]
+  own = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
   if len(own) == len(_PARTS):
     return part_splits.Parts(*own)
   train, test = own
   if not share:
     return part_splits.Parts(train, train[:0], test)
-  classes = found.values[train] if found.kind == "class" else None
+  classes = found.values[firsts[train]] if found.kind == "class" else None
   # What is called the test part here is that for validation.
   inner = part_splits.by_share(len(train), 0, share, seed, classes=classes)
   return part_splits.Parts(train[inner.train], train[inner.test], test)

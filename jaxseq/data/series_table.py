@@ -34,6 +34,7 @@ def load(
   channels: str | Sequence[str] | None = None,
   ignore: str | Sequence[str] | None = None,
   delimiter: str | None = None,
+  window: int | None = None,
   labels: str | os.PathLike | None = None,
   target: Target = "auto",
   split: str | None = None,
@@ -60,6 +61,8 @@ def load(
     channels: columns of values; all others if None.
     ignore: columns that are left out.
     delimiter: see `table_files.read`.
+    window: elements of the pieces that series are cut into; pieces of one
+      series are in one part, unless there is no other series.
     labels: a further table with a row for each series: its `id` and `label`.
     target: "class"; "number", one for each series; "step", one at every
       element; or "auto": a class, unless all labels are numbers and not all of
@@ -96,6 +99,7 @@ def load(
     channels=table_layouts.as_names("channels", channels),
     ignore=table_layouts.as_names("ignore", ignore),
     delimiter=delimiter,
+    window=window,
   )
   _validate.choice("target", target, get_args(Target))
   _validate.choice("gaps", gaps, get_args(series_splits.Gaps))

@@ -196,13 +196,13 @@ def _of_file(whole, columns, labels):
         f"{table.place(row, columns.id)}: got {word[:40]!r} twice, expected "
         "one label for each series."
       )
-  for number, one in enumerate(whole.ids):
+  for number, one in enumerate(whole.names):
     if one not in rows:
       raise ValueError(
-        f"{whole.place(number)}: got the series {one!r}, which is not in "
-        f"{labels}, expected a label for each series."
+        f"{whole.place(int(np.argmax(whole.own == number)))}: got the series "
+        f"{one!r}, which is not in {labels}, expected a label for each series."
       )
-  chosen = [rows[one] for one in whole.ids]
+  chosen = [rows[whole.names[own]] for own in whole.own]
   words = {
     name: [table.words[name][row] for row in chosen] for name in columns.label
   }

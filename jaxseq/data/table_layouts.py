@@ -52,6 +52,8 @@ class Columns:
     channels: those to read, in order; all that are left if empty.
     ignore: those that are nothing of that kind.
     delimiter: see `table_files.read`.
+    window: elements of the pieces that series are cut into, one after the
+      other; what is left at their end is left out. Whole series if None.
   """
 
   layout: Literal["long", "wide"] = "long"
@@ -62,6 +64,7 @@ class Columns:
   channels: tuple[str, ...] = ()
   ignore: tuple[str, ...] = ()
   delimiter: str | None = None
+  window: int | None = None
 
   def __post_init__(self):
     _validate.choice("layout", self.layout, ("long", "wide"))
@@ -71,6 +74,8 @@ class Columns:
         raise _validate.error(name, value, "the name of a column, or None")
     for name in ("label", "channels", "ignore"):
       object.__setattr__(self, name, as_names(name, getattr(self, name)))
+    if self.window is not None:
+      _validate.integer("window", self.window, 1)
     if self.layout == "wide" and self.time is not None:
       raise _validate.error("time", self.time, "None for a wide table")
     used = [*self.label, *self.channels]
@@ -103,7 +108,8 @@ class Recordings(NamedTuple):
   """Series of a table.
 
   Attributes:
-    ids: what each series is called.
+    ids: what each series is called; pieces of one by its name and their first
+      element, as in "a:200".
     values: arrays (time_i, channels) float64, NaN where a value is missing.
     channels: their names.
     stamps: arrays (time_i,) float64 or datetime64, increasing; None if there is
@@ -115,6 +121,8 @@ class Recordings(NamedTuple):
     elements: arrays (time_i,), the row of each element; None if the series are
       rows.
     table: what they were read from.
+    own: (n,) number of the whole series that each is a piece of.
+    names: what the whole series are called.
   """
 
   ids: tuple[str, ...]
@@ -126,7 +134,9 @@ class Recordings(NamedTuple):
   part: np.ndarray
   rows: np.ndarray
   elements: list[np.ndarray] | None
-  table: table_files.Table
+  table: Any
+  own: np.ndarray
+  names: tuple[str, ...]
 
   def place(
     self, number: int, column: str | None = None, element: int | None = None
@@ -215,7 +225,40 @@ def read(
         "expected the same columns in all files."
       )
   make = _from_wide if columns.layout == "wide" else _from_long
-  return make(table, parts[table.file], columns, channels, words, step_numbers)
+  whole = make(table, parts[table.file], columns, channels, words, step_numbers)
+  return whole if columns.window is None else _pieces(whole, columns.window)
+
+
+def _pieces(whole, window):
+  """Series cut into windows that do not overlap."""
+  own, starts = [], []
+  for number, values in enumerate(whole.values):
+    count = len(values) // window
+    own += [number] * count
+    starts += range(0, count * window, window)
+  if not own:
+    longest = max(map(len, whole.values))
+    expected = f"at most {longest}, the elements of the longest series"
+    raise _validate.error("window", window, expected)
+
+  def cut(arrays):
+    return [arrays[i][start : start + window] for i, start in zip(own, starts)]
+
+  pieces = np.array(own)
+  elements = None if whole.elements is None else cut(whole.elements)
+  return whole._replace(
+    ids=tuple(f"{whole.ids[i]}:{start}" for i, start in zip(own, starts)),
+    values=cut(whole.values),
+    stamps=None if whole.stamps is None else cut(whole.stamps),
+    words={
+      name: [words[i] for i in own] for name, words in whole.words.items()
+    },
+    numbers={name: cut(arrays) for name, arrays in whole.numbers.items()},
+    part=whole.part[pieces],
+    rows=whole.rows[pieces],
+    elements=elements,
+    own=pieces,
+  )
 
 
 def check_roles(
@@ -297,6 +340,8 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     firsts,
     cut,
     table,
+    np.arange(len(ids)),
+    ids,
   )
 
 
@@ -363,6 +408,8 @@ def _from_wide(table, part, columns, channels, words, step_numbers):
     np.arange(count),
     None,
     table,
+    np.arange(count),
+    ids,
   )
 
 

@@ -67,8 +67,9 @@ def load(
   stamps = None
   if files[0].times is not None:
     stamps = [t for file in files for t in file.times or ()]
+  ids = tuple(str(i) for count in counts for i in range(count))
   whole = table_layouts.Recordings(
-    tuple(str(i) for count in counts for i in range(count)),
+    ids,
     values,
     tuple(f"channel {i}" for i in range(values[0].shape[1])),
     stamps,
@@ -78,6 +79,8 @@ def load(
     np.arange(len(values)),
     None,
     npz_series.Places(paths[0], "case"),
+    np.arange(len(values)),
+    ids,
   )
   if missing == "refuse":
     series_splits.refuse_missing(whole)

@@ -122,7 +122,7 @@ def information_curves(
   if not panels:
     found = {run: sorted(values) for run, values in runs.items()}
     raise _validate.error("runs", found, f"one of {', '.join(_TITLES)}")
-  return plots.learning_curves(path, panels)
+  return plots.learning_curves(path, panels, xlabel="updates")
 
 
 def traversal_grid(

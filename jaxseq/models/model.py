@@ -141,6 +141,8 @@ class Model:
     The arrays have an axis of examples in front; `predict` makes columns of
     them.
     """
+    if not len(dataset.inputs):
+      raise _validate.error("examples", 0, "at least one")
     arguments = self.parts.arguments(self.network, dataset)
     return in_batches(self._compiled, self._fitted(arguments))
 
@@ -207,6 +209,12 @@ def make(
   prepared = splits.info.preparation
   if prepared is None:
     prepared = preparations.derive(splits)
+  if kind == "language" and (prepared.reader, prepared.vocab_size) == (
+    None,
+    256,
+  ):
+    # Files of bytes have one form, wherever those of the training came from.
+    prepared = dataclasses.replace(prepared, reader="text_files")
   parts = kinds.get(kind)
   one = data.take(splits.train, slice(0, 1))
   return Model(

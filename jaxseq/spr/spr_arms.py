@@ -143,7 +143,9 @@ class Arm:
         if len(frames) < length:
           gif = f"{gif}, its first {len(frames):,} of {length:,} steps"
       except ModuleNotFoundError as error:
-        gif = f"not drawn, {error.name} is not installed"
+        gif = (
+          f"not drawn, {error.name} is not installed: pip install 'jaxseq[log]'"
+        )
     return {
       "parameters": supervised_arms.num_parameters(state.agent.params),
       "evaluation": [float(result.returns.mean()) for result in played],

@@ -39,7 +39,11 @@ def new(path: str | os.PathLike, width: float, height: float) -> Any:
     from matplotlib import figure
     from matplotlib.backends import backend_agg
   except ImportError:
-    logging.warning("matplotlib is not installed: %s is not drawn", path)
+    logging.warning(
+      "matplotlib is not installed: %s is not drawn (pip install"
+      " 'jaxseq[log]').",
+      path,
+    )
     return None
   fig = figure.Figure(figsize=(width, height), dpi=150, layout="constrained")
   backend_agg.FigureCanvasAgg(fig)
@@ -83,8 +87,13 @@ def write_gif(
   """
   if not len(pictures):
     raise ValueError("pictures: got none, expected at least one.")
-  # Not needed by a program that draws nothing.
-  from PIL import Image
+  try:
+    # Not needed by a program that draws nothing.
+    from PIL import Image
+  except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+      f"{path} is drawn by pillow: pip install 'jaxseq[log]'.", name="pillow"
+    ) from error
 
   path = pathlib.Path(path)
   first, *others = (

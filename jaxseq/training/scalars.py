@@ -180,7 +180,7 @@ class MetricWriter:
       logging.log_first_n(
         logging.WARNING,
         "tensorboardX is not installed: scalars go to %s only, not to "
-        "TensorBoard",
+        "TensorBoard (pip install 'jaxseq[log]').",
         1,
         FILE,
       )

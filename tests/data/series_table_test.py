@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxseq import _limits
 from jaxseq import data
 from tests.data import writing
 
@@ -103,6 +104,27 @@ def test_constants_are_those_of_the_training_part(tmp_path):
   assert splits.info.mean == [2]
   assert splits.train.inputs[0, :, 0].tolist() == [-1, 1]
   assert splits.test.inputs[:, 0, 0].tolist() == [8, 18]
+
+
+def test_long_series_are_cut_into_pieces(tmp_path):
+  rows = [f"{i},{t},{'pq'[i % 2]}" for i in range(4) for t in range(7)]
+  path = write(tmp_path, long="\n".join(["id,x,label", *rows]))
+  splits = load(path, window=3)
+  assert splits.train.inputs[..., 0].tolist() == [[0, 1, 2], [3, 4, 5]] * 2
+  assert splits.train.lengths is None
+  found = everything(splits)
+  assert found.ids == tuple(
+    f"{i}:{start}" for i in range(4) for start in (0, 3)
+  )
+  assert found.dataset.targets.tolist() == [0, 0, 1, 1] * 2
+  # All pieces of a series are in one part.
+  for part in (splits.train, splits.test):
+    assert np.bincount(part.targets).tolist() == [2, 2]
+  path = write(tmp_path, one="id,x\n" + "".join(f"a,{t}\n" for t in range(12)))
+  splits = load(path, label=None, window=3)
+  assert splits.test.inputs[..., 0].tolist() == [[6, 7, 8], [9, 10, 11]]
+  with pytest.raises(ValueError, match="window: got 13, expected at most 12"):
+    load(path, label=None, window=13)
 
 
 def test_irregular_times_are_gaps(tmp_path):
@@ -352,4 +374,21 @@ def test_absent_files_and_bytes_of_no_text_are_said(tmp_path):
   path.write_bytes(b"PAR1" + bytes(20) + b"PAR1")
   pytest.importorskip("pyarrow")
   with pytest.raises(ValueError, match=r"damaged.parquet is no whole Parquet"):
+    load(path)
+
+
+def test_parquet_files_that_would_take_far_more_memory_are_refused(
+  tmp_path, monkeypatch
+):
+  pyarrow = pytest.importorskip("pyarrow")
+  parquet = pytest.importorskip("pyarrow.parquet")
+  # A hundred thousand equal rows take a few hundred bytes.
+  rows = 10**5
+  table = {"id": ["a"] * rows, "x": np.zeros(rows), "label": ["p"] * rows}
+  path = tmp_path / "flat.parquet"
+  parquet.write_table(pyarrow.table(table), path)
+  size = path.stat().st_size
+  assert 8 * 3 * rows > 100 * size
+  monkeypatch.setattr(_limits, "FREE", 2**20)
+  with pytest.raises(ValueError, match=f"flat.parquet: got {size} bytes"):
     load(path)

@@ -31,6 +31,8 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
     exec(compile(block, _PAGE.name, "exec"), names)
   # 1.0 as written; without memory 0.5, with a deviation of 0.04 of 128 games.
   assert names["scores"]["mean_return"] > 0.8
+  assert names["again"]["mean_return"] == names["scores"]["mean_return"]
+  assert names["shown"].shape == (4, 4)
   assert names["metrics"]["loss"].shape == (3, 2)
   assert [step for step, _ in names["returns"]] == [1024, 2048, 3072, 4096]
   assert names["observations"].shape == (60, 9)

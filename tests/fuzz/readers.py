@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from jaxseq import _json
 from jaxseq import data
+from jaxseq import nn
 from jaxseq.data import _pickles
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
@@ -46,9 +47,13 @@ from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
 from jaxseq.data.files import uwave
 from jaxseq.data.files import wisdm
+from jaxseq.interop import described_file
 from jaxseq.interop import huggingface
+from jaxseq.interop import network_file
 from jaxseq.interop import safetensors_file
 from jaxseq.models import model_file
+from jaxseq.rl import policies
+from jaxseq.rl.agents import ppo
 from jaxseq.training import integrity
 from jaxseq.training import scalars
 
@@ -232,16 +237,43 @@ def _described() -> bytes:
 
 def _trained(text: bytes) -> bytes:
   """The file of a trained model with other JSON, and the digest of it."""
-  tensors, _ = safetensors_file.read_all(_TRAINED)
+  return _signed(text, safetensors_file.read_all(_TRAINED)[0])
+
+
+def _untrained(text: bytes) -> bytes:
+  """The file of a policy or a network, with a tensor as wide as its sizes."""
+  return _signed(text, {"params/a": np.ones((256, 8), np.float32)})
+
+
+def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
+  """A file of JSON and tensors, with the digest of both."""
   try:
     described = json.loads(text)
-    del described["sha256"]
-    described["sha256"] = model_file._digest(described, tensors)
+    described.pop("sha256", None)
+    described["sha256"] = described_file.digest(described, tensors)
     text = json.dumps(described).encode()
-  except (ValueError, KeyError, TypeError, RecursionError):
+  except (ValueError, AttributeError, TypeError, RecursionError):
     pass
   metadata = {"jaxseq": text.decode(errors="replace")}
   return safetensors.numpy.save(tensors, metadata)
+
+
+# What files of policies and of networks say of themselves.
+_POLICY = {
+  "format": 1,
+  "algorithm": "ppo",
+  "config": described_file.encode(ppo.Config(), "config"),
+  "versions": {},
+}
+_NETWORK = {
+  "format": 1,
+  "network": "SequenceNetwork",
+  "fields": {
+    "config": described_file.encode(nn.NetworkConfig(), "config"),
+    "num_outputs": 3,
+  },
+  "versions": {},
+}
 
 
 def _safetensors(text: bytes) -> bytes:
@@ -504,6 +536,18 @@ READERS = {
   ),
   "JSON of models": Reader(
     {"file": _described()}, _one(model_file.load), _trained, share=0.5
+  ),
+  "policies": Reader(
+    {"file": json.dumps(_POLICY).encode()},
+    _one(policies.load),
+    _untrained,
+    share=0.5,
+  ),
+  "networks": Reader(
+    {"file": json.dumps(_NETWORK).encode()},
+    _one(network_file.load),
+    _untrained,
+    share=0.5,
   ),
   "mamba": Reader(_model("mamba"), huggingface.load, share=0.1),
   "mamba2": Reader(_model("mamba2"), huggingface.load, share=0.1),

@@ -1,9 +1,10 @@
 """gymnax's own tests, those that fit once for every game of POPGym here.
 
 A plugin of pytest for `make test-gymnax GYMNAX_TESTS=DIR`, where DIR is the
-folder `tests` of gymnax's source, unpacked. All the tests in it are run on
-gymnax as it is. Those listed below name one environment and hold for any: they
-are run on each of our games in its place, too. Where a test runs on every
+folder `tests` of gymnax's source, unpacked. The files that are listed below are
+run on gymnax as it is; the others are about single environments of gymnax and
+their pictures. The tests listed name one environment and hold for any: they are
+run on each of our games in its place, too. Where a test runs on every
 environment that gymnax knows, the games are among them.
 """
 
@@ -15,6 +16,21 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl.envs import spaces
+
+_FILES = (
+  "test_differentiability.py",
+  "test_registration.py",
+  "test_reproduction_matrix.py",
+  "test_spaces.py",
+  "test_terminal_states.py",
+  # What archives of the repository have beside these.
+  "misc/test_misc_env.py",
+  "wrappers/test_brax.py",
+  "wrappers/test_dm_env.py",
+  "wrappers/test_evaluator.py",
+  "wrappers/test_gym.py",
+  "wrappers/test_purerl.py",
+)
 
 # What a test takes for granted of its environment, beside what all have:
 # "box": observations in a box, for which games are made with "-Flat";
@@ -43,9 +59,22 @@ _FITTING = {
 }
 
 
+def _folder() -> pathlib.Path:
+  return pathlib.Path(os.environ.get("GYMNAX_TESTS", "")).resolve()
+
+
+def pytest_ignore_collect(collection_path, config):
+  del config
+  inside = collection_path.is_relative_to(_folder())
+  if not inside or not collection_path.match("test_*.py"):
+    return None
+  name = collection_path.relative_to(_folder()).as_posix()
+  return name not in _FILES or None
+
+
 def pytest_configure(config):
   del config
-  folder = pathlib.Path(os.environ.get("GYMNAX_TESTS", ""))
+  folder = _folder()
   if not (folder / "test_terminal_states.py").is_file():
     raise pytest.UsageError(
       "GYMNAX_TESTS: expected the folder `tests` of gymnax's unpacked source"

@@ -90,5 +90,9 @@ def test_a_program_takes_lengths_as_far_as_its_mixer_has_one_form():
 def test_what_is_fixed_says_so():
   with pytest.raises(ValueError, match="time: got 5, expected None"):
     cases.case("codes").model.export(time=5)
+
+
+@pytest.mark.slow
+def test_mixers_of_several_forms_need_a_length():
   with pytest.raises(ValueError, match="no program of mamba takes"):
     cases.classes(mixer="mamba").model.export()

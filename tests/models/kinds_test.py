@@ -88,6 +88,8 @@ def test_a_batch_changes_no_more_than_rounding():
 
 def test_other_shapes_than_in_training_get_one_sentence():
   case = cases.case("classification")
+  with pytest.raises(ValueError, match="examples: got 0"):
+    case.model.predict(data.take(case.splits.test, slice(0, 0)))
   wrong = data.ArrayDataset(np.zeros((2, 7, 3), np.float32), np.zeros(2, int))
   with pytest.raises(ValueError, match=r"inputs: got shape \(2, 7, 3\).*2\)"):
     case.model.predict(wrong)
@@ -185,6 +187,17 @@ def test_texts_are_read_in_pieces_as_at_once(monkeypatch):
   outputs = case.model.outputs(case.model.examples(texts[:1]).dataset)
   np.testing.assert_allclose(
     outputs["probability"], whole.arrays["probability"][:1], **CLOSE
+  )
+
+
+def test_a_text_of_bytes_is_read_from_any_file(tmp_path):
+  path = tmp_path / "a.txt"
+  path.write_text("some text")
+  model = cases.case("language").model
+  found = model.predict(path)
+  assert set(found["id"]) == {"a.txt"}
+  np.testing.assert_array_equal(
+    found["probability"], model.predict(["some text"])["probability"]
   )
 
 

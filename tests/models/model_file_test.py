@@ -12,6 +12,7 @@ import pytest
 import jaxseq
 from jaxseq import data
 from jaxseq import models
+from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.models import model_file
 from jaxseq.training import integrity
@@ -36,7 +37,7 @@ def rewritten(file, tmp_path, change):
   described = json.loads(metadata["jaxseq"])
   del described["sha256"]
   change(described, tensors)
-  described["sha256"] = model_file._digest(described, tensors)
+  described["sha256"] = described_file.digest(described, tensors)
   path = tmp_path / "changed.safetensors"
   safetensors_file.write(path, tensors, {"jaxseq": json.dumps(described)})
   return path
@@ -72,6 +73,7 @@ def test_the_digest_is_that_of_all_that_is_in_the_file(file):
   assert jaxseq.load(file).digest == stated == whole.hexdigest()
 
 
+@pytest.mark.slow
 def test_options_of_a_mixer_with_infinities_survive(tmp_path):
   limits = {"dt_limit": (0.0, float("inf")), "headdim": 8}
   model = cases.classes(mixer="mamba2", **limits).model
@@ -182,7 +184,7 @@ def test_what_json_cannot_hold_is_refused(tmp_path):
 
 def test_kinds_are_known():
   with pytest.raises(ValueError, match="kind of model: got 'class'"):
-    models.make("class", None, {}, data.load("mnist1d"))
+    models.make("class", None, {}, cases.case("classification").splits)
 
 
 def test_a_file_of_this_format_stays_readable():

@@ -370,6 +370,8 @@ def _parquet_chunks(path, words, numbers):
       _limits.check_growth(path, size, os.path.getsize(path))
       start = 0
       for batch in file.iter_batches(_CHUNK, columns=kept):
+        # Places of words beyond their list, and the like.
+        batch.validate(full=True)
         lines = list(range(start, start + batch.num_rows))
         start += batch.num_rows
         if start > count:

@@ -218,8 +218,8 @@ def load(
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
-    padded with 0 at the end; targets (n,) classes or numbers. info has class
-    names, and the mean and standard deviation of each channel before
+    padded with 0 at the end; targets (n,) classes or (n, 1) numbers. info has
+    class names, and the mean and standard deviation of each channel before
     normalization.
 
   Raises:
@@ -258,7 +258,7 @@ def load(
     scaled = [((x - shift) / scale).astype(np.float32) for x in file.series]
     inputs, lengths = padding.pad_sequences(scaled, longest)
     if classes is None:
-      targets = np.array(file.labels, np.float32)
+      targets = np.array(file.labels, np.float32)[:, None]
     else:
       targets = class_numbers(file.labels, classes, path)
     parts.append(datasets.ArrayDataset(inputs, targets, lengths))
