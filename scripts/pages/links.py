@@ -95,7 +95,7 @@ def on_page_content(
     return f'<autoref identifier="{found}" optional>{match[0]}</autoref>'
 
   # No link inside of a link or of a heading, and none of a parameter's name.
-  parts = re.split(r"(<(a|h\d|pre|b)\b.*?</\2>)", html, flags=re.S)
+  parts = re.split(r"(<(a|autoref|h\d|pre|b)\b.*?</\2>)", html, flags=re.S)
   return "".join(
     _CODE.sub(link, part) if index % 3 == 0 else part
     for index, part in enumerate(parts)
