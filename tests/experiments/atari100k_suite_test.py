@@ -1,6 +1,8 @@
 """The suite of Atari: configs, tables, and going on where it stopped."""
 
+import importlib
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -11,10 +13,12 @@ from experiments import atari100k_suite
 from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
 from jaxseq.spr import published
+from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
+_CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "spr"
 
 
 class Host:
@@ -159,6 +163,17 @@ def test_an_agent_that_failed_has_no_aggregates(tmp_path, monkeypatch, capsys):
 def test_wrong_suites_are_refused(changes, message):
   with pytest.raises(ValueError, match=message):
     suite("spr", **changes)
+
+
+@pytest.mark.parametrize("path", sorted(_CONFIGS.glob("atari100k_*.py")))
+def test_every_agent_has_a_tiny_variant(path):
+  module = importlib.import_module(f"configs.spr.{path.stem}")
+  config = configuration.from_config_dict(
+    spr_arms.Config, module.get_config("tiny")
+  )
+  (arm,) = spr_arms.make_arms(config).values()
+  assert arm.settings.env_id == "Pong-Atari"
+  assert arm.agent.num_steps == 50
 
 
 def test_an_unknown_agent_is_refused():

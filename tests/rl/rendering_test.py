@@ -25,6 +25,7 @@ from jaxseq.rl.drawings import timeline
 from jaxseq.rl.envs import battleship
 from jaxseq.rl.envs import count_recall
 from jaxseq.rl.envs import labyrinth
+from jaxseq.rl.envs import minatar
 from jaxseq.rl.envs import minesweeper
 from jaxseq.rl.envs import repeat_previous
 from jaxseq.rl.envs import spaces as more_spaces
@@ -174,6 +175,17 @@ def test_minesweeper_shows_an_explosion():
   )
   assert before == paint.GRAY.upper()
   assert after == paint.ORANGE.upper()
+
+
+def test_of_an_image_a_timeline_tells_the_size():
+  game = minatar.MinAtar("Breakout")
+  image = np.zeros((2, 10, 10, 4), np.uint8)
+  seen = wrappers.ImageObservation(image, np.zeros((2, 4), np.float32))
+  film = make_film(game, None, [0, 2], observations=seen)
+  rows = timeline.rows(film, 1)
+  assert rows["sees"].text == "image\n10x10x4"
+  assert rows["does"].text == "2"
+  assert film.seen(1).shape == (400,)
 
 
 def test_a_timeline_says_what_was_asked():

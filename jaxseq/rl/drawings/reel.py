@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxseq._types import PyTree
 from jaxseq.rl import rollout
+from jaxseq.rl import transcript
 from jaxseq.rl.envs import spaces
 
 
@@ -40,7 +41,8 @@ class Film:
 
   def seen(self, t: int) -> np.ndarray:
     """Returns what step t is taken with, without the previous action."""
-    return self.taken.observation[t][: spaces.flat_size(self.space)]
+    seen = transcript.flat(self.taken.observation)
+    return seen[t][: spaces.flat_size(self.space)]
 
   def choices(self, t: int) -> list[int]:
     """Returns what step t is taken with as integers, -1 for no choice at all.
