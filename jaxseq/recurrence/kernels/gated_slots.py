@@ -1,4 +1,4 @@
-"""What kernels of gated recurrences need to know before they run."""
+"""Sizes and layouts that kernels of gated recurrences are called with."""
 
 import functools
 
