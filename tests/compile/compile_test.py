@@ -98,6 +98,7 @@ _NARROW = {"rows": 32, "width": 256, "dtype": "bfloat16"}
 _PART = 0.605
 _WIDE = {
   ("aaren", "cuda"): 8.16,
+  ("aaren", "tpu"): 10.1,
   ("attention", "cuda"): 21.3,
   ("attention", "tpu"): 21.0,
   ("elman", "cuda"): 6.08,

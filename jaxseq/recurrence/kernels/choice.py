@@ -246,10 +246,13 @@ def _outer(platform, method, shape, per_channel=False):
 def _softmax(platform, method, shape):
   """As a linear recurrence, in chunks of sums that are held together.
 
-  They take up to 32 MB in float32; on CPUs 2, which a core keeps at hand.
+  They take up to 32 MB in float32; on TPUs 16, as more of them are alive at a
+  time; on CPUs 2, which a core keeps at hand.
   """
   rows, time, _, dv = shape
-  numbers, least = (2**19, 64) if platform == "cpu" else (2**23, 1024)
+  numbers, least = {"cpu": (2**19, 64), "tpu": (2**22, 512)}.get(
+    platform, (2**23, 1024)
+  )
   size = min(time, max(least, numbers // max(rows * dv, 1)))
   method, _ = _linear(platform, method, (rows, size, dv))
   return method, {"chunk_size": size}

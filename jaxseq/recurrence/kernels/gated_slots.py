@@ -1,4 +1,4 @@
-"""What kernels of gated recurrences need to know before they run."""
+"""Forms and slots: what is decided before kernels of gated recurrences run."""
 
 import functools
 
