@@ -38,9 +38,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     search_paths=[ROOT],
     extensions=griffe.load_extensions(_DOCSTRINGS),
   )
-  config.extra["api_names"] = set()
+  names = config.extra["api_names"] = {}
   for module in modules(package):
-    config.extra["api_names"] |= set(_names(module))
+    names.update(_names(module))
     is_package = module.is_init_module
     files.append(
       File.generated(
@@ -52,16 +52,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
   return files
 
 
-def _names(owner: griffe.Object) -> Iterator[str]:
-  """Yields the paths of a module or class and of what it defines."""
-  yield owner.path
+def _names(owner: griffe.Object) -> Iterator[tuple[str, str]]:
+  """Yields the path of each name of a module or class, and where it is."""
+  yield owner.path, owner.path
   for name, member in owner.members.items():
-    if name.startswith("_") or member.is_alias or member.is_module:
+    if name.startswith("_"):
       continue
-    if member.is_class:
+    if member.is_alias:
+      if owner.is_module and member.target_path.startswith("jaxseq."):
+        yield f"{owner.path}.{name}", member.target_path
+    elif member.is_class:
       yield from _names(member)
-    elif member.docstring:
-      yield member.path
+    elif member.docstring and not member.is_module:
+      yield member.path, member.path
 
 
 def _page(module: griffe.Module) -> str:

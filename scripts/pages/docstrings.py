@@ -42,8 +42,8 @@ class Completed(griffe.Extension):
         if found is not None and not name.startswith("_"):
           public = copy.copy(found)
           public.name, public.parent = name, module
-          public.lineno = member.lineno
-          module.members[name] = public
+          public.lineno, public.aliases = member.lineno, {}
+          module.set_member(name, public)  # Aliases of the name follow.
 
 
 def _walk(module):

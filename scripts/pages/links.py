@@ -88,13 +88,14 @@ def on_page_content(
     if not re.search("[._A-Z]", name):
       return match[0]  # More often an argument than a function.
     paths = [name, *(f"{scope}.{name}" for scope in scopes)]
-    found = [path for path in paths if path in config.extra["api_names"]]
-    if not found:
+    places = config.extra["api_names"]
+    found = next((places[path] for path in paths if path in places), None)
+    if found is None:
       return match[0]
-    return f'<autoref identifier="{found[0]}" optional>{match[0]}</autoref>'
+    return f'<autoref identifier="{found}" optional>{match[0]}</autoref>'
 
   # No link inside of a link or of a heading, and none of a parameter's name.
-  parts = re.split(r"(<(a|h\d|pre|b)\b.*?</\2>)", html, flags=re.S)
+  parts = re.split(r"(<(a|autoref|h\d|pre|b)\b.*?</\2>)", html, flags=re.S)
   return "".join(
     _CODE.sub(link, part) if index % 3 == 0 else part
     for index, part in enumerate(parts)
